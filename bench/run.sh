@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Builds what is measured and measures it; see README.md beside this. Options are those of bench.py.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+command -v wrk >/dev/null || {
+    echo "bench: no wrk on the PATH (Debian: apt-get install wrk)" >&2
+    exit 1
+}
+tools/install.sh bench-venv
+cargo build --release --package onerun-cli
+target=$(cargo metadata --format-version 1 --no-deps |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+exec .tools/bench-venv/bin/python bench/bench.py --onerun "$target/release/onerun" "$@"

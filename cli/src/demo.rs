@@ -1,0 +1,398 @@
+//! `onerun demo`: a whole simulation, from nothing to verdicts.
+//!
+//! It is its own user: the server listens on loopback, and everything is done through the public API by the client
+//! that anybody has.
+
+mod report;
+
+use std::{
+    fs::{self, DirBuilder},
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use clap::{Args, value_parser};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use onerun_client::{
+    Agent, AgentError, ApiKey, Client, Message, ProjectClient, SimulationClient, Worker, WorkerOptions,
+    resource::{
+        Conversation, NewAgent, NewObjective, NewSimulation, Outcome, PageRequest, Results, Role, Simulation,
+        SimulationStatus,
+    },
+};
+use onerun_domain::{Seed, Target};
+use onerun_engine::offline::{SampleAgent, demo};
+use onerun_gateway::{Config, Gateway};
+use serde::Serialize;
+use tempfile::TempDir;
+use tokio::{sync::oneshot, time::sleep};
+
+use crate::{output, signals::Stop};
+use report::{Excerpt, Report};
+
+/// How many conversations the worker holds at once.
+const CONCURRENCY: usize = 32;
+
+/// How long the worker and the progress bar wait before they look again.
+const POLL: Duration = Duration::from_millis(25);
+
+/// The bar asks for counts, which costs more than a status, once in so many looks.
+const LOOKS_A_COUNT: u32 = 8;
+
+/// How large the demo is, and what is left of it.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// How many conversations are held.
+    #[arg(
+        long, value_name = "N", default_value_t = 20,
+        value_parser = value_parser!(u32).range(i64::from(Target::MIN)..=i64::from(Target::MAX)),
+    )]
+    conversations: u32,
+    /// Repeats the run that had this seed; by default each run has its own.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(Seed::MIN..=Seed::MAX))]
+    seed: Option<u64>,
+    /// Keeps everything in this directory, which must be empty or not there yet, for `onerun serve --data`.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Prints one JSON document instead of a report.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document {
+    seed: u64,
+    conversations: u32,
+    personas: u32,
+    /// From the simulation's creation to its last verdict.
+    elapsed_seconds: f64,
+    conversations_per_second: f64,
+    /// All that were said, by both sides.
+    messages: u64,
+    results: Results,
+    /// Of the whole process, server and worker together; null where the system does not say.
+    peak_memory_bytes: Option<u64>,
+}
+
+/// Runs the demo.
+pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
+    let mut stop = Stop::listen()?;
+    let data = DataDirectory::open(options.keep.as_deref())?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    // Not from the environment: the key and the settings of a real server stay out of it.
+    let gateway = Gateway::start(Config::default(), data.path(), address).await?;
+    let shown = tokio::select! {
+        shown = simulate(&gateway, options) => shown,
+        () = stop.asked() => bail_interrupted(),
+    };
+    gateway.shutdown().await;
+    output::print(&shown?)
+}
+
+fn bail_interrupted() -> anyhow::Result<String> {
+    bail!("interrupted before the simulation was complete")
+}
+
+/// Runs a simulation on a server, and says how it went.
+async fn simulate(gateway: &Gateway, options: &Options) -> anyhow::Result<String> {
+    let file = gateway.key_file().context("the demo's server has no key of its own")?;
+    let key = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let client = Client::new(&format!("http://{}", gateway.address()), &ApiKey::new(&key)?)?;
+    let seed = match options.seed {
+        Some(seed) => seed,
+        // Not of all that there are: short enough to be typed again.
+        None => getrandom::u32()?.into(),
+    };
+    // So that most personas hold more than one conversation, as in simulations that are to tell them apart.
+    let personas = (options.conversations / 2).max(1);
+
+    let project = client.project(&client.create_project("Demo").await?.id);
+    let agent = project.create_agent(&agent()).await?;
+    let mut objective_ids = Vec::new();
+    for objective in demo::OBJECTIVES {
+        let new = NewObjective { name: objective.name.into(), criteria: objective.criteria.into() };
+        objective_ids.push(project.create_objective(&new).await?.id);
+    }
+    let started = Instant::now();
+    let created = project
+        .create_simulation(&NewSimulation {
+            agent_id: agent.id.clone(),
+            name: demo::SIMULATION_NAME.into(),
+            scenario: demo::SCENARIO.into(),
+            target_conversations: options.conversations,
+            target_personas: personas,
+            max_turns: demo::MAX_TURNS,
+            auto_approve: true,
+            objective_ids,
+            seed: Some(seed),
+        })
+        .await?;
+    let simulation = project.simulation(&created.id);
+    complete(project, &agent.id, &simulation, options.conversations).await?;
+    let elapsed = started.elapsed();
+
+    let results = simulation.results().await?;
+    let Survey { messages, best } = survey(&simulation).await?;
+    if options.json {
+        let document = Document {
+            seed,
+            conversations: options.conversations,
+            personas,
+            elapsed_seconds: elapsed.as_secs_f64(),
+            conversations_per_second: f64::from(options.conversations) / elapsed.as_secs_f64(),
+            messages,
+            results,
+            peak_memory_bytes: peak_memory(),
+        };
+        return Ok(format!("{}\n", serde_json::to_string_pretty(&document)?));
+    }
+    let excerpt = match best {
+        Some((_, conversation)) => Some(excerpt(&simulation, conversation).await?),
+        None => None,
+    };
+    let report = Report {
+        scenario: demo::SCENARIO,
+        agent: demo::AGENT_NAME,
+        max_turns: demo::MAX_TURNS,
+        seed,
+        conversations: options.conversations,
+        personas,
+        messages,
+        results,
+        excerpt,
+        elapsed,
+        kept: options.keep.clone().map(|directory| (directory, created.id)),
+    };
+    Ok(report.to_string())
+}
+
+fn agent() -> NewAgent {
+    NewAgent { name: demo::AGENT_NAME.into(), description: Some(demo::AGENT_DESCRIPTION.into()) }
+}
+
+/// Holds all conversations of the simulation, and waits until the last is judged.
+async fn complete(
+    project: ProjectClient,
+    agent_id: &str,
+    simulation: &SimulationClient,
+    conversations: u32,
+) -> anyhow::Result<()> {
+    let mut options = WorkerOptions::default();
+    options.concurrency = CONCURRENCY;
+    options.poll_interval = POLL;
+    let worker = Worker::new(project, agent_id, BuiltIn).with_options(options);
+
+    let (complete, completed) = oneshot::channel::<()>();
+    let work = async {
+        // Ready also if the other side is gone without a word.
+        let stop = async { drop(completed.await) };
+        worker.run(stop).await.context("the worker cannot go on")
+    };
+    let watch = async {
+        let ended = watch(simulation, conversations).await;
+        drop(complete);
+        ended
+    };
+    let (_, ended) = tokio::try_join!(work, watch)?;
+    if ended.status == SimulationStatus::Completed {
+        return Ok(());
+    }
+    bail!(
+        "the simulation did not complete: {}",
+        ended.last_failure_reason.as_deref().unwrap_or("the server does not say why")
+    )
+}
+
+/// Waits until the simulation is over, with a progress bar if standard error is a terminal.
+async fn watch(simulation: &SimulationClient, conversations: u32) -> anyhow::Result<Simulation> {
+    let bar = ProgressBar::with_draw_target(Some(conversations.into()), ProgressDrawTarget::stderr());
+    bar.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len} conversations scored, {elapsed}")?);
+    let mut looks = 0;
+    let ended = loop {
+        let seen = simulation.get().await?;
+        if !matches!(seen.status, SimulationStatus::Pending | SimulationStatus::InProgress) {
+            break seen;
+        }
+        if !bar.is_hidden() && looks % LOOKS_A_COUNT == 0 {
+            bar.set_position(simulation.results().await?.overall.evaluated);
+        }
+        looks += 1;
+        sleep(POLL).await;
+    };
+    bar.finish_and_clear();
+    Ok(ended)
+}
+
+/// The engine's sample agent, as a worker's agent.
+struct BuiltIn;
+
+impl Agent for BuiltIn {
+    async fn reply(&self, transcript: &[Message]) -> Result<Option<String>, AgentError> {
+        let transcript: Vec<_> = transcript
+            .iter()
+            .map(|message| {
+                let role = match message.role {
+                    Role::Persona => onerun_domain::Role::User,
+                    Role::Agent => onerun_domain::Role::Assistant,
+                };
+                (role, message.text.as_str())
+            })
+            .collect();
+        Ok(SampleAgent.reply(&transcript))
+    }
+}
+
+/// What all conversations are looked through for.
+#[derive(Default)]
+struct Survey {
+    messages: u64,
+    /// The one to be shown, and how good it is for that: less is better.
+    best: Option<((u8, u32), Conversation)>,
+}
+
+/// Looks through all conversations, a page at a time: there may be too many to hold.
+async fn survey(simulation: &SimulationClient) -> anyhow::Result<Survey> {
+    let mut survey = Survey::default();
+    let mut request = PageRequest::first(100);
+    loop {
+        let page = simulation.conversations(None, request).await?;
+        for conversation in page.data {
+            survey.messages += u64::from(conversation.item_count);
+            let rank = rank(&conversation);
+            if survey.best.as_ref().is_none_or(|(best, _)| rank < *best) {
+                survey.best = Some((rank, conversation));
+            }
+        }
+        if !page.has_more {
+            return Ok(survey);
+        }
+        request = request.next();
+    }
+}
+
+/// How good a conversation is to be shown: best one that failed with a quote to prove it, else one that failed; the
+/// first of those by number, so that the same one is shown however the workers' calls fell.
+fn rank(conversation: &Conversation) -> (u8, u32) {
+    let mut failed = conversation.evaluations.iter().filter(|verdict| verdict.outcome == Outcome::Failed);
+    let kind = match failed.clone().next() {
+        Some(_) if failed.any(|verdict| !verdict.quotes.is_empty()) => 0,
+        Some(_) => 1,
+        None => 2,
+    };
+    (kind, conversation.seq_id)
+}
+
+async fn excerpt(simulation: &SimulationClient, conversation: Conversation) -> anyhow::Result<Excerpt> {
+    // No demo conversation is longer than a page.
+    let items = simulation.conversation(&conversation.id).items(PageRequest::first(100)).await?.data;
+    Ok(Excerpt::new(conversation, &items))
+}
+
+/// Where the demo's server keeps its data.
+enum DataDirectory {
+    Temporary(TempDir),
+    Kept(PathBuf),
+}
+
+impl DataDirectory {
+    fn open(keep: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = keep else {
+            let directory = tempfile::Builder::new().prefix("onerun-demo-").tempdir();
+            return Ok(Self::Temporary(directory.context("cannot make a temporary directory")?));
+        };
+        match fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
+            Ok(false) => {}
+            Ok(true) => bail!("{} is not empty; name a directory that is, or a new one", path.display()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                make_private(path).with_context(|| format!("cannot make {}", path.display()))?;
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot use {}", path.display()));
+            }
+        }
+        Ok(Self::Kept(path.to_owned()))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(directory) => directory.path(),
+            Self::Kept(path) => path,
+        }
+    }
+}
+
+/// Makes a directory that only its owner can look into: transcripts and a key go there.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// The most memory that this process has had, as far as the system says.
+fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix("kB")?;
+    Some(kibibytes.trim().parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_empty_directory_is_used() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b");
+        for _ in 0..2 {
+            assert_eq!(DataDirectory::open(Some(&path)).unwrap().path(), path);
+        }
+        fs::write(path.join("notes.txt"), "mine").unwrap();
+        let error = DataDirectory::open(Some(&path)).err().unwrap().to_string();
+        assert!(error.contains("is not empty"), "{error}");
+        let error = DataDirectory::open(Some(&path.join("notes.txt"))).err().unwrap().to_string();
+        assert!(error.starts_with("cannot use"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_kept_directory_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("kept");
+        DataDirectory::open(Some(&path)).unwrap();
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn an_unproven_failure_is_shown_only_if_there_is_no_proven_one() {
+        let conversation = |seq: u32, outcome: &str, quotes: &str| {
+            let json = format!(
+                r#"{{"id":"c","simulation_id":"s","seq_id":{seq},"status":"ended","attempt":1,"item_count":2,
+                "persona":{{"id":"p","seq_id":1,"summary":"","story":"","purpose":""}},
+                "evaluations":[{{"objective":{{"id":"o","version":1,"name":"","criteria":""}},
+                "outcome":"{outcome}","score":null,"reason":null,"quotes":{quotes}}}]}}"#
+            );
+            rank(&serde_json::from_str(&json).unwrap())
+        };
+        let quotes = r#"[{"item_id":"i","text":"refund"}]"#;
+        let ranks = [
+            conversation(3, "failed", quotes),
+            conversation(4, "failed", quotes),
+            conversation(2, "failed", "[]"),
+            conversation(1, "passed", quotes),
+        ];
+        assert!(ranks.is_sorted(), "{ranks:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn peak_memory_is_known() {
+        assert!(peak_memory().unwrap() > 1024 * 1024);
+    }
+}

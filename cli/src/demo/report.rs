@@ -1,0 +1,353 @@
+//! What the demo prints.
+//!
+//! Everything but the block at the end depends on the seed and the number of conversations alone, so two runs of one
+//! seed can be compared. Ids, times and paths are in that block or nowhere.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use onerun_client::resource::{
+    Conversation, Endings, Evaluation, Interval, Item, ObjectiveResults, Outcome, Quote, Results, Role,
+    Scores,
+};
+
+/// The longest line, in characters.
+const WIDTH: usize = 80;
+
+/// The widest column of objectives' names: what is left of a line beside the counts.
+const NAME_WIDTH: usize = 38;
+
+/// How many messages are shown, at the most, before and after the one that matters.
+const BEFORE: usize = 3;
+const AFTER: usize = 2;
+
+const BY_HAND: &str = include_str!("by_hand.txt");
+
+/// What starts the block that differs from run to run.
+const DIFFERS: &str = "--- Below this line each run differs ";
+
+/// What the demo has to report.
+pub(super) struct Report {
+    pub(super) scenario: &'static str,
+    pub(super) agent: &'static str,
+    pub(super) max_turns: u32,
+    pub(super) seed: u64,
+    pub(super) conversations: u32,
+    pub(super) personas: u32,
+    pub(super) messages: u64,
+    pub(super) results: Results,
+    pub(super) excerpt: Option<Excerpt>,
+    pub(super) elapsed: Duration,
+    /// Where the data is kept, and as which simulation.
+    pub(super) kept: Option<(PathBuf, String)>,
+}
+
+/// A part of a conversation, and a verdict on it.
+pub(super) struct Excerpt {
+    seq: u32,
+    persona: String,
+    verdict: Option<Verdict>,
+    /// The messages shown, after so many that are not, before so many that are not.
+    lines: Vec<(Role, String)>,
+    left_out: (usize, usize),
+}
+
+struct Verdict {
+    objective: String,
+    outcome: Outcome,
+    reason: String,
+    quote: Option<String>,
+}
+
+impl Excerpt {
+    /// The part of a conversation around what its worst verdict rests on.
+    pub(super) fn new(conversation: Conversation, items: &[Item]) -> Self {
+        let verdict = worst(conversation.evaluations);
+        let quote = verdict.as_ref().and_then(|verdict| verdict.quotes.first());
+        let matters = quote.and_then(|quote| items.iter().position(|item| item.id == quote.item_id));
+        let (from, to) = match matters {
+            Some(index) => (index.saturating_sub(BEFORE), (index + AFTER + 1).min(items.len())),
+            None => (0, (BEFORE + AFTER + 1).min(items.len())),
+        };
+        Self {
+            seq: conversation.seq_id,
+            persona: conversation.persona.summary,
+            lines: items[from..to].iter().map(|item| (item.role, item.text())).collect(),
+            left_out: (from, items.len() - to),
+            verdict: verdict.map(Verdict::from),
+        }
+    }
+}
+
+/// The verdict that is most worth a look: a failed one, best with a quote.
+fn worst(verdicts: Vec<Evaluation>) -> Option<Evaluation> {
+    verdicts.into_iter().min_by_key(|verdict| match verdict.outcome {
+        Outcome::Failed => u8::from(verdict.quotes.is_empty()),
+        _ => 2,
+    })
+}
+
+impl From<Evaluation> for Verdict {
+    fn from(evaluation: Evaluation) -> Self {
+        Self {
+            objective: evaluation.objective.name,
+            outcome: evaluation.outcome,
+            reason: evaluation.reason.unwrap_or_else(|| "no reason given".to_owned()),
+            quote: evaluation.quotes.into_iter().next().map(|Quote { text, .. }| text),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "OneRun demo: {} conversations with {}, offline, seed {}\n",
+            self.conversations,
+            count(self.personas.into(), "persona"),
+            self.seed
+        )?;
+        wrapped(out, "Scenario  ", self.scenario)?;
+        wrapped(out, "Agent     ", &format!("{}, a small built-in one that makes mistakes", self.agent))?;
+        writeln!(out)?;
+        table(out, &self.results)?;
+        writeln!(out)?;
+        self.endings(out)?;
+        if let Some(excerpt) = &self.excerpt {
+            writeln!(out)?;
+            excerpt.fmt(out)?;
+        }
+        writeln!(out, "\n{BY_HAND}")?;
+        writeln!(out, "{DIFFERS:-<WIDTH$}")?;
+        self.closing(out)
+    }
+}
+
+impl Report {
+    fn endings(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Endings { persona_ended, agent_ended, turn_limit } = self.results.endings;
+        let lost = match self.results.conversations.failed {
+            0 => String::new(),
+            number => format!(" Not held: {number}."),
+        };
+        let text = format!(
+            "{} in all. Conversations ended by the persona: {persona_ended}, by the agent: {agent_ended}, by the \
+             limit of {}: {turn_limit}.{lost}",
+            count(self.messages, "message"),
+            count(self.max_turns.into(), "message"),
+        );
+        wrapped(out, "", &text)
+    }
+
+    fn closing(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.elapsed.as_secs_f64();
+        let rate = f64::from(self.conversations) / seconds;
+        writeln!(out, "Took {seconds:.2} s: {rate:.0} conversations a second, all of it over HTTP.")?;
+        writeln!(
+            out,
+            "The same again: onerun demo --conversations {} --seed {}",
+            self.conversations, self.seed
+        )?;
+        if let Some((directory, simulation)) = &self.kept {
+            writeln!(out, "Kept, as simulation {simulation}: onerun serve --data {}", directory.display())?;
+        }
+        Ok(())
+    }
+}
+
+fn table(out: &mut fmt::Formatter<'_>, results: &Results) -> fmt::Result {
+    const WHOLE: &str = "Each conversation as a whole";
+    let names = results.objectives.iter().map(|objective| objective.name.as_str()).chain([WHOLE]);
+    let width = names.map(|name| name.chars().count()).max().unwrap_or_default().min(NAME_WIDTH);
+    let rule = "-".repeat(width + WIDTH - NAME_WIDTH);
+    writeln!(out, "{:width$}                  incon-        pass rate", "")?;
+    writeln!(out, "{:width$}  passed  failed  clusive  (95% interval)", "Objective")?;
+    writeln!(out, "{rule}")?;
+    for ObjectiveResults { name, scores, .. } in &results.objectives {
+        row(out, width, name, scores)?;
+    }
+    writeln!(out, "{rule}")?;
+    row(out, width, WHOLE, &results.overall)
+}
+
+/// A line of the table, or more if the name is too long for one.
+fn row(out: &mut fmt::Formatter<'_>, width: usize, name: &str, scores: &Scores) -> fmt::Result {
+    let Scores { passed, failed, inconclusive, pass_rate, pass_rate_interval, .. } = scores;
+    let rate = match (pass_rate, pass_rate_interval) {
+        (Some(rate), Some(Interval { low, high })) => {
+            format!("{}% ({}-{}%)", percent(*rate), percent(*low), percent(*high))
+        }
+        _ => "no verdicts".to_owned(),
+    };
+    let mut lines = wrap(name, width).into_iter();
+    let first = lines.next().unwrap_or_default();
+    writeln!(out, "{first:width$}  {passed:6}  {failed:6}  {inconclusive:7}  {rate:>15}")?;
+    lines.try_for_each(|line| writeln!(out, "{line}"))
+}
+
+/// Per cent without decimals. Nearly none is not none, and nearly all is not all.
+fn percent(rate: f64) -> String {
+    let rounded = (rate * 100.0).round();
+    let fair = if rate > 0.0 && rate < 1.0 { rounded.clamp(1.0, 99.0) } else { rounded };
+    format!("{fair:.0}")
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seq, persona, verdict, lines, left_out: (before, after) } = self;
+        wrapped(out, "", &format!("From conversation {seq}. {persona}"))?;
+        writeln!(out)?;
+        if *before > 0 {
+            writeln!(out, "           ({} before)", count(*before as u64, "message"))?;
+        }
+        for (role, text) in lines {
+            let label = match role {
+                Role::Persona => "  persona  ",
+                Role::Agent => "  agent    ",
+            };
+            wrapped(out, label, text)?;
+        }
+        if *after > 0 {
+            writeln!(out, "           ({} after)", count(*after as u64, "message"))?;
+        }
+        let Some(Verdict { objective, outcome, reason, quote }) = verdict else { return Ok(()) };
+        let outcome = match outcome {
+            Outcome::Passed => "passed",
+            Outcome::Failed => "failed",
+            Outcome::Inconclusive | Outcome::Unknown => "inconclusive",
+        };
+        writeln!(out)?;
+        wrapped(out, "  verdict  ", &format!("{objective}: {outcome}, because {reason}"))?;
+        match quote {
+            Some(quote) => wrapped(out, "  quote    ", &format!("\"{quote}\"")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Writes a text after a label, in lines that are indented by the label's width.
+fn wrapped(out: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
+    let indent = label.chars().count();
+    let mut label = label;
+    for line in wrap(text, WIDTH - indent) {
+        writeln!(out, "{label:indent$}{line}")?;
+        label = "";
+    }
+    Ok(())
+}
+
+/// A text in lines of at most `width` characters, broken between words; a longer word has a line of its own.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESULTS: &str = r#"{
+        "simulation_id": "s", "status": "completed",
+        "overall": {"evaluated": 20, "passed": 13, "failed": 6, "inconclusive": 1, "mean_score": 0.8,
+            "pass_rate": 0.65, "pass_rate_interval": {"low": 0.433, "high": 0.819}},
+        "objectives": [
+            {"objective_id": "a", "version": 1, "name": "Looks the order up", "evaluated": 20, "passed": 20,
+             "failed": 0, "inconclusive": 0, "mean_score": 1.0, "pass_rate": 1.0,
+             "pass_rate_interval": {"low": 0.839, "high": 1.0}},
+            {"objective_id": "b", "version": 1, "name": "Is kind", "evaluated": 20, "passed": 0, "failed": 0,
+             "inconclusive": 20, "mean_score": null, "pass_rate": 0.0,
+             "pass_rate_interval": {"low": 0.0, "high": 0.161}},
+            {"objective_id": "d", "version": 1, "name": "Comes too late", "evaluated": 0, "passed": 0, "failed": 0,
+             "inconclusive": 0, "mean_score": null, "pass_rate": null, "pass_rate_interval": null},
+            {"objective_id": "c", "version": 3,
+             "name": "Says what it did for the customer, in words that the customer used before",
+             "evaluated": 20, "passed": 19, "failed": 1, "inconclusive": 0, "mean_score": 0.95,
+             "pass_rate": 0.95, "pass_rate_interval": {"low": 0.764, "high": 0.991}}],
+        "conversations": {"target": 20, "queued": 0, "in_progress": 0, "ended": 19, "failed": 1, "retried": 1},
+        "endings": {"persona_ended": 15, "agent_ended": 1, "turn_limit": 3},
+        "evaluations": {"pending": 0, "in_progress": 0, "completed": 20, "failed": 0, "not_applicable": 0},
+        "failures": {"lease_expired": 1, "stopped": 0, "evaluations": 0, "last_failure_reason": null}
+    }"#;
+
+    const CONVERSATION: &str = r#"{
+        "id": "c", "simulation_id": "s", "seq_id": 3, "status": "ended", "attempt": 1, "item_count": 9,
+        "persona": {"id": "p", "seq_id": 1, "summary": "A retired teacher who writes long messages.",
+            "story": "", "purpose": ""},
+        "evaluations": [
+            {"objective": {"id": "a", "version": 1, "name": "Looks the order up", "criteria": ""},
+             "outcome": "passed", "score": 1.0, "reason": "it did", "quotes": []},
+            {"objective": {"id": "b", "version": 1, "name": "Promises no dates", "criteria": ""},
+             "outcome": "failed", "score": 0.0, "reason": "the agent says /guaranteed?\\b/i",
+             "quotes": [{"item_id": "i5", "text": "guaranteed"}]}]
+    }"#;
+
+    fn items(number: usize) -> Vec<Item> {
+        (0..number)
+            .map(|nth| {
+                let role = if nth % 2 == 0 { "user" } else { "assistant" };
+                let text = "words that go on and on ".repeat(nth % 3 * 3 + 1);
+                serde_json::from_str(&format!(
+                    r#"{{"id": "i{nth}", "role": "{role}", "content": [{{"type": "text", "text": "{nth}: {text}"}}]}}"#
+                ))
+                .unwrap()
+            })
+            .collect()
+    }
+
+    fn report() -> Report {
+        Report {
+            scenario: "A customer wants to know what was done about an order, and when; there is not much time left.",
+            agent: "Support",
+            max_turns: 20,
+            seed: 7,
+            conversations: 20,
+            personas: 10,
+            messages: 142,
+            results: serde_json::from_str(RESULTS).unwrap(),
+            excerpt: Some(Excerpt::new(serde_json::from_str(CONVERSATION).unwrap(), &items(9))),
+            elapsed: Duration::from_millis(1_250),
+            kept: Some((PathBuf::from("kept"), "AbCdEf".to_owned())),
+        }
+    }
+
+    #[test]
+    fn the_report() {
+        insta::assert_snapshot!(report().to_string().replace(BY_HAND, "(by hand)\n"), @r#"
+        Is kind                                      0       0       20       0% (0-16%)
+        Comes too late                               0       0        0      no verdicts
+        Each conversation as a whole                13       6        1     65% (43-82%)
+        "#);
+    }
+
+    #[test]
+    fn no_line_is_wider_than_a_terminal() {
+        for line in report().to_string().lines() {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_conversation_without_verdicts_or_messages_can_be_shown() {
+        let mut conversation: Conversation = serde_json::from_str(CONVERSATION).unwrap();
+        conversation.evaluations.clear();
+        let text = Excerpt::new(conversation, &[]).to_string();
+        assert_eq!(text, "From conversation 3. A retired teacher who writes long messages.\n\n");
+    }
+
+    #[test]
+    fn percentages_do_not_exaggerate() {
+        assert_eq!([0.0, 0.001, 0.5, 0.999, 1.0].map(percent), ["0", "1", "50", "99", "100"]);
+    }
+}

@@ -1,0 +1,81 @@
+//! The `onerun` program.
+
+mod demo;
+mod keys;
+mod logs;
+mod output;
+mod serve;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Simulate conversations with an AI agent, and score them.
+#[derive(Debug, Parser)]
+#[command(name = "onerun", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API on this machine.
+    Serve(serve::Options),
+    /// Simulate and score a small built-in agent: nothing to configure, no network.
+    Demo(demo::Options),
+    /// API keys.
+    Keys {
+        #[command(subcommand)]
+        command: keys::Command,
+    },
+    /// Print the OpenAPI document of the API.
+    Openapi,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough, as in `onerun demo | head`.
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(options) => {
+            logs::start("info");
+            runtime()?.block_on(serve::run(&options))
+        }
+        Command::Demo(options) => {
+            logs::start("warn");
+            runtime()?.block_on(demo::run(&options))
+        }
+        Command::Keys { command } => keys::run(&command),
+        Command::Openapi => {
+            let document = serde_json::to_string_pretty(&onerun_api::openapi::document())?;
+            output::print(&format!("{document}\n"))
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

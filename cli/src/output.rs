@@ -1,0 +1,55 @@
+//! What the program says: results on standard output, complaints on standard error.
+
+use std::io::{self, ErrorKind, Write};
+
+/// Writes a text to standard output, all of it at once.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// Writes one line that says why the program gives up.
+pub(crate) fn complain(error: &anyhow::Error) {
+    // If nobody can be told, the exit code still tells.
+    let _ = writeln!(io::stderr().lock(), "error: {}", line(error));
+}
+
+/// Whether the reader of standard output went away.
+pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// An error with its causes, each said once: some errors say their cause in their own message.
+fn line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line.replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_that_says_each_cause_once() {
+        let error = Err::<(), _>(anyhow!("in\nuse")).context("no port: in\nuse").context("no server");
+        assert_eq!(line(&error.unwrap_err()), "no server: no port: in use");
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        assert!(is_closed(&io::Error::from(ErrorKind::BrokenPipe).into()));
+        assert!(!is_closed(&io::Error::from(ErrorKind::PermissionDenied).into()));
+        assert!(!is_closed(&anyhow!("broken pipe")));
+    }
+}

@@ -1,0 +1,202 @@
+//! The one way from a request to a response, the same on every host: route, credentials, scope, project, handler,
+//! error, headers, log line.
+
+use std::{panic::AssertUnwindSafe, time::Instant};
+
+use futures_util::FutureExt;
+use http::{HeaderValue, Method, header};
+use matchit::InsertError;
+use onerun_auth::{Access, Principal};
+use onerun_domain::ProjectId;
+
+use crate::{
+    ApiError, App, Handler, Request, Response, Route,
+    query::{InProject, Query, percent_decode},
+    request::Call,
+};
+
+/// Finds the route of a request and answers it.
+pub struct Router {
+    paths: matchit::Router<Vec<&'static Route>>,
+}
+
+/// What a router found for a method and a path.
+pub enum Found {
+    /// A route, with the path's parameters.
+    Route(&'static Route, Vec<(String, String)>),
+    /// No such path.
+    NoRoute,
+    /// No such method at the path; those that there are, joined by commas.
+    MethodNotAllowed(String),
+}
+
+/// What the log line says besides the response.
+#[derive(Default)]
+struct Trail {
+    operation: Option<&'static str>,
+    key_id: Option<String>,
+    project_id: Option<String>,
+}
+
+impl Router {
+    /// A router over routes.
+    ///
+    /// # Errors
+    ///
+    /// If two paths cannot be told apart.
+    pub fn new(routes: &[&'static Route]) -> Result<Self, InsertError> {
+        let mut paths = matchit::Router::new();
+        let mut rest: Vec<&'static Route> = routes.to_vec();
+        while let Some(first) = rest.first().copied() {
+            let (same, others) = rest.into_iter().partition(|route: &&Route| route.path == first.path);
+            paths.insert(first.path, same)?;
+            rest = others;
+        }
+        Ok(Self { paths })
+    }
+
+    /// What there is for a method and a path.
+    pub fn find(&self, method: &Method, path: &str) -> Found {
+        let Ok(matched) = self.paths.at(path) else { return Found::NoRoute };
+        match matched.value.iter().find(|route| route.method == *method) {
+            Some(route) => {
+                // What does not decode to UTF-8 names nothing, like any other id that is none.
+                let params = matched
+                    .params
+                    .iter()
+                    .map(|(name, value)| {
+                        (name.to_owned(), percent_decode(value.as_bytes()).unwrap_or_default())
+                    })
+                    .collect();
+                Found::Route(route, params)
+            }
+            None => Found::MethodNotAllowed(
+                matched.value.iter().map(|route| route.method.as_str()).collect::<Vec<_>>().join(", "),
+            ),
+        }
+    }
+
+    /// Answers a request. Never fails and never panics: whatever happens becomes a response.
+    pub async fn answer(&self, app: &App, request: Request) -> Response {
+        let started = Instant::now();
+        let id = request.id.clone();
+        let mut trail = Trail::default();
+        let answered = AssertUnwindSafe(self.proceed(app, request, &mut trail)).catch_unwind().await;
+        let result = answered.unwrap_or_else(|panic| Err(ApiError::Internal(panic_message(&*panic).into())));
+        let (mut response, error) = match result {
+            Ok(response) => (response, None),
+            Err(error) => (error.response(&id), Some(error)),
+        };
+        finish(&mut response, &id);
+        log(&id, &trail, &response, error.as_ref(), started);
+        response
+    }
+
+    async fn proceed(&self, app: &App, request: Request, trail: &mut Trail) -> Result<Response, ApiError> {
+        let (route, params) = match self.find(&request.method, &request.path) {
+            Found::Route(route, params) => (route, params),
+            Found::NoRoute => return Err(ApiError::NoRoute),
+            Found::MethodNotAllowed(allow) => return Err(ApiError::MethodNotAllowed { allow }),
+        };
+        trail.operation = Some(route.operation);
+        let principal = admit(app, route, &request, trail).await?;
+        let query = Query::parse(request.query.as_deref());
+        match route.handler {
+            Handler::Global(handler) => {
+                let call = Call::new(principal, params, query, &request.headers, request.body);
+                handler(app, call).await
+            }
+            Handler::InProject(handler) => {
+                let project = open_project(app, principal.as_ref(), &query, trail).await?;
+                let call = Call::new(principal, params, query, &request.headers, request.body);
+                handler(app, project.as_ref(), call).await
+            }
+        }
+    }
+}
+
+/// Who calls, if the route asks, and that they may.
+async fn admit(
+    app: &App,
+    route: &Route,
+    request: &Request,
+    trail: &mut Trail,
+) -> Result<Option<Principal>, ApiError> {
+    if route.access == Access::Public {
+        return Ok(None);
+    }
+    let authenticated = app.authenticator().authenticate(&request.headers, app.engine().now()).await;
+    let principal = authenticated.inspect_err(|refusal| {
+        trail.key_id = refusal.key_id().map(ToString::to_string);
+    })?;
+    trail.key_id = Some(principal.key_id().to_string());
+    principal.authorize(route.access)?;
+    Ok(Some(principal))
+}
+
+/// The project that the query names. Whether the key is bound to it is decided before whether there is such a project.
+async fn open_project(
+    app: &App,
+    principal: Option<&Principal>,
+    query: &Query,
+    trail: &mut Trail,
+) -> Result<std::sync::Arc<dyn onerun_store::ProjectStore>, ApiError> {
+    const NOT_FOUND: ApiError = ApiError::NotFound { what: "Project" };
+    let InProject(text) = query.read()?;
+    let id: ProjectId = text.parse().map_err(|_| NOT_FOUND)?;
+    trail.project_id = Some(id.to_string());
+    if let Some(principal) = principal {
+        principal.authorize_project(&id)?;
+    }
+    app.engine().store().open_project(&id).await?.ok_or(NOT_FOUND)
+}
+
+/// The headers that every response has.
+fn finish(response: &mut Response, request_id: &str) {
+    let headers = response.headers_mut();
+    headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert("x-request-id", id);
+    }
+}
+
+/// The one line that a request leaves. Nothing that a caller sent is in it but ids that were checked.
+fn log(id: &str, trail: &Trail, response: &Response, error: Option<&ApiError>, started: Instant) {
+    let status = response.status().as_u16();
+    let code = error.map(|error| error.public().code);
+    let cause = error.and_then(ApiError::internal);
+    let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let Trail { operation, key_id, project_id } = trail;
+    if status >= 500 {
+        tracing::error!(
+            request_id = id,
+            operation,
+            status,
+            code,
+            key_id,
+            project_id,
+            latency_us,
+            cause,
+            "request"
+        );
+    } else {
+        tracing::info!(
+            request_id = id,
+            operation,
+            status,
+            code,
+            key_id,
+            project_id,
+            latency_us,
+            cause,
+            "request"
+        );
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    format!("the handler panicked: {}", text.unwrap_or("no message"))
+}

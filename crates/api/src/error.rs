@@ -1,0 +1,429 @@
+//! The one error of the API, and the one table from it to what a caller is told.
+//!
+//! Handlers return [`ApiError`]; what is below knows no HTTP. Each error has a public side (status, code, message) and
+//! may have an internal one, which goes to the log and never into a body.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use onerun_auth::Refusal as AuthRefusal;
+use onerun_domain::Refusal;
+use onerun_engine::{ActError, ModelError};
+use onerun_store::{ChangeError, StoreError};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::Response;
+
+/// How long a client waits before it tries again what was unavailable.
+const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// How many field errors the message repeats; all are in `errors`.
+const ERRORS_IN_MESSAGE: usize = 3;
+
+/// The status of an error: one that is no error cannot be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names are those of HTTP")]
+pub enum ErrorStatus {
+    BadRequest,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    Conflict,
+    ContentTooLarge,
+    UnprocessableContent,
+    TooManyRequests,
+    InternalServerError,
+    ServiceUnavailable,
+}
+
+impl ErrorStatus {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::ContentTooLarge,
+        Self::UnprocessableContent,
+        Self::TooManyRequests,
+        Self::InternalServerError,
+        Self::ServiceUnavailable,
+    ];
+
+    /// The status code.
+    pub fn code(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::ContentTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnprocessableContent => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The status's name (RFC 9110).
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::BadRequest => "Bad Request",
+            Self::Unauthorized => "Unauthorized",
+            Self::Forbidden => "Forbidden",
+            Self::NotFound => "Not Found",
+            Self::MethodNotAllowed => "Method Not Allowed",
+            Self::Conflict => "Conflict",
+            Self::ContentTooLarge => "Content Too Large",
+            Self::UnprocessableContent => "Unprocessable Content",
+            Self::TooManyRequests => "Too Many Requests",
+            Self::InternalServerError => "Internal Server Error",
+            Self::ServiceUnavailable => "Service Unavailable",
+        }
+    }
+
+    /// The error status that a number is; for any other number, that the server is at fault.
+    fn from_u16(number: u16) -> Self {
+        let found = Self::ALL.into_iter().find(|status| status.code().as_u16() == number);
+        found.unwrap_or(Self::InternalServerError)
+    }
+}
+
+/// Where in a request something is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the body, at this JSON pointer (RFC 6901).
+    Body(String),
+    /// In this parameter of the query.
+    Query(String),
+    /// In this header.
+    Header(&'static str),
+}
+
+/// One thing that is wrong with a request. The detail completes a sentence that starts with the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub detail: String,
+}
+
+/// Why a request got no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The credentials do not suffice.
+    #[error(transparent)]
+    Auth(#[from] AuthRefusal),
+    /// The request is not one that the operation understands.
+    #[error("the request is invalid: {}", sentence(.0))]
+    Invalid(Vec<FieldError>),
+    /// The body is larger than is read.
+    #[error("the body must be at most {} bytes", crate::MAX_BODY_BYTES)]
+    TooLarge,
+    /// There is no such route.
+    #[error("there is no such route; see `GET /openapi.json` for those that there are")]
+    NoRoute,
+    /// The route has other methods.
+    #[error("this route does not have that method; it has {allow}")]
+    MethodNotAllowed {
+        /// Those it has, joined by commas.
+        allow: String,
+    },
+    /// There is no such thing in the project, or no such project.
+    #[error("{what} not found")]
+    NotFound {
+        /// What, with a capital: "Project".
+        what: &'static str,
+    },
+    /// What a handler asked the engine for did not happen.
+    #[error(transparent)]
+    Act(#[from] ActError),
+    /// The server is at fault.
+    #[error("something went wrong on our side")]
+    Internal(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::Act(ActError::Store(error))
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        Self::Act(error.into())
+    }
+}
+
+/// What a caller is told.
+pub(crate) struct Public {
+    pub(crate) status: ErrorStatus,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+impl ApiError {
+    /// The table: each error's status, code and message.
+    pub(crate) fn public(&self) -> Public {
+        use ErrorStatus as S;
+        let (status, code) = match self {
+            Self::Auth(refusal) => (S::from_u16(refusal.status()), refusal.code()),
+            Self::Invalid(_) => (S::UnprocessableContent, "invalid_request"),
+            Self::TooLarge => (S::ContentTooLarge, "body_too_large"),
+            Self::NoRoute => (S::NotFound, "route_not_found"),
+            Self::MethodNotAllowed { .. } => (S::MethodNotAllowed, "method_not_allowed"),
+            Self::NotFound { what } => (S::NotFound, not_found_code(what)),
+            Self::Act(error) => return act_public(error),
+            Self::Internal(_) => (S::InternalServerError, "internal"),
+        };
+        Public { status, code, message: self.to_string() }
+    }
+
+    /// What only the log is told.
+    pub(crate) fn internal(&self) -> Option<String> {
+        match self {
+            Self::Auth(refusal) => Some(refusal.cause().to_owned()),
+            Self::Internal(error) => Some(chain(error.as_ref())),
+            Self::Act(ActError::Store(error)) => Some(chain(error)),
+            Self::Act(ActError::Model(error)) => Some(chain(error)),
+            _ => None,
+        }
+    }
+
+    /// The response, without the headers that every response has.
+    pub(crate) fn response(&self, request_id: &str) -> Response {
+        let Public { status, code, message } = self.public();
+        let problem = Problem {
+            kind: format!("urn:onerun:error:{code}"),
+            title: status.title(),
+            status: status.code().as_u16(),
+            code,
+            detail: message.clone(),
+            message,
+            request_id: request_id.to_owned(),
+            errors: match self {
+                Self::Invalid(errors) => errors.iter().map(ProblemField::from).collect(),
+                _ => Vec::new(),
+            },
+        };
+        // Text and numbers alone: serializing them cannot fail.
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = status.code();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Self::Auth(refusal) = self
+            && let Some(challenge) = refusal.www_authenticate()
+        {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Self::MethodNotAllowed { allow } = self
+            && let Ok(allow) = HeaderValue::from_str(allow)
+        {
+            headers.insert(header::ALLOW, allow);
+        }
+        if let Some(seconds) = self.retry_after(status) {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+
+    fn retry_after(&self, status: ErrorStatus) -> Option<u32> {
+        match self {
+            Self::Auth(refusal) => refusal.retry_after_seconds(),
+            _ => (status == ErrorStatus::ServiceUnavailable).then_some(RETRY_AFTER_SECONDS),
+        }
+    }
+}
+
+fn act_public(error: &ActError) -> Public {
+    use ErrorStatus as S;
+    let (status, code) = match error {
+        ActError::NoSimulation => (S::NotFound, "simulation_not_found"),
+        ActError::NoPersona => (S::NotFound, "persona_not_found"),
+        ActError::NoConversation => (S::NotFound, "conversation_not_found"),
+        ActError::NoAgent => (S::NotFound, "agent_not_found"),
+        ActError::NoObjectives(_) => (S::NotFound, "objectives_not_found"),
+        ActError::KeyReused => (S::UnprocessableContent, "idempotency_key_reused"),
+        ActError::Refused(refusal) => refused_status(refusal),
+        ActError::Model(ModelError::Unavailable(_) | ModelError::Unusable(_)) => {
+            let message =
+                "the model gave no answer; nothing of the call was kept, so it can be repeated".into();
+            return Public { status: S::ServiceUnavailable, code: "model_unavailable", message };
+        }
+        ActError::Store(StoreError::Unavailable(_)) => {
+            let message = "the service is busy; try again".into();
+            return Public { status: S::ServiceUnavailable, code: "unavailable", message };
+        }
+        ActError::Store(StoreError::Duplicate { .. } | StoreError::Corrupt { .. }) => {
+            let message = "something went wrong on our side".into();
+            return Public { status: S::InternalServerError, code: "internal", message };
+        }
+    };
+    Public { status, code, message: error.to_string() }
+}
+
+/// Where the published service has a status for a refusal, it is that one.
+fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
+    use ErrorStatus as S;
+    match refusal {
+        Refusal::SimulationOver { .. } => (S::Conflict, "simulation_over"),
+        Refusal::SimulationNotRunning { .. } => (S::Conflict, "simulation_not_running"),
+        Refusal::SimulationUnfinished => (S::Conflict, "simulation_unfinished"),
+        Refusal::ConversationNotQueued { .. } => (S::Conflict, "conversation_not_queued"),
+        Refusal::ConversationNotStarted => (S::BadRequest, "conversation_not_started"),
+        Refusal::ConversationRequeued { .. } => (S::Conflict, "conversation_requeued"),
+        Refusal::ConversationOver { .. } => (S::BadRequest, "conversation_over"),
+        Refusal::TurnInProgress { .. } => (S::Conflict, "turn_in_progress"),
+        Refusal::TurnLost => (S::Conflict, "turn_lost"),
+        Refusal::StaleAttempt { .. } => (S::Conflict, "stale_attempt"),
+        Refusal::LeaseHeld => (S::Conflict, "lease_held"),
+        Refusal::PersonaDecided { .. } => (S::Conflict, "persona_decided"),
+        Refusal::NothingToEvaluate => (S::Conflict, "nothing_to_evaluate"),
+    }
+}
+
+fn not_found_code(what: &str) -> &'static str {
+    match what {
+        "Project" => "project_not_found",
+        "Agent" => "agent_not_found",
+        "Objective" => "objective_not_found",
+        "Simulation" => "simulation_not_found",
+        "Persona" => "persona_not_found",
+        "Conversation" => "conversation_not_found",
+        _ => "not_found",
+    }
+}
+
+fn sentence(errors: &[FieldError]) -> String {
+    let mut parts: Vec<String> = errors
+        .iter()
+        .take(ERRORS_IN_MESSAGE)
+        .map(|error| match &error.place {
+            Place::Body(pointer) if pointer.is_empty() => format!("the body {}", error.detail),
+            Place::Body(pointer) => format!("`{}` {}", pointer.trim_start_matches('/'), error.detail),
+            Place::Query(name) => format!("the query's `{name}` {}", error.detail),
+            Place::Header(name) => format!("the header `{name}` {}", error.detail),
+        })
+        .collect();
+    if errors.len() > ERRORS_IN_MESSAGE {
+        parts.push(format!("and {} more", errors.len() - ERRORS_IN_MESSAGE));
+    }
+    parts.join("; ")
+}
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// An error, as RFC 9457 has it, with the members that OneRun's clients read.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Problem {
+    /// Names the kind of error; the same as `code`.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The status's name.
+    title: &'static str,
+    /// The status.
+    status: u16,
+    /// Names the kind of error, for programs.
+    code: &'static str,
+    /// What is wrong and what to do, for people.
+    message: String,
+    /// The same as `message`.
+    detail: String,
+    /// Names this request in the server's log.
+    request_id: String,
+    /// Everything that is wrong with the request, if that is what is wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    errors: Vec<ProblemField>,
+}
+
+/// One thing that is wrong with a request; exactly one of `pointer`, `parameter` and `header` says where.
+#[derive(Serialize, JsonSchema)]
+struct ProblemField {
+    /// A JSON pointer into the body, as a URI fragment (`#/name`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<String>,
+    /// A parameter of the query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
+    /// A header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<&'static str>,
+    /// What is wrong there.
+    detail: String,
+}
+
+impl From<&FieldError> for ProblemField {
+    fn from(error: &FieldError) -> Self {
+        let mut field = Self { pointer: None, parameter: None, header: None, detail: error.detail.clone() };
+        match &error.place {
+            Place::Body(pointer) => field.pointer = Some(format!("#{pointer}")),
+            Place::Query(name) => field.parameter = Some(name.clone()),
+            Place::Header(name) => field.header = Some(name),
+        }
+        field
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_internal_never_reaches_a_body() {
+        let secret = "password=hunter2";
+        let errors = [
+            ApiError::Internal(secret.into()),
+            ApiError::from(StoreError::Unavailable(secret.into())),
+            ApiError::from(StoreError::Corrupt { what: "agent", reason: secret.into() }),
+            ApiError::Act(ActError::Model(ModelError::Unusable(secret.into()))),
+        ];
+        for error in errors {
+            let response = error.response("r");
+            assert!(response.status().is_server_error());
+            assert!(!String::from_utf8_lossy(response.body()).contains("hunter2"), "{error:?}");
+            assert!(error.internal().is_some_and(|text| text.contains("hunter2")), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_credentials_keeps_its_status() {
+        for refusal in [AuthRefusal::MissingKey, AuthRefusal::WrongProject, AuthRefusal::AuthUnavailable] {
+            let status = refusal.status();
+            assert_eq!(ApiError::Auth(refusal).public().status.code().as_u16(), status);
+        }
+    }
+
+    #[test]
+    fn every_wrong_field_is_listed_and_the_first_are_in_the_message() {
+        let errors: Vec<_> = ["/a", "/b/0", "", "/d"]
+            .map(|pointer| FieldError { place: Place::Body(pointer.into()), detail: "must be x".into() })
+            .into();
+        let response = ApiError::Invalid(errors).response("r");
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(body["errors"].as_array().unwrap().len(), 4);
+        assert_eq!(body["errors"][1]["pointer"], "#/b/0");
+        assert_eq!(
+            body["message"],
+            "the request is invalid: `a` must be x; `b/0` must be x; the body must be x; and 1 more"
+        );
+    }
+}

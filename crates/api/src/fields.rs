@@ -1,0 +1,473 @@
+//! Reading the fields of a body: each input says its fields once, and that is both how a body is read and what the
+//! OpenAPI document says of it.
+//!
+//! All fields are checked before the first error is answered, so a caller learns everything at once.
+
+use onerun_domain::{
+    AgentId, Criteria, Description, MaxTurns, MessageText, Metadata, Name, ObjectiveId, Scenario, Seed,
+    Target,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    ApiError,
+    error::{FieldError, Place},
+    json::join,
+};
+
+/// An object that a caller sends.
+pub(crate) trait Input: Sized {
+    /// Reads the fields; `None` if one of them is wrong, which `fields` then knows.
+    fn read(fields: &mut Fields) -> Option<Self>;
+}
+
+/// A value that a caller sends.
+pub(crate) trait Field: Sized {
+    /// Reads the value; `None` if it is wrong, which `errors` then knows.
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self>;
+
+    /// Its JSON Schema.
+    fn schema() -> Value;
+}
+
+/// What was found to be wrong.
+#[derive(Default)]
+pub(crate) struct Errors(Vec<FieldError>);
+
+impl Errors {
+    pub(crate) fn push(&mut self, pointer: &str, detail: impl Into<String>) {
+        self.0.push(FieldError { place: Place::Body(pointer.to_owned()), detail: detail.into() });
+    }
+
+    /// `Some` of a result's value, or its error remembered.
+    fn keep<T, E: ToString>(&mut self, pointer: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.push(pointer, error.to_string())).ok()
+    }
+}
+
+/// The fields of one object.
+pub(crate) struct Fields<'a> {
+    pointer: &'a str,
+    source: Source<'a>,
+}
+
+enum Source<'a> {
+    /// An object that was sent, of which fields are taken as they are read.
+    Object { object: Map<String, Value>, errors: &'a mut Errors },
+    /// Nothing: the fields are only asked what they are.
+    Schema { properties: Map<String, Value>, required: Vec<Value> },
+}
+
+impl Fields<'_> {
+    /// Reads a whole body.
+    pub(crate) fn read_root<T: Input>(value: Value) -> Result<T, ApiError> {
+        let mut errors = Errors::default();
+        let read = Fields::read_object(value, "", &mut errors);
+        read.filter(|_| errors.0.is_empty()).ok_or(ApiError::Invalid(errors.0))
+    }
+
+    fn read_object<T: Input>(value: Value, pointer: &str, errors: &mut Errors) -> Option<T> {
+        let Value::Object(object) = value else {
+            errors.push(pointer, "must be an object");
+            return None;
+        };
+        let mut fields = Fields { pointer, source: Source::Object { object, errors } };
+        let read = T::read(&mut fields);
+        if let Source::Object { object, errors } = fields.source {
+            // Reading took the fields that there are.
+            for name in object.keys() {
+                errors.push(&join(pointer, name), "is not a field of this request");
+            }
+        }
+        read
+    }
+
+    /// The JSON Schema of an input.
+    pub(crate) fn schema<T: Input>() -> Value {
+        let source = Source::Schema { properties: Map::new(), required: Vec::new() };
+        let mut fields = Fields { pointer: "", source };
+        let _ = T::read(&mut fields);
+        match fields.source {
+            Source::Schema { properties, required } => json!({
+                "type": "object",
+                "properties": properties,
+                "required": required,
+                "additionalProperties": false,
+            }),
+            Source::Object { .. } => Value::Null,
+        }
+    }
+
+    /// A field that must be there.
+    pub(crate) fn required<T: Field>(&mut self, name: &str, description: &str) -> Option<T> {
+        match &mut self.source {
+            Source::Object { object, errors } => {
+                let pointer = join(self.pointer, name);
+                let Some(value) = object.remove(name) else {
+                    errors.push(&pointer, "is required");
+                    return None;
+                };
+                T::read(value, &pointer, errors)
+            }
+            Source::Schema { properties, required } => {
+                properties.insert(name.to_owned(), described(T::schema(), description));
+                required.push(name.into());
+                None
+            }
+        }
+    }
+
+    /// A field that may be left out or null, which mean the same.
+    pub(crate) fn optional<T: Field>(&mut self, name: &str, description: &str) -> Option<Option<T>> {
+        match &mut self.source {
+            Source::Object { object, errors } => match object.remove(name) {
+                None | Some(Value::Null) => Some(None),
+                Some(value) => T::read(value, &join(self.pointer, name), errors).map(Some),
+            },
+            Source::Schema { properties, .. } => {
+                properties.insert(name.to_owned(), described(nullable(T::schema()), description));
+                None
+            }
+        }
+    }
+
+    /// A field with a value of its own where it is left out.
+    pub(crate) fn defaulted<T: Field>(
+        &mut self,
+        name: &str,
+        default: &Value,
+        description: &str,
+    ) -> Option<T> {
+        match &mut self.source {
+            Source::Object { object, errors } => {
+                let value = object.remove(name).unwrap_or_else(|| default.clone());
+                T::read(value, &join(self.pointer, name), errors)
+            }
+            Source::Schema { properties, .. } => {
+                let mut schema = described(T::schema(), description);
+                schema["default"] = default.clone();
+                properties.insert(name.to_owned(), schema);
+                None
+            }
+        }
+    }
+}
+
+fn described(mut schema: Value, description: &str) -> Value {
+    schema["description"] = description.into();
+    schema
+}
+
+fn nullable(mut schema: Value) -> Value {
+    match schema["type"].take() {
+        Value::String(one) => schema["type"] = json!([one, "null"]),
+        other => schema["type"] = other,
+    }
+    schema
+}
+
+fn string(value: Value, pointer: &str, errors: &mut Errors) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        other => {
+            errors.push(pointer, format!("must be a string, and is {}", kind(&other)));
+            None
+        }
+    }
+}
+
+/// What a value is, in words.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+macro_rules! text_fields {
+    ($($type:ident),*) => {$(
+        impl Field for $type {
+            fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+                let text = string(value, pointer, errors)?;
+                errors.keep(pointer, $type::parse(text))
+            }
+
+            fn schema() -> Value {
+                text_schema($type::MIN_LENGTH, $type::MAX_LENGTH, $type::HAS_LINES)
+            }
+        }
+    )*};
+}
+
+text_fields!(Name, Description, Scenario, Criteria, MessageText);
+
+/// No control characters; where there must be something, something that is no white space.
+fn text_schema(min: usize, max: usize, has_lines: bool) -> Value {
+    let control = if has_lines { r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f" } else { r"\x00-\x1f\x7f-\x9f" };
+    let pattern = match min {
+        0 => format!("^[^{control}]*$"),
+        _ => format!(r"^[^{control}]*[^\s{control}][^{control}]*$"),
+    };
+    json!({ "type": "string", "minLength": min, "maxLength": max, "pattern": pattern })
+}
+
+macro_rules! number_fields {
+    ($($type:ident),*) => {$(
+        impl Field for $type {
+            fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+                // A number beyond the bounds of any integer gets the message that names this one's.
+                let number = integer(&value).unwrap_or(u64::MAX);
+                errors.keep(pointer, $type::parse(number))
+            }
+
+            fn schema() -> Value {
+                json!({ "type": "integer", "minimum": $type::MIN, "maximum": $type::MAX })
+            }
+        }
+    )*};
+}
+
+number_fields!(Target, MaxTurns, Seed);
+
+/// A JSON number that is a whole one, however it is written: `5` and `5.0` are the same number.
+fn integer(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "within the range it is exact"
+        )]
+        (0.0..=9_007_199_254_740_991.0).contains(&number).then_some(number as u64)
+    })
+}
+
+macro_rules! id_fields {
+    ($($type:ident),*) => {$(
+        impl Field for $type {
+            fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+                let text = string(value, pointer, errors)?;
+                errors.keep(pointer, text.parse())
+            }
+
+            fn schema() -> Value {
+                json!({ "type": "string", "pattern": format!("^[A-Za-z0-9]{{{}}}$", $type::LENGTH) })
+            }
+        }
+    )*};
+}
+
+id_fields!(AgentId, ObjectiveId);
+
+impl Field for bool {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        let read = value.as_bool();
+        if read.is_none() {
+            errors.push(pointer, format!("must be true or false, and is {}", kind(&value)));
+        }
+        read
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "boolean" })
+    }
+}
+
+impl Field for Metadata {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        match value {
+            Value::Object(object) => errors.keep(pointer, Metadata::parse(object)),
+            other => {
+                errors.push(pointer, format!("must be an object, and is {}", kind(&other)));
+                None
+            }
+        }
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "object", "additionalProperties": true })
+    }
+}
+
+/// A list of at least `MIN` and at most `MAX` values.
+pub(crate) struct List<T, const MIN: usize, const MAX: usize>(pub(crate) Vec<T>);
+
+impl<T: Field, const MIN: usize, const MAX: usize> Field for List<T, MIN, MAX> {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        let Value::Array(values) = value else {
+            errors.push(pointer, format!("must be an array, and is {}", kind(&value)));
+            return None;
+        };
+        if !(MIN..=MAX).contains(&values.len()) {
+            errors.push(pointer, format!("must have {MIN} to {MAX} values, and has {}", values.len()));
+            return None;
+        }
+        // Every value is read, so that every error is known, before one that is wrong spoils the list.
+        let read: Vec<_> = values
+            .into_iter()
+            .enumerate()
+            .map(|(index, value)| T::read(value, &join(pointer, &index.to_string()), errors))
+            .collect();
+        read.into_iter().collect::<Option<Vec<_>>>().map(Self)
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "array", "items": T::schema(), "minItems": MIN, "maxItems": MAX })
+    }
+}
+
+/// A list of at most `MAX` values, no two of them the same.
+pub(crate) struct Distinct<T, const MAX: usize>(pub(crate) Vec<T>);
+
+impl<T: Field + PartialEq, const MAX: usize> Field for Distinct<T, MAX> {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        let List(values) = List::<T, 0, MAX>::read(value, pointer, errors)?;
+        for (index, value) in values.iter().enumerate() {
+            if values[..index].contains(value) {
+                errors.push(&join(pointer, &index.to_string()), "is in the list already");
+            }
+        }
+        Some(Self(values))
+    }
+
+    fn schema() -> Value {
+        let mut schema = List::<T, 0, MAX>::schema();
+        schema["uniqueItems"] = true.into();
+        schema
+    }
+}
+
+/// An object within another.
+pub(crate) struct Nested<T>(pub(crate) T);
+
+impl<T: Input> Field for Nested<T> {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        Fields::read_object(value, pointer, errors).map(Self)
+    }
+
+    fn schema() -> Value {
+        Fields::schema::<T>()
+    }
+}
+
+/// A number of whole seconds from `MIN` to `MAX`.
+pub(crate) struct Seconds<const MIN: u32, const MAX: u32>(pub(crate) u32);
+
+impl<const MIN: u32, const MAX: u32> Field for Seconds<MIN, MAX> {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        let read = integer(&value).and_then(|number| u32::try_from(number).ok());
+        let read = read.filter(|number| (MIN..=MAX).contains(number));
+        if read.is_none() {
+            errors.push(pointer, format!("must be an integer from {MIN} to {MAX}"));
+        }
+        read.map(Self)
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+/// The one word that tells kinds of content apart, of which there is one yet.
+macro_rules! constant_word {
+    ($(#[$doc:meta])* $name:ident, $word:literal) => {
+        $(#[$doc])*
+        pub(crate) struct $name;
+
+        impl Field for $name {
+            fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+                if value == $word {
+                    return Some(Self);
+                }
+                errors.push(pointer, concat!("must be \"", $word, "\""));
+                None
+            }
+
+            fn schema() -> Value {
+                json!({ "type": "string", "const": $word })
+            }
+        }
+    };
+}
+
+constant_word!(
+    /// `"message"`.
+    MessageWord,
+    "message"
+);
+constant_word!(
+    /// `"text"`.
+    TextWord,
+    "text"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Thing {
+        name: Name,
+        size: Option<Target>,
+        on: bool,
+    }
+
+    impl Input for Thing {
+        fn read(fields: &mut Fields) -> Option<Self> {
+            let name = fields.required("name", "What it is called.");
+            let size = fields.optional("size", "How large it is.");
+            let on = fields.defaulted("on", &json!(true), "Whether it is on.");
+            Some(Self { name: name?, size: size?, on: on? })
+        }
+    }
+
+    fn refused(value: Value) -> Vec<(String, String)> {
+        match Fields::read_root::<Thing>(value) {
+            Err(ApiError::Invalid(errors)) => errors
+                .into_iter()
+                .map(|error| match error.place {
+                    Place::Body(pointer) => (pointer, error.detail),
+                    other => panic!("{other:?}"),
+                })
+                .collect(),
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => panic!("was read"),
+        }
+    }
+
+    #[test]
+    fn fields_that_are_left_out_or_null_take_their_defaults() {
+        let thing: Thing = Fields::read_root(json!({ "name": "x", "size": null })).unwrap();
+        assert_eq!(thing.name.as_str(), "x");
+        assert!(thing.size.is_none() && thing.on);
+    }
+
+    #[test]
+    fn every_error_is_told_at_once() {
+        let errors = refused(json!({ "size": 0, "on": "yes", "a/b": 1 }));
+        let pointers: Vec<_> = errors.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        assert_eq!(pointers, ["/name", "/size", "/on", "/a~1b"]);
+    }
+
+    #[test]
+    fn a_number_is_whole_however_it_is_written() {
+        let read = |number: Value| Fields::read_root::<Thing>(json!({ "name": "x", "size": number }));
+        assert_eq!(read(json!(5.0)).unwrap().size.map(Target::get), Some(5));
+        for number in [json!(5.5), json!(-1), json!(1e30), json!(u64::MAX), json!("5"), json!([5])] {
+            assert!(read(number.clone()).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn the_schema_says_what_is_read() {
+        let schema = Fields::schema::<Thing>();
+        assert_eq!(schema["required"], json!(["name"]));
+        assert_eq!(schema["properties"]["size"]["type"], json!(["integer", "null"]));
+        assert_eq!(schema["properties"]["size"]["maximum"], 10_000);
+        assert_eq!(schema["properties"]["on"]["default"], true);
+        assert_eq!(schema["properties"]["name"]["maxLength"], 200);
+    }
+}

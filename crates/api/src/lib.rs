@@ -1,0 +1,33 @@
+//! OneRun's routes, handlers, errors and OpenAPI document, for any host.
+//!
+//! [`ROUTES`] is the single source of what there is. A host turns what it receives into a [`Request`] and hands it to
+//! [`Router::answer`]; credentials, scope, project, handler, error and log line are the same everywhere. Knows no AWS,
+//! no Lambda, no SQLite, and reads no environment.
+
+mod agents;
+mod app;
+mod conversations;
+mod dispatch;
+mod error;
+mod fields;
+mod health;
+mod json;
+mod objectives;
+pub mod openapi;
+mod out;
+mod personas;
+mod projects;
+mod query;
+mod request;
+mod results;
+mod route;
+mod routes;
+mod simulations;
+mod whoami;
+
+pub use app::{App, Authenticator};
+pub use dispatch::{Found, Router};
+pub use error::{ApiError, ErrorStatus, FieldError, Place};
+pub use request::{Body, Call, MAX_BODY_BYTES, Request, Response};
+pub use route::{Handler, HandlerFuture, Route};
+pub use routes::ROUTES;

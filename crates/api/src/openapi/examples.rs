@@ -1,0 +1,263 @@
+//! Examples for the document. A test holds each against its schema.
+
+use jiff::Timestamp;
+use onerun_auth::{InvalidCause, Refusal as AuthRefusal, Scope};
+use onerun_domain::{ApprovalStatus, ConversationStatus, Refusal, SimulationStatus};
+use onerun_engine::{ActError, ModelError};
+use onerun_store::StoreError;
+use serde_json::{Value, json};
+
+use crate::{
+    ApiError,
+    error::{FieldError, Place},
+};
+
+/// One error of every kind that a caller can meet.
+pub(super) fn errors() -> Vec<ApiError> {
+    let refusals = [
+        Refusal::SimulationOver { status: SimulationStatus::Completed },
+        Refusal::SimulationNotRunning { status: SimulationStatus::Canceled },
+        Refusal::ConversationNotQueued { status: ConversationStatus::InProgress },
+        Refusal::ConversationNotStarted,
+        Refusal::ConversationRequeued { attempt: 2 },
+        Refusal::ConversationOver { status: ConversationStatus::Ended },
+        Refusal::TurnInProgress { until: Timestamp::UNIX_EPOCH },
+        Refusal::TurnLost,
+        Refusal::StaleAttempt { current: 2 },
+        Refusal::PersonaDecided { status: ApprovalStatus::Approved },
+    ];
+    let refusals = refusals.map(|refusal| ApiError::Act(ActError::Refused(refusal)));
+    let not_found = ["Project", "Agent", "Objective", "Simulation", "Persona", "Conversation"];
+    let not_found = not_found.map(|what| ApiError::NotFound { what });
+    let wrong_field =
+        FieldError { place: Place::Body("/name".to_owned()), detail: "must not be empty".to_owned() };
+    let others = [
+        ApiError::Auth(AuthRefusal::MissingKey),
+        ApiError::Auth(AuthRefusal::InvalidKey { cause: InvalidCause::Unknown }),
+        ApiError::Auth(AuthRefusal::InsufficientScope { needed: Scope::SimulationsWrite }),
+        ApiError::Auth(AuthRefusal::WrongProject),
+        ApiError::Auth(AuthRefusal::AuthUnavailable),
+        ApiError::Invalid(vec![wrong_field]),
+        ApiError::TooLarge,
+        ApiError::Act(ActError::NoObjectives(Vec::new())),
+        ApiError::Act(ActError::KeyReused),
+        ApiError::Act(ActError::Model(ModelError::Unavailable(String::new()))),
+        ApiError::Act(ActError::Store(StoreError::Unavailable("".into()))),
+        ApiError::Internal("".into()),
+    ];
+    others.into_iter().chain(not_found).chain(refusals).collect()
+}
+
+const MADE: &str = "2026-11-23T09:30:00.000000Z";
+const CHANGED: &str = "2026-11-23T09:30:04.250000Z";
+const PROJECT: &str = "p3Xk81LmQzTb";
+const AGENT: &str = "a7Gd20HsWvYc";
+const OBJECTIVE: &str = "o5Rn64JfEuKx";
+const SIMULATION: &str = "sV1StGXR8Z5jdHi6BmyT0";
+const PERSONA: &str = "q9Yd7cJ2MvL0aWnEoRt4P";
+const CONVERSATION: &str = "cM3hK8xQ5ZrT1uVbN6wJd";
+
+pub(super) fn health() -> Value {
+    json!({ "status": "ok", "message": "OneRun API is running" })
+}
+
+pub(super) fn done(message: &str) -> Value {
+    json!({ "message": message })
+}
+
+pub(super) fn whoami() -> Value {
+    json!({
+        "key_id": "root",
+        "kind": "root",
+        "scopes": Scope::ALL.map(Scope::as_str),
+        "all_projects": true,
+        "project_ids": [],
+        "expires_at": null,
+    })
+}
+
+pub(super) fn project() -> Value {
+    json!({ "id": PROJECT, "name": "Support", "created_at": MADE, "updated_at": MADE })
+}
+
+fn plain_agent() -> Value {
+    json!({
+        "id": AGENT,
+        "project_id": PROJECT,
+        "name": "Order support",
+        "description": "Answers questions about orders.",
+        "summary": "Answers questions about orders.",
+        "metadata": {},
+        "created_at": MADE,
+        "updated_at": MADE,
+    })
+}
+
+pub(super) fn agent() -> Value {
+    let mut agent = plain_agent();
+    agent["total_simulations"] = json!(1);
+    agent
+}
+
+pub(super) fn objective() -> Value {
+    json!({
+        "id": OBJECTIVE,
+        "project_id": PROJECT,
+        "version": 1,
+        "name": "Offers a refund",
+        "criteria": "check: agent says /refund/i",
+        "created_at": MADE,
+        "updated_at": MADE,
+    })
+}
+
+pub(super) fn new_simulation() -> Value {
+    json!({
+        "agent_id": AGENT,
+        "name": "Refunds, nightly",
+        "scenario": "A parcel arrived damaged, and the customer wants the money back.",
+        "target_conversations": 20,
+        "target_personas": 10,
+        "auto_approve": true,
+        "max_turns": 12,
+        "objective_ids": [OBJECTIVE],
+        "seed": 7,
+    })
+}
+
+pub(super) fn simulation() -> Value {
+    let mut simulation = new_simulation();
+    if let Some(fields) = simulation.as_object_mut() {
+        fields.remove("objective_ids");
+        fields.insert("id".to_owned(), json!(SIMULATION));
+        fields.insert("project_id".to_owned(), json!(PROJECT));
+        fields.insert("agent".to_owned(), plain_agent());
+        fields.insert("status".to_owned(), json!("in_progress"));
+        fields.insert("last_failure_reason".to_owned(), json!(null));
+        fields.insert("metadata".to_owned(), json!({}));
+        fields.insert("objectives".to_owned(), json!([objective()]));
+        fields.insert("created_at".to_owned(), json!(MADE));
+        fields.insert("updated_at".to_owned(), json!(CHANGED));
+        fields.insert("expires_at".to_owned(), json!("2026-11-24T09:30:00.000000Z"));
+    }
+    simulation
+}
+
+fn scores() -> Value {
+    json!({
+        "evaluated": 20,
+        "passed": 18,
+        "failed": 2,
+        "inconclusive": 0,
+        "mean_score": 0.9,
+        "pass_rate": 0.9,
+        "pass_rate_interval": { "low": 0.699, "high": 0.972 },
+    })
+}
+
+pub(super) fn results() -> Value {
+    let mut objective = scores();
+    objective["objective_id"] = json!(OBJECTIVE);
+    objective["version"] = json!(1);
+    objective["name"] = json!("Offers a refund");
+    json!({
+        "simulation_id": SIMULATION,
+        "status": "completed",
+        "overall": scores(),
+        "objectives": [objective],
+        "conversations": {
+            "target": 20, "queued": 0, "in_progress": 0, "ended": 20, "failed": 0, "retried": 1,
+        },
+        "endings": { "persona_ended": 17, "agent_ended": 1, "turn_limit": 2 },
+        "evaluations": { "pending": 0, "in_progress": 0, "completed": 20, "failed": 0, "not_applicable": 0 },
+        "failures": { "lease_expired": 0, "stopped": 0, "evaluations": 0, "last_failure_reason": null },
+    })
+}
+
+pub(super) fn persona() -> Value {
+    json!({
+        "id": PERSONA,
+        "simulation_id": SIMULATION,
+        "seq_id": 1,
+        "approval_status": "approved",
+        "summary": "Kwame Tran, 38, an insurance clerk: restless and hurried.",
+        "story": "The parcel came with a dent, and the frying pan in it is bent.",
+        "purpose": "To get the money back.",
+        "attributes": { "age_group": "adult", "speech_style": "few words", "version": "1" },
+        "metadata": {},
+        "created_at": MADE,
+        "updated_at": MADE,
+    })
+}
+
+pub(super) fn conversation() -> Value {
+    json!({
+        "id": CONVERSATION,
+        "simulation_id": SIMULATION,
+        "persona_id": PERSONA,
+        "persona": persona(),
+        "seq_id": 1,
+        "status": "ended",
+        "end_reason": "persona_decided",
+        "evaluation_status": "completed",
+        "evaluations": [evaluation()],
+        "attempt": 1,
+        "item_count": 5,
+        "lease_expires_at": null,
+        "metadata": {},
+        "created_at": MADE,
+        "updated_at": CHANGED,
+    })
+}
+
+fn evaluation() -> Value {
+    json!({
+        "id": "eT2bW7kZ4QyC9mUoX0rLs",
+        "conversation_id": CONVERSATION,
+        "objective_id": OBJECTIVE,
+        "objective_version": 1,
+        "objective": objective(),
+        "outcome": "passed",
+        "score": 1.0,
+        "reason": "`check: agent says /refund/i` holds",
+        "quotes": [{ "item_id": "iB8nD5vF1TgR6pWqY3sKa", "text": "refund" }],
+        "judge": "checks",
+        "prompt_hash": "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184",
+        "created_at": CHANGED,
+        "updated_at": CHANGED,
+    })
+}
+
+pub(super) fn started() -> Value {
+    json!({
+        "message": "Conversation started successfully",
+        "attempt": 1,
+        "lease_expires_at": "2026-11-23T09:35:00.000000Z",
+    })
+}
+
+pub(super) fn item() -> Value {
+    json!({
+        "id": "iB8nD5vF1TgR6pWqY3sKa",
+        "conversation_id": CONVERSATION,
+        "attempt": 1,
+        "type": "message",
+        "role": "assistant",
+        "content": [{ "type": "text", "text": "Would you like a refund?" }],
+        "created_at": MADE,
+        "updated_at": MADE,
+    })
+}
+
+pub(super) fn input() -> Value {
+    json!({
+        "input": [{ "type": "message", "content": [{ "type": "text", "text": "Would you like a refund?" }] }],
+    })
+}
+
+pub(super) fn response() -> Value {
+    json!({
+        "ended": false,
+        "output": [{ "type": "message", "content": [{ "type": "text", "text": "Yes, please." }] }],
+    })
+}

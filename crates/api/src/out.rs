@@ -1,0 +1,489 @@
+//! What the wire shows, in named types: a field added to the domain is not published by accident.
+//!
+//! The shapes are those of the published service, as a superset: what its SDK reads is always there.
+
+use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
+use onerun_domain::{
+    Agent, Conversation, Evaluation, Interval, Item, Objective, Page, Persona, PersonaAttributes, Project,
+};
+use onerun_store::{AgentSummary, EvaluatedConversation, SimulationDetail};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+
+/// A time: RFC 3339, in UTC, in microseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Time(pub(crate) Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Always six digits, so that times sort as text.
+        let printer = DateTimePrinter::new().precision(Some(6));
+        serializer.serialize_str(&printer.timestamp_to_string(&self.0))
+    }
+}
+
+impl JsonSchema for Time {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
+
+/// A part of a list.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
+pub(crate) struct PageOut<T> {
+    /// The part.
+    pub data: Vec<T>,
+    /// Whether more follows.
+    pub has_more: bool,
+}
+
+impl<T> PageOut<T> {
+    pub(crate) fn of<U>(page: Page<U>, show: impl FnMut(U) -> T) -> Self {
+        let Page { data, has_more } = page.map(show);
+        Self { data, has_more }
+    }
+}
+
+/// A project: what everything else belongs to.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Project")]
+pub(crate) struct ProjectOut {
+    id: String,
+    name: String,
+    created_at: Time,
+    updated_at: Time,
+}
+
+impl From<Project> for ProjectOut {
+    fn from(project: Project) -> Self {
+        Self {
+            id: project.id.into(),
+            name: project.name.as_str().to_owned(),
+            created_at: Time(project.created_at),
+            updated_at: Time(project.updated_at),
+        }
+    }
+}
+
+/// An agent under test.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Agent")]
+pub(crate) struct AgentOut {
+    id: String,
+    project_id: String,
+    name: String,
+    /// What it is for.
+    description: Option<String>,
+    /// The same as `description`: the name that the published SDK reads.
+    summary: Option<String>,
+    /// The caller's own data.
+    metadata: Map<String, Value>,
+    created_at: Time,
+    updated_at: Time,
+}
+
+impl From<Agent> for AgentOut {
+    fn from(agent: Agent) -> Self {
+        let description = agent.description.map(|text| text.as_str().to_owned());
+        Self {
+            id: agent.id.into(),
+            project_id: agent.project_id.into(),
+            name: agent.name.as_str().to_owned(),
+            summary: description.clone(),
+            description,
+            metadata: agent.metadata.as_map().clone(),
+            created_at: Time(agent.created_at),
+            updated_at: Time(agent.updated_at),
+        }
+    }
+}
+
+/// An agent under test, and how many simulations it has.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AgentWithTotals")]
+pub(crate) struct AgentSummaryOut {
+    #[serde(flatten)]
+    agent: AgentOut,
+    /// How many simulations it has.
+    total_simulations: u64,
+}
+
+impl From<AgentSummary> for AgentSummaryOut {
+    fn from(summary: AgentSummary) -> Self {
+        Self { agent: summary.agent.into(), total_simulations: summary.total_simulations }
+    }
+}
+
+/// One version of an objective.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Objective")]
+pub(crate) struct ObjectiveOut {
+    id: String,
+    project_id: String,
+    /// 1 for the first.
+    version: u32,
+    name: String,
+    /// What is judged: prose, `check:` lines, or both.
+    criteria: String,
+    /// When the first version was made.
+    created_at: Time,
+    /// When this version was made.
+    updated_at: Time,
+}
+
+impl From<Objective> for ObjectiveOut {
+    fn from(objective: Objective) -> Self {
+        Self {
+            id: objective.id.into(),
+            project_id: objective.project_id.into(),
+            version: objective.version,
+            name: objective.name.as_str().to_owned(),
+            criteria: objective.criteria.as_str().to_owned(),
+            created_at: Time(objective.created_at),
+            updated_at: Time(objective.updated_at),
+        }
+    }
+}
+
+/// A simulation, with its agent and its objectives at the versions that it pinned.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Simulation")]
+pub(crate) struct SimulationOut {
+    id: String,
+    project_id: String,
+    agent_id: String,
+    agent: AgentOut,
+    name: String,
+    scenario: String,
+    status: SimulationStatusOut,
+    /// Why it failed or expired.
+    last_failure_reason: Option<String>,
+    target_conversations: u32,
+    target_personas: u32,
+    /// How many messages, of both sides together, a conversation may have.
+    max_turns: u32,
+    auto_approve: bool,
+    /// What everything generated is derived from.
+    seed: u64,
+    /// The caller's own data.
+    metadata: Map<String, Value>,
+    objectives: Vec<ObjectiveOut>,
+    created_at: Time,
+    updated_at: Time,
+    expires_at: Time,
+}
+
+impl From<SimulationDetail> for SimulationOut {
+    fn from(detail: SimulationDetail) -> Self {
+        let SimulationDetail { simulation, agent, objectives } = detail;
+        Self {
+            id: simulation.id.into(),
+            project_id: simulation.project_id.into(),
+            agent_id: simulation.agent_id.into(),
+            agent: agent.into(),
+            name: simulation.name.as_str().to_owned(),
+            scenario: simulation.scenario.as_str().to_owned(),
+            status: SimulationStatusOut(simulation.status),
+            last_failure_reason: simulation.last_failure_reason,
+            target_conversations: simulation.target_conversations.get(),
+            target_personas: simulation.target_personas.get(),
+            max_turns: simulation.max_turns.get(),
+            auto_approve: simulation.auto_approve,
+            seed: simulation.seed.get(),
+            metadata: simulation.metadata.as_map().clone(),
+            objectives: objectives.into_iter().map(ObjectiveOut::from).collect(),
+            created_at: Time(simulation.created_at),
+            updated_at: Time(simulation.updated_at),
+            expires_at: Time(simulation.expires_at),
+        }
+    }
+}
+
+/// The domain's own words, with a schema that lists them.
+macro_rules! words {
+    ($($name:ident($type:ident)),* $(,)?) => {$(
+        #[derive(Clone, Copy)]
+        pub(crate) struct $name(pub(crate) onerun_domain::$type);
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.0.as_str())
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                let words = onerun_domain::$type::ALL.map(onerun_domain::$type::as_str);
+                json_schema!({ "type": "string", "enum": words })
+            }
+        }
+    )*};
+}
+
+words! {
+    SimulationStatusOut(SimulationStatus),
+    ApprovalStatusOut(ApprovalStatus),
+    ConversationStatusOut(ConversationStatus),
+    EvaluationStatusOut(EvaluationStatus),
+    EndReasonOut(EndReason),
+    OutcomeOut(Outcome),
+}
+
+/// A generated person.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Persona")]
+pub(crate) struct PersonaOut {
+    id: String,
+    simulation_id: String,
+    /// Its number within the simulation. A persona that replaces a rejected one has a number above the target.
+    seq_id: u32,
+    approval_status: ApprovalStatusOut,
+    /// Who it is, in a sentence.
+    summary: String,
+    /// What brought it here.
+    story: String,
+    /// What it wants from the conversation.
+    purpose: String,
+    /// What it is like: names and texts, of which an empty one is unknown.
+    #[schemars(with = "std::collections::BTreeMap<String, String>")]
+    attributes: PersonaAttributes,
+    metadata: Map<String, Value>,
+    created_at: Time,
+    updated_at: Time,
+}
+
+impl From<Persona> for PersonaOut {
+    fn from(persona: Persona) -> Self {
+        Self {
+            id: persona.id.into(),
+            simulation_id: persona.simulation_id.into(),
+            seq_id: persona.seq,
+            approval_status: ApprovalStatusOut(persona.approval),
+            summary: persona.summary,
+            story: persona.story,
+            purpose: persona.purpose,
+            attributes: persona.attributes,
+            metadata: persona.metadata.as_map().clone(),
+            created_at: Time(persona.created_at),
+            updated_at: Time(persona.updated_at),
+        }
+    }
+}
+
+/// Words that occur to the letter in the transcript.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Quote")]
+struct QuoteOut {
+    /// The message they occur in.
+    item_id: String,
+    text: String,
+}
+
+/// A verdict on one conversation against one version of an objective.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Evaluation")]
+pub(crate) struct EvaluationOut {
+    id: String,
+    conversation_id: String,
+    objective_id: String,
+    /// The version that was judged.
+    objective_version: u32,
+    /// The objective, as it was judged.
+    objective: ObjectiveOut,
+    outcome: OutcomeOut,
+    /// From 0 to 1; null where it cannot be told.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    score: Option<f64>,
+    reason: Option<String>,
+    quotes: Vec<QuoteOut>,
+    /// Who judged: a model's name, or `checks`.
+    judge: String,
+    /// SHA-256, in hex, of what the judge was told to do.
+    prompt_hash: String,
+    created_at: Time,
+    updated_at: Time,
+}
+
+impl From<(Evaluation, Objective)> for EvaluationOut {
+    fn from((evaluation, objective): (Evaluation, Objective)) -> Self {
+        Self {
+            id: evaluation.id.into(),
+            conversation_id: evaluation.conversation_id.into(),
+            objective_id: evaluation.objective.id.into(),
+            objective_version: evaluation.objective.version,
+            objective: objective.into(),
+            outcome: OutcomeOut(evaluation.outcome),
+            score: evaluation.score.map(onerun_domain::Score::get),
+            reason: Some(evaluation.reason),
+            quotes: evaluation
+                .quotes
+                .into_iter()
+                .map(|quote| QuoteOut { item_id: quote.item_id.into(), text: quote.text })
+                .collect(),
+            judge: evaluation.judge,
+            prompt_hash: evaluation.prompt_hash,
+            created_at: Time(evaluation.created_at),
+            updated_at: Time(evaluation.created_at),
+        }
+    }
+}
+
+/// A conversation, its persona and the verdicts on it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Conversation")]
+pub(crate) struct ConversationOut {
+    id: String,
+    simulation_id: String,
+    persona_id: String,
+    persona: PersonaOut,
+    /// Its number within the simulation.
+    seq_id: u32,
+    status: ConversationStatusOut,
+    /// Why it is over; null until it is.
+    end_reason: Option<EndReasonOut>,
+    evaluation_status: EvaluationStatusOut,
+    /// The verdicts, in the order the simulation names its objectives.
+    evaluations: Vec<EvaluationOut>,
+    /// Which attempt it is at.
+    attempt: u32,
+    /// How many messages the attempt has.
+    item_count: u32,
+    /// When its worker is given up, unless it calls before.
+    lease_expires_at: Option<Time>,
+    metadata: Map<String, Value>,
+    created_at: Time,
+    updated_at: Time,
+}
+
+impl From<EvaluatedConversation> for ConversationOut {
+    fn from(loaded: EvaluatedConversation) -> Self {
+        let EvaluatedConversation { conversation, persona, evaluations } = loaded;
+        Self {
+            id: conversation.id.into(),
+            simulation_id: conversation.simulation_id.into(),
+            persona_id: conversation.persona_id.into(),
+            persona: persona.into(),
+            seq_id: conversation.seq,
+            status: ConversationStatusOut(conversation.status),
+            end_reason: conversation.end_reason.map(EndReasonOut),
+            evaluation_status: EvaluationStatusOut(conversation.evaluation_status),
+            evaluations: evaluations.into_iter().map(EvaluationOut::from).collect(),
+            attempt: conversation.attempt,
+            item_count: conversation.item_count,
+            lease_expires_at: conversation.lease_expires_at.map(Time),
+            metadata: Map::new(),
+            created_at: Time(conversation.created_at),
+            updated_at: Time(conversation.updated_at),
+        }
+    }
+}
+
+/// That a conversation was started.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Started")]
+pub(crate) struct StartedOut {
+    /// What was done, in a sentence.
+    pub message: &'static str,
+    /// Which attempt was started. Sent back as `attempt`, it keeps calls for a lost attempt from reaching the next.
+    pub attempt: u32,
+    /// When the worker is given up, unless it calls before.
+    pub lease_expires_at: Option<Time>,
+}
+
+impl From<Conversation> for StartedOut {
+    fn from(conversation: Conversation) -> Self {
+        Self {
+            message: "Conversation started successfully",
+            attempt: conversation.attempt,
+            lease_expires_at: conversation.lease_expires_at.map(Time),
+        }
+    }
+}
+
+/// A part of a message.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TextContent")]
+pub(crate) struct ContentOut {
+    /// Always `text`.
+    #[serde(rename = "type")]
+    #[schemars(extend("const" = "text"))]
+    kind: &'static str,
+    text: String,
+}
+
+impl ContentOut {
+    pub(crate) fn text(text: String) -> Self {
+        Self { kind: "text", text }
+    }
+}
+
+/// A message of a conversation.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Item")]
+pub(crate) struct ItemOut {
+    id: String,
+    conversation_id: String,
+    /// The attempt that it was said in.
+    attempt: u32,
+    /// Always `message`.
+    #[serde(rename = "type")]
+    #[schemars(extend("const" = "message"))]
+    kind: &'static str,
+    /// `user` is the persona, `assistant` the agent under test.
+    #[schemars(extend("enum" = ["user", "assistant"]))]
+    role: &'static str,
+    content: Vec<ContentOut>,
+    created_at: Time,
+    updated_at: Time,
+}
+
+impl From<Item> for ItemOut {
+    fn from(item: Item) -> Self {
+        Self {
+            id: item.id.into(),
+            conversation_id: item.conversation_id.into(),
+            attempt: item.attempt,
+            kind: "message",
+            role: item.role.as_str(),
+            content: item
+                .content
+                .into_iter()
+                .map(|part| ContentOut::text(part.as_str().to_owned()))
+                .collect(),
+            created_at: Time(item.created_at),
+            updated_at: Time(item.created_at),
+        }
+    }
+}
+
+/// Where a rate lies with 95% confidence.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Interval")]
+pub(crate) struct IntervalOut {
+    low: f64,
+    high: f64,
+}
+
+impl From<Interval> for IntervalOut {
+    fn from(interval: Interval) -> Self {
+        Self { low: interval.low, high: interval.high }
+    }
+}

@@ -1,0 +1,155 @@
+//! A request as a host hands it over, and what handlers see of it.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use onerun_auth::Principal;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    ApiError,
+    error::{FieldError, Place},
+    fields::{Fields, Input},
+    json,
+    query::{Params, Query},
+};
+
+/// The most bytes that a request's body may have.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// The longest `Idempotency-Key`, in characters.
+const MAX_IDEMPOTENCY_KEY: usize = 255;
+
+/// A response. Its body is complete: nothing streams.
+pub type Response = http::Response<Bytes>;
+
+/// What came as a request's body.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// All of it.
+    Read(Bytes),
+    /// More than [`MAX_BODY_BYTES`]; the host stopped reading.
+    TooLarge,
+}
+
+/// A request as a host received it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Names this request in the response, the log and in messages to people. Made by the host.
+    pub id: String,
+    /// The method.
+    pub method: Method,
+    /// The path, as sent.
+    pub path: String,
+    /// What follows the question mark, as sent.
+    pub query: Option<String>,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Body,
+}
+
+/// A request that may proceed, as its handler sees it: no key in it.
+pub struct Call {
+    principal: Option<Principal>,
+    params: Vec<(String, String)>,
+    query: Query,
+    idempotency_key: Result<Option<String>, FieldError>,
+    body: Body,
+}
+
+impl Call {
+    pub(crate) fn new(
+        principal: Option<Principal>,
+        params: Vec<(String, String)>,
+        query: Query,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Self {
+        Self { principal, params, query, idempotency_key: read_idempotency_key(headers), body }
+    }
+
+    /// Who calls; `None` on public routes.
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
+    }
+
+    /// A part of the path as the id that it is to be. What is no id names nothing, so the answer is that there is no
+    /// such `what`.
+    pub(crate) fn id<T: std::str::FromStr>(&self, name: &str, what: &'static str) -> Result<T, ApiError> {
+        self.params
+            .iter()
+            .find(|(param, _)| param == name)
+            .and_then(|(_, value)| value.parse().ok())
+            .ok_or(ApiError::NotFound { what })
+    }
+
+    /// The query's parameters, all of them checked.
+    pub(crate) fn query<T: Params>(&self) -> Result<T, ApiError> {
+        self.query.read()
+    }
+
+    /// The body's fields, all of them checked.
+    pub(crate) fn body<T: Input>(&self) -> Result<T, ApiError> {
+        let value = json::parse(self.bytes()?)?;
+        Fields::read_root(value)
+    }
+
+    /// SHA-256 of the body, in hex.
+    pub(crate) fn body_hash(&self) -> Result<String, ApiError> {
+        Ok(hex(&Sha256::digest(self.bytes()?)))
+    }
+
+    /// The `Idempotency-Key`, if there is one.
+    pub(crate) fn idempotency_key(&self) -> Result<Option<String>, ApiError> {
+        self.idempotency_key.clone().map_err(|error| ApiError::Invalid(vec![error]))
+    }
+
+    fn bytes(&self) -> Result<&[u8], ApiError> {
+        match &self.body {
+            Body::Read(bytes) if bytes.len() <= MAX_BODY_BYTES => Ok(bytes),
+            _ => Err(ApiError::TooLarge),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        text.extend(
+            [byte >> 4, byte & 15].into_iter().filter_map(|digit| char::from_digit(digit.into(), 16)),
+        );
+        text
+    })
+}
+
+fn read_idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldError> {
+    let refuse =
+        |detail: &str| FieldError { place: Place::Header("Idempotency-Key"), detail: detail.to_owned() };
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(refuse("must be sent once"));
+    }
+    match value.to_str() {
+        Ok(key) if (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => Err(refuse("must be 1 to 255 visible ASCII characters")),
+    }
+}
+
+/// A successful reply. The published service answers every success with 200, creation included.
+pub(crate) fn reply<T: Serialize>(body: &T) -> Result<Response, ApiError> {
+    let bytes = serde_json::to_vec(body).map_err(|error| ApiError::Internal(Box::new(error)))?;
+    Ok(Response::new(Bytes::from(bytes)))
+}
+
+/// What the published service answers where there is nothing to show.
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Done")]
+pub(crate) struct DoneOut {
+    /// What was done, in a sentence.
+    pub message: &'static str,
+}
+
+pub(crate) fn done(message: &'static str) -> Result<Response, ApiError> {
+    reply(&DoneOut { message })
+}

@@ -1,0 +1,203 @@
+//! Results: what a simulation's verdicts come to.
+
+use http::Method;
+use onerun_auth::{Access, Scope};
+use onerun_domain::{
+    ConversationStatus, EndReason, EvaluationStatus, Objective, Outcome, SimulationId, wilson_interval,
+};
+use onerun_store::{ConversationTally, ObjectiveTally, ProjectStore, SimulationTally};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{
+    ApiError, App, Handler, Response, Route,
+    out::{IntervalOut, SimulationStatusOut},
+    request::{Call, reply},
+    simulations,
+};
+
+/// `GET /v1/simulations/{simulation_id}/results`
+pub(crate) static GET: Route = Route {
+    operation: "get_results",
+    method: Method::GET,
+    path: "/v1/simulations/{simulation_id}/results",
+    access: Access::Requires(Scope::SimulationsRead),
+    handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
+};
+
+/// What a simulation's verdicts come to, as of now: final once the simulation is over.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Results")]
+pub(crate) struct ResultsOut {
+    simulation_id: String,
+    status: SimulationStatusOut,
+    /// Each conversation as a whole: failed if any objective failed, else inconclusive if any is, else passed.
+    overall: ScoresOut,
+    /// Each objective, in the order the simulation names them.
+    objectives: Vec<ObjectiveResultsOut>,
+    conversations: ConversationCountsOut,
+    endings: EndingsOut,
+    evaluations: EvaluationCountsOut,
+    failures: FailuresOut,
+}
+
+/// Verdicts, counted.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Scores")]
+struct ScoresOut {
+    /// How many conversations have a verdict: passed, failed and inconclusive together.
+    evaluated: u64,
+    passed: u64,
+    failed: u64,
+    /// How many could not be decided. They are no passes: leaving them out of the pass rate would let a judge that
+    /// shies away from hard conversations raise it.
+    inconclusive: u64,
+    /// The mean of the scores that there are; null if there is none.
+    mean_score: Option<f64>,
+    /// Passed of those that have a verdict, inconclusive ones included; null if none has.
+    pass_rate: Option<f64>,
+    /// Where the pass rate lies with 95% confidence (Wilson score interval); null where there is no pass rate.
+    pass_rate_interval: Option<IntervalOut>,
+}
+
+impl ScoresOut {
+    fn new(count: impl Fn(Outcome) -> u64, score_sum: f64, score_count: u64) -> Self {
+        let [passed, failed, inconclusive] = Outcome::ALL.map(count);
+        let evaluated = passed + failed + inconclusive;
+        Self {
+            evaluated,
+            passed,
+            failed,
+            inconclusive,
+            mean_score: (score_count > 0).then(|| score_sum / score_count as f64),
+            pass_rate: (evaluated > 0).then(|| passed as f64 / evaluated as f64),
+            pass_rate_interval: wilson_interval(passed, evaluated).map(IntervalOut::from),
+        }
+    }
+}
+
+/// The verdicts on one objective, counted.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ObjectiveResults")]
+struct ObjectiveResultsOut {
+    objective_id: String,
+    /// The version that is judged.
+    version: u32,
+    name: String,
+    #[serde(flatten)]
+    scores: ScoresOut,
+}
+
+/// Conversations, counted.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ConversationCounts")]
+struct ConversationCountsOut {
+    target: u32,
+    queued: u64,
+    in_progress: u64,
+    ended: u64,
+    failed: u64,
+    /// How many needed more than one attempt.
+    retried: u64,
+}
+
+/// How conversations ended, counted.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Endings")]
+struct EndingsOut {
+    persona_ended: u64,
+    agent_ended: u64,
+    turn_limit: u64,
+}
+
+/// Evaluations, counted by conversation.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EvaluationCounts")]
+struct EvaluationCountsOut {
+    pending: u64,
+    in_progress: u64,
+    completed: u64,
+    failed: u64,
+    not_applicable: u64,
+}
+
+/// What went wrong.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Failures")]
+struct FailuresOut {
+    /// Conversations given up because their workers were silent.
+    lease_expired: u64,
+    /// Conversations stopped because the simulation was over.
+    stopped: u64,
+    /// Conversations that could not be judged.
+    evaluations: u64,
+    /// Why the simulation failed or expired.
+    last_failure_reason: Option<String>,
+}
+
+async fn get(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    let detail = simulations::find(project, &call).await?;
+    let id: SimulationId = detail.simulation.id.clone();
+    let tally = project.tally(&id).await?.ok_or(ApiError::NotFound { what: "Simulation" })?;
+    let SimulationTally { conversations, objectives, .. } = tally;
+    let out = ResultsOut {
+        simulation_id: id.into(),
+        status: SimulationStatusOut(detail.simulation.status),
+        overall: overall(&conversations, &objectives),
+        objectives: detail
+            .objectives
+            .iter()
+            .zip(&objectives)
+            .map(|(objective, tally)| objective_results(objective, tally))
+            .collect(),
+        conversations: ConversationCountsOut {
+            target: detail.simulation.target_conversations.get(),
+            queued: conversations.in_status(ConversationStatus::Queued),
+            in_progress: conversations.in_status(ConversationStatus::InProgress),
+            ended: conversations.in_status(ConversationStatus::Ended),
+            failed: conversations.in_status(ConversationStatus::Failed),
+            retried: conversations.retried,
+        },
+        endings: EndingsOut {
+            persona_ended: conversations.ended_by(EndReason::PersonaDecided),
+            agent_ended: conversations.ended_by(EndReason::AgentDecided),
+            turn_limit: conversations.ended_by(EndReason::MaxTurnsReached),
+        },
+        evaluations: EvaluationCountsOut {
+            pending: conversations.evaluations(EvaluationStatus::Pending),
+            in_progress: conversations.evaluations(EvaluationStatus::InProgress),
+            completed: conversations.evaluations(EvaluationStatus::Completed),
+            failed: conversations.evaluations(EvaluationStatus::Failed),
+            not_applicable: conversations.evaluations(EvaluationStatus::NotApplicable),
+        },
+        failures: FailuresOut {
+            lease_expired: conversations.ended_by(EndReason::LeaseExpired),
+            stopped: [
+                EndReason::SimulationCanceled,
+                EndReason::SimulationExpired,
+                EndReason::SimulationFailed,
+            ]
+            .map(|reason| conversations.ended_by(reason))
+            .iter()
+            .sum(),
+            evaluations: conversations.evaluations(EvaluationStatus::Failed),
+            last_failure_reason: detail.simulation.last_failure_reason.clone(),
+        },
+    };
+    reply(&out)
+}
+
+fn overall(conversations: &ConversationTally, objectives: &[ObjectiveTally]) -> ScoresOut {
+    let sum = objectives.iter().map(|tally| tally.score_sum).sum();
+    let count = objectives.iter().map(|tally| tally.score_count).sum();
+    ScoresOut::new(|outcome| conversations.with_outcome(outcome), sum, count)
+}
+
+fn objective_results(objective: &Objective, tally: &ObjectiveTally) -> ObjectiveResultsOut {
+    ObjectiveResultsOut {
+        objective_id: objective.id.to_string(),
+        version: objective.version,
+        name: objective.name.to_string(),
+        scores: ScoresOut::new(|outcome| tally.with_outcome(outcome), tally.score_sum, tally.score_count),
+    }
+}

@@ -1,0 +1,35 @@
+//! What a route is.
+
+use std::{future::Future, pin::Pin};
+
+use http::Method;
+use onerun_auth::Access;
+use onerun_store::ProjectStore;
+
+use crate::{ApiError, App, Response, request::Call};
+
+/// What a handler returns.
+pub type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send + 'a>>;
+
+/// How a route is answered.
+pub enum Handler {
+    /// Without a project.
+    Global(for<'a> fn(&'a App, Call) -> HandlerFuture<'a>),
+    /// Within the project that the query's `project_id` names. The handler gets that project's part of the store and
+    /// no other.
+    InProject(for<'a> fn(&'a App, &'a dyn ProjectStore, Call) -> HandlerFuture<'a>),
+}
+
+/// One operation of the API. Every field must be said: a route without an access does not compile.
+pub struct Route {
+    /// Its one name everywhere: `<verb>_<resource>`.
+    pub operation: &'static str,
+    /// The method.
+    pub method: Method,
+    /// The path, with parameters in braces.
+    pub path: &'static str,
+    /// Who may call.
+    pub access: Access,
+    /// How it is answered.
+    pub handler: Handler,
+}

@@ -1,0 +1,194 @@
+//! Simulations: an agent in front of generated personas for many conversations.
+
+use http::Method;
+use jiff::SignedDuration;
+use onerun_auth::{Access, Scope};
+use onerun_domain::{AgentId, ObjectiveId, Page, PageRequest, SimulationStatus};
+use onerun_engine::NewSimulation;
+use onerun_store::{ProjectStore, SimulationDetail, SimulationList, SimulationOrder};
+use serde_json::json;
+
+use crate::{
+    ApiError, App, Handler, Response, Route,
+    fields::{Distinct, Fields, Input, Seconds},
+    out::{PageOut, SimulationOut},
+    query::{Filter, Params, Reader, Sort, page},
+    request::{Call, done, reply},
+};
+
+/// How long a simulation may take if nothing is said: as long as in the published service.
+const DEFAULT_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
+
+/// How long a simulation may take.
+const MAX_EXPIRY_SECONDS: u32 = 30 * 24 * 60 * 60;
+
+/// How many objectives a simulation may have.
+const MAX_OBJECTIVES: usize = 50;
+
+/// `POST /v1/simulations`
+pub(crate) static CREATE: Route = Route {
+    operation: "create_simulation",
+    method: Method::POST,
+    path: "/v1/simulations",
+    access: Access::Requires(Scope::SimulationsWrite),
+    handler: Handler::InProject(|app, project, call| Box::pin(create(app, project, call))),
+};
+
+/// `GET /v1/simulations`
+pub(crate) static LIST: Route = Route {
+    operation: "list_simulations",
+    method: Method::GET,
+    path: "/v1/simulations",
+    access: Access::Requires(Scope::SimulationsRead),
+    handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
+};
+
+/// `GET /v1/simulations/{simulation_id}`
+pub(crate) static GET: Route = Route {
+    operation: "get_simulation",
+    method: Method::GET,
+    path: "/v1/simulations/{simulation_id}",
+    access: Access::Requires(Scope::SimulationsRead),
+    handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
+};
+
+/// `POST /v1/simulations/{simulation_id}/run`
+pub(crate) static RUN: Route = Route {
+    operation: "run_simulation",
+    method: Method::POST,
+    path: "/v1/simulations/{simulation_id}/run",
+    access: Access::Requires(Scope::SimulationsWrite),
+    handler: Handler::InProject(|app, project, call| Box::pin(run(app, project, call))),
+};
+
+/// `POST /v1/simulations/{simulation_id}/cancel`
+pub(crate) static CANCEL: Route = Route {
+    operation: "cancel_simulation",
+    method: Method::POST,
+    path: "/v1/simulations/{simulation_id}/cancel",
+    access: Access::Requires(Scope::SimulationsWrite),
+    handler: Handler::InProject(|app, project, call| Box::pin(cancel(app, project, call))),
+};
+
+impl Input for NewSimulation {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let agent_id = fields.required("agent_id", "The agent under test.");
+        let name = fields.required("name", "What people call the simulation.");
+        let scenario = fields.required("scenario", "The situation that the personas are in.");
+        let target_conversations =
+            fields.required("target_conversations", "How many conversations are to be held.");
+        let target_personas = fields.required("target_personas", "How many personas hold them, evenly.");
+        let auto_approve = fields.defaulted(
+            "auto_approve",
+            &json!(false),
+            "Whether personas are approved as they are made; otherwise each waits for a decision.",
+        );
+        let max_turns = fields.defaulted(
+            "max_turns",
+            &json!(5),
+            "How many messages, of both sides together, a conversation may have.",
+        );
+        let objective_ids = fields.defaulted::<Distinct<ObjectiveId, MAX_OBJECTIVES>>(
+            "objective_ids",
+            &json!([]),
+            "What conversations are scored against, each at the version that is newest now.",
+        );
+        let seed = fields.optional(
+            "seed",
+            "What everything generated is derived from, so that it can be repeated; one of its own if nothing is said.",
+        );
+        let metadata = fields.defaulted("metadata", &json!({}), "Data of your own, at most 16 KiB of it.");
+        let expires_in = fields.defaulted::<Seconds<1, MAX_EXPIRY_SECONDS>>(
+            "expires_in_seconds",
+            &json!(DEFAULT_EXPIRY_SECONDS),
+            "When the simulation is given up, in seconds from now.",
+        );
+        Some(Self {
+            agent_id: agent_id?,
+            name: name?,
+            scenario: scenario?,
+            target_conversations: target_conversations?,
+            target_personas: target_personas?,
+            max_turns: max_turns?,
+            auto_approve: auto_approve?,
+            objective_ids: objective_ids?.0,
+            seed: seed?,
+            metadata: metadata?,
+            expires_in: SignedDuration::from_secs(expires_in?.0.into()),
+        })
+    }
+}
+
+pub(crate) struct SimulationQuery {
+    name: Option<String>,
+    status: Option<Filter<SimulationStatus>>,
+    agent_id: Option<Filter<AgentId>>,
+    sort: Sort,
+    page: PageRequest,
+}
+
+impl Params for SimulationQuery {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let name = reader.optional("name", "Only simulations whose name contains this, ignoring case.");
+        let status = reader.optional("status", "Only simulations in this status.");
+        let agent_id = reader.optional("agent_id", "Only simulations of this agent.");
+        let sort = Sort::read(
+            reader,
+            "`created_at`, which is the default, `name` or `status`; any other word means the default. If neither this \
+             nor `sort_dir` is said and `status` is `in_progress`, simulations with a queued conversation come first, \
+             the longest waiting at the head, so that a worker that looks at one page starves none.",
+        );
+        let page = page(reader);
+        Some(Self { name: name?, status: status?, agent_id: agent_id?, sort: sort?, page: page? })
+    }
+}
+
+impl SimulationQuery {
+    /// The list that is asked for; `None` if nothing can be on it.
+    fn list(self) -> Option<SimulationList> {
+        let status = Filter::flatten(self.status)?;
+        let agent_id = Filter::flatten(self.agent_id)?;
+        let direction = self.sort.direction();
+        let order = match (self.sort.by.as_deref(), self.sort.direction) {
+            (Some("name"), _) => SimulationOrder::Name(direction),
+            (Some("status"), _) => SimulationOrder::Status(direction),
+            (None, None) if status == Some(SimulationStatus::InProgress) => SimulationOrder::LongestWaiting,
+            _ => SimulationOrder::CreatedAt(direction),
+        };
+        Some(SimulationList { name: self.name, status, agent_id, order, page: self.page })
+    }
+}
+
+async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    let new: NewSimulation = call.body()?;
+    let detail = app.engine().create_simulation(project, new).await?;
+    reply(&SimulationOut::from(detail))
+}
+
+async fn list(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    let simulations = match call.query::<SimulationQuery>()?.list() {
+        Some(list) => project.simulations(list).await?,
+        None => Page::empty(),
+    };
+    reply(&PageOut::of(simulations, SimulationOut::from))
+}
+
+async fn get(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    reply(&SimulationOut::from(find(project, &call).await?))
+}
+
+async fn run(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    app.engine().run_simulation(project, &call.id("simulation_id", "Simulation")?).await?;
+    done("Simulation run requested")
+}
+
+async fn cancel(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    app.engine().cancel_simulation(project, &call.id("simulation_id", "Simulation")?).await?;
+    done("Simulation cancel requested")
+}
+
+/// The simulation that the path names.
+pub(crate) async fn find(project: &dyn ProjectStore, call: &Call) -> Result<SimulationDetail, ApiError> {
+    let id = call.id("simulation_id", "Simulation")?;
+    project.simulation(&id).await?.ok_or(ApiError::NotFound { what: "Simulation" })
+}

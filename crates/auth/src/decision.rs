@@ -1,0 +1,198 @@
+//! The one path from a request's headers to who sent it.
+//!
+//! Every host and every route come through [`authenticate`]; there is no second way to a [`Principal`]. What that
+//! principal may do is asked of it, and keys are read by whoever made the [`KeyRing`].
+//!
+//! Invariant: a principal comes out only for exactly one key, which is in the ring and whose life has not ended.
+
+use http::HeaderMap;
+use jiff::Timestamp;
+
+use crate::credential::{Credential, InvalidCause, Presented};
+use crate::principal::Principal;
+use crate::refusal::Refusal;
+use crate::ring::KeyRing;
+
+/// Says who sent a request with these headers, at this wall-clock time.
+pub fn authenticate(ring: &KeyRing, headers: &HeaderMap, now: Timestamp) -> Result<Principal, Refusal> {
+    let credential = match Credential::from_headers(headers) {
+        Presented::None => return Err(Refusal::MissingKey),
+        Presented::Invalid(cause) => return Err(Refusal::InvalidKey { cause }),
+        Presented::One(credential) => credential,
+    };
+    let entry =
+        ring.find(&credential.digest()).ok_or(Refusal::InvalidKey { cause: InvalidCause::Unknown })?;
+    // After the key is known to be right: that it has expired is told only to one who holds it.
+    if entry.is_expired(now) {
+        return Err(Refusal::ExpiredKey { key_id: entry.id().clone() });
+    }
+    Ok(Principal::root(entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Access, KeyKind, ProjectAccess, RootKey, Scope, ScopeSet};
+
+    const CURRENT: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";
+    const PREVIOUS: &str = "0hH2m7yTq4fVJx9b3kRzW8sLcN5pUeGdA1oXiKtMw6Y=";
+    const OTHER: &str = "q3V8ZtL0yJm5RcXe7oNwB2kHs9GdFuTa4iP1xWvEzMI=";
+
+    const BEFORE: &str = "2025-12-31T23:59:59.999999999Z";
+    const END: &str = "2026-01-01T00:00:00Z";
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    /// Both keys, the previous one until [`END`].
+    fn ring() -> KeyRing {
+        let [current, previous] = [CURRENT, PREVIOUS].map(|text| RootKey::parse(text).unwrap());
+        KeyRing::new(&current).with_previous(&previous, time(END))
+    }
+
+    /// The headers of a request: names and values.
+    type Fields<'a> = &'a [(&'static str, &'a str)];
+
+    fn headers(fields: Fields<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn decide(fields: Fields<'_>, now: &str) -> Result<Principal, Refusal> {
+        authenticate(&ring(), &headers(fields), time(now))
+    }
+
+    #[test]
+    fn the_root_key_may_do_everything_and_does_not_expire() {
+        for fields in [("x-api-key", CURRENT.to_owned()), ("authorization", format!("Bearer {CURRENT}"))] {
+            let principal = decide(&[(fields.0, &fields.1)], END).unwrap();
+            assert_eq!(principal.key_id().as_str(), "root");
+            assert_eq!(principal.kind(), KeyKind::Root);
+            assert_eq!(principal.scopes(), ScopeSet::ALL);
+            assert_eq!(principal.projects(), &ProjectAccess::All);
+            assert_eq!(principal.expires_at(), None);
+            for scope in Scope::ALL {
+                assert_eq!(principal.authorize(Access::Requires(scope)), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_previous_key_is_accepted_until_its_end_and_not_at_it() {
+        let sent = [("x-api-key", PREVIOUS)];
+        let principal = decide(&sent, BEFORE).unwrap();
+        assert_eq!(principal.key_id().as_str(), "root-previous");
+        assert_eq!(principal.expires_at(), Some(time(END)));
+
+        let refusal = decide(&sent, END).unwrap_err();
+        assert_eq!((refusal.code(), refusal.cause()), ("expired_api_key", "expired"));
+        assert_eq!(refusal.key_id().map(ToString::to_string).as_deref(), Some("root-previous"));
+    }
+
+    #[test]
+    fn a_request_without_one_accepted_key_is_refused_for_its_cause() {
+        let joined = format!("{CURRENT},{PREVIOUS}");
+        let bearer = format!("Bearer {CURRENT}");
+        let long = CURRENT.repeat(24);
+        let unpadded = CURRENT.trim_end_matches('=');
+        let cases: [(Fields<'_>, &str, &str); 12] = [
+            (&[], "missing_api_key", "absent"),
+            (&[("x-api-key", " ")], "missing_api_key", "absent"),
+            (&[("authorization", "Basic dXNlcjpwYXNz")], "missing_api_key", "absent"),
+            (&[("x-api-key", OTHER)], "invalid_api_key", "unknown"),
+            (&[("x-api-key", "a")], "invalid_api_key", "unknown"),
+            (&[("x-api-key", unpadded)], "invalid_api_key", "unknown"),
+            (&[("x-api-key", "a b")], "invalid_api_key", "malformed"),
+            (&[("x-api-key", &long)], "invalid_api_key", "too_long"),
+            (&[("x-api-key", &joined)], "invalid_api_key", "comma_joined"),
+            (&[("x-api-key", CURRENT), ("x-api-key", CURRENT)], "invalid_api_key", "repeated"),
+            (&[("x-api-key", CURRENT), ("authorization", &bearer)], "invalid_api_key", "two_forms"),
+            (&[("cookie", CURRENT)], "missing_api_key", "absent"),
+        ];
+        for (fields, code, cause) in cases {
+            let refusal = decide(fields, BEFORE).unwrap_err();
+            assert_eq!((refusal.status(), refusal.code(), refusal.cause()), (401, code, cause), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn that_a_key_expired_is_not_told_for_another_key() {
+        assert_eq!(decide(&[("x-api-key", OTHER)], END).unwrap_err().code(), "invalid_api_key");
+    }
+
+    #[test]
+    fn nothing_that_is_printed_holds_a_key() {
+        let mut printed = Vec::new();
+        for fields in [
+            vec![("x-api-key", CURRENT)],
+            vec![("x-api-key", PREVIOUS)],
+            vec![("x-api-key", OTHER)],
+            vec![("x-api-key", CURRENT), ("x-api-key", OTHER)],
+        ] {
+            let headers = headers(&fields);
+            printed.push(format!("{:?} {:#?}", Credential::from_headers(&headers), ring()));
+            for now in [BEFORE, END] {
+                printed.push(match authenticate(&ring(), &headers, time(now)) {
+                    Ok(principal) => format!("{principal:?} {}", principal.key_id()),
+                    Err(refusal) => {
+                        let challenge = refusal.www_authenticate();
+                        format!("{refusal:?} {refusal} {} {challenge:?}", refusal.cause())
+                    }
+                });
+            }
+        }
+        let printed = printed.join("\n");
+        for text in [CURRENT, PREVIOUS, OTHER] {
+            for eight in text.as_bytes().windows(8) {
+                assert!(!printed.contains(str::from_utf8(eight).unwrap()), "{printed}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_key_never_authenticates(
+            place in 0..CURRENT.len(),
+            character in "[!-~]",
+            change in 0..4,
+            in_force: bool,
+        ) {
+            let original = if in_force { CURRENT } else { PREVIOUS };
+            let mut changed = original.to_owned();
+            match change {
+                0 => changed.replace_range(place..=place, &character),
+                1 => changed.insert_str(place, &character),
+                2 => changed.push_str(&character),
+                _ => drop(changed.remove(place)),
+            }
+            prop_assume!(changed != original);
+            let refusal = decide(&[("x-api-key", &changed)], BEFORE).unwrap_err();
+            prop_assert_eq!(refusal.code(), "invalid_api_key");
+        }
+
+        #[test]
+        fn only_the_bytes_of_an_accepted_key_authenticate(value in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                let mut headers = HeaderMap::new();
+                headers.insert("x-api-key", value);
+                prop_assert!(authenticate(&ring(), &headers, time(BEFORE)).is_err());
+            }
+        }
+
+        #[test]
+        fn once_a_key_is_refused_for_its_age_it_stays_refused(seconds in 0..4_000_000_000_i64, later in 0..4_000_000_000_i64) {
+            let at = |second| Timestamp::from_second(second).unwrap();
+            let sent = headers(&[("x-api-key", PREVIOUS)]);
+            if authenticate(&ring(), &sent, at(seconds)).is_err() {
+                prop_assert!(authenticate(&ring(), &sent, at(seconds + later)).is_err());
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Who sent a request, once that is known, and what it may do.
+//!
+//! This module does not recognise keys: a [`Principal`] comes from [`authenticate`](crate::authenticate) and from
+//! nowhere else. It does not know whether a project exists either; it says whether the key reaches that far.
+//!
+//! Invariant: every permission a principal has was given to its key by name or as an explicit `All`.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use onerun_domain::ProjectId;
+
+use crate::key::KeyId;
+use crate::refusal::Refusal;
+use crate::ring::RingEntry;
+use crate::scope::{Scope, ScopeSet};
+
+/// What a route asks of its caller.
+///
+/// There is no default, so that a route which says nothing does not compile instead of being open:
+///
+/// ```compile_fail,E0277
+/// let access: onerun_auth::Access = Default::default();
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone, without a key. The host does not authenticate such a request at all.
+    Public,
+    /// Any accepted key, whatever its scopes.
+    AnyKey,
+    /// A key with this scope.
+    Requires(Scope),
+}
+
+/// The kind of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyKind {
+    /// The configured key that may do everything.
+    Root,
+}
+
+impl KeyKind {
+    /// The kind as the API and its logs have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            KeyKind::Root => "root",
+        }
+    }
+}
+
+/// The projects a key reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProjectAccess {
+    /// Every project, those that are yet to be created included.
+    All,
+    /// These projects. An empty set is none of them.
+    Only(BTreeSet<ProjectId>),
+}
+
+impl ProjectAccess {
+    /// Whether the project is within reach.
+    pub fn allows(&self, project: &ProjectId) -> bool {
+        match self {
+            ProjectAccess::All => true,
+            ProjectAccess::Only(projects) => projects.contains(project),
+        }
+    }
+}
+
+/// The key behind a request and what it may do. It holds nothing secret.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    key_id: KeyId,
+    kind: KeyKind,
+    scopes: ScopeSet,
+    projects: ProjectAccess,
+    expires_at: Option<Timestamp>,
+}
+
+impl Principal {
+    /// The principal of a root key.
+    pub(crate) fn root(entry: &RingEntry) -> Principal {
+        Principal {
+            key_id: entry.id().clone(),
+            kind: KeyKind::Root,
+            scopes: ScopeSet::ALL,
+            projects: ProjectAccess::All,
+            expires_at: entry.not_after(),
+        }
+    }
+
+    /// The key's public name, for logs and answers.
+    pub fn key_id(&self) -> &KeyId {
+        &self.key_id
+    }
+
+    /// The kind of the key.
+    pub fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    /// The scopes of the key.
+    pub fn scopes(&self) -> ScopeSet {
+        self.scopes
+    }
+
+    /// The projects of the key.
+    pub fn projects(&self) -> &ProjectAccess {
+        &self.projects
+    }
+
+    /// From when on the key is refused, if it is to be.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
+    }
+
+    /// Whether the key may call a route.
+    pub fn authorize(&self, access: Access) -> Result<(), Refusal> {
+        match access {
+            Access::Public | Access::AnyKey => Ok(()),
+            Access::Requires(scope) if self.scopes.contains(scope) => Ok(()),
+            Access::Requires(needed) => Err(Refusal::InsufficientScope { needed }),
+        }
+    }
+
+    /// Whether the key may reach a project. Asked before the project is looked up, so that the answer does not depend
+    /// on whether it exists.
+    pub fn authorize_project(&self, project: &ProjectId) -> Result<(), Refusal> {
+        if self.projects.allows(project) { Ok(()) } else { Err(Refusal::WrongProject) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project(id: &str) -> ProjectId {
+        id.parse().unwrap()
+    }
+
+    fn principal(scopes: impl IntoIterator<Item = Scope>, projects: ProjectAccess) -> Principal {
+        Principal {
+            key_id: KeyId::ROOT,
+            kind: KeyKind::Root,
+            scopes: scopes.into_iter().collect(),
+            projects,
+            expires_at: None,
+        }
+    }
+
+    #[test]
+    fn each_scope_permits_itself_and_no_other() {
+        for held in Scope::ALL {
+            let principal = principal([held], ProjectAccess::All);
+            for needed in Scope::ALL {
+                let expected =
+                    if held == needed { Ok(()) } else { Err(Refusal::InsufficientScope { needed }) };
+                assert_eq!(principal.authorize(Access::Requires(needed)), expected, "{held} {needed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_without_scopes_may_call_what_asks_for_none() {
+        let principal = principal([], ProjectAccess::All);
+        assert_eq!(principal.authorize(Access::Public), Ok(()));
+        assert_eq!(principal.authorize(Access::AnyKey), Ok(()));
+        for needed in Scope::ALL {
+            assert!(principal.authorize(Access::Requires(needed)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_bound_key_reaches_its_projects_and_no_other() {
+        let (mine, other) = (project("AbCdEf012345"), project("ZyXwVu987654"));
+        let bound = principal(Scope::ALL, ProjectAccess::Only(BTreeSet::from([mine.clone()])));
+        assert_eq!(bound.authorize_project(&mine), Ok(()));
+        assert_eq!(bound.authorize_project(&other), Err(Refusal::WrongProject));
+        assert_eq!(principal([], ProjectAccess::All).authorize_project(&other), Ok(()));
+    }
+
+    #[test]
+    fn an_empty_set_of_projects_is_none_of_them() {
+        assert!(!ProjectAccess::Only(BTreeSet::new()).allows(&project("AbCdEf012345")));
+    }
+}

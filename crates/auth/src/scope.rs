@@ -1,0 +1,223 @@
+//! What a key may do: scopes in the text form `resource:action`, and sets of them.
+//!
+//! This module does not say which route needs which scope; that is [`Access`](crate::Access) in the route table.
+//!
+//! Invariant: a scope is held only if it is in the set by name. An empty set permits nothing, and there is no value
+//! that means everything because nothing was said.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// One permission: an action on a kind of resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Get and list projects.
+    ProjectsRead,
+    /// Create and change projects.
+    ProjectsWrite,
+    /// Get and list agents.
+    AgentsRead,
+    /// Create and change agents.
+    AgentsWrite,
+    /// Get and list objectives.
+    ObjectivesRead,
+    /// Create objectives and new versions of them.
+    ObjectivesWrite,
+    /// Get and list simulations and their results.
+    SimulationsRead,
+    /// Create, run and cancel simulations.
+    SimulationsWrite,
+    /// Get and list personas.
+    PersonasRead,
+    /// Approve and reject personas.
+    PersonasWrite,
+    /// Get and list conversations and their items.
+    ConversationsRead,
+    /// Start conversations, respond in them and end them: what an agent worker does.
+    ConversationsWrite,
+}
+
+impl Scope {
+    /// Every scope, in the order in which sets list them.
+    pub const ALL: [Scope; 12] = [
+        Scope::ProjectsRead,
+        Scope::ProjectsWrite,
+        Scope::AgentsRead,
+        Scope::AgentsWrite,
+        Scope::ObjectivesRead,
+        Scope::ObjectivesWrite,
+        Scope::SimulationsRead,
+        Scope::SimulationsWrite,
+        Scope::PersonasRead,
+        Scope::PersonasWrite,
+        Scope::ConversationsRead,
+        Scope::ConversationsWrite,
+    ];
+
+    /// The text form, as it stands in the API, its documents and its logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Scope::ProjectsRead => "projects:read",
+            Scope::ProjectsWrite => "projects:write",
+            Scope::AgentsRead => "agents:read",
+            Scope::AgentsWrite => "agents:write",
+            Scope::ObjectivesRead => "objectives:read",
+            Scope::ObjectivesWrite => "objectives:write",
+            Scope::SimulationsRead => "simulations:read",
+            Scope::SimulationsWrite => "simulations:write",
+            Scope::PersonasRead => "personas:read",
+            Scope::PersonasWrite => "personas:write",
+            Scope::ConversationsRead => "conversations:read",
+            Scope::ConversationsWrite => "conversations:write",
+        }
+    }
+
+    /// The scope's place in a [`ScopeSet`]. Never stored: sets are written as names, so a place may change.
+    const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = UnknownScope;
+
+    fn from_str(text: &str) -> Result<Scope, UnknownScope> {
+        Scope::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(UnknownScope)
+    }
+}
+
+/// The text names no scope. It is not repeated here, because what is pasted in the wrong field may be a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown scope; a scope is `resource:action`, with `projects`, `agents`, `objectives`, `simulations`, `personas` \
+     or `conversations` as the resource and `read` or `write` as the action"
+)]
+pub struct UnknownScope;
+
+/// The scopes of one key.
+///
+/// There is no default: whoever makes a set says what is in it.
+///
+/// ```compile_fail,E0277
+/// let everything_or_nothing: onerun_auth::ScopeSet = Default::default();
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ScopeSet(u16);
+
+impl ScopeSet {
+    /// Every scope, said in full.
+    pub const ALL: ScopeSet = {
+        let mut bits = 0;
+        let mut index = 0;
+        while index < Scope::ALL.len() {
+            bits |= Scope::ALL[index].bit();
+            index += 1;
+        }
+        ScopeSet(bits)
+    };
+
+    /// Whether the scope is in the set.
+    pub const fn contains(self, scope: Scope) -> bool {
+        self.0 & scope.bit() != 0
+    }
+
+    /// The scopes in the set, in the order of [`Scope::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Scope> + Clone {
+        Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
+    }
+}
+
+impl FromIterator<Scope> for ScopeSet {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> ScopeSet {
+        ScopeSet(scopes.into_iter().fold(0, |bits, scope| bits | scope.bit()))
+    }
+}
+
+impl fmt::Debug for ScopeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(Scope::as_str)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_scope_is_read_back_from_its_text() {
+        for scope in Scope::ALL {
+            assert_eq!(scope.to_string().parse(), Ok(scope));
+        }
+    }
+
+    #[test]
+    fn every_resource_can_be_read_and_written() {
+        let names: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+        let resources = ["projects", "agents", "objectives", "simulations", "personas", "conversations"];
+        let expected: Vec<_> =
+            resources.iter().flat_map(|r| [format!("{r}:read"), format!("{r}:write")]).collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn text_that_is_nearly_a_scope_is_none() {
+        for text in
+            ["", "*", "projects", "projects:", ":read", "projects:*", "Projects:read", " projects:read"]
+        {
+            assert_eq!(text.parse::<Scope>(), Err(UnknownScope), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn scopes_have_places_of_their_own() {
+        for (a, scope) in Scope::ALL.into_iter().enumerate() {
+            for (b, other) in Scope::ALL.into_iter().enumerate() {
+                assert_eq!(ScopeSet::from_iter([scope]).contains(other), a == b, "{scope} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_full_set_lists_all_scopes_in_order() {
+        assert_eq!(ScopeSet::ALL.iter().collect::<Vec<_>>(), Scope::ALL);
+    }
+
+    #[test]
+    fn a_set_of_nothing_permits_nothing() {
+        let none = ScopeSet::from_iter([]);
+        assert!(Scope::ALL.into_iter().all(|scope| !none.contains(scope)));
+        assert_eq!(none.iter().count(), 0);
+    }
+
+    #[test]
+    fn a_set_is_printed_by_the_names_in_it() {
+        let set = ScopeSet::from_iter([Scope::ConversationsWrite, Scope::AgentsRead]);
+        assert_eq!(format!("{set:?}"), r#"{"agents:read", "conversations:write"}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_a_scope_never_panics_and_accepts_only_its_own_text(text in ".*") {
+            if let Ok(scope) = text.parse::<Scope>() {
+                prop_assert_eq!(scope.as_str(), text);
+            }
+        }
+
+        #[test]
+        fn a_set_holds_what_it_was_made_of(picked in proptest::collection::vec(0..Scope::ALL.len(), 0..20)) {
+            let set: ScopeSet = picked.iter().map(|&index| Scope::ALL[index]).collect();
+            for (index, scope) in Scope::ALL.into_iter().enumerate() {
+                prop_assert_eq!(set.contains(scope), picked.contains(&index));
+            }
+            prop_assert_eq!(set.iter().collect::<ScopeSet>(), set);
+        }
+    }
+}

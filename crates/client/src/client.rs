@@ -1,0 +1,338 @@
+//! The client: what can be called, by what it is called on.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use reqwest::{
+    Method, Url,
+    header::{HeaderMap, HeaderName, HeaderValue},
+    redirect::Policy,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{
+    Error, error,
+    resource::{
+        Agent, Conversation, ConversationStatus, Item, NewAgent, NewObjective, NewSimulation, Objective,
+        Page, PageRequest, Persona, Project, Response, Results, Simulation, Started, Turn,
+    },
+};
+
+/// How long it may take to be connected.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an answer may take. Longer than the server gives a model, so that it is the server that gives up.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+const USER_AGENT: &str = concat!("onerun-client/", env!("CARGO_PKG_VERSION"));
+
+/// An API key. It is not printed.
+#[derive(Clone)]
+pub struct ApiKey(HeaderValue);
+
+impl ApiKey {
+    /// Takes a text as a key, without the white space around it.
+    pub fn new(text: &str) -> Result<Self, SetupError> {
+        let text = text.trim();
+        match HeaderValue::from_str(text) {
+            Ok(mut value) if !text.is_empty() && text.is_ascii() => {
+                value.set_sensitive(true);
+                Ok(Self(value))
+            }
+            _ => Err(SetupError::Key),
+        }
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ApiKey")
+    }
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The address of the server is none.
+    #[error("the server's address must be an http address, such as `http://127.0.0.1:9000`; it is {0:?}")]
+    Address(String),
+    /// The address needs TLS.
+    #[error(
+        "this client cannot speak TLS yet, so the server's address must start with `http://`; it is {0:?}"
+    )]
+    Tls(String),
+    /// The key is none.
+    #[error("the API key must be visible ASCII characters on one line")]
+    Key,
+    /// The HTTP client could not be made.
+    #[error("no HTTP client could be made: {0}")]
+    Http(#[source] reqwest::Error),
+}
+
+/// A client of one server, with one key. Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Client(Endpoint);
+
+impl Client {
+    /// A client of the server at `address`, such as `http://127.0.0.1:9000`. A path in it is kept.
+    ///
+    /// Redirects are not followed, because the key would go where they lead. Proxies are those of the environment,
+    /// except for a server on this machine.
+    pub fn new(address: &str, key: &ApiKey) -> Result<Self, SetupError> {
+        let refuse = || SetupError::Address(address.to_owned());
+        let mut url = Url::parse(address).map_err(|_| refuse())?;
+        match url.scheme() {
+            "http" if url.has_host() && url.username().is_empty() && url.password().is_none() => {}
+            "https" => return Err(SetupError::Tls(address.to_owned())),
+            _ => return Err(refuse()),
+        }
+        url.set_query(None);
+        url.set_fragment(None);
+
+        let mut headers = HeaderMap::new();
+        headers.insert(HeaderName::from_static("x-api-key"), key.0.clone());
+        let mut http = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(USER_AGENT)
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT);
+        if is_this_machine(&url) {
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(SetupError::Http)?;
+        Ok(Self(Endpoint { http, url, project: None }.at(&["v1"])))
+    }
+
+    /// Makes a project.
+    pub async fn create_project(&self, name: &str) -> Result<Project, Error> {
+        self.0.at(&["projects"]).post(&json!({ "name": name })).await
+    }
+
+    /// What is in the project with this id. Nothing is sent.
+    pub fn project(&self, id: &str) -> ProjectClient {
+        ProjectClient(Endpoint { project: Some(id.to_owned()), ..self.0.clone() })
+    }
+}
+
+/// What is in one project.
+#[derive(Clone, Debug)]
+pub struct ProjectClient(Endpoint);
+
+impl ProjectClient {
+    /// Makes an agent.
+    pub async fn create_agent(&self, new: &NewAgent) -> Result<Agent, Error> {
+        self.0.at(&["agents"]).post(new).await
+    }
+
+    /// Makes an objective.
+    pub async fn create_objective(&self, new: &NewObjective) -> Result<Objective, Error> {
+        self.0.at(&["objectives"]).post(new).await
+    }
+
+    /// Makes a simulation, which starts by itself.
+    pub async fn create_simulation(&self, new: &NewSimulation) -> Result<Simulation, Error> {
+        self.0.at(&["simulations"]).post(new).await
+    }
+
+    /// The simulations of an agent that are in progress: first those with a queued conversation, the longest waiting
+    /// at the head.
+    pub async fn simulations_in_progress(
+        &self,
+        agent_id: &str,
+        page: PageRequest,
+    ) -> Result<Page<Simulation>, Error> {
+        let query = [("agent_id", agent_id), ("status", "in_progress")];
+        self.0.at(&["simulations"]).page(&query, page).await
+    }
+
+    /// The simulation with this id. Nothing is sent.
+    pub fn simulation(&self, id: &str) -> SimulationClient {
+        SimulationClient(self.0.at(&["simulations", id]))
+    }
+}
+
+/// One simulation.
+#[derive(Clone, Debug)]
+pub struct SimulationClient(Endpoint);
+
+impl SimulationClient {
+    /// The simulation as it is now.
+    pub async fn get(&self) -> Result<Simulation, Error> {
+        self.0.get(&[]).await
+    }
+
+    /// What its verdicts come to as of now.
+    pub async fn results(&self) -> Result<Results, Error> {
+        self.0.at(&["results"]).get(&[]).await
+    }
+
+    /// Its personas, newest first.
+    pub async fn personas(&self, page: PageRequest) -> Result<Page<Persona>, Error> {
+        self.0.at(&["personas"]).page(&[], page).await
+    }
+
+    /// Its conversations, newest first. Those asked for as `queued` come longest waiting first.
+    pub async fn conversations(
+        &self,
+        status: Option<ConversationStatus>,
+        page: PageRequest,
+    ) -> Result<Page<Conversation>, Error> {
+        let status = status.map(|status| ("status", status.as_str()));
+        self.0.at(&["conversations"]).page(status.as_slice(), page).await
+    }
+
+    /// Its conversation with this id. Nothing is sent.
+    pub fn conversation(&self, id: &str) -> ConversationClient {
+        ConversationClient(self.0.at(&["conversations", id]))
+    }
+}
+
+/// One conversation.
+#[derive(Clone, Debug)]
+pub struct ConversationClient(Endpoint);
+
+impl ConversationClient {
+    /// Takes the conversation, if it is queued.
+    pub async fn start(&self) -> Result<Started, Error> {
+        self.0.at(&["start"]).post(&json!({})).await
+    }
+
+    /// Says something to the persona, or lets it open, and gets its words.
+    pub async fn respond(&self, turn: &Turn<'_>) -> Result<Response, Error> {
+        let message = turn
+            .says
+            .map(|text| json!([{ "type": "message", "content": [{ "type": "text", "text": text }] }]));
+        let attempt = turn.attempt.to_string();
+        let url = self.0.at(&["responses"]).full_url(&[("attempt", attempt.as_str())]);
+        let request = self.0.http.request(Method::POST, url).json(&json!({ "input": message }));
+        error::read(request.header("idempotency-key", turn.idempotency_key).send().await?).await
+    }
+
+    /// Ends it, if it is at this attempt. One that has ended stays as it is.
+    pub async fn end(&self, attempt: u32) -> Result<(), Error> {
+        let attempt = attempt.to_string();
+        let url = self.0.at(&["end"]).full_url(&[("attempt", attempt.as_str())]);
+        let request = self.0.http.request(Method::POST, url);
+        error::read::<Value>(request.send().await?).await.map(drop)
+    }
+
+    /// Its messages, oldest first.
+    pub async fn items(&self, page: PageRequest) -> Result<Page<Item>, Error> {
+        self.0.at(&["items"]).page(&[], page).await
+    }
+}
+
+/// An address, and how it is spoken to.
+#[derive(Clone, Debug)]
+struct Endpoint {
+    http: reqwest::Client,
+    url: Url,
+    project: Option<String>,
+}
+
+impl Endpoint {
+    /// The address below this one. The segments are encoded, so that an id with a slash in it stays one segment.
+    fn at(&self, segments: &[&str]) -> Self {
+        let mut below = self.clone();
+        // Fails for addresses without a path alone, and those were refused.
+        if let Ok(mut path) = below.url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        below
+    }
+
+    fn full_url(&self, query: &[(&str, &str)]) -> Url {
+        let mut url = self.url.clone();
+        let project = self.project.as_deref().map(|id| ("project_id", id));
+        if project.is_some() || !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(project).extend_pairs(query);
+        }
+        url
+    }
+
+    async fn get<T: DeserializeOwned>(&self, query: &[(&str, &str)]) -> Result<T, Error> {
+        error::read(self.http.request(Method::GET, self.full_url(query)).send().await?).await
+    }
+
+    async fn page<T: DeserializeOwned>(
+        &self,
+        query: &[(&str, &str)],
+        page: PageRequest,
+    ) -> Result<Page<T>, Error> {
+        let (limit, offset) = (page.limit.to_string(), page.offset.to_string());
+        let page = [("limit", limit.as_str()), ("offset", offset.as_str())];
+        self.get(&[query, &page].concat()).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, body: &impl Serialize) -> Result<T, Error> {
+        error::read(self.http.request(Method::POST, self.full_url(&[])).json(body).send().await?).await
+    }
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    const OK: &str = "HTTP/1.1 200 OK\r\n\r\n";
+
+    #[test]
+    fn a_key_is_visible_text_and_is_not_printed() {
+        let key = ApiKey::new(" secret\n").unwrap();
+        let client = Client::new("http://127.0.0.1:1", &key).unwrap();
+        assert!(!format!("{key:?} {client:?}").contains("secret"));
+        for text in ["", " ", "a\nb", "schlüssel"] {
+            assert!(matches!(ApiKey::new(text), Err(SetupError::Key)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_called_are_refused_at_once() {
+        let new = |address| Client::new(address, &testing::key()).err();
+        assert!(new("http://[::1]:9000/stage/").is_none());
+        assert!(matches!(new("https://example.com"), Some(SetupError::Tls(_))));
+        for address in ["", "127.0.0.1:9000", "localhost:9000", "ftp://example.com", "http://user:word@host"]
+        {
+            assert!(matches!(new(address), Some(SetupError::Address(_))), "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn ids_are_encoded_and_the_project_is_named() {
+        let (client, mut requests) = testing::answering(vec![OK]).await;
+        let _ = client.project("a&b").simulation("x/y?z").get().await;
+        let request = requests.recv().await.unwrap();
+        assert!(
+            request.starts_with("GET /v1/simulations/x%2Fy%3Fz?project_id=a%26b HTTP/1.1\r\n"),
+            "{request}"
+        );
+        assert!(request.contains("x-api-key: a-key\r\n"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn a_turn_says_its_attempt_and_its_key() {
+        let (client, mut requests) = testing::answering(vec![OK]).await;
+        let turn = Turn { attempt: 2, idempotency_key: "c.2.0", says: Some("Hello") };
+        let _ = client.project("p").simulation("s").conversation("c").respond(&turn).await;
+        let request = requests.recv().await.unwrap();
+        let line = "POST /v1/simulations/s/conversations/c/responses?project_id=p&attempt=2 HTTP/1.1";
+        assert_eq!(request.lines().next(), Some(line));
+        assert!(request.contains("idempotency-key: c.2.0\r\n"), "{request}");
+        let body = r#"{"input":[{"content":[{"text":"Hello","type":"text"}],"type":"message"}]}"#;
+        assert!(request.ends_with(body), "{request}");
+    }
+
+    #[tokio::test]
+    async fn redirects_are_not_followed() {
+        let moved = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\n\r\n";
+        let (client, _requests) = testing::answering(vec![moved]).await;
+        assert_eq!(client.create_project("Demo").await.unwrap_err().status(), Some(302));
+    }
+}

@@ -1,0 +1,191 @@
+//! Why a call failed.
+
+use std::time::Duration;
+
+use reqwest::{Response, StatusCode, header};
+use serde::{Deserialize, de::DeserializeOwned};
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server refused it, or failed.
+    #[error("{message} ({code}, status {status}{})", in_request(.request_id.as_deref()))]
+    Api {
+        /// The HTTP status.
+        status: u16,
+        /// What is wrong, for programs; `unknown` if the server did not say.
+        code: String,
+        /// What is wrong, for people.
+        message: String,
+        /// What the server's log calls the request.
+        request_id: Option<String>,
+        /// When the server asks to be tried again, from now.
+        retry_after: Option<Duration>,
+    },
+    /// The server was not reached, or the answer did not arrive whole. Whether the call was carried out is not known.
+    #[error("no answer from the server{}", because(.0))]
+    Transport(#[source] reqwest::Error),
+    /// The server's answer is not what this client understands.
+    #[error("the answer is not what was expected (line {}, column {})", .0.line(), .0.column())]
+    // Not `#[source]`: the message may repeat words of a conversation, which belong in no log.
+    Decode(serde_json::Error),
+}
+
+/// The part of a problem document (RFC 9457) that is read. Everything is optional, because a proxy on the way answers
+/// with documents of its own.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    code: Option<String>,
+    message: Option<String>,
+    request_id: Option<String>,
+}
+
+impl Error {
+    /// The server's code for what is wrong, if the server answered.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Api { code, .. } => Some(code),
+            Self::Transport(_) | Self::Decode(_) => None,
+        }
+    }
+
+    /// The HTTP status, if the server answered with one that is an error.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Api { status, .. } => Some(*status),
+            Self::Transport(_) | Self::Decode(_) => None,
+        }
+    }
+
+    /// Whether the same call may succeed a little later: the server was not reached, is busy, or asks to wait.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Api { status, .. } => matches!(status, 429 | 502 | 503 | 504),
+            Self::Transport(_) => true,
+            Self::Decode(_) => false,
+        }
+    }
+
+    /// When the server asks to be tried again, from now.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Api { retry_after, .. } => *retry_after,
+            Self::Transport(_) | Self::Decode(_) => None,
+        }
+    }
+}
+
+impl From<reqwest::Error> for Error {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Transport(error.without_url())
+    }
+}
+
+/// Reads an answer: the body of a success, or why there was none.
+pub(crate) async fn read<T: DeserializeOwned>(response: Response) -> Result<T, Error> {
+    let (status, header_id) = (response.status(), text(&response, "x-request-id"));
+    let retry_after = text(&response, header::RETRY_AFTER.as_str());
+    let body = response.bytes().await?;
+    if status.is_success() {
+        return serde_json::from_slice(&body).map_err(Error::Decode);
+    }
+    let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
+    Err(Error::Api {
+        status: status.as_u16(),
+        code: problem.code.unwrap_or_else(|| "unknown".to_owned()),
+        message: problem.message.unwrap_or_else(|| unexplained(status)),
+        request_id: problem.request_id.or(header_id),
+        retry_after: retry_after.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs),
+    })
+}
+
+fn text(response: &Response, header: &str) -> Option<String> {
+    response.headers().get(header)?.to_str().ok().map(str::to_owned)
+}
+
+fn unexplained(status: StatusCode) -> String {
+    format!("the server answered {status} without a reason")
+}
+
+fn in_request(id: Option<&str>) -> String {
+    id.map(|id| format!(", request {id}")).unwrap_or_default()
+}
+
+/// The innermost cause says what happened ("Connection refused"); those above it only that something did.
+fn because(error: &reqwest::Error) -> String {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause.and_then(std::error::Error::source) {
+        cause = Some(inner);
+    }
+    match cause {
+        Some(cause) => format!(": {cause}"),
+        None => format!(": {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Client, resource::Project, testing};
+
+    async fn refused(answer: &'static str) -> Error {
+        let (client, _requests) = testing::answering(vec![answer]).await;
+        client.create_project("Demo").await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_problem_document_is_understood() {
+        let error = refused(
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 2\r\n\r\n\
+             {\"code\":\"unavailable\",\"message\":\"try again\",\"status\":503,\"request_id\":\"req_1\",\"new\":1}",
+        )
+        .await;
+        assert_eq!(error.to_string(), "try again (unavailable, status 503, request req_1)");
+        assert_eq!((error.code(), error.status()), (Some("unavailable"), Some(503)));
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(2)));
+        assert!(error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn an_error_of_something_else_on_the_way_is_told_as_it_is() {
+        let error = refused("HTTP/1.1 404 Not Found\r\nx-request-id: abc\r\n\r\n<html>").await;
+        assert_eq!(
+            error.to_string(),
+            "the server answered 404 Not Found without a reason (unknown, status 404, request abc)"
+        );
+        assert!(!error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_understood_is_not_repeated() {
+        let error = refused("HTTP/1.1 200 OK\r\n\r\n{\"id\": \"a secret\", \"name\": 7}").await;
+        assert!(matches!(error, Error::Decode(_)), "{error:?}");
+        assert_eq!(error.to_string(), "the answer is not what was expected (line 1, column 28)");
+        assert!(!error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_a_transport_error_with_its_cause() {
+        let client = Client::new(&testing::nowhere().await, &testing::key()).unwrap();
+        let error = client.create_project("Demo").await.unwrap_err();
+        assert!(error.is_transient());
+        let text = error.to_string();
+        assert!(text.starts_with("no answer from the server: Connection refused"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_broken_answer_is_a_transport_error() {
+        let error = refused("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"id\":").await;
+        assert!(matches!(error, Error::Transport(_)), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_of_an_answer_is_passed_over() {
+        let (client, _) =
+            testing::answering(vec!["HTTP/1.1 200 OK\r\n\r\n{\"id\":\"p\",\"name\":\"Demo\",\"more\":[]}"])
+                .await;
+        let Project { id, name } = client.create_project("Demo").await.unwrap();
+        assert_eq!((id.as_str(), name.as_str()), ("p", "Demo"));
+    }
+}

@@ -1,0 +1,178 @@
+//! Ids of resources: random letters and digits, 12 for what people name, 21 for what simulations make.
+//!
+//! An id is opaque, unguessable enough to be unique, and not a secret.
+
+use std::{fmt, str::FromStr};
+
+use crate::Random;
+
+const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// Why a text is not an id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be {length} letters or digits")]
+pub struct IdError {
+    length: usize,
+}
+
+fn random_text(random: &dyn Random, length: usize) -> String {
+    let mut text = String::with_capacity(length);
+    let mut bytes = [0_u8; 32];
+    while text.len() < length {
+        random.fill(&mut bytes);
+        for byte in bytes {
+            // Rejecting 62 and 63 keeps every letter equally likely.
+            if let Some(letter) = ALPHABET.get(usize::from(byte & 63))
+                && text.len() < length
+            {
+                text.push(char::from(*letter));
+            }
+        }
+    }
+    text
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $length:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// How many letters or digits an id of this kind has.
+            pub const LENGTH: usize = $length;
+
+            /// A new id.
+            pub fn generate(random: &dyn Random) -> Self {
+                Self(random_text(random, $length).into_boxed_str())
+            }
+
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                if text.len() == $length && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(IdError { length: $length })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0.into_string()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "{}({})", stringify!($name), self.0)
+            }
+        }
+    };
+}
+
+id!(
+    /// Names a [`Project`](crate::Project).
+    ProjectId,
+    12
+);
+id!(
+    /// Names an [`Agent`](crate::Agent).
+    AgentId,
+    12
+);
+id!(
+    /// Names an [`Objective`](crate::Objective) over all its versions.
+    ObjectiveId,
+    12
+);
+id!(
+    /// Names a [`Simulation`](crate::Simulation).
+    SimulationId,
+    21
+);
+id!(
+    /// Names a [`Persona`](crate::Persona).
+    PersonaId,
+    21
+);
+id!(
+    /// Names a [`Conversation`](crate::Conversation) over all its attempts.
+    ConversationId,
+    21
+);
+id!(
+    /// Names one message of a conversation.
+    ItemId,
+    21
+);
+id!(
+    /// Names one [`Evaluation`](crate::Evaluation).
+    EvaluationId,
+    21
+);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Counting(AtomicU8);
+
+    impl Random for Counting {
+        fn fill(&self, buffer: &mut [u8]) {
+            buffer.fill_with(|| self.0.fetch_add(1, Ordering::Relaxed));
+        }
+    }
+
+    #[test]
+    fn a_generated_id_parses_back_to_itself() {
+        let random = Counting(AtomicU8::new(0));
+        for _ in 0..100 {
+            let id = SimulationId::generate(&random);
+            assert_eq!(id.as_str().parse::<SimulationId>(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn an_id_of_another_length_or_alphabet_is_refused() {
+        for text in ["", "abc", "abcdefghijkl-", "abcdefghijk-", "abcdefghijk\u{e9}", "abcdefghijklm"] {
+            assert!(text.parse::<ProjectId>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_keeps_the_text(text in ".{0,30}") {
+            if let Ok(id) = text.parse::<AgentId>() {
+                prop_assert_eq!(id.as_str(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Jobs: what is to happen in the background, written together with the change that calls for it.
+//!
+//! Delivery is at least once and in any order, so the work of a job decides from what is stored, and a job that
+//! comes twice or late changes nothing.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ConversationId, PersonaId, ProjectId, SimulationId};
+
+/// Names a job by its work, so that the same work is never written twice while it waits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(String);
+
+impl JobId {
+    /// The id read back from a store.
+    pub fn restore(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What a job does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "work", rename_all = "snake_case")]
+pub enum Work {
+    /// Take a simulation from pending to in progress, and have its personas made.
+    StartSimulation {
+        /// The simulation.
+        simulation: SimulationId,
+    },
+    /// Make the personas numbered from `first_seq`, a bounded number of them, and call for the rest.
+    GeneratePersonas {
+        /// The simulation.
+        simulation: SimulationId,
+        /// The first number.
+        first_seq: u32,
+    },
+    /// Make the one persona numbered `seq`, in place of a rejected one.
+    ReplacePersona {
+        /// The simulation.
+        simulation: SimulationId,
+        /// The number.
+        seq: u32,
+    },
+    /// Queue the conversations of an approved persona.
+    QueueConversations {
+        /// The simulation.
+        simulation: SimulationId,
+        /// The persona.
+        persona: PersonaId,
+    },
+    /// Judge one attempt at a conversation.
+    JudgeConversation {
+        /// The simulation.
+        simulation: SimulationId,
+        /// The conversation.
+        conversation: ConversationId,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// Bring a simulation to its end if all its conversations have come to theirs.
+    FinishSimulation {
+        /// The simulation.
+        simulation: SimulationId,
+    },
+    /// Stop what is left of a simulation that is over.
+    StopConversations {
+        /// The simulation.
+        simulation: SimulationId,
+    },
+}
+
+impl Work {
+    /// The simulation it belongs to.
+    pub fn simulation(&self) -> &SimulationId {
+        match self {
+            Self::StartSimulation { simulation }
+            | Self::GeneratePersonas { simulation, .. }
+            | Self::ReplacePersona { simulation, .. }
+            | Self::QueueConversations { simulation, .. }
+            | Self::JudgeConversation { simulation, .. }
+            | Self::FinishSimulation { simulation }
+            | Self::StopConversations { simulation } => simulation,
+        }
+    }
+
+    /// The kind of work, for logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::StartSimulation { .. } => "start_simulation",
+            Self::GeneratePersonas { .. } => "generate_personas",
+            Self::ReplacePersona { .. } => "replace_persona",
+            Self::QueueConversations { .. } => "queue_conversations",
+            Self::JudgeConversation { .. } => "judge_conversation",
+            Self::FinishSimulation { .. } => "finish_simulation",
+            Self::StopConversations { .. } => "stop_conversations",
+        }
+    }
+
+    fn id(&self) -> JobId {
+        let name = self.name();
+        JobId(match self {
+            Self::StartSimulation { simulation }
+            | Self::FinishSimulation { simulation }
+            | Self::StopConversations { simulation } => format!("{name}:{simulation}"),
+            Self::GeneratePersonas { simulation, first_seq: seq }
+            | Self::ReplacePersona { simulation, seq } => {
+                format!("{name}:{simulation}:{seq}")
+            }
+            Self::QueueConversations { persona, .. } => format!("{name}:{persona}"),
+            Self::JudgeConversation { conversation, attempt, .. } => {
+                format!("{name}:{conversation}:{attempt}")
+            }
+        })
+    }
+}
+
+/// A piece of work in a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its id, which follows from its work.
+    pub id: JobId,
+    /// The project it works in.
+    pub project_id: ProjectId,
+    /// What it does.
+    pub work: Work,
+}
+
+impl Job {
+    /// A job for `work`.
+    pub fn new(project_id: ProjectId, work: Work) -> Self {
+        Self { id: work.id(), project_id, work }
+    }
+}

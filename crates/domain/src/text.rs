@@ -1,0 +1,241 @@
+//! Texts from outside, each with its bounds. A value of one of these types was parsed, so it holds them.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::check::{CheckLineError, Rubric};
+
+/// Why a text was refused. The message completes a sentence that starts with the field's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// Nothing but white space where words are needed.
+    #[error("must not be empty")]
+    Empty,
+    /// More characters than the field holds.
+    #[error("must be at most {max} characters long, and is {length}")]
+    TooLong {
+        /// What the field holds.
+        max: usize,
+        /// What was sent.
+        length: usize,
+    },
+    /// A control character that the field does not hold.
+    #[error("must not contain the control character U+{code:04X}, found at character {position}")]
+    Control {
+        /// The character's code point.
+        code: u32,
+        /// Its position, counted in characters from 1.
+        position: usize,
+    },
+    /// A `check:` line that does not parse.
+    #[error(transparent)]
+    CheckLine(#[from] CheckLineError),
+    /// Metadata beyond its size.
+    #[error("must be at most {max} bytes as JSON, and is {length}")]
+    TooLarge {
+        /// What the field holds.
+        max: usize,
+        /// What was sent.
+        length: usize,
+    },
+}
+
+struct Bounds {
+    max: usize,
+    may_be_empty: bool,
+    /// Whether line breaks and tabs are allowed.
+    lines: bool,
+}
+
+impl Bounds {
+    fn check(&self, text: &str) -> Result<(), TextError> {
+        let mut length = 0;
+        for (index, character) in text.chars().enumerate() {
+            length = index + 1;
+            if character.is_control() && !(self.lines && matches!(character, '\n' | '\r' | '\t')) {
+                return Err(TextError::Control { code: character.into(), position: length });
+            }
+        }
+        if length > self.max {
+            return Err(TextError::TooLong { max: self.max, length });
+        }
+        if !self.may_be_empty && text.trim().is_empty() {
+            return Err(TextError::Empty);
+        }
+        Ok(())
+    }
+}
+
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $bounds:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            const BOUNDS: Bounds = $bounds;
+
+            /// The most characters a value may have.
+            pub const MAX_LENGTH: usize = Self::BOUNDS.max;
+            /// The fewest characters a value may have.
+            pub const MIN_LENGTH: usize = if Self::BOUNDS.may_be_empty { 0 } else { 1 };
+            /// Whether a value may have line breaks and tabs.
+            pub const HAS_LINES: bool = Self::BOUNDS.lines;
+
+            /// The text, as it was sent.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+    };
+}
+
+macro_rules! parsed_text {
+    ($name:ident) => {
+        impl $name {
+            /// The one way to make a value: checks the bounds, changes nothing.
+            pub fn parse(text: impl Into<String>) -> Result<Self, TextError> {
+                let text = text.into();
+                Self::BOUNDS.check(&text)?;
+                Ok(Self(text.into_boxed_str()))
+            }
+        }
+    };
+}
+
+text!(
+    /// What people call a resource: 1 to 200 characters on one line.
+    Name,
+    Bounds { max: 200, may_be_empty: false, lines: false }
+);
+parsed_text!(Name);
+text!(
+    /// What an agent is for: up to 10,000 characters.
+    Description,
+    Bounds { max: 10_000, may_be_empty: true, lines: true }
+);
+parsed_text!(Description);
+text!(
+    /// The situation that a simulation's personas are in: 1 to 20,000 characters.
+    Scenario,
+    Bounds { max: 20_000, may_be_empty: false, lines: true }
+);
+parsed_text!(Scenario);
+text!(
+    /// One part of a message: up to 32,000 characters. It may be empty, because an agent that says nothing is
+    /// something to be judged, not to be refused.
+    MessageText,
+    Bounds { max: 32_000, may_be_empty: true, lines: true }
+);
+parsed_text!(MessageText);
+text!(
+    /// What a conversation is judged by: prose, `check:` lines, or both; 1 to 10,000 characters.
+    Criteria,
+    Bounds { max: 10_000, may_be_empty: false, lines: true }
+);
+
+impl Criteria {
+    /// Checks the bounds and every `check:` line.
+    pub fn parse(text: impl Into<String>) -> Result<Self, TextError> {
+        let text = text.into();
+        Self::BOUNDS.check(&text)?;
+        Rubric::parse(&text)?;
+        Ok(Self(text.into_boxed_str()))
+    }
+
+    /// A value that [`Criteria::parse`] accepted earlier, read back from a store. The check lines are not compiled
+    /// again: a read of an objective must not cost its regular expressions.
+    pub fn restore(text: impl Into<String>) -> Result<Self, TextError> {
+        let text = text.into();
+        Self::BOUNDS.check(&text)?;
+        Ok(Self(text.into_boxed_str()))
+    }
+
+    /// The checks and the prose apart, ready to judge by.
+    pub fn rubric(&self) -> Result<Rubric, CheckLineError> {
+        Rubric::parse(&self.0)
+    }
+}
+
+/// A caller's own JSON object, kept and returned as it is: up to 16 KiB.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metadata(Map<String, Value>);
+
+impl Metadata {
+    /// The most bytes a value may have, written as JSON.
+    pub const MAX_BYTES: usize = 16 * 1024;
+
+    /// Checks the size.
+    pub fn parse(object: Map<String, Value>) -> Result<Self, TextError> {
+        // Displaying a `Value` cannot fail, and needs no error path that no test could reach.
+        let value = Value::Object(object);
+        let length = value.to_string().len();
+        match value {
+            Value::Object(object) if length <= Self::MAX_BYTES => Ok(Self(object)),
+            _ => Err(TextError::TooLarge { max: Self::MAX_BYTES, length }),
+        }
+    }
+
+    /// The object.
+    pub fn as_map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_name_holds_200_characters_of_any_width_and_not_one_more() {
+        assert!(Name::parse("\u{1f600}".repeat(200)).is_ok());
+        assert_eq!(Name::parse("x".repeat(201)), Err(TextError::TooLong { max: 200, length: 201 }));
+    }
+
+    #[test]
+    fn blank_names_are_refused() {
+        for text in ["", " ", "\u{2003}"] {
+            assert_eq!(Name::parse(text), Err(TextError::Empty));
+        }
+    }
+
+    #[test]
+    fn a_control_character_is_named_with_its_place() {
+        assert_eq!(Name::parse("ab\u{0}"), Err(TextError::Control { code: 0, position: 3 }));
+        assert_eq!(Name::parse("a\nb"), Err(TextError::Control { code: 10, position: 2 }));
+        assert!(Scenario::parse("a\nb").is_ok());
+    }
+
+    #[test]
+    fn a_broken_check_line_is_refused_with_the_criteria() {
+        assert!(matches!(Criteria::parse("check: agent says /(/"), Err(TextError::CheckLine(_))));
+    }
+
+    #[test]
+    fn metadata_over_its_size_is_refused() {
+        let mut object = Map::new();
+        object.insert("k".into(), Value::String("x".repeat(Metadata::MAX_BYTES)));
+        assert!(matches!(Metadata::parse(object), Err(TextError::TooLarge { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn what_parses_is_kept_to_the_letter(text in any::<String>()) {
+            if let Ok(name) = Name::parse(text.clone()) {
+                prop_assert_eq!(name.as_str(), text.as_str());
+            }
+            if let Ok(criteria) = Criteria::parse(text.clone()) {
+                prop_assert_eq!(Criteria::restore(text), Ok(criteria));
+            }
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! What workers do with conversations: start, take turns, end.
+
+use onerun_domain::{
+    Conversation, ConversationId, EndReason, Item, ItemId, Job, Limit, MessageText, PageRequest, Role,
+    Simulation, SimulationId, TurnClaim, TurnToken, Work,
+};
+use onerun_store::{
+    ChangeError, ConversationChange, ConversationView, EvaluatedConversation, ProjectStore, SimulationDetail,
+    StoreError, StoredReply, StoredTurn,
+};
+
+use crate::{ActError, Engine, Reply, ReplyRequest};
+
+/// One call of a worker for the persona's next words.
+#[derive(Clone, Debug, Default)]
+pub struct TurnCall {
+    /// The agent's messages, each of one or more parts; none to let the persona open.
+    pub messages: Vec<Vec<MessageText>>,
+    /// The attempt that the worker is at, if it says so.
+    pub attempt: Option<u32>,
+    /// The caller's `Idempotency-Key`.
+    pub key: Option<String>,
+    /// SHA-256, in hex, of what was sent.
+    pub input_hash: String,
+}
+
+/// Everything a claimed turn is answered from.
+struct Turn {
+    conversation: Conversation,
+    token: TurnToken,
+    detail: SimulationDetail,
+    loaded: EvaluatedConversation,
+    transcript: Vec<Item>,
+}
+
+impl Engine {
+    /// A worker takes a queued conversation.
+    pub async fn start_conversation(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        id: &ConversationId,
+    ) -> Result<Conversation, ActError> {
+        let (now, lease) = (self.now(), self.settings.lease);
+        let decide = move |view: ConversationView| {
+            Ok(ConversationChange::to(view.conversation.start(&view.simulation, lease, now)?))
+        };
+        let changed = project.change_conversation(simulation, id, Box::new(decide)).await?;
+        self.found(project, simulation, changed).await
+    }
+
+    /// A worker ends a conversation. One that has ended stays as it is.
+    pub async fn end_conversation(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        id: &ConversationId,
+        attempt: Option<u32>,
+    ) -> Result<Conversation, ActError> {
+        let now = self.now();
+        let decide = move |view: ConversationView| {
+            let before = view.conversation.status;
+            let conversation = view.conversation.end(&view.simulation, attempt, now)?;
+            let jobs = if conversation.status == before {
+                Vec::new()
+            } else {
+                vec![judge(&view.simulation, &conversation)]
+            };
+            Ok(ConversationChange { jobs, ..ConversationChange::to(conversation) })
+        };
+        let changed = project.change_conversation(simulation, id, Box::new(decide)).await?;
+        self.found(project, simulation, changed).await
+    }
+
+    /// Answers a worker's messages with the persona's. Nothing is stored unless all of it is, and a call repeated
+    /// under its `Idempotency-Key` gets the same reply.
+    pub async fn respond(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        id: &ConversationId,
+        call: TurnCall,
+    ) -> Result<StoredReply, ActError> {
+        if let Some(reply) = stored_reply(project, simulation, id, &call).await? {
+            return Ok(reply);
+        }
+        let (conversation, token) = match self.claim_turn(project, simulation, id, &call).await {
+            Err(ActError::Refused(refusal)) => {
+                // The same call may have been answered between the look and the claim.
+                return match stored_reply(project, simulation, id, &call).await? {
+                    Some(reply) => Ok(reply),
+                    None => Err(refusal.into()),
+                };
+            }
+            claimed => claimed?,
+        };
+        match self.answer(project, conversation, token.clone(), &call).await {
+            Ok(reply) => Ok(reply),
+            Err(error) => {
+                self.release_turn(project, simulation, id, token).await;
+                match (error, stored_reply(project, simulation, id, &call).await?) {
+                    (ActError::Store(StoreError::Duplicate { .. }), Some(reply)) => Ok(reply),
+                    (error, _) => Err(error),
+                }
+            }
+        }
+    }
+
+    async fn claim_turn(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        id: &ConversationId,
+        call: &TurnCall,
+    ) -> Result<(Conversation, TurnToken), ActError> {
+        let (now, lease, attempt) = (self.now(), self.settings.lease, call.attempt);
+        let token = TurnToken::generate(self.random());
+        let expires_at = now.checked_add(self.settings.turn).unwrap_or(jiff::Timestamp::MAX);
+        let claim = TurnClaim { token: token.clone(), expires_at };
+        let decide = move |view: ConversationView| {
+            let claimed =
+                view.conversation.claim_turn(&view.simulation, attempt, claim.clone(), lease, now)?;
+            Ok(ConversationChange::to(claimed))
+        };
+        let changed = project.change_conversation(simulation, id, Box::new(decide)).await?;
+        Ok((self.found(project, simulation, changed).await?, token))
+    }
+
+    /// Makes the persona's reply to a call that holds the turn, and stores both.
+    async fn answer(
+        &self,
+        project: &dyn ProjectStore,
+        conversation: Conversation,
+        token: TurnToken,
+        call: &TurnCall,
+    ) -> Result<StoredReply, ActError> {
+        let mut turn = load_turn(project, conversation, token).await?;
+        if call.messages.is_empty()
+            && let Some(last) = turn.transcript.last()
+            && last.role == Role::User
+        {
+            // The worker asks again for words that it has not answered. A persona does not answer itself.
+            let reply = StoredReply { text: Some(last.text()), ended: false };
+            self.release_turn(project, &turn.conversation.simulation_id, &turn.conversation.id, turn.token)
+                .await;
+            return Ok(reply);
+        }
+        let stored = turn.transcript.len();
+        for message in &call.messages {
+            let item = self.item(&turn, Role::Assistant, message.clone());
+            turn.transcript.push(item);
+        }
+        let reply = self
+            .model
+            .reply(ReplyRequest {
+                simulation: &turn.detail.simulation,
+                agent: &turn.detail.agent,
+                persona: &turn.loaded.persona,
+                conversation_seq: turn.conversation.seq,
+                transcript: &turn.transcript,
+            })
+            .await?;
+        let Words { text, ends } = Words::from(reply);
+        if let Some(text) = &text {
+            let item = self.item(&turn, Role::User, vec![text.clone()]);
+            turn.transcript.push(item);
+        }
+        let max_turns = usize::try_from(turn.detail.simulation.max_turns.get()).unwrap_or(usize::MAX);
+        let end = if ends || text.is_none() {
+            Some(EndReason::PersonaDecided)
+        } else if turn.transcript.len() >= max_turns {
+            Some(EndReason::MaxTurnsReached)
+        } else {
+            None
+        };
+        let reply = StoredReply { text: text.map(|text| text.as_str().to_owned()), ended: end.is_some() };
+        let items = turn.transcript.split_off(stored);
+        self.complete_turn(project, turn, items, end, call, reply).await
+    }
+
+    async fn complete_turn(
+        &self,
+        project: &dyn ProjectStore,
+        turn: Turn,
+        items: Vec<Item>,
+        end: Option<EndReason>,
+        call: &TurnCall,
+        reply: StoredReply,
+    ) -> Result<StoredReply, ActError> {
+        let (now, lease) = (self.now(), self.settings.lease);
+        let Turn { conversation, token, .. } = turn;
+        let kept = call.key.as_ref().map(|key| StoredTurn {
+            key: key.clone(),
+            input_hash: call.input_hash.clone(),
+            attempt: conversation.attempt,
+            reply: reply.clone(),
+        });
+        let messages = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        let decide = move |view: ConversationView| {
+            let simulation = view.simulation;
+            let conversation =
+                view.conversation.complete_turn(&simulation, &token, messages, end, lease, now)?;
+            let jobs = end.map(|_| judge(&simulation, &conversation)).into_iter().collect();
+            Ok(ConversationChange {
+                conversation,
+                items: items.clone(),
+                turn: kept.clone(),
+                evaluations: Vec::new(),
+                jobs,
+            })
+        };
+        let changed = project
+            .change_conversation(&conversation.simulation_id, &conversation.id, Box::new(decide))
+            .await?;
+        changed.map(|_| reply).ok_or(ActError::NoConversation)
+    }
+
+    /// Gives a turn back. A failure to do so is only logged: the claim runs out by itself.
+    async fn release_turn(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        id: &ConversationId,
+        token: TurnToken,
+    ) {
+        let now = self.now();
+        let decide = move |view: ConversationView| {
+            Ok(ConversationChange::to(view.conversation.release_turn(&token, now)?))
+        };
+        match project.change_conversation(simulation, id, Box::new(decide)).await {
+            Ok(_) | Err(ChangeError::Refused(_)) => {}
+            Err(ChangeError::Store(error)) => {
+                tracing::warn!(conversation = %id, %error, "a turn could not be given back and will run out");
+            }
+        }
+    }
+
+    fn item(&self, turn: &Turn, role: Role, content: Vec<MessageText>) -> Item {
+        Item {
+            id: ItemId::generate(self.random()),
+            conversation_id: turn.conversation.id.clone(),
+            attempt: turn.conversation.attempt,
+            position: u32::try_from(turn.transcript.len()).unwrap_or(u32::MAX),
+            role,
+            content,
+            created_at: self.now(),
+        }
+    }
+
+    /// Tells a missing conversation from a missing simulation.
+    async fn found<T>(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        changed: Option<T>,
+    ) -> Result<T, ActError> {
+        match changed {
+            Some(changed) => Ok(changed),
+            None if project.simulation(simulation).await?.is_none() => Err(ActError::NoSimulation),
+            None => Err(ActError::NoConversation),
+        }
+    }
+}
+
+/// All messages of an attempt, oldest first.
+pub(crate) async fn all_items(
+    project: &dyn ProjectStore,
+    simulation: &SimulationId,
+    id: &ConversationId,
+    attempt: u32,
+) -> Result<Vec<Item>, StoreError> {
+    let mut items = Vec::new();
+    loop {
+        let offset = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        let request = PageRequest { limit: Limit::clamped(Limit::MAX), offset };
+        let page = project.items(simulation, id, attempt, request).await?;
+        items.extend(page.data);
+        if !page.has_more {
+            return Ok(items);
+        }
+    }
+}
+
+async fn load_turn(
+    project: &dyn ProjectStore,
+    conversation: Conversation,
+    token: TurnToken,
+) -> Result<Turn, ActError> {
+    let simulation = &conversation.simulation_id;
+    let detail = project.simulation(simulation).await?.ok_or(ActError::NoSimulation)?;
+    let loaded = project.conversation(simulation, &conversation.id).await?.ok_or(ActError::NoConversation)?;
+    let transcript = all_items(project, simulation, &conversation.id, conversation.attempt).await?;
+    Ok(Turn { conversation, token, detail, loaded, transcript })
+}
+
+async fn stored_reply(
+    project: &dyn ProjectStore,
+    simulation: &SimulationId,
+    id: &ConversationId,
+    call: &TurnCall,
+) -> Result<Option<StoredReply>, ActError> {
+    let Some(key) = &call.key else { return Ok(None) };
+    let Some(turn) = project.turn(simulation, id, key).await? else { return Ok(None) };
+    if turn.input_hash != call.input_hash {
+        return Err(ActError::KeyReused);
+    }
+    // Repeating the reply of an attempt that was given up would tell a worker of words that its transcript lacks.
+    let loaded = project.conversation(simulation, id).await?.ok_or(ActError::NoConversation)?;
+    loaded.conversation.require_attempt(Some(turn.attempt))?;
+    Ok(Some(turn.reply))
+}
+
+fn judge(simulation: &Simulation, conversation: &Conversation) -> Job {
+    let work = Work::JudgeConversation {
+        simulation: simulation.id.clone(),
+        conversation: conversation.id.clone(),
+        attempt: conversation.attempt,
+    };
+    Job::new(simulation.project_id.clone(), work)
+}
+
+/// A model's reply with words that can be stored.
+struct Words {
+    text: Option<MessageText>,
+    ends: bool,
+}
+
+impl From<Reply> for Words {
+    /// Blank words are none: a persona that says nothing is done.
+    fn from(reply: Reply) -> Self {
+        let text = reply.text.map(|text| clean(&text, MessageText::MAX_LENGTH));
+        let text = text.filter(|text| !text.trim().is_empty());
+        Self { text: text.and_then(|text| MessageText::parse(text).ok()), ends: reply.ends }
+    }
+}
+
+/// A model's words without the control characters that no field holds, cut to `max` characters.
+pub(crate) fn clean(text: &str, max: usize) -> String {
+    text.chars()
+        .filter(|character| !character.is_control() || matches!(character, '\n' | '\t'))
+        .take(max)
+        .collect()
+}

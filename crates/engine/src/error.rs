@@ -1,0 +1,74 @@
+//! Why the engine did not do what it was asked. Knows nothing of HTTP.
+
+use onerun_domain::{ObjectiveId, Refusal};
+use onerun_store::{ChangeError, StoreError};
+
+use crate::ModelError;
+
+/// Why an act of a caller did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// There is no such simulation in the project.
+    #[error("Simulation not found")]
+    NoSimulation,
+    /// There is no such persona in the simulation.
+    #[error("Persona not found")]
+    NoPersona,
+    /// There is no such conversation in the simulation.
+    #[error("Conversation not found")]
+    NoConversation,
+    /// There is no such agent in the project.
+    #[error("Agent not found")]
+    NoAgent,
+    /// There are no such objectives in the project.
+    #[error("Objectives not found: {}", list(.0))]
+    NoObjectives(Vec<ObjectiveId>),
+    /// The `Idempotency-Key` was used for another call.
+    #[error("the `Idempotency-Key` was used for another call in this conversation")]
+    KeyReused,
+    /// The state did not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The model gave no answer.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn list(ids: &[ObjectiveId]) -> String {
+    ids.iter().map(ObjectiveId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+impl From<ChangeError> for ActError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Refused(refusal) => Self::Refused(refusal),
+            ChangeError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// Why a job did not succeed this time. It may the next.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The model gave no answer.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A pass over the conversations of a stopped simulation did not stop all of them.
+    #[error("conversations are left to be stopped")]
+    Unfinished,
+}
+
+/// A change that a job no longer needs is not an error: the job came late, or twice.
+pub(crate) fn ignore_refusal<T>(changed: Result<Option<T>, ChangeError>) -> Result<Option<T>, StoreError> {
+    match changed {
+        Ok(changed) => Ok(changed),
+        Err(ChangeError::Refused(_)) => Ok(None),
+        Err(ChangeError::Store(error)) => Err(error),
+    }
+}

@@ -1,0 +1,210 @@
+//! Judging a conversation: check lines from the transcript alone, prose by the model.
+
+use futures_util::future::try_join_all;
+use onerun_domain::{
+    Check, ConversationId, Evaluation, EvaluationId, EvaluationStatus, Item, Objective, Outcome, Quote,
+    Score, SimulationId, Transcript,
+};
+use onerun_store::{ConversationChange, ConversationView, ProjectStore, SimulationDetail, StoreError};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Engine, JobError, JudgeRequest, ModelError, Verdict,
+    conversations::{all_items, clean},
+    error::ignore_refusal,
+};
+
+/// The judge's name where check lines alone decide.
+const CHECKS: &str = "checks";
+
+/// The longest reason that is kept, in characters.
+const MAX_REASON: usize = 4_000;
+
+/// The most quotes that are kept of one verdict, and the longest, in characters.
+const MAX_QUOTES: usize = 20;
+const MAX_QUOTE: usize = 1_000;
+
+impl Engine {
+    /// Judges one attempt at a conversation and records what was found, all of it or nothing.
+    pub(crate) async fn judge_conversation(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        id: &ConversationId,
+        attempt: u32,
+    ) -> Result<(), JobError> {
+        let now = self.now();
+        let begin = move |view: ConversationView| {
+            let begun = view.conversation.begin_evaluation(&view.simulation, attempt, now)?;
+            Ok(ConversationChange::to(begun))
+        };
+        let changed = project.change_conversation(simulation, id, Box::new(begin)).await;
+        let Some(conversation) = ignore_refusal(changed)? else { return Ok(()) };
+        let Some(detail) = project.simulation(simulation).await? else { return Ok(()) };
+        let items = all_items(project, simulation, id, attempt).await?;
+        let transcript = Transcript { items, end_reason: conversation.end_reason };
+        let verdicts: Vec<_> =
+            detail.objectives.iter().map(|objective| self.judge(&detail, objective, &transcript)).collect();
+        let verdicts = try_join_all(verdicts).await?;
+
+        let now = self.now();
+        let evaluations: Vec<_> = detail
+            .objectives
+            .iter()
+            .zip(verdicts)
+            .map(|(objective, judgement)| Evaluation {
+                id: EvaluationId::generate(self.random()),
+                conversation_id: id.clone(),
+                attempt,
+                objective: objective.reference(),
+                judge: judgement.judge,
+                prompt_hash: judgement.prompt_hash,
+                outcome: judgement.outcome,
+                score: judgement.score,
+                reason: clean(&judgement.reason, MAX_REASON),
+                quotes: judgement.quotes,
+                created_at: now,
+            })
+            .collect();
+        let status = if evaluations.is_empty() {
+            EvaluationStatus::NotApplicable
+        } else {
+            EvaluationStatus::Completed
+        };
+        self.conclude(project, simulation, id, attempt, status, evaluations).await?;
+        Ok(())
+    }
+
+    /// Records that one attempt at a conversation could not be judged.
+    pub(crate) async fn fail_evaluation(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        id: &ConversationId,
+        attempt: u32,
+    ) -> Result<(), StoreError> {
+        self.conclude(project, simulation, id, attempt, EvaluationStatus::Failed, Vec::new()).await
+    }
+
+    async fn conclude(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        id: &ConversationId,
+        attempt: u32,
+        status: EvaluationStatus,
+        evaluations: Vec<Evaluation>,
+    ) -> Result<(), StoreError> {
+        let now = self.now();
+        let decide = move |view: ConversationView| {
+            let conversation =
+                view.conversation.conclude_evaluation(&view.simulation, attempt, status, now)?;
+            Ok(ConversationChange {
+                evaluations: evaluations.clone(),
+                ..ConversationChange::to(conversation)
+            })
+        };
+        ignore_refusal(project.change_conversation(simulation, id, Box::new(decide)).await)?;
+        Ok(())
+    }
+
+    async fn judge(
+        &self,
+        detail: &SimulationDetail,
+        objective: &Objective,
+        transcript: &Transcript,
+    ) -> Result<Judgement, JobError> {
+        let rubric = objective
+            .criteria
+            .rubric()
+            .map_err(|error| StoreError::Corrupt { what: "objective", reason: error.to_string() })?;
+        let checked = Judgement::of_checks(&rubric.checks, objective, transcript);
+        let Some(prose) = &rubric.prose else { return Ok(checked) };
+        if checked.outcome == Outcome::Failed {
+            // A check that fails decides, whatever a model would say of the rest.
+            return Ok(checked);
+        }
+        let request =
+            JudgeRequest { simulation: &detail.simulation, objective, prose, transcript: &transcript.items };
+        let verdict = self.model.judge(request).await?;
+        Ok(checked.with(verdict, self.model.name(), !rubric.checks.is_empty(), transcript)?)
+    }
+}
+
+/// What was found about one objective.
+struct Judgement {
+    outcome: Outcome,
+    score: Option<Score>,
+    reason: String,
+    quotes: Vec<Quote>,
+    judge: String,
+    prompt_hash: String,
+}
+
+impl Judgement {
+    /// What the check lines find: passed if all hold, failed if one does not; with none, nothing was found.
+    fn of_checks(checks: &[Check], objective: &Objective, transcript: &Transcript) -> Self {
+        let findings: Vec<_> = checks.iter().map(|check| check.decide(transcript)).collect();
+        let held = findings.iter().filter(|finding| finding.holds).count();
+        let outcome = Outcome::all(
+            findings.iter().map(|finding| if finding.holds { Outcome::Passed } else { Outcome::Failed }),
+        );
+        Self {
+            outcome,
+            score: Score::of(held, findings.len()),
+            reason: findings.iter().map(|finding| finding.reason.as_str()).collect::<Vec<_>>().join("; "),
+            quotes: findings.into_iter().filter_map(|finding| finding.quote).take(MAX_QUOTES).collect(),
+            judge: CHECKS.to_owned(),
+            prompt_hash: hash(&[objective.criteria.as_str()]),
+        }
+    }
+
+    /// Together with what a model found about the prose.
+    fn with(
+        self,
+        verdict: Verdict,
+        model: &str,
+        has_checks: bool,
+        transcript: &Transcript,
+    ) -> Result<Self, ModelError> {
+        if verdict.reason.trim().is_empty() {
+            return Err(ModelError::Unusable("a verdict without a reason".to_owned()));
+        }
+        let outcome =
+            if has_checks { Outcome::all([self.outcome, verdict.outcome]) } else { verdict.outcome };
+        let mut reasons = vec![verdict.reason];
+        reasons.extend(has_checks.then_some(self.reason));
+        let quotes = verdict.quotes.iter().filter_map(|text| find_quote(text, &transcript.items));
+        Ok(Self {
+            outcome,
+            score: verdict.score.filter(|_| outcome != Outcome::Inconclusive),
+            reason: reasons.join("; "),
+            quotes: self.quotes.into_iter().chain(quotes).take(MAX_QUOTES).collect(),
+            judge: if has_checks { format!("{CHECKS}+{model}") } else { model.to_owned() },
+            prompt_hash: hash(&[&self.prompt_hash, &verdict.prompt]),
+        })
+    }
+}
+
+/// A quote, if it occurs to the letter in a message. What does not occur is no evidence.
+fn find_quote(text: &str, items: &[Item]) -> Option<Quote> {
+    let fits = !text.trim().is_empty() && text.chars().count() <= MAX_QUOTE;
+    let item =
+        items.iter().find(|item| fits && item.content.iter().any(|part| part.as_str().contains(text)))?;
+    Some(Quote { item_id: item.id.clone(), text: text.to_owned() })
+}
+
+/// SHA-256 of texts, in hex.
+fn hash(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        for digit in [byte >> 4, byte & 15] {
+            hex.extend(char::from_digit(u32::from(digit), 16));
+        }
+        hex
+    })
+}

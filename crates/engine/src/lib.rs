@@ -1,0 +1,81 @@
+//! What happens next in a simulation: personas, replies, judging and jobs, over a [`Model`] and a
+//! [`Store`](onerun_store::Store).
+//!
+//! The engine decides nothing about states itself: it asks the state machines of [`onerun_domain`] inside the store's
+//! conditional writes. It holds no state between calls, so any number of engines may work on one store.
+
+mod conversations;
+mod error;
+mod jobs;
+mod judging;
+mod model;
+pub mod offline;
+mod personas;
+mod simulations;
+
+pub use conversations::TurnCall;
+pub use error::{ActError, JobError};
+pub use model::{
+    JudgeRequest, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
+};
+pub use simulations::NewSimulation;
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use onerun_domain::{Clock, Random};
+use onerun_store::Store;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long a worker may be silent before its conversation is given to another.
+    pub lease: SignedDuration,
+    /// How long the answer to one call may take before another call may take the turn over.
+    pub turn: SignedDuration,
+}
+
+impl Default for Settings {
+    /// A lease of 300 s, and turns within the 30 s that a caller waits.
+    fn default() -> Self {
+        Self { lease: SignedDuration::from_secs(300), turn: SignedDuration::from_secs(30) }
+    }
+}
+
+/// Runs simulations.
+#[derive(Clone)]
+pub struct Engine {
+    store: Arc<dyn Store>,
+    model: Arc<dyn Model>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    settings: Settings,
+}
+
+impl Engine {
+    /// An engine over a store and a model.
+    pub fn new(
+        store: Arc<dyn Store>,
+        model: Arc<dyn Model>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        settings: Settings,
+    ) -> Self {
+        Self { store, model, clock, random, settings }
+    }
+
+    /// The store that it works on.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Where its ids come from.
+    pub fn random(&self) -> &dyn Random {
+        self.random.as_ref()
+    }
+}

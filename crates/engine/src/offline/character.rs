@@ -1,0 +1,411 @@
+//! Who a persona is: drawn from the lists by the simulation's seed and the persona's number alone, so that it is
+//! the same person whenever it is asked, and no two numbers are the same person.
+
+use onerun_domain::{AgeGroup, Agent, PersonaAttributes, Seed, Simulation, derive_seed};
+
+use super::{
+    dice::Dice,
+    matter::{Goal, Matter},
+    people::{self, Register, Style, Temper, Walk},
+    words::{Slots, clean, fill, first_sentence, quoted, shorten},
+};
+use crate::PersonaDraft;
+
+/// The version of the list of attributes that is filled.
+const ATTRIBUTES_VERSION: &str = "1";
+
+/// How many choices make up the summary.
+const PLACES: usize = 6;
+
+/// How many there are of each: given name, family name, occupation, traits, style, interest.
+const SIZES: [usize; PLACES] = [
+    people::GIVEN.len(),
+    people::FAMILY.len(),
+    people::WALKS.len(),
+    people::TRAITS.len(),
+    people::STYLES.len(),
+    people::INTERESTS.len(),
+];
+
+/// How many different people there are: more than there are numbers.
+const PEOPLE: u64 = {
+    let mut product = 1_u64;
+    let mut place = 0;
+    while place < PLACES {
+        product *= SIZES[place] as u64;
+        place += 1;
+    }
+    product
+};
+const _: () = assert!(PEOPLE > u32::MAX as u64);
+
+/// One person, and what they know.
+#[derive(Debug)]
+pub(super) struct Character {
+    pub(super) given: &'static str,
+    pub(super) family: &'static str,
+    years: u64,
+    walk: &'static Walk,
+    trait_text: &'static str,
+    pub(super) temper: Temper,
+    pub(super) style: &'static Style,
+    interest: &'static str,
+    /// A habit of speech and its words.
+    pub(super) pattern: (&'static str, &'static str),
+    /// What its answers to yes-or-no questions are derived from.
+    pub(super) voice: u64,
+    /// After how many of the agent's messages they give up.
+    pub(super) patience: usize,
+    /// Whether another remedy than the one they hoped for will do.
+    pub(super) flexible: bool,
+    pub(super) matter: Matter,
+    /// Things they tell when they are asked.
+    pub(super) facts: Facts,
+}
+
+/// What one persona knows, the same in all of its conversations.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) number: String,
+    pub(super) name: String,
+    pub(super) email: String,
+    pub(super) phone: String,
+    pub(super) date: String,
+    pub(super) address: String,
+    pub(super) amount: String,
+    pub(super) item: &'static str,
+}
+
+impl Character {
+    /// The person of a number.
+    pub(super) fn of(simulation: &Simulation, seq: u32) -> Self {
+        let [given, family, walk, traits, style, interest] = choices(simulation.seed, seq);
+        let number = seq.to_string();
+        let mut dice = Dice::new(derive_seed(simulation.seed, &["offline", "persona", &number]));
+        let (given, family) = (people::GIVEN[given], people::FAMILY[family]);
+        let walk = &people::WALKS[walk];
+        let (trait_text, temper) = people::TRAITS[traits];
+        let patience = match temper {
+            Temper::Calm => 7 + dice.index(3),
+            Temper::Even => 5 + dice.index(3),
+            Temper::Short => 3 + dice.index(3),
+        };
+        let (youngest, span) = match walk.age {
+            AgeGroup::Teen => (15, 5),
+            AgeGroup::YoungAdult => (20, 16),
+            AgeGroup::Adult => (36, 20),
+            AgeGroup::Senior => (56, 30),
+        };
+        Self {
+            given,
+            family,
+            years: youngest + dice.below(span),
+            walk,
+            trait_text,
+            temper,
+            style: &people::STYLES[style],
+            interest: people::INTERESTS[interest],
+            pattern: dice.pick(people::PATTERNS),
+            voice: dice.roll(),
+            patience,
+            flexible: temper == Temper::Calm || dice.once_in(2),
+            facts: Facts::of(given, family, &mut dice),
+            matter: Matter::read(simulation.scenario.as_str(), &mut dice),
+        }
+    }
+
+    fn summary(&self) -> String {
+        let Self { given, family, years, trait_text, interest, .. } = self;
+        let (occupation, style) = (self.walk.occupation, self.style.text);
+        let article = if occupation.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+        format!(
+            "{given} {family}, {years}, {article} {occupation}: {trait_text}, {style}, and enjoys {interest}."
+        )
+    }
+
+    /// The persona as the engine keeps it.
+    pub(super) fn draft(&self, simulation: &Simulation, agent: &Agent, seq: u32) -> PersonaDraft {
+        let number = seq.to_string();
+        let mut dice = Dice::new(derive_seed(simulation.seed, &["offline", "attributes", &number]));
+        let economy = dice.pick(age_place(people::ECONOMY, self.walk.age));
+        let attitude = dice.pick(people::ATTITUDES);
+        let behavior = dice.pick(temper_place(people::BEHAVIOR, self.temper));
+        let reaction = dice.pick(temper_place(people::REACTIONS, self.temper));
+        let attributes = PersonaAttributes {
+            age_group: self.walk.age,
+            speech_style: self.style.text.to_owned(),
+            education: self.walk.education.to_owned(),
+            occupation: self.walk.occupation.to_owned(),
+            economic_status: economy.to_owned(),
+            personality_traits: format!("{}; {attitude}", self.trait_text),
+            values: two(people::VALUES, &mut dice),
+            habits: two(people::HABITS, &mut dice),
+            interests: self.interest.to_owned(),
+            speech_patterns: self.pattern.0.to_owned(),
+            typical_behavior: behavior.to_owned(),
+            stress_triggers: two(people::TRIGGERS, &mut dice),
+            stress_reactions: reaction.to_owned(),
+            version: ATTRIBUTES_VERSION.to_owned(),
+        };
+        let matter = &self.matter;
+        let words = fill(dice.pick(matter.topic.matters), self);
+        let detail = fill(dice.pick(matter.topic.details), self);
+        let moment = dice.pick(people::MOMENTS);
+        let facts = &self.facts;
+        let story = format!(
+            "{given} {economy}, and {attitude}. The situation: {quote} In {given}'s words: “{words} {detail}” {moment} \
+             Told only when asked: the number is {number}, the date {date}, the e-mail address {email}.",
+            given = self.given,
+            quote = matter.quote,
+            words = words.replace(['“', '”'], "'"),
+            number = facts.number,
+            date = facts.date,
+            email = facts.email,
+        );
+        PersonaDraft { summary: self.summary(), story, purpose: self.purpose(agent), attributes }
+    }
+
+    fn purpose(&self, agent: &Agent) -> String {
+        let name = agent_name(agent);
+        let role = agent.description.as_ref().map(|text| first_sentence(text.as_str(), 160));
+        let role = role.filter(|role| !role.is_empty()).map(|role| format!(" ({})", quoted(&role)));
+        let noun = of_another(&fill(self.matter.topic.noun, self));
+        let aim = match self.matter.goal {
+            Goal::Refund => format!("to get the money back for {noun}"),
+            Goal::Replacement => format!("to get a replacement for {noun}"),
+            Goal::Action => format!("to have {noun} dealt with"),
+            Goal::Answer if self.matter.want.is_empty() => {
+                format!("for help with this: {}", quoted(self.matter.sentence.trim_end_matches('.')))
+            }
+            Goal::Answer => format!("for help to {}", of_another(&self.matter.want)),
+        };
+        let flexible = if self.flexible { "would accept another fair way" } else { "accepts nothing else" };
+        format!(
+            "{given} comes to {name}{role} {aim}. {given} {flexible}, is content once that is settled, and gives up after about \
+             {patience} answers that do not help.",
+            role = role.unwrap_or_default(),
+            given = self.given,
+            patience = self.patience,
+        )
+    }
+}
+
+/// What one says of oneself, said of another.
+fn of_another(words: &str) -> String {
+    let words: Vec<&str> = words
+        .split(' ')
+        .map(|word| match word {
+            "my" => "their",
+            "I" => "they",
+            "me" => "them",
+            "myself" => "themselves",
+            _ => word,
+        })
+        .collect();
+    words.join(" ")
+}
+
+/// The agent's name, fit to be spoken.
+pub(super) fn agent_name(agent: &Agent) -> String {
+    let name = shorten(&clean(agent.name.as_str()), 60);
+    if name.is_empty() { "the agent".to_owned() } else { name }
+}
+
+impl Slots for Character {
+    fn slot(&self, name: &str) -> &str {
+        match name {
+            "number" => &self.facts.number,
+            "name" => &self.facts.name,
+            "given" => self.given,
+            "email" => &self.facts.email,
+            "phone" => &self.facts.phone,
+            "date" => &self.facts.date,
+            "address" => &self.facts.address,
+            "amount" => &self.facts.amount,
+            "item" => self.facts.item,
+            "quote" => &self.matter.quote,
+            "sentence" => &self.matter.sentence,
+            "want" => &self.matter.want,
+            _ => "",
+        }
+    }
+}
+
+impl Facts {
+    fn of(given: &str, family: &str, dice: &mut Dice) -> Self {
+        let mail = |name: &str| {
+            name.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_ascii_lowercase()
+        };
+        Self {
+            number: (10_000_000 + dice.below(90_000_000)).to_string(),
+            name: format!("{given} {family}"),
+            // Names reserved for examples (RFC 2606), and a range of numbers kept for fiction.
+            email: format!("{}.{}@example.com", mail(given), mail(family)),
+            phone: format!("555 01{:02}", dice.below(100)),
+            date: format!("{} {}", 1 + dice.below(28), dice.pick(people::MONTHS)),
+            address: format!("{} {}", 1 + dice.below(120), dice.pick(people::STREETS)),
+            amount: format!("{}.{:02}", 9 + dice.below(190), dice.below(20) * 5),
+            item: dice.pick(people::ITEMS),
+        }
+    }
+}
+
+/// The choices that make up a summary, a bijection of `seq`: `seq` scaled and shifted modulo the number of people,
+/// taken apart into one digit per list, each digit turned by an amount that depends on the digits before it. So
+/// neighbours share nothing, given names come round only after all were used, and no two numbers meet before all
+/// people were used.
+fn choices(seed: Seed, seq: u32) -> [usize; PLACES] {
+    let base = derive_seed(seed, &["offline", "people"]);
+    let mut dice = Dice::new(base);
+    let offset = dice.below(PEOPLE);
+    let mut step = 1 + dice.below(PEOPLE - 1);
+    while greatest_common_divisor(step, PEOPLE) != 1 {
+        step = step % (PEOPLE - 1) + 1;
+    }
+    let index = (u128::from(seq) * u128::from(step) + u128::from(offset)) % u128::from(PEOPLE);
+    let mut rest = u64::try_from(index).unwrap_or_default();
+    let mut turn = Dice::new(base ^ 0x5EED);
+    let mut chosen = [0; PLACES];
+    for (slot, size) in chosen.iter_mut().zip(SIZES) {
+        let digit = super::dice::place(rest, size);
+        *slot = (digit + turn.index(size)) % size;
+        rest /= size as u64;
+        turn = Dice::new(turn.roll() ^ digit as u64);
+    }
+    chosen
+}
+
+fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+fn age_place(lists: [&'static [&'static str]; 4], age: AgeGroup) -> &'static [&'static str] {
+    let [teen, young_adult, adult, senior] = lists;
+    match age {
+        AgeGroup::Teen => teen,
+        AgeGroup::YoungAdult => young_adult,
+        AgeGroup::Adult => adult,
+        AgeGroup::Senior => senior,
+    }
+}
+
+fn temper_place(lists: [&'static [&'static str]; 3], temper: Temper) -> &'static [&'static str] {
+    let [calm, even, short] = lists;
+    match temper {
+        Temper::Calm => calm,
+        Temper::Even => even,
+        Temper::Short => short,
+    }
+}
+
+/// Two different ones of a list of at least two.
+fn two(list: &[&str], dice: &mut Dice) -> String {
+    let first = dice.index(list.len());
+    let second = (first + 1 + dice.index(list.len() - 1)) % list.len();
+    format!("{}; {}", list[first], list[second])
+}
+
+impl Style {
+    /// Its place in a table with a row for each register.
+    pub(super) fn row(&self) -> usize {
+        match self.register {
+            Register::Plain => 0,
+            Register::Formal => 1,
+            Register::Casual => 2,
+            Register::Terse => 3,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::offline::testing::{agent, simulation};
+
+    #[test]
+    fn every_entry_of_the_lists_that_make_a_summary_is_unique_and_cannot_be_confused() {
+        let occupations: Vec<_> = people::WALKS.iter().map(|walk| walk.occupation).collect();
+        let traits: Vec<_> = people::TRAITS.iter().map(|(text, _)| *text).collect();
+        let styles: Vec<_> = people::STYLES.iter().map(|style| style.text).collect();
+        for list in [people::GIVEN, people::FAMILY, &occupations, &traits, &styles, people::INTERESTS] {
+            let unique: HashSet<_> = list.iter().collect();
+            assert_eq!(unique.len(), list.len());
+            assert!(list.iter().all(|entry| !entry.contains([',', ':', '{'])));
+        }
+        assert!(people::GIVEN.iter().chain(people::FAMILY).all(|name| !name.contains(' ')));
+    }
+
+    #[test]
+    fn two_million_numbers_are_two_million_people() {
+        let simulation = simulation(3, "Anything.");
+        let base: Vec<_> = (1..=2_000_000_u32)
+            .step_by(if cfg!(debug_assertions) { 17 } else { 1 })
+            .map(|seq| choices(simulation.seed, seq))
+            .collect();
+        let unique: HashSet<_> = base.iter().collect();
+        assert_eq!(unique.len(), base.len());
+    }
+
+    #[test]
+    fn the_first_people_have_different_given_names() {
+        let simulation = simulation(11, "Anything.");
+        let names: HashSet<_> = (1..=100).map(|seq| Character::of(&simulation, seq).given).collect();
+        assert_eq!(names.len(), 100);
+    }
+
+    #[test]
+    fn everything_is_filled() {
+        let simulation = simulation(5, "A guest wants to change their booking.");
+        for seq in 1..=200 {
+            let draft = Character::of(&simulation, seq).draft(&simulation, &agent(), seq);
+            let attributes = draft.attributes;
+            for text in [
+                &draft.summary,
+                &draft.story,
+                &draft.purpose,
+                &attributes.speech_style,
+                &attributes.education,
+                &attributes.occupation,
+                &attributes.economic_status,
+                &attributes.personality_traits,
+                &attributes.values,
+                &attributes.habits,
+                &attributes.interests,
+                &attributes.speech_patterns,
+                &attributes.typical_behavior,
+                &attributes.stress_triggers,
+                &attributes.stress_reactions,
+            ] {
+                assert!(!text.is_empty() && !text.contains(['{', '}']), "{text}");
+            }
+            assert_eq!(attributes.version, "1");
+            assert!(draft.story.contains("“A guest wants to change their booking.”"), "{}", draft.story);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_numbers_have_one_summary(seed in 0_u64..1 << 53, a in 1_u32..2_000_001, b in 1_u32..2_000_001) {
+            prop_assume!(a != b);
+            let simulation = simulation(seed, "Anything.");
+            prop_assert_ne!(Character::of(&simulation, a).summary(), Character::of(&simulation, b).summary());
+        }
+
+        #[test]
+        fn a_scenario_of_any_text_makes_a_person(seed in 0_u64..1 << 53, scenario in any::<String>(), seq in any::<u32>()) {
+            prop_assume!(!scenario.trim().is_empty() && !scenario.chars().any(char::is_control));
+            let simulation = simulation(seed, &scenario);
+            let draft = Character::of(&simulation, seq).draft(&simulation, &agent(), seq);
+            for text in [&draft.summary, &draft.story, &draft.purpose] {
+                prop_assert!(text.chars().count() <= 2_000 && !text.chars().any(char::is_control));
+            }
+        }
+    }
+}

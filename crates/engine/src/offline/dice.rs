@@ -1,0 +1,68 @@
+//! Choices that look random and are not: `SplitMix64` over a derived seed.
+
+/// A stream of numbers fixed by its seed. `SplitMix64` (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+/// Generators", 2014): ten lines, integers only, the same on every machine, and good enough for choosing words.
+#[derive(Clone, Debug)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    /// The stream of a seed.
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    pub(super) fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`; 0 if `bound` is 0. The bias of the remainder is below 2^-50 for lists of words.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.roll().checked_rem(bound).unwrap_or_default()
+    }
+
+    /// A place in a list of this length.
+    pub(super) fn index(&mut self, length: usize) -> usize {
+        place(self.roll(), length)
+    }
+
+    /// One of a list that is not empty.
+    pub(super) fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.index(list.len())]
+    }
+
+    /// True once in `times` on average.
+    pub(super) fn once_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+}
+
+/// The place of a number in a list of this length, counted round; 0 in an empty list.
+pub(super) fn place(number: u64, length: usize) -> usize {
+    let rest = u64::try_from(length).ok().and_then(|length| number.checked_rem(length));
+    rest.and_then(|rest| usize::try_from(rest).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stream_is_that_of_the_published_generator() {
+        // The reference implementation's first outputs for the seed 1234567.
+        let mut dice = Dice::new(1_234_567);
+        assert_eq!(dice.roll(), 6_457_827_717_110_365_317);
+        assert_eq!(dice.roll(), 3_203_168_211_198_807_973);
+        assert_eq!(dice.roll(), 9_817_491_932_198_370_423);
+    }
+
+    #[test]
+    fn an_empty_range_is_no_panic() {
+        assert_eq!(Dice::new(1).below(0), 0);
+        assert_eq!(place(9, 0), 0);
+    }
+}

@@ -1,0 +1,70 @@
+//! The built-in model: no network, no cost, and the same words every time.
+//!
+//! Everything is derived from the simulation's seed and from numbers (a persona's, a conversation's, a message's),
+//! never from ids or the clock, so that two runs with one seed say the same to the letter. Personas are drawn from
+//! curated lists and from the scenario's words; replies follow a script by stage; prose is not judged.
+
+mod character;
+pub mod demo;
+mod dice;
+mod listen;
+mod matter;
+mod people;
+mod sample_agent;
+mod speak;
+#[cfg(test)]
+mod testing;
+mod words;
+
+use async_trait::async_trait;
+use onerun_domain::Outcome;
+
+pub use sample_agent::SampleAgent;
+
+use crate::{JudgeRequest, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict};
+use character::Character;
+
+/// The built-in model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offline;
+
+/// The name that is recorded with evaluations.
+const NAME: &str = "offline";
+
+/// What the offline judge is asked: nothing that depends on the conversation, so that its hash is one.
+const JUDGE_PROMPT: &str = "onerun offline judge, version 1: prose criteria are not judged; every verdict on them is \
+                            inconclusive.";
+
+/// Why it never decides.
+const JUDGE_REASON: &str = "Prose criteria need a language model, and this simulation was judged offline. What can be \
+                            decided offline are check lines, such as `check: agent says /pattern/i`, `check: agent \
+                            never says /pattern/i`, `check: agent replies <= 6` and `check: persona ended`.";
+
+#[async_trait]
+impl Model for Offline {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    async fn persona(&self, request: PersonaRequest<'_>) -> Result<PersonaDraft, ModelError> {
+        let PersonaRequest { simulation, agent, seq } = request;
+        Ok(Character::of(simulation, seq).draft(simulation, agent, seq))
+    }
+
+    async fn reply(&self, request: ReplyRequest<'_>) -> Result<Reply, ModelError> {
+        Ok(speak::reply(&request))
+    }
+
+    async fn judge(&self, _request: JudgeRequest<'_>) -> Result<Verdict, ModelError> {
+        Ok(Verdict {
+            outcome: Outcome::Inconclusive,
+            score: None,
+            reason: JUDGE_REASON.to_owned(),
+            quotes: Vec::new(),
+            prompt: JUDGE_PROMPT.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! What the built-in model promises, shown over whole conversations.
+
+use std::collections::HashSet;
+
+use futures_util::FutureExt;
+use onerun_domain::{EndReason, Item, Outcome, Role, Rubric, Transcript};
+use proptest::prelude::*;
+
+use super::{
+    Offline, demo,
+    testing::{agent, answer, conversation, item, persona, simulation, talk, written},
+};
+use crate::{JudgeRequest, Model, PersonaRequest, ReplyRequest};
+
+const OTHER_SCENARIOS: [&str; 4] = [
+    "A hobby cook wants to impress their in-laws with a soufflé.",
+    "Photosynthesis for ninth graders",
+    "Guests call a hotel to change their booking.",
+    "Ein Kunde findet seine Rechnung nicht.",
+];
+
+#[test]
+fn the_same_request_has_the_same_answer_through_the_trait() {
+    let (simulation, agent) = (simulation(9, demo::SCENARIO), agent());
+    let request = PersonaRequest { simulation: &simulation, agent: &agent, seq: 4 };
+    let draft = || Offline.persona(request).now_or_never().unwrap().unwrap();
+    assert_eq!(draft(), draft());
+    let persona = persona(&simulation, &agent, 4);
+    let transcript = [item(0, Role::User, "Hi."), item(1, Role::Assistant, "Hello! What is your name?")];
+    for transcript in [&transcript[..0], &transcript] {
+        let request = ReplyRequest {
+            simulation: &simulation,
+            agent: &agent,
+            persona: &persona,
+            conversation_seq: 2,
+            transcript,
+        };
+        let reply = || Offline.reply(request).now_or_never().unwrap().unwrap();
+        assert_eq!(reply(), reply());
+    }
+}
+
+#[test]
+fn prose_is_not_judged_and_the_prompt_is_one_constant() {
+    use onerun_domain::{Criteria, Name, Objective};
+    let simulation = simulation(1, "Anything.");
+    let objective = Objective {
+        id: "objective001".parse().unwrap(),
+        project_id: "project00001".parse().unwrap(),
+        version: 1,
+        name: Name::parse("Is kind").unwrap(),
+        criteria: Criteria::parse("Is kind.").unwrap(),
+        created_at: jiff::Timestamp::UNIX_EPOCH,
+        updated_at: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let judge = |prose, transcript: &[Item]| {
+        let request = JudgeRequest { simulation: &simulation, objective: &objective, prose, transcript };
+        Offline.judge(request).now_or_never().unwrap().unwrap()
+    };
+    let verdict = judge("Is kind.", &[]);
+    assert_eq!((verdict.outcome, verdict.score), (Outcome::Inconclusive, None));
+    assert!(verdict.quotes.is_empty() && verdict.reason.contains("check: agent says"));
+    assert_eq!(verdict, judge("Pass this.", &[item(0, Role::Assistant, "I passed.")]));
+}
+
+#[test]
+fn one_persona_and_one_conversation_to_the_letter() {
+    let simulation = simulation(1, demo::SCENARIO);
+    let persona = persona(&simulation, &agent(), 15);
+    let (transcript, ended) = conversation(&simulation, 15, 15);
+    assert_eq!(
+        persona.summary,
+        "Kwame Tran, 38, an insurance clerk: restless and hurried, answers in few words, and enjoys hiking."
+    );
+    assert_eq!(
+        persona.story,
+        "Kwame is careful after an expensive year, and doubts that the first answer is the right one. The \
+         situation: “A customer of Larch & Linen, a small online shop for the home, writes to support because \
+         something went wrong with an order.” In Kwame's words: “You sent me the wrong thing: it should have been a \
+         frying pan. I have left everything in the box as it was.” It has to fit into a lunch break. Told only when \
+         asked: the number is 96982708, the date 15 August, the e-mail address kwame.tran@example.com."
+    );
+    assert_eq!(
+        persona.purpose,
+        "Kwame comes to Larch & Linen Support (“Answers customers of a small online shop in chat.”) to get a \
+         replacement for the frying pan that they did not get. Kwame accepts nothing else, is content once that is \
+         settled, and gives up after about 3 answers that do not help."
+    );
+    assert_eq!(persona.attributes.stress_triggers, "canned phrases; vague answers");
+    assert_eq!(
+        written(&transcript),
+        "user: My parcel came, but the frying pan I ordered is not in it. I have left everything in the box as it \
+         was. Please send it again.\n\
+         assistant: I am sorry for the trouble. Could you give me your order number, so that I can look into it?\n\
+         user: 96982708\n\
+         assistant: Thank you, I have found order 96982708. That should not have happened. Would you like a refund \
+         or a replacement?\n\
+         user: Let us get on with it. The replacement.\n\
+         assistant: I have arranged that: your replacement is on its way to you, free of charge. Is there anything \
+         else I can do for you?\n\
+         user: And when exactly? I need a guarantee that it is there by tomorrow.\n\
+         assistant: Yes, of course. That is guaranteed by tomorrow.\n\
+         user: Thanks.\n"
+    );
+    assert!(ended);
+}
+
+#[test]
+fn other_seeds_are_other_people_who_say_other_things() {
+    let mut summaries = HashSet::new();
+    let mut openings = HashSet::new();
+    for seed in 0..50 {
+        let simulation = simulation(seed, demo::SCENARIO);
+        summaries.insert(persona(&simulation, &agent(), 1).summary);
+        openings.insert(answer(&simulation, 1, 1, &[]).text);
+    }
+    assert_eq!(summaries.len(), 50);
+    assert!(openings.len() >= 45, "{}", openings.len());
+}
+
+#[test]
+fn personas_open_in_different_words() {
+    for scenario in OTHER_SCENARIOS.into_iter().chain([demo::SCENARIO]) {
+        let simulation = simulation(2, scenario);
+        let openings: HashSet<_> = (1..=50).map(|seq| answer(&simulation, seq, seq, &[]).text).collect();
+        assert!(openings.len() >= 40, "{}: {scenario}", openings.len());
+    }
+}
+
+#[test]
+fn two_conversations_of_one_persona_differ() {
+    let simulation = simulation(2, demo::SCENARIO);
+    let openings: HashSet<_> = (1..=20).map(|number| answer(&simulation, 1, number, &[]).text).collect();
+    assert!(openings.len() >= 10, "{}", openings.len());
+}
+
+#[test]
+fn a_fact_is_told_when_it_is_asked_for_and_is_the_same_each_time() {
+    let simulation = simulation(7, demo::SCENARIO);
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    for seq in 1..=40 {
+        let opening = answer(&simulation, seq, 1, &[]).text.unwrap();
+        assert!(digits(&opening).is_empty(), "{opening}");
+        let told: HashSet<String> = (1..=5)
+            .map(|number| {
+                let lines = [
+                    (Role::User, opening.as_str()),
+                    (Role::Assistant, "Sure. Could you give me the order number?"),
+                ];
+                let reply = answer(&simulation, seq, number, &lines);
+                assert!(!reply.ends);
+                digits(&reply.text.unwrap())
+            })
+            .collect();
+        assert_eq!(told.len(), 1);
+        assert!(told.iter().all(|number| number.len() == 8), "{told:?}");
+    }
+}
+
+#[test]
+fn a_persona_whom_the_agent_greets_opens_after_it_and_once() {
+    let simulation = simulation(7, demo::SCENARIO);
+    let greeting = (Role::Assistant, "Hello! May I have your e-mail address, please?");
+    let opening = answer(&simulation, 3, 1, &[greeting]);
+    let text = opening.text.unwrap();
+    assert!(!opening.ends && text.contains("@example.com"), "{text}");
+    let next =
+        answer(&simulation, 3, 1, &[greeting, (Role::User, &text), (Role::Assistant, "Tell me more.")]);
+    assert!(!next.text.unwrap().contains(&text));
+}
+
+#[test]
+fn patience_ends() {
+    for seed in 0..20 {
+        let simulation = simulation(seed, demo::SCENARIO);
+        for (seq, nonsense) in
+            ["", "Let me check.", "I am sorry.", "What?", "Please share your order number."]
+                .into_iter()
+                .enumerate()
+        {
+            let seq = u32::try_from(seq).unwrap() + 1;
+            let (transcript, ended) = talk(&simulation, seq, 1, |_| Some(nonsense.to_owned()));
+            assert!(ended && transcript.len() <= 24, "{}", written(&transcript));
+        }
+    }
+}
+
+#[test]
+fn the_matter_settled_the_persona_ends() {
+    let simulation = simulation(4, "Customers whose parcel is late want their money back.");
+    for seq in 1..=50 {
+        let (transcript, ended) = talk(&simulation, seq, 1, |_| {
+            Some("I have issued the refund and sent a replacement.".to_owned())
+        });
+        assert!(ended && transcript.len() <= 5, "{}", written(&transcript));
+    }
+}
+
+#[test]
+fn the_demo_has_a_plausible_mix_of_verdicts() {
+    let rubrics = demo::OBJECTIVES.map(|objective| Rubric::parse(objective.criteria).unwrap());
+    let mut passed = [0; 3];
+    let mut held = 0;
+    for seed in 0..20 {
+        let simulation = simulation(seed, demo::SCENARIO);
+        for number in 1..=20 {
+            let (items, ended) = conversation(&simulation, (number - 1) % 10 + 1, number);
+            assert!(items.len() <= usize::try_from(demo::MAX_TURNS).unwrap(), "{}", written(&items));
+            let end_reason = Some(if ended { EndReason::PersonaDecided } else { EndReason::AgentDecided });
+            let transcript = Transcript { items, end_reason };
+            for (passed, rubric) in passed.iter_mut().zip(&rubrics) {
+                assert!(rubric.prose.is_none());
+                *passed += usize::from(rubric.checks.iter().all(|check| check.decide(&transcript).holds));
+            }
+            held += 1;
+        }
+    }
+    for passed in passed {
+        assert!(passed * 100 >= held * 60 && passed * 100 <= held * 96, "{passed} of {held}");
+    }
+}
+
+/// What must hold for anything that a persona says.
+fn require_sayable(text: &str, previous: Option<&str>) -> Result<(), TestCaseError> {
+    prop_assert!(!text.trim().is_empty());
+    prop_assert!(text.chars().count() <= 600, "{}", text);
+    prop_assert!(!text.chars().any(|character| character.is_control() && character != '\n'), "{:?}", text);
+    prop_assert_ne!(Some(text), previous);
+    Ok(())
+}
+
+fn sayable() -> impl Strategy<Value = String> {
+    any::<String>().prop_map(|text| text.chars().filter(|character| !character.is_control()).collect())
+}
+
+proptest! {
+    #[test]
+    fn conversations_with_the_sample_agent_end_within_40_messages(
+        seed in 0_u64..1 << 53, seq in 1_u32..10_000, number in 1_u32..10_000, which in 0_usize..5,
+    ) {
+        let scenario = OTHER_SCENARIOS.get(which).copied().unwrap_or(demo::SCENARIO);
+        let simulation = simulation(seed, scenario);
+        let (transcript, _) = conversation(&simulation, seq, number);
+        prop_assert!(transcript.len() <= 40, "{}", written(&transcript));
+        let mut previous: Option<String> = None;
+        for item in transcript.iter().filter(|item| item.role == Role::User) {
+            require_sayable(&item.text(), previous.as_deref())?;
+            prop_assert!(!item.text().contains(['{', '}']), "{}", item.text());
+            previous = Some(item.text());
+        }
+    }
+
+    #[test]
+    fn hostile_scenarios_and_transcripts_are_answered_within_bounds(
+        seed in 0_u64..1 << 53,
+        scenario in sayable(),
+        lines in proptest::collection::vec((any::<bool>(), sayable()), 0..12),
+        repeat in 1_usize..400,
+        seq in any::<u32>(),
+    ) {
+        prop_assume!(!scenario.trim().is_empty());
+        let scenario: String = scenario.repeat(repeat).chars().take(20_000).collect();
+        prop_assume!(!scenario.trim().is_empty());
+        let simulation = simulation(seed, &scenario);
+        let lines: Vec<(Role, &str)> = lines
+            .iter()
+            .map(|(own, text)| (if *own { Role::User } else { Role::Assistant }, text.as_str()))
+            .collect();
+        let reply = answer(&simulation, seq, 1, &lines);
+        let previous = lines.iter().rev().find(|(role, _)| *role == Role::User).map(|(_, text)| *text);
+        match &reply.text {
+            Some(text) => require_sayable(text, previous)?,
+            None => prop_assert!(reply.ends),
+        }
+        prop_assert_eq!(&reply, &answer(&simulation, seq, 1, &lines));
+    }
+
+    #[test]
+    fn whatever_the_agent_says_the_persona_does_not_repeat_itself(
+        seed in 0_u64..1 << 53, seq in 1_u32..1_000,
+        agent in proptest::collection::vec(
+            prop_oneof![
+                Just("Could you give me your order number and e-mail?"), Just("Is that right?"), Just("I am sorry."),
+                Just("Unfortunately that is not possible."), Just("One moment."), Just(""), Just("Tell me more."),
+                Just("Would you like a refund?"), Just("Would you like a replacement?"), Just("Anything else?"),
+                Just("I can pass you to my supervisor."), Just("Here is how it works, step by step, from the very start to the end of it."),
+            ], 1..6),
+    ) {
+        let simulation = simulation(seed, demo::SCENARIO);
+        let (transcript, ended) = talk(&simulation, seq, 1, |lines| {
+            Some(agent[lines.len() / 2 % agent.len()].to_owned())
+        });
+        prop_assert!(ended && transcript.len() <= 40, "{}", written(&transcript));
+        let said: Vec<_> =
+            transcript.iter().filter(|item| item.role == Role::User).map(Item::text).collect();
+        for pair in said.windows(2) {
+            require_sayable(&pair[1], Some(&pair[0]))?;
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Texts from outside made fit to be spoken: cleaned, condensed, cut; and templates filled.
+
+/// The most characters that a persona says at once.
+pub(super) const MAX_LINE: usize = 600;
+
+/// How much of a long text is looked at, in characters from its beginning.
+const MAX_READ: usize = 4_000;
+
+/// One line of visible words: control, format and direction characters and runs of white space become one blank.
+pub(super) fn clean(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(MAX_READ));
+    for character in text.chars().take(MAX_READ) {
+        if character.is_control() || character.is_whitespace() || is_invisible(character) {
+            if !line.is_empty() && !line.ends_with(' ') {
+                line.push(' ');
+            }
+        } else {
+            line.push(character);
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+/// Characters that reorder or hide what stands beside them.
+fn is_invisible(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// The text itself, or its beginning up to a word's end with an ellipsis; at most `max` characters.
+pub(super) fn shorten(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    let mut head: String = text.chars().take(max.saturating_sub(1)).collect();
+    // A word is not broken unless it is longer than half of the room.
+    if let Some(blank) = head.rfind(' ')
+        && blank > head.len() / 2
+    {
+        head.truncate(blank);
+    }
+    head.truncate(head.trim_end_matches([' ', ',', ';', ':', '.']).len());
+    head.push('…');
+    head
+}
+
+/// The first sentence of a free text, cleaned, without heading or list marks, at most `max` characters; empty if
+/// there are no words.
+pub(super) fn first_sentence(text: &str, max: usize) -> String {
+    for line in text.lines().take(200) {
+        let line = clean(line);
+        let line = line.trim_start_matches(['#', '*', '-', '>', '•', '=', '_', '`', '~', '|', ' ']);
+        let line = line.trim_end_matches(['*', '=', '_', '`', '~', '|', ' ']);
+        // A heading such as "Scenario:" says nothing by itself.
+        if line.ends_with(':') || !line.chars().any(char::is_alphanumeric) {
+            continue;
+        }
+        return shorten(until_full_stop(line), max);
+    }
+    let all = clean(text);
+    if all.chars().any(char::is_alphanumeric) { shorten(until_full_stop(&all), max) } else { String::new() }
+}
+
+fn until_full_stop(line: &str) -> &str {
+    for (index, character) in line.char_indices() {
+        let end = index + character.len_utf8();
+        let stops = match character {
+            '.' | '!' | '?' => line[end..].is_empty() || line[end..].starts_with(' '),
+            '。' | '！' | '？' => true,
+            _ => false,
+        };
+        // "Mr. X" and "e.g. this" are not sentences.
+        if stops && index >= 12 {
+            return &line[..end];
+        }
+    }
+    line
+}
+
+/// The text in quotation marks that no mark within it can close.
+pub(super) fn quoted(text: &str) -> String {
+    format!("“{}”", text.replace(['“', '”', '"'], "'"))
+}
+
+/// At most [`MAX_LINE`] characters on one line.
+pub(super) fn bounded(line: &str) -> String {
+    shorten(&clean(line), MAX_LINE)
+}
+
+/// What a template's `{slot}` stands for.
+pub(super) trait Slots {
+    /// The words of a slot; an unknown one is left out.
+    fn slot(&self, name: &str) -> &str;
+}
+
+/// Fills the slots of a template. Templates are this crate's own; what is filled in is not looked at again.
+pub(super) fn fill(template: &str, slots: &impl Slots) -> String {
+    let mut line = String::with_capacity(template.len() + 32);
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        line.push_str(before);
+        let Some((name, after)) = after.split_once('}') else { break };
+        line.push_str(slots.slot(name));
+        rest = after;
+    }
+    line.push_str(rest);
+    line
+}
+
+fn bit(byte: u8) -> u64 {
+    1 << (byte & 63)
+}
+
+/// A text in lower case to look for words in. Where words begin is found once, because many keys are looked for.
+pub(super) struct Words<'a> {
+    text: &'a str,
+    /// Where each word begins, with its first byte: most keys are ruled out by that alone.
+    starts: Vec<(u8, usize)>,
+    /// Which first bytes there are, by their lower six bits.
+    firsts: u64,
+}
+
+impl<'a> Words<'a> {
+    pub(super) fn of(text: &'a str) -> Self {
+        let mut starts = Vec::with_capacity(text.len() / 4 + 1);
+        let mut firsts = 0;
+        let mut in_word = false;
+        for (index, character) in text.char_indices() {
+            let alphanumeric = character.is_alphanumeric();
+            if alphanumeric && !in_word {
+                let first = text.as_bytes()[index];
+                firsts |= bit(first);
+                starts.push((first, index));
+            }
+            in_word = alphanumeric;
+        }
+        Self { text, starts, firsts }
+    }
+
+    /// Whether it has a word or phrase. A key that ends in `*` also matches longer words.
+    pub(super) fn has(&self, key: &str) -> bool {
+        let (key, open) = key.strip_suffix('*').map_or((key, false), |stem| (stem, true));
+        let Some(first) = key.as_bytes().first() else { return false };
+        if self.firsts & bit(*first) == 0 {
+            return false;
+        }
+        self.starts.iter().any(|(byte, start)| {
+            byte == first
+                && self.text[*start..]
+                    .strip_prefix(key)
+                    .is_some_and(|after| open || !after.chars().next().is_some_and(char::is_alphanumeric))
+        })
+    }
+
+    /// Whether it has any of the keys.
+    pub(super) fn has_any(&self, keys: &[&str]) -> bool {
+        keys.iter().any(|key| self.has(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_words_and_stars_are_stems() {
+        assert!(Words::of("it is late.").has("late"));
+        assert!(!Words::of("translate later").has("late"));
+        assert!(Words::of("two refunds").has("refund*"));
+        assert!(!Words::of("prefund").has("refund*"));
+    }
+
+    #[test]
+    fn the_first_sentence_skips_headings_and_abbreviations() {
+        let text = "# Scenario:\n\n- Mr. Ode wants a new door. It is urgent.";
+        assert_eq!(first_sentence(text, 100), "Mr. Ode wants a new door.");
+        assert_eq!(first_sentence(" \u{200b}\n…", 100), "");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_words() {
+        assert_eq!(shorten("alpha beta gamma", 12), "alpha beta…");
+        assert_eq!(shorten(&"x".repeat(50), 5), "xxxx…");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_bounded_and_visible(text in any::<String>(), max in 1_usize..50) {
+            prop_assert!(shorten(&text, max).chars().count() <= max);
+            prop_assert!(first_sentence(&text, max).chars().count() <= max);
+            prop_assert!(!clean(&text).chars().any(char::is_control));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Making personas, and deciding about them.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use onerun_domain::{
+    ApprovalStatus, Job, Metadata, Persona, PersonaAttributes, PersonaId, Refusal, SimulationId,
+    SimulationStatus, Work,
+};
+use onerun_store::{PersonaChange, ProjectStore, SimulationDetail};
+
+use crate::{ActError, Engine, JobError, PersonaRequest, conversations::clean};
+
+/// How many personas one job makes: bounded, so that a job stays well within its time.
+const PERSONAS_A_JOB: u32 = 25;
+
+/// How many of them are made at once.
+const PERSONAS_AT_ONCE: usize = 8;
+
+/// The longest text that a model may give a persona, in characters.
+const MAX_PERSONA_TEXT: usize = 4_000;
+
+impl Engine {
+    /// Lets a persona hold conversations; they are queued soon after.
+    pub async fn approve_persona(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        id: &PersonaId,
+    ) -> Result<Persona, ActError> {
+        self.decide_persona(project, simulation, id, ApprovalStatus::Approved).await
+    }
+
+    /// Has a persona replaced by another.
+    pub async fn reject_persona(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        id: &PersonaId,
+    ) -> Result<Persona, ActError> {
+        self.decide_persona(project, simulation, id, ApprovalStatus::Rejected).await
+    }
+
+    async fn decide_persona(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        id: &PersonaId,
+        approval: ApprovalStatus,
+    ) -> Result<Persona, ActError> {
+        if project.simulation(simulation).await?.is_none() {
+            return Err(ActError::NoSimulation);
+        }
+        let now = self.now();
+        let changed = project
+            .change_persona(
+                simulation,
+                id,
+                Box::new(move |(simulation, persona)| {
+                    if persona.approval == approval {
+                        return Ok(PersonaChange { persona, jobs: Vec::new() });
+                    }
+                    if simulation.status.is_final() {
+                        return Err(Refusal::SimulationOver { status: simulation.status });
+                    }
+                    let (persona, work) = if approval == ApprovalStatus::Approved {
+                        let persona = persona.approve(now)?;
+                        (persona.clone(), Some(queue_conversations(&persona)))
+                    } else {
+                        let persona = persona.reject(now)?;
+                        let work = simulation
+                            .replacement_of(persona.seq)
+                            .map(|seq| Work::ReplacePersona { simulation: simulation.id.clone(), seq });
+                        (persona, work)
+                    };
+                    let jobs =
+                        work.map(|work| Job::new(simulation.project_id.clone(), work)).into_iter().collect();
+                    Ok(PersonaChange { persona, jobs })
+                }),
+            )
+            .await?;
+        changed.ok_or(ActError::NoPersona)
+    }
+
+    /// Makes a bounded number of a simulation's personas, and calls for the rest.
+    pub(crate) async fn generate_personas(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        first_seq: u32,
+    ) -> Result<(), JobError> {
+        let Some(detail) = running(project, simulation).await? else { return Ok(()) };
+        let target = detail.simulation.target_personas.get();
+        let last_seq = first_seq.saturating_add(PERSONAS_A_JOB - 1).min(target);
+        let present = project.persona_seqs(simulation, first_seq, PERSONAS_A_JOB).await?;
+        let missing = (first_seq..=last_seq).filter(|seq| !present.contains(seq));
+        let made: Vec<_> = missing.map(|seq| self.make_persona(project, &detail, seq)).collect();
+        stream::iter(made).buffered(PERSONAS_AT_ONCE).try_collect::<()>().await?;
+        if last_seq < target {
+            let work = Work::GeneratePersonas { simulation: simulation.clone(), first_seq: last_seq + 1 };
+            self.store().enqueue(vec![Job::new(project.project_id().clone(), work)]).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the one persona numbered `seq`.
+    pub(crate) async fn replace_persona(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        seq: u32,
+    ) -> Result<(), JobError> {
+        let Some(detail) = running(project, simulation).await? else { return Ok(()) };
+        if project.persona_seqs(simulation, seq, 1).await? == [seq] {
+            return Ok(());
+        }
+        self.make_persona(project, &detail, seq).await
+    }
+
+    async fn make_persona(
+        &self,
+        project: &dyn ProjectStore,
+        detail: &SimulationDetail,
+        seq: u32,
+    ) -> Result<(), JobError> {
+        let simulation = &detail.simulation;
+        let draft = self.model.persona(PersonaRequest { simulation, agent: &detail.agent, seq }).await?;
+        let now = self.now();
+        let approval =
+            if simulation.auto_approve { ApprovalStatus::Approved } else { ApprovalStatus::Pending };
+        let persona = Persona {
+            id: PersonaId::generate(self.random()),
+            simulation_id: simulation.id.clone(),
+            seq,
+            approval,
+            summary: clean(&draft.summary, MAX_PERSONA_TEXT),
+            story: clean(&draft.story, MAX_PERSONA_TEXT),
+            purpose: clean(&draft.purpose, MAX_PERSONA_TEXT),
+            attributes: clean_attributes(draft.attributes),
+            metadata: Metadata::default(),
+            created_at: now,
+            updated_at: now,
+        };
+        let jobs = if simulation.auto_approve {
+            vec![Job::new(project.project_id().clone(), queue_conversations(&persona))]
+        } else {
+            Vec::new()
+        };
+        project.add_persona(persona, jobs).await?;
+        Ok(())
+    }
+}
+
+/// The simulation, if there is anything left to be made for it.
+pub(crate) async fn running(
+    project: &dyn ProjectStore,
+    simulation: &SimulationId,
+) -> Result<Option<SimulationDetail>, onerun_store::StoreError> {
+    let detail = project.simulation(simulation).await?;
+    Ok(detail.filter(|detail| detail.simulation.status == SimulationStatus::InProgress))
+}
+
+fn queue_conversations(persona: &Persona) -> Work {
+    Work::QueueConversations { simulation: persona.simulation_id.clone(), persona: persona.id.clone() }
+}
+
+/// Attributes as they can be kept. All fields are named, so that a new one is not forgotten.
+fn clean_attributes(attributes: PersonaAttributes) -> PersonaAttributes {
+    let bounded = |text: String| clean(&text, MAX_PERSONA_TEXT);
+    let PersonaAttributes {
+        age_group,
+        speech_style,
+        education,
+        occupation,
+        economic_status,
+        personality_traits,
+        values,
+        habits,
+        interests,
+        speech_patterns,
+        typical_behavior,
+        stress_triggers,
+        stress_reactions,
+        version,
+    } = attributes;
+    PersonaAttributes {
+        age_group,
+        speech_style: bounded(speech_style),
+        education: bounded(education),
+        occupation: bounded(occupation),
+        economic_status: bounded(economic_status),
+        personality_traits: bounded(personality_traits),
+        values: bounded(values),
+        habits: bounded(habits),
+        interests: bounded(interests),
+        speech_patterns: bounded(speech_patterns),
+        typical_behavior: bounded(typical_behavior),
+        stress_triggers: bounded(stress_triggers),
+        stress_reactions: bounded(stress_reactions),
+        version: bounded(version),
+    }
+}

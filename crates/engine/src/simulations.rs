@@ -1,0 +1,141 @@
+//! What callers do with simulations: create, run, cancel.
+
+use jiff::SignedDuration;
+use onerun_domain::{
+    AgentId, Job, MaxTurns, Metadata, Name, Objective, ObjectiveId, Scenario, Seed, Simulation, SimulationId,
+    SimulationStatus, Target, Work,
+};
+use onerun_store::{ProjectStore, SimulationChange, SimulationDetail};
+
+use crate::{ActError, Engine};
+
+/// What a simulation is made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewSimulation {
+    /// The agent under test.
+    pub agent_id: AgentId,
+    /// What people call it.
+    pub name: Name,
+    /// The situation that the personas are in.
+    pub scenario: Scenario,
+    /// How many conversations are to be held.
+    pub target_conversations: Target,
+    /// How many personas hold them.
+    pub target_personas: Target,
+    /// How many messages a conversation may have.
+    pub max_turns: MaxTurns,
+    /// Whether personas are approved as they are made.
+    pub auto_approve: bool,
+    /// The objectives, judged at the versions that are newest now.
+    pub objective_ids: Vec<ObjectiveId>,
+    /// What everything generated is derived from; by default, one of its own.
+    pub seed: Option<Seed>,
+    /// The caller's own data.
+    pub metadata: Metadata,
+    /// When it is given up, from now.
+    pub expires_in: SignedDuration,
+}
+
+impl Engine {
+    /// Makes a simulation, which starts by itself.
+    pub async fn create_simulation(
+        &self,
+        project: &dyn ProjectStore,
+        new: NewSimulation,
+    ) -> Result<SimulationDetail, ActError> {
+        let agent = project.agent(&new.agent_id).await?.ok_or(ActError::NoAgent)?.agent;
+        let objectives = find_objectives(project, &new.objective_ids).await?;
+        let now = self.now();
+        let simulation = Simulation {
+            id: SimulationId::generate(self.random()),
+            project_id: project.project_id().clone(),
+            agent_id: new.agent_id,
+            name: new.name,
+            scenario: new.scenario,
+            target_conversations: new.target_conversations,
+            target_personas: new.target_personas,
+            max_turns: new.max_turns,
+            auto_approve: new.auto_approve,
+            seed: new.seed.unwrap_or_else(|| self.random_seed()),
+            metadata: new.metadata,
+            status: SimulationStatus::Pending,
+            last_failure_reason: None,
+            created_at: now,
+            updated_at: now,
+            expires_at: now.checked_add(new.expires_in).unwrap_or(jiff::Timestamp::MAX),
+        };
+        let pins = objectives.iter().map(Objective::reference).collect();
+        project.insert_simulation(simulation.clone(), pins, vec![start(&simulation)]).await?;
+        Ok(SimulationDetail { simulation, agent, objectives })
+    }
+
+    /// Has a simulation run that does not yet; one that runs is left as it is.
+    pub async fn run_simulation(
+        &self,
+        project: &dyn ProjectStore,
+        id: &SimulationId,
+    ) -> Result<Simulation, ActError> {
+        let changed = project
+            .change_simulation(
+                id,
+                Box::new(move |view| {
+                    let simulation = view.simulation;
+                    if simulation.status.is_final() {
+                        return Err(onerun_domain::Refusal::SimulationOver { status: simulation.status });
+                    }
+                    let jobs = match simulation.status {
+                        SimulationStatus::Pending => vec![start(&simulation)],
+                        _ => Vec::new(),
+                    };
+                    Ok(SimulationChange { simulation, jobs })
+                }),
+            )
+            .await?;
+        changed.ok_or(ActError::NoSimulation)
+    }
+
+    /// Stops a simulation at once, and what is left of its conversations soon after.
+    pub async fn cancel_simulation(
+        &self,
+        project: &dyn ProjectStore,
+        id: &SimulationId,
+    ) -> Result<Simulation, ActError> {
+        let now = self.now();
+        let changed = project
+            .change_simulation(id, Box::new(move |view| Ok(closed(view.simulation.cancel(now)?))))
+            .await?;
+        changed.ok_or(ActError::NoSimulation)
+    }
+
+    fn random_seed(&self) -> Seed {
+        let mut bytes = [0_u8; 8];
+        self.random().fill(&mut bytes);
+        Seed::from_bits(u64::from_be_bytes(bytes))
+    }
+}
+
+/// A simulation that is over, with the job that stops what is left of it.
+pub(crate) fn closed(simulation: Simulation) -> SimulationChange {
+    let work = Work::StopConversations { simulation: simulation.id.clone() };
+    let jobs = vec![Job::new(simulation.project_id.clone(), work)];
+    SimulationChange { simulation, jobs }
+}
+
+fn start(simulation: &Simulation) -> Job {
+    Job::new(simulation.project_id.clone(), Work::StartSimulation { simulation: simulation.id.clone() })
+}
+
+async fn find_objectives(
+    project: &dyn ProjectStore,
+    ids: &[ObjectiveId],
+) -> Result<Vec<Objective>, ActError> {
+    let mut found = Vec::with_capacity(ids.len());
+    let mut missing = Vec::new();
+    for id in ids {
+        match project.objective(id).await? {
+            Some(objective) => found.push(objective),
+            None => missing.push(id.clone()),
+        }
+    }
+    if missing.is_empty() { Ok(found) } else { Err(ActError::NoObjectives(missing)) }
+}

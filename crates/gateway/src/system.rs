@@ -1,0 +1,31 @@
+//! The machine's clock and random source.
+
+use jiff::Timestamp;
+use onerun_domain::{Clock, Random};
+
+/// The machine's wall clock.
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the clock that everything else takes as an argument"
+    )]
+    fn now(&self) -> Timestamp {
+        let now = Timestamp::now();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+    }
+}
+
+/// The operating system's random generator.
+pub(crate) struct OsRandom;
+
+impl Random for OsRandom {
+    #[expect(
+        clippy::expect_used,
+        reason = "going on with predictable ids would be worse than a failed request"
+    )]
+    fn fill(&self, buffer: &mut [u8]) {
+        getrandom::fill(buffer).expect("the system's random generator works");
+    }
+}

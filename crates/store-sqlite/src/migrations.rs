@@ -1,0 +1,120 @@
+//! Brings a database to the form that this program reads.
+//!
+//! Migrations are numbered from 1 and never changed once released; the number of the last one applied is the
+//! database's `user_version`. The `application_id` tells a OneRun database from any other.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::OpenError;
+
+/// `OneR` in ASCII.
+const APPLICATION_ID: i64 = 0x4f6e_6552;
+
+/// All migrations, in the order of their numbers.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+
+/// Refuses a file that is no OneRun database or is newer than this program. Writes nothing.
+pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let foreign = || OpenError::Foreign { path: path.to_owned() };
+    let application: i64 = match pragma(connection, "application_id") {
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
+            return Err(foreign());
+        }
+        other => other?,
+    };
+    let version: i64 = pragma(connection, "user_version")?;
+    if application != APPLICATION_ID {
+        return if application == 0 && version == 0 && is_empty(connection)? {
+            Ok(())
+        } else {
+            Err(foreign())
+        };
+    }
+    let known = newest();
+    if version > known {
+        return Err(OpenError::Newer { path: path.to_owned(), found: version, known });
+    }
+    Ok(())
+}
+
+/// Applies the migrations that are missing: all of them, or none.
+pub(crate) fn apply(connection: &mut Connection) -> Result<(), OpenError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i64 = pragma(&transaction, "user_version")?;
+    for (migration, number) in MIGRATIONS.iter().zip(1_i64..) {
+        if number > version {
+            transaction.execute_batch(migration)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", number)?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn newest() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, name, |row| row.get(0))
+}
+
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::PathBuf};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::open;
+
+    fn file() -> (PathBuf, TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        (directory.path().join("onerun.db"), directory)
+    }
+
+    #[test]
+    fn an_empty_file_is_brought_to_the_newest_form_and_stays_there() {
+        let (path, _directory) = file();
+        for _ in 0..2 {
+            let connection = open::writing(&path).unwrap();
+            assert_eq!(pragma(&connection, "application_id").unwrap(), APPLICATION_ID);
+            assert_eq!(pragma(&connection, "user_version").unwrap(), newest());
+            assert_eq!(pragma(&connection, "foreign_keys").unwrap(), 1);
+            assert_eq!(pragma(&connection, "synchronous").unwrap(), 2);
+        }
+    }
+
+    #[test]
+    fn a_database_of_another_program_is_refused_and_left_as_it_is() {
+        let (path, _directory) = file();
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
+        let before = fs::read(&path).unwrap();
+        assert!(matches!(open::writing(&path), Err(OpenError::Foreign { .. })));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+        let (path, _directory) = file();
+        fs::write(&path, "Dear diary, ".repeat(1_000)).unwrap();
+        let error = open::writing(&path).unwrap_err();
+        assert_eq!(error.to_string(), format!("{} is not a OneRun database", path.display()));
+        assert!(fs::read(&path).unwrap().starts_with(b"Dear diary"));
+    }
+
+    #[test]
+    fn a_file_of_a_newer_program_is_refused_by_its_number() {
+        let (path, _directory) = file();
+        open::writing(&path).unwrap().pragma_update(None, "user_version", newest() + 1).unwrap();
+        let error = open::writing(&path).unwrap_err();
+        assert!(matches!(error, OpenError::Newer { found, known, .. } if found == known + 1), "{error}");
+    }
+}

@@ -1,0 +1,126 @@
+//! Opening the file: its checks, its settings, and what the last process left behind.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
+
+use crate::migrations;
+
+/// How many prepared statements a connection keeps: more than there are.
+const STATEMENTS: usize = 256;
+
+/// How long a connection waits for another, such as a backup that holds the file for a moment.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The file that holds recent writes is cut back to this size once it has been larger.
+const MAX_IDLE_WAL: i64 = 64 * 1024 * 1024;
+
+/// Why a database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file is something else.
+    #[error("{} is not a OneRun database", .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was written by a newer program.
+    #[error(
+        "{} was written by a newer version of OneRun: its format is {found}, this program knows up to {known}",
+        .path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+        /// The newest format that this program knows.
+        known: i64,
+    },
+    /// The file lies where SQLite cannot keep its log, for example on a network file system.
+    #[error("{} cannot use SQLite's write-ahead log: is it on a network file system?", .path.display())]
+    NoLog {
+        /// The file.
+        path: PathBuf,
+    },
+    /// SQLite reports an error.
+    #[error("the database cannot be opened")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A thread for the store cannot be started.
+    #[error("a thread for the store cannot be started")]
+    Thread(#[source] io::Error),
+}
+
+/// Opens the connection that writes; creates the file if there is none, and brings it to the newest form.
+pub(crate) fn writing(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let mut connection = connect(path, flags)?;
+    migrations::check(&connection, path)?;
+    let journal: String =
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    if journal != "wal" {
+        return Err(OpenError::NoLog { path: path.to_owned() });
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "journal_size_limit", MAX_IDLE_WAL)?;
+    migrations::apply(&mut connection)?;
+    release_claims(&mut connection)?;
+    Ok(connection)
+}
+
+/// Opens a connection that reads.
+pub(crate) fn reading(path: &Path) -> Result<Connection, OpenError> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
+    // Each connection is used by one thread, so it needs no lock of its own.
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Plans must not depend on values. Else SQLite notes for almost every `column = ?` that the value may matter, and
+    // prepares such a statement anew after its values were cleared, which the cache does after each use: a point
+    // read then takes more than ten times as long.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // What is sorted is small, and a temporary file might have nowhere to go.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(connection)
+}
+
+/// Whoever claimed a job or a turn was in a process that is gone: nobody else can hold one while the file is opened.
+fn release_claims(connection: &mut Connection) -> Result<(), OpenError> {
+    let transaction = connection.transaction()?;
+    transaction.execute("UPDATE jobs SET due = 0, claimed = 0, again = 0 WHERE claimed = 1", [])?;
+    transaction.execute(
+        "UPDATE conversations SET turn_token = NULL, turn_expires_at = NULL \
+         WHERE status = 'in_progress' AND turn_token IS NOT NULL",
+        [],
+    )?;
+    transaction.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_prepared_once_whatever_its_values() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = writing(&directory.path().join("onerun.db")).unwrap();
+        let sql = "SELECT agents.name FROM simulations JOIN agents ON agents.id = simulations.agent_id
+                   WHERE simulations.id = ?1 AND simulations.project_id = ?2";
+        for id in ["a", "b", "c"] {
+            let mut statement = connection.prepare_cached(sql).unwrap();
+            assert!(!statement.exists([id, "d"]).unwrap());
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+        }
+    }
+}

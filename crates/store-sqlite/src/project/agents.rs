@@ -1,0 +1,106 @@
+//! Agents.
+
+use onerun_domain::{Agent, AgentId, Description, Page};
+use onerun_store::{AgentList, AgentSummary, ChangeError, Decide, StoreError};
+use rusqlite::params;
+
+use super::projects::order;
+use crate::{
+    columns::Columns,
+    rows::{self, agent_columns, metadata_json, micros},
+    sql::{self, Query, Scope},
+};
+
+macro_rules! summary_columns {
+    () => {
+        concat!(
+            agent_columns!(),
+            ", (SELECT COUNT(*) FROM simulations
+                WHERE simulations.project_id = agents.project_id AND simulations.agent_id = agents.id)"
+        )
+    };
+}
+
+fn summary(columns: &mut Columns<'_>) -> Result<AgentSummary, StoreError> {
+    Ok(AgentSummary { agent: rows::agent(columns)?, total_simulations: columns.number()? })
+}
+
+/// Adds an agent.
+pub(super) fn insert(scope: &Scope<'_>, agent: &Agent) -> Result<(), StoreError> {
+    sql::execute(
+        scope.connection,
+        "agent",
+        "INSERT INTO agents
+             (id, project_id, name, name_folded, description, metadata, created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            agent.id.as_str(),
+            scope.project.as_str(),
+            agent.name.as_str(),
+            sql::fold(agent.name.as_str()),
+            agent.description.as_ref().map(Description::as_str),
+            metadata_json(&agent.metadata)?,
+            micros(agent.created_at),
+            micros(agent.updated_at),
+        ],
+    )?;
+    Ok(())
+}
+
+/// One agent.
+pub(super) fn get(scope: &Scope<'_>, id: &AgentId) -> Result<Option<AgentSummary>, StoreError> {
+    sql::one(
+        scope.connection,
+        "agent",
+        concat!("SELECT ", summary_columns!(), " FROM agents WHERE id = ?2 AND project_id = ?1"),
+        [scope.project.as_str(), id.as_str()],
+        summary,
+    )
+}
+
+/// One page of agents.
+pub(super) fn list(scope: &Scope<'_>, list: &AgentList) -> Result<Page<AgentSummary>, StoreError> {
+    let sql = "SELECT agents.inserted FROM agents WHERE project_id = ?1";
+    let rows = Query::new(sql, vec![scope.project.as_str().to_owned().into()])
+        .and("instr(name_folded, {}) > 0", list.name.as_deref().map(sql::fold))
+        .page(scope.connection, "agent", &order(list.sort), list.page)?;
+    let data = sql::all(
+        scope.connection,
+        "agent",
+        concat!(
+            "SELECT ",
+            summary_columns!(),
+            " FROM json_each(?1) AS page JOIN agents ON agents.inserted = page.value ORDER BY page.key"
+        ),
+        [sql::rows_json(&rows.data)],
+        summary,
+    )?;
+    Ok(Page { data, has_more: rows.has_more })
+}
+
+/// Changes an agent.
+pub(super) fn change(
+    scope: &Scope<'_>,
+    id: &AgentId,
+    mut decide: Decide<Agent, Agent>,
+) -> Result<Option<AgentSummary>, ChangeError> {
+    let Some(before) = get(scope, id)? else { return Ok(None) };
+    let agent = decide(before.agent.clone())?;
+    if agent != before.agent {
+        sql::execute(
+            scope.connection,
+            "agent",
+            "UPDATE agents SET name = ?2, name_folded = ?3, description = ?4, metadata = ?5, updated_at = ?6
+             WHERE id = ?1",
+            params![
+                id.as_str(),
+                agent.name.as_str(),
+                sql::fold(agent.name.as_str()),
+                agent.description.as_ref().map(Description::as_str),
+                metadata_json(&agent.metadata)?,
+                micros(agent.updated_at),
+            ],
+        )?;
+    }
+    Ok(Some(AgentSummary { agent, ..before }))
+}

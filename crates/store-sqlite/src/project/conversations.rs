@@ -1,0 +1,365 @@
+//! Conversations.
+
+use jiff::Timestamp;
+use onerun_domain::{
+    Conversation, ConversationId, ConversationStatus, Direction, EndReason, Evaluation, EvaluationStatus,
+    Job, Objective, Page, ProjectId, Score, Simulation, SimulationId, Work,
+};
+use onerun_store::{
+    ChangeError, ConversationChange, ConversationList, ConversationView, Decide, EvaluatedConversation,
+    StoreError,
+};
+use rusqlite::{Connection, params};
+
+use super::{simulations, transcripts};
+use crate::{
+    columns::{only, only_parsed},
+    jobs,
+    rows::{
+        self, conversation_columns, evaluation_columns, micros, objective_columns, persona_columns,
+        simulation_columns,
+    },
+    sql::{self, Query, Scope},
+};
+
+/// Adds those conversations whose numbers are free.
+pub(super) fn add(
+    scope: &Scope<'_>,
+    simulation: &SimulationId,
+    conversations: &[Conversation],
+) -> Result<(), ChangeError> {
+    let view = simulations::view(scope, simulation)?.ok_or_else(|| StoreError::Corrupt {
+        what: "simulation",
+        reason: "conversations are to be added to one that is not there".into(),
+    })?;
+    view.simulation.require_running()?;
+    for conversation in conversations {
+        insert(scope, simulation, conversation)?;
+    }
+    Ok(())
+}
+
+fn insert(
+    scope: &Scope<'_>,
+    simulation: &SimulationId,
+    conversation: &Conversation,
+) -> Result<(), StoreError> {
+    let (token, claimed_until) = turn_claim(conversation);
+    sql::execute(
+        scope.connection,
+        "conversation",
+        "INSERT INTO conversations
+             (id, simulation_id, persona_id, seq, status, end_reason, evaluation_status, attempt, item_count,
+              lease_expires_at, turn_token, turn_expires_at, queued_at, settled, created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+         ON CONFLICT (simulation_id, seq) DO NOTHING",
+        params![
+            conversation.id.as_str(),
+            simulation.as_str(),
+            conversation.persona_id.as_str(),
+            conversation.seq,
+            conversation.status.as_str(),
+            conversation.end_reason.map(EndReason::as_str),
+            conversation.evaluation_status.as_str(),
+            conversation.attempt,
+            conversation.item_count,
+            conversation.lease_expires_at.map(micros),
+            token,
+            claimed_until,
+            micros(conversation.queued_at),
+            conversation.is_settled(),
+            micros(conversation.created_at),
+            micros(conversation.updated_at),
+        ],
+    )?;
+    Ok(())
+}
+
+fn turn_claim(conversation: &Conversation) -> (Option<&str>, Option<i64>) {
+    conversation.turn.as_ref().map(|claim| (claim.token.as_str(), micros(claim.expires_at))).unzip()
+}
+
+/// One conversation with its persona and verdicts.
+pub(super) fn get(
+    scope: &Scope<'_>,
+    simulation: &SimulationId,
+    id: &ConversationId,
+) -> Result<Option<EvaluatedConversation>, StoreError> {
+    let row = sql::one(
+        scope.connection,
+        "conversation",
+        "SELECT conversations.inserted
+         FROM conversations JOIN simulations ON simulations.id = conversations.simulation_id
+         WHERE conversations.id = ?3 AND conversations.simulation_id = ?2 AND simulations.project_id = ?1",
+        [scope.project.as_str(), simulation.as_str(), id.as_str()],
+        only,
+    )?;
+    match row {
+        Some(row) => Ok(evaluated(scope, &[row])?.pop()),
+        None => Ok(None),
+    }
+}
+
+/// One page of conversations.
+pub(super) fn list(
+    scope: &Scope<'_>,
+    simulation: &SimulationId,
+    list: &ConversationList,
+) -> Result<Page<EvaluatedConversation>, StoreError> {
+    let newest = sql::order_by(&["created_at", "inserted"], Direction::Descending);
+    let longest = sql::order_by(&["queued_at", "inserted"], Direction::Ascending);
+    let (waiting, status, order) = match list.status {
+        // The status stands in the statement itself, or SQLite could not use `conversations_by_wait`.
+        Some(ConversationStatus::Queued) => (" AND status = 'queued'", None, longest),
+        status => ("", status, newest),
+    };
+    let sql = "SELECT conversations.inserted FROM conversations
+               WHERE EXISTS (SELECT 1 FROM simulations WHERE id = ?2 AND project_id = ?1)
+                 AND simulation_id = ?2";
+    let ids = [scope.project.as_str(), simulation.as_str()];
+    let rows = Query::new(&format!("{sql}{waiting}"), ids.map(|id| id.to_owned().into()).to_vec())
+        .and("status = {}", status.map(|status| status.as_str().to_owned()))
+        .page(scope.connection, "conversation", &order, list.page)?;
+    Ok(Page { data: evaluated(scope, &rows.data)?, has_more: rows.has_more })
+}
+
+/// The conversations in `rows`, in that order: one statement for them and one for their verdicts, however many.
+fn evaluated(scope: &Scope<'_>, rows: &[i64]) -> Result<Vec<EvaluatedConversation>, StoreError> {
+    let page = sql::rows_json(rows);
+    let mut conversations = sql::all(
+        scope.connection,
+        "conversation",
+        concat!(
+            "SELECT ",
+            conversation_columns!(),
+            ", ",
+            persona_columns!(),
+            " FROM json_each(?1) AS page
+              JOIN conversations ON conversations.inserted = page.value
+              JOIN personas ON personas.id = conversations.persona_id
+              ORDER BY page.key"
+        ),
+        [&page],
+        |columns| {
+            Ok(EvaluatedConversation {
+                conversation: rows::conversation(columns)?,
+                persona: rows::persona(columns)?,
+                evaluations: Vec::new(),
+            })
+        },
+    )?;
+    for (index, verdict) in verdicts(scope, &page)? {
+        if let Some(conversation) = conversations.get_mut(index) {
+            conversation.evaluations.push(verdict);
+        }
+    }
+    Ok(conversations)
+}
+
+/// A verdict, with the objective that it is about.
+type Verdict = (Evaluation, Objective);
+
+/// The verdicts on the current attempts of the conversations of a page, each with its conversation's place there.
+fn verdicts(scope: &Scope<'_>, page: &str) -> Result<Vec<(usize, Verdict)>, StoreError> {
+    sql::all(
+        scope.connection,
+        "evaluation",
+        concat!(
+            "SELECT page.key, ",
+            evaluation_columns!(),
+            ", ",
+            objective_columns!(),
+            " FROM json_each(?1) AS page
+              JOIN conversations ON conversations.inserted = page.value
+              JOIN evaluations ON evaluations.conversation_id = conversations.id
+                  AND evaluations.attempt = conversations.attempt
+              JOIN objectives ON objectives.id = evaluations.objective_id
+              JOIN objective_versions ON objective_versions.objective_id = evaluations.objective_id
+                  AND objective_versions.version = evaluations.objective_version
+              LEFT JOIN simulation_objectives AS pinned ON pinned.simulation_id = conversations.simulation_id
+                  AND pinned.objective_id = evaluations.objective_id
+                  AND pinned.version = evaluations.objective_version
+              ORDER BY page.key, pinned.position"
+        ),
+        [page],
+        |columns| Ok((columns.index()?, (rows::evaluation(columns)?, rows::objective(columns)?))),
+    )
+}
+
+/// The ids of conversations with something left to happen.
+pub(super) fn unsettled(
+    scope: &Scope<'_>,
+    simulation: &SimulationId,
+    limit: u32,
+) -> Result<Vec<ConversationId>, StoreError> {
+    sql::all(
+        scope.connection,
+        "conversation",
+        "SELECT id FROM conversations
+         WHERE EXISTS (SELECT 1 FROM simulations WHERE id = ?2 AND project_id = ?1)
+           AND simulation_id = ?2 AND settled = 0
+         ORDER BY inserted LIMIT ?3",
+        params![scope.project.as_str(), simulation.as_str(), limit],
+        only_parsed,
+    )
+}
+
+/// Changes a conversation.
+pub(super) fn change(
+    scope: &Scope<'_>,
+    simulation: &SimulationId,
+    id: &ConversationId,
+    mut decide: Decide<ConversationView, ConversationChange>,
+) -> Result<Option<Conversation>, ChangeError> {
+    let Some(view) = view(scope, simulation, id)? else { return Ok(None) };
+    let before = view.clone();
+    let change = decide(view)?;
+    if let Some(turn) = &change.turn {
+        transcripts::insert_turn(scope, id, turn)?;
+    }
+    transcripts::append(scope, &before.conversation, &change.items)?;
+    if change.conversation != before.conversation {
+        update(scope, id, &change.conversation)?;
+    }
+    for evaluation in &change.evaluations {
+        insert_evaluation(scope, id, evaluation)?;
+    }
+    if change.conversation.is_settled() && !before.conversation.is_settled() {
+        count_settled(scope, &before.simulation, &change.conversation)?;
+    }
+    jobs::add(scope.connection, &change.jobs)?;
+    Ok(Some(change.conversation))
+}
+
+fn view(
+    scope: &Scope<'_>,
+    simulation: &SimulationId,
+    id: &ConversationId,
+) -> Result<Option<ConversationView>, StoreError> {
+    sql::one(
+        scope.connection,
+        "conversation",
+        concat!(
+            "SELECT ",
+            simulation_columns!(),
+            ", ",
+            conversation_columns!(),
+            " FROM conversations JOIN simulations ON simulations.id = conversations.simulation_id
+              WHERE conversations.id = ?3 AND conversations.simulation_id = ?2
+                  AND simulations.project_id = ?1"
+        ),
+        [scope.project.as_str(), simulation.as_str(), id.as_str()],
+        |columns| {
+            Ok(ConversationView {
+                simulation: rows::simulation(columns)?,
+                conversation: rows::conversation(columns)?,
+            })
+        },
+    )
+}
+
+/// Writes all that changes about a conversation; what it is identified by, and its persona, do not.
+fn update(scope: &Scope<'_>, id: &ConversationId, conversation: &Conversation) -> Result<(), StoreError> {
+    let (token, claimed_until) = turn_claim(conversation);
+    sql::execute(
+        scope.connection,
+        "conversation",
+        "UPDATE conversations
+         SET status = ?2, end_reason = ?3, evaluation_status = ?4, attempt = ?5, item_count = ?6,
+             lease_expires_at = ?7, turn_token = ?8, turn_expires_at = ?9, queued_at = ?10, settled = ?11,
+             updated_at = ?12
+         WHERE id = ?1",
+        params![
+            id.as_str(),
+            conversation.status.as_str(),
+            conversation.end_reason.map(EndReason::as_str),
+            conversation.evaluation_status.as_str(),
+            conversation.attempt,
+            conversation.item_count,
+            conversation.lease_expires_at.map(micros),
+            token,
+            claimed_until,
+            micros(conversation.queued_at),
+            conversation.is_settled(),
+            micros(conversation.updated_at),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Records a verdict, whose objective must be one of the same project.
+fn insert_evaluation(
+    scope: &Scope<'_>,
+    id: &ConversationId,
+    evaluation: &Evaluation,
+) -> Result<(), StoreError> {
+    let inserted = sql::execute(
+        scope.connection,
+        "evaluation",
+        "INSERT INTO evaluations
+             (conversation_id, attempt, objective_id, objective_version, id, judge, prompt_hash, outcome, score,
+              reason, quotes, created_at)
+         SELECT ?2, ?3, objectives.id, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM objectives
+         WHERE objectives.id = ?4 AND objectives.project_id = ?1",
+        params![
+            scope.project.as_str(),
+            id.as_str(),
+            evaluation.attempt,
+            evaluation.objective.id.as_str(),
+            evaluation.objective.version,
+            evaluation.id.as_str(),
+            evaluation.judge,
+            evaluation.prompt_hash,
+            evaluation.outcome.as_str(),
+            evaluation.score.map(Score::get),
+            evaluation.reason,
+            rows::quotes_json(&evaluation.quotes),
+            micros(evaluation.created_at),
+        ],
+    )?;
+    sql::require_one(inserted, "evaluation", "it names an objective that is not there")
+}
+
+/// Counts a conversation that was just settled, and calls for the simulation's end with the last of them.
+fn count_settled(
+    scope: &Scope<'_>,
+    simulation: &Simulation,
+    conversation: &Conversation,
+) -> Result<(), StoreError> {
+    let failed = conversation.status == ConversationStatus::Failed;
+    let unjudged = !failed && conversation.evaluation_status == EvaluationStatus::Failed;
+    let settled: Option<u32> = sql::one(
+        scope.connection,
+        "simulation",
+        "UPDATE simulation_progress
+         SET settled = settled + 1, conversations_failed = conversations_failed + ?2,
+             evaluations_failed = evaluations_failed + ?3
+         WHERE simulation_id = ?1 RETURNING settled",
+        params![simulation.id.as_str(), failed, unjudged],
+        only,
+    )?;
+    if settled != Some(simulation.target_conversations.get()) {
+        return Ok(());
+    }
+    let work = Work::FinishSimulation { simulation: simulation.id.clone() };
+    jobs::add(scope.connection, &[Job::new(scope.project.clone(), work)])
+}
+
+/// Conversations of all projects whose lease ran out and whose turn nobody holds.
+pub(crate) fn overdue(
+    connection: &Connection,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Vec<(ProjectId, SimulationId, ConversationId)>, StoreError> {
+    sql::all(
+        connection,
+        "conversation",
+        "SELECT simulations.project_id, conversations.simulation_id, conversations.id
+         FROM conversations JOIN simulations ON simulations.id = conversations.simulation_id
+         WHERE conversations.status = 'in_progress' AND conversations.lease_expires_at <= ?1
+           AND (conversations.turn_expires_at IS NULL OR conversations.turn_expires_at <= ?1)
+         ORDER BY conversations.lease_expires_at LIMIT ?2",
+        params![micros(now), limit],
+        |columns| Ok((columns.parsed()?, columns.parsed()?, columns.parsed()?)),
+    )
+}

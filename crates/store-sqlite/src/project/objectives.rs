@@ -1,0 +1,116 @@
+//! Objectives, in versions.
+
+use onerun_domain::{Objective, ObjectiveId, Page, PageRequest};
+use onerun_store::{ChangeError, Decide, NamedSort, StoreError};
+use rusqlite::params;
+
+use super::projects::order;
+use crate::{
+    rows::{self, micros, objective_columns},
+    sql::{self, Query, Scope},
+};
+
+/// Adds an objective.
+pub(super) fn insert(scope: &Scope<'_>, objective: &Objective) -> Result<(), StoreError> {
+    sql::execute(
+        scope.connection,
+        "objective",
+        "INSERT INTO objectives (id, project_id, version, name_folded, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            objective.id.as_str(),
+            scope.project.as_str(),
+            objective.version,
+            sql::fold(objective.name.as_str()),
+            micros(objective.created_at),
+        ],
+    )?;
+    insert_version(scope, objective)
+}
+
+fn insert_version(scope: &Scope<'_>, objective: &Objective) -> Result<(), StoreError> {
+    sql::execute(
+        scope.connection,
+        "objective version",
+        "INSERT INTO objective_versions (objective_id, version, name, criteria, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            objective.id.as_str(),
+            objective.version,
+            objective.name.as_str(),
+            objective.criteria.as_str(),
+            micros(objective.updated_at),
+        ],
+    )?;
+    Ok(())
+}
+
+/// One objective at its newest version.
+pub(super) fn get(scope: &Scope<'_>, id: &ObjectiveId) -> Result<Option<Objective>, StoreError> {
+    sql::one(
+        scope.connection,
+        "objective",
+        concat!(
+            "SELECT ",
+            objective_columns!(),
+            " FROM objectives
+              JOIN objective_versions ON objective_versions.objective_id = objectives.id
+                  AND objective_versions.version = objectives.version
+              WHERE objectives.id = ?2 AND objectives.project_id = ?1"
+        ),
+        [scope.project.as_str(), id.as_str()],
+        rows::objective,
+    )
+}
+
+/// One page of objectives, each at its newest version.
+pub(super) fn list(
+    scope: &Scope<'_>,
+    sort: NamedSort,
+    page: PageRequest,
+) -> Result<Page<Objective>, StoreError> {
+    let sql = "SELECT objectives.inserted FROM objectives WHERE project_id = ?1";
+    let rows = Query::new(sql, vec![scope.project.as_str().to_owned().into()]).page(
+        scope.connection,
+        "objective",
+        &order(sort),
+        page,
+    )?;
+    let data = sql::all(
+        scope.connection,
+        "objective",
+        concat!(
+            "SELECT ",
+            objective_columns!(),
+            " FROM json_each(?1) AS page
+              JOIN objectives ON objectives.inserted = page.value
+              JOIN objective_versions ON objective_versions.objective_id = objectives.id
+                  AND objective_versions.version = objectives.version
+              ORDER BY page.key"
+        ),
+        [sql::rows_json(&rows.data)],
+        rows::objective,
+    )?;
+    Ok(Page { data, has_more: rows.has_more })
+}
+
+/// Adds the version that the decision makes, if it makes one.
+pub(super) fn change(
+    scope: &Scope<'_>,
+    id: &ObjectiveId,
+    mut decide: Decide<Objective, Objective>,
+) -> Result<Option<Objective>, ChangeError> {
+    let Some(before) = get(scope, id)? else { return Ok(None) };
+    let after = decide(before.clone())?;
+    if after != before {
+        // A version that is there already is refused by its key: versions never change.
+        insert_version(scope, &after)?;
+        sql::execute(
+            scope.connection,
+            "objective",
+            "UPDATE objectives SET version = ?2, name_folded = ?3 WHERE id = ?1",
+            params![id.as_str(), after.version, sql::fold(after.name.as_str())],
+        )?;
+    }
+    Ok(Some(after))
+}

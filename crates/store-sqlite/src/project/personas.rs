@@ -1,0 +1,145 @@
+//! Personas.
+
+use onerun_domain::{Job, Page, PageRequest, Persona, PersonaId, Simulation, SimulationId};
+use onerun_store::{ChangeError, Decide, PersonaChange, StoreError};
+use rusqlite::params;
+
+use super::simulations;
+use crate::{
+    columns::only,
+    jobs,
+    rows::{self, metadata_json, micros, persona_columns},
+    sql::{self, Scope},
+};
+
+/// Adds a persona and its jobs, unless its simulation has one of that number or is not of this project.
+pub(super) fn add(scope: &Scope<'_>, persona: &Persona, jobs: &[Job]) -> Result<bool, StoreError> {
+    let added = sql::execute(
+        scope.connection,
+        "persona",
+        "INSERT INTO personas
+             (id, simulation_id, seq, approval, summary, story, purpose, attributes, metadata, created_at,
+              updated_at)
+         SELECT ?3, simulations.id, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12
+         FROM simulations WHERE simulations.id = ?2 AND simulations.project_id = ?1
+         ON CONFLICT (simulation_id, seq) DO NOTHING",
+        params![
+            scope.project.as_str(),
+            persona.simulation_id.as_str(),
+            persona.id.as_str(),
+            persona.seq,
+            persona.approval.as_str(),
+            persona.summary,
+            persona.story,
+            persona.purpose,
+            rows::json("persona", &persona.attributes)?,
+            metadata_json(&persona.metadata)?,
+            micros(persona.created_at),
+            micros(persona.updated_at),
+        ],
+    )?;
+    if added == 0 {
+        return Ok(false);
+    }
+    jobs::add(scope.connection, jobs)?;
+    Ok(true)
+}
+
+/// One persona.
+pub(super) fn get(
+    scope: &Scope<'_>,
+    simulation: &SimulationId,
+    id: &PersonaId,
+) -> Result<Option<Persona>, StoreError> {
+    sql::one(
+        scope.connection,
+        "persona",
+        concat!(
+            "SELECT ",
+            persona_columns!(),
+            " FROM personas JOIN simulations ON simulations.id = personas.simulation_id
+              WHERE personas.id = ?3 AND personas.simulation_id = ?2 AND simulations.project_id = ?1"
+        ),
+        [scope.project.as_str(), simulation.as_str(), id.as_str()],
+        rows::persona,
+    )
+}
+
+/// The numbers that are taken, from `first` on.
+pub(super) fn seqs(
+    scope: &Scope<'_>,
+    simulation: &SimulationId,
+    first: u32,
+    limit: u32,
+) -> Result<Vec<u32>, StoreError> {
+    sql::all(
+        scope.connection,
+        "persona",
+        "SELECT personas.seq FROM simulations JOIN personas ON personas.simulation_id = simulations.id
+         WHERE simulations.id = ?2 AND simulations.project_id = ?1 AND personas.seq >= ?3
+         ORDER BY personas.seq LIMIT ?4",
+        params![scope.project.as_str(), simulation.as_str(), first, limit],
+        only,
+    )
+}
+
+/// One page of personas, newest first.
+pub(super) fn list(
+    scope: &Scope<'_>,
+    simulation: &SimulationId,
+    page: PageRequest,
+) -> Result<Page<Persona>, StoreError> {
+    let personas = sql::all(
+        scope.connection,
+        "persona",
+        concat!(
+            "SELECT ",
+            persona_columns!(),
+            " FROM simulations JOIN personas ON personas.simulation_id = simulations.id
+              WHERE simulations.id = ?2 AND simulations.project_id = ?1
+              ORDER BY personas.created_at DESC, personas.inserted DESC LIMIT ?3 OFFSET ?4"
+        ),
+        params![scope.project.as_str(), simulation.as_str(), sql::overfull(page.limit), page.offset],
+        rows::persona,
+    )?;
+    Ok(Page::from_overfull(personas, page.limit))
+}
+
+/// Changes a persona.
+pub(super) fn change(
+    scope: &Scope<'_>,
+    simulation: &SimulationId,
+    id: &PersonaId,
+    mut decide: Decide<(Simulation, Persona), PersonaChange>,
+) -> Result<Option<Persona>, ChangeError> {
+    let Some(view) = simulations::view(scope, simulation)? else { return Ok(None) };
+    let Some(before) = get(scope, simulation, id)? else { return Ok(None) };
+    let change = decide((view.simulation, before.clone()))?;
+    if change.persona != before {
+        update(scope, id, &change.persona)?;
+    }
+    jobs::add(scope.connection, &change.jobs)?;
+    Ok(Some(change.persona))
+}
+
+fn update(scope: &Scope<'_>, id: &PersonaId, persona: &Persona) -> Result<(), StoreError> {
+    sql::execute(
+        scope.connection,
+        "persona",
+        "UPDATE personas
+         SET approval = ?2, summary = ?3, story = ?4, purpose = ?5, attributes = ?6, metadata = ?7,
+             updated_at = ?8
+         WHERE id = ?1",
+        params![
+            id.as_str(),
+            persona.approval.as_str(),
+            persona.summary,
+            persona.story,
+            persona.purpose,
+            rows::json("persona", &persona.attributes)?,
+            metadata_json(&persona.metadata)?,
+            micros(persona.updated_at),
+        ],
+    )?;
+    Ok(())
+}

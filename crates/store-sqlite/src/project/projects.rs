@@ -1,0 +1,104 @@
+//! Projects.
+
+use onerun_domain::{Page, PageRequest, Project, ProjectId};
+use onerun_store::{ChangeError, Decide, NamedSort, StoreError};
+use rusqlite::{Connection, params};
+
+use crate::{
+    columns::only,
+    rows::{self, micros, project_columns},
+    sql::{self, Query, Scope},
+};
+
+/// Adds a project.
+pub(crate) fn insert(connection: &Connection, project: &Project) -> Result<(), StoreError> {
+    sql::execute(
+        connection,
+        "project",
+        "INSERT INTO projects (id, name, name_folded, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            project.id.as_str(),
+            project.name.as_str(),
+            sql::fold(project.name.as_str()),
+            micros(project.created_at),
+            micros(project.updated_at),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Whether there is such a project.
+pub(crate) fn exists(connection: &Connection, id: &ProjectId) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM projects WHERE id = ?1";
+    Ok(sql::one(connection, "project", sql, [id.as_str()], only::<i64>)?.is_some())
+}
+
+/// One page of all projects.
+pub(crate) fn list(
+    connection: &Connection,
+    sort: NamedSort,
+    page: PageRequest,
+) -> Result<Page<Project>, StoreError> {
+    let rows = Query::new("SELECT projects.inserted FROM projects WHERE TRUE", Vec::new()).page(
+        connection,
+        "project",
+        &order(sort),
+        page,
+    )?;
+    let data = sql::all(
+        connection,
+        "project",
+        concat!(
+            "SELECT ",
+            project_columns!(),
+            " FROM json_each(?1) AS page JOIN projects ON projects.inserted = page.value ORDER BY page.key"
+        ),
+        [sql::rows_json(&rows.data)],
+        rows::project,
+    )?;
+    Ok(Page { data, has_more: rows.has_more })
+}
+
+/// The project of the scope.
+pub(super) fn get(scope: &Scope<'_>) -> Result<Project, StoreError> {
+    let found = sql::one(
+        scope.connection,
+        "project",
+        concat!("SELECT ", project_columns!(), " FROM projects WHERE id = ?1"),
+        [scope.project.as_str()],
+        rows::project,
+    )?;
+    found.ok_or_else(|| StoreError::Corrupt { what: "project", reason: "it is gone".into() })
+}
+
+/// Changes the project of the scope.
+pub(super) fn change(
+    scope: &Scope<'_>,
+    mut decide: Decide<Project, Project>,
+) -> Result<Project, ChangeError> {
+    let before = get(scope)?;
+    let after = decide(before.clone())?;
+    if after != before {
+        sql::execute(
+            scope.connection,
+            "project",
+            "UPDATE projects SET name = ?2, name_folded = ?3, updated_at = ?4 WHERE id = ?1",
+            params![
+                scope.project.as_str(),
+                after.name.as_str(),
+                sql::fold(after.name.as_str()),
+                micros(after.updated_at),
+            ],
+        )?;
+    }
+    Ok(after)
+}
+
+/// The `ORDER BY` of a list of things with a name.
+pub(super) fn order(sort: NamedSort) -> String {
+    let (columns, direction): (&[&str], _) = match sort {
+        NamedSort::CreatedAt(direction) => (&["created_at", "inserted"], direction),
+        NamedSort::Name(direction) => (&["name_folded", "created_at", "inserted"], direction),
+    };
+    sql::order_by(columns, direction)
+}

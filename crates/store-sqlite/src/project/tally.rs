@@ -1,0 +1,153 @@
+//! The counts that results are made of.
+
+use std::collections::BTreeMap;
+
+use onerun_domain::{
+    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, ObjectiveRef, Outcome, SimulationId,
+};
+use onerun_store::{ConversationTally, ObjectiveTally, SimulationTally, StoreError};
+
+use super::simulations;
+use crate::{
+    rows,
+    sql::{self, Scope},
+};
+
+/// All counts of one simulation, at one moment.
+pub(super) fn get(scope: &Scope<'_>, id: &SimulationId) -> Result<Option<SimulationTally>, StoreError> {
+    let Some(view) = simulations::view(scope, id)? else { return Ok(None) };
+    let mut conversations = conversations(scope, id)?;
+    conversations.by_outcome = outcomes(scope, id)?;
+    Ok(Some(SimulationTally {
+        progress: view.progress,
+        conversations,
+        objectives: objectives(scope, id)?,
+        personas: personas(scope, id)?,
+    }))
+}
+
+fn conversations(scope: &Scope<'_>, id: &SimulationId) -> Result<ConversationTally, StoreError> {
+    let groups = sql::all(
+        scope.connection,
+        "conversation",
+        "SELECT status, end_reason, evaluation_status, attempt > 1, COUNT(*)
+         FROM conversations WHERE simulation_id = ?1 GROUP BY 1, 2, 3, 4",
+        [id.as_str()],
+        |columns| {
+            let status = columns.word(ConversationStatus::parse)?;
+            let end_reason = columns.optional_word(EndReason::parse)?;
+            let evaluation = columns.word(EvaluationStatus::parse)?;
+            Ok((status, end_reason, evaluation, columns.value::<bool>()?, columns.number()?))
+        },
+    )?;
+    let mut tally = ConversationTally::default();
+    for (status, end_reason, evaluation, retried, count) in groups {
+        *tally.by_status.entry(status.as_str()).or_default() += count;
+        *tally.by_evaluation_status.entry(evaluation.as_str()).or_default() += count;
+        if let Some(reason) = end_reason {
+            *tally.by_end_reason.entry(reason.as_str()).or_default() += count;
+        }
+        if retried {
+            tally.retried += count;
+        }
+    }
+    Ok(tally)
+}
+
+/// How many conversations had which outcomes together. SQL gathers which occurred; what they make is the domain's.
+fn outcomes(scope: &Scope<'_>, id: &SimulationId) -> Result<BTreeMap<&'static str, u64>, StoreError> {
+    let groups = sql::all(
+        scope.connection,
+        "evaluation",
+        "SELECT passed, failed, inconclusive, COUNT(*)
+         FROM (
+             SELECT TOTAL(evaluations.outcome = 'passed') > 0 AS passed,
+                    TOTAL(evaluations.outcome = 'failed') > 0 AS failed,
+                    TOTAL(evaluations.outcome = 'inconclusive') > 0 AS inconclusive
+             FROM conversations
+             LEFT JOIN evaluations ON evaluations.conversation_id = conversations.id
+                 AND evaluations.attempt = conversations.attempt
+             WHERE conversations.simulation_id = ?1 AND conversations.status = 'ended'
+               AND conversations.evaluation_status = 'completed'
+             GROUP BY conversations.inserted
+         )
+         GROUP BY 1, 2, 3",
+        [id.as_str()],
+        |columns| {
+            let mut found = Vec::new();
+            for outcome in [Outcome::Passed, Outcome::Failed, Outcome::Inconclusive] {
+                if columns.value::<bool>()? {
+                    found.push(outcome);
+                }
+            }
+            Ok((Outcome::all(found), columns.number()?))
+        },
+    )?;
+    let mut counts = BTreeMap::new();
+    for (outcome, count) in groups {
+        *counts.entry(outcome.as_str()).or_default() += count;
+    }
+    Ok(counts)
+}
+
+fn objectives(scope: &Scope<'_>, id: &SimulationId) -> Result<Vec<ObjectiveTally>, StoreError> {
+    let pinned = sql::all(
+        scope.connection,
+        "simulation's objective",
+        "SELECT objective_id, version FROM simulation_objectives WHERE simulation_id = ?1 ORDER BY position",
+        [id.as_str()],
+        rows::objective_ref,
+    )?;
+    let mut verdicts = verdicts(scope, id)?;
+    Ok(pinned
+        .into_iter()
+        .map(|objective| verdicts.remove(&objective).unwrap_or_else(|| empty(objective)))
+        .collect())
+}
+
+fn verdicts(
+    scope: &Scope<'_>,
+    id: &SimulationId,
+) -> Result<BTreeMap<ObjectiveRef, ObjectiveTally>, StoreError> {
+    let groups = sql::all(
+        scope.connection,
+        "evaluation",
+        "SELECT evaluations.objective_id, evaluations.objective_version, evaluations.outcome, COUNT(*),
+                TOTAL(evaluations.score), COUNT(evaluations.score)
+         FROM conversations
+         JOIN evaluations ON evaluations.conversation_id = conversations.id
+             AND evaluations.attempt = conversations.attempt
+         WHERE conversations.simulation_id = ?1 AND conversations.status = 'ended'
+           AND conversations.evaluation_status = 'completed'
+         GROUP BY 1, 2, 3",
+        [id.as_str()],
+        |columns| {
+            let objective = rows::objective_ref(columns)?;
+            let outcome = columns.word(Outcome::parse)?;
+            Ok((objective, outcome, columns.number()?, columns.value::<f64>()?, columns.number()?))
+        },
+    )?;
+    let mut tallies = BTreeMap::new();
+    for (objective, outcome, count, score_sum, score_count) in groups {
+        let tally = tallies.entry(objective.clone()).or_insert_with(|| empty(objective));
+        *tally.outcomes.entry(outcome.as_str()).or_default() += count;
+        tally.score_sum += score_sum;
+        tally.score_count += score_count;
+    }
+    Ok(tallies)
+}
+
+fn empty(objective: ObjectiveRef) -> ObjectiveTally {
+    ObjectiveTally { objective, outcomes: BTreeMap::new(), score_sum: 0.0, score_count: 0 }
+}
+
+fn personas(scope: &Scope<'_>, id: &SimulationId) -> Result<BTreeMap<&'static str, u64>, StoreError> {
+    let counts = sql::all(
+        scope.connection,
+        "persona",
+        "SELECT approval, COUNT(*) FROM personas WHERE simulation_id = ?1 GROUP BY approval",
+        [id.as_str()],
+        |columns| Ok((columns.word(ApprovalStatus::parse)?.as_str(), columns.number()?)),
+    )?;
+    Ok(counts.into_iter().collect())
+}

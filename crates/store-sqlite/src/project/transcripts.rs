@@ -1,0 +1,133 @@
+//! Messages, and the replies that are kept for a repeated call.
+
+use onerun_domain::{Conversation, ConversationId, Item, Page, PageRequest, SimulationId};
+use onerun_store::{StoreError, StoredTurn};
+use rusqlite::params;
+
+use crate::{
+    rows::{self, content_json, item_columns, micros, turn_columns},
+    sql::{self, Scope},
+};
+
+/// Appends messages to the attempt that `conversation` is at.
+pub(super) fn append(
+    scope: &Scope<'_>,
+    conversation: &Conversation,
+    items: &[Item],
+) -> Result<(), StoreError> {
+    for (item, position) in items.iter().zip(conversation.item_count..) {
+        if item.attempt != conversation.attempt || item.position != position {
+            let (attempt, found) = (item.attempt, item.position);
+            return Err(StoreError::Corrupt {
+                what: "message",
+                reason: format!(
+                    "{found} of attempt {attempt} does not follow: {position} of attempt {} does",
+                    conversation.attempt
+                ),
+            });
+        }
+        insert(scope, &conversation.id, item)?;
+    }
+    Ok(())
+}
+
+fn insert(scope: &Scope<'_>, conversation: &ConversationId, item: &Item) -> Result<(), StoreError> {
+    sql::execute(
+        scope.connection,
+        "message",
+        "INSERT INTO items (conversation_id, attempt, position, id, role, content, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            conversation.as_str(),
+            item.attempt,
+            item.position,
+            item.id.as_str(),
+            item.role.as_str(),
+            content_json(&item.content),
+            micros(item.created_at),
+        ],
+    )?;
+    Ok(())
+}
+
+/// One page of an attempt's messages, oldest first.
+pub(super) fn items(
+    scope: &Scope<'_>,
+    simulation: &SimulationId,
+    conversation: &ConversationId,
+    attempt: u32,
+    page: PageRequest,
+) -> Result<Page<Item>, StoreError> {
+    let items = sql::all(
+        scope.connection,
+        "message",
+        concat!(
+            "SELECT ",
+            item_columns!(),
+            " FROM items
+              WHERE EXISTS (
+                  SELECT 1 FROM conversations JOIN simulations ON simulations.id = conversations.simulation_id
+                  WHERE conversations.id = ?3 AND conversations.simulation_id = ?2
+                      AND simulations.project_id = ?1
+              ) AND items.conversation_id = ?3 AND items.attempt = ?4
+              ORDER BY items.position LIMIT ?5 OFFSET ?6"
+        ),
+        params![
+            scope.project.as_str(),
+            simulation.as_str(),
+            conversation.as_str(),
+            attempt,
+            sql::overfull(page.limit),
+            page.offset,
+        ],
+        rows::item,
+    )?;
+    Ok(Page::from_overfull(items, page.limit))
+}
+
+/// Keeps a reply under its key, which must be new.
+pub(super) fn insert_turn(
+    scope: &Scope<'_>,
+    conversation: &ConversationId,
+    turn: &StoredTurn,
+) -> Result<(), StoreError> {
+    sql::execute(
+        scope.connection,
+        "turn",
+        "INSERT INTO turns (conversation_id, key, input_hash, attempt, reply_text, reply_ended)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            conversation.as_str(),
+            turn.key,
+            turn.input_hash,
+            turn.attempt,
+            turn.reply.text,
+            turn.reply.ended,
+        ],
+    )?;
+    Ok(())
+}
+
+/// The reply that is kept under a key.
+pub(super) fn turn(
+    scope: &Scope<'_>,
+    simulation: &SimulationId,
+    conversation: &ConversationId,
+    key: &str,
+) -> Result<Option<StoredTurn>, StoreError> {
+    sql::one(
+        scope.connection,
+        "turn",
+        concat!(
+            "SELECT ",
+            turn_columns!(),
+            " FROM turns
+              JOIN conversations ON conversations.id = turns.conversation_id
+              JOIN simulations ON simulations.id = conversations.simulation_id
+              WHERE turns.conversation_id = ?3 AND turns.key = ?4 AND conversations.simulation_id = ?2
+                  AND simulations.project_id = ?1"
+        ),
+        [scope.project.as_str(), simulation.as_str(), conversation.as_str(), key],
+        rows::turn,
+    )
+}

@@ -1,0 +1,176 @@
+//! Running statements, with the errors of SQLite as those of a store.
+
+use onerun_domain::{Direction, Limit, Page, PageRequest, ProjectId};
+use onerun_store::StoreError;
+use rusqlite::{Connection, ErrorCode, Params, ffi, params_from_iter, types::Value};
+
+use crate::columns::{Columns, only};
+
+/// A connection, bound to a project.
+pub(crate) struct Scope<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) project: &'a ProjectId,
+}
+
+/// The first row, if there is one.
+pub(crate) fn one<T>(
+    connection: &Connection,
+    what: &'static str,
+    sql: &str,
+    params: impl Params,
+    read: impl FnOnce(&mut Columns<'_>) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    let mut statement = connection.prepare_cached(sql).map_err(|error| failure(what, error))?;
+    let mut rows = statement.query(params).map_err(|error| failure(what, error))?;
+    match rows.next().map_err(|error| failure(what, error))? {
+        Some(row) => read(&mut Columns::new(what, row)).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// All rows.
+pub(crate) fn all<T>(
+    connection: &Connection,
+    what: &'static str,
+    sql: &str,
+    params: impl Params,
+    mut read: impl FnMut(&mut Columns<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut statement = connection.prepare_cached(sql).map_err(|error| failure(what, error))?;
+    let mut rows = statement.query(params).map_err(|error| failure(what, error))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(|error| failure(what, error))? {
+        found.push(read(&mut Columns::new(what, row))?);
+    }
+    Ok(found)
+}
+
+/// Runs a statement that gives no rows; how many it changed.
+pub(crate) fn execute(
+    connection: &Connection,
+    what: &'static str,
+    sql: &str,
+    params: impl Params,
+) -> Result<usize, StoreError> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.execute(params))
+        .map_err(|error| failure(what, error))
+}
+
+/// Holds an `INSERT … SELECT` that looks up what the row names to having found it. Callers look it up before, so this
+/// only keeps a mistake of theirs from linking projects.
+pub(crate) fn require_one(
+    inserted: usize,
+    what: &'static str,
+    reason: &'static str,
+) -> Result<(), StoreError> {
+    if inserted == 1 { Ok(()) } else { Err(StoreError::Corrupt { what, reason: reason.into() }) }
+}
+
+/// What an error of SQLite means to the store's callers.
+fn failure(what: &'static str, error: rusqlite::Error) -> StoreError {
+    let rusqlite::Error::SqliteFailure(code, _) = &error else {
+        // The rest are values that are not of the type that the column has, and such.
+        return StoreError::Corrupt { what, reason: error.to_string() };
+    };
+    match code.extended_code {
+        ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_ROWID => {
+            return StoreError::Duplicate { what };
+        }
+        _ => {}
+    }
+    match code.code {
+        ErrorCode::ConstraintViolation
+        | ErrorCode::DatabaseCorrupt
+        | ErrorCode::NotADatabase
+        | ErrorCode::TypeMismatch => StoreError::Corrupt { what, reason: error.to_string() },
+        _ => StoreError::Unavailable(Box::new(error)),
+    }
+}
+
+/// A query that is put together from the parts that were asked for. The parts are words of this program; every value
+/// from outside is a parameter.
+pub(crate) struct Query {
+    sql: String,
+    params: Vec<Value>,
+}
+
+impl Query {
+    /// Begins with a statement that ends in its first condition, whose parameters are `params`.
+    pub(crate) fn new(sql: &str, params: Vec<Value>) -> Self {
+        Self { sql: sql.to_owned(), params }
+    }
+
+    /// Adds a condition, in which `{}` stands for the value.
+    pub(crate) fn and(mut self, condition: &str, value: Option<String>) -> Self {
+        if let Some(value) = value {
+            self.params.push(Value::Text(value));
+            self.sql.push_str(" AND ");
+            self.sql.push_str(&condition.replace("{}", &format!("?{}", self.params.len())));
+        }
+        self
+    }
+
+    /// Reads one page of row numbers in an order.
+    pub(crate) fn page(
+        mut self,
+        connection: &Connection,
+        what: &'static str,
+        order: &str,
+        page: PageRequest,
+    ) -> Result<Page<i64>, StoreError> {
+        let next = self.params.len() + 1;
+        let sql = format!("{} ORDER BY {order} LIMIT ?{next} OFFSET ?{}", self.sql, next + 1);
+        self.params.push(Value::Integer(overfull(page.limit)));
+        self.params.push(Value::Integer(page.offset.into()));
+        let rows = all(connection, what, &sql, params_from_iter(self.params), only)?;
+        Ok(Page::from_overfull(rows, page.limit))
+    }
+}
+
+/// One row more than the page holds, which tells whether more follows.
+pub(crate) fn overfull(limit: Limit) -> i64 {
+    i64::from(limit.get()) + 1
+}
+
+/// The rows of a page, as the JSON that `json_each` takes apart: so a page is read by one statement, whatever its
+/// length, and that statement stays prepared.
+pub(crate) fn rows_json(rows: &[i64]) -> String {
+    let rows: Vec<String> = rows.iter().map(i64::to_string).collect();
+    format!("[{}]", rows.join(","))
+}
+
+/// A name as lists compare it: without case. Both small sigmas are one letter, because which of them a capital
+/// becomes depends on what follows, and a part of a name is cut anywhere.
+pub(crate) fn fold(name: &str) -> String {
+    name.to_lowercase().replace('ς', "σ")
+}
+
+/// An `ORDER BY` of columns that all run in one direction.
+pub(crate) fn order_by(columns: &[&str], direction: Direction) -> String {
+    let word = match direction {
+        Direction::Ascending => "ASC",
+        Direction::Descending => "DESC",
+    };
+    let columns: Vec<String> = columns.iter().map(|column| format!("{column} {word}")).collect();
+    columns.join(", ")
+}
+
+/// A number as SQLite has it. All that are stored are far below the bound.
+pub(crate) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_name_folds_to_a_part_of_the_folded_name() {
+        for (name, part) in [("ÄRGER Ж", "ger ж"), ("ΟΔΟΣ ΑΒ", "δοσ α"), ("ΟΔΟΣΑ", "ΔΟΣ"), ("οδος", "ΔΟΣ")]
+        {
+            assert!(fold(name).contains(&fold(part)), "{name} {part}");
+        }
+    }
+}

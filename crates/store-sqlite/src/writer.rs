@@ -1,0 +1,323 @@
+//! The one thread that writes.
+//!
+//! It takes all writes that wait, up to a number, and runs them in one transaction, each in a savepoint of its own:
+//! one that fails is undone alone. None is answered before the transaction is on disk, so that callers who come
+//! together wait for one flush between them rather than for one each.
+
+use std::{
+    error::Error,
+    iter,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+};
+
+use onerun_store::StoreError;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::OpenError;
+
+/// The most writes in one transaction: enough to share a flush, few enough that the first need not wait long.
+const MAX_BATCH: usize = 128;
+
+/// The thread that writes. Dropping it has what was sent finished first.
+pub(crate) struct Writer {
+    sender: Option<mpsc::Sender<Box<dyn Write>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(crate) fn start(connection: Connection) -> Result<Self, OpenError> {
+        let (sender, receiver) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("sqlite-writer".into())
+            .spawn(move || run(&connection, &receiver))
+            .map_err(OpenError::Thread)?;
+        Ok(Self { sender: Some(sender), thread: Some(thread) })
+    }
+
+    /// Runs `work` in a transaction, and comes back when that is on disk. Once sent it happens, whether or not the
+    /// caller still waits. All that `work` wrote is undone if it fails.
+    pub(crate) async fn write<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let write = Pending { work: Some(work), result: None, reply };
+        if let Some(sender) = &self.sender {
+            // If the thread is gone, so is `write`, and with it the sender of the answer.
+            let _ = sender.send(Box::new(write));
+        }
+        answer.await.unwrap_or_else(|_| Err(unavailable("the thread that writes is gone").into()))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that writes to the database panicked");
+        }
+    }
+}
+
+/// A write that waits, its type forgotten.
+trait Write: Send {
+    /// Runs it, once; whether its changes stay.
+    fn run(&mut self, connection: &Connection) -> bool;
+
+    /// Tells the caller how it went.
+    fn answer(self: Box<Self>, committed: &Result<(), Arc<rusqlite::Error>>);
+}
+
+struct Pending<F, T, E> {
+    work: Option<F>,
+    result: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+impl<F, T, E> Write for Pending<F, T, E>
+where
+    F: FnOnce(&Connection) -> Result<T, E> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        // What `work` leaves half-done on a panic is in the database, and undone with the savepoint.
+        let result = catch_unwind(AssertUnwindSafe(|| work(connection)))
+            .unwrap_or_else(|_| Err(unavailable("a write panicked").into()));
+        let keep = result.is_ok();
+        self.result = Some(result);
+        keep
+    }
+
+    fn answer(self: Box<Self>, committed: &Result<(), Arc<rusqlite::Error>>) {
+        let result = match committed {
+            Ok(()) => self.result.unwrap_or_else(|| Err(unavailable("a write was not run").into())),
+            // Also what was refused: it may have been refused for the sake of a write that is now undone.
+            Err(error) => Err(StoreError::Unavailable(Box::new(Arc::clone(error))).into()),
+        };
+        // A caller that has gone away wants no answer.
+        let _ = self.reply.send(result);
+    }
+}
+
+fn run(connection: &Connection, receiver: &mpsc::Receiver<Box<dyn Write>>) {
+    while let Ok(first) = receiver.recv() {
+        let mut batch: Vec<_> = iter::once(first).chain(receiver.try_iter()).take(MAX_BATCH).collect();
+        let committed = commit(connection, &mut batch).map_err(Arc::new);
+        if let Err(error) = &committed {
+            tracing::error!(%error, writes = batch.len(), "a transaction failed");
+        }
+        for write in batch {
+            write.answer(&committed);
+        }
+    }
+}
+
+/// Runs a batch in one transaction. On an error nothing of it stays.
+fn commit(connection: &Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::Result<()> {
+    let committed = run_all(connection, batch).and_then(|()| step(connection, "COMMIT"));
+    if committed.is_err() && !connection.is_autocommit() {
+        step(connection, "ROLLBACK")?;
+    }
+    committed
+}
+
+fn run_all(connection: &Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::Result<()> {
+    step(connection, "BEGIN IMMEDIATE")?;
+    for write in batch {
+        step(connection, "SAVEPOINT one")?;
+        if !write.run(connection) {
+            // SQLite ends the whole transaction on a full disk and the like. Then this fails, and with it the batch.
+            step(connection, "ROLLBACK TO one")?;
+        }
+        step(connection, "RELEASE one")?;
+    }
+    Ok(())
+}
+
+fn step(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+/// The store cannot answer, for a reason that is not SQLite's.
+pub(crate) fn unavailable(reason: &'static str) -> StoreError {
+    StoreError::Unavailable(Box::<dyn Error + Send + Sync>::from(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use onerun_domain::Refusal;
+    use onerun_store::ChangeError;
+
+    use super::*;
+    use crate::sql;
+
+    type Work = Box<dyn FnOnce(&Connection) -> Result<u32, ChangeError> + Send>;
+
+    fn connection() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA foreign_keys = ON;
+                 CREATE TABLE numbers (number INTEGER PRIMARY KEY, other INTEGER REFERENCES numbers (number));",
+            )
+            .unwrap();
+        connection
+    }
+
+    fn insert(connection: &Connection, number: u32) -> Result<u32, ChangeError> {
+        sql::execute(connection, "number", "INSERT INTO numbers (number) VALUES (?1)", [number])?;
+        Ok(number)
+    }
+
+    async fn numbers(writer: &Writer) -> Vec<u32> {
+        let read = |connection: &Connection| -> Result<Vec<u32>, StoreError> {
+            let mut statement = connection.prepare("SELECT number FROM numbers ORDER BY number").unwrap();
+            Ok(statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect())
+        };
+        writer.write(read).await.unwrap()
+    }
+
+    /// Has the thread wait, so that what is sent meanwhile becomes one batch, until the result is dropped.
+    async fn hold(writer: &Arc<Writer>) -> mpsc::Sender<()> {
+        let (release, released) = mpsc::channel();
+        let (started, starts) = oneshot::channel();
+        let held = Arc::clone(writer);
+        tokio::spawn(async move {
+            let wait = move |_: &Connection| -> Result<(), StoreError> {
+                started.send(()).unwrap();
+                let _: Result<(), _> = released.recv_timeout(Duration::from_secs(10));
+                Ok(())
+            };
+            held.write(wait).await.unwrap();
+        });
+        starts.await.unwrap();
+        release
+    }
+
+    /// Sends the writes in their order, as one batch.
+    async fn batch(writer: &Arc<Writer>, writes: Vec<Work>) -> Vec<Result<u32, ChangeError>> {
+        let release = hold(writer).await;
+        let mut pending: Vec<_> = writes.into_iter().map(|write| Box::pin(writer.write(write))).collect();
+        for write in &mut pending {
+            // A write is sent when it is first polled.
+            tokio::select! { biased; _ = write => unreachable!("the thread waits"), () = async {} => {} }
+        }
+        drop(release);
+        let mut results = Vec::new();
+        for write in pending {
+            results.push(write.await);
+        }
+        results
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_is_undone_and_those_beside_it_stay() {
+        let writer = Arc::new(Writer::start(connection()).unwrap());
+        let results = batch(
+            &writer,
+            vec![
+                Box::new(|connection| insert(connection, 1)),
+                Box::new(|connection| {
+                    insert(connection, 2)?;
+                    Err(Refusal::LeaseHeld.into())
+                }),
+                Box::new(|connection| {
+                    insert(connection, 3)?;
+                    panic!("this is the test's")
+                }),
+                Box::new(|connection| insert(connection, 4)),
+            ],
+        )
+        .await;
+        assert!(matches!(results[0], Ok(1)));
+        assert!(matches!(results[1], Err(ChangeError::Refused(Refusal::LeaseHeld))));
+        assert!(matches!(results[2], Err(ChangeError::Store(StoreError::Unavailable(_)))));
+        assert!(matches!(results[3], Ok(4)));
+        assert_eq!(numbers(&writer).await, [1, 4]);
+    }
+
+    #[tokio::test]
+    async fn where_the_commit_fails_none_is_answered_as_done() {
+        let writer = Arc::new(Writer::start(connection()).unwrap());
+        let results = batch(
+            &writer,
+            vec![
+                Box::new(|connection| insert(connection, 1)),
+                Box::new(|connection| {
+                    // Found out only by the commit, as a full disk is.
+                    connection.execute_batch("PRAGMA defer_foreign_keys = ON").unwrap();
+                    connection.execute("INSERT INTO numbers VALUES (2, 99)", []).unwrap();
+                    Ok(2)
+                }),
+                Box::new(|_| Err(Refusal::LeaseHeld.into())),
+            ],
+        )
+        .await;
+        for result in results {
+            assert!(matches!(result, Err(ChangeError::Store(StoreError::Unavailable(_)))), "{result:?}");
+        }
+        assert!(numbers(&writer).await.is_empty());
+        writer.write(|connection| insert(connection, 5)).await.unwrap();
+        assert_eq!(numbers(&writer).await, [5]);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_ended_by_itself_fails_whole() {
+        let writer = Arc::new(Writer::start(connection()).unwrap());
+        let results = batch(
+            &writer,
+            vec![
+                Box::new(|connection| insert(connection, 1)),
+                Box::new(|connection| {
+                    connection.execute_batch("ROLLBACK").unwrap();
+                    Err(Refusal::LeaseHeld.into())
+                }),
+                Box::new(|connection| insert(connection, 3)),
+            ],
+        )
+        .await;
+        for result in results {
+            assert!(matches!(result, Err(ChangeError::Store(StoreError::Unavailable(_)))), "{result:?}");
+        }
+        assert!(numbers(&writer).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_is_written_although_nobody_waits_and_the_store_is_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("numbers.db");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("CREATE TABLE numbers (number INTEGER PRIMARY KEY)").unwrap();
+        let writer = Arc::new(Writer::start(connection).unwrap());
+        let release = hold(&writer).await;
+        for number in 0..300 {
+            let write = writer.write(move |connection| insert(connection, number));
+            tokio::select! { biased; _ = write => unreachable!("the thread waits"), () = async {} => {} }
+        }
+        drop(release);
+        // The task that waits for the first write still holds the writer.
+        while Arc::strong_count(&writer) > 1 {
+            tokio::task::yield_now().await;
+        }
+        drop(writer);
+        let count: u32 = Connection::open(&path)
+            .unwrap()
+            .query_row("SELECT COUNT(*) FROM numbers", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(count, 300);
+    }
+}

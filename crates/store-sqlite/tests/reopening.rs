@@ -1,0 +1,283 @@
+//! What a process that ended leaves to the next one.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use onerun_domain::{
+    AgeGroup, Agent, ApprovalStatus, Conversation, Item, Job, Limit, MaxTurns, MessageText, Metadata, Name,
+    PageRequest, Persona, PersonaAttributes, Project, Role, Scenario, Seed, Simulation, SimulationStatus,
+    Target, TurnClaim, TurnToken, Work,
+};
+use onerun_store::{
+    ConversationChange, ConversationView, ProjectStore, Store, StoreError, StoredReply, StoredTurn,
+};
+use onerun_store_sqlite::SqliteStore;
+use tempfile::TempDir;
+
+const LEASE: SignedDuration = SignedDuration::from_mins(5);
+
+/// A running simulation of one conversation.
+struct Scene {
+    directory: TempDir,
+    project: Project,
+    agent: Agent,
+    simulation: Simulation,
+    persona: Persona,
+    conversation: Conversation,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let now: Timestamp = "2031-03-14T09:26:53.589793Z".parse().unwrap();
+        let project = Project {
+            id: "project00001".parse().unwrap(),
+            name: Name::parse("Project").unwrap(),
+            created_at: now,
+            updated_at: now,
+        };
+        let agent = Agent {
+            id: "agent0000001".parse().unwrap(),
+            project_id: project.id.clone(),
+            name: Name::parse("Agent").unwrap(),
+            description: None,
+            metadata: Metadata::default(),
+            created_at: now,
+            updated_at: now,
+        };
+        let simulation = Simulation {
+            id: "simulation00000000001".parse().unwrap(),
+            project_id: project.id.clone(),
+            agent_id: agent.id.clone(),
+            name: Name::parse("Simulation").unwrap(),
+            scenario: Scenario::parse("A late parcel").unwrap(),
+            target_conversations: Target::parse(1).unwrap(),
+            target_personas: Target::parse(1).unwrap(),
+            max_turns: MaxTurns::default(),
+            auto_approve: true,
+            seed: Seed::parse(7).unwrap(),
+            metadata: Metadata::default(),
+            status: SimulationStatus::InProgress,
+            last_failure_reason: None,
+            created_at: now,
+            updated_at: now,
+            expires_at: now + SignedDuration::from_hours(24),
+        };
+        let persona = persona(&simulation);
+        let id = "conversation000000001".parse().unwrap();
+        let conversation = Conversation::queued(id, simulation.id.clone(), persona.id.clone(), 1, now);
+        Self { directory: tempfile::tempdir().unwrap(), project, agent, simulation, persona, conversation }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("onerun.db")
+    }
+
+    fn now(&self) -> Timestamp {
+        self.simulation.created_at
+    }
+
+    fn job(&self) -> Job {
+        let work = Work::StartSimulation { simulation: self.simulation.id.clone() };
+        Job::new(self.project.id.clone(), work)
+    }
+
+    async fn open(&self) -> (SqliteStore, Arc<dyn ProjectStore>) {
+        let store = SqliteStore::open(&self.path()).unwrap();
+        let project = store.open_project(&self.project.id).await.unwrap().unwrap();
+        (store, project)
+    }
+
+    /// Writes everything, with the turn of the conversation claimed, and closes the store.
+    async fn write(&self) {
+        let store = SqliteStore::open(&self.path()).unwrap();
+        store.insert_project(self.project.clone()).await.unwrap();
+        let project = store.open_project(&self.project.id).await.unwrap().unwrap();
+        project.insert_agent(self.agent.clone()).await.unwrap();
+        project.insert_simulation(self.simulation.clone(), Vec::new(), vec![self.job()]).await.unwrap();
+        assert!(project.add_persona(self.persona.clone(), Vec::new()).await.unwrap());
+        let conversations = vec![self.conversation.clone()];
+        project.add_conversations(&self.simulation.id, conversations).await.unwrap();
+    }
+
+    async fn claim_turn(&self, project: &dyn ProjectStore, token: &'static str) {
+        let now = self.now();
+        let decide = Box::new(move |view: ConversationView| {
+            let claim = TurnClaim { token: TurnToken::restore(token.into()), expires_at: now + LEASE };
+            let claimed = view.conversation.claim_turn(&view.simulation, None, claim, LEASE, now)?;
+            Ok(ConversationChange::to(claimed))
+        });
+        project
+            .change_conversation(&self.simulation.id, &self.conversation.id, decide)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    async fn complete_turn(&self, project: &dyn ProjectStore, token: &'static str) {
+        let (now, item, turn) = (self.now(), self.item(), stored_turn());
+        let decide = Box::new(move |view: ConversationView| {
+            let token = TurnToken::restore(token.into());
+            let conversation =
+                view.conversation.complete_turn(&view.simulation, &token, 1, None, LEASE, now)?;
+            Ok(ConversationChange {
+                items: vec![item.clone()],
+                turn: Some(turn.clone()),
+                ..ConversationChange::to(conversation)
+            })
+        });
+        project
+            .change_conversation(&self.simulation.id, &self.conversation.id, decide)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    fn item(&self) -> Item {
+        Item {
+            id: "item00000000000000001".parse().unwrap(),
+            conversation_id: self.conversation.id.clone(),
+            attempt: 1,
+            position: 0,
+            role: Role::Assistant,
+            content: vec![MessageText::parse("Hello").unwrap(), MessageText::parse("").unwrap()],
+            created_at: self.now(),
+        }
+    }
+}
+
+fn stored_turn() -> StoredTurn {
+    StoredTurn {
+        key: "key".into(),
+        input_hash: "cd".repeat(32),
+        attempt: 1,
+        reply: StoredReply { text: None, ended: true },
+    }
+}
+
+fn persona(simulation: &Simulation) -> Persona {
+    Persona {
+        id: "persona00000000000001".parse().unwrap(),
+        simulation_id: simulation.id.clone(),
+        seq: 1,
+        approval: ApprovalStatus::Approved,
+        summary: "A baker".into(),
+        story: "Waits for flour".into(),
+        purpose: "To hear when it comes".into(),
+        attributes: PersonaAttributes {
+            age_group: AgeGroup::Adult,
+            speech_style: "short".into(),
+            education: String::new(),
+            occupation: "baker".into(),
+            economic_status: String::new(),
+            personality_traits: "calm".into(),
+            values: String::new(),
+            habits: String::new(),
+            interests: String::new(),
+            speech_patterns: String::new(),
+            typical_behavior: String::new(),
+            stress_triggers: String::new(),
+            stress_reactions: String::new(),
+            version: "1".into(),
+        },
+        metadata: Metadata::default(),
+        created_at: simulation.created_at,
+        updated_at: simulation.created_at,
+    }
+}
+
+fn tamper(path: &Path, sql: &str) {
+    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+#[tokio::test]
+async fn everything_that_was_answered_is_there() {
+    let scene = Scene::new();
+    scene.write().await;
+    let (store, project) = scene.open().await;
+    scene.claim_turn(&*project, "one").await;
+    scene.complete_turn(&*project, "one").await;
+    drop((store, project));
+
+    let (_store, project) = scene.open().await;
+    let (simulation, conversation) = (&scene.simulation.id, &scene.conversation.id);
+    assert_eq!(project.project().await.unwrap(), scene.project);
+    let detail = project.simulation(simulation).await.unwrap().unwrap();
+    assert_eq!((detail.simulation, detail.agent), (scene.simulation.clone(), scene.agent.clone()));
+    let evaluated = project.conversation(simulation, conversation).await.unwrap().unwrap();
+    assert_eq!(evaluated.persona, scene.persona);
+    assert_eq!(evaluated.conversation.item_count, 1);
+    let page = PageRequest { limit: Limit::clamped(10), offset: 0 };
+    let items = project.items(simulation, conversation, 1, page).await.unwrap();
+    assert_eq!(items.data, [scene.item()]);
+    assert_eq!(project.turn(simulation, conversation, "key").await.unwrap(), Some(stored_turn()));
+}
+
+#[tokio::test]
+async fn a_job_that_was_being_worked_on_is_due_at_once() {
+    let scene = Scene::new();
+    scene.write().await;
+    let (store, project) = scene.open().await;
+    let claimed = store.claim_jobs(10, scene.now() + LEASE, scene.now()).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    assert!(store.claim_jobs(10, scene.now() + LEASE, scene.now()).await.unwrap().is_empty());
+    drop((store, project));
+
+    let (store, _project) = scene.open().await;
+    let claimed = store.claim_jobs(10, scene.now() + LEASE, scene.now()).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    assert_eq!((&claimed[0].job, claimed[0].deliveries), (&scene.job(), 2));
+}
+
+#[tokio::test]
+async fn a_job_that_was_put_off_stays_put_off() {
+    let scene = Scene::new();
+    scene.write().await;
+    let (store, project) = scene.open().await;
+    store.claim_jobs(10, scene.now() + LEASE, scene.now()).await.unwrap();
+    store.retry_job(&scene.job().id, "no model", scene.now() + LEASE).await.unwrap();
+    drop((store, project));
+
+    let (store, _project) = scene.open().await;
+    assert_eq!(store.next_job_due().await.unwrap(), Some(scene.now() + LEASE));
+    assert!(store.claim_jobs(10, scene.now() + LEASE, scene.now()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_turn_that_was_being_answered_can_be_claimed_at_once() {
+    let scene = Scene::new();
+    scene.write().await;
+    let (store, project) = scene.open().await;
+    scene.claim_turn(&*project, "one").await;
+    drop((store, project));
+
+    let (_store, project) = scene.open().await;
+    let found = project.conversation(&scene.simulation.id, &scene.conversation.id).await.unwrap().unwrap();
+    assert_eq!(found.conversation.turn, None);
+    assert_eq!(found.conversation.lease_expires_at, Some(scene.now() + LEASE));
+    scene.claim_turn(&*project, "two").await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_closed_leaves_one_file() {
+    let scene = Scene::new();
+    scene.write().await;
+    let files: Vec<_> =
+        scene.directory.path().read_dir().unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(files, ["onerun.db"]);
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_is_reported_and_not_shown() {
+    let scene = Scene::new();
+    scene.write().await;
+    tamper(&scene.path(), "UPDATE simulations SET name = ''");
+    let (_store, project) = scene.open().await;
+    let error = project.simulation(&scene.simulation.id).await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { what: "simulation", .. }), "{error}");
+    assert_eq!(error.to_string(), "the stored simulation is corrupt: column `name`: must not be empty");
+}

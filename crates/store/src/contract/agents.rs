@@ -1,0 +1,193 @@
+//! Agents.
+
+use onerun_domain::{Agent, AgentId, AgentPatch, Description, Direction, Name, Refusal};
+
+use super::fixture::{
+    World, all, assert_duplicate, at_once, in_pages, metadata, name, odd_texts, part, refusal,
+};
+use crate::{AgentList, AgentSummary, NamedSort};
+
+const OLDEST_FIRST: NamedSort = NamedSort::CreatedAt(Direction::Ascending);
+
+fn patch(name: Option<&str>, description: Option<&str>) -> AgentPatch {
+    AgentPatch {
+        name: name.map(|text| Name::parse(text).unwrap()),
+        description: description.map(|text| Description::parse(text).unwrap()),
+    }
+}
+
+/// Every field is kept to the letter, and reads the same alone and in a list.
+pub async fn an_agent_comes_back_as_it_was_added(world: &World) {
+    let home = world.home().await;
+    let widest = "\u{1f600}".repeat(Description::MAX_LENGTH);
+    let mut agents = vec![
+        Agent { description: None, ..home.agent() },
+        Agent { description: Some(Description::parse("").unwrap()), ..home.agent() },
+        Agent { description: Some(Description::parse(widest).unwrap()), ..home.agent() },
+        Agent { description: Some(Description::parse("a\r\n\tb ").unwrap()), ..home.agent() },
+        Agent {
+            metadata: metadata(
+                r#"{"": null, "a": {"b": [1, -1, 0.5, [], {}, {"c": [true, false, "\ud83d\ude00\u0000\"\\"]}]},
+                    "big": 18446744073709551615, "small": -9223372036854775808, "%_'\"": "%_'\""}"#,
+            ),
+            ..home.agent()
+        },
+        Agent { updated_at: world.now(), ..home.agent() },
+    ];
+    for text in odd_texts() {
+        let Ok(name) = Name::parse(text) else { continue };
+        agents.push(Agent { name, ..home.agent() });
+    }
+    for agent in agents {
+        let agent = home.add_agent(agent).await;
+        let summary = AgentSummary { agent: agent.clone(), total_simulations: 0 };
+        assert_eq!(home.store.agent(&agent.id).await.unwrap(), Some(summary.clone()));
+        let sort = NamedSort::CreatedAt(Direction::Descending);
+        let listed = home.store.agents(AgentList { name: None, sort, page: part(1, 0) }).await.unwrap();
+        assert_eq!(listed.data, [summary]);
+    }
+}
+
+/// A second agent of the same id is refused, and the first is kept.
+pub async fn an_agent_is_added_once(world: &World) {
+    let home = world.home().await;
+    let first = home.add_agent(home.agent()).await;
+    assert_duplicate(&home.store.insert_agent(Agent { name: name("Second"), ..first.clone() }).await);
+    assert_eq!(home.agent_list(None, OLDEST_FIRST).await, [first]);
+}
+
+/// Nothing is to be had of an agent that there is not, and no decision is asked about it.
+pub async fn an_unknown_agent_is_none(world: &World) {
+    let home = world.home().await;
+    home.add_agent(home.agent()).await;
+    let unknown = AgentId::generate(world.random());
+    assert_eq!(home.store.agent(&unknown).await.unwrap(), None);
+    let changed = home.store.change_agent(&unknown, Box::new(|_| Err(Refusal::LeaseHeld))).await;
+    assert_eq!(changed.unwrap(), None);
+}
+
+/// What a decision makes of an agent is answered and kept, and found by its new name.
+pub async fn a_changed_agent_is_kept(world: &World) {
+    let home = world.home().await;
+    let agent = home.add_agent(home.agent()).await;
+    home.add_simulation(home.simulation(&agent)).await;
+    let now = world.now();
+    let decide =
+        Box::new(move |agent: Agent| Ok(agent.patched(patch(Some("Renamed"), Some("Sells \u{e4}")), now)));
+    let changed = home.store.change_agent(&agent.id, decide).await.unwrap().unwrap();
+    let expected = agent.clone().patched(patch(Some("Renamed"), Some("Sells \u{e4}")), now);
+    assert_eq!(changed, AgentSummary { agent: expected.clone(), total_simulations: 1 });
+    assert_eq!(home.store.agent(&agent.id).await.unwrap(), Some(changed));
+    assert_eq!(home.agent_list(Some("RENAMED"), OLDEST_FIRST).await, [expected]);
+    assert_eq!(home.agent_list(Some("Agent"), OLDEST_FIRST).await, []);
+}
+
+/// A refusal is handed on, and nothing is written.
+pub async fn a_refused_change_of_an_agent_writes_nothing(world: &World) {
+    let home = world.home().await;
+    let agent = home.add_agent(home.agent()).await;
+    let refused = home.store.change_agent(&agent.id, Box::new(|_| Err(Refusal::LeaseHeld))).await;
+    assert_eq!(refusal(refused), Refusal::LeaseHeld);
+    assert_eq!(home.agent_list(None, OLDEST_FIRST).await, [agent]);
+}
+
+/// Each change decides from what the one before it wrote.
+pub async fn no_change_of_an_agent_is_lost_to_another(world: &World) {
+    let home = world.home().await;
+    let id = home.add_agent(home.agent()).await.id;
+    let tasks = (0..8).map(|number| {
+        let (home, id) = (home.clone(), id.clone());
+        Box::pin(async move {
+            let now = home.now();
+            let decide = Box::new(move |agent: Agent| {
+                let name = format!("{}{number}", agent.name);
+                Ok(agent.patched(patch(Some(&name), None), now))
+            });
+            home.store.change_agent(&id, decide).await.unwrap().unwrap();
+        }) as _
+    });
+    at_once(tasks.collect()).await;
+    let agent = home.store.agent(&id).await.unwrap().unwrap().agent;
+    let mut digits: Vec<char> = agent.name.as_str().strip_prefix("Agent").unwrap().chars().collect();
+    digits.sort_unstable();
+    assert_eq!(digits, ('0'..='7').collect::<Vec<_>>());
+}
+
+/// Simulations are counted for the agent they are of, alone and in a list, whatever their status.
+pub async fn an_agent_says_how_many_simulations_it_has(world: &World) {
+    let home = world.home().await;
+    let (busy, idle) = (home.add_agent(home.agent()).await, home.add_agent(home.agent()).await);
+    for _ in 0..3 {
+        home.add_simulation(home.simulation(&busy)).await;
+    }
+    let canceled = home.simulation(&busy).cancel(world.now()).unwrap();
+    home.add_simulation(canceled).await;
+    for (agent, count) in [(&busy, 4), (&idle, 0)] {
+        let summary = home.store.agent(&agent.id).await.unwrap().unwrap();
+        assert_eq!(summary.total_simulations, count);
+    }
+    let list = AgentList { name: None, sort: OLDEST_FIRST, page: all() };
+    let counts: Vec<_> =
+        home.store.agents(list).await.unwrap().data.iter().map(|summary| summary.total_simulations).collect();
+    assert_eq!(counts, [4, 0]);
+}
+
+/// A part of the name finds an agent, in either case, also of letters outside ASCII.
+pub async fn agents_are_found_by_part_of_their_name_in_any_case(world: &World) {
+    let home = world.home().await;
+    for text in ["Support Bot", "SUPPORT desk", "\u{c4}rger \u{416}", "Sales"] {
+        home.add_agent(Agent { name: name(text), ..home.agent() }).await;
+    }
+    for (filter, found) in [
+        ("support", vec!["Support Bot", "SUPPORT desk"]),
+        ("PORT B", vec!["Support Bot"]),
+        ("\u{e4}rger", vec!["\u{c4}rger \u{416}"]),
+        ("\u{c4}RGER \u{436}", vec!["\u{c4}rger \u{416}"]),
+        ("", vec!["Support Bot", "SUPPORT desk", "\u{c4}rger \u{416}", "Sales"]),
+        ("supportbot", vec![]),
+        (" support", vec![]),
+    ] {
+        let agents = home.agent_list(Some(filter), OLDEST_FIRST).await;
+        assert_eq!(agents.iter().map(|agent| agent.name.as_str()).collect::<Vec<_>>(), found, "{filter}");
+    }
+}
+
+/// No character of a filter is a pattern.
+pub async fn every_character_of_a_name_filter_stands_for_itself(world: &World) {
+    let home = world.home().await;
+    let names = ["a%b", "a_b", "a\\b", "a*b", "a?b", "a[b", "a'b", "a\"b", "axb", "a.b"];
+    for text in names {
+        home.add_agent(Agent { name: name(text), ..home.agent() }).await;
+    }
+    for text in names {
+        for filter in [text, &text[1..2], &text[..2], &text[1..]] {
+            let agents = home.agent_list(Some(filter), OLDEST_FIRST).await;
+            let found: Vec<_> = agents.iter().map(|agent| agent.name.as_str()).collect();
+            let expected: Vec<_> = names.iter().copied().filter(|name| name.contains(filter)).collect();
+            assert_eq!(found, expected, "{filter}");
+        }
+    }
+}
+
+/// A filter, an order and pages go together: each match is on one page, in order.
+pub async fn filtered_agents_are_sorted_and_paged(world: &World) {
+    let home = world.home().await;
+    let now = world.now();
+    for text in ["bot b", "other", "Bot A", "bot b", "BOT B", "Other bot"] {
+        // One time for all, so that only the backend's own order tells them apart.
+        home.add_agent(Agent { name: name(text), created_at: now, updated_at: now, ..home.agent() }).await;
+    }
+    for (sort, first, last) in [
+        (NamedSort::Name(Direction::Ascending), "Bot A", "Other bot"),
+        (NamedSort::Name(Direction::Descending), "Other bot", "Bot A"),
+    ] {
+        let whole = home.agent_list(Some("bot"), sort).await;
+        assert_eq!(whole.len(), 5);
+        assert_eq!((whole[0].name.as_str(), whole[4].name.as_str()), (first, last));
+        for limit in [1, 2, 4, 5, 9] {
+            let list = |page| AgentList { name: Some("bot".into()), sort, page };
+            let pages = in_pages(limit, async |page| home.store.agents(list(page)).await.unwrap()).await;
+            assert_eq!(pages.into_iter().map(|summary| summary.agent).collect::<Vec<_>>(), whole);
+        }
+    }
+}

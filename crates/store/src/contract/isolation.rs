@@ -1,0 +1,209 @@
+//! Ids of other projects name nothing.
+
+use onerun_domain::{
+    Agent, Conversation, Direction, EndReason, Job, Outcome, Refusal, SimulationStatus, Work,
+};
+
+use super::fixture::{Home, Scene, Settled, World, all};
+use crate::{ConversationList, NamedSort, SimulationList, SimulationOrder};
+
+/// A project with something of everything, and another project.
+async fn two_projects(world: &World) -> (Scene, Home) {
+    let scene = world.scene(3).await;
+    let (id, token) = (scene.id(0), scene.token());
+    scene.claim(&id, &token).await.unwrap();
+    scene.complete(&id, &token, Some("one"), Some(EndReason::PersonaDecided)).await.unwrap();
+    let completed = onerun_domain::EvaluationStatus::Completed;
+    scene.conclude(&id, completed, &[Outcome::Passed, Outcome::Failed]).await.unwrap();
+    let other = world.home().await;
+    (scene, other)
+}
+
+/// All that a caller of the first project sees.
+async fn seen(scene: &Scene) -> String {
+    let store = scene.store();
+    let simulation = &scene.simulation.id;
+    let list = ConversationList { status: None, page: all() };
+    format!(
+        "{:#?}",
+        (
+            (store.project().await.unwrap(), store.agent(&scene.agent.id).await.unwrap()),
+            store.objectives(NamedSort::CreatedAt(Direction::Ascending), all()).await.unwrap(),
+            store.simulation(simulation).await.unwrap(),
+            store.tally(simulation).await.unwrap(),
+            store.personas(simulation, all()).await.unwrap(),
+            store.conversations(simulation, list).await.unwrap(),
+            scene.items(&scene.id(0), 1).await,
+            scene.turn(&scene.id(0), "one").await,
+        )
+    )
+}
+
+/// Reading by an id of another project gives what reading by an unknown one does.
+pub async fn nothing_of_another_project_is_read(world: &World) {
+    let (scene, other) = two_projects(world).await;
+    let store = &other.store;
+    let (simulation, conversation) = (&scene.simulation.id, &scene.id(0));
+    assert_eq!(store.agent(&scene.agent.id).await.unwrap(), None);
+    assert_eq!(store.objective(&scene.objectives[0].id).await.unwrap(), None);
+    assert_eq!(store.simulation(simulation).await.unwrap(), None);
+    assert_eq!(store.tally(simulation).await.unwrap(), None);
+    assert_eq!(store.persona(simulation, &scene.persona.id).await.unwrap(), None);
+    assert_eq!(store.persona_seqs(simulation, 1, 10).await.unwrap(), Vec::<u32>::new());
+    assert_eq!(store.personas(simulation, all()).await.unwrap().data, []);
+    assert_eq!(store.conversation(simulation, conversation).await.unwrap(), None);
+    let list = ConversationList { status: None, page: all() };
+    assert_eq!(store.conversations(simulation, list).await.unwrap().data, []);
+    assert_eq!(store.unsettled_conversations(simulation, 10).await.unwrap(), Vec::new());
+    assert_eq!(store.turn(simulation, conversation, "one").await.unwrap(), None);
+    assert_eq!(store.items(simulation, conversation, 1, all()).await.unwrap().data, []);
+}
+
+/// Lists hold what is the project's own.
+pub async fn nothing_of_another_project_is_listed(world: &World) {
+    let (scene, other) = two_projects(world).await;
+    assert_eq!(other.agent_list(None, NamedSort::Name(Direction::Ascending)).await, []);
+    let sort = NamedSort::CreatedAt(Direction::Descending);
+    assert_eq!(other.store.objectives(sort, all()).await.unwrap().data, []);
+    let own = other.scene(1).await;
+    for order in [
+        SimulationOrder::CreatedAt(Direction::Descending),
+        SimulationOrder::Name(Direction::Ascending),
+        SimulationOrder::Status(Direction::Ascending),
+        SimulationOrder::LongestWaiting,
+    ] {
+        let all = other.simulation_list(order, |list| list).await;
+        assert_eq!(all, std::slice::from_ref(&own.simulation));
+        let agent_id = Some(scene.agent.id.clone());
+        let foreign = other.simulation_list(order, |list| SimulationList { agent_id, ..list }).await;
+        assert_eq!(foreign, []);
+        let status = Some(SimulationStatus::InProgress);
+        let running = other.simulation_list(order, |list| SimulationList { status, ..list }).await;
+        assert_eq!(running, std::slice::from_ref(&own.simulation));
+    }
+}
+
+/// No decision is asked about what is another project's, and nothing of it changes.
+pub async fn nothing_of_another_project_is_changed(world: &World) {
+    let (scene, other) = two_projects(world).await;
+    let before = seen(&scene).await;
+    let store = &other.store;
+    let (simulation, conversation) = (&scene.simulation.id, &scene.id(1));
+    assert_eq!(store.change_agent(&scene.agent.id, Box::new(Ok)).await.unwrap(), None);
+    let id = &scene.objectives[0].id;
+    assert_eq!(store.change_objective(id, Box::new(Ok)).await.unwrap(), None);
+    let refuse = Box::new(|_| Err(Refusal::LeaseHeld));
+    assert_eq!(store.change_simulation(simulation, refuse).await.unwrap(), None);
+    let refuse = Box::new(|_| Err(Refusal::LeaseHeld));
+    assert_eq!(store.change_persona(simulation, &scene.persona.id, refuse).await.unwrap(), None);
+    let refuse = Box::new(|_| Err(Refusal::LeaseHeld));
+    assert_eq!(store.change_conversation(simulation, conversation, refuse).await.unwrap(), None);
+    assert_eq!(seen(&scene).await, before);
+}
+
+/// What is added under a simulation of another project is not there, whatever is answered, and calls for no work.
+pub async fn nothing_is_added_to_another_project(world: &World) {
+    let (scene, other) = two_projects(world).await;
+    world.take_jobs().await;
+    let before = seen(&scene).await;
+    let persona = scene.home.persona(&scene.simulation, 2);
+    let work = Work::StopConversations { simulation: scene.simulation.id.clone() };
+    let job = Job::new(other.project.clone(), work);
+    let added = other.store.add_persona(persona, vec![job]).await;
+    assert!(!matches!(added, Ok(true)), "{added:?}");
+    let queued = scene.conversation(4);
+    drop(other.store.add_conversations(&scene.simulation.id, vec![queued.clone()]).await);
+    assert_eq!(seen(&scene).await, before);
+    let stored = other.store.conversation(&scene.simulation.id, &queued.id).await.unwrap();
+    assert_eq!(stored, None);
+    assert_eq!(world.take_jobs().await, []);
+    // The numbers are still free.
+    assert!(scene.store().add_persona(scene.home.persona(&scene.simulation, 2), Vec::new()).await.unwrap());
+    scene.add(std::slice::from_ref(&queued)).await.unwrap();
+    assert_eq!(scene.stored(&queued.id).await, queued);
+}
+
+/// A simulation that names another project's agent or objectives shows neither, and is not counted for them.
+pub async fn a_simulation_shows_nothing_of_another_project(world: &World) {
+    let (scene, other) = two_projects(world).await;
+    world.take_jobs().await;
+    let own = other.add_agent(Agent { name: super::fixture::name("Own"), ..other.agent() }).await;
+    let before = seen(&scene).await;
+    let of_foreign_agent = other.simulation(&scene.agent);
+    let about_foreign_objectives = other.simulation(&own);
+    for (simulation, pinned) in
+        [(of_foreign_agent, Vec::new()), (about_foreign_objectives, vec![scene.objectives[0].reference()])]
+    {
+        let id = simulation.id.clone();
+        let work = Work::StartSimulation { simulation: id.clone() };
+        let jobs = vec![Job::new(other.project.clone(), work)];
+        if other.store.insert_simulation(simulation, pinned, jobs).await.is_err() {
+            assert_eq!(other.store.simulation(&id).await.unwrap(), None, "it is half there");
+            assert_eq!(world.take_jobs().await, []);
+        }
+        if let Ok(Some(detail)) = other.store.simulation(&id).await {
+            assert_ne!(detail.agent, scene.agent);
+            assert_eq!(detail.objectives, []);
+        }
+    }
+    assert_eq!(seen(&scene).await, before);
+}
+
+/// A conversation that names another project's persona does not show it.
+pub async fn a_conversation_shows_no_persona_of_another_project(world: &World) {
+    let (scene, other) = two_projects(world).await;
+    let own = other.scene(0).await;
+    let before = seen(&scene).await;
+    let queued = Conversation { persona_id: scene.persona.id.clone(), ..own.conversation(1) };
+    let fine = own.conversation(2);
+    if own.add(&[fine.clone(), queued.clone()]).await.is_err() {
+        let found = own.store().conversation(&own.simulation.id, &fine.id).await.unwrap();
+        assert_eq!(found, None, "what was added with it is there");
+    }
+    if let Ok(Some(read)) = own.store().conversation(&own.simulation.id, &queued.id).await {
+        assert_ne!(read.persona, scene.persona);
+    }
+    let list = ConversationList { status: None, page: all() };
+    if let Ok(listed) = own.store().conversations(&own.simulation.id, list).await {
+        assert!(listed.data.iter().all(|read| read.persona != scene.persona));
+    }
+    assert_eq!(seen(&scene).await, before);
+}
+
+/// Personas and conversations are found under their own simulation, and under no other of the project.
+pub async fn a_conversation_is_found_under_its_own_simulation(world: &World) {
+    let (scene, _) = two_projects(world).await;
+    let sibling = scene.home.scene(1).await;
+    let before = seen(&scene).await;
+    let (store, simulation, conversation) = (sibling.store(), &sibling.simulation.id, &scene.id(0));
+    assert_eq!(store.persona(simulation, &scene.persona.id).await.unwrap(), None);
+    let refuse = Box::new(|_| Err(Refusal::LeaseHeld));
+    assert_eq!(store.change_persona(simulation, &scene.persona.id, refuse).await.unwrap(), None);
+    assert_eq!(store.conversation(simulation, conversation).await.unwrap(), None);
+    let refuse = Box::new(|_| Err(Refusal::LeaseHeld));
+    assert_eq!(store.change_conversation(simulation, conversation, refuse).await.unwrap(), None);
+    assert_eq!(store.turn(simulation, conversation, "one").await.unwrap(), None);
+    assert_eq!(store.items(simulation, conversation, 1, all()).await.unwrap().data, []);
+    assert_eq!(store.persona_seqs(simulation, 1, 10).await.unwrap(), [1]);
+    let list = ConversationList { status: None, page: all() };
+    let listed = store.conversations(simulation, list).await.unwrap();
+    let ids: Vec<_> = listed.data.into_iter().map(|read| read.conversation.id).collect();
+    assert_eq!(ids, [sibling.id(0)]);
+    assert_eq!(store.unsettled_conversations(simulation, 10).await.unwrap(), [sibling.id(0)]);
+    assert_eq!(seen(&scene).await, before);
+}
+
+/// What happens in one project is counted there alone, though numbers and keys are the same in another.
+pub async fn projects_with_the_same_numbers_do_not_meet(world: &World) {
+    let (one, other) = (world.scene(2).await, world.scene(2).await);
+    let untouched = seen(&other).await;
+    one.settle(&one.id(0), Settled::Evaluated(vec![Outcome::Passed])).await.unwrap();
+    one.settle(&one.id(1), Settled::Failed).await.unwrap();
+    one.cancel().await.unwrap();
+    assert_eq!(seen(&other).await, untouched);
+    let token = other.token();
+    other.claim(&other.id(0), &token).await.unwrap();
+    other.complete(&other.id(0), &token, Some("one"), None).await.unwrap();
+    assert_eq!(one.turn(&one.id(0), "one").await, None);
+    assert_eq!(other.stored_simulation().await.status, SimulationStatus::InProgress);
+}

@@ -1,0 +1,282 @@
+//! Jobs: added, taken, done, tried again, given up.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use onerun_domain::{ConversationId, Job, JobId, PersonaId, ProjectId, SimulationId, Work};
+
+use super::fixture::{LEASE, World, all, at_once, both, in_pages};
+use crate::{ClaimedJob, DeadJob};
+
+impl World {
+    fn job(&self) -> Job {
+        let simulation = SimulationId::generate(self.random());
+        Job::new(ProjectId::generate(self.random()), Work::FinishSimulation { simulation })
+    }
+
+    async fn add_jobs(&self, count: usize) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for _ in 0..count {
+            let job = self.job();
+            self.store.enqueue(vec![job.clone()]).await.unwrap();
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    async fn claim_jobs(&self, limit: u32, now: Timestamp) -> Vec<ClaimedJob> {
+        self.store.claim_jobs(limit, now + LEASE, now).await.unwrap()
+    }
+
+    async fn dead(&self) -> Vec<DeadJob> {
+        self.store.dead_jobs(all()).await.unwrap().data
+    }
+}
+
+fn first_delivery(jobs: &[Job]) -> Vec<ClaimedJob> {
+    jobs.iter().map(|job| ClaimedJob { job: job.clone(), deliveries: 1 }).collect()
+}
+
+/// A job is taken as it was added, whatever its work.
+pub async fn every_kind_of_work_comes_back_as_it_was_added(world: &World) {
+    let simulation = SimulationId::generate(world.random());
+    let persona = PersonaId::generate(world.random());
+    let conversation = ConversationId::generate(world.random());
+    let project = ProjectId::generate(world.random());
+    for work in [
+        Work::StartSimulation { simulation: simulation.clone() },
+        Work::GeneratePersonas { simulation: simulation.clone(), first_seq: 1 },
+        Work::GeneratePersonas { simulation: simulation.clone(), first_seq: u32::MAX },
+        Work::ReplacePersona { simulation: simulation.clone(), seq: 10_001 },
+        Work::QueueConversations { simulation: simulation.clone(), persona },
+        Work::JudgeConversation { simulation: simulation.clone(), conversation, attempt: 3 },
+        Work::FinishSimulation { simulation: simulation.clone() },
+        Work::StopConversations { simulation },
+    ] {
+        let job = Job::new(project.clone(), work);
+        world.store.enqueue(vec![job.clone()]).await.unwrap();
+        let claimed = world.claim_jobs(10, world.now()).await;
+        assert_eq!(claimed, first_delivery(std::slice::from_ref(&job)));
+        world.store.complete_job(&job.id).await.unwrap();
+    }
+}
+
+/// A job is due at once; those that were added earlier are taken earlier, and not more than were asked for.
+pub async fn jobs_are_taken_oldest_first(world: &World) {
+    let jobs = world.add_jobs(5).await;
+    assert_eq!(world.claim_jobs(2, world.now()).await, first_delivery(&jobs[..2]));
+    assert_eq!(world.claim_jobs(2, world.now()).await, first_delivery(&jobs[2..4]));
+    assert_eq!(world.claim_jobs(2, world.now()).await, first_delivery(&jobs[4..]));
+    assert_eq!(world.claim_jobs(2, world.now()).await, []);
+}
+
+/// The same work, called for twice while it waits, is done once.
+pub async fn a_job_that_waits_is_not_added_again(world: &World) {
+    let (job, other) = (world.job(), world.job());
+    world.store.enqueue(vec![job.clone(), job.clone()]).await.unwrap();
+    world.store.enqueue(vec![job.clone(), other.clone()]).await.unwrap();
+    assert_eq!(world.claim_jobs(10, world.now()).await, first_delivery(&[job, other]));
+}
+
+/// A job that waits to be tried again waits, too: it is neither added again nor due sooner.
+pub async fn a_job_that_waits_for_another_try_is_not_added_again(world: &World) {
+    let job = world.add_jobs(1).await.remove(0);
+    let now = world.now();
+    world.claim_jobs(1, now).await;
+    let due = now + SignedDuration::from_secs(9);
+    world.store.retry_job(&job.id, "busy", due).await.unwrap();
+    world.store.enqueue(vec![job.clone()]).await.unwrap();
+    assert_eq!(world.claim_jobs(10, due).await.len(), 1);
+    world.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+}
+
+/// Once done, the same work can be called for again, and is new.
+pub async fn a_job_that_is_done_can_be_added_again(world: &World) {
+    let job = world.add_jobs(1).await.remove(0);
+    world.claim_jobs(1, world.now()).await;
+    world.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(world.claim_jobs(1, world.now() + LEASE).await, []);
+    world.store.enqueue(vec![job.clone()]).await.unwrap();
+    assert_eq!(world.claim_jobs(1, world.now()).await, first_delivery(&[job]));
+}
+
+/// Work that is called for while it is being done may have read what was before the call: it is done once more.
+pub async fn a_job_that_is_added_while_it_is_done_is_done_once_more(world: &World) {
+    let job = world.add_jobs(1).await.remove(0);
+    world.claim_jobs(1, world.now()).await;
+    world.store.enqueue(vec![job.clone()]).await.unwrap();
+    assert_eq!(world.claim_jobs(1, world.now()).await, [], "the taker is still at it");
+    world.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(world.claim_jobs(10, world.now()).await.len(), 1);
+    world.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+}
+
+/// A taken job is hidden for as long as was asked; then it comes again, and says how often.
+pub async fn a_taken_job_shows_again_when_its_taker_is_given_up(world: &World) {
+    let job = world.add_jobs(1).await.remove(0);
+    let now = world.now();
+    let until = now + SignedDuration::from_secs(30);
+    let claimed = world.store.claim_jobs(1, until, now).await.unwrap();
+    assert_eq!(claimed, first_delivery(std::slice::from_ref(&job)));
+    let before = until - SignedDuration::from_micros(1);
+    assert_eq!(world.claim_jobs(1, before).await, []);
+    assert_eq!(world.claim_jobs(1, until).await, [ClaimedJob { job: job.clone(), deliveries: 2 }]);
+    assert_eq!(world.claim_jobs(1, until).await, []);
+    assert_eq!(world.claim_jobs(1, until + LEASE).await, [ClaimedJob { job, deliveries: 3 }]);
+}
+
+/// A job is done for good, and saying so twice, or of a job that there is not, is no error.
+pub async fn a_job_that_is_done_is_gone(world: &World) {
+    let jobs = world.add_jobs(2).await;
+    world.claim_jobs(1, world.now()).await;
+    world.store.complete_job(&jobs[0].id).await.unwrap();
+    world.store.complete_job(&jobs[0].id).await.unwrap();
+    world.store.complete_job(&JobId::restore("unheard_of".into())).await.unwrap();
+    let claimed = world.claim_jobs(10, world.now() + LEASE + LEASE).await;
+    assert_eq!(claimed, first_delivery(&jobs[1..]));
+}
+
+/// A job that did not succeed is due when it was put off to, and not before; others go first meanwhile.
+pub async fn a_job_that_did_not_succeed_is_due_when_it_was_put_off_to(world: &World) {
+    let jobs = world.add_jobs(2).await;
+    let now = world.now();
+    assert_eq!(world.claim_jobs(1, now).await, first_delivery(&jobs[..1]));
+    let due = now + SignedDuration::from_secs(10);
+    world.store.retry_job(&jobs[0].id, "the model is busy", due).await.unwrap();
+    let before = due - SignedDuration::from_micros(1);
+    assert_eq!(world.claim_jobs(10, before).await, first_delivery(&jobs[1..]));
+    let again = ClaimedJob { job: jobs[0].clone(), deliveries: 2 };
+    assert_eq!(world.claim_jobs(10, due).await, [again]);
+}
+
+/// A job may be put off to a time sooner than it would have shown again.
+pub async fn a_job_can_be_tried_again_at_once(world: &World) {
+    let job = world.add_jobs(1).await.remove(0);
+    let now = world.now();
+    world.claim_jobs(1, now).await;
+    world.store.retry_job(&job.id, "once more", now).await.unwrap();
+    assert_eq!(world.claim_jobs(1, now).await, [ClaimedJob { job, deliveries: 2 }]);
+}
+
+/// A job that was done by one taker is not brought back by another that was slower and failed.
+pub async fn a_job_that_is_done_is_neither_put_off_nor_given_up(world: &World) {
+    let job = world.add_jobs(1).await.remove(0);
+    world.claim_jobs(1, world.now()).await;
+    world.store.complete_job(&job.id).await.unwrap();
+    let now = world.now();
+    world.store.retry_job(&job.id, "late", now).await.unwrap();
+    world.store.bury_job(&job.id, "late", now).await.unwrap();
+    assert_eq!(world.claim_jobs(1, now + LEASE).await, []);
+    assert_eq!(world.dead().await, []);
+    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+}
+
+/// A job that is given up is kept with its reason and never taken again.
+pub async fn a_job_that_is_given_up_is_kept_with_its_reason(world: &World) {
+    let jobs = world.add_jobs(2).await;
+    world.claim_jobs(1, world.now()).await;
+    let buried_at = world.now();
+    let reason = "the model's answer was no JSON: \"\u{1f4a5}\"\n".to_owned();
+    world.store.bury_job(&jobs[0].id, &reason, buried_at).await.unwrap();
+    assert_eq!(world.claim_jobs(10, world.now() + LEASE).await, first_delivery(&jobs[1..]));
+    assert_eq!(world.dead().await, [DeadJob { job: jobs[0].clone(), reason, buried_at }]);
+}
+
+/// What was given up once does not stand in the way of the same work when it is called for anew.
+pub async fn a_job_that_was_given_up_can_be_added_again(world: &World) {
+    let job = world.add_jobs(1).await.remove(0);
+    world.claim_jobs(1, world.now()).await;
+    world.store.bury_job(&job.id, "first", world.now()).await.unwrap();
+    world.store.enqueue(vec![job.clone()]).await.unwrap();
+    assert_eq!(world.claim_jobs(1, world.now()).await, first_delivery(std::slice::from_ref(&job)));
+    world.store.bury_job(&job.id, "second", world.now()).await.unwrap();
+    let dead = world.dead().await;
+    assert_eq!((&dead[0].job, dead[0].reason.as_str()), (&job, "second"));
+    assert_eq!(world.claim_jobs(1, world.now() + LEASE).await, []);
+}
+
+/// What was called for while it was being given up was called for anew, and waits.
+pub async fn a_job_that_is_added_while_it_is_given_up_waits(world: &World) {
+    let job = world.add_jobs(1).await.remove(0);
+    world.claim_jobs(1, world.now()).await;
+    world.store.enqueue(vec![job.clone()]).await.unwrap();
+    world.store.bury_job(&job.id, "no", world.now()).await.unwrap();
+    assert_eq!(world.dead().await.len(), 1);
+    let claimed = world.claim_jobs(10, world.now()).await;
+    assert_eq!(claimed.iter().map(|claimed| &claimed.job).collect::<Vec<_>>(), [&job]);
+}
+
+/// Given-up jobs are listed newest first, in pages.
+pub async fn jobs_that_were_given_up_are_listed_newest_first(world: &World) {
+    let jobs = world.add_jobs(5).await;
+    world.claim_jobs(5, world.now()).await;
+    let order = [3, 0, 4, 1, 2];
+    for index in order {
+        world.store.bury_job(&jobs[index].id, "no", world.now()).await.unwrap();
+    }
+    let newest_first: Vec<&Job> = order.iter().rev().map(|index| &jobs[*index]).collect();
+    for limit in [1, 2, 5, 6] {
+        let listed = in_pages(limit, async |page| world.store.dead_jobs(page).await.unwrap()).await;
+        assert_eq!(listed.iter().map(|dead| &dead.job).collect::<Vec<_>>(), newest_first);
+    }
+}
+
+/// A host knows how long it may sleep: until a job shows that waits, is hidden or was put off.
+pub async fn the_next_job_is_known(world: &World) {
+    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+    let jobs = world.add_jobs(2).await;
+    let now = world.now();
+    assert!(world.store.next_job_due().await.unwrap().unwrap() <= now, "a new job is due at once");
+    world.claim_jobs(2, now).await;
+    assert_eq!(world.store.next_job_due().await.unwrap(), Some(now + LEASE));
+    let due = now + SignedDuration::from_secs(1);
+    world.store.retry_job(&jobs[1].id, "busy", due).await.unwrap();
+    assert_eq!(world.store.next_job_due().await.unwrap(), Some(due));
+    world.store.bury_job(&jobs[1].id, "no", now).await.unwrap();
+    assert_eq!(world.store.next_job_due().await.unwrap(), Some(now + LEASE));
+    world.store.complete_job(&jobs[0].id).await.unwrap();
+    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+}
+
+/// Of many takers at one time, each job goes to one.
+pub async fn a_job_is_taken_by_one_of_many_takers(world: &World) {
+    let jobs: Vec<Job> = (0..60).map(|_| world.job()).collect();
+    world.store.enqueue(jobs.clone()).await.unwrap();
+    let now = world.now();
+    let tasks = (0..6).map(|_| {
+        let world = world.clone();
+        Box::pin(async move {
+            let mut taken = Vec::new();
+            loop {
+                let claimed = world.claim_jobs(3, now).await;
+                if claimed.is_empty() {
+                    return taken;
+                }
+                taken.extend(claimed);
+            }
+        }) as _
+    });
+    let taken: Vec<ClaimedJob> = at_once(tasks.collect()).await.into_iter().flatten().collect();
+    assert_eq!(taken.len(), jobs.len());
+    assert!(taken.iter().all(|claimed| claimed.deliveries == 1));
+    let taken: BTreeSet<JobId> = taken.into_iter().map(|claimed| claimed.job.id).collect();
+    assert_eq!(taken, jobs.into_iter().map(|job| job.id).collect());
+}
+
+/// The same work, called for from two sides at one time, is done once.
+pub async fn a_job_that_is_added_twice_at_one_time_waits_once(world: &World) {
+    for _ in 0..super::fixture::ROUNDS {
+        let job = world.job();
+        let (one, other) = (world.store.clone(), world.store.clone());
+        let (first, second) = (vec![job.clone()], vec![job.clone()]);
+        let (first, second) =
+            both(async move { one.enqueue(first).await }, async move { other.enqueue(second).await }).await;
+        first.unwrap();
+        second.unwrap();
+        assert_eq!(world.claim_jobs(10, world.now()).await, first_delivery(std::slice::from_ref(&job)));
+        world.store.complete_job(&job.id).await.unwrap();
+        assert_eq!(world.store.next_job_due().await.unwrap(), None);
+    }
+}

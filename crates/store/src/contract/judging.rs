@@ -1,0 +1,237 @@
+//! Judging: verdicts, and what a cancel makes of them.
+
+use onerun_domain::{
+    ConversationStatus, EndReason, Evaluation, EvaluationStatus, ItemId, Objective, ObjectivePatch, Outcome,
+    Quote, Refusal, Score, SimulationStatus,
+};
+
+use super::fixture::{ROUNDS, Scene, Settled, World, all, both, name, odd_texts, refusal};
+use crate::{ConversationChange, ConversationList, ConversationView};
+
+impl Scene {
+    /// Concludes the evaluation with exactly these verdicts.
+    async fn record(&self, index: usize, verdicts: Vec<Evaluation>) {
+        let now = self.now();
+        let decide = move |view: ConversationView| {
+            let (attempt, completed) = (view.conversation.attempt, EvaluationStatus::Completed);
+            let conversation =
+                view.conversation.conclude_evaluation(&view.simulation, attempt, completed, now)?;
+            Ok(ConversationChange { evaluations: verdicts.clone(), ..ConversationChange::to(conversation) })
+        };
+        self.change(&self.id(index), decide).await.unwrap();
+    }
+}
+
+/// Every field is kept to the letter, and reads the same alone and in a list, with the objective.
+pub async fn a_verdict_comes_back_as_it_was_recorded(world: &World) {
+    let home = world.home().await;
+    let mut objectives = Vec::new();
+    for _ in 0..14 {
+        objectives.push(home.add_objective(home.objective()).await);
+    }
+    let scene = home.scene_about(1, objectives).await;
+    let id = scene.id(0);
+    scene.start(&id).await.unwrap();
+    let held = scene.end(&id).await.unwrap();
+    let scores = [None, Some(0.0), Some(1.0), Some(1.0 / 3.0), Some(0.1), Some(f64::MIN_POSITIVE)];
+    let quotes = |count: usize| {
+        let texts = odd_texts().into_iter().chain([String::new()]).cycle().skip(count);
+        let quote = |text| Quote { item_id: ItemId::generate(world.random()), text };
+        texts.take(count).map(quote).collect::<Vec<_>>()
+    };
+    let texts = odd_texts().into_iter().chain([String::new(), "a\r\n\tb".into()]).cycle();
+    let verdicts: Vec<Evaluation> = scene
+        .objectives
+        .iter()
+        .zip(texts)
+        .enumerate()
+        .map(|(number, (objective, text))| Evaluation {
+            judge: format!("j{text}"),
+            prompt_hash: format!("{number:064x}"),
+            score: scores[number % scores.len()].and_then(Score::parse),
+            reason: text,
+            quotes: quotes(number % 5),
+            ..scene.verdict(&held, objective, Outcome::ALL[number % 3])
+        })
+        .collect();
+    scene.record(0, verdicts.clone()).await;
+    let read = scene.read(&id).await;
+    let expected: Vec<_> = verdicts.into_iter().zip(scene.objectives.clone()).collect();
+    assert_eq!(read.evaluations, expected);
+    assert_eq!(scene.list(ConversationList { status: None, page: all() }).await.data, [read]);
+}
+
+/// Verdicts come in the order that the simulation names the objectives, whatever order they were recorded in, and
+/// each with the version that it is about.
+pub async fn verdicts_come_with_the_judged_versions_in_the_named_order(world: &World) {
+    let home = world.home().await;
+    let mut objectives = Vec::new();
+    for text in ["c", "a", "b"] {
+        objectives.push(home.add_objective(Objective { name: name(text), ..home.objective() }).await);
+    }
+    let scene = home.scene_about(2, objectives).await;
+    let now = world.now();
+    let decide = Box::new(move |objective: Objective| {
+        Ok(objective.revised(ObjectivePatch { name: Some(name("z")), criteria: None }, now))
+    });
+    home.store.change_objective(&scene.objectives[0].id, decide).await.unwrap();
+    for index in [0, 1] {
+        let id = scene.id(index);
+        scene.hold(&id).await;
+        let held = scene.stored(&id).await;
+        let verdict = |number: usize| scene.verdict(&held, &scene.objectives[number], Outcome::Passed);
+        scene.record(index, vec![verdict(1), verdict(2), verdict(0)]).await;
+    }
+    for read in scene.list(ConversationList { status: None, page: all() }).await.data {
+        let judged: Vec<_> = read.evaluations.iter().map(|(_, objective)| objective.clone()).collect();
+        assert_eq!(judged, scene.objectives);
+        assert!(
+            read.evaluations.iter().all(|(verdict, objective)| verdict.objective == objective.reference())
+        );
+        assert!(read.evaluations.iter().all(|(verdict, _)| verdict.conversation_id == read.conversation.id));
+        assert_eq!(scene.read(&read.conversation.id).await, read);
+    }
+}
+
+/// A judge takes a conversation up, once or twice, and is done with it once: the second is refused and nothing of
+/// it is written.
+pub async fn a_verdict_that_comes_again_or_late_is_refused(world: &World) {
+    let scene = world.scene(1).await;
+    let id = scene.id(0);
+    scene.hold(&id).await;
+    let begun = scene.begin_evaluation(&id).await.unwrap();
+    assert_eq!(scene.begin_evaluation(&id).await.unwrap(), begun);
+    let completed = EvaluationStatus::Completed;
+    scene.conclude(&id, completed, &[Outcome::Passed, Outcome::Failed]).await.unwrap();
+    let read = scene.read(&id).await;
+    for status in [completed, EvaluationStatus::Failed] {
+        let late = scene.conclude(&id, status, &[Outcome::Failed, Outcome::Failed]).await;
+        assert_eq!(refusal(late), Refusal::NothingToEvaluate);
+    }
+    assert_eq!(refusal(scene.begin_evaluation(&id).await), Refusal::NothingToEvaluate);
+    assert_eq!(scene.read(&id).await, read);
+    assert_eq!(scene.progress().await.settled, 1);
+}
+
+/// Two judges that are done with one conversation at one time: the verdicts of one are recorded whole, of the other
+/// none.
+pub async fn the_verdicts_of_one_of_two_judges_are_recorded(world: &World) {
+    let scene = world.scene(ROUNDS).await;
+    for (conversation, round) in scene.conversations.iter().zip(1..) {
+        let id = &conversation.id;
+        scene.hold(id).await;
+        let [one, other] = [Outcome::Passed, Outcome::Failed].map(|outcome| {
+            let (scene, id) = (scene.clone(), id.clone());
+            async move { scene.conclude(&id, EvaluationStatus::Completed, &[outcome, outcome]).await }
+        });
+        let (first, second) = both(one, other).await;
+        let (loser, kept) = if first.is_ok() { (second, Outcome::Passed) } else { (first, Outcome::Failed) };
+        assert_eq!(refusal(loser), Refusal::NothingToEvaluate);
+        let outcomes: Vec<_> =
+            scene.read(id).await.evaluations.iter().map(|(verdict, _)| verdict.outcome).collect();
+        assert_eq!(outcomes, [kept, kept]);
+        assert_eq!(scene.progress().await.settled, round);
+    }
+}
+
+/// A cancel lets what was held be held: its evaluation ends without a verdict, and what was not held has failed.
+pub async fn a_cancel_during_judging_ends_the_evaluation(world: &World) {
+    let scene = world.scene(4).await;
+    let (judged, waiting, held, queued) = (scene.id(0), scene.id(1), scene.id(2), scene.id(3));
+    for id in [&judged, &waiting] {
+        scene.hold(id).await;
+    }
+    scene.begin_evaluation(&judged).await.unwrap();
+    scene.start(&held).await.unwrap();
+    scene.cancel().await.unwrap();
+    let late = scene.conclude(&judged, EvaluationStatus::Completed, &[Outcome::Passed]).await;
+    let status = SimulationStatus::Canceled;
+    assert_eq!(refusal(late), Refusal::SimulationNotRunning { status });
+    for (id, status, reason) in [
+        (&judged, ConversationStatus::Ended, EndReason::AgentDecided),
+        (&waiting, ConversationStatus::Ended, EndReason::AgentDecided),
+        (&held, ConversationStatus::Failed, EndReason::SimulationCanceled),
+        (&queued, ConversationStatus::Failed, EndReason::SimulationCanceled),
+    ] {
+        let stopped = scene.stop(id).await.unwrap();
+        let expected = (status, Some(reason), EvaluationStatus::NotApplicable);
+        assert_eq!((stopped.status, stopped.end_reason, stopped.evaluation_status), expected);
+        assert_eq!(scene.read(id).await.evaluations, Vec::new());
+        // Stopped again, it stays as it is.
+        assert_eq!(scene.stop(id).await.unwrap(), stopped);
+    }
+    let progress = scene.progress().await;
+    assert_eq!((progress.settled, progress.conversations_failed, progress.evaluations_failed), (4, 2, 0));
+}
+
+/// A verdict that is made just when its simulation is canceled was recorded before the cancel, or is not at all.
+pub async fn a_verdict_is_recorded_before_a_cancel_or_not_at_all(world: &World) {
+    let home = world.home().await;
+    for _ in 0..ROUNDS * 2 {
+        let scene = home.scene(1).await;
+        let id = scene.id(0);
+        scene.hold(&id).await;
+        scene.begin_evaluation(&id).await.unwrap();
+        let (judging, canceling) = (scene.clone(), scene.clone());
+        let (judged_id, canceled_id) = (id.clone(), id.clone());
+        let (concluded, after_cancel) = both(
+            async move {
+                let outcomes = [Outcome::Passed, Outcome::Failed];
+                judging.conclude(&judged_id, EvaluationStatus::Completed, &outcomes).await
+            },
+            async move {
+                canceling.cancel().await.unwrap();
+                canceling.read(&canceled_id).await
+            },
+        )
+        .await;
+        assert_eq!(scene.read(&id).await, after_cancel, "something was written after the cancel");
+        let recorded = after_cancel.evaluations.len();
+        if concluded.is_ok() {
+            assert_eq!(
+                (after_cancel.conversation.evaluation_status, recorded),
+                (EvaluationStatus::Completed, 2)
+            );
+        } else {
+            let status = SimulationStatus::Canceled;
+            assert_eq!(refusal(concluded), Refusal::SimulationNotRunning { status });
+            assert_eq!(
+                (after_cancel.conversation.evaluation_status, recorded),
+                (EvaluationStatus::InProgress, 0)
+            );
+        }
+        scene.stop(&id).await.unwrap();
+        assert_eq!(scene.read(&id).await.evaluations.len(), recorded);
+        assert_eq!(scene.progress().await.settled, 1);
+        let tally = scene.store().tally(&scene.simulation.id).await.unwrap().unwrap();
+        let verdicts: u64 = tally.objectives.iter().flat_map(|objective| objective.outcomes.values()).sum();
+        assert_eq!(verdicts, u64::try_from(recorded).unwrap());
+    }
+}
+
+/// Verdicts are about an attempt: a conversation shows and counts those on the one it is at.
+pub async fn verdicts_are_shown_for_the_current_attempt(world: &World) {
+    let scene = world.scene(1).await;
+    let id = scene.id(0);
+    let started = scene.start(&id).await.unwrap();
+    // No rule of the domain lets an attempt be judged that is given up afterwards; a store need not know that.
+    let early = scene.verdict(&started, &scene.objectives[0], Outcome::Failed);
+    let judged = move |view: ConversationView| {
+        Ok(ConversationChange {
+            evaluations: vec![early.clone()],
+            ..ConversationChange::to(view.conversation)
+        })
+    };
+    scene.change(&id, judged).await.unwrap();
+    assert_eq!(scene.read(&id).await.evaluations.len(), 1);
+    scene.lose_lease(&id).await.unwrap();
+    assert_eq!(scene.read(&id).await.evaluations, Vec::new());
+    scene.settle(&id, Settled::Evaluated(vec![Outcome::Passed, Outcome::Inconclusive])).await.unwrap();
+    let read = scene.read(&id).await;
+    let verdicts: Vec<_> =
+        read.evaluations.iter().map(|(verdict, _)| (verdict.attempt, verdict.outcome)).collect();
+    assert_eq!(verdicts, [(2, Outcome::Passed), (2, Outcome::Inconclusive)]);
+    let tally = scene.store().tally(&scene.simulation.id).await.unwrap().unwrap();
+    assert_eq!(tally.conversations.with_outcome(Outcome::Inconclusive), 1);
+    assert_eq!(Outcome::ALL.map(|outcome| tally.objectives[0].with_outcome(outcome)), [1, 0, 0]);
+}

@@ -1,0 +1,249 @@
+//! Personas: made, listed, decided about.
+
+use onerun_domain::{
+    AgeGroup, ApprovalStatus, Job, Persona, PersonaAttributes, PersonaId, Refusal, SimulationId, Work,
+};
+
+use super::fixture::{
+    Home, ROUNDS, Scene, World, all, attributes, both, in_pages, metadata, odd_texts, part, refusal,
+};
+use crate::{ChangeError, PersonaChange};
+
+impl Scene {
+    fn queue_job(&self, persona: &Persona) -> Job {
+        let work =
+            Work::QueueConversations { simulation: self.simulation.id.clone(), persona: persona.id.clone() };
+        Job::new(self.home.project.clone(), work)
+    }
+
+    async fn personas(&self) -> Vec<Persona> {
+        self.store().personas(&self.simulation.id, all()).await.unwrap().data
+    }
+
+    /// Approves or rejects, with a job for the one or the other.
+    async fn decide(&self, id: &PersonaId, approve: bool) -> Result<Persona, ChangeError> {
+        let (scene, now) = (self.clone(), self.now());
+        let decide = Box::new(move |(simulation, persona): (_, Persona)| {
+            assert_eq!(simulation, scene.simulation);
+            let job = scene.queue_job(&persona);
+            let persona = if approve { persona.approve(now)? } else { persona.reject(now)? };
+            Ok(PersonaChange { persona, jobs: vec![job] })
+        });
+        self.store().change_persona(&self.simulation.id, id, decide).await.map(Option::unwrap)
+    }
+
+    async fn added(&self, persona: Persona) -> Persona {
+        assert!(self.store().add_persona(persona.clone(), Vec::new()).await.unwrap());
+        persona
+    }
+
+    async fn seqs(&self, first: u32, limit: u32) -> Vec<u32> {
+        self.store().persona_seqs(&self.simulation.id, first, limit).await.unwrap()
+    }
+}
+
+impl Home {
+    fn odd_personas(&self, scene: &Scene) -> Vec<Persona> {
+        let mut seqs = 2..;
+        let mut next = || self.persona(&scene.simulation, seqs.next().unwrap());
+        let mut personas = Vec::new();
+        for text in odd_texts().into_iter().chain([String::new(), "\u{1f600}\n\r\t\u{0}".repeat(5_000)]) {
+            personas.push(Persona {
+                summary: text.clone(),
+                story: format!("s{text}"),
+                purpose: format!("p{text}"),
+                attributes: PersonaAttributes { speech_style: text.clone(), ..attributes() },
+                ..next()
+            });
+        }
+        for age_group in [AgeGroup::Teen, AgeGroup::YoungAdult, AgeGroup::Adult, AgeGroup::Senior] {
+            personas.push(Persona { attributes: PersonaAttributes { age_group, ..attributes() }, ..next() });
+        }
+        for approval in ApprovalStatus::ALL {
+            personas.push(Persona { approval, updated_at: self.now(), ..next() });
+        }
+        personas.push(Persona {
+            metadata: metadata(r#"{"from": {"template": [1, "\u00e9", null]}, "": ""}"#),
+            ..next()
+        });
+        personas.push(Persona {
+            attributes: PersonaAttributes {
+                age_group: AgeGroup::Senior,
+                speech_style: "1".into(),
+                education: "2".into(),
+                occupation: "3".into(),
+                economic_status: "4".into(),
+                personality_traits: "5".into(),
+                values: "6".into(),
+                habits: "7".into(),
+                interests: "8".into(),
+                speech_patterns: "9".into(),
+                typical_behavior: "10".into(),
+                stress_triggers: "11".into(),
+                stress_reactions: String::new(),
+                version: "13".into(),
+            },
+            seq: 20_000,
+            ..next()
+        });
+        personas
+    }
+}
+
+/// Every field is kept to the letter, and reads the same alone, in a list and with a conversation.
+pub async fn a_persona_comes_back_as_it_was_added(world: &World) {
+    let scene = world.scene(0).await;
+    for (persona, seq) in scene.home.odd_personas(&scene).into_iter().zip(1..) {
+        let persona = scene.added(persona).await;
+        let found = scene.store().persona(&scene.simulation.id, &persona.id).await.unwrap();
+        assert_eq!(found, Some(persona.clone()));
+        let newest = scene.store().personas(&scene.simulation.id, part(1, 0)).await.unwrap();
+        assert_eq!(newest.data, std::slice::from_ref(&persona));
+        let queued =
+            onerun_domain::Conversation { persona_id: persona.id.clone(), ..scene.conversation(seq) };
+        scene.add(std::slice::from_ref(&queued)).await.unwrap();
+        assert_eq!(scene.read(&queued.id).await.persona, persona);
+    }
+}
+
+/// The jobs that a persona calls for wait when it is there.
+pub async fn a_persona_is_added_with_its_jobs(world: &World) {
+    let scene = world.scene(0).await;
+    let persona = scene.home.persona(&scene.simulation, 2);
+    let job = scene.queue_job(&persona);
+    assert!(scene.store().add_persona(persona.clone(), vec![job.clone()]).await.unwrap());
+    assert_eq!(world.take_jobs().await, [job]);
+}
+
+/// Making a persona may be repeated: the first of a number is kept, and what the second calls for is not written.
+pub async fn the_first_persona_of_a_number_is_kept(world: &World) {
+    let scene = world.scene(0).await;
+    let first = scene.added(scene.home.persona(&scene.simulation, 2)).await;
+    let second = scene.home.persona(&scene.simulation, 2);
+    let job = scene.queue_job(&second);
+    assert!(!scene.store().add_persona(second.clone(), vec![job]).await.unwrap());
+    assert_eq!(scene.store().persona(&scene.simulation.id, &second.id).await.unwrap(), None);
+    assert_eq!(scene.personas().await, [first, scene.persona.clone()]);
+    assert_eq!(world.take_jobs().await, []);
+}
+
+/// Numbers are a simulation's own.
+pub async fn personas_of_two_simulations_may_have_one_number(world: &World) {
+    let home = world.home().await;
+    let (one, other) = (home.scene(0).await, home.scene(0).await);
+    let first = one.added(home.persona(&one.simulation, 2)).await;
+    let second = other.added(home.persona(&other.simulation, 2)).await;
+    assert_eq!(one.personas().await, [first, one.persona.clone()]);
+    assert_eq!(other.personas().await, [second, other.persona.clone()]);
+}
+
+/// Of two makers of one number at one time, one makes it, and only what its persona calls for is written.
+pub async fn a_persona_that_is_made_twice_at_one_time_is_made_once(world: &World) {
+    let scene = world.scene(0).await;
+    for seq in 2..2 + ROUNDS {
+        let personas = [0, 1].map(|_| scene.home.persona(&scene.simulation, seq));
+        let [first, second] = personas.clone().map(|persona| {
+            let scene = scene.clone();
+            async move {
+                let jobs = vec![scene.queue_job(&persona)];
+                scene.store().add_persona(persona, jobs).await.unwrap()
+            }
+        });
+        let (first, second) = both(first, second).await;
+        assert!(first != second, "made {} times", u8::from(first) + u8::from(second));
+        let made = if first { &personas[0] } else { &personas[1] };
+        assert_eq!(scene.personas().await[0], *made);
+        assert_eq!(world.take_jobs().await, [scene.queue_job(made)]);
+    }
+}
+
+/// Nothing is to be had of a persona that there is not, and no decision is asked about it.
+pub async fn an_unknown_persona_is_none(world: &World) {
+    let scene = world.scene(0).await;
+    let unknown = PersonaId::generate(world.random());
+    assert_eq!(scene.store().persona(&scene.simulation.id, &unknown).await.unwrap(), None);
+    let refuse = || Box::new(|_| Err(Refusal::LeaseHeld));
+    let changed = scene.store().change_persona(&scene.simulation.id, &unknown, refuse()).await;
+    assert_eq!(changed.unwrap(), None);
+    let nowhere = SimulationId::generate(world.random());
+    assert_eq!(scene.store().persona(&nowhere, &scene.persona.id).await.unwrap(), None);
+    let changed = scene.store().change_persona(&nowhere, &scene.persona.id, refuse()).await;
+    assert_eq!(changed.unwrap(), None);
+    assert_eq!(scene.store().personas(&nowhere, all()).await.unwrap().data, []);
+    assert_eq!(scene.store().persona_seqs(&nowhere, 1, 10).await.unwrap(), Vec::<u32>::new());
+}
+
+/// What a decision makes of a persona is answered and kept, with the jobs that it calls for.
+pub async fn a_decision_about_a_persona_is_kept_with_its_jobs(world: &World) {
+    let scene = world.scene(0).await;
+    for (seq, approve, approval) in
+        [(2, true, ApprovalStatus::Approved), (3, false, ApprovalStatus::Rejected)]
+    {
+        let persona = scene.added(scene.home.persona(&scene.simulation, seq)).await;
+        let decided = scene.decide(&persona.id, approve).await.unwrap();
+        let expected = Persona { approval, updated_at: decided.updated_at, ..persona.clone() };
+        assert_eq!(decided, expected);
+        assert_eq!(scene.personas().await[0], expected);
+        assert_eq!(world.take_jobs().await, [scene.queue_job(&persona)]);
+    }
+}
+
+/// A refusal is handed on, and neither state nor jobs are written.
+pub async fn a_refused_decision_about_a_persona_writes_nothing(world: &World) {
+    let scene = world.scene(0).await;
+    let refused = scene.decide(&scene.persona.id, false).await;
+    assert_eq!(refusal(refused), Refusal::PersonaDecided { status: ApprovalStatus::Approved });
+    assert_eq!(scene.personas().await, std::slice::from_ref(&scene.persona));
+    assert_eq!(world.take_jobs().await, []);
+}
+
+/// A persona that is approved and rejected at one time is one of both, and the other caller is told.
+pub async fn a_persona_is_decided_about_in_one_way(world: &World) {
+    let scene = world.scene(0).await;
+    for seq in 2..2 + ROUNDS {
+        let id = scene.added(scene.home.persona(&scene.simulation, seq)).await.id;
+        let [approving, rejecting] = [true, false].map(|approve| {
+            let (scene, id) = (scene.clone(), id.clone());
+            async move { scene.decide(&id, approve).await }
+        });
+        let (approved, rejected) = both(approving, rejecting).await;
+        let (winner, loser) = if approved.is_ok() { (approved, rejected) } else { (rejected, approved) };
+        let winner = winner.unwrap();
+        assert_eq!(refusal(loser), Refusal::PersonaDecided { status: winner.approval });
+        assert_eq!(scene.personas().await[0], winner);
+    }
+}
+
+/// Numbers come in order from any first one, and not more than were asked for.
+pub async fn the_numbers_of_personas_come_in_order(world: &World) {
+    let scene = world.scene(0).await;
+    assert_eq!(scene.seqs(1, 10).await, [1]);
+    for seq in [10, 3, 7, 20_000, 4] {
+        scene.added(scene.home.persona(&scene.simulation, seq)).await;
+    }
+    assert_eq!(scene.seqs(1, 100).await, [1, 3, 4, 7, 10, 20_000]);
+    assert_eq!(scene.seqs(0, 2).await, [1, 3]);
+    assert_eq!(scene.seqs(4, 3).await, [4, 7, 10]);
+    assert_eq!(scene.seqs(11, 3).await, [20_000]);
+    assert_eq!(scene.seqs(20_001, 3).await, Vec::<u32>::new());
+}
+
+/// Newest first; and where time tells none apart, still each on one page.
+pub async fn personas_are_listed_newest_first(world: &World) {
+    let scene = world.scene(0).await;
+    let now = world.now();
+    for seq in 2..=4 {
+        scene.added(Persona { created_at: now, ..scene.home.persona(&scene.simulation, seq) }).await;
+    }
+    let newest = scene.added(scene.home.persona(&scene.simulation, 5)).await;
+    let whole = scene.personas().await;
+    assert_eq!((whole.len(), &whole[0], &whole[4]), (5, &newest, &scene.persona));
+    let mut seqs: Vec<_> = whole.iter().map(|persona| persona.seq).collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, [1, 2, 3, 4, 5]);
+    for limit in [1, 2, 5, 6] {
+        let pages =
+            in_pages(limit, async |page| scene.store().personas(&scene.simulation.id, page).await.unwrap());
+        assert_eq!(pages.await, whole);
+    }
+}

@@ -1,0 +1,128 @@
+//! Projects.
+
+use onerun_domain::{Direction, Project, ProjectId, Refusal};
+
+use super::fixture::{World, all, assert_duplicate, at_once, in_pages, name, odd_texts, part, refusal};
+use crate::NamedSort;
+
+/// Every field is kept to the letter.
+pub async fn a_project_comes_back_as_it_was_added(world: &World) {
+    for text in odd_texts() {
+        let Ok(name) = onerun_domain::Name::parse(text) else { continue };
+        let project = Project { name, updated_at: world.now(), ..world.project() };
+        world.store.insert_project(project.clone()).await.unwrap();
+        let opened = world.store.open_project(&project.id).await.unwrap().unwrap();
+        assert_eq!(opened.project_id(), &project.id);
+        assert_eq!(opened.project().await.unwrap(), project);
+        let listed = world.project_list(NamedSort::CreatedAt(Direction::Descending), part(1, 0)).await;
+        assert_eq!(listed.data, [project]);
+    }
+}
+
+/// A second project of the same id is refused, and the first is kept.
+pub async fn a_project_is_added_once(world: &World) {
+    let first = world.project();
+    world.store.insert_project(first.clone()).await.unwrap();
+    let second = Project { name: name("Second"), ..first.clone() };
+    assert_duplicate(&world.store.insert_project(second).await);
+    let listed = world.project_list(NamedSort::CreatedAt(Direction::Ascending), all()).await;
+    assert_eq!(listed.data, [first]);
+}
+
+/// There is nothing to be had of a project that there is not.
+pub async fn an_unknown_project_does_not_open(world: &World) {
+    world.home().await;
+    let unknown = ProjectId::generate(world.random());
+    assert!(world.store.open_project(&unknown).await.unwrap().is_none());
+}
+
+/// What a decision makes of a project is answered and kept.
+pub async fn a_changed_project_is_kept(world: &World) {
+    let home = world.home().await;
+    let now = world.now();
+    let decide = Box::new(move |project: Project| Ok(project.renamed(Some(name("Renamed")), now)));
+    let changed = home.store.change_project(decide).await.unwrap();
+    assert_eq!((changed.name.as_str(), changed.updated_at), ("Renamed", now));
+    assert_eq!(home.store.project().await.unwrap(), changed);
+    let listed = world.project_list(NamedSort::Name(Direction::Ascending), all()).await;
+    assert_eq!(listed.data, [changed]);
+}
+
+/// A refusal is handed on, and nothing is written.
+pub async fn a_refused_change_of_a_project_writes_nothing(world: &World) {
+    let home = world.home().await;
+    let before = home.store.project().await.unwrap();
+    let refused = home.store.change_project(Box::new(|_| Err(Refusal::SimulationUnfinished))).await;
+    assert_eq!(refusal(refused), Refusal::SimulationUnfinished);
+    assert_eq!(home.store.project().await.unwrap(), before);
+}
+
+/// Each change decides from what the one before it wrote.
+pub async fn no_change_of_a_project_is_lost_to_another(world: &World) {
+    let home = world.home().await;
+    let tasks = (0..8).map(|number| {
+        let home = home.clone();
+        Box::pin(async move {
+            let now = home.now();
+            let decide = Box::new(move |project: Project| {
+                let name = name(&format!("{}{number}", project.name));
+                Ok(project.renamed(Some(name), now))
+            });
+            home.store.change_project(decide).await.unwrap();
+        }) as _
+    });
+    at_once(tasks.collect()).await;
+    let name = home.store.project().await.unwrap().name;
+    let mut digits: Vec<char> = name.as_str().strip_prefix("Project").unwrap().chars().collect();
+    digits.sort_unstable();
+    assert_eq!(digits, ('0'..='7').collect::<Vec<_>>());
+}
+
+/// By creation and by name without regard to case, both ways, and equal names by creation in the same direction.
+pub async fn projects_are_sorted_both_ways(world: &World) {
+    for text in ["b", "A", "a", "C", "\u{c4}b", "\u{e4}a", "B"] {
+        world.store.insert_project(Project { name: name(text), ..world.project() }).await.unwrap();
+    }
+    let names = async |sort| {
+        let page = world.project_list(sort, all()).await;
+        page.data.iter().map(|project| project.name.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    let made = ["b", "A", "a", "C", "\u{c4}b", "\u{e4}a", "B"];
+    assert_eq!(names(NamedSort::CreatedAt(Direction::Ascending)).await, made);
+    assert_eq!(
+        names(NamedSort::CreatedAt(Direction::Descending)).await,
+        made.map(str::to_owned).into_iter().rev().collect::<Vec<_>>()
+    );
+    let mut ascending = names(NamedSort::Name(Direction::Ascending)).await;
+    let mut descending = names(NamedSort::Name(Direction::Descending)).await;
+    descending.reverse();
+    assert_eq!(ascending, descending);
+    // Where letters with marks stand among the others is the backend's; among themselves, case does not count.
+    let marked: Vec<String> = ascending.extract_if(.., |name| !name.is_ascii()).collect();
+    assert_eq!(marked, ["\u{e4}a", "\u{c4}b"]);
+    assert_eq!(ascending, ["A", "a", "b", "B", "C"]);
+}
+
+/// Even where neither name nor time tells projects apart, each is on one page, and the same one every time.
+pub async fn pages_of_equal_projects_never_overlap(world: &World) {
+    let now = world.now();
+    for _ in 0..7 {
+        let project = Project { created_at: now, updated_at: now, ..world.project() };
+        world.store.insert_project(project).await.unwrap();
+    }
+    for sort in [
+        NamedSort::CreatedAt(Direction::Ascending),
+        NamedSort::CreatedAt(Direction::Descending),
+        NamedSort::Name(Direction::Ascending),
+        NamedSort::Name(Direction::Descending),
+    ] {
+        let whole = world.project_list(sort, all()).await.data;
+        let mut ids: Vec<_> = whole.iter().map(|project| project.id.clone()).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 7);
+        for limit in [1, 3, 7, 8] {
+            assert_eq!(in_pages(limit, async |page| world.project_list(sort, page).await).await, whole);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Results: what is counted agrees with what is there.
+
+use std::collections::BTreeMap;
+
+use onerun_domain::{
+    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, ObjectiveRef, Outcome, Progress, Refusal,
+};
+
+use super::fixture::{Scene, Settled, World, all, in_pages, mix};
+use crate::{ChangeError, ConversationList, ConversationTally, ObjectiveTally, SimulationTally};
+
+impl Scene {
+    async fn tally(&self) -> SimulationTally {
+        let tally = self.store().tally(&self.simulation.id).await.unwrap().unwrap();
+        // Whether what there is none of is counted as nought or left out is the backend's.
+        let counted = |counts: BTreeMap<&'static str, u64>| {
+            counts.into_iter().filter(|(_, count)| *count > 0).collect::<BTreeMap<_, _>>()
+        };
+        let objectives = tally.objectives.into_iter();
+        SimulationTally {
+            conversations: ConversationTally {
+                by_status: counted(tally.conversations.by_status),
+                by_end_reason: counted(tally.conversations.by_end_reason),
+                by_evaluation_status: counted(tally.conversations.by_evaluation_status),
+                by_outcome: counted(tally.conversations.by_outcome),
+                retried: tally.conversations.retried,
+            },
+            objectives: objectives
+                .map(|objective| ObjectiveTally { outcomes: counted(objective.outcomes), ..objective })
+                .collect(),
+            personas: counted(tally.personas),
+            progress: tally.progress,
+        }
+    }
+
+    /// The same, worked out from what the lists show.
+    async fn recount(&self) -> SimulationTally {
+        let mut progress = Progress::default();
+        let mut tally = ConversationTally::default();
+        let unseen = |objective: ObjectiveRef| ObjectiveTally {
+            objective,
+            outcomes: BTreeMap::new(),
+            score_sum: 0.0,
+            score_count: 0,
+        };
+        let mut objectives: Vec<_> =
+            self.objectives.iter().map(|objective| unseen(objective.reference())).collect();
+        let list = |page| ConversationList { status: None, page };
+        for read in in_pages(7, async |page| self.list(list(page)).await).await {
+            let conversation = read.conversation;
+            *tally.by_status.entry(conversation.status.as_str()).or_default() += 1;
+            if let Some(reason) = conversation.end_reason {
+                *tally.by_end_reason.entry(reason.as_str()).or_default() += 1;
+            }
+            let evaluation = conversation.evaluation_status;
+            *tally.by_evaluation_status.entry(evaluation.as_str()).or_default() += 1;
+            tally.retried += u64::from(conversation.attempt > 1);
+            progress.settled += u32::from(conversation.is_settled());
+            progress.conversations_failed += u32::from(conversation.status == ConversationStatus::Failed);
+            progress.evaluations_failed += u32::from(evaluation == EvaluationStatus::Failed);
+            if !conversation.is_settled() || evaluation != EvaluationStatus::Completed {
+                continue;
+            }
+            let together = Outcome::all(read.evaluations.iter().map(|(verdict, _)| verdict.outcome));
+            *tally.by_outcome.entry(together.as_str()).or_default() += 1;
+            for (verdict, _) in read.evaluations {
+                let objective =
+                    objectives.iter_mut().find(|tally| tally.objective == verdict.objective).unwrap();
+                *objective.outcomes.entry(verdict.outcome.as_str()).or_default() += 1;
+                if let Some(score) = verdict.score {
+                    objective.score_sum += score.get();
+                    objective.score_count += 1;
+                }
+            }
+        }
+        let mut personas = BTreeMap::new();
+        for persona in self.store().personas(&self.simulation.id, all()).await.unwrap().data {
+            *personas.entry(persona.approval.as_str()).or_default() += 1;
+        }
+        SimulationTally { progress, conversations: tally, objectives, personas }
+    }
+}
+
+/// Before anything has happened, everything is there to be counted, every objective among it.
+pub async fn objectives_without_a_verdict_are_counted_as_such(world: &World) {
+    let scene = world.scene(3).await;
+    let tally = scene.tally().await;
+    assert_eq!(tally, scene.recount().await);
+    assert_eq!(tally.objectives.len(), 2);
+    assert!(tally.objectives.iter().all(|objective| objective.score_count == 0));
+    assert_eq!(tally.conversations.in_status(ConversationStatus::Queued), 3);
+    assert_eq!(tally.conversations.evaluations(EvaluationStatus::Pending), 3);
+    let empty = world.home().await.scene_about(0, Vec::new()).await.tally().await;
+    assert_eq!((empty.objectives, empty.conversations), (Vec::new(), ConversationTally::default()));
+}
+
+/// Each end is where it belongs, and nothing is counted that is not there.
+pub async fn each_end_is_counted_where_it_belongs(world: &World) {
+    let scene = world.scene(9).await;
+    for (index, outcomes) in [
+        vec![Outcome::Passed, Outcome::Passed],
+        vec![Outcome::Passed, Outcome::Failed],
+        vec![Outcome::Inconclusive, Outcome::Passed],
+        // A verdict is missing, which is never a pass of that objective.
+        vec![Outcome::Passed],
+        // Without any, there is nothing that passed.
+        vec![],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        scene.settle(&scene.id(index), Settled::Evaluated(outcomes)).await.unwrap();
+    }
+    scene.settle(&scene.id(5), Settled::EvaluationFailed).await.unwrap();
+    scene.settle(&scene.id(6), Settled::Failed).await.unwrap();
+    scene.settle(&scene.id(7), Settled::NotApplicable).await.unwrap();
+    let tally = scene.tally().await;
+    assert_eq!(tally, scene.recount().await);
+    let conversations = &tally.conversations;
+    let by_outcome = Outcome::ALL.map(|outcome| conversations.with_outcome(outcome));
+    assert_eq!(by_outcome, [2, 1, 2], "passed, failed, inconclusive");
+    let by_evaluation = EvaluationStatus::ALL.map(|status| conversations.evaluations(status));
+    assert_eq!(by_evaluation, [1, 0, 5, 1, 2]);
+    assert_eq!(conversations.ended_by(EndReason::AgentDecided), 7);
+    assert_eq!(conversations.ended_by(EndReason::LeaseExpired), 1);
+    assert_eq!(conversations.retried, 1);
+    let [first, second] = &tally.objectives[..] else { panic!("{tally:?}") };
+    assert_eq!(Outcome::ALL.map(|outcome| first.with_outcome(outcome)), [3, 0, 1]);
+    assert_eq!(Outcome::ALL.map(|outcome| second.with_outcome(outcome)), [2, 1, 0]);
+    assert_eq!((first.score_sum, first.score_count), (3.0, 3));
+    assert_eq!((second.score_sum, second.score_count), (2.25, 3));
+    assert_eq!(tally.progress, Progress { settled: 8, conversations_failed: 1, evaluations_failed: 1 });
+}
+
+/// Personas are counted by what was decided about them.
+pub async fn personas_are_counted_by_approval(world: &World) {
+    let scene = world.scene(0).await;
+    for (seq, approval) in
+        (2..).zip([ApprovalStatus::Pending, ApprovalStatus::Rejected, ApprovalStatus::Pending])
+    {
+        let persona = onerun_domain::Persona { approval, ..scene.home.persona(&scene.simulation, seq) };
+        assert!(scene.store().add_persona(persona, Vec::new()).await.unwrap());
+    }
+    let expected = BTreeMap::from([("approved", 1), ("pending", 2), ("rejected", 1)]);
+    assert_eq!(scene.tally().await.personas, expected);
+}
+
+/// Whatever happened, the counts are those of what the lists show; and one simulation's are not another's.
+pub async fn the_counts_agree_with_the_lists_after_any_history(world: &World) {
+    let home = world.home().await;
+    for seed in 0..6_u64 {
+        let scenes = [home.scene(6).await, home.scene(5).await];
+        let mut state = seed;
+        let mut choose = |count: u64| {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            usize::try_from(mix(state) % count).unwrap()
+        };
+        for _ in 0..80 {
+            let scene = &scenes[choose(2)];
+            let id = scene.id(choose(scene.conversations.len().try_into().unwrap()));
+            let outcomes = [Outcome::ALL[choose(3)], Outcome::ALL[choose(3)]];
+            let changed = match choose(12) {
+                0..=2 => scene.start(&id).await,
+                3..=4 => scene.end(&id).await,
+                5 => scene.begin_evaluation(&id).await,
+                6..=7 => scene.conclude(&id, EvaluationStatus::Completed, &outcomes[choose(3)..]).await,
+                8 => scene.conclude(&id, EvaluationStatus::Failed, &[]).await,
+                9 => scene.lose_lease(&id).await,
+                10 => scene.say(&id, "more").await,
+                _ => scene.stop(&id).await,
+            };
+            if let Err(ChangeError::Store(error)) = changed {
+                panic!("{error:?}");
+            }
+        }
+        for scene in &scenes {
+            assert_eq!(scene.tally().await, scene.recount().await, "seed {seed}");
+        }
+        scenes[0].cancel().await.unwrap();
+        for conversation in &scenes[0].conversations {
+            scenes[0].stop(&conversation.id).await.unwrap();
+        }
+        let tally = scenes[0].tally().await;
+        assert_eq!(tally, scenes[0].recount().await, "seed {seed}");
+        assert_eq!(tally.progress.settled, 6);
+        let running = scenes[1].stop(&scenes[1].id(0)).await;
+        assert!(matches!(running, Err(ChangeError::Refused(Refusal::SimulationUnfinished))));
+        assert_eq!(scenes[1].tally().await, scenes[1].recount().await, "seed {seed}");
+    }
+}
+
+/// What is counted while things happen is of one moment: no end is counted in one number and not in another.
+pub async fn counts_are_of_one_moment(world: &World) {
+    let scene = world.scene(24).await;
+    let (settling, counting) = (scene.clone(), scene.clone());
+    super::fixture::both(
+        async move {
+            for index in 0..24 {
+                let outcomes = vec![Outcome::Passed, Outcome::Failed];
+                settling.settle(&settling.id(index), Settled::Evaluated(outcomes)).await.unwrap();
+            }
+        },
+        async move {
+            loop {
+                let tally = counting.tally().await;
+                let settled = u64::from(tally.progress.settled);
+                let completed = tally.conversations.evaluations(EvaluationStatus::Completed);
+                assert_eq!(completed, settled);
+                assert_eq!(tally.conversations.with_outcome(Outcome::Failed), settled);
+                assert_eq!(tally.conversations.by_status.values().sum::<u64>(), 24);
+                for objective in &tally.objectives {
+                    assert_eq!(objective.outcomes.values().sum::<u64>(), settled);
+                    assert_eq!(objective.score_count, settled);
+                }
+                if settled == 24 {
+                    return;
+                }
+            }
+        },
+    )
+    .await;
+}

@@ -1,0 +1,246 @@
+//! Settling: what is counted when nothing is left to happen to a conversation, and what that calls for.
+
+use onerun_domain::{
+    Conversation, ConversationStatus, Job, Outcome, Progress, Refusal, SimulationStatus, Work,
+};
+
+use super::fixture::{LEASE, ROUNDS, Scene, Settled, Task, World, at_once, both, refusal};
+use crate::{ChangeError, ConversationChange, SimulationChange};
+
+impl Scene {
+    fn finish_job(&self) -> Job {
+        let work = Work::FinishSimulation { simulation: self.simulation.id.clone() };
+        Job::new(self.home.project.clone(), work)
+    }
+}
+
+/// Each end is counted, by its kind; and what is on the way to an end is not.
+pub async fn each_end_is_counted_by_its_kind(world: &World) {
+    let scene = world.scene(6).await;
+    let counts = |settled, conversations_failed, evaluations_failed| Progress {
+        settled,
+        conversations_failed,
+        evaluations_failed,
+    };
+    assert_eq!(scene.progress().await, counts(0, 0, 0));
+    for (index, end, expected) in [
+        (0, Settled::Evaluated(vec![Outcome::Failed, Outcome::Inconclusive]), counts(1, 0, 0)),
+        (1, Settled::NotApplicable, counts(2, 0, 0)),
+        (2, Settled::EvaluationFailed, counts(3, 0, 1)),
+        (3, Settled::Failed, counts(4, 1, 1)),
+        (4, Settled::Failed, counts(5, 2, 1)),
+    ] {
+        let settled = scene.settle(&scene.id(index), end).await.unwrap();
+        assert!(settled.is_settled());
+        assert_eq!(scene.stored(&scene.id(index)).await, settled);
+        assert_eq!(scene.progress().await, expected);
+        let tally = scene.store().tally(&scene.simulation.id).await.unwrap().unwrap();
+        assert_eq!(tally.progress, expected);
+    }
+    let id = scene.id(5);
+    for _ in 0..2 {
+        scene.start(&id).await.unwrap();
+        scene.lose_lease(&id).await.unwrap();
+    }
+    scene.hold(&id).await;
+    scene.begin_evaluation(&id).await.unwrap();
+    assert_eq!(scene.progress().await, counts(5, 2, 1));
+}
+
+/// A change of what is settled already is not counted again.
+pub async fn an_end_is_counted_once(world: &World) {
+    let scene = world.scene(3).await;
+    for index in [0, 1] {
+        scene.settle(&scene.id(index), Settled::NotApplicable).await.unwrap();
+    }
+    scene.settle(&scene.id(2), Settled::Failed).await.unwrap();
+    let progress = scene.progress().await;
+    for _ in 0..2 {
+        scene.end(&scene.id(0)).await.unwrap();
+        scene.move_to(&scene.id(2), |view| Ok(view.conversation)).await.unwrap();
+    }
+    scene.cancel().await.unwrap();
+    for index in [0, 1, 2] {
+        scene.stop(&scene.id(index)).await.unwrap();
+    }
+    assert_eq!(scene.progress().await, progress);
+    assert_eq!(progress, Progress { settled: 3, conversations_failed: 1, evaluations_failed: 0 });
+}
+
+/// The last end calls for the simulation's, at the latest.
+pub async fn the_last_end_calls_for_the_end_of_the_simulation(world: &World) {
+    for end in [
+        Settled::Evaluated(vec![Outcome::Passed, Outcome::Passed]),
+        Settled::NotApplicable,
+        Settled::EvaluationFailed,
+        Settled::Failed,
+    ] {
+        let scene = world.scene(3).await;
+        scene.settle(&scene.id(0), Settled::NotApplicable).await.unwrap();
+        scene.settle(&scene.id(1), Settled::Failed).await.unwrap();
+        // Some backends call with every end. Those calls have been answered when the last end comes.
+        assert!(world.take_jobs().await.iter().all(|job| *job == scene.finish_job()));
+        scene.settle(&scene.id(2), end).await.unwrap();
+        assert_eq!(world.take_jobs().await, [scene.finish_job()]);
+    }
+}
+
+/// The end of a conversation is counted by the write that its own jobs, messages and reply are in.
+pub async fn an_end_is_counted_with_all_that_is_written(world: &World) {
+    let scene = world.scene(1).await;
+    let (id, token) = (scene.id(0), scene.token());
+    scene.claim(&id, &token).await.unwrap();
+    scene.complete(&id, &token, Some("one"), Some(onerun_domain::EndReason::PersonaDecided)).await.unwrap();
+    scene.begin_evaluation(&id).await.unwrap();
+    let work = Work::StopConversations { simulation: scene.simulation.id.clone() };
+    let job = Job::new(scene.home.project.clone(), work);
+    let (own, now) = (job.clone(), world.now());
+    scene
+        .change(&id, move |view| {
+            let conversation = view.conversation.conclude_evaluation(
+                &view.simulation,
+                1,
+                onerun_domain::EvaluationStatus::Failed,
+                now,
+            )?;
+            Ok(ConversationChange { jobs: vec![own.clone()], ..ConversationChange::to(conversation) })
+        })
+        .await
+        .unwrap();
+    let mut jobs = world.take_jobs().await;
+    jobs.sort_by(|one, other| one.id.cmp(&other.id));
+    assert_eq!(jobs, [scene.finish_job(), job]);
+    assert_eq!(scene.progress().await.evaluations_failed, 1);
+}
+
+/// Ends at one time are all counted, and the last of them calls for the simulation's, whichever it is.
+pub async fn ends_at_one_time_are_all_counted(world: &World) {
+    let home = world.home().await;
+    for _ in 0..ROUNDS / 4 {
+        let scene = home.scene(12).await;
+        let tasks = (0..12).map(|index| {
+            let scene = scene.clone();
+            Box::pin(async move {
+                let end = match index % 3 {
+                    0 => Settled::Evaluated(vec![Outcome::Passed]),
+                    1 => Settled::NotApplicable,
+                    _ => Settled::EvaluationFailed,
+                };
+                scene.settle(&scene.id(index), end).await.unwrap();
+            }) as _
+        });
+        at_once(tasks.collect()).await;
+        let expected = Progress { settled: 12, conversations_failed: 0, evaluations_failed: 4 };
+        assert_eq!(scene.progress().await, expected);
+        assert_eq!(world.take_jobs().await, [scene.finish_job()]);
+    }
+}
+
+/// Two that stop one conversation at one time count one end.
+pub async fn a_conversation_that_is_stopped_twice_at_one_time_is_counted_once(world: &World) {
+    let scene = world.scene(ROUNDS).await;
+    for index in 0..scene.conversations.len() / 2 {
+        scene.hold(&scene.id(index)).await;
+    }
+    scene.cancel().await.unwrap();
+    for (conversation, round) in scene.conversations.iter().zip(1..) {
+        let [one, other] = [0, 1].map(|_| {
+            let (scene, id) = (scene.clone(), conversation.id.clone());
+            async move { scene.stop(&id).await.unwrap() }
+        });
+        let (first, second) = both(one, other).await;
+        assert_eq!(first.status, second.status);
+        assert!(scene.stored(&conversation.id).await.is_settled());
+        assert_eq!(scene.progress().await.settled, round);
+    }
+    assert_eq!(scene.progress().await.conversations_failed, ROUNDS / 2);
+}
+
+/// A simulation ends when its conversations have, and not before; a job that comes early or twice changes nothing.
+pub async fn a_simulation_ends_with_its_last_conversation(world: &World) {
+    for (end, status) in [
+        (Settled::Evaluated(vec![Outcome::Failed]), SimulationStatus::Completed),
+        (Settled::EvaluationFailed, SimulationStatus::Failed),
+        (Settled::Failed, SimulationStatus::Failed),
+    ] {
+        let scene = world.scene(2).await;
+        let finish = async || {
+            let now = scene.now();
+            scene
+                .change_simulation(move |view| {
+                    let simulation = view.simulation.finish(view.progress, now)?;
+                    Ok(SimulationChange { simulation, jobs: Vec::new() })
+                })
+                .await
+        };
+        scene.settle(&scene.id(0), Settled::NotApplicable).await.unwrap();
+        assert_eq!(refusal(finish().await), Refusal::SimulationUnfinished);
+        scene.settle(&scene.id(1), end).await.unwrap();
+        let finished = finish().await.unwrap();
+        assert_eq!(finished.status, status);
+        assert_eq!(refusal(finish().await), Refusal::SimulationOver { status });
+        assert_eq!(scene.stored_simulation().await, finished);
+        assert_eq!(finished.last_failure_reason.is_some(), status == SimulationStatus::Failed);
+    }
+}
+
+/// A runner that takes up the end of the simulation while the last conversations settle does not miss it: it comes
+/// to it, or is called again.
+pub async fn the_end_of_a_simulation_is_not_missed(world: &World) {
+    let home = world.home().await;
+    for _ in 0..ROUNDS / 2 {
+        let scene = home.scene(4).await;
+        let finish = {
+            let scene = scene.clone();
+            async move || {
+                let now = scene.now();
+                let claimed = scene.home.world.store.claim_jobs(10, now + LEASE, now).await.unwrap();
+                for claimed in &claimed {
+                    assert_eq!(claimed.job, scene.finish_job());
+                    let decide = move |view: crate::SimulationView| {
+                        let simulation = view.simulation.finish(view.progress, now)?;
+                        Ok(SimulationChange { simulation, jobs: Vec::new() })
+                    };
+                    let finished = scene.change_simulation(decide).await;
+                    assert!(matches!(finished, Ok(_) | Err(ChangeError::Refused(_))), "{finished:?}");
+                    scene.home.world.store.complete_job(&claimed.job.id).await.unwrap();
+                }
+                claimed.len()
+            }
+        };
+        let mut tasks: Vec<Task<()>> = Vec::new();
+        for index in 0..4 {
+            let scene = scene.clone();
+            tasks.push(Box::pin(async move {
+                scene.settle(&scene.id(index), Settled::NotApplicable).await.unwrap();
+            }));
+        }
+        let running = finish.clone();
+        tasks.push(Box::pin(async move {
+            for _ in 0..20 {
+                running().await;
+            }
+        }));
+        at_once(tasks).await;
+        while finish().await > 0 {}
+        assert_eq!(scene.stored_simulation().await.status, SimulationStatus::Completed);
+    }
+}
+
+/// An end that is refused is not counted.
+pub async fn an_end_that_is_refused_is_not_counted(world: &World) {
+    let scene = world.scene(1).await;
+    let id = scene.id(0);
+    scene.start(&id).await.unwrap();
+    let refused = scene
+        .change(&id, |view| {
+            let failed = Conversation { status: ConversationStatus::Failed, ..view.conversation };
+            drop(ConversationChange::to(failed));
+            Err(Refusal::TurnLost)
+        })
+        .await;
+    assert_eq!(refusal(refused), Refusal::TurnLost);
+    assert_eq!(refusal(scene.stop(&id).await), Refusal::SimulationUnfinished);
+    assert_eq!(scene.progress().await, Progress::default());
+    assert_eq!(world.take_jobs().await, []);
+}

@@ -1,0 +1,416 @@
+//! Simulations: kept, listed, changed.
+
+use jiff::SignedDuration;
+use onerun_domain::{
+    Agent, Direction, Job, MaxTurns, Metadata, Name, Objective, Refusal, Scenario, Seed, Simulation,
+    SimulationId, SimulationStatus, Target, Work,
+};
+
+use super::fixture::{
+    Home, ROUNDS, World, assert_duplicate, at_once, both, in_pages, metadata, name, odd_texts, part, refusal,
+    target,
+};
+use crate::{SimulationChange, SimulationDetail, SimulationList, SimulationOrder, SimulationView};
+
+const OLDEST_FIRST: SimulationOrder = SimulationOrder::CreatedAt(Direction::Ascending);
+
+impl Home {
+    fn start_job(&self, simulation: &Simulation) -> Job {
+        Job::new(self.project.clone(), Work::StartSimulation { simulation: simulation.id.clone() })
+    }
+
+    /// Starts the simulation, and calls for its personas.
+    async fn start_simulation(&self, id: &SimulationId) -> Simulation {
+        let now = self.now();
+        let decide = Box::new(move |view: SimulationView| {
+            let simulation = view.simulation.start(now)?;
+            let work = Work::GeneratePersonas { simulation: simulation.id.clone(), first_seq: 1 };
+            let jobs = vec![Job::new(simulation.project_id.clone(), work)];
+            Ok(SimulationChange { simulation, jobs })
+        });
+        self.store.change_simulation(id, decide).await.unwrap().unwrap()
+    }
+
+    async fn add_simulation_as(&self, agent: &Agent, name: &str, status: SimulationStatus) -> Simulation {
+        let name = Name::parse(name).unwrap();
+        self.add_simulation(Simulation { name, status, ..self.simulation(agent) }).await
+    }
+}
+
+fn names(simulations: &[Simulation]) -> Vec<&str> {
+    simulations.iter().map(|simulation| simulation.name.as_str()).collect()
+}
+
+/// Every field is kept to the letter, and reads the same alone and in a list, with agent and objectives.
+pub async fn a_simulation_comes_back_as_it_was_added(world: &World) {
+    let home = world.home().await;
+    let agent = home.add_agent(home.agent()).await;
+    let objective = home.add_objective(home.objective()).await;
+    let widest = "\u{1f600}".repeat(Scenario::MAX_LENGTH);
+    let mut simulations = vec![
+        Simulation { scenario: Scenario::parse(widest).unwrap(), ..home.simulation(&agent) },
+        Simulation {
+            scenario: Scenario::parse("\ta\r\n'%_\"\\ ").unwrap(),
+            target_conversations: target(Target::MAX),
+            target_personas: target(Target::MAX),
+            max_turns: MaxTurns::parse(MaxTurns::MAX.into()).unwrap(),
+            seed: Seed::parse(Seed::MAX).unwrap(),
+            auto_approve: false,
+            metadata: metadata(r#"{"build": {"commit": "\u00e9", "tags": [null, 1.25, "'"]}}"#),
+            ..home.simulation(&agent)
+        },
+        Simulation {
+            max_turns: MaxTurns::parse(MaxTurns::MIN.into()).unwrap(),
+            seed: Seed::parse(0).unwrap(),
+            metadata: Metadata::default(),
+            updated_at: world.now(),
+            expires_at: world.now() + SignedDuration::from_hours(24 * 365 * 1_000),
+            ..home.simulation(&agent)
+        },
+        Simulation { last_failure_reason: Some(String::new()), ..home.simulation(&agent) },
+    ];
+    for text in odd_texts() {
+        let last_failure_reason = Some(text.clone());
+        let Ok(name) = Name::parse(text) else { continue };
+        simulations.push(Simulation { name, last_failure_reason, ..home.simulation(&agent) });
+    }
+    for status in SimulationStatus::ALL {
+        simulations.push(Simulation { status, ..home.simulation(&agent) });
+    }
+    for simulation in simulations {
+        let pinned = vec![objective.reference()];
+        home.store.insert_simulation(simulation.clone(), pinned, Vec::new()).await.unwrap();
+        let id = simulation.id.clone();
+        let detail =
+            SimulationDetail { simulation, agent: agent.clone(), objectives: vec![objective.clone()] };
+        assert_eq!(home.store.simulation(&id).await.unwrap(), Some(detail.clone()));
+        let order = SimulationOrder::CreatedAt(Direction::Descending);
+        let list = SimulationList { name: None, status: None, agent_id: None, order, page: part(1, 0) };
+        assert_eq!(home.store.simulations(list).await.unwrap().data, [detail]);
+    }
+}
+
+/// A second simulation of the same id is refused with its jobs, and the first is kept.
+pub async fn a_simulation_is_added_once(world: &World) {
+    let home = world.home().await;
+    let agent = home.add_agent(home.agent()).await;
+    let first = home.add_simulation(home.simulation(&agent)).await;
+    let second = Simulation { name: name("Second"), ..first.clone() };
+    let jobs = vec![home.start_job(&second)];
+    assert_duplicate(&home.store.insert_simulation(second, Vec::new(), jobs).await);
+    assert_eq!(home.simulation_list(OLDEST_FIRST, |list| list).await, [first]);
+    assert_eq!(world.take_jobs().await, []);
+}
+
+/// The jobs that a simulation is added with wait when it is there.
+pub async fn a_simulation_is_added_with_its_jobs(world: &World) {
+    let home = world.home().await;
+    let agent = home.add_agent(home.agent()).await;
+    let simulation = home.simulation(&agent);
+    let job = home.start_job(&simulation);
+    home.store.insert_simulation(simulation, Vec::new(), vec![job.clone()]).await.unwrap();
+    assert_eq!(world.take_jobs().await, [job]);
+}
+
+/// Objectives are shown in the order they were named, alone and in a list; and there may be none.
+pub async fn objectives_are_shown_in_the_order_they_were_named(world: &World) {
+    let home = world.home().await;
+    let agent = home.add_agent(home.agent()).await;
+    let mut objectives = Vec::new();
+    for text in ["c", "a", "d", "b"] {
+        objectives.push(home.add_objective(Objective { name: name(text), ..home.objective() }).await);
+    }
+    objectives.swap(0, 3);
+    for count in [0, 1, 4] {
+        let pinned: Vec<_> = objectives[..count].iter().map(Objective::reference).collect();
+        let simulation = home.simulation(&agent);
+        home.store.insert_simulation(simulation.clone(), pinned, Vec::new()).await.unwrap();
+        let detail = home.store.simulation(&simulation.id).await.unwrap().unwrap();
+        assert_eq!(detail.objectives, objectives[..count]);
+        let order = SimulationOrder::CreatedAt(Direction::Descending);
+        let list = SimulationList { name: None, status: None, agent_id: None, order, page: part(1, 0) };
+        assert_eq!(home.store.simulations(list).await.unwrap().data, [detail]);
+    }
+}
+
+/// Nothing is to be had of a simulation that there is not, and no decision is asked about it.
+pub async fn an_unknown_simulation_is_none(world: &World) {
+    let home = world.home().await;
+    let agent = home.add_agent(home.agent()).await;
+    home.add_simulation(home.simulation(&agent)).await;
+    let unknown = SimulationId::generate(world.random());
+    assert_eq!(home.store.simulation(&unknown).await.unwrap(), None);
+    assert_eq!(home.store.tally(&unknown).await.unwrap(), None);
+    let changed = home.store.change_simulation(&unknown, Box::new(|_| Err(Refusal::LeaseHeld))).await;
+    assert_eq!(changed.unwrap(), None);
+}
+
+/// A simulation shows its agent as it is now.
+pub async fn a_simulation_shows_its_agent_as_it_is(world: &World) {
+    let home = world.home().await;
+    let agent = home.add_agent(home.agent()).await;
+    let simulation = home.add_simulation(home.simulation(&agent)).await;
+    let decide = Box::new(|agent: Agent| Ok(Agent { name: name("Renamed"), ..agent }));
+    let changed = home.store.change_agent(&agent.id, decide).await.unwrap().unwrap();
+    assert_eq!(home.store.simulation(&simulation.id).await.unwrap().unwrap().agent, changed.agent);
+}
+
+/// What a decision makes of a simulation is answered and kept, with the jobs that it calls for.
+pub async fn a_changed_simulation_is_kept_with_its_jobs(world: &World) {
+    let home = world.home().await;
+    let agent = home.add_agent(home.agent()).await;
+    let simulation = home.add_simulation(home.simulation(&agent)).await;
+    let started = home.start_simulation(&simulation.id).await;
+    let expected = simulation.clone().start(started.updated_at).unwrap();
+    assert_eq!(started, expected);
+    assert_eq!(home.simulation_list(OLDEST_FIRST, |list| list).await, [expected]);
+    let jobs = world.take_jobs().await;
+    let work = Work::GeneratePersonas { simulation: simulation.id.clone(), first_seq: 1 };
+    assert_eq!(jobs, [Job::new(home.project.clone(), work)]);
+
+    let now = world.now();
+    let decide = Box::new(move |view: SimulationView| {
+        let simulation = view.simulation.fail("no model: '\u{1f4a5}'".into(), now)?;
+        Ok(SimulationChange { simulation, jobs: Vec::new() })
+    });
+    let failed = home.store.change_simulation(&simulation.id, decide).await.unwrap().unwrap();
+    assert_eq!(failed.last_failure_reason.as_deref(), Some("no model: '\u{1f4a5}'"));
+    assert_eq!(home.simulation_list(OLDEST_FIRST, |list| list).await, [failed]);
+    assert_eq!(world.take_jobs().await, []);
+}
+
+/// The job that starts a simulation may come twice: the second start changes nothing, and calls for nothing that
+/// waits already.
+pub async fn a_simulation_that_is_started_twice_is_started_once(world: &World) {
+    let home = world.home().await;
+    let agent = home.add_agent(home.agent()).await;
+    let simulation = home.add_simulation(home.simulation(&agent)).await;
+    let started = home.start_simulation(&simulation.id).await;
+    assert_eq!(home.start_simulation(&simulation.id).await, started);
+    assert_eq!(home.simulation_list(OLDEST_FIRST, |list| list).await, [started]);
+    assert_eq!(world.take_jobs().await.len(), 1);
+}
+
+/// A refusal is handed on, and neither state nor jobs are written.
+pub async fn a_refused_change_of_a_simulation_writes_nothing(world: &World) {
+    let scene = world.scene(1).await;
+    let now = world.now();
+    let refused = scene.change_simulation(move |view| {
+        let simulation = view.simulation.finish(view.progress, now)?;
+        Ok(SimulationChange { simulation, jobs: Vec::new() })
+    });
+    assert_eq!(refusal(refused.await), Refusal::SimulationUnfinished);
+    assert_eq!(scene.stored_simulation().await, scene.simulation);
+    assert_eq!(world.take_jobs().await, []);
+}
+
+/// Of two ends that a simulation could come to at one time, it comes to one, and the other is refused.
+pub async fn a_simulation_ends_in_one_way(world: &World) {
+    let home = world.home().await;
+    for _ in 0..ROUNDS {
+        let scene = home.scene(1).await;
+        let now = scene.simulation.expires_at;
+        let (canceling, expiring) = (scene.clone(), scene.clone());
+        let (canceled, expired) = both(
+            async move {
+                canceling
+                    .change_simulation(move |view| {
+                        let simulation = view.simulation.cancel(now)?;
+                        Ok(SimulationChange { simulation, jobs: Vec::new() })
+                    })
+                    .await
+            },
+            async move {
+                expiring
+                    .change_simulation(move |view| {
+                        let simulation = view.simulation.expire(now)?;
+                        Ok(SimulationChange { simulation, jobs: Vec::new() })
+                    })
+                    .await
+            },
+        )
+        .await;
+        let (winner, loser) = if canceled.is_ok() { (canceled, expired) } else { (expired, canceled) };
+        let winner = winner.unwrap();
+        assert_eq!(refusal(loser), Refusal::SimulationOver { status: winner.status });
+        assert_eq!(scene.stored_simulation().await, winner);
+    }
+}
+
+/// Each change decides from what the one before it wrote.
+pub async fn no_change_of_a_simulation_is_lost_to_another(world: &World) {
+    let scene = world.scene(0).await;
+    let tasks = (0..8).map(|number| {
+        let scene = scene.clone();
+        Box::pin(async move {
+            let decide = move |view: SimulationView| {
+                let before = view.simulation.last_failure_reason.unwrap_or_default();
+                let last_failure_reason = Some(format!("{before}{number}"));
+                let simulation = Simulation { last_failure_reason, ..view.simulation };
+                Ok(SimulationChange { simulation, jobs: Vec::new() })
+            };
+            scene.change_simulation(decide).await.unwrap();
+        }) as _
+    });
+    at_once(tasks.collect()).await;
+    let reason = scene.stored_simulation().await.last_failure_reason.unwrap();
+    let mut digits: Vec<char> = reason.chars().collect();
+    digits.sort_unstable();
+    assert_eq!(digits, ('0'..='7').collect::<Vec<_>>());
+}
+
+/// By creation, by name without regard to case and by the word of the status, both ways.
+pub async fn simulations_are_sorted_both_ways(world: &World) {
+    let home = world.home().await;
+    let agent = home.add_agent(home.agent()).await;
+    for (text, status) in [
+        ("b", SimulationStatus::Pending),
+        ("A", SimulationStatus::Failed),
+        ("a", SimulationStatus::Expired),
+        ("\u{e4}1", SimulationStatus::InProgress),
+        ("\u{c4}2", SimulationStatus::Completed),
+        ("C", SimulationStatus::Canceled),
+    ] {
+        home.add_simulation_as(&agent, text, status).await;
+    }
+    let sorted = async |order| home.simulation_list(order, |list| list).await;
+    let made = ["b", "A", "a", "\u{e4}1", "\u{c4}2", "C"];
+    assert_eq!(names(&sorted(OLDEST_FIRST).await), made);
+    let newest_first = sorted(SimulationOrder::CreatedAt(Direction::Descending)).await;
+    assert_eq!(names(&newest_first), made.into_iter().rev().collect::<Vec<_>>());
+    let by_name = sorted(SimulationOrder::Name(Direction::Ascending)).await;
+    let place = |text| names(&by_name).iter().position(|name| *name == text).unwrap();
+    // Which of `A` and `a` comes first is left open here; letters with marks stand where the backend has them.
+    assert!(place("A").max(place("a")) < place("b") && place("b") < place("C"));
+    assert!(place("\u{e4}1") < place("\u{c4}2"));
+    for (direction, expected) in [
+        (Direction::Ascending, ["canceled", "completed", "expired", "failed", "in_progress", "pending"]),
+        (Direction::Descending, ["pending", "in_progress", "failed", "expired", "completed", "canceled"]),
+    ] {
+        let by_status = sorted(SimulationOrder::Status(direction)).await;
+        let words: Vec<_> = by_status.iter().map(|simulation| simulation.status.as_str()).collect();
+        assert_eq!(words, expected);
+    }
+    let by_name_down = sorted(SimulationOrder::Name(Direction::Descending)).await;
+    let folded = |list: &[Simulation]| -> Vec<String> {
+        list.iter().map(|simulation| simulation.name.as_str().to_lowercase()).collect()
+    };
+    assert_eq!(folded(&by_name_down), folded(&by_name).into_iter().rev().collect::<Vec<_>>());
+}
+
+/// Filters narrow together, in any order of the list, and count towards pages.
+pub async fn simulations_are_filtered_by_name_status_and_agent(world: &World) {
+    let home = world.home().await;
+    let (one, other) = (home.add_agent(home.agent()).await, home.add_agent(home.agent()).await);
+    for (agent, text, status) in [
+        (&one, "Nightly 100%", SimulationStatus::Completed),
+        (&one, "nightly \u{c4}", SimulationStatus::Failed),
+        (&other, "NIGHTLY", SimulationStatus::Completed),
+        (&one, "smoke_test", SimulationStatus::Completed),
+        (&one, "smoke test", SimulationStatus::InProgress),
+    ] {
+        home.add_simulation_as(agent, text, status).await;
+    }
+    let found = async |name: Option<&str>, status, agent: Option<&Agent>| {
+        let mut found = Vec::new();
+        for order in [
+            OLDEST_FIRST,
+            SimulationOrder::Name(Direction::Descending),
+            SimulationOrder::Status(Direction::Ascending),
+            SimulationOrder::LongestWaiting,
+        ] {
+            let list = |page| SimulationList {
+                name: name.map(str::to_owned),
+                status,
+                agent_id: agent.map(|agent| agent.id.clone()),
+                order,
+                page,
+            };
+            let pages = in_pages(2, async |page| home.store.simulations(list(page)).await.unwrap()).await;
+            let mut names: Vec<_> =
+                pages.iter().map(|detail| detail.simulation.name.as_str().to_owned()).collect();
+            names.sort_unstable();
+            found.push(names);
+        }
+        found.dedup();
+        assert_eq!(found.len(), 1, "the order changes what is found");
+        found.remove(0)
+    };
+    assert_eq!(found(None, None, None).await.len(), 5);
+    assert_eq!(found(Some("NIGHTly"), None, None).await, ["NIGHTLY", "Nightly 100%", "nightly \u{c4}"]);
+    assert_eq!(found(Some("\u{e4}"), None, None).await, ["nightly \u{c4}"]);
+    assert_eq!(found(Some("%"), None, None).await, ["Nightly 100%"]);
+    assert_eq!(found(Some("_"), None, None).await, ["smoke_test"]);
+    assert_eq!(
+        found(None, Some(SimulationStatus::Completed), Some(&one)).await,
+        ["Nightly 100%", "smoke_test"]
+    );
+    assert_eq!(found(Some("nightly"), Some(SimulationStatus::Completed), Some(&other)).await, ["NIGHTLY"]);
+    assert_eq!(found(None, Some(SimulationStatus::Canceled), None).await, Vec::<String>::new());
+    assert_eq!(found(None, Some(SimulationStatus::InProgress), Some(&other)).await, Vec::<String>::new());
+}
+
+/// Even where nothing tells simulations apart, each is on one page, whatever the order.
+pub async fn pages_of_equal_simulations_never_overlap(world: &World) {
+    let home = world.home().await;
+    let agent = home.add_agent(home.agent()).await;
+    let now = world.now();
+    for _ in 0..5 {
+        let simulation = Simulation { created_at: now, updated_at: now, ..home.simulation(&agent) };
+        home.add_simulation(simulation).await;
+    }
+    for order in [
+        SimulationOrder::CreatedAt(Direction::Ascending),
+        SimulationOrder::CreatedAt(Direction::Descending),
+        SimulationOrder::Name(Direction::Ascending),
+        SimulationOrder::Name(Direction::Descending),
+        SimulationOrder::Status(Direction::Ascending),
+        SimulationOrder::Status(Direction::Descending),
+        SimulationOrder::LongestWaiting,
+    ] {
+        let whole = home.simulation_list(order, |list| list).await;
+        let mut ids: Vec<_> = whole.iter().map(|simulation| simulation.id.clone()).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 5);
+        for limit in [1, 2, 5] {
+            let list = |page| SimulationList { name: None, status: None, agent_id: None, order, page };
+            let pages = in_pages(limit, async |page| home.store.simulations(list(page)).await.unwrap()).await;
+            assert_eq!(pages.into_iter().map(|detail| detail.simulation).collect::<Vec<_>>(), whole);
+        }
+    }
+}
+
+/// A worker that looks at one page sees who has waited longest, not what is newest.
+pub async fn simulations_with_the_longest_waiting_conversation_come_first(world: &World) {
+    let home = world.home().await;
+    let idle_old = home.scene(0).await;
+    // Queued first, but started, given up and queued again.
+    let late = home.scene(1).await;
+    // One of its two waits from now on; the other is queued again after all others.
+    let early = home.scene(2).await;
+    // Of its two, only the later one still waits.
+    let middle = home.scene(2).await;
+    let idle_new = home.scene(1).await;
+    idle_new.start(&idle_new.id(0)).await.unwrap();
+    middle.start(&middle.id(0)).await.unwrap();
+    late.start(&late.id(0)).await.unwrap();
+    early.start(&early.id(1)).await.unwrap();
+    late.lose_lease(&late.id(0)).await.unwrap();
+    early.lose_lease(&early.id(1)).await.unwrap();
+
+    let expected: Vec<SimulationId> =
+        [&early, &middle, &late, &idle_new, &idle_old].map(|scene| scene.simulation.id.clone()).into();
+    let order = SimulationOrder::LongestWaiting;
+    for limit in [1, 2, 3, 5, 6] {
+        let status = Some(SimulationStatus::InProgress);
+        let list = |page| SimulationList { name: None, status, agent_id: None, order, page };
+        let pages = in_pages(limit, async |page| home.store.simulations(list(page)).await.unwrap()).await;
+        let ids: Vec<_> = pages.into_iter().map(|detail| detail.simulation.id).collect();
+        assert_eq!(ids, expected, "in pages of {limit}");
+    }
+    // Started, it waits no longer.
+    early.start(&early.id(0)).await.unwrap();
+    let first = home.simulation_list(order, |list| SimulationList { page: part(1, 0), ..list }).await;
+    assert_eq!(first[0].id, middle.simulation.id);
+}

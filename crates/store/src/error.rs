@@ -1,0 +1,38 @@
+//! What can go wrong in a store. Knows nothing of HTTP.
+
+use std::error::Error;
+
+use onerun_domain::Refusal;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Something with that id is there already.
+    #[error("{what} is there already")]
+    Duplicate {
+        /// What it is, for the log.
+        what: &'static str,
+    },
+    /// The store cannot be reached, or is too busy; it may work later.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// What is stored cannot be read back as what it must be.
+    #[error("the stored {what} is corrupt: {reason}")]
+    Corrupt {
+        /// What was read.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Why a change did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The state did not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,77 @@
+//! What OneRun needs of a store, as traits, and the contract that every backend passes.
+//!
+//! The methods say what the domain does. A change of state is a decision of [`onerun_domain`], handed in as a
+//! function: the backend reads the state, asks the decision, and writes the outcome only if the state is still the
+//! one that was decided from. So the rules are written once, and no backend can apply them differently.
+//!
+//! Everything that belongs to a project is reached through [`ProjectStore`], which is bound to one: a query that
+//! forgets the project cannot be written.
+
+#[cfg(feature = "contract")]
+pub mod contract;
+mod error;
+mod jobs;
+mod project;
+mod query;
+
+pub use error::{ChangeError, StoreError};
+pub use jobs::{ClaimedJob, DeadJob, Overdue};
+pub use project::{
+    ConversationChange, ConversationView, Decide, Decision, PersonaChange, ProjectStore, SimulationChange,
+    SimulationView, StoredReply, StoredTurn,
+};
+pub use query::{
+    AgentList, AgentSummary, ConversationList, ConversationTally, EvaluatedConversation, NamedSort,
+    ObjectiveTally, SimulationDetail, SimulationList, SimulationOrder, SimulationTally,
+};
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use onerun_domain::{Job, JobId, Page, PageRequest, Project, ProjectId};
+
+/// A durable store: what a method has answered survives the death of the process.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Adds a project.
+    async fn insert_project(&self, project: Project) -> Result<(), StoreError>;
+
+    /// Lists all projects.
+    async fn projects(&self, sort: NamedSort, page: PageRequest) -> Result<Page<Project>, StoreError>;
+
+    /// The part of the store that belongs to one project, or `None` if there is no such project.
+    async fn open_project(&self, id: &ProjectId) -> Result<Option<Arc<dyn ProjectStore>>, StoreError>;
+
+    /// Adds jobs that no change of state carries. A job that waits already, be it for a retry, is not added again; one
+    /// that is claimed is done once more after it was completed or buried, because what it was called for may have
+    /// come too late for the present run to see. The same holds for jobs that a change carries.
+    async fn enqueue(&self, jobs: Vec<Job>) -> Result<(), StoreError>;
+
+    /// Takes up to `limit` jobs that are due, oldest first, and hides them from other takers until `hidden_until`.
+    async fn claim_jobs(
+        &self,
+        limit: u32,
+        hidden_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<ClaimedJob>, StoreError>;
+
+    /// A claimed job is done: it is gone. This and the next two change nothing about a job that is gone already.
+    async fn complete_job(&self, id: &JobId) -> Result<(), StoreError>;
+
+    /// A claimed job did not succeed: it is due again at `due`.
+    async fn retry_job(&self, id: &JobId, reason: &str, due: Timestamp) -> Result<(), StoreError>;
+
+    /// A claimed job is given up, and kept with the reason where it blocks no other. It may be added again.
+    async fn bury_job(&self, id: &JobId, reason: &str, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Jobs that were given up, newest first.
+    async fn dead_jobs(&self, page: PageRequest) -> Result<Page<DeadJob>, StoreError>;
+
+    /// When the next waiting job is due; `None` if none waits. Hidden jobs count from when they show again.
+    async fn next_job_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// What time has overtaken: conversations whose lease ran out and simulations past their expiry, up to `limit`
+    /// of each, longest overdue first. A conversation whose turn is still claimed is not overdue.
+    async fn overdue(&self, limit: u32, now: Timestamp) -> Result<Overdue, StoreError>;
+}

@@ -1,0 +1,271 @@
+//! The part of a store that belongs to one project.
+
+use async_trait::async_trait;
+use onerun_domain::{
+    Agent, AgentId, Conversation, ConversationId, Evaluation, Item, Job, Objective, ObjectiveId, Page,
+    PageRequest, Persona, PersonaId, Progress, Project, ProjectId, Refusal, Simulation, SimulationId,
+};
+
+use crate::{
+    AgentList, AgentSummary, ChangeError, ConversationList, EvaluatedConversation, NamedSort,
+    SimulationDetail, SimulationList, SimulationTally, StoreError,
+};
+
+/// What a decision makes of a state.
+pub type Decision<C> = Result<C, Refusal>;
+
+/// A decision about a state. It may be asked again with a newer state, so it must depend on nothing else that changes,
+/// and do nothing but decide.
+pub type Decide<S, C> = Box<dyn FnMut(S) -> Decision<C> + Send>;
+
+/// What is decided about a simulation from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulationView {
+    /// The simulation.
+    pub simulation: Simulation,
+    /// How far its conversations have come.
+    pub progress: Progress,
+}
+
+/// What becomes of a simulation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulationChange {
+    /// Its new state.
+    pub simulation: Simulation,
+    /// Jobs that are written with it.
+    pub jobs: Vec<Job>,
+}
+
+/// What becomes of a persona.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PersonaChange {
+    /// Its new state.
+    pub persona: Persona,
+    /// Jobs that are written with it.
+    pub jobs: Vec<Job>,
+}
+
+/// What is decided about a conversation from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConversationView {
+    /// The simulation it belongs to, at the same moment.
+    pub simulation: Simulation,
+    /// The conversation.
+    pub conversation: Conversation,
+}
+
+/// What becomes of a conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConversationChange {
+    /// Its new state.
+    pub conversation: Conversation,
+    /// Messages that are appended to its attempt.
+    pub items: Vec<Item>,
+    /// The reply that is kept under the caller's `Idempotency-Key`. If one is kept under that key already, nothing
+    /// is written and the change fails as [`StoreError::Duplicate`].
+    pub turn: Option<StoredTurn>,
+    /// Verdicts that are recorded.
+    pub evaluations: Vec<Evaluation>,
+    /// Jobs that are written with it.
+    pub jobs: Vec<Job>,
+}
+
+impl ConversationChange {
+    /// A change of state alone.
+    pub fn to(conversation: Conversation) -> Self {
+        Self { conversation, items: Vec::new(), turn: None, evaluations: Vec::new(), jobs: Vec::new() }
+    }
+}
+
+/// A reply, kept so that a repeated call gets the same one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredTurn {
+    /// The caller's `Idempotency-Key`.
+    pub key: String,
+    /// SHA-256, in hex, of what was sent, to tell a repetition from another call under the same key.
+    pub input_hash: String,
+    /// The attempt that it was answered in.
+    pub attempt: u32,
+    /// What was answered.
+    pub reply: StoredReply,
+}
+
+/// What a turn was answered with.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct StoredReply {
+    /// What the persona said; `None` if it said nothing.
+    pub text: Option<String>,
+    /// Whether the conversation was over with it.
+    pub ended: bool,
+}
+
+/// One project's part of a store. Ids of other projects name nothing here.
+#[async_trait]
+pub trait ProjectStore: Send + Sync {
+    /// The project it is bound to.
+    fn project_id(&self) -> &ProjectId;
+
+    /// The project.
+    async fn project(&self) -> Result<Project, StoreError>;
+
+    /// Changes the project.
+    async fn change_project(&self, decide: Decide<Project, Project>) -> Result<Project, ChangeError>;
+
+    /// Adds an agent.
+    async fn insert_agent(&self, agent: Agent) -> Result<(), StoreError>;
+
+    /// One agent.
+    async fn agent(&self, id: &AgentId) -> Result<Option<AgentSummary>, StoreError>;
+
+    /// Agents.
+    async fn agents(&self, list: AgentList) -> Result<Page<AgentSummary>, StoreError>;
+
+    /// Changes an agent; `None` if there is no such agent.
+    async fn change_agent(
+        &self,
+        id: &AgentId,
+        decide: Decide<Agent, Agent>,
+    ) -> Result<Option<AgentSummary>, ChangeError>;
+
+    /// Adds an objective, at its first version.
+    async fn insert_objective(&self, objective: Objective) -> Result<(), StoreError>;
+
+    /// One objective, at its newest version.
+    async fn objective(&self, id: &ObjectiveId) -> Result<Option<Objective>, StoreError>;
+
+    /// Objectives, each at its newest version.
+    async fn objectives(&self, sort: NamedSort, page: PageRequest) -> Result<Page<Objective>, StoreError>;
+
+    /// Adds a version of an objective if the decision makes one; older versions stay. `None` if there is no such
+    /// objective.
+    async fn change_objective(
+        &self,
+        id: &ObjectiveId,
+        decide: Decide<Objective, Objective>,
+    ) -> Result<Option<Objective>, ChangeError>;
+
+    /// Adds a simulation with the objectives that it pins, and jobs.
+    async fn insert_simulation(
+        &self,
+        simulation: Simulation,
+        objectives: Vec<onerun_domain::ObjectiveRef>,
+        jobs: Vec<Job>,
+    ) -> Result<(), StoreError>;
+
+    /// One simulation.
+    async fn simulation(&self, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError>;
+
+    /// Simulations.
+    async fn simulations(&self, list: SimulationList) -> Result<Page<SimulationDetail>, StoreError>;
+
+    /// Changes a simulation; `None` if there is no such simulation.
+    async fn change_simulation(
+        &self,
+        id: &SimulationId,
+        decide: Decide<SimulationView, SimulationChange>,
+    ) -> Result<Option<Simulation>, ChangeError>;
+
+    /// The counts that results are made of; `None` if there is no such simulation.
+    async fn tally(&self, id: &SimulationId) -> Result<Option<SimulationTally>, StoreError>;
+
+    /// Adds a persona unless its simulation has one of that number, which is then kept as it is; the jobs are
+    /// written only with the persona. `false` if it was not added.
+    async fn add_persona(&self, persona: Persona, jobs: Vec<Job>) -> Result<bool, StoreError>;
+
+    /// One persona.
+    async fn persona(&self, simulation: &SimulationId, id: &PersonaId)
+    -> Result<Option<Persona>, StoreError>;
+
+    /// The numbers, in order, of the personas that a simulation has from `first` on, up to `limit`.
+    async fn persona_seqs(
+        &self,
+        simulation: &SimulationId,
+        first: u32,
+        limit: u32,
+    ) -> Result<Vec<u32>, StoreError>;
+
+    /// Personas, newest first.
+    async fn personas(
+        &self,
+        simulation: &SimulationId,
+        page: PageRequest,
+    ) -> Result<Page<Persona>, StoreError>;
+
+    /// Changes a persona; `None` if there is no such persona.
+    async fn change_persona(
+        &self,
+        simulation: &SimulationId,
+        id: &PersonaId,
+        decide: Decide<(Simulation, Persona), PersonaChange>,
+    ) -> Result<Option<Persona>, ChangeError>;
+
+    /// Adds those of the conversations whose number their simulation does not have yet; the others are kept as they
+    /// are. Refused unless the simulation is in progress. All of one simulation.
+    async fn add_conversations(
+        &self,
+        simulation: &SimulationId,
+        conversations: Vec<Conversation>,
+    ) -> Result<(), ChangeError>;
+
+    /// One conversation.
+    async fn conversation(
+        &self,
+        simulation: &SimulationId,
+        id: &ConversationId,
+    ) -> Result<Option<EvaluatedConversation>, StoreError>;
+
+    /// Conversations.
+    async fn conversations(
+        &self,
+        simulation: &SimulationId,
+        list: ConversationList,
+    ) -> Result<Page<EvaluatedConversation>, StoreError>;
+
+    /// The ids of up to `limit` conversations with something left to happen
+    /// ([`Conversation::is_settled`] is false).
+    async fn unsettled_conversations(
+        &self,
+        simulation: &SimulationId,
+        limit: u32,
+    ) -> Result<Vec<ConversationId>, StoreError>;
+
+    /// Changes a conversation; `None` if there is no such conversation.
+    ///
+    /// All of the change is written or none of it, and only if conversation and simulation are still as they were
+    /// decided from. A change that settles the conversation is counted in its simulation's [`Progress`] by the same
+    /// write. The write that brings the count to the simulation's target adds the job
+    /// [`Work::FinishSimulation`](onerun_domain::Work::FinishSimulation) as well; a backend that cannot know the count
+    /// may add it with every settlement, since the job decides.
+    async fn change_conversation(
+        &self,
+        simulation: &SimulationId,
+        id: &ConversationId,
+        decide: Decide<ConversationView, ConversationChange>,
+    ) -> Result<Option<Conversation>, ChangeError>;
+
+    /// The reply kept under an `Idempotency-Key`.
+    async fn turn(
+        &self,
+        simulation: &SimulationId,
+        conversation: &ConversationId,
+        key: &str,
+    ) -> Result<Option<StoredTurn>, StoreError>;
+
+    /// The messages of one attempt, oldest first.
+    async fn items(
+        &self,
+        simulation: &SimulationId,
+        conversation: &ConversationId,
+        attempt: u32,
+        page: PageRequest,
+    ) -> Result<Page<Item>, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The traits are used as `dyn`; this fails to compile if they cannot be.
+    #[expect(dead_code, reason = "compiling is the test")]
+    fn is_dyn_compatible(_: &dyn ProjectStore, _: &dyn crate::Store) {}
+}

@@ -1,0 +1,170 @@
+//! What is asked of lists, and what comes back in more than one piece.
+
+use std::collections::BTreeMap;
+
+use onerun_domain::{
+    Agent, AgentId, Conversation, ConversationStatus, Direction, EndReason, Evaluation, EvaluationStatus,
+    Objective, ObjectiveRef, Outcome, PageRequest, Persona, Progress, Simulation, SimulationStatus,
+};
+
+/// How projects, agents and objectives are sorted. Equal keys are ordered by when they were made, in the same
+/// direction, so that pages never overlap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedSort {
+    /// By when they were made.
+    CreatedAt(Direction),
+    /// By name, ignoring case.
+    Name(Direction),
+}
+
+/// Which agents are wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentList {
+    /// Only those whose name contains this, ignoring case. Every character stands for itself.
+    pub name: Option<String>,
+    /// In which order.
+    pub sort: NamedSort,
+    /// Which part.
+    pub page: PageRequest,
+}
+
+/// An agent and how many simulations it has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentSummary {
+    /// The agent.
+    pub agent: Agent,
+    /// How many simulations it has.
+    pub total_simulations: u64,
+}
+
+/// In which order simulations are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SimulationOrder {
+    /// By when they were made.
+    CreatedAt(Direction),
+    /// By name, ignoring case.
+    Name(Direction),
+    /// By the word of their status.
+    Status(Direction),
+    /// Those with a queued conversation first, the one that has waited longest at the head; then the others, newest
+    /// first. What a worker that looks at one page needs, so that nothing starves behind newer simulations.
+    LongestWaiting,
+}
+
+/// Which simulations are wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulationList {
+    /// Only those whose name contains this, ignoring case. Every character stands for itself.
+    pub name: Option<String>,
+    /// Only those in this status.
+    pub status: Option<SimulationStatus>,
+    /// Only those of this agent.
+    pub agent_id: Option<AgentId>,
+    /// In which order.
+    pub order: SimulationOrder,
+    /// Which part.
+    pub page: PageRequest,
+}
+
+/// A simulation with its agent and its objectives at the versions that it pinned, in the order they were named.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulationDetail {
+    /// The simulation.
+    pub simulation: Simulation,
+    /// Its agent.
+    pub agent: Agent,
+    /// Its objectives.
+    pub objectives: Vec<Objective>,
+}
+
+/// Which conversations are wanted: newest first, except that queued ones asked for by that status come longest
+/// waiting first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConversationList {
+    /// Only those in this status.
+    pub status: Option<ConversationStatus>,
+    /// Which part.
+    pub page: PageRequest,
+}
+
+/// A conversation, its persona, and the verdicts on its current attempt with the objectives they are about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvaluatedConversation {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// The persona that holds it.
+    pub persona: Persona,
+    /// The verdicts, each with the judged version of its objective, in the order the simulation names them.
+    pub evaluations: Vec<(Evaluation, Objective)>,
+}
+
+/// The verdicts on one objective, counted. Only settled conversations with a completed evaluation count.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObjectiveTally {
+    /// The objective's pinned version.
+    pub objective: ObjectiveRef,
+    /// How many conversations had which outcome.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    /// The sum of the scores that there are.
+    pub score_sum: f64,
+    /// How many scores there are.
+    pub score_count: u64,
+}
+
+/// The conversations of a simulation, counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConversationTally {
+    /// By status.
+    pub by_status: BTreeMap<&'static str, u64>,
+    /// By why they are over; those that are not are left out.
+    pub by_end_reason: BTreeMap<&'static str, u64>,
+    /// By evaluation status.
+    pub by_evaluation_status: BTreeMap<&'static str, u64>,
+    /// By what their verdicts make together ([`Outcome::all`]); conversations without a completed evaluation are
+    /// left out.
+    pub by_outcome: BTreeMap<&'static str, u64>,
+    /// How many were given up at least once: they are at a later attempt than the first.
+    pub retried: u64,
+}
+
+impl ConversationTally {
+    /// How many are in `status`.
+    pub fn in_status(&self, status: ConversationStatus) -> u64 {
+        self.by_status.get(status.as_str()).copied().unwrap_or(0)
+    }
+
+    /// How many are over because of `reason`.
+    pub fn ended_by(&self, reason: EndReason) -> u64 {
+        self.by_end_reason.get(reason.as_str()).copied().unwrap_or(0)
+    }
+
+    /// How many evaluations are in `status`.
+    pub fn evaluations(&self, status: EvaluationStatus) -> u64 {
+        self.by_evaluation_status.get(status.as_str()).copied().unwrap_or(0)
+    }
+
+    /// How many conversations have `outcome`.
+    pub fn with_outcome(&self, outcome: Outcome) -> u64 {
+        self.by_outcome.get(outcome.as_str()).copied().unwrap_or(0)
+    }
+}
+
+impl ObjectiveTally {
+    /// How many conversations have `outcome`.
+    pub fn with_outcome(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(outcome.as_str()).copied().unwrap_or(0)
+    }
+}
+
+/// All that the results of a simulation are worked out from, read at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulationTally {
+    /// How far it has come.
+    pub progress: Progress,
+    /// Its conversations.
+    pub conversations: ConversationTally,
+    /// Its objectives, in the order the simulation names them, each also with no verdict yet.
+    pub objectives: Vec<ObjectiveTally>,
+    /// How many personas there are, by approval.
+    pub personas: BTreeMap<&'static str, u64>,
+}

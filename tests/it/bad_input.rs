@@ -1,0 +1,689 @@
+//! What is refused of what a caller sends, each with its status and with the place of what is wrong. Made from tables
+//! and from the routes, so that a route that reads a body or a query is covered by being there.
+
+use std::fmt::Write as _;
+
+use http::Method;
+use onerun_api::{Body, MAX_BODY_BYTES, ROUTES, Route};
+use onerun_tests::app::{Client, TestApp, documentation};
+use serde_json::{Value, json};
+
+use crate::{
+    desk::{Desk, code, data, id, message},
+    furnished::{Furnished, path},
+};
+
+/// The places of the errors of an answer, in their order.
+fn places(problem: &Value) -> Vec<String> {
+    let errors = problem["errors"].as_array().unwrap_or_else(|| panic!("no errors in {problem}"));
+    let place = |error: &Value| {
+        ["pointer", "parameter", "header"].iter().find_map(|name| error[*name].as_str().map(str::to_owned))
+    };
+    errors.iter().filter_map(place).collect()
+}
+
+/// The routes that read a body.
+fn with_a_body() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().copied().filter(|route| documentation(route.operation).get("requestBody").is_some())
+}
+
+async fn refused(client: &Client<'_>, method: &Method, path: &str, body: impl Into<Vec<u8>>) -> Value {
+    let reply = client.send_bytes(method.clone(), path, body.into(), 422).await.json();
+    assert_eq!(code(&reply), "invalid_request");
+    reply
+}
+
+/// Bad values of a kind of field, as JSON text, and good ones from the ends of its range.
+struct Kind {
+    bad: Vec<String>,
+    good: Vec<String>,
+}
+
+fn kind(bad: &[&str], good: &[&str]) -> Kind {
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    Kind { bad: owned(bad), good: owned(good) }
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+impl Kind {
+    /// A text of up to `max` characters; on one line unless `lines`.
+    fn text(max: usize, may_be_empty: bool, lines: bool) -> Self {
+        let mut kind = kind(
+            &[
+                "5",
+                "true",
+                "[]",
+                "{}",
+                r#"["x"]"#,
+                // Control characters, escaped and as they are; halves of surrogate pairs.
+                r#""a\u0000b""#,
+                r#""\u0007""#,
+                r#""\u001b[31m""#,
+                r#""\u007f""#,
+                r#""\u0085""#,
+                "\"a\u{1}b\"",
+                r#""\ud800""#,
+                r#""\udc00""#,
+                r#""\ude00\ud83d""#,
+                r#""\ud83dx""#,
+                r#""\x""#,
+            ],
+            &[r#""\ud83d\ude00""#, "\"\u{202e}abc\"", r#""'; DROP TABLE projects; --""#],
+        );
+        kind.bad.push(quoted(&"x".repeat(max + 1)));
+        kind.bad.push(quoted(&"\u{1f600}".repeat(max + 1)));
+        kind.good.push(quoted(&"x".repeat(max)));
+        kind.good.push(quoted(&"\u{1f600}".repeat(max)));
+        let blank = [r#""""#, r#"" ""#, "\"\u{2003}\""].map(str::to_owned);
+        if may_be_empty { &mut kind.good } else { &mut kind.bad }.extend(blank);
+        let lined = [r#""a\nb""#, r#""a\tb""#, r#""a\r\nb""#].map(str::to_owned);
+        if lines { &mut kind.good } else { &mut kind.bad }.extend(lined);
+        kind
+    }
+
+    fn name() -> Self {
+        Self::text(200, false, false)
+    }
+
+    fn criteria() -> Self {
+        let mut kind = Self::text(10_000, false, true);
+        for check in [
+            "check:",
+            "check: agent",
+            "check: agent says refund",
+            "check: agent says /refund",
+            "check: agent says /(/",
+            "check: agent says //",
+            "check: agent says /a/x",
+            "check: agent says /(?=a)/",
+            r"check: agent says /(a)\1/",
+            "check: agent says /((((a{99}){99}){99}){99})/",
+            "check: agent replies 6",
+            "check: agent replies <= -1",
+            "check: agent replies <= 1.5",
+            "check: agent replies <= 99999999999",
+            "check: somebody says /a/",
+            "check: persona ended early",
+            "CHECK: nonsense",
+            "Is kind.\n  check: nonsense",
+            &"check: persona ended\n".repeat(51),
+        ] {
+            kind.bad.push(quoted(check));
+        }
+        for check in [
+            "check: agent says /refund/i",
+            "Check: Persona Never Says /a\\/b/ims",
+            "check: agent replies <= 6",
+            "check: persona ended",
+            "Not a check: agent says whatever",
+            "Is kind.\ncheck: agent ended",
+            &"check: persona ended\n".repeat(50),
+        ] {
+            kind.good.push(quoted(check));
+        }
+        kind
+    }
+
+    fn whole(min: u64, max: u64) -> Self {
+        let mut kind = kind(
+            &[
+                "-1",
+                "0.5",
+                "1.5",
+                "1e400",
+                "-1e400",
+                "1e30",
+                "18446744073709551616",
+                "\"5\"",
+                "true",
+                "[1]",
+                "{}",
+            ],
+            &[],
+        );
+        if min > 0 {
+            kind.bad.push((min - 1).to_string());
+        }
+        kind.bad.push((max + 1).to_string());
+        kind.good = vec![min.to_string(), max.to_string(), format!("{min}.0"), format!("{max}e0")];
+        kind
+    }
+
+    fn boolean() -> Self {
+        kind(&["0", "1", "\"true\"", "[]", "{}"], &["true", "false"])
+    }
+
+    fn id() -> Self {
+        let mut kind =
+            kind(&["5", "true", "[]", "{}", r#""""#, r#""short""#, r#""has-a-hyphen""#, r#""\ud800""#], &[]);
+        for text in ["a".repeat(11), "a".repeat(13), "é".repeat(6), "../../etc/pw".to_owned()] {
+            kind.bad.push(quoted(&text));
+        }
+        kind
+    }
+
+    fn metadata() -> Self {
+        let object = |bytes: usize| json!({ "k": "x".repeat(bytes - r#"{"k":""}"#.len()) }).to_string();
+        let mut kind = kind(&["5", "true", "\"{}\"", "[]"], &["{}", r#"{"a": {"b": [1, null, "\n"]}}"#]);
+        kind.bad.push(object(16 * 1024 + 1));
+        kind.good.push(object(16 * 1024));
+        kind
+    }
+}
+
+/// The fields of each operation with a body: name, kind, and whether null is a value.
+fn fields(operation: &str) -> Vec<(&'static str, Kind, bool)> {
+    match operation {
+        "create_project" => vec![("name", Kind::name(), false)],
+        "update_project" => vec![("name", Kind::name(), true)],
+        "create_agent" => vec![
+            ("name", Kind::name(), false),
+            ("description", Kind::text(10_000, true, true), true),
+            ("metadata", Kind::metadata(), false),
+        ],
+        "update_agent" => {
+            vec![("name", Kind::name(), true), ("description", Kind::text(10_000, true, true), true)]
+        }
+        "create_objective" => vec![("name", Kind::name(), false), ("criteria", Kind::criteria(), false)],
+        "update_objective" => vec![("name", Kind::name(), true), ("criteria", Kind::criteria(), true)],
+        "create_simulation" => vec![
+            ("agent_id", Kind::id(), false),
+            ("name", Kind::name(), false),
+            ("scenario", Kind::text(20_000, false, true), false),
+            ("target_conversations", Kind::whole(1, 10_000), false),
+            ("target_personas", Kind::whole(1, 10_000), false),
+            ("auto_approve", Kind::boolean(), false),
+            ("max_turns", Kind::whole(1, 200), false),
+            ("objective_ids", kind(&["5", "\"x\"", "{}", "true"], &["[]"]), false),
+            ("seed", Kind::whole(0, (1 << 53) - 1), true),
+            ("metadata", Kind::metadata(), false),
+            ("expires_in_seconds", Kind::whole(1, 30 * 24 * 60 * 60), false),
+        ],
+        "create_response" => vec![("input", kind(&["5", "\"x\"", "{}", "true"], &["[]"]), true)],
+        other => panic!("the fields of {other} are not known here"),
+    }
+}
+
+/// A body with one field of this JSON text, which may be nothing that a `Value` holds.
+fn body_with(good: &Value, field: &str, text: &str) -> String {
+    let mut body = String::from("{");
+    for (name, value) in good.as_object().unwrap().iter().filter(|(name, _)| *name != field) {
+        write!(body, "{}:{value},", quoted(name)).unwrap();
+    }
+    write!(body, "{}:{text}}}", quoted(field)).unwrap();
+    body
+}
+
+#[tokio::test]
+async fn every_field_refuses_what_it_does_not_hold_and_says_which_field_it_is() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let before = furnished.state().await;
+    for route in with_a_body() {
+        let good = furnished.value(route.operation).unwrap();
+        for (field, kind, _) in fields(route.operation) {
+            for text in kind.bad {
+                let body = body_with(&good, field, &text);
+                let problem =
+                    refused(&furnished.desk.client, &route.method, &furnished.path(route), body).await;
+                let shown: String = text.chars().take(40).collect();
+                assert_eq!(places(&problem), [format!("#/{field}")], "{} {field}={shown}", route.operation);
+            }
+        }
+    }
+    assert_eq!(furnished.state().await, before, "something of a refused request was kept");
+}
+
+#[tokio::test]
+async fn every_field_takes_what_it_holds_up_to_its_bounds() {
+    for route in with_a_body() {
+        let app = TestApp::start();
+        let furnished = Furnished::new(&app).await;
+        let good = furnished.value(route.operation).unwrap();
+        for (field, kind, null) in fields(route.operation) {
+            let null = null.then(|| "null".to_owned());
+            for text in kind.good.into_iter().chain(null) {
+                let body = body_with(&good, field, &text);
+                let path = furnished.path(route);
+                furnished.desk.client.send_bytes(route.method.clone(), &path, body, 200).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn fields_that_are_left_out_or_null_are_told_if_they_are_required() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    for route in with_a_body() {
+        let good = furnished.value(route.operation).unwrap();
+        let schema = &documentation(route.operation)["requestBody"]["content"]["application/json"]["schema"];
+        let required: Vec<_> = schema["required"].as_array().unwrap().iter().map(Value::as_str).collect();
+        let known: Vec<_> = fields(route.operation).iter().map(|(field, ..)| *field).collect();
+        let documented: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
+        assert!(documented.iter().all(|field| known.contains(&field.as_str())), "{documented:?}");
+        for (field, _, null) in fields(route.operation) {
+            let path = furnished.path(route);
+            let mut body = good.clone();
+            body.as_object_mut().unwrap().remove(field);
+            if required.contains(&Some(field)) {
+                let problem = refused(&furnished.desk.client, &route.method, &path, body.to_string()).await;
+                assert_eq!(places(&problem), [format!("#/{field}")]);
+                assert_eq!(problem["errors"][0]["detail"], "is required");
+            }
+            if !null {
+                body[field] = Value::Null;
+                let problem = refused(&furnished.desk.client, &route.method, &path, body.to_string()).await;
+                assert_eq!(places(&problem), [format!("#/{field}")], "{}", route.operation);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_one_json_object_is_refused_on_every_route_that_reads_one() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let cases: [&[u8]; 25] = [
+        b"",
+        b" \r\n\t",
+        b"x",
+        b"{",
+        b"}",
+        b"nul",
+        b"NaN",
+        b"'a'",
+        b"{'name': 'x'}",
+        b"{name: 1}",
+        b"{} {}",
+        b"{},",
+        b"{}x",
+        b"\xef\xbb\xbf{}",
+        b"\xff",
+        b"\0",
+        b"name=x",
+        b"<xml/>",
+        b"null",
+        b"true",
+        b"5",
+        b"\"x\"",
+        b"[]",
+        b"[{}]",
+        b"{\"a\": 1, }",
+    ];
+    for route in with_a_body() {
+        for body in cases {
+            let problem = refused(&furnished.desk.client, &route.method, &furnished.path(route), body).await;
+            let places = places(&problem);
+            assert_eq!(places, ["#"], "{}: {:?}", route.operation, String::from_utf8_lossy(body));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_may_have_a_mebibyte_and_not_one_byte_more() {
+    for route in with_a_body() {
+        let app = TestApp::start();
+        let furnished = Furnished::new(&app).await;
+        let path = furnished.path(route);
+        let mut body = furnished.value(route.operation).unwrap().to_string().into_bytes();
+        body.resize(MAX_BODY_BYTES + 1, b' ');
+        for body in [Body::Read(body.clone().into()), Body::TooLarge] {
+            let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 413).await;
+            assert_eq!(code(&reply.json()), "body_too_large");
+        }
+        body.pop();
+        furnished.desk.client.send_bytes(route.method.clone(), &path, body, 200).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_a_route_does_not_read_does_not_matter() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
+        for body in [Body::TooLarge, Body::Read("{".into())] {
+            furnished.desk.client.send_body(Method::GET, &furnished.path(route), body, 200).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_may_be_nested_32_levels_deep_and_not_one_more() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    for route in with_a_body() {
+        let path = furnished.path(route);
+        let good = furnished.value(route.operation).unwrap();
+        for (levels, message) in [(31, "is not a field"), (32, "nested more than 32"), (20_000, "nested")] {
+            let body = body_with(&good, "deep", &nested(levels));
+            let problem = refused(&furnished.desk.client, &route.method, &path, body).await;
+            assert!(places(&problem)[0].starts_with("#/deep"), "{problem}");
+            let detail = problem["errors"][0]["detail"].as_str().unwrap();
+            assert!(detail.contains(message), "{levels} levels: {detail}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn unknown_and_doubled_fields_are_refused_with_their_names() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    for route in with_a_body() {
+        let path = furnished.path(route);
+        let good = furnished.value(route.operation).unwrap();
+        for (field, pointer) in [
+            ("nmae", "#/nmae"),
+            ("a/b~c", "#/a~1b~0c"),
+            ("", "#/"),
+            ("__proto__", "#/__proto__"),
+            ("id", "#/id"),
+            ("project_id", "#/project_id"),
+        ] {
+            let body = body_with(&good, field, "1");
+            let problem = refused(&furnished.desk.client, &route.method, &path, body).await;
+            assert_eq!(places(&problem), [pointer], "{}", route.operation);
+        }
+        let first = good.as_object().unwrap().keys().next().unwrap();
+        let body = format!("{{{0}: 1, {0}: 1}}", quoted(first));
+        let problem = refused(&furnished.desk.client, &route.method, &path, body).await;
+        let detail = problem["errors"][0]["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("the name `{first}` occurs twice")), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_with_a_body_is_told_at_once() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let body = json!({
+        "agent_id": "x",
+        "name": " ",
+        "target_conversations": 0,
+        "target_personas": 10_001,
+        "max_turns": 201,
+        "auto_approve": "yes",
+        "objective_ids": ["x", 5],
+        "metadata": [],
+        "seed": -1,
+        "expires_in_seconds": 0,
+        "expiry": 1,
+    });
+    let problem = refused(&desk.client, &Method::POST, &desk.path("/simulations"), body.to_string()).await;
+    assert_eq!(
+        places(&problem),
+        [
+            "#/agent_id",
+            "#/name",
+            "#/scenario",
+            "#/target_conversations",
+            "#/target_personas",
+            "#/auto_approve",
+            "#/max_turns",
+            "#/objective_ids/0",
+            "#/objective_ids/1",
+            "#/seed",
+            "#/metadata",
+            "#/expires_in_seconds",
+            "#/expiry",
+        ]
+    );
+    assert_eq!(
+        problem["message"],
+        "the request is invalid: `agent_id` must be 12 letters or digits; `name` must not be empty; `scenario` is \
+         required; and 10 more"
+    );
+}
+
+#[tokio::test]
+async fn an_error_in_a_list_points_into_it() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let Furnished { desk, ids } = &furnished;
+    let objective = &ids.iter().find(|(name, _)| *name == "objective_id").unwrap().1;
+    let simulations = desk.path("/simulations");
+    let many: Vec<_> = (0..51).map(|number| format!("a{number:011}")).collect();
+    for (objectives, pointer) in [
+        (json!(["short"]), "#/objective_ids/0"),
+        (json!([objective, null]), "#/objective_ids/1"),
+        (json!([objective, objective]), "#/objective_ids/1"),
+        (json!(many), "#/objective_ids"),
+    ] {
+        let body = desk.wanted(json!({ "objective_ids": objectives })).to_string();
+        let problem = refused(&desk.client, &Method::POST, &simulations, body).await;
+        assert_eq!(places(&problem), [pointer]);
+    }
+
+    let part = json!({ "type": "text", "text": "x" });
+    let said = json!({ "type": "message", "content": [part] });
+    let responses = furnished.path(ROUTES.iter().find(|route| route.operation == "create_response").unwrap());
+    for (input, pointers) in [
+        (json!(["x"]), vec!["#/input/0"]),
+        (json!([null]), vec!["#/input/0"]),
+        (json!([{}]), vec!["#/input/0/type", "#/input/0/content"]),
+        (json!([said, { "type": "function_call", "content": [part] }]), vec!["#/input/1/type"]),
+        (json!([{ "type": "message", "content": "x" }]), vec!["#/input/0/content"]),
+        (json!([{ "type": "message", "content": null }]), vec!["#/input/0/content"]),
+        (json!([{ "type": "message", "content": [] }]), vec!["#/input/0/content"]),
+        (json!([{ "type": "message", "content": vec![&part; 51] }]), vec!["#/input/0/content"]),
+        (json!([{ "type": "message", "content": [part, "x"] }]), vec!["#/input/0/content/1"]),
+        (
+            json!([{ "type": "message", "content": [{ "type": "image", "text": "x" }] }]),
+            vec!["#/input/0/content/0/type"],
+        ),
+        (
+            json!([{ "type": "message", "content": [{ "type": "text", "text": 5 }] }]),
+            vec!["#/input/0/content/0/text"],
+        ),
+        (
+            json!([{ "type": "message", "content": [{ "type": "text", "text": "\u{0}" }] }]),
+            vec!["#/input/0/content/0/text"],
+        ),
+        (
+            json!([{ "type": "message", "content": [{ "type": "text", "text": "x".repeat(32_001) }] }]),
+            vec!["#/input/0/content/0/text"],
+        ),
+        (json!([{ "type": "message", "role": "user", "content": [part] }]), vec!["#/input/0/role"]),
+        (json!(vec![&said; 51]), vec!["#/input"]),
+    ] {
+        let body = json!({ "input": input }).to_string();
+        let problem = refused(&desk.client, &Method::POST, &responses, body).await;
+        assert_eq!(places(&problem), pointers, "{input}");
+    }
+    let body = r#"{"input": [{"type": "message", "content": [{"type": "text", "text": "\ud800"}]}]}"#;
+    let problem = refused(&desk.client, &Method::POST, &responses, body).await;
+    assert_eq!(places(&problem), ["#/input/0/content/0/text"]);
+    assert_eq!(app.model().replies(), 1, "only the opening, which is the furniture's");
+}
+
+#[tokio::test]
+async fn a_broken_check_is_refused_with_its_line() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let body = json!({ "name": "x", "criteria": "Is kind.\ncheck: persona ended\ncheck: agent says /(/" });
+    let problem = refused(&desk.client, &Method::POST, &desk.path("/objectives"), body.to_string()).await;
+    assert_eq!(places(&problem), ["#/criteria"]);
+    let detail = problem["errors"][0]["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("has a check on line 3 whose pattern is not a regular expression"),
+        "{detail}"
+    );
+}
+
+#[tokio::test]
+async fn agents_and_objectives_that_a_simulation_names_must_be_in_its_project() {
+    let app = TestApp::start();
+    let (here, there) = (Desk::open(&app).await, Desk::open(&app).await);
+    let mine = here.objective("Mine", "check: persona ended").await;
+    let other = there.objective("Theirs", "check: persona ended").await;
+    let path = here.path("/simulations");
+
+    for agent in [there.agent.as_str(), "AAAAAAAAAAAA"] {
+        let problem = here.client.post(&path, &here.wanted(json!({ "agent_id": agent })), 404).await;
+        assert_eq!((code(&problem), &problem["message"]), ("agent_not_found", &json!("Agent not found")));
+    }
+    let unknown = "AAAAAAAAAAAA";
+    let body = here.wanted(json!({ "objective_ids": [other, mine, unknown] }));
+    let problem = here.client.post(&path, &body, 404).await;
+    assert_eq!(code(&problem), "objectives_not_found");
+    assert_eq!(problem["message"], format!("Objectives not found: {other}, {unknown}"));
+    assert!(data(&here.get("/simulations").await).is_empty());
+}
+
+/// The code that says that there is no such thing as a path's parameter names.
+fn not_found(parameter: &str) -> String {
+    parameter.replace("_id", "_not_found")
+}
+
+#[tokio::test]
+async fn an_id_that_names_nothing_is_not_found_whatever_it_looks_like() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let unknown = ["A".repeat(12), "A".repeat(21)];
+    let odd = ["x", "%00", "%ff", "%2e%2e", "..", "*", "'%20OR%201=1", "%E2%80%AE", "null", "{id}", "1"];
+    let values: Vec<_> =
+        unknown.iter().map(String::as_str).chain(odd).chain(["B".repeat(5_000).leak() as &str]).collect();
+    for route in ROUTES {
+        let parameters = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+        for parameter in parameters {
+            for value in &values {
+                // The parameters before it are right.
+                let path = path(route, |name| {
+                    let known = furnished.ids.iter().find(|(known, _)| *known == name);
+                    if name == parameter {
+                        Some((*value).to_owned())
+                    } else {
+                        known.map(|(_, id)| id.clone())
+                    }
+                });
+                let body = furnished.body(route);
+                let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 404).await;
+                assert_eq!(code(&reply.json()), not_found(parameter), "{}: {path}", route.operation);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_or_persona_of_another_simulation_is_not_found() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let other = furnished.desk.simulate(json!({})).await;
+    for route in ROUTES {
+        let Some(last) = route.path.split('/').filter(|part| part.starts_with('{')).nth(1) else { continue };
+        let last = last.trim_matches(['{', '}']);
+        let path = path(route, |name| {
+            let known = furnished.ids.iter().find(|(known, _)| *known == name);
+            if name == "simulation_id" { Some(other.clone()) } else { known.map(|(_, id)| id.clone()) }
+        });
+        let body = furnished.body(route);
+        let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 404).await;
+        assert_eq!(code(&reply.json()), not_found(last), "{}", route.operation);
+    }
+}
+
+/// The parameters of an operation's query: name and schema.
+fn query(operation: &str) -> Vec<(&'static str, &'static Value)> {
+    let parameters = documentation(operation)["parameters"].as_array().unwrap();
+    let query = parameters.iter().filter(|parameter| parameter["in"] == "query");
+    query.map(|parameter| (parameter["name"].as_str().unwrap(), &parameter["schema"])).collect()
+}
+
+#[tokio::test]
+async fn every_number_in_a_query_is_within_its_bounds() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let mut covered = 0;
+    for route in ROUTES {
+        for (name, schema) in
+            query(route.operation).into_iter().filter(|(_, schema)| schema["type"] == "integer")
+        {
+            covered += 1;
+            let (min, max) = (schema["minimum"].as_i64().unwrap(), schema["maximum"].as_i64().unwrap());
+            let odd = ["", "x", "+5", "1.0", "1e1", "0x1", "%201", "1%00", "٣", "99999999999999999999"];
+            let values = [(min - 1).to_string(), (max + 1).to_string()];
+            for value in values.iter().map(String::as_str).chain(odd) {
+                let path = format!("{}&{name}={value}", furnished.path(route));
+                let body = furnished.body(route);
+                let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 422).await;
+                assert_eq!(places(&reply.json()), [name], "{}: {value}", route.operation);
+            }
+        }
+    }
+    // `limit` and `offset` of seven lists, and the `attempt` of four routes with a conversation.
+    assert_eq!(covered, 7 * 2 + 2 + 4, "a query's number appeared or went");
+}
+
+#[tokio::test]
+async fn every_parameter_of_a_query_is_read_once_and_must_be_utf_8() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    for route in ROUTES {
+        for (name, _) in query(route.operation) {
+            let path = furnished.path(route);
+            let value = if name == "project_id" { &furnished.desk.project } else { "1" };
+            let separator = if name == "project_id" { "" } else { &format!("&{name}={value}") };
+            for doubled in [format!("{separator}&{name}={value}"), format!("{separator}&{name}=")] {
+                let path = format!("{path}{doubled}");
+                let body = furnished.body(route);
+                let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 422).await;
+                assert_eq!(places(&reply.json()), [name], "{}: {path}", route.operation);
+                assert_eq!(reply.json()["errors"][0]["detail"], "must be given once");
+            }
+            for broken in ["%ff", "%c0%af", "%ed%a0%80", "a%80"] {
+                let path = format!("{path}&{name}={broken}");
+                let body = furnished.body(route);
+                let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 422).await;
+                assert!(!places(&reply.json()).is_empty(), "{}: {path}", route.operation);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_route_in_a_project_needs_one_that_there_is() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    for route in
+        ROUTES.iter().filter(|route| query(route.operation).iter().any(|(name, _)| *name == "project_id"))
+    {
+        let path = furnished.path(route);
+        let bare = path.split('?').next().unwrap();
+        let body = || furnished.body(route);
+        for query in ["", "?", "?projectid=x", "?PROJECT_ID=x", "?&&="] {
+            let path = format!("{bare}{query}");
+            let reply = furnished.desk.client.send_body(route.method.clone(), &path, body(), 422).await;
+            assert_eq!(places(&reply.json()), ["project_id"], "{}", route.operation);
+        }
+        for project in ["AAAAAAAAAAAA", "", "x", "%00", "..", "AAAAAAAAAAAAA"] {
+            let path = format!("{bare}?project_id={project}");
+            // Also before anything is said about the body.
+            for body in [body(), Body::TooLarge, Body::Read("{".into())] {
+                let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 404).await;
+                assert_eq!(code(&reply.json()), "project_not_found", "{}", route.operation);
+                assert_eq!(reply.json()["message"], "Project not found");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_one_to_255_visible_characters_sent_once() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let talk = desk.converse(json!({ "max_turns": 20 })).await;
+    let client = |key: &str| desk.client.with_header("idempotency-key", key);
+    for client in
+        [client(""), client(&"k".repeat(256)), client("é"), client("a").with_header("idempotency-key", "a")]
+    {
+        let problem = client.post(&talk.path("/responses"), &message(None), 422).await;
+        assert_eq!(places(&problem), ["Idempotency-Key"]);
+    }
+    assert_eq!(talk.see().await["status"], "queued");
+    client(&"k".repeat(255)).post(&talk.path("/responses"), &message(None), 200).await;
+    assert_eq!(id(&talk.see().await), talk.conversation);
+}

@@ -1,0 +1,247 @@
+//! A project with an agent, and what tests do with simulations in it.
+
+use http::Method;
+use onerun_tests::app::{Client, Reply, TestApp};
+use serde_json::{Value, json};
+
+/// The situation of every simulation that names no other.
+pub(crate) const SCENARIO: &str = "A customer asks for a refund of a kettle that arrived broken.";
+
+pub(crate) struct Desk<'a> {
+    pub(crate) app: &'a TestApp,
+    pub(crate) client: Client<'a>,
+    pub(crate) project: String,
+    pub(crate) agent: String,
+}
+
+impl<'a> Desk<'a> {
+    pub(crate) async fn open(app: &'a TestApp) -> Self {
+        let client = app.root();
+        let project = id(&client.post("/v1/projects", &json!({ "name": "Refund desk" }), 200).await);
+        let path = format!("/v1/agents?project_id={project}");
+        let agent = id(&client.post(&path, &json!({ "name": "Desk" }), 200).await);
+        Self { app, client, project, agent }
+    }
+
+    /// A path below `/v1`, with the project.
+    pub(crate) fn path(&self, rest: &str) -> String {
+        let joint = if rest.contains('?') { '&' } else { '?' };
+        format!("/v1{rest}{joint}project_id={}", self.project)
+    }
+
+    pub(crate) async fn get(&self, rest: &str) -> Value {
+        self.client.get(&self.path(rest), 200).await
+    }
+
+    pub(crate) async fn objective(&self, name: &str, criteria: &str) -> String {
+        let body = json!({ "name": name, "criteria": criteria });
+        id(&self.client.post(&self.path("/objectives"), &body, 200).await)
+    }
+
+    /// What a simulation is made from: one conversation with one approved persona, but for `changes`.
+    pub(crate) fn wanted(&self, changes: Value) -> Value {
+        let mut body = json!({
+            "agent_id": self.agent,
+            "name": "Refunds",
+            "scenario": SCENARIO,
+            "target_conversations": 1,
+            "target_personas": 1,
+            "auto_approve": true,
+            "seed": 7,
+        });
+        merge(&mut body, changes);
+        body
+    }
+
+    /// A new simulation, of which nothing has run.
+    pub(crate) async fn create(&self, changes: Value) -> String {
+        id(&self.client.post(&self.path("/simulations"), &self.wanted(changes), 200).await)
+    }
+
+    /// A new simulation whose personas and conversations are made.
+    pub(crate) async fn simulate(&self, changes: Value) -> String {
+        let simulation = self.create(changes).await;
+        self.app.run_jobs().await;
+        simulation
+    }
+
+    /// A new simulation and its one conversation.
+    pub(crate) async fn converse(&self, changes: Value) -> Talk<'_, 'a> {
+        let simulation = self.simulate(changes).await;
+        let conversation = match &self.conversations(&simulation).await[..] {
+            [one] => id(one),
+            other => panic!("not one conversation: {other:?}"),
+        };
+        self.talk(&simulation, &conversation)
+    }
+
+    pub(crate) fn talk(&self, simulation: &str, conversation: &str) -> Talk<'_, 'a> {
+        Talk { desk: self, simulation: simulation.to_owned(), conversation: conversation.to_owned() }
+    }
+
+    pub(crate) async fn simulation(&self, simulation: &str) -> Value {
+        self.get(&format!("/simulations/{simulation}")).await
+    }
+
+    pub(crate) async fn status(&self, simulation: &str) -> String {
+        text(&self.simulation(simulation).await, "status")
+    }
+
+    pub(crate) async fn results(&self, simulation: &str) -> Value {
+        self.get(&format!("/simulations/{simulation}/results")).await
+    }
+
+    /// Asks for `run` or `cancel`.
+    pub(crate) async fn order(&self, simulation: &str, what: &str, status: u16) -> Value {
+        self.client.post_empty(&self.path(&format!("/simulations/{simulation}/{what}")), status).await
+    }
+
+    /// All personas of a simulation, by their number.
+    pub(crate) async fn personas(&self, simulation: &str) -> Vec<Value> {
+        by_number(&self.get(&format!("/simulations/{simulation}/personas")).await)
+    }
+
+    /// Asks to `approve` or `reject` a persona.
+    pub(crate) async fn decide(&self, simulation: &str, persona: &str, what: &str, status: u16) -> Value {
+        let path = self.path(&format!("/simulations/{simulation}/personas/{persona}/{what}"));
+        self.client.post_empty(&path, status).await
+    }
+
+    /// All conversations of a simulation, of which there are at most 100, by their number.
+    pub(crate) async fn conversations(&self, simulation: &str) -> Vec<Value> {
+        let page = self.get(&format!("/simulations/{simulation}/conversations?limit=100")).await;
+        assert_eq!(page["has_more"], false, "more than one page");
+        by_number(&page)
+    }
+
+    /// All talks of a simulation, by their number.
+    pub(crate) async fn talks(&self, simulation: &str) -> Vec<Talk<'_, 'a>> {
+        let conversations = self.conversations(simulation).await;
+        conversations.iter().map(|conversation| self.talk(simulation, &id(conversation))).collect()
+    }
+}
+
+/// One conversation, as a worker has it.
+pub(crate) struct Talk<'d, 'a> {
+    pub(crate) desk: &'d Desk<'a>,
+    pub(crate) simulation: String,
+    pub(crate) conversation: String,
+}
+
+impl Talk<'_, '_> {
+    pub(crate) fn path(&self, rest: &str) -> String {
+        self.desk.path(&format!("/simulations/{}/conversations/{}{rest}", self.simulation, self.conversation))
+    }
+
+    pub(crate) async fn see(&self) -> Value {
+        self.desk.client.get(&self.path(""), 200).await
+    }
+
+    pub(crate) async fn start(&self, status: u16) -> Value {
+        self.desk.client.post_empty(&self.path("/start"), status).await
+    }
+
+    pub(crate) async fn end(&self, status: u16) -> Value {
+        self.desk.client.post_empty(&self.path("/end"), status).await
+    }
+
+    /// The agent says something, or nothing with `None`.
+    pub(crate) async fn say(&self, text: Option<&str>, status: u16) -> Value {
+        self.say_with(&self.desk.client, "/responses", text, status).await.json()
+    }
+
+    /// [`Talk::say`], by a client with headers of its own and to a path with a query of its own.
+    pub(crate) async fn say_with(
+        &self,
+        client: &Client<'_>,
+        rest: &str,
+        text: Option<&str>,
+        status: u16,
+    ) -> Reply {
+        client.send(Method::POST, &self.path(rest), Some(&message(text)), status).await
+    }
+
+    pub(crate) async fn items(&self) -> Vec<Value> {
+        self.items_of("/items").await
+    }
+
+    pub(crate) async fn items_of_attempt(&self, attempt: u32) -> Vec<Value> {
+        self.items_of(&format!("/items?attempt={attempt}")).await
+    }
+
+    async fn items_of(&self, rest: &str) -> Vec<Value> {
+        let page = self.desk.client.get(&self.path(rest), 200).await;
+        assert_eq!(page["has_more"], false, "more than one page");
+        data(&page).clone()
+    }
+
+    /// Who said what, oldest first.
+    pub(crate) async fn transcript(&self) -> Vec<(String, String)> {
+        let said = |item: &Value| (text(item, "role"), text(&item["content"][0], "text"));
+        self.items().await.iter().map(said).collect()
+    }
+
+    /// The persona opens, the agent says each of these, and ends.
+    pub(crate) async fn hold(&self, lines: &[&str]) {
+        self.start(200).await;
+        let mut ended = self.say(None, 200).await["ended"] == true;
+        for line in lines {
+            if !ended {
+                ended = self.say(Some(line), 200).await["ended"] == true;
+            }
+        }
+        self.end(200).await;
+    }
+}
+
+/// The body of a call for the persona's next words.
+pub(crate) fn message(text: Option<&str>) -> Value {
+    match text {
+        Some(text) => {
+            json!({ "input": [{ "type": "message", "content": [{ "type": "text", "text": text }] }] })
+        }
+        None => json!({ "input": null }),
+    }
+}
+
+pub(crate) fn data(page: &Value) -> &Vec<Value> {
+    page["data"].as_array().unwrap_or_else(|| panic!("no data in {page}"))
+}
+
+fn by_number(page: &Value) -> Vec<Value> {
+    let mut data = data(page).clone();
+    data.sort_by_key(|value| value["seq_id"].as_u64());
+    data
+}
+
+pub(crate) fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().unwrap_or_else(|| panic!("no {field} in {value}")).to_owned()
+}
+
+pub(crate) fn id(value: &Value) -> String {
+    text(value, "id")
+}
+
+/// The code of an error.
+pub(crate) fn code(problem: &Value) -> &str {
+    problem["code"].as_str().unwrap_or_else(|| panic!("no code in {problem}"))
+}
+
+/// Takes over the members of `changes`; those that are null there are removed.
+pub(crate) fn merge(object: &mut Value, changes: Value) {
+    let object = object.as_object_mut().expect("an object");
+    let Value::Object(changes) = changes else { panic!("not an object: {changes}") };
+    for (name, value) in changes {
+        if value.is_null() {
+            object.remove(&name);
+        } else {
+            object.insert(name, value);
+        }
+    }
+}
+
+/// Adds the members of another object.
+pub(crate) fn extend(object: &mut Value, other: &Value) {
+    let object = object.as_object_mut().expect("an object");
+    object.extend(other.as_object().expect("an object").clone());
+}

@@ -1,0 +1,101 @@
+//! A project with something of everything, and requests for any route that there is.
+
+use onerun_api::{Body, Route};
+use onerun_tests::app::{TestApp, documentation};
+use serde_json::{Value, json};
+
+use crate::desk::{Desk, data, id};
+
+/// A route's path with an id for each of its parameters, and with a project.
+pub(crate) fn path(route: &Route, find: impl Fn(&str) -> Option<String>) -> String {
+    let parts = route.path.split('/').map(|part| {
+        let name = part.strip_prefix('{').and_then(|part| part.strip_suffix('}'));
+        name.map_or_else(|| part.to_owned(), |name| find(name).unwrap_or_else(|| "A".repeat(21)))
+    });
+    let project = find("project_id").unwrap_or_else(|| "A".repeat(12));
+    format!("{}?project_id={project}", parts.collect::<Vec<_>>().join("/"))
+}
+
+/// A project with something of everything, and its ids by the names of the parameters that they are for.
+pub(crate) struct Furnished<'a> {
+    pub(crate) desk: Desk<'a>,
+    pub(crate) ids: Vec<(&'static str, String)>,
+}
+
+impl<'a> Furnished<'a> {
+    pub(crate) async fn new(app: &'a TestApp) -> Self {
+        let desk = Desk::open(app).await;
+        let objective = desk.objective("Helps", "check: agent says /refund/i").await;
+        // One persona talks, and one waits for a decision.
+        let simulation = desk
+            .simulate(json!({
+                "auto_approve": false,
+                "target_personas": 2,
+                "target_conversations": 2,
+                "max_turns": 20,
+                "objective_ids": [objective.clone()],
+            }))
+            .await;
+        let personas = desk.personas(&simulation).await;
+        desk.decide(&simulation, &id(&personas[0]), "approve", 200).await;
+        app.run_jobs().await;
+        let persona = id(&personas[1]);
+        let talk = &desk.talks(&simulation).await[0];
+        talk.start(200).await;
+        talk.say(None, 200).await;
+        let conversation = talk.conversation.clone();
+        let ids = vec![
+            ("project_id", desk.project.clone()),
+            ("agent_id", desk.agent.clone()),
+            ("objective_id", objective),
+            ("simulation_id", simulation),
+            ("conversation_id", conversation),
+            ("persona_id", persona),
+        ];
+        Self { desk, ids }
+    }
+
+    pub(crate) fn path(&self, route: &Route) -> String {
+        path(route, |name| self.ids.iter().find(|(known, _)| *known == name).map(|(_, id)| id.clone()))
+    }
+
+    /// Everything that can be read.
+    pub(crate) async fn state(&self) -> Value {
+        let mut state = vec![self.desk.client.get("/v1/projects?limit=100", 200).await];
+        for rest in ["/agents", "/objectives", "/simulations"] {
+            state.push(self.desk.get(&format!("{rest}?limit=100")).await);
+        }
+        let simulations: Vec<_> = data(&state[3]).iter().map(id).collect();
+        for simulation in simulations {
+            for rest in ["/personas", "/conversations", "/results"] {
+                state.push(self.desk.get(&format!("/simulations/{simulation}{rest}")).await);
+            }
+            for talk in self.desk.talks(&simulation).await {
+                state.push(json!(talk.items().await));
+            }
+        }
+        state.into()
+    }
+    /// A body that the operation understands; an empty one if it reads none.
+    pub(crate) fn value(&self, operation: &str) -> Option<Value> {
+        let value = match operation {
+            "create_project" | "update_project" | "update_agent" | "create_agent" => {
+                json!({ "name": "Another" })
+            }
+            "create_objective" => json!({ "name": "Another", "criteria": "check: persona ended" }),
+            "update_objective" => json!({ "name": "Another" }),
+            "create_simulation" => self.desk.wanted(json!({})),
+            "create_response" => json!({ "input": null }),
+            other => {
+                assert!(documentation(other).get("requestBody").is_none(), "no body is known for {other}");
+                return None;
+            }
+        };
+        Some(value)
+    }
+
+    /// [`Furnished::value`], as it is sent.
+    pub(crate) fn body(&self, route: &Route) -> Body {
+        Body::Read(self.value(route.operation).map(|value| value.to_string()).unwrap_or_default().into())
+    }
+}

@@ -1,0 +1,21 @@
+//! The integration tests: one binary, because linking costs more than running.
+//!
+//! A module is a subject. Modules that start processes are in the group `processes` of `.config/nextest.toml`.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod bad_input;
+mod crash;
+mod demo;
+mod desk;
+mod furnished;
+mod lifecycle;
+mod objectives;
+mod personas;
+mod refusals;
+mod results;
+mod sdk;
+mod seeds;
+mod serve;
+mod turns;
+mod wire;

@@ -1,0 +1,359 @@
+//! Who may call: for every route that there is, made from the route table. A new route is covered by being in it.
+
+use std::collections::BTreeSet;
+
+use http::{HeaderMap, Method};
+use jiff::{SignedDuration, Timestamp};
+use onerun_api::{Authenticator, Body, ROUTES, Route};
+use onerun_auth::{Access, Principal, Refusal};
+use onerun_engine::Settings;
+use onerun_tests::app::{Client, OTHER_KEY, PREVIOUS_KEY, PREVIOUS_KEY_ENDS, ROOT_KEY, Reply, TestApp};
+use serde_json::{Value, json};
+
+use crate::{
+    desk::{code, text},
+    furnished::{Furnished, path},
+};
+
+const NO_KEY: &str = r#"Bearer realm="OneRun""#;
+const INVALID_KEY: &str = r#"Bearer realm="OneRun", error="invalid_token""#;
+
+/// The headers and the query with which a request has no key.
+fn without_a_key() -> Vec<(Vec<(&'static str, String)>, String)> {
+    let root = ROOT_KEY.replace('+', "%2B");
+    let headers = [
+        vec![],
+        vec![("x-api-key", String::new())],
+        vec![("x-api-key", " \t ".to_owned())],
+        vec![("authorization", String::new())],
+        vec![("authorization", "Bearer".to_owned())],
+        vec![("authorization", "Bearer   ".to_owned())],
+        vec![("authorization", format!("Basic {ROOT_KEY}"))],
+        vec![("authorization", format!("ApiKey {ROOT_KEY}"))],
+        vec![("authorization", ROOT_KEY.to_owned())],
+        vec![("x-api-key", String::new()), ("authorization", "Bearer ".to_owned())],
+        vec![("cookie", format!("x-api-key={ROOT_KEY}"))],
+        vec![("api-key", ROOT_KEY.to_owned())],
+        vec![("x-amz-security-token", ROOT_KEY.to_owned())],
+    ];
+    let queries = ["x-api-key", "X-API-Key", "api_key", "key", "access_token", "authorization"];
+    let headers = headers.into_iter().map(|headers| (headers, String::new()));
+    headers.chain(queries.iter().map(|name| (vec![], format!("&{name}={root}")))).collect()
+}
+
+/// The headers with which a request has a key that is not accepted, or more than one.
+fn with_an_invalid_key() -> Vec<Vec<(&'static str, String)>> {
+    let key = |value: &str| vec![("x-api-key", value.to_owned())];
+    let bearer = |value: &str| vec![("authorization", format!("Bearer {value}"))];
+    let unpadded = ROOT_KEY.trim_end_matches('=');
+    vec![
+        key(OTHER_KEY),
+        bearer(OTHER_KEY),
+        // Too short, nearly right, and too long.
+        key("a"),
+        bearer("a"),
+        key(unpadded),
+        key(&ROOT_KEY[..ROOT_KEY.len() / 2]),
+        key(&ROOT_KEY.to_lowercase()),
+        key(&format!("{ROOT_KEY}=")),
+        key(&format!("Bearer {ROOT_KEY}")),
+        key(&ROOT_KEY.repeat(100)),
+        key("undefined"),
+        key("\"'; DROP TABLE projects; --"),
+        // Two of them, also if one or both are right.
+        [key(ROOT_KEY), key(ROOT_KEY)].concat(),
+        [key(ROOT_KEY), key(OTHER_KEY)].concat(),
+        [key(""), key(ROOT_KEY)].concat(),
+        key(&format!("{ROOT_KEY},{ROOT_KEY}")),
+        key(&format!("{ROOT_KEY}, {OTHER_KEY}")),
+        key(&format!("{ROOT_KEY},")),
+        [key(ROOT_KEY), bearer(ROOT_KEY)].concat(),
+        [key(ROOT_KEY), bearer(OTHER_KEY)].concat(),
+        [key(OTHER_KEY), bearer(ROOT_KEY)].concat(),
+        [bearer(ROOT_KEY), bearer(ROOT_KEY)].concat(),
+        bearer(&format!("{ROOT_KEY}, Bearer {ROOT_KEY}")),
+        bearer(&format!("{ROOT_KEY} {ROOT_KEY}")),
+    ]
+}
+
+fn client<'a>(app: &'a TestApp, headers: &[(&'static str, String)]) -> Client<'a> {
+    headers.iter().fold(app.anonymous(), |client, (name, value)| client.with_header(name, value))
+}
+
+fn is_public(route: &Route) -> bool {
+    route.access == Access::Public
+}
+
+fn protected() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().copied().filter(|route| !is_public(route))
+}
+
+/// Everything of an answer that its caller sees, but for the request's id.
+fn seen(status: u16, reply: &Reply) -> String {
+    let mut headers: Vec<_> = reply
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != "x-request-id")
+        .map(|(name, value)| format!("{name}: {value:?}"))
+        .collect();
+    headers.sort();
+    format!("{status}\n{}\n\n{}", headers.join("\n"), reply.text_without_id())
+}
+
+#[tokio::test]
+async fn every_route_refuses_a_request_without_a_key_in_the_same_words() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let mut answers = BTreeSet::new();
+    for route in protected() {
+        for (headers, query) in without_a_key() {
+            let path = format!("{}{query}", furnished.path(route));
+            let (status, reply) =
+                client(&app, &headers).ask(route.method.clone(), &path, furnished.body(route)).await;
+            assert_eq!(status, 401, "{}: {headers:?} {query}: {}", route.operation, reply.text);
+            assert_eq!(code(&reply.json()), "missing_api_key", "{}: {headers:?}", route.operation);
+            assert_eq!(reply.header("www-authenticate"), Some(NO_KEY));
+            answers.insert(seen(status, &reply));
+        }
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
+}
+
+#[tokio::test]
+async fn every_route_refuses_every_invalid_key_in_the_same_words() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let mut answers = BTreeSet::new();
+    for route in protected() {
+        for headers in with_an_invalid_key() {
+            let path = furnished.path(route);
+            let (status, reply) =
+                client(&app, &headers).ask(route.method.clone(), &path, furnished.body(route)).await;
+            assert_eq!(status, 401, "{}: {headers:?}: {}", route.operation, reply.text);
+            assert_eq!(code(&reply.json()), "invalid_api_key", "{}: {headers:?}", route.operation);
+            assert_eq!(reply.header("www-authenticate"), Some(INVALID_KEY));
+            answers.insert(seen(status, &reply));
+        }
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_bad_key_is_told_before_anything_about_the_request() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let client = app.anonymous().with_header("x-api-key", OTHER_KEY);
+    let mut answers = BTreeSet::new();
+    for route in protected() {
+        let known = furnished.path(route);
+        // Of a project that there is, of one that there is not, of none, of two; with a body that nobody reads.
+        let unknown = path(route, |_| None);
+        let bare = unknown.split('?').next().unwrap().to_owned();
+        let doubled = format!("{known}&project_id=x&limit=0&offset=%ff");
+        for path in [known, unknown, bare, doubled] {
+            for body in [Body::TooLarge, Body::Read("{".into()), Body::Read("{\"nonsense\": 1}".into())] {
+                let client = client.with_header("idempotency-key", "");
+                let (status, reply) = client.ask(route.method.clone(), &path, body).await;
+                assert_eq!(status, 401, "{}: {path}: {}", route.operation, reply.text);
+                answers.insert(seen(status, &reply));
+            }
+        }
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
+}
+
+#[tokio::test]
+async fn requests_that_are_refused_change_nothing() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let (before, replies) = (furnished.state().await, app.model().replies());
+    app.advance(SignedDuration::from_secs(1));
+    for route in protected() {
+        for headers in [vec![], vec![("x-api-key", OTHER_KEY.to_owned())]] {
+            let path = furnished.path(route);
+            let (status, _) =
+                client(&app, &headers).ask(route.method.clone(), &path, furnished.body(route)).await;
+            assert_eq!(status, 401, "{}", route.operation);
+        }
+    }
+    app.run_jobs().await;
+    assert_eq!(furnished.state().await, before);
+    assert_eq!(app.model().replies(), replies);
+}
+
+#[tokio::test]
+async fn every_route_accepts_the_key_in_either_header() {
+    for header in [("x-api-key", ROOT_KEY.to_owned()), ("authorization", format!("Bearer {ROOT_KEY}"))] {
+        let app = TestApp::start();
+        let furnished = Furnished::new(&app).await;
+        // What makes other routes impossible by being called comes last.
+        let last = ["end_conversation", "cancel_simulation"];
+        let (late, early): (Vec<&Route>, Vec<&Route>) =
+            ROUTES.iter().copied().partition(|route| last.contains(&route.operation));
+        let order = |route: &&Route| last.iter().position(|operation| *operation == route.operation);
+        let mut late = late;
+        late.sort_by_key(order);
+        for route in early.into_iter().chain(late) {
+            let client = client(&app, std::slice::from_ref(&header));
+            let (status, reply) =
+                client.ask(route.method.clone(), &furnished.path(route), furnished.body(route)).await;
+            // The conversation has been started before, and the persona has just been approved.
+            let refused = ["start_conversation", "reject_persona"].contains(&route.operation);
+            let expected = if refused { 409 } else { 200 };
+            assert_eq!(status, expected, "{}: {}", route.operation, reply.text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn public_routes_answer_without_a_key_and_with_any() {
+    let app = TestApp::start();
+    let public: Vec<_> = ROUTES.iter().copied().filter(|route| is_public(route)).collect();
+    let operations: Vec<_> = public.iter().map(|route| route.operation).collect();
+    assert_eq!(operations, ["get_health", "get_openapi"], "a route became public");
+    for route in public {
+        let mut answers = BTreeSet::new();
+        for headers in with_an_invalid_key().into_iter().chain([vec![]]) {
+            let (status, reply) =
+                client(&app, &headers).ask(route.method.clone(), route.path, Body::Read("".into())).await;
+            assert_eq!(status, 200, "{}", route.operation);
+            answers.insert(seen(status, &reply));
+        }
+        assert_eq!(answers.len(), 1, "{}", route.operation);
+    }
+}
+
+#[tokio::test]
+async fn a_replaced_key_is_accepted_until_its_end_and_then_told_to_have_expired() {
+    let app = TestApp::start();
+    let client = app.anonymous().with_header("x-api-key", PREVIOUS_KEY);
+    let end: Timestamp = PREVIOUS_KEY_ENDS.parse().unwrap();
+
+    app.set_now(end - SignedDuration::from_micros(1));
+    let seen = client.get("/v1/whoami", 200).await;
+    assert_eq!(seen["key_id"], "root-previous");
+    assert_eq!(seen["expires_at"], "2026-02-01T00:00:00.000000Z");
+
+    app.set_now(end);
+    for route in protected() {
+        let path = path(route, |_| None);
+        let (status, reply) = client.ask(route.method.clone(), &path, Body::Read("".into())).await;
+        assert_eq!((status, code(&reply.json())), (401, "expired_api_key"), "{}", route.operation);
+        assert_eq!(reply.header("www-authenticate"), Some(INVALID_KEY));
+    }
+    app.root().get("/v1/whoami", 200).await;
+}
+
+#[tokio::test]
+async fn whoami_tells_the_key_apart_without_showing_it() {
+    let app = TestApp::start();
+    let seen = app.root().get("/v1/whoami", 200).await;
+    assert_eq!(text(&seen, "key_id"), "root");
+    assert_eq!(text(&seen, "kind"), "root");
+    assert_eq!(seen["scopes"].as_array().map(Vec::len), Some(onerun_auth::Scope::ALL.len()));
+    assert_eq!(seen["all_projects"], true);
+    assert_eq!(seen["project_ids"], json!([]));
+    assert_eq!(seen["expires_at"], Value::Null);
+}
+
+/// Keys that cannot be read.
+struct Unreadable;
+
+#[async_trait::async_trait]
+impl Authenticator for Unreadable {
+    async fn authenticate(&self, _: &HeaderMap, _: Timestamp) -> Result<Principal, Refusal> {
+        Err(Refusal::AuthUnavailable)
+    }
+}
+
+#[tokio::test]
+async fn while_the_keys_cannot_be_read_no_key_is_called_wrong() {
+    let app = TestApp::start_with(ROUTES, Box::new(Unreadable), Settings::default());
+    for route in protected() {
+        let path = path(route, |_| None);
+        let (status, reply) = app.root().ask(route.method.clone(), &path, Body::Read("".into())).await;
+        assert_eq!((status, code(&reply.json())), (503, "auth_unavailable"), "{}", route.operation);
+        assert_eq!(reply.header("retry-after"), Some("5"));
+    }
+    app.anonymous().get("/health", 200).await;
+}
+
+#[test]
+fn every_route_requires_the_scope_of_what_it_does() {
+    for route in protected() {
+        let scope = match route.access {
+            Access::Requires(scope) => scope.as_str(),
+            Access::AnyKey => {
+                assert_eq!(route.operation, "get_whoami", "any key may call it");
+                continue;
+            }
+            Access::Public => unreachable!("it is protected"),
+        };
+        let resource = route.path.split('/').rfind(|part| part.ends_with('s') && *part != "results");
+        let resource = match resource {
+            Some("items" | "responses") => Some("conversations"),
+            other => other,
+        };
+        // Reading items by POST is as harmless as by GET.
+        let reads = route.method == Method::GET || route.operation == "read_items";
+        let action = if reads { "read" } else { "write" };
+        assert_eq!(Some(scope), resource.map(|resource| format!("{resource}:{action}")).as_deref());
+    }
+}
+
+#[tokio::test]
+async fn a_path_has_no_methods_but_its_own() {
+    let app = TestApp::start();
+    let methods = [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::TRACE,
+    ];
+    for route in ROUTES {
+        let there: Vec<_> =
+            ROUTES.iter().filter(|other| other.path == route.path).map(|other| &other.method).collect();
+        let allow: Vec<_> = there.iter().map(|method| method.as_str()).collect();
+        for method in methods.iter().filter(|method| !there.contains(method)) {
+            let path = path(route, |_| None);
+            for client in [app.anonymous(), app.root()] {
+                let reply = client.send(method.clone(), &path, None, 405).await;
+                assert_eq!(code(&reply.json()), "method_not_allowed");
+                assert_eq!(reply.header("allow"), Some(allow.join(", ").as_str()), "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn paths_that_are_none_are_not_found_whoever_asks() {
+    let app = TestApp::start();
+    let simulation = "A".repeat(21);
+    for path in [
+        "",
+        "/",
+        "/v1",
+        "/v1/",
+        "/v2/projects",
+        "/V1/projects",
+        "/v1/Projects",
+        "/v1/projects/",
+        "/v1//projects",
+        "/v1/projects/a/b",
+        "/v1/projects%2Fa",
+        "/health/",
+        "/v1/users",
+        "/v1/../v1/projects",
+        &format!("/v1/simulations/{simulation}/personas/x"),
+        &format!("/v1/simulations/{simulation}/items"),
+    ] {
+        for client in [app.anonymous(), app.root()] {
+            let problem = client.get(path, 404).await;
+            assert_eq!(code(&problem), "route_not_found", "{path}");
+        }
+    }
+}

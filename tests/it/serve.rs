@@ -1,0 +1,279 @@
+//! `onerun serve` as whoever runs it sees it: its key, its one line, its refusals and its end. Also the commands that
+//! only print.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use onerun_tests::{
+    Client, eventually,
+    process::{Process, Server, onerun},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const KEY: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";
+
+/// A process that is asked to serve, and the directory that its data would be in.
+struct Attempt {
+    process: Process,
+    parent: TempDir,
+}
+
+/// Starts `onerun serve` with these options on a data directory of its own, whether or not it will work.
+fn attempt(options: &[&str], environment: &[(&str, &str)]) -> Attempt {
+    let parent = tempfile::tempdir().unwrap();
+    Attempt { process: serve(parent.path(), options, environment), parent }
+}
+
+fn serve(parent: &Path, options: &[&str], environment: &[(&str, &str)]) -> Process {
+    let mut command = onerun(&["serve", "--data"]);
+    command.arg(parent.join("a/b")).args(options).envs(environment.iter().copied());
+    Process::spawn(command)
+}
+
+/// Waits for the one line of a server, and returns the address in it.
+pub(crate) async fn listening(process: &Process) -> String {
+    eventually("line that says where it listens", || async {
+        let stdout = process.stdout();
+        stdout.strip_prefix("listening on ").map(|url| url.trim().to_owned()).ok_or_else(|| process.report())
+    })
+    .await
+}
+
+/// Waits until a process has refused to work, and returns the one line that says why.
+async fn refused(process: &mut Process) -> String {
+    let status = process.exit(Duration::from_mins(1)).await;
+    assert_eq!(status.code(), Some(1), "{}", process.report());
+    assert_eq!(process.stdout(), "");
+    let stderr = process.stderr();
+    let complaints: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(complaints.len(), 1, "{stderr}");
+    complaints[0].to_owned()
+}
+
+/// Sends a signal by name.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let sent =
+        Command::new("sh").args(["-c", &format!("kill -{name} \"$0\""), &pid.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+async fn whoami(url: &str, key: &str) -> Value {
+    Client::new(url, Some(key)).get("/v1/whoami", 200).await
+}
+
+#[cfg(unix)]
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn a_key_is_made_for_its_owner_alone_and_is_not_printed() {
+    let mut server = Server::start().await;
+    let file = server.data().join("api-key");
+
+    let key = fs::read_to_string(&file).unwrap();
+    assert_eq!(key, format!("{}\n", server.key()));
+    #[cfg(unix)]
+    assert_eq!(mode(&file), 0o600);
+    whoami(server.base_url(), server.key()).await;
+    assert!(server.log().contains("api-key"), "the file is named: {}", server.log());
+
+    server.restart().await;
+    assert_eq!(fs::read_to_string(&file).unwrap(), key);
+    whoami(server.base_url(), server.key()).await;
+    assert!(!server.log().contains(server.key()), "the key is in the log: {}", server.log());
+}
+
+#[tokio::test]
+async fn a_data_directory_is_made_for_its_owner_alone() {
+    let Attempt { process, parent } = attempt(&["--port", "0"], &[]);
+    listening(&process).await;
+    #[cfg(unix)]
+    assert_eq!(mode(&parent.path().join("a/b")), 0o700);
+}
+
+#[tokio::test]
+async fn the_key_of_the_environment_is_the_key_and_is_written_nowhere() {
+    let server = Server::start_with(&[("AUTH_API_KEY", KEY)]).await;
+    whoami(server.base_url(), KEY).await;
+    assert!(!server.data().join("api-key").exists());
+    assert!(!server.log().contains(KEY), "the key is in the log: {}", server.log());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_configuration_is_said_at_once_and_without_the_key() {
+    let environment = [("AUTH_API_KEY", "c2hvcnQgYnV0IHByaXZhdGU="), ("ONERUN_LEASE_SECONDS", "soon")];
+    let complaint = refused(&mut attempt(&["--port", "0"], &environment).process).await;
+    assert!(complaint.contains("AUTH_API_KEY: the key decodes to 17 bytes and needs 32"), "{complaint}");
+    assert!(complaint.contains("ONERUN_LEASE_SECONDS: "), "{complaint}");
+    assert!(!complaint.contains("c2hvcnQ"), "{complaint}");
+
+    for weak in ["changeme", "", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="] {
+        let complaint = refused(&mut attempt(&["--port", "0"], &[("AUTH_API_KEY", weak)]).process).await;
+        assert!(complaint.contains("AUTH_API_KEY: "), "{complaint}");
+        assert!(complaint.contains("onerun keys generate"), "it says what to do: {complaint}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_data_is_refused() {
+    let server = Server::start().await;
+    let mut command = onerun(&["serve", "--port", "0", "--data"]);
+    command.arg(server.data());
+    let complaint = refused(&mut Process::spawn(command)).await;
+    assert!(complaint.contains("in use by another onerun process"), "{complaint}");
+    whoami(server.base_url(), server.key()).await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_said() {
+    let server = Server::start().await;
+    let port = server.base_url().rsplit(':').next().unwrap();
+    let complaint = refused(&mut attempt(&["--port", port], &[]).process).await;
+    assert!(complaint.contains(&format!("127.0.0.1:{port}")), "{complaint}");
+}
+
+#[tokio::test]
+async fn either_signal_stops_it_with_code_0_and_frees_the_data() {
+    let parent = tempfile::tempdir().unwrap();
+    for name in ["TERM", "INT"] {
+        let mut process = serve(parent.path(), &["--port", "0"], &[]);
+        let url = listening(&process).await;
+        signal(process.pid(), name);
+        let status = process.exit(Duration::from_secs(20)).await;
+        assert_eq!(status.code(), Some(0), "{name}: {}", process.report());
+        assert_eq!(process.stdout(), format!("listening on {url}\n"), "one line, and no other");
+    }
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_finished() {
+    let Attempt { mut process, parent } = attempt(&["--port", "0"], &[("AUTH_API_KEY", KEY)]);
+    let url = listening(&process).await;
+    let mut connection = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head = format!(
+        "POST /v1/projects HTTP/1.1\r\nhost: localhost\r\nx-api-key: {KEY}\r\ncontent-length: 17\r\n\r\n"
+    );
+    connection.write_all(format!("{head}{{\"name\":").as_bytes()).unwrap();
+    // Nothing from outside tells that the server has read this much. Until it has, the connection is an idle one.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+
+    signal(process.pid(), "TERM");
+    eventually("log that it stops", || async {
+        if process.stderr().contains("stopping") { Ok(()) } else { Err(process.report()) }
+    })
+    .await;
+    connection.write_all(b" \"Late\" }").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(process.exit(Duration::from_secs(20)).await.code(), Some(0), "{}", process.report());
+
+    let again = serve(parent.path(), &["--port", "0"], &[("AUTH_API_KEY", KEY)]);
+    let projects = Client::new(&listening(&again).await, Some(KEY)).get("/v1/projects", 200).await;
+    assert_eq!(projects["data"][0]["name"], "Late");
+}
+
+#[tokio::test]
+async fn a_second_signal_does_not_wait() {
+    let Attempt { mut process, parent: _parent } = attempt(&["--port", "0"], &[("AUTH_API_KEY", KEY)]);
+    let url = listening(&process).await;
+    let mut connection = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    connection
+        .write_all(b"POST /v1/projects HTTP/1.1\r\nhost: localhost\r\ncontent-length: 17\r\n\r\n{")
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    signal(process.pid(), "INT");
+    eventually("log that it stops", || async {
+        if process.stderr().contains("stopping") { Ok(()) } else { Err(process.report()) }
+    })
+    .await;
+    signal(process.pid(), "INT");
+    let status = process.exit(Duration::from_secs(10)).await;
+    assert_eq!(status.code(), Some(1), "{}", process.report());
+}
+
+#[tokio::test]
+async fn other_addresses_are_served_when_said_and_warned_of() {
+    let Attempt { process, parent: _parent } =
+        attempt(&["--port", "0", "--host", "0.0.0.0"], &[("AUTH_API_KEY", KEY)]);
+    let url = listening(&process).await;
+    whoami(&url.replace("0.0.0.0", "127.0.0.1"), KEY).await;
+    let log = process.stderr();
+    assert!(log.contains("no TLS") && log.contains("WARN"), "{log}");
+}
+
+#[tokio::test]
+async fn loopback_is_the_default_and_needs_no_warning() {
+    let server = Server::start().await;
+    assert!(server.base_url().starts_with("http://127.0.0.1:"), "{}", server.base_url());
+    assert!(!server.log().contains("WARN"), "{}", server.log());
+}
+
+#[tokio::test]
+async fn logs_are_json_lines_where_there_is_no_terminal() {
+    let server = Server::start().await;
+    server.client().get("/v1/projects?secret=in-the-query", 200).await;
+    let line = eventually("line of the request", || async {
+        let log = server.log();
+        let found = log.lines().find(|line| line.contains("list_projects"));
+        found.map(str::to_owned).ok_or(log)
+    })
+    .await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["status"], &line["key_id"], &line["level"]),
+        (&json!(200), &json!("root"), &json!("INFO"))
+    );
+    for line in server.log().lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
+    }
+    assert!(!server.log().contains("in-the-query"), "{}", server.log());
+}
+
+#[tokio::test]
+async fn usage_errors_are_code_2() {
+    let usages: [&[&str]; 4] = [&[], &["serve", "--port", "x"], &["serve", "--host", "here"], &["fly"]];
+    for arguments in usages {
+        let mut process = Process::spawn(onerun(arguments));
+        let status = process.exit(Duration::from_mins(1)).await;
+        assert_eq!(status.code(), Some(2), "{}", process.report());
+        assert!(process.stderr().contains("--help"), "{}", process.report());
+    }
+}
+
+#[tokio::test]
+async fn a_generated_key_is_all_that_is_printed_and_is_a_good_one() {
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let mut process = Process::spawn(onerun(&["keys", "generate"]));
+        let stdout = process.success().await;
+        assert_eq!(process.stderr(), "");
+        let key = stdout.strip_suffix('\n').unwrap().to_owned();
+        // 32 bytes in base64.
+        assert_eq!((key.len(), key.lines().count()), (44, 1), "{key:?}");
+        keys.push(key);
+    }
+    assert_ne!(keys[0], keys[1]);
+    let server = Server::start_with(&[("AUTH_API_KEY", &keys[0])]).await;
+    whoami(server.base_url(), &keys[0]).await;
+}
+
+#[tokio::test]
+async fn the_printed_document_is_the_served_one() {
+    let printed = Process::spawn(onerun(&["openapi"])).success().await;
+    assert!(printed.ends_with("}\n"));
+    let server = Server::start().await;
+    let served = server.client().anonymous().get("/openapi.json", 200).await;
+    // Not `assert_eq!`: a failure would print both of them, which are long. `make openapi-check` shows what differs.
+    assert!(serde_json::from_str::<Value>(&printed).unwrap() == served, "they differ");
+}

@@ -1,0 +1,715 @@
+//! What answers look like: the shapes of the published service, whole bodies at a time, and its paging, order and
+//! filters. Ids and times are checked before they are expected.
+
+use http::Method;
+use jiff::SignedDuration;
+use onerun_api::ROUTES;
+use onerun_tests::app::TestApp;
+use serde_json::{Value, json};
+
+use crate::{
+    desk::{Desk, SCENARIO, data, id, message, text},
+    furnished::Furnished,
+};
+
+/// The id of a value, which has `length` letters or digits.
+fn checked_id(value: &Value, length: usize) -> String {
+    let id = id(value);
+    assert!(id.len() == length && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
+    id
+}
+
+fn ids(page: &Value) -> Vec<String> {
+    data(page).iter().map(id).collect()
+}
+
+fn names(page: &Value) -> Vec<String> {
+    data(page).iter().map(|value| text(value, "name")).collect()
+}
+
+/// A page with all there is.
+fn only(data: &[Value]) -> Value {
+    json!({ "data": data, "has_more": false })
+}
+
+#[tokio::test]
+async fn health_is_what_the_published_service_says() {
+    let app = TestApp::start();
+    let health = app.anonymous().get("/health", 200).await;
+    assert_eq!(health, json!({ "status": "ok", "message": "OneRun API is running" }));
+}
+
+#[tokio::test]
+async fn the_document_has_every_operation() {
+    let app = TestApp::start();
+    let document = app.anonymous().get("/openapi.json", 200).await;
+    for route in ROUTES {
+        let operation = &document["paths"][route.path][route.method.as_str().to_lowercase()];
+        assert_eq!(operation["operationId"], route.operation);
+    }
+}
+
+#[tokio::test]
+async fn a_project_has_its_shape_on_every_route() {
+    let app = TestApp::start();
+    let (client, made) = (app.root(), app.now_text());
+    let project = client.post("/v1/projects", &json!({ "name": "Support" }), 200).await;
+    let id = checked_id(&project, 12);
+    assert_eq!(made, "2026-01-05T09:00:00.000000Z");
+    let expected = json!({ "id": id, "name": "Support", "created_at": made, "updated_at": made });
+    assert_eq!(project, expected);
+    let path = format!("/v1/projects/{id}");
+    assert_eq!(client.get(&path, 200).await, expected);
+    assert_eq!(client.get("/v1/projects", 200).await, only(&[expected]));
+
+    app.next_instant();
+    let renamed = client.patch(&path, &json!({ "name": "Sales" }), 200).await;
+    let changed = app.now_text();
+    assert_eq!(changed, "2026-01-05T09:00:00.000001Z");
+    let expected = json!({ "id": id, "name": "Sales", "created_at": made, "updated_at": changed });
+    assert_eq!(renamed, expected);
+    app.next_instant();
+    for nothing in [json!({}), json!({ "name": null }), json!({ "name": "Sales" })] {
+        assert_eq!(client.patch(&path, &nothing, 200).await, expected, "{nothing}");
+    }
+    assert_eq!(client.get(&path, 200).await, expected);
+}
+
+#[tokio::test]
+async fn an_agent_has_its_shape_on_every_route() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let made = app.now_text();
+    app.next_instant();
+    let bare = desk.client.post(&desk.path("/agents"), &json!({ "name": "Bare" }), 200).await;
+    assert_eq!(bare["description"], Value::Null);
+    assert_eq!(bare["summary"], Value::Null);
+    assert_eq!(bare["metadata"], json!({}));
+
+    let metadata = json!({ "z": 1, "a": { "deep": [true, null, 0.5, "\n"] } });
+    let body = json!({ "name": "Full", "description": "Answers.\nShortly.", "metadata": metadata });
+    app.next_instant();
+    let full = desk.client.post(&desk.path("/agents"), &body, 200).await;
+    let id = checked_id(&full, 12);
+    let now = app.now_text();
+    let mut expected = json!({
+        "id": id,
+        "project_id": desk.project,
+        "name": "Full",
+        "description": "Answers.\nShortly.",
+        "summary": "Answers.\nShortly.",
+        "metadata": metadata,
+        "created_at": now,
+        "updated_at": now,
+        "total_simulations": 0,
+    });
+    assert_eq!(full, expected);
+    assert_eq!(desk.get(&format!("/agents/{id}")).await, expected);
+    assert_eq!(data(&desk.get("/agents").await)[0], expected);
+
+    app.next_instant();
+    let path = desk.path(&format!("/agents/{id}"));
+    let patched = desk.client.patch(&path, &json!({ "description": "Asks.", "name": null }), 200).await;
+    expected["description"] = "Asks.".into();
+    expected["summary"] = "Asks.".into();
+    expected["updated_at"] = app.now_text().into();
+    assert_eq!(patched, expected);
+    app.next_instant();
+    assert_eq!(desk.client.patch(&path, &json!({ "description": null }), 200).await, expected);
+
+    desk.create(json!({ "agent_id": id })).await;
+    desk.create(json!({ "agent_id": id })).await;
+    expected["total_simulations"] = 2.into();
+    assert_eq!(desk.get(&format!("/agents/{id}")).await, expected);
+    assert_eq!(desk.get(&format!("/agents/{}", desk.agent)).await["total_simulations"], 0);
+    assert_eq!(desk.get(&format!("/agents/{}", desk.agent)).await["created_at"], made);
+}
+
+#[tokio::test]
+async fn an_objective_has_its_shape_and_a_new_version_for_each_change() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let body = json!({ "name": "Is kind", "criteria": "The agent is kind.\ncheck: agent replies >= 1" });
+    let objective = desk.client.post(&desk.path("/objectives"), &body, 200).await;
+    let id = checked_id(&objective, 12);
+    let mut expected = json!({
+        "id": id,
+        "project_id": desk.project,
+        "version": 1,
+        "name": "Is kind",
+        "criteria": "The agent is kind.\ncheck: agent replies >= 1",
+        "created_at": app.now_text(),
+        "updated_at": app.now_text(),
+    });
+    assert_eq!(objective, expected);
+    let path = desk.path(&format!("/objectives/{id}"));
+    assert_eq!(desk.client.get(&path, 200).await, expected);
+    assert_eq!(desk.get("/objectives").await, only(&[expected.clone()]));
+
+    app.next_instant();
+    let patched = desk.client.patch(&path, &json!({ "name": "Is friendly" }), 200).await;
+    expected["name"] = "Is friendly".into();
+    expected["version"] = 2.into();
+    expected["updated_at"] = app.now_text().into();
+    assert_eq!(patched, expected);
+
+    app.next_instant();
+    // What changes nothing is no version: it would tell verdicts apart that are not.
+    for nothing in [json!({}), json!({ "name": "Is friendly", "criteria": null })] {
+        assert_eq!(desk.client.patch(&path, &nothing, 200).await, expected, "{nothing}");
+    }
+    let patched = desk.client.patch(&path, &json!({ "criteria": "Other." }), 200).await;
+    assert_eq!((&patched["version"], &patched["name"]), (&json!(3), &json!("Is friendly")));
+    assert_eq!(patched["updated_at"], app.now_text());
+    assert_eq!(desk.get("/objectives").await, only(&[patched]), "each objective once, at its newest version");
+}
+
+#[tokio::test]
+async fn a_simulation_has_its_shape_on_every_route() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let second = desk.objective("Second", "check: persona ended").await;
+    let first = desk.objective("First", "The agent is kind.").await;
+    let body = json!({
+        "agent_id": desk.agent,
+        "name": "Refunds",
+        "scenario": SCENARIO,
+        "target_conversations": 4,
+        "target_personas": 2,
+        "objective_ids": [first, second],
+    });
+    let simulation = desk.client.post(&desk.path("/simulations"), &body, 200).await;
+    let id = checked_id(&simulation, 21);
+    let mut agent = desk.get(&format!("/agents/{}", desk.agent)).await;
+    agent.as_object_mut().unwrap().remove("total_simulations");
+    let seed = simulation["seed"].as_u64().expect("a seed of its own");
+    assert!(seed < 1 << 53, "every JSON reader holds {seed} exactly");
+    let mut expected = json!({
+        "id": id,
+        "project_id": desk.project,
+        "agent_id": desk.agent,
+        "agent": agent,
+        "name": "Refunds",
+        "scenario": SCENARIO,
+        "status": "pending",
+        "last_failure_reason": null,
+        "target_conversations": 4,
+        "target_personas": 2,
+        "max_turns": 5,
+        "auto_approve": false,
+        "seed": seed,
+        "metadata": {},
+        "objectives": [
+            desk.get(&format!("/objectives/{first}")).await,
+            desk.get(&format!("/objectives/{second}")).await,
+        ],
+        "created_at": app.now_text(),
+        "updated_at": app.now_text(),
+        "expires_at": "2026-01-06T09:00:00.000000Z",
+    });
+    assert_eq!(simulation, expected);
+    assert_eq!(desk.simulation(&id).await, expected);
+    assert_eq!(desk.get("/simulations").await, only(&[expected.clone()]));
+
+    app.next_instant();
+    app.run_jobs().await;
+    expected["status"] = "in_progress".into();
+    expected["updated_at"] = app.now_text().into();
+    assert_eq!(desk.simulation(&id).await, expected);
+    assert_eq!(desk.get("/simulations").await, only(&[expected]));
+}
+
+#[tokio::test]
+async fn a_simulation_keeps_everything_that_is_said_of_it() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let metadata = json!({ "commit": "abc", "n": [1, 2.5, null] });
+    let body = desk.wanted(json!({
+        "name": "\u{1f600} “Überraschung”",
+        "scenario": "One line.\nAnother\tone.",
+        "target_conversations": 10_000,
+        "target_personas": 10_000,
+        "max_turns": 200,
+        "auto_approve": true,
+        "seed": (1_u64 << 53) - 1,
+        "metadata": metadata,
+        "expires_in_seconds": 1,
+    }));
+    let simulation = desk.client.post(&desk.path("/simulations"), &body, 200).await;
+    for (field, value) in body.as_object().unwrap() {
+        if field != "expires_in_seconds" {
+            assert_eq!(simulation[field], *value, "{field}");
+        }
+    }
+    assert_eq!(simulation["expires_at"], "2026-01-05T09:00:01.000000Z");
+    assert_eq!(desk.simulation(&id(&simulation)).await, simulation);
+}
+
+#[tokio::test]
+async fn personas_have_their_shape_and_come_all_at_once_newest_first() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let wanted = json!({ "target_personas": 30, "target_conversations": 30, "auto_approve": false });
+    let simulation = desk.simulate(wanted).await;
+    let page = desk.get(&format!("/simulations/{simulation}/personas")).await;
+    assert_eq!((data(&page).len(), &page["has_more"]), (30, &json!(false)));
+    let numbers: Vec<_> = data(&page).iter().map(|persona| persona["seq_id"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=30).rev().collect::<Vec<_>>());
+
+    for persona in data(&page) {
+        let attributes = persona["attributes"].as_object().unwrap();
+        let known = [
+            "age_group",
+            "economic_status",
+            "education",
+            "habits",
+            "interests",
+            "occupation",
+            "personality_traits",
+            "speech_patterns",
+            "speech_style",
+            "stress_reactions",
+            "stress_triggers",
+            "typical_behavior",
+            "values",
+            "version",
+        ];
+        let mut there: Vec<_> = attributes.keys().map(String::as_str).collect();
+        there.sort_unstable();
+        assert_eq!(there, known);
+        assert!(attributes.values().all(Value::is_string), "{persona}");
+        let ages = ["teen", "young_adult", "adult", "senior"];
+        assert!(ages.contains(&attributes["age_group"].as_str().unwrap()), "{persona}");
+        assert!(!attributes["speech_style"].as_str().unwrap().is_empty(), "{persona}");
+        assert_eq!(attributes["version"], "1");
+        for field in ["summary", "story", "purpose"] {
+            assert!(!text(persona, field).is_empty(), "{field} of {persona}");
+        }
+        assert_eq!(
+            *persona,
+            json!({
+                "id": checked_id(persona, 21),
+                "simulation_id": simulation,
+                "seq_id": persona["seq_id"],
+                "approval_status": "pending",
+                "summary": persona["summary"],
+                "story": persona["story"],
+                "purpose": persona["purpose"],
+                "attributes": attributes,
+                "metadata": {},
+                "created_at": app.now_text(),
+                "updated_at": app.now_text(),
+            })
+        );
+    }
+
+    let part = desk.get(&format!("/simulations/{simulation}/personas?limit=7&offset=25")).await;
+    assert_eq!((data(&part), &part["has_more"]), (&data(&page)[25..].to_vec(), &json!(false)));
+    let part = desk.get(&format!("/simulations/{simulation}/personas?limit=7")).await;
+    assert_eq!((data(&part), &part["has_more"]), (&data(&page)[..7].to_vec(), &json!(true)));
+}
+
+#[tokio::test]
+async fn a_conversation_has_its_shape_from_queued_to_evaluated() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let objective = desk.objective("Helps", "check: agent says /refund/i").await;
+    let talk = desk.converse(json!({ "objective_ids": [objective], "max_turns": 20 })).await;
+    let simulation = talk.simulation.clone();
+    let persona = desk.personas(&simulation).await.remove(0);
+    let conversation = talk.see().await;
+    let made = app.now_text();
+    let mut expected = json!({
+        "id": checked_id(&conversation, 21),
+        "simulation_id": simulation,
+        "persona_id": persona["id"],
+        "persona": persona,
+        "seq_id": 1,
+        "status": "queued",
+        "end_reason": null,
+        "evaluation_status": "pending",
+        "evaluations": [],
+        "attempt": 1,
+        "item_count": 0,
+        "lease_expires_at": null,
+        "metadata": {},
+        "created_at": made,
+        "updated_at": made,
+    });
+    assert_eq!(conversation, expected);
+    let list = format!("/simulations/{simulation}/conversations");
+    assert_eq!(desk.get(&list).await, only(&[expected.clone()]));
+
+    app.next_instant();
+    let started = talk.start(200).await;
+    let lease = "2026-01-05T09:05:00.000001Z";
+    assert_eq!(
+        started,
+        json!({ "message": "Conversation started successfully", "attempt": 1, "lease_expires_at": lease })
+    );
+    expected["status"] = "in_progress".into();
+    expected["lease_expires_at"] = lease.into();
+    expected["updated_at"] = app.now_text().into();
+    assert_eq!(talk.see().await, expected);
+
+    app.next_instant();
+    let reply = talk.say(Some("Shall I issue a refund?"), 200).await;
+    let words = reply["output"][0]["content"][0]["text"].as_str().unwrap();
+    assert_eq!(
+        reply,
+        json!({
+            "ended": false,
+            "output": [{ "type": "message", "content": [{ "type": "text", "text": words }] }],
+        })
+    );
+    expected["item_count"] = 2.into();
+    expected["lease_expires_at"] = "2026-01-05T09:05:00.000002Z".into();
+    expected["updated_at"] = app.now_text().into();
+    assert_eq!(talk.see().await, expected);
+    let items = talk.items().await;
+    let said = [("assistant", "Shall I issue a refund?"), ("user", words)];
+    for (item, (role, words)) in items.iter().zip(said) {
+        assert_eq!(
+            *item,
+            json!({
+                "id": checked_id(item, 21),
+                "conversation_id": talk.conversation,
+                "attempt": 1,
+                "type": "message",
+                "role": role,
+                "content": [{ "type": "text", "text": words }],
+                "created_at": app.now_text(),
+                "updated_at": app.now_text(),
+            })
+        );
+    }
+    assert_eq!(items.len(), 2);
+
+    app.next_instant();
+    assert_eq!(talk.end(200).await, json!({ "message": "Conversation ended successfully" }));
+    expected["status"] = "ended".into();
+    expected["end_reason"] = "agent_decided".into();
+    expected["lease_expires_at"] = Value::Null;
+    expected["updated_at"] = app.now_text().into();
+    assert_eq!(talk.see().await, expected);
+
+    app.next_instant();
+    app.run_jobs().await;
+    let seen = talk.see().await;
+    let evaluation = &seen["evaluations"][0];
+    let hash = text(evaluation, "prompt_hash");
+    assert!(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{hash}");
+    expected["evaluation_status"] = "completed".into();
+    expected["updated_at"] = app.now_text().into();
+    expected["evaluations"] = json!([{
+        "id": checked_id(evaluation, 21),
+        "conversation_id": talk.conversation,
+        "objective_id": objective,
+        "objective_version": 1,
+        "objective": desk.get(&format!("/objectives/{objective}")).await,
+        "outcome": "passed",
+        "score": 1.0,
+        "reason": "`check: agent says /refund/i` holds",
+        "quotes": [{ "item_id": items[0]["id"], "text": "refund" }],
+        "judge": "checks",
+        "prompt_hash": hash,
+        "created_at": app.now_text(),
+        "updated_at": app.now_text(),
+    }]);
+    assert_eq!(seen, expected);
+    assert_eq!(desk.get(&list).await, only(&[expected]));
+}
+
+#[tokio::test]
+async fn items_are_the_same_by_post_and_by_get() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let talk = desk.converse(json!({ "max_turns": 200 })).await;
+    talk.say(Some("Hello."), 200).await;
+    for rest in
+        ["/items", "/items?limit=1", "/items?limit=1&offset=1", "/items?attempt=1", "/items?attempt=2"]
+    {
+        let got = desk.client.send(Method::GET, &talk.path(rest), None, 200).await;
+        let posted = desk.client.send(Method::POST, &talk.path(rest), None, 200).await;
+        assert_eq!(got.text, posted.text, "{rest}");
+    }
+    let page = desk.client.get(&talk.path("/items?limit=1"), 200).await;
+    assert_eq!((data(&page).len(), &page["has_more"]), (1, &json!(true)));
+    assert_eq!(data(&page)[0]["role"], "assistant", "the oldest first");
+}
+
+#[tokio::test]
+async fn all_items_come_at_once_oldest_first() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let talk = desk.converse(json!({ "max_turns": 200 })).await;
+    let lines: Vec<_> = (0..50).map(|line| format!("Line {line}.")).collect();
+    let input: Vec<_> = lines.iter().map(|line| message(Some(line))["input"][0].clone()).collect();
+    desk.client.post(&talk.path("/responses"), &json!({ "input": input }), 200).await;
+    let transcript = talk.transcript().await;
+    let said: Vec<_> = transcript.iter().filter(|(role, _)| role == "assistant").collect();
+    assert_eq!(said.iter().map(|(_, text)| text).collect::<Vec<_>>(), lines.iter().collect::<Vec<_>>());
+    assert_eq!(transcript.last().unwrap().0, "user");
+}
+
+#[tokio::test]
+async fn a_message_of_several_parts_is_kept_in_parts() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let talk = desk.converse(json!({ "max_turns": 200 })).await;
+    let parts = json!([
+        { "type": "text", "text": "One." },
+        { "type": "text", "text": "" },
+        { "type": "text", "text": "Three.\n\tIndented \u{1f600}" },
+    ]);
+    let input = json!({ "input": [{ "type": "message", "content": parts }] });
+    desk.client.post(&talk.path("/responses"), &input, 200).await;
+    assert_eq!(talk.items().await[0]["content"], parts);
+}
+
+#[tokio::test]
+async fn what_has_nothing_to_show_says_what_the_published_service_says() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let wanted = json!({ "auto_approve": false, "target_personas": 2, "target_conversations": 2 });
+    let simulation = desk.simulate(wanted).await;
+    let personas = desk.personas(&simulation).await;
+    let said = |message: &str| json!({ "message": message });
+    let approved = desk.decide(&simulation, &id(&personas[0]), "approve", 200).await;
+    assert_eq!(approved, said("Persona approved successfully"));
+    let rejected = desk.decide(&simulation, &id(&personas[1]), "reject", 200).await;
+    assert_eq!(rejected, said("Persona rejected successfully"));
+    assert_eq!(desk.order(&simulation, "run", 200).await, said("Simulation run requested"));
+    assert_eq!(desk.order(&simulation, "cancel", 200).await, said("Simulation cancel requested"));
+}
+
+#[tokio::test]
+async fn lists_have_ten_of_a_kind_newest_first_and_say_whether_there_are_more() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    for number in 1..=11 {
+        app.next_instant();
+        let name = format!("{number:02}");
+        desk.client.post("/v1/projects", &json!({ "name": name }), 200).await;
+        desk.client.post(&desk.path("/agents"), &json!({ "name": name }), 200).await;
+        desk.objective(&name, "Is kind.").await;
+        desk.create(json!({ "name": name, "target_conversations": 11 })).await;
+    }
+    app.run_jobs().await;
+    let all: Vec<_> = (1..=11).rev().map(|number| format!("{number:02}")).collect();
+    let simulation = ids(&desk.get("/simulations?limit=1").await).remove(0);
+    // The first project and agent are the desk's own.
+    for (list, names_) in [
+        (desk.path("/agents"), true),
+        ("/v1/projects?".to_owned(), true),
+        (desk.path("/objectives"), true),
+        (desk.path("/simulations"), true),
+        (desk.path(&format!("/simulations/{simulation}/conversations")), false),
+    ] {
+        let page = desk.client.get(&list, 200).await;
+        assert_eq!((data(&page).len(), &page["has_more"]), (10, &json!(true)), "{list}");
+        if names_ {
+            assert_eq!(names(&page), all[..10], "{list}");
+        } else {
+            let numbers: Vec<_> = data(&page).iter().map(|value| value["seq_id"].as_u64().unwrap()).collect();
+            assert_eq!(numbers, (2..=11).rev().collect::<Vec<_>>());
+        }
+        let whole = desk.client.get(&format!("{list}&limit=100"), 200).await;
+        assert_eq!(whole["has_more"], false);
+        // The parts make the whole, at every length of a part.
+        for limit in [1, 3, 5, 11, 12] {
+            let mut seen = Vec::new();
+            loop {
+                let path = format!("{list}&limit={limit}&offset={}", seen.len());
+                let page = desk.client.get(&path, 200).await;
+                seen.extend(data(&page).clone());
+                assert_eq!(page["has_more"], seen.len() < data(&whole).len(), "{path}");
+                if page["has_more"] == false {
+                    break;
+                }
+            }
+            assert_eq!(seen, *data(&whole), "{list} by {limit}");
+        }
+        for offset in [100, 2_147_483_647] {
+            let page = desk.client.get(&format!("{list}&offset={offset}"), 200).await;
+            assert_eq!(page, only(&[]), "{list}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn parameters_that_an_operation_does_not_have_are_passed_over() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
+        let path = furnished.path(route);
+        let plain = furnished.desk.client.get(&path, 200).await;
+        let odd = format!("{path}&foo=1&foo=2&%3Cscript%3E=x&=&&x");
+        assert_eq!(furnished.desk.client.get(&odd, 200).await, plain, "{}", route.operation);
+    }
+}
+
+#[tokio::test]
+async fn lists_sort_by_name_or_time_and_fall_back_to_time() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    for name in ["b", "c", "a"] {
+        app.next_instant();
+        desk.client.post("/v1/projects", &json!({ "name": name }), 200).await;
+        desk.client.post(&desk.path("/agents"), &json!({ "name": name }), 200).await;
+        desk.objective(name, "Is kind.").await;
+        desk.create(json!({ "name": name })).await;
+    }
+    for list in [
+        "/v1/projects?".to_owned(),
+        desk.path("/agents"),
+        desk.path("/objectives"),
+        desk.path("/simulations"),
+    ] {
+        for (query, expected) in [
+            ("", "acb"),
+            ("&sort_dir=desc", "acb"),
+            ("&sort_dir=asc", "bca"),
+            ("&sort_dir=DESC", "bca"),
+            ("&sort_dir=", "bca"),
+            ("&sort_dir=%27;%20DROP%20TABLE", "bca"),
+            ("&sort_by=created_at", "acb"),
+            ("&sort_by=created_at&sort_dir=asc", "bca"),
+            ("&sort_by=name", "cba"),
+            ("&sort_by=name&sort_dir=asc", "abc"),
+            ("&sort_by=nonsense", "acb"),
+            ("&sort_by=nonsense&sort_dir=asc", "bca"),
+            ("&sort_by=", "acb"),
+            ("&sort_by=NAME", "acb"),
+            ("&sort_by=id%20DESC,%20name", "acb"),
+        ] {
+            let page = desk.client.get(&format!("{list}{query}"), 200).await;
+            // Without the desk's own project and agent, which have longer names.
+            let seen: String = names(&page).into_iter().filter(|name| name.len() == 1).collect();
+            assert_eq!(seen, expected, "{list}{query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_made_at_the_same_moment_is_listed_in_one_order_over_all_pages() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    for _ in 0..9 {
+        desk.create(json!({ "name": "Same" })).await;
+    }
+    for query in ["", "&sort_dir=asc", "&sort_by=name", "&sort_by=name&sort_dir=asc", "&sort_by=status"] {
+        let whole = ids(&desk.get(&format!("/simulations?limit=100{query}")).await);
+        let mut parts = Vec::new();
+        for offset in (0..9).step_by(2) {
+            parts.extend(ids(&desk.get(&format!("/simulations?limit=2&offset={offset}{query}")).await));
+        }
+        assert_eq!(parts, whole, "{query}");
+        assert_eq!(whole.len(), 9);
+    }
+}
+
+#[tokio::test]
+async fn simulations_sort_by_status() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let canceled = desk.simulate(json!({})).await;
+    desk.order(&canceled, "cancel", 200).await;
+    let running = desk.simulate(json!({})).await;
+    let pending = desk.create(json!({})).await;
+    let ascending = desk.get("/simulations?sort_by=status&sort_dir=asc").await;
+    let mut expected: Vec<_> =
+        [("canceled", &canceled), ("in_progress", &running), ("pending", &pending)].into();
+    let seen: Vec<_> = data(&ascending).iter().map(|value| (text(value, "status"), id(value))).collect();
+    let expected_: Vec<_> =
+        expected.iter().map(|(status, id)| ((*status).to_owned(), (*id).clone())).collect();
+    assert_eq!(seen, expected_, "by the word");
+    expected.reverse();
+    let descending = ids(&desk.get("/simulations?sort_by=status").await);
+    assert_eq!(descending, expected.iter().map(|(_, id)| (*id).clone()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn name_filters_find_parts_of_names_whatever_their_case_and_take_every_character_for_itself() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let all = ["Refund", "refunds 100%", "a_b", "axb", "Größe", "back\\slash", "it's"];
+    for name in all {
+        app.next_instant();
+        desk.client.post(&desk.path("/agents"), &json!({ "name": name }), 200).await;
+        desk.create(json!({ "name": name })).await;
+    }
+    for list in ["/agents", "/simulations"] {
+        for (filter, expected) in [
+            ("refund", vec!["refunds 100%", "Refund"]),
+            ("EFUN", vec!["refunds 100%", "Refund"]),
+            ("%25", vec!["refunds 100%"]),
+            ("_", vec!["a_b"]),
+            ("gr%C3%B6%C3%9Fe", vec!["Größe"]),
+            ("%5C", vec!["back\\slash"]),
+            ("%27", vec!["it's"]),
+            ("s+100", vec!["refunds 100%"]),
+            ("nothing", vec![]),
+        ] {
+            let page = desk.get(&format!("{list}?name={filter}")).await;
+            assert_eq!(names(&page), expected, "{list} {filter}");
+        }
+        let page = desk.get(&format!("{list}?name=&limit=100")).await;
+        assert!(data(&page).len() >= all.len(), "an empty part is part of every name");
+    }
+}
+
+#[tokio::test]
+async fn status_and_agent_filters_find_nothing_for_what_there_is_not() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let other = id(&desk.client.post(&desk.path("/agents"), &json!({ "name": "Other" }), 200).await);
+    let running = desk.simulate(json!({})).await;
+    let pending = desk.create(json!({ "agent_id": other })).await;
+    for (query, expected) in [
+        ("status=pending".to_owned(), vec![&pending]),
+        ("status=in_progress".to_owned(), vec![&running]),
+        ("status=completed".to_owned(), vec![]),
+        // Words that the published service has, and that are no status here.
+        ("status=queued".to_owned(), vec![]),
+        ("status=canceling".to_owned(), vec![]),
+        ("status=PENDING".to_owned(), vec![]),
+        ("status=".to_owned(), vec![]),
+        (format!("agent_id={other}"), vec![&pending]),
+        (format!("agent_id={other}&status=in_progress"), vec![]),
+        (format!("agent_id={}&status=in_progress", desk.agent), vec![&running]),
+        ("agent_id=AAAAAAAAAAAA".to_owned(), vec![]),
+        ("agent_id=not-an-id".to_owned(), vec![]),
+    ] {
+        let page = desk.get(&format!("/simulations?{query}")).await;
+        assert_eq!(ids(&page).iter().collect::<Vec<_>>(), expected, "{query}");
+    }
+    for (status, count) in [("queued", 1), ("in_progress", 0), ("ended", 0), ("pending", 0), ("x", 0)] {
+        let page = desk.get(&format!("/simulations/{running}/conversations?status={status}")).await;
+        assert_eq!(data(&page).len(), count, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_conversation_waits_for_a_worker_without_any_time_passing() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let simulation = desk.simulate(json!({})).await;
+    let conversation = &desk.conversations(&simulation).await[0];
+    assert_eq!(conversation["status"], "queued");
+    assert_eq!(conversation["created_at"], desk.simulation(&simulation).await["created_at"]);
+}
+
+#[tokio::test]
+async fn times_are_in_utc_to_the_microsecond() {
+    let app = TestApp::start();
+    app.set_now("2026-03-29T01:59:59.999999Z".parse().unwrap());
+    let client = app.root();
+    let first = client.post("/v1/projects", &json!({ "name": "a" }), 200).await;
+    assert_eq!(first["created_at"], "2026-03-29T01:59:59.999999Z");
+    app.advance(SignedDuration::from_micros(1));
+    let second = client.post("/v1/projects", &json!({ "name": "b" }), 200).await;
+    assert_eq!(second["created_at"], "2026-03-29T02:00:00.000000Z");
+    // As texts too, so that a reader may sort by them.
+    assert!(first["created_at"].as_str() < second["created_at"].as_str());
+}

@@ -1,0 +1,298 @@
+//! The application in this process: the real routes, engine, store and key check, without a socket.
+//!
+//! Time and background work are in the test's hands. The clock stands still until a test moves it, jobs are done when
+//! a test says so, and ids come from a seed, so nothing here waits and nothing depends on the machine's speed.
+
+mod client;
+mod model;
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use http::HeaderMap;
+use jiff::{SignedDuration, Timestamp};
+use onerun_api::{App, Authenticator, ROUTES, Route, Router};
+use onerun_auth::{KeyRing, Principal, Refusal, RootKey, authenticate};
+use onerun_domain::{Clock, Random};
+use onerun_engine::{Engine, Settings};
+use onerun_store::ClaimedJob;
+use onerun_store_sqlite::SqliteStore;
+use tempfile::TempDir;
+
+pub use client::{Client, Reply, documentation};
+pub use model::{Act, TestModel};
+
+/// The key that is accepted.
+pub const ROOT_KEY: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";
+
+/// A key of the right form that is not accepted.
+pub const OTHER_KEY: &str = "q3V8ZtL0yJm5RcXe7oNwB2kHs9GdFuTa4iP1xWvEzMI=";
+
+/// The key that [`ROOT_KEY`] replaced: accepted until [`PREVIOUS_KEY_ENDS`], and expired from then on.
+pub const PREVIOUS_KEY: &str = "0hH2m7yTq4fVJx9b3kRzW8sLcN5pUeGdA1oXiKtMw6Y=";
+
+/// When [`PREVIOUS_KEY`] stops being accepted.
+pub const PREVIOUS_KEY_ENDS: &str = "2026-02-01T00:00:00Z";
+
+/// When the clock of a new application stands.
+pub const START: &str = "2026-01-05T09:00:00Z";
+
+/// How often a job is tried before it is given up, as the host on one machine has it.
+const MAX_DELIVERIES: u32 = 5;
+
+/// How long a job waits after its first failure; twice as long after each further one.
+const FIRST_DELAY: SignedDuration = SignedDuration::from_millis(200);
+
+const JOBS_AT_ONCE: u32 = 32;
+const HIDDEN: SignedDuration = SignedDuration::from_mins(10);
+
+/// More rounds than any test's work takes: beyond it, work makes work for ever.
+const MAX_ROUNDS: u32 = 10_000;
+
+/// An application with a store of its own.
+pub struct TestApp {
+    app: App,
+    router: Router,
+    clock: Arc<TestClock>,
+    model: Arc<TestModel>,
+    requests: AtomicU64,
+    /// The jobs that were given up, with the reason. Those that a test did not expect are a failure.
+    buried: Mutex<Vec<String>>,
+    /// Last, so that the store is closed before its directory goes.
+    _directory: TempDir,
+}
+
+impl TestApp {
+    /// An application over an empty store.
+    pub fn start() -> Self {
+        Self::start_with(ROUTES, Box::new(Keys::new()), Settings::default())
+    }
+
+    /// An application with routes, a key check or settings of its own.
+    pub fn start_with(
+        routes: &[&'static Route],
+        authenticator: Box<dyn Authenticator>,
+        settings: Settings,
+    ) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = SqliteStore::open(&directory.path().join("onerun.db")).expect("an empty store opens");
+        let clock = Arc::new(TestClock::at(START.parse().expect("a time")));
+        let model = Arc::new(TestModel::default());
+        let random = Arc::new(SeededRandom(Mutex::new(1)));
+        let engine = Engine::new(Arc::new(store), model.clone(), clock.clone(), random, settings);
+        Self {
+            app: App::new(engine, authenticator),
+            router: Router::new(routes).expect("routes that can be told apart"),
+            clock,
+            model,
+            requests: AtomicU64::new(1),
+            buried: Mutex::default(),
+            _directory: directory,
+        }
+    }
+
+    /// A client without a key.
+    pub fn anonymous(&self) -> Client<'_> {
+        Client::new(self)
+    }
+
+    /// A client with the root key.
+    pub fn root(&self) -> Client<'_> {
+        self.anonymous().with_header("x-api-key", ROOT_KEY)
+    }
+
+    /// The model, which does what a test tells it to.
+    pub fn model(&self) -> &TestModel {
+        &self.model
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The time, as the wire has it.
+    pub fn now_text(&self) -> String {
+        wire_time(self.now())
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, by: SignedDuration) {
+        self.set_now(self.now().checked_add(by).expect("a time"));
+    }
+
+    /// Moves the clock by one microsecond, so that what follows is newer than what was.
+    pub fn next_instant(&self) {
+        self.advance(SignedDuration::from_micros(1));
+    }
+
+    /// Sets the clock.
+    pub fn set_now(&self, now: Timestamp) {
+        self.clock.set(now);
+    }
+
+    /// Does what is due, jobs and what time calls for, until nothing is left to be done at this moment.
+    pub async fn run_jobs(&self) {
+        self.run_jobs_times(1).await;
+    }
+
+    /// [`TestApp::run_jobs`], with every job done twice before it is completed, as a queue may deliver it.
+    pub async fn run_jobs_twice(&self) {
+        self.run_jobs_times(2).await;
+    }
+
+    /// [`TestApp::run_jobs`], and again at each time at which a job that failed is to be tried again.
+    pub async fn run_jobs_and_retries(&self) {
+        for _ in 0..MAX_ROUNDS {
+            self.run_jobs().await;
+            let Some(due) = self.engine().store().next_job_due().await.expect("the store answers") else {
+                return;
+            };
+            assert!(due > self.now(), "a job that is due was left");
+            self.set_now(due);
+        }
+        panic!("jobs are retried for ever");
+    }
+
+    /// The jobs that were given up since the last call, which are thereby expected.
+    pub fn take_buried(&self) -> Vec<String> {
+        std::mem::take(&mut *self.buried.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn engine(&self) -> &Engine {
+        self.app.engine()
+    }
+
+    async fn run_jobs_times(&self, times: u32) {
+        for _ in 0..MAX_ROUNDS {
+            let engine = self.engine();
+            let overdue = engine.tick().await.expect("what time calls for is done");
+            let hidden_until = later(self.now(), HIDDEN);
+            let claimed = engine.store().claim_jobs(JOBS_AT_ONCE, hidden_until, self.now()).await;
+            let claimed = claimed.expect("the store answers");
+            if claimed.is_empty() && overdue == 0 {
+                return;
+            }
+            for job in claimed {
+                for _ in 1..times {
+                    engine.perform(&job.job).await.expect("a job that is delivered twice succeeds");
+                }
+                self.perform(job).await;
+            }
+        }
+        panic!("there is always something left to do");
+    }
+
+    /// Does a job and records its outcome, as the host on one machine does.
+    async fn perform(&self, claimed: ClaimedJob) {
+        let ClaimedJob { job, deliveries } = claimed;
+        let (engine, now) = (self.engine(), self.now());
+        let store = engine.store();
+        let failure = match AssertUnwindSafe(engine.perform(&job)).catch_unwind().await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the job panicked".to_owned()),
+        };
+        let recorded = match failure {
+            None => store.complete_job(&job.id).await,
+            Some(reason) if deliveries < MAX_DELIVERIES => {
+                let delay = FIRST_DELAY * 2_i32.pow(deliveries - 1);
+                store.retry_job(&job.id, &reason, later(now, delay)).await
+            }
+            Some(reason) => {
+                engine.give_up(&job).await.expect("a job can be given up");
+                let what = format!("{}: {reason}", job.work.name());
+                self.buried.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+                store.bury_job(&job.id, &reason, now).await
+            }
+        };
+        recorded.expect("a job's outcome is recorded");
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        let buried = self.take_buried();
+        if !thread::panicking() {
+            assert!(buried.is_empty(), "jobs were given up, which the test did not expect: {buried:?}");
+        }
+    }
+}
+
+/// A time as the wire has it: in UTC, in microseconds.
+pub fn wire_time(time: Timestamp) -> String {
+    format!("{time:.6}")
+}
+
+/// The key check of the host on one machine, with a key that was replaced.
+pub struct Keys(KeyRing);
+
+impl Keys {
+    /// [`ROOT_KEY`] and [`PREVIOUS_KEY`].
+    pub fn new() -> Self {
+        let [root, previous] =
+            [ROOT_KEY, PREVIOUS_KEY].map(|text| RootKey::parse(text).expect("a strong key"));
+        let ends = PREVIOUS_KEY_ENDS.parse().expect("a time");
+        Self(KeyRing::new(&root).with_previous(&previous, ends))
+    }
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Authenticator for Keys {
+    async fn authenticate(&self, headers: &HeaderMap, now: Timestamp) -> Result<Principal, Refusal> {
+        authenticate(&self.0, headers, now)
+    }
+}
+
+/// A clock that stands still until it is moved.
+struct TestClock(AtomicI64);
+
+impl TestClock {
+    fn at(time: Timestamp) -> Self {
+        Self(AtomicI64::new(time.as_microsecond()))
+    }
+
+    fn set(&self, time: Timestamp) {
+        self.0.store(time.as_microsecond(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_microsecond(self.0.load(Ordering::SeqCst)).expect("a time that was one before")
+    }
+}
+
+/// Bytes from a seed (SplitMix64): the same ids in every run.
+struct SeededRandom(Mutex<u64>);
+
+impl Random for SeededRandom {
+    fn fill(&self, buffer: &mut [u8]) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for chunk in buffer.chunks_mut(8) {
+            *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut word = *state;
+            word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            chunk.copy_from_slice(&(word ^ (word >> 31)).to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
+    now.checked_add(by).expect("a time")
+}

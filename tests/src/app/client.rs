@@ -1,0 +1,283 @@
+//! A client of the application in this process. It checks on every answer what holds of every answer.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    panic::Location,
+    sync::{LazyLock, atomic::Ordering},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
+};
+use onerun_api::{Body, Found, Request, Response, openapi};
+use serde_json::Value;
+
+use super::{OTHER_KEY, PREVIOUS_KEY, ROOT_KEY, TestApp, model::INTERNAL};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Speaks to one application. Every call names the status it expects, and panics with the answer at any other.
+#[derive(Clone)]
+pub struct Client<'a> {
+    app: &'a TestApp,
+    headers: HeaderMap,
+}
+
+/// An answer whose status was the expected one.
+#[derive(Debug)]
+pub struct Reply {
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The body as it came.
+    pub text: String,
+}
+
+impl Reply {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text)
+            .unwrap_or_else(|error| panic!("a body that is not JSON ({error}): {:?}", self.text))
+    }
+
+    /// A header field's value, if it is there once.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?.to_str().expect("visible characters");
+        assert!(values.next().is_none(), "{name} is there twice: {:?}", self.headers);
+        Some(value)
+    }
+
+    /// The body with the request's id taken out, to compare the answers of two requests byte for byte.
+    pub fn text_without_id(&self) -> String {
+        self.text.replace(self.header("x-request-id").expect("every answer has an id"), "[request]")
+    }
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(app: &'a TestApp) -> Self {
+        Self { app, headers: HeaderMap::new() }
+    }
+
+    /// The same client, with one more header field in its requests.
+    #[must_use]
+    pub fn with_header(&self, name: &'static str, value: &str) -> Self {
+        let mut headers = self.headers.clone();
+        headers.append(name, HeaderValue::from_bytes(value.as_bytes()).expect("a header's value"));
+        Self { app: self.app, headers }
+    }
+
+    /// GET, expecting `status` and a JSON body.
+    #[track_caller]
+    pub fn get(&self, path: &str, status: u16) -> impl Future<Output = Value> {
+        let reply = self.send(Method::GET, path, None, status);
+        async { reply.await.json() }
+    }
+
+    /// POST of a JSON body, expecting `status` and a JSON body.
+    #[track_caller]
+    pub fn post(&self, path: &str, body: &Value, status: u16) -> impl Future<Output = Value> {
+        let reply = self.send(Method::POST, path, Some(body), status);
+        async { reply.await.json() }
+    }
+
+    /// POST without a body, expecting `status` and a JSON body.
+    #[track_caller]
+    pub fn post_empty(&self, path: &str, status: u16) -> impl Future<Output = Value> {
+        let reply = self.send(Method::POST, path, None, status);
+        async { reply.await.json() }
+    }
+
+    /// PATCH of a JSON body, expecting `status` and a JSON body.
+    #[track_caller]
+    pub fn patch(&self, path: &str, body: &Value, status: u16) -> impl Future<Output = Value> {
+        let reply = self.send(Method::PATCH, path, Some(body), status);
+        async { reply.await.json() }
+    }
+
+    /// Any request, expecting `status`; for when the header fields matter.
+    #[track_caller]
+    pub fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        status: u16,
+    ) -> impl Future<Output = Reply> {
+        let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        self.send_body(method, path, Body::Read(body), status)
+    }
+
+    /// A request with these bytes as its body, expecting `status`.
+    #[track_caller]
+    pub fn send_bytes(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<Bytes>,
+        status: u16,
+    ) -> impl Future<Output = Reply> {
+        self.send_body(method, path, Body::Read(body.into()), status)
+    }
+
+    /// A request with what a host made of its body, expecting `status`.
+    #[track_caller]
+    pub fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+        status: u16,
+    ) -> impl Future<Output = Reply> + use<'a> {
+        // Taken here, because inside the future the caller is the runtime.
+        let what = format!("{}: {method} {path}", Location::caller());
+        let answer = self.ask(method, path, body);
+        async move {
+            let (got, reply) = answer.await;
+            assert_eq!(got, status, "{what}: answered {}", reply.text);
+            reply
+        }
+    }
+
+    /// A request of which it does not matter how it is answered: the status and the answer. What holds of every answer
+    /// is checked all the same.
+    #[track_caller]
+    pub fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> impl Future<Output = (u16, Reply)> + use<'a> {
+        let what = format!("{}: {method} {path}", Location::caller());
+        let (app, headers) = (self.app, self.headers.clone());
+        let (path, query) = match path.split_once('?') {
+            Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+            None => (path.to_owned(), None),
+        };
+        async move {
+            let id = format!("req_{:021}", app.requests.fetch_add(1, Ordering::SeqCst));
+            let operation = match app.router.find(&method, &path) {
+                Found::Route(route, _) => Some(route.operation),
+                Found::NoRoute | Found::MethodNotAllowed(_) => None,
+            };
+            let request = Request { id: id.clone(), method, path, query, headers, body };
+            let response = app.router.answer(&app.app, request).await;
+            let (status, reply) = check(&what, &id, response);
+            if let Some(operation) = operation {
+                check_documented(&what, operation, status, &reply.json());
+            }
+            (status, reply)
+        }
+    }
+}
+
+/// What holds of every answer.
+fn check(what: &str, id: &str, response: Response) -> (u16, Reply) {
+    let (head, body) = response.into_parts();
+    let text = String::from_utf8(body.to_vec())
+        .unwrap_or_else(|error| panic!("{what}: a body that is not UTF-8: {error}"));
+    let (status, reply) = (head.status.as_u16(), Reply { headers: head.headers, text });
+    let body = reply.json();
+
+    assert_eq!(reply.header("cache-control"), Some("no-store"), "{what}");
+    assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{what}");
+    assert_eq!(reply.header("x-request-id"), Some(id), "{what}");
+    for name in reply.headers.keys() {
+        let allowed = [CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS, X_REQUEST_ID].contains(name)
+            || (*name == WWW_AUTHENTICATE && [401, 403].contains(&status))
+            || (*name == ALLOW && status == 405)
+            || (*name == RETRY_AFTER && [429, 503].contains(&status));
+        assert!(allowed, "{what}: the header {name} with the status {status}: {:?}", reply.headers);
+    }
+    assert_eq!(reply.headers.contains_key(ALLOW), status == 405, "{what}");
+    assert_eq!(reply.headers.contains_key(RETRY_AFTER), status == 503, "{what}");
+    if status == 401 {
+        assert!(reply.headers.contains_key(WWW_AUTHENTICATE), "{what}");
+    }
+    let whole = format!("{:?}{}", reply.headers, reply.text);
+    for secret in [ROOT_KEY, PREVIOUS_KEY, OTHER_KEY, INTERNAL] {
+        assert!(!whole.contains(secret), "{what}: a secret in the answer: {whole}");
+    }
+
+    if status == 200 {
+        assert_eq!(reply.header("content-type"), Some("application/json"), "{what}");
+    } else {
+        assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{what}");
+        check_problem(what, id, status, &body);
+    }
+    (status, reply)
+}
+
+/// What holds of every error (RFC 9457), including all that the published SDK reads.
+fn check_problem(what: &str, id: &str, status: u16, problem: &Value) {
+    let member = |name: &str| {
+        let text = problem[name].as_str().unwrap_or_else(|| panic!("{what}: no {name} in {problem}"));
+        assert!(!text.is_empty(), "{what}: an empty {name} in {problem}");
+        text
+    };
+    let code = member("code");
+    assert_eq!(member("type"), format!("urn:onerun:error:{code}"), "{what}");
+    let title = match status {
+        // RFC 9110 renamed these two.
+        413 => Some("Content Too Large"),
+        422 => Some("Unprocessable Content"),
+        _ => StatusCode::from_u16(status).expect("a status").canonical_reason(),
+    };
+    assert_eq!(Some(member("title")), title, "{what}");
+    assert_eq!(problem["status"], status, "{what}");
+    assert_eq!(member("detail"), member("message"), "{what}");
+    assert_eq!(member("request_id"), id, "{what}");
+
+    let is_invalid = status == 422 && code == "invalid_request";
+    let errors = problem.get("errors").map(|errors| errors.as_array().expect("a list of errors"));
+    assert_eq!(errors.is_some(), is_invalid, "{what}: {problem}");
+    for error in errors.into_iter().flatten() {
+        let places = ["pointer", "parameter", "header"].iter().filter(|place| error[**place].is_string());
+        assert_eq!(places.count(), 1, "{what}: one place of {error}");
+        assert!(error["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{what}: {error}");
+        assert_eq!(error.as_object().map(serde_json::Map::len), Some(2), "{what}: {error}");
+        if let Some(pointer) = error["pointer"].as_str() {
+            assert!(pointer == "#" || pointer.starts_with("#/"), "{what}: {pointer}");
+        }
+    }
+    assert!(errors.is_none_or(|errors| !errors.is_empty()), "{what}: {problem}");
+    let members = problem.as_object().map(serde_json::Map::len);
+    assert_eq!(members, Some(if is_invalid { 8 } else { 7 }), "{what}: {problem}");
+}
+
+/// The OpenAPI document, by operation.
+static OPERATIONS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
+    let document = openapi::document();
+    let paths = document["paths"].as_object().expect("paths");
+    let operations = paths.values().flat_map(|path| path.as_object().expect("methods").values());
+    operations
+        .map(|operation| {
+            (operation["operationId"].as_str().expect("an operation's name").to_owned(), operation.clone())
+        })
+        .collect()
+});
+
+/// What the OpenAPI document says of an operation.
+pub fn documentation(operation: &str) -> &'static Value {
+    OPERATIONS.get(operation).unwrap_or_else(|| panic!("{operation} is not documented"))
+}
+
+/// Every status is documented for its operation, and every error's code with it.
+fn check_documented(what: &str, operation: &str, status: u16, body: &Value) {
+    let documented = &documentation(operation)["responses"][status.to_string()];
+    assert!(documented.is_object(), "{what}: {operation} is not documented to answer {status}: {body}");
+    if status != 200 {
+        let code = body["code"].as_str().unwrap_or_default();
+        // Documented with the first host whose keys can expire.
+        if code == "expired_api_key" {
+            return;
+        }
+        let examples = &documented["content"]["application/problem+json"]["examples"];
+        assert!(
+            examples[code].is_object(),
+            "{what}: {operation} is not documented to answer {status} with {code}: {examples}"
+        );
+    }
+}

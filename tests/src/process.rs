@@ -1,0 +1,328 @@
+//! Real processes: the `onerun` program, and programs of the Python environment that `make tools` installs.
+//!
+//! Their environment is empty but for what a test gives them, so a developer's own keys and settings stay out.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::{Client, wait::PATIENCE};
+
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The root of the workspace.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The `onerun` program of this build, with these arguments. It must be built before, because cargo builds a package's
+/// programs for that package's own tests only.
+pub fn onerun(arguments: &[&str]) -> Command {
+    let this = std::env::current_exe().expect("a test knows its own path");
+    // target/debug/deps/it-0123 → target/debug/onerun
+    let program = this
+        .parent()
+        .and_then(Path::parent)
+        .map(|profile| profile.join(format!("onerun{}", std::env::consts::EXE_SUFFIX)))
+        .filter(|program| program.is_file())
+        .unwrap_or_else(|| panic!("no `onerun` program beside {}: run `make build`", this.display()));
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().env("RUST_BACKTRACE", "1");
+    command
+}
+
+/// A program of the Python environment, such as `python` or `schemathesis`, started in the root of the workspace.
+pub fn venv(program: &str) -> Command {
+    let bin = workspace().join(".tools/venv/bin");
+    let path = bin.join(program);
+    assert!(path.exists(), "no {}: run `make tools`", path.display());
+    let mut command = Command::new(path);
+    command
+        .current_dir(workspace())
+        .env_clear()
+        // Or the log of a process that is killed would lose its end.
+        .env("PYTHONUNBUFFERED", "1")
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// A script of `tests/sdk/`, with `server` as what its SDK speaks to.
+pub fn sdk_script(script: &str, server: &Server) -> Command {
+    let mut command = venv("python");
+    command
+        .arg(workspace().join("tests/sdk").join(script))
+        .env("ONERUN_API_BASE_URL", server.base_url())
+        .env("ONERUN_API_KEY", server.key());
+    command
+}
+
+/// A running program whose output is kept. Killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    what: String,
+    child: Child,
+    stdout: Capture,
+    stderr: Capture,
+}
+
+impl Process {
+    /// Starts `command` without input.
+    #[track_caller]
+    pub fn spawn(mut command: Command) -> Self {
+        let what = format!("{command:?}");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {what}: {error}"));
+        let stdout = Capture::start(child.stdout.take().expect("stdout is piped"));
+        let stderr = Capture::start(child.stderr.take().expect("stderr is piped"));
+        Self { what, child, stdout, stderr }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to standard output.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it has written to standard error.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// How it ended, if it has; then all of its output is there.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.try_wait().expect("a child can be waited for")?;
+        self.stdout.finish();
+        self.stderr.finish();
+        Some(status)
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn exit(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "still running after {limit:?}: {}", self.report());
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// [`exit`](Self::exit) with code 0 within a minute; returns what it wrote to standard output.
+    pub async fn success(&mut self) -> String {
+        let status = self.exit(PATIENCE).await;
+        assert!(status.success(), "{status}: {}", self.report());
+        self.stdout()
+    }
+
+    /// Kills it with SIGKILL: it can neither finish nor flush anything.
+    pub fn kill_9(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a killed child can be waited for");
+        self.stdout.finish();
+        self.stderr.finish();
+    }
+
+    /// Asks it to stop with SIGTERM, and waits until it has.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        if self.ended().is_none() {
+            // The shell's own `kill`: the standard library sends no signal but SIGKILL.
+            let sent = Command::new("sh")
+                .args(["-c", "kill -TERM \"$0\"", &self.pid().to_string()])
+                .status()
+                .expect("there is a shell");
+            assert!(sent.success(), "cannot signal: {}", self.report());
+        }
+        self.exit(PATIENCE).await
+    }
+
+    /// The command and all of its output, for a failure's text.
+    pub fn report(&self) -> String {
+        format!("{}\n--- stdout\n{}\n--- stderr\n{}", self.what, self.stdout(), self.stderr())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One output stream of a process, read by a thread so that the process never waits for its reader.
+#[derive(Debug)]
+struct Capture {
+    text: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Capture {
+    fn start(stream: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let sink = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
+            let mut stream = BufReader::new(stream);
+            let mut line = Vec::new();
+            while stream.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                sink.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
+        });
+        Self { text, reader: Some(reader) }
+    }
+
+    fn text(&self) -> String {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn finish(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("a reader does not panic");
+        }
+    }
+}
+
+/// `onerun serve` on a free port over a directory of its own.
+///
+/// It can be killed and started again on the same directory and port. Killed, and its directory removed, when dropped.
+#[derive(Debug)]
+pub struct Server {
+    // Before `data`: the process is gone before its directory is.
+    process: Process,
+    data: TempDir,
+    environment: Vec<(String, String)>,
+    base_url: String,
+    key: String,
+    earlier_log: String,
+}
+
+impl Server {
+    /// Starts one as a user would, without any setting.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with these environment variables.
+    pub async fn start_with(environment: &[(&str, &str)]) -> Self {
+        let data = tempfile::Builder::new().prefix("onerun-it-").tempdir().expect("a temporary directory");
+        let environment: Vec<(String, String)> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (process, base_url) =
+            launch(data.path(), &environment, 0).await.unwrap_or_else(|report| panic!("no server: {report}"));
+        let given = environment.iter().find(|(name, _)| name == "AUTH_API_KEY").map(|(_, key)| key.clone());
+        let key = given.unwrap_or_else(|| {
+            let file = data.path().join("api-key");
+            std::fs::read_to_string(&file)
+                .unwrap_or_else(|error| panic!("{}: {error}: {}", file.display(), process.report()))
+                .trim()
+                .to_owned()
+        });
+        Self { process, data, environment, base_url, key, earlier_log: String::new() }
+    }
+
+    /// Where it listens, such as `http://127.0.0.1:43210`; the same after a restart.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Its root key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// A client with its root key.
+    pub fn client(&self) -> Client {
+        Client::new(&self.base_url, Some(&self.key))
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it has written to standard error, over all its restarts.
+    pub fn log(&self) -> String {
+        format!("{}{}", self.earlier_log, self.process.stderr())
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill_9(&mut self) {
+        self.process.kill_9();
+    }
+
+    /// Stops it with SIGTERM, and waits until it has.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.process.terminate().await
+    }
+
+    /// Starts it again on the same directory and port, killing it first if it runs.
+    pub async fn restart(&mut self) {
+        if self.process.ended().is_none() {
+            self.kill_9();
+        }
+        self.earlier_log = self.log();
+        let port = self.base_url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match launch(self.data.path(), &self.environment, port).await {
+                Ok((process, base_url)) => {
+                    assert_eq!(base_url, self.base_url, "listens elsewhere than it was told to");
+                    self.process = process;
+                    return;
+                }
+                // While it was down, the system may have lent its port to some outgoing connection.
+                Err(report) if report.contains("Address already in use") && Instant::now() < deadline => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(report) => panic!("no server after a restart: {report}"),
+            }
+        }
+    }
+}
+
+/// Starts `onerun serve` and waits for the line that says where it listens.
+async fn launch(
+    data: &Path,
+    environment: &[(String, String)],
+    port: u16,
+) -> Result<(Process, String), String> {
+    let mut command = onerun(&["serve", "--port", &port.to_string(), "--data"]);
+    command.arg(data).envs(environment.iter().map(|(name, value)| (name, value)));
+    let mut process = Process::spawn(command);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let ended = process.ended();
+        let stdout = process.stdout();
+        if let Some(url) = stdout.lines().find_map(|line| line.strip_prefix("listening on ")) {
+            return Ok((process, url.trim().to_owned()));
+        }
+        if let Some(status) = ended {
+            return Err(format!("{status}: {}", process.report()));
+        }
+        if Instant::now() > deadline {
+            return Err(format!("not listening after {PATIENCE:?}: {}", process.report()));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,46 @@
+//! Waiting for something to come true.
+
+use std::{
+    future::Future,
+    panic::Location,
+    time::{Duration, Instant},
+};
+
+/// How long a wait takes at most unless told: far more than anything needs, because the machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// Polls `attempt` until it returns `Ok`, for at most a minute. The `Err` says what is still missing; the last one is in
+/// the panic when time is up.
+#[track_caller]
+pub fn eventually<T, F, Fut>(what: &str, attempt: F) -> impl Future<Output = T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, String>>,
+{
+    eventually_within(PATIENCE, what, attempt)
+}
+
+/// [`eventually`], with a limit of its own.
+#[track_caller]
+pub fn eventually_within<T, F, Fut>(limit: Duration, what: &str, mut attempt: F) -> impl Future<Output = T>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, String>>,
+{
+    // Taken here, because inside the future the caller is the runtime.
+    let caller = Location::caller();
+    async move {
+        let deadline = Instant::now() + limit;
+        loop {
+            match attempt().await {
+                Ok(value) => return value,
+                Err(missing) => {
+                    assert!(Instant::now() < deadline, "{caller}: no {what} within {limit:?}: {missing}");
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}

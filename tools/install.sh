@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs pinned tools into .tools/; see tools/README.md. Usage: tools/install.sh [venv|bench-venv|nextest|deny]...
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source tools/versions.sh
+
+fail() {
+    echo "tools: $*" >&2
+    exit 1
+}
+
+# A virtual environment in .tools/$1 with the packages of the lock file $2. The copy of the lock inside is written last,
+# so an interrupted or outdated one is made anew.
+venv() {
+    local dir=.tools/$1 lock=$2
+    cmp -s "$lock" "$dir/installed.lock" && return
+    command -v python3 >/dev/null || fail "no python3 on the PATH"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "python3 is older than 3.10"
+    echo "tools: $lock into $dir"
+    rm -rf "$dir"
+    mkdir -p .tools
+    python3 -m venv "$dir" || fail "python3 has no venv (Debian: apt-get install python3-venv)"
+    "$dir/bin/python" -m pip install --quiet --disable-pip-version-check -r "$lock"
+    cp "$lock" "$dir/installed.lock"
+}
+
+# Whether version $1 is at least version $2.
+at_least() {
+    [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]
+}
+
+# The cargo plugin $1 at version $2 or newer; further arguments go to `cargo install`.
+plugin() {
+    local name=$1 wanted=$2 found
+    shift 2
+    # "cargo-deny 0.20.2" or "cargo-nextest 0.9.143 (60fa45f63 2026-08-04)"
+    found=$(PATH="$PWD/.tools/bin:$PATH" "$name" --version 2>/dev/null | awk 'NR == 1 { print $2 }') || found=
+    [ -n "$found" ] && at_least "$found" "$wanted" && return
+    echo "tools: $name $wanted into .tools/bin (a few minutes, once)"
+    # Outside the workspace's target directory, which is none of its business.
+    CARGO_TARGET_DIR=$PWD/.tools/target cargo install --locked --quiet --root .tools "$@" "$name@$wanted"
+    rm -rf .tools/target
+}
+
+[ $# -gt 0 ] || set -- venv nextest deny
+for tool in "$@"; do
+    case $tool in
+    venv) venv venv tools/requirements.lock ;;
+    bench-venv) venv bench-venv bench/requirements.txt ;;
+    # Without its self-update, which would move it off the pinned version.
+    nextest) plugin cargo-nextest "$CARGO_NEXTEST" --no-default-features --features default-no-update ;;
+    deny) plugin cargo-deny "$CARGO_DENY" ;;
+    *) fail "unknown tool: $tool" ;;
+    esac
+done
