@@ -6,16 +6,20 @@
 
 mod bad_input;
 mod crash;
+mod defects;
 mod demo;
 mod desk;
 mod furnished;
+mod hygiene;
 mod lifecycle;
 mod objectives;
 mod personas;
 mod refusals;
 mod results;
+mod schemathesis;
 mod sdk;
 mod seeds;
 mod serve;
+mod sockets;
 mod turns;
 mod wire;

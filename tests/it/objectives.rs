@@ -192,7 +192,7 @@ async fn what_a_judge_says_is_cleaned_and_cut() {
     let talk = judged(&desk, &[&prose], "Hello.").await;
     let evaluation = evaluations(&talk).await.remove(0);
     let reason = text(&evaluation, "reason");
-    assert!(reason.starts_with("abxxx") && reason.chars().count() == 4_000, "{:.20}", reason);
+    assert!(reason.starts_with("abxxx") && reason.chars().count() == 4_000, "{reason:.20}");
     assert_eq!(evaluation["quotes"].as_array().unwrap().len(), 20);
 }
 

@@ -1,9 +1,10 @@
 //! What a simulation's verdicts come to: counts, means, and intervals worked out by hand.
 
-use onerun_tests::app::TestApp;
+use onerun_engine::Reply;
+use onerun_tests::app::{Act, TestApp};
 use serde_json::{Value, json};
 
-use crate::desk::Desk;
+use crate::desk::{Desk, extend};
 
 /// Whether two numbers are the same but for rounding.
 #[track_caller]
@@ -20,18 +21,15 @@ fn assert_scores(scores: &Value, counts: [u64; 4], mean: Option<f64>, rate: Opti
     }
     match mean {
         Some(mean) => assert_near(&scores["mean_score"], mean),
-        None => assert_eq!(scores["mean_score"], Value::Null),
+        None => assert_eq!(scores["mean_score"], Value::Null, "{scores}"),
     }
-    match rate {
-        Some((rate, low, high)) => {
-            assert_near(&scores["pass_rate"], rate);
-            assert_near(&scores["pass_rate_interval"]["low"], low);
-            assert_near(&scores["pass_rate_interval"]["high"], high);
-        }
-        None => {
-            assert_eq!(scores["pass_rate"], Value::Null);
-            assert_eq!(scores["pass_rate_interval"], Value::Null);
-        }
+    if let Some((rate, low, high)) = rate {
+        assert_near(&scores["pass_rate"], rate);
+        assert_near(&scores["pass_rate_interval"]["low"], low);
+        assert_near(&scores["pass_rate_interval"]["high"], high);
+    } else {
+        assert_eq!(scores["pass_rate"], Value::Null);
+        assert_eq!(scores["pass_rate_interval"], Value::Null);
     }
 }
 
@@ -51,7 +49,7 @@ async fn results_before_anything_was_held_are_zeros_and_nulls() {
         "pass_rate_interval": null,
     });
     let mut of_objective = json!({ "objective_id": objective, "version": 1, "name": "Helps" });
-    crate::desk::extend(&mut of_objective, &scores);
+    extend(&mut of_objective, &scores);
     let mut expected = json!({
         "simulation_id": simulation,
         "status": "pending",
@@ -111,23 +109,19 @@ async fn counts_rates_and_wilson_intervals_are_right() {
     // 2 of 4, which score 1, ½, 1 and 0.
     let two_of_four = (0.5, 0.150_038_989_152_149_47, 0.849_961_010_847_850_6);
     assert_scores(&objectives[1], [4, 2, 2, 0], Some(0.625), Some(two_of_four));
-    // Nothing decided is no rate, and above all no pass.
-    assert_scores(&objectives[2], [4, 0, 0, 4], None, None);
-    // One failed by its check, the others not decided: 0 of 1.
-    let none_of_one = (0.0, 0.0, 0.793_450_685_622_762_6);
-    assert_scores(&objectives[3], [4, 0, 1, 3], Some(0.0), Some(none_of_one));
-    // As a whole, two are undecided for their prose, and two failed something: 0 of 2.
-    let none_of_two = (0.0, 0.0, 0.657_619_772_493_346_9);
-    assert_scores(&results["overall"], [4, 0, 2, 2], Some(5.5 / 9.0), Some(none_of_two));
+    // What is not decided is no pass, and is not left out: 0 of 4, with nothing to score.
+    let none_of_four = (0.0, 0.0, 0.489_890_836_454_597_3);
+    assert_scores(&objectives[2], [4, 0, 0, 4], None, Some(none_of_four));
+    // One failed by its check, the others not decided.
+    assert_scores(&objectives[3], [4, 0, 1, 3], Some(0.0), Some(none_of_four));
+    // As a whole, two are undecided for their prose, and two failed something.
+    assert_scores(&results["overall"], [4, 0, 2, 2], Some(5.5 / 9.0), Some(none_of_four));
     assert_eq!(results["evaluations"]["completed"], 4);
     assert_eq!(results["endings"], json!({ "persona_ended": 0, "agent_ended": 4, "turn_limit": 0 }));
 }
 
 #[tokio::test]
 async fn endings_are_counted_by_who_ended() {
-    use onerun_engine::Reply;
-    use onerun_tests::app::Act;
-
     let app = TestApp::start();
     let desk = Desk::open(&app).await;
     let simulation = desk.simulate(json!({ "target_conversations": 6, "max_turns": 2 })).await;

@@ -29,8 +29,8 @@ fn without_ids_and_times(value: &Value) -> Value {
 async fn run(desk: &Desk<'_>, objectives: &[String], seed: u64) -> Value {
     let simulation = desk
         .simulate(json!({
-            "target_conversations": 8,
-            "target_personas": 4,
+            "target_conversations": 5,
+            "target_personas": 3,
             "max_turns": 12,
             "seed": seed,
             "objective_ids": objectives,
@@ -75,7 +75,7 @@ async fn different_seeds_give_different_people_and_words() {
     let app = TestApp::start();
     let desk = Desk::open(&app).await;
     let first = run(&desk, &[], 7).await;
-    for seed in [8, 9, (1 << 53) - 1] {
+    for seed in [8, (1 << 53) - 1] {
         let other = run(&desk, &[], seed).await;
         assert_ne!(other[0], first[0], "the personas");
         assert_ne!(other[1], first[1], "the conversations");

@@ -423,8 +423,8 @@ async fn what_a_model_says_is_cleaned_and_cut_before_anybody_gets_it() {
         let talk = desk.converse(json!({ "max_turns": LONG })).await;
         app.model().on_reply(says(said));
         let reply = talk.say(None, 200).await;
-        assert!(output(&reply) == Some(kept.as_str()), "{:.60}", said);
+        assert!(output(&reply) == Some(kept.as_str()), "{said:.60}");
         assert_eq!(reply["ended"], false);
-        assert!(talk.transcript().await[0].1 == kept, "{:.60}", said);
+        assert!(talk.transcript().await[0].1 == kept, "{said:.60}");
     }
 }

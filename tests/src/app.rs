@@ -277,7 +277,7 @@ impl Clock for TestClock {
     }
 }
 
-/// Bytes from a seed (SplitMix64): the same ids in every run.
+/// Bytes from a seed (`SplitMix64`): the same ids in every run.
 struct SeededRandom(Mutex<u64>);
 
 impl Random for SeededRandom {

@@ -101,8 +101,8 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
-            "OneRun demo: {} conversations with {}, offline, seed {}\n",
-            self.conversations,
+            "OneRun demo: {} with {}, offline, seed {}\n",
+            count(self.conversations.into(), "conversation"),
             count(self.personas.into(), "persona"),
             self.seed
         )?;
@@ -325,9 +325,52 @@ mod tests {
     #[test]
     fn the_report() {
         insta::assert_snapshot!(report().to_string().replace(BY_HAND, "(by hand)\n"), @r#"
+        OneRun demo: 20 conversations with 10 personas, offline, seed 7
+
+        Scenario  A customer wants to know what was done about an order, and when; there
+                  is not much time left.
+        Agent     Support, a small built-in one that makes mistakes
+
+                                                                incon-        pass rate
+        Objective                               passed  failed  clusive  (95% interval)
+        --------------------------------------------------------------------------------
+        Looks the order up                          20       0        0   100% (84-100%)
         Is kind                                      0       0       20       0% (0-16%)
         Comes too late                               0       0        0      no verdicts
+        Says what it did for the customer, in       19       1        0     95% (76-99%)
+        words that the customer used before
+        --------------------------------------------------------------------------------
         Each conversation as a whole                13       6        1     65% (43-82%)
+
+        142 messages in all. Conversations ended by the persona: 15, by the agent: 1, by
+        the limit of 20 messages: 3. Not held: 1.
+
+        From conversation 3. A retired teacher who writes long messages.
+
+                   (2 messages before)
+          persona  2: words that go on and on words that go on and on words that go on
+                   and on words that go on and on words that go on and on words that go
+                   on and on words that go on and on
+          agent    3: words that go on and on
+          persona  4: words that go on and on words that go on and on words that go on
+                   and on words that go on and on
+          agent    5: words that go on and on words that go on and on words that go on
+                   and on words that go on and on words that go on and on words that go
+                   on and on words that go on and on
+          persona  6: words that go on and on
+          agent    7: words that go on and on words that go on and on words that go on
+                   and on words that go on and on
+                   (1 message after)
+
+          verdict  Promises no dates: failed, because the agent says /guaranteed?\b/i
+          quote    "guaranteed"
+
+        (by hand)
+
+        --- Below this line each run differs -------------------------------------------
+        Took 1.25 s: 16 conversations a second, all of it over HTTP.
+        The same again: onerun demo --conversations 20 --seed 7
+        Kept, as simulation AbCdEf: onerun serve --data kept
         "#);
     }
 

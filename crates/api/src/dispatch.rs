@@ -169,30 +169,25 @@ fn log(id: &str, trail: &Trail, response: &Response, error: Option<&ApiError>, s
     let cause = error.and_then(ApiError::internal);
     let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let Trail { operation, key_id, project_id } = trail;
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                request_id = id,
+                operation,
+                status,
+                code,
+                key_id,
+                project_id,
+                latency_us,
+                cause,
+                "request"
+            )
+        };
+    }
     if status >= 500 {
-        tracing::error!(
-            request_id = id,
-            operation,
-            status,
-            code,
-            key_id,
-            project_id,
-            latency_us,
-            cause,
-            "request"
-        );
+        line!(error);
     } else {
-        tracing::info!(
-            request_id = id,
-            operation,
-            status,
-            code,
-            key_id,
-            project_id,
-            latency_us,
-            cause,
-            "request"
-        );
+        line!(info);
     }
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode, header};
 use onerun_auth::Refusal as AuthRefusal;
 use onerun_domain::Refusal;
 use onerun_engine::{ActError, ModelError};
-use onerun_store::{ChangeError, StoreError};
+use onerun_store::{ChangeError, StoreError, with_causes};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -191,9 +191,9 @@ impl ApiError {
     pub(crate) fn internal(&self) -> Option<String> {
         match self {
             Self::Auth(refusal) => Some(refusal.cause().to_owned()),
-            Self::Internal(error) => Some(chain(error.as_ref())),
-            Self::Act(ActError::Store(error)) => Some(chain(error)),
-            Self::Act(ActError::Model(error)) => Some(chain(error)),
+            Self::Internal(error) => Some(with_causes(error.as_ref())),
+            Self::Act(ActError::Store(error)) => Some(with_causes(error)),
+            Self::Act(ActError::Model(error)) => Some(with_causes(error)),
             _ => None,
         }
     }
@@ -318,17 +318,6 @@ fn sentence(errors: &[FieldError]) -> String {
         parts.push(format!("and {} more", errors.len() - ERRORS_IN_MESSAGE));
     }
     parts.join("; ")
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// An error, as RFC 9457 has it, with the members that OneRun's clients read.

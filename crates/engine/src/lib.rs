@@ -1,5 +1,5 @@
 //! What happens next in a simulation: personas, replies, judging and jobs, over a [`Model`] and a
-//! [`Store`](onerun_store::Store).
+//! [`Store`].
 //!
 //! The engine decides nothing about states itself: it asks the state machines of [`onerun_domain`] inside the store's
 //! conditional writes. It holds no state between calls, so any number of engines may work on one store.

@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use onerun_engine::Engine;
-use onerun_store::{ClaimedJob, StoreError};
+use onerun_store::{ClaimedJob, StoreError, with_causes};
 use tokio::{
     sync::{Semaphore, watch},
     time::{MissedTickBehavior, interval, sleep},
@@ -43,7 +43,7 @@ async fn tick(engine: &Engine, mut stopped: watch::Receiver<bool>) {
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
         if let Err(error) = engine.tick().await {
-            tracing::error!(error = chain(&error), "what time calls for could not be done");
+            tracing::error!(error = with_causes(&error), "what time calls for could not be done");
         }
     }
 }
@@ -64,7 +64,7 @@ async fn do_jobs(engine: &Engine, mut stopped: watch::Receiver<bool>) {
                 continue;
             }
             Ok(_) => {}
-            Err(error) => tracing::error!(error = chain(&error), "jobs could not be taken"),
+            Err(error) => tracing::error!(error = with_causes(&error), "jobs could not be taken"),
         }
         tokio::select! {
             () = sleep(IDLE) => {}
@@ -92,7 +92,7 @@ async fn perform(engine: &Engine, claimed: ClaimedJob) {
     let performed = AssertUnwindSafe(engine.perform(&job)).catch_unwind().await;
     let failure = match performed {
         Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(chain(&error)),
+        Ok(Err(error)) => Some(with_causes(&error)),
         Err(_) => Some("the job panicked".to_owned()),
     };
     let (store, now) = (engine.store(), engine.now());
@@ -114,21 +114,10 @@ async fn perform(engine: &Engine, claimed: ClaimedJob) {
     };
     if let Err(error) = settled {
         // The job shows again when it is no longer hidden, and doing it twice changes nothing.
-        tracing::error!(job = %job.id, error = chain(&error), "a job's outcome could not be recorded");
+        tracing::error!(job = %job.id, error = with_causes(&error), "a job's outcome could not be recorded");
     }
 }
 
 fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
     now.checked_add(by).unwrap_or(Timestamp::MAX)
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -36,3 +36,15 @@ pub enum ChangeError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// An error's message followed by those of its causes: one line for a log.
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

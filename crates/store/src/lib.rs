@@ -14,7 +14,7 @@ mod jobs;
 mod project;
 mod query;
 
-pub use error::{ChangeError, StoreError};
+pub use error::{ChangeError, StoreError, with_causes};
 pub use jobs::{ClaimedJob, DeadJob, Overdue};
 pub use project::{
     ConversationChange, ConversationView, Decide, Decision, PersonaChange, ProjectStore, SimulationChange,

@@ -1,0 +1,625 @@
+//! The defects of the published service, by the numbers under which they are known here, and what holds instead.
+//!
+//! 1. Statuses that its SDK cannot read. Here, and in `sdk`.
+//! 2. Objectives of a simulation without what its SDK reads. Here, and in `sdk`.
+//! 3. An agent's `summary` and `description`, of which each side knows one. Here.
+//! 4. Ending an ended conversation is an error. Here, and in `sdk`.
+//! 5. A default order that its SDK cannot ask for. Here.
+//! 6. An unknown simulation is a 500. Here.
+//! 7. Items are listed by POST alone. Here.
+//! 8. Two verdicts on one objective collide. Here.
+//! 9. Statuses are overwritten by work that comes late. Here, and among the store's contract tests, with real
+//!    concurrency.
+//! 10. Canceling loses a final status, and repeating it is a 500. Here.
+//! 11. A conversation whose worker is gone is stuck. Here, and in `sdk` with workers that die.
+//! 12. A persona that is rejected late is not replaced. Here.
+//! 13. Nothing ever fails. Here.
+//! 14. Canceling and expiry do not stop conversations. Here.
+//! 15. The end of a conversation is a suffix of the persona's words. Here.
+//! 16. Numbers without bounds. Here; every bound of every field is in `bad_input`.
+//! 17. A repeated or concurrent call for a reply is answered twice. Here; more of it in `turns`.
+//! 18. Verdicts show another version than was judged, are partial, unbounded and without evidence. Here; more of it in
+//!     `objectives`.
+//! 19. Times without a zone. Here.
+//! 20. Ids of another project are accepted, simulations are open to all, any origin may call. Here; every route without
+//!     a key is in `refusals`. Keys of several kinds and their rotation come with managed keys.
+//! 21. Blocking database calls, and sessions held across model calls. Not here: `bench/` measures it, and the store's
+//!     tests show that reads do not wait for writes. That no turn holds up another is in `turns`.
+//! 22. Background work in ticks of a minute. Here.
+//! 23. Old work starves behind new work. Here.
+//! 24. Lists without pages, and no totals. Here.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use jiff::SignedDuration;
+use onerun_api::{Handler, ROUTES};
+use onerun_engine::Reply;
+use onerun_tests::app::{Act, TestApp};
+use serde_json::{Value, json};
+use tokio::join;
+
+use crate::{
+    desk::{Desk, code, data, id, text},
+    furnished::{Furnished, path},
+};
+
+/// What the published SDK can read as a simulation's status.
+const READABLE: [&str; 6] = ["canceled", "completed", "expired", "failed", "in_progress", "pending"];
+
+#[tokio::test]
+async fn defect_01_no_simulation_is_ever_in_a_status_that_the_sdk_cannot_read() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let mut seen = BTreeSet::new();
+    let mut simulations = Vec::new();
+    for _ in 0..5 {
+        simulations.push(desk.create(json!({ "expires_in_seconds": 3_600 })).await);
+    }
+    let mut look = async || {
+        for simulation in data(&desk.get("/simulations").await) {
+            seen.insert(text(simulation, "status"));
+        }
+    };
+    look().await;
+    app.run_jobs().await;
+    look().await;
+    // Right after the request, too, while the background has not seen it yet.
+    desk.order(&simulations[0], "run", 200).await;
+    desk.order(&simulations[1], "cancel", 200).await;
+    look().await;
+    app.run_jobs().await;
+    desk.talks(&simulations[2]).await[0].hold(&[]).await;
+    look().await;
+    app.run_jobs().await;
+    look().await;
+    for _ in 0..3 {
+        desk.talks(&simulations[3]).await[0].start(200).await;
+        app.advance(SignedDuration::from_secs(300));
+        app.run_jobs().await;
+        look().await;
+    }
+    app.advance(SignedDuration::from_hours(1));
+    app.run_jobs().await;
+    look().await;
+    assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), READABLE, "each of them, and no other");
+}
+
+#[tokio::test]
+async fn defect_02_objectives_of_a_simulation_have_all_that_the_sdk_reads() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let objective = desk.objective("Helps", "check: persona ended").await;
+    let body = desk.wanted(json!({ "objective_ids": [objective] }));
+    let created = desk.client.post(&desk.path("/simulations"), &body, 200).await;
+    let got = desk.simulation(&id(&created)).await;
+    let listed = data(&desk.get("/simulations").await)[0].clone();
+    for simulation in [created, got, listed] {
+        let objective = &simulation["objectives"][0];
+        for field in ["id", "created_at", "criteria", "name", "project_id", "updated_at"] {
+            assert!(objective[field].is_string(), "{field} of {objective}");
+        }
+        assert_eq!(objective["version"], 1);
+    }
+}
+
+#[tokio::test]
+async fn defect_03_an_agent_says_what_it_is_for_under_both_names() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let body = json!({ "name": "Desk", "description": "Answers." });
+    let agent = desk.client.post(&desk.path("/agents"), &body, 200).await;
+    let simulation = desk.create(json!({ "agent_id": id(&agent) })).await;
+    let nested = desk.simulation(&simulation).await["agent"].clone();
+    let listed = data(&desk.get("/simulations").await)[0]["agent"].clone();
+    for agent in [agent, nested, listed] {
+        assert_eq!(agent["description"], "Answers.");
+        assert_eq!(agent["summary"], "Answers.");
+    }
+}
+
+#[tokio::test]
+async fn defect_04_ending_an_ended_conversation_is_fine() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let simulation = desk.simulate(json!({ "target_conversations": 3, "max_turns": 3 })).await;
+    let talks = desk.talks(&simulation).await;
+    talks[0].hold(&[]).await;
+    app.model().on_reply(Act::Says(Reply { text: None, ends: true }));
+    talks[1].say(None, 200).await;
+    app.model().on_reply(Act::Offline);
+    talks[2].say(None, 200).await;
+    assert_eq!(talks[2].say(Some("Hello."), 200).await["ended"], true);
+    for (talk, reason) in talks.iter().zip(["agent_decided", "persona_decided", "max_turns_reached"]) {
+        for _ in 0..2 {
+            let before = talk.see().await;
+            assert_eq!(before["end_reason"], reason);
+            app.next_instant();
+            assert_eq!(talk.end(200).await, json!({ "message": "Conversation ended successfully" }));
+            assert_eq!(talk.see().await, before);
+            // And once more when it was judged, and the simulation is over.
+            app.run_jobs().await;
+        }
+    }
+    assert_eq!(desk.status(&simulation).await, "completed");
+}
+
+#[tokio::test]
+async fn defect_05_what_the_sdk_does_not_send_is_newest_first() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        app.next_instant();
+        made.push(desk.create(json!({})).await);
+    }
+    let listed = |page: &Value| data(page).iter().map(id).collect::<Vec<_>>();
+    assert_eq!(listed(&desk.get("/simulations?sort_dir=asc").await), made);
+    made.reverse();
+    assert_eq!(listed(&desk.get("/simulations").await), made);
+    assert_eq!(listed(&desk.get("/simulations?sort_dir=desc").await), made);
+}
+
+#[tokio::test]
+async fn defect_06_an_unknown_simulation_is_not_found() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let unknown = "A".repeat(21);
+    for (method, rest) in [
+        (Method::GET, ""),
+        (Method::GET, "/results"),
+        (Method::GET, "/personas"),
+        (Method::GET, "/conversations"),
+        (Method::POST, "/run"),
+        (Method::POST, "/cancel"),
+    ] {
+        let path = desk.path(&format!("/simulations/{unknown}{rest}"));
+        let problem = desk.client.send(method, &path, None, 404).await.json();
+        assert_eq!(
+            (code(&problem), text(&problem, "detail")),
+            ("simulation_not_found", "Simulation not found".into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn defect_07_items_are_listed_by_get() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let talk = desk.converse(json!({})).await;
+    talk.say(None, 200).await;
+    let got = desk.client.get(&talk.path("/items"), 200).await;
+    assert_eq!(data(&got).len(), 1);
+    assert_eq!(desk.client.post_empty(&talk.path("/items"), 200).await, got);
+}
+
+#[tokio::test]
+async fn defect_08_any_number_of_conversations_is_judged_on_one_objective() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let objective = desk.objective("Helps", "check: persona replies >= 1").await;
+    let mut verdicts = BTreeSet::new();
+    for _ in 0..2 {
+        let simulation =
+            desk.simulate(json!({ "target_conversations": 3, "objective_ids": [objective] })).await;
+        for talk in desk.talks(&simulation).await {
+            talk.hold(&[]).await;
+        }
+        app.run_jobs().await;
+        assert_eq!(desk.status(&simulation).await, "completed");
+        for conversation in desk.conversations(&simulation).await {
+            let [evaluation] = &conversation["evaluations"].as_array().unwrap()[..] else {
+                panic!("not one")
+            };
+            assert_eq!(evaluation["objective_id"], objective);
+            verdicts.insert(id(evaluation));
+        }
+    }
+    assert_eq!(verdicts.len(), 6);
+}
+
+#[tokio::test]
+async fn defect_09_work_that_comes_late_overwrites_no_status() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    // A start that comes after the cancellation.
+    let canceled = desk.create(json!({})).await;
+    desk.order(&canceled, "run", 200).await;
+    desk.order(&canceled, "cancel", 200).await;
+    // A request to run while it runs, and one when everything was held but not judged.
+    let objective = desk.objective("Helps", "check: persona replies >= 1").await;
+    let talk = desk.converse(json!({ "objective_ids": [objective] })).await;
+    desk.order(&talk.simulation, "run", 200).await;
+    talk.hold(&[]).await;
+    desk.order(&talk.simulation, "run", 200).await;
+    app.run_jobs().await;
+    assert_eq!(desk.status(&canceled).await, "canceled");
+    assert_eq!(desk.status(&talk.simulation).await, "completed");
+    assert_eq!(talk.see().await["evaluation_status"], "completed");
+    // The judgement is called for by the same write that ends the conversation: nothing was in between.
+    assert_eq!(talk.see().await["evaluations"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn defect_10_canceling_keeps_a_final_status_and_can_be_repeated() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let completed = desk.converse(json!({})).await;
+    completed.hold(&[]).await;
+    app.run_jobs().await;
+    let problem = desk.order(&completed.simulation, "cancel", 409).await;
+    assert_eq!(problem["message"], "the simulation is already completed");
+    app.run_jobs().await;
+    assert_eq!(desk.status(&completed.simulation).await, "completed");
+
+    let canceled = desk.simulate(json!({})).await;
+    for _ in 0..3 {
+        desk.order(&canceled, "cancel", 200).await;
+        assert_eq!(desk.status(&canceled).await, "canceled");
+        app.run_jobs().await;
+    }
+    // To run it again is refused, not a failure of the server.
+    assert_eq!(code(&desk.order(&canceled, "run", 409).await), "simulation_over");
+    assert_eq!(desk.status(&canceled).await, "canceled");
+}
+
+#[tokio::test]
+async fn defect_11_a_conversation_whose_worker_is_gone_is_held_by_another() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let talk = desk.converse(json!({})).await;
+    talk.start(200).await;
+    app.advance(SignedDuration::from_secs(300));
+    app.run_jobs().await;
+    let queued = desk.get(&format!("/simulations/{}/conversations?status=queued", talk.simulation)).await;
+    assert_eq!((data(&queued).len(), id(&data(&queued)[0])), (1, talk.conversation.clone()));
+    talk.hold(&[]).await;
+    app.run_jobs().await;
+    assert_eq!(desk.status(&talk.simulation).await, "completed");
+}
+
+#[tokio::test]
+async fn defect_12_a_persona_that_is_rejected_late_is_replaced_and_the_target_is_reached() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let simulation = desk
+        .simulate(json!({ "auto_approve": false, "target_personas": 2, "target_conversations": 4 }))
+        .await;
+    app.advance(SignedDuration::from_hours(1));
+    app.run_jobs().await;
+    let personas = desk.personas(&simulation).await;
+    desk.decide(&simulation, &id(&personas[0]), "reject", 200).await;
+    app.run_jobs().await;
+    let personas = desk.personas(&simulation).await;
+    for persona in &personas[1..] {
+        desk.decide(&simulation, &id(persona), "approve", 200).await;
+    }
+    app.run_jobs().await;
+    let talks = desk.talks(&simulation).await;
+    assert_eq!((personas.len(), talks.len()), (3, 4));
+    for talk in &talks {
+        talk.hold(&[]).await;
+    }
+    app.run_jobs().await;
+    assert_eq!(desk.status(&simulation).await, "completed");
+}
+
+#[tokio::test]
+async fn defect_13_what_fails_says_so_and_why() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let talk = desk.converse(json!({})).await;
+    for _ in 0..3 {
+        talk.start(200).await;
+        app.advance(SignedDuration::from_secs(300));
+        app.run_jobs().await;
+    }
+    let conversation = talk.see().await;
+    assert_eq!(
+        (&conversation["status"], &conversation["end_reason"]),
+        (&json!("failed"), &json!("lease_expired"))
+    );
+    let simulation = desk.simulation(&talk.simulation).await;
+    assert_eq!(simulation["status"], "failed");
+    assert_eq!(
+        simulation["last_failure_reason"],
+        "1 of 1 conversations could not be held: each was given up after 3 attempts"
+    );
+}
+
+#[tokio::test]
+async fn defect_14_conversations_stop_with_their_simulation() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    for expires in [false, true] {
+        let wanted = json!({ "target_conversations": 2, "max_turns": 200, "expires_in_seconds": 3_600 });
+        let simulation = desk.simulate(wanted).await;
+        let talks = desk.talks(&simulation).await;
+        talks[0].say(None, 200).await;
+        if expires {
+            // Kept alive by its worker, it would go on for ever.
+            for _ in 0..12 {
+                app.advance(SignedDuration::from_mins(5) - SignedDuration::from_secs(1));
+                talks[0].say(None, 200).await;
+            }
+            app.advance(SignedDuration::from_mins(5));
+            app.run_jobs().await;
+        } else {
+            desk.order(&simulation, "cancel", 200).await;
+        }
+        // Once it is stopped it is over; before that its simulation is, which is as final.
+        let over = if expires { 400 } else { 409 };
+        talks[1].start(409).await;
+        talks[0].say(Some("Hello."), over).await;
+        talks[0].end(over).await;
+        app.run_jobs().await;
+        let reason = if expires { "simulation_expired" } else { "simulation_canceled" };
+        for talk in &talks {
+            assert_eq!(talk.see().await["end_reason"], reason);
+        }
+    }
+}
+
+#[tokio::test]
+async fn defect_15_the_end_is_no_part_of_the_words() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    // A model says that it ends beside its words, so how they are punctuated does not matter.
+    for words in ["Bye.", "Bye.\n", "Bye. ", "Bye"] {
+        let talk = desk.converse(json!({ "max_turns": 200 })).await;
+        app.model().on_reply(Act::Says(Reply { text: Some(words.to_owned()), ends: true }));
+        let reply = talk.say(Some("Hello."), 200).await;
+        assert_eq!(
+            (&reply["ended"], &reply["output"][0]["content"][0]["text"]),
+            (&json!(true), &json!(words))
+        );
+        assert_eq!(talk.see().await["end_reason"], "persona_decided");
+    }
+    // And the built-in one leaves no marker in them, nor is an agent's taken for the persona's.
+    app.model().on_reply(Act::Offline);
+    let talk = desk.converse(json!({ "max_turns": 200 })).await;
+    let mut ended = talk.say(None, 200).await["ended"] == true;
+    assert!(!ended);
+    while !ended {
+        ended = talk.say(Some("I have issued the refund. Good bye. [END]"), 200).await["ended"] == true;
+    }
+    assert_eq!(talk.see().await["end_reason"], "persona_decided");
+    for (role, words) in talk.transcript().await {
+        assert!(role == "assistant" || !words.contains("END"), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn defect_16_numbers_out_of_bounds_are_refused() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    for field in ["max_turns", "target_conversations", "target_personas"] {
+        for number in [json!(0), json!(-1), json!(1_000_000), json!(1.5)] {
+            let body = desk.wanted(json!({ field: number }));
+            let problem = desk.client.post(&desk.path("/simulations"), &body, 422).await;
+            assert_eq!(problem["errors"][0]["pointer"], format!("#/{field}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn defect_17_a_call_for_a_reply_is_answered_once() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let talk = desk.converse(json!({ "max_turns": 200 })).await;
+    talk.say(None, 200).await;
+    // Repeated, because its answer was lost on the way.
+    let client = desk.client.with_header("idempotency-key", "1");
+    let first = talk.say_with(&client, "/responses", Some("Hello."), 200).await;
+    let again = talk.say_with(&client, "/responses", Some("Hello."), 200).await;
+    assert_eq!(again.text, first.text);
+    // Twice at once.
+    app.model().on_reply(Act::Waits);
+    join!(talk.say(Some("One."), 200), async {
+        app.model().waits().await;
+        talk.say(Some("Two."), 409).await;
+        app.model().release();
+    });
+    // The persona does not answer itself.
+    talk.say(None, 200).await;
+    assert_eq!(app.model().replies(), 3);
+    let roles: Vec<_> = talk.transcript().await.into_iter().map(|(role, _)| role).collect();
+    assert_eq!(roles, ["user", "assistant", "user", "assistant", "user"]);
+}
+
+#[tokio::test]
+async fn defect_18_a_verdict_shows_what_was_judged_how_well_and_on_what_evidence() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let objective = desk.objective("Helps", "check: agent says /refund/i\ncheck: agent says /sorry/i").await;
+    let talk = desk.converse(json!({ "objective_ids": [objective] })).await;
+    let path = desk.path(&format!("/objectives/{objective}"));
+    desk.client.patch(&path, &json!({ "criteria": "Whatever." }), 200).await;
+    talk.hold(&["A refund."]).await;
+    app.run_jobs().await;
+    let evaluation = talk.see().await["evaluations"][0].clone();
+    assert_eq!(
+        (&evaluation["objective_version"], &evaluation["objective"]["version"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(
+        evaluation["objective"]["criteria"],
+        "check: agent says /refund/i\ncheck: agent says /sorry/i"
+    );
+    assert_eq!((&evaluation["outcome"], &evaluation["score"]), (&json!("failed"), &json!(0.5)));
+    assert_eq!(
+        evaluation["reason"],
+        "`check: agent says /refund/i` holds; `check: agent says /sorry/i` does not hold: nothing matches"
+    );
+    let said = &talk.items().await[1];
+    assert_eq!(evaluation["quotes"], json!([{ "item_id": id(said), "text": "refund" }]));
+}
+
+/// Checks every time in a value; answers how many there were.
+fn check_times(value: &Value) -> usize {
+    match value {
+        Value::Object(object) => object
+            .iter()
+            .map(|(name, value)| match value {
+                Value::String(time) if name.ends_with("_at") => {
+                    assert_eq!(time.len(), "2026-01-05T09:00:00.000000Z".len(), "{name}: {time}");
+                    assert!(time.ends_with('Z'), "{name}: {time}");
+                    assert!(time.parse::<jiff::Timestamp>().is_ok(), "{name}: {time}");
+                    1
+                }
+                other => check_times(other),
+            })
+            .sum(),
+        Value::Array(values) => values.iter().map(check_times).sum(),
+        _ => 0,
+    }
+}
+
+#[tokio::test]
+async fn defect_19_every_time_says_that_it_is_in_utc() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    assert!(check_times(&furnished.state().await) > 20);
+}
+
+#[tokio::test]
+async fn defect_20_nothing_of_one_project_is_reached_through_another() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let other = Desk::open(&app).await;
+    let before = furnished.state().await;
+    app.next_instant();
+    for route in ROUTES.iter().filter(|route| matches!(route.handler, Handler::InProject(_))) {
+        let path = path(route, |name| {
+            let known = furnished.ids.iter().find(|(known, _)| *known == name);
+            if name == "project_id" { Some(other.project.clone()) } else { known.map(|(_, id)| id.clone()) }
+        });
+        let body = furnished.body(route);
+        let (status, reply) = other.client.ask(route.method.clone(), &path, body).await;
+        let first = route.path.split('/').find_map(|part| part.strip_prefix('{')?.strip_suffix("_id}"));
+        match (first, route.operation) {
+            (Some(resource), _) => {
+                let expected = format!("{resource}_not_found");
+                assert_eq!((status, code(&reply.json())), (404, expected.as_str()), "{}", route.operation);
+            }
+            // It names the agent in its body.
+            (None, "create_simulation") => {
+                assert_eq!((status, code(&reply.json())), (404, "agent_not_found"));
+            }
+            (None, operation) if route.method == Method::GET => {
+                for (_, id) in furnished.ids.iter().filter(|(name, _)| *name != "project_id") {
+                    assert!(!reply.text.contains(id), "{operation}: {}", reply.text);
+                }
+            }
+            (None, _) => assert_eq!(status, 200),
+        }
+    }
+    app.run_jobs().await;
+    let mut after = furnished.state().await;
+    // But for the list of projects, which has the other one's by now.
+    after[0] = before[0].clone();
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn defect_20_no_origin_is_invited() {
+    let app = TestApp::start();
+    let client = app.root().with_header("origin", "https://elsewhere.example");
+    // The client refuses every header that it does not know, so also each of CORS.
+    client.get("/v1/projects", 200).await;
+    let preflight = client.with_header("access-control-request-method", "POST");
+    preflight.send(Method::OPTIONS, "/v1/projects", None, 405).await;
+}
+
+#[tokio::test]
+async fn defect_22_no_tick_of_a_clock_is_waited_for() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let simulation = desk.simulate(json!({ "target_conversations": 60, "target_personas": 30 })).await;
+    // Sixty conversations of thirty personas later, no time has passed.
+    let talks = desk.talks(&simulation).await;
+    assert_eq!(talks.len(), 60);
+    for talk in &talks {
+        talk.start(200).await;
+        talk.end(200).await;
+    }
+    app.run_jobs().await;
+    let seen = desk.simulation(&simulation).await;
+    assert_eq!((&seen["status"], &seen["updated_at"]), (&json!("completed"), &seen["created_at"]));
+}
+
+#[tokio::test]
+async fn defect_23_a_worker_that_looks_at_first_pages_starves_nothing() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let mut made = Vec::new();
+    for _ in 0..12 {
+        app.next_instant();
+        made.push(desk.simulate(json!({ "target_conversations": 11, "max_turns": 200 })).await);
+    }
+    // What the published SDK sends, and nothing else.
+    let running = format!("/simulations?agent_id={}&status=in_progress", desk.agent);
+    let queued = |simulation: &str| format!("/simulations/{simulation}/conversations?status=queued");
+    let first = desk.get(&running).await;
+    assert_eq!(data(&first).iter().map(id).collect::<Vec<_>>(), made[..10]);
+    let page = desk.get(&queued(&made[0])).await;
+    let numbers: Vec<_> = data(&page).iter().map(|value| value["seq_id"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=10).collect::<Vec<_>>(), "the longest waiting first");
+
+    // A simulation all of whose conversations are taken makes room for one that waits.
+    let talks = desk.talks(&made[0]).await;
+    app.next_instant();
+    for talk in &talks {
+        talk.start(200).await;
+    }
+    let second = desk.get(&running).await;
+    assert_eq!(data(&second).iter().map(id).collect::<Vec<_>>(), made[1..11]);
+    // One that was lost queues behind those that wait since before.
+    app.advance(SignedDuration::from_secs(300));
+    app.run_jobs().await;
+    let third = desk.get(&format!("{running}&limit=100")).await;
+    let order: Vec<_> = data(&third).iter().map(id).collect();
+    assert_eq!(order[..11], made[1..]);
+    assert_eq!(order[11], made[0]);
+    let mut worked = 0;
+    // Page by page, a worker comes through all of it.
+    loop {
+        let page = desk.get(&running).await;
+        let Some(simulation) = data(&page).first().map(id) else { break };
+        for conversation in data(&desk.get(&queued(&simulation)).await) {
+            let talk = desk.talk(&simulation, &id(conversation));
+            talk.start(200).await;
+            talk.end(200).await;
+            worked += 1;
+        }
+        app.run_jobs().await;
+    }
+    assert_eq!(worked, 12 * 11);
+}
+
+#[tokio::test]
+async fn defect_24_personas_and_items_come_in_pages_and_results_have_totals() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let simulation = desk.simulate(json!({ "target_personas": 5, "target_conversations": 5 })).await;
+    let talk = &desk.talks(&simulation).await[0];
+    talk.say(Some("Hello."), 200).await;
+    let personas = format!("/simulations/{simulation}/personas");
+    let items =
+        format!("{personas}/../conversations/{}/items", talk.conversation).replace("personas/../", "");
+    for (list, count) in [(personas, 5), (items, 2)] {
+        let whole = desk.get(&list).await;
+        assert_eq!((data(&whole).len(), &whole["has_more"]), (count, &json!(false)));
+        let mut parts = Vec::new();
+        for offset in 0..count {
+            let page = desk.get(&format!("{list}?limit=1&offset={offset}")).await;
+            assert_eq!(page["has_more"], offset + 1 < count);
+            parts.extend(data(&page).clone());
+        }
+        assert_eq!(parts, *data(&whole));
+    }
+    assert_eq!(
+        desk.results(&simulation).await["conversations"],
+        json!({ "target": 5, "queued": 4, "in_progress": 1, "ended": 0, "failed": 0, "retried": 0 })
+    );
+}

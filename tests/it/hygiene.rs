@@ -1,0 +1,129 @@
+//! What is left behind by requests: one line in the log each, and nothing in it that is anybody's own.
+
+use std::{cell::RefCell, collections::BTreeSet, io, sync::Once};
+
+use http::Method;
+use onerun_api::{Body, ROUTES};
+use onerun_engine::Reply;
+use onerun_tests::app::{Act, OTHER_KEY, ROOT_KEY, TestApp};
+use serde_json::{Value, json};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::{desk::message, furnished::Furnished};
+
+/// A word that is in everything that a caller or a model says, and nowhere else.
+const SECRET: &str = "xyzzy-plugh";
+
+thread_local! {
+    /// What this thread has logged since it began to take it down.
+    static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// Writes to the log of the thread that it is used on, if that takes it down.
+struct Writer;
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.with_borrow_mut(|log| log.iter_mut().for_each(|log| log.extend_from_slice(bytes)));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Begins to take down what this thread logs. One subscriber for the process, because one for a thread alone loses
+/// lines while others come and go.
+fn record() {
+    static SUBSCRIBER: Once = Once::new();
+    SUBSCRIBER.call_once(|| {
+        tracing_subscriber::fmt().json().with_max_level(LevelFilter::TRACE).with_writer(|| Writer).init();
+    });
+    LOG.set(Some(Vec::new()));
+}
+
+/// What was logged since the last call.
+fn logged() -> String {
+    String::from_utf8(LOG.replace(Some(Vec::new())).unwrap_or_default()).unwrap()
+}
+
+#[tokio::test]
+async fn every_request_leaves_one_line_without_keys_words_or_names() {
+    record();
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    logged();
+    let clients = [
+        app.root(),
+        app.anonymous(),
+        app.anonymous().with_header("x-api-key", OTHER_KEY),
+        app.anonymous().with_header("authorization", &format!("Bearer {OTHER_KEY}")),
+        app.root().with_header("x-api-key", ROOT_KEY),
+        app.root().with_header("user-agent", SECRET).with_header("cookie", SECRET),
+        app.root().with_header("idempotency-key", SECRET),
+    ];
+    app.model().on_reply(Act::Says(Reply { text: Some(SECRET.to_owned()), ends: false }));
+    let mut ids = BTreeSet::new();
+    for route in ROUTES {
+        let mut good = furnished.value(route.operation).unwrap_or_default();
+        if good["name"].is_string() {
+            good["name"] = SECRET.into();
+        }
+        if route.operation == "create_response" {
+            good = message(Some(SECRET));
+        }
+        for client in &clients {
+            for body in [good.to_string(), format!("{{\"{SECRET}\": \"{SECRET}\"}}")] {
+                for query in ["", &format!("&name={SECRET}&{SECRET}=1&key={ROOT_KEY}&limit={SECRET}")] {
+                    let path = format!("{}{query}", furnished.path(route));
+                    let body = Body::Read(body.clone().into());
+                    let (_, reply) = client.ask(route.method.clone(), &path, body).await;
+                    ids.insert(reply.header("x-request-id").unwrap().to_owned());
+                }
+            }
+        }
+    }
+    for path in [format!("/v1/{SECRET}"), format!("/v1/projects/{SECRET}")] {
+        let (_, reply) = app.root().ask(Method::GET, &path, Body::Read("".into())).await;
+        ids.insert(reply.header("x-request-id").unwrap().to_owned());
+    }
+    app.run_jobs().await;
+
+    let log = logged();
+    for word in [SECRET, ROOT_KEY, OTHER_KEY, &ROOT_KEY[..16]] {
+        assert!(!log.contains(word), "{word} is in the log");
+    }
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let requests: Vec<_> = lines.iter().filter(|line| line["fields"]["message"] == "request").collect();
+    assert_eq!(requests.len(), ids.len(), "one line for each request");
+    for line in requests {
+        let fields = &line["fields"];
+        assert!(ids.remove(fields["request_id"].as_str().unwrap()), "{line}");
+        assert!(fields["status"].is_u64() && fields["latency_us"].is_u64(), "{line}");
+        assert_eq!(fields["code"].is_string(), fields["status"] != 200, "{line}");
+        if fields["status"] == 401 {
+            assert!(fields["cause"].is_string(), "the log tells refusals apart: {line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_went_wrong_on_our_side_is_in_the_log_and_not_in_the_answer() {
+    record();
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let route = ROUTES.iter().find(|route| route.operation == "create_response").unwrap();
+    for (act, status) in [(Act::Unavailable, 503), (Act::Unusable, 503), (Act::Panics, 500)] {
+        logged();
+        app.model().on_reply(act);
+        let path = furnished.path(route);
+        // The client refuses an answer with the model's own words in it.
+        furnished.desk.client.post(&path, &message(Some("Hello.")), status).await;
+        let log = logged();
+        let line: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        assert_eq!((&line["level"], &line["fields"]["status"]), (&json!("ERROR"), &json!(status)));
+        let cause = line["fields"]["cause"].as_str().unwrap();
+        assert!(cause.contains("upstream 10.0.0.7"), "{cause}");
+    }
+}

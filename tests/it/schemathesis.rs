@@ -1,0 +1,150 @@
+//! Requests that Schemathesis makes from the committed OpenAPI document, against the real program: no 5xx, nothing
+//! undocumented, nothing accepted or refused against the document.
+//!
+//! What is checked, and how, is in `tests/schemathesis/`.
+
+use std::{fs, time::Duration};
+
+use onerun_tests::{
+    Client, eventually,
+    process::{Process, Server, venv, workspace},
+};
+use serde_json::{Value, json};
+
+/// Far more than the run takes on a machine with nothing else to do.
+const PATIENCE: Duration = Duration::from_mins(4);
+
+/// Personas wait for a decision: some get one before the run, the others are there to be decided about.
+const PERSONAS: usize = 100;
+const APPROVED: usize = 40;
+const CONVERSATIONS: usize = 300;
+/// How many conversations the approved personas come to.
+const QUEUED: usize = APPROVED * CONVERSATIONS / PERSONAS;
+
+#[tokio::test]
+async fn every_operation_is_as_the_document_says() {
+    let server = Server::start().await;
+    let ids = furnish(&server.client()).await;
+    // It keeps files of its own in the directory that it runs in.
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    for name in ["schemathesis.toml", "hooks.py"] {
+        fs::copy(workspace().join("tests/schemathesis").join(name), file(name)).unwrap();
+    }
+    fs::write(file("ids.json"), ids.to_string()).unwrap();
+
+    let mut command = venv("schemathesis");
+    command
+        .current_dir(directory.path())
+        .env("ONERUN_API_KEY", server.key())
+        .env("ONERUN_IDS", file("ids.json"))
+        .args(["run", "--url", server.base_url(), "--report", "json", "--report-json-path", "report.json"])
+        .arg(workspace().join("openapi.json").canonicalize().unwrap());
+    let mut run = Process::spawn(command);
+    let status = run.exit(PATIENCE).await;
+    assert!(status.success(), "{status}: {}\n--- the server's log\n{}", run.report(), complaints(&server));
+
+    let report: Value = serde_json::from_str(&fs::read_to_string(file("report.json")).unwrap()).unwrap();
+    assert_reached(&report);
+    assert_eq!(complaints(&server), "", "the server complained");
+    server.client().get("/v1/whoami", 200).await;
+}
+
+/// Each operation was tested, and at least once with a request that was not refused.
+fn assert_reached(report: &Value) {
+    let operations = &report["operations"];
+    assert_eq!(operations["tested"], operations["total"], "{operations}");
+    let phases = report["phases"].as_object().expect("the phases");
+    assert!(phases.len() == 4 && phases.values().all(|phase| phase["status"] == "success"), "{phases:?}");
+    let rates = report["valid_rates"].as_object().expect("the counts of each operation");
+    assert_eq!(operations["total"], rates.len());
+    for (operation, phases) in rates {
+        let phases = phases.as_object().expect("the counts of each phase");
+        let accepted: u64 = phases.values().filter_map(|phase| phase["accepted"].as_u64()).sum();
+        assert!(accepted > 0, "{operation} was never reached: {phases:?}");
+    }
+}
+
+/// What the server logged that it should not have had to.
+fn complaints(server: &Server) -> String {
+    server.log().lines().filter(|line| line.contains("\"ERROR\"") || line.contains("panicked")).collect()
+}
+
+/// Makes things in every state, and says what ids there are for each parameter.
+async fn furnish(client: &Client) -> Value {
+    let project = id(&client.post("/v1/projects", &json!({ "name": "Refund desk" }), 200).await);
+    let path = |rest: &str| {
+        let joint = if rest.contains('?') { '&' } else { '?' };
+        format!("/v1/{rest}{joint}project_id={project}")
+    };
+    let agent = id(&client.post(&path("agents"), &json!({ "name": "Desk" }), 200).await);
+    let mut objectives = Vec::new();
+    for criteria in ["check: agent says /refund/i", "check: agent replies <= 6", "The agent is kind."] {
+        let body = json!({ "name": "Refunds", "criteria": criteria });
+        objectives.push(id(&client.post(&path("objectives"), &body, 200).await));
+    }
+    let wanted = |personas: usize, conversations: usize| {
+        json!({
+            "agent_id": agent, "name": "Refunds", "scenario": "A customer asks for a refund.", "seed": 1,
+            "target_personas": personas, "target_conversations": conversations, "objective_ids": objectives,
+            "max_turns": 200,
+        })
+    };
+    let to_cancel = id(&client.post(&path("simulations"), &wanted(1, 1), 200).await);
+    let simulation = id(&client.post(&path("simulations"), &wanted(PERSONAS, CONVERSATIONS), 200).await);
+
+    let of_it = |rest: &str| path(&format!("simulations/{simulation}/{rest}"));
+    let personas = all(client, "personas", &of_it("personas"), PERSONAS).await;
+    for persona in &personas[..APPROVED] {
+        client.post_empty(&of_it(&format!("personas/{persona}/approve")), 200).await;
+    }
+    let conversations = all(client, "conversations", &of_it("conversations?limit=100"), QUEUED).await;
+    for (index, conversation) in conversations.iter().enumerate().take(30) {
+        let act = async |action: &str, body: Option<&Value>| {
+            let path = of_it(&format!("conversations/{conversation}/{action}"));
+            match body {
+                Some(body) => client.post(&path, body, 200).await,
+                None => client.post_empty(&path, 200).await,
+            }
+        };
+        act("start", None).await;
+        if index < 20 {
+            act("responses", Some(&json!({ "input": null }))).await;
+        }
+        if index < 10 {
+            act("end", None).await;
+        }
+    }
+    json!({
+        "project_id": [project],
+        "agent_id": [agent],
+        "objective_id": objectives,
+        "simulation_id": [simulation],
+        "simulation_to_cancel_id": [to_cancel],
+        "persona_id": personas,
+        "conversation_id": conversations,
+    })
+}
+
+/// The ids on a list, page by page, once it has `count` of them.
+async fn all(client: &Client, what: &str, path: &str, count: usize) -> Vec<String> {
+    eventually(&format!("list of {count} {what}"), || async {
+        let mut found = Vec::new();
+        loop {
+            let page = client.get(&format!("{path}&offset={}", found.len()), 200).await;
+            found.extend(page["data"].as_array().expect("a list").iter().map(id));
+            if page["has_more"] == false {
+                break;
+            }
+        }
+        // What came between two pages shifts them.
+        found.sort_unstable();
+        found.dedup();
+        if found.len() == count { Ok(found) } else { Err(format!("there are {}", found.len())) }
+    })
+    .await
+}
+
+fn id(resource: &Value) -> String {
+    resource["id"].as_str().unwrap_or_else(|| panic!("no id in {resource}")).to_owned()
+}

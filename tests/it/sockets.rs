@@ -1,0 +1,227 @@
+//! The program below HTTP's good manners: bytes on sockets that no client library would send.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+    time::{Duration, Instant},
+};
+
+use onerun_tests::process::Server;
+use serde_json::Value;
+
+/// How long an answer may take: far more than it needs, and less than the server waits for the rest of a body.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The head of a request, with the key; what else is in it, and the end, are the test's.
+fn head(server: &Server, request: &str) -> String {
+    format!("{request} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {}\r\n", server.key())
+}
+
+fn connect(server: &Server) -> TcpStream {
+    let address = server.base_url().strip_prefix("http://").unwrap();
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends bytes, and reads until the server closes the connection.
+fn exchange(server: &Server, bytes: impl AsRef<[u8]>) -> String {
+    let mut stream = connect(server);
+    stream.write_all(bytes.as_ref()).unwrap();
+    read_to_end(&mut stream)
+}
+
+fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("the server closes the connection in time");
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Reads one answer, on a connection that stays open.
+fn read_answer(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 1024];
+    while !bytes.ends_with(b"}") {
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&bytes));
+        bytes.extend_from_slice(&buffer[..read]);
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+#[track_caller]
+fn assert_status(answer: &str, status: u16) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "not {status}: {answer}");
+}
+
+/// A problem as the API describes it, and not only a status.
+#[track_caller]
+fn assert_problem(answer: &str, status: u16, code: &str) {
+    assert_status(answer, status);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("\r\ncontent-type: application/problem+json\r\n"), "{head}");
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&body["status"], &body["code"]), (&status.into(), &code.into()));
+}
+
+#[tokio::test]
+async fn a_body_that_says_it_is_too_large_is_refused_before_it_is_sent() {
+    let server = Server::start().await;
+    let head = head(&server, "POST /v1/projects");
+    for more in ["", "expect: 100-continue\r\n"] {
+        let answer = exchange(&server, format!("{head}{more}content-length: 1048577\r\n\r\n"));
+        assert_problem(&answer, 413, "body_too_large");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_turns_out_to_be_too_large_is_refused() {
+    let server = Server::start().await;
+    let head = head(&server, "POST /v1/projects");
+    let mut request = format!("{head}connection: close\r\ntransfer-encoding: chunked\r\n\r\n");
+    for _ in 0..17 {
+        request.push_str("10000\r\n");
+        request.push_str(&"a".repeat(0x10000));
+        request.push_str("\r\n");
+    }
+    request.push_str("0\r\n\r\n");
+    assert_problem(&exchange(&server, request), 413, "body_too_large");
+}
+
+#[tokio::test]
+async fn requests_that_come_all_at_once_are_answered_one_after_the_other() {
+    let server = Server::start().await;
+    let body = "{\"name\": \"One\"}";
+    let length = body.len();
+    let post = format!("{}content-length: {length}\r\n\r\n{body}", head(&server, "POST /v1/projects"));
+    let get = format!("{}\r\n", head(&server, "GET /v1/projects"));
+    let last = format!("{}connection: close\r\n\r\n", head(&server, "GET /health"));
+    let answers = exchange(&server, format!("{get}{post}{get}{last}"));
+    let bodies: Vec<Value> = answers
+        .split("HTTP/1.1 200 OK\r\n")
+        .skip(1)
+        .map(|answer| serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap())
+        .collect();
+    assert_eq!(bodies.len(), 4, "{answers}");
+    assert_eq!(bodies[0]["data"].as_array().map(Vec::len), Some(0));
+    assert_eq!(bodies[1]["name"], "One");
+    assert_eq!(bodies[2]["data"][0]["id"], bodies[1]["id"]);
+    assert_eq!(bodies[3]["status"], "ok");
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_off_does_nothing() {
+    let server = Server::start().await;
+    let post = head(&server, "POST /v1/projects");
+    for cut in [
+        "GET /v1/pro".to_owned(),
+        post.clone(),
+        format!("{post}content-length: 50\r\n\r\n{{\"name\": \"Half\"}}"),
+        format!("{post}transfer-encoding: chunked\r\n\r\n10\r\n{{\"name\": \"Half\"}}\r\n"),
+        format!("{post}transfer-encoding: chunked\r\n\r\n10\r\n{{\"name\": \"Half\"}}\r\nno size\r\n"),
+    ] {
+        let mut stream = connect(&server);
+        stream.write_all(cut.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let answer = read_to_end(&mut stream);
+        assert!(!answer.starts_with("HTTP/1.1 2"), "{cut:?}: {answer}");
+    }
+    let projects = server.client().get("/v1/projects", 200).await;
+    assert_eq!(projects["data"].as_array().map(Vec::len), Some(0), "{projects}");
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_refused_and_does_no_harm() {
+    let server = Server::start().await;
+    let host = "host: localhost\r\n";
+    let post = head(&server, "POST /v1/projects");
+    let cases: [(Vec<u8>, u16); 9] = [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 this is TLS\r\n\r\n".to_vec(), 400),
+        (b"GET /v1/projects?name=\xff\xfe HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(), 400),
+        (b"GET v1/projects HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(), 400),
+        (format!("GET /health HTTP/1.1\r\n{host}x-long: {}\r\n\r\n", "a".repeat(500_000)).into(), 431),
+        (format!("GET /health HTTP/1.1\r\n{host}{}\r\n", "x-many: a\r\n".repeat(500)).into(), 431),
+        (format!("GET /health?{} HTTP/1.1\r\n{host}\r\n", "a".repeat(100_000)).into(), 414),
+        (format!("{post}content-length: 12\r\ncontent-length: 13\r\n\r\n{{\"name\":\"x\"}}").into(), 400),
+        (format!("{post}content-length: -1\r\n\r\n").into(), 400),
+        (format!("{post} folded: into the line before\r\n\r\n").into(), 400),
+    ];
+    for (bytes, status) in cases {
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(100)]).into_owned();
+        let mut stream = connect(&server);
+        // It may be refused, and the connection closed, before all of it is sent.
+        let _ = stream.write_all(&bytes);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?}: {answer}");
+    }
+    let projects = server.client().get("/v1/projects", 200).await;
+    assert_eq!(projects["data"].as_array().map(Vec::len), Some(0), "{projects}");
+}
+
+#[tokio::test]
+async fn other_methods_and_spellings_of_a_path_are_answered_as_problems() {
+    let server = Server::start().await;
+    for method in ["OPTIONS", "TRACE", "PUT", "CONNECT", "BREW"] {
+        let request =
+            format!("{}connection: close\r\n\r\n", head(&server, &format!("{method} /v1/projects")));
+        let answer = exchange(&server, request);
+        assert_problem(&answer, 405, "method_not_allowed");
+        assert!(answer.contains("\r\nallow: POST, GET\r\n"), "{answer}");
+    }
+    let answer =
+        exchange(&server, format!("{}connection: close\r\n\r\n", head(&server, "HEAD /v1/projects")));
+    assert_status(&answer, 405);
+    assert!(answer.ends_with("\r\n\r\n"), "an answer to HEAD has no body: {answer}");
+
+    for path in [
+        "//v1/projects",
+        "/v1//projects",
+        "/v1/projects/",
+        "/v1/%70rojects",
+        "/v1/x/../projects",
+        "/V1/projects",
+        "/v1/projects;a=b",
+        "*",
+    ] {
+        let request = format!("{}connection: close\r\n\r\n", head(&server, &format!("GET {path}")));
+        assert_problem(&exchange(&server, request), 404, "route_not_found");
+    }
+    for path in ["/v1/projects/%00", "/v1/projects/%ff", "/v1/projects/a%2Fb", "/v1/projects/%"] {
+        let request = format!("{}connection: close\r\n\r\n", head(&server, &format!("GET {path}")));
+        assert_problem(&exchange(&server, request), 404, "project_not_found");
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_hold_up_nobody_and_are_closed() {
+    let server = Server::start().await;
+    let mut idle: Vec<TcpStream> = (0..200).map(|_| connect(&server)).collect();
+    // Every other one has had an answer before.
+    for stream in idle.iter_mut().step_by(2) {
+        stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        assert_status(&read_answer(stream), 200);
+    }
+    let mut halfway = connect(&server);
+    halfway.write_all(b"GET /heal").unwrap();
+    server.client().get("/v1/whoami", 200).await;
+    for stream in idle.iter_mut().chain([&mut halfway]) {
+        assert_eq!(read_to_end(stream), "", "closed without a word");
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_the_server_from_stopping() {
+    let mut server = Server::start().await;
+    let mut idle: Vec<TcpStream> = (0..50).map(|_| connect(&server)).collect();
+    for stream in idle.iter_mut().step_by(2) {
+        stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        assert_status(&read_answer(stream), 200);
+    }
+    let asked = Instant::now();
+    let status = server.terminate().await;
+    assert!(status.success(), "{status}: {}", server.log());
+    // Not only once they are closed for being idle.
+    assert!(asked.elapsed() < Duration::from_secs(8), "it took {:?}", asked.elapsed());
+}

@@ -1,0 +1,55 @@
+"""What a schema cannot say of a request: which ids there are, and what a repeated key means."""
+
+import json
+import os
+import random
+import uuid
+
+import schemathesis
+
+# For each parameter, ids that the server knows. Any of a conversation or persona fits any of a simulation.
+with open(os.environ["ONERUN_IDS"], encoding="utf-8") as file:
+    IDS = json.load(file)
+
+RANDOM = random.Random(20261123)
+
+# A simulation of thousands of personas keeps the machine busy long after it was created.
+MAX_TARGET = 3
+
+
+@schemathesis.hook
+def before_call(context, case, **kwargs):
+    meta = case.meta
+    # Sequences of calls take their ids from one another's answers.
+    if meta is None or meta.phase.name == "stateful":
+        return
+    data = meta.phase.data
+    # What is wrong on purpose stays wrong. All else is right, or a 404 would be the answer to everything.
+    wrong = {mutation.parameter for mutation in data.mutations} | {data.parameter}
+    know(case, case.path_parameters, wrong)
+    know(case, case.query, wrong)
+    if not meta.generation.mode.is_positive:
+        return
+    if isinstance(case.body, dict):
+        know(case, case.body, wrong)
+        # No two of them the same.
+        if isinstance(objectives := case.body.get("objective_ids"), list):
+            case.body["objective_ids"] = IDS["objective_id"][: len(objectives)]
+        for name in ("target_conversations", "target_personas"):
+            if name in case.body:
+                case.body[name] = min(case.body[name], MAX_TARGET)
+    # Two calls under one key are one call, which is refused if their bodies differ.
+    if "Idempotency-Key" in case.headers:
+        case.headers["Idempotency-Key"] = case.headers["Idempotency-Key"][:200] + uuid.uuid4().hex
+
+
+def know(case, parameters, wrong):
+    """Makes ids that the server knows of those that it does not; one in ten stays unknown."""
+    for name in (parameters or {}).keys() & IDS.keys() - wrong:
+        if not isinstance(parameters[name], str):
+            continue
+        # The simulation that all other requests are about must go on.
+        if name == "simulation_id" and case.operation.path.endswith("/cancel"):
+            parameters[name] = RANDOM.choice(IDS["simulation_to_cancel_id"])
+        elif RANDOM.random() < 0.9:
+            parameters[name] = RANDOM.choice(IDS[name])
