@@ -89,8 +89,9 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         shown = simulate(&gateway, options) => shown,
         () = stop.asked() => bail_interrupted(),
     };
-    gateway.shutdown().await;
-    output::print(&shown?)
+    let stopped = gateway.shutdown().await;
+    output::print(&shown?)?;
+    Ok(stopped?)
 }
 
 fn bail_interrupted() -> anyhow::Result<String> {

@@ -50,7 +50,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     stop.asked().await;
     tracing::info!("stopping: requests in flight finish; another signal stops at once");
     tokio::select! {
-        () = gateway.shutdown() => Ok(()),
+        stopped = gateway.shutdown() => Ok(stopped?),
         () = stop.asked() => bail!("stopped before the requests in flight were finished"),
     }
 }

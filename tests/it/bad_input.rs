@@ -71,7 +71,7 @@ impl Kind {
                 r#""\ud83dx""#,
                 r#""\x""#,
             ],
-            &[r#""\ud83d\ude00""#, "\"\u{202e}abc\"", r#""'; DROP TABLE projects; --""#],
+            &[r#""\ud83d\ude00""#, "\"\u{e9}abc\"", r#""'; DROP TABLE projects; --""#],
         );
         kind.bad.push(quoted(&"x".repeat(max + 1)));
         kind.bad.push(quoted(&"\u{1f600}".repeat(max + 1)));
@@ -109,7 +109,7 @@ impl Kind {
             "check: persona ended early",
             "CHECK: nonsense",
             "Is kind.\n  check: nonsense",
-            &"check: persona ended\n".repeat(51),
+            &"check: persona ended\n".repeat(21),
         ] {
             kind.bad.push(quoted(check));
         }
@@ -120,7 +120,7 @@ impl Kind {
             "check: persona ended",
             "Not a check: agent says whatever",
             "Is kind.\ncheck: agent ended",
-            &"check: persona ended\n".repeat(50),
+            &"check: persona ended\n".repeat(20),
         ] {
             kind.good.push(quoted(check));
         }
@@ -677,9 +677,13 @@ async fn an_idempotency_key_is_one_to_255_visible_characters_sent_once() {
     let desk = Desk::open(&app).await;
     let talk = desk.converse(json!({ "max_turns": 20 })).await;
     let client = |key: &str| desk.client.with_header("idempotency-key", key);
-    for client in
-        [client(""), client(&"k".repeat(256)), client("é"), client("a").with_header("idempotency-key", "a")]
-    {
+    for client in [
+        client(""),
+        client(&"k".repeat(256)),
+        client("é"),
+        client("a\tb"),
+        client("a").with_header("idempotency-key", "a"),
+    ] {
         let problem = client.post(&talk.path("/responses"), &message(None), 422).await;
         assert_eq!(places(&problem), ["Idempotency-Key"]);
     }

@@ -98,6 +98,37 @@ async fn a_data_directory_is_made_for_its_owner_alone() {
     listening(&process).await;
     #[cfg(unix)]
     assert_eq!(mode(&parent.path().join("a/b")), 0o700);
+    #[cfg(unix)]
+    for name in ["api-key", "lock", "onerun.db", "onerun.db-wal", "onerun.db-shm"] {
+        assert_eq!(mode(&parent.path().join("a/b").join(name)), 0o600, "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn data_that_others_could_have_changed_is_refused_with_what_to_do() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("a/b");
+    let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mut first = serve(parent.path(), &["--port", "0"], &[]);
+    listening(&first).await;
+    assert!(first.terminate().await.success());
+
+    set_mode(&data, 0o770);
+    let complaint = refused(&mut serve(parent.path(), &["--port", "0"], &[])).await;
+    assert!(complaint.contains("`chmod go-w "), "{complaint}");
+    set_mode(&data, 0o700);
+
+    set_mode(&data.join("api-key"), 0o644);
+    let complaint = refused(&mut serve(parent.path(), &["--port", "0"], &[])).await;
+    assert!(complaint.contains("`chmod 600 "), "{complaint}");
+    set_mode(&data.join("api-key"), 0o600);
+
+    fs::rename(data.join("onerun.db"), parent.path().join("elsewhere")).unwrap();
+    symlink(parent.path().join("elsewhere"), data.join("onerun.db")).unwrap();
+    let complaint = refused(&mut serve(parent.path(), &["--port", "0"], &[])).await;
+    assert!(complaint.contains("onerun.db is not a plain file"), "{complaint}");
 }
 
 #[tokio::test]
@@ -154,18 +185,28 @@ async fn either_signal_stops_it_with_code_0_and_frees_the_data() {
     }
 }
 
+/// A connection with a request whose body, of 17 bytes, the server waits for.
+fn request_in_flight(url: &str) -> TcpStream {
+    let mut connection = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head = format!(
+        "POST /v1/projects HTTP/1.1\r\nhost: localhost\r\nx-api-key: {KEY}\r\ncontent-length: 17\r\n\
+         expect: 100-continue\r\n\r\n"
+    );
+    connection.write_all(head.as_bytes()).unwrap();
+    // The server says so once it wants the body.
+    let mut go_on = [0; 25];
+    connection.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    connection
+}
+
 #[tokio::test]
 async fn a_request_in_flight_is_finished() {
     let Attempt { mut process, parent } = attempt(&["--port", "0"], &[("AUTH_API_KEY", KEY)]);
     let url = listening(&process).await;
-    let mut connection = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
-    connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let head = format!(
-        "POST /v1/projects HTTP/1.1\r\nhost: localhost\r\nx-api-key: {KEY}\r\ncontent-length: 17\r\n\r\n"
-    );
-    connection.write_all(format!("{head}{{\"name\":").as_bytes()).unwrap();
-    // Nothing from outside tells that the server has read this much. Until it has, the connection is an idle one.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut connection = request_in_flight(&url);
+    connection.write_all(b"{\"name\":").unwrap();
 
     signal(process.pid(), "TERM");
     eventually("log that it stops", || async {
@@ -187,11 +228,7 @@ async fn a_request_in_flight_is_finished() {
 async fn a_second_signal_does_not_wait() {
     let Attempt { mut process, parent: _parent } = attempt(&["--port", "0"], &[("AUTH_API_KEY", KEY)]);
     let url = listening(&process).await;
-    let mut connection = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
-    connection
-        .write_all(b"POST /v1/projects HTTP/1.1\r\nhost: localhost\r\ncontent-length: 17\r\n\r\n{")
-        .unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let _connection = request_in_flight(&url);
     signal(process.pid(), "INT");
     eventually("log that it stops", || async {
         if process.stderr().contains("stopping") { Ok(()) } else { Err(process.report()) }

@@ -1,7 +1,7 @@
 //! The program below HTTP's good manners: bytes on sockets that no client library would send.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     time::{Duration, Instant},
 };
@@ -224,4 +224,93 @@ async fn idle_connections_do_not_keep_the_server_from_stopping() {
     assert!(status.success(), "{status}: {}", server.log());
     // Not only once they are closed for being idle.
     assert!(asked.elapsed() < Duration::from_secs(8), "it took {:?}", asked.elapsed());
+}
+
+/// Asks for more and more without reading an answer, until sending fails; how it does.
+fn send_without_reading(stream: &mut TcpStream, patience: Duration) -> ErrorKind {
+    stream.set_write_timeout(Some(patience)).unwrap();
+    let requests = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);
+    loop {
+        if let Err(error) = stream.write_all(requests.as_bytes()) {
+            return error.kind();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_cut_off() {
+    let server = Server::start().await;
+    let failure = send_without_reading(&mut connect(&server), PATIENCE);
+    assert!(matches!(failure, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{failure}");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_does_not_keep_the_server_from_stopping() {
+    let mut server = Server::start().await;
+    let mut stream = connect(&server);
+    let failure = send_without_reading(&mut stream, Duration::from_millis(500));
+    assert!(matches!(failure, ErrorKind::WouldBlock | ErrorKind::TimedOut), "not full, but {failure}");
+    let asked = Instant::now();
+    let status = server.terminate().await;
+    assert!(status.success(), "{status}: {}", server.log());
+    assert!(asked.elapsed() < PATIENCE, "it took {:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn the_body_of_a_request_that_is_refused_is_not_asked_for() {
+    let server = Server::start().await;
+    let key = format!("x-api-key: {}\r\n", server.key());
+    for (request, status, code) in [
+        ("POST /v1/projects HTTP/1.1\r\n".to_owned(), 401, "missing_api_key"),
+        ("POST /v1/projects HTTP/1.1\r\nx-api-key: wrong\r\n".to_owned(), 401, "invalid_api_key"),
+        (format!("POST /v1/agents?project_id=none HTTP/1.1\r\n{key}"), 404, "project_not_found"),
+        (format!("POST /v1/nothing HTTP/1.1\r\n{key}"), 404, "route_not_found"),
+        (format!("PUT /v1/projects HTTP/1.1\r\n{key}"), 405, "method_not_allowed"),
+    ] {
+        // Neither waited for: the server closes the connection, because it cannot know where the next request starts.
+        for more in ["expect: 100-continue\r\n", ""] {
+            let answer =
+                exchange(&server, format!("{request}host: localhost\r\n{more}content-length: 100\r\n\r\n"));
+            assert_problem(&answer, status, code);
+            assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        }
+    }
+    let wanted =
+        format!("{}expect: 100-continue\r\nconnection: close\r\n", head(&server, "POST /v1/projects"));
+    let answer = exchange(&server, format!("{wanted}content-length: 15\r\n\r\n{{\"name\": \"One\"}}"));
+    assert!(answer.contains("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_seen_by_a_client_that_sends_all_of_its_body_first() {
+    let server = Server::start().await;
+    let mut stream = connect(&server);
+    let body = "a".repeat(1024 * 1024);
+    for _ in 0..2 {
+        let head = format!("POST /v1/projects HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}", body.len());
+        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+        // On the same connection each time.
+        assert_problem(&read_answer(&mut stream), 401, "missing_api_key");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_answered_and_is_the_last() {
+    let server = Server::start().await;
+    let post = head(&server, "POST /v1/projects");
+    let half = "{\"name\": \"Half\"}";
+    for rest in [
+        format!("content-length: 50\r\n\r\n{half}"),
+        format!("transfer-encoding: chunked\r\n\r\n10\r\n{half}\r\n"),
+        format!("transfer-encoding: chunked\r\n\r\n10\r\n{half}\r\nno size\r\n"),
+    ] {
+        let mut stream = connect(&server);
+        stream.write_all(format!("{post}{rest}").as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let answer = read_to_end(&mut stream);
+        assert_problem(&answer, 400, "body_unreadable");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    }
+    let projects = server.client().get("/v1/projects", 200).await;
+    assert_eq!(projects["data"].as_array().map(Vec::len), Some(0), "{projects}");
 }

@@ -314,25 +314,39 @@ async fn a_call_repeated_under_its_key_while_the_first_is_answered_is_refused_an
 }
 
 #[tokio::test]
-async fn the_reply_of_a_lost_attempt_is_not_repeated_to_the_next() {
+async fn each_attempt_has_keys_of_its_own() {
     let app = TestApp::start();
     let desk = Desk::open(&app).await;
     let talk = desk.converse(json!({ "max_turns": LONG })).await;
-    let client = desk.client.with_header("idempotency-key", "k");
+    let client = desk.client.with_header("idempotency-key", "turn-1");
     talk.say_with(&client, "/responses", Some("Hello."), 200).await;
     app.advance(SignedDuration::from_secs(300));
     app.run_jobs().await;
-    for start in [false, true] {
-        if start {
-            talk.start(200).await;
-        }
-        let problem = talk.say_with(&client, "/responses", Some("Hello."), 409).await.json();
-        assert_eq!(code(&problem), "stale_attempt");
-    }
+
+    let problem = talk.say_with(&client, "/responses", Some("Hello."), 409).await.json();
+    assert_eq!(code(&problem), "conversation_requeued");
+    talk.start(200).await;
+    // The worker that lost the attempt says which it is at.
+    let problem = talk.say_with(&client, "/responses?attempt=1", Some("Hello."), 409).await.json();
+    assert_eq!(code(&problem), "stale_attempt");
     assert_eq!(count(&talk).await, 0);
-    let other = desk.client.with_header("idempotency-key", "k2");
-    talk.say_with(&other, "/responses", Some("Hello."), 200).await;
+    // The one that has it now numbers its turns from the first again.
+    let first = talk.say_with(&client, "/responses", Some("Hello."), 200).await;
+    assert_eq!(talk.say_with(&client, "/responses?attempt=2", Some("Hello."), 200).await.text, first.text);
     assert_eq!(count(&talk).await, 2);
+}
+
+#[tokio::test]
+async fn a_key_is_kept_for_words_that_are_asked_for_again() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let talk = desk.converse(json!({ "max_turns": LONG })).await;
+    talk.say(None, 200).await;
+    let client = desk.client.with_header("idempotency-key", "again");
+    let asked = talk.say_with(&client, "/responses", None, 200).await;
+    talk.say(Some("Hello."), 200).await;
+    assert_eq!(talk.say_with(&client, "/responses", None, 200).await.text, asked.text);
+    assert_eq!(count(&talk).await, 3);
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ pub const PREVIOUS_KEY_ENDS: &str = "2026-02-01T00:00:00Z";
 /// When the clock of a new application stands.
 pub const START: &str = "2026-01-05T09:00:00Z";
 
-/// How often a job is tried before it is given up, as the host on one machine has it.
+/// How often a job is tried before it is given up: less often than by a host, so that time need not be moved far.
 const MAX_DELIVERIES: u32 = 5;
 
 /// How long a job waits after its first failure; twice as long after each further one.

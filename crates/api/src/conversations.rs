@@ -250,7 +250,7 @@ async fn respond(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Re
     let AttemptQuery(attempt) = call.query()?;
     let key = call.idempotency_key()?;
     let messages = call.body::<ResponseInput>()?.messages();
-    let turn = TurnCall { messages, attempt, key, input_hash: call.body_hash()? };
+    let turn = TurnCall { messages, attempt, key };
     let answer = app.engine().respond(project, &simulation, &id, turn).await?;
     reply(&ResponseOut::from(answer))
 }

@@ -1,16 +1,17 @@
-//! The one way from a request to a response, the same on every host: route, credentials, scope, project, handler,
-//! error, headers, log line.
+//! The one way from a request to a response, the same on every host: route, credentials, scope, project, body,
+//! handler, error, headers, log line.
 
 use std::{panic::AssertUnwindSafe, time::Instant};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use matchit::InsertError;
 use onerun_auth::{Access, Principal};
 use onerun_domain::ProjectId;
 
 use crate::{
-    ApiError, App, Handler, Request, Response, Route,
+    ApiError, App, Body, BodySource, Handler, Request, Response, Route,
     query::{InProject, Query, percent_decode},
     request::Call,
 };
@@ -99,19 +100,32 @@ impl Router {
             Found::MethodNotAllowed(allow) => return Err(ApiError::MethodNotAllowed { allow }),
         };
         trail.operation = Some(route.operation);
-        let principal = admit(app, route, &request, trail).await?;
+        let principal = admit(app, route, &request.headers, trail).await?;
         let query = Query::parse(request.query.as_deref());
         match route.handler {
             Handler::Global(handler) => {
-                let call = Call::new(principal, params, query, &request.headers, request.body);
-                handler(app, call).await
+                let body = read_body(&request.method, request.body).await?;
+                handler(app, Call::new(principal, params, query, &request.headers, body)).await
             }
             Handler::InProject(handler) => {
                 let project = open_project(app, principal.as_ref(), &query, trail).await?;
-                let call = Call::new(principal, params, query, &request.headers, request.body);
+                let body = read_body(&request.method, request.body).await?;
+                let call = Call::new(principal, params, query, &request.headers, body);
                 handler(app, project.as_ref(), call).await
             }
         }
+    }
+}
+
+/// The body of a request that may proceed. What comes with a method that means nothing by it is left unread.
+async fn read_body(method: &Method, body: BodySource) -> Result<Body, ApiError> {
+    if [Method::GET, Method::HEAD].contains(method) {
+        return Ok(Body::Read(Bytes::new()));
+    }
+    match body.read().await {
+        // Also where nothing is expected: a request of which the end is missing was perhaps not meant.
+        Body::Unreadable => Err(ApiError::Unreadable),
+        body => Ok(body),
     }
 }
 
@@ -119,13 +133,13 @@ impl Router {
 async fn admit(
     app: &App,
     route: &Route,
-    request: &Request,
+    headers: &HeaderMap,
     trail: &mut Trail,
 ) -> Result<Option<Principal>, ApiError> {
     if route.access == Access::Public {
         return Ok(None);
     }
-    let authenticated = app.authenticator().authenticate(&request.headers, app.engine().now()).await;
+    let authenticated = app.authenticator().authenticate(headers, app.engine().now()).await;
     let principal = authenticated.inspect_err(|refusal| {
         trail.key_id = refusal.key_id().map(ToString::to_string);
     })?;

@@ -128,6 +128,9 @@ pub enum ApiError {
     /// The body is larger than is read.
     #[error("the body must be at most {} bytes", crate::MAX_BODY_BYTES)]
     TooLarge,
+    /// The body did not come whole.
+    #[error("the body could not be read: it broke off, was malformed, or did not come in time")]
+    Unreadable,
     /// There is no such route.
     #[error("there is no such route; see `GET /openapi.json` for those that there are")]
     NoRoute,
@@ -178,6 +181,7 @@ impl ApiError {
             Self::Auth(refusal) => (S::from_u16(refusal.status()), refusal.code()),
             Self::Invalid(_) => (S::UnprocessableContent, "invalid_request"),
             Self::TooLarge => (S::ContentTooLarge, "body_too_large"),
+            Self::Unreadable => (S::BadRequest, "body_unreadable"),
             Self::NoRoute => (S::NotFound, "route_not_found"),
             Self::MethodNotAllowed { .. } => (S::MethodNotAllowed, "method_not_allowed"),
             Self::NotFound { what } => (S::NotFound, not_found_code(what)),

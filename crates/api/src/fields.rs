@@ -30,13 +30,18 @@ pub(crate) trait Field: Sized {
     fn schema() -> Value;
 }
 
-/// What was found to be wrong.
+/// How many errors are told at once: an answer must not be much larger than what it answers.
+const MAX_ERRORS: usize = 50;
+
+/// What was found to be wrong, as far as it is told.
 #[derive(Default)]
 pub(crate) struct Errors(Vec<FieldError>);
 
 impl Errors {
     pub(crate) fn push(&mut self, pointer: &str, detail: impl Into<String>) {
-        self.0.push(FieldError { place: Place::Body(pointer.to_owned()), detail: detail.into() });
+        if self.0.len() < MAX_ERRORS {
+            self.0.push(FieldError { place: Place::Body(pointer.to_owned()), detail: detail.into() });
+        }
     }
 
     /// `Some` of a result's value, or its error remembered.

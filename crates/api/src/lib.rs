@@ -28,6 +28,6 @@ mod whoami;
 pub use app::{App, Authenticator};
 pub use dispatch::{Found, Router};
 pub use error::{ApiError, ErrorStatus, FieldError, Place};
-pub use request::{Body, Call, MAX_BODY_BYTES, Request, Response};
+pub use request::{Body, BodySource, Call, MAX_BODY_BYTES, Request, Response};
 pub use route::{Handler, HandlerFuture, Route};
 pub use routes::ROUTES;

@@ -411,6 +411,9 @@ fn codes<'a>(route: &Route, doc: &'a Doc) -> Vec<&'a str> {
     if doc.body.is_some() {
         codes.push("body_too_large");
     }
+    if ![Method::GET, Method::HEAD].contains(&route.method) {
+        codes.push("body_unreadable");
+    }
     codes.extend(doc.refusals);
     codes
 }
@@ -476,7 +479,10 @@ fn parameters(route: &Route, doc: &Doc) -> Vec<Value> {
             "in": "header",
             "required": false,
             "description": "A call repeated with the same key and body gets the same reply, and is done once.",
-            "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x20-\\x7e]+$" },
+            // Spaces at either end are the header's and not the key's.
+            "schema": {
+                "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$",
+            },
         })
     });
     in_path.chain(in_query).chain(in_header).collect()

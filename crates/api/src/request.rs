@@ -1,10 +1,11 @@
 //! A request as a host hands it over, and what handlers see of it.
 
+use std::{fmt, future::Future, pin::Pin};
+
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use onerun_auth::Principal;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::{
     ApiError,
@@ -30,10 +31,40 @@ pub enum Body {
     Read(Bytes),
     /// More than [`MAX_BODY_BYTES`]; the host stopped reading.
     TooLarge,
+    /// It broke off, was malformed, or did not come in time.
+    Unreadable,
+}
+
+/// A body that is yet to be read. It is read only once it is known that the request may proceed, so that nobody
+/// without a key has the host hold one.
+pub struct BodySource(Pin<Box<dyn Future<Output = Body> + Send>>);
+
+impl BodySource {
+    /// A body that `read` reads, if it is asked to.
+    pub fn new(read: impl Future<Output = Body> + Send + 'static) -> Self {
+        Self(Box::pin(read))
+    }
+
+    /// Reads it.
+    pub async fn read(self) -> Body {
+        self.0.await
+    }
+}
+
+impl From<Body> for BodySource {
+    fn from(body: Body) -> Self {
+        Self::new(std::future::ready(body))
+    }
+}
+
+impl fmt::Debug for BodySource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("BodySource")
+    }
 }
 
 /// A request as a host received it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Request {
     /// Names this request in the response, the log and in messages to people. Made by the host.
     pub id: String,
@@ -46,7 +77,7 @@ pub struct Request {
     /// The headers.
     pub headers: HeaderMap,
     /// The body.
-    pub body: Body,
+    pub body: BodySource,
 }
 
 /// A request that may proceed, as its handler sees it: no key in it.
@@ -95,11 +126,6 @@ impl Call {
         Fields::read_root(value)
     }
 
-    /// SHA-256 of the body, in hex.
-    pub(crate) fn body_hash(&self) -> Result<String, ApiError> {
-        Ok(hex(&Sha256::digest(self.bytes()?)))
-    }
-
     /// The `Idempotency-Key`, if there is one.
     pub(crate) fn idempotency_key(&self) -> Result<Option<String>, ApiError> {
         self.idempotency_key.clone().map_err(|error| ApiError::Invalid(vec![error]))
@@ -108,18 +134,10 @@ impl Call {
     fn bytes(&self) -> Result<&[u8], ApiError> {
         match &self.body {
             Body::Read(bytes) if bytes.len() <= MAX_BODY_BYTES => Ok(bytes),
-            _ => Err(ApiError::TooLarge),
+            Body::Unreadable => Err(ApiError::Unreadable),
+            Body::Read(_) | Body::TooLarge => Err(ApiError::TooLarge),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        text.extend(
-            [byte >> 4, byte & 15].into_iter().filter_map(|digit| char::from_digit(digit.into(), 16)),
-        );
-        text
-    })
 }
 
 fn read_idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldError> {
@@ -131,7 +149,10 @@ fn read_idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldErro
         return Err(refuse("must be sent once"));
     }
     match value.to_str() {
-        Ok(key) if (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
+        // A tab is no character of a key, although it may be in a header.
+        Ok(key) if (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) && !key.contains('\t') => {
+            Ok(Some(key.to_owned()))
+        }
         _ => Err(refuse("must be 1 to 255 visible ASCII characters")),
     }
 }

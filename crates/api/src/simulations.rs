@@ -86,7 +86,8 @@ impl Input for NewSimulation {
         let max_turns = fields.defaulted(
             "max_turns",
             &json!(5),
-            "How many messages, of both sides together, a conversation may have.",
+            "How many messages, of both sides together, a conversation may have. It is looked at after each of the \
+             persona's replies, so messages that come together are all kept and answered.",
         );
         let objective_ids = fields.defaulted::<Distinct<ObjectiveId, MAX_OBJECTIVES>>(
             "objective_ids",

@@ -21,10 +21,11 @@ use regex::{Regex, RegexBuilder};
 use crate::{EndReason, Quote, Role, Transcript};
 
 /// The most check lines that one objective may have.
-const MAX_CHECKS: usize = 50;
+const MAX_CHECKS: usize = 20;
 
-/// The most memory that one compiled pattern may take, in bytes.
-const MAX_PATTERN_SIZE: usize = 256 * 1024;
+/// The most memory that one compiled pattern may take, in bytes. With [`MAX_CHECKS`] it bounds what reading an
+/// objective costs: compiling takes time in proportion.
+const MAX_PATTERN_SIZE: usize = 128 * 1024;
 
 /// The longest quote, in bytes; a longer match is cut.
 const MAX_QUOTE: usize = 300;
@@ -106,12 +107,11 @@ impl Rubric {
         let mut prose = Vec::new();
         for (index, line) in criteria.lines().enumerate() {
             match strip_word(line.trim(), "check:") {
+                // Refused before it is compiled, which is what costs.
+                Some(_) if checks.len() == MAX_CHECKS => return Err(CheckLineError::TooMany),
                 Some(rule) => checks.push(Check::parse(line.trim(), rule, index + 1)?),
                 None => prose.push(line),
             }
-        }
-        if checks.len() > MAX_CHECKS {
-            return Err(CheckLineError::TooMany);
         }
         let prose = prose.join("\n").trim().to_owned();
         Ok(Self { checks, prose: (!prose.is_empty()).then_some(prose) })
@@ -403,7 +403,7 @@ mod tests {
     fn a_pattern_that_would_take_much_memory_is_refused() {
         let bomb = "check: agent says /((((a{99}){99}){99}){99})/";
         assert!(matches!(Rubric::parse(bomb), Err(CheckLineError::Pattern { line: 1, .. })));
-        assert_eq!(Rubric::parse(&"check: persona ended\n".repeat(51)).unwrap_err(), CheckLineError::TooMany);
+        assert_eq!(Rubric::parse(&"check: persona ended\n".repeat(21)).unwrap_err(), CheckLineError::TooMany);
     }
 
     proptest! {

@@ -8,6 +8,7 @@
 mod agent;
 mod check;
 mod conversation;
+mod digest;
 mod evaluation;
 mod id;
 mod item;
@@ -31,6 +32,7 @@ pub use check::{Check, CheckLineError, Finding, Rubric};
 pub use conversation::{
     Conversation, ConversationStatus, EndReason, EvaluationStatus, MAX_ATTEMPTS, TurnClaim, TurnToken,
 };
+pub use digest::sha256_hex;
 pub use evaluation::{Evaluation, Outcome, Quote, Score};
 pub use id::{
     AgentId, ConversationId, EvaluationId, IdError, ItemId, ObjectiveId, PersonaId, ProjectId, SimulationId,

@@ -53,18 +53,37 @@ impl Bounds {
         let mut length = 0;
         for (index, character) in text.chars().enumerate() {
             length = index + 1;
-            if character.is_control() && !(self.lines && matches!(character, '\n' | '\r' | '\t')) {
+            let line_break = self.lines && matches!(character, '\n' | '\r' | '\t');
+            // In a name, also those that make what follows read backwards.
+            let control = character.is_control() || (!self.lines && is_bidirectional(character));
+            if control && !line_break {
                 return Err(TextError::Control { code: character.into(), position: length });
             }
         }
         if length > self.max {
             return Err(TextError::TooLong { max: self.max, length });
         }
-        if !self.may_be_empty && text.trim().is_empty() {
+        if !self.may_be_empty && text.chars().all(is_blank) {
             return Err(TextError::Empty);
         }
         Ok(())
     }
+}
+
+/// The embeddings, overrides and isolates of Unicode's bidirectional algorithm.
+fn is_bidirectional(character: char) -> bool {
+    matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// White space, and what shows as nothing at all.
+fn is_blank(character: char) -> bool {
+    character.is_whitespace()
+        || is_bidirectional(character)
+        || matches!(
+            character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2065}'
+                | '\u{206a}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+        )
 }
 
 macro_rules! text {
@@ -203,7 +222,7 @@ mod tests {
 
     #[test]
     fn blank_names_are_refused() {
-        for text in ["", " ", "\u{2003}"] {
+        for text in ["", " ", "\u{2003}", "\u{200b}\u{feff}"] {
             assert_eq!(Name::parse(text), Err(TextError::Empty));
         }
     }
@@ -213,6 +232,7 @@ mod tests {
         assert_eq!(Name::parse("ab\u{0}"), Err(TextError::Control { code: 0, position: 3 }));
         assert_eq!(Name::parse("a\nb"), Err(TextError::Control { code: 10, position: 2 }));
         assert!(Scenario::parse("a\nb").is_ok());
+        assert_eq!(Name::parse("\u{202e}ab"), Err(TextError::Control { code: 0x202e, position: 1 }));
     }
 
     #[test]

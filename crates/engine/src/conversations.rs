@@ -2,7 +2,7 @@
 
 use onerun_domain::{
     Conversation, ConversationId, EndReason, Item, ItemId, Job, Limit, MessageText, PageRequest, Role,
-    Simulation, SimulationId, TurnClaim, TurnToken, Work,
+    Simulation, SimulationId, TurnClaim, TurnToken, Work, sha256_hex,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationView, EvaluatedConversation, ProjectStore, SimulationDetail,
@@ -20,8 +20,18 @@ pub struct TurnCall {
     pub attempt: Option<u32>,
     /// The caller's `Idempotency-Key`.
     pub key: Option<String>,
-    /// SHA-256, in hex, of what was sent.
-    pub input_hash: String,
+}
+
+impl TurnCall {
+    /// Tells this input from another, however it was written down.
+    fn input_hash(&self) -> String {
+        // The number of its parts goes before each message, so that parts cannot move from one to another.
+        let counts: Vec<_> = self.messages.iter().map(|message| message.len().to_string()).collect();
+        let parts = counts.iter().zip(&self.messages).flat_map(|(count, message)| {
+            std::iter::once(count.as_str()).chain(message.iter().map(MessageText::as_str))
+        });
+        sha256_hex(parts)
+    }
 }
 
 /// Everything a claimed turn is answered from.
@@ -141,25 +151,21 @@ impl Engine {
         {
             // The worker asks again for words that it has not answered. A persona does not answer itself.
             let reply = StoredReply { text: Some(last.text()), ended: false };
-            self.release_turn(project, &turn.conversation.simulation_id, &turn.conversation.id, turn.token)
-                .await;
-            return Ok(reply);
+            return self.complete_turn(project, turn, Vec::new(), None, call, reply).await;
         }
         let stored = turn.transcript.len();
         for message in &call.messages {
             let item = self.item(&turn, Role::Assistant, message.clone());
             turn.transcript.push(item);
         }
-        let reply = self
-            .model
-            .reply(ReplyRequest {
-                simulation: &turn.detail.simulation,
-                agent: &turn.detail.agent,
-                persona: &turn.loaded.persona,
-                conversation_seq: turn.conversation.seq,
-                transcript: &turn.transcript,
-            })
-            .await?;
+        let request = ReplyRequest {
+            simulation: &turn.detail.simulation,
+            agent: &turn.detail.agent,
+            persona: &turn.loaded.persona,
+            conversation_seq: turn.conversation.seq,
+            transcript: &turn.transcript,
+        };
+        let reply = self.within_turn(self.model.reply(request)).await?;
         let Words { text, ends } = Words::from(reply);
         if let Some(text) = &text {
             let item = self.item(&turn, Role::User, vec![text.clone()]);
@@ -190,8 +196,8 @@ impl Engine {
         let (now, lease) = (self.now(), self.settings.lease);
         let Turn { conversation, token, .. } = turn;
         let kept = call.key.as_ref().map(|key| StoredTurn {
-            key: key.clone(),
-            input_hash: call.input_hash.clone(),
+            key: kept_key(conversation.attempt, key),
+            input_hash: call.input_hash(),
             attempt: conversation.attempt,
             reply: reply.clone(),
         });
@@ -300,14 +306,21 @@ async fn stored_reply(
     call: &TurnCall,
 ) -> Result<Option<StoredReply>, ActError> {
     let Some(key) = &call.key else { return Ok(None) };
-    let Some(turn) = project.turn(simulation, id, key).await? else { return Ok(None) };
-    if turn.input_hash != call.input_hash {
-        return Err(ActError::KeyReused);
+    // What is not there is told when the turn is claimed.
+    let Some(loaded) = project.conversation(simulation, id).await? else { return Ok(None) };
+    let attempt = loaded.conversation.attempt;
+    loaded.conversation.require_attempt(call.attempt)?;
+    match project.turn(simulation, id, &kept_key(attempt, key)).await? {
+        Some(turn) if turn.input_hash == call.input_hash() => Ok(Some(turn.reply)),
+        Some(_) => Err(ActError::KeyReused),
+        None => Ok(None),
     }
-    // Repeating the reply of an attempt that was given up would tell a worker of words that its transcript lacks.
-    let loaded = project.conversation(simulation, id).await?.ok_or(ActError::NoConversation)?;
-    loaded.conversation.require_attempt(Some(turn.attempt))?;
-    Ok(Some(turn.reply))
+}
+
+/// What a reply is kept under. Each attempt has keys of its own: repeating a reply of one that was given up would tell a
+/// worker of words that its transcript lacks, and refusing the key would fail a worker that numbers its turns.
+fn kept_key(attempt: u32, key: &str) -> String {
+    format!("{attempt}:{key}")
 }
 
 fn judge(simulation: &Simulation, conversation: &Conversation) -> Job {

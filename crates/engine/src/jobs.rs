@@ -1,11 +1,14 @@
 //! Doing jobs, and what time calls for. The hosts decide when: a loop on one machine, queues on AWS.
 
+use std::future::Future;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
     Conversation, ConversationId, Job, PersonaId, ProjectId, Simulation, SimulationId, Work,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationView, ProjectStore, SimulationChange, StoreError,
+    with_causes,
 };
 
 use crate::{Engine, JobError, error::ignore_refusal, personas::running, simulations::closed};
@@ -15,7 +18,7 @@ const CONVERSATIONS_A_WRITE: usize = 50;
 
 /// How many conversations are stopped in one pass, and how many of them at once.
 const STOPS_A_PASS: u32 = 256;
-const STOPS_AT_ONCE: usize = 32;
+const CHANGES_AT_ONCE: usize = 32;
 
 /// How many overdue conversations and simulations one tick looks after.
 const OVERDUE_A_TICK: u32 = 256;
@@ -54,8 +57,9 @@ impl Engine {
             Work::StartSimulation { .. } => "it could not be started",
             Work::GeneratePersonas { .. } | Work::ReplacePersona { .. } => "its personas could not be made",
             Work::QueueConversations { .. } => "its conversations could not be queued",
-            // The simulation is over, or `tick` will end it when it expires.
-            Work::FinishSimulation { .. } | Work::StopConversations { .. } => return Ok(()),
+            Work::FinishSimulation { .. } => "it could not be brought to its end",
+            // The simulation is over already, and no worker is given its conversations.
+            Work::StopConversations { .. } => return Ok(()),
         };
         let failure = format!("{undone}, tried several times; the server's log says why");
         let now = self.now();
@@ -66,18 +70,23 @@ impl Engine {
         Ok(())
     }
 
-    /// Does what time calls for: conversations whose worker is gone are queued again or failed, simulations past
-    /// their expiry end. Answers how many there were.
+    /// Does what time calls for: simulations past their expiry end, conversations whose worker is gone are queued again
+    /// or failed. Answers how many there were. One that fails is logged and holds up no other.
     pub async fn tick(&self) -> Result<usize, StoreError> {
         let overdue = self.store().overdue(OVERDUE_A_TICK, self.now()).await?;
-        let count = overdue.conversations.len() + overdue.simulations.len();
-        for (project, simulation, conversation) in overdue.conversations {
-            self.lose_lease(&project, &simulation, &conversation).await?;
-        }
-        for (project, simulation) in overdue.simulations {
-            self.expire_simulation(&project, &simulation).await?;
-        }
-        Ok(count)
+        let expiries: Vec<_> = overdue
+            .simulations
+            .iter()
+            .map(|(project, simulation)| self.expire_simulation(project, simulation))
+            .collect();
+        all_logged(expiries).await;
+        let losses: Vec<_> = overdue
+            .conversations
+            .iter()
+            .map(|(project, simulation, conversation)| self.lose_lease(project, simulation, conversation))
+            .collect();
+        all_logged(losses).await;
+        Ok(overdue.conversations.len() + overdue.simulations.len())
     }
 
     async fn start_simulation(
@@ -150,7 +159,7 @@ impl Engine {
             let stops: Vec<_> =
                 ids.iter().map(|id| self.stop_conversation(project, simulation, id)).collect();
             let stopped: Vec<bool> =
-                stream::iter(stops).buffer_unordered(STOPS_AT_ONCE).try_collect().await?;
+                stream::iter(stops).buffer_unordered(CHANGES_AT_ONCE).try_collect().await?;
             if !stopped.contains(&true) {
                 return Err(JobError::Unfinished);
             }
@@ -194,8 +203,25 @@ impl Engine {
     async fn expire_simulation(&self, project: &ProjectId, id: &SimulationId) -> Result<(), StoreError> {
         let Some(project) = self.store().open_project(project).await? else { return Ok(()) };
         let now = self.now();
-        let decide = move |view: onerun_store::SimulationView| Ok(closed(view.simulation.expire(now)?));
+        let decide = move |view: onerun_store::SimulationView| {
+            // What was done in time is not lost because nobody came to say so.
+            match view.simulation.clone().finish(view.progress, now) {
+                Ok(simulation) => Ok(SimulationChange { simulation, jobs: Vec::new() }),
+                Err(_) => Ok(closed(view.simulation.expire(now)?)),
+            }
+        };
         ignore_refusal(project.change_simulation(id, Box::new(decide)).await)?;
         Ok(())
     }
+}
+
+/// Does all of them, several at once, so that their writes share a flush.
+async fn all_logged(changes: Vec<impl Future<Output = Result<(), StoreError>>>) {
+    let done = stream::iter(changes).buffer_unordered(CHANGES_AT_ONCE);
+    done.for_each(|changed| async {
+        if let Err(error) = changed {
+            tracing::error!(error = with_causes(&error), "what time calls for could not be done");
+        }
+    })
+    .await;
 }

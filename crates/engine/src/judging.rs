@@ -3,10 +3,9 @@
 use futures_util::future::try_join_all;
 use onerun_domain::{
     Check, ConversationId, Evaluation, EvaluationId, EvaluationStatus, Item, Objective, Outcome, Quote,
-    Score, SimulationId, Transcript,
+    Score, SimulationId, Transcript, sha256_hex,
 };
 use onerun_store::{ConversationChange, ConversationView, ProjectStore, SimulationDetail, StoreError};
-use sha2::{Digest, Sha256};
 
 use crate::{
     Engine, JobError, JudgeRequest, ModelError, Verdict,
@@ -114,10 +113,7 @@ impl Engine {
         objective: &Objective,
         transcript: &Transcript,
     ) -> Result<Judgement, JobError> {
-        let rubric = objective
-            .criteria
-            .rubric()
-            .map_err(|error| StoreError::Corrupt { what: "objective", reason: error.to_string() })?;
+        let rubric = self.rubrics.of(objective)?;
         let checked = Judgement::of_checks(&rubric.checks, objective, transcript);
         let Some(prose) = &rubric.prose else { return Ok(checked) };
         if checked.outcome == Outcome::Failed {
@@ -126,7 +122,7 @@ impl Engine {
         }
         let request =
             JudgeRequest { simulation: &detail.simulation, objective, prose, transcript: &transcript.items };
-        let verdict = self.model.judge(request).await?;
+        let verdict = self.within_turn(self.model.judge(request)).await?;
         Ok(checked.with(verdict, self.model.name(), !rubric.checks.is_empty(), transcript)?)
     }
 }
@@ -155,7 +151,7 @@ impl Judgement {
             reason: findings.iter().map(|finding| finding.reason.as_str()).collect::<Vec<_>>().join("; "),
             quotes: findings.into_iter().filter_map(|finding| finding.quote).take(MAX_QUOTES).collect(),
             judge: CHECKS.to_owned(),
-            prompt_hash: hash(&[objective.criteria.as_str()]),
+            prompt_hash: sha256_hex([objective.criteria.as_str()]),
         }
     }
 
@@ -181,7 +177,7 @@ impl Judgement {
             reason: reasons.join("; "),
             quotes: self.quotes.into_iter().chain(quotes).take(MAX_QUOTES).collect(),
             judge: if has_checks { format!("{CHECKS}+{model}") } else { model.to_owned() },
-            prompt_hash: hash(&[&self.prompt_hash, &verdict.prompt]),
+            prompt_hash: sha256_hex([self.prompt_hash.as_str(), &verdict.prompt]),
         })
     }
 }
@@ -192,19 +188,4 @@ fn find_quote(text: &str, items: &[Item]) -> Option<Quote> {
     let item =
         items.iter().find(|item| fits && item.content.iter().any(|part| part.as_str().contains(text)))?;
     Some(Quote { item_id: item.id.clone(), text: text.to_owned() })
-}
-
-/// SHA-256 of texts, in hex.
-fn hash(parts: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        for digit in [byte >> 4, byte & 15] {
-            hex.extend(char::from_digit(u32::from(digit), 16));
-        }
-        hex
-    })
 }

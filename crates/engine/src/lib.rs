@@ -2,7 +2,8 @@
 //! [`Store`].
 //!
 //! The engine decides nothing about states itself: it asks the state machines of [`onerun_domain`] inside the store's
-//! conditional writes. It holds no state between calls, so any number of engines may work on one store.
+//! conditional writes. It keeps nothing between calls that could become wrong, so any number of engines may work on one
+//! store.
 
 mod conversations;
 mod error;
@@ -11,6 +12,7 @@ mod judging;
 mod model;
 pub mod offline;
 mod personas;
+mod rubrics;
 mod simulations;
 
 pub use conversations::TurnCall;
@@ -20,18 +22,21 @@ pub use model::{
 };
 pub use simulations::NewSimulation;
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{Clock, Random};
 use onerun_store::Store;
+
+use crate::rubrics::Rubrics;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// How long a worker may be silent before its conversation is given to another.
     pub lease: SignedDuration,
-    /// How long the answer to one call may take before another call may take the turn over.
+    /// How long the answer to one call may take before another call may take the turn over. A model that has not
+    /// answered a little before is given up.
     pub turn: SignedDuration,
 }
 
@@ -50,6 +55,7 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     settings: Settings,
+    rubrics: Arc<Rubrics>,
 }
 
 impl Engine {
@@ -61,7 +67,19 @@ impl Engine {
         random: Arc<dyn Random>,
         settings: Settings,
     ) -> Self {
-        Self { store, model, clock, random, settings }
+        Self { store, model, clock, random, settings, rubrics: Arc::default() }
+    }
+
+    /// A model's answer, if it comes well within a turn.
+    async fn within_turn<T>(
+        &self,
+        answer: impl Future<Output = Result<T, ModelError>>,
+    ) -> Result<T, ModelError> {
+        // What is left is for storing the answer before the claim of the turn runs out.
+        let limit = self.settings.turn.unsigned_abs().mul_f64(0.9);
+        tokio::time::timeout(limit, answer)
+            .await
+            .unwrap_or_else(|_| Err(ModelError::Unavailable("it did not answer in time".to_owned())))
     }
 
     /// The store that it works on.

@@ -122,7 +122,9 @@ impl Engine {
         seq: u32,
     ) -> Result<(), JobError> {
         let simulation = &detail.simulation;
-        let draft = self.model.persona(PersonaRequest { simulation, agent: &detail.agent, seq }).await?;
+        let draft = self
+            .within_turn(self.model.persona(PersonaRequest { simulation, agent: &detail.agent, seq }))
+            .await?;
         let now = self.now();
         let approval =
             if simulation.auto_approve { ApprovalStatus::Approved } else { ApprovalStatus::Pending };

@@ -1,14 +1,14 @@
 //! The data directory: the database, the key, and the lock that keeps a second process out.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use onerun_auth::RootKey;
 #[cfg(unix)]
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 
 /// Why a data directory cannot be used. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,31 @@ pub enum DataError {
         /// The directory.
         path: PathBuf,
     },
+    /// Others can put files in it.
+    #[error(
+        "the data directory {path} can be written to by other users of this machine; run `chmod go-w {path}`",
+        path = .path.display()
+    )]
+    Writable {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Something in it is a link or a directory where a file belongs.
+    #[error("{path} is not a plain file; remove it, or use another directory with `--data`", path = .path.display())]
+    NotAFile {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// Others can read or change the key in it.
+    #[error(
+        "the key in {path} can be used by other users of this machine; run `chmod 600 {path}`, or remove the file \
+         to have a new key made",
+        path = .path.display()
+    )]
+    ExposedKey {
+        /// The file.
+        path: PathBuf,
+    },
     /// The key in it is none.
     #[error(
         "the key in {path} cannot be used: {reason}; remove the file to have a new key made",
@@ -47,7 +72,7 @@ pub enum DataError {
     NoKey(String),
 }
 
-/// A directory that this process alone uses.
+/// A directory that this process alone uses, and that this user alone can write to.
 pub(crate) struct DataDirectory {
     path: PathBuf,
     // The lock lasts as long as the file is open.
@@ -73,7 +98,17 @@ impl DataDirectory {
         builder.create(path).map_err(unusable)?;
         // Absolute, because SQLite would take a relative `file:…` for a URI.
         let path = &fs::canonicalize(path).map_err(unusable)?;
-        let lock = File::create(path.join("lock")).map_err(unusable)?;
+        // First: nobody else can change what is in it between a look at a file and its use.
+        if allows(&fs::metadata(path).map_err(unusable)?, 0o022) {
+            return Err(DataError::Writable { path: path.to_owned() });
+        }
+        let file = path.join("lock");
+        plain_file(&file)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        options.mode(0o600);
+        let lock = options.open(file).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(DataError::InUse { path: path.to_owned() }),
@@ -81,9 +116,11 @@ impl DataDirectory {
         }
     }
 
-    /// Where the database is.
-    pub(crate) fn database(&self) -> PathBuf {
-        self.path.join("onerun.db")
+    /// Where the database is, or is to be.
+    pub(crate) fn database(&self) -> Result<PathBuf, DataError> {
+        let path = self.path.join("onerun.db");
+        plain_file(&path)?;
+        Ok(path)
     }
 
     /// The configured key; without one, the key in the directory, which is made if it is not there.
@@ -93,35 +130,64 @@ impl DataDirectory {
         }
         let path = self.path.join("api-key");
         let unusable = |source| DataError::Unusable { path: path.clone(), source };
-        let (key, generated) = match fs::read_to_string(&path) {
-            Ok(text) => {
-                let key = RootKey::parse(&text)
-                    .map_err(|error| DataError::BadKey { path: path.clone(), reason: error.to_string() })?;
-                (key, false)
+        let (key, generated) = if let Some(found) = plain_file(&path)? {
+            if allows(&found, 0o077) {
+                return Err(DataError::ExposedKey { path });
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let key = RootKey::generate(getrandom::fill)
-                    .map_err(|error| DataError::NoKey(error.to_string()))?;
-                write_key(&path, &key).map_err(unusable)?;
-                (key, true)
+            let text = fs::read_to_string(&path).map_err(unusable)?;
+            let key = RootKey::parse(&text)
+                .map_err(|error| DataError::BadKey { path: path.clone(), reason: error.to_string() })?;
+            (key, false)
+        } else {
+            let key =
+                RootKey::generate(getrandom::fill).map_err(|error| DataError::NoKey(error.to_string()))?;
+            let beside = path.with_extension("new");
+            if plain_file(&beside)?.is_some() {
+                // A process ended before it had it renamed. Who may open it is not known.
+                fs::remove_file(&beside).map_err(unusable)?;
             }
-            Err(error) => return Err(unusable(error)),
+            self.write_key(&beside, &path, &key).map_err(unusable)?;
+            (key, true)
         };
         Ok(FoundKey { key, file: Some(path), generated })
     }
+
+    /// Writes a key that only the owner can read. Written beside and renamed, so that a crash leaves no half of it.
+    fn write_key(&self, beside: &Path, path: &Path, key: &RootKey) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        options.mode(0o600);
+        let mut file = options.open(beside)?;
+        writeln!(file, "{}", key.expose())?;
+        file.sync_all()?;
+        fs::rename(beside, path)?;
+        // Else the name may be lost with the power, and with it the key that somebody has read.
+        #[cfg(unix)]
+        File::open(&self.path)?.sync_all()?;
+        Ok(())
+    }
 }
 
-/// Writes a key that only the owner can read. Written beside and renamed, so that a crash leaves no half of it.
-fn write_key(path: &Path, key: &RootKey) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+/// What is at `path`, if anything. Anything but a file is refused, links too: what they lead to is not ours.
+fn plain_file(path: &Path) -> Result<Option<Metadata>, DataError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => Ok(Some(found)),
+        Ok(_) => Err(DataError::NotAFile { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DataError::Unusable { path: path.to_owned(), source }),
+    }
+}
+
+/// Whether anything of `mode` is allowed. Systems without such modes have lists of who may, which are not looked at.
+fn allows(metadata: &Metadata, mode: u32) -> bool {
     #[cfg(unix)]
-    options.mode(0o600);
-    let mut file = options.open(&beside)?;
-    writeln!(file, "{}", key.expose())?;
-    file.sync_all()?;
-    fs::rename(beside, path)
+    return metadata.permissions().mode() & mode != 0;
+    #[cfg(not(unix))]
+    {
+        let _ = (metadata, mode);
+        false
+    }
 }
 
 #[cfg(test)]
@@ -142,7 +208,6 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn only_the_owner_can_read_the_key() {
-        use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let data = DataDirectory::open(&directory.path().join("data")).unwrap();
         let file = data.root_key(None).unwrap().file.unwrap();
@@ -162,9 +227,89 @@ mod tests {
     fn a_broken_key_file_is_refused_and_left_as_it_is() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDirectory::open(directory.path()).unwrap();
-        fs::write(directory.path().join("api-key"), "changeme").unwrap();
+        let file = directory.path().join("api-key");
+        fs::write(&file, "changeme").unwrap();
+        #[cfg(unix)]
+        set_mode(&file, 0o600);
         let error = data.root_key(None).err().unwrap().to_string();
         assert!(error.contains("api-key") && !error.contains("changeme"), "{error}");
-        assert_eq!(fs::read_to_string(directory.path().join("api-key")).unwrap(), "changeme");
+        assert_eq!(fs::read_to_string(file).unwrap(), "changeme");
+    }
+
+    #[cfg(unix)]
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_that_others_can_write_to_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for mode in [0o770, 0o702, 0o1777] {
+            set_mode(directory.path(), mode);
+            let error = DataDirectory::open(directory.path()).err().unwrap().to_string();
+            assert!(error.contains("`chmod go-w "), "{error}");
+            assert!(fs::read_dir(directory.path()).unwrap().next().is_none(), "nothing was put there");
+        }
+        set_mode(directory.path(), 0o755);
+        DataDirectory::open(directory.path()).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_can_use_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDirectory::open(directory.path()).unwrap();
+        let file = data.root_key(None).unwrap().file.unwrap();
+        for mode in [0o640, 0o604, 0o620, 0o602] {
+            set_mode(&file, mode);
+            let error = data.root_key(None).err().unwrap().to_string();
+            assert!(error.contains("`chmod 600 "), "{error}");
+        }
+        set_mode(&file, 0o400);
+        data.root_key(None).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_half_made_key_is_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDirectory::open(directory.path()).unwrap();
+        let beside = directory.path().join("api-key.new");
+        fs::write(&beside, "half").unwrap();
+        set_mode(&beside, 0o666);
+        let file = data.root_key(None).unwrap().file.unwrap();
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!beside.exists());
+    }
+
+    #[test]
+    fn what_the_lock_file_says_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("lock"), "mine").unwrap();
+        DataDirectory::open(directory.path()).unwrap();
+        assert_eq!(fs::read_to_string(directory.path().join("lock")).unwrap(), "mine");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_not_followed() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let target = elsewhere.path().join("target");
+        fs::write(&target, "theirs").unwrap();
+        for (name, there) in [("lock", &target), ("api-key", &target), ("api-key.new", &target)]
+            .into_iter()
+            // One that leads nowhere would have a file made there.
+            .chain([("onerun.db", &target), ("onerun.db", &elsewhere.path().join("nothing"))])
+        {
+            let directory = tempfile::tempdir().unwrap();
+            std::os::unix::fs::symlink(there, directory.path().join(name)).unwrap();
+            let opened = DataDirectory::open(directory.path())
+                .and_then(|data| data.root_key(None).and_then(|_| data.database()));
+            let error = opened.err().unwrap().to_string();
+            assert!(error.contains(name) && error.contains("not a plain file"), "{error}");
+            assert_eq!(fs::read_to_string(&target).unwrap(), "theirs");
+        }
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
     }
 }

@@ -19,6 +19,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use onerun_api::{App, ROUTES, Router};
@@ -59,17 +60,31 @@ pub enum StartError {
     Routes(String),
 }
 
-/// A running server. Dropped without [`Gateway::shutdown`], it stops like a process that is killed: nothing that was
-/// acknowledged is lost.
+/// Something was still being done when a gateway had waited long enough for it.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped before everything in flight was finished")]
+pub struct Unfinished;
+
+/// How long requests and jobs in flight may take to finish when the server stops.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What the server and the jobs work with: one of it, shared by all of their tasks. Nothing else holds the engine or
+/// the store, so the store is closed when the last of those tasks is done.
+struct Service {
+    app: App,
+    router: Router,
+    // The lock on the data directory. Fields are dropped in this order, so it is given up once the store is closed.
+    _data: DataDirectory,
+}
+
+/// A running server. Dropped without [`Gateway::shutdown`] it stops in the same way, but nobody waits for it: its data
+/// directory can be used again when what was in flight is finished.
 pub struct Gateway {
     address: SocketAddr,
     key_file: Option<PathBuf>,
     key_was_generated: bool,
     stop: watch::Sender<bool>,
-    server: JoinHandle<()>,
-    runner: JoinHandle<()>,
-    // Held so that no other process uses the directory; last, so that it is given up after everything else.
-    data: DataDirectory,
+    tasks: [JoinHandle<Result<(), Unfinished>>; 2],
 }
 
 impl Gateway {
@@ -78,19 +93,20 @@ impl Gateway {
         let data = DataDirectory::open(data)?;
         let random = Arc::new(OsRandom);
         let FoundKey { key, file, generated } = data.root_key(config.key)?;
-        let path = data.database();
+        let path = data.database()?;
         let store = SqliteStore::open(&path).map_err(|source| StartError::Store { path, source })?;
         let model = Arc::new(Offline);
         let engine = Engine::new(Arc::new(store), model, Arc::new(SystemClock), random, config.engine);
-        let app = Arc::new(App::new(engine.clone(), Box::new(RootKeys::new(&key))));
-        let router = Arc::new(Router::new(ROUTES).map_err(|error| StartError::Routes(error.to_string()))?);
+        let app = App::new(engine, Box::new(RootKeys::new(&key)));
+        let router = Router::new(ROUTES).map_err(|error| StartError::Routes(error.to_string()))?;
         let listener =
             TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        let service = Arc::new(Service { app, router, _data: data });
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(server::serve(listener, app, router, stopped.clone()));
-        let runner = tokio::spawn(runner::run(engine, stopped));
-        Ok(Self { address, key_file: file, key_was_generated: generated, stop, server, runner, data })
+        let server = tokio::spawn(server::serve(listener, Arc::clone(&service), stopped.clone()));
+        let runner = tokio::spawn(runner::run(service, config.engine.lease, stopped));
+        Ok(Self { address, key_file: file, key_was_generated: generated, stop, tasks: [server, runner] })
     }
 
     /// Where it listens.
@@ -109,14 +125,124 @@ impl Gateway {
     }
 
     /// Stops: no new connections, requests in flight finish, jobs in flight too.
-    pub async fn shutdown(self) {
+    ///
+    /// # Errors
+    ///
+    /// If they did not within half a minute. They go on for as long as the process does.
+    pub async fn shutdown(self) -> Result<(), Unfinished> {
         // The receivers live in the two tasks; if both are gone, there is nothing to tell.
         let _ = self.stop.send(true);
-        for task in [self.server, self.runner] {
-            if let Err(error) = task.await {
+        let mut outcome = Ok(());
+        for task in self.tasks {
+            let finished = task.await.unwrap_or_else(|error| {
                 tracing::error!(%error, "a task of the server failed");
-            }
+                Err(Unfinished)
+            });
+            outcome = outcome.and(finished);
         }
-        drop(self.data);
+        outcome
+    }
+}
+
+/// Ready when the gateway stops: when it says so, or was dropped.
+async fn stop(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::{Ipv4Addr, TcpStream},
+    };
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    async fn start(data: &Path) -> Result<Gateway, StartError> {
+        Gateway::start(Config::default(), data, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+    }
+
+    /// Starts a gateway when its directory is free, which nothing but trying tells.
+    async fn start_when_free(data: &Path) -> Gateway {
+        let started = timeout(Duration::from_mins(1), async {
+            loop {
+                match start(data).await {
+                    Err(StartError::Data(DataError::InUse { .. })) => sleep(Duration::from_millis(10)).await,
+                    other => return other,
+                }
+            }
+        });
+        started.await.expect("the directory is given up").unwrap()
+    }
+
+    /// Reads until the answer ends like this.
+    fn read_until(stream: &mut TcpStream, end: &str) -> String {
+        let mut text = String::new();
+        let mut buffer = [0; 1024];
+        while !text.ends_with(end) {
+            let read = stream.read(&mut buffer).unwrap();
+            assert!(read > 0, "closed after {text:?}");
+            text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        }
+        text
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_directory_is_free_when_a_gateway_was_shut_down() {
+        let directory = tempfile::tempdir().unwrap();
+        for _ in 0..3 {
+            start(directory.path()).await.unwrap().shutdown().await.unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_gateway_that_is_dropped_stops_and_gives_up_its_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = start(directory.path()).await.unwrap();
+        let address = first.address();
+        drop(first);
+        let second = start_when_free(directory.path()).await;
+        assert!(TcpStream::connect(address).is_err() || second.address() == address);
+        second.shutdown().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_directory_is_not_free_while_a_request_of_a_dropped_gateway_is_in_flight() {
+        let directory = tempfile::tempdir().unwrap();
+        let gateway = start(directory.path()).await.unwrap();
+        let key = std::fs::read_to_string(gateway.key_file().unwrap()).unwrap();
+        let mut stream = TcpStream::connect(gateway.address()).unwrap();
+        let request = format!(
+            "POST /v1/projects HTTP/1.1\r\nhost: localhost\r\nx-api-key: {}\r\nexpect: 100-continue\r\n\
+             content-length: 15\r\n\r\n",
+            key.trim()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        // Said when the body is wanted: the request is in flight from here on.
+        assert_eq!(read_until(&mut stream, "\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+
+        drop(gateway);
+        let refused = start(directory.path()).await.err();
+        assert!(matches!(refused, Some(StartError::Data(DataError::InUse { .. }))), "{refused:?}");
+        stream.write_all(b"{\"name\":\"Late\"}").unwrap();
+        let answer = read_until(&mut stream, "}");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        start_when_free(directory.path()).await.shutdown().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_that_leaves_something_undone_says_so() {
+        for [server, runner] in [[Err(Unfinished), Ok(())], [Ok(()), Err(Unfinished)]] {
+            let gateway = Gateway {
+                address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+                key_file: None,
+                key_was_generated: false,
+                stop: watch::channel(false).0,
+                tasks: [tokio::spawn(async { server }), tokio::spawn(async { runner })],
+            };
+            assert!(gateway.shutdown().await.is_err());
+        }
     }
 }

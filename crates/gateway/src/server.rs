@@ -1,71 +1,81 @@
 //! HTTP on a socket: requests become [`onerun_api::Request`]s, and that is all that is decided here.
 
-use std::{sync::Arc, time::Duration};
+mod body;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{
-    body::{Body as _, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
-use onerun_api::{App, Body, MAX_BODY_BYTES, Request, Router};
+use onerun_api::{Request, Response};
 use onerun_domain::{ItemId, Random};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 
-use crate::system::OsRandom;
+use self::body::Pending;
+use crate::{GRACE, Service, Unfinished, stop, system::OsRandom};
 
-/// How long a client may take to send a request's head, and its body.
+/// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long requests in flight may take to finish when the server stops.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of what is sent to it. Well below [`GRACE`], so that one that reads nothing does
+/// not have the others' requests called unfinished.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many connections are served at once; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 1_024;
+const MAX_CONNECTIONS: u32 = 1_024;
+
+/// One of the [`MAX_CONNECTIONS`] places. It is shared by a connection and the requests that came on it, and free again
+/// when the last of them is done.
+type Place = Arc<OwnedSemaphorePermit>;
 
 /// Serves until `stopped` says so, then lets requests in flight finish.
 pub(crate) async fn serve(
     listener: TcpListener,
-    app: Arc<App>,
-    router: Arc<Router>,
+    service: Arc<Service>,
     mut stopped: watch::Receiver<bool>,
-) {
+) -> Result<(), Unfinished> {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
-            _ = stopped.wait_for(|stopped| *stopped) => break,
+            () = stop(&mut stopped) => break,
         };
         let Some((stream, place)) = accepted else { continue };
-        let (app, router) = (Arc::clone(&app), Arc::clone(&router));
-        let service = service_fn(move |request| answer(Arc::clone(&app), Arc::clone(&router), request));
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_TIMEOUT));
+        let (service, place) = (Arc::clone(&service), Arc::new(place));
+        let held = Arc::clone(&place);
+        let answer = service_fn(move |request| answer(Arc::clone(&service), Arc::clone(&place), request));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Box::pin(stream)), answer);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }
-            drop(place);
+            drop(held);
         });
     }
     drop(listener);
-    if timeout(GRACE, graceful.shutdown()).await.is_err() {
-        tracing::warn!("requests in flight did not finish within {} s", GRACE.as_secs());
-    }
+    let finished = async {
+        graceful.shutdown().await;
+        // Requests whose client went away are among them: every place free again means that nothing is left.
+        let _ = places.acquire_many(MAX_CONNECTIONS).await;
+    };
+    timeout(GRACE, finished).await.map_err(|_| Unfinished)
 }
 
 /// The next connection, once there is a place for it.
@@ -92,49 +102,48 @@ async fn accept(
 }
 
 async fn answer(
-    app: Arc<App>,
-    router: Arc<Router>,
+    service: Arc<Service>,
+    place: Place,
     request: hyper::Request<Incoming>,
-) -> Result<hyper::Response<Full<Bytes>>, ReadError> {
+) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = timeout(BODY_TIMEOUT, read(body)).await.map_err(|_| ReadError::Slow)??;
+    let body = Pending::new(body, &head.headers);
     let request = Request {
         id: request_id(&OsRandom),
         method: head.method,
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
         headers: head.headers,
-        body,
+        body: body.source(),
     };
-    let response = if request.method.is_safe() {
-        router.answer(&app, request).await
+    let mut response = if request.method.is_safe() {
+        service.router.answer(&service.app, request).await
     } else {
-        // In a task of its own: a client that goes away must not leave its call half-done.
-        let answer = tokio::spawn(async move { router.answer(&app, request).await });
-        answer.await.map_err(|error| ReadError::Broken(error.into()))?
+        finish(async move {
+            let response = service.router.answer(&service.app, request).await;
+            // In this order: with the last place free, nothing holds the service.
+            drop(service);
+            drop(place);
+            response
+        })
+        .await
     };
+    if !body.discard_rest().await {
+        // What is left of the body would be taken for the next request.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response.map(Full::new))
 }
 
-/// Why a request could not be read. The connection ends: there is nobody to answer.
-#[derive(Debug, thiserror::Error)]
-enum ReadError {
-    #[error("the body was not sent within {} s", BODY_TIMEOUT.as_secs())]
-    Slow,
-    #[error("the request could not be read: {0}")]
-    Broken(Box<dyn std::error::Error + Send + Sync>),
-}
-
-async fn read(body: Incoming) -> Result<Body, ReadError> {
-    // A body that is said to be too large is not waited for; after `Expect: 100-continue` it is not even sent.
-    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
-        return Ok(Body::TooLarge);
-    }
-    match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(collected) => Ok(Body::Read(collected.to_bytes())),
-        Err(error) if error.is::<LengthLimitError>() => Ok(Body::TooLarge),
-        Err(error) => Err(ReadError::Broken(error)),
-    }
+/// Runs in a task of its own: a client that goes away must not leave its call half-done.
+async fn finish(answer: impl Future<Output = Response> + Send + 'static) -> Response {
+    tokio::spawn(answer).await.unwrap_or_else(|error| {
+        // `Router::answer` does not panic, and nobody aborts the task.
+        tracing::error!(%error, "a request's task failed");
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    })
 }
 
 fn request_id(random: &dyn Random) -> String {

@@ -1,6 +1,7 @@
 //! Opening the file: its checks, its settings, and what the last process left behind.
 
 use std::{
+    fs::OpenOptions,
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -47,6 +48,9 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is not there and cannot be made.
+    #[error("the file cannot be made")]
+    Create(#[source] io::Error),
     /// SQLite reports an error.
     #[error("the database cannot be opened")]
     Sqlite(#[from] rusqlite::Error),
@@ -57,8 +61,8 @@ pub enum OpenError {
 
 /// Opens the connection that writes; creates the file if there is none, and brings it to the newest form.
 pub(crate) fn writing(path: &Path) -> Result<Connection, OpenError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let mut connection = connect(path, flags)?;
+    create(path)?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrations::check(&connection, path)?;
     let journal: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
@@ -76,6 +80,19 @@ pub(crate) fn writing(path: &Path) -> Result<Connection, OpenError> {
 /// Opens a connection that reads.
 pub(crate) fn reading(path: &Path) -> Result<Connection, OpenError> {
     connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+/// Makes the file for its owner alone, if there is none. SQLite would let the process's umask decide, and gives the
+/// files of its log the mode of this one.
+fn create(path: &Path) -> Result<(), OpenError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(OpenError::Create(error)),
+        _ => Ok(()),
+    }
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
@@ -110,6 +127,29 @@ mod tests {
     use rusqlite::StatementStatus;
 
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_can_read_a_new_database_and_its_log() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let _open = writing(&directory.path().join("onerun.db")).unwrap();
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(directory.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+            names.push(entry.file_name().into_string().unwrap());
+        }
+        names.sort();
+        assert_eq!(names, ["onerun.db", "onerun.db-shm", "onerun.db-wal"]);
+    }
+
+    #[test]
+    fn a_database_that_cannot_be_made_is_an_error_with_its_reason() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = writing(&directory.path().join("missing/onerun.db")).unwrap_err();
+        assert!(matches!(error, OpenError::Create(_)), "{error:?}");
+    }
 
     #[test]
     fn a_statement_is_prepared_once_whatever_its_values() {

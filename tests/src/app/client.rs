@@ -162,7 +162,7 @@ impl<'a> Client<'a> {
                 Found::Route(route, _) => Some(route.operation),
                 Found::NoRoute | Found::MethodNotAllowed(_) => None,
             };
-            let request = Request { id: id.clone(), method, path, query, headers, body };
+            let request = Request { id: id.clone(), method, path, query, headers, body: body.into() };
             let response = app.router.answer(&app.app, request).await;
             let (status, reply) = check(&what, &id, response);
             if let Some(operation) = operation {

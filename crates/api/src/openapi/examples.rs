@@ -39,6 +39,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         ApiError::Auth(AuthRefusal::AuthUnavailable),
         ApiError::Invalid(vec![wrong_field]),
         ApiError::TooLarge,
+        ApiError::Unreadable,
         ApiError::Act(ActError::NoObjectives(Vec::new())),
         ApiError::Act(ActError::KeyReused),
         ApiError::Act(ActError::Model(ModelError::Unavailable(String::new()))),

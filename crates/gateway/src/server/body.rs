@@ -1,0 +1,186 @@
+//! A request's body: read if somebody asks for it, thrown away if nobody does.
+
+use std::{
+    mem,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as HttpBody;
+use onerun_api::{Body, BodySource, MAX_BODY_BYTES};
+use tokio::time::timeout;
+
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long is waited for the rest of a body that nobody reads. A client that sends all of a request before it looks
+/// for the answer would find the connection reset instead if the server closed it before.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is still to come of a body.
+enum Left<B> {
+    /// This.
+    Some(B),
+    /// Nothing: it was read to its end.
+    Nothing,
+    /// That cannot be known: it is being read, or could not be.
+    Unknown,
+}
+
+/// A body that came with a request and may not have been sent yet.
+pub(super) struct Pending<B> {
+    left: Arc<Mutex<Left<B>>>,
+    /// The client waits to be told that the body is wanted.
+    asks_first: bool,
+}
+
+impl<B> Pending<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
+{
+    pub(super) fn new(body: B, headers: &HeaderMap) -> Self {
+        let asks_first = headers.contains_key(header::EXPECT);
+        Self { left: Arc::new(Mutex::new(Left::Some(body))), asks_first }
+    }
+
+    /// The body, for whoever decides whether it is read.
+    pub(super) fn source(&self) -> BodySource {
+        let left = Arc::clone(&self.left);
+        BodySource::new(async move {
+            let Left::Some(mut body) = replace(&left, Left::Unknown) else { return Body::Unreadable };
+            let outcome = timeout(BODY_TIMEOUT, read(&mut body)).await.unwrap_or(Body::Unreadable);
+            let rest = match outcome {
+                Body::Read(_) => Left::Nothing,
+                Body::TooLarge => Left::Some(body),
+                Body::Unreadable => Left::Unknown,
+            };
+            replace(&left, rest);
+            outcome
+        })
+    }
+
+    /// Takes what was not read off the connection, without keeping it; whether the end was reached, so that another
+    /// request may follow.
+    pub(super) async fn discard_rest(self) -> bool {
+        let body = match replace(&self.left, Left::Unknown) {
+            Left::Nothing => return true,
+            Left::Some(body) if body.is_end_stream() => return true,
+            Left::Some(body) => body,
+            Left::Unknown => return false,
+        };
+        // Reading would have the client send what is not wanted.
+        if self.asks_first || is_too_large(&body) {
+            return false;
+        }
+        timeout(DISCARD_TIMEOUT, discard(body)).await.unwrap_or(false)
+    }
+}
+
+fn replace<B>(left: &Mutex<Left<B>>, now: Left<B>) -> Left<B> {
+    mem::replace(&mut left.lock().unwrap_or_else(PoisonError::into_inner), now)
+}
+
+fn is_too_large(body: &impl HttpBody) -> bool {
+    body.size_hint().lower() > MAX_BODY_BYTES as u64
+}
+
+async fn read<B>(body: &mut B) -> Body
+where
+    B: HttpBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
+    // A body that is said to be too large is not waited for; after `Expect: 100-continue` it is not even sent.
+    if is_too_large(body) {
+        return Body::TooLarge;
+    }
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(collected) => Body::Read(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Body::TooLarge,
+        Err(error) => {
+            tracing::debug!(error, "a body could not be read");
+            Body::Unreadable
+        }
+    }
+}
+
+/// Whether the body came to its end before it was too large.
+async fn discard(body: impl HttpBody<Data = Bytes>) -> bool {
+    let mut body = pin!(body);
+    let mut left = MAX_BODY_BYTES;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        let Some(less) = left.checked_sub(length) else { return false };
+        left = less;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use futures_util::{Stream, StreamExt, stream};
+    use http::HeaderValue;
+    use http_body_util::{Empty, StreamBody};
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// A body that comes in parts of these lengths.
+    fn pending(
+        parts: impl Stream<Item = io::Result<usize>> + Send + Unpin + 'static,
+    ) -> Pending<impl HttpBody<Data = Bytes, Error = io::Error> + Send + Unpin + 'static> {
+        let frames = parts.map(|length| length.map(|length| Frame::data(vec![b'a'; length].into())));
+        Pending::new(StreamBody::new(frames), &HeaderMap::new())
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_once_and_another_request_may_follow() {
+        let body = pending(stream::iter([Ok(3), Ok(4)]));
+        assert!(matches!(body.source().read().await, Body::Read(bytes) if bytes.len() == 7));
+        assert!(matches!(body.source().read().await, Body::Unreadable));
+        let body = pending(stream::iter([Ok(3), Ok(4)]));
+        body.source().read().await;
+        assert!(body.discard_rest().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_in_time_is_unreadable_and_the_last_of_its_connection() {
+        let body = pending(stream::iter([Ok(3)]).chain(stream::pending()));
+        assert!(matches!(body.source().read().await, Body::Unreadable));
+        assert!(!body.discard_rest().await);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_unreadable_and_the_last_of_its_connection() {
+        let body = pending(stream::iter([Ok(3), Err(io::Error::other("broken off"))]));
+        assert!(matches!(body.source().read().await, Body::Unreadable));
+        assert!(!body.discard_rest().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_reads_is_thrown_away_within_limits() {
+        assert!(Pending::new(Empty::new(), &HeaderMap::new()).discard_rest().await);
+        assert!(pending(stream::iter([Ok(MAX_BODY_BYTES)])).discard_rest().await);
+        assert!(!pending(stream::iter([Ok(MAX_BODY_BYTES), Ok(1)])).discard_rest().await, "too much");
+        assert!(!pending(stream::pending()).discard_rest().await, "too slow");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_reads_is_not_asked_for() {
+        let parts = Box::pin(stream::once(async { panic!("it was read") }));
+        let headers = HeaderMap::from_iter([(header::EXPECT, HeaderValue::from_static("100-continue"))]);
+        assert!(
+            !Pending::new(
+                StreamBody::<_>::new(parts.map(|()| io::Result::Ok(Frame::data(Bytes::new())))),
+                &headers
+            )
+            .discard_rest()
+            .await
+        );
+    }
+}
