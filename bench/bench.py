@@ -28,6 +28,8 @@ OUT = HERE / "out"
 CONNECTIONS, THREADS = 16, 2
 # Seconds, and how often each service has its turn.
 WARM_UP, DURATION, ROUNDS = 2, 10, 2
+# What the others are compared with.
+REFERENCE = "onerun serve"
 START_LIMIT = 20.0
 
 
@@ -187,7 +189,9 @@ def reads(onerun: Path) -> dict[str, Any]:
             return command, {"AUTH_API_KEY": key, "DATABASE": str(database)}, uvicorn_up(port)
 
         services = {
-            "onerun serve": lambda: (serve, {"AUTH_API_KEY": key}, onerun_up),
+            # Without its line for each request, as the comparator; and with it, as it comes.
+            REFERENCE: lambda: (serve, {"AUTH_API_KEY": key, "RUST_LOG": "warn"}, onerun_up),
+            "onerun serve, logging": lambda: (serve, {"AUTH_API_KEY": key}, onerun_up),
             "FastAPI, 1 worker": lambda: uvicorn(1),
             "FastAPI, 2 workers": lambda: uvicorn(2),
         }
@@ -206,7 +210,7 @@ def reads(onerun: Path) -> dict[str, Any]:
     return {
         "rounds": rounds,
         "requests_per_second": mean,
-        "ratio": {name: round(mean["onerun serve"] / rate, 1) for name, rate in mean.items()},
+        "ratio": {name: round(mean[REFERENCE] / rate, 1) for name, rate in mean.items()},
     }
 
 
@@ -232,7 +236,7 @@ def table(demos: list[dict], measured: dict[str, Any] | None) -> str:
         for name, rounds in measured["rounds"].items():
             rates = " / ".join(f"{one['requests_per_second']:,.0f}" for one in rounds)
             p50, p99 = (statistics.mean(one[field] for one in rounds) for field in ("p50_ms", "p99_ms"))
-            ratio = f"{measured['ratio'][name]} times it" if measured["ratio"][name] != 1 else ""
+            ratio = f"{measured['ratio'][name]} times it" if name != REFERENCE else ""
             lines.append(f"| {name} | {rates} | {p50:.2f} | {p99:.2f} | {ratio} |")
     return "\n".join(lines)
 

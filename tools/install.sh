@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs pinned tools into .tools/; see tools/README.md. Usage: tools/install.sh [venv|bench-venv|nextest|deny]...
+# Installs pinned tools into .tools/; see tools/README.md. Usage: tools/install.sh [venv|bench-venv|nextest|deny|dynamodb]...
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -43,6 +43,23 @@ plugin() {
     rm -rf .tools/target
 }
 
+# Amazon's DynamoDB Local, for tools/dynamodb.sh.
+dynamodb() {
+    local dir=.tools/dynamodb archive
+    [ "$(cat "$dir/installed" 2>/dev/null)" = "$DYNAMODB_LOCAL_SHA256" ] && return
+    command -v npm >/dev/null || fail "no npm on the PATH (Debian: apt-get install npm)"
+    echo "tools: DynamoDB Local into $dir"
+    rm -rf "$dir" "$dir.new"
+    mkdir -p "$dir.new"
+    (cd "$dir.new" && npm pack --silent "amplify-dynamodb-simulator@$DYNAMODB_LOCAL" >/dev/null)
+    archive=$dir.new/amplify-dynamodb-simulator-$DYNAMODB_LOCAL.tgz
+    echo "$DYNAMODB_LOCAL_SHA256  $archive" | sha256sum --check --quiet || fail "DynamoDB Local is not the pinned one"
+    tar -xzf "$archive" -C "$dir.new" --strip-components=2 package/emulator
+    rm "$archive"
+    mv "$dir.new" "$dir"
+    echo "$DYNAMODB_LOCAL_SHA256" >"$dir/installed"
+}
+
 [ $# -gt 0 ] || set -- venv nextest deny
 for tool in "$@"; do
     case $tool in
@@ -51,6 +68,7 @@ for tool in "$@"; do
     # Without its self-update, which would move it off the pinned version.
     nextest) plugin cargo-nextest "$CARGO_NEXTEST" --no-default-features --features default-no-update ;;
     deny) plugin cargo-deny "$CARGO_DENY" ;;
+    dynamodb) dynamodb ;;
     *) fail "unknown tool: $tool" ;;
     esac
 done

@@ -1,0 +1,267 @@
+//! The counts of a simulation's personas and conversations, kept by the write that changes what is counted.
+//!
+//! They are spread over [`GATES`](crate::keys::GATES) items, each for the personas and conversations whose ids fall to
+//! it: one item would be written by every call of every worker, and DynamoDB cancels transactions that meet. All that
+//! one conversation adds to the counts is in one of the items, so that a sum over them never has an end in one number
+//! and not in another. A gate also holds its simulation's revision: a conversation is written only if the simulation is
+//! still what it was decided from, and to find that out, all would otherwise have to look at the one simulation.
+
+use std::collections::BTreeMap;
+
+use onerun_domain::{
+    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, ObjectiveRef, Outcome, Progress,
+};
+use onerun_store::{ConversationTally, ObjectiveTally, SimulationTally, StoreError};
+
+use crate::{
+    item::Item,
+    record::{Finding, StoredConversation},
+    write::Write,
+};
+
+/// How many conversations have something left to happen.
+pub(crate) const UNSETTLED: &str = "unsettled";
+
+const SETTLED: &str = "settled";
+const FAILED: &str = "settled_failed";
+const UNJUDGED: &str = "settled_unjudged";
+const RETRIED: &str = "retried";
+
+/// Numbers by the attribute that counts them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Counts(BTreeMap<String, i128>);
+
+impl Counts {
+    /// What a persona counts as.
+    pub(crate) fn of_persona(approval: ApprovalStatus) -> Self {
+        let mut counts = Self::default();
+        counts.count(persona(approval));
+        counts
+    }
+
+    /// What a conversation counts as.
+    pub(crate) fn of_conversation(stored: &StoredConversation, pinned: &[ObjectiveRef]) -> Self {
+        let conversation = &stored.conversation;
+        let mut counts = Self::default();
+        counts.count(status(conversation.status));
+        counts.count(evaluation(conversation.evaluation_status));
+        if let Some(reason) = conversation.end_reason {
+            counts.count(end(reason));
+        }
+        if conversation.attempt > 1 {
+            counts.count(RETRIED.into());
+        }
+        if !conversation.is_settled() {
+            counts.count(UNSETTLED.into());
+            return counts;
+        }
+        counts.count(SETTLED.into());
+        if conversation.status == ConversationStatus::Failed {
+            counts.count(FAILED.into());
+            return counts;
+        }
+        match conversation.evaluation_status {
+            EvaluationStatus::Failed => counts.count(UNJUDGED.into()),
+            EvaluationStatus::Completed => counts.count_findings(&stored.findings, pinned),
+            _ => {}
+        }
+        counts
+    }
+
+    fn count_findings(&mut self, findings: &[Finding], pinned: &[ObjectiveRef]) {
+        self.count(together(Outcome::all(findings.iter().map(|finding| finding.outcome))));
+        for finding in findings {
+            let Some(place) = pinned.iter().position(|objective| *objective == finding.objective) else {
+                continue;
+            };
+            self.count(verdict(place, finding.outcome));
+            if let Some(score) = finding.score {
+                self.count(scores(place));
+                self.add(score_sum(place), to_units(score.get()));
+            }
+        }
+    }
+
+    fn count(&mut self, name: String) {
+        self.add(name, 1);
+    }
+
+    fn add(&mut self, name: String, number: i128) {
+        *self.0.entry(name).or_default() += number;
+    }
+
+    /// Both together.
+    pub(crate) fn plus(mut self, other: Self) -> Self {
+        for (name, number) in other.0 {
+            self.add(name, number);
+        }
+        self
+    }
+
+    /// What is to be added to `before` to come to this.
+    pub(crate) fn since(mut self, before: Self) -> Self {
+        for (name, number) in before.0 {
+            self.add(name, -number);
+        }
+        self.0.retain(|_, number| *number != 0);
+        self
+    }
+
+    /// Whether it adds nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many are settled by it.
+    pub(crate) fn settles(&self) -> bool {
+        self.0.get(SETTLED).is_some_and(|number| *number > 0)
+    }
+
+    /// Adds it to what a gate counts.
+    pub(crate) fn write(&self, gate: Write) -> Write {
+        self.0.iter().fold(gate, |gate, (name, number)| gate.add(name, *number))
+    }
+}
+
+/// The counts of all gates together.
+pub(crate) struct Totals<'a>(pub(crate) &'a [Item]);
+
+impl Totals<'_> {
+    fn of(&self, name: &str) -> Result<i128, StoreError> {
+        let mut total = 0;
+        for gate in self.0 {
+            total += gate.optional_number::<i128>(name)?.unwrap_or(0);
+        }
+        Ok(total)
+    }
+
+    fn counted(&self, name: &str) -> Result<u64, StoreError> {
+        let total = self.of(name)?;
+        u64::try_from(total).map_err(|_| StoreError::Corrupt {
+            what: "count",
+            reason: format!("attribute `{name}`: a number out of range"),
+        })
+    }
+
+    fn small(&self, name: &str) -> Result<u32, StoreError> {
+        Ok(u32::try_from(self.counted(name)?).unwrap_or(u32::MAX))
+    }
+
+    /// How far the conversations have come.
+    pub(crate) fn progress(&self) -> Result<Progress, StoreError> {
+        Ok(Progress {
+            settled: self.small(SETTLED)?,
+            conversations_failed: self.small(FAILED)?,
+            evaluations_failed: self.small(UNJUDGED)?,
+        })
+    }
+
+    /// All that results are made of.
+    pub(crate) fn tally(&self, pinned: Vec<ObjectiveRef>) -> Result<SimulationTally, StoreError> {
+        let conversations = ConversationTally {
+            by_status: self.all(ConversationStatus::ALL.map(|word| (word.as_str(), status(word))))?,
+            by_end_reason: self.all(EndReason::ALL.map(|word| (word.as_str(), end(word))))?,
+            by_evaluation_status: self
+                .all(EvaluationStatus::ALL.map(|word| (word.as_str(), evaluation(word))))?,
+            by_outcome: self.all(Outcome::ALL.map(|word| (word.as_str(), together(word))))?,
+            retried: self.counted(RETRIED)?,
+        };
+        let mut objectives: Vec<ObjectiveTally> = Vec::new();
+        for (place, objective) in pinned.into_iter().enumerate() {
+            objectives.push(ObjectiveTally {
+                objective,
+                outcomes: self.all(Outcome::ALL.map(|word| (word.as_str(), verdict(place, word))))?,
+                score_sum: from_units(self.of(&score_sum(place))?),
+                score_count: self.counted(&scores(place))?,
+            });
+        }
+        Ok(SimulationTally {
+            progress: self.progress()?,
+            conversations,
+            objectives,
+            personas: self.all(ApprovalStatus::ALL.map(|word| (word.as_str(), persona(word))))?,
+        })
+    }
+
+    /// The counts of some words; those that are 0 are left out.
+    fn all<const N: usize>(
+        &self,
+        words: [(&'static str, String); N],
+    ) -> Result<BTreeMap<&'static str, u64>, StoreError> {
+        let mut counts = BTreeMap::new();
+        for (word, name) in words {
+            let count = self.counted(&name)?;
+            if count > 0 {
+                counts.insert(word, count);
+            }
+        }
+        Ok(counts)
+    }
+}
+
+fn persona(approval: ApprovalStatus) -> String {
+    format!("persona_{}", approval.as_str())
+}
+
+fn status(status: ConversationStatus) -> String {
+    format!("status_{}", status.as_str())
+}
+
+fn evaluation(status: EvaluationStatus) -> String {
+    format!("evaluation_{}", status.as_str())
+}
+
+fn end(reason: EndReason) -> String {
+    format!("end_{}", reason.as_str())
+}
+
+fn together(outcome: Outcome) -> String {
+    format!("outcome_{}", outcome.as_str())
+}
+
+fn verdict(place: usize, outcome: Outcome) -> String {
+    format!("objective_{place}_{}", outcome.as_str())
+}
+
+fn scores(place: usize) -> String {
+    format!("objective_{place}_scores")
+}
+
+fn score_sum(place: usize) -> String {
+    format!("objective_{place}_score_sum")
+}
+
+/// What scores are summed in: 2^-60. A whole number adds up to the same in any order, which a fraction does not.
+const UNIT: f64 = 1.0 / 1_152_921_504_606_846_976.0;
+
+#[expect(clippy::cast_possible_truncation, reason = "a score is from 0 to 1, so this is at most 2^60")]
+fn to_units(score: f64) -> i128 {
+    (score / UNIT) as i128
+}
+
+fn from_units(units: i128) -> f64 {
+    units as f64 * UNIT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_scores_are_exact_in_any_order() {
+        for score in [0.0, 0.25, 1.0 / 3.0, 0.1, 1.0] {
+            assert_eq!(from_units(to_units(score)).to_bits(), f64::to_bits(score));
+        }
+        let sum: i128 = (0..10_000).map(|_| to_units(0.1)).sum();
+        assert!((from_units(sum) - 1_000.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_change_counts_what_it_changes() {
+        let pending = Counts::of_persona(ApprovalStatus::Pending);
+        let approved = Counts::of_persona(ApprovalStatus::Approved);
+        let change = approved.clone().since(pending.clone());
+        assert_eq!(pending.clone().plus(change).0.get("persona_approved"), Some(&1));
+        assert!(approved.clone().since(approved).is_empty());
+    }
+}

@@ -1,0 +1,336 @@
+//! Calls to DynamoDB: each is made again while waiting helps, until its time is over.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::ProvideErrorMetadata,
+    operation::{transact_get_items::TransactGetItemsError, transact_write_items::TransactWriteItemsError},
+    types::{AttributeValue, CancellationReason, Get, KeysAndAttributes, ReturnValue, TransactGetItem},
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use onerun_store::StoreError;
+
+use crate::{
+    failure,
+    item::{Attributes, Item, PARTITION, SORT},
+    keys::{self, Key},
+    patience::Patience,
+    query::Query,
+    write::{Write, key_attributes},
+};
+
+/// The most keys of one `BatchGetItem`.
+const MAX_BATCH: usize = 100;
+
+/// How many calls one method makes at one time.
+pub(crate) const AT_ONCE: usize = 16;
+
+/// A table, and how to reach it.
+pub(crate) struct Database {
+    client: Client,
+    table: String,
+    /// The last number that was given out.
+    last: AtomicU64,
+}
+
+/// Items by key.
+pub(crate) type Found = BTreeMap<Key, Attributes>;
+
+/// What a transaction came to.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// All of it was written.
+    All,
+    /// Nothing was written: what must be so for these writes was not. Counted from 0, in the order they were named.
+    Failed(Vec<usize>),
+}
+
+/// What a write outside a transaction came to.
+pub(crate) enum Changed {
+    /// It was written; what the item is now.
+    Yes(Attributes),
+    /// What must be so for it was not.
+    No,
+}
+
+impl Database {
+    pub(crate) fn new(client: Client, table: String) -> Self {
+        Self { client, table, last: AtomicU64::new(0) }
+    }
+
+    /// A number greater than all that this process was given before, and roughly in order between processes:
+    /// microseconds since 1970. It orders what was added at one time; nothing else depends on it.
+    #[expect(clippy::disallowed_methods, reason = "an order of arrival is no fact of the domain")]
+    pub(crate) fn order(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_micros();
+        let now = u64::try_from(now).unwrap_or(0);
+        let next = |last: u64| Some(now.max(last + 1));
+        // `next` always has an answer.
+        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or(0);
+        now.max(last + 1)
+    }
+
+    /// One item as it is now.
+    pub(crate) async fn get(&self, what: &'static str, key: &Key) -> Result<Option<Item>, StoreError> {
+        let mut patience = Patience::new();
+        loop {
+            let sent = self
+                .client
+                .get_item()
+                .table_name(&self.table)
+                .set_key(Some(key_attributes(key)))
+                .consistent_read(true)
+                .send()
+                .await;
+            match sent {
+                Ok(output) => return Ok(output.item.map(|attributes| Item::new(what, attributes))),
+                Err(error) if failure::is_passing(&error) && patience.wait().await => {}
+                Err(error) => return Err(failure::of("GetItem", what, &error)),
+            }
+        }
+    }
+
+    /// Items as they are now, each by itself: not all of one moment.
+    pub(crate) async fn get_all(&self, what: &'static str, keys: BTreeSet<Key>) -> Result<Found, StoreError> {
+        let keys: Vec<Key> = keys.into_iter().collect();
+        let batches: Vec<Vec<Key>> = keys.chunks(MAX_BATCH).map(<[Key]>::to_vec).collect();
+        let found: Vec<Found> = stream::iter(batches)
+            .map(|batch| self.get_batch(what, batch))
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn get_batch(&self, what: &'static str, keys: Vec<Key>) -> Result<Found, StoreError> {
+        let mut patience = Patience::new();
+        let mut found = Found::new();
+        let mut wanted: Vec<Attributes> = keys.iter().map(key_attributes).collect();
+        while !wanted.is_empty() {
+            let request = KeysAndAttributes::builder()
+                .set_keys(Some(wanted.clone()))
+                .consistent_read(true)
+                .build()
+                .map_err(failure::unavailable)?;
+            let sent = self.client.batch_get_item().request_items(&self.table, request).send().await;
+            match sent {
+                Ok(output) => {
+                    for attributes in output.responses.into_iter().flatten().flat_map(|(_, items)| items) {
+                        found.insert(key_of(what, &attributes)?, attributes);
+                    }
+                    let left = output.unprocessed_keys.into_iter().flatten().map(|(_, keys)| keys.keys);
+                    wanted = left.flatten().collect();
+                    // What was left over was throttled, or did not fit into one answer.
+                    if !wanted.is_empty() && !patience.wait().await {
+                        return Err(failure::contended("BatchGetItem", "not all items were read in time"));
+                    }
+                }
+                Err(error) if failure::is_passing(&error) && patience.wait().await => {}
+                Err(error) => return Err(failure::of("BatchGetItem", what, &error)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Items as they are at one moment, in the order of their keys: what is decided from. At most 100.
+    pub(crate) async fn snapshot(
+        &self,
+        what: &'static str,
+        keys: &[Key],
+        patience: &mut Patience,
+    ) -> Result<Vec<Option<Item>>, StoreError> {
+        let mut items = Vec::new();
+        for key in keys {
+            let get = Get::builder()
+                .table_name(&self.table)
+                .set_key(Some(key_attributes(key)))
+                .build()
+                .map_err(failure::unavailable)?;
+            items.push(TransactGetItem::builder().get(get).build());
+        }
+        loop {
+            let sent = self.client.transact_get_items().set_transact_items(Some(items.clone())).send().await;
+            let error = match sent {
+                Ok(output) => {
+                    let responses = output.responses.unwrap_or_default().into_iter();
+                    let item = |attributes: Attributes| {
+                        (!attributes.is_empty()).then(|| Item::new(what, attributes))
+                    };
+                    let mut read: Vec<_> = responses.map(|response| response.item.and_then(item)).collect();
+                    read.resize_with(keys.len(), || None);
+                    return Ok(read);
+                }
+                Err(error) => error,
+            };
+            // It was canceled because something is being written to one of them.
+            let canceled = matches!(
+                error.as_service_error(),
+                Some(TransactGetItemsError::TransactionCanceledException(_))
+            );
+            if !(canceled || failure::is_passing(&error)) || !patience.wait().await {
+                return Err(failure::of("TransactGetItems", what, &error));
+            }
+        }
+    }
+
+    /// Items that a query finds, in its order.
+    pub(crate) async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
+        let mut patience = Patience::new();
+        let (mut skip, mut found, mut start) = (query.skip, Vec::new(), None);
+        while found.len() < query.want {
+            let request = query.request(&self.client, &self.table, skip, found.len());
+            let output = match request.set_exclusive_start_key(start.clone()).send().await {
+                Ok(output) => output,
+                Err(error) if failure::is_passing(&error) && patience.wait().await => continue,
+                Err(error) => return Err(failure::of("Query", query.what, &error)),
+            };
+            // A query over many pages takes as long as it takes; each page has its own time.
+            patience = Patience::new();
+            for attributes in output.items.unwrap_or_default() {
+                if skip > 0 {
+                    skip -= 1;
+                } else if found.len() < query.want {
+                    found.push(Item::new(query.what, attributes));
+                }
+            }
+            start = output.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The keys of items that a query finds, in its order.
+    pub(crate) async fn query_keys(&self, query: &Query) -> Result<Vec<Key>, StoreError> {
+        let items = self.query(query).await?;
+        items
+            .iter()
+            .map(|item| Ok(Key { partition: item.text(PARTITION)?.into(), sort: item.text(SORT)?.into() }))
+            .collect()
+    }
+
+    /// Writes all of it or nothing. At most 100.
+    pub(crate) async fn write(
+        &self,
+        writes: &[Write],
+        patience: &mut Patience,
+    ) -> Result<Written, StoreError> {
+        let what = writes.first().map_or("nothing", Write::what);
+        let items: Vec<_> =
+            writes.iter().map(|write| write.to_transact_item(&self.table)).collect::<Result<_, _>>()?;
+        // The same token makes a call that is sent again, because its answer was lost, the same call.
+        let mut token = token()?;
+        loop {
+            let sent = self
+                .client
+                .transact_write_items()
+                .set_transact_items(Some(items.clone()))
+                .client_request_token(&token)
+                .send()
+                .await;
+            let Err(error) = sent else { return Ok(Written::All) };
+            if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
+                error.as_service_error()
+            {
+                let reasons = canceled.cancellation_reasons();
+                let failed = reasons_of(reasons, canceled.message(), "ConditionalCheckFailed");
+                if !failed.is_empty() {
+                    return Ok(Written::Failed(failed));
+                }
+                for hopeless in ["ValidationError", "ItemCollectionSizeLimitExceeded"] {
+                    let found = reasons_of(reasons, canceled.message(), hopeless);
+                    if let Some(write) = found.first().and_then(|index| writes.get(*index)) {
+                        let reason = format!("DynamoDB does not take it: {hopeless}");
+                        return Err(StoreError::Corrupt { what: write.what(), reason });
+                    }
+                }
+                // Others were writing the same, or too much was written. That attempt is over.
+                token = self::token()?;
+            } else if !failure::is_passing(&error) {
+                return Err(failure::of("TransactWriteItems", what, &error));
+            }
+            if !patience.wait().await {
+                return Err(failure::of("TransactWriteItems", what, &error));
+            }
+        }
+    }
+
+    /// Writes one item, outside a transaction. If the answer is lost it may be written twice.
+    pub(crate) async fn update(&self, write: &Write) -> Result<Changed, StoreError> {
+        let mut patience = Patience::new();
+        loop {
+            let request = write.as_update(&self.client, &self.table);
+            match request.return_values(ReturnValue::AllNew).send().await {
+                Ok(output) => return Ok(Changed::Yes(output.attributes.unwrap_or_default())),
+                Err(error) if is_condition(error.code()) => return Ok(Changed::No),
+                Err(error) if failure::is_passing(&error) && patience.wait().await => {}
+                Err(error) => return Err(failure::of("UpdateItem", write.what(), &error)),
+            }
+        }
+    }
+
+    /// Removes one item, outside a transaction.
+    pub(crate) async fn delete(&self, write: &Write) -> Result<Changed, StoreError> {
+        let mut patience = Patience::new();
+        loop {
+            match write.as_delete(&self.client, &self.table).send().await {
+                Ok(_) => return Ok(Changed::Yes(Attributes::new())),
+                Err(error) if is_condition(error.code()) => return Ok(Changed::No),
+                Err(error) if failure::is_passing(&error) && patience.wait().await => {}
+                Err(error) => return Err(failure::of("DeleteItem", write.what(), &error)),
+            }
+        }
+    }
+}
+
+fn is_condition(code: Option<&str>) -> bool {
+    code == Some("ConditionalCheckFailedException")
+}
+
+/// Which writes of a canceled transaction have `code` as their reason.
+fn reasons_of(reasons: &[CancellationReason], message: Option<&str>, code: &str) -> Vec<usize> {
+    if !reasons.is_empty() {
+        let coded = reasons.iter().enumerate().filter(|(_, reason)| reason.code() == Some(code));
+        return coded.map(|(index, _)| index).collect();
+    }
+    // Older local versions tell it in the message alone: "… [None, ConditionalCheckFailed]".
+    let Some((_, list)) = message.and_then(|message| message.rsplit_once('[')) else { return Vec::new() };
+    let codes = list.trim_end_matches(']').split(',').map(str::trim).enumerate();
+    codes.filter(|(_, found)| *found == code).map(|(index, _)| index).collect()
+}
+
+fn key_of(what: &'static str, attributes: &Attributes) -> Result<Key, StoreError> {
+    let text = |name: &'static str| match attributes.get(name) {
+        Some(AttributeValue::S(text)) => Ok(text.clone()),
+        _ => Err(StoreError::Corrupt { what, reason: format!("attribute `{name}`: not a text") }),
+    };
+    Ok(Key { partition: text(PARTITION)?, sort: text(SORT)? })
+}
+
+/// A text that no other call has.
+fn token() -> Result<String, StoreError> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(failure::unavailable)?;
+    Ok(keys::hex(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canceled_transaction_tells_which_writes_failed() {
+        let reason = |code: &str| CancellationReason::builder().code(code).build();
+        let reasons = [reason("None"), reason("ConditionalCheckFailed"), reason("TransactionConflict")];
+        assert_eq!(reasons_of(&reasons, None, "ConditionalCheckFailed"), [1]);
+        let message = Some("Transaction cancelled, please refer [None, ConditionalCheckFailed, None]");
+        assert_eq!(reasons_of(&[], message, "ConditionalCheckFailed"), [1]);
+        assert!(reasons_of(&[], None, "ConditionalCheckFailed").is_empty());
+    }
+}

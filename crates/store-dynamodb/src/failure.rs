@@ -1,0 +1,117 @@
+//! What DynamoDB's errors mean to the store's callers.
+
+use std::{error::Error, fmt};
+
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use onerun_store::StoreError;
+
+/// A call that failed, with all that is known of why in one line: the host logs it, and no caller sees it.
+#[derive(Debug)]
+struct Failure {
+    operation: &'static str,
+    causes: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.operation, self.causes)
+    }
+}
+
+impl Error for Failure {}
+
+/// An error and its causes. The debug form, which may hold what was sent, is left out.
+fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Wrappers often say what they wrap.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// An error that has nothing to do with what is stored.
+pub(crate) fn unavailable(error: impl Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Unavailable(Box::new(error))
+}
+
+/// What a call came to that did not succeed, and that no waiting helps or time is over for.
+pub(crate) fn of<E, R>(operation: &'static str, what: &'static str, error: &SdkError<E, R>) -> StoreError
+where
+    E: Error + ProvideErrorMetadata + 'static,
+    R: fmt::Debug,
+{
+    match error.code() {
+        // A value that no item holds, such as one that is too large. Trying again would not help.
+        Some("ValidationException" | "ItemCollectionSizeLimitExceededException") => {
+            let reason = error.message().unwrap_or("DynamoDB does not take it").to_owned();
+            StoreError::Corrupt { what, reason }
+        }
+        code => {
+            let causes = match error.as_service_error() {
+                Some(service) => {
+                    let text = causes(service);
+                    match code {
+                        Some(code) if !text.contains(code) => format!("{code}: {text}"),
+                        _ => text,
+                    }
+                }
+                None => transport_causes(error),
+            };
+            StoreError::Unavailable(Box::new(Failure { operation, causes }))
+        }
+    }
+}
+
+fn transport_causes<E, R>(error: &SdkError<E, R>) -> String
+where
+    E: Error + 'static,
+    R: fmt::Debug,
+{
+    let (kind, source): (_, Option<&dyn Error>) = match error {
+        SdkError::ConstructionFailure(_) => ("the request could not be made", error.source()),
+        SdkError::TimeoutError(_) => ("no answer in time", error.source()),
+        SdkError::DispatchFailure(failure) => {
+            ("it cannot be reached", failure.as_connector_error().map(|error| error as &dyn Error))
+        }
+        SdkError::ResponseError(_) => ("the answer cannot be read", error.source()),
+        _ => ("it failed", error.source()),
+    };
+    source.map_or_else(|| kind.to_owned(), |source| format!("{kind}: {}", causes(source)))
+}
+
+/// Whether the same call may succeed a moment later.
+pub(crate) fn is_passing<E, R>(error: &SdkError<E, R>) -> bool
+where
+    E: ProvideErrorMetadata,
+{
+    match error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        SdkError::ServiceError(_) => error.code().is_some_and(|code| {
+            matches!(
+                code,
+                "InternalServerError"
+                    | "LimitExceededException"
+                    | "ProvisionedThroughputExceededException"
+                    | "RequestLimitExceeded"
+                    | "ServiceUnavailable"
+                    | "ThrottlingException"
+                    | "TransactionConflictException"
+                    | "TransactionInProgressException"
+            )
+        }),
+        _ => false,
+    }
+}
+
+/// A call that was not answered well before time was over, though it was made again and again.
+pub(crate) fn contended(operation: &'static str, causes: &str) -> StoreError {
+    let causes = causes.to_owned();
+    StoreError::Unavailable(Box::new(Failure { operation, causes }))
+}

@@ -1,0 +1,293 @@
+//! Items, as DynamoDB gives them.
+//!
+//! What a thing is stands as JSON in one attribute, `body`. Beside it are only the attributes that DynamoDB itself
+//! must see: keys, what indexes sort and filter by, counters and revisions. So no value depends on what its attribute
+//! types can hold: numbers keep all their digits, and empty texts are texts.
+
+use std::{collections::HashMap, fmt::Display, str::FromStr};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+use onerun_domain::{Metadata, ObjectiveRef};
+use onerun_store::StoreError;
+use serde_json::{Map, Value};
+
+/// Attributes by name.
+pub(crate) type Attributes = HashMap<String, AttributeValue>;
+
+pub(crate) const PARTITION: &str = "pk";
+pub(crate) const SORT: &str = "sk";
+pub(crate) const BODY: &str = "body";
+/// How often it was written. What is decided from one revision is written only onto that.
+pub(crate) const REVISION: &str = "revision";
+/// What lists are filtered by.
+pub(crate) const FOLDED: &str = "folded";
+pub(crate) const STATUS: &str = "status";
+pub(crate) const AGENT: &str = "agent";
+/// What the index of due times is made of.
+pub(crate) const LANE: &str = "lane";
+pub(crate) const DUE: &str = "due";
+
+/// A text.
+pub(crate) fn text(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+/// A number.
+pub(crate) fn number(number: impl Display) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+/// An item that was read.
+#[derive(Debug)]
+pub(crate) struct Item {
+    what: &'static str,
+    attributes: Attributes,
+}
+
+impl Item {
+    /// The attributes of an item that holds `what`.
+    pub(crate) fn new(what: &'static str, attributes: Attributes) -> Self {
+        Self { what, attributes }
+    }
+
+    /// A text.
+    pub(crate) fn text(&self, name: &'static str) -> Result<&str, StoreError> {
+        match self.attributes.get(name) {
+            Some(AttributeValue::S(text)) => Ok(text),
+            _ => Err(self.corrupt(name, "not a text")),
+        }
+    }
+
+    /// A number, if there is one.
+    pub(crate) fn optional_number<T: FromStr>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        match self.attributes.get(name) {
+            None => Ok(None),
+            Some(AttributeValue::N(number)) => {
+                number.parse().map(Some).map_err(|_| self.corrupt(name, "a number out of range"))
+            }
+            Some(_) => Err(self.corrupt(name, "not a number")),
+        }
+    }
+
+    /// A number.
+    pub(crate) fn number<T: FromStr>(&self, name: &str) -> Result<T, StoreError> {
+        self.optional_number(name)?.ok_or_else(|| self.corrupt(name, "missing"))
+    }
+
+    /// Bytes; none if there are none.
+    pub(crate) fn bytes(&self, name: &str) -> Result<&[u8], StoreError> {
+        match self.attributes.get(name) {
+            None => Ok(&[]),
+            Some(AttributeValue::B(bytes)) => Ok(bytes.as_ref()),
+            Some(_) => Err(self.corrupt(name, "not bytes")),
+        }
+    }
+
+    /// How often it was written.
+    pub(crate) fn revision(&self) -> Result<u64, StoreError> {
+        self.number(REVISION)
+    }
+
+    /// What the body says.
+    pub(crate) fn fields(&self) -> Result<Fields, StoreError> {
+        Fields::parse(self.what, self.text(BODY)?)
+    }
+
+    fn corrupt(&self, name: &str, reason: &str) -> StoreError {
+        StoreError::Corrupt { what: self.what, reason: format!("attribute `{name}`: {reason}") }
+    }
+}
+
+/// A body that is being read. Nothing is taken from it without its type's own parser, and errors name the field but
+/// not its value: that may be someone's words, and they go to the log.
+pub(crate) struct Fields {
+    what: &'static str,
+    fields: Map<String, Value>,
+}
+
+impl Fields {
+    /// Reads JSON text that holds `what`.
+    pub(crate) fn parse(what: &'static str, json: &str) -> Result<Self, StoreError> {
+        let fields = serde_json::from_str(json).map_err(|error| StoreError::Corrupt {
+            what,
+            reason: format!("not the JSON it must be, at line {} column {}", error.line(), error.column()),
+        })?;
+        Ok(Self { what, fields })
+    }
+
+    /// What stands in a list.
+    pub(crate) fn list<T>(
+        &mut self,
+        name: &'static str,
+        mut read: impl FnMut(&mut Fields) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let Some(Value::Array(values)) = self.fields.remove(name) else {
+            return Err(self.corrupt(name, "not a list"));
+        };
+        let element = |value| match value {
+            Value::Object(fields) => read(&mut Fields { what: self.what, fields }),
+            _ => Err(self.corrupt(name, "not a list of objects")),
+        };
+        values.into_iter().map(element).collect()
+    }
+
+    /// Texts in a list, each parsed by `parse`.
+    pub(crate) fn texts<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(String) -> Result<T, E>,
+    ) -> Result<Vec<T>, StoreError> {
+        let Some(Value::Array(values)) = self.fields.remove(name) else {
+            return Err(self.corrupt(name, "not a list"));
+        };
+        let element = |value| match value {
+            Value::String(text) => parse(text).map_err(|error| self.corrupt(name, error)),
+            _ => Err(self.corrupt(name, "not a list of texts")),
+        };
+        values.into_iter().map(element).collect()
+    }
+
+    /// A text.
+    pub(crate) fn text(&mut self, name: &'static str) -> Result<String, StoreError> {
+        self.optional_text(name)?.ok_or_else(|| self.corrupt(name, "missing"))
+    }
+
+    /// A text, if there is one.
+    pub(crate) fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, StoreError> {
+        match self.fields.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.corrupt(name, "not a text")),
+        }
+    }
+
+    /// A text that is parsed by `parse`.
+    pub(crate) fn checked<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(String) -> Result<T, E>,
+    ) -> Result<T, StoreError> {
+        let text = self.text(name)?;
+        parse(text).map_err(|error| self.corrupt(name, error))
+    }
+
+    /// A text that is parsed by `parse`, if there is one.
+    pub(crate) fn optional<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(String) -> Result<T, E>,
+    ) -> Result<Option<T>, StoreError> {
+        let text = self.optional_text(name)?;
+        text.map(parse).transpose().map_err(|error| self.corrupt(name, error))
+    }
+
+    /// A text that is parsed by its type.
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&mut self, name: &'static str) -> Result<T, StoreError> {
+        self.checked(name, |text| text.parse())
+    }
+
+    /// One word of a list.
+    pub(crate) fn word<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, StoreError> {
+        self.checked(name, |word| parse(&word).ok_or("an unknown word"))
+    }
+
+    /// One word of a list, if there is one.
+    pub(crate) fn optional_word<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
+        self.optional(name, |word| parse(&word).ok_or("an unknown word"))
+    }
+
+    /// A number that is parsed by `parse`.
+    pub(crate) fn bounded<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(u64) -> Result<T, E>,
+    ) -> Result<T, StoreError> {
+        let number = self.fields.get(name).and_then(Value::as_u64);
+        let number = number.ok_or_else(|| self.corrupt(name, "not a number"))?;
+        parse(number).map_err(|error| self.corrupt(name, error))
+    }
+
+    /// A small number.
+    pub(crate) fn number(&mut self, name: &'static str) -> Result<u32, StoreError> {
+        self.bounded(name, u32::try_from)
+    }
+
+    /// Yes or no.
+    pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool, StoreError> {
+        let flag = self.fields.get(name).and_then(Value::as_bool);
+        flag.ok_or_else(|| self.corrupt(name, "neither true nor false"))
+    }
+
+    /// A point in time.
+    pub(crate) fn time(&mut self, name: &'static str) -> Result<Timestamp, StoreError> {
+        self.optional_time(name)?.ok_or_else(|| self.corrupt(name, "missing"))
+    }
+
+    /// A point in time, if there is one.
+    pub(crate) fn optional_time(&mut self, name: &'static str) -> Result<Option<Timestamp>, StoreError> {
+        match self.fields.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                let time = value.as_i64().ok_or_else(|| self.corrupt(name, "not a time"))?;
+                Timestamp::from_microsecond(time).map(Some).map_err(|error| self.corrupt(name, error))
+            }
+        }
+    }
+
+    /// A caller's own object.
+    pub(crate) fn metadata(&mut self, name: &'static str) -> Result<Metadata, StoreError> {
+        match self.fields.remove(name) {
+            Some(Value::Object(object)) => Metadata::parse(object).map_err(|error| self.corrupt(name, error)),
+            _ => Err(self.corrupt(name, "not an object")),
+        }
+    }
+
+    /// A value that serde reads.
+    pub(crate) fn value<T: serde::de::DeserializeOwned>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<T, StoreError> {
+        let value = self.fields.remove(name).unwrap_or_default();
+        // serde's message may quote the value.
+        serde_json::from_value(value).map_err(|_| self.corrupt(name, "not what it must be"))
+    }
+
+    /// An objective's id and a version.
+    pub(crate) fn reference(&mut self) -> Result<ObjectiveRef, StoreError> {
+        Ok(ObjectiveRef { id: self.parsed("objective")?, version: self.number("version")? })
+    }
+
+    fn corrupt(&self, name: &str, reason: impl Display) -> StoreError {
+        StoreError::Corrupt { what: self.what, reason: format!("field `{name}`: {reason}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_field_and_not_what_it_holds() {
+        let mut fields = Fields::parse("agent", r#"{"id": "secret", "at": "secret", "count": -1}"#).unwrap();
+        let errors = [
+            fields.parsed::<onerun_domain::AgentId>("id").unwrap_err(),
+            fields.time("at").unwrap_err(),
+            fields.number("count").unwrap_err(),
+            fields.text("name").unwrap_err(),
+            Fields::parse("agent", "{\"secret").map(drop).unwrap_err(),
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert!(text.starts_with("the stored agent is corrupt: ") && !text.contains("secret"), "{text}");
+        }
+    }
+}

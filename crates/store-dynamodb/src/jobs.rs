@@ -1,0 +1,282 @@
+//! Jobs: added with the change that calls for them, taken, and done or given up.
+//!
+//! A job's item counts its *calls*; who takes the job notes how many there were. If there are more when it is done,
+//! something happened that the run may not have seen, and it waits once more. So calling for a job is one
+//! unconditional write, which fits into any transaction and never makes it fail.
+//!
+//! A job sorts in its partition by when it waits until: `0#added` at once, in the order they were added, or
+//! `1#due#added`.
+
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use onerun_domain::{Direction, Job, JobId, Page, PageRequest};
+use onerun_store::{ClaimedJob, DeadJob, StoreError};
+
+use crate::{
+    database::{AT_ONCE, Changed, Database, Written},
+    failure,
+    item::{self, BODY, Item},
+    keys::{self, Key, LANES, LAST},
+    patience::Patience,
+    query::{Index, Query},
+    record,
+    write::Write,
+};
+
+const WHAT: &str = "job";
+const CALLS: &str = "calls";
+/// How many calls there were when it was taken; only a job that is being worked on has it.
+const SEEN: &str = "seen";
+const DELIVERIES: &str = "deliveries";
+const ADDED: &str = "added";
+const ERROR: &str = "error";
+
+/// The writes that call for jobs: one for each, however often it is named.
+pub(crate) fn calls(database: &Database, jobs: &[Job]) -> Vec<Write> {
+    let mut called = BTreeSet::new();
+    jobs.iter().filter(|job| called.insert(&job.id)).map(|job| call(database, job)).collect()
+}
+
+fn call(database: &Database, job: &Job) -> Write {
+    let added = format!("{:018}", database.order());
+    Write::update(WHAT, Key::job(&job.id))
+        .set_new(BODY, item::text(record::job_body(job).to_string()))
+        .set_new(ADDED, item::text(added.clone()))
+        .set_new(Index::Wait.sort(), item::text(at_once(&added)))
+        .add(CALLS, 1)
+        .add(DELIVERIES, 0)
+}
+
+fn at_once(added: &str) -> String {
+    format!("0#{added}")
+}
+
+fn later(until: Timestamp, added: &str) -> String {
+    format!("1#{}#{added}", keys::time(until))
+}
+
+/// Calls for jobs that no change of state carries.
+pub(crate) async fn add(database: &Database, jobs: &[Job]) -> Result<(), StoreError> {
+    stream::iter(calls(database, jobs))
+        .map(|call| async move { database.update(&call).await.map(drop) })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
+/// Takes jobs that are due.
+pub(crate) async fn claim(
+    database: &Database,
+    limit: u32,
+    hidden_until: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<ClaimedJob>, StoreError> {
+    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut patience = Patience::new();
+    loop {
+        let due = due(database, wanted, now).await?;
+        let found = due.len();
+        let claimed: Vec<Option<ClaimedJob>> = stream::iter(due)
+            .map(|job| take(database, job, hidden_until))
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let claimed: Vec<_> = claimed.into_iter().flatten().collect();
+        // All were taken by others meanwhile: there may be more.
+        if !claimed.is_empty() || found == 0 || !patience.wait().await {
+            return Ok(claimed);
+        }
+    }
+}
+
+/// A job that may be taken.
+struct Due {
+    key: Key,
+    waits: String,
+    added: String,
+}
+
+/// Jobs that are due, in the order they were added.
+async fn due(database: &Database, wanted: usize, now: Timestamp) -> Result<Vec<Due>, StoreError> {
+    let overdue = format!("1#{}#{LAST}", keys::time(now));
+    let queries = (0..LANES).flat_map(|lane| {
+        let query = || Query::new(WHAT, keys::jobs(lane)).by(Index::Wait, Direction::Ascending).limit(wanted);
+        [query().beginning("0#"), query().between("1#", overdue.clone())]
+    });
+    let queries: Vec<Query> = queries.collect();
+    let found: Vec<Vec<Item>> = stream::iter(queries)
+        .map(|query| async move { database.query(&query).await })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut due = Vec::new();
+    for item in found.into_iter().flatten() {
+        let waits = item.text(Index::Wait.sort())?.to_owned();
+        let added = waits.rsplit('#').next().unwrap_or_default().to_owned();
+        due.push(Due { key: key(&item)?, waits, added });
+    }
+    due.sort_by(|one, other| one.added.cmp(&other.added));
+    due.truncate(wanted);
+    Ok(due)
+}
+
+fn key(item: &Item) -> Result<Key, StoreError> {
+    Ok(Key { partition: item.text(item::PARTITION)?.into(), sort: item.text(item::SORT)?.into() })
+}
+
+/// Takes one job, unless another did.
+async fn take(
+    database: &Database,
+    job: Due,
+    hidden_until: Timestamp,
+) -> Result<Option<ClaimedJob>, StoreError> {
+    let write = Write::update(WHAT, job.key)
+        .set(Index::Wait.sort(), item::text(later(hidden_until, &job.added)))
+        .copy(SEEN, CALLS)
+        .add(DELIVERIES, 1)
+        .if_equal(Index::Wait.sort(), item::text(job.waits));
+    match database.update(&write).await? {
+        Changed::No => Ok(None),
+        Changed::Yes(attributes) => {
+            let item = Item::new(WHAT, attributes);
+            Ok(Some(ClaimedJob { job: record::job(&item)?, deliveries: item.number(DELIVERIES)? }))
+        }
+    }
+}
+
+/// Ends a job that was done.
+pub(crate) async fn complete(database: &Database, id: &JobId) -> Result<(), StoreError> {
+    let done = Write::delete(WHAT, Key::job(id)).if_same(SEEN, CALLS);
+    let mut patience = Patience::new();
+    loop {
+        if let Changed::Yes(_) = database.delete(&done).await? {
+            return Ok(());
+        }
+        let Some(job) = claimed(database, id).await? else { return Ok(()) };
+        if let Changed::Yes(_) = database.update(&renewed(id, &job)?).await? {
+            return Ok(());
+        }
+        if !patience.wait().await {
+            return Err(failure::contended("UpdateItem", "a job was called for again and again"));
+        }
+    }
+}
+
+/// The job, if it is being worked on.
+async fn claimed(database: &Database, id: &JobId) -> Result<Option<Item>, StoreError> {
+    let job = database.get(WHAT, &Key::job(id)).await?;
+    let Some(job) = job else { return Ok(None) };
+    Ok(job.optional_number::<u64>(SEEN)?.is_some().then_some(job))
+}
+
+/// Has a job that was called for again while it was worked on wait, as if it were new.
+fn renewed(id: &JobId, job: &Item) -> Result<Write, StoreError> {
+    Ok(Write::update(WHAT, Key::job(id))
+        .set(Index::Wait.sort(), item::text(at_once(job.text(ADDED)?)))
+        .set(DELIVERIES, item::number(0))
+        .remove(SEEN)
+        .remove(ERROR)
+        .if_equal(SEEN, item::number(job.number::<u64>(SEEN)?))
+        .if_above(CALLS, job.number(SEEN)?))
+}
+
+/// Has a job run again later.
+pub(crate) async fn retry(
+    database: &Database,
+    id: &JobId,
+    reason: &str,
+    due: Timestamp,
+) -> Result<(), StoreError> {
+    let mut patience = Patience::new();
+    loop {
+        let Some(job) = claimed(database, id).await? else { return Ok(()) };
+        let waits = job.text(Index::Wait.sort())?;
+        let write = Write::update(WHAT, Key::job(id))
+            .set(Index::Wait.sort(), item::text(later(due, job.text(ADDED)?)))
+            .set_some(ERROR, (!reason.is_empty()).then(|| item::text(reason)))
+            .remove(SEEN)
+            .if_equal(Index::Wait.sort(), item::text(waits))
+            .if_has(SEEN);
+        if let Changed::Yes(_) = database.update(&write).await? {
+            return Ok(());
+        }
+        if !patience.wait().await {
+            return Err(failure::contended("UpdateItem", "a job was taken again and again"));
+        }
+    }
+}
+
+/// Gives a job up.
+pub(crate) async fn bury(
+    database: &Database,
+    id: &JobId,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut patience = Patience::new();
+    loop {
+        let Some(item) = database.get(WHAT, &Key::job(id)).await? else { return Ok(()) };
+        let job = record::job(&item)?;
+        let order = format!("{}#{:018}", keys::time(now), database.order());
+        let body = record::dead_job_body(&job, reason, now);
+        let grave =
+            Write::put("dead job", Key::dead_job(id), &body).set(Index::Made.sort(), item::text(order));
+        let calls: u64 = item.number(CALLS)?;
+        let seen: Option<u64> = item.optional_number(SEEN)?;
+        let gone = if seen.is_some_and(|seen| seen < calls) {
+            renewed(id, &item)?
+        } else {
+            Write::delete(WHAT, Key::job(id)).if_equal(CALLS, item::number(calls))
+        };
+        if let Written::All = database.write(&[grave, gone], &mut patience).await? {
+            return Ok(());
+        }
+        if !patience.wait().await {
+            return Err(failure::contended("TransactWriteItems", "a job was called for again and again"));
+        }
+    }
+}
+
+/// Jobs that were given up, newest first.
+pub(crate) async fn dead(database: &Database, page: PageRequest) -> Result<Page<DeadJob>, StoreError> {
+    let query = Query::new("dead job", keys::DEAD_JOBS).by(Index::Made, Direction::Descending).page(page);
+    let keys = database.query_keys(&query).await?;
+    let mut found = database.get_all("dead job", keys.iter().cloned().collect()).await?;
+    let mut jobs = Vec::new();
+    for key in keys {
+        // One that was given up again meanwhile is at another place now, too.
+        if let Some(attributes) = found.remove(&key) {
+            jobs.push(record::dead_job(&Item::new("dead job", attributes))?);
+        }
+    }
+    Ok(Page::from_overfull(jobs, page.limit))
+}
+
+/// When the next job is due.
+pub(crate) async fn next_due(database: &Database) -> Result<Option<Timestamp>, StoreError> {
+    let first: BTreeSet<String> = stream::iter(0..LANES)
+        .map(|lane| async move {
+            let query = Query::new(WHAT, keys::jobs(lane)).by(Index::Wait, Direction::Ascending).limit(1);
+            let found = database.query(&query).await?;
+            let waits = found.first().map(|job| job.text(Index::Wait.sort()).map(str::to_owned));
+            waits.transpose()
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_filter_map(|waits| async move { Ok(waits) })
+        .try_collect()
+        .await?;
+    let Some(waits) = first.first() else { return Ok(None) };
+    let corrupt =
+        |reason: &str| StoreError::Corrupt { what: WHAT, reason: format!("attribute `waits`: {reason}") };
+    let mut parts = waits.split('#');
+    match (parts.next(), parts.next()) {
+        (Some("0"), _) => Ok(Some(Timestamp::UNIX_EPOCH)),
+        (Some("1"), Some(due)) => {
+            let due = due.parse().map_err(|_| corrupt("not a time"))?;
+            Timestamp::from_microsecond(due).map(Some).map_err(|_| corrupt("not a time"))
+        }
+        _ => Err(corrupt("neither at once nor later")),
+    }
+}

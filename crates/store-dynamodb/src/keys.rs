@@ -1,0 +1,252 @@
+//! Where things are: the keys of the table, and the texts that its indexes sort by.
+//!
+//! Every key of what belongs to a project begins with the project's id, so that an id of another project names nothing.
+
+use jiff::Timestamp;
+use onerun_domain::{
+    AgentId, ConversationId, JobId, ObjectiveId, ObjectiveRef, PersonaId, ProjectId, SimulationId,
+};
+use sha2::{Digest, Sha256};
+
+/// How many items hold a simulation's counts, so that its conversations change side by side.
+pub(crate) const GATES: u32 = 8;
+
+/// How many partitions hold the jobs, and how many those parts of the index of due times that is for all projects.
+pub(crate) const LANES: u32 = 4;
+
+/// The key of an item.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) partition: String,
+    pub(crate) sort: String,
+}
+
+impl Key {
+    fn new(partition: impl Into<String>, sort: impl Into<String>) -> Self {
+        Self { partition: partition.into(), sort: sort.into() }
+    }
+
+    /// A project.
+    pub(crate) fn project(id: &ProjectId) -> Self {
+        Self::new(PROJECTS, id.as_str())
+    }
+
+    /// An agent.
+    pub(crate) fn agent(project: &ProjectId, id: &AgentId) -> Self {
+        Self::new(project.as_str(), format!("agent#{id}"))
+    }
+
+    /// The newest version of an objective.
+    pub(crate) fn objective(project: &ProjectId, id: &ObjectiveId) -> Self {
+        Self::new(project.as_str(), format!("objective#{id}"))
+    }
+
+    /// One version of an objective.
+    pub(crate) fn version(project: &ProjectId, reference: &ObjectiveRef) -> Self {
+        Self::new(project.as_str(), format!("version#{}#{}", reference.id, number(reference.version.into())))
+    }
+
+    /// What lists of simulations are made from.
+    pub(crate) fn entry(project: &ProjectId, id: &SimulationId) -> Self {
+        Self::new(project.as_str(), format!("simulation#{id}"))
+    }
+
+    /// A job.
+    pub(crate) fn job(id: &JobId) -> Self {
+        Self::new(jobs(lane(id.as_str(), LANES)), id.as_str())
+    }
+
+    /// A job that was given up.
+    pub(crate) fn dead_job(id: &JobId) -> Self {
+        Self::new(DEAD_JOBS, id.as_str())
+    }
+}
+
+/// The partition of all projects.
+pub(crate) const PROJECTS: &str = "projects";
+
+/// The partition of jobs that were given up.
+pub(crate) const DEAD_JOBS: &str = "dead-jobs";
+
+/// A partition of jobs.
+pub(crate) fn jobs(lane: u32) -> String {
+    format!("jobs#{lane}")
+}
+
+/// A part of the index of due times.
+pub(crate) fn due_lane(kind: &'static str, lane: u32) -> String {
+    format!("{kind}#{lane}")
+}
+
+/// The keys of one simulation.
+#[derive(Clone, Debug)]
+pub(crate) struct SimulationKeys {
+    pub(crate) partition: String,
+}
+
+impl SimulationKeys {
+    pub(crate) fn new(project: &ProjectId, id: &SimulationId) -> Self {
+        Self { partition: format!("{project}#{id}") }
+    }
+
+    fn key(&self, sort: String) -> Key {
+        Key { partition: self.partition.clone(), sort }
+    }
+
+    /// The simulation.
+    pub(crate) fn simulation(&self) -> Key {
+        self.key("simulation".into())
+    }
+
+    /// One part of its counts.
+    pub(crate) fn gate(&self, number: u32) -> Key {
+        self.key(format!("gate#{number}"))
+    }
+
+    /// All parts of its counts.
+    pub(crate) fn gates(&self) -> Vec<Key> {
+        (0..GATES).map(|number| self.gate(number)).collect()
+    }
+
+    /// The part of its counts that a persona or conversation of this id is counted in.
+    pub(crate) fn gate_of(&self, id: &str) -> Key {
+        self.gate(lane(id, GATES))
+    }
+
+    /// Which numbers of conversations are taken.
+    pub(crate) fn numbers(&self) -> Key {
+        self.key("numbers".into())
+    }
+
+    /// A persona.
+    pub(crate) fn persona(&self, id: &PersonaId) -> Key {
+        self.key(format!("persona#{id}"))
+    }
+
+    /// That the number of a persona is taken.
+    pub(crate) fn persona_number(&self, seq: u32) -> Key {
+        self.key(format!("{PERSONA_NUMBER}{}", number(seq.into())))
+    }
+
+    /// A conversation.
+    pub(crate) fn conversation(&self, id: &ConversationId) -> Key {
+        self.key(format!("conversation#{id}"))
+    }
+
+    /// The keys of one of its conversations.
+    pub(crate) fn transcript(&self, id: &ConversationId) -> TranscriptKeys {
+        TranscriptKeys { partition: format!("{}#{id}", self.partition) }
+    }
+}
+
+/// How the key of a persona's number begins.
+pub(crate) const PERSONA_NUMBER: &str = "persona-number#";
+
+/// The keys of what was said in one conversation, and found about it.
+#[derive(Clone, Debug)]
+pub(crate) struct TranscriptKeys {
+    pub(crate) partition: String,
+}
+
+impl TranscriptKeys {
+    /// One part of a message.
+    pub(crate) fn message(&self, attempt: u32, position: u32, part: usize) -> Key {
+        let sort = format!("{}#{part:02}", message(attempt, position.into()));
+        Key { partition: self.partition.clone(), sort }
+    }
+
+    /// The reply under an `Idempotency-Key`: its hash, because it is a caller's text of any length.
+    pub(crate) fn reply(&self, key: &str) -> Key {
+        let hash = hex(&Sha256::digest(key.as_bytes()));
+        Key { partition: self.partition.clone(), sort: format!("reply#{hash}") }
+    }
+
+    /// The verdict on an attempt about an objective.
+    pub(crate) fn verdict(&self, attempt: u32, objective: &ObjectiveRef) -> Key {
+        let (attempt, version) = (number(attempt.into()), number(objective.version.into()));
+        Key {
+            partition: self.partition.clone(),
+            sort: format!("verdict#{attempt}#{}#{version}", objective.id),
+        }
+    }
+}
+
+/// How the keys of a message's parts begin.
+pub(crate) fn message(attempt: u32, position: u64) -> String {
+    format!("message#{}#{}", number(attempt.into()), number(position))
+}
+
+/// A number as a part of a key: sorted as texts, they are in order.
+pub(crate) fn number(number: u64) -> String {
+    format!("{number:010}")
+}
+
+/// A time as a part of a key: sorted as texts, they are in order. Times before 1970 are all one.
+pub(crate) fn time(time: Timestamp) -> String {
+    format!("{:018}", time.as_microsecond().max(0))
+}
+
+/// Bytes as text.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+}
+
+/// Sorts behind everything that continues the text before it: keys are ASCII.
+pub(crate) const LAST: &str = "~";
+
+/// Ends a name within a key. It sorts before everything that a name may go on with, so that a name comes before one
+/// that continues it.
+pub(crate) const END: &str = "\u{1}";
+
+/// Which of `lanes` parts an id belongs to, always the same one: FNV-1a.
+pub(crate) fn lane(id: &str, lanes: u32) -> u32 {
+    let hash =
+        id.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash % lanes
+}
+
+/// A name as lists compare it: without case. Both small sigmas are one letter, because which of them a capital
+/// becomes depends on what follows, and a part of a name is cut anywhere.
+pub(crate) fn fold(name: &str) -> String {
+    name.to_lowercase().replace('ς', "σ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_times_and_numbers_sort_as_they_do() {
+        let times =
+            ["1969-01-01T00:00:00Z", "1970-01-01T00:00:01Z", "2031-03-14T09:26:53Z", "9999-01-01T00:00:00Z"];
+        let texts: Vec<_> = times.iter().map(|text| time(text.parse().unwrap())).collect();
+        assert!(texts.is_sorted(), "{texts:?}");
+        assert!(texts.iter().all(|text| text.len() == 18));
+        assert!(number(9) < number(10) && number(u32::MAX.into()) < number(u64::from(u32::MAX) + 1_000));
+    }
+
+    #[test]
+    fn ids_are_spread_over_all_lanes() {
+        let mut counts = [0; 8];
+        for number in 0..800 {
+            counts[usize::try_from(lane(&format!("conversation{number:09}"), 8)).unwrap()] += 1;
+        }
+        assert!(counts.iter().all(|count| (50..150).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_part_of_a_name_folds_to_a_part_of_the_folded_name() {
+        for (name, part) in [("ÄRGER Ж", "ger ж"), ("ΟΔΟΣ ΑΒ", "δοσ α"), ("ΟΔΟΣΑ", "ΔΟΣ"), ("οδος", "ΔΟΣ")]
+        {
+            assert!(fold(name).contains(&fold(part)), "{name} {part}");
+        }
+    }
+
+    #[test]
+    fn the_longest_name_fits_into_a_sort_key() {
+        // 1,024 bytes; letters that grow when folded are short to begin with.
+        let longest = (char::MIN..=char::MAX).map(|letter| fold(&letter.to_string()).len()).max().unwrap();
+        assert!(longest * onerun_domain::Name::MAX_LENGTH + "simulation###".len() + 18 + 21 <= 1_024);
+    }
+}

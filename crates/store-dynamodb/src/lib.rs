@@ -1,0 +1,119 @@
+//! OneRun's store on DynamoDB, for AWS.
+//!
+//! One table, on demand. Nothing is scanned: every call names the items that it is about, or queries one partition.
+//! How the client reaches DynamoDB, with which credentials and TLS, is the host's choice.
+//!
+//! # What is where
+//!
+//! | partition `pk` | sort key `sk` | what |
+//! |---|---|---|
+//! | `projects` | project | a project |
+//! | project | `agent#`agent | an agent, and how many simulations it has |
+//! | | `objective#`objective | the newest version of an objective |
+//! | | `version#`objective`#`version | one version, never changed |
+//! | | `simulation#`simulation | what lists of simulations are made from |
+//! | project`#`simulation | `simulation` | the simulation, with the versions it pins |
+//! | | `gate#`0 to 7 | its counts in eight parts, each with its revision |
+//! | | `numbers` | which numbers of conversations are taken, a bit each |
+//! | | `persona#`persona, `persona-number#`number | a persona, and that its number is taken |
+//! | | `conversation#`conversation | a conversation, and what its verdicts come to |
+//! | project`#`simulation`#`conversation | `message#`attempt`#`position`#`part | a message, cut where one item would be too large |
+//! | | `reply#`hash | the reply under an `Idempotency-Key`, by the key's SHA-256 |
+//! | | `verdict#`attempt`#`objective`#`version | a verdict |
+//! | `jobs#`0 to 3 | job | a job that waits or is being worked on |
+//! | `dead-jobs` | job | a job that was given up |
+//!
+//! Since every key of a project begins with its id, an id of another project names nothing. What a thing is stands as
+//! JSON in `body`; beside it are only keys, what indexes sort and filter by, counters and revisions. An item holds
+//! 400 KB; all but a message is far smaller by the bounds of the domain, and what is not is refused before it is sent.
+//!
+//! # Indexes
+//!
+//! Four local indexes sort a partition otherwise, and are read consistently, so that a list shows what was written
+//! before it was asked for. They bound what one partition holds to 10 GB, which is millions of simulations of a
+//! project, and cannot be added to a table later. The global one is for what is looked for in all projects.
+//!
+//! | index | key | sorts |
+//! |---|---|---|
+//! | `by-made` | `pk`, `made` | projects, agents, objectives, simulations, personas, conversations, dead jobs |
+//! | `by-name` | `pk`, `named` | projects, agents, objectives, simulations by folded name |
+//! | `by-status` | `pk`, `stated` | simulations and conversations by status |
+//! | `by-wait` | `pk`, `waits` | conversations that are not settled, queued ones first; jobs. Sparse |
+//! | `by-due` (global) | `lane`, `due` | leases with the claims of turns, and expiries, in four lanes each. Sparse |
+//!
+//! `by-made`, `by-name` and `by-status` carry `folded`, `status` and `agent` to filter by; the others carry keys alone.
+//!
+//! # Access
+//!
+//! Reads are consistent but for `overdue`. *Snapshot* is `TransactGetItems`: what is decided from is of one moment, and
+//! never from between the parts of a transaction; otherwise a job could be seen before the change that called for it.
+//!
+//! | method | how |
+//! |---|---|
+//! | `insert_project`, `insert_agent`, `insert_objective` | one transaction, on the condition that the id is new |
+//! | `project`, `open_project`, `agent`, `objective`, `persona`, `turn` | `GetItem`; a project that was opened is remembered |
+//! | `projects`, `agents`, `objectives`, `personas` | `Query` of `by-made` or `by-name`, then `BatchGetItem` |
+//! | `change_project`, `change_agent`, `change_objective` | `GetItem`; transaction on its revision |
+//! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, entry, gates, the agent's count, jobs |
+//! | `simulation` | `GetItem`, then `BatchGetItem` of agent and versions |
+//! | `simulations` | `Query` of `by-made`, `by-name` or `by-status`; for the longest waiting also one of `by-wait` for each running simulation; then `BatchGetItem` twice |
+//! | `change_simulation` | snapshot of simulation and gates; transaction: simulation on its revision, entry, gates, jobs |
+//! | `tally` | snapshot of simulation and gates |
+//! | `add_persona` | transaction: persona and number if new, its gate, jobs |
+//! | `persona_seqs` | `Query` of the keys of numbers |
+//! | `change_persona` | snapshot of simulation and persona; transaction: persona on its revision, its gate on the simulation's, jobs |
+//! | `add_conversations` | snapshot of simulation and numbers; transactions of 80: conversations, numbers on their revision, gates on the simulation's |
+//! | `conversation`, `conversations` | `Query` of `by-made`, `by-wait` or `by-status` for a list; `BatchGetItem` twice |
+//! | `unsettled_conversations` | `Query` of `by-wait` |
+//! | `change_conversation` | snapshot of simulation and conversation; transaction: conversation on its revision, its gate on the simulation's, messages, reply, verdicts, jobs |
+//! | `items` | `Query` from the page's first position to its last; `GetItem` of the conversation if fewer were found |
+//! | `enqueue`, `complete_job`, `retry_job` | `UpdateItem` or `DeleteItem`, on condition |
+//! | `claim_jobs` | two `Query`s of `by-wait` a lane, then a conditional `UpdateItem` for each |
+//! | `bury_job` | `GetItem`; transaction of the job and the dead job |
+//! | `next_job_due` | one `Query` of `by-wait` a lane, for the first |
+//! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` |
+//! | `overdue` | one `Query` of `by-due` a lane, not consistent |
+//!
+//! A page's `offset` is the wire's, and DynamoDB knows none: what lies before the page is read and passed over, up to
+//! some thousand index entries a call. A name filter reads all names of the project, or of the status. Both are bounded
+//! by the project, and messages, which are found by position, have neither.
+//!
+//! # What may be seen late
+//!
+//! Only `by-due` lags, by moments. A lease that was renewed or ended may still be shown as overdue: the decision about
+//! it reads what is stored, and refuses. One that has just run out may not be shown yet: the next look shows it. A page
+//! that is read while its rows change is of several moments: a conversation that left the status asked for is left out.
+//!
+//! # Contention
+//!
+//! DynamoDB cancels transactions that touch one item at one time. So conversations do not look at their simulation but
+//! at one of its eight *gates*, which has the simulation's revision and the counts of the conversations that fall to
+//! it; a change of the simulation, which is rare, writes all eight. The write that settles the last unsettled
+//! conversation of a gate adds the job that finishes the simulation, because the last of all is the last of its gate,
+//! too: up to eight jobs' worth of calls, and none that all settlements would have to write to.
+//!
+//! What was canceled, throttled or lost on the way is tried again after pauses drawn by lot, for eight seconds; then
+//! the store is unavailable. A transaction that is sent again because its answer was lost carries the same token, and
+//! so is done once.
+//!
+//! # Jobs on a stream
+//!
+//! A new job is an item inserted under a `pk` that begins with `jobs#`; one that is to be run again is modified, and
+//! its `waits` begins with `0#` again. A filter of the table's stream needs no more than these.
+
+mod counts;
+mod database;
+mod failure;
+mod item;
+mod jobs;
+mod keys;
+pub mod local;
+mod overdue;
+mod patience;
+mod project;
+mod query;
+mod record;
+mod store;
+mod write;
+
+pub use store::DynamoDbStore;

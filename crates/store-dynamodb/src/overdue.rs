@@ -1,0 +1,104 @@
+//! What time has overtaken, in all projects.
+//!
+//! Found in the index by due times, which may be some moments behind the table. What it still shows is refused by the
+//! decision about it, which reads what is stored; what it does not show yet, the next look finds.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use onerun_domain::{Conversation, ConversationStatus, Direction, Simulation};
+use onerun_store::{Overdue, StoreError};
+
+use crate::{
+    database::{AT_ONCE, Database},
+    item::{self, DUE, Item, LANE},
+    keys::{self, LANES, LAST},
+    query::{Index, Query},
+    write::Write,
+};
+
+const LEASE: &str = "lease";
+const EXPIRY: &str = "expiry";
+
+/// Has a conversation found when its lease has run out, and the claim of its turn as well.
+pub(crate) fn mark_conversation(write: Write, conversation: &Conversation) -> Write {
+    let lease =
+        conversation.lease_expires_at.filter(|_| conversation.status == ConversationStatus::InProgress);
+    let claim = conversation.turn.as_ref().map(|claim| claim.expires_at);
+    let due = lease.map(|lease| claim.map_or(lease, |claim| claim.max(lease)));
+    mark(write, LEASE, conversation.id.as_str(), due)
+}
+
+/// Has a simulation found when it has expired.
+pub(crate) fn mark_simulation(write: Write, simulation: &Simulation) -> Write {
+    let due = (!simulation.status.is_final()).then_some(simulation.expires_at);
+    mark(write, EXPIRY, simulation.id.as_str(), due)
+}
+
+/// `write` must put the whole item: what has no due time is not in the index.
+fn mark(write: Write, kind: &'static str, id: &str, due: Option<Timestamp>) -> Write {
+    match due {
+        Some(due) => write
+            .set(LANE, item::text(keys::due_lane(kind, keys::lane(id, LANES))))
+            .set(DUE, item::text(keys::time(due))),
+        None => write,
+    }
+}
+
+/// What is overdue, up to `limit` of each kind, longest overdue first.
+pub(crate) async fn find(database: &Database, limit: u32, now: Timestamp) -> Result<Overdue, StoreError> {
+    let mut overdue = Overdue::default();
+    for key in overdue_keys(database, LEASE, limit, now).await? {
+        let (partition, sort) = key;
+        let (project, simulation) = split(&partition)?;
+        let conversation = sort.strip_prefix("conversation#").ok_or_else(corrupt)?;
+        overdue.conversations.push((parse(project)?, parse(simulation)?, parse(conversation)?));
+    }
+    for (partition, _) in overdue_keys(database, EXPIRY, limit, now).await? {
+        let (project, simulation) = split(&partition)?;
+        overdue.simulations.push((parse(project)?, parse(simulation)?));
+    }
+    Ok(overdue)
+}
+
+async fn overdue_keys(
+    database: &Database,
+    kind: &'static str,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let until = format!("{}{LAST}", keys::time(now));
+    let queries = (0..LANES).map(|lane| {
+        let lane = keys::due_lane(kind, lane);
+        Query::new("due time", lane)
+            .by(Index::Due, Direction::Ascending)
+            .between("0", until.clone())
+            .limit(limit)
+    });
+    let queries: Vec<Query> = queries.collect();
+    let found: Vec<Vec<Item>> = stream::iter(queries)
+        .map(|query| async move { database.query(&query).await })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut due = Vec::new();
+    for item in found.into_iter().flatten() {
+        let place = (item.text(item::PARTITION)?.to_owned(), item.text(item::SORT)?.to_owned());
+        due.push((item.text(DUE)?.to_owned(), place));
+    }
+    due.sort();
+    due.truncate(limit);
+    Ok(due.into_iter().map(|(_, place)| place).collect())
+}
+
+fn split(partition: &str) -> Result<(&str, &str), StoreError> {
+    partition.split_once('#').ok_or_else(corrupt)
+}
+
+fn parse<T: std::str::FromStr>(id: &str) -> Result<T, StoreError> {
+    id.parse().map_err(|_| corrupt())
+}
+
+fn corrupt() -> StoreError {
+    StoreError::Corrupt { what: "due time", reason: "its key names no such thing".into() }
+}

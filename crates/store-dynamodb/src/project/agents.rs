@@ -1,0 +1,97 @@
+//! Agents.
+
+use onerun_domain::{Agent, AgentId, Page};
+use onerun_store::{AgentList, AgentSummary, ChangeError, Decide, StoreError};
+
+use crate::{
+    database::Written,
+    item::{self, BODY, FOLDED, Item, REVISION},
+    keys::{self, Key},
+    patience::Patience,
+    query::{Index, Query},
+    record,
+    write::Write,
+};
+
+use super::{Scope, contended, projects::order, read_all, require_new};
+
+const WHAT: &str = "agent";
+
+/// How many simulations it has.
+const SIMULATIONS: &str = "simulations";
+
+/// Sets all that follows from the agent; the count of its simulations does not.
+fn describe(write: Write, agent: &Agent) -> Write {
+    let (id, created) = (&agent.id, keys::time(agent.created_at));
+    let folded = keys::fold(agent.name.as_str());
+    write
+        .set(BODY, item::text(record::agent_body(agent).to_string()))
+        .set(Index::Made.sort(), item::text(format!("agent#{created}#{id}")))
+        .set(Index::Name.sort(), item::text(format!("agent#{folded}{}{created}#{id}", keys::END)))
+        .set(FOLDED, item::text(folded))
+}
+
+/// Adds an agent.
+pub(super) async fn insert(scope: Scope<'_>, agent: &Agent) -> Result<(), StoreError> {
+    let key = Key::agent(scope.project, &agent.id);
+    let write = describe(Write::put_bare(WHAT, key), agent)
+        .set(SIMULATIONS, item::number(0))
+        .set(REVISION, item::number(1))
+        .if_new();
+    require_new(scope.database, &[write]).await
+}
+
+/// Counts one more simulation of an agent, which must be there.
+pub(super) fn count_simulation(scope: Scope<'_>, id: &AgentId) -> Write {
+    Write::update(WHAT, Key::agent(scope.project, id)).add(SIMULATIONS, 1).if_there()
+}
+
+fn summary(item: &Item) -> Result<AgentSummary, StoreError> {
+    Ok(AgentSummary { agent: record::agent(item)?, total_simulations: item.number(SIMULATIONS)? })
+}
+
+/// One agent.
+pub(super) async fn get(scope: Scope<'_>, id: &AgentId) -> Result<Option<AgentSummary>, StoreError> {
+    let found = scope.database.get(WHAT, &Key::agent(scope.project, id)).await?;
+    found.map(|item| summary(&item)).transpose()
+}
+
+/// One page of agents.
+pub(super) async fn list(scope: Scope<'_>, list: &AgentList) -> Result<Page<AgentSummary>, StoreError> {
+    let (index, direction) = order(list.sort);
+    let query = Query::new(WHAT, scope.project.as_str())
+        .by(index, direction)
+        .beginning("agent#")
+        .containing(FOLDED, list.name.as_deref().map(keys::fold))
+        .page(list.page);
+    let keys = scope.database.query_keys(&query).await?;
+    let agents = read_all(scope.database, WHAT, &keys, summary).await?;
+    Ok(Page::from_overfull(agents, list.page.limit))
+}
+
+/// Changes an agent.
+pub(super) async fn change(
+    scope: Scope<'_>,
+    id: &AgentId,
+    mut decide: Decide<Agent, Agent>,
+) -> Result<Option<AgentSummary>, ChangeError> {
+    let key = Key::agent(scope.project, id);
+    let mut patience = Patience::new();
+    loop {
+        let Some(item) = scope.database.get(WHAT, &key).await? else { return Ok(None) };
+        let before = summary(&item)?;
+        let agent = decide(before.agent.clone())?;
+        let changed = agent != before.agent;
+        let after = AgentSummary { agent, ..before };
+        if !changed {
+            return Ok(Some(after));
+        }
+        let write = describe(Write::update(WHAT, key.clone()), &after.agent).revise(item.revision()?);
+        if let Written::All = scope.database.write(&[write], &mut patience).await? {
+            return Ok(Some(after));
+        }
+        if !patience.wait().await {
+            return Err(contended(WHAT));
+        }
+    }
+}

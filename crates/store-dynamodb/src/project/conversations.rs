@@ -1,0 +1,462 @@
+//! Conversations.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onerun_domain::{
+    Conversation, ConversationId, ConversationStatus, Direction, Evaluation, Job, ObjectiveRef, Page,
+    SimulationId, Work,
+};
+use onerun_store::{
+    ChangeError, ConversationChange, ConversationList, ConversationView, Decide, EvaluatedConversation,
+    StoreError,
+};
+
+use crate::{
+    counts::{Counts, UNSETTLED},
+    database::Written,
+    item::{self, Item, REVISION},
+    jobs,
+    keys::{self, Key, SimulationKeys, TranscriptKeys},
+    overdue,
+    patience::Patience,
+    query::{Index, Query},
+    record::{self, Finding, StoredConversation, StoredSimulation},
+    write::Write,
+};
+
+use super::{
+    Scope, contended, duplicate, find, personas,
+    simulations::{self, COUNTS},
+    take, transcripts,
+};
+
+const WHAT: &str = "conversation";
+const EVALUATION: &str = "evaluation";
+
+/// How many conversations one transaction adds at most: with the counts, the numbers and the check below its bound.
+const MAX_ADDED: usize = 80;
+
+/// The numbers that are taken: a bit for each.
+const TAKEN: &str = "taken";
+
+/// Numbers are kept in one item, so they have a bound: far above any target.
+const MAX_NUMBER: u32 = 1_000_000;
+
+fn put(keys: &SimulationKeys, conversation: &Conversation, findings: &[Finding]) -> Write {
+    let (created, seq) = (keys::time(conversation.created_at), keys::number(conversation.seq.into()));
+    let status = conversation.status.as_str();
+    // What waits for a worker comes first, longest waiting at the head; then all else that is not settled.
+    let waits = match conversation.status {
+        ConversationStatus::Queued => {
+            Some(format!("conversation#queued#{}#{seq}", keys::time(conversation.queued_at)))
+        }
+        _ if conversation.is_settled() => None,
+        _ => Some(format!("conversation#unsettled#{seq}")),
+    };
+    let body = record::conversation_body(conversation, findings);
+    let write = Write::put(WHAT, keys.conversation(&conversation.id), &body)
+        .set(Index::Made.sort(), item::text(format!("conversation#{created}#{seq}")))
+        .set(Index::Status.sort(), item::text(format!("conversation#{status}#{created}#{seq}")))
+        .set_some(Index::Wait.sort(), waits.map(item::text));
+    overdue::mark_conversation(write, conversation)
+}
+
+/// Adds those conversations whose numbers are free.
+pub(super) async fn add(
+    scope: Scope<'_>,
+    simulation: &SimulationId,
+    conversations: &[Conversation],
+) -> Result<(), ChangeError> {
+    let keys = scope.keys(simulation);
+    require_personas(scope, &keys, conversations).await?;
+    if conversations.is_empty() {
+        return add_some(scope, &keys, conversations).await;
+    }
+    for some in conversations.chunks(MAX_ADDED) {
+        add_some(scope, &keys, some).await?;
+    }
+    Ok(())
+}
+
+/// Holds the personas to being those of the simulation. They are never removed.
+async fn require_personas(
+    scope: Scope<'_>,
+    keys: &SimulationKeys,
+    conversations: &[Conversation],
+) -> Result<(), StoreError> {
+    let wanted: BTreeSet<Key> =
+        conversations.iter().map(|conversation| keys.persona(&conversation.persona_id)).collect();
+    let count = wanted.len();
+    if scope.database.get_all(personas::WHAT, wanted).await?.len() == count {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt { what: WHAT, reason: "it names a persona that is not there".into() })
+}
+
+async fn add_some(
+    scope: Scope<'_>,
+    keys: &SimulationKeys,
+    conversations: &[Conversation],
+) -> Result<(), ChangeError> {
+    let mut patience = Patience::new();
+    loop {
+        let wanted = [keys.simulation(), keys.numbers()];
+        let mut items = scope.database.snapshot(simulations::WHAT, &wanted, &mut patience).await?.into_iter();
+        let (simulation, numbers) = (items.next().flatten(), items.next().flatten());
+        let simulation = simulation.ok_or_else(|| StoreError::Corrupt {
+            what: simulations::WHAT,
+            reason: "conversations are to be added to one that is not there".into(),
+        })?;
+        let stored = record::simulation(&simulation)?;
+        stored.simulation.require_running()?;
+        let mut taken = Numbers::read(numbers.as_ref())?;
+        let mut added = Vec::new();
+        for conversation in conversations {
+            if taken.take(conversation.seq)? {
+                added.push(conversation);
+            }
+        }
+        if added.is_empty() {
+            return Ok(());
+        }
+        let writes = additions(keys, &stored, &added, taken.write(keys));
+        match scope.database.write(&writes, &mut patience).await? {
+            Written::All => return Ok(()),
+            // Only ids that are there already: reading again would not help.
+            Written::Failed(failed) if failed.iter().all(|index| *index < added.len()) => {
+                return Err(duplicate(&writes, &failed).into());
+            }
+            Written::Failed(_) if patience.wait().await => {}
+            Written::Failed(_) => return Err(contended(WHAT)),
+        }
+    }
+}
+
+/// The conversations, then their numbers, then their counts.
+fn additions(
+    keys: &SimulationKeys,
+    stored: &StoredSimulation,
+    added: &[&Conversation],
+    numbers: Write,
+) -> Vec<Write> {
+    let put_new =
+        |conversation: &&Conversation| put(keys, conversation, &[]).set(REVISION, item::number(1)).if_new();
+    let mut writes: Vec<Write> = added.iter().map(put_new).collect();
+    writes.push(numbers);
+    let mut counts: BTreeMap<Key, Counts> = BTreeMap::new();
+    for conversation in added {
+        let stored_conversation =
+            StoredConversation { conversation: (*conversation).clone(), findings: Vec::new(), revision: 1 };
+        let one = Counts::of_conversation(&stored_conversation, &stored.pinned);
+        let sum = counts.entry(keys.gate_of(conversation.id.as_str())).or_default();
+        *sum = std::mem::take(sum).plus(one);
+    }
+    let update = |(gate, counts): (Key, Counts)| {
+        counts.write(Write::update(COUNTS, gate)).if_revision(stored.revision)
+    };
+    writes.extend(counts.into_iter().map(update));
+    writes
+}
+
+/// Which numbers are taken.
+struct Numbers {
+    bits: Vec<u8>,
+    revision: Option<u64>,
+}
+
+impl Numbers {
+    fn read(item: Option<&Item>) -> Result<Self, StoreError> {
+        let Some(item) = item else { return Ok(Self { bits: Vec::new(), revision: None }) };
+        Ok(Self { bits: item.bytes(TAKEN)?.to_vec(), revision: Some(item.revision()?) })
+    }
+
+    /// Takes a number; `false` if it was taken.
+    fn take(&mut self, seq: u32) -> Result<bool, StoreError> {
+        let byte = usize::try_from(seq / 8).ok().filter(|_| seq <= MAX_NUMBER);
+        let byte = byte.ok_or_else(|| StoreError::Corrupt {
+            what: WHAT,
+            reason: format!("its number is above {MAX_NUMBER}"),
+        })?;
+        if self.bits.len() <= byte {
+            self.bits.resize(byte + 1, 0);
+        }
+        let bit = 1 << (seq % 8);
+        let Some(bits) = self.bits.get_mut(byte) else { return Ok(false) };
+        let free = *bits & bit == 0;
+        *bits |= bit;
+        Ok(free)
+    }
+
+    fn write(self, keys: &SimulationKeys) -> Write {
+        let bits = aws_sdk_dynamodb::types::AttributeValue::B(self.bits.into());
+        let write = Write::put_bare("taken numbers", keys.numbers()).set(TAKEN, bits);
+        match self.revision {
+            Some(revision) => write.revise(revision),
+            None => write.set(REVISION, item::number(1)).if_new(),
+        }
+    }
+}
+
+/// One conversation with its persona and verdicts.
+pub(super) async fn get(
+    scope: Scope<'_>,
+    simulation: &SimulationId,
+    id: &ConversationId,
+) -> Result<Option<EvaluatedConversation>, StoreError> {
+    let keys = scope.keys(simulation);
+    let key = keys.conversation(id);
+    Ok(evaluated(scope, &keys, &[key], |_| true).await?.pop())
+}
+
+/// One page of conversations. One whose status changes while the page is read may be missing from it.
+pub(super) async fn list(
+    scope: Scope<'_>,
+    simulation: &SimulationId,
+    list: &ConversationList,
+) -> Result<Page<EvaluatedConversation>, StoreError> {
+    let keys = scope.keys(simulation);
+    let query = Query::new(WHAT, keys.partition.clone());
+    let query = match list.status {
+        None => query.by(Index::Made, Direction::Descending).beginning("conversation#"),
+        Some(ConversationStatus::Queued) => {
+            query.by(Index::Wait, Direction::Ascending).beginning("conversation#queued#")
+        }
+        Some(status) => query
+            .by(Index::Status, Direction::Descending)
+            .beginning(format!("conversation#{}#", status.as_str())),
+    };
+    let found = scope.database.query_keys(&query.page(list.page)).await?;
+    let page = Page::from_overfull(found, list.page.limit);
+    let wanted =
+        |stored: &StoredConversation| list.status.is_none_or(|status| stored.conversation.status == status);
+    Ok(Page { data: evaluated(scope, &keys, &page.data, wanted).await?, has_more: page.has_more })
+}
+
+/// The conversations under `found`, in that order, with their personas and verdicts.
+async fn evaluated(
+    scope: Scope<'_>,
+    keys: &SimulationKeys,
+    found: &[Key],
+    wanted: impl Fn(&StoredConversation) -> bool,
+) -> Result<Vec<EvaluatedConversation>, StoreError> {
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let own: BTreeSet<Key> = found.iter().cloned().chain([keys.simulation()]).collect();
+    let mut items = scope.database.get_all(WHAT, own).await?;
+    let Some(simulation) = take(simulations::WHAT, &mut items, &keys.simulation()) else {
+        return Ok(Vec::new());
+    };
+    let pinned = record::simulation(&simulation)?.pinned;
+    let mut conversations = Vec::new();
+    for key in found {
+        if let Some(item) = take(WHAT, &mut items, key) {
+            let stored = record::conversation(&item)?;
+            if wanted(&stored) {
+                conversations.push(stored);
+            }
+        }
+    }
+    let mut others = BTreeSet::new();
+    for StoredConversation { conversation, findings, .. } in &conversations {
+        others.insert(keys.persona(&conversation.persona_id));
+        let transcript = keys.transcript(&conversation.id);
+        for Finding { objective, .. } in findings {
+            others.insert(transcript.verdict(conversation.attempt, objective));
+            others.insert(Key::version(scope.project, objective));
+        }
+    }
+    let others = scope.database.get_all(WHAT, others).await?;
+    let missing = |what| StoreError::Corrupt { what: WHAT, reason: format!("its {what} is gone") };
+    let read = |stored: StoredConversation| {
+        let StoredConversation { conversation, mut findings, .. } = stored;
+        findings.sort_by_key(|finding| pinned.iter().position(|pinned| *pinned == finding.objective));
+        let transcript = keys.transcript(&conversation.id);
+        let mut evaluations = Vec::new();
+        for Finding { objective, .. } in &findings {
+            let key = transcript.verdict(conversation.attempt, objective);
+            let verdict = find(EVALUATION, &others, &key).ok_or_else(|| missing(EVALUATION))?;
+            evaluations
+                .push((record::evaluation(&verdict)?, simulations::version(scope, &others, objective)?));
+        }
+        let persona = find(personas::WHAT, &others, &keys.persona(&conversation.persona_id));
+        let persona = record::persona(&persona.ok_or_else(|| missing(personas::WHAT))?)?;
+        Ok(EvaluatedConversation { conversation, persona, evaluations })
+    };
+    conversations.into_iter().map(read).collect()
+}
+
+/// The ids of conversations with something left to happen.
+pub(super) async fn unsettled(
+    scope: Scope<'_>,
+    simulation: &SimulationId,
+    limit: u32,
+) -> Result<Vec<ConversationId>, StoreError> {
+    let query = Query::new(WHAT, scope.keys(simulation).partition)
+        .by(Index::Wait, Direction::Ascending)
+        .beginning("conversation#")
+        .limit(usize::try_from(limit).unwrap_or(usize::MAX));
+    let found = scope.database.query_keys(&query).await?;
+    let id = |key: &Key| {
+        let id = key.sort.strip_prefix("conversation#").and_then(|id| id.parse().ok());
+        id.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "its key names no conversation".into() })
+    };
+    found.iter().map(id).collect()
+}
+
+/// Changes a conversation.
+pub(super) async fn change(
+    scope: Scope<'_>,
+    simulation: &SimulationId,
+    id: &ConversationId,
+    mut decide: Decide<ConversationView, ConversationChange>,
+) -> Result<Option<Conversation>, ChangeError> {
+    let keys = scope.keys(simulation);
+    let wanted = [keys.simulation(), keys.conversation(id)];
+    let mut patience = Patience::new();
+    let mut may_be_last = false;
+    loop {
+        let items = scope.database.snapshot(WHAT, &wanted, &mut patience).await?;
+        let [Some(simulation), Some(conversation)] = &items[..] else { return Ok(None) };
+        let simulation = record::simulation(simulation)?;
+        let before = record::conversation(conversation)?;
+        let view = ConversationView {
+            simulation: simulation.simulation.clone(),
+            conversation: before.conversation.clone(),
+        };
+        let change = decide(view)?;
+        let planned = plan(scope, &keys, &simulation, &before, change, may_be_last)?;
+        let Some(writes) = planned.writes else { return Ok(Some(planned.conversation)) };
+        let failed = match scope.database.write(&writes, &mut patience).await? {
+            Written::All => return Ok(Some(planned.conversation)),
+            Written::Failed(failed) => failed,
+        };
+        // What was decided from is as it was, so something is there already that must be new.
+        if !failed.contains(&CONVERSATION) && !failed.contains(&GATE) {
+            return Err(duplicate(&writes, &failed).into());
+        }
+        // Either the simulation changed, or nothing else is left to happen where this conversation is counted.
+        may_be_last = may_be_last || (planned.settles && failed == [GATE]);
+        if !patience.wait().await {
+            return Err(contended(WHAT));
+        }
+    }
+}
+
+/// The places of two writes of a change.
+const CONVERSATION: usize = 0;
+const GATE: usize = 1;
+
+/// What a change comes to.
+struct Planned {
+    conversation: Conversation,
+    /// `None` if it changes nothing.
+    writes: Option<Vec<Write>>,
+    settles: bool,
+}
+
+/// The writes of a change.
+///
+/// The one that settles the last unsettled conversation of a gate adds the job that finishes the simulation: the last
+/// of all is the last of its gate, too. Whether a settlement is the last is a condition of the write, so that no other
+/// comes in between; only when it fails is the job added.
+fn plan(
+    scope: Scope<'_>,
+    keys: &SimulationKeys,
+    simulation: &StoredSimulation,
+    before: &StoredConversation,
+    change: ConversationChange,
+    may_be_last: bool,
+) -> Result<Planned, StoreError> {
+    let findings = findings(simulation, before, &change)?;
+    let ConversationChange { conversation, items, turn, evaluations, mut jobs } = change;
+    let after = StoredConversation { conversation, findings, revision: before.revision + 1 };
+    let changes = after.conversation != before.conversation
+        || !items.is_empty()
+        || turn.is_some()
+        || !evaluations.is_empty()
+        || !jobs.is_empty();
+    if !changes {
+        return Ok(Planned { conversation: after.conversation, writes: None, settles: false });
+    }
+    let id = &before.conversation.id;
+    let transcript = keys.transcript(id);
+    let counts = Counts::of_conversation(&after, &simulation.pinned)
+        .since(Counts::of_conversation(before, &simulation.pinned));
+    let settles = counts.settles();
+    let gate = keys.gate_of(id.as_str());
+    let mut gate = if counts.is_empty() {
+        Write::check(COUNTS, gate)
+    } else {
+        counts.write(Write::update(COUNTS, gate))
+    }
+    .if_revision(simulation.revision);
+    if settles && may_be_last {
+        let work = Work::FinishSimulation { simulation: simulation.simulation.id.clone() };
+        jobs.push(Job::new(scope.project.clone(), work));
+    } else if settles {
+        gate = gate.if_above(UNSETTLED, 1);
+    }
+    let mut writes = vec![put(keys, &after.conversation, &after.findings).revise(before.revision), gate];
+    writes.extend(turn.map(|turn| transcripts::keep(&transcript, &turn)));
+    writes.extend(transcripts::append(&transcript, &before.conversation, &items)?);
+    writes.extend(evaluations.iter().map(|evaluation| record_verdict(&transcript, evaluation)));
+    writes.extend(jobs::calls(scope.database, &jobs));
+    Ok(Planned { conversation: after.conversation, writes: Some(writes), settles })
+}
+
+fn record_verdict(keys: &TranscriptKeys, evaluation: &Evaluation) -> Write {
+    let key = keys.verdict(evaluation.attempt, &evaluation.objective);
+    Write::put(EVALUATION, key, &record::evaluation_body(evaluation)).if_new()
+}
+
+/// What is found about the attempt that the conversation is at after the change.
+fn findings(
+    simulation: &StoredSimulation,
+    before: &StoredConversation,
+    change: &ConversationChange,
+) -> Result<Vec<Finding>, StoreError> {
+    let attempt = change.conversation.attempt;
+    let mut findings = before.findings.clone();
+    if attempt != before.conversation.attempt {
+        findings.clear();
+    }
+    for evaluation in &change.evaluations {
+        require_pinned(simulation, &evaluation.objective)?;
+        if evaluation.attempt == attempt {
+            findings.push(Finding {
+                objective: evaluation.objective.clone(),
+                outcome: evaluation.outcome,
+                score: evaluation.score,
+            });
+        }
+    }
+    Ok(findings)
+}
+
+/// Verdicts are about what the simulation pins.
+fn require_pinned(simulation: &StoredSimulation, objective: &ObjectiveRef) -> Result<(), StoreError> {
+    if simulation.pinned.contains(objective) {
+        return Ok(());
+    }
+    let reason = "it names an objective that its simulation does not pin".into();
+    Err(StoreError::Corrupt { what: EVALUATION, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_taken_once() {
+        let mut numbers = Numbers { bits: Vec::new(), revision: None };
+        for seq in [1, 8, 7, 10_000, 0, MAX_NUMBER] {
+            assert!(numbers.take(seq).unwrap());
+            assert!(!numbers.take(seq).unwrap());
+        }
+        assert!(numbers.take(9).unwrap());
+        assert!(numbers.take(MAX_NUMBER + 1).is_err());
+        // What one item holds is far more.
+        assert!(numbers.bits.len() < 400 * 1024 / 2);
+    }
+}

@@ -1,0 +1,284 @@
+//! One project's part of the store: the calls here, what they do to the table in a file for each resource.
+
+mod agents;
+mod conversations;
+mod objectives;
+mod personas;
+pub(crate) mod projects;
+mod simulations;
+mod transcripts;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use onerun_domain::{
+    Agent, AgentId, Conversation, ConversationId, Item as Message, Job, Objective, ObjectiveId, ObjectiveRef,
+    Page, PageRequest, Persona, PersonaId, Project, ProjectId, Simulation, SimulationId,
+};
+use onerun_store::{
+    AgentList, AgentSummary, ChangeError, ConversationChange, ConversationList, ConversationView, Decide,
+    EvaluatedConversation, NamedSort, PersonaChange, ProjectStore, SimulationChange, SimulationDetail,
+    SimulationList, SimulationTally, SimulationView, StoreError, StoredTurn,
+};
+
+use crate::{
+    database::{Database, Found, Written},
+    failure,
+    item::Item,
+    keys::{Key, SimulationKeys},
+    patience::Patience,
+    write::Write,
+};
+
+/// One project's part of a [`DynamoDbStore`](crate::DynamoDbStore).
+pub(crate) struct DynamoDbProject {
+    database: Arc<Database>,
+    id: ProjectId,
+}
+
+impl DynamoDbProject {
+    /// The part that belongs to `id`, which must be there.
+    pub(crate) fn new(database: Arc<Database>, id: ProjectId) -> Self {
+        Self { database, id }
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope { database: &self.database, project: &self.id }
+    }
+}
+
+/// The table, bound to a project.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    database: &'a Database,
+    project: &'a ProjectId,
+}
+
+impl Scope<'_> {
+    /// The keys of one of the project's simulations.
+    fn keys(&self, simulation: &SimulationId) -> SimulationKeys {
+        SimulationKeys::new(self.project, simulation)
+    }
+}
+
+/// Writes what must be new.
+async fn require_new(database: &Database, writes: &[Write]) -> Result<(), StoreError> {
+    match database.write(writes, &mut Patience::new()).await? {
+        Written::All => Ok(()),
+        Written::Failed(failed) => Err(duplicate(writes, &failed)),
+    }
+}
+
+/// What was there already.
+fn duplicate(writes: &[Write], failed: &[usize]) -> StoreError {
+    let what = failed.first().and_then(|index| writes.get(*index)).map_or("item", Write::what);
+    StoreError::Duplicate { what }
+}
+
+/// Others changed it again and again until time was over.
+fn contended(what: &'static str) -> ChangeError {
+    failure::contended("TransactWriteItems", &format!("others kept changing the {what}")).into()
+}
+
+/// What stands under `keys`, in their order.
+async fn read_all<T>(
+    database: &Database,
+    what: &'static str,
+    keys: &[Key],
+    read: impl Fn(&Item) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut found = database.get_all(what, keys.iter().cloned().collect()).await?;
+    keys.iter().filter_map(|key| take(what, &mut found, key)).map(|item| read(&item)).collect()
+}
+
+/// An item of those that were found, if it is among them.
+fn take(what: &'static str, found: &mut Found, key: &Key) -> Option<Item> {
+    found.remove(key).map(|attributes| Item::new(what, attributes))
+}
+
+/// An item of those that were found, which others may need as well.
+fn find(what: &'static str, found: &Found, key: &Key) -> Option<Item> {
+    found.get(key).map(|attributes| Item::new(what, attributes.clone()))
+}
+
+#[async_trait]
+impl ProjectStore for DynamoDbProject {
+    fn project_id(&self) -> &ProjectId {
+        &self.id
+    }
+
+    async fn project(&self) -> Result<Project, StoreError> {
+        projects::get(&self.database, &self.id).await
+    }
+
+    async fn change_project(&self, decide: Decide<Project, Project>) -> Result<Project, ChangeError> {
+        projects::change(&self.database, &self.id, decide).await
+    }
+
+    async fn insert_agent(&self, agent: Agent) -> Result<(), StoreError> {
+        agents::insert(self.scope(), &agent).await
+    }
+
+    async fn agent(&self, id: &AgentId) -> Result<Option<AgentSummary>, StoreError> {
+        agents::get(self.scope(), id).await
+    }
+
+    async fn agents(&self, list: AgentList) -> Result<Page<AgentSummary>, StoreError> {
+        agents::list(self.scope(), &list).await
+    }
+
+    async fn change_agent(
+        &self,
+        id: &AgentId,
+        decide: Decide<Agent, Agent>,
+    ) -> Result<Option<AgentSummary>, ChangeError> {
+        agents::change(self.scope(), id, decide).await
+    }
+
+    async fn insert_objective(&self, objective: Objective) -> Result<(), StoreError> {
+        objectives::insert(self.scope(), &objective).await
+    }
+
+    async fn objective(&self, id: &ObjectiveId) -> Result<Option<Objective>, StoreError> {
+        objectives::get(self.scope(), id).await
+    }
+
+    async fn objectives(&self, sort: NamedSort, page: PageRequest) -> Result<Page<Objective>, StoreError> {
+        objectives::list(self.scope(), sort, page).await
+    }
+
+    async fn change_objective(
+        &self,
+        id: &ObjectiveId,
+        decide: Decide<Objective, Objective>,
+    ) -> Result<Option<Objective>, ChangeError> {
+        objectives::change(self.scope(), id, decide).await
+    }
+
+    async fn insert_simulation(
+        &self,
+        simulation: Simulation,
+        objectives: Vec<ObjectiveRef>,
+        jobs: Vec<Job>,
+    ) -> Result<(), StoreError> {
+        simulations::insert(self.scope(), &simulation, &objectives, &jobs).await
+    }
+
+    async fn simulation(&self, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError> {
+        simulations::get(self.scope(), id).await
+    }
+
+    async fn simulations(&self, list: SimulationList) -> Result<Page<SimulationDetail>, StoreError> {
+        simulations::list(self.scope(), &list).await
+    }
+
+    async fn change_simulation(
+        &self,
+        id: &SimulationId,
+        decide: Decide<SimulationView, SimulationChange>,
+    ) -> Result<Option<Simulation>, ChangeError> {
+        simulations::change(self.scope(), id, decide).await
+    }
+
+    async fn tally(&self, id: &SimulationId) -> Result<Option<SimulationTally>, StoreError> {
+        simulations::tally(self.scope(), id).await
+    }
+
+    async fn add_persona(&self, persona: Persona, jobs: Vec<Job>) -> Result<bool, StoreError> {
+        personas::add(self.scope(), &persona, &jobs).await
+    }
+
+    async fn persona(
+        &self,
+        simulation: &SimulationId,
+        id: &PersonaId,
+    ) -> Result<Option<Persona>, StoreError> {
+        personas::get(self.scope(), simulation, id).await
+    }
+
+    async fn persona_seqs(
+        &self,
+        simulation: &SimulationId,
+        first: u32,
+        limit: u32,
+    ) -> Result<Vec<u32>, StoreError> {
+        personas::seqs(self.scope(), simulation, first, limit).await
+    }
+
+    async fn personas(
+        &self,
+        simulation: &SimulationId,
+        page: PageRequest,
+    ) -> Result<Page<Persona>, StoreError> {
+        personas::list(self.scope(), simulation, page).await
+    }
+
+    async fn change_persona(
+        &self,
+        simulation: &SimulationId,
+        id: &PersonaId,
+        decide: Decide<(Simulation, Persona), PersonaChange>,
+    ) -> Result<Option<Persona>, ChangeError> {
+        personas::change(self.scope(), simulation, id, decide).await
+    }
+
+    async fn add_conversations(
+        &self,
+        simulation: &SimulationId,
+        conversations: Vec<Conversation>,
+    ) -> Result<(), ChangeError> {
+        conversations::add(self.scope(), simulation, &conversations).await
+    }
+
+    async fn conversation(
+        &self,
+        simulation: &SimulationId,
+        id: &ConversationId,
+    ) -> Result<Option<EvaluatedConversation>, StoreError> {
+        conversations::get(self.scope(), simulation, id).await
+    }
+
+    async fn conversations(
+        &self,
+        simulation: &SimulationId,
+        list: ConversationList,
+    ) -> Result<Page<EvaluatedConversation>, StoreError> {
+        conversations::list(self.scope(), simulation, &list).await
+    }
+
+    async fn unsettled_conversations(
+        &self,
+        simulation: &SimulationId,
+        limit: u32,
+    ) -> Result<Vec<ConversationId>, StoreError> {
+        conversations::unsettled(self.scope(), simulation, limit).await
+    }
+
+    async fn change_conversation(
+        &self,
+        simulation: &SimulationId,
+        id: &ConversationId,
+        decide: Decide<ConversationView, ConversationChange>,
+    ) -> Result<Option<Conversation>, ChangeError> {
+        conversations::change(self.scope(), simulation, id, decide).await
+    }
+
+    async fn turn(
+        &self,
+        simulation: &SimulationId,
+        conversation: &ConversationId,
+        key: &str,
+    ) -> Result<Option<StoredTurn>, StoreError> {
+        transcripts::turn(self.scope(), simulation, conversation, key).await
+    }
+
+    async fn items(
+        &self,
+        simulation: &SimulationId,
+        conversation: &ConversationId,
+        attempt: u32,
+        page: PageRequest,
+    ) -> Result<Page<Message>, StoreError> {
+        transcripts::items(self.scope(), simulation, conversation, attempt, page).await
+    }
+}

@@ -1,0 +1,92 @@
+//! Projects. All are in one partition: they are few, small, and written once in a while.
+
+use onerun_domain::{Direction, Page, PageRequest, Project, ProjectId};
+use onerun_store::{ChangeError, Decide, NamedSort, StoreError};
+
+use crate::{
+    database::{Database, Written},
+    item::{self, Item, REVISION},
+    keys::{self, Key},
+    patience::Patience,
+    query::{Index, Query},
+    record,
+    write::Write,
+};
+
+use super::{contended, require_new};
+
+const WHAT: &str = "project";
+
+fn put(project: &Project) -> Write {
+    let (id, created) = (&project.id, keys::time(project.created_at));
+    let folded = keys::fold(project.name.as_str());
+    Write::put(WHAT, Key::project(id), &record::project_body(project))
+        .set(Index::Made.sort(), item::text(format!("{created}#{id}")))
+        .set(Index::Name.sort(), item::text(format!("{folded}{}{created}#{id}", keys::END)))
+}
+
+/// Adds a project.
+pub(crate) async fn insert(database: &Database, project: &Project) -> Result<(), StoreError> {
+    let write = put(project).set(REVISION, item::number(1)).if_new();
+    require_new(database, &[write]).await
+}
+
+/// Whether there is such a project.
+pub(crate) async fn exists(database: &Database, id: &ProjectId) -> Result<bool, StoreError> {
+    Ok(database.get(WHAT, &Key::project(id)).await?.is_some())
+}
+
+/// One page of all projects.
+pub(crate) async fn list(
+    database: &Database,
+    sort: NamedSort,
+    page: PageRequest,
+) -> Result<Page<Project>, StoreError> {
+    let (index, direction) = order(sort);
+    let query = Query::new(WHAT, keys::PROJECTS).by(index, direction).page(page);
+    let keys = database.query_keys(&query).await?;
+    let projects = super::read_all(database, WHAT, &keys, record::project).await?;
+    Ok(Page::from_overfull(projects, page.limit))
+}
+
+/// The project.
+pub(super) async fn get(database: &Database, id: &ProjectId) -> Result<Project, StoreError> {
+    record::project(&stored(database, id).await?)
+}
+
+async fn stored(database: &Database, id: &ProjectId) -> Result<Item, StoreError> {
+    let found = database.get(WHAT, &Key::project(id)).await?;
+    found.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "it is gone".into() })
+}
+
+/// Changes the project.
+pub(super) async fn change(
+    database: &Database,
+    id: &ProjectId,
+    mut decide: Decide<Project, Project>,
+) -> Result<Project, ChangeError> {
+    let mut patience = Patience::new();
+    loop {
+        let item = stored(database, id).await?;
+        let before = record::project(&item)?;
+        let after = decide(before.clone())?;
+        if after == before {
+            return Ok(after);
+        }
+        let write = put(&after).revise(item.revision()?);
+        if let Written::All = database.write(&[write], &mut patience).await? {
+            return Ok(after);
+        }
+        if !patience.wait().await {
+            return Err(contended(WHAT));
+        }
+    }
+}
+
+/// The index that a list of things with a name is in the order of.
+pub(super) fn order(sort: NamedSort) -> (Index, Direction) {
+    match sort {
+        NamedSort::CreatedAt(direction) => (Index::Made, direction),
+        NamedSort::Name(direction) => (Index::Name, direction),
+    }
+}

@@ -1,0 +1,411 @@
+//! Bodies of items as domain types, and back.
+
+use jiff::Timestamp;
+use onerun_domain::{
+    Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason, Evaluation,
+    EvaluationStatus, Item as Message, Job, JobId, MaxTurns, MessageText, Name, Objective, ObjectiveRef,
+    Outcome, Persona, Project, Quote, Role, Scenario, Score, Seed, Simulation, SimulationStatus, Target,
+    TurnClaim, TurnToken,
+};
+use onerun_store::{DeadJob, StoreError, StoredReply, StoredTurn};
+use serde_json::{Value, json};
+
+use crate::item::{Fields, Item};
+
+type Read<T> = Result<T, StoreError>;
+
+/// What [`Fields::time`] reads back. The clock gives whole microseconds, so nothing is lost.
+fn micros(time: Timestamp) -> i64 {
+    time.as_microsecond()
+}
+
+/// A project's body.
+pub(crate) fn project_body(project: &Project) -> Value {
+    json!({
+        "id": project.id,
+        "name": project.name.as_str(),
+        "created_at": micros(project.created_at),
+        "updated_at": micros(project.updated_at),
+    })
+}
+
+/// Reads [`project_body`].
+pub(crate) fn project(item: &Item) -> Read<Project> {
+    let mut fields = item.fields()?;
+    Ok(Project {
+        id: fields.parsed("id")?,
+        name: fields.checked("name", Name::parse)?,
+        created_at: fields.time("created_at")?,
+        updated_at: fields.time("updated_at")?,
+    })
+}
+
+/// An agent's body.
+pub(crate) fn agent_body(agent: &Agent) -> Value {
+    json!({
+        "id": agent.id,
+        "project_id": agent.project_id,
+        "name": agent.name.as_str(),
+        "description": agent.description.as_ref().map(Description::as_str),
+        "metadata": agent.metadata.as_map(),
+        "created_at": micros(agent.created_at),
+        "updated_at": micros(agent.updated_at),
+    })
+}
+
+/// Reads [`agent_body`].
+pub(crate) fn agent(item: &Item) -> Read<Agent> {
+    let mut fields = item.fields()?;
+    Ok(Agent {
+        id: fields.parsed("id")?,
+        project_id: fields.parsed("project_id")?,
+        name: fields.checked("name", Name::parse)?,
+        description: fields.optional("description", Description::parse)?,
+        metadata: fields.metadata("metadata")?,
+        created_at: fields.time("created_at")?,
+        updated_at: fields.time("updated_at")?,
+    })
+}
+
+/// An objective's body.
+pub(crate) fn objective_body(objective: &Objective) -> Value {
+    json!({
+        "id": objective.id,
+        "project_id": objective.project_id,
+        "version": objective.version,
+        "name": objective.name.as_str(),
+        "criteria": objective.criteria.as_str(),
+        "created_at": micros(objective.created_at),
+        "updated_at": micros(objective.updated_at),
+    })
+}
+
+/// Reads [`objective_body`].
+pub(crate) fn objective(item: &Item) -> Read<Objective> {
+    let mut fields = item.fields()?;
+    Ok(Objective {
+        id: fields.parsed("id")?,
+        project_id: fields.parsed("project_id")?,
+        version: fields.number("version")?,
+        name: fields.checked("name", Name::parse)?,
+        criteria: fields.checked("criteria", Criteria::restore)?,
+        created_at: fields.time("created_at")?,
+        updated_at: fields.time("updated_at")?,
+    })
+}
+
+/// A simulation as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredSimulation {
+    pub(crate) simulation: Simulation,
+    /// The objectives that it pins, in the order it names them.
+    pub(crate) pinned: Vec<ObjectiveRef>,
+    pub(crate) revision: u64,
+}
+
+fn reference_json(reference: &ObjectiveRef) -> Value {
+    json!({ "objective": reference.id, "version": reference.version })
+}
+
+/// A simulation's body.
+pub(crate) fn simulation_body(simulation: &Simulation, pinned: &[ObjectiveRef]) -> Value {
+    json!({
+        "id": simulation.id,
+        "project_id": simulation.project_id,
+        "agent_id": simulation.agent_id,
+        "name": simulation.name.as_str(),
+        "scenario": simulation.scenario.as_str(),
+        "target_conversations": simulation.target_conversations.get(),
+        "target_personas": simulation.target_personas.get(),
+        "max_turns": simulation.max_turns.get(),
+        "auto_approve": simulation.auto_approve,
+        "seed": simulation.seed.get(),
+        "metadata": simulation.metadata.as_map(),
+        "status": simulation.status.as_str(),
+        "last_failure_reason": simulation.last_failure_reason,
+        "created_at": micros(simulation.created_at),
+        "updated_at": micros(simulation.updated_at),
+        "expires_at": micros(simulation.expires_at),
+        "objectives": pinned.iter().map(reference_json).collect::<Value>(),
+    })
+}
+
+/// Reads [`simulation_body`].
+pub(crate) fn simulation(item: &Item) -> Read<StoredSimulation> {
+    let mut fields = item.fields()?;
+    let simulation = Simulation {
+        id: fields.parsed("id")?,
+        project_id: fields.parsed("project_id")?,
+        agent_id: fields.parsed("agent_id")?,
+        name: fields.checked("name", Name::parse)?,
+        scenario: fields.checked("scenario", Scenario::parse)?,
+        target_conversations: fields.bounded("target_conversations", Target::parse)?,
+        target_personas: fields.bounded("target_personas", Target::parse)?,
+        max_turns: fields.bounded("max_turns", MaxTurns::parse)?,
+        auto_approve: fields.flag("auto_approve")?,
+        seed: fields.bounded("seed", Seed::parse)?,
+        metadata: fields.metadata("metadata")?,
+        status: fields.word("status", SimulationStatus::parse)?,
+        last_failure_reason: fields.optional_text("last_failure_reason")?,
+        created_at: fields.time("created_at")?,
+        updated_at: fields.time("updated_at")?,
+        expires_at: fields.time("expires_at")?,
+    };
+    let pinned = fields.list("objectives", Fields::reference)?;
+    Ok(StoredSimulation { simulation, pinned, revision: item.revision()? })
+}
+
+/// A persona's body.
+pub(crate) fn persona_body(persona: &Persona) -> Value {
+    json!({
+        "id": persona.id,
+        "simulation_id": persona.simulation_id,
+        "seq": persona.seq,
+        "approval": persona.approval.as_str(),
+        "summary": persona.summary,
+        "story": persona.story,
+        "purpose": persona.purpose,
+        "attributes": persona.attributes,
+        "metadata": persona.metadata.as_map(),
+        "created_at": micros(persona.created_at),
+        "updated_at": micros(persona.updated_at),
+    })
+}
+
+/// Reads [`persona_body`].
+pub(crate) fn persona(item: &Item) -> Read<Persona> {
+    let mut fields = item.fields()?;
+    Ok(Persona {
+        id: fields.parsed("id")?,
+        simulation_id: fields.parsed("simulation_id")?,
+        seq: fields.number("seq")?,
+        approval: fields.word("approval", ApprovalStatus::parse)?,
+        summary: fields.text("summary")?,
+        story: fields.text("story")?,
+        purpose: fields.text("purpose")?,
+        attributes: fields.value("attributes")?,
+        metadata: fields.metadata("metadata")?,
+        created_at: fields.time("created_at")?,
+        updated_at: fields.time("updated_at")?,
+    })
+}
+
+/// A conversation as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StoredConversation {
+    pub(crate) conversation: Conversation,
+    /// What was found about the attempt that it is at: enough to count by, and to know which verdicts to read.
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) revision: u64,
+}
+
+/// What a verdict comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Finding {
+    pub(crate) objective: ObjectiveRef,
+    pub(crate) outcome: Outcome,
+    pub(crate) score: Option<Score>,
+}
+
+/// A score as text: JSON readers need not keep the last digit of a number.
+fn score_json(score: Option<Score>) -> Value {
+    score.map_or(Value::Null, |score| Value::String(format!("{:e}", score.get())))
+}
+
+fn score(fields: &mut Fields) -> Read<Option<Score>> {
+    fields.optional("score", |text| {
+        let number: f64 = text.parse().map_err(|_| "not a number")?;
+        Score::parse(number).ok_or("not a number from 0 to 1")
+    })
+}
+
+/// A conversation's body.
+pub(crate) fn conversation_body(conversation: &Conversation, findings: &[Finding]) -> Value {
+    let finding = |finding: &Finding| {
+        json!({
+            "objective": finding.objective.id,
+            "version": finding.objective.version,
+            "outcome": finding.outcome.as_str(),
+            "score": score_json(finding.score),
+        })
+    };
+    json!({
+        "id": conversation.id,
+        "simulation_id": conversation.simulation_id,
+        "persona_id": conversation.persona_id,
+        "seq": conversation.seq,
+        "status": conversation.status.as_str(),
+        "end_reason": conversation.end_reason.map(EndReason::as_str),
+        "evaluation_status": conversation.evaluation_status.as_str(),
+        "attempt": conversation.attempt,
+        "item_count": conversation.item_count,
+        "lease_expires_at": conversation.lease_expires_at.map(micros),
+        "turn_token": conversation.turn.as_ref().map(|claim| claim.token.as_str()),
+        "turn_expires_at": conversation.turn.as_ref().map(|claim| micros(claim.expires_at)),
+        "queued_at": micros(conversation.queued_at),
+        "created_at": micros(conversation.created_at),
+        "updated_at": micros(conversation.updated_at),
+        "findings": findings.iter().map(finding).collect::<Value>(),
+    })
+}
+
+/// Reads [`conversation_body`].
+pub(crate) fn conversation(item: &Item) -> Read<StoredConversation> {
+    let mut fields = item.fields()?;
+    let conversation = Conversation {
+        id: fields.parsed("id")?,
+        simulation_id: fields.parsed("simulation_id")?,
+        persona_id: fields.parsed("persona_id")?,
+        seq: fields.number("seq")?,
+        status: fields.word("status", ConversationStatus::parse)?,
+        end_reason: fields.optional_word("end_reason", EndReason::parse)?,
+        evaluation_status: fields.word("evaluation_status", EvaluationStatus::parse)?,
+        attempt: fields.number("attempt")?,
+        item_count: fields.number("item_count")?,
+        lease_expires_at: fields.optional_time("lease_expires_at")?,
+        turn: turn_claim(&mut fields)?,
+        queued_at: fields.time("queued_at")?,
+        created_at: fields.time("created_at")?,
+        updated_at: fields.time("updated_at")?,
+    };
+    let findings = fields.list("findings", |fields| {
+        Ok(Finding {
+            objective: fields.reference()?,
+            outcome: fields.word("outcome", Outcome::parse)?,
+            score: score(fields)?,
+        })
+    })?;
+    Ok(StoredConversation { conversation, findings, revision: item.revision()? })
+}
+
+fn turn_claim(fields: &mut Fields) -> Read<Option<TurnClaim>> {
+    let token = fields.optional_text("turn_token")?;
+    let expires_at = fields.optional_time("turn_expires_at")?;
+    Ok(token
+        .zip(expires_at)
+        .map(|(token, expires_at)| TurnClaim { token: TurnToken::restore(token), expires_at }))
+}
+
+/// A message's body.
+pub(crate) fn message_body(message: &Message) -> Value {
+    json!({
+        "id": message.id,
+        "conversation_id": message.conversation_id,
+        "attempt": message.attempt,
+        "position": message.position,
+        "role": message.role.as_str(),
+        "content": message.content.iter().map(MessageText::as_str).collect::<Value>(),
+        "created_at": micros(message.created_at),
+    })
+}
+
+/// Reads [`message_body`].
+pub(crate) fn message(body: &str) -> Read<Message> {
+    let mut fields = Fields::parse("message", body)?;
+    Ok(Message {
+        id: fields.parsed("id")?,
+        conversation_id: fields.parsed("conversation_id")?,
+        attempt: fields.number("attempt")?,
+        position: fields.number("position")?,
+        role: fields.word("role", Role::parse)?,
+        content: fields.texts("content", MessageText::parse)?,
+        created_at: fields.time("created_at")?,
+    })
+}
+
+/// A reply's body.
+pub(crate) fn turn_body(turn: &StoredTurn) -> Value {
+    json!({
+        "key": turn.key,
+        "input_hash": turn.input_hash,
+        "attempt": turn.attempt,
+        "text": turn.reply.text,
+        "ended": turn.reply.ended,
+    })
+}
+
+/// Reads [`turn_body`].
+pub(crate) fn turn(item: &Item) -> Read<StoredTurn> {
+    let mut fields = item.fields()?;
+    Ok(StoredTurn {
+        key: fields.text("key")?,
+        input_hash: fields.text("input_hash")?,
+        attempt: fields.number("attempt")?,
+        reply: StoredReply { text: fields.optional_text("text")?, ended: fields.flag("ended")? },
+    })
+}
+
+/// A verdict's body.
+pub(crate) fn evaluation_body(evaluation: &Evaluation) -> Value {
+    let quote = |quote: &Quote| json!({ "item": quote.item_id, "text": quote.text });
+    json!({
+        "id": evaluation.id,
+        "conversation_id": evaluation.conversation_id,
+        "attempt": evaluation.attempt,
+        "objective": evaluation.objective.id,
+        "version": evaluation.objective.version,
+        "judge": evaluation.judge,
+        "prompt_hash": evaluation.prompt_hash,
+        "outcome": evaluation.outcome.as_str(),
+        "score": score_json(evaluation.score),
+        "reason": evaluation.reason,
+        "quotes": evaluation.quotes.iter().map(quote).collect::<Value>(),
+        "created_at": micros(evaluation.created_at),
+    })
+}
+
+/// Reads [`evaluation_body`].
+pub(crate) fn evaluation(item: &Item) -> Read<Evaluation> {
+    let mut fields = item.fields()?;
+    Ok(Evaluation {
+        id: fields.parsed("id")?,
+        conversation_id: fields.parsed("conversation_id")?,
+        attempt: fields.number("attempt")?,
+        objective: fields.reference()?,
+        judge: fields.text("judge")?,
+        prompt_hash: fields.text("prompt_hash")?,
+        outcome: fields.word("outcome", Outcome::parse)?,
+        score: score(&mut fields)?,
+        reason: fields.text("reason")?,
+        quotes: fields.list("quotes", |fields| {
+            Ok(Quote { item_id: fields.parsed("item")?, text: fields.text("text")? })
+        })?,
+        created_at: fields.time("created_at")?,
+    })
+}
+
+/// A job's body.
+pub(crate) fn job_body(job: &Job) -> Value {
+    json!({ "id": job.id.as_str(), "project_id": job.project_id, "work": job.work })
+}
+
+/// Reads [`job_body`].
+pub(crate) fn job(item: &Item) -> Read<Job> {
+    job_fields(&mut item.fields()?)
+}
+
+fn job_fields(fields: &mut Fields) -> Read<Job> {
+    Ok(Job {
+        id: JobId::restore(fields.text("id")?),
+        project_id: fields.parsed("project_id")?,
+        work: fields.value("work")?,
+    })
+}
+
+/// The body of a job that was given up.
+pub(crate) fn dead_job_body(job: &Job, reason: &str, buried_at: Timestamp) -> Value {
+    json!({
+        "id": job.id.as_str(),
+        "project_id": job.project_id,
+        "work": job.work,
+        "reason": reason,
+        "buried_at": micros(buried_at),
+    })
+}
+
+/// Reads [`dead_job_body`].
+pub(crate) fn dead_job(item: &Item) -> Read<DeadJob> {
+    let mut fields = item.fields()?;
+    let job = job_fields(&mut fields)?;
+    Ok(DeadJob { job, reason: fields.text("reason")?, buried_at: fields.time("buried_at")? })
+}

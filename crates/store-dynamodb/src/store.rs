@@ -1,0 +1,108 @@
+//! The store.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use jiff::Timestamp;
+use onerun_domain::{Job, JobId, Page, PageRequest, Project, ProjectId};
+use onerun_store::{ClaimedJob, DeadJob, NamedSort, Overdue, ProjectStore, Store, StoreError};
+
+use crate::{
+    database::Database,
+    jobs, overdue,
+    project::{DynamoDbProject, projects},
+};
+
+/// The most project ids that are remembered. Beyond it all are forgotten, and looked up again as they are used.
+const MAX_KNOWN: usize = 10_000;
+
+/// A store in one DynamoDB table. Clones share it.
+#[derive(Clone)]
+pub struct DynamoDbStore {
+    database: Arc<Database>,
+    /// Projects that are known to be there. They are never deleted, so this never misleads.
+    known: Arc<Mutex<HashSet<ProjectId>>>,
+}
+
+impl DynamoDbStore {
+    /// The store in `table`, reached through `client`. Nothing is called yet. The table must have the keys and
+    /// indexes that [`local::create_table`](crate::local::create_table) gives one.
+    pub fn new(client: Client, table: impl Into<String>) -> Self {
+        Self { database: Arc::new(Database::new(client, table.into())), known: Arc::default() }
+    }
+
+    async fn is_known(&self, id: &ProjectId) -> Result<bool, StoreError> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(id) {
+            return Ok(true);
+        }
+        let exists = projects::exists(&self.database, id).await?;
+        if exists {
+            let mut known = known();
+            if known.len() >= MAX_KNOWN {
+                known.clear();
+            }
+            known.insert(id.clone());
+        }
+        Ok(exists)
+    }
+}
+
+#[async_trait]
+impl Store for DynamoDbStore {
+    async fn insert_project(&self, project: Project) -> Result<(), StoreError> {
+        projects::insert(&self.database, &project).await
+    }
+
+    async fn projects(&self, sort: NamedSort, page: PageRequest) -> Result<Page<Project>, StoreError> {
+        projects::list(&self.database, sort, page).await
+    }
+
+    async fn open_project(&self, id: &ProjectId) -> Result<Option<Arc<dyn ProjectStore>>, StoreError> {
+        if !self.is_known(id).await? {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(DynamoDbProject::new(Arc::clone(&self.database), id.clone()))))
+    }
+
+    async fn enqueue(&self, jobs: Vec<Job>) -> Result<(), StoreError> {
+        jobs::add(&self.database, &jobs).await
+    }
+
+    async fn claim_jobs(
+        &self,
+        limit: u32,
+        hidden_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<ClaimedJob>, StoreError> {
+        jobs::claim(&self.database, limit, hidden_until, now).await
+    }
+
+    async fn complete_job(&self, id: &JobId) -> Result<(), StoreError> {
+        jobs::complete(&self.database, id).await
+    }
+
+    async fn retry_job(&self, id: &JobId, reason: &str, due: Timestamp) -> Result<(), StoreError> {
+        jobs::retry(&self.database, id, reason, due).await
+    }
+
+    async fn bury_job(&self, id: &JobId, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+        jobs::bury(&self.database, id, reason, now).await
+    }
+
+    async fn dead_jobs(&self, page: PageRequest) -> Result<Page<DeadJob>, StoreError> {
+        jobs::dead(&self.database, page).await
+    }
+
+    async fn next_job_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        jobs::next_due(&self.database).await
+    }
+
+    async fn overdue(&self, limit: u32, now: Timestamp) -> Result<Overdue, StoreError> {
+        overdue::find(&self.database, limit, now).await
+    }
+}

@@ -1,0 +1,325 @@
+//! What is written, with what must be so for it to be written.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update};
+use onerun_store::StoreError;
+use serde_json::Value;
+
+use crate::{
+    failure,
+    item::{self, Attributes, BODY, PARTITION, REVISION, SORT},
+    keys::Key,
+};
+
+/// The largest body of an item. DynamoDB's bound is 400 KiB with everything else that is in the item.
+pub(crate) const MAX_BODY: usize = 380 * 1024;
+
+/// One item that is written, or looked at, in a transaction.
+#[derive(Clone, Debug)]
+pub(crate) struct Write {
+    what: &'static str,
+    key: Key,
+    kind: Kind,
+    sets: Vec<String>,
+    adds: Vec<String>,
+    removes: Vec<String>,
+    conditions: Vec<String>,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Put(Attributes),
+    Update,
+    Check,
+    Delete,
+}
+
+impl Write {
+    fn new(what: &'static str, key: Key, kind: Kind) -> Self {
+        Self {
+            what,
+            key,
+            kind,
+            sets: Vec::new(),
+            adds: Vec::new(),
+            removes: Vec::new(),
+            conditions: Vec::new(),
+            names: HashMap::new(),
+            values: HashMap::new(),
+        }
+    }
+
+    /// Writes a whole item, in place of the one that is there.
+    pub(crate) fn put(what: &'static str, key: Key, body: &Value) -> Self {
+        Self::put_text(what, key, body.to_string())
+    }
+
+    /// Writes a whole item with a body that is text already.
+    pub(crate) fn put_text(what: &'static str, key: Key, body: String) -> Self {
+        let attributes = Attributes::from([(BODY.to_owned(), AttributeValue::S(body))]);
+        Self::new(what, key, Kind::Put(attributes))
+    }
+
+    /// Writes a whole item without a body.
+    pub(crate) fn put_bare(what: &'static str, key: Key) -> Self {
+        Self::new(what, key, Kind::Put(Attributes::new()))
+    }
+
+    /// Changes some attributes of an item.
+    pub(crate) fn update(what: &'static str, key: Key) -> Self {
+        Self::new(what, key, Kind::Update)
+    }
+
+    /// Looks at an item and writes nothing.
+    pub(crate) fn check(what: &'static str, key: Key) -> Self {
+        Self::new(what, key, Kind::Check)
+    }
+
+    /// Removes an item.
+    pub(crate) fn delete(what: &'static str, key: Key) -> Self {
+        Self::new(what, key, Kind::Delete)
+    }
+
+    /// What is written.
+    pub(crate) fn what(&self) -> &'static str {
+        self.what
+    }
+
+    /// Sets an attribute.
+    pub(crate) fn set(mut self, name: &str, value: AttributeValue) -> Self {
+        if let Kind::Put(attributes) = &mut self.kind {
+            attributes.insert(name.to_owned(), value);
+            return self;
+        }
+        let (name, value) = (self.name(name), self.value(value));
+        self.sets.push(format!("{name} = {value}"));
+        self
+    }
+
+    /// Sets an attribute if there is a value for it.
+    pub(crate) fn set_some(self, name: &str, value: Option<AttributeValue>) -> Self {
+        match value {
+            Some(value) => self.set(name, value),
+            None => self,
+        }
+    }
+
+    /// Sets an attribute that is not there yet.
+    pub(crate) fn set_new(mut self, name: &str, value: AttributeValue) -> Self {
+        let (name, value) = (self.name(name), self.value(value));
+        self.sets.push(format!("{name} = if_not_exists({name}, {value})"));
+        self
+    }
+
+    /// Sets an attribute to what another is.
+    pub(crate) fn copy(mut self, name: &str, from: &str) -> Self {
+        let (name, from) = (self.name(name), self.name(from));
+        self.sets.push(format!("{name} = {from}"));
+        self
+    }
+
+    /// Adds to a number, which is 0 if it is not there.
+    pub(crate) fn add(mut self, name: &str, number: i128) -> Self {
+        let (name, value) = (self.name(name), self.value(item::number(number)));
+        self.adds.push(format!("{name} {value}"));
+        self
+    }
+
+    /// Removes an attribute.
+    pub(crate) fn remove(mut self, name: &str) -> Self {
+        let name = self.name(name);
+        self.removes.push(name);
+        self
+    }
+
+    /// Only if there is no such item.
+    pub(crate) fn if_new(mut self) -> Self {
+        let name = self.name(PARTITION);
+        self.conditions.push(format!("attribute_not_exists({name})"));
+        self
+    }
+
+    /// Only if the item is there.
+    pub(crate) fn if_there(self) -> Self {
+        self.if_has(PARTITION)
+    }
+
+    /// Only if the item has an attribute.
+    pub(crate) fn if_has(mut self, name: &str) -> Self {
+        let name = self.name(name);
+        self.conditions.push(format!("attribute_exists({name})"));
+        self
+    }
+
+    /// Only if an attribute has that value.
+    pub(crate) fn if_equal(mut self, name: &str, value: AttributeValue) -> Self {
+        let (name, value) = (self.name(name), self.value(value));
+        self.conditions.push(format!("{name} = {value}"));
+        self
+    }
+
+    /// Only if an attribute is greater than that.
+    pub(crate) fn if_above(mut self, name: &str, number: i128) -> Self {
+        let (name, value) = (self.name(name), self.value(item::number(number)));
+        self.conditions.push(format!("{name} > {value}"));
+        self
+    }
+
+    /// Only if two attributes are the same.
+    pub(crate) fn if_same(mut self, name: &str, other: &str) -> Self {
+        let (name, other) = (self.name(name), self.name(other));
+        self.conditions.push(format!("{name} = {other}"));
+        self
+    }
+
+    /// Only onto that revision.
+    pub(crate) fn if_revision(self, revision: u64) -> Self {
+        self.if_equal(REVISION, item::number(revision))
+    }
+
+    /// Writes the revision that follows the one that was decided from, and only onto that.
+    pub(crate) fn revise(self, from: u64) -> Self {
+        self.set(REVISION, item::number(from + 1)).if_revision(from)
+    }
+
+    fn name(&mut self, name: &str) -> String {
+        let placeholder = format!("#{name}");
+        self.names.insert(placeholder.clone(), name.to_owned());
+        placeholder
+    }
+
+    fn value(&mut self, value: AttributeValue) -> String {
+        let placeholder = format!(":v{}", self.values.len());
+        self.values.insert(placeholder.clone(), value);
+        placeholder
+    }
+
+    fn update_expression(&self) -> String {
+        let clause = |word: &str, parts: &[String]| {
+            if parts.is_empty() { String::new() } else { format!("{word} {} ", parts.join(", ")) }
+        };
+        [clause("SET", &self.sets), clause("ADD", &self.adds), clause("REMOVE", &self.removes)].concat()
+    }
+
+    fn condition(&self) -> Option<String> {
+        (!self.conditions.is_empty()).then(|| self.conditions.join(" AND "))
+    }
+
+    fn names(&self) -> Option<HashMap<String, String>> {
+        (!self.names.is_empty()).then(|| self.names.clone())
+    }
+
+    fn values(&self) -> Option<Attributes> {
+        (!self.values.is_empty()).then(|| self.values.clone())
+    }
+
+    /// Refuses a body that no item holds, before DynamoDB does.
+    fn check_size(&self) -> Result<(), StoreError> {
+        if let Kind::Put(attributes) = &self.kind
+            && let Some(AttributeValue::S(body)) = attributes.get(BODY)
+            && body.len() > MAX_BODY
+        {
+            let reason = format!("{} bytes are more than one item holds", body.len());
+            return Err(StoreError::Corrupt { what: self.what, reason });
+        }
+        Ok(())
+    }
+
+    /// As a part of a transaction on `table`.
+    pub(crate) fn to_transact_item(&self, table: &str) -> Result<TransactWriteItem, StoreError> {
+        self.check_size()?;
+        let item = TransactWriteItem::builder();
+        let key = Some(key_attributes(&self.key));
+        Ok(match &self.kind {
+            Kind::Put(attributes) => {
+                let mut attributes = attributes.clone();
+                attributes.extend(key_attributes(&self.key));
+                let put = Put::builder()
+                    .table_name(table)
+                    .set_item(Some(attributes))
+                    .set_condition_expression(self.condition())
+                    .set_expression_attribute_names(self.names())
+                    .set_expression_attribute_values(self.values())
+                    .build()
+                    .map_err(failure::unavailable)?;
+                item.put(put).build()
+            }
+            Kind::Update => {
+                let update = Update::builder()
+                    .table_name(table)
+                    .set_key(key)
+                    .update_expression(self.update_expression())
+                    .set_condition_expression(self.condition())
+                    .set_expression_attribute_names(self.names())
+                    .set_expression_attribute_values(self.values())
+                    .build()
+                    .map_err(failure::unavailable)?;
+                item.update(update).build()
+            }
+            Kind::Check => {
+                let check = ConditionCheck::builder()
+                    .table_name(table)
+                    .set_key(key)
+                    .set_condition_expression(self.condition())
+                    .set_expression_attribute_names(self.names())
+                    .set_expression_attribute_values(self.values())
+                    .build()
+                    .map_err(failure::unavailable)?;
+                item.condition_check(check).build()
+            }
+            Kind::Delete => {
+                let delete = Delete::builder()
+                    .table_name(table)
+                    .set_key(key)
+                    .set_condition_expression(self.condition())
+                    .set_expression_attribute_names(self.names())
+                    .set_expression_attribute_values(self.values())
+                    .build()
+                    .map_err(failure::unavailable)?;
+                item.delete(delete).build()
+            }
+        })
+    }
+
+    /// As an update outside a transaction.
+    pub(crate) fn as_update(
+        &self,
+        client: &aws_sdk_dynamodb::Client,
+        table: &str,
+    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+        client
+            .update_item()
+            .table_name(table)
+            .set_key(Some(key_attributes(&self.key)))
+            .update_expression(self.update_expression())
+            .set_condition_expression(self.condition())
+            .set_expression_attribute_names(self.names())
+            .set_expression_attribute_values(self.values())
+    }
+
+    /// As a removal outside a transaction.
+    pub(crate) fn as_delete(
+        &self,
+        client: &aws_sdk_dynamodb::Client,
+        table: &str,
+    ) -> aws_sdk_dynamodb::operation::delete_item::builders::DeleteItemFluentBuilder {
+        client
+            .delete_item()
+            .table_name(table)
+            .set_key(Some(key_attributes(&self.key)))
+            .set_condition_expression(self.condition())
+            .set_expression_attribute_names(self.names())
+            .set_expression_attribute_values(self.values())
+    }
+}
+
+/// A key as attributes.
+pub(crate) fn key_attributes(key: &Key) -> Attributes {
+    Attributes::from([
+        (PARTITION.to_owned(), AttributeValue::S(key.partition.clone())),
+        (SORT.to_owned(), AttributeValue::S(key.sort.clone())),
+    ])
+}
