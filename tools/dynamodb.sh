@@ -26,8 +26,9 @@ answers() {
 
 port=$((20000 + RANDOM % 20000))
 while answers "$port"; do port=$((port + 1)); done
-java -Xmx1g -Djava.library.path="$dir/DynamoDBLocal_lib" -jar "$dir/DynamoDBLocal.jar" \
-    -inMemory -disableTelemetry -port "$port" >"$log" 2>&1 &
+# In its own directory, because it leaves a file where it runs.
+(cd "$dir" && exec java -Xmx1g -Djava.library.path=DynamoDBLocal_lib -jar DynamoDBLocal.jar \
+    -inMemory -disableTelemetry -port "$port" >"$log" 2>&1) &
 server=$!
 trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null || true' EXIT
 

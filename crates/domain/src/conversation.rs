@@ -11,7 +11,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{ConversationId, PersonaId, Random, Refusal, Simulation, SimulationId, SimulationStatus};
+use crate::{ConversationId, PersonaId, Random, Refusal, Simulation, SimulationId, SimulationStatus, later};
 
 /// How often a conversation is tried before it has failed.
 pub const MAX_ATTEMPTS: u32 = 3;
@@ -459,9 +459,4 @@ impl Conversation {
             ..self.over(reason, now)
         }
     }
-}
-
-/// `now` and a while; the end of time where there is no such time.
-fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
-    now.checked_add(by).unwrap_or(Timestamp::MAX)
 }

@@ -47,6 +47,6 @@ pub use project::Project;
 pub use refusal::Refusal;
 pub use seed::derive_seed;
 pub use simulation::{Progress, Simulation, SimulationStatus};
-pub use source::{Clock, Random};
+pub use source::{Clock, Random, later};
 pub use statistics::{Interval, wilson_interval};
 pub use text::{Criteria, Description, MessageText, Metadata, Name, Scenario, TextError};

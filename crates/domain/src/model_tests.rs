@@ -340,7 +340,7 @@ impl Stored {
         match step.clone() {
             Step::StartSimulation => self.simulation = simulation.start(now)?,
             Step::CancelSimulation => self.simulation = simulation.cancel(now)?,
-            Step::ExpireSimulation => self.simulation = simulation.expire(now)?,
+            Step::ExpireSimulation => self.simulation = simulation.expire(Progress::default(), now)?,
             Step::FailSimulation => self.simulation = simulation.fail("no model".into(), now)?,
             Step::FinishSimulation { progress } => self.simulation = simulation.finish(progress, now)?,
             Step::Start { lease } => {
@@ -569,10 +569,15 @@ proptest! {
             // Whatever they say of it, they say it.
             let _: Result<_, _> = claimed.clone().lose_lease(moment);
             let _: Result<_, _> = claimed.clone().end(&running, Some(u32::MAX), moment);
-            let expired = running.clone().expire(moment);
+            let expired = running.clone().expire(Progress::default(), moment);
             prop_assert_eq!(expired.is_ok(), moment >= later);
             if let Err(refusal) = expired {
                 prop_assert!(!refusal.to_string().is_empty());
+            }
+            // With nothing left to happen, it is done and not expired.
+            let settled = Progress { settled: running.target_conversations.get(), ..Progress::default() };
+            if let Ok(done) = running.clone().expire(settled, moment) {
+                prop_assert_eq!(done.status, SimulationStatus::Completed);
             }
         }
     }

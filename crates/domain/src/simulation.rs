@@ -123,10 +123,14 @@ impl Simulation {
         }
     }
 
-    /// Gives up because time is over; refused before `expires_at`.
-    pub fn expire(self, now: Timestamp) -> Result<Self, Refusal> {
+    /// Gives up because time is over; refused before `expires_at`. One with nothing left to happen comes to its end
+    /// instead: what was done in time is not lost because nobody came to say so.
+    pub fn expire(self, progress: Progress, now: Timestamp) -> Result<Self, Refusal> {
         if now < self.expires_at {
             return Err(Refusal::SimulationUnfinished);
+        }
+        if let Ok(finished) = self.clone().finish(progress, now) {
+            return Ok(finished);
         }
         let reason = format!("not completed before it expired at {}", self.expires_at);
         self.close(SimulationStatus::Expired, Some(reason), now)

@@ -2,7 +2,7 @@
 
 use onerun_domain::{
     Conversation, ConversationId, EndReason, Item, ItemId, Job, Limit, MessageText, PageRequest, Role,
-    Simulation, SimulationId, TurnClaim, TurnToken, Work, sha256_hex,
+    Simulation, SimulationId, TurnClaim, TurnToken, Work, later, sha256_hex,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationView, EvaluatedConversation, ProjectStore, SimulationDetail,
@@ -125,7 +125,7 @@ impl Engine {
     ) -> Result<(Conversation, TurnToken), ActError> {
         let (now, lease, attempt) = (self.now(), self.settings.lease, call.attempt);
         let token = TurnToken::generate(self.random());
-        let expires_at = now.checked_add(self.settings.turn).unwrap_or(jiff::Timestamp::MAX);
+        let expires_at = later(now, self.settings.turn);
         let claim = TurnClaim { token: token.clone(), expires_at };
         let decide = move |view: ConversationView| {
             let claimed =

@@ -203,13 +203,8 @@ impl Engine {
     async fn expire_simulation(&self, project: &ProjectId, id: &SimulationId) -> Result<(), StoreError> {
         let Some(project) = self.store().open_project(project).await? else { return Ok(()) };
         let now = self.now();
-        let decide = move |view: onerun_store::SimulationView| {
-            // What was done in time is not lost because nobody came to say so.
-            match view.simulation.clone().finish(view.progress, now) {
-                Ok(simulation) => Ok(SimulationChange { simulation, jobs: Vec::new() }),
-                Err(_) => Ok(closed(view.simulation.expire(now)?)),
-            }
-        };
+        let decide =
+            move |view: onerun_store::SimulationView| Ok(closed(view.simulation.expire(view.progress, now)?));
         ignore_refusal(project.change_simulation(id, Box::new(decide)).await)?;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use onerun_domain::{
     AgentId, Job, MaxTurns, Metadata, Name, Objective, ObjectiveId, Scenario, Seed, Simulation, SimulationId,
-    SimulationStatus, Target, Work,
+    SimulationStatus, Target, Work, later,
 };
 use onerun_store::{ProjectStore, SimulationChange, SimulationDetail};
 
@@ -62,7 +62,7 @@ impl Engine {
             last_failure_reason: None,
             created_at: now,
             updated_at: now,
-            expires_at: now.checked_add(new.expires_in).unwrap_or(jiff::Timestamp::MAX),
+            expires_at: later(now, new.expires_in),
         };
         let pins = objectives.iter().map(Objective::reference).collect();
         project.insert_simulation(simulation.clone(), pins, vec![start(&simulation)]).await?;

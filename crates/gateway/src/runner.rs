@@ -3,7 +3,8 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
+use onerun_domain::later;
 use onerun_engine::Engine;
 use onerun_store::{ClaimedJob, StoreError, with_causes};
 use tokio::{
@@ -156,10 +157,6 @@ async fn attempt<E: std::error::Error + 'static>(job: impl Future<Output = Resul
 fn delay(deliveries: u32) -> SignedDuration {
     let factor = 2_i32.saturating_pow(deliveries.saturating_sub(1));
     FIRST_DELAY.checked_mul(factor).unwrap_or(MAX_DELAY).min(MAX_DELAY)
-}
-
-fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
-    now.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

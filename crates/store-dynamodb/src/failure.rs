@@ -3,7 +3,7 @@
 use std::{error::Error, fmt};
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use onerun_store::StoreError;
+use onerun_store::{StoreError, with_causes};
 
 /// A call that failed, with all that is known of why in one line: the host logs it, and no caller sees it.
 #[derive(Debug)]
@@ -19,22 +19,6 @@ impl fmt::Display for Failure {
 }
 
 impl Error for Failure {}
-
-/// An error and its causes. The debug form, which may hold what was sent, is left out.
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Wrappers often say what they wrap.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
-}
 
 /// An error that has nothing to do with what is stored.
 pub(crate) fn unavailable(error: impl Error + Send + Sync + 'static) -> StoreError {
@@ -56,7 +40,7 @@ where
         code => {
             let causes = match error.as_service_error() {
                 Some(service) => {
-                    let text = causes(service);
+                    let text = with_causes(service);
                     match code {
                         Some(code) if !text.contains(code) => format!("{code}: {text}"),
                         _ => text,
@@ -74,16 +58,17 @@ where
     E: Error + 'static,
     R: fmt::Debug,
 {
-    let (kind, source): (_, Option<&dyn Error>) = match error {
+    let (kind, source): (_, Option<&(dyn Error + 'static)>) = match error {
         SdkError::ConstructionFailure(_) => ("the request could not be made", error.source()),
         SdkError::TimeoutError(_) => ("no answer in time", error.source()),
-        SdkError::DispatchFailure(failure) => {
-            ("it cannot be reached", failure.as_connector_error().map(|error| error as &dyn Error))
-        }
+        SdkError::DispatchFailure(failure) => (
+            "it cannot be reached",
+            failure.as_connector_error().map(|error| error as &(dyn Error + 'static)),
+        ),
         SdkError::ResponseError(_) => ("the answer cannot be read", error.source()),
         _ => ("it failed", error.source()),
     };
-    source.map_or_else(|| kind.to_owned(), |source| format!("{kind}: {}", causes(source)))
+    source.map_or_else(|| kind.to_owned(), |source| format!("{kind}: {}", with_causes(source)))
 }
 
 /// Whether the same call may succeed a moment later.

@@ -4,9 +4,8 @@
 
 use jiff::Timestamp;
 use onerun_domain::{
-    AgentId, ConversationId, JobId, ObjectiveId, ObjectiveRef, PersonaId, ProjectId, SimulationId,
+    AgentId, ConversationId, JobId, ObjectiveId, ObjectiveRef, PersonaId, ProjectId, SimulationId, sha256_hex,
 };
-use sha2::{Digest, Sha256};
 
 /// How many items hold a simulation's counts, so that its conversations change side by side.
 pub(crate) const GATES: u32 = 8;
@@ -157,8 +156,7 @@ impl TranscriptKeys {
 
     /// The reply under an `Idempotency-Key`: its hash, because it is a caller's text of any length.
     pub(crate) fn reply(&self, key: &str) -> Key {
-        let hash = hex(&Sha256::digest(key.as_bytes()));
-        Key { partition: self.partition.clone(), sort: format!("reply#{hash}") }
+        Key { partition: self.partition.clone(), sort: format!("reply#{}", sha256_hex([key])) }
     }
 
     /// The verdict on an attempt about an objective.

@@ -37,13 +37,18 @@ pub enum ChangeError {
     Store(#[from] StoreError),
 }
 
-/// An error's message followed by those of its causes: one line for a log.
+/// An error's message followed by those of its causes: one line for a log. The debug form, which may hold what was
+/// sent, is left out.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let next = cause.to_string();
+        // Wrappers often say what they wrap.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
         source = cause.source();
     }
     text

@@ -137,7 +137,7 @@ pub async fn a_simulation_is_overdue_when_it_has_expired(world: &World) {
     assert_eq!(overdue, Overdue { conversations: Vec::new(), simulations: expected.clone() });
     for (_, simulation) in &expected {
         let decide = Box::new(move |view: crate::SimulationView| {
-            let simulation = view.simulation.expire(until)?;
+            let simulation = view.simulation.expire(view.progress, until)?;
             Ok(crate::SimulationChange { simulation, jobs: Vec::new() })
         });
         home.store.change_simulation(simulation, decide).await.unwrap();

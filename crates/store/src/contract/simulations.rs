@@ -223,7 +223,7 @@ pub async fn a_simulation_ends_in_one_way(world: &World) {
             async move {
                 expiring
                     .change_simulation(move |view| {
-                        let simulation = view.simulation.expire(now)?;
+                        let simulation = view.simulation.expire(view.progress, now)?;
                         Ok(SimulationChange { simulation, jobs: Vec::new() })
                     })
                     .await
