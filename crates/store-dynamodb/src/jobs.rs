@@ -66,6 +66,11 @@ pub(crate) async fn add(database: &Database, jobs: &[Job]) -> Result<(), StoreEr
         .await
 }
 
+/// What every job that is due at `now` sorts before.
+fn overdue(now: Timestamp) -> String {
+    format!("1#{}#{LAST}", keys::time(now))
+}
+
 /// Takes jobs that are due.
 pub(crate) async fn claim(
     database: &Database,
@@ -100,7 +105,7 @@ struct Due {
 
 /// Jobs that are due, in the order they were added.
 async fn due(database: &Database, wanted: usize, now: Timestamp) -> Result<Vec<Due>, StoreError> {
-    let overdue = format!("1#{}#{LAST}", keys::time(now));
+    let overdue = overdue(now);
     let queries = (0..LANES).flat_map(|lane| {
         let query = || Query::new(WHAT, keys::jobs(lane)).by(Index::Wait, Direction::Ascending).limit(wanted);
         [query().beginning("0#"), query().between("1#", overdue.clone())]
@@ -113,17 +118,47 @@ async fn due(database: &Database, wanted: usize, now: Timestamp) -> Result<Vec<D
         .await?;
     let mut due = Vec::new();
     for item in found.into_iter().flatten() {
-        let waits = item.text(Index::Wait.sort())?.to_owned();
-        let added = waits.rsplit('#').next().unwrap_or_default().to_owned();
-        due.push(Due { key: key(&item)?, waits, added });
+        due.push(Due::read(&item)?);
     }
     due.sort_by(|one, other| one.added.cmp(&other.added));
     due.truncate(wanted);
     Ok(due)
 }
 
-fn key(item: &Item) -> Result<Key, StoreError> {
-    Ok(Key { partition: item.text(item::PARTITION)?.into(), sort: item.text(item::SORT)?.into() })
+impl Due {
+    /// From a job's item, or its entry in the index.
+    fn read(item: &Item) -> Result<Self, StoreError> {
+        let key = Key { partition: item.text(item::PARTITION)?.into(), sort: item.text(item::SORT)?.into() };
+        let waits = item.text(Index::Wait.sort())?.to_owned();
+        let added = waits.rsplit('#').next().unwrap_or_default().to_owned();
+        Ok(Self { key, waits, added })
+    }
+}
+
+/// Takes one job, if it is due.
+pub(crate) async fn claim_one(
+    database: &Database,
+    id: &JobId,
+    hidden_until: Timestamp,
+    now: Timestamp,
+) -> Result<Option<ClaimedJob>, StoreError> {
+    let overdue = overdue(now);
+    let mut patience = Patience::new();
+    loop {
+        let Some(item) = database.get(WHAT, &Key::job(id)).await? else { return Ok(None) };
+        let job = Due::read(&item)?;
+        // Those that are due at once sort before all that are due at a time.
+        if job.waits > overdue {
+            return Ok(None);
+        }
+        if let Some(claimed) = take(database, job, hidden_until).await? {
+            return Ok(Some(claimed));
+        }
+        // Another took it, most likely; or it was done, and called for again.
+        if !patience.wait().await {
+            return Err(failure::contended("UpdateItem", "a job was taken again and again"));
+        }
+    }
 }
 
 /// Takes one job, unless another did.

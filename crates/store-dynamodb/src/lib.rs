@@ -69,6 +69,7 @@
 //! | `items` | `Query` from the page's first position to its last; `GetItem` of the conversation if fewer were found |
 //! | `enqueue`, `complete_job`, `retry_job` | `UpdateItem` or `DeleteItem`, on condition |
 //! | `claim_jobs` | two `Query`s of `by-wait` a lane, then a conditional `UpdateItem` for each |
+//! | `claim_job` | `GetItem`, then a conditional `UpdateItem` |
 //! | `bury_job` | `GetItem`; transaction of the job and the dead job |
 //! | `next_job_due` | one `Query` of `by-wait` a lane, for the first |
 //! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` |

@@ -82,6 +82,15 @@ impl Store for DynamoDbStore {
         jobs::claim(&self.database, limit, hidden_until, now).await
     }
 
+    async fn claim_job(
+        &self,
+        id: &JobId,
+        hidden_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<ClaimedJob>, StoreError> {
+        jobs::claim_one(&self.database, id, hidden_until, now).await
+    }
+
     async fn complete_job(&self, id: &JobId) -> Result<(), StoreError> {
         jobs::complete(&self.database, id).await
     }

@@ -61,6 +61,30 @@ pub(crate) fn claim(
     Ok(claimed.into_iter().map(|(_, job)| job).collect())
 }
 
+/// Takes one job, if it is due.
+pub(crate) fn claim_one(
+    connection: &Connection,
+    id: &JobId,
+    hidden_until: Timestamp,
+    now: Timestamp,
+) -> Result<Option<ClaimedJob>, StoreError> {
+    sql::one(
+        connection,
+        "job",
+        concat!(
+            "UPDATE jobs SET due = ?2, claimed = 1, again = 0, deliveries = deliveries + 1
+             WHERE id = ?1 AND due <= ?3
+             RETURNING deliveries, ",
+            job_columns!("jobs")
+        ),
+        params![id.as_str(), hidden(hidden_until), micros(now)],
+        |columns| {
+            let deliveries = columns.value()?;
+            Ok(ClaimedJob { deliveries, job: rows::job(columns)? })
+        },
+    )
+}
+
 /// Ends a job that was done.
 pub(crate) fn complete(connection: &Connection, id: &JobId) -> Result<(), StoreError> {
     // Not one whose taker was given up meanwhile: it waits to be run again.

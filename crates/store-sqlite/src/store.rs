@@ -120,6 +120,16 @@ impl Store for SqliteStore {
         self.database.write(move |connection| jobs::claim(connection, limit, hidden_until, now)).await
     }
 
+    async fn claim_job(
+        &self,
+        id: &JobId,
+        hidden_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<ClaimedJob>, StoreError> {
+        let id = id.clone();
+        self.database.write(move |connection| jobs::claim_one(connection, &id, hidden_until, now)).await
+    }
+
     async fn complete_job(&self, id: &JobId) -> Result<(), StoreError> {
         let id = id.clone();
         self.database.write(move |connection| jobs::complete(connection, &id)).await

@@ -56,6 +56,15 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<ClaimedJob>, StoreError>;
 
+    /// Takes one job, if it is there and due, and hides it from other takers until `hidden_until`: for hosts that are
+    /// told of jobs one by one. `None` if it is gone, was taken by another, or is put off to a later time.
+    async fn claim_job(
+        &self,
+        id: &JobId,
+        hidden_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<ClaimedJob>, StoreError>;
+
     /// A claimed job is done: it is gone. This and the next two change nothing about a job that is gone already.
     async fn complete_job(&self, id: &JobId) -> Result<(), StoreError>;
 

@@ -28,6 +28,10 @@ impl World {
         self.store.claim_jobs(limit, now + LEASE, now).await.unwrap()
     }
 
+    async fn claim_job(&self, job: &Job, now: Timestamp) -> Option<ClaimedJob> {
+        self.store.claim_job(&job.id, now + LEASE, now).await.unwrap()
+    }
+
     async fn dead(&self) -> Vec<DeadJob> {
         self.store.dead_jobs(all()).await.unwrap().data
     }
@@ -278,5 +282,101 @@ pub async fn a_job_that_is_added_twice_at_one_time_waits_once(world: &World) {
         assert_eq!(world.claim_jobs(10, world.now()).await, first_delivery(std::slice::from_ref(&job)));
         world.store.complete_job(&job.id).await.unwrap();
         assert_eq!(world.store.next_job_due().await.unwrap(), None);
+    }
+}
+
+/// One job is taken by its id, as it was added, and no other with it. It is hidden from both ways of taking.
+pub async fn one_job_is_taken_by_its_id(world: &World) {
+    let jobs = world.add_jobs(3).await;
+    let now = world.now();
+    let until = now + SignedDuration::from_secs(30);
+    let claimed = world.store.claim_job(&jobs[1].id, until, now).await.unwrap();
+    assert_eq!(claimed, Some(ClaimedJob { job: jobs[1].clone(), deliveries: 1 }));
+    let before = until - SignedDuration::from_micros(1);
+    assert_eq!(world.claim_job(&jobs[1], before).await, None);
+    let others = [jobs[0].clone(), jobs[2].clone()];
+    assert_eq!(world.claim_jobs(10, before).await, first_delivery(&others));
+    assert_eq!(world.claim_job(&jobs[0], before).await, None, "a job that was taken with others");
+}
+
+/// A job that is gone, be it done or given up, or that never was, is not taken.
+pub async fn a_job_that_is_gone_is_not_taken_by_its_id(world: &World) {
+    let jobs = world.add_jobs(2).await;
+    for job in &jobs {
+        assert_eq!(world.claim_job(job, world.now()).await.unwrap().deliveries, 1);
+    }
+    world.store.complete_job(&jobs[0].id).await.unwrap();
+    world.store.bury_job(&jobs[1].id, "no", world.now()).await.unwrap();
+    for job in jobs.iter().chain([&world.job()]) {
+        assert_eq!(world.claim_job(job, world.now() + LEASE).await, None);
+    }
+    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+}
+
+/// A job that was taken by its id shows again when its taker is given up, in its old place, and counts how often it
+/// was taken in either way.
+pub async fn a_job_that_was_taken_by_its_id_shows_again(world: &World) {
+    let jobs = world.add_jobs(2).await;
+    let now = world.now();
+    world.claim_job(&jobs[0], now).await.unwrap();
+    let again = |deliveries| ClaimedJob { job: jobs[0].clone(), deliveries };
+    assert_eq!(world.claim_jobs(1, now + LEASE).await, [again(2)]);
+    let before = now + LEASE + LEASE - SignedDuration::from_micros(1);
+    assert_eq!(world.claim_job(&jobs[0], before).await, None);
+    assert_eq!(world.claim_job(&jobs[0], now + LEASE + LEASE).await, Some(again(3)));
+    assert_eq!(world.claim_jobs(10, now + LEASE + LEASE).await, first_delivery(&jobs[1..]));
+}
+
+/// A job that was put off is taken by its id when it is due, and not before.
+pub async fn a_job_that_was_put_off_is_taken_by_its_id_when_it_is_due(world: &World) {
+    let job = world.add_jobs(1).await.remove(0);
+    let now = world.now();
+    world.claim_job(&job, now).await.unwrap();
+    let due = now + SignedDuration::from_secs(10);
+    world.store.retry_job(&job.id, "busy", due).await.unwrap();
+    assert_eq!(world.claim_job(&job, due - SignedDuration::from_micros(1)).await, None);
+    assert_eq!(world.claim_job(&job, due).await, Some(ClaimedJob { job, deliveries: 2 }));
+}
+
+/// Work that is called for while it is being done is done once more, whichever way it was taken.
+pub async fn a_job_that_was_taken_by_its_id_is_done_once_more_if_added(world: &World) {
+    let job = world.add_jobs(1).await.remove(0);
+    world.claim_job(&job, world.now()).await.unwrap();
+    world.store.enqueue(vec![job.clone()]).await.unwrap();
+    assert_eq!(world.claim_job(&job, world.now()).await, None, "the taker is still at it");
+    world.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(world.claim_job(&job, world.now()).await.unwrap().deliveries, 1);
+    world.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+}
+
+/// What was called for while a taker was at it that is given up needs no run of its own: the next taker sees it.
+pub async fn a_job_that_is_taken_over_by_its_id_is_done_once(world: &World) {
+    let job = world.add_jobs(1).await.remove(0);
+    let now = world.now();
+    world.claim_job(&job, now).await.unwrap();
+    world.store.enqueue(vec![job.clone()]).await.unwrap();
+    assert_eq!(world.claim_job(&job, now + LEASE).await.unwrap().deliveries, 2);
+    world.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+}
+
+/// Of many takers of one job at one time, by its id or with others, it goes to one.
+pub async fn one_job_is_taken_by_one_of_many_takers(world: &World) {
+    for _ in 0..super::fixture::ROUNDS {
+        let job = world.add_jobs(1).await.remove(0);
+        let now = world.now();
+        let tasks = (0..6).map(|taker| {
+            let (world, job) = (world.clone(), job.clone());
+            Box::pin(async move {
+                match taker {
+                    0 => world.claim_jobs(1, now).await,
+                    _ => world.claim_job(&job, now).await.into_iter().collect(),
+                }
+            }) as _
+        });
+        let taken: Vec<ClaimedJob> = at_once(tasks.collect()).await.into_iter().flatten().collect();
+        assert_eq!(taken, first_delivery(std::slice::from_ref(&job)));
+        world.store.complete_job(&job.id).await.unwrap();
     }
 }

@@ -119,6 +119,13 @@ macro_rules! contract {
                 the_next_job_is_known
                 a_job_is_taken_by_one_of_many_takers
                 a_job_that_is_added_twice_at_one_time_waits_once
+                one_job_is_taken_by_its_id
+                a_job_that_is_gone_is_not_taken_by_its_id
+                a_job_that_was_taken_by_its_id_shows_again
+                a_job_that_was_put_off_is_taken_by_its_id_when_it_is_due
+                a_job_that_was_taken_by_its_id_is_done_once_more_if_added
+                a_job_that_is_taken_over_by_its_id_is_done_once
+                one_job_is_taken_by_one_of_many_takers
             }
             judging {
                 a_verdict_comes_back_as_it_was_recorded
