@@ -9,7 +9,10 @@ use onerun_tests::app::{Act, OTHER_KEY, ROOT_KEY, TestApp};
 use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::{desk::message, furnished::Furnished};
+use crate::{
+    desk::{Desk, message},
+    furnished::Furnished,
+};
 
 /// A word that is in everything that a caller or a model says, and nowhere else.
 const SECRET: &str = "xyzzy-plugh";
@@ -126,4 +129,38 @@ async fn what_went_wrong_on_our_side_is_in_the_log_and_not_in_the_answer() {
         let cause = line["fields"]["cause"].as_str().unwrap();
         assert!(cause.contains("upstream 10.0.0.7"), "{cause}");
     }
+}
+
+#[tokio::test]
+async fn every_job_leaves_one_line_that_says_what_became_of_it() {
+    record();
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    app.model().on_persona(Act::Unavailable);
+    let failed = desk.create(json!({})).await;
+    logged();
+    app.run_jobs_and_retries().await;
+    assert_eq!(app.take_buried().len(), 1);
+    let log = logged();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let jobs: Vec<&Value> = lines.iter().filter(|line| line["target"] == "onerun_engine::jobs").collect();
+    let told: Vec<_> = jobs
+        .iter()
+        .map(|line| {
+            let (level, fields) = (&line["level"], &line["fields"]);
+            assert_eq!((&fields["message"], &fields["project_id"]), (&json!("job"), &json!(desk.project)));
+            assert!(fields["latency_us"].is_u64(), "{line}");
+            assert!(fields["job"].as_str().unwrap().contains(&failed), "{line}");
+            let failed = fields["outcome"] != "done";
+            assert_eq!(fields["reason"].as_str().is_some_and(|reason| reason.contains("upstream")), failed);
+            assert_eq!(fields["model_failure"], if failed { json!(true) } else { Value::Null });
+            json!([level, fields["work"], fields["outcome"], fields["deliveries"]])
+        })
+        .collect();
+    let made = "generate_personas";
+    let mut expected = vec![json!(["INFO", "start_simulation", "done", 1])];
+    expected.extend((1..5).map(|delivery| json!(["WARN", made, "put_off", delivery])));
+    expected.push(json!(["ERROR", made, "given_up", 5]));
+    expected.push(json!(["INFO", "stop_conversations", "done", 1]));
+    assert_eq!(told, expected);
 }

@@ -6,7 +6,6 @@ use http::{HeaderMap, Method};
 use jiff::{SignedDuration, Timestamp};
 use onerun_api::{Authenticator, Body, ROUTES, Route};
 use onerun_auth::{Access, Principal, Refusal};
-use onerun_engine::Settings;
 use onerun_tests::app::{Client, OTHER_KEY, PREVIOUS_KEY, PREVIOUS_KEY_ENDS, ROOT_KEY, Reply, TestApp};
 use serde_json::{Value, json};
 
@@ -265,7 +264,7 @@ impl Authenticator for Unreadable {
 
 #[tokio::test]
 async fn while_the_keys_cannot_be_read_no_key_is_called_wrong() {
-    let app = TestApp::start_with(ROUTES, Box::new(Unreadable), Settings::default());
+    let app = TestApp::start_with(ROUTES, Box::new(Unreadable), TestApp::settings());
     for route in protected() {
         let path = path(route, |_| None);
         let (status, reply) = app.root().ask(route.method.clone(), &path, Body::Read("".into())).await;

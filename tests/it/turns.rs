@@ -204,7 +204,11 @@ async fn a_worker_is_not_given_up_while_its_call_is_answered() {
     let app = TestApp::start_with(
         onerun_api::ROUTES,
         Box::new(onerun_tests::app::Keys::new()),
-        onerun_engine::Settings { lease: SignedDuration::from_secs(1), turn: SignedDuration::from_secs(30) },
+        onerun_engine::Settings {
+            lease: SignedDuration::from_secs(1),
+            turn: SignedDuration::from_secs(30),
+            ..TestApp::settings()
+        },
     );
     let desk = Desk::open(&app).await;
     let talk = desk.converse(json!({ "max_turns": LONG })).await;

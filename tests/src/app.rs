@@ -7,7 +7,6 @@ mod client;
 mod model;
 
 use std::{
-    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -16,14 +15,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
 use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use onerun_api::{App, Authenticator, ROUTES, Route, Router};
 use onerun_auth::{KeyRing, Principal, Refusal, RootKey, authenticate};
-use onerun_domain::{Clock, Random};
-use onerun_engine::{Engine, Settings};
-use onerun_store::ClaimedJob;
+use onerun_domain::{Clock, Random, later};
+use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
+use onerun_store::{ClaimedJob, with_causes};
 use onerun_store_sqlite::SqliteStore;
 use tempfile::TempDir;
 
@@ -48,11 +46,7 @@ pub const START: &str = "2026-01-05T09:00:00Z";
 /// How often a job is tried before it is given up: less often than by a host, so that time need not be moved far.
 const MAX_DELIVERIES: u32 = 5;
 
-/// How long a job waits after its first failure; twice as long after each further one.
-const FIRST_DELAY: SignedDuration = SignedDuration::from_millis(200);
-
 const JOBS_AT_ONCE: u32 = 32;
-const HIDDEN: SignedDuration = SignedDuration::from_mins(10);
 
 /// More rounds than any test's work takes: beyond it, work makes work for ever.
 const MAX_ROUNDS: u32 = 10_000;
@@ -73,7 +67,12 @@ pub struct TestApp {
 impl TestApp {
     /// An application over an empty store.
     pub fn start() -> Self {
-        Self::start_with(ROUTES, Box::new(Keys::new()), Settings::default())
+        Self::start_with(ROUTES, Box::new(Keys::new()), Self::settings())
+    }
+
+    /// The settings of an application that has none of its own.
+    pub fn settings() -> Settings {
+        Settings { max_deliveries: MAX_DELIVERIES, ..Settings::default() }
     }
 
     /// An application with routes, a key check or settings of its own.
@@ -175,7 +174,7 @@ impl TestApp {
         for _ in 0..MAX_ROUNDS {
             let engine = self.engine();
             let overdue = engine.tick().await.expect("what time calls for is done");
-            let hidden_until = later(self.now(), HIDDEN);
+            let hidden_until = later(self.now(), JOB_HIDDEN);
             let claimed = engine.store().claim_jobs(JOBS_AT_ONCE, hidden_until, self.now()).await;
             let claimed = claimed.expect("the store answers");
             if claimed.is_empty() && overdue == 0 {
@@ -185,36 +184,25 @@ impl TestApp {
                 for _ in 1..times {
                     engine.perform(&job.job).await.expect("a job that is delivered twice succeeds");
                 }
-                self.perform(job).await;
+                self.run_job(job).await;
             }
         }
         panic!("there is always something left to do");
     }
 
-    /// Does a job and records its outcome, as the host on one machine does.
-    async fn perform(&self, claimed: ClaimedJob) {
-        let ClaimedJob { job, deliveries } = claimed;
-        let (engine, now) = (self.engine(), self.now());
-        let store = engine.store();
-        let failure = match AssertUnwindSafe(engine.perform(&job)).catch_unwind().await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("the job panicked".to_owned()),
-        };
-        let recorded = match failure {
-            None => store.complete_job(&job.id).await,
-            Some(reason) if deliveries < MAX_DELIVERIES => {
-                let delay = FIRST_DELAY * 2_i32.pow(deliveries - 1);
-                store.retry_job(&job.id, &reason, later(now, delay)).await
-            }
-            Some(reason) => {
-                engine.give_up(&job).await.expect("a job can be given up");
-                let what = format!("{}: {reason}", job.work.name());
+    /// Does a job and records its outcome, as every host does.
+    async fn run_job(&self, claimed: ClaimedJob) {
+        let work = claimed.job.work.name();
+        match self.engine().run_job(claimed, JOB_LIMIT).await {
+            JobOutcome::Done | JobOutcome::PutOff { .. } => {}
+            JobOutcome::GivenUp { reason } => {
+                let what = format!("{work}: {reason}");
                 self.buried.lock().unwrap_or_else(PoisonError::into_inner).push(what);
-                store.bury_job(&job.id, &reason, now).await
             }
-        };
-        recorded.expect("a job's outcome is recorded");
+            JobOutcome::Unrecorded(error) => {
+                panic!("a job's outcome is not recorded: {}", with_causes(&error))
+            }
+        }
     }
 }
 
@@ -291,8 +279,4 @@ impl Random for SeededRandom {
             chunk.copy_from_slice(&(word ^ (word >> 31)).to_le_bytes()[..chunk.len()]);
         }
     }
-}
-
-fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
-    now.checked_add(by).expect("a time")
 }

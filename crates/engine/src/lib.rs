@@ -6,6 +6,7 @@
 //! store.
 
 mod conversations;
+mod delivery;
 mod error;
 mod jobs;
 mod judging;
@@ -16,6 +17,7 @@ mod rubrics;
 mod simulations;
 
 pub use conversations::TurnCall;
+pub use delivery::{JOB_HIDDEN, JOB_LIMIT, JobOutcome};
 pub use error::{ActError, JobError};
 pub use model::{
     JudgeRequest, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
@@ -30,7 +32,7 @@ use onerun_store::Store;
 
 use crate::rubrics::Rubrics;
 
-/// How long things may take.
+/// How long things may take, and how often they are tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// How long a worker may be silent before its conversation is given to another.
@@ -38,12 +40,18 @@ pub struct Settings {
     /// How long the answer to one call may take before another call may take the turn over. A model that has not
     /// answered a little before is given up.
     pub turn: SignedDuration,
+    /// How often a job is tried before it is given up.
+    pub max_deliveries: u32,
 }
 
 impl Default for Settings {
-    /// A lease of 300 s, and turns within the 30 s that a caller waits.
+    /// A lease of 300 s, turns within the 30 s that a caller waits, and jobs that are tried over almost four minutes.
     fn default() -> Self {
-        Self { lease: SignedDuration::from_secs(300), turn: SignedDuration::from_secs(30) }
+        Self {
+            lease: SignedDuration::from_secs(300),
+            turn: SignedDuration::from_secs(30),
+            max_deliveries: delivery::MAX_DELIVERIES,
+        }
     }
 }
 

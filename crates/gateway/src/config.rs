@@ -73,6 +73,7 @@ impl Config {
         let engine = Settings {
             lease: seconds("ONERUN_LEASE_SECONDS", defaults.lease),
             turn: seconds("ONERUN_TURN_SECONDS", defaults.turn),
+            ..defaults
         };
         if errors.is_empty() { Ok(Self { key, engine }) } else { Err(ConfigErrors(errors)) }
     }

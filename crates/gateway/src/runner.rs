@@ -1,11 +1,10 @@
 //! Doing jobs in the background, and what time calls for.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
 use jiff::SignedDuration;
 use onerun_domain::later;
-use onerun_engine::Engine;
+use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT};
 use onerun_store::{ClaimedJob, StoreError, with_causes};
 use tokio::{
     sync::{Semaphore, watch},
@@ -26,19 +25,6 @@ const TICK: Duration = Duration::from_millis(250);
 /// How long workers have to renew their leases after a start before any is taken from them: the server may have been
 /// away for longer than a lease, and they call again within seconds.
 const TRUCE: Duration = Duration::from_secs(10);
-
-/// How long a job is hidden once taken: longer than it may take.
-const HIDDEN: SignedDuration = SignedDuration::from_mins(10);
-
-/// How long one try of a job may take.
-const DEADLINE: Duration = Duration::from_mins(5);
-
-/// How often a job is tried before it is given up: over almost four minutes.
-const MAX_DELIVERIES: u32 = 12;
-
-/// How long a job waits after its first failure; twice as long after each further one, up to a limit.
-const FIRST_DELAY: SignedDuration = SignedDuration::from_millis(200);
-const MAX_DELAY: SignedDuration = SignedDuration::from_secs(60);
 
 /// Runs until `stopped` says so, then lets jobs in flight finish.
 pub(crate) async fn run(
@@ -81,7 +67,7 @@ async fn do_jobs(service: &Arc<Service>, mut stopped: watch::Receiver<bool>) -> 
                     let Ok(hand) = Arc::clone(&hands).acquire_owned().await else { return Err(Unfinished) };
                     let service = Arc::clone(service);
                     tokio::spawn(async move {
-                        perform(service.app.engine(), job).await;
+                        service.app.engine().run_job(job, JOB_LIMIT).await;
                         // In this order: with the last hand free, nothing holds the service.
                         drop(service);
                         drop(hand);
@@ -110,59 +96,11 @@ async fn take(engine: &Engine, hands: &Semaphore) -> Result<Vec<ClaimedJob>, Sto
     if free == 0 || !due {
         return Ok(Vec::new());
     }
-    engine.store().claim_jobs(free, later(now, HIDDEN), now).await
-}
-
-async fn perform(engine: &Engine, claimed: ClaimedJob) {
-    let ClaimedJob { job, deliveries } = claimed;
-    let failure = if deliveries > MAX_DELIVERIES {
-        // Its last try left no word: it took the process with it each time, or its outcome could not be recorded.
-        Some("it was taken too often without coming to an end".to_owned())
-    } else {
-        attempt(engine.perform(&job)).await
-    };
-    let (store, now) = (engine.store(), engine.now());
-    let settled = match failure {
-        None => store.complete_job(&job.id).await,
-        Some(reason) if deliveries < MAX_DELIVERIES => {
-            tracing::warn!(job = %job.id, deliveries, reason, "a job failed and will be tried again");
-            store.retry_job(&job.id, &reason, later(now, delay(deliveries))).await
-        }
-        Some(reason) => {
-            tracing::error!(job = %job.id, deliveries, reason, "a job failed and is given up");
-            // Consequences first: if they cannot be drawn, the job shows again and they are drawn then.
-            match engine.give_up(&job).await {
-                Ok(()) => store.bury_job(&job.id, &reason, now).await,
-                Err(error) => Err(error),
-            }
-        }
-    };
-    if let Err(error) = settled {
-        // The job shows again when it is no longer hidden, and doing it twice changes nothing.
-        tracing::error!(job = %job.id, error = with_causes(&error), "a job's outcome could not be recorded");
-    }
-}
-
-/// Tries a job; why it failed, if it did.
-async fn attempt<E: std::error::Error + 'static>(job: impl Future<Output = Result<(), E>>) -> Option<String> {
-    match timeout(DEADLINE, AssertUnwindSafe(job).catch_unwind()).await {
-        Ok(Ok(Ok(()))) => None,
-        Ok(Ok(Err(error))) => Some(with_causes(&error)),
-        Ok(Err(_)) => Some("the job panicked".to_owned()),
-        Err(_) => Some(format!("the job was not done within {} s", DEADLINE.as_secs())),
-    }
-}
-
-/// How long a job waits after it failed for the `deliveries`-th time.
-fn delay(deliveries: u32) -> SignedDuration {
-    let factor = 2_i32.saturating_pow(deliveries.saturating_sub(1));
-    FIRST_DELAY.checked_mul(factor).unwrap_or(MAX_DELAY).min(MAX_DELAY)
+    engine.store().claim_jobs(free, later(now, JOB_HIDDEN), now).await
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use onerun_domain::{Clock, Job, Limit, Name, PageRequest, Project, ProjectId, SimulationId, Work};
     use onerun_engine::{Settings, offline::Offline};
     use onerun_store_sqlite::SqliteStore;
@@ -170,41 +108,13 @@ mod tests {
     use super::*;
     use crate::system::{OsRandom, SystemClock};
 
-    #[test]
-    fn a_job_is_tried_over_minutes() {
-        let delays: Vec<_> = (1..MAX_DELIVERIES).map(delay).collect();
-        assert!(delays.is_sorted(), "{delays:?}");
-        assert_eq!((delays[0], delays[1]), (FIRST_DELAY, FIRST_DELAY * 2));
-        assert_eq!((delays.last(), delay(u32::MAX)), (Some(&MAX_DELAY), MAX_DELAY));
-        assert!(delays.into_iter().fold(SignedDuration::ZERO, |sum, delay| sum + delay).as_mins() >= 3);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_job_that_hangs_has_failed_when_its_time_is_up() {
-        let reason = attempt(std::future::pending::<io::Result<()>>()).await.unwrap();
-        assert_eq!(reason, "the job was not done within 300 s");
-        assert!(DEADLINE < HIDDEN.unsigned_abs(), "nobody else takes it meanwhile");
-    }
-
-    #[tokio::test]
-    async fn why_a_job_failed_is_known() {
-        assert_eq!(attempt(async { Ok::<_, io::Error>(()) }).await, None);
-        assert_eq!(attempt(async { Err(io::Error::other("no disk")) }).await.unwrap(), "no disk");
-        let panics = async { if true { panic!("a bug") } else { io::Result::Ok(()) } };
-        assert_eq!(attempt(panics).await.unwrap(), "the job panicked");
-    }
-
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_job_that_was_taken_too_often_is_given_up_and_not_tried_again() {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&directory.path().join("onerun.db")).unwrap());
-        let engine = Engine::new(
-            store,
-            Arc::new(Offline),
-            Arc::new(SystemClock),
-            Arc::new(OsRandom),
-            Settings::default(),
-        );
+        let settings = Settings::default();
+        let engine =
+            Engine::new(store, Arc::new(Offline), Arc::new(SystemClock), Arc::new(OsRandom), settings);
         let (store, now) = (engine.store(), SystemClock.now());
         let id = ProjectId::generate(&OsRandom);
         let name = Name::parse("Project").unwrap();
@@ -214,13 +124,14 @@ mod tests {
         let work = Work::StartSimulation { simulation: SimulationId::generate(&OsRandom) };
         let page = PageRequest { limit: Limit::clamped(10), offset: 0 };
         for (deliveries, reasons) in [
-            (MAX_DELIVERIES, &[][..]),
-            (MAX_DELIVERIES + 1, &["it was taken too often without coming to an end"][..]),
+            (settings.max_deliveries, &[][..]),
+            (settings.max_deliveries + 1, &["it was taken too often without coming to an end"][..]),
         ] {
             store.enqueue(vec![Job::new(id.clone(), work.clone())]).await.unwrap();
-            let mut taken = store.claim_jobs(1, later(now, HIDDEN), now).await.unwrap();
+            let mut taken = store.claim_jobs(1, later(now, JOB_HIDDEN), now).await.unwrap();
             let job = taken.remove(0).job;
-            perform(&engine, ClaimedJob { job, deliveries }).await;
+            let outcome = engine.run_job(ClaimedJob { job, deliveries }, JOB_LIMIT).await;
+            assert_eq!(outcome.name(), if reasons.is_empty() { "done" } else { "given_up" });
             let dead = store.dead_jobs(page).await.unwrap().data;
             let found: Vec<_> = dead.iter().map(|dead| dead.reason.as_str()).collect();
             assert_eq!(found, reasons);
