@@ -13,7 +13,8 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
 use zeroize::Zeroizing;
 
-use crate::key::KeyDigest;
+use crate::key::{KeyDigest, RootKey};
+use crate::refusal::Refusal;
 
 /// The header in which a key comes without a scheme.
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -57,7 +58,9 @@ pub enum InvalidCause {
     Repeated,
     /// A key in `x-api-key` and another, or the same, in `Authorization`.
     TwoForms,
-    /// Well formed, and not one of the accepted keys.
+    /// Well formed, and no text of which a key can be made: nobody need be asked whether it is one.
+    NotAKey,
+    /// What could be a key, and is not one of the accepted ones.
     Unknown,
 }
 
@@ -70,12 +73,26 @@ impl InvalidCause {
             InvalidCause::Malformed => "malformed",
             InvalidCause::Repeated => "repeated",
             InvalidCause::TwoForms => "two_forms",
+            InvalidCause::NotAKey => "not_a_key",
             InvalidCause::Unknown => "unknown",
         }
     }
 }
 
 impl Credential {
+    /// The one key of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::MissingKey`] and [`Refusal::InvalidKey`]: what can be told without knowing which keys are accepted.
+    pub fn of_request(headers: &HeaderMap) -> Result<Credential, Refusal> {
+        match Credential::from_headers(headers) {
+            Presented::None => Err(Refusal::MissingKey),
+            Presented::Invalid(cause) => Err(Refusal::InvalidKey { cause }),
+            Presented::One(credential) => Ok(credential),
+        }
+    }
+
     /// Finds the key in the headers of a request.
     pub fn from_headers(headers: &HeaderMap) -> Presented {
         match (api_key_field(headers), authorization_field(headers)) {
@@ -87,6 +104,11 @@ impl Credential {
             }
             (Field::Absent, Field::Absent) => Presented::None,
         }
+    }
+
+    /// Whether the text could be a root key. Asked only once it is known not to be an accepted one.
+    pub(crate) fn could_be_a_root_key(&self) -> bool {
+        RootKey::parse(&self.text).is_ok()
     }
 
     /// The digest to look the key up by.

@@ -8,20 +8,24 @@
 use http::HeaderMap;
 use jiff::Timestamp;
 
-use crate::credential::{Credential, InvalidCause, Presented};
+use crate::credential::{Credential, InvalidCause};
 use crate::principal::Principal;
 use crate::refusal::Refusal;
 use crate::ring::KeyRing;
 
 /// Says who sent a request with these headers, at this wall-clock time.
 pub fn authenticate(ring: &KeyRing, headers: &HeaderMap, now: Timestamp) -> Result<Principal, Refusal> {
-    let credential = match Credential::from_headers(headers) {
-        Presented::None => return Err(Refusal::MissingKey),
-        Presented::Invalid(cause) => return Err(Refusal::InvalidKey { cause }),
-        Presented::One(credential) => credential,
+    recognize(ring, &Credential::of_request(headers)?, now)
+}
+
+/// Says who presented a credential, at this wall-clock time: [`authenticate`], for a host that may have to read the
+/// keys anew in between.
+pub fn recognize(ring: &KeyRing, credential: &Credential, now: Timestamp) -> Result<Principal, Refusal> {
+    let Some(entry) = ring.find(&credential.digest()) else {
+        let could_be = credential.could_be_a_root_key();
+        let cause = if could_be { InvalidCause::Unknown } else { InvalidCause::NotAKey };
+        return Err(Refusal::InvalidKey { cause });
     };
-    let entry =
-        ring.find(&credential.digest()).ok_or(Refusal::InvalidKey { cause: InvalidCause::Unknown })?;
     // After the key is known to be right: that it has expired is told only to one who holds it.
     if entry.is_expired(now) {
         return Err(Refusal::ExpiredKey { key_id: entry.id().clone() });
@@ -107,7 +111,7 @@ mod tests {
             (&[("x-api-key", " ")], "missing_api_key", "absent"),
             (&[("authorization", "Basic dXNlcjpwYXNz")], "missing_api_key", "absent"),
             (&[("x-api-key", OTHER)], "invalid_api_key", "unknown"),
-            (&[("x-api-key", "a")], "invalid_api_key", "unknown"),
+            (&[("x-api-key", "a")], "invalid_api_key", "not_a_key"),
             (&[("x-api-key", unpadded)], "invalid_api_key", "unknown"),
             (&[("x-api-key", "a b")], "invalid_api_key", "malformed"),
             (&[("x-api-key", &long)], "invalid_api_key", "too_long"),
@@ -120,6 +124,22 @@ mod tests {
             let refusal = decide(fields, BEFORE).unwrap_err();
             assert_eq!((refusal.status(), refusal.code(), refusal.cause()), (401, code, cause), "{fields:?}");
         }
+    }
+
+    #[test]
+    fn a_key_that_is_yet_to_come_into_force_may_only_ask_who_it_is() {
+        let [current, pending] = [CURRENT, OTHER].map(|text| RootKey::parse(text).unwrap());
+        let ring = KeyRing::new(&current).with_pending(&pending);
+        let principal = authenticate(&ring, &headers(&[("x-api-key", OTHER)]), time(END)).unwrap();
+        assert_eq!(principal.key_id().as_str(), "root-pending");
+        assert!(principal.is_pending());
+        assert_eq!(principal.authorize(Access::AnyKey), Ok(()));
+        for needed in Scope::ALL {
+            let refused = Err(Refusal::InsufficientScope { needed });
+            assert_eq!(principal.authorize(Access::Requires(needed)), refused);
+        }
+        assert_eq!(principal.projects(), &ProjectAccess::Only(std::collections::BTreeSet::new()));
+        assert!(!decide(&[("x-api-key", CURRENT)], END).unwrap().is_pending());
     }
 
     #[test]

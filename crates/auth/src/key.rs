@@ -228,6 +228,12 @@ impl KeyDigest {
     }
 }
 
+impl From<&RootKey> for KeyDigest {
+    fn from(key: &RootKey) -> KeyDigest {
+        key.digest()
+    }
+}
+
 impl ConstantTimeEq for KeyDigest {
     fn ct_eq(&self, other: &KeyDigest) -> Choice {
         self.0.ct_eq(&other.0)
@@ -250,6 +256,9 @@ impl KeyId {
 
     /// The root key before the last rotation.
     pub(crate) const ROOT_PREVIOUS: KeyId = KeyId(Cow::Borrowed("root-previous"));
+
+    /// The root key that a rotation under way is about to put in force.
+    pub(crate) const ROOT_PENDING: KeyId = KeyId(Cow::Borrowed("root-pending"));
 
     /// The id as text.
     pub fn as_str(&self) -> &str {

@@ -46,7 +46,7 @@ mod ring;
 mod scope;
 
 pub use crate::credential::{Credential, InvalidCause, Presented};
-pub use crate::decision::authenticate;
+pub use crate::decision::{authenticate, recognize};
 pub use crate::key::{GenerateKeyError, KeyDigest, KeyId, RootKey, WeakKey};
 pub use crate::principal::{Access, KeyKind, Principal, ProjectAccess};
 pub use crate::refusal::Refusal;

@@ -81,11 +81,16 @@ pub struct Principal {
 impl Principal {
     /// The principal of a root key.
     pub(crate) fn root(entry: &RingEntry) -> Principal {
+        let (scopes, projects) = if *entry.id() == KeyId::ROOT_PENDING {
+            (ScopeSet::NONE, ProjectAccess::Only(BTreeSet::new()))
+        } else {
+            (ScopeSet::ALL, ProjectAccess::All)
+        };
         Principal {
             key_id: entry.id().clone(),
             kind: KeyKind::Root,
-            scopes: ScopeSet::ALL,
-            projects: ProjectAccess::All,
+            scopes,
+            projects,
             expires_at: entry.not_after(),
         }
     }
@@ -93,6 +98,11 @@ impl Principal {
     /// The key's public name, for logs and answers.
     pub fn key_id(&self) -> &KeyId {
         &self.key_id
+    }
+
+    /// Whether the key is one that a rotation is yet to put in force.
+    pub fn is_pending(&self) -> bool {
+        self.key_id == KeyId::ROOT_PENDING
     }
 
     /// The kind of the key.

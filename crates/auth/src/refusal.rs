@@ -142,12 +142,13 @@ mod tests {
 
     use super::*;
 
-    const INVALID: [InvalidCause; 6] = [
+    const INVALID: [InvalidCause; 7] = [
         InvalidCause::TooLong,
         InvalidCause::CommaJoined,
         InvalidCause::Malformed,
         InvalidCause::Repeated,
         InvalidCause::TwoForms,
+        InvalidCause::NotAKey,
         InvalidCause::Unknown,
     ];
 

@@ -9,9 +9,9 @@
 use jiff::Timestamp;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use crate::key::{KeyDigest, KeyId, RootKey};
+use crate::key::{KeyDigest, KeyId};
 
-/// The accepted keys: the root key and, during the overlap of a rotation, the one before it.
+/// The accepted keys: the root key and, around a rotation, the one before it and the one to come.
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     /// The first entry is the root key in force.
@@ -45,22 +45,33 @@ impl RingEntry {
 
 impl KeyRing {
     /// A ring of the root key in force, which does not expire. Its id is `root`.
-    pub fn new(current: &RootKey) -> KeyRing {
-        KeyRing { entries: vec![RingEntry { id: KeyId::ROOT, digest: current.digest(), not_after: None }] }
+    pub fn new(current: impl Into<KeyDigest>) -> KeyRing {
+        KeyRing { entries: vec![RingEntry { id: KeyId::ROOT, digest: current.into(), not_after: None }] }
     }
 
     /// Accepts the root key before the last rotation too, until `not_after`, when it is already refused. Its id is
     /// `root-previous`.
     ///
     /// There is one previous key, as in Secrets Manager: a second call takes the place of the first.
-    pub fn with_previous(mut self, previous: &RootKey, not_after: Timestamp) -> KeyRing {
-        self.entries.retain(|entry| entry.id != KeyId::ROOT_PREVIOUS);
-        self.entries.push(RingEntry {
+    pub fn with_previous(mut self, previous: impl Into<KeyDigest>, not_after: Timestamp) -> KeyRing {
+        self.replace(RingEntry {
             id: KeyId::ROOT_PREVIOUS,
-            digest: previous.digest(),
+            digest: previous.into(),
             not_after: Some(not_after),
         });
         self
+    }
+
+    /// Recognises the root key that a rotation is about to put in force. It may do nothing but ask who it is, which is
+    /// how the rotation finds out that it will be accepted. Its id is `root-pending`.
+    pub fn with_pending(mut self, pending: impl Into<KeyDigest>) -> KeyRing {
+        self.replace(RingEntry { id: KeyId::ROOT_PENDING, digest: pending.into(), not_after: None });
+        self
+    }
+
+    fn replace(&mut self, entry: RingEntry) {
+        self.entries.retain(|other| other.id != entry.id);
+        self.entries.push(entry);
     }
 
     /// The entry of a key, compared with all of them.
@@ -82,6 +93,7 @@ impl KeyRing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RootKey;
 
     const CURRENT: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";
     const PREVIOUS: &str = "0hH2m7yTq4fVJx9b3kRzW8sLcN5pUeGdA1oXiKtMw6Y=";

@@ -122,6 +122,9 @@ impl ScopeSet {
         ScopeSet(bits)
     };
 
+    /// No scope at all.
+    pub const NONE: ScopeSet = ScopeSet(0);
+
     /// Whether the scope is in the set.
     pub const fn contains(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0
