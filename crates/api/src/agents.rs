@@ -17,7 +17,7 @@ use crate::{
 const NOT_FOUND: ApiError = ApiError::NotFound { what: "Agent" };
 
 /// `POST /v1/agents`
-pub(crate) static CREATE: Route = Route {
+pub static CREATE: Route = Route {
     operation: "create_agent",
     method: Method::POST,
     path: "/v1/agents",
@@ -26,7 +26,7 @@ pub(crate) static CREATE: Route = Route {
 };
 
 /// `GET /v1/agents`
-pub(crate) static LIST: Route = Route {
+pub static LIST: Route = Route {
     operation: "list_agents",
     method: Method::GET,
     path: "/v1/agents",
@@ -35,7 +35,7 @@ pub(crate) static LIST: Route = Route {
 };
 
 /// `GET /v1/agents/{agent_id}`
-pub(crate) static GET: Route = Route {
+pub static GET: Route = Route {
     operation: "get_agent",
     method: Method::GET,
     path: "/v1/agents/{agent_id}",
@@ -44,7 +44,7 @@ pub(crate) static GET: Route = Route {
 };
 
 /// `PATCH /v1/agents/{agent_id}`
-pub(crate) static UPDATE: Route = Route {
+pub static UPDATE: Route = Route {
     operation: "update_agent",
     method: Method::PATCH,
     path: "/v1/agents/{agent_id}",

@@ -22,7 +22,7 @@ const MAX_MESSAGES: usize = 50;
 const MAX_PARTS: usize = 50;
 
 /// `GET /v1/simulations/{simulation_id}/conversations`
-pub(crate) static LIST: Route = Route {
+pub static LIST: Route = Route {
     operation: "list_conversations",
     method: Method::GET,
     path: "/v1/simulations/{simulation_id}/conversations",
@@ -31,7 +31,7 @@ pub(crate) static LIST: Route = Route {
 };
 
 /// `GET …/conversations/{conversation_id}`
-pub(crate) static GET: Route = Route {
+pub static GET: Route = Route {
     operation: "get_conversation",
     method: Method::GET,
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}",
@@ -40,7 +40,7 @@ pub(crate) static GET: Route = Route {
 };
 
 /// `POST …/conversations/{conversation_id}/start`
-pub(crate) static START: Route = Route {
+pub static START: Route = Route {
     operation: "start_conversation",
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/start",
@@ -49,7 +49,7 @@ pub(crate) static START: Route = Route {
 };
 
 /// `POST …/conversations/{conversation_id}/end`
-pub(crate) static END: Route = Route {
+pub static END: Route = Route {
     operation: "end_conversation",
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/end",
@@ -58,7 +58,7 @@ pub(crate) static END: Route = Route {
 };
 
 /// `GET …/conversations/{conversation_id}/items`
-pub(crate) static LIST_ITEMS: Route = Route {
+pub static LIST_ITEMS: Route = Route {
     operation: "list_items",
     method: Method::GET,
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/items",
@@ -67,7 +67,7 @@ pub(crate) static LIST_ITEMS: Route = Route {
 };
 
 /// `POST …/conversations/{conversation_id}/items`, which only reads: the published service has no other.
-pub(crate) static READ_ITEMS: Route = Route {
+pub static READ_ITEMS: Route = Route {
     operation: "read_items",
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/items",
@@ -76,7 +76,7 @@ pub(crate) static READ_ITEMS: Route = Route {
 };
 
 /// `POST …/conversations/{conversation_id}/responses`
-pub(crate) static RESPOND: Route = Route {
+pub static RESPOND: Route = Route {
     operation: "create_response",
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/responses",

@@ -181,6 +181,7 @@ fn log(id: &str, trail: &Trail, response: &Response, error: Option<&ApiError>, s
     let status = response.status().as_u16();
     let code = error.map(|error| error.public().code);
     let cause = error.and_then(ApiError::internal);
+    let refused = matches!(error, Some(ApiError::Auth(_))).then_some(true);
     let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let Trail { operation, key_id, project_id } = trail;
     macro_rules! line {
@@ -193,6 +194,7 @@ fn log(id: &str, trail: &Trail, response: &Response, error: Option<&ApiError>, s
                 key_id,
                 project_id,
                 latency_us,
+                refused,
                 cause,
                 "request"
             )

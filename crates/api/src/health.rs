@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// `GET /health`
-pub(crate) static GET: Route = Route {
+pub static GET: Route = Route {
     operation: "get_health",
     method: Method::GET,
     path: "/health",

@@ -21,7 +21,7 @@ mod query;
 mod request;
 mod results;
 mod route;
-mod routes;
+pub mod routes;
 mod simulations;
 mod whoami;
 

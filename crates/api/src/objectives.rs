@@ -16,7 +16,7 @@ use crate::{
 const NOT_FOUND: ApiError = ApiError::NotFound { what: "Objective" };
 
 /// `POST /v1/objectives`
-pub(crate) static CREATE: Route = Route {
+pub static CREATE: Route = Route {
     operation: "create_objective",
     method: Method::POST,
     path: "/v1/objectives",
@@ -25,7 +25,7 @@ pub(crate) static CREATE: Route = Route {
 };
 
 /// `GET /v1/objectives`
-pub(crate) static LIST: Route = Route {
+pub static LIST: Route = Route {
     operation: "list_objectives",
     method: Method::GET,
     path: "/v1/objectives",
@@ -34,7 +34,7 @@ pub(crate) static LIST: Route = Route {
 };
 
 /// `GET /v1/objectives/{objective_id}`
-pub(crate) static GET: Route = Route {
+pub static GET: Route = Route {
     operation: "get_objective",
     method: Method::GET,
     path: "/v1/objectives/{objective_id}",
@@ -43,7 +43,7 @@ pub(crate) static GET: Route = Route {
 };
 
 /// `PATCH /v1/objectives/{objective_id}`
-pub(crate) static UPDATE: Route = Route {
+pub static UPDATE: Route = Route {
     operation: "update_objective",
     method: Method::PATCH,
     path: "/v1/objectives/{objective_id}",

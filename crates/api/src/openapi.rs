@@ -40,7 +40,7 @@ use crate::{
 const COMMITTED: &str = include_str!("../../../openapi.json");
 
 /// `GET /openapi.json`
-pub(crate) static GET: Route = Route {
+pub static GET: Route = Route {
     operation: "get_openapi",
     method: Method::GET,
     path: "/openapi.json",

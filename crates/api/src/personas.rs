@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// `GET /v1/simulations/{simulation_id}/personas`
-pub(crate) static LIST: Route = Route {
+pub static LIST: Route = Route {
     operation: "list_personas",
     method: Method::GET,
     path: "/v1/simulations/{simulation_id}/personas",
@@ -23,7 +23,7 @@ pub(crate) static LIST: Route = Route {
 };
 
 /// `POST /v1/simulations/{simulation_id}/personas/{persona_id}/approve`
-pub(crate) static APPROVE: Route = Route {
+pub static APPROVE: Route = Route {
     operation: "approve_persona",
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/personas/{persona_id}/approve",
@@ -32,7 +32,7 @@ pub(crate) static APPROVE: Route = Route {
 };
 
 /// `POST /v1/simulations/{simulation_id}/personas/{persona_id}/reject`
-pub(crate) static REJECT: Route = Route {
+pub static REJECT: Route = Route {
     operation: "reject_persona",
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/personas/{persona_id}/reject",

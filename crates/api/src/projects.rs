@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// `POST /v1/projects`
-pub(crate) static CREATE: Route = Route {
+pub static CREATE: Route = Route {
     operation: "create_project",
     method: Method::POST,
     path: "/v1/projects",
@@ -23,7 +23,7 @@ pub(crate) static CREATE: Route = Route {
 };
 
 /// `GET /v1/projects`
-pub(crate) static LIST: Route = Route {
+pub static LIST: Route = Route {
     operation: "list_projects",
     method: Method::GET,
     path: "/v1/projects",
@@ -32,7 +32,7 @@ pub(crate) static LIST: Route = Route {
 };
 
 /// `GET /v1/projects/{project_id}`
-pub(crate) static GET: Route = Route {
+pub static GET: Route = Route {
     operation: "get_project",
     method: Method::GET,
     path: "/v1/projects/{project_id}",
@@ -41,7 +41,7 @@ pub(crate) static GET: Route = Route {
 };
 
 /// `PATCH /v1/projects/{project_id}`
-pub(crate) static UPDATE: Route = Route {
+pub static UPDATE: Route = Route {
     operation: "update_project",
     method: Method::PATCH,
     path: "/v1/projects/{project_id}",

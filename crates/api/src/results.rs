@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// `GET /v1/simulations/{simulation_id}/results`
-pub(crate) static GET: Route = Route {
+pub static GET: Route = Route {
     operation: "get_results",
     method: Method::GET,
     path: "/v1/simulations/{simulation_id}/results",

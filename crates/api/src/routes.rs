@@ -1,41 +1,66 @@
-//! Every route there is. The router, the OpenAPI document and the generated refusal tests are made from this list.
+//! Every route there is, each under the name of its operation. The router, the OpenAPI document, the functions on AWS and
+//! the generated refusal tests are made from this list.
 
-use crate::{
-    Route, agents, conversations, health, objectives, openapi, personas, projects, results, simulations,
-    whoami,
-};
+use crate::Route;
 
-/// All routes, by resource.
-pub static ROUTES: &[&Route] = &[
-    &health::GET,
-    &openapi::GET,
-    &whoami::GET,
-    &projects::CREATE,
-    &projects::LIST,
-    &projects::GET,
-    &projects::UPDATE,
-    &agents::CREATE,
-    &agents::LIST,
-    &agents::GET,
-    &agents::UPDATE,
-    &objectives::CREATE,
-    &objectives::LIST,
-    &objectives::GET,
-    &objectives::UPDATE,
-    &simulations::CREATE,
-    &simulations::LIST,
-    &simulations::GET,
-    &simulations::RUN,
-    &simulations::CANCEL,
-    &results::GET,
-    &personas::LIST,
-    &personas::APPROVE,
-    &personas::REJECT,
-    &conversations::LIST,
-    &conversations::GET,
-    &conversations::START,
-    &conversations::END,
-    &conversations::LIST_ITEMS,
-    &conversations::READ_ITEMS,
-    &conversations::RESPOND,
-];
+/// Names the routes, and lists them.
+macro_rules! routes {
+    ($($name:ident = $module:ident::$route:ident,)*) => {
+        $(pub use crate::$module::$route as $name;)*
+
+        /// All routes, by resource.
+        pub static ROUTES: &[&Route] = &[$(&$name),*];
+    };
+}
+
+routes! {
+    GET_HEALTH = health::GET,
+    GET_OPENAPI = openapi::GET,
+    GET_WHOAMI = whoami::GET,
+    CREATE_PROJECT = projects::CREATE,
+    LIST_PROJECTS = projects::LIST,
+    GET_PROJECT = projects::GET,
+    UPDATE_PROJECT = projects::UPDATE,
+    CREATE_AGENT = agents::CREATE,
+    LIST_AGENTS = agents::LIST,
+    GET_AGENT = agents::GET,
+    UPDATE_AGENT = agents::UPDATE,
+    CREATE_OBJECTIVE = objectives::CREATE,
+    LIST_OBJECTIVES = objectives::LIST,
+    GET_OBJECTIVE = objectives::GET,
+    UPDATE_OBJECTIVE = objectives::UPDATE,
+    CREATE_SIMULATION = simulations::CREATE,
+    LIST_SIMULATIONS = simulations::LIST,
+    GET_SIMULATION = simulations::GET,
+    RUN_SIMULATION = simulations::RUN,
+    CANCEL_SIMULATION = simulations::CANCEL,
+    GET_RESULTS = results::GET,
+    LIST_PERSONAS = personas::LIST,
+    APPROVE_PERSONA = personas::APPROVE,
+    REJECT_PERSONA = personas::REJECT,
+    LIST_CONVERSATIONS = conversations::LIST,
+    GET_CONVERSATION = conversations::GET,
+    START_CONVERSATION = conversations::START,
+    END_CONVERSATION = conversations::END,
+    LIST_ITEMS = conversations::LIST_ITEMS,
+    READ_ITEMS = conversations::READ_ITEMS,
+    CREATE_RESPONSE = conversations::RESPOND,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_has_the_name_of_its_operation() {
+        let names = include_str!("routes.rs").lines().filter_map(|line| {
+            line.trim()
+                .split_once(" = ")?
+                .1
+                .ends_with(',')
+                .then(|| line.trim().split_once(" = ").unwrap().0.to_lowercase())
+        });
+        let operations: Vec<_> = ROUTES.iter().map(|route| route.operation.to_owned()).collect();
+        assert_eq!(names.collect::<Vec<_>>(), operations);
+    }
+}

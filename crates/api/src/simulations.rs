@@ -26,7 +26,7 @@ const MAX_EXPIRY_SECONDS: u32 = 30 * 24 * 60 * 60;
 const MAX_OBJECTIVES: usize = 50;
 
 /// `POST /v1/simulations`
-pub(crate) static CREATE: Route = Route {
+pub static CREATE: Route = Route {
     operation: "create_simulation",
     method: Method::POST,
     path: "/v1/simulations",
@@ -35,7 +35,7 @@ pub(crate) static CREATE: Route = Route {
 };
 
 /// `GET /v1/simulations`
-pub(crate) static LIST: Route = Route {
+pub static LIST: Route = Route {
     operation: "list_simulations",
     method: Method::GET,
     path: "/v1/simulations",
@@ -44,7 +44,7 @@ pub(crate) static LIST: Route = Route {
 };
 
 /// `GET /v1/simulations/{simulation_id}`
-pub(crate) static GET: Route = Route {
+pub static GET: Route = Route {
     operation: "get_simulation",
     method: Method::GET,
     path: "/v1/simulations/{simulation_id}",
@@ -53,7 +53,7 @@ pub(crate) static GET: Route = Route {
 };
 
 /// `POST /v1/simulations/{simulation_id}/run`
-pub(crate) static RUN: Route = Route {
+pub static RUN: Route = Route {
     operation: "run_simulation",
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/run",
@@ -62,7 +62,7 @@ pub(crate) static RUN: Route = Route {
 };
 
 /// `POST /v1/simulations/{simulation_id}/cancel`
-pub(crate) static CANCEL: Route = Route {
+pub static CANCEL: Route = Route {
     operation: "cancel_simulation",
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/cancel",

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// `GET /v1/whoami`
-pub(crate) static GET: Route = Route {
+pub static GET: Route = Route {
     operation: "get_whoami",
     method: Method::GET,
     path: "/v1/whoami",
