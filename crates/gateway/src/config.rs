@@ -1,13 +1,8 @@
 //! The configuration of a gateway, read once.
 
-use std::fmt;
-
-use jiff::SignedDuration;
 use onerun_auth::RootKey;
 use onerun_engine::Settings;
-
-/// The longest lease and turn, in seconds.
-const MAX_SECONDS: i64 = 24 * 60 * 60;
+use onerun_host::{ConfigErrors, Variables};
 
 /// The configuration of a gateway.
 ///
@@ -22,60 +17,20 @@ pub struct Config {
     pub(crate) engine: Settings,
 }
 
-/// Everything that is wrong with a configuration, each with the name of its variable.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ConfigErrors(Vec<String>);
-
-impl std::error::Error for ConfigErrors {}
-
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0.join("; "))
-    }
-}
-
 impl Config {
     /// Reads the configuration from the environment.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with it, at once.
-    #[expect(clippy::disallowed_methods, reason = "this is the composition root that reads the environment")]
     pub fn from_env() -> Result<Self, ConfigErrors> {
-        Self::from_lookup(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        Self::read(Variables::of_environment())
     }
 
-    /// Reads the configuration from a function that knows the variables.
-    ///
-    /// # Errors
-    ///
-    /// Everything that is wrong with it, at once.
-    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
-        let mut errors = Vec::new();
-        let key = lookup("AUTH_API_KEY").and_then(|text| match RootKey::parse(&text) {
-            Ok(key) => Some(key),
-            Err(error) => {
-                errors.push(format!("AUTH_API_KEY: {error}"));
-                None
-            }
-        });
-        let mut seconds = |name: &str, default: SignedDuration| {
-            let Some(text) = lookup(name) else { return default };
-            match text.trim().parse() {
-                Ok(number) if (1..=MAX_SECONDS).contains(&number) => SignedDuration::from_secs(number),
-                _ => {
-                    errors.push(format!("{name}: must be an integer from 1 to {MAX_SECONDS} (seconds)"));
-                    default
-                }
-            }
-        };
-        let defaults = Settings::default();
-        let engine = Settings {
-            lease: seconds("ONERUN_LEASE_SECONDS", defaults.lease),
-            turn: seconds("ONERUN_TURN_SECONDS", defaults.turn),
-            ..defaults
-        };
-        if errors.is_empty() { Ok(Self { key, engine }) } else { Err(ConfigErrors(errors)) }
+    fn read(mut variables: Variables<'_>) -> Result<Self, ConfigErrors> {
+        let key = variables.root_key("AUTH_API_KEY");
+        let engine = variables.settings(Settings::default());
+        variables.finish(Self { key, engine })
     }
 
     /// The same configuration with this root key.
@@ -86,13 +41,15 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Config, String> {
         let found = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
-        Config::from_lookup(found).map_err(|errors| errors.to_string())
+        Config::read(Variables::new(found)).map_err(|errors| errors.to_string())
     }
 
     #[test]

@@ -8,11 +8,11 @@ mod data;
 mod keys;
 mod runner;
 mod server;
-mod system;
 
-pub use config::{Config, ConfigErrors};
+pub use config::Config;
 pub use data::DataError;
 pub use onerun_auth::RootKey;
+pub use onerun_host::ConfigErrors;
 
 use std::{
     io,
@@ -24,13 +24,13 @@ use std::{
 
 use onerun_api::{App, ROUTES, Router};
 use onerun_engine::{Engine, offline::Offline};
+use onerun_host::{OsRandom, SystemClock};
 use onerun_store_sqlite::{OpenError, SqliteStore};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     data::{DataDirectory, FoundKey},
     keys::RootKeys,
-    system::{OsRandom, SystemClock},
 };
 
 /// Why a gateway did not start. Each message says what to do.

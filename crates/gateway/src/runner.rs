@@ -106,7 +106,7 @@ mod tests {
     use onerun_store_sqlite::SqliteStore;
 
     use super::*;
-    use crate::system::{OsRandom, SystemClock};
+    use onerun_host::{OsRandom, SystemClock};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_job_that_was_taken_too_often_is_given_up_and_not_tried_again() {

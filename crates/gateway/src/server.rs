@@ -22,7 +22,8 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 
 use self::body::Pending;
-use crate::{GRACE, Service, Unfinished, stop, system::OsRandom};
+use crate::{GRACE, Service, Unfinished, stop};
+use onerun_host::OsRandom;
 
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

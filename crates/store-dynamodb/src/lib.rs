@@ -102,6 +102,7 @@
 //! A new job is an item inserted under a `pk` that begins with `jobs#`; one that is to be run again is modified, and
 //! its `waits` begins with `0#` again. A filter of the table's stream needs no more than these.
 
+mod config;
 mod counts;
 mod database;
 mod failure;
@@ -117,4 +118,5 @@ mod record;
 mod store;
 mod write;
 
+pub use config::configure;
 pub use store::DynamoDbStore;

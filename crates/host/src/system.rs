@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use onerun_domain::{Clock, Random};
 
 /// The machine's wall clock.
-pub(crate) struct SystemClock;
+pub struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(
@@ -18,7 +18,7 @@ impl Clock for SystemClock {
 }
 
 /// The operating system's random generator.
-pub(crate) struct OsRandom;
+pub struct OsRandom;
 
 impl Random for OsRandom {
     #[expect(

@@ -1,0 +1,78 @@
+//! A function that answers one route.
+
+use std::sync::Arc;
+
+use lambda_runtime::LambdaEvent;
+use onerun_api::{App, Authenticator, Route, Router};
+use onerun_auth::{KeyRing, Principal, Refusal, authenticate};
+use onerun_host::SystemClock;
+
+use crate::{
+    Failure,
+    aws::Aws,
+    config::{KeyConfig, RouteConfig},
+    engine,
+    event::{Event, EventResponse},
+    keys::SecretKeys,
+    secret::Secret,
+};
+
+/// Everything that requests for one route are answered with.
+pub(crate) struct Api {
+    app: App,
+    router: Router,
+}
+
+impl Api {
+    /// Makes the clients, and reads the secret if the route asks for a key.
+    pub(crate) async fn start(
+        route: &'static Route,
+        config: RouteConfig,
+    ) -> Result<Self, lambda_runtime::Error> {
+        let aws = Aws::new(config.engine.aws.clone());
+        let authenticator: Box<dyn Authenticator> = match config.keys {
+            Some(KeyConfig::Secret { id, ttl, overlap }) => {
+                let secret = Secret::new(aws.secrets_manager(), id);
+                let keys = SecretKeys::new(secret, Arc::new(SystemClock), ttl, overlap);
+                keys.start().await;
+                Box::new(keys)
+            }
+            Some(KeyConfig::Key(key)) => Box::new(ConfiguredKey(KeyRing::new(&key))),
+            None => Box::new(NoKeys),
+        };
+        let app = App::new(engine(&aws, &config.engine), authenticator);
+        // Other paths are answered as everywhere: that there is no such route.
+        Ok(Self { app, router: Router::new(&[route])? })
+    }
+
+    /// Answers a request. Whatever comes of it is a response; only what is no request fails.
+    pub(crate) async fn answer(&self, event: LambdaEvent<Event>) -> Result<EventResponse, Failure> {
+        let (event, context) = event.into_parts();
+        let (request, payload) = event.into_request(context.request_id, &self.router)?;
+        Ok(EventResponse::new(self.router.answer(&self.app, request).await, payload))
+    }
+}
+
+/// The key that the configuration names.
+struct ConfiguredKey(KeyRing);
+
+#[async_trait::async_trait]
+impl Authenticator for ConfiguredKey {
+    async fn authenticate(
+        &self,
+        headers: &http::HeaderMap,
+        now: jiff::Timestamp,
+    ) -> Result<Principal, Refusal> {
+        authenticate(&self.0, headers, now)
+    }
+}
+
+/// No key is accepted: the route asks for none.
+struct NoKeys;
+
+#[async_trait::async_trait]
+impl Authenticator for NoKeys {
+    async fn authenticate(&self, _: &http::HeaderMap, _: jiff::Timestamp) -> Result<Principal, Refusal> {
+        Err(Refusal::AuthUnavailable)
+    }
+}

@@ -1,0 +1,72 @@
+//! How AWS is reached: one HTTPS client for all services, region and credentials as Lambda gives them.
+//!
+//! The SDK's default chain is left out on purpose. It looks for profiles, instance metadata and web identities, of
+//! which a function has none, and building it costs more than a request.
+
+use std::time::Duration;
+
+use aws_config::{
+    Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider, retry::RetryConfig,
+};
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, SharedCredentialsProvider, SharedHttpClient, timeout::TimeoutConfig,
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+
+use crate::config::AwsConfig;
+
+/// How long one call to Secrets Manager may take, its retries included. A caller waits for it.
+const SECRET_TIMEOUT: Duration = Duration::from_secs(4);
+const SECRET_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What clients of AWS's services are made from.
+pub(crate) struct Aws {
+    config: AwsConfig,
+    sdk: SdkConfig,
+}
+
+/// TLS by rustls with ring. AWS-LC, the SDK's default, gathers entropy from the processor's jitter when a process
+/// starts, which takes several times as long as the rest of a cold start.
+pub(crate) const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
+
+impl Aws {
+    pub(crate) fn new(config: AwsConfig) -> Self {
+        let http: SharedHttpClient = Builder::new().tls_provider(TLS).build_https();
+        let credentials = EnvironmentVariableCredentialsProvider::new();
+        let sdk = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(config.region.clone()))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(http)
+            .build();
+        Self { config, sdk }
+    }
+
+    /// A client of DynamoDB.
+    pub(crate) fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        let mut config = aws_sdk_dynamodb::config::Builder::from(&self.sdk);
+        config.set_endpoint_url(self.config.dynamodb.clone());
+        aws_sdk_dynamodb::Client::from_conf(onerun_store_dynamodb::configure(config).build())
+    }
+
+    /// A client of Secrets Manager.
+    pub(crate) fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(SECRET_ATTEMPT_TIMEOUT)
+            .operation_timeout(SECRET_TIMEOUT)
+            .build();
+        let retries =
+            RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(100));
+        let mut config = aws_sdk_secretsmanager::config::Builder::from(&self.sdk)
+            .timeout_config(timeouts)
+            .retry_config(retries);
+        config.set_endpoint_url(self.config.secrets_manager.clone());
+        aws_sdk_secretsmanager::Client::from_conf(config.build())
+    }
+}

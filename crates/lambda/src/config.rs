@@ -1,0 +1,272 @@
+//! The configuration of a function, read once, when it starts.
+
+use jiff::SignedDuration;
+use onerun_api::Route;
+use onerun_auth::{Access, RootKey};
+use onerun_engine::Settings;
+use onerun_host::{ConfigErrors, Variables};
+
+use crate::keys::PAUSE;
+
+/// How long a turn may last: well within the 30 s that API Gateway waits for an answer.
+const TURN: SignedDuration = SignedDuration::from_secs(25);
+
+const TTL: SignedDuration = SignedDuration::from_secs(300);
+/// A secret is read no more often than that: see [`PAUSE`].
+const MIN_TTL: i64 = PAUSE.as_secs();
+const MAX_TTL: i64 = 3_600;
+const OVERLAP: SignedDuration = SignedDuration::from_hours(24);
+const MAX_OVERLAP: i64 = 7 * 24 * 60 * 60;
+
+/// How AWS is reached. Credentials are read by the SDK, from the variables that Lambda sets.
+///
+/// | variable | default | what it is |
+/// |---|---|---|
+/// | `AWS_REGION` | must be set; Lambda does | the region |
+/// | `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL_SECRETS_MANAGER`, `AWS_ENDPOINT_URL` | AWS's own | where a service is reached instead, the first two before the third |
+#[derive(Clone, Debug)]
+pub(crate) struct AwsConfig {
+    pub(crate) region: String,
+    pub(crate) dynamodb: Option<String>,
+    pub(crate) secrets_manager: Option<String>,
+}
+
+/// Where the root key is.
+///
+/// | variable | default | what it is |
+/// |---|---|---|
+/// | `AUTH_SECRET_ID` | | the ARN or name of a secret in Secrets Manager |
+/// | `AUTH_API_KEY` | | the key itself, instead of a secret |
+/// | `AUTH_SECRET_TTL_SECONDS` | 300 | how old what was read of the secret may be |
+/// | `AUTH_ROTATION_OVERLAP_SECONDS` | 86400 | how long the key before the last rotation is accepted, from when the present one was made |
+#[derive(Debug)]
+pub(crate) enum KeyConfig {
+    /// In a secret.
+    Secret { id: String, ttl: SignedDuration, overlap: SignedDuration },
+    /// In the configuration.
+    Key(RootKey),
+}
+
+/// What simulations are kept in and run with.
+///
+/// | variable | default | what it is |
+/// |---|---|---|
+/// | `ONERUN_TABLE` | must be set | the DynamoDB table |
+/// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is given to another |
+/// | `ONERUN_TURN_SECONDS` | 25 | how long the answer to one call may take |
+#[derive(Debug)]
+pub(crate) struct EngineConfig {
+    pub(crate) aws: AwsConfig,
+    pub(crate) table: String,
+    pub(crate) settings: Settings,
+}
+
+/// The configuration of a function that answers a route. One that anyone may call needs neither table nor key.
+#[derive(Debug)]
+pub(crate) struct RouteConfig {
+    pub(crate) engine: EngineConfig,
+    pub(crate) keys: Option<KeyConfig>,
+}
+
+/// The configuration of the function that rotates the secret: the variables of [`AwsConfig`], and
+///
+/// | variable | default | what it is |
+/// |---|---|---|
+/// | `ONERUN_API_URL` | must be set | the API's address, to try a new key there before it comes into force |
+/// | `AUTH_ROTATION_OVERLAP_SECONDS` | 86400 | as the functions of the API have it |
+#[derive(Debug)]
+pub(crate) struct RotationConfig {
+    pub(crate) aws: AwsConfig,
+    pub(crate) api_url: String,
+    pub(crate) overlap: SignedDuration,
+}
+
+fn aws(variables: &mut Variables<'_>) -> AwsConfig {
+    let region = variables.required("AWS_REGION", "the region of the deployment; Lambda sets it");
+    let mut endpoint = |name: &str| {
+        let (name, url) = [name, "AWS_ENDPOINT_URL"]
+            .into_iter()
+            .find_map(|name| variables.text(name).map(|url| (name, url)))?;
+        is_url(variables, name, &url).then_some(url)
+    };
+    let dynamodb = endpoint("AWS_ENDPOINT_URL_DYNAMODB");
+    let secrets_manager = endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER");
+    AwsConfig { region, dynamodb, secrets_manager }
+}
+
+fn is_url(variables: &mut Variables<'_>, name: &str, text: &str) -> bool {
+    let uri = text.parse::<http::Uri>();
+    let is = uri.is_ok_and(|uri| {
+        uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none()
+    });
+    if !is {
+        variables.refuse(name, "must be a URL such as `https://host`");
+    }
+    is
+}
+
+fn overlap(variables: &mut Variables<'_>) -> SignedDuration {
+    variables.seconds("AUTH_ROTATION_OVERLAP_SECONDS", 0..=MAX_OVERLAP, OVERLAP)
+}
+
+fn keys(variables: &mut Variables<'_>) -> Option<KeyConfig> {
+    let id = variables.text("AUTH_SECRET_ID");
+    let is_key_set = variables.text("AUTH_API_KEY").is_some();
+    let ttl = variables.seconds("AUTH_SECRET_TTL_SECONDS", MIN_TTL..=MAX_TTL, TTL);
+    let overlap = overlap(variables);
+    match (id, is_key_set) {
+        (Some(id), false) => Some(KeyConfig::Secret { id, ttl, overlap }),
+        (None, true) => variables.root_key("AUTH_API_KEY").map(KeyConfig::Key),
+        (id, _) => {
+            let state = if id.is_some() { "both are set" } else { "neither is set" };
+            variables.refuse(
+                "AUTH_SECRET_ID, AUTH_API_KEY",
+                &format!("{state}; set the first to a secret in Secrets Manager, or the second to the key"),
+            );
+            None
+        }
+    }
+}
+
+impl EngineConfig {
+    /// Reads the configuration of a function without a route.
+    pub(crate) fn read(mut variables: Variables<'_>) -> Result<Self, ConfigErrors> {
+        let config = Self::of(&mut variables, true);
+        variables.finish(config)
+    }
+
+    fn of(variables: &mut Variables<'_>, is_table_needed: bool) -> Self {
+        let table = if is_table_needed {
+            variables.required("ONERUN_TABLE", "the name of the DynamoDB table")
+        } else {
+            String::new()
+        };
+        let settings = variables.settings(Settings { turn: TURN, ..Settings::default() });
+        Self { aws: aws(variables), table, settings }
+    }
+}
+
+impl RouteConfig {
+    /// Reads the configuration of the function that answers `route`.
+    pub(crate) fn read(route: &Route, mut variables: Variables<'_>) -> Result<Self, ConfigErrors> {
+        let is_public = route.access == Access::Public;
+        let engine = EngineConfig::of(&mut variables, !is_public);
+        let keys = if is_public { None } else { keys(&mut variables) };
+        variables.finish(Self { engine, keys })
+    }
+}
+
+impl RotationConfig {
+    /// Reads the configuration of the function that rotates the secret.
+    pub(crate) fn read(mut variables: Variables<'_>) -> Result<Self, ConfigErrors> {
+        let aws = aws(&mut variables);
+        let api_url = variables.required("ONERUN_API_URL", "the address of the API");
+        if !api_url.is_empty() {
+            is_url(&mut variables, "ONERUN_API_URL", &api_url);
+        }
+        let api_url = api_url.trim_end_matches('/').to_owned();
+        let overlap = overlap(&mut variables);
+        variables.finish(Self { aws, api_url, overlap })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onerun_api::ROUTES;
+
+    use super::*;
+
+    const KEY: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";
+
+    fn variables<'a>(set: &'a [(&'a str, &'a str)]) -> Variables<'a> {
+        Variables::new(|name| {
+            set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn read(operation: &str, set: &[(&str, &str)]) -> Result<RouteConfig, String> {
+        let route = ROUTES.iter().find(|route| route.operation == operation).unwrap();
+        RouteConfig::read(route, variables(set)).map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn a_public_route_needs_a_region_and_nothing_else() {
+        let config = read("get_health", &[("AWS_REGION", "eu-central-1")]).unwrap();
+        assert!(config.keys.is_none());
+        assert!(read("get_health", &[]).unwrap_err().starts_with("AWS_REGION: must be set"));
+    }
+
+    #[test]
+    fn one_source_of_the_key_is_needed_and_one_alone() {
+        let given = [("AWS_REGION", "eu-central-1"), ("ONERUN_TABLE", "onerun")];
+        for (set, state) in
+            [(&[][..], "neither is set"), (&[("AUTH_SECRET_ID", "s"), ("AUTH_API_KEY", KEY)], "both are set")]
+        {
+            let errors = read("get_whoami", &[&given, set].concat()).unwrap_err();
+            assert!(
+                errors.starts_with("AUTH_SECRET_ID, AUTH_API_KEY: ") && errors.contains(state),
+                "{errors}"
+            );
+            assert!(!errors.contains(KEY));
+        }
+        let config = read("get_whoami", &[&given[..], &[("AUTH_SECRET_ID", "s\n")]].concat()).unwrap();
+        let Some(KeyConfig::Secret { id, ttl, overlap }) = config.keys else { panic!("{config:?}") };
+        assert_eq!((id.as_str(), ttl, overlap), ("s", TTL, OVERLAP));
+        let config = read("get_whoami", &[&given[..], &[("AUTH_API_KEY", KEY)]].concat()).unwrap();
+        assert!(matches!(config.keys, Some(KeyConfig::Key(_))));
+        assert!(!format!("{config:?}").contains(KEY));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once() {
+        let errors = read(
+            "get_whoami",
+            &[
+                ("AUTH_API_KEY", "changeme"),
+                ("AUTH_SECRET_TTL_SECONDS", "-1"),
+                ("AUTH_ROTATION_OVERLAP_SECONDS", "604801"),
+                ("ONERUN_TURN_SECONDS", "0"),
+                ("AWS_ENDPOINT_URL", "localhost:8000"),
+            ],
+        )
+        .unwrap_err();
+        for name in [
+            "ONERUN_TABLE: must be set",
+            "AWS_REGION: must be set",
+            "AUTH_API_KEY: the key is a placeholder",
+            "AUTH_SECRET_TTL_SECONDS: must be an integer from 5 to 3600",
+            "AUTH_ROTATION_OVERLAP_SECONDS: must be an integer from 0 to 604800",
+            "ONERUN_TURN_SECONDS: ",
+            "AWS_ENDPOINT_URL: must be a URL",
+        ] {
+            assert!(errors.contains(name), "{name}: {errors}");
+        }
+        assert!(!errors.contains("changeme"));
+    }
+
+    #[test]
+    fn an_endpoint_of_a_service_comes_before_that_of_all() {
+        let config = read(
+            "get_health",
+            &[
+                ("AWS_REGION", "eu-central-1"),
+                ("AWS_ENDPOINT_URL", "http://127.0.0.1:5000"),
+                ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:8000"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.engine.aws.dynamodb.as_deref(), Some("http://127.0.0.1:8000"));
+        assert_eq!(config.engine.aws.secrets_manager.as_deref(), Some("http://127.0.0.1:5000"));
+    }
+
+    #[test]
+    fn a_rotation_needs_the_address_of_the_api() {
+        let read =
+            |set: &[(&str, &str)]| RotationConfig::read(variables(set)).map_err(|errors| errors.to_string());
+        let errors = read(&[("AWS_REGION", "eu-central-1")]).unwrap_err();
+        assert!(errors.starts_with("ONERUN_API_URL: must be set"), "{errors}");
+        let config =
+            read(&[("AWS_REGION", "eu-central-1"), ("ONERUN_API_URL", "https://api.example/")]).unwrap();
+        assert_eq!(config.api_url, "https://api.example");
+    }
+}

@@ -1,0 +1,9 @@
+//! What the store needs of its client.
+
+use aws_sdk_dynamodb::config::{Builder, retry::RetryConfig};
+
+/// Sets up the configuration of a client for this store; endpoint, region, credentials and TLS are the host's. A host
+/// must use it, because the store makes a call again itself, which a client's own retries would multiply.
+pub fn configure(builder: Builder) -> Builder {
+    builder.retry_config(RetryConfig::disabled())
+}

@@ -1,0 +1,5 @@
+//! `GET /openapi.json`
+
+fn main() -> std::process::ExitCode {
+    onerun_lambda::serve(&onerun_lambda::routes::GET_OPENAPI)
+}

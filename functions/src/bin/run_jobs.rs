@@ -1,0 +1,5 @@
+//! Does the jobs that the queue delivers.
+
+fn main() -> std::process::ExitCode {
+    onerun_lambda::run_jobs()
+}
