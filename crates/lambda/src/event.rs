@@ -199,3 +199,188 @@ impl EventResponse {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use onerun_api::{ROUTES, routes};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(event: Value) -> Result<(Request, Payload), NotARequest> {
+        let router = Router::new(ROUTES).unwrap();
+        serde_json::from_value::<Event>(event).unwrap().into_request("id".to_owned(), &router)
+    }
+
+    fn request(event: Value) -> Request {
+        read(event).unwrap().0
+    }
+
+    async fn text(request: Request) -> String {
+        match request.body.read().await {
+            Body::Read(bytes) => String::from_utf8(bytes.into()).unwrap(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// The same request in every shape: an HTTP API's payload 2.0 and 1.0, a function URL's, a REST API's.
+    fn shapes() -> Vec<Value> {
+        let id = "AbCdEf012345";
+        let path = format!("/v1/projects/{id}");
+        let context = |stage: &str| json!({ "stage": stage, "http": { "method": "PATCH", "path": path } });
+        let v2 = |stage: &str, path: &str| {
+            json!({
+                "version": "2.0", "routeKey": "PATCH /v1/projects/{project_id}", "rawPath": path,
+                "rawQueryString": "a=1&a=2&b=%C3%A9+%26", "cookies": ["c=1"],
+                "headers": { "x-api-key": "key", "accept": "a,b" },
+                "queryStringParameters": { "a": "1,2", "b": "é &" },
+                "requestContext": context(stage), "body": "{\"name\":\"é\"}", "isBase64Encoded": false,
+            })
+        };
+        let v1 = |stage: &str, path: &str| {
+            json!({
+                "version": "1.0", "resource": "/v1/projects/{project_id}", "path": path, "httpMethod": "PATCH",
+                "headers": { "X-Api-Key": "key", "accept": "b" },
+                "multiValueHeaders": { "X-Api-Key": ["key"], "accept": ["a", "b"] },
+                "queryStringParameters": { "a": "2", "b": "é &" },
+                "multiValueQueryStringParameters": { "a": ["1", "2"], "b": ["é &"] },
+                "requestContext": { "stage": stage, "httpMethod": "PATCH" },
+                "body": STANDARD.encode("{\"name\":\"é\"}"), "isBase64Encoded": true,
+            })
+        };
+        vec![
+            v2("$default", &path),
+            v2("prod", &format!("/prod{path}")),
+            v2("v1", &format!("/v1{path}")),
+            v1("$default", &path),
+            v1("prod", &path),
+            v1("v1", &path),
+            v1("prod", &format!("/prod{path}")),
+        ]
+    }
+
+    #[tokio::test]
+    async fn a_request_is_the_same_in_every_shape() {
+        for event in shapes() {
+            let shown = event.to_string();
+            let (request, payload) = read(event).unwrap();
+            assert_eq!(payload, if shown.contains("rawPath") { Payload::V2 } else { Payload::V1 });
+            assert_eq!((request.id.as_str(), &request.method), ("id", &Method::PATCH));
+            assert_eq!(request.path, "/v1/projects/AbCdEf012345", "{shown}");
+            assert_eq!(request.query.as_deref(), Some("a=1&a=2&b=%C3%A9+%26"), "{shown}");
+            assert_eq!(request.headers["x-api-key"], "key");
+            let accept: Vec<_> = request.headers.get_all("accept").iter().collect();
+            assert!(accept == ["a,b"] || accept == ["a", "b"], "{accept:?}");
+            assert_eq!(text(request).await, "{\"name\":\"é\"}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_key_is_not_read_as_one() {
+        let request = request(json!({
+            "httpMethod": "GET", "path": "/v1/whoami",
+            "headers": { "x-api-key": "b" }, "multiValueHeaders": { "x-api-key": ["a", "b"] },
+        }));
+        assert_eq!(request.headers.get_all("x-api-key").iter().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_least_that_comes_is_a_request() {
+        let least = json!({ "rawPath": "/health", "requestContext": { "http": { "method": "GET" } } });
+        let request = request(least);
+        assert_eq!((request.path.as_str(), request.query.as_deref()), ("/health", None));
+        assert!(request.headers.is_empty());
+        assert_eq!(text(request).await, "");
+    }
+
+    #[test]
+    fn an_event_that_is_no_request_is_told_so() {
+        for event in [
+            json!({}),
+            json!({ "Records": [] }),
+            json!({ "source": "aws.events" }),
+            json!({ "rawPath": "/health" }),
+            json!({ "httpMethod": "GET" }),
+            json!({ "httpMethod": "G T", "path": "/" }),
+        ] {
+            assert!(read(event.clone()).is_err(), "{event}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_broken_or_too_large_is_known_to_be() {
+        let with = |body: String, is_base64: bool| {
+            request(json!({
+                "httpMethod": "POST", "path": "/v1/projects", "body": body, "isBase64Encoded": is_base64,
+            }))
+        };
+        assert_eq!(text(with("%".to_owned(), true)).await, "Unreadable");
+        let largest = "a".repeat(MAX_BODY_BYTES);
+        assert_eq!(text(with(largest.clone(), false)).await.len(), MAX_BODY_BYTES);
+        assert_eq!(text(with(STANDARD.encode(&largest), true)).await.len(), MAX_BODY_BYTES);
+        assert_eq!(text(with(format!("{largest}a"), false)).await, "TooLarge");
+        assert_eq!(text(with(STANDARD.encode(format!("{largest}aaa")), true)).await, "TooLarge");
+    }
+
+    #[test]
+    fn a_response_takes_the_shape_of_its_event() {
+        let response = || {
+            let mut response = Response::new(Bytes::from("{\"name\":\"é\"}"));
+            response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+            response
+        };
+        let shown = |payload| serde_json::to_value(EventResponse::new(response(), payload)).unwrap();
+        assert_eq!(
+            shown(Payload::V2),
+            json!({
+                "statusCode": 200, "headers": { "content-type": "application/json" }, "multiValueHeaders": {},
+                "body": "{\"name\":\"é\"}", "isBase64Encoded": false, "cookies": [],
+            })
+        );
+        assert_eq!(
+            shown(Payload::V1),
+            json!({
+                "statusCode": 200, "headers": {}, "multiValueHeaders": { "content-type": ["application/json"] },
+                "body": "{\"name\":\"é\"}", "isBase64Encoded": false,
+            })
+        );
+        let binary = EventResponse::new(Response::new(Bytes::from_static(b"\xff")), Payload::V2);
+        let binary = serde_json::to_value(binary).unwrap();
+        assert_eq!((&binary["body"], &binary["isBase64Encoded"]), (&json!("/w=="), &json!(true)));
+    }
+
+    #[test]
+    fn a_function_knows_its_own_route_and_no_other() {
+        let router = Router::new(&[&routes::GET_HEALTH]).unwrap();
+        assert!(matches!(router.find(&Method::GET, "/health"), Found::Route(..)));
+        assert!(matches!(router.find(&Method::GET, "/v1/projects"), Found::NoRoute));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_a_caller_can_send_is_an_error(
+            path in "\\PC{0,40}",
+            query in "\\PC{0,40}",
+            name in "\\PC{0,10}",
+            value in proptest::collection::vec(any::<char>(), 0..20),
+            body in "\\PC{0,40}",
+            is_base64: bool,
+        ) {
+            let value: String = value.into_iter().collect();
+            let v2 = json!({
+                "rawPath": path, "rawQueryString": query, "headers": { &name: value },
+                "requestContext": { "stage": "$default", "http": { "method": "POST" } },
+                "body": body, "isBase64Encoded": is_base64,
+            });
+            let v1 = json!({
+                "path": path, "httpMethod": "POST", "multiValueHeaders": { &name: [value] },
+                "multiValueQueryStringParameters": { &query: [value] }, "body": body,
+                "isBase64Encoded": is_base64,
+            });
+            for event in [v2, v1] {
+                prop_assert_eq!(request(event).path, path.as_str());
+            }
+        }
+    }
+}

@@ -265,3 +265,122 @@ impl Visit for Fields {
         self.insert(field, format!("{value:?}"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(is_json: bool) -> Lines {
+        Lines { stack: "onerun-test".to_owned(), is_json }
+    }
+
+    fn written(lines: &Lines, target: &str, members: Value) -> String {
+        let Value::Object(members) = members else { panic!("an object") };
+        let mut text = String::new();
+        let now = "2026-01-05T09:00:00.123456Z".parse().unwrap();
+        lines.write(Writer::new(&mut text), Level::INFO, target, members, now).unwrap();
+        text
+    }
+
+    fn line(target: &str, members: Value) -> Value {
+        let text = written(&lines(true), target, members);
+        assert!(text.ends_with('\n') && text.matches('\n').count() == 1, "{text:?}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Each metric of a line, with the names of its dimensions and its value, as CloudWatch reads it.
+    fn metrics_of(line: &Value) -> Vec<String> {
+        let directives = line["_aws"]["CloudWatchMetrics"].as_array().unwrap();
+        let told = directives.iter().flat_map(|directive| {
+            assert_eq!(directive["Namespace"], NAMESPACE);
+            let metric = &directive["Metrics"][0];
+            let name = metric["Name"].as_str().unwrap();
+            directive["Dimensions"].as_array().unwrap().iter().map(move |dimensions| {
+                let values = dimensions.as_array().unwrap().iter().map(|name| &line[name.as_str().unwrap()]);
+                let values: Vec<_> =
+                    values.map(|value| value.as_str().expect("a dimension is a text")).collect();
+                format!("{name} {} by {}", line[name], values.join(","))
+            })
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn a_request_is_one_line_that_is_counted() {
+        let line = line(
+            REQUESTS,
+            json!({
+                "message": "request", "request_id": "r", "operation": "get_whoami", "status": 200,
+                "latency_us": 1_500, "trace_id": "Root=1",
+            }),
+        );
+        assert_eq!(line["timestamp"], "2026-01-05T09:00:00.123Z");
+        assert_eq!(
+            (&line["level"], &line["operation"], &line["trace_id"]),
+            (&json!("INFO"), &json!("get_whoami"), &json!("Root=1"))
+        );
+        assert_eq!(line["_aws"]["Timestamp"], 1_767_603_600_123_i64);
+        assert_eq!(metrics_of(&line), ["Requests 1 by onerun-test", "Latency 1.5 by onerun-test"]);
+    }
+
+    #[test]
+    fn what_went_wrong_is_counted_by_cause() {
+        let refused = line(
+            REQUESTS,
+            json!({"message": "request", "status": 401, "refused": true, "cause": "absent", "code": "missing_api_key"}),
+        );
+        assert_eq!(
+            metrics_of(&refused),
+            ["Requests 1 by onerun-test", "Refusals 1 by onerun-test", "Refusals 1 by onerun-test,absent"]
+        );
+        let failed = line(
+            REQUESTS,
+            json!({"message": "request", "status": 503, "code": "model_unavailable", "cause": "long text"}),
+        );
+        assert_eq!(
+            metrics_of(&failed),
+            ["Requests 1 by onerun-test", "Faults 1 by onerun-test", "ModelFailures 1 by onerun-test"]
+        );
+        let given_up = line(
+            JOBS,
+            json!({"message": "job", "work": "judge_conversation", "outcome": "given_up", "model_failure": true}),
+        );
+        assert_eq!(
+            metrics_of(&given_up),
+            [
+                "Jobs 1 by onerun-test",
+                "Jobs 1 by onerun-test,judge_conversation",
+                "JobFailures 1 by onerun-test",
+                "JobsGivenUp 1 by onerun-test",
+                "ModelFailures 1 by onerun-test",
+            ]
+        );
+        let done = line(JOBS, json!({"message": "job", "work": "start_simulation", "outcome": "done"}));
+        assert_eq!(metrics_of(&done), ["Jobs 1 by onerun-test", "Jobs 1 by onerun-test,start_simulation"]);
+    }
+
+    #[test]
+    fn other_lines_are_not_counted_and_need_not_be_json() {
+        let other = json!({"message": "tick", "jobs": 2});
+        assert!(line("onerun_lambda::jobs", other.clone()).get("_aws").is_none());
+        assert_eq!(
+            written(&lines(false), "onerun_lambda::jobs", other),
+            "INFO onerun_lambda::jobs: tick jobs=2\n"
+        );
+        let request = written(&lines(false), REQUESTS, json!({"message": "request", "status": 200}));
+        assert!(request.starts_with('{'), "metrics are found in JSON alone: {request}");
+    }
+
+    #[test]
+    fn lambdas_levels_are_known() {
+        for (text, expected) in [
+            (None, LevelFilter::INFO),
+            (Some("DEBUG"), LevelFilter::DEBUG),
+            (Some("warn"), LevelFilter::WARN),
+            (Some("FATAL"), LevelFilter::ERROR),
+            (Some("loud"), LevelFilter::INFO),
+        ] {
+            assert_eq!(level(text), expected, "{text:?}");
+        }
+    }
+}
