@@ -7,7 +7,7 @@ use onerun_api::{Body, ROUTES};
 use onerun_engine::Reply;
 use onerun_tests::app::{Act, OTHER_KEY, ROOT_KEY, TestApp};
 use serde_json::{Value, json};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 use crate::{
     desk::{Desk, message},
@@ -41,7 +41,9 @@ impl io::Write for Writer {
 fn record() {
     static SUBSCRIBER: Once = Once::new();
     SUBSCRIBER.call_once(|| {
-        tracing_subscriber::fmt().json().with_max_level(LevelFilter::TRACE).with_writer(|| Writer).init();
+        // All that is our own. The AWS SDK writes whole bodies at its finest level, which no host turns on.
+        let filter = EnvFilter::new("debug,onerun=trace");
+        tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(|| Writer).init();
     });
     LOG.set(Some(Vec::new()));
 }

@@ -5,6 +5,7 @@
 
 mod client;
 mod model;
+mod store;
 
 use std::{
     sync::{
@@ -22,8 +23,6 @@ use onerun_auth::{KeyRing, Principal, Refusal, RootKey, authenticate};
 use onerun_domain::{Clock, Random, later};
 use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
 use onerun_store::{ClaimedJob, with_causes};
-use onerun_store_sqlite::SqliteStore;
-use tempfile::TempDir;
 
 pub use client::{Client, Reply, documentation};
 pub use model::{Act, TestModel};
@@ -60,8 +59,8 @@ pub struct TestApp {
     requests: AtomicU64,
     /// The jobs that were given up, with the reason. Those that a test did not expect are a failure.
     buried: Mutex<Vec<String>>,
-    /// Last, so that the store is closed before its directory goes.
-    _directory: TempDir,
+    /// Last, so that the store is closed before what it rests on goes.
+    _home: store::Home,
 }
 
 impl TestApp {
@@ -81,12 +80,11 @@ impl TestApp {
         authenticator: Box<dyn Authenticator>,
         settings: Settings,
     ) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let store = SqliteStore::open(&directory.path().join("onerun.db")).expect("an empty store opens");
+        let (store, home) = store::empty();
         let clock = Arc::new(TestClock::at(START.parse().expect("a time")));
         let model = Arc::new(TestModel::default());
         let random = Arc::new(SeededRandom(Mutex::new(1)));
-        let engine = Engine::new(Arc::new(store), model.clone(), clock.clone(), random, settings);
+        let engine = Engine::new(store, model.clone(), clock.clone(), random, settings);
         Self {
             app: App::new(engine, authenticator),
             router: Router::new(routes).expect("routes that can be told apart"),
@@ -94,7 +92,7 @@ impl TestApp {
             model,
             requests: AtomicU64::new(1),
             buried: Mutex::default(),
-            _directory: directory,
+            _home: home,
         }
     }
 

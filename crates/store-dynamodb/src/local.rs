@@ -1,10 +1,17 @@
-//! Making the table, for tests and for a DynamoDB on one machine.
+//! A DynamoDB on one machine, which speaks plain HTTP and takes any key; and making the table, for it and for tests.
 //!
 //! On AWS the table is made with everything else that a deployment is made of, where its deletion protection,
 //! point-in-time recovery and encryption are set. This module is the other statement of its keys and indexes.
 
+use std::{
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
 use aws_sdk_dynamodb::{
     Client,
+    config::{BehaviorVersion, Credentials, Region},
     types::{
         AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
         LocalSecondaryIndex, Projection, ProjectionType, ScalarAttributeType, StreamSpecification,
@@ -14,7 +21,7 @@ use aws_sdk_dynamodb::{
 use onerun_store::StoreError;
 
 use crate::{
-    failure,
+    DynamoDbStore, configure, failure,
     item::{AGENT, FOLDED, PARTITION, SORT, STATUS},
     query::Index,
 };
@@ -27,6 +34,17 @@ pub enum Stream {
     On,
     /// It has none.
     Off,
+}
+
+/// A client of the DynamoDB on this machine that answers at `endpoint`, such as `http://127.0.0.1:8000`.
+pub fn client(endpoint: &str) -> Client {
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(endpoint)
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(Credentials::new("local", "local", None, None, "local"))
+        .http_client(aws_smithy_http_client::Builder::new().build_http());
+    Client::from_conf(configure(config).build())
 }
 
 /// Makes the table: keys `pk` and `sk`, four local indexes that are read consistently, and one global index of due
@@ -99,4 +117,61 @@ fn key_schema(partition: &str, sort: &str) -> Result<Vec<KeySchemaElement>, Stor
             .map_err(failure::unavailable)
     };
     Ok(vec![element(partition, KeyType::Hash)?, element(sort, KeyType::Range)?])
+}
+
+/// Removes a table with all that is in it.
+pub async fn delete_table(client: &Client, table: &str) -> Result<(), StoreError> {
+    let deleted = client.delete_table().table_name(table).send().await;
+    deleted.map(drop).map_err(|error| failure::of("DeleteTable", "table", &error))
+}
+
+/// An empty table of its own, for as long as this is there: what a test runs on.
+#[derive(Debug)]
+pub struct ScratchTable {
+    endpoint: String,
+    name: String,
+}
+
+impl ScratchTable {
+    /// Makes one, without a stream. Waits for it, and may be called anywhere.
+    pub fn create(endpoint: &str) -> Result<Self, StoreError> {
+        static TABLES: AtomicU32 = AtomicU32::new(0);
+        let name = format!("onerun-test-{}-{}", process::id(), TABLES.fetch_add(1, Ordering::Relaxed));
+        apart(endpoint, async |client| create_table(client, &name, Stream::Off).await)?;
+        Ok(Self { endpoint: endpoint.to_owned(), name })
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The store in it.
+    pub fn store(&self) -> DynamoDbStore {
+        DynamoDbStore::new(client(&self.endpoint), &self.name)
+    }
+}
+
+impl Drop for ScratchTable {
+    /// # Panics
+    ///
+    /// If it cannot be removed, unless a test has failed already.
+    fn drop(&mut self) {
+        let deleted = apart(&self.endpoint, async |client| delete_table(client, &self.name).await);
+        assert!(deleted.is_ok() || thread::panicking(), "the table {} is left: {deleted:?}", self.name);
+    }
+}
+
+/// Runs on a thread and in a runtime of its own, with a client of its own: whoever calls may be in a runtime, which
+/// must not be blocked on, or in none. A client's connections belong to the runtime that they were made in.
+fn apart(
+    endpoint: &str,
+    work: impl AsyncFnOnce(&Client) -> Result<(), StoreError> + Send,
+) -> Result<(), StoreError> {
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(failure::unavailable)?.block_on(async { work(&client(endpoint)).await })
+    };
+    let panicked = || failure::contended("a thread", "it panicked");
+    thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|_| Err(panicked()))
 }
