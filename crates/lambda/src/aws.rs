@@ -8,13 +8,14 @@ use std::time::Duration;
 use aws_config::{
     Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider, retry::RetryConfig,
 };
-use aws_sdk_dynamodb::config::{
+use aws_sdk_secretsmanager::config::{
     BehaviorVersion, SharedCredentialsProvider, SharedHttpClient, timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
 };
+use onerun_store_dynamodb::DynamoDbStore;
 
 use crate::config::AwsConfig;
 
@@ -47,11 +48,9 @@ impl Aws {
         Self { config, sdk }
     }
 
-    /// A client of DynamoDB.
-    pub(crate) fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let mut config = aws_sdk_dynamodb::config::Builder::from(&self.sdk);
-        config.set_endpoint_url(self.config.dynamodb.clone());
-        aws_sdk_dynamodb::Client::from_conf(onerun_store_dynamodb::configure(config).build())
+    /// The store in a table.
+    pub(crate) fn store(&self, table: &str) -> DynamoDbStore {
+        DynamoDbStore::connect(&self.sdk, self.config.dynamodb.clone(), table)
     }
 
     /// A client of Secrets Manager.

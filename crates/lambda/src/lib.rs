@@ -27,7 +27,6 @@ pub use onerun_api::routes;
 use onerun_engine::{Engine, offline::Offline};
 use onerun_host::{OsRandom, SystemClock, Variables};
 use onerun_store::with_causes;
-use onerun_store_dynamodb::DynamoDbStore;
 use tokio::runtime;
 
 use crate::{
@@ -90,7 +89,7 @@ fn start(main: impl AsyncFnOnce(Variables<'static>) -> Result<(), lambda_runtime
 
 /// What runs simulations, over the table.
 fn engine(aws: &Aws, config: &EngineConfig) -> Engine {
-    let store = DynamoDbStore::new(aws.dynamodb(), config.table.clone());
+    let store = aws.store(&config.table);
     Engine::new(
         Arc::new(store),
         Arc::new(Offline),

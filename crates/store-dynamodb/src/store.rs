@@ -6,12 +6,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::{Client, config::Builder};
 use jiff::Timestamp;
 use onerun_domain::{Job, JobId, Page, PageRequest, Project, ProjectId};
 use onerun_store::{ClaimedJob, DeadJob, NamedSort, Overdue, ProjectStore, Store, StoreError};
 
 use crate::{
+    config::configure,
     database::Database,
     jobs, overdue,
     project::{DynamoDbProject, projects},
@@ -33,6 +34,14 @@ impl DynamoDbStore {
     /// indexes that [`local::create_table`](crate::local::create_table) gives one.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { database: Arc::new(Database::new(client, table.into())), known: Arc::default() }
+    }
+
+    /// The store in `table`, over a client of `config`: region, credentials and HTTP client are the host's, what else
+    /// there is to set up is the store's. `endpoint` is where DynamoDB is reached instead of at AWS.
+    pub fn connect(config: impl Into<Builder>, endpoint: Option<String>, table: impl Into<String>) -> Self {
+        let mut config = configure(config.into());
+        config.set_endpoint_url(endpoint);
+        Self::new(Client::from_conf(config.build()), table)
     }
 
     async fn is_known(&self, id: &ProjectId) -> Result<bool, StoreError> {
