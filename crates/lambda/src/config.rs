@@ -17,6 +17,8 @@ const MIN_TTL: i64 = PAUSE.as_secs();
 const MAX_TTL: i64 = 3_600;
 const OVERLAP: SignedDuration = SignedDuration::from_hours(24);
 const MAX_OVERLAP: i64 = 7 * 24 * 60 * 60;
+/// A rotation takes some seconds, and comes to nothing in half of a shorter one.
+const MIN_OVERLAP: i64 = 30;
 
 /// How AWS is reached. Credentials are read by the SDK, from the variables that Lambda sets.
 ///
@@ -38,7 +40,7 @@ pub(crate) struct AwsConfig {
 /// | `AUTH_SECRET_ID` | | the ARN or name of a secret in Secrets Manager |
 /// | `AUTH_API_KEY` | | the key itself, instead of a secret |
 /// | `AUTH_SECRET_TTL_SECONDS` | 300 | how old what was read of the secret may be |
-/// | `AUTH_ROTATION_OVERLAP_SECONDS` | 86400 | how long the key before the last rotation is accepted, from when the present one was made |
+/// | `AUTH_ROTATION_OVERLAP_SECONDS` | 86400 | how long the key before the last rotation is accepted, from when the present one was made; 0 for not at all, else 30 or more |
 #[derive(Debug)]
 pub(crate) enum KeyConfig {
     /// In a secret.
@@ -106,7 +108,12 @@ fn is_url(variables: &mut Variables<'_>, name: &str, text: &str) -> bool {
 }
 
 fn overlap(variables: &mut Variables<'_>) -> SignedDuration {
-    variables.seconds("AUTH_ROTATION_OVERLAP_SECONDS", 0..=MAX_OVERLAP, OVERLAP)
+    const NAME: &str = "AUTH_ROTATION_OVERLAP_SECONDS";
+    // None at all is for a key that has leaked.
+    match variables.text(NAME).as_deref() {
+        Some("0") => SignedDuration::ZERO,
+        _ => variables.seconds(NAME, MIN_OVERLAP..=MAX_OVERLAP, OVERLAP),
+    }
 }
 
 fn keys(variables: &mut Variables<'_>) -> Option<KeyConfig> {
@@ -235,7 +242,7 @@ mod tests {
             "AWS_REGION: must be set",
             "AUTH_API_KEY: the key is a placeholder",
             "AUTH_SECRET_TTL_SECONDS: must be an integer from 5 to 3600",
-            "AUTH_ROTATION_OVERLAP_SECONDS: must be an integer from 0 to 604800",
+            "AUTH_ROTATION_OVERLAP_SECONDS: must be an integer from 30 to 604800",
             "ONERUN_TURN_SECONDS: ",
             "AWS_ENDPOINT_URL: must be a URL",
         ] {

@@ -103,6 +103,9 @@ impl SecretKeys {
         ttl: SignedDuration,
         overlap: SignedDuration,
     ) -> Self {
+        // Whoever read the secret just before a rotation ended takes the old key for the one in force as long as that is
+        // believed. A rotation ends within half of the overlap, so half of it is how long that may be.
+        let ttl = ttl.min(overlap / 2).max(PAUSE);
         Self { source: Box::new(source), clock, ttl, overlap, state: Mutex::default() }
     }
 
@@ -512,6 +515,37 @@ mod tests {
         world.thaw_after(SignedDuration::from_nanos(1));
         assert_eq!(world.ask(FIRST).await, "expired_api_key");
         world.thaw_after(TTL);
+        assert_eq!(world.ask(FIRST).await, "invalid_api_key");
+        assert_eq!(world.ask(SECOND).await, "root");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_environment_that_knows_of_no_rotation_accepts_the_old_key_no_longer_than_the_others() {
+        for overlap in [30, 60, 599, 3_600] {
+            let overlap = SignedDuration::from_secs(overlap);
+            let mut world = World::start().await;
+            world.keys = SecretKeys::new(Scripted(world.script.clone()), world.clock.clone(), TTL, overlap);
+            world.put("2", SECOND);
+            // As late as a rotation may end, and the secret is read just before.
+            world.thaw_after(overlap / 2);
+            world.keys.start().await;
+            world.finish("2");
+            world.thaw_after(overlap / 2 - SignedDuration::from_nanos(1));
+            assert!(world.ask(FIRST).await.starts_with("root"), "{overlap:?}");
+            world.thaw_after(SignedDuration::from_nanos(1));
+            assert_ne!(world.ask(FIRST).await, "root", "{overlap:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_an_overlap_the_old_key_ends_within_a_pause() {
+        let mut world = World::start().await;
+        let (source, clock) = (Scripted(world.script.clone()), world.clock.clone());
+        world.keys = SecretKeys::new(source, clock, TTL, SignedDuration::ZERO);
+        world.keys.start().await;
+        world.put("2", SECOND);
+        world.finish("2");
+        world.thaw_after(PAUSE);
         assert_eq!(world.ask(FIRST).await, "invalid_api_key");
         assert_eq!(world.ask(SECOND).await, "root");
     }

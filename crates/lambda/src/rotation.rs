@@ -42,8 +42,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 const ATTEMPTS: u32 = 3;
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(2);
 
-/// How old a pending version may be at most, where half of the overlap is less.
-const LEAST_PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+/// How old a pending version may be where there is no overlap; else half of that.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
 /// What Secrets Manager asks for.
 #[derive(Debug, Deserialize)]
@@ -197,7 +197,8 @@ impl Rotation {
     ) -> Result<&'static str, RotationError> {
         let pending = secret.version(id).await?;
         let age = self.clock.now().duration_since(pending.created_at);
-        if age > (self.config.overlap / 2).max(LEAST_PATIENCE) {
+        let patience = if self.config.overlap.is_zero() { PATIENCE } else { self.config.overlap / 2 };
+        if age > patience {
             secret.move_label(PENDING, None, Some(id)).await?;
             return Err(RotationError::TooOld);
         }
