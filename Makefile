@@ -1,7 +1,7 @@
 # Every command that a developer or CI runs, by name. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build test test-dynamodb lint fmt advisories openapi openapi-check demo bench clean
+.PHONY: help tools build test test-dynamodb test-moto lint fmt advisories openapi openapi-check demo bench clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh had to build come before older ones on the PATH.
@@ -27,6 +27,10 @@ test-dynamodb: ## Run the store's contract and the API in process on DynamoDB Lo
 	@tools/install.sh nextest dynamodb
 	tools/dynamodb.sh run cargo nextest run --package onerun-store-dynamodb --package onerun-tests --test-threads 4 \
 		--filterset 'not (package(onerun-tests) & test(/^(crash|demo|schemathesis|sdk|serve|sockets)::/))'
+
+test-moto: ## Run the store's contract on moto, a second DynamoDB
+	@tools/install.sh nextest aws
+	tools/moto.sh run cargo nextest run --package onerun-store-dynamodb
 
 lint: ## Check format, lints, documentation, licences and the arrows between crates
 	@tools/install.sh deny
