@@ -8,8 +8,9 @@ use onerun_host::{ConfigErrors, Variables};
 
 use crate::keys::PAUSE;
 
-/// How long a turn may last: well within the 30 s that API Gateway waits for an answer.
-const TURN: SignedDuration = SignedDuration::from_secs(25);
+/// How long a turn may last. With a store that is slow once besides, an answer still comes within the 30 s that API
+/// Gateway waits for it.
+const TURN: SignedDuration = SignedDuration::from_secs(20);
 
 const TTL: SignedDuration = SignedDuration::from_secs(300);
 /// A secret is read no more often than that: see [`PAUSE`].
@@ -55,7 +56,7 @@ pub(crate) enum KeyConfig {
 /// |---|---|---|
 /// | `ONERUN_TABLE` | must be set | the DynamoDB table |
 /// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is given to another |
-/// | `ONERUN_TURN_SECONDS` | 25 | how long the answer to one call may take |
+/// | `ONERUN_TURN_SECONDS` | 20 | how long the answer to one call may take |
 #[derive(Debug)]
 pub(crate) struct EngineConfig {
     pub(crate) aws: AwsConfig,
