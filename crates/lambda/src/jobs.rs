@@ -89,9 +89,9 @@ impl Jobs {
 
     /// Does the jobs of a batch. Those that could not be are named, and come again.
     pub(crate) async fn run(&self, event: LambdaEvent<Batch>) -> BatchAnswer {
-        let limit = self.time_left(&event.context);
+        let end = end(&event.context);
         let delivered = stream::iter(event.payload.records).map(async |message: Message| {
-            let Err(error) = self.deliver(&message.body, limit).await else { return None };
+            let Err(error) = self.deliver(&message.body, end).await else { return None };
             tracing::error!(
                 message_id = message.message_id,
                 error = with_causes(&error),
@@ -103,12 +103,15 @@ impl Jobs {
         BatchAnswer { batch_item_failures: failures }
     }
 
-    async fn deliver(&self, body: &str, limit: Duration) -> Result<(), Undelivered> {
+    async fn deliver(&self, body: &str, end: Timestamp) -> Result<(), Undelivered> {
         let id = job_id(body).ok_or(Undelivered::Malformed)?;
         let mut pauses = PAUSES.into_iter();
-        // Gone, taken by another, or not due yet: nothing to do.
-        while let Some(claimed) = self.claim(&id).await? {
-            match self.engine.run_job(claimed, limit).await {
+        while let Some(left) = self.time_left(end) {
+            let now = self.engine.now();
+            // Gone, taken by another, or not due yet: nothing to do.
+            let claimed = self.engine.store().claim_job(&id, later(now, JOB_HIDDEN), now).await?;
+            let Some(claimed) = claimed else { break };
+            match self.engine.run_job(claimed, left).await {
                 JobOutcome::PutOff { .. } => {}
                 JobOutcome::Done | JobOutcome::GivenUp { .. } => break,
                 JobOutcome::Unrecorded(error) => return Err(error.into()),
@@ -119,22 +122,15 @@ impl Jobs {
         Ok(())
     }
 
-    async fn claim(&self, id: &JobId) -> Result<Option<onerun_store::ClaimedJob>, StoreError> {
-        let now = self.engine.now();
-        self.engine.store().claim_job(id, later(now, JOB_HIDDEN), now).await
-    }
-
     /// Ends leases and simulations whose time is over, and does jobs that were left behind: those that failed before,
     /// and those whose message was lost. Jobs whose message is still on its way may be among them, which costs nothing
     /// but that message.
     pub(crate) async fn tick(&self, event: LambdaEvent<IgnoredAny>) -> Result<(), Failure> {
         let overdue = self.engine.tick().await?;
         let mut jobs = 0;
-        let limit = self.time_left(&event.context);
-        let until = later(self.engine.now(), SignedDuration::try_from(limit).unwrap_or_default());
-        loop {
+        let end = end(&event.context);
+        while let Some(left) = self.time_left(end) {
             let now = self.engine.now();
-            let Ok(left) = Duration::try_from(until.duration_since(now)) else { break };
             let claimed = self.engine.store().claim_jobs(TICK_TAKES, later(now, JOB_HIDDEN), now).await?;
             if claimed.is_empty() {
                 break;
@@ -147,15 +143,18 @@ impl Jobs {
         Ok(())
     }
 
-    /// How long the tries of jobs may go on in an invocation.
-    fn time_left(&self, context: &Context) -> Duration {
-        let deadline =
-            i64::try_from(context.deadline).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        let left =
-            deadline.map_or(SignedDuration::ZERO, |deadline| deadline.duration_since(self.engine.now()));
-        let left = Duration::try_from(left).unwrap_or_default();
-        left.saturating_sub(RESERVE).max(Duration::from_secs(1)).min(JOB_LIMIT)
+    /// How long a try may take that begins now; `None` if it is too late for one.
+    fn time_left(&self, end: Timestamp) -> Option<Duration> {
+        let left = Duration::try_from(end.duration_since(self.engine.now())).ok()?;
+        (!left.is_zero()).then(|| left.min(JOB_LIMIT))
     }
+}
+
+/// When the tries of jobs in an invocation must be over.
+fn end(context: &Context) -> Timestamp {
+    let deadline = i64::try_from(context.deadline).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let reserve = SignedDuration::try_from(RESERVE).unwrap_or_default();
+    deadline.and_then(|deadline| deadline.checked_sub(reserve).ok()).unwrap_or(Timestamp::MIN)
 }
 
 /// The job that a message is about.
