@@ -14,6 +14,7 @@ use onerun_domain::{JobId, later};
 use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT, JobOutcome};
 use onerun_store::{StoreError, with_causes};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::{Map, Value};
 use tokio::time::sleep;
 
 use crate::Failure;
@@ -47,12 +48,6 @@ struct Message {
     message_id: String,
     #[serde(default)]
     body: String,
-}
-
-/// The body of a message, as the pipe makes it.
-#[derive(Deserialize)]
-struct Call {
-    job_id: String,
 }
 
 /// What is to be delivered again.
@@ -157,11 +152,12 @@ fn end(context: &Context) -> Timestamp {
     deadline.and_then(|deadline| deadline.checked_sub(reserve).ok()).unwrap_or(Timestamp::MIN)
 }
 
-/// The job that a message is about.
+/// The job that a message is about: the pipe makes it `{"job_id": "…"}`.
 fn job_id(body: &str) -> Option<JobId> {
-    let Call { job_id } = serde_json::from_str(body).ok()?;
-    let is_one = (1..=MAX_ID).contains(&job_id.len()) && job_id.bytes().all(|byte| byte.is_ascii_graphic());
-    is_one.then(|| JobId::restore(job_id))
+    let call: Map<String, Value> = serde_json::from_str(body).ok()?;
+    let id = call.get("job_id")?.as_str()?;
+    let is_one = (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    is_one.then(|| JobId::restore(id.to_owned()))
 }
 
 #[cfg(test)]
