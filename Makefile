@@ -30,7 +30,7 @@ test-dynamodb: ## Run the store's contract and the API in process on DynamoDB Lo
 
 test-moto: ## Run the store's contract on moto, a second DynamoDB
 	@tools/install.sh nextest aws
-	tools/moto.sh run cargo nextest run --package onerun-store-dynamodb
+	tools/moto.sh run cargo nextest run --package onerun-store-dynamodb --test contract
 
 lint: ## Check format, lints, documentation, licences and the arrows between crates
 	@tools/install.sh deny

@@ -7,3 +7,16 @@ use aws_sdk_dynamodb::config::{Builder, retry::RetryConfig};
 pub fn configure(builder: Builder) -> Builder {
     builder.retry_config(RetryConfig::disabled())
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::Config;
+
+    use super::*;
+
+    #[test]
+    fn a_client_tries_once() {
+        let config = configure(Config::builder().retry_config(RetryConfig::adaptive())).build();
+        assert_eq!(config.retry_config().unwrap().max_attempts(), 1);
+    }
+}

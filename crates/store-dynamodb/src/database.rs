@@ -79,15 +79,13 @@ impl Database {
     pub(crate) async fn get(&self, what: &'static str, key: &Key) -> Result<Option<Item>, StoreError> {
         let mut patience = Patience::new();
         loop {
-            let sent = self
+            let request = self
                 .client
                 .get_item()
                 .table_name(&self.table)
                 .set_key(Some(key_attributes(key)))
-                .consistent_read(true)
-                .send()
-                .await;
-            match sent {
+                .consistent_read(true);
+            match patience.attempt(request.send()).await {
                 Ok(output) => return Ok(output.item.map(|attributes| Item::new(what, attributes))),
                 Err(error) if failure::is_passing(&error) && patience.wait().await => {}
                 Err(error) => return Err(failure::of("GetItem", what, &error)),
@@ -117,8 +115,8 @@ impl Database {
                 .consistent_read(true)
                 .build()
                 .map_err(failure::unavailable)?;
-            let sent = self.client.batch_get_item().request_items(&self.table, request).send().await;
-            match sent {
+            let request = self.client.batch_get_item().request_items(&self.table, request);
+            match patience.attempt(request.send()).await {
                 Ok(output) => {
                     for attributes in output.responses.into_iter().flatten().flat_map(|(_, items)| items) {
                         found.insert(key_of(what, &attributes)?, attributes);
@@ -154,8 +152,8 @@ impl Database {
             items.push(TransactGetItem::builder().get(get).build());
         }
         loop {
-            let sent = self.client.transact_get_items().set_transact_items(Some(items.clone())).send().await;
-            let error = match sent {
+            let request = self.client.transact_get_items().set_transact_items(Some(items.clone()));
+            let error = match patience.attempt(request.send()).await {
                 Ok(output) => {
                     let responses = output.responses.unwrap_or_default().into_iter();
                     let item = |attributes: Attributes| {
@@ -183,8 +181,10 @@ impl Database {
         let mut patience = Patience::new();
         let (mut skip, mut found, mut start) = (query.skip, Vec::new(), None);
         while found.len() < query.want {
-            let request = query.request(&self.client, &self.table, skip, found.len());
-            let output = match request.set_exclusive_start_key(start.clone()).send().await {
+            let request = query
+                .request(&self.client, &self.table, skip, found.len())
+                .set_exclusive_start_key(start.clone());
+            let output = match patience.attempt(request.send()).await {
                 Ok(output) => output,
                 Err(error) if failure::is_passing(&error) && patience.wait().await => continue,
                 Err(error) => return Err(failure::of("Query", query.what, &error)),
@@ -226,15 +226,14 @@ impl Database {
             writes.iter().map(|write| write.to_transact_item(&self.table)).collect::<Result<_, _>>()?;
         // The same token makes a call that is sent again, because its answer was lost, the same call.
         let mut token = token()?;
+        let mut lost = false;
         loop {
-            let sent = self
+            let request = self
                 .client
                 .transact_write_items()
                 .set_transact_items(Some(items.clone()))
-                .client_request_token(&token)
-                .send()
-                .await;
-            let Err(error) = sent else { return Ok(Written::All) };
+                .client_request_token(&token);
+            let Err(error) = patience.attempt(request.send()).await else { return Ok(Written::All) };
             if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
                 error.as_service_error()
             {
@@ -250,10 +249,15 @@ impl Database {
                         return Err(StoreError::Corrupt { what: write.what(), reason });
                     }
                 }
-                // Others were writing the same, or too much was written. That attempt is over.
-                token = self::token()?;
+                // Others were writing the same, or too much was written. That attempt is over; not so an earlier one
+                // whose answer was lost, which a new token would do once more.
+                if !lost {
+                    token = self::token()?;
+                }
             } else if !failure::is_passing(&error) {
                 return Err(failure::of("TransactWriteItems", what, &error));
+            } else {
+                lost = true;
             }
             if !patience.wait().await {
                 return Err(failure::of("TransactWriteItems", what, &error));
@@ -265,10 +269,10 @@ impl Database {
     pub(crate) async fn update(&self, write: &Write) -> Result<Changed, StoreError> {
         let mut patience = Patience::new();
         loop {
-            let request = write.as_update(&self.client, &self.table);
-            match request.return_values(ReturnValue::AllNew).send().await {
+            let request = write.as_update(&self.client, &self.table).return_values(ReturnValue::AllNew);
+            match patience.attempt(request.send()).await {
                 Ok(output) => return Ok(Changed::Yes(output.attributes.unwrap_or_default())),
-                Err(error) if is_condition(error.code()) => return Ok(Changed::No),
+                Err(error) if is_condition(&error) => return Ok(Changed::No),
                 Err(error) if failure::is_passing(&error) && patience.wait().await => {}
                 Err(error) => return Err(failure::of("UpdateItem", write.what(), &error)),
             }
@@ -279,9 +283,9 @@ impl Database {
     pub(crate) async fn delete(&self, write: &Write) -> Result<Changed, StoreError> {
         let mut patience = Patience::new();
         loop {
-            match write.as_delete(&self.client, &self.table).send().await {
+            match patience.attempt(write.as_delete(&self.client, &self.table).send()).await {
                 Ok(_) => return Ok(Changed::Yes(Attributes::new())),
-                Err(error) if is_condition(error.code()) => return Ok(Changed::No),
+                Err(error) if is_condition(&error) => return Ok(Changed::No),
                 Err(error) if failure::is_passing(&error) && patience.wait().await => {}
                 Err(error) => return Err(failure::of("DeleteItem", write.what(), &error)),
             }
@@ -289,8 +293,8 @@ impl Database {
     }
 }
 
-fn is_condition(code: Option<&str>) -> bool {
-    code == Some("ConditionalCheckFailedException")
+fn is_condition(error: &impl ProvideErrorMetadata) -> bool {
+    error.code() == Some("ConditionalCheckFailedException")
 }
 
 /// Which writes of a canceled transaction have `code` as their reason.
@@ -314,7 +318,7 @@ fn key_of(what: &'static str, attributes: &Attributes) -> Result<Key, StoreError
 }
 
 /// A text that no other call has.
-fn token() -> Result<String, StoreError> {
+pub(crate) fn token() -> Result<String, StoreError> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(failure::unavailable)?;
     Ok(keys::hex(&bytes))

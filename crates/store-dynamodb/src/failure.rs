@@ -72,20 +72,20 @@ where
 }
 
 /// Whether the same call may succeed a moment later.
-pub(crate) fn is_passing<E, R>(error: &SdkError<E, R>) -> bool
+pub(crate) fn is_passing<E>(error: &SdkError<E>) -> bool
 where
     E: ProvideErrorMetadata,
 {
     match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        // Whatever fails on the other side has no code where it is not DynamoDB itself that answers.
+        SdkError::ServiceError(service) if service.raw().status().is_server_error() => true,
         SdkError::ServiceError(_) => error.code().is_some_and(|code| {
             matches!(
                 code,
-                "InternalServerError"
-                    | "LimitExceededException"
+                "LimitExceededException"
                     | "ProvisionedThroughputExceededException"
                     | "RequestLimitExceeded"
-                    | "ServiceUnavailable"
                     | "ThrottlingException"
                     | "TransactionConflictException"
                     | "TransactionInProgressException"

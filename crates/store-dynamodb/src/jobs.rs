@@ -15,7 +15,7 @@ use onerun_domain::{Direction, Job, JobId, Page, PageRequest};
 use onerun_store::{ClaimedJob, DeadJob, StoreError};
 
 use crate::{
-    database::{AT_ONCE, Changed, Database, Written},
+    database::{AT_ONCE, Changed, Database, Written, token},
     failure,
     item::{self, BODY, Item},
     keys::{self, Key, LANES, LAST},
@@ -29,6 +29,8 @@ const WHAT: &str = "job";
 const CALLS: &str = "calls";
 /// How many calls there were when it was taken; only a job that is being worked on has it.
 const SEEN: &str = "seen";
+/// What the taker is known by.
+const TAKER: &str = "taker";
 const DELIVERIES: &str = "deliveries";
 const ADDED: &str = "added";
 const ERROR: &str = "error";
@@ -167,18 +169,23 @@ async fn take(
     job: Due,
     hidden_until: Timestamp,
 ) -> Result<Option<ClaimedJob>, StoreError> {
-    let write = Write::update(WHAT, job.key)
+    let taker = token()?;
+    let write = Write::update(WHAT, job.key.clone())
         .set(Index::Wait.sort(), item::text(later(hidden_until, &job.added)))
+        .set(TAKER, item::text(taker.clone()))
         .copy(SEEN, CALLS)
         .add(DELIVERIES, 1)
         .if_equal(Index::Wait.sort(), item::text(job.waits));
-    match database.update(&write).await? {
-        Changed::No => Ok(None),
-        Changed::Yes(attributes) => {
-            let item = Item::new(WHAT, attributes);
-            Ok(Some(ClaimedJob { job: record::job(&item)?, deliveries: item.number(DELIVERIES)? }))
-        }
+    let item = match database.update(&write).await? {
+        Changed::Yes(attributes) => Some(Item::new(WHAT, attributes)),
+        // If the answer was lost it was made again, and then it is this taker that was first.
+        Changed::No => database.get(WHAT, &job.key).await?,
+    };
+    let Some(item) = item else { return Ok(None) };
+    if !item.text(TAKER).is_ok_and(|found| found == taker) {
+        return Ok(None);
     }
+    Ok(Some(ClaimedJob { job: record::job(&item)?, deliveries: item.number(DELIVERIES)? }))
 }
 
 /// Ends a job that was done.

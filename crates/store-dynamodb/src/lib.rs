@@ -94,8 +94,9 @@
 //! too: up to eight jobs' worth of calls, and none that all settlements would have to write to.
 //!
 //! What was canceled, throttled or lost on the way is tried again after pauses drawn by lot, for eight seconds; then
-//! the store is unavailable. A transaction that is sent again because its answer was lost carries the same token, and
-//! so is done once.
+//! the store is unavailable. An attempt that is not answered within three seconds is lost. A transaction that is sent
+//! again because its answer was lost carries the same token, and so is done once; who takes a job leaves a name, and
+//! knows by it that it was first. The client must not do the same once more: see [`configure`].
 //!
 //! # Jobs on a stream
 //!

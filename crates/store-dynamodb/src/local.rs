@@ -146,9 +146,14 @@ impl ScratchTable {
         &self.name
     }
 
+    /// A client of the DynamoDB that it is in.
+    pub fn client(&self) -> Client {
+        client(&self.endpoint)
+    }
+
     /// The store in it.
     pub fn store(&self) -> DynamoDbStore {
-        DynamoDbStore::new(client(&self.endpoint), &self.name)
+        DynamoDbStore::new(self.client(), &self.name)
     }
 }
 

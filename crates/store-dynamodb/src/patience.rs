@@ -1,34 +1,63 @@
-//! How long a call is made again before it has failed.
+//! How long a call is waited for, and how long it is made again, before it has failed.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use aws_sdk_dynamodb::error::SdkError;
+use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long one method may go on. Below what a gateway waits for an answer, with room for a model's reply.
+/// How long one call may go on, with all that it is made again. Below what a gateway waits for an answer, with room for
+/// a model's reply.
 const DEADLINE: Duration = Duration::from_secs(8);
+
+/// How long an attempt may take: many times what DynamoDB needs, and little enough that a call which hangs is made again.
+const ATTEMPT: Duration = Duration::from_secs(3);
+
+/// How much time must be left for another attempt.
+const LEAST: Duration = Duration::from_millis(500);
 
 /// The longest first pause, and the longest of all. Each is up to twice as long as the one before, and its length is
 /// drawn by lot, so that those who stood in one another's way do not meet again.
 const FIRST_PAUSE: Duration = Duration::from_millis(8);
 const LAST_PAUSE: Duration = Duration::from_millis(400);
 
-/// What is left of the time that one method has.
+/// What is left of the time that a call has, or some calls that follow from one another.
 pub(crate) struct Patience {
     until: Instant,
     pause: Duration,
 }
 
+/// An attempt was not answered in its time.
+#[derive(Debug)]
+struct Late;
+
+impl fmt::Display for Late {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("DynamoDB did not answer")
+    }
+}
+
+impl std::error::Error for Late {}
+
 impl Patience {
-    /// A method begins.
+    /// A call begins.
     pub(crate) fn new() -> Self {
         Self { until: Instant::now() + DEADLINE, pause: FIRST_PAUSE }
+    }
+
+    /// Makes one attempt. One that is given up may have been carried out.
+    pub(crate) async fn attempt<T, E, R>(
+        &self,
+        call: impl Future<Output = Result<T, SdkError<E, R>>>,
+    ) -> Result<T, SdkError<E, R>> {
+        let until = self.until.min(Instant::now() + ATTEMPT);
+        timeout_at(until, call).await.unwrap_or_else(|_| Err(SdkError::timeout_error(Late)))
     }
 
     /// Waits before the next attempt; `false` if there is no time for one.
     pub(crate) async fn wait(&mut self) -> bool {
         let pause = self.pause.mul_f64(lot());
         self.pause = (self.pause * 2).min(LAST_PAUSE);
-        if Instant::now() + pause >= self.until {
+        if Instant::now() + pause + LEAST > self.until {
             return false;
         }
         sleep(pause).await;
@@ -53,8 +82,27 @@ mod tests {
         while patience.wait().await {
             attempts += 1;
         }
-        assert!(begun.elapsed() <= DEADLINE);
-        assert!(begun.elapsed() >= DEADLINE.checked_sub(LAST_PAUSE).unwrap(), "{:?}", begun.elapsed());
+        let elapsed = begun.elapsed();
+        assert!(elapsed <= DEADLINE.checked_sub(LEAST).unwrap(), "{elapsed:?}");
+        assert!(elapsed >= DEADLINE.checked_sub(LEAST + LAST_PAUSE).unwrap(), "{elapsed:?}");
         assert!((20..500).contains(&attempts), "{attempts} attempts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_hangs_is_made_again_and_ends_with_the_deadline() {
+        let begun = Instant::now();
+        let mut patience = Patience::new();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let hung: Result<(), SdkError<std::io::Error, ()>> =
+                patience.attempt(std::future::pending()).await;
+            assert!(matches!(hung, Err(SdkError::TimeoutError(_))), "{hung:?}");
+            if !patience.wait().await {
+                break;
+            }
+        }
+        assert_eq!(attempts, 3);
+        assert!(begun.elapsed() <= DEADLINE, "{:?}", begun.elapsed());
     }
 }
