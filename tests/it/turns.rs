@@ -3,12 +3,13 @@
 
 use http::Method;
 use jiff::SignedDuration;
+use onerun_api::MAX_BODY_BYTES;
 use onerun_engine::Reply;
 use onerun_tests::app::{Act, TestApp};
 use serde_json::{Value, json};
 use tokio::join;
 
-use crate::desk::{Desk, Talk, code, message};
+use crate::desk::{Desk, Talk, code, message, text};
 
 /// A conversation that the persona does not end before its limit.
 const LONG: u32 = 200;
@@ -136,6 +137,34 @@ async fn the_longest_message_is_kept_to_the_letter() {
     let long = "\u{1f600}".repeat(32_000);
     talk.say(Some(&long), 200).await;
     assert_eq!(talk.transcript().await[0].1, long);
+}
+
+#[tokio::test]
+async fn the_longest_call_is_kept_to_the_letter() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let parts: Vec<Value> = (0..8)
+        .map(|part| json!({ "type": "text", "text": format!("{part}{}", "\u{1f600}".repeat(31_999)) }))
+        .collect();
+    let message = |content: &[Value]| json!({ "type": "message", "content": content });
+    // More than one item of some stores holds, as one message and as several.
+    let one = vec![message(&parts)];
+    let several = parts.chunks(1).map(message).collect();
+    for input in [one, several] {
+        let talk = desk.converse(json!({ "max_turns": LONG })).await;
+        let body = json!({ "input": input });
+        let size = body.to_string().len();
+        assert!((MAX_BODY_BYTES - 30_000..=MAX_BODY_BYTES).contains(&size), "{size}");
+        desk.client.post(&talk.path("/responses"), &body, 200).await;
+        let items = talk.items().await;
+        assert_eq!(items.len(), input.len() + 1);
+        for (item, said) in items.iter().zip(&input) {
+            let texts = |message: &Value| -> Vec<String> {
+                message["content"].as_array().unwrap().iter().map(|part| text(part, "text")).collect()
+            };
+            assert!(texts(item) == texts(said), "the words are not what was said");
+        }
+    }
 }
 
 #[tokio::test]
