@@ -1,7 +1,7 @@
 # Every command that a developer or CI runs, by name. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build test test-dynamodb test-moto lint fmt advisories openapi openapi-check demo bench clean
+.PHONY: help tools build test test-dynamodb test-moto template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh had to build come before older ones on the PATH.
@@ -31,6 +31,34 @@ test-dynamodb: ## Run the store's contract and the API in process on DynamoDB Lo
 test-moto: ## Run the store's contract on moto, a second DynamoDB
 	@tools/install.sh nextest aws
 	tools/moto.sh run cargo nextest run --package onerun-store-dynamodb --test contract
+
+# SAM tells nobody what is done with it, and a template names no region that would have to be right.
+sam-build sam-local template-lint: export SAM_CLI_TELEMETRY := 0
+sam-build sam-local template-lint: export AWS_DEFAULT_REGION ?= eu-central-1
+sam-build sam-local template-lint: export PATH := $(CURDIR)/.tools/aws/bin:$(PATH)
+
+template-lint: ## Check template.yaml
+	@tools/install.sh aws
+	cfn-lint template.yaml
+	sam validate --lint
+
+# What the functions are deployed as: smaller than what `sam build` makes by itself, and slower to build.
+ARCHITECTURE ?= arm64
+sam-build: export CARGO_PROFILE_RELEASE_LTO := fat
+sam-build: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS := 1
+sam-build: export CARGO_PROFILE_RELEASE_OPT_LEVEL := s
+sam-build: ## Build the functions for a deployment (ARCHITECTURE=x86_64 for that one)
+	@tools/install.sh aws
+	sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+
+# All functions at once first, on all cores: for SAM, which asks for one after the other, nothing is left to do.
+sam-local: LOCAL_ARCHITECTURE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
+sam-local: ## Run every event in events/ and the SDK through `sam local` (needs a container engine, or root on Debian)
+	@tools/install.sh venv aws dynamodb
+	cargo lambda build --release --package onerun-functions $(if $(filter arm64,$(LOCAL_ARCHITECTURE)),--arm64)
+	sam build --parameter-overrides Architecture=$(LOCAL_ARCHITECTURE) >.tools/aws/sam-build.log 2>&1 || \
+		{ cat .tools/aws/sam-build.log; exit 1; }
+	tools/container.sh run tools/dynamodb.sh run .tools/aws/bin/python tests/sam/local.py
 
 lint: ## Check format, lints, documentation, licences and the arrows between crates
 	@tools/install.sh deny
@@ -62,4 +90,4 @@ bench: ## Measure throughput, memory and requests per second (see bench/README.m
 
 clean: ## Remove build results, tools and measurements
 	cargo clean
-	rm -rf .tools bench/out
+	rm -rf .tools .aws-sam bench/out
