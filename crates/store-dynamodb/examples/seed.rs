@@ -1,0 +1,277 @@
+//! Makes a table on a DynamoDB of this machine and fills it with what the files in `events/` name, each in the state that
+//! its event needs: `cargo run -p onerun-store-dynamodb --example seed -- http://127.0.0.1:8000 onerun-local`.
+//!
+//! Every event that changes something has something of its own, so that they can be tried in any order.
+
+#![expect(clippy::disallowed_methods, reason = "a program is its own composition root")]
+
+use std::{error::Error, str::FromStr, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use onerun_domain::{
+    AgeGroup, Agent, ApprovalStatus, Conversation, Criteria, Item, Job, MaxTurns, MessageText, Metadata,
+    Name, Objective, Persona, PersonaAttributes, Project, ProjectId, Role, Scenario, Seed, Simulation,
+    SimulationId, SimulationStatus, Target, TurnClaim, TurnToken, Work,
+};
+use onerun_store::{ConversationChange, ConversationView, ProjectStore, Store};
+use onerun_store_dynamodb::{DynamoDbStore, local};
+
+/// Longer than anybody tries events against one table.
+const LONG: SignedDuration = SignedDuration::from_hours(24 * 7);
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [endpoint, table] = &arguments[..] else {
+        return Err("usage: seed ENDPOINT TABLE".into());
+    };
+    let client = local::client(endpoint);
+    local::create_table(&client, table, local::Stream::Off).await?;
+    let store: Arc<dyn Store> = Arc::new(DynamoDbStore::new(client, table));
+
+    // The ids of the examples in openapi.json.
+    let desk = Desk::open(&*store, "p3Xk81LmQzTb", "Support").await?;
+    desk.running().await?;
+    desk.awaiting_decisions().await?;
+    desk.lost().await?;
+    desk.simulate("simulationToRun", SimulationStatus::Pending).await?;
+    desk.simulate("simulationToCancel", SimulationStatus::InProgress).await?;
+    let expired = desk.simulation("simulationToExpire", SimulationStatus::InProgress)?;
+    let ago = Timestamp::now() - SignedDuration::from_hours(1);
+    desk.insert(Simulation { expires_at: ago, ..expired }).await?;
+
+    // One simulation in each status, for the SDK to read.
+    let desk = Desk::open(&*store, "projectOfSdk", "Read by the SDK").await?;
+    for status in SimulationStatus::ALL {
+        desk.simulate(&format!("sdk{}", status.as_str().replace('_', "")), status).await?;
+    }
+    Ok(())
+}
+
+/// An id that can be read: `name`, followed by zeros up to the length of its kind.
+fn id<T: FromStr<Err: Error + 'static>>(name: &str, length: usize) -> Result<T> {
+    Ok(format!("{name:0<length$}").parse()?)
+}
+
+fn short<T: FromStr<Err: Error + 'static>>(name: &str) -> Result<T> {
+    id(name, ProjectId::LENGTH)
+}
+
+fn long<T: FromStr<Err: Error + 'static>>(name: &str) -> Result<T> {
+    id(name, SimulationId::LENGTH)
+}
+
+/// A project with an agent and an objective.
+struct Desk {
+    project: Arc<dyn ProjectStore>,
+    agent: Agent,
+    objective: Objective,
+}
+
+impl Desk {
+    async fn open(store: &dyn Store, project: &str, name: &str) -> Result<Self> {
+        let now = Timestamp::now();
+        let project_id: ProjectId = short(project)?;
+        let own = project == "p3Xk81LmQzTb";
+        let project =
+            Project { id: project_id.clone(), name: Name::parse(name)?, created_at: now, updated_at: now };
+        store.insert_project(project).await?;
+        let project = store.open_project(&project_id).await?.ok_or("the project is gone")?;
+        let agent = Agent {
+            id: short(if own { "a7Gd20HsWvYc" } else { "agentOfSdk" })?,
+            project_id: project_id.clone(),
+            name: Name::parse("Order support")?,
+            description: None,
+            metadata: Metadata::default(),
+            created_at: now,
+            updated_at: now,
+        };
+        project.insert_agent(agent.clone()).await?;
+        let objective = Objective {
+            id: short(if own { "o5Rn64JfEuKx" } else { "goalOfSdk" })?,
+            project_id,
+            version: 1,
+            name: Name::parse("Offers a refund")?,
+            criteria: Criteria::parse("check: agent says /refund/i")?,
+            created_at: now,
+            updated_at: now,
+        };
+        project.insert_objective(objective.clone()).await?;
+        Ok(Self { project, agent, objective })
+    }
+
+    fn simulation(&self, id: &str, status: SimulationStatus) -> Result<Simulation> {
+        let now = Timestamp::now();
+        Ok(Simulation {
+            id: long(id)?,
+            project_id: self.agent.project_id.clone(),
+            agent_id: self.agent.id.clone(),
+            name: Name::parse(format!("Refunds, {}", status.as_str()))?,
+            scenario: Scenario::parse("A parcel arrived damaged, and the customer wants the money back.")?,
+            target_conversations: Target::parse(6)?,
+            target_personas: Target::parse(2)?,
+            max_turns: MaxTurns::default(),
+            auto_approve: true,
+            seed: Seed::parse(7)?,
+            metadata: Metadata::default(),
+            status,
+            last_failure_reason: None,
+            created_at: now,
+            updated_at: now,
+            expires_at: now + LONG,
+        })
+    }
+
+    async fn insert(&self, simulation: Simulation) -> Result<Simulation> {
+        let pinned = vec![self.objective.reference()];
+        self.project.insert_simulation(simulation.clone(), pinned, Vec::new()).await?;
+        Ok(simulation)
+    }
+
+    async fn simulate(&self, id: &str, status: SimulationStatus) -> Result<Simulation> {
+        self.insert(self.simulation(id, status)?).await
+    }
+
+    async fn persona(&self, simulation: &Simulation, id: &str, seq: u32) -> Result<Persona> {
+        let now = Timestamp::now();
+        let approval =
+            if simulation.auto_approve { ApprovalStatus::Approved } else { ApprovalStatus::Pending };
+        let persona = Persona {
+            id: long(id)?,
+            simulation_id: simulation.id.clone(),
+            seq,
+            approval,
+            summary: "Gita Mbeki, 25, a hairdresser".into(),
+            story: "A mirror came broken.".into(),
+            purpose: "Wants the money back.".into(),
+            attributes: attributes(),
+            metadata: Metadata::default(),
+            created_at: now,
+            updated_at: now,
+        };
+        self.project.add_persona(persona.clone(), Vec::new()).await?;
+        Ok(persona)
+    }
+
+    /// Queues a conversation and does something to it.
+    async fn conversation(
+        &self,
+        simulation: &Simulation,
+        persona: &Persona,
+        (id, seq): (&str, u32),
+        mut decide: impl FnMut(ConversationView) -> onerun_store::Decision<ConversationChange> + Send + 'static,
+    ) -> Result {
+        let now = Timestamp::now();
+        let id: onerun_domain::ConversationId = long(id)?;
+        let queued = Conversation::queued(id.clone(), simulation.id.clone(), persona.id.clone(), seq, now);
+        self.project.add_conversations(&simulation.id, vec![queued]).await?;
+        let change = Box::new(move |view: ConversationView| decide(view));
+        self.project.change_conversation(&simulation.id, &id, change).await?;
+        Ok(())
+    }
+
+    /// A simulation that runs: one conversation to start, one to end, two to speak in, and two to judge.
+    async fn running(&self) -> Result {
+        let simulation = self.simulate("sV1StGXR8Z5jdHi6BmyT0", SimulationStatus::InProgress).await?;
+        let one = self.persona(&simulation, "q9Yd7cJ2MvL0aWnEoRt4P", 1).await?;
+        let two = self.persona(&simulation, "personaTwo", 2).await?;
+        let queued = |view: ConversationView| Ok(ConversationChange::to(view.conversation));
+        self.conversation(&simulation, &one, ("conversationToStart", 1), queued).await?;
+        self.conversation(&simulation, &two, ("conversationToEnd", 2), started).await?;
+        self.conversation(&simulation, &one, ("cM3hK8xQ5ZrT1uVbN6wJd", 3), spoken()?).await?;
+        self.conversation(&simulation, &two, ("conversationToAnswer", 4), spoken()?).await?;
+        self.conversation(&simulation, &one, ("conversationToJudge", 5), ended).await?;
+        self.conversation(&simulation, &two, ("conversationTwice", 6), ended).await
+    }
+
+    /// A simulation that waits for decisions about its personas.
+    async fn awaiting_decisions(&self) -> Result {
+        let simulation = self.simulation("simulationToDecide", SimulationStatus::InProgress)?;
+        let simulation = self.insert(Simulation { auto_approve: false, ..simulation }).await?;
+        self.persona(&simulation, "personaToApprove", 1).await?;
+        self.persona(&simulation, "personaToReject", 2).await?;
+        Ok(())
+    }
+
+    /// A simulation with a conversation whose worker has been silent for too long.
+    async fn lost(&self) -> Result {
+        let simulation = self.simulate("simulationOfLost", SimulationStatus::InProgress).await?;
+        let persona = self.persona(&simulation, "personaOfLost", 1).await?;
+        let lost = |view: ConversationView| {
+            let ago = Timestamp::now() - SignedDuration::from_hours(1);
+            let lease = SignedDuration::from_secs(1);
+            Ok(ConversationChange::to(view.conversation.start(&view.simulation, lease, ago)?))
+        };
+        self.conversation(&simulation, &persona, ("conversationToLose", 1), lost).await
+    }
+}
+
+fn started(view: ConversationView) -> onerun_store::Decision<ConversationChange> {
+    Ok(ConversationChange::to(view.conversation.start(&view.simulation, LONG, Timestamp::now())?))
+}
+
+/// One turn: the persona speaks, and the agent's answer is still to come.
+fn spoken() -> Result<impl FnMut(ConversationView) -> onerun_store::Decision<ConversationChange> + Send> {
+    let words = MessageText::parse("The mirror came broken. Can I have my money back?")?;
+    Ok(move |view: ConversationView| {
+        let now = Timestamp::now();
+        let token = TurnToken::restore("seed".into());
+        let claim = TurnClaim { token: token.clone(), expires_at: now + LONG };
+        let claimed = view.conversation.claim_turn(&view.simulation, None, claim, LONG, now)?;
+        let conversation = claimed.complete_turn(&view.simulation, &token, 1, None, LONG, now)?;
+        let item = Item {
+            id: onerun_domain::ItemId::generate(&Zeros),
+            conversation_id: conversation.id.clone(),
+            attempt: conversation.attempt,
+            position: 0,
+            role: Role::User,
+            content: vec![words.clone()],
+            created_at: now,
+        };
+        Ok(ConversationChange { items: vec![item], ..ConversationChange::to(conversation) })
+    })
+}
+
+/// Over, with the job that judges it.
+fn ended(view: ConversationView) -> onerun_store::Decision<ConversationChange> {
+    let now = Timestamp::now();
+    let (simulation, conversation) = (view.simulation, view.conversation);
+    let conversation = conversation.start(&simulation, LONG, now)?.end(&simulation, None, now)?;
+    let work = Work::JudgeConversation {
+        simulation: simulation.id.clone(),
+        conversation: conversation.id.clone(),
+        attempt: conversation.attempt,
+    };
+    let jobs = vec![Job::new(simulation.project_id, work)];
+    Ok(ConversationChange { jobs, ..ConversationChange::to(conversation) })
+}
+
+/// Items are found by their place, so that their ids may be the same.
+struct Zeros;
+
+impl onerun_domain::Random for Zeros {
+    fn fill(&self, buffer: &mut [u8]) {
+        buffer.fill(0);
+    }
+}
+
+fn attributes() -> PersonaAttributes {
+    PersonaAttributes {
+        age_group: AgeGroup::Adult,
+        speech_style: "hurried".into(),
+        education: "vocational school".into(),
+        occupation: "hairdresser".into(),
+        economic_status: "enough".into(),
+        personality_traits: "restless".into(),
+        values: "fairness".into(),
+        habits: "thinks aloud".into(),
+        interests: "sailing".into(),
+        speech_patterns: "short sentences".into(),
+        typical_behavior: "asks again".into(),
+        stress_triggers: "waiting".into(),
+        stress_reactions: "hurries".into(),
+        version: "1".into(),
+    }
+}

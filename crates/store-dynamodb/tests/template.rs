@@ -1,0 +1,110 @@
+//! The table that a deployment makes is the one that tests make, on a DynamoDB that `ONERUN_TEST_DYNAMODB` names.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic, in its helpers too")]
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use aws_sdk_dynamodb::types::{KeySchemaElement, Projection, TableDescription};
+use onerun_store_dynamodb::local;
+use yaml_serde::Value;
+
+/// Keys and what is projected, by index; the table itself under its own name. Attributes by name.
+#[derive(Debug, PartialEq)]
+struct Shape {
+    attributes: BTreeMap<String, String>,
+    keys: BTreeMap<String, Vec<(String, String)>>,
+    projections: BTreeMap<String, (String, Vec<String>)>,
+    /// Which indexes are local.
+    local: Vec<String>,
+    stream: String,
+    billing: String,
+}
+
+fn made(table: &TableDescription) -> Shape {
+    let keys = |schema: &[KeySchemaElement]| {
+        schema.iter().map(|key| (key.attribute_name.clone(), key.key_type.to_string())).collect::<Vec<_>>()
+    };
+    let projection = |projection: Option<&Projection>| {
+        let projection = projection.unwrap();
+        let mut attributes = projection.non_key_attributes().to_vec();
+        attributes.sort();
+        (projection.projection_type.as_ref().unwrap().to_string(), attributes)
+    };
+    let attributes = table.attribute_definitions().iter();
+    let mut shape = Shape {
+        attributes: attributes
+            .map(|one| (one.attribute_name.clone(), one.attribute_type.to_string()))
+            .collect(),
+        keys: [("table".to_owned(), keys(table.key_schema()))].into(),
+        projections: BTreeMap::new(),
+        local: Vec::new(),
+        stream: table.stream_specification().unwrap().stream_view_type.as_ref().unwrap().to_string(),
+        billing: table.billing_mode_summary().unwrap().billing_mode.as_ref().unwrap().to_string(),
+    };
+    for index in table.local_secondary_indexes() {
+        let name = index.index_name.clone().unwrap();
+        shape.keys.insert(name.clone(), keys(index.key_schema()));
+        shape.projections.insert(name.clone(), projection(index.projection()));
+        shape.local.push(name);
+    }
+    for index in table.global_secondary_indexes() {
+        let name = index.index_name.clone().unwrap();
+        shape.keys.insert(name.clone(), keys(index.key_schema()));
+        shape.projections.insert(name, projection(index.projection()));
+    }
+    shape.local.sort();
+    shape
+}
+
+fn deployed(table: &Value) -> Shape {
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let list = |value: &Value| value.as_sequence().cloned().unwrap_or_default();
+    let keys = |of: &Value| {
+        let keys = list(&of["KeySchema"]);
+        keys.iter().map(|key| (text(&key["AttributeName"]), text(&key["KeyType"]))).collect::<Vec<_>>()
+    };
+    let attributes = list(&table["AttributeDefinitions"]);
+    let mut shape = Shape {
+        attributes: attributes
+            .iter()
+            .map(|one| (text(&one["AttributeName"]), text(&one["AttributeType"])))
+            .collect(),
+        keys: [("table".to_owned(), keys(table))].into(),
+        projections: BTreeMap::new(),
+        local: Vec::new(),
+        stream: text(&table["StreamSpecification"]["StreamViewType"]),
+        billing: text(&table["BillingMode"]),
+    };
+    for kind in ["LocalSecondaryIndexes", "GlobalSecondaryIndexes"] {
+        for index in list(&table[kind]) {
+            let name = text(&index["IndexName"]);
+            shape.keys.insert(name.clone(), keys(&index));
+            let projection = &index["Projection"];
+            let attributes = projection.get("NonKeyAttributes").map(list).unwrap_or_default();
+            let mut attributes: Vec<_> = attributes.iter().map(text).collect();
+            attributes.sort();
+            shape.projections.insert(name.clone(), (text(&projection["ProjectionType"]), attributes));
+            if kind == "LocalSecondaryIndexes" {
+                shape.local.push(name);
+            }
+        }
+    }
+    shape.local.sort();
+    shape
+}
+
+#[tokio::test]
+async fn the_deployed_table_is_the_one_that_is_tested() {
+    #[expect(clippy::disallowed_methods, reason = "a test is its own composition root")]
+    let endpoint = std::env::var("ONERUN_TEST_DYNAMODB").expect("`make test-dynamodb` starts one");
+    let client = local::client(&endpoint);
+    let name = format!("onerun-template-{}", std::process::id());
+    local::create_table(&client, &name, local::Stream::On).await.unwrap();
+    let described = client.describe_table().table_name(&name).send().await.unwrap();
+    local::delete_table(&client, &name).await.unwrap();
+
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../template.yaml");
+    let template: Value = yaml_serde::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let table = &template["Resources"]["Table"]["Properties"];
+    assert_eq!(deployed(table), made(described.table().unwrap()));
+}
