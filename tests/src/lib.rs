@@ -10,6 +10,7 @@
 pub mod app;
 mod http;
 pub mod process;
+pub mod template;
 mod wait;
 
 pub use http::{Client, Reply};

@@ -1,0 +1,43 @@
+//! The deployment's template, as it is in the file: nothing is transformed or resolved.
+
+use std::fs;
+
+use serde_json::{Map, Value, json};
+use yaml_serde::Value as Yaml;
+
+use crate::process::workspace;
+
+/// `template.yaml` as JSON, with short forms such as `!Ref` written out as `{"Ref": …}`.
+pub fn read() -> Value {
+    let path = workspace().join("template.yaml");
+    let text = fs::read_to_string(&path).expect("template.yaml can be read");
+    written_out(yaml_serde::from_str(&text).expect("template.yaml is YAML"))
+}
+
+fn written_out(yaml: Yaml) -> Value {
+    match yaml {
+        Yaml::Null => Value::Null,
+        Yaml::Bool(is) => is.into(),
+        Yaml::Number(number) => serde_json::to_value(number).expect("a number of JSON"),
+        Yaml::String(text) => text.into(),
+        Yaml::Sequence(values) => values.into_iter().map(written_out).collect(),
+        Yaml::Mapping(entries) => {
+            let member = |(name, value): (Yaml, Yaml)| {
+                (name.as_str().expect("names are texts").to_owned(), written_out(value))
+            };
+            entries.into_iter().map(member).collect::<Map<_, _>>().into()
+        }
+        Yaml::Tagged(tagged) => {
+            let tag = tagged.tag.to_string();
+            match (tag.trim_start_matches('!'), written_out(tagged.value)) {
+                ("Ref", name) => json!({ "Ref": name }),
+                // `!GetAtt Table.Arn` is the table's attribute `Arn`.
+                ("GetAtt", Value::String(path)) => {
+                    let (name, attribute) = path.split_once('.').expect("an attribute of a resource");
+                    json!({ "Fn::GetAtt": [name, attribute] })
+                }
+                (function, value) => json!({ format!("Fn::{function}"): value }),
+            }
+        }
+    }
+}
