@@ -8,7 +8,7 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -63,8 +63,17 @@ def sort_key(sort_by: str) -> Callable[[Simulation], Any]:
     }[sort_by]
 
 
-def check_list(client: onerun.Client, project: str, agent: str, name: str) -> int:
-    """`list` with every combination of parameters, each against the same selection made here.
+def one_by_one(*choices: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """Every choice once, beside the first of all others."""
+    first = tuple(options[0] for options in choices)
+    yield first
+    for place, options in enumerate(choices):
+        for choice in options[1:]:
+            yield (*first[:place], choice, *first[place + 1:])
+
+
+def check_list(client: onerun.Client, project: str, agent: str, name: str, combine: Callable[..., Any]) -> int:
+    """`list` with combinations of parameters, each against the same selection made here.
 
     Returns how many combinations were tried. Nothing may change meanwhile.
     """
@@ -75,7 +84,7 @@ def check_list(client: onerun.Client, project: str, agent: str, name: str) -> in
         check_types(simulation)
 
     # Statuses as the SDK's enumeration and, once, as plain text, which it takes too.
-    combinations = itertools.product(
+    combinations = combine(
         (None, agent), (2, 10), (None, name), (0, 1), ("created_at", "name", "status"), ("asc", "desc"),
         (None, *SimulationStatus, "completed"),
     )
@@ -200,6 +209,8 @@ def main() -> int:
     parser.add_argument("--agent", required=True, help="id of an agent that has simulations")
     parser.add_argument("--objective", action="append", default=[], metavar="ID", help="for the simulation it creates")
     parser.add_argument("--name", required=True, help="in the names of some simulations, not of all")
+    parser.add_argument("--one-by-one", action="store_true",
+                        help="try each value of a parameter of lists once, not every combination, which is hundreds of calls")
     parser.add_argument("simulations", nargs="+", metavar="ID=STATUS", help="a simulation and the status it is in")
     options = parser.parse_args()
     expected = dict(pair.split("=", 1) for pair in options.simulations)
@@ -209,7 +220,8 @@ def main() -> int:
     try:
         seen = {
             "simulations": check_get(client, options.project, expected),
-            "combinations": check_list(client, options.project, options.agent, options.name),
+            "combinations": check_list(client, options.project, options.agent, options.name,
+                                       one_by_one if options.one_by_one else itertools.product),
             "conversations": check_conversations(client, options.project, list(expected)),
             "refusals": check_refusals(client, options.project, next(iter(expected))),
         }

@@ -1,0 +1,320 @@
+"""Runs every event in events/ through `sam local invoke`, and the SDK through `sam local start-api`.
+
+The functions are those that `sam build` made, in containers under AWS's runtime emulator. DynamoDB Local and moto hold the
+table and the secret, and access.py lets each function do what template.yaml allows it. `make sam-local` starts DynamoDB Local
+and a container engine: ONERUN_TEST_DYNAMODB and ONERUN_LAMBDA_IMAGE say where they are.
+
+    tests/sam/local.py [--consumed] [EVENT…]
+
+With files of events/ named, only these, without the SDK. `--consumed` says what each function has used of the table.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Iterator
+
+import boto3
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SAM = [str(ROOT / ".tools/aws/bin/sam"), "local"]
+IMAGE = "onerun-lambda-local"
+# The table and the secret of the events, which events/README.md explains.
+REGION = os.environ["AWS_DEFAULT_REGION"] = "eu-central-1"
+os.environ |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "SAM_CLI_TELEMETRY": "0"}
+
+from access import SECRET, TABLE, Denied, Door, Roles  # noqa: E402, because samtranslator wants a region
+
+# Two at a time keep two cores busy.
+AT_ONCE = 2
+# For one command, and for what must come to be.
+PATIENCE = 120
+ROTATION = [f"rotate_secret.{step}_secret.json" for step in ("create", "set", "test", "finish")]
+
+
+class Wrong(Exception):
+    """Something is not as it should be."""
+
+
+def expect(holds: bool, what: str) -> None:
+    if not holds:
+        raise Wrong(what)
+
+
+def run(*command: str, **options: Any) -> str:
+    options = {"cwd": ROOT, "stdout": subprocess.PIPE, "timeout": PATIENCE, "text": True} | options
+    done = subprocess.run(command, check=False, **options)
+    expect(done.returncode == 0, f"{' '.join(command[:4])} … ended with {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+def function_of(event: str) -> str:
+    """`get_agent.unauthenticated.json` is an event of `GetAgentFunction`."""
+    return "".join(word.capitalize() for word in event.split(".")[0].split("_")) + "Function"
+
+
+def is_public(event: str) -> bool:
+    return event.split(".")[0] in ("get_health", "get_openapi")
+
+
+class Local:
+    """Everything that functions need, on this machine."""
+
+    def __init__(self, moto: str) -> None:
+        self.dynamodb, self.moto = os.environ["ONERUN_TEST_DYNAMODB"], moto
+        self.secrets = boto3.client("secretsmanager", endpoint_url=self.moto)
+        self.table = boto3.resource("dynamodb", endpoint_url=self.dynamodb).Table(TABLE)
+        self.roles = Roles(ROOT / "template.yaml")
+        self.expected = json.loads((ROOT / "events/expected.json").read_text())
+        # The key that the events send.
+        self.key = json.loads((ROOT / "events/get_whoami.json").read_text())["headers"]["x-api-key"]
+        gateway = run("docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
+        # On the address at which containers find this machine.
+        self.door = Door(gateway, self.roles, self.dynamodb, self.moto)
+        self.api = f"http://{gateway}:{free_port(gateway)}"
+        self.common = self._prepare()
+
+    def _prepare(self) -> list[str]:
+        """Fills table and secret, makes the image, and says how functions are started."""
+        self.secrets.create_secret(Name=SECRET, SecretString=self.key)
+        seed = ("cargo", "run", "--quiet", "--package", "onerun-store-dynamodb", "--example", "seed", "--")
+        run(*seed, self.dynamodb, TABLE, timeout=600)
+        # SAM passes on only variables that the template has, and the template has no addresses of AWS's services. So
+        # they are the image's. What SAM has made of an earlier image must go.
+        for tag in ("run", f"rapid-{machine()}"):
+            subprocess.run(["docker", "image", "rm", "--force", f"{IMAGE}:{tag}"], capture_output=True, check=False)
+        container = run("docker", "create", os.environ["ONERUN_LAMBDA_IMAGE"], "sh").strip()
+        run("docker", "commit", "--change", f"ENV AWS_ENDPOINT_URL={self.door.url}", container, f"{IMAGE}:run")
+        run("docker", "rm", container)
+        variables: dict[str, dict[str, str]] = {
+            function: {"ONERUN_TABLE": f"onerun.{function}", "AUTH_SECRET_ID": f"onerun/{function}"}
+            for function in self.roles.functions
+        }
+        variables["RotateSecretFunction"]["ONERUN_API_URL"] = self.api
+        path = ROOT / ".aws-sam/local-variables.json"
+        path.write_text(json.dumps(variables))
+        return ["--env-vars", str(path), "--invoke-image", f"{IMAGE}:run", "--skip-pull-image",
+                "--parameter-overrides", f"Architecture={machine()}"]
+
+    def invoke(self, event: str) -> Any:
+        """What the function answers to an event."""
+        command = [*SAM, "invoke", function_of(event), "--event", f"events/{event}", *self.common]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        lines = done.stdout.strip().splitlines()
+        if done.returncode != 0 or not lines:
+            raise Wrong(f"{event}: `sam local invoke` ended with {done.returncode}\n{done.stdout}{done.stderr}")
+        return json.loads(lines[-1])
+
+    def check(self, event: str) -> str:
+        """Sends an event and holds the answer against what is expected of it."""
+        answer = self.invoke(event)
+        expected = self.expected.get(event, {})
+        if "answer" in expected:
+            expect(answer == expected["answer"], f"{event}: answered {answer}")
+            return f"{event}: {json.dumps(answer)}"
+        if event.endswith(".unauthenticated.json") and not is_public(event):
+            expected = {"status": 401, "code": "missing_api_key"}
+        status, code = expected.get("status", 200), expected.get("code")
+        expect(isinstance(answer, dict) and "statusCode" in answer, f"{event}: answered {answer}")
+        body = json.loads(answer["body"])
+        got = (answer["statusCode"], body.get("code") if status >= 400 else None)
+        expect(got == (status, code), f"{event}: answered {answer}")
+        return f"{event}: {status} {code or ''}".rstrip()
+
+    def get(self, path: str, key: str | None = None) -> tuple[int, Any]:
+        """What the API answers, by way of `sam local start-api`."""
+        request = urllib.request.Request(self.api + path, headers={"x-api-key": key} if key else {})
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def job(self, name: str) -> bool:
+        """Whether a job is in the table."""
+        lanes = (self.table.get_item(Key={"pk": f"jobs#{lane}", "sk": name}, ConsistentRead=True) for lane in range(4))
+        return any("Item" in found for found in lanes)
+
+    @contextmanager
+    def started_api(self) -> Iterator[None]:
+        host, port = self.api.removeprefix("http://").split(":")
+        command = [*SAM, "start-api", "--host", host, "--port", port, "--warm-containers", "LAZY", *self.common]
+        # It answers once it has a function that does.
+        with started(command, f"{self.api}/health", "start-api"):
+            yield
+
+
+@contextmanager
+def started(command: list[str], url: str, name: str) -> Iterator[None]:
+    """A server that answers at `url`, for as long as it is needed."""
+    log = ROOT / f".aws-sam/{name}.log"
+    with log.open("w") as output, subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output) as server:
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                expect(server.poll() is None and time.monotonic() < deadline, f"{name} does not answer")
+                try:
+                    urllib.request.urlopen(url, timeout=PATIENCE).close()
+                    break
+                except urllib.error.URLError:
+                    time.sleep(0.2)
+            yield
+        except BaseException:
+            print(log.read_text()[-4000:], file=sys.stderr)
+            raise
+        finally:
+            # It ends its containers, if it has some.
+            server.terminate()
+            server.wait(timeout=PATIENCE)
+
+
+def machine() -> str:
+    return {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
+
+
+def free_port(host: str) -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+def check_door(local: Local) -> None:
+    """The door is shut to what the template does not allow."""
+    for call, function in (("PutItem", "GetAgentFunction"), ("Scan", "TickFunction"), ("GetItem", "GetHealthFunction")):
+        try:
+            local.door.check("DynamoDB_20120810", call, {"TableName": f"onerun.{function}"})
+        except Denied:
+            continue
+        raise Wrong(f"{function} may {call}")
+
+
+def check_all(local: Local, events: list[str]) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for line in pool.map(local.check, events):
+            print(f"  {line}", flush=True)
+
+
+def check_jobs(local: Local) -> None:
+    """The jobs of the queue's events were done: they are judged, and the jobs gone."""
+    for conversation in ("conversationToJudge00", "conversationTwice0000"):
+        expect(not local.job(f"judge_conversation:{conversation}:1"), f"{conversation}: its job is still there")
+        path = f"/v1/simulations/sV1StGXR8Z5jdHi6BmyT0/conversations/{conversation}?project_id=p3Xk81LmQzTb"
+        status, found = local.get(path, local.key)
+        expect((status, found.get("evaluation_status")) == (200, "completed"), f"{conversation}: {status} {found}")
+
+
+def check_tick(local: Local) -> None:
+    """The tick ended what had expired, gave the lost conversation back, and did the jobs that were left."""
+    path = "/v1/simulations/simulationToExpire000?project_id=p3Xk81LmQzTb"
+    status, found = local.get(path, local.key)
+    expect((status, found.get("status")) == (200, "expired"), f"{status} {found}")
+    path = "/v1/simulations/simulationOfLost00000/conversations/conversationToLose000?project_id=p3Xk81LmQzTb"
+    status, found = local.get(path, local.key)
+    expect((status, found.get("status"), found.get("attempt")) == (200, "queued", 2), f"{status} {found}")
+    expect(not local.job("start_simulation:simulationToRun000000"), "a job was left behind")
+
+
+def check_api(local: Local) -> None:
+    """`sam local start-api` answers the unmodified SDK, and strangers and strange paths as it should."""
+    status, found = local.get("/v1/projects")
+    expect((status, found["code"]) == (401, "missing_api_key"), f"{status} {found}")
+    status, found = local.get("/v2/projects", local.key)
+    expect((status, found["code"]) == (404, "route_not_found"), f"{status} {found}")
+    statuses = ["pending", "in_progress", "completed", "failed", "canceled", "expired"]
+    simulations = [f"{('sdk' + status.replace('_', '')):0<21}={status}" for status in statuses]
+    check = [str(ROOT / ".tools/venv/bin/python"), "tests/sdk/client_check.py", "--project", "projectOfSdk",
+             "--agent", "agentOfSdk00", "--objective", "goalOfSdk000", "--name", "completed", "--one-by-one", *simulations]
+    environment = os.environ | {"ONERUN_API_BASE_URL": local.api, "ONERUN_API_KEY": local.key}
+    seen = json.loads(run(*check, env=environment, timeout=600))
+    print(f"  SDK: {len(seen['simulations'])} simulations, {seen['combinations']} ways to list them, one made")
+
+
+def check_rotation(local: Local) -> None:
+    """A rotation as Secrets Manager drives it, against the API that `sam local start-api` runs."""
+    event = json.loads((ROOT / "events" / ROTATION[0]).read_text())
+    token = event["ClientRequestToken"]
+    # moto would run the function by itself; the steps are ours. It still wants to know one.
+    config = json.dumps({"lambda": {"use_docker": False}}).encode()
+    urllib.request.urlopen(urllib.request.Request(f"{local.moto}/moto-api/config", config,
+                                                  {"content-type": "application/json"}), timeout=PATIENCE).close()
+    role = boto3.client("iam", endpoint_url=local.moto).create_role(RoleName="rotation", AssumeRolePolicyDocument="{}")
+    function = boto3.client("lambda", endpoint_url=local.moto).create_function(
+        FunctionName="RotateSecretFunction", Runtime="provided.al2023", Role=role["Role"]["Arn"], Handler="bootstrap",
+        Code={"ZipFile": b"PK\x05\x06" + bytes(18)})
+    local.secrets.rotate_secret(SecretId=SECRET, ClientRequestToken=token, RotationLambdaARN=function["FunctionArn"],
+                                RotationRules={"AutomaticallyAfterDays": 30})
+
+    def labels() -> list[str]:
+        return local.secrets.describe_secret(SecretId=SECRET)["VersionIdsToStages"].get(token, [])
+
+    expect(labels() == ["AWSPENDING"], f"before the rotation: {labels()}")
+    for step in ROTATION:
+        print(f"  {local.check(step)}", flush=True)
+        wanted = "AWSCURRENT" if step == ROTATION[-1] else "AWSPENDING"
+        expect(wanted in labels(), f"after {step}: {labels()}")
+    new = local.secrets.get_secret_value(SecretId=SECRET)["SecretString"]
+    expect(new != local.key, "the key is still the old one")
+    for name, key in (("new", new), ("old", local.key)):
+        status, found = local.get("/v1/whoami", key)
+        expect(status == 200, f"the {name} key: {status} {found}")
+    print("  both keys are accepted")
+
+
+def main() -> int:
+    chosen = [argument for argument in sys.argv[1:] if argument != "--consumed"]
+    every = sorted(path.name for path in (ROOT / "events").glob("*.json") if path.name != "expected.json")
+    began = time.monotonic()
+
+    def say(what: str) -> None:
+        print(f"sam local: {what} ({time.monotonic() - began:.0f} s)", flush=True)
+
+    port = free_port("127.0.0.1")
+    moto = f"http://127.0.0.1:{port}"
+    denied: list[str] = []
+    try:
+        command = [str(ROOT / ".tools/aws/bin/moto_server"), "--host", "127.0.0.1", "--port", str(port)]
+        with started(command, f"{moto}/moto-api/data.json", "moto"):
+            local = Local(moto)
+            denied = local.door.denied
+            check_door(local)
+            # Alone, because it makes the image that the others use.
+            first, *rest = chosen or [event for event in every if event not in ROTATION and event != "tick.json"]
+            say(f"{1 + len(rest)} events")
+            check_all(local, [first])
+            check_all(local, rest)
+            if not chosen:
+                with local.started_api():
+                    say("what the jobs did")
+                    check_jobs(local)
+                    say("a tick")
+                    check_all(local, ["tick.json"])
+                    check_tick(local)
+                    say("start-api")
+                    check_api(local)
+                    say("a rotation")
+                    check_rotation(local)
+        expect(not denied, "roles lack permissions")
+    except Wrong as wrong:
+        print(f"sam local: {wrong}", file=sys.stderr)
+        for refused in sorted(set(denied)):
+            print(f"sam local: {refused}", file=sys.stderr)
+        return 1
+    if "--consumed" in sys.argv:
+        for function in sorted(local.door.reads | local.door.writes):
+            print(f"  {function}: {local.door.reads[function]} read units, {local.door.writes[function]} write units")
+    say(f"passed: every call of {local.door.calls} was one that the caller's role allows")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
