@@ -47,6 +47,16 @@ impl Client {
         Self { http, base_url: base_url.to_owned(), key: key.map(str::to_owned), headers: HeaderMap::new() }
     }
 
+    /// The server that it speaks to.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Its key.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
     /// The same server, without a key.
     #[must_use]
     pub fn anonymous(&self) -> Self {

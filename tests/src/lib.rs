@@ -10,6 +10,7 @@
 pub mod app;
 mod http;
 pub mod process;
+pub mod sdk;
 pub mod template;
 mod wait;
 

@@ -53,13 +53,13 @@ pub fn venv(program: &str) -> Command {
     command
 }
 
-/// A script of `tests/sdk/`, with `server` as what its SDK speaks to.
-pub fn sdk_script(script: &str, server: &Server) -> Command {
+/// A script of `tests/sdk/`, whose SDK speaks to what `client` speaks to, with the same key.
+pub fn sdk_script(script: &str, client: &Client) -> Command {
     let mut command = venv("python");
-    command
-        .arg(workspace().join("tests/sdk").join(script))
-        .env("ONERUN_API_BASE_URL", server.base_url())
-        .env("ONERUN_API_KEY", server.key());
+    command.arg(workspace().join("tests/sdk").join(script)).env("ONERUN_API_BASE_URL", client.base_url());
+    if let Some(key) = client.key() {
+        command.env("ONERUN_API_KEY", key);
+    }
     command
 }
 
@@ -141,12 +141,7 @@ impl Process {
     /// Asks it to stop with SIGTERM, and waits until it has.
     pub async fn terminate(&mut self) -> ExitStatus {
         if self.ended().is_none() {
-            // The shell's own `kill`: the standard library sends no signal but SIGKILL.
-            let sent = Command::new("sh")
-                .args(["-c", "kill -TERM \"$0\"", &self.pid().to_string()])
-                .status()
-                .expect("there is a shell");
-            assert!(sent.success(), "cannot signal: {}", self.report());
+            assert!(signal("TERM", &self.pid().to_string()), "cannot signal: {}", self.report());
         }
         self.exit(PATIENCE).await
     }
@@ -155,6 +150,15 @@ impl Process {
     pub fn report(&self) -> String {
         format!("{}\n--- stdout\n{}\n--- stderr\n{}", self.what, self.stdout(), self.stderr())
     }
+}
+
+/// Sends a signal by the shell's own `kill`: the standard library sends none but SIGKILL, and to children alone.
+fn signal(name: &str, pid: &str) -> bool {
+    let sent = Command::new("sh")
+        .args(["-c", "kill -s \"$0\" \"$1\" 2>/dev/null", name, pid])
+        .status()
+        .expect("there is a shell");
+    sent.success()
 }
 
 impl Drop for Process {

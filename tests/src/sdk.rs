@@ -1,0 +1,227 @@
+//! What the published SDK is tested with, on whatever host there is an address of.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::{
+    Client, eventually,
+    process::{Process, sdk_script},
+};
+
+/// A project with an agent and two objectives.
+#[derive(Debug)]
+pub struct Desk {
+    /// A client with the key that everything is done with.
+    pub client: Client,
+    /// The project's id.
+    pub project: String,
+    /// The agent's id.
+    pub agent: String,
+    /// The objectives' ids.
+    pub objectives: Vec<String>,
+}
+
+/// What a test wants of a simulation, beside the scenario they all share.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// How many conversations.
+    pub conversations: u64,
+    /// With how many personas.
+    pub personas: u64,
+    /// When it expires.
+    pub expires_in_seconds: Option<u64>,
+}
+
+impl Desk {
+    /// Makes them.
+    pub async fn open(client: Client) -> Self {
+        let project = id(&client.post("/v1/projects", &json!({"name": "Refund desk"}), 200).await);
+        let agent = id(&client
+            .post(&format!("/v1/agents?project_id={project}"), &json!({"name": "Desk"}), 200)
+            .await);
+        let mut objectives = Vec::new();
+        for (name, criteria) in [
+            ("Starts the refund", "The customer gets a refund.\ncheck: agent says /refund/i"),
+            ("Blames nobody", "check: agent never says /your fault/i"),
+        ] {
+            let body = json!({"name": name, "criteria": criteria});
+            objectives
+                .push(id(&client.post(&format!("/v1/objectives?project_id={project}"), &body, 200).await));
+        }
+        Self { client, project, agent, objectives }
+    }
+
+    /// A new simulation.
+    pub async fn simulate(&self, wanted: Wanted<'_>) -> String {
+        let mut body = json!({
+            "agent_id": self.agent,
+            "name": wanted.name,
+            "scenario": "A customer asks for a refund of a kettle that arrived broken.",
+            "target_conversations": wanted.conversations,
+            "target_personas": wanted.personas,
+            "auto_approve": true,
+            "max_turns": 7,
+            "objective_ids": self.objectives,
+        });
+        if let Some(seconds) = wanted.expires_in_seconds {
+            body["expires_in_seconds"] = seconds.into();
+        }
+        id(&self.client.post(&format!("/v1/simulations?project_id={}", self.project), &body, 200).await)
+    }
+
+    /// The path of something of a simulation, with its query.
+    pub fn path(&self, simulation: &str, rest: &str) -> String {
+        format!("/v1/simulations/{simulation}{rest}?project_id={}", self.project)
+    }
+
+    /// The status that a simulation is in.
+    pub async fn status(&self, simulation: &str) -> String {
+        text(&self.client.get(&self.path(simulation, ""), 200).await, "status")
+    }
+
+    /// Waits until a simulation is in a status.
+    pub async fn reaches(&self, simulation: &str, status: &str) {
+        eventually(&format!("simulation that is {status}"), || async {
+            let seen = self.client.get(&self.path(simulation, ""), 200).await;
+            if seen["status"] == status { Ok(()) } else { Err(seen.to_string()) }
+        })
+        .await;
+    }
+
+    /// All conversations of a simulation, of which there are at most 100.
+    pub async fn conversations(&self, simulation: &str) -> Vec<Value> {
+        let page =
+            self.client.get(&format!("{}&limit=100", self.path(simulation, "/conversations")), 200).await;
+        assert_eq!(page["has_more"], false, "more than one page");
+        page["data"].as_array().expect("a page has data").clone()
+    }
+
+    /// The one conversation of `simulation`, once it is in `status`.
+    pub async fn conversation(&self, simulation: &str, status: &str) -> String {
+        eventually(&format!("conversation that is {status}"), || async {
+            let conversations = self.conversations(simulation).await;
+            let found = conversations.iter().find(|conversation| conversation["status"] == status);
+            found.map(id).ok_or_else(|| format!("{conversations:?}"))
+        })
+        .await
+    }
+
+    /// Every conversation is ended and has been judged on every objective.
+    pub async fn assert_evaluated(&self, simulation: &str, count: usize) {
+        let conversations = self.conversations(simulation).await;
+        assert_eq!(conversations.len(), count);
+        for conversation in &conversations {
+            assert_eq!(conversation["status"], "ended", "{conversation}");
+            assert_eq!(conversation["evaluation_status"], "completed", "{conversation}");
+            let evaluations = conversation["evaluations"].as_array().expect("a list of evaluations");
+            let judged: Vec<String> =
+                evaluations.iter().map(|evaluation| text(evaluation, "objective_id")).collect();
+            for objective in &self.objectives {
+                let times = judged.iter().filter(|judged| *judged == objective).count();
+                assert_eq!(times, 1, "{objective} in {conversation}");
+            }
+        }
+    }
+
+    /// A worker of the SDK for the agent, with these options of `worker.py`.
+    pub fn worker(&self, options: &[&str]) -> Process {
+        let mut command = sdk_script("worker.py", &self.client);
+        command.args(["--project", &self.project, "--agent", &self.agent]).args(options);
+        Process::spawn(command)
+    }
+}
+
+/// A member that is text.
+pub fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().unwrap_or_else(|| panic!("no {field} in {value}")).to_owned()
+}
+
+/// The member `id`.
+pub fn id(value: &Value) -> String {
+    text(value, "id")
+}
+
+/// Stops a worker that should have had nothing to complain about, and returns its log.
+pub async fn assert_content(mut worker: Process) -> String {
+    let status = worker.terminate().await;
+    assert!(status.success(), "{status}: {}", worker.report());
+    let log = worker.stderr();
+    assert!(log.contains("Completed run task for"), "it did nothing: {log}");
+    for complaint in ["error", "Error", "ERROR", "Traceback", "Failed", "WARNING"] {
+        assert!(!log.contains(complaint), "{complaint:?} in the worker's log: {log}");
+    }
+    log
+}
+
+/// Brings simulations into every status that there is and has the SDK read them in every way it can. Leases must be so
+/// short that three of them run out within a minute.
+pub async fn check_every_status(desk: &Desk) {
+    let wanted = |name| Wanted { name, conversations: 1, personas: 1, expires_in_seconds: None };
+
+    let in_progress = desk.simulate(wanted("Refund that waits")).await;
+    let canceled = desk.simulate(wanted("Refund withdrawn")).await;
+    let completed = desk.simulate(wanted("Refund settled")).await;
+    let failed = desk.simulate(wanted("Complaint nobody answers")).await;
+    let expired = desk.simulate(Wanted { expires_in_seconds: Some(1), ..wanted("Complaint too late") }).await;
+
+    desk.conversation(&in_progress, "queued").await;
+
+    desk.client.post_empty(&desk.path(&canceled, "/cancel"), 200).await;
+    desk.reaches(&canceled, "canceled").await;
+
+    let conversation = desk.conversation(&completed, "queued").await;
+    for end in ["start", "end"] {
+        desk.client
+            .post_empty(&desk.path(&completed, &format!("/conversations/{conversation}/{end}")), 200)
+            .await;
+    }
+    desk.reaches(&completed, "completed").await;
+
+    for _attempt in 1..=3 {
+        let conversation = desk.conversation(&failed, "queued").await;
+        desk.client
+            .post_empty(&desk.path(&failed, &format!("/conversations/{conversation}/start")), 200)
+            .await;
+    }
+    desk.conversation(&failed, "failed").await;
+    desk.reaches(&failed, "failed").await;
+    desk.reaches(&expired, "expired").await;
+    assert_eq!(desk.status(&in_progress).await, "in_progress");
+
+    let expected: BTreeMap<&str, &str> = [
+        (in_progress.as_str(), "in_progress"),
+        (&canceled, "canceled"),
+        (&completed, "completed"),
+        (&failed, "failed"),
+        (&expired, "expired"),
+    ]
+    .into();
+    let mut command = sdk_script("client_check.py", &desk.client);
+    command.args(["--project", &desk.project, "--agent", &desk.agent, "--name", "refund"]);
+    for objective in &desk.objectives {
+        command.args(["--objective", objective]);
+    }
+    command.args(expected.iter().map(|(simulation, status)| format!("{simulation}={status}")));
+    // The sixth status, `pending`, is too short to be found in a list: the check creates one and reads the answer.
+    let seen: Value = serde_json::from_str(&Process::spawn(command).success().await).expect("one document");
+
+    for (simulation, status) in expected {
+        let simulation = &seen["simulations"][simulation];
+        assert_eq!(simulation["status"], status);
+        assert_eq!(simulation["objectives"].as_array().map(Vec::len), Some(desk.objectives.len()));
+    }
+    assert!(seen["simulations"][&failed]["last_failure_reason"].is_string(), "{seen}");
+    for (case, code) in [
+        ("wrong key", "invalid_api_key"),
+        ("malformed key", "invalid_api_key"),
+        ("unknown simulation", "simulation_not_found"),
+        ("unknown project", "project_not_found"),
+        ("unknown conversation", "conversation_not_found"),
+        ("limit too large", "invalid_request"),
+    ] {
+        assert_eq!(seen["refusals"][case]["code"], code, "{case}");
+    }
+}
