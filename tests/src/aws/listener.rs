@@ -1,0 +1,96 @@
+//! A small HTTP server for the kit's own ends: the front that stands for API Gateway, and relays.
+
+use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+};
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+pub(crate) struct Task(JoinHandle<()>);
+
+impl Task {
+    pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Something that listens on this machine. When dropped, it listens no more and its connections are cut.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    address: SocketAddr,
+    _task: Task,
+}
+
+impl Listener {
+    /// Listens at `address`, of which the port may be 0, and answers each request, whose body was read, by `answer`.
+    /// `None` cuts the connection instead.
+    pub(crate) async fn start<F, A>(address: SocketAddr, answer: F) -> std::io::Result<Self>
+    where
+        F: Fn(SocketAddr, Request<Bytes>) -> A + Send + Sync + 'static,
+        A: Future<Output = Option<Response<Bytes>>> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let answer = Arc::new(answer);
+        let task = Task::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let Ok((stream, peer)) = listener.accept().await else { continue };
+                // An answer is two small writes.
+                let _ = stream.set_nodelay(true);
+                let answer = Arc::clone(&answer);
+                connections.spawn(async move {
+                    let service = service_fn(move |request: Request<Incoming>| {
+                        let answer = Arc::clone(&answer);
+                        async move {
+                            let (head, body) = request.into_parts();
+                            let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+                            let response = answer(peer, Request::from_parts(head, body)).await.ok_or(Cut)?;
+                            Ok::<_, Cut>(response.map(Full::new))
+                        }
+                    });
+                    // A client that goes away is none of the test's business.
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                });
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Ok(Self { address, _task: task })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// The connection is cut without an answer.
+#[derive(Debug)]
+struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("the connection is cut")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+impl From<Infallible> for Cut {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}

@@ -1,0 +1,162 @@
+//! EventBridge pipes from the table's stream to a queue: the stream is read from DynamoDB, and the template's filters and
+//! input template are applied as EventBridge applies them.
+
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::service::Caller;
+
+/// Where in a table's stream a reader is.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    caller: Caller,
+    arn: String,
+    /// The shards that have been seen, each with the iterator to go on with unless it has ended.
+    shards: Mutex<Vec<(String, Option<String>)>>,
+}
+
+impl Stream {
+    pub(crate) fn new(dynamodb: &str, arn: &str) -> Self {
+        Self {
+            caller: Caller::new(dynamodb, "dynamodb", "DynamoDBStreams_20120810"),
+            arn: arn.to_owned(),
+            shards: Mutex::default(),
+        }
+    }
+
+    /// The records since the last look, in order.
+    pub(crate) async fn read(&self) -> Vec<Value> {
+        let mut shards = self.shards.lock().await;
+        if shards.iter().all(|(_, iterator)| iterator.is_none()) {
+            let described = self.caller.call("DescribeStream", &json!({ "StreamArn": self.arn })).await;
+            let found = described["StreamDescription"]["Shards"].as_array().cloned().unwrap_or_default();
+            for shard in found.iter().filter_map(|shard| shard["ShardId"].as_str()) {
+                if shards.iter().any(|(known, _)| known == shard) {
+                    continue;
+                }
+                let asked = json!({
+                    "StreamArn": self.arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON",
+                });
+                let answer = self.caller.call("GetShardIterator", &asked).await;
+                shards.push((shard.to_owned(), answer["ShardIterator"].as_str().map(str::to_owned)));
+            }
+        }
+        let mut records = Vec::new();
+        for (_, iterator) in shards.iter_mut() {
+            // Until it has caught up: one answer is a page.
+            while let Some(position) = iterator.take() {
+                let page = self.caller.call("GetRecords", &json!({ "ShardIterator": position })).await;
+                *iterator = page["NextShardIterator"].as_str().map(str::to_owned);
+                let found = page["Records"].as_array().cloned().unwrap_or_default();
+                if found.is_empty() {
+                    break;
+                }
+                records.extend(found);
+            }
+        }
+        records
+    }
+}
+
+/// What a pipe lets through, and what it makes of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pipe {
+    patterns: Vec<Value>,
+    input_template: String,
+}
+
+impl Pipe {
+    /// A pipe of the template, by its properties.
+    pub(crate) fn new(properties: &Value) -> Self {
+        let filters = properties["SourceParameters"]["FilterCriteria"]["Filters"].as_array();
+        let pattern = |filter: &Value| {
+            let text = filter["Pattern"].as_str().expect("a pattern");
+            serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+        };
+        let patterns = filters.into_iter().flatten().map(pattern).collect();
+        let input_template = properties["TargetParameters"]["InputTemplate"].as_str().expect("a template");
+        Self { patterns, input_template: input_template.to_owned() }
+    }
+
+    /// The message that a record becomes, if it passes.
+    pub(crate) fn message(&self, record: &Value) -> Option<String> {
+        let passes = self.patterns.iter().any(|pattern| matches(pattern, record));
+        passes.then(|| fill(&self.input_template, record))
+    }
+}
+
+/// Whether an event is as an EventBridge pattern says: each of its members is there, with one of the values listed.
+///
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html>
+fn matches(pattern: &Value, event: &Value) -> bool {
+    let Some(pattern) = pattern.as_object() else { panic!("a pattern that is no object: {pattern}") };
+    pattern.iter().all(|(name, wanted)| {
+        let found = event.get(name);
+        match wanted {
+            Value::Object(_) => found.is_some_and(|found| matches(wanted, found)),
+            Value::Array(choices) => choices.iter().any(|choice| is_value(choice, found)),
+            _ => panic!("neither an object nor a list in a pattern: {wanted}"),
+        }
+    })
+}
+
+fn is_value(choice: &Value, found: Option<&Value>) -> bool {
+    match choice {
+        Value::Object(test) => match test.iter().next() {
+            Some((name, Value::String(prefix))) if name == "prefix" && test.len() == 1 => {
+                found.and_then(Value::as_str).is_some_and(|text| text.starts_with(prefix.as_str()))
+            }
+            _ => panic!("the test does not know the comparison {choice}"),
+        },
+        _ => found == Some(choice),
+    }
+}
+
+/// An input template with its references, such as `<$.dynamodb.Keys.sk.S>`, filled in as JSON.
+///
+/// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-input-transformation.html>
+fn fill(template: &str, record: &Value) -> String {
+    let mut result = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("<$.") {
+        let (path, after) = after.split_once('>').expect("the end of a reference");
+        result.push_str(before);
+        let value = path.split('.').try_fold(record, |value, name| value.get(name));
+        // What is not there is an empty text.
+        result.push_str(&value.unwrap_or(&Value::String(String::new())).to_string());
+        rest = after;
+    }
+    result + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_lets_through_what_its_filters_say() {
+        let pipe = Pipe::new(&json!({
+            "SourceParameters": { "FilterCriteria": { "Filters": [
+                { "Pattern": r#"{"eventName":["INSERT"],"dynamodb":{"Keys":{"pk":{"S":[{"prefix":"jobs#"}]}}}}"# },
+                { "Pattern": r#"{"eventName":["MODIFY"],"dynamodb":{"NewImage":{"waits":{"S":[{"prefix":"0#"}]}}}}"# },
+            ] } },
+            "TargetParameters": { "InputTemplate": r#"{"job_id": <$.dynamodb.Keys.sk.S>, "gone": <$.dynamodb.no>}"# },
+        }));
+        let record = |name: &str, pk: &str, waits: &str| {
+            json!({ "eventName": name, "dynamodb": {
+                "Keys": { "pk": { "S": pk }, "sk": { "S": "a\"b" } }, "NewImage": { "waits": { "S": waits } },
+            } })
+        };
+        let message = pipe.message(&record("INSERT", "jobs#0", "1#")).unwrap();
+        assert_eq!(message, r#"{"job_id": "a\"b", "gone": ""}"#);
+        assert!(pipe.message(&record("MODIFY", "jobs#0", "0#1")).is_some());
+        for refused in [
+            record("MODIFY", "jobs#0", "1#0#"),
+            record("REMOVE", "jobs#0", "0#"),
+            record("INSERT", "projects", "0#"),
+            json!({ "eventName": "INSERT" }),
+        ] {
+            assert_eq!(pipe.message(&refused), None, "{refused}");
+        }
+    }
+}

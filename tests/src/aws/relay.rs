@@ -1,0 +1,194 @@
+//! What stands between functions and a service of AWS: it passes every call on, keeps a note of it, and can hold one or
+//! be down.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use serde_json::Value;
+use tokio::sync::{Notify, watch};
+
+use super::listener::Listener;
+use crate::eventually;
+
+/// A call that came through.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The operation, such as `GetSecretValue`.
+    pub operation: String,
+    /// What was asked for.
+    pub input: Value,
+}
+
+/// When a call is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Before the service sees it: it has changed nothing.
+    Before,
+    /// After the service has done it, with the answer on its way.
+    After,
+}
+
+/// A call that is held until [`release`](Hold::release), or for good.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    operation: &'static str,
+    when: When,
+    reached: Arc<watch::Sender<bool>>,
+    released: Arc<Notify>,
+}
+
+impl Hold {
+    /// Waits until there is a call to hold.
+    pub async fn reached(&self) {
+        let mut reached = self.reached.subscribe();
+        let wait = reached.wait_for(|reached| *reached);
+        let waited = tokio::time::timeout(Duration::from_mins(1), wait).await;
+        assert!(waited.is_ok(), "nobody called {} within a minute", self.operation);
+    }
+
+    /// Whether there is a call that is held.
+    pub fn is_reached(&self) -> bool {
+        *self.reached.borrow()
+    }
+
+    /// Lets the call go on.
+    pub fn release(&self) {
+        self.released.notify_one();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Traffic {
+    calls: Mutex<Vec<Call>>,
+    hold: Mutex<Option<Hold>>,
+}
+
+/// One way to one service.
+#[derive(Debug)]
+pub struct Relay {
+    upstream: String,
+    address: SocketAddr,
+    traffic: Arc<Traffic>,
+    http: reqwest::Client,
+    listener: Mutex<Option<Listener>>,
+}
+
+impl Relay {
+    pub(crate) async fn start(upstream: &str) -> Self {
+        let relay = Self {
+            upstream: upstream.trim_end_matches('/').to_owned(),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            traffic: Arc::default(),
+            http: super::http_client(),
+            listener: Mutex::default(),
+        };
+        let listener = relay.listen().await.expect("a free port");
+        let address = listener.address();
+        Self { address, listener: Mutex::new(Some(listener)), ..relay }
+    }
+
+    async fn listen(&self) -> std::io::Result<Listener> {
+        let (upstream, traffic, http) = (self.upstream.clone(), Arc::clone(&self.traffic), self.http.clone());
+        Listener::start(self.address, move |_, request| {
+            pass(upstream.clone(), Arc::clone(&traffic), http.clone(), request)
+        })
+        .await
+    }
+
+    /// Where functions reach the service.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What was called since the last look.
+    pub fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut *self.traffic.calls.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Holds the next call of `operation`. There is one hold at a time.
+    pub fn hold(&self, operation: &'static str, when: When) -> Hold {
+        let hold =
+            Hold { operation, when, reached: Arc::new(watch::channel(false).0), released: Arc::default() };
+        *self.traffic.hold.lock().unwrap_or_else(PoisonError::into_inner) = Some(hold.clone());
+        hold
+    }
+
+    /// Holds no call any more that is yet to come.
+    pub fn hold_none(&self) {
+        *self.traffic.hold.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// From now on nobody gets a connection, and those that there are break.
+    pub fn down(&self) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The service can be reached again, where it was.
+    pub async fn up(&self) {
+        let listener = eventually("port of a relay", || async {
+            self.listen().await.map_err(|error| error.to_string())
+        })
+        .await;
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
+}
+
+async fn pass(
+    upstream: String,
+    traffic: Arc<Traffic>,
+    http: reqwest::Client,
+    request: Request<Bytes>,
+) -> Option<Response<Bytes>> {
+    let (head, body) = request.into_parts();
+    // `DynamoDB_20120810.GetItem`
+    let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+    let input = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    traffic
+        .calls
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(Call { operation: operation.clone(), input });
+    let hold = {
+        let mut hold = traffic.hold.lock().unwrap_or_else(PoisonError::into_inner);
+        hold.take_if(|hold| hold.operation == operation)
+    };
+    let wait = async |when: When| {
+        if let Some(hold) = hold.as_ref().filter(|hold| hold.when == when) {
+            hold.reached.send_replace(true);
+            hold.released.notified().await;
+        }
+    };
+    wait(When::Before).await;
+    let url = format!("{upstream}{}", head.uri);
+    let mut headers = head.headers;
+    for name in [http::header::HOST, http::header::CONTENT_LENGTH, http::header::CONNECTION] {
+        headers.remove(name);
+    }
+    let sent = http.request(head.method, url).headers(headers).body(body).send().await;
+    let answered = match sent {
+        Ok(response) => {
+            let (status, mut headers) = (response.status(), response.headers().clone());
+            for name in
+                [http::header::CONTENT_LENGTH, http::header::TRANSFER_ENCODING, http::header::CONNECTION]
+            {
+                headers.remove(name);
+            }
+            response.bytes().await.map(|bytes| (status, headers, bytes))
+        }
+        Err(error) => Err(error),
+    };
+    wait(When::After).await;
+    let Ok((status, headers, bytes)) = answered else {
+        return Response::builder().status(StatusCode::BAD_GATEWAY).body(Bytes::new()).ok();
+    };
+    let mut response = Response::new(bytes);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Some(response)
+}

@@ -1,0 +1,116 @@
+//! The secret that the root key is in, and what Secrets Manager does to it when it rotates it.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::service::{Caller, Moto};
+
+/// A secret in Secrets Manager.
+#[derive(Debug)]
+pub struct Secret {
+    caller: Caller,
+    /// Its ARN.
+    pub arn: String,
+}
+
+/// A version of a secret.
+#[derive(Clone, Debug)]
+pub struct SecretVersion {
+    /// Its id.
+    pub id: String,
+    /// What it holds.
+    pub text: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl Secret {
+    /// Makes a secret of what the template has Secrets Manager make.
+    pub(crate) async fn create(moto: &Moto, properties: &Value) -> Self {
+        let caller = Caller::new(moto.url(), "secretsmanager", "secretsmanager");
+        let password = caller.call("GetRandomPassword", &properties["GenerateSecretString"]).await;
+        let input = json!({ "Name": "onerun-key", "SecretString": password["RandomPassword"] });
+        let made = caller.call("CreateSecret", &input).await;
+        let arn = made["ARN"].as_str().unwrap_or_else(|| panic!("no secret: {made}")).to_owned();
+        Self { caller, arn }
+    }
+
+    /// Another secret beside it, without a value unless given.
+    pub async fn another(&self, name: &str, text: Option<&str>) -> Self {
+        let mut input = json!({ "Name": name });
+        if let Some(text) = text {
+            input["SecretString"] = text.into();
+        }
+        let made = self.caller.call("CreateSecret", &input).await;
+        let arn = made["ARN"].as_str().unwrap_or_else(|| panic!("no secret: {made}")).to_owned();
+        Self { caller: self.caller.clone(), arn }
+    }
+
+    /// Calls an operation of Secrets Manager about it.
+    pub async fn call(&self, operation: &str, mut input: Value) -> Value {
+        input["SecretId"] = self.arn.as_str().into();
+        self.caller.call(operation, &input).await
+    }
+
+    /// The version with a label, if there is one with a value.
+    pub async fn version(&self, label: &str) -> Option<SecretVersion> {
+        let input = json!({ "SecretId": self.arn, "VersionStage": label });
+        let found = self.caller.attempt("GetSecretValue", &input).await.ok()?;
+        let created_at = found["CreatedDate"].as_f64().expect("a time");
+        #[expect(clippy::cast_possible_truncation, reason = "whole seconds are far below 2^52")]
+        let created_at = Timestamp::from_millisecond((created_at * 1_000.0) as i64).expect("a time");
+        Some(SecretVersion {
+            id: found["VersionId"].as_str()?.to_owned(),
+            text: found["SecretString"].as_str()?.to_owned(),
+            created_at,
+        })
+    }
+
+    /// The key in force.
+    pub async fn key(&self) -> String {
+        self.version("AWSCURRENT").await.expect("a version in force").text
+    }
+
+    /// Sets another value, which is in force from then on.
+    pub async fn put(&self, text: &str) {
+        self.call("PutSecretValue", json!({ "SecretString": text, "ClientRequestToken": token() })).await;
+    }
+
+    /// Begins a rotation as Secrets Manager does: there is a version without a value, labelled as pending. Returns its
+    /// id. Moto would have the function invoked, by a runtime of its own; that it is told not to: the steps are the
+    /// test's.
+    pub async fn begin_rotation(&self, function_arn: &str) -> String {
+        let token = token();
+        let input = json!({
+            "ClientRequestToken": token,
+            "RotationLambdaARN": function_arn,
+            "RotationRules": { "AutomaticallyAfterDays": 30 },
+        });
+        self.call("RotateSecret", input).await;
+        token
+    }
+
+    /// The event that asks for a step.
+    pub fn rotation_event(&self, step: &str, token: &str) -> Value {
+        json!({
+            "Step": step,
+            "SecretId": self.arn,
+            "ClientRequestToken": token,
+            "RotationToken": "1bc1ff5a-1f3c-4a52-8d3e-7f4f2f5d0a11",
+        })
+    }
+
+    /// The labels of a version.
+    pub async fn labels(&self, id: &str) -> Vec<String> {
+        let described = self.call("DescribeSecret", json!({})).await;
+        let labels = described["VersionIdsToStages"][id].as_array().cloned().unwrap_or_default();
+        labels.iter().filter_map(|label| label.as_str().map(str::to_owned)).collect()
+    }
+}
+
+/// A new id of a version.
+fn token() -> String {
+    let number = u128::from_le_bytes(super::random());
+    let hex = format!("{number:032x}");
+    format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+}

@@ -1,0 +1,149 @@
+//! Services of AWS as programs on this machine, and calls of them by the test itself.
+
+use std::{net::TcpListener, process::Command, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{ACCESS_KEY, ACCOUNT, REGION, http_client};
+use crate::{
+    eventually_within,
+    process::{Process, workspace},
+};
+
+/// A port that is free now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("a bound address").port()
+}
+
+/// A client of one service's JSON protocol. Nothing that runs here looks at the signature.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    http: reqwest::Client,
+    url: String,
+    service: &'static str,
+    prefix: &'static str,
+}
+
+impl Caller {
+    pub(crate) fn new(url: &str, service: &'static str, prefix: &'static str) -> Self {
+        Self { http: http_client(), url: url.to_owned(), service, prefix }
+    }
+
+    /// Calls an operation; the error is the service's answer.
+    pub(crate) async fn attempt(&self, operation: &str, input: &Value) -> Result<Value, String> {
+        let response = self
+            .http
+            .post(&self.url)
+            .header("authorization", authorization(self.service))
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("x-amz-target", format!("{}.{operation}", self.prefix))
+            .body(input.to_string())
+            .send()
+            .await
+            .map_err(|error| format!("{operation}: no answer: {error:?}"))?;
+        let status = response.status();
+        let text = response.text().await.map_err(|error| format!("{operation}: {error:?}"))?;
+        if !status.is_success() {
+            return Err(format!("{operation}: {status}: {text}"));
+        }
+        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// Calls an operation that must succeed.
+    pub(crate) async fn call(&self, operation: &str, input: &Value) -> Value {
+        self.attempt(operation, input).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+/// DynamoDB Local keeps apart what comes with different keys, and moto what is of different regions.
+pub(crate) fn authorization(service: &str) -> String {
+    format!(
+        "AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260101/{REGION}/{service}/aws4_request, \
+         SignedHeaders=host, Signature=00"
+    )
+}
+
+/// A program of the Python environment for AWS.
+pub(crate) fn aws_program(program: &str) -> Command {
+    let path = workspace().join(".tools/aws/bin").join(program);
+    assert!(path.exists(), "no {}: run `make test-aws`", path.display());
+    let mut command = Command::new(path);
+    command
+        .current_dir(workspace())
+        .env_clear()
+        .env("PYTHONUNBUFFERED", "1")
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// Moto: Secrets Manager, SQS and what belongs to them.
+#[derive(Debug)]
+pub(crate) struct Moto {
+    url: String,
+    _process: Process,
+}
+
+impl Moto {
+    pub(crate) async fn start() -> Self {
+        let port = free_port();
+        let mut command = aws_program("python");
+        command.args(["tools/locked_moto.py", &port.to_string()]);
+        let (mut process, url) = (Process::spawn(command), format!("http://127.0.0.1:{port}"));
+        let http = http_client();
+        let process_ref = &mut process;
+        let mut ended =
+            move || process_ref.ended().map(|status| format!("{status}: {}", process_ref.report()));
+        eventually_within(Duration::from_mins(1), "moto", || {
+            let (ended, answer) = (ended(), http.get(format!("{url}/moto-api/data.json")).send());
+            async move {
+                if let Some(report) = ended {
+                    panic!("moto ended: {report}");
+                }
+                answer.await.map(drop).map_err(|error| format!("{error:?}"))
+            }
+        })
+        .await;
+        // Lambda functions that moto is told of are names alone: the kit invokes them itself.
+        let config = json!({ "lambda": { "use_docker": false } });
+        let set = http.post(format!("{url}/moto-api/config")).json(&config).send().await;
+        assert!(set.is_ok_and(|answer| answer.status().is_success()), "moto takes no configuration");
+        Self { url, _process: process }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Has moto know of a function, and returns its ARN.
+    pub(crate) async fn register_function(&self, name: &str) -> String {
+        let http = http_client();
+        let role = http
+            .post(&self.url)
+            .header("authorization", authorization("iam"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body("Action=CreateRole&Version=2010-05-08&RoleName=function&AssumeRolePolicyDocument=%7B%7D")
+            .send()
+            .await;
+        assert!(role.is_ok_and(|answer| answer.status().is_success()), "moto makes no role");
+        let function = json!({
+            "FunctionName": name,
+            "Runtime": "provided.al2023",
+            "Handler": "bootstrap",
+            "Role": format!("arn:aws:iam::{ACCOUNT}:role/function"),
+            // An archive of nothing.
+            "Code": { "ZipFile": "UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA==" },
+        });
+        let made: Value = http
+            .post(format!("{}/2015-03-31/functions", self.url))
+            .header("authorization", authorization("lambda"))
+            .json(&function)
+            .send()
+            .await
+            .expect("moto answers")
+            .json()
+            .await
+            .expect("JSON");
+        made["FunctionArn"].as_str().unwrap_or_else(|| panic!("no function: {made}")).to_owned()
+    }
+}

@@ -1,0 +1,245 @@
+//! The deployment's template: what is deployed is what is tested, from routes and variables to the table's keys and the
+//! filters of its stream.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use super::{ACCOUNT, REGION, service::aws_program};
+use crate::process::workspace;
+
+/// `template.yaml` as JSON, with short forms such as `!Ref` written out.
+#[derive(Clone, Debug)]
+pub struct Template {
+    document: Value,
+    /// What references come to: parameters' defaults, and resources as they are called here.
+    references: HashMap<String, String>,
+}
+
+/// A route of the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateRoute {
+    /// The method.
+    pub method: String,
+    /// The path, with parameters in braces.
+    pub path: String,
+    /// The operation.
+    pub operation: String,
+}
+
+impl TemplateRoute {
+    /// The values of its parameters in a path, if the path is one of its.
+    pub(crate) fn parameters(&self, path: &str) -> Option<BTreeMap<String, String>> {
+        let (wanted, found): (Vec<_>, Vec<_>) = (self.path.split('/').collect(), path.split('/').collect());
+        if wanted.len() != found.len() {
+            return None;
+        }
+        let mut parameters = BTreeMap::new();
+        for (wanted, found) in wanted.into_iter().zip(found) {
+            match wanted.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+                Some(name) if !found.is_empty() => _ = parameters.insert(name.to_owned(), found.to_owned()),
+                _ if wanted == found => {}
+                _ => return None,
+            }
+        }
+        Some(parameters)
+    }
+}
+
+impl Template {
+    /// Reads `template.yaml`.
+    pub(crate) fn read() -> Self {
+        const SCRIPT: &str = "import json, sys; from samcli.yamlhelper import yaml_parse; \
+                              json.dump(yaml_parse(open('template.yaml').read()), sys.stdout)";
+        let mut command: Command = aws_program("python");
+        let output = command.args(["-c", SCRIPT]).output().expect("Python starts");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}/template.yaml: {complaint}", workspace().display());
+        let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let mut references: HashMap<String, String> = [
+            ("AWS::Region", REGION),
+            ("AWS::AccountId", ACCOUNT),
+            ("AWS::Partition", "aws"),
+            ("AWS::URLSuffix", "amazonaws.com"),
+            ("AWS::StackName", "onerun-test"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        for (name, parameter) in document["Parameters"].as_object().into_iter().flatten() {
+            if let Some(default) = parameter.get("Default") {
+                references.insert(name.clone(), scalar(default).unwrap_or_default());
+            }
+        }
+        Self { document, references }
+    }
+
+    /// Says what a resource, or an attribute of one such as `Queue.Arn`, is called here.
+    pub(crate) fn refer(&mut self, name: &str, value: &str) {
+        self.references.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn resources(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.document["Resources"].as_object().into_iter().flatten()
+    }
+
+    /// The one resource of a type whose properties are as `is` says; its logical id and properties.
+    pub(crate) fn resource(&self, kind: &str, is: impl Fn(&str, &Value) -> bool) -> (&str, &Value) {
+        let mut found = self
+            .resources()
+            .filter(|(name, resource)| resource["Type"] == kind && is(name, &resource["Properties"]));
+        match (found.next(), found.next()) {
+            (Some((name, resource)), None) => (name, &resource["Properties"]),
+            (first, second) => panic!("not one {kind} in the template: {first:?}, {second:?}"),
+        }
+    }
+
+    /// The properties of the function of an operation.
+    fn function(&self, operation: &str) -> &Value {
+        let name = format!("{}Function", pascal_case(operation));
+        let resource = &self.document["Resources"][&name];
+        assert!(resource.is_object(), "no {name} in the template");
+        &resource["Properties"]
+    }
+
+    /// Everything that a client can call.
+    pub fn routes(&self) -> Vec<TemplateRoute> {
+        let mut routes = Vec::new();
+        for (name, resource) in self.resources() {
+            for event in
+                resource["Properties"]["Events"].as_object().into_iter().flatten().map(|(_, event)| event)
+            {
+                if event["Type"] == "HttpApi" {
+                    let part = |name: &str| event["Properties"][name].as_str().unwrap_or_default().to_owned();
+                    routes.push(TemplateRoute {
+                        method: part("Method").to_uppercase(),
+                        path: part("Path"),
+                        operation: snake_case(name.trim_end_matches("Function")),
+                    });
+                }
+            }
+        }
+        assert!(!routes.is_empty(), "no routes in the template");
+        routes
+    }
+
+    /// The variables that a function is given.
+    pub(crate) fn variables(&self, operation: &str) -> BTreeMap<String, String> {
+        let globals = &self.document["Globals"]["Function"];
+        let of = |function: &Value| function["Environment"]["Variables"].clone();
+        let mut variables = BTreeMap::new();
+        for source in [of(globals), of(self.function(operation))] {
+            for (name, value) in source.as_object().into_iter().flatten() {
+                variables.insert(name.clone(), self.resolve(value));
+            }
+        }
+        variables
+    }
+
+    /// What a function has of a property such as `Timeout`.
+    pub(crate) fn setting(&self, operation: &str, name: &str) -> Option<String> {
+        let own = self.function(operation).get(name);
+        own.or_else(|| self.document["Globals"]["Function"].get(name)).map(|value| self.resolve(value))
+    }
+
+    /// What `CreateTable` is to be told for the table to be the template's.
+    pub(crate) fn table(&self, name: &str) -> Value {
+        let (_, properties) = self.resource("AWS::DynamoDB::Table", |_, _| true);
+        let mut input = json!({ "TableName": name });
+        for part in [
+            "AttributeDefinitions",
+            "KeySchema",
+            "BillingMode",
+            "GlobalSecondaryIndexes",
+            "LocalSecondaryIndexes",
+        ] {
+            if let Some(value) = properties.get(part) {
+                input[part] = value.clone();
+            }
+        }
+        for index in input["GlobalSecondaryIndexes"].as_array_mut().into_iter().flatten() {
+            // Bounds of cost, which DynamoDB Local does not know.
+            if let Some(index) = index.as_object_mut() {
+                index.retain(|name, _| ["IndexName", "KeySchema", "Projection"].contains(&name.as_str()));
+            }
+        }
+        let view = &properties["StreamSpecification"]["StreamViewType"];
+        input["StreamSpecification"] = json!({ "StreamEnabled": true, "StreamViewType": view });
+        input
+    }
+
+    /// What a value comes to.
+    pub(crate) fn resolve(&self, value: &Value) -> String {
+        if let Some(text) = scalar(value) {
+            return text;
+        }
+        let known = |name: &str| {
+            let found = self.references.get(name);
+            found.unwrap_or_else(|| panic!("the test does not know what {name} is, in {value}")).clone()
+        };
+        let (function, argument) = value
+            .as_object()
+            .filter(|object| object.len() == 1)
+            .and_then(|object| object.iter().next())
+            .unwrap_or_else(|| panic!("neither a scalar nor a reference: {value}"));
+        match function.as_str() {
+            "Ref" => known(argument.as_str().expect("a name")),
+            "Fn::GetAtt" => {
+                let parts = argument
+                    .as_array()
+                    .map(|parts| parts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("."));
+                known(&parts.or_else(|| scalar(argument)).expect("an attribute"))
+            }
+            "Fn::Sub" => {
+                let (text, own) = match argument {
+                    Value::Array(parts) => (scalar(&parts[0]).expect("text"), parts[1].clone()),
+                    _ => (scalar(argument).expect("text"), Value::Null),
+                };
+                let mut result = String::new();
+                let mut rest = text.as_str();
+                while let Some((before, after)) = rest.split_once("${") {
+                    let (name, after) = after.split_once('}').expect("a closing brace");
+                    result.push_str(before);
+                    result.push_str(&own.get(name).map_or_else(|| known(name), |value| self.resolve(value)));
+                    rest = after;
+                }
+                result + rest
+            }
+            _ => panic!("the test does not know {function}, in {value}"),
+        }
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+/// `get_whoami` as `GetWhoami`.
+fn pascal_case(name: &str) -> String {
+    let words = name.split('_').map(|word| {
+        let mut letters = word.chars();
+        letters
+            .next()
+            .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
+            .unwrap_or_default()
+    });
+    words.collect()
+}
+
+/// `GetWhoami` as `get_whoami`.
+fn snake_case(name: &str) -> String {
+    let mut result = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !result.is_empty() {
+            result.push('_');
+        }
+        result.push(letter.to_ascii_lowercase());
+    }
+    result
+}
