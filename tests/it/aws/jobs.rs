@@ -1,0 +1,311 @@
+//! Jobs, of which the queue delivers messages at least once and in any order, or loses them.
+
+use std::time::Duration;
+
+use onerun_tests::{
+    aws::{Cloud, Failed, When, message_id, sqs_event, tick_event},
+    eventually, eventually_within,
+    sdk::{Desk, Wanted, id},
+};
+use serde_json::{Value, json};
+
+const FOUR: Wanted<'static> =
+    Wanted { name: "Four refunds", conversations: 4, personas: 2, expires_in_seconds: None };
+
+#[tokio::test]
+async fn messages_that_come_often_and_in_any_order_change_nothing() {
+    let cloud = Cloud::start().await;
+    let desk = Desk::open(cloud.client().await).await;
+    let simulation = desk.simulate(FOUR).await;
+
+    let mut history = Vec::new();
+    settle(&cloud, &mut history).await;
+    for conversation in desk.conversations(&simulation).await {
+        assert_eq!(conversation["status"], "queued", "{conversation}");
+        hold(&desk, &simulation, &id(&conversation)).await;
+    }
+    settle(&cloud, &mut history).await;
+
+    assert_done(&cloud, &desk, &simulation).await;
+    let before = everything(&cloud, &desk, &simulation).await;
+    deliver(&cloud, &history).await;
+    assert_eq!(everything(&cloud, &desk, &simulation).await, before, "a late message changed something");
+    // The same jobs at the same time.
+    assert!(cloud.function("run_jobs").environments() > 1);
+}
+
+#[tokio::test]
+async fn a_tick_does_jobs_whose_messages_are_lost_or_late() {
+    let cloud = Cloud::start().await;
+    let desk = Desk::open(cloud.client().await).await;
+    let simulation = desk.simulate(FOUR).await;
+
+    cloud.function("tick").run(&tick_event()).await;
+    for conversation in desk.conversations(&simulation).await {
+        hold(&desk, &simulation, &id(&conversation)).await;
+    }
+    cloud.function("tick").run(&tick_event()).await;
+    assert_done(&cloud, &desk, &simulation).await;
+
+    let before = everything(&cloud, &desk, &simulation).await;
+    let messages = cloud.job_messages().await;
+    assert!(messages.len() > 4, "{messages:?}");
+    for message in &messages {
+        cloud.job_queue.send(message, 1).await;
+    }
+    let mut delivered = 0;
+    while delivered < messages.len() {
+        delivered += eventually("message that was delayed", || async {
+            match cloud.job_queue.poll(cloud.function("run_jobs"), 10).await {
+                0 => Err("none".to_owned()),
+                some => Ok(some),
+            }
+        })
+        .await;
+    }
+    assert_eq!(cloud.job_queue.depth().await, 0);
+    assert_eq!(everything(&cloud, &desk, &simulation).await, before, "a late message changed something");
+}
+
+#[tokio::test]
+async fn a_function_that_is_killed_in_the_middle_of_any_job_loses_nothing_and_does_nothing_twice() {
+    let cloud = Cloud::start().await;
+    let desk = Desk::open(cloud.client().await).await;
+    let simulation = desk.simulate(FOUR).await;
+
+    let mut kills = 0;
+    survive(&cloud, &mut kills).await;
+    let conversations = desk.conversations(&simulation).await;
+    assert_eq!(conversations.len(), 4, "{conversations:?}");
+    for conversation in conversations {
+        hold(&desk, &simulation, &id(&conversation)).await;
+    }
+    survive(&cloud, &mut kills).await;
+
+    assert_done(&cloud, &desk, &simulation).await;
+    // Starting, making personas, queueing for each of them, judging each conversation.
+    assert!(kills >= 8, "{kills} kills");
+}
+
+#[tokio::test]
+async fn a_tick_does_what_a_killed_function_has_left() {
+    let cloud = Cloud::start().await;
+    let desk = Desk::open(cloud.client().await).await;
+    let simulation = desk.simulate(FOUR).await;
+
+    let messages = cloud.job_messages().await;
+    assert!(kill_in_the_middle(&cloud, &messages[0], When::After).await);
+    // While it may still be at work, nobody takes its job.
+    cloud.function("tick").run(&tick_event()).await;
+    assert_eq!(cloud.jobs().await.iter().filter(|job| job.get("seen").is_some()).count(), 1);
+
+    let_hidden_jobs_show(&cloud).await;
+    cloud.function("tick").run(&tick_event()).await;
+    let conversations = desk.conversations(&simulation).await;
+    assert_eq!(conversations.len(), 4, "{conversations:?}");
+    assert_eq!(cloud.jobs().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn poison_is_told_apart_and_ends_among_the_dead_letters() {
+    let cloud = Cloud::start().await;
+    let desk = Desk::open(cloud.client().await).await;
+    let simulation = desk.simulate(FOUR).await;
+    let run_jobs = cloud.function("run_jobs");
+
+    let good = cloud.job_messages().await.remove(0);
+    let huge = json!({ "job_id": "a".repeat(250_000) }).to_string();
+    let poison = [
+        "",
+        "not JSON",
+        "{}",
+        "null",
+        r#"["job_id"]"#,
+        r#"{"job_id": 7}"#,
+        r#"{"job_id": null}"#,
+        r#"{"job_id": ""}"#,
+        r#"{"job_id": "a b"}"#,
+        r#"{"job_id": "\u0000\ud83d\udca5"}"#,
+        r#"{"job_id": "start_simulation:abc"#,
+        &huge,
+    ];
+    // Names that no job has. Nothing can be done about them, and nothing need be.
+    let strange = [
+        r#"{"job_id": "start_simulation:AAAAAAAAAAAAAAAAAAAAA"}"#,
+        r#"{"job_id": "../jobs#1/%00'\"><$.x>"}"#,
+        r#"{"job_id": "dead-jobs"}"#,
+    ];
+    let bodies: Vec<&str> = poison.iter().copied().chain(strange).chain([good.as_str()]).collect();
+    let answer = run_jobs.run(&sqs_event(&bodies, 1)).await;
+    let mut failures: Vec<&str> = answer["batchItemFailures"]
+        .as_array()
+        .expect("a list of failures")
+        .iter()
+        .map(|failure| failure["itemIdentifier"].as_str().expect("an id"))
+        .collect();
+    failures.sort_unstable();
+    let expected: Vec<String> = (0..poison.len()).map(message_id).collect();
+    assert_eq!(failures, expected);
+    assert_eq!(desk.status(&simulation).await, "in_progress", "the good one was done");
+    assert_eq!(run_jobs.run(&json!({ "Records": [] })).await, json!({ "batchItemFailures": [] }));
+
+    // By the queue, beside others: those are done, and poison is delivered as often as the template says.
+    cloud.job_queue.set("VisibilityTimeout", "0").await;
+    let sent: Vec<&str> = poison.iter().copied().filter(|body| !body.is_empty()).collect();
+    for body in &sent {
+        cloud.job_queue.send(body, 0).await;
+    }
+    cloud.run_pipes().await;
+    eventually_within(Duration::from_mins(2), "dead letters", || async {
+        cloud.job_queue.poll(run_jobs, 5).await;
+        cloud.run_pipes().await;
+        let (left, dead) = (cloud.job_queue.depth().await, cloud.dead_letters.depth().await);
+        let is_over = left == 0 && dead == u64::try_from(sent.len()).unwrap();
+        if is_over { Ok(()) } else { Err(format!("{left} in the queue, {dead} dead letters")) }
+    })
+    .await;
+    let mut found = Vec::new();
+    while found.len() < sent.len() {
+        found.extend(cloud.dead_letters.receive(10).await);
+    }
+    for letter in &found {
+        assert!(sent.iter().any(|body| letter["Body"] == *body), "changed on the way: {letter}");
+        // Five deliveries, and the one that made it a dead letter or was from there.
+        let received: u32 =
+            letter["Attributes"]["ApproximateReceiveCount"].as_str().unwrap().parse().unwrap();
+        assert!((5..=7).contains(&received), "{letter}");
+    }
+    let conversations = desk.conversations(&simulation).await;
+    assert_eq!(conversations.len(), 4, "the others were done: {conversations:?}");
+    assert_eq!(run_jobs.log().matches("INIT START").count(), run_jobs.environments(), "it crashed");
+}
+
+#[tokio::test]
+async fn a_job_that_is_given_up_is_a_dead_letter_with_its_reason() {
+    let cloud = Cloud::start().await;
+    let desk = Desk::open(cloud.client().await).await;
+    let simulation = desk.simulate(FOUR).await;
+
+    // As if it had taken its process with it again and again.
+    let job = cloud.jobs().await.remove(0);
+    cloud.set_attributes(&job, &[("deliveries", json!({ "N": "100" }))]).await;
+    let message = cloud.job_messages().await.remove(0);
+    let answer = cloud.function("run_jobs").run(&sqs_event(&[&message], 1)).await;
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+
+    assert_eq!(desk.status(&simulation).await, "failed", "nothing waits for it for ever");
+    cloud.run_pipes().await;
+    let letters = cloud.dead_letters.receive(10).await;
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    let letter: Value = serde_json::from_str(letters[0]["Body"].as_str().unwrap()).unwrap();
+    assert_eq!(letter["job_id"], job["sk"]["S"], "{letter}");
+    let dead: Value = serde_json::from_str(letter["dead_job"].as_str().unwrap()).unwrap();
+    assert_eq!(dead["reason"], "it was taken too often without coming to an end", "{dead}");
+}
+
+/// Starts a conversation and ends it.
+async fn hold(desk: &Desk, simulation: &str, conversation: &str) {
+    for step in ["start", "end"] {
+        let path = desk.path(simulation, &format!("/conversations/{conversation}/{step}"));
+        desk.client.post_empty(&path, 200).await;
+    }
+}
+
+/// Delivers messages in two invocations at once, from the last to the first, each message twice in each.
+async fn deliver(cloud: &Cloud, messages: &[String]) {
+    for batch in messages.rchunks(5) {
+        let bodies: Vec<&str> = batch.iter().rev().chain(batch).map(String::as_str).collect();
+        let run_jobs = cloud.function("run_jobs");
+        let (first, second) = (sqs_event(&bodies, 1), sqs_event(&bodies, 2));
+        let (first, second) = tokio::join!(run_jobs.run(&first), run_jobs.run(&second));
+        assert_eq!(first, json!({ "batchItemFailures": [] }));
+        assert_eq!(second, json!({ "batchItemFailures": [] }));
+    }
+}
+
+/// Delivers whatever the stream tells of, and everything that it has told of before, until no job is left.
+async fn settle(cloud: &Cloud, history: &mut Vec<String>) {
+    for _round in 0..100 {
+        let messages = cloud.job_messages().await;
+        if messages.is_empty() && cloud.jobs().await.is_empty() {
+            return;
+        }
+        history.extend(messages);
+        deliver(cloud, history).await;
+    }
+    panic!("work makes work for ever: {:?}", cloud.jobs().await);
+}
+
+/// Delivers whatever the stream tells of, and kills the function in the middle of each job before the job is delivered
+/// again, until no job is left.
+async fn survive(cloud: &Cloud, kills: &mut u32) {
+    for _round in 0..100 {
+        let messages = cloud.job_messages().await;
+        if messages.is_empty() && cloud.jobs().await.is_empty() {
+            return;
+        }
+        for message in messages {
+            let when = if kills.is_multiple_of(2) { When::Before } else { When::After };
+            if kill_in_the_middle(cloud, &message, when).await {
+                *kills += 1;
+                let_hidden_jobs_show(cloud).await;
+                let answer = cloud.function("run_jobs").run(&sqs_event(&[&message], 2)).await;
+                assert_eq!(answer, json!({ "batchItemFailures": [] }));
+            }
+        }
+    }
+    panic!("work makes work for ever: {:?}", cloud.jobs().await);
+}
+
+/// Delivers a message and kills the function at its first transaction; `false` if it made none.
+async fn kill_in_the_middle(cloud: &Cloud, message: &str, when: When) -> bool {
+    let run_jobs = cloud.function("run_jobs");
+    let held = cloud.dynamodb.hold("TransactWriteItems", when);
+    let event = sqs_event(&[message], 1);
+    let invocation = run_jobs.invoke(&event);
+    tokio::pin!(invocation);
+    let killed = tokio::select! {
+        () = held.reached() => {
+            run_jobs.kill();
+            let outcome = invocation.await;
+            assert!(matches!(outcome, Err(Failed::Died(_))), "{outcome:?}");
+            true
+        }
+        outcome = &mut invocation => {
+            assert_eq!(outcome, Ok(json!({ "batchItemFailures": [] })));
+            false
+        }
+    };
+    cloud.dynamodb.hold_none();
+    killed
+}
+
+/// As if the time were over for which jobs that were taken are hidden: ten minutes.
+async fn let_hidden_jobs_show(cloud: &Cloud) {
+    for job in cloud.jobs().await.iter().filter(|job| job.get("seen").is_some()) {
+        let added = job["added"]["S"].as_str().expect("when it was added");
+        let waits = format!("1#{:018}#{added}", 0);
+        cloud.set_attributes(job, &[("waits", json!({ "S": waits }))]).await;
+    }
+}
+
+/// The simulation is completed, with as many of everything as there should be, and nothing is left.
+async fn assert_done(cloud: &Cloud, desk: &Desk, simulation: &str) {
+    assert_eq!(desk.status(simulation).await, "completed");
+    desk.assert_evaluated(simulation, 4).await;
+    let personas = desk.client.get(&desk.path(simulation, "/personas"), 200).await;
+    assert_eq!(personas["data"].as_array().map(Vec::len), Some(2), "{personas}");
+    let results = desk.client.get(&desk.path(simulation, "/results"), 200).await;
+    assert_eq!(results["evaluations"]["completed"], 4, "{results}");
+    assert_eq!(cloud.jobs().await, Vec::<Value>::new());
+    assert_eq!(cloud.items("dead-jobs").await, Vec::<Value>::new());
+}
+
+/// All that the table holds of a simulation, but for what was said.
+async fn everything(cloud: &Cloud, desk: &Desk, simulation: &str) -> Vec<Value> {
+    let mut items = cloud.items(&format!("{}#{simulation}", desk.project)).await;
+    items.extend(cloud.items(&desk.project).await);
+    items.extend(cloud.jobs().await);
+    items.extend(cloud.items("dead-jobs").await);
+    items
+}

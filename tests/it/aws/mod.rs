@@ -1,0 +1,7 @@
+//! The deployment of `template.yaml`, with its functions as processes: see [`onerun_tests::aws`].
+
+mod jobs;
+mod path;
+mod payloads;
+mod rotation;
+mod secret;

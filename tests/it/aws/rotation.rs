@@ -1,0 +1,275 @@
+//! Rotating the secret, step by step as Secrets Manager asks for it, while clients go on calling.
+
+use std::time::Duration;
+
+use http::Method;
+use jiff::{SignedDuration, Timestamp};
+use onerun_tests::{
+    Client,
+    aws::{Cloud, Failed, Relay, When},
+    sdk::id,
+};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
+
+/// What is asked for with each key, again and again.
+const PATHS: [&str; 2] = ["/v1/whoami", "/v1/projects"];
+
+/// An answer, and between when and when it was made.
+#[derive(Debug)]
+struct Answer {
+    sent: Timestamp,
+    received: Timestamp,
+    status: u16,
+    code: String,
+}
+
+#[expect(clippy::disallowed_methods, reason = "what is accepted until when is told by the system's clock")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+async fn ask(client: &Client, path: &'static str) -> Answer {
+    let sent = now();
+    let (status, body) = client.attempt(Method::GET, path, None).await.expect("the API answers");
+    let code = body["code"].as_str().unwrap_or_default().to_owned();
+    Answer { sent, received: now(), status, code }
+}
+
+/// Asks for everything again and again, until nothing is answered any more as it should be or `is_enough` says so.
+async fn keep_asking(client: Client, is_enough: impl Fn(&[Answer]) -> bool) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    let end = now() + SignedDuration::from_mins(2);
+    loop {
+        for path in PATHS {
+            answers.push(ask(&client, path).await);
+        }
+        if is_enough(&answers) {
+            return answers;
+        }
+        assert!(now() < end, "no end in sight: {:?}", answers.last());
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+#[tokio::test]
+async fn clients_with_the_old_key_go_on_for_the_overlap_and_not_longer() {
+    // The shortest but for one that leaves a slow machine time: a rotation must end within half of it.
+    let overlap = SignedDuration::from_secs(40);
+    let cloud = Cloud::start_with(&[("AUTH_ROTATION_OVERLAP_SECONDS", "40")]).await;
+    let old = cloud.client().await;
+    let project = id(&old.post("/v1/projects", &json!({ "name": "Desk" }), 200).await);
+    let are_refused =
+        |answers: &[Answer]| answers.iter().rev().take(PATHS.len()).all(|last| last.status == 401);
+    let with_old = tokio::spawn(keep_asking(old.clone(), are_refused));
+
+    let token = cloud.begin_rotation().await;
+    let rotate = cloud.function("rotate_secret");
+    for step in &STEPS[..3] {
+        rotate.run(&cloud.secret.rotation_event(step, &token)).await;
+    }
+    let pending = cloud.secret.version("AWSPENDING").await.expect("a pending version");
+    assert_eq!(pending.id, token);
+    let new = old.with_key(&pending.text);
+    assert_eq!(new.get("/v1/whoami", 200).await["key_id"], "root-pending");
+    assert_eq!(new.get("/v1/projects", 403).await["code"], "insufficient_scope", "it is not in force yet");
+    rotate.run(&cloud.secret.rotation_event(STEPS[3], &token)).await;
+    let finished = now();
+
+    let current = cloud.secret.version("AWSCURRENT").await.expect("a version in force");
+    assert_eq!((&current.id, &current.text), (&token, &pending.text));
+    let end = current.created_at + overlap;
+    let with_new = tokio::spawn(keep_asking(new.clone(), move |answers| {
+        answers.last().is_some_and(|last| last.sent > end)
+    }));
+    // A function that has started with the new key alone.
+    let cold = ask(&old, "/v1/whoami").await;
+    let path = format!("/v1/projects/{project}");
+    let (status, _) = old.attempt(Method::GET, &path, None).await.expect("the API answers");
+    assert!(status == 200 || now() >= end, "{status}");
+    assert!(cold.status == 200 || cold.received >= end, "{cold:?}");
+
+    let (with_old, with_new) = (with_old.await.expect("no panic"), with_new.await.expect("no panic"));
+    for answer in &with_new {
+        assert_eq!(answer.status, 200, "the new key is in force: {answer:?}");
+    }
+    for answer in &with_old {
+        match answer.status {
+            200 => assert!(answer.sent < end, "accepted after {end}: {answer:?}"),
+            401 => assert!(answer.received >= end, "refused before {end}: {answer:?}"),
+            _ => panic!("{answer:?}"),
+        }
+    }
+    let in_overlap = with_old.iter().filter(|answer| answer.sent > finished && answer.status == 200).count();
+    assert!(in_overlap >= PATHS.len(), "nobody asked with the old key in the overlap");
+    let refused = with_old.last().expect("answers");
+    assert!(["expired_api_key", "invalid_api_key"].contains(&refused.code.as_str()), "{refused:?}");
+    // Nor does a function that starts only now accept it.
+    let code = old.get(&format!("/v1/agents?project_id={project}"), 401).await["code"].clone();
+    assert!(code == "expired_api_key" || code == "invalid_api_key", "{code}");
+
+    let log = cloud.log();
+    for key in [old.key().unwrap(), &pending.text] {
+        assert!(!log.contains(key), "a key is in the log");
+    }
+}
+
+#[tokio::test]
+async fn without_an_overlap_the_old_key_ends_within_seconds() {
+    let cloud = Cloud::start_with(&[("AUTH_ROTATION_OVERLAP_SECONDS", "0")]).await;
+    let old = cloud.client().await;
+    for path in PATHS {
+        old.get(path, 200).await;
+    }
+    let token = cloud.begin_rotation().await;
+    for step in STEPS {
+        cloud.function("rotate_secret").run(&cloud.secret.rotation_event(step, &token)).await;
+    }
+    // No function reads the secret more often than once in five seconds.
+    let end = now() + SignedDuration::from_secs(5);
+    let new = cloud.client().await;
+    let is_refused =
+        |answers: &[Answer]| answers.iter().rev().take(PATHS.len()).all(|last| last.status == 401);
+    let is_over = move |answers: &[Answer]| answers.last().is_some_and(|last| last.sent > end);
+    let (with_old, with_new) = tokio::join!(keep_asking(old, is_refused), keep_asking(new, is_over));
+    for answer in &with_old {
+        assert!(answer.status == 401 || (answer.status == 200 && answer.sent < end), "{answer:?}");
+    }
+    assert!(with_new.iter().all(|answer| answer.status == 200), "{with_new:?}");
+}
+
+#[tokio::test]
+async fn a_rotation_that_died_between_its_steps_is_finished_by_a_later_run() {
+    let cloud = Cloud::start().await;
+    let old = cloud.client().await;
+    let token = cloud.begin_rotation().await;
+    let rotate = cloud.function("rotate_secret");
+    let mut pending = None;
+    for step in STEPS {
+        // Whatever was done before is done again, and changes nothing.
+        for again in STEPS.iter().take_while(|again| **again != step).chain([&step, &step]) {
+            rotate.run(&cloud.secret.rotation_event(again, &token)).await;
+        }
+        rotate.kill();
+        let key = cloud.secret.version("AWSPENDING").await.map(|version| version.text);
+        assert!(step == "finishSecret" || key.is_some(), "{step}");
+        assert!(pending.is_none() || key.is_none() || pending == key, "another key after {step}");
+        pending = pending.or(key);
+    }
+    assert_rotated(&cloud, &old, &token).await;
+    assert_eq!(Some(cloud.secret.key().await), pending);
+}
+
+#[tokio::test]
+async fn a_rotation_that_died_before_it_changed_something_is_finished_by_a_later_run() {
+    survive_all(When::Before).await;
+}
+
+#[tokio::test]
+async fn a_rotation_that_died_after_it_changed_something_is_finished_by_a_later_run() {
+    survive_all(When::After).await;
+}
+
+/// Every call that changes something, and the one that asks the API.
+async fn survive_all(when: When) {
+    let mut rotations = JoinSet::new();
+    rotations.spawn(survive("createSecret", "PutSecretValue", |cloud| &cloud.rotation, when));
+    rotations.spawn(survive("testSecret", "DescribeSecret", |cloud| &cloud.secrets_manager, when));
+    rotations.spawn(survive("finishSecret", "UpdateSecretVersionStage", |cloud| &cloud.rotation, when));
+    while let Some(done) = rotations.join_next().await {
+        done.expect("a rotation that recovers");
+    }
+}
+
+/// A rotation whose function is killed in `step`, as a call of `operation` is on its way.
+async fn survive(step: &'static str, operation: &'static str, relay: fn(&Cloud) -> &Relay, when: When) {
+    let cloud = Cloud::start().await;
+    let old = cloud.client().await;
+    old.get("/v1/whoami", 200).await;
+    let token = cloud.begin_rotation().await;
+    let rotate = cloud.function("rotate_secret");
+    for before in STEPS.iter().take_while(|before| **before != step) {
+        rotate.run(&cloud.secret.rotation_event(before, &token)).await;
+    }
+    let held = relay(&cloud).hold(operation, when);
+    let event = cloud.secret.rotation_event(step, &token);
+    let invocation = rotate.invoke(&event);
+    tokio::pin!(invocation);
+    tokio::select! {
+        () = held.reached() => rotate.kill(),
+        outcome = &mut invocation => panic!("{step} has not called {operation}: {outcome:?}"),
+    }
+    let outcome = invocation.await;
+    assert!(matches!(outcome, Err(Failed::Died(_))), "{outcome:?}");
+    held.release();
+
+    assert_eq!(
+        old.get("/v1/whoami", 200).await["key_id"].as_str().map(|id| id.starts_with("root")),
+        Some(true)
+    );
+    let left = cloud.secret.version("AWSPENDING").await;
+    for step in STEPS {
+        for _repeated in 0..2 {
+            rotate.run(&cloud.secret.rotation_event(step, &token)).await;
+        }
+    }
+    assert_rotated(&cloud, &old, &token).await;
+    if let Some(left) = left {
+        assert_eq!(cloud.secret.key().await, left.text, "the key that was made before is the one in force");
+    }
+}
+
+/// The version is in force, the one before it is the previous one, and the API accepts both keys.
+async fn assert_rotated(cloud: &Cloud, old: &Client, token: &str) {
+    let labels = cloud.secret.labels(token).await;
+    assert!(labels.iter().any(|label| label == "AWSCURRENT"), "{labels:?}");
+    let previous = cloud.secret.version("AWSPREVIOUS").await.expect("a previous version");
+    assert_eq!(Some(previous.text.as_str()), old.key());
+    let new = cloud.client().await;
+    assert_ne!(new.key(), old.key());
+    assert_eq!(new.get("/v1/whoami", 200).await["key_id"], "root");
+    assert_eq!(old.get("/v1/whoami", 200).await["key_id"], "root-previous");
+}
+
+#[tokio::test]
+async fn a_key_that_the_api_does_not_accept_never_comes_into_force() {
+    // The API reads another secret, so it will never know the key.
+    let cloud = Cloud::start_with(&[("AUTH_SECRET_ID", "another-secret")]).await;
+    let other = cloud.secret.key().await;
+    cloud.secret.another("another-secret", Some(&other)).await;
+    let token = cloud.begin_rotation().await;
+    let rotate = cloud.function("rotate_secret");
+    for step in &STEPS[..2] {
+        rotate.run(&cloud.secret.rotation_event(step, &token)).await;
+    }
+    let tested = rotate.invoke(&cloud.secret.rotation_event("testSecret", &token)).await;
+    let Err(Failed::Error(error)) = tested else { panic!("{tested:?}") };
+    assert!(error.contains("did not accept the new key") && error.contains("401"), "{error}");
+    assert_eq!(cloud.secret.key().await, other, "the old key is in force");
+    let asked = cloud.front().exchanges();
+    assert!(asked.iter().any(|asked| asked.operation == "get_whoami" && asked.status == 401), "{asked:?}");
+    let pending = cloud.secret.version("AWSPENDING").await.expect("a pending version");
+    assert!(!cloud.log().contains(&pending.text), "a key is in the log");
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_being_rotated_to_is_refused() {
+    let cloud = Cloud::start().await;
+    let current = cloud.secret.version("AWSCURRENT").await.expect("a version in force");
+    let rotate = cloud.function("rotate_secret");
+    let unknown = "00000000-0000-4000-8000-000000000000";
+    for step in STEPS {
+        // Rotation is not set up.
+        let outcome = rotate.invoke(&cloud.secret.rotation_event(step, unknown)).await;
+        assert!(matches!(outcome, Err(Failed::Error(_))), "{step}: {outcome:?}");
+    }
+    cloud.begin_rotation().await;
+    for step in STEPS {
+        let outcome = rotate.invoke(&cloud.secret.rotation_event(step, unknown)).await;
+        assert!(matches!(outcome, Err(Failed::Error(_))), "{step}: {outcome:?}");
+    }
+    let after = cloud.secret.version("AWSCURRENT").await.expect("a version in force");
+    assert_eq!((after.id, after.text), (current.id, current.text));
+}
