@@ -36,7 +36,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever reads has seen enough, as in `onerun demo | head`.
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -46,8 +46,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
-    match command {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let done = match command {
+        Command::Keys { command } => return keys::run(&command),
         Command::Serve(options) => {
             logs::start("info");
             runtime()?.block_on(serve::run(&options))
@@ -56,12 +57,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             logs::start("warn");
             runtime()?.block_on(demo::run(&options))
         }
-        Command::Keys { command } => keys::run(&command),
         Command::Openapi => {
             let document = serde_json::to_string_pretty(&onerun_api::openapi::document())?;
             output::print(&format!("{document}\n"))
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -13,6 +13,7 @@ mod demo;
 mod desk;
 mod furnished;
 mod hygiene;
+mod keys;
 mod lifecycle;
 mod objectives;
 mod personas;

@@ -53,13 +53,8 @@ mod tests {
 
     #[test]
     fn a_route_has_the_name_of_its_operation() {
-        let names = include_str!("routes.rs").lines().filter_map(|line| {
-            line.trim()
-                .split_once(" = ")?
-                .1
-                .ends_with(',')
-                .then(|| line.trim().split_once(" = ").unwrap().0.to_lowercase())
-        });
+        let lines = include_str!("routes.rs").lines().filter_map(|line| line.trim().split_once(" = "));
+        let names = lines.filter(|(_, route)| route.ends_with(',')).map(|(name, _)| name.to_lowercase());
         let operations: Vec<_> = ROUTES.iter().map(|route| route.operation.to_owned()).collect();
         assert_eq!(names.collect::<Vec<_>>(), operations);
     }

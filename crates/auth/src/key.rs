@@ -224,7 +224,12 @@ pub struct KeyDigest([u8; 32]);
 impl KeyDigest {
     /// The digest of a key's text.
     pub fn of(text: &str) -> KeyDigest {
-        KeyDigest(Sha256::digest(text.as_bytes()).into())
+        KeyDigest::of_bytes(text.as_bytes())
+    }
+
+    /// The digest of a secret that is no text.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> KeyDigest {
+        KeyDigest(Sha256::digest(bytes).into())
     }
 }
 
@@ -259,6 +264,11 @@ impl KeyId {
 
     /// The root key that a rotation under way is about to put in force.
     pub(crate) const ROOT_PENDING: KeyId = KeyId(Cow::Borrowed("root-pending"));
+
+    /// The id that a managed key begins with.
+    pub(crate) fn of_managed(text: &str) -> KeyId {
+        KeyId(Cow::Owned(text.to_owned()))
+    }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {

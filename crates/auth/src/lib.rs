@@ -40,6 +40,7 @@
 mod credential;
 mod decision;
 mod key;
+mod managed;
 mod principal;
 mod refusal;
 mod ring;
@@ -48,6 +49,7 @@ mod scope;
 pub use crate::credential::{Credential, InvalidCause, Presented};
 pub use crate::decision::{authenticate, recognize};
 pub use crate::key::{GenerateKeyError, KeyDigest, KeyId, RootKey, WeakKey};
+pub use crate::managed::{KeyFormatError, ManagedKey, find_managed_keys};
 pub use crate::principal::{Access, KeyKind, Principal, ProjectAccess};
 pub use crate::refusal::Refusal;
 pub use crate::ring::KeyRing;
