@@ -43,16 +43,20 @@ template-lint: ## Check template.yaml
 	cfn-lint template.yaml
 	sam validate --lint
 
-# What the functions are deployed as: smaller than what `sam build` makes by itself, and slower to build.
+# Both build all functions at once first, on all cores. For SAM, which asks for one after the other, nothing is left to do.
+
+# What the functions are deployed as: half as large as what `sam build` makes by itself, and slower to build. In a directory
+# of its own, or the next build of another kind would begin anew.
 ARCHITECTURE ?= arm64
+sam-build: export CARGO_TARGET_DIR := $(CURDIR)/target/deploy
 sam-build: export CARGO_PROFILE_RELEASE_LTO := fat
 sam-build: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS := 1
 sam-build: export CARGO_PROFILE_RELEASE_OPT_LEVEL := s
 sam-build: ## Build the functions for a deployment (ARCHITECTURE=x86_64 for that one)
 	@tools/install.sh aws
+	cargo lambda build --release --package onerun-functions $(if $(filter arm64,$(ARCHITECTURE)),--arm64)
 	sam build --parameter-overrides Architecture=$(ARCHITECTURE)
 
-# All functions at once first, on all cores: for SAM, which asks for one after the other, nothing is left to do.
 sam-local: LOCAL_ARCHITECTURE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
 sam-local: ## Run every event in events/ and the SDK through `sam local` (needs a container engine, or root on Debian)
 	@tools/install.sh venv aws dynamodb
