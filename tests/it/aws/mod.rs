@@ -4,4 +4,5 @@ mod jobs;
 mod path;
 mod payloads;
 mod rotation;
+mod routes;
 mod secret;

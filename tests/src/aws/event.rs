@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::ACCOUNT;
+use super::{ACCOUNT, template::DEFAULT_ROUTE};
 
 /// In which shape a function is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +109,8 @@ fn v2(request: &Request<Bytes>, context: &Context, is_function_url: bool) -> Val
     let cookies = headers.remove("cookie");
     let headers: BTreeMap<_, _> =
         headers.into_iter().map(|(name, values)| (name, values.join(","))).collect();
-    let route_key = if is_function_url {
-        "$default".to_owned()
+    let route_key = if is_function_url || context.resource == DEFAULT_ROUTE {
+        DEFAULT_ROUTE.to_owned()
     } else {
         format!("{} {}", request.method(), context.resource)
     };

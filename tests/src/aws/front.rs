@@ -20,7 +20,7 @@ use super::{
     event::{Context, Payload, decode},
     function::Function,
     listener::Listener,
-    template::TemplateRoute,
+    template::{DEFAULT_ROUTE, TemplateRoute},
 };
 
 /// How long API Gateway waits for a function.
@@ -139,7 +139,7 @@ impl Answering {
         response
     }
 
-    /// The route of a request: of several, the one with the fewest parameters.
+    /// The route of a request: of several, the one with the fewest parameters; of none, the one that takes the rest.
     fn find(
         &self,
         request: &Request<Bytes>,
@@ -147,7 +147,11 @@ impl Answering {
         let path = decode(request.uri().path());
         let fits = self.routes.iter().filter(|(route, _)| route.method == request.method().as_str());
         let fits = fits.filter_map(|(route, function)| Some((route, route.parameters(&path)?, function)));
-        fits.min_by_key(|(_, parameters, _)| parameters.len())
+        let default = || {
+            let found = self.routes.iter().find(|(route, _)| route.path == DEFAULT_ROUTE);
+            found.map(|(route, function)| (route, BTreeMap::new(), function))
+        };
+        fits.min_by_key(|(_, parameters, _)| parameters.len()).or_else(default)
     }
 }
 

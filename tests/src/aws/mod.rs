@@ -5,7 +5,7 @@
 //! the table's stream, and the event source mapping from the queue ([`Queue::poll`]). Functions are given the variables
 //! that the template gives them and those that Lambda sets.
 //!
-//! Nothing is emulated of AWS's access control, or of its delays.
+//! What a function calls passes only if the template's policies allow its role to. Nothing is emulated of AWS's delays.
 
 mod event;
 mod front;
@@ -14,6 +14,7 @@ mod listener;
 mod pipe;
 mod queue;
 mod relay;
+mod rights;
 mod secret;
 mod service;
 mod template;
@@ -43,6 +44,7 @@ pub use self::{
 use self::{
     listener::Task,
     pipe::{Pipe, Stream},
+    rights::Rights,
     service::{Caller, Moto},
 };
 use crate::Client;
@@ -101,8 +103,6 @@ impl Cloud {
     pub async fn start_with(changes: &[(&str, &str)]) -> Self {
         let mut template = Template::read();
         let (moto, table) = tokio::join!(Moto::start(), Table::create(&template));
-        let dynamodb = Relay::start(&table.url).await;
-        let (secrets_manager, rotation) = (Relay::start(moto.url()).await, Relay::start(moto.url()).await);
         let (dead_letters, job_queue) = queues(&moto, &template).await;
         let pipe = |name: &str| Pipe::new(template.resource("AWS::Pipes::Pipe", |id, _| id == name).1);
         let pipes = Pipes {
@@ -115,11 +115,23 @@ impl Cloud {
         let (secret_name, properties) = template.resource("AWS::SecretsManager::Secret", |_, _| true);
         let secret = Secret::create(&moto, properties).await;
         let secret_name = secret_name.to_owned();
-        let table_name = template.resource("AWS::DynamoDB::Table", |_, _| true).0.to_owned();
+        let name = |kind| template.resource(kind, |_, _| true).0.to_owned();
+        let (table_name, key_name) = (name("AWS::DynamoDB::Table"), name("AWS::KMS::Key"));
+        let key = format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/{key_name}");
         template.refer(&secret_name, &secret.arn);
         template.refer(&table_name, &table.name);
+        template.refer(&format!("{table_name}.Arn"), &table.arn());
+        template.refer(&format!("{key_name}.Arn"), &key);
+        template.refer("JobQueue.Arn", &job_queue.arn);
+        template.refer("DeadLetterQueue.Arn", &dead_letters.arn);
         // The address that the template makes of it is not where it listens here: see `function_with`.
         template.refer("HttpApi", "onerun0api");
+        let deployed = template.routes();
+        let operations = deployed.iter().map(|route| route.operation.as_str()).chain(EVENT_FUNCTIONS);
+        let rights = Arc::new(Rights::new(&template, operations, &secret.arn, &key));
+        let dynamodb = Relay::start(&table.url, Arc::clone(&rights)).await;
+        let secrets_manager = Relay::start(moto.url(), Arc::clone(&rights)).await;
+        let rotation = Relay::start(moto.url(), rights).await;
 
         let rotation_function = moto.register_function("rotate_secret").await;
         let changes = changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -142,7 +154,7 @@ impl Cloud {
             changes,
         };
         let mut routes = Vec::new();
-        for route in cloud.template.routes() {
+        for route in deployed {
             if !cloud.functions.contains_key(&route.operation) {
                 let function = cloud.function_with(&route.operation, &[]);
                 cloud.functions.insert(route.operation.clone(), function);
@@ -199,7 +211,10 @@ impl Cloud {
         request: &Request<Bytes>,
     ) -> Result<Response<Bytes>, Failed> {
         let routes = self.template.routes();
-        let route = routes.iter().find(|route| route.operation == function.operation()).expect("a route");
+        let is_route = |route: &&TemplateRoute| {
+            route.operation == function.operation() && route.path != template::DEFAULT_ROUTE
+        };
+        let route = routes.iter().find(is_route).expect("a route");
         #[expect(clippy::disallowed_methods, reason = "the time of a request is the system's")]
         let time = Timestamp::now();
         let context = Context {
@@ -316,6 +331,17 @@ impl Pipes {
     }
 }
 
+impl Drop for Cloud {
+    #[expect(clippy::print_stderr, reason = "what a test that has failed leaves behind")]
+    fn drop(&mut self) {
+        let relays = [&self.dynamodb, &self.secrets_manager, &self.rotation];
+        for denied in relays.into_iter().flat_map(Relay::denied) {
+            assert!(std::thread::panicking(), "the template does not allow it: {denied}");
+            eprintln!("--- the template does not allow it: {denied}");
+        }
+    }
+}
+
 /// The event of the schedule.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/with-eventbridge-scheduler.html>
@@ -356,7 +382,8 @@ fn lambda_variables(template: &Template, operation: &str) -> BTreeMap<String, St
     [
         ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned()),
-        ("AWS_SESSION_TOKEN", "session".to_owned()),
+        // Goes with every call, and so says whose role it is made with.
+        ("AWS_SESSION_TOKEN", operation.to_owned()),
         ("AWS_REGION", REGION.to_owned()),
         ("AWS_DEFAULT_REGION", REGION.to_owned()),
         ("AWS_LAMBDA_FUNCTION_NAME", format!("onerun-test-{operation}")),
@@ -396,6 +423,10 @@ impl Table {
         let made = caller.call("CreateTable", &template.table(&name)).await;
         let stream = made["TableDescription"]["LatestStreamArn"].as_str().expect("a stream").to_owned();
         Self { caller, url, name, stream }
+    }
+
+    fn arn(&self) -> String {
+        format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{}", self.name)
     }
 
     async fn items(&self, partition: &str) -> Vec<Value> {

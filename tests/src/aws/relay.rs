@@ -1,5 +1,5 @@
-//! What stands between functions and a service of AWS: it passes every call on, keeps a note of it, and can hold one or
-//! be down.
+//! What stands between functions and a service of AWS: it passes on every call that the caller's role allows, keeps a note
+//! of it, and can hold one or be down.
 
 use std::{
     net::SocketAddr,
@@ -9,10 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
-use super::listener::Listener;
+use super::{listener::Listener, rights::Rights};
 use crate::eventually;
 
 /// A call that came through.
@@ -62,10 +62,12 @@ impl Hold {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Traffic {
+    rights: Arc<Rights>,
     calls: Mutex<Vec<Call>>,
     hold: Mutex<Option<Hold>>,
+    denied: Mutex<Vec<String>>,
 }
 
 /// One way to one service.
@@ -79,11 +81,14 @@ pub struct Relay {
 }
 
 impl Relay {
-    pub(crate) async fn start(upstream: &str) -> Self {
+    /// A way to `upstream` for whoever may call it.
+    pub(crate) async fn start(upstream: &str, rights: Arc<Rights>) -> Self {
+        let traffic =
+            Traffic { rights, calls: Mutex::default(), hold: Mutex::default(), denied: Mutex::default() };
         let relay = Self {
             upstream: upstream.trim_end_matches('/').to_owned(),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            traffic: Arc::default(),
+            traffic: Arc::new(traffic),
             http: super::http_client(),
             listener: Mutex::default(),
         };
@@ -108,6 +113,11 @@ impl Relay {
     /// What was called since the last look.
     pub fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut *self.traffic.calls.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The calls that the callers' roles do not allow. They were refused.
+    pub fn denied(&self) -> Vec<String> {
+        self.traffic.denied.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Holds the next call of `operation`. There is one hold at a time.
@@ -149,6 +159,14 @@ async fn pass(
     let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
     let input = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let caller = head.headers.get("x-amz-security-token").and_then(|token| token.to_str().ok());
+    if let Some(lacking) = traffic.rights.lacking(caller.unwrap_or_default(), target, &input) {
+        let refusal = json!({ "__type": "AccessDeniedException", "message": lacking });
+        traffic.denied.lock().unwrap_or_else(PoisonError::into_inner).push(lacking);
+        let response = Response::builder().status(StatusCode::BAD_REQUEST);
+        let response = response.header("content-type", "application/x-amz-json-1.1");
+        return response.body(Bytes::from(refusal.to_string())).ok();
+    }
     traffic
         .calls
         .lock()

@@ -1,23 +1,22 @@
 //! The deployment's template: what is deployed is what is tested, from routes and variables to the table's keys and the
 //! filters of its stream.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    process::Command,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
-use super::{ACCOUNT, REGION, service::aws_program};
-use crate::process::workspace;
+use super::{ACCOUNT, REGION};
 
-/// `template.yaml` as JSON, with short forms such as `!Ref` written out.
+/// What is in `template.yaml`, and what it refers to.
 #[derive(Clone, Debug)]
 pub struct Template {
     document: Value,
     /// What references come to: parameters' defaults, and resources as they are called here.
     references: HashMap<String, String>,
 }
+
+/// The path of the route that takes what no other does.
+pub(crate) const DEFAULT_ROUTE: &str = "$default";
 
 /// A route of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,13 +51,7 @@ impl TemplateRoute {
 impl Template {
     /// Reads `template.yaml`.
     pub(crate) fn read() -> Self {
-        const SCRIPT: &str = "import json, sys; from samcli.yamlhelper import yaml_parse; \
-                              json.dump(yaml_parse(open('template.yaml').read()), sys.stdout)";
-        let mut command: Command = aws_program("python");
-        let output = command.args(["-c", SCRIPT]).output().expect("Python starts");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}/template.yaml: {complaint}", workspace().display());
-        let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let document = crate::template::read();
         let mut references: HashMap<String, String> = [
             ("AWS::Region", REGION),
             ("AWS::AccountId", ACCOUNT),
@@ -112,10 +105,10 @@ impl Template {
                 resource["Properties"]["Events"].as_object().into_iter().flatten().map(|(_, event)| event)
             {
                 if event["Type"] == "HttpApi" {
-                    let part = |name: &str| event["Properties"][name].as_str().unwrap_or_default().to_owned();
+                    let part = |name: &str| event["Properties"][name].as_str();
                     routes.push(TemplateRoute {
-                        method: part("Method").to_uppercase(),
-                        path: part("Path"),
+                        method: part("Method").unwrap_or("ANY").to_uppercase(),
+                        path: part("Path").unwrap_or(DEFAULT_ROUTE).to_owned(),
                         operation: snake_case(name.trim_end_matches("Function")),
                     });
                 }
@@ -142,6 +135,26 @@ impl Template {
     pub(crate) fn setting(&self, operation: &str, name: &str) -> Option<String> {
         let own = self.function(operation).get(name);
         own.or_else(|| self.document["Globals"]["Function"].get(name)).map(|value| self.resolve(value))
+    }
+
+    /// The statements of all policies of a function's role.
+    pub(crate) fn statements(&self, operation: &str) -> Vec<Value> {
+        let list = |value: &Value| match value {
+            Value::Null => Vec::new(),
+            Value::Array(values) => values.clone(),
+            value => vec![value.clone()],
+        };
+        let mut statements = Vec::new();
+        for policy in list(&self.function(operation)["Policies"]) {
+            let document = match policy.get("Ref").and_then(Value::as_str) {
+                Some(name) => self.document["Resources"][name]["Properties"]["PolicyDocument"].clone(),
+                None => policy,
+            };
+            let found = list(&document["Statement"]);
+            assert!(!found.is_empty(), "a policy of {operation} without a statement: {document}");
+            statements.extend(found);
+        }
+        statements
     }
 
     /// What `CreateTable` is to be told for the table to be the template's.

@@ -1,0 +1,159 @@
+//! Every route, by the function that the template has for it and within the rights that the template gives it.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use onerun_tests::{
+    aws::{Cloud, sqs_event, tick_event},
+    sdk::{Desk, id, text},
+};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn every_function_may_do_what_it_does() {
+    let cloud = Cloud::start().await;
+    let desk = Desk::open(cloud.client().await).await;
+    let client = &desk.client;
+    let within = |path: &str| format!("{path}?project_id={}", desk.project);
+
+    client.anonymous().get("/health", 200).await;
+    client.anonymous().get("/openapi.json", 200).await;
+    client.get("/v1/whoami", 200).await;
+    let project = format!("/v1/projects/{}", desk.project);
+    let agent = within(&format!("/v1/agents/{}", desk.agent));
+    let objective = within(&format!("/v1/objectives/{}", desk.objectives[0]));
+    for path in [&project, &agent, &objective] {
+        let name = text(&client.get(path, 200).await, "name");
+        assert_eq!(
+            client.patch(path, &json!({ "name": format!("{name} 2") }), 200).await["name"],
+            format!("{name} 2")
+        );
+    }
+    // Another version, beside the one of before.
+    client.patch(&objective, &json!({ "criteria": "check: agent says /refund/i" }), 200).await;
+
+    let simulation = simulate(&desk, json!({ "auto_approve": false, "target_personas": 2 })).await;
+    assert_eq!(desk.status(&simulation).await, "pending");
+    do_jobs(&cloud).await;
+    let personas = client.get(&desk.path(&simulation, "/personas"), 200).await;
+    let [first, second] = personas["data"].as_array().unwrap().as_slice() else { panic!("{personas}") };
+    for (persona, decision) in [(first, "approve"), (second, "reject")] {
+        let path = desk.path(&simulation, &format!("/personas/{}/{decision}", id(persona)));
+        client.post_empty(&path, 200).await;
+    }
+    do_jobs(&cloud).await;
+
+    let path = |rest: &str| desk.path(&simulation, &format!("/conversations/{rest}"));
+    let conversation = desk.conversation(&simulation, "queued").await;
+    client.get(&path(&conversation), 200).await;
+    client.post_empty(&path(&format!("{conversation}/start")), 200).await;
+    let responses = path(&format!("{conversation}/responses"));
+    let said = |text: &str| json!({ "input": [{ "type": "message", "content": [{ "type": "text", "text": text }] }] });
+    let keyed = client.with_header("idempotency-key", "once");
+    let reply = keyed.post(&responses, &said("Hello. I have started the refund."), 200).await;
+    assert_eq!(keyed.post(&responses, &said("Hello. I have started the refund."), 200).await, reply);
+    client.post(&responses, &said(&"☂".repeat(32_000)), 200).await;
+    for method in [Method::GET, Method::POST] {
+        let items = client.send(method, &path(&format!("{conversation}/items")), None, 200).await.json();
+        assert!(items["data"].as_array().is_some_and(|items| items.len() >= 3), "{items}");
+    }
+    client.post_empty(&path(&format!("{conversation}/end")), 200).await;
+    do_jobs(&cloud).await;
+    client.get(&desk.path(&simulation, "/results"), 200).await;
+
+    let canceled = simulate(&desk, json!({})).await;
+    client.post_empty(&desk.path(&canceled, "/cancel"), 200).await;
+    let run = simulate(&desk, json!({})).await;
+    client.post_empty(&desk.path(&run, "/run"), 200).await;
+    cloud.function("tick").run(&tick_event()).await;
+    do_jobs(&cloud).await;
+    lists(&desk, &[&simulation, &canceled]).await;
+
+    let rotate = cloud.function("rotate_secret");
+    let token = cloud.begin_rotation().await;
+    for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
+        rotate.run(&cloud.secret.rotation_event(step, &token)).await;
+    }
+
+    let used: BTreeSet<&str> = cloud
+        .functions()
+        .filter(|function| function.environments() > 0)
+        .map(|function| function.operation())
+        .collect();
+    let all: BTreeSet<&str> = cloud.functions().map(|function| function.operation()).collect();
+    assert_eq!(used, all, "a function that nobody has asked");
+}
+
+#[tokio::test]
+async fn what_no_route_takes_is_answered_in_the_form_of_the_api() {
+    let cloud = Cloud::start().await;
+    let client = cloud.client().await.anonymous();
+    for path in ["/", "/v1", "/v1/nothing", "/v1/projects/", "/health/", "/%20"] {
+        let reply = client.send(Method::GET, path, None, 404).await;
+        assert_eq!(reply.json()["code"], "route_not_found", "{path}");
+        assert_eq!(reply.headers["content-type"], "application/problem+json", "{path}");
+        assert_eq!(
+            reply.headers["x-request-id"].to_str().ok(),
+            reply.json()["request_id"].as_str(),
+            "{path}"
+        );
+    }
+}
+
+async fn simulate(desk: &Desk, changes: Value) -> String {
+    let mut body = json!({
+        "agent_id": desk.agent,
+        "name": "Refunds",
+        "scenario": "A customer asks for a refund of a kettle that arrived broken.",
+        "target_conversations": 2,
+        "target_personas": 1,
+        "auto_approve": true,
+        "objective_ids": desk.objectives,
+    });
+    for (name, value) in changes.as_object().expect("changes") {
+        body[name] = value.clone();
+    }
+    id(&desk.client.post(&format!("/v1/simulations?project_id={}", desk.project), &body, 200).await)
+}
+
+/// Delivers messages of jobs for as long as there are any.
+async fn do_jobs(cloud: &Cloud) {
+    for _round in 0..100 {
+        let messages = cloud.job_messages().await;
+        if messages.is_empty() && cloud.jobs().await.is_empty() {
+            return;
+        }
+        for message in messages {
+            let answer = cloud.function("run_jobs").run(&sqs_event(&[&message], 1)).await;
+            assert_eq!(answer, json!({ "batchItemFailures": [] }));
+        }
+    }
+    panic!("work makes work for ever: {:?}", cloud.jobs().await);
+}
+
+/// Every list in every order, by every filter, and on its second page.
+async fn lists(desk: &Desk, simulations: &[&str]) {
+    let client = &desk.client;
+    for list in ["projects", "agents", "objectives", "simulations"] {
+        for by in ["created_at", "name", "status"] {
+            for dir in ["asc", "desc"] {
+                for more in ["", "&offset=1&limit=1", "&name=e"] {
+                    let path =
+                        format!("/v1/{list}?project_id={}&sort_by={by}&sort_dir={dir}{more}", desk.project);
+                    client.get(&path, 200).await;
+                }
+            }
+        }
+    }
+    for status in ["pending", "in_progress", "completed", "failed", "canceled", "expired"] {
+        for by in ["created_at", "name", "status"] {
+            let path = format!("/v1/simulations?project_id={}&status={status}&sort_by={by}", desk.project);
+            client.get(&format!("{path}&agent_id={}", desk.agent), 200).await;
+        }
+    }
+    for simulation in simulations {
+        for status in ["", "&status=queued", "&status=in_progress", "&status=ended", "&status=failed"] {
+            client.get(&format!("{}{status}", desk.path(simulation, "/conversations")), 200).await;
+        }
+    }
+}
