@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use jiff::{Timestamp, tz::TimeZone};
 use onerun_tests::{
     aws::{Cloud, Function, Payload, When, sqs_event, tick_event},
     eventually,
@@ -25,18 +26,39 @@ async fn a_cold_start_reads_the_secret_once_and_before_the_first_invocation() {
         () = held.reached() => {}
         answer = &mut whoami => panic!("answered without having read the secret: {answer}"),
     }
-    // The emulator says when initialisation is over, and when the invocation begins.
-    let log = cloud.function("get_whoami").log();
-    assert!(log.contains("INIT START"), "{log}");
-    assert!(!log.contains("INIT RTDONE") && !log.contains("INVOKE START"), "not while it initialises: {log}");
+    // The emulator says when initialisation was over: by then the secret had been read.
+    let released = now();
     held.release();
     whoami.await;
     client.get("/v1/whoami", 200).await;
+    let initialised = eventually("end of the initialisation", || async {
+        let log = cloud.function("get_whoami").log();
+        let line = log.lines().find(|line| line.contains("INIT RTDONE(status: success)"));
+        line.and_then(time).ok_or(log)
+    })
+    .await;
+    assert!(
+        initialised >= released,
+        "the secret was read after the initialisation, which ended at {initialised}"
+    );
 
     let calls = cloud.secrets_manager.take_calls();
     let [call] = &calls[..] else { panic!("not one call: {calls:?}") };
     assert_eq!(call.operation, "GetSecretValue");
     assert_eq!(call.input, json!({ "SecretId": cloud.secret.arn, "VersionStage": "AWSCURRENT" }));
+}
+
+/// When the emulator wrote a line, to the millisecond: `25 Nov 2026 14:39:21,305 [INFO] …`.
+fn time(line: &str) -> Option<Timestamp> {
+    let text = line.split(" [").next()?.replace(',', ".");
+    let time = jiff::fmt::strtime::parse("%d %b %Y %H:%M:%S%.f", text).ok()?;
+    time.to_datetime().ok()?.to_zoned(TimeZone::UTC).ok().map(|time| time.timestamp())
+}
+
+/// Now, to the millisecond.
+#[expect(clippy::disallowed_methods, reason = "compared with what another process reads from the same clock")]
+fn now() -> Timestamp {
+    Timestamp::from_millisecond(Timestamp::now().as_millisecond()).expect("a time")
 }
 
 #[tokio::test]

@@ -10,10 +10,15 @@ use crate::{
     process::{Process, workspace},
 };
 
-/// A port that is free now.
+/// A port that is free now, of those that no outgoing connection is lent. Whoever waits for one of those to be listened on
+/// may be connected to itself.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("a bound address").port()
+    loop {
+        let port = 10_000 + u16::from_le_bytes(super::random()) % 22_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A client of one service's JSON protocol. Nothing that runs here looks at the signature.
