@@ -183,6 +183,17 @@ async fn while_secrets_manager_is_down_nobody_is_let_in_and_nobody_called_wrong(
     assert_recovers(&cloud, function).await;
 }
 
+#[tokio::test]
+async fn while_the_role_may_not_read_the_secret_nobody_is_let_in_and_nobody_called_wrong() {
+    let cloud = Cloud::start_with(&[("AUTH_SECRET_TTL_SECONDS", "5")]).await;
+    cloud.secret.put(KEY).await;
+    cloud.secrets_manager.close(true);
+    let function = cloud.function("get_whoami");
+    assert_unavailable(&cloud, function, "may not read the secret").await;
+    cloud.secrets_manager.close(false);
+    assert_recovers(&cloud, function).await;
+}
+
 async fn ask(cloud: &Cloud, function: &Arc<Function>, key: Option<&str>) -> Response<Bytes> {
     let mut request = Request::get("/v1/whoami");
     if let Some(key) = key {

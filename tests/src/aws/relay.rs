@@ -3,7 +3,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -68,6 +71,8 @@ struct Traffic {
     calls: Mutex<Vec<Call>>,
     hold: Mutex<Option<Hold>>,
     denied: Mutex<Vec<String>>,
+    /// Whether everything is refused, as to a role without any right.
+    is_closed: AtomicBool,
 }
 
 /// One way to one service.
@@ -83,8 +88,13 @@ pub struct Relay {
 impl Relay {
     /// A way to `upstream` for whoever may call it.
     pub(crate) async fn start(upstream: &str, rights: Arc<Rights>) -> Self {
-        let traffic =
-            Traffic { rights, calls: Mutex::default(), hold: Mutex::default(), denied: Mutex::default() };
+        let traffic = Traffic {
+            rights,
+            calls: Mutex::default(),
+            hold: Mutex::default(),
+            denied: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+        };
         let relay = Self {
             upstream: upstream.trim_end_matches('/').to_owned(),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -133,6 +143,11 @@ impl Relay {
         *self.traffic.hold.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// Takes all rights from everybody, or gives them back.
+    pub fn close(&self, is_closed: bool) {
+        self.traffic.is_closed.store(is_closed, Ordering::SeqCst);
+    }
+
     /// From now on nobody gets a connection, and those that there are break.
     pub fn down(&self) {
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -160,12 +175,12 @@ async fn pass(
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
     let input = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let caller = head.headers.get("x-amz-security-token").and_then(|token| token.to_str().ok());
+    if traffic.is_closed.load(Ordering::SeqCst) {
+        return refusal("the role has no rights");
+    }
     if let Some(lacking) = traffic.rights.lacking(caller.unwrap_or_default(), target, &input) {
-        let refusal = json!({ "__type": "AccessDeniedException", "message": lacking });
-        traffic.denied.lock().unwrap_or_else(PoisonError::into_inner).push(lacking);
-        let response = Response::builder().status(StatusCode::BAD_REQUEST);
-        let response = response.header("content-type", "application/x-amz-json-1.1");
-        return response.body(Bytes::from(refusal.to_string())).ok();
+        traffic.denied.lock().unwrap_or_else(PoisonError::into_inner).push(lacking.clone());
+        return refusal(&lacking);
     }
     traffic
         .calls
@@ -209,4 +224,11 @@ async fn pass(
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Some(response)
+}
+
+/// How AWS refuses a call that a role does not allow.
+fn refusal(message: &str) -> Option<Response<Bytes>> {
+    let body = json!({ "__type": "AccessDeniedException", "message": message }).to_string();
+    let response = Response::builder().status(StatusCode::BAD_REQUEST);
+    response.header("content-type", "application/x-amz-json-1.1").body(Bytes::from(body)).ok()
 }
