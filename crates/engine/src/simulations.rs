@@ -1,5 +1,6 @@
 //! What callers do with simulations: create, run, cancel.
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
 use onerun_domain::{
     AgentId, Job, MaxTurns, Metadata, Name, Objective, ObjectiveId, Scenario, Seed, Simulation, SimulationId,
@@ -8,6 +9,9 @@ use onerun_domain::{
 use onerun_store::{ProjectStore, SimulationChange, SimulationDetail};
 
 use crate::{ActError, Engine};
+
+/// How many objectives are read at once.
+const OBJECTIVES_AT_ONCE: usize = 8;
 
 /// What a simulation is made from.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,13 +133,11 @@ async fn find_objectives(
     project: &dyn ProjectStore,
     ids: &[ObjectiveId],
 ) -> Result<Vec<Objective>, ActError> {
-    let mut found = Vec::with_capacity(ids.len());
-    let mut missing = Vec::new();
-    for id in ids {
-        match project.objective(id).await? {
-            Some(objective) => found.push(objective),
-            None => missing.push(id.clone()),
-        }
-    }
+    // Side by side: where the store is elsewhere, one after the other would take a round trip each.
+    let read = stream::iter(ids).map(|id| project.objective(id)).buffered(OBJECTIVES_AT_ONCE);
+    let read: Vec<Option<Objective>> = read.try_collect().await?;
+    let missing: Vec<ObjectiveId> =
+        ids.iter().zip(&read).filter(|(_, found)| found.is_none()).map(|(id, _)| id.clone()).collect();
+    let found = read.into_iter().flatten().collect();
     if missing.is_empty() { Ok(found) } else { Err(ActError::NoObjectives(missing)) }
 }
