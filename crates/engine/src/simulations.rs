@@ -134,8 +134,8 @@ async fn find_objectives(
     ids: &[ObjectiveId],
 ) -> Result<Vec<Objective>, ActError> {
     // Side by side: where the store is elsewhere, one after the other would take a round trip each.
-    let read = stream::iter(ids).map(|id| project.objective(id)).buffered(OBJECTIVES_AT_ONCE);
-    let read: Vec<Option<Objective>> = read.try_collect().await?;
+    let read = stream::iter(ids.to_vec()).map(|id| async move { project.objective(&id).await });
+    let read: Vec<Option<Objective>> = read.buffered(OBJECTIVES_AT_ONCE).try_collect().await?;
     let missing: Vec<ObjectiveId> =
         ids.iter().zip(&read).filter(|(_, found)| found.is_none()).map(|(id, _)| id.clone()).collect();
     let found = read.into_iter().flatten().collect();
