@@ -1,7 +1,7 @@
 # Every command that a developer or CI runs, by name. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build test test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench clean
+.PHONY: help tools build test test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench bench-lambda clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh had to build come before older ones on the PATH.
@@ -98,6 +98,9 @@ demo: ## Simulate and score 20 conversations on this machine
 bench: ## Measure throughput, memory and requests per second (see bench/README.md)
 	@tools/install.sh bench-venv
 	bench/run.sh
+
+bench-lambda: ## Measure functions as Lambda runs them (see bench/README.md)
+	bench/lambda/run.sh
 
 clean: ## Remove build results, tools and measurements
 	cargo clean

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs pinned tools into .tools/; see tools/README.md. Usage: tools/install.sh [venv|bench-venv|aws|nextest|deny|dynamodb]...
+# Installs pinned tools into .tools/; see tools/README.md. Usage: tools/install.sh [venv|bench-venv|bench-lambda-venv|aws|nextest|deny|dynamodb]...
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -65,6 +65,7 @@ for tool in "$@"; do
     case $tool in
     venv) venv venv tools/requirements.lock ;;
     bench-venv) venv bench-venv bench/requirements.txt ;;
+    bench-lambda-venv) venv bench-lambda-venv bench/lambda/requirements.txt ;;
     aws) venv aws tools/aws-requirements.lock ;;
     # Without its self-update, which would move it off the pinned version.
     nextest) plugin cargo-nextest "$CARGO_NEXTEST" --no-default-features --features default-no-update ;;

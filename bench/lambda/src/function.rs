@@ -1,0 +1,124 @@
+//! What is measured, and how it is started.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{Places, aws::Aws, runtime_api::Environment};
+
+/// The table's name.
+pub(crate) const TABLE: &str = "onerun-bench";
+
+/// The operations that are measured: without the store, reading from it, and writing to it.
+pub(crate) const OPERATIONS: [&str; 3] = ["get_whoami", "get_simulation", "create_simulation"];
+
+/// Who wrote a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `hello/`: what any function costs.
+    Hello,
+    /// A function of the API.
+    OneRun,
+    /// `python/`: the same in Python.
+    Python,
+}
+
+/// One function in one build.
+#[derive(Clone, Debug)]
+pub(crate) struct Function {
+    /// Who wrote it.
+    pub(crate) kind: Kind,
+    /// Which release build it is.
+    pub(crate) build: &'static str,
+    /// What it does.
+    pub(crate) operation: &'static str,
+    program: PathBuf,
+}
+
+impl Function {
+    /// `hello` in a build.
+    pub(crate) fn hello(places: &Places, build: &'static str) -> Self {
+        Self { kind: Kind::Hello, build, operation: "hello", program: places.build(build).join("hello") }
+    }
+
+    /// A function of the API in a build.
+    pub(crate) fn onerun(places: &Places, build: &'static str, operation: &'static str) -> Self {
+        Self { kind: Kind::OneRun, build, operation, program: places.build(build).join(operation) }
+    }
+
+    /// An operation of the function in Python.
+    pub(crate) fn python(places: &Places, operation: &'static str) -> Self {
+        Self { kind: Kind::Python, build: "python", operation, program: places.python.clone() }
+    }
+
+    /// Its name in figures.
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}", self.build, self.operation)
+    }
+
+    /// What its size is kept under.
+    pub(crate) fn package(&self) -> String {
+        if self.kind == Kind::Python { "python".into() } else { self.name() }
+    }
+
+    /// What the answers it got from DynamoDB are kept under: both builds ask for the same.
+    pub(crate) fn tape(&self) -> String {
+        format!("{:?}/{}", self.kind, self.operation).to_lowercase()
+    }
+
+    /// Where what it logs goes.
+    pub(crate) fn log(&self, places: &Places) -> PathBuf {
+        places.out.join(format!("{}.log", self.name().replace('/', "-")))
+    }
+
+    /// How it is started, in the environment that Lambda gives, and nothing else of this one.
+    pub(crate) fn command(&self, places: &Places, api: &Environment, aws: &Aws) -> Result<Command> {
+        let log = self.log(places);
+        let log = File::create(&log).with_context(|| log.display().to_string())?;
+        let mut command = Command::new(&self.program);
+        let bundle = places.certificates.join("bundle.pem");
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("LANG", "en_US.UTF-8")
+            .env("TZ", ":UTC")
+            .env("AWS_LAMBDA_RUNTIME_API", api.address())
+            .env("AWS_LAMBDA_FUNCTION_NAME", self.operation)
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/bench")
+            .env("AWS_LAMBDA_LOG_STREAM_NAME", "2026/11/23/[$LATEST]bench")
+            .env("AWS_LAMBDA_LOG_FORMAT", "JSON")
+            .env("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_DEFAULT_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", "BENCH")
+            .env("AWS_SECRET_ACCESS_KEY", "of-no-use-elsewhere")
+            .env("AWS_SESSION_TOKEN", "of-no-use-elsewhere")
+            .env("SSL_CERT_FILE", &bundle)
+            .envs(aws.variables())
+            .env("AUTH_SECRET_ID", "onerun-root")
+            .env("ONERUN_TABLE", TABLE)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        if self.kind == Kind::Python {
+            command
+                .env("AWS_CA_BUNDLE", &bundle)
+                .env("LAMBDA_TASK_ROOT", &places.handler)
+                .env("PYTHONPATH", &places.handler)
+                .env("_HANDLER", "handler.handler")
+                .args(["-m", "awslambdaric", "handler.handler"]);
+        }
+        Ok(command)
+    }
+
+    /// What it logged, for an error.
+    pub(crate) fn logged(&self, places: &Places) -> String {
+        fs::read_to_string(self.log(places)).unwrap_or_default()
+    }
+}

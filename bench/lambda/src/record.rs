@@ -1,0 +1,164 @@
+//! Fills a DynamoDB through the functions themselves, and keeps what it answers to each function that is measured.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    EVERYDAY, Places,
+    aws::{self, Aws, Behind, Call},
+    event::event,
+    function::{Function, OPERATIONS, TABLE},
+    process::Starter,
+    runtime_api::Environment,
+};
+
+/// What a run is made of: the same for all functions.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Recording {
+    /// The root key.
+    pub(crate) key: String,
+    /// The event of each operation.
+    pub(crate) events: BTreeMap<String, Value>,
+    /// What DynamoDB answered, by function.
+    pub(crate) tapes: BTreeMap<String, Arc<Vec<Call>>>,
+}
+
+/// The status and body of an answer.
+pub(crate) fn read(answer: &Bytes) -> Result<(u64, Value)> {
+    let answer: Value = serde_json::from_slice(answer)?;
+    let status = answer["statusCode"].as_u64().context("the answer has no status")?;
+    let body = answer["body"].as_str().context("the answer has no body")?;
+    Ok((status, serde_json::from_str(body)?))
+}
+
+struct Recorder<'a> {
+    places: &'a Places,
+    aws: Aws,
+    starter: Starter,
+}
+
+impl Recorder<'_> {
+    /// Starts a function, gives it events, and tells what it answered to each.
+    async fn run(&self, function: &Function, events: &[Value]) -> Result<Vec<(u64, Value)>> {
+        let mut environment = Environment::listen().await?;
+        let command = function.command(self.places, &environment, &self.aws)?;
+        environment.hold(self.starter.start(command)?);
+        environment.polled().await?;
+        let mut answers = Vec::new();
+        for event in events {
+            answers.push(read(&environment.invoke(&Bytes::from(event.to_string())).await?.answer)?);
+        }
+        environment.end()?;
+        Ok(answers)
+    }
+
+    /// Has a function of the API make something.
+    async fn make(
+        &self,
+        operation: &'static str,
+        path: &str,
+        query: &[(&str, &str)],
+        body: &Value,
+        key: &str,
+    ) -> Result<String> {
+        let function = Function::onerun(self.places, EVERYDAY, operation);
+        let event = event("POST", path, query, Some(key), Some(body));
+        let answers = self.run(&function, &[event]).await.with_context(|| function.logged(self.places))?;
+        match answers.as_slice() {
+            [(200, made)] => Ok(made["id"].as_str().context("what was made has no id")?.to_owned()),
+            answers => bail!("{operation} answered {answers:?}"),
+        }
+    }
+}
+
+/// Makes a recording with the DynamoDB at `host:port`.
+pub(crate) async fn record(places: &Places, database: &str) -> Result<Recording> {
+    let mut secret = [0_u8; 32];
+    getrandom::fill(&mut secret)?;
+    let key = STANDARD.encode(secret);
+    aws::create_table(database, TABLE).await?;
+    let recorder = Recorder {
+        places,
+        aws: Aws::start(&places.certificates, &key, Behind::Database(database.to_owned())).await?,
+        starter: Starter::new(places.core, None)?,
+    };
+    let project =
+        recorder.make("create_project", "/v1/projects", &[], &json!({ "name": "Bench" }), &key).await?;
+    let query = [("project_id", project.as_str())];
+    let agent = json!({ "name": "Order support", "description": "Answers questions about orders." });
+    let agent = recorder.make("create_agent", "/v1/agents", &query, &agent, &key).await?;
+    let mut objectives = Vec::new();
+    for (name, criteria) in [
+        ("Offers a refund", "check: agent says /refund/i"),
+        ("Is brief", "check: agent replies <= 6"),
+        ("Is polite", "The agent stays polite whatever the customer says."),
+    ] {
+        let objective = json!({ "name": name, "criteria": criteria });
+        objectives.push(recorder.make("create_objective", "/v1/objectives", &query, &objective, &key).await?);
+    }
+    let simulation = json!({
+        "agent_id": agent,
+        "name": "Refunds, nightly",
+        "scenario": "A parcel arrived damaged, and the customer wants the money back.",
+        "target_conversations": 20,
+        "target_personas": 10,
+        "max_turns": 12,
+        "objective_ids": objectives,
+        "seed": 7,
+        "metadata": { "branch": "main" },
+    });
+    let id = recorder.make("create_simulation", "/v1/simulations", &query, &simulation, &key).await?;
+
+    let path = format!("/v1/simulations/{id}");
+    let events = |key: Option<&str>| {
+        BTreeMap::from([
+            ("hello".to_owned(), event("GET", "/hello", &[], key, None)),
+            ("get_whoami".to_owned(), event("GET", "/v1/whoami", &[], key, None)),
+            ("get_simulation".to_owned(), event("GET", &path, &query, key, None)),
+            (
+                "create_simulation".to_owned(),
+                event("POST", "/v1/simulations", &query, key, Some(&simulation)),
+            ),
+        ])
+    };
+    let (without, wrong, with) = (events(None), events(Some("wrong")), events(Some(&key)));
+    let mut tapes = BTreeMap::new();
+    recorder.aws.take_kept();
+    for operation in OPERATIONS {
+        let functions = [Function::onerun(places, EVERYDAY, operation), Function::python(places, operation)];
+        let mut bodies = Vec::new();
+        for function in functions {
+            // Without a key and with a wrong one first: nothing is fast because it lets everyone in. Then twice, since
+            // what is remembered after the first is not asked for again.
+            let events = [&without, &wrong, &with, &with].map(|events| events[operation].clone());
+            let answers = recorder.run(&function, &events).await.with_context(|| function.logged(places))?;
+            let statuses: Vec<u64> = answers.iter().map(|(status, _)| *status).collect();
+            if statuses != [401, 401, 200, 200] {
+                bail!("{} answered {answers:?}\n{}", function.name(), function.logged(places));
+            }
+            tapes.insert(function.tape(), Arc::new(recorder.aws.take_kept()));
+            bodies.push(answers.into_iter().next_back().map(|(_, body)| members(&body)));
+        }
+        if bodies[0] != bodies[1] {
+            bail!("{operation}: the two do not answer the same members: {bodies:?}");
+        }
+    }
+    Ok(Recording { key, events: with, tapes })
+}
+
+/// The names in a body, for a comparison that ids and times do not matter to.
+fn members(body: &Value) -> Value {
+    match body {
+        Value::Object(members_of) => {
+            members_of.iter().map(|(name, value)| (name.clone(), members(value))).collect()
+        }
+        Value::Array(values) => values.iter().map(members).collect(),
+        _ => Value::Null,
+    }
+}
