@@ -151,12 +151,12 @@ impl Bench<'_> {
 
         let mut environment = Environment::listen().await?;
         let command = function.command(self.places, &environment, &self.aws)?;
+        if mode != Mode::Full {
+            // What the last one overdrew of the share is made up for by then.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         let starter = match (mode, &self.share) {
-            (Mode::Share, Some((_, starter))) => {
-                // What the last one overdrew of its share is over by then.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                starter
-            }
+            (Mode::Share, Some((_, starter))) => starter,
             _ => &self.full,
         };
         environment.hold(starter.start(command)?);

@@ -135,8 +135,9 @@ impl Share {
             (kind == "cgroup" && options.split(',').any(|option| option == "cpu")).then_some(folder)
         });
         let root = root.context("no cpu controller of control groups version 1 is mounted")?;
-        let folder = Path::new(root).join(format!("onerun-bench-{}", std::process::id()));
-        fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
+        // One that a run left behind when it was interrupted is as good as new.
+        let folder = Path::new(root).join("onerun-bench");
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let share = Self { folder };
         share.set("cpu.cfs_period_us", PERIOD_US)?;
         share.set("cpu.cfs_quota_us", QUOTA_US)?;

@@ -105,7 +105,7 @@ pub(crate) fn tables(places: &Places, functions: &[Function], all: &[Series]) ->
     }
 
     writeln!(text, "\nCalls of AWS by one start and its invocations on a full core:\n")?;
-    for series in all.iter().filter(|series| series.mode == Mode::Full) {
+    for series in all.iter().filter(|series| series.mode == Mode::Full && !series.calls.is_empty()) {
         let calls: Vec<_> = series.calls.iter().map(|(name, count)| format!("{name} {count}")).collect();
         writeln!(text, "- {}: {} in {} invocations", series.function, calls.join(", "), series.invocations)?;
     }
