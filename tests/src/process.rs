@@ -40,9 +40,13 @@ pub fn onerun(arguments: &[&str]) -> Command {
 
 /// A program of the Python environment, such as `python` or `schemathesis`, started in the root of the workspace.
 pub fn venv(program: &str) -> Command {
-    let bin = workspace().join(".tools/venv/bin");
-    let path = bin.join(program);
-    assert!(path.exists(), "no {}: run `make tools`", path.display());
+    program_of("venv", program, "make tools")
+}
+
+/// A program of a Python environment in `.tools/`, which `install` makes.
+pub(crate) fn program_of(environment: &str, program: &str, install: &str) -> Command {
+    let path = workspace().join(".tools").join(environment).join("bin").join(program);
+    assert!(path.exists(), "no {}: run `{install}`", path.display());
     let mut command = Command::new(path);
     command
         .current_dir(workspace())

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{ACCESS_KEY, ACCOUNT, REGION, http_client};
 use crate::{
     eventually_within,
-    process::{Process, workspace},
+    process::{Process, program_of},
 };
 
 /// A port that is free now, of those that no outgoing connection is lent. Whoever waits for one of those to be listened on
@@ -71,15 +71,7 @@ pub(crate) fn authorization(service: &str) -> String {
 
 /// A program of the Python environment for AWS.
 pub(crate) fn aws_program(program: &str) -> Command {
-    let path = workspace().join(".tools/aws/bin").join(program);
-    assert!(path.exists(), "no {}: run `make test-aws`", path.display());
-    let mut command = Command::new(path);
-    command
-        .current_dir(workspace())
-        .env_clear()
-        .env("PYTHONUNBUFFERED", "1")
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    command
+    program_of("aws", program, "make test-aws")
 }
 
 /// Moto: Secrets Manager, SQS and what belongs to them.
