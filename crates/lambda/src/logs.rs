@@ -31,7 +31,7 @@ use tracing_subscriber::{
     Layer,
     filter::Targets,
     fmt::{
-        FmtContext, FormatEvent, FormatFields, FormattedFields,
+        FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter,
         format::{JsonFields, Writer},
     },
     layer::SubscriberExt,
@@ -54,6 +54,14 @@ const INVOCATIONS: &str = "lambda_runtime::layers";
 
 /// Starts logging to standard output, which is where Lambda takes logs from.
 pub(crate) fn start(variables: &Variables<'_>) {
+    // Only a second start in one process fails, and then logging is on.
+    let _ = subscriber(variables, io::stdout).try_init();
+}
+
+fn subscriber<W>(variables: &Variables<'_>, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let level = level(variables.text("AWS_LAMBDA_LOG_LEVEL").as_deref());
     let is_json =
         variables.text("AWS_LAMBDA_LOG_FORMAT").is_none_or(|format| !format.eq_ignore_ascii_case("text"));
@@ -68,10 +76,9 @@ pub(crate) fn start(variables: &Variables<'_>) {
     let layer = tracing_subscriber::fmt::layer()
         .fmt_fields(JsonFields::new())
         .event_format(Lines { stack, is_json })
-        .with_writer(io::stdout)
+        .with_writer(writer)
         .with_filter(filter);
-    // Only a second start in one process fails, and then logging is on.
-    let _ = tracing_subscriber::registry().with(layer).try_init();
+    tracing_subscriber::registry().with(layer)
 }
 
 /// Lambda's level. It has `FATAL`, which is no level here.
@@ -268,6 +275,8 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     fn lines(is_json: bool) -> Lines {
@@ -369,6 +378,73 @@ mod tests {
         );
         let request = written(&lines(false), REQUESTS, json!({"message": "request", "status": 200}));
         assert!(request.starts_with('{'), "metrics are found in JSON alone: {request}");
+    }
+
+    /// The lines that `log` leaves with these variables.
+    fn logged(set: &[(&str, &str)], log: impl FnOnce()) -> Vec<Value> {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let variables = Variables::new(|name| {
+            set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        });
+        let written = Arc::clone(&text);
+        let writer = move || Written(Arc::clone(&written));
+        tracing::subscriber::with_default(subscriber(&variables, writer), log);
+        let text = text.lock().unwrap().clone();
+        String::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The span that the runtime opens for an invocation.
+    fn in_an_invocation(log: impl FnOnce()) {
+        let span = tracing::info_span!(
+            target: "lambda_runtime::layers::trace",
+            "Lambda runtime invoke",
+            requestId = "r1",
+            xrayTraceId = "Root=1-2"
+        );
+        span.in_scope(log);
+    }
+
+    #[test]
+    fn a_line_has_the_ids_of_its_invocation_and_of_its_trace_at_any_level() {
+        for level in ["INFO", "WARN", "ERROR"] {
+            let lines = logged(&[("AWS_LAMBDA_LOG_LEVEL", level)], || {
+                in_an_invocation(|| tracing::error!(status = 500, "request"));
+            });
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert_eq!(lines[0]["request_id"], "r1");
+            assert_eq!(lines[0]["trace_id"], "Root=1-2");
+            assert_eq!((&lines[0]["level"], &lines[0]["status"]), (&json!("ERROR"), &json!(500)));
+        }
+    }
+
+    #[test]
+    fn a_level_silences_what_is_below_it_and_no_level_lets_dependencies_write_requests() {
+        let log = || {
+            tracing::info!("ours");
+            tracing::trace!("ours in detail");
+            tracing::info!(target: "aws_smithy_runtime::client", "theirs");
+            tracing::debug!(target: "aws_smithy_runtime::client", "a whole request");
+            tracing::trace!(target: "lambda_runtime::runtime", "a whole event");
+        };
+        let messages = |level: &'static str| {
+            let lines = logged(&[("AWS_LAMBDA_LOG_LEVEL", level)], log);
+            lines.iter().map(|line| line["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(messages("TRACE"), ["ours", "ours in detail", "theirs"]);
+        assert_eq!(messages("INFO"), ["ours", "theirs"]);
+        assert!(messages("WARN").is_empty());
     }
 
     #[test]
