@@ -9,7 +9,11 @@ use std::{
 use http::Method;
 use onerun_api::{Found, ROUTES, Route, Router};
 use onerun_auth::Access;
-use onerun_tests::{app::ROOT_KEY, process::workspace, template};
+use onerun_tests::{
+    app::ROOT_KEY,
+    process::workspace,
+    template::{self, logical_id},
+};
 use serde_json::{Value, json};
 
 /// What is not called by a route.
@@ -22,15 +26,6 @@ const WRITES: [&str; 3] = ["dynamodb:ConditionCheckItem", "dynamodb:PutItem", "d
 
 fn operations() -> BTreeSet<&'static str> {
     ROUTES.iter().map(|route| route.operation).chain(EVENT_FUNCTIONS).collect()
-}
-
-/// `get_whoami` is `GetWhoamiFunction`.
-fn logical_id(operation: &str) -> String {
-    let words = operation.split('_').map(|word| {
-        let (first, rest) = word.split_at(1);
-        first.to_uppercase() + rest
-    });
-    words.collect::<String>() + "Function"
 }
 
 fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {

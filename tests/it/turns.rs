@@ -232,7 +232,7 @@ async fn a_turn_whose_holder_is_silent_is_taken_over_and_the_late_answer_not_kep
 async fn a_worker_is_not_given_up_while_its_call_is_answered() {
     let app = TestApp::start_with(
         onerun_api::ROUTES,
-        Box::new(onerun_tests::app::Keys::new()),
+        Box::new(onerun_tests::app::keys()),
         onerun_engine::Settings {
             lease: SignedDuration::from_secs(1),
             turn: SignedDuration::from_secs(30),

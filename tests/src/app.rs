@@ -15,11 +15,9 @@ use std::{
     thread,
 };
 
-use async_trait::async_trait;
-use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use onerun_api::{App, Authenticator, ROUTES, Route, Router};
-use onerun_auth::{KeyRing, Principal, Refusal, RootKey, authenticate};
+use onerun_auth::{KeyRing, RootKey};
 use onerun_domain::{Clock, Random, later};
 use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
 use onerun_store::{ClaimedJob, with_causes};
@@ -66,7 +64,7 @@ pub struct TestApp {
 impl TestApp {
     /// An application over an empty store.
     pub fn start() -> Self {
-        Self::start_with(ROUTES, Box::new(Keys::new()), Self::settings())
+        Self::start_with(ROUTES, Box::new(keys()), Self::settings())
     }
 
     /// The settings of an application that has none of its own.
@@ -218,30 +216,11 @@ pub fn wire_time(time: Timestamp) -> String {
     format!("{time:.6}")
 }
 
-/// The key check of the host on one machine, with a key that was replaced.
-pub struct Keys(KeyRing);
-
-impl Keys {
-    /// [`ROOT_KEY`] and [`PREVIOUS_KEY`].
-    pub fn new() -> Self {
-        let [root, previous] =
-            [ROOT_KEY, PREVIOUS_KEY].map(|text| RootKey::parse(text).expect("a strong key"));
-        let ends = PREVIOUS_KEY_ENDS.parse().expect("a time");
-        Self(KeyRing::new(&root).with_previous(&previous, ends))
-    }
-}
-
-impl Default for Keys {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-#[async_trait]
-impl Authenticator for Keys {
-    async fn authenticate(&self, headers: &HeaderMap, now: Timestamp) -> Result<Principal, Refusal> {
-        authenticate(&self.0, headers, now)
-    }
+/// The keys that are accepted: [`ROOT_KEY`] and [`PREVIOUS_KEY`].
+pub fn keys() -> KeyRing {
+    let [root, previous] = [ROOT_KEY, PREVIOUS_KEY].map(|text| RootKey::parse(text).expect("a strong key"));
+    let ends = PREVIOUS_KEY_ENDS.parse().expect("a time");
+    KeyRing::new(&root).with_previous(&previous, ends)
 }
 
 /// A clock that stands still until it is moved.

@@ -14,6 +14,18 @@ pub fn read() -> Value {
     written_out(yaml_serde::from_str(&text).expect("template.yaml is YAML"))
 }
 
+/// What the function of an operation is called in it: `get_whoami` is `GetWhoamiFunction`.
+pub fn logical_id(operation: &str) -> String {
+    let words: String = operation.split('_').map(capitalised).collect();
+    words + "Function"
+}
+
+/// A word with a capital letter.
+pub(crate) fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+}
+
 fn written_out(yaml: Yaml) -> Value {
     match yaml {
         Yaml::Null => Value::Null,

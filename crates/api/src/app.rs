@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use http::HeaderMap;
 use jiff::Timestamp;
-use onerun_auth::{Principal, Refusal};
+use onerun_auth::{KeyRing, Principal, Refusal, authenticate};
 use onerun_engine::Engine;
 
 /// Decides who a request comes from. The hosts differ in where keys are kept, not in what is decided.
@@ -11,6 +11,14 @@ use onerun_engine::Engine;
 pub trait Authenticator: Send + Sync {
     /// The principal of a request's headers, or why there is none.
     async fn authenticate(&self, headers: &HeaderMap, now: Timestamp) -> Result<Principal, Refusal>;
+}
+
+/// Keys that do not change while the process runs.
+#[async_trait]
+impl Authenticator for KeyRing {
+    async fn authenticate(&self, headers: &HeaderMap, now: Timestamp) -> Result<Principal, Refusal> {
+        authenticate(self, headers, now)
+    }
 }
 
 /// Everything a request is answered with. Made once by a host.

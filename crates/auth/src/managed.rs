@@ -83,22 +83,21 @@ impl ManagedKey {
             return Err(KeyFormatError::Length { chars });
         }
         let mut bytes = Zeroizing::new([0; BYTES]);
-        match URL_SAFE_NO_PAD.decode_slice(body, bytes.as_mut_slice()) {
-            Ok(BYTES) => ManagedKey::check(text, &bytes),
-            _ => Err(KeyFormatError::Alphabet),
-        }
-    }
-
-    fn check(text: &str, bytes: &[u8; BYTES]) -> Result<ManagedKey, KeyFormatError> {
+        let Ok(BYTES) = URL_SAFE_NO_PAD.decode_slice(body, bytes.as_mut_slice()) else {
+            return Err(KeyFormatError::Alphabet);
+        };
         let (checked, checksum) = bytes.split_at(CHECKED_BYTES);
         if checksum_of(checked) != checksum {
             return Err(KeyFormatError::Checksum);
         }
-        Ok(ManagedKey {
-            text: Zeroizing::new(text.to_owned()),
-            id: KeyId::of_managed(&text[PREFIX.len()..][..ID_CHARS]),
-            digest: KeyDigest::of_bytes(&checked[ID_BYTES..]),
-        })
+        Ok(ManagedKey::of(Zeroizing::new(text.to_owned()), &bytes))
+    }
+
+    /// The key of a text and of the bytes that it stands for.
+    fn of(text: Zeroizing<String>, bytes: &[u8; BYTES]) -> ManagedKey {
+        let id = KeyId::of_managed(&text[PREFIX.len()..][..ID_CHARS]);
+        let digest = KeyDigest::of_bytes(&bytes[ID_BYTES..CHECKED_BYTES]);
+        ManagedKey { text, id, digest }
     }
 
     /// Makes a key of bytes which `fill` draws from a cryptographic random generator.
@@ -115,9 +114,7 @@ impl ManagedKey {
         let mut text = Zeroizing::new(String::with_capacity(CHARS));
         text.push_str(PREFIX);
         URL_SAFE_NO_PAD.encode_string(bytes.as_slice(), &mut text);
-        let id = KeyId::of_managed(&text[PREFIX.len()..][..ID_CHARS]);
-        let digest = KeyDigest::of_bytes(&bytes[ID_BYTES..CHECKED_BYTES]);
-        Ok(ManagedKey { text, id, digest })
+        Ok(ManagedKey::of(text, &bytes))
     }
 
     /// The text of the key, to show it once. Whatever is done with it, it does not go to a log.

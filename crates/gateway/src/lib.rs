@@ -5,7 +5,6 @@
 
 mod config;
 mod data;
-mod keys;
 mod runner;
 mod server;
 
@@ -23,15 +22,13 @@ use std::{
 };
 
 use onerun_api::{App, ROUTES, Router};
+use onerun_auth::KeyRing;
 use onerun_engine::{Engine, offline::Offline};
 use onerun_host::{OsRandom, SystemClock};
 use onerun_store_sqlite::{OpenError, SqliteStore};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-use crate::{
-    data::{DataDirectory, FoundKey},
-    keys::RootKeys,
-};
+use crate::data::{DataDirectory, FoundKey};
 
 /// Why a gateway did not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +94,7 @@ impl Gateway {
         let store = SqliteStore::open(&path).map_err(|source| StartError::Store { path, source })?;
         let model = Arc::new(Offline);
         let engine = Engine::new(Arc::new(store), model, Arc::new(SystemClock), random, config.engine);
-        let app = App::new(engine, Box::new(RootKeys::new(&key)));
+        let app = App::new(engine, Box::new(KeyRing::new(&key)));
         let router = Router::new(ROUTES).map_err(|error| StartError::Routes(error.to_string()))?;
         let listener =
             TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lambda_runtime::LambdaEvent;
 use onerun_api::{App, Authenticator, Route, Router};
-use onerun_auth::{KeyRing, Principal, Refusal, authenticate};
+use onerun_auth::{KeyRing, Principal, Refusal};
 use onerun_host::SystemClock;
 
 use crate::{
@@ -37,7 +37,7 @@ impl Api {
                 keys.start().await;
                 Box::new(keys)
             }
-            Some(KeyConfig::Key(key)) => Box::new(ConfiguredKey(KeyRing::new(&key))),
+            Some(KeyConfig::Key(key)) => Box::new(KeyRing::new(&key)),
             None => Box::new(NoKeys),
         };
         let app = App::new(engine(&aws, &config.engine), authenticator);
@@ -50,20 +50,6 @@ impl Api {
         let (event, context) = event.into_parts();
         let (request, payload) = event.into_request(context.request_id, &self.router)?;
         Ok(EventResponse::new(self.router.answer(&self.app, request).await, payload))
-    }
-}
-
-/// The key that the configuration names.
-struct ConfiguredKey(KeyRing);
-
-#[async_trait::async_trait]
-impl Authenticator for ConfiguredKey {
-    async fn authenticate(
-        &self,
-        headers: &http::HeaderMap,
-        now: jiff::Timestamp,
-    ) -> Result<Principal, Refusal> {
-        authenticate(&self.0, headers, now)
     }
 }
 

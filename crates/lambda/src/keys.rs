@@ -23,7 +23,7 @@ use onerun_auth::{Credential, InvalidCause, KeyDigest, KeyRing, Principal, Refus
 use onerun_domain::{Clock, later};
 use tokio::{sync::Mutex, time::sleep};
 
-use crate::secret::{CURRENT, Labels, PENDING, PREVIOUS, Secret, SecretError, Version};
+use crate::secret::{CURRENT, Labels, PENDING, PREVIOUS, SecretError, Version};
 
 /// How long after one reading the next may begin.
 pub(crate) const PAUSE: SignedDuration = SignedDuration::from_secs(5);
@@ -39,21 +39,6 @@ pub(crate) trait KeySource: Send + Sync {
 
     /// A version by its id.
     async fn version(&self, id: &str) -> Result<Version, SecretError>;
-}
-
-#[async_trait]
-impl KeySource for Secret {
-    async fn current(&self) -> Result<Version, SecretError> {
-        Secret::current(self).await
-    }
-
-    async fn labels(&self) -> Result<Labels, SecretError> {
-        Secret::labels(self).await
-    }
-
-    async fn version(&self, id: &str) -> Result<Version, SecretError> {
-        Secret::version(self, id).await
-    }
 }
 
 /// The keys in a secret.

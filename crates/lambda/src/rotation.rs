@@ -31,7 +31,7 @@ use crate::{
     Failure,
     aws::TLS,
     config::RotationConfig,
-    keys::PAUSE,
+    keys::{KeySource, PAUSE},
     secret::{CURRENT, Labels, PENDING, Secret, SecretError, Version},
 };
 

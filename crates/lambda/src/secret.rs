@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, error::Error, fmt};
 
+use async_trait::async_trait;
 use aws_sdk_secretsmanager::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
@@ -15,6 +16,8 @@ use onerun_auth::{RootKey, WeakKey};
 use onerun_store::with_causes;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
+
+use crate::keys::KeySource;
 
 /// The name of the key's member in a secret that is a JSON object.
 pub(crate) const MEMBER: &str = "api_key";
@@ -140,34 +143,6 @@ impl Secret {
         Self { client, id: id.into() }
     }
 
-    /// The version in force.
-    pub(crate) async fn current(&self) -> Result<Version, SecretError> {
-        let sent = self.client.get_secret_value().secret_id(&self.id).version_stage(CURRENT).send().await;
-        read(&sent.map_err(|error| failure(&error))?)
-    }
-
-    /// A version by its id.
-    pub(crate) async fn version(&self, id: &str) -> Result<Version, SecretError> {
-        let sent = self.client.get_secret_value().secret_id(&self.id).version_id(id).send().await;
-        read(&sent.map_err(|error| failure(&error))?)
-    }
-
-    /// Which version each label is on.
-    pub(crate) async fn labels(&self) -> Result<Labels, SecretError> {
-        let described = self
-            .client
-            .describe_secret()
-            .secret_id(&self.id)
-            .send()
-            .await
-            .map_err(|error| failure(&error))?;
-        if described.deleted_date().is_some() {
-            return Err(SecretError::Deleted);
-        }
-        let is_rotation_enabled = described.rotation_enabled().unwrap_or(false);
-        Ok(Labels { versions: described.version_ids_to_stages.unwrap_or_default(), is_rotation_enabled })
-    }
-
     /// Makes the version `id` with the label `AWSPENDING`. Made again with the same text, it stays as it is.
     pub(crate) async fn put_pending(&self, id: &str, text: &str) -> Result<(), SecretError> {
         let put = self.client.put_secret_value().secret_id(&self.id).client_request_token(id);
@@ -188,6 +163,34 @@ impl Secret {
             .set_remove_from_version_id(from.map(str::to_owned));
         update.send().await.map_err(|error| failure(&error))?;
         Ok(())
+    }
+}
+
+#[async_trait]
+impl KeySource for Secret {
+    async fn current(&self) -> Result<Version, SecretError> {
+        let sent = self.client.get_secret_value().secret_id(&self.id).version_stage(CURRENT).send().await;
+        read(&sent.map_err(|error| failure(&error))?)
+    }
+
+    async fn version(&self, id: &str) -> Result<Version, SecretError> {
+        let sent = self.client.get_secret_value().secret_id(&self.id).version_id(id).send().await;
+        read(&sent.map_err(|error| failure(&error))?)
+    }
+
+    async fn labels(&self) -> Result<Labels, SecretError> {
+        let described = self
+            .client
+            .describe_secret()
+            .secret_id(&self.id)
+            .send()
+            .await
+            .map_err(|error| failure(&error))?;
+        if described.deleted_date().is_some() {
+            return Err(SecretError::Deleted);
+        }
+        let is_rotation_enabled = described.rotation_enabled().unwrap_or(false);
+        Ok(Labels { versions: described.version_ids_to_stages.unwrap_or_default(), is_rotation_enabled })
     }
 }
 

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{ACCOUNT, template::DEFAULT_ROUTE};
+use crate::template;
 
 /// In which shape a function is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +171,7 @@ fn v2(request: &Request<Bytes>, context: &Context, is_function_url: bool) -> Val
 
 fn v1(request: &Request<Bytes>, context: &Context) -> Value {
     let multiple: BTreeMap<_, _> =
-        fields(request).into_iter().map(|(name, values)| (capitalised(&name), values)).collect();
+        fields(request).into_iter().map(|(name, values)| (capitalised_words(&name), values)).collect();
     let single: BTreeMap<_, _> =
         multiple.iter().map(|(name, values)| (name, values.last().cloned().unwrap_or_default())).collect();
     let query = query(request);
@@ -274,15 +275,8 @@ fn add_body(event: &mut Value, request: &Request<Bytes>) {
 }
 
 /// `x-api-key` as `X-Api-Key`: payload 1.0 keeps the letters that a client chose.
-fn capitalised(name: &str) -> String {
-    let words = name.split('-').map(|word| {
-        let mut letters = word.chars();
-        letters
-            .next()
-            .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
-            .unwrap_or_default()
-    });
-    words.collect::<Vec<_>>().join("-")
+fn capitalised_words(name: &str) -> String {
+    name.split('-').map(template::capitalised).collect::<Vec<_>>().join("-")
 }
 
 /// Percent-encoding undone, as far as it is UTF-8.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Value, json};
 
 use super::{ACCOUNT, REGION};
+use crate::template::logical_id;
 
 /// What is in `template.yaml`, and what it refers to.
 #[derive(Clone, Debug)]
@@ -91,7 +92,7 @@ impl Template {
 
     /// The properties of the function of an operation.
     fn function(&self, operation: &str) -> &Value {
-        let name = format!("{}Function", pascal_case(operation));
+        let name = logical_id(operation);
         let resource = &self.document["Resources"][&name];
         assert!(resource.is_object(), "no {name} in the template");
         &resource["Properties"]
@@ -231,18 +232,6 @@ fn scalar(value: &Value) -> Option<String> {
         Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
         _ => None,
     }
-}
-
-/// `get_whoami` as `GetWhoami`.
-fn pascal_case(name: &str) -> String {
-    let words = name.split('_').map(|word| {
-        let mut letters = word.chars();
-        letters
-            .next()
-            .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
-            .unwrap_or_default()
-    });
-    words.collect()
 }
 
 /// `GetWhoami` as `get_whoami`.
