@@ -292,6 +292,11 @@ fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
         Refusal::LeaseHeld => (S::Conflict, "lease_held"),
         Refusal::PersonaDecided { .. } => (S::Conflict, "persona_decided"),
         Refusal::NothingToEvaluate => (S::Conflict, "nothing_to_evaluate"),
+        Refusal::KeyRevoked => (S::Conflict, "key_revoked"),
+        Refusal::KeyExpired => (S::Conflict, "key_expired"),
+        Refusal::KeyDisabled => (S::Conflict, "key_disabled"),
+        Refusal::KeyReplaced { .. } => (S::Conflict, "key_replaced"),
+        Refusal::ExceedsOwnKey { .. } => (S::Forbidden, "exceeds_own_key"),
     }
 }
 

@@ -14,6 +14,7 @@ use http::header::{AUTHORIZATION, HeaderName};
 use zeroize::Zeroizing;
 
 use crate::key::{KeyDigest, RootKey};
+use crate::managed::{KeyFormatError, ManagedKey};
 use crate::refusal::Refusal;
 
 /// The header in which a key comes without a scheme.
@@ -62,6 +63,8 @@ pub enum InvalidCause {
     NotAKey,
     /// What could be a key, and is not one of the accepted ones.
     Unknown,
+    /// The id of a managed key, with another secret.
+    WrongSecret,
 }
 
 impl InvalidCause {
@@ -75,6 +78,7 @@ impl InvalidCause {
             InvalidCause::TwoForms => "two_forms",
             InvalidCause::NotAKey => "not_a_key",
             InvalidCause::Unknown => "unknown",
+            InvalidCause::WrongSecret => "wrong_secret",
         }
     }
 }
@@ -103,6 +107,19 @@ impl Credential {
                 Presented::One(Credential { text: Zeroizing::new(text.to_owned()) })
             }
             (Field::Absent, Field::Absent) => Presented::None,
+        }
+    }
+
+    /// The managed key that the text is; `None` if it does not begin as one, and may be a root key.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::InvalidKey`] if it begins as one and is none: no root key begins so.
+    pub fn managed(&self) -> Result<Option<ManagedKey>, Refusal> {
+        match ManagedKey::parse(&self.text) {
+            Ok(key) => Ok(Some(key)),
+            Err(KeyFormatError::Prefix) => Ok(None),
+            Err(_) => Err(Refusal::InvalidKey { cause: InvalidCause::NotAKey }),
         }
     }
 

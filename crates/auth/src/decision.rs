@@ -1,15 +1,22 @@
 //! The one path from a request's headers to who sent it.
 //!
-//! Every host and every route come through [`authenticate`]; there is no second way to a [`Principal`]. What that
+//! Every host and every route come through [`recognize`], for a root key, or [`recognize_managed`]; there is no other way to
+//! a [`Principal`]. What that
 //! principal may do is asked of it, and keys are read by whoever made the [`KeyRing`].
 //!
 //! Invariant: a principal comes out only for exactly one key, which is in the ring and whose life has not ended.
 
+use std::net::IpAddr;
+
 use http::HeaderMap;
 use jiff::Timestamp;
+use subtle::ConstantTimeEq;
 
 use crate::credential::{Credential, InvalidCause};
+use crate::key::KeyDigest;
+use crate::managed::ManagedKey;
 use crate::principal::Principal;
+use crate::record::{KeyRecord, KeyStatus};
 use crate::refusal::Refusal;
 use crate::ring::KeyRing;
 
@@ -31,6 +38,34 @@ pub fn recognize(ring: &KeyRing, credential: &Credential, now: Timestamp) -> Res
         return Err(Refusal::ExpiredKey { key_id: entry.id().clone() });
     }
     Ok(Principal::root(entry))
+}
+
+/// Says who presented a managed key, of which this record is kept, from an address, at this wall-clock time.
+///
+/// Whether there is a record and whether the secret is that of the key, it takes the same steps to the same answer. What
+/// else is wrong with a key is told only once the secret is known to be right.
+pub fn recognize_managed(
+    key: &ManagedKey,
+    record: Option<&KeyRecord>,
+    address: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<Principal, Refusal> {
+    const NOTHING: KeyDigest = KeyDigest::of_nothing();
+    let stored = record.map_or(&NOTHING, |record| &record.digest);
+    let is_right = bool::from(key.digest().ct_eq(stored));
+    let Some(record) = record.filter(|record| is_right && record.id == *key.id()) else {
+        let cause = if record.is_some() { InvalidCause::WrongSecret } else { InvalidCause::Unknown };
+        return Err(Refusal::InvalidKey { cause });
+    };
+    let key_id = record.id.clone();
+    match record.status(now) {
+        KeyStatus::Revoked => Err(Refusal::RevokedKey { key_id }),
+        KeyStatus::Expired => Err(Refusal::ExpiredKey { key_id }),
+        KeyStatus::Disabled => Err(Refusal::DisabledKey { key_id }),
+        KeyStatus::Pending => Err(Refusal::EarlyKey { key_id }),
+        KeyStatus::Active if !record.grant.addresses.allows(address) => Err(Refusal::WrongAddress { key_id }),
+        KeyStatus::Active => Ok(Principal::managed(record)),
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use base64::{DecodeSliceError, Engine as _};
@@ -23,6 +24,9 @@ const MAX_KEY_BYTES: usize = 512;
 
 /// The length of [`MAX_KEY_BYTES`] in padded base64.
 const MAX_KEY_CHARS: usize = MAX_KEY_BYTES.div_ceil(3) * 4;
+
+/// How many characters the id of a managed key has.
+pub(crate) const MANAGED_ID_CHARS: usize = 12;
 
 /// With fewer different values than this a key was typed, not drawn: 32 random bytes have about 30.
 const MIN_DISTINCT_VALUES: usize = 8;
@@ -231,6 +235,21 @@ impl KeyDigest {
     pub(crate) fn of_bytes(bytes: &[u8]) -> KeyDigest {
         KeyDigest(Sha256::digest(bytes).into())
     }
+
+    /// What no secret has as its digest: to compare with where there is nothing to compare with.
+    pub(crate) const fn of_nothing() -> KeyDigest {
+        KeyDigest([0; 32])
+    }
+
+    /// The digest as a store keeps it.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
+    /// The digest that a store kept.
+    pub fn from_bytes(bytes: [u8; 32]) -> KeyDigest {
+        KeyDigest(bytes)
+    }
 }
 
 impl From<&RootKey> for KeyDigest {
@@ -252,7 +271,7 @@ impl fmt::Debug for KeyDigest {
 }
 
 /// The public name of a key, safe in logs and answers. It is no part of the secret and is not derived from it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(Cow<'static, str>);
 
 impl KeyId {
@@ -270,11 +289,35 @@ impl KeyId {
         KeyId(Cow::Owned(text.to_owned()))
     }
 
+    /// An id of any kind of key as a store kept it; `None` for a text that is none.
+    pub fn restore(text: &str) -> Option<KeyId> {
+        [KeyId::ROOT, KeyId::ROOT_PREVIOUS, KeyId::ROOT_PENDING]
+            .into_iter()
+            .find(|id| id.as_str() == text)
+            .or_else(|| text.parse().ok())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
+
+/// The id of a managed key: 12 characters of base64url.
+impl FromStr for KeyId {
+    type Err = NotAKeyId;
+
+    fn from_str(text: &str) -> Result<KeyId, NotAKeyId> {
+        let is_id = text.len() == MANAGED_ID_CHARS
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        if is_id { Ok(KeyId::of_managed(text)) } else { Err(NotAKeyId) }
+    }
+}
+
+/// The text is no id of a managed key. It is not repeated, because it may be a whole key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be the id of a key: the 12 characters that follow `onr_` in it")]
+pub struct NotAKeyId;
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -37,20 +37,36 @@
 //! - All requests with an invalid key get the same public answer. What is wrong with it is for the log alone.
 //! - Nothing is permitted because nothing was said: no scope set, project set or access rule has a default.
 
+mod address;
+mod audit;
+mod cache;
 mod credential;
 mod decision;
+mod grant;
 mod key;
+mod limit;
 mod managed;
 mod principal;
+mod record;
 mod refusal;
 mod ring;
 mod scope;
+mod uses;
 
+pub use crate::address::{AddressAccess, NotABlock, parse_block};
+pub use crate::audit::{
+    Actor, AuditAction, AuditCheck, AuditEntry, AuditError, AuditEvent, AuditHead, NO_HASH,
+};
+pub use crate::cache::{KeyCache, Looked, Moment};
 pub use crate::credential::{Credential, InvalidCause, Presented};
-pub use crate::decision::{authenticate, recognize};
-pub use crate::key::{GenerateKeyError, KeyDigest, KeyId, RootKey, WeakKey};
+pub use crate::decision::{authenticate, recognize, recognize_managed};
+pub use crate::grant::{Excess, Grant};
+pub use crate::key::{GenerateKeyError, KeyDigest, KeyId, NotAKeyId, RootKey, WeakKey};
+pub use crate::limit::{RateLimit, RateStatus};
 pub use crate::managed::{KeyFormatError, ManagedKey, find_managed_keys};
 pub use crate::principal::{Access, KeyKind, Principal, ProjectAccess};
+pub use crate::record::{KeyPatch, KeyRecord, KeyStatus, KeyTerms, MAX_OVERLAP, Replaced};
 pub use crate::refusal::Refusal;
 pub use crate::ring::KeyRing;
-pub use crate::scope::{Scope, ScopeSet, UnknownScope};
+pub use crate::scope::{Preset, Scope, ScopeSet, UnknownPreset, UnknownScope};
+pub use crate::uses::{KeyUsage, KeyUse, UseLog, WRITE_EVERY};

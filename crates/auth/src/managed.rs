@@ -19,10 +19,10 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-use crate::key::{KeyDigest, KeyId};
+use crate::key::{KeyDigest, KeyId, MANAGED_ID_CHARS};
 
 /// What every managed key begins with.
-const PREFIX: &str = "onr_";
+pub(crate) const PREFIX: &str = "onr_";
 
 const ID_BYTES: usize = 9;
 const SECRET_BYTES: usize = 32;
@@ -30,7 +30,8 @@ const CHECKED_BYTES: usize = ID_BYTES + SECRET_BYTES;
 const BYTES: usize = CHECKED_BYTES + 4;
 
 /// The characters of the id: 9 bytes are 12 of base64, so it ends where one does.
-const ID_CHARS: usize = ID_BYTES / 3 * 4;
+const ID_CHARS: usize = MANAGED_ID_CHARS;
+const _: () = assert!(ID_BYTES / 3 * 4 == ID_CHARS);
 
 /// The characters after the prefix.
 const BODY_CHARS: usize = BYTES / 3 * 4;

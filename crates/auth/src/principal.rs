@@ -8,9 +8,11 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use onerun_domain::ProjectId;
+use onerun_domain::{Name, ProjectId};
 
+use crate::grant::Grant;
 use crate::key::KeyId;
+use crate::record::KeyRecord;
 use crate::refusal::Refusal;
 use crate::ring::RingEntry;
 use crate::scope::{Scope, ScopeSet};
@@ -38,6 +40,8 @@ pub enum Access {
 pub enum KeyKind {
     /// The configured key that may do everything.
     Root,
+    /// A key that was made with the API.
+    Managed,
 }
 
 impl KeyKind {
@@ -45,6 +49,7 @@ impl KeyKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             KeyKind::Root => "root",
+            KeyKind::Managed => "managed",
         }
     }
 }
@@ -66,38 +71,58 @@ impl ProjectAccess {
             ProjectAccess::Only(projects) => projects.contains(project),
         }
     }
+
+    /// Whether every project within reach is within that of `other` too.
+    pub fn is_within(&self, other: &ProjectAccess) -> bool {
+        match (self, other) {
+            (_, ProjectAccess::All) => true,
+            (ProjectAccess::All, ProjectAccess::Only(_)) => false,
+            (ProjectAccess::Only(own), ProjectAccess::Only(others)) => own.is_subset(others),
+        }
+    }
 }
 
 /// The key behind a request and what it may do. It holds nothing secret.
 #[derive(Clone, Debug)]
 pub struct Principal {
     key_id: KeyId,
+    name: Option<Name>,
     kind: KeyKind,
-    scopes: ScopeSet,
-    projects: ProjectAccess,
-    expires_at: Option<Timestamp>,
+    grant: Grant,
 }
 
 impl Principal {
     /// The principal of a root key.
     pub(crate) fn root(entry: &RingEntry) -> Principal {
-        let (scopes, projects) = if *entry.id() == KeyId::ROOT_PENDING {
-            (ScopeSet::NONE, ProjectAccess::Only(BTreeSet::new()))
+        let expires_at = entry.not_after();
+        let grant = if *entry.id() == KeyId::ROOT_PENDING {
+            let projects = ProjectAccess::Only(BTreeSet::new());
+            Grant { scopes: ScopeSet::NONE, projects, expires_at, ..Grant::everything() }
         } else {
-            (ScopeSet::ALL, ProjectAccess::All)
+            Grant { expires_at, ..Grant::everything() }
         };
+        Principal { key_id: entry.id().clone(), name: None, kind: KeyKind::Root, grant }
+    }
+
+    /// The principal of a managed key.
+    pub(crate) fn managed(record: &KeyRecord) -> Principal {
         Principal {
-            key_id: entry.id().clone(),
-            kind: KeyKind::Root,
-            scopes,
-            projects,
-            expires_at: entry.not_after(),
+            key_id: record.id.clone(),
+            name: Some(record.name.clone()),
+            kind: KeyKind::Managed,
+            // A key whose place was taken makes none that lives longer than it does itself.
+            grant: Grant { expires_at: record.ends_at(), ..record.grant.clone() },
         }
     }
 
     /// The key's public name, for logs and answers.
     pub fn key_id(&self) -> &KeyId {
         &self.key_id
+    }
+
+    /// What people call the key, if they call it anything.
+    pub fn name(&self) -> Option<&Name> {
+        self.name.as_ref()
     }
 
     /// Whether the key is one that a rotation is yet to put in force.
@@ -110,26 +135,31 @@ impl Principal {
         self.kind
     }
 
+    /// All that the key may do.
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
     /// The scopes of the key.
     pub fn scopes(&self) -> ScopeSet {
-        self.scopes
+        self.grant.scopes
     }
 
     /// The projects of the key.
     pub fn projects(&self) -> &ProjectAccess {
-        &self.projects
+        &self.grant.projects
     }
 
     /// From when on the key is refused, if it is to be.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.expires_at
+        self.grant.expires_at
     }
 
     /// Whether the key may call a route.
     pub fn authorize(&self, access: Access) -> Result<(), Refusal> {
         match access {
             Access::Public | Access::AnyKey => Ok(()),
-            Access::Requires(scope) if self.scopes.contains(scope) => Ok(()),
+            Access::Requires(scope) if self.grant.scopes.contains(scope) => Ok(()),
             Access::Requires(needed) => Err(Refusal::InsufficientScope { needed }),
         }
     }
@@ -137,7 +167,22 @@ impl Principal {
     /// Whether the key may reach a project. Asked before the project is looked up, so that the answer does not depend
     /// on whether it exists.
     pub fn authorize_project(&self, project: &ProjectId) -> Result<(), Refusal> {
-        if self.projects.allows(project) { Ok(()) } else { Err(Refusal::WrongProject) }
+        if self.grant.projects.allows(project) { Ok(()) } else { Err(Refusal::WrongProject) }
+    }
+
+    /// Whether the key may do what concerns all projects.
+    pub fn authorize_all_projects(&self) -> Result<(), Refusal> {
+        if self.grant.projects == ProjectAccess::All { Ok(()) } else { Err(Refusal::WrongProject) }
+    }
+
+    /// Whether the key may make a key with this grant, change one that has it, or take it from one.
+    pub fn authorize_grant(&self, grant: &Grant) -> Result<(), onerun_domain::Refusal> {
+        let excess = grant.excess_over(&self.grant);
+        if excess.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = excess.iter().map(ToString::to_string).collect();
+        Err(onerun_domain::Refusal::ExceedsOwnKey { excess: names.join(", ") })
     }
 }
 
@@ -150,13 +195,8 @@ mod tests {
     }
 
     fn principal(scopes: impl IntoIterator<Item = Scope>, projects: ProjectAccess) -> Principal {
-        Principal {
-            key_id: KeyId::ROOT,
-            kind: KeyKind::Root,
-            scopes: scopes.into_iter().collect(),
-            projects,
-            expires_at: None,
-        }
+        let grant = Grant { scopes: scopes.into_iter().collect(), projects, ..Grant::everything() };
+        Principal { key_id: KeyId::ROOT, name: None, kind: KeyKind::Root, grant }
     }
 
     #[test]
@@ -188,6 +228,21 @@ mod tests {
         assert_eq!(bound.authorize_project(&mine), Ok(()));
         assert_eq!(bound.authorize_project(&other), Err(Refusal::WrongProject));
         assert_eq!(principal([], ProjectAccess::All).authorize_project(&other), Ok(()));
+    }
+
+    #[test]
+    fn only_a_key_of_all_projects_may_do_what_concerns_them_all() {
+        assert_eq!(principal([], ProjectAccess::All).authorize_all_projects(), Ok(()));
+        let bound = principal(Scope::ALL, ProjectAccess::Only(BTreeSet::from([project("AbCdEf012345")])));
+        assert_eq!(bound.authorize_all_projects(), Err(Refusal::WrongProject));
+    }
+
+    #[test]
+    fn a_set_of_projects_is_within_a_wider_one() {
+        let only = |ids: &[&str]| ProjectAccess::Only(ids.iter().map(|id| project(id)).collect());
+        let (one, both) = (only(&["AbCdEf012345"]), only(&["AbCdEf012345", "ZyXwVu987654"]));
+        assert!(one.is_within(&both) && both.is_within(&ProjectAccess::All) && only(&[]).is_within(&one));
+        assert!(!both.is_within(&one) && !ProjectAccess::All.is_within(&both));
     }
 
     #[test]

@@ -3,13 +3,14 @@
 //! A refusal has two sides. Status, code, message and challenge are public; [`Refusal::cause`] and [`Refusal::key_id`]
 //! are for the one log line of the request. This module writes no response: whoever speaks HTTP does.
 //!
-//! Invariants: all invalid keys get the same public bytes, whatever is wrong with them. That a key has expired is told
-//! only to one who sent that key. A project out of reach gets the same answer whether or not it exists.
+//! Invariants: all invalid keys get the same public bytes, whatever is wrong with them. That a key has expired, is disabled
+//! or revoked, or may not be used from here is told only to one who sent that key. A project out of reach gets the same answer whether or not it exists.
 
 use http::HeaderValue;
 
 use crate::credential::InvalidCause;
 use crate::key::KeyId;
+use crate::limit::RateStatus;
 use crate::scope::Scope;
 
 /// How long a client waits before it tries again when the keys cannot be read: they are read again no sooner.
@@ -39,6 +40,38 @@ pub enum Refusal {
         /// Which key it was. Not public.
         key_id: KeyId,
     },
+    /// The right key, which is not valid yet.
+    #[error("the API key is not valid yet; use it from its `not_before` on")]
+    EarlyKey {
+        /// Which key it was. Not public.
+        key_id: KeyId,
+    },
+    /// The right key, which is disabled.
+    #[error("the API key is disabled; enable it, or use another")]
+    DisabledKey {
+        /// Which key it was. Not public.
+        key_id: KeyId,
+    },
+    /// The right key, which was revoked.
+    #[error("the API key was revoked; use another")]
+    RevokedKey {
+        /// Which key it was. Not public.
+        key_id: KeyId,
+    },
+    /// The right key, from an address that it may not be used from.
+    #[error("the API key may not be used from this address; call from one of its allowed addresses")]
+    WrongAddress {
+        /// Which key it was. Not public.
+        key_id: KeyId,
+    },
+    /// The right key, too often.
+    #[error("the API key is over its rate limit; try again in {} seconds", .status.resets_in_seconds)]
+    RateLimited {
+        /// Which key it was; `None` where a limit is not that of a key. Not public.
+        key_id: Option<KeyId>,
+        /// How it stands with its limit.
+        status: RateStatus,
+    },
     /// The key may not do this.
     #[error("the API key lacks the scope `{needed}`; use a key that has it")]
     InsufficientScope {
@@ -57,8 +90,14 @@ impl Refusal {
     /// The HTTP status code.
     pub const fn status(&self) -> u16 {
         match self {
-            Refusal::MissingKey | Refusal::InvalidKey { .. } | Refusal::ExpiredKey { .. } => 401,
-            Refusal::InsufficientScope { .. } | Refusal::WrongProject => 403,
+            Refusal::MissingKey
+            | Refusal::InvalidKey { .. }
+            | Refusal::ExpiredKey { .. }
+            | Refusal::EarlyKey { .. }
+            | Refusal::DisabledKey { .. }
+            | Refusal::RevokedKey { .. } => 401,
+            Refusal::InsufficientScope { .. } | Refusal::WrongProject | Refusal::WrongAddress { .. } => 403,
+            Refusal::RateLimited { .. } => 429,
             Refusal::AuthUnavailable => 503,
         }
     }
@@ -69,6 +108,10 @@ impl Refusal {
             Refusal::MissingKey => "missing_api_key",
             Refusal::InvalidKey { .. } => "invalid_api_key",
             Refusal::ExpiredKey { .. } => "expired_api_key",
+            Refusal::EarlyKey { .. } | Refusal::DisabledKey { .. } => "inactive_api_key",
+            Refusal::RevokedKey { .. } => "revoked_api_key",
+            Refusal::WrongAddress { .. } => "wrong_address",
+            Refusal::RateLimited { .. } => "rate_limited",
             Refusal::InsufficientScope { .. } => "insufficient_scope",
             Refusal::WrongProject => "wrong_project",
             Refusal::AuthUnavailable => "auth_unavailable",
@@ -86,6 +129,11 @@ impl Refusal {
             Refusal::MissingKey => "absent",
             Refusal::InvalidKey { cause } => cause.as_str(),
             Refusal::ExpiredKey { .. } => "expired",
+            Refusal::EarlyKey { .. } => "not_yet_valid",
+            Refusal::DisabledKey { .. } => "disabled",
+            Refusal::RevokedKey { .. } => "revoked",
+            Refusal::WrongAddress { .. } => "address",
+            Refusal::RateLimited { .. } => "rate_limit",
             Refusal::InsufficientScope { .. } => "scope",
             Refusal::WrongProject => "project",
             Refusal::AuthUnavailable => "keys_unreadable",
@@ -96,7 +144,12 @@ impl Refusal {
     /// For the log.
     pub fn key_id(&self) -> Option<&KeyId> {
         match self {
-            Refusal::ExpiredKey { key_id } => Some(key_id),
+            Refusal::ExpiredKey { key_id }
+            | Refusal::EarlyKey { key_id }
+            | Refusal::DisabledKey { key_id }
+            | Refusal::RevokedKey { key_id }
+            | Refusal::WrongAddress { key_id } => Some(key_id),
+            Refusal::RateLimited { key_id, .. } => key_id.as_ref(),
             _ => None,
         }
     }
@@ -105,6 +158,15 @@ impl Refusal {
     pub const fn retry_after_seconds(&self) -> Option<u32> {
         match self {
             Refusal::AuthUnavailable => Some(RETRY_AFTER_SECONDS),
+            Refusal::RateLimited { status, .. } => Some(status.resets_in_seconds),
+            _ => None,
+        }
+    }
+
+    /// How the key stands with its limit, where that is why it was refused.
+    pub const fn rate(&self) -> Option<&RateStatus> {
+        match self {
+            Refusal::RateLimited { status, .. } => Some(status),
             _ => None,
         }
     }
@@ -120,17 +182,21 @@ impl Refusal {
     pub fn www_authenticate(&self) -> Option<HeaderValue> {
         let challenge = match self {
             Refusal::MissingKey => r#"Bearer realm="OneRun""#,
-            Refusal::InvalidKey { .. } | Refusal::ExpiredKey { .. } => {
-                r#"Bearer realm="OneRun", error="invalid_token""#
-            }
+            Refusal::InvalidKey { .. }
+            | Refusal::ExpiredKey { .. }
+            | Refusal::EarlyKey { .. }
+            | Refusal::DisabledKey { .. }
+            | Refusal::RevokedKey { .. } => r#"Bearer realm="OneRun", error="invalid_token""#,
             Refusal::InsufficientScope { needed } => {
                 let challenge =
                     format!(r#"Bearer realm="OneRun", error="insufficient_scope", scope="{needed}""#);
                 // A scope is letters and a colon, so this is never `None`; a test goes through all of them.
                 return HeaderValue::try_from(challenge).ok();
             }
-            Refusal::WrongProject => r#"Bearer realm="OneRun", error="insufficient_scope""#,
-            Refusal::AuthUnavailable => return None,
+            Refusal::WrongProject | Refusal::WrongAddress { .. } => {
+                r#"Bearer realm="OneRun", error="insufficient_scope""#
+            }
+            Refusal::RateLimited { .. } | Refusal::AuthUnavailable => return None,
         };
         Some(HeaderValue::from_static(challenge))
     }
@@ -141,8 +207,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::RateLimit;
 
-    const INVALID: [InvalidCause; 7] = [
+    const INVALID: [InvalidCause; 8] = [
         InvalidCause::TooLong,
         InvalidCause::CommaJoined,
         InvalidCause::Malformed,
@@ -150,12 +217,26 @@ mod tests {
         InvalidCause::TwoForms,
         InvalidCause::NotAKey,
         InvalidCause::Unknown,
+        InvalidCause::WrongSecret,
     ];
+
+    fn key_id() -> KeyId {
+        "AAECAwQFBgcI".parse().unwrap()
+    }
+
+    fn status() -> RateStatus {
+        RateLimit::new(3, 60).unwrap().status(4, "2026-01-01T00:00:20Z".parse().unwrap())
+    }
 
     fn all() -> Vec<Refusal> {
         let mut refusals = vec![
             Refusal::MissingKey,
             Refusal::ExpiredKey { key_id: KeyId::ROOT_PREVIOUS },
+            Refusal::EarlyKey { key_id: key_id() },
+            Refusal::DisabledKey { key_id: key_id() },
+            Refusal::RevokedKey { key_id: key_id() },
+            Refusal::WrongAddress { key_id: key_id() },
+            Refusal::RateLimited { key_id: Some(key_id()), status: status() },
             Refusal::WrongProject,
             Refusal::AuthUnavailable,
         ];
@@ -195,6 +276,31 @@ mod tests {
                 "wrong_project",
                 Some(r#"Bearer realm="OneRun", error="insufficient_scope""#),
             ),
+            (
+                Refusal::EarlyKey { key_id: key_id() },
+                401,
+                "inactive_api_key",
+                Some(r#"Bearer realm="OneRun", error="invalid_token""#),
+            ),
+            (
+                Refusal::DisabledKey { key_id: key_id() },
+                401,
+                "inactive_api_key",
+                Some(r#"Bearer realm="OneRun", error="invalid_token""#),
+            ),
+            (
+                Refusal::RevokedKey { key_id: key_id() },
+                401,
+                "revoked_api_key",
+                Some(r#"Bearer realm="OneRun", error="invalid_token""#),
+            ),
+            (
+                Refusal::WrongAddress { key_id: key_id() },
+                403,
+                "wrong_address",
+                Some(r#"Bearer realm="OneRun", error="insufficient_scope""#),
+            ),
+            (Refusal::RateLimited { key_id: None, status: status() }, 429, "rate_limited", None),
             (Refusal::AuthUnavailable, 503, "auth_unavailable", None),
         ];
         for (refusal, status, code, expected) in rows {
@@ -206,7 +312,8 @@ mod tests {
     #[test]
     fn every_401_and_403_has_a_challenge() {
         for refusal in all() {
-            assert_eq!(refusal.www_authenticate().is_some(), refusal.status() != 503, "{refusal:?}");
+            let is_about_the_key = [401, 403].contains(&refusal.status());
+            assert_eq!(refusal.www_authenticate().is_some(), is_about_the_key, "{refusal:?}");
         }
     }
 
@@ -235,7 +342,8 @@ mod tests {
     #[test]
     fn only_what_passes_by_itself_is_worth_trying_again() {
         for refusal in all() {
-            assert_eq!(refusal.retry_after_seconds().is_some(), refusal.status() == 503, "{refusal:?}");
+            let passes = [429, 503].contains(&refusal.status());
+            assert_eq!(refusal.retry_after_seconds().is_some(), passes, "{refusal:?}");
         }
     }
 

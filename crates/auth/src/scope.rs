@@ -35,11 +35,17 @@ pub enum Scope {
     ConversationsRead,
     /// Start conversations, respond in them and end them: what an agent worker does.
     ConversationsWrite,
+    /// Get and list managed keys, without their secrets.
+    KeysRead,
+    /// Create, change, rotate and revoke managed keys.
+    KeysWrite,
+    /// List who did what to which key.
+    AuditRead,
 }
 
 impl Scope {
     /// Every scope, in the order in which sets list them.
-    pub const ALL: [Scope; 12] = [
+    pub const ALL: [Scope; 15] = [
         Scope::ProjectsRead,
         Scope::ProjectsWrite,
         Scope::AgentsRead,
@@ -52,6 +58,9 @@ impl Scope {
         Scope::PersonasWrite,
         Scope::ConversationsRead,
         Scope::ConversationsWrite,
+        Scope::KeysRead,
+        Scope::KeysWrite,
+        Scope::AuditRead,
     ];
 
     /// The text form, as it stands in the API, its documents and its logs.
@@ -69,6 +78,9 @@ impl Scope {
             Scope::PersonasWrite => "personas:write",
             Scope::ConversationsRead => "conversations:read",
             Scope::ConversationsWrite => "conversations:write",
+            Scope::KeysRead => "keys:read",
+            Scope::KeysWrite => "keys:write",
+            Scope::AuditRead => "audit:read",
         }
     }
 
@@ -95,8 +107,8 @@ impl FromStr for Scope {
 /// The text names no scope. It is not repeated here, because what is pasted in the wrong field may be a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown scope; a scope is `resource:action`, with `projects`, `agents`, `objectives`, `simulations`, `personas` \
-     or `conversations` as the resource and `read` or `write` as the action"
+    "unknown scope; a scope is `resource:action`, with `projects`, `agents`, `objectives`, `simulations`, `personas`, \
+     `conversations` or `keys` as the resource and `read` or `write` as the action, or `audit:read`"
 )]
 pub struct UnknownScope;
 
@@ -125,6 +137,22 @@ impl ScopeSet {
     /// No scope at all.
     pub const NONE: ScopeSet = ScopeSet(0);
 
+    /// The scopes that are in this set and not in the other.
+    pub const fn without(self, other: ScopeSet) -> ScopeSet {
+        ScopeSet(self.0 & !other.0)
+    }
+
+    /// The scopes that are in either set.
+    #[must_use]
+    pub const fn and(self, other: ScopeSet) -> ScopeSet {
+        ScopeSet(self.0 | other.0)
+    }
+
+    /// Whether nothing is in the set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether the scope is in the set.
     pub const fn contains(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0
@@ -135,6 +163,83 @@ impl ScopeSet {
         Scope::ALL.into_iter().filter(move |scope| self.contains(*scope))
     }
 }
+
+/// A name for the scopes that a kind of caller needs. What it stands for is written into a key when the key is made, so a
+/// preset that changes later gives nothing to keys that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// An agent worker: finds conversations that wait and holds them.
+    Worker,
+    /// A pipeline that sets up simulations, runs them with a worker of its own, and reads the results.
+    Ci,
+    /// A scheduled monitor: runs simulations of what is set up already, and reads the results.
+    Monitor,
+    /// Whoever only looks. Keys and the audit trail are not among it: they are about callers, not about agents.
+    ReadOnly,
+    /// Everything, keys included.
+    Admin,
+}
+
+impl Preset {
+    /// Every preset.
+    pub const ALL: [Preset; 5] =
+        [Preset::Worker, Preset::Ci, Preset::Monitor, Preset::ReadOnly, Preset::Admin];
+
+    /// The name, as the API has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Preset::Worker => "worker",
+            Preset::Ci => "ci",
+            Preset::Monitor => "monitor",
+            Preset::ReadOnly => "read_only",
+            Preset::Admin => "admin",
+        }
+    }
+
+    /// The scopes that it stands for.
+    pub fn scopes(self) -> ScopeSet {
+        use Scope as S;
+        const READ: [Scope; 6] = [
+            S::ProjectsRead,
+            S::AgentsRead,
+            S::ObjectivesRead,
+            S::SimulationsRead,
+            S::PersonasRead,
+            S::ConversationsRead,
+        ];
+        const RUN: [Scope; 5] = [
+            S::AgentsWrite,
+            S::ObjectivesWrite,
+            S::SimulationsWrite,
+            S::PersonasWrite,
+            S::ConversationsWrite,
+        ];
+        match self {
+            Preset::Worker => {
+                [S::AgentsRead, S::SimulationsRead, S::ConversationsRead, S::ConversationsWrite]
+                    .into_iter()
+                    .collect()
+            }
+            Preset::Ci => READ.into_iter().chain(RUN).collect(),
+            Preset::Monitor => READ.into_iter().chain([S::SimulationsWrite]).collect(),
+            Preset::ReadOnly => READ.into_iter().collect(),
+            Preset::Admin => ScopeSet::ALL,
+        }
+    }
+}
+
+impl FromStr for Preset {
+    type Err = UnknownPreset;
+
+    fn from_str(text: &str) -> Result<Preset, UnknownPreset> {
+        Preset::ALL.into_iter().find(|preset| preset.as_str() == text).ok_or(UnknownPreset)
+    }
+}
+
+/// The text names no preset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown preset; there are `worker`, `ci`, `monitor`, `read_only` and `admin`")]
+pub struct UnknownPreset;
 
 impl FromIterator<Scope> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> ScopeSet {
@@ -164,10 +269,42 @@ mod tests {
     #[test]
     fn every_resource_can_be_read_and_written() {
         let names: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
-        let resources = ["projects", "agents", "objectives", "simulations", "personas", "conversations"];
-        let expected: Vec<_> =
+        let resources =
+            ["projects", "agents", "objectives", "simulations", "personas", "conversations", "keys"];
+        let mut expected: Vec<_> =
             resources.iter().flat_map(|r| [format!("{r}:read"), format!("{r}:write")]).collect();
+        // What happened cannot be changed.
+        expected.push("audit:read".to_owned());
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn every_preset_is_read_back_from_its_name() {
+        for preset in Preset::ALL {
+            assert_eq!(preset.as_str().parse(), Ok(preset));
+        }
+        assert_eq!("Admin".parse::<Preset>(), Err(UnknownPreset));
+    }
+
+    #[test]
+    fn presets_hold_what_their_callers_need_and_only_admin_holds_keys() {
+        let names = |preset: Preset| preset.scopes().iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            names(Preset::Worker),
+            "agents:read simulations:read conversations:read conversations:write"
+        );
+        assert_eq!(
+            names(Preset::Monitor),
+            "projects:read agents:read objectives:read simulations:read simulations:write personas:read \
+             conversations:read"
+        );
+        for preset in [Preset::Worker, Preset::Ci, Preset::Monitor, Preset::ReadOnly] {
+            assert!(!names(preset).contains("keys") && !names(preset).contains("audit"), "{preset:?}");
+            assert!(!preset.scopes().contains(Scope::ProjectsWrite), "{preset:?}");
+        }
+        assert_eq!(Preset::Ci.scopes().iter().count(), 11);
+        assert!(Preset::ReadOnly.scopes().iter().all(|scope| scope.as_str().ends_with(":read")));
+        assert_eq!(Preset::Admin.scopes(), ScopeSet::ALL);
     }
 
     #[test]

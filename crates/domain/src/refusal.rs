@@ -71,4 +71,25 @@ pub enum Refusal {
     /// The evaluation is over, or the conversation has none to be made.
     #[error("the conversation has no evaluation to be made")]
     NothingToEvaluate,
+    /// The key was revoked, which is final.
+    #[error("the key was revoked, which is final; create another")]
+    KeyRevoked,
+    /// The key's time is over.
+    #[error("the key has expired; create another")]
+    KeyExpired,
+    /// The key is disabled.
+    #[error("the key is disabled; enable it first")]
+    KeyDisabled,
+    /// Another key took its place.
+    #[error("the key was rotated; change key `{by}`, which took its place")]
+    KeyReplaced {
+        /// The id of that key.
+        by: String,
+    },
+    /// A key would be made, changed or ended by one that is weaker.
+    #[error("a key can make and change only what is within itself, and this is more in {excess}")]
+    ExceedsOwnKey {
+        /// In what.
+        excess: String,
+    },
 }

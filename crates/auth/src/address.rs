@@ -1,0 +1,134 @@
+//! From where a key may be used: blocks of addresses (CIDR).
+//!
+//! An address is that of the connection, as the gateway in front says it; no header that a caller can write is read.
+//!
+//! Invariant: a restricted key is refused where the address is not known.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+
+/// The addresses that a key may be used from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressAccess {
+    /// Any, and an unknown one.
+    Any,
+    /// Those in one of these blocks. An empty list is none of them.
+    Only(Vec<IpNet>),
+}
+
+impl AddressAccess {
+    /// Whether the key may be used from an address; `None` is one that is not known.
+    pub fn allows(&self, address: Option<IpAddr>) -> bool {
+        match (self, address) {
+            (AddressAccess::Any, _) => true,
+            (AddressAccess::Only(_), None) => false,
+            (AddressAccess::Only(blocks), Some(address)) => {
+                let address = address.to_canonical();
+                blocks.iter().any(|block| block.contains(&address))
+            }
+        }
+    }
+
+    /// Whether everything that this allows is allowed by `other` too. Every block must be within one of the other's: two
+    /// halves are not looked at as the whole that they make up.
+    pub fn is_within(&self, other: &AddressAccess) -> bool {
+        match (self, other) {
+            (_, AddressAccess::Any) => true,
+            (AddressAccess::Any, AddressAccess::Only(_)) => false,
+            (AddressAccess::Only(own), AddressAccess::Only(others)) => {
+                own.iter().all(|block| others.iter().any(|other| other.contains(block)))
+            }
+        }
+    }
+}
+
+/// Reads a block, such as `10.0.0.0/8`, or one address. What is beyond the prefix is cleared, and an IPv4 block that is
+/// written in IPv6 becomes one of IPv4, so that one block has one form.
+pub fn parse_block(text: &str) -> Result<IpNet, NotABlock> {
+    let block = match text.parse::<IpNet>() {
+        Ok(block) => block,
+        Err(_) => IpNet::from(text.parse::<IpAddr>().map_err(|_| NotABlock)?),
+    };
+    Ok(match block.trunc() {
+        IpNet::V6(block) if block.prefix_len() >= 96 => match block.network().to_ipv4_mapped() {
+            Some(network) => IpNet::V4(mapped(network, block.prefix_len() - 96)),
+            None => IpNet::V6(block),
+        },
+        block => block,
+    })
+}
+
+fn mapped(network: Ipv4Addr, prefix: u8) -> Ipv4Net {
+    // At most 128 - 96, so it is a prefix; a single address is the narrowest reading of one that is not.
+    Ipv4Net::new(network, prefix).unwrap_or_else(|_| Ipv4Net::from(network)).trunc()
+}
+
+/// The text is no block of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a block of addresses such as `10.0.0.0/8` or `2001:db8::/32`, or one address")]
+pub struct NotABlock;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(blocks: &[&str]) -> AddressAccess {
+        AddressAccess::Only(blocks.iter().map(|text| parse_block(text).unwrap()).collect())
+    }
+
+    fn allows(access: &AddressAccess, address: &str) -> bool {
+        access.allows(Some(address.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_key_is_used_from_its_blocks_and_from_nowhere_else() {
+        let access = only(&["10.1.0.0/16", "2001:db8::/32", "192.0.2.7"]);
+        for inside in ["10.1.255.255", "2001:db8::1", "192.0.2.7", "::ffff:10.1.2.3"] {
+            assert!(allows(&access, inside), "{inside}");
+        }
+        for outside in ["10.2.0.0", "2001:db9::1", "192.0.2.8", "::ffff:10.2.0.0", "::10.1.2.3", "::1"] {
+            assert!(!allows(&access, outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_address_is_none_of_the_allowed_ones() {
+        assert!(!only(&["0.0.0.0/0", "::/0"]).allows(None));
+        assert!(AddressAccess::Any.allows(None));
+    }
+
+    #[test]
+    fn an_empty_list_allows_nothing() {
+        assert!(!allows(&only(&[]), "10.0.0.1"));
+    }
+
+    #[test]
+    fn one_block_has_one_form() {
+        for (text, expected) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("2001:DB8::1/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+            ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+        ] {
+            assert_eq!(parse_block(text).unwrap().to_string(), expected, "{text}");
+        }
+        for text in ["", "10.0.0.0/33", "10.0.0", "localhost", "10.0.0.0/8 ", "10.0.0.0/-1", "*"] {
+            assert_eq!(parse_block(text), Err(NotABlock), "{text}");
+        }
+    }
+
+    #[test]
+    fn blocks_are_within_wider_ones() {
+        assert!(only(&["10.1.0.0/16"]).is_within(&only(&["10.0.0.0/8"])));
+        assert!(only(&["10.1.0.0/16"]).is_within(&AddressAccess::Any));
+        assert!(only(&[]).is_within(&only(&["10.0.0.0/8"])));
+        assert!(!AddressAccess::Any.is_within(&only(&["0.0.0.0/0", "::/0"])));
+        assert!(!only(&["10.0.0.0/8"]).is_within(&only(&["10.1.0.0/16"])));
+        assert!(!only(&["10.1.0.0/16", "192.0.2.0/24"]).is_within(&only(&["10.0.0.0/8"])));
+        assert!(!only(&["::/0"]).is_within(&only(&["0.0.0.0/0"])));
+    }
+}

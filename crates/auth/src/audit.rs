@@ -1,0 +1,401 @@
+//! The audit trail: what was done to which key, by whom, each entry bound to the one before it.
+//!
+//! An entry's `hash` is the SHA-256 of its content and of the previous entry's hash, so an entry cannot be changed, taken
+//! out, put in or moved without all later hashes being wrong. What that cannot show is that the *last* entries are gone:
+//! whoever wants to know notes the head, a sequence and a hash, elsewhere, and looks for it later.
+//!
+//! What is hashed, for other implementations: the fields below in this order, each as its length in bytes (64 bits, big
+//! end first) and its bytes in UTF-8.
+//!
+//! ```text
+//! "onerun-audit-1"  previous_hash  sequence  at  action  key_id
+//! actor.key_id  actor.address  actor.user_agent  actor.request_id
+//! number of details, then for each in the order of its name: name  value
+//! ```
+//!
+//! Hashes are in lower-case hex; the first entry's `previous_hash` is 64 zeros. Numbers are in decimal. `at` is as the API
+//! shows it. An address or user agent that is not known is the empty text.
+//!
+//! Invariant: no secret is in an entry. Its details are made of a key's public members.
+
+use std::collections::BTreeMap;
+
+use onerun_domain::sha256_hex;
+
+/// What `previous_hash` is in the first entry.
+pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The most characters of a user agent that are kept.
+const MAX_USER_AGENT: usize = 256;
+
+/// What was done to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditAction {
+    /// It was made.
+    Create,
+    /// What it is or may do was changed.
+    Update,
+    /// It was disabled.
+    Disable,
+    /// It was enabled again.
+    Enable,
+    /// It was revoked.
+    Revoke,
+    /// Another took its place.
+    Rotate,
+    /// It was revoked because somebody who has it reported that it leaked.
+    RevokeLeaked,
+}
+
+impl AuditAction {
+    /// Every action.
+    pub const ALL: [AuditAction; 7] = [
+        AuditAction::Create,
+        AuditAction::Update,
+        AuditAction::Disable,
+        AuditAction::Enable,
+        AuditAction::Revoke,
+        AuditAction::Rotate,
+        AuditAction::RevokeLeaked,
+    ];
+
+    /// The action as the API has it: an operation's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AuditAction::Create => "create_key",
+            AuditAction::Update => "update_key",
+            AuditAction::Disable => "disable_key",
+            AuditAction::Enable => "enable_key",
+            AuditAction::Revoke => "revoke_key",
+            AuditAction::Rotate => "rotate_key",
+            AuditAction::RevokeLeaked => "revoke_leaked_key",
+        }
+    }
+}
+
+/// Who did it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The key that asked for it.
+    pub key_id: String,
+    /// The address it was asked from.
+    pub address: Option<String>,
+    /// The program that asked, as it calls itself.
+    pub user_agent: Option<String>,
+    /// The request's id, which is in the log too.
+    pub request_id: String,
+}
+
+impl Actor {
+    /// Makes what a caller calls itself fit to be kept and shown: short, and without control characters.
+    pub fn user_agent(text: &str) -> Option<String> {
+        let text: String = text.chars().filter(|char| !char.is_control()).take(MAX_USER_AGENT).collect();
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+/// What happened, before it has its place in the trail. Texts, exactly as they are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEvent {
+    /// When: RFC 3339 in UTC, in microseconds.
+    pub at: String,
+    /// What.
+    pub action: String,
+    /// To which key.
+    pub key_id: String,
+    /// By whom.
+    pub actor: Actor,
+    /// What it came to: names and values.
+    pub details: BTreeMap<String, String>,
+}
+
+/// The last entry of a trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditHead {
+    /// Its number.
+    pub sequence: u64,
+    /// Its hash.
+    pub hash: String,
+}
+
+/// An entry of the trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its number, counted from 1.
+    pub sequence: u64,
+    /// What happened.
+    pub event: AuditEvent,
+    /// The hash of the entry before it.
+    pub previous_hash: String,
+    /// Its own.
+    pub hash: String,
+}
+
+impl AuditEvent {
+    /// The entry that follows `head`; without one, the first.
+    pub fn seal(self, head: Option<&AuditHead>) -> AuditEntry {
+        let sequence = head.map_or(1, |head| head.sequence.saturating_add(1));
+        let previous_hash = head.map_or_else(|| NO_HASH.to_owned(), |head| head.hash.clone());
+        let hash = hash(&previous_hash, sequence, &self);
+        AuditEntry { sequence, event: self, previous_hash, hash }
+    }
+}
+
+impl AuditEntry {
+    /// The head of a trail that ends with this entry.
+    pub fn head(&self) -> AuditHead {
+        AuditHead { sequence: self.sequence, hash: self.hash.clone() }
+    }
+}
+
+fn hash(previous_hash: &str, sequence: u64, event: &AuditEvent) -> String {
+    let AuditEvent { at, action, key_id, actor, details } = event;
+    let Actor { key_id: actor_key_id, address, user_agent, request_id } = actor;
+    let (sequence, count) = (sequence.to_string(), details.len().to_string());
+    let fixed = [
+        "onerun-audit-1",
+        previous_hash,
+        &sequence,
+        at,
+        action,
+        key_id,
+        actor_key_id,
+        address.as_deref().unwrap_or_default(),
+        user_agent.as_deref().unwrap_or_default(),
+        request_id,
+        &count,
+    ];
+    let details = details.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+    sha256_hex(fixed.into_iter().chain(details))
+}
+
+/// Goes through a trail from its first entry and says where it was tampered with.
+#[derive(Debug, Default)]
+pub struct AuditCheck {
+    head: Option<AuditHead>,
+}
+
+/// What is wrong with a trail.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuditError {
+    /// An entry is missing, was put in, or stands elsewhere.
+    #[error("entry {expected} should come here, and entry {found} does: one was taken out, put in or moved")]
+    Sequence {
+        /// What should come.
+        expected: u64,
+        /// What does.
+        found: u64,
+    },
+    /// An entry does not follow the one before it.
+    #[error("entry {sequence} does not follow the one before it: one of them was replaced")]
+    Broken {
+        /// Which.
+        sequence: u64,
+    },
+    /// An entry is not what was written.
+    #[error("entry {sequence} was changed")]
+    Changed {
+        /// Which.
+        sequence: u64,
+    },
+    /// The trail does not end where it should.
+    #[error("the trail ends at entry {found} and should end at entry {expected}, or ends otherwise")]
+    End {
+        /// Where it should end.
+        expected: u64,
+        /// Where it does; 0 for an empty one.
+        found: u64,
+    },
+}
+
+impl AuditCheck {
+    /// Takes the next entry.
+    ///
+    /// # Errors
+    ///
+    /// If it is not the one that follows.
+    pub fn take(&mut self, entry: &AuditEntry) -> Result<(), AuditError> {
+        let expected = self.head.as_ref().map_or(1, |head| head.sequence + 1);
+        let sequence = entry.sequence;
+        if sequence != expected {
+            return Err(AuditError::Sequence { expected, found: sequence });
+        }
+        let previous = self.head.as_ref().map_or(NO_HASH, |head| &head.hash);
+        if entry.previous_hash != previous {
+            return Err(AuditError::Broken { sequence });
+        }
+        if hash(&entry.previous_hash, sequence, &entry.event) != entry.hash {
+            return Err(AuditError::Changed { sequence });
+        }
+        self.head = Some(entry.head());
+        Ok(())
+    }
+
+    /// The last entry that was taken.
+    pub fn head(&self) -> Option<&AuditHead> {
+        self.head.as_ref()
+    }
+
+    /// Compares the end with the head that the trail should have.
+    ///
+    /// # Errors
+    ///
+    /// If it is another.
+    pub fn finish(&self, head: Option<&AuditHead>) -> Result<(), AuditError> {
+        if self.head.as_ref() == head {
+            return Ok(());
+        }
+        let sequence = |head: Option<&AuditHead>| head.map_or(0, |head| head.sequence);
+        Err(AuditError::End { expected: sequence(head), found: sequence(self.head.as_ref()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn event(name: &str) -> AuditEvent {
+        AuditEvent {
+            at: "2026-01-01T00:00:00.000000Z".to_owned(),
+            action: AuditAction::Create.as_str().to_owned(),
+            key_id: "AAECAwQFBgcI".to_owned(),
+            actor: Actor {
+                key_id: "root".to_owned(),
+                address: Some("203.0.113.9".to_owned()),
+                user_agent: None,
+                request_id: "r-1".to_owned(),
+            },
+            details: BTreeMap::from([("name".to_owned(), name.to_owned())]),
+        }
+    }
+
+    fn trail(length: usize) -> Vec<AuditEntry> {
+        let mut entries: Vec<AuditEntry> = Vec::new();
+        for number in 0..length {
+            let head = entries.last().map(AuditEntry::head);
+            entries.push(event(&format!("key {number}")).seal(head.as_ref()));
+        }
+        entries
+    }
+
+    fn check(entries: &[AuditEntry], head: Option<&AuditHead>) -> Result<(), AuditError> {
+        let mut check = AuditCheck::default();
+        for entry in entries {
+            check.take(entry)?;
+        }
+        check.finish(head)
+    }
+
+    #[test]
+    fn an_entry_has_the_hash_that_other_implementations_get() {
+        let entry = event("ci").seal(None);
+        assert_eq!((entry.sequence, entry.previous_hash.as_str()), (1, NO_HASH));
+        assert_eq!(entry.hash, VECTOR);
+    }
+
+    /// Worked out with another program: see the module's description.
+    const VECTOR: &str = "ba59624138e7b6942fe68248d3328a2a03a21fca9dd483cfe86b94a5e58af566";
+
+    #[test]
+    fn a_trail_that_nobody_touched_is_right() {
+        for length in 0..5 {
+            let entries = trail(length);
+            assert_eq!(check(&entries, entries.last().map(AuditEntry::head).as_ref()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_trail_that_was_cut_off_is_known_by_its_head() {
+        let entries = trail(3);
+        let head = entries[2].head();
+        assert_eq!(check(&entries[..2], Some(&head)), Err(AuditError::End { expected: 3, found: 2 }));
+        assert_eq!(check(&[], Some(&head)), Err(AuditError::End { expected: 3, found: 0 }));
+    }
+
+    #[test]
+    fn one_that_was_written_anew_after_a_change_is_known_by_a_head_that_was_noted() {
+        let head = trail(3)[2].head();
+        let mut forged = trail(1);
+        for name in ["another", "key 2"] {
+            let head = forged.last().map(AuditEntry::head);
+            forged.push(event(name).seal(head.as_ref()));
+        }
+        assert_eq!(check(&forged, forged.last().map(AuditEntry::head).as_ref()), Ok(()));
+        assert_eq!(check(&forged, Some(&head)), Err(AuditError::End { expected: 3, found: 3 }));
+    }
+
+    #[test]
+    fn a_user_agent_is_kept_short_and_without_control_characters() {
+        assert_eq!(Actor::user_agent("curl/8\r\n\u{1b}[31m").as_deref(), Some("curl/8[31m"));
+        assert_eq!(Actor::user_agent("\n"), None);
+        assert_eq!(Actor::user_agent(&"ä".repeat(1_000)).unwrap().chars().count(), 256);
+    }
+
+    /// Changes one thing in an entry.
+    fn change(entry: &mut AuditEntry, which: usize) {
+        let event = &mut entry.event;
+        match which {
+            0 => event.at.push('0'),
+            1 => event.action.push('x'),
+            2 => event.key_id.push('x'),
+            3 => event.actor.key_id.push('x'),
+            4 => event.actor.address = None,
+            5 => event.actor.user_agent = Some("x".to_owned()),
+            6 => event.actor.request_id.push('x'),
+            7 => drop(event.details.insert("more".to_owned(), String::new())),
+            8 => event.details.clear(),
+            9 => entry.previous_hash.replace_range(..1, "g"),
+            10 => entry.hash.replace_range(..1, "g"),
+            _ => entry.sequence += 1,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_edit_is_found(length in 1..8_usize, place: prop::sample::Index, which in 0..12_usize) {
+            let mut entries = trail(length);
+            let head = entries.last().map(AuditEntry::head);
+            change(&mut entries[place.index(length)], which);
+            prop_assert!(check(&entries, head.as_ref()).is_err());
+        }
+
+        #[test]
+        fn every_deletion_is_found(length in 1..8_usize, place: prop::sample::Index) {
+            let mut entries = trail(length);
+            let head = entries.last().map(AuditEntry::head);
+            entries.remove(place.index(length));
+            prop_assert!(check(&entries, head.as_ref()).is_err());
+        }
+
+        #[test]
+        fn every_reordering_and_repetition_is_found(
+            length in 2..8_usize,
+            one: prop::sample::Index,
+            other: prop::sample::Index,
+        ) {
+            let mut entries = trail(length);
+            let head = entries.last().map(AuditEntry::head);
+            let (one, other) = (one.index(length), other.index(length));
+            prop_assume!(one != other);
+            let mut twice = entries.clone();
+            twice.insert(other, entries[one].clone());
+            prop_assert!(check(&twice, head.as_ref()).is_err());
+            entries.swap(one, other);
+            prop_assert!(check(&entries, head.as_ref()).is_err());
+        }
+
+        #[test]
+        fn no_text_can_pass_for_two(first in "[a-b]{0,3}", second in "[a-b]{0,3}", third in "[a-b]{0,3}") {
+            let of = |user_agent: &str, request_id: &str| {
+                let mut event = event("x");
+                event.actor.user_agent = Some(user_agent.to_owned());
+                request_id.clone_into(&mut event.actor.request_id);
+                event.seal(None).hash
+            };
+            let moved = of(&format!("{first}{second}"), &third) == of(&first, &format!("{second}{third}"));
+            prop_assert_eq!(moved, second.is_empty());
+        }
+    }
+}
