@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use http::{HeaderMap, Method};
 use jiff::{SignedDuration, Timestamp};
 use onerun_api::{Authenticator, Body, ROUTES, Route};
-use onerun_auth::{Access, Principal, Refusal};
+use onerun_auth::{Access, Credential, Principal, Refusal};
 use onerun_tests::app::{Client, OTHER_KEY, PREVIOUS_KEY, PREVIOUS_KEY_ENDS, ROOT_KEY, Reply, TestApp};
 use serde_json::{Value, json};
 
@@ -257,7 +257,7 @@ struct Unreadable;
 
 #[async_trait::async_trait]
 impl Authenticator for Unreadable {
-    async fn authenticate(&self, _: &HeaderMap, _: Timestamp) -> Result<Principal, Refusal> {
+    async fn authenticate(&self, _: &Credential, _: Timestamp) -> Result<Principal, Refusal> {
         Err(Refusal::AuthUnavailable)
     }
 }

@@ -162,6 +162,11 @@ impl TestApp {
         std::mem::take(&mut *self.buried.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Waits until everything is written that was noted of when keys were used.
+    pub async fn settle_uses(&self) {
+        self.app.finish().await;
+    }
+
     fn engine(&self) -> &Engine {
         self.app.engine()
     }

@@ -1,36 +1,44 @@
 //! What handlers work with.
 
 use async_trait::async_trait;
-use http::HeaderMap;
-use jiff::Timestamp;
-use onerun_auth::{KeyRing, Principal, Refusal, authenticate};
+use jiff::{SignedDuration, Timestamp};
+use onerun_auth::{Credential, KEY_CACHE_TTL, KeyRing, Principal, Refusal, recognize};
 use onerun_engine::Engine;
 
-/// Decides who a request comes from. The hosts differ in where keys are kept, not in what is decided.
+use crate::callers::Callers;
+
+/// Recognises the root key. The hosts differ in where it is kept, not in what is decided.
 #[async_trait]
 pub trait Authenticator: Send + Sync {
-    /// The principal of a request's headers, or why there is none.
-    async fn authenticate(&self, headers: &HeaderMap, now: Timestamp) -> Result<Principal, Refusal>;
+    /// The principal of a credential that is no managed key, or why there is none.
+    async fn authenticate(&self, credential: &Credential, now: Timestamp) -> Result<Principal, Refusal>;
 }
 
 /// Keys that do not change while the process runs.
 #[async_trait]
 impl Authenticator for KeyRing {
-    async fn authenticate(&self, headers: &HeaderMap, now: Timestamp) -> Result<Principal, Refusal> {
-        authenticate(self, headers, now)
+    async fn authenticate(&self, credential: &Credential, now: Timestamp) -> Result<Principal, Refusal> {
+        recognize(self, credential, now)
     }
 }
 
 /// Everything a request is answered with. Made once by a host.
 pub struct App {
     engine: Engine,
-    authenticator: Box<dyn Authenticator>,
+    callers: Callers,
 }
 
 impl App {
-    /// An application over an engine.
-    pub fn new(engine: Engine, authenticator: Box<dyn Authenticator>) -> Self {
-        Self { engine, authenticator }
+    /// An application over an engine. `root` recognises the root key; managed keys are in the engine's store, and each is
+    /// believed for 5 seconds after it was read.
+    pub fn new(engine: Engine, root: Box<dyn Authenticator>) -> Self {
+        Self { engine, callers: Callers::new(root, KEY_CACHE_TTL) }
+    }
+
+    /// The same application, believing a managed key for another time after it was read; zero reads it for every request.
+    #[must_use]
+    pub fn with_key_cache(self, ttl: SignedDuration) -> Self {
+        Self { callers: self.callers.with_ttl(ttl), ..self }
     }
 
     /// What runs simulations.
@@ -38,7 +46,17 @@ impl App {
         &self.engine
     }
 
-    pub(crate) fn authenticator(&self) -> &dyn Authenticator {
-        self.authenticator.as_ref()
+    /// Writes what is due to be written of when keys were used. For a host that goes on while nobody calls.
+    pub fn write_key_uses(&self) {
+        self.callers.write_due(&self.engine);
+    }
+
+    /// Writes all that is not written of when keys were used, and waits for it. For a host that ends.
+    pub async fn finish(&self) {
+        self.callers.finish(&self.engine).await;
+    }
+
+    pub(crate) fn callers(&self) -> &Callers {
+        &self.callers
     }
 }

@@ -1,19 +1,19 @@
 //! The one way from a request to a response, the same on every host: route, credentials, scope, project, body,
 //! handler, error, headers, log line.
 
-use std::{panic::AssertUnwindSafe, time::Instant};
+use std::{net::IpAddr, panic::AssertUnwindSafe, time::Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, header};
 use matchit::InsertError;
-use onerun_auth::{Access, Principal};
+use onerun_auth::{Access, Principal, RateStatus};
 use onerun_domain::ProjectId;
 
 use crate::{
     ApiError, App, Body, BodySource, Handler, Request, Response, Route,
     query::{InProject, Query, percent_decode},
-    request::Call,
+    request::{Call, Origin},
 };
 
 /// Finds the route of a request and answers it.
@@ -37,6 +37,8 @@ struct Trail {
     operation: Option<&'static str>,
     key_id: Option<String>,
     project_id: Option<String>,
+    /// How the key stands with its limit: in the headers, not in the line.
+    rate: Option<RateStatus>,
 }
 
 impl Router {
@@ -88,7 +90,7 @@ impl Router {
             Ok(response) => (response, None),
             Err(error) => (error.response(&id), Some(error)),
         };
-        finish(&mut response, &id);
+        finish(&mut response, &id, trail.rate.as_ref());
         log(&id, &trail, &response, error.as_ref(), started);
         response
     }
@@ -100,17 +102,19 @@ impl Router {
             Found::MethodNotAllowed(allow) => return Err(ApiError::MethodNotAllowed { allow }),
         };
         trail.operation = Some(route.operation);
-        let principal = admit(app, route, &request.headers, trail).await?;
+        let principal = admit(app, route, &request.headers, request.address, trail).await?;
         let query = Query::parse(request.query.as_deref());
+        let origin = Origin::of(&request);
         match route.handler {
+            Handler::Static(handler) => handler(),
             Handler::Global(handler) => {
                 let body = read_body(&request.method, request.body).await?;
-                handler(app, Call::new(principal, params, query, &request.headers, body)).await
+                handler(app, Call::new(principal, params, query, &request.headers, origin, body)).await
             }
             Handler::InProject(handler) => {
                 let project = open_project(app, principal.as_ref(), &query, trail).await?;
                 let body = read_body(&request.method, request.body).await?;
-                let call = Call::new(principal, params, query, &request.headers, body);
+                let call = Call::new(principal, params, query, &request.headers, origin, body);
                 handler(app, project.as_ref(), call).await
             }
         }
@@ -134,18 +138,27 @@ async fn admit(
     app: &App,
     route: &Route,
     headers: &HeaderMap,
+    address: Option<IpAddr>,
     trail: &mut Trail,
 ) -> Result<Option<Principal>, ApiError> {
     if route.access == Access::Public {
         return Ok(None);
     }
-    let authenticated = app.authenticator().authenticate(headers, app.engine().now()).await;
-    let principal = authenticated.inspect_err(|refusal| {
+    let identified = app.callers().identify(app.engine(), headers, address).await;
+    let caller = identified.inspect_err(|refusal| {
         trail.key_id = refusal.key_id().map(ToString::to_string);
+        trail.rate = refusal.rate().copied();
     })?;
-    trail.key_id = Some(principal.key_id().to_string());
-    principal.authorize(route.access)?;
-    Ok(Some(principal))
+    trail.key_id = Some(caller.principal.key_id().to_string());
+    trail.rate = caller.rate;
+    let authorized = caller.principal.authorize(route.access);
+    let used = match route.access {
+        Access::Requires(scope) if authorized.is_ok() => Some(scope),
+        _ => None,
+    };
+    app.callers().note(app.engine(), &caller, used);
+    authorized?;
+    Ok(Some(caller.principal))
 }
 
 /// The project that the query names. Whether the key is bound to it is decided before whether there is such a project.
@@ -166,8 +179,11 @@ async fn open_project(
 }
 
 /// The headers that every response has.
-fn finish(response: &mut Response, request_id: &str) {
+fn finish(response: &mut Response, request_id: &str, rate: Option<&RateStatus>) {
     let headers = response.headers_mut();
+    for (name, value) in rate.into_iter().flat_map(RateStatus::fields) {
+        headers.insert(name, value);
+    }
     headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -183,7 +199,7 @@ fn log(id: &str, trail: &Trail, response: &Response, error: Option<&ApiError>, s
     let cause = error.and_then(ApiError::internal);
     let refused = matches!(error, Some(ApiError::Auth(_))).then_some(true);
     let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let Trail { operation, key_id, project_id } = trail;
+    let Trail { operation, key_id, project_id, rate: _ } = trail;
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(

@@ -7,7 +7,7 @@ use std::error::Error;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use onerun_auth::Refusal as AuthRefusal;
+use onerun_auth::{RateStatus, Refusal as AuthRefusal};
 use onerun_domain::Refusal;
 use onerun_engine::{ActError, ModelError};
 use onerun_store::{ChangeError, StoreError, with_causes};
@@ -125,6 +125,9 @@ pub enum ApiError {
     /// The request is not one that the operation understands.
     #[error("the request is invalid: {}", sentence(.0))]
     Invalid(Vec<FieldError>),
+    /// More reports of leaked keys than are taken.
+    #[error("too many reports came from there; send the rest in {} seconds", .0.resets_in_seconds)]
+    TooManyReports(RateStatus),
     /// The body is larger than is read.
     #[error("the body must be at most {} bytes", crate::MAX_BODY_BYTES)]
     TooLarge,
@@ -160,6 +163,12 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Act(ActError::Refused(refusal))
+    }
+}
+
 impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {
         Self::Act(error.into())
@@ -180,6 +189,7 @@ impl ApiError {
         let (status, code) = match self {
             Self::Auth(refusal) => (S::from_u16(refusal.status()), refusal.code()),
             Self::Invalid(_) => (S::UnprocessableContent, "invalid_request"),
+            Self::TooManyReports(_) => (S::TooManyRequests, "rate_limited"),
             Self::TooLarge => (S::ContentTooLarge, "body_too_large"),
             Self::Unreadable => (S::BadRequest, "body_unreadable"),
             Self::NoRoute => (S::NotFound, "route_not_found"),
@@ -243,6 +253,7 @@ impl ApiError {
     fn retry_after(&self, status: ErrorStatus) -> Option<u32> {
         match self {
             Self::Auth(refusal) => refusal.retry_after_seconds(),
+            Self::TooManyReports(status) => Some(status.resets_in_seconds),
             _ => (status == ErrorStatus::ServiceUnavailable).then_some(RETRY_AFTER_SECONDS),
         }
     }
@@ -308,6 +319,7 @@ fn not_found_code(what: &str) -> &'static str {
         "Simulation" => "simulation_not_found",
         "Persona" => "persona_not_found",
         "Conversation" => "conversation_not_found",
+        "Key" => "key_not_found",
         _ => "not_found",
     }
 }

@@ -3,9 +3,12 @@
 //!
 //! All fields are checked before the first error is answered, so a caller learns everything at once.
 
+use ipnet::IpNet;
+use jiff::Timestamp;
+use onerun_auth::{Preset, Scope, parse_block};
 use onerun_domain::{
-    AgentId, Criteria, Description, MaxTurns, MessageText, Metadata, Name, ObjectiveId, Scenario, Seed,
-    Target,
+    AgentId, Criteria, Description, MaxTurns, MessageText, Metadata, Name, ObjectiveId, ProjectId, Scenario,
+    Seed, Target,
 };
 use serde_json::{Map, Value, json};
 
@@ -133,6 +136,13 @@ impl Fields<'_> {
                 properties.insert(name.to_owned(), described(nullable(T::schema()), description));
                 None
             }
+        }
+    }
+
+    /// Remembers that a field, which is right by itself, is wrong beside the others.
+    pub(crate) fn refuse(&mut self, name: &str, detail: &str) {
+        if let Source::Object { errors, .. } = &mut self.source {
+            errors.push(&join(self.pointer, name), detail);
         }
     }
 
@@ -266,7 +276,63 @@ macro_rules! id_fields {
     )*};
 }
 
-id_fields!(AgentId, ObjectiveId);
+id_fields!(AgentId, ObjectiveId, ProjectId);
+
+macro_rules! word_fields {
+    ($($type:ident),*) => {$(
+        impl Field for $type {
+            fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+                let text = string(value, pointer, errors)?;
+                errors.keep(pointer, text.parse())
+            }
+
+            fn schema() -> Value {
+                json!({ "type": "string", "enum": $type::ALL.map($type::as_str) })
+            }
+        }
+    )*};
+}
+
+word_fields!(Scope, Preset);
+
+impl Field for String {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        string(value, pointer, errors)
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string" })
+    }
+}
+
+/// A block of addresses.
+impl Field for IpNet {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        let text = string(value, pointer, errors)?;
+        errors.keep(pointer, parse_block(&text))
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "examples": ["10.0.0.0/8", "2001:db8::/32"] })
+    }
+}
+
+/// A time, in whole microseconds.
+impl Field for Timestamp {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        let text = string(value, pointer, errors)?;
+        let time = text.parse::<Timestamp>().ok();
+        let time = time.and_then(|time| Timestamp::from_microsecond(time.as_microsecond()).ok());
+        if time.is_none() {
+            errors.push(pointer, "must be a time such as `2026-11-23T09:30:00Z`");
+        }
+        time
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "format": "date-time" })
+    }
+}
 
 impl Field for bool {
     fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
@@ -359,10 +425,10 @@ impl<T: Input> Field for Nested<T> {
     }
 }
 
-/// A number of whole seconds from `MIN` to `MAX`.
-pub(crate) struct Seconds<const MIN: u32, const MAX: u32>(pub(crate) u32);
+/// A whole number from `MIN` to `MAX`.
+pub(crate) struct Integer<const MIN: u32, const MAX: u32>(pub(crate) u32);
 
-impl<const MIN: u32, const MAX: u32> Field for Seconds<MIN, MAX> {
+impl<const MIN: u32, const MAX: u32> Field for Integer<MIN, MAX> {
     fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
         let read = integer(&value).and_then(|number| u32::try_from(number).ok());
         let read = read.filter(|number| (MIN..=MAX).contains(number));

@@ -5,10 +5,7 @@ use onerun_auth::Access;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{
-    ApiError, App, Handler, Response, Route,
-    request::{Call, reply},
-};
+use crate::{Handler, Route, request::reply};
 
 /// `GET /health`
 pub static GET: Route = Route {
@@ -16,7 +13,7 @@ pub static GET: Route = Route {
     method: Method::GET,
     path: "/health",
     access: Access::Public,
-    handler: Handler::Global(|app, call| Box::pin(get(app, call))),
+    handler: Handler::Static(|| reply(&HealthOut { status: "ok", message: "OneRun API is running" })),
 };
 
 /// That the service answers.
@@ -25,9 +22,4 @@ pub static GET: Route = Route {
 pub(crate) struct HealthOut {
     status: &'static str,
     message: &'static str,
-}
-
-#[expect(clippy::unused_async, reason = "all handlers are")]
-async fn get(_: &App, _: Call) -> Result<Response, ApiError> {
-    reply(&HealthOut { status: "ok", message: "OneRun API is running" })
 }

@@ -6,12 +6,15 @@
 
 mod agents;
 mod app;
+mod audit;
+mod callers;
 mod conversations;
 mod dispatch;
 mod error;
 mod fields;
 mod health;
 mod json;
+mod keys;
 mod objectives;
 pub mod openapi;
 mod out;

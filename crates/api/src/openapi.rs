@@ -8,7 +8,7 @@ mod examples;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use onerun_auth::Access;
 use onerun_engine::NewSimulation;
 use onerun_store::AgentList;
@@ -18,14 +18,16 @@ use serde_json::{Map, Value, json};
 use crate::{
     ApiError, Handler, ROUTES, Response, Route,
     agents::NewAgent,
+    audit::{AuditPageOut, AuditQuery},
     conversations::{AttemptQuery, ConversationQuery, ItemQuery, ResponseInput, ResponseOut},
     error::Problem,
     fields::{Fields, Input},
     health::HealthOut,
+    keys::{KeyChanges, KeyQuery, Leak, NewKeyInput, Rotation},
     objectives::{NewObjective, ObjectiveQuery},
     out::{
-        AgentSummaryOut, ConversationOut, ItemOut, ObjectiveOut, PageOut, PersonaOut, ProjectOut,
-        SimulationOut, StartedOut,
+        AgentSummaryOut, ConversationOut, ItemOut, KeyOut, MadeKeyOut, ObjectiveOut, PageOut, PersonaOut,
+        ProjectOut, SimulationOut, StartedOut,
     },
     personas::LongPage,
     projects::{NewProject, ProjectChanges, ProjectQuery},
@@ -45,9 +47,7 @@ pub static GET: Route = Route {
     method: Method::GET,
     path: "/openapi.json",
     access: Access::Public,
-    handler: Handler::Global(|_, _| {
-        Box::pin(async { Ok(Response::new(Bytes::from_static(COMMITTED.as_bytes()))) })
-    }),
+    handler: Handler::Static(|| Ok(Response::new(Bytes::from_static(COMMITTED.as_bytes())))),
 };
 
 /// The request that the examples of errors are about.
@@ -59,6 +59,7 @@ struct Doc {
     description: &'static str,
     query: Vec<ParamDoc>,
     idempotent_by_key: bool,
+    status: StatusCode,
     body: Option<Sample>,
     reply: Sample,
     /// The codes of its own refusals; those that follow from the route are added.
@@ -113,7 +114,7 @@ pub fn document() -> Value {
 }
 
 const DESCRIPTION: &str = "Puts an AI agent in front of generated personas for many multi-turn conversations, and \
-    scores each conversation against objectives.\n\nEvery operation but `get_health` and `get_openapi` needs an API \
+    scores each conversation against objectives.\n\nEvery operation but `get_health`, `get_openapi` and `revoke_leaked_keys` needs an API \
     key, in `x-api-key` or as a bearer token. Errors are `application/problem+json` (RFC 9457) with a `code` for \
     programs. Lists come in pages, newest first unless said otherwise.";
 
@@ -127,6 +128,7 @@ fn describe(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc> {
             Sample { schema: json!({ "type": "object" }), example: json!({ "openapi": "3.1.0" }) },
         ),
         "get_whoami" => Doc::new("Tell who a key is", shows::<WhoamiOut>(generator, examples::whoami())),
+        name if name.contains("_key") || name == "list_audit" => return describe_key(operation, generator),
         "create_project" => Doc::new("Create a project", shows::<ProjectOut>(generator, examples::project()))
             .body::<NewProject>(json!({ "name": "Support" })),
         "list_projects" => Doc::new("List projects", pages::<ProjectOut>(generator, examples::project()))
@@ -174,6 +176,81 @@ fn describe(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc> {
         .body::<onerun_domain::ObjectivePatch>(json!({ "criteria": "check: agent says /refund|voucher/i" }))
         .refusals(&["objective_not_found"]),
         _ => return describe_simulation(operation, generator),
+    };
+    Some(doc)
+}
+
+fn describe_key(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc> {
+    const CHANGES: &[&str] = &["key_not_found", "exceeds_own_key", "key_revoked", "key_expired"];
+    let shows_key = |summary: &'static str, generator: &mut SchemaGenerator| {
+        Doc::new(summary, shows::<KeyOut>(generator, examples::key()))
+    };
+    let doc = match operation {
+        "create_key" => Doc {
+            idempotent_by_key: true,
+            ..Doc::new("Create a key", shows::<MadeKeyOut>(generator, examples::made_key()))
+                .describe(
+                    "`key` is shown in this response and never again. One of `scopes` and `preset`, and one of \
+                     `project_ids` and `all_projects`, must be given. The key lives for 90 days unless something else is \
+                     said, but not beyond the key that makes it. No key makes one that is more than itself: in scopes, \
+                     projects, addresses, rate limit or lifetime.",
+                )
+                .body::<NewKeyInput>(examples::new_key())
+                .refusals(&["exceeds_own_key", "idempotency_key_reused"])
+        },
+        "list_keys" => Doc::new("List keys", pages::<KeyOut>(generator, examples::key()))
+            .describe("Only keys of which every project is among those of the calling key.")
+            .query::<KeyQuery>(),
+        "get_key" => shows_key("Get a key", generator).refusals(&["key_not_found"]),
+        "update_key" => shows_key("Change a key", generator)
+            .describe("What is left out or null stays as it is. Takes effect everywhere within `AUTH_KEY_CACHE_SECONDS`.")
+            .body::<KeyChanges>(json!({ "preset": "read_only", "expires_in_days": 30 }))
+            .refusals(&["key_not_found", "exceeds_own_key", "key_revoked", "key_expired", "key_replaced"]),
+        "rotate_key" => Doc {
+            idempotent_by_key: true,
+            ..Doc::new("Put a new key in a key's place", shows::<MadeKeyOut>(generator, examples::rotated_key()))
+                .describe(
+                    "The old key goes on for the overlap, but no longer than it would have; `uses_since_replaced` of it \
+                     tells whether anybody still uses it. The new key has its scopes, projects, addresses, rate limit and \
+                     metadata, and lives as long as the old one was to. The body may be left out.",
+                )
+                .body::<Rotation>(json!({ "overlap_seconds": 3600 }))
+                .refusals(&[
+                    "key_not_found",
+                    "exceeds_own_key",
+                    "key_revoked",
+                    "key_expired",
+                    "key_disabled",
+                    "key_replaced",
+                    "idempotency_key_reused",
+                ])
+        },
+        "disable_key" => shows_key("Disable a key until it is enabled", generator).refusals(CHANGES),
+        "enable_key" => shows_key("Enable a key that was disabled", generator).refusals(CHANGES),
+        "revoke_key" => shows_key("Revoke a key for ever", generator)
+            .describe("On a revoked key, this changes nothing. Takes effect everywhere within `AUTH_KEY_CACHE_SECONDS`.")
+            .refusals(&["key_not_found", "exceeds_own_key"]),
+        "revoke_leaked_keys" => Doc {
+            status: StatusCode::ACCEPTED,
+            ..Doc::new(
+                "Revoke keys that have leaked",
+                shows::<DoneOut>(generator, examples::done("Keys that were right are revoked")),
+            )
+            .describe(
+                "For whoever finds keys: each that is right is revoked for ever. Needs no other key, and answers the same \
+                 whatever it finds.",
+            )
+            .body::<Leak>(examples::leak())
+            .refusals(&["rate_limited", "unavailable"])
+        },
+        "list_audit" => Doc::new("List what was done to keys", shows::<AuditPageOut>(generator, examples::audit()))
+            .describe(
+                "Every entry's `hash` covers its content and the hash before it. Needs a key of all projects. \
+                 `onerun keys audit --verify` checks the trail.",
+            )
+            .query::<AuditQuery>()
+            .refusals(&["wrong_project"]),
+        _ => return None,
     };
     Some(doc)
 }
@@ -324,6 +401,7 @@ impl Doc {
             description: "",
             query: Vec::new(),
             idempotent_by_key: false,
+            status: StatusCode::OK,
             body: None,
             reply,
             refusals: &[],
@@ -359,7 +437,7 @@ fn pages<T: JsonSchema>(generator: &mut SchemaGenerator, one: Value) -> Sample {
 fn operation(route: &Route, doc: Doc, problem: &Schema, errors: &BTreeMap<&str, ApiError>) -> Value {
     let mut responses = Map::new();
     responses.insert(
-        "200".to_owned(),
+        doc.status.as_str().to_owned(),
         json!({
             "description": doc.summary,
             "content": { "application/json": { "schema": doc.reply.schema, "example": doc.reply.example } },
@@ -396,7 +474,17 @@ fn operation(route: &Route, doc: Doc, problem: &Schema, errors: &BTreeMap<&str, 
 fn codes<'a>(route: &Route, doc: &'a Doc) -> Vec<&'a str> {
     let mut codes = vec!["internal"];
     if route.access != Access::Public {
-        codes.extend(["missing_api_key", "invalid_api_key", "auth_unavailable", "unavailable"]);
+        codes.extend([
+            "missing_api_key",
+            "invalid_api_key",
+            "expired_api_key",
+            "inactive_api_key",
+            "revoked_api_key",
+            "wrong_address",
+            "rate_limited",
+            "auth_unavailable",
+            "unavailable",
+        ]);
     }
     if matches!(route.access, Access::Requires(_)) {
         codes.push("insufficient_scope");
@@ -462,7 +550,7 @@ fn parameters(route: &Route, doc: &Doc) -> Vec<Value> {
         );
     let project = match route.handler {
         Handler::InProject(_) => Reader::docs::<InProject>(),
-        Handler::Global(_) => Vec::new(),
+        Handler::Static(_) | Handler::Global(_) => Vec::new(),
     };
     let in_query = project.iter().chain(&doc.query).map(|param| {
         json!({
@@ -516,13 +604,20 @@ mod tests {
         assert!(committed == document(), "openapi.json is out of date: run `make openapi` and commit it");
     }
 
+    /// What an operation answers when it succeeds.
+    fn success(operation: &Value) -> &Value {
+        let responses = operation["responses"].as_object().unwrap();
+        let (_, response) = responses.iter().find(|(status, _)| status.starts_with('2')).unwrap();
+        &response["content"]["application/json"]
+    }
+
     #[test]
     fn every_route_is_described() {
         let document = document();
         for route in ROUTES {
             let operation = &document["paths"][route.path][route.method.as_str().to_lowercase()];
             assert_eq!(operation["operationId"], route.operation);
-            assert!(!operation["responses"]["200"]["content"]["application/json"]["example"].is_null());
+            assert!(!success(operation)["example"].is_null(), "{}", route.operation);
         }
     }
 
@@ -531,7 +626,7 @@ mod tests {
         let document = document();
         for route in ROUTES {
             let operation = &document["paths"][route.path][route.method.as_str().to_lowercase()];
-            let content = &operation["responses"]["200"]["content"]["application/json"];
+            let content = success(operation);
             fits(&document, &content["schema"], &content["example"], route.operation);
         }
     }
@@ -599,6 +694,10 @@ mod tests {
         let example = |path: &str, method: &str| {
             document["paths"][path][method]["requestBody"]["content"]["application/json"]["example"].clone()
         };
+        assert_reads::<NewKeyInput>(&example("/v1/keys", "post"));
+        assert_reads::<KeyChanges>(&example("/v1/keys/{key_id}", "patch"));
+        assert_reads::<Rotation>(&example("/v1/keys/{key_id}/rotate", "post"));
+        assert_reads::<Leak>(&example("/v1/keys/revoke-leaked", "post"));
         assert_reads::<NewProject>(&example("/v1/projects", "post"));
         assert_reads::<ProjectChanges>(&example("/v1/projects/{project_id}", "patch"));
         assert_reads::<NewAgent>(&example("/v1/agents", "post"));

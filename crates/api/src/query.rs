@@ -2,6 +2,7 @@
 //!
 //! As in the published service, parameters that an operation does not have are passed over.
 
+use onerun_auth::KeyStatus;
 use onerun_domain::{
     AgentId, ConversationStatus, Direction, Limit, PageRequest, ProjectId, SimulationStatus,
 };
@@ -316,6 +317,31 @@ impl Param for Filter<ProjectId> {
 
     fn schema() -> Value {
         json!({ "type": "string" })
+    }
+}
+
+/// A key's status. Only what the published service has is lenient about words that are none.
+impl Param for KeyStatus {
+    fn parse(text: &str) -> Result<Self, String> {
+        let found = KeyStatus::ALL.into_iter().find(|status| status.as_str() == text);
+        found.ok_or_else(|| {
+            let words = KeyStatus::ALL.map(KeyStatus::as_str).join("`, `");
+            format!("must be one of `{words}`")
+        })
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "enum": KeyStatus::ALL.map(KeyStatus::as_str) })
+    }
+}
+
+impl Param for ProjectId {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "must be the id of a project".to_owned())
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": format!("^[A-Za-z0-9]{{{}}}$", ProjectId::LENGTH) })
     }
 }
 

@@ -1,11 +1,13 @@
 //! A request as a host hands it over, and what handlers see of it.
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{fmt, future::Future, net::IpAddr, pin::Pin};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
-use onerun_auth::Principal;
+use http::{HeaderMap, Method, header};
+use onerun_auth::{Actor, KeyId, Principal};
+use onerun_domain::sha256_hex;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::{
     ApiError,
@@ -76,8 +78,28 @@ pub struct Request {
     pub query: Option<String>,
     /// The headers.
     pub headers: HeaderMap,
+    /// The address of whoever is connected, as the host knows it; never as a header says it.
+    pub address: Option<IpAddr>,
     /// The body.
     pub body: BodySource,
+}
+
+/// Where a request comes from, for the audit trail.
+pub(crate) struct Origin {
+    pub(crate) request_id: String,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) user_agent: Option<String>,
+}
+
+impl Origin {
+    pub(crate) fn of(request: &Request) -> Self {
+        let user_agent = request.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Self {
+            request_id: request.id.clone(),
+            address: request.address,
+            user_agent: user_agent.and_then(Actor::user_agent),
+        }
+    }
 }
 
 /// A request that may proceed, as its handler sees it: no key in it.
@@ -86,6 +108,7 @@ pub struct Call {
     params: Vec<(String, String)>,
     query: Query,
     idempotency_key: Result<Option<String>, FieldError>,
+    origin: Origin,
     body: Body,
 }
 
@@ -95,9 +118,20 @@ impl Call {
         params: Vec<(String, String)>,
         query: Query,
         headers: &HeaderMap,
+        origin: Origin,
         body: Body,
     ) -> Self {
-        Self { principal, params, query, idempotency_key: read_idempotency_key(headers), body }
+        Self { principal, params, query, idempotency_key: read_idempotency_key(headers), origin, body }
+    }
+
+    /// Who does what the call asks for, with this key.
+    pub(crate) fn actor(&self, key: &KeyId) -> Actor {
+        Actor {
+            key_id: key.to_string(),
+            address: self.address(),
+            user_agent: self.origin.user_agent.clone(),
+            request_id: self.origin.request_id.clone(),
+        }
     }
 
     /// Who calls; `None` on public routes.
@@ -124,6 +158,28 @@ impl Call {
     pub(crate) fn body<T: Input>(&self) -> Result<T, ApiError> {
         let value = json::parse(self.bytes()?)?;
         Fields::read_root(value)
+    }
+
+    /// The address that the call comes from.
+    pub(crate) fn address(&self) -> Option<String> {
+        self.origin.address.map(|address| address.to_canonical().to_string())
+    }
+
+    /// The fields of a body that may be left out, which is the same as one without fields.
+    pub(crate) fn optional_body<T: Input>(&self) -> Result<T, ApiError> {
+        Fields::read_root(self.optional_value()?)
+    }
+
+    /// What is asked for, to tell the repetition of a call from another: its operation and body, however that is written.
+    pub(crate) fn input_hash(&self, operation: &str) -> Result<String, ApiError> {
+        Ok(sha256_hex([operation, &self.optional_value()?.to_string()]))
+    }
+
+    fn optional_value(&self) -> Result<Value, ApiError> {
+        match self.bytes()? {
+            [] => Ok(Value::Object(Map::new())),
+            bytes => json::parse(bytes),
+        }
     }
 
     /// The `Idempotency-Key`, if there is one.

@@ -13,6 +13,8 @@ pub type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, ApiErr
 
 /// How a route is answered.
 pub enum Handler {
+    /// With what is built in: without a body, an engine or a store.
+    Static(fn() -> Result<Response, ApiError>),
     /// Without a project.
     Global(for<'a> fn(&'a App, Call) -> HandlerFuture<'a>),
     /// Within the project that the query's `project_id` names. The handler gets that project's part of the store and

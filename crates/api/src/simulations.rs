@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     ApiError, App, Handler, Response, Route,
-    fields::{Distinct, Fields, Input, Seconds},
+    fields::{Distinct, Fields, Input, Integer},
     out::{PageOut, SimulationOut},
     query::{Filter, Params, Reader, Sort, page},
     request::{Call, done, reply},
@@ -99,7 +99,7 @@ impl Input for NewSimulation {
             "What everything generated is derived from, so that it can be repeated; one of its own if nothing is said.",
         );
         let metadata = fields.defaulted("metadata", &json!({}), "Data of your own, at most 16 KiB of it.");
-        let expires_in = fields.defaulted::<Seconds<1, MAX_EXPIRY_SECONDS>>(
+        let expires_in = fields.defaulted::<Integer<1, MAX_EXPIRY_SECONDS>>(
             "expires_in_seconds",
             &json!(DEFAULT_EXPIRY_SECONDS),
             "When the simulation is given up, in seconds from now.",

@@ -1,13 +1,13 @@
 //! Who a key is.
 
 use http::Method;
-use onerun_auth::{Access, Principal, ProjectAccess, Refusal};
+use onerun_auth::{Access, KeyKind, Refusal};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
     ApiError, App, Handler, Response, Route,
-    out::Time,
+    out::{RateLimitOut, Time, blocks_out, projects_out, scopes_out},
     request::{Call, reply},
 };
 
@@ -26,8 +26,10 @@ pub static GET: Route = Route {
 pub(crate) struct WhoamiOut {
     /// The key's public id.
     key_id: String,
-    /// What kind of key it is.
+    /// What kind of key it is: `root` or `managed`.
     kind: &'static str,
+    /// What people call it; null for a root key.
+    name: Option<String>,
     /// What it may do.
     scopes: Vec<&'static str>,
     /// Whether it may do so in every project.
@@ -36,27 +38,32 @@ pub(crate) struct WhoamiOut {
     project_ids: Vec<String>,
     /// When it ends; null if it does not.
     expires_at: Option<Time>,
+    /// The blocks of addresses that it is accepted from; null for any.
+    allowed_cidrs: Option<Vec<String>>,
+    /// How often it may be used; null for any number of requests.
+    rate_limit: Option<RateLimitOut>,
+    /// When it was accepted last before this request, late by a minute at the most; null if it never was, and for a root
+    /// key, of which that is not kept.
+    last_used_at: Option<Time>,
 }
 
-impl From<&Principal> for WhoamiOut {
-    fn from(principal: &Principal) -> Self {
-        let project_ids = match principal.projects() {
-            ProjectAccess::All => None,
-            ProjectAccess::Only(ids) => Some(ids.iter().map(ToString::to_string).collect()),
-        };
-        Self {
-            key_id: principal.key_id().to_string(),
-            kind: principal.kind().as_str(),
-            scopes: principal.scopes().iter().map(onerun_auth::Scope::as_str).collect(),
-            all_projects: project_ids.is_none(),
-            project_ids: project_ids.unwrap_or_default(),
-            expires_at: principal.expires_at().map(Time),
-        }
-    }
-}
-
-#[expect(clippy::unused_async, reason = "all handlers are")]
-async fn get(_: &App, call: Call) -> Result<Response, ApiError> {
+async fn get(app: &App, call: Call) -> Result<Response, ApiError> {
     let principal = call.principal().ok_or(Refusal::MissingKey)?;
-    reply(&WhoamiOut::from(principal))
+    let usage = match principal.kind() {
+        KeyKind::Managed => app.engine().store().key_view(principal.key_id()).await?,
+        _ => None,
+    };
+    let (all_projects, project_ids) = projects_out(principal.projects());
+    reply(&WhoamiOut {
+        key_id: principal.key_id().to_string(),
+        kind: principal.kind().as_str(),
+        name: principal.name().map(ToString::to_string),
+        scopes: scopes_out(principal.scopes()),
+        all_projects,
+        project_ids,
+        expires_at: principal.expires_at().map(Time),
+        allowed_cidrs: blocks_out(&principal.grant().addresses),
+        rate_limit: principal.grant().rate_limit.map(RateLimitOut::from),
+        last_used_at: usage.and_then(|view| view.usage.last_used_at).map(Time),
+    })
 }

@@ -21,6 +21,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::key::KeyId;
 use crate::record::KeyRecord;
 
+/// How long a key is believed if nothing else is said.
+pub const KEY_CACHE_TTL: SignedDuration = SignedDuration::from_secs(5);
+
 /// The most records that are kept.
 const MAX_RECORDS: usize = 10_000;
 

@@ -276,7 +276,7 @@ pub struct KeyId(Cow<'static, str>);
 
 impl KeyId {
     /// The root key in force.
-    pub(crate) const ROOT: KeyId = KeyId(Cow::Borrowed("root"));
+    pub const ROOT: KeyId = KeyId(Cow::Borrowed("root"));
 
     /// The root key before the last rotation.
     pub(crate) const ROOT_PREVIOUS: KeyId = KeyId(Cow::Borrowed("root-previous"));

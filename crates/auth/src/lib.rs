@@ -57,7 +57,7 @@ pub use crate::address::{AddressAccess, NotABlock, parse_block};
 pub use crate::audit::{
     Actor, AuditAction, AuditCheck, AuditEntry, AuditError, AuditEvent, AuditHead, NO_HASH,
 };
-pub use crate::cache::{KeyCache, Looked, Moment};
+pub use crate::cache::{KEY_CACHE_TTL, KeyCache, Looked, Moment};
 pub use crate::credential::{Credential, InvalidCause, Presented};
 pub use crate::decision::{authenticate, recognize, recognize_managed};
 pub use crate::grant::{Excess, Grant};

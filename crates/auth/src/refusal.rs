@@ -67,8 +67,8 @@ pub enum Refusal {
     /// The right key, too often.
     #[error("the API key is over its rate limit; try again in {} seconds", .status.resets_in_seconds)]
     RateLimited {
-        /// Which key it was; `None` where a limit is not that of a key. Not public.
-        key_id: Option<KeyId>,
+        /// Which key it was. Not public.
+        key_id: KeyId,
         /// How it stands with its limit.
         status: RateStatus,
     },
@@ -148,8 +148,8 @@ impl Refusal {
             | Refusal::EarlyKey { key_id }
             | Refusal::DisabledKey { key_id }
             | Refusal::RevokedKey { key_id }
-            | Refusal::WrongAddress { key_id } => Some(key_id),
-            Refusal::RateLimited { key_id, .. } => key_id.as_ref(),
+            | Refusal::WrongAddress { key_id }
+            | Refusal::RateLimited { key_id, .. } => Some(key_id),
             _ => None,
         }
     }
@@ -236,7 +236,7 @@ mod tests {
             Refusal::DisabledKey { key_id: key_id() },
             Refusal::RevokedKey { key_id: key_id() },
             Refusal::WrongAddress { key_id: key_id() },
-            Refusal::RateLimited { key_id: Some(key_id()), status: status() },
+            Refusal::RateLimited { key_id: key_id(), status: status() },
             Refusal::WrongProject,
             Refusal::AuthUnavailable,
         ];
@@ -300,7 +300,7 @@ mod tests {
                 "wrong_address",
                 Some(r#"Bearer realm="OneRun", error="insufficient_scope""#),
             ),
-            (Refusal::RateLimited { key_id: None, status: status() }, 429, "rate_limited", None),
+            (Refusal::RateLimited { key_id: key_id(), status: status() }, 429, "rate_limited", None),
             (Refusal::AuthUnavailable, 503, "auth_unavailable", None),
         ];
         for (refusal, status, code, expected) in rows {

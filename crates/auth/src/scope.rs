@@ -107,7 +107,7 @@ impl FromStr for Scope {
 /// The text names no scope. It is not repeated here, because what is pasted in the wrong field may be a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown scope; a scope is `resource:action`, with `projects`, `agents`, `objectives`, `simulations`, `personas`, \
+    "must be a scope: `resource:action`, with `projects`, `agents`, `objectives`, `simulations`, `personas`, \
      `conversations` or `keys` as the resource and `read` or `write` as the action, or `audit:read`"
 )]
 pub struct UnknownScope;
@@ -238,7 +238,7 @@ impl FromStr for Preset {
 
 /// The text names no preset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown preset; there are `worker`, `ci`, `monitor`, `read_only` and `admin`")]
+#[error("must be one of `worker`, `ci`, `monitor`, `read_only` and `admin`")]
 pub struct UnknownPreset;
 
 impl FromIterator<Scope> for ScopeSet {

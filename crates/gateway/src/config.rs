@@ -1,6 +1,7 @@
 //! The configuration of a gateway, read once.
 
-use onerun_auth::RootKey;
+use jiff::SignedDuration;
+use onerun_auth::{KEY_CACHE_TTL, RootKey};
 use onerun_engine::Settings;
 use onerun_host::{ConfigErrors, Variables};
 
@@ -9,12 +10,19 @@ use onerun_host::{ConfigErrors, Variables};
 /// | variable | default | what it is |
 /// |---|---|---|
 /// | `AUTH_API_KEY` | a key of its own in the data directory | the root key: base64 of 32 or more random bytes |
+/// | `AUTH_KEY_CACHE_SECONDS` | 5 | how long a managed key may be believed after it was read, 0 for not at all: what a revocation may take |
 /// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is given to another |
 /// | `ONERUN_TURN_SECONDS` | 30 | how long the answer to one call may take |
-#[derive(Default)]
 pub struct Config {
     pub(crate) key: Option<RootKey>,
+    pub(crate) key_cache: SignedDuration,
     pub(crate) engine: Settings,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { key: None, key_cache: KEY_CACHE_TTL, engine: Settings::default() }
+    }
 }
 
 impl Config {
@@ -29,8 +37,9 @@ impl Config {
 
     fn read(mut variables: Variables<'_>) -> Result<Self, ConfigErrors> {
         let key = variables.root_key("AUTH_API_KEY");
+        let key_cache = variables.key_cache();
         let engine = variables.settings(Settings::default());
-        variables.finish(Self { key, engine })
+        variables.finish(Self { key, key_cache, engine })
     }
 
     /// The same configuration with this root key.
@@ -41,8 +50,6 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
-
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Config, String> {

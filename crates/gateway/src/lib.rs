@@ -94,7 +94,7 @@ impl Gateway {
         let store = SqliteStore::open(&path).map_err(|source| StartError::Store { path, source })?;
         let model = Arc::new(Offline);
         let engine = Engine::new(Arc::new(store), model, Arc::new(SystemClock), random, config.engine);
-        let app = App::new(engine, Box::new(KeyRing::new(&key)));
+        let app = App::new(engine, Box::new(KeyRing::new(&key))).with_key_cache(config.key_cache);
         let router = Router::new(ROUTES).map_err(|error| StartError::Routes(error.to_string()))?;
         let listener =
             TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;

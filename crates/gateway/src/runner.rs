@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
+use onerun_api::App;
 use onerun_domain::later;
 use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT};
 use onerun_store::{ClaimedJob, StoreError, with_causes};
@@ -33,8 +34,7 @@ pub(crate) async fn run(
     stopped: watch::Receiver<bool>,
 ) -> Result<(), Unfinished> {
     let truce = truce(lease);
-    let ((), finished) =
-        tokio::join!(tick(service.app.engine(), truce, stopped.clone()), do_jobs(&service, stopped));
+    let ((), finished) = tokio::join!(tick(&service.app, truce, stopped.clone()), do_jobs(&service, stopped));
     finished
 }
 
@@ -43,7 +43,7 @@ fn truce(lease: SignedDuration) -> Duration {
     lease.unsigned_abs().min(TRUCE)
 }
 
-async fn tick(engine: &Engine, truce: Duration, mut stopped: watch::Receiver<bool>) {
+async fn tick(app: &App, truce: Duration, mut stopped: watch::Receiver<bool>) {
     let mut ticks = interval_at(Instant::now() + truce, TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -51,7 +51,8 @@ async fn tick(engine: &Engine, truce: Duration, mut stopped: watch::Receiver<boo
             _ = ticks.tick() => {}
             () = stop(&mut stopped) => return,
         }
-        if let Err(error) = engine.tick().await {
+        app.write_key_uses();
+        if let Err(error) = app.engine().tick().await {
             tracing::error!(error = with_causes(&error), "what time calls for could not be done");
         }
     }

@@ -2,7 +2,7 @@
 
 mod body;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
@@ -52,12 +52,13 @@ pub(crate) async fn serve(
             accepted = accept(&listener, &places) => accepted,
             () = stop(&mut stopped) => break,
         };
-        let Some((stream, place)) = accepted else { continue };
+        let Some((stream, peer, place)) = accepted else { continue };
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
         let (service, place) = (Arc::clone(&service), Arc::new(place));
         let held = Arc::clone(&place);
-        let answer = service_fn(move |request| answer(Arc::clone(&service), Arc::clone(&place), request));
+        let answer =
+            service_fn(move |request| answer(Arc::clone(&service), Arc::clone(&place), peer, request));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
@@ -76,22 +77,24 @@ pub(crate) async fn serve(
         // Requests whose client went away are among them: every place free again means that nothing is left.
         let _ = places.acquire_many(MAX_CONNECTIONS).await;
     };
-    timeout(GRACE, finished).await.map_err(|_| Unfinished)
+    let outcome = timeout(GRACE, finished).await.map_err(|_| Unfinished);
+    service.app.finish().await;
+    outcome
 }
 
 /// The next connection, once there is a place for it.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, peer)) => {
             // Answers are small and complete: waiting to fill a segment would only delay them.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "a socket could not be set to send at once");
             }
-            Some((stream, place))
+            Some((stream, peer.ip(), place))
         }
         Err(error) => {
             // Most often too many open files, which another connection's end mends.
@@ -105,6 +108,7 @@ async fn accept(
 async fn answer(
     service: Arc<Service>,
     place: Place,
+    peer: IpAddr,
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
@@ -115,6 +119,7 @@ async fn answer(
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
         headers: head.headers,
+        address: Some(peer),
         body: body.source(),
     };
     let mut response = if request.method.is_safe() {

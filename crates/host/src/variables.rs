@@ -3,11 +3,14 @@
 use std::{fmt, ops::RangeInclusive};
 
 use jiff::SignedDuration;
-use onerun_auth::RootKey;
+use onerun_auth::{KEY_CACHE_TTL, RootKey};
 use onerun_engine::Settings;
 
 /// The longest lease and turn, in seconds.
 const MAX_SECONDS: i64 = 24 * 60 * 60;
+
+/// The longest that a managed key may be believed, in seconds: what a revocation may take.
+const MAX_KEY_CACHE: i64 = 60;
 
 /// Everything that is wrong with a configuration, each with the name of its variable.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,6 +70,11 @@ impl<'a> Variables<'a> {
     pub fn root_key(&mut self, name: &str) -> Option<RootKey> {
         let text = (self.lookup)(name)?;
         RootKey::parse(&text).map_err(|error| self.refuse(name, &error.to_string())).ok()
+    }
+
+    /// How long a managed key is believed after it was read: `AUTH_KEY_CACHE_SECONDS`, 0 for not at all.
+    pub fn key_cache(&mut self) -> SignedDuration {
+        self.seconds("AUTH_KEY_CACHE_SECONDS", 0..=MAX_KEY_CACHE, KEY_CACHE_TTL)
     }
 
     /// A number of seconds within `range`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lambda_runtime::LambdaEvent;
 use onerun_api::{App, Authenticator, Route, Router};
-use onerun_auth::{KeyRing, Principal, Refusal};
+use onerun_auth::{Credential, KeyRing, Principal, Refusal};
 use onerun_host::SystemClock;
 
 use crate::{
@@ -40,7 +40,7 @@ impl Api {
             Some(KeyConfig::Key(key)) => Box::new(KeyRing::new(&key)),
             None => Box::new(NoKeys),
         };
-        let app = App::new(engine(&aws, &config.engine), authenticator);
+        let app = App::new(engine(&aws, &config.engine), authenticator).with_key_cache(config.key_cache);
         // Other paths are answered as everywhere: that there is no such route.
         Ok(Self { app, router: Router::new(&[route])? })
     }
@@ -58,7 +58,7 @@ struct NoKeys;
 
 #[async_trait::async_trait]
 impl Authenticator for NoKeys {
-    async fn authenticate(&self, _: &http::HeaderMap, _: jiff::Timestamp) -> Result<Principal, Refusal> {
+    async fn authenticate(&self, _: &Credential, _: jiff::Timestamp) -> Result<Principal, Refusal> {
         Err(Refusal::AuthUnavailable)
     }
 }

@@ -1,7 +1,7 @@
 //! The configuration of a function, read once, when it starts.
 
 use jiff::SignedDuration;
-use onerun_api::Route;
+use onerun_api::{Handler, Route};
 use onerun_auth::{Access, RootKey};
 use onerun_engine::Settings;
 use onerun_host::{ConfigErrors, Variables};
@@ -64,11 +64,17 @@ pub(crate) struct EngineConfig {
     pub(crate) settings: Settings,
 }
 
-/// The configuration of a function that answers a route. One that anyone may call needs neither table nor key.
+/// The configuration of a function that answers a route. One that anyone may call needs no key, and one whose answer is
+/// built in no table either.
+///
+/// | variable | default | what it is |
+/// |---|---|---|
+/// | `AUTH_KEY_CACHE_SECONDS` | 5 | how long a managed key may be believed after it was read, 0 for not at all: what a revocation may take |
 #[derive(Debug)]
 pub(crate) struct RouteConfig {
     pub(crate) engine: EngineConfig,
     pub(crate) keys: Option<KeyConfig>,
+    pub(crate) key_cache: SignedDuration,
 }
 
 /// The configuration of the function that rotates the secret: the variables of [`AwsConfig`], and
@@ -157,10 +163,10 @@ impl EngineConfig {
 impl RouteConfig {
     /// Reads the configuration of the function that answers `route`.
     pub(crate) fn read(route: &Route, mut variables: Variables<'_>) -> Result<Self, ConfigErrors> {
-        let is_public = route.access == Access::Public;
-        let engine = EngineConfig::of(&mut variables, !is_public);
-        let keys = if is_public { None } else { keys(&mut variables) };
-        variables.finish(Self { engine, keys })
+        let engine = EngineConfig::of(&mut variables, !matches!(route.handler, Handler::Static(_)));
+        let keys = if route.access == Access::Public { None } else { keys(&mut variables) };
+        let key_cache = variables.key_cache();
+        variables.finish(Self { engine, keys, key_cache })
     }
 }
 

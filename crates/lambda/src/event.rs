@@ -46,11 +46,23 @@ pub(crate) struct Event {
 struct RequestContext {
     stage: Option<String>,
     http: Option<HttpContext>,
+    identity: Option<Identity>,
 }
 
+/// Of payload 2.0.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct HttpContext {
     method: String,
+    #[serde(default)]
+    source_ip: Option<String>,
+}
+
+/// Of payload 1.0.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Identity {
+    source_ip: Option<String>,
 }
 
 /// The shape of an event, in which it is answered.
@@ -73,6 +85,12 @@ impl Event {
     /// The request that an event is, under the id of its invocation.
     pub(crate) fn into_request(self, id: String, router: &Router) -> Result<(Request, Payload), NotARequest> {
         let context = self.request_context.unwrap_or_default();
+        // The gateway's own word on who is connected. A header such as `x-forwarded-for` is the caller's, and is not read.
+        let source_ip = match &context.http {
+            Some(http) => http.source_ip.as_deref(),
+            None => context.identity.as_ref().and_then(|identity| identity.source_ip.as_deref()),
+        };
+        let address = source_ip.and_then(|text| text.parse().ok());
         let (payload, method, path, query) = match (context.http, self.http_method) {
             (Some(http), _) => {
                 let query = self.raw_query_string.filter(|query| !query.is_empty());
@@ -93,7 +111,7 @@ impl Event {
         let headers =
             headers(&self.headers.unwrap_or_default(), &self.multi_value_headers.unwrap_or_default());
         let body = body(self.body.unwrap_or_default(), self.is_base64_encoded.unwrap_or(false));
-        Ok((Request { id, method, path, query, headers, body: body.into() }, payload))
+        Ok((Request { id, method, path, query, headers, address, body: body.into() }, payload))
     }
 }
 

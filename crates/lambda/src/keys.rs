@@ -16,7 +16,6 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use onerun_api::Authenticator;
 use onerun_auth::{Credential, InvalidCause, KeyDigest, KeyRing, Principal, Refusal, recognize};
@@ -213,10 +212,9 @@ enum Age {
 
 #[async_trait]
 impl Authenticator for SecretKeys {
-    async fn authenticate(&self, headers: &HeaderMap, now: Timestamp) -> Result<Principal, Refusal> {
-        let credential = Credential::of_request(headers)?;
+    async fn authenticate(&self, credential: &Credential, now: Timestamp) -> Result<Principal, Refusal> {
         let decide = |state: &State, now: Timestamp| match &state.keys {
-            Some(keys) => recognize(&keys.ring, &credential, now),
+            Some(keys) => recognize(&keys.ring, credential, now),
             None => Err(Refusal::AuthUnavailable),
         };
         let mut state = self.state.lock().await;
@@ -267,7 +265,7 @@ mod tests {
         sync::{Mutex as StdMutex, MutexGuard},
     };
 
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderName, HeaderValue};
     use onerun_auth::{Access, Scope};
     use tokio::time::Instant;
 
@@ -387,10 +385,16 @@ mod tests {
         }
 
         /// What a key comes to: its id, or the code of the refusal.
+        async fn authenticate(&self, key: &str) -> Result<Principal, Refusal> {
+            let headers = HeaderMap::from_iter([(
+                HeaderName::from_static("x-api-key"),
+                HeaderValue::from_str(key).unwrap(),
+            )]);
+            self.keys.authenticate(&Credential::of_request(&headers)?, self.clock.now()).await
+        }
+
         async fn ask(&self, key: &str) -> String {
-            let mut headers = HeaderMap::new();
-            headers.insert("x-api-key", HeaderValue::from_str(key).unwrap());
-            match self.keys.authenticate(&headers, self.clock.now()).await {
+            match self.authenticate(key).await {
                 Ok(principal) => principal.key_id().to_string(),
                 Err(refusal) => refusal.code().to_owned(),
             }
@@ -417,10 +421,7 @@ mod tests {
         world.script().is_down = true;
         world.take_calls();
         world.thaw_after(SignedDuration::from_hours(1));
-        assert_eq!(
-            world.keys.authenticate(&HeaderMap::new(), world.clock.now()).await.unwrap_err(),
-            Refusal::MissingKey
-        );
+        assert_eq!(world.authenticate("").await.unwrap_err(), Refusal::MissingKey);
         assert_eq!(world.ask("two,keys").await, "invalid_api_key");
         assert!(world.take_calls().is_empty());
     }
@@ -549,9 +550,7 @@ mod tests {
         let world = World::start().await;
         world.put("2", SECOND);
         world.label(PENDING, "2");
-        let mut headers = HeaderMap::new();
-        headers.insert("x-api-key", HeaderValue::from_static(SECOND));
-        let principal = world.keys.authenticate(&headers, world.clock.now()).await.unwrap();
+        let principal = world.authenticate(SECOND).await.unwrap();
         assert_eq!(principal.key_id().as_str(), "root-pending");
         assert!(principal.authorize(Access::AnyKey).is_ok());
         assert!(principal.authorize(Access::Requires(Scope::ProjectsRead)).is_err());

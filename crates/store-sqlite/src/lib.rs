@@ -7,11 +7,14 @@
 //! The file belongs to one process. That is for the host to see to, by a lock on its data directory; opening relies
 //! on it, and releases the claims that the last process left.
 
+mod audit;
 mod columns;
 mod jobs;
+mod keys;
 mod migrations;
 mod open;
 mod project;
+mod rates;
 mod readers;
 mod rows;
 mod sql;

@@ -36,13 +36,30 @@ pub(crate) fn all<T>(
     params: impl Params,
     mut read: impl FnMut(&mut Columns<'_>) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
+    let mut found = Vec::new();
+    each(connection, what, sql, params, |columns| {
+        found.push(read(columns)?);
+        Ok(true)
+    })?;
+    Ok(found)
+}
+
+/// One row after the other, for as long as more are wanted.
+pub(crate) fn each(
+    connection: &Connection,
+    what: &'static str,
+    sql: &str,
+    params: impl Params,
+    mut wants_more: impl FnMut(&mut Columns<'_>) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(sql).map_err(|error| failure(what, error))?;
     let mut rows = statement.query(params).map_err(|error| failure(what, error))?;
-    let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(|error| failure(what, error))? {
-        found.push(read(&mut Columns::new(what, row))?);
+        if !wants_more(&mut Columns::new(what, row))? {
+            break;
+        }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Runs a statement that gives no rows; how many it changed.

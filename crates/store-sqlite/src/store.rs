@@ -8,13 +8,18 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use onerun_domain::{Job, JobId, Page, PageRequest, Project, ProjectId};
-use onerun_store::{ClaimedJob, DeadJob, NamedSort, Overdue, ProjectStore, Store, StoreError};
+use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
+use onerun_domain::{Direction, Job, JobId, Page, PageRequest, Project, ProjectId};
+use onerun_store::{
+    AuditPage, ChangeError, ClaimedJob, DeadJob, Decide, KeyCall, KeyChange, KeyList, KeyStore, KeyView,
+    NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
+};
 use rusqlite::Connection;
 
 use crate::{
-    OpenError, jobs, open,
+    OpenError, audit, jobs, keys, open,
     project::{SqliteProject, conversations, projects, simulations},
+    rates::Rates,
     readers::Readers,
     writer::Writer,
 };
@@ -37,6 +42,7 @@ pub(crate) struct Database {
     writer: Writer,
     /// Projects that are known to be there. They are never deleted, so this never misleads.
     known: Mutex<HashSet<ProjectId>>,
+    rates: Mutex<Rates>,
 }
 
 impl SqliteStore {
@@ -46,7 +52,7 @@ impl SqliteStore {
         let connection = open::writing(path)?;
         let writer = Writer::start(connection)?;
         let readers = Readers::start(path)?;
-        let database = Database { readers, writer, known: Mutex::default() };
+        let database = Database { readers, writer, known: Mutex::default(), rates: Mutex::default() };
         Ok(Self { database: Arc::new(database) })
     }
 
@@ -96,8 +102,14 @@ impl Store for SqliteStore {
         self.database.write(move |connection| projects::insert(connection, &project)).await
     }
 
-    async fn projects(&self, sort: NamedSort, page: PageRequest) -> Result<Page<Project>, StoreError> {
-        self.database.read(move |connection| projects::list(connection, sort, page)).await
+    async fn projects(
+        &self,
+        within: &ProjectAccess,
+        sort: NamedSort,
+        page: PageRequest,
+    ) -> Result<Page<Project>, StoreError> {
+        let within = within.clone();
+        self.database.read(move |connection| projects::list(connection, &within, sort, page)).await
     }
 
     async fn open_project(&self, id: &ProjectId) -> Result<Option<Arc<dyn ProjectStore>>, StoreError> {
@@ -162,5 +174,54 @@ impl Store for SqliteStore {
                 })
             })
             .await
+    }
+}
+
+#[async_trait]
+impl KeyStore for SqliteStore {
+    async fn insert_key(&self, new: NewKey) -> Result<(), StoreError> {
+        self.database.write(move |connection| keys::insert(connection, new)).await
+    }
+
+    async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let id = id.clone();
+        self.database.read(move |connection| keys::get(connection, &id)).await
+    }
+
+    async fn key_view(&self, id: &KeyId) -> Result<Option<KeyView>, StoreError> {
+        let id = id.clone();
+        self.database.read(move |connection| keys::view(connection, &id)).await
+    }
+
+    async fn keys(&self, list: KeyList) -> Result<Page<KeyView>, StoreError> {
+        self.database.read(move |connection| keys::list(connection, &list)).await
+    }
+
+    async fn change_key(
+        &self,
+        id: &KeyId,
+        decide: Decide<KeyRecord, KeyChange>,
+    ) -> Result<Option<KeyChange>, ChangeError> {
+        let id = id.clone();
+        self.database.write(move |connection| keys::change(connection, &id, decide)).await
+    }
+
+    async fn key_call(&self, caller: &KeyId, idempotency_key: &str) -> Result<Option<KeyCall>, StoreError> {
+        let (caller, key) = (caller.clone(), idempotency_key.to_owned());
+        self.database.read(move |connection| keys::call(connection, &caller, &key)).await
+    }
+
+    async fn add_key_use(&self, id: &KeyId, uses: &KeyUse, now: Timestamp) -> Result<bool, StoreError> {
+        let (id, uses) = (id.clone(), uses.clone());
+        self.database.write(move |connection| keys::add_use(connection, &id, &uses, now)).await
+    }
+
+    async fn count_request(&self, bucket: &str, limit: RateLimit, now: Timestamp) -> Result<u64, StoreError> {
+        let mut rates = self.database.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(rates.count(bucket, limit, now))
+    }
+
+    async fn audit(&self, direction: Direction, page: PageRequest) -> Result<AuditPage, StoreError> {
+        self.database.read(move |connection| audit::list(connection, direction, page)).await
     }
 }

@@ -11,11 +11,17 @@
 pub mod contract;
 mod error;
 mod jobs;
+mod key_body;
+mod keys;
 mod project;
 mod query;
 
 pub use error::{ChangeError, StoreError, with_causes};
 pub use jobs::{ClaimedJob, DeadJob, Overdue};
+pub use key_body::{
+    audit_body, key_body, key_call_body, read_audit, read_key, read_key_call, read_usage, usage_body,
+};
+pub use keys::{AuditPage, KeyCall, KeyChange, KeyList, KeyStore, KeyView, NewKey};
 pub use project::{
     ConversationChange, ConversationView, Decide, Decision, PersonaChange, ProjectStore, SimulationChange,
     SimulationView, StoredReply, StoredTurn,
@@ -29,16 +35,22 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use onerun_auth::ProjectAccess;
 use onerun_domain::{Job, JobId, Page, PageRequest, Project, ProjectId};
 
 /// A durable store: what a method has answered survives the death of the process.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: KeyStore {
     /// Adds a project.
     async fn insert_project(&self, project: Project) -> Result<(), StoreError>;
 
-    /// Lists all projects.
-    async fn projects(&self, sort: NamedSort, page: PageRequest) -> Result<Page<Project>, StoreError>;
+    /// Lists those projects that are within reach.
+    async fn projects(
+        &self,
+        within: &ProjectAccess,
+        sort: NamedSort,
+        page: PageRequest,
+    ) -> Result<Page<Project>, StoreError>;
 
     /// The part of the store that belongs to one project, or `None` if there is no such project.
     async fn open_project(&self, id: &ProjectId) -> Result<Option<Arc<dyn ProjectStore>>, StoreError>;

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     future::Future,
+    net::{IpAddr, Ipv4Addr},
     panic::Location,
     sync::{LazyLock, atomic::Ordering},
 };
@@ -24,6 +25,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Client<'a> {
     app: &'a TestApp,
     headers: HeaderMap,
+    address: Option<IpAddr>,
 }
 
 /// An answer whose status was the expected one.
@@ -58,7 +60,21 @@ impl Reply {
 
 impl<'a> Client<'a> {
     pub(super) fn new(app: &'a TestApp) -> Self {
-        Self { app, headers: HeaderMap::new() }
+        Self { app, headers: HeaderMap::new(), address: Some(Ipv4Addr::LOCALHOST.into()) }
+    }
+
+    /// The same client, connected from another address; `None` for one that the host does not know.
+    #[must_use]
+    pub fn at_address(&self, address: Option<&str>) -> Self {
+        Self { address: address.map(|text| text.parse().expect("an address")), ..self.clone() }
+    }
+
+    /// The same client with this key, instead of the one it has.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Self {
+        let mut client = self.clone();
+        client.headers.remove("x-api-key");
+        client.with_header("x-api-key", key)
     }
 
     /// The same client, with one more header field in its requests.
@@ -66,7 +82,7 @@ impl<'a> Client<'a> {
     pub fn with_header(&self, name: &'static str, value: &str) -> Self {
         let mut headers = self.headers.clone();
         headers.append(name, HeaderValue::from_bytes(value.as_bytes()).expect("a header's value"));
-        Self { app: self.app, headers }
+        Self { headers, ..self.clone() }
     }
 
     /// GET, expecting `status` and a JSON body.
@@ -151,7 +167,7 @@ impl<'a> Client<'a> {
         body: Body,
     ) -> impl Future<Output = (u16, Reply)> + use<'a> {
         let what = format!("{}: {method} {path}", Location::caller());
-        let (app, headers) = (self.app, self.headers.clone());
+        let (app, headers, address) = (self.app, self.headers.clone(), self.address);
         let (path, query) = match path.split_once('?') {
             Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
             None => (path.to_owned(), None),
@@ -162,7 +178,8 @@ impl<'a> Client<'a> {
                 Found::Route(route, _) => Some(route.operation),
                 Found::NoRoute | Found::MethodNotAllowed(_) => None,
             };
-            let request = Request { id: id.clone(), method, path, query, headers, body: body.into() };
+            let request =
+                Request { id: id.clone(), method, path, query, headers, address, body: body.into() };
             let response = app.router.answer(&app.app, request).await;
             let (status, reply) = check(&what, &id, response);
             if let Some(operation) = operation {

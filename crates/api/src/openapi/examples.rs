@@ -1,7 +1,7 @@
 //! Examples for the document. A test holds each against its schema.
 
 use jiff::Timestamp;
-use onerun_auth::{InvalidCause, Refusal as AuthRefusal, Scope};
+use onerun_auth::{InvalidCause, KeyId, NO_HASH, Preset, RateLimit, Refusal as AuthRefusal, Scope};
 use onerun_domain::{ApprovalStatus, ConversationStatus, Refusal, SimulationStatus};
 use onerun_engine::{ActError, ModelError};
 use onerun_store::StoreError;
@@ -25,12 +25,27 @@ pub(super) fn errors() -> Vec<ApiError> {
         Refusal::TurnLost,
         Refusal::StaleAttempt { current: 2 },
         Refusal::PersonaDecided { status: ApprovalStatus::Approved },
+        Refusal::KeyRevoked,
+        Refusal::KeyExpired,
+        Refusal::KeyDisabled,
+        Refusal::KeyReplaced { by: NEW_KEY.to_owned() },
+        Refusal::ExceedsOwnKey { excess: "the scope `projects:write`, its lifetime".to_owned() },
     ];
     let refusals = refusals.map(|refusal| ApiError::Act(ActError::Refused(refusal)));
-    let not_found = ["Project", "Agent", "Objective", "Simulation", "Persona", "Conversation"];
+    let not_found = ["Project", "Agent", "Objective", "Simulation", "Persona", "Conversation", "Key"];
     let not_found = not_found.map(|what| ApiError::NotFound { what });
     let wrong_field =
         FieldError { place: Place::Body("/name".to_owned()), detail: "must not be empty".to_owned() };
+    let key_id = KeyId::restore(KEY).unwrap_or(KeyId::ROOT);
+    let limit = RateLimit::new(100, 60).map(|limit| limit.status(101, Timestamp::UNIX_EPOCH));
+    let limited = limit.map(|status| AuthRefusal::RateLimited { key_id: key_id.clone(), status });
+    let of_keys = [
+        AuthRefusal::ExpiredKey { key_id: key_id.clone() },
+        AuthRefusal::DisabledKey { key_id: key_id.clone() },
+        AuthRefusal::RevokedKey { key_id: key_id.clone() },
+        AuthRefusal::WrongAddress { key_id },
+    ];
+    let of_keys = of_keys.into_iter().chain(limited).map(ApiError::Auth);
     let others = [
         ApiError::Auth(AuthRefusal::MissingKey),
         ApiError::Auth(AuthRefusal::InvalidKey { cause: InvalidCause::Unknown }),
@@ -46,16 +61,19 @@ pub(super) fn errors() -> Vec<ApiError> {
         ApiError::Act(ActError::Store(StoreError::Unavailable("".into()))),
         ApiError::Internal("".into()),
     ];
-    others.into_iter().chain(not_found).chain(refusals).collect()
+    others.into_iter().chain(of_keys).chain(not_found).chain(refusals).collect()
 }
 
 const MADE: &str = "2026-11-23T09:30:00.000000Z";
+const END: &str = "2027-02-21T09:30:00.000000Z";
 const CHANGED: &str = "2026-11-23T09:30:04.250000Z";
 const PROJECT: &str = "p3Xk81LmQzTb";
 const AGENT: &str = "a7Gd20HsWvYc";
 const OBJECTIVE: &str = "o5Rn64JfEuKx";
 const SIMULATION: &str = "sV1StGXR8Z5jdHi6BmyT0";
 const PERSONA: &str = "q9Yd7cJ2MvL0aWnEoRt4P";
+const KEY: &str = "AAECAwQFBgcI";
+const NEW_KEY: &str = "hB2mQ9xTzL0v";
 const CONVERSATION: &str = "cM3hK8xQ5ZrT1uVbN6wJd";
 
 pub(super) fn health() -> Value {
@@ -68,12 +86,105 @@ pub(super) fn done(message: &str) -> Value {
 
 pub(super) fn whoami() -> Value {
     json!({
-        "key_id": "root",
-        "kind": "root",
-        "scopes": Scope::ALL.map(Scope::as_str),
-        "all_projects": true,
-        "project_ids": [],
-        "expires_at": null,
+        "key_id": KEY,
+        "kind": "managed",
+        "name": "Pipeline of the shop",
+        "scopes": Preset::Ci.scopes().iter().map(Scope::as_str).collect::<Vec<_>>(),
+        "all_projects": false,
+        "project_ids": [PROJECT],
+        "expires_at": END,
+        "allowed_cidrs": null,
+        "rate_limit": { "requests": 100, "window_seconds": 60 },
+        "last_used_at": CHANGED,
+    })
+}
+
+pub(super) fn new_key() -> Value {
+    json!({
+        "name": "Pipeline of the shop",
+        "preset": "ci",
+        "project_ids": [PROJECT],
+        "expires_in_days": 90,
+        "rate_limit": { "requests": 100, "window_seconds": 60 },
+    })
+}
+
+pub(super) fn key() -> Value {
+    json!({
+        "id": KEY,
+        "prefix": format!("onr_{KEY}"),
+        "name": "Pipeline of the shop",
+        "status": "active",
+        "scopes": Preset::Ci.scopes().iter().map(Scope::as_str).collect::<Vec<_>>(),
+        "all_projects": false,
+        "project_ids": [PROJECT],
+        "not_before": null,
+        "expires_at": END,
+        "allowed_cidrs": null,
+        "rate_limit": { "requests": 100, "window_seconds": 60 },
+        "metadata": {},
+        "created_at": MADE,
+        "created_by": "root",
+        "updated_at": MADE,
+        "disabled_at": null,
+        "revoked_at": null,
+        "replaces": null,
+        "replaced_by": null,
+        "replaced_at": null,
+        "overlap_ends_at": null,
+        "last_used_at": CHANGED,
+        "used_scopes": ["simulations:read"],
+        "uses_since_replaced": 0,
+        "last_used_since_replaced_at": null,
+    })
+}
+
+/// A key that looks like one and has a wrong checksum, so that nobody takes the document for a leak.
+fn secret(id: &str) -> String {
+    format!("onr_{id}{}", "x".repeat(48))
+}
+
+pub(super) fn made_key() -> Value {
+    let mut key = key();
+    key["last_used_at"] = json!(null);
+    key["used_scopes"] = json!([]);
+    key["key"] = json!(secret(KEY));
+    key
+}
+
+pub(super) fn rotated_key() -> Value {
+    let mut key = made_key();
+    key["id"] = json!(NEW_KEY);
+    key["prefix"] = json!(format!("onr_{NEW_KEY}"));
+    key["replaces"] = json!(KEY);
+    key["key"] = json!(secret(NEW_KEY));
+    key
+}
+
+pub(super) fn leak() -> Value {
+    json!({ "keys": [secret(KEY)] })
+}
+
+pub(super) fn audit() -> Value {
+    let hash = "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184";
+    json!({
+        "data": [{
+            "sequence": 1,
+            "at": MADE,
+            "action": "create_key",
+            "key_id": KEY,
+            "actor": {
+                "key_id": "root",
+                "address": "203.0.113.9",
+                "user_agent": "curl/8.14.1",
+                "request_id": "req_4q9XBIDyvn2vSFhNmCW3D",
+            },
+            "details": { "name": "Pipeline of the shop", "projects": PROJECT },
+            "previous_hash": NO_HASH,
+            "hash": hash,
+        }],
+        "has_more": false,
+        "head": { "sequence": 1, "hash": hash },
     })
 }
 

@@ -1,5 +1,6 @@
 //! Projects.
 
+use onerun_auth::ProjectAccess;
 use onerun_domain::{Page, PageRequest, Project, ProjectId};
 use onerun_store::{ChangeError, Decide, NamedSort, StoreError};
 use rusqlite::{Connection, params};
@@ -33,18 +34,20 @@ pub(crate) fn exists(connection: &Connection, id: &ProjectId) -> Result<bool, St
     Ok(sql::one(connection, "project", sql, [id.as_str()], only::<i64>)?.is_some())
 }
 
-/// One page of all projects.
+/// One page of the projects within reach.
 pub(crate) fn list(
     connection: &Connection,
+    within: &ProjectAccess,
     sort: NamedSort,
     page: PageRequest,
 ) -> Result<Page<Project>, StoreError> {
-    let rows = Query::new("SELECT projects.inserted FROM projects WHERE TRUE", Vec::new()).page(
-        connection,
-        "project",
-        &order(sort),
-        page,
-    )?;
+    let ids = match within {
+        ProjectAccess::All => None,
+        ProjectAccess::Only(ids) => Some(rows::json("project", ids)?),
+    };
+    let rows = Query::new("SELECT projects.inserted FROM projects WHERE TRUE", Vec::new())
+        .and("projects.id IN (SELECT value FROM json_each({}))", ids)
+        .page(connection, "project", &order(sort), page)?;
     let data = sql::all(
         connection,
         "project",

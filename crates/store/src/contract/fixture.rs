@@ -11,6 +11,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use onerun_auth::ProjectAccess;
 use onerun_domain::{
     AgeGroup, Agent, AgentId, ApprovalStatus, Conversation, ConversationId, Criteria, EndReason, Evaluation,
     EvaluationId, EvaluationStatus, Item, ItemId, Job, Limit, MAX_ATTEMPTS, MaxTurns, MessageText, Metadata,
@@ -115,7 +116,7 @@ impl World {
     }
 
     pub(super) async fn project_list(&self, sort: NamedSort, page: PageRequest) -> Page<Project> {
-        self.store.projects(sort, page).await.unwrap()
+        self.store.projects(&ProjectAccess::All, sort, page).await.unwrap()
     }
 }
 

@@ -1,0 +1,191 @@
+//! Who calls: from the headers of a request to the key behind it.
+//!
+//! The root key is the host's to recognise ([`Authenticator`]); managed keys are in the store. What was read of a managed
+//! key is believed for a few seconds ([`KeyCache`]); how often and when it was used is written seldom, beside the answer
+//! and never before it.
+//!
+//! Invariant: whatever cannot be read or counted lets nobody in. That is a 503, and neither a 2xx nor a 401.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use http::HeaderMap;
+use jiff::{SignedDuration, Timestamp};
+use onerun_auth::{
+    Credential, KeyCache, KeyId, KeyRecord, KeyUse, Looked, Moment, Principal, RateLimit, RateStatus,
+    Refusal, Scope, UseLog, recognize_managed,
+};
+use onerun_engine::Engine;
+use onerun_store::{Store, StoreError, with_causes};
+use tokio::task::JoinSet;
+
+use crate::Authenticator;
+
+/// The most keys of which it is remembered that their window is full.
+const MAX_FULL: usize = 10_000;
+
+/// The keys of this process: what is known of them for now, and what of their uses is yet to be written.
+pub(crate) struct Callers {
+    root: Box<dyn Authenticator>,
+    cache: Mutex<KeyCache>,
+    uses: Arc<Mutex<UseLog>>,
+    writes: Mutex<JoinSet<()>>,
+    /// Windows in which a key has no request left. Nothing is counted in them any more.
+    full: Mutex<HashMap<KeyId, (RateLimit, i64)>>,
+    started: Instant,
+}
+
+/// The key behind a request.
+pub(crate) struct Caller {
+    pub(crate) principal: Principal,
+    /// How it stands with its limit, if it has one.
+    pub(crate) rate: Option<RateStatus>,
+    /// What is kept of it; a root key is in no store.
+    record: Option<Arc<KeyRecord>>,
+}
+
+impl Callers {
+    pub(crate) fn new(root: Box<dyn Authenticator>, ttl: SignedDuration) -> Self {
+        Self {
+            root,
+            cache: Mutex::new(KeyCache::new(ttl)),
+            uses: Arc::default(),
+            writes: Mutex::default(),
+            full: Mutex::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The same callers, believing managed keys for another time. For a host that is being put together.
+    pub(crate) fn with_ttl(self, ttl: SignedDuration) -> Self {
+        Self { cache: Mutex::new(KeyCache::new(ttl)), ..self }
+    }
+
+    /// Says whose key a request has.
+    pub(crate) async fn identify(
+        &self,
+        engine: &Engine,
+        headers: &HeaderMap,
+        address: Option<IpAddr>,
+    ) -> Result<Caller, Refusal> {
+        let credential = Credential::of_request(headers)?;
+        let Some(key) = credential.managed()? else {
+            let principal = self.root.authenticate(&credential, engine.now()).await?;
+            return Ok(Caller { principal, rate: None, record: None });
+        };
+        let record = self.record(engine, key.id()).await.map_err(|error| unreadable(&error))?;
+        // The time is asked once more, because reading may have taken some.
+        let principal = recognize_managed(&key, record.as_deref(), address, engine.now())?;
+        let rate = self.count(engine, &principal).await?;
+        Ok(Caller { principal, rate, record })
+    }
+
+    /// Notes that a caller was let in, for what a route asks; `None` where it was let in and then refused.
+    pub(crate) fn note(&self, engine: &Engine, caller: &Caller, scope: Option<Scope>) {
+        let Some(record) = &caller.record else { return };
+        let now = engine.now();
+        let due = lock(&self.uses).note(record, scope, now);
+        if let Some(uses) = due {
+            self.write(engine.store(), record.id.clone(), uses, now);
+        }
+    }
+
+    /// Takes in what this process has made of a key, so that it counts here at once.
+    pub(crate) fn learn(&self, engine: &Engine, record: &KeyRecord) {
+        let began = self.moment(engine);
+        lock(&self.cache).fill(&record.id, Some(record.clone()), began);
+    }
+
+    /// Writes the uses that are due, for a host that goes on while nobody calls.
+    pub(crate) fn write_due(&self, engine: &Engine) {
+        let now = engine.now();
+        let due = lock(&self.uses).take_due(now);
+        for (id, uses) in due {
+            self.write(engine.store(), id, uses, now);
+        }
+    }
+
+    /// Writes all uses that are not written yet, and waits for those that are being written.
+    pub(crate) async fn finish(&self, engine: &Engine) {
+        let now = engine.now();
+        let rest = lock(&self.uses).take_all();
+        for (id, uses) in rest {
+            self.write(engine.store(), id, uses, now);
+        }
+        let mut writes = std::mem::take(&mut *lock(&self.writes));
+        while writes.join_next().await.is_some() {}
+    }
+
+    async fn record(&self, engine: &Engine, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        let began = self.moment(engine);
+        let looked = lock(&self.cache).look(id, began);
+        match looked {
+            Looked::Known(record) => Ok(record),
+            Looked::Unknown => {
+                let found = engine.store().key(id).await?;
+                Ok(lock(&self.cache).fill(id, found, began))
+            }
+        }
+    }
+
+    async fn count(&self, engine: &Engine, principal: &Principal) -> Result<Option<RateStatus>, Refusal> {
+        let Some(limit) = principal.grant().rate_limit else { return Ok(None) };
+        let (id, now) = (principal.key_id(), engine.now());
+        let window = (limit, limit.window(now));
+        let is_full = lock(&self.full).get(id) == Some(&window);
+        let count = if is_full {
+            u64::from(limit.requests()) + 1
+        } else {
+            let counted = engine.store().count_request(id.as_str(), limit, now).await;
+            counted.map_err(|error| unreadable(&error))?
+        };
+        let status = limit.status(count, now);
+        if !status.is_exceeded {
+            return Ok(Some(status));
+        }
+        let mut full = lock(&self.full);
+        if full.len() >= MAX_FULL {
+            full.clear();
+        }
+        full.insert(id.clone(), window);
+        Err(Refusal::RateLimited { key_id: id.clone(), status })
+    }
+
+    /// Writes uses of a key in a task of its own: no answer waits for it. What cannot be written waits for the next time.
+    fn write(&self, store: &Arc<dyn Store>, id: KeyId, uses: KeyUse, now: Timestamp) {
+        let (store, log) = (Arc::clone(store), Arc::clone(&self.uses));
+        let mut writes = lock(&self.writes);
+        while writes.try_join_next().is_some() {}
+        writes.spawn(async move {
+            let written = store.add_key_use(&id, &uses, now).await.unwrap_or_else(|error| {
+                tracing::warn!(
+                    error = with_causes(&error),
+                    key_id = id.as_str(),
+                    "a key's use is not written"
+                );
+                false
+            });
+            if !written {
+                lock(&log).give_back(&id, &uses);
+            }
+        });
+    }
+
+    fn moment(&self, engine: &Engine) -> Moment {
+        Moment { wall: engine.now(), running: self.started.elapsed() }
+    }
+}
+
+fn unreadable(error: &StoreError) -> Refusal {
+    tracing::error!(error = with_causes(error), "a key cannot be read or its requests not counted");
+    Refusal::AuthUnavailable
+}
+
+/// What one holder left is whole, even if it panicked: each sets it by one call.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,786 @@
+//! Managed keys: made, listed, changed, rotated and revoked by other keys, and revoked by whoever holds them.
+//!
+//! Invariants: a secret is in the one response to the call that made its key, and nowhere else. No key makes or changes a
+//! key that is more than itself ([`Principal::authorize_grant`]), and each change is in the audit trail.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::{Method, StatusCode};
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+use onerun_auth::{
+    Access, AddressAccess, AuditAction, AuditEvent, Grant, KeyId, KeyPatch, KeyRecord, KeyStatus, KeyTerms,
+    MAX_OVERLAP, ManagedKey, Preset, Principal, ProjectAccess, RateLimit, Refusal as AuthRefusal, Scope,
+    ScopeSet,
+};
+use onerun_domain::{Metadata, Name, PageRequest, ProjectId, Refusal, later, sha256_hex};
+use onerun_engine::ActError;
+use onerun_store::{ChangeError, Decide, KeyCall, KeyChange, KeyList, KeyView, NewKey, StoreError};
+use subtle::ConstantTimeEq;
+
+use crate::{
+    ApiError, App, FieldError, Handler, Place, Response, Route,
+    fields::{Distinct, Fields, Input, Integer, List, Nested},
+    out::{KeyOut, MadeKeyOut, PageOut, wire_time},
+    query::{Params, Reader, Whole, page},
+    request::{Call, DoneOut, reply},
+};
+
+const NOT_FOUND: ApiError = ApiError::NotFound { what: "Key" };
+
+/// How long a key lives if nothing else is said.
+const DEFAULT_DAYS: u32 = 90;
+const MAX_DAYS: u32 = 3_650;
+
+/// How long the old key goes on after a rotation if nothing else is said.
+const DEFAULT_OVERLAP_SECONDS: u32 = 86_400;
+const MAX_OVERLAP_SECONDS: u32 = 604_800;
+const _: () = assert!(MAX_OVERLAP_SECONDS as i64 == MAX_OVERLAP.as_secs());
+
+/// How many projects and blocks of addresses a key may name.
+const MAX_PROJECTS: usize = 100;
+const MAX_BLOCKS: usize = 20;
+
+/// How many keys one report of a leak may name.
+const MAX_LEAKED: usize = 100;
+
+/// How many reports of leaks are taken from a part of all addresses: many parts, so that one reporter does not stand in
+/// the way of the others, and no more than that, so that reporters make the store keep no more.
+const REPORT_PARTS: u32 = 256;
+const REPORT_LIMIT: (u32, u32) = (60, 60);
+
+macro_rules! route {
+    ($(#[$doc:meta])* $name:ident, $operation:literal, $method:ident $path:literal, $access:expr, $handler:ident) => {
+        $(#[$doc])*
+        pub static $name: Route = Route {
+            operation: $operation,
+            method: Method::$method,
+            path: $path,
+            access: $access,
+            handler: Handler::Global(|app, call| Box::pin($handler(app, call))),
+        };
+    };
+}
+
+const READ: Access = Access::Requires(Scope::KeysRead);
+const WRITE: Access = Access::Requires(Scope::KeysWrite);
+
+route! {
+    /// `POST /v1/keys`
+    CREATE, "create_key", POST "/v1/keys", WRITE, create
+}
+route! {
+    /// `GET /v1/keys`
+    LIST, "list_keys", GET "/v1/keys", READ, list
+}
+route! {
+    /// `GET /v1/keys/{key_id}`
+    GET, "get_key", GET "/v1/keys/{key_id}", READ, get
+}
+route! {
+    /// `PATCH /v1/keys/{key_id}`
+    UPDATE, "update_key", PATCH "/v1/keys/{key_id}", WRITE, update
+}
+route! {
+    /// `POST /v1/keys/{key_id}/rotate`
+    ROTATE, "rotate_key", POST "/v1/keys/{key_id}/rotate", WRITE, rotate
+}
+route! {
+    /// `POST /v1/keys/{key_id}/disable`
+    DISABLE, "disable_key", POST "/v1/keys/{key_id}/disable", WRITE, disable
+}
+route! {
+    /// `POST /v1/keys/{key_id}/enable`
+    ENABLE, "enable_key", POST "/v1/keys/{key_id}/enable", WRITE, enable
+}
+route! {
+    /// `POST /v1/keys/{key_id}/revoke`
+    REVOKE, "revoke_key", POST "/v1/keys/{key_id}/revoke", WRITE, revoke
+}
+route! {
+    /// `POST /v1/keys/revoke-leaked`
+    REVOKE_LEAKED, "revoke_leaked_keys", POST "/v1/keys/revoke-leaked", Access::Public, revoke_leaked
+}
+
+/// What a caller says of a key's scopes, projects, addresses, rate and end. `None` where nothing was said.
+struct Said {
+    scopes: Option<ScopeSet>,
+    projects: Option<ProjectAccess>,
+    addresses: Option<AddressAccess>,
+    rate_limit: Option<Option<RateLimit>>,
+    lifetime: Option<Lifetime>,
+}
+
+/// How long a key is to live from now.
+#[derive(Clone, Copy)]
+enum Lifetime {
+    Days(u32),
+    Endless,
+}
+
+impl Lifetime {
+    fn end(self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Lifetime::Days(days) => Some(later(now, SignedDuration::from_hours(24 * i64::from(days)))),
+            Lifetime::Endless => None,
+        }
+    }
+
+    fn read(fields: &mut Fields) -> Option<Option<Self>> {
+        let days = fields.optional::<Integer<1, MAX_DAYS>>(
+            "expires_in_days",
+            "For how many days from now the key is accepted. Not together with `never_expires`.",
+        );
+        let never = fields.optional("never_expires", "true for a key that does not expire.");
+        Some(match (days?, never?.unwrap_or(false)) {
+            (Some(_), true) => {
+                fields.refuse("never_expires", "contradicts `expires_in_days`; give one of them");
+                return None;
+            }
+            (Some(Integer(days)), false) => Some(Lifetime::Days(days)),
+            (None, true) => Some(Lifetime::Endless),
+            (None, false) => None,
+        })
+    }
+}
+
+impl Said {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let scopes = scopes(fields);
+        let projects = projects(fields);
+        let addresses = addresses(fields);
+        let rate_limit = rate_limit(fields);
+        let lifetime = Lifetime::read(fields);
+        Some(Self {
+            scopes: scopes?,
+            projects: projects?,
+            addresses: addresses?,
+            rate_limit: rate_limit?,
+            lifetime: lifetime?,
+        })
+    }
+}
+
+fn scopes(fields: &mut Fields) -> Option<Option<ScopeSet>> {
+    let scopes = fields.optional::<Distinct<Scope, { Scope::ALL.len() }>>(
+        "scopes",
+        "What the key may do. Not together with `preset`.",
+    );
+    let preset = fields.optional::<Preset>(
+        "preset",
+        "A name for the scopes that a kind of caller needs, instead of `scopes`.",
+    );
+    Some(match (scopes?, preset?) {
+        (Some(_), Some(_)) => {
+            fields.refuse("preset", "contradicts `scopes`; give one of them");
+            return None;
+        }
+        (Some(Distinct(scopes)), None) => Some(scopes.into_iter().collect()),
+        (None, preset) => preset.map(Preset::scopes),
+    })
+}
+
+fn projects(fields: &mut Fields) -> Option<Option<ProjectAccess>> {
+    let ids = fields.optional::<List<ProjectId, 1, MAX_PROJECTS>>(
+        "project_ids",
+        "The projects that the key reaches. Not together with `all_projects`.",
+    );
+    let all = fields.optional(
+        "all_projects",
+        "true for a key that reaches every project, those that are yet to be created included.",
+    );
+    Some(match (ids?, all?.unwrap_or(false)) {
+        (Some(_), true) => {
+            fields.refuse("all_projects", "contradicts `project_ids`; give one of them");
+            return None;
+        }
+        (Some(List(ids)), false) => Some(ProjectAccess::Only(BTreeSet::from_iter(ids))),
+        (None, true) => Some(ProjectAccess::All),
+        (None, false) => None,
+    })
+}
+
+fn addresses(fields: &mut Fields) -> Option<Option<AddressAccess>> {
+    let blocks = fields.optional::<List<IpNet, 1, MAX_BLOCKS>>(
+        "allowed_cidrs",
+        "The blocks of addresses that the key is accepted from. Not together with `any_address`.",
+    );
+    let any = fields.optional("any_address", "true for a key that is accepted from anywhere.");
+    Some(match (blocks?, any?.unwrap_or(false)) {
+        (Some(_), true) => {
+            fields.refuse("any_address", "contradicts `allowed_cidrs`; give one of them");
+            return None;
+        }
+        (Some(List(blocks)), false) => Some(AddressAccess::Only(blocks)),
+        (None, true) => Some(AddressAccess::Any),
+        (None, false) => None,
+    })
+}
+
+fn rate_limit(fields: &mut Fields) -> Option<Option<Option<RateLimit>>> {
+    let limit = fields.optional::<Nested<RateLimit>>(
+        "rate_limit",
+        "How many requests the key may make in each window. Not together with `no_rate_limit`.",
+    );
+    let none = fields.optional("no_rate_limit", "true for a key that may make any number of requests.");
+    Some(match (limit?, none?.unwrap_or(false)) {
+        (Some(_), true) => {
+            fields.refuse("no_rate_limit", "contradicts `rate_limit`; give one of them");
+            return None;
+        }
+        (Some(Nested(limit)), false) => Some(Some(limit)),
+        (None, true) => Some(None),
+        (None, false) => None,
+    })
+}
+
+impl Input for RateLimit {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let requests = fields.required::<Integer<1, { RateLimit::MAX_REQUESTS }>>(
+            "requests",
+            "How many requests a window has.",
+        );
+        let seconds = fields.required::<Integer<1, { RateLimit::MAX_WINDOW_SECONDS }>>(
+            "window_seconds",
+            "How long a window is, in seconds.",
+        );
+        RateLimit::new(requests?.0, seconds?.0)
+    }
+}
+
+/// The body of `create_key`.
+pub(crate) struct NewKeyInput {
+    name: Name,
+    scopes: ScopeSet,
+    projects: ProjectAccess,
+    addresses: AddressAccess,
+    rate_limit: Option<RateLimit>,
+    lifetime: Option<Lifetime>,
+    not_before: Option<Timestamp>,
+    metadata: Option<Metadata>,
+}
+
+impl Input for NewKeyInput {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let name = fields.required("name", "What people call the key.");
+        let said = Said::read(fields);
+        let not_before =
+            fields.optional("not_before", "From when on the key is accepted; at once if left out.");
+        let metadata = fields.optional("metadata", "What you note with the key.");
+        let Said { scopes, projects, addresses, rate_limit, lifetime } = said?;
+        // What is left out gives nothing: there is no key that may do everything because nothing was said.
+        if scopes.is_none() {
+            fields.refuse("scopes", "is required, or `preset`");
+        }
+        if projects.is_none() {
+            fields.refuse("project_ids", "is required, or `all_projects`");
+        }
+        Some(Self {
+            name: name?,
+            scopes: scopes?,
+            projects: projects?,
+            addresses: addresses.unwrap_or(AddressAccess::Any),
+            rate_limit: rate_limit.flatten(),
+            lifetime,
+            not_before: not_before?,
+            metadata: metadata?,
+        })
+    }
+}
+
+/// The body of `update_key`.
+pub(crate) struct KeyChanges {
+    name: Option<Name>,
+    said: Said,
+    metadata: Option<Metadata>,
+}
+
+impl Input for KeyChanges {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let name = fields.optional("name", "Another name; null leaves it as it is.");
+        let said = Said::read(fields);
+        let metadata =
+            fields.optional("metadata", "Other metadata in place of all of it; null leaves it as it is.");
+        Some(Self { name: name?, said: said?, metadata: metadata? })
+    }
+}
+
+/// The body of `rotate_key`.
+pub(crate) struct Rotation {
+    overlap: SignedDuration,
+    lifetime: Option<Lifetime>,
+}
+
+impl Input for Rotation {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let overlap = fields.optional::<Integer<0, MAX_OVERLAP_SECONDS>>(
+            "overlap_seconds",
+            "For how long the old key is accepted beside the new one, but no longer than it would have been: a day if \
+             nothing is said, 0 for a key that has leaked.",
+        );
+        let lifetime = Lifetime::read(fields);
+        let seconds = overlap?.map_or(DEFAULT_OVERLAP_SECONDS, |seconds| seconds.0);
+        Some(Self { overlap: SignedDuration::from_secs(seconds.into()), lifetime: lifetime? })
+    }
+}
+
+/// The body of `revoke_leaked_keys`.
+pub(crate) struct Leak {
+    keys: Vec<String>,
+}
+
+impl Input for Leak {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let List(keys) = fields.required::<List<String, 1, MAX_LEAKED>>(
+            "keys",
+            "The keys, whole: who holds a key may revoke it.",
+        )?;
+        Some(Self { keys })
+    }
+}
+
+/// The query of `list_keys`.
+pub(crate) struct KeyQuery {
+    status: Option<KeyStatus>,
+    project: Option<ProjectId>,
+    expiring_within_days: Option<u32>,
+    idle_for_days: Option<u32>,
+    page: PageRequest,
+}
+
+impl Params for KeyQuery {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let status = reader.optional("status", "Only keys of this status.");
+        let project = reader.optional("project_id", "Only keys that reach this project.");
+        let expiring = reader.optional::<Whole<0, MAX_DAYS>>(
+            "expiring_within_days",
+            "Only keys that are not over, and are over in so many days from now.",
+        );
+        let idle = reader.optional::<Whole<0, MAX_DAYS>>(
+            "idle_for_days",
+            "Only active keys that were not used for so many days; those that were never used count from when they were \
+             made.",
+        );
+        let page = page(reader);
+        Some(Self {
+            status: status?,
+            project: project?,
+            expiring_within_days: expiring?.map(|days| days.0),
+            idle_for_days: idle?.map(|days| days.0),
+            page: page?,
+        })
+    }
+}
+
+async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
+    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let idempotency_key = call.idempotency_key()?;
+    let input: NewKeyInput = call.body()?;
+    let now = app.engine().now();
+    let input_hash = call.input_hash("create_key")?;
+    if let Some(made) = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await? {
+        return Ok(made);
+    }
+    let grant = Grant {
+        scopes: input.scopes,
+        projects: input.projects,
+        addresses: input.addresses,
+        rate_limit: input.rate_limit,
+        expires_at: end(input.lifetime, Lifetime::Days(DEFAULT_DAYS).end(now), caller, now),
+    };
+    caller.authorize_grant(&grant)?;
+    refuse_unknown_projects(app, &grant.projects).await?;
+    if let (Some(begin), Some(end)) = (input.not_before, grant.expires_at)
+        && begin >= end
+    {
+        return Err(wrong_field("/not_before", "must be before the key expires"));
+    }
+    let terms = KeyTerms {
+        name: input.name,
+        grant,
+        not_before: input.not_before,
+        metadata: input.metadata.unwrap_or_default(),
+    };
+    let key = generate(app);
+    let record = KeyRecord::new(&key, terms, caller.key_id().clone(), now);
+    let mut details = described(&record);
+    if let Some(begin) = record.not_before {
+        details.insert("not_before".to_owned(), wire_time(begin));
+    }
+    let event = event(&call, caller.key_id(), AuditAction::Create, &record.id, details, now);
+    let kept = kept(caller, idempotency_key.as_deref(), &input_hash, &record.id);
+    let new = NewKey { record: record.clone(), event, call: kept };
+    match app.engine().store().insert_key(new).await {
+        Ok(()) => shown_once(KeyView { record, usage: onerun_auth::KeyUsage::NONE }, &key, now),
+        Err(error @ StoreError::Duplicate { .. }) => {
+            // Another call of the same key came in between.
+            let made = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await?;
+            made.ok_or_else(|| error.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn list(app: &App, call: Call) -> Result<Response, ApiError> {
+    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let KeyQuery { status, project, expiring_within_days, idle_for_days, page } = call.query()?;
+    let now = app.engine().now();
+    let days = |days: u32| SignedDuration::from_hours(24 * i64::from(days));
+    let list = KeyList {
+        within: caller.projects().clone(),
+        status,
+        project,
+        ends_by: expiring_within_days.map(|within| later(now, days(within))),
+        idle_since: idle_for_days.map(|idle| later(now, -days(idle))),
+        now,
+        page,
+    };
+    let keys = app.engine().store().keys(list).await?;
+    reply(&PageOut::of(keys, |view| KeyOut::of(view, now)))
+}
+
+async fn get(app: &App, call: Call) -> Result<Response, ApiError> {
+    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let id = call.id("key_id", "Key")?;
+    show(app, caller, &id).await
+}
+
+async fn update(app: &App, call: Call) -> Result<Response, ApiError> {
+    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let id: KeyId = call.id("key_id", "Key")?;
+    let KeyChanges { name, said, metadata } = call.body()?;
+    let now = app.engine().now();
+    let patch = KeyPatch {
+        name,
+        scopes: said.scopes,
+        projects: said.projects,
+        addresses: said.addresses,
+        rate_limit: said.rate_limit,
+        expires_at: said.lifetime.map(|lifetime| lifetime.end(now)),
+        metadata,
+    };
+    visible(app, caller, &id).await?;
+    if let Some(projects) = &patch.projects {
+        // First what the key may, so that it learns of no project beyond it.
+        let grant = Grant { projects: projects.clone(), ..caller.grant().clone() };
+        caller.authorize_grant(&grant)?;
+        refuse_unknown_projects(app, projects).await?;
+    }
+    change(app, &call, caller, &id, AuditAction::Update, now, move |caller, record| {
+        caller.authorize_grant(&record.grant)?;
+        let before = described(&record);
+        let changed = record.update(patch.clone(), now)?;
+        caller.authorize_grant(&changed.grant)?;
+        let mut details = described(&changed);
+        details.retain(|name, value| before.get(name) != Some(value));
+        Ok((changed, details))
+    })
+    .await
+}
+
+async fn disable(app: &App, call: Call) -> Result<Response, ApiError> {
+    take_away(app, &call, AuditAction::Disable, KeyRecord::disable).await
+}
+
+async fn revoke(app: &App, call: Call) -> Result<Response, ApiError> {
+    take_away(app, &call, AuditAction::Revoke, |record, now| Ok(record.revoke(now))).await
+}
+
+async fn enable(app: &App, call: Call) -> Result<Response, ApiError> {
+    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let id = call.id("key_id", "Key")?;
+    visible(app, caller, &id).await?;
+    let now = app.engine().now();
+    change(app, &call, caller, &id, AuditAction::Enable, now, move |caller, record| {
+        caller.authorize_grant(&record.grant)?;
+        Ok((record.enable(now)?, BTreeMap::new()))
+    })
+    .await
+}
+
+/// A change that makes a key less. It asks for what the key may do, and not for how long, how often and from where: who
+/// is called to a leak must be able to end it.
+async fn take_away(
+    app: &App,
+    call: &Call,
+    action: AuditAction,
+    change_to: fn(KeyRecord, Timestamp) -> Result<KeyRecord, Refusal>,
+) -> Result<Response, ApiError> {
+    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let id = call.id("key_id", "Key")?;
+    visible(app, caller, &id).await?;
+    let now = app.engine().now();
+    change(app, call, caller, &id, action, now, move |caller, record| {
+        let grant = Grant {
+            scopes: record.grant.scopes,
+            projects: record.grant.projects.clone(),
+            ..caller.grant().clone()
+        };
+        caller.authorize_grant(&grant)?;
+        Ok((change_to(record, now)?, BTreeMap::new()))
+    })
+    .await
+}
+
+async fn rotate(app: &App, call: Call) -> Result<Response, ApiError> {
+    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let idempotency_key = call.idempotency_key()?;
+    let id: KeyId = call.id("key_id", "Key")?;
+    let Rotation { overlap, lifetime } = call.optional_body()?;
+    let now = app.engine().now();
+    let input_hash = call.input_hash(&format!("rotate_key {id}"))?;
+    visible(app, caller, &id).await?;
+    if let Some(made) = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await? {
+        return Ok(made);
+    }
+    let key = std::sync::Arc::new(generate(app));
+    let kept = kept(caller, idempotency_key.as_deref(), &input_hash, key.id());
+    let template = event(&call, caller.key_id(), AuditAction::Rotate, &id, BTreeMap::new(), now);
+    let (by, shown) = (caller.clone(), std::sync::Arc::clone(&key));
+    let decide: Decide<KeyRecord, KeyChange> = Box::new(move |record: KeyRecord| {
+        by.authorize_grant(&record.grant)?;
+        let as_long = record.lifetime().map(|lifetime| later(now, lifetime));
+        let expires_at = end(lifetime, as_long, &by, now);
+        by.authorize_grant(&Grant { expires_at, ..record.grant.clone() })?;
+        let (record, new) = record.rotate(&shown, overlap, expires_at, by.key_id().clone(), now)?;
+        let mut details = described(&new);
+        details.insert("new_key_id".to_owned(), new.id.to_string());
+        if let Some(replaced) = &record.replaced {
+            details.insert("overlap_ends_at".to_owned(), wire_time(replaced.overlap_ends_at));
+        }
+        let event = AuditEvent { details, ..template.clone() };
+        Ok(KeyChange::Rotation { record: record.into(), new: new.into(), event, call: kept.clone() })
+    });
+    match app.engine().store().change_key(&id, decide).await {
+        Ok(Some(KeyChange::Rotation { record, new, .. })) => {
+            app.callers().learn(app.engine(), &record);
+            shown_once(KeyView { record: *new, usage: onerun_auth::KeyUsage::NONE }, &key, now)
+        }
+        Ok(_) => Err(NOT_FOUND),
+        Err(ChangeError::Store(error @ StoreError::Duplicate { .. })) => {
+            let made = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await?;
+            made.ok_or_else(|| error.into())
+        }
+        Err(ChangeError::Refused(refusal @ Refusal::KeyReplaced { .. })) => {
+            // Perhaps by another call of the same key that came in between.
+            let made = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await?;
+            made.ok_or_else(|| refusal.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whoever sends a key whole may revoke it. What comes of it is told to nobody: the answer to a guess must teach nothing.
+async fn revoke_leaked(app: &App, call: Call) -> Result<Response, ApiError> {
+    let Leak { keys } = call.body()?;
+    let (engine, now) = (app.engine(), app.engine().now());
+    refuse_too_many_reports(app, &call).await?;
+    for text in keys {
+        let Ok(key) = ManagedKey::parse(&text) else { continue };
+        let Some(record) = engine.store().key(key.id()).await? else { continue };
+        if !bool::from(key.digest().ct_eq(&record.digest)) {
+            continue;
+        }
+        let event = event(&call, key.id(), AuditAction::RevokeLeaked, key.id(), BTreeMap::new(), now);
+        let decide: Decide<KeyRecord, KeyChange> = Box::new(move |record: KeyRecord| {
+            if record.revoked_at.is_some() {
+                return Ok(KeyChange::None(record));
+            }
+            Ok(KeyChange::To { record: record.revoke(now).into(), event: event.clone() })
+        });
+        if let Some(KeyChange::To { record, .. }) = engine.store().change_key(key.id(), decide).await? {
+            app.callers().learn(engine, &record);
+        }
+    }
+    let mut response = reply(&DoneOut { message: "Keys that were right are revoked" })?;
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+async fn refuse_too_many_reports(app: &App, call: &Call) -> Result<(), ApiError> {
+    let (requests, seconds) = REPORT_LIMIT;
+    let Some(limit) = RateLimit::new(requests, seconds) else { return Ok(()) };
+    let hash = sha256_hex([call.address().unwrap_or_default().as_str()]);
+    let part = u32::from_str_radix(&hash[..8], 16).unwrap_or_default() % REPORT_PARTS;
+    let now = app.engine().now();
+    let count = app.engine().store().count_request(&format!("reports#{part}"), limit, now).await?;
+    let status = limit.status(count, now);
+    if status.is_exceeded { Err(ApiError::TooManyReports(status)) } else { Ok(()) }
+}
+
+/// What a decision about a key comes to: its new state, and what the audit trail says besides.
+type Decided = Result<(KeyRecord, BTreeMap<String, String>), Refusal>;
+
+/// Changes a key by a decision, unless it is that way already, and shows it.
+async fn change(
+    app: &App,
+    call: &Call,
+    caller: &Principal,
+    id: &KeyId,
+    action: AuditAction,
+    now: Timestamp,
+    decision: impl Fn(&Principal, KeyRecord) -> Decided + Send + 'static,
+) -> Result<Response, ApiError> {
+    let template = event(call, caller.key_id(), action, id, BTreeMap::new(), now);
+    let by = caller.clone();
+    let decide: Decide<KeyRecord, KeyChange> = Box::new(move |record: KeyRecord| {
+        let revision = record.revision;
+        let (record, details) = decision(&by, record)?;
+        if record.revision == revision {
+            return Ok(KeyChange::None(record));
+        }
+        let event = AuditEvent { details, ..template.clone() };
+        Ok(KeyChange::To { record: record.into(), event })
+    });
+    if let KeyChange::To { record, .. } =
+        app.engine().store().change_key(id, decide).await?.ok_or(NOT_FOUND)?
+    {
+        app.callers().learn(app.engine(), &record);
+    }
+    show(app, caller, id).await
+}
+
+/// The key, if the caller may know of it: all of its projects are among the caller's.
+async fn visible(app: &App, caller: &Principal, id: &KeyId) -> Result<KeyView, ApiError> {
+    let view = app.engine().store().key_view(id).await?;
+    view.filter(|view| view.record.grant.projects.is_within(caller.projects())).ok_or(NOT_FOUND)
+}
+
+async fn show(app: &App, caller: &Principal, id: &KeyId) -> Result<Response, ApiError> {
+    let view = visible(app, caller, id).await?;
+    reply(&KeyOut::of(view, app.engine().now()))
+}
+
+/// The one response that has the secret.
+fn shown_once(view: KeyView, key: &ManagedKey, now: Timestamp) -> Result<Response, ApiError> {
+    reply(&MadeKeyOut { made: KeyOut::of(view, now), key: Some(key.expose().to_owned()) })
+}
+
+/// The answer to a call that is repeated: the key that the first one made, without its secret.
+async fn repeated(
+    app: &App,
+    caller: &Principal,
+    idempotency_key: Option<&str>,
+    input_hash: &str,
+) -> Result<Option<Response>, ApiError> {
+    let Some(idempotency_key) = idempotency_key else { return Ok(None) };
+    let store = app.engine().store();
+    let Some(call) = store.key_call(caller.key_id(), idempotency_key).await? else { return Ok(None) };
+    if call.input_hash != input_hash {
+        return Err(ActError::KeyReused.into());
+    }
+    let view = visible(app, caller, &call.made).await?;
+    let made = KeyOut::of(view, app.engine().now());
+    reply(&MadeKeyOut { made, key: None }).map(Some)
+}
+
+fn kept(
+    caller: &Principal,
+    idempotency_key: Option<&str>,
+    input_hash: &str,
+    made: &KeyId,
+) -> Option<KeyCall> {
+    Some(KeyCall {
+        caller: caller.key_id().clone(),
+        idempotency_key: idempotency_key?.to_owned(),
+        input_hash: input_hash.to_owned(),
+        made: made.clone(),
+    })
+}
+
+fn generate(app: &App) -> ManagedKey {
+    let random = app.engine().random();
+    let made: Result<ManagedKey, std::convert::Infallible> = ManagedKey::generate(|buffer| {
+        random.fill(buffer);
+        Ok(())
+    });
+    let Ok(key) = made;
+    key
+}
+
+/// When a key ends, `None` for never: as was said; else as it does by default, or with its maker if that is sooner.
+fn end(
+    said: Option<Lifetime>,
+    default: Option<Timestamp>,
+    caller: &Principal,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    match said {
+        Some(lifetime) => lifetime.end(now),
+        None => match (default, caller.expires_at()) {
+            (Some(end), Some(own)) => Some(end.min(own)),
+            (end, own) => end.or(own),
+        },
+    }
+}
+
+async fn refuse_unknown_projects(app: &App, projects: &ProjectAccess) -> Result<(), ApiError> {
+    let ProjectAccess::Only(ids) = projects else { return Ok(()) };
+    for id in ids {
+        if app.engine().store().open_project(id).await?.is_none() {
+            return Err(wrong_field("/project_ids", &format!("names a project that there is not: `{id}`")));
+        }
+    }
+    Ok(())
+}
+
+fn wrong_field(pointer: &str, detail: &str) -> ApiError {
+    let place = Place::Body(pointer.to_owned());
+    ApiError::Invalid(vec![FieldError { place, detail: detail.to_owned() }])
+}
+
+fn event(
+    call: &Call,
+    by: &KeyId,
+    action: AuditAction,
+    key: &KeyId,
+    details: BTreeMap<String, String>,
+    now: Timestamp,
+) -> AuditEvent {
+    AuditEvent {
+        at: wire_time(now),
+        action: action.as_str().to_owned(),
+        key_id: key.to_string(),
+        actor: call.actor(by),
+        details,
+    }
+}
+
+/// A key's public members as texts, for the audit trail.
+fn described(record: &KeyRecord) -> BTreeMap<String, String> {
+    fn list<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
+        values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(" ")
+    }
+    let grant = &record.grant;
+    let details = [
+        ("name", record.name.to_string()),
+        ("scopes", list(grant.scopes.iter())),
+        (
+            "projects",
+            match &grant.projects {
+                ProjectAccess::All => "all".to_owned(),
+                ProjectAccess::Only(ids) => list(ids),
+            },
+        ),
+        (
+            "allowed_cidrs",
+            match &grant.addresses {
+                AddressAccess::Any => "any".to_owned(),
+                AddressAccess::Only(blocks) => list(blocks),
+            },
+        ),
+        (
+            "rate_limit",
+            match grant.rate_limit {
+                None => "none".to_owned(),
+                Some(limit) => format!("{} in {} s", limit.requests(), limit.window_seconds()),
+            },
+        ),
+        ("expires_at", grant.expires_at.map_or_else(|| "never".to_owned(), wire_time)),
+        (
+            "metadata_sha256",
+            sha256_hex([serde_json::Value::Object(record.metadata.as_map().clone()).to_string().as_str()]),
+        ),
+    ];
+    details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}

@@ -1,0 +1,170 @@
+//! Managed keys and how they were used.
+
+use jiff::Timestamp;
+use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, WRITE_EVERY};
+use onerun_domain::Page;
+use onerun_store::{
+    ChangeError, Decide, KeyCall, KeyChange, KeyList, KeyView, NewKey, StoreError, key_body, key_call_body,
+    read_key, read_key_call, read_usage, usage_body,
+};
+use rusqlite::{Connection, params};
+
+use crate::{
+    audit,
+    columns::{Columns, only},
+    rows::micros,
+    sql,
+};
+
+const WHAT: &str = "key";
+const USAGE: &str = "key's usage";
+const CALL: &str = "call that made a key";
+
+/// Adds a key, with what is written beside it.
+pub(crate) fn insert(connection: &Connection, new: NewKey) -> Result<(), StoreError> {
+    let NewKey { record, event, call } = new;
+    insert_record(connection, &record)?;
+    insert_call(connection, call.as_ref())?;
+    audit::append(connection, event)
+}
+
+/// One key.
+pub(crate) fn get(connection: &Connection, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+    let sql = "SELECT body FROM keys WHERE id = ?1";
+    sql::one(connection, WHAT, sql, [id.as_str()], |columns| read_key(&columns.value::<String>()?))
+}
+
+/// One key and how it was used.
+pub(crate) fn view(connection: &Connection, id: &KeyId) -> Result<Option<KeyView>, StoreError> {
+    sql::one(
+        connection,
+        WHAT,
+        "SELECT keys.body, key_uses.body FROM keys LEFT JOIN key_uses ON key_uses.key_id = keys.id
+         WHERE keys.id = ?1",
+        [id.as_str()],
+        read_view,
+    )
+}
+
+/// One page of keys, newest first. What is asked for can be of any member of a key, so it is looked for in the keys
+/// themselves, up to the end of the page.
+pub(crate) fn list(connection: &Connection, list: &KeyList) -> Result<Page<KeyView>, StoreError> {
+    let overfull = usize::try_from(sql::overfull(list.page.limit)).unwrap_or(usize::MAX);
+    let passed_over = usize::try_from(list.page.offset).unwrap_or(usize::MAX);
+    let (wanted, mut found) = (passed_over.saturating_add(overfull), Vec::new());
+    sql::each(
+        connection,
+        WHAT,
+        "SELECT keys.body, key_uses.body FROM keys LEFT JOIN key_uses ON key_uses.key_id = keys.id
+         ORDER BY keys.created_at DESC, keys.inserted DESC",
+        [],
+        |columns| {
+            let view = read_view(columns)?;
+            if list.admits(&view) {
+                found.push(view);
+            }
+            Ok(found.len() < wanted)
+        },
+    )?;
+    let found = found.into_iter().skip(passed_over).collect();
+    Ok(Page::from_overfull(found, list.page.limit))
+}
+
+/// Changes a key.
+pub(crate) fn change(
+    connection: &Connection,
+    id: &KeyId,
+    mut decide: Decide<KeyRecord, KeyChange>,
+) -> Result<Option<KeyChange>, ChangeError> {
+    let Some(before) = get(connection, id)? else { return Ok(None) };
+    let change = decide(before)?;
+    match &change {
+        KeyChange::None(_) => {}
+        KeyChange::To { record, event } => {
+            update_record(connection, id, record)?;
+            audit::append(connection, event.clone())?;
+        }
+        KeyChange::Rotation { record, new, event, call } => {
+            update_record(connection, id, record)?;
+            insert_record(connection, new)?;
+            insert_call(connection, call.as_ref())?;
+            audit::append(connection, event.clone())?;
+        }
+    }
+    Ok(Some(change))
+}
+
+/// The call that a caller made under an `Idempotency-Key`.
+pub(crate) fn call(
+    connection: &Connection,
+    caller: &KeyId,
+    idempotency_key: &str,
+) -> Result<Option<KeyCall>, StoreError> {
+    let sql = "SELECT body FROM key_calls WHERE caller = ?1 AND idempotency_key = ?2";
+    sql::one(connection, CALL, sql, [caller.as_str(), idempotency_key], |columns| {
+        read_key_call(&columns.value::<String>()?)
+    })
+}
+
+/// Adds uses of a key, unless that was done a moment ago.
+pub(crate) fn add_use(
+    connection: &Connection,
+    id: &KeyId,
+    uses: &KeyUse,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let exists = "SELECT 1 FROM keys WHERE id = ?1";
+    if sql::one(connection, WHAT, exists, [id.as_str()], only::<i64>)?.is_none() {
+        return Ok(true);
+    }
+    let sql = "SELECT written_at, body FROM key_uses WHERE key_id = ?1";
+    let stored = sql::one(connection, USAGE, sql, [id.as_str()], |columns| {
+        Ok((columns.time()?, read_usage(&columns.value::<String>()?)?))
+    })?;
+    // A time that far ahead is of a clock that has been put back since.
+    if stored.as_ref().is_some_and(|(at, _)| now.duration_since(*at).abs() < WRITE_EVERY) {
+        return Ok(false);
+    }
+    let usage = stored.map_or(KeyUsage::NONE, |(_, usage)| usage).with(uses);
+    sql::execute(
+        connection,
+        USAGE,
+        "INSERT INTO key_uses (key_id, written_at, body) VALUES (?1, ?2, ?3)
+         ON CONFLICT (key_id) DO UPDATE SET written_at = ?2, body = ?3",
+        params![id.as_str(), micros(now), usage_body(&usage)],
+    )?;
+    Ok(true)
+}
+
+fn insert_record(connection: &Connection, record: &KeyRecord) -> Result<(), StoreError> {
+    sql::execute(
+        connection,
+        WHAT,
+        "INSERT INTO keys (id, created_at, body) VALUES (?1, ?2, ?3)",
+        params![record.id.as_str(), micros(record.created_at), key_body(record)],
+    )?;
+    Ok(())
+}
+
+fn update_record(connection: &Connection, id: &KeyId, record: &KeyRecord) -> Result<(), StoreError> {
+    let sql = "UPDATE keys SET body = ?2 WHERE id = ?1";
+    sql::execute(connection, WHAT, sql, [id.as_str(), &key_body(record)])?;
+    Ok(())
+}
+
+fn insert_call(connection: &Connection, call: Option<&KeyCall>) -> Result<(), StoreError> {
+    let Some(call) = call else { return Ok(()) };
+    sql::execute(
+        connection,
+        CALL,
+        "INSERT INTO key_calls (caller, idempotency_key, body) VALUES (?1, ?2, ?3)",
+        [call.caller.as_str(), &call.idempotency_key, &key_call_body(call)],
+    )?;
+    Ok(())
+}
+
+fn read_view(columns: &mut Columns<'_>) -> Result<KeyView, StoreError> {
+    let record = read_key(&columns.value::<String>()?)?;
+    let usage: Option<String> = columns.value()?;
+    Ok(KeyView { record, usage: usage.map_or(Ok(KeyUsage::NONE), |body| read_usage(&body))? })
+}

@@ -1,0 +1,85 @@
+//! Counts of requests, in memory: one process owns the file, so that nobody else counts.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use onerun_auth::RateLimit;
+
+/// The most windows that are counted at one time.
+const MAX_WINDOWS: usize = 100_000;
+
+/// How many requests there were in which window.
+#[derive(Debug, Default)]
+pub(crate) struct Rates {
+    counts: HashMap<Window, u64>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Window {
+    bucket: String,
+    seconds: u32,
+    start: i64,
+}
+
+impl Rates {
+    /// Counts a request in the present window; how many there were, this one included.
+    pub(crate) fn count(&mut self, bucket: &str, limit: RateLimit, now: Timestamp) -> u64 {
+        let window =
+            Window { bucket: bucket.to_owned(), seconds: limit.window_seconds(), start: limit.window(now) };
+        if self.counts.len() >= MAX_WINDOWS && !self.counts.contains_key(&window) {
+            self.make_room(now);
+        }
+        let count = self.counts.entry(window).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    /// Forgets the windows that are over, and if that leaves too many, those with the fewest requests: who made the
+    /// most gains nothing by filling the memory with others.
+    fn make_room(&mut self, now: Timestamp) {
+        self.counts.retain(|window, _| window.start + i64::from(window.seconds) > now.as_second());
+        let mut fewest = 1;
+        while self.counts.len() > MAX_WINDOWS / 2 {
+            self.counts.retain(|_, count| *count > fewest);
+            fewest *= 2;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit() -> RateLimit {
+        RateLimit::new(10, 60).unwrap()
+    }
+
+    fn time(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn windows_that_are_over_are_forgotten_before_there_are_too_many() {
+        let mut rates = Rates::default();
+        for number in 0..MAX_WINDOWS {
+            rates.count(&number.to_string(), limit(), time(0));
+        }
+        assert_eq!(rates.count("0", limit(), time(59)), 2);
+        assert_eq!(rates.counts.len(), MAX_WINDOWS);
+        rates.count("new", limit(), time(60));
+        assert_eq!(rates.counts.len(), 1);
+    }
+
+    #[test]
+    fn who_made_the_most_requests_is_not_forgotten_for_others() {
+        let mut rates = Rates::default();
+        for _ in 0..7 {
+            rates.count("often", limit(), time(0));
+        }
+        for number in 0..3 * MAX_WINDOWS {
+            rates.count(&number.to_string(), limit(), time(0));
+            assert!(rates.counts.len() <= MAX_WINDOWS);
+        }
+        assert_eq!(rates.count("often", limit(), time(0)), 8);
+    }
+}

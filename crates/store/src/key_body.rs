@@ -1,0 +1,283 @@
+//! What is kept of keys and of the audit trail, as JSON: the same on every backend.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use jiff::Timestamp;
+use onerun_auth::{
+    Actor, AddressAccess, AuditEntry, AuditEvent, Grant, KeyDigest, KeyId, KeyRecord, KeyUsage,
+    ProjectAccess, RateLimit, Replaced, Scope, ScopeSet, parse_block,
+};
+use onerun_domain::{Metadata, Name, ProjectId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{KeyCall, StoreError};
+
+/// A key's body. It holds the digest of its secret, so it is for a store and for nobody else.
+pub fn key_body(record: &KeyRecord) -> String {
+    let grant = &record.grant;
+    write(&KeyBody {
+        id: record.id.to_string(),
+        name: record.name.to_string(),
+        digest: STANDARD_NO_PAD.encode(record.digest.to_bytes()),
+        scopes: scope_names(grant.scopes),
+        all_projects: grant.projects == ProjectAccess::All,
+        project_ids: match &grant.projects {
+            ProjectAccess::All => Vec::new(),
+            ProjectAccess::Only(ids) => ids.iter().map(ToString::to_string).collect(),
+        },
+        any_address: grant.addresses == AddressAccess::Any,
+        blocks: match &grant.addresses {
+            AddressAccess::Any => Vec::new(),
+            AddressAccess::Only(blocks) => blocks.iter().map(ToString::to_string).collect(),
+        },
+        rate_limit: grant.rate_limit.map(|limit| (limit.requests(), limit.window_seconds())),
+        expires_at: grant.expires_at.map(Timestamp::as_microsecond),
+        not_before: record.not_before.map(Timestamp::as_microsecond),
+        metadata: record.metadata.as_map().clone(),
+        created_at: record.created_at.as_microsecond(),
+        created_by: record.created_by.to_string(),
+        updated_at: record.updated_at.as_microsecond(),
+        disabled_at: record.disabled_at.map(Timestamp::as_microsecond),
+        revoked_at: record.revoked_at.map(Timestamp::as_microsecond),
+        replaces: record.replaces.as_ref().map(ToString::to_string),
+        replaced: record.replaced.as_ref().map(|replaced| ReplacedBody {
+            by: replaced.by.to_string(),
+            at: replaced.at.as_microsecond(),
+            overlap_ends_at: replaced.overlap_ends_at.as_microsecond(),
+        }),
+        revision: record.revision,
+    })
+}
+
+/// Reads [`key_body`].
+pub fn read_key(body: &str) -> Result<KeyRecord, StoreError> {
+    let body: KeyBody = read(KEY, body)?;
+    let projects = if body.all_projects {
+        ProjectAccess::All
+    } else {
+        let ids: Result<BTreeSet<ProjectId>, _> = body.project_ids.iter().map(|id| id.parse()).collect();
+        ProjectAccess::Only(ids.map_err(|error| corrupt(KEY, error))?)
+    };
+    let addresses = if body.any_address {
+        AddressAccess::Any
+    } else {
+        let blocks: Result<Vec<_>, _> = body.blocks.iter().map(|text| parse_block(text)).collect();
+        AddressAccess::Only(blocks.map_err(|error| corrupt(KEY, error))?)
+    };
+    let rate_limit = body.rate_limit.map(|(requests, seconds)| {
+        RateLimit::new(requests, seconds).ok_or_else(|| corrupt(KEY, "its rate limit is none"))
+    });
+    let replaced = body.replaced.map(|replaced| -> Result<Replaced, StoreError> {
+        Ok(Replaced {
+            by: key_id(KEY, &replaced.by)?,
+            at: time(replaced.at)?,
+            overlap_ends_at: time(replaced.overlap_ends_at)?,
+        })
+    });
+    Ok(KeyRecord {
+        id: key_id(KEY, &body.id)?,
+        name: Name::parse(body.name).map_err(|error| corrupt(KEY, error))?,
+        digest: digest(&body.digest)?,
+        grant: Grant {
+            scopes: scopes(KEY, &body.scopes)?,
+            projects,
+            addresses,
+            rate_limit: rate_limit.transpose()?,
+            expires_at: body.expires_at.map(time).transpose()?,
+        },
+        not_before: body.not_before.map(time).transpose()?,
+        metadata: Metadata::parse(body.metadata).map_err(|error| corrupt(KEY, error))?,
+        created_at: time(body.created_at)?,
+        created_by: key_id(KEY, &body.created_by)?,
+        updated_at: time(body.updated_at)?,
+        disabled_at: body.disabled_at.map(time).transpose()?,
+        revoked_at: body.revoked_at.map(time).transpose()?,
+        replaces: body.replaces.map(|id| key_id(KEY, &id)).transpose()?,
+        replaced: replaced.transpose()?,
+        revision: body.revision,
+    })
+}
+
+/// How a key was used, as a body.
+pub fn usage_body(usage: &KeyUsage) -> String {
+    write(&UsageBody {
+        last_used_at: usage.last_used_at.map(Timestamp::as_microsecond),
+        used_scopes: scope_names(usage.used_scopes),
+        uses_since_replaced: usage.uses_since_replaced,
+    })
+}
+
+/// Reads [`usage_body`].
+pub fn read_usage(body: &str) -> Result<KeyUsage, StoreError> {
+    let body: UsageBody = read(USAGE, body)?;
+    Ok(KeyUsage {
+        last_used_at: body.last_used_at.map(time).transpose()?,
+        used_scopes: scopes(USAGE, &body.used_scopes)?,
+        uses_since_replaced: body.uses_since_replaced,
+    })
+}
+
+/// A kept call's body.
+pub fn key_call_body(call: &KeyCall) -> String {
+    write(&CallBody {
+        caller: call.caller.to_string(),
+        idempotency_key: call.idempotency_key.clone(),
+        input_hash: call.input_hash.clone(),
+        made: call.made.to_string(),
+    })
+}
+
+/// Reads [`key_call_body`].
+pub fn read_key_call(body: &str) -> Result<KeyCall, StoreError> {
+    let body: CallBody = read(CALL, body)?;
+    Ok(KeyCall {
+        caller: key_id(CALL, &body.caller)?,
+        idempotency_key: body.idempotency_key,
+        input_hash: body.input_hash,
+        made: key_id(CALL, &body.made)?,
+    })
+}
+
+/// The body of an entry of the audit trail.
+pub fn audit_body(entry: &AuditEntry) -> String {
+    let AuditEvent { at, action, key_id, actor, details } = entry.event.clone();
+    write(&AuditBody {
+        sequence: entry.sequence,
+        at,
+        action,
+        key_id,
+        actor_key_id: actor.key_id,
+        actor_address: actor.address,
+        actor_user_agent: actor.user_agent,
+        request_id: actor.request_id,
+        details,
+        previous_hash: entry.previous_hash.clone(),
+        hash: entry.hash.clone(),
+    })
+}
+
+/// Reads [`audit_body`]. Whether the entry is what was written is not looked at: that is for whoever checks the trail.
+pub fn read_audit(body: &str) -> Result<AuditEntry, StoreError> {
+    let body: AuditBody = read("audit entry", body)?;
+    let actor = Actor {
+        key_id: body.actor_key_id,
+        address: body.actor_address,
+        user_agent: body.actor_user_agent,
+        request_id: body.request_id,
+    };
+    let event =
+        AuditEvent { at: body.at, action: body.action, key_id: body.key_id, actor, details: body.details };
+    Ok(AuditEntry { sequence: body.sequence, event, previous_hash: body.previous_hash, hash: body.hash })
+}
+
+const KEY: &str = "key";
+const USAGE: &str = "key's usage";
+const CALL: &str = "call that made a key";
+
+#[derive(Serialize, Deserialize)]
+struct KeyBody {
+    id: String,
+    name: String,
+    digest: String,
+    scopes: Vec<String>,
+    all_projects: bool,
+    project_ids: Vec<String>,
+    any_address: bool,
+    blocks: Vec<String>,
+    rate_limit: Option<(u32, u32)>,
+    expires_at: Option<i64>,
+    not_before: Option<i64>,
+    metadata: Map<String, Value>,
+    created_at: i64,
+    created_by: String,
+    updated_at: i64,
+    disabled_at: Option<i64>,
+    revoked_at: Option<i64>,
+    replaces: Option<String>,
+    replaced: Option<ReplacedBody>,
+    revision: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReplacedBody {
+    by: String,
+    at: i64,
+    overlap_ends_at: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct UsageBody {
+    last_used_at: Option<i64>,
+    used_scopes: Vec<String>,
+    uses_since_replaced: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CallBody {
+    caller: String,
+    idempotency_key: String,
+    input_hash: String,
+    made: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AuditBody {
+    sequence: u64,
+    at: String,
+    action: String,
+    key_id: String,
+    actor_key_id: String,
+    actor_address: Option<String>,
+    actor_user_agent: Option<String>,
+    request_id: String,
+    details: BTreeMap<String, String>,
+    previous_hash: String,
+    hash: String,
+}
+
+fn corrupt(what: &'static str, reason: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt { what, reason: reason.to_string() }
+}
+
+fn write(body: &impl Serialize) -> String {
+    // Text, numbers and maps of them with text for names: serializing them cannot fail.
+    serde_json::to_string(body).unwrap_or_default()
+}
+
+/// The error tells where the body is wrong and not what stands there, as serde's would: that may be a digest.
+fn read<'a, T: Deserialize<'a>>(what: &'static str, body: &'a str) -> Result<T, StoreError> {
+    serde_json::from_str(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        corrupt(what, format!("not the JSON it must be, at line {line} column {column}"))
+    })
+}
+
+fn time(micros: i64) -> Result<Timestamp, StoreError> {
+    Timestamp::from_microsecond(micros).map_err(|error| corrupt(KEY, error))
+}
+
+fn key_id(what: &'static str, text: &str) -> Result<KeyId, StoreError> {
+    KeyId::restore(text).ok_or_else(|| corrupt(what, "an id in it is none"))
+}
+
+fn scope_names(scopes: ScopeSet) -> Vec<String> {
+    scopes.iter().map(|scope| scope.as_str().to_owned()).collect()
+}
+
+fn scopes(what: &'static str, names: &[String]) -> Result<ScopeSet, StoreError> {
+    names
+        .iter()
+        .map(|name| name.parse::<Scope>())
+        .collect::<Result<_, _>>()
+        .map_err(|error| corrupt(what, error))
+}
+
+fn digest(text: &str) -> Result<KeyDigest, StoreError> {
+    let mut bytes = [0; 32];
+    match STANDARD_NO_PAD.decode_slice(text, &mut bytes) {
+        Ok(32) => Ok(KeyDigest::from_bytes(bytes)),
+        _ => Err(corrupt(KEY, "its digest is none")),
+    }
+}

@@ -1,0 +1,160 @@
+//! Managed keys, their uses, and the audit trail of what is done to them.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use onerun_auth::{
+    AuditEntry, AuditEvent, AuditHead, KeyId, KeyRecord, KeyStatus, KeyUsage, KeyUse, ProjectAccess,
+    RateLimit,
+};
+use onerun_domain::{Direction, Page, PageRequest, ProjectId};
+
+use crate::{ChangeError, Decide, StoreError};
+
+/// A new key, and what is written with it.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// The key.
+    pub record: KeyRecord,
+    /// What the audit trail says of it.
+    pub event: AuditEvent,
+    /// The call that made it, if it can be repeated.
+    pub call: Option<KeyCall>,
+}
+
+/// What becomes of a key.
+#[derive(Clone, Debug)]
+pub enum KeyChange {
+    /// Nothing: it is what it is to be. Nothing is written.
+    None(KeyRecord),
+    /// Its new state.
+    To {
+        /// The key.
+        record: Box<KeyRecord>,
+        /// What the audit trail says of it.
+        event: AuditEvent,
+    },
+    /// Another key takes its place.
+    Rotation {
+        /// The old key.
+        record: Box<KeyRecord>,
+        /// The new one.
+        new: Box<KeyRecord>,
+        /// What the audit trail says of it.
+        event: AuditEvent,
+        /// The call that asked for it, if it can be repeated.
+        call: Option<KeyCall>,
+    },
+}
+
+/// A call that made a key, kept so that it makes no second one when it is repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyCall {
+    /// The key that made the call.
+    pub caller: KeyId,
+    /// The caller's `Idempotency-Key`.
+    pub idempotency_key: String,
+    /// SHA-256, in hex, of what was asked for, to tell a repetition from another call under the same key.
+    pub input_hash: String,
+    /// The key that it made.
+    pub made: KeyId,
+}
+
+/// A key and how it was used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyView {
+    /// The key.
+    pub record: KeyRecord,
+    /// How it was used.
+    pub usage: KeyUsage,
+}
+
+/// Which keys are wanted, newest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyList {
+    /// Only those of which every project is among these: what the caller may know of.
+    pub within: ProjectAccess,
+    /// Only those of this status.
+    pub status: Option<KeyStatus>,
+    /// Only those that reach this project.
+    pub project: Option<ProjectId>,
+    /// Only those that are not over, and are over by then.
+    pub ends_by: Option<Timestamp>,
+    /// Only active ones that were not used since then; those that were never used count from when they were made.
+    pub idle_since: Option<Timestamp>,
+    /// The time at which statuses are asked for.
+    pub now: Timestamp,
+    /// Which part.
+    pub page: PageRequest,
+}
+
+impl KeyList {
+    /// Whether a key is wanted.
+    pub fn admits(&self, view: &KeyView) -> bool {
+        let KeyView { record, usage } = view;
+        let status = record.status(self.now);
+        let is_over = matches!(status, KeyStatus::Expired | KeyStatus::Revoked);
+        record.grant.projects.is_within(&self.within)
+            && self.status.is_none_or(|wanted| wanted == status)
+            && self.project.as_ref().is_none_or(|project| record.grant.projects.allows(project))
+            && self.ends_by.is_none_or(|by| !is_over && record.ends_at().is_some_and(|end| end <= by))
+            && self.idle_since.is_none_or(|since| {
+                status == KeyStatus::Active && usage.last_used_at.unwrap_or(record.created_at) <= since
+            })
+    }
+}
+
+/// A part of the audit trail, and where the whole of it ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditPage {
+    /// The part.
+    pub entries: Page<AuditEntry>,
+    /// The last entry that there is, at the same moment or later.
+    pub head: Option<AuditHead>,
+}
+
+/// The part of a store that is about managed keys.
+///
+/// The audit trail is one chain: whatever changes a key seals its event to the trail's head and writes both, or neither.
+/// No two writes have the same place in it.
+#[async_trait]
+pub trait KeyStore: Send + Sync {
+    /// Adds a key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Duplicate`] if the id is taken, or a call of the same caller is kept under the same
+    /// `Idempotency-Key`; nothing is written then.
+    async fn insert_key(&self, new: NewKey) -> Result<(), StoreError>;
+
+    /// One key, as every write that was answered before has left it. What decides who may call.
+    async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
+
+    /// One key and how it was used.
+    async fn key_view(&self, id: &KeyId) -> Result<Option<KeyView>, StoreError>;
+
+    /// Keys, newest first.
+    async fn keys(&self, list: KeyList) -> Result<Page<KeyView>, StoreError>;
+
+    /// Changes a key; `None` if there is no such key. All of the change is written or none of it, and only if the key is
+    /// still as it was decided from. A rotation whose call is kept already is [`StoreError::Duplicate`].
+    async fn change_key(
+        &self,
+        id: &KeyId,
+        decide: Decide<KeyRecord, KeyChange>,
+    ) -> Result<Option<KeyChange>, ChangeError>;
+
+    /// The call that a caller made under an `Idempotency-Key`.
+    async fn key_call(&self, caller: &KeyId, idempotency_key: &str) -> Result<Option<KeyCall>, StoreError>;
+
+    /// Adds uses of a key to what is known of it, unless some were added less than
+    /// [`WRITE_EVERY`](onerun_auth::WRITE_EVERY) ago: then `false`, and nothing is written. Uses of a key that is not
+    /// there are forgotten.
+    async fn add_key_use(&self, id: &KeyId, uses: &KeyUse, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Counts a request in the present window of a limit, and says how many there were, this one included. Each `bucket`
+    /// counts for itself. Counts may be lost when the process ends, and need not be kept beyond their window.
+    async fn count_request(&self, bucket: &str, limit: RateLimit, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// The audit trail, in either direction.
+    async fn audit(&self, direction: Direction, page: PageRequest) -> Result<AuditPage, StoreError>;
+}
