@@ -40,6 +40,7 @@ impl<'a> Furnished<'a> {
         desk.decide(&simulation, &id(&personas[0]), "approve", 200).await;
         app.run_jobs().await;
         let persona = id(&personas[1]);
+        let key = desk.client.make_key(json!({})).await;
         let talk = &desk.talks(&simulation).await[0];
         talk.start(200).await;
         talk.say(None, 200).await;
@@ -51,12 +52,23 @@ impl<'a> Furnished<'a> {
             ("simulation_id", simulation),
             ("conversation_id", conversation),
             ("persona_id", persona),
+            ("key_id", key.id),
         ];
         Self { desk, ids }
     }
 
     pub(crate) fn path(&self, route: &Route) -> String {
         path(route, |name| self.ids.iter().find(|(known, _)| *known == name).map(|(_, id)| id.clone()))
+    }
+
+    /// [`Furnished::path`], with what the route changes for good made anew.
+    pub(crate) async fn fresh_path(&self, route: &Route) -> String {
+        let path = self.path(route);
+        if route.operation != "rotate_key" {
+            return path;
+        }
+        let known = self.ids.iter().find(|(name, _)| *name == "key_id").map(|(_, id)| id.as_str());
+        path.replace(known.unwrap_or_default(), &self.desk.client.make_key(json!({})).await.id)
     }
 
     /// Everything that can be read.
@@ -74,8 +86,12 @@ impl<'a> Furnished<'a> {
                 state.push(json!(talk.items().await));
             }
         }
+        for path in ["/v1/keys?limit=100", "/v1/audit?limit=100"] {
+            state.push(self.desk.client.get(path, 200).await);
+        }
         state.into()
     }
+
     /// A body that the operation understands; an empty one if it reads none.
     pub(crate) fn value(&self, operation: &str) -> Option<Value> {
         let value = match operation {
@@ -86,6 +102,10 @@ impl<'a> Furnished<'a> {
             "update_objective" => json!({ "name": "Another" }),
             "create_simulation" => self.desk.wanted(json!({})),
             "create_response" => json!({ "input": null }),
+            "create_key" => json!({ "name": "Another", "preset": "worker", "all_projects": true }),
+            "update_key" => json!({ "name": "Another" }),
+            "rotate_key" => json!({ "overlap_seconds": 60 }),
+            "revoke_leaked_keys" => json!({ "keys": ["none"] }),
             other => {
                 assert!(documentation(other).get("requestBody").is_none(), "no body is known for {other}");
                 return None;

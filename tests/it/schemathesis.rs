@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_mins(4);
 const PERSONAS: usize = 100;
 const APPROVED: usize = 40;
 const CONVERSATIONS: usize = 300;
+/// Enough that some are left after those that were revoked or rotated.
+const KEYS: usize = 100;
 /// How many conversations the approved personas come to.
 const QUEUED: usize = APPROVED * CONVERSATIONS / PERSONAS;
 
@@ -115,7 +117,13 @@ async fn furnish(client: &Client) -> Value {
             act("end", None).await;
         }
     }
+    let mut keys = Vec::new();
+    for number in 0..KEYS {
+        let body = json!({ "name": format!("Key {number}"), "preset": "ci", "all_projects": true });
+        keys.push(id(&client.post("/v1/keys", &body, 200).await));
+    }
     json!({
+        "key_id": keys,
         "project_id": [project],
         "agent_id": [agent],
         "objective_id": objectives,

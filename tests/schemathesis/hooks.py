@@ -16,6 +16,18 @@ RANDOM = random.Random(20261123)
 # A simulation of thousands of personas keeps the machine busy long after it was created.
 MAX_TARGET = 3
 
+# Fields of keys of which one may be given.
+CONTRADICTIONS = {
+    "scopes": "preset",
+    "project_ids": "all_projects",
+    "allowed_cidrs": "any_address",
+    "rate_limit": "no_rate_limit",
+    "expires_in_days": "never_expires",
+}
+
+# No schema says what a block of addresses is.
+BLOCKS = [f"10.{number}.0.0/16" for number in range(20)]
+
 
 @schemathesis.hook
 def before_call(context, case, **kwargs):
@@ -35,6 +47,20 @@ def before_call(context, case, **kwargs):
         # No two of them the same.
         if isinstance(objectives := case.body.get("objective_ids"), list):
             case.body["objective_ids"] = IDS["objective_id"][: len(objectives)]
+        if isinstance(projects := case.body.get("project_ids"), list):
+            case.body["project_ids"] = IDS["project_id"][: len(projects)]
+        for name, other in CONTRADICTIONS.items():
+            if case.body.get(name) is not None:
+                case.body.pop(other, None)
+        if "/v1/keys" in case.operation.path and case.operation.method.upper() == "POST":
+            # Of each pair one must be there, and any time is after the end of most keys.
+            if "name" in case.body and case.body.get("scopes") is None and case.body.get("preset") is None:
+                case.body["preset"] = "worker"
+            if "name" in case.body and case.body.get("project_ids") is None:
+                case.body["all_projects"] = True
+            case.body.pop("not_before", None)
+        if case.body.get("allowed_cidrs") is not None:
+            case.body["allowed_cidrs"] = BLOCKS[: len(case.body["allowed_cidrs"])]
         for name in ("target_conversations", "target_personas"):
             if name in case.body:
                 case.body[name] = min(case.body[name], MAX_TARGET)

@@ -22,7 +22,7 @@ use onerun_domain::{Clock, Random, later};
 use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
 use onerun_store::{ClaimedJob, with_causes};
 
-pub use client::{Client, Reply, documentation};
+pub use client::{Client, MadeKey, Reply, documentation};
 pub use model::{Act, TestModel};
 
 /// The key that is accepted.
@@ -55,6 +55,8 @@ pub struct TestApp {
     clock: Arc<TestClock>,
     model: Arc<TestModel>,
     requests: AtomicU64,
+    /// Managed keys that tests made: each is in the one answer that it came in, and in no other.
+    secrets: Mutex<Vec<String>>,
     /// The jobs that were given up, with the reason. Those that a test did not expect are a failure.
     buried: Mutex<Vec<String>>,
     /// Last, so that the store is closed before what it rests on goes.
@@ -89,6 +91,7 @@ impl TestApp {
             clock,
             model,
             requests: AtomicU64::new(1),
+            secrets: Mutex::default(),
             buried: Mutex::default(),
             _home: home,
         }
@@ -160,6 +163,18 @@ impl TestApp {
     /// The jobs that were given up since the last call, which are thereby expected.
     pub fn take_buried(&self) -> Vec<String> {
         std::mem::take(&mut *self.buried.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn remember_secret(&self, key: &str) {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).push(key.to_owned());
+    }
+
+    fn assert_no_secret(&self, what: &str, reply: &Reply) {
+        let whole = format!("{:?}{}", reply.headers, reply.text);
+        for secret in self.secrets.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            // What follows the prefix and the id is the secret.
+            assert!(!whole.contains(&secret[16..]), "{what}: a key in an answer: {whole}");
+        }
     }
 
     /// Waits until everything is written that was noted of when keys were used.

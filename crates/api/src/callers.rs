@@ -94,9 +94,8 @@ impl Callers {
         }
     }
 
-    /// Takes in what this process has made of a key, so that it counts here at once.
-    pub(crate) fn learn(&self, engine: &Engine, record: &KeyRecord) {
-        let began = self.moment(engine);
+    /// Takes in what this process has made of a key by a write that began at `began`, so that it counts here at once.
+    pub(crate) fn learn(&self, record: &KeyRecord, began: Moment) {
         lock(&self.cache).fill(&record.id, Some(record.clone()), began);
     }
 
@@ -175,7 +174,8 @@ impl Callers {
         });
     }
 
-    fn moment(&self, engine: &Engine) -> Moment {
+    /// Now, as the age of what is known of keys is measured.
+    pub(crate) fn moment(&self, engine: &Engine) -> Moment {
         Moment { wall: engine.now(), running: self.started.elapsed() }
     }
 }

@@ -551,9 +551,10 @@ async fn rotate(app: &App, call: Call) -> Result<Response, ApiError> {
         let event = AuditEvent { details, ..template.clone() };
         Ok(KeyChange::Rotation { record: record.into(), new: new.into(), event, call: kept.clone() })
     });
+    let began = app.callers().moment(app.engine());
     match app.engine().store().change_key(&id, decide).await {
         Ok(Some(KeyChange::Rotation { record, new, .. })) => {
-            app.callers().learn(app.engine(), &record);
+            app.callers().learn(&record, began);
             shown_once(KeyView { record: *new, usage: onerun_auth::KeyUsage::NONE }, &key, now)
         }
         Ok(_) => Err(NOT_FOUND),
@@ -588,8 +589,9 @@ async fn revoke_leaked(app: &App, call: Call) -> Result<Response, ApiError> {
             }
             Ok(KeyChange::To { record: record.revoke(now).into(), event: event.clone() })
         });
+        let began = app.callers().moment(engine);
         if let Some(KeyChange::To { record, .. }) = engine.store().change_key(key.id(), decide).await? {
-            app.callers().learn(engine, &record);
+            app.callers().learn(&record, began);
         }
     }
     let mut response = reply(&DoneOut { message: "Keys that were right are revoked" })?;
@@ -632,10 +634,11 @@ async fn change(
         let event = AuditEvent { details, ..template.clone() };
         Ok(KeyChange::To { record: record.into(), event })
     });
+    let began = app.callers().moment(app.engine());
     if let KeyChange::To { record, .. } =
         app.engine().store().change_key(id, decide).await?.ok_or(NOT_FOUND)?
     {
-        app.callers().learn(app.engine(), &record);
+        app.callers().learn(&record, began);
     }
     show(app, caller, id).await
 }

@@ -61,6 +61,8 @@ struct Doc {
     idempotent_by_key: bool,
     status: StatusCode,
     body: Option<Sample>,
+    /// Whether the body may be left out.
+    is_body_optional: bool,
     reply: Sample,
     /// The codes of its own refusals; those that follow from the route are added.
     refusals: &'static [&'static str],
@@ -130,8 +132,11 @@ fn describe(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc> {
         "get_whoami" => Doc::new("Tell who a key is", shows::<WhoamiOut>(generator, examples::whoami())),
         name if name.contains("_key") || name == "list_audit" => return describe_key(operation, generator),
         "create_project" => Doc::new("Create a project", shows::<ProjectOut>(generator, examples::project()))
-            .body::<NewProject>(json!({ "name": "Support" })),
+            .describe("Needs a key of all projects.")
+            .body::<NewProject>(json!({ "name": "Support" }))
+            .refusals(&["wrong_project"]),
         "list_projects" => Doc::new("List projects", pages::<ProjectOut>(generator, examples::project()))
+            .describe("Only those that the key reaches.")
             .query::<ProjectQuery>(),
         "get_project" => Doc::new("Get a project", shows::<ProjectOut>(generator, examples::project()))
             .refusals(&["project_not_found", "wrong_project"]),
@@ -208,6 +213,7 @@ fn describe_key(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc>
             .refusals(&["key_not_found", "exceeds_own_key", "key_revoked", "key_expired", "key_replaced"]),
         "rotate_key" => Doc {
             idempotent_by_key: true,
+            is_body_optional: true,
             ..Doc::new("Put a new key in a key's place", shows::<MadeKeyOut>(generator, examples::rotated_key()))
                 .describe(
                     "The old key goes on for the overlap, but no longer than it would have; `uses_since_replaced` of it \
@@ -403,6 +409,7 @@ impl Doc {
             idempotent_by_key: false,
             status: StatusCode::OK,
             body: None,
+            is_body_optional: false,
             reply,
             refusals: &[],
         }
@@ -440,6 +447,7 @@ fn operation(route: &Route, doc: Doc, problem: &Schema, errors: &BTreeMap<&str, 
         doc.status.as_str().to_owned(),
         json!({
             "description": doc.summary,
+            "headers": rate_headers(route),
             "content": { "application/json": { "schema": doc.reply.schema, "example": doc.reply.example } },
         }),
     );
@@ -463,7 +471,7 @@ fn operation(route: &Route, doc: Doc, problem: &Schema, errors: &BTreeMap<&str, 
     });
     if let Some(body) = doc.body {
         operation["requestBody"] = json!({
-            "required": true,
+            "required": !doc.is_body_optional,
             "content": { "application/json": { "schema": body.schema, "example": body.example } },
         });
     }
@@ -531,6 +539,18 @@ fn refused(errors: &[&ApiError], problem: &Schema) -> Value {
         "description": codes.join(", "),
         "headers": headers,
         "content": { "application/problem+json": { "schema": problem, "examples": examples } },
+    })
+}
+
+/// How the calling key stands with its limit, if it has one.
+fn rate_headers(route: &Route) -> Value {
+    if route.access == Access::Public {
+        return json!({});
+    }
+    let header = |description: &str, example: &str| json!({ "description": description, "schema": { "type": "string" }, "example": example });
+    json!({
+        "ratelimit-policy": header("The key's limit: requests and seconds.", r#""default";q=100;w=60"#),
+        "ratelimit": header("What is left of the window: requests and seconds.", r#""default";r=50;t=30"#),
     })
 }
 

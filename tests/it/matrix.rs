@@ -1,0 +1,370 @@
+//! The refusal matrix: every route against everything that can be wrong with a key.
+//!
+//! The columns are made here, the lines are the route table. What a key of another project meets differs by route, so each
+//! has its row in [`ROWS`]; a route without one does not compile.
+
+use std::{collections::BTreeSet, convert::Infallible};
+
+use jiff::SignedDuration;
+use onerun_api::{Body, ROUTES, Route};
+use onerun_auth::{Access, ManagedKey, Scope};
+use onerun_tests::app::{Client, ROOT_KEY, Reply, TestApp};
+use serde_json::{Value, json};
+
+use crate::{desk::code, furnished::Furnished};
+
+/// What a key of another project meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Elsewhere {
+    /// 403 `wrong_project`.
+    Refused,
+    /// 403 `exceeds_own_key`: it would give what it does not have.
+    Exceeds,
+    /// 404 `key_not_found`: it is not to know that there is such a key.
+    Hidden,
+    /// 200 with nothing of the project in it.
+    Filtered,
+    /// Nothing of it belongs to a project.
+    Free,
+}
+
+/// Each protected route's row, in the order of the route table; public ones have none.
+const ROWS: [(&str, Elsewhere); 38] = [
+    ("get_whoami", Elsewhere::Free),
+    ("create_key", Elsewhere::Exceeds),
+    ("list_keys", Elsewhere::Filtered),
+    ("get_key", Elsewhere::Hidden),
+    ("update_key", Elsewhere::Hidden),
+    ("rotate_key", Elsewhere::Hidden),
+    ("disable_key", Elsewhere::Hidden),
+    ("enable_key", Elsewhere::Hidden),
+    ("revoke_key", Elsewhere::Hidden),
+    ("list_audit", Elsewhere::Refused),
+    ("create_project", Elsewhere::Refused),
+    ("list_projects", Elsewhere::Filtered),
+    ("get_project", Elsewhere::Refused),
+    ("update_project", Elsewhere::Refused),
+    ("create_agent", Elsewhere::Refused),
+    ("list_agents", Elsewhere::Refused),
+    ("get_agent", Elsewhere::Refused),
+    ("update_agent", Elsewhere::Refused),
+    ("create_objective", Elsewhere::Refused),
+    ("list_objectives", Elsewhere::Refused),
+    ("get_objective", Elsewhere::Refused),
+    ("update_objective", Elsewhere::Refused),
+    ("create_simulation", Elsewhere::Refused),
+    ("list_simulations", Elsewhere::Refused),
+    ("get_simulation", Elsewhere::Refused),
+    ("run_simulation", Elsewhere::Refused),
+    ("cancel_simulation", Elsewhere::Refused),
+    ("get_results", Elsewhere::Refused),
+    ("list_personas", Elsewhere::Refused),
+    ("approve_persona", Elsewhere::Refused),
+    ("reject_persona", Elsewhere::Refused),
+    ("list_conversations", Elsewhere::Refused),
+    ("get_conversation", Elsewhere::Refused),
+    ("start_conversation", Elsewhere::Refused),
+    ("end_conversation", Elsewhere::Refused),
+    ("list_items", Elsewhere::Refused),
+    ("read_items", Elsewhere::Refused),
+    ("create_response", Elsewhere::Refused),
+];
+
+/// How many routes need no key.
+const PUBLIC: usize = 3;
+
+const _: () = assert!(ROWS.len() + PUBLIC == ROUTES.len(), "a route has no row, or a row no route");
+
+const NO_KEY: &str = r#"Bearer realm="OneRun""#;
+const INVALID: &str = r#"Bearer realm="OneRun", error="invalid_token""#;
+const FORBIDDEN: &str = r#"Bearer realm="OneRun", error="insufficient_scope""#;
+
+/// What is expected of an answer.
+#[derive(Clone, Debug)]
+struct Expected {
+    status: u16,
+    code: &'static str,
+    challenge: Option<String>,
+    retry_after: bool,
+}
+
+fn expect(status: u16, code: &'static str, challenge: &str) -> Expected {
+    Expected { status, code, challenge: Some(challenge.to_owned()), retry_after: false }
+}
+
+/// A key of the right form, of chosen bytes.
+fn key_of(fill: impl FnOnce(&mut [u8])) -> String {
+    let made = ManagedKey::generate(|buffer| {
+        fill(buffer);
+        Ok::<(), Infallible>(())
+    });
+    made.unwrap().expose().to_owned()
+}
+
+/// The key with this id and another secret.
+fn with_another_secret(key: &str) -> String {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    let id = URL_SAFE_NO_PAD.decode(&key[4..16]).unwrap();
+    key_of(|buffer| {
+        buffer.fill(7);
+        buffer[..id.len()].copy_from_slice(&id);
+    })
+}
+
+/// One thing that is wrong with a request.
+struct Case<'a> {
+    name: &'static str,
+    client: Client<'a>,
+    /// What is put behind the query.
+    query: String,
+    expected: Expected,
+    /// Whether the caller has proved that it holds the key.
+    is_proved: bool,
+}
+
+/// Everything that can be wrong with a key on any route, but for its scope and project.
+async fn cases<'a>(app: &'a TestApp, good: &str) -> Vec<Case<'a>> {
+    let root = app.root();
+    let key = |key: &str| app.anonymous().with_header("x-api-key", key);
+    let now = app.now();
+    let unproved = |name, client, query: &str, expected| Case {
+        name,
+        client,
+        query: query.to_owned(),
+        expected,
+        is_proved: false,
+    };
+    let invalid = || expect(401, "invalid_api_key", INVALID);
+    let bearer = format!("Bearer {good}");
+    let mut changed = good.to_owned();
+    changed.replace_range(20..21, if &good[20..21] == "A" { "B" } else { "A" });
+    let mut cases = vec![
+        unproved("none", app.anonymous(), "", expect(401, "missing_api_key", NO_KEY)),
+        unproved("empty", key(""), "", expect(401, "missing_api_key", NO_KEY)),
+        unproved(
+            "in the query",
+            app.anonymous(),
+            &format!("&x-api-key={good}"),
+            expect(401, "missing_api_key", NO_KEY),
+        ),
+        unproved("malformed", key(&good[..40]), "", invalid()),
+        unproved("bad checksum", key(&changed), "", invalid()),
+        unproved("unknown id", key(&key_of(|buffer| buffer.fill(9))), "", invalid()),
+        unproved("wrong secret", key(&with_another_secret(good)), "", invalid()),
+        unproved("doubled header", key(good).with_header("x-api-key", good), "", invalid()),
+        unproved("comma-joined", key(&format!("{good},{good}")), "", invalid()),
+        unproved("in both headers", key(good).with_header("authorization", &bearer), "", invalid()),
+        unproved("with the root key", key(good).with_header("x-api-key", ROOT_KEY), "", invalid()),
+    ];
+
+    let hour = SignedDuration::from_hours(1);
+    let expired = root.make_key(json!({ "expires_in_days": 1 })).await;
+    let early_at = (now + 1_000 * hour).to_string();
+    let early = root.make_key(json!({ "not_before": early_at })).await;
+    let disabled = root.make_key(json!({})).await;
+    root.post_empty(&format!("/v1/keys/{}/disable", disabled.id), 200).await;
+    let revoked = root.make_key(json!({})).await;
+    root.post_empty(&format!("/v1/keys/{}/revoke", revoked.id), 200).await;
+    let replaced = root.make_key(json!({})).await;
+    root.rotate_key(&replaced.id, json!({ "overlap_seconds": 3600 })).await;
+    let placed = root.make_key(json!({ "allowed_cidrs": ["10.0.0.0/8", "2001:db8::/32"] })).await;
+    let limited = root.make_key(json!({ "rate_limit": { "requests": 1, "window_seconds": 86_400 } })).await;
+    // Both the expiry and the overlap end with this.
+    app.advance(24 * hour);
+    key(&limited.key).get("/v1/whoami", 200).await;
+    let proved =
+        |name, client, expected| Case { name, client, query: String::new(), expected, is_proved: true };
+    // What a caller may write into headers changes nothing about where it is connected from.
+    let spoofed = key(&placed.key)
+        .at_address(Some("192.0.2.1"))
+        .with_header("x-forwarded-for", "10.0.0.1")
+        .with_header("forwarded", "for=10.0.0.1")
+        .with_header("x-real-ip", "10.0.0.1");
+    cases.extend([
+        proved("expired", key(&expired.key), expect(401, "expired_api_key", INVALID)),
+        proved("not yet valid", key(&early.key), expect(401, "inactive_api_key", INVALID)),
+        proved("disabled", key(&disabled.key), expect(401, "inactive_api_key", INVALID)),
+        proved("revoked", key(&revoked.key), expect(401, "revoked_api_key", INVALID)),
+        proved("after the overlap", key(&replaced.key), expect(401, "expired_api_key", INVALID)),
+        proved("wrong address", spoofed, expect(403, "wrong_address", FORBIDDEN)),
+        proved("unknown address", key(&placed.key).at_address(None), expect(403, "wrong_address", FORBIDDEN)),
+        proved(
+            "over its limit",
+            key(&limited.key),
+            Expected { status: 429, code: "rate_limited", challenge: None, retry_after: true },
+        ),
+    ]);
+    cases
+}
+
+fn protected() -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().copied().filter(|route| route.access != Access::Public)
+}
+
+async fn ask(furnished: &Furnished<'_>, client: &Client<'_>, route: &Route, query: &str) -> (u16, Reply) {
+    let path = format!("{}{query}", furnished.path(route));
+    client.ask(route.method.clone(), &path, furnished.body(route)).await
+}
+
+fn hold(what: &str, (status, reply): &(u16, Reply), expected: &Expected) {
+    let got = (*status, code(&reply.json()).to_owned());
+    assert_eq!(got, (expected.status, expected.code.to_owned()), "{what}: {}", reply.text);
+    assert_eq!(reply.header("www-authenticate"), expected.challenge.as_deref(), "{what}");
+    assert_eq!(reply.header("retry-after").is_some(), expected.retry_after, "{what}");
+    assert_eq!(reply.header("ratelimit").is_some(), expected.code == "rate_limited", "{what}");
+    assert_eq!(reply.header("cache-control"), Some("no-store"), "{what}");
+    assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{what}");
+}
+
+#[test]
+fn the_rows_are_the_protected_routes() {
+    let rows: Vec<_> = ROWS.iter().map(|(operation, _)| *operation).collect();
+    assert_eq!(rows, protected().map(|route| route.operation).collect::<Vec<_>>());
+    assert_eq!(ROUTES.len() - rows.len(), PUBLIC);
+}
+
+#[tokio::test]
+async fn every_route_refuses_every_wrong_key_with_its_status_code_and_headers() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let good = app.root().make_key(json!({})).await;
+    let cases = cases(&app, &good.key).await;
+    let before = furnished.state().await;
+    for route in protected() {
+        for case in &cases {
+            let answer = ask(&furnished, &case.client, route, &case.query).await;
+            hold(&format!("{}: {}", route.operation, case.name), &answer, &case.expected);
+        }
+    }
+    app.settle_uses().await;
+    assert_eq!(furnished.state().await, before, "a refused request changed something");
+}
+
+#[tokio::test]
+async fn who_has_not_proved_to_hold_a_key_gets_the_same_bytes_whatever_is_wrong_with_it() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let good = app.root().make_key(json!({})).await;
+    let mut seen = BTreeSet::new();
+    for case in cases(&app, &good.key).await.iter().filter(|case| !case.is_proved) {
+        for route in protected() {
+            let (status, reply) = ask(&furnished, &case.client, route, &case.query).await;
+            let mut headers: Vec<_> =
+                reply.headers.iter().filter(|(name, _)| *name != "x-request-id").collect();
+            headers.sort_by_key(|(name, _)| name.as_str());
+            seen.insert(format!("{status} {headers:?} {}", reply.text_without_id()));
+        }
+    }
+    // One answer for no key, and one for every key that is not right.
+    assert_eq!(seen.len(), 2, "{seen:#?}");
+}
+
+#[tokio::test]
+async fn every_route_refuses_a_key_that_has_every_scope_but_its_own() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    for route in protected() {
+        let Access::Requires(needed) = route.access else { continue };
+        let others: Vec<_> =
+            Scope::ALL.iter().filter(|scope| **scope != needed).map(|scope| scope.as_str()).collect();
+        let key = app.root().make_key(json!({ "scopes": others })).await;
+        let answer = ask(&furnished, &app.anonymous().with_key(&key.key), route, "").await;
+        let challenge = format!(r#"{FORBIDDEN}, scope="{needed}""#);
+        hold(route.operation, &answer, &expect(403, "insufficient_scope", &challenge));
+    }
+}
+
+#[tokio::test]
+async fn every_route_accepts_a_key_that_has_its_scope_alone() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let mut routes: Vec<_> = protected().collect();
+    let last = ["end_conversation", "cancel_simulation"];
+    routes.sort_by_key(|route| last.iter().position(|operation| *operation == route.operation));
+    for route in routes {
+        let Access::Requires(needed) = route.access else { continue };
+        let key = app.root().make_key(json!({ "scopes": [needed.as_str()] })).await;
+        let (status, reply) = ask(&furnished, &app.anonymous().with_key(&key.key), route, "").await;
+        // What the key may not do is no longer why: it would give or take more than it has itself, or the state is another.
+        let own = ["create_key", "update_key", "rotate_key", "disable_key", "enable_key", "revoke_key"];
+        let conflict = ["start_conversation", "reject_persona"].contains(&route.operation);
+        let expected = match route.operation {
+            operation if own.contains(&operation) => 403,
+            _ if conflict => 409,
+            _ => 200,
+        };
+        assert_eq!(status, expected, "{}: {}", route.operation, reply.text);
+        if expected == 403 {
+            assert_eq!(code(&reply.json()), "exceeds_own_key", "{}", route.operation);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_route_refuses_or_hides_what_is_of_another_project() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let other = app.root().post("/v1/projects", &json!({ "name": "Other" }), 200).await["id"].clone();
+    let key = app.root().make_key(json!({ "project_ids": [other] })).await;
+    let client = app.anonymous().with_key(&key.key);
+    let before = furnished.state().await;
+    for (route, (operation, elsewhere)) in protected().zip(ROWS) {
+        let answer = match elsewhere {
+            // Without the query, which would ask for what is of the project.
+            Elsewhere::Filtered => client.ask(route.method.clone(), route.path, Body::Read("".into())).await,
+            _ => ask(&furnished, &client, route, "").await,
+        };
+        match elsewhere {
+            Elsewhere::Refused => hold(operation, &answer, &expect(403, "wrong_project", FORBIDDEN)),
+            Elsewhere::Exceeds => {
+                assert_eq!((answer.0, code(&answer.1.json())), (403, "exceeds_own_key"), "{operation}");
+            }
+            Elsewhere::Hidden => {
+                assert_eq!((answer.0, code(&answer.1.json())), (404, "key_not_found"), "{operation}");
+            }
+            Elsewhere::Filtered => {
+                let json = answer.1.json();
+                let ids: Vec<_> = json["data"].as_array().unwrap().iter().map(|one| &one["id"]).collect();
+                let own = if operation == "list_keys" { Value::from(key.id.clone()) } else { other.clone() };
+                assert_eq!((answer.0, ids), (200, vec![&own]), "{operation}");
+            }
+            Elsewhere::Free => assert_eq!(answer.0, 200, "{operation}"),
+        }
+    }
+    app.settle_uses().await;
+    let mut after = furnished.state().await;
+    // That the key was used is all that is new.
+    let mut before = before;
+    for state in [&mut before, &mut after] {
+        let keys = state.as_array_mut().unwrap().iter_mut().rev().nth(1).unwrap();
+        for key in keys["data"].as_array_mut().unwrap() {
+            key["last_used_at"] = Value::Null;
+            key["used_scopes"] = json!([]);
+        }
+    }
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn a_project_that_there_is_not_is_refused_like_one_out_of_reach() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let other = app.root().post("/v1/projects", &json!({ "name": "Other" }), 200).await["id"].clone();
+    let key = app.root().make_key(json!({ "project_ids": [other] })).await;
+    let client = app.anonymous().with_key(&key.key);
+    let mut seen = BTreeSet::new();
+    for (route, (_, elsewhere)) in protected().zip(ROWS) {
+        if elsewhere != Elsewhere::Refused {
+            continue;
+        }
+        let unknown = crate::furnished::path(route, |name| {
+            let known = furnished.ids.iter().find(|(known, _)| *known == name);
+            if name == "project_id" { Some("A".repeat(12)) } else { known.map(|(_, id)| id.clone()) }
+        });
+        for path in [furnished.path(route), unknown] {
+            let (status, reply) = client.ask(route.method.clone(), &path, Body::Read("{}".into())).await;
+            seen.insert(format!("{status} {}", reply.text_without_id()));
+        }
+    }
+    assert_eq!(seen.len(), 1, "{seen:#?}");
+}
