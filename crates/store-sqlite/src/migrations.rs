@@ -71,10 +71,12 @@ fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
 mod tests {
     use std::{fs, path::PathBuf};
 
+    use onerun_domain::{Direction, Limit, PageRequest};
+    use onerun_store::{KeyStore, Store};
     use tempfile::TempDir;
 
     use super::*;
-    use crate::open;
+    use crate::{SqliteStore, open};
 
     fn file() -> (PathBuf, TempDir) {
         let directory = tempfile::tempdir().unwrap();
@@ -90,6 +92,34 @@ mod tests {
             assert_eq!(pragma(&connection, "user_version").unwrap(), newest());
             assert_eq!(pragma(&connection, "foreign_keys").unwrap(), 1);
             assert_eq!(pragma(&connection, "synchronous").unwrap(), 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_of_an_older_program_is_brought_to_the_newest_form_with_all_that_is_in_it() {
+        for version in 1..MIGRATIONS.len() {
+            let (path, _directory) = file();
+            let connection = Connection::open(&path).unwrap();
+            for migration in &MIGRATIONS[..version] {
+                connection.execute_batch(migration).unwrap();
+            }
+            connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+            connection.pragma_update(None, "user_version", i64::try_from(version).unwrap()).unwrap();
+            let project = "INSERT INTO projects (id, name, name_folded, created_at, updated_at)
+                           VALUES ('project00001', 'Kept', 'kept', 0, 0)";
+            connection.execute_batch(project).unwrap();
+            drop(connection);
+
+            let store = SqliteStore::open(&path).unwrap();
+            let id = "project00001".parse().unwrap();
+            let project = store.open_project(&id).await.unwrap().unwrap();
+            assert_eq!(project.project().await.unwrap().name.as_str(), "Kept");
+            let page = PageRequest { limit: Limit::clamped(1), offset: 0 };
+            assert_eq!(store.audit(Direction::Ascending, page).await.unwrap().head, None);
+            assert_eq!(store.key(&"AAECAwQFBgcI".parse().unwrap()).await.unwrap(), None);
+            drop((store, project));
+            let version: i64 = pragma(&Connection::open(&path).unwrap(), "user_version").unwrap();
+            assert_eq!(version, newest());
         }
     }
 

@@ -8,13 +8,18 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use onerun_auth::{
+    Actor, AuditCheck, AuditEvent, Grant, KeyId, KeyRecord, KeyTerms, KeyUse, ManagedKey, ProjectAccess,
+    Scope,
+};
 use onerun_domain::{
-    AgeGroup, Agent, ApprovalStatus, Conversation, Item, Job, Limit, MaxTurns, MessageText, Metadata, Name,
-    PageRequest, Persona, PersonaAttributes, Project, Role, Scenario, Seed, Simulation, SimulationStatus,
-    Target, TurnClaim, TurnToken, Work,
+    AgeGroup, Agent, ApprovalStatus, Conversation, Direction, Item, Job, Limit, MaxTurns, MessageText,
+    Metadata, Name, PageRequest, Persona, PersonaAttributes, Project, Role, Scenario, Seed, Simulation,
+    SimulationStatus, Target, TurnClaim, TurnToken, Work,
 };
 use onerun_store::{
-    ConversationChange, ConversationView, ProjectStore, Store, StoreError, StoredReply, StoredTurn,
+    ConversationChange, ConversationView, KeyCall, KeyChange, KeyList, KeyStore, NewKey, ProjectStore, Store,
+    StoreError, StoredReply, StoredTurn,
 };
 use onerun_store_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -280,4 +285,105 @@ async fn a_value_that_cannot_be_is_reported_and_not_shown() {
     let error = project.simulation(&scene.simulation.id).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { what: "simulation", .. }), "{error}");
     assert_eq!(error.to_string(), "the stored simulation is corrupt: column `name`: must not be empty");
+}
+
+/// Opens the store that holds a key, which was called for, used and disabled.
+async fn key_store() -> (SqliteStore, TempDir, KeyRecord, KeyCall) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&directory.path().join("onerun.db")).unwrap();
+    let now: Timestamp = "2031-03-14T09:26:53.589793Z".parse().unwrap();
+    let fill = |buffer: &mut [u8]| {
+        buffer.fill(7);
+        Ok::<(), std::convert::Infallible>(())
+    };
+    let terms = KeyTerms {
+        name: Name::parse("Key").unwrap(),
+        grant: Grant::everything(),
+        not_before: None,
+        metadata: Metadata::default(),
+    };
+    let root = KeyId::restore("root").unwrap();
+    let record = KeyRecord::new(&ManagedKey::generate(fill).unwrap(), terms, root.clone(), now);
+    let call = KeyCall {
+        caller: root,
+        idempotency_key: "a".into(),
+        input_hash: "cd".repeat(32),
+        made: record.id.clone(),
+    };
+    let event = |action: &str| AuditEvent {
+        at: now.to_string(),
+        action: action.into(),
+        key_id: record.id.to_string(),
+        actor: Actor { key_id: "root".into(), address: None, user_agent: None, request_id: action.into() },
+        details: [].into(),
+    };
+    let new = NewKey { record: record.clone(), event: event("create_key"), call: Some(call.clone()) };
+    store.insert_key(new).await.unwrap();
+    let scopes = [Scope::AgentsRead].into_iter().collect();
+    let uses = KeyUse { last_at: now, scopes, since_replaced: 0 };
+    assert!(store.add_key_use(&record.id, &uses, now).await.unwrap());
+    let (id, event) = (record.id.clone(), event("disable_key"));
+    let disabled = record.disable(now).unwrap();
+    let written = disabled.clone();
+    let decide =
+        Box::new(move |_| Ok(KeyChange::To { record: Box::new(written.clone()), event: event.clone() }));
+    store.change_key(&id, decide).await.unwrap().unwrap();
+    (store, directory, disabled, call)
+}
+
+fn all_keys(now: Timestamp) -> KeyList {
+    let page = PageRequest { limit: Limit::clamped(10), offset: 0 };
+    let within = ProjectAccess::All;
+    KeyList { within, status: None, project: None, ends_by: None, idle_since: None, now, page }
+}
+
+#[tokio::test]
+async fn keys_their_uses_their_calls_and_the_trail_are_there() {
+    let (store, directory, record, call) = key_store().await;
+    drop(store);
+
+    let store = SqliteStore::open(&directory.path().join("onerun.db")).unwrap();
+    let now = record.created_at;
+    assert_eq!(store.key(&record.id).await.unwrap().as_ref(), Some(&record));
+    let listed = store.keys(all_keys(now)).await.unwrap().data;
+    assert_eq!(listed.len(), 1);
+    assert_eq!((&listed[0].record, listed[0].usage.last_used_at), (&record, Some(now)));
+    assert_eq!(store.key_call(&call.caller, "a").await.unwrap(), Some(call));
+    let again = KeyUse { last_at: now, scopes: listed[0].usage.used_scopes, since_replaced: 0 };
+    assert!(!store.add_key_use(&record.id, &again, now).await.unwrap(), "that was a moment ago");
+    let trail = store.audit(Direction::Ascending, all_keys(now).page).await.unwrap();
+    let mut check = AuditCheck::default();
+    trail.entries.data.iter().for_each(|entry| check.take(entry).unwrap());
+    check.finish(trail.head.as_ref()).unwrap();
+    assert_eq!(trail.head.unwrap().sequence, 2);
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_is_reported_and_not_shown() {
+    let (store, directory, record, call) = key_store().await;
+    drop(store);
+    let path = directory.path().join("onerun.db");
+    let corrupt = |found: Option<StoreError>, what: &str| {
+        let text = found.unwrap().to_string();
+        assert_eq!(
+            text,
+            format!("the stored {what} is corrupt: not the JSON it must be, at line 1 column 1")
+        );
+    };
+    for table in ["key_uses", "key_calls", "audit", "keys"] {
+        tamper(&path, &format!("UPDATE {table} SET body = 'SECRET'"));
+        let store = SqliteStore::open(&path).unwrap();
+        let what = if table == "keys" { "key" } else { "key's usage" };
+        corrupt(store.key_view(&record.id).await.err(), what);
+        corrupt(store.keys(all_keys(record.created_at)).await.err(), what);
+        match table {
+            "key_calls" => corrupt(store.key_call(&call.caller, "a").await.err(), "call that made a key"),
+            "audit" => {
+                let page = all_keys(record.created_at).page;
+                corrupt(store.audit(Direction::Descending, page).await.err(), "audit entry");
+            }
+            "keys" => corrupt(store.key(&record.id).await.err(), "key"),
+            _ => {}
+        }
+    }
 }

@@ -72,8 +72,8 @@ pub fn read_key(body: &str) -> Result<KeyRecord, StoreError> {
     let replaced = body.replaced.map(|replaced| -> Result<Replaced, StoreError> {
         Ok(Replaced {
             by: key_id(KEY, &replaced.by)?,
-            at: time(replaced.at)?,
-            overlap_ends_at: time(replaced.overlap_ends_at)?,
+            at: time(KEY, replaced.at)?,
+            overlap_ends_at: time(KEY, replaced.overlap_ends_at)?,
         })
     });
     Ok(KeyRecord {
@@ -85,15 +85,15 @@ pub fn read_key(body: &str) -> Result<KeyRecord, StoreError> {
             projects,
             addresses,
             rate_limit: rate_limit.transpose()?,
-            expires_at: body.expires_at.map(time).transpose()?,
+            expires_at: body.expires_at.map(|at| time(KEY, at)).transpose()?,
         },
-        not_before: body.not_before.map(time).transpose()?,
+        not_before: body.not_before.map(|at| time(KEY, at)).transpose()?,
         metadata: Metadata::parse(body.metadata).map_err(|error| corrupt(KEY, error))?,
-        created_at: time(body.created_at)?,
+        created_at: time(KEY, body.created_at)?,
         created_by: key_id(KEY, &body.created_by)?,
-        updated_at: time(body.updated_at)?,
-        disabled_at: body.disabled_at.map(time).transpose()?,
-        revoked_at: body.revoked_at.map(time).transpose()?,
+        updated_at: time(KEY, body.updated_at)?,
+        disabled_at: body.disabled_at.map(|at| time(KEY, at)).transpose()?,
+        revoked_at: body.revoked_at.map(|at| time(KEY, at)).transpose()?,
         replaces: body.replaces.map(|id| key_id(KEY, &id)).transpose()?,
         replaced: replaced.transpose()?,
         revision: body.revision,
@@ -113,7 +113,7 @@ pub fn usage_body(usage: &KeyUsage) -> String {
 pub fn read_usage(body: &str) -> Result<KeyUsage, StoreError> {
     let body: UsageBody = read(USAGE, body)?;
     Ok(KeyUsage {
-        last_used_at: body.last_used_at.map(time).transpose()?,
+        last_used_at: body.last_used_at.map(|at| time(USAGE, at)).transpose()?,
         used_scopes: scopes(USAGE, &body.used_scopes)?,
         uses_since_replaced: body.uses_since_replaced,
     })
@@ -160,7 +160,7 @@ pub fn audit_body(entry: &AuditEntry) -> String {
 
 /// Reads [`audit_body`]. Whether the entry is what was written is not looked at: that is for whoever checks the trail.
 pub fn read_audit(body: &str) -> Result<AuditEntry, StoreError> {
-    let body: AuditBody = read("audit entry", body)?;
+    let body: AuditBody = read(ENTRY, body)?;
     let actor = Actor {
         key_id: body.actor_key_id,
         address: body.actor_address,
@@ -175,6 +175,7 @@ pub fn read_audit(body: &str) -> Result<AuditEntry, StoreError> {
 const KEY: &str = "key";
 const USAGE: &str = "key's usage";
 const CALL: &str = "call that made a key";
+const ENTRY: &str = "audit entry";
 
 #[derive(Serialize, Deserialize)]
 struct KeyBody {
@@ -254,8 +255,8 @@ fn read<'a, T: Deserialize<'a>>(what: &'static str, body: &'a str) -> Result<T, 
     })
 }
 
-fn time(micros: i64) -> Result<Timestamp, StoreError> {
-    Timestamp::from_microsecond(micros).map_err(|error| corrupt(KEY, error))
+fn time(what: &'static str, micros: i64) -> Result<Timestamp, StoreError> {
+    Timestamp::from_microsecond(micros).map_err(|error| corrupt(what, error))
 }
 
 fn key_id(what: &'static str, text: &str) -> Result<KeyId, StoreError> {
@@ -279,5 +280,139 @@ fn digest(text: &str) -> Result<KeyDigest, StoreError> {
     match STANDARD_NO_PAD.decode_slice(text, &mut bytes) {
         Ok(32) => Ok(KeyDigest::from_bytes(bytes)),
         _ => Err(corrupt(KEY, "its digest is none")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn key() -> Value {
+        json!({
+            "id": "AAECAwQFBgcI", "name": "ci", "digest": "q".repeat(42) + "o",
+            "scopes": ["agents:read"], "all_projects": false, "project_ids": ["project00001"],
+            "any_address": false, "blocks": ["10.0.0.0/8"], "rate_limit": [100, 60],
+            "expires_at": 3, "not_before": 2, "metadata": {"a": "b"},
+            "created_at": 1, "created_by": "root", "updated_at": 1, "disabled_at": 1, "revoked_at": 1,
+            "replaces": "BAECAwQFBgcI",
+            "replaced": {"by": "CAECAwQFBgcI", "at": 1, "overlap_ends_at": 2}, "revision": 4,
+        })
+    }
+
+    fn usage() -> Value {
+        json!({"last_used_at": 1, "used_scopes": ["agents:read"], "uses_since_replaced": 1})
+    }
+
+    fn call() -> Value {
+        json!({"caller": "root", "idempotency_key": "a", "input_hash": "b", "made": "AAECAwQFBgcI"})
+    }
+
+    /// With one member, named by its path, put to another value or, without one, taken out.
+    fn with(mut body: Value, path: &str, value: Option<Value>) -> String {
+        let (parent, member) = path.rsplit_once('/').unwrap();
+        let parent = body.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        assert!(parent.contains_key(member), "{path}");
+        match value {
+            Some(value) => parent.insert(member.into(), value),
+            None => parent.remove(member),
+        };
+        body.to_string()
+    }
+
+    #[track_caller]
+    fn assert_corrupt<T: std::fmt::Debug>(what: &str, read: Result<T, StoreError>) {
+        match read {
+            Err(StoreError::Corrupt { what: found, reason }) => {
+                assert_eq!(found, what);
+                assert!(!reason.contains("SECRET"), "{reason}");
+            }
+            other => panic!("not corrupt: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_body_is_read_as_it_was_written() {
+        let record = read_key(&key().to_string()).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&key_body(&record)).unwrap(), key());
+        let read = read_usage(&usage().to_string()).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&usage_body(&read)).unwrap(), usage());
+        let read = read_key_call(&call().to_string()).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&key_call_body(&read)).unwrap(), call());
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_is_corrupt_and_not_shown() {
+        let all = [
+            "/id",
+            "/name",
+            "/digest",
+            "/scopes",
+            "/all_projects",
+            "/project_ids",
+            "/any_address",
+            "/blocks",
+            "/rate_limit",
+            "/expires_at",
+            "/not_before",
+            "/metadata",
+            "/created_at",
+            "/created_by",
+            "/updated_at",
+            "/disabled_at",
+            "/revoked_at",
+            "/replaces",
+            "/replaced",
+            "/replaced/by",
+            "/replaced/at",
+            "/replaced/overlap_ends_at",
+            "/revision",
+        ];
+        for path in all {
+            // A text that may stand nowhere but in a name.
+            let value = if path == "/name" { json!(["SECRET"]) } else { json!("SECRET \u{1}") };
+            assert_corrupt(KEY, read_key(&with(key(), path, Some(value))));
+        }
+        let odd = [
+            ("/name", json!("")),
+            ("/digest", json!("q".repeat(44))),
+            ("/digest", json!("q".repeat(22))),
+            ("/scopes", json!(["SECRET:read"])),
+            ("/project_ids", json!(["SECRET"])),
+            ("/blocks", json!(["SECRET"])),
+            ("/rate_limit", json!([0, 60])),
+            ("/rate_limit", json!([1, 90_000])),
+            ("/expires_at", json!(i64::MAX)),
+            ("/replaced/at", json!(i64::MIN)),
+            ("/revision", json!(-1)),
+        ];
+        for (path, value) in odd {
+            assert_corrupt(KEY, read_key(&with(key(), path, Some(value))));
+        }
+    }
+
+    #[test]
+    fn a_key_that_lacks_what_limits_it_is_corrupt() {
+        for path in ["/scopes", "/all_projects", "/project_ids", "/any_address", "/blocks"] {
+            assert_corrupt(KEY, read_key(&with(key(), path, None)));
+        }
+    }
+
+    #[test]
+    fn other_bodies_that_cannot_be_are_corrupt_and_not_shown() {
+        for path in ["/last_used_at", "/used_scopes", "/uses_since_replaced"] {
+            assert_corrupt(USAGE, read_usage(&with(usage(), path, Some(json!("SECRET")))));
+        }
+        assert_corrupt(USAGE, read_usage(&with(usage(), "/used_scopes", Some(json!(["SECRET"])))));
+        for path in ["/caller", "/made"] {
+            assert_corrupt(CALL, read_key_call(&with(call(), path, Some(json!("SECRET")))));
+        }
+        for body in ["", "null", "[]", "SECRET", r#"{"sequence": "SECRET"}"#] {
+            assert_corrupt(KEY, read_key(body));
+            assert_corrupt(USAGE, read_usage(body));
+            assert_corrupt(CALL, read_key_call(body));
+            assert_corrupt(ENTRY, read_audit(body));
+        }
     }
 }

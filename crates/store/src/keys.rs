@@ -11,7 +11,7 @@ use onerun_domain::{Direction, Page, PageRequest, ProjectId};
 use crate::{ChangeError, Decide, StoreError};
 
 /// A new key, and what is written with it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NewKey {
     /// The key.
     pub record: KeyRecord,
@@ -22,7 +22,7 @@ pub struct NewKey {
 }
 
 /// What becomes of a key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum KeyChange {
     /// Nothing: it is what it is to be. Nothing is written.
     None(KeyRecord),
@@ -147,14 +147,15 @@ pub trait KeyStore: Send + Sync {
     async fn key_call(&self, caller: &KeyId, idempotency_key: &str) -> Result<Option<KeyCall>, StoreError>;
 
     /// Adds uses of a key to what is known of it, unless some were added less than
-    /// [`WRITE_EVERY`](onerun_auth::WRITE_EVERY) ago: then `false`, and nothing is written. Uses of a key that is not
-    /// there are forgotten.
+    /// [`WRITE_EVERY`](onerun_auth::WRITE_EVERY) before or after `now`: then `false`, and nothing is written. Uses of a
+    /// key that is not there are forgotten.
     async fn add_key_use(&self, id: &KeyId, uses: &KeyUse, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Counts a request in the present window of a limit, and says how many there were, this one included. Each `bucket`
-    /// counts for itself. Counts may be lost when the process ends, and need not be kept beyond their window.
+    /// counts for itself, and so does each length of a window. Counts may be lost when the process ends, and need not be
+    /// kept beyond their window. Where the way to the store fails, a request may be counted twice, but never not at all.
     async fn count_request(&self, bucket: &str, limit: RateLimit, now: Timestamp) -> Result<u64, StoreError>;
 
-    /// The audit trail, in either direction.
+    /// The audit trail, from its oldest entry on or from its newest.
     async fn audit(&self, direction: Direction, page: PageRequest) -> Result<AuditPage, StoreError>;
 }

@@ -29,10 +29,12 @@
 mod fixture;
 
 pub mod agents;
+pub mod audit;
 pub mod conversations;
 pub mod isolation;
 pub mod jobs;
 pub mod judging;
+pub mod keys;
 pub mod objectives;
 pub mod overdue;
 pub mod personas;
@@ -65,6 +67,13 @@ macro_rules! contract {
                 agents_are_found_by_part_of_their_name_in_any_case
                 every_character_of_a_name_filter_stands_for_itself
                 filtered_agents_are_sorted_and_paged
+            }
+            audit {
+                a_trail_that_was_not_begun_is_empty
+                an_entry_comes_back_as_it_was_written
+                every_change_of_a_key_has_its_entry
+                a_trail_is_read_both_ways_in_pages
+                changes_at_one_time_make_one_chain
             }
             conversations {
                 a_conversation_comes_back_as_it_was_added
@@ -136,6 +145,34 @@ macro_rules! contract {
                 a_verdict_is_recorded_before_a_cancel_or_not_at_all
                 verdicts_are_shown_for_the_current_attempt
             }
+            keys {
+                a_key_comes_back_as_it_was_added
+                a_key_is_added_once
+                an_unknown_key_is_none
+                every_state_of_a_key_is_kept
+                a_change_that_changes_nothing_writes_nothing
+                a_refused_change_of_a_key_writes_nothing
+                no_change_of_a_key_is_lost_to_another
+                a_key_that_was_revoked_stays_so
+                a_rotation_is_kept_whole
+                a_rotation_that_cannot_be_kept_whole_is_not_kept
+                a_key_is_rotated_once
+                calls_are_kept_to_the_letter_under_their_keys
+                a_call_that_is_repeated_makes_no_second_key
+                a_call_that_is_made_twice_at_one_time_makes_one_key
+                keys_are_listed_newest_first
+                keys_are_filtered_by_status
+                keys_are_filtered_by_project
+                keys_are_listed_within_reach
+                keys_are_filtered_by_when_they_end
+                keys_are_filtered_by_how_long_they_were_idle
+                filtered_keys_are_found_far_behind_the_newest
+                uses_of_a_key_are_added_up
+                uses_of_a_key_are_written_once_a_minute
+                uses_of_a_key_at_one_time_are_written_once
+                requests_are_counted_by_bucket_and_window
+                requests_at_one_time_are_all_counted
+            }
             objectives {
                 an_objective_comes_back_as_it_was_added
                 an_objective_is_added_once
@@ -178,6 +215,7 @@ macro_rules! contract {
                 no_change_of_a_project_is_lost_to_another
                 projects_are_sorted_both_ways
                 pages_of_equal_projects_never_overlap
+                projects_are_listed_within_reach
             }
             results {
                 objectives_without_a_verdict_are_counted_as_such
@@ -262,10 +300,12 @@ mod tests {
         let text = include_str!("mod.rs");
         let groups = [
             ("agents", include_str!("agents.rs")),
+            ("audit", include_str!("audit.rs")),
             ("conversations", include_str!("conversations.rs")),
             ("isolation", include_str!("isolation.rs")),
             ("jobs", include_str!("jobs.rs")),
             ("judging", include_str!("judging.rs")),
+            ("keys", include_str!("keys.rs")),
             ("objectives", include_str!("objectives.rs")),
             ("overdue", include_str!("overdue.rs")),
             ("personas", include_str!("personas.rs")),

@@ -1,5 +1,6 @@
 //! Projects.
 
+use onerun_auth::ProjectAccess;
 use onerun_domain::{Direction, Project, ProjectId, Refusal};
 
 use super::fixture::{World, all, assert_duplicate, at_once, in_pages, name, odd_texts, part, refusal};
@@ -125,4 +126,33 @@ pub async fn pages_of_equal_projects_never_overlap(world: &World) {
             assert_eq!(in_pages(limit, async |page| world.project_list(sort, page).await).await, whole);
         }
     }
+}
+
+/// Those that are asked for and there, in either order and in pages, and no others.
+pub async fn projects_are_listed_within_reach(world: &World) {
+    let mut ids = Vec::new();
+    for text in ["b", "a", "D", "c", "A"] {
+        let project = Project { name: name(text), ..world.project() };
+        ids.push(project.id.clone());
+        world.store.insert_project(project).await.unwrap();
+    }
+    let unknown = ProjectId::generate(world.random());
+    let only = |ids: &[&ProjectId]| ProjectAccess::Only(ids.iter().copied().cloned().collect());
+    let names = async |within: &ProjectAccess, sort, limit| {
+        let listed = in_pages(limit, async |page| world.store.projects(within, sort, page).await.unwrap());
+        listed.await.iter().map(|project| project.name.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    let within = only(&[&ids[0], &ids[2], &ids[3], &ids[4], &unknown]);
+    for limit in [1, 3, 4, 5] {
+        let by_time = async |direction| names(&within, NamedSort::CreatedAt(direction), limit).await;
+        assert_eq!(by_time(Direction::Ascending).await, ["b", "D", "c", "A"]);
+        assert_eq!(by_time(Direction::Descending).await, ["A", "c", "D", "b"]);
+        let by_name = async |direction| names(&within, NamedSort::Name(direction), limit).await;
+        assert_eq!(by_name(Direction::Ascending).await, ["A", "b", "c", "D"]);
+        assert_eq!(by_name(Direction::Descending).await, ["D", "c", "b", "A"]);
+    }
+    let sort = NamedSort::CreatedAt(Direction::Ascending);
+    assert_eq!(names(&only(&[]), sort, 10).await, [""; 0]);
+    assert_eq!(names(&only(&[&unknown]), sort, 10).await, [""; 0]);
+    assert_eq!(names(&ProjectAccess::All, sort, 10).await.len(), 5);
 }

@@ -1,0 +1,127 @@
+//! The audit trail.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onerun_auth::{Actor, AuditEntry, AuditEvent, AuditHead, KeyPatch};
+use onerun_domain::Direction;
+
+use super::fixture::{Task, World, all, at_once, in_pages, name, odd_texts, part};
+use super::keys::{changed, disabled, enabled, new_key, revoked, rotated, trail, updated};
+use crate::ChangeError;
+
+/// It has no entries, and no head.
+pub async fn a_trail_that_was_not_begun_is_empty(world: &World) {
+    assert_eq!(trail(world).await, []);
+    for direction in [Direction::Ascending, Direction::Descending] {
+        let page = world.store.audit(direction, all()).await.unwrap();
+        assert_eq!((page.entries.data, page.entries.has_more, page.head), (vec![], false, None));
+    }
+}
+
+/// Every text is kept to the letter, also those that are empty, and so is what is not known.
+pub async fn an_entry_comes_back_as_it_was_written(world: &World) {
+    let mut written = Vec::new();
+    for text in odd_texts() {
+        for (address, user_agent) in [(None, None), (Some(text.clone()), Some(text.clone()))] {
+            let mut new = new_key(world, "Key");
+            new.event.actor = Actor {
+                key_id: text.clone(),
+                address,
+                user_agent,
+                request_id: new.event.actor.request_id.clone(),
+            };
+            let details = [("name", text.as_str()), (text.as_str(), ""), ("", text.as_str())];
+            new.event.details = BTreeMap::from(details.map(|(name, value)| (name.into(), value.into())));
+            written.push(new.event.clone());
+            world.store.insert_key(new).await.unwrap();
+        }
+    }
+    let events: Vec<AuditEvent> = trail(world).await.into_iter().map(|entry| entry.event).collect();
+    assert_eq!(events, written);
+}
+
+/// One for each, in the order of the changes, and the head is the last one's.
+pub async fn every_change_of_a_key_has_its_entry(world: &World) {
+    let new = new_key(world, "Key");
+    let id = new.record.id.clone();
+    let mut written = vec![new.event.clone()];
+    world.store.insert_key(new).await.unwrap();
+    let changes = [
+        updated(world, KeyPatch { name: Some(name("Renamed")), ..KeyPatch::default() }),
+        disabled(world),
+        enabled(world),
+        rotated(world, None).1,
+        revoked(world),
+    ];
+    for (event, decide) in changes {
+        written.push(event);
+        changed(world, &id, decide).await;
+        let head = world.store.audit(Direction::Descending, part(1, 0)).await.unwrap().head.unwrap();
+        assert_eq!(head.sequence, u64::try_from(written.len()).unwrap());
+    }
+    let trail = trail(world).await;
+    assert_eq!(trail.iter().map(|entry| entry.event.clone()).collect::<Vec<_>>(), written);
+    assert_eq!(
+        written.iter().map(|event| event.action.as_str()).collect::<Vec<_>>(),
+        ["create_key", "update_key", "disable_key", "enable_key", "rotate_key", "revoke_key"]
+    );
+}
+
+/// Pages of any size hold it all, and each names the head.
+pub async fn a_trail_is_read_both_ways_in_pages(world: &World) {
+    for _ in 0..7 {
+        world.store.insert_key(new_key(world, "Key")).await.unwrap();
+    }
+    let mut whole = trail(world).await;
+    let head = AuditHead { sequence: 7, hash: whole[6].hash.clone() };
+    for direction in [Direction::Ascending, Direction::Descending] {
+        for limit in [1, 3, 7, 8] {
+            let pages = in_pages(limit, async |page| {
+                let page = world.store.audit(direction, page).await.unwrap();
+                assert_eq!(page.head.as_ref(), Some(&head));
+                page.entries
+            });
+            assert_eq!(pages.await, whole, "{direction:?} {limit}");
+        }
+        whole.reverse();
+    }
+}
+
+/// Whatever is done to keys at one time, the entries of all of it follow one another, without gap or fork.
+pub async fn changes_at_one_time_make_one_chain(world: &World) {
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        let new = new_key(world, "Key");
+        ids.push(new.record.id.clone());
+        world.store.insert_key(new).await.unwrap();
+    }
+    let before: BTreeSet<String> = trail(world).await.into_iter().map(|entry| request(&entry)).collect();
+    let mut tasks: Vec<Task<Option<String>>> = Vec::new();
+    for id in &ids {
+        for (event, decide) in [rotated(world, None).1, revoked(world)] {
+            let (world, id) = (world.clone(), id.clone());
+            tasks.push(Box::pin(async move {
+                // A rotation may come too late. Then there must be nothing of it.
+                let changed = world.store.change_key(&id, decide).await;
+                let is_refused = matches!(changed, Err(ChangeError::Refused(_)));
+                assert!(changed.is_ok() || is_refused && event.action == "rotate_key", "{changed:?}");
+                changed.is_ok().then_some(event.actor.request_id)
+            }));
+        }
+        let (world, new) = (world.clone(), new_key(world, "New"));
+        tasks.push(Box::pin(async move {
+            let request = new.event.actor.request_id.clone();
+            world.store.insert_key(new).await.unwrap();
+            Some(request)
+        }));
+    }
+    let done: BTreeSet<String> = at_once(tasks).await.into_iter().flatten().collect();
+    let trail = trail(world).await;
+    let told: BTreeSet<String> = trail.iter().map(request).collect();
+    assert_eq!(told.len(), trail.len(), "something was told twice");
+    assert_eq!(told, before.into_iter().chain(done).collect());
+}
+
+fn request(entry: &AuditEntry) -> String {
+    entry.event.actor.request_id.clone()
+}
