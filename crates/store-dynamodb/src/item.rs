@@ -28,6 +28,9 @@ pub(crate) const AGENT: &str = "agent";
 pub(crate) const LANE: &str = "lane";
 pub(crate) const DUE: &str = "due";
 
+/// When DynamoDB may remove an item, in seconds since 1970; the table says that it is this one.
+pub(crate) const EXPIRES: &str = "expires";
+
 /// A text.
 pub(crate) fn text(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())

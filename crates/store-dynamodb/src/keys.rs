@@ -3,6 +3,7 @@
 //! Every key of what belongs to a project begins with the project's id, so that an id of another project names nothing.
 
 use jiff::Timestamp;
+use onerun_auth::KeyId;
 use onerun_domain::{
     AgentId, ConversationId, JobId, ObjectiveId, ObjectiveRef, PersonaId, ProjectId, SimulationId, sha256_hex,
 };
@@ -59,6 +60,47 @@ impl Key {
     pub(crate) fn dead_job(id: &JobId) -> Self {
         Self::new(DEAD_JOBS, id.as_str())
     }
+
+    /// A managed key.
+    pub(crate) fn managed(id: &KeyId) -> Self {
+        Self::managed_of(id.as_str())
+    }
+
+    /// The managed key of an id that stands in the table.
+    pub(crate) fn managed_of(id: &str) -> Self {
+        Self::new(KEYS, id)
+    }
+
+    /// How a managed key was used.
+    pub(crate) fn usage(id: &KeyId) -> Self {
+        Self::usage_of(id.as_str())
+    }
+
+    /// How the managed key of an id that stands in the table was used.
+    pub(crate) fn usage_of(id: &str) -> Self {
+        Self::new("key-uses", id)
+    }
+
+    /// A call that made a key: a hash, because its `Idempotency-Key` is a caller's text.
+    pub(crate) fn key_call(caller: &KeyId, idempotency_key: &str) -> Self {
+        Self::new("key-calls", sha256_hex([caller.as_str(), idempotency_key]))
+    }
+
+    /// How many requests a bucket had in a window. Each bucket has a partition, because one of a table with local
+    /// indexes takes no more than a thousand writes in a second.
+    pub(crate) fn requests(bucket: &str, window_seconds: u32, start: i64) -> Self {
+        Self::new(format!("key-rates#{bucket}"), format!("{window_seconds}#{start}"))
+    }
+
+    /// An entry of the audit trail.
+    pub(crate) fn audit_entry(sequence: u64) -> Self {
+        Self::new(AUDIT, format!("entry#{}", number(sequence)))
+    }
+
+    /// The audit trail's head.
+    pub(crate) fn audit_head() -> Self {
+        Self::new(AUDIT, "head")
+    }
 }
 
 /// The partition of all projects.
@@ -66,6 +108,12 @@ pub(crate) const PROJECTS: &str = "projects";
 
 /// The partition of jobs that were given up.
 pub(crate) const DEAD_JOBS: &str = "dead-jobs";
+
+/// The partition of managed keys.
+pub(crate) const KEYS: &str = "keys";
+
+/// The partition of the audit trail.
+pub(crate) const AUDIT: &str = "audit";
 
 /// A partition of jobs.
 pub(crate) fn jobs(lane: u32) -> String {

@@ -22,6 +22,15 @@
 //! | | `verdict#`attempt`#`objective`#`version | a verdict |
 //! | `jobs#`0 to 3 | job | a job that waits or is being worked on |
 //! | `dead-jobs` | job | a job that was given up |
+//! | `keys` | key | a managed key |
+//! | `key-uses` | key | how it was used, and when that was written |
+//! | `key-calls` | hash | the key that a call made, by the SHA-256 of its caller and `Idempotency-Key` |
+//! | `key-rates#`bucket | length`#`start | how many requests there were in a window. Removed by its `expires` |
+//! | `audit` | `entry#`sequence | an entry of the audit trail |
+//! | | `head` | the number and hash of the last entry |
+//!
+//! What is written while keys are used, in `key-uses` and `key-rates`, is apart from the keys, so that a role can be allowed
+//! to update those partitions alone (`dynamodb:LeadingKeys`).
 //!
 //! Since every key of a project begins with its id, an id of another project names nothing. What a thing is stands as
 //! JSON in `body`; beside it are only keys, what indexes sort and filter by, counters and revisions. An item holds
@@ -35,7 +44,7 @@
 //!
 //! | index | key | sorts |
 //! |---|---|---|
-//! | `by-made` | `pk`, `made` | projects, agents, objectives, simulations, personas, conversations, dead jobs |
+//! | `by-made` | `pk`, `made` | projects, agents, objectives, simulations, personas, conversations, dead jobs, managed keys |
 //! | `by-name` | `pk`, `named` | projects, agents, objectives, simulations by folded name |
 //! | `by-status` | `pk`, `stated` | simulations and conversations by status |
 //! | `by-wait` | `pk`, `waits` | conversations that are not settled, queued ones first; jobs. Sparse |
@@ -52,7 +61,7 @@
 //! |---|---|
 //! | `insert_project`, `insert_agent`, `insert_objective` | one transaction, on the condition that the id is new |
 //! | `project`, `open_project`, `agent`, `objective`, `persona`, `turn` | `GetItem`; a project that was opened is remembered |
-//! | `projects`, `agents`, `objectives`, `personas` | `Query` of `by-made` or `by-name`, then `BatchGetItem` |
+//! | `projects`, `agents`, `objectives`, `personas` | `Query` of `by-made` or `by-name`, then `BatchGetItem`; for some projects that alone |
 //! | `change_project`, `change_agent`, `change_objective` | `GetItem`; transaction on its revision |
 //! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, entry, gates, the agent's count, jobs |
 //! | `simulation` | `GetItem`, then `BatchGetItem` of agent and versions |
@@ -74,6 +83,14 @@
 //! | `next_job_due` | one `Query` of `by-wait` a lane, for the first |
 //! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` |
 //! | `overdue` | one `Query` of `by-due` a lane, not consistent |
+//! | `insert_key` | `GetItem` of the head; transaction: key and call if new, head if it is still that, entry |
+//! | `key`, `key_call` | `GetItem` |
+//! | `key_view` | two `GetItem` |
+//! | `keys` | `Query` of `by-made` and `BatchGetItem` of keys and uses, a hundred keys at a time until the page is full |
+//! | `change_key` | `GetItem` twice; transaction: key on its revision, head if it is still that, entry; in a rotation the new key and the call, too |
+//! | `add_key_use` | two `GetItem`; transaction of the usage on its revision |
+//! | `count_request` | one conditional `UpdateItem` |
+//! | `audit` | `GetItem` of the head, `Query` from the page's first entry to its last |
 //!
 //! A page's `offset` is the wire's, and DynamoDB knows none: what lies before the page is read and passed over, up to
 //! some thousand index entries a call. A name filter reads all names of the project, or of the status. Both are bounded
@@ -93,6 +110,9 @@
 //! conversation of a gate adds the job that finishes the simulation, because the last of all is the last of its gate,
 //! too: up to eight jobs' worth of calls, and none that all settlements would have to write to.
 //!
+//! All changes of keys meet at the head of the audit trail, whose order is the point of it. Where two come at one time, one
+//! is canceled, seals its entry to the new head, and is tried again; what it was decided from is still held to.
+//!
 //! What was canceled, throttled or lost on the way is tried again after pauses drawn by lot, for eight seconds; then
 //! the store is unavailable. An attempt that is not answered within three seconds is lost. A transaction that is sent
 //! again because its answer was lost carries the same token, and so is done once; who takes a job leaves a name, and
@@ -103,6 +123,8 @@
 //! A new job is an item inserted under a `pk` that begins with `jobs#`; one that is to be run again is modified, and
 //! its `waits` begins with `0#` again. A filter of the table's stream needs no more than these.
 
+mod api_keys;
+mod audit;
 mod config;
 mod counts;
 mod database;

@@ -133,6 +133,12 @@ impl Query {
         self
     }
 
+    /// Without the first so many.
+    pub(crate) fn past(mut self, skip: usize) -> Self {
+        self.skip = skip;
+        self
+    }
+
     /// At most so many.
     pub(crate) fn limit(mut self, want: usize) -> Self {
         self.want = want;

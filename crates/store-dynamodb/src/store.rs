@@ -8,10 +8,15 @@ use std::{
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{Client, config::Builder};
 use jiff::Timestamp;
-use onerun_domain::{Job, JobId, Page, PageRequest, Project, ProjectId};
-use onerun_store::{ClaimedJob, DeadJob, NamedSort, Overdue, ProjectStore, Store, StoreError};
+use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
+use onerun_domain::{Direction, Job, JobId, Page, PageRequest, Project, ProjectId};
+use onerun_store::{
+    AuditPage, ChangeError, ClaimedJob, DeadJob, Decide, KeyCall, KeyChange, KeyList, KeyStore, KeyView,
+    NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
+};
 
 use crate::{
+    api_keys, audit,
     config::configure,
     database::Database,
     jobs, overdue,
@@ -67,8 +72,13 @@ impl Store for DynamoDbStore {
         projects::insert(&self.database, &project).await
     }
 
-    async fn projects(&self, sort: NamedSort, page: PageRequest) -> Result<Page<Project>, StoreError> {
-        projects::list(&self.database, sort, page).await
+    async fn projects(
+        &self,
+        within: &ProjectAccess,
+        sort: NamedSort,
+        page: PageRequest,
+    ) -> Result<Page<Project>, StoreError> {
+        projects::list(&self.database, within, sort, page).await
     }
 
     async fn open_project(&self, id: &ProjectId) -> Result<Option<Arc<dyn ProjectStore>>, StoreError> {
@@ -122,5 +132,48 @@ impl Store for DynamoDbStore {
 
     async fn overdue(&self, limit: u32, now: Timestamp) -> Result<Overdue, StoreError> {
         overdue::find(&self.database, limit, now).await
+    }
+}
+
+#[async_trait]
+impl KeyStore for DynamoDbStore {
+    async fn insert_key(&self, new: NewKey) -> Result<(), StoreError> {
+        api_keys::insert(&self.database, new).await
+    }
+
+    async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        api_keys::get(&self.database, id).await
+    }
+
+    async fn key_view(&self, id: &KeyId) -> Result<Option<KeyView>, StoreError> {
+        api_keys::view(&self.database, id).await
+    }
+
+    async fn keys(&self, list: KeyList) -> Result<Page<KeyView>, StoreError> {
+        api_keys::list(&self.database, &list).await
+    }
+
+    async fn change_key(
+        &self,
+        id: &KeyId,
+        decide: Decide<KeyRecord, KeyChange>,
+    ) -> Result<Option<KeyChange>, ChangeError> {
+        api_keys::change(&self.database, id, decide).await
+    }
+
+    async fn key_call(&self, caller: &KeyId, idempotency_key: &str) -> Result<Option<KeyCall>, StoreError> {
+        api_keys::call(&self.database, caller, idempotency_key).await
+    }
+
+    async fn add_key_use(&self, id: &KeyId, uses: &KeyUse, now: Timestamp) -> Result<bool, StoreError> {
+        api_keys::add_use(&self.database, id, uses, now).await
+    }
+
+    async fn count_request(&self, bucket: &str, limit: RateLimit, now: Timestamp) -> Result<u64, StoreError> {
+        api_keys::count(&self.database, bucket, limit, now).await
+    }
+
+    async fn audit(&self, direction: Direction, page: PageRequest) -> Result<AuditPage, StoreError> {
+        audit::list(&self.database, direction, page).await
     }
 }

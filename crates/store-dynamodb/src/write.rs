@@ -161,6 +161,13 @@ impl Write {
         self
     }
 
+    /// Only if an attribute has another value, or none.
+    pub(crate) fn if_other(mut self, name: &str, value: AttributeValue) -> Self {
+        let (name, value) = (self.name(name), self.value(value));
+        self.conditions.push(format!("(attribute_not_exists({name}) OR {name} <> {value})"));
+        self
+    }
+
     /// Only if an attribute is greater than that.
     pub(crate) fn if_above(mut self, name: &str, number: i128) -> Self {
         let (name, value) = (self.name(name), self.value(item::number(number)));
@@ -314,6 +321,12 @@ impl Write {
             .set_expression_attribute_names(self.names())
             .set_expression_attribute_values(self.values())
     }
+}
+
+/// What was there already, where it must be new.
+pub(crate) fn duplicate(writes: &[Write], failed: &[usize]) -> StoreError {
+    let what = failed.first().and_then(|index| writes.get(*index)).map_or("item", Write::what);
+    StoreError::Duplicate { what }
 }
 
 /// A key as attributes.

@@ -5,6 +5,9 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use aws_sdk_dynamodb::types::{KeySchemaElement, Projection, TableDescription};
+use jiff::Timestamp;
+use onerun_auth::RateLimit;
+use onerun_store::KeyStore;
 use onerun_store_dynamodb::local;
 use yaml_serde::Value;
 
@@ -93,18 +96,41 @@ fn deployed(table: &Value) -> Shape {
     shape
 }
 
+fn template() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../template.yaml");
+    let template: Value = yaml_serde::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    template["Resources"]["Table"]["Properties"].clone()
+}
+
+fn endpoint() -> String {
+    #[expect(clippy::disallowed_methods, reason = "a test is its own composition root")]
+    std::env::var("ONERUN_TEST_DYNAMODB").expect("`make test-dynamodb` starts one")
+}
+
 #[tokio::test]
 async fn the_deployed_table_is_the_one_that_is_tested() {
-    #[expect(clippy::disallowed_methods, reason = "a test is its own composition root")]
-    let endpoint = std::env::var("ONERUN_TEST_DYNAMODB").expect("`make test-dynamodb` starts one");
-    let client = local::client(&endpoint);
+    let client = local::client(&endpoint());
     let name = format!("onerun-template-{}", std::process::id());
     local::create_table(&client, &name, local::Stream::On).await.unwrap();
     let described = client.describe_table().table_name(&name).send().await.unwrap();
     local::delete_table(&client, &name).await.unwrap();
 
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../template.yaml");
-    let template: Value = yaml_serde::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    let table = &template["Resources"]["Table"]["Properties"];
-    assert_eq!(deployed(table), made(described.table().unwrap()));
+    assert_eq!(deployed(&template()), made(described.table().unwrap()));
+}
+
+#[tokio::test]
+async fn the_deployed_table_removes_counts_of_requests_when_their_window_is_over() {
+    let expiry = &template()["TimeToLiveSpecification"];
+    assert_eq!(expiry["Enabled"].as_bool(), Some(true));
+    let attribute = expiry["AttributeName"].as_str().unwrap();
+
+    let scratch = local::ScratchTable::create(&endpoint()).unwrap();
+    let now = Timestamp::from_second(86_400 * 20_000 + 59).unwrap();
+    let limit = RateLimit::new(1, 60).unwrap();
+    scratch.store().count_request("bucket", limit, now).await.unwrap();
+    let items = scratch.client().scan().table_name(scratch.name()).send().await.unwrap().items.unwrap();
+    let expires: Vec<i64> =
+        items.iter().map(|item| item[attribute].as_n().unwrap().parse().unwrap()).collect();
+    // A moment later for the sake of clocks that are behind.
+    assert_eq!(expires, [86_400 * 20_000 + 60 + 60]);
 }

@@ -27,7 +27,7 @@ use crate::{
     item::Item,
     keys::{Key, SimulationKeys},
     patience::Patience,
-    write::Write,
+    write::{Write, duplicate},
 };
 
 /// One project's part of a [`DynamoDbStore`](crate::DynamoDbStore).
@@ -67,12 +67,6 @@ async fn require_new(database: &Database, writes: &[Write]) -> Result<(), StoreE
         Written::All => Ok(()),
         Written::Failed(failed) => Err(duplicate(writes, &failed)),
     }
-}
-
-/// What was there already.
-fn duplicate(writes: &[Write], failed: &[usize]) -> StoreError {
-    let what = failed.first().and_then(|index| writes.get(*index)).map_or("item", Write::what);
-    StoreError::Duplicate { what }
 }
 
 /// Others changed it again and again until time was over.

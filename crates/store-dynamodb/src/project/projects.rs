@@ -1,5 +1,8 @@
 //! Projects. All are in one partition: they are few, small, and written once in a while.
 
+use std::collections::BTreeSet;
+
+use onerun_auth::ProjectAccess;
 use onerun_domain::{Direction, Page, PageRequest, Project, ProjectId};
 use onerun_store::{ChangeError, Decide, NamedSort, StoreError};
 
@@ -8,7 +11,7 @@ use crate::{
     item::{self, Item, REVISION},
     keys::{self, Key},
     patience::Patience,
-    query::{Index, Query},
+    query::{Index, Query, overfull},
     record,
     write::Write,
 };
@@ -36,17 +39,44 @@ pub(crate) async fn exists(database: &Database, id: &ProjectId) -> Result<bool, 
     Ok(database.get(WHAT, &Key::project(id)).await?.is_some())
 }
 
-/// One page of all projects.
+/// One page of the projects within reach.
 pub(crate) async fn list(
     database: &Database,
+    within: &ProjectAccess,
     sort: NamedSort,
     page: PageRequest,
 ) -> Result<Page<Project>, StoreError> {
     let (index, direction) = order(sort);
+    if let ProjectAccess::Only(ids) = within {
+        return named(database, ids, index, direction, page).await;
+    }
     let query = Query::new(WHAT, keys::PROJECTS).by(index, direction).page(page);
     let keys = database.query_keys(&query).await?;
     let projects = super::read_all(database, WHAT, &keys, record::project).await?;
     Ok(Page::from_overfull(projects, page.limit))
+}
+
+/// One page of the projects of these ids, in the order that the index has them in.
+async fn named(
+    database: &Database,
+    ids: &BTreeSet<ProjectId>,
+    index: Index,
+    direction: Direction,
+    page: PageRequest,
+) -> Result<Page<Project>, StoreError> {
+    let found = database.get_all(WHAT, ids.iter().map(Key::project).collect()).await?;
+    let mut projects = Vec::new();
+    for attributes in found.into_values() {
+        let item = Item::new(WHAT, attributes);
+        projects.push((item.text(index.sort())?.to_owned(), record::project(&item)?));
+    }
+    projects.sort_by(|(one, _), (other, _)| one.cmp(other));
+    if direction == Direction::Descending {
+        projects.reverse();
+    }
+    let offset = usize::try_from(page.offset).unwrap_or(usize::MAX);
+    let projects = projects.into_iter().map(|(_, project)| project).skip(offset).take(overfull(page));
+    Ok(Page::from_overfull(projects.collect(), page.limit))
 }
 
 /// The project.

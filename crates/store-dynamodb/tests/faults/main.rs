@@ -11,8 +11,14 @@ mod flaky;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use onerun_domain::{Direction, Job, Limit, Name, PageRequest, Project, ProjectId, SimulationId, Work};
-use onerun_store::{ClaimedJob, NamedSort, Store, StoreError, with_causes};
+use onerun_auth::{
+    Actor, AuditCheck, AuditEvent, Grant, KeyId, KeyRecord, KeyTerms, KeyUse, ManagedKey, ProjectAccess,
+    RateLimit, ScopeSet,
+};
+use onerun_domain::{
+    Direction, Job, Limit, Metadata, Name, PageRequest, Project, ProjectId, SimulationId, Work,
+};
+use onerun_store::{ClaimedJob, KeyChange, KeyStore, NamedSort, NewKey, Store, StoreError, with_causes};
 use onerun_store_dynamodb::{DynamoDbStore, local::ScratchTable};
 use tokio::time::Instant;
 
@@ -34,7 +40,8 @@ const OPERATIONS: [&str; 7] = [
 
 async fn list(store: &DynamoDbStore) -> Result<Vec<Project>, StoreError> {
     let page = PageRequest { limit: Limit::clamped(100), offset: 0 };
-    Ok(store.projects(NamedSort::CreatedAt(Direction::Ascending), page).await?.data)
+    let sort = NamedSort::CreatedAt(Direction::Ascending);
+    Ok(store.projects(&ProjectAccess::All, sort, page).await?.data)
 }
 
 fn table() -> ScratchTable {
@@ -233,6 +240,110 @@ async fn a_job_whose_taker_lost_the_answer_is_the_takers() {
         assert_eq!(claimed, [ClaimedJob { job: job(), deliveries: 1 }]);
         healthy(&table).complete_job(&job().id).await.unwrap();
     }
+}
+
+/// A managed key, and what is told of its making.
+fn key() -> NewKey {
+    let fill = |buffer: &mut [u8]| {
+        buffer.fill(7);
+        Ok::<(), std::convert::Infallible>(())
+    };
+    let terms = KeyTerms {
+        name: Name::parse("Key").unwrap(),
+        grant: Grant::everything(),
+        not_before: None,
+        metadata: Metadata::default(),
+    };
+    let record =
+        KeyRecord::new(&ManagedKey::generate(fill).unwrap(), terms, KeyId::restore("root").unwrap(), now());
+    NewKey { event: event("create_key", &record.id), record, call: None }
+}
+
+fn event(action: &str, key: &KeyId) -> AuditEvent {
+    let actor =
+        Actor { key_id: "root".into(), address: None, user_agent: None, request_id: action.to_owned() };
+    let (action, key_id) = (action.to_owned(), key.to_string());
+    AuditEvent { at: now().to_string(), action, key_id, actor, details: [].into() }
+}
+
+/// What the audit trail tells of, which must be one chain up to its head.
+async fn told(store: &DynamoDbStore) -> Vec<String> {
+    let page = PageRequest { limit: Limit::clamped(100), offset: 0 };
+    let trail = store.audit(Direction::Ascending, page).await.unwrap();
+    let mut check = AuditCheck::default();
+    trail.entries.data.iter().for_each(|entry| check.take(entry).unwrap());
+    check.finish(trail.head.as_ref()).unwrap();
+    trail.entries.data.into_iter().map(|entry| entry.event.action).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_a_key_whose_answer_was_lost_is_done_and_told_once() {
+    let table = table();
+    let faulty = Faulty::new(|call| match call.operation.as_str() {
+        "TransactWriteItems" if call.number.is_multiple_of(2) => Fault::Lost,
+        _ => Fault::None,
+    });
+    let store = faulty.store(&table);
+    let id = key().record.id;
+    store.insert_key(key()).await.unwrap();
+    let disable = |before: KeyRecord| {
+        let event = event("disable_key", &before.id);
+        Ok(KeyChange::To { record: Box::new(before.disable(now())?), event })
+    };
+    store.change_key(&id, Box::new(disable)).await.unwrap().unwrap();
+    assert_eq!(told(&healthy(&table)).await, ["create_key", "disable_key"]);
+    assert_eq!(store.key(&id).await.unwrap().unwrap().revision, 2);
+    let calls = faulty.calls("TransactWriteItems");
+    assert_eq!(calls.len(), 4);
+    assert_eq!(token(&calls[0]), token(&calls[1]));
+    assert_eq!(token(&calls[2]), token(&calls[3]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn uses_of_a_key_whose_answer_was_lost_are_added_once() {
+    let table = table();
+    healthy(&table).insert_key(key()).await.unwrap();
+    let lost = |call: &Call| match call.operation.as_str() {
+        "TransactWriteItems" if call.number == 0 => Fault::Lost,
+        _ => Fault::None,
+    };
+    let store = Faulty::new(lost).store(&table);
+    let (id, uses) = (key().record.id, KeyUse { last_at: now(), scopes: ScopeSet::NONE, since_replaced: 1 });
+    assert!(store.add_key_use(&id, &uses, now()).await.unwrap());
+    let view = store.key_view(&id).await.unwrap().unwrap();
+    assert_eq!(view.usage.uses_since_replaced, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_answer_was_lost_is_counted_once() {
+    let table = table();
+    let lost = |call: &Call| match call.operation.as_str() {
+        "UpdateItem" if call.number == 0 => Fault::Lost,
+        _ => Fault::None,
+    };
+    let limit = RateLimit::new(10, 60).unwrap();
+    for expected in 1..=3 {
+        let store = Faulty::new(lost).store(&table);
+        assert_eq!(store.count_request("a", limit, now()).await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn requests_at_one_time_are_counted_exactly() {
+    let table = table();
+    let store = table.store();
+    let limit = RateLimit::new(10, 60).unwrap();
+    let counting = (0..64).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.count_request("a", limit, now()).await.unwrap() })
+    });
+    let counting: Vec<_> = counting.collect();
+    let mut counts = Vec::new();
+    for count in counting {
+        counts.push(count.await.unwrap());
+    }
+    counts.sort_unstable();
+    assert_eq!(counts, (1..=64).collect::<Vec<u64>>());
 }
 
 #[tokio::test(start_paused = true)]

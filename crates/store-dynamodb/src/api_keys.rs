@@ -1,0 +1,233 @@
+//! Managed keys and how they were used.
+//!
+//! What is written while a key is used (its usage, the counts of its requests) is in partitions of its own, so that a
+//! role can be allowed to write those and no key.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join;
+use jiff::Timestamp;
+use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, RateLimit, WRITE_EVERY};
+use onerun_domain::{Direction, Page};
+use onerun_store::{
+    ChangeError, Decide, KeyCall, KeyChange, KeyList, KeyView, NewKey, StoreError, key_body, key_call_body,
+    read_key, read_key_call, read_usage, usage_body,
+};
+
+use crate::{
+    audit,
+    database::{Changed, Database, Written, token},
+    failure,
+    item::{self, BODY, EXPIRES, Item, REVISION},
+    keys::{self, Key},
+    patience::Patience,
+    query::{Index, Query, overfull},
+    write::{self, Write},
+};
+
+const WHAT: &str = "key";
+const USAGE: &str = "key's usage";
+const CALL: &str = "call that made a key";
+const COUNT: &str = "count of requests";
+
+/// When the usage was written last, in microseconds.
+const WRITTEN: &str = "written";
+/// How many requests there were.
+const REQUESTS: &str = "requests";
+/// What the last of them is known by.
+const LAST: &str = "last";
+
+/// How many keys are read at one time while a list is looked for.
+const CHUNK: usize = 100;
+
+/// For how long after its window a count is kept at least: clocks may differ by as much.
+const KEPT_AFTER: i64 = 60;
+
+/// Adds a key, with what is written beside it.
+pub(crate) async fn insert(database: &Database, new: NewKey) -> Result<(), StoreError> {
+    let NewKey { record, event, call } = new;
+    let writes: Vec<Write> = [put_new(&record)].into_iter().chain(call.as_ref().map(put_call)).collect();
+    match audit::write(database, &writes, &event, &mut Patience::new()).await? {
+        Written::All => Ok(()),
+        Written::Failed(failed) => Err(write::duplicate(&writes, &failed)),
+    }
+}
+
+fn put_new(record: &KeyRecord) -> Write {
+    Write::put_text(WHAT, Key::managed(&record.id), key_body(record))
+        .set(Index::Made.sort(), item::text(format!("{}#{}", keys::time(record.created_at), record.id)))
+        .set(REVISION, item::number(1))
+        .if_new()
+}
+
+fn put_call(call: &KeyCall) -> Write {
+    let key = Key::key_call(&call.caller, &call.idempotency_key);
+    Write::put_text(CALL, key, key_call_body(call)).if_new()
+}
+
+/// One key.
+pub(crate) async fn get(database: &Database, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+    let item = database.get(WHAT, &Key::managed(id)).await?;
+    item.map(|item| read_key(item.text(BODY)?)).transpose()
+}
+
+/// One key and how it was used.
+pub(crate) async fn view(database: &Database, id: &KeyId) -> Result<Option<KeyView>, StoreError> {
+    let (key, usage) = both(database, id).await?;
+    key.map(|key| read_view(&key, usage.as_ref())).transpose()
+}
+
+/// A key's item and that of its usage. Two calls rather than one of a batch, so that a role needs no more than it does to
+/// look the key up.
+async fn both(database: &Database, id: &KeyId) -> Result<(Option<Item>, Option<Item>), StoreError> {
+    let (key, usage) = (Key::managed(id), Key::usage(id));
+    let (key, usage) = (Box::pin(database.get(WHAT, &key)), Box::pin(database.get(USAGE, &usage)));
+    try_join(key, usage).await
+}
+
+fn read_view(key: &Item, usage: Option<&Item>) -> Result<KeyView, StoreError> {
+    let usage = usage.map_or(Ok(KeyUsage::NONE), |item| read_usage(item.text(BODY)?))?;
+    Ok(KeyView { record: read_key(key.text(BODY)?)?, usage })
+}
+
+/// One page of keys, newest first. What is asked for can be of any member of a key, so it is looked for in the keys
+/// themselves, up to the end of the page.
+pub(crate) async fn list(database: &Database, list: &KeyList) -> Result<Page<KeyView>, StoreError> {
+    let passed_over = usize::try_from(list.page.offset).unwrap_or(usize::MAX);
+    let wanted = passed_over.saturating_add(overfull(list.page));
+    let mut found = Vec::new();
+    let mut query =
+        Query::new(WHAT, keys::KEYS).by(Index::Made, Direction::Descending).limit(CHUNK.min(wanted));
+    loop {
+        let entries = database.query(&query).await?;
+        let mut pairs = Vec::new();
+        for entry in &entries {
+            let id = entry.text(item::SORT)?;
+            pairs.push((Key::managed_of(id), Key::usage_of(id)));
+        }
+        let both: BTreeSet<Key> =
+            pairs.iter().flat_map(|(key, usage)| [key.clone(), usage.clone()]).collect();
+        let mut items = database.get_all(WHAT, both).await?;
+        for (key, usage) in &pairs {
+            let mut take = |what, key| items.remove(key).map(|attributes| Item::new(what, attributes));
+            let (Some(key), usage) = (take(WHAT, key), take(USAGE, usage)) else { continue };
+            found.extend(Some(read_view(&key, usage.as_ref())?).filter(|view| list.admits(view)));
+        }
+        let Some(last) = entries.last().filter(|_| entries.len() == query.want && found.len() < wanted)
+        else {
+            break;
+        };
+        // From there on, and past it: keys stay where they are.
+        let last = last.text(Index::Made.sort())?;
+        query = query.between("0", last).past(1).limit(CHUNK);
+    }
+    let found = found.into_iter().skip(passed_over).collect();
+    Ok(Page::from_overfull(found, list.page.limit))
+}
+
+/// Changes a key.
+pub(crate) async fn change(
+    database: &Database,
+    id: &KeyId,
+    mut decide: Decide<KeyRecord, KeyChange>,
+) -> Result<Option<KeyChange>, ChangeError> {
+    let mut patience = Patience::new();
+    loop {
+        let Some(item) = database.get(WHAT, &Key::managed(id)).await? else { return Ok(None) };
+        let revision = item.revision()?;
+        let update = |record: &KeyRecord| {
+            Write::update(WHAT, Key::managed(id)).set(BODY, item::text(key_body(record))).revise(revision)
+        };
+        let change = decide(read_key(item.text(BODY)?)?)?;
+        let (writes, event) = match &change {
+            KeyChange::None(_) => return Ok(Some(change)),
+            KeyChange::To { record, event } => (vec![update(record)], event),
+            KeyChange::Rotation { record, new, event, call } => {
+                let mut writes = vec![update(record), put_new(new)];
+                writes.extend(call.as_ref().map(put_call));
+                (writes, event)
+            }
+        };
+        let failed = match audit::write(database, &writes, event, &mut patience).await? {
+            Written::All => return Ok(Some(change)),
+            Written::Failed(failed) => failed,
+        };
+        // What must be new is not. The decision may be another one now, though, if the key is no longer what it was.
+        if !failed.contains(&0) {
+            return Err(write::duplicate(&writes, &failed).into());
+        }
+        if !patience.wait().await {
+            return Err(failure::contended("TransactWriteItems", "others kept changing the key").into());
+        }
+    }
+}
+
+/// The call that a caller made under an `Idempotency-Key`.
+pub(crate) async fn call(
+    database: &Database,
+    caller: &KeyId,
+    idempotency_key: &str,
+) -> Result<Option<KeyCall>, StoreError> {
+    let item = database.get(CALL, &Key::key_call(caller, idempotency_key)).await?;
+    item.map(|item| read_key_call(item.text(BODY)?)).transpose()
+}
+
+/// Adds uses of a key, unless that was done a moment ago, here or elsewhere.
+pub(crate) async fn add_use(
+    database: &Database,
+    id: &KeyId,
+    uses: &KeyUse,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let mut patience = Patience::new();
+    loop {
+        let (Some(_), stored) = both(database, id).await? else { return Ok(true) };
+        let write = Write::update(USAGE, Key::usage(id)).set(WRITTEN, item::number(now.as_microsecond()));
+        let (usage, write) = match stored {
+            None => (KeyUsage::NONE, write.set(REVISION, item::number(1)).if_new()),
+            Some(item) => {
+                let written = Timestamp::from_microsecond(item.number(WRITTEN)?).map_err(|error| {
+                    let reason = format!("attribute `{WRITTEN}`: {error}");
+                    StoreError::Corrupt { what: USAGE, reason }
+                })?;
+                // A time that far ahead is of a clock that has been put back since.
+                if now.duration_since(written).abs() < WRITE_EVERY {
+                    return Ok(false);
+                }
+                (read_usage(item.text(BODY)?)?, write.revise(item.revision()?))
+            }
+        };
+        let write = write.set(BODY, item::text(usage_body(&usage.with(uses))));
+        // A transaction, because that is done once though its answer is lost.
+        if let Written::All = database.write(&[write], &mut patience).await? {
+            return Ok(true);
+        }
+        if !patience.wait().await {
+            return Err(failure::contended("TransactWriteItems", "others kept adding uses of a key"));
+        }
+    }
+}
+
+/// Counts a request in the present window of a limit.
+pub(crate) async fn count(
+    database: &Database,
+    bucket: &str,
+    limit: RateLimit,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let (start, seconds) = (limit.window(now), limit.window_seconds());
+    let key = Key::requests(bucket, seconds, start);
+    let request = token()?;
+    let write = Write::update(COUNT, key.clone())
+        .add(REQUESTS, 1)
+        .set(LAST, item::text(&request))
+        .set(EXPIRES, item::number(start + i64::from(seconds) + KEPT_AFTER))
+        .if_other(LAST, item::text(&request));
+    let item = match database.update(&write).await? {
+        Changed::Yes(attributes) => Some(Item::new(COUNT, attributes)),
+        // The answer was lost, and it was counted. If another came between, it is counted twice, which refuses a
+        // request too many and never one too few.
+        Changed::No => database.get(COUNT, &key).await?,
+    };
+    item.map_or(Ok(1), |item| item.number(REQUESTS))
+}

@@ -1,0 +1,111 @@
+//! The audit trail: entries by their number, and its head.
+//!
+//! Whatever changes a key writes the change, its entry and the head in one transaction, which is on condition that the
+//! head is still the one that the entry was sealed to. So there are neither gaps nor forks, whoever writes at one time.
+
+use onerun_auth::{AuditEntry, AuditEvent, AuditHead};
+use onerun_domain::{Direction, Page, PageRequest};
+use onerun_store::{AuditPage, StoreError, audit_body, read_audit};
+
+use crate::{
+    database::{Database, Written},
+    failure,
+    item::{self, BODY, Item},
+    keys::{self, Key},
+    patience::Patience,
+    query::Query,
+    write::Write,
+};
+
+const WHAT: &str = "audit entry";
+const HEAD: &str = "head of the audit trail";
+const SEQUENCE: &str = "sequence";
+const HASH: &str = "hash";
+
+/// Writes changes and what the trail says of them. [`Written::Failed`] tells of the changes alone: that others wrote to
+/// the trail is seen to here.
+pub(crate) async fn write(
+    database: &Database,
+    changes: &[Write],
+    event: &AuditEvent,
+    patience: &mut Patience,
+) -> Result<Written, StoreError> {
+    loop {
+        let head = head(database).await?;
+        let entry = event.clone().seal(head.as_ref());
+        let writes = [changes, &[put_head(&entry, head.as_ref()), put(&entry)]].concat();
+        let Written::Failed(mut failed) = database.write(&writes, patience).await? else {
+            return Ok(Written::All);
+        };
+        let only_entry = failed == [changes.len() + 1];
+        failed.retain(|index| *index < changes.len());
+        if !failed.is_empty() {
+            return Ok(Written::Failed(failed));
+        }
+        if only_entry {
+            let reason = "there are entries behind it".into();
+            return Err(StoreError::Corrupt { what: HEAD, reason });
+        }
+        if !patience.wait().await {
+            return Err(failure::contended("TransactWriteItems", "others kept writing to the audit trail"));
+        }
+    }
+}
+
+fn put(entry: &AuditEntry) -> Write {
+    Write::put_text(WHAT, Key::audit_entry(entry.sequence), audit_body(entry)).if_new()
+}
+
+fn put_head(entry: &AuditEntry, before: Option<&AuditHead>) -> Write {
+    let write = Write::update(HEAD, Key::audit_head())
+        .set(SEQUENCE, item::number(entry.sequence))
+        .set(HASH, item::text(&entry.hash));
+    match before {
+        None => write.if_new(),
+        Some(before) => {
+            write.if_equal(SEQUENCE, item::number(before.sequence)).if_equal(HASH, item::text(&before.hash))
+        }
+    }
+}
+
+async fn head(database: &Database) -> Result<Option<AuditHead>, StoreError> {
+    let read = |item: Item| -> Result<AuditHead, StoreError> {
+        Ok(AuditHead { sequence: item.number(SEQUENCE)?, hash: item.text(HASH)?.to_owned() })
+    };
+    database.get(HEAD, &Key::audit_head()).await?.map(read).transpose()
+}
+
+/// One page of the trail up to its head. Entries are found by their numbers, so that nothing is passed over; one that
+/// somebody took out is missing from its page.
+pub(crate) async fn list(
+    database: &Database,
+    direction: Direction,
+    page: PageRequest,
+) -> Result<AuditPage, StoreError> {
+    let head = head(database).await?;
+    let newest = head.as_ref().map_or(0, |head| head.sequence);
+    let (offset, limit) = (u64::from(page.offset), u64::from(page.limit.get()));
+    let (first, last, has_more) = match direction {
+        Direction::Ascending => {
+            let last = newest.min(offset + limit);
+            (offset + 1, last, last < newest)
+        }
+        Direction::Descending => {
+            let last = newest.saturating_sub(offset);
+            let before = last.saturating_sub(limit);
+            (before + 1, last, before > 0)
+        }
+    };
+    let mut data = Vec::new();
+    if first <= last {
+        let (first, last) = (Key::audit_entry(first), Key::audit_entry(last));
+        let query = Query::new(WHAT, keys::AUDIT).between(first.sort, last.sort);
+        for item in database.query(&query).await? {
+            data.push(read_audit(item.text(BODY)?)?);
+        }
+    }
+    if direction == Direction::Descending {
+        data.reverse();
+    }
+    Ok(AuditPage { entries: Page { data, has_more }, head })
+}

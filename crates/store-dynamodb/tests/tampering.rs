@@ -1,0 +1,178 @@
+//! What somebody changed in the table past the store, on a DynamoDB that `ONERUN_TEST_DYNAMODB` names.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic, in its helpers too")]
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+use onerun_auth::{
+    Actor, AuditCheck, AuditError, AuditEvent, Grant, KeyId, KeyRecord, KeyTerms, KeyUse, ManagedKey,
+    ProjectAccess, ScopeSet,
+};
+use onerun_domain::{Direction, Limit, Metadata, Name, PageRequest};
+use onerun_store::{AuditPage, KeyCall, KeyList, KeyStore, NewKey, StoreError};
+use onerun_store_dynamodb::{DynamoDbStore, local::ScratchTable};
+
+fn table() -> ScratchTable {
+    #[expect(clippy::disallowed_methods, reason = "a test is its own composition root")]
+    let endpoint = std::env::var("ONERUN_TEST_DYNAMODB").expect("`make test-dynamodb` starts one");
+    ScratchTable::create(&endpoint).unwrap()
+}
+
+fn now() -> Timestamp {
+    "2031-03-14T09:26:53.589793Z".parse().unwrap()
+}
+
+fn root() -> KeyId {
+    KeyId::restore("root").unwrap()
+}
+
+/// The key of a number, which was called for under that number.
+fn key(number: u8) -> NewKey {
+    let fill = |buffer: &mut [u8]| {
+        buffer.fill(number);
+        Ok::<(), std::convert::Infallible>(())
+    };
+    let terms = KeyTerms {
+        name: Name::parse("Key").unwrap(),
+        grant: Grant::everything(),
+        not_before: None,
+        metadata: Metadata::default(),
+    };
+    let record = KeyRecord::new(&ManagedKey::generate(fill).unwrap(), terms, root(), now());
+    let event = AuditEvent {
+        at: now().to_string(),
+        action: "create_key".into(),
+        key_id: record.id.to_string(),
+        actor: Actor {
+            key_id: "root".into(),
+            address: None,
+            user_agent: None,
+            request_id: number.to_string(),
+        },
+        details: [].into(),
+    };
+    let call = KeyCall {
+        caller: root(),
+        idempotency_key: number.to_string(),
+        input_hash: "cd".repeat(32),
+        made: record.id.clone(),
+    };
+    NewKey { record, event, call: Some(call) }
+}
+
+/// A store that holds keys 1 to 3.
+async fn store(table: &ScratchTable) -> DynamoDbStore {
+    let store = table.store();
+    for number in 1..=3 {
+        store.insert_key(key(number)).await.unwrap();
+    }
+    store
+}
+
+fn all() -> PageRequest {
+    PageRequest { limit: Limit::clamped(10), offset: 0 }
+}
+
+async fn trail(store: &DynamoDbStore) -> AuditPage {
+    store.audit(Direction::Ascending, all()).await.unwrap()
+}
+
+fn check(trail: &AuditPage) -> Result<(), AuditError> {
+    let mut check = AuditCheck::default();
+    trail.entries.data.iter().try_for_each(|entry| check.take(entry))?;
+    check.finish(trail.head.as_ref())
+}
+
+fn text(text: &str) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+async fn remove(table: &ScratchTable, partition: &str, sort: &str) {
+    let delete = table.client().delete_item().table_name(table.name());
+    let delete = delete.key("pk", text(partition)).key("sk", text(sort));
+    delete.condition_expression("attribute_exists(pk)").send().await.unwrap();
+}
+
+/// Has every body of a partition changed by a function.
+async fn rewrite(table: &ScratchTable, partition: &str, change: impl Fn(&str) -> String) {
+    let query = table.client().query().table_name(table.name());
+    let query = query.key_condition_expression("pk = :p").expression_attribute_values(":p", text(partition));
+    let mut count = 0;
+    for mut item in query.send().await.unwrap().items.unwrap() {
+        let Some(AttributeValue::S(body)) = item.get("body") else { continue };
+        item.insert("body".into(), text(&change(body)));
+        let put = table.client().put_item().table_name(table.name()).set_item(Some(item));
+        put.send().await.unwrap();
+        count += 1;
+    }
+    assert!(count > 0, "there is nothing under {partition}");
+}
+
+#[tokio::test]
+async fn a_trail_that_was_tampered_with_is_shown_as_it_is() {
+    let table = table();
+    let store = store(&table).await;
+    check(&trail(&store).await).unwrap();
+
+    rewrite(&table, "audit", |body| body.replacen(r#""request_id":"2""#, r#""request_id":"4""#, 1)).await;
+    assert_eq!(check(&trail(&store).await), Err(AuditError::Changed { sequence: 2 }));
+
+    remove(&table, "audit", "entry#0000000002").await;
+    let found = trail(&store).await;
+    assert_eq!(check(&found), Err(AuditError::Sequence { expected: 2, found: 3 }));
+    assert_eq!((found.entries.data.len(), found.entries.has_more), (2, false));
+
+    remove(&table, "audit", "entry#0000000001").await;
+    remove(&table, "audit", "entry#0000000003").await;
+    assert_eq!(check(&trail(&store).await), Err(AuditError::End { expected: 3, found: 0 }));
+}
+
+#[tokio::test]
+async fn a_trail_without_its_head_is_not_begun_anew() {
+    let table = table();
+    let store = store(&table).await;
+    remove(&table, "audit", "head").await;
+    let refused = store.insert_key(key(4)).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the stored head of the audit trail is corrupt: there are entries behind it"
+    );
+    assert_eq!(store.key(&key(4).record.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_is_reported_and_not_shown() {
+    let table = table();
+    let store = store(&table).await;
+    let id = key(1).record.id;
+    let uses = KeyUse { last_at: now(), scopes: ScopeSet::NONE, since_replaced: 0 };
+    assert!(store.add_key_use(&id, &uses, now()).await.unwrap());
+    let list = KeyList {
+        within: ProjectAccess::All,
+        status: None,
+        project: None,
+        ends_by: None,
+        idle_since: None,
+        now: now(),
+        page: all(),
+    };
+    let corrupt = |found: Option<StoreError>, what: &str| {
+        let text = found.unwrap().to_string();
+        assert_eq!(
+            text,
+            format!("the stored {what} is corrupt: not the JSON it must be, at line 1 column 1")
+        );
+    };
+    let broken = |_: &str| "SECRET".to_owned();
+    rewrite(&table, "key-uses", broken).await;
+    corrupt(store.key_view(&id).await.err(), "key's usage");
+    corrupt(store.keys(list.clone()).await.err(), "key's usage");
+    let later = now() + onerun_auth::WRITE_EVERY;
+    corrupt(store.add_key_use(&id, &uses, later).await.err(), "key's usage");
+    rewrite(&table, "keys", broken).await;
+    corrupt(store.key(&id).await.err(), "key");
+    rewrite(&table, "key-calls", broken).await;
+    corrupt(store.key_call(&root(), "1").await.err(), "call that made a key");
+    rewrite(&table, "audit", broken).await;
+    corrupt(store.audit(Direction::Descending, all()).await.err(), "audit entry");
+}
