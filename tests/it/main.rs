@@ -15,6 +15,7 @@ mod furnished;
 mod hygiene;
 mod keys;
 mod lifecycle;
+mod managed_keys;
 mod matrix;
 mod objectives;
 mod personas;

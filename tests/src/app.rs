@@ -59,8 +59,9 @@ pub struct TestApp {
     secrets: Mutex<Vec<String>>,
     /// The jobs that were given up, with the reason. Those that a test did not expect are a failure.
     buried: Mutex<Vec<String>>,
+    random: Arc<SeededRandom>,
     /// Last, so that the store is closed before what it rests on goes.
-    _home: store::Home,
+    home: Arc<store::Home>,
 }
 
 impl TestApp {
@@ -84,7 +85,7 @@ impl TestApp {
         let clock = Arc::new(TestClock::at(START.parse().expect("a time")));
         let model = Arc::new(TestModel::default());
         let random = Arc::new(SeededRandom(Mutex::new(1)));
-        let engine = Engine::new(store, model.clone(), clock.clone(), random, settings);
+        let engine = Engine::new(store, model.clone(), clock.clone(), random.clone(), settings);
         Self {
             app: App::new(engine, authenticator),
             router: Router::new(routes).expect("routes that can be told apart"),
@@ -93,8 +94,32 @@ impl TestApp {
             requests: AtomicU64::new(1),
             secrets: Mutex::default(),
             buried: Mutex::default(),
-            _home: home,
+            random,
+            home: Arc::new(home),
         }
+    }
+
+    /// Another process beside this one, over the same store and at the same time, which believes a managed key for `ttl`.
+    pub fn beside(&self, ttl: SignedDuration) -> Self {
+        let store = Arc::clone(self.engine().store());
+        let engine =
+            Engine::new(store, self.model.clone(), self.clock.clone(), self.random.clone(), Self::settings());
+        Self {
+            app: App::new(engine, Box::new(keys())).with_key_cache(ttl),
+            router: Router::new(ROUTES).expect("routes that can be told apart"),
+            clock: self.clock.clone(),
+            model: self.model.clone(),
+            requests: AtomicU64::new(1_000_000),
+            secrets: Mutex::default(),
+            buried: Mutex::default(),
+            random: self.random.clone(),
+            home: self.home.clone(),
+        }
+    }
+
+    /// Everything that is kept, as it is kept: what somebody sees who steals it.
+    pub async fn kept(&self) -> Vec<u8> {
+        self.home.contents().await
     }
 
     /// A client without a key.

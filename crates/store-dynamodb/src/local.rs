@@ -4,6 +4,7 @@
 //! point-in-time recovery and encryption are set. This module is the other statement of its keys and indexes.
 
 use std::{
+    fmt::Write as _,
     process,
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -149,6 +150,19 @@ impl ScratchTable {
     /// A client of the DynamoDB that it is in.
     pub fn client(&self) -> Client {
         client(&self.endpoint)
+    }
+
+    /// All items that are in it, in words: what somebody sees who steals the table.
+    pub async fn contents(&self) -> Result<String, StoreError> {
+        let client = self.client();
+        let mut items = client.scan().table_name(&self.name).into_paginator().items().send();
+        let mut contents = String::new();
+        while let Some(item) = items.next().await {
+            let item = item.map_err(|error| failure::of("Scan", "table", &error))?;
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(contents, "{item:?}");
+        }
+        Ok(contents)
     }
 
     /// The store in it.

@@ -327,18 +327,20 @@ impl Client<'_> {
     pub async fn make_key(&self, terms: Value) -> MadeKey {
         let mut body = json!({ "name": "Test", "preset": "admin", "all_projects": true });
         let body_fields = body.as_object_mut().expect("an object");
-        for (name, value) in terms.as_object().expect("terms are an object") {
+        let Value::Object(terms) = terms else { panic!("terms are an object") };
+        for (name, value) in terms {
             match name.as_str() {
                 "scopes" => drop(body_fields.remove("preset")),
                 "project_ids" => drop(body_fields.remove("all_projects")),
                 _ => {}
             }
-            body_fields.insert(name.clone(), value.clone());
+            body_fields.insert(name, value);
         }
         MadeKey::of(self.app, self.post("/v1/keys", &body, 200).await)
     }
 
     /// Puts a new key in a key's place.
+    #[expect(clippy::needless_pass_by_value, reason = "terms are written where it is called")]
     pub async fn rotate_key(&self, id: &str, terms: Value) -> MadeKey {
         MadeKey::of(self.app, self.post(&format!("/v1/keys/{id}/rotate"), &terms, 200).await)
     }

@@ -1,6 +1,6 @@
 //! The store of an application: on DynamoDB where a test run names one, else on SQLite.
 
-use std::sync::Arc;
+use std::{fs, io, sync::Arc};
 
 use onerun_store::Store;
 use onerun_store_dynamodb::local::ScratchTable;
@@ -9,8 +9,22 @@ use tempfile::TempDir;
 
 /// What a store rests on. It is removed with this.
 pub(super) enum Home {
-    Directory { _held: TempDir },
-    Table { _held: ScratchTable },
+    Directory(TempDir),
+    Table(ScratchTable),
+}
+
+impl Home {
+    /// All bytes of the files of a directory; all items of a table.
+    pub(super) async fn contents(&self) -> Vec<u8> {
+        match self {
+            Home::Directory(directory) => {
+                let files = fs::read_dir(directory.path()).expect("the directory is there");
+                let read = |file: io::Result<fs::DirEntry>| fs::read(file.expect("a file").path());
+                files.flat_map(|file| read(file).expect("the file can be read")).collect()
+            }
+            Home::Table(table) => table.contents().await.expect("the table can be read").into_bytes(),
+        }
+    }
 }
 
 /// An empty store of its own.
@@ -19,9 +33,9 @@ pub(super) fn empty() -> (Arc<dyn Store>, Home) {
     let endpoint = std::env::var("ONERUN_TEST_DYNAMODB");
     if let Ok(endpoint) = endpoint {
         let table = ScratchTable::create(&endpoint).expect("a table is made");
-        return (Arc::new(table.store()), Home::Table { _held: table });
+        return (Arc::new(table.store()), Home::Table(table));
     }
     let directory = tempfile::tempdir().expect("a temporary directory");
     let store = SqliteStore::open(&directory.path().join("onerun.db")).expect("an empty store opens");
-    (Arc::new(store), Home::Directory { _held: directory })
+    (Arc::new(store), Home::Directory(directory))
 }

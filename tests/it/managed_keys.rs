@@ -1,0 +1,614 @@
+//! What managed keys do for those who make, use, change and lose them. What is wrong with a key is in `matrix.rs`.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use jiff::SignedDuration;
+use onerun_auth::{Actor, AuditCheck, AuditEntry, AuditEvent, AuditHead};
+use onerun_tests::app::{Client, MadeKey, TestApp, wire_time};
+use serde_json::{Value, json};
+
+use crate::desk::{code, data, id};
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+fn with<'a>(app: &'a TestApp, key: &MadeKey) -> Client<'a> {
+    app.anonymous().with_key(&key.key)
+}
+
+async fn see(app: &TestApp, key: &MadeKey) -> Value {
+    app.root().get(&format!("/v1/keys/{}", key.id), 200).await
+}
+
+async fn act(client: &Client<'_>, key: &MadeKey, what: &str, status: u16) -> Value {
+    client.post_empty(&format!("/v1/keys/{}/{what}", key.id), status).await
+}
+
+fn ids(page: &Value) -> Vec<String> {
+    data(page).iter().map(id).collect()
+}
+
+#[tokio::test]
+async fn a_key_is_shown_once_and_from_then_on_without_its_secret() {
+    let app = TestApp::start();
+    let project = id(&app.root().post("/v1/projects", &json!({ "name": "Shop" }), 200).await);
+    let made = app
+        .root()
+        .make_key(json!({
+            "name": "Pipeline of the shop",
+            "scopes": ["simulations:read", "simulations:write"],
+            "project_ids": [project],
+            "expires_in_days": 30,
+            "allowed_cidrs": ["127.0.0.1", "2001:DB8::1/32"],
+            "rate_limit": { "requests": 10, "window_seconds": 60 },
+            "metadata": { "team": "checkout" },
+        }))
+        .await;
+    assert_eq!(made.key.len(), 64);
+    assert!(made.key.starts_with(made.answer["prefix"].as_str().unwrap()));
+
+    let shown = see(&app, &made).await;
+    let mut answer = made.answer.clone();
+    answer.as_object_mut().unwrap().remove("key");
+    assert_eq!(shown, answer);
+    assert_eq!(shown["status"], "active");
+    assert_eq!(shown["scopes"], json!(["simulations:read", "simulations:write"]));
+    assert_eq!(shown["project_ids"], json!([project]));
+    assert_eq!(shown["expires_at"], wire_time(app.now() + 30 * DAY));
+    assert_eq!(shown["allowed_cidrs"], json!(["127.0.0.1/32", "2001:db8::/32"]));
+    assert_eq!(shown["rate_limit"], json!({ "requests": 10, "window_seconds": 60 }));
+    assert_eq!(shown["metadata"], json!({ "team": "checkout" }));
+    assert_eq!(shown["created_by"], "root");
+
+    let who = with(&app, &made).get("/v1/whoami", 200).await;
+    assert_eq!((who["key_id"].clone(), who["name"].clone()), (shown["id"].clone(), shown["name"].clone()));
+    assert_eq!(
+        (who["kind"].clone(), who["expires_at"].clone()),
+        (json!("managed"), shown["expires_at"].clone())
+    );
+    for name in ["scopes", "all_projects", "project_ids", "allowed_cidrs", "rate_limit"] {
+        assert_eq!(who[name], shown[name], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_lives_for_90_days_unless_something_else_is_said() {
+    let app = TestApp::start();
+    let made = app.root().make_key(json!({})).await;
+    assert_eq!(made.answer["expires_at"], wire_time(app.now() + 90 * DAY));
+    let endless = app.root().make_key(json!({ "never_expires": true })).await;
+    assert_eq!(endless.answer["expires_at"], Value::Null);
+    app.advance(3_650 * DAY);
+    with(&app, &endless).get("/v1/whoami", 200).await;
+    assert_eq!(code(&with(&app, &made).get("/v1/whoami", 401).await), "expired_api_key");
+}
+
+#[tokio::test]
+async fn nothing_is_given_because_nothing_was_said() {
+    let app = TestApp::start();
+    let problem = app.root().post("/v1/keys", &json!({ "name": "x" }), 422).await;
+    let pointers: Vec<_> =
+        problem["errors"].as_array().unwrap().iter().map(|error| &error["pointer"]).collect();
+    assert_eq!(pointers, ["#/scopes", "#/project_ids"]);
+    let none = app.root().make_key(json!({ "scopes": [] })).await;
+    assert_eq!(none.answer["scopes"], json!([]));
+    let problem = with(&app, &none).get("/v1/projects", 403).await;
+    assert_eq!(code(&problem), "insufficient_scope");
+}
+
+#[tokio::test]
+async fn what_contradicts_itself_is_refused() {
+    let app = TestApp::start();
+    let good = json!({ "name": "x", "preset": "ci", "all_projects": true });
+    for (field, value, other, with) in [
+        ("scopes", json!(["agents:read"]), "preset", json!("ci")),
+        ("project_ids", json!(["AAAAAAAAAAAA"]), "all_projects", json!(true)),
+        ("expires_in_days", json!(1), "never_expires", json!(true)),
+        ("allowed_cidrs", json!(["10.0.0.0/8"]), "any_address", json!(true)),
+        ("rate_limit", json!({ "requests": 1, "window_seconds": 1 }), "no_rate_limit", json!(true)),
+    ] {
+        let mut body = good.clone();
+        body[field] = value;
+        body[other] = with;
+        let problem = app.root().post("/v1/keys", &body, 422).await;
+        assert_eq!(problem["errors"][0]["pointer"], format!("#/{other}"), "{problem}");
+    }
+    let mut late = good.clone();
+    late["not_before"] = json!(wire_time(app.now() + 90 * DAY));
+    let problem = app.root().post("/v1/keys", &late, 422).await;
+    assert_eq!(problem["errors"][0]["pointer"], "#/not_before");
+    let mut nowhere = good;
+    nowhere.as_object_mut().unwrap().remove("all_projects");
+    nowhere["project_ids"] = json!(["AAAAAAAAAAAA"]);
+    let problem = app.root().post("/v1/keys", &nowhere, 422).await;
+    assert_eq!(problem["errors"][0]["pointer"], "#/project_ids");
+    assert_eq!(data(&app.root().get("/v1/keys", 200).await).len(), 0, "something of it was kept");
+}
+
+#[tokio::test]
+async fn a_repeated_create_makes_one_key_and_shows_its_secret_once() {
+    let app = TestApp::start();
+    let client = app.root().with_header("idempotency-key", "deploy-17");
+    let body = json!({ "name": "ci", "preset": "ci", "all_projects": true });
+    let first = client.post("/v1/keys", &body, 200).await;
+    assert_eq!(first["key"].as_str().unwrap().len(), 64);
+    // The same, however it is written.
+    let again = json!({ "all_projects": true, "preset": "ci", "name": "ci" });
+    let second = client.post("/v1/keys", &again, 200).await;
+    assert_eq!((&second["id"], &second["key"]), (&first["id"], &Value::Null));
+    let other =
+        client.post("/v1/keys", &json!({ "name": "x", "preset": "ci", "all_projects": true }), 422).await;
+    assert_eq!(code(&other), "idempotency_key_reused");
+    // The idempotency keys of two callers are two.
+    let admin = app.root().make_key(json!({})).await;
+    let theirs =
+        with(&app, &admin).with_header("idempotency-key", "deploy-17").post("/v1/keys", &body, 200).await;
+    assert_ne!(theirs["id"], first["id"]);
+    assert_eq!(data(&app.root().get("/v1/keys", 200).await).len(), 3);
+}
+
+#[tokio::test]
+async fn a_repeated_rotation_makes_one_key() {
+    let app = TestApp::start();
+    let made = app.root().make_key(json!({})).await;
+    let client = app.root().with_header("idempotency-key", "r");
+    let first = act(&client, &made, "rotate", 200).await;
+    let second = act(&client, &made, "rotate", 200).await;
+    assert_eq!((&second["id"], &second["key"]), (&first["id"], &Value::Null));
+    assert_eq!(code(&act(&app.root(), &made, "rotate", 409).await), "key_replaced");
+    assert_eq!(data(&app.root().get("/v1/keys", 200).await).len(), 2);
+}
+
+#[tokio::test]
+async fn keys_are_found_by_what_is_wrong_with_them() {
+    let app = TestApp::start();
+    let root = app.root();
+    let project = id(&root.post("/v1/projects", &json!({ "name": "Shop" }), 200).await);
+    let mut made = BTreeMap::new();
+    for (name, terms) in [
+        ("bound", json!({ "project_ids": [project], "expires_in_days": 60 })),
+        ("short", json!({ "expires_in_days": 5 })),
+        ("endless", json!({ "never_expires": true })),
+        ("early", json!({ "not_before": wire_time(app.now() + 50 * DAY) })),
+        ("disabled", json!({})),
+        ("revoked", json!({ "expires_in_days": 5 })),
+    ] {
+        app.next_instant();
+        made.insert(name, root.make_key(terms).await);
+    }
+    act(&root, &made["disabled"], "disable", 200).await;
+    act(&root, &made["revoked"], "revoke", 200).await;
+    app.advance(4 * DAY);
+    with(&app, &made["endless"]).get("/v1/projects", 200).await;
+    app.settle_uses().await;
+    let found = async |query: &str| {
+        let page = root.get(&format!("/v1/keys?limit=100&{query}"), 200).await;
+        let name = |id: String| made.iter().find(|(_, key)| key.id == id).map(|(name, _)| *name).unwrap();
+        ids(&page).into_iter().map(name).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(found("").await, "revoked disabled early endless short bound", "newest first");
+    assert_eq!(found("status=active").await, "endless short bound");
+    assert_eq!(found("status=pending").await, "early");
+    assert_eq!(found("status=disabled").await, "disabled");
+    assert_eq!(found("status=revoked").await, "revoked");
+    assert_eq!(found("expiring_within_days=1").await, "short");
+    assert_eq!(found("expiring_within_days=0").await, "");
+    assert_eq!(found("idle_for_days=4").await, "short bound");
+    assert_eq!(found("idle_for_days=5").await, "");
+    assert_eq!(found(&format!("project_id={project}&status=active")).await, "endless short bound");
+    app.advance(DAY);
+    assert_eq!(found("status=expired").await, "short");
+    assert_eq!(code(&root.get("/v1/keys?status=gone", 422).await), "invalid_request");
+    let page = root.get("/v1/keys?limit=2&offset=2", 200).await;
+    assert_eq!(ids(&page), [made["early"].id.clone(), made["endless"].id.clone()]);
+    assert_eq!(page["has_more"], true);
+}
+
+#[tokio::test]
+async fn a_change_takes_effect_at_once_where_it_is_made() {
+    let app = TestApp::start();
+    let made = app.root().make_key(json!({ "preset": "ci" })).await;
+    let client = with(&app, &made);
+    client.post("/v1/keys", &json!({}), 403).await;
+    client.get("/v1/projects", 200).await;
+    let path = format!("/v1/keys/{}", made.id);
+    let changed = app
+        .root()
+        .patch(
+            &path,
+            &json!({ "name": "Renamed", "scopes": ["agents:read"], "expires_in_days": 1, "metadata": { "a": 1 } }),
+            200,
+        )
+        .await;
+    assert_eq!((&changed["name"], &changed["metadata"]), (&json!("Renamed"), &json!({ "a": 1 })));
+    assert_eq!(changed["expires_at"], wire_time(app.now() + DAY));
+    client.get("/v1/projects", 403).await;
+    // What is left out or null stays.
+    let same = app.root().patch(&path, &json!({ "name": null }), 200).await;
+    assert_eq!(same["scopes"], json!(["agents:read"]));
+    let endless = app.root().patch(&path, &json!({ "never_expires": true, "preset": "worker" }), 200).await;
+    assert_eq!((&endless["expires_at"], endless["scopes"].as_array().unwrap().len()), (&Value::Null, 4));
+}
+
+#[tokio::test]
+async fn a_disabled_key_comes_back_and_a_revoked_one_never() {
+    let app = TestApp::start();
+    let made = app.root().make_key(json!({})).await;
+    let client = with(&app, &made);
+    act(&app.root(), &made, "disable", 200).await;
+    assert_eq!(code(&client.get("/v1/whoami", 401).await), "inactive_api_key");
+    act(&app.root(), &made, "enable", 200).await;
+    client.get("/v1/whoami", 200).await;
+    let revoked = act(&app.root(), &made, "revoke", 200).await;
+    app.advance(SignedDuration::from_secs(60));
+    assert_eq!(act(&app.root(), &made, "revoke", 200).await, revoked, "a second time changes nothing");
+    assert_eq!(code(&client.get("/v1/whoami", 401).await), "revoked_api_key");
+    for what in ["enable", "disable", "rotate"] {
+        assert_eq!(code(&act(&app.root(), &made, what, 409).await), "key_revoked", "{what}");
+    }
+    let path = format!("/v1/keys/{}", made.id);
+    assert_eq!(code(&app.root().patch(&path, &json!({ "name": "x" }), 409).await), "key_revoked");
+}
+
+#[tokio::test]
+async fn a_rotation_tells_how_much_the_old_key_is_still_used() {
+    let app = TestApp::start();
+    let made = app.root().make_key(json!({ "preset": "read_only", "expires_in_days": 30 })).await;
+    let old = with(&app, &made);
+    old.get("/v1/projects", 200).await;
+    app.settle_uses().await;
+    app.advance(DAY);
+    let new = app.root().rotate_key(&made.id, json!({ "overlap_seconds": 3_600 })).await;
+    assert_eq!(new.answer["replaces"], made.id);
+    assert_eq!(new.answer["expires_at"], wire_time(app.now() + 30 * DAY), "as long a life");
+    let seen = see(&app, &made).await;
+    assert_eq!(seen["replaced_by"], new.id);
+    assert_eq!(seen["overlap_ends_at"], wire_time(app.now() + SignedDuration::from_hours(1)));
+    assert_eq!(
+        (&seen["uses_since_replaced"], &seen["last_used_since_replaced_at"]),
+        (&json!(0), &Value::Null)
+    );
+    assert!(seen["last_used_at"].is_string(), "from before it was rotated");
+
+    for _ in 0..3 {
+        app.advance(SignedDuration::from_mins(2));
+        old.get("/v1/projects", 200).await;
+        with(&app, &new).get("/v1/projects", 200).await;
+        app.settle_uses().await;
+    }
+    let seen = see(&app, &made).await;
+    assert_eq!(seen["uses_since_replaced"], 3);
+    assert_eq!(seen["last_used_since_replaced_at"], wire_time(app.now()));
+    app.advance(SignedDuration::from_hours(1));
+    assert_eq!(code(&old.get("/v1/projects", 401).await), "expired_api_key");
+    with(&app, &new).get("/v1/projects", 200).await;
+}
+
+#[tokio::test]
+async fn no_key_makes_or_changes_one_that_is_more_than_itself() {
+    let app = TestApp::start();
+    let root = app.root();
+    let [mine, other] = ["Mine", "Other"].map(|name| json!({ "name": name }));
+    let mine = id(&root.post("/v1/projects", &mine, 200).await);
+    let other = id(&root.post("/v1/projects", &other, 200).await);
+    let terms = json!({
+        "scopes": ["keys:read", "keys:write", "agents:read"],
+        "project_ids": [mine],
+        "expires_in_days": 10,
+        "allowed_cidrs": ["127.0.0.0/8"],
+        "rate_limit": { "requests": 1_000, "window_seconds": 60 },
+    });
+    let maker = root.make_key(terms.clone()).await;
+    let client = with(&app, &maker);
+    let within = json!({
+        "name": "Child", "scopes": ["agents:read"], "project_ids": [mine], "expires_in_days": 9,
+        "allowed_cidrs": ["127.0.0.1"], "rate_limit": { "requests": 10, "window_seconds": 60 },
+    });
+    let child = client.make_key(within.clone()).await;
+    // Without a word about its life it ends with its maker.
+    let mut silent = within.clone();
+    silent.as_object_mut().unwrap().remove("expires_in_days");
+    assert_eq!(client.make_key(silent).await.answer["expires_at"], maker.answer["expires_at"]);
+
+    let beyond = [
+        (json!({ "scopes": ["agents:read", "agents:write"] }), "the scope `agents:write`"),
+        (json!({ "project_ids": [mine, other] }), "its projects"),
+        (json!({ "expires_in_days": 11 }), "its lifetime"),
+        (json!({ "allowed_cidrs": ["10.0.0.0/8"] }), "the addresses"),
+        (json!({ "rate_limit": { "requests": 1_001, "window_seconds": 60 } }), "its rate limit"),
+    ];
+    for (more, named) in &beyond {
+        let mut body = within.clone();
+        crate::desk::merge(&mut body, more.clone());
+        let problem = client.post("/v1/keys", &body, 403).await;
+        assert_eq!(code(&problem), "exceeds_own_key");
+        assert!(problem["message"].as_str().unwrap().contains(named), "{problem}");
+        // Nor can a child be changed into it.
+        let problem = client.patch(&format!("/v1/keys/{}", child.id), more, 403).await;
+        assert_eq!(code(&problem), "exceeds_own_key", "{named}");
+    }
+    for more in [
+        json!({ "never_expires": true }),
+        json!({ "any_address": true }),
+        json!({ "no_rate_limit": true }),
+        json!({ "all_projects": true }),
+        json!({ "preset": "admin" }),
+    ] {
+        let problem = client.patch(&format!("/v1/keys/{}", child.id), &more, 403).await;
+        assert_eq!(code(&problem), "exceeds_own_key", "{more}");
+    }
+    // Itself it can rotate, and gains nothing by it.
+    let next = client.rotate_key(&maker.id, json!({ "overlap_seconds": 600 })).await;
+    assert_eq!(next.answer["expires_at"], maker.answer["expires_at"]);
+    for name in ["scopes", "project_ids", "allowed_cidrs", "rate_limit"] {
+        assert_eq!(next.answer[name], maker.answer[name], "{name}");
+    }
+    let problem =
+        client.post(&format!("/v1/keys/{}/rotate", child.id), &json!({ "expires_in_days": 11 }), 403).await;
+    assert_eq!(code(&problem), "exceeds_own_key");
+}
+
+#[tokio::test]
+async fn a_weaker_key_neither_sees_nor_ends_a_stronger_one() {
+    let app = TestApp::start();
+    let root = app.root();
+    let mine = id(&root.post("/v1/projects", &json!({ "name": "Mine" }), 200).await);
+    let admin = root.make_key(json!({})).await;
+    let peer = root.make_key(json!({ "project_ids": [mine] })).await;
+    let weak = root.make_key(json!({ "scopes": ["keys:read", "keys:write"], "project_ids": [mine] })).await;
+    let client = with(&app, &weak);
+    for what in ["disable", "enable", "revoke", "rotate"] {
+        assert_eq!(code(&act(&client, &admin, what, 404).await), "key_not_found", "{what}");
+        assert_eq!(code(&act(&client, &peer, what, 403).await), "exceeds_own_key", "{what}");
+    }
+    client.get(&format!("/v1/keys/{}", admin.id), 404).await;
+    assert_eq!(ids(&client.get("/v1/keys", 200).await), [weak.id.clone(), peer.id.clone()]);
+    with(&app, &admin).get("/v1/whoami", 200).await;
+    with(&app, &peer).get("/v1/whoami", 200).await;
+}
+
+#[tokio::test]
+async fn who_is_called_to_a_leak_can_end_a_key_that_lives_longer() {
+    let app = TestApp::start();
+    let endless = app.root().make_key(json!({ "never_expires": true })).await;
+    let on_call = app.root().make_key(json!({ "expires_in_days": 1 })).await;
+    act(&with(&app, &on_call), &endless, "revoke", 200).await;
+    with(&app, &endless).get("/v1/whoami", 401).await;
+}
+
+#[tokio::test]
+async fn whoever_holds_a_key_can_revoke_it_and_learns_nothing_of_others() {
+    let app = TestApp::start();
+    let lost = app.root().make_key(json!({ "name": "Lost" })).await;
+    let kept = app.root().make_key(json!({ "name": "Kept" })).await;
+    let report = async |keys: Value| {
+        let reply = app
+            .anonymous()
+            .send(Method::POST, "/v1/keys/revoke-leaked", Some(&json!({ "keys": keys })), 202)
+            .await;
+        reply.text
+    };
+    // The id of one and the secret of another, a text, and the right one.
+    let mixed = format!("{}{}", &kept.key[..16], &lost.key[16..]);
+    let nothing = report(json!([mixed, "x", "onr_", kept.id])).await;
+    with(&app, &kept).get("/v1/whoami", 200).await;
+    let something = report(json!(["x", lost.key, lost.key])).await;
+    assert_eq!(nothing, something);
+    assert_eq!(code(&with(&app, &lost).get("/v1/whoami", 401).await), "revoked_api_key");
+    assert_eq!(report(json!([lost.key])).await, something);
+    let audit = app.root().get("/v1/audit", 200).await;
+    let (last, count) = (&data(&audit)[0], data(&audit).len());
+    assert_eq!((&last["action"], &last["key_id"]), (&json!("revoke_leaked_key"), &json!(lost.id)));
+    assert_eq!((&last["actor"]["key_id"], count), (&json!(lost.id), 3), "revoked once");
+}
+
+#[tokio::test]
+async fn reports_of_leaks_are_limited_by_address_and_one_reporter_does_not_stop_another() {
+    let app = TestApp::start();
+    let body = json!({ "keys": ["x"] });
+    let here = app.anonymous().at_address(Some("192.0.2.1"));
+    for _ in 0..60 {
+        here.post("/v1/keys/revoke-leaked", &body, 202).await;
+    }
+    let reply = here.send(Method::POST, "/v1/keys/revoke-leaked", Some(&body), 429).await;
+    assert_eq!(code(&reply.json()), "rate_limited");
+    assert!(reply.header("retry-after").is_some());
+    app.anonymous().at_address(Some("192.0.2.2")).post("/v1/keys/revoke-leaked", &body, 202).await;
+    app.advance(SignedDuration::from_mins(1));
+    here.post("/v1/keys/revoke-leaked", &body, 202).await;
+}
+
+#[tokio::test]
+async fn a_rate_limit_counts_every_request_in_its_window_and_no_more() {
+    let app = TestApp::start();
+    let made = app.root().make_key(json!({ "rate_limit": { "requests": 3, "window_seconds": 60 } })).await;
+    let client = with(&app, &made);
+    for remaining in [2, 1, 0] {
+        // Also one that is refused for another reason.
+        let path = if remaining == 1 { "/v1/agents?project_id=AAAAAAAAAAAA" } else { "/v1/whoami" };
+        let reply = client.send(Method::GET, path, None, if remaining == 1 { 404 } else { 200 }).await;
+        assert_eq!(reply.header("ratelimit-policy"), Some(r#""default";q=3;w=60"#));
+        assert_eq!(reply.header("ratelimit"), Some(format!(r#""default";r={remaining};t=60"#).as_str()));
+    }
+    app.advance(SignedDuration::from_secs(20));
+    let reply = client.send(Method::GET, "/v1/whoami", None, 429).await;
+    assert_eq!(reply.header("retry-after"), Some("40"));
+    assert_eq!(reply.header("ratelimit"), Some(r#""default";r=0;t=40"#));
+    app.advance(SignedDuration::from_secs(40));
+    client.get("/v1/whoami", 200).await;
+    // A limit that is raised counts at once.
+    let path = format!("/v1/keys/{}", made.id);
+    client.get("/v1/whoami", 200).await;
+    client.get("/v1/whoami", 200).await;
+    client.get("/v1/whoami", 429).await;
+    app.root().patch(&path, &json!({ "no_rate_limit": true }), 200).await;
+    client.get("/v1/whoami", 200).await;
+}
+
+#[tokio::test]
+async fn processes_share_the_count_of_a_key_s_requests() {
+    let app = TestApp::start();
+    let other = app.beside(SignedDuration::from_secs(5));
+    let made = app.root().make_key(json!({ "rate_limit": { "requests": 4, "window_seconds": 60 } })).await;
+    for app in [&app, &other, &app, &other] {
+        with(app, &made).get("/v1/whoami", 200).await;
+    }
+    for app in [&app, &other] {
+        with(app, &made).get("/v1/whoami", 429).await;
+    }
+}
+
+#[tokio::test]
+async fn when_and_for_what_a_key_is_used_is_known_within_a_minute() {
+    let app = TestApp::start();
+    let made = app.root().make_key(json!({})).await;
+    let client = with(&app, &made);
+    assert_eq!(see(&app, &made).await["last_used_at"], Value::Null);
+    let first = wire_time(app.now());
+    client.get("/v1/projects", 200).await;
+    app.settle_uses().await;
+    assert_eq!(see(&app, &made).await["last_used_at"], first);
+    app.advance(SignedDuration::from_secs(59));
+    client.get("/v1/keys", 200).await;
+    app.root().get("/v1/whoami", 200).await;
+    let within_a_minute = see(&app, &made).await;
+    assert_eq!(within_a_minute["last_used_at"], first, "one writing a minute");
+    app.advance(SignedDuration::from_secs(1));
+    let second = wire_time(app.now());
+    client.get("/v1/audit", 200).await;
+    app.settle_uses().await;
+    let seen = see(&app, &made).await;
+    assert_eq!(seen["last_used_at"], second);
+    assert_eq!(seen["used_scopes"], json!(["projects:read", "keys:read", "audit:read"]));
+}
+
+/// The entries of the trail and its head, from the beginning.
+async fn trail(app: &TestApp) -> (Vec<AuditEntry>, Option<AuditHead>) {
+    let mut entries = Vec::new();
+    loop {
+        let page =
+            app.root().get(&format!("/v1/audit?order=oldest&limit=7&offset={}", entries.len()), 200).await;
+        entries.extend(data(&page).iter().map(entry));
+        if page["has_more"] == false {
+            let head = page["head"].as_object().map(|head| AuditHead {
+                sequence: head["sequence"].as_u64().unwrap(),
+                hash: head["hash"].as_str().unwrap().to_owned(),
+            });
+            return (entries, head);
+        }
+    }
+}
+
+fn entry(json: &Value) -> AuditEntry {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let details = json["details"].as_object().unwrap();
+    AuditEntry {
+        sequence: json["sequence"].as_u64().unwrap(),
+        event: AuditEvent {
+            at: text(&json["at"]).unwrap(),
+            action: text(&json["action"]).unwrap(),
+            key_id: text(&json["key_id"]).unwrap(),
+            actor: Actor {
+                key_id: text(&json["actor"]["key_id"]).unwrap(),
+                address: text(&json["actor"]["address"]),
+                user_agent: text(&json["actor"]["user_agent"]),
+                request_id: text(&json["actor"]["request_id"]).unwrap(),
+            },
+            details: details.iter().map(|(name, value)| (name.clone(), text(value).unwrap())).collect(),
+        },
+        previous_hash: text(&json["previous_hash"]).unwrap(),
+        hash: text(&json["hash"]).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn every_change_of_a_key_is_in_a_trail_that_can_be_checked() {
+    let app = TestApp::start();
+    assert_eq!(trail(&app).await, (Vec::new(), None));
+    let made = app.root().make_key(json!({ "name": "First" })).await;
+    let admin = with(&app, &made).at_address(Some("::ffff:203.0.113.9")).with_header("user-agent", "ops/1.0");
+    let other = admin.make_key(json!({ "name": "Second" })).await;
+    let path = format!("/v1/keys/{}", other.id);
+    admin.patch(&path, &json!({ "name": "Renamed", "preset": "ci" }), 200).await;
+    act(&admin, &other, "disable", 200).await;
+    act(&admin, &other, "disable", 200).await;
+    act(&admin, &other, "enable", 200).await;
+    let third = admin.rotate_key(&other.id, json!({ "overlap_seconds": 0 })).await;
+    act(&admin, &third, "revoke", 200).await;
+    app.anonymous().post("/v1/keys/revoke-leaked", &json!({ "keys": [made.key] }), 202).await;
+    // What is refused or changes nothing leaves nothing.
+    act(&app.root(), &third, "enable", 409).await;
+
+    let (entries, head) = trail(&app).await;
+    let actions: Vec<_> = entries.iter().map(|entry| entry.event.action.as_str()).collect();
+    assert_eq!(
+        actions,
+        [
+            "create_key",
+            "create_key",
+            "update_key",
+            "disable_key",
+            "enable_key",
+            "rotate_key",
+            "revoke_key",
+            "revoke_leaked_key"
+        ]
+    );
+    let mut check = AuditCheck::default();
+    for entry in &entries {
+        check.take(entry).unwrap();
+    }
+    check.finish(head.as_ref()).unwrap();
+    let changed = &entries[2].event;
+    assert_eq!(changed.actor.key_id, made.id);
+    assert_eq!(changed.actor.address.as_deref(), Some("203.0.113.9"));
+    assert_eq!(changed.actor.user_agent.as_deref(), Some("ops/1.0"));
+    let details: Vec<_> = changed.details.keys().map(String::as_str).collect();
+    assert_eq!(details, ["name", "scopes"], "what was changed");
+    assert_eq!(entries[5].event.details["new_key_id"], third.id);
+}
+
+/// What may be believed of a key elsewhere after it was changed here, with the environments' clocks as they are there.
+#[tokio::test]
+async fn a_revocation_counts_everywhere_within_the_time_to_live() {
+    let app = TestApp::start();
+    let ttl = SignedDuration::from_secs(5);
+    let elsewhere = [app.beside(ttl), app.beside(ttl)];
+    for what in ["revoke", "disable"] {
+        let made = app.root().make_key(json!({})).await;
+        for environment in &elsewhere {
+            with(environment, &made).get("/v1/whoami", 200).await;
+        }
+        act(&app.root(), &made, what, 200).await;
+        with(&app, &made).get("/v1/whoami", 401).await;
+        app.advance(ttl);
+        // Used all the while or not: nothing that is used is believed for longer.
+        for environment in &elsewhere {
+            with(environment, &made).get("/v1/whoami", 401).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_environment_that_was_frozen_or_whose_clock_was_put_back_believes_nothing() {
+    let app = TestApp::start();
+    let elsewhere = app.beside(SignedDuration::from_secs(5));
+    // The monotonic clock stands still meanwhile, as it does while an environment is frozen.
+    for moved in [SignedDuration::from_hours(1), -SignedDuration::from_secs(2)] {
+        let made = app.root().make_key(json!({})).await;
+        with(&elsewhere, &made).get("/v1/whoami", 200).await;
+        act(&app.root(), &made, "revoke", 200).await;
+        app.advance(moved);
+        with(&elsewhere, &made).get("/v1/whoami", 401).await;
+    }
+}
+
+#[tokio::test]
+async fn with_no_time_to_live_a_revocation_counts_everywhere_at_once() {
+    let app = TestApp::start();
+    let elsewhere = app.beside(SignedDuration::ZERO);
+    let made = app.root().make_key(json!({})).await;
+    with(&elsewhere, &made).get("/v1/whoami", 200).await;
+    act(&app.root(), &made, "revoke", 200).await;
+    with(&elsewhere, &made).get("/v1/whoami", 401).await;
+}
