@@ -315,7 +315,8 @@ pub struct MadeKey {
 impl MadeKey {
     fn of(app: &TestApp, answer: Value) -> Self {
         let text = |name: &str| answer[name].as_str().expect("a text").to_owned();
-        let made = Self { id: text("id"), key: text("key"), answer: answer.clone() };
+        let (id, key) = (text("id"), text("key"));
+        let made = Self { id, key, answer };
         app.remember_secret(&made.key);
         made
     }
@@ -340,7 +341,6 @@ impl Client<'_> {
     }
 
     /// Puts a new key in a key's place.
-    #[expect(clippy::needless_pass_by_value, reason = "terms are written where it is called")]
     pub async fn rotate_key(&self, id: &str, terms: Value) -> MadeKey {
         MadeKey::of(self.app, self.post(&format!("/v1/keys/{id}/rotate"), &terms, 200).await)
     }
