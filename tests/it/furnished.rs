@@ -95,7 +95,7 @@ impl<'a> Furnished<'a> {
     /// A body that the operation understands; an empty one if it reads none.
     pub(crate) fn value(&self, operation: &str) -> Option<Value> {
         let value = match operation {
-            "create_project" | "update_project" | "update_agent" | "create_agent" => {
+            "create_project" | "update_project" | "update_agent" | "create_agent" | "update_key" => {
                 json!({ "name": "Another" })
             }
             "create_objective" => json!({ "name": "Another", "criteria": "check: persona ended" }),
@@ -103,7 +103,6 @@ impl<'a> Furnished<'a> {
             "create_simulation" => self.desk.wanted(json!({})),
             "create_response" => json!({ "input": null }),
             "create_key" => json!({ "name": "Another", "preset": "worker", "all_projects": true }),
-            "update_key" => json!({ "name": "Another" }),
             "rotate_key" => json!({ "overlap_seconds": 60 }),
             "revoke_leaked_keys" => json!({ "keys": ["none"] }),
             other => {

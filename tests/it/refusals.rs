@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use http::{HeaderMap, Method};
+use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use onerun_api::{Authenticator, Body, ROUTES, Route};
 use onerun_auth::{Access, Credential, Principal, Refusal};
