@@ -28,6 +28,10 @@ use onerun_host::OsRandom;
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How much of a request's head, and of what came with it, is held at once. Hyper looks at the limit before it reads and
+/// not after, so a head that is a little larger may still be taken; its own default would let half a megabyte in.
+const MAX_HEAD_BYTES: usize = 128 * 1024;
+
 /// How long a client may take nothing of what is sent to it. Well below [`GRACE`], so that one that reads nothing does
 /// not have the others' requests called unfinished.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,6 +66,7 @@ pub(crate) async fn serve(
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(Box::pin(stream)), answer);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
