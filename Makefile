@@ -1,7 +1,7 @@
 # Every command that a developer or CI runs, by name. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build test test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench bench-lambda clean
+.PHONY: help tools build test test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench bench-lambda fuzz fuzz-short clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh had to build come before older ones on the PATH.
@@ -74,12 +74,14 @@ test-aws: ## Run the whole deployment on this machine, each function as a proces
 lint: ## Check format, lints, documentation, licences and the arrows between crates
 	@tools/install.sh deny
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
 	cargo deny check --allow unused-wrapper bans licenses sources
 
 fmt: ## Format the Rust code
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 advisories: ## Look for known vulnerabilities in dependencies (needs the advisory database's host)
 	@tools/install.sh deny
@@ -91,6 +93,15 @@ openapi: ## Write openapi.json anew from the code
 
 openapi-check: ## Check that openapi.json is what the code generates
 	cargo run --quiet --package onerun-cli -- openapi | diff -u openapi.json -
+
+FUZZ_SECONDS ?= 300
+fuzz: ## Fuzz every target (FUZZ_SECONDS=300 each; needs a C++ compiler)
+	@tools/install.sh fuzz
+	fuzz/run.sh $(FUZZ_SECONDS)
+
+fuzz-short: ## Fuzz every target for some seconds
+	@tools/install.sh fuzz
+	fuzz/run.sh 12
 
 demo: ## Simulate and score 20 conversations on this machine
 	cargo run --release --package onerun-cli -- demo
@@ -104,4 +115,4 @@ bench-lambda: ## Measure functions as Lambda runs them (see bench/README.md)
 
 clean: ## Remove build results, tools and measurements
 	cargo clean
-	rm -rf .tools .aws-sam bench/out
+	rm -rf .tools .aws-sam bench/out fuzz/target fuzz/work

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs pinned tools into .tools/; see tools/README.md. Usage: tools/install.sh [venv|bench-venv|bench-lambda-venv|aws|nextest|deny|dynamodb]...
+# Installs pinned tools into .tools/; see tools/README.md. Usage: tools/install.sh [venv|bench-venv|bench-lambda-venv|aws|nextest|deny|fuzz|dynamodb]...
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -70,6 +70,7 @@ for tool in "$@"; do
     # Without its self-update, which would move it off the pinned version.
     nextest) plugin cargo-nextest "$CARGO_NEXTEST" --no-default-features --features default-no-update ;;
     deny) plugin cargo-deny "$CARGO_DENY" ;;
+    fuzz) plugin cargo-fuzz "$CARGO_FUZZ" ;;
     dynamodb) dynamodb ;;
     *) fail "unknown tool: $tool" ;;
     esac

