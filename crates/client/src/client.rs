@@ -1,9 +1,11 @@
 //! The client: what can be called, by what it is called on.
 
+mod keys;
+
 use std::{fmt, net::IpAddr, time::Duration};
 
 use reqwest::{
-    Method, Url,
+    Method, RequestBuilder, Url,
     header::{HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
 };
@@ -13,9 +15,11 @@ use serde_json::{Value, json};
 use crate::{
     Error, error,
     resource::{
-        Agent, Conversation, ConversationStatus, Item, NewAgent, NewObjective, NewSimulation, Objective,
-        Page, PageRequest, Persona, Project, Response, Results, Simulation, Started, Turn,
+        Agent, Conversation, ConversationStatus, Item, KeyStatus, NewAgent, NewObjective, NewSimulation,
+        Objective, Page, PageRequest, Persona, Project, Response, Results, Simulation, Started, Turn,
     },
+    retry::Retry,
+    tls,
 };
 
 /// How long it may take to be connected.
@@ -54,24 +58,38 @@ impl fmt::Debug for ApiKey {
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The address of the server is none.
-    #[error("the server's address must be an http address, such as `http://127.0.0.1:9000`; it is {0:?}")]
-    Address(String),
-    /// The address needs TLS.
     #[error(
-        "this client cannot speak TLS yet, so the server's address must start with `http://`; it is {0:?}"
+        "the server's address must be an http or https address, such as `http://127.0.0.1:9000`; it is {0:?}"
     )]
-    Tls(String),
+    Address(String),
+    /// The address would have the key sent in clear text to another machine.
+    #[error("an API key must not be sent over plain HTTP to another machine: use https instead of {0:?}")]
+    ClearText(String),
     /// The key is none.
     #[error("the API key must be visible ASCII characters on one line")]
     Key,
+    /// There are no certificates to trust a server by.
+    #[error("no certificates to trust a server by (on Debian, the package `ca-certificates`): {0}")]
+    Roots(#[source] rustls::Error),
     /// The HTTP client could not be made.
     #[error("no HTTP client could be made: {0}")]
     Http(#[source] reqwest::Error),
 }
 
+/// How a client behaves.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ClientOptions {
+    /// Whether keys and conversations may go over plain HTTP to another machine, where whoever is on the way reads them.
+    pub clear_text: bool,
+    /// For how long a call about keys is tried again if the server is busy or the connection broke; not at all by
+    /// default.
+    pub retry_budget: Duration,
+}
+
 /// A client of one server, with one key. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
-pub struct Client(Endpoint);
+pub struct Client(Endpoint, Retry);
 
 impl Client {
     /// A client of the server at `address`, such as `http://127.0.0.1:9000`. A path in it is kept.
@@ -79,29 +97,46 @@ impl Client {
     /// Redirects are not followed, because the key would go where they lead. Proxies are those of the environment,
     /// except for a server on this machine.
     pub fn new(address: &str, key: &ApiKey) -> Result<Self, SetupError> {
-        let refuse = || SetupError::Address(address.to_owned());
+        Self::with_options(address, Some(key), ClientOptions::default())
+    }
+
+    /// [`new`](Self::new), with options. Without a key it can do what needs none.
+    pub fn with_options(
+        address: &str,
+        key: Option<&ApiKey>,
+        options: ClientOptions,
+    ) -> Result<Self, SetupError> {
+        let refuse = || SetupError::Address(without_password(address));
         let mut url = Url::parse(address).map_err(|_| refuse())?;
-        match url.scheme() {
-            "http" if url.has_host() && url.username().is_empty() && url.password().is_none() => {}
-            "https" => return Err(SetupError::Tls(address.to_owned())),
-            _ => return Err(refuse()),
+        let is_one = matches!(url.scheme(), "http" | "https") && url.has_host();
+        if !is_one || !url.username().is_empty() || url.password().is_some() {
+            return Err(refuse());
+        }
+        let here = is_this_machine(&url);
+        if url.scheme() == "http" && !here && !options.clear_text {
+            return Err(SetupError::ClearText(address.to_owned()));
         }
         url.set_query(None);
         url.set_fragment(None);
 
         let mut headers = HeaderMap::new();
-        headers.insert(HeaderName::from_static("x-api-key"), key.0.clone());
+        if let Some(key) = key {
+            headers.insert(HeaderName::from_static("x-api-key"), key.0.clone());
+        }
+        let trust = if url.scheme() == "https" { tls::trusting_system() } else { tls::trusting_nobody() };
         let mut http = reqwest::Client::builder()
+            .tls_backend_preconfigured(trust.map_err(SetupError::Roots)?)
             .default_headers(headers)
             .user_agent(USER_AGENT)
             .redirect(Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT);
-        if is_this_machine(&url) {
+        if here {
             http = http.no_proxy();
         }
         let http = http.build().map_err(SetupError::Http)?;
-        Ok(Self(Endpoint { http, url, project: None }.at(&["v1"])))
+        let retry = Retry { budget: options.retry_budget };
+        Ok(Self(Endpoint { http, url, project: None }.at(&["v1"]), retry))
     }
 
     /// Makes a project.
@@ -251,8 +286,18 @@ impl Endpoint {
         url
     }
 
+    fn request(&self, method: Method, query: &[(&str, &str)]) -> RequestBuilder {
+        self.http.request(method, self.full_url(query))
+    }
+
+    fn page_request(&self, query: &[(&str, &str)], page: PageRequest) -> RequestBuilder {
+        let (limit, offset) = (page.limit.to_string(), page.offset.to_string());
+        let page = [("limit", limit.as_str()), ("offset", offset.as_str())];
+        self.request(Method::GET, &[query, &page].concat())
+    }
+
     async fn get<T: DeserializeOwned>(&self, query: &[(&str, &str)]) -> Result<T, Error> {
-        error::read(self.http.request(Method::GET, self.full_url(query)).send().await?).await
+        error::read(self.request(Method::GET, query).send().await?).await
     }
 
     async fn page<T: DeserializeOwned>(
@@ -260,13 +305,19 @@ impl Endpoint {
         query: &[(&str, &str)],
         page: PageRequest,
     ) -> Result<Page<T>, Error> {
-        let (limit, offset) = (page.limit.to_string(), page.offset.to_string());
-        let page = [("limit", limit.as_str()), ("offset", offset.as_str())];
-        self.get(&[query, &page].concat()).await
+        error::read(self.page_request(query, page).send().await?).await
     }
 
     async fn post<T: DeserializeOwned>(&self, body: &impl Serialize) -> Result<T, Error> {
-        error::read(self.http.request(Method::POST, self.full_url(&[])).json(body).send().await?).await
+        error::read(self.request(Method::POST, &[]).json(body).send().await?).await
+    }
+}
+
+/// An address for a message: what is before an `@` may be a password.
+fn without_password(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((_, rest)) => format!("…@{rest}"),
+        None => address.to_owned(),
     }
 }
 
@@ -296,11 +347,29 @@ mod tests {
     #[test]
     fn addresses_that_cannot_be_called_are_refused_at_once() {
         let new = |address| Client::new(address, &testing::key()).err();
-        assert!(new("http://[::1]:9000/stage/").is_none());
-        assert!(matches!(new("https://example.com"), Some(SetupError::Tls(_))));
+        for address in
+            ["http://[::1]:9000/stage/", "http://127.1.2.3", "http://localhost", "https://example.com"]
+        {
+            assert!(new(address).is_none(), "{address}");
+        }
         for address in ["", "127.0.0.1:9000", "localhost:9000", "ftp://example.com", "http://user:word@host"]
         {
-            assert!(matches!(new(address), Some(SetupError::Address(_))), "{address}");
+            let error = new(address).unwrap();
+            assert!(matches!(error, SetupError::Address(_)), "{address}");
+            assert!(!error.to_string().contains("word"), "{error}");
+        }
+    }
+
+    #[test]
+    fn clear_text_to_another_machine_has_to_be_asked_for() {
+        let asked = ClientOptions { clear_text: true, ..ClientOptions::default() };
+        // Names that only begin like this machine's belong to whoever owns the rest of them.
+        for address in
+            ["http://10.0.0.7:9000", "http://localhost.example.com", "http://127.0.0.1.example.com"]
+        {
+            let error = Client::new(address, &testing::key()).unwrap_err();
+            assert!(matches!(error, SetupError::ClearText(_)), "{address}: {error}");
+            assert!(Client::with_options(address, Some(&testing::key()), asked).is_ok(), "{address}");
         }
     }
 

@@ -29,6 +29,9 @@ pub enum Error {
     #[error("the answer is not what was expected (line {}, column {})", .0.line(), .0.column())]
     // Not `#[source]`: the message may repeat words of a conversation, which belong in no log.
     Decode(serde_json::Error),
+    /// The system has no randomness for an `Idempotency-Key`. Nothing was sent.
+    #[error("the system has no randomness: {0}")]
+    Randomness(#[source] getrandom::Error),
 }
 
 /// The part of a problem document (RFC 9457) that is read. Everything is optional, because a proxy on the way answers
@@ -46,7 +49,7 @@ impl Error {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Api { code, .. } => Some(code),
-            Self::Transport(_) | Self::Decode(_) => None,
+            Self::Transport(_) | Self::Decode(_) | Self::Randomness(_) => None,
         }
     }
 
@@ -54,7 +57,7 @@ impl Error {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Api { status, .. } => Some(*status),
-            Self::Transport(_) | Self::Decode(_) => None,
+            Self::Transport(_) | Self::Decode(_) | Self::Randomness(_) => None,
         }
     }
 
@@ -63,15 +66,20 @@ impl Error {
         match self {
             Self::Api { status, .. } => matches!(status, 429 | 502 | 503 | 504),
             Self::Transport(_) => true,
-            Self::Decode(_) => false,
+            Self::Decode(_) | Self::Randomness(_) => false,
         }
+    }
+
+    /// Whether there was no connection, so that nothing was sent.
+    pub fn is_connect(&self) -> bool {
+        matches!(self, Self::Transport(error) if error.is_connect())
     }
 
     /// When the server asks to be tried again, from now.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Api { retry_after, .. } => *retry_after,
-            Self::Transport(_) | Self::Decode(_) => None,
+            Self::Transport(_) | Self::Decode(_) | Self::Randomness(_) => None,
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The client knows the wire and nothing of how the server works: what it reads is a part of what is sent, and words
 //! that it does not know are [`Unknown`](resource::SimulationStatus::Unknown) rather than an error, so that a newer
-//! server does not break it. It sends each request once; [`Worker`] is what tries again.
+//! server does not break it. It sends each request once; [`Worker`] is what tries again, and calls about keys are if
+//! [asked for](ClientOptions::retry_budget).
 //!
 //! ```no_run
 //! use onerun_client::{Agent, AgentError, ApiKey, Client, Message, Worker};
@@ -25,20 +26,23 @@
 //!
 //! # HTTPS
 //!
-//! Not yet: `https` addresses are refused. In reqwest 0.13 TLS is rustls by either of two features. `rustls` brings
-//! aws-lc, whose C sources more than double the time to build this crate; `rustls-no-provider` leaves the choice of the
-//! cryptography to the program. Which one a OneRun program has is to be decided once, together with the clients of AWS,
-//! so that there is one TLS stack in it.
+//! By rustls with ring, trusting what the system trusts. Plain HTTP is for a server on this machine: to another it would
+//! show the key to whoever is on the way, so that has to be [asked for](ClientOptions::clear_text).
 
 mod client;
 mod error;
 pub mod resource;
 mod retry;
+mod tls;
+mod verbatim;
 mod worker;
 
 #[cfg(test)]
 mod testing;
 
-pub use client::{ApiKey, Client, ConversationClient, ProjectClient, SetupError, SimulationClient};
+pub use client::{
+    ApiKey, Client, ClientOptions, ConversationClient, ProjectClient, SetupError, SimulationClient,
+};
 pub use error::Error;
+pub use verbatim::Verbatim;
 pub use worker::{Agent, AgentError, Message, Worker, WorkerOptions, WorkerReport};

@@ -1,6 +1,10 @@
 //! What the API sends and takes, as far as a worker or a pipeline needs it.
 
+mod keys;
+
 use serde::{Deserialize, Serialize};
+
+pub use keys::*;
 
 /// A part of a list.
 #[derive(Clone, Debug, Deserialize)]

@@ -477,8 +477,7 @@ impl Drop for Table {
 }
 
 fn http_client() -> reqwest::Client {
-    // A proxy of the developer's is not meant for loopback.
-    reqwest::Client::builder().no_proxy().build().expect("an HTTP client without TLS always builds")
+    crate::http::builder().build().expect("an HTTP client without TLS always builds")
 }
 
 /// Bytes that nobody else has.
