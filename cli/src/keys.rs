@@ -1,18 +1,69 @@
-//! `onerun keys`: API keys, as far as nobody need be asked about them.
+//! `onerun keys`: API keys. Some commands need nobody to be asked; the others ask the API.
 
+mod api;
+mod arguments;
+mod audit;
 mod check;
+mod confirm;
+mod issue;
+mod leak;
+mod manage;
 mod scan;
+mod table;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{fmt, path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
 use onerun_auth::RootKey;
+use onerun_client::Error;
 
-use crate::output;
+use crate::{logs, output, runtime};
+
+/// What is said below the list of commands. One table for all of them.
+pub(crate) const AFTER_HELP: &str = "\
+Environment:
+  ONERUN_API_BASE_URL  the API's address [default: http://127.0.0.1:9000]
+  ONERUN_API_KEY       the key that is sent; no argument takes a key
+
+  generate, check and scan ask nobody and need neither; report-leak needs no key.
+
+Exit codes:
+  0  done; or the answer is yes
+  1  the answer is no: the API refused (4xx), a key is not whole, one was found
+     in a file, the audit trail is not what it was, or you said no
+  2  nothing is known of it: a wrong command line, a file that cannot be used,
+     no answer from the API, or one that says that it failed (5xx)
+
+With --json, standard output is one JSON document, as the API sent it, and
+nothing if the command failed.";
 
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make a key, and print it alone: `KEY=$(onerun keys create …)`.
+    ///
+    /// It is shown this once. What else there is to say of it goes to standard error.
+    Create(issue::Create),
+    /// List keys, newest first.
+    List(manage::List),
+    /// Show a key.
+    Show(manage::Named),
+    /// Change what a key may do, where, from where, how often and how long.
+    Update(manage::Update),
+    /// Put a new key in the place of one, and print it alone. The old one goes on for an overlap.
+    Rotate(issue::Rotate),
+    /// End a key for good.
+    Revoke(manage::Revoke),
+    /// Have a key not work until it is enabled.
+    Disable(manage::Named),
+    /// Have a disabled key work again.
+    Enable(manage::Named),
+    /// Show the key in `ONERUN_API_KEY`: what it may do, where, and how long.
+    Whoami(manage::Whoami),
+    /// List what was done with keys and by whom, or check that the list is whole.
+    Audit(audit::Options),
+    /// Revoke keys that leaked: read from standard input, one a line. Having them is all it takes.
+    ReportLeak(leak::Options),
     /// Print a new root key: 32 bytes from the system's random generator, in base64.
     Generate,
     /// Say whether a key is whole: read from standard input, and looked at on this machine alone.
@@ -37,7 +88,18 @@ pub(crate) enum Command {
     },
 }
 
+/// Does it, and says what the program is to exit with. Fails only if standard output was closed.
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    match act(command) {
+        Err(error) if !output::is_closed(&error) => {
+            output::complain(&error);
+            Ok(exit_code(&error))
+        }
+        done => done,
+    }
+}
+
+fn act(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Generate => {
             let key = RootKey::generate(getrandom::fill)?;
@@ -46,5 +108,68 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check { json } => check::run(*json),
         Command::Scan { paths, json } => scan::run(paths, *json),
+        remote => {
+            logs::start("warn");
+            runtime()?.block_on(ask(remote)).map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn ask(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Create(options) => issue::create(options).await,
+        Command::Rotate(options) => issue::rotate(options).await,
+        Command::List(options) => manage::list(options).await,
+        Command::Show(options) => manage::show(options).await,
+        Command::Update(options) => manage::update(options).await,
+        Command::Revoke(options) => manage::revoke(options).await,
+        Command::Disable(options) => manage::disable(options).await,
+        Command::Enable(options) => manage::enable(options).await,
+        Command::Whoami(options) => manage::whoami(options).await,
+        Command::Audit(options) => audit::run(options).await,
+        Command::ReportLeak(options) => leak::run(options).await,
+        Command::Generate | Command::Check { .. } | Command::Scan { .. } => Ok(()),
+    }
+}
+
+/// That the answer is no. Anything else that goes wrong leaves open what the answer is.
+#[derive(Debug)]
+struct No(String);
+
+impl fmt::Display for No {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for No {}
+
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let refused = error.downcast_ref::<Error>().and_then(Error::status);
+    let is_no = error.is::<No>() || refused.is_some_and(|status| (400..500).contains(&status));
+    ExitCode::from(if is_no { 1 } else { 2 })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    fn answered(status: u16) -> anyhow::Error {
+        let (code, message) = ("code".to_owned(), "message".to_owned());
+        Error::Api { status, code, message, request_id: None, retry_after: None }.into()
+    }
+
+    #[test]
+    fn what_is_refused_and_what_is_not_known_exit_differently() {
+        let code = |error: anyhow::Error| format!("{:?}", exit_code(&error));
+        let (no, unknown) = (format!("{:?}", ExitCode::from(1)), format!("{:?}", ExitCode::from(2)));
+        for error in [answered(401), answered(404), answered(429), No("no".into()).into()] {
+            assert_eq!(code(Err::<(), _>(error).context("with words before it").unwrap_err()), no);
+        }
+        for error in [answered(500), answered(503), answered(302), anyhow!("anything else")] {
+            assert_eq!(code(error), unknown);
+        }
     }
 }

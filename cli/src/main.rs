@@ -26,6 +26,7 @@ enum Command {
     /// Simulate and score a small built-in agent: nothing to configure, no network.
     Demo(demo::Options),
     /// API keys.
+    #[command(after_help = keys::AFTER_HELP)]
     Keys {
         #[command(subcommand)]
         command: keys::Command,

@@ -16,6 +16,12 @@ pub(crate) fn complain(error: &anyhow::Error) {
     let _ = writeln!(io::stderr().lock(), "error: {}", line(error));
 }
 
+/// Writes a text to standard error that a person may want beside the result.
+pub(crate) fn remark(text: &str) {
+    // The result is there without it.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Whether the reader of standard output went away.
 pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)

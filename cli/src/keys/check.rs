@@ -2,11 +2,12 @@
 
 use std::{io::Read, process::ExitCode};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use onerun_auth::{KeyFormatError, ManagedKey, RootKey};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::No;
 use crate::output;
 
 /// The most that is read: well above what a key has.
@@ -28,7 +29,8 @@ pub(super) fn run(json: bool) -> anyhow::Result<ExitCode> {
     let read = std::io::stdin().lock().take(MAX_BYTES + 1).read_to_string(&mut text);
     let length = read.context("standard input cannot be read as text")?;
     if length as u64 > MAX_BYTES {
-        bail!("standard input has more than {MAX_BYTES} bytes; a key has fewer than 700");
+        let reason = format!("standard input has more than {MAX_BYTES} bytes; a key has fewer than 700");
+        return Err(No(reason).into());
     }
     let finding = look_at(&text);
     if json {

@@ -1,0 +1,187 @@
+//! What is said on the command line about a key.
+
+use anyhow::bail;
+use clap::Args;
+use onerun_auth::KeyId;
+use onerun_client::resource::{Grants, Lifetime, Projects, RateLimit};
+use serde_json::{Map, Value};
+
+const DAY: u32 = 86_400;
+
+/// What a key may do.
+#[derive(Debug, Args)]
+#[group(id = "grants", multiple = false)]
+pub(super) struct GrantArguments {
+    /// What it may do, such as `agents:read`; several, or several in one with commas.
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
+    scope: Vec<String>,
+    /// A set of scopes that has a name: `worker`, `ci`, `monitor`, `read_only` or `admin`.
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+}
+
+impl GrantArguments {
+    pub(super) fn grants(&self) -> Option<Grants> {
+        match &self.preset {
+            Some(preset) => Some(Grants::Preset(preset.clone())),
+            None => (!self.scope.is_empty()).then(|| Grants::Scopes(self.scope.clone())),
+        }
+    }
+}
+
+/// Where a key may do it.
+#[derive(Debug, Args)]
+#[group(id = "projects", multiple = false)]
+pub(super) struct ProjectArguments {
+    /// The id of a project that it is for; several, or several in one with commas.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    project: Vec<String>,
+    /// It is for every project, those to come too.
+    #[arg(long)]
+    all_projects: bool,
+}
+
+impl ProjectArguments {
+    pub(super) fn projects(&self) -> Option<Projects> {
+        if self.all_projects {
+            return Some(Projects::All);
+        }
+        (!self.project.is_empty()).then(|| Projects::Only(self.project.clone()))
+    }
+}
+
+/// How long a key lives.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(id = "lifetime", multiple = false)]
+pub(super) struct LifetimeArguments {
+    /// How long it lives from now, in whole days: `7d`. Unless said, a new key lives 90 days, and one in the place of
+    /// another as long as that one was made for.
+    #[arg(long, value_name = "TIME", value_parser = days)]
+    expires_in: Option<u32>,
+    /// It lives until it is revoked.
+    #[arg(long)]
+    never_expires: bool,
+}
+
+impl LifetimeArguments {
+    pub(super) fn lifetime(self) -> Option<Lifetime> {
+        if self.never_expires { Some(Lifetime::Unlimited) } else { self.expires_in.map(Lifetime::Days) }
+    }
+}
+
+/// Data of one's own.
+#[derive(Debug, Args)]
+pub(super) struct MetadataArguments {
+    /// Data of your own, such as `team=checkout`; several.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
+}
+
+impl MetadataArguments {
+    pub(super) fn metadata(&self) -> Map<String, Value> {
+        self.metadata.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()
+    }
+}
+
+/// The id of a key on the command line: 12 characters, or those with the `onr_` that the key begins with.
+///
+/// Not a parser of clap's, which would repeat the text in its message: somebody may have typed a whole key.
+pub(super) fn key_id(text: &str) -> anyhow::Result<String> {
+    let id = text.strip_prefix("onr_").unwrap_or(text);
+    match KeyId::restore(id) {
+        Some(id) => Ok(id.to_string()),
+        None if id.len() > 12 => bail!(
+            "that is longer than a key's id. If it was a whole key: command lines are kept in histories and \
+             logs and seen by other programs, so take it for leaked, and revoke it. Its id is the 12 \
+             characters after `onr_`"
+        ),
+        None => bail!("a key's id has 12 characters, as `onerun keys list` prints it"),
+    }
+}
+
+/// A time such as `7d`, `24h`, `30m` or `0s`, in seconds.
+pub(super) fn seconds(text: &str) -> Result<u32, String> {
+    let advice = || "a number and its unit: `7d`, `24h`, `30m` or `0s`".to_owned();
+    let number = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let unit = match &text[number.len()..] {
+        "d" => DAY,
+        "h" => 3_600,
+        "m" => 60,
+        "s" => 1,
+        _ => return Err(advice()),
+    };
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(advice());
+    }
+    let number: u32 = number.parse().map_err(|_| advice())?;
+    number.checked_mul(unit).ok_or_else(|| "far too long".to_owned())
+}
+
+/// A time in whole days.
+pub(super) fn days(text: &str) -> Result<u32, String> {
+    match seconds(text)? {
+        seconds if seconds % DAY == 0 => Ok(seconds / DAY),
+        _ => Err("whole days: `7d`".to_owned()),
+    }
+}
+
+/// A rate such as `100/60s`.
+pub(super) fn rate(text: &str) -> Result<RateLimit, String> {
+    let advice = || "requests and the time in which they may be made: `100/60s`".to_owned();
+    let (requests, window) = text.split_once('/').ok_or_else(advice)?;
+    let requests = requests.parse().map_err(|_| advice())?;
+    Ok(RateLimit { requests, window_seconds: seconds(window).map_err(|_| advice())? })
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a name and a value: `team=checkout`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        for (text, expected) in [("7d", 604_800), ("24h", DAY), ("30m", 1_800), ("90s", 90), ("0s", 0)] {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for text in ["", "7", "d", "-7d", "+7d", "7 d", "1.5h", "7days", "7w", "1d12h", "١d", "99999999d"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert_eq!((days("7d"), days("48h")), (Ok(7), Ok(2)));
+        assert!(days("36h").is_err());
+    }
+
+    #[test]
+    fn a_rate_is_a_count_and_a_time() {
+        assert_eq!(rate("100/60s"), Ok(RateLimit { requests: 100, window_seconds: 60 }));
+        assert_eq!(rate("5/1h"), Ok(RateLimit { requests: 5, window_seconds: 3_600 }));
+        for text in ["", "100", "100/60", "/60s", "many/60s"] {
+            assert!(rate(text).unwrap_err().contains("`100/60s`"), "{text}");
+        }
+    }
+
+    #[test]
+    fn metadata_may_have_anything_behind_its_name() {
+        assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(pair("a="), Ok(("a".to_owned(), String::new())));
+        assert!(pair("a").is_err() && pair("=b").is_err());
+    }
+
+    #[test]
+    fn a_key_is_named_by_its_id_and_never_repeated() {
+        for text in ["AAECAwQFBgcI", "onr_AAECAwQFBgcI"] {
+            assert_eq!(key_id(text).unwrap(), "AAECAwQFBgcI");
+        }
+        assert_eq!(key_id("-_ECAwQFBgc-").unwrap(), "-_ECAwQFBgc-");
+        let whole = "onr_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJyjI1Z3e";
+        for text in [whole, "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=", "", "AAECAwQ", "AAECAwQF/gcI"] {
+            let error = key_id(text).unwrap_err().to_string();
+            assert!(text.is_empty() || !error.contains(text), "{error}");
+        }
+    }
+}

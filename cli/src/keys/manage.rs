@@ -1,0 +1,281 @@
+//! What is looked at and changed of keys that there are.
+
+use anyhow::bail;
+use clap::{Args, ValueEnum, value_parser};
+use onerun_client::{
+    Client, Verbatim,
+    resource::{Addresses, Key, KeyChange, KeyFilter, KeyStatus, Limit, PageRequest, RateLimit},
+};
+
+use super::{
+    api::Connection,
+    arguments::{self, GrantArguments, LifetimeArguments, ProjectArguments},
+    confirm::Consent,
+    table,
+};
+use crate::output;
+
+/// The most that the API gives at once.
+pub(super) const PAGE: u32 = 100;
+
+/// Which part of a list.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Paging {
+    /// How many at the most.
+    #[arg(
+        long, value_name = "N", default_value_t = PAGE, value_parser = value_parser!(u32).range(1..=i64::from(PAGE)),
+    )]
+    limit: u32,
+    /// How many to pass over.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    offset: u32,
+    /// All of them, however many requests it takes.
+    #[arg(long, conflicts_with_all = ["limit", "offset"])]
+    pub(super) all: bool,
+}
+
+impl Paging {
+    pub(super) fn first(self) -> PageRequest {
+        PageRequest { limit: self.limit, offset: self.offset }
+    }
+
+    /// Says that there is more.
+    pub(super) fn hint(self) {
+        let next = self.offset.saturating_add(self.limit);
+        output::remark(&format!("More follow: `--all`, or `--offset {next}`.\n"));
+    }
+}
+
+/// Which keys are listed.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only those in this status.
+    #[arg(long)]
+    status: Option<Status>,
+    /// Only those that reach this project.
+    #[arg(long, value_name = "ID")]
+    project: Option<String>,
+    /// Only those that end within this time, in whole days: `14d`.
+    #[arg(long, value_name = "TIME", value_parser = arguments::days)]
+    expiring_within: Option<u32>,
+    /// Only active ones that were not used for this time, in whole days: `90d`.
+    #[arg(long, value_name = "TIME", value_parser = arguments::days)]
+    idle_for: Option<u32>,
+    #[command(flatten)]
+    paging: Paging,
+    /// Print what the API answers.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Whether a key works, and why not.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Status {
+    Active,
+    Pending,
+    Disabled,
+    Expired,
+    Revoked,
+}
+
+impl From<Status> for KeyStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Active => Self::Active,
+            Status::Pending => Self::Pending,
+            Status::Disabled => Self::Disabled,
+            Status::Expired => Self::Expired,
+            Status::Revoked => Self::Revoked,
+        }
+    }
+}
+
+/// A key by its id.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The key's id.
+    #[arg(value_name = "KEY_ID", allow_hyphen_values = true)]
+    id: String,
+    /// Print what the API answers.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// A key that is to end.
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    #[command(flatten)]
+    named: Named,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+/// What is changed. What is not said stays as it is.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    #[command(flatten)]
+    named: Named,
+    /// What people call it.
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    grants: GrantArguments,
+    #[command(flatten)]
+    projects: ProjectArguments,
+    #[command(flatten)]
+    lifetime: LifetimeArguments,
+    /// The addresses that it works from, such as `10.0.0.0/8`; several, or several in one with commas.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    allowed_cidr: Vec<String>,
+    /// It works from any address.
+    #[arg(long, conflicts_with = "allowed_cidr")]
+    any_address: bool,
+    /// How often it may be used, such as `100/60s`.
+    #[arg(long, value_name = "N/TIME", value_parser = arguments::rate)]
+    rate_limit: Option<RateLimit>,
+    /// It may be used as often as the server bears.
+    #[arg(long, conflicts_with = "rate_limit")]
+    no_rate_limit: bool,
+    /// What its metadata become, all of them: those that are not said are gone.
+    #[command(flatten)]
+    metadata: arguments::MetadataArguments,
+}
+
+/// The key that is asked with.
+#[derive(Debug, Args)]
+pub(crate) struct Whoami {
+    /// Print what the API answers.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(super) async fn list(options: &List) -> anyhow::Result<()> {
+    let client = options.connection.client()?;
+    let filter = KeyFilter {
+        status: options.status.map(Into::into),
+        project_id: options.project.clone(),
+        expiring_within_days: options.expiring_within,
+        idle_for_days: options.idle_for,
+    };
+    if options.paging.all {
+        let keys = all(&client, &filter).await?;
+        return if options.json {
+            let data: Vec<&str> = keys.iter().map(Verbatim::json).collect();
+            output::print(&format!("{{\"data\":[{}],\"has_more\":false}}\n", data.join(",")))
+        } else {
+            output::print(&table::keys(keys.iter().map(|key| &**key)))
+        };
+    }
+    let page = client.list_keys(&filter, options.paging.first()).await?;
+    if options.json {
+        return output::print(&format!("{}\n", page.json()));
+    }
+    output::print(&table::keys(page.data.iter().map(|key| &**key)))?;
+    if page.has_more {
+        options.paging.hint();
+    }
+    Ok(())
+}
+
+/// All keys, each once: a key that is made meanwhile moves the others to later places.
+async fn all(client: &Client, filter: &KeyFilter) -> anyhow::Result<Vec<Verbatim<Key>>> {
+    let mut keys: Vec<Verbatim<Key>> = Vec::new();
+    let mut request = PageRequest { limit: PAGE, offset: 0 };
+    loop {
+        let page = client.list_keys(filter, request).await?.into_value();
+        for key in page.data {
+            // Those that moved are the last ones that were read.
+            if !keys.iter().rev().take(PAGE as usize).any(|known| known.id == key.id) {
+                keys.push(key);
+            }
+        }
+        if !page.has_more {
+            return Ok(keys);
+        }
+        request = request.next();
+    }
+}
+
+pub(super) async fn show(options: &Named) -> anyhow::Result<()> {
+    let id = arguments::key_id(&options.id)?;
+    print(&options.connection.client()?.get_key(&id).await?, options.json)
+}
+
+pub(super) async fn update(options: &Update) -> anyhow::Result<()> {
+    let id = arguments::key_id(&options.named.id)?;
+    let limit = match options.rate_limit {
+        Some(rate) => Some(Limit::Rate(rate)),
+        None => options.no_rate_limit.then_some(Limit::None),
+    };
+    let addresses = if options.any_address {
+        Some(Addresses::Any)
+    } else {
+        (!options.allowed_cidr.is_empty()).then(|| Addresses::Only(options.allowed_cidr.clone()))
+    };
+    let change = KeyChange {
+        name: options.name.clone(),
+        grants: options.grants.grants(),
+        projects: options.projects.projects(),
+        lifetime: options.lifetime.lifetime(),
+        addresses,
+        limit,
+        metadata: Some(options.metadata.metadata()).filter(|metadata| !metadata.is_empty()),
+    };
+    if serde_json::to_string(&change)? == "{}" {
+        bail!("say what is to be changed: see `onerun keys update --help`");
+    }
+    print(&options.named.connection.client()?.update_key(&id, &change).await?, options.named.json)
+}
+
+pub(super) async fn revoke(options: &Revoke) -> anyhow::Result<()> {
+    let id = arguments::key_id(&options.named.id)?;
+    let client = options.named.connection.client()?;
+    let question = format!("Revoke {}?", name(&client, &id, options.consent).await);
+    options.consent.ask(&question)?;
+    print(&client.revoke_key(&id).await?, options.named.json)
+}
+
+pub(super) async fn disable(options: &Named) -> anyhow::Result<()> {
+    let id = arguments::key_id(&options.id)?;
+    print(&options.connection.client()?.disable_key(&id).await?, options.json)
+}
+
+pub(super) async fn enable(options: &Named) -> anyhow::Result<()> {
+    let id = arguments::key_id(&options.id)?;
+    print(&options.connection.client()?.enable_key(&id).await?, options.json)
+}
+
+pub(super) async fn whoami(options: &Whoami) -> anyhow::Result<()> {
+    let key = options.connection.client()?.whoami().await?;
+    if options.json {
+        output::print(&format!("{}\n", key.json()))
+    } else {
+        output::print(&table::whoami(&key))
+    }
+}
+
+/// What a key is called in a question, if one is to be asked. Whoever may not read keys is asked by its id.
+pub(super) async fn name(client: &Client, id: &str, consent: Consent) -> String {
+    if consent.is_given() || !Consent::can_be_asked() {
+        return id.to_owned();
+    }
+    match client.get_key(id).await {
+        Ok(key) => {
+            let last = key.last_used_at.as_deref();
+            let used =
+                last.map_or_else(|| "never used".to_owned(), |at| format!("last used {}", table::time(at)));
+            format!("{id}, `{}`, {}, {used}", table::plain(&key.name), key.status.as_str())
+        }
+        Err(_) => id.to_owned(),
+    }
+}
+
+fn print(key: &Verbatim<Key>, json: bool) -> anyhow::Result<()> {
+    if json { output::print(&format!("{}\n", key.json())) } else { output::print(&table::key(key)) }
+}

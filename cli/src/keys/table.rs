@@ -1,0 +1,347 @@
+//! What people read: columns that are aligned, and nothing that a terminal would obey.
+
+use std::fmt::Write;
+
+use onerun_auth::{Preset, Scope};
+use onerun_client::resource::{Key, KeyStatus, RateLimit};
+
+/// The width of lists within a column.
+const WIDTH: usize = 60;
+
+/// The most of a name that a row of a table shows.
+const LONGEST_NAME: usize = 32;
+
+/// Rows below their headings. Each column is as wide as it must be.
+pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
+    let headings = headings.map(str::to_owned);
+    let all = || std::iter::once(&headings).chain(rows);
+    let widths: [usize; N] =
+        std::array::from_fn(|column| all().map(|row| width(&row[column])).max().unwrap_or(0));
+    let mut text = String::new();
+    for row in all() {
+        let mut line = String::new();
+        for (cell, wanted) in row.iter().zip(widths) {
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', wanted - width(cell) + 2));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Names and values, one a line; further lines of a value stand below its first.
+pub(super) fn fields(fields: &[(&str, String)]) -> String {
+    let wanted = fields.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, value) in fields {
+        let mut name = *name;
+        for line in value.lines() {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{name:wanted$}  {line}");
+            name = "";
+        }
+    }
+    text
+}
+
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// A text of somebody's, of which a terminal shows every character and obeys none.
+pub(super) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for char in text.chars() {
+        // What turns the direction of writing around is no control character to Unicode, and hides as much.
+        let turns =
+            matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if char.is_control() || turns {
+            plain.extend(char.escape_unicode());
+        } else {
+            plain.push(char);
+        }
+    }
+    plain
+}
+
+/// A name for a row of a table.
+pub(super) fn short(text: &str, most: usize) -> String {
+    let text = plain(text);
+    if width(&text) <= most {
+        return text;
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
+/// A list in lines of readable length.
+fn wrapped<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    let mut length = 0;
+    for word in words.into_iter().map(plain) {
+        if length > 0 && length + 1 + width(&word) > WIDTH {
+            text.push('\n');
+            length = 0;
+        } else if length > 0 {
+            text.push(' ');
+            length += 1;
+        }
+        text.push_str(&word);
+        length += width(&word);
+    }
+    text
+}
+
+/// A time to the minute, in UTC as the API has it.
+pub(super) fn time(text: &str) -> String {
+    match (text.get(..10), text.get(10..11), text.get(11..16)) {
+        (Some(day), Some("T"), Some(minute)) if text.ends_with('Z') => format!("{day} {minute}"),
+        _ => plain(text),
+    }
+}
+
+/// A time that stands alone.
+fn utc(text: &str) -> String {
+    format!("{} UTC", time(text))
+}
+
+fn utc_or(text: Option<&str>, otherwise: &str) -> String {
+    text.map_or_else(|| otherwise.to_owned(), utc)
+}
+
+fn time_or(text: Option<&str>, otherwise: &str) -> String {
+    text.map_or_else(|| otherwise.to_owned(), time)
+}
+
+/// Scopes by the name of the preset that they are, or counted.
+fn scopes_in_short(scopes: &[String]) -> String {
+    let known: Option<Vec<Scope>> =
+        scopes.iter().map(|scope| Scope::ALL.into_iter().find(|known| known.as_str() == scope)).collect();
+    let known = known.map(|scopes| scopes.into_iter().collect());
+    let preset = Preset::ALL.into_iter().find(|preset| Some(preset.scopes()) == known);
+    match (preset, scopes) {
+        (Some(preset), _) => preset.as_str().to_owned(),
+        (None, [only]) => plain(only),
+        (None, several) => format!("{} scopes", several.len()),
+    }
+}
+
+fn projects_in_short(all: bool, ids: &[String]) -> String {
+    match ids {
+        _ if all => "all".to_owned(),
+        [only] => plain(only),
+        several => format!("{} projects", several.len()),
+    }
+}
+
+/// When a key ends, whatever ends it.
+fn end(key: &Key) -> String {
+    time_or(key.overlap_ends_at.as_deref().or(key.expires_at.as_deref()), "never")
+}
+
+/// A table of keys.
+pub(super) fn keys<'a>(keys: impl IntoIterator<Item = &'a Key>) -> String {
+    let rows: Vec<_> = keys
+        .into_iter()
+        .map(|key| {
+            [
+                plain(&key.id),
+                short(&key.name, LONGEST_NAME),
+                key.status.as_str().to_owned(),
+                scopes_in_short(&key.scopes),
+                projects_in_short(key.all_projects, &key.project_ids),
+                end(key),
+                time_or(key.last_used_at.as_deref(), "never"),
+            ]
+        })
+        .collect();
+    table(["ID", "NAME", "STATUS", "SCOPES", "PROJECTS", "ENDS (UTC)", "LAST USED (UTC)"], &rows)
+}
+
+/// All there is to say about a key.
+pub(super) fn key(key: &Key) -> String {
+    let mut lines = vec![
+        ("id", plain(&key.id)),
+        ("name", plain(&key.name)),
+        ("status", status(key)),
+        ("scopes", wrapped(key.scopes.iter().map(String::as_str))),
+        ("projects", projects(key.all_projects, &key.project_ids)),
+    ];
+    lines.extend(key.not_before.as_deref().map(|at| ("not before", utc(at))));
+    lines.push(("expires", utc_or(key.expires_at.as_deref(), "never")));
+    lines.push(("addresses", addresses(key.allowed_cidrs.as_deref())));
+    lines.push(("rate limit", rate_limit(key.rate_limit)));
+    if !key.metadata.is_empty() {
+        let pairs: Vec<String> = key.metadata.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        lines.push(("metadata", wrapped(pairs.iter().map(String::as_str))));
+    }
+    lines.push(("created", format!("{} by {}", utc(&key.created_at), plain(&key.created_by))));
+    lines.push(("last used", utc_or(key.last_used_at.as_deref(), "never")));
+    let unused = key.scopes.iter().filter(|scope| !key.used_scopes.contains(scope)).map(String::as_str);
+    let unused = wrapped(unused);
+    // Of a key that was never used, none was.
+    if key.last_used_at.is_some() && !unused.is_empty() {
+        lines.push(("never needed", unused));
+    }
+    lines.extend(key.replaces.as_deref().map(|id| ("replaces", plain(id))));
+    if let Some(id) = &key.replaced_by {
+        lines.push(("replaced by", format!("{} at {}", plain(id), utc_or(key.replaced_at.as_deref(), "?"))));
+        lines.push(("overlap ends", utc_or(key.overlap_ends_at.as_deref(), "never")));
+        lines.push((
+            "used since",
+            match &key.last_used_since_replaced_at {
+                Some(last) => format!("{} times, last {}", key.uses_since_replaced, utc(last)),
+                None => "never".to_owned(),
+            },
+        ));
+    }
+    fields(&lines)
+}
+
+fn status(key: &Key) -> String {
+    let since = match key.status {
+        KeyStatus::Disabled => key.disabled_at.as_deref(),
+        KeyStatus::Revoked => key.revoked_at.as_deref(),
+        _ => None,
+    };
+    match since {
+        Some(since) => format!("{} since {}", key.status.as_str(), utc(since)),
+        None => key.status.as_str().to_owned(),
+    }
+}
+
+/// All there is to say about the key that was sent.
+pub(super) fn whoami(key: &onerun_client::resource::Whoami) -> String {
+    let mut lines = vec![("id", plain(&key.key_id)), ("kind", plain(&key.kind))];
+    lines.extend(key.name.as_deref().map(|name| ("name", plain(name))));
+    lines.extend([
+        ("scopes", wrapped(key.scopes.iter().map(String::as_str))),
+        ("projects", projects(key.all_projects, &key.project_ids)),
+        ("expires", utc_or(key.expires_at.as_deref(), "never")),
+        ("addresses", addresses(key.allowed_cidrs.as_deref())),
+        ("rate limit", rate_limit(key.rate_limit)),
+        ("last used", utc_or(key.last_used_at.as_deref(), "not known")),
+    ]);
+    fields(&lines)
+}
+
+fn projects(all: bool, ids: &[String]) -> String {
+    if all { "all".to_owned() } else { wrapped(ids.iter().map(String::as_str)) }
+}
+
+fn addresses(cidrs: Option<&[String]>) -> String {
+    cidrs.map_or_else(|| "any".to_owned(), |cidrs| wrapped(cidrs.iter().map(String::as_str)))
+}
+
+fn rate_limit(limit: Option<RateLimit>) -> String {
+    match limit {
+        Some(RateLimit { requests, window_seconds }) => format!("{requests} in {window_seconds} s"),
+        None => "none".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A key as the API sends it, changed by `change`.
+    fn sample(change: &Value) -> Key {
+        let mut value = json!({
+            "id": "AAECAwQFBgcI", "prefix": "onr_AAECAwQFBgcI", "name": "ci of checkout", "status": "active",
+            "scopes": ["agents:read", "simulations:read", "conversations:read", "conversations:write"],
+            "all_projects": false, "project_ids": ["AbCdEfGhIjKl"], "not_before": null,
+            "expires_at": "2027-02-23T10:33:43.514881Z", "allowed_cidrs": null, "rate_limit": null,
+            "metadata": {}, "created_at": "2026-11-25T10:33:43.514881Z", "created_by": "root",
+            "updated_at": "2026-11-25T10:33:43.514881Z", "disabled_at": null, "revoked_at": null,
+            "replaces": null, "replaced_by": null, "replaced_at": null, "overlap_ends_at": null,
+            "last_used_at": null, "used_scopes": [], "uses_since_replaced": 0,
+            "last_used_since_replaced_at": null,
+        });
+        value.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn keys_are_columns() {
+        let listed = keys(&[
+            sample(&json!({})),
+            sample(&json!({
+                "id": "BBECAwQFBgcI", "name": "Ä", "status": "expired", "scopes": ["agents:read", "new:one"],
+                "all_projects": true, "project_ids": [], "overlap_ends_at": "2026-11-26T10:00:00Z",
+                "last_used_at": "2026-11-25T11:00:00Z",
+            })),
+            sample(&json!({"scopes": ["keys:read"], "project_ids": ["a", "b"], "expires_at": null})),
+        ]);
+        insta::assert_snapshot!(listed, @r#"
+        ID            NAME            STATUS   SCOPES     PROJECTS      ENDS (UTC)        LAST USED (UTC)
+        AAECAwQFBgcI  ci of checkout  active   worker     AbCdEfGhIjKl  2027-02-23 10:33  never
+        BBECAwQFBgcI  Ä               expired  2 scopes   all           2026-11-26 10:00  2026-11-25 11:00
+        AAECAwQFBgcI  ci of checkout  active   keys:read  2 projects    never             never
+        "#);
+    }
+
+    #[test]
+    fn a_key_is_shown_in_full() {
+        insta::assert_snapshot!(key(&sample(&json!({}))), @r#"
+        id          AAECAwQFBgcI
+        name        ci of checkout
+        status      active
+        scopes      agents:read simulations:read conversations:read
+                    conversations:write
+        projects    AbCdEfGhIjKl
+        expires     2027-02-23 10:33 UTC
+        addresses   any
+        rate limit  none
+        created     2026-11-25 10:33 UTC by root
+        last used   never
+        "#);
+        let replaced = sample(&json!({
+            "status": "disabled", "disabled_at": "2026-11-25T12:00:00Z", "used_scopes": ["agents:read"],
+            "last_used_at": "2026-11-25T12:30:00Z",
+            "not_before": "2026-11-25T11:00:00Z", "allowed_cidrs": ["10.0.0.0/8", "2001:db8::/32"],
+            "rate_limit": {"requests": 100, "window_seconds": 60}, "metadata": {"team": "qa", "n": 1},
+            "replaces": "CCECAwQFBgcI", "replaced_by": "BBECAwQFBgcI", "replaced_at": "2026-11-25T12:00:00Z",
+            "overlap_ends_at": "2026-11-26T12:00:00Z", "uses_since_replaced": 3,
+            "last_used_since_replaced_at": "2026-11-25T12:30:00Z",
+            "scopes": Scope::ALL.map(Scope::as_str),
+        }));
+        insta::assert_snapshot!(key(&replaced), @r#"
+        id            AAECAwQFBgcI
+        name          ci of checkout
+        status        disabled since 2026-11-25 12:00 UTC
+        scopes        projects:read projects:write agents:read agents:write
+                      objectives:read objectives:write simulations:read
+                      simulations:write personas:read personas:write
+                      conversations:read conversations:write keys:read keys:write
+                      audit:read
+        projects      AbCdEfGhIjKl
+        not before    2026-11-25 11:00 UTC
+        expires       2027-02-23 10:33 UTC
+        addresses     10.0.0.0/8 2001:db8::/32
+        rate limit    100 in 60 s
+        metadata      n=1 team="qa"
+        created       2026-11-25 10:33 UTC by root
+        last used     2026-11-25 12:30 UTC
+        never needed  projects:read projects:write agents:write objectives:read
+                      objectives:write simulations:read simulations:write
+                      personas:read personas:write conversations:read
+                      conversations:write keys:read keys:write audit:read
+        replaces      CCECAwQFBgcI
+        replaced by   BBECAwQFBgcI at 2026-11-25 12:00 UTC
+        overlap ends  2026-11-26 12:00 UTC
+        used since    3 times, last 2026-11-25 12:30 UTC
+        "#);
+    }
+
+    #[test]
+    fn a_name_is_never_obeyed() {
+        let named = sample(&json!({"name": "\u{1b}[2J\u{202e}x\ny"}));
+        for text in [keys([&named]), key(&named)] {
+            assert!(text.contains(r"\u{1b}[2J\u{202e}x\u{a}y"), "{text}");
+            assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
+        }
+        assert_eq!(short(&"x".repeat(33), 32), format!("{}…", "x".repeat(31)));
+    }
+}
