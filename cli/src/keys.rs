@@ -13,6 +13,7 @@ mod table;
 
 use std::{fmt, path::PathBuf, process::ExitCode};
 
+use anyhow::anyhow;
 use clap::Subcommand;
 use onerun_auth::RootKey;
 use onerun_client::Error;
@@ -92,8 +93,9 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     match act(command) {
         Err(error) if !output::is_closed(&error) => {
-            output::complain(&error);
-            Ok(exit_code(&error))
+            let code = exit_code(&error);
+            output::complain(&explained(error));
+            Ok(code)
         }
         done => done,
     }
@@ -144,6 +146,17 @@ impl fmt::Display for No {
 
 impl std::error::Error for No {}
 
+/// An error of the client without its causes, the last of which it has told itself, and with what helps.
+fn explained(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Error>() {
+        Some(told) if told.is_connect() => {
+            anyhow!("{told}; is it running, and is ONERUN_API_BASE_URL its address?")
+        }
+        Some(told) => anyhow!("{told}"),
+        None => error,
+    }
+}
+
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     let refused = error.downcast_ref::<Error>().and_then(Error::status);
     let is_no = error.is::<No>() || refused.is_some_and(|status| (400..500).contains(&status));
@@ -152,7 +165,7 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::{Context, anyhow};
+    use anyhow::Context;
 
     use super::*;
 

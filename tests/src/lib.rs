@@ -14,6 +14,7 @@ mod http;
 pub mod process;
 pub mod sdk;
 pub mod template;
+pub mod tls;
 mod wait;
 
 pub use http::{Client, Reply};

@@ -99,7 +99,7 @@ pub(super) async fn create(options: &Create) -> anyhow::Result<()> {
     let client = options.connection.client()?;
     let place = Place::open(&options.to)?;
     match client.create_key(&new).await {
-        Ok(issued) => place.deliver(&issued, options.to.json, "made"),
+        Ok(issued) => place.deliver(&issued, options.to.json, &Made::New),
         Err(error) => {
             place.discard();
             Err(error.into())
@@ -116,7 +116,7 @@ pub(super) async fn rotate(options: &Rotate) -> anyhow::Result<()> {
     let rotation = Rotation { overlap_seconds: options.overlap, lifetime: options.lifetime.lifetime() };
     let place = Place::open(&options.to)?;
     match client.rotate_key(&id, &rotation).await {
-        Ok(issued) => place.deliver(&issued, options.to.json, "made in its place"),
+        Ok(issued) => place.deliver(&issued, options.to.json, &Made::InPlaceOfAnother),
         Err(error) => {
             place.discard();
             Err(error.into())
@@ -160,14 +160,14 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn deliver(self, issued: &Verbatim<IssuedKey>, json: bool, what: &str) -> anyhow::Result<()> {
+    fn deliver(self, issued: &Verbatim<IssuedKey>, json: bool, made: &Made) -> anyhow::Result<()> {
         let key = &issued.key;
         let id = table::plain(&key.id);
         let Some(secret) = &issued.secret else {
             self.discard();
             bail!(
-                "the key {id} was {what}, but the answer that had it was lost on the way, and nobody has it \
-                 now: `onerun keys revoke {id}`, and try again"
+                "the key {id} was made, but the answer that had it was lost on the way, and nobody has it now: {}",
+                made.without(&id)
             );
         };
         let text = Zeroizing::new(format!("{}\n", if json { issued.json() } else { secret.expose() }));
@@ -179,11 +179,31 @@ impl<'a> Place<'a> {
         };
         // Not as a cause: that nobody reads standard output is no failure elsewhere, and here it loses a key.
         written.map_err(|error| {
-            anyhow!("the key {id} was {what}, but could not be written ({error}): `onerun keys revoke {id}`")
+            let advice = made.without(&id);
+            anyhow!("the key {id} was made, but it could not be written ({error}) and is gone: {advice}")
         })?;
         if !json {
             output::remark(&format!("{}\nThis is the one time that the key is shown.\n", table::key(key)));
         }
         Ok(())
+    }
+}
+
+/// How a key came about.
+enum Made {
+    New,
+    InPlaceOfAnother,
+}
+
+impl Made {
+    /// What to do about a key that nobody has.
+    fn without(&self, id: &str) -> String {
+        match self {
+            Self::New => format!("`onerun keys revoke {id}`, and make another"),
+            // The old key has been replaced, and can be only once.
+            Self::InPlaceOfAnother => {
+                format!("`onerun keys rotate {id} --overlap 0s` makes another in its place")
+            }
+        }
     }
 }
