@@ -23,11 +23,12 @@ pub struct TlsFront {
 }
 
 impl TlsFront {
-    /// Starts one in front of the server at `base_url`, such as `http://127.0.0.1:9000`.
-    pub async fn start(base_url: &str) -> Self {
+    /// Starts one in front of the server at `base_url`, such as `http://127.0.0.1:9000`, with a certificate for these
+    /// names and addresses.
+    pub async fn start(base_url: &str, names: &[&str]) -> Self {
         let behind = base_url.strip_prefix("http://").expect("an http address").to_owned();
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let (acceptor, authority) = acceptor();
+        let (acceptor, authority) = acceptor(names);
         std::fs::write(directory.path().join("authority.pem"), authority).expect("a file can be written");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a listener has an address");
@@ -47,7 +48,7 @@ impl TlsFront {
         Self { address, authority: directory, task }
     }
 
-    /// Its address, with a name or an address of this machine in it: the certificate has `127.0.0.1` and `localhost`.
+    /// Its address, with a name or an address of this machine in it.
     pub fn url(&self, host: &str) -> String {
         format!("https://{host}:{}", self.address.port())
     }
@@ -65,13 +66,13 @@ impl Drop for TlsFront {
 }
 
 /// A server's side of TLS, and the certificate of the authority behind it.
-fn acceptor() -> (TlsAcceptor, String) {
+fn acceptor(names: &[&str]) -> (TlsAcceptor, String) {
     let key = || KeyPair::generate().expect("a new key");
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, key()).expect("an authority signs itself");
     let leaf_key = key();
-    let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let leaf = CertificateParams::new(names)
         .and_then(|params| params.signed_by(&leaf_key, &authority))
         .expect("an authority signs a server's certificate");

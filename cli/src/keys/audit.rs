@@ -102,8 +102,11 @@ fn rows(entries: &[Verbatim<AuditEntry>]) -> String {
     let rows: Vec<_> = entries
         .iter()
         .map(|entry| {
+            // Its name first: there is room for little more.
+            let (names, others): (Vec<_>, Vec<_>) =
+                entry.details.iter().partition(|(name, _)| *name == "name");
             let details: Vec<String> =
-                entry.details.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                names.into_iter().chain(others).map(|(name, value)| format!("{name}={value}")).collect();
             [
                 entry.sequence.to_string(),
                 table::time(&entry.at),
@@ -193,8 +196,8 @@ fn report(trail: &Trail, failed: Option<Wrong>, json: bool) -> anyhow::Result<()
                 head.unwrap_or_else(|| AuditHead { sequence: 0, hash: NO_HASH.to_owned() });
             output::print(&format!("{sequence}:{hash}\n"))?;
             output::remark(&format!(
-                "All {entries} entries are as they were written. Keep the line elsewhere, for `--anchor`: without \
-                 it, nobody can tell later that the last entries are gone.\n"
+                "The trail is whole, from its first entry to entry {entries}. Keep the line elsewhere, for \
+                 `--anchor`: without it, nobody can tell later that the last entries are gone.\n"
             ));
             Ok(())
         }

@@ -1,0 +1,551 @@
+//! Keys of a real server, as `onerun keys` shows and changes them.
+
+use std::{collections::BTreeSet, fs, process::Stdio};
+
+use onerun_tests::{
+    eventually,
+    process::{Process, Server, onerun, venv},
+    tls::TlsFront,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::{MANAGED, Said, keys};
+
+/// A server that looks at a key's state at every request, and the command line with its root key.
+struct Desk {
+    server: Server,
+}
+
+impl Desk {
+    async fn open() -> Self {
+        Self { server: Server::start_with(&[("AUTH_KEY_CACHE_SECONDS", "0")]).await }
+    }
+
+    fn keys(&self, arguments: &[&str]) -> Said {
+        self.keys_as(self.server.key(), arguments)
+    }
+
+    fn keys_as(&self, key: &str, arguments: &[&str]) -> Said {
+        keys(arguments, &[("ONERUN_API_BASE_URL", self.server.base_url()), ("ONERUN_API_KEY", key)], "")
+    }
+
+    /// What is printed as JSON.
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.keys(&[arguments, &["--json"]].concat()).exits(0)).unwrap()
+    }
+
+    /// A new key with these arguments: its id and itself.
+    fn create(&self, arguments: &[&str]) -> (String, String) {
+        let key = self.keys(&[&["create"], arguments].concat()).exits(0).trim_end().to_owned();
+        (key[4..16].to_owned(), key)
+    }
+
+    fn worker(&self) -> (String, String) {
+        self.create(&["worker", "--preset", "worker", "--all-projects"])
+    }
+
+    async fn whoami(&self, key: &str, status: u16) -> Value {
+        self.server.client().with_key(key).get("/v1/whoami", status).await
+    }
+
+    async fn project(&self) -> String {
+        let project = self.server.client().post("/v1/projects", &json!({"name": "Shop"}), 200).await;
+        project["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn raw(&self, path: &str) -> String {
+        self.server.client().send(Method::GET, path, None, 200).await.text
+    }
+}
+
+#[tokio::test]
+async fn a_key_goes_through_its_life() {
+    let desk = Desk::open().await;
+    let project = desk.project().await;
+    let said = desk.keys(&[
+        "create",
+        "ci of shop",
+        "--scope",
+        "agents:read,agents:write",
+        "--scope",
+        "keys:read",
+        "--project",
+        &project,
+        "--expires-in",
+        "7d",
+        "--allowed-cidr",
+        "127.0.0.0/8",
+        "--rate-limit",
+        "1000/1m",
+        "--metadata",
+        "team=shop",
+    ]);
+    let told = said.stderr.clone();
+    let printed = said.exits(0);
+    let key = printed.trim_end();
+    assert_eq!((printed.len(), key.len()), (65, 64), "the key and a line's end, and nothing else");
+    for expected in
+        ["ci of shop", "agents:read agents:write keys:read", &project, "127.0.0.0/8", "1000 in 60 s"]
+    {
+        assert!(told.contains(expected), "{expected:?} in {told}");
+    }
+    assert!(!told.contains(key), "{told}");
+
+    let id = &key[4..16];
+    let who = desk.whoami(key, 200).await;
+    assert_eq!((&who["key_id"], &who["name"]), (&json!(id), &json!("ci of shop")));
+    let shown = desk.json(&["show", id]);
+    assert_eq!(shown["metadata"], json!({"team": "shop"}));
+    assert_eq!(shown["created_by"], "root");
+    let listed = desk.keys(&["list", "--status", "active", "--project", &project]).exits(0);
+    let row = listed.lines().find(|line| line.starts_with(id)).unwrap();
+    assert!(row.contains("ci of shop") && row.contains("3 scopes") && row.contains(&project), "{listed}");
+    assert_eq!(desk.keys(&["list", "--expiring-within", "6d"]).exits(0).lines().count(), 1, "headings alone");
+    assert_eq!(desk.json(&["list", "--expiring-within", "8d"])["data"][0]["id"], *id);
+
+    // By the first characters of the key, too: what a scanner's finding or a colleague's message has.
+    let updated = desk.json(&[
+        "update",
+        &format!("onr_{id}"),
+        "--name",
+        "ci",
+        "--preset",
+        "monitor",
+        "--any-address",
+        "--no-rate-limit",
+        "--never-expires",
+    ]);
+    assert_eq!(updated["name"], "ci");
+    for gone in ["allowed_cidrs", "rate_limit", "expires_at"] {
+        assert_eq!(updated[gone], Value::Null, "{gone}");
+    }
+    assert_eq!(updated["metadata"], shown["metadata"], "what is not said stays");
+    let listed = desk.keys(&["list"]).exits(0);
+    assert!(listed.contains("monitor") && listed.contains("never"), "{listed}");
+
+    assert!(desk.keys(&["disable", id]).exits(0).contains("disabled since"));
+    assert_eq!(desk.whoami(key, 401).await["code"], "inactive_api_key");
+    desk.keys(&["enable", id]).exits(0);
+    desk.whoami(key, 200).await;
+
+    let new = desk.keys(&["rotate", id, "--overlap", "1h"]).exits(0);
+    let new = new.trim_end();
+    desk.whoami(key, 200).await;
+    desk.whoami(new, 200).await;
+    let old = desk.keys(&["show", id]).exits(0);
+    assert!(old.contains(&format!("replaced by   {}", &new[4..16])), "{old}");
+    assert!(old.contains("overlap ends"), "{old}");
+
+    let stderr = desk.keys(&["revoke", id]).fails(2);
+    assert!(stderr.contains("--yes"), "{stderr}");
+    desk.whoami(key, 200).await;
+    desk.keys(&["revoke", id, "--yes"]).exits(0);
+    assert_eq!(desk.whoami(key, 401).await["code"], "revoked_api_key");
+    desk.whoami(new, 200).await;
+}
+
+#[tokio::test]
+async fn a_rotation_that_ends_the_old_key_at_once_is_asked_about() {
+    let desk = Desk::open().await;
+    let (id, key) = desk.worker();
+    let stderr = desk.keys(&["rotate", &id, "--overlap", "0s"]).fails(2);
+    assert!(stderr.contains("--yes"), "{stderr}");
+    desk.whoami(&key, 200).await;
+    let new = desk.keys(&["rotate", &id, "--overlap", "0s", "--yes"]).exits(0);
+    assert_eq!(desk.whoami(&key, 401).await["code"], "expired_api_key");
+    desk.whoami(new.trim_end(), 200).await;
+}
+
+#[tokio::test]
+async fn json_is_what_the_api_answers_to_the_byte() {
+    let desk = Desk::open().await;
+    let created = desk.json(&["create", "Ünïcode \"✓\"", "--preset", "admin", "--all-projects"]);
+    let key = created["key"].as_str().unwrap();
+    let id = created["id"].as_str().unwrap().to_owned();
+    desk.whoami(key, 200).await;
+    for (arguments, path) in [
+        (vec!["show", &id], format!("/v1/keys/{id}")),
+        (vec!["list"], "/v1/keys?limit=100".to_owned()),
+        (vec!["list", "--all"], "/v1/keys?limit=100".to_owned()),
+        (vec!["whoami"], "/v1/whoami".to_owned()),
+        (vec!["audit"], "/v1/audit?limit=100".to_owned()),
+        (vec!["audit", "--all"], "/v1/audit?limit=100".to_owned()),
+        (vec!["audit", "--oldest"], "/v1/audit?limit=100&order=oldest".to_owned()),
+    ] {
+        let said = desk.keys(&[arguments.as_slice(), &["--json"]].concat());
+        assert_eq!(said.stderr, "", "{arguments:?}");
+        assert_eq!(said.exits(0), format!("{}\n", desk.raw(&path).await), "{arguments:?}");
+    }
+    let rotated = desk.json(&["rotate", &id]);
+    assert_eq!((&rotated["replaces"], rotated["key"].is_string()), (&json!(id), true));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_key_goes_into_a_file_that_nobody_else_reads_and_replaces_none() {
+    use std::os::unix::fs::PermissionsExt;
+    let desk = Desk::open().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("worker");
+    let path = file.to_str().unwrap();
+    let create = ["create", "worker", "--preset", "worker", "--all-projects", "--output", path];
+    assert_eq!(desk.keys(&create).exits(0), "");
+    let key = fs::read_to_string(&file).unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    desk.whoami(key.trim_end(), 200).await;
+
+    let stderr = desk.keys(&create).fails(2);
+    assert!(stderr.contains("is there already"), "{stderr}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), key);
+    assert_eq!(desk.json(&["list"])["data"].as_array().unwrap().len(), 1, "no key that nobody has");
+
+    let other = directory.path().join("other");
+    let refused = ["create", "a", "--preset", "none", "--all-projects", "--output", other.to_str().unwrap()];
+    let stderr = desk.keys(&refused).fails(1);
+    assert!(stderr.contains("preset"), "{stderr}");
+    assert!(!other.exists(), "nothing is left of what was refused");
+
+    let id = &key[4..16];
+    desk.keys(&["rotate", id, "--json", "--output", other.to_str().unwrap()]).exits(0);
+    let document: Value = serde_json::from_str(&fs::read_to_string(&other).unwrap()).unwrap();
+    desk.whoami(document["key"].as_str().unwrap(), 200).await;
+}
+
+#[tokio::test]
+async fn lists_are_read_to_their_end_if_asked() {
+    let desk = Desk::open().await;
+    let client = desk.server.client();
+    for number in 0..201 {
+        let body = json!({"name": format!("key {number}"), "preset": "worker", "all_projects": true});
+        client.post("/v1/keys", &body, 200).await;
+    }
+    let names = |page: &Value| -> Vec<String> {
+        page["data"].as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let newest_first: Vec<String> = (0..201).rev().map(|number| format!("key {number}")).collect();
+
+    let page = desk.json(&["list"]);
+    assert_eq!((names(&page), &page["has_more"]), (newest_first[..100].to_vec(), &json!(true)));
+    let page = desk.json(&["list", "--limit", "2", "--offset", "3"]);
+    assert_eq!(names(&page), newest_first[3..5]);
+    let page = desk.json(&["list", "--all"]);
+    assert_eq!((names(&page), &page["has_more"]), (newest_first, &json!(false)));
+
+    let said = desk.keys(&["list", "--limit", "5", "--offset", "10"]);
+    assert!(said.stderr.contains("`--all`, or `--offset 15`"), "{said:?}");
+    assert_eq!(said.exits(0).lines().count(), 6);
+    let listed = desk.keys(&["list", "--all"]).exits(0);
+    let ids: BTreeSet<&str> = listed.lines().skip(1).map(|line| &line[..12]).collect();
+    assert_eq!((listed.lines().count(), ids.len()), (202, 201));
+
+    let page = desk.json(&["audit", "--all"]);
+    let numbers: Vec<u64> =
+        page["data"].as_array().unwrap().iter().map(|entry| entry["sequence"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=201).rev().collect::<Vec<_>>());
+    assert_eq!(page["head"]["sequence"], 201);
+}
+
+#[tokio::test]
+async fn what_is_refused_exits_with_1_and_what_is_not_known_with_2() {
+    let desk = Desk::open().await;
+    let url = desk.server.base_url();
+    let (_, worker) = desk.worker();
+    for (key, arguments, told) in [
+        (MANAGED, ["show", "AAECAwQFBgcI"].as_slice(), "invalid_api_key"),
+        (&worker, &["list"], "insufficient_scope"),
+        (&worker, &["create", "a", "--preset", "admin", "--all-projects"], "insufficient_scope"),
+        (desk.server.key(), &["show", "AAECAwQFBgcI"], "key_not_found"),
+        (desk.server.key(), &["revoke", "-_ECAwQFBgc-", "--yes"], "key_not_found"),
+        (desk.server.key(), &["create", "a", "--preset", "none", "--all-projects"], "invalid_request"),
+    ] {
+        let stderr = desk.keys_as(key, arguments).fails(1);
+        assert!(stderr.starts_with("error: ") && stderr.contains(told), "{arguments:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+
+    let failing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let failing_url = format!("http://{}", failing.local_addr().unwrap());
+    let failure = tokio::spawn(async move {
+        let (mut stream, _) = failing.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await;
+        stream
+            .write_all(b"HTTP/1.1 500 Failed\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
+    });
+    let away = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let away_url = format!("http://{}", away.local_addr().unwrap());
+    drop(away);
+    for (environment, arguments, told) in [
+        (
+            [("ONERUN_API_BASE_URL", url), ("ONERUN_API_KEY", " ")],
+            ["whoami"].as_slice(),
+            "set ONERUN_API_KEY",
+        ),
+        ([("ONERUN_API_BASE_URL", away_url.as_str()), ("ONERUN_API_KEY", "k")], &["whoami"], "no answer"),
+        ([("ONERUN_API_BASE_URL", failing_url.as_str()), ("ONERUN_API_KEY", "k")], &["whoami"], "status 500"),
+        (
+            [("ONERUN_API_BASE_URL", "http://10.0.0.1"), ("ONERUN_API_KEY", "k")],
+            &["whoami"],
+            "--insecure-http",
+        ),
+        ([("ONERUN_API_BASE_URL", "nonsense"), ("ONERUN_API_KEY", "k")], &["whoami"], "ONERUN_API_BASE_URL"),
+        ([("ONERUN_API_BASE_URL", url), ("ONERUN_API_KEY", "k")], &["show", "short"], "12 characters"),
+        (
+            [("ONERUN_API_BASE_URL", url), ("ONERUN_API_KEY", "k")],
+            &["update", "AAECAwQFBgcI"],
+            "what is to be",
+        ),
+        (
+            [("ONERUN_API_BASE_URL", url), ("ONERUN_API_KEY", "k")],
+            &["create", "a", "--preset", "ci"],
+            "--project",
+        ),
+        (
+            [("ONERUN_API_BASE_URL", url), ("ONERUN_API_KEY", "k")],
+            &["rotate", "AAECAwQFBgcI", "--overlap", "7"],
+            "`24h`",
+        ),
+    ] {
+        // Elsewhere than this task, which answers for the server that fails.
+        let (environment, arguments): (Vec<_>, Vec<String>) = (
+            environment.map(|(name, value)| (name, value.to_owned())).into(),
+            arguments.iter().map(ToString::to_string).collect(),
+        );
+        let shown = arguments.clone();
+        let said = tokio::task::spawn_blocking(move || {
+            let environment: Vec<_> =
+                environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            keys(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &environment, "")
+        });
+        let stderr = said.await.unwrap().fails(2);
+        assert!(stderr.contains(told), "{shown:?}: {stderr}");
+    }
+    failure.await.unwrap();
+
+    let help = keys(&["--help"], &[], "").exits(0);
+    for expected in ["Exit codes:", "ONERUN_API_BASE_URL", "ONERUN_API_KEY", "report-leak"] {
+        assert!(help.contains(expected), "{help}");
+    }
+}
+
+#[tokio::test]
+async fn a_whole_key_on_the_command_line_is_refused_and_not_repeated() {
+    let desk = Desk::open().await;
+    let (_, key) = desk.worker();
+    for command in ["show", "revoke", "disable", "enable", "rotate"] {
+        let stderr = desk.keys(&[command, &key]).fails(2);
+        assert!(stderr.contains("command lines are kept") && !stderr.contains(&key), "{stderr}");
+    }
+    desk.whoami(&key, 200).await;
+}
+
+#[tokio::test]
+async fn keys_that_leaked_are_ended_by_having_them() {
+    let desk = Desk::open().await;
+    let (first, second) = (desk.worker(), desk.worker());
+    let other = desk.worker();
+    // No key to ask with.
+    let report = |arguments: &[&str], stdin: &str| {
+        let arguments = [&["report-leak"], arguments].concat();
+        keys(&arguments, &[("ONERUN_API_BASE_URL", desk.server.base_url())], stdin)
+    };
+
+    let stderr = report(&[], &first.1).fails(2);
+    assert!(stderr.contains("--yes"), "{stderr}");
+    let stderr = report(&["--yes"], &format!("{}\n{}\n", first.1, &second.1[..60])).fails(1);
+    assert!(stderr.contains("line 2") && stderr.contains("Nothing was reported"), "{stderr}");
+    for key in [&first, &second] {
+        desk.whoami(&key.1, 200).await;
+    }
+
+    // A key that nobody knows is reported as one that is known.
+    let said = report(&["--yes"], &format!("{}\n{MANAGED}\n{}\n", first.1, second.1)).exits(0);
+    assert!(said.contains(&first.0) && said.contains("AAECAwQFBgcI"), "{said}");
+    for key in [&first, &second] {
+        assert!(!said.contains(&key.1));
+        assert_eq!(desk.whoami(&key.1, 401).await["code"], "revoked_api_key");
+    }
+    desk.whoami(&other.1, 200).await;
+    let audit = desk.json(&["audit"]);
+    let reported = |entry: &&Value| entry["action"] == "revoke_leaked_key";
+    assert_eq!(audit["data"].as_array().unwrap().iter().filter(reported).count(), 2, "{audit}");
+
+    let answer: Value = serde_json::from_str(&report(&["--yes", "--json"], &first.1).exits(0)).unwrap();
+    assert!(answer["message"].is_string(), "{answer}");
+}
+
+/// Somebody at a terminal: what `onerun keys` asks is answered as said, and what was shown is returned.
+const TERMINAL: &str = r#"
+import os, pty, sys
+program, *arguments = sys.argv[1:]
+answers = os.environ.pop("ANSWERS").split("|")
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(program, [program, *arguments])
+shown = ""
+while True:
+    try:
+        read = os.read(terminal, 1024)
+    except OSError:
+        break
+    if not read:
+        break
+    shown += read.decode()
+    if answers and shown.rstrip().endswith(":"):
+        os.write(terminal, (answers.pop(0) + "\n").encode())
+        shown += "\n"
+print(shown)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+#[cfg(unix)]
+#[tokio::test]
+async fn somebody_at_a_terminal_is_asked() {
+    let desk = Desk::open().await;
+    let (id, key) = desk.create(&["ci of shop", "--preset", "worker", "--all-projects"]);
+    let at_terminal = async |arguments: &[&str], answers: &str, code: i32| {
+        let program = onerun(&[]).get_program().to_owned();
+        let mut command = venv("python");
+        command.args(["-c", TERMINAL]).arg(program).arg("keys").args(arguments).env("ANSWERS", answers);
+        command.env("ONERUN_API_BASE_URL", desk.server.base_url()).env("ONERUN_API_KEY", desk.server.key());
+        let mut process = Process::spawn(command);
+        let status = process.exit(std::time::Duration::from_mins(1)).await;
+        assert_eq!(status.code(), Some(code), "{}", process.report());
+        process.stdout()
+    };
+
+    for answer in ["", "no", "y"] {
+        let shown = at_terminal(&["revoke", &id], answer, 1).await;
+        assert!(shown.contains(&format!("{id}, `ci of shop`, active")), "{shown}");
+        assert!(shown.contains("nothing was done"), "{shown}");
+    }
+    at_terminal(&["rotate", &id, "--overlap", "0s"], "no", 1).await;
+    at_terminal(&["report-leak"], &format!("{key}|no"), 1).await;
+    desk.whoami(&key, 200).await;
+
+    let shown = at_terminal(&["revoke", &id], "yes", 0).await;
+    assert!(shown.contains("revoked since"), "{shown}");
+    assert_eq!(desk.whoami(&key, 401).await["code"], "revoked_api_key");
+    let (_, key) = desk.worker();
+    at_terminal(&["report-leak"], &format!("{key}|yes"), 0).await;
+    desk.whoami(&key, 401).await;
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_reads_is_told_to_be_lost() {
+    let desk = Desk::open().await;
+    let mut command = onerun(&["keys", "create", "a", "--preset", "worker", "--all-projects"]);
+    command.env("ONERUN_API_BASE_URL", desk.server.base_url()).env("ONERUN_API_KEY", desk.server.key());
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let said = Said::of(&child.wait_with_output().unwrap());
+    let id = desk.json(&["list"])["data"][0]["id"].as_str().unwrap().to_owned();
+    let stderr = said.fails(2);
+    assert!(stderr.contains(&format!("onerun keys revoke {id}")), "{stderr}");
+}
+
+/// Passes requests on, and loses the first answer that it gets.
+async fn forgetful(server: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = server.strip_prefix("http://").unwrap().to_owned();
+    tokio::spawn(async move {
+        let mut is_first = true;
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(&server).await.unwrap();
+            if std::mem::take(&mut is_first) {
+                let mut request = vec![0; 64 * 1024];
+                let mut length = 0;
+                // The head and the body may come apart: the server answers when it has both.
+                let mut answer = [0; 4096];
+                loop {
+                    tokio::select! {
+                        read = client.read(&mut request[length..]) => {
+                            let read = read.unwrap();
+                            server.write_all(&request[length..length + read]).await.unwrap();
+                            length += read;
+                        }
+                        read = server.read(&mut answer) => {
+                            assert!(read.unwrap() > 0);
+                            break;
+                        }
+                    }
+                }
+            } else {
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            }
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_lost_on_the_way_costs_the_key_and_makes_no_other() {
+    let desk = Desk::open().await;
+    let through = |url: &str, arguments: &[&str]| {
+        keys(arguments, &[("ONERUN_API_BASE_URL", url), ("ONERUN_API_KEY", desk.server.key())], "")
+    };
+    let url = forgetful(desk.server.base_url()).await;
+    let stderr = through(&url, &["create", "a", "--preset", "worker", "--all-projects"]).fails(2);
+    let listed = desk.json(&["list"]);
+    let made = listed["data"].as_array().unwrap();
+    assert_eq!(made.len(), 1, "{listed}");
+    let lost = made[0]["id"].as_str().unwrap();
+    assert!(stderr.contains(&format!("`onerun keys revoke {lost}`")), "{stderr}");
+
+    let (id, key) = desk.worker();
+    let url = forgetful(desk.server.base_url()).await;
+    let stderr = through(&url, &["rotate", &id]).fails(2);
+    let lost = desk.json(&["show", &id])["replaced_by"].as_str().unwrap().to_owned();
+    assert!(stderr.contains(&format!("`onerun keys rotate {lost} --overlap 0s`")), "{stderr}");
+    // As advised; the key that nobody has is over, and the one before it goes on for its overlap.
+    let new = desk.keys(&["rotate", &lost, "--overlap", "0s", "--yes"]).exits(0);
+    desk.whoami(new.trim_end(), 200).await;
+    desk.whoami(&key, 200).await;
+    assert_eq!(desk.json(&["show", &lost])["status"], "expired");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn https_is_spoken_to_whom_the_system_trusts_and_to_nobody_else() {
+    let desk = Desk::open().await;
+    let front = TlsFront::start(desk.server.base_url(), &["localhost", "127.0.0.1"]).await;
+    let authority = front.authority();
+    let whoami = |url: &str, trusted: Option<&str>| {
+        let mut environment = vec![("ONERUN_API_BASE_URL", url), ("ONERUN_API_KEY", desk.server.key())];
+        environment.extend(trusted.map(|file| ("SSL_CERT_FILE", file)));
+        keys(&["whoami"], &environment, "")
+    };
+    for host in ["127.0.0.1", "localhost"] {
+        let said = whoami(&front.url(host), authority.to_str()).exits(0);
+        assert!(said.contains("root"), "{said}");
+    }
+    let refused = |url: &str, trusted: &std::path::Path| {
+        let stderr = whoami(url, trusted.to_str()).fails(2);
+        assert!(stderr.contains("invalid peer certificate"), "{url}: {stderr}");
+    };
+    // Another authority vouches for the name, and the right one for another name.
+    let other = TlsFront::start(desk.server.base_url(), &["localhost"]).await;
+    refused(&front.url("localhost"), &other.authority());
+    refused(&other.url("127.0.0.1"), &other.authority());
+}
+
+#[tokio::test]
+async fn what_a_key_was_used_for_is_shown() {
+    let desk = Desk::open().await;
+    let project = desk.project().await;
+    let (id, key) = desk.worker();
+    desk.server.client().with_key(&key).get(&format!("/v1/agents?project_id={project}"), 200).await;
+    eventually("use that is known", || async {
+        let shown = desk.keys(&["show", &id]).exits(0);
+        let is_known = shown.contains("never needed  simulations:read conversations:read");
+        if is_known { Ok(()) } else { Err(shown) }
+    })
+    .await;
+}

@@ -1,0 +1,60 @@
+//! What nobody is asked about.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{MANAGED, Said};
+
+const ROOT: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";
+
+fn keys(arguments: &[&str], stdin: &str) -> Said {
+    super::keys(arguments, &[], stdin)
+}
+
+#[test]
+fn a_key_is_checked_without_being_printed() {
+    let changed = MANAGED.replace("AAEC", "AAED");
+    for (key, code, told) in [
+        (MANAGED, 0, "a managed key, AAECAwQFBgcI"),
+        (ROOT, 0, "a root key"),
+        (&changed, 1, "checksum is wrong"),
+        (&MANAGED[..40], 1, "40 characters instead of 64"),
+        ("changeme", 1, "placeholder"),
+    ] {
+        let output = keys(&["check"], &format!("{key}\n"));
+        assert_eq!(output.code, code, "{output:?}");
+        assert!(output.stdout.contains(told), "{output:?}");
+        assert!(!format!("{output:?}").contains(key));
+    }
+    let seen: Value = serde_json::from_str(&keys(&["check", "--json"], MANAGED).exits(0)).unwrap();
+    assert_eq!(seen, json!({"valid": true, "kind": "managed", "key_id": "AAECAwQFBgcI", "reason": null}));
+}
+
+#[test]
+fn what_is_far_longer_than_a_key_is_not_read() {
+    let stderr = keys(&["check"], &"a".repeat(10_000)).fails(1);
+    assert!(stderr.contains("4096 bytes"), "{stderr}");
+}
+
+#[test]
+fn keys_in_files_are_found_and_not_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs::create_dir_all(root.join("a/.git")).unwrap();
+    fs::write(root.join("a/clean"), "onr_ is how a key begins").unwrap();
+    let scan = |arguments: &[&str]| keys(&[&["scan", root.to_str().unwrap()], arguments].concat(), "");
+
+    assert_eq!(scan(&[]).exits(0), "");
+
+    fs::write(root.join("a/.git/object"), MANAGED).unwrap();
+    fs::write(root.join("a/settings"), format!("# keys\nKEY={MANAGED}\n")).unwrap();
+    let path = root.join("a/settings").display().to_string();
+    assert_eq!(scan(&[]).exits(1), format!("{path}:2:5: a managed key, AAECAwQFBgcI\n"));
+    let seen: Value = serde_json::from_str(&scan(&["--json"]).exits(1)).unwrap();
+    assert_eq!(seen, json!([{"path": path, "line": 2, "column": 5, "key_id": "AAECAwQFBgcI"}]));
+
+    let output = scan(&["/no/such/file"]);
+    assert!(output.stderr.contains("/no/such/file"), "{output:?}");
+    assert!(output.exits(2).contains("a/settings"), "and what was found is told all the same");
+}
