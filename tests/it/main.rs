@@ -11,6 +11,7 @@ mod crash;
 mod defects;
 mod demo;
 mod desk;
+mod docs;
 mod furnished;
 mod hygiene;
 mod keys;

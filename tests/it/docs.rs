@@ -1,0 +1,243 @@
+//! What the documentation says to type, typed.
+
+use std::{collections::BTreeSet, fmt::Write, fs, path::Path, process::Command, time::Duration};
+
+use onerun_auth::Preset;
+use onerun_tests::{
+    process::{Process, Server, onerun, workspace},
+    sdk::text,
+};
+use reqwest::Method;
+use tokio::sync::oneshot;
+
+/// What `docs/api-keys.md` uses of cURL, for machines that have none.
+const CURL: &str = r#"#!/usr/bin/env python3
+import sys, urllib.error, urllib.request
+url, headers, data, show, rest = None, {}, None, False, iter(sys.argv[1:])
+for word in rest:
+    if word == "-H":
+        field = next(rest)
+        for line in sys.stdin if field == "@-" else [field]:
+            name, value = line.strip().split(": ", 1)
+            headers[name] = value
+    elif word == "-d":
+        data = next(rest).encode()
+    elif word == "-i":
+        show = True
+    elif word != "-sS":
+        url = word
+try:
+    answer = urllib.request.urlopen(urllib.request.Request(url, data, headers))
+except urllib.error.HTTPError as error:
+    answer = error
+if show:
+    print(f"HTTP/1.1 {answer.status} {answer.reason}\n{answer.headers}", end="")
+sys.stdout.write(answer.read().decode())
+"#;
+
+/// A block of commands of a document.
+struct Block {
+    line: usize,
+    kind: String,
+    text: String,
+}
+
+/// The fenced blocks of a document, in order.
+fn blocks(document: &str) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut open = false;
+    for (number, line) in document.lines().enumerate() {
+        match line.strip_prefix("```") {
+            Some("") if open => open = false,
+            Some(kind) if !open => {
+                open = true;
+                blocks.push(Block { line: number + 1, kind: kind.to_owned(), text: String::new() });
+            }
+            _ if open => {
+                let block = blocks.last_mut().unwrap();
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            _ => assert!(!line.trim_start().starts_with("```"), "line {}: {line}", number + 1),
+        }
+    }
+    assert!(!open, "a block without an end");
+    blocks
+}
+
+/// One script of all that a reader would run. What is told to be run elsewhere is counted, so that none gets there
+/// unseen.
+fn script(document: &str, not_run: &[(&str, usize)]) -> String {
+    let mut script = "set -eu\n".to_owned();
+    let blocks = blocks(document);
+    for Block { line, kind, text } in &blocks {
+        match kind.as_str() {
+            "sh" => write!(script, "echo '# line {line}' >&2\n{text}"),
+            "python" => write!(script, "echo '# line {line}' >&2\npython - <<'LINE_{line}'\n{text}LINE_{line}\n"),
+            other => {
+                assert!(not_run.iter().any(|(kind, _)| *kind == other), "line {line}: what is `{other}`?");
+                Ok(())
+            }
+        }
+        .unwrap();
+    }
+    for (kind, count) in not_run {
+        assert_eq!(blocks.iter().filter(|block| block.kind == *kind).count(), *count, "blocks of `{kind}`");
+    }
+    script
+}
+
+/// A directory to run a script in: a repository beside a home, and what the server at hand is reached by.
+struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn of(server: &Server) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Self { directory };
+        for name in ["home", "bin", "shop/onerun-data"] {
+            fs::create_dir_all(place.path(name)).unwrap();
+        }
+        fs::write(place.path("shop/onerun-data/api-key"), server.key()).unwrap();
+        fs::write(place.path("shop/.gitignore"), "onerun-data\n").unwrap();
+        let has_curl = Command::new("curl").arg("--version").output().is_ok_and(|seen| seen.status.success());
+        if !has_curl {
+            fs::write(place.path("bin/curl"), CURL).unwrap();
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                fs::set_permissions(place.path("bin/curl"), fs::Permissions::from_mode(0o755)).unwrap();
+            }
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A shell with `onerun`, the Python of the tests and `curl` on its path, and nothing of the developer's.
+    fn shell(&self, script: &str) -> Process {
+        let program = onerun(&[]).get_program().to_owned();
+        let venv = workspace().canonicalize().unwrap().join(".tools/venv/bin");
+        assert!(venv.is_dir(), "no {}: run `make tools`", venv.display());
+        let path = std::env::join_paths(
+            [Path::new(&program).parent().unwrap().to_owned(), venv, self.path("bin")]
+                .into_iter()
+                .chain(std::env::split_paths(&path_of_this_process())),
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).current_dir(self.path("shop")).env_clear();
+        command.env("PATH", path.unwrap()).env("HOME", self.path("home")).env("LANG", "C.UTF-8");
+        command.envs([("GIT_CONFIG_NOSYSTEM", "1"), ("PYTHONDONTWRITEBYTECODE", "1")]);
+        for role in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{role}_NAME"), "Test").env(format!("GIT_{role}_EMAIL"), "test@example.com");
+        }
+        Process::spawn(command)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "where the system's programs are is the one thing that is inherited")]
+fn path_of_this_process() -> std::ffi::OsString {
+    std::env::var_os("PATH").expect("a path")
+}
+
+fn api_keys() -> String {
+    fs::read_to_string(workspace().join("docs/api-keys.md")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_on_keys_can_be_followed_from_top_to_bottom() {
+    let server = Server::start().await;
+    let place = Place::of(&server);
+    place.shell("git init --quiet && git add . && git commit --quiet --message 'A shop'").success().await;
+    let document = api_keys();
+    let script = script(&document, &[("sh aws", 4), ("sh serve", 1), ("yaml", 1)])
+        .replace("http://127.0.0.1:9000", server.base_url());
+    assert!(document.contains("onerun serve --port 9000 --data onerun-data"), "how the server is started");
+
+    // The nightly job, which goes on all the time that its key is changed.
+    let (stop, mut stopped) = oneshot::channel::<()>();
+    let (client, file) = (server.client(), place.path("home/.onerun/nightly"));
+    let nightly_job = tokio::spawn(async move {
+        let mut keys = BTreeSet::new();
+        while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
+            // While the file is being made, it is there and empty.
+            match fs::read_to_string(&file) {
+                Ok(key) if !key.is_empty() => {
+                    let key = key.trim().to_owned();
+                    client.with_key(&key).send(Method::GET, "/v1/projects", None, 200).await;
+                    keys.insert(key);
+                }
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+        keys
+    });
+    let mut typed = place.shell(&script);
+    let status = typed.exit(Duration::from_mins(2)).await;
+    assert!(status.success(), "{status}: {}", typed.report());
+    stop.send(()).unwrap();
+    let used = nightly_job.await.unwrap();
+    let both = used.len() == 2 && used.contains(server.key());
+    assert!(both, "the job had the one key, and then the other: {} keys", used.len());
+
+    let said = typed.stdout();
+    for expected in ["0 simulations", "ratelimit-policy: \"default\";q=100;w=60", "found: see above", "build.env:1:1: "] {
+        assert!(said.to_lowercase().contains(expected), "{expected:?} in {}", typed.report());
+    }
+    // cURL does not tell a refusal by its exit code.
+    assert_eq!(said.matches(r#""kind":"root""#).count(), 3, "{}", typed.report());
+    let keys = server.client().get("/v1/keys?limit=100", 200).await;
+    let mut seen: Vec<(String, String)> = keys["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| (text(key, "name"), text(key, "status")))
+        .filter(|(name, _)| !name.ends_with("administration"))
+        .collect();
+    seen.sort();
+    let expected = [
+        ("build of shop", "revoked"),
+        ("monitor of shop", "active"),
+        ("nightly export", "active"),
+        ("nightly job of shop", "active"),
+        ("nightly report", "active"),
+        ("pipeline of shop", "active"),
+        ("pipeline of shop", "revoked"),
+        ("worker of shop", "active"),
+    ];
+    assert_eq!(seen, expected.map(|(name, status)| (name.to_owned(), status.to_owned())));
+    nobody_else_reads(&place.path("home/.onerun"));
+
+    // The hook refuses a key, and nothing else.
+    let commit = "git add . && git commit --quiet --message 'A change'";
+    let mut process = place.shell(&format!("cp ~/.onerun/worker 'a setting' && {commit}"));
+    assert_eq!(process.exit(Duration::from_mins(1)).await.code(), Some(1), "{}", process.report());
+    assert!(process.stderr().contains("/a setting:1:1: a managed key"), "{}", process.report());
+    place.shell(&format!("echo harmless >'a setting' && {commit}")).success().await;
+}
+
+#[cfg(unix)]
+fn nobody_else_reads(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        let holds_a_key = fs::read_to_string(entry.path()).unwrap().contains("onr_");
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert!(!holds_a_key || mode == 0o600, "{}: {mode:o}", entry.path().display());
+    }
+}
+
+#[cfg(not(unix))]
+fn nobody_else_reads(_: &Path) {}
+
+#[test]
+fn the_page_on_keys_has_the_scopes_of_each_preset() {
+    let document = api_keys();
+    for preset in Preset::ALL {
+        let scopes: Vec<String> = preset.scopes().iter().map(|scope| format!("`{scope}`")).collect();
+        let row = format!("| `{}` | {} |", preset.as_str(), scopes.join(" "));
+        assert!(document.contains(&row), "no row {row}");
+    }
+}
