@@ -8,6 +8,7 @@ use onerun_tests::{
     sdk::text,
 };
 use reqwest::Method;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 /// What `docs/api-keys.md` uses of cURL, for machines that have none.
@@ -73,7 +74,9 @@ fn script(document: &str, not_run: &[(&str, usize)]) -> String {
     for Block { line, kind, text } in &blocks {
         match kind.as_str() {
             "sh" => write!(script, "echo '# line {line}' >&2\n{text}"),
-            "python" => write!(script, "echo '# line {line}' >&2\npython - <<'LINE_{line}'\n{text}LINE_{line}\n"),
+            "python" => {
+                write!(script, "echo '# line {line}' >&2\npython - <<'LINE_{line}'\n{text}LINE_{line}\n")
+            }
             other => {
                 assert!(not_run.iter().any(|(kind, _)| *kind == other), "line {line}: what is `{other}`?");
                 Ok(())
@@ -132,13 +135,18 @@ impl Place {
         command.env("PATH", path.unwrap()).env("HOME", self.path("home")).env("LANG", "C.UTF-8");
         command.envs([("GIT_CONFIG_NOSYSTEM", "1"), ("PYTHONDONTWRITEBYTECODE", "1")]);
         for role in ["AUTHOR", "COMMITTER"] {
-            command.env(format!("GIT_{role}_NAME"), "Test").env(format!("GIT_{role}_EMAIL"), "test@example.com");
+            command
+                .env(format!("GIT_{role}_NAME"), "Test")
+                .env(format!("GIT_{role}_EMAIL"), "test@example.com");
         }
         Process::spawn(command)
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "where the system's programs are is the one thing that is inherited")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where the system's programs are is the one thing that is inherited"
+)]
 fn path_of_this_process() -> std::ffi::OsString {
     std::env::var_os("PATH").expect("a path")
 }
@@ -184,7 +192,9 @@ async fn the_page_on_keys_can_be_followed_from_top_to_bottom() {
     assert!(both, "the job had the one key, and then the other: {} keys", used.len());
 
     let said = typed.stdout();
-    for expected in ["0 simulations", "ratelimit-policy: \"default\";q=100;w=60", "found: see above", "build.env:1:1: "] {
+    for expected in
+        ["0 simulations", "ratelimit-policy: \"default\";q=100;w=60", "found: see above", "build.env:1:1: "]
+    {
         assert!(said.to_lowercase().contains(expected), "{expected:?} in {}", typed.report());
     }
     // cURL does not tell a refusal by its exit code.
@@ -239,5 +249,33 @@ fn the_page_on_keys_has_the_scopes_of_each_preset() {
         let scopes: Vec<String> = preset.scopes().iter().map(|scope| format!("`{scope}`")).collect();
         let row = format!("| `{}` | {} |", preset.as_str(), scopes.join(" "));
         assert!(document.contains(&row), "no row {row}");
+    }
+}
+
+#[test]
+fn the_page_on_keys_explains_each_refusal() {
+    let document = api_keys();
+    let api = fs::read_to_string(workspace().join("openapi.json")).unwrap();
+    let api: Value = serde_json::from_str(&api).unwrap();
+    let mut codes = BTreeSet::new();
+    for (path, operations) in api["paths"].as_object().unwrap() {
+        for operation in operations.as_object().unwrap().values() {
+            for (status, response) in operation["responses"].as_object().into_iter().flatten() {
+                // Those of keys, and of the routes about keys all but what every route may answer.
+                if ["401", "403"].contains(&status.as_str())
+                    || path.contains("key_id") && ["404", "409"].contains(&status.as_str())
+                {
+                    let examples =
+                        response["content"]["application/problem+json"]["examples"].as_object().unwrap();
+                    codes.extend(examples.keys().cloned());
+                }
+            }
+        }
+    }
+    assert!(codes.contains("revoked_api_key") && codes.contains("key_replaced"), "{codes:?}");
+    for code in codes {
+        let rows =
+            document.lines().filter(|line| line.starts_with('|') && line.contains(&format!("`{code}`")));
+        assert_eq!(rows.count(), 1, "rows about {code}");
     }
 }
