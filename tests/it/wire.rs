@@ -3,7 +3,7 @@
 
 use http::Method;
 use jiff::SignedDuration;
-use onerun_api::ROUTES;
+use onerun_api::{Body, ROUTES};
 use onerun_tests::app::TestApp;
 use serde_json::{Value, json};
 
@@ -545,9 +545,10 @@ async fn parameters_that_an_operation_does_not_have_are_passed_over() {
     let furnished = Furnished::new(&app).await;
     for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
         let path = furnished.path(route);
-        let plain = furnished.desk.client.get(&path, 200).await;
         let odd = format!("{path}&foo=1&foo=2&%3Cscript%3E=x&=&&x");
-        assert_eq!(furnished.desk.client.get(&odd, 200).await, plain, "{}", route.operation);
+        let [plain, odd] = [path, odd]
+            .map(|path| furnished.desk.client.send_body(Method::GET, &path, Body::Read("".into()), 200));
+        assert_eq!(plain.await.text, odd.await.text, "{}", route.operation);
     }
 }
 

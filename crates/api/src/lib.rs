@@ -9,6 +9,7 @@ mod app;
 mod audit;
 mod callers;
 mod conversations;
+mod dashboard;
 mod dispatch;
 mod error;
 mod fields;

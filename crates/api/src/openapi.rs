@@ -64,6 +64,8 @@ struct Doc {
     /// Whether the body may be left out.
     is_body_optional: bool,
     reply: Sample,
+    /// What the reply is written in.
+    media_type: &'static str,
     /// The codes of its own refusals; those that follow from the route are added.
     refusals: &'static [&'static str],
 }
@@ -116,9 +118,10 @@ pub fn document() -> Value {
 }
 
 const DESCRIPTION: &str = "Puts an AI agent in front of generated personas for many multi-turn conversations, and \
-    scores each conversation against objectives.\n\nEvery operation but `get_health`, `get_openapi` and `revoke_leaked_keys` needs an API \
-    key, in `x-api-key` or as a bearer token. Errors are `application/problem+json` (RFC 9457) with a `code` for \
-    programs. Lists come in pages, newest first unless said otherwise.";
+    scores each conversation against objectives.\n\nEvery operation but `get_health`, `get_openapi`, `get_dashboard` \
+    and `revoke_leaked_keys` needs an API key, in `x-api-key` or as a bearer token. Errors are \
+    `application/problem+json` (RFC 9457) with a `code` for programs. Lists come in pages, newest first unless said \
+    otherwise.";
 
 fn describe(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc> {
     let doc = match operation {
@@ -129,6 +132,14 @@ fn describe(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc> {
             "Get this document",
             Sample { schema: json!({ "type": "object" }), example: json!({ "openapi": "3.1.0" }) },
         ),
+        "get_dashboard" => Doc {
+            media_type: "text/html",
+            ..Doc::new(
+                "Get the dashboard",
+                Sample { schema: json!({ "type": "string" }), example: json!("<!doctype html>…") },
+            )
+            .describe("A page for browsers. It asks for a key, keeps it in memory only, and calls this API with it.")
+        },
         "get_whoami" => Doc::new("Tell who a key is", shows::<WhoamiOut>(generator, examples::whoami())),
         name if name.contains("_key") || name == "list_audit" => return describe_key(operation, generator),
         "create_project" => Doc::new("Create a project", shows::<ProjectOut>(generator, examples::project()))
@@ -411,6 +422,7 @@ impl Doc {
             body: None,
             is_body_optional: false,
             reply,
+            media_type: "application/json",
             refusals: &[],
         }
     }
@@ -448,7 +460,7 @@ fn operation(route: &Route, doc: Doc, problem: &Schema, errors: &BTreeMap<&str, 
         json!({
             "description": doc.summary,
             "headers": rate_headers(route),
-            "content": { "application/json": { "schema": doc.reply.schema, "example": doc.reply.example } },
+            "content": { doc.media_type: { "schema": doc.reply.schema, "example": doc.reply.example } },
         }),
     );
     let mut by_status: BTreeMap<u16, Vec<&ApiError>> = BTreeMap::new();
@@ -628,7 +640,9 @@ mod tests {
     fn success(operation: &Value) -> &Value {
         let responses = operation["responses"].as_object().unwrap();
         let (_, response) = responses.iter().find(|(status, _)| status.starts_with('2')).unwrap();
-        &response["content"]["application/json"]
+        let content = response["content"].as_object().unwrap();
+        assert_eq!(content.len(), 1);
+        content.values().next().unwrap()
     }
 
     #[test]

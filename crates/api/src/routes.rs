@@ -16,6 +16,7 @@ macro_rules! routes {
 routes! {
     GET_HEALTH = health::GET,
     GET_OPENAPI = openapi::GET,
+    GET_DASHBOARD = dashboard::GET,
     GET_WHOAMI = whoami::GET,
     CREATE_KEY = keys::CREATE,
     LIST_KEYS = keys::LIST,

@@ -88,7 +88,7 @@ async fn every_function_may_do_what_it_does() {
 async fn what_no_route_takes_is_answered_in_the_form_of_the_api() {
     let cloud = Cloud::start().await;
     let client = cloud.client().await.anonymous();
-    for path in ["/", "/v1", "/v1/nothing", "/v1/projects/", "/health/", "/%20"] {
+    for path in ["/v1", "/v1/nothing", "/v1/projects/", "/health/", "/%20"] {
         let reply = client.send(Method::GET, path, None, 404).await;
         assert_eq!(reply.json()["code"], "route_not_found", "{path}");
         assert_eq!(reply.headers["content-type"], "application/problem+json", "{path}");

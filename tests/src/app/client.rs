@@ -188,12 +188,22 @@ impl<'a> Client<'a> {
             let (status, reply) = check(&what, &id, response);
             app.assert_no_secret(&what, &reply);
             if let Some(operation) = operation {
-                check_documented(&what, operation, status, &reply.json());
+                check_documented(&what, operation, status, &reply);
             }
             (status, reply)
         }
     }
 }
+
+/// What keeps a page to itself, and only a page needs.
+const OF_A_PAGE: [&str; 6] = [
+    "content-security-policy",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "permissions-policy",
+    "referrer-policy",
+    "x-frame-options",
+];
 
 /// What holds of every answer.
 fn check(what: &str, id: &str, response: Response) -> (u16, Reply) {
@@ -201,17 +211,18 @@ fn check(what: &str, id: &str, response: Response) -> (u16, Reply) {
     let text = String::from_utf8(body.to_vec())
         .unwrap_or_else(|error| panic!("{what}: a body that is not UTF-8: {error}"));
     let (status, reply) = (head.status.as_u16(), Reply { headers: head.headers, text });
-    let body = reply.json();
 
     assert_eq!(reply.header("cache-control"), Some("no-store"), "{what}");
     assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{what}");
     assert_eq!(reply.header("x-request-id"), Some(id), "{what}");
+    let is_page = status == 200 && reply.header("content-type") == Some("text/html; charset=utf-8");
     for name in reply.headers.keys() {
         let allowed = [CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS, X_REQUEST_ID].contains(name)
             || (*name == WWW_AUTHENTICATE && [401, 403].contains(&status))
             || (*name == ALLOW && status == 405)
             || (*name == RETRY_AFTER && [429, 503].contains(&status))
-            || (RATE_LIMIT.contains(name) && status != 401);
+            || (RATE_LIMIT.contains(name) && status != 401)
+            || (is_page && OF_A_PAGE.contains(&name.as_str()));
         assert!(allowed, "{what}: the header {name} with the status {status}: {:?}", reply.headers);
     }
     assert_eq!(reply.headers.contains_key(ALLOW), status == 405, "{what}");
@@ -224,11 +235,18 @@ fn check(what: &str, id: &str, response: Response) -> (u16, Reply) {
         assert!(!whole.contains(secret), "{what}: a secret in the answer: {whole}");
     }
 
-    if StatusCode::from_u16(status).is_ok_and(|status| status.is_success()) {
+    if is_page {
+        assert!(
+            OF_A_PAGE.iter().all(|name| reply.headers.contains_key(*name)),
+            "{what}: {:?}",
+            reply.headers
+        );
+    } else if StatusCode::from_u16(status).is_ok_and(|status| status.is_success()) {
         assert_eq!(reply.header("content-type"), Some("application/json"), "{what}");
+        reply.json();
     } else {
         assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{what}");
-        check_problem(what, id, status, &body);
+        check_problem(what, id, status, &reply.json());
     }
     (status, reply)
 }
@@ -287,11 +305,16 @@ pub fn documentation(operation: &str) -> &'static Value {
     OPERATIONS.get(operation).unwrap_or_else(|| panic!("{operation} is not documented"))
 }
 
-/// Every status is documented for its operation, and every error's code with it.
-fn check_documented(what: &str, operation: &str, status: u16, body: &Value) {
+/// Every status is documented for its operation, in what it is written, and every error's code with it.
+fn check_documented(what: &str, operation: &str, status: u16, reply: &Reply) {
     let documented = &documentation(operation)["responses"][status.to_string()];
-    assert!(documented.is_object(), "{what}: {operation} is not documented to answer {status}: {body}");
+    let text = &reply.text;
+    assert!(documented.is_object(), "{what}: {operation} is not documented to answer {status}: {text}");
+    let media_type = reply.header("content-type").and_then(|value| value.split(';').next());
+    let is_documented = media_type.is_some_and(|media_type| documented["content"][media_type].is_object());
+    assert!(is_documented, "{what}: {operation} is not documented to answer {status} with {media_type:?}");
     if status >= 300 {
+        let body = reply.json();
         let code = body["code"].as_str().unwrap_or_default();
         let examples = &documented["content"]["application/problem+json"]["examples"];
         assert!(

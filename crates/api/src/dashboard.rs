@@ -1,0 +1,160 @@
+//! The dashboard: one page that does with a key what its holder could also do by hand.
+//!
+//! The files of `dashboard/` become one response. Its Content-Security-Policy lets run and apply nothing but the page's own
+//! scripts and style, each by its digest, and lets the page talk to nobody but the host that it came from. So whatever names
+//! and messages it is given to show, they stay text.
+
+use std::sync::LazyLock;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{
+    HeaderName, HeaderValue, Method,
+    header::{self, InvalidHeaderValue},
+};
+use onerun_auth::Access;
+use sha2::{Digest, Sha256};
+
+use crate::{ApiError, Handler, Response, Route};
+
+/// `GET /`
+pub static GET: Route = Route {
+    operation: "get_dashboard",
+    method: Method::GET,
+    path: "/",
+    access: Access::Public,
+    handler: Handler::Static(get),
+};
+
+macro_rules! files {
+    ($($name:literal,)*) => {
+        [$(($name, include_str!(concat!("../../../dashboard/", $name)))),*]
+    };
+}
+
+/// The page, which names the other files where their contents belong.
+const INDEX: &str = include_str!("../../../dashboard/index.html");
+
+/// The one file that is no script.
+const STYLE: &str = "style.css";
+
+const FILES: [(&str, &str); 10] = files![
+    "style.css",
+    "dom.js",
+    "api.js",
+    "words.js",
+    "parts.js",
+    "keys.js",
+    "key-form.js",
+    "audit.js",
+    "simulations.js",
+    "app.js",
+];
+
+/// Headers that are always the same.
+const HEADERS: [(HeaderName, &str); 6] = [
+    (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    // No other page may hold on to the window in which a key is pasted, or load this page as something else.
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+];
+
+/// Made once a process.
+static PAGE: LazyLock<Result<Page, InvalidHeaderValue>> = LazyLock::new(Page::assemble);
+
+struct Page {
+    body: Bytes,
+    policy: HeaderValue,
+}
+
+impl Page {
+    fn assemble() -> Result<Self, InvalidHeaderValue> {
+        let mut body = INDEX.to_owned();
+        let (mut styles, mut scripts) = (Vec::new(), Vec::new());
+        for (name, content) in FILES {
+            let source = format!("'sha256-{}'", STANDARD.encode(Sha256::digest(content)));
+            let (sources, named, inlined) = if name == STYLE {
+                let named = format!("<link rel=\"stylesheet\" href=\"{name}\">");
+                (&mut styles, named, format!("<style>{content}</style>"))
+            } else {
+                let named = format!("<script src=\"{name}\"></script>");
+                (&mut scripts, named, format!("<script>{content}</script>"))
+            };
+            body = body.replacen(&named, &inlined, 1);
+            sources.push(source);
+        }
+        let policy = format!(
+            "default-src 'none'; connect-src 'self'; script-src {}; style-src {}; img-src data:; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+             trusted-types 'none'",
+            scripts.join(" "),
+            styles.join(" "),
+        );
+        Ok(Self { body: body.into(), policy: policy.try_into()? })
+    }
+}
+
+fn get() -> Result<Response, ApiError> {
+    let page = PAGE.as_ref().map_err(|error| ApiError::Internal(Box::new(error)))?;
+    let mut response = Response::new(page.body.clone());
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, page.policy.clone());
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page() -> &'static str {
+        std::str::from_utf8(&PAGE.as_ref().unwrap().body).unwrap()
+    }
+
+    /// What is between two texts, each time they come.
+    fn between<'a>(text: &'a str, start: &'a str, end: &'a str) -> Vec<&'a str> {
+        text.split(start).skip(1).map(|rest| rest.split_once(end).unwrap().0).collect()
+    }
+
+    #[test]
+    fn every_file_is_in_the_page_and_nothing_is_left_to_be_fetched() {
+        for (name, content) in FILES {
+            assert!(page().contains(content), "{name}");
+            // Or a browser, which reads line ends as one character, would find another digest.
+            assert!(!content.contains('\r'), "{name}");
+        }
+        let elements =
+            between(page(), "<script", "</script>").len() + between(page(), "<style", "</style>").len();
+        assert_eq!(elements, FILES.len());
+        assert!(!page().contains("<script ") && !page().contains("rel=\"stylesheet\""));
+    }
+
+    #[test]
+    fn the_policy_names_the_digest_of_each_script_and_style_and_allows_no_other() {
+        let policy = PAGE.as_ref().unwrap().policy.to_str().unwrap();
+        let sources = |kind: &str| {
+            between(policy, &format!("{kind} "), ";")[0].split(' ').map(str::to_owned).collect::<Vec<_>>()
+        };
+        let digests = |contents: Vec<&str>| {
+            let digests = contents.into_iter().map(|content| STANDARD.encode(Sha256::digest(content)));
+            digests.map(|digest| format!("'sha256-{digest}'")).collect::<Vec<_>>()
+        };
+        assert_eq!(sources("script-src"), digests(between(page(), "<script>", "</script>")));
+        assert_eq!(sources("style-src"), digests(between(page(), "<style>", "</style>")));
+        assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"));
+    }
+
+    #[test]
+    fn markup_has_neither_handlers_nor_styles_which_the_policy_would_drop() {
+        for dropped in [" style=", " onclick=", " onload=", "javascript:"] {
+            assert!(!INDEX.contains(dropped), "{dropped}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+'use strict';
+
+// Which view is shown: by the part of the address after `#`, which the browser keeps to itself. The key is never in it.
+
+const VIEWS = [
+  { pattern: /^#\/me$/, view: whoamiView, nav: 'me' },
+  { pattern: /^#\/keys$/, view: keysView, nav: 'keys', scope: 'keys:read' },
+  { pattern: /^#\/keys\/new$/, view: createKeyView, nav: 'keys', scope: 'keys:write' },
+  { pattern: /^#\/keys\/(?<id>[^/]+)$/, view: keyView, nav: 'keys', scope: 'keys:read' },
+  { pattern: /^#\/keys\/(?<id>[^/]+)\/change$/, view: changeKeyView, nav: 'keys', scope: 'keys:write' },
+  { pattern: /^#\/attention$/, view: attentionView, nav: 'attention', scope: 'keys:read' },
+  { pattern: /^#\/audit$/, view: auditView, nav: 'audit', scope: 'audit:read' },
+  { pattern: /^#\/simulations$/, view: projectsView, nav: 'simulations', scope: 'simulations:read' },
+  { pattern: /^#\/simulations\/(?<project>[^/]+)$/, view: simulationsView, nav: 'simulations', scope: 'simulations:read' },
+  {
+    pattern: /^#\/simulations\/(?<project>[^/]+)\/(?<simulation>[^/]+)$/,
+    view: simulationView,
+    nav: 'simulations',
+    scope: 'simulations:read',
+  },
+  {
+    pattern: /^#\/simulations\/(?<project>[^/]+)\/(?<simulation>[^/]+)\/(?<conversation>[^/]+)$/,
+    view: conversationView,
+    nav: 'simulations',
+    scope: 'conversations:read',
+  },
+];
+
+/** What the navigation leads to; only what the key may see is in it. */
+function navigation() {
+  const mayAudit = api.may('audit:read') && api.caller.all_projects;
+  return [
+    api.may('keys:read') && ['keys', '#/keys', 'Keys'],
+    !api.may('keys:read') && api.may('keys:write') && ['keys', '#/keys/new', 'Create a key'],
+    api.may('keys:read') && ['attention', '#/attention', 'Attention'],
+    mayAudit && ['audit', '#/audit', 'Audit'],
+    api.may('simulations:read') && ['simulations', '#/simulations', 'Simulations'],
+    ['me', '#/me', 'This key'],
+  ].filter(Boolean);
+}
+
+const main = document.getElementById('main');
+const header = document.getElementById('header');
+
+/** Ends what the view that is shown has under way. */
+let leaving = new AbortController();
+let shownPath = null;
+
+/** Shows the view that the address names. */
+async function route() {
+  leaving.abort();
+  leaving = new AbortController();
+  const { signal } = leaving;
+  if (!api.caller) {
+    showSignIn();
+    return;
+  }
+  const [hash, search = ''] = location.hash.split('?');
+  const found = VIEWS.map((one) => [one, one.pattern.exec(hash)]).find(([, match]) => match);
+  if (!found) {
+    location.replace(navigation()[0][1]);
+    return;
+  }
+  const [{ view, nav, scope }, match] = found;
+  const context = makeContext(hash, search, match.groups ?? {}, signal);
+  markNavigation(nav);
+  // What was shown stays until the next is there, unless that takes long.
+  const slow = setTimeout(() => refill(main, h('p.loading', 'Loading…')), 400);
+  main.setAttribute('aria-busy', 'true');
+  let nodes;
+  try {
+    if (scope && !api.may(scope)) throw missingScope(scope);
+    nodes = await view(context);
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!(error instanceof ApiError)) throw error;
+    nodes = [heading('This cannot be shown'), problem(error, route)];
+  } finally {
+    clearTimeout(slow);
+  }
+  if (signal.aborted) return;
+  put(nodes, hash);
+}
+
+function makeContext(hash, search, groups, signal) {
+  const query = new URLSearchParams(search);
+  const address = (changes) => {
+    const next = new URLSearchParams(query);
+    for (const [name, value] of Object.entries(changes)) {
+      if (value === null || value === '') next.delete(name);
+      else next.set(name, value);
+    }
+    const text = next.toString();
+    return text === '' ? hash : `${hash}?${text}`;
+  };
+  return {
+    params: Object.fromEntries(Object.entries(groups).map(([name, value]) => [name, decoded(value)])),
+    query,
+    signal,
+    /** The address of this view with other parameters. */
+    address,
+    /** Goes there; if that is here, shows it anew. */
+    go: (changes) => {
+      const target = address(changes);
+      if (target === location.hash) route();
+      else location.hash = target;
+    },
+    reload: route,
+  };
+}
+
+/** An address that somebody mistyped names nothing, and is no reason to stop. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+const missingScope = (scope) =>
+  new ApiError({ status: 403, code: 'insufficient_scope', message: `the key does not have the scope \`${scope}\`` });
+
+/** Puts a view in place. The keyboard goes to its title, or stays at the control that has led to it. */
+function put(nodes, hash) {
+  const held = hash === shownPath && main.contains(document.activeElement) ? document.activeElement.id : '';
+  shownPath = hash;
+  refill(main, nodes);
+  main.removeAttribute('aria-busy');
+  const title = main.querySelector('h1');
+  document.title = title ? `${title.textContent} · OneRun` : 'OneRun';
+  const control = held === '' ? null : document.getElementById(held);
+  if (!control) scrollTo(0, 0);
+  focusOn(control ?? title);
+}
+
+function markNavigation(current) {
+  header.hidden = false;
+  const item = ([name, href, text]) => h('li', h('a', { href, 'aria-current': name === current && 'page' }, text));
+  refill(document.getElementById('nav'), h('ul', navigation().map(item)));
+  const { name, key_id: id } = api.caller;
+  refill(
+    document.getElementById('identity'),
+    h('span.identity-name', { title: id }, h('span.hidden', 'Signed in with '), name ?? id),
+    button('Forget the key', () => signOut('The key is forgotten.'), 'quiet'),
+  );
+}
+
+// The key
+
+function signOut(words = null, error = null) {
+  closeDialogs();
+  api.forget();
+  shownPath = null;
+  leaving.abort();
+  showSignIn(error);
+  if (words) announce(words);
+}
+
+function showSignIn(error = null) {
+  header.hidden = true;
+  refill(document.getElementById('nav'));
+  refill(document.getElementById('identity'));
+  const key = h('input', {
+    type: 'password',
+    id: 'key',
+    required: true,
+    autocomplete: 'off',
+    autocapitalize: 'off',
+    spellcheck: 'false',
+    // Password managers, which would keep it.
+    'data-1p-ignore': true,
+    'data-lpignore': 'true',
+  });
+  const form = apiForm({
+    className: 'card',
+    submit: 'Continue',
+    content: [field({ label: 'API key', control: key, pointers: ['key'] }), error && problem(error)],
+    check: () => {
+      const text = key.value.trim();
+      if (text === '') return [['key', 'paste a key']];
+      // Nothing else can be in a header.
+      return /^[\x21-\x7e]+$/.test(text) ? [] : [['key', 'a key has neither spaces nor letters with accents']];
+    },
+    send: async () => {
+      const text = key.value.trim();
+      key.value = '';
+      await api.signIn(text);
+      await route();
+    },
+  });
+  const place = h(
+    'div.sign-in',
+    h('p.brand', document.querySelector('.brand-mark').cloneNode(true), 'OneRun'),
+    h('h1', 'Dashboard'),
+    h('p.about', 'Keys, and what came of simulations. Paste a key; what it may see is shown.'),
+    form,
+    h('p.small.muted', 'It is kept in the memory of this page and nowhere else: reloading or closing the page forgets it.'),
+  );
+  refill(main, place);
+  main.removeAttribute('aria-busy');
+  document.title = 'OneRun';
+  key.focus();
+}
+
+api.whenRefused((error) => signOut(null, error));
+
+document.getElementById('skip').addEventListener('click', (event) => {
+  // Its target is no view.
+  event.preventDefault();
+  focusOn(main.querySelector('h1') ?? main);
+});
+
+addEventListener('hashchange', () => {
+  closeDialogs();
+  route();
+});
+// A page that the browser keeps for the way back must not keep the key.
+addEventListener('pagehide', () => signOut());
+
+route();
