@@ -1,7 +1,7 @@
 # Every command that a developer or CI runs, by name. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build test test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench bench-lambda fuzz fuzz-short clean
+.PHONY: help tools build test test-dashboard test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench bench-lambda fuzz fuzz-short clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh had to build come before older ones on the PATH.
@@ -21,6 +21,10 @@ test: build ## Run all tests
 	cargo nextest run --workspace --exclude onerun-store-dynamodb --exclude onerun-functions \
 		--filterset 'not (package(onerun-tests) & test(/^aws::/))'
 	cargo test --doc --workspace
+
+test-dashboard: build ## Drive the dashboard in Chromium (needs npm, and Chromium or root on Debian)
+	@tools/install.sh browser
+	node --test --test-concurrency 2 --test-timeout 300000 tests/dashboard/*.test.mjs
 
 # Tests that start the program as a process are about the host on one machine, which has SQLite. Four at a time keep one
 # DynamoDB Local busy; more starve one another.

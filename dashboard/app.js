@@ -35,7 +35,6 @@ function navigation() {
     api.may('keys:read') && ['attention', '#/attention', 'Attention'],
     mayAudit && ['audit', '#/audit', 'Audit'],
     api.may('simulations:read') && ['simulations', '#/simulations', 'Simulations'],
-    ['me', '#/me', 'This key'],
   ].filter(Boolean);
 }
 
@@ -58,7 +57,7 @@ async function route() {
   const [hash, search = ''] = location.hash.split('?');
   const found = VIEWS.map((one) => [one, one.pattern.exec(hash)]).find(([, match]) => match);
   if (!found) {
-    location.replace(navigation()[0][1]);
+    location.replace(navigation()[0]?.[1] ?? '#/me');
     return;
   }
   const [{ view, nav, scope }, match] = found;
@@ -141,7 +140,12 @@ function markNavigation(current) {
   const { name, key_id: id } = api.caller;
   refill(
     document.getElementById('identity'),
-    h('span.identity-name', { title: id }, h('span.hidden', 'Signed in with '), name ?? id),
+    h(
+      'a.identity-name',
+      { href: '#/me', title: id, 'aria-current': current === 'me' && 'page' },
+      h('span.hidden', 'The key in use: '),
+      name ?? id,
+    ),
     button('Forget the key', () => signOut('The key is forgotten.'), 'quiet'),
   );
 }

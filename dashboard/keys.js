@@ -14,11 +14,17 @@ function keyTable(keys, names, { caption, empty, extra = null }) {
       statusBadge(key.status),
       scopesInShort(key.scopes),
       projectsInShort(key, names),
-      key.expires_at ? time(key.expires_at) : badge('warn', 'never'),
+      expiryInShort(key),
       time(key.last_used_at, 'never used'),
       ...(extra ? [extra.cell(key)] : []),
     ]),
   });
+}
+
+function expiryInShort(key) {
+  if (key.status === 'revoked') return h('span.muted', '—');
+  if (key.replaced_by) return time(key.overlap_ends_at);
+  return key.expires_at ? time(key.expires_at) : badge('warn', 'never');
 }
 
 /** The preset that a key's scopes are, or how many they are. */
@@ -30,7 +36,7 @@ function scopesInShort(scopes) {
 function projectsInShort({ all_projects: isAll, project_ids: ids }, names) {
   if (isAll) return 'all';
   const [first] = ids;
-  if (ids.length === 1) return names.get(first) ?? code(first);
+  if (ids.length === 1) return names.has(first) ? h('span.name', names.get(first)) : code(first);
   return h('span', { title: ids.map((id) => names.get(id) ?? id).join('\n') }, count(ids.length, 'project'));
 }
 
@@ -62,7 +68,7 @@ function grantedGrid(scopes, used = null) {
   return scopeGrid('What the key may do', (scope) => {
     if (!scopes.includes(scope)) return h('span.muted', 'no');
     if (used === null) return badge('good', 'yes');
-    return used.includes(scope) ? badge('good', 'used') : badge('open', 'not used');
+    return used.includes(scope) ? badge('good', 'used') : badge('idle', 'not used');
   });
 }
 
@@ -154,8 +160,11 @@ async function keyView(context) {
       actions: api.may('keys:write') ? keyActions(key, context) : [],
     }),
     rotationNote(key),
-    h('section.card', h('h2', 'What it may do'), grantedGrid(key.scopes, key.used_scopes)),
-    h('section.card', h('h2', 'Where and until when'), keyFacts(key, names)),
+    h(
+      'div.pair',
+      h('section.card', h('h2', 'What it may do'), grantedGrid(key.scopes, key.used_scopes)),
+      h('section.card', h('h2', 'Where and until when'), keyFacts(key, names)),
+    ),
     h('section.card', h('h2', 'Its life'), keyLife(key)),
   ];
 }
@@ -203,7 +212,7 @@ function keyFacts(key, names) {
     ['Rate limit', limit ? `${count(limit.requests, 'request')} in ${duration(limit.window_seconds)}` : 'none'],
     ['Last used', fullTime(key.last_used_at, 'never')],
     ['Metadata', Object.keys(key.metadata ?? {}).length > 0 ? h('pre', JSON.stringify(key.metadata, null, 2)) : null],
-  ], { short: true });
+  ]);
 }
 
 function keyLife(key) {
@@ -268,7 +277,7 @@ function revokeDialog(key, context) {
   const dialog = openDialog({ title: 'Revoke this key?', content: form });
 }
 
-const OVERLAPS = [[0, 'none', 'the old key ends at once'], [3600, '1 hour'], [86_400, '24 hours'], [604_800, '7 days']];
+const OVERLAPS = [[0, 'Not at all: it ends at once'], [3600, '1 hour'], [86_400, '24 hours'], [604_800, '7 days']];
 
 function rotateDialog(key) {
   const own = h('input.short', { type: 'number', min: 0, max: 604_800, inputmode: 'numeric', 'aria-label': 'Seconds of overlap' });
@@ -276,9 +285,9 @@ function rotateDialog(key) {
     h('p', 'A new key is made that may do the same. The old one goes on working for a while, so that nothing that uses it fails before you have changed it over.'),
     ownKeyWarning(key),
     group(
-      { legend: 'The old key works for another', pointers: ['overlap_seconds'] },
-      OVERLAPS.map(([seconds, label, hint]) => choice('overlap', seconds, label, { checked: seconds === 86_400, hint })),
-      h('div.choice-line', choice('overlap', 'own', 'another time'), own, h('span.muted', 'seconds, 7 days at most')),
+      { legend: 'How long the old key goes on working', pointers: ['overlap_seconds'] },
+      OVERLAPS.map(([seconds, label]) => choice('overlap', seconds, label, { checked: seconds === 86_400 })),
+      h('div.choice-line', choice('overlap', 'own', 'Another time:'), own, h('span.muted', 'seconds, 7 days at most')),
       key.expires_at && h('p.hint', 'It never outlives its own expiry, ', fromNow(key.expires_at), '.'),
     ),
     expiryGroup({ keep: 'as long a life as the old one was made with' }),
@@ -374,32 +383,32 @@ async function attentionView({ signal }) {
     api.all('v1/keys', { query: { status: 'active' }, signal }),
   ]);
   // A replaced key ends by itself, and what is wrong with it is wrong with its successor.
-  const current = active.data.filter((key) => !key.replaced_by);
+  const current = ({ data }) => data.filter((key) => !key.replaced_by);
   const unused = (key) => key.scopes.filter((scope) => !key.used_scopes.includes(scope));
   const sections = [
     {
       id: 'expiring',
       title: `Expire within ${SOON_DAYS} days`,
       about: 'Rotate them while both keys work, before what uses them is refused.',
-      keys: expiring.data,
+      keys: current(expiring),
     },
     {
       id: 'idle',
       title: `Idle for ${IDLE_DAYS} days or more`,
       about: 'Disable them: that can be undone if somebody misses them.',
-      keys: idle.data,
+      keys: current(idle),
     },
     {
       id: 'forever',
       title: 'Never expire',
       about: 'If one leaks unnoticed, it leaks for ever.',
-      keys: current.filter((key) => !key.expires_at),
+      keys: current(active).filter((key) => !key.expires_at),
     },
     {
       id: 'unused',
       title: 'Hold scopes that they have not used',
       about: 'Give each key only what it needs.',
-      keys: current.filter((key) => unused(key).length > 0),
+      keys: current(active).filter((key) => unused(key).length > 0),
       extra: {
         column: 'Not used',
         cell: (key) => {
@@ -417,7 +426,7 @@ async function attentionView({ signal }) {
         h(
           'button.tile',
           { type: 'button', click: () => focusOn(document.getElementById(id)) },
-          h('span.tile-number', keys.length > 0 ? icon('warn') : icon('good'), String(keys.length)),
+          h(`span.tile-number${keys.length > 0 ? '.some' : ''}`, icon(keys.length > 0 ? 'warn' : 'good'), String(keys.length)),
           h('span', title.charAt(0).toLowerCase() + title.slice(1)),
         ),
       ),
@@ -449,9 +458,9 @@ async function whoamiView({ signal }) {
   return [
     heading('This key', { about: 'What the API says about the key that you have pasted.' }),
     h(
-      'section.card',
-      h('h2', 'Who it is'),
-      facts([
+      'div.pair',
+      h('section.card', h('h2', 'What it may do'), grantedGrid(me.scopes)),
+      h('section.card', h('h2', 'Who it is'), facts([
         ['Name', me.name],
         ['Id', code(me.key_id)],
         ['Kind', me.kind],
@@ -461,8 +470,7 @@ async function whoamiView({ signal }) {
         ['Addresses', me.allowed_cidrs ? h('ul.plain', me.allowed_cidrs.map((range) => h('li', code(range)))) : null],
         ['Rate limit', limit ? `${count(limit.requests, 'request')} in ${duration(limit.window_seconds)}` : null],
         ['Left of it', api.usage ? `${count(api.usage.left, 'request')}, full again in ${duration(api.usage.resetSeconds)}` : null],
-      ], { short: true }),
+      ])),
     ),
-    h('section.card', h('h2', 'What it may do'), grantedGrid(me.scopes)),
   ];
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs pinned tools into .tools/; see tools/README.md. Usage: tools/install.sh [venv|bench-venv|bench-lambda-venv|aws|nextest|deny|fuzz|dynamodb]...
+# Installs pinned tools into .tools/; see tools/README.md. Usage: tools/install.sh [venv|bench-venv|bench-lambda-venv|aws|nextest|deny|fuzz|dynamodb|browser]...
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -60,6 +60,28 @@ dynamodb() {
     echo "$DYNAMODB_LOCAL_SHA256" >"$dir/installed"
 }
 
+# Packages of npm that drive a browser, and the browser: as root on Debian it is installed where there is none.
+browser() {
+    local dir=.tools/browser lock=tools/browser/package-lock.json
+    command -v npm >/dev/null || fail "no npm on the PATH (Debian: apt-get install npm)"
+    node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || fail "node is older than 20"
+    if ! cmp -s "$lock" "$dir/installed.lock"; then
+        echo "tools: $lock into $dir"
+        rm -rf "$dir"
+        mkdir -p "$dir"
+        cp tools/browser/package.json "$lock" "$dir"
+        (cd "$dir" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+        cp "$lock" "$dir/installed.lock"
+    fi
+    [ -n "${CHROMIUM:-}" ] || [ -x /usr/bin/chromium ] && return
+    { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; } ||
+        fail "no Chromium (Debian: apt-get install chromium; elsewhere, say in CHROMIUM where it is)"
+    echo "tools: Chromium from Debian's packages (once)"
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get update && apt-get install --yes --no-install-recommends chromium; } >"$dir/chromium.log" 2>&1 ||
+        fail "not installed: $(tail -n 3 "$dir/chromium.log")"
+}
+
 [ $# -gt 0 ] || set -- venv nextest deny
 for tool in "$@"; do
     case $tool in
@@ -72,6 +94,7 @@ for tool in "$@"; do
     deny) plugin cargo-deny "$CARGO_DENY" ;;
     fuzz) plugin cargo-fuzz "$CARGO_FUZZ" ;;
     dynamodb) dynamodb ;;
+    browser) browser ;;
     *) fail "unknown tool: $tool" ;;
     esac
 done

@@ -1,0 +1,120 @@
+// The key: how it is given, refused and forgotten, and that it is nowhere but in memory.
+
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { after, before, test } from 'node:test';
+
+import { Server, everything, launch, open, settled, signIn, visit } from './harness.mjs';
+
+let server;
+let browser;
+before(async () => {
+  [server, browser] = await Promise.all([Server.start(), launch()]);
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+/** Pastes a key that is not accepted, and returns what is said about it. */
+async function refusal(page, key) {
+  await page.getByLabel('API key').fill(key);
+  await page.getByRole('button', { name: 'Continue' }).click();
+  const alert = page.getByRole('alert');
+  await alert.waitFor();
+  return alert.innerText();
+}
+
+test('a wrong key is refused in the API’s own words, and not kept', async () => {
+  const page = await open(browser, server);
+  const wrong = randomBytes(32).toString('base64');
+  const { body } = await server.call('GET', '/v1/whoami', { key: wrong });
+  const said = await refusal(page, wrong);
+  assert.ok(said.toLowerCase().includes(body.message.replaceAll('`', '').toLowerCase()), said);
+  assert.match(said, /Check that the whole key was copied/);
+  assert.equal(await page.getByLabel('API key').inputValue(), '');
+  assert.ok(!(await everything(page)).includes(wrong));
+  // And a right one is taken after it.
+  await signIn(page, server.key);
+  assert.deepEqual(page.troubles, []);
+});
+
+test('what cannot be a key is not sent', async () => {
+  const page = await open(browser, server);
+  let asked = 0;
+  page.on('request', () => (asked += 1));
+  for (const [text, said] of [['', 'Paste a key.'], ['clé', 'A key has neither spaces nor letters with accents.']]) {
+    await page.getByLabel('API key').fill(text);
+    await page.getByRole('button', { name: 'Continue' }).click();
+    await page.getByText(said).waitFor();
+    assert.equal(await page.getByLabel('API key').getAttribute('aria-invalid'), 'true');
+  }
+  assert.equal(asked, 0);
+});
+
+test('the key is in no storage, address or element, while it is used and after', async () => {
+  const page = await open(browser, server);
+  const addresses = [];
+  page.on('request', (request) => addresses.push(request.url()));
+  await signIn(page, server.key);
+  await visit(page, '#/me');
+  assert.ok(!(await everything(page)).includes(server.key));
+  await visit(page, '#/simulations');
+  assert.ok(addresses.length > 2 && !addresses.some((address) => decodeURIComponent(address).includes(server.key)));
+  assert.deepEqual(await page.context().cookies(), []);
+  const databases = await page.evaluate(() => indexedDB.databases());
+  assert.deepEqual(databases, []);
+
+  await page.getByRole('button', { name: 'Forget the key' }).click();
+  await page.getByLabel('API key').waitFor();
+  assert.ok(!(await everything(page)).includes(server.key));
+  let asked = 0;
+  page.on('request', () => (asked += 1));
+  await visit(page, '#/me');
+  assert.ok(await page.getByLabel('API key').isVisible());
+  assert.equal(asked, 0, 'nothing is asked without a key');
+});
+
+test('reloading forgets the key, and so does coming back', async () => {
+  const page = await open(browser, server);
+  await signIn(page, server.key);
+  await page.reload();
+  await page.getByLabel('API key').waitFor();
+  assert.equal(await page.getByLabel('API key').inputValue(), '');
+
+  await signIn(page, server.key);
+  await page.goto(`${server.url}/health`);
+  await page.goBack();
+  await page.getByLabel('API key').waitFor();
+  assert.equal(await page.getByRole('button', { name: 'Forget the key' }).count(), 0);
+});
+
+test('requests carry the key in its header, no cookies, and go nowhere else', async () => {
+  const page = await open(browser, server);
+  const requests = [];
+  page.on('request', (request) => requests.push(request));
+  await signIn(page, server.key);
+  await visit(page, '#/simulations');
+  assert.ok(requests.length > 0);
+  for (const request of requests) {
+    assert.equal(new URL(request.url()).origin, server.url);
+    const headers = await request.allHeaders();
+    assert.equal(headers['x-api-key'], server.key);
+    assert.equal(headers.cookie, undefined);
+    assert.equal(headers.referer, undefined);
+  }
+});
+
+test('a server that is gone is said to be, and asked again when it is told to', async () => {
+  const page = await open(browser, server);
+  await signIn(page, server.key);
+  await page.context().setOffline(true);
+  await visit(page, '#/me');
+  const alert = page.getByRole('alert');
+  await alert.waitFor();
+  assert.match(await alert.innerText(), /The API did not answer\. Check the connection/);
+  await page.context().setOffline(false);
+  await alert.getByRole('button', { name: 'Try again' }).click();
+  await page.getByRole('heading', { name: 'This key', level: 1 }).waitFor();
+  await settled(page);
+});
