@@ -1,0 +1,409 @@
+// Keys, from their creation to their end, by mouse and by keyboard.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { HOSTILE, NARROW, Server, eventually, everything, launch, open, settled, signIn, visit } from './harness.mjs';
+
+let server;
+let browser;
+before(async () => {
+  [server, browser] = await Promise.all([Server.start(), launch()]);
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+const A_KEY = /^onr_[\w-]{60}$/;
+
+/** Makes a key by the API. */
+const make = (body) => server.post('/v1/keys', { all_projects: true, ...body });
+
+const whoami = (key) => server.call('GET', '/v1/whoami', { key });
+
+const clipboard = (page) => page.evaluate(() => navigator.clipboard.readText());
+
+/** Waits until a key is refused with a code: it may be believed for some seconds after its end. */
+const refused = (key, code) => eventually(async () => (await whoami(key)).body.code === code, `${code} is the answer`);
+
+/** Pastes a key that is not accepted, and returns what is said about it. */
+async function signInRefused(key) {
+  const page = await open(browser, server);
+  await page.getByLabel('API key').fill(key);
+  await page.getByRole('button', { name: 'Continue' }).click();
+  return page.getByRole('alert').innerText();
+}
+
+async function signedIn(options) {
+  const page = await open(browser, server, options);
+  await signIn(page, server.key);
+  return page;
+}
+
+test('a key is created, shown once, copied, and works', async () => {
+  const page = await signedIn();
+  await page.getByRole('link', { name: 'Create a key' }).click();
+  await page.getByLabel('Name').fill('ci of checkout');
+  await page.getByRole('button', { name: /^worker/ }).click();
+  await page.getByLabel('Demo').check();
+  await page.getByRole('button', { name: 'Create the key' }).click();
+
+  const dialog = page.getByRole('dialog', { name: 'Your new key' });
+  const shown = await dialog.locator('output').innerText();
+  assert.match(shown, A_KEY);
+  await dialog.getByText('This is the only time').waitFor();
+  await dialog.getByRole('button', { name: 'Copy' }).click();
+  await dialog.getByText('Copied.').waitFor();
+  assert.equal(await clipboard(page), shown);
+  // Not by the key that closes other dialogs, once or twice.
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('Escape');
+  assert.ok(await dialog.isVisible());
+
+  const { status, body } = await whoami(shown);
+  assert.equal(status, 200);
+  assert.equal(body.name, 'ci of checkout');
+  assert.deepEqual(body.scopes.toSorted(), ['agents:read', 'conversations:read', 'conversations:write', 'simulations:read']);
+  assert.deepEqual(body.project_ids, [server.project.id]);
+  const days = (new Date(body.expires_at) - Date.now()) / 86_400_000;
+  assert.ok(days > 89.9 && days <= 90, `${days} days`);
+
+  await dialog.getByRole('button', { name: 'I have stored it' }).click();
+  await page.getByRole('heading', { name: 'ci of checkout', level: 1 }).waitFor();
+  await settled(page);
+  assert.ok(!(await everything(page)).includes(shown.slice(16)));
+  await page.goBack();
+  await settled(page);
+  assert.ok(!(await everything(page)).includes(shown.slice(16)));
+  assert.deepEqual(page.troubles, []);
+});
+
+/** Presses Tab until the focus is on something that `matches`. */
+async function tabTo(page, locator) {
+  for (let pressed = 0; pressed < 80; pressed += 1) {
+    if (await locator.evaluateAll((found) => found.includes(document.activeElement))) return;
+    await page.keyboard.press('Tab');
+  }
+  throw new Error(`${locator} is not reached by Tab`);
+}
+
+test('a key is created with the keyboard alone', async () => {
+  const page = await open(browser, server);
+  await page.keyboard.type(server.key);
+  await page.keyboard.press('Enter');
+  const create = page.getByRole('link', { name: 'Create a key' });
+  await create.waitFor();
+  await tabTo(page, create);
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { name: 'Create a key' }).waitFor();
+  await tabTo(page, page.getByLabel('Name'));
+  await page.keyboard.type('by hand');
+  await tabTo(page, page.getByRole('button', { name: /^monitor/ }));
+  await page.keyboard.press('Space');
+  await tabTo(page, page.getByRole('checkbox', { name: 'objectives:read' }));
+  await page.keyboard.press('Space');
+  await tabTo(page, page.getByRole('radio', { name: 'In these projects' }));
+  await page.keyboard.press('ArrowDown');
+  await tabTo(page, page.getByLabel('Days until it expires'));
+  await page.keyboard.press('ControlOrMeta+A');
+  await page.keyboard.type('7');
+  await tabTo(page, page.getByRole('button', { name: 'Create the key' }));
+  await page.keyboard.press('Enter');
+
+  const dialog = page.getByRole('dialog', { name: 'Your new key' });
+  await dialog.waitFor();
+  // It opens on what is to be done in it.
+  assert.equal(await page.locator(':focus').innerText(), 'Copy');
+  await page.keyboard.press('Enter');
+  await dialog.getByText('Copied.').waitFor();
+  const { body } = await whoami(await clipboard(page));
+  assert.equal(body.name, 'by hand');
+  assert.equal(body.all_projects, true);
+  assert.ok(body.scopes.includes('simulations:write') && !body.scopes.includes('objectives:read'));
+  assert.ok(new Date(body.expires_at) - Date.now() < 7.1 * 86_400_000);
+  await tabTo(page, dialog.getByRole('button', { name: 'I have stored it' }));
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { name: 'by hand', level: 1 }).waitFor();
+  await settled(page);
+  assert.equal(await page.locator(':focus').innerText(), 'by hand');
+});
+
+test('never is only what was chosen, and said to be a risk', async () => {
+  const page = await signedIn();
+  await visit(page, '#/keys/new');
+  const risk = page.getByText('valid until somebody revokes it');
+  assert.ok(!(await risk.isVisible()));
+  await page.getByLabel('Name').fill('for ever');
+  await page.getByRole('checkbox', { name: 'agents:read' }).check();
+  await page.getByRole('radio', { name: /^In all projects/ }).check();
+  await page.getByRole('radio', { name: 'Never' }).check();
+  assert.ok(await risk.isVisible());
+  await page.getByRole('button', { name: 'Create the key' }).click();
+  const made = await page.getByRole('dialog').locator('output').innerText();
+  assert.equal((await whoami(made)).body.expires_at, null);
+});
+
+test('what is wrong is said where it is, before and after it is sent', async () => {
+  const page = await signedIn();
+  await visit(page, '#/keys/new');
+  await page.getByRole('button', { name: 'Create the key' }).click();
+  for (const said of ['Say what will use the key.', 'Choose at least one.', 'Choose at least one, or all of them.']) {
+    await page.getByText(said, { exact: true }).waitFor();
+  }
+  assert.equal(await page.locator(':focus').getAttribute('id'), await page.getByLabel('Name').getAttribute('id'));
+  await page.getByLabel('Name').fill('x');
+  await page.getByRole('button', { name: /^read only/ }).click();
+  await page.getByRole('radio', { name: /^In all projects/ }).check();
+  await page.getByText('Addresses, rate limit, start').click();
+  const addresses = page.getByLabel('Allowed addresses');
+  await addresses.fill('10.0.0.0/8\nhere');
+  await page.getByText('Addresses, rate limit, start').click();
+  await page.getByRole('button', { name: 'Create the key' }).click();
+  await page.locator('.wrong:visible').waitFor();
+  // The part that was folded away is open again, and the keyboard is there.
+  assert.ok(await addresses.isVisible());
+  assert.equal(await addresses.getAttribute('aria-invalid'), 'true');
+  assert.equal(await page.locator(':focus').getAttribute('id'), await addresses.getAttribute('id'));
+});
+
+test('an answer that was lost makes no second key, and the loss is told', async () => {
+  const page = await signedIn();
+  await visit(page, '#/keys/new');
+  await page.getByLabel('Name').fill('lost on the way');
+  await page.getByRole('checkbox', { name: 'agents:read' }).check();
+  await page.getByRole('radio', { name: /^In all projects/ }).check();
+  await page.route('**/v1/keys', async (route) => {
+    await route.fetch();
+    await route.abort();
+  });
+  await page.getByRole('button', { name: 'Create the key' }).click();
+  await page.getByText('The API did not answer.').waitFor();
+  await page.unroute('**/v1/keys');
+  await page.getByRole('button', { name: 'Create the key' }).click();
+  await page.getByRole('dialog', { name: 'The key was made before' }).waitFor();
+  await page.getByRole('button', { name: 'Go to the key' }).click();
+  await page.getByRole('heading', { name: 'lost on the way', level: 1 }).waitFor();
+  const { data } = await server.get('/v1/keys?limit=100');
+  assert.equal(data.filter((key) => key.name === 'lost on the way').length, 1);
+});
+
+test('a key is rotated: both work in the overlap, and the use of the old one is seen', async () => {
+  const old = await make({ name: 'nightly', preset: 'monitor' });
+  const page = await signedIn();
+  await visit(page, `#/keys/${old.id}`);
+  await page.getByRole('button', { name: 'Rotate' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Rotate nightly' });
+  assert.ok(await dialog.getByRole('radio', { name: '24 hours' }).isChecked());
+  await dialog.getByRole('radio', { name: '1 hour' }).check();
+  await dialog.getByRole('button', { name: 'Rotate' }).click();
+  const shown = page.getByRole('dialog', { name: 'Your new key' });
+  const fresh = await shown.locator('output').innerText();
+  await shown.getByText('The old key works for another 1 hour at most.').waitFor();
+  await shown.getByRole('button', { name: 'I have stored it' }).click();
+  assert.equal((await whoami(fresh)).status, 200);
+  assert.equal((await whoami(old.key)).status, 200);
+
+  await page.getByRole('link', { name: old.id }).click();
+  await page.getByRole('heading', { name: 'Replaced', level: 2 }).waitFor();
+  await eventually(async () => {
+    await page.reload();
+    await signIn(page, server.key);
+    return (await page.getByText('still in use').count()) > 0;
+  }, 'the use of the old key is shown');
+  assert.match(await page.locator('.notice').innerText(), /1 time since then/);
+  assert.equal(await page.getByRole('button', { name: 'Rotate' }).count(), 0, 'it has been');
+});
+
+// The server's clock cannot be moved from here. A key whose overlap was nothing has expired, too, and is refused the same.
+test('a key that has expired is told to its holder as expired', async () => {
+  const old = await make({ name: 'short', preset: 'worker' });
+  const page = await signedIn();
+  await visit(page, `#/keys/${old.id}`);
+  await page.getByRole('button', { name: 'Rotate' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Rotate short' });
+  await dialog.getByRole('radio', { name: /^Not at all/ }).check();
+  await dialog.getByRole('button', { name: 'Rotate' }).click();
+  await page.getByText('The old key has ended.').waitFor();
+  await refused(old.key, 'expired_api_key');
+  const { body } = await whoami(old.key);
+  const said = await signInRefused(old.key);
+  assert.ok(said.toLowerCase().includes(body.message.replaceAll('`', '').toLowerCase()), said);
+  assert.match(said, /Paste the key that replaced it/);
+});
+
+test('a key is revoked only when its name or id was typed, and then for good', async () => {
+  const doomed = await make({ name: 'old laptop', preset: 'worker' });
+  const page = await signedIn();
+  await visit(page, `#/keys/${doomed.id}`);
+  await page.getByRole('button', { name: 'Revoke' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Revoke this key?' });
+  await dialog.getByLabel('The key’s name or id, to confirm').fill('old desktop');
+  await dialog.getByRole('button', { name: 'Revoke for good' }).click();
+  await dialog.getByText('This is neither its name nor its id.').waitFor();
+  assert.equal((await server.get(`/v1/keys/${doomed.id}`)).status, 'active');
+
+  await dialog.getByLabel('The key’s name or id, to confirm').fill('old laptop');
+  await page.keyboard.press('Enter');
+  await page.getByText('The key old laptop is revoked.').waitFor();
+  await settled(page);
+  assert.equal((await server.get(`/v1/keys/${doomed.id}`)).status, 'revoked');
+  for (const action of ['Rotate', 'Change', 'Disable', 'Revoke']) {
+    assert.equal(await page.locator('main').getByRole('button', { name: action }).count(), 0, action);
+  }
+  await refused(doomed.key, 'revoked_api_key');
+  assert.match(await signInRefused(doomed.key), /revoked/);
+});
+
+test('a key is disabled and enabled again', async () => {
+  const key = await make({ name: 'paused', preset: 'worker' });
+  const page = await signedIn();
+  await visit(page, `#/keys/${key.id}`);
+  await page.getByRole('button', { name: 'Disable' }).click();
+  await page.getByRole('button', { name: 'Enable' }).waitFor();
+  await refused(key.key, 'inactive_api_key');
+  await page.getByRole('button', { name: 'Enable' }).click();
+  await page.getByRole('button', { name: 'Disable' }).waitFor();
+  await eventually(async () => (await whoami(key.key)).status === 200, 'it works again');
+});
+
+test('a key is changed: only what was changed', async () => {
+  const made = await make({ name: 'wide', preset: 'ci', allowed_cidrs: ['127.0.0.0/8'] });
+  const page = await signedIn();
+  await visit(page, `#/keys/${made.id}/change`);
+  await page.getByRole('checkbox', { name: 'personas:write' }).uncheck();
+  await page.getByLabel('Requests').fill('100');
+  await page.getByRole('button', { name: 'Save' }).click();
+  await page.getByRole('heading', { name: 'wide', level: 1 }).waitFor();
+  await page.getByText('100 requests in 1 minute').waitFor();
+  const changed = await server.get(`/v1/keys/${made.id}`);
+  assert.deepEqual(changed.scopes, made.scopes.filter((scope) => scope !== 'personas:write'));
+  for (const kept of ['name', 'expires_at', 'all_projects', 'allowed_cidrs']) assert.deepEqual(changed[kept], made[kept], kept);
+});
+
+test('a key that is refused while it is used leads back to the question for one, which says why', async () => {
+  const key = await make({ name: 'in use', preset: 'read_only' });
+  const page = await open(browser, server);
+  await signIn(page, key.key);
+  await server.post(`/v1/keys/${key.id}/revoke`);
+  await refused(key.key, 'revoked_api_key');
+  await visit(page, '#/me');
+  await page.getByLabel('API key').waitFor();
+  assert.match(await page.getByRole('alert').innerText(), /revoked/);
+  assert.ok(!(await everything(page)).includes(key.key));
+});
+
+test('a key sees what its scopes allow, and can give no more than it has', async () => {
+  const bound = await server.post('/v1/keys', {
+    name: 'team',
+    scopes: ['keys:read', 'keys:write', 'agents:read', 'simulations:read', 'conversations:read', 'conversations:write'],
+    project_ids: [server.project.id],
+    expires_in_days: 30,
+  });
+  const page = await open(browser, server);
+  await signIn(page, bound.key);
+  const views = await page.getByRole('navigation', { name: 'Views' }).getByRole('link').allInnerTexts();
+  assert.deepEqual(views, ['Keys', 'Attention', 'Simulations']);
+  await visit(page, '#/audit');
+  assert.match(await page.getByRole('alert').innerText(), /audit:read/);
+
+  await visit(page, '#/keys/new');
+  assert.ok(await page.getByRole('checkbox', { name: 'agents:write' }).isDisabled());
+  assert.ok(await page.getByRole('checkbox', { name: 'agents:read' }).isEnabled());
+  assert.ok(await page.getByRole('button', { name: /^admin/ }).isDisabled());
+  assert.ok(await page.getByRole('button', { name: /^worker/ }).isEnabled());
+  assert.ok(await page.getByRole('radio', { name: /^In all projects/ }).isDisabled());
+  assert.ok(await page.getByRole('radio', { name: 'Never' }).isDisabled());
+  assert.ok(Number(await page.getByLabel('Days until it expires').inputValue()) < 30);
+  // What the page does not know to be too much, the API does.
+  await page.getByLabel('Name').fill('stronger');
+  await page.getByRole('button', { name: /^worker/ }).click();
+  await page.getByRole('group', { name: 'Projects' }).getByRole('checkbox').check();
+  await page.getByLabel('Days until it expires').fill('3000');
+  await page.getByRole('button', { name: 'Create the key' }).click();
+  assert.match(await page.getByRole('alert').innerText(), /no stronger than itself/);
+});
+
+test('a key without any scope sees itself', async () => {
+  const made = await make({ name: 'writes only', scopes: ['conversations:write'] });
+  const page = await open(browser, server);
+  await signIn(page, made.key);
+  await page.getByRole('heading', { name: 'This key' }).waitFor();
+  assert.equal(await page.getByRole('navigation', { name: 'Views' }).getByRole('link').count(), 0);
+});
+
+test('a key over its limit is told how long to wait', async () => {
+  const slow = await make({ name: 'slow', preset: 'read_only', rate_limit: { requests: 3, window_seconds: 3600 } });
+  const page = await open(browser, server);
+  await signIn(page, slow.key);
+  await eventually(async () => {
+    await visit(page, '#/me');
+    await visit(page, '#/simulations');
+    return (await page.getByRole('alert').count()) > 0;
+  }, 'the limit is reached');
+  assert.match(await page.getByRole('alert').innerText(), /Try again in [\d,]+ seconds?\./);
+  assert.ok(await page.getByRole('button', { name: 'Try again' }).isVisible());
+});
+
+test('keys come in pages, and filtered', async () => {
+  for (let index = 0; index < 25; index += 1) await make({ name: `many ${index}`, preset: 'worker', expires_in_days: 400 });
+  const soon = await make({ name: 'ends soon', preset: 'worker', expires_in_days: 2 });
+  const off = await make({ name: 'switched off', preset: 'worker' });
+  await server.post(`/v1/keys/${off.id}/disable`);
+  const page = await signedIn();
+  await visit(page, '#/keys');
+  const rows = page.getByRole('table').getByRole('rowheader');
+  assert.equal(await rows.count(), 20);
+  await page.getByRole('link', { name: 'Next' }).click();
+  await page.getByText('21 to').waitFor();
+  assert.ok((await rows.count()) > 0);
+
+  await visit(page, '#/keys');
+  await page.getByLabel('Expires within days').fill('3');
+  await page.getByRole('button', { name: 'Filter' }).click();
+  await page.getByRole('link', { name: soon.name }).waitFor();
+  await page.getByRole('link', { name: 'many 24' }).waitFor({ state: 'detached' });
+  // Where the keyboard was, it is.
+  assert.equal(await page.locator(':focus').innerText(), 'Filter');
+  await page.getByRole('link', { name: 'Show all' }).click();
+  await page.getByRole('link', { name: 'many 24' }).waitFor();
+  await page.getByLabel('Status').selectOption('disabled');
+  await page.getByRole('button', { name: 'Filter' }).click();
+  await page.getByRole('link', { name: off.name }).waitFor();
+  await page.getByRole('link', { name: soon.name }).waitFor({ state: 'detached' });
+});
+
+// What is idle for 30 days cannot be made in a moment; that nothing is, can be seen.
+test('what needs attention is found', async () => {
+  const forever = await make({ name: 'for good', preset: 'worker', never_expires: true });
+  const ending = await make({ name: 'ending', scopes: ['projects:read'], expires_in_days: 5 });
+  await server.call('GET', '/v1/projects', { key: ending.key });
+  await eventually(async () => (await server.get(`/v1/keys/${ending.id}`)).used_scopes.length === 1, 'the use is noted');
+  const page = await signedIn();
+  await visit(page, '#/attention');
+  const names = (title) => page.getByRole('table', { name: title }).getByRole('rowheader').allInnerTexts();
+  const has = (list, { name }) => list.some((text) => text.includes(name));
+  assert.ok(has(await names('Never expire'), forever) && !has(await names('Never expire'), ending));
+  assert.ok(has(await names('Expire within 14 days'), ending) && !has(await names('Expire within 14 days'), forever));
+  const unused = await names('Hold scopes that they have not used');
+  assert.ok(has(unused, forever) && !has(unused, ending), unused.join());
+  assert.equal(await page.getByRole('table', { name: 'Idle for 30 days or more' }).count(), 0);
+});
+
+test('who changed what is in the trail, whatever it was called', async () => {
+  const key = await make({ name: HOSTILE, preset: 'worker' });
+  await server.post(`/v1/keys/${key.id}/disable`);
+  const page = await signedIn({ viewport: NARROW });
+  await visit(page, '#/audit');
+  const { data, head } = await server.get('/v1/audit?limit=20');
+  assert.equal(data[0].action, 'disable_key');
+  await page.getByText(head.hash).first().waitFor();
+  const entry = page.getByRole('row').filter({ has: page.getByRole('rowheader', { name: String(data[0].sequence), exact: true }) });
+  assert.match(await entry.innerText(), /disable key/);
+  await visit(page, `#/keys/${key.id}`);
+  assert.equal(await page.getByRole('heading', { level: 1 }).innerText(), HOSTILE);
+  await page.getByRole('button', { name: 'Revoke' }).click();
+  await page.getByRole('dialog').getByText(HOSTILE).waitFor();
+  assert.equal(await page.locator('img, main script').count(), 0);
+  assert.deepEqual(page.troubles, []);
+});
