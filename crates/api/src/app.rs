@@ -51,6 +51,12 @@ impl App {
         self.callers.write_due(&self.engine);
     }
 
+    /// Waits for what is being written of when keys were used. For a host that may be frozen, or never go on, once an
+    /// answer is out.
+    pub async fn settle(&self) {
+        self.callers.settle().await;
+    }
+
     /// Writes all that is not written of when keys were used, and waits for it. For a host that ends.
     pub async fn finish(&self) {
         self.callers.finish(&self.engine).await;

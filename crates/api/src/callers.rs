@@ -8,8 +8,10 @@
 
 use std::{
     collections::HashMap,
+    future::poll_fn,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, ready},
     time::Instant,
 };
 
@@ -106,6 +108,17 @@ impl Callers {
         for (id, uses) in due {
             self.write(engine.store(), id, uses, now);
         }
+    }
+
+    /// Waits for the uses that are being written, for a host that may be frozen once an answer is out. Who stops waiting
+    /// stops none of them.
+    pub(crate) async fn settle(&self) {
+        poll_fn(|context| {
+            let mut writes = lock(&self.writes);
+            while let Some(_written) = ready!(writes.poll_join_next(context)) {}
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Writes all uses that are not written yet, and waits for those that are being written.
