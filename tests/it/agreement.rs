@@ -7,22 +7,19 @@ use std::{
 };
 
 use http::Method;
-use onerun_api::{Found, ROUTES, Route, Router};
-use onerun_auth::Access;
+use onerun_api::{Found, Handler, ROUTES, Route, Router};
+use onerun_auth::{Access, Scope, find_managed_keys};
 use onerun_tests::{
     app::ROOT_KEY,
+    aws,
     process::workspace,
+    rights::Rights,
     template::{self, logical_id},
 };
 use serde_json::{Value, json};
 
 /// What is not called by a route.
 const EVENT_FUNCTIONS: [&str; 3] = ["run_jobs", "tick", "rotate_secret"];
-
-const READS: [&str; 3] = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"];
-
-/// `ConditionCheckItem` writes nothing, but is a part of transactions that do.
-const WRITES: [&str; 3] = ["dynamodb:ConditionCheckItem", "dynamodb:PutItem", "dynamodb:UpdateItem"];
 
 fn operations() -> BTreeSet<&'static str> {
     ROUTES.iter().map(|route| route.operation).chain(EVENT_FUNCTIONS).collect()
@@ -53,33 +50,6 @@ impl Template {
         let found = &self.0["Resources"][&id];
         assert!(found.is_object(), "the template has no {id}");
         found
-    }
-
-    /// What a function may do: actions, each with the resource as text.
-    fn rights(&self, operation: &str) -> BTreeSet<(String, String)> {
-        let mut rights = BTreeSet::new();
-        for policy in self.function(operation)["Properties"]["Policies"].as_array().into_iter().flatten() {
-            let statements = match policy["Ref"].as_str() {
-                Some(name) => &self.0["Resources"][name]["Properties"]["PolicyDocument"]["Statement"],
-                None => &policy["Statement"],
-            };
-            for statement in statements.as_array().expect("statements") {
-                assert_eq!(statement["Effect"], "Allow");
-                for action in list(&statement["Action"]) {
-                    for resource in list(&statement["Resource"]) {
-                        let action = action.as_str().expect("an action").to_owned();
-                        rights.insert((action, resource.to_string()));
-                    }
-                }
-            }
-        }
-        rights
-    }
-
-    /// The actions on a service.
-    fn actions(&self, operation: &str, service: &str) -> BTreeSet<String> {
-        let rights = self.rights(operation).into_iter().map(|(action, _)| action);
-        rights.filter(|action| action.split(':').next() == Some(service)).collect()
     }
 }
 
@@ -137,53 +107,132 @@ fn every_route_leads_to_its_function_and_nothing_else_leads_there() {
 
 #[test]
 fn a_function_reads_the_secret_only_if_it_checks_keys() {
-    let template = Template::read();
+    let rights = aws::Template::rights();
     let reads = set(&["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]);
     for route in ROUTES {
         let expected = if route.access == Access::Public { BTreeSet::new() } else { reads.clone() };
-        assert_eq!(template.actions(route.operation, "secretsmanager"), expected, "{}", route.operation);
+        assert_eq!(rights.actions(route.operation, "secretsmanager"), expected, "{}", route.operation);
     }
     for operation in ["run_jobs", "tick"] {
-        assert!(template.actions(operation, "secretsmanager").is_empty(), "{operation}");
+        assert!(rights.actions(operation, "secretsmanager").is_empty(), "{operation}");
     }
     let rotates = set(&["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"]);
-    assert_eq!(template.actions("rotate_secret", "secretsmanager"), &reads | &rotates);
+    assert_eq!(rights.actions("rotate_secret", "secretsmanager"), &reads | &rotates);
+}
+
+/// A partition of every kind that there is: of `onerun-store-dynamodb`'s list.
+const PARTITIONS: [&str; 11] = [
+    "projects",
+    "p3Xk81LmQzTb",
+    "p3Xk81LmQzTb#sV1StGXR8Z5jdHi6BmyT0",
+    "p3Xk81LmQzTb#sV1StGXR8Z5jdHi6BmyT0#cM3hK8xQ5ZrT1uVbN6wJd",
+    "jobs#0",
+    "dead-jobs",
+    "keys",
+    "key-uses",
+    "key-calls",
+    "key-rates#keyOfReader0",
+    "audit",
+];
+
+/// Those that only routes about keys write.
+const OF_KEYS: [&str; 3] = ["keys", "key-calls", "audit"];
+
+/// Those that whoever checks keys writes.
+const OF_USES: [&str; 2] = ["key-uses", "key-rates#keyOfReader0"];
+
+/// The partitions to whose items a function may do one of some things.
+fn partitions(rights: &Rights, operation: &str, actions: &[&str]) -> BTreeSet<&'static str> {
+    let may =
+        |partition: &&str| actions.iter().any(|action| rights.may(operation, action, "Table", partition));
+    PARTITIONS.into_iter().filter(may).collect()
+}
+
+/// `ConditionCheckItem` writes nothing, but is a part of transactions that do.
+const WRITES: [&str; 4] = ["ConditionCheckItem", "DeleteItem", "PutItem", "UpdateItem"];
+
+fn is_about_keys(route: &Route) -> bool {
+    let scopes = [Scope::KeysRead, Scope::KeysWrite, Scope::AuditRead];
+    route.operation == "revoke_leaked_keys"
+        || matches!(route.access, Access::Requires(scope) if scopes.contains(&scope))
 }
 
 #[test]
-fn a_function_writes_the_table_only_if_its_route_does() {
-    let template = Template::read();
-    let (reads, writes) = (set(&READS), set(&WRITES));
+fn a_function_uses_the_table_only_as_far_as_its_route_does() {
+    let rights = aws::Template::rights();
+    let known =
+        ["BatchGetItem", "ConditionCheckItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"];
+    let known: BTreeSet<String> = known.iter().map(|action| format!("dynamodb:{action}")).collect();
+    let (of_keys, of_uses) = (BTreeSet::from(OF_KEYS), BTreeSet::from(OF_USES));
     for route in ROUTES {
-        let actions = template.actions(route.operation, "dynamodb");
         let operation = route.operation;
-        match route.access {
-            Access::Public | Access::AnyKey => assert!(actions.is_empty(), "{operation}: {actions:?}"),
-            Access::Requires(scope) if scope.as_str().ends_with(":read") => {
-                assert!(!actions.is_empty() && actions.is_subset(&reads), "{operation}: {actions:?}");
+        let actions = rights.actions(operation, "dynamodb");
+        assert!(actions.is_subset(&known), "{operation}: {actions:?}");
+        if matches!(route.handler, Handler::Static(_)) {
+            assert!(actions.is_empty(), "{operation}: {actions:?}");
+            continue;
+        }
+        let writes = partitions(&rights, operation, &WRITES);
+        let is_write = match route.access {
+            // It counts its callers, and checks no key.
+            Access::Public => {
+                assert_eq!(writes, BTreeSet::from(["keys", "audit", OF_USES[1]]), "{operation}");
+                continue;
             }
-            Access::Requires(_) => {
-                assert!(actions.is_subset(&(&reads | &writes)), "{operation}: {actions:?}");
-                assert!(!actions.is_disjoint(&writes), "{operation} writes nothing");
+            Access::AnyKey => false,
+            Access::Requires(scope) => scope.as_str().ends_with(":write"),
+        };
+        for partition in OF_USES {
+            assert!(rights.may(operation, "UpdateItem", "Table", partition), "{operation}: {partition}");
+        }
+        assert!(rights.may(operation, "GetItem", "Table", "keys"), "{operation}");
+        let writes_besides: BTreeSet<&str> = writes.difference(&of_uses).copied().collect();
+        match (is_about_keys(route), is_write) {
+            (_, false) => assert!(writes_besides.is_empty(), "{operation} writes {writes_besides:?}"),
+            (true, true) => {
+                assert!(writes_besides.is_subset(&of_keys), "{operation} writes {writes_besides:?}");
+                assert!(["keys", "audit"].iter().all(|one| writes_besides.contains(one)), "{operation}");
+            }
+            (false, true) => {
+                assert!(!writes_besides.is_empty(), "{operation} writes nothing");
+                assert!(writes_besides.is_disjoint(&of_keys), "{operation} writes {writes_besides:?}");
             }
         }
     }
     for operation in ["run_jobs", "tick"] {
-        let deletes = set(&["dynamodb:DeleteItem"]);
-        assert_eq!(template.actions(operation, "dynamodb"), &(&reads | &writes) | &deletes, "{operation}");
+        let writes = partitions(&rights, operation, &["PutItem", "UpdateItem"]);
+        assert!(writes.is_disjoint(&of_keys), "{operation} writes {writes:?}");
+        assert_eq!(
+            partitions(&rights, operation, &["DeleteItem"]),
+            BTreeSet::from(["jobs#0"]),
+            "{operation}"
+        );
     }
-    assert!(template.actions("rotate_secret", "dynamodb").is_empty());
+    assert!(rights.actions("rotate_secret", "dynamodb").is_empty());
 }
 
 #[test]
-fn who_may_only_read_may_not_encrypt_either() {
-    let template = Template::read();
+fn only_what_does_jobs_deletes_and_nobody_deletes_keys_or_the_audit_trail() {
+    let rights = aws::Template::rights();
     for operation in operations() {
-        let rights = template.rights(operation);
-        let may = |wanted: &str| rights.iter().any(|(action, _)| action == wanted);
-        let writes = WRITES.iter().chain(&["secretsmanager:PutSecretValue"]).any(|action| may(action));
-        assert_eq!(may("kms:GenerateDataKey"), writes, "{operation}");
-        assert_eq!(may("kms:Decrypt"), !rights.is_empty(), "{operation}");
+        let deletes = rights.actions(operation, "dynamodb").contains("dynamodb:DeleteItem");
+        assert_eq!(deletes, ["run_jobs", "tick"].contains(&operation), "{operation}");
+        for partition in OF_KEYS {
+            assert!(!rights.may(operation, "DeleteItem", "Table", partition), "{operation}: {partition}");
+        }
+    }
+}
+
+#[test]
+fn who_writes_nothing_may_not_encrypt_either() {
+    let rights = aws::Template::rights();
+    let writes = set(&["dynamodb:PutItem", "dynamodb:UpdateItem", "secretsmanager:PutSecretValue"]);
+    for operation in operations() {
+        let [table, secret, key] =
+            ["dynamodb", "secretsmanager", "kms"].map(|service| rights.actions(operation, service));
+        let uses = &table | &secret;
+        assert_eq!(key.contains("kms:GenerateDataKey"), !uses.is_disjoint(&writes), "{operation}");
+        assert_eq!(key.contains("kms:Decrypt"), !uses.is_empty(), "{operation}");
     }
 }
 
@@ -234,6 +283,15 @@ fn the_document_describes_every_route() {
     let route =
         |route: &&Route| (route.operation.to_owned(), route.method.to_string(), route.path.to_owned());
     assert_eq!(described, ROUTES.iter().map(route).collect());
+}
+
+#[test]
+fn no_scanner_finds_a_key_in_an_event() {
+    let (events, _) = events();
+    for (name, event) in &events {
+        let found = find_managed_keys(event.to_string().as_bytes()).next();
+        assert_eq!(found, None, "{name}");
+    }
 }
 
 /// The events by file name, and what is expected of some.
@@ -305,7 +363,11 @@ fn an_event_is_a_request_of_its_route() {
             assert_eq!(event["routeKey"], format!("{} {}", route.method, route.path), "{name}");
         }
         let key = entries(&event["headers"]).find(|(header, _)| *header == "x-api-key").map(|(_, key)| key);
-        let sends_key = !name.ends_with(".unauthenticated.json");
-        assert_eq!(key, sends_key.then_some(&json!(ROOT_KEY)), "{name}");
+        assert_eq!(key.is_none(), name.ends_with(".unauthenticated.json"), "{name}");
+        // Or the name of a managed key, which itself is in no file.
+        let is_known = |key: &Value| {
+            key == ROOT_KEY || key.as_str().is_some_and(|key| key.starts_with('<') && key.ends_with('>'))
+        };
+        assert!(key.is_none_or(is_known), "{name}");
     }
 }

@@ -10,6 +10,7 @@ how it is known again; it is given the real ones.
 import http.client
 import json
 import re
+import subprocess
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +21,18 @@ from urllib.parse import urlsplit
 from samcli.yamlhelper import yaml_parse
 from samtranslator.translator.transform import transform
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 TABLE, SECRET = "onerun-local", "onerun-local"
+# What the template's references come to in policies.
+NAMES = {
+    "AWS::AccountId": "123456789012",
+    "AWS::Partition": "aws",
+    "AWS::Region": "eu-central-1",
+    "AWS::URLSuffix": "amazonaws.com",
+    "Key.Arn": "key",
+    "Secret": SECRET,
+    "Table.Arn": f"arn:aws:dynamodb:eu-central-1:123456789012:table/{TABLE}",
+}
 AWS_POLICIES = ("AWSLambdaBasicExecutionRole",)
 
 
@@ -33,33 +45,15 @@ class _NoAwsPolicies:
         return {name: f"arn:aws:iam::aws:policy/{name}" for name in AWS_POLICIES}
 
 
-def _text(value: Any) -> str:
-    """An ARN of the template as text: `Table.Arn`, `Table.Arn/index/by-made`, `Secret`."""
-    match value:
-        case str():
-            return value
-        case {"Ref": name}:
-            return name
-        case {"Fn::GetAtt": [name, attribute]}:
-            return f"{name}.{attribute}"
-        case {"Fn::Sub": str(pattern)}:
-            return re.sub(r"\$\{([^}]+)\}", r"\1", pattern)
-    raise ValueError(f"not understood: {value!r}")
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
 class Roles:
-    """What each function's role allows: pairs of an action and a resource."""
+    """What each function's role allows. Whether a call is among it, tests/src/rights.rs decides, for these tests too."""
 
     def __init__(self, template: Path) -> None:
         source = yaml_parse(template.read_text())
         # What is packaged is no matter here, and a path is not allowed at this point any more.
         source["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
         resources = transform(source, {}, _NoAwsPolicies())["Resources"]
-        self.functions: dict[str, set[tuple[str, str]]] = {}
+        self.functions: dict[str, list[dict[str, Any]]] = {}
         for name, resource in resources.items():
             if resource["Type"] == "AWS::Lambda::Function":
                 role = resources[resource["Properties"]["Role"]["Fn::GetAtt"][0]]["Properties"]
@@ -68,57 +62,57 @@ class Roles:
                     if isinstance(policy, dict):
                         documents.append(resources[policy["Ref"]]["Properties"]["PolicyDocument"])
                 statements = [statement for document in documents for statement in _list(document["Statement"])]
-                self.functions[name] = {allowed for statement in statements for allowed in _allowed(statement)}
+                self.functions[name] = _resolved(statements)
+        command = ["cargo", "run", "--quiet", "--package", "onerun-tests", "--example", "rights"]
+        self._rights = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # A call is asked about by one thread at a time, and answered before the next.
+        self._lock = threading.Lock()
+        self._tell({"secret": NAMES["Secret"], "key": NAMES["Key.Arn"], "roles": self.functions})
 
-    def require(self, function: str, wanted: set[tuple[str, str]]) -> None:
-        lacking = sorted(wanted - self.functions[function])
-        if lacking:
-            raise Denied(f"{function} lacks " + ", ".join(f"{action} on {resource}" for action, resource in lacking))
+    def _tell(self, line: dict[str, Any]) -> None:
+        assert self._rights.stdin
+        self._rights.stdin.write(json.dumps(line) + "\n")
+        self._rights.stdin.flush()
 
+    def require(self, function: str, target: str, call: dict[str, Any]) -> None:
+        with self._lock:
+            self._tell({"role": function, "target": target, "input": call})
+            assert self._rights.stdout
+            answer = self._rights.stdout.readline()
+        if lacking := json.loads(answer):
+            raise Denied(lacking)
 
-def _allowed(statement: dict[str, Any]) -> set[tuple[str, str]]:
-    if statement["Effect"] != "Allow":
-        raise ValueError("only what is allowed is understood")
-    service = ""
-    if condition := statement.get("Condition"):
-        # `dynamodb.${AWS::Region}.amazonaws.com`
-        (service,) = {_text(_list(value)[0]).split(".")[0] for value in condition["StringEquals"].values()}
-    pairs = set()
-    for action in _list(statement["Action"]):
-        for resource in map(_text, _list(statement["Resource"])):
-            if "*" in action + resource:
-                raise ValueError(f"a wildcard: {action} on {resource}")
-            pairs.add((action, f"{resource} through {service}" if service else resource))
-    return pairs
-
-
-# The parts of transactions, and the actions that they take.
-_WRITES = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
+    def close(self) -> None:
+        assert self._rights.stdin
+        self._rights.stdin.close()
+        self._rights.wait(timeout=30)
 
 
-def _dynamodb(operation: str, call: dict[str, Any]) -> tuple[set[str], set[tuple[str, str]]]:
-    """The tables that a call names, and what it takes to make it."""
-    match operation:
-        case "TransactGetItems":
-            parts = [("GetItem", item["Get"]["TableName"]) for item in call["TransactItems"]]
-        case "TransactWriteItems":
-            parts = [(_WRITES[kind], part["TableName"]) for item in call["TransactItems"] for kind, part in item.items()]
-        case "BatchGetItem":
-            parts = [(operation, table) for table in call["RequestItems"]]
-        case _:
-            parts = [(operation, call["TableName"])]
-    index = f"/index/{call['IndexName']}" if "IndexName" in call else ""
-    wanted = {(f"dynamodb:{action}", f"Table.Arn{index}") for action, _ in parts}
-    key = {"Decrypt"} | {"GenerateDataKey" for action, _ in parts if action in ("PutItem", "UpdateItem")}
-    wanted |= {(f"kms:{action}", "Key.Arn through dynamodb") for action in key}
-    return {table for _, table in parts}, wanted
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
-def _secretsmanager(operation: str, call: dict[str, Any]) -> tuple[set[str], set[tuple[str, str]]]:
-    key = {"GetSecretValue": {"Decrypt"}, "PutSecretValue": {"Decrypt", "GenerateDataKey"}}.get(operation, set())
-    wanted = {(f"secretsmanager:{operation}", "Secret")}
-    wanted |= {(f"kms:{action}", "Key.Arn through secretsmanager") for action in key}
-    return {call["SecretId"]}, wanted
+def _resolved(value: Any) -> Any:
+    """What is left of a value when everything that it refers to is named."""
+    match value:
+        case {"Ref": name}:
+            return NAMES.get(name, name)
+        case {"Fn::GetAtt": [name, attribute]}:
+            return NAMES.get(f"{name}.{attribute}", f"{name}.{attribute}")
+        case {"Fn::Sub": str(pattern)}:
+            return re.sub(r"\$\{([^}]+)\}", lambda name: NAMES.get(name[1], name[1]), pattern)
+        case dict():
+            return {name: _resolved(member) for name, member in value.items()}
+        case list():
+            return [_resolved(member) for member in value]
+    return value
+
+
+def _tables(operation: str, call: dict[str, Any]) -> set[str]:
+    """The tables that a call names."""
+    if operation.startswith("Transact"):
+        return {part["TableName"] for item in call["TransactItems"] for part in item.values()}
+    return set(call["RequestItems"]) if operation == "BatchGetItem" else {call["TableName"]}
 
 
 class Door(ThreadingHTTPServer):
@@ -145,8 +139,7 @@ class Door(ThreadingHTTPServer):
 
     def check(self, service: str, operation: str, call: dict[str, Any]) -> tuple[str, str, str]:
         """The function that calls, the name by which it calls the table or secret, and the real one."""
-        names, wanted = (_dynamodb if service == "DynamoDB_20120810" else _secretsmanager)(operation, call)
-        (alias,) = names
+        (alias,) = _tables(operation, call) if service == "DynamoDB_20120810" else {call["SecretId"]}
         match alias.split("." if service == "DynamoDB_20120810" else "/"):
             case ["onerun", function]:
                 real = TABLE if service == "DynamoDB_20120810" else SECRET
@@ -155,7 +148,8 @@ class Door(ThreadingHTTPServer):
                 function, real = "RotateSecretFunction", alias
             case _:
                 raise Denied(f"nobody calls a table {alias}")
-        self.roles.require(function, wanted)
+        real_call = json.loads(json.dumps(call).replace(json.dumps(alias), json.dumps(real)))
+        self.roles.require(function, f"{service}.{operation}", real_call)
         return function, alias, real
 
     def count(self, function: str, operation: str, answer: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ pub mod app;
 pub mod aws;
 mod http;
 pub mod process;
+pub mod rights;
 pub mod sdk;
 pub mod template;
 pub mod tls;

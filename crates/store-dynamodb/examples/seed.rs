@@ -2,18 +2,32 @@
 //! its event needs: `cargo run -p onerun-store-dynamodb --example seed -- http://127.0.0.1:8000 onerun-local`.
 //!
 //! Every event that changes something has something of its own, so that they can be tried in any order.
+//!
+//! It prints the managed keys that events are sent with, by the names that stand for them there. They are made of fixed
+//! bytes and are no secrets, but look like some, so that they are in no file.
 
 #![expect(clippy::disallowed_methods, reason = "a program is its own composition root")]
 
-use std::{error::Error, str::FromStr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    error::Error,
+    str::FromStr,
+    sync::Arc,
+};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
+use onerun_auth::{
+    Actor, AddressAccess, AuditAction, AuditEvent, Grant, KeyId, KeyRecord, KeyTerms, ManagedKey, Preset,
+    ProjectAccess, RateLimit, parse_block,
+};
 use onerun_domain::{
     AgeGroup, Agent, ApprovalStatus, Conversation, Criteria, Item, Job, MaxTurns, MessageText, Metadata,
     Name, Objective, Persona, PersonaAttributes, Project, ProjectId, Role, Scenario, Seed, Simulation,
     SimulationId, SimulationStatus, Target, TurnClaim, TurnToken, Work,
 };
-use onerun_store::{ConversationChange, ConversationView, ProjectStore, Store};
+use onerun_store::{ConversationChange, ConversationView, NewKey, ProjectStore, Store};
 use onerun_store_dynamodb::{DynamoDbStore, local};
 
 /// Longer than anybody tries events against one table.
@@ -47,7 +61,96 @@ async fn main() -> Result {
     for status in SimulationStatus::ALL {
         desk.simulate(&format!("sdk{}", status.as_str().replace('_', "")), status).await?;
     }
+    println!("{}", serde_json::to_string(&keys(&*store).await?)?);
     Ok(())
+}
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// The managed keys. Those that events are sent with are returned, by name.
+async fn keys(store: &dyn Store) -> Result<BTreeMap<&'static str, String>> {
+    let now = Timestamp::now();
+    let mut sent = BTreeMap::new();
+    for id in ["keyToRead", "keyToUpdate", "keyToRotate", "keyToDisable", "keyToRevoke"] {
+        insert_key(store, id, now, read_only()?, Ok).await?;
+    }
+    insert_key(store, "keyToEnable", now, read_only()?, |key| key.disable(now)).await?;
+
+    sent.insert("reader", insert_key(store, "keyOfReader", now, read_only()?, Ok).await?);
+    sent.insert("leaked", insert_key(store, "keyLeaked", now, read_only()?, Ok).await?);
+    sent.insert(
+        "disabled",
+        insert_key(store, "keyDisabled", now, read_only()?, |key| key.disable(now)).await?,
+    );
+    let revoked = insert_key(store, "keyRevoked", now, read_only()?, |key| Ok(key.revoke(now))).await?;
+    sent.insert("revoked", revoked);
+    let expired = Grant { expires_at: Some(now - DAY), ..read_only()? };
+    sent.insert("expired", insert_key(store, "keyExpired", now - DAY * 90, expired, Ok).await?);
+    let of_sdk = ProjectAccess::Only([short("projectOfSdk")?].into());
+    let stranger = Grant { projects: of_sdk, ..read_only()? };
+    sent.insert("stranger", insert_key(store, "keyOfStranger", now, stranger, Ok).await?);
+    for (name, id, block) in
+        [("here", "keyFromHere", "192.0.2.0/24"), ("elsewhere", "keyElsewhere", "203.0.113.0/24")]
+    {
+        let addresses = AddressAccess::Only(vec![parse_block(block)?]);
+        let key = insert_key(store, id, now, Grant { addresses, ..read_only()? }, Ok).await?;
+        sent.insert(name, key);
+    }
+
+    let limit = RateLimit::new(1, RateLimit::MAX_WINDOW_SECONDS).ok_or("no limit")?;
+    let limited = Grant { rate_limit: Some(limit), ..read_only()? };
+    let key = insert_key(store, "keyOfLimited", now, limited, Ok).await?;
+    // Today's requests are used up, and tomorrow's, if it is almost tomorrow.
+    for time in [now, now + DAY] {
+        store.count_request(ManagedKey::parse(&key)?.id().as_str(), limit, time).await?;
+    }
+    sent.insert("limited", key);
+    Ok(sent)
+}
+
+/// What keys may that are about the project of the examples.
+fn read_only() -> Result<Grant> {
+    Ok(Grant {
+        scopes: Preset::ReadOnly.scopes(),
+        projects: ProjectAccess::Only(BTreeSet::from([short("p3Xk81LmQzTb")?])),
+        addresses: AddressAccess::Any,
+        rate_limit: None,
+        expires_at: Some(Timestamp::now() + LONG),
+    })
+}
+
+/// Adds a key whose id can be read, to which something has been done. Its text.
+async fn insert_key(
+    store: &dyn Store,
+    id: &str,
+    made: Timestamp,
+    grant: Grant,
+    then: impl FnOnce(KeyRecord) -> std::result::Result<KeyRecord, onerun_domain::Refusal>,
+) -> Result<String> {
+    let id = format!("{id:0<12}");
+    let public = URL_SAFE_NO_PAD.decode(&id)?;
+    let generated: std::result::Result<ManagedKey, Infallible> = ManagedKey::generate(|bytes| {
+        bytes.fill(7);
+        bytes[..public.len()].copy_from_slice(&public);
+        Ok(())
+    });
+    let Ok(key) = generated;
+    let terms = KeyTerms { name: Name::parse(&id)?, grant, not_before: None, metadata: Metadata::default() };
+    let record = then(KeyRecord::new(&key, terms, KeyId::ROOT, made))?;
+    let event = AuditEvent {
+        at: format!("{made:.6}"),
+        action: AuditAction::Create.as_str().to_owned(),
+        key_id: id,
+        actor: Actor {
+            key_id: KeyId::ROOT.to_string(),
+            address: None,
+            user_agent: None,
+            request_id: "seed".to_owned(),
+        },
+        details: BTreeMap::new(),
+    };
+    store.insert_key(NewKey { record, event, call: None }).await?;
+    Ok(key.expose().to_owned())
 }
 
 /// An id that can be read: `name`, followed by zeros up to the length of its kind.

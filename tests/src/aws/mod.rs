@@ -14,7 +14,6 @@ mod listener;
 mod pipe;
 mod queue;
 mod relay;
-mod rights;
 mod secret;
 mod service;
 mod template;
@@ -44,10 +43,12 @@ pub use self::{
 use self::{
     listener::Task,
     pipe::{Pipe, Stream},
-    rights::Rights,
     service::{Caller, Moto},
 };
-use crate::Client;
+use crate::{
+    Client,
+    rights::{Rights, table_arn},
+};
 
 const REGION: &str = "eu-central-1";
 const ACCOUNT: &str = "123456789012";
@@ -127,8 +128,7 @@ impl Cloud {
         // The address that the template makes of it is not where it listens here: see `function_with`.
         template.refer("HttpApi", "onerun0api");
         let deployed = template.routes();
-        let operations = deployed.iter().map(|route| route.operation.as_str()).chain(EVENT_FUNCTIONS);
-        let rights = Arc::new(Rights::new(&template, operations, &secret.arn, &key));
+        let rights = Arc::new(Rights::new(template.roles(), &secret.arn, &key));
         let dynamodb = Relay::start(&table.url, Arc::clone(&rights)).await;
         let secrets_manager = Relay::start(moto.url(), Arc::clone(&rights)).await;
         let rotation = Relay::start(moto.url(), rights).await;
@@ -426,7 +426,7 @@ impl Table {
     }
 
     fn arn(&self) -> String {
-        format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{}", self.name)
+        table_arn(&self.name)
     }
 
     async fn items(&self, partition: &str) -> Vec<Value> {

@@ -15,8 +15,8 @@ use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
-use super::{listener::Listener, rights::Rights};
-use crate::eventually;
+use super::listener::Listener;
+use crate::{eventually, rights::Rights};
 
 /// A call that came through.
 #[derive(Clone, Debug)]

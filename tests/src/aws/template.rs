@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Value, json};
 
 use super::{ACCOUNT, REGION};
-use crate::template::logical_id;
+use crate::{
+    rights::{Rights, table_arn},
+    template::logical_id,
+};
 
 /// What is in `template.yaml`, and what it refers to.
 #[derive(Clone, Debug)]
@@ -68,6 +71,18 @@ impl Template {
             }
         }
         Self { document, references }
+    }
+
+    /// What its functions may do, with each resource under the name that it has in the template: the table is `Table`.
+    pub fn rights() -> Rights {
+        let mut template = Self::read();
+        let names: Vec<String> = template.resources().map(|(name, _)| name.clone()).collect();
+        for name in names {
+            template.refer(&name, &name);
+            template.refer(&format!("{name}.Arn"), &name);
+        }
+        template.refer("Table.Arn", &table_arn("Table"));
+        Rights::new(template.roles(), "Secret", "Key")
     }
 
     /// Says what a resource, or an attribute of one such as `Queue.Arn`, is called here.
@@ -138,8 +153,15 @@ impl Template {
         own.or_else(|| self.document["Globals"]["Function"].get(name)).map(|value| self.resolve(value))
     }
 
-    /// The statements of all policies of a function's role.
-    pub(crate) fn statements(&self, operation: &str) -> Vec<Value> {
+    /// The statements of all policies of each function's role, with nothing left in them that refers to something.
+    pub(crate) fn roles(&self) -> Vec<(String, Vec<Value>)> {
+        let functions =
+            self.resources().filter(|(_, resource)| resource["Type"] == "AWS::Serverless::Function");
+        let operations = functions.map(|(name, _)| snake_case(name.trim_end_matches("Function")));
+        operations.map(|operation| (operation.clone(), self.statements(&operation))).collect()
+    }
+
+    fn statements(&self, operation: &str) -> Vec<Value> {
         let list = |value: &Value| match value {
             Value::Null => Vec::new(),
             Value::Array(values) => values.clone(),
@@ -153,9 +175,24 @@ impl Template {
             };
             let found = list(&document["Statement"]);
             assert!(!found.is_empty(), "a policy of {operation} without a statement: {document}");
-            statements.extend(found);
+            statements.extend(found.iter().map(|statement| self.resolve_all(statement)));
         }
         statements
+    }
+
+    /// A value with everything resolved that is in it.
+    fn resolve_all(&self, value: &Value) -> Value {
+        match value {
+            Value::Array(values) => values.iter().map(|value| self.resolve_all(value)).collect(),
+            Value::Object(members) => {
+                if members.keys().any(|name| name == "Ref" || name.starts_with("Fn::")) {
+                    return self.resolve(value).into();
+                }
+                let member = |(name, value): (&String, &Value)| (name.clone(), self.resolve_all(value));
+                members.iter().map(member).collect::<serde_json::Map<_, _>>().into()
+            }
+            value => value.clone(),
+        }
     }
 
     /// What `CreateTable` is to be told for the table to be the template's.

@@ -1,0 +1,5 @@
+//! `POST /v1/keys`
+
+fn main() -> std::process::ExitCode {
+    onerun_lambda::serve(&onerun_lambda::routes::CREATE_KEY)
+}

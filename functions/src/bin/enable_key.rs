@@ -1,0 +1,5 @@
+//! `POST /v1/keys/{key_id}/enable`
+
+fn main() -> std::process::ExitCode {
+    onerun_lambda::serve(&onerun_lambda::routes::ENABLE_KEY)
+}

@@ -1,0 +1,409 @@
+//! What the role of each function allows, decided as IAM decides it, and what a call takes. Nothing that stands for AWS in
+//! the tests knows of roles, so whatever passes calls on asks here, and so do tests of the template.
+//!
+//! Only what the template uses is known, and all else is a panic: statements of both effects, without wildcards in actions
+//! and resources, with conditions on texts.
+//!
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>,
+//! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html>
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+const REGION: &str = "eu-central-1";
+const ACCOUNT: &str = "123456789012";
+
+/// The partitions of the items that a call names.
+const LEADING_KEYS: &str = "dynamodb:LeadingKeys";
+
+/// The service that uses a key of KMS for its caller.
+const VIA_SERVICE: &str = "kms:ViaService";
+
+/// A policy's statement.
+#[derive(Debug)]
+struct Statement {
+    allows: bool,
+    actions: BTreeSet<String>,
+    resources: BTreeSet<String>,
+    conditions: Vec<Condition>,
+}
+
+/// A test of what a request says of itself.
+#[derive(Debug)]
+struct Condition {
+    /// Of a key with several values.
+    quantifier: Option<Quantifier>,
+    has_wildcards: bool,
+    key: String,
+    values: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Quantifier {
+    /// Each must be one of those that are named. Holds of none.
+    All,
+    /// One must be.
+    Any,
+}
+
+/// An action on a resource, and what is known of it besides.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Request {
+    action: String,
+    resource: String,
+    context: BTreeMap<&'static str, BTreeSet<String>>,
+}
+
+/// The rights of every function.
+#[derive(Debug)]
+pub struct Rights {
+    roles: BTreeMap<String, Vec<Statement>>,
+    secret: String,
+    key: String,
+}
+
+/// The ARN of a table.
+pub fn table_arn(name: &str) -> String {
+    format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}")
+}
+
+impl Rights {
+    /// Those that policies give: for each role all of its statements, with nothing left in them that refers to something.
+    pub fn new(roles: impl IntoIterator<Item = (String, Vec<Value>)>, secret: &str, key: &str) -> Self {
+        let roles = roles
+            .into_iter()
+            .map(|(role, statements)| (role, statements.iter().map(Statement::read).collect()));
+        Self { roles: roles.collect(), secret: secret.to_owned(), key: key.to_owned() }
+    }
+
+    /// What a role lacks for a call to a service such as `DynamoDB_20120810.GetItem`, if it does not allow it.
+    pub fn lacking(&self, role: &str, target: &str, input: &Value) -> Option<String> {
+        if !self.roles.contains_key(role) {
+            return Some(format!("nobody is {role:?}"));
+        }
+        let lacking: Vec<Request> = self
+            .needed(target, input)
+            .into_iter()
+            .filter(|request| !self.is_allowed(role, request))
+            .collect();
+        (!lacking.is_empty()).then(|| format!("{role} may not {target}: it lacks {lacking:?}"))
+    }
+
+    /// Whether a role may do something to items of a table that are in a partition.
+    pub fn may(&self, role: &str, action: &str, table: &str, partition: &str) -> bool {
+        self.is_allowed(role, &item_request(action, table_arn(table), [partition.to_owned()].into()))
+    }
+
+    /// The actions of a service that a role has any right to, whatever to.
+    pub fn actions(&self, role: &str, service: &str) -> BTreeSet<String> {
+        let allowing = self.roles.get(role).into_iter().flatten().filter(|statement| statement.allows);
+        let actions = allowing.flat_map(|statement| &statement.actions);
+        actions.filter(|action| action.split(':').next() == Some(service)).cloned().collect()
+    }
+
+    fn is_allowed(&self, role: &str, request: &Request) -> bool {
+        let statements = self.roles.get(role).into_iter().flatten();
+        let fits: Vec<_> = statements.filter(|statement| statement.fits(request)).collect();
+        fits.iter().any(|statement| statement.allows) && fits.iter().all(|statement| statement.allows)
+    }
+
+    fn needed(&self, target: &str, input: &Value) -> BTreeSet<Request> {
+        let (service, call) = target.split_once('.').unwrap_or((target, ""));
+        let (service, mut requests) = if service == "secretsmanager" {
+            let action = format!("secretsmanager:{call}");
+            // Tests have others in the place of the one secret that there is.
+            let request = Request { action, resource: self.secret.clone(), context: BTreeMap::new() };
+            (service, BTreeSet::from([request]))
+        } else {
+            ("dynamodb", table_requests(call, input))
+        };
+        let through = format!("{service}.{REGION}.amazonaws.com");
+        let mut uses: BTreeSet<&str> = BTreeSet::new();
+        for request in &requests {
+            uses.extend(match request.action.as_str() {
+                "secretsmanager:DescribeSecret" | "secretsmanager:UpdateSecretVersionStage" => &[][..],
+                "dynamodb:PutItem" | "dynamodb:UpdateItem" | "secretsmanager:PutSecretValue" => {
+                    &["kms:Decrypt", "kms:GenerateDataKey"]
+                }
+                _ => &["kms:Decrypt"],
+            });
+        }
+        requests.extend(uses.into_iter().map(|action| Request {
+            action: action.to_owned(),
+            resource: self.key.clone(),
+            context: [(VIA_SERVICE, [through.clone()].into())].into(),
+        }));
+        requests
+    }
+}
+
+impl Statement {
+    fn read(statement: &Value) -> Self {
+        let known = ["Effect", "Action", "Resource", "Condition"];
+        let members = statement.as_object().unwrap_or_else(|| panic!("no statement: {statement}"));
+        assert!(members.keys().all(|name| known.contains(&name.as_str())), "not known: {statement}");
+        let allows = match statement["Effect"].as_str() {
+            Some("Allow") => true,
+            Some("Deny") => false,
+            _ => panic!("not known: {statement}"),
+        };
+        let set = |part: &str| {
+            let texts: BTreeSet<String> = texts(&statement[part]).into_iter().collect();
+            assert!(
+                !texts.is_empty() && texts.iter().all(|text| !text.contains('*')),
+                "not known: {statement}"
+            );
+            texts
+        };
+        let operators = statement.get("Condition").and_then(Value::as_object).into_iter().flatten();
+        let conditions = operators.flat_map(|(operator, keys)| {
+            let keys = keys.as_object().unwrap_or_else(|| panic!("not known: {statement}"));
+            keys.iter().map(|(key, values)| Condition::read(operator, key, values))
+        });
+        Self { allows, actions: set("Action"), resources: set("Resource"), conditions: conditions.collect() }
+    }
+
+    fn fits(&self, request: &Request) -> bool {
+        self.actions.contains(&request.action)
+            && self.resources.contains(&request.resource)
+            && self.conditions.iter().all(|condition| condition.holds(request))
+    }
+}
+
+impl Condition {
+    fn read(operator: &str, key: &str, values: &Value) -> Self {
+        let (quantifier, comparison) = match operator.split_once(':') {
+            None => (None, operator),
+            Some(("ForAllValues", comparison)) => (Some(Quantifier::All), comparison),
+            Some(("ForAnyValue", comparison)) => (Some(Quantifier::Any), comparison),
+            Some(_) => panic!("not known: {operator}"),
+        };
+        let has_wildcards = match comparison {
+            "StringEquals" => false,
+            "StringLike" => true,
+            _ => panic!("not known: {operator}"),
+        };
+        // Another key would be one that no request is told of here.
+        assert!([LEADING_KEYS, VIA_SERVICE].contains(&key), "not known: {key}");
+        assert_eq!(quantifier.is_some(), key == LEADING_KEYS, "AWS wants it of {key} and of no other");
+        Self { quantifier, has_wildcards, key: key.to_owned(), values: texts(values) }
+    }
+
+    fn holds(&self, request: &Request) -> bool {
+        let fits =
+            |value: &String| {
+                self.values
+                    .iter()
+                    .any(|wanted| if self.has_wildcards { is_like(value, wanted) } else { value == wanted })
+            };
+        let Some(values) = request.context.get(self.key.as_str()) else {
+            return self.quantifier == Some(Quantifier::All);
+        };
+        match self.quantifier {
+            Some(Quantifier::Any) | None => values.iter().any(fits),
+            Some(Quantifier::All) => values.iter().all(fits),
+        }
+    }
+}
+
+/// Whether a text is like a pattern, of which `*` stands for anything.
+fn is_like(text: &str, pattern: &str) -> bool {
+    assert!(!pattern.contains('?'), "not known: {pattern}");
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
+    }
+    rest.ends_with(last)
+}
+
+/// A text, or a list of them.
+fn texts(value: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned();
+    match value {
+        Value::Array(values) => values.iter().map(text).collect(),
+        value => vec![text(value)],
+    }
+}
+
+fn item_request(action: &str, resource: String, partitions: BTreeSet<String>) -> Request {
+    Request { action: format!("dynamodb:{action}"), resource, context: [(LEADING_KEYS, partitions)].into() }
+}
+
+/// What a call of DynamoDB takes: transactions are allowed through the actions of their parts.
+fn table_requests(call: &str, input: &Value) -> BTreeSet<Request> {
+    let table = |part: &Value| table_arn(part["TableName"].as_str().unwrap_or_default());
+    match call {
+        "TransactGetItems" | "TransactWriteItems" => {
+            let items = input["TransactItems"].as_array().into_iter().flatten();
+            let parts = items.filter_map(Value::as_object).flatten();
+            let request = |(kind, part): (&String, &Value)| {
+                item_request(&format!("{kind}Item"), table(part), partition(part).into_iter().collect())
+            };
+            parts.map(request).collect()
+        }
+        "BatchGetItem" => {
+            let tables = input["RequestItems"].as_object().into_iter().flatten();
+            let request = |(name, part): (&String, &Value)| {
+                let keys = part["Keys"].as_array().into_iter().flatten().filter_map(hash);
+                item_request(call, table_arn(name), keys.collect())
+            };
+            tables.map(request).collect()
+        }
+        "Query" => {
+            let index = input["IndexName"].as_str().map(|name| format!("/index/{name}"));
+            let partitions = queried(input).into_iter().collect();
+            [item_request(call, table(input) + &index.unwrap_or_default(), partitions)].into()
+        }
+        "GetItem" | "PutItem" | "UpdateItem" | "DeleteItem" => {
+            [item_request(call, table(input), partition(input).into_iter().collect())].into()
+        }
+        // Nothing has a right to it.
+        _ => {
+            [Request { action: format!("dynamodb:{call}"), resource: table(input), context: BTreeMap::new() }]
+                .into()
+        }
+    }
+}
+
+/// The partition of the one item that a call, or a part of one, is about.
+fn partition(part: &Value) -> Option<String> {
+    hash(part.get("Key").or_else(|| part.get("Item"))?)
+}
+
+fn hash(key: &Value) -> Option<String> {
+    key["pk"]["S"].as_str().map(str::to_owned)
+}
+
+/// The partition that is queried: `#p = :p`, perhaps with more about the sort key.
+fn queried(input: &Value) -> Option<String> {
+    let condition = input["KeyConditionExpression"].as_str()?;
+    let (_, value) = condition.split(" AND ").next()?.split_once(" = ")?;
+    input["ExpressionAttributeValues"][value]["S"].as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const KEY: &str = "the key";
+
+    fn rights(statements: &[Value]) -> Rights {
+        let mut all = statements.to_vec();
+        all.push(json!({
+            "Effect": "Allow",
+            "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+            "Resource": KEY,
+            "Condition": { "StringEquals": { "kms:ViaService": "dynamodb.eu-central-1.amazonaws.com" } },
+        }));
+        Rights::new([("role".to_owned(), all)], "the secret", KEY)
+    }
+
+    fn allow(actions: &[&str], operator: &str, partitions: &[&str]) -> Value {
+        json!({
+            "Effect": "Allow",
+            "Action": actions,
+            "Resource": table_arn("t"),
+            "Condition": { operator: { "dynamodb:LeadingKeys": partitions } },
+        })
+    }
+
+    fn is_allowed(rights: &Rights, call: &str, input: &Value) -> bool {
+        rights.lacking("role", &format!("DynamoDB_20120810.{call}"), input).is_none()
+    }
+
+    fn key(partition: &str) -> Value {
+        json!({ "TableName": "t", "Key": { "pk": { "S": partition }, "sk": { "S": "1" } } })
+    }
+
+    #[test]
+    fn all_items_of_a_call_must_be_in_partitions_that_are_allowed() {
+        let rights = rights(&[
+            allow(&["dynamodb:BatchGetItem", "dynamodb:GetItem"], "ForAllValues:StringLike", &["a", "b#*"]),
+            allow(&["dynamodb:UpdateItem"], "ForAllValues:StringEquals", &["a"]),
+        ]);
+        for (partition, is) in [("a", true), ("b#", true), ("b#1", true), ("b", false), ("ab#1", false)] {
+            assert_eq!(is_allowed(&rights, "GetItem", &key(partition)), is, "{partition}");
+        }
+        let batch = |partitions: &[&str]| {
+            let keys: Vec<_> = partitions.iter().map(|partition| key(partition)["Key"].clone()).collect();
+            json!({ "RequestItems": { "t": { "Keys": keys } } })
+        };
+        assert!(is_allowed(&rights, "BatchGetItem", &batch(&["a", "b#7"])));
+        assert!(!is_allowed(&rights, "BatchGetItem", &batch(&["a", "c"])));
+        let write = |partitions: &[&str]| {
+            let parts: Vec<_> =
+                partitions.iter().map(|partition| json!({ "Update": key(partition) })).collect();
+            json!({ "TransactItems": parts })
+        };
+        assert!(is_allowed(&rights, "TransactWriteItems", &write(&["a"])));
+        assert!(!is_allowed(&rights, "TransactWriteItems", &write(&["a", "b#1"])));
+        assert!(!is_allowed(&rights, "PutItem", &json!({ "TableName": "t", "Item": key("a")["Key"] })));
+        assert!(!is_allowed(&rights, "Scan", &json!({ "TableName": "t" })));
+        assert!(!is_allowed(&rights, "GetItem", &json!({ "TableName": "u", "Key": key("a")["Key"] })));
+    }
+
+    #[test]
+    fn what_is_denied_is_not_allowed_whatever_else_allows_it() {
+        let mut everything = allow(&["dynamodb:PutItem"], "ForAllValues:StringEquals", &[]);
+        everything.as_object_mut().unwrap().remove("Condition");
+        let mut denial = allow(&["dynamodb:PutItem"], "ForAnyValue:StringEquals", &["keys"]);
+        denial["Effect"] = "Deny".into();
+        let rights = rights(&[everything, denial]);
+        assert!(rights.may("role", "PutItem", "t", "projects"));
+        assert!(!rights.may("role", "PutItem", "t", "keys"));
+        assert!(!rights.may("another", "PutItem", "t", "projects"));
+    }
+
+    #[test]
+    fn the_partition_of_a_query_is_that_of_its_condition() {
+        let mut statement = allow(&["dynamodb:Query"], "ForAllValues:StringEquals", &["keys"]);
+        statement["Resource"] = json!(format!("{}/index/by-made", table_arn("t")));
+        let rights = rights(&[statement]);
+        let query = |partition: &str| {
+            json!({
+                "TableName": "t",
+                "IndexName": "by-made",
+                "KeyConditionExpression": "#p = :p AND #s BETWEEN :s AND :t",
+                "ExpressionAttributeNames": { "#p": "pk", "#s": "made" },
+                "ExpressionAttributeValues": {
+                    ":p": { "S": partition }, ":s": { "S": "keys" }, ":t": { "S": "keys" },
+                },
+            })
+        };
+        assert!(is_allowed(&rights, "Query", &query("keys")));
+        assert!(!is_allowed(&rights, "Query", &query("audit")));
+        let mut table = query("keys");
+        table.as_object_mut().unwrap().remove("IndexName");
+        assert!(!is_allowed(&rights, "Query", &table));
+    }
+
+    #[test]
+    fn a_key_of_kms_is_used_only_by_way_of_the_service_that_is_named() {
+        let secret =
+            json!({ "Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": "the secret" });
+        let lacking = rights(&[secret]).lacking("role", "secretsmanager.GetSecretValue", &json!({}));
+        assert!(lacking.is_some_and(|lacking| lacking.contains("kms:Decrypt")));
+    }
+
+    #[test]
+    fn a_pattern_may_have_several_parts() {
+        for (text, pattern, is) in [
+            ("abc", "a*c", true),
+            ("ac", "a*c", true),
+            ("a", "a*a", false),
+            ("abcabc", "*b*b*", true),
+            ("abc", "*b*b*", false),
+            ("abc", "abc", true),
+            ("abcd", "abc", false),
+            ("", "*", true),
+        ] {
+            assert_eq!(is_like(text, pattern), is, "{text} {pattern}");
+        }
+    }
+}
