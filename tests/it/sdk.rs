@@ -14,7 +14,10 @@ const THIRTY: Wanted<'static> =
 async fn the_client_reads_simulations_in_every_status() {
     // Three leases run out for the one that fails.
     let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "1")]).await;
-    check_every_status(&Desk::open(server.client()).await).await;
+    let desk = Desk::open(server.client()).await;
+    check_every_status(&desk).await;
+    // And with what a pipeline is given.
+    check_every_status(&desk.with_key_of("ci").await).await;
 }
 
 #[tokio::test]
@@ -28,6 +31,20 @@ async fn a_worker_takes_thirty_conversations_to_their_evaluation_without_a_compl
 
     assert_content(worker).await;
     desk.assert_evaluated(&simulation, 30).await;
+}
+
+#[tokio::test]
+async fn presets_are_enough_for_a_worker_and_for_the_pipeline_beside_it() {
+    let server = Server::start().await;
+    let desk = Desk::open(server.client()).await;
+    let ci = desk.with_key_of("ci").await;
+    let simulation = ci.simulate(Wanted { conversations: 5, personas: 5, ..THIRTY }).await;
+
+    let worker = desk.with_key_of("worker").await.worker(&[]);
+    ci.reaches(&simulation, "completed").await;
+
+    assert_content(worker).await;
+    ci.assert_evaluated(&simulation, 5).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A project with an agent and two objectives.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Desk {
     /// A client with the key that everything is done with.
     pub client: Client,
@@ -52,6 +52,13 @@ impl Desk {
                 .push(id(&client.post(&format!("/v1/objectives?project_id={project}"), &body, 200).await));
         }
         Self { client, project, agent, objectives }
+    }
+
+    /// The same, with a managed key of a preset for every project.
+    pub async fn with_key_of(&self, preset: &str) -> Self {
+        let body = json!({ "name": preset, "preset": preset, "all_projects": true });
+        let made = self.client.post("/v1/keys", &body, 200).await;
+        Self { client: self.client.with_key(&text(&made, "key")), ..self.clone() }
     }
 
     /// A new simulation.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use http::Method;
 use onerun_tests::{
+    Client,
     aws::{Cloud, sqs_event, tick_event},
     sdk::{Desk, id, text},
 };
@@ -31,6 +32,8 @@ async fn every_function_may_do_what_it_does() {
     }
     // Another version, beside the one of before.
     client.patch(&objective, &json!({ "criteria": "check: agent says /refund/i" }), 200).await;
+
+    keys(client, &desk.project).await;
 
     let simulation = simulate(&desk, json!({ "auto_approve": false, "target_personas": 2 })).await;
     assert_eq!(desk.status(&simulation).await, "pending");
@@ -98,6 +101,46 @@ async fn what_no_route_takes_is_answered_in_the_form_of_the_api() {
             "{path}"
         );
     }
+}
+
+/// Everything about managed keys, with keys that are managed themselves, so that their uses are written everywhere.
+async fn keys(root: &Client, project: &str) {
+    let admin = json!({
+        "name": "admin",
+        "preset": "admin",
+        "all_projects": true,
+        "rate_limit": { "requests": 1_000_000, "window_seconds": 86_400 },
+    });
+    let admin = root.with_key(&text(&root.post("/v1/keys", &admin, 200).await, "key"));
+    let new = json!({
+        "name": "worker", "preset": "worker", "project_ids": [project],
+        "rate_limit": { "requests": 1_000_000, "window_seconds": 86_400 },
+    });
+    let keyed = admin.with_header("idempotency-key", "once");
+    let made = keyed.post("/v1/keys", &new, 200).await;
+    assert!(keyed.post("/v1/keys", &new, 200).await["key"].is_null());
+    let key = format!("/v1/keys/{}", id(&made));
+    for query in [
+        "",
+        "?status=active",
+        "?expiring_within_days=365&idle_for_days=0&offset=1",
+        &format!("?project_id={project}"),
+    ] {
+        admin.get(&format!("/v1/keys{query}"), 200).await;
+    }
+    admin.get(&key, 200).await;
+    admin.patch(&key, &json!({ "name": "another", "project_ids": [project] }), 200).await;
+    admin.post_empty(&format!("{key}/disable"), 200).await;
+    admin.post_empty(&format!("{key}/enable"), 200).await;
+    let rotated =
+        keyed.with_header("idempotency-key", "twice").post(&format!("{key}/rotate"), &json!({}), 200).await;
+    admin.post_empty(&format!("{key}/revoke"), 200).await;
+    let leaked = json!({ "keys": [rotated["key"], made["key"]] });
+    admin.anonymous().post("/v1/keys/revoke-leaked", &leaked, 202).await;
+    for order in ["newest", "oldest"] {
+        admin.get(&format!("/v1/audit?order={order}&limit=3"), 200).await;
+    }
+    admin.get("/v1/whoami", 200).await;
 }
 
 async fn simulate(desk: &Desk, changes: Value) -> String {

@@ -106,7 +106,7 @@ impl Payload {
 }
 
 fn v2(request: &Request<Bytes>, context: &Context, is_function_url: bool) -> Value {
-    let mut headers = fields(request);
+    let mut headers = fields(request, context);
     let cookies = headers.remove("cookie");
     let headers: BTreeMap<_, _> =
         headers.into_iter().map(|(name, values)| (name, values.join(","))).collect();
@@ -170,8 +170,10 @@ fn v2(request: &Request<Bytes>, context: &Context, is_function_url: bool) -> Val
 }
 
 fn v1(request: &Request<Bytes>, context: &Context) -> Value {
-    let multiple: BTreeMap<_, _> =
-        fields(request).into_iter().map(|(name, values)| (capitalised_words(&name), values)).collect();
+    let multiple: BTreeMap<_, _> = fields(request, context)
+        .into_iter()
+        .map(|(name, values)| (capitalised_words(&name), values))
+        .collect();
     let single: BTreeMap<_, _> =
         multiple.iter().map(|(name, values)| (name, values.last().cloned().unwrap_or_default())).collect();
     let query = query(request);
@@ -225,7 +227,7 @@ fn v1(request: &Request<Bytes>, context: &Context) -> Value {
 }
 
 /// The header fields as an API hands them on: in lower case, without those of the connection, with its own.
-fn fields(request: &Request<Bytes>) -> BTreeMap<String, Vec<String>> {
+fn fields(request: &Request<Bytes>, context: &Context) -> BTreeMap<String, Vec<String>> {
     let mut fields: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in request.headers() {
         if [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE].contains(name) {
@@ -237,6 +239,10 @@ fn fields(request: &Request<Bytes>) -> BTreeMap<String, Vec<String>> {
     let length = request.body().len().to_string();
     fields.insert("content-length".into(), vec![length]);
     fields.insert("x-amzn-trace-id".into(), vec!["Root=1-67891233-abcdef012345678912345678".into()]);
+    // What a caller says stands before it.
+    let forwarded = fields.entry("x-forwarded-for".into()).or_default();
+    forwarded.push(context.source.ip().to_string());
+    *forwarded = vec![forwarded.join(", ")];
     fields.insert("x-forwarded-port".into(), vec!["443".into()]);
     fields.insert("x-forwarded-proto".into(), vec!["https".into()]);
     fields
