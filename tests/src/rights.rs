@@ -191,12 +191,11 @@ impl Condition {
     }
 
     fn holds(&self, request: &Request) -> bool {
-        let fits =
-            |value: &String| {
-                self.values
-                    .iter()
-                    .any(|wanted| if self.has_wildcards { is_like(value, wanted) } else { value == wanted })
-            };
+        let fits = |value: &String| {
+            self.values
+                .iter()
+                .any(|wanted| if self.has_wildcards { is_like(value, wanted) } else { value == wanted })
+        };
         let Some(values) = request.context.get(self.key.as_str()) else {
             return self.quantifier == Some(Quantifier::All);
         };

@@ -3,6 +3,9 @@
 //! A write for every request would cost more than the request. So the first use of a key is written at once, and what
 //! follows is collected until [`WRITE_EVERY`] has passed. A store that got a key's uses from several processes takes one
 //! writing in that time, and the others give theirs back.
+//!
+//! A use that says something new of its key waits for nothing ([`KeyUsage::lacks`]): the process may not be there any more
+//! when its time has come, and whoever narrows a key by what it was used for, or takes an old one away, relies on it.
 
 use std::collections::HashMap;
 
@@ -33,6 +36,13 @@ impl KeyUsage {
     /// That of a key which was never used.
     pub const NONE: KeyUsage =
         KeyUsage { last_used_at: None, used_scopes: ScopeSet::NONE, uses_since_replaced: 0 };
+
+    /// Whether further uses say more than that it was used once more: a scope that it was not used for before, or that it is
+    /// used although another took its place.
+    pub fn lacks(&self, further: &KeyUse) -> bool {
+        !further.scopes.without(self.used_scopes).is_empty()
+            || (self.uses_since_replaced == 0 && further.since_replaced > 0)
+    }
 
     /// What it is with further uses.
     #[must_use]
@@ -76,6 +86,8 @@ pub struct UseLog {
 struct Noted {
     /// When uses of the key were written last.
     written_at: Timestamp,
+    /// What was written.
+    written: KeyUsage,
     waiting: Option<KeyUse>,
 }
 
@@ -89,15 +101,17 @@ impl UseLog {
         };
         let Some(noted) = self.keys.get_mut(&record.id) else {
             if self.keys.len() < MAX_KEYS {
-                self.keys.insert(record.id.clone(), Noted { written_at: now, waiting: None });
+                let written = KeyUsage::NONE.with(&this);
+                self.keys.insert(record.id.clone(), Noted { written_at: now, written, waiting: None });
             }
             return Some(this);
         };
+        let is_news = noted.written.lacks(&this);
         noted.waiting = Some(match noted.waiting.take() {
             Some(waiting) => waiting.and(&this),
             None => this,
         });
-        noted.take_due(now)
+        if is_news { noted.take(now) } else { noted.take_due(now) }
     }
 
     /// The uses whose writing is due, for a host that goes on while nobody calls.
@@ -133,10 +147,77 @@ impl Noted {
         if !since.is_negative() && since < WRITE_EVERY {
             return None;
         }
-        let taken = self.waiting.take();
-        if taken.is_some() {
-            self.written_at = now;
+        self.take(now)
+    }
+
+    fn take(&mut self, now: Timestamp) -> Option<KeyUse> {
+        let taken = self.waiting.take()?;
+        self.written_at = now;
+        self.written = self.written.clone().with(&taken);
+        Some(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use onerun_domain::{Metadata, Name};
+
+    use super::*;
+    use crate::{grant::Grant, managed::ManagedKey, record::KeyTerms};
+
+    fn record() -> KeyRecord {
+        let key = ManagedKey::generate(|buffer| {
+            buffer.fill(1);
+            Ok::<(), Infallible>(())
+        });
+        let terms = KeyTerms {
+            name: Name::parse("ci").unwrap(),
+            grant: Grant::everything(),
+            not_before: None,
+            metadata: Metadata::default(),
+        };
+        KeyRecord::new(&key.unwrap(), terms, KeyId::ROOT, at(0))
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000 + second).unwrap()
+    }
+
+    #[test]
+    fn the_first_use_is_written_at_once_and_the_others_together_when_their_time_has_come() {
+        let (mut log, key) = (UseLog::default(), record());
+        let scope = Some(Scope::AgentsRead);
+        assert_eq!(log.note(&key, scope, at(0)).map(|uses| uses.last_at), Some(at(0)));
+        for second in [1, 59] {
+            assert_eq!(log.note(&key, scope, at(second)), None);
+            assert!(log.take_due(at(second)).is_empty());
         }
-        taken
+        let due = log.take_due(at(60));
+        assert_eq!(due.len(), 1);
+        assert_eq!((&due[0].0, due[0].1.last_at), (&key.id, at(59)));
+        assert!(log.take_due(at(120)).is_empty(), "nothing is left");
+    }
+
+    #[test]
+    fn a_scope_that_is_new_and_the_first_use_of_a_replaced_key_wait_for_nothing() {
+        let (mut log, key) = (UseLog::default(), record());
+        log.note(&key, None, at(0)).unwrap();
+        assert_eq!(log.note(&key, None, at(1)), None);
+        let uses = log.note(&key, Some(Scope::AgentsRead), at(2)).unwrap();
+        assert!(uses.scopes.contains(Scope::AgentsRead));
+        assert_eq!(log.note(&key, Some(Scope::AgentsRead), at(3)), None);
+
+        let new = ManagedKey::generate(|buffer| {
+            buffer.fill(2);
+            Ok::<(), Infallible>(())
+        });
+        let by = KeyId::ROOT;
+        let (replaced, _) = key.rotate(&new.unwrap(), WRITE_EVERY, None, by, at(4)).unwrap();
+        let uses = log.note(&replaced, Some(Scope::AgentsRead), at(5)).unwrap();
+        assert_eq!((uses.since_replaced, uses.last_at), (1, at(5)));
+        assert_eq!(log.note(&replaced, Some(Scope::AgentsRead), at(6)), None);
+        assert_eq!(log.take_all()[0].1.since_replaced, 1, "that comes with the next");
     }
 }

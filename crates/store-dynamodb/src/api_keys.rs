@@ -190,11 +190,12 @@ pub(crate) async fn add_use(
                     let reason = format!("attribute `{WRITTEN}`: {error}");
                     StoreError::Corrupt { what: USAGE, reason }
                 })?;
+                let usage = read_usage(item.text(BODY)?)?;
                 // A time that far ahead is of a clock that has been put back since.
-                if now.duration_since(written).abs() < WRITE_EVERY {
+                if now.duration_since(written).abs() < WRITE_EVERY && !usage.lacks(uses) {
                     return Ok(false);
                 }
-                (read_usage(item.text(BODY)?)?, write.revise(item.revision()?))
+                (usage, write.revise(item.revision()?))
             }
         };
         let write = write.set(BODY, item::text(usage_body(&usage.with(uses))));

@@ -122,7 +122,8 @@ pub(crate) fn add_use(
         Ok((columns.time()?, read_usage(&columns.value::<String>()?)?))
     })?;
     // A time that far ahead is of a clock that has been put back since.
-    if stored.as_ref().is_some_and(|(at, _)| now.duration_since(*at).abs() < WRITE_EVERY) {
+    let is_recent = |at: Timestamp| now.duration_since(at).abs() < WRITE_EVERY;
+    if stored.as_ref().is_some_and(|(at, usage)| is_recent(*at) && !usage.lacks(uses)) {
         return Ok(false);
     }
     let usage = stored.map_or(KeyUsage::NONE, |(_, usage)| usage).with(uses);

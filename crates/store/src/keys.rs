@@ -147,8 +147,9 @@ pub trait KeyStore: Send + Sync {
     async fn key_call(&self, caller: &KeyId, idempotency_key: &str) -> Result<Option<KeyCall>, StoreError>;
 
     /// Adds uses of a key to what is known of it, unless some were added less than
-    /// [`WRITE_EVERY`](onerun_auth::WRITE_EVERY) before or after `now`: then `false`, and nothing is written. Uses of a
-    /// key that is not there are forgotten.
+    /// [`WRITE_EVERY`](onerun_auth::WRITE_EVERY) before or after `now` and these say [nothing
+    /// new](onerun_auth::KeyUsage::lacks): then `false`, and nothing is written. Uses of a key that is not there are
+    /// forgotten.
     async fn add_key_use(&self, id: &KeyId, uses: &KeyUse, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Counts a request in the present window of a limit, and says how many there were, this one included. Each `bucket`

@@ -682,6 +682,22 @@ pub async fn uses_of_a_key_are_written_once_a_minute(world: &World) {
     assert_eq!((usage().await.last_used_at, usage().await.uses_since_replaced), expected);
 }
 
+/// Whoever brings them may be gone within the minute.
+pub async fn uses_of_a_key_that_say_something_new_are_written_at_once(world: &World) {
+    let key = add(world, record(world, name("Key"), Grant::everything())).await.id;
+    let now = world.pass(DAY);
+    let add = async |uses: KeyUse| world.store.add_key_use(&key, &uses, now).await.unwrap();
+    assert!(add(used(now, &[Scope::AgentsRead], 0)).await);
+    assert!(!add(used(now, &[Scope::AgentsRead], 0)).await);
+    assert!(add(used(now, &[Scope::AgentsRead, Scope::SimulationsWrite], 0)).await, "another scope");
+    assert!(!add(used(now, &[Scope::SimulationsWrite], 0)).await);
+    assert!(add(used(now, &[], 2)).await, "it was replaced");
+    assert!(!add(used(now, &[Scope::AgentsRead], 1)).await);
+    let usage = world.store.key_view(&key).await.unwrap().unwrap().usage;
+    let scopes: Vec<_> = usage.used_scopes.iter().collect();
+    assert_eq!((scopes, usage.uses_since_replaced), (vec![Scope::AgentsRead, Scope::SimulationsWrite], 2));
+}
+
 /// One of many writes its own, and the others know that theirs are not.
 pub async fn uses_of_a_key_at_one_time_are_written_once(world: &World) {
     let key = add(world, record(world, name("Key"), Grant::everything())).await.id;

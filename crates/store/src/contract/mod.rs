@@ -169,6 +169,7 @@ macro_rules! contract {
                 filtered_keys_are_found_far_behind_the_newest
                 uses_of_a_key_are_added_up
                 uses_of_a_key_are_written_once_a_minute
+                uses_of_a_key_that_say_something_new_are_written_at_once
                 uses_of_a_key_at_one_time_are_written_once
                 requests_are_counted_by_bucket_and_window
                 requests_at_one_time_are_all_counted
