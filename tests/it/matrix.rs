@@ -229,6 +229,7 @@ async fn every_route_refuses_every_wrong_key_with_its_status_code_and_headers() 
     let furnished = Furnished::new(&app).await;
     let good = app.root().make_key(json!({})).await;
     let cases = cases(&app, &good.key).await;
+    app.settle_uses().await;
     let before = furnished.state().await;
     for route in protected() {
         for case in &cases {

@@ -32,6 +32,8 @@ BLOCKS = [f"10.{number}.0.0/16" for number in range(20)]
 @schemathesis.hook
 def before_call(context, case, **kwargs):
     meta = case.meta
+    if meta is not None and meta.generation.mode.is_positive and isinstance(case.body, dict):
+        agree(case.operation, case.body)
     # Sequences of calls take their ids from one another's answers.
     if meta is None or meta.phase.name == "stateful":
         return
@@ -47,26 +49,30 @@ def before_call(context, case, **kwargs):
         # No two of them the same.
         if isinstance(objectives := case.body.get("objective_ids"), list):
             case.body["objective_ids"] = IDS["objective_id"][: len(objectives)]
-        if isinstance(projects := case.body.get("project_ids"), list):
-            case.body["project_ids"] = IDS["project_id"][: len(projects)]
-        for name, other in CONTRADICTIONS.items():
-            if case.body.get(name) is not None:
-                case.body.pop(other, None)
-        if "/v1/keys" in case.operation.path and case.operation.method.upper() == "POST":
-            # Of each pair one must be there, and any time is after the end of most keys.
-            if "name" in case.body and case.body.get("scopes") is None and case.body.get("preset") is None:
-                case.body["preset"] = "worker"
-            if "name" in case.body and case.body.get("project_ids") is None:
-                case.body["all_projects"] = True
-            case.body.pop("not_before", None)
-        if case.body.get("allowed_cidrs") is not None:
-            case.body["allowed_cidrs"] = BLOCKS[: len(case.body["allowed_cidrs"])]
         for name in ("target_conversations", "target_personas"):
             if name in case.body:
                 case.body[name] = min(case.body[name], MAX_TARGET)
     # Two calls under one key are one call, which is refused if their bodies differ.
     if "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = case.headers["Idempotency-Key"][:200] + uuid.uuid4().hex
+
+
+def agree(operation, body):
+    """Makes fields that contradict one another agree, of which no schema says that they do."""
+    if isinstance(projects := body.get("project_ids"), list):
+        body["project_ids"] = IDS["project_id"][: len(projects)]
+    for name, other in CONTRADICTIONS.items():
+        if body.get(name) is not None:
+            body.pop(other, None)
+    if operation.path == "/v1/keys":
+        # Of each pair one must be there, and any time is after the end of most keys.
+        if body.get("scopes") is None and body.get("preset") is None:
+            body["preset"] = "worker"
+        if body.get("project_ids") is None:
+            body["all_projects"] = True
+        body.pop("not_before", None)
+    if body.get("allowed_cidrs") is not None:
+        body["allowed_cidrs"] = BLOCKS[: len(body["allowed_cidrs"])]
 
 
 def know(case, parameters, wrong):
