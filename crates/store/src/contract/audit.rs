@@ -87,6 +87,16 @@ pub async fn a_trail_is_read_both_ways_in_pages(world: &World) {
     }
 }
 
+/// Of many that would write the first entry, one does.
+pub async fn a_trail_is_begun_once(world: &World) {
+    let tasks = (0..6).map(|_| {
+        let (world, new) = (world.clone(), new_key(world, "Key"));
+        Box::pin(async move { world.store.insert_key(new).await.unwrap() }) as _
+    });
+    at_once(tasks.collect()).await;
+    assert_eq!(trail(world).await.len(), 6);
+}
+
 /// Whatever is done to keys at one time, the entries of all of it follow one another, without gap or fork.
 pub async fn changes_at_one_time_make_one_chain(world: &World) {
     let mut ids = Vec::new();

@@ -73,6 +73,7 @@ macro_rules! contract {
                 an_entry_comes_back_as_it_was_written
                 every_change_of_a_key_has_its_entry
                 a_trail_is_read_both_ways_in_pages
+                a_trail_is_begun_once
                 changes_at_one_time_make_one_chain
             }
             conversations {
