@@ -50,20 +50,26 @@ pub fn recognize_managed(
     address: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<Principal, Refusal> {
-    const NOTHING: KeyDigest = KeyDigest::of_nothing();
-    let stored = record.map_or(&NOTHING, |record| &record.digest);
-    let is_right = bool::from(key.digest().ct_eq(stored));
-    let Some(record) = record.filter(|record| is_right && record.id == *key.id()) else {
-        let cause = if record.is_some() { InvalidCause::WrongSecret } else { InvalidCause::Unknown };
+    // Beside the record's, so that neither is nearer to the processor than the other.
+    let stored = record.map_or(KeyDigest::of_nothing(), |record| record.digest.clone());
+    let is_right = key.digest().ct_eq(&stored);
+    let cause = [InvalidCause::Unknown, InvalidCause::WrongSecret][usize::from(record.is_some())];
+    // Only here, after the comparison, does the outcome become a branch, and whether there is a record one behind it.
+    if !bool::from(is_right) {
         return Err(Refusal::InvalidKey { cause });
+    }
+    let Some(record) = record.filter(|record| record.id == *key.id()) else {
+        return Err(Refusal::InvalidKey { cause: InvalidCause::Unknown });
     };
-    let key_id = record.id.clone();
+    let key_id = || record.id.clone();
     match record.status(now) {
-        KeyStatus::Revoked => Err(Refusal::RevokedKey { key_id }),
-        KeyStatus::Expired => Err(Refusal::ExpiredKey { key_id }),
-        KeyStatus::Disabled => Err(Refusal::DisabledKey { key_id }),
-        KeyStatus::Pending => Err(Refusal::EarlyKey { key_id }),
-        KeyStatus::Active if !record.grant.addresses.allows(address) => Err(Refusal::WrongAddress { key_id }),
+        KeyStatus::Revoked => Err(Refusal::RevokedKey { key_id: key_id() }),
+        KeyStatus::Expired => Err(Refusal::ExpiredKey { key_id: key_id() }),
+        KeyStatus::Disabled => Err(Refusal::DisabledKey { key_id: key_id() }),
+        KeyStatus::Pending => Err(Refusal::EarlyKey { key_id: key_id() }),
+        KeyStatus::Active if !record.grant.addresses.allows(address) => {
+            Err(Refusal::WrongAddress { key_id: key_id() })
+        }
         KeyStatus::Active => Ok(Principal::managed(record)),
     }
 }
