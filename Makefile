@@ -1,7 +1,7 @@
 # Every command that a developer or CI runs, by name. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build test test-dashboard test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench bench-lambda fuzz fuzz-short clean
+.PHONY: help tools build test test-dashboard test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench bench-keys bench-timing bench-lambda fuzz fuzz-short clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh had to build come before older ones on the PATH.
@@ -116,6 +116,12 @@ bench: ## Measure throughput, memory and requests per second (see bench/README.m
 
 bench-lambda: ## Measure functions as Lambda runs them (see bench/README.md)
 	bench/lambda/run.sh
+
+bench-keys: ## Measure the check of a key beside Python's (see bench/README.md)
+	bench/keys/run.sh
+
+bench-timing: ## Look for differences in the time of refusals (see bench/README.md)
+	cargo run --release --package onerun-bench-keys --bin bench_key_timing
 
 clean: ## Remove build results, tools and measurements
 	cargo clean

@@ -1,0 +1,125 @@
+//! What both measurements are made with: keys, their records, the headers they come in, and randomness.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+
+use http::{HeaderMap, HeaderValue};
+use jiff::{SignedDuration, Timestamp};
+use onerun_auth::{Grant, KeyId, KeyRecord, KeyTerms, ManagedKey, Preset, ProjectAccess};
+use onerun_domain::{Metadata, Name, ProjectId};
+
+/// What is drawn of a managed key: 9 bytes of id and 32 of secret.
+pub type Drawn = [u8; 41];
+
+/// A generator that is quick and good enough to choose with (`SplitMix64`), begun with the system's randomness.
+pub struct Chance(u64);
+
+impl Chance {
+    /// A generator with a beginning of its own.
+    ///
+    /// # Panics
+    ///
+    /// If the system has no randomness.
+    #[expect(clippy::expect_used, reason = "nothing can be measured without it")]
+    pub fn new() -> Chance {
+        Chance(getrandom::u64().expect("the system's random generator works"))
+    }
+
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below a bound.
+    pub fn below(&mut self, bound: usize) -> usize {
+        let bound = bound.max(1) as u64;
+        usize::try_from(self.number() % bound).unwrap_or(0)
+    }
+
+    /// A byte that is not zero.
+    pub fn change(&mut self) -> u8 {
+        u8::try_from(self.number() % 255 + 1).unwrap_or(1)
+    }
+
+    /// As many bytes as are asked for.
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        std::array::from_fn(|_| self.number().to_le_bytes()[0])
+    }
+}
+
+impl Default for Chance {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a share of sorted values, from 0 to 1, does not exceed.
+///
+/// # Panics
+///
+/// If there are none.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a length is an index"
+)]
+pub fn percentile<T: Copy>(sorted: &[T], share: f64) -> T {
+    sorted[((sorted.len() - 1) as f64 * share) as usize]
+}
+
+/// The managed key of what was drawn.
+pub fn managed_key(drawn: &Drawn) -> ManagedKey {
+    let made = ManagedKey::generate(|bytes| {
+        bytes.copy_from_slice(drawn);
+        Ok::<(), Infallible>(())
+    });
+    let Ok(key) = made;
+    key
+}
+
+/// The record of a key as a worker has it: some scopes, one project, an end.
+///
+/// # Panics
+///
+/// Never: the name and the id are in order.
+#[expect(clippy::expect_used, reason = "constants")]
+pub fn record(key: &ManagedKey, project: ProjectId, now: Timestamp) -> KeyRecord {
+    let terms = KeyTerms {
+        name: Name::parse("worker").expect("a name"),
+        grant: Grant {
+            scopes: Preset::Worker.scopes(),
+            projects: ProjectAccess::Only(BTreeSet::from([project])),
+            expires_at: Some(now + SignedDuration::from_hours(90 * 24)),
+            ..Grant::everything()
+        },
+        not_before: None,
+        metadata: Metadata::default(),
+    };
+    KeyRecord::new(key, terms, KeyId::restore("root").expect("an id"), now)
+}
+
+/// The headers of a request as the Python SDK sends it, with a key.
+///
+/// # Panics
+///
+/// If the key cannot be in a header.
+#[expect(clippy::expect_used, reason = "keys are visible ASCII")]
+pub fn headers(key: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("host", "api.example.com"),
+        ("user-agent", "python-httpx/0.28.1"),
+        ("accept", "*/*"),
+        ("accept-encoding", "gzip, deflate"),
+        ("connection", "keep-alive"),
+        ("content-type", "application/json"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert("x-api-key", HeaderValue::from_str(key).expect("a key is a header's value"));
+    headers
+}
