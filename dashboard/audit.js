@@ -33,13 +33,13 @@ function auditRow(entry) {
   return [
     `${entry.sequence}`,
     time(entry.at),
-    plain(entry.action),
+    h('span.whole', plain(entry.action)),
     toKey(entry.key_id),
     actor.key_id ? toKey(actor.key_id) : '—',
     actor.address ? code(actor.address) : '—',
     h(
       'details',
-      h('summary', entry.details?.name ?? 'show'),
+      h('summary', entry.details?.name ?? 'details'),
       facts([
         ...Object.entries(entry.details ?? {}).map(([name, value]) => [plain(name), String(value)]),
         ['user agent', actor.user_agent],

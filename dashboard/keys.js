@@ -30,14 +30,14 @@ function expiryInShort(key) {
 /** The preset that a key's scopes are, or how many they are. */
 function scopesInShort(scopes) {
   const preset = presetOf(scopes);
-  return h('span', { title: scopes.join('\n') }, preset ? plain(preset.name) : count(scopes.length, 'scope'));
+  return h('span.whole', { title: scopes.join('\n') }, preset ? plain(preset.name) : count(scopes.length, 'scope'));
 }
 
 function projectsInShort({ all_projects: isAll, project_ids: ids }, names) {
   if (isAll) return 'all';
   const [first] = ids;
   if (ids.length === 1) return names.has(first) ? h('span.name', names.get(first)) : code(first);
-  return h('span', { title: ids.map((id) => names.get(id) ?? id).join('\n') }, count(ids.length, 'project'));
+  return h('span.whole', { title: ids.map((id) => names.get(id) ?? id).join('\n') }, count(ids.length, 'project'));
 }
 
 /** A scope list as a grid of resources by what may be done; `cell(scope)` makes each cell. */

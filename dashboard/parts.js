@@ -44,7 +44,7 @@ const statusBadge = (status) => badge(BADGES[status] ?? 'open', plain(status));
 
 /** A moment: in words, with the exact time for whoever points at it. `without` is said if there is none. */
 function time(text, without = '—') {
-  if (!text) return h('span.muted', without);
+  if (!text) return h('span.muted.whole', without);
   return h('time', { datetime: text, title: `${DATE_AND_TIME.format(new Date(text))} (${text})` }, fromNow(text));
 }
 

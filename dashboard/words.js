@@ -109,10 +109,10 @@ function fromNow(text) {
   const distance = new Date(text) - Date.now();
   const size = Math.abs(distance);
   if (size < MINUTE_MS) return distance < 0 ? 'just now' : 'in a moment';
-  if (size < HOUR_MS) return RELATIVE.format(Math.trunc(distance / MINUTE_MS), 'minute');
-  if (size < 2 * DAY_MS) return RELATIVE.format(Math.trunc(distance / HOUR_MS), 'hour');
-  if (size < 90 * DAY_MS) return RELATIVE.format(Math.trunc(distance / DAY_MS), 'day');
-  return RELATIVE.format(Math.trunc(distance / (30 * DAY_MS)), 'month');
+  if (size < HOUR_MS) return RELATIVE.format(Math.round(distance / MINUTE_MS), 'minute');
+  if (size < 2 * DAY_MS) return RELATIVE.format(Math.round(distance / HOUR_MS), 'hour');
+  if (size < 120 * DAY_MS) return RELATIVE.format(Math.round(distance / DAY_MS), 'day');
+  return RELATIVE.format(Math.round(distance / (30 * DAY_MS)), 'month');
 }
 
 /** How long a number of seconds is: `1 hour`. */

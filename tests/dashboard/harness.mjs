@@ -203,7 +203,8 @@ export function everything(page) {
   });
 }
 
-/** Takes a picture of all of a view. */
+/** Takes a picture of all of a view, or of what a dialog leaves to be seen of it. */
 export async function picture(page, name) {
-  await page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage: true });
+  const fullPage = (await page.locator('dialog').count()) === 0;
+  await page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage });
 }
