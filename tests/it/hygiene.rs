@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet, io, sync::Once};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Method;
 use onerun_api::{Body, ROUTES};
 use onerun_engine::Reply;
@@ -166,4 +167,53 @@ async fn every_job_leaves_one_line_that_says_what_became_of_it() {
     expected.push(json!(["ERROR", made, "given_up", 5]));
     expected.push(json!(["INFO", "stop_conversations", "done", 1]));
     assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn a_secret_is_in_no_line_and_in_nothing_that_is_kept() {
+    record();
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let canary = app.root().make_key(json!({ "name": "Canary" })).await;
+    let replaced = app.root().rotate_key(&canary.id, json!({})).await;
+    logged();
+    let key = |key: &str| app.anonymous().with_header("x-api-key", key);
+    let clients = [
+        key(&canary.key),
+        key(&replaced.key),
+        app.anonymous().with_header("authorization", &format!("Bearer {}", canary.key)),
+        key(&canary.key).with_header("x-api-key", &replaced.key),
+        key(&format!("{},{}", canary.key, replaced.key)),
+        key(&format!("{}x", canary.key)),
+        key(&canary.key).with_header("user-agent", &canary.key[..40]),
+        key(&canary.key).at_address(None).with_header("idempotency-key", "canary"),
+    ];
+    // The kit looks into every answer for keys that were made. A caller who sends one as a name would find it there, as
+    // much a name as any other, so the bodies have none.
+    for route in ROUTES {
+        for client in &clients {
+            let path = format!("{}&x-api-key={}", furnished.path(route), canary.key);
+            client.ask(route.method.clone(), &path, furnished.body(route)).await;
+            client.ask(route.method.clone(), &path, Body::Read("{".into())).await;
+        }
+    }
+    app.anonymous().post("/v1/keys/revoke-leaked", &json!({ "keys": [canary.key] }), 202).await;
+    for client in &clients {
+        client.ask(Method::GET, "/v1/whoami", Body::Read("".into())).await;
+    }
+    app.run_jobs().await;
+    app.settle_uses().await;
+
+    let (log, kept) = (logged(), app.kept().await);
+    assert!(log.contains(&canary.id), "the log names the key");
+    assert!(kept.windows(12).any(|window| window == canary.id.as_bytes()), "so does the store");
+    for made in [&canary, &replaced] {
+        // Any part of it that nobody could guess.
+        for part in made.key.as_bytes()[16..].windows(12) {
+            assert!(!log.contains(str::from_utf8(part).unwrap()), "a part of a secret is in the log");
+            assert!(!kept.windows(12).any(|window| window == part), "a part of a secret is kept");
+        }
+        let secret = &URL_SAFE_NO_PAD.decode(&made.key[4..]).unwrap()[9..41];
+        assert!(!kept.windows(32).any(|window| window == secret), "the bytes of a secret are kept");
+    }
 }

@@ -7,11 +7,13 @@
 mod agreement;
 mod aws;
 mod bad_input;
+mod canary;
 mod crash;
 mod defects;
 mod demo;
 mod desk;
 mod docs;
+mod failures_of_others;
 mod furnished;
 mod hygiene;
 mod keys;

@@ -126,6 +126,29 @@ async fn what_contradicts_itself_is_refused() {
 }
 
 #[tokio::test]
+async fn a_key_is_no_name_for_a_key() {
+    let app = TestApp::start();
+    // Not made by the kit, whose secrets no answer may have.
+    let body = json!({ "name": "x", "preset": "ci", "all_projects": true });
+    let made = app.root().post("/v1/keys", &body, 200).await;
+    let path = format!("/v1/keys/{}", id(&made));
+    let key = made["key"].as_str().unwrap();
+    for (field, value) in
+        [("name", json!(format!("key {key}"))), ("metadata", json!({ "a": { "b": [key] } }))]
+    {
+        let mut with_key = body.clone();
+        with_key[field] = value.clone();
+        for problem in [
+            app.root().post("/v1/keys", &with_key, 422).await,
+            app.root().patch(&path, &json!({ field: value }), 422).await,
+        ] {
+            assert_eq!(problem["errors"][0]["pointer"], format!("#/{field}"));
+            assert!(!problem.to_string().contains(key));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_repeated_create_makes_one_key_and_shows_its_secret_once() {
     let app = TestApp::start();
     let client = app.root().with_header("idempotency-key", "deploy-17");

@@ -11,11 +11,12 @@ use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
     Access, AddressAccess, AuditAction, AuditEvent, Grant, KeyId, KeyPatch, KeyRecord, KeyStatus, KeyTerms,
     MAX_OVERLAP, ManagedKey, Preset, Principal, ProjectAccess, RateLimit, Refusal as AuthRefusal, Scope,
-    ScopeSet,
+    ScopeSet, find_managed_keys,
 };
 use onerun_domain::{Metadata, Name, PageRequest, ProjectId, Refusal, later, sha256_hex};
 use onerun_engine::ActError;
 use onerun_store::{ChangeError, Decide, KeyCall, KeyChange, KeyList, KeyView, NewKey, StoreError};
+use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use crate::{
@@ -248,6 +249,20 @@ impl Input for RateLimit {
     }
 }
 
+/// Refuses a key where a name is asked for: names are shown, and a secret is not.
+fn refuse_secrets(fields: &mut Fields, name: Option<&Name>, metadata: Option<&Metadata>) {
+    const ADVICE: &str =
+        "has an API key in it, which is a secret; leave it out, and revoke the key if others saw it";
+    let has_key = |text: &str| find_managed_keys(text.as_bytes()).next().is_some();
+    if name.is_some_and(|name| has_key(name.as_str())) {
+        fields.refuse("name", ADVICE);
+    }
+    let metadata = metadata.map(|metadata| Value::Object(metadata.as_map().clone()).to_string());
+    if metadata.is_some_and(|metadata| has_key(&metadata)) {
+        fields.refuse("metadata", ADVICE);
+    }
+}
+
 /// The body of `create_key`.
 pub(crate) struct NewKeyInput {
     name: Name,
@@ -267,6 +282,7 @@ impl Input for NewKeyInput {
         let not_before =
             fields.optional("not_before", "From when on the key is accepted; at once if left out.");
         let metadata = fields.optional("metadata", "What you note with the key.");
+        refuse_secrets(fields, name.as_ref(), metadata.as_ref().and_then(Option::as_ref));
         let Said { scopes, projects, addresses, rate_limit, lifetime } = said?;
         // What is left out gives nothing: there is no key that may do everything because nothing was said.
         if scopes.is_none() {
@@ -301,6 +317,11 @@ impl Input for KeyChanges {
         let said = Said::read(fields);
         let metadata =
             fields.optional("metadata", "Other metadata in place of all of it; null leaves it as it is.");
+        refuse_secrets(
+            fields,
+            name.as_ref().and_then(Option::as_ref),
+            metadata.as_ref().and_then(Option::as_ref),
+        );
         Some(Self { name: name?, said: said?, metadata: metadata? })
     }
 }
@@ -782,7 +803,7 @@ fn described(record: &KeyRecord) -> BTreeMap<String, String> {
         ("expires_at", grant.expires_at.map_or_else(|| "never".to_owned(), wire_time)),
         (
             "metadata_sha256",
-            sha256_hex([serde_json::Value::Object(record.metadata.as_map().clone()).to_string().as_str()]),
+            sha256_hex([Value::Object(record.metadata.as_map().clone()).to_string().as_str()]),
         ),
     ];
     details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

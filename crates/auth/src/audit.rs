@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 
 use onerun_domain::sha256_hex;
 
+use crate::managed::without_secrets;
+
 /// What `previous_hash` is in the first entry.
 pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -87,8 +89,10 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Makes what a caller calls itself fit to be kept and shown: short, and without control characters.
+    /// Makes what a caller calls itself fit to be kept and shown: short, without control characters, and without a key that
+    /// came into it by mistake.
     pub fn user_agent(text: &str) -> Option<String> {
+        let text = without_secrets(text);
         let text: String = text.chars().filter(|char| !char.is_control()).take(MAX_USER_AGENT).collect();
         (!text.is_empty()).then_some(text)
     }

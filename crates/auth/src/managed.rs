@@ -151,6 +151,27 @@ pub fn find_managed_keys(bytes: &[u8]) -> impl Iterator<Item = (usize, KeyId)> {
     )
 }
 
+/// A text with what looks like a managed key, or like the beginning of one, cut off behind its id: for texts that callers
+/// choose and others read.
+pub(crate) fn without_secrets(text: &str) -> String {
+    let is_key_char = |char: char| char.is_ascii_alphanumeric() || char == '-' || char == '_';
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(place) = rest.find(PREFIX) {
+        let (before, key) = rest.split_at(place);
+        let length = key.find(|char| !is_key_char(char)).unwrap_or(key.len());
+        let (key, after) = key.split_at(length);
+        shown.push_str(before);
+        shown.push_str(&key[..length.min(PREFIX.len() + ID_CHARS)]);
+        if length > PREFIX.len() + ID_CHARS {
+            shown.push('…');
+        }
+        rest = after;
+    }
+    shown.push_str(rest);
+    shown
+}
+
 fn checksum_of(bytes: &[u8]) -> [u8; 4] {
     crc32fast::hash(bytes).to_be_bytes()
 }
@@ -233,6 +254,21 @@ mod tests {
             [(4, "AAECAwQFBgcI"), (second, other.id().as_str()), (second + 64, "AAECAwQFBgcI")]
         );
         assert_eq!(find_managed_keys(&VECTOR.as_bytes()[..63]).count(), 0);
+    }
+
+    #[test]
+    fn what_follows_an_id_is_cut_off_wherever_it_stands() {
+        for (text, expected) in [
+            ("curl/8.14.1", "curl/8.14.1".to_owned()),
+            ("onr_", "onr_".to_owned()),
+            ("onr_AAECAwQFBgcI", "onr_AAECAwQFBgcI".to_owned()),
+            (VECTOR, "onr_AAECAwQFBgcI…".to_owned()),
+            (&VECTOR[..30], "onr_AAECAwQFBgcI…".to_owned()),
+            (&format!("a {VECTOR}, é{VECTOR}"), "a onr_AAECAwQFBgcI…, éonr_AAECAwQFBgcI…".to_owned()),
+            (&format!("onr_{VECTOR}"), "onr_onr_AAECAwQF…".to_owned()),
+        ] {
+            assert_eq!(without_secrets(text), expected);
+        }
     }
 
     proptest! {
