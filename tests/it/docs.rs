@@ -66,8 +66,13 @@ fn blocks(document: &str) -> Vec<Block> {
     blocks
 }
 
-/// One script of all that a reader would run. What is told to be run elsewhere is counted, so that none gets there
-/// unseen.
+/// The blocks of the page on keys that are run against what stands for AWS: see [`crate::aws`].
+pub(crate) fn aws_blocks() -> Vec<String> {
+    let blocks = blocks(&api_keys()).into_iter();
+    blocks.filter(|block| block.kind == "sh aws").map(|block| block.text).collect()
+}
+
+/// One script of all that a reader would run here. What is run elsewhere is counted, so that none gets there unseen.
 fn script(document: &str, not_run: &[(&str, usize)]) -> String {
     let mut script = "set -eu\n".to_owned();
     let blocks = blocks(document);
@@ -91,12 +96,12 @@ fn script(document: &str, not_run: &[(&str, usize)]) -> String {
 }
 
 /// A directory to run a script in: a repository beside a home, and what the server at hand is reached by.
-struct Place {
+pub(crate) struct Place {
     directory: tempfile::TempDir,
 }
 
 impl Place {
-    fn of(server: &Server) -> Self {
+    pub(crate) fn of(server: &Server) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let place = Self { directory };
         for name in ["home", "bin", "shop/onerun-data"] {
@@ -116,17 +121,22 @@ impl Place {
         place
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         self.directory.path().join(name)
     }
 
     /// A shell with `onerun`, the Python of the tests and `curl` on its path, and nothing of the developer's.
     fn shell(&self, script: &str) -> Process {
+        self.shell_with("venv", &[], script)
+    }
+
+    /// A shell with the programs of this Python environment, and with these variables.
+    pub(crate) fn shell_with(&self, tools: &str, variables: &[(&str, String)], script: &str) -> Process {
         let program = onerun(&[]).get_program().to_owned();
-        let venv = workspace().canonicalize().unwrap().join(".tools/venv/bin");
-        assert!(venv.is_dir(), "no {}: run `make tools`", venv.display());
+        let tools = workspace().canonicalize().unwrap().join(".tools").join(tools).join("bin");
+        assert!(tools.is_dir(), "no {}: run `make tools`", tools.display());
         let path = std::env::join_paths(
-            [Path::new(&program).parent().unwrap().to_owned(), venv, self.path("bin")]
+            [Path::new(&program).parent().unwrap().to_owned(), tools, self.path("bin")]
                 .into_iter()
                 .chain(std::env::split_paths(&path_of_this_process())),
         );
@@ -139,6 +149,7 @@ impl Place {
                 .env(format!("GIT_{role}_NAME"), "Test")
                 .env(format!("GIT_{role}_EMAIL"), "test@example.com");
         }
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         Process::spawn(command)
     }
 }

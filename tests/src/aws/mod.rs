@@ -38,12 +38,13 @@ pub use self::{
     queue::{Queue, message_id, sqs_event},
     relay::{Call, Hold, Relay, When},
     secret::{Secret, SecretVersion},
+    service::Moto,
     template::{Template, TemplateRoute},
 };
 use self::{
     listener::Task,
     pipe::{Pipe, Stream},
-    service::{Caller, Moto},
+    service::Caller,
 };
 use crate::{
     Client,

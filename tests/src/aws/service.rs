@@ -76,13 +76,14 @@ pub(crate) fn aws_program(program: &str) -> Command {
 
 /// Moto: Secrets Manager, SQS and what belongs to them.
 #[derive(Debug)]
-pub(crate) struct Moto {
+pub struct Moto {
     url: String,
     _process: Process,
 }
 
 impl Moto {
-    pub(crate) async fn start() -> Self {
+    /// Starts it.
+    pub async fn start() -> Self {
         let port = free_port();
         let mut command = aws_program("python");
         command.args(["tools/locked_moto.py", &port.to_string()]);
@@ -110,6 +111,16 @@ impl Moto {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What `aws` has to have in its environment to speak to it.
+    pub fn environment(&self) -> [(&'static str, String); 4] {
+        [
+            ("AWS_ENDPOINT_URL", self.url.clone()),
+            ("AWS_DEFAULT_REGION", REGION.to_owned()),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "nobody's".to_owned()),
+        ]
     }
 
     /// Has moto know of a function, and returns its ARN.
