@@ -59,7 +59,9 @@ const api = (() => {
 
   /** Relative to this page, so that it may be served from below a path. */
   function address(path, query) {
-    const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== '');
+    const given = Object.entries(query).filter(
+      ([, value]) => value !== null && value !== undefined && value !== '',
+    );
     const search = new URLSearchParams(given).toString();
     return search === '' ? path : `${path}?${search}`;
   }
@@ -68,7 +70,11 @@ const api = (() => {
     try {
       return JSON.parse(text);
     } catch {
-      throw new ApiError({ status: response.status, code: 'unreadable', message: 'the answer could not be read' });
+      throw new ApiError({
+        status: response.status,
+        code: 'unreadable',
+        message: 'the answer could not be read',
+      });
     }
   }
 
@@ -139,7 +145,10 @@ const api = (() => {
     async all(path, { query = {}, signal = null, most = 1000 } = {}) {
       const data = [];
       for (;;) {
-        const page = await call('GET', path, { query: { ...query, limit: 100, offset: data.length }, signal });
+        const page = await call('GET', path, {
+          query: { ...query, limit: 100, offset: data.length },
+          signal,
+        });
         data.push(...page.data);
         if (!page.has_more) return { data, isAll: true };
         if (page.data.length === 0 || data.length >= most) return { data, isAll: false };

@@ -11,7 +11,12 @@ const VIEWS = [
   { pattern: /^#\/attention$/, view: attentionView, nav: 'attention', scope: 'keys:read' },
   { pattern: /^#\/audit$/, view: auditView, nav: 'audit', scope: 'audit:read' },
   { pattern: /^#\/simulations$/, view: projectsView, nav: 'simulations', scope: 'simulations:read' },
-  { pattern: /^#\/simulations\/(?<project>[^/]+)$/, view: simulationsView, nav: 'simulations', scope: 'simulations:read' },
+  {
+    pattern: /^#\/simulations\/(?<project>[^/]+)$/,
+    view: simulationsView,
+    nav: 'simulations',
+    scope: 'simulations:read',
+  },
   {
     pattern: /^#\/simulations\/(?<project>[^/]+)\/(?<simulation>[^/]+)$/,
     view: simulationView,
@@ -98,14 +103,15 @@ function makeContext(hash, search, groups, signal) {
     signal,
     /** The address of this view with other parameters. */
     address,
-    /** Goes there; if that is here, shows it anew. */
-    go: (changes) => {
-      const target = address(changes);
-      if (target === location.hash) route();
-      else location.hash = target;
-    },
+    go: (changes) => goTo(address(changes)),
     reload: route,
   };
+}
+
+/** Goes to a view; if it is the one that is shown, shows it anew. */
+function goTo(address) {
+  if (address === location.hash) route();
+  else location.hash = address;
 }
 
 /** An address that somebody mistyped names nothing, and is no reason to stop. */
@@ -118,7 +124,11 @@ function decoded(text) {
 }
 
 const missingScope = (scope) =>
-  new ApiError({ status: 403, code: 'insufficient_scope', message: `the key does not have the scope \`${scope}\`` });
+  new ApiError({
+    status: 403,
+    code: 'insufficient_scope',
+    message: `the key does not have the scope \`${scope}\``,
+  });
 
 /** Puts a view in place. The keyboard goes to its title, or stays at the control that has led to it. */
 function put(nodes, hash) {
@@ -135,7 +145,8 @@ function put(nodes, hash) {
 
 function markNavigation(current) {
   header.hidden = false;
-  const item = ([name, href, text]) => h('li', h('a', { href, 'aria-current': name === current && 'page' }, text));
+  const item = ([name, href, text]) =>
+    h('li', h('a', { href, 'aria-current': name === current && 'page' }, text));
   refill(document.getElementById('nav'), h('ul', navigation().map(item)));
   const { name, key_id: id } = api.caller;
   refill(
@@ -153,7 +164,7 @@ function markNavigation(current) {
 // The key
 
 function signOut(words = null, error = null) {
-  closeDialogs();
+  closeDialogs({ all: true });
   api.forget();
   shownPath = null;
   leaving.abort();
@@ -184,7 +195,9 @@ function showSignIn(error = null) {
       const text = key.value.trim();
       if (text === '') return [['key', 'paste a key']];
       // Nothing else can be in a header.
-      return /^[\x21-\x7e]+$/.test(text) ? [] : [['key', 'a key has neither spaces nor letters with accents']];
+      return /^[\x21-\x7e]+$/.test(text)
+        ? []
+        : [['key', 'a key has neither spaces nor letters with accents']];
     },
     send: async () => {
       const text = key.value.trim();
@@ -199,7 +212,10 @@ function showSignIn(error = null) {
     h('h1', 'Dashboard'),
     h('p.about', 'Keys, and what came of simulations. Paste a key; what it may see is shown.'),
     form,
-    h('p.small.muted', 'It is kept in the memory of this page and nowhere else: reloading or closing the page forgets it.'),
+    h(
+      'p.small.muted',
+      'It is kept in the memory of this page and nowhere else: reloading or closing the page forgets it.',
+    ),
   );
   refill(main, place);
   main.removeAttribute('aria-busy');
@@ -218,6 +234,9 @@ document.getElementById('skip').addEventListener('click', (event) => {
 addEventListener('hashchange', () => {
   closeDialogs();
   route();
+});
+addEventListener('beforeunload', (event) => {
+  if (isHeld()) event.preventDefault();
 });
 // A page that the browser keeps for the way back must not keep the key.
 addEventListener('pagehide', () => signOut());

@@ -7,7 +7,10 @@ async function auditView(context) {
   const query = { limit: PAGE_SIZE, offset: offsetOf(context.query) };
   const page = await api.get('v1/audit', { query, signal: context.signal });
   return [
-    heading('Audit', { about: 'Every change of a key, and who made it. Entries are only ever added, each with the hash of the one before.' }),
+    heading('Audit', {
+      about:
+        'Every change of a key, and who made it. Entries are only ever added, each with the hash of the one before.',
+    }),
     page.head &&
       h(
         'section.card',
@@ -29,7 +32,8 @@ async function auditView(context) {
 
 function auditRow(entry) {
   const { actor } = entry;
-  const toKey = (id) => (id === 'root' || !api.may('keys:read') ? code(id) : link(`#/keys/${encodeURIComponent(id)}`, code(id)));
+  const toKey = (id) =>
+    id === 'root' || !api.may('keys:read') ? code(id) : link(`#/keys/${encodeURIComponent(id)}`, code(id));
   return [
     `${entry.sequence}`,
     time(entry.at),

@@ -21,7 +21,7 @@ function svg(tag, ...rest) {
 
 function furnish(node, classes, rest) {
   if (classes.length > 0) node.classList.add(...classes);
-  const isProperties = rest.length > 0 && rest[0] !== null && Object.getPrototypeOf(rest[0]) === Object.prototype;
+  const isProperties = rest[0] instanceof Object && Object.getPrototypeOf(rest[0]) === Object.prototype;
   const properties = isProperties ? rest[0] : {};
   for (const [name, value] of Object.entries(properties)) {
     if (typeof value === 'function') node.addEventListener(name, value);
@@ -41,7 +41,9 @@ function setAttribute(node, name, value) {
 
 /** Puts children into an element, after those that it has. */
 function fill(node, ...children) {
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
 }
 
 /** Has an element contain these children and no others. */
@@ -81,11 +83,12 @@ function focusOn(element) {
 
 /**
  * Opens a modal dialog; `content` is what is in it below its title. It is taken away when it closes, and `closed` is called
- * then. Escape closes it unless `stays`.
+ * then. One that `stays` is closed by its own buttons alone: not by Escape, nor by the way back.
  */
 function openDialog({ title, content, stays = false, closed = () => {} }) {
   const id = freshId('title');
-  const dialog = h('dialog', { 'aria-labelledby': id, closedby: stays ? 'none' : null }, h('h2', { id }, title), content);
+  const closedby = stays ? 'none' : 'closerequest';
+  const dialog = h('dialog', { 'aria-labelledby': id, closedby }, h('h2', { id }, title), content);
   dialog.addEventListener('cancel', (event) => {
     if (stays) event.preventDefault();
   });
@@ -100,7 +103,11 @@ function openDialog({ title, content, stays = false, closed = () => {} }) {
   return dialog;
 }
 
-/** Closes whatever dialog is open. */
-function closeDialogs() {
-  for (const dialog of document.querySelectorAll('dialog[open]')) dialog.close();
+/** Closes the dialogs that are open; those that stay only if it must be. */
+function closeDialogs({ all = false } = {}) {
+  for (const dialog of document.querySelectorAll(all ? 'dialog' : 'dialog:not([closedby=none])'))
+    dialog.close();
 }
+
+/** Whether there is something in the page that leaving it would lose. */
+const isHeld = () => document.querySelector('dialog[closedby=none]') !== null;

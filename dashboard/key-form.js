@@ -43,29 +43,49 @@ async function changeKeyView(context) {
       location.hash = address;
     },
     send: async (body) => {
-      await api.patch(path`v1/keys/${key.id}`, { body });
-      announce('The key is changed.');
+      const isChanged = Object.keys(body).length > 0;
+      if (isChanged) await api.patch(path`v1/keys/${key.id}`, { body });
+      announce(isChanged ? 'The key is changed.' : 'Nothing was changed.');
       location.hash = address;
     },
   });
   return [heading(`Change ${key.name}`, { above: link(address, key.name) }), form];
 }
 
-/** A form for a new key, or for changes of `key`; `send` gets the body. */
+/** A form for a new key, or for changes of `key`; `send` gets the body, which for changes has only what has become another. */
 function keyForm({ key = null, names, submit, cancel = null, send }) {
-  const name = h('input', { type: 'text', maxlength: 200, required: true, value: key?.name ?? '', spellcheck: 'false' });
+  const name = h('input', {
+    type: 'text',
+    maxlength: 200,
+    required: true,
+    value: key?.name ?? '',
+    spellcheck: 'false',
+  });
   const grid = scopesGroup(key?.scopes ?? []);
   const projects = projectsGroup(key, names);
   const limits = limitFields(key);
+  const read = () => ({
+    name: name.value.trim(),
+    scopes: grid.read(),
+    ...projects.read(),
+    ...readExpiry(form),
+    ...limits.read(),
+  });
   const form = apiForm({
     className: 'key-form',
     submit,
     cancel,
     content: [
-      h('section.card', field({ label: 'Name', hint: 'What will use it, and where.', control: name, pointers: ['name'] })),
+      h(
+        'section.card',
+        field({ label: 'Name', hint: 'What will use it, and where.', control: name, pointers: ['name'] }),
+      ),
       h('section.card', grid.node),
       h('section.card', projects.node),
-      h('section.card', expiryGroup({ keep: key && `as it is: ${key.expires_at ? fromNow(key.expires_at) : 'never'}` })),
+      h(
+        'section.card',
+        expiryGroup({ keep: key && `as it is: ${key.expires_at ? fromNow(key.expires_at) : 'never'}` }),
+      ),
       h('section.card', limits.node),
     ],
     check: () => [
@@ -75,10 +95,16 @@ function keyForm({ key = null, names, submit, cancel = null, send }) {
       ...checkExpiry(form),
       ...limits.check(),
     ],
-    send: () =>
-      send({ name: name.value.trim(), scopes: grid.read(), ...projects.read(), ...readExpiry(form), ...limits.read() }),
+    send: () => send(key ? changes(original, read()) : read()),
   });
+  const original = read();
   return form;
+}
+
+/** The members that are not as they were. */
+function changes(before, after) {
+  const isOther = ([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name]);
+  return Object.fromEntries(Object.entries(after).filter(isOther));
 }
 
 /** The scopes as a grid, and presets that fill it. What the caller's own key has not, it cannot give. */
@@ -118,13 +144,22 @@ function scopesGroup(chosen) {
     const scopes = read();
     const current = presetOf(scopes);
     for (const { preset, node } of presets) node.setAttribute('aria-pressed', String(preset === current));
-    summary.textContent = scopes.length === 0 ? 'No scope is chosen.' : `${count(scopes.length, 'scope')} chosen.`;
+    summary.textContent =
+      scopes.length === 0 ? 'No scope is chosen.' : `${count(scopes.length, 'scope')} chosen.`;
     manages.hidden = !scopes.includes('keys:write');
   }
   const manages = warning('With keys:write it can make other keys, none stronger than itself.');
   const node = group(
-    { legend: 'What it may do', hint: 'A preset fills the grid; change it as you need.', pointers: ['scopes', 'preset'] },
-    h('div.presets', { role: 'group', 'aria-label': 'Presets' }, presets.map((one) => one.node)),
+    {
+      legend: 'What it may do',
+      hint: 'A preset fills the grid; change it as you need.',
+      pointers: ['scopes', 'preset'],
+    },
+    h(
+      'div.presets',
+      { role: 'group', 'aria-label': 'Presets' },
+      presets.map((one) => one.node),
+    ),
     grid,
     summary,
     manages,
@@ -142,8 +177,19 @@ function projectsGroup(key, names) {
   const known = new Map([...names, ...Array.from(chosen, (id) => [id, names.get(id) ?? id])]);
   if (!mayAll) for (const id of api.caller.project_ids) known.set(id, names.get(id) ?? id);
   const boxes = Array.from(known, ([id, name]) => {
-    const box = h('input', { type: 'checkbox', id: freshId('project'), value: id, checked: chosen.has(id), change: () => some() });
-    return h('div.choice', { 'data-name': `${name} ${id}`.toLowerCase() }, box, h('label', { for: box.id }, name, ' ', code(id)));
+    const box = h('input', {
+      type: 'checkbox',
+      id: freshId('project'),
+      value: id,
+      checked: chosen.has(id),
+      change: () => some(),
+    });
+    return h(
+      'div.choice',
+      { 'data-name': `${name} ${id}`.toLowerCase() },
+      box,
+      h('label', { for: box.id }, name, ' ', code(id)),
+    );
   });
   const typed = h('input', { type: 'text', id: freshId('ids'), spellcheck: 'false', input: () => some() });
   const find = h('input', {
@@ -157,7 +203,11 @@ function projectsGroup(key, names) {
   });
   const list =
     boxes.length > 0
-      ? h('div.project-list', boxes.length > 8 && find, h('div.scroll', { role: 'group', 'aria-label': 'Projects' }, boxes))
+      ? h(
+          'div.project-list',
+          boxes.length > 8 && find,
+          h('div.scroll', { role: 'group', 'aria-label': 'Projects' }, boxes),
+        )
       : h('div.project-list', h('label', { for: typed.id }, 'Ids of projects, with spaces between'), typed);
   const node = group(
     { legend: 'Where', pointers: ['project_ids', 'all_projects'] },
@@ -174,7 +224,10 @@ function projectsGroup(key, names) {
   }
   const ids = () => {
     if (boxes.length === 0) return typed.value.split(/[\s,]+/).filter(Boolean);
-    return boxes.map((box) => box.firstChild).filter((box) => box.checked).map((box) => box.value);
+    return boxes
+      .map((box) => box.firstChild)
+      .filter((box) => box.checked)
+      .map((box) => box.value);
   };
   const all = () => node.querySelector('input[value=all]').checked;
   return {
@@ -233,7 +286,8 @@ function expiryGroup({ keep = null } = {}) {
 const expiryChoice = (form) => form.querySelector('input[name=expiry]:checked').value;
 
 function checkExpiry(form) {
-  const isRight = expiryChoice(form) !== 'days' || isWhole(form.querySelector('input[name=days]').value, 1, 3650);
+  const isRight =
+    expiryChoice(form) !== 'days' || isWhole(form.querySelector('input[name=days]').value, 1, 3650);
   return isRight ? [] : [['expires_in_days', 'must be 1 to 3,650 days']];
 }
 
@@ -248,11 +302,20 @@ function readExpiry(form) {
   }
 }
 
-const WINDOWS = [[1, 'a second'], [60, 'a minute'], [3600, 'an hour'], [86_400, 'a day']];
+const WINDOWS = [
+  [1, 'a second'],
+  [60, 'a minute'],
+  [3600, 'an hour'],
+  [86_400, 'a day'],
+];
 
 /** What narrows a key further: addresses, a rate, and when it begins. */
 function limitFields(key) {
-  const ranges = h('textarea', { rows: 3, spellcheck: 'false', value: (key?.allowed_cidrs ?? []).join('\n') });
+  const ranges = h('textarea', {
+    rows: 3,
+    spellcheck: 'false',
+    value: (key?.allowed_cidrs ?? []).join('\n'),
+  });
   const requests = h('input.short', {
     type: 'number',
     min: 1,
@@ -263,7 +326,9 @@ function limitFields(key) {
     value: key?.rate_limit?.requests ?? '',
   });
   const current = key?.rate_limit?.window_seconds ?? 60;
-  const choices = WINDOWS.some(([seconds]) => seconds === current) ? WINDOWS : [...WINDOWS, [current, duration(current)]];
+  const choices = WINDOWS.some(([seconds]) => seconds === current)
+    ? WINDOWS
+    : [...WINDOWS, [current, duration(current)]];
   const per = h(
     'select',
     { 'aria-label': 'In how long a time' },
@@ -277,7 +342,13 @@ function limitFields(key) {
     h('summary', 'Addresses, rate limit', !key && ', start'),
     field({
       label: 'Allowed addresses',
-      hint: ['One in a line, such as ', code('10.0.0.0/8'), ' or ', code('2001:db8::/32'), '. Empty: from anywhere.'],
+      hint: [
+        'One in a line, such as ',
+        code('10.0.0.0/8'),
+        ' or ',
+        code('2001:db8::/32'),
+        '. Empty: from anywhere.',
+      ],
       control: ranges,
       pointers: ['allowed_cidrs', 'any_address'],
     }),
@@ -285,20 +356,28 @@ function limitFields(key) {
       { legend: 'Rate limit', pointers: ['rate_limit', 'no_rate_limit'] },
       h('div.choice-line', requests, h('span', 'requests in'), per),
     ),
-    !key && field({ label: 'Not valid before', hint: 'In your own time zone. Empty: valid at once.', control: begins, pointers: ['not_before'] }),
+    !key &&
+      field({
+        label: 'Not valid before',
+        hint: 'In your own time zone. Empty: valid at once.',
+        control: begins,
+        pointers: ['not_before'],
+      }),
   );
   const lines = () => ranges.value.split(/[\s,]+/).filter(Boolean);
   return {
     node,
     check: () => {
-      const isRight = requests.value.trim() === '' ? !requests.validity.badInput : isWhole(requests.value, 1, 1_000_000);
+      const isRight =
+        requests.value.trim() === '' ? !requests.validity.badInput : isWhole(requests.value, 1, 1_000_000);
       return isRight ? [] : [['rate_limit', 'must be 1 to 1,000,000 requests']];
     },
     read: () => {
       const read = {};
       if (lines().length > 0) read.allowed_cidrs = lines();
       else if (key) read.any_address = true;
-      if (requests.value) read.rate_limit = { requests: Number(requests.value), window_seconds: Number(per.value) };
+      if (requests.value)
+        read.rate_limit = { requests: Number(requests.value), window_seconds: Number(per.value) };
       else if (key) read.no_rate_limit = true;
       if (begins.value) read.not_before = new Date(begins.value).toISOString();
       return read;

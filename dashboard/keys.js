@@ -30,14 +30,22 @@ function expiryInShort(key) {
 /** The preset that a key's scopes are, or how many they are. */
 function scopesInShort(scopes) {
   const preset = presetOf(scopes);
-  return h('span.whole', { title: scopes.join('\n') }, preset ? plain(preset.name) : count(scopes.length, 'scope'));
+  return h(
+    'span.whole',
+    { title: scopes.join('\n') },
+    preset ? plain(preset.name) : count(scopes.length, 'scope'),
+  );
 }
 
 function projectsInShort({ all_projects: isAll, project_ids: ids }, names) {
   if (isAll) return 'all';
   const [first] = ids;
   if (ids.length === 1) return names.has(first) ? h('span.name', names.get(first)) : code(first);
-  return h('span.whole', { title: ids.map((id) => names.get(id) ?? id).join('\n') }, count(ids.length, 'project'));
+  return h(
+    'span.whole',
+    { title: ids.map((id) => names.get(id) ?? id).join('\n') },
+    count(ids.length, 'project'),
+  );
 }
 
 /** A scope list as a grid of resources by what may be done; `cell(scope)` makes each cell. */
@@ -55,7 +63,10 @@ function scopeGrid(caption, cell) {
           h('th', { scope: 'row' }, resource),
           ['read', 'write'].map((action) => {
             const scope = `${resource}:${action}`;
-            return h('td', SCOPES.includes(scope) ? cell(scope) : h('span.muted', { title: 'no such scope' }, '—'));
+            return h(
+              'td',
+              SCOPES.includes(scope) ? cell(scope) : h('span.muted', { title: 'no such scope' }, '—'),
+            );
           }),
         ),
       ),
@@ -190,11 +201,25 @@ function rotationNote(key) {
   return h(
     'section.card.notice',
     h('h2', 'Replaced'),
-    h('p', 'By ', successor, ' ', time(key.replaced_at), '. ', ended ? 'It ended ' : 'It still works, and ends ', time(key.overlap_ends_at), '.'),
+    h(
+      'p',
+      'By ',
+      successor,
+      ' ',
+      time(key.replaced_at),
+      '. ',
+      ended ? 'It ended ' : 'It still works, and ends ',
+      time(key.overlap_ends_at),
+      '.',
+    ),
     h(
       'p',
       isUsed ? badge('warn', 'still in use') : badge('good', 'not used since'),
-      isUsed && [` ${count(key.uses_since_replaced, 'time')} since then, last `, time(key.last_used_since_replaced_at), '.'],
+      isUsed && [
+        ` ${count(key.uses_since_replaced, 'time')} since then, last `,
+        time(key.last_used_since_replaced_at),
+        '.',
+      ],
     ),
   );
 }
@@ -202,34 +227,55 @@ function rotationNote(key) {
 function keyFacts(key, names) {
   const projects = key.all_projects
     ? 'all, those to come included'
-    : h('ul.plain', key.project_ids.map((id) => h('li', names.get(id) ?? '', ' ', code(id))));
+    : h(
+        'ul.plain',
+        key.project_ids.map((id) => h('li', names.get(id) ?? '', ' ', code(id))),
+      );
   const limit = key.rate_limit;
   return facts([
     ['Projects', projects],
     ['Valid from', key.not_before && fullTime(key.not_before)],
     ['Expires', key.expires_at ? fullTime(key.expires_at) : badge('warn', 'never')],
-    ['Addresses', key.allowed_cidrs ? h('ul.plain', key.allowed_cidrs.map((range) => h('li', code(range)))) : 'any'],
-    ['Rate limit', limit ? `${count(limit.requests, 'request')} in ${duration(limit.window_seconds)}` : 'none'],
+    [
+      'Addresses',
+      key.allowed_cidrs
+        ? h(
+            'ul.plain',
+            key.allowed_cidrs.map((range) => h('li', code(range))),
+          )
+        : 'any',
+    ],
+    [
+      'Rate limit',
+      limit ? `${count(limit.requests, 'request')} in ${duration(limit.window_seconds)}` : 'none',
+    ],
     ['Last used', fullTime(key.last_used_at, 'never')],
-    ['Metadata', Object.keys(key.metadata ?? {}).length > 0 ? h('pre', JSON.stringify(key.metadata, null, 2)) : null],
+    [
+      'Metadata',
+      Object.keys(key.metadata ?? {}).length > 0 ? h('pre', JSON.stringify(key.metadata, null, 2)) : null,
+    ],
   ]);
 }
 
 function keyLife(key) {
   const toKey = (id) => id && (id === 'root' ? code(id) : link(`#/keys/${encodeURIComponent(id)}`, code(id)));
-  return facts([
-    ['Created', [fullTime(key.created_at), ' by ', toKey(key.created_by)]],
-    ['Changed', key.updated_at === key.created_at ? null : fullTime(key.updated_at)],
-    ['Disabled', key.disabled_at && fullTime(key.disabled_at)],
-    ['Revoked', key.revoked_at && fullTime(key.revoked_at)],
-    ['Replaces', toKey(key.replaces)],
-    ['Replaced by', toKey(key.replaced_by)],
-  ], { short: true });
+  return facts(
+    [
+      ['Created', [fullTime(key.created_at), ' by ', toKey(key.created_by)]],
+      ['Changed', key.updated_at === key.created_at ? null : fullTime(key.updated_at)],
+      ['Disabled', key.disabled_at && fullTime(key.disabled_at)],
+      ['Revoked', key.revoked_at && fullTime(key.revoked_at)],
+      ['Replaces', toKey(key.replaces)],
+      ['Replaced by', toKey(key.replaced_by)],
+    ],
+    { short: true },
+  );
 }
 
 /** A warning for whoever is about to take away the ground that they stand on. */
 const ownKeyWarning = (key) =>
-  key.id === api.caller.key_id && warning('This is the key that you are using here. You will be asked for another one.');
+  key.id === api.caller.key_id &&
+  warning('This is the key that you are using here. You will be asked for another one.');
 
 async function switchKey(key, action, context) {
   try {
@@ -248,7 +294,13 @@ function failDialog(error) {
   if (error.status === 401) return;
   const dialog = openDialog({
     title: 'That was not done',
-    content: [problem(error), h('div.buttons', button('Close', () => dialog.close()))],
+    content: [
+      problem(error),
+      h(
+        'div.buttons',
+        button('Close', () => dialog.close()),
+      ),
+    ],
   });
 }
 
@@ -259,13 +311,25 @@ function revokeDialog(key, context) {
     submit: 'Revoke for good',
     cancel: () => dialog.close(),
     content: [
-      h('p', 'Everything that uses ', h('strong', key.name), ' is refused within seconds. This cannot be undone.'),
+      h(
+        'p',
+        'Everything that uses ',
+        h('strong', key.name),
+        ' is refused within seconds. This cannot be undone.',
+      ),
       ownKeyWarning(key),
-      field({ label: 'The key’s name or id, to confirm', control: typed, hint: [code(key.id)], pointers: ['confirm'] }),
+      field({
+        label: 'The key’s name or id, to confirm',
+        control: typed,
+        hint: [code(key.id)],
+        pointers: ['confirm'],
+      }),
     ],
     check: () => {
       const given = typed.value.trim();
-      return given === key.name.trim() || given === key.id ? [] : [['confirm', 'this is neither its name nor its id']];
+      return given === key.name.trim() || given === key.id
+        ? []
+        : [['confirm', 'this is neither its name nor its id']];
     },
     send: async () => {
       await api.post(path`v1/keys/${key.id}/revoke`);
@@ -277,17 +341,36 @@ function revokeDialog(key, context) {
   const dialog = openDialog({ title: 'Revoke this key?', content: form });
 }
 
-const OVERLAPS = [[0, 'Not at all: it ends at once'], [3600, '1 hour'], [86_400, '24 hours'], [604_800, '7 days']];
+const OVERLAPS = [
+  [0, 'Not at all: it ends at once'],
+  [3600, '1 hour'],
+  [86_400, '24 hours'],
+  [604_800, '7 days'],
+];
 
 function rotateDialog(key) {
-  const own = h('input.short', { type: 'number', min: 0, max: 604_800, inputmode: 'numeric', 'aria-label': 'Seconds of overlap' });
+  const own = h('input.short', {
+    type: 'number',
+    min: 0,
+    max: 604_800,
+    inputmode: 'numeric',
+    'aria-label': 'Seconds of overlap',
+  });
   const content = [
-    h('p', 'A new key is made that may do the same. The old one goes on working for a while, so that nothing that uses it fails before you have changed it over.'),
+    h(
+      'p',
+      'A new key is made that may do the same. The old one goes on working for a while, so that nothing that uses it fails before you have changed it over.',
+    ),
     ownKeyWarning(key),
     group(
       { legend: 'How long the old key goes on working', pointers: ['overlap_seconds'] },
       OVERLAPS.map(([seconds, label]) => choice('overlap', seconds, label, { checked: seconds === 86_400 })),
-      h('div.choice-line', choice('overlap', 'own', 'Another time:'), own, h('span.muted', 'seconds, 7 days at most')),
+      h(
+        'div.choice-line',
+        choice('overlap', 'own', 'Another time:'),
+        own,
+        h('span.muted', 'seconds, 7 days at most'),
+      ),
       key.expires_at && h('p.hint', 'It never outlives its own expiry, ', fromNow(key.expires_at), '.'),
     ),
     expiryGroup({ keep: 'as long a life as the old one was made with' }),
@@ -302,14 +385,22 @@ function rotateDialog(key) {
     cancel: () => dialog.close(),
     content,
     check: () => [
-      ...(chosen() === 'own' && !isWhole(own.value, 0, 604_800) ? [['overlap_seconds', 'must be 0 to 604,800 seconds']] : []),
+      ...(chosen() === 'own' && !isWhole(own.value, 0, 604_800)
+        ? [['overlap_seconds', 'must be 0 to 604,800 seconds']]
+        : []),
       ...checkExpiry(form),
     ],
     send: async () => {
-      const body = { overlap_seconds: Number(chosen() === 'own' ? own.value : chosen()), ...readExpiry(form) };
+      const body = {
+        overlap_seconds: Number(chosen() === 'own' ? own.value : chosen()),
+        ...readExpiry(form),
+      };
       const made = await api.post(path`v1/keys/${key.id}/rotate`, { body, idempotencyKey: keyOf(body) });
       dialog.close();
-      const left = body.overlap_seconds > 0 ? `The old key works for another ${duration(body.overlap_seconds)} at most.` : 'The old key has ended.';
+      const left =
+        body.overlap_seconds > 0
+          ? `The old key works for another ${duration(body.overlap_seconds)} at most.`
+          : 'The old key has ended.';
       showSecret(made, { title: 'Your new key', remark: left });
     },
   });
@@ -317,19 +408,23 @@ function rotateDialog(key) {
 }
 
 /** A whole number within bounds, as text. */
-const isWhole = (text, least, most) => /^\d+$/.test(text.trim()) && Number(text) >= least && Number(text) <= most;
+const isWhole = (text, least, most) =>
+  /^\d+$/.test(text.trim()) && Number(text) >= least && Number(text) <= most;
 
 /** Shows a new key, this once: with the dialog, every trace of it in the page goes. */
 function showSecret(made, { title, remark = null }) {
   const leave = () => {
-    location.hash = api.may('keys:read') ? `#/keys/${encodeURIComponent(made.id)}` : '#/keys/new';
+    // Not if the key in use was refused meanwhile.
+    if (api.caller) goTo(api.may('keys:read') ? `#/keys/${encodeURIComponent(made.id)}` : '#/keys/new');
   };
   // The same request as one whose answer was lost: made, but its secret was in that answer.
   if (!made.key) {
     const lost = openDialog({
       title: 'The key was made before',
       content: [
-        warning('An earlier try made this key, and its answer, the only one with the secret, was lost. Revoke it and create another.'),
+        warning(
+          'An earlier try made this key, and its answer, the only one with the secret, was lost. Revoke it and create another.',
+        ),
         h('div.buttons', h('button.primary', { type: 'button', click: () => lost.close() }, 'Go to the key')),
       ],
       closed: leave,
@@ -343,7 +438,8 @@ function showSecret(made, { title, remark = null }) {
       outcome.textContent = 'Copied. It is in the clipboard until something else is.';
     } else {
       getSelection().selectAllChildren(secret);
-      outcome.textContent = 'The browser does not let this page copy. It is selected: press Ctrl+C, or Cmd+C on a Mac.';
+      outcome.textContent =
+        'The browser does not let this page copy. It is selected: press Ctrl+C, or Cmd+C on a Mac.';
     }
   };
   const dialog = openDialog({
@@ -355,7 +451,12 @@ function showSecret(made, { title, remark = null }) {
       secret,
       outcome,
       remark && h('p', remark),
-      h('p.small.muted', 'Keep it where your program reads its secrets, such as ', code('ONERUN_API_KEY'), ', and in no repository.'),
+      h(
+        'p.small.muted',
+        'Keep it where your program reads its secrets, such as ',
+        code('ONERUN_API_KEY'),
+        ', and in no repository.',
+      ),
       h(
         'div.buttons',
         h('button.primary', { type: 'button', autofocus: true, click: copyIt }, 'Copy'),
@@ -413,7 +514,11 @@ async function attentionView({ signal }) {
         column: 'Not used',
         cell: (key) => {
           const scopes = unused(key);
-          return h('span', { title: scopes.join('\n') }, scopes.length === key.scopes.length ? 'all of them' : scopes.join(', '));
+          return h(
+            'span',
+            { title: scopes.join('\n') },
+            scopes.length === key.scopes.length ? 'all of them' : scopes.join(', '),
+          );
         },
       },
     },
@@ -426,7 +531,11 @@ async function attentionView({ signal }) {
         h(
           'button.tile',
           { type: 'button', click: () => focusOn(document.getElementById(id)) },
-          h(`span.tile-number${keys.length > 0 ? '.some' : ''}`, icon(keys.length > 0 ? 'warn' : 'good'), String(keys.length)),
+          h(
+            `span.tile-number${keys.length > 0 ? '.some' : ''}`,
+            icon(keys.length > 0 ? 'warn' : 'good'),
+            String(keys.length),
+          ),
           h('span', title.charAt(0).toLowerCase() + title.slice(1)),
         ),
       ),
@@ -434,7 +543,8 @@ async function attentionView({ signal }) {
   );
   return [
     heading('Attention', { about: 'Active keys that are worth a look.' }),
-    ![expiring, idle, active].every((list) => list.isAll) && warning('There are more keys than are looked through here: these are the newest.'),
+    ![expiring, idle, active].every((list) => list.isAll) &&
+      warning('There are more keys than are looked through here: these are the newest.'),
     summary,
     sections.map(({ id, title, about, keys, extra }) =>
       h(
@@ -454,23 +564,46 @@ async function whoamiView({ signal }) {
   const limit = me.rate_limit;
   const projects = me.all_projects
     ? 'all'
-    : h('ul.plain', me.project_ids.map((id) => h('li', names.get(id) ?? '', ' ', code(id))));
+    : h(
+        'ul.plain',
+        me.project_ids.map((id) => h('li', names.get(id) ?? '', ' ', code(id))),
+      );
   return [
     heading('This key', { about: 'What the API says about the key that you have pasted.' }),
     h(
       'div.pair',
       h('section.card', h('h2', 'What it may do'), grantedGrid(me.scopes)),
-      h('section.card', h('h2', 'Who it is'), facts([
-        ['Name', me.name],
-        ['Id', code(me.key_id)],
-        ['Kind', me.kind],
-        ['Projects', projects],
-        ['Expires', me.expires_at ? fullTime(me.expires_at) : badge('warn', 'never')],
-        ['Last used', me.last_used_at === undefined ? null : fullTime(me.last_used_at, 'not noted')],
-        ['Addresses', me.allowed_cidrs ? h('ul.plain', me.allowed_cidrs.map((range) => h('li', code(range)))) : null],
-        ['Rate limit', limit ? `${count(limit.requests, 'request')} in ${duration(limit.window_seconds)}` : null],
-        ['Left of it', api.usage ? `${count(api.usage.left, 'request')}, full again in ${duration(api.usage.resetSeconds)}` : null],
-      ])),
+      h(
+        'section.card',
+        h('h2', 'Who it is'),
+        facts([
+          ['Name', me.name],
+          ['Id', code(me.key_id)],
+          ['Kind', me.kind],
+          ['Projects', projects],
+          ['Expires', me.expires_at ? fullTime(me.expires_at) : badge('warn', 'never')],
+          ['Last used', me.last_used_at === undefined ? null : fullTime(me.last_used_at, 'not noted')],
+          [
+            'Addresses',
+            me.allowed_cidrs
+              ? h(
+                  'ul.plain',
+                  me.allowed_cidrs.map((range) => h('li', code(range))),
+                )
+              : null,
+          ],
+          [
+            'Rate limit',
+            limit ? `${count(limit.requests, 'request')} in ${duration(limit.window_seconds)}` : null,
+          ],
+          [
+            'Left of it',
+            api.usage
+              ? `${count(api.usage.left, 'request')}, full again in ${duration(api.usage.resetSeconds)}`
+              : null,
+          ],
+        ]),
+      ),
     ),
   ];
 }

@@ -7,7 +7,8 @@ const ICONS = {
   good: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm3.4 5.2-4 4.4a.8.8 0 0 1-1.2 0l-1.7-1.8 1.1-1.1 1.2 1.2 3.4-3.8Z',
   bad: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm2.9 8.8-1.1 1.1L8 9.1l-1.8 1.8-1.1-1.1L6.9 8 5.1 6.2l1.1-1.1L8 6.9l1.8-1.8 1.1 1.1L9.1 8Z',
   warn: 'M7.1 1.9 1.2 12.5c-.4.7.1 1.5.9 1.5h11.8c.8 0 1.3-.8.9-1.5L8.9 1.9a1 1 0 0 0-1.8 0ZM7.2 5.5h1.6v4H7.2Zm0 5.2h1.6v1.6H7.2Z',
-  waiting: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm0 1.6a5.4 5.4 0 1 1 0 10.8A5.4 5.4 0 0 1 8 2.6Zm-.8 1.9v3.9l2.9 1.8.8-1.3-2.1-1.3V4.5Z',
+  waiting:
+    'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm0 1.6a5.4 5.4 0 1 1 0 10.8A5.4 5.4 0 0 1 8 2.6Zm-.8 1.9v3.9l2.9 1.8.8-1.3-2.1-1.3V4.5Z',
   paused: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1ZM5.4 5h1.7v6H5.4Zm3.5 0h1.7v6H8.9Z',
   open: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm0 1.6a5.4 5.4 0 1 1 0 10.8A5.4 5.4 0 0 1 8 2.6Z',
   idle: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm0 1.6a5.4 5.4 0 1 1 0 10.8A5.4 5.4 0 0 1 8 2.6Z',
@@ -45,7 +46,11 @@ const statusBadge = (status) => badge(BADGES[status] ?? 'open', plain(status));
 /** A moment: in words, with the exact time for whoever points at it. `without` is said if there is none. */
 function time(text, without = '—') {
   if (!text) return h('span.muted.whole', without);
-  return h('time', { datetime: text, title: `${DATE_AND_TIME.format(new Date(text))} (${text})` }, fromNow(text));
+  return h(
+    'time',
+    { datetime: text, title: `${DATE_AND_TIME.format(new Date(text))} (${text})` },
+    fromNow(text),
+  );
 }
 
 /** A moment in full. */
@@ -80,7 +85,10 @@ function heading(title, { about = null, actions = [], above = null } = {}) {
 /** Terms and what they come to, side by side where there is room if they are `short`. Those without anything are left out. */
 function facts(pairs, { short = false } = {}) {
   const shown = pairs.filter(([, value]) => value !== null && value !== undefined);
-  return h(short ? 'dl.facts.short' : 'dl.facts', shown.map(([term, value]) => h('div', h('dt', term), h('dd', value))));
+  return h(
+    short ? 'dl.facts.short' : 'dl.facts',
+    shown.map(([term, value]) => h('div', h('dt', term), h('dd', value))),
+  );
 }
 
 /**
@@ -120,7 +128,8 @@ function pager(context, page, noun, plural) {
   if (offset === 0 && !page.has_more) {
     return page.data.length > 1 ? h('p.pager', h('span.muted', count(page.data.length, noun, plural))) : null;
   }
-  const to = (target, id, text) => h('a.button', { id, href: context.address({ offset: target || null }) }, text);
+  const to = (target, id, text) =>
+    h('a.button', { id, href: context.address({ offset: target || null }) }, text);
   return h(
     'nav.pager',
     { 'aria-label': 'Pages' },
@@ -184,7 +193,15 @@ function choice(name, value, label, { checked = false, disabled = false, hint = 
   const id = freshId(name);
   return h(
     'div.choice',
-    h('input', { type: 'radio', id, name, value, checked, disabled, 'aria-describedby': hint && `${id}-hint` }),
+    h('input', {
+      type: 'radio',
+      id,
+      name,
+      value,
+      checked,
+      disabled,
+      'aria-describedby': hint && `${id}-hint`,
+    }),
     h('label', { for: id }, label),
     hint && h('span.hint', { id: `${id}-hint` }, hint),
   );
@@ -198,7 +215,9 @@ function showWrong(form, wrongs) {
   for (const [pointer, words] of wrongs) {
     const fields = Array.from(form.querySelectorAll('[data-pointers]'));
     const home = fields.find((one) =>
-      one.dataset.pointers.split(' ').some((own) => own !== '' && (pointer === own || pointer.startsWith(`${own}/`))),
+      one.dataset.pointers
+        .split(' ')
+        .some((own) => own !== '' && (pointer === own || pointer.startsWith(`${own}/`))),
     );
     if (!home) {
       homeless.push(`${pointer} ${words}`.trim());
@@ -211,7 +230,8 @@ function showWrong(form, wrongs) {
     control.setAttribute('aria-invalid', 'true');
     first ??= home.querySelector('input:not(:disabled), select, textarea');
   }
-  for (let outer = first?.closest('details'); outer; outer = outer.parentElement.closest('details')) outer.open = true;
+  for (let outer = first?.closest('details'); outer; outer = outer.parentElement.closest('details'))
+    outer.open = true;
   first?.focus();
   return homeless;
 }
@@ -231,7 +251,12 @@ function clearWrong(form) {
 function apiForm({ className = '', content, submit, danger = false, cancel = null, check = () => [], send }) {
   const told = h('div');
   const go = h(`button.${danger ? 'danger' : 'primary'}`, { type: 'submit' }, submit);
-  const form = h(`form${className && `.${className}`}`, { novalidate: true, autocomplete: 'off' }, content, told);
+  const form = h(
+    `form${className && `.${className}`}`,
+    { novalidate: true, autocomplete: 'off' },
+    content,
+    told,
+  );
   fill(form, h('div.buttons', go, cancel && button('Cancel', cancel)));
 
   function tell(error) {
@@ -287,23 +312,39 @@ function intervalPlot({ pass_rate: rate, pass_rate_interval: interval }) {
       svg('line.track', { x1: '0%', x2: '100%', y1: '50%', y2: '50%' }),
       [0, 0.5, 1].map((share) => svg('line.tick', { x1: at(share), x2: at(share), y1: '30%', y2: '70%' })),
       svg('line.range', { x1: at(interval.low), x2: at(interval.high), y1: '50%', y2: '50%' }),
-      [interval.low, interval.high].map((share) => svg('line.end', { x1: at(share), x2: at(share), y1: '25%', y2: '75%' })),
+      [interval.low, interval.high].map((share) =>
+        svg('line.end', { x1: at(share), x2: at(share), y1: '25%', y2: '75%' }),
+      ),
       svg('circle.rate', { cx: at(rate), cy: '50%', r: 5 }),
     ),
-    h('span.interval-text', h('strong', percent(rate)), ` (${percent(interval.low)} to ${percent(interval.high)})`),
+    h(
+      'span.interval-text',
+      h('strong', percent(rate)),
+      ` (${percent(interval.low)} to ${percent(interval.high)})`,
+    ),
   );
 }
 
 /** How a whole is made up: a bar of parts `[kind, number, words]`, and the same in words. */
 function progressBar(total, parts) {
-  const whole = Math.max(total, parts.reduce((sum, [, number]) => sum + number, 0), 1);
+  const whole = Math.max(
+    total,
+    parts.reduce((sum, [, number]) => sum + number, 0),
+    1,
+  );
   let from = 0;
   const bars = parts.map(([kind, number]) => {
-    const bar = svg(`rect.${kind}`, { x: `${(from / whole) * 100}%`, width: `${(number / whole) * 100}%`, height: '100%' });
+    const bar = svg(`rect.${kind}`, {
+      x: `${(from / whole) * 100}%`,
+      width: `${(number / whole) * 100}%`,
+      height: '100%',
+    });
     from += number;
     return bar;
   });
-  const words = parts.filter(([, number]) => number > 0).map(([, number, word]) => `${number.toLocaleString('en')} ${word}`);
+  const words = parts
+    .filter(([, number]) => number > 0)
+    .map(([, number, word]) => `${number.toLocaleString('en')} ${word}`);
   return h(
     'div.progress',
     svg('svg', { 'aria-hidden': 'true' }, bars),

@@ -7,12 +7,14 @@ const LOOK_AGAIN_MS = 4000;
 
 const isRunning = (simulation) => ['pending', 'in_progress'].includes(simulation.status);
 
-const simulationAddress = (project, ...ids) => ['#/simulations', project, ...ids].map((id, i) => (i ? encodeURIComponent(id) : id)).join('/');
+const simulationAddress = (project, ...ids) =>
+  ['#/simulations', project, ...ids].map((id, i) => (i ? encodeURIComponent(id) : id)).join('/');
 
 /** The projects that the key reaches, as far as it may know. */
 async function reachableProjects(signal) {
   const names = await projectNames(signal);
-  if (!api.caller.all_projects) for (const id of api.caller.project_ids) if (!names.has(id)) names.set(id, id);
+  if (!api.caller.all_projects)
+    for (const id of api.caller.project_ids) if (!names.has(id)) names.set(id, id);
   return names;
 }
 
@@ -30,7 +32,10 @@ async function projectsView({ signal }) {
   return [
     heading('Simulations', { about: 'Choose a project.' }),
     names.size > 0
-      ? h('ul.links', Array.from(names, ([one, name]) => h('li', link(simulationAddress(one), name, h('span.id', one)))))
+      ? h(
+          'ul.links',
+          Array.from(names, ([one, name]) => h('li', link(simulationAddress(one), name, h('span.id', one)))),
+        )
       : api.may('projects:read')
         ? h('p.empty', 'There are no projects yet.')
         : h(
@@ -47,7 +52,13 @@ async function projectsView({ signal }) {
 async function simulationsView(context) {
   const { params, query, signal } = context;
   const status = query.get('status');
-  const ask = { project_id: params.project, status, limit: PAGE_SIZE, offset: offsetOf(query), sort_by: 'created_at' };
+  const ask = {
+    project_id: params.project,
+    status,
+    limit: PAGE_SIZE,
+    offset: offsetOf(query),
+    sort_by: 'created_at',
+  };
   const [page, names] = await Promise.all([
     api.get('v1/simulations', { query: ask, signal }),
     reachableProjects(signal),
@@ -75,14 +86,22 @@ async function simulationsView(context) {
     },
     goesOn: (shown) => shown.data.some(isRunning),
   });
-  return [heading('Simulations', { about: 'Progress and results, as of now.' }), simulationFilters(context, names), body];
+  return [
+    heading('Simulations', { about: 'Progress and results, as of now.' }),
+    simulationFilters(context, names),
+    body,
+  ];
 }
 
 function simulationFilters(context, names) {
   const { params, query } = context;
   const option = (value, text, chosen) => h('option', { value, selected: value === chosen }, text);
   const known = new Map(names.has(params.project) ? names : [[params.project, params.project], ...names]);
-  const project = h('select', { id: 'filter-project' }, Array.from(known, ([id, name]) => option(id, name, params.project)));
+  const project = h(
+    'select',
+    { id: 'filter-project' },
+    Array.from(known, ([id, name]) => option(id, name, params.project)),
+  );
   const statuses = ['pending', 'in_progress', 'completed', 'failed', 'canceled', 'expired'];
   const status = h(
     'select',
@@ -105,7 +124,10 @@ function simulationFilters(context, names) {
 }
 
 const resultsOf = (simulation, signal) =>
-  api.get(path`v1/simulations/${simulation.id}/results`, { query: { project_id: simulation.project_id }, signal });
+  api.get(path`v1/simulations/${simulation.id}/results`, {
+    query: { project_id: simulation.project_id },
+    signal,
+  });
 
 function conversationProgress(counts) {
   return progressBar(counts.target, [
@@ -181,22 +203,42 @@ async function simulationView(context) {
 function simulationFacts(simulation, results) {
   const { failures, endings } = results;
   const troubles = [
-    failures.lease_expired > 0 && `${count(failures.lease_expired, 'conversation')} given up because workers were silent`,
-    failures.stopped > 0 && `${count(failures.stopped, 'conversation')} stopped because the simulation was over`,
+    failures.lease_expired > 0 &&
+      `${count(failures.lease_expired, 'conversation')} given up because workers were silent`,
+    failures.stopped > 0 &&
+      `${count(failures.stopped, 'conversation')} stopped because the simulation was over`,
     failures.evaluations > 0 && `${count(failures.evaluations, 'conversation')} could not be judged`,
-    results.conversations.retried > 0 && `${count(results.conversations.retried, 'conversation')} needed more than one attempt`,
+    results.conversations.retried > 0 &&
+      `${count(results.conversations.retried, 'conversation')} needed more than one attempt`,
   ].filter(Boolean);
-  return [conversationProgress(results.conversations), facts([
-    ['Status', statusBadge(simulation.status)],
-    ['Why', failures.last_failure_reason && prose(failures.last_failure_reason)],
-    ['Ended by', `persona ${endings.persona_ended}, agent ${endings.agent_ended}, turn limit ${endings.turn_limit}`],
-    ['Judged', `${results.evaluations.completed} of ${results.conversations.target}`],
-    ['Troubles', troubles.length > 0 ? h('ul.plain', troubles.map((one) => h('li', one))) : null],
-    ['Agent', simulation.agent.name],
-    ['Personas', `${simulation.target_personas}, seed ${simulation.seed}`],
-    ['Created', fullTime(simulation.created_at)],
-    ['Id', code(simulation.id)],
-  ], { short: true })];
+  return [
+    conversationProgress(results.conversations),
+    facts(
+      [
+        ['Status', statusBadge(simulation.status)],
+        ['Why', failures.last_failure_reason && prose(failures.last_failure_reason)],
+        [
+          'Ended by',
+          `persona ${endings.persona_ended}, agent ${endings.agent_ended}, turn limit ${endings.turn_limit}`,
+        ],
+        ['Judged', `${results.evaluations.completed} of ${results.conversations.target}`],
+        [
+          'Troubles',
+          troubles.length > 0
+            ? h(
+                'ul.plain',
+                troubles.map((one) => h('li', one)),
+              )
+            : null,
+        ],
+        ['Agent', simulation.agent.name],
+        ['Personas', `${simulation.target_personas}, seed ${simulation.seed}`],
+        ['Created', fullTime(simulation.created_at)],
+        ['Id', code(simulation.id)],
+      ],
+      { short: true },
+    ),
+  ];
 }
 
 function resultsTable({ objectives, overall }) {
@@ -248,8 +290,14 @@ async function conversationList(context) {
 function verdictsInShort({ evaluations, evaluation_status: status }) {
   if (evaluations.length === 0) return h('span.muted', plain(status));
   const outcomes = ['passed', 'failed', 'inconclusive'];
-  const counts = outcomes.map((outcome) => [outcome, evaluations.filter((one) => one.outcome === outcome).length]);
-  return h('span.badges', counts.filter(([, n]) => n > 0).map(([outcome, n]) => badge(BADGES[outcome], `${n} ${outcome}`)));
+  const counts = outcomes.map((outcome) => [
+    outcome,
+    evaluations.filter((one) => one.outcome === outcome).length,
+  ]);
+  return h(
+    'span.badges',
+    counts.filter(([, n]) => n > 0).map(([outcome, n]) => badge(BADGES[outcome], `${n} ${outcome}`)),
+  );
 }
 
 // A conversation
@@ -269,7 +317,12 @@ async function conversationView(context) {
     h('section.card', h('h2', 'Persona'), personaFacts(conversation)),
     h(
       'div.columns',
-      h('section', h('h2', 'Transcript'), attemptLinks(context, conversation), transcript(items.data, evaluations)),
+      h(
+        'section',
+        h('h2', 'Transcript'),
+        attemptLinks(context, conversation),
+        transcript(items.data, evaluations),
+      ),
       h('section', h('h2', 'Verdicts'), verdicts(conversation)),
     ),
   ];
@@ -284,7 +337,11 @@ function personaFacts({ persona, status, end_reason: reason }) {
       ['Purpose', persona.purpose],
     ]),
     attributes.length > 0 &&
-      h('details', h('summary', 'Attributes'), facts(attributes.map(([name, value]) => [plain(name), value]))),
+      h(
+        'details',
+        h('summary', 'Attributes'),
+        facts(attributes.map(([name, value]) => [plain(name), value])),
+      ),
   ];
 }
 
@@ -292,8 +349,13 @@ function attemptLinks(context, { attempt }) {
   if (attempt < 2) return null;
   const shown = Number(context.query.get('attempt') ?? attempt);
   const numbers = Array.from({ length: attempt }, (_, index) => index + 1);
-  const to = (one) => h('a', { href: context.address({ attempt: one }), 'aria-current': one === shown && 'true' }, String(one));
-  return h('p.small', 'Attempt: ', numbers.map((one) => [to(one), ' ']));
+  const to = (one) =>
+    h('a', { href: context.address({ attempt: one }), 'aria-current': one === shown && 'true' }, String(one));
+  return h(
+    'p.small',
+    'Attempt: ',
+    numbers.map((one) => [to(one), ' ']),
+  );
 }
 
 /** What was said, with the words marked that verdicts rest on. */
@@ -347,13 +409,25 @@ function verdict({ objective, objective_version: version, outcome, score, reason
   return h(
     'li.card',
     h('h3', objective.name),
-    h('p', statusBadge(outcome), ' ', h('span.muted', score === null ? 'no score' : `score ${score.toFixed(2)}`)),
+    h(
+      'p',
+      statusBadge(outcome),
+      ' ',
+      h('span.muted', score === null ? 'no score' : `score ${score.toFixed(2)}`),
+    ),
     reason && h('p', prose(reason)),
     quotes.length > 0 &&
       h(
         'ul.quotes',
         quotes.map((quote) =>
-          h('li', h('button.quote', { type: 'button', title: 'Show it in the transcript', click: () => showQuote(quote) }, `“${quote.text}”`)),
+          h(
+            'li',
+            h(
+              'button.quote',
+              { type: 'button', title: 'Show it in the transcript', click: () => showQuote(quote) },
+              `“${quote.text}”`,
+            ),
+          ),
         ),
       ),
     h('p.small.muted', `judged by ${judge}, version ${version} of the objective`),

@@ -2,7 +2,16 @@
 
 // What things are called and how they are written out: scopes, presets, statuses, times, counts.
 
-const RESOURCES = ['projects', 'agents', 'objectives', 'simulations', 'personas', 'conversations', 'keys', 'audit'];
+const RESOURCES = [
+  'projects',
+  'agents',
+  'objectives',
+  'simulations',
+  'personas',
+  'conversations',
+  'keys',
+  'audit',
+];
 
 /** Every scope there is. The trail has nothing that could be written. */
 const SCOPES = RESOURCES.flatMap((resource) =>
@@ -46,12 +55,16 @@ const PRESETS = [
 /** The preset with exactly these scopes, if there is one. */
 function presetOf(scopes) {
   const wanted = new Set(scopes);
-  return PRESETS.find((preset) => preset.scopes.length === wanted.size && preset.scopes.every((s) => wanted.has(s)));
+  return PRESETS.find(
+    (preset) => preset.scopes.length === wanted.size && preset.scopes.every((s) => wanted.has(s)),
+  );
 }
 
 /** What to do about a refusal, where the API's own message leaves that to whoever asks. */
 function advice(error) {
-  const wait = error.retryAfter ? `Try again in ${count(error.retryAfter, 'second')}.` : 'Try again in a moment.';
+  const wait = error.retryAfter
+    ? `Try again in ${count(error.retryAfter, 'second')}.`
+    : 'Try again in a moment.';
   switch (error.code) {
     case 'unreachable':
       return 'Check the connection and whether the server runs, then try again.';
@@ -117,7 +130,12 @@ function fromNow(text) {
 
 /** How long a number of seconds is: `1 hour`. */
 function duration(seconds) {
-  const units = [['day', 86_400], ['hour', 3600], ['minute', 60], ['second', 1]];
+  const units = [
+    ['day', 86_400],
+    ['hour', 3600],
+    ['minute', 60],
+    ['second', 1],
+  ];
   const [unit, size] = units.find(([, length]) => seconds > 0 && seconds % length === 0) ?? ['second', 1];
   return count(seconds / size, unit);
 }

@@ -29,13 +29,27 @@ async function furnish() {
     rate_limit: { requests: 100, window_seconds: 60 },
     metadata: { team: 'search', ticket: 'OPS-4711' },
   };
-  const one = await make({ name: 'Monitor of the order desk, every night at three', preset: 'monitor', ...everywhere, ...narrow });
-  const replaced = await make({ name: 'Worker in the checkout’s pipeline', preset: 'worker', project_ids: [server.project.id] });
+  const one = await make({
+    name: 'Monitor of the order desk, every night at three',
+    preset: 'monitor',
+    ...everywhere,
+    ...narrow,
+  });
+  const replaced = await make({
+    name: 'Worker in the checkout’s pipeline',
+    preset: 'worker',
+    project_ids: [server.project.id],
+  });
   await act(replaced, 'rotate', { overlap_seconds: 3600 });
   await server.call('GET', `/v1/agents?project_id=${server.project.id}`, { key: replaced.key });
   await act(await make({ name: 'Laptop of last year', preset: 'ci', ...everywhere }), 'revoke');
   await act(await make({ name: 'Batch of the archive', preset: 'read_only', ...everywhere }), 'disable');
-  await make({ name: 'Next quarter', preset: 'worker', ...everywhere, not_before: new Date(Date.now() + 6e8).toISOString() });
+  await make({
+    name: 'Next quarter',
+    preset: 'worker',
+    ...everywhere,
+    not_before: new Date(Date.now() + 6e8).toISOString(),
+  });
   await make({ name: 'Made by hand', preset: 'admin', ...everywhere, never_expires: true });
   await make({ name: 'Trial', scopes: ['agents:read', 'agents:write'], ...everywhere, expires_in_days: 3 });
   await make({ name: HOSTILE, preset: 'worker', ...everywhere });
@@ -44,7 +58,9 @@ async function furnish() {
 
   const { project, simulation, conversation } = await server.hostile();
   const [demo] = (await server.get(`/v1/simulations?project_id=${server.project.id}`)).data;
-  const held = (await server.get(`/v1/simulations/${demo.id}/conversations?project_id=${server.project.id}`)).data;
+  const held = (
+    await server.get(`/v1/simulations/${demo.id}/conversations?limit=100&project_id=${server.project.id}`)
+  ).data;
   const told = held.find((each) => each.evaluations.some(({ outcome }) => outcome === 'failed'));
   const press = (name) => async (page) => {
     await page.locator('main').getByRole('button', { name }).click();
@@ -113,7 +129,10 @@ for (const [width, viewport] of Object.entries({ wide: WIDE, narrow: NARROW })) 
           const { scrollWidth, clientWidth } = document.documentElement;
           return [scrollWidth, clientWidth, dialog ? dialog.scrollWidth - dialog.clientWidth : 0];
         });
-        assert.ok(shown <= room && inDialog <= 0, `${name} is ${shown} wide, and there are ${room}; ${inDialog} in the dialog`);
+        assert.ok(
+          shown <= room && inDialog <= 0,
+          `${name} is ${shown} wide, and there are ${room}; ${inDialog} in the dialog`,
+        );
         await picture(page, `${name}-${width}-${colorScheme}`);
       });
       assert.deepEqual(page.troubles, []);
@@ -141,7 +160,10 @@ for (const [width, viewport] of Object.entries({ wide: WIDE, narrow: NARROW })) 
 test('a reader who wants no motion gets none', async () => {
   const page = await open(browser, server, { reducedMotion: 'reduce' });
   const durations = await page.evaluate(() =>
-    Array.from(document.querySelectorAll('*'), (one) => getComputedStyle(one)).map((style) => [style.transitionDuration, style.animationName]),
+    Array.from(document.querySelectorAll('*'), (one) => getComputedStyle(one)).map((style) => [
+      style.transitionDuration,
+      style.animationName,
+    ]),
   );
   assert.ok(durations.every(([transition, animation]) => transition === '0s' && animation === 'none'));
 });
@@ -149,7 +171,11 @@ test('a reader who wants no motion gets none', async () => {
 test('a view takes the focus to its title and says its name, and the content can be skipped to', async () => {
   const page = await open(browser, server);
   await signIn(page, server.key);
-  for (const [link, title] of [['Attention', 'Attention'], ['Audit', 'Audit'], ['Keys', 'Keys']]) {
+  for (const [link, title] of [
+    ['Attention', 'Attention'],
+    ['Audit', 'Audit'],
+    ['Keys', 'Keys'],
+  ]) {
     await page.getByRole('navigation', { name: 'Views' }).getByRole('link', { name: link }).click();
     await page.getByRole('heading', { level: 1, name: title }).waitFor();
     assert.equal(await page.locator(':focus').innerText(), title);

@@ -68,7 +68,10 @@ export class Server {
     const { id: project } = await this.post('/v1/projects', { name: HOSTILE });
     const at = (path) => `${path}?project_id=${project}`;
     const agent = await this.post(at('/v1/agents'), { name: HOSTILE, description: HOSTILE });
-    const objective = await this.post(at('/v1/objectives'), { name: HOSTILE, criteria: 'check: agent says /<img[^>]*>/' });
+    const objective = await this.post(at('/v1/objectives'), {
+      name: HOSTILE,
+      criteria: 'check: agent says /<img[^>]*>/',
+    });
     const simulation = await this.post(at('/v1/simulations'), {
       name: HOSTILE,
       scenario: `A customer writes ${HOSTILE} and wants it explained.`,
@@ -199,7 +202,14 @@ export function everything(page) {
   return page.evaluate(() => {
     const fields = Array.from(document.querySelectorAll('input, textarea'), (field) => field.value);
     const storage = [localStorage, sessionStorage].map((store) => JSON.stringify(store));
-    return [document.documentElement.outerHTML, ...fields, ...storage, document.cookie, location.href, document.title].join('\n');
+    return [
+      document.documentElement.outerHTML,
+      ...fields,
+      ...storage,
+      document.cookie,
+      location.href,
+      document.title,
+    ].join('\n');
   });
 }
 

@@ -3,7 +3,18 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { HOSTILE, NARROW, Server, eventually, everything, launch, open, settled, signIn, visit } from './harness.mjs';
+import {
+  HOSTILE,
+  NARROW,
+  Server,
+  eventually,
+  everything,
+  launch,
+  open,
+  settled,
+  signIn,
+  visit,
+} from './harness.mjs';
 
 let server;
 let browser;
@@ -25,7 +36,8 @@ const whoami = (key) => server.call('GET', '/v1/whoami', { key });
 const clipboard = (page) => page.evaluate(() => navigator.clipboard.readText());
 
 /** Waits until a key is refused with a code: it may be believed for some seconds after its end. */
-const refused = (key, code) => eventually(async () => (await whoami(key)).body.code === code, `${code} is the answer`);
+const refused = (key, code) =>
+  eventually(async () => (await whoami(key)).body.code === code, `${code} is the answer`);
 
 /** Pastes a key that is not accepted, and returns what is said about it. */
 async function signInRefused(key) {
@@ -59,12 +71,21 @@ test('a key is created, shown once, copied, and works', async () => {
   // Not by the key that closes other dialogs, once or twice.
   await page.keyboard.press('Escape');
   await page.keyboard.press('Escape');
+  // Nor by the way back.
+  await page.goBack();
+  await settled(page);
   assert.ok(await dialog.isVisible());
+  assert.equal(await dialog.locator('output').innerText(), shown);
 
   const { status, body } = await whoami(shown);
   assert.equal(status, 200);
   assert.equal(body.name, 'ci of checkout');
-  assert.deepEqual(body.scopes.toSorted(), ['agents:read', 'conversations:read', 'conversations:write', 'simulations:read']);
+  assert.deepEqual(body.scopes.toSorted(), [
+    'agents:read',
+    'conversations:read',
+    'conversations:write',
+    'simulations:read',
+  ]);
   assert.deepEqual(body.project_ids, [server.project.id]);
   const days = (new Date(body.expires_at) - Date.now()) / 86_400_000;
   assert.ok(days > 89.9 && days <= 90, `${days} days`);
@@ -148,10 +169,17 @@ test('what is wrong is said where it is, before and after it is sent', async () 
   const page = await signedIn();
   await visit(page, '#/keys/new');
   await page.getByRole('button', { name: 'Create the key' }).click();
-  for (const said of ['Say what will use the key.', 'Choose at least one.', 'Choose at least one, or all of them.']) {
+  for (const said of [
+    'Say what will use the key.',
+    'Choose at least one.',
+    'Choose at least one, or all of them.',
+  ]) {
     await page.getByText(said, { exact: true }).waitFor();
   }
-  assert.equal(await page.locator(':focus').getAttribute('id'), await page.getByLabel('Name').getAttribute('id'));
+  assert.equal(
+    await page.locator(':focus').getAttribute('id'),
+    await page.getByLabel('Name').getAttribute('id'),
+  );
   await page.getByLabel('Name').fill('x');
   await page.getByRole('button', { name: /^read only/ }).click();
   await page.getByRole('radio', { name: /^In all projects/ }).check();
@@ -273,12 +301,18 @@ test('a key is changed: only what was changed', async () => {
   await visit(page, `#/keys/${made.id}/change`);
   await page.getByRole('checkbox', { name: 'personas:write' }).uncheck();
   await page.getByLabel('Requests').fill('100');
+  const sent = page.waitForRequest((request) => request.method() === 'PATCH');
   await page.getByRole('button', { name: 'Save' }).click();
+  assert.deepEqual(Object.keys((await sent).postDataJSON()), ['scopes', 'rate_limit']);
   await page.getByRole('heading', { name: 'wide', level: 1 }).waitFor();
   await page.getByText('100 requests in 1 minute').waitFor();
   const changed = await server.get(`/v1/keys/${made.id}`);
-  assert.deepEqual(changed.scopes, made.scopes.filter((scope) => scope !== 'personas:write'));
-  for (const kept of ['name', 'expires_at', 'all_projects', 'allowed_cidrs']) assert.deepEqual(changed[kept], made[kept], kept);
+  assert.deepEqual(
+    changed.scopes,
+    made.scopes.filter((scope) => scope !== 'personas:write'),
+  );
+  for (const kept of ['name', 'expires_at', 'all_projects', 'allowed_cidrs'])
+    assert.deepEqual(changed[kept], made[kept], kept);
 });
 
 test('a key that is refused while it is used leads back to the question for one, which says why', async () => {
@@ -296,7 +330,14 @@ test('a key that is refused while it is used leads back to the question for one,
 test('a key sees what its scopes allow, and can give no more than it has', async () => {
   const bound = await server.post('/v1/keys', {
     name: 'team',
-    scopes: ['keys:read', 'keys:write', 'agents:read', 'simulations:read', 'conversations:read', 'conversations:write'],
+    scopes: [
+      'keys:read',
+      'keys:write',
+      'agents:read',
+      'simulations:read',
+      'conversations:read',
+      'conversations:write',
+    ],
     project_ids: [server.project.id],
     expires_in_days: 30,
   });
@@ -333,7 +374,11 @@ test('a key without any scope sees itself', async () => {
 });
 
 test('a key over its limit is told how long to wait', async () => {
-  const slow = await make({ name: 'slow', preset: 'read_only', rate_limit: { requests: 3, window_seconds: 3600 } });
+  const slow = await make({
+    name: 'slow',
+    preset: 'read_only',
+    rate_limit: { requests: 3, window_seconds: 3600 },
+  });
   const page = await open(browser, server);
   await signIn(page, slow.key);
   await eventually(async () => {
@@ -346,7 +391,8 @@ test('a key over its limit is told how long to wait', async () => {
 });
 
 test('keys come in pages, and filtered', async () => {
-  for (let index = 0; index < 25; index += 1) await make({ name: `many ${index}`, preset: 'worker', expires_in_days: 400 });
+  for (let index = 0; index < 25; index += 1)
+    await make({ name: `many ${index}`, preset: 'worker', expires_in_days: 400 });
   const soon = await make({ name: 'ends soon', preset: 'worker', expires_in_days: 2 });
   const off = await make({ name: 'switched off', preset: 'worker' });
   await server.post(`/v1/keys/${off.id}/disable`);
@@ -378,13 +424,18 @@ test('what needs attention is found', async () => {
   const forever = await make({ name: 'for good', preset: 'worker', never_expires: true });
   const ending = await make({ name: 'ending', scopes: ['projects:read'], expires_in_days: 5 });
   await server.call('GET', '/v1/projects', { key: ending.key });
-  await eventually(async () => (await server.get(`/v1/keys/${ending.id}`)).used_scopes.length === 1, 'the use is noted');
+  await eventually(
+    async () => (await server.get(`/v1/keys/${ending.id}`)).used_scopes.length === 1,
+    'the use is noted',
+  );
   const page = await signedIn();
   await visit(page, '#/attention');
   const names = (title) => page.getByRole('table', { name: title }).getByRole('rowheader').allInnerTexts();
   const has = (list, { name }) => list.some((text) => text.includes(name));
   assert.ok(has(await names('Never expire'), forever) && !has(await names('Never expire'), ending));
-  assert.ok(has(await names('Expire within 14 days'), ending) && !has(await names('Expire within 14 days'), forever));
+  assert.ok(
+    has(await names('Expire within 14 days'), ending) && !has(await names('Expire within 14 days'), forever),
+  );
   const unused = await names('Hold scopes that they have not used');
   assert.ok(has(unused, forever) && !has(unused, ending), unused.join());
   assert.equal(await page.getByRole('table', { name: 'Idle for 30 days or more' }).count(), 0);
@@ -398,7 +449,9 @@ test('who changed what is in the trail, whatever it was called', async () => {
   const { data, head } = await server.get('/v1/audit?limit=20');
   assert.equal(data[0].action, 'disable_key');
   await page.getByText(head.hash).first().waitFor();
-  const entry = page.getByRole('row').filter({ has: page.getByRole('rowheader', { name: String(data[0].sequence), exact: true }) });
+  const entry = page
+    .getByRole('row')
+    .filter({ has: page.getByRole('rowheader', { name: String(data[0].sequence), exact: true }) });
   assert.match(await entry.innerText(), /disable key/);
   await visit(page, `#/keys/${key.id}`);
   assert.equal(await page.getByRole('heading', { level: 1 }).innerText(), HOSTILE);

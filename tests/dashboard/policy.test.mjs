@@ -25,7 +25,8 @@ test('the page comes with a policy that names what it runs, and with the headers
   assert.equal(allowed['connect-src'], "'self'");
   assert.equal(allowed['img-src'], 'data:');
   for (const name of ['base-uri', 'form-action', 'frame-ancestors']) assert.equal(allowed[name], "'none'");
-  for (const name of ['script-src', 'style-src']) assert.match(allowed[name], /^'sha256-[\w+/=]{44}'( 'sha256-[\w+/=]{44}')*$/);
+  for (const name of ['script-src', 'style-src'])
+    assert.match(allowed[name], /^'sha256-[\w+/=]{44}'( 'sha256-[\w+/=]{44}')*$/);
   assert.equal(allowed['require-trusted-types-for'], "'script'");
   assert.equal(response.headers.get('content-type'), 'text/html; charset=utf-8');
   assert.equal(response.headers.get('referrer-policy'), 'no-referrer');
@@ -36,7 +37,8 @@ test('the page comes with a policy that names what it runs, and with the headers
 
 test('a script, a handler or a style that somebody gets into the page does nothing, and the page goes on', async () => {
   const page = await open(browser, server);
-  const injected = '<script>window.injected = 1</script><img src="x" onerror="window.injected = 2"><style>main { color: red }</style>';
+  const injected =
+    '<script>window.injected = 1</script><img src="x" onerror="window.injected = 2"><style>main { color: red }</style>';
   await page.route(`${server.url}/`, async (route) => {
     const response = await route.fetch();
     const body = (await response.text()).replace('</main>', `</main>${injected}`);
@@ -48,7 +50,10 @@ test('a script, a handler or a style that somebody gets into the page does nothi
   await eventually(() => page.troubles.length >= kinds.length, `all four are reported: ${page.troubles}`);
   await signIn(page, server.key);
   assert.equal(await page.evaluate(() => window.injected), undefined);
-  assert.notEqual(await page.evaluate(() => getComputedStyle(document.querySelector('main')).color), 'rgb(255, 0, 0)');
+  assert.notEqual(
+    await page.evaluate(() => getComputedStyle(document.querySelector('main')).color),
+    'rgb(255, 0, 0)',
+  );
 });
 
 test('markup cannot be made of text even by a mistake in the page’s own scripts', async () => {
@@ -71,7 +76,11 @@ test('markup cannot be made of text even by a mistake in the page’s own script
             return false;
           }
         };
-        resolve(Object.entries(attempts).filter(isAllowed).map(([name]) => name));
+        resolve(
+          Object.entries(attempts)
+            .filter(isAllowed)
+            .map(([name]) => name),
+        );
       });
     });
   });

@@ -43,7 +43,10 @@ test('what cannot be a key is not sent', async () => {
   const page = await open(browser, server);
   let asked = 0;
   page.on('request', () => (asked += 1));
-  for (const [text, said] of [['', 'Paste a key.'], ['clé', 'A key has neither spaces nor letters with accents.']]) {
+  for (const [text, said] of [
+    ['', 'Paste a key.'],
+    ['clé', 'A key has neither spaces nor letters with accents.'],
+  ]) {
     await page.getByLabel('API key').fill(text);
     await page.getByRole('button', { name: 'Continue' }).click();
     await page.getByText(said).waitFor();
@@ -60,7 +63,9 @@ test('the key is in no storage, address or element, while it is used and after',
   await visit(page, '#/me');
   assert.ok(!(await everything(page)).includes(server.key));
   await visit(page, '#/simulations');
-  assert.ok(addresses.length > 2 && !addresses.some((address) => decodeURIComponent(address).includes(server.key)));
+  assert.ok(
+    addresses.length > 2 && !addresses.some((address) => decodeURIComponent(address).includes(server.key)),
+  );
   assert.deepEqual(await page.context().cookies(), []);
   const databases = await page.evaluate(() => indexedDB.databases());
   assert.deepEqual(databases, []);

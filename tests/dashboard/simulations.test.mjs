@@ -34,7 +34,9 @@ test('each objective has its counts, its pass rate and the interval, drawn where
   const page = await open(browser, server);
   await signIn(page, server.key);
   await visit(page, `#/simulations/${server.project.id}/${simulation.id}`);
-  const results = await server.get(`/v1/simulations/${simulation.id}/results?project_id=${server.project.id}`);
+  const results = await server.get(
+    `/v1/simulations/${simulation.id}/results?project_id=${server.project.id}`,
+  );
   assert.equal(results.objectives.length, 3);
   for (const one of results.objectives) {
     const row = page.getByRole('row', { name: one.name });
@@ -86,14 +88,19 @@ test('a conversation has its words in order, and verdicts whose quotes are marke
     items.map((item) => item.content.map((part) => part.text).join('\n')),
   );
   for (const { objective, outcome, reason, quotes } of conversation.evaluations) {
-    const verdict = page.getByRole('listitem').filter({ has: page.getByRole('heading', { name: objective.name }) });
+    const verdict = page
+      .getByRole('listitem')
+      .filter({ has: page.getByRole('heading', { name: objective.name }) });
     const text = await verdict.innerText();
     assert.ok(text.includes(outcome) && text.includes(reason.replaceAll('`', '')), text);
     for (const quote of quotes) {
       await verdict.getByRole('button', { name: quote.text }).first().click();
       const focused = page.locator(':focus');
       assert.equal(await focused.getAttribute('id'), `item-${quote.item_id}`);
-      assert.ok((await focused.locator('mark').allTextContents()).some((mark) => mark.includes(quote.text)), quote.text);
+      assert.ok(
+        (await focused.locator('mark').allTextContents()).some((mark) => mark.includes(quote.text)),
+        quote.text,
+      );
     }
   }
   await page.goBack();
@@ -105,7 +112,10 @@ test('what changes is shown anew by itself', async () => {
   const { id: project } = await server.post('/v1/projects', { name: 'Running' });
   const at = (path) => `${path}?project_id=${project}`;
   const agent = await server.post(at('/v1/agents'), { name: 'Desk' });
-  const objective = await server.post(at('/v1/objectives'), { name: 'Greets', criteria: 'check: agent says /hello/i' });
+  const objective = await server.post(at('/v1/objectives'), {
+    name: 'Greets',
+    criteria: 'check: agent says /hello/i',
+  });
   const running = await server.post(at('/v1/simulations'), {
     name: 'Now',
     scenario: 'A customer asks for the time.',
