@@ -19,6 +19,9 @@ async fn every_function_may_do_what_it_does() {
 
     client.anonymous().get("/health", 200).await;
     client.anonymous().get("/openapi.json", 200).await;
+    let page = client.anonymous().send(Method::GET, "/", None, 200).await;
+    assert!(page.text.starts_with("<!"), "{}", page.text);
+    assert!(page.headers.contains_key("content-security-policy"), "{:?}", page.headers);
     client.get("/v1/whoami", 200).await;
     let project = format!("/v1/projects/{}", desk.project);
     let agent = within(&format!("/v1/agents/{}", desk.agent));
