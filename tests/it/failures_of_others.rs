@@ -261,8 +261,8 @@ async fn ninerouter_2351_nobody_sees_what_is_idle_or_about_to_end() {
     with(&app, &short).get("/v1/projects", 200).await;
     app.settle_uses().await;
     let ids = |page: Value| data(&page).iter().map(id).collect::<Vec<_>>();
-    assert_eq!(ids(root.get("/v1/keys?expiring_within_days=14", 200).await), [short.id.clone()]);
-    assert_eq!(ids(root.get("/v1/keys?idle_for_days=30", 200).await), [endless.id.clone()]);
+    assert_eq!(ids(root.get("/v1/keys?expiring_within_days=14", 200).await), [short.id.as_str()]);
+    assert_eq!(ids(root.get("/v1/keys?idle_for_days=30", 200).await), [endless.id.as_str()]);
     let seen = root.get(&format!("/v1/keys/{}", short.id), 200).await;
     assert_eq!(
         (&seen["used_scopes"], &seen["last_used_at"]),
