@@ -1,6 +1,6 @@
 //! A function that answers one route.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use lambda_runtime::LambdaEvent;
 use onerun_api::{App, Authenticator, Route, Router};
@@ -16,10 +16,6 @@ use crate::{
     keys::SecretKeys,
     secret::Secret,
 };
-
-/// How long an answer may wait for a key's use to be written, which is once in a minute. The environment is frozen once the
-/// answer is out, perhaps for ever.
-const SETTLING: Duration = Duration::from_secs(1);
 
 /// Everything that requests for one route are answered with.
 pub(crate) struct Api {
@@ -53,12 +49,12 @@ impl Api {
     pub(crate) async fn answer(&self, event: LambdaEvent<Event>) -> Result<EventResponse, Failure> {
         let (event, context) = event.into_parts();
         let (request, payload) = event.into_request(context.request_id, &self.router)?;
-        let response = self.router.answer(&self.app, request).await;
-        // It began when the key was accepted, and is mostly over by now.
-        if tokio::time::timeout(SETTLING, self.app.settle()).await.is_err() {
-            tracing::warn!("a key's use is still being written, and may get lost");
-        }
-        Ok(EventResponse::new(response, payload))
+        Ok(EventResponse::new(self.router.answer(&self.app, request).await, payload))
+    }
+
+    /// Waits for what answering has left to be written.
+    pub(crate) async fn settle(&self) {
+        self.app.settle().await;
     }
 }
 

@@ -8,6 +8,7 @@
 //! A function that could not read its configuration ends with an error that names every variable that is wrong. One that
 //! cannot read its secret goes on, refuses with 503, and recovers by itself.
 
+mod afterwards;
 mod api;
 mod aws;
 mod config;
@@ -24,6 +25,7 @@ use lambda_runtime::{Diagnostic, service_fn};
 use onerun_api::Route;
 /// The routes, each under the name of its operation.
 pub use onerun_api::routes;
+use onerun_auth::Access;
 use onerun_engine::{Engine, offline::Offline};
 use onerun_host::{OsRandom, SystemClock, Variables};
 use onerun_store::with_causes;
@@ -41,7 +43,12 @@ use crate::{
 pub fn serve(route: &'static Route) -> ExitCode {
     start(async |variables| {
         let api = &Api::start(route, RouteConfig::read(route, variables)?).await?;
-        lambda_runtime::run(service_fn(|event| api.answer(event))).await
+        // Only callers with a key leave something to do.
+        if route.access == Access::Public {
+            lambda_runtime::run(service_fn(|event| api.answer(event))).await
+        } else {
+            afterwards::run(api).await
+        }
     })
 }
 
