@@ -97,8 +97,9 @@ impl Callers {
     }
 
     /// Takes in what this process has made of a key by a write that began at `began`, so that it counts here at once.
-    pub(crate) fn learn(&self, record: &KeyRecord, began: Moment) {
-        lock(&self.cache).fill(&record.id, Some(record.clone()), began);
+    pub(crate) fn learn(&self, engine: &Engine, record: &KeyRecord, began: Moment) {
+        let now = self.moment(engine);
+        lock(&self.cache).fill(&record.id, Some(record.clone()), began, now);
     }
 
     /// Writes the uses that are due, for a host that goes on while nobody calls.
@@ -139,7 +140,8 @@ impl Callers {
             Looked::Known(record) => Ok(record),
             Looked::Unknown => {
                 let found = engine.store().key(id).await?;
-                Ok(lock(&self.cache).fill(id, found, began))
+                let now = self.moment(engine);
+                Ok(lock(&self.cache).fill(id, found, began, now))
             }
         }
     }

@@ -575,7 +575,7 @@ async fn rotate(app: &App, call: Call) -> Result<Response, ApiError> {
     let began = app.callers().moment(app.engine());
     match app.engine().store().change_key(&id, decide).await {
         Ok(Some(KeyChange::Rotation { record, new, .. })) => {
-            app.callers().learn(&record, began);
+            app.callers().learn(app.engine(), &record, began);
             shown_once(KeyView { record: *new, usage: onerun_auth::KeyUsage::NONE }, &key, now)
         }
         Ok(_) => Err(NOT_FOUND),
@@ -612,7 +612,7 @@ async fn revoke_leaked(app: &App, call: Call) -> Result<Response, ApiError> {
         });
         let began = app.callers().moment(engine);
         if let Some(KeyChange::To { record, .. }) = engine.store().change_key(key.id(), decide).await? {
-            app.callers().learn(&record, began);
+            app.callers().learn(app.engine(), &record, began);
         }
     }
     let mut response = reply(&DoneOut { message: "Keys that were right are revoked" })?;
@@ -659,7 +659,7 @@ async fn change(
     if let KeyChange::To { record, .. } =
         app.engine().store().change_key(id, decide).await?.ok_or(NOT_FOUND)?
     {
-        app.callers().learn(&record, began);
+        app.callers().learn(app.engine(), &record, began);
     }
     show(app, caller, id).await
 }

@@ -7,11 +7,13 @@
 //! - Age is measured on two clocks, and the older counts. The wall clock goes on while an environment is frozen; the
 //!   monotonic one does so when somebody puts the wall clock back.
 //! - Of two records of a key the one with the higher revision counts, whichever reading came first, and a revoked one
-//!   always. So a slow reading from before a revocation cannot bring the key back where the revocation is known.
+//!   always. So a slow reading from before a revocation cannot bring the key back where the revocation is known. A store
+//!   that was put back to a backup has lower revisions: they count if the reading began after the higher one was known.
 //!
 //! That there is no such key is remembered as well, apart and in a small place, so that whoever asks for keys that were
 //! never made drives out none that were.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,10 +63,21 @@ pub enum Looked {
 
 /// Records that were read, by id.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct KeyCache {
     ttl: SignedDuration,
-    records: HashMap<KeyId, (Arc<KeyRecord>, Moment)>,
+    records: HashMap<KeyId, Kept>,
     absent: HashMap<KeyId, Moment>,
+}
+
+/// A record that was read.
+#[derive(Clone, Debug)]
+struct Kept {
+    record: Arc<KeyRecord>,
+    /// When the reading began: what its age counts from.
+    read_at: Moment,
+    /// When the reading had ended, on the monotonic clock: what began later cannot have found anything earlier.
+    since: Duration,
 }
 
 impl KeyCache {
@@ -76,7 +89,7 @@ impl KeyCache {
     /// What is known of a key, at this moment.
     pub fn look(&self, id: &KeyId, now: Moment) -> Looked {
         match (self.records.get(id), self.absent.get(id)) {
-            (Some((record, read_at)), _) if now.is_within(self.ttl, *read_at) => {
+            (Some(Kept { record, read_at, .. }), _) if now.is_within(self.ttl, *read_at) => {
                 Looked::Known(Some(Arc::clone(record)))
             }
             (None, Some(read_at)) if now.is_within(self.ttl, *read_at) => Looked::Known(None),
@@ -84,43 +97,63 @@ impl KeyCache {
         }
     }
 
-    /// Takes in what a reading found that began at `began`, and gives what counts: that, or what is known to be later.
-    pub fn fill(&mut self, id: &KeyId, found: Option<KeyRecord>, began: Moment) -> Option<Arc<KeyRecord>> {
-        if let Some((known, read_at)) = self.records.get_mut(id) {
-            let revision = found.as_ref().map_or(0, |found| found.revision);
-            // Only what was known a moment ago: what a store was put back to from a backup counts in the end.
-            let is_recent = read_at.running > began.running || began.is_within(self.ttl, *read_at);
-            if known.revoked_at.is_some() || (known.revision > revision && is_recent) {
-                return Some(Arc::clone(known));
-            }
-            if known.revision == revision {
-                // The same state, which is believed from the later of the two beginnings.
-                if began.running >= read_at.running {
-                    *read_at = began;
-                }
-                return Some(Arc::clone(known));
-            }
+    /// Takes in what a reading found that began at `began` and has just ended, and gives what counts: that, or what is known
+    /// to be later. What a write made is taken in as if it were read: `began` is when the write began, because before it
+    /// was heard of here, somebody else may have written again.
+    pub fn fill(
+        &mut self,
+        id: &KeyId,
+        found: Option<KeyRecord>,
+        began: Moment,
+        now: Moment,
+    ) -> Option<Arc<KeyRecord>> {
+        if let Some(known) = self.records.get(id)
+            && known.counts_more(found.as_ref(), began)
+        {
+            return Some(Arc::clone(&known.record));
         }
         let Some(found) = found else {
             self.records.remove(id);
-            make_room(&mut self.absent, MAX_ABSENT);
+            make_room(&mut self.absent, id, MAX_ABSENT);
             self.absent.insert(id.clone(), began);
             return None;
         };
         self.absent.remove(id);
-        make_room(&mut self.records, MAX_RECORDS);
+        make_room(&mut self.records, id, MAX_RECORDS);
         let found = Arc::new(found);
-        self.records.insert(id.clone(), (Arc::clone(&found), began));
+        let kept = Kept { record: Arc::clone(&found), read_at: began, since: now.running };
+        self.records.insert(id.clone(), kept);
         Some(found)
     }
 }
 
+impl Kept {
+    /// Whether this counts, and not what another reading found.
+    fn counts_more(&self, found: Option<&KeyRecord>, began: Moment) -> bool {
+        let (known, revision) = (&self.record, found.map_or(0, |found| found.revision));
+        if known.revoked_at.is_some() || found.is_some_and(|found| found.revoked_at.is_some()) {
+            return known.revoked_at.is_some();
+        }
+        match known.revision.cmp(&revision) {
+            Ordering::Less => false,
+            // The same state, which is believed from the later of the two beginnings. Unless the store was put back to
+            // a backup and changed from there: then it is another one, and the later reading knows.
+            Ordering::Equal => began.running < self.read_at.running,
+            // Found before this was known. Only a reading that began afterwards tells of a store that was put back.
+            Ordering::Greater => began.running <= self.since,
+        }
+    }
+}
+
 /// Keeps a map within its bound: beyond it all is forgotten, and read again as it is asked for.
-fn make_room<V>(map: &mut HashMap<KeyId, V>, bound: usize) {
-    if map.len() >= bound {
+fn make_room<V>(map: &mut HashMap<KeyId, V>, id: &KeyId, bound: usize) {
+    if map.len() >= bound && !map.contains_key(id) {
         map.clear();
     }
 }
+
+#[cfg(test)]
+mod interleavings;
 
 #[cfg(test)]
 mod tests {
@@ -131,7 +164,7 @@ mod tests {
     use super::*;
     use crate::grant::Grant;
     use crate::managed::ManagedKey;
-    use crate::record::KeyTerms;
+    use crate::record::{KeyPatch, KeyTerms};
 
     const TTL: SignedDuration = SignedDuration::from_secs(5);
 
@@ -165,7 +198,7 @@ mod tests {
     #[test]
     fn a_record_is_believed_from_the_beginning_of_its_reading_for_the_time_to_live() {
         let mut cache = KeyCache::new(TTL);
-        cache.fill(&record().id, Some(record()), at(0, 0));
+        cache.fill(&record().id, Some(record()), at(0, 0), at(0, 0));
         assert!(is_known(&cache, at(4, 4)));
         assert!(!is_known(&cache, at(5, 5)));
     }
@@ -173,7 +206,7 @@ mod tests {
     #[test]
     fn either_clock_makes_a_record_old() {
         let mut cache = KeyCache::new(TTL);
-        cache.fill(&record().id, Some(record()), at(0, 0));
+        cache.fill(&record().id, Some(record()), at(0, 0), at(0, 0));
         assert!(!is_known(&cache, at(5, 0)), "the environment was frozen");
         assert!(!is_known(&cache, at(-1, 1)), "the wall clock was put back");
         assert!(!is_known(&cache, at(4, 6)), "the wall clock was put back and went on");
@@ -182,7 +215,7 @@ mod tests {
     #[test]
     fn with_no_time_to_live_nothing_is_believed() {
         let mut cache = KeyCache::new(SignedDuration::ZERO);
-        cache.fill(&record().id, Some(record()), at(0, 0));
+        cache.fill(&record().id, Some(record()), at(0, 0), at(0, 0));
         assert!(!is_known(&cache, at(0, 0)));
     }
 
@@ -190,9 +223,9 @@ mod tests {
     fn a_slow_reading_does_not_bring_a_revoked_key_back() {
         for ttl in [SignedDuration::ZERO, TTL] {
             let mut cache = KeyCache::new(ttl);
-            cache.fill(&record().id, Some(revoked()), at(1, 1));
+            cache.fill(&record().id, Some(revoked()), at(1, 1), at(1, 1));
             for began in [at(0, 0), at(2, 2), at(100, 100)] {
-                let counts = cache.fill(&record().id, Some(record()), began).unwrap();
+                let counts = cache.fill(&record().id, Some(record()), began, began).unwrap();
                 assert!(counts.revoked_at.is_some(), "{began:?}");
             }
         }
@@ -201,10 +234,13 @@ mod tests {
     #[test]
     fn that_there_is_no_such_key_is_remembered_until_there_is_one() {
         let mut cache = KeyCache::new(TTL);
-        assert!(cache.fill(&record().id, None, at(0, 0)).is_none());
+        assert!(cache.fill(&record().id, None, at(0, 0), at(0, 0)).is_none());
         assert!(matches!(cache.look(&record().id, at(1, 1)), Looked::Known(None)));
-        cache.fill(&record().id, Some(record()), at(1, 1));
-        assert!(cache.fill(&record().id, None, at(0, 0)).is_some(), "a reading from before it was made");
+        cache.fill(&record().id, Some(record()), at(1, 1), at(1, 1));
+        assert!(
+            cache.fill(&record().id, None, at(0, 0), at(0, 0)).is_some(),
+            "a reading from before it was made"
+        );
         assert!(is_known(&cache, at(1, 1)));
     }
 
@@ -212,18 +248,59 @@ mod tests {
     fn a_store_that_was_put_back_counts_in_the_end() {
         let mut cache = KeyCache::new(TTL);
         let later = record().disable(at(0, 0).wall).unwrap();
-        cache.fill(&record().id, Some(later), at(0, 0));
-        assert_eq!(cache.fill(&record().id, Some(record()), at(6, 6)).unwrap().revision, 1);
-        assert!(cache.fill(&record().id, None, at(12, 12)).is_none());
+        cache.fill(&record().id, Some(later), at(0, 0), at(0, 0));
+        assert_eq!(cache.fill(&record().id, Some(record()), at(6, 6), at(6, 6)).unwrap().revision, 1);
+        assert!(cache.fill(&record().id, None, at(12, 12), at(12, 12)).is_none());
+    }
+
+    #[test]
+    fn a_store_that_was_put_back_and_changed_from_there_counts_though_revisions_are_alike() {
+        let known = record().update(KeyPatch::default(), at(0, 0).wall).unwrap();
+        for changed in [record().disable(at(0, 0).wall).unwrap(), revoked()] {
+            assert_eq!(known.revision, changed.revision);
+            let mut cache = KeyCache::new(TTL);
+            cache.fill(&record().id, Some(known.clone()), at(0, 0), at(0, 0));
+            let counts = cache.fill(&record().id, Some(changed.clone()), at(6, 6), at(6, 6)).unwrap();
+            assert_eq!(*counts, changed);
+        }
+    }
+
+    #[test]
+    fn what_was_found_before_something_later_was_known_does_not_count() {
+        let mut cache = KeyCache::new(TTL);
+        let later = record().disable(at(0, 0).wall).unwrap();
+        // Its reading took longer than it is believed.
+        cache.fill(&record().id, Some(later), at(0, 0), at(10, 10));
+        let counts = cache.fill(&record().id, Some(record()), at(9, 9), at(11, 11)).unwrap();
+        assert!(counts.disabled_at.is_some());
+    }
+
+    #[test]
+    fn a_revocation_counts_whatever_else_is_known() {
+        let mut cache = KeyCache::new(TTL);
+        let later = record().update(KeyPatch::default(), at(0, 0).wall).unwrap();
+        let later = later.update(KeyPatch::default(), at(0, 0).wall).unwrap();
+        cache.fill(&record().id, Some(later), at(1, 1), at(1, 1));
+        let counts = cache.fill(&record().id, Some(revoked()), at(0, 0), at(2, 2)).unwrap();
+        assert!(counts.revoked_at.is_some());
+    }
+
+    #[test]
+    fn a_full_cache_keeps_the_keys_that_it_has() {
+        let mut map = HashMap::from([(KeyId::ROOT, 1), (KeyId::ROOT_PREVIOUS, 2)]);
+        make_room(&mut map, &KeyId::ROOT, 2);
+        assert_eq!(map.len(), 2);
+        make_room(&mut map, &KeyId::ROOT_PENDING, 2);
+        assert_eq!(map.len(), 0);
     }
 
     #[test]
     fn keys_that_were_never_made_drive_out_none_that_were() {
         let mut cache = KeyCache::new(TTL);
-        cache.fill(&record().id, Some(record()), at(0, 0));
+        cache.fill(&record().id, Some(record()), at(0, 0), at(0, 0));
         for number in 0..3 * MAX_ABSENT {
             let id = format!("{number:012}").parse().unwrap();
-            assert!(cache.fill(&id, None, at(0, 0)).is_none());
+            assert!(cache.fill(&id, None, at(0, 0), at(0, 0)).is_none());
             assert!(cache.absent.len() <= MAX_ABSENT);
         }
         assert!(is_known(&cache, at(1, 1)));

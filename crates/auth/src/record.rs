@@ -316,6 +316,9 @@ impl PartialEq for KeyRecord {
 }
 
 #[cfg(test)]
+mod lives;
+
+#[cfg(test)]
 mod tests {
     use std::convert::Infallible;
 

@@ -74,7 +74,7 @@ fn main() -> io::Result<()> {
             let moment = Moment { wall: time(), running: process.started.elapsed() };
             let mut cache = process.cache.lock().unwrap_or_else(PoisonError::into_inner);
             for key in &made {
-                cache.fill(key.id(), Some(record(key, project.clone(), moment.wall)), moment);
+                cache.fill(key.id(), Some(record(key, project.clone(), moment.wall)), moment, moment);
             }
             filled = Some(Instant::now());
         }
