@@ -7,14 +7,10 @@
 use std::time::Duration;
 
 use lambda_extension::Extension;
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{Error, service_fn};
 use tokio::{sync::Notify, time::timeout};
 
-use crate::{
-    Failure,
-    api::Api,
-    event::{Event, EventResponse},
-};
+use crate::api::Api;
 
 /// How long what is left may take. Nobody waits for it, and it is paid for.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -36,8 +32,9 @@ pub(crate) async fn run(api: &Api) -> Result<(), Error> {
         .await;
     match extension {
         Ok(extension) => {
-            let answer = service_fn(|event: LambdaEvent<Event>| async {
-                // Also if answering panics: nothing would ever come of an invocation that is waited for.
+            let answer = service_fn(|event| async {
+                // Also if the event is no request, or answering panics: nothing would ever come of an invocation whose
+                // end is waited for.
                 let _answered = Answered(answered);
                 api.answer(event).await
             });
@@ -46,8 +43,8 @@ pub(crate) async fn run(api: &Api) -> Result<(), Error> {
         Err(error) => {
             // What runs functions elsewhere may know no extensions. There the answer waits.
             tracing::warn!(error, "the function is no extension of itself, and settles before it answers");
-            let answer = service_fn(|event: LambdaEvent<Event>| async {
-                let answer: Result<EventResponse, Failure> = api.answer(event).await;
+            let answer = service_fn(|event| async {
+                let answer = api.answer(event).await;
                 settle(api).await;
                 answer
             });

@@ -6,13 +6,14 @@ use lambda_runtime::LambdaEvent;
 use onerun_api::{App, Authenticator, Route, Router};
 use onerun_auth::{Credential, KeyRing, Principal, Refusal};
 use onerun_host::SystemClock;
+use serde_json::value::RawValue;
 
 use crate::{
     Failure,
     aws::Aws,
     config::{KeyConfig, RouteConfig},
     engine,
-    event::{Event, EventResponse},
+    event::{Event, EventResponse, NotARequest},
     keys::SecretKeys,
     secret::Secret,
 };
@@ -46,8 +47,12 @@ impl Api {
     }
 
     /// Answers a request. Whatever comes of it is a response; only what is no request fails.
-    pub(crate) async fn answer(&self, event: LambdaEvent<Event>) -> Result<EventResponse, Failure> {
+    ///
+    /// The event comes as it was sent: of one that cannot be read, the runtime alone would know.
+    pub(crate) async fn answer(&self, event: LambdaEvent<Box<RawValue>>) -> Result<EventResponse, Failure> {
         let (event, context) = event.into_parts();
+        // What is wrong with it may repeat what is in it.
+        let event: Event = serde_json::from_str(event.get()).map_err(|_| NotARequest)?;
         let (request, payload) = event.into_request(context.request_id, &self.router)?;
         Ok(EventResponse::new(self.router.answer(&self.app, request).await, payload))
     }
