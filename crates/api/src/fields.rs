@@ -261,8 +261,9 @@ fn integer(value: &Value) -> Option<u64> {
     })
 }
 
-macro_rules! id_fields {
-    ($($type:ident),*) => {$(
+/// Fields of a text that is read by its type's own parser.
+macro_rules! parsed_fields {
+    ($($type:ident: $schema:expr),* $(,)?) => {$(
         impl Field for $type {
             fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
                 let text = string(value, pointer, errors)?;
@@ -270,30 +271,23 @@ macro_rules! id_fields {
             }
 
             fn schema() -> Value {
-                json!({ "type": "string", "pattern": format!("^[A-Za-z0-9]{{{}}}$", $type::LENGTH) })
+                $schema
             }
         }
     )*};
 }
 
-id_fields!(AgentId, ObjectiveId, ProjectId);
-
-macro_rules! word_fields {
-    ($($type:ident),*) => {$(
-        impl Field for $type {
-            fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
-                let text = string(value, pointer, errors)?;
-                errors.keep(pointer, text.parse())
-            }
-
-            fn schema() -> Value {
-                json!({ "type": "string", "enum": $type::ALL.map($type::as_str) })
-            }
-        }
-    )*};
+parsed_fields! {
+    AgentId: id_schema(AgentId::LENGTH),
+    ObjectiveId: id_schema(ObjectiveId::LENGTH),
+    ProjectId: id_schema(ProjectId::LENGTH),
+    Scope: json!({ "type": "string", "enum": Scope::ALL.map(Scope::as_str) }),
+    Preset: json!({ "type": "string", "enum": Preset::ALL.map(Preset::as_str) }),
 }
 
-word_fields!(Scope, Preset);
+fn id_schema(length: usize) -> Value {
+    json!({ "type": "string", "pattern": format!("^[A-Za-z0-9]{{{length}}}$") })
+}
 
 impl Field for String {
     fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
