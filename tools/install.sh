@@ -19,6 +19,8 @@ venv() {
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "python3 is older than 3.10"
     echo "tools: $lock into $dir"
     rm -rf "$dir"
+    # The python3 that was found may have been this environment's own, which make puts first on the PATH.
+    hash -r
     mkdir -p .tools
     python3 -m venv "$dir" || fail "python3 has no venv (Debian: apt-get install python3-venv)"
     "$dir/bin/python" -m pip install --quiet --disable-pip-version-check -r "$lock"
