@@ -101,6 +101,9 @@ impl fmt::Display for Excess {
 }
 
 #[cfg(test)]
+mod attenuation;
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 

@@ -22,7 +22,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use onerun_domain::{Metadata, Name};
+use onerun_domain::{Metadata, Name, Refusal};
 
 use super::{KeyCache, Looked, Moment};
 use crate::decision::recognize_managed;
@@ -62,8 +62,8 @@ struct Script {
     environments: usize,
     /// Where requests come in.
     requests: Vec<usize>,
-    /// Where the changes are made, one after the other.
-    changes: Option<(usize, Vec<Change>)>,
+    /// Who changes the key: where, and what one after the other.
+    writers: Vec<(usize, Vec<Change>)>,
     ticks: usize,
     troubles: Vec<Trouble>,
     /// Whether the key is made by the first step, and is not there before.
@@ -76,7 +76,7 @@ impl Default for Script {
             ttl: TTL,
             environments: 2,
             requests: Vec::new(),
-            changes: None,
+            writers: Vec::new(),
             ticks: 4,
             troubles: Vec::new(),
             is_made: false,
@@ -111,6 +111,13 @@ enum Writing {
     Stored(Times, u64),
 }
 
+/// How far a writer is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Writer {
+    writing: Writing,
+    changed: usize,
+}
+
 /// What both clocks of an environment show. They stand still between two steps, as coarse ones do.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Times {
@@ -132,8 +139,7 @@ struct World<'a> {
     states: Vec<(Rc<KeyRecord>, i64)>,
     environments: Vec<Environment>,
     requests: Vec<Step>,
-    writing: Writing,
-    changed: usize,
+    writers: Vec<Writer>,
     ticked: usize,
     troubled: usize,
     is_made: bool,
@@ -179,14 +185,14 @@ fn record() -> KeyRecord {
     KeyRecord::new(&KEY, terms, KeyId::restore("root").unwrap(), time(0))
 }
 
-fn change(record: KeyRecord, change: Change, now: Timestamp) -> KeyRecord {
+fn change(record: KeyRecord, change: Change, now: Timestamp) -> Result<KeyRecord, Refusal> {
     let narrow =
         || KeyPatch { scopes: Some(ScopeSet::from_iter([Scope::AgentsRead])), ..KeyPatch::default() };
     match change {
-        Change::Revoke => record.revoke(now),
-        Change::Disable => record.disable(now).unwrap(),
-        Change::Enable => record.enable(now).unwrap(),
-        Change::Narrow => record.update(narrow(), now).unwrap(),
+        Change::Revoke => Ok(record.revoke(now)),
+        Change::Disable => record.disable(now),
+        Change::Enable => record.enable(now),
+        Change::Narrow => record.update(narrow(), now),
     }
 }
 
@@ -204,8 +210,7 @@ impl<'a> World<'a> {
             states: if script.is_made { Vec::new() } else { vec![(Rc::new(record()), 0)] },
             environments: vec![environment; script.environments],
             requests: vec![Step::Waits; script.requests.len()],
-            writing: Writing::Waits,
-            changed: 0,
+            writers: vec![Writer { writing: Writing::Waits, changed: 0 }; script.writers.len()],
             ticked: 0,
             troubled: 0,
             is_made: !script.is_made,
@@ -242,25 +247,24 @@ impl<'a> World<'a> {
                 Step::Decided => {}
             }
         }
-        if let Some((place, changes)) = &self.script.changes {
-            match self.writing {
-                Writing::Waits if self.changed < changes.len() && self.is_made => {
+        for (index, writer) in self.writers.iter().enumerate() {
+            let (place, changes) = &self.script.writers[index];
+            match writer.writing {
+                Writing::Waits if writer.changed < changes.len() && self.is_made => {
                     step(Told::ChangeBegins { place: *place }, &|world| {
-                        world.writing = Writing::Timed(world.moment(*place));
+                        world.writers[index].writing = Writing::Timed(world.moment(*place));
                     });
                 }
                 Writing::Waits => {}
-                Writing::Timed(moment) => step(Told::Changes(changes[self.changed]), &|world| {
-                    let (state, _) = world.states.last().unwrap();
-                    let state = change(KeyRecord::clone(state), changes[world.changed], time(world.now));
-                    world.writing = Writing::Stored(moment, state.revision);
-                    world.states.push((Rc::new(state), world.now));
-                }),
+                Writing::Timed(moment) => {
+                    let wanted = changes[writer.changed];
+                    step(Told::Changes(wanted), &|world| world.change(index, wanted, moment));
+                }
                 Writing::Stored(moment, revision) => {
                     step(Told::ChangeIsTakenIn { place: *place }, &|world| {
                         world.take_in(*place, revision, moment);
-                        world.writing = Writing::Waits;
-                        world.changed += 1;
+                        world.writers[index] =
+                            Writer { writing: Writing::Waits, changed: world.writers[index].changed + 1 };
                     });
                 }
             }
@@ -287,6 +291,22 @@ impl<'a> World<'a> {
             });
         }
         worlds
+    }
+
+    /// The store takes a change, unless another came before it that leaves nothing to change.
+    fn change(&mut self, writer: usize, wanted: Change, moment: Times) {
+        let Some((state, _)) = self.states.last() else { return };
+        let revision = state.revision;
+        let changed = change(KeyRecord::clone(state), wanted, time(self.now));
+        let changed = changed.ok().filter(|changed| changed.revision > revision);
+        let writer = &mut self.writers[writer];
+        match changed {
+            Some(state) => {
+                writer.writing = Writing::Stored(moment, state.revision);
+                self.states.push((Rc::new(state), self.now));
+            }
+            None => *writer = Writer { writing: Writing::Waits, changed: writer.changed + 1 },
+        }
     }
 
     fn pass(&mut self, seconds: i64, frozen: Option<usize>) {
@@ -387,11 +407,11 @@ impl<'a> World<'a> {
             (record, absent, *times, *known, *knows_revoked)
         };
         (
-            (self.now, self.changed, self.ticked, self.troubled, self.is_made),
+            (self.now, self.ticked, self.troubled, self.is_made),
             self.states.iter().map(|(state, at)| (state.revision, *at)).collect::<Vec<_>>(),
             self.environments.iter().map(environment).collect::<Vec<_>>(),
             self.requests.clone(),
-            self.writing,
+            self.writers.clone(),
         )
     }
 }
@@ -419,7 +439,7 @@ fn scripts(changes: &[Change], troubles: &[Trouble]) -> Vec<Script> {
     let script = |requests: [usize; 2], from| Script {
         environments: 2,
         requests: requests.to_vec(),
-        changes: Some((from, changes.to_vec())),
+        writers: vec![(from, changes.to_vec())],
         troubles: troubles.to_vec(),
         ..Script::default()
     };
@@ -481,7 +501,7 @@ fn three_environments_are_as_good_as_two() {
     explore_all([Script {
         environments: 3,
         requests: vec![0, 1],
-        changes: Some((2, vec![Change::Disable, Change::Revoke])),
+        writers: vec![(2, vec![Change::Disable, Change::Revoke])],
         ticks: 3,
         ..Script::default()
     }]);
@@ -489,6 +509,17 @@ fn three_environments_are_as_good_as_two() {
 
 #[test]
 fn a_key_that_was_asked_for_before_it_was_made_is_known_after_the_time_to_live() {
-    let changes = Some((1, vec![Change::Revoke]));
-    explore_all([Script { requests: vec![0, 0], changes, is_made: true, ..Script::default() }]);
+    let writers = vec![(1, vec![Change::Revoke])];
+    explore_all([Script { requests: vec![0, 0], writers, is_made: true, ..Script::default() }]);
+}
+
+#[test]
+fn two_environments_that_change_a_key_at_once_keep_the_bound() {
+    for (one, other) in [(Change::Narrow, Change::Revoke), (Change::Disable, Change::Narrow)] {
+        explore_all([Script {
+            requests: vec![0],
+            writers: vec![(0, vec![one]), (1, vec![other])],
+            ..Script::default()
+        }]);
+    }
 }

@@ -1,0 +1,441 @@
+//! That no key makes or changes a key that is more than itself: 100,000 families of keys. Each key of a family is made,
+//! changed or rotated by another, as the API does it, if the decision allows it. Whatever a key may then do, those before
+//! it may do as well, and this is asked of single requests and not of the rules: this scope, in this project, from this
+//! address, at this time, and so many of them.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
+
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+use onerun_domain::{Metadata, Name, ProjectId};
+use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRunner};
+
+use super::Grant;
+use crate::address::{AddressAccess, parse_block};
+use crate::decision::recognize_managed;
+use crate::key::KeyId;
+use crate::limit::RateLimit;
+use crate::managed::ManagedKey;
+use crate::principal::{Access, Principal, ProjectAccess};
+use crate::record::{KeyPatch, KeyRecord, KeyTerms};
+use crate::refusal::Refusal;
+use crate::scope::{Scope, ScopeSet};
+
+/// Families, of which each makes some keys.
+const FAMILIES: u32 = 100_000;
+
+/// How much is done in a family, at the most.
+const MOST_DEEDS: u8 = 3;
+
+/// Projects that keys name, and one that none does.
+const PROJECTS: [&str; 4] = ["AbCdEf012345", "BbCdEf012345", "CbCdEf012345", "ZyXwVu987654"];
+
+/// Blocks that keys name: nested, apart, at the edges, and in other spellings.
+const BLOCKS: [&str; 12] = [
+    "0.0.0.0/0",
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "10.1.2.3",
+    "10.128.0.0/9",
+    "192.0.2.0/24",
+    "::ffff:10.1.0.0/112",
+    "::/0",
+    "2001:db8::/32",
+    "2001:db8:8000::/33",
+    "2001:db8::1",
+    "::ffff:0:0/95",
+];
+
+/// How often keys may be used: requests and seconds.
+const LIMITS: [(u32, u32); 8] =
+    [(1, 1), (10, 60), (10, 10), (5, 30), (60, 60), (11, 60), (10, 3_600), (1_000_000, 86_400)];
+
+/// When keys end, in seconds from when the first is made.
+const ENDS: [i64; 5] = [1, 1_000, 1_001, 2_000, 1_000_000];
+
+/// What is asked of one key by another.
+#[derive(Clone, Debug)]
+enum Deed {
+    /// Make a key.
+    Make(Grant),
+    /// Change the last key that was made.
+    Change(Patch),
+    /// Put another in its place, which ends then.
+    Rotate(Option<i64>),
+}
+
+/// A patch of what a key may do; the outer `None` leaves it.
+#[derive(Clone, Debug)]
+struct Patch {
+    scopes: Option<ScopeSet>,
+    projects: Option<ProjectAccess>,
+    addresses: Option<AddressAccess>,
+    rate_limit: Option<Option<RateLimit>>,
+    expires_at: Option<Option<i64>>,
+}
+
+fn time(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+fn project(id: &str) -> ProjectId {
+    id.parse().unwrap()
+}
+
+/// Keys to give out, one for each of a family.
+static KEYS: LazyLock<Vec<ManagedKey>> = LazyLock::new(|| {
+    let made = |number| {
+        ManagedKey::generate(|bytes| {
+            bytes.fill(number);
+            Ok::<(), Infallible>(())
+        })
+    };
+    (0..=MOST_DEEDS).map(|number| made(number).unwrap()).collect()
+});
+
+/// Addresses in, at and beside the edges of all blocks, and one that is not known.
+static PLACES: LazyLock<Vec<Option<IpAddr>>> = LazyLock::new(|| {
+    let mut places = vec![None];
+    for block in BLOCKS {
+        let block: IpNet = parse_block(block).unwrap();
+        for edge in [block.network(), block.broadcast()] {
+            places.push(Some(edge));
+            places.extend([-1, 1].map(|by| Some(beside(edge, by))));
+        }
+    }
+    places.extend(["::ffff:10.1.2.3", "203.0.113.9", "::1"].map(|address| Some(address.parse().unwrap())));
+    places
+});
+
+fn scopes() -> impl Strategy<Value = ScopeSet> {
+    prop_oneof![
+        Just(ScopeSet::ALL),
+        Just(ScopeSet::NONE),
+        prop::collection::vec(0..Scope::ALL.len(), 1..Scope::ALL.len())
+            .prop_map(|picked| picked.into_iter().map(|index| Scope::ALL[index]).collect()),
+    ]
+}
+
+fn projects() -> impl Strategy<Value = ProjectAccess> {
+    let some = prop::collection::btree_set(0..3_usize, 0..3).prop_map(|picked| {
+        ProjectAccess::Only(picked.into_iter().map(|index| project(PROJECTS[index])).collect())
+    });
+    prop_oneof![1 => Just(ProjectAccess::All), 2 => some]
+}
+
+fn addresses() -> impl Strategy<Value = AddressAccess> {
+    let some = prop::collection::vec(0..BLOCKS.len(), 0..4).prop_map(|picked| {
+        AddressAccess::Only(picked.into_iter().map(|index| parse_block(BLOCKS[index]).unwrap()).collect())
+    });
+    prop_oneof![1 => Just(AddressAccess::Any), 2 => some]
+}
+
+fn rate_limit() -> impl Strategy<Value = Option<RateLimit>> {
+    prop_oneof![
+        1 => Just(None),
+        2 => (0..LIMITS.len()).prop_map(|index| RateLimit::new(LIMITS[index].0, LIMITS[index].1)),
+    ]
+}
+
+fn end() -> impl Strategy<Value = Option<i64>> {
+    prop_oneof![1 => Just(None), 2 => (0..ENDS.len()).prop_map(|index| Some(ENDS[index]))]
+}
+
+fn grant() -> impl Strategy<Value = Grant> {
+    (scopes(), projects(), addresses(), rate_limit(), end()).prop_map(
+        |(scopes, projects, addresses, rate_limit, end)| Grant {
+            scopes,
+            projects,
+            addresses,
+            rate_limit,
+            expires_at: end.map(time),
+        },
+    )
+}
+
+fn maybe<S: Strategy>(value: S) -> impl Strategy<Value = Option<S::Value>> {
+    prop::option::weighted(0.3, value)
+}
+
+fn patch() -> impl Strategy<Value = Patch> {
+    (maybe(scopes()), maybe(projects()), maybe(addresses()), maybe(rate_limit()), maybe(end())).prop_map(
+        |(scopes, projects, addresses, rate_limit, expires_at)| Patch {
+            scopes,
+            projects,
+            addresses,
+            rate_limit,
+            expires_at,
+        },
+    )
+}
+
+/// What is asked, by which of the keys that there are.
+fn deeds() -> impl Strategy<Value = Vec<(prop::sample::Index, Deed)>> {
+    let deed = prop_oneof![
+        3 => grant().prop_map(Deed::Make),
+        2 => patch().prop_map(Deed::Change),
+        1 => end().prop_map(Deed::Rotate),
+    ];
+    prop::collection::vec((any::<prop::sample::Index>(), deed), 1..=usize::from(MOST_DEEDS))
+}
+
+/// A grant that is often within another, because one drawn by itself seldom is.
+fn narrowed(wanted: &Grant, own: &Grant, keep: u8) -> Grant {
+    let pick = |bit: u8| keep & (1 << bit) != 0;
+    Grant {
+        scopes: if pick(0) { own.scopes.without(own.scopes.without(wanted.scopes)) } else { wanted.scopes },
+        projects: if pick(1) { own.projects.clone() } else { wanted.projects.clone() },
+        addresses: if pick(2) { own.addresses.clone() } else { wanted.addresses.clone() },
+        rate_limit: if pick(3) { own.rate_limit } else { wanted.rate_limit },
+        expires_at: if pick(4) { own.expires_at } else { wanted.expires_at },
+    }
+}
+
+/// A key of a family.
+#[derive(Clone)]
+struct Member {
+    number: usize,
+    record: KeyRecord,
+}
+
+impl Member {
+    fn principal(&self, address: Option<IpAddr>, second: i64) -> Result<Principal, Refusal> {
+        recognize_managed(&KEYS[self.number], Some(&self.record), address, time(second))
+    }
+
+    /// Whether the key gets a request through.
+    fn may(&self, scope: Scope, project: &ProjectId, address: Option<IpAddr>, second: i64) -> bool {
+        self.principal(address, second).is_ok_and(|principal| {
+            principal.authorize(Access::Requires(scope)).is_ok()
+                && principal.authorize_project(project).is_ok()
+        })
+    }
+}
+
+fn beside(address: IpAddr, by: i8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits().wrapping_add_signed(by.into())).into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits().wrapping_add_signed(by.into())).into(),
+    }
+}
+
+/// The most requests that a limit lets through from the beginning of a window, in so many seconds.
+fn most(limit: Option<RateLimit>, seconds: u64) -> u64 {
+    limit.map_or(u64::MAX, |limit| {
+        seconds.div_ceil(limit.window_seconds().into()).saturating_mul(limit.requests().into())
+    })
+}
+
+/// Everything that `member` gets through, `other` gets through too.
+fn is_within(member: &Member, other: &Member) -> Result<(), TestCaseError> {
+    // One dimension after the other, each with whatever of the rest gets through: they do not depend on one another.
+    let seconds = || ENDS.iter().flat_map(|end| [end - 1, *end]).chain([0]);
+    let working = |member: &Member| {
+        let second =
+            seconds().find(|second| PLACES.iter().any(|place| member.principal(*place, *second).is_ok()))?;
+        let place = PLACES.iter().find(|place| member.principal(**place, second).is_ok())?;
+        Some((*place, second))
+    };
+    // A key that is let in nowhere is within all others.
+    let Some((place, second)) = working(member) else { return Ok(()) };
+    for at in seconds() {
+        if member.principal(place, at).is_ok() {
+            prop_assert!(other.principal(place, at).is_ok(), "at {at} s");
+        }
+    }
+    for from in PLACES.iter() {
+        if member.principal(*from, second).is_ok() {
+            prop_assert!(other.principal(*from, second).is_ok(), "from {from:?}");
+        }
+    }
+    for id in PROJECTS {
+        let project = project(id);
+        for scope in Scope::ALL {
+            if member.may(scope, &project, place, second) {
+                prop_assert!(other.may(scope, &project, place, second), "{scope} in {id}");
+            }
+        }
+        let reaches = |member: &Member| {
+            member
+                .principal(place, second)
+                .is_ok_and(|principal| principal.authorize_project(&project).is_ok())
+        };
+        prop_assert!(!reaches(member) || reaches(other), "{id}");
+    }
+    let (limit, others) = (member.record.grant.rate_limit, other.record.grant.rate_limit);
+    // At once, and in the long run: a time that is a multiple of all windows.
+    for seconds in [1, 30 * 86_400] {
+        prop_assert!(most(limit, seconds) <= most(others, seconds), "{limit:?} {others:?} in {seconds} s");
+    }
+    Ok(())
+}
+
+/// In which dimensions a grant is more than another, from the rules of each, in the words of the answer.
+fn excess(grant: &Grant, own: &Grant) -> BTreeSet<&'static str> {
+    let mut excess = BTreeSet::new();
+    if Scope::ALL.into_iter().any(|scope| grant.scopes.contains(scope) && !own.scopes.contains(scope)) {
+        excess.insert("scope");
+    }
+    let reaches = |access: &ProjectAccess, id: &str| access.allows(&project(id));
+    if PROJECTS.into_iter().any(|id| reaches(&grant.projects, id) && !reaches(&own.projects, id)) {
+        excess.insert("projects");
+    }
+    // As numbers: a block is a first and a last address.
+    let ends = |block: &IpNet| match block {
+        IpNet::V4(block) => (4, block.network().to_bits().into(), block.broadcast().to_bits().into()),
+        IpNet::V6(block) => (6, block.network().to_bits(), block.broadcast().to_bits()),
+    };
+    let holds = |outer: &IpNet, inner: &IpNet| {
+        let ((outer_kind, first, last), (kind, from, to)): ((u8, u128, u128), (u8, u128, u128)) =
+            (ends(outer), ends(inner));
+        outer_kind == kind && first <= from && to <= last
+    };
+    let is_narrower = match (&grant.addresses, &own.addresses) {
+        (_, AddressAccess::Any) => true,
+        (AddressAccess::Any, AddressAccess::Only(_)) => false,
+        (AddressAccess::Only(blocks), AddressAccess::Only(others)) => {
+            blocks.iter().all(|block| others.iter().any(|other| holds(other, block)))
+        }
+    };
+    if !is_narrower {
+        excess.insert("addresses");
+    }
+    if [1, 30 * 86_400]
+        .into_iter()
+        .any(|seconds| most(grant.rate_limit, seconds) > most(own.rate_limit, seconds))
+    {
+        excess.insert("rate limit");
+    }
+    let end = |grant: &Grant| grant.expires_at.unwrap_or(Timestamp::MAX);
+    if end(grant) > end(own) {
+        excess.insert("lifetime");
+    }
+    excess
+}
+
+/// What the decision says, which must name what is too much and nothing else.
+fn is_allowed(caller: &Principal, grant: &Grant) -> Result<bool, TestCaseError> {
+    let expected = excess(grant, caller.grant());
+    match caller.authorize_grant(grant) {
+        Ok(()) => prop_assert_eq!(&expected, &BTreeSet::new()),
+        Err(refusal) => {
+            let told = refusal.to_string();
+            prop_assert!(!expected.is_empty(), "{told}");
+            for word in ["the scope", "its projects", "the addresses", "its rate limit", "its lifetime"] {
+                let dimension = word.split_once(' ').map_or(word, |(_, dimension)| dimension);
+                prop_assert_eq!(told.contains(word), expected.contains(dimension), "{}: {}", told, dimension);
+            }
+        }
+    }
+    Ok(expected.is_empty())
+}
+
+/// How often something was allowed and refused, so that nothing is shown by what never happened.
+#[derive(Default)]
+struct Met {
+    allowed: Cell<u32>,
+    refused: Cell<u32>,
+}
+
+fn family(
+    first: &Grant,
+    deeds: &[(prop::sample::Index, Deed)],
+    keep: u8,
+    met: &Met,
+) -> Result<(), TestCaseError> {
+    let made = |number: usize, grant: Grant, by: &KeyId| {
+        let terms = KeyTerms {
+            name: Name::parse("ci").unwrap(),
+            grant,
+            not_before: None,
+            metadata: Metadata::default(),
+        };
+        Member { number, record: KeyRecord::new(&KEYS[number], terms, by.clone(), time(0)) }
+    };
+    let mut members = vec![made(0, first.clone(), &KeyId::ROOT)];
+    for (index, deed) in deeds {
+        let caller = members[index.index(members.len())].clone();
+        let from = PLACES.iter().find(|place| caller.principal(**place, 0).is_ok());
+        let Some(principal) = from.and_then(|place| caller.principal(*place, 0).ok()) else { continue };
+        let number = members.len();
+        // As the API does: who changes a key must be able to make it as it is and as it is to be.
+        let after = match deed {
+            Deed::Make(wanted) => {
+                let grant = narrowed(wanted, principal.grant(), keep);
+                is_allowed(&principal, &grant)?.then(|| made(number, grant, principal.key_id()))
+            }
+            Deed::Change(patch) => {
+                let last = members[number - 1].clone();
+                let Patch { scopes, projects, addresses, rate_limit, expires_at } = patch.clone();
+                let patch = KeyPatch {
+                    scopes,
+                    projects,
+                    addresses,
+                    rate_limit,
+                    expires_at: expires_at.map(|end| end.map(time)),
+                    ..KeyPatch::default()
+                };
+                let may = is_allowed(&principal, &last.record.grant)?;
+                let changed = last.record.update(patch, time(0)).ok();
+                match changed {
+                    Some(record) if may && is_allowed(&principal, &record.grant)? => {
+                        Some(Member { number: last.number, record })
+                    }
+                    _ => None,
+                }
+            }
+            Deed::Rotate(end) => {
+                let last = members[number - 1].clone();
+                let grant = Grant { expires_at: end.map(time), ..last.record.grant.clone() };
+                let may = is_allowed(&principal, &last.record.grant)? && is_allowed(&principal, &grant)?;
+                let overlap = SignedDuration::from_secs(1_000);
+                let rotated =
+                    last.record.rotate(&KEYS[number], overlap, grant.expires_at, KeyId::ROOT, time(0));
+                match rotated {
+                    Ok((old, new)) if may => {
+                        let old = Member { number: last.number, record: old };
+                        is_within(&old, &members[number - 1])?;
+                        members[number - 1] = old;
+                        Some(Member { number, record: new })
+                    }
+                    _ => None,
+                }
+            }
+        };
+        let Some(member) = after else {
+            met.refused.set(met.refused.get() + 1);
+            continue;
+        };
+        met.allowed.set(met.allowed.get() + 1);
+        // Within the key that asked for it, as that key was then.
+        is_within(&member, &caller)?;
+        // And so within the first of the family, whom nobody can have made more of.
+        is_within(&member, &made(0, first.clone(), &KeyId::ROOT))?;
+        members.push(member);
+    }
+    Ok(())
+}
+
+#[test]
+fn no_key_makes_or_changes_a_key_that_is_more_than_itself() {
+    let met = Met::default();
+    let config = ProptestConfig {
+        cases: FAMILIES,
+        failure_persistence: None,
+        // The other one takes longer than the test.
+        rng_algorithm: RngAlgorithm::XorShift,
+        ..ProptestConfig::default()
+    };
+    let outcome = TestRunner::new(config)
+        .run(&(grant(), deeds(), any::<u8>()), |(first, deeds, keep)| family(&first, &deeds, keep, &met));
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+    assert!(met.allowed.get() > FAMILIES / 4, "{} were allowed", met.allowed.get());
+    assert!(met.refused.get() > FAMILIES / 4, "{} were refused", met.refused.get());
+}
