@@ -1,4 +1,5 @@
-//! Events of Lambda: no JSON makes reading one panic, and whatever texts a caller sends, they are a request.
+//! Events of Lambda: no JSON makes reading one panic, and whatever texts a caller sends, they are a request that comes from
+//! where the gateway says.
 
 #![no_main]
 
@@ -16,6 +17,9 @@ use serde_json::json;
 
 use self::event::{Event, EventResponse, Payload};
 
+/// Where events come from.
+const ADDRESS: &str = "203.0.113.9";
+
 static ROUTER: LazyLock<Router> = LazyLock::new(|| Router::new(ROUTES).expect("the routes differ"));
 
 fuzz_target!(|data: &[u8]| {
@@ -30,14 +34,15 @@ fuzz_target!(|data: &[u8]| {
         let is_base64 = data.len().is_multiple_of(2);
         let v2 = json!({
             "rawPath": path, "rawQueryString": query, "headers": { name.as_ref(): value },
-            "requestContext": { "stage": stage, "http": { "method": "POST" } },
+            "requestContext": { "stage": stage, "http": { "method": "POST", "sourceIp": ADDRESS } },
             "body": body, "isBase64Encoded": is_base64,
         });
         let v1 = json!({
             "path": path, "httpMethod": "POST", "multiValueHeaders": { name.as_ref(): [value, body] },
             "queryStringParameters": { query.as_ref(): value },
             "multiValueQueryStringParameters": { query.as_ref(): [value, name] },
-            "requestContext": { "stage": stage }, "body": body, "isBase64Encoded": is_base64,
+            "requestContext": { "stage": stage, "identity": { "sourceIp": ADDRESS } },
+            "body": body, "isBase64Encoded": is_base64,
         });
         for event in [v2, v1] {
             let event: Event = serde_json::from_value(event).expect("these members are read");
@@ -45,6 +50,7 @@ fuzz_target!(|data: &[u8]| {
                 panic!("texts that a caller sent are no request")
             };
             assert_eq!(request.method, Method::POST);
+            assert_eq!(request.address.map(|address| address.to_string()).as_deref(), Some(ADDRESS));
             // All of the path but for a stage before it.
             let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(stage.as_ref()));
             assert!(request.path == *path || rest.is_some_and(|rest| request.path == rest));
