@@ -1,4 +1,5 @@
-//! The Lambda Runtime API, for one process: hands it events, and notes when it polls and when it has answered.
+//! The Lambda Runtime API, for one process: hands it events, and notes when it polls and when it has answered. And as much
+//! of the Extensions API as a function asks for that is an extension of itself.
 
 use std::{
     convert::Infallible,
@@ -26,6 +27,9 @@ use crate::process::{Cpu, Process};
 
 /// How long any one step of a function may take. At 7% of a core the slowest takes some tens of seconds.
 const PATIENCE: Duration = Duration::from_mins(3);
+
+const ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:bench";
+const TRACE: &str = "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=0";
 
 /// One invocation.
 pub(crate) struct Invocation {
@@ -58,6 +62,9 @@ struct Shared {
     cpu: Arc<std::sync::OnceLock<Cpu>>,
     notes: mpsc::UnboundedSender<Note>,
     events: Mutex<mpsc::UnboundedReceiver<Bytes>>,
+    /// What an extension is told: that there is an invocation.
+    invoked: mpsc::UnboundedSender<Bytes>,
+    invocations: Mutex<mpsc::UnboundedReceiver<Bytes>>,
     count: AtomicU64,
 }
 
@@ -79,10 +86,13 @@ impl Environment {
         let cpu = Arc::default();
         let (note, notes) = mpsc::unbounded_channel();
         let (event, events) = mpsc::unbounded_channel();
+        let (invoked, invocations) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             cpu: Arc::clone(&cpu),
             notes: note,
             events: Mutex::new(events),
+            invoked,
+            invocations: Mutex::new(invocations),
             count: AtomicU64::new(0),
         });
         let server = tokio::spawn(async move {
@@ -175,20 +185,32 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Full<By
             return plain(StatusCode::INTERNAL_SERVER_ERROR);
         };
         let id = shared.count.fetch_add(1, Ordering::Relaxed);
+        let id = format!("8476a536-e9f4-11e8-9739-{id:012}");
         let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + PATIENCE;
+        let deadline = deadline.as_millis().to_string();
+        let invoked = format!(
+            r#"{{"eventType":"INVOKE","deadlineMs":{deadline},"requestId":"{id}","invokedFunctionArn":"{ARN}",
+            "tracing":{{"type":"X-Amzn-Trace-Id","value":"{TRACE}"}}}}"#
+        );
+        let _ = shared.invoked.send(invoked.into());
         let response = Response::builder()
             .header("content-type", "application/json")
-            .header("lambda-runtime-aws-request-id", format!("8476a536-e9f4-11e8-9739-{id:012}"))
-            .header("lambda-runtime-deadline-ms", deadline.as_millis().to_string())
-            .header(
-                "lambda-runtime-invoked-function-arn",
-                "arn:aws:lambda:us-east-1:123456789012:function:bench",
-            )
-            .header(
-                "lambda-runtime-trace-id",
-                "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=0",
-            )
+            .header("lambda-runtime-aws-request-id", id)
+            .header("lambda-runtime-deadline-ms", deadline)
+            .header("lambda-runtime-invoked-function-arn", ARN)
+            .header("lambda-runtime-trace-id", TRACE)
             .body(Full::new(event));
+        return response.unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR));
+    }
+    if path.ends_with("/extension/event/next") {
+        let invocation = shared.invocations.lock().await.recv().await.unwrap_or_default();
+        return Response::new(Full::new(invocation));
+    }
+    if path.ends_with("/extension/register") {
+        let about = r#"{"functionName":"bench","functionVersion":"$LATEST","handler":"bootstrap"}"#;
+        let response = Response::builder()
+            .header("lambda-extension-identifier", "5c3f42cd-e9f4-11e8-9739-8476a536e9f4")
+            .body(Full::new(Bytes::from_static(about.as_bytes())));
         return response.unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR));
     }
     if request.method() == Method::POST && path.ends_with("/response") {
