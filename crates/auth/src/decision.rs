@@ -76,11 +76,18 @@ pub fn recognize_managed(
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use http::HeaderValue;
+    use jiff::SignedDuration;
+    use onerun_domain::{Metadata, Name};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Access, KeyKind, ProjectAccess, RootKey, Scope, ScopeSet};
+    use crate::{
+        Access, AddressAccess, Grant, KeyId, KeyKind, KeyTerms, ProjectAccess, RootKey, Scope, ScopeSet,
+        parse_block,
+    };
 
     const CURRENT: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";
     const PREVIOUS: &str = "0hH2m7yTq4fVJx9b3kRzW8sLcN5pUeGdA1oXiKtMw6Y=";
@@ -213,6 +220,99 @@ mod tests {
         for text in [CURRENT, PREVIOUS, OTHER] {
             for eight in text.as_bytes().windows(8) {
                 assert!(!printed.contains(str::from_utf8(eight).unwrap()), "{printed}");
+            }
+        }
+    }
+
+    /// The managed key with this id and secret, each one byte over and over.
+    fn managed(id: u8, secret: u8) -> ManagedKey {
+        let made = ManagedKey::generate(|bytes| {
+            bytes[..9].fill(id);
+            bytes[9..].fill(secret);
+            Ok::<(), Infallible>(())
+        });
+        let Ok(key) = made;
+        key
+    }
+
+    /// A key from 10.0.0.0/8 that ends at [`END`].
+    fn record() -> KeyRecord {
+        let terms = KeyTerms {
+            name: Name::parse("ci").unwrap(),
+            grant: Grant {
+                addresses: AddressAccess::Only(vec![parse_block("10.0.0.0/8").unwrap()]),
+                expires_at: Some(time(END)),
+                ..Grant::everything()
+            },
+            not_before: None,
+            metadata: Metadata::default(),
+        };
+        KeyRecord::new(&managed(1, 1), terms, KeyId::ROOT, time("2025-10-01T00:00:00Z"))
+    }
+
+    /// A code and a cause.
+    type Told = (&'static str, &'static str);
+
+    /// That key in every state, each with when it is asked, from where, and what its holder is told.
+    fn states() -> Vec<(KeyRecord, &'static str, Option<&'static str>, Option<Told>)> {
+        let (from, now) = (Some("10.1.2.3"), time(BEFORE));
+        let early = KeyRecord { not_before: Some(time(END)), ..record() };
+        let (replaced, _) =
+            record().rotate(&managed(2, 2), SignedDuration::ZERO, None, KeyId::ROOT, now).unwrap();
+        vec![
+            (record(), BEFORE, from, None),
+            (record(), BEFORE, Some("::ffff:10.1.2.3"), None),
+            (record(), END, from, Some(("expired_api_key", "expired"))),
+            (replaced, BEFORE, from, Some(("expired_api_key", "expired"))),
+            (early, BEFORE, from, Some(("inactive_api_key", "not_yet_valid"))),
+            (record().disable(now).unwrap(), BEFORE, from, Some(("inactive_api_key", "disabled"))),
+            (record().revoke(now), BEFORE, from, Some(("revoked_api_key", "revoked"))),
+            (record(), BEFORE, Some("11.1.2.3"), Some(("wrong_address", "address"))),
+            (record(), BEFORE, None, Some(("wrong_address", "address"))),
+            // Nor is it told where it could be used from.
+            (record().revoke(now), BEFORE, None, Some(("revoked_api_key", "revoked"))),
+        ]
+    }
+
+    #[test]
+    fn who_has_the_secret_is_told_how_the_key_stands() {
+        for (record, now, address, expected) in states() {
+            let address = address.map(|text| text.parse().unwrap());
+            match recognize_managed(&managed(1, 1), Some(&record), address, time(now)) {
+                Ok(principal) => {
+                    assert_eq!(expected, None, "{record:?}");
+                    assert_eq!(principal.key_id(), &record.id);
+                    assert_eq!(principal.kind(), KeyKind::Managed);
+                    assert_eq!(principal.expires_at(), Some(time(END)));
+                }
+                Err(refusal) => {
+                    assert_eq!(Some((refusal.code(), refusal.cause())), expected, "{record:?}");
+                    assert_eq!(refusal.key_id(), Some(&record.id));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_has_not_is_told_the_same_however_the_key_stands() {
+        let told = |refusal: &Refusal| {
+            (refusal.status(), refusal.code(), refusal.message(), refusal.www_authenticate())
+        };
+        let invalid = told(&Refusal::InvalidKey { cause: InvalidCause::Unknown });
+        for (record, now, address, _) in states() {
+            let address = address.map(|text| text.parse().unwrap());
+            let refused = |key: &ManagedKey, record: Option<&KeyRecord>| {
+                recognize_managed(key, record, address, time(now)).unwrap_err()
+            };
+            let cases = [
+                (refused(&managed(1, 2), Some(&record)), "wrong_secret"),
+                (refused(&managed(1, 1), None), "unknown"),
+                // The record of another key, though the secret is the same: a store that mixed them up.
+                (refused(&managed(2, 1), Some(&record)), "unknown"),
+            ];
+            for (refusal, cause) in cases {
+                assert_eq!((told(&refusal), refusal.cause()), (invalid.clone(), cause), "{record:?}");
+                assert_eq!(refusal.key_id(), None);
             }
         }
     }
