@@ -70,7 +70,7 @@ sam-local: ## Run every event in events/ and the SDK through `sam local` (needs 
 	tools/container.sh run tools/dynamodb.sh run .tools/aws/bin/python tests/sam/local.py
 
 # Functions as they are deployed but for link-time optimisation, because what is measured in them is not tested here.
-test-aws: ## Run the whole deployment on this machine, each function as a process (needs Java 11 or newer, and npm)
+test-aws: build ## Run the whole deployment on this machine, each function as a process (needs Java 11 or newer, and npm)
 	@tools/install.sh venv nextest dynamodb aws
 	cargo build --release --package onerun-functions
 	tools/dynamodb.sh run cargo nextest run --package onerun-tests --filterset 'test(/^aws::/)'
