@@ -91,7 +91,7 @@ async fn keys(store: &dyn Store) -> Result<BTreeMap<&'static str, String>> {
     sent.insert("expired", insert_key(store, "keyExpired", now - DAY * 90, expired, Ok).await?);
     let of_sdk = ProjectAccess::Only([short("projectOfSdk")?].into());
     let stranger = Grant { projects: of_sdk, ..read_only()? };
-    sent.insert("stranger", insert_key(store, "keyOfStranger", now, stranger, Ok).await?);
+    sent.insert("stranger", insert_key(store, "keyStranger", now, stranger, Ok).await?);
     for (name, id, block) in
         [("here", "keyFromHere", "192.0.2.0/24"), ("elsewhere", "keyElsewhere", "203.0.113.0/24")]
     {
