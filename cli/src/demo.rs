@@ -17,10 +17,11 @@ use anyhow::{Context, bail};
 use clap::{Args, value_parser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use onerun_client::{
-    Agent, AgentError, ApiKey, Client, Message, ProjectClient, SimulationClient, Worker, WorkerOptions,
+    Agent, AgentError, ApiKey, Client, Message, ProjectClient, SimulationClient, Verbatim, Worker,
+    WorkerOptions,
     resource::{
-        Conversation, NewAgent, NewObjective, NewSimulation, Outcome, PageRequest, Results, Role, Simulation,
-        SimulationStatus,
+        Conversation, Item, NewAgent, NewObjective, NewSimulation, Outcome, PageRequest, Results, Role,
+        Simulation, SimulationStatus,
     },
 };
 use onerun_domain::{Seed, Target};
@@ -136,7 +137,7 @@ async fn simulate(gateway: &Gateway, options: &Options) -> anyhow::Result<String
     complete(project, &agent.id, &simulation, options.conversations).await?;
     let elapsed = started.elapsed();
 
-    let results = simulation.results().await?;
+    let results = simulation.results().await?.into_value();
     let Survey { messages, best } = survey(&simulation).await?;
     if options.json {
         let document = Document {
@@ -216,7 +217,7 @@ async fn watch(simulation: &SimulationClient, conversations: u32) -> anyhow::Res
     let ended = loop {
         let seen = simulation.get().await?;
         if !matches!(seen.status, SimulationStatus::Pending | SimulationStatus::InProgress) {
-            break seen;
+            break seen.into_value();
         }
         if !bar.is_hidden() && looks % LOOKS_A_COUNT == 0 {
             bar.set_position(simulation.results().await?.overall.evaluated);
@@ -260,8 +261,8 @@ async fn survey(simulation: &SimulationClient) -> anyhow::Result<Survey> {
     let mut survey = Survey::default();
     let mut request = PageRequest::first(100);
     loop {
-        let page = simulation.conversations(None, request).await?;
-        for conversation in page.data {
+        let page = simulation.conversations(None, request).await?.into_value();
+        for conversation in page.data.into_iter().map(Verbatim::into_value) {
             survey.messages += u64::from(conversation.item_count);
             let rank = rank(&conversation);
             if survey.best.as_ref().is_none_or(|(best, _)| rank < *best) {
@@ -289,7 +290,8 @@ fn rank(conversation: &Conversation) -> (u8, u32) {
 
 async fn excerpt(simulation: &SimulationClient, conversation: Conversation) -> anyhow::Result<Excerpt> {
     // No demo conversation is longer than a page.
-    let items = simulation.conversation(&conversation.id).items(PageRequest::first(100)).await?.data;
+    let items = simulation.conversation(&conversation.id).items(None, PageRequest::first(100)).await?;
+    let items: Vec<Item> = items.into_value().data.into_iter().map(Verbatim::into_value).collect();
     Ok(Excerpt::new(conversation, &items))
 }
 
@@ -375,9 +377,10 @@ mod tests {
         let conversation = |seq: u32, outcome: &str, quotes: &str| {
             let json = format!(
                 r#"{{"id":"c","simulation_id":"s","seq_id":{seq},"status":"ended","attempt":1,"item_count":2,
+                "end_reason":null,"evaluation_status":"completed",
                 "persona":{{"id":"p","seq_id":1,"summary":"","story":"","purpose":""}},
                 "evaluations":[{{"objective":{{"id":"o","version":1,"name":"","criteria":""}},
-                "outcome":"{outcome}","score":null,"reason":null,"quotes":{quotes}}}]}}"#
+                "outcome":"{outcome}","score":null,"reason":null,"quotes":{quotes},"judge":"checks"}}]}}"#
             );
             rank(&serde_json::from_str(&json).unwrap())
         };

@@ -1,7 +1,7 @@
 //! `onerun keys`: API keys. Some commands need nobody to be asked; the others ask the API.
 
-mod api;
 mod arguments;
+mod attention;
 mod audit;
 mod check;
 mod confirm;
@@ -11,14 +11,12 @@ mod manage;
 mod scan;
 mod table;
 
-use std::{fmt, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::anyhow;
 use clap::Subcommand;
 use onerun_auth::RootKey;
-use onerun_client::Error;
 
-use crate::{logs, output, runtime};
+use crate::{logs, outcome, output, runtime};
 
 /// What is said below the list of commands. One table for all of them.
 pub(crate) const AFTER_HELP: &str = "\
@@ -36,7 +34,7 @@ Exit codes:
      no answer from the API, or one that says that it failed (5xx)
 
 With --json, standard output is one JSON document, as the API sent it, and
-nothing if the command failed.";
+nothing if the command failed. That of attention is four lists of keys.";
 
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]
@@ -47,6 +45,11 @@ pub(crate) enum Command {
     Create(issue::Create),
     /// List keys, newest first.
     List(manage::List),
+    /// List active keys that are worth a look: those that end within 14 days, were not used for 30, never end, or hold
+    /// scopes that they have not used.
+    ///
+    /// A key that was replaced ends by itself, and is not among them.
+    Attention(attention::Options),
     /// Show a key.
     Show(manage::Named),
     /// Change what a key may do, where, from where, how often and how long.
@@ -91,14 +94,7 @@ pub(crate) enum Command {
 
 /// Does it, and says what the program is to exit with. Fails only if standard output was closed.
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
-    match act(command) {
-        Err(error) if !output::is_closed(&error) => {
-            let code = exit_code(&error);
-            output::complain(&explained(error));
-            Ok(code)
-        }
-        done => done,
-    }
+    outcome::told(act(command))
 }
 
 fn act(command: &Command) -> anyhow::Result<ExitCode> {
@@ -122,6 +118,7 @@ async fn ask(command: &Command) -> anyhow::Result<()> {
         Command::Create(options) => issue::create(options).await,
         Command::Rotate(options) => issue::rotate(options).await,
         Command::List(options) => manage::list(options).await,
+        Command::Attention(options) => attention::run(options).await,
         Command::Show(options) => manage::show(options).await,
         Command::Update(options) => manage::update(options).await,
         Command::Revoke(options) => manage::revoke(options).await,
@@ -131,58 +128,5 @@ async fn ask(command: &Command) -> anyhow::Result<()> {
         Command::Audit(options) => audit::run(options).await,
         Command::ReportLeak(options) => leak::run(options).await,
         Command::Generate | Command::Check { .. } | Command::Scan { .. } => Ok(()),
-    }
-}
-
-/// That the answer is no. Anything else that goes wrong leaves open what the answer is.
-#[derive(Debug)]
-struct No(String);
-
-impl fmt::Display for No {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for No {}
-
-/// An error of the client without its causes, the last of which it has told itself, and with what helps.
-fn explained(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref::<Error>() {
-        Some(told) if told.is_connect() => {
-            anyhow!("{told}; is it running, and is ONERUN_API_BASE_URL its address?")
-        }
-        Some(told) => anyhow!("{told}"),
-        None => error,
-    }
-}
-
-fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let refused = error.downcast_ref::<Error>().and_then(Error::status);
-    let is_no = error.is::<No>() || refused.is_some_and(|status| (400..500).contains(&status));
-    ExitCode::from(if is_no { 1 } else { 2 })
-}
-
-#[cfg(test)]
-mod tests {
-    use anyhow::Context;
-
-    use super::*;
-
-    fn answered(status: u16) -> anyhow::Error {
-        let (code, message) = ("code".to_owned(), "message".to_owned());
-        Error::Api { status, code, message, request_id: None, retry_after: None }.into()
-    }
-
-    #[test]
-    fn what_is_refused_and_what_is_not_known_exit_differently() {
-        let code = |error: anyhow::Error| format!("{:?}", exit_code(&error));
-        let (no, unknown) = (format!("{:?}", ExitCode::from(1)), format!("{:?}", ExitCode::from(2)));
-        for error in [answered(401), answered(404), answered(429), No("no".into()).into()] {
-            assert_eq!(code(Err::<(), _>(error).context("with words before it").unwrap_err()), no);
-        }
-        for error in [answered(500), answered(503), answered(302), anyhow!("anything else")] {
-            assert_eq!(code(error), unknown);
-        }
     }
 }

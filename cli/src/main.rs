@@ -1,11 +1,19 @@
 //! The `onerun` program.
 
+mod api;
+mod conversations;
 mod demo;
 mod keys;
+mod list;
 mod logs;
+mod outcome;
 mod output;
+mod projects;
+mod results;
 mod serve;
 mod signals;
+mod simulations;
+mod text;
 
 use std::process::ExitCode;
 
@@ -31,6 +39,24 @@ enum Command {
         #[command(subcommand)]
         command: keys::Command,
     },
+    /// Projects: what everything else belongs to.
+    #[command(after_help = outcome::AFTER_HELP)]
+    Projects {
+        #[command(subcommand)]
+        command: projects::Command,
+    },
+    /// Simulations, how far they are, and what their verdicts come to.
+    #[command(after_help = outcome::AFTER_HELP)]
+    Simulations {
+        #[command(subcommand)]
+        command: simulations::Command,
+    },
+    /// Conversations of a simulation: who said what, and the verdicts on it.
+    #[command(after_help = outcome::AFTER_HELP)]
+    Conversations {
+        #[command(subcommand)]
+        command: conversations::Command,
+    },
     /// Print the OpenAPI document of the API.
     Openapi,
 }
@@ -50,6 +76,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     let done = match command {
         Command::Keys { command } => return keys::run(&command),
+        Command::Projects { command } => return ask(projects::run(&command)),
+        Command::Simulations { command } => return ask(simulations::run(&command)),
+        Command::Conversations { command } => return ask(conversations::run(&command)),
         Command::Serve(options) => {
             logs::start("info");
             runtime()?.block_on(serve::run(&options))
@@ -64,6 +93,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Has the API asked something.
+fn ask(asked: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    logs::start("warn");
+    outcome::told(runtime()?.block_on(asked).map(|()| ExitCode::SUCCESS))
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

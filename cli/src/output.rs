@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use crate::text;
+
 /// Writes a text to standard output, all of it at once.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
@@ -37,7 +39,8 @@ fn line(error: &anyhow::Error) -> String {
             line = format!("{line}: {cause}");
         }
     }
-    line.replace('\n', " ")
+    // It may have words of the API's in it.
+    text::plain(&line.replace('\n', " "))
 }
 
 #[cfg(test)]
@@ -48,8 +51,8 @@ mod tests {
 
     #[test]
     fn an_error_is_one_line_that_says_each_cause_once() {
-        let error = Err::<(), _>(anyhow!("in\nuse")).context("no port: in\nuse").context("no server");
-        assert_eq!(line(&error.unwrap_err()), "no server: no port: in use");
+        let error = Err::<(), _>(anyhow!("in\nuse")).context("no port: in\nuse").context("no\u{1b} server");
+        assert_eq!(line(&error.unwrap_err()), r"no\u{1b} server: no port: in use");
     }
 
     #[test]

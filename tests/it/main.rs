@@ -8,6 +8,7 @@ mod agreement;
 mod aws;
 mod bad_input;
 mod canary;
+mod cli;
 mod crash;
 mod defects;
 mod demo;

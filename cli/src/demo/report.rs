@@ -5,16 +5,12 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use onerun_client::resource::{
-    Conversation, Endings, Evaluation, Interval, Item, ObjectiveResults, Outcome, Quote, Results, Role,
-    Scores,
+use onerun_client::resource::{Conversation, Evaluation, Item, Outcome, Quote, Results, Role};
+
+use crate::{
+    results,
+    text::{WIDTH, count, labelled},
 };
-
-/// The longest line, in characters.
-const WIDTH: usize = 80;
-
-/// The widest column of objectives' names: what is left of a line beside the counts.
-const NAME_WIDTH: usize = 38;
 
 /// How many messages are shown, at the most, before and after the one that matters.
 const BEFORE: usize = 3;
@@ -106,10 +102,10 @@ impl fmt::Display for Report {
             count(self.personas.into(), "persona"),
             self.seed
         )?;
-        wrapped(out, "Scenario  ", self.scenario)?;
-        wrapped(out, "Agent     ", &format!("{}, a small built-in one that makes mistakes", self.agent))?;
+        labelled(out, "Scenario  ", self.scenario)?;
+        labelled(out, "Agent     ", &format!("{}, a small built-in one that makes mistakes", self.agent))?;
         writeln!(out)?;
-        table(out, &self.results)?;
+        results::table(out, &self.results)?;
         writeln!(out)?;
         self.endings(out)?;
         if let Some(excerpt) = &self.excerpt {
@@ -124,18 +120,8 @@ impl fmt::Display for Report {
 
 impl Report {
     fn endings(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Endings { persona_ended, agent_ended, turn_limit } = self.results.endings;
-        let lost = match self.results.conversations.failed {
-            0 => String::new(),
-            number => format!(" Not held: {number}."),
-        };
-        let text = format!(
-            "{} in all. Conversations ended by the persona: {persona_ended}, by the agent: {agent_ended}, by the \
-             limit of {}: {turn_limit}.{lost}",
-            count(self.messages, "message"),
-            count(self.max_turns.into(), "message"),
-        );
-        wrapped(out, "", &text)
+        let endings = results::endings(&self.results, self.max_turns);
+        labelled(out, "", &format!("{} in all. {endings}", count(self.messages, "message")))
     }
 
     fn closing(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,104 +140,25 @@ impl Report {
     }
 }
 
-fn table(out: &mut fmt::Formatter<'_>, results: &Results) -> fmt::Result {
-    const WHOLE: &str = "Each conversation as a whole";
-    let names = results.objectives.iter().map(|objective| objective.name.as_str()).chain([WHOLE]);
-    let width = names.map(|name| name.chars().count()).max().unwrap_or_default().min(NAME_WIDTH);
-    let rule = "-".repeat(width + WIDTH - NAME_WIDTH);
-    writeln!(out, "{:width$}                  incon-        pass rate", "")?;
-    writeln!(out, "{:width$}  passed  failed  clusive  (95% interval)", "Objective")?;
-    writeln!(out, "{rule}")?;
-    for ObjectiveResults { name, scores, .. } in &results.objectives {
-        row(out, width, name, scores)?;
-    }
-    writeln!(out, "{rule}")?;
-    row(out, width, WHOLE, &results.overall)
-}
-
-/// A line of the table, or more if the name is too long for one.
-fn row(out: &mut fmt::Formatter<'_>, width: usize, name: &str, scores: &Scores) -> fmt::Result {
-    let Scores { passed, failed, inconclusive, pass_rate, pass_rate_interval, .. } = scores;
-    let rate = match (pass_rate, pass_rate_interval) {
-        (Some(rate), Some(Interval { low, high })) => {
-            format!("{}% ({}-{}%)", percent(*rate), percent(*low), percent(*high))
-        }
-        _ => "no verdicts".to_owned(),
-    };
-    let mut lines = wrap(name, width).into_iter();
-    let first = lines.next().unwrap_or_default();
-    writeln!(out, "{first:width$}  {passed:6}  {failed:6}  {inconclusive:7}  {rate:>15}")?;
-    lines.try_for_each(|line| writeln!(out, "{line}"))
-}
-
-/// Per cent without decimals. Nearly none is not none, and nearly all is not all.
-fn percent(rate: f64) -> String {
-    let rounded = (rate * 100.0).round();
-    let fair = if rate > 0.0 && rate < 1.0 { rounded.clamp(1.0, 99.0) } else { rounded };
-    format!("{fair:.0}")
-}
-
 impl fmt::Display for Excerpt {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seq, persona, verdict, lines, left_out: (before, after) } = self;
-        wrapped(out, "", &format!("From conversation {seq}. {persona}"))?;
+        labelled(out, "", &format!("From conversation {seq}. {persona}"))?;
         writeln!(out)?;
         if *before > 0 {
             writeln!(out, "           ({} before)", count(*before as u64, "message"))?;
         }
         for (role, text) in lines {
-            let label = match role {
-                Role::Persona => "  persona  ",
-                Role::Agent => "  agent    ",
-            };
-            wrapped(out, label, text)?;
+            results::message(out, *role, text)?;
         }
         if *after > 0 {
             writeln!(out, "           ({} after)", count(*after as u64, "message"))?;
         }
         let Some(Verdict { objective, outcome, reason, quote }) = verdict else { return Ok(()) };
-        let outcome = match outcome {
-            Outcome::Passed => "passed",
-            Outcome::Failed => "failed",
-            Outcome::Inconclusive | Outcome::Unknown => "inconclusive",
-        };
         writeln!(out)?;
-        wrapped(out, "  verdict  ", &format!("{objective}: {outcome}, because {reason}"))?;
-        match quote {
-            Some(quote) => wrapped(out, "  quote    ", &format!("\"{quote}\"")),
-            None => Ok(()),
-        }
+        results::verdict(out, objective, results::outcome(*outcome), reason)?;
+        quote.iter().try_for_each(|quote| results::quote(out, quote))
     }
-}
-
-fn count(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// Writes a text after a label, in lines that are indented by the label's width.
-fn wrapped(out: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
-    let indent = label.chars().count();
-    let mut label = label;
-    for line in wrap(text, WIDTH - indent) {
-        writeln!(out, "{label:indent$}{line}")?;
-        label = "";
-    }
-    Ok(())
-}
-
-/// A text in lines of at most `width` characters, broken between words; a longer word has a line of its own.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -283,14 +190,16 @@ mod tests {
 
     const CONVERSATION: &str = r#"{
         "id": "c", "simulation_id": "s", "seq_id": 3, "status": "ended", "attempt": 1, "item_count": 9,
+        "end_reason": "persona_decided", "evaluation_status": "completed",
         "persona": {"id": "p", "seq_id": 1, "summary": "A retired teacher who writes long messages.",
             "story": "", "purpose": ""},
         "evaluations": [
             {"objective": {"id": "a", "version": 1, "name": "Looks the order up", "criteria": ""},
-             "outcome": "passed", "score": 1.0, "reason": "it did", "quotes": []},
+             "outcome": "passed", "score": 1.0, "reason": "it did", "quotes": [], "judge": "checks"},
             {"objective": {"id": "b", "version": 1, "name": "Promises no dates", "criteria": ""},
              "outcome": "failed", "score": 0.0, "reason": "the agent says /guaranteed?\\b/i",
-             "quotes": [{"item_id": "i5", "text": "guaranteed"}]}]
+             "quotes": [{"item_id": "i5", "text": "guaranteed"}],
+             "judge": "checks"}]
     }"#;
 
     fn items(number: usize) -> Vec<Item> {
@@ -387,10 +296,5 @@ mod tests {
         conversation.evaluations.clear();
         let text = Excerpt::new(conversation, &[]).to_string();
         assert_eq!(text, "From conversation 3. A retired teacher who writes long messages.\n\n");
-    }
-
-    #[test]
-    fn percentages_do_not_exaggerate() {
-        assert_eq!([0.0, 0.001, 0.5, 0.999, 1.0].map(percent), ["0", "1", "50", "99", "100"]);
     }
 }

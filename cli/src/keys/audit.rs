@@ -10,13 +10,12 @@ use onerun_client::{
 };
 use serde::Serialize;
 
-use super::{
-    No,
+use crate::{
     api::Connection,
-    manage::{PAGE, Paging},
-    table,
+    list::{self, PAGE, Paging},
+    outcome::No,
+    output, text,
 };
-use crate::output;
 
 /// The most characters of an entry's particulars in a row.
 const LONGEST_DETAILS: usize = 60;
@@ -80,12 +79,8 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
         if !options.json {
             return output::print(&rows(&entries));
         }
-        let data: Vec<&str> = entries.iter().map(Verbatim::json).collect();
-        let head = serde_json::to_string(&head)?;
-        return output::print(&format!(
-            "{{\"data\":[{}],\"has_more\":false,\"head\":{head}}}\n",
-            data.join(",")
-        ));
+        let (data, head) = (list::array(&entries), serde_json::to_string(&head)?);
+        return output::print(&format!("{{\"data\":{data},\"has_more\":false,\"head\":{head}}}\n"));
     }
     let page = client.list_audit(order, options.paging.first()).await?;
     if options.json {
@@ -109,16 +104,16 @@ fn rows(entries: &[Verbatim<AuditEntry>]) -> String {
                 names.into_iter().chain(others).map(|(name, value)| format!("{name}={value}")).collect();
             [
                 entry.sequence.to_string(),
-                table::time(&entry.at),
-                table::plain(&entry.action),
-                table::plain(&entry.key_id),
-                table::plain(&entry.actor.key_id),
-                table::plain(entry.actor.address.as_deref().unwrap_or("-")),
-                table::short(&details.join(", "), LONGEST_DETAILS),
+                text::time(&entry.at),
+                text::plain(&entry.action),
+                text::plain(&entry.key_id),
+                text::plain(&entry.actor.key_id),
+                text::plain(entry.actor.address.as_deref().unwrap_or("-")),
+                text::short(&details.join(", "), LONGEST_DETAILS),
             ]
         })
         .collect();
-    table::table(["NO.", "AT (UTC)", "ACTION", "KEY", "BY", "FROM", "DETAILS"], &rows)
+    text::table(["NO.", "AT (UTC)", "ACTION", "KEY", "BY", "FROM", "DETAILS"], &rows)
 }
 
 /// Every entry, oldest first, so that what is added meanwhile moves nothing.

@@ -7,7 +7,7 @@ use onerun_auth::{KeyFormatError, ManagedKey, RootKey};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::No;
+use crate::outcome::No;
 use crate::output;
 
 /// The most that is read: well above what a key has.

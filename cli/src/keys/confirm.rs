@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use anyhow::bail;
 use clap::Args;
 
-use super::No;
+use crate::outcome::No;
 
 /// Whether somebody is asked.
 #[derive(Clone, Copy, Debug, Args)]

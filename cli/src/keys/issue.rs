@@ -15,12 +15,11 @@ use onerun_client::{
 use zeroize::Zeroizing;
 
 use super::{
-    api::Connection,
     arguments::{self, GrantArguments, LifetimeArguments, MetadataArguments, ProjectArguments},
     confirm::Consent,
     manage, table,
 };
-use crate::output;
+use crate::{api::Connection, output, text};
 
 /// What a key is made from.
 #[derive(Debug, Args)]
@@ -162,7 +161,7 @@ impl<'a> Place<'a> {
 
     fn deliver(self, issued: &Verbatim<IssuedKey>, json: bool, made: &Made) -> anyhow::Result<()> {
         let key = &issued.key;
-        let id = table::plain(&key.id);
+        let id = text::plain(&key.id);
         let Some(secret) = &issued.secret else {
             self.discard();
             bail!(

@@ -8,8 +8,8 @@ use onerun_auth::{KeyFormatError, ManagedKey};
 use onerun_client::resource::SecretKey;
 use zeroize::Zeroizing;
 
-use super::{No, api::Connection, confirm::Consent};
-use crate::output;
+use super::confirm::Consent;
+use crate::{api::Connection, outcome::No, output};
 
 /// The most keys in one report.
 const MAX_KEYS: usize = 100;

@@ -1,50 +1,22 @@
 //! What is looked at and changed of keys that there are.
 
 use anyhow::bail;
-use clap::{Args, ValueEnum, value_parser};
+use clap::{Args, ValueEnum};
 use onerun_client::{
     Client, Verbatim,
-    resource::{Addresses, Key, KeyChange, KeyFilter, KeyStatus, Limit, PageRequest, RateLimit},
+    resource::{Addresses, Key, KeyChange, KeyFilter, KeyStatus, Limit, RateLimit},
 };
 
 use super::{
-    api::Connection,
     arguments::{self, GrantArguments, LifetimeArguments, ProjectArguments},
     confirm::Consent,
     table,
 };
-use crate::output;
-
-/// The most that the API gives at once.
-pub(super) const PAGE: u32 = 100;
-
-/// Which part of a list.
-#[derive(Clone, Copy, Debug, Args)]
-pub(super) struct Paging {
-    /// How many at the most.
-    #[arg(
-        long, value_name = "N", default_value_t = PAGE, value_parser = value_parser!(u32).range(1..=i64::from(PAGE)),
-    )]
-    limit: u32,
-    /// How many to pass over.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    offset: u32,
-    /// All of them, however many requests it takes.
-    #[arg(long, conflicts_with_all = ["limit", "offset"])]
-    pub(super) all: bool,
-}
-
-impl Paging {
-    pub(super) fn first(self) -> PageRequest {
-        PageRequest { limit: self.limit, offset: self.offset }
-    }
-
-    /// Says that there is more.
-    pub(super) fn hint(self) {
-        let next = self.offset.saturating_add(self.limit);
-        output::remark(&format!("More follow: `--all`, or `--offset {next}`.\n"));
-    }
-}
+use crate::{
+    api::Connection,
+    list::{self, Paging},
+    output, text,
+};
 
 /// Which keys are listed.
 #[derive(Debug, Args)]
@@ -163,43 +135,14 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
         expiring_within_days: options.expiring_within,
         idle_for_days: options.idle_for,
     };
-    if options.paging.all {
-        let keys = all(&client, &filter).await?;
-        return if options.json {
-            let data: Vec<&str> = keys.iter().map(Verbatim::json).collect();
-            output::print(&format!("{{\"data\":[{}],\"has_more\":false}}\n", data.join(",")))
-        } else {
-            output::print(&table::keys(keys.iter().map(|key| &**key)))
-        };
-    }
-    let page = client.list_keys(&filter, options.paging.first()).await?;
-    if options.json {
-        return output::print(&format!("{}\n", page.json()));
-    }
-    output::print(&table::keys(page.data.iter().map(|key| &**key)))?;
-    if page.has_more {
-        options.paging.hint();
-    }
-    Ok(())
-}
-
-/// All keys, each once: a key that is made meanwhile moves the others to later places.
-async fn all(client: &Client, filter: &KeyFilter) -> anyhow::Result<Vec<Verbatim<Key>>> {
-    let mut keys: Vec<Verbatim<Key>> = Vec::new();
-    let mut request = PageRequest { limit: PAGE, offset: 0 };
-    loop {
-        let page = client.list_keys(filter, request).await?.into_value();
-        for key in page.data {
-            // Those that moved are the last ones that were read.
-            if !keys.iter().rev().take(PAGE as usize).any(|known| known.id == key.id) {
-                keys.push(key);
-            }
-        }
-        if !page.has_more {
-            return Ok(keys);
-        }
-        request = request.next();
-    }
+    list::print(
+        options.paging,
+        options.json,
+        |key: &Key| &key.id,
+        async |page| client.list_keys(&filter, page).await,
+        async |keys| Ok(table::keys(keys.iter().map(|key| &**key))),
+    )
+    .await
 }
 
 pub(super) async fn show(options: &Named) -> anyhow::Result<()> {
@@ -269,8 +212,8 @@ pub(super) async fn name(client: &Client, id: &str, consent: Consent) -> String 
         Ok(key) => {
             let last = key.last_used_at.as_deref();
             let used =
-                last.map_or_else(|| "never used".to_owned(), |at| format!("last used {}", table::time(at)));
-            format!("{id}, `{}`, {}, {used}", table::plain(&key.name), key.status.as_str())
+                last.map_or_else(|| "never used".to_owned(), |at| format!("last used {}", text::time(at)));
+            format!("{id}, `{}`, {}, {used}", text::plain(&key.name), key.status.as_str())
         }
         Err(_) => id.to_owned(),
     }

@@ -1,116 +1,19 @@
-//! What people read: columns that are aligned, and nothing that a terminal would obey.
-
-use std::fmt::Write;
+//! Keys as people read them.
 
 use onerun_auth::{Preset, Scope};
 use onerun_client::resource::{Key, KeyStatus, RateLimit};
+
+use crate::text::{fields, plain, short, table, time_or, utc, utc_or, wrap};
 
 /// The width of lists within a column.
 const WIDTH: usize = 60;
 
 /// The most of a name that a row of a table shows.
-const LONGEST_NAME: usize = 32;
-
-/// Rows below their headings. Each column is as wide as it must be.
-pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
-    let headings = headings.map(str::to_owned);
-    let all = || std::iter::once(&headings).chain(rows);
-    let widths: [usize; N] =
-        std::array::from_fn(|column| all().map(|row| width(&row[column])).max().unwrap_or(0));
-    let mut text = String::new();
-    for row in all() {
-        let mut line = String::new();
-        for (cell, wanted) in row.iter().zip(widths) {
-            line.push_str(cell);
-            line.extend(std::iter::repeat_n(' ', wanted - width(cell) + 2));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// Names and values, one a line; further lines of a value stand below its first.
-pub(super) fn fields(fields: &[(&str, String)]) -> String {
-    let wanted = fields.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
-    let mut text = String::new();
-    for (name, value) in fields {
-        let mut name = *name;
-        for line in value.lines() {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{name:wanted$}  {line}");
-            name = "";
-        }
-    }
-    text
-}
-
-fn width(text: &str) -> usize {
-    text.chars().count()
-}
-
-/// A text of somebody's, of which a terminal shows every character and obeys none.
-pub(super) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for char in text.chars() {
-        // What turns the direction of writing around is no control character to Unicode, and hides as much.
-        let turns =
-            matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if char.is_control() || turns {
-            plain.extend(char.escape_unicode());
-        } else {
-            plain.push(char);
-        }
-    }
-    plain
-}
-
-/// A name for a row of a table.
-pub(super) fn short(text: &str, most: usize) -> String {
-    let text = plain(text);
-    if width(&text) <= most {
-        return text;
-    }
-    text.chars().take(most - 1).chain(['…']).collect()
-}
+pub(super) const LONGEST_NAME: usize = 32;
 
 /// A list in lines of readable length.
 fn wrapped<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    let mut text = String::new();
-    let mut length = 0;
-    for word in words.into_iter().map(plain) {
-        if length > 0 && length + 1 + width(&word) > WIDTH {
-            text.push('\n');
-            length = 0;
-        } else if length > 0 {
-            text.push(' ');
-            length += 1;
-        }
-        text.push_str(&word);
-        length += width(&word);
-    }
-    text
-}
-
-/// A time to the minute, in UTC as the API has it.
-pub(super) fn time(text: &str) -> String {
-    match (text.get(..10), text.get(10..11), text.get(11..16)) {
-        (Some(day), Some("T"), Some(minute)) if text.ends_with('Z') => format!("{day} {minute}"),
-        _ => plain(text),
-    }
-}
-
-/// A time that stands alone.
-fn utc(text: &str) -> String {
-    format!("{} UTC", time(text))
-}
-
-fn utc_or(text: Option<&str>, otherwise: &str) -> String {
-    text.map_or_else(|| otherwise.to_owned(), utc)
-}
-
-fn time_or(text: Option<&str>, otherwise: &str) -> String {
-    text.map_or_else(|| otherwise.to_owned(), time)
+    wrap(&words.into_iter().collect::<Vec<_>>().join(" "), WIDTH).join("\n")
 }
 
 /// Scopes by the name of the preset that they are, or counted.
@@ -139,23 +42,41 @@ fn end(key: &Key) -> String {
     time_or(key.overlap_ends_at.as_deref().or(key.expires_at.as_deref()), "never")
 }
 
+/// What the columns of keys are headed.
+const HEADINGS: [&str; 7] = ["ID", "NAME", "STATUS", "SCOPES", "PROJECTS", "ENDS (UTC)", "LAST USED (UTC)"];
+
+fn row(key: &Key) -> [String; 7] {
+    [
+        plain(&key.id),
+        short(&key.name, LONGEST_NAME),
+        key.status.as_str().to_owned(),
+        scopes_in_short(&key.scopes),
+        projects_in_short(key.all_projects, &key.project_ids),
+        end(key),
+        time_or(key.last_used_at.as_deref(), "never"),
+    ]
+}
+
 /// A table of keys.
 pub(super) fn keys<'a>(keys: impl IntoIterator<Item = &'a Key>) -> String {
-    let rows: Vec<_> = keys
-        .into_iter()
-        .map(|key| {
-            [
-                plain(&key.id),
-                short(&key.name, LONGEST_NAME),
-                key.status.as_str().to_owned(),
-                scopes_in_short(&key.scopes),
-                projects_in_short(key.all_projects, &key.project_ids),
-                end(key),
-                time_or(key.last_used_at.as_deref(), "never"),
-            ]
-        })
-        .collect();
-    table(["ID", "NAME", "STATUS", "SCOPES", "PROJECTS", "ENDS (UTC)", "LAST USED (UTC)"], &rows)
+    table(HEADINGS, &keys.into_iter().map(row).collect::<Vec<_>>())
+}
+
+/// A table of keys, with the scopes that each has not used.
+pub(super) fn keys_and_unused<'a>(keys: impl IntoIterator<Item = &'a Key>) -> String {
+    let [a, b, c, d, e, f, g] = HEADINGS;
+    let rows = keys.into_iter().map(|key| {
+        let [a, b, c, d, e, f, g] = row(key);
+        let unused: Vec<String> = unused(key).map(plain).collect();
+        let all = unused.len() == key.scopes.len();
+        [a, b, c, d, e, f, g, if all { "all of them".to_owned() } else { unused.join(" ") }]
+    });
+    table([a, b, c, d, e, f, g, "NOT USED"], &rows.collect::<Vec<_>>())
+}
+
+/// The scopes that a key holds and was never used with.
+pub(super) fn unused(key: &Key) -> impl Iterator<Item = &str> {
+    key.scopes.iter().filter(|scope| !key.used_scopes.contains(scope)).map(String::as_str)
 }
 
 /// All there is to say about a key.
@@ -177,8 +98,7 @@ pub(super) fn key(key: &Key) -> String {
     }
     lines.push(("created", format!("{} by {}", utc(&key.created_at), plain(&key.created_by))));
     lines.push(("last used", utc_or(key.last_used_at.as_deref(), "never")));
-    let unused = key.scopes.iter().filter(|scope| !key.used_scopes.contains(scope)).map(String::as_str);
-    let unused = wrapped(unused);
+    let unused = wrapped(unused(key));
     // Of a key that was never used, none was.
     if key.last_used_at.is_some() && !unused.is_empty() {
         lines.push(("never needed", unused));
@@ -342,6 +262,5 @@ mod tests {
             assert!(text.contains(r"\u{1b}[2J\u{202e}x\u{a}y"), "{text}");
             assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
         }
-        assert_eq!(short(&"x".repeat(33), 32), format!("{}…", "x".repeat(31)));
     }
 }

@@ -13,10 +13,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    Error, error,
+    Error, Verbatim, error,
     resource::{
         Agent, Conversation, ConversationStatus, Item, KeyStatus, NewAgent, NewObjective, NewSimulation,
-        Objective, Page, PageRequest, Persona, Project, Response, Results, Simulation, Started, Turn,
+        Objective, Page, PageRequest, Persona, Project, Response, Results, Simulation, SimulationStatus,
+        Started, Turn,
     },
     retry::Retry,
     tls,
@@ -82,14 +83,14 @@ pub enum SetupError {
 pub struct ClientOptions {
     /// Whether keys and conversations may go over plain HTTP to another machine, where whoever is on the way reads them.
     pub clear_text: bool,
-    /// For how long a call about keys is tried again if the server is busy or the connection broke; not at all by
-    /// default.
+    /// For how long a call that reads, or one about keys, is tried again if the server is busy or the connection broke;
+    /// not at all by default.
     pub retry_budget: Duration,
 }
 
 /// A client of one server, with one key. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
-pub struct Client(Endpoint, Retry);
+pub struct Client(Endpoint);
 
 impl Client {
     /// A client of the server at `address`, such as `http://127.0.0.1:9000`. A path in it is kept.
@@ -136,7 +137,12 @@ impl Client {
         }
         let http = http.build().map_err(SetupError::Http)?;
         let retry = Retry { budget: options.retry_budget };
-        Ok(Self(Endpoint { http, url, project: None }.at(&["v1"]), retry))
+        Ok(Self(Endpoint { http, url, project: None, retry }.at(&["v1"])))
+    }
+
+    /// The projects that the key reaches, newest first.
+    pub async fn list_projects(&self, page: PageRequest) -> Result<Verbatim<Page<Verbatim<Project>>>, Error> {
+        self.0.at(&["projects"]).page(&[], page).await
     }
 
     /// Makes a project.
@@ -181,6 +187,18 @@ impl ProjectClient {
         self.0.at(&["simulations"]).page(&query, page).await
     }
 
+    /// Simulations, newest first.
+    pub async fn list_simulations(
+        &self,
+        status: Option<SimulationStatus>,
+        page: PageRequest,
+    ) -> Result<Verbatim<Page<Verbatim<Simulation>>>, Error> {
+        // Said, because those in progress are otherwise in the order that workers want them.
+        let mut query = vec![("sort_by", "created_at")];
+        query.extend(status.map(|status| ("status", status.as_str())));
+        self.0.at(&["simulations"]).page(&query, page).await
+    }
+
     /// The simulation with this id. Nothing is sent.
     pub fn simulation(&self, id: &str) -> SimulationClient {
         SimulationClient(self.0.at(&["simulations", id]))
@@ -193,12 +211,12 @@ pub struct SimulationClient(Endpoint);
 
 impl SimulationClient {
     /// The simulation as it is now.
-    pub async fn get(&self) -> Result<Simulation, Error> {
+    pub async fn get(&self) -> Result<Verbatim<Simulation>, Error> {
         self.0.get(&[]).await
     }
 
     /// What its verdicts come to as of now.
-    pub async fn results(&self) -> Result<Results, Error> {
+    pub async fn results(&self) -> Result<Verbatim<Results>, Error> {
         self.0.at(&["results"]).get(&[]).await
     }
 
@@ -212,7 +230,7 @@ impl SimulationClient {
         &self,
         status: Option<ConversationStatus>,
         page: PageRequest,
-    ) -> Result<Page<Conversation>, Error> {
+    ) -> Result<Verbatim<Page<Verbatim<Conversation>>>, Error> {
         let status = status.map(|status| ("status", status.as_str()));
         self.0.at(&["conversations"]).page(status.as_slice(), page).await
     }
@@ -228,6 +246,11 @@ impl SimulationClient {
 pub struct ConversationClient(Endpoint);
 
 impl ConversationClient {
+    /// The conversation as it is now.
+    pub async fn get(&self) -> Result<Verbatim<Conversation>, Error> {
+        self.0.get(&[]).await
+    }
+
     /// Takes the conversation, if it is queued.
     pub async fn start(&self) -> Result<Started, Error> {
         self.0.at(&["start"]).post(&json!({})).await
@@ -252,9 +275,15 @@ impl ConversationClient {
         error::read::<Value>(request.send().await?).await.map(drop)
     }
 
-    /// Its messages, oldest first.
-    pub async fn items(&self, page: PageRequest) -> Result<Page<Item>, Error> {
-        self.0.at(&["items"]).page(&[], page).await
+    /// The messages of an attempt, or of the one it is at, oldest first.
+    pub async fn items(
+        &self,
+        attempt: Option<u32>,
+        page: PageRequest,
+    ) -> Result<Verbatim<Page<Verbatim<Item>>>, Error> {
+        let attempt = attempt.map(|attempt| attempt.to_string());
+        let attempt = attempt.as_deref().map(|attempt| ("attempt", attempt));
+        self.0.at(&["items"]).page(attempt.as_slice(), page).await
     }
 }
 
@@ -264,6 +293,7 @@ struct Endpoint {
     http: reqwest::Client,
     url: Url,
     project: Option<String>,
+    retry: Retry,
 }
 
 impl Endpoint {
@@ -297,20 +327,32 @@ impl Endpoint {
     }
 
     async fn get<T: DeserializeOwned>(&self, query: &[(&str, &str)]) -> Result<T, Error> {
-        error::read(self.request(Method::GET, query).send().await?).await
+        self.again("reading", || self.request(Method::GET, query)).await
     }
 
-    async fn page<T: DeserializeOwned>(
+    async fn page<T: DeserializeOwned>(&self, query: &[(&str, &str)], page: PageRequest) -> Result<T, Error> {
+        self.again("listing", || self.page_request(query, page)).await
+    }
+
+    /// Makes a call that is safe to repeat, for as long as the client was told to.
+    async fn again<T: DeserializeOwned>(
         &self,
-        query: &[(&str, &str)],
-        page: PageRequest,
-    ) -> Result<Page<T>, Error> {
-        error::read(self.page_request(query, page).send().await?).await
+        what: &str,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<T, Error> {
+        let call = async || error::read(request().send().await?).await;
+        self.retry.call(what, may_pass, call).await
     }
 
     async fn post<T: DeserializeOwned>(&self, body: &impl Serialize) -> Result<T, Error> {
         error::read(self.request(Method::POST, &[]).json(body).send().await?).await
     }
+}
+
+/// Whether a call may succeed a little later. A server that is not there at all mostly stays away: its address is wrong
+/// or it was not started, which whoever waits should know at once.
+fn may_pass(error: &Error) -> bool {
+    error.is_transient() && !error.is_connect()
 }
 
 /// An address for a message: what is before an `@` may be a password.
@@ -383,6 +425,48 @@ mod tests {
             "{request}"
         );
         assert!(request.contains("x-api-key: a-key\r\n"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn what_is_read_is_asked_for_as_said_and_kept_as_it_was_answered() {
+        let empty = r#"{"data": [], "has_more": false, "new": 1.50}"#;
+        let (client, mut requests) =
+            testing::serving(move |_| format!("HTTP/1.1 200 OK\r\n\r\n{empty}")).await;
+        let page = PageRequest::first(100);
+        let project = client.project("p");
+        let simulation = project.simulation("s");
+        assert_eq!(client.list_projects(page.next()).await.unwrap().json(), empty);
+        for status in [None, Some(SimulationStatus::InProgress)] {
+            assert_eq!(project.list_simulations(status, page).await.unwrap().json(), empty);
+        }
+        let failed = simulation.conversations(Some(ConversationStatus::Failed), page).await;
+        assert_eq!(failed.unwrap().json(), empty);
+        for attempt in [None, Some(2)] {
+            assert_eq!(simulation.conversation("c").items(attempt, page).await.unwrap().json(), empty);
+        }
+        assert!(simulation.conversation("c").get().await.is_err());
+        for expected in [
+            "projects?limit=100&offset=100",
+            "simulations?project_id=p&sort_by=created_at&limit=100&offset=0",
+            "simulations?project_id=p&sort_by=created_at&status=in_progress&limit=100&offset=0",
+            "simulations/s/conversations?project_id=p&status=failed&limit=100&offset=0",
+            "simulations/s/conversations/c/items?project_id=p&limit=100&offset=0",
+            "simulations/s/conversations/c/items?project_id=p&attempt=2&limit=100&offset=0",
+            "simulations/s/conversations/c?project_id=p",
+        ] {
+            let request = requests.recv().await.unwrap();
+            assert_eq!(request.lines().next(), Some(&*format!("GET /v1/{expected} HTTP/1.1")));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_reads_is_tried_again_if_asked_and_one_that_writes_is_not() {
+        let busy = "HTTP/1.1 503 Busy\r\n\r\n{}";
+        let found = "HTTP/1.1 200 OK\r\n\r\n{\"data\":[],\"has_more\":false}";
+        let (client, _requests) = testing::answering(vec![busy, busy, found, busy, found]).await;
+        let patient = Client(Endpoint { retry: Retry { budget: Duration::from_secs(30) }, ..client.0 });
+        assert!(patient.list_projects(PageRequest::first(1)).await.is_ok());
+        assert_eq!(patient.create_project("Demo").await.unwrap_err().status(), Some(503));
     }
 
     #[tokio::test]

@@ -190,10 +190,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_known_of_an_answer_is_passed_over() {
-        let (client, _) =
-            testing::answering(vec!["HTTP/1.1 200 OK\r\n\r\n{\"id\":\"p\",\"name\":\"Demo\",\"more\":[]}"])
-                .await;
-        let Project { id, name } = client.create_project("Demo").await.unwrap();
+        let (client, _) = testing::answering(vec![
+            "HTTP/1.1 200 OK\r\n\r\n{\"id\":\"p\",\"name\":\"Demo\",\"created_at\":\"t\",\"more\":[]}",
+        ])
+        .await;
+        let Project { id, name, .. } = client.create_project("Demo").await.unwrap();
         assert_eq!((id.as_str(), name.as_str()), ("p", "Demo"));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The client knows the wire and nothing of how the server works: what it reads is a part of what is sent, and words
 //! that it does not know are [`Unknown`](resource::SimulationStatus::Unknown) rather than an error, so that a newer
-//! server does not break it. It sends each request once; [`Worker`] is what tries again, and calls about keys are if
-//! [asked for](ClientOptions::retry_budget).
+//! server does not break it. It sends each request once; [`Worker`] is what tries again, and calls that read and
+//! those about keys are if [asked for](ClientOptions::retry_budget).
 //!
 //! ```no_run
 //! use onerun_client::{Agent, AgentError, ApiKey, Client, Message, Worker};

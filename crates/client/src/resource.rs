@@ -43,6 +43,8 @@ pub struct Project {
     pub id: String,
     /// What people call it.
     pub name: String,
+    /// When it was made.
+    pub created_at: String,
 }
 
 /// What an agent is made from.
@@ -117,12 +119,22 @@ pub struct Simulation {
     pub id: String,
     /// What people call it.
     pub name: String,
+    /// The agent under test.
+    pub agent: Agent,
+    /// The situation that the personas are in.
+    pub scenario: String,
     /// Where it is.
     pub status: SimulationStatus,
     /// Why it failed or expired.
     pub last_failure_reason: Option<String>,
     /// How many conversations are to be held.
     pub target_conversations: u32,
+    /// How many personas hold them.
+    pub target_personas: u32,
+    /// How many messages, of both sides together, a conversation may have.
+    pub max_turns: u32,
+    /// When it was made.
+    pub created_at: String,
     /// What everything generated is derived from.
     pub seed: u64,
 }
@@ -146,6 +158,21 @@ pub enum SimulationStatus {
     /// A word that this client does not know.
     #[serde(other)]
     Unknown,
+}
+
+impl SimulationStatus {
+    /// The wire's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::InProgress => "in_progress",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+            Self::Expired => "expired",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// A generated person.
@@ -182,7 +209,7 @@ pub enum ConversationStatus {
 
 impl ConversationStatus {
     /// The wire's word.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::InProgress => "in_progress",
@@ -204,6 +231,10 @@ pub struct Conversation {
     pub seq_id: u32,
     /// Where it is.
     pub status: ConversationStatus,
+    /// Why it is over, such as `persona_decided`; `None` until it is.
+    pub end_reason: Option<String>,
+    /// How far its judging is, such as `completed`.
+    pub evaluation_status: String,
     /// Which attempt it is at, from 1.
     pub attempt: u32,
     /// How many messages the attempt has.
@@ -227,6 +258,8 @@ pub struct Evaluation {
     pub reason: Option<String>,
     /// What the reason rests on.
     pub quotes: Vec<Quote>,
+    /// Who judged: a model's name, or `checks`.
+    pub judge: String,
 }
 
 /// What was found about one objective in one conversation.
@@ -485,6 +518,16 @@ mod tests {
             ConversationStatus::InProgress,
             ConversationStatus::Ended,
             ConversationStatus::Failed,
+        ] {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+        }
+        for status in [
+            SimulationStatus::Pending,
+            SimulationStatus::InProgress,
+            SimulationStatus::Completed,
+            SimulationStatus::Failed,
+            SimulationStatus::Canceled,
+            SimulationStatus::Expired,
         ] {
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
         }

@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn nothing_of_the_text_is_lost_and_none_of_it_is_printed() {
-        let part = r#"{"new": [1.50, "secret"], "name":"Demo","id":"p"}"#;
+        let part = r#"{"new": [1.50, "secret"], "name":"Demo","id":"p","created_at":"t"}"#;
         let text = format!(r#"{{ "has_more": false, "data": [{part}] }}"#);
         let page: Verbatim<Page<Verbatim<Project>>> = serde_json::from_str(&text).unwrap();
         assert_eq!(page.json(), text);

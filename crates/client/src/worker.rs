@@ -182,14 +182,14 @@ impl<A: Agent> Worker<A> {
         let mut found = Vec::new();
         for simulation in simulations.data {
             let simulation = self.project.simulation(&simulation.id);
-            let queued = simulation.conversations(Some(ConversationStatus::Queued), enough).await?.data;
+            let queued = simulation.conversations(Some(ConversationStatus::Queued), enough).await?;
             // Those with queued conversations come first: after one that has none, none has.
-            if queued.is_empty() {
+            if queued.data.is_empty() {
                 break;
             }
-            found.extend(queued.into_iter().map(|conversation| Found {
+            found.extend(queued.data.iter().map(|conversation| Found {
                 client: simulation.conversation(&conversation.id),
-                id: conversation.id,
+                id: conversation.id.clone(),
             }));
             if found.len() >= self.options.concurrency {
                 break;
@@ -355,7 +355,8 @@ mod tests {
     use crate::testing;
 
     const SIMULATIONS: &str = r#"{"data":[{"id":"s","name":"S","status":"in_progress",
-        "last_failure_reason":null,"target_conversations":1,"seed":1}],"has_more":false}"#;
+        "last_failure_reason":null,"target_conversations":1,"seed":1,"agent":{"id":"a","name":"A"},"scenario":"",
+        "target_personas":1,"max_turns":12,"created_at":"2026-11-25T10:00:00Z"}],"has_more":false}"#;
 
     fn ok(body: &str) -> String {
         format!("HTTP/1.1 200 OK\r\n\r\n{body}")
@@ -371,6 +372,7 @@ mod tests {
             .map(|id| {
                 format!(
                     r#"{{"id":"{id}","simulation_id":"s","seq_id":1,"status":"queued","attempt":1,"item_count":0,
+                    "end_reason":null,"evaluation_status":"pending",
                     "evaluations":[],"persona":{{"id":"p","seq_id":1,"summary":"","story":"","purpose":""}}}}"#
                 )
             })

@@ -1,13 +1,13 @@
 //! Calls about keys. They are tried again as [`ClientOptions::retry_budget`](crate::ClientOptions::retry_budget) says:
 //! every one is safe to repeat.
 
-use reqwest::{Method, RequestBuilder};
-use serde::{Serialize, de::DeserializeOwned};
+use reqwest::Method;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Client, Endpoint};
 use crate::{
-    Error, Verbatim, error,
+    Error, Verbatim,
     resource::{
         AuditOrder, AuditPage, IssuedKey, Key, KeyChange, KeyFilter, NewKey, Page, PageRequest, Rotation,
         SecretKey, Whoami,
@@ -44,18 +44,18 @@ impl Client {
             ("idle_for_days", idle.as_deref()),
         ];
         let query: Vec<_> = query.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        self.again("listing keys", || self.0.at(&["keys"]).page_request(&query, page)).await
+        self.0.again("listing keys", || self.0.at(&["keys"]).page_request(&query, page)).await
     }
 
     /// The key with this id.
     pub async fn get_key(&self, id: &str) -> Result<Verbatim<Key>, Error> {
-        self.again("reading a key", || self.0.at(&["keys", id]).request(Method::GET, &[])).await
+        self.0.again("reading a key", || self.0.at(&["keys", id]).request(Method::GET, &[])).await
     }
 
     /// Changes a key. What it was issued as, the secret, stays.
     pub async fn update_key(&self, id: &str, change: &KeyChange) -> Result<Verbatim<Key>, Error> {
         let endpoint = self.0.at(&["keys", id]);
-        self.again("changing a key", || endpoint.request(Method::PATCH, &[]).json(change)).await
+        self.0.again("changing a key", || endpoint.request(Method::PATCH, &[]).json(change)).await
     }
 
     /// Ends a key for good.
@@ -78,7 +78,7 @@ impl Client {
         let keys: Vec<&str> = keys.iter().map(SecretKey::expose).collect();
         let body = json!({ "keys": keys });
         let endpoint = self.0.at(&["keys", "revoke-leaked"]);
-        self.again("reporting keys", || endpoint.request(Method::POST, &[]).json(&body)).await
+        self.0.again("reporting keys", || endpoint.request(Method::POST, &[]).json(&body)).await
     }
 
     /// What was done with keys.
@@ -88,17 +88,17 @@ impl Client {
         page: PageRequest,
     ) -> Result<Verbatim<AuditPage>, Error> {
         let query = [("order", order.as_str())];
-        self.again("reading the audit trail", || self.0.at(&["audit"]).page_request(&query, page)).await
+        self.0.again("reading the audit trail", || self.0.at(&["audit"]).page_request(&query, page)).await
     }
 
     /// Who this client's key is.
     pub async fn whoami(&self) -> Result<Verbatim<Whoami>, Error> {
-        self.again("asking who the key is", || self.0.at(&["whoami"]).request(Method::GET, &[])).await
+        self.0.again("asking who the key is", || self.0.at(&["whoami"]).request(Method::GET, &[])).await
     }
 
     async fn act(&self, id: &str, verb: &str) -> Result<Verbatim<Key>, Error> {
         let endpoint = self.0.at(&["keys", id, verb]);
-        self.again(verb, || endpoint.request(Method::POST, &[])).await
+        self.0.again(verb, || endpoint.request(Method::POST, &[])).await
     }
 
     async fn issue(
@@ -110,23 +110,8 @@ impl Client {
         let key = idempotency_key()?;
         let request =
             || endpoint.request(Method::POST, &[]).json(body).header("idempotency-key", key.as_str());
-        self.again(what, request).await
+        self.0.again(what, request).await
     }
-
-    async fn again<T: DeserializeOwned>(
-        &self,
-        what: &str,
-        request: impl Fn() -> RequestBuilder,
-    ) -> Result<T, Error> {
-        let call = async || error::read(request().send().await?).await;
-        self.1.call(what, may_pass, call).await
-    }
-}
-
-/// Whether a call may succeed a little later. A server that is not there at all mostly stays away: its address is wrong
-/// or it was not started, which whoever waits should know at once.
-fn may_pass(error: &Error) -> bool {
-    error.is_transient() && !error.is_connect()
 }
 
 /// A key under which a call is made once however often it is sent.
@@ -181,7 +166,7 @@ mod tests {
     }
 
     fn patient(client: Client) -> Client {
-        Client(client.0, crate::retry::Retry { budget: Duration::from_secs(30) })
+        Client(Endpoint { retry: crate::retry::Retry { budget: Duration::from_secs(30) }, ..client.0 })
     }
 
     fn header<'a>(request: &'a str, name: &str) -> &'a str {

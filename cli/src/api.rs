@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How the API is reached.
 #[derive(Debug, Args)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     /// Send keys over plain HTTP to another machine, where whoever is on the way reads them: for networks that can be
     /// trusted. To this machine it is always done.
     #[arg(long)]
@@ -24,12 +24,12 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A client with the key of the environment.
-    pub(super) fn client(&self) -> anyhow::Result<Client> {
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
         self.connect(Some(&key(variable)?), variable)
     }
 
     /// A client without a key.
-    pub(super) fn anonymous(&self) -> anyhow::Result<Client> {
+    pub(crate) fn anonymous(&self) -> anyhow::Result<Client> {
         self.connect(None, variable)
     }
 

@@ -1,0 +1,207 @@
+//! `onerun conversations`: who said what, and the verdicts on it.
+
+use std::fmt::{self, Write};
+
+use clap::{Args, Subcommand, ValueEnum, value_parser};
+use onerun_client::{
+    SimulationClient, Verbatim,
+    resource::{Conversation, ConversationStatus, Evaluation, Item, Outcome},
+};
+
+use crate::{
+    list::{self, Paging},
+    output, results,
+    simulations::InProject,
+    text::{fields, plain, short, table, wrap},
+};
+
+/// The most of a persona that a row of a table shows.
+const LONGEST_PERSONA: usize = 48;
+
+/// The width of prose beside the names of what it is.
+const PROSE_WIDTH: usize = 70;
+
+/// What can be asked about conversations.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the conversations of a simulation, newest first; queued ones alone, longest waiting first.
+    List(List),
+    /// Show a conversation: the persona, who said what, and the verdicts with the words that they rest on.
+    Show(Show),
+}
+
+/// The simulation that something is in.
+#[derive(Debug, Args)]
+struct InSimulation {
+    /// The simulation's id, as `onerun simulations list` prints it.
+    #[arg(long, value_name = "ID")]
+    simulation: String,
+    #[command(flatten)]
+    of: InProject,
+}
+
+impl InSimulation {
+    fn client(&self) -> anyhow::Result<SimulationClient> {
+        Ok(self.of.client()?.simulation(&self.simulation))
+    }
+}
+
+/// Which conversations.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    of: InSimulation,
+    /// Only those in this status.
+    #[arg(long)]
+    status: Option<Status>,
+    #[command(flatten)]
+    paging: Paging,
+    /// Print what the API answers.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where a conversation is.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Status {
+    Queued,
+    InProgress,
+    Ended,
+    Failed,
+}
+
+impl From<Status> for ConversationStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Queued => Self::Queued,
+            Status::InProgress => Self::InProgress,
+            Status::Ended => Self::Ended,
+            Status::Failed => Self::Failed,
+        }
+    }
+}
+
+/// Which conversation.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The conversation's id.
+    #[arg(value_name = "CONVERSATION_ID")]
+    id: String,
+    #[command(flatten)]
+    of: InSimulation,
+    /// The messages of this attempt, if it took several; by default those of the last one.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    attempt: Option<u32>,
+    /// Print what the API answers: `{"conversation": …, "items": …}`.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::List(options) => list(options).await,
+        Command::Show(options) => show(options).await,
+    }
+}
+
+async fn list(options: &List) -> anyhow::Result<()> {
+    let simulation = options.of.client()?;
+    let status = options.status.map(Into::into);
+    list::print(
+        options.paging,
+        options.json,
+        |conversation: &Conversation| &conversation.id,
+        async |page| simulation.conversations(status, page).await,
+        async |conversations| {
+            let rows: Vec<_> = conversations.iter().map(|conversation| row(conversation)).collect();
+            Ok(table(["ID", "NO.", "STATUS", "MESSAGES", "VERDICTS", "PERSONA"], &rows))
+        },
+    )
+    .await
+}
+
+fn row(conversation: &Conversation) -> [String; 6] {
+    [
+        plain(&conversation.id),
+        conversation.seq_id.to_string(),
+        conversation.status.as_str().to_owned(),
+        conversation.item_count.to_string(),
+        verdicts_in_short(conversation),
+        short(&conversation.persona.summary, LONGEST_PERSONA),
+    ]
+}
+
+/// How many verdicts are what, or why there are none.
+fn verdicts_in_short(conversation: &Conversation) -> String {
+    let counts = [Outcome::Passed, Outcome::Failed, Outcome::Inconclusive].map(|outcome| {
+        let number = conversation.evaluations.iter().filter(|verdict| verdict.outcome == outcome).count();
+        (number, results::outcome(outcome))
+    });
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| format!("{number} {word}"))
+        .collect();
+    if counts.is_empty() { words(&conversation.evaluation_status) } else { counts.join(", ") }
+}
+
+/// A word of the wire as words.
+fn words(word: &str) -> String {
+    plain(word).replace('_', " ")
+}
+
+async fn show(options: &Show) -> anyhow::Result<()> {
+    let client = options.of.client()?.conversation(&options.id);
+    let conversation = client.get().await?;
+    let items =
+        list::all(|item: &Item| &item.id, async |page| client.items(options.attempt, page).await).await?;
+    if options.json {
+        let (conversation, items) = (conversation.json(), list::array(&items));
+        return output::print(&format!(
+            "{{\"conversation\":{conversation},\"items\":{{\"data\":{items},\"has_more\":false}}}}\n"
+        ));
+    }
+    let mut text = String::new();
+    describe(&mut text, &conversation, &items)?;
+    output::print(&text)
+}
+
+/// All there is to say about a conversation.
+fn describe(out: &mut String, conversation: &Conversation, items: &[Verbatim<Item>]) -> fmt::Result {
+    let prose = |text: &str| wrap(text, PROSE_WIDTH).join("\n");
+    let status = conversation.status.as_str();
+    let status = match &conversation.end_reason {
+        Some(reason) => format!("{status} ({})", words(reason)),
+        None => status.to_owned(),
+    };
+    out.push_str(&fields(&[
+        ("id", plain(&conversation.id)),
+        ("number", conversation.seq_id.to_string()),
+        ("status", status),
+        ("attempt", conversation.attempt.to_string()),
+        ("persona", prose(&conversation.persona.summary)),
+        ("story", prose(&conversation.persona.story)),
+        ("purpose", prose(&conversation.persona.purpose)),
+    ]));
+    out.push('\n');
+    if items.is_empty() {
+        out.push_str("Nothing has been said.\n");
+    }
+    for item in items {
+        results::message(out, item.role, &item.text())?;
+    }
+    if conversation.evaluations.is_empty() {
+        return writeln!(out, "\nNo verdicts: {}.", words(&conversation.evaluation_status));
+    }
+    conversation.evaluations.iter().try_for_each(|verdict| judged(out, verdict))
+}
+
+fn judged(out: &mut String, verdict: &Evaluation) -> fmt::Result {
+    let score = verdict.score.map_or_else(|| "no score".to_owned(), |score| format!("score {score:.2}"));
+    let found = format!("{}, {score}, judged by {}", results::outcome(verdict.outcome), verdict.judge);
+    let reason = verdict.reason.as_deref().unwrap_or("no reason given");
+    out.push('\n');
+    results::verdict(out, &verdict.objective.name, &found, reason)?;
+    verdict.quotes.iter().try_for_each(|quote| results::quote(out, &quote.text))
+}

@@ -1,0 +1,97 @@
+//! Lists: which part of one is asked for, and how it is printed.
+
+use clap::{Args, value_parser};
+use onerun_client::{
+    Error, Verbatim,
+    resource::{Page, PageRequest},
+};
+
+use crate::output;
+
+/// The most that the API gives at once.
+pub(crate) const PAGE: u32 = 100;
+
+/// Which part of a list.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Paging {
+    /// How many at the most.
+    #[arg(
+        long, value_name = "N", default_value_t = PAGE, value_parser = value_parser!(u32).range(1..=i64::from(PAGE)),
+    )]
+    limit: u32,
+    /// How many to pass over.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    offset: u32,
+    /// All of them, however many requests it takes.
+    #[arg(long, conflicts_with_all = ["limit", "offset"])]
+    pub(crate) all: bool,
+}
+
+impl Paging {
+    pub(crate) fn first(self) -> PageRequest {
+        PageRequest { limit: self.limit, offset: self.offset }
+    }
+
+    /// Says that there is more.
+    pub(crate) fn hint(self) {
+        let next = self.offset.saturating_add(self.limit);
+        output::remark(&format!("More follow: `--all`, or `--offset {next}`.\n"));
+    }
+}
+
+/// A page of a list, each entry and the whole with the JSON that it was read from.
+type Answer<T> = Result<Verbatim<Page<Verbatim<T>>>, Error>;
+
+/// Prints what `list` answers: the JSON to the byte, or the table that is made of it.
+pub(crate) async fn print<T>(
+    paging: Paging,
+    json: bool,
+    id: fn(&T) -> &str,
+    list: impl AsyncFn(PageRequest) -> Answer<T>,
+    table: impl AsyncFnOnce(&[Verbatim<T>]) -> anyhow::Result<String>,
+) -> anyhow::Result<()> {
+    if paging.all {
+        let entries = all(id, list).await?;
+        return if json {
+            output::print(&format!("{{\"data\":{},\"has_more\":false}}\n", array(&entries)))
+        } else {
+            output::print(&table(&entries).await?)
+        };
+    }
+    let page = list(paging.first()).await?;
+    if json {
+        return output::print(&format!("{}\n", page.json()));
+    }
+    output::print(&table(&page.data).await?)?;
+    if page.has_more {
+        paging.hint();
+    }
+    Ok(())
+}
+
+/// All of a list, each entry once: one that is made meanwhile moves the others to later places.
+pub(crate) async fn all<T>(
+    id: fn(&T) -> &str,
+    list: impl AsyncFn(PageRequest) -> Answer<T>,
+) -> Result<Vec<Verbatim<T>>, Error> {
+    let mut entries: Vec<Verbatim<T>> = Vec::new();
+    let mut request = PageRequest { limit: PAGE, offset: 0 };
+    loop {
+        let page = list(request).await?.into_value();
+        for entry in page.data {
+            // Those that moved are the last ones that were read.
+            if !entries.iter().rev().take(PAGE as usize).any(|known| id(known) == id(&entry)) {
+                entries.push(entry);
+            }
+        }
+        if !page.has_more {
+            return Ok(entries);
+        }
+        request = request.next();
+    }
+}
+
+/// The JSON of some entries, as they were received.
+pub(crate) fn array<'a, T: 'a>(entries: impl IntoIterator<Item = &'a Verbatim<T>>) -> String {
+    format!("[{}]", entries.into_iter().map(Verbatim::json).collect::<Vec<_>>().join(","))
+}

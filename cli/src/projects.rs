@@ -1,0 +1,48 @@
+//! `onerun projects`: what everything else belongs to.
+
+use clap::{Args, Subcommand};
+use onerun_client::resource::Project;
+
+use crate::{
+    api::Connection,
+    list::{self, Paging},
+    text::{plain, table, time},
+};
+
+/// What can be asked about projects.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the projects that the key reaches, newest first.
+    List(List),
+}
+
+/// Which of them.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    paging: Paging,
+    /// Print what the API answers.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
+    let Command::List(options) = command;
+    let client = options.connection.client()?;
+    list::print(
+        options.paging,
+        options.json,
+        |project: &Project| &project.id,
+        async |page| client.list_projects(page).await,
+        async |projects| {
+            let rows: Vec<_> = projects
+                .iter()
+                .map(|project| [plain(&project.id), plain(&project.name), time(&project.created_at)])
+                .collect();
+            Ok(table(["ID", "NAME", "CREATED (UTC)"], &rows))
+        },
+    )
+    .await
+}

@@ -1,0 +1,233 @@
+//! `onerun simulations`: how far simulations are, and what their verdicts come to.
+
+use std::{collections::BTreeMap, fmt};
+
+use clap::{Args, Subcommand, ValueEnum};
+use onerun_client::{
+    ProjectClient, Verbatim,
+    resource::{ConversationCounts, Failures, Results, Simulation, SimulationStatus},
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    api::Connection,
+    list::{self, Paging},
+    output, results,
+    text::{count, fields, labelled, plain, short, table, time, utc, wrap},
+};
+
+/// The most of a name that a row of a table shows.
+const LONGEST_NAME: usize = 32;
+
+/// The width of prose beside the names of what it is.
+const PROSE_WIDTH: usize = 66;
+
+/// How many simulations' results are asked for at once.
+const AT_ONCE: usize = 4;
+
+/// What can be asked about simulations.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the simulations of a project, newest first.
+    ///
+    /// For the table, each one's results are asked for too; `--json` prints what the API answers to the list alone.
+    List(List),
+    /// Show a simulation: what it is, how far, and its results by objective.
+    Show(Show),
+}
+
+/// The project that something is in.
+#[derive(Debug, Args)]
+pub(crate) struct InProject {
+    /// The project's id, as `onerun projects list` prints it.
+    #[arg(long, value_name = "ID")]
+    project: String,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl InProject {
+    pub(crate) fn client(&self) -> anyhow::Result<ProjectClient> {
+        Ok(self.connection.client()?.project(&self.project))
+    }
+}
+
+/// Which simulations.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    of: InProject,
+    /// Only those in this status.
+    #[arg(long)]
+    status: Option<Status>,
+    #[command(flatten)]
+    paging: Paging,
+    /// Print what the API answers.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where a simulation is.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Status {
+    Pending,
+    InProgress,
+    Completed,
+    Failed,
+    Canceled,
+    Expired,
+}
+
+impl From<Status> for SimulationStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Pending => Self::Pending,
+            Status::InProgress => Self::InProgress,
+            Status::Completed => Self::Completed,
+            Status::Failed => Self::Failed,
+            Status::Canceled => Self::Canceled,
+            Status::Expired => Self::Expired,
+        }
+    }
+}
+
+/// Which simulation.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The simulation's id.
+    #[arg(value_name = "SIMULATION_ID")]
+    id: String,
+    #[command(flatten)]
+    of: InProject,
+    /// Print what the API answers: `{"simulation": …, "results": …}`.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::List(options) => list(options).await,
+        Command::Show(options) => show(options).await,
+    }
+}
+
+async fn list(options: &List) -> anyhow::Result<()> {
+    let project = options.of.client()?;
+    let status = options.status.map(Into::into);
+    list::print(
+        options.paging,
+        options.json,
+        |simulation: &Simulation| &simulation.id,
+        async |page| project.list_simulations(status, page).await,
+        async |simulations| {
+            let results = results_of(&project, simulations).await?;
+            let rows: Vec<_> = simulations
+                .iter()
+                .map(|simulation| {
+                    let results = results.get(&simulation.id);
+                    [
+                        plain(&simulation.id),
+                        short(&simulation.name, LONGEST_NAME),
+                        simulation.status.as_str().to_owned(),
+                        results.map(|results| ended(&results.conversations)).unwrap_or_default(),
+                        results.and_then(|results| results::rate(&results.overall)).unwrap_or_default(),
+                        time(&simulation.created_at),
+                    ]
+                })
+                .collect();
+            Ok(table(["ID", "NAME", "STATUS", "ENDED", "PASSED (95%)", "CREATED (UTC)"], &rows))
+        },
+    )
+    .await
+}
+
+/// The results of some simulations, by their ids.
+async fn results_of(
+    project: &ProjectClient,
+    simulations: &[Verbatim<Simulation>],
+) -> anyhow::Result<BTreeMap<String, Results>> {
+    let mut found = BTreeMap::new();
+    for some in simulations.chunks(AT_ONCE) {
+        let mut calls: JoinSet<_> = some
+            .iter()
+            .map(|simulation| {
+                let (id, client) = (simulation.id.clone(), project.simulation(&simulation.id));
+                async move { client.results().await.map(|results| (id, results.into_value())) }
+            })
+            .collect();
+        while let Some(call) = calls.join_next().await {
+            found.extend([call??]);
+        }
+    }
+    Ok(found)
+}
+
+fn ended(counts: &ConversationCounts) -> String {
+    format!("{} of {}", counts.ended, counts.target)
+}
+
+async fn show(options: &Show) -> anyhow::Result<()> {
+    let client = options.of.client()?.simulation(&options.id);
+    let (simulation, results) = (client.get().await?, client.results().await?);
+    if options.json {
+        let (simulation, results) = (simulation.json(), results.json());
+        return output::print(&format!("{{\"simulation\":{simulation},\"results\":{results}}}\n"));
+    }
+    let mut text = String::new();
+    describe(&mut text, &simulation, &results)?;
+    output::print(&text)
+}
+
+/// All there is to say about a simulation.
+fn describe(out: &mut String, simulation: &Simulation, results: &Results) -> fmt::Result {
+    let prose = |text: &str| wrap(text, PROSE_WIDTH).join("\n");
+    let mut lines = vec![
+        ("id", plain(&simulation.id)),
+        ("name", prose(&simulation.name)),
+        ("status", simulation.status.as_str().to_owned()),
+    ];
+    let reason = results.failures.last_failure_reason.as_deref();
+    lines.extend(reason.map(|reason| ("because", prose(reason))));
+    lines.extend([
+        ("scenario", prose(&simulation.scenario)),
+        ("agent", prose(&simulation.agent.name)),
+        ("personas", format!("{}, seed {}", simulation.target_personas, simulation.seed)),
+        ("ended", progress(&results.conversations)),
+        ("judged", format!("{} of {}", results.evaluations.completed, results.conversations.target)),
+        ("created", utc(&simulation.created_at)),
+    ]);
+    let troubles = troubles(results);
+    if !troubles.is_empty() {
+        lines.push(("troubles", troubles.join("\n")));
+    }
+    out.push_str(&fields(&lines));
+    out.push('\n');
+    results::table(out, results)?;
+    out.push('\n');
+    labelled(out, "", &results::endings(results, simulation.max_turns))
+}
+
+/// How many conversations are where.
+fn progress(counts: &ConversationCounts) -> String {
+    let others = [(counts.failed, "failed"), (counts.in_progress, "in progress"), (counts.queued, "queued")]
+        .into_iter()
+        .filter(|(number, _)| *number > 0);
+    let others: String = others.map(|(number, what)| format!(", {number} {what}")).collect();
+    format!("{}{others}", ended(counts))
+}
+
+/// What went wrong, a line each.
+fn troubles(results: &Results) -> Vec<String> {
+    let Failures { lease_expired, stopped, evaluations, .. } = results.failures;
+    [
+        (lease_expired, "given up because workers were silent"),
+        (stopped, "stopped because the simulation was over"),
+        (evaluations, "that could not be judged"),
+        (results.conversations.retried, "that needed more than one attempt"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, what)| format!("{} {what}", count(number, "conversation")))
+    .collect()
+}

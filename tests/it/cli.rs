@@ -1,0 +1,403 @@
+//! `onerun projects`, `simulations`, `conversations` and `keys attention`: what the dashboard shows, on a command line.
+
+use std::{net::SocketAddr, process::Output};
+
+use onerun_tests::{
+    eventually,
+    process::{Process, Server, onerun, venv},
+    sdk::{Desk, Wanted, id, text},
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+/// Turns the direction of writing around. The API keeps it in what is said, where it may belong.
+const TURNED: char = '\u{202e}';
+
+/// What came of a command.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Said {
+    #[track_caller]
+    fn exits(self, code: i32) -> String {
+        assert_eq!((self.code, self.stderr.as_str()), (code, ""), "{self:?}");
+        self.stdout
+    }
+
+    /// What it complained of, in one line.
+    #[track_caller]
+    fn fails(self, code: i32) -> String {
+        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self:?}");
+        assert!(self.stderr.starts_with("error: ") && self.stderr.lines().count() == 1, "{self:?}");
+        self.stderr
+    }
+}
+
+/// `onerun` with these arguments against this server, elsewhere than this task.
+async fn said(url: &str, key: &str, arguments: &[&str]) -> Said {
+    let mut command = onerun(arguments);
+    command.env("ONERUN_API_BASE_URL", url).env("ONERUN_API_KEY", key);
+    let Output { status, stdout, stderr } =
+        tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: status.code().expect("not killed"), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// A server with a simulation of two conversations, one of which was held.
+struct Show {
+    server: Server,
+    desk: Desk,
+    simulation: String,
+    held: String,
+}
+
+impl Show {
+    async fn open() -> Self {
+        let server = Server::start().await;
+        let desk = Desk::open(server.client()).await;
+        let wanted = Wanted { name: "Refunds", conversations: 2, personas: 2, expires_in_seconds: None };
+        let simulation = desk.simulate(wanted).await;
+        let held = desk.conversation(&simulation, "queued").await;
+        let show = Self { server, desk, simulation, held };
+        show.post("start", None).await;
+        show.post("responses", None).await;
+        show.post("responses", Some(&format!("It is your fault,{TURNED} and there is no money."))).await;
+        show.post("end", None).await;
+        eventually("verdicts", || async {
+            let seen = show.desk.client.get(&show.path(""), 200).await;
+            if seen["evaluation_status"] == "completed" { Ok(()) } else { Err(seen.to_string()) }
+        })
+        .await;
+        show
+    }
+
+    /// The path of something of the conversation that was held.
+    fn path(&self, rest: &str) -> String {
+        self.desk.path(&self.simulation, &format!("/conversations/{}{rest}", self.held))
+    }
+
+    async fn post(&self, what: &str, says: Option<&str>) {
+        let path = self.path(&format!("/{what}"));
+        if what == "responses" {
+            let message =
+                says.map(|text| json!([{"type": "message", "content": [{"type": "text", "text": text}]}]));
+            self.desk.client.post(&path, &json!({ "input": message }), 200).await;
+        } else {
+            self.desk.client.post_empty(&path, 200).await;
+        }
+    }
+
+    async fn said(&self, arguments: &[&str]) -> Said {
+        said(self.server.base_url(), self.server.key(), arguments).await
+    }
+
+    /// [`said`](Self::said) of something in the project.
+    async fn of_project(&self, arguments: &[&str]) -> Said {
+        self.said(&[arguments, &["--project", &self.desk.project]].concat()).await
+    }
+
+    /// [`said`](Self::said) of conversations of the simulation.
+    async fn of_simulation(&self, arguments: &[&str]) -> Said {
+        let arguments = [&["conversations"], arguments, &["--simulation", &self.simulation]].concat();
+        self.of_project(&arguments).await
+    }
+
+    async fn raw(&self, path: &str) -> String {
+        self.desk.client.send(Method::GET, path, None, 200).await.text
+    }
+}
+
+/// The row of a table that begins with this.
+#[track_caller]
+fn row<'a>(table: &'a str, id: &str) -> &'a str {
+    table.lines().find(|line| line.starts_with(id)).unwrap_or_else(|| panic!("no {id} in {table}"))
+}
+
+#[tokio::test]
+async fn a_simulation_is_found_and_looked_into() {
+    let show = Show::open().await;
+    let projects = show.said(&["projects", "list"]).await.exits(0);
+    assert!(row(&projects, &show.desk.project).contains("  Refund desk  20"), "{projects}");
+
+    let listed = show.of_project(&["simulations", "list"]).await.exits(0);
+    let expected = "  Refunds  in_progress  1 of 2  0% (0-79%)    20";
+    assert!(row(&listed, &show.simulation).contains(expected), "{listed}");
+    let none = show.of_project(&["simulations", "list", "--status", "completed"]).await.exits(0);
+    assert_eq!(none.lines().count(), 1, "headings alone: {none}");
+
+    let shown = show.of_project(&["simulations", "show", &show.simulation]).await.exits(0);
+    for expected in [
+        "name      Refunds\n",
+        "status    in_progress\n",
+        "scenario  A customer asks for a refund of a kettle that arrived broken.\n",
+        "agent     Desk\n",
+        "ended     1 of 2, 1 queued\n",
+        "judged    1 of 2\n",
+        "\nStarts the refund                  0       1        0       0% (0-79%)\n",
+        "\nBlames nobody                      0       1        0       0% (0-79%)\n",
+        "\nEach conversation as a whole       0       1        0       0% (0-79%)\n",
+        "Conversations ended by the persona: 0, by the agent: 1, by the limit of 7 messages: 0.",
+    ] {
+        assert!(joined(&shown).contains(&joined(expected)), "{expected:?} in {shown}");
+    }
+
+    let listed = show.of_simulation(&["list"]).await.exits(0);
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    assert!(row(&listed, &show.held).contains("  ended "), "{listed}");
+    assert!(row(&listed, &show.held).contains("  2 failed  "), "{listed}");
+    let ended = show.of_simulation(&["list", "--status", "ended"]).await.exits(0);
+    assert_eq!(ended.lines().count(), 2, "{ended}");
+
+    let conversation = show.desk.client.get(&show.path(""), 200).await;
+    let items = show.desk.client.get(&show.path("/items"), 200).await;
+    let shown = show.of_simulation(&["show", &show.held]).await.exits(0);
+    assert!(!shown.contains(TURNED), "{shown:?}");
+    let shown = joined(&shown);
+    let persona = &conversation["persona"];
+    for expected in ["summary", "story", "purpose"].map(|member| text(persona, member)) {
+        assert!(shown.contains(&joined(&expected)), "{expected:?} in {shown}");
+    }
+    let opening = text(&items["data"][0]["content"][0], "text");
+    for expected in [
+        "status ended (agent decided)".to_owned(),
+        format!(" persona {opening} agent It is your fault,\\u{{202e}} and there is no money."),
+        " verdict Blames nobody: failed, score 0.00, judged by checks, because".to_owned(),
+        " quote \"your fault\"".to_owned(),
+        " verdict Starts the refund: failed, ".to_owned(),
+    ] {
+        assert!(shown.contains(&joined(&expected)), "{expected:?} in {shown}");
+    }
+    let shown = show.of_simulation(&["show", &show.held, "--attempt", "2"]).await.exits(0);
+    assert!(shown.contains("Nothing has been said."), "{shown}");
+}
+
+/// A text as one line, however it was broken.
+fn joined(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn json_is_what_the_api_answers_to_the_byte() {
+    let show = Show::open().await;
+    let (project, simulation) = (&show.desk.project, &show.simulation);
+    let simulations = format!("/v1/simulations?project_id={project}&limit=100");
+    let conversations = show.desk.path(simulation, "/conversations") + "&limit=100";
+    for (arguments, path) in [
+        (vec!["simulations", "list"], simulations.clone()),
+        (vec!["simulations", "list", "--all"], simulations.clone()),
+        (vec!["simulations", "list", "--status", "failed"], format!("{simulations}&status=failed")),
+        (vec!["conversations", "list", "--simulation", simulation], conversations.clone()),
+        (vec!["conversations", "list", "--simulation", simulation, "--all"], conversations.clone()),
+        (
+            vec!["conversations", "list", "--simulation", simulation, "--limit", "1", "--offset", "1"],
+            show.desk.path(simulation, "/conversations") + "&limit=1&offset=1",
+        ),
+    ] {
+        let printed = show.of_project(&[arguments.as_slice(), &["--json"]].concat()).await.exits(0);
+        assert_eq!(printed, format!("{}\n", show.raw(&path).await), "{arguments:?}");
+    }
+    for arguments in [["projects", "list", "--json"].as_slice(), &["projects", "list", "--all", "--json"]] {
+        let printed = show.said(arguments).await.exits(0);
+        assert_eq!(printed, format!("{}\n", show.raw("/v1/projects").await));
+    }
+
+    let printed = show.of_project(&["simulations", "show", simulation, "--json"]).await.exits(0);
+    let (one, results) = (
+        show.raw(&show.desk.path(simulation, "")).await,
+        show.raw(&show.desk.path(simulation, "/results")).await,
+    );
+    assert_eq!(printed, format!("{{\"simulation\":{one},\"results\":{results}}}\n"));
+    let printed = show.of_simulation(&["show", &show.held, "--json"]).await.exits(0);
+    let (one, items) = (show.raw(&show.path("")).await, show.raw(&show.path("/items")).await);
+    assert_eq!(printed, format!("{{\"conversation\":{one},\"items\":{items}}}\n"));
+}
+
+#[tokio::test]
+async fn lists_are_read_to_their_end_if_asked() {
+    let server = Server::start().await;
+    for number in 0..101 {
+        server.client().post("/v1/projects", &json!({"name": format!("Shop {number}")}), 200).await;
+    }
+    let ask = async |more: &[&str]| {
+        said(server.base_url(), server.key(), &[&["projects", "list"], more].concat()).await
+    };
+    let said = ask(&["--limit", "5", "--offset", "10"]).await;
+    assert!(said.stderr.contains("`--all`, or `--offset 15`"), "{said:?}");
+    assert_eq!((said.code, said.stdout.lines().count()), (0, 6));
+    assert_eq!(ask(&["--all"]).await.exits(0).lines().count(), 102);
+    let page: Value = serde_json::from_str(&ask(&["--all", "--json"]).await.exits(0)).unwrap();
+    assert_eq!((page["data"].as_array().unwrap().len(), &page["has_more"]), (101, &json!(false)));
+}
+
+#[tokio::test]
+async fn what_is_not_there_exits_with_1_and_what_is_not_known_with_2() {
+    let show = Show::open().await;
+    let (url, key) = (show.server.base_url(), show.server.key());
+    let (project, simulation) = (show.desk.project.as_str(), show.simulation.as_str());
+    let worker = show.desk.with_key_of("worker").await;
+    let worker = worker.client.key().unwrap();
+    let elsewhere = "AbCdEfGhIjKlMnOpQrStU";
+    for (key, arguments, told) in [
+        (key, ["simulations", "list", "--project", "AbCdEfGhIjKl"].as_slice(), "project_not_found"),
+        (key, &["simulations", "show", elsewhere, "--project", project], "simulation_not_found"),
+        (
+            key,
+            &["conversations", "list", "--simulation", elsewhere, "--project", project],
+            "simulation_not_found",
+        ),
+        (
+            key,
+            &["conversations", "show", elsewhere, "--simulation", simulation, "--project", project],
+            "conversation_not_found",
+        ),
+        (worker, &["projects", "list"], "insufficient_scope"),
+        (worker, &["keys", "attention"], "insufficient_scope"),
+        ("nonsense", &["projects", "list"], "invalid_api_key"),
+    ] {
+        let stderr = said(url, key, arguments).await.fails(1);
+        assert!(stderr.contains(told), "{arguments:?}: {stderr}");
+    }
+    let away = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let away_url = format!("http://{}", away.local_addr().unwrap());
+    drop(away);
+    for arguments in [
+        ["projects", "list"].as_slice(),
+        &["simulations", "list", "--project", project],
+        &["simulations", "show", simulation, "--project", project],
+        &["conversations", "list", "--simulation", simulation, "--project", project],
+        &["conversations", "show", &show.held, "--simulation", simulation, "--project", project],
+        &["keys", "attention"],
+    ] {
+        let stderr = said(&away_url, key, &[arguments, &["--json"]].concat()).await.fails(2);
+        assert!(stderr.contains("no answer") && stderr.contains("is it running"), "{stderr}");
+        let stderr = said(url, " ", arguments).await.fails(2);
+        assert!(stderr.contains("set ONERUN_API_KEY"), "{stderr}");
+    }
+    let wrong = said(url, key, &["simulations", "list"]).await;
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (2, ""), "{wrong:?}");
+    assert!(wrong.stderr.contains("--project"), "{wrong:?}");
+    for group in ["projects", "simulations", "conversations"] {
+        let help = said(url, key, &[group, "--help"]).await.exits(0);
+        for expected in ["Exit codes:", "ONERUN_API_BASE_URL", "ONERUN_API_KEY"] {
+            assert!(help.contains(expected), "{help}");
+        }
+    }
+}
+
+/// A server of somebody else's: it answers whatever it is asked with this.
+async fn answering(status: &'static str, body: Value) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n{body}");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_terminal_obeys_nothing_that_a_server_says() {
+    let hostile = "\u{1b}]0;x\u{7}\u{9b}2J";
+    let projects = json!({
+        "data": [{"id": hostile, "name": hostile, "created_at": hostile}], "has_more": false,
+    });
+    let conversations = json!({
+        "data": [{
+            "id": hostile, "simulation_id": "s", "seq_id": 1, "status": "ended", "end_reason": hostile,
+            "evaluation_status": hostile, "attempt": 1, "item_count": 0, "evaluations": [],
+            "persona": {"id": "p", "seq_id": 1, "summary": hostile, "story": hostile, "purpose": hostile},
+        }],
+        "has_more": false,
+    });
+    let conversation = conversations["data"][0].clone();
+    let refusal = json!({"code": hostile, "message": hostile});
+    let of = ["--project", "p", "--simulation", "s"];
+    for (status, body, arguments, code) in [
+        ("200 OK", projects, ["projects", "list"].to_vec(), 0),
+        ("200 OK", conversations, [["conversations", "list"].as_slice(), &of].concat(), 0),
+        ("404 Not Found", refusal.clone(), ["projects", "list"].to_vec(), 1),
+        ("404 Not Found", refusal, ["keys", "list"].to_vec(), 1),
+        // That an answer is not what was asked for is told without it.
+        ("200 OK", conversation, [["conversations", "show", "c"].as_slice(), &of].concat(), 2),
+    ] {
+        let address = answering(status, body).await;
+        let said = said(&format!("http://{address}"), "k", &arguments).await;
+        assert_eq!(said.code, code, "{said:?}");
+        let shown = format!("{}{}", said.stdout, said.stderr);
+        assert!(shown.chars().all(|char| char == '\n' || !char.is_control()), "{shown:?}");
+        assert_eq!(shown.contains(r"\u{1b}]0;x\u{7}"), code < 2, "{shown}");
+    }
+}
+
+/// Puts the making of a key far back, in the database of a server that is stopped.
+const AGE: &str = r"
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+for key, body in database.execute('SELECT id, body FROM keys').fetchall():
+    print(key, body)
+";
+
+#[tokio::test]
+async fn keys_that_need_attention_are_found_as_on_the_dashboard() {
+    let mut server = Server::start_with(&[("AUTH_KEY_CACHE_SECONDS", "0")]).await;
+    let client = server.client();
+    let make = async |name: &str, more: Value| {
+        let mut body = json!({"name": name, "preset": "worker", "all_projects": true});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let made = client.post("/v1/keys", &body, 200).await;
+        (id(&made), text(&made, "key"))
+    };
+    let (soon, _) = make("ends soon", json!({"expires_in_days": 13})).await;
+    let (later, _) = make("ends later", json!({"expires_in_days": 15})).await;
+    let (never, _) = make("never ends", json!({"never_expires": true})).await;
+    let narrow = json!({"name": "used", "scopes": ["keys:read"], "all_projects": true});
+    let narrow = client.post("/v1/keys", &narrow, 200).await;
+    let used = id(&narrow);
+    let (revoked, _) = make("revoked", json!({"never_expires": true})).await;
+    client.post_empty(&format!("/v1/keys/{revoked}/revoke"), 200).await;
+    let (replaced, _) = make("replaced", json!({"never_expires": true})).await;
+    let successor = id(&client.post(&format!("/v1/keys/{replaced}/rotate"), &json!({}), 200).await);
+    client.with_key(&text(&narrow, "key")).get("/v1/keys", 200).await;
+    eventually("use that is known", || async {
+        let seen = client.get(&format!("/v1/keys/{used}"), 200).await;
+        if seen["used_scopes"] == json!(["keys:read"]) { Ok(()) } else { Err(seen.to_string()) }
+    })
+    .await;
+
+    let printed = said(server.base_url(), server.key(), &["keys", "attention", "--json"]).await.exits(0);
+    let found: Value = serde_json::from_str(&printed).unwrap();
+    let ids = |group: &str| -> Vec<String> { found[group].as_array().unwrap().iter().map(id).collect() };
+    assert_eq!(ids("expiring"), [soon.as_str()]);
+    assert_eq!(ids("idle"), [""; 0]);
+    assert_eq!(ids("never_expires"), [successor.as_str(), &never]);
+    assert_eq!(ids("unused_scopes"), [successor.as_str(), &never, &later, &soon]);
+    let one = client.send(Method::GET, &format!("/v1/keys/{never}"), None, 200).await.text;
+    assert_eq!(printed.matches(&one).count(), 2, "{one} in {printed}");
+
+    let shown = said(server.base_url(), server.key(), &["keys", "attention"]).await.exits(0);
+    let groups: Vec<&str> = shown.split("\n\n").collect();
+    let [expiring, idle, forever, unused] = groups[..] else { panic!("not four groups: {shown}") };
+    assert!(
+        expiring.starts_with("Expire within 14 days: 1\nID ") && row(expiring, &soon).contains("ends soon")
+    );
+    assert_eq!(idle, "Idle for 30 days or more: 0");
+    assert!(forever.starts_with("Never expire: 2\n") && row(forever, &never).contains("never ends"));
+    assert!(unused.starts_with("Hold scopes that they have not used: 4\n"), "{unused}");
+    assert!(row(unused, &never).ends_with("all of them"), "{unused}");
+
+    server.terminate().await;
+    let mut command = venv("python");
+    command.args(["-c", AGE]).arg(server.data().join("onerun.db"));
+    panic!("{}", Process::spawn(command).success().await);
+}
