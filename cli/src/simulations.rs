@@ -210,11 +210,10 @@ fn describe(out: &mut String, simulation: &Simulation, results: &Results) -> fmt
 
 /// How many conversations are where.
 fn progress(counts: &ConversationCounts) -> String {
-    let others = [(counts.failed, "failed"), (counts.in_progress, "in progress"), (counts.queued, "queued")]
-        .into_iter()
-        .filter(|(number, _)| *number > 0);
-    let others: String = others.map(|(number, what)| format!(", {number} {what}")).collect();
-    format!("{}{others}", ended(counts))
+    let others = [(counts.failed, "failed"), (counts.in_progress, "in progress"), (counts.queued, "queued")];
+    let others = others.into_iter().filter(|(number, _)| *number > 0);
+    let parts = others.map(|(number, what)| format!("{number} {what}"));
+    std::iter::once(ended(counts)).chain(parts).collect::<Vec<_>>().join(", ")
 }
 
 /// What went wrong, a line each.

@@ -340,12 +340,16 @@ async fn a_terminal_obeys_nothing_that_a_server_says() {
     }
 }
 
-/// Puts the making of a key far back, in the database of a server that is stopped.
+/// Has keys be made 31 days before they were, in the database of a server that is stopped.
 const AGE: &str = r"
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1])
-for key, body in database.execute('SELECT id, body FROM keys').fetchall():
-    print(key, body)
+for key in sys.argv[2:]:
+    age = 'created_at - 31 * 86400 * 1000000'
+    database.execute(
+        f'UPDATE keys SET created_at = {age}, body = json_set(body, \'$.created_at\', {age}) WHERE id = ?', (key,)
+    )
+database.commit()
 ";
 
 #[tokio::test]
@@ -396,8 +400,14 @@ async fn keys_that_need_attention_are_found_as_on_the_dashboard() {
     assert!(unused.starts_with("Hold scopes that they have not used: 4\n"), "{unused}");
     assert!(row(unused, &never).ends_with("all of them"), "{unused}");
 
+    // Two become old, one of which was replaced.
     server.terminate().await;
     let mut command = venv("python");
-    command.args(["-c", AGE]).arg(server.data().join("onerun.db"));
-    panic!("{}", Process::spawn(command).success().await);
+    command.args(["-c", AGE]).arg(server.data().join("onerun.db")).args([&later, &replaced]);
+    Process::spawn(command).success().await;
+    server.restart().await;
+    let shown = said(server.base_url(), server.key(), &["keys", "attention"]).await.exits(0);
+    let idle = shown.split("\n\n").nth(1).unwrap();
+    assert!(idle.starts_with("Idle for 30 days or more: 1\n"), "{idle}");
+    assert!(row(idle, &later).contains("ends later"), "{idle}");
 }

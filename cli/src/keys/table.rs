@@ -9,7 +9,7 @@ use crate::text::{fields, plain, short, table, time_or, utc, utc_or, wrap};
 const WIDTH: usize = 60;
 
 /// The most of a name that a row of a table shows.
-pub(super) const LONGEST_NAME: usize = 32;
+const LONGEST_NAME: usize = 32;
 
 /// A list in lines of readable length.
 fn wrapped<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
@@ -42,36 +42,41 @@ fn end(key: &Key) -> String {
     time_or(key.overlap_ends_at.as_deref().or(key.expires_at.as_deref()), "never")
 }
 
-/// What the columns of keys are headed.
-const HEADINGS: [&str; 7] = ["ID", "NAME", "STATUS", "SCOPES", "PROJECTS", "ENDS (UTC)", "LAST USED (UTC)"];
-
-fn row(key: &Key) -> [String; 7] {
-    [
-        plain(&key.id),
-        short(&key.name, LONGEST_NAME),
-        key.status.as_str().to_owned(),
-        scopes_in_short(&key.scopes),
-        projects_in_short(key.all_projects, &key.project_ids),
-        end(key),
-        time_or(key.last_used_at.as_deref(), "never"),
-    ]
-}
-
 /// A table of keys.
 pub(super) fn keys<'a>(keys: impl IntoIterator<Item = &'a Key>) -> String {
-    table(HEADINGS, &keys.into_iter().map(row).collect::<Vec<_>>())
+    keys_and(keys, "", |_| String::new())
 }
 
 /// A table of keys, with the scopes that each has not used.
 pub(super) fn keys_and_unused<'a>(keys: impl IntoIterator<Item = &'a Key>) -> String {
-    let [a, b, c, d, e, f, g] = HEADINGS;
-    let rows = keys.into_iter().map(|key| {
-        let [a, b, c, d, e, f, g] = row(key);
+    keys_and(keys, "NOT USED", |key| {
         let unused: Vec<String> = unused(key).map(plain).collect();
-        let all = unused.len() == key.scopes.len();
-        [a, b, c, d, e, f, g, if all { "all of them".to_owned() } else { unused.join(" ") }]
-    });
-    table([a, b, c, d, e, f, g, "NOT USED"], &rows.collect::<Vec<_>>())
+        if unused.len() == key.scopes.len() { "all of them".to_owned() } else { unused.join(" ") }
+    })
+}
+
+/// A table of keys with one more column.
+fn keys_and<'a>(
+    keys: impl IntoIterator<Item = &'a Key>,
+    heading: &str,
+    more: impl Fn(&Key) -> String,
+) -> String {
+    let rows: Vec<_> = keys
+        .into_iter()
+        .map(|key| {
+            [
+                plain(&key.id),
+                short(&key.name, LONGEST_NAME),
+                key.status.as_str().to_owned(),
+                scopes_in_short(&key.scopes),
+                projects_in_short(key.all_projects, &key.project_ids),
+                end(key),
+                time_or(key.last_used_at.as_deref(), "never"),
+                more(key),
+            ]
+        })
+        .collect();
+    table(["ID", "NAME", "STATUS", "SCOPES", "PROJECTS", "ENDS (UTC)", "LAST USED (UTC)", heading], &rows)
 }
 
 /// The scopes that a key holds and was never used with.
