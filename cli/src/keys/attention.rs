@@ -105,3 +105,16 @@ impl Found {
 fn keys<'a>(keys: impl IntoIterator<Item = &'a Verbatim<Key>>) -> impl Iterator<Item = &'a Key> {
     keys.into_iter().map(|key| &**key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dashboard_counts_the_same_days() {
+        let dashboard = include_str!("../../../dashboard/keys.js");
+        for line in [format!("const SOON_DAYS = {SOON_DAYS};"), format!("const IDLE_DAYS = {IDLE_DAYS};")] {
+            assert!(dashboard.lines().any(|found| found == line), "{line}");
+        }
+    }
+}
