@@ -28,9 +28,9 @@ LANES = 4
 LETTERS = string.ascii_letters + string.digits
 SCOPES = [
     f"{resource}:{action}"
-    for resource in ("projects", "agents", "objectives", "simulations", "personas", "conversations")
+    for resource in ("projects", "agents", "objectives", "simulations", "personas", "conversations", "keys")
     for action in ("read", "write")
-]
+] + ["audit:read"]
 
 config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard"})
 session = boto3.session.Session()
@@ -55,6 +55,10 @@ class Whoami(BaseModel):
     all_projects: bool
     project_ids: list[str]
     expires_at: datetime | None
+    name: str | None = None
+    allowed_cidrs: list[str] | None = None
+    rate_limit: dict[str, int] | None = None
+    last_used_at: datetime | None = None
 
 
 class Agent(BaseModel):
