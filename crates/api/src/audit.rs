@@ -1,7 +1,7 @@
 //! The audit trail of what is done to keys.
 
 use http::Method;
-use onerun_auth::{Access, AuditEntry, Refusal, Scope};
+use onerun_auth::{Access, AuditEntry, Scope};
 use onerun_domain::{Direction, PageRequest};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -134,7 +134,7 @@ impl From<AuditEntry> for AuditEntryOut {
 
 async fn list(app: &App, call: Call) -> Result<Response, ApiError> {
     // One trail for all projects: who may see a part of them would see it with holes, and could not check it.
-    call.principal().ok_or(Refusal::MissingKey)?.authorize_all_projects()?;
+    call.caller()?.authorize_all_projects()?;
     let AuditQuery { direction, page } = call.query()?;
     let part = app.engine().store().audit(direction, page).await?;
     reply(&AuditPageOut {

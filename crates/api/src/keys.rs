@@ -10,8 +10,7 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
     Access, AddressAccess, AuditAction, AuditEvent, Grant, KeyId, KeyPatch, KeyRecord, KeyStatus, KeyTerms,
-    MAX_OVERLAP, ManagedKey, Preset, Principal, ProjectAccess, RateLimit, Refusal as AuthRefusal, Scope,
-    ScopeSet, find_managed_keys,
+    MAX_OVERLAP, ManagedKey, Preset, Principal, ProjectAccess, RateLimit, Scope, ScopeSet, find_managed_keys,
 };
 use onerun_domain::{Metadata, Name, PageRequest, ProjectId, Refusal, later, sha256_hex};
 use onerun_engine::ActError;
@@ -48,7 +47,10 @@ const MAX_LEAKED: usize = 100;
 /// How many reports of leaks are taken from a part of all addresses: many parts, so that one reporter does not stand in
 /// the way of the others, and no more than that, so that reporters make the store keep no more.
 const REPORT_PARTS: u32 = 256;
-const REPORT_LIMIT: (u32, u32) = (60, 60);
+const REPORT_LIMIT: RateLimit = match RateLimit::new(60, 60) {
+    Some(limit) => limit,
+    None => panic!("60 requests in 60 s are a limit"),
+};
 
 macro_rules! route {
     ($(#[$doc:meta])* $name:ident, $operation:literal, $method:ident $path:literal, $access:expr, $handler:ident) => {
@@ -394,7 +396,7 @@ impl Params for KeyQuery {
 }
 
 async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
-    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let caller = call.caller()?;
     let idempotency_key = call.idempotency_key()?;
     let input: NewKeyInput = call.body()?;
     let now = app.engine().now();
@@ -443,7 +445,7 @@ async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
 }
 
 async fn list(app: &App, call: Call) -> Result<Response, ApiError> {
-    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let caller = call.caller()?;
     let KeyQuery { status, project, expiring_within_days, idle_for_days, page } = call.query()?;
     let now = app.engine().now();
     let days = |days: u32| SignedDuration::from_hours(24 * i64::from(days));
@@ -461,13 +463,14 @@ async fn list(app: &App, call: Call) -> Result<Response, ApiError> {
 }
 
 async fn get(app: &App, call: Call) -> Result<Response, ApiError> {
-    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let caller = call.caller()?;
     let id = call.id("key_id", "Key")?;
-    show(app, caller, &id).await
+    let view = visible(app, caller, &id).await?;
+    reply(&KeyOut::of(view, app.engine().now()))
 }
 
 async fn update(app: &App, call: Call) -> Result<Response, ApiError> {
-    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let caller = call.caller()?;
     let id: KeyId = call.id("key_id", "Key")?;
     let KeyChanges { name, said, metadata } = call.body()?;
     let now = app.engine().now();
@@ -480,14 +483,14 @@ async fn update(app: &App, call: Call) -> Result<Response, ApiError> {
         expires_at: said.lifetime.map(|lifetime| lifetime.end(now)),
         metadata,
     };
-    visible(app, caller, &id).await?;
+    let view = visible(app, caller, &id).await?;
     if let Some(projects) = &patch.projects {
         // First what the key may, so that it learns of no project beyond it.
         let grant = Grant { projects: projects.clone(), ..caller.grant().clone() };
         caller.authorize_grant(&grant)?;
         refuse_unknown_projects(app, projects).await?;
     }
-    change(app, &call, caller, &id, AuditAction::Update, now, move |caller, record| {
+    change(app, &call, caller, view, AuditAction::Update, now, move |caller, record| {
         caller.authorize_grant(&record.grant)?;
         let before = described(&record);
         let changed = record.update(patch.clone(), now)?;
@@ -508,11 +511,11 @@ async fn revoke(app: &App, call: Call) -> Result<Response, ApiError> {
 }
 
 async fn enable(app: &App, call: Call) -> Result<Response, ApiError> {
-    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let caller = call.caller()?;
     let id = call.id("key_id", "Key")?;
-    visible(app, caller, &id).await?;
+    let view = visible(app, caller, &id).await?;
     let now = app.engine().now();
-    change(app, &call, caller, &id, AuditAction::Enable, now, move |caller, record| {
+    change(app, &call, caller, view, AuditAction::Enable, now, move |caller, record| {
         caller.authorize_grant(&record.grant)?;
         Ok((record.enable(now)?, BTreeMap::new()))
     })
@@ -527,11 +530,11 @@ async fn take_away(
     action: AuditAction,
     change_to: fn(KeyRecord, Timestamp) -> Result<KeyRecord, Refusal>,
 ) -> Result<Response, ApiError> {
-    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let caller = call.caller()?;
     let id = call.id("key_id", "Key")?;
-    visible(app, caller, &id).await?;
+    let view = visible(app, caller, &id).await?;
     let now = app.engine().now();
-    change(app, call, caller, &id, action, now, move |caller, record| {
+    change(app, call, caller, view, action, now, move |caller, record| {
         let grant = Grant {
             scopes: record.grant.scopes,
             projects: record.grant.projects.clone(),
@@ -544,7 +547,7 @@ async fn take_away(
 }
 
 async fn rotate(app: &App, call: Call) -> Result<Response, ApiError> {
-    let caller = call.principal().ok_or(AuthRefusal::MissingKey)?;
+    let caller = call.caller()?;
     let idempotency_key = call.idempotency_key()?;
     let id: KeyId = call.id("key_id", "Key")?;
     let Rotation { overlap, lifetime } = call.optional_body()?;
@@ -621,30 +624,29 @@ async fn revoke_leaked(app: &App, call: Call) -> Result<Response, ApiError> {
 }
 
 async fn refuse_too_many_reports(app: &App, call: &Call) -> Result<(), ApiError> {
-    let (requests, seconds) = REPORT_LIMIT;
-    let Some(limit) = RateLimit::new(requests, seconds) else { return Ok(()) };
     let hash = sha256_hex([call.address().unwrap_or_default().as_str()]);
     let part = u32::from_str_radix(&hash[..8], 16).unwrap_or_default() % REPORT_PARTS;
     let now = app.engine().now();
-    let count = app.engine().store().count_request(&format!("reports#{part}"), limit, now).await?;
-    let status = limit.status(count, now);
+    let count = app.engine().store().count_request(&format!("reports#{part}"), REPORT_LIMIT, now).await?;
+    let status = REPORT_LIMIT.status(count, now);
     if status.is_exceeded { Err(ApiError::TooManyReports(status)) } else { Ok(()) }
 }
 
 /// What a decision about a key comes to: its new state, and what the audit trail says besides.
 type Decided = Result<(KeyRecord, BTreeMap<String, String>), Refusal>;
 
-/// Changes a key by a decision, unless it is that way already, and shows it.
+/// Changes a key that the caller may know of by a decision, unless it is that way already, and shows it.
 async fn change(
     app: &App,
     call: &Call,
     caller: &Principal,
-    id: &KeyId,
+    view: KeyView,
     action: AuditAction,
     now: Timestamp,
     decision: impl Fn(&Principal, KeyRecord) -> Decided + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let template = event(call, caller.key_id(), action, id, BTreeMap::new(), now);
+    let id = view.record.id;
+    let template = event(call, caller.key_id(), action, &id, BTreeMap::new(), now);
     let by = caller.clone();
     let decide: Decide<KeyRecord, KeyChange> = Box::new(move |record: KeyRecord| {
         let revision = record.revision;
@@ -656,23 +658,20 @@ async fn change(
         Ok(KeyChange::To { record: record.into(), event })
     });
     let began = app.callers().moment(app.engine());
-    if let KeyChange::To { record, .. } =
-        app.engine().store().change_key(id, decide).await?.ok_or(NOT_FOUND)?
-    {
-        app.callers().learn(app.engine(), &record, began);
-    }
-    show(app, caller, id).await
+    let record = match app.engine().store().change_key(&id, decide).await?.ok_or(NOT_FOUND)? {
+        KeyChange::None(record) => record,
+        KeyChange::To { record, .. } | KeyChange::Rotation { record, .. } => {
+            app.callers().learn(app.engine(), &record, began);
+            *record
+        }
+    };
+    reply(&KeyOut::of(KeyView { record, usage: view.usage }, app.engine().now()))
 }
 
 /// The key, if the caller may know of it: all of its projects are among the caller's.
 async fn visible(app: &App, caller: &Principal, id: &KeyId) -> Result<KeyView, ApiError> {
     let view = app.engine().store().key_view(id).await?;
     view.filter(|view| view.record.grant.projects.is_within(caller.projects())).ok_or(NOT_FOUND)
-}
-
-async fn show(app: &App, caller: &Principal, id: &KeyId) -> Result<Response, ApiError> {
-    let view = visible(app, caller, id).await?;
-    reply(&KeyOut::of(view, app.engine().now()))
 }
 
 /// The one response that has the secret.

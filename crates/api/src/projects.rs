@@ -1,7 +1,7 @@
 //! Projects: what everything else belongs to.
 
 use http::Method;
-use onerun_auth::{Access, Refusal, Scope};
+use onerun_auth::{Access, Scope};
 use onerun_domain::{Name, PageRequest, Project, ProjectId};
 use onerun_store::NamedSort;
 
@@ -83,7 +83,7 @@ impl Params for ProjectQuery {
 }
 
 async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
-    call.principal().ok_or(Refusal::MissingKey)?.authorize_all_projects()?;
+    call.caller()?.authorize_all_projects()?;
     let new: NewProject = call.body()?;
     let now = app.engine().now();
     let id = ProjectId::generate(app.engine().random());
@@ -94,7 +94,7 @@ async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
 
 async fn list(app: &App, call: Call) -> Result<Response, ApiError> {
     let ProjectQuery { sort, page } = call.query()?;
-    let within = call.principal().ok_or(Refusal::MissingKey)?.projects();
+    let within = call.caller()?.projects();
     let projects = app.engine().store().projects(within, sort, page).await?;
     reply(&PageOut::of(projects, ProjectOut::from))
 }

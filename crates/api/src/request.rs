@@ -4,7 +4,7 @@ use std::{fmt, future::Future, net::IpAddr, pin::Pin};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
-use onerun_auth::{Actor, KeyId, Principal};
+use onerun_auth::{Actor, KeyId, Principal, Refusal};
 use onerun_domain::sha256_hex;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -137,6 +137,11 @@ impl Call {
     /// Who calls; `None` on public routes.
     pub(crate) fn principal(&self) -> Option<&Principal> {
         self.principal.as_ref()
+    }
+
+    /// The key that calls, on routes that ask for one.
+    pub(crate) fn caller(&self) -> Result<&Principal, ApiError> {
+        Ok(self.principal().ok_or(Refusal::MissingKey)?)
     }
 
     /// A part of the path as the id that it is to be. What is no id names nothing, so the answer is that there is no

@@ -1,7 +1,7 @@
 //! Who a key is.
 
 use http::Method;
-use onerun_auth::{Access, KeyKind, Refusal};
+use onerun_auth::{Access, KeyKind};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -48,7 +48,7 @@ pub(crate) struct WhoamiOut {
 }
 
 async fn get(app: &App, call: Call) -> Result<Response, ApiError> {
-    let principal = call.principal().ok_or(Refusal::MissingKey)?;
+    let principal = call.caller()?;
     let usage = match principal.kind() {
         KeyKind::Managed => app.engine().store().key_view(principal.key_id()).await?,
         _ => None,
