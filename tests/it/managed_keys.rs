@@ -203,7 +203,6 @@ async fn keys_are_found_by_what_is_wrong_with_them() {
     act(&root, &made["revoked"], "revoke", 200).await;
     app.advance(4 * DAY);
     with(&app, &made["endless"]).get("/v1/projects", 200).await;
-    app.settle_uses().await;
     let found = async |query: &str| {
         let page = root.get(&format!("/v1/keys?limit=100&{query}"), 200).await;
         let name = |id: String| made.iter().find(|(_, key)| key.id == id).map(|(name, _)| *name).unwrap();
@@ -279,7 +278,6 @@ async fn a_rotation_tells_how_much_the_old_key_is_still_used() {
     let made = app.root().make_key(json!({ "preset": "read_only", "expires_in_days": 30 })).await;
     let old = with(&app, &made);
     old.get("/v1/projects", 200).await;
-    app.settle_uses().await;
     app.advance(DAY);
     let new = app.root().rotate_key(&made.id, json!({ "overlap_seconds": 3_600 })).await;
     assert_eq!(new.answer["replaces"], made.id);
@@ -297,7 +295,6 @@ async fn a_rotation_tells_how_much_the_old_key_is_still_used() {
         app.advance(SignedDuration::from_mins(2));
         old.get("/v1/projects", 200).await;
         with(&app, &new).get("/v1/projects", 200).await;
-        app.settle_uses().await;
     }
     let seen = see(&app, &made).await;
     assert_eq!(seen["uses_since_replaced"], 3);
@@ -489,24 +486,36 @@ async fn when_and_for_what_a_key_is_used_is_known_within_a_minute() {
     assert_eq!(see(&app, &made).await["last_used_at"], Value::Null);
     let first = wire_time(app.now());
     client.get("/v1/projects", 200).await;
-    app.settle_uses().await;
     assert_eq!(see(&app, &made).await["last_used_at"], first);
     app.advance(SignedDuration::from_secs(59));
     client.get("/v1/projects", 200).await;
-    app.settle_uses().await;
     assert_eq!(see(&app, &made).await["last_used_at"], first, "one writing a minute");
     app.advance(SignedDuration::from_secs(1));
     let second = wire_time(app.now());
     client.get("/v1/projects", 200).await;
-    app.settle_uses().await;
     assert_eq!(see(&app, &made).await["last_used_at"], second);
     // What it was used for is what a key is narrowed by, so the first use of a scope does not wait.
     app.advance(SignedDuration::from_secs(1));
     client.get("/v1/audit", 200).await;
-    app.settle_uses().await;
     let seen = see(&app, &made).await;
     assert_eq!(seen["last_used_at"], wire_time(app.now()));
     assert_eq!(seen["used_scopes"], json!(["projects:read", "audit:read"]));
+}
+
+/// The kit's promise, on which every test here that reads uses relies.
+#[tokio::test]
+async fn each_of_many_answers_at_once_comes_after_its_use_is_written() {
+    let app = TestApp::start();
+    let mut made = Vec::new();
+    for _ in 0..4 {
+        made.push(app.root().make_key(json!({})).await);
+    }
+    let used_by = async |key: &MadeKey| {
+        with(&app, key).get("/v1/whoami", 200).await;
+        see(&app, key).await["last_used_at"].clone()
+    };
+    let seen = tokio::join!(used_by(&made[0]), used_by(&made[1]), used_by(&made[2]), used_by(&made[3]));
+    assert_eq!(<[Value; 4]>::from(seen), [(); 4].map(|()| json!(app.now_text())));
 }
 
 /// The entries of the trail and its head, from the beginning.

@@ -229,7 +229,6 @@ async fn every_route_refuses_every_wrong_key_with_its_status_code_and_headers() 
     let furnished = Furnished::new(&app).await;
     let good = app.root().make_key(json!({})).await;
     let cases = cases(&app, &good.key).await;
-    app.settle_uses().await;
     let before = furnished.state().await;
     for route in protected() {
         for case in &cases {
@@ -237,7 +236,6 @@ async fn every_route_refuses_every_wrong_key_with_its_status_code_and_headers() 
             hold(&format!("{}: {}", route.operation, case.name), &answer, &case.expected);
         }
     }
-    app.settle_uses().await;
     assert_eq!(furnished.state().await, before, "a refused request changed something");
 }
 
@@ -332,7 +330,6 @@ async fn every_route_refuses_or_hides_what_is_of_another_project() {
             Elsewhere::Free => assert_eq!(answer.0, 200, "{operation}"),
         }
     }
-    app.settle_uses().await;
     let mut after = furnished.state().await;
     // That the key was used is all that is new.
     let mut before = before;

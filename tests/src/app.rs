@@ -202,11 +202,6 @@ impl TestApp {
         }
     }
 
-    /// Waits until everything is written that was noted of when keys were used.
-    pub async fn settle_uses(&self) {
-        self.app.finish().await;
-    }
-
     fn engine(&self) -> &Engine {
         self.app.engine()
     }

@@ -8,10 +8,8 @@
 
 use std::{
     collections::HashMap,
-    future::poll_fn,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Poll, ready},
     time::Instant,
 };
 
@@ -23,7 +21,7 @@ use onerun_auth::{
 };
 use onerun_engine::Engine;
 use onerun_store::{Store, StoreError, with_causes};
-use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 use crate::Authenticator;
 
@@ -35,7 +33,7 @@ pub(crate) struct Callers {
     root: Box<dyn Authenticator>,
     cache: Mutex<KeyCache>,
     uses: Arc<Mutex<UseLog>>,
-    writes: Mutex<JoinSet<()>>,
+    writes: TaskTracker,
     /// Windows in which a key has no request left. Nothing is counted in them any more.
     full: Mutex<HashMap<KeyId, (RateLimit, i64)>>,
     started: Instant,
@@ -56,7 +54,7 @@ impl Callers {
             root,
             cache: Mutex::new(KeyCache::new(ttl)),
             uses: Arc::default(),
-            writes: Mutex::default(),
+            writes: TaskTracker::new(),
             full: Mutex::default(),
             started: Instant::now(),
         }
@@ -111,15 +109,12 @@ impl Callers {
         }
     }
 
-    /// Waits for the uses that are being written, for a host that may be frozen once an answer is out. Who stops waiting
-    /// stops none of them.
+    /// Waits for the uses that are being written, for a host that may be frozen once an answer is out. Any number of callers
+    /// may wait at once; one that stops waiting stops no write.
     pub(crate) async fn settle(&self) {
-        poll_fn(|context| {
-            let mut writes = lock(&self.writes);
-            while let Some(_written) = ready!(writes.poll_join_next(context)) {}
-            Poll::Ready(())
-        })
-        .await;
+        // A closed tracker still takes new writes. It only has to be closed for an empty one to end the wait.
+        self.writes.close();
+        self.writes.wait().await;
     }
 
     /// Writes all uses that are not written yet, and waits for those that are being written.
@@ -129,8 +124,7 @@ impl Callers {
         for (id, uses) in rest {
             self.write(engine.store(), id, uses, now);
         }
-        let mut writes = std::mem::take(&mut *lock(&self.writes));
-        while writes.join_next().await.is_some() {}
+        self.settle().await;
     }
 
     async fn record(&self, engine: &Engine, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -172,9 +166,7 @@ impl Callers {
     /// Writes uses of a key in a task of its own: no answer waits for it. What cannot be written waits for the next time.
     fn write(&self, store: &Arc<dyn Store>, id: KeyId, uses: KeyUse, now: Timestamp) {
         let (store, log) = (Arc::clone(store), Arc::clone(&self.uses));
-        let mut writes = lock(&self.writes);
-        while writes.try_join_next().is_some() {}
-        writes.spawn(async move {
+        self.writes.spawn(async move {
             let written = store.add_key_use(&id, &uses, now).await.unwrap_or_else(|error| {
                 tracing::warn!(
                     error = with_causes(&error),

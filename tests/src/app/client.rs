@@ -1,4 +1,5 @@
-//! A client of the application in this process. It checks on every answer what holds of every answer.
+//! A client of the application in this process. It checks on every answer what holds of every answer, and returns it once
+//! everything that the application writes beside its answers is written.
 
 use std::{
     collections::BTreeMap,
@@ -185,6 +186,8 @@ impl<'a> Client<'a> {
             let request =
                 Request { id: id.clone(), method, path, query, headers, address, body: body.into() };
             let response = app.router.answer(&app.app, request).await;
+            // The uses of keys are written beside the answer. No test may find them half-written.
+            app.app.settle().await;
             let (status, reply) = check(&what, &id, response);
             app.assert_no_secret(&what, &reply);
             if let Some(operation) = operation {
