@@ -744,10 +744,16 @@ async fn every_route_in_a_project_needs_one_that_there_is() {
         let path = furnished.path(route);
         let bare = path.split('?').next().unwrap();
         let body = || furnished.body(route);
-        for query in ["", "?", "?projectid=x", "?PROJECT_ID=x", "?&&="] {
+        for (query, wrong) in [
+            ("", vec!["project_id"]),
+            ("?", vec!["project_id"]),
+            ("?projectid=x", vec!["projectid", "project_id"]),
+            ("?PROJECT_ID=x", vec!["PROJECT_ID", "project_id"]),
+            ("?&&=", vec!["", "project_id"]),
+        ] {
             let path = format!("{bare}{query}");
             let reply = furnished.desk.client.send_body(route.method.clone(), &path, body(), 422).await;
-            assert_eq!(places(&reply.json()), ["project_id"], "{}", route.operation);
+            assert_eq!(places(&reply.json()), wrong, "{}", route.operation);
         }
         for project in ["AAAAAAAAAAAA", "", "x", "%00", "..", "AAAAAAAAAAAAA"] {
             let path = format!("{bare}?project_id={project}");

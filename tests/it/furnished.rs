@@ -6,14 +6,19 @@ use serde_json::{Value, json};
 
 use crate::desk::{Desk, data, id};
 
-/// A route's path with an id for each of its parameters, and with a project.
+/// A route's path with an id for each of its parameters, and with a project if its query takes one. More parameters can
+/// be added with `&`.
 pub(crate) fn path(route: &Route, find: impl Fn(&str) -> Option<String>) -> String {
     let parts = route.path.split('/').map(|part| {
         let name = part.strip_prefix('{').and_then(|part| part.strip_suffix('}'));
         name.map_or_else(|| part.to_owned(), |name| find(name).unwrap_or_else(|| "A".repeat(21)))
     });
+    let path = parts.collect::<Vec<_>>().join("/");
+    if !route.parameter_names().contains(&"project_id") {
+        return format!("{path}?");
+    }
     let project = find("project_id").unwrap_or_else(|| "A".repeat(12));
-    format!("{}?project_id={project}", parts.collect::<Vec<_>>().join("/"))
+    format!("{path}?project_id={project}")
 }
 
 /// A project with something of everything, and its ids by the names of the parameters that they are for.

@@ -23,6 +23,7 @@ mod managed_keys;
 mod matrix;
 mod objectives;
 mod personas;
+mod queries;
 mod refusals;
 mod results;
 mod schemathesis;

@@ -7,10 +7,10 @@ use onerun_store::{AgentList, AgentSummary, ProjectStore};
 use serde_json::json;
 
 use crate::{
-    ApiError, App, Handler, Response, Route,
+    ApiError, App, Handler, Parameters, Response, Route,
     fields::{Fields, Input},
     out::{AgentSummaryOut, PageOut},
-    query::{Params, Reader, SORT_BY_NAME, Sort, page},
+    query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
     request::{Call, reply},
 };
 
@@ -22,6 +22,7 @@ pub static CREATE: Route = Route {
     method: Method::POST,
     path: "/v1/agents",
     access: Access::Requires(Scope::AgentsWrite),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(create(app, project, call))),
 };
 
@@ -31,6 +32,7 @@ pub static LIST: Route = Route {
     method: Method::GET,
     path: "/v1/agents",
     access: Access::Requires(Scope::AgentsRead),
+    query: Parameters::of::<AgentList>(),
     handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
 };
 
@@ -40,6 +42,7 @@ pub static GET: Route = Route {
     method: Method::GET,
     path: "/v1/agents/{agent_id}",
     access: Access::Requires(Scope::AgentsRead),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
 };
 
@@ -49,6 +52,7 @@ pub static UPDATE: Route = Route {
     method: Method::PATCH,
     path: "/v1/agents/{agent_id}",
     access: Access::Requires(Scope::AgentsWrite),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(update(app, project, call))),
 };
 
@@ -78,7 +82,7 @@ impl Input for AgentPatch {
 impl Params for AgentList {
     fn read(reader: &mut Reader) -> Option<Self> {
         let name = reader.optional("name", "Only agents whose name contains this, ignoring case.");
-        let sort = Sort::read(reader, SORT_BY_NAME);
+        let sort = Sort::<NamedSortKey>::read(reader, SORT_BY_NAME);
         let page = page(reader);
         Some(Self { name: name?, sort: sort?.named(), page: page? })
     }

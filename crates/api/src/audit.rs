@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 use crate::{
-    ApiError, App, Handler, Response, Route,
+    ApiError, App, Handler, Parameters, Response, Route,
     query::{Param, Params, Reader, page},
     request::{Call, reply},
 };
@@ -19,6 +19,7 @@ pub static LIST: Route = Route {
     method: Method::GET,
     path: "/v1/audit",
     access: Access::Requires(Scope::AuditRead),
+    query: Parameters::of::<AuditQuery>(),
     handler: Handler::Global(|app, call| Box::pin(list(app, call))),
 };
 

@@ -2,17 +2,17 @@
 
 use http::Method;
 use onerun_auth::{Access, Scope};
-use onerun_domain::{ConversationStatus, MAX_ATTEMPTS, MessageText, Page, PageRequest};
+use onerun_domain::{ConversationStatus, MAX_ATTEMPTS, MessageText, PageRequest};
 use onerun_engine::TurnCall;
 use onerun_store::{ConversationList, EvaluatedConversation, ProjectStore, StoredReply};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    ApiError, App, Handler, Response, Route,
+    ApiError, App, Handler, Parameters, Response, Route,
     fields::{Fields, Input, List, MessageWord, Nested, TextWord},
     out::{ContentOut, ConversationOut, ItemOut, PageOut, StartedOut},
-    query::{Filter, Params, Reader, Whole, long_page, page},
+    query::{Params, Reader, Whole, long_page, page},
     request::{Call, done, reply},
     simulations,
 };
@@ -27,6 +27,7 @@ pub static LIST: Route = Route {
     method: Method::GET,
     path: "/v1/simulations/{simulation_id}/conversations",
     access: Access::Requires(Scope::ConversationsRead),
+    query: Parameters::of::<ConversationQuery>(),
     handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
 };
 
@@ -36,6 +37,7 @@ pub static GET: Route = Route {
     method: Method::GET,
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}",
     access: Access::Requires(Scope::ConversationsRead),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
 };
 
@@ -45,6 +47,7 @@ pub static START: Route = Route {
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/start",
     access: Access::Requires(Scope::ConversationsWrite),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(start(app, project, call))),
 };
 
@@ -54,6 +57,7 @@ pub static END: Route = Route {
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/end",
     access: Access::Requires(Scope::ConversationsWrite),
+    query: Parameters::of::<AttemptQuery>(),
     handler: Handler::InProject(|app, project, call| Box::pin(end(app, project, call))),
 };
 
@@ -63,6 +67,7 @@ pub static LIST_ITEMS: Route = Route {
     method: Method::GET,
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/items",
     access: Access::Requires(Scope::ConversationsRead),
+    query: Parameters::of::<ItemQuery>(),
     handler: Handler::InProject(|app, project, call| Box::pin(list_items(app, project, call))),
 };
 
@@ -72,6 +77,7 @@ pub static READ_ITEMS: Route = Route {
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/items",
     access: Access::Requires(Scope::ConversationsRead),
+    query: Parameters::of::<ItemQuery>(),
     handler: Handler::InProject(|app, project, call| Box::pin(list_items(app, project, call))),
 };
 
@@ -81,11 +87,12 @@ pub static RESPOND: Route = Route {
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/responses",
     access: Access::Requires(Scope::ConversationsWrite),
+    query: Parameters::of::<AttemptQuery>(),
     handler: Handler::InProject(|app, project, call| Box::pin(respond(app, project, call))),
 };
 
 pub(crate) struct ConversationQuery {
-    status: Option<Filter<ConversationStatus>>,
+    status: Option<ConversationStatus>,
     page: PageRequest,
 }
 
@@ -210,10 +217,7 @@ impl From<StoredReply> for ResponseOut {
 async fn list(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let ConversationQuery { status, page } = call.query()?;
     let simulation = simulations::find(project, &call).await?.simulation;
-    let conversations = match Filter::flatten(status) {
-        Some(status) => project.conversations(&simulation.id, ConversationList { status, page }).await?,
-        None => Page::empty(),
-    };
+    let conversations = project.conversations(&simulation.id, ConversationList { status, page }).await?;
     reply(&PageOut::of(conversations, ConversationOut::from))
 }
 

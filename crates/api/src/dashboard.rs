@@ -15,7 +15,7 @@ use http::{
 use onerun_auth::Access;
 use sha2::{Digest, Sha256};
 
-use crate::{ApiError, Handler, Response, Route};
+use crate::{ApiError, Handler, Parameters, Response, Route};
 
 /// `GET /`
 pub static GET: Route = Route {
@@ -23,6 +23,7 @@ pub static GET: Route = Route {
     method: Method::GET,
     path: "/",
     access: Access::Public,
+    query: Parameters::IGNORED,
     handler: Handler::Static(get),
 };
 

@@ -104,6 +104,7 @@ impl Router {
         trail.operation = Some(route.operation);
         let principal = admit(app, route, &request.headers, request.address, trail).await?;
         let query = Query::parse(request.query.as_deref());
+        query.check_names(route)?;
         let origin = Origin::of(&request);
         match route.handler {
             Handler::Static(handler) => handler(),

@@ -5,7 +5,7 @@ use onerun_auth::Access;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{Handler, Route, request::reply};
+use crate::{Handler, Parameters, Route, request::reply};
 
 /// `GET /health`
 pub static GET: Route = Route {
@@ -13,6 +13,7 @@ pub static GET: Route = Route {
     method: Method::GET,
     path: "/health",
     access: Access::Public,
+    query: Parameters::IGNORED,
     handler: Handler::Static(|| reply(&HealthOut { status: "ok", message: "OneRun API is running" })),
 };
 

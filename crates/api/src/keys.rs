@@ -19,7 +19,7 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use crate::{
-    ApiError, App, FieldError, Handler, Place, Response, Route,
+    ApiError, App, FieldError, Handler, Parameters, Place, Response, Route,
     fields::{Distinct, Fields, Input, Integer, List, Nested},
     out::{KeyOut, MadeKeyOut, PageOut, wire_time},
     query::{Params, Reader, Whole, page},
@@ -53,13 +53,16 @@ const REPORT_LIMIT: RateLimit = match RateLimit::new(60, 60) {
 };
 
 macro_rules! route {
-    ($(#[$doc:meta])* $name:ident, $operation:literal, $method:ident $path:literal, $access:expr, $handler:ident) => {
+    (@parameters) => { () };
+    (@parameters $query:ty) => { $query };
+    ($(#[$doc:meta])* $name:ident, $operation:literal, $method:ident $path:literal, $access:expr, $handler:ident $(, $query:ty)?) => {
         $(#[$doc])*
         pub static $name: Route = Route {
             operation: $operation,
             method: Method::$method,
             path: $path,
             access: $access,
+            query: Parameters::of::<route!(@parameters $($query)?)>(),
             handler: Handler::Global(|app, call| Box::pin($handler(app, call))),
         };
     };
@@ -74,7 +77,7 @@ route! {
 }
 route! {
     /// `GET /v1/keys`
-    LIST, "list_keys", GET "/v1/keys", READ, list
+    LIST, "list_keys", GET "/v1/keys", READ, list, KeyQuery
 }
 route! {
     /// `GET /v1/keys/{key_id}`

@@ -32,6 +32,7 @@ mod whoami;
 pub use app::{App, Authenticator};
 pub use dispatch::{Found, Router};
 pub use error::{ApiError, ErrorStatus, FieldError, Place};
+pub use query::Parameters;
 pub use request::{Body, BodySource, Call, MAX_BODY_BYTES, Request, Response};
 pub use route::{Handler, HandlerFuture, Route};
 pub use routes::ROUTES;

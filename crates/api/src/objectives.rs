@@ -6,10 +6,10 @@ use onerun_domain::{Criteria, Name, Objective, ObjectiveId, ObjectivePatch, Page
 use onerun_store::{NamedSort, ProjectStore};
 
 use crate::{
-    ApiError, App, Handler, Response, Route,
+    ApiError, App, Handler, Parameters, Response, Route,
     fields::{Fields, Input},
     out::{ObjectiveOut, PageOut},
-    query::{Params, Reader, SORT_BY_NAME, Sort, page},
+    query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
     request::{Call, reply},
 };
 
@@ -21,6 +21,7 @@ pub static CREATE: Route = Route {
     method: Method::POST,
     path: "/v1/objectives",
     access: Access::Requires(Scope::ObjectivesWrite),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(create(app, project, call))),
 };
 
@@ -30,6 +31,7 @@ pub static LIST: Route = Route {
     method: Method::GET,
     path: "/v1/objectives",
     access: Access::Requires(Scope::ObjectivesRead),
+    query: Parameters::of::<ObjectiveQuery>(),
     handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
 };
 
@@ -39,6 +41,7 @@ pub static GET: Route = Route {
     method: Method::GET,
     path: "/v1/objectives/{objective_id}",
     access: Access::Requires(Scope::ObjectivesRead),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
 };
 
@@ -48,6 +51,7 @@ pub static UPDATE: Route = Route {
     method: Method::PATCH,
     path: "/v1/objectives/{objective_id}",
     access: Access::Requires(Scope::ObjectivesWrite),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(update(app, project, call))),
 };
 
@@ -84,7 +88,7 @@ pub(crate) struct ObjectiveQuery {
 
 impl Params for ObjectiveQuery {
     fn read(reader: &mut Reader) -> Option<Self> {
-        let sort = Sort::read(reader, SORT_BY_NAME);
+        let sort = Sort::<NamedSortKey>::read(reader, SORT_BY_NAME);
         let page = page(reader);
         Some(Self { sort: sort?.named(), page: page? })
     }

@@ -11,30 +11,26 @@ use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use onerun_auth::Access;
 use onerun_engine::NewSimulation;
-use onerun_store::AgentList;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    ApiError, Handler, ROUTES, Response, Route,
+    ApiError, Handler, Parameters, ROUTES, Response, Route,
     agents::NewAgent,
-    audit::{AuditPageOut, AuditQuery},
-    conversations::{AttemptQuery, ConversationQuery, ItemQuery, ResponseInput, ResponseOut},
+    audit::AuditPageOut,
+    conversations::{ResponseInput, ResponseOut},
     error::Problem,
     fields::{Fields, Input},
     health::HealthOut,
-    keys::{KeyChanges, KeyQuery, Leak, NewKeyInput, Rotation},
-    objectives::{NewObjective, ObjectiveQuery},
+    keys::{KeyChanges, Leak, NewKeyInput, Rotation},
+    objectives::NewObjective,
     out::{
         AgentSummaryOut, ConversationOut, ItemOut, KeyOut, MadeKeyOut, ObjectiveOut, PageOut, PersonaOut,
         ProjectOut, SimulationOut, StartedOut,
     },
-    personas::LongPage,
-    projects::{NewProject, ProjectChanges, ProjectQuery},
-    query::{InProject, ParamDoc, Params, Reader},
+    projects::{NewProject, ProjectChanges},
     request::DoneOut,
     results::ResultsOut,
-    simulations::SimulationQuery,
     whoami::WhoamiOut,
 };
 
@@ -47,6 +43,7 @@ pub static GET: Route = Route {
     method: Method::GET,
     path: "/openapi.json",
     access: Access::Public,
+    query: Parameters::IGNORED,
     handler: Handler::Static(|| Ok(Response::new(Bytes::from_static(COMMITTED.as_bytes())))),
 };
 
@@ -57,7 +54,6 @@ const REQUEST_ID: &str = "req_4q9XBIDyvn2vSFhNmCW3D";
 struct Doc {
     summary: &'static str,
     description: &'static str,
-    query: Vec<ParamDoc>,
     idempotent_by_key: bool,
     status: StatusCode,
     body: Option<Sample>,
@@ -121,7 +117,8 @@ const DESCRIPTION: &str = "Puts an AI agent in front of generated personas for m
     scores each conversation against objectives.\n\nEvery operation but `get_health`, `get_openapi`, `get_dashboard` \
     and `revoke_leaked_keys` needs an API key, in `x-api-key` or as a bearer token. Errors are \
     `application/problem+json` (RFC 9457) with a `code` for programs. Lists come in pages, newest first unless said \
-    otherwise.";
+    otherwise. A query parameter that an operation does not have, and a word that a parameter does not know, are refused \
+    with the list of those there are.";
 
 fn describe(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc> {
     let doc = match operation {
@@ -147,8 +144,7 @@ fn describe(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc> {
             .body::<NewProject>(json!({ "name": "Support" }))
             .refusals(&["wrong_project"]),
         "list_projects" => Doc::new("List projects", pages::<ProjectOut>(generator, examples::project()))
-            .describe("Only those that the key reaches.")
-            .query::<ProjectQuery>(),
+            .describe("Only those that the key reaches."),
         "get_project" => Doc::new("Get a project", shows::<ProjectOut>(generator, examples::project()))
             .refusals(&["project_not_found", "wrong_project"]),
         "update_project" => Doc::new("Rename a project", shows::<ProjectOut>(generator, examples::project()))
@@ -158,8 +154,7 @@ fn describe(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc> {
             .body::<NewAgent>(
                 json!({ "name": "Order support", "description": "Answers questions about orders." }),
             ),
-        "list_agents" => Doc::new("List agents", pages::<AgentSummaryOut>(generator, examples::agent()))
-            .query::<AgentList>(),
+        "list_agents" => Doc::new("List agents", pages::<AgentSummaryOut>(generator, examples::agent())),
         "get_agent" => Doc::new("Get an agent", shows::<AgentSummaryOut>(generator, examples::agent()))
             .refusals(&["agent_not_found"]),
         "update_agent" => Doc::new("Change an agent", shows::<AgentSummaryOut>(generator, examples::agent()))
@@ -174,8 +169,7 @@ fn describe(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc> {
         "list_objectives" => Doc::new(
             "List objectives, at their newest versions",
             pages::<ObjectiveOut>(generator, examples::objective()),
-        )
-        .query::<ObjectiveQuery>(),
+        ),
         "get_objective" => Doc::new(
             "Get an objective, at its newest version",
             shows::<ObjectiveOut>(generator, examples::objective()),
@@ -215,8 +209,7 @@ fn describe_key(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc>
                 .refusals(&["exceeds_own_key", "idempotency_key_reused"])
         },
         "list_keys" => Doc::new("List keys", pages::<KeyOut>(generator, examples::key()))
-            .describe("Only keys of which every project is among those of the calling key.")
-            .query::<KeyQuery>(),
+            .describe("Only keys of which every project is among those of the calling key."),
         "get_key" => shows_key("Get a key", generator).refusals(&["key_not_found"]),
         "update_key" => shows_key("Change a key", generator)
             .describe("What is left out or null stays as it is. Takes effect everywhere within `AUTH_KEY_CACHE_SECONDS`.")
@@ -265,7 +258,6 @@ fn describe_key(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc>
                 "Every entry's `hash` covers its content and the hash before it. Needs a key of all projects. \
                  `onerun keys audit --verify` checks the trail.",
             )
-            .query::<AuditQuery>()
             .refusals(&["wrong_project"]),
         _ => return None,
     };
@@ -283,7 +275,6 @@ fn describe_simulation(operation: &str, generator: &mut SchemaGenerator) -> Opti
         .refusals(&["agent_not_found", "objectives_not_found"]),
         "list_simulations" => {
             Doc::new("List simulations", pages::<SimulationOut>(generator, examples::simulation()))
-                .query::<SimulationQuery>()
         }
         "get_simulation" => {
             Doc::new("Get a simulation", shows::<SimulationOut>(generator, examples::simulation()))
@@ -310,7 +301,6 @@ fn describe_simulation(operation: &str, generator: &mut SchemaGenerator) -> Opti
         }
         "list_personas" => {
             Doc::new("List a simulation's personas", pages::<PersonaOut>(generator, examples::persona()))
-                .query::<LongPage>()
                 .refusals(&["simulation_not_found"])
         }
         "approve_persona" => Doc::new(
@@ -342,7 +332,6 @@ fn describe_conversation(operation: &str, generator: &mut SchemaGenerator) -> Op
     let doc = match operation {
         "list_conversations" => {
             Doc::new("List a simulation's conversations", pages::<ConversationOut>(generator, examples::conversation()))
-                .query::<ConversationQuery>()
                 .refusals(&["simulation_not_found"])
         }
         "get_conversation" => {
@@ -366,7 +355,6 @@ fn describe_conversation(operation: &str, generator: &mut SchemaGenerator) -> Op
         "end_conversation" => {
             Doc::new("End a conversation", shows::<DoneOut>(generator, examples::done("Conversation ended successfully")))
                 .describe("On a conversation that has ended, whoever ended it, this changes nothing.")
-                .query::<AttemptQuery>()
                 .refusals(&[
                     "simulation_not_found",
                     "conversation_not_found",
@@ -378,11 +366,9 @@ fn describe_conversation(operation: &str, generator: &mut SchemaGenerator) -> Op
                 ])
         }
         "list_items" => Doc::new("List a conversation's messages, oldest first", pages::<ItemOut>(generator, examples::item()))
-            .query::<ItemQuery>()
             .refusals(&["simulation_not_found", "conversation_not_found"]),
         "read_items" => Doc::new("List a conversation's messages, oldest first", pages::<ItemOut>(generator, examples::item()))
             .describe("The same as `list_items`, as the published service has it. Any body is passed over.")
-            .query::<ItemQuery>()
             .refusals(&["simulation_not_found", "conversation_not_found"]),
         "create_response" => Doc {
             idempotent_by_key: true,
@@ -391,7 +377,6 @@ fn describe_conversation(operation: &str, generator: &mut SchemaGenerator) -> Op
                     "One call at a time for a conversation. A first attempt need not be started before. Nothing of a \
                      refused or failed call is kept.",
                 )
-                .query::<AttemptQuery>()
                 .body::<ResponseInput>(examples::input())
                 .refusals(&[
                     "simulation_not_found",
@@ -416,7 +401,6 @@ impl Doc {
         Self {
             summary,
             description: "",
-            query: Vec::new(),
             idempotent_by_key: false,
             status: StatusCode::OK,
             body: None,
@@ -429,10 +413,6 @@ impl Doc {
 
     fn describe(self, description: &'static str) -> Self {
         Self { description, ..self }
-    }
-
-    fn query<T: Params>(self) -> Self {
-        Self { query: Reader::docs::<T>(), ..self }
     }
 
     fn body<T: Input>(self, example: Value) -> Self {
@@ -513,7 +493,7 @@ fn codes<'a>(route: &Route, doc: &'a Doc) -> Vec<&'a str> {
     if in_project {
         codes.extend(["wrong_project", "project_not_found"]);
     }
-    if in_project || doc.body.is_some() || !doc.query.is_empty() {
+    if !route.query.is_ignored() {
         codes.push("invalid_request");
     }
     if doc.body.is_some() {
@@ -580,11 +560,8 @@ fn parameters(route: &Route, doc: &Doc) -> Vec<Value> {
         route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).map(
             |name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }),
         );
-    let project = match route.handler {
-        Handler::InProject(_) => Reader::docs::<InProject>(),
-        Handler::Static(_) | Handler::Global(_) => Vec::new(),
-    };
-    let in_query = project.iter().chain(&doc.query).map(|param| {
+    let docs = route.parameter_docs();
+    let in_query = docs.iter().map(|param| {
         json!({
             "name": param.name,
             "in": "query",

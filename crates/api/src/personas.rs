@@ -6,7 +6,7 @@ use onerun_domain::PageRequest;
 use onerun_store::ProjectStore;
 
 use crate::{
-    ApiError, App, Handler, Response, Route,
+    ApiError, App, Handler, Parameters, Response, Route,
     out::{PageOut, PersonaOut},
     query::{Params, Reader, long_page},
     request::{Call, done, reply},
@@ -19,6 +19,7 @@ pub static LIST: Route = Route {
     method: Method::GET,
     path: "/v1/simulations/{simulation_id}/personas",
     access: Access::Requires(Scope::PersonasRead),
+    query: Parameters::of::<LongPage>(),
     handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
 };
 
@@ -28,6 +29,7 @@ pub static APPROVE: Route = Route {
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/personas/{persona_id}/approve",
     access: Access::Requires(Scope::PersonasWrite),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(approve(app, project, call))),
 };
 
@@ -37,6 +39,7 @@ pub static REJECT: Route = Route {
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/personas/{persona_id}/reject",
     access: Access::Requires(Scope::PersonasWrite),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(reject(app, project, call))),
 };
 

@@ -6,10 +6,10 @@ use onerun_domain::{Name, PageRequest, Project, ProjectId};
 use onerun_store::NamedSort;
 
 use crate::{
-    ApiError, App, Handler, Response, Route,
+    ApiError, App, Handler, Parameters, Response, Route,
     fields::{Fields, Input},
     out::{PageOut, ProjectOut},
-    query::{Params, Reader, SORT_BY_NAME, Sort, page},
+    query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
     request::{Call, reply},
 };
 
@@ -19,6 +19,7 @@ pub static CREATE: Route = Route {
     method: Method::POST,
     path: "/v1/projects",
     access: Access::Requires(Scope::ProjectsWrite),
+    query: Parameters::of::<()>(),
     handler: Handler::Global(|app, call| Box::pin(create(app, call))),
 };
 
@@ -28,6 +29,7 @@ pub static LIST: Route = Route {
     method: Method::GET,
     path: "/v1/projects",
     access: Access::Requires(Scope::ProjectsRead),
+    query: Parameters::of::<ProjectQuery>(),
     handler: Handler::Global(|app, call| Box::pin(list(app, call))),
 };
 
@@ -37,6 +39,7 @@ pub static GET: Route = Route {
     method: Method::GET,
     path: "/v1/projects/{project_id}",
     access: Access::Requires(Scope::ProjectsRead),
+    query: Parameters::of::<()>(),
     handler: Handler::Global(|app, call| Box::pin(get(app, call))),
 };
 
@@ -46,6 +49,7 @@ pub static UPDATE: Route = Route {
     method: Method::PATCH,
     path: "/v1/projects/{project_id}",
     access: Access::Requires(Scope::ProjectsWrite),
+    query: Parameters::of::<()>(),
     handler: Handler::Global(|app, call| Box::pin(update(app, call))),
 };
 
@@ -76,7 +80,7 @@ pub(crate) struct ProjectQuery {
 
 impl Params for ProjectQuery {
     fn read(reader: &mut Reader) -> Option<Self> {
-        let sort = Sort::read(reader, SORT_BY_NAME);
+        let sort = Sort::<NamedSortKey>::read(reader, SORT_BY_NAME);
         let page = page(reader);
         Some(Self { sort: sort?.named(), page: page? })
     }

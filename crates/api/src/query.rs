@@ -1,6 +1,7 @@
-//! Reading the query: like [`fields`](crate::fields), each list says its parameters once.
+//! Reading the query: like [`fields`](crate::fields), each operation says its parameters once.
 //!
-//! As in the published service, parameters that an operation does not have are passed over.
+//! A parameter that the operation does not have, or a word that the parameter does not know, is refused with the list of
+//! those that there are. A filter that is silently not applied makes a script see nothing wrong.
 
 use onerun_auth::KeyStatus;
 use onerun_domain::{
@@ -10,7 +11,7 @@ use onerun_store::NamedSort;
 use serde_json::{Value, json};
 
 use crate::{
-    ApiError,
+    ApiError, Handler, Route,
     error::{FieldError, Place},
 };
 
@@ -18,10 +19,68 @@ use crate::{
 const MAX_LIMIT: u32 = 100;
 const DEFAULT_LIMIT: u32 = 10;
 
+/// How many unknown parameters one answer names.
+const MAX_UNKNOWN: usize = 10;
+
+/// How much of an unknown parameter's name an answer repeats, in characters. No parameter has a longer one.
+const MAX_UNKNOWN_NAME: usize = 40;
+
+/// How alike a known name must be for the answer to suggest it, from 0 to 1.
+const ALIKE: f64 = 0.8;
+
 /// The parameters of an operation.
 pub(crate) trait Params: Sized {
     /// Reads them; `None` if one of them is wrong, which `reader` then knows.
     fn read(reader: &mut Reader) -> Option<Self>;
+}
+
+/// An operation without parameters.
+impl Params for () {
+    fn read(_: &mut Reader) -> Option<Self> {
+        Some(())
+    }
+}
+
+/// Which parameters the query of an operation may have, besides the `project_id` of one that works in a project.
+pub struct Parameters(Option<fn() -> Vec<ParamDoc>>);
+
+impl Parameters {
+    /// Any, because the operation reads none: what health checks and browsers append does not matter to it.
+    pub const IGNORED: Self = Self(None);
+
+    /// Those that `T` reads.
+    pub(crate) const fn of<T: Params>() -> Self {
+        Self(Some(Reader::docs::<T>))
+    }
+
+    /// Whether the operation takes any.
+    pub(crate) fn is_ignored(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// What is known of each.
+    pub(crate) fn docs(&self) -> Vec<ParamDoc> {
+        self.0.map(|docs| docs()).unwrap_or_default()
+    }
+}
+
+impl Route {
+    /// The names of the parameters that the query may have, sorted.
+    pub fn parameter_names(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.parameter_docs().iter().map(|doc| doc.name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// What is known of the query's parameters.
+    pub(crate) fn parameter_docs(&self) -> Vec<ParamDoc> {
+        let mut docs = match self.handler {
+            Handler::InProject(_) => Reader::docs::<InProject>(),
+            Handler::Static(_) | Handler::Global(_) => Vec::new(),
+        };
+        docs.extend(self.query.docs());
+        docs
+    }
 }
 
 /// A parameter's value.
@@ -61,7 +120,53 @@ impl Query {
         let read = T::read(&mut reader);
         read.filter(|_| reader.errors.is_empty()).ok_or(ApiError::Invalid(reader.errors))
     }
+
+    /// Refuses parameters that the operation does not have, and with them the lack of a project where it needs one: a
+    /// misspelled `project_id` is both.
+    pub(crate) fn check_names(&self, route: &Route) -> Result<(), ApiError> {
+        if route.query.is_ignored() {
+            return Ok(());
+        }
+        let known = route.parameter_names();
+        let mut unknown: Vec<&str> = Vec::new();
+        for (name, _) in &self.pairs {
+            if !known.contains(&name.as_str()) && !unknown.contains(&name.as_str()) {
+                unknown.push(name);
+            }
+            if unknown.len() == MAX_UNKNOWN {
+                break;
+            }
+        }
+        let mut errors: Vec<FieldError> =
+            unknown.iter().map(|name| unknown_parameter(name, &known)).collect();
+        if self.broken && known.is_empty() {
+            errors.push(FieldError { place: Place::Query(String::new()), detail: BROKEN.to_owned() });
+        }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        if matches!(route.handler, Handler::InProject(_))
+            && let Err(ApiError::Invalid(lacking)) = self.read::<InProject>()
+        {
+            errors.extend(lacking);
+        }
+        Err(ApiError::Invalid(errors))
+    }
 }
+
+/// That the operation has no parameter of that name, which one may be meant, and which there are.
+fn unknown_parameter(name: &str, known: &[&str]) -> FieldError {
+    let likeness = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), known);
+    let nearest = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    let meant = nearest.filter(|nearest| likeness(nearest) >= ALIKE);
+    let meant = meant.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
+    let listed = if known.is_empty() { "none".to_owned() } else { format!("`{}`", known.join("`, `")) };
+    let detail = format!("is not a parameter of this operation{meant}; it has {listed}");
+    let name = name.chars().take(MAX_UNKNOWN_NAME).collect();
+    FieldError { place: Place::Query(name), detail }
+}
+
+const BROKEN: &str = "cannot be read: the query must be percent-encoded UTF-8";
 
 /// One documented parameter: its name, description, schema, and whether it must be there.
 pub(crate) struct ParamDoc {
@@ -126,7 +231,7 @@ impl Reader<'_> {
     fn find(&mut self, name: &str) -> Option<Option<String>> {
         let Source::Query(query) = self.source else { return None };
         if query.broken {
-            self.refuse(name, "cannot be read: the query must be percent-encoded UTF-8");
+            self.refuse(name, BROKEN);
             return None;
         }
         let mut values = query.pairs.iter().filter(|(pair, _)| pair == name).map(|(_, value)| value);
@@ -229,132 +334,130 @@ fn page_of<const MAX: u32>(
     Some(PageRequest { limit: Limit::clamped(limit), offset: offset?.map_or(0, |offset| offset.0) })
 }
 
-/// A direction: `desc` is descending, any other word ascending, as in the published service.
-pub(crate) struct SortDirection(pub(crate) Direction);
+/// One of the words that a parameter knows.
+fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    found.ok_or_else(|| {
+        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        format!("must be one of `{}`", words.join("`, `"))
+    })
+}
 
-impl Param for SortDirection {
+fn words_schema<T>(words: &[(&'static str, T)]) -> Value {
+    let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+    json!({ "type": "string", "enum": words })
+}
+
+impl Param for Direction {
     fn parse(text: &str) -> Result<Self, String> {
-        Ok(Self(if text == "desc" { Direction::Descending } else { Direction::Ascending }))
+        word(text, &DIRECTIONS)
     }
 
     fn schema() -> Value {
-        json!({ "type": "string", "examples": ["asc", "desc"] })
+        words_schema(&DIRECTIONS)
+    }
+}
+
+const DIRECTIONS: [(&str, Direction); 2] = [("asc", Direction::Ascending), ("desc", Direction::Descending)];
+
+/// What a list can be sorted by, besides what it is sorted by if nothing is said.
+pub(crate) trait SortKey: Copy + 'static {
+    /// The words for it.
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+/// What projects, agents and objectives can be sorted by.
+#[derive(Clone, Copy)]
+pub(crate) enum NamedSortKey {
+    CreatedAt,
+    Name,
+}
+
+impl SortKey for NamedSortKey {
+    const WORDS: &'static [(&'static str, Self)] = &[("created_at", Self::CreatedAt), ("name", Self::Name)];
+}
+
+struct SortBy<K>(K);
+
+impl<K: SortKey> Param for SortBy<K> {
+    fn parse(text: &str) -> Result<Self, String> {
+        word(text, K::WORDS).map(Self)
+    }
+
+    fn schema() -> Value {
+        words_schema(K::WORDS)
     }
 }
 
 /// What to sort by and in which direction, if either was said.
-pub(crate) struct Sort {
-    pub(crate) by: Option<String>,
+pub(crate) struct Sort<K> {
+    pub(crate) by: Option<K>,
     pub(crate) direction: Option<Direction>,
 }
 
-impl Sort {
+impl<K: SortKey> Sort<K> {
     pub(crate) fn read(reader: &mut Reader, by: &'static str) -> Option<Self> {
-        let by = reader.optional::<String>("sort_by", by);
-        let direction = reader.optional::<SortDirection>(
+        let by = reader.optional::<SortBy<K>>("sort_by", by);
+        let direction = reader.optional(
             "sort_dir",
-            "`desc` for the largest or newest first, which is the default; any other word for the smallest or oldest.",
+            "`desc` for the largest or newest first, which is the default; `asc` for the smallest or oldest.",
         );
-        Some(Self { by: by?, direction: direction?.map(|direction| direction.0) })
+        Some(Self { by: by?.map(|by| by.0), direction: direction? })
     }
 
     /// The direction: descending if nothing was said.
     pub(crate) fn direction(&self) -> Direction {
         self.direction.unwrap_or(Direction::Descending)
     }
+}
 
-    /// By name, or by when it was made if nothing else is known, as in the published service.
+impl Sort<NamedSortKey> {
+    /// By when it was made if nothing was said.
     pub(crate) fn named(&self) -> NamedSort {
-        match self.by.as_deref() {
-            Some("name") => NamedSort::Name(self.direction()),
-            _ => NamedSort::CreatedAt(self.direction()),
+        match self.by {
+            Some(NamedSortKey::Name) => NamedSort::Name(self.direction()),
+            Some(NamedSortKey::CreatedAt) | None => NamedSort::CreatedAt(self.direction()),
         }
     }
 }
 
 /// What is said of `sort_by` where a list sorts by name.
-pub(crate) const SORT_BY_NAME: &str =
-    "`created_at`, which is the default, or `name`; any other word means the default.";
+pub(crate) const SORT_BY_NAME: &str = "`created_at`, which is the default, or `name`.";
 
-/// A status to filter by: a word that is none finds nothing, as in the published service.
-pub(crate) enum Filter<T> {
-    /// Only these.
-    Only(T),
-    /// There can be none.
-    Nothing,
-}
-
-macro_rules! status_filters {
+macro_rules! statuses {
     ($($type:ident),*) => {$(
-        impl Param for Filter<$type> {
+        impl Param for $type {
             fn parse(text: &str) -> Result<Self, String> {
-                Ok($type::parse(text).map_or(Self::Nothing, Self::Only))
+                word(text, &$type::ALL.map(|status| (status.as_str(), status)))
             }
 
             fn schema() -> Value {
-                json!({ "type": "string", "examples": $type::ALL.map($type::as_str) })
+                words_schema(&$type::ALL.map(|status| (status.as_str(), status)))
             }
         }
     )*};
 }
 
-status_filters!(SimulationStatus, ConversationStatus);
+statuses!(SimulationStatus, ConversationStatus, KeyStatus);
 
-impl Param for Filter<AgentId> {
-    fn parse(text: &str) -> Result<Self, String> {
-        Ok(text.parse().map_or(Self::Nothing, Self::Only))
-    }
+macro_rules! ids {
+    ($($type:ident of $what:literal),*) => {$(
+        impl Param for $type {
+            fn parse(text: &str) -> Result<Self, String> {
+                let length = $type::LENGTH;
+                text.parse().map_err(|_| {
+                    format!(concat!("must be the id of ", $what, ", which has {} letters and digits"), length)
+                })
+            }
 
-    fn schema() -> Value {
-        json!({ "type": "string" })
-    }
-}
-
-impl Param for Filter<ProjectId> {
-    fn parse(text: &str) -> Result<Self, String> {
-        Ok(text.parse().map_or(Self::Nothing, Self::Only))
-    }
-
-    fn schema() -> Value {
-        json!({ "type": "string" })
-    }
-}
-
-/// A key's status. Only what the published service has is lenient about words that are none.
-impl Param for KeyStatus {
-    fn parse(text: &str) -> Result<Self, String> {
-        let found = KeyStatus::ALL.into_iter().find(|status| status.as_str() == text);
-        found.ok_or_else(|| {
-            let words = KeyStatus::ALL.map(KeyStatus::as_str).join("`, `");
-            format!("must be one of `{words}`")
-        })
-    }
-
-    fn schema() -> Value {
-        json!({ "type": "string", "enum": KeyStatus::ALL.map(KeyStatus::as_str) })
-    }
-}
-
-impl Param for ProjectId {
-    fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "must be the id of a project".to_owned())
-    }
-
-    fn schema() -> Value {
-        json!({ "type": "string", "pattern": format!("^[A-Za-z0-9]{{{}}}$", ProjectId::LENGTH) })
-    }
-}
-
-impl<T> Filter<T> {
-    /// The filter's value; `None` in the outer if nothing can be found.
-    pub(crate) fn flatten(filter: Option<Self>) -> Option<Option<T>> {
-        match filter {
-            None => Some(None),
-            Some(Self::Only(value)) => Some(Some(value)),
-            Some(Self::Nothing) => None,
+            fn schema() -> Value {
+                json!({ "type": "string", "pattern": format!("^[A-Za-z0-9]{{{}}}$", $type::LENGTH) })
+            }
         }
-    }
+    )*};
 }
+
+ids!(AgentId of "an agent", ProjectId of "a project");
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    ApiError, App, Handler, Response, Route,
+    ApiError, App, Handler, Parameters, Response, Route,
     out::{IntervalOut, SimulationStatusOut},
     request::{Call, reply},
     simulations,
@@ -22,6 +22,7 @@ pub static GET: Route = Route {
     method: Method::GET,
     path: "/v1/simulations/{simulation_id}/results",
     access: Access::Requires(Scope::SimulationsRead),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
 };
 

@@ -6,7 +6,7 @@ use http::Method;
 use onerun_auth::Access;
 use onerun_store::ProjectStore;
 
-use crate::{ApiError, App, Response, request::Call};
+use crate::{ApiError, App, Parameters, Response, request::Call};
 
 /// What a handler returns.
 pub type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send + 'a>>;
@@ -32,6 +32,8 @@ pub struct Route {
     pub path: &'static str,
     /// Who may call.
     pub access: Access,
+    /// Which parameters the query may have. Others are refused.
+    pub query: Parameters,
     /// How it is answered.
     pub handler: Handler,
 }

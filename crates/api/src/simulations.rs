@@ -3,16 +3,16 @@
 use http::Method;
 use jiff::SignedDuration;
 use onerun_auth::{Access, Scope};
-use onerun_domain::{AgentId, ObjectiveId, Page, PageRequest, SimulationStatus};
+use onerun_domain::{ObjectiveId, SimulationStatus};
 use onerun_engine::NewSimulation;
 use onerun_store::{ProjectStore, SimulationDetail, SimulationList, SimulationOrder};
 use serde_json::json;
 
 use crate::{
-    ApiError, App, Handler, Response, Route,
+    ApiError, App, Handler, Parameters, Response, Route,
     fields::{Distinct, Fields, Input, Integer},
     out::{PageOut, SimulationOut},
-    query::{Filter, Params, Reader, Sort, page},
+    query::{Params, Reader, Sort, SortKey, page},
     request::{Call, done, reply},
 };
 
@@ -31,6 +31,7 @@ pub static CREATE: Route = Route {
     method: Method::POST,
     path: "/v1/simulations",
     access: Access::Requires(Scope::SimulationsWrite),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(create(app, project, call))),
 };
 
@@ -40,6 +41,7 @@ pub static LIST: Route = Route {
     method: Method::GET,
     path: "/v1/simulations",
     access: Access::Requires(Scope::SimulationsRead),
+    query: Parameters::of::<SimulationList>(),
     handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
 };
 
@@ -49,6 +51,7 @@ pub static GET: Route = Route {
     method: Method::GET,
     path: "/v1/simulations/{simulation_id}",
     access: Access::Requires(Scope::SimulationsRead),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
 };
 
@@ -58,6 +61,7 @@ pub static RUN: Route = Route {
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/run",
     access: Access::Requires(Scope::SimulationsWrite),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(run(app, project, call))),
 };
 
@@ -67,6 +71,7 @@ pub static CANCEL: Route = Route {
     method: Method::POST,
     path: "/v1/simulations/{simulation_id}/cancel",
     access: Access::Requires(Scope::SimulationsWrite),
+    query: Parameters::of::<()>(),
     handler: Handler::InProject(|app, project, call| Box::pin(cancel(app, project, call))),
 };
 
@@ -120,43 +125,40 @@ impl Input for NewSimulation {
     }
 }
 
-pub(crate) struct SimulationQuery {
-    name: Option<String>,
-    status: Option<Filter<SimulationStatus>>,
-    agent_id: Option<Filter<AgentId>>,
-    sort: Sort,
-    page: PageRequest,
+/// What simulations can be sorted by.
+#[derive(Clone, Copy)]
+enum SimulationSortKey {
+    CreatedAt,
+    Name,
+    Status,
 }
 
-impl Params for SimulationQuery {
+impl SortKey for SimulationSortKey {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("created_at", Self::CreatedAt), ("name", Self::Name), ("status", Self::Status)];
+}
+
+impl Params for SimulationList {
     fn read(reader: &mut Reader) -> Option<Self> {
         let name = reader.optional("name", "Only simulations whose name contains this, ignoring case.");
         let status = reader.optional("status", "Only simulations in this status.");
         let agent_id = reader.optional("agent_id", "Only simulations of this agent.");
-        let sort = Sort::read(
+        let sort = Sort::<SimulationSortKey>::read(
             reader,
-            "`created_at`, which is the default, `name` or `status`; any other word means the default. If neither this \
-             nor `sort_dir` is said and `status` is `in_progress`, simulations with a queued conversation come first, \
-             the longest waiting at the head, so that a worker that looks at one page starves none.",
+            "`created_at`, which is the default, `name` or `status`. If neither this nor `sort_dir` is given and `status` \
+             is `in_progress`, simulations with a queued conversation come first, the longest waiting at the head, so \
+             that a worker that looks at one page starves none.",
         );
         let page = page(reader);
-        Some(Self { name: name?, status: status?, agent_id: agent_id?, sort: sort?, page: page? })
-    }
-}
-
-impl SimulationQuery {
-    /// The list that is asked for; `None` if nothing can be on it.
-    fn list(self) -> Option<SimulationList> {
-        let status = Filter::flatten(self.status)?;
-        let agent_id = Filter::flatten(self.agent_id)?;
-        let direction = self.sort.direction();
-        let order = match (self.sort.by.as_deref(), self.sort.direction) {
-            (Some("name"), _) => SimulationOrder::Name(direction),
-            (Some("status"), _) => SimulationOrder::Status(direction),
+        let (status, sort) = (status?, sort?);
+        let direction = sort.direction();
+        let order = match (sort.by, sort.direction) {
+            (Some(SimulationSortKey::Name), _) => SimulationOrder::Name(direction),
+            (Some(SimulationSortKey::Status), _) => SimulationOrder::Status(direction),
             (None, None) if status == Some(SimulationStatus::InProgress) => SimulationOrder::LongestWaiting,
-            _ => SimulationOrder::CreatedAt(direction),
+            (Some(SimulationSortKey::CreatedAt) | None, _) => SimulationOrder::CreatedAt(direction),
         };
-        Some(SimulationList { name: self.name, status, agent_id, order, page: self.page })
+        Some(Self { name: name?, status, agent_id: agent_id?, order, page: page? })
     }
 }
 
@@ -167,10 +169,7 @@ async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Res
 }
 
 async fn list(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let simulations = match call.query::<SimulationQuery>()?.list() {
-        Some(list) => project.simulations(list).await?,
-        None => Page::empty(),
-    };
+    let simulations = project.simulations(call.query()?).await?;
     reply(&PageOut::of(simulations, SimulationOut::from))
 }
 

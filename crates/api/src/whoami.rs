@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    ApiError, App, Handler, Response, Route,
+    ApiError, App, Handler, Parameters, Response, Route,
     out::{RateLimitOut, Time, blocks_out, projects_out, scopes_out},
     request::{Call, reply},
 };
@@ -17,6 +17,7 @@ pub static GET: Route = Route {
     method: Method::GET,
     path: "/v1/whoami",
     access: Access::AnyKey,
+    query: Parameters::of::<()>(),
     handler: Handler::Global(|app, call| Box::pin(get(app, call))),
 };
 

@@ -38,11 +38,6 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// A page with nothing on it.
-    pub fn empty() -> Self {
-        Self { data: Vec::new(), has_more: false }
-    }
-
     /// A page from one row more than was asked for: the extra row only tells that more follows.
     pub fn from_overfull(mut data: Vec<T>, limit: Limit) -> Self {
         let wanted = usize::try_from(limit.get()).unwrap_or(usize::MAX);

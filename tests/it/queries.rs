@@ -1,0 +1,163 @@
+//! Queries are strict: a parameter that an operation does not have, and a word that a parameter does not know, are
+//! refused with the list of those that there are.
+
+use http::Method;
+use onerun_api::{Body, Handler, ROUTES, Route};
+use onerun_tests::app::{TestApp, documentation};
+use serde_json::{Value, json};
+
+use crate::{
+    desk::{Desk, code},
+    furnished::Furnished,
+};
+
+/// What is said of each parameter that is refused.
+fn details(problem: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let errors = problem["errors"].as_array().expect("errors").iter();
+    errors.map(|error| (text(&error["parameter"]), text(&error["detail"]))).collect()
+}
+
+fn reads_its_query(route: &Route) -> bool {
+    !matches!(route.handler, Handler::Static(_))
+}
+
+#[tokio::test]
+async fn every_operation_refuses_an_unknown_parameter_and_lists_its_own() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    let before = furnished.state().await;
+    for route in ROUTES.iter().filter(|route| reads_its_query(route)) {
+        let path = format!("{}&foo=1&foo=2", furnished.path(route));
+        let reply =
+            furnished.desk.client.send_body(route.method.clone(), &path, furnished.body(route), 422).await;
+        let problem = reply.json();
+        assert_eq!(code(&problem), "invalid_request", "{}", route.operation);
+        let documented: Vec<String> = documentation(route.operation)["parameters"]
+            .as_array()
+            .expect("parameters")
+            .iter()
+            .filter(|parameter| parameter["in"] == "query")
+            .map(|parameter| format!("`{}`", parameter["name"].as_str().expect("a name")))
+            .collect();
+        match &details(&problem)[..] {
+            [(name, detail)] => {
+                assert_eq!(name, "foo", "{}", route.operation);
+                assert!(detail.starts_with("is not a parameter of this operation; it has "), "{detail}");
+                assert!(documented.iter().all(|name| detail.contains(name)), "{detail}: {documented:?}");
+                assert_eq!(documented.is_empty(), detail.ends_with("it has none"), "{detail}");
+            }
+            other => panic!("{}: {other:?}", route.operation),
+        }
+    }
+    assert_eq!(furnished.state().await, before, "a refused request changed something");
+}
+
+#[tokio::test]
+async fn documents_and_the_health_check_take_any_query() {
+    let app = TestApp::start();
+    let mut operations = Vec::new();
+    for route in ROUTES.iter().filter(|route| !reads_its_query(route)) {
+        let path = format!("{}?utm_source=mail&%ff", route.path);
+        app.anonymous().send_body(Method::GET, &path, Body::Read("".into()), 200).await;
+        operations.push(route.operation);
+    }
+    assert_eq!(operations, ["get_health", "get_openapi", "get_dashboard"]);
+}
+
+#[tokio::test]
+async fn a_misspelled_parameter_is_answered_with_the_one_that_was_meant() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    for (wrong, meant) in [
+        ("statuss", Some("status")),
+        ("Status", Some("status")),
+        ("state", Some("status")),
+        ("agent", Some("agent_id")),
+        ("sortby", Some("sort_by")),
+        ("sort-dir", Some("sort_dir")),
+        ("page", None),
+        ("", None),
+        ("%3Cscript%3E", None),
+    ] {
+        let problem = desk.client.get(&desk.path(&format!("/simulations?{wrong}=x")), 422).await;
+        let said = details(&problem).pop().expect("an error").1;
+        let suggested = said.split_once("did you mean `").map(|(_, rest)| rest.split_once('`').unwrap().0);
+        assert_eq!(suggested, meant, "{wrong}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_parameters_are_named_in_short_and_only_the_first_ten() {
+    let app = TestApp::start();
+    let many: Vec<String> = (0..1_000).map(|number| format!("{number:x<100}=1")).collect();
+    let problem = app.root().get(&format!("/v1/whoami?{}", many.join("&")), 422).await;
+    let details = details(&problem);
+    assert_eq!(details.len(), 10);
+    assert!(details.iter().all(|(name, _)| name.len() == 40), "{details:?}");
+    assert!(problem.to_string().len() < 4_096, "{problem}");
+}
+
+#[tokio::test]
+async fn unknown_words_are_refused_with_the_list_of_those_there_are() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let simulation = desk.simulate(json!({})).await;
+    let conversations = format!("/simulations/{simulation}/conversations");
+    let simulation_statuses = "`pending`, `in_progress`, `completed`, `failed`, `canceled`, `expired`";
+    let conversation_statuses = "`queued`, `in_progress`, `ended`, `failed`";
+    for (list, name, words, wrong) in [
+        // The published service's `queued` and `canceling` are no states that a simulation can be in here.
+        ("/simulations", "status", simulation_statuses, &["done", "", "PENDING", "queued", "canceling"][..]),
+        (&conversations, "status", conversation_statuses, &["done", "", "pending", "Queued"]),
+        ("/simulations", "sort_by", "`created_at`, `name`, `status`", &["", "NAME", "id%20DESC,%20name"]),
+        ("/agents", "sort_by", "`created_at`, `name`", &["", "status"]),
+        ("/objectives", "sort_by", "`created_at`, `name`", &["", "status"]),
+        ("/agents", "sort_dir", "`asc`, `desc`", &["", "DESC", "descending", "%27;%20DROP%20TABLE"]),
+        ("/objectives", "sort_dir", "`asc`, `desc`", &["ascending"]),
+        ("/simulations", "sort_dir", "`asc`, `desc`", &["up"]),
+    ] {
+        for wrong in wrong {
+            let problem = desk.client.get(&desk.path(&format!("{list}?{name}={wrong}")), 422).await;
+            let expected = vec![(name.to_owned(), format!("must be one of {words}"))];
+            assert_eq!(details(&problem), expected, "{list} {wrong}");
+        }
+    }
+    let problem = desk.client.get("/v1/projects?sort_by=size", 422).await;
+    assert_eq!(details(&problem)[0].1, "must be one of `created_at`, `name`");
+}
+
+#[tokio::test]
+async fn a_filter_by_an_id_that_cannot_be_one_is_refused_with_its_form() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    desk.simulate(json!({})).await;
+    for wrong in ["", "not-an-id", "AAAAAAAAAAA", "AAAAAAAAAAAAA", "%00"] {
+        let problem = desk.client.get(&desk.path(&format!("/simulations?agent_id={wrong}")), 422).await;
+        let said = "must be the id of an agent, which has 12 letters and digits".to_owned();
+        assert_eq!(details(&problem), [("agent_id".to_owned(), said)], "{wrong}");
+    }
+    let page = desk.get("/simulations?agent_id=AAAAAAAAAAAA").await;
+    assert_eq!(page["data"], json!([]), "an unknown agent has no simulations");
+}
+
+/// What `onerun` 0.1.0 sends: every parameter of its methods, with every status that it knows.
+#[tokio::test]
+async fn everything_that_the_sdk_can_send_is_accepted() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let talk = desk.converse(json!({})).await;
+    let agent = &desk.agent;
+    for status in ["canceled", "completed", "expired", "failed", "in_progress", "pending"] {
+        desk.get(&format!(
+            "/simulations?agent_id={agent}&name=r&status={status}&sort_by=name&sort_dir=desc&limit=5&offset=3"
+        ))
+        .await;
+    }
+    desk.get("/simulations?sort_by=status").await;
+    desk.get(&format!("/simulations/{}", talk.simulation)).await;
+    desk.get(&format!("/simulations/{}/conversations?status=queued", talk.simulation)).await;
+    talk.start(200).await;
+    talk.say(None, 200).await;
+    talk.end(200).await;
+}
