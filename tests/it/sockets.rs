@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use onerun_tests::process::Server;
+use onerun_tests::process::{Process, Server, venv};
 use serde_json::Value;
 
 /// How long an answer may take: far more than it needs, and less than the server waits for the rest of a body.
@@ -168,13 +168,8 @@ async fn other_methods_and_spellings_of_a_path_are_answered_as_problems() {
             format!("{}connection: close\r\n\r\n", head(&server, &format!("{method} /v1/projects")));
         let answer = exchange(&server, request);
         assert_problem(&answer, 405, "method_not_allowed");
-        assert!(answer.contains("\r\nallow: POST, GET\r\n"), "{answer}");
+        assert!(answer.contains("\r\nallow: POST, GET, HEAD\r\n"), "{answer}");
     }
-    let answer =
-        exchange(&server, format!("{}connection: close\r\n\r\n", head(&server, "HEAD /v1/projects")));
-    assert_status(&answer, 405);
-    assert!(answer.ends_with("\r\n\r\n"), "an answer to HEAD has no body: {answer}");
-
     for path in [
         "//v1/projects",
         "/v1//projects",
@@ -192,6 +187,75 @@ async fn other_methods_and_spellings_of_a_path_are_answered_as_problems() {
         let request = format!("{}connection: close\r\n\r\n", head(&server, &format!("GET {path}")));
         assert_problem(&exchange(&server, request), 404, "project_not_found");
     }
+}
+
+#[tokio::test]
+async fn an_answer_to_head_has_the_length_of_the_body_that_it_leaves_out() {
+    let server = Server::start().await;
+    for path in ["/v1/projects", "/v1/whoami", "/openapi.json", "/", "/v1/nothing"] {
+        let request = |method: &str| {
+            exchange(
+                &server,
+                format!("{}connection: close\r\n\r\n", head(&server, &format!("{method} {path}"))),
+            )
+        };
+        let (get, answer) = (request("GET"), request("HEAD"));
+        let (get_head, body) = get.split_once("\r\n\r\n").unwrap();
+        assert_eq!(answer.lines().next(), get.lines().next(), "{path}");
+        assert!(answer.ends_with("\r\n\r\n") && answer.matches("\r\n\r\n").count() == 1, "{answer}");
+        let length = format!("content-length: {}", body.len());
+        for head in [get_head, &answer] {
+            assert!(head.lines().any(|line| line == length), "{path}: {length} in {head}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_all_of_a_body_too_large_reads_why_it_is_refused() {
+    const SIZE: usize = 16 * 1024 * 1024;
+    let server = Server::start().await;
+    let start = head(&server, "POST /v1/projects");
+    let chunk = format!("100000\r\n{}\r\n", "a".repeat(0x10_0000));
+    let announced = format!("{start}content-length: {SIZE}\r\n\r\n{}", "a".repeat(SIZE));
+    let chunked = format!("{start}transfer-encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(16));
+    let stranger = format!(
+        "POST /v1/projects HTTP/1.1\r\nhost: localhost\r\ncontent-length: {SIZE}\r\n\r\n{}",
+        "a".repeat(SIZE)
+    );
+    for (request, status, code) in [
+        (announced, 413, "body_too_large"),
+        (chunked, 413, "body_too_large"),
+        (stranger, 401, "missing_api_key"),
+    ] {
+        // `exchange` fails unless the last byte can be sent.
+        assert_problem(&exchange(&server, request), status, code);
+    }
+}
+
+/// Sends a body that is too large with the two HTTP clients of the Python environment.
+const TOO_LARGE: &str = r#"
+import http.client, os, httpx, requests
+url, headers = os.environ["URL"], {"x-api-key": os.environ["KEY"]}
+body = b"a" * (16 << 20)
+parts = lambda: (body[:65536] for _ in range(256))
+for _ in range(3):
+    for content in [body, parts()]:
+        print("httpx", httpx.post(url, headers=headers, content=content, trust_env=False).status_code)
+    session = requests.Session()
+    session.trust_env = False
+    for data in [body, parts()]:
+        print("requests", session.post(url, headers=headers, data=data).status_code)
+"#;
+
+#[tokio::test]
+async fn common_clients_see_that_a_body_is_too_large() {
+    let server = Server::start().await;
+    let mut command = venv("python");
+    command.args(["-c", TOO_LARGE]);
+    command.env("URL", format!("{}/v1/projects", server.base_url())).env("KEY", server.key());
+    let seen = Process::spawn(command).success().await;
+    assert_eq!(seen.lines().count(), 12, "{seen}");
+    assert!(seen.lines().all(|line| line.ends_with(" 413")), "{seen}");
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::{
     mem,
-    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -17,9 +16,15 @@ use tokio::time::timeout;
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long is waited for the rest of a body that nobody reads. A client that sends all of a request before it looks
-/// for the answer would find the connection reset instead if the server closed it before.
+/// How long an answer waits for the rest of a body that nobody reads, so that another request may follow on the connection.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the rest of a body is read on after the answer is sent. Many clients send all of a request before they look for
+/// the answer. If the server closed the connection, they would see it reset instead of the answer.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much of a body is read on after the answer is sent.
+const LINGER_BYTES: usize = 64 * MAX_BODY_BYTES;
 
 /// What is still to come of a body.
 enum Left<B> {
@@ -52,31 +57,40 @@ where
         let left = Arc::clone(&self.left);
         BodySource::new(async move {
             let Left::Some(mut body) = replace(&left, Left::Unknown) else { return Body::Unreadable };
-            let outcome = timeout(BODY_TIMEOUT, read(&mut body)).await.unwrap_or(Body::Unreadable);
+            let outcome = timeout(BODY_TIMEOUT, read(&mut body)).await;
             let rest = match outcome {
-                Body::Read(_) => Left::Nothing,
-                Body::TooLarge => Left::Some(body),
-                Body::Unreadable => Left::Unknown,
+                Ok(Body::Read(_)) => Left::Nothing,
+                Ok(Body::TooLarge) | Err(_) => Left::Some(body),
+                Ok(Body::Unreadable) => Left::Unknown,
             };
             replace(&left, rest);
-            outcome
+            outcome.unwrap_or(Body::Unreadable)
         })
     }
 
-    /// Takes what was not read off the connection, without keeping it; whether the end was reached, so that another
-    /// request may follow.
+    /// Takes what was not read off the connection, without keeping it. Returns whether the end was reached, so that another
+    /// request may follow. If it was not, a task goes on reading for a bounded time, so that the client gets to read its
+    /// answer.
     pub(super) async fn discard_rest(self) -> bool {
-        let body = match replace(&self.left, Left::Unknown) {
+        let mut body = match replace(&self.left, Left::Unknown) {
             Left::Nothing => return true,
             Left::Some(body) if body.is_end_stream() => return true,
             Left::Some(body) => body,
             Left::Unknown => return false,
         };
         // Reading would have the client send what is not wanted.
-        if self.asks_first || is_too_large(&body) {
+        if self.asks_first {
             return false;
         }
-        timeout(DISCARD_TIMEOUT, discard(body)).await.unwrap_or(false)
+        if !is_too_large(&body) {
+            match timeout(DISCARD_TIMEOUT, discard(&mut body, MAX_BODY_BYTES)).await {
+                Ok(Discarded::All) => return true,
+                Ok(Discarded::Broken) => return false,
+                Ok(Discarded::Part) | Err(_) => {}
+            }
+        }
+        tokio::spawn(async move { timeout(LINGER_TIMEOUT, discard(&mut body, LINGER_BYTES)).await });
+        false
     }
 }
 
@@ -106,17 +120,25 @@ where
     }
 }
 
-/// Whether the body came to its end before it was too large.
-async fn discard(body: impl HttpBody<Data = Bytes>) -> bool {
-    let mut body = pin!(body);
-    let mut left = MAX_BODY_BYTES;
+/// How far discarding a body came.
+enum Discarded {
+    /// To its end.
+    All,
+    /// To the most that is discarded.
+    Part,
+    /// To where it broke off.
+    Broken,
+}
+
+async fn discard(body: &mut (impl HttpBody<Data = Bytes> + Unpin), most: usize) -> Discarded {
+    let mut left = most;
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return false };
+        let Ok(frame) = frame else { return Discarded::Broken };
         let length = frame.data_ref().map_or(0, Bytes::len);
-        let Some(less) = left.checked_sub(length) else { return false };
+        let Some(less) = left.checked_sub(length) else { return Discarded::Part };
         left = less;
     }
-    true
+    Discarded::All
 }
 
 #[cfg(test)]
@@ -168,6 +190,39 @@ mod tests {
         assert!(pending(stream::iter([Ok(MAX_BODY_BYTES)])).discard_rest().await);
         assert!(!pending(stream::iter([Ok(MAX_BODY_BYTES), Ok(1)])).discard_rest().await, "too much");
         assert!(!pending(stream::pending()).discard_rest().await, "too slow");
+    }
+
+    /// A body of endless parts, and a number that is 1 while somebody holds it.
+    fn endless(
+        length: usize,
+        pause: Duration,
+    ) -> (Pending<impl HttpBody<Data = Bytes, Error = io::Error> + Send + Unpin + 'static>, std::sync::Weak<()>)
+    {
+        let held = Arc::new(());
+        let watched = Arc::downgrade(&held);
+        let parts = stream::unfold(held, move |held| async move {
+            tokio::time::sleep(pause).await;
+            Some((Ok(length), held))
+        });
+        (pending(Box::pin(parts)), watched)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_body_is_read_on_after_the_answer_for_a_bounded_time() {
+        let (body, held) = endless(1, Duration::from_millis(100));
+        assert!(!body.discard_rest().await);
+        tokio::time::sleep(LINGER_TIMEOUT.mul_f64(0.9)).await;
+        assert_eq!(held.strong_count(), 1, "the connection is still read");
+        tokio::time::sleep(LINGER_TIMEOUT.mul_f64(0.2)).await;
+        assert_eq!(held.strong_count(), 0, "and no longer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_body_is_read_on_after_the_answer_up_to_a_bounded_size() {
+        let (body, held) = endless(MAX_BODY_BYTES, Duration::from_millis(10));
+        assert!(!body.discard_rest().await);
+        tokio::time::sleep(LINGER_TIMEOUT / 2).await;
+        assert_eq!(held.strong_count(), 0);
     }
 
     #[tokio::test]
