@@ -317,14 +317,16 @@ async fn a_path_has_no_methods_but_its_own() {
         Method::PUT,
         Method::PATCH,
         Method::DELETE,
-        Method::HEAD,
         Method::OPTIONS,
         Method::TRACE,
     ];
     for route in ROUTES {
         let there: Vec<_> =
             ROUTES.iter().filter(|other| other.path == route.path).map(|other| &other.method).collect();
-        let allow: Vec<_> = there.iter().map(|method| method.as_str()).collect();
+        let mut allow: Vec<_> = there.iter().map(|method| method.as_str()).collect();
+        if allow.contains(&"GET") {
+            allow.push("HEAD");
+        }
         for method in methods.iter().filter(|method| !there.contains(method)) {
             let path = path(route, |_| None);
             for client in [app.anonymous(), app.root()] {
@@ -334,6 +336,33 @@ async fn a_path_has_no_methods_but_its_own() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn head_answers_as_get_does_without_the_body() {
+    let app = TestApp::start();
+    let furnished = Furnished::new(&app).await;
+    for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
+        let path = furnished.path(route);
+        for client in [app.root(), app.anonymous(), app.root().with_key(OTHER_KEY)] {
+            let (status, get) = client.ask(Method::GET, &path, Body::Read("".into())).await;
+            // The kit checks that there is no body.
+            let (head_status, head) = client.ask(Method::HEAD, &path, Body::Read("".into())).await;
+            assert_eq!(head_status, status, "{path}");
+            let mut expected = get.headers.clone();
+            expected.insert("content-length", get.text.len().into());
+            expected.insert("x-request-id", head.headers["x-request-id"].clone());
+            assert_eq!(head.headers, expected, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn head_of_a_path_that_cannot_be_read_is_refused() {
+    let app = TestApp::start();
+    let reply = app.root().send(Method::HEAD, "/v1/keys/revoke-leaked", None, 405).await;
+    assert_eq!(reply.header("allow"), Some("POST"));
+    app.root().send(Method::HEAD, "/v1/nothing", None, 404).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{net::IpAddr, panic::AssertUnwindSafe, time::Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use matchit::InsertError;
 use onerun_auth::{Access, Principal, RateStatus};
 use onerun_domain::ProjectId;
@@ -58,9 +58,10 @@ impl Router {
         Ok(Self { paths })
     }
 
-    /// What there is for a method and a path.
+    /// What there is for a method and a path. Where there is a GET there is a HEAD.
     pub fn find(&self, method: &Method, path: &str) -> Found {
         let Ok(matched) = self.paths.at(path) else { return Found::NoRoute };
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
         match matched.value.iter().find(|route| route.method == *method) {
             Some(route) => {
                 // What does not decode to UTF-8 names nothing, like any other id that is none.
@@ -73,9 +74,7 @@ impl Router {
                     .collect();
                 Found::Route(route, params)
             }
-            None => Found::MethodNotAllowed(
-                matched.value.iter().map(|route| route.method.as_str()).collect::<Vec<_>>().join(", "),
-            ),
+            None => Found::MethodNotAllowed(allowed(matched.value)),
         }
     }
 
@@ -83,6 +82,7 @@ impl Router {
     pub async fn answer(&self, app: &App, request: Request) -> Response {
         let started = Instant::now();
         let id = request.id.clone();
+        let is_head = request.method == Method::HEAD;
         let mut trail = Trail::default();
         let answered = AssertUnwindSafe(self.proceed(app, request, &mut trail)).catch_unwind().await;
         let result = answered.unwrap_or_else(|panic| Err(ApiError::Internal(panic_message(&*panic).into())));
@@ -91,6 +91,9 @@ impl Router {
             Err(error) => (error.response(&id), Some(error)),
         };
         finish(&mut response, &id, trail.rate.as_ref());
+        if is_head {
+            leave_out_body(&mut response);
+        }
         log(&id, &trail, &response, error.as_ref(), started);
         response
     }
@@ -119,6 +122,23 @@ impl Router {
                 handler(app, project.as_ref(), call).await
             }
         }
+    }
+}
+
+/// The methods of a path, as `Allow` names them.
+fn allowed(routes: &[&Route]) -> String {
+    let mut methods: Vec<_> = routes.iter().map(|route| route.method.as_str()).collect();
+    if methods.contains(&Method::GET.as_str()) {
+        methods.push(Method::HEAD.as_str());
+    }
+    methods.join(", ")
+}
+
+/// Makes of the answer to a GET the answer to a HEAD: the same header fields, with the length of the body that is not sent.
+fn leave_out_body(response: &mut Response) {
+    let body = std::mem::take(response.body_mut());
+    if response.status() != StatusCode::NOT_MODIFIED {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
 }
 

@@ -12,7 +12,10 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+        X_CONTENT_TYPE_OPTIONS,
+    },
 };
 use onerun_api::{Body, Found, Request, Response, openapi};
 use serde_json::{Value, json};
@@ -183,14 +186,15 @@ impl<'a> Client<'a> {
                 Found::Route(route, _) => Some(route.operation),
                 Found::NoRoute | Found::MethodNotAllowed(_) => None,
             };
+            let is_head = method == Method::HEAD;
             let request =
                 Request { id: id.clone(), method, path, query, headers, address, body: body.into() };
             let response = app.router.answer(&app.app, request).await;
             // The uses of keys are written beside the answer. No test may find them half-written.
             app.app.settle().await;
-            let (status, reply) = check(&what, &id, response);
+            let (status, reply) = check(&what, &id, is_head, response);
             app.assert_no_secret(&what, &reply);
-            if let Some(operation) = operation {
+            if let Some(operation) = operation.filter(|_| !is_head) {
                 check_documented(&what, operation, status, &reply);
             }
             (status, reply)
@@ -209,7 +213,7 @@ const OF_A_PAGE: [&str; 6] = [
 ];
 
 /// What holds of every answer.
-fn check(what: &str, id: &str, response: Response) -> (u16, Reply) {
+fn check(what: &str, id: &str, is_head: bool, response: Response) -> (u16, Reply) {
     let (head, body) = response.into_parts();
     let text = String::from_utf8(body.to_vec())
         .unwrap_or_else(|error| panic!("{what}: a body that is not UTF-8: {error}"));
@@ -223,6 +227,7 @@ fn check(what: &str, id: &str, response: Response) -> (u16, Reply) {
         let allowed = [CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS, X_REQUEST_ID].contains(name)
             || (*name == WWW_AUTHENTICATE && [401, 403].contains(&status))
             || (*name == ALLOW && status == 405)
+            || (*name == CONTENT_LENGTH && is_head)
             || (*name == RETRY_AFTER && [429, 503].contains(&status))
             || (RATE_LIMIT.contains(name) && status != 401)
             || (is_page && OF_A_PAGE.contains(&name.as_str()));
@@ -238,7 +243,10 @@ fn check(what: &str, id: &str, response: Response) -> (u16, Reply) {
         assert!(!whole.contains(secret), "{what}: a secret in the answer: {whole}");
     }
 
-    if is_page {
+    if is_head {
+        assert_eq!(reply.text, "", "{what}: an answer to HEAD has no body");
+        assert!(reply.headers.contains_key(CONTENT_LENGTH), "{what}");
+    } else if is_page {
         assert!(
             OF_A_PAGE.iter().all(|name| reply.headers.contains_key(*name)),
             "{what}: {:?}",
