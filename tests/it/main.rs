@@ -33,3 +33,4 @@ mod serve;
 mod sockets;
 mod turns;
 mod wire;
+mod workers;

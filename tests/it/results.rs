@@ -55,6 +55,7 @@ async fn results_before_anything_was_held_are_zeros_and_nulls() {
         "status": "pending",
         "overall": scores,
         "objectives": [of_objective],
+        "personas": { "target": 1, "pending": 0, "approved": 0, "rejected": 0 },
         "conversations": { "target": 3, "queued": 0, "in_progress": 0, "ended": 0, "failed": 0, "retried": 0 },
         "endings": { "persona_ended": 0, "agent_ended": 0, "turn_limit": 0 },
         "evaluations": { "pending": 0, "in_progress": 0, "completed": 0, "failed": 0, "not_applicable": 0 },
@@ -65,6 +66,7 @@ async fn results_before_anything_was_held_are_zeros_and_nulls() {
     app.run_jobs().await;
     desk.talks(&simulation).await[0].start(200).await;
     expected["status"] = "in_progress".into();
+    expected["personas"]["approved"] = 1.into();
     expected["conversations"]["queued"] = 2.into();
     expected["conversations"]["in_progress"] = 1.into();
     expected["evaluations"]["pending"] = 3.into();

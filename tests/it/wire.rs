@@ -96,6 +96,7 @@ async fn an_agent_has_its_shape_on_every_route() {
         "description": "Answers.\nShortly.",
         "summary": "Answers.\nShortly.",
         "metadata": metadata,
+        "last_polled_at": null,
         "created_at": now,
         "updated_at": now,
         "total_simulations": 0,
@@ -341,6 +342,7 @@ async fn a_conversation_has_its_shape_from_queued_to_evaluated() {
         "evaluation_status": "pending",
         "evaluations": [],
         "attempt": 1,
+        "ended_attempts": [],
         "item_count": 0,
         "lease_expires_at": null,
         "metadata": {},
@@ -388,6 +390,9 @@ async fn a_conversation_has_its_shape_from_queued_to_evaluated() {
     assert_eq!(talk.end(200).await, json!({ "message": "Conversation ended successfully" }));
     expected["status"] = "ended".into();
     expected["end_reason"] = "agent_decided".into();
+    expected["ended_attempts"] = json!([{
+        "attempt": 1, "end_reason": "agent_decided", "failure_reason": null, "ended_at": app.now_text(),
+    }]);
     expected["lease_expires_at"] = Value::Null;
     expected["updated_at"] = app.now_text().into();
     assert_eq!(talk.see().await, expected);

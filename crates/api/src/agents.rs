@@ -97,6 +97,7 @@ async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Res
         name: new.name,
         description: new.description,
         metadata: new.metadata,
+        last_polled_at: None,
         created_at: now,
         updated_at: now,
     };

@@ -5,7 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{Credential, KEY_CACHE_TTL, KeyRing, Principal, Refusal, recognize};
 use onerun_engine::Engine;
 
-use crate::callers::Callers;
+use onerun_domain::{AgentId, ProjectId};
+
+use crate::{callers::Callers, polls::Polls};
 
 /// Recognises the root key. The hosts differ in where it is kept, not in what is decided.
 #[async_trait]
@@ -26,13 +28,14 @@ impl Authenticator for KeyRing {
 pub struct App {
     engine: Engine,
     callers: Callers,
+    polls: Polls,
 }
 
 impl App {
     /// An application over an engine. `root` recognises the root key; managed keys are in the engine's store, and each is
     /// believed for 5 seconds after it was read.
     pub fn new(engine: Engine, root: Box<dyn Authenticator>) -> Self {
-        Self { engine, callers: Callers::new(root, KEY_CACHE_TTL) }
+        Self { engine, callers: Callers::new(root, KEY_CACHE_TTL), polls: Polls::default() }
     }
 
     /// The same application, believing a managed key for another time after it was read; zero reads it for every request.
@@ -60,6 +63,11 @@ impl App {
     /// Writes all that is not written of when keys were used, and waits for it. For a host that ends.
     pub async fn finish(&self) {
         self.callers.finish(&self.engine).await;
+    }
+
+    /// Notes, beside the answer, that a caller asked for an agent's work.
+    pub(crate) fn note_poll(&self, caller: Option<&Principal>, project: &ProjectId, agent: &AgentId) {
+        self.polls.note(self.callers.writes(), &self.engine, caller, project, agent);
     }
 
     pub(crate) fn callers(&self) -> &Callers {

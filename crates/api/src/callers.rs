@@ -109,6 +109,11 @@ impl Callers {
         }
     }
 
+    /// What is being written beside answers. A host waits for all of it.
+    pub(crate) fn writes(&self) -> &TaskTracker {
+        &self.writes
+    }
+
     /// Waits for the uses that are being written, for a host that may be frozen once an answer is out. Any number of callers
     /// may wait at once; one that stops waiting stops no write.
     pub(crate) async fn settle(&self) {

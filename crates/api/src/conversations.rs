@@ -214,9 +214,12 @@ impl From<StoredReply> for ResponseOut {
     }
 }
 
-async fn list(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn list(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let ConversationQuery { status, page } = call.query()?;
     let simulation = simulations::find(project, &call).await?.simulation;
+    if status == Some(ConversationStatus::Queued) {
+        app.note_poll(call.principal(), project.project_id(), &simulation.agent_id);
+    }
     let conversations = project.conversations(&simulation.id, ConversationList { status, page }).await?;
     reply(&PageOut::of(conversations, ConversationOut::from))
 }
@@ -228,7 +231,10 @@ async fn get(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response
 async fn start(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let (simulation, id) =
         (call.id("simulation_id", "Simulation")?, call.id("conversation_id", "Conversation")?);
-    let conversation = app.engine().start_conversation(project, &simulation, &id).await?;
+    let (conversation, agent) = app.engine().start_conversation(project, &simulation, &id).await?;
+    if let Some(agent) = agent {
+        app.note_poll(call.principal(), project.project_id(), &agent);
+    }
     reply(&StartedOut::from(conversation))
 }
 

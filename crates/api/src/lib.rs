@@ -20,6 +20,7 @@ mod objectives;
 pub mod openapi;
 mod out;
 mod personas;
+mod polls;
 mod projects;
 mod query;
 mod request;

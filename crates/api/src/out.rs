@@ -5,7 +5,8 @@
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 use onerun_auth::{AddressAccess, ProjectAccess, RateLimit, Scope, ScopeSet};
 use onerun_domain::{
-    Agent, Conversation, Evaluation, Interval, Item, Objective, Page, Persona, PersonaAttributes, Project,
+    Agent, Conversation, EndedAttempt, Evaluation, Interval, Item, Objective, Page, Persona,
+    PersonaAttributes, Project,
 };
 use onerun_store::{AgentSummary, EvaluatedConversation, KeyView, SimulationDetail};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -92,6 +93,8 @@ pub(crate) struct AgentOut {
     summary: Option<String>,
     /// The caller's own data.
     metadata: Map<String, Value>,
+    /// When a worker last asked for this agent's work, late by a minute at the most; null if none ever did.
+    last_polled_at: Option<Time>,
     created_at: Time,
     updated_at: Time,
 }
@@ -106,6 +109,7 @@ impl From<Agent> for AgentOut {
             summary: description.clone(),
             description,
             metadata: agent.metadata.as_map().clone(),
+            last_polled_at: agent.last_polled_at.map(Time),
             created_at: Time(agent.created_at),
             updated_at: Time(agent.updated_at),
         }
@@ -350,6 +354,30 @@ impl From<(Evaluation, Objective)> for EvaluationOut {
     }
 }
 
+/// An attempt to hold a conversation that is over.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EndedAttempt")]
+struct EndedAttemptOut {
+    /// Its number, from 1.
+    attempt: u32,
+    /// How it ended. After `lease_expired` the conversation is queued again, unless it was the last attempt.
+    end_reason: EndReasonOut,
+    /// Why the worker failed, in its own words; null if it said nothing, as when it crashed.
+    failure_reason: Option<String>,
+    ended_at: Time,
+}
+
+impl From<EndedAttempt> for EndedAttemptOut {
+    fn from(ended: EndedAttempt) -> Self {
+        Self {
+            attempt: ended.attempt,
+            end_reason: EndReasonOut(ended.end_reason),
+            failure_reason: ended.failure_reason,
+            ended_at: Time(ended.ended_at),
+        }
+    }
+}
+
 /// A conversation, its persona and the verdicts on it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Conversation")]
@@ -368,6 +396,8 @@ pub(crate) struct ConversationOut {
     evaluations: Vec<EvaluationOut>,
     /// Which attempt it is at.
     attempt: u32,
+    /// The attempts that are over, oldest first, and how each ended.
+    ended_attempts: Vec<EndedAttemptOut>,
     /// How many messages the attempt has.
     item_count: u32,
     /// When its worker is given up, unless it calls before.
@@ -391,6 +421,7 @@ impl From<EvaluatedConversation> for ConversationOut {
             evaluation_status: EvaluationStatusOut(conversation.evaluation_status),
             evaluations: evaluations.into_iter().map(EvaluationOut::from).collect(),
             attempt: conversation.attempt,
+            ended_attempts: conversation.ended_attempts.into_iter().map(EndedAttemptOut::from).collect(),
             item_count: conversation.item_count,
             lease_expires_at: conversation.lease_expires_at.map(Time),
             metadata: Map::new(),

@@ -3,7 +3,8 @@
 use http::Method;
 use onerun_auth::{Access, Scope};
 use onerun_domain::{
-    ConversationStatus, EndReason, EvaluationStatus, Objective, Outcome, SimulationId, wilson_interval,
+    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, Objective, Outcome, SimulationId,
+    wilson_interval,
 };
 use onerun_store::{ConversationTally, ObjectiveTally, ProjectStore, SimulationTally};
 use schemars::JsonSchema;
@@ -36,6 +37,7 @@ pub(crate) struct ResultsOut {
     overall: ScoresOut,
     /// Each objective, in the order the simulation names them.
     objectives: Vec<ObjectiveResultsOut>,
+    personas: PersonaCountsOut,
     conversations: ConversationCountsOut,
     endings: EndingsOut,
     evaluations: EvaluationCountsOut,
@@ -89,6 +91,18 @@ struct ObjectiveResultsOut {
     scores: ScoresOut,
 }
 
+/// Personas, counted by approval.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PersonaCounts")]
+struct PersonaCountsOut {
+    target: u32,
+    /// How many wait for a decision. Their conversations are queued once they are approved.
+    pending: u64,
+    approved: u64,
+    /// How many were rejected; each is replaced by another.
+    rejected: u64,
+}
+
 /// Conversations, counted.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ConversationCounts")]
@@ -140,7 +154,8 @@ async fn get(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response
     let detail = simulations::find(project, &call).await?;
     let id: SimulationId = detail.simulation.id.clone();
     let tally = project.tally(&id).await?.ok_or(ApiError::NotFound { what: "Simulation" })?;
-    let SimulationTally { conversations, objectives, .. } = tally;
+    let SimulationTally { conversations, objectives, personas, .. } = tally;
+    let by_approval = |status: ApprovalStatus| personas.get(status.as_str()).copied().unwrap_or_default();
     let out = ResultsOut {
         simulation_id: id.into(),
         status: SimulationStatusOut(detail.simulation.status),
@@ -151,6 +166,12 @@ async fn get(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response
             .zip(&objectives)
             .map(|(objective, tally)| objective_results(objective, tally))
             .collect(),
+        personas: PersonaCountsOut {
+            target: detail.simulation.target_personas.get(),
+            pending: by_approval(ApprovalStatus::Pending),
+            approved: by_approval(ApprovalStatus::Approved),
+            rejected: by_approval(ApprovalStatus::Rejected),
+        },
         conversations: ConversationCountsOut {
             target: detail.simulation.target_conversations.get(),
             queued: conversations.in_status(ConversationStatus::Queued),

@@ -168,8 +168,13 @@ async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Res
     reply(&SimulationOut::from(detail))
 }
 
-async fn list(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let simulations = project.simulations(call.query()?).await?;
+async fn list(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    let list: SimulationList = call.query()?;
+    // What a worker asks before anything else.
+    if let (Some(agent), Some(SimulationStatus::InProgress)) = (&list.agent_id, list.status) {
+        app.note_poll(call.principal(), project.project_id(), agent);
+    }
+    let simulations = project.simulations(list).await?;
     reply(&PageOut::of(simulations, SimulationOut::from))
 }
 

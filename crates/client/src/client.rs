@@ -221,8 +221,18 @@ impl SimulationClient {
     }
 
     /// Its personas, newest first.
-    pub async fn personas(&self, page: PageRequest) -> Result<Page<Persona>, Error> {
+    pub async fn personas(&self, page: PageRequest) -> Result<Verbatim<Page<Verbatim<Persona>>>, Error> {
         self.0.at(&["personas"]).page(&[], page).await
+    }
+
+    /// Lets a persona hold conversations. One that was approved before stays as it is.
+    pub async fn approve_persona(&self, id: &str) -> Result<(), Error> {
+        self.0.at(&["personas", id, "approve"]).post::<Value>(&json!({})).await.map(drop)
+    }
+
+    /// Has a persona replaced by another. One that was rejected before stays as it is.
+    pub async fn reject_persona(&self, id: &str) -> Result<(), Error> {
+        self.0.at(&["personas", id, "reject"]).post::<Value>(&json!({})).await.map(drop)
     }
 
     /// Its conversations, newest first. Those asked for as `queued` come longest waiting first.

@@ -64,6 +64,9 @@ pub struct Agent {
     pub id: String,
     /// What people call it.
     pub name: String,
+    /// When a worker last asked for its work; `None` if none ever did, or if the server does not know.
+    #[serde(default)]
+    pub last_polled_at: Option<String>,
 }
 
 /// What an objective is made from.
@@ -131,6 +134,8 @@ pub struct Simulation {
     pub target_conversations: u32,
     /// How many personas hold them.
     pub target_personas: u32,
+    /// Whether personas are approved as they are made.
+    pub auto_approve: bool,
     /// How many messages, of both sides together, a conversation may have.
     pub max_turns: u32,
     /// When it was made.
@@ -175,6 +180,33 @@ impl SimulationStatus {
     }
 }
 
+/// Whether a persona may hold conversations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalStatus {
+    /// Waits for a decision.
+    Pending,
+    /// Holds conversations.
+    Approved,
+    /// Replaced by another.
+    Rejected,
+    /// A word that this client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl ApprovalStatus {
+    /// The wire's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A generated person.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Persona {
@@ -182,6 +214,8 @@ pub struct Persona {
     pub id: String,
     /// Its number within the simulation.
     pub seq_id: u32,
+    /// Whether it may hold conversations.
+    pub approval_status: ApprovalStatus,
     /// Who it is, in a sentence.
     pub summary: String,
     /// What brought it here.
@@ -237,12 +271,31 @@ pub struct Conversation {
     pub evaluation_status: String,
     /// Which attempt it is at, from 1.
     pub attempt: u32,
+    /// The attempts that are over, oldest first; empty if the server does not say.
+    #[serde(default)]
+    pub ended_attempts: Vec<EndedAttempt>,
+    /// When its worker is given up, unless it calls before.
+    #[serde(default)]
+    pub lease_expires_at: Option<String>,
     /// How many messages the attempt has.
     pub item_count: u32,
     /// Whom the agent talks to.
     pub persona: Persona,
     /// The verdicts, in the order the simulation names its objectives.
     pub evaluations: Vec<Evaluation>,
+}
+
+/// An attempt to hold a conversation that is over.
+#[derive(Clone, Debug, Deserialize)]
+pub struct EndedAttempt {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// How it ended, such as `lease_expired`.
+    pub end_reason: String,
+    /// Why the worker failed, in its own words, if it said so.
+    pub failure_reason: Option<String>,
+    /// When it ended.
+    pub ended_at: String,
 }
 
 /// A verdict on one conversation against one version of an objective.
@@ -384,6 +437,9 @@ pub struct Results {
     pub overall: Scores,
     /// Each objective, in the order the simulation names them.
     pub objectives: Vec<ObjectiveResults>,
+    /// Personas, counted by approval; all zero if the server does not say.
+    #[serde(default)]
+    pub personas: PersonaCounts,
     /// Conversations, counted by status.
     pub conversations: ConversationCounts,
     /// How conversations ended.
@@ -434,6 +490,19 @@ pub struct ObjectiveResults {
     /// The counts.
     #[serde(flatten)]
     pub scores: Scores,
+}
+
+/// Personas, counted by approval.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PersonaCounts {
+    /// How many there are to be.
+    pub target: u32,
+    /// How many wait for a decision.
+    pub pending: u64,
+    /// How many hold conversations.
+    pub approved: u64,
+    /// How many were rejected.
+    pub rejected: u64,
 }
 
 /// Conversations, counted by status.

@@ -17,6 +17,8 @@ pub struct Agent {
     pub description: Option<Description>,
     /// The caller's own data.
     pub metadata: Metadata,
+    /// When a worker last asked for this agent's work. The store alone sets it, at most once a minute for each process.
+    pub last_polled_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.

@@ -171,6 +171,19 @@ pub struct TurnClaim {
     pub expires_at: Timestamp,
 }
 
+/// An attempt that is over, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedAttempt {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// How it ended.
+    pub end_reason: EndReason,
+    /// Why its worker failed, in the worker's words, if it said so.
+    pub failure_reason: Option<String>,
+    /// When it ended.
+    pub ended_at: Timestamp,
+}
+
 /// A conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conversation {
@@ -190,6 +203,8 @@ pub struct Conversation {
     pub evaluation_status: EvaluationStatus,
     /// Which attempt it is at, from 1.
     pub attempt: u32,
+    /// The attempts that are over, oldest first: at most [`MAX_ATTEMPTS`].
+    pub ended_attempts: Vec<EndedAttempt>,
     /// How many messages the attempt has.
     pub item_count: u32,
     /// When its worker is given up; `Some` exactly while it is in progress.
@@ -222,6 +237,7 @@ impl Conversation {
             end_reason: None,
             evaluation_status: EvaluationStatus::Pending,
             attempt: 1,
+            ended_attempts: Vec::new(),
             item_count: 0,
             lease_expires_at: None,
             turn: None,
@@ -338,9 +354,11 @@ impl Conversation {
         if self.attempt >= MAX_ATTEMPTS {
             return Ok(self.failed(EndReason::LeaseExpired, now));
         }
+        let ended_attempts = self.attempts_with(EndReason::LeaseExpired, now);
         Ok(Self {
             status: ConversationStatus::Queued,
             attempt: self.attempt + 1,
+            ended_attempts,
             item_count: 0,
             lease_expires_at: None,
             turn: None,
@@ -441,8 +459,19 @@ impl Conversation {
         if due { Ok(()) } else { Err(Refusal::NothingToEvaluate) }
     }
 
+    /// The ended attempts, with the present one if a worker holds it.
+    fn attempts_with(&self, end_reason: EndReason, now: Timestamp) -> Vec<EndedAttempt> {
+        let mut attempts = self.ended_attempts.clone();
+        if self.status == ConversationStatus::InProgress {
+            let attempt = self.attempt;
+            attempts.push(EndedAttempt { attempt, end_reason, failure_reason: None, ended_at: now });
+        }
+        attempts
+    }
+
     fn over(self, reason: EndReason, now: Timestamp) -> Self {
         Self {
+            ended_attempts: self.attempts_with(reason, now),
             status: ConversationStatus::Ended,
             end_reason: Some(reason),
             lease_expires_at: None,

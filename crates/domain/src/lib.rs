@@ -30,7 +30,8 @@ mod text;
 pub use agent::{Agent, AgentPatch};
 pub use check::{Check, CheckLineError, Finding, Rubric};
 pub use conversation::{
-    Conversation, ConversationStatus, EndReason, EvaluationStatus, MAX_ATTEMPTS, TurnClaim, TurnToken,
+    Conversation, ConversationStatus, EndReason, EndedAttempt, EvaluationStatus, MAX_ATTEMPTS, TurnClaim,
+    TurnToken,
 };
 pub use digest::sha256_hex;
 pub use evaluation::{Evaluation, Outcome, Quote, Score};

@@ -1,8 +1,10 @@
 //! What workers do with conversations: start, take turns, end.
 
+use std::sync::{Arc, OnceLock};
+
 use onerun_domain::{
-    Conversation, ConversationId, EndReason, Item, ItemId, Job, Limit, MessageText, PageRequest, Role,
-    Simulation, SimulationId, TurnClaim, TurnToken, Work, later, sha256_hex,
+    AgentId, Conversation, ConversationId, EndReason, Item, ItemId, Job, Limit, MessageText, PageRequest,
+    Role, Simulation, SimulationId, TurnClaim, TurnToken, Work, later, sha256_hex,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationView, EvaluatedConversation, ProjectStore, SimulationDetail,
@@ -44,19 +46,24 @@ struct Turn {
 }
 
 impl Engine {
-    /// A worker takes a queued conversation.
+    /// A worker takes a queued conversation. With it comes the agent that the worker works for.
     pub async fn start_conversation(
         &self,
         project: &dyn ProjectStore,
         simulation: &SimulationId,
         id: &ConversationId,
-    ) -> Result<Conversation, ActError> {
+    ) -> Result<(Conversation, Option<AgentId>), ActError> {
         let (now, lease) = (self.now(), self.settings.lease);
+        let agent = Arc::new(OnceLock::new());
+        let seen = Arc::clone(&agent);
         let decide = move |view: ConversationView| {
+            // A simulation keeps its agent, so the first one seen is the one.
+            seen.get_or_init(|| view.simulation.agent_id.clone());
             Ok(ConversationChange::to(view.conversation.start(&view.simulation, lease, now)?))
         };
         let changed = project.change_conversation(simulation, id, Box::new(decide)).await?;
-        self.found(project, simulation, changed).await
+        let conversation = self.found(project, simulation, changed).await?;
+        Ok((conversation, agent.get().cloned()))
     }
 
     /// A worker ends a conversation. One that has ended stays as it is.

@@ -191,6 +191,7 @@ impl Desk {
             name: Name::parse("Order support")?,
             description: None,
             metadata: Metadata::default(),
+            last_polled_at: None,
             created_at: now,
             updated_at: now,
         };

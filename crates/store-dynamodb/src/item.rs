@@ -24,6 +24,8 @@ pub(crate) const REVISION: &str = "revision";
 pub(crate) const FOLDED: &str = "folded";
 pub(crate) const STATUS: &str = "status";
 pub(crate) const AGENT: &str = "agent";
+/// When a worker last asked for an agent's work: beside the body, because it is written without the agent's revision.
+pub(crate) const LAST_POLLED_AT: &str = "last_polled_at";
 /// What the index of due times is made of.
 pub(crate) const LANE: &str = "lane";
 pub(crate) const DUE: &str = "due";
@@ -76,6 +78,15 @@ impl Item {
     /// A number.
     pub(crate) fn number<T: FromStr>(&self, name: &str) -> Result<T, StoreError> {
         self.optional_number(name)?.ok_or_else(|| self.corrupt(name, "missing"))
+    }
+
+    /// A time in microseconds, if there is one.
+    pub(crate) fn optional_time(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
+        let micros: Option<i64> = self.optional_number(name)?;
+        let time = |micros| {
+            Timestamp::from_microsecond(micros).map_err(|_| self.corrupt(name, "a time out of range"))
+        };
+        micros.map(time).transpose()
     }
 
     /// Bytes; none if there are none.
@@ -133,6 +144,15 @@ impl Fields {
             _ => Err(self.corrupt(name, "not a list of objects")),
         };
         values.into_iter().map(element).collect()
+    }
+
+    /// What stands in a list, which may be missing.
+    pub(crate) fn optional_list<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnMut(&mut Fields) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        if self.fields.contains_key(name) { self.list(name, read) } else { Ok(Vec::new()) }
     }
 
     /// Texts in a list, each parsed by `parse`.

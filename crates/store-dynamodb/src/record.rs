@@ -2,15 +2,15 @@
 
 use jiff::Timestamp;
 use onerun_domain::{
-    Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason, Evaluation,
-    EvaluationStatus, Item as Message, Job, JobId, MaxTurns, MessageText, Name, Objective, ObjectiveRef,
-    Outcome, Persona, Project, Quote, Role, Scenario, Score, Seed, Simulation, SimulationStatus, Target,
-    TurnClaim, TurnToken,
+    Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason, EndedAttempt,
+    Evaluation, EvaluationStatus, Item as Message, Job, JobId, MaxTurns, MessageText, Name, Objective,
+    ObjectiveRef, Outcome, Persona, Project, Quote, Role, Scenario, Score, Seed, Simulation,
+    SimulationStatus, Target, TurnClaim, TurnToken,
 };
 use onerun_store::{DeadJob, StoreError, StoredReply, StoredTurn};
 use serde_json::{Value, json};
 
-use crate::item::{Fields, Item};
+use crate::item::{Fields, Item, LAST_POLLED_AT};
 
 type Read<T> = Result<T, StoreError>;
 
@@ -62,6 +62,7 @@ pub(crate) fn agent(item: &Item) -> Read<Agent> {
         name: fields.checked("name", Name::parse)?,
         description: fields.optional("description", Description::parse)?,
         metadata: fields.metadata("metadata")?,
+        last_polled_at: item.optional_time(LAST_POLLED_AT)?,
         created_at: fields.time("created_at")?,
         updated_at: fields.time("updated_at")?,
     })
@@ -229,6 +230,14 @@ pub(crate) fn conversation_body(conversation: &Conversation, findings: &[Finding
             "score": score_json(finding.score),
         })
     };
+    let ended_attempt = |ended: &EndedAttempt| {
+        json!({
+            "attempt": ended.attempt,
+            "end_reason": ended.end_reason.as_str(),
+            "failure_reason": ended.failure_reason,
+            "ended_at": micros(ended.ended_at),
+        })
+    };
     json!({
         "id": conversation.id,
         "simulation_id": conversation.simulation_id,
@@ -238,6 +247,7 @@ pub(crate) fn conversation_body(conversation: &Conversation, findings: &[Finding
         "end_reason": conversation.end_reason.map(EndReason::as_str),
         "evaluation_status": conversation.evaluation_status.as_str(),
         "attempt": conversation.attempt,
+        "ended_attempts": conversation.ended_attempts.iter().map(ended_attempt).collect::<Value>(),
         "item_count": conversation.item_count,
         "lease_expires_at": conversation.lease_expires_at.map(micros),
         "turn_token": conversation.turn.as_ref().map(|claim| claim.token.as_str()),
@@ -261,6 +271,7 @@ pub(crate) fn conversation(item: &Item) -> Read<StoredConversation> {
         end_reason: fields.optional_word("end_reason", EndReason::parse)?,
         evaluation_status: fields.word("evaluation_status", EvaluationStatus::parse)?,
         attempt: fields.number("attempt")?,
+        ended_attempts: ended_attempts(&mut fields)?,
         item_count: fields.number("item_count")?,
         lease_expires_at: fields.optional_time("lease_expires_at")?,
         turn: turn_claim(&mut fields)?,
@@ -276,6 +287,18 @@ pub(crate) fn conversation(item: &Item) -> Read<StoredConversation> {
         })
     })?;
     Ok(StoredConversation { conversation, findings, revision: item.revision()? })
+}
+
+/// None in a body that was written before they were kept.
+fn ended_attempts(fields: &mut Fields) -> Read<Vec<EndedAttempt>> {
+    fields.optional_list("ended_attempts", |fields| {
+        Ok(EndedAttempt {
+            attempt: fields.number("attempt")?,
+            end_reason: fields.word("end_reason", EndReason::parse)?,
+            failure_reason: fields.optional_text("failure_reason")?,
+            ended_at: fields.time("ended_at")?,
+        })
+    })
 }
 
 fn turn_claim(fields: &mut Fields) -> Read<Option<TurnClaim>> {

@@ -175,6 +175,13 @@ impl Write {
         self
     }
 
+    /// Only if an attribute is less than that, or is not there.
+    pub(crate) fn if_below(mut self, name: &str, number: i128) -> Self {
+        let (name, value) = (self.name(name), self.value(item::number(number)));
+        self.conditions.push(format!("(attribute_not_exists({name}) OR {name} < {value})"));
+        self
+    }
+
     /// Only if two attributes are the same.
     pub(crate) fn if_same(mut self, name: &str, other: &str) -> Self {
         let (name, other) = (self.name(name), self.name(other));

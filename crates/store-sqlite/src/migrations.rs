@@ -13,8 +13,11 @@ use crate::OpenError;
 const APPLICATION_ID: i64 = 0x4f6e_6552;
 
 /// All migrations, in the order of their numbers.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_keys.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_keys.sql"),
+    include_str!("migrations/0003_workers.sql"),
+];
 
 /// Refuses a file that is no OneRun database or is newer than this program. Writes nothing.
 pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {

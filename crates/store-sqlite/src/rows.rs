@@ -7,10 +7,10 @@ use std::convert::Infallible;
 
 use jiff::Timestamp;
 use onerun_domain::{
-    Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason, Evaluation,
-    EvaluationStatus, Item, Job, JobId, MaxTurns, MessageText, Metadata, Name, Objective, ObjectiveRef,
-    Outcome, Persona, Progress, Project, Quote, Role, Scenario, Score, Seed, Simulation, SimulationStatus,
-    Target, TurnClaim, TurnToken,
+    Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason, EndedAttempt,
+    Evaluation, EvaluationStatus, Item, Job, JobId, MaxTurns, MessageText, Metadata, Name, Objective,
+    ObjectiveRef, Outcome, Persona, Progress, Project, Quote, Role, Scenario, Score, Seed, Simulation,
+    SimulationStatus, Target, TurnClaim, TurnToken,
 };
 use onerun_store::{StoreError, StoredReply, StoredTurn};
 use serde::{Deserialize, Serialize};
@@ -38,8 +38,8 @@ pub(crate) fn project(columns: &mut Columns<'_>) -> Read<Project> {
 
 macro_rules! agent_columns {
     () => {
-        "agents.id, agents.project_id, agents.name, agents.description, agents.metadata, agents.created_at, \
-         agents.updated_at"
+        "agents.id, agents.project_id, agents.name, agents.description, agents.metadata, \
+         agents.last_polled_at, agents.created_at, agents.updated_at"
     };
 }
 
@@ -51,6 +51,7 @@ pub(crate) fn agent(columns: &mut Columns<'_>) -> Read<Agent> {
         name: columns.checked(Name::parse)?,
         description: columns.optional(Description::parse)?,
         metadata: metadata(columns)?,
+        last_polled_at: columns.optional_time()?,
         created_at: columns.time()?,
         updated_at: columns.time()?,
     })
@@ -153,7 +154,8 @@ macro_rules! conversation_columns {
     () => {
         "conversations.id, conversations.simulation_id, conversations.persona_id, conversations.seq, \
          conversations.status, conversations.end_reason, conversations.evaluation_status, \
-         conversations.attempt, conversations.item_count, conversations.lease_expires_at, \
+         conversations.attempt, conversations.ended_attempts, conversations.item_count, \
+         conversations.lease_expires_at, \
          conversations.turn_token, conversations.turn_expires_at, conversations.queued_at, \
          conversations.created_at, conversations.updated_at"
     };
@@ -170,6 +172,7 @@ pub(crate) fn conversation(columns: &mut Columns<'_>) -> Read<Conversation> {
         end_reason: columns.optional_word(EndReason::parse)?,
         evaluation_status: columns.word(EvaluationStatus::parse)?,
         attempt: columns.value()?,
+        ended_attempts: ended_attempts(columns)?,
         item_count: columns.value()?,
         lease_expires_at: columns.optional_time()?,
         turn: turn_claim(columns)?,
@@ -177,6 +180,33 @@ pub(crate) fn conversation(columns: &mut Columns<'_>) -> Read<Conversation> {
         created_at: columns.time()?,
         updated_at: columns.time()?,
     })
+}
+
+fn ended_attempts(columns: &mut Columns<'_>) -> Read<Vec<EndedAttempt>> {
+    columns.checked(|text| {
+        let attempts: Vec<(u32, String, Option<String>, i64)> = from_json(text)?;
+        attempts
+            .into_iter()
+            .map(|(attempt, end_reason, failure_reason, ended_at)| {
+                let end_reason = EndReason::parse(&end_reason).ok_or("an end reason that there is not")?;
+                let ended_at = Timestamp::from_microsecond(ended_at).map_err(|error| error.to_string())?;
+                Ok::<_, String>(EndedAttempt { attempt, end_reason, failure_reason, ended_at })
+            })
+            .collect()
+    })
+}
+
+/// What [`conversation`] reads back as the ended attempts.
+pub(crate) fn ended_attempts_json(attempts: &[EndedAttempt]) -> String {
+    let attempt = |ended: &EndedAttempt| {
+        Value::Array(vec![
+            ended.attempt.into(),
+            ended.end_reason.as_str().into(),
+            ended.failure_reason.clone().into(),
+            micros(ended.ended_at).into(),
+        ])
+    };
+    attempts.iter().map(attempt).collect::<Value>().to_string()
 }
 
 fn turn_claim(columns: &mut Columns<'_>) -> Read<Option<TurnClaim>> {

@@ -51,6 +51,7 @@ impl Scene {
             name: Name::parse("Agent").unwrap(),
             description: None,
             metadata: Metadata::default(),
+            last_polled_at: None,
             created_at: now,
             updated_at: now,
         };

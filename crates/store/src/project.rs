@@ -1,6 +1,7 @@
 //! The part of a store that belongs to one project.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use onerun_domain::{
     Agent, AgentId, Conversation, ConversationId, Evaluation, Item, Job, Objective, ObjectiveId, Page,
     PageRequest, Persona, PersonaId, Progress, Project, ProjectId, Refusal, Simulation, SimulationId,
@@ -126,6 +127,10 @@ pub trait ProjectStore: Send + Sync {
         id: &AgentId,
         decide: Decide<Agent, Agent>,
     ) -> Result<Option<AgentSummary>, ChangeError>;
+
+    /// Notes that a worker asked for an agent's work at `at`. An earlier time than the one that is kept changes nothing, and
+    /// neither does an agent that there is not.
+    async fn note_agent_poll(&self, id: &AgentId, at: Timestamp) -> Result<(), StoreError>;
 
     /// Adds an objective, at its first version.
     async fn insert_objective(&self, objective: Objective) -> Result<(), StoreError>;

@@ -200,6 +200,7 @@ fn plain_agent() -> Value {
         "description": "Answers questions about orders.",
         "summary": "Answers questions about orders.",
         "metadata": {},
+        "last_polled_at": CHANGED,
         "created_at": MADE,
         "updated_at": MADE,
     })
@@ -277,6 +278,7 @@ pub(super) fn results() -> Value {
         "status": "completed",
         "overall": scores(),
         "objectives": [objective],
+        "personas": { "target": 10, "pending": 0, "approved": 10, "rejected": 0 },
         "conversations": {
             "target": 20, "queued": 0, "in_progress": 0, "ended": 20, "failed": 0, "retried": 1,
         },
@@ -314,6 +316,9 @@ pub(super) fn conversation() -> Value {
         "evaluation_status": "completed",
         "evaluations": [evaluation()],
         "attempt": 1,
+        "ended_attempts": [{
+            "attempt": 1, "end_reason": "persona_decided", "failure_reason": null, "ended_at": CHANGED,
+        }],
         "item_count": 5,
         "lease_expires_at": null,
         "metadata": {},

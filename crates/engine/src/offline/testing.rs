@@ -37,6 +37,7 @@ pub(super) fn agent() -> Agent {
         name: Name::parse(demo::AGENT_NAME).unwrap(),
         description: Some(Description::parse(demo::AGENT_DESCRIPTION).unwrap()),
         metadata: Metadata::default(),
+        last_polled_at: None,
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
     }

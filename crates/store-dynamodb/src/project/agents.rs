@@ -1,11 +1,12 @@
 //! Agents.
 
+use jiff::Timestamp;
 use onerun_domain::{Agent, AgentId, Page};
 use onerun_store::{AgentList, AgentSummary, ChangeError, Decide, StoreError};
 
 use crate::{
     database::Written,
-    item::{self, BODY, FOLDED, Item, REVISION},
+    item::{self, BODY, FOLDED, Item, LAST_POLLED_AT, REVISION},
     keys::{self, Key},
     patience::Patience,
     query::{Index, Query},
@@ -94,4 +95,15 @@ pub(super) async fn change(
             return Err(contended(WHAT));
         }
     }
+}
+
+/// Notes that a worker asked for an agent's work.
+pub(super) async fn note_poll(scope: Scope<'_>, id: &AgentId, at: Timestamp) -> Result<(), StoreError> {
+    let micros = at.as_microsecond();
+    let write = Write::update(WHAT, Key::agent(scope.project, id))
+        .set(LAST_POLLED_AT, item::number(micros))
+        .if_there()
+        .if_below(LAST_POLLED_AT, micros.into());
+    // What is not written was not to be: the agent is not there, or a later time is.
+    scope.database.write(&[write], &mut Patience::new()).await.map(|_| ())
 }

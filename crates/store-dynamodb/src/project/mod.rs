@@ -11,6 +11,7 @@ mod transcripts;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use onerun_domain::{
     Agent, AgentId, Conversation, ConversationId, Item as Message, Job, Objective, ObjectiveId, ObjectiveRef,
     Page, PageRequest, Persona, PersonaId, Project, ProjectId, Simulation, SimulationId,
@@ -127,6 +128,10 @@ impl ProjectStore for DynamoDbProject {
         decide: Decide<Agent, Agent>,
     ) -> Result<Option<AgentSummary>, ChangeError> {
         agents::change(self.scope(), id, decide).await
+    }
+
+    async fn note_agent_poll(&self, id: &AgentId, at: Timestamp) -> Result<(), StoreError> {
+        agents::note_poll(self.scope(), id, at).await
     }
 
     async fn insert_objective(&self, objective: Objective) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 //! Agents.
 
+use jiff::Timestamp;
 use onerun_domain::{Agent, AgentId, Description, Page};
 use onerun_store::{AgentList, AgentSummary, ChangeError, Decide, StoreError};
 use rusqlite::params;
@@ -103,4 +104,16 @@ pub(super) fn change(
         )?;
     }
     Ok(Some(AgentSummary { agent, ..before }))
+}
+
+/// Notes that a worker asked for an agent's work.
+pub(super) fn note_poll(scope: &Scope<'_>, id: &AgentId, at: Timestamp) -> Result<(), StoreError> {
+    sql::execute(
+        scope.connection,
+        "agent",
+        "UPDATE agents SET last_polled_at = ?3
+         WHERE id = ?2 AND project_id = ?1 AND (last_polled_at IS NULL OR last_polled_at < ?3)",
+        params![scope.project.as_str(), id.as_str(), micros(at)],
+    )?;
+    Ok(())
 }

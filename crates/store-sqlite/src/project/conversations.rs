@@ -16,8 +16,8 @@ use crate::{
     columns::{only, only_parsed},
     jobs,
     rows::{
-        self, conversation_columns, evaluation_columns, micros, objective_columns, persona_columns,
-        simulation_columns,
+        self, conversation_columns, ended_attempts_json, evaluation_columns, micros, objective_columns,
+        persona_columns, simulation_columns,
     },
     sql::{self, Query, Scope},
 };
@@ -50,8 +50,9 @@ fn insert(
         "conversation",
         "INSERT INTO conversations
              (id, simulation_id, persona_id, seq, status, end_reason, evaluation_status, attempt, item_count,
-              lease_expires_at, turn_token, turn_expires_at, queued_at, settled, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+              lease_expires_at, turn_token, turn_expires_at, queued_at, settled, created_at, updated_at,
+              ended_attempts)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
          ON CONFLICT (simulation_id, seq) DO NOTHING",
         params![
             conversation.id.as_str(),
@@ -70,6 +71,7 @@ fn insert(
             conversation.is_settled(),
             micros(conversation.created_at),
             micros(conversation.updated_at),
+            ended_attempts_json(&conversation.ended_attempts),
         ],
     )?;
     Ok(())
@@ -267,7 +269,7 @@ fn update(scope: &Scope<'_>, id: &ConversationId, conversation: &Conversation) -
         "UPDATE conversations
          SET status = ?2, end_reason = ?3, evaluation_status = ?4, attempt = ?5, item_count = ?6,
              lease_expires_at = ?7, turn_token = ?8, turn_expires_at = ?9, queued_at = ?10, settled = ?11,
-             updated_at = ?12
+             updated_at = ?12, ended_attempts = ?13
          WHERE id = ?1",
         params![
             id.as_str(),
@@ -282,6 +284,7 @@ fn update(scope: &Scope<'_>, id: &ConversationId, conversation: &Conversation) -
             micros(conversation.queued_at),
             conversation.is_settled(),
             micros(conversation.updated_at),
+            ended_attempts_json(&conversation.ended_attempts),
         ],
     )?;
     Ok(())

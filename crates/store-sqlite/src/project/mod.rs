@@ -12,6 +12,7 @@ mod transcripts;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use onerun_domain::{
     Agent, AgentId, Conversation, ConversationId, Item, Job, Objective, ObjectiveId, ObjectiveRef, Page,
     PageRequest, Persona, PersonaId, Project, ProjectId, Simulation, SimulationId,
@@ -91,6 +92,11 @@ impl ProjectStore for SqliteProject {
     ) -> Result<Option<AgentSummary>, ChangeError> {
         let id = id.clone();
         self.write(move |scope| agents::change(scope, &id, decide)).await
+    }
+
+    async fn note_agent_poll(&self, id: &AgentId, at: Timestamp) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.write(move |scope| agents::note_poll(scope, &id, at)).await
     }
 
     async fn insert_objective(&self, objective: Objective) -> Result<(), StoreError> {

@@ -113,6 +113,36 @@ pub async fn no_change_of_an_agent_is_lost_to_another(world: &World) {
     assert_eq!(digits, ('0'..='7').collect::<Vec<_>>());
 }
 
+/// The newest poll of a worker is kept, shows with the agent wherever it is read, and outlasts a change of it.
+pub async fn the_newest_poll_of_an_agent_is_kept(world: &World) {
+    let home = world.home().await;
+    let (polled, other) = (home.add_agent(home.agent()).await, home.add_agent(home.agent()).await);
+    let simulation = home.add_simulation(home.simulation(&polled)).await;
+    assert_eq!(home.store.agent(&polled.id).await.unwrap().unwrap().agent.last_polled_at, None);
+    let (first, second) = (world.now(), world.now());
+    assert!(first < second);
+    for at in [first, second, first] {
+        home.store.note_agent_poll(&polled.id, at).await.unwrap();
+    }
+    let decide = Box::new(|agent: Agent| Ok(Agent { name: name("Renamed"), ..agent }));
+    home.store.change_agent(&polled.id, decide).await.unwrap().unwrap();
+    let expected = Agent { name: name("Renamed"), last_polled_at: Some(second), ..polled };
+    assert_eq!(home.store.agent(&expected.id).await.unwrap().unwrap().agent, expected);
+    assert_eq!(home.store.simulation(&simulation.id).await.unwrap().unwrap().agent, expected);
+    assert_eq!(home.agent_list(None, OLDEST_FIRST).await, [expected, other]);
+}
+
+/// A poll for an agent that there is not, or that is another project's, writes nothing.
+pub async fn a_poll_for_an_unknown_agent_writes_nothing(world: &World) {
+    let (home, elsewhere) = (world.home().await, world.home().await);
+    let agent = elsewhere.add_agent(elsewhere.agent()).await;
+    for id in [&AgentId::generate(world.random()), &agent.id] {
+        home.store.note_agent_poll(id, world.now()).await.unwrap();
+    }
+    assert_eq!(home.agent_list(None, OLDEST_FIRST).await, []);
+    assert_eq!(elsewhere.agent_list(None, OLDEST_FIRST).await, [agent]);
+}
+
 /// Simulations are counted for the agent they are of, alone and in a list, whatever their status.
 pub async fn an_agent_says_how_many_simulations_it_has(world: &World) {
     let home = world.home().await;

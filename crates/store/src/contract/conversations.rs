@@ -1,8 +1,8 @@
 //! Conversations: queued, listed, started, given up.
 
 use onerun_domain::{
-    Conversation, ConversationId, ConversationStatus, EndReason, EvaluationStatus, Item, Job, MAX_ATTEMPTS,
-    Outcome, Refusal, Role, SimulationId, SimulationStatus, TurnClaim, TurnToken, Work,
+    Conversation, ConversationId, ConversationStatus, EndReason, EndedAttempt, EvaluationStatus, Item, Job,
+    MAX_ATTEMPTS, Outcome, Refusal, Role, SimulationId, SimulationStatus, TurnClaim, TurnToken, Work,
 };
 
 use super::fixture::{CLAIM, LEASE, ROUNDS, Scene, World, all, at_once, both, in_pages, part, refusal, turn};
@@ -64,7 +64,14 @@ pub async fn every_state_of_a_conversation_is_kept(world: &World) {
         updated_at: world.now(),
         ..held.clone()
     });
-    states.push(held);
+    states.push(held.clone());
+    let ended_attempts = EndReason::ALL.map(|end_reason| EndedAttempt {
+        attempt: 1,
+        end_reason,
+        failure_reason: (end_reason == EndReason::LeaseExpired).then(|| "'\u{1f600}%\n\"".to_owned()),
+        ended_at: now,
+    });
+    states.push(Conversation { ended_attempts: ended_attempts.to_vec(), ..held });
     states.push(Conversation { attempt: 2, queued_at: world.now(), ..stored.clone() });
     states.push(stored);
     for state in states {

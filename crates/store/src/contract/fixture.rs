@@ -141,6 +141,7 @@ impl Home {
             name: name("Agent"),
             description: None,
             metadata: Metadata::default(),
+            last_polled_at: None,
             created_at: now,
             updated_at: now,
         }

@@ -63,6 +63,8 @@ macro_rules! contract {
                 a_changed_agent_is_kept
                 a_refused_change_of_an_agent_writes_nothing
                 no_change_of_an_agent_is_lost_to_another
+                the_newest_poll_of_an_agent_is_kept
+                a_poll_for_an_unknown_agent_writes_nothing
                 an_agent_says_how_many_simulations_it_has
                 agents_are_found_by_part_of_their_name_in_any_case
                 every_character_of_a_name_filter_stands_for_itself
