@@ -21,6 +21,7 @@ mod keys;
 mod lifecycle;
 mod managed_keys;
 mod matrix;
+mod numbers;
 mod objectives;
 mod personas;
 mod queries;

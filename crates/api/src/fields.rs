@@ -34,7 +34,7 @@ pub(crate) trait Field: Sized {
 }
 
 /// How many errors are told at once: an answer must not be much larger than what it answers.
-const MAX_ERRORS: usize = 50;
+pub(crate) const MAX_ERRORS: usize = 50;
 
 /// What was found to be wrong, as far as it is told.
 #[derive(Default)]

@@ -1,4 +1,6 @@
-//! JSON from outside: bounded in depth, each name once, and every error with the place it is at.
+//! JSON from outside: bounded in depth, each name once, every number kept, and every error with the place it is at.
+
+mod numbers;
 
 use std::{error::Error as _, fmt};
 
@@ -31,7 +33,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     deserializer.end().map_err(|error| {
         refuse(String::new(), format!("must be one JSON value and nothing after it: {error}"))
     })?;
-    Ok(value)
+    let changed = numbers::changed(bytes);
+    if changed.is_empty() { Ok(value) } else { Err(ApiError::Invalid(changed)) }
 }
 
 /// A JSON pointer with one more token (RFC 6901).
@@ -192,6 +195,7 @@ mod tests {
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
             any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
             ".{0,8}".prop_map(Value::from),
         ];
         leaf.prop_recursive(4, 32, 4, |inner| {

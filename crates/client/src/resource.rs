@@ -574,6 +574,14 @@ mod tests {
     }
 
     #[test]
+    fn numbers_in_metadata_keep_their_last_digit() {
+        for text in [r#"{"v":117.63331139400017}"#, r#"{"v":18446744073709551615}"#, r#"{"v":5e-324}"#] {
+            let metadata: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&metadata).unwrap(), text);
+        }
+    }
+
+    #[test]
     fn pages_stay_in_the_range_of_the_api() {
         assert_eq!(PageRequest::first(0).limit, 1);
         assert_eq!(PageRequest::first(1_000).limit, 100);

@@ -537,6 +537,16 @@ async fn https_is_spoken_to_whom_the_system_trusts_and_to_nobody_else() {
 }
 
 #[tokio::test]
+async fn numbers_in_metadata_are_printed_as_they_were_sent() {
+    let desk = Desk::open().await;
+    let numbers = json!({"v": 117.633_311_394_000_17, "w": u64::MAX, "x": 5e-324});
+    let body = json!({"name": "n", "preset": "worker", "all_projects": true, "metadata": numbers});
+    let made = desk.server.client().post("/v1/keys", &body, 200).await;
+    let printed = desk.keys(&["show", made["id"].as_str().unwrap(), "--json"]).exits(0);
+    assert!(printed.contains(&numbers.to_string()), "{printed}");
+}
+
+#[tokio::test]
 async fn what_a_key_was_used_for_is_shown() {
     let desk = Desk::open().await;
     let project = desk.project().await;
