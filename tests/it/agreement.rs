@@ -106,6 +106,39 @@ fn every_route_leads_to_its_function_and_nothing_else_leads_there() {
 }
 
 #[test]
+fn a_first_deployment_that_fails_leaves_nothing_behind() {
+    let template = Template::read();
+    let mut kept = BTreeSet::new();
+    for (name, resource) in entries(&template.0["Resources"]) {
+        match resource["DeletionPolicy"].as_str() {
+            None => assert!(resource.get("UpdateReplacePolicy").is_none(), "{name}"),
+            Some(policy) => {
+                assert_eq!(policy, "RetainExceptOnCreate", "{name}");
+                assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{name}");
+                kept.insert(name);
+            }
+        }
+    }
+    assert_eq!(kept, BTreeSet::from(["Key", "Table"]), "what outlives a stack that was deleted");
+    // CloudFormation cannot delete a protected table.
+    let protection = &template.0["Parameters"]["TableDeletionProtection"];
+    assert_eq!(protection["Default"], "false");
+    let table = &template.0["Resources"]["Table"]["Properties"];
+    assert_eq!(table["DeletionProtectionEnabled"], json!({ "Ref": "TableDeletionProtection" }));
+}
+
+#[test]
+fn sam_is_told_to_deploy_only_what_was_built() {
+    let config = fs::read_to_string(workspace().join("samconfig.toml")).unwrap();
+    let deploy = config.split_once("[default.deploy.parameters]").unwrap().1;
+    let deploy = deploy.split("\n[").next().unwrap();
+    assert!(
+        deploy.lines().any(|line| line == "template_file = \".aws-sam/build/template.yaml\""),
+        "{deploy}"
+    );
+}
+
+#[test]
 fn a_function_reads_the_secret_only_if_it_checks_keys() {
     let rights = aws::Template::rights();
     let reads = set(&["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]);

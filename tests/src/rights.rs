@@ -232,17 +232,23 @@ fn item_request(action: &str, resource: String, partitions: BTreeSet<String>) ->
     Request { action: format!("dynamodb:{action}"), resource, context: [(LEADING_KEYS, partitions)].into() }
 }
 
-/// What a call of DynamoDB takes: transactions are allowed through the actions of their parts.
+/// What a call of DynamoDB takes. Transactions are allowed through the actions of their parts, under every reading of what
+/// is not documented: the leading keys of a part are its own, those of all parts, or none.
 fn table_requests(call: &str, input: &Value) -> BTreeSet<Request> {
     let table = |part: &Value| table_arn(part["TableName"].as_str().unwrap_or_default());
     match call {
         "TransactGetItems" | "TransactWriteItems" => {
             let items = input["TransactItems"].as_array().into_iter().flatten();
-            let parts = items.filter_map(Value::as_object).flatten();
-            let request = |(kind, part): (&String, &Value)| {
-                item_request(&format!("{kind}Item"), table(part), partition(part).into_iter().collect())
+            let parts: Vec<_> = items.filter_map(Value::as_object).flatten().collect();
+            let all: BTreeSet<String> = parts.iter().filter_map(|(_, part)| partition(part)).collect();
+            let readings = |(kind, part): (&String, &Value)| {
+                let action = format!("{kind}Item");
+                let alone = item_request(&action, table(part), partition(part).into_iter().collect());
+                let together = item_request(&action, table(part), all.clone());
+                let without = Request { context: BTreeMap::new(), ..alone.clone() };
+                [alone, together, without]
             };
-            parts.map(request).collect()
+            parts.into_iter().flat_map(readings).collect()
         }
         "BatchGetItem" => {
             let tables = input["RequestItems"].as_object().into_iter().flatten();
@@ -345,6 +351,31 @@ mod tests {
         assert!(!is_allowed(&rights, "PutItem", &json!({ "TableName": "t", "Item": key("a")["Key"] })));
         assert!(!is_allowed(&rights, "Scan", &json!({ "TableName": "t" })));
         assert!(!is_allowed(&rights, "GetItem", &json!({ "TableName": "u", "Key": key("a")["Key"] })));
+    }
+
+    #[test]
+    fn a_transaction_needs_rights_under_every_reading_of_leading_keys() {
+        let transaction = json!({ "TransactItems": [{ "Put": { "TableName": "t", "Item": key("a")["Key"] } },
+                                                    { "Update": key("b") }] });
+        let is_allowed =
+            |statements: &[Value]| is_allowed(&rights(statements), "TransactWriteItems", &transaction);
+        let each = ["dynamodb:PutItem", "dynamodb:UpdateItem"];
+        let put = |operator, partitions: &[&str]| allow(&each[..1], operator, partitions);
+        let update = |operator, partitions: &[&str]| allow(&each[1..], operator, partitions);
+        let all = "ForAllValues:StringEquals";
+        assert!(is_allowed(&[put(all, &["a", "b"]), update(all, &["a", "b"])]));
+        assert!(
+            !is_allowed(&[put(all, &["a"]), update(all, &["b"])]),
+            "all keys together are in no statement"
+        );
+        assert!(
+            !is_allowed(&[allow(&each, all, &["a"]), allow(&each, all, &["b"])]),
+            "statements do not add up"
+        );
+        assert!(!is_allowed(&[put("ForAnyValue:StringEquals", &["a", "b"]), update(all, &["a", "b"])]));
+        let mut denial = put("ForAnyValue:StringEquals", &["b"]);
+        denial["Effect"] = "Deny".into();
+        assert!(!is_allowed(&[allow(&each, all, &["a", "b"]), denial]), "a denial fits all keys together");
     }
 
     #[test]

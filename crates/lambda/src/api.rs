@@ -34,7 +34,7 @@ impl Api {
         let authenticator: Box<dyn Authenticator> = match config.keys {
             Some(KeyConfig::Secret { id, ttl, overlap }) => {
                 let secret = Secret::new(aws.secrets_manager(), id);
-                let keys = SecretKeys::new(secret, Arc::new(SystemClock), ttl, overlap);
+                let keys = SecretKeys::new(secret, Arc::new(SystemClock), ttl, config.key_cache, overlap);
                 keys.start().await;
                 Box::new(keys)
             }

@@ -40,7 +40,7 @@ pub(crate) struct AwsConfig {
 /// |---|---|---|
 /// | `AUTH_SECRET_ID` | | the ARN or name of a secret in Secrets Manager |
 /// | `AUTH_API_KEY` | | the key itself, instead of a secret |
-/// | `AUTH_SECRET_TTL_SECONDS` | 300 | how old what was read of the secret may be |
+/// | `AUTH_SECRET_TTL_SECONDS` | 300 | how old what was read of the secret may be while it cannot be read again |
 /// | `AUTH_ROTATION_OVERLAP_SECONDS` | 86400 | how long the key before the last rotation is accepted, from when the present one was made; 0 for not at all, else 30 or more |
 #[derive(Debug)]
 pub(crate) enum KeyConfig {
@@ -69,7 +69,7 @@ pub(crate) struct EngineConfig {
 ///
 /// | variable | default | what it is |
 /// |---|---|---|
-/// | `AUTH_KEY_CACHE_SECONDS` | 5 | how long a managed key may be believed after it was read, 0 for not at all: what a revocation may take |
+/// | `AUTH_KEY_CACHE_SECONDS` | 5 | how long a key may be believed after it was read: what a revocation may take; 0 to read a managed key every time. The secret is read again after 5 s at the soonest |
 #[derive(Debug)]
 pub(crate) struct RouteConfig {
     pub(crate) engine: EngineConfig,

@@ -3,8 +3,9 @@
 //! What was read is used for as long as it is young enough *by the wall clock*: a monotonic clock stands still while
 //! an environment is frozen, and a key that was replaced yesterday would be accepted today. It is read again
 //!
-//! - once it comes near its time to live. From then on a failure shuts nobody out; once that time is over it lets
-//!   nobody in, and calls nobody wrong: 503,
+//! - once it is older than what a revocation may take (`AUTH_KEY_CACHE_SECONDS`): labels alone, because versions never
+//!   change. So a key whose label was taken off ends within seconds. From then on a failure shuts nobody out; once the
+//!   time to live (`AUTH_SECRET_TTL_SECONDS`) is over it lets nobody in, and calls nobody wrong: 503,
 //! - when a key comes that could be one and is not known: it may be the one of a rotation,
 //! - when the key of a rotation under way comes: it may be in force by now,
 //!
@@ -45,6 +46,8 @@ pub(crate) struct SecretKeys {
     source: Box<dyn KeySource>,
     clock: Arc<dyn Clock>,
     ttl: SignedDuration,
+    /// How old what was read may be before it is read again, if it can be.
+    refresh: SignedDuration,
     overlap: SignedDuration,
     // Held while the secret is read, so that those who come meanwhile wait for that reading and make none.
     state: Mutex<State>,
@@ -81,16 +84,20 @@ impl From<&Version> for KnownVersion {
 }
 
 impl SecretKeys {
+    /// Keys that are used for up to `ttl` after they were read, and read again after `refresh` (at least [`PAUSE`]) or
+    /// four fifths of `ttl`, whichever is sooner. The previous key is accepted for `overlap`.
     pub(crate) fn new(
         source: impl KeySource + 'static,
         clock: Arc<dyn Clock>,
         ttl: SignedDuration,
+        refresh: SignedDuration,
         overlap: SignedDuration,
     ) -> Self {
         // Whoever read the secret just before a rotation ended takes the old key for the one in force as long as that is
         // believed. A rotation ends within half of the overlap, so half of it is how long that may be.
         let ttl = ttl.min(overlap / 2).max(PAUSE);
-        Self { source: Box::new(source), clock, ttl, overlap, state: Mutex::default() }
+        let refresh = refresh.max(PAUSE).min(ttl * 4 / 5);
+        Self { source: Box::new(source), clock, ttl, refresh, overlap, state: Mutex::default() }
     }
 
     /// Reads the key in force, with one call, while the function starts: there the processor is free and nobody waits.
@@ -192,7 +199,7 @@ impl SecretKeys {
         let age = now.duration_since(keys.read_at);
         if age.is_negative() || age >= self.ttl {
             Age::Old
-        } else if age >= self.ttl * 4 / 5 {
+        } else if age >= self.refresh {
             Age::Ripe
         } else {
             Age::Young
@@ -220,8 +227,11 @@ impl Authenticator for SecretKeys {
         let mut state = self.state.lock().await;
         let mut has_read = false;
         match state.keys.as_ref().map_or(Age::Old, |keys| self.age(keys, now)) {
-            // Before its time is over, so that a short failure of Secrets Manager shuts nobody out.
-            Age::Ripe if Self::pause(&state, now).is_none() => has_read = self.read(&mut state).await.is_ok(),
+            // Before its time is over, so that a short failure of Secrets Manager shuts nobody out. What cannot be a key
+            // has nothing read.
+            Age::Ripe if Self::pause(&state, now).is_none() && could_be_a_key(&decide(&state, now)) => {
+                has_read = self.read(&mut state).await.is_ok();
+            }
             Age::Young | Age::Ripe => {}
             Age::Old if state.is_in_doubt && Self::pause(&state, now).is_some() => {
                 return Err(Refusal::AuthUnavailable);
@@ -254,6 +264,11 @@ impl Authenticator for SecretKeys {
     }
 }
 
+/// Whether what was decided about a credential may change with what is in the secret.
+fn could_be_a_key(decided: &Result<Principal, Refusal>) -> bool {
+    !matches!(decided, Err(Refusal::InvalidKey { cause }) if *cause != InvalidCause::Unknown)
+}
+
 fn tell(error: &SecretError) {
     tracing::error!(%error, "the key cannot be read from the secret");
 }
@@ -277,6 +292,7 @@ mod tests {
     const UNKNOWN: &str = "q3V8ZtL0yJm5RcXe7oNwB2kHs9GdFuTa4iP1xWvEzMI=";
 
     const TTL: SignedDuration = SignedDuration::from_secs(300);
+    const REFRESH: SignedDuration = SignedDuration::from_secs(7);
     const OVERLAP: SignedDuration = SignedDuration::from_secs(3_600);
 
     /// A secret whose versions and labels a test sets, and which counts how it is read.
@@ -349,7 +365,7 @@ mod tests {
         async fn start() -> Self {
             let clock = Arc::new(TestClock { begun: Instant::now(), moved: StdMutex::default() });
             let script = Arc::new(StdMutex::new(Script::default()));
-            let keys = SecretKeys::new(Scripted(script.clone()), clock.clone(), TTL, OVERLAP);
+            let keys = SecretKeys::new(Scripted(script.clone()), clock.clone(), TTL, REFRESH, OVERLAP);
             let world = Self { keys, clock, script };
             world.put("1", FIRST);
             world.label(CURRENT, "1");
@@ -448,10 +464,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_secret_is_read_again_before_its_time_is_over_and_a_failure_then_shuts_nobody_out() {
+    async fn a_secret_is_read_again_after_seconds_and_a_failure_then_shuts_nobody_out() {
         let world = World::start().await;
         world.take_calls();
-        world.thaw_after(TTL * 4 / 5 - SignedDuration::from_secs(1));
+        world.thaw_after(REFRESH - SignedDuration::from_secs(1));
         assert_eq!(world.ask(FIRST).await, "root");
         assert!(world.take_calls().is_empty());
 
@@ -461,7 +477,9 @@ mod tests {
         assert_eq!(world.ask(FIRST).await, "root");
         assert_eq!(world.take_calls(), ["labels"]);
 
-        world.thaw_after(TTL / 5);
+        world.thaw_after(TTL - REFRESH - SignedDuration::from_nanos(1));
+        assert_eq!(world.ask(FIRST).await, "root");
+        world.thaw_after(SignedDuration::from_nanos(1));
         assert_eq!(world.ask(FIRST).await, "auth_unavailable");
         world.script().is_down = false;
         world.thaw_after(PAUSE);
@@ -500,7 +518,7 @@ mod tests {
         assert_eq!(world.ask(FIRST).await, "root-previous");
         world.thaw_after(SignedDuration::from_nanos(1));
         assert_eq!(world.ask(FIRST).await, "expired_api_key");
-        world.thaw_after(TTL);
+        world.thaw_after(REFRESH);
         assert_eq!(world.ask(FIRST).await, "invalid_api_key");
         assert_eq!(world.ask(SECOND).await, "root");
     }
@@ -510,7 +528,8 @@ mod tests {
         for overlap in [30, 60, 599, 3_600] {
             let overlap = SignedDuration::from_secs(overlap);
             let mut world = World::start().await;
-            world.keys = SecretKeys::new(Scripted(world.script.clone()), world.clock.clone(), TTL, overlap);
+            let (source, clock) = (Scripted(world.script.clone()), world.clock.clone());
+            world.keys = SecretKeys::new(source, clock, TTL, REFRESH, overlap);
             world.put("2", SECOND);
             // As late as a rotation may end, and the secret is read just before.
             world.thaw_after(overlap / 2);
@@ -527,13 +546,48 @@ mod tests {
     async fn without_an_overlap_the_old_key_ends_within_a_pause() {
         let mut world = World::start().await;
         let (source, clock) = (Scripted(world.script.clone()), world.clock.clone());
-        world.keys = SecretKeys::new(source, clock, TTL, SignedDuration::ZERO);
+        world.keys = SecretKeys::new(source, clock, TTL, REFRESH, SignedDuration::ZERO);
         world.keys.start().await;
         world.put("2", SECOND);
         world.finish("2");
         world.thaw_after(PAUSE);
         assert_eq!(world.ask(FIRST).await, "invalid_api_key");
         assert_eq!(world.ask(SECOND).await, "root");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_previous_key_without_its_label_ends_within_seconds() {
+        let world = World::start().await;
+        world.put("2", SECOND);
+        world.finish("2");
+        assert_eq!(world.ask(SECOND).await, "root");
+        assert_eq!(world.ask(FIRST).await, "root-previous");
+        world.script().labels.remove(PREVIOUS);
+        world.thaw_after(REFRESH);
+        assert_eq!(world.ask(FIRST).await, "invalid_api_key");
+        assert_eq!(world.ask(SECOND).await, "root");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_environment_that_missed_the_rotation_ends_the_old_key_within_seconds() {
+        let world = World::start().await;
+        assert_eq!(world.ask(FIRST).await, "root");
+        world.put("2", SECOND);
+        world.finish("2");
+        world.script().labels.remove(PREVIOUS);
+        world.thaw_after(REFRESH);
+        assert_eq!(world.ask(FIRST).await, "invalid_api_key");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_in_constant_use_costs_one_reading_of_labels_a_refresh() {
+        let world = World::start().await;
+        world.take_calls();
+        for _ in 0..700 {
+            assert_eq!(world.ask(FIRST).await, "root");
+            world.thaw_after(SignedDuration::from_millis(100));
+        }
+        assert_eq!(world.take_calls(), ["labels"; 9]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `createSecret` | makes the pending version with a new key, if it is not there yet |
 //! | `setSecret` | sees that the pending version holds a usable key; there is nowhere else to set it |
-//! | `testSecret` | asks the deployed API who the new key is, which it recognises while it is pending |
+//! | `testSecret` | asks the deployed API who the new key is, which it recognises while it is pending. Secrets Manager also takes this step alone, when it is told to rotate from now on: then there is no new key, and the one in force is tried |
 //! | `finishSecret` | puts the pending version in force, which makes the one before it the previous one |
 //!
 //! Every step may be repeated, and may die at any point: each looks at what there is and does what is left. Clients
@@ -38,9 +38,10 @@ use crate::{
 /// How long the API may take to answer. It may have to wait for a [`PAUSE`] before it reads the secret.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// How often the API is asked, and the pause in between: what Secrets Manager was told may not be told everywhere yet.
+/// How often the API is asked, and the pause in between: what Secrets Manager was told may not be told everywhere yet. A
+/// function whose reading of the secret failed has read it again by the next attempt.
 const ATTEMPTS: u32 = 3;
-const ATTEMPT_PAUSE: Duration = Duration::from_secs(2);
+const ATTEMPT_PAUSE: Duration = Duration::from_secs(6);
 
 /// How old a pending version may be where there is no overlap; else half of that.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
@@ -79,7 +80,7 @@ pub(crate) enum RotationError {
     NoKey(String),
     #[error(transparent)]
     Secret(#[from] SecretError),
-    #[error("the API at {url} did not accept the new key: {reason}")]
+    #[error("the API at {url} did not accept the key: {reason}")]
     Refused { url: String, reason: String },
 }
 
@@ -122,13 +123,21 @@ impl Rotation {
     }
 
     async fn take(&self, step: Step, secret: &Secret, id: &str) -> Result<&'static str, RotationError> {
-        let State::Pending(labels) = state(secret, id).await? else { return Ok("finished before") };
+        let labels = secret.labels().await?;
+        if matches!(step, Step::Test) && !labels.is_on(PENDING, id) {
+            return self.test_alone(secret).await;
+        }
+        let State::Pending(labels) = state(labels, id)? else { return Ok("finished before") };
         match step {
             Step::Create => self.create(secret, id).await,
             Step::Set => {
                 secret.version(id).await.map(|_| "the pending version holds a key").map_err(Into::into)
             }
-            Step::Test => self.test(&secret.version(id).await?).await,
+            Step::Test => match secret.version(id).await {
+                Ok(pending) => self.test(&pending).await,
+                Err(SecretError::NotFound(_)) => self.test_alone(secret).await,
+                Err(error) => Err(error.into()),
+            },
             Step::Finish => self.finish(secret, id, &labels).await,
         }
     }
@@ -157,17 +166,24 @@ impl Rotation {
         Ok("the pending version was made")
     }
 
-    async fn test(&self, pending: &Version) -> Result<&'static str, RotationError> {
-        let mut outcome = self.ask(&pending.content.key).await;
+    /// Tries the key in force: no other was made. Nothing comes into force by this step, and `finishSecret` looks for a
+    /// pending key itself.
+    async fn test_alone(&self, secret: &Secret) -> Result<&'static str, RotationError> {
+        self.test(&secret.current().await?).await?;
+        Ok("there is no new key; the API knows the one in force")
+    }
+
+    async fn test(&self, version: &Version) -> Result<&'static str, RotationError> {
+        let mut outcome = self.ask(&version.content.key).await;
         for _ in 1..ATTEMPTS {
             if outcome.is_ok() {
                 break;
             }
             sleep(ATTEMPT_PAUSE).await;
-            outcome = self.ask(&pending.content.key).await;
+            outcome = self.ask(&version.content.key).await;
         }
         outcome.map_err(|reason| RotationError::Refused { url: self.config.api_url.clone(), reason })?;
-        Ok("the API knows the new key")
+        Ok("the API knows the key")
     }
 
     /// Asks the API who a key is.
@@ -217,17 +233,14 @@ impl Rotation {
 }
 
 /// How far the rotation to a version has come.
-async fn state(secret: &Secret, id: &str) -> Result<State, RotationError> {
-    let labels = secret.labels().await?;
+fn state(labels: Labels, id: &str) -> Result<State, RotationError> {
     if !labels.is_rotation_enabled {
         return Err(RotationError::NotEnabled);
     }
-    let of = labels.of(id).unwrap_or_default();
-    let has = |label: &str| of.iter().any(|found| found == label);
-    if has(CURRENT) {
+    if labels.is_on(CURRENT, id) {
         return Ok(State::Finished);
     }
-    if !has(PENDING) {
+    if !labels.is_on(PENDING, id) {
         return Err(RotationError::NotPending(id.to_owned()));
     }
     Ok(State::Pending(labels))

@@ -120,9 +120,9 @@ impl Labels {
         labelled.map(|(version, _)| version.as_str())
     }
 
-    /// The labels of a version; `None` if there is no such version.
-    pub(crate) fn of(&self, version: &str) -> Option<&[String]> {
-        self.versions.get(version).map(Vec::as_slice)
+    /// Whether a label is on a version.
+    pub(crate) fn is_on(&self, label: &str, version: &str) -> bool {
+        self.versions.get(version).is_some_and(|labels| labels.iter().any(|found| found == label))
     }
 }
 

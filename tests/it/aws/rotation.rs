@@ -12,6 +12,9 @@ use onerun_tests::{
 use serde_json::json;
 use tokio::task::JoinSet;
 
+/// The id of a version that there is not.
+const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
+
 const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
 
 /// What is asked for with each key, again and again.
@@ -246,7 +249,7 @@ async fn a_key_that_the_api_does_not_accept_never_comes_into_force() {
     }
     let tested = rotate.invoke(&cloud.secret.rotation_event("testSecret", &token)).await;
     let Err(Failed::Error(error)) = tested else { panic!("{tested:?}") };
-    assert!(error.contains("did not accept the new key") && error.contains("401"), "{error}");
+    assert!(error.contains("did not accept the key") && error.contains("401"), "{error}");
     assert_eq!(cloud.secret.key().await, other, "the old key is in force");
     let asked = cloud.front().exchanges();
     assert!(asked.iter().any(|asked| asked.operation == "get_whoami" && asked.status == 401), "{asked:?}");
@@ -259,17 +262,46 @@ async fn a_version_that_is_not_being_rotated_to_is_refused() {
     let cloud = Cloud::start().await;
     let current = cloud.secret.version("AWSCURRENT").await.expect("a version in force");
     let rotate = cloud.function("rotate_secret");
-    let unknown = "00000000-0000-4000-8000-000000000000";
-    for step in STEPS {
+    let steps = STEPS.into_iter().filter(|step| *step != "testSecret");
+    for step in steps.clone() {
         // Rotation is not set up.
-        let outcome = rotate.invoke(&cloud.secret.rotation_event(step, unknown)).await;
+        let outcome = rotate.invoke(&cloud.secret.rotation_event(step, UNKNOWN)).await;
         assert!(matches!(outcome, Err(Failed::Error(_))), "{step}: {outcome:?}");
     }
     cloud.begin_rotation().await;
-    for step in STEPS {
-        let outcome = rotate.invoke(&cloud.secret.rotation_event(step, unknown)).await;
+    for step in steps {
+        let outcome = rotate.invoke(&cloud.secret.rotation_event(step, UNKNOWN)).await;
         assert!(matches!(outcome, Err(Failed::Error(_))), "{step}: {outcome:?}");
     }
     let after = cloud.secret.version("AWSCURRENT").await.expect("a version in force");
     assert_eq!((after.id, after.text), (current.id, current.text));
+}
+
+/// Secrets Manager takes this step alone when it is told of a schedule, for a version that it makes and removes.
+#[tokio::test]
+async fn a_lone_test_secret_tries_the_key_in_force_and_changes_nothing() {
+    let cloud = Cloud::start().await;
+    let current = cloud.secret.version("AWSCURRENT").await.expect("a version in force");
+    let rotate = cloud.function("rotate_secret");
+    let test = |token: &str| cloud.secret.rotation_event("testSecret", token);
+    rotate.run(&test(UNKNOWN)).await;
+    // One that is labelled, and has no value.
+    let token = cloud.begin_rotation().await;
+    rotate.run(&test(&token)).await;
+    assert_eq!(cloud.secret.labels(&token).await, ["AWSPENDING"]);
+    // One that has the value of the one in force.
+    let copy =
+        json!({ "SecretString": current.text, "ClientRequestToken": token, "VersionStages": ["AWSPENDING"] });
+    cloud.secret.call("PutSecretValue", copy).await;
+    rotate.run(&test(&token)).await;
+
+    let after = cloud.secret.version("AWSCURRENT").await.expect("a version in force");
+    assert_eq!((after.id, &after.text), (current.id, &current.text));
+    let asked = cloud.front().exchanges();
+    let asked: Vec<_> = asked.iter().map(|asked| (asked.operation.as_str(), asked.status)).collect();
+    assert_eq!(asked, [("get_whoami", 200); 3]);
+    let before = cloud.secret.call("DescribeSecret", json!({})).await["VersionIdsToStages"].clone();
+    let finished = rotate.invoke(&cloud.secret.rotation_event("finishSecret", UNKNOWN)).await;
+    assert!(matches!(finished, Err(Failed::Error(_))), "{finished:?}");
+    assert_eq!(cloud.secret.call("DescribeSecret", json!({})).await["VersionIdsToStages"], before);
 }
