@@ -273,6 +273,22 @@ async fn a_disabled_key_comes_back_and_a_revoked_one_never() {
 }
 
 #[tokio::test]
+async fn a_rotation_without_overlap_outlasts_a_clock_put_back() {
+    let app = TestApp::start();
+    let made = app.root().make_key(json!({})).await;
+    let new = app.root().rotate_key(&made.id, json!({ "overlap_seconds": 0 })).await;
+    for moved in [SignedDuration::ZERO, SignedDuration::from_secs(-10)] {
+        app.advance(moved);
+        assert_eq!(code(&with(&app, &made).get("/v1/whoami", 401).await), "revoked_api_key");
+        // Another process, which has not seen the key before.
+        let beside = app.beside(SignedDuration::ZERO);
+        assert_eq!(code(&with(&beside, &made).get("/v1/whoami", 401).await), "revoked_api_key");
+        with(&app, &new).get("/v1/whoami", 200).await;
+    }
+    assert_eq!(see(&app, &made).await["status"], "revoked");
+}
+
+#[tokio::test]
 async fn a_rotation_tells_how_much_the_old_key_is_still_used() {
     let app = TestApp::start();
     let made = app.root().make_key(json!({ "preset": "read_only", "expires_in_days": 30 })).await;

@@ -257,13 +257,15 @@ mod tests {
     fn states() -> Vec<(KeyRecord, &'static str, Option<&'static str>, Option<Told>)> {
         let (from, now) = (Some("10.1.2.3"), time(BEFORE));
         let early = KeyRecord { not_before: Some(time(END)), ..record() };
-        let (replaced, _) =
-            record().rotate(&managed(2, 2), SignedDuration::ZERO, None, KeyId::ROOT, now).unwrap();
+        let rotated = |overlap: SignedDuration| {
+            record().rotate(&managed(2, 2), overlap, None, KeyId::ROOT, now - overlap).unwrap().0
+        };
         vec![
             (record(), BEFORE, from, None),
             (record(), BEFORE, Some("::ffff:10.1.2.3"), None),
             (record(), END, from, Some(("expired_api_key", "expired"))),
-            (replaced, BEFORE, from, Some(("expired_api_key", "expired"))),
+            (rotated(SignedDuration::from_secs(1)), BEFORE, from, Some(("expired_api_key", "expired"))),
+            (rotated(SignedDuration::ZERO), BEFORE, from, Some(("revoked_api_key", "revoked"))),
             (early, BEFORE, from, Some(("inactive_api_key", "not_yet_valid"))),
             (record().disable(now).unwrap(), BEFORE, from, Some(("inactive_api_key", "disabled"))),
             (record().revoke(now), BEFORE, from, Some(("revoked_api_key", "revoked"))),

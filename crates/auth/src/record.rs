@@ -11,8 +11,8 @@
 //! Each change is a function from the record that is stored to the one that is to be, or a [`Refusal`] of it. Nothing here
 //! reads a clock or writes anything.
 //!
-//! Invariants: a revoked key stays revoked. What ends a key is never put later by rotating it: the end of the overlap
-//! stands beside the expiry, and the earlier counts. Every change counts [`KeyRecord::revision`] up, so that of two records
+//! Invariants: a revoked key stays revoked, whatever the clock says. What ends a key is never put later by rotating it: the
+//! end of the overlap stands beside the expiry, and the earlier counts. A rotation without an overlap revokes. Every change counts [`KeyRecord::revision`] up, so that of two records
 //! of a key it is known which is the later.
 
 use jiff::{SignedDuration, Timestamp};
@@ -235,6 +235,9 @@ impl KeyRecord {
     /// Puts a new key in this one's place, and leaves this one for the overlap, but no longer than it would have lived.
     /// Scopes, projects, addresses, rate limit and metadata carry over; `expires_at` is the new key's.
     ///
+    /// Without an overlap this one is revoked: an end that only the clock decides would be undone by a clock that is put
+    /// back.
+    ///
     /// Gives the old key's record and the new one's.
     pub fn rotate(
         self,
@@ -257,13 +260,15 @@ impl KeyRecord {
         };
         let new =
             KeyRecord { replaces: Some(self.id.clone()), ..KeyRecord::new(key, terms, created_by, now) };
-        let overlap_ends_at = later(now, overlap.clamp(SignedDuration::ZERO, MAX_OVERLAP));
+        let overlap = overlap.clamp(SignedDuration::ZERO, MAX_OVERLAP);
+        let overlap_ends_at = later(now, overlap);
         let replaced = Replaced {
             by: new.id.clone(),
             at: now,
             overlap_ends_at: self.grant.expires_at.map_or(overlap_ends_at, |end| end.min(overlap_ends_at)),
         };
-        let old = KeyRecord { replaced: Some(replaced), ..self }.changed(now);
+        let revoked_at = overlap.is_zero().then_some(now);
+        let old = KeyRecord { replaced: Some(replaced), revoked_at, ..self }.changed(now);
         Ok((old, new))
     }
 
@@ -431,8 +436,18 @@ mod tests {
         assert_eq!(old.ends_at(), Some(time(END)));
         let (old, _) = rotate(record(), MAX_OVERLAP * 9, "2026-02-01T00:00:00Z").unwrap();
         assert_eq!(old.ends_at(), Some(time("2026-02-08T00:00:00Z")));
-        let (old, _) = rotate(record(), -MAX_OVERLAP, "2026-02-01T00:00:00Z").unwrap();
-        assert_eq!(old.status(time("2026-02-01T00:00:00Z")), KeyStatus::Expired);
+    }
+
+    #[test]
+    fn a_rotation_without_overlap_holds_though_the_clock_is_put_back() {
+        for overlap in [SignedDuration::ZERO, -MAX_OVERLAP] {
+            let (old, new) = rotate(record(), overlap, "2026-02-01T00:00:00Z").unwrap();
+            for now in [MADE, "2026-01-31T23:59:50Z", "2026-02-01T00:00:00Z", END] {
+                assert_eq!(old.status(time(now)), KeyStatus::Revoked, "{now}");
+            }
+            assert_eq!(old.revoked_at, Some(time("2026-02-01T00:00:00Z")));
+            assert_eq!((old.revision, new.revoked_at), (2, None));
+        }
     }
 
     #[test]

@@ -144,7 +144,9 @@ impl SecretKeys {
         let mut ring = KeyRing::new(current.digest.clone());
         let previous_ends = later(current.created_at, self.overlap);
         versions.insert(id.to_owned(), current);
-        if let Some(id) = labels.version(PREVIOUS).filter(|_| read_at < previous_ends)
+        // Without an overlap the clock is not asked: one that was put back would accept the old key again.
+        let in_overlap = !self.overlap.is_zero() && read_at < previous_ends;
+        if let Some(id) = labels.version(PREVIOUS).filter(|_| in_overlap)
             && let Some(previous) = self.known_or_none(known, id).await?
         {
             ring = ring.with_previous(previous.digest.clone(), previous_ends);
@@ -552,6 +554,9 @@ mod tests {
         world.finish("2");
         world.thaw_after(PAUSE);
         assert_eq!(world.ask(FIRST).await, "invalid_api_key");
+        assert_eq!(world.ask(SECOND).await, "root");
+        world.thaw_after(SignedDuration::from_secs(-60));
+        assert_eq!(world.ask(FIRST).await, "invalid_api_key", "the clock was put back");
         assert_eq!(world.ask(SECOND).await, "root");
     }
 

@@ -212,6 +212,7 @@ fn act(chain: &mut Vec<Link>, place: usize, deed: &Deed, now: i64) -> Result<(),
             prop_assert_eq!(new.replaces.as_ref(), Some(&old.id));
             prop_assert_eq!(&new.grant, &Grant { expires_at: end.map(time), ..before.grant.clone() });
             model.overlap_over = Some(now + (*overlap).clamp(0, WEEK));
+            model.is_revoked = *overlap <= 0;
             link.bound = model.over();
             let begins = model.begins;
             link.record = old;
