@@ -152,7 +152,8 @@ async fn insert_key(
         },
         details: BTreeMap::new(),
     };
-    store.insert_key(NewKey { record, event, call: None }).await?;
+    let new = NewKey { record, event, call: None };
+    store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await?;
     Ok(key.expose().to_owned())
 }
 

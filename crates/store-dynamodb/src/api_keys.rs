@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, RateLimit, WRITE_EVERY};
 use onerun_domain::{Direction, Page};
 use onerun_store::{
-    ChangeError, Decide, KeyCall, KeyChange, KeyList, KeyView, NewKey, StoreError, key_body, key_call_body,
-    read_key, read_key_call, read_usage, usage_body,
+    ChangeKey, DecideNewKey, KeyCall, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError, key_body,
+    key_call_body, read_key, read_key_call, read_usage, usage_body,
 };
 
 use crate::{
@@ -44,13 +44,58 @@ const CHUNK: usize = 100;
 const KEPT_AFTER: i64 = 60;
 
 /// Adds a key, with what is written beside it.
-pub(crate) async fn insert(database: &Database, new: NewKey) -> Result<(), StoreError> {
-    let NewKey { record, event, call } = new;
-    let writes: Vec<Write> = [put_new(&record)].into_iter().chain(call.as_ref().map(put_call)).collect();
-    match audit::write(database, &writes, &event, &mut Patience::new()).await? {
-        Written::All => Ok(()),
-        Written::Failed(failed) => Err(write::duplicate(&writes, &failed)),
+pub(crate) async fn insert(
+    database: &Database,
+    caller: Option<&KeyId>,
+    mut decide: DecideNewKey,
+) -> Result<NewKey, KeyError> {
+    let mut patience = Patience::new();
+    loop {
+        let caller = Caller::read(database, caller).await?;
+        let new = decide(caller.record()?)?;
+        let mut writes: Vec<Write> =
+            [put_new(&new.record)].into_iter().chain(new.call.as_ref().map(put_call)).collect();
+        let checked = writes.len();
+        writes.extend(caller.check()?);
+        let Written::Failed(failed) = audit::write(database, &writes, &new.event, &mut patience).await?
+        else {
+            return Ok(new);
+        };
+        if failed != [checked] {
+            return Err(write::duplicate(&writes, &failed).into());
+        }
+        wait(&mut patience).await?;
     }
+}
+
+/// The key that asks for a change, as it is read before the change is decided.
+struct Caller(Option<Item>);
+
+impl Caller {
+    async fn read(database: &Database, id: Option<&KeyId>) -> Result<Self, StoreError> {
+        let Some(id) = id else { return Ok(Self(None)) };
+        database.get(WHAT, &Key::managed(id)).await.map(Self)
+    }
+
+    fn record(&self) -> Result<Option<KeyRecord>, StoreError> {
+        self.0.as_ref().map(|item| read_key(item.text(BODY)?)).transpose()
+    }
+
+    /// Has the change written only if nobody changed the caller in between.
+    fn check(&self) -> Result<Option<Write>, StoreError> {
+        let check = |item: &Item| -> Result<Write, StoreError> {
+            let key = Key::managed_of(item.text(item::SORT)?);
+            Ok(Write::check(WHAT, key).if_equal(REVISION, item::number(item.revision()?)))
+        };
+        self.0.as_ref().map(check).transpose()
+    }
+}
+
+async fn wait(patience: &mut Patience) -> Result<(), StoreError> {
+    if patience.wait().await {
+        return Ok(());
+    }
+    Err(failure::contended("TransactWriteItems", "others kept changing the key or the one that asks"))
 }
 
 fn put_new(record: &KeyRecord) -> Write {
@@ -129,17 +174,23 @@ pub(crate) async fn list(database: &Database, list: &KeyList) -> Result<Page<Key
 pub(crate) async fn change(
     database: &Database,
     id: &KeyId,
-    mut decide: Decide<KeyRecord, KeyChange>,
-) -> Result<Option<KeyChange>, ChangeError> {
+    change: ChangeKey,
+) -> Result<Option<KeyChange>, KeyError> {
+    let ChangeKey { caller, is_ending: _, mut decide } = change;
+    // A key that changes itself is on its own revision already, and a transaction takes an item once.
+    let other = caller.as_ref().filter(|caller| *caller != id);
     let mut patience = Patience::new();
     loop {
         let Some(item) = database.get(WHAT, &Key::managed(id)).await? else { return Ok(None) };
+        let record = read_key(item.text(BODY)?)?;
+        let asks = Caller::read(database, other).await?;
+        let asking = if caller.as_ref() == Some(id) { Some(record.clone()) } else { asks.record()? };
         let revision = item.revision()?;
         let update = |record: &KeyRecord| {
             Write::update(WHAT, Key::managed(id)).set(BODY, item::text(key_body(record))).revise(revision)
         };
-        let change = decide(read_key(item.text(BODY)?)?)?;
-        let (writes, event) = match &change {
+        let change = decide(record, asking)?;
+        let (mut writes, event) = match &change {
             KeyChange::None(_) => return Ok(Some(change)),
             KeyChange::To { record, event } => (vec![update(record)], event),
             KeyChange::Rotation { record, new, event, call } => {
@@ -148,17 +199,18 @@ pub(crate) async fn change(
                 (writes, event)
             }
         };
+        let checked = writes.len();
+        writes.extend(asks.check()?);
         let failed = match audit::write(database, &writes, event, &mut patience).await? {
             Written::All => return Ok(Some(change)),
             Written::Failed(failed) => failed,
         };
-        // What must be new is not. The decision may be another one now, though, if the key is no longer what it was.
-        if !failed.contains(&0) {
+        // What must be new is not. The decision may be another one now, though, if one of the two keys is no longer
+        // what it was.
+        if !failed.contains(&0) && !failed.contains(&checked) {
             return Err(write::duplicate(&writes, &failed).into());
         }
-        if !patience.wait().await {
-            return Err(failure::contended("TransactWriteItems", "others kept changing the key").into());
-        }
+        wait(&mut patience).await?;
     }
 }
 

@@ -83,11 +83,11 @@
 //! | `next_job_due` | one `Query` of `by-wait` a lane, for the first |
 //! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` |
 //! | `overdue` | one `Query` of `by-due` a lane, not consistent |
-//! | `insert_key` | `GetItem` of the head; transaction: key and call if new, head if it is still that, entry |
+//! | `insert_key` | `GetItem` of the caller and the head; transaction: key and call if new, the caller's revision checked, head if it is still that, entry |
 //! | `key`, `key_call` | `GetItem` |
 //! | `key_view` | two `GetItem` |
 //! | `keys` | `Query` of `by-made` and `BatchGetItem` of keys and uses, a hundred keys at a time until the page is full |
-//! | `change_key` | `GetItem` twice; transaction: key on its revision, head if it is still that, entry; in a rotation the new key and the call, too |
+//! | `change_key` | `GetItem` of the key, the caller and the head; transaction: key on its revision, the caller's revision checked, head if it is still that, entry; in a rotation the new key and the call, too |
 //! | `add_key_use` | two `GetItem`; transaction of the usage on its revision |
 //! | `count_request` | one conditional `UpdateItem` |
 //! | `audit` | `GetItem` of the head, `Query` from the page's first entry to its last |

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
 use onerun_domain::{Direction, Job, JobId, Page, PageRequest, Project, ProjectId};
 use onerun_store::{
-    AuditPage, ChangeError, ClaimedJob, DeadJob, Decide, KeyCall, KeyChange, KeyList, KeyStore, KeyView,
-    NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
+    AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, KeyCall, KeyChange, KeyError, KeyList, KeyStore,
+    KeyView, NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
 };
 
 use crate::{
@@ -137,8 +137,8 @@ impl Store for DynamoDbStore {
 
 #[async_trait]
 impl KeyStore for DynamoDbStore {
-    async fn insert_key(&self, new: NewKey) -> Result<(), StoreError> {
-        api_keys::insert(&self.database, new).await
+    async fn insert_key(&self, caller: Option<&KeyId>, decide: DecideNewKey) -> Result<NewKey, KeyError> {
+        api_keys::insert(&self.database, caller, decide).await
     }
 
     async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
@@ -153,12 +153,8 @@ impl KeyStore for DynamoDbStore {
         api_keys::list(&self.database, &list).await
     }
 
-    async fn change_key(
-        &self,
-        id: &KeyId,
-        decide: Decide<KeyRecord, KeyChange>,
-    ) -> Result<Option<KeyChange>, ChangeError> {
-        api_keys::change(&self.database, id, decide).await
+    async fn change_key(&self, id: &KeyId, change: ChangeKey) -> Result<Option<KeyChange>, KeyError> {
+        api_keys::change(&self.database, id, change).await
     }
 
     async fn key_call(&self, caller: &KeyId, idempotency_key: &str) -> Result<Option<KeyCall>, StoreError> {

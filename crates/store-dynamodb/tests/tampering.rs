@@ -64,7 +64,7 @@ fn key(number: u8) -> NewKey {
 async fn store(table: &ScratchTable) -> DynamoDbStore {
     let store = table.store();
     for number in 1..=3 {
-        store.insert_key(key(number)).await.unwrap();
+        store.insert_key(None, Box::new(move |_| Ok(key(number)))).await.unwrap();
     }
     store
 }
@@ -132,7 +132,7 @@ async fn a_trail_without_its_head_is_not_begun_anew() {
     let table = table();
     let store = store(&table).await;
     remove(&table, "audit", "head").await;
-    let refused = store.insert_key(key(4)).await.unwrap_err();
+    let refused = store.insert_key(None, Box::new(|_| Ok(key(4)))).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
         "the stored head of the audit trail is corrupt: there are entries behind it"

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, WRITE_EVERY};
 use onerun_domain::Page;
 use onerun_store::{
-    ChangeError, Decide, KeyCall, KeyChange, KeyList, KeyView, NewKey, StoreError, key_body, key_call_body,
-    read_key, read_key_call, read_usage, usage_body,
+    DecideKey, DecideNewKey, KeyCall, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError, key_body,
+    key_call_body, read_key, read_key_call, read_usage, usage_body,
 };
 use rusqlite::{Connection, params};
 
@@ -21,11 +21,21 @@ const USAGE: &str = "key's usage";
 const CALL: &str = "call that made a key";
 
 /// Adds a key, with what is written beside it.
-pub(crate) fn insert(connection: &Connection, new: NewKey) -> Result<(), StoreError> {
-    let NewKey { record, event, call } = new;
-    insert_record(connection, &record)?;
-    insert_call(connection, call.as_ref())?;
-    audit::append(connection, event)
+pub(crate) fn insert(
+    connection: &Connection,
+    caller: Option<&KeyId>,
+    mut decide: DecideNewKey,
+) -> Result<NewKey, KeyError> {
+    let new = decide(caller_record(connection, caller)?)?;
+    insert_record(connection, &new.record)?;
+    insert_call(connection, new.call.as_ref())?;
+    audit::append(connection, new.event.clone())?;
+    Ok(new)
+}
+
+/// The record of the key that asks, in the transaction that writes what it asks for.
+fn caller_record(connection: &Connection, caller: Option<&KeyId>) -> Result<Option<KeyRecord>, StoreError> {
+    caller.map_or(Ok(None), |id| get(connection, id))
 }
 
 /// One key.
@@ -74,10 +84,11 @@ pub(crate) fn list(connection: &Connection, list: &KeyList) -> Result<Page<KeyVi
 pub(crate) fn change(
     connection: &Connection,
     id: &KeyId,
-    mut decide: Decide<KeyRecord, KeyChange>,
-) -> Result<Option<KeyChange>, ChangeError> {
+    caller: Option<&KeyId>,
+    decide: &mut DecideKey,
+) -> Result<Option<KeyChange>, KeyError> {
     let Some(before) = get(connection, id)? else { return Ok(None) };
-    let change = decide(before)?;
+    let change = decide(before, caller_record(connection, caller)?)?;
     match &change {
         KeyChange::None(_) => {}
         KeyChange::To { record, event } => {

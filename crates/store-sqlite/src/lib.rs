@@ -16,6 +16,7 @@ mod open;
 mod project;
 mod rates;
 mod readers;
+mod reserve;
 mod rows;
 mod sql;
 mod store;

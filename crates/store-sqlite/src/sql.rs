@@ -102,8 +102,19 @@ fn failure(what: &'static str, error: rusqlite::Error) -> StoreError {
         | ErrorCode::DatabaseCorrupt
         | ErrorCode::NotADatabase
         | ErrorCode::TypeMismatch => StoreError::Corrupt { what, reason: error.to_string() },
-        _ => StoreError::Unavailable(Box::new(error)),
+        _ => unavailable(error),
     }
+}
+
+/// A store that cannot write for now, and whether that is for want of room.
+pub(crate) fn unavailable(error: rusqlite::Error) -> StoreError {
+    if is_full(&error) { StoreError::Full(Box::new(error)) } else { StoreError::Unavailable(Box::new(error)) }
+}
+
+/// Whether the disk takes no more: it is full, or a quota or limit of the process is reached.
+pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
+    const FULL: [i32; 3] = [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE];
+    error.sqlite_error().is_some_and(|error| FULL.contains(&error.extended_code))
 }
 
 /// A query that is put together from the parts that were asked for. The parts are words of this program; every value

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
 use onerun_domain::{Direction, Job, JobId, Page, PageRequest, Project, ProjectId};
 use onerun_store::{
-    AuditPage, ChangeError, ClaimedJob, DeadJob, Decide, KeyCall, KeyChange, KeyList, KeyStore, KeyView,
-    NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
+    AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, KeyCall, KeyChange, KeyError, KeyList, KeyStore,
+    KeyView, NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
 };
 use rusqlite::Connection;
 
@@ -21,7 +21,9 @@ use crate::{
     project::{SqliteProject, conversations, projects, simulations},
     rates::Rates,
     readers::Readers,
-    writer::Writer,
+    reserve::Reserve,
+    sql,
+    writer::{WriteError, Writer},
 };
 
 /// The most project ids that are remembered. Beyond it all are forgotten, and looked up again as they are used.
@@ -49,8 +51,18 @@ impl SqliteStore {
     /// Opens the file at `path`, or makes it, in a directory that is there; brings it to the newest form, and
     /// releases the claims that the last process left. The file must not be open in another process.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let connection = open::writing(path)?;
-        let writer = Writer::start(connection)?;
+        let mut reserve = Reserve::of(path);
+        let connection = match open::writing(path) {
+            Err(OpenError::Sqlite(error)) if sql::is_full(&error) => {
+                // What the last process left to do has the reserve: a full disk must not keep keys from being ended.
+                reserve.release();
+                open::writing(path)?
+            }
+            opened => opened?,
+        };
+        // Where there is no room for it now, it is made before the first write that needs it.
+        reserve.restore();
+        let writer = Writer::start(connection, reserve)?;
         let readers = Readers::start(path)?;
         let database = Database { readers, writer, known: Mutex::default(), rates: Mutex::default() };
         Ok(Self { database: Arc::new(database) })
@@ -90,9 +102,21 @@ impl Database {
     ) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: WriteError + 'static,
     {
         self.writer.write(work).await
+    }
+
+    /// Writes the end of a key, durably, and with the reserve if the disk is full.
+    pub(crate) async fn end<T, E>(
+        &self,
+        work: impl FnMut(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: WriteError + 'static,
+    {
+        self.writer.end(work).await
     }
 }
 
@@ -179,8 +203,9 @@ impl Store for SqliteStore {
 
 #[async_trait]
 impl KeyStore for SqliteStore {
-    async fn insert_key(&self, new: NewKey) -> Result<(), StoreError> {
-        self.database.write(move |connection| keys::insert(connection, new)).await
+    async fn insert_key(&self, caller: Option<&KeyId>, decide: DecideNewKey) -> Result<NewKey, KeyError> {
+        let caller = caller.cloned();
+        self.database.write(move |connection| keys::insert(connection, caller.as_ref(), decide)).await
     }
 
     async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
@@ -197,13 +222,11 @@ impl KeyStore for SqliteStore {
         self.database.read(move |connection| keys::list(connection, &list)).await
     }
 
-    async fn change_key(
-        &self,
-        id: &KeyId,
-        decide: Decide<KeyRecord, KeyChange>,
-    ) -> Result<Option<KeyChange>, ChangeError> {
+    async fn change_key(&self, id: &KeyId, change: ChangeKey) -> Result<Option<KeyChange>, KeyError> {
         let id = id.clone();
-        self.database.write(move |connection| keys::change(connection, &id, decide)).await
+        let ChangeKey { caller, is_ending, mut decide } = change;
+        let work = move |connection: &Connection| keys::change(connection, &id, caller.as_ref(), &mut decide);
+        if is_ending { self.database.end(work).await } else { self.database.write(work).await }
     }
 
     async fn key_call(&self, caller: &KeyId, idempotency_key: &str) -> Result<Option<KeyCall>, StoreError> {

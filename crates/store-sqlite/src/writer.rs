@@ -3,6 +3,9 @@
 //! It takes all writes that wait, up to a number, and runs them in one transaction, each in a savepoint of its own:
 //! one that fails is undone alone. None is answered before the transaction is on disk, so that callers who come
 //! together wait for one flush between them rather than for one each.
+//!
+//! Ends of keys come before the others, in a transaction of their own. Where the disk is full, they are written in the
+//! [`Reserve`]; the others are not written until that is back.
 
 use std::{
     error::Error,
@@ -12,11 +15,11 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use onerun_store::StoreError;
-use rusqlite::Connection;
+use onerun_store::{ChangeError, KeyError, StoreError};
+use rusqlite::{Connection, ffi};
 use tokio::sync::oneshot;
 
-use crate::OpenError;
+use crate::{OpenError, reserve::Reserve, sql};
 
 /// The most writes in one transaction: enough to share a flush, few enough that the first need not wait long.
 const MAX_BATCH: usize = 128;
@@ -29,11 +32,11 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub(crate) fn start(connection: Connection) -> Result<Self, OpenError> {
+    pub(crate) fn start(connection: Connection, reserve: Reserve) -> Result<Self, OpenError> {
         let (sender, receiver) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("sqlite-writer".into())
-            .spawn(move || run(&connection, &receiver))
+            .spawn(move || run(&connection, reserve, &receiver))
             .map_err(OpenError::Thread)?;
         Ok(Self { sender: Some(sender), thread: Some(thread) })
     }
@@ -46,10 +49,39 @@ impl Writer {
     ) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: WriteError + 'static,
+    {
+        let mut work = Some(work);
+        let once = move |connection: &Connection| match work.take() {
+            Some(work) => work(connection),
+            None => Err(unavailable("a write was run twice").into()),
+        };
+        self.send(once, false).await
+    }
+
+    /// Like [`write`](Self::write), for the end of a key: where the disk is full, `work` is run again in the reserve.
+    pub(crate) async fn end<T, E>(
+        &self,
+        work: impl FnMut(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: WriteError + 'static,
+    {
+        self.send(work, true).await
+    }
+
+    async fn send<T, E>(
+        &self,
+        work: impl FnMut(&Connection) -> Result<T, E> + Send + 'static,
+        is_ending: bool,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: WriteError + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let write = Pending { work: Some(work), result: None, reply };
+        let write = Pending { work, is_ending, result: None, reply };
         if let Some(sender) = &self.sender {
             // If the thread is gone, so is `write`, and with it the sender of the answer.
             let _ = sender.send(Box::new(write));
@@ -69,41 +101,86 @@ impl Drop for Writer {
     }
 }
 
+/// Why a write failed.
+pub(crate) trait WriteError: From<StoreError> + Send {
+    /// Whether the disk is full.
+    fn is_full(&self) -> bool;
+}
+
+impl WriteError for StoreError {
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_))
+    }
+}
+
+impl WriteError for ChangeError {
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_full())
+    }
+}
+
+impl WriteError for KeyError {
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_full())
+    }
+}
+
+/// What a write came to, before it is on disk.
+enum Ran {
+    Kept,
+    Failed,
+    Full,
+}
+
 /// A write that waits, its type forgotten.
 trait Write: Send {
-    /// Runs it, once; whether its changes stay.
-    fn run(&mut self, connection: &Connection) -> bool;
+    /// Whether it ends a key, and may be run again.
+    fn is_ending(&self) -> bool;
+
+    /// Runs it.
+    fn run(&mut self, connection: &Connection) -> Ran;
 
     /// Tells the caller how it went.
     fn answer(self: Box<Self>, committed: &Result<(), Arc<rusqlite::Error>>);
 }
 
+type Batch = Vec<Box<dyn Write>>;
+
 struct Pending<F, T, E> {
-    work: Option<F>,
+    work: F,
+    is_ending: bool,
     result: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
 }
 
 impl<F, T, E> Write for Pending<F, T, E>
 where
-    F: FnOnce(&Connection) -> Result<T, E> + Send,
+    F: FnMut(&Connection) -> Result<T, E> + Send,
     T: Send,
-    E: From<StoreError> + Send,
+    E: WriteError,
 {
-    fn run(&mut self, connection: &Connection) -> bool {
-        let Some(work) = self.work.take() else { return false };
+    fn is_ending(&self) -> bool {
+        self.is_ending
+    }
+
+    fn run(&mut self, connection: &Connection) -> Ran {
         // What `work` leaves half-done on a panic is in the database, and undone with the savepoint.
-        let result = catch_unwind(AssertUnwindSafe(|| work(connection)))
+        let result = catch_unwind(AssertUnwindSafe(|| (self.work)(connection)))
             .unwrap_or_else(|_| Err(unavailable("a write panicked").into()));
-        let keep = result.is_ok();
+        let ran = match &result {
+            Ok(_) => Ran::Kept,
+            Err(error) if error.is_full() => Ran::Full,
+            Err(_) => Ran::Failed,
+        };
         self.result = Some(result);
-        keep
+        ran
     }
 
     fn answer(self: Box<Self>, committed: &Result<(), Arc<rusqlite::Error>>) {
         let result = match committed {
             Ok(()) => self.result.unwrap_or_else(|| Err(unavailable("a write was not run").into())),
             // Also what was refused: it may have been refused for the sake of a write that is now undone.
+            Err(error) if sql::is_full(error) => Err(StoreError::Full(Box::new(Arc::clone(error))).into()),
             Err(error) => Err(StoreError::Unavailable(Box::new(Arc::clone(error))).into()),
         };
         // A caller that has gone away wants no answer.
@@ -111,16 +188,42 @@ where
     }
 }
 
-fn run(connection: &Connection, receiver: &mpsc::Receiver<Box<dyn Write>>) {
+fn run(connection: &Connection, mut reserve: Reserve, receiver: &mpsc::Receiver<Box<dyn Write>>) {
     while let Ok(first) = receiver.recv() {
-        let mut batch: Vec<_> = iter::once(first).chain(receiver.try_iter()).take(MAX_BATCH).collect();
-        let committed = commit(connection, &mut batch).map_err(Arc::new);
-        if let Err(error) = &committed {
-            tracing::error!(%error, writes = batch.len(), "a transaction failed");
+        let batch = iter::once(first).chain(receiver.try_iter()).take(MAX_BATCH);
+        let (mut ends, mut others): (Batch, Batch) = batch.partition(|write| write.is_ending());
+        if !ends.is_empty() {
+            let committed = end(connection, &mut reserve, &mut ends);
+            answer(ends, committed);
         }
-        for write in batch {
-            write.answer(&committed);
+        if !others.is_empty() {
+            let committed = if reserve.restore() { commit(connection, &mut others) } else { Err(full()) };
+            answer(others, committed);
         }
+    }
+}
+
+/// Runs ends of keys in one transaction, and once more in the reserve if the disk is full.
+fn end(connection: &Connection, reserve: &mut Reserve, ends: &mut Batch) -> rusqlite::Result<()> {
+    let committed = commit(connection, ends);
+    if !committed.as_ref().is_err_and(sql::is_full) {
+        return committed;
+    }
+    reserve.release();
+    // The log begins anew once all of it is in the database, and then needs no further room.
+    if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+        tracing::warn!(%error, "the log cannot be moved into the database");
+    }
+    commit(connection, ends)
+}
+
+fn answer(batch: Batch, committed: rusqlite::Result<()>) {
+    let committed = committed.map_err(Arc::new);
+    if let Err(error) = &committed {
+        tracing::error!(%error, writes = batch.len(), "a transaction failed");
+    }
+    for write in batch {
+        write.answer(&committed);
     }
 }
 
@@ -137,13 +240,20 @@ fn run_all(connection: &Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::R
     step(connection, "BEGIN IMMEDIATE")?;
     for write in batch {
         step(connection, "SAVEPOINT one")?;
-        if !write.run(connection) {
-            // SQLite ends the whole transaction on a full disk and the like. Then this fails, and with it the batch.
-            step(connection, "ROLLBACK TO one")?;
+        match write.run(connection) {
+            Ran::Kept => {}
+            Ran::Failed => step(connection, "ROLLBACK TO one")?,
+            // SQLite may have ended the transaction by itself, and with it the savepoint.
+            Ran::Full => return Err(full()),
         }
         step(connection, "RELEASE one")?;
     }
     Ok(())
+}
+
+/// What SQLite says where the disk is full.
+fn full() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None)
 }
 
 fn step(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
@@ -176,6 +286,13 @@ mod tests {
             )
             .unwrap();
         connection
+    }
+
+    fn writer(connection: Connection) -> Writer {
+        let directory = tempfile::tempdir().unwrap();
+        let mut reserve = Reserve::of(&directory.path().join("numbers.db"));
+        assert!(reserve.restore());
+        Writer::start(connection, reserve).unwrap()
     }
 
     fn insert(connection: &Connection, number: u32) -> Result<u32, ChangeError> {
@@ -226,7 +343,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_that_fails_is_undone_and_those_beside_it_stay() {
-        let writer = Arc::new(Writer::start(connection()).unwrap());
+        let writer = Arc::new(writer(connection()));
         let results = batch(
             &writer,
             vec![
@@ -252,7 +369,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_the_commit_fails_none_is_answered_as_done() {
-        let writer = Arc::new(Writer::start(connection()).unwrap());
+        let writer = Arc::new(writer(connection()));
         let results = batch(
             &writer,
             vec![
@@ -277,7 +394,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_transaction_that_sqlite_ended_by_itself_fails_whole() {
-        let writer = Arc::new(Writer::start(connection()).unwrap());
+        let writer = Arc::new(writer(connection()));
         let results = batch(
             &writer,
             vec![
@@ -302,7 +419,7 @@ mod tests {
         let path = directory.path().join("numbers.db");
         let connection = Connection::open(&path).unwrap();
         connection.execute_batch("CREATE TABLE numbers (number INTEGER PRIMARY KEY)").unwrap();
-        let writer = Arc::new(Writer::start(connection).unwrap());
+        let writer = Arc::new(writer(connection));
         let release = hold(&writer).await;
         for number in 0..300 {
             let write = writer.write(move |connection| insert(connection, number));

@@ -18,8 +18,8 @@ use onerun_domain::{
     SimulationStatus, Target, TurnClaim, TurnToken, Work,
 };
 use onerun_store::{
-    ConversationChange, ConversationView, KeyCall, KeyChange, KeyList, KeyStore, NewKey, ProjectStore, Store,
-    StoreError, StoredReply, StoredTurn,
+    ChangeKey, ConversationChange, ConversationView, KeyCall, KeyChange, KeyList, KeyStore, NewKey,
+    ProjectStore, Store, StoreError, StoredReply, StoredTurn,
 };
 use onerun_store_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -269,12 +269,13 @@ async fn a_turn_that_was_being_answered_can_be_claimed_at_once() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_closed_leaves_one_file() {
+async fn a_closed_store_leaves_its_file_and_the_reserve() {
     let scene = Scene::new();
     scene.write().await;
-    let files: Vec<_> =
+    let mut files: Vec<_> =
         scene.directory.path().read_dir().unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(files, ["onerun.db"]);
+    files.sort();
+    assert_eq!(files, ["onerun.db", "onerun.db-reserve"]);
 }
 
 #[tokio::test]
@@ -319,7 +320,7 @@ async fn key_store() -> (SqliteStore, TempDir, KeyRecord, KeyCall) {
         details: [].into(),
     };
     let new = NewKey { record: record.clone(), event: event("create_key"), call: Some(call.clone()) };
-    store.insert_key(new).await.unwrap();
+    store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await.unwrap();
     let scopes = [Scope::AgentsRead].into_iter().collect();
     let uses = KeyUse { last_at: now, scopes, since_replaced: 0 };
     assert!(store.add_key_use(&record.id, &uses, now).await.unwrap());
@@ -328,7 +329,7 @@ async fn key_store() -> (SqliteStore, TempDir, KeyRecord, KeyCall) {
     let written = disabled.clone();
     let decide =
         Box::new(move |_| Ok(KeyChange::To { record: Box::new(written.clone()), event: event.clone() }));
-    store.change_key(&id, decide).await.unwrap().unwrap();
+    store.change_key(&id, ChangeKey::unasked(decide)).await.unwrap().unwrap();
     (store, directory, disabled, call)
 }
 

@@ -13,6 +13,9 @@ pub enum StoreError {
         /// What it is, for the log.
         what: &'static str,
     },
+    /// The disk has no room for what is to be written, or takes no more of it.
+    #[error("the disk is full")]
+    Full(#[source] Box<dyn Error + Send + Sync>),
     /// The store cannot be reached, or is too busy; it may work later.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
@@ -24,6 +27,20 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// Why a key was not added or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The key that asks for it may not ask any more.
+    #[error(transparent)]
+    Caller(#[from] onerun_auth::Refusal),
+    /// The state did not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why a change did not happen.

@@ -8,7 +8,7 @@ use onerun_auth::{
 };
 use onerun_domain::{Direction, Page, PageRequest, ProjectId};
 
-use crate::{ChangeError, Decide, StoreError};
+use crate::{Decide, KeyError, StoreError};
 
 /// A new key, and what is written with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,32 @@ pub enum KeyChange {
         /// The call that asked for it, if it can be repeated.
         call: Option<KeyCall>,
     },
+}
+
+/// Decides on a new key, from the record of the key that asks for it as it is when the new one is written: `None` if
+/// the store has no such record. It may be asked again with a newer record.
+pub type DecideNewKey = Box<dyn FnMut(Option<KeyRecord>) -> Result<NewKey, KeyError> + Send>;
+
+/// Decides what becomes of a key, from its record and from that of the key that asks for the change, both as they are
+/// when the change is written. It may be asked again with newer records.
+pub type DecideKey = Box<dyn FnMut(KeyRecord, Option<KeyRecord>) -> Result<KeyChange, KeyError> + Send>;
+
+/// A change of a key, as it is asked for.
+pub struct ChangeKey {
+    /// The managed key that asks. `None` for the root key and for whoever holds the key itself.
+    pub caller: Option<KeyId>,
+    /// The key is to be refused from now on, or to do less: the store may use what it keeps in reserve.
+    pub is_ending: bool,
+    /// The decision.
+    pub decide: DecideKey,
+}
+
+impl ChangeKey {
+    /// A change that no managed key asks for.
+    pub fn unasked(mut decide: Decide<KeyRecord, KeyChange>) -> Self {
+        let decide: DecideKey = Box::new(move |record, _| Ok(decide(record)?));
+        Self { caller: None, is_ending: false, decide }
+    }
 }
 
 /// A call that made a key, kept so that it makes no second one when it is repeated.
@@ -118,13 +144,14 @@ pub struct AuditPage {
 /// No two writes have the same place in it.
 #[async_trait]
 pub trait KeyStore: Send + Sync {
-    /// Adds a key.
+    /// Adds a key and gives what was written. The decision is made from the caller's record, and the key is written only
+    /// if that record is still the same: a caller that was revoked a moment before makes no key.
     ///
     /// # Errors
     ///
     /// [`StoreError::Duplicate`] if the id is taken, or a call of the same caller is kept under the same
     /// `Idempotency-Key`; nothing is written then.
-    async fn insert_key(&self, new: NewKey) -> Result<(), StoreError>;
+    async fn insert_key(&self, caller: Option<&KeyId>, decide: DecideNewKey) -> Result<NewKey, KeyError>;
 
     /// One key, as every write that was answered before has left it. What decides who may call.
     async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
@@ -135,13 +162,10 @@ pub trait KeyStore: Send + Sync {
     /// Keys, newest first.
     async fn keys(&self, list: KeyList) -> Result<Page<KeyView>, StoreError>;
 
-    /// Changes a key; `None` if there is no such key. All of the change is written or none of it, and only if the key is
-    /// still as it was decided from. A rotation whose call is kept already is [`StoreError::Duplicate`].
-    async fn change_key(
-        &self,
-        id: &KeyId,
-        decide: Decide<KeyRecord, KeyChange>,
-    ) -> Result<Option<KeyChange>, ChangeError>;
+    /// Changes a key; `None` if there is no such key. All of the change is written or none of it, and only if the key and
+    /// the caller's record are still as it was decided from. A rotation whose call is kept already is
+    /// [`StoreError::Duplicate`].
+    async fn change_key(&self, id: &KeyId, change: ChangeKey) -> Result<Option<KeyChange>, KeyError>;
 
     /// The call that a caller made under an `Idempotency-Key`.
     async fn key_call(&self, caller: &KeyId, idempotency_key: &str) -> Result<Option<KeyCall>, StoreError>;

@@ -16,12 +16,14 @@ mod keys;
 mod project;
 mod query;
 
-pub use error::{ChangeError, StoreError, with_causes};
+pub use error::{ChangeError, KeyError, StoreError, with_causes};
 pub use jobs::{ClaimedJob, DeadJob, Overdue};
 pub use key_body::{
     audit_body, key_body, key_call_body, read_audit, read_key, read_key_call, read_usage, usage_body,
 };
-pub use keys::{AuditPage, KeyCall, KeyChange, KeyList, KeyStore, KeyView, NewKey};
+pub use keys::{
+    AuditPage, ChangeKey, DecideKey, DecideNewKey, KeyCall, KeyChange, KeyList, KeyStore, KeyView, NewKey,
+};
 pub use project::{
     ConversationChange, ConversationView, Decide, Decision, PersonaChange, ProjectStore, SimulationChange,
     SimulationView, StoredReply, StoredTurn,

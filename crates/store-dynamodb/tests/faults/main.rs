@@ -18,7 +18,9 @@ use onerun_auth::{
 use onerun_domain::{
     Direction, Job, Limit, Metadata, Name, PageRequest, Project, ProjectId, SimulationId, Work,
 };
-use onerun_store::{ClaimedJob, KeyChange, KeyStore, NamedSort, NewKey, Store, StoreError, with_causes};
+use onerun_store::{
+    ChangeKey, ClaimedJob, KeyChange, KeyStore, NamedSort, NewKey, Store, StoreError, with_causes,
+};
 use onerun_store_dynamodb::{DynamoDbStore, local::ScratchTable};
 use tokio::time::Instant;
 
@@ -285,12 +287,12 @@ async fn a_change_of_a_key_whose_answer_was_lost_is_done_and_told_once() {
     });
     let store = faulty.store(&table);
     let id = key().record.id;
-    store.insert_key(key()).await.unwrap();
+    store.insert_key(None, Box::new(|_| Ok(key()))).await.unwrap();
     let disable = |before: KeyRecord| {
         let event = event("disable_key", &before.id);
         Ok(KeyChange::To { record: Box::new(before.disable(now())?), event })
     };
-    store.change_key(&id, Box::new(disable)).await.unwrap().unwrap();
+    store.change_key(&id, ChangeKey::unasked(Box::new(disable))).await.unwrap().unwrap();
     assert_eq!(told(&healthy(&table)).await, ["create_key", "disable_key"]);
     assert_eq!(store.key(&id).await.unwrap().unwrap().revision, 2);
     let calls = faulty.calls("TransactWriteItems");
@@ -302,7 +304,7 @@ async fn a_change_of_a_key_whose_answer_was_lost_is_done_and_told_once() {
 #[tokio::test(start_paused = true)]
 async fn uses_of_a_key_whose_answer_was_lost_are_added_once() {
     let table = table();
-    healthy(&table).insert_key(key()).await.unwrap();
+    healthy(&table).insert_key(None, Box::new(|_| Ok(key()))).await.unwrap();
     let lost = |call: &Call| match call.operation.as_str() {
         "TransactWriteItems" if call.number == 0 => Fault::Lost,
         _ => Fault::None,

@@ -23,7 +23,7 @@ use onerun_store::{
     SimulationList, SimulationTally, SimulationView, StoreError, StoredTurn,
 };
 
-use crate::{sql::Scope, store::Database};
+use crate::{sql::Scope, store::Database, writer::WriteError};
 
 /// One project's part of a [`SqliteStore`](crate::SqliteStore).
 pub(crate) struct SqliteProject {
@@ -51,7 +51,7 @@ impl SqliteProject {
     ) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: WriteError + 'static,
     {
         let project = self.id.clone();
         self.database.write(move |connection| work(&Scope { connection, project: &project })).await

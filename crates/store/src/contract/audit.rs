@@ -33,7 +33,7 @@ pub async fn an_entry_comes_back_as_it_was_written(world: &World) {
             let details = [("name", text.as_str()), (text.as_str(), ""), ("", text.as_str())];
             new.event.details = BTreeMap::from(details.map(|(name, value)| (name.into(), value.into())));
             written.push(new.event.clone());
-            world.store.insert_key(new).await.unwrap();
+            world.add_key(new).await.unwrap();
         }
     }
     let events: Vec<AuditEvent> = trail(world).await.into_iter().map(|entry| entry.event).collect();
@@ -45,7 +45,7 @@ pub async fn every_change_of_a_key_has_its_entry(world: &World) {
     let new = new_key(world, "Key");
     let id = new.record.id.clone();
     let mut written = vec![new.event.clone()];
-    world.store.insert_key(new).await.unwrap();
+    world.add_key(new).await.unwrap();
     let changes = [
         updated(world, KeyPatch { name: Some(name("Renamed")), ..KeyPatch::default() }),
         disabled(world),
@@ -70,7 +70,7 @@ pub async fn every_change_of_a_key_has_its_entry(world: &World) {
 /// Pages of any size hold it all, and each names the head.
 pub async fn a_trail_is_read_both_ways_in_pages(world: &World) {
     for _ in 0..7 {
-        world.store.insert_key(new_key(world, "Key")).await.unwrap();
+        world.add_key(new_key(world, "Key")).await.unwrap();
     }
     let mut whole = trail(world).await;
     let head = AuditHead { sequence: 7, hash: whole[6].hash.clone() };
@@ -91,7 +91,7 @@ pub async fn a_trail_is_read_both_ways_in_pages(world: &World) {
 pub async fn a_trail_is_begun_once(world: &World) {
     let tasks = (0..6).map(|_| {
         let (world, new) = (world.clone(), new_key(world, "Key"));
-        Box::pin(async move { world.store.insert_key(new).await.unwrap() }) as _
+        Box::pin(async move { world.add_key(new).await.unwrap() }) as _
     });
     at_once(tasks.collect()).await;
     assert_eq!(trail(world).await.len(), 6);
@@ -103,7 +103,7 @@ pub async fn changes_at_one_time_make_one_chain(world: &World) {
     for _ in 0..4 {
         let new = new_key(world, "Key");
         ids.push(new.record.id.clone());
-        world.store.insert_key(new).await.unwrap();
+        world.add_key(new).await.unwrap();
     }
     let before: BTreeSet<String> = trail(world).await.into_iter().map(|entry| request(&entry)).collect();
     let mut tasks: Vec<Task<Option<String>>> = Vec::new();
@@ -112,7 +112,7 @@ pub async fn changes_at_one_time_make_one_chain(world: &World) {
             let (world, id) = (world.clone(), id.clone());
             tasks.push(Box::pin(async move {
                 // A rotation may come too late. Then there must be nothing of it.
-                let changed = world.store.change_key(&id, decide).await;
+                let changed = world.change_key(&id, decide).await;
                 let is_refused = matches!(changed, Err(ChangeError::Refused(_)));
                 assert!(changed.is_ok() || is_refused && event.action == "rotate_key", "{changed:?}");
                 changed.is_ok().then_some(event.actor.request_id)
@@ -121,7 +121,7 @@ pub async fn changes_at_one_time_make_one_chain(world: &World) {
         let (world, new) = (world.clone(), new_key(world, "New"));
         tasks.push(Box::pin(async move {
             let request = new.event.actor.request_id.clone();
-            world.store.insert_key(new).await.unwrap();
+            world.add_key(new).await.unwrap();
             Some(request)
         }));
     }

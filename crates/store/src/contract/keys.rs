@@ -11,13 +11,39 @@ use onerun_auth::{
 use onerun_domain::{Direction, Metadata, Name, Page, PageRequest, ProjectId, Refusal};
 
 use super::fixture::{
-    ROUNDS, World, all, assert_duplicate, at_once, both, in_pages, is_duplicate, metadata, name, odd_texts,
-    part, refusal,
+    ROUNDS, Task, World, all, assert_duplicate, at_once, both, in_pages, is_duplicate, metadata, name,
+    odd_texts, part, refusal,
 };
-use crate::{ChangeError, Decide, KeyCall, KeyChange, KeyList, KeyView, NewKey};
+use crate::{
+    ChangeError, ChangeKey, Decide, KeyCall, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError,
+};
 
 /// A decision about a key, and the event that it writes.
 pub(super) type Change = (AuditEvent, Decide<KeyRecord, KeyChange>);
+
+impl World {
+    /// Adds a key that no managed key asks for.
+    pub(super) async fn add_key(&self, new: NewKey) -> Result<(), StoreError> {
+        match self.store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await {
+            Ok(_) => Ok(()),
+            Err(KeyError::Store(error)) => Err(error),
+            Err(error) => panic!("nobody refuses it: {error}"),
+        }
+    }
+
+    /// Changes a key, which no managed key asks for.
+    pub(super) async fn change_key(
+        &self,
+        id: &KeyId,
+        decide: Decide<KeyRecord, KeyChange>,
+    ) -> Result<Option<KeyChange>, ChangeError> {
+        self.store.change_key(id, ChangeKey::unasked(decide)).await.map_err(|error| match error {
+            KeyError::Refused(refusal) => refusal.into(),
+            KeyError::Store(error) => error.into(),
+            KeyError::Caller(refusal) => panic!("nobody asked: {refusal}"),
+        })
+    }
+}
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -66,7 +92,7 @@ pub(super) fn new_key(world: &World, text: &str) -> NewKey {
 }
 
 async fn add(world: &World, record: KeyRecord) -> KeyRecord {
-    world.store.insert_key(adding(world, record.clone())).await.unwrap();
+    world.add_key(adding(world, record.clone())).await.unwrap();
     record
 }
 
@@ -135,7 +161,7 @@ fn call_of(caller: &KeyId, text: &str, made: &KeyId) -> KeyCall {
 
 /// Changes a key that is there, and allows it.
 pub(super) async fn changed(world: &World, id: &KeyId, decide: Decide<KeyRecord, KeyChange>) -> KeyChange {
-    world.store.change_key(id, decide).await.unwrap().unwrap()
+    world.change_key(id, decide).await.unwrap().unwrap()
 }
 
 /// The whole trail, which must be one chain up to its head.
@@ -229,7 +255,7 @@ pub async fn a_key_is_added_once(world: &World) {
     let second = KeyRecord { name: name("Second"), ..first.clone() };
     let call = call_of(&root(), "a", &second.id);
     let second = NewKey { call: Some(call), ..adding(world, second) };
-    assert_duplicate(&world.store.insert_key(second).await);
+    assert_duplicate(&world.add_key(second).await);
     assert_eq!(world.store.key(&first.id).await.unwrap(), Some(first));
     assert_eq!(world.store.key_call(&root(), "a").await.unwrap(), None);
     assert_eq!(trail(world).await.len(), 1);
@@ -242,7 +268,7 @@ pub async fn an_unknown_key_is_none(world: &World) {
     let id = &unknown.id;
     assert_eq!(world.store.key(id).await.unwrap(), None);
     assert_eq!(world.store.key_view(id).await.unwrap(), None);
-    let refused = world.store.change_key(id, Box::new(|_| Err(Refusal::KeyRevoked))).await;
+    let refused = world.change_key(id, Box::new(|_| Err(Refusal::KeyRevoked))).await;
     assert_eq!(refused.unwrap(), None);
     let now = world.now();
     assert!(world.store.add_key_use(id, &used(now, &[Scope::AgentsRead], 0), now).await.unwrap());
@@ -303,10 +329,113 @@ pub async fn a_change_that_changes_nothing_writes_nothing(world: &World) {
 /// A refusal is handed on, and nothing is written, to the trail neither.
 pub async fn a_refused_change_of_a_key_writes_nothing(world: &World) {
     let key = add(world, record(world, name("Key"), Grant::everything())).await;
-    let refused = world.store.change_key(&key.id, Box::new(|_| Err(Refusal::KeyDisabled))).await;
+    let refused = world.change_key(&key.id, Box::new(|_| Err(Refusal::KeyDisabled))).await;
     assert_eq!(refusal(refused), Refusal::KeyDisabled);
     assert_eq!(world.store.key(&key.id).await.unwrap(), Some(key));
     assert_eq!(trail(world).await.len(), 1);
+}
+
+/// Refuses a caller that is not active, as a host does.
+fn must_be_active(caller: Option<&KeyRecord>, now: Timestamp) -> Result<(), KeyError> {
+    let caller = caller.expect("the caller is there");
+    match caller.status(now) {
+        KeyStatus::Active => Ok(()),
+        _ => Err(onerun_auth::Refusal::RevokedKey { key_id: caller.id.clone() }.into()),
+    }
+}
+
+/// A key that `caller` makes, while it is active.
+async fn made_by(world: &World, caller: &KeyId, text: &str) -> Result<NewKey, KeyError> {
+    let (now, mut new) = (world.now(), new_key(world, text));
+    new.event.actor.key_id = caller.to_string();
+    let decide = Box::new(move |caller: Option<KeyRecord>| {
+        must_be_active(caller.as_ref(), now)?;
+        Ok(new.clone())
+    });
+    world.store.insert_key(Some(caller), decide).await
+}
+
+/// A new name for a key, which `caller` gives it while it is active.
+async fn renamed_by(world: &World, caller: &KeyId, id: &KeyId) -> Result<Option<KeyChange>, KeyError> {
+    let (now, mut event) = (world.now(), event(world, AuditAction::Update, id));
+    event.actor.key_id = caller.to_string();
+    let patch = KeyPatch { name: Some(name("Renamed")), ..KeyPatch::default() };
+    let decide = Box::new(move |record: KeyRecord, caller: Option<KeyRecord>| {
+        must_be_active(caller.as_ref(), now)?;
+        Ok(KeyChange::To { record: record.update(patch.clone(), now)?.into(), event: event.clone() })
+    });
+    let change = ChangeKey { caller: Some(caller.clone()), is_ending: false, decide };
+    world.store.change_key(id, change).await
+}
+
+/// Ends a key by its revocation.
+async fn end(world: &World, id: &KeyId) {
+    let (_, decide) = revoked(world);
+    let change = ChangeKey { is_ending: true, ..ChangeKey::unasked(decide) };
+    world.store.change_key(id, change).await.unwrap().unwrap();
+}
+
+/// A caller that was revoked makes and changes nothing, itself neither, and what the decision says is handed on.
+pub async fn a_revoked_caller_makes_and_changes_no_key(world: &World) {
+    let caller = add(world, record(world, name("Caller"), Grant::everything())).await.id;
+    let other = made_by(world, &caller, "Other").await.unwrap().record.id;
+    for id in [&other, &caller] {
+        renamed_by(world, &caller, id).await.unwrap().unwrap();
+        assert_eq!(world.store.key(id).await.unwrap().unwrap().name, name("Renamed"));
+    }
+    end(world, &caller).await;
+    let before = trail(world).await.len();
+    let refused = made_by(world, &caller, "Child").await;
+    assert!(matches!(refused, Err(KeyError::Caller(_))), "{refused:?}");
+    for id in [&other, &caller] {
+        let refused = renamed_by(world, &caller, id).await;
+        assert!(matches!(refused, Err(KeyError::Caller(_))), "{refused:?}");
+    }
+    assert_eq!(trail(world).await.len(), before);
+    assert_eq!(world.store.keys(everything(world, all())).await.unwrap().data.len(), 2);
+}
+
+/// A caller that the store does not know is told so to the decision.
+pub async fn an_unknown_caller_is_none_to_the_decision(world: &World) {
+    let unknown = record(world, name("Unknown"), Grant::everything()).id;
+    let new = new_key(world, "Key");
+    let id = new.record.id.clone();
+    let decide = Box::new(move |caller: Option<KeyRecord>| {
+        assert_eq!(caller, None);
+        Ok(new.clone())
+    });
+    world.store.insert_key(Some(&unknown), decide).await.unwrap();
+    let decide = Box::new(|record: KeyRecord, caller: Option<KeyRecord>| {
+        assert_eq!(caller, None);
+        Ok(KeyChange::None(record))
+    });
+    let change = ChangeKey { caller: Some(unknown), is_ending: false, decide };
+    world.store.change_key(&id, change).await.unwrap().unwrap();
+}
+
+/// Whatever a caller asks for while it is revoked, the trail has nothing of it behind the revocation.
+pub async fn a_caller_does_nothing_after_its_revocation(world: &World) {
+    for _ in 0..ROUNDS {
+        let caller = add(world, record(world, name("Caller"), Grant::everything())).await.id;
+        let other = add(world, record(world, name("Other"), Grant::everything())).await.id;
+        let mut tasks: Vec<Task<()>> = Vec::new();
+        for number in 0..6 {
+            let (world, caller, other) = (world.clone(), caller.clone(), other.clone());
+            tasks.push(Box::pin(async move {
+                let done = match number {
+                    2 => Ok(end(&world, &caller).await),
+                    0 | 4 => renamed_by(&world, &caller, &other).await.map(drop),
+                    _ => made_by(&world, &caller, "Child").await.map(drop),
+                };
+                assert!(matches!(done, Ok(()) | Err(KeyError::Caller(_))), "{done:?}");
+            }));
+        }
+        at_once(tasks).await;
+        let trail = trail(world).await;
+        let revoked = trail.iter().rposition(|entry| entry.event.action == "revoke_key").unwrap();
+        let late = trail[revoked..].iter().filter(|entry| entry.event.actor.key_id == caller.as_str());
+        assert_eq!(late.count(), 0);
+    }
 }
 
 /// Each change decides from what the one before it wrote, and has its entry.
@@ -343,7 +472,7 @@ pub async fn a_key_that_was_revoked_stays_so(world: &World) {
         });
         let store = |decide| {
             let (world, id) = (world.clone(), id.clone());
-            async move { world.store.change_key(&id, decide).await }
+            async move { world.change_key(&id, decide).await }
         };
         let (revoked, enabled) = both(store(revoke), store(enable)).await;
         assert!(revoked.unwrap().is_some());
@@ -385,14 +514,14 @@ pub async fn a_rotation_that_cannot_be_kept_whole_is_not_kept(world: &World) {
     let taken = managed(world);
     let other = KeyRecord { id: taken.id().clone(), ..record(world, name("Other"), Grant::everything()) };
     let call = call_of(&root(), "taken", &other.id);
-    world.store.insert_key(NewKey { call: Some(call), ..adding(world, other.clone()) }).await.unwrap();
+    world.add_key(NewKey { call: Some(call), ..adding(world, other.clone()) }).await.unwrap();
 
     let free = call_of(&root(), "free", taken.id());
     let (_, decide) = rotation(world, taken, Some(free));
-    assert!(is_duplicate(&world.store.change_key(&old.id, decide).await));
+    assert!(is_duplicate(&world.change_key(&old.id, decide).await));
     assert_eq!(world.store.key_call(&root(), "free").await.unwrap(), None);
     let (new, (_, decide)) = rotated(world, Some("taken"));
-    assert!(is_duplicate(&world.store.change_key(&old.id, decide).await));
+    assert!(is_duplicate(&world.change_key(&old.id, decide).await));
     assert_eq!(world.store.key(&new).await.unwrap(), None);
 
     assert_eq!(world.store.key(&old.id).await.unwrap(), Some(old));
@@ -409,7 +538,7 @@ pub async fn a_key_is_rotated_once(world: &World) {
         let rotate = || {
             let (new, (_, decide)) = rotated(world, None);
             let (world, old) = (world.clone(), old.clone());
-            async move { (world.store.change_key(&old, decide).await.map(drop), new) }
+            async move { (world.change_key(&old, decide).await.map(drop), new) }
         };
         let ((first, one), (second, other)) = both(rotate(), rotate()).await;
         let (won, lost, refused) = match (first, second) {
@@ -435,7 +564,7 @@ pub async fn calls_are_kept_to_the_letter_under_their_keys(world: &World) {
             let record = record(world, name("Key"), Grant::everything());
             let call = call_of(caller, &text, &record.id);
             let new = NewKey { call: Some(call.clone()), ..adding(world, record) };
-            world.store.insert_key(new).await.unwrap();
+            world.add_key(new).await.unwrap();
             calls.push(call);
         }
     }
@@ -451,13 +580,13 @@ pub async fn a_call_that_is_repeated_makes_no_second_key(world: &World) {
     let (first, second) = (new_key(world, "First"), new_key(world, "Second"));
     let kept = call_of(&root(), "a", &first.record.id);
     let repeated = call_of(&root(), "a", &second.record.id);
-    world.store.insert_key(NewKey { call: Some(kept.clone()), ..first }).await.unwrap();
-    assert_duplicate(&world.store.insert_key(NewKey { call: Some(repeated), ..second.clone() }).await);
+    world.add_key(NewKey { call: Some(kept.clone()), ..first }).await.unwrap();
+    assert_duplicate(&world.add_key(NewKey { call: Some(repeated), ..second.clone() }).await);
     assert_eq!(world.store.key_call(&root(), "a").await.unwrap(), Some(kept));
     assert_eq!(world.store.key(&second.record.id).await.unwrap(), None);
     assert_eq!(trail(world).await.len(), 1);
     // The same key under no call, or another, is another matter.
-    world.store.insert_key(second).await.unwrap();
+    world.add_key(second).await.unwrap();
 }
 
 /// One of them makes its key, and the call that is kept names it.
@@ -470,7 +599,7 @@ pub async fn a_call_that_is_made_twice_at_one_time_makes_one_key(world: &World) 
             let world = world.clone();
             Box::pin(async move {
                 let id = new.record.id.clone();
-                let added = world.store.insert_key(NewKey { call: Some(call), ..new }).await;
+                let added = world.add_key(NewKey { call: Some(call), ..new }).await;
                 (id, is_duplicate(&added.map_err(ChangeError::from)))
             }) as _
         });

@@ -155,6 +155,9 @@ macro_rules! contract {
                 every_state_of_a_key_is_kept
                 a_change_that_changes_nothing_writes_nothing
                 a_refused_change_of_a_key_writes_nothing
+                a_revoked_caller_makes_and_changes_no_key
+                an_unknown_caller_is_none_to_the_decision
+                a_caller_does_nothing_after_its_revocation
                 no_change_of_a_key_is_lost_to_another
                 a_key_that_was_revoked_stays_so
                 a_rotation_is_kept_whole
