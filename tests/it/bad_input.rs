@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 
 use http::Method;
-use onerun_api::{Body, MAX_BODY_BYTES, ROUTES, Route};
+use onerun_api::{Body, MAX_BODY_BYTES, MAX_PUBLIC_BODY_BYTES, ROUTES, Route};
+use onerun_auth::Access;
 use onerun_tests::app::{Client, TestApp, documentation};
 use serde_json::{Value, json};
 
@@ -410,13 +411,14 @@ async fn a_body_that_is_not_one_json_object_is_refused_on_every_route_that_reads
 }
 
 #[tokio::test]
-async fn a_body_may_have_a_mebibyte_and_not_one_byte_more() {
+async fn a_body_may_have_a_mebibyte_or_16_kib_without_a_key() {
     for route in with_a_body() {
         let app = TestApp::start();
         let furnished = Furnished::new(&app).await;
         let path = furnished.path(route);
         let mut body = furnished.value(route.operation).unwrap().to_string().into_bytes();
-        body.resize(MAX_BODY_BYTES + 1, b' ');
+        let is_public = route.access == Access::Public;
+        body.resize(if is_public { MAX_PUBLIC_BODY_BYTES } else { MAX_BODY_BYTES } + 1, b' ');
         for body in [Body::Read(body.clone().into()), Body::TooLarge] {
             let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 413).await;
             assert_eq!(code(&reply.json()), "body_too_large");
@@ -445,7 +447,7 @@ async fn a_body_may_be_nested_32_levels_deep_and_not_one_more() {
     for route in with_a_body() {
         let path = furnished.path(route);
         let good = furnished.value(route.operation).unwrap();
-        for (levels, message) in [(31, "is not a field"), (32, "nested more than 32"), (20_000, "nested")] {
+        for (levels, message) in [(31, "is not a field"), (32, "nested more than 32"), (8_000, "nested")] {
             let body = body_with(&good, "deep", &nested(levels));
             let problem = refused(&furnished.desk.client, &route.method, &path, body).await;
             assert!(places(&problem)[0].starts_with("#/deep"), "{problem}");

@@ -31,6 +31,7 @@ mod schemathesis;
 mod sdk;
 mod seeds;
 mod serve;
+mod slow_bodies;
 mod sockets;
 mod turns;
 mod wire;

@@ -54,6 +54,12 @@ impl App {
         self.callers.write_due(&self.engine);
     }
 
+    /// Writes the ends of keys that were in force before there was room on the disk for them. For a host that goes on
+    /// while nobody calls.
+    pub async fn write_key_ends(&self) {
+        self.callers.write_ends(&self.engine).await;
+    }
+
     /// Waits for what is being written of when keys were used. For a host that may be frozen, or never go on, once an
     /// answer is out.
     pub async fn settle(&self) {
@@ -62,6 +68,7 @@ impl App {
 
     /// Writes all that is not written of when keys were used, and waits for it. For a host that ends.
     pub async fn finish(&self) {
+        self.callers.write_ends(&self.engine).await;
         self.callers.finish(&self.engine).await;
     }
 

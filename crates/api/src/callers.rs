@@ -20,10 +20,13 @@ use onerun_auth::{
     Refusal, Scope, UseLog, recognize_managed,
 };
 use onerun_engine::Engine;
-use onerun_store::{Store, StoreError, with_causes};
+use onerun_store::{ChangeKey, KeyChange, KeyError, Store, StoreError, with_causes};
 use tokio_util::task::TaskTracker;
 
-use crate::Authenticator;
+use crate::{
+    ApiError, Authenticator,
+    ends::{Ends, MakeChange, is_full},
+};
 
 /// The most keys of which it is remembered that their window is full.
 const MAX_FULL: usize = 10_000;
@@ -32,6 +35,8 @@ const MAX_FULL: usize = 10_000;
 pub(crate) struct Callers {
     root: Box<dyn Authenticator>,
     cache: Mutex<KeyCache>,
+    /// What counts before the store has it.
+    ends: Ends,
     uses: Arc<Mutex<UseLog>>,
     writes: TaskTracker,
     /// Windows in which a key has no request left. Nothing is counted in them any more.
@@ -53,6 +58,7 @@ impl Callers {
         Self {
             root,
             cache: Mutex::new(KeyCache::new(ttl)),
+            ends: Ends::default(),
             uses: Arc::default(),
             writes: TaskTracker::new(),
             full: Mutex::default(),
@@ -65,23 +71,36 @@ impl Callers {
         Self { cache: Mutex::new(KeyCache::new(ttl)), ..self }
     }
 
-    /// Says whose key a request has.
+    /// Says whose key a request has, and counts it.
     pub(crate) async fn identify(
         &self,
         engine: &Engine,
         headers: &HeaderMap,
         address: Option<IpAddr>,
     ) -> Result<Caller, Refusal> {
+        let (principal, record) = self.recognize(engine, headers, address).await?;
+        let rate = match &record {
+            Some(_) => self.count(engine, &principal).await?,
+            None => None,
+        };
+        Ok(Caller { principal, rate, record })
+    }
+
+    /// Says whose key a request has, and counts nothing: also for a request that was counted when it came.
+    pub(crate) async fn recognize(
+        &self,
+        engine: &Engine,
+        headers: &HeaderMap,
+        address: Option<IpAddr>,
+    ) -> Result<(Principal, Option<Arc<KeyRecord>>), Refusal> {
         let credential = Credential::of_request(headers)?;
         let Some(key) = credential.managed()? else {
-            let principal = self.root.authenticate(&credential, engine.now()).await?;
-            return Ok(Caller { principal, rate: None, record: None });
+            return Ok((self.root.authenticate(&credential, engine.now()).await?, None));
         };
         let record = self.record(engine, key.id()).await.map_err(|error| unreadable(&error))?;
         // The time is asked once more, because reading may have taken some.
         let principal = recognize_managed(&key, record.as_deref(), address, engine.now())?;
-        let rate = self.count(engine, &principal).await?;
-        Ok(Caller { principal, rate, record })
+        Ok((principal, record))
     }
 
     /// Notes that a caller was let in, for what a route asks; `None` where it was let in and then refused.
@@ -132,15 +151,87 @@ impl Callers {
         self.settle().await;
     }
 
+    /// What counts of a key: what was read of it a moment ago or is read now, or an end that is yet to be written.
     async fn record(&self, engine: &Engine, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         let began = self.moment(engine);
         let looked = lock(&self.cache).look(id, began);
-        match looked {
-            Looked::Known(record) => Ok(record),
+        let found = match looked {
+            Looked::Known(record) => record,
             Looked::Unknown => {
                 let found = engine.store().key(id).await?;
                 let now = self.moment(engine);
-                Ok(lock(&self.cache).fill(id, found, began, now))
+                lock(&self.cache).fill(id, found, began, now)
+            }
+        };
+        Ok(found.map(|found| self.ends.apply(found)))
+    }
+
+    /// What counts of a key of which this is stored.
+    pub(crate) fn in_force(&self, stored: KeyRecord) -> KeyRecord {
+        KeyRecord::clone(&self.ends.apply(Arc::new(stored)))
+    }
+
+    /// Changes a key, and has the change count here at once.
+    pub(crate) async fn change(
+        &self,
+        engine: &Engine,
+        id: &KeyId,
+        change: ChangeKey,
+    ) -> Result<Option<KeyChange>, KeyError> {
+        let began = self.moment(engine);
+        let changed = engine.store().change_key(id, change).await?;
+        if let Some(KeyChange::To { record, .. } | KeyChange::Rotation { record, .. }) = &changed {
+            self.learn(engine, record, began);
+        }
+        Ok(changed)
+    }
+
+    /// Ends a key: `ended` is what it comes to, and counts here before it is written. If the disk is full it goes on
+    /// counting, and `again` writes it later.
+    pub(crate) async fn end(
+        &self,
+        engine: &Engine,
+        ended: KeyRecord,
+        change: ChangeKey,
+        again: MakeChange,
+    ) -> Result<Option<KeyChange>, ApiError> {
+        let id = ended.id.clone();
+        let is_in_force = self.ends.begin(ended);
+        // Behind those that wait already, which are decided first.
+        let waits = self.ends.unwritten(&id).is_some();
+        let changed = if waits { None } else { Some(self.change(engine, &id, change).await) };
+        if is_in_force && changed.as_ref().is_none_or(is_full) && self.ends.keep(&id, again) {
+            tracing::error!(key_id = id.as_str(), "the disk is full: the end of a key is not written yet");
+            return Err(ApiError::EndUnwritten);
+        }
+        self.ends.finish(&id);
+        match changed {
+            Some(changed) => Ok(changed?),
+            None => Err(StoreError::Full("too many ends of the key wait to be written".into()).into()),
+        }
+    }
+
+    /// Writes the ends of a key that wait for room on the disk. What is done to the key next is decided from them.
+    pub(crate) async fn write_end(&self, engine: &Engine, id: &KeyId) -> Result<(), StoreError> {
+        while let Some(change) = self.ends.unwritten(id) {
+            match self.change(engine, id, change).await {
+                Err(KeyError::Store(error @ StoreError::Full(_))) => return Err(error),
+                Ok(_) => tracing::info!(key_id = id.as_str(), "the end of a key is written"),
+                Err(error) => {
+                    tracing::error!(error = with_causes(&error), key_id = id.as_str(), "a key's end is lost");
+                }
+            }
+            self.ends.drop_oldest(id);
+        }
+        Ok(())
+    }
+
+    /// Writes the ends of keys that wait for room on the disk.
+    pub(crate) async fn write_ends(&self, engine: &Engine) {
+        for id in self.ends.waiting() {
+            // The others would find no room either.
+            if self.write_end(engine, &id).await.is_err() {
+                return;
             }
         }
     }

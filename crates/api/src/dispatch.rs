@@ -1,7 +1,7 @@
 //! The one way from a request to a response, the same on every host: route, credentials, scope, project, body,
 //! handler, error, headers, log line.
 
-use std::{net::IpAddr, panic::AssertUnwindSafe, time::Instant};
+use std::{future::poll_fn, net::IpAddr, panic::AssertUnwindSafe, task::Poll, time::Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -11,7 +11,7 @@ use onerun_auth::{Access, Principal, RateStatus};
 use onerun_domain::ProjectId;
 
 use crate::{
-    ApiError, App, Body, BodySource, Handler, Request, Response, Route,
+    ApiError, App, Body, BodySource, Handler, Request, Response, Route, Sender,
     query::{InProject, Query, percent_decode},
     request::{Call, Origin},
 };
@@ -105,19 +105,30 @@ impl Router {
             Found::MethodNotAllowed(allow) => return Err(ApiError::MethodNotAllowed { allow }),
         };
         trail.operation = Some(route.operation);
-        let principal = admit(app, route, &request.headers, request.address, trail).await?;
+        let mut principal = admit(app, route, &request.headers, request.address, trail).await?;
         let query = Query::parse(request.query.as_deref());
         query.check_names(route)?;
         let origin = Origin::of(&request);
         match route.handler {
             Handler::Static(handler) => handler(),
             Handler::Global(handler) => {
-                let body = read_body(&request.method, request.body).await?;
+                let (body, waited) =
+                    read_body(route, &request.method, &request.headers, request.body).await?;
+                if waited {
+                    principal = admit_again(app, route, &request.headers, request.address).await?;
+                }
                 handler(app, Call::new(principal, params, query, &request.headers, origin, body)).await
             }
             Handler::InProject(handler) => {
                 let project = open_project(app, principal.as_ref(), &query, trail).await?;
-                let body = read_body(&request.method, request.body).await?;
+                let (body, waited) =
+                    read_body(route, &request.method, &request.headers, request.body).await?;
+                if waited {
+                    principal = admit_again(app, route, &request.headers, request.address).await?;
+                    if let Some(principal) = &principal {
+                        principal.authorize_project(project.project_id())?;
+                    }
+                }
                 let call = Call::new(principal, params, query, &request.headers, origin, body);
                 handler(app, project.as_ref(), call).await
             }
@@ -142,16 +153,57 @@ fn leave_out_body(response: &mut Response) {
     }
 }
 
-/// The body of a request that may proceed. What comes with a method that means nothing by it is left unread.
-async fn read_body(method: &Method, body: BodySource) -> Result<Body, ApiError> {
+/// The body of a request that may proceed, and whether it was waited for. What comes with a method that means nothing by it
+/// is left unread.
+async fn read_body(
+    route: &Route,
+    method: &Method,
+    headers: &HeaderMap,
+    body: BodySource,
+) -> Result<(Body, bool), ApiError> {
     if [Method::GET, Method::HEAD].contains(method) {
-        return Ok(Body::Read(Bytes::new()));
+        return Ok((Body::Read(Bytes::new()), false));
     }
-    match body.read().await {
-        // Also where nothing is expected: a request of which the end is missing was perhaps not meant.
-        Body::Unreadable => Err(ApiError::Unreadable),
-        body => Ok(body),
+    let sender = if route.access == Access::Public { Sender::Stranger } else { Sender::Caller };
+    // A page of another origin cannot send this without asking first.
+    if sender == Sender::Stranger && !is_json(headers) {
+        return Err(ApiError::UnsupportedMediaType);
     }
+    let mut reading = body.read(sender);
+    let (body, waited) = match poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
+        Poll::Ready(body) => (body, false),
+        Poll::Pending => (reading.await, true),
+    };
+    match body {
+        // Also where nothing is expected: a request of which the end is missing was perhaps not meant. A public route
+        // counts it first.
+        Body::Unreadable if sender == Sender::Caller => Err(ApiError::Unreadable),
+        body => Ok((body, waited)),
+    }
+}
+
+/// Whether a body is said to be JSON.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// Who calls, decided anew once the body is there: the key may have been revoked, disabled or narrowed while it came. The
+/// request is not counted again.
+async fn admit_again(
+    app: &App,
+    route: &Route,
+    headers: &HeaderMap,
+    address: Option<IpAddr>,
+) -> Result<Option<Principal>, ApiError> {
+    if route.access == Access::Public {
+        return Ok(None);
+    }
+    let (principal, _) = app.callers().recognize(app.engine(), headers, address).await?;
+    principal.authorize(route.access)?;
+    Ok(Some(principal))
 }
 
 /// Who calls, if the route asks, and that they may.

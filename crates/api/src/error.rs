@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode, header};
 use onerun_auth::{RateStatus, Refusal as AuthRefusal};
 use onerun_domain::Refusal;
 use onerun_engine::{ActError, ModelError};
-use onerun_store::{ChangeError, StoreError, with_causes};
+use onerun_store::{ChangeError, KeyError, StoreError, with_causes};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -33,15 +33,17 @@ pub enum ErrorStatus {
     MethodNotAllowed,
     Conflict,
     ContentTooLarge,
+    UnsupportedMediaType,
     UnprocessableContent,
     TooManyRequests,
     InternalServerError,
     ServiceUnavailable,
+    InsufficientStorage,
 }
 
 impl ErrorStatus {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -49,10 +51,12 @@ impl ErrorStatus {
         Self::MethodNotAllowed,
         Self::Conflict,
         Self::ContentTooLarge,
+        Self::UnsupportedMediaType,
         Self::UnprocessableContent,
         Self::TooManyRequests,
         Self::InternalServerError,
         Self::ServiceUnavailable,
+        Self::InsufficientStorage,
     ];
 
     /// The status code.
@@ -65,10 +69,12 @@ impl ErrorStatus {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
             Self::ContentTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::UnprocessableContent => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::InsufficientStorage => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
 
@@ -82,10 +88,12 @@ impl ErrorStatus {
             Self::MethodNotAllowed => "Method Not Allowed",
             Self::Conflict => "Conflict",
             Self::ContentTooLarge => "Content Too Large",
+            Self::UnsupportedMediaType => "Unsupported Media Type",
             Self::UnprocessableContent => "Unprocessable Content",
             Self::TooManyRequests => "Too Many Requests",
             Self::InternalServerError => "Internal Server Error",
             Self::ServiceUnavailable => "Service Unavailable",
+            Self::InsufficientStorage => "Insufficient Storage",
         }
     }
 
@@ -129,8 +137,23 @@ pub enum ApiError {
     #[error("too many reports came from there; send the rest in {} seconds", .0.resets_in_seconds)]
     TooManyReports(RateStatus),
     /// The body is larger than is read.
-    #[error("the body must be at most {} bytes", crate::MAX_BODY_BYTES)]
-    TooLarge,
+    #[error("the body must be at most {max_bytes} bytes")]
+    TooLarge {
+        /// The most bytes that the route takes.
+        max_bytes: usize,
+    },
+    /// The body is not said to be JSON.
+    #[error("the body must be sent with `Content-Type: application/json`")]
+    UnsupportedMediaType,
+    /// Too many bodies of strangers are unfinished.
+    #[error("too many bodies are being sent; send this one again, all at once")]
+    TooManyBodies,
+    /// The key is refused from now on, and that is not written.
+    #[error(
+        "the disk is full: the change is in force on this server but not yet stored. It is stored as soon as there is \
+         room. Free some space before the server is stopped, or the change is lost"
+    )]
+    EndUnwritten,
     /// The body did not come whole.
     #[error("the body could not be read: it broke off, was malformed, or did not come in time")]
     Unreadable,
@@ -169,6 +192,16 @@ impl From<Refusal> for ApiError {
     }
 }
 
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Caller(refusal) => Self::Auth(refusal),
+            KeyError::Refused(refusal) => refusal.into(),
+            KeyError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {
         Self::Act(error.into())
@@ -190,7 +223,10 @@ impl ApiError {
             Self::Auth(refusal) => (S::from_u16(refusal.status()), refusal.code()),
             Self::Invalid(_) => (S::UnprocessableContent, "invalid_request"),
             Self::TooManyReports(_) => (S::TooManyRequests, "rate_limited"),
-            Self::TooLarge => (S::ContentTooLarge, "body_too_large"),
+            Self::TooLarge { .. } => (S::ContentTooLarge, "body_too_large"),
+            Self::UnsupportedMediaType => (S::UnsupportedMediaType, "unsupported_media_type"),
+            Self::TooManyBodies => (S::ServiceUnavailable, "unavailable"),
+            Self::EndUnwritten => (S::InsufficientStorage, "storage_full"),
             Self::Unreadable => (S::BadRequest, "body_unreadable"),
             Self::NoRoute => (S::NotFound, "route_not_found"),
             Self::MethodNotAllowed { .. } => (S::MethodNotAllowed, "method_not_allowed"),
@@ -207,6 +243,7 @@ impl ApiError {
             Self::Auth(refusal) => Some(refusal.cause().to_owned()),
             Self::Internal(error) => Some(with_causes(error.as_ref())),
             Self::Act(ActError::Store(error)) => Some(with_causes(error)),
+            Self::EndUnwritten => Some("the disk is full".to_owned()),
             Self::Act(ActError::Model(error)) => Some(with_causes(error)),
             _ => None,
         }
@@ -277,6 +314,11 @@ fn act_public(error: &ActError) -> Public {
         ActError::Store(StoreError::Unavailable(_)) => {
             let message = "the service is busy; try again".into();
             return Public { status: S::ServiceUnavailable, code: "unavailable", message };
+        }
+        ActError::Store(StoreError::Full(_)) => {
+            let message =
+                "the disk is full, so nothing was stored; free some space on the server and try again".into();
+            return Public { status: S::InsufficientStorage, code: "storage_full", message };
         }
         ActError::Store(StoreError::Duplicate { .. } | StoreError::Corrupt { .. }) => {
             let message = "something went wrong on our side".into();
@@ -403,6 +445,7 @@ mod tests {
         let errors = [
             ApiError::Internal(secret.into()),
             ApiError::from(StoreError::Unavailable(secret.into())),
+            ApiError::from(StoreError::Full(secret.into())),
             ApiError::from(StoreError::Corrupt { what: "agent", reason: secret.into() }),
             ApiError::Act(ActError::Model(ModelError::Unusable(secret.into()))),
         ];

@@ -3,23 +3,31 @@
 //! Invariants: a secret is in the one response to the call that made its key, and nowhere else. No key makes or changes a
 //! key that is more than itself ([`Principal::authorize_grant`]), and each change is in the audit trail.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use http::{Method, StatusCode};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
-    Access, AddressAccess, AuditAction, AuditEvent, Grant, KeyId, KeyPatch, KeyRecord, KeyStatus, KeyTerms,
-    MAX_OVERLAP, ManagedKey, Preset, Principal, ProjectAccess, RateLimit, Scope, ScopeSet, find_managed_keys,
+    Access, AddressAccess, AuditAction, AuditEvent, Grant, KeyId, KeyKind, KeyPatch, KeyRecord, KeyStatus,
+    KeyTerms, MAX_OVERLAP, ManagedKey, Preset, Principal, ProjectAccess, RateLimit, Scope, ScopeSet,
+    find_managed_keys, recognize_again,
 };
 use onerun_domain::{Metadata, Name, PageRequest, ProjectId, Refusal, later, sha256_hex};
 use onerun_engine::ActError;
-use onerun_store::{ChangeError, Decide, KeyCall, KeyChange, KeyList, KeyView, NewKey, StoreError};
+use onerun_store::{
+    ChangeKey, DecideKey, DecideNewKey, KeyCall, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError,
+};
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use crate::{
     ApiError, App, FieldError, Handler, Parameters, Place, Response, Route,
+    ends::MakeChange,
     fields::{Distinct, Fields, Input, Integer, List, Nested},
     out::{KeyOut, MadeKeyOut, PageOut, wire_time},
     query::{Params, Reader, Whole, page},
@@ -435,10 +443,18 @@ async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
     }
     let event = event(&call, caller.key_id(), AuditAction::Create, &record.id, details, now);
     let kept = kept(caller, idempotency_key.as_deref(), &input_hash, &record.id);
-    let new = NewKey { record: record.clone(), event, call: kept };
-    match app.engine().store().insert_key(new).await {
-        Ok(()) => shown_once(KeyView { record, usage: onerun_auth::KeyUsage::NONE }, &key, now),
-        Err(error @ StoreError::Duplicate { .. }) => {
+    let new = NewKey { record, event, call: kept };
+    let asker = Asker::of(&call, caller, now);
+    let by = asker.id();
+    let decide: DecideNewKey = Box::new(move |record| {
+        asker.as_stored(record.as_ref())?.authorize_grant(&new.record.grant)?;
+        Ok(new.clone())
+    });
+    match app.engine().store().insert_key(by.as_ref(), decide).await {
+        Ok(NewKey { record, .. }) => {
+            shown_once(KeyView { record, usage: onerun_auth::KeyUsage::NONE }, &key, now)
+        }
+        Err(KeyError::Store(error @ StoreError::Duplicate { .. })) => {
             // Another call of the same key came in between.
             let made = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await?;
             made.ok_or_else(|| error.into())
@@ -493,7 +509,8 @@ async fn update(app: &App, call: Call) -> Result<Response, ApiError> {
         caller.authorize_grant(&grant)?;
         refuse_unknown_projects(app, projects).await?;
     }
-    change(app, &call, caller, view, AuditAction::Update, now, move |caller, record| {
+    let takes = if takes_away_only(&view.record, &patch, now) { Takes::Away } else { Takes::Nothing };
+    change(app, &call, caller, view, (AuditAction::Update, takes), now, move |caller, record| {
         caller.authorize_grant(&record.grant)?;
         let before = described(&record);
         let changed = record.update(patch.clone(), now)?;
@@ -518,7 +535,7 @@ async fn enable(app: &App, call: Call) -> Result<Response, ApiError> {
     let id = call.id("key_id", "Key")?;
     let view = visible(app, caller, &id).await?;
     let now = app.engine().now();
-    change(app, &call, caller, view, AuditAction::Enable, now, move |caller, record| {
+    change(app, &call, caller, view, (AuditAction::Enable, Takes::Nothing), now, move |caller, record| {
         caller.authorize_grant(&record.grant)?;
         Ok((record.enable(now)?, BTreeMap::new()))
     })
@@ -537,7 +554,7 @@ async fn take_away(
     let id = call.id("key_id", "Key")?;
     let view = visible(app, caller, &id).await?;
     let now = app.engine().now();
-    change(app, call, caller, view, action, now, move |caller, record| {
+    change(app, call, caller, view, (action, Takes::Away), now, move |caller, record| {
         let grant = Grant {
             scopes: record.grant.scopes,
             projects: record.grant.projects.clone(),
@@ -560,11 +577,13 @@ async fn rotate(app: &App, call: Call) -> Result<Response, ApiError> {
     if let Some(made) = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await? {
         return Ok(made);
     }
-    let key = std::sync::Arc::new(generate(app));
+    let key = Arc::new(generate(app));
     let kept = kept(caller, idempotency_key.as_deref(), &input_hash, key.id());
     let template = event(&call, caller.key_id(), AuditAction::Rotate, &id, BTreeMap::new(), now);
-    let (by, shown) = (caller.clone(), std::sync::Arc::clone(&key));
-    let decide: Decide<KeyRecord, KeyChange> = Box::new(move |record: KeyRecord| {
+    let (asker, shown) = (Asker::of(&call, caller, now), Arc::clone(&key));
+    let by = asker.id();
+    let decide: DecideKey = Box::new(move |record: KeyRecord, caller: Option<KeyRecord>| {
+        let by = asker.as_stored(caller.as_ref())?;
         by.authorize_grant(&record.grant)?;
         let as_long = record.lifetime().map(|lifetime| later(now, lifetime));
         let expires_at = end(lifetime, as_long, &by, now);
@@ -578,18 +597,18 @@ async fn rotate(app: &App, call: Call) -> Result<Response, ApiError> {
         let event = AuditEvent { details, ..template.clone() };
         Ok(KeyChange::Rotation { record: record.into(), new: new.into(), event, call: kept.clone() })
     });
-    let began = app.callers().moment(app.engine());
-    match app.engine().store().change_key(&id, decide).await {
-        Ok(Some(KeyChange::Rotation { record, new, .. })) => {
-            app.callers().learn(app.engine(), &record, began);
+    app.callers().write_end(app.engine(), &id).await?;
+    let change = ChangeKey { caller: by, is_ending: overlap.is_zero(), decide };
+    match app.callers().change(app.engine(), &id, change).await {
+        Ok(Some(KeyChange::Rotation { new, .. })) => {
             shown_once(KeyView { record: *new, usage: onerun_auth::KeyUsage::NONE }, &key, now)
         }
         Ok(_) => Err(NOT_FOUND),
-        Err(ChangeError::Store(error @ StoreError::Duplicate { .. })) => {
+        Err(KeyError::Store(error @ StoreError::Duplicate { .. })) => {
             let made = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await?;
             made.ok_or_else(|| error.into())
         }
-        Err(ChangeError::Refused(refusal @ Refusal::KeyReplaced { .. })) => {
+        Err(KeyError::Refused(refusal @ Refusal::KeyReplaced { .. })) => {
             // Perhaps by another call of the same key that came in between.
             let made = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await?;
             made.ok_or_else(|| refusal.into())
@@ -599,31 +618,49 @@ async fn rotate(app: &App, call: Call) -> Result<Response, ApiError> {
 }
 
 /// Whoever sends a key whole may revoke it. What comes of it is told to nobody: the answer to a guess must teach nothing.
+///
+/// The keys are looked at before the report is counted, so that no number of reports keeps a right one out. Reports without
+/// a right key are counted, also those that cannot be read.
 async fn revoke_leaked(app: &App, call: Call) -> Result<Response, ApiError> {
-    let Leak { keys } = call.body()?;
-    let (engine, now) = (app.engine(), app.engine().now());
-    refuse_too_many_reports(app, &call).await?;
-    for text in keys {
-        let Ok(key) = ManagedKey::parse(&text) else { continue };
-        let Some(record) = engine.store().key(key.id()).await? else { continue };
-        if !bool::from(key.digest().ct_eq(&record.digest)) {
-            continue;
-        }
-        let event = event(&call, key.id(), AuditAction::RevokeLeaked, key.id(), BTreeMap::new(), now);
-        let decide: Decide<KeyRecord, KeyChange> = Box::new(move |record: KeyRecord| {
+    let report = call.body::<Leak>();
+    let mut was_right = false;
+    for text in report.iter().flat_map(|report| &report.keys) {
+        was_right |= revoke_if_right(app, &call, text).await?;
+    }
+    if !was_right {
+        refuse_too_many_reports(app, &call).await?;
+    }
+    report?;
+    let mut response = reply(&DoneOut { message: "Keys that were right are revoked" })?;
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
+}
+
+/// Revokes a key if the text is one; whether it is.
+async fn revoke_if_right(app: &App, call: &Call, text: &str) -> Result<bool, ApiError> {
+    let (engine, callers, now) = (app.engine(), app.callers(), app.engine().now());
+    let Ok(key) = ManagedKey::parse(text) else { return Ok(false) };
+    let Some(record) = engine.store().key(key.id()).await? else { return Ok(false) };
+    if !bool::from(key.digest().ct_eq(&record.digest)) {
+        return Ok(false);
+    }
+    let record = callers.in_force(record);
+    if record.revoked_at.is_some() {
+        return Ok(true);
+    }
+    let event = event(call, key.id(), AuditAction::RevokeLeaked, key.id(), BTreeMap::new(), now);
+    let again: MakeChange = Arc::new(move || {
+        let event = event.clone();
+        let decide: DecideKey = Box::new(move |record: KeyRecord, _| {
             if record.revoked_at.is_some() {
                 return Ok(KeyChange::None(record));
             }
             Ok(KeyChange::To { record: record.revoke(now).into(), event: event.clone() })
         });
-        let began = app.callers().moment(engine);
-        if let Some(KeyChange::To { record, .. }) = engine.store().change_key(key.id(), decide).await? {
-            app.callers().learn(app.engine(), &record, began);
-        }
-    }
-    let mut response = reply(&DoneOut { message: "Keys that were right are revoked" })?;
-    *response.status_mut() = StatusCode::ACCEPTED;
-    Ok(response)
+        ChangeKey { caller: None, is_ending: true, decide }
+    });
+    callers.end(engine, record.revoke(now), again(), again).await?;
+    Ok(true)
 }
 
 async fn refuse_too_many_reports(app: &App, call: &Call) -> Result<(), ApiError> {
@@ -635,6 +672,51 @@ async fn refuse_too_many_reports(app: &App, call: &Call) -> Result<(), ApiError>
     if status.is_exceeded { Err(ApiError::TooManyReports(status)) } else { Ok(()) }
 }
 
+/// The key that asks for a change of keys.
+#[derive(Clone)]
+struct Asker {
+    principal: Principal,
+    address: Option<IpAddr>,
+    now: Timestamp,
+}
+
+impl Asker {
+    fn of(call: &Call, caller: &Principal, now: Timestamp) -> Self {
+        Self { principal: caller.clone(), address: call.ip(), now }
+    }
+
+    /// The id of its record; a root key has none.
+    fn id(&self) -> Option<KeyId> {
+        (self.principal.kind() == KeyKind::Managed).then(|| self.principal.key_id().clone())
+    }
+
+    /// What it may do by the record that is stored as the change is written, whatever was known when the request came.
+    fn as_stored(&self, record: Option<&KeyRecord>) -> Result<Principal, onerun_auth::Refusal> {
+        if self.principal.kind() == KeyKind::Root {
+            return Ok(self.principal.clone());
+        }
+        let principal = recognize_again(record, self.address, self.now)?;
+        principal.authorize(WRITE)?;
+        Ok(principal)
+    }
+}
+
+/// Whether a change takes away what a key may do, and nothing else.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Away,
+    Nothing,
+}
+
+/// Whether a key is to do less, and nothing else of it is to change.
+fn takes_away_only(record: &KeyRecord, patch: &KeyPatch, now: Timestamp) -> bool {
+    if patch.name.is_some() || patch.metadata.is_some() {
+        return false;
+    }
+    let Ok(changed) = record.clone().update(patch.clone(), now) else { return false };
+    changed.grant != record.grant && changed.grant.excess_over(&record.grant).is_empty()
+}
+
 /// What a decision about a key comes to: its new state, and what the audit trail says besides.
 type Decided = Result<(KeyRecord, BTreeMap<String, String>), Refusal>;
 
@@ -643,38 +725,63 @@ async fn change(
     app: &App,
     call: &Call,
     caller: &Principal,
-    view: KeyView,
-    action: AuditAction,
+    mut view: KeyView,
+    (action, takes): (AuditAction, Takes),
     now: Timestamp,
-    decision: impl Fn(&Principal, KeyRecord) -> Decided + Send + 'static,
+    decision: impl Fn(&Principal, KeyRecord) -> Decided + Send + Sync + 'static,
 ) -> Result<Response, ApiError> {
-    let id = view.record.id;
+    let (engine, callers) = (app.engine(), app.callers());
+    let id = view.record.id.clone();
     let template = event(call, caller.key_id(), action, &id, BTreeMap::new(), now);
-    let by = caller.clone();
-    let decide: Decide<KeyRecord, KeyChange> = Box::new(move |record: KeyRecord| {
+    let decide = Arc::new(move |by: &Principal, record: KeyRecord| -> Result<KeyChange, KeyError> {
         let revision = record.revision;
-        let (record, details) = decision(&by, record)?;
+        let (record, details) = decision(by, record)?;
         if record.revision == revision {
             return Ok(KeyChange::None(record));
         }
         let event = AuditEvent { details, ..template.clone() };
         Ok(KeyChange::To { record: record.into(), event })
     });
-    let began = app.callers().moment(app.engine());
-    let record = match app.engine().store().change_key(&id, decide).await?.ok_or(NOT_FOUND)? {
-        KeyChange::None(record) => record,
-        KeyChange::To { record, .. } | KeyChange::Rotation { record, .. } => {
-            app.callers().learn(app.engine(), &record, began);
-            *record
-        }
+    let (asker, asked) = (Asker::of(call, caller, now), Arc::clone(&decide));
+    let change = ChangeKey {
+        caller: asker.id(),
+        is_ending: takes == Takes::Away,
+        decide: Box::new(move |record, caller| asked(&asker.as_stored(caller.as_ref())?, record)),
     };
-    reply(&KeyOut::of(KeyView { record, usage: view.usage }, app.engine().now()))
+    // What is decided next is decided from the ends that wait.
+    match callers.write_end(engine, &id).await {
+        Err(StoreError::Full(_)) if takes == Takes::Away => {}
+        written => written?,
+    }
+    let changed = match takes {
+        Takes::Nothing => callers.change(engine, &id, change).await?,
+        Takes::Away => match decide(caller, view.record.clone())? {
+            KeyChange::To { record: ended, .. } => {
+                let by = caller.clone();
+                let again: MakeChange = Arc::new(move || {
+                    let (decide, by) = (Arc::clone(&decide), by.clone());
+                    let decide: DecideKey = Box::new(move |record, _| decide(&by, record));
+                    ChangeKey { caller: None, is_ending: true, decide }
+                });
+                callers.end(engine, *ended, change, again).await?
+            }
+            _ => callers.change(engine, &id, change).await?,
+        },
+    };
+    view.record = match changed.ok_or(NOT_FOUND)? {
+        KeyChange::None(record) => record,
+        KeyChange::To { record, .. } | KeyChange::Rotation { record, .. } => *record,
+    };
+    reply(&KeyOut::of(view, engine.now()))
 }
 
 /// The key, if the caller may know of it: all of its projects are among the caller's.
 async fn visible(app: &App, caller: &Principal, id: &KeyId) -> Result<KeyView, ApiError> {
     let view = app.engine().store().key_view(id).await?;
-    view.filter(|view| view.record.grant.projects.is_within(caller.projects())).ok_or(NOT_FOUND)
+    let mut view =
+        view.filter(|view| view.record.grant.projects.is_within(caller.projects())).ok_or(NOT_FOUND)?;
+    view.record = app.callers().in_force(view.record);
+    Ok(view)
 }
 
 /// The one response that has the secret.

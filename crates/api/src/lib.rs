@@ -11,6 +11,7 @@ mod callers;
 mod conversations;
 mod dashboard;
 mod dispatch;
+mod ends;
 mod error;
 mod fields;
 mod health;
@@ -34,6 +35,8 @@ pub use app::{App, Authenticator};
 pub use dispatch::{Found, Router};
 pub use error::{ApiError, ErrorStatus, FieldError, Place};
 pub use query::Parameters;
-pub use request::{Body, BodySource, Call, MAX_BODY_BYTES, Request, Response};
+pub use request::{
+    Body, BodySource, Call, MAX_BODY_BYTES, MAX_PUBLIC_BODY_BYTES, Reading, Request, Response, Sender,
+};
 pub use route::{Handler, HandlerFuture, Route};
 pub use routes::ROUTES;

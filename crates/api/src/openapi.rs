@@ -247,8 +247,9 @@ fn describe_key(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc>
                 shows::<DoneOut>(generator, examples::done("Keys that were right are revoked")),
             )
             .describe(
-                "For whoever finds keys: each that is right is revoked for ever. Needs no other key, and answers the same \
-                 whatever it finds.",
+                "For whoever finds keys: each that is right is revoked for ever. Needs no other key. A report may have 16 KiB \
+                 and must come within 5 seconds, as `application/json`. A report with a right key is always taken. The \
+                 others, malformed ones included, are counted by address: 60 a minute are answered like a right one.",
             )
             .body::<Leak>(examples::leak())
             .refusals(&["rate_limited", "unavailable"])
@@ -500,7 +501,10 @@ fn codes<'a>(route: &Route, doc: &'a Doc) -> Vec<&'a str> {
         codes.push("body_too_large");
     }
     if ![Method::GET, Method::HEAD].contains(&route.method) {
-        codes.push("body_unreadable");
+        codes.extend(["body_unreadable", "storage_full"]);
+    }
+    if route.access == Access::Public && doc.body.is_some() {
+        codes.push("unsupported_media_type");
     }
     codes.extend(doc.refusals);
     codes

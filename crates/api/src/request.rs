@@ -20,6 +20,9 @@ use crate::{
 /// The most bytes that a request's body may have.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
+/// The most bytes that the body of a request without a key may have.
+pub const MAX_PUBLIC_BODY_BYTES: usize = 16 * 1024;
+
 /// The longest `Idempotency-Key`, in characters.
 const MAX_IDEMPOTENCY_KEY: usize = 255;
 
@@ -31,31 +34,57 @@ pub type Response = http::Response<Bytes>;
 pub enum Body {
     /// All of it.
     Read(Bytes),
-    /// More than [`MAX_BODY_BYTES`]; the host stopped reading.
+    /// More than [`Sender::max_bytes`]; the host stopped reading.
     TooLarge,
+    /// Not read, because too many bodies of strangers are unfinished.
+    TooMany,
     /// It broke off, was malformed, or did not come in time.
     Unreadable,
 }
 
+/// Who sends a body. How much of it a host reads, for how long, and how many at once, depends on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Somebody with a key that the route accepts.
+    Caller,
+    /// Anybody: the route asks for no key.
+    Stranger,
+}
+
+impl Sender {
+    /// The most bytes of a body.
+    pub const fn max_bytes(self) -> usize {
+        match self {
+            Self::Caller => MAX_BODY_BYTES,
+            Self::Stranger => MAX_PUBLIC_BODY_BYTES,
+        }
+    }
+}
+
+/// A body that is being read.
+pub type Reading = Pin<Box<dyn Future<Output = Body> + Send>>;
+
 /// A body that is yet to be read. It is read only once it is known that the request may proceed, so that nobody
-/// without a key has the host hold one.
-pub struct BodySource(Pin<Box<dyn Future<Output = Body> + Send>>);
+/// without a key has the host hold one, but for the little that a public route takes.
+pub struct BodySource(Box<dyn FnOnce(Sender) -> Reading + Send>);
 
 impl BodySource {
     /// A body that `read` reads, if it is asked to.
-    pub fn new(read: impl Future<Output = Body> + Send + 'static) -> Self {
-        Self(Box::pin(read))
+    pub fn new<F: Future<Output = Body> + Send + 'static>(
+        read: impl FnOnce(Sender) -> F + Send + 'static,
+    ) -> Self {
+        Self(Box::new(move |sender| Box::pin(read(sender))))
     }
 
     /// Reads it.
-    pub async fn read(self) -> Body {
-        self.0.await
+    pub fn read(self, sender: Sender) -> Reading {
+        (self.0)(sender)
     }
 }
 
 impl From<Body> for BodySource {
     fn from(body: Body) -> Self {
-        Self::new(std::future::ready(body))
+        Self::new(move |_| std::future::ready(body))
     }
 }
 
@@ -165,6 +194,11 @@ impl Call {
         Fields::read_root(value)
     }
 
+    /// Where the call comes from, as the host knows it.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        self.origin.address
+    }
+
     /// The address that the call comes from.
     pub(crate) fn address(&self) -> Option<String> {
         self.origin.address.map(|address| address.to_canonical().to_string())
@@ -193,10 +227,13 @@ impl Call {
     }
 
     fn bytes(&self) -> Result<&[u8], ApiError> {
+        let sender = if self.principal.is_some() { Sender::Caller } else { Sender::Stranger };
+        let max_bytes = sender.max_bytes();
         match &self.body {
-            Body::Read(bytes) if bytes.len() <= MAX_BODY_BYTES => Ok(bytes),
+            Body::Read(bytes) if bytes.len() <= max_bytes => Ok(bytes),
             Body::Unreadable => Err(ApiError::Unreadable),
-            Body::Read(_) | Body::TooLarge => Err(ApiError::TooLarge),
+            Body::TooMany => Err(ApiError::TooManyBodies),
+            Body::Read(_) | Body::TooLarge => Err(ApiError::TooLarge { max_bytes }),
         }
     }
 }

@@ -58,7 +58,16 @@ pub fn recognize_managed(
     if !bool::from(is_right) {
         return Err(Refusal::InvalidKey { cause });
     }
-    let Some(record) = record.filter(|record| record.id == *key.id()) else {
+    recognize_again(record.filter(|record| record.id == *key.id()), address, now)
+}
+
+/// Says who presented a key whose secret was found right before, by the record that is kept of it now.
+pub fn recognize_again(
+    record: Option<&KeyRecord>,
+    address: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<Principal, Refusal> {
+    let Some(record) = record else {
         return Err(Refusal::InvalidKey { cause: InvalidCause::Unknown });
     };
     let key_id = || record.id.clone();

@@ -59,7 +59,7 @@ pub use crate::audit::{
 };
 pub use crate::cache::{KEY_CACHE_TTL, KeyCache, Looked, Moment};
 pub use crate::credential::{Credential, InvalidCause, Presented};
-pub use crate::decision::{authenticate, recognize, recognize_managed};
+pub use crate::decision::{authenticate, recognize, recognize_again, recognize_managed};
 pub use crate::grant::{Excess, Grant};
 pub use crate::key::{GenerateKeyError, KeyDigest, KeyId, NotAKeyId, RootKey, WeakKey};
 pub use crate::limit::{RateLimit, RateStatus};

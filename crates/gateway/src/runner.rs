@@ -51,6 +51,7 @@ async fn tick(app: &App, truce: Duration, mut stopped: watch::Receiver<bool>) {
             _ = ticks.tick() => {}
             () = stop(&mut stopped) => return,
         }
+        app.write_key_ends().await;
         app.write_key_uses();
         if let Err(error) = app.engine().tick().await {
             tracing::error!(error = with_causes(&error), "what time calls for could not be done");

@@ -17,7 +17,7 @@ use http::{
         X_CONTENT_TYPE_OPTIONS,
     },
 };
-use onerun_api::{Body, Found, Request, Response, openapi};
+use onerun_api::{Body, BodySource, Found, Request, Response, openapi};
 use serde_json::{Value, json};
 
 use super::{OTHER_KEY, PREVIOUS_KEY, ROOT_KEY, TestApp, model::INTERNAL};
@@ -174,6 +174,17 @@ impl<'a> Client<'a> {
         path: &str,
         body: Body,
     ) -> impl Future<Output = (u16, Reply)> + use<'a> {
+        self.ask_slowly(method, path, body.into())
+    }
+
+    /// [`ask`](Self::ask), with a body that comes when the test says so.
+    #[track_caller]
+    pub fn ask_slowly(
+        &self,
+        method: Method,
+        path: &str,
+        body: BodySource,
+    ) -> impl Future<Output = (u16, Reply)> + use<'a> {
         let what = format!("{}: {method} {path}", Location::caller());
         let (app, headers, address) = (self.app, self.headers.clone(), self.address);
         let (path, query) = match path.split_once('?') {
@@ -187,8 +198,9 @@ impl<'a> Client<'a> {
                 Found::NoRoute | Found::MethodNotAllowed(_) => None,
             };
             let is_head = method == Method::HEAD;
-            let request =
-                Request { id: id.clone(), method, path, query, headers, address, body: body.into() };
+            let mut headers = headers;
+            headers.entry("content-type").or_insert(HeaderValue::from_static("application/json"));
+            let request = Request { id: id.clone(), method, path, query, headers, address, body };
             let response = app.router.answer(&app.app, request).await;
             // The uses of keys are written beside the answer. No test may find them half-written.
             app.app.settle().await;

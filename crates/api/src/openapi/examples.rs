@@ -53,12 +53,14 @@ pub(super) fn errors() -> Vec<ApiError> {
         ApiError::Auth(AuthRefusal::WrongProject),
         ApiError::Auth(AuthRefusal::AuthUnavailable),
         ApiError::Invalid(vec![wrong_field]),
-        ApiError::TooLarge,
+        ApiError::TooLarge { max_bytes: crate::MAX_BODY_BYTES },
+        ApiError::UnsupportedMediaType,
         ApiError::Unreadable,
         ApiError::Act(ActError::NoObjectives(Vec::new())),
         ApiError::Act(ActError::KeyReused),
         ApiError::Act(ActError::Model(ModelError::Unavailable(String::new()))),
         ApiError::Act(ActError::Store(StoreError::Unavailable("".into()))),
+        ApiError::Act(ActError::Store(StoreError::Full("".into()))),
         ApiError::Internal("".into()),
     ];
     others.into_iter().chain(of_keys).chain(not_found).chain(refusals).collect()

@@ -2,6 +2,7 @@
 
 use std::{
     mem,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,11 +11,24 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as HttpBody;
-use onerun_api::{Body, BodySource, MAX_BODY_BYTES};
-use tokio::time::timeout;
+use onerun_api::{Body, BodySource, MAX_BODY_BYTES, Sender};
+use tokio::{sync::Semaphore, time::timeout};
 
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long somebody without a key may take to send a body.
+const PUBLIC_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long somebody without a key may take without one of the [`PUBLIC_BODIES`]: what is sent all at once needs none.
+const AT_ONCE: Duration = Duration::from_millis(250);
+
+/// How many bodies of callers without a key may be unfinished at one time.
+static PUBLIC_BODIES: Semaphore = Semaphore::const_new(64);
+
+/// How many connections may be read on at one time after their answer is sent. A small part of all connections, so that
+/// callers who never send what they announced keep out nobody.
+static LINGERING: Semaphore = Semaphore::const_new(128);
 
 /// How long an answer waits for the rest of a body that nobody reads, so that another request may follow on the connection.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -55,13 +69,16 @@ where
     /// The body, for whoever decides whether it is read.
     pub(super) fn source(&self) -> BodySource {
         let left = Arc::clone(&self.left);
-        BodySource::new(async move {
+        BodySource::new(move |sender| async move {
             let Left::Some(mut body) = replace(&left, Left::Unknown) else { return Body::Unreadable };
-            let outcome = timeout(BODY_TIMEOUT, read(&mut body)).await;
-            let rest = match outcome {
-                Ok(Body::Read(_)) => Left::Nothing,
-                Ok(Body::TooLarge) | Err(_) => Left::Some(body),
-                Ok(Body::Unreadable) => Left::Unknown,
+            let outcome = match sender {
+                Sender::Caller => timeout(BODY_TIMEOUT, read(&mut body, sender.max_bytes())).await.ok(),
+                Sender::Stranger => read_of_stranger(&mut body, sender.max_bytes()).await,
+            };
+            let rest = match (&outcome, sender) {
+                (Some(Body::Read(_)), _) => Left::Nothing,
+                (Some(Body::TooLarge), _) | (None, Sender::Caller) => Left::Some(body),
+                _ => Left::Unknown,
             };
             replace(&left, rest);
             outcome.unwrap_or(Body::Unreadable)
@@ -82,14 +99,20 @@ where
         if self.asks_first {
             return false;
         }
-        if !is_too_large(&body) {
+        if !is_too_large(&body, MAX_BODY_BYTES) {
             match timeout(DISCARD_TIMEOUT, discard(&mut body, MAX_BODY_BYTES)).await {
                 Ok(Discarded::All) => return true,
                 Ok(Discarded::Broken) => return false,
                 Ok(Discarded::Part) | Err(_) => {}
             }
         }
-        tokio::spawn(async move { timeout(LINGER_TIMEOUT, discard(&mut body, LINGER_BYTES)).await });
+        if let Ok(place) = LINGERING.try_acquire() {
+            tokio::spawn(async move {
+                // Whether it came to its end does not matter any more.
+                let _ = timeout(LINGER_TIMEOUT, discard(&mut body, LINGER_BYTES)).await;
+                drop(place);
+            });
+        }
         false
     }
 }
@@ -98,19 +121,32 @@ fn replace<B>(left: &Mutex<Left<B>>, now: Left<B>) -> Left<B> {
     mem::replace(&mut left.lock().unwrap_or_else(PoisonError::into_inner), now)
 }
 
-fn is_too_large(body: &impl HttpBody) -> bool {
-    body.size_hint().lower() > MAX_BODY_BYTES as u64
+fn is_too_large(body: &impl HttpBody, max_bytes: usize) -> bool {
+    body.size_hint().lower() > max_bytes as u64
 }
 
-async fn read<B>(body: &mut B) -> Body
+/// Reads a body that anybody may send. `None` if it does not come in time.
+async fn read_of_stranger<B>(body: &mut B, max_bytes: usize) -> Option<Body>
+where
+    B: HttpBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
+    let mut reading = pin!(read(body, max_bytes));
+    if let Ok(body) = timeout(AT_ONCE, &mut reading).await {
+        return Some(body);
+    }
+    let Ok(_place) = PUBLIC_BODIES.try_acquire() else { return Some(Body::TooMany) };
+    timeout(PUBLIC_BODY_TIMEOUT, reading).await.ok()
+}
+
+async fn read<B>(body: &mut B, max_bytes: usize) -> Body
 where
     B: HttpBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
     // A body that is said to be too large is not waited for; after `Expect: 100-continue` it is not even sent.
-    if is_too_large(body) {
+    if is_too_large(body, max_bytes) {
         return Body::TooLarge;
     }
-    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+    match Limited::new(body, max_bytes).collect().await {
         Ok(collected) => Body::Read(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Body::TooLarge,
         Err(error) => {
@@ -163,24 +199,24 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_read_once_and_another_request_may_follow() {
         let body = pending(stream::iter([Ok(3), Ok(4)]));
-        assert!(matches!(body.source().read().await, Body::Read(bytes) if bytes.len() == 7));
-        assert!(matches!(body.source().read().await, Body::Unreadable));
+        assert!(matches!(body.source().read(Sender::Caller).await, Body::Read(bytes) if bytes.len() == 7));
+        assert!(matches!(body.source().read(Sender::Caller).await, Body::Unreadable));
         let body = pending(stream::iter([Ok(3), Ok(4)]));
-        body.source().read().await;
+        body.source().read(Sender::Caller).await;
         assert!(body.discard_rest().await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_come_in_time_is_unreadable_and_the_last_of_its_connection() {
         let body = pending(stream::iter([Ok(3)]).chain(stream::pending()));
-        assert!(matches!(body.source().read().await, Body::Unreadable));
+        assert!(matches!(body.source().read(Sender::Caller).await, Body::Unreadable));
         assert!(!body.discard_rest().await);
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_unreadable_and_the_last_of_its_connection() {
         let body = pending(stream::iter([Ok(3), Err(io::Error::other("broken off"))]));
-        assert!(matches!(body.source().read().await, Body::Unreadable));
+        assert!(matches!(body.source().read(Sender::Caller).await, Body::Unreadable));
         assert!(!body.discard_rest().await);
     }
 
