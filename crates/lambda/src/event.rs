@@ -236,7 +236,7 @@ mod tests {
     }
 
     async fn text(request: Request) -> String {
-        match request.body.read().await {
+        match request.body.read(onerun_api::Sender::Caller).await {
             Body::Read(bytes) => String::from_utf8(bytes.into()).unwrap(),
             other => format!("{other:?}"),
         }
