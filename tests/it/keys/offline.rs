@@ -37,6 +37,46 @@ fn what_is_far_longer_than_a_key_is_not_read() {
     assert!(stderr.contains("4096 bytes"), "{stderr}");
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_named_to_be_scanned_is_read_whatever_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    fs::create_dir(at("real")).unwrap();
+    fs::write(at("real/settings"), MANAGED).unwrap();
+    std::os::unix::fs::symlink(at("real/settings"), at("link")).unwrap();
+    std::os::unix::fs::symlink(at("real"), at("linked")).unwrap();
+    for (path, input) in [("/dev/stdin", MANAGED), (&at("link"), ""), (&at("linked"), "")] {
+        let found = keys(&["scan", path], input).exits(1);
+        assert!(found.starts_with(path) && found.contains(":1:1: a managed key"), "{found}");
+    }
+    assert_eq!(keys(&["scan", "/dev/stdin"], "none").exits(0), "");
+
+    std::os::unix::fs::symlink(at("nothing"), at("dangling")).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    for path in ["dangling", "socket"] {
+        let stderr = keys(&["scan", &at(path), &at("link")], "");
+        assert!(stderr.stderr.contains(path), "{stderr:?}");
+        stderr.exits(2);
+    }
+    drop(socket);
+}
+
+#[cfg(unix)]
+#[test]
+fn names_of_scanned_files_command_neither_terminals_nor_ci() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a\u{1b}[2J\n::error::b");
+    fs::write(&path, MANAGED).unwrap();
+    let found = keys(&["scan", path.to_str().unwrap()], "").exits(1);
+    assert_eq!(found.lines().count(), 1, "{found}");
+    assert!(found.contains(r"/a\u{1b}[2J\u{a}:\u{3a}error:\u{3a}b:1:1: a managed key"), "{found}");
+    let missing = directory.path().join("\n::error::c");
+    let told = keys(&["scan", missing.to_str().unwrap()], "").fails(2);
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(!told.contains("::"), "{told}");
+}
+
 #[test]
 fn keys_in_files_are_found_and_not_printed() {
     let directory = tempfile::tempdir().unwrap();
