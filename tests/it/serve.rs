@@ -125,7 +125,18 @@ async fn data_that_others_could_have_changed_is_refused_with_what_to_do() {
     assert!(complaint.contains("`chmod 600 "), "{complaint}");
     set_mode(&data.join("api-key"), 0o600);
 
+    set_mode(&data.join("onerun.db"), 0o644);
+    let complaint = refused(&mut serve(parent.path(), &["--port", "0"], &[])).await;
+    assert!(complaint.contains("onerun.db") && complaint.contains("`chmod 600 "), "{complaint}");
+    set_mode(&data.join("onerun.db"), 0o600);
+
     fs::rename(data.join("onerun.db"), parent.path().join("elsewhere")).unwrap();
+    fs::write(data.join("onerun.db"), "").unwrap();
+    set_mode(&data.join("onerun.db"), 0o600);
+    let complaint = refused(&mut serve(parent.path(), &["--port", "0"], &[])).await;
+    assert!(complaint.contains("onerun.db is empty"), "{complaint}");
+    fs::remove_file(data.join("onerun.db")).unwrap();
+
     symlink(parent.path().join("elsewhere"), data.join("onerun.db")).unwrap();
     let complaint = refused(&mut serve(parent.path(), &["--port", "0"], &[])).await;
     assert!(complaint.contains("onerun.db is not a plain file"), "{complaint}");

@@ -8,7 +8,7 @@ use std::{
 
 use onerun_auth::RootKey;
 #[cfg(unix)]
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 
 /// Why a data directory cannot be used. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,32 @@ pub enum DataError {
     )]
     Writable {
         /// The directory.
+        path: PathBuf,
+    },
+    /// It, or something in it, belongs to somebody else, who can change it at any time.
+    #[error(
+        "{path} belongs to another user of this machine; start onerun as that user, run `chown` on it, or use another \
+         directory with `--data`",
+        path = .path.display()
+    )]
+    OthersOwn {
+        /// The directory or file.
+        path: PathBuf,
+    },
+    /// Others can read or change a file in it.
+    #[error("{path} can be used by other users of this machine; run `chmod 600 {path}`", path = .path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The database has nothing in it, although the directory was used before.
+    #[error(
+        "{path} is empty, but the key beside it is from an earlier start; put a backup of the database in its place, or \
+         remove it to begin with an empty one",
+        path = .path.display()
+    )]
+    EmptyDatabase {
+        /// The file.
         path: PathBuf,
     },
     /// Something in it is a link or a directory where a file belongs.
@@ -99,11 +125,16 @@ impl DataDirectory {
         // Absolute, because SQLite would take a relative `file:…` for a URI.
         let path = &fs::canonicalize(path).map_err(unusable)?;
         // First: nobody else can change what is in it between a look at a file and its use.
-        if allows(&fs::metadata(path).map_err(unusable)?, 0o022) {
+        let found = fs::metadata(path).map_err(unusable)?;
+        if !is_ours(&found) {
+            return Err(DataError::OthersOwn { path: path.to_owned() });
+        }
+        if allows(&found, 0o022) {
             return Err(DataError::Writable { path: path.to_owned() });
         }
         let file = path.join("lock");
-        plain_file(&file)?;
+        // Whoever can open it can lock it.
+        private_file(&file)?;
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
         #[cfg(unix)]
@@ -116,10 +147,18 @@ impl DataDirectory {
         }
     }
 
-    /// Where the database is, or is to be.
-    pub(crate) fn database(&self) -> Result<PathBuf, DataError> {
+    /// Where the database is, or is to be. `is_new` says that the directory was first used by this process.
+    pub(crate) fn database(&self, is_new: bool) -> Result<PathBuf, DataError> {
         let path = self.path.join("onerun.db");
-        plain_file(&path)?;
+        let found = private_file(&path)?;
+        // What SQLite keeps beside it is read as a part of it.
+        for suffix in ["-wal", "-shm", "-journal"] {
+            private_file(&self.path.join(format!("onerun.db{suffix}")))?;
+        }
+        let is_empty = found.is_some_and(|found| found.len() == 0);
+        if is_empty && !is_new && plain_file(&self.path.join("api-key"))?.is_some() {
+            return Err(DataError::EmptyDatabase { path });
+        }
         Ok(path)
     }
 
@@ -169,13 +208,35 @@ impl DataDirectory {
     }
 }
 
-/// What is at `path`, if anything. Anything but a file is refused, links too: what they lead to is not ours.
+/// What is at `path`, if anything. Anything but a file of this user's is refused, links too: what they lead to is not ours.
 fn plain_file(path: &Path) -> Result<Option<Metadata>, DataError> {
     match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() && !is_ours(&found) => {
+            Err(DataError::OthersOwn { path: path.to_owned() })
+        }
         Ok(found) if found.is_file() => Ok(Some(found)),
         Ok(_) => Err(DataError::NotAFile { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(DataError::Unusable { path: path.to_owned(), source }),
+    }
+}
+
+/// [`plain_file`], which nobody else can read or change.
+fn private_file(path: &Path) -> Result<Option<Metadata>, DataError> {
+    match plain_file(path)? {
+        Some(found) if allows(&found, 0o077) => Err(DataError::Exposed { path: path.to_owned() }),
+        found => Ok(found),
+    }
+}
+
+/// Whether something belongs to the user of this process, or to the administrator, who can change everything anyway.
+fn is_ours(metadata: &Metadata) -> bool {
+    #[cfg(unix)]
+    return [nix::unistd::geteuid().as_raw(), 0].contains(&metadata.uid());
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        true
     }
 }
 
@@ -272,6 +333,66 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
+    fn a_database_or_lock_that_others_can_use_is_refused() {
+        for name in ["lock", "onerun.db", "onerun.db-wal", "onerun.db-shm", "onerun.db-journal"] {
+            for mode in [0o644, 0o640, 0o604, 0o620, 0o602] {
+                let directory = tempfile::tempdir().unwrap();
+                let file = directory.path().join(name);
+                fs::write(&file, "something").unwrap();
+                let open = || DataDirectory::open(directory.path()).and_then(|data| data.database(false));
+                set_mode(&file, mode);
+                let error = open().unwrap_err().to_string();
+                assert!(error.contains("`chmod 600 ") && error.contains(name), "{error}");
+                set_mode(&file, 0o600);
+                open().unwrap();
+            }
+        }
+    }
+
+    /// Only the administrator can give files away, so for others this shows that their own are taken.
+    #[cfg(unix)]
+    #[test]
+    fn what_belongs_to_another_user_is_refused() {
+        for name in ["", "lock", "api-key", "api-key.new", "onerun.db", "onerun.db-wal", "onerun.db-shm"] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join(name);
+            if !name.is_empty() {
+                fs::write(&path, "").unwrap();
+                set_mode(&path, 0o600);
+            }
+            let is_given = std::os::unix::fs::chown(&path, Some(65_534), None).is_ok();
+            let opened = DataDirectory::open(directory.path())
+                .and_then(|data| data.database(true).and_then(|_| data.root_key(None)));
+            match opened {
+                Err(DataError::OthersOwn { path }) => {
+                    assert!(is_given && path.ends_with(name), "{name}: {path:?}")
+                }
+                Err(DataError::BadKey { .. }) => assert!(!is_given && name == "api-key", "{name}"),
+                Err(error) => panic!("{name}: {error}"),
+                Ok(_) => assert!(!is_given, "{name}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_database_beside_an_old_key_is_refused_with_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDirectory::open(directory.path()).unwrap();
+        let file = directory.path().join("onerun.db");
+        fs::write(&file, "").unwrap();
+        #[cfg(unix)]
+        set_mode(&file, 0o600);
+        data.database(false).unwrap();
+        let key = data.root_key(None).unwrap();
+        data.database(key.generated).unwrap();
+        let error = data.database(false).unwrap_err().to_string();
+        assert!(error.contains("backup") && error.contains("remove it"), "{error}");
+        fs::remove_file(&file).unwrap();
+        data.database(false).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn a_half_made_key_is_made_anew() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDirectory::open(directory.path()).unwrap();
@@ -287,6 +408,8 @@ mod tests {
     fn what_the_lock_file_says_stays() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("lock"), "mine").unwrap();
+        #[cfg(unix)]
+        set_mode(&directory.path().join("lock"), 0o600);
         DataDirectory::open(directory.path()).unwrap();
         assert_eq!(fs::read_to_string(directory.path().join("lock")).unwrap(), "mine");
     }
@@ -305,7 +428,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             std::os::unix::fs::symlink(there, directory.path().join(name)).unwrap();
             let opened = DataDirectory::open(directory.path())
-                .and_then(|data| data.root_key(None).and_then(|_| data.database()));
+                .and_then(|data| data.root_key(None).and_then(|_| data.database(true)));
             let error = opened.err().unwrap().to_string();
             assert!(error.contains(name) && error.contains("not a plain file"), "{error}");
             assert_eq!(fs::read_to_string(&target).unwrap(), "theirs");

@@ -90,7 +90,7 @@ impl Gateway {
         let data = DataDirectory::open(data)?;
         let random = Arc::new(OsRandom);
         let FoundKey { key, file, generated } = data.root_key(config.key)?;
-        let path = data.database()?;
+        let path = data.database(generated)?;
         let store = SqliteStore::open(&path).map_err(|source| StartError::Store { path, source })?;
         let model = Arc::new(Offline);
         let engine = Engine::new(Arc::new(store), model, Arc::new(SystemClock), random, config.engine);
