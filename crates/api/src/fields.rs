@@ -315,10 +315,13 @@ impl Field for IpNet {
 impl Field for Timestamp {
     fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
         let text = string(value, pointer, errors)?;
-        let time = text.parse::<Timestamp>().ok();
-        let time = time.and_then(|time| Timestamp::from_microsecond(time.as_microsecond()).ok());
+        let time = parse_time(&text);
         if time.is_none() {
-            errors.push(pointer, "must be a time such as `2026-11-23T09:30:00Z`");
+            errors.push(
+                pointer,
+                "must be a time of RFC 3339 with its offset, such as `2026-11-23T09:30:00Z`, from \
+                 `0001-01-01T00:00:00Z` to `9999-12-30T22:00:00Z`",
+            );
         }
         time
     }
@@ -327,6 +330,31 @@ impl Field for Timestamp {
         json!({ "type": "string", "format": "date-time" })
     }
 }
+
+/// A time of RFC 3339 from year 1 on. The parser takes much more: other forms of ISO 8601, names of time zones, negative years.
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let form: String = text.chars().map(|char| if char.is_ascii_digit() { '0' } else { char }).collect();
+    let (date, clock) = (form.get(..10)?, form.get(11..19)?);
+    let separates = matches!(form.get(10..11)?, "T" | "t" | " ");
+    if (date, clock) != ("0000-00-00", "00:00:00") || !separates {
+        return None;
+    }
+    let rest = form.get(19..)?;
+    let offset = match rest.strip_prefix('.') {
+        Some(fraction) if fraction.starts_with('0') => fraction.trim_start_matches('0'),
+        Some(_) => return None,
+        None => rest,
+    };
+    if !matches!(offset, "Z" | "z" | "+00:00" | "-00:00") {
+        return None;
+    }
+    let time = text.parse::<Timestamp>().ok()?;
+    let time = Timestamp::from_microsecond(time.as_microsecond()).ok()?;
+    (time.as_microsecond() >= YEAR_1).then_some(time)
+}
+
+/// `0001-01-01T00:00:00Z`, in microseconds since 1970.
+const YEAR_1: i64 = -62_135_596_800_000_000;
 
 impl Field for bool {
     fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
@@ -523,6 +551,44 @@ mod tests {
         assert_eq!(read(json!(5.0)).unwrap().size.map(Target::get), Some(5));
         for number in [json!(5.5), json!(-1), json!(1e30), json!(u64::MAX), json!("5"), json!([5])] {
             assert!(read(number.clone()).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn times_are_taken_in_the_form_of_rfc_3339_and_no_other() {
+        for (text, time) in [
+            ("2026-11-23T09:30:00Z", "2026-11-23T09:30:00Z"),
+            ("2026-11-23t09:30:00.123456z", "2026-11-23T09:30:00.123456Z"),
+            ("2026-11-23 09:30:00+01:00", "2026-11-23T08:30:00Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+            ("9999-12-30T22:00:00Z", "9999-12-30T22:00:00Z"),
+        ] {
+            assert_eq!(parse_time(text).map(|time| time.to_string()).as_deref(), Some(time), "{text}");
+        }
+        for text in [
+            "-000001-01-01T00:00:00Z",
+            "-002026-11-23T09:30:00Z",
+            "+002026-11-23T09:30:00Z",
+            "0000-12-31T23:59:59Z",
+            "0001-01-01T00:00:00+00:01",
+            "10000-01-01T00:00:00Z",
+            "9999-12-31T23:59:59-12:00",
+            "20261123T093000Z",
+            "2026-W48-1T09:30:00Z",
+            "2026-11-23",
+            "2026-11-23T09:30Z",
+            "2026-11-23T09:30:00",
+            "2026-11-23T09:30:00+01",
+            "2026-11-23T09:30:00+0100",
+            "2026-11-23T09:30:00,5Z",
+            "2026-11-23T09:30:00.Z",
+            "2026-11-23T09:30:00+01:00[Europe/Paris]",
+            "2026-02-29T00:00:00Z",
+            "2026-11-23T24:00:00Z",
+            "\u{ff12}026-11-23T09:30:00Z",
+            "",
+        ] {
+            assert_eq!(parse_time(text), None, "{text}");
         }
     }
 
