@@ -612,13 +612,16 @@ async fn agents_and_objectives_that_a_simulation_names_must_be_in_its_project() 
 
     for agent in [there.agent.as_str(), "AAAAAAAAAAAA"] {
         let problem = here.client.post(&path, &here.wanted(json!({ "agent_id": agent })), 404).await;
-        assert_eq!((code(&problem), &problem["message"]), ("agent_not_found", &json!("Agent not found")));
+        let message = format!("Agent not found: `{agent}`; list agents with `GET /v1/agents`");
+        assert_eq!((code(&problem), &problem["message"]), ("agent_not_found", &json!(message)));
     }
     let unknown = "AAAAAAAAAAAA";
     let body = here.wanted(json!({ "objective_ids": [other, mine, unknown] }));
     let problem = here.client.post(&path, &body, 404).await;
     assert_eq!(code(&problem), "objectives_not_found");
-    assert_eq!(problem["message"], format!("Objectives not found: {other}, {unknown}"));
+    let message =
+        format!("Objectives not found: {other}, {unknown}; list objectives with `GET /v1/objectives`");
+    assert_eq!(problem["message"], message);
     assert!(data(&here.get("/simulations").await).is_empty());
 }
 
@@ -763,7 +766,12 @@ async fn every_route_in_a_project_needs_one_that_there_is() {
             for body in [body(), Body::TooLarge, Body::Read("{".into())] {
                 let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 404).await;
                 assert_eq!(code(&reply.json()), "project_not_found", "{}", route.operation);
-                assert_eq!(reply.json()["message"], "Project not found");
+                let named = match project {
+                    "" | "%00" | ".." => String::new(),
+                    id => format!(": `{id}`"),
+                };
+                let message = format!("Project not found{named}; list projects with `GET /v1/projects`");
+                assert_eq!(reply.json()["message"], message);
             }
         }
     }

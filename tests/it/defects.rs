@@ -177,7 +177,10 @@ async fn defect_06_an_unknown_simulation_is_not_found() {
         let problem = desk.client.send(method, &path, None, 404).await.json();
         assert_eq!(
             (code(&problem), text(&problem, "detail")),
-            ("simulation_not_found", "Simulation not found".into())
+            (
+                "simulation_not_found",
+                format!("Simulation not found: `{unknown}`; list simulations with `GET /v1/simulations`")
+            )
         );
     }
 }

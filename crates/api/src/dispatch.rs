@@ -37,6 +37,8 @@ struct Trail {
     operation: Option<&'static str>,
     key_id: Option<String>,
     project_id: Option<String>,
+    /// What was asked for: in a problem, not in the line.
+    parameters: Vec<(String, String)>,
     /// How the key stands with its limit: in the headers, not in the line.
     rate: Option<RateStatus>,
 }
@@ -88,7 +90,7 @@ impl Router {
         let result = answered.unwrap_or_else(|panic| Err(ApiError::Internal(panic_message(&*panic).into())));
         let (mut response, error) = match result {
             Ok(response) => (response, None),
-            Err(error) => (error.response(&id), Some(error)),
+            Err(error) => (error.response(&id, &trail.parameters), Some(error)),
         };
         finish(&mut response, &id, trail.rate.as_ref());
         if is_head {
@@ -105,6 +107,7 @@ impl Router {
             Found::MethodNotAllowed(allow) => return Err(ApiError::MethodNotAllowed { allow }),
         };
         trail.operation = Some(route.operation);
+        trail.parameters.clone_from(&params);
         let mut principal = admit(app, route, &request.headers, request.address, trail).await?;
         let query = Query::parse(request.query.as_deref());
         query.check_names(route)?;
@@ -243,6 +246,7 @@ async fn open_project(
 ) -> Result<std::sync::Arc<dyn onerun_store::ProjectStore>, ApiError> {
     const NOT_FOUND: ApiError = ApiError::NotFound { what: "Project" };
     let InProject(text) = query.read()?;
+    trail.parameters.push(("project_id".to_owned(), text.clone()));
     let id: ProjectId = text.parse().map_err(|_| NOT_FOUND)?;
     trail.project_id = Some(id.to_string());
     if let Some(principal) = principal {
@@ -272,7 +276,7 @@ fn log(id: &str, trail: &Trail, response: &Response, error: Option<&ApiError>, s
     let cause = error.and_then(ApiError::internal);
     let refused = matches!(error, Some(ApiError::Auth(_))).then_some(true);
     let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let Trail { operation, key_id, project_id, rate: _ } = trail;
+    let Trail { operation, key_id, project_id, parameters: _, rate: _ } = trail;
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(

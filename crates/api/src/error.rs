@@ -14,7 +14,7 @@ use onerun_store::{ChangeError, KeyError, StoreError, with_causes};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::Response;
+use crate::{Response, missing};
 
 /// How long a client waits before it tries again what was unavailable.
 const RETRY_AFTER_SECONDS: u32 = 2;
@@ -249,9 +249,10 @@ impl ApiError {
         }
     }
 
-    /// The response, without the headers that every response has.
-    pub(crate) fn response(&self, request_id: &str) -> Response {
-        let Public { status, code, message } = self.public();
+    /// The response to a request with these parameters, without the headers that every response has.
+    pub(crate) fn response(&self, request_id: &str, parameters: &[(String, String)]) -> Response {
+        let Public { status, code, mut message } = self.public();
+        message.extend(missing::advice(code, parameters));
         let problem = Problem {
             kind: format!("urn:onerun:error:{code}"),
             title: status.title(),
@@ -302,7 +303,7 @@ fn act_public(error: &ActError) -> Public {
         ActError::NoSimulation => (S::NotFound, "simulation_not_found"),
         ActError::NoPersona => (S::NotFound, "persona_not_found"),
         ActError::NoConversation => (S::NotFound, "conversation_not_found"),
-        ActError::NoAgent => (S::NotFound, "agent_not_found"),
+        ActError::NoAgent(_) => (S::NotFound, "agent_not_found"),
         ActError::NoObjectives(_) => (S::NotFound, "objectives_not_found"),
         ActError::KeyReused => (S::UnprocessableContent, "idempotency_key_reused"),
         ActError::Refused(refusal) => refused_status(refusal),
@@ -450,7 +451,7 @@ mod tests {
             ApiError::Act(ActError::Model(ModelError::Unusable(secret.into()))),
         ];
         for error in errors {
-            let response = error.response("r");
+            let response = error.response("r", &[]);
             assert!(response.status().is_server_error());
             assert!(!String::from_utf8_lossy(response.body()).contains("hunter2"), "{error:?}");
             assert!(error.internal().is_some_and(|text| text.contains("hunter2")), "{error:?}");
@@ -470,7 +471,7 @@ mod tests {
         let errors: Vec<_> = ["/a", "/b/0", "", "/d"]
             .map(|pointer| FieldError { place: Place::Body(pointer.into()), detail: "must be x".into() })
             .into();
-        let response = ApiError::Invalid(errors).response("r");
+        let response = ApiError::Invalid(errors).response("r", &[]);
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(body["errors"].as_array().unwrap().len(), 4);
         assert_eq!(body["errors"][1]["pointer"], "#/b/0");

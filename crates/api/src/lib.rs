@@ -17,6 +17,7 @@ mod fields;
 mod health;
 mod json;
 mod keys;
+mod missing;
 mod objectives;
 pub mod openapi;
 mod out;

@@ -519,7 +519,8 @@ fn refused(errors: &[&ApiError], problem: &Schema) -> Value {
         let code = error.public().code;
         codes.push(format!("`{code}`"));
         examples.insert(code.to_owned(), json!({ "$ref": format!("#/components/examples/{code}") }));
-        for name in error.response(REQUEST_ID).headers().keys().filter(|name| **name != header::CONTENT_TYPE)
+        for name in
+            error.response(REQUEST_ID, &[]).headers().keys().filter(|name| **name != header::CONTENT_TYPE)
         {
             *headers.entry(name.to_string()).or_default() += 1;
         }
@@ -553,7 +554,7 @@ fn rate_headers(route: &Route) -> Value {
 /// The body of each error, by its code.
 fn error_examples(errors: &BTreeMap<&str, ApiError>) -> Map<String, Value> {
     let example = |error: &ApiError| {
-        let body: Value = serde_json::from_slice(error.response(REQUEST_ID).body()).unwrap_or_default();
+        let body: Value = serde_json::from_slice(error.response(REQUEST_ID, &[]).body()).unwrap_or_default();
         json!({ "summary": error.public().message, "value": body })
     };
     errors.iter().map(|(code, error)| ((*code).to_owned(), example(error))).collect()

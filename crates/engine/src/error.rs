@@ -1,6 +1,6 @@
 //! Why the engine did not do what it was asked. Knows nothing of HTTP.
 
-use onerun_domain::{ObjectiveId, Refusal};
+use onerun_domain::{AgentId, ObjectiveId, Refusal};
 use onerun_store::{ChangeError, StoreError};
 
 use crate::ModelError;
@@ -18,8 +18,8 @@ pub enum ActError {
     #[error("Conversation not found")]
     NoConversation,
     /// There is no such agent in the project.
-    #[error("Agent not found")]
-    NoAgent,
+    #[error("Agent not found: `{0}`")]
+    NoAgent(AgentId),
     /// There are no such objectives in the project.
     #[error("Objectives not found: {}", list(.0))]
     NoObjectives(Vec<ObjectiveId>),

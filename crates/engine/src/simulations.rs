@@ -47,7 +47,8 @@ impl Engine {
         project: &dyn ProjectStore,
         new: NewSimulation,
     ) -> Result<SimulationDetail, ActError> {
-        let agent = project.agent(&new.agent_id).await?.ok_or(ActError::NoAgent)?.agent;
+        let agent = project.agent(&new.agent_id).await?;
+        let agent = agent.ok_or_else(|| ActError::NoAgent(new.agent_id.clone()))?.agent;
         let objectives = find_objectives(project, &new.objective_ids).await?;
         let now = self.now();
         let simulation = Simulation {

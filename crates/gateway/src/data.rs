@@ -365,7 +365,7 @@ mod tests {
                 .and_then(|data| data.database(true).and_then(|_| data.root_key(None)));
             match opened {
                 Err(DataError::OthersOwn { path }) => {
-                    assert!(is_given && path.ends_with(name), "{name}: {path:?}")
+                    assert!(is_given && path.ends_with(name), "{name}: {path:?}");
                 }
                 Err(DataError::BadKey { .. }) => assert!(!is_given && name == "api-key", "{name}"),
                 Err(error) => panic!("{name}: {error}"),
