@@ -64,7 +64,7 @@ fn key(variable: impl Fn(&str) -> anyhow::Result<Option<String>>) -> anyhow::Res
 
 /// A variable of the environment; one that is empty counts as not set, as it does for most programs.
 #[expect(clippy::disallowed_methods, reason = "the program is a composition root; here alone it reads them")]
-fn variable(name: &str) -> anyhow::Result<Option<String>> {
+pub(crate) fn variable(name: &str) -> anyhow::Result<Option<String>> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.trim().is_empty())),
         Err(std::env::VarError::NotPresent) => Ok(None),

@@ -12,14 +12,11 @@ use crate::{
     list::{self, Paging},
     output, results,
     simulations::InProject,
-    text::{fields, plain, short, table, wrap},
+    text::{fields, plain, prose, table, utc},
 };
 
-/// The most of a persona that a row of a table shows.
-const LONGEST_PERSONA: usize = 48;
-
-/// The width of prose beside the names of what it is.
-const PROSE_WIDTH: usize = 70;
+/// The width of the names of what is said of a conversation.
+const NAMES: usize = 8;
 
 /// What can be asked about conversations.
 #[derive(Debug, Subcommand)]
@@ -115,7 +112,7 @@ async fn list(options: &List) -> anyhow::Result<()> {
         async |page| simulation.conversations(status, page).await,
         async |conversations| {
             let rows: Vec<_> = conversations.iter().map(|conversation| row(conversation)).collect();
-            Ok(table(["ID", "NO.", "STATUS", "MESSAGES", "VERDICTS", "PERSONA"], &rows))
+            Ok(table(["ID", "NO.", "STATUS", "MESSAGES", "VERDICTS", "PERSONA"], &[5], &rows))
         },
     )
     .await
@@ -128,7 +125,7 @@ fn row(conversation: &Conversation) -> [String; 6] {
         conversation.status.as_str().to_owned(),
         conversation.item_count.to_string(),
         verdicts_in_short(conversation),
-        short(&conversation.persona.summary, LONGEST_PERSONA),
+        plain(&conversation.persona.summary),
     ]
 }
 
@@ -158,8 +155,8 @@ async fn show(options: &Show) -> anyhow::Result<()> {
         list::all(|item: &Item| &item.id, async |page| client.items(options.attempt, page).await).await?;
     if options.json {
         let (conversation, items) = (conversation.json(), list::array(&items));
-        return output::print(&format!(
-            "{{\"conversation\":{conversation},\"items\":{{\"data\":{items},\"has_more\":false}}}}\n"
+        return output::print_json(&format!(
+            "{{\"conversation\":{conversation},\"items\":{{\"data\":{items},\"has_more\":false}}}}"
         ));
     }
     let mut text = String::new();
@@ -169,7 +166,7 @@ async fn show(options: &Show) -> anyhow::Result<()> {
 
 /// All there is to say about a conversation.
 fn describe(out: &mut String, conversation: &Conversation, items: &[Verbatim<Item>]) -> fmt::Result {
-    let prose = |text: &str| wrap(text, PROSE_WIDTH).join("\n");
+    let prose = |text: &str| prose(text, NAMES);
     let status = conversation.status.as_str();
     let status = match &conversation.end_reason {
         Some(reason) => format!("{status} ({})", words(reason)),
@@ -179,7 +176,7 @@ fn describe(out: &mut String, conversation: &Conversation, items: &[Verbatim<Ite
         ("id", plain(&conversation.id)),
         ("number", conversation.seq_id.to_string()),
         ("status", status),
-        ("attempt", conversation.attempt.to_string()),
+        ("attempt", attempts(conversation).join("\n")),
         ("persona", prose(&conversation.persona.summary)),
         ("story", prose(&conversation.persona.story)),
         ("purpose", prose(&conversation.persona.purpose)),
@@ -195,6 +192,30 @@ fn describe(out: &mut String, conversation: &Conversation, items: &[Verbatim<Ite
         return writeln!(out, "\nNo verdicts: {}.", words(&conversation.evaluation_status));
     }
     conversation.evaluations.iter().try_for_each(|verdict| judged(out, verdict))
+}
+
+/// The attempt that a conversation is at, and how each one that is over ended.
+fn attempts(conversation: &Conversation) -> Vec<String> {
+    let mut lines = vec![conversation.attempt.to_string()];
+    for ended in &conversation.ended_attempts {
+        // How a conversation that was held ended stands at its status.
+        let is_told = ended.failure_reason.is_none() && ended.end_reason != "lease_expired";
+        if !is_told {
+            let how = how_it_ended(&ended.end_reason);
+            lines.push(format!("attempt {} ended {}: {how}", ended.attempt, utc(&ended.ended_at)));
+            let reason = ended.failure_reason.as_deref();
+            lines.push(prose(reason.map_or("the worker gave no reason", |reason| reason), NAMES));
+        }
+    }
+    lines
+}
+
+/// How an attempt ended, in words that say what it means.
+fn how_it_ended(reason: &str) -> String {
+    match reason {
+        "lease_expired" => "lease expired, because the worker went silent".to_owned(),
+        other => words(other),
+    }
 }
 
 fn judged(out: &mut String, verdict: &Evaluation) -> fmt::Result {

@@ -23,6 +23,8 @@ pub(crate) const AFTER_HELP: &str = "\
 Environment:
   ONERUN_API_BASE_URL  the API's address [default: http://127.0.0.1:9000]
   ONERUN_API_KEY       the key that is sent; no argument takes a key
+  COLUMNS              how wide tables and texts are [default: the terminal's
+                       width; to a file or a pipe, tables are not cut]
 
   generate, check and scan ask nobody and need neither; report-leak needs no key.
 
@@ -34,7 +36,8 @@ Exit codes:
      no answer from the API, or one that says that it failed (5xx)
 
 With --json, standard output is one JSON document, as the API sent it, and
-nothing if the command failed. That of attention is four lists of keys.";
+nothing if the command failed. That of attention is four lists of keys. What a
+terminal would obey or not show is written otherwise, as a \\u escape.";
 
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]

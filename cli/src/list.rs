@@ -53,14 +53,14 @@ pub(crate) async fn print<T>(
     if paging.all {
         let entries = all(id, list).await?;
         return if json {
-            output::print(&format!("{{\"data\":{},\"has_more\":false}}\n", array(&entries)))
+            output::print_json(&format!("{{\"data\":{},\"has_more\":false}}", array(&entries)))
         } else {
             output::print(&table(&entries).await?)
         };
     }
     let page = list(paging.first()).await?;
     if json {
-        return output::print(&format!("{}\n", page.json()));
+        return output::print_json(page.json());
     }
     output::print(&table(&page.data).await?)?;
     if page.has_more {

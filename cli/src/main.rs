@@ -8,6 +8,7 @@ mod list;
 mod logs;
 mod outcome;
 mod output;
+mod personas;
 mod projects;
 mod results;
 mod serve;
@@ -51,6 +52,12 @@ enum Command {
         #[command(subcommand)]
         command: simulations::Command,
     },
+    /// Personas of a simulation, and whether they may hold conversations.
+    #[command(after_help = outcome::AFTER_HELP)]
+    Personas {
+        #[command(subcommand)]
+        command: personas::Command,
+    },
     /// Conversations of a simulation: who said what, and the verdicts on it.
     #[command(after_help = outcome::AFTER_HELP)]
     Conversations {
@@ -62,6 +69,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    text::measure_screen(api::variable("COLUMNS").ok().flatten().as_deref());
     match run(Cli::parse().command) {
         Ok(code) => code,
         // Whoever reads has seen enough, as in `onerun demo | head`.
@@ -78,6 +86,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Keys { command } => return keys::run(&command),
         Command::Projects { command } => return ask(projects::run(&command)),
         Command::Simulations { command } => return ask(simulations::run(&command)),
+        Command::Personas { command } => return ask(personas::run(&command)),
         Command::Conversations { command } => return ask(conversations::run(&command)),
         Command::Serve(options) => {
             logs::start("info");

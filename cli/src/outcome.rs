@@ -12,6 +12,8 @@ pub(crate) const AFTER_HELP: &str = "\
 Environment:
   ONERUN_API_BASE_URL  the API's address [default: http://127.0.0.1:9000]
   ONERUN_API_KEY       the key that is sent; no argument takes a key
+  COLUMNS              how wide tables and texts are [default: the terminal's
+                       width; to a file or a pipe, tables are not cut]
 
 Exit codes:
   0  done
@@ -20,7 +22,8 @@ Exit codes:
      one that says that it failed (5xx)
 
 With --json, standard output is one JSON document, and nothing if the command
-failed: the API's answer to the byte, or where it takes two, an object of both.";
+failed: the API's answer, or where it takes two, an object of both. Only what a
+terminal would obey or not show is written otherwise, as a \\u escape.";
 
 /// Says what went wrong, and what the program is to exit with. Fails only if standard output was closed.
 pub(crate) fn told(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {

@@ -12,6 +12,11 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Writes JSON to standard output, and a line break. What a terminal would obey or hide in it is escaped.
+pub(crate) fn print_json(json: &str) -> anyhow::Result<()> {
+    print(&format!("{}\n", text::plain_json(json)))
+}
+
 /// Writes one line that says why the program gives up.
 pub(crate) fn complain(error: &anyhow::Error) {
     // If nobody can be told, the exit code still tells.
@@ -52,7 +57,7 @@ mod tests {
     #[test]
     fn an_error_is_one_line_that_says_each_cause_once() {
         let error = Err::<(), _>(anyhow!("in\nuse")).context("no port: in\nuse").context("no\u{1b} server");
-        assert_eq!(line(&error.unwrap_err()), r"no\u{1b} server: no port: in use");
+        assert_eq!(line(&error.unwrap_err()), r"no\u{001B} server: no port: in use");
     }
 
     #[test]

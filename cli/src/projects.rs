@@ -41,7 +41,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
                 .iter()
                 .map(|project| [plain(&project.id), plain(&project.name), time(&project.created_at)])
                 .collect();
-            Ok(table(["ID", "NAME", "CREATED (UTC)"], &rows))
+            Ok(table(["ID", "NAME", "CREATED (UTC)"], &[1], &rows))
         },
     )
     .await

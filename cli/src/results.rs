@@ -2,43 +2,88 @@
 
 use std::fmt::{self, Write};
 
-use onerun_client::resource::{Endings, Interval, ObjectiveResults, Outcome, Results, Role, Scores};
+use onerun_client::resource::{
+    Endings, Interval, ObjectiveResults, Outcome, Results, Role, Scores, SimulationStatus,
+};
 
-use crate::text::{WIDTH, count, labelled, plain, wrap};
+use crate::text::{self, WIDTH, count, labelled, left, plain, width, wrap};
 
 /// The widest column of objectives' names: what is left of a line beside the counts.
 const NAME_WIDTH: usize = 38;
 
+/// What the counts take beside the names.
+const COUNTS_WIDTH: usize = WIDTH - NAME_WIDTH;
+
+const WHOLE: &str = "Each conversation as a whole";
+
 /// Verdicts by objective, with intervals.
 pub(crate) fn table(out: &mut impl Write, results: &Results) -> fmt::Result {
-    const WHOLE: &str = "Each conversation as a whole";
+    let room = text::prose_width().saturating_sub(COUNTS_WIDTH);
     let names = results.objectives.iter().map(|objective| plain(&objective.name)).chain([WHOLE.to_owned()]);
-    let width = names.map(|name| name.chars().count()).max().unwrap_or_default().min(NAME_WIDTH);
-    let rule = "-".repeat(width + WIDTH - NAME_WIDTH);
-    writeln!(out, "{:width$}                  incon-        pass rate", "")?;
-    writeln!(out, "{:width$}  passed  failed  clusive  (95% interval)", "Objective")?;
+    let widest = names.map(|name| width(&name)).max().unwrap_or_default().min(NAME_WIDTH);
+    if room < widest.min(12) {
+        return by_lines(out, results);
+    }
+    let wide = widest.min(room);
+    let rule = "-".repeat(wide + COUNTS_WIDTH);
+    writeln!(out, "{:wide$}                  incon-        pass rate", "")?;
+    writeln!(out, "{:wide$}  passed  failed  clusive  (95% interval)", "Objective")?;
     writeln!(out, "{rule}")?;
     for ObjectiveResults { name, scores, .. } in &results.objectives {
-        row(out, width, name, scores)?;
+        row(out, wide, name, scores, results.status)?;
     }
     writeln!(out, "{rule}")?;
-    row(out, width, WHOLE, &results.overall)
+    row(out, wide, WHOLE, &results.overall, results.status)
 }
 
 /// A line of the table, or more if the name is too long for one.
-fn row(out: &mut impl Write, width: usize, name: &str, scores: &Scores) -> fmt::Result {
+fn row(
+    out: &mut impl Write,
+    wide: usize,
+    name: &str,
+    scores: &Scores,
+    status: SimulationStatus,
+) -> fmt::Result {
     let Scores { passed, failed, inconclusive, .. } = scores;
-    let rate = rate(scores).unwrap_or_else(|| "no verdicts".to_owned());
-    let mut lines = wrap(name, width).into_iter();
-    let first = lines.next().unwrap_or_default();
-    writeln!(out, "{first:width$}  {passed:6}  {failed:6}  {inconclusive:7}  {rate:>15}")?;
+    let rate = rate_in_words(scores, status);
+    let mut lines = wrap(name, wide).into_iter();
+    let first = left(&lines.next().unwrap_or_default(), wide);
+    writeln!(out, "{first}  {passed:6}  {failed:6}  {inconclusive:7}  {rate:>15}")?;
     lines.try_for_each(|line| writeln!(out, "{line}"))
 }
 
-/// A pass rate and where it lies, if there are verdicts.
+/// The same for a screen too narrow for columns.
+fn by_lines(out: &mut impl Write, results: &Results) -> fmt::Result {
+    let objectives = results.objectives.iter().map(|objective| (&*objective.name, &objective.scores));
+    for (name, scores) in objectives.chain([(WHOLE, &results.overall)]) {
+        labelled(out, "", name)?;
+        let Scores { passed, failed, inconclusive, .. } = scores;
+        let rate = rate_in_words(scores, results.status);
+        labelled(
+            out,
+            "  ",
+            &format!("{rate}; {passed} passed, {failed} failed, {inconclusive} inconclusive"),
+        )?;
+    }
+    Ok(())
+}
+
+/// A pass rate and where it lies. Where nothing was decided there is none: neither good nor bad.
 pub(crate) fn rate(scores: &Scores) -> Option<String> {
+    if scores.evaluated > 0 && scores.evaluated == scores.inconclusive {
+        return Some("not judged".to_owned());
+    }
     let (rate, Interval { low, high }) = (scores.pass_rate?, scores.pass_rate_interval?);
     Some(format!("{}% ({}-{}%)", percent(rate), percent(low), percent(high)))
+}
+
+/// A pass rate, or why there is none.
+fn rate_in_words(scores: &Scores, status: SimulationStatus) -> String {
+    let none = || match status {
+        SimulationStatus::Pending | SimulationStatus::InProgress => "no verdict yet",
+        _ => "no verdicts",
+    };
+    rate(scores).unwrap_or_else(|| none().to_owned())
 }
 
 /// Per cent without decimals. Nearly none is not none, and nearly all is not all.
@@ -93,6 +138,26 @@ pub(crate) fn outcome(outcome: Outcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn scores(passed: u64, failed: u64, inconclusive: u64) -> Scores {
+        let evaluated = passed + failed + inconclusive;
+        Scores {
+            evaluated,
+            passed,
+            failed,
+            inconclusive,
+            mean_score: None,
+            pass_rate: (evaluated > 0).then(|| passed as f64 / evaluated as f64),
+            pass_rate_interval: (evaluated > 0).then_some(Interval { low: 0.0, high: 0.39 }),
+        }
+    }
+
+    #[test]
+    fn what_was_not_decided_has_no_pass_rate() {
+        assert_eq!(rate(&scores(0, 0, 6)).as_deref(), Some("not judged"));
+        assert_eq!(rate(&scores(0, 1, 5)).as_deref(), Some("0% (0-39%)"));
+        assert_eq!(rate(&scores(0, 0, 0)), None);
+    }
 
     #[test]
     fn percentages_do_not_exaggerate() {

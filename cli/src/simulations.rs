@@ -13,14 +13,11 @@ use crate::{
     api::Connection,
     list::{self, Paging},
     output, results,
-    text::{count, fields, labelled, plain, short, table, time, utc, wrap},
+    text::{count, fields, labelled, plain, prose, table, time, utc},
 };
 
-/// The most of a name that a row of a table shows.
-const LONGEST_NAME: usize = 32;
-
-/// The width of prose beside the names of what it is.
-const PROSE_WIDTH: usize = 66;
+/// The width of the names of what is said of a simulation.
+const NAMES: usize = 9;
 
 /// How many simulations' results are asked for at once.
 const AT_ONCE: usize = 4;
@@ -128,15 +125,17 @@ async fn list(options: &List) -> anyhow::Result<()> {
                     let results = results.get(&simulation.id);
                     [
                         plain(&simulation.id),
-                        short(&simulation.name, LONGEST_NAME),
+                        plain(&simulation.name),
                         simulation.status.as_str().to_owned(),
                         results.map(|results| ended(&results.conversations)).unwrap_or_default(),
                         results.and_then(|results| results::rate(&results.overall)).unwrap_or_default(),
                         time(&simulation.created_at),
+                        results.map(|results| note(simulation, results)).unwrap_or_default(),
                     ]
                 })
                 .collect();
-            Ok(table(["ID", "NAME", "STATUS", "ENDED", "PASSED (95%)", "CREATED (UTC)"], &rows))
+            let headings = ["ID", "NAME", "STATUS", "ENDED", "PASSED (95%)", "CREATED (UTC)", "NOTE"];
+            Ok(table(headings, &[1, 6], &rows))
         },
     )
     .await
@@ -172,16 +171,16 @@ async fn show(options: &Show) -> anyhow::Result<()> {
     let (simulation, results) = (client.get().await?, client.results().await?);
     if options.json {
         let (simulation, results) = (simulation.json(), results.json());
-        return output::print(&format!("{{\"simulation\":{simulation},\"results\":{results}}}\n"));
+        return output::print_json(&format!("{{\"simulation\":{simulation},\"results\":{results}}}"));
     }
     let mut text = String::new();
-    describe(&mut text, &simulation, &results)?;
+    describe(&mut text, &options.of.project, &simulation, &results)?;
     output::print(&text)
 }
 
 /// All there is to say about a simulation.
-fn describe(out: &mut String, simulation: &Simulation, results: &Results) -> fmt::Result {
-    let prose = |text: &str| wrap(text, PROSE_WIDTH).join("\n");
+fn describe(out: &mut String, project: &str, simulation: &Simulation, results: &Results) -> fmt::Result {
+    let prose = |text: &str| prose(text, NAMES);
     let mut lines = vec![
         ("id", plain(&simulation.id)),
         ("name", prose(&simulation.name)),
@@ -189,10 +188,18 @@ fn describe(out: &mut String, simulation: &Simulation, results: &Results) -> fmt
     ];
     let reason = results.failures.last_failure_reason.as_deref();
     lines.extend(reason.map(|reason| ("because", prose(reason))));
+    if results.personas.pending > 0 && is_running(simulation) {
+        // Not as prose, which would break the command.
+        let command = format!("onerun personas approve {} --project {} --all", simulation.id, project);
+        lines.push(("waits for", format!("{}:\n{}", approvals(results), plain(&command))));
+    }
+    if is_running(simulation) {
+        lines.push(("worker", prose(&worker(simulation))));
+    }
     lines.extend([
         ("scenario", prose(&simulation.scenario)),
         ("agent", prose(&simulation.agent.name)),
-        ("personas", format!("{}, seed {}", simulation.target_personas, simulation.seed)),
+        ("personas", format!("{}, seed {}", personas(simulation, results), simulation.seed)),
         ("ended", progress(&results.conversations)),
         ("judged", format!("{} of {}", results.evaluations.completed, results.conversations.target)),
         ("created", utc(&simulation.created_at)),
@@ -206,6 +213,48 @@ fn describe(out: &mut String, simulation: &Simulation, results: &Results) -> fmt
     results::table(out, results)?;
     out.push('\n');
     labelled(out, "", &results::endings(results, simulation.max_turns))
+}
+
+fn is_running(simulation: &Simulation) -> bool {
+    matches!(simulation.status, SimulationStatus::Pending | SimulationStatus::InProgress)
+}
+
+/// What somebody who reads a list should know: why it failed, or what it waits for.
+fn note(simulation: &Simulation, results: &Results) -> String {
+    if let Some(reason) = &results.failures.last_failure_reason {
+        return plain(reason);
+    }
+    if !is_running(simulation) {
+        return String::new();
+    }
+    if results.personas.pending > 0 {
+        return format!("waits for {}", approvals(results));
+    }
+    if results.conversations.queued > 0 && simulation.agent.last_polled_at.is_none() {
+        return "no worker yet".to_owned();
+    }
+    String::new()
+}
+
+fn approvals(results: &Results) -> String {
+    format!("approval of {}", count(results.personas.pending, "persona"))
+}
+
+/// When a worker last asked for work.
+fn worker(simulation: &Simulation) -> String {
+    match &simulation.agent.last_polled_at {
+        Some(at) => format!("one last asked for this agent's work {}", utc(at)),
+        None => "none has asked for this agent's work yet".to_owned(),
+    }
+}
+
+/// How many personas there are to be, and how many are not approved.
+fn personas(simulation: &Simulation, results: &Results) -> String {
+    let counts = &results.personas;
+    let others = [(counts.pending, "pending"), (counts.rejected, "rejected")];
+    let others = others.into_iter().filter(|(number, _)| *number > 0);
+    let parts = others.map(|(number, what)| format!("{number} {what}"));
+    std::iter::once(simulation.target_personas.to_string()).chain(parts).collect::<Vec<_>>().join(", ")
 }
 
 /// How many conversations are where.

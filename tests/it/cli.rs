@@ -113,6 +113,11 @@ impl Show {
     async fn raw(&self, path: &str) -> String {
         self.desk.client.send(Method::GET, path, None, 200).await.text
     }
+
+    /// What the API answers, with the one character in it escaped that a terminal would obey.
+    async fn escaped(&self, path: &str) -> String {
+        self.raw(path).await.replace(TURNED, r"\u202e")
+    }
 }
 
 /// The row of a table that begins with this.
@@ -168,7 +173,7 @@ async fn a_simulation_is_found_and_looked_into() {
     let opening = text(&items["data"][0]["content"][0], "text");
     for expected in [
         "status ended (agent decided)".to_owned(),
-        format!(" persona {opening} agent It is your fault,\\u{{202e}} and there is no money."),
+        format!(" persona {opening} agent It is your fault,\\u{{202E}} and there is no money."),
         " verdict Blames nobody: failed, score 0.00, judged by checks, because".to_owned(),
         " quote \"your fault\"".to_owned(),
         " verdict Starts the refund: failed, ".to_owned(),
@@ -185,7 +190,7 @@ fn joined(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn json_is_what_the_api_answers_to_the_byte() {
+async fn json_is_what_the_api_answers_but_for_hidden_characters() {
     let show = Show::open().await;
     let (project, simulation) = (&show.desk.project, &show.simulation);
     let simulations = format!("/v1/simulations?project_id={project}&limit=100");
@@ -202,22 +207,25 @@ async fn json_is_what_the_api_answers_to_the_byte() {
         ),
     ] {
         let printed = show.of_project(&[arguments.as_slice(), &["--json"]].concat()).await.exits(0);
-        assert_eq!(printed, format!("{}\n", show.raw(&path).await), "{arguments:?}");
+        assert_eq!(printed, format!("{}\n", show.escaped(&path).await), "{arguments:?}");
     }
     for arguments in [["projects", "list", "--json"].as_slice(), &["projects", "list", "--all", "--json"]] {
         let printed = show.said(arguments).await.exits(0);
-        assert_eq!(printed, format!("{}\n", show.raw("/v1/projects").await));
+        assert_eq!(printed, format!("{}\n", show.escaped("/v1/projects").await));
     }
 
     let printed = show.of_project(&["simulations", "show", simulation, "--json"]).await.exits(0);
     let (one, results) = (
-        show.raw(&show.desk.path(simulation, "")).await,
-        show.raw(&show.desk.path(simulation, "/results")).await,
+        show.escaped(&show.desk.path(simulation, "")).await,
+        show.escaped(&show.desk.path(simulation, "/results")).await,
     );
     assert_eq!(printed, format!("{{\"simulation\":{one},\"results\":{results}}}\n"));
     let printed = show.of_simulation(&["show", &show.held, "--json"]).await.exits(0);
-    let (one, items) = (show.raw(&show.path("")).await, show.raw(&show.path("/items")).await);
+    let (one, items) = (show.escaped(&show.path("")).await, show.escaped(&show.path("/items")).await);
     assert_eq!(printed, format!("{{\"conversation\":{one},\"items\":{items}}}\n"));
+    assert!(printed.contains(r"fault,\u202e and") && show.raw(&show.path("/items")).await.contains(TURNED));
+    let read: Value = serde_json::from_str(&printed).unwrap();
+    assert!(text(&read["items"]["data"][1]["content"][0], "text").contains(TURNED));
 }
 
 #[tokio::test]
@@ -284,7 +292,7 @@ async fn what_is_not_there_exits_with_1_and_what_is_not_known_with_2() {
     let wrong = said(url, key, &["simulations", "list"]).await;
     assert_eq!((wrong.code, wrong.stdout.as_str()), (2, ""), "{wrong:?}");
     assert!(wrong.stderr.contains("--project"), "{wrong:?}");
-    for group in ["projects", "simulations", "conversations"] {
+    for group in ["projects", "simulations", "personas", "conversations"] {
         let help = said(url, key, &[group, "--help"]).await.exits(0);
         for expected in ["Exit codes:", "ONERUN_API_BASE_URL", "ONERUN_API_KEY"] {
             assert!(help.contains(expected), "{help}");
@@ -336,8 +344,112 @@ async fn a_terminal_obeys_nothing_that_a_server_says() {
         assert_eq!(said.code, code, "{said:?}");
         let shown = format!("{}{}", said.stdout, said.stderr);
         assert!(shown.chars().all(|char| char == '\n' || !char.is_control()), "{shown:?}");
-        assert_eq!(shown.contains(r"\u{1b}]0;x\u{7}"), code < 2, "{shown}");
+        assert_eq!(shown.contains(r"\u{001B}]0;x\u{0007}"), code < 2, "{shown}");
     }
+}
+
+#[tokio::test]
+async fn json_of_a_hostile_server_stays_json_without_controls() {
+    let hostile = "\u{9b}2J\u{7f}\u{200b}\u{2028}\u{61c}\u{e0041}";
+    let projects = json!({
+        "data": [{"id": hostile, "name": hostile, "created_at": hostile}], "has_more": false,
+    });
+    let address = answering("200 OK", projects.clone()).await;
+    let printed = said(&format!("http://{address}"), "k", &["projects", "list", "--json"]).await.exits(0);
+    assert!(printed.trim_end().is_ascii(), "{printed}");
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), projects);
+}
+
+#[tokio::test]
+async fn names_that_differ_look_different() {
+    let server = Server::start().await;
+    let names = ["Shop", "Sh\u{200b}op", "Shop\u{2060}", "Sho\u{ad}p", "\u{feff}Shop"];
+    for name in names {
+        server.client().post("/v1/projects", &json!({ "name": name }), 200).await;
+    }
+    let listed = said(server.base_url(), server.key(), &["projects", "list"]).await.exits(0);
+    assert!(listed.is_ascii(), "{listed}");
+    let shown: std::collections::BTreeSet<&str> =
+        listed.lines().skip(1).map(|line| line.split_whitespace().nth(1).unwrap()).collect();
+    assert_eq!(shown.len(), names.len(), "{listed}");
+    assert!(shown.contains(r"Sh\u{200B}op"), "{listed}");
+}
+
+#[tokio::test]
+async fn tables_and_texts_fit_the_columns_that_there_are() {
+    let show = Show::open().await;
+    let long = "A shop with a name that is rather long, 日本語のお店".repeat(3);
+    show.desk.client.post("/v1/projects", &json!({ "name": long }), 200).await;
+    let printed = async |columns: &str, arguments: &[&str]| {
+        let mut command = onerun(arguments);
+        command.env("ONERUN_API_BASE_URL", show.server.base_url()).env("ONERUN_API_KEY", show.server.key());
+        command.env("COLUMNS", columns);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (project, simulation) = (show.desk.project.as_str(), show.simulation.as_str());
+    for arguments in [
+        ["projects", "list"].as_slice(),
+        &["simulations", "list", "--project", project],
+        &["simulations", "show", simulation, "--project", project],
+        &["personas", "list", simulation, "--project", project],
+        &["conversations", "list", "--simulation", simulation, "--project", project],
+    ] {
+        let [narrow, wide] = [printed("40", arguments).await, printed("200", arguments).await];
+        assert_ne!(narrow, wide, "{arguments:?}");
+        for (text, columns) in [(&narrow, 40), (&wide, 200)] {
+            for line in text.lines().filter(|line| !line.contains("--all")) {
+                assert!(columns_of(line) <= columns, "{arguments:?}: {line}");
+            }
+        }
+    }
+    // To a pipe, without COLUMNS, nothing is cut.
+    assert!(show.said(&["projects", "list"]).await.exits(0).contains(&long));
+}
+
+/// How many columns a line takes in these tests, where only Japanese is wide.
+fn columns_of(line: &str) -> usize {
+    line.chars().map(|char| if ('\u{3000}'..='\u{9fff}').contains(&char) { 2 } else { 1 }).sum()
+}
+
+#[tokio::test]
+async fn personas_that_wait_are_told_and_approved_with_the_command_that_is_shown() {
+    let server = Server::start().await;
+    let desk = Desk::open(server.client()).await;
+    let body = json!({
+        "agent_id": desk.agent, "name": "Slow", "scenario": "A customer asks for a refund.",
+        "target_conversations": 4, "target_personas": 4,
+    });
+    let path = format!("/v1/simulations?project_id={}", desk.project);
+    let simulation = id(&desk.client.post(&path, &body, 200).await);
+    eventually("personas", || async {
+        let seen = desk.client.get(&desk.path(&simulation, "/results"), 200).await;
+        if seen["personas"]["pending"] == 4 { Ok(()) } else { Err(seen.to_string()) }
+    })
+    .await;
+    let ask = async |arguments: &[&str]| said(server.base_url(), server.key(), arguments).await.exits(0);
+    let project = ["--project", &desk.project];
+    let listed = ask(&[["simulations", "list"], project].concat()).await;
+    assert!(row(&listed, &simulation).ends_with("waits for approval of 4 personas"), "{listed}");
+    let shown = ask(&[&["simulations", "show", &simulation], project.as_slice()].concat()).await;
+    assert!(shown.contains("waits for  approval of 4 personas:\n"), "{shown}");
+    assert!(shown.contains("worker     none has asked for this agent's work yet\n"), "{shown}");
+
+    let one = desk.client.get(&desk.path(&simulation, "/personas"), 200).await["data"][0].clone();
+    let rejected = ask(&[&["personas", "reject", &simulation, &id(&one)], project.as_slice()].concat()).await;
+    assert_eq!(rejected, "rejected 1 persona; others take their places\n");
+    eventually("a new persona", || async {
+        let seen = desk.client.get(&desk.path(&simulation, "/results"), 200).await;
+        if seen["personas"]["pending"] == 4 { Ok(()) } else { Err(seen.to_string()) }
+    })
+    .await;
+    let command = shown.lines().find_map(|line| line.split_once("onerun ")).expect("a command").1;
+    assert_eq!(ask(&command.split(' ').collect::<Vec<_>>()).await, "approved 4 personas\n");
+    let listed = ask(&[&["personas", "list", &simulation], project.as_slice()].concat()).await;
+    assert_eq!(listed.matches("  approved  ").count(), 4, "{listed}");
+    let shown = ask(&[&["simulations", "show", &simulation], project.as_slice()].concat()).await;
+    assert!(!shown.contains("waits for"), "{shown}");
 }
 
 /// Has keys be made 31 days before they were, in the database of a server that is stopped.

@@ -244,7 +244,7 @@ mod tests {
         Objective                               passed  failed  clusive  (95% interval)
         --------------------------------------------------------------------------------
         Looks the order up                          20       0        0   100% (84-100%)
-        Is kind                                      0       0       20       0% (0-16%)
+        Is kind                                      0       0       20       not judged
         Comes too late                               0       0        0      no verdicts
         Says what it did for the customer, in       19       1        0     95% (76-99%)
         words that the customer used before

@@ -54,8 +54,8 @@ impl ProjectArguments {
 #[derive(Clone, Copy, Debug, Args)]
 #[group(id = "lifetime", multiple = false)]
 pub(super) struct LifetimeArguments {
-    /// How long it lives from now, in whole days: `7d`. Unless said, a new key lives 90 days, and one in the place of
-    /// another as long as that one was made for.
+    /// How long it lives from now, in whole days: `7d`, `2w` or `48h`. Unless said, a new key lives 90 days, and one in
+    /// the place of another as long as that one was made for.
     #[arg(long, value_name = "TIME", value_parser = days)]
     expires_in: Option<u32>,
     /// It lives until it is revoked.
@@ -99,11 +99,16 @@ pub(super) fn key_id(text: &str) -> anyhow::Result<String> {
     }
 }
 
-/// A time such as `7d`, `24h`, `30m` or `0s`, in seconds.
+/// A time such as `2w`, `7d`, `24h`, `30m` or `0s`, in seconds.
 pub(super) fn seconds(text: &str) -> Result<u32, String> {
-    let advice = || "a number and its unit: `7d`, `24h`, `30m` or `0s`".to_owned();
+    seconds_or(text, "a number and its unit: `2w`, `7d`, `24h`, `30m` or `0s`")
+}
+
+fn seconds_or(text: &str, advice: &str) -> Result<u32, String> {
+    let advice = || advice.to_owned();
     let number = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
     let unit = match &text[number.len()..] {
+        "w" => 7 * DAY,
         "d" => DAY,
         "h" => 3_600,
         "m" => 60,
@@ -119,9 +124,10 @@ pub(super) fn seconds(text: &str) -> Result<u32, String> {
 
 /// A time in whole days.
 pub(super) fn days(text: &str) -> Result<u32, String> {
-    match seconds(text)? {
-        seconds if seconds % DAY == 0 => Ok(seconds / DAY),
-        _ => Err("whole days: `7d`".to_owned()),
+    const ADVICE: &str = "whole days, at least one: `7d`, `2w` or `48h`";
+    match seconds_or(text, ADVICE)? {
+        seconds if seconds >= DAY && seconds % DAY == 0 => Ok(seconds / DAY),
+        _ => Err(ADVICE.to_owned()),
     }
 }
 
@@ -149,11 +155,20 @@ mod tests {
         for (text, expected) in [("7d", 604_800), ("24h", DAY), ("30m", 1_800), ("90s", 90), ("0s", 0)] {
             assert_eq!(seconds(text), Ok(expected), "{text}");
         }
-        for text in ["", "7", "d", "-7d", "+7d", "7 d", "1.5h", "7days", "7w", "1d12h", "١d", "99999999d"] {
+        assert_eq!(seconds("2w"), Ok(14 * DAY));
+        for text in ["", "7", "d", "-7d", "+7d", "7 d", "1.5h", "7days", "7y", "1d12h", "١d", "99999999d"] {
             assert!(seconds(text).is_err(), "{text}");
         }
-        assert_eq!((days("7d"), days("48h")), (Ok(7), Ok(2)));
-        assert!(days("36h").is_err());
+    }
+
+    #[test]
+    fn whole_days_are_taken_in_every_unit_that_is_suggested() {
+        assert_eq!(["7d", "2w", "48h", "24h"].map(days), [Ok(7), Ok(14), Ok(2), Ok(1)]);
+        for text in ["12h", "36h", "0d", "30m", "7", ""] {
+            let error = days(text).unwrap_err();
+            let suggested: Vec<_> = error.split('`').skip(1).step_by(2).collect();
+            assert!(!suggested.is_empty() && suggested.into_iter().all(|text| days(text).is_ok()), "{error}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
         idle: current(&client, &idle).await?,
         active: current(&client, &active).await?,
     };
-    output::print(&if options.json { found.json() } else { found.text() })
+    if options.json { output::print_json(&found.json()) } else { output::print(&found.text()) }
 }
 
 /// Keys that a filter finds and that were not replaced: a replaced one ends by itself, and what is wrong with it is wrong
@@ -65,7 +65,7 @@ impl Found {
 
     fn json(&self) -> String {
         format!(
-            "{{\"expiring\":{},\"idle\":{},\"never_expires\":{},\"unused_scopes\":{}}}\n",
+            "{{\"expiring\":{},\"idle\":{},\"never_expires\":{},\"unused_scopes\":{}}}",
             list::array(&self.expiring),
             list::array(&self.idle),
             list::array(self.never_expires()),

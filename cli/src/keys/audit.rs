@@ -17,9 +17,6 @@ use crate::{
     output, text,
 };
 
-/// The most characters of an entry's particulars in a row.
-const LONGEST_DETAILS: usize = 60;
-
 /// What is listed or checked.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -80,11 +77,11 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
             return output::print(&rows(&entries));
         }
         let (data, head) = (list::array(&entries), serde_json::to_string(&head)?);
-        return output::print(&format!("{{\"data\":{data},\"has_more\":false,\"head\":{head}}}\n"));
+        return output::print_json(&format!("{{\"data\":{data},\"has_more\":false,\"head\":{head}}}"));
     }
     let page = client.list_audit(order, options.paging.first()).await?;
     if options.json {
-        return output::print(&format!("{}\n", page.json()));
+        return output::print_json(page.json());
     }
     output::print(&rows(&page.data))?;
     if page.has_more {
@@ -109,11 +106,11 @@ fn rows(entries: &[Verbatim<AuditEntry>]) -> String {
                 text::plain(&entry.key_id),
                 text::plain(&entry.actor.key_id),
                 text::plain(entry.actor.address.as_deref().unwrap_or("-")),
-                text::short(&details.join(", "), LONGEST_DETAILS),
+                text::plain(&details.join(", ")),
             ]
         })
         .collect();
-    text::table(["NO.", "AT (UTC)", "ACTION", "KEY", "BY", "FROM", "DETAILS"], &rows)
+    text::table(["NO.", "AT (UTC)", "ACTION", "KEY", "BY", "FROM", "DETAILS"], &[6], &rows)
 }
 
 /// Every entry, oldest first, so that what is added meanwhile moves nothing.
@@ -179,7 +176,7 @@ fn report(trail: &Trail, failed: Option<Wrong>, json: bool) -> anyhow::Result<()
                 reason: Some(reason.clone()),
             },
         };
-        output::print(&format!("{}\n", serde_json::to_string(&finding)?))?;
+        output::print_json(&serde_json::to_string(&finding)?)?;
     }
     match failed {
         Some(Wrong { sequence, reason }) => {

@@ -34,7 +34,7 @@ pub(super) fn run(json: bool) -> anyhow::Result<ExitCode> {
     }
     let finding = look_at(&text);
     if json {
-        output::print(&format!("{}\n", serde_json::to_string(&finding)?))?;
+        output::print_json(&serde_json::to_string(&finding)?)?;
     } else {
         output::print(&format!("{}\n", in_words(&finding)))?;
     }

@@ -169,7 +169,9 @@ impl<'a> Place<'a> {
                 made.without(&id)
             );
         };
-        let text = Zeroizing::new(format!("{}\n", if json { issued.json() } else { secret.expose() }));
+        let json = json.then(|| Zeroizing::new(text::plain_json(issued.json())));
+        let shown = json.as_ref().map_or(secret.expose(), |json| json.as_str());
+        let text = Zeroizing::new(format!("{shown}\n"));
         let written = match self {
             Self::StandardOutput => output::print(&text),
             Self::File(_, mut file) => {
@@ -181,7 +183,7 @@ impl<'a> Place<'a> {
             let advice = made.without(&id);
             anyhow!("the key {id} was made, but it could not be written ({error}) and is gone: {advice}")
         })?;
-        if !json {
+        if json.is_none() {
             output::remark(&format!("{}\nThis is the one time that the key is shown.\n", table::key(key)));
         }
         Ok(())

@@ -45,7 +45,7 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     let keys: Vec<SecretKey> = keys.iter().map(|key| key.expose().to_owned().into()).collect();
     let answer = client.revoke_leaked_keys(&keys).await?;
     if options.json {
-        return output::print(&format!("{}\n", answer.json()));
+        return output::print_json(answer.json());
     }
     // Not that they were revoked: the API tells nobody whether it knew them.
     output::print(&format!("reported {}: what the API knew of these is revoked\n", ids.join(", ")))

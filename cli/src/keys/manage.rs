@@ -27,10 +27,10 @@ pub(crate) struct List {
     /// Only those that reach this project.
     #[arg(long, value_name = "ID")]
     project: Option<String>,
-    /// Only those that end within this time, in whole days: `14d`.
+    /// Only those that end within this time, in whole days: `14d` or `2w`.
     #[arg(long, value_name = "TIME", value_parser = arguments::days)]
     expiring_within: Option<u32>,
-    /// Only active ones that were not used for this time, in whole days: `90d`.
+    /// Only active ones that were not used for this time, in whole days: `90d` or `4w`.
     #[arg(long, value_name = "TIME", value_parser = arguments::days)]
     idle_for: Option<u32>,
     #[command(flatten)]
@@ -196,11 +196,7 @@ pub(super) async fn enable(options: &Named) -> anyhow::Result<()> {
 
 pub(super) async fn whoami(options: &Whoami) -> anyhow::Result<()> {
     let key = options.connection.client()?.whoami().await?;
-    if options.json {
-        output::print(&format!("{}\n", key.json()))
-    } else {
-        output::print(&table::whoami(&key))
-    }
+    if options.json { output::print_json(key.json()) } else { output::print(&table::whoami(&key)) }
 }
 
 /// What a key is called in a question, if one is to be asked. Whoever may not read keys is asked by its id.
@@ -220,5 +216,5 @@ pub(super) async fn name(client: &Client, id: &str, consent: Consent) -> String 
 }
 
 fn print(key: &Verbatim<Key>, json: bool) -> anyhow::Result<()> {
-    if json { output::print(&format!("{}\n", key.json())) } else { output::print(&table::key(key)) }
+    if json { output::print_json(key.json()) } else { output::print(&table::key(key)) }
 }

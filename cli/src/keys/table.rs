@@ -3,17 +3,14 @@
 use onerun_auth::{Preset, Scope};
 use onerun_client::resource::{Key, KeyStatus, RateLimit};
 
-use crate::text::{fields, plain, short, table, time_or, utc, utc_or, wrap};
+use crate::text::{fields, plain, prose, table, time_or, times, utc, utc_or};
 
-/// The width of lists within a column.
-const WIDTH: usize = 60;
-
-/// The most of a name that a row of a table shows.
-const LONGEST_NAME: usize = 32;
+/// The width of the names of what is said of a key.
+const NAMES: usize = 12;
 
 /// A list in lines of readable length.
 fn wrapped<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    wrap(&words.into_iter().collect::<Vec<_>>().join(" "), WIDTH).join("\n")
+    prose(&words.into_iter().collect::<Vec<_>>().join(" "), NAMES)
 }
 
 /// Scopes by the name of the preset that they are, or counted.
@@ -39,7 +36,22 @@ fn projects_in_short(all: bool, ids: &[String]) -> String {
 
 /// When a key ends, whatever ends it.
 fn end(key: &Key) -> String {
-    time_or(key.overlap_ends_at.as_deref().or(key.expires_at.as_deref()), "never")
+    let ends = [&key.overlap_ends_at, &key.expires_at];
+    time_or(ends.into_iter().flatten().min().map(String::as_str), "never")
+}
+
+/// When and why a key ends: what is first of its expiry and the end of its overlap with another.
+fn end_in_full(key: &Key) -> String {
+    let expiry = key.expires_at.as_deref();
+    match key.overlap_ends_at.as_deref() {
+        // Times of the API sort as texts do.
+        Some(overlap) if expiry.is_none_or(|expiry| overlap < expiry) => {
+            let expiry = expiry
+                .map_or_else(|| "would never expire".to_owned(), |at| format!("would expire {}", utc(at)));
+            format!("{}, because it was replaced\n{expiry}", utc(overlap))
+        }
+        _ => utc_or(expiry, "never"),
+    }
 }
 
 /// A table of keys.
@@ -66,7 +78,7 @@ fn keys_and<'a>(
         .map(|key| {
             [
                 plain(&key.id),
-                short(&key.name, LONGEST_NAME),
+                plain(&key.name),
                 key.status.as_str().to_owned(),
                 scopes_in_short(&key.scopes),
                 projects_in_short(key.all_projects, &key.project_ids),
@@ -76,7 +88,11 @@ fn keys_and<'a>(
             ]
         })
         .collect();
-    table(["ID", "NAME", "STATUS", "SCOPES", "PROJECTS", "ENDS (UTC)", "LAST USED (UTC)", heading], &rows)
+    table(
+        ["ID", "NAME", "STATUS", "SCOPES", "PROJECTS", "ENDS (UTC)", "LAST USED (UTC)", heading],
+        &[1, 7],
+        &rows,
+    )
 }
 
 /// The scopes that a key holds and was never used with.
@@ -94,7 +110,7 @@ pub(super) fn key(key: &Key) -> String {
         ("projects", projects(key.all_projects, &key.project_ids)),
     ];
     lines.extend(key.not_before.as_deref().map(|at| ("not before", utc(at))));
-    lines.push(("expires", utc_or(key.expires_at.as_deref(), "never")));
+    lines.push(("ends", end_in_full(key)));
     lines.push(("addresses", addresses(key.allowed_cidrs.as_deref())));
     lines.push(("rate limit", rate_limit(key.rate_limit)));
     if !key.metadata.is_empty() {
@@ -111,11 +127,10 @@ pub(super) fn key(key: &Key) -> String {
     lines.extend(key.replaces.as_deref().map(|id| ("replaces", plain(id))));
     if let Some(id) = &key.replaced_by {
         lines.push(("replaced by", format!("{} at {}", plain(id), utc_or(key.replaced_at.as_deref(), "?"))));
-        lines.push(("overlap ends", utc_or(key.overlap_ends_at.as_deref(), "never")));
         lines.push((
             "used since",
             match &key.last_used_since_replaced_at {
-                Some(last) => format!("{} times, last {}", key.uses_since_replaced, utc(last)),
+                Some(last) => format!("{}, last {}", times(key.uses_since_replaced), utc(last)),
                 None => "never".to_owned(),
             },
         ));
@@ -216,7 +231,7 @@ mod tests {
         scopes      agents:read simulations:read conversations:read
                     conversations:write
         projects    AbCdEfGhIjKl
-        expires     2027-02-23 10:33 UTC
+        ends        2027-02-23 10:33 UTC
         addresses   any
         rate limit  none
         created     2026-11-25 10:33 UTC by root
@@ -238,24 +253,23 @@ mod tests {
         status        disabled since 2026-11-25 12:00 UTC
         scopes        projects:read projects:write agents:read agents:write
                       objectives:read objectives:write simulations:read
-                      simulations:write personas:read personas:write
-                      conversations:read conversations:write keys:read keys:write
-                      audit:read
+                      simulations:write personas:read personas:write conversations:read
+                      conversations:write keys:read keys:write audit:read
         projects      AbCdEfGhIjKl
         not before    2026-11-25 11:00 UTC
-        expires       2027-02-23 10:33 UTC
+        ends          2026-11-26 12:00 UTC, because it was replaced
+                      would expire 2027-02-23 10:33 UTC
         addresses     10.0.0.0/8 2001:db8::/32
         rate limit    100 in 60 s
         metadata      n=1 team="qa"
         created       2026-11-25 10:33 UTC by root
         last used     2026-11-25 12:30 UTC
         never needed  projects:read projects:write agents:write objectives:read
-                      objectives:write simulations:read simulations:write
-                      personas:read personas:write conversations:read
-                      conversations:write keys:read keys:write audit:read
+                      objectives:write simulations:read simulations:write personas:read
+                      personas:write conversations:read conversations:write keys:read
+                      keys:write audit:read
         replaces      CCECAwQFBgcI
         replaced by   BBECAwQFBgcI at 2026-11-25 12:00 UTC
-        overlap ends  2026-11-26 12:00 UTC
         used since    3 times, last 2026-11-25 12:30 UTC
         "#);
     }
@@ -264,7 +278,7 @@ mod tests {
     fn a_name_is_never_obeyed() {
         let named = sample(&json!({"name": "\u{1b}[2J\u{202e}x\ny"}));
         for text in [keys([&named]), key(&named)] {
-            assert!(text.contains(r"\u{1b}[2J\u{202e}x\u{a}y"), "{text}");
+            assert!(text.contains(r"\u{001B}[2J\u{202E}x\u{000A}y"), "{text}");
             assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
         }
     }

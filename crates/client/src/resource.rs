@@ -134,8 +134,6 @@ pub struct Simulation {
     pub target_conversations: u32,
     /// How many personas hold them.
     pub target_personas: u32,
-    /// Whether personas are approved as they are made.
-    pub auto_approve: bool,
     /// How many messages, of both sides together, a conversation may have.
     pub max_turns: u32,
     /// When it was made.
@@ -181,7 +179,7 @@ impl SimulationStatus {
 }
 
 /// Whether a persona may hold conversations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApprovalStatus {
     /// Waits for a decision.
@@ -191,6 +189,7 @@ pub enum ApprovalStatus {
     /// Replaced by another.
     Rejected,
     /// A word that this client does not know.
+    #[default]
     #[serde(other)]
     Unknown,
 }
@@ -215,6 +214,7 @@ pub struct Persona {
     /// Its number within the simulation.
     pub seq_id: u32,
     /// Whether it may hold conversations.
+    #[serde(default)]
     pub approval_status: ApprovalStatus,
     /// Who it is, in a sentence.
     pub summary: String,

@@ -356,7 +356,7 @@ mod tests {
 
     const SIMULATIONS: &str = r#"{"data":[{"id":"s","name":"S","status":"in_progress",
         "last_failure_reason":null,"target_conversations":1,"seed":1,"agent":{"id":"a","name":"A"},"scenario":"",
-        "target_personas":1,"auto_approve":true,"max_turns":12,"created_at":"2026-11-25T10:00:00Z"}],"has_more":false}"#;
+        "target_personas":1,"max_turns":12,"created_at":"2026-11-25T10:00:00Z"}],"has_more":false}"#;
 
     fn ok(body: &str) -> String {
         format!("HTTP/1.1 200 OK\r\n\r\n{body}")

@@ -1,0 +1,126 @@
+//! `onerun personas`: whom the agent talks to, and who of them may.
+
+use clap::{Args, Subcommand};
+use onerun_client::{
+    SimulationClient,
+    resource::{ApprovalStatus, PageRequest, Persona},
+};
+
+use crate::{
+    list::{self, PAGE, Paging},
+    output,
+    simulations::InProject,
+    text::{count, plain, table},
+};
+
+/// What can be asked about personas, and decided.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the personas of a simulation, newest first.
+    List(List),
+    /// Let personas hold their conversations.
+    Approve(Decide),
+    /// Have personas replaced by others.
+    Reject(Decide),
+}
+
+/// Which personas.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// The simulation's id, as `onerun simulations list` prints it.
+    #[arg(value_name = "SIMULATION_ID")]
+    simulation: String,
+    #[command(flatten)]
+    of: InProject,
+    #[command(flatten)]
+    paging: Paging,
+    /// Print what the API answers.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which personas are decided about.
+#[derive(Debug, Args)]
+pub(crate) struct Decide {
+    /// The simulation's id, as `onerun simulations list` prints it.
+    #[arg(value_name = "SIMULATION_ID")]
+    simulation: String,
+    /// The ids of the personas, as `onerun personas list` prints them.
+    #[arg(value_name = "PERSONA_ID", required_unless_present = "all")]
+    personas: Vec<String>,
+    /// All that wait for a decision.
+    #[arg(long, conflicts_with = "personas")]
+    all: bool,
+    #[command(flatten)]
+    of: InProject,
+}
+
+pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::List(options) => list(options).await,
+        Command::Approve(options) => {
+            let decided =
+                decide(options, async |simulation, id| simulation.approve_persona(id).await).await?;
+            output::print(&format!("approved {}\n", count(decided, "persona")))
+        }
+        Command::Reject(options) => {
+            let decided = decide(options, async |simulation, id| simulation.reject_persona(id).await).await?;
+            output::print(&format!("rejected {}; others take their places\n", count(decided, "persona")))
+        }
+    }
+}
+
+async fn list(options: &List) -> anyhow::Result<()> {
+    let simulation = options.of.client()?.simulation(&options.simulation);
+    list::print(
+        options.paging,
+        options.json,
+        |persona: &Persona| &persona.id,
+        async |page| simulation.personas(page).await,
+        async |personas| {
+            let rows: Vec<_> = personas.iter().map(|persona| row(persona)).collect();
+            Ok(table(["ID", "NO.", "APPROVAL", "SUMMARY", "PURPOSE"], &[3, 4], &rows))
+        },
+    )
+    .await
+}
+
+fn row(persona: &Persona) -> [String; 5] {
+    [
+        plain(&persona.id),
+        persona.seq_id.to_string(),
+        persona.approval_status.as_str().to_owned(),
+        plain(&persona.summary),
+        plain(&persona.purpose),
+    ]
+}
+
+/// Decides about each persona that is meant, and says how many those were. What was decided before a failure stays so.
+async fn decide(
+    options: &Decide,
+    decide: impl AsyncFn(&SimulationClient, &str) -> Result<(), onerun_client::Error>,
+) -> anyhow::Result<u64> {
+    let simulation = options.of.client()?.simulation(&options.simulation);
+    let ids = if options.all { pending(&simulation).await? } else { options.personas.clone() };
+    let mut decided = 0;
+    for id in &ids {
+        decide(&simulation, id).await?;
+        decided += 1;
+    }
+    Ok(decided)
+}
+
+/// The personas that wait for a decision.
+async fn pending(simulation: &SimulationClient) -> anyhow::Result<Vec<String>> {
+    let mut ids = Vec::new();
+    let mut request = PageRequest { limit: PAGE, offset: 0 };
+    loop {
+        let page = simulation.personas(request).await?.into_value();
+        let pending = page.data.iter().filter(|persona| persona.approval_status == ApprovalStatus::Pending);
+        ids.extend(pending.map(|persona| persona.id.clone()));
+        if !page.has_more {
+            return Ok(ids);
+        }
+        request = request.next();
+    }
+}
