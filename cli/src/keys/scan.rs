@@ -177,10 +177,9 @@ impl Lines {
         while self.at < end {
             let character = self.at - self.low - before;
             let is_end = bytes.get(character..character + self.width).is_some_and(|character| {
-                character.iter().enumerate().all(|(place, byte)| match place == self.low {
-                    true => *byte == b'\n',
-                    false => *byte == 0,
-                })
+                let newline =
+                    |(place, byte): (usize, &u8)| *byte == if place == self.low { b'\n' } else { 0 };
+                character.iter().enumerate().all(newline)
             });
             self.at += self.width;
             if is_end {
