@@ -1,7 +1,7 @@
 # Every command that a developer or CI runs, by name. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build test test-dashboard test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench bench-keys bench-timing bench-lambda fuzz fuzz-short clean
+.PHONY: help tools build test test-exhaustive test-dashboard test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench bench-keys bench-timing bench-lambda fuzz fuzz-short clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh had to build come before older ones on the PATH.
@@ -16,11 +16,21 @@ tools: ## Install what tests and lints need, pinned, into .tools/
 build: ## Build the `onerun` program
 	cargo build --package onerun-cli
 
-test: build ## Run all tests
+# One selection of packages for the program and the tests: with another, cargo chooses other features for what they share,
+# and compiles it again. Measurements have no tests.
+TESTED := --workspace --exclude onerun-store-dynamodb --exclude onerun-functions --exclude 'onerun-bench-*'
+# Models that go through every order of many steps, beside smaller ones of the same.
+EXHAUSTIVE := package(onerun-auth) & test(/^cache::interleavings::(so_is|an_environment|a_wall_clock|three)/)
+
+test: ## Run all tests but those below
 	@tools/install.sh venv nextest
-	cargo nextest run --workspace --exclude onerun-store-dynamodb --exclude onerun-functions \
-		--filterset 'not (package(onerun-tests) & test(/^aws::/))'
-	cargo test --doc --workspace
+	cargo build $(TESTED) --bins --tests
+	cargo nextest run $(TESTED) --filterset 'not (package(onerun-tests) & test(/^aws::/)) & not ($(EXHAUSTIVE))'
+	cargo test --doc $(TESTED)
+
+test-exhaustive: ## Go through every order of steps in the models of keys that others believe
+	@tools/install.sh nextest
+	cargo nextest run $(TESTED) --filterset '$(EXHAUSTIVE)'
 
 test-dashboard: build ## Drive the dashboard in Chromium (needs npm, and Chromium or root on Debian)
 	@tools/install.sh browser
