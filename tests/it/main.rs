@@ -15,6 +15,7 @@ mod demo;
 mod desk;
 mod docs;
 mod failures_of_others;
+mod full_disk;
 mod furnished;
 mod hygiene;
 mod keys;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use jiff::SignedDuration;
+use onerun_api::Body;
 use onerun_auth::{Actor, AuditCheck, AuditEntry, AuditEvent, AuditHead};
 use onerun_tests::app::{Client, MadeKey, TestApp, wire_time};
 use serde_json::{Value, json};
@@ -463,6 +464,64 @@ async fn reports_of_leaks_are_limited_by_address_and_one_reporter_does_not_stop_
     app.anonymous().at_address(Some("192.0.2.2")).post("/v1/keys/revoke-leaked", &body, 202).await;
     app.advance(SignedDuration::from_mins(1));
     here.post("/v1/keys/revoke-leaked", &body, 202).await;
+}
+
+#[tokio::test]
+async fn a_report_with_a_right_key_is_taken_whatever_was_counted() {
+    let app = TestApp::start();
+    let made = app.root().make_key(json!({})).await;
+    let path = "/v1/keys/revoke-leaked";
+    let junk = json!({ "keys": ["x"] });
+    for _ in 0..60 {
+        app.anonymous().post(path, &junk, 202).await;
+    }
+    app.anonymous().post(path, &junk, 429).await;
+    // The last of many that are wrong, and then one that is revoked already.
+    let mut keys = vec!["x".to_owned(); 99];
+    keys.push(made.key.clone());
+    for _ in 0..2 {
+        app.anonymous().post(path, &json!({ "keys": keys }), 202).await;
+        assert_eq!(code(&with(&app, &made).get("/v1/whoami", 401).await), "revoked_api_key");
+    }
+    app.anonymous().post(path, &junk, 429).await;
+    let wrong = format!("{}A", &made.key[..63]);
+    app.anonymous().post(path, &json!({ "keys": [wrong] }), 429).await;
+}
+
+#[tokio::test]
+async fn malformed_reports_are_counted_like_wrong_ones() {
+    let app = TestApp::start();
+    let path = "/v1/keys/revoke-leaked";
+    let large = vec![b' '; 16 * 1024 + 1];
+    let unknown = format!("{{\"keys\":[{}1]}}", "{\"\":0},".repeat(1_000));
+    for _ in 0..15 {
+        for (body, status) in [
+            (Body::Read("{".into()), 422),
+            (Body::Read(unknown.clone().into()), 422),
+            (Body::Read(large.clone().into()), 413),
+            (Body::Unreadable, 400),
+        ] {
+            app.anonymous().send_body(Method::POST, path, body, status).await;
+        }
+    }
+    let reply = app.anonymous().send_bytes(Method::POST, path, "{", 429).await;
+    assert_eq!(code(&reply.json()), "rate_limited");
+}
+
+#[tokio::test]
+async fn a_report_is_sent_as_json() {
+    let app = TestApp::start();
+    let made = app.root().make_key(json!({})).await;
+    let path = "/v1/keys/revoke-leaked";
+    let body = json!({ "keys": [made.key] });
+    for wrong in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {
+        let client = app.anonymous().with_header("content-type", wrong);
+        assert_eq!(code(&client.post(path, &body, 415).await), "unsupported_media_type", "{wrong}");
+    }
+    with(&app, &made).get("/v1/whoami", 200).await;
+    let client = app.anonymous().with_header("content-type", "Application/JSON; charset=utf-8");
+    client.post(path, &body, 202).await;
+    with(&app, &made).get("/v1/whoami", 401).await;
 }
 
 #[tokio::test]

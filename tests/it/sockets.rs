@@ -1,6 +1,7 @@
 //! The program below HTTP's good manners: bytes on sockets that no client library would send.
 
 use std::{
+    collections::BTreeMap,
     io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     time::{Duration, Instant},
@@ -377,4 +378,72 @@ async fn a_body_that_cannot_be_read_is_answered_and_is_the_last() {
     }
     let projects = server.client().get("/v1/projects", 200).await;
     assert_eq!(projects["data"].as_array().map(Vec::len), Some(0), "{projects}");
+}
+
+/// The head of a report of a leak; the length of its body, and the end, are the test's.
+const REPORT: &str =
+    "POST /v1/keys/revoke-leaked HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+
+#[tokio::test]
+async fn a_report_of_a_leak_that_says_it_is_too_large_is_refused_unsent() {
+    let server = Server::start().await;
+    for more in ["", "expect: 100-continue\r\n"] {
+        let answer = exchange(&server, format!("{REPORT}{more}content-length: 16385\r\n\r\n"));
+        assert_problem(&answer, 413, "body_too_large");
+    }
+    let plain = REPORT.replace("content-type: application/json\r\n", "");
+    let answer = exchange(&server, format!("{plain}connection: close\r\ncontent-length: 2\r\n\r\n{{}}"));
+    assert_problem(&answer, 415, "unsupported_media_type");
+}
+
+#[tokio::test]
+async fn unfinished_reports_of_leaks_hold_up_nobody() {
+    let server = Server::start().await;
+    let new = serde_json::json!({ "name": "Leaked", "preset": "ci", "all_projects": true });
+    let made = server.client().post("/v1/keys", &new, 200).await;
+    let mut unfinished = Vec::new();
+    for _ in 0..200 {
+        let mut stream = connect(&server);
+        stream.write_all(format!("{REPORT}content-length: 100\r\n\r\n{{").as_bytes()).unwrap();
+        unfinished.push(stream);
+    }
+    // A report that comes whole needs no place among them.
+    let report = serde_json::json!({ "keys": [made["key"]] }).to_string();
+    let length = report.len();
+    let whole = format!("{REPORT}connection: close\r\ncontent-length: {length}\r\n\r\n{report}");
+    assert_status(&exchange(&server, whole), 202);
+    server.client().get("/v1/whoami", 200).await;
+    let mut statuses = BTreeMap::<String, u32>::new();
+    for mut stream in unfinished {
+        let answer = read_to_end(&mut stream);
+        *statuses.entry(answer[9..12].to_owned()).or_default() += 1;
+    }
+    // Too many at one time, not finished in time, or too many from there: none of them was taken.
+    assert!(statuses.keys().all(|status| ["503", "400", "429"].contains(&status.as_str())), "{statuses:?}");
+    assert!(statuses.contains_key("503"), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn a_key_revoked_while_its_request_is_held_makes_no_key() {
+    let server = Server::start().await;
+    let new = "{\"name\": \"Child\", \"preset\": \"admin\", \"all_projects\": true}";
+    let made = server.client().post("/v1/keys", &serde_json::from_str(new).unwrap(), 200).await;
+    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    let mut stream = connect(&server);
+    let length = new.len();
+    // The answer to the expectation says that the request is admitted and its body is waited for.
+    let head = format!(
+        "POST /v1/keys HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\nexpect: 100-continue\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(&new.as_bytes()[..1]).unwrap();
+    server.client().post_empty(&format!("/v1/keys/{id}/revoke"), 200).await;
+    stream.write_all(&new.as_bytes()[1..]).unwrap();
+    assert_problem(&read_answer(&mut stream), 401, "revoked_api_key");
+    let keys = server.client().get("/v1/keys", 200).await;
+    assert_eq!(keys["data"].as_array().map(Vec::len), Some(1), "{keys}");
 }

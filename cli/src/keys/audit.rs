@@ -20,11 +20,12 @@ use crate::{
 /// What is listed or checked.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Check that no entry was changed, taken out, put in or moved, and print where the trail ends, as
-    /// SEQUENCE:HASH. Whoever keeps that elsewhere can have it looked for later.
+    /// Check that the entries' hashes fit, and print where the trail ends, as SEQUENCE:HASH. Hashes have no secret: whoever can
+    /// write to the database can rewrite entries and compute them again, or remove the last. Only `--anchor` finds that.
     #[arg(long, conflicts_with_all = ["limit", "offset", "all", "oldest"])]
     verify: bool,
-    /// Where the trail ended once: the check fails if that entry is not there any more; several.
+    /// A line that `--verify` printed before and that was kept out of the database's reach: the check fails if the trail up to
+    /// that entry is another; several.
     #[arg(long, value_name = "SEQUENCE:HASH", requires = "verify")]
     anchor: Vec<Anchor>,
     /// The first entry first.
@@ -187,9 +188,18 @@ fn report(trail: &Trail, failed: Option<Wrong>, json: bool) -> anyhow::Result<()
             let AuditHead { sequence, hash } =
                 head.unwrap_or_else(|| AuditHead { sequence: 0, hash: NO_HASH.to_owned() });
             output::print(&format!("{sequence}:{hash}\n"))?;
+            let known = match trail.last_anchor() {
+                Some(0) | None => {
+                    "Whoever can write to the database can rewrite them so that they do; only an anchor shows that."
+                        .to_owned()
+                }
+                Some(last) => format!(
+                    "Up to entry {last} they are those of the anchor; whoever can write to the database can rewrite \
+                     those after it."
+                ),
+            };
             output::remark(&format!(
-                "The trail is whole, from its first entry to entry {entries}. Keep the line elsewhere, for \
-                 `--anchor`: without it, nobody can tell later that the last entries are gone.\n"
+                "The hashes of all {entries} entries fit. {known} Keep the line elsewhere, for `--anchor`.\n"
             ));
             Ok(())
         }
@@ -268,6 +278,10 @@ impl Trail {
     }
 
     /// An entry that was noted, and comes after the end.
+    fn last_anchor(&self) -> Option<u64> {
+        self.anchors.iter().map(|anchor| anchor.sequence).max()
+    }
+
     fn missing_anchor(&self) -> Option<Wrong> {
         let end = self.entries();
         let noted = self.anchors.iter().map(|anchor| anchor.sequence).filter(|noted| *noted > end).max()?;

@@ -256,8 +256,9 @@ fn describe_key(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc>
         },
         "list_audit" => Doc::new("List what was done to keys", shows::<AuditPageOut>(generator, examples::audit()))
             .describe(
-                "Every entry's `hash` covers its content and the hash before it. Needs a key of all projects. \
-                 `onerun keys audit --verify` checks the trail.",
+                "Every entry's `hash` covers its content and the hash before it, and no secret: keep a `head` elsewhere to \
+                 find out whether somebody with access to the database rewrote the trail up to it. Needs a key of all \
+                 projects. `onerun keys audit --verify` checks the trail.",
             )
             .refusals(&["wrong_project"]),
         _ => return None,

@@ -1,8 +1,9 @@
 //! The audit trail: what was done to which key, by whom, each entry bound to the one before it.
 //!
-//! An entry's `hash` is the SHA-256 of its content and of the previous entry's hash, so an entry cannot be changed, taken
-//! out, put in or moved without all later hashes being wrong. What that cannot show is that the *last* entries are gone:
-//! whoever wants to know notes the head, a sequence and a hash, elsewhere, and looks for it later.
+//! An entry's `hash` is the SHA-256 of its content and of the previous entry's hash. So a change, removal, insertion or move
+//! that leaves the hashes as they were is found. No secret is in the hashes: whoever can write to the database can change
+//! an entry and compute all later hashes again, or remove the last entries, and the trail is consistent. Only a head, a
+//! sequence and a hash, that was noted elsewhere finds that, for the entries up to it.
 //!
 //! What is hashed, for other implementations: the fields below in this order, each as its length in bytes (64 bits, big
 //! end first) and its bytes in UTF-8.

@@ -79,6 +79,19 @@ async fn a_whole_trail_is_told_by_its_head_which_is_found_again() {
 }
 
 #[tokio::test]
+async fn verify_says_what_only_an_anchor_finds() {
+    let trail = Trail::open().await;
+    let said = trail.verify(&[]);
+    assert!(said.stderr.contains("can rewrite them so that they do; only an anchor shows that"), "{said:?}");
+    let head = said.exits(0);
+    let said = trail.verify(&[head.trim()]);
+    assert!(said.stderr.contains("Up to entry 5 they are those of the anchor"), "{said:?}");
+    said.exits(0);
+    let help = trail.keys(&["audit", "--help"]).exits(0);
+    assert!(help.contains("Only `--anchor` finds that"), "{help}");
+}
+
+#[tokio::test]
 async fn an_edit_is_found_where_it_is() {
     let mut trail = Trail::open().await;
     trail
