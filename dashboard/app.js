@@ -2,34 +2,39 @@
 
 // Which view is shown: by the part of the address after `#`, which the browser keeps to itself. The key is never in it.
 
+// What has not an id's form names nothing and is taken out of the address, because it may be a key that somebody pasted.
+
 const VIEWS = [
   { pattern: /^#\/me$/, view: whoamiView, nav: 'me' },
   { pattern: /^#\/keys$/, view: keysView, nav: 'keys', scope: 'keys:read' },
   { pattern: /^#\/keys\/new$/, view: createKeyView, nav: 'keys', scope: 'keys:write' },
-  { pattern: /^#\/keys\/(?<id>[^/]+)$/, view: keyView, nav: 'keys', scope: 'keys:read' },
-  { pattern: /^#\/keys\/(?<id>[^/]+)\/change$/, view: changeKeyView, nav: 'keys', scope: 'keys:write' },
+  { pattern: /^#\/keys\/(?<id>[\w-]{12})$/, view: keyView, nav: 'keys', scope: 'keys:read' },
+  { pattern: /^#\/keys\/(?<id>[\w-]{12})\/change$/, view: changeKeyView, nav: 'keys', scope: 'keys:write' },
   { pattern: /^#\/attention$/, view: attentionView, nav: 'attention', scope: 'keys:read' },
   { pattern: /^#\/audit$/, view: auditView, nav: 'audit', scope: 'audit:read' },
   { pattern: /^#\/simulations$/, view: projectsView, nav: 'simulations', scope: 'simulations:read' },
   {
-    pattern: /^#\/simulations\/(?<project>[^/]+)$/,
+    pattern: /^#\/simulations\/(?<project>[A-Za-z0-9]{12})$/,
     view: simulationsView,
     nav: 'simulations',
     scope: 'simulations:read',
   },
   {
-    pattern: /^#\/simulations\/(?<project>[^/]+)\/(?<simulation>[^/]+)$/,
+    pattern: /^#\/simulations\/(?<project>[A-Za-z0-9]{12})\/(?<simulation>[A-Za-z0-9]{21})$/,
     view: simulationView,
     nav: 'simulations',
     scope: 'simulations:read',
   },
   {
-    pattern: /^#\/simulations\/(?<project>[^/]+)\/(?<simulation>[^/]+)\/(?<conversation>[^/]+)$/,
+    pattern: /^#\/simulations\/(?<project>[A-Za-z0-9]{12})\/(?<simulation>[A-Za-z0-9]{21})\/(?<conversation>[A-Za-z0-9]{21})$/,
     view: conversationView,
     nav: 'simulations',
     scope: 'conversations:read',
   },
 ];
+
+/** What a parameter of an address may be: an id, a word or a number, and never a key, which is longer. */
+const SHORT = /^[\w-]{0,21}$/;
 
 /** What the navigation leads to; only what the key may see is in it. */
 function navigation() {
@@ -60,6 +65,10 @@ async function route() {
     return;
   }
   const [hash, search = ''] = location.hash.split('?');
+  if (!Array.from(new URLSearchParams(search)).every(([, value]) => SHORT.test(value))) {
+    location.replace(hash);
+    return;
+  }
   const found = VIEWS.map((one) => [one, one.pattern.exec(hash)]).find(([, match]) => match);
   if (!found) {
     location.replace(navigation()[0]?.[1] ?? '#/me');

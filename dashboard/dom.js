@@ -4,6 +4,27 @@
 // written; it reaches the page only as text nodes and attribute values, so it can never be a tag or a script.
 
 /**
+ * What is not seen or turns the direction of writing: controls but line breaks and tabs, formats, fillers, spaces that are
+ * none, tags and variation selectors. The command line has the same list.
+ */
+const HIDDEN =
+  /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e0fff}]/gu;
+
+/** A text in which every character is seen, so that two names that differ look different: `\\u{200B}` for what has no shape. */
+function visible(text) {
+  return text.replace(HIDDEN, (hidden, at) => {
+    const before = text.slice(Math.max(0, at - 2), at);
+    const after = text.slice(at + 1, at + 3);
+    // An emoji that is made of several stays one.
+    if (hidden === '\ufe0f' && /\p{Extended_Pictographic}$/u.test(before)) return hidden;
+    // Not one class: in one, Chromium does not find what the property has.
+    const joins = /(?:\p{Extended_Pictographic}|[\u{1f3fb}-\u{1f3ff}]|\ufe0f)$/u.test(before);
+    if (hidden === '\u200d' && joins && /^\p{Extended_Pictographic}/u.test(after)) return hidden;
+    return `\\u{${hidden.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}}`;
+  });
+}
+
+/**
  * An element: `h('p.note', { id: 'x', click: handler }, 'text', child, …)`. The tag may carry classes. The properties may be
  * left out; those that are functions listen to the event of their name, `true` is an attribute without a value, and what is
  * null or false is not set. Children may be nested in arrays; null and false are passed over.
@@ -36,14 +57,13 @@ function setAttribute(node, name, value) {
   const isLink = name === 'href' && !String(value).startsWith('#');
   if (isLink || /^(on|style$|src|action|formaction)/.test(name)) throw new Error(`no ${name} in this page`);
   if (name === 'value' || name === 'checked') node[name] = value;
-  else node.setAttribute(name, value === true ? '' : value);
+  else node.setAttribute(name, value === true ? '' : visible(String(value)));
 }
 
-/** Puts children into an element, after those that it has. */
+/** Puts children into an element, after those that it has. Text among them shows what it would hide. */
 function fill(node, ...children) {
-  node.append(
-    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
-  );
+  const shown = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  node.append(...shown.map((child) => (child instanceof Node ? child : visible(String(child)))));
 }
 
 /** Has an element contain these children and no others. */
@@ -67,7 +87,7 @@ function announce(text) {
   // Emptied first, so that the same words are read out again.
   status.textContent = '';
   requestAnimationFrame(() => {
-    status.textContent = text;
+    status.textContent = visible(text);
   });
   announce.timer = setTimeout(() => {
     status.textContent = '';

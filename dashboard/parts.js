@@ -12,6 +12,7 @@ const ICONS = {
   paused: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1ZM5.4 5h1.7v6H5.4Zm3.5 0h1.7v6H8.9Z',
   open: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm0 1.6a5.4 5.4 0 1 1 0 10.8A5.4 5.4 0 0 1 8 2.6Z',
   idle: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm0 1.6a5.4 5.4 0 1 1 0 10.8A5.4 5.4 0 0 1 8 2.6Z',
+  done: 'M13.6 4.2 6.4 12.3a.9.9 0 0 1-1.3 0L2.3 9.4l1.2-1.2 2.2 2.3 6.6-7.4Z',
   unsure: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1ZM4.6 7.2h6.8v1.6H4.6Z',
 };
 
@@ -32,11 +33,11 @@ const BADGES = {
   expired: 'unsure',
   revoked: 'bad',
   in_progress: 'open',
-  completed: 'good',
+  completed: 'done',
   failed: 'bad',
   canceled: 'paused',
   queued: 'waiting',
-  ended: 'good',
+  ended: 'done',
   passed: 'good',
   inconclusive: 'unsure',
 };
@@ -298,9 +299,15 @@ async function copy(text) {
   }
 }
 
-/** Where a share lies: a dot on a line from 0 to 1, and the interval around it. */
-function intervalPlot({ pass_rate: rate, pass_rate_interval: interval }) {
-  if (rate === null || interval === null) return h('span.muted', 'no verdicts yet');
+/**
+ * Where a share lies: a dot on a line from 0 to 1, and the interval around it. Where nothing was decided there is no share,
+ * neither a good nor a bad one.
+ */
+function intervalPlot({ pass_rate: rate, pass_rate_interval: interval, ...counts }, status) {
+  if (rate === null || interval === null) {
+    return h('span.muted', ['pending', 'in_progress'].includes(status) ? 'no verdict yet' : 'no verdicts');
+  }
+  if (counts.inconclusive === counts.evaluated) return badge('unsure', 'not judged');
   const at = (share) => `${(share * 100).toFixed(2)}%`;
   const label = `${percent(rate)} passed; with 95% confidence from ${percent(interval.low)} to ${percent(interval.high)}`;
   // Room at both ends for the dot: a share of 0 or 1 must not be cut in half.

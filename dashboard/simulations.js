@@ -24,10 +24,17 @@ async function projectsView({ signal }) {
     const [[only]] = names;
     location.replace(simulationAddress(only));
   }
-  const id = h('input', { type: 'text', spellcheck: 'false' });
+  const id = h('input', { type: 'text', spellcheck: 'false', autocomplete: 'off' });
   const go = (event) => {
     event.preventDefault();
-    if (id.value.trim() !== '') location.hash = simulationAddress(id.value.trim());
+    const given = id.value.trim();
+    if (PROJECT_ID.test(given)) {
+      location.hash = simulationAddress(given);
+      return;
+    }
+    // It may be a key, which belongs neither into the address nor into the page.
+    id.value = '';
+    showWrong(event.currentTarget, [['project', 'an id of a project has 12 letters and digits']]);
   };
   return [
     heading('Simulations', { about: 'Choose a project.' }),
@@ -41,7 +48,7 @@ async function projectsView({ signal }) {
         : h(
             'form.card',
             { submit: go },
-            field({ label: 'Id of the project', control: id, hint: 'Your key may not list projects.' }),
+            field({ label: 'Id of the project', control: id, hint: 'Your key may not list projects.', pointers: ['project'] }),
             h('div.buttons', h('button.primary', { type: 'submit' }, 'Show its simulations')),
           ),
   ];
@@ -75,9 +82,9 @@ async function simulationsView(context) {
           columns: ['Simulation', 'Status', 'Conversations', 'Passed as a whole', 'Created'],
           rows: shown.data.map((one, index) => [
             [link(simulationAddress(params.project, one.id), one.name), h('span.sub', one.agent.name)],
-            statusBadge(one.status),
+            [statusBadge(one.status), remark(one, counts[index])],
             conversationProgress(counts[index].conversations),
-            intervalPlot(counts[index].overall),
+            intervalPlot(counts[index].overall, one.status),
             time(one.created_at),
           ]),
         }),
@@ -92,6 +99,54 @@ async function simulationsView(context) {
     body,
   ];
 }
+
+/** What somebody who reads a list should know: why it failed, or what it waits for. */
+function remark(simulation, { failures, personas, conversations }) {
+  if (failures.last_failure_reason) return h('span.sub', prose(failures.last_failure_reason));
+  if (!isRunning(simulation)) return null;
+  if (personas?.pending > 0) return h('span.sub', approvals(personas));
+  if (conversations.queued > 0 && simulation.agent && !simulation.agent.last_polled_at)
+    return h('span.sub', 'no worker yet');
+  return null;
+}
+
+const approvals = ({ pending }) =>
+  pending === 1 ? '1 persona waits for approval' : `${count(pending, 'persona')} wait for approval`;
+
+/** That personas wait, with what lets them go on: a button, and the command for whoever has no right to press it. */
+function approvalNotice(simulation, { personas }, context) {
+  if (!isRunning(simulation) || !(personas?.pending > 0)) return null;
+  const approve = async (event) => {
+    event.currentTarget.disabled = true;
+    try {
+      const at = path`v1/simulations/${simulation.id}/personas`;
+      const query = { project_id: simulation.project_id };
+      const { data } = await api.all(at, { query, signal: context.signal, most: 10_000 });
+      for (const { id } of data.filter((one) => one.approval_status === 'pending'))
+        await api.post(at + path`/${id}/approve`, { query });
+      announce('The personas are approved.');
+    } catch (error) {
+      if (context.signal.aborted) return;
+      if (!(error instanceof ApiError)) throw error;
+      failDialog(error);
+    }
+    context.reload();
+  };
+  const may = api.may('personas:read') && api.may('personas:write');
+  const command = `onerun personas approve ${simulation.id} --project ${simulation.project_id} --all`;
+  return h(
+    'section.card.notice',
+    h('h2', approvals(personas)),
+    h('p', 'Their conversations are queued once they are approved: ', code(command)),
+    may && h('div.buttons', h('button.primary', { type: 'button', click: approve }, 'Approve all')),
+  );
+}
+
+/** When a worker last asked for an agent's work. */
+const workerFact = (agent) =>
+  agent.last_polled_at
+    ? ['one last asked for work ', time(agent.last_polled_at)]
+    : badge('warn', 'none has asked for this agent’s work yet');
 
 function simulationFilters(context, names) {
   const { params, query } = context;
@@ -185,6 +240,7 @@ async function simulationView(context) {
   await refreshWhile(context, body, first, {
     load,
     show: ({ simulation, results }) => [
+      approvalNotice(simulation, results, context),
       h('section.card', simulationFacts(simulation, results)),
       h('section', h('h2', 'Results'), resultsTable(results)),
     ],
@@ -216,6 +272,7 @@ function simulationFacts(simulation, results) {
     facts(
       [
         ['Status', statusBadge(simulation.status)],
+        ['Worker', isRunning(simulation) ? workerFact(simulation.agent) : null],
         ['Why', failures.last_failure_reason && prose(failures.last_failure_reason)],
         [
           'Ended by',
@@ -241,10 +298,10 @@ function simulationFacts(simulation, results) {
   ];
 }
 
-function resultsTable({ objectives, overall }) {
+function resultsTable({ objectives, overall, status }) {
   const row = (name, scores) => [
     name,
-    intervalPlot(scores),
+    intervalPlot(scores, status),
     String(scores.passed),
     String(scores.failed),
     String(scores.inconclusive),
@@ -278,7 +335,11 @@ async function conversationList(context) {
           link(simulationAddress(params.project, params.simulation, one.id), one.persona.summary),
           h('span.sub', `conversation ${one.seq_id}`),
         ],
-        [statusBadge(one.status), one.end_reason && h('span.sub', plain(one.end_reason))],
+        [
+          statusBadge(one.status),
+          one.end_reason && h('span.sub', howItEnded(one.end_reason)),
+          one.attempt > 1 && h('span.sub', `attempt ${one.attempt}`),
+        ],
         String(one.item_count),
         verdictsInShort(one),
       ]),
@@ -286,6 +347,10 @@ async function conversationList(context) {
     pager(context, page, 'conversation'),
   );
 }
+
+/** How an attempt ended, in words that say what it means. */
+const howItEnded = (reason) =>
+  reason === 'lease_expired' ? 'lease expired: the worker went silent' : plain(reason);
 
 function verdictsInShort({ evaluations, evaluation_status: status }) {
   if (evaluations.length === 0) return h('span.muted', plain(status));
@@ -328,11 +393,30 @@ async function conversationView(context) {
   ];
 }
 
-function personaFacts({ persona, status, end_reason: reason }) {
+/** Attempts that did not come to their end, and why. */
+function lostAttempts(ended = []) {
+  const lost = ended.filter((one) => one.end_reason === 'lease_expired' || one.failure_reason);
+  if (lost.length === 0) return null;
+  return h(
+    'ul.plain',
+    lost.map((one) =>
+      h(
+        'li',
+        `Attempt ${one.attempt}: ${howItEnded(one.end_reason)}, `,
+        time(one.ended_at),
+        '. ',
+        one.failure_reason ? `The worker says: ${one.failure_reason}` : 'It gave no reason.',
+      ),
+    ),
+  );
+}
+
+function personaFacts({ persona, status, end_reason: reason, ended_attempts: ended }) {
   const attributes = Object.entries(persona.attributes).filter(([, value]) => value !== '');
   return [
     facts([
-      ['Status', [statusBadge(status), reason && ` ${plain(reason)}`]],
+      ['Status', [statusBadge(status), reason && ` ${howItEnded(reason)}`]],
+      ['Attempts', lostAttempts(ended)],
       ['Story', persona.story],
       ['Purpose', persona.purpose],
     ]),

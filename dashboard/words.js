@@ -101,6 +101,9 @@ function count(number, noun, plural = `${noun}s`) {
   return `${number.toLocaleString('en')} ${number === 1 ? noun : plural}`;
 }
 
+/** A project's id. */
+const PROJECT_ID = /^[A-Za-z0-9]{12}$/;
+
 const percent = (share) => `${Math.round(share * 100)}%`;
 
 /** `in_progress` as words. */

@@ -186,3 +186,20 @@ test('a view takes the focus to its title and says its name, and the content can
   await page.keyboard.press('Enter');
   assert.equal(await page.locator(':focus').innerText(), 'Keys');
 });
+
+for (const width of [768, 1280, 1920]) {
+  test(`${width} pixels: nothing is wider than the screen, and names have room`, async () => {
+    const viewport = { width, height: 900 };
+    await eachView({ viewport }, async (page, name) => {
+      const [shown, room, narrowest] = await page.evaluate(() => {
+        const { scrollWidth, clientWidth } = document.documentElement;
+        const names = document.querySelectorAll('table[role] tbody th:has(a)');
+        const widths = Array.from(names, (one) => one.getBoundingClientRect().width);
+        return [scrollWidth, clientWidth, Math.min(...widths, Infinity)];
+      });
+      assert.ok(shown <= room, `${name} is ${shown} wide, and there are ${room}`);
+      assert.ok(narrowest >= 190, `${name}: a name has ${narrowest}`);
+      await picture(page, `${name}-${width}`);
+    });
+  });
+}

@@ -123,3 +123,44 @@ test('a server that is gone is said to be, and asked again when it is told to', 
   await page.getByRole('heading', { name: 'This key', level: 1 }).waitFor();
   await settled(page);
 });
+
+test('a key that is pasted for an id is in no address, history, request or page', async () => {
+  const blind = await server.post('/v1/keys', {
+    name: 'blind',
+    scopes: ['simulations:read'],
+    all_projects: true,
+  });
+  const page = await open(browser, server);
+  const requested = [];
+  page.on('request', (request) => requested.push(`${request.url()} ${request.postData() ?? ''}`));
+  await signIn(page, blind.key);
+  await visit(page, '#/simulations');
+  for (const pasted of [server.key, blind.key, 'onr_AAECAwQFBgcI', 'a b', 'x/../../v1/keys']) {
+    const field = page.getByLabel('Id of the project');
+    await field.fill(pasted);
+    await page.getByRole('button', { name: 'Show its simulations' }).click();
+    await page.getByText('An id of a project has 12 letters and digits.').waitFor();
+    assert.equal(await field.inputValue(), '');
+    assert.ok(page.url().endsWith('#/simulations'), page.url());
+    if (pasted.length > 40) assert.ok(!(await everything(page)).includes(pasted.slice(16)));
+  }
+  // Nor by way of the address itself, in any place of it.
+  const secret = blind.key;
+  for (const hash of [
+    `#/simulations/${secret}`,
+    `#/simulations/${server.project.id}/${secret}`,
+    `#/keys/${secret}`,
+    `#/simulations/${server.project.id}?status=${secret}`,
+  ]) {
+    await page.evaluate((target) => location.replace(target), hash);
+    await page.waitForFunction((text) => !location.href.includes(text), secret);
+    await settled(page);
+    assert.ok(!(await everything(page)).includes(secret.slice(16)), hash);
+  }
+  assert.ok(requested.every((request) => !request.includes(secret.slice(16)) && !request.includes(server.key)));
+  await visit(page, '#/simulations');
+  await page.getByLabel('Id of the project').fill(` ${server.project.id} `);
+  await page.getByRole('button', { name: 'Show its simulations' }).click();
+  await page.getByRole('table', { name: 'Simulations' }).waitFor();
+  assert.deepEqual(page.troubles, []);
+});

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { Server, launch, open, settled, signIn, visit } from './harness.mjs';
+import { Server, eventually, launch, open, settled, signIn, visit } from './harness.mjs';
 
 let server;
 let browser;
@@ -132,4 +132,79 @@ test('what changes is shown anew by itself', async () => {
   await server.post(at(`/v1/simulations/${running.id}/cancel`));
   await page.getByText('canceled').first().waitFor();
   await page.getByText('1 failed of 1').waitFor();
+});
+
+/** A project with an agent, and a simulation whose personas wait. */
+async function waiting(name, changes = {}) {
+  const { id: project } = await server.post('/v1/projects', { name });
+  const at = (path) => `${path}?project_id=${project}`;
+  const agent = await server.post(at('/v1/agents'), { name });
+  const simulation = await server.post(at('/v1/simulations'), {
+    name,
+    scenario: 'A customer asks for the time.',
+    agent_id: agent.id,
+    target_conversations: 4,
+    target_personas: 4,
+    ...changes,
+  });
+  return { project, simulation: simulation.id, agent: agent.id, at };
+}
+
+test('personas that wait for approval are told and approved by a button', async () => {
+  const { project, simulation, at } = await waiting('Slow');
+  const results = () => server.get(at(`/v1/simulations/${simulation}/results`));
+  await eventually(async () => (await results()).personas.pending === 4, 'there are personas');
+  const page = await open(browser, server);
+  await signIn(page, server.key);
+  await visit(page, `#/simulations/${project}`);
+  await page.getByText('4 personas wait for approval').waitFor();
+  await visit(page, `#/simulations/${project}/${simulation}`);
+  await page.getByText(`onerun personas approve ${simulation} --project ${project} --all`).waitFor();
+  await page.getByText('none has asked for this agent’s work yet').waitFor();
+  await page.getByRole('button', { name: 'Approve all' }).click();
+  await eventually(async () => (await results()).personas.approved === 4, 'they are approved');
+  await page.getByRole('button', { name: 'Approve all' }).waitFor({ state: 'detached' });
+  assert.deepEqual(page.troubles, []);
+});
+
+test('when a worker last asked for work is shown', async () => {
+  const { project, simulation, agent } = await waiting('Asked', { auto_approve: true });
+  const ask = `/v1/simulations?project_id=${project}&agent_id=${agent}&status=in_progress`;
+  await server.get(ask);
+  const seen = () => server.get(`/v1/agents/${agent}?project_id=${project}`);
+  await eventually(async () => (await seen()).last_polled_at, 'the poll is noted');
+  const page = await open(browser, server);
+  await signIn(page, server.key);
+  await visit(page, `#/simulations/${project}/${simulation}`);
+  await page.getByText('one last asked for work just now').waitFor();
+});
+
+test('what was not decided is not judged, and no pass rate', async () => {
+  const page = await open(browser, server);
+  const scores = { evaluated: 6, passed: 0, failed: 0, inconclusive: 6, pass_rate: 0 };
+  const text = await page.evaluate((scores) => {
+    const interval = { low: 0, high: 0.39 };
+    return ['completed', 'in_progress', 'failed'].map((status) => [
+      intervalPlot({ ...scores, pass_rate_interval: interval }, status).textContent,
+      intervalPlot({ ...scores, pass_rate: null, pass_rate_interval: null }, status).textContent,
+    ]);
+  }, scores);
+  assert.deepEqual(text, [
+    ['not judged', 'no verdicts'],
+    ['not judged', 'no verdict yet'],
+    ['not judged', 'no verdicts'],
+  ]);
+});
+
+test('names that differ look different, and an emoji stays one', async () => {
+  const names = ['Shop', 'Sh\u200bop', 'Shop\u2060', '\ufeffShop', 'Sho\u061cp', 'Shop\u200e', 'Shop\u{e0041}', '👩\u200d💻'];
+  for (const name of names) await server.post('/v1/projects', { name });
+  const page = await open(browser, server);
+  await signIn(page, server.key);
+  await visit(page, '#/simulations');
+  const shown = await page.locator('main').innerText();
+  for (const code of ['Sh\\u{200B}op', 'Shop\\u{2060}', '\\u{FEFF}Shop', 'Sho\\u{061C}p', 'Shop\\u{200E}', 'Shop\\u{E0041}'])
+    assert.ok(shown.includes(code), `${code} in ${shown}`);
+  assert.ok(shown.includes('👩\u200d💻'), shown);
+  assert.ok(!/[\u200b\u2060\ufeff\u061c\u200e\u{e0041}]/u.test(shown));
 });
