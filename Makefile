@@ -1,7 +1,7 @@
 # Every command that a developer or CI runs, by name. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build test test-exhaustive test-dashboard test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench bench-keys bench-timing bench-lambda fuzz fuzz-short clean
+.PHONY: help tools build deploy sam-local-build sam-local-up sam-local-down sbom test test-exhaustive test-dashboard test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench bench-keys bench-timing bench-lambda fuzz fuzz-short clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh had to build come before older ones on the PATH.
@@ -48,9 +48,9 @@ test-moto: ## Run the store's contract on moto, a second DynamoDB
 	tools/moto.sh run cargo nextest run --package onerun-store-dynamodb --test contract
 
 # SAM tells nobody what is done with it, and a template names no region that would have to be right.
-sam-build sam-local template-lint: export SAM_CLI_TELEMETRY := 0
-sam-build sam-local template-lint: export AWS_DEFAULT_REGION ?= eu-central-1
-sam-build sam-local template-lint: export PATH := $(CURDIR)/.tools/aws/bin:$(PATH)
+sam-build sam-local-build sam-local template-lint deploy: export SAM_CLI_TELEMETRY := 0
+sam-build sam-local-build sam-local template-lint: export AWS_DEFAULT_REGION ?= eu-central-1
+sam-build sam-local-build sam-local template-lint deploy: export PATH := $(CURDIR)/.tools/aws/bin:$(PATH)
 
 template-lint: ## Check template.yaml
 	@tools/install.sh aws
@@ -71,13 +71,31 @@ sam-build: ## Build the functions for a deployment (ARCHITECTURE=x86_64 for that
 	cargo lambda build --release --package onerun-functions $(if $(filter arm64,$(ARCHITECTURE)),--arm64)
 	sam build --parameter-overrides Architecture=$(ARCHITECTURE)
 
-sam-local: LOCAL_ARCHITECTURE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
-sam-local: ## Run every event in events/ and the SDK through `sam local` (needs a container engine, or root on Debian)
+# A parameter that is not named keeps the value that the stack has. The region is the
+# caller's own, as AWS's tools find it.
+STACK ?= onerun
+PARAMETERS ?=
+DEPLOY_FLAGS ?=
+deploy: sam-build ## Build, deploy and try a stack (STACK=onerun, PARAMETERS="Name=value …", see docs/deploy.md)
+	sam deploy --template-file .aws-sam/build/template.yaml --stack-name $(STACK) --no-fail-on-empty-changeset \
+		$(DEPLOY_FLAGS) --parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
+	python3 tests/smoke.py --stack $(STACK)
+
+sam-local-build: LOCAL_ARCHITECTURE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
+sam-local-build:
 	@tools/install.sh venv aws dynamodb
 	cargo lambda build --release --package onerun-functions $(if $(filter arm64,$(LOCAL_ARCHITECTURE)),--arm64)
 	sam build --parameter-overrides Architecture=$(LOCAL_ARCHITECTURE) >.tools/aws/sam-build.log 2>&1 || \
 		{ cat .tools/aws/sam-build.log; exit 1; }
+
+sam-local: sam-local-build ## Run every event in events/ and the SDK through `sam local` (needs a container engine, or root on Debian)
 	tools/container.sh run tools/dynamodb.sh run .tools/aws/bin/python tests/sam/local.py
+
+sam-local-up: sam-local-build ## Start what functions need on this machine, and say how to invoke one by hand
+	@tests/sam/up.sh
+
+sam-local-down: ## End what sam-local-up has started
+	@tests/sam/up.sh down
 
 # Functions as they are deployed but for link-time optimisation, because what is measured in them is not tested here.
 test-aws: build ## Run the whole deployment on this machine, each function as a process (needs Java 11 or newer, and npm)
@@ -100,6 +118,12 @@ fmt: ## Format the Rust code
 advisories: ## Look for known vulnerabilities in dependencies (needs the advisory database's host)
 	@tools/install.sh deny
 	cargo deny check advisories
+
+sbom: ## Write a bill of materials (CycloneDX) of the program and of the functions into target/sbom/
+	@tools/install.sh sbom
+	mkdir -p target/sbom
+	cargo sbom --cargo-package onerun-cli --output-format cyclone_dx_json_1_6 >target/sbom/onerun.cdx.json
+	cargo sbom --cargo-package onerun-functions --output-format cyclone_dx_json_1_6 >target/sbom/functions.cdx.json
 
 openapi: ## Write openapi.json anew from the code
 	cargo run --quiet --package onerun-cli -- openapi > openapi.json.new

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs pinned tools into .tools/; see tools/README.md. Usage: tools/install.sh [venv|bench-venv|bench-lambda-venv|aws|nextest|deny|fuzz|dynamodb|browser]...
+# Installs pinned tools into .tools/; see tools/README.md. Usage: tools/install.sh [venv|bench-venv|bench-lambda-venv|aws|nextest|deny|sbom|fuzz|dynamodb|browser]...
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,14 +16,16 @@ venv() {
     local dir=.tools/$1 lock=$2
     cmp -s "$lock" "$dir/installed.lock" && return
     command -v python3 >/dev/null || fail "no python3 on the PATH"
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "python3 is older than 3.10"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "python3 is older than 3.11"
     echo "tools: $lock into $dir"
     rm -rf "$dir"
     # The python3 that was found may have been this environment's own, which make puts first on the PATH.
     hash -r
     mkdir -p .tools
     python3 -m venv "$dir" || fail "python3 has no venv (Debian: apt-get install python3-venv)"
-    "$dir/bin/python" -m pip install --quiet --disable-pip-version-check -r "$lock"
+    # The lock has every package with its hashes: nothing else is looked for, and nothing is built.
+    "$dir/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
+        -r "$lock"
     cp "$lock" "$dir/installed.lock"
 }
 
@@ -94,6 +96,7 @@ for tool in "$@"; do
     # Without its self-update, which would move it off the pinned version.
     nextest) plugin cargo-nextest "$CARGO_NEXTEST" --no-default-features --features default-no-update ;;
     deny) plugin cargo-deny "$CARGO_DENY" ;;
+    sbom) plugin cargo-sbom "$CARGO_SBOM" ;;
     fuzz) plugin cargo-fuzz "$CARGO_FUZZ" ;;
     dynamodb) dynamodb ;;
     browser) browser ;;

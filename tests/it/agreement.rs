@@ -128,6 +128,33 @@ fn a_first_deployment_that_fails_leaves_nothing_behind() {
 }
 
 #[test]
+fn python_packages_are_locked_with_hashes() {
+    let read = |path: &str| fs::read_to_string(workspace().join(path)).unwrap();
+    let name = |pin: &str| pin.split(['=', '[', ' ']).next().unwrap().to_lowercase().replace(['_', '.'], "-");
+    for lock in [
+        "tools/requirements.lock",
+        "tools/aws-requirements.lock",
+        "bench/requirements.txt",
+        "bench/lambda/requirements.txt",
+    ] {
+        let text = read(lock).replace("\\\n", "");
+        let pins: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        for pin in &pins {
+            assert!(pin.contains("==") && pin.contains("--hash=sha256:"), "{lock}: {pin}");
+            assert!(!pin.contains("://"), "{lock} names a host: {pin}");
+        }
+        let locked: BTreeSet<String> = pins.iter().map(|pin| name(pin)).collect();
+        let asked = read(&format!("{}.in", lock.rsplit_once('.').unwrap().0));
+        for asked in asked.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            assert!(locked.contains(&name(asked)), "{lock} lacks {asked}");
+        }
+    }
+    assert!(
+        read("tools/install.sh").contains("pip install --quiet --disable-pip-version-check --require-hashes")
+    );
+}
+
+#[test]
 fn sam_is_told_to_deploy_only_what_was_built() {
     let config = fs::read_to_string(workspace().join("samconfig.toml")).unwrap();
     let deploy = config.split_once("[default.deploy.parameters]").unwrap().1;

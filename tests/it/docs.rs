@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write, fs, path::Path, process::Command, t
 
 use onerun_auth::Preset;
 use onerun_tests::{
-    process::{Process, Server, onerun, workspace},
+    process::{Process, Server, onerun, venv, workspace},
     sdk::text,
 };
 use reqwest::Method;
@@ -160,6 +160,30 @@ impl Place {
 )]
 fn path_of_this_process() -> std::ffi::OsString {
     std::env::var_os("PATH").expect("a path")
+}
+
+/// What `make deploy` tries a stack with.
+#[tokio::test]
+async fn the_smoke_test_passes_here_and_fails_with_a_wrong_key() {
+    let server = Server::start().await;
+    let smoke = |key: &str| {
+        let mut command = venv("python");
+        command.arg("tests/smoke.py");
+        command.env("ONERUN_API_BASE_URL", server.base_url()).env("ONERUN_API_KEY", key);
+        Process::spawn(command)
+    };
+    let said = smoke(server.key()).success().await;
+    assert!(
+        said.ends_with("smoke: passed\n") && said.contains("conversation of a simulation is queued"),
+        "{said}"
+    );
+    let mut wrong = smoke("q3V8ZtL0yJm5RcXe7oNwB2kHs9GdFuTa4iP1xWvEzMI=");
+    assert_eq!(wrong.exit(Duration::from_mins(1)).await.code(), Some(1), "{}", wrong.report());
+    assert!(wrong.stderr().contains("invalid_api_key"), "{}", wrong.report());
+    // Nothing that opens anything is left.
+    let keys = server.client().get("/v1/keys?limit=100", 200).await;
+    let left: Vec<_> = keys["data"].as_array().unwrap().iter().map(|key| text(key, "status")).collect();
+    assert!(!left.is_empty() && left.iter().all(|status| status == "revoked"), "{left:?}");
 }
 
 fn api_keys() -> String {

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from samcli.yamlhelper import yaml_parse
-from samtranslator.translator.transform import transform
+from expand import expanded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TABLE, SECRET = "onerun-local", "onerun-local"
@@ -33,26 +32,17 @@ NAMES = {
     "Secret": SECRET,
     "Table.Arn": f"arn:aws:dynamodb:eu-central-1:123456789012:table/{TABLE}",
 }
-AWS_POLICIES = ("AWSLambdaBasicExecutionRole",)
 
 
 class Denied(Exception):
     """A call that the function's role does not allow."""
 
 
-class _NoAwsPolicies:
-    def load(self) -> dict[str, str]:
-        return {name: f"arn:aws:iam::aws:policy/{name}" for name in AWS_POLICIES}
-
-
 class Roles:
     """What each function's role allows. Whether a call is among it, tests/src/rights.rs decides, for these tests too."""
 
     def __init__(self, template: Path) -> None:
-        source = yaml_parse(template.read_text())
-        # What is packaged is no matter here, and a path is not allowed at this point any more.
-        source["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
-        resources = transform(source, {}, _NoAwsPolicies())["Resources"]
+        resources = expanded(template)["Resources"]
         self.functions: dict[str, list[dict[str, Any]]] = {}
         for name, resource in resources.items():
             if resource["Type"] == "AWS::Lambda::Function":

@@ -5,13 +5,17 @@ table and the secret, and access.py lets each function do what template.yaml all
 and a container engine: ONERUN_TEST_DYNAMODB and ONERUN_LAMBDA_IMAGE say where they are.
 
     tests/sam/local.py [--consumed] [EVENT…]
+    tests/sam/local.py --up
 
-With files of events/ named, only these, without the SDK. `--consumed` says what each function has used of the table.
+With files of events/ named, only these, without the SDK. `--consumed` says what each function has used of the table. `--up`
+sends nothing: it prints what to type, and keeps everything running until it is told to end. `make sam-local-up` calls it.
 """
 
 import json
 import os
 import platform
+import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -41,6 +45,8 @@ from access import SECRET, TABLE, Denied, Door, Roles  # noqa: E402, because sam
 AT_ONCE = 3
 # For one command, and for what must come to be.
 PATIENCE = 120
+# What is left behind for whoever types commands: variables of the functions, the commands, and who to tell to end.
+VARIABLES, LINES, PID = (ROOT / ".aws-sam" / name for name in ("env.json", "local-lines.txt", "local.pid"))
 ROTATION = [f"rotate_secret.{step}_secret.json" for step in ("create", "set", "test", "finish")]
 
 
@@ -105,9 +111,8 @@ class Local:
             for function in self.roles.functions
         }
         variables["RotateSecretFunction"]["ONERUN_API_URL"] = self.api
-        path = ROOT / ".aws-sam/local-variables.json"
-        path.write_text(json.dumps(variables))
-        return ["--env-vars", str(path), "--invoke-image", f"{IMAGE}:run", "--skip-pull-image",
+        VARIABLES.write_text(json.dumps(variables, indent=2))
+        return ["--env-vars", str(VARIABLES.relative_to(ROOT)), "--invoke-image", f"{IMAGE}:run", "--skip-pull-image",
                 "--parameter-overrides", f"Architecture={machine()}"]
 
     def invoke(self, event: str) -> Any:
@@ -149,6 +154,19 @@ class Local:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
+
+    def lines(self) -> list[str]:
+        """What to type, in the root of the repository: an invocation, a scheduled one, the API, and a request to it."""
+        options = " ".join(self.common)
+        engine = os.environ.get("DOCKER_HOST")
+        return [
+            f'export PATH="$PWD/.tools/aws/bin:$PATH" AWS_DEFAULT_REGION={REGION} SAM_CLI_TELEMETRY=0',
+            *([f"export DOCKER_HOST={engine}"] if engine else []),
+            f"sam local invoke GetWhoamiFunction --event events/get_whoami.json {options}",
+            f"sam local invoke TickFunction --event events/tick.json {options}",
+            f"sam local start-api --warm-containers LAZY {options}",
+            f"curl -s http://127.0.0.1:3000/v1/whoami -H 'x-api-key: {self.key}'",
+        ]
 
     def job(self, name: str) -> bool:
         """Whether a job is in the table."""
@@ -246,6 +264,48 @@ def check_tick(local: Local) -> None:
     expect(not local.job("start_simulation:simulationToRun000000"), "a job was left behind")
 
 
+def check_lines(local: Local) -> None:
+    """What `make sam-local-up` prints does what it says, as it is printed, and the README shows it."""
+    *exports, whoami, tick, api, curl = local.lines()
+    readme = (ROOT / "README.md").read_text()
+    for line in (whoami, tick, api):
+        shown = line.split(" --env-vars")[0].split(" --warm")[0]
+        expect(shown in readme, f"the README does not show `{shown}`")
+
+    def typed(line: str) -> Any:
+        return json.loads(run("sh", "-c", "\n".join([*exports, line])).strip().splitlines()[-1])
+
+    answer = typed(whoami)
+    expect((answer["statusCode"], json.loads(answer["body"])["kind"]) == (200, "root"), f"whoami: {answer}")
+    expect(typed(tick) is None, "a tick answered something")
+    # Another port than that of the line, which may be in use.
+    port = free_port("127.0.0.1")
+    command = ["sh", "-c", "\n".join([*exports, f"exec {api} --port {port}"])]
+    with started(command, f"http://127.0.0.1:{port}/health", "start-api-by-hand"):
+        url, header = curl.replace(":3000/", f":{port}/"), shlex.split(curl)[-1]
+        request = urllib.request.Request(shlex.split(url)[2], headers=dict([header.split(": ", 1)]))
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+            expect(json.load(response)["kind"] == "root", "whoami by start-api")
+        smoke = os.environ | {"ONERUN_API_BASE_URL": f"http://127.0.0.1:{port}", "ONERUN_API_KEY": local.key}
+        print(run(sys.executable, "tests/smoke.py", "--without-jobs", env=smoke, timeout=600), end="", flush=True)
+
+
+def stay(local: Local) -> None:
+    """Says what to type, and keeps everything running until it is told to end."""
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    PID.write_text(str(os.getpid()))
+    try:
+        # Whole at once: whoever waits for it reads it.
+        new = LINES.with_suffix(".new")
+        new.write_text("".join(f"{line}\n" for line in local.lines()))
+        new.rename(LINES)
+        signal.sigwait(ends)
+    finally:
+        for path in (LINES, PID):
+            path.unlink(missing_ok=True)
+
+
 def check_api(local: Local) -> None:
     """`sam local start-api` answers the unmodified SDK, and strangers and strange paths as it should."""
     status, found = local.get("/v1/projects")
@@ -293,7 +353,7 @@ def check_rotation(local: Local) -> None:
 
 
 def main() -> int:
-    chosen = [argument for argument in sys.argv[1:] if argument != "--consumed"]
+    chosen = [argument for argument in sys.argv[1:] if argument not in ("--consumed", "--up")]
     every = sorted(path.name for path in (ROOT / "events").glob("*.json") if path.name != "expected.json")
     began = time.monotonic()
 
@@ -308,6 +368,10 @@ def main() -> int:
         with started(command, f"{moto}/moto-api/data.json", "moto"):
             local = Local(moto)
             denied = local.door.denied
+            if "--up" in sys.argv:
+                stay(local)
+                local.roles.close()
+                return 0
             check_door(local)
             # Alone, because it makes the image that the others use.
             first, *rest = chosen or [event for event in every if event not in ROTATION and event != "tick.json"]
@@ -315,6 +379,8 @@ def main() -> int:
             check_all(local, [first])
             check_all(local, rest)
             if not chosen:
+                say("what `make sam-local-up` prints")
+                check_lines(local)
                 with local.started_api():
                     say("what the jobs did")
                     check_jobs(local)

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use onerun_tests::{
     Client,
     aws::{Cloud, Failed, Relay, When},
+    eventually,
     sdk::id,
 };
 use serde_json::json;
@@ -275,6 +276,41 @@ async fn a_version_that_is_not_being_rotated_to_is_refused() {
     }
     let after = cloud.secret.version("AWSCURRENT").await.expect("a version in force");
     assert_eq!((after.id, after.text), (current.id, current.text));
+}
+
+/// The script of the runbook, with all that Secrets Manager would have the function do.
+#[tokio::test]
+async fn one_command_ends_a_leaked_root_key_within_seconds() {
+    let cloud = Cloud::start().await;
+    let old = cloud.client().await;
+    for path in PATHS {
+        old.get(path, 200).await;
+    }
+    let first = cloud.secret.version("AWSCURRENT").await.expect("a version in force");
+    let mut script = cloud.script("tools/revoke-root-key.sh").await;
+    let token = eventually("a rotation", || async {
+        let found = cloud.secret.call("DescribeSecret", json!({})).await["VersionIdsToStages"].clone();
+        let versions = found.as_object().cloned().unwrap_or_default();
+        let pending = versions.iter().find(|(_, labels)| labels.to_string().contains("AWSPENDING"));
+        pending.map(|(id, _)| id.clone()).ok_or_else(|| found.to_string())
+    })
+    .await;
+    for step in STEPS {
+        cloud.function("rotate_secret").run(&cloud.secret.rotation_event(step, &token)).await;
+    }
+    let said = script.success().await;
+    assert!(said.contains(&format!("version {token} is in force")), "{said}");
+    assert!(cloud.secret.labels(&first.id).await.is_empty(), "no label is left on the leaked one");
+    // No function believes what it has read for longer than five seconds, the default.
+    let end = now() + SignedDuration::from_secs(5);
+    let is_over = move |answers: &[Answer]| answers.last().is_some_and(|last| last.sent > end);
+    let answers = keep_asking(old.clone(), is_over).await;
+    let refused = |answer: &Answer| answer.status == 401 || (answer.status == 200 && answer.sent < end);
+    assert!(answers.iter().all(refused), "{answers:?}");
+    for path in PATHS {
+        assert_eq!(old.get(path, 401).await["code"], "invalid_api_key");
+        cloud.client().await.get(path, 200).await;
+    }
 }
 
 /// Secrets Manager takes this step alone when it is told of a schedule, for a version that it makes and removes.

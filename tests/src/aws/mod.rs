@@ -22,6 +22,8 @@ use std::{
     collections::BTreeMap,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    path::Path,
+    process::Command,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -44,10 +46,11 @@ pub use self::{
 use self::{
     listener::Task,
     pipe::{Pipe, Stream},
-    service::Caller,
+    service::{Caller, aws_program},
 };
 use crate::{
     Client,
+    process::{Process, workspace},
     rights::{Rights, table_arn},
 };
 
@@ -89,7 +92,7 @@ pub struct Cloud {
     batch_size: u32,
     pipes: Arc<Pipes>,
     table: Table,
-    _moto: Moto,
+    moto: Moto,
     rotation_function: String,
     template: Template,
     changes: Vec<(String, String)>,
@@ -149,7 +152,7 @@ impl Cloud {
             batch_size,
             pipes: Arc::new(pipes),
             table,
-            _moto: moto,
+            moto,
             rotation_function,
             template,
             changes,
@@ -192,6 +195,31 @@ impl Cloud {
             set(name, value);
         }
         Arc::new(Function::new(operation, variables.into_iter().collect()))
+    }
+
+    /// Runs a script of the repository, which speaks to AWS by its command-line programs, beside a stack `onerun` whose
+    /// outputs are this deployment's address, secret and function of rotation.
+    pub async fn script(&self, script: &str) -> Process {
+        let mut aws = aws_program("aws");
+        let outputs = json!({
+            "ApiUrl": { "Value": self.front.base_url() },
+            "SecretArn": { "Value": self.secret.arn },
+            "RotateSecretFunctionArn": { "Value": self.rotation_function },
+        });
+        // moto makes no stack of nothing.
+        let body = json!({ "Resources": { "Queue": { "Type": "AWS::SQS::Queue" } }, "Outputs": outputs })
+            .to_string();
+        aws.args(["cloudformation", "create-stack", "--stack-name", "onerun", "--template-body", &body]);
+        aws.envs(self.moto.environment());
+        Process::spawn(aws).success().await;
+        let programs = workspace().canonicalize().expect("a workspace").join(".tools/aws/bin");
+        #[expect(clippy::disallowed_methods, reason = "where the system's programs are is inherited")]
+        let path = std::env::var_os("PATH").expect("a path");
+        let path = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&path)));
+        let mut command = Command::new(workspace().join(script));
+        command.env_clear().env("PATH", path.expect("a path")).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.envs(self.moto.environment());
+        Process::spawn(command)
     }
 
     /// What stands for API Gateway.
@@ -311,6 +339,13 @@ impl Cloud {
     pub async fn begin_rotation(&self) -> String {
         self.secret.begin_rotation(&self.rotation_function).await
     }
+}
+
+/// A script in the Python environment for AWS.
+pub fn python(script: &Path) -> Process {
+    let mut command = aws_program("python");
+    command.arg(script.canonicalize().expect("a script"));
+    Process::spawn(command)
 }
 
 /// The pipes of the template, and where they lead.

@@ -1,0 +1,30 @@
+"""Prints template.yaml as AWS deploys it, with its functions and routes expanded by SAM's own transform, as JSON."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+# samtranslator wants a region; which one is no matter.
+os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")
+
+from samcli.yamlhelper import yaml_parse  # noqa: E402
+from samtranslator.translator.transform import transform  # noqa: E402
+
+AWS_POLICIES = ("AWSLambdaBasicExecutionRole",)
+
+
+class _NoAwsPolicies:
+    def load(self) -> dict[str, str]:
+        return {name: f"arn:aws:iam::aws:policy/{name}" for name in AWS_POLICIES}
+
+
+def expanded(template: Path) -> dict[str, Any]:
+    source = yaml_parse(template.read_text())
+    # What is packaged is no matter here, and a path is not allowed at this point any more.
+    source["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+    return transform(source, {}, _NoAwsPolicies())
+
+
+if __name__ == "__main__":
+    print(json.dumps(expanded(Path(__file__).resolve().parent.parent.parent / "template.yaml")))

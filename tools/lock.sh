@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Writes the Python lock files anew from their `.in` files: every package, with the hashes of all its files, for every
+# platform and Python from 3.11 on. What is locked already keeps its version, unless the `.in` file asks for another.
+# Usage: tools/lock.sh [LOCK…]
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source tools/versions.sh
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+python3 -m venv "$dir"
+"$dir/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$UV"
+[ $# -gt 0 ] || set -- tools/requirements.lock tools/aws-requirements.lock bench/requirements.txt bench/lambda/requirements.txt
+for lock in "$@"; do
+    source=${lock%.*}.in
+    # No header: uv's names the command with the options of this machine, such as its registry.
+    "$dir/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+        --no-header --no-annotate --output-file "$lock" "$source"
+    sed -i "1i # $(basename "$source") and everything it pulls in, with hashes; written by tools/lock.sh." "$lock"
+    echo "lock: $lock"
+done
