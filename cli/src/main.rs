@@ -16,9 +16,12 @@ mod signals;
 mod simulations;
 mod text;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
+
+/// How long threads have to end once a server has stopped.
+const THREADS_END: Duration = Duration::from_secs(1);
 
 /// Simulate conversations with an AI agent, and score them.
 #[derive(Debug, Parser)]
@@ -90,11 +93,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Conversations { command } => return ask(conversations::run(&command)),
         Command::Serve(options) => {
             logs::start("info");
-            runtime()?.block_on(serve::run(&options))
+            block_on(serve::run(&options))
         }
         Command::Demo(options) => {
             logs::start("warn");
-            runtime()?.block_on(demo::run(&options))
+            block_on(demo::run(&options))
         }
         Command::Openapi => {
             let document = serde_json::to_string_pretty(&onerun_api::openapi::document())?;
@@ -108,6 +111,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 fn ask(asked: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
     logs::start("warn");
     outcome::told(runtime()?.block_on(asked).map(|()| ExitCode::SUCCESS))
+}
+
+/// Runs a server to its end, whatever a thread is still at.
+fn block_on(serving: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(serving);
+    // Dropping the runtime would wait for threads without limit, and one may be matching a pattern.
+    runtime.shutdown_timeout(THREADS_END);
+    outcome
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -7,7 +7,7 @@
 
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
-use onerun_domain::{EndReason, Item, MessageText, Role, Rubric, Transcript};
+use onerun_domain::{EndReason, Item, MessageText, Outcome, Role, Rubric, Transcript};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = str::from_utf8(data) else { return };
@@ -25,11 +25,10 @@ fuzz_target!(|data: &[u8]| {
     assert!(rubric.prose.as_deref().is_none_or(|prose| !prose.trim().is_empty()));
 
     let transcript = transcript(parts, data.len());
-    for check in &rubric.checks {
-        let finding = check.decide(&transcript);
+    for (check, finding) in rubric.checks.iter().zip(rubric.decide(&transcript)) {
         assert!(finding.reason.contains(check.as_str()));
-        if let Some(quote) = &finding.quote {
-            assert!(quote.text.len() <= 300);
+        for quote in &finding.quotes {
+            assert!(!quote.text.is_empty() && quote.text.len() <= 300);
             let item = transcript
                 .items
                 .iter()
@@ -40,10 +39,12 @@ fuzz_target!(|data: &[u8]| {
         let read = Rubric::parse(check.as_str()).expect("a check is a line");
         assert_eq!(read.checks.len(), 1);
         assert_eq!(read.checks[0].as_str(), check.as_str());
-        assert_eq!(read.checks[0].decide(&transcript), finding);
+        assert_eq!(read.decide(&transcript)[0], finding);
         if let Some(opposite) = opposite(check.as_str()) {
             let opposite = Rubric::parse(&opposite).expect("so is its opposite");
-            assert_ne!(opposite.checks[0].decide(&transcript).holds, finding.holds);
+            let outcomes = (opposite.decide(&transcript)[0].outcome, finding.outcome);
+            let is_undecided = outcomes.0 == Outcome::Inconclusive && outcomes.1 == Outcome::Inconclusive;
+            assert!(is_undecided || outcomes.0 != outcomes.1, "{outcomes:?}");
         }
     }
 });

@@ -1,11 +1,11 @@
 //! Objectives and verdicts: which version is judged and shown, by whom, and on what evidence.
 
-use onerun_domain::{Outcome, Score};
+use onerun_domain::{Criteria, Name, Objective, ObjectiveId, Outcome, Score};
 use onerun_engine::Verdict;
 use onerun_tests::app::{Act, TestApp};
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, Talk, id, text};
+use crate::desk::{Desk, Talk, code, id, text};
 
 fn verdict(outcome: Outcome, score: Option<f64>, quotes: &[&str]) -> Verdict {
     Verdict {
@@ -42,7 +42,8 @@ async fn a_simulation_is_judged_by_the_versions_that_were_newest_when_it_was_mad
     app.next_instant();
     let change = json!({ "name": "Helps at once", "criteria": "check: agent says /at once/i" });
     let path = desk.path(&format!("/objectives/{objective}"));
-    let second = desk.client.patch(&path, &change, 200).await;
+    desk.client.patch(&path, &change, 200).await;
+    let second = desk.get(&format!("/objectives/{objective}")).await;
     assert_eq!(second["version"], 2);
     let new = desk.converse(json!({ "objective_ids": [objective], "max_turns": 200 })).await;
 
@@ -222,4 +223,142 @@ async fn how_a_conversation_ended_can_be_checked() {
         let outcomes: Vec<_> = evaluations(&talk).await.iter().map(|value| text(value, "outcome")).collect();
         assert_eq!(outcomes, expected);
     }
+}
+
+/// What was found about a conversation in which the agent sends these messages, each in these parts.
+async fn found<'d, 'a>(desk: &'d Desk<'a>, criteria: &str, messages: &[&[&str]]) -> (Value, Talk<'d, 'a>) {
+    let objective = desk.objective("Checked", criteria).await;
+    let talk = desk.converse(json!({ "objective_ids": [objective], "max_turns": 200 })).await;
+    talk.start(200).await;
+    talk.say(None, 200).await;
+    for parts in messages {
+        let content: Vec<_> = parts.iter().map(|text| json!({ "type": "text", "text": text })).collect();
+        let body = json!({ "input": [{ "type": "message", "content": content }] });
+        desk.client.post(&talk.path("/responses"), &body, 200).await;
+    }
+    talk.end(200).await;
+    desk.app.run_jobs().await;
+    (evaluations(&talk).await.remove(0), talk)
+}
+
+#[tokio::test]
+async fn nothing_said_by_the_agent_is_no_pass() {
+    for messages in [&[][..], &[&[""][..]][..], &[&["\u{200b} "][..]][..]] {
+        for check in ["never says /x/", "replies <= 6", "says /x/", "ended"] {
+            let app = TestApp::start();
+            let desk = Desk::open(&app).await;
+            let (evaluation, _) = found(&desk, &format!("check: agent {check}"), messages).await;
+            assert_eq!(evaluation["outcome"], "inconclusive", "{check}");
+            assert_eq!(evaluation["score"], Value::Null);
+            assert!(text(&evaluation, "reason").contains("the agent said nothing"), "{evaluation}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_model_cannot_pass_an_agent_that_said_nothing() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    app.model().on_judge(Act::Says(verdict(Outcome::Passed, Some(1.0), &[])));
+    let (evaluation, _) = found(&desk, "The agent is kind.", &[]).await;
+    assert_eq!((&evaluation["outcome"], &evaluation["score"]), (&json!("inconclusive"), &Value::Null));
+    assert!(text(&evaluation, "reason").contains("The agent said nothing"), "{evaluation}");
+}
+
+#[tokio::test]
+async fn a_message_is_judged_as_the_persona_hears_it() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let parts = ["We give you a full ", "refund."];
+    let (evaluation, talk) = found(&desk, r"check: agent never says /full\s+refund/i", &[&parts]).await;
+    assert_eq!(evaluation["outcome"], "failed");
+    let item = id(&talk.items().await[1]);
+    let expected = json!([{ "item_id": item, "text": "full " }, { "item_id": item, "text": "refund" }]);
+    assert_eq!(evaluation["quotes"], expected);
+}
+
+#[tokio::test]
+async fn characters_that_do_not_show_defeat_no_check_and_are_quoted() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let line = "We guaran\u{200b}tee it by\u{a0}tomorrow, can\u{2019}t we?";
+    let criteria = "check: agent never says /guarantee/i\ncheck: agent never says /by tomorrow/i\n\
+                    check: agent never says /can't/";
+    let (evaluation, _) = found(&desk, criteria, &[&[line]]).await;
+    assert_eq!((&evaluation["outcome"], &evaluation["score"]), (&json!("failed"), &json!(0.0)));
+    let quotes: Vec<_> =
+        evaluation["quotes"].as_array().unwrap().iter().map(|quote| text(quote, "text")).collect();
+    assert_eq!(quotes, ["guaran\u{200b}tee", "by\u{a0}tomorrow", "can\u{2019}t"]);
+    assert!(quotes.iter().all(|quote| line.contains(quote)));
+}
+
+#[tokio::test]
+async fn a_pattern_that_takes_too_much_work_is_refused_with_its_line() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let classes = format!("check: agent says /[{}]/i", r"[\W\w]".repeat(300));
+    for (criteria, told) in [
+        ("Kind.\ncheck: agent never says /a[ab]{1000}c/", "on line 2 whose pattern would take too much work"),
+        (&classes, "on line 1 whose pattern has too many or too large character classes"),
+        ("check: agent says /\\w{200}/", "on line 1 whose pattern is too large once compiled"),
+        ("checks: agent says /x/", "write `check: agent says /x/`"),
+    ] {
+        let body = json!({ "name": "Dear", "criteria": criteria });
+        let problem = desk.client.post(&desk.path("/objectives"), &body, 422).await;
+        assert_eq!(problem["errors"][0]["pointer"], "#/criteria");
+        assert!(text(&problem["errors"][0], "detail").contains(told), "{problem}");
+    }
+    let long = json!({ "name": "Dear", "criteria": format!("check: agent says /{}/", "ab".repeat(1_001)) });
+    assert_eq!(code(&desk.client.post(&desk.path("/objectives"), &long, 422).await), "invalid_request");
+}
+
+#[tokio::test]
+async fn stored_criteria_that_are_refused_today_are_inconclusive() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let good = desk.objective("Good", "check: agent says /hello/i").await;
+    let shown = desk.get(&format!("/objectives/{good}")).await;
+    let project = app.engine().store().open_project(&text(&shown, "project_id").parse().unwrap()).await;
+    let old = Objective {
+        id: ObjectiveId::generate(app.engine().random()),
+        project_id: text(&shown, "project_id").parse().unwrap(),
+        version: 1,
+        name: Name::parse("Old").unwrap(),
+        criteria: Criteria::restore("check: agent never says /a[ab]{1000}c/").unwrap(),
+        created_at: app.now(),
+        updated_at: app.now(),
+    };
+    project.unwrap().unwrap().insert_objective(old.clone()).await.unwrap();
+    let talk = judged(&desk, &[&old.id.to_string(), &good], "Hello.").await;
+    let [old, good] = &evaluations(&talk).await[..] else { panic!("two verdicts") };
+    assert_eq!((&old["outcome"], &old["score"]), (&json!("inconclusive"), &Value::Null));
+    assert!(text(old, "reason").contains("on line 1 whose pattern would take too much work"), "{old}");
+    assert_eq!(good["outcome"], "passed");
+}
+
+#[tokio::test]
+async fn prose_that_no_model_can_judge_is_warned_of() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let path = desk.path("/objectives");
+    let make = async |criteria: &str| {
+        desk.client.post(&path, &json!({ "name": "Is kind", "criteria": criteria }), 200).await
+    };
+    let prose = make("The agent is kind.").await;
+    let warning = text(&json!({ "warning": prose["warnings"][0] }), "warning");
+    assert!(
+        warning.contains("only a language model can judge") && warning.contains(&id(&prose)),
+        "{warning}"
+    );
+    let checks = make("- check: agent says /sorry/i\n\n**Check:** agent replies <= 6").await;
+    assert_eq!(checks["warnings"], json!([]));
+    let simulation = desk.wanted(json!({ "objective_ids": [checks["id"], prose["id"]] }));
+    let made = desk.client.post(&desk.path("/simulations"), &simulation, 200).await;
+    assert_eq!(made["warnings"], json!([warning]));
+
+    let change = |criteria: &str| json!({ "criteria": criteria });
+    let one = desk.path(&format!("/objectives/{}", id(&prose)));
+    assert_eq!(desk.client.patch(&one, &change("check: persona ended"), 200).await["warnings"], json!([]));
+    let both = change("The agent is kind.\ncheck: persona ended");
+    assert_eq!(desk.client.patch(&one, &both, 200).await["warnings"], json!([warning]));
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use onerun_tests::{
-    Client, eventually,
+    Client, eventually, eventually_within,
     process::{Process, Server, onerun},
 };
 use serde_json::{Value, json};
@@ -248,6 +248,66 @@ async fn a_second_signal_does_not_wait() {
     signal(process.pid(), "INT");
     let status = process.exit(Duration::from_secs(10)).await;
     assert_eq!(status.code(), Some(1), "{}", process.report());
+}
+
+/// A conversation whose check lines take a processor for seconds: its path.
+async fn judged_for_long(client: &Client) -> String {
+    let project = client.post("/v1/projects", &json!({ "name": "Desk" }), 200).await["id"].clone();
+    let path = |rest: &str| format!("/v1/{rest}?project_id={}", project.as_str().unwrap());
+    let agent = client.post(&path("agents"), &json!({ "name": "Agent" }), 200).await["id"].clone();
+    let criteria = ["check: agent never says /a[ab]{250}c/"; 4].join("\n");
+    let mut objectives = Vec::new();
+    for number in 0..50 {
+        let body = json!({ "name": format!("{number}"), "criteria": criteria });
+        objectives.push(client.post(&path("objectives"), &body, 200).await["id"].clone());
+    }
+    let simulation = json!({
+        "agent_id": agent, "name": "Worst", "scenario": "Anything.", "target_conversations": 1,
+        "target_personas": 1, "auto_approve": true, "max_turns": 200, "objective_ids": objectives,
+    });
+    let simulation = client.post(&path("simulations"), &simulation, 200).await["id"].clone();
+    let of_simulation = |rest: &str| path(&format!("simulations/{}/{rest}", simulation.as_str().unwrap()));
+    let conversation = eventually("conversation", || async {
+        let page = client.get(&of_simulation("conversations"), 200).await;
+        page["data"][0]["id"].as_str().map(str::to_owned).ok_or_else(|| page.to_string())
+    })
+    .await;
+    // Numbers in base 2, so that the text repeats nowhere.
+    let text: String =
+        (1024..1150).map(|number| format!("{number:b}").replace('0', "a").replace('1', "b")).collect();
+    let input = json!({ "input": [{ "type": "message", "content": [{ "type": "text", "text": text }] }] });
+    let rest = |rest: &str| of_simulation(&format!("conversations/{conversation}{rest}"));
+    client.post(&rest("/responses"), &input, 200).await;
+    client.post(&rest("/end"), &json!({}), 200).await;
+    rest("")
+}
+
+#[tokio::test]
+async fn signals_and_requests_are_heard_while_a_conversation_is_judged() {
+    let mut server = Server::start().await;
+    let client = server.client();
+    let path = judged_for_long(&client).await;
+    let is_being_judged = || async {
+        let seen = client.get(&path, 200).await["evaluation_status"].clone();
+        if seen == "in_progress" { Ok(()) } else { Err(seen.to_string()) }
+    };
+    eventually("conversation that is being judged", is_being_judged).await;
+    client.get("/health", 200).await;
+    is_being_judged().await.expect("it takes long");
+    let status = server.terminate().await;
+    assert_eq!(status.code(), Some(0), "{}", server.log());
+    assert!(server.log().contains("judging was stopped, because the server stops"), "{}", server.log());
+
+    server.restart().await;
+    eventually_within(Duration::from_mins(3), "verdicts", || async {
+        let seen = client.get(&path, 200).await;
+        if seen["evaluation_status"] == "completed" {
+            Ok(seen)
+        } else {
+            Err(seen["evaluation_status"].to_string())
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

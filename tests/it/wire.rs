@@ -123,12 +123,19 @@ async fn an_agent_has_its_shape_on_every_route() {
     assert_eq!(desk.get(&format!("/agents/{}", desk.agent)).await["created_at"], made);
 }
 
+/// What a write answers besides its warnings.
+fn written(mut answer: Value) -> Value {
+    let warnings = answer.as_object_mut().and_then(|answer| answer.remove("warnings"));
+    assert!(warnings.is_some_and(|warnings| warnings.is_array()), "no warnings in {answer}");
+    answer
+}
+
 #[tokio::test]
 async fn an_objective_has_its_shape_and_a_new_version_for_each_change() {
     let app = TestApp::start();
     let desk = Desk::open(&app).await;
     let body = json!({ "name": "Is kind", "criteria": "The agent is kind.\ncheck: agent replies >= 1" });
-    let objective = desk.client.post(&desk.path("/objectives"), &body, 200).await;
+    let objective = written(desk.client.post(&desk.path("/objectives"), &body, 200).await);
     let id = checked_id(&objective, 12);
     let mut expected = json!({
         "id": id,
@@ -145,7 +152,7 @@ async fn an_objective_has_its_shape_and_a_new_version_for_each_change() {
     assert_eq!(desk.get("/objectives").await, only(&[expected.clone()]));
 
     app.next_instant();
-    let patched = desk.client.patch(&path, &json!({ "name": "Is friendly" }), 200).await;
+    let patched = written(desk.client.patch(&path, &json!({ "name": "Is friendly" }), 200).await);
     expected["name"] = "Is friendly".into();
     expected["version"] = 2.into();
     expected["updated_at"] = app.now_text().into();
@@ -154,9 +161,9 @@ async fn an_objective_has_its_shape_and_a_new_version_for_each_change() {
     app.next_instant();
     // What changes nothing is no version: it would tell verdicts apart that are not.
     for nothing in [json!({}), json!({ "name": "Is friendly", "criteria": null })] {
-        assert_eq!(desk.client.patch(&path, &nothing, 200).await, expected, "{nothing}");
+        assert_eq!(written(desk.client.patch(&path, &nothing, 200).await), expected, "{nothing}");
     }
-    let patched = desk.client.patch(&path, &json!({ "criteria": "Other." }), 200).await;
+    let patched = written(desk.client.patch(&path, &json!({ "criteria": "Other." }), 200).await);
     assert_eq!((&patched["version"], &patched["name"]), (&json!(3), &json!("Is friendly")));
     assert_eq!(patched["updated_at"], app.now_text());
     assert_eq!(desk.get("/objectives").await, only(&[patched]), "each objective once, at its newest version");
@@ -176,7 +183,7 @@ async fn a_simulation_has_its_shape_on_every_route() {
         "target_personas": 2,
         "objective_ids": [first, second],
     });
-    let simulation = desk.client.post(&desk.path("/simulations"), &body, 200).await;
+    let simulation = written(desk.client.post(&desk.path("/simulations"), &body, 200).await);
     let id = checked_id(&simulation, 21);
     let mut agent = desk.get(&format!("/agents/{}", desk.agent)).await;
     agent.as_object_mut().unwrap().remove("total_simulations");
@@ -233,7 +240,7 @@ async fn a_simulation_keeps_everything_that_is_said_of_it() {
         "metadata": metadata,
         "expires_in_seconds": 1,
     }));
-    let simulation = desk.client.post(&desk.path("/simulations"), &body, 200).await;
+    let simulation = written(desk.client.post(&desk.path("/simulations"), &body, 200).await);
     for (field, value) in body.as_object().unwrap() {
         if field != "expires_in_seconds" {
             assert_eq!(simulation[field], *value, "{field}");

@@ -202,7 +202,8 @@ impl TestApp {
         }
     }
 
-    fn engine(&self) -> &Engine {
+    /// What the application works with.
+    pub fn engine(&self) -> &Engine {
         self.app.engine()
     }
 

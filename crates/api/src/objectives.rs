@@ -8,7 +8,7 @@ use onerun_store::{NamedSort, ProjectStore};
 use crate::{
     ApiError, App, Handler, Parameters, Response, Route,
     fields::{Fields, Input},
-    out::{ObjectiveOut, PageOut},
+    out::{ObjectiveOut, PageOut, Warned},
     query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
     request::{Call, reply},
 };
@@ -95,7 +95,8 @@ impl Params for ObjectiveQuery {
 }
 
 async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let new: NewObjective = call.body()?;
+    // Apart: criteria hold regular expressions, which are compiled here.
+    let new: NewObjective = app.engine().read_apart(move || call.body()).await?;
     let now = app.engine().now();
     let objective = Objective {
         id: ObjectiveId::generate(app.engine().random()),
@@ -107,7 +108,7 @@ async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Res
         updated_at: now,
     };
     project.insert_objective(objective.clone()).await?;
-    reply(&ObjectiveOut::from(objective))
+    reply(&Warned::objective(app, objective))
 }
 
 async fn list(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
@@ -123,9 +124,9 @@ async fn get(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response
 
 async fn update(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let id = call.id("objective_id", "Objective")?;
-    let patch: ObjectivePatch = call.body()?;
+    let patch: ObjectivePatch = app.engine().read_apart(move || call.body()).await?;
     let now = app.engine().now();
     let decide = Box::new(move |objective: Objective| Ok(objective.revised(patch.clone(), now)));
     let objective = project.change_objective(&id, decide).await?.ok_or(NOT_FOUND)?;
-    reply(&ObjectiveOut::from(objective))
+    reply(&Warned::objective(app, objective))
 }

@@ -26,7 +26,7 @@ use crate::{
     objectives::NewObjective,
     out::{
         AgentSummaryOut, ConversationOut, ItemOut, KeyOut, MadeKeyOut, ObjectiveOut, PageOut, PersonaOut,
-        ProjectOut, SimulationOut, StartedOut,
+        ProjectOut, SimulationOut, StartedOut, Warned,
     },
     projects::{NewProject, ProjectChanges},
     request::DoneOut,
@@ -161,7 +161,7 @@ fn describe(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc> {
             .body::<onerun_domain::AgentPatch>(json!({ "description": "Answers questions about orders." }))
             .refusals(&["agent_not_found"]),
         "create_objective" => {
-            Doc::new("Create an objective", shows::<ObjectiveOut>(generator, examples::objective()))
+            Doc::new("Create an objective", shows::<Warned<ObjectiveOut>>(generator, examples::without_warnings(examples::objective())))
                 .body::<NewObjective>(
                 json!({ "name": "Offers a refund", "criteria": "check: agent says /refund/i" }),
             )
@@ -177,7 +177,7 @@ fn describe(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc> {
         .refusals(&["objective_not_found"]),
         "update_objective" => Doc::new(
             "Make a new version of an objective",
-            shows::<ObjectiveOut>(generator, examples::objective()),
+            shows::<Warned<ObjectiveOut>>(generator, examples::without_warnings(examples::objective())),
         )
         .describe(
             "Simulations go on with the version that they pinned. A request that changes nothing makes no \
@@ -270,7 +270,7 @@ fn describe_simulation(operation: &str, generator: &mut SchemaGenerator) -> Opti
     let doc = match operation {
         "create_simulation" => Doc::new(
             "Create a simulation, which starts by itself",
-            shows::<SimulationOut>(generator, examples::simulation()),
+            shows::<Warned<SimulationOut>>(generator, examples::without_warnings(examples::simulation())),
         )
         .describe("Objectives are pinned at the versions that are newest now.")
         .body::<NewSimulation>(examples::new_simulation())

@@ -13,6 +13,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use crate::App;
+
 /// A time: RFC 3339, in UTC, in microseconds.
 #[derive(Clone, Copy)]
 pub(crate) struct Time(pub(crate) Timestamp);
@@ -160,6 +162,30 @@ impl From<Objective> for ObjectiveOut {
             created_at: Time(objective.created_at),
             updated_at: Time(objective.updated_at),
         }
+    }
+}
+
+/// What was written, and what to know about it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}WithWarnings")]
+pub(crate) struct Warned<T> {
+    #[serde(flatten)]
+    written: T,
+    /// What will not work as it may be meant, each in a sentence or two; empty if there is nothing.
+    warnings: Vec<String>,
+}
+
+impl Warned<ObjectiveOut> {
+    pub(crate) fn objective(app: &App, objective: Objective) -> Self {
+        let warnings = app.engine().warnings(std::slice::from_ref(&objective));
+        Self { written: objective.into(), warnings }
+    }
+}
+
+impl Warned<SimulationOut> {
+    pub(crate) fn simulation(app: &App, detail: SimulationDetail) -> Self {
+        let warnings = app.engine().warnings(&detail.objectives);
+        Self { written: detail.into(), warnings }
     }
 }
 

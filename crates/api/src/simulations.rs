@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     ApiError, App, Handler, Parameters, Response, Route,
     fields::{Distinct, Fields, Input, Integer},
-    out::{PageOut, SimulationOut},
+    out::{PageOut, SimulationOut, Warned},
     query::{Params, Reader, Sort, SortKey, page},
     request::{Call, done, reply},
 };
@@ -165,7 +165,7 @@ impl Params for SimulationList {
 async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let new: NewSimulation = call.body()?;
     let detail = app.engine().create_simulation(project, new).await?;
-    reply(&SimulationOut::from(detail))
+    reply(&Warned::simulation(app, detail))
 }
 
 async fn list(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

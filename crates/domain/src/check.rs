@@ -13,22 +13,36 @@
 //!
 //! `agent` or `persona`; a pattern is a regular expression of the `regex` crate between slashes (`\/` for a slash),
 //! with the flags `i` (ignore case), `m` (`^` and `$` at line ends) and `s` (`.` matches line breaks) after it; counts
-//! compare with `<=`, `>=`, `==`, `<` or `>`. Patterns cannot look around or back, so matching takes time linear in
-//! the transcript, whatever the pattern: both come from outside.
+//! compare with `<=`, `>=`, `==`, `<` or `>`.
+//!
+//! A message is matched as the persona hears it, its parts joined, and folded: texts that look the same match the same.
+//! Quotes come from the original. Patterns and transcripts both come from outside, so the work is bounded: each pattern and
+//! all patterns of an objective before they are compiled, and each search before it starts. A check about a side that
+//! said nothing is inconclusive, and so is one whose conversation is too long for its patterns.
 
-use regex::{Regex, RegexBuilder};
+mod examination;
+mod folding;
+mod line;
+mod pattern;
 
-use crate::{EndReason, Quote, Role, Transcript};
+pub use examination::Examination;
+
+use std::sync::Arc;
+
+use self::{
+    line::Line,
+    pattern::{Flags, MAX_WIDTH, Pattern},
+};
+use crate::{EndReason, Outcome, Quote, Role, Transcript};
 
 /// The most check lines that one objective may have.
 const MAX_CHECKS: usize = 20;
 
-/// The most memory that one compiled pattern may take, in bytes. With [`MAX_CHECKS`] it bounds what reading an
-/// objective costs: compiling takes time in proportion.
-const MAX_PATTERN_SIZE: usize = 128 * 1024;
+/// The most that the widths of an objective's patterns may add up to.
+const MAX_TOTAL_WIDTH: u64 = 4 * MAX_WIDTH;
 
-/// The longest quote, in bytes; a longer match is cut.
-const MAX_QUOTE: usize = 300;
+/// The most that the work for the classes of an objective's patterns may add up to.
+const MAX_TOTAL_CLASS_WORK: u64 = 300;
 
 /// Why a check line was refused. The message names the line and what is understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,8 +57,19 @@ pub enum CheckLineError {
         /// The line's number in the criteria, from 1.
         line: usize,
     },
-    /// The pattern is not a regular expression.
-    #[error("has a check on line {line} whose pattern is not a regular expression: {reason}")]
+    /// The line is almost a check, and would never be decided as prose.
+    #[error(
+        "looks like it has a check on line {line}, which does not start with `check:`: write `check: {rule}`, or other \
+         words if it is prose"
+    )]
+    Near {
+        /// The line's number in the criteria, from 1.
+        line: usize,
+        /// What follows `check:`.
+        rule: String,
+    },
+    /// The pattern is not a regular expression, or takes too much work.
+    #[error("has a check on line {line} whose pattern {reason}")]
     Pattern {
         /// The line's number in the criteria, from 1.
         line: usize,
@@ -54,6 +79,15 @@ pub enum CheckLineError {
     /// More checks than one objective may have.
     #[error("must have at most {MAX_CHECKS} check lines")]
     TooMany,
+    /// The patterns are each small enough, and together too large.
+    #[error(
+        "has check lines whose patterns together would take too much work, at the latest on line {line}: use smaller \
+         repetition counts and fewer classes, or more objectives"
+    )]
+    TooMuch {
+        /// The line's number in the criteria, from 1.
+        line: usize,
+    },
 }
 
 /// Criteria taken apart: what is checked, and what only a language model can judge.
@@ -69,15 +103,22 @@ pub struct Rubric {
 #[derive(Clone, Debug)]
 pub struct Check {
     text: String,
+    role: Role,
     rule: Rule,
 }
 
 #[derive(Clone, Debug)]
 enum Rule {
-    Says { role: Role, pattern: Regex },
-    NeverSays { role: Role, pattern: Regex },
-    Replies { role: Role, comparison: Comparison, count: u32 },
-    Ended { by: EndReason },
+    /// Whether a match is wanted, or must not be.
+    Says {
+        pattern: Pattern,
+        wanted: bool,
+    },
+    Replies {
+        comparison: Comparison,
+        count: u32,
+    },
+    Ended,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,36 +133,65 @@ enum Comparison {
 /// What one check found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// Whether the check holds.
-    pub holds: bool,
+    /// Passed if the check holds. Inconclusive if it cannot be told.
+    pub outcome: Outcome,
     /// What was found, in a sentence.
     pub reason: String,
-    /// What it rests on, where words decide.
-    pub quote: Option<Quote>,
+    /// The words it rests on, where words decide: one quote for each part of a message that the match spans.
+    pub quotes: Vec<Quote>,
 }
 
 impl Rubric {
-    /// Takes criteria apart.
+    /// Takes criteria apart and compiles their patterns, which takes up to some 50 ms.
     pub fn parse(criteria: &str) -> Result<Self, CheckLineError> {
-        let mut checks = Vec::new();
+        let mut checks: Vec<Check> = Vec::new();
         let mut prose = Vec::new();
-        for (index, line) in criteria.lines().enumerate() {
-            match strip_word(line.trim(), "check:") {
-                // Refused before it is compiled, which is what costs.
-                Some(_) if checks.len() == MAX_CHECKS => return Err(CheckLineError::TooMany),
-                Some(rule) => checks.push(Check::parse(line.trim(), rule, index + 1)?),
-                None => prose.push(line),
+        let (mut width, mut class_work) = (0, 0);
+        for (text, line) in criteria.lines().zip(1..) {
+            match Line::read(text) {
+                // Refused before it is compiled.
+                Line::Check(_) if checks.len() == MAX_CHECKS => return Err(CheckLineError::TooMany),
+                Line::Check(rule) => {
+                    let check = Check::parse(text.trim(), rule, line)?;
+                    if let Rule::Says { pattern, .. } = &check.rule {
+                        width += pattern.width();
+                        class_work += pattern.class_work();
+                    }
+                    if width > MAX_TOTAL_WIDTH || class_work > MAX_TOTAL_CLASS_WORK {
+                        return Err(CheckLineError::TooMuch { line });
+                    }
+                    checks.push(check);
+                }
+                Line::Near(rule) => return Err(CheckLineError::Near { line, rule: shortened(rule) }),
+                Line::Prose => prose.push(text),
             }
         }
         let prose = prose.join("\n").trim().to_owned();
         Ok(Self { checks, prose: (!prose.is_empty()).then_some(prose) })
+    }
+
+    /// Whether criteria have anything besides check lines.
+    pub(crate) fn has_prose(criteria: &str) -> bool {
+        criteria.lines().any(|line| Line::read(line) == Line::Prose && !line.trim().is_empty())
+    }
+
+    /// Decides all checks at once. For a transcript that may be long, see [`Examination`].
+    pub fn decide(&self, transcript: &Transcript) -> Vec<Finding> {
+        let mut examination = Examination::new(vec![Arc::new(self.clone())], Arc::new(transcript.clone()));
+        while !examination.advance(u64::MAX) {}
+        examination.findings().pop().unwrap_or_default()
+    }
+
+    /// The memory that its patterns take, in bytes.
+    pub fn memory(&self) -> usize {
+        let patterns = self.checks.iter().filter_map(Check::pattern);
+        patterns.map(|(pattern, _)| pattern.memory()).sum()
     }
 }
 
 impl Check {
     fn parse(text: &str, rule: &str, line: usize) -> Result<Self, CheckLineError> {
         let unknown = CheckLineError::Unknown { line };
-        let rule = rule.trim();
         let (role, said) = if let Some(said) = strip_word(rule, "agent ") {
             (Role::Assistant, said.trim())
         } else if let Some(said) = strip_word(rule, "persona ") {
@@ -130,22 +200,18 @@ impl Check {
             return Err(unknown);
         };
         let rule = if let Some(pattern) = strip_word(said, "never says ") {
-            Rule::NeverSays { role, pattern: parse_pattern(pattern.trim(), line)? }
+            Rule::Says { pattern: parse_pattern(pattern.trim(), line)?, wanted: false }
         } else if let Some(pattern) = strip_word(said, "says ") {
-            Rule::Says { role, pattern: parse_pattern(pattern.trim(), line)? }
+            Rule::Says { pattern: parse_pattern(pattern.trim(), line)?, wanted: true }
         } else if let Some(bound) = strip_word(said, "replies ") {
             let (comparison, count) = parse_bound(bound.trim()).ok_or(unknown)?;
-            Rule::Replies { role, comparison, count }
+            Rule::Replies { comparison, count }
         } else if said.eq_ignore_ascii_case("ended") {
-            let by = match role {
-                Role::Assistant => EndReason::AgentDecided,
-                Role::User => EndReason::PersonaDecided,
-            };
-            Rule::Ended { by }
+            Rule::Ended
         } else {
             return Err(unknown);
         };
-        Ok(Self { text: text.to_owned(), rule })
+        Ok(Self { text: text.to_owned(), role, rule })
     }
 
     /// The line, as it was written.
@@ -153,33 +219,63 @@ impl Check {
         &self.text
     }
 
-    /// Decides the check from what was said and how it ended.
-    pub fn decide(&self, transcript: &Transcript) -> Finding {
+    fn pattern(&self) -> Option<(&Pattern, Role)> {
         match &self.rule {
-            Rule::Says { role, pattern } => {
-                let quote = find(transcript, *role, pattern);
-                let verb = if quote.is_some() { "holds" } else { "does not hold: nothing matches" };
-                Finding { holds: quote.is_some(), reason: format!("`{}` {verb}", self.text), quote }
-            }
-            Rule::NeverSays { role, pattern } => {
-                let quote = find(transcript, *role, pattern);
-                let verb = if quote.is_none() { "holds" } else { "does not hold" };
-                Finding { holds: quote.is_none(), reason: format!("`{}` {verb}", self.text), quote }
-            }
-            Rule::Replies { role, comparison, count } => {
-                let replies = transcript.items.iter().filter(|item| item.role == *role).count();
-                let holds = comparison.holds(u32::try_from(replies).unwrap_or(u32::MAX), *count);
-                let verb = if holds { "holds" } else { "does not hold" };
-                Finding { holds, reason: format!("`{}` {verb}: {replies} were made", self.text), quote: None }
-            }
-            Rule::Ended { by } => {
-                let holds = transcript.end_reason == Some(*by);
-                let how = transcript.end_reason.map_or("it goes on", EndReason::as_str);
-                let verb = if holds { "holds" } else { "does not hold" };
-                Finding { holds, reason: format!("`{}` {verb}: {how}", self.text), quote: None }
-            }
+            Rule::Says { pattern, .. } => Some((pattern, self.role)),
+            Rule::Replies { .. } | Rule::Ended => None,
         }
     }
+
+    fn inconclusive(&self, why: &str) -> Finding {
+        let reason = format!("`{}` cannot be decided: {why}", self.text);
+        Finding { outcome: Outcome::Inconclusive, reason, quotes: Vec::new() }
+    }
+
+    /// What was found about words.
+    fn says(&self, wanted: bool, quotes: Option<Vec<Quote>>) -> Finding {
+        let verb = match (wanted, quotes.is_some()) {
+            (true, false) => "does not hold: nothing matches",
+            (false, true) => "does not hold",
+            (true, true) | (false, false) => "holds",
+        };
+        let outcome = outcome(quotes.is_some() == wanted);
+        Finding { outcome, reason: format!("`{}` {verb}", self.text), quotes: quotes.unwrap_or_default() }
+    }
+
+    /// Decides what needs no search.
+    fn replies(&self, comparison: Comparison, count: u32, transcript: &Transcript) -> Finding {
+        let replies = transcript.items.iter().filter(|item| item.role == self.role).count();
+        let holds = comparison.holds(u32::try_from(replies).unwrap_or(u32::MAX), count);
+        let verb = if holds { "holds" } else { "does not hold" };
+        let reason = format!("`{}` {verb}: {replies} were made", self.text);
+        Finding { outcome: outcome(holds), reason, quotes: Vec::new() }
+    }
+
+    fn ended(&self, end_reason: Option<EndReason>) -> Finding {
+        let by = match self.role {
+            Role::Assistant => EndReason::AgentDecided,
+            Role::User => EndReason::PersonaDecided,
+        };
+        let holds = end_reason == Some(by);
+        let how = end_reason.map_or("it goes on", EndReason::as_str);
+        let verb = if holds { "holds" } else { "does not hold" };
+        let reason = format!("`{}` {verb}: {how}", self.text);
+        Finding { outcome: outcome(holds), reason, quotes: Vec::new() }
+    }
+}
+
+fn outcome(holds: bool) -> Outcome {
+    if holds { Outcome::Passed } else { Outcome::Failed }
+}
+
+/// As much of a line as an error message repeats.
+fn shortened(rule: &str) -> String {
+    const MAX: usize = 80;
+    let mut text: String = rule.chars().take(MAX).collect();
+    if text.len() < rule.len() {
+        text.push('\u{2026}');
+    }
+    text
 }
 
 impl Comparison {
@@ -218,28 +314,21 @@ fn parse_bound(text: &str) -> Option<(Comparison, u32)> {
     Some((comparison, count.parse().ok()?))
 }
 
-fn parse_pattern(text: &str, line: usize) -> Result<Regex, CheckLineError> {
+fn parse_pattern(text: &str, line: usize) -> Result<Pattern, CheckLineError> {
     let unknown = CheckLineError::Unknown { line };
     let body = text.strip_prefix('/').ok_or_else(|| unknown.clone())?;
     let end = body.rfind('/').ok_or_else(|| unknown.clone())?;
-    let (pattern, flags) = (&body[..end], &body[end + 1..]);
-    if pattern.is_empty() {
-        return Err(CheckLineError::Pattern {
-            line,
-            reason: "it is empty, so it would match anything".into(),
-        });
-    }
-    let mut builder = RegexBuilder::new(&unescape_slashes(pattern));
-    builder.size_limit(MAX_PATTERN_SIZE).dfa_size_limit(MAX_PATTERN_SIZE);
-    for flag in flags.chars() {
+    let mut flags = Flags::default();
+    for flag in body[end + 1..].chars() {
         match flag {
-            'i' => builder.case_insensitive(true),
-            'm' => builder.multi_line(true),
-            's' => builder.dot_matches_new_line(true),
+            'i' => flags.ignore_case = true,
+            'm' => flags.multi_line = true,
+            's' => flags.dot_matches_new_line = true,
             _ => return Err(unknown),
-        };
+        }
     }
-    builder.build().map_err(|error| CheckLineError::Pattern { line, reason: summary(&error) })
+    Pattern::parse(&unescape_slashes(&body[..end]), flags)
+        .map_err(|error| CheckLineError::Pattern { line, reason: error.to_string() })
 }
 
 /// `\/` means a slash; every other escape is the regular expression's own.
@@ -258,35 +347,6 @@ fn unescape_slashes(pattern: &str) -> String {
         }
     }
     text
-}
-
-/// The last line of the library's message: the others draw the pattern with a marker, which a single line cannot.
-fn summary(error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(_) => "it is too large once compiled".to_owned(),
-        other => {
-            let text = other.to_string();
-            text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
-        }
-    }
-}
-
-fn find(transcript: &Transcript, role: Role, pattern: &Regex) -> Option<Quote> {
-    transcript.items.iter().filter(|item| item.role == role).find_map(|item| {
-        item.content.iter().find_map(|part| {
-            let found = pattern.find(part.as_str())?;
-            Some(Quote { item_id: item.id.clone(), text: cut(found.as_str()) })
-        })
-    })
-}
-
-/// The first [`MAX_QUOTE`] bytes at the most, cut between characters, so that a quote always occurs to the letter.
-fn cut(text: &str) -> String {
-    let mut end = text.len().min(MAX_QUOTE);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
 }
 
 #[cfg(test)]
@@ -314,10 +374,23 @@ mod tests {
         Transcript { items, end_reason }
     }
 
-    fn holds(check: &str, transcript: &Transcript) -> bool {
+    fn decide(check: &str, transcript: &Transcript) -> Finding {
         let rubric = Rubric::parse(check).unwrap();
         assert_eq!(rubric.checks.len(), 1, "{check}");
-        rubric.checks[0].decide(transcript).holds
+        rubric.decide(transcript).remove(0)
+    }
+
+    fn holds(check: &str, transcript: &Transcript) -> bool {
+        let finding = decide(check, transcript);
+        assert_ne!(finding.outcome, Outcome::Inconclusive, "{check}");
+        finding.outcome == Outcome::Passed
+    }
+
+    /// What the agent says, part by part.
+    fn said(parts: &[&str]) -> Transcript {
+        let mut transcript = transcript(&[(Role::Assistant, "")], None);
+        transcript.items[0].content = parts.iter().map(|part| MessageText::parse(*part).unwrap()).collect();
+        transcript
     }
 
     #[test]
@@ -359,11 +432,100 @@ mod tests {
     #[test]
     fn a_decision_by_words_quotes_them_to_the_letter() {
         let transcript = transcript(&[(Role::Assistant, "ok, REFUND sent")], None);
-        let rubric = Rubric::parse("check: agent never says /refund/i").unwrap();
-        let finding = rubric.checks[0].decide(&transcript);
-        let quote = finding.quote.unwrap();
-        assert_eq!(quote.text, "REFUND");
-        assert_eq!(quote.item_id, transcript.items[0].id);
+        let finding = decide("check: agent never says /refund/i", &transcript);
+        let quote = &finding.quotes[0];
+        assert_eq!((quote.text.as_str(), &quote.item_id), ("REFUND", &transcript.items[0].id));
+    }
+
+    #[test]
+    fn a_check_about_a_silent_side_is_inconclusive() {
+        let silent = [
+            transcript(&[(Role::User, "Hello?")], Some(EndReason::AgentDecided)),
+            transcript(&[(Role::User, "Hello?"), (Role::Assistant, "")], Some(EndReason::AgentDecided)),
+            transcript(
+                &[(Role::User, "Hello?"), (Role::Assistant, " \n\u{200b}")],
+                Some(EndReason::AgentDecided),
+            ),
+        ];
+        for transcript in &silent {
+            for check in ["says /x/", "never says /x/", "replies <= 6", "replies == 0", "ended"] {
+                let finding = decide(&format!("check: agent {check}"), transcript);
+                assert_eq!(finding.outcome, Outcome::Inconclusive, "{check}");
+                assert!(finding.reason.ends_with("the agent said nothing"), "{}", finding.reason);
+            }
+            assert!(holds("check: persona never says /x/", transcript));
+        }
+        let finding = decide("check: persona never says /x/", &said(&["Hello"]));
+        assert_eq!(finding.outcome, Outcome::Inconclusive);
+        assert!(finding.reason.ends_with("the persona said nothing"), "{}", finding.reason);
+    }
+
+    #[test]
+    fn a_message_is_matched_whole_and_quoted_by_its_parts() {
+        let transcript = said(&["We give you a full ", "refund."]);
+        let finding = decide(r"check: agent never says /full\s+refund/i", &transcript);
+        assert_eq!(finding.outcome, Outcome::Failed);
+        let quotes: Vec<_> = finding.quotes.iter().map(|quote| quote.text.as_str()).collect();
+        assert_eq!(quotes, ["full ", "refund"]);
+    }
+
+    #[test]
+    fn what_looks_the_same_matches_and_is_quoted_as_written() {
+        for (pattern, text, quote) in [
+            ("/guarantee/i", "We guaran\u{200b}tee it.", "guaran\u{200b}tee"),
+            ("/guarantee/i", "We Guaran\u{ad}tee it.", "Guaran\u{ad}tee"),
+            ("/guarantee/i", "We guaran\u{2060}tee it.", "guaran\u{2060}tee"),
+            ("/can't/", "I can\u{2019}t.", "can\u{2019}t"),
+            ("/can\u{2019}t/", "I can't.", "can't"),
+            ("/caf\u{e9}/", "A cafe\u{301}!", "cafe\u{301}"),
+            ("/refund/i", "\u{ff32}\u{ff45}fund", "\u{ff32}\u{ff45}fund"),
+            ("/by tomorrow/i", "Done by\u{a0}tomorrow.", "by\u{a0}tomorrow"),
+        ] {
+            let finding = decide(&format!("check: agent never says {pattern}"), &said(&[text]));
+            assert_eq!(finding.outcome, Outcome::Failed, "{pattern} {text:?}");
+            assert_eq!(finding.quotes[0].text, quote);
+        }
+    }
+
+    #[test]
+    fn a_line_ends_before_any_kind_of_line_break() {
+        for text in ["It is done\r\nBye", "It is done\nBye", "It is done\rBye", "It is done"] {
+            assert!(holds("check: agent says /done$/m", &said(&[text])), "{text:?}");
+        }
+        assert!(!holds("check: agent says /done$/", &said(&["It is done\r\nBye"])));
+    }
+
+    #[test]
+    fn a_conversation_too_long_for_its_patterns_is_inconclusive() {
+        let rubric = Rubric::parse(&["check: agent never says /[ab]{200}c/"; 2].join("\n")).unwrap();
+        let part = "b ".repeat(16_000);
+        let message = vec![part.as_str(); 30];
+        let mut transcript = said(&message);
+        assert!(rubric.decide(&transcript).iter().all(|finding| finding.outcome == Outcome::Passed));
+        transcript.items.push(transcript.items[0].clone());
+        for finding in rubric.decide(&transcript) {
+            assert_eq!(finding.outcome, Outcome::Inconclusive);
+            assert!(finding.reason.contains("the conversation is too long"), "{}", finding.reason);
+        }
+        let found = Rubric::parse("check: agent never says /b/").unwrap();
+        assert_eq!(found.decide(&transcript)[0].outcome, Outcome::Failed);
+    }
+
+    #[test]
+    fn deciding_in_pieces_finds_the_same() {
+        let criteria = "check: agent says /b{3}/\ncheck: persona says /a/\ncheck: agent never says /c$/m\n\
+                        check: agent replies > 1";
+        let rubrics = [criteria, "check: agent says /x/"].map(|text| Arc::new(Rubric::parse(text).unwrap()));
+        let lines = [(Role::Assistant, "abbb"), (Role::User, "xa"), (Role::Assistant, "c\r\nd")];
+        let transcript = Arc::new(transcript(&lines, None));
+        let mut examination = Examination::new(rubrics.to_vec(), Arc::clone(&transcript));
+        let mut pieces = 1;
+        while !examination.advance(1) {
+            pieces += 1;
+        }
+        assert!(pieces > 6, "{pieces}");
+        let whole: Vec<_> = rubrics.iter().map(|rubric| rubric.decide(&transcript)).collect();
+        assert_eq!(examination.findings(), whole);
     }
 
     #[test]
@@ -397,12 +559,19 @@ mod tests {
             Err(CheckLineError::Pattern { line: 1, .. })
         ));
         assert!(matches!(Rubric::parse("check: agent says //"), Err(CheckLineError::Pattern { .. })));
+        let near = Rubric::parse("Kind.\nchecks: agent says /x/").unwrap_err();
+        assert_eq!(near, CheckLineError::Near { line: 2, rule: "agent says /x/".to_owned() });
+        assert!(near.to_string().contains("write `check: agent says /x/`"), "{near}");
     }
 
     #[test]
     fn a_pattern_that_would_take_much_memory_is_refused() {
         let bomb = "check: agent says /((((a{99}){99}){99}){99})/";
         assert!(matches!(Rubric::parse(bomb), Err(CheckLineError::Pattern { line: 1, .. })));
+        let each_small = ["check: agent says /[ab]{250}c/"; 5].join("\n");
+        assert_eq!(Rubric::parse(&each_small).unwrap_err(), CheckLineError::TooMuch { line: 5 });
+        let classes = [r"check: agent says /[\x{80}-\x{10ffff}]/i"; 3].join("\n");
+        assert_eq!(Rubric::parse(&classes).unwrap_err(), CheckLineError::TooMuch { line: 3 });
         assert_eq!(Rubric::parse(&"check: persona ended\n".repeat(21)).unwrap_err(), CheckLineError::TooMany);
     }
 
@@ -413,10 +582,8 @@ mod tests {
                 && let Ok(text) = MessageText::parse(text)
             {
                 let transcript = transcript(&[(Role::Assistant, text.as_str()), (Role::User, text.as_str())], None);
-                for check in &rubric.checks {
-                    if let Some(quote) = check.decide(&transcript).quote {
-                        prop_assert!(text.as_str().contains(&quote.text));
-                    }
+                for quote in rubric.decide(&transcript).iter().flat_map(|finding| &finding.quotes) {
+                    prop_assert!(text.as_str().contains(&quote.text));
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::{ConversationId, ItemId, MessageText};
+use crate::{ConversationId, ItemId, MessageText, text::is_blank};
 
 /// Who said something. The names are the wire's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,4 +61,12 @@ pub struct Transcript {
     pub items: Vec<Item>,
     /// How it ended; `None` while it goes on.
     pub end_reason: Option<crate::EndReason>,
+}
+
+impl Transcript {
+    /// Whether a side says anything: a character that shows.
+    pub fn speaks(&self, role: Role) -> bool {
+        let mut said = self.items.iter().filter(|item| item.role == role);
+        said.any(|item| item.content.iter().any(|part| !part.as_str().chars().all(is_blank)))
+    }
 }

@@ -76,7 +76,7 @@ fn is_bidirectional(character: char) -> bool {
 }
 
 /// White space, and what shows as nothing at all.
-fn is_blank(character: char) -> bool {
+pub(crate) fn is_blank(character: char) -> bool {
     character.is_whitespace()
         || is_bidirectional(character)
         || matches!(
@@ -175,6 +175,11 @@ impl Criteria {
         let text = text.into();
         Self::BOUNDS.check(&text)?;
         Ok(Self(text.into_boxed_str()))
+    }
+
+    /// Whether there is anything that only a language model can judge.
+    pub fn has_prose(&self) -> bool {
+        Rubric::has_prose(&self.0)
     }
 
     /// The checks and the prose apart, ready to judge by.

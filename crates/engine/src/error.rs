@@ -3,7 +3,7 @@
 use onerun_domain::{AgentId, ObjectiveId, Refusal};
 use onerun_store::{ChangeError, StoreError};
 
-use crate::ModelError;
+use crate::{ModelError, processor::Closed};
 
 /// Why an act of a caller did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +62,15 @@ pub enum JobError {
     /// A pass over the conversations of a stopped simulation did not stop all of them.
     #[error("conversations are left to be stopped")]
     Unfinished,
+    /// The host stops, and the conversation is judged when it is back.
+    #[error("judging was stopped, because the server stops")]
+    Stopped,
+}
+
+impl From<Closed> for JobError {
+    fn from(Closed: Closed) -> Self {
+        Self::Stopped
+    }
 }
 
 /// A change that a job no longer needs is not an error: the job came late, or twice.

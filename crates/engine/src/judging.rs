@@ -1,9 +1,11 @@
 //! Judging a conversation: check lines from the transcript alone, prose by the model.
 
+use std::sync::Arc;
+
 use futures_util::future::try_join_all;
 use onerun_domain::{
-    Check, ConversationId, Evaluation, EvaluationId, EvaluationStatus, Item, Objective, Outcome, Quote,
-    Score, SimulationId, Transcript, sha256_hex,
+    CheckLineError, ConversationId, Evaluation, EvaluationId, EvaluationStatus, Examination, Finding, Item,
+    Objective, Outcome, Quote, Role, Rubric, Score, SimulationId, Transcript, sha256_hex,
 };
 use onerun_store::{ConversationChange, ConversationView, ProjectStore, SimulationDetail, StoreError};
 
@@ -23,6 +25,10 @@ const MAX_REASON: usize = 4_000;
 const MAX_QUOTES: usize = 20;
 const MAX_QUOTE: usize = 1_000;
 
+/// How much work is done for one conversation before it is another's turn: bytes times the width of patterns. Mostly it is
+/// all there is; it takes a tenth of a second at worst, unless a single message is longer.
+const WORK_A_PIECE: u64 = 16 * 1024 * 1024;
+
 impl Engine {
     /// Judges one attempt at a conversation and records what was found, all of it or nothing.
     pub(crate) async fn judge_conversation(
@@ -41,9 +47,12 @@ impl Engine {
         let Some(conversation) = ignore_refusal(changed)? else { return Ok(()) };
         let Some(detail) = project.simulation(simulation).await? else { return Ok(()) };
         let items = all_items(project, simulation, id, attempt).await?;
-        let transcript = Transcript { items, end_reason: conversation.end_reason };
-        let verdicts: Vec<_> =
-            detail.objectives.iter().map(|objective| self.judge(&detail, objective, &transcript)).collect();
+        let transcript = Arc::new(Transcript { items, end_reason: conversation.end_reason });
+        let checked = self.check(&detail.objectives, &transcript).await?;
+        let objectives = detail.objectives.iter().zip(checked);
+        let verdicts: Vec<_> = objectives
+            .map(|(objective, checked)| self.judge(&detail, objective, checked, &transcript))
+            .collect();
         let verdicts = try_join_all(verdicts).await?;
 
         let now = self.now();
@@ -107,14 +116,50 @@ impl Engine {
         Ok(())
     }
 
+    /// Decides the check lines of all objectives. Patterns and transcript come from outside and may need a processor for
+    /// seconds, so it is done in pieces, in turns with other conversations, and ends where its job does.
+    async fn check(
+        &self,
+        objectives: &[Objective],
+        transcript: &Arc<Transcript>,
+    ) -> Result<Vec<Checked>, JobError> {
+        let queue = &self.processor.judging;
+        let mut read = Vec::with_capacity(objectives.len());
+        for objective in objectives {
+            read.push(self.rubrics.of(objective, queue).await?);
+        }
+        let rubrics: Vec<Arc<Rubric>> = read.iter().flatten().cloned().collect();
+        let mut examination = Examination::new(rubrics, Arc::clone(transcript));
+        let findings = loop {
+            let piece = move || {
+                if examination.advance(WORK_A_PIECE) { Ok(examination.findings()) } else { Err(examination) }
+            };
+            match queue.run(piece).await? {
+                Ok(findings) => break findings,
+                Err(unfinished) => examination = unfinished,
+            }
+        };
+        let mut findings = findings.into_iter();
+        let checked = read.into_iter().map(|read| match read {
+            Ok(rubric) => Ok((rubric, findings.next().unwrap_or_default())),
+            Err(error) => Err(error),
+        });
+        Ok(checked.collect())
+    }
+
     async fn judge(
         &self,
         detail: &SimulationDetail,
         objective: &Objective,
+        checked: Checked,
         transcript: &Transcript,
     ) -> Result<Judgement, JobError> {
-        let rubric = self.rubrics.of(objective)?;
-        let checked = Judgement::of_checks(&rubric.checks, objective, transcript);
+        let (rubric, findings) = match checked {
+            Ok(checked) => checked,
+            Err(error) => return Ok(Judgement::of_refused(objective, &error)),
+        };
+        let has_checks = !findings.is_empty();
+        let checked = Judgement::of_checks(findings, objective);
         let Some(prose) = &rubric.prose else { return Ok(checked) };
         if checked.outcome == Outcome::Failed {
             // A check that fails decides, whatever a model would say of the rest.
@@ -122,10 +167,17 @@ impl Engine {
         }
         let request =
             JudgeRequest { simulation: &detail.simulation, objective, prose, transcript: &transcript.items };
-        let verdict = self.within_turn(self.model.judge(request)).await?;
-        Ok(checked.with(verdict, self.model.name(), !rubric.checks.is_empty(), transcript)?)
+        let mut verdict = self.within_turn(self.model.judge(request)).await?;
+        if verdict.outcome == Outcome::Passed && !transcript.speaks(Role::Assistant) {
+            verdict.outcome = Outcome::Inconclusive;
+            verdict.reason = format!("The agent said nothing. {}", verdict.reason);
+        }
+        Ok(checked.with(verdict, self.model.name(), has_checks, transcript)?)
     }
 }
+
+/// An objective's criteria and what their checks found; why the criteria were refused, if they were.
+type Checked = Result<(Arc<Rubric>, Vec<Finding>), CheckLineError>;
 
 /// What was found about one objective.
 struct Judgement {
@@ -139,17 +191,28 @@ struct Judgement {
 
 impl Judgement {
     /// What the check lines find: passed if all hold, failed if one does not; with none, nothing was found.
-    fn of_checks(checks: &[Check], objective: &Objective, transcript: &Transcript) -> Self {
-        let findings: Vec<_> = checks.iter().map(|check| check.decide(transcript)).collect();
-        let held = findings.iter().filter(|finding| finding.holds).count();
-        let outcome = Outcome::all(
-            findings.iter().map(|finding| if finding.holds { Outcome::Passed } else { Outcome::Failed }),
-        );
+    fn of_checks(findings: Vec<Finding>, objective: &Objective) -> Self {
+        let held = findings.iter().filter(|finding| finding.outcome == Outcome::Passed).count();
+        let outcome = Outcome::all(findings.iter().map(|finding| finding.outcome));
+        let score = if outcome == Outcome::Inconclusive { None } else { Score::of(held, findings.len()) };
+        let reasons: Vec<_> = findings.iter().map(|finding| finding.reason.as_str()).collect();
         Self {
             outcome,
-            score: Score::of(held, findings.len()),
-            reason: findings.iter().map(|finding| finding.reason.as_str()).collect::<Vec<_>>().join("; "),
-            quotes: findings.into_iter().filter_map(|finding| finding.quote).take(MAX_QUOTES).collect(),
+            score,
+            reason: reasons.join("; "),
+            quotes: findings.into_iter().flat_map(|finding| finding.quotes).take(MAX_QUOTES).collect(),
+            judge: CHECKS.to_owned(),
+            prompt_hash: sha256_hex([objective.criteria.as_str()]),
+        }
+    }
+
+    /// Criteria that an earlier release accepted and this one refuses decide nothing.
+    fn of_refused(objective: &Objective, error: &CheckLineError) -> Self {
+        Self {
+            outcome: Outcome::Inconclusive,
+            score: None,
+            reason: format!("The objective's `criteria` {error}. Change them, and judge by the new version."),
+            quotes: Vec::new(),
             judge: CHECKS.to_owned(),
             prompt_hash: sha256_hex([objective.criteria.as_str()]),
         }

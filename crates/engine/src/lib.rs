@@ -13,6 +13,7 @@ mod judging;
 mod model;
 pub mod offline;
 mod personas;
+mod processor;
 mod rubrics;
 mod simulations;
 
@@ -27,10 +28,13 @@ pub use simulations::NewSimulation;
 use std::{future::Future, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-use onerun_domain::{Clock, Random};
+use onerun_domain::{Clock, Objective, Random};
 use onerun_store::Store;
 
-use crate::rubrics::Rubrics;
+use crate::{
+    processor::{Closed, Processor},
+    rubrics::Rubrics,
+};
 
 /// How long things may take, and how often they are tried.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +68,7 @@ pub struct Engine {
     random: Arc<dyn Random>,
     settings: Settings,
     rubrics: Arc<Rubrics>,
+    processor: Arc<Processor>,
 }
 
 impl Engine {
@@ -75,7 +80,8 @@ impl Engine {
         random: Arc<dyn Random>,
         settings: Settings,
     ) -> Self {
-        Self { store, model, clock, random, settings, rubrics: Arc::default() }
+        let processor = Arc::new(Processor::new());
+        Self { store, model, clock, random, settings, rubrics: Arc::default(), processor }
     }
 
     /// A model's answer, if it comes well within a turn.
@@ -88,6 +94,38 @@ impl Engine {
         tokio::time::timeout(limit, answer)
             .await
             .unwrap_or_else(|_| Err(ModelError::Unavailable("it did not answer in time".to_owned())))
+    }
+
+    /// Reads what a caller sent where reading may hold a processor for long, as compiling criteria does: beside the threads
+    /// that answer requests, one caller after the other.
+    pub async fn read_apart<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> T {
+        match self.processor.reading.run(read).await {
+            Ok(read) => read,
+            // Nothing closes this queue.
+            Err(Closed) => std::future::pending().await,
+        }
+    }
+
+    /// Judges no more. Conversations that are being judged are put off, within a few seconds.
+    pub fn stop_judging(&self) {
+        self.processor.judging.close();
+    }
+
+    /// What will not be judged of these objectives, each in a sentence for their caller.
+    pub fn warnings(&self, objectives: &[Objective]) -> Vec<String> {
+        if self.model.judges_prose() {
+            return Vec::new();
+        }
+        let with_prose = objectives.iter().filter(|objective| objective.criteria.has_prose());
+        let warnings = with_prose.map(|objective| {
+            format!(
+                "The criteria of objective {} (\"{}\") have prose, which only a language model can judge, and this server \
+                 has none: unless a check line fails, verdicts are inconclusive. Lines such as \
+                 `check: agent says /pattern/i` are decided without one.",
+                objective.id, objective.name
+            )
+        });
+        warnings.collect()
     }
 
     /// The store that it works on.

@@ -18,6 +18,12 @@ pub trait Model: Send + Sync {
     /// Says what the persona says next, given all that was said.
     async fn reply(&self, request: ReplyRequest<'_>) -> Result<Reply, ModelError>;
 
+    /// Whether it judges prose. One that does not answers every [`Model::judge`] with an inconclusive verdict, and callers
+    /// who send prose are warned.
+    fn judges_prose(&self) -> bool {
+        true
+    }
+
     /// Judges a conversation by the prose of one objective's criteria.
     async fn judge(&self, request: JudgeRequest<'_>) -> Result<Verdict, ModelError>;
 }

@@ -6,35 +6,53 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use onerun_domain::{Objective, ObjectiveRef, Rubric};
-use onerun_store::StoreError;
+use onerun_domain::{CheckLineError, Objective, ObjectiveRef, Rubric};
 
-/// How many are kept: what the simulations that run at one time need, bounded because patterns take memory.
-const MAX_KEPT: usize = 64;
+use crate::processor::{Closed, Queue};
+
+/// The most memory that the patterns of those that are kept may take, in bytes. One objective's take a few megabytes at
+/// worst.
+const MAX_MEMORY: usize = 64 * 1024 * 1024;
+
+/// How many are kept.
+const MAX_KEPT: usize = 256;
+
+/// What an objective's criteria say, or why they are no longer understood: they may have been accepted by an earlier
+/// release.
+pub(crate) type Read = Result<Arc<Rubric>, CheckLineError>;
 
 /// A version never changes, so what is kept never becomes wrong.
 #[derive(Default)]
-pub(crate) struct Rubrics(Mutex<HashMap<ObjectiveRef, Arc<Rubric>>>);
+pub(crate) struct Rubrics(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    rubrics: HashMap<ObjectiveRef, Read>,
+    memory: usize,
+}
 
 impl Rubrics {
-    /// An objective's criteria, taken apart.
-    pub(crate) fn of(&self, objective: &Objective) -> Result<Arc<Rubric>, StoreError> {
+    /// An objective's criteria, taken apart. Those that are not kept are compiled in the queue.
+    pub(crate) async fn of(&self, objective: &Objective, queue: &Queue) -> Result<Read, Closed> {
         let reference = objective.reference();
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&reference).cloned();
-        if let Some(rubric) = kept {
-            return Ok(rubric);
+        let kept = self.lock().rubrics.get(&reference).cloned();
+        if let Some(read) = kept {
+            return Ok(read);
         }
-        // Without the lock: two callers may do it twice, but none waits for another's patterns.
-        let rubric = objective
-            .criteria
-            .rubric()
-            .map_err(|error| StoreError::Corrupt { what: "objective", reason: error.to_string() })?;
-        let rubric = Arc::new(rubric);
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_KEPT {
-            kept.clear();
+        let criteria = objective.criteria.clone();
+        let read = queue.run(move || criteria.rubric().map(Arc::new)).await?;
+        let memory = read.as_ref().map_or(0, |rubric| rubric.memory());
+        let mut kept = self.lock();
+        if kept.rubrics.len() >= MAX_KEPT || kept.memory + memory > MAX_MEMORY {
+            *kept = Kept::default();
         }
-        kept.insert(reference, Arc::clone(&rubric));
-        Ok(rubric)
+        if kept.rubrics.insert(reference, read.clone()).is_none() {
+            kept.memory += memory;
+        }
+        Ok(read)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -121,7 +121,8 @@ impl Gateway {
         self.key_was_generated
     }
 
-    /// Stops: no new connections, requests in flight finish, jobs in flight too.
+    /// Stops: no new connections, requests in flight finish, jobs in flight too, but for conversations being judged, which
+    /// are put off until the next start.
     ///
     /// # Errors
     ///

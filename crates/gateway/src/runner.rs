@@ -85,6 +85,8 @@ async fn do_jobs(service: &Arc<Service>, mut stopped: watch::Receiver<bool>) -> 
             () = stop(&mut stopped) => break,
         }
     }
+    // Judging may need a processor for longer than the grace period. What is put off is judged after the next start.
+    service.app.engine().stop_judging();
     // Every hand free again means that every job is done.
     timeout(GRACE, hands.acquire_many(JOBS_AT_ONCE)).await.map(drop).map_err(|_| Unfinished)
 }

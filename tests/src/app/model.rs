@@ -127,6 +127,10 @@ impl Model for TestModel {
         }
     }
 
+    fn judges_prose(&self) -> bool {
+        Offline.judges_prose()
+    }
+
     async fn judge(&self, request: JudgeRequest<'_>) -> Result<Verdict, ModelError> {
         match self.perform(&self.judge).await? {
             Some(verdict) => Ok(verdict),

@@ -258,6 +258,12 @@ pub(super) fn simulation() -> Value {
     simulation
 }
 
+/// What a write shows, with nothing to warn of.
+pub(super) fn without_warnings(mut written: Value) -> Value {
+    written["warnings"] = json!([]);
+    written
+}
+
 fn scores() -> Value {
     json!({
         "evaluated": 20,

@@ -55,6 +55,10 @@ impl Model for Offline {
         Ok(speak::reply(&request))
     }
 
+    fn judges_prose(&self) -> bool {
+        false
+    }
+
     async fn judge(&self, _request: JudgeRequest<'_>) -> Result<Verdict, ModelError> {
         Ok(Verdict {
             outcome: Outcome::Inconclusive,

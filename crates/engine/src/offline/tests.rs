@@ -210,7 +210,9 @@ fn the_demo_has_a_plausible_mix_of_verdicts() {
             let transcript = Transcript { items, end_reason };
             for (passed, rubric) in passed.iter_mut().zip(&rubrics) {
                 assert!(rubric.prose.is_none());
-                *passed += usize::from(rubric.checks.iter().all(|check| check.decide(&transcript).holds));
+                *passed += usize::from(
+                    rubric.decide(&transcript).iter().all(|finding| finding.outcome == Outcome::Passed),
+                );
             }
             held += 1;
         }

@@ -1,0 +1,510 @@
+//! Patterns: regular expressions from outside, bounded before they are compiled.
+//!
+//! Patterns cannot look around or back, so a search takes time linear in the text. What is left to bound is the work for
+//! each byte ([`Pattern::width`]), the time to compile and the memory. The syntax tree tells all three: parsing takes time
+//! linear in the pattern, while case folding of large classes and repetitions are dear.
+
+use regex_automata::{Input, meta, nfa::thompson::WhichCaptures};
+use regex_syntax::{
+    ast::{self, Ast, ClassSet, ClassSetItem, Flag, GroupKind},
+    hir::{self, Hir, HirKind},
+};
+use unicode_normalization::UnicodeNormalization;
+
+use super::folding::fold;
+
+/// The longest pattern, in bytes.
+const MAX_BYTES: usize = 2_000;
+
+/// How deep groups and classes may be nested.
+const MAX_NESTING: u32 = 50;
+
+/// The most places of a pattern that may be matched against one byte. With the longest message, 1 MiB, it bounds one
+/// search to a few seconds.
+pub(super) const MAX_WIDTH: u64 = 256;
+
+/// The most work that the classes of one pattern may take to build, in units of about 50 µs.
+const MAX_CLASS_WORK: u64 = 150;
+
+/// How many characters of a range that ignores case are folded for one unit of work.
+const FOLDED_A_UNIT: u64 = 8_192;
+
+/// The longest range whose characters are folded one by one. Longer ones already hold what their characters fold to.
+const MAX_FOLDED_RANGE: u32 = 1_024;
+
+/// The most memory that the program of one pattern may take, in bytes.
+const MAX_PROGRAM: usize = 128 * 1024;
+
+/// A compiled pattern. It is matched against folded texts, so its literal characters are folded, too.
+#[derive(Clone, Debug)]
+pub(super) struct Pattern {
+    regex: meta::Regex,
+    width: u64,
+    class_work: u64,
+}
+
+/// Why a pattern was refused. The message completes a sentence about the pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PatternError {
+    #[error("is empty, so it would match anything")]
+    Empty,
+    #[error("is {0} bytes long, and may have {MAX_BYTES}")]
+    TooLong(usize),
+    #[error("is not a regular expression: {0}")]
+    Syntax(String),
+    #[error(
+        "would take too much work to match: it can be at {0} places at once, and may be at {MAX_WIDTH}; use smaller \
+         repetition counts or fewer alternatives"
+    )]
+    TooWide(u64),
+    #[error("has too many or too large character classes; use fewer, and no nested ones")]
+    Classes,
+    #[error("is too large once compiled; use smaller repetition counts or fewer classes such as `\\w`")]
+    TooLarge,
+}
+
+/// The flags after a pattern.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Flags {
+    pub(super) ignore_case: bool,
+    pub(super) multi_line: bool,
+    pub(super) dot_matches_new_line: bool,
+}
+
+impl Pattern {
+    pub(super) fn parse(pattern: &str, flags: Flags) -> Result<Self, PatternError> {
+        if pattern.len() > MAX_BYTES {
+            return Err(PatternError::TooLong(pattern.len()));
+        }
+        // Marks belong to their letters before the syntax is read: an accent and `?` after a letter make the letter optional.
+        let pattern = &pattern.nfc().collect::<String>();
+        let parsed = ast::parse::ParserBuilder::new().nest_limit(MAX_NESTING).build().parse(pattern);
+        let mut ast = parsed.map_err(|error| PatternError::Syntax(error.kind().to_string()))?;
+        let mut folding = Folding { ignore_case: flags.ignore_case, work: 0 };
+        folding.pattern(&mut ast);
+        if folding.work > MAX_CLASS_WORK {
+            return Err(PatternError::Classes);
+        }
+        let hir = hir::translate::TranslatorBuilder::new()
+            .case_insensitive(flags.ignore_case)
+            .multi_line(flags.multi_line)
+            .dot_matches_new_line(flags.dot_matches_new_line)
+            .build()
+            .translate(pattern, &ast)
+            .map_err(|error| PatternError::Syntax(error.kind().to_string()))?;
+        if matches!(hir.kind(), HirKind::Empty) {
+            return Err(PatternError::Empty);
+        }
+        let width = 1 + width(&hir);
+        if width > MAX_WIDTH {
+            return Err(PatternError::TooWide(width));
+        }
+        let config = meta::Config::new()
+            .which_captures(WhichCaptures::Implicit)
+            .nfa_size_limit(Some(MAX_PROGRAM))
+            .hybrid_cache_capacity(MAX_PROGRAM);
+        let regex = meta::Builder::new().configure(config).build_from_hir(&hir);
+        let regex = regex.map_err(|_| PatternError::TooLarge)?;
+        Ok(Self { regex, width, class_work: folding.work })
+    }
+
+    /// The first match in a folded text.
+    pub(super) fn find(&self, text: &str) -> Option<std::ops::Range<usize>> {
+        self.regex.search(&Input::new(text)).map(|found| found.range())
+    }
+
+    /// At how many places of the pattern a search can be at once: the most work for a byte.
+    pub(super) fn width(&self) -> u64 {
+        self.width
+    }
+
+    /// What building its classes took.
+    pub(super) fn class_work(&self) -> u64 {
+        self.class_work
+    }
+
+    /// The memory that it takes, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.regex.memory_usage()
+    }
+}
+
+/// Folds the literal characters of a pattern, and counts what its classes cost.
+///
+/// Letters in classes are folded here and not by the translator, which takes milliseconds for a class such as `[\S_]`.
+struct Folding {
+    ignore_case: bool,
+    work: u64,
+}
+
+impl Folding {
+    fn pattern(&mut self, ast: &mut Ast) {
+        match ast {
+            Ast::Flags(set) => self.set(&set.flags),
+            Ast::Literal(_) => *ast = joined(fold_literals(vec![std::mem::replace(ast, empty())])),
+            Ast::ClassBracketed(class) => {
+                self.class(&mut class.kind, 0);
+                if self.ignore_case {
+                    let span = class.span;
+                    let items =
+                        [ast::FlagsItemKind::Negation, ast::FlagsItemKind::Flag(Flag::CaseInsensitive)];
+                    let items = items.map(|kind| ast::FlagsItem { span, kind }).into();
+                    let kind = GroupKind::NonCapturing(ast::Flags { span, items });
+                    let class = Box::new(std::mem::replace(ast, empty()));
+                    *ast = Ast::group(ast::Group { span, kind, ast: class });
+                }
+            }
+            Ast::Repetition(repetition) => self.pattern(&mut repetition.ast),
+            Ast::Group(group) => {
+                let outside = self.ignore_case;
+                if let Some(flags) = group.flags() {
+                    self.set(flags);
+                }
+                self.pattern(&mut group.ast);
+                self.ignore_case = outside;
+            }
+            Ast::Alternation(alternation) => {
+                alternation.asts.iter_mut().for_each(|ast| self.pattern(ast));
+            }
+            Ast::Concat(concat) => {
+                let mut literals = Vec::new();
+                let mut folded = Vec::with_capacity(concat.asts.len());
+                for mut ast in std::mem::take(&mut concat.asts) {
+                    if matches!(ast, Ast::Literal(_)) {
+                        literals.push(ast);
+                        continue;
+                    }
+                    folded.append(&mut fold_literals(std::mem::take(&mut literals)));
+                    self.pattern(&mut ast);
+                    folded.push(ast);
+                }
+                folded.append(&mut fold_literals(literals));
+                concat.asts = folded;
+            }
+            Ast::Empty(_) | Ast::Dot(_) | Ast::Assertion(_) | Ast::ClassUnicode(_) | Ast::ClassPerl(_) => {}
+        }
+    }
+
+    fn set(&mut self, flags: &ast::Flags) {
+        self.ignore_case = flags.flag_state(Flag::CaseInsensitive).unwrap_or(self.ignore_case);
+    }
+
+    fn class(&mut self, set: &mut ClassSet, depth: u64) {
+        match set {
+            ClassSet::Item(item) => self.item(item, depth),
+            ClassSet::BinaryOp(operation) => {
+                self.work = self.work.saturating_add(4);
+                self.class(&mut operation.lhs, depth);
+                self.class(&mut operation.rhs, depth);
+            }
+        }
+    }
+
+    fn item(&mut self, item: &mut ClassSetItem, depth: u64) {
+        match item {
+            ClassSetItem::Literal(literal) => {
+                // Almost all of them.
+                if self.ignore_case || !literal.c.is_ascii() || literal.c == '\r' {
+                    *item = self.range(literal.clone(), literal.clone());
+                }
+            }
+            ClassSetItem::Range(range) => *item = self.range(range.start.clone(), range.end.clone()),
+            ClassSetItem::Ascii(class) => {
+                let has_case = matches!(class.kind, ast::ClassAsciiKind::Lower | ast::ClassAsciiKind::Upper);
+                if self.ignore_case && has_case && !class.negated {
+                    class.kind = ast::ClassAsciiKind::Alpha;
+                }
+            }
+            ClassSetItem::Bracketed(class) => {
+                // Each level merges the classes below it again.
+                self.work = self.work.saturating_add(8 * (depth + 1));
+                self.class(&mut class.kind, depth + 1);
+            }
+            ClassSetItem::Union(union) => {
+                let mut perl = Vec::new();
+                union.items.retain(|item| {
+                    let ClassSetItem::Perl(class) = item else { return true };
+                    let seen = perl.contains(&(class.kind.clone(), class.negated));
+                    perl.push((class.kind.clone(), class.negated));
+                    !seen
+                });
+                union.items.iter_mut().for_each(|item| self.item(item, depth));
+            }
+            ClassSetItem::Perl(_) | ClassSetItem::Unicode(_) => {
+                self.work = self.work.saturating_add(depth + 1);
+            }
+            ClassSetItem::Empty(_) => {}
+        }
+    }
+
+    /// A range together with what its characters fold to, and with both cases where case is ignored.
+    fn range(&mut self, start: ast::Literal, end: ast::Literal) -> ClassSetItem {
+        let (first, last, span) = (start.c, end.c, start.span);
+        let length = u32::from(last).saturating_sub(u32::from(first));
+        let whole = ClassSetItem::Range(ast::ClassSetRange { span, start, end });
+        if first > last {
+            // The translator refuses it.
+            return whole;
+        }
+        let mut class = hir::ClassUnicode::new([hir::ClassUnicodeRange::new(first, last)]);
+        if length <= MAX_FOLDED_RANGE && !(last.is_ascii() && first > '\r') {
+            let characters =
+                (first..=last).flat_map(|character| fold(&character.to_string()).chars().collect::<Vec<_>>());
+            class.union(&hir::ClassUnicode::new(
+                characters.map(|character| hir::ClassUnicodeRange::new(character, character)),
+            ));
+        }
+        if self.ignore_case {
+            self.work = self.work.saturating_add(u64::from(length) / FOLDED_A_UNIT);
+            if self.work > MAX_CLASS_WORK || class.try_case_fold_simple().is_err() {
+                return whole;
+            }
+        }
+        let literal = |c| ast::Literal { span, kind: ast::LiteralKind::Verbatim, c };
+        // ASCII folds to two characters beyond it, which no folded text has, and which are refused without Unicode.
+        let ranges = class.iter().filter(|range| !last.is_ascii() || range.end().is_ascii());
+        let items = ranges.map(|range| {
+            let (start, end) = (literal(range.start()), literal(range.end()));
+            ClassSetItem::Range(ast::ClassSetRange { span, start, end })
+        });
+        ClassSetItem::Union(ast::ClassSetUnion { span, items: items.collect() })
+    }
+}
+
+fn empty() -> Ast {
+    Ast::empty(ast::Span::splat(ast::Position::new(0, 1, 1)))
+}
+
+/// Literals that follow one another, folded as the text that they are.
+fn fold_literals(literals: Vec<Ast>) -> Vec<Ast> {
+    let text: String = literals
+        .iter()
+        .filter_map(|ast| if let Ast::Literal(literal) = ast { Some(literal.c) } else { None })
+        .collect();
+    let Some(Ast::Literal(first)) = literals.first() else { return literals };
+    let folded = fold(&text);
+    if folded == text {
+        return literals;
+    }
+    let span = first.span;
+    let literal = |c| Ast::literal(ast::Literal { span, kind: ast::LiteralKind::Verbatim, c });
+    folded.chars().map(literal).collect()
+}
+
+fn joined(mut asts: Vec<Ast>) -> Ast {
+    match (asts.len(), asts.pop()) {
+        (1, Some(only)) => only,
+        (_, None) => empty(),
+        (_, Some(last)) => {
+            let span = *last.span();
+            asts.push(last);
+            Ast::concat(ast::Concat { span, asts })
+        }
+    }
+}
+
+/// The most places within an expression that a search can be at once, if it can enter the expression at every byte. An
+/// upper bound.
+fn width(hir: &Hir) -> u64 {
+    match hir.kind() {
+        HirKind::Empty => 0,
+        HirKind::Look(_) => 1,
+        HirKind::Literal(_) | HirKind::Class(_) => run_width(std::slice::from_ref(hir)),
+        HirKind::Capture(capture) => width(&capture.sub),
+        HirKind::Repetition(repetition) => {
+            let copies = repetition.max.unwrap_or(repetition.min.saturating_add(1)).max(1);
+            width(&repetition.sub).max(1).saturating_mul(copies.into())
+        }
+        HirKind::Concat(parts) => parts
+            .chunk_by(|one, next| is_simple(one) && is_simple(next))
+            .map(|run| {
+                if is_simple(&run[0]) {
+                    run_width(run)
+                } else {
+                    run.iter().map(width).fold(0, u64::saturating_add)
+                }
+            })
+            .fold(0, u64::saturating_add),
+        HirKind::Alternation(branches) => {
+            branches.iter().map(|branch| width(branch).max(1)).fold(0, u64::saturating_add)
+        }
+    }
+}
+
+/// Whether it is characters alone.
+fn is_simple(hir: &Hir) -> bool {
+    matches!(hir.kind(), HirKind::Literal(_) | HirKind::Class(_))
+}
+
+/// One character of a run.
+enum Place<'a> {
+    Character(char),
+    Class(&'a hir::ClassUnicode),
+    Any,
+}
+
+/// How many places of a run of characters a search can be at once: it is at another one as well only where the run overlaps
+/// with itself, as `aaa` does and `refund` does not.
+fn run_width(run: &[Hir]) -> u64 {
+    let mut places = Vec::new();
+    for hir in run {
+        match hir.kind() {
+            HirKind::Literal(literal) => match str::from_utf8(&literal.0) {
+                Ok(text) => places.extend(text.chars().map(Place::Character)),
+                Err(_) => places.extend(literal.0.iter().map(|_| Place::Any)),
+            },
+            // Comparing large classes would cost more than it tells.
+            HirKind::Class(hir::Class::Unicode(class)) if class.ranges().len() <= 8 => {
+                places.push(Place::Class(class));
+            }
+            _ => places.push(Place::Any),
+        }
+    }
+    // For each distance at which the run overlaps with itself: the places where that begins and ends.
+    let mut changes = vec![0_i64; places.len() + 1];
+    for distance in 1..places.len() {
+        let pairs = places.iter().zip(&places[distance..]);
+        let length = pairs.take_while(|(one, other)| meet(one, other)).count();
+        changes[distance] += 1;
+        changes[distance + length] -= 1;
+    }
+    let mut here = 1;
+    let mut most = 1;
+    for change in changes {
+        here += change;
+        most = most.max(here);
+    }
+    most.unsigned_abs()
+}
+
+/// Whether some character is of both.
+fn meet(one: &Place<'_>, other: &Place<'_>) -> bool {
+    let holds = |class: &hir::ClassUnicode, character| {
+        class.iter().any(|range| (range.start()..=range.end()).contains(&character))
+    };
+    match (one, other) {
+        (Place::Any, _) | (_, Place::Any) => true,
+        (Place::Character(one), Place::Character(other)) => one == other,
+        (Place::Character(character), Place::Class(class))
+        | (Place::Class(class), Place::Character(character)) => holds(class, *character),
+        (Place::Class(one), Place::Class(other)) => one
+            .iter()
+            .any(|one| other.iter().any(|other| one.start() <= other.end() && other.start() <= one.end())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(pattern: &str, flags: &str) -> Result<Pattern, PatternError> {
+        let flags = Flags {
+            ignore_case: flags.contains('i'),
+            multi_line: flags.contains('m'),
+            dot_matches_new_line: flags.contains('s'),
+        };
+        Pattern::parse(pattern, flags)
+    }
+
+    fn finds(pattern: &str, flags: &str, text: &str) -> bool {
+        parse(pattern, flags).unwrap().find(&fold(text)).is_some()
+    }
+
+    #[test]
+    fn only_patterns_that_overlap_with_themselves_are_wide() {
+        for (pattern, width) in [
+            ("guarantee", 2),
+            ("aaaa", 5),
+            ("abab", 3),
+            ("guarantee|promise|certain", 4),
+            ("[ab]{100}", 101),
+            ("refund.{0,50}money", 53),
+            ("(?:ab|cd){10}", 21),
+            (r"\bno\b", 4),
+        ] {
+            assert_eq!(parse(pattern, "").unwrap().width(), width, "{pattern}");
+            assert_eq!(parse(pattern, "i").unwrap().width(), width, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_would_take_much_work_is_refused() {
+        for pattern in [
+            "a[ab]{1000}c",
+            "((((a{99}){99}){99}){99})",
+            "(?:a|b|c|dd|ee){200}",
+            r"(\b\b\ba){100}",
+            &"[ab]".repeat(300),
+            &format!("({})", "a|b|".repeat(200) + "cc"),
+            ".{257}",
+        ] {
+            let parsed = parse(pattern, "");
+            assert!(
+                matches!(parsed, Err(PatternError::TooWide(_) | PatternError::TooLarge)),
+                "{pattern} {parsed:?}"
+            );
+        }
+        assert!(matches!(parse(r"\w{200}", ""), Err(PatternError::TooLarge)));
+        assert!(matches!(parse(&"ab".repeat(1_001), ""), Err(PatternError::TooLong(2_002))));
+        assert!(matches!(parse(&"(".repeat(51), ""), Err(PatternError::Syntax(_))));
+    }
+
+    #[test]
+    fn classes_that_take_long_to_build_are_refused() {
+        for class in [
+            format!("[{}]", r"[\W\w]".repeat(300)),
+            r"[\x{0}-\x{10ffff}]".repeat(20),
+            format!("{}a{}", "[".repeat(20), "]".repeat(20)),
+            format!("[{}]", r"a&&".repeat(40) + "b"),
+        ] {
+            assert_eq!(parse(&class, "i").unwrap_err(), PatternError::Classes, "{class}");
+        }
+        for class in [r"[\s\S]{0,100}", r"[^\W_]", r"[a-z&&[^aeiou]]", r"[\x{80}-\x{10ffff}]"] {
+            assert!(parse(class, "i").is_ok(), "{class}");
+        }
+    }
+
+    #[test]
+    fn characters_of_patterns_are_folded_like_those_of_texts() {
+        for (pattern, text) in [
+            ("can\u{2019}t", "can't"),
+            (r"can\u{2019}t", "can't"),
+            ("can't", "can\u{2019}t"),
+            ("cafe\u{301}?s", "caf\u{e9}s"),
+            (r"e\u{301}", "\u{e9}"),
+            ("[\u{2019}\"]x", "'x"),
+            ("[^\u{2019}]x", "\"x"),
+            ("\u{ff21}+", "AA"),
+            ("[\u{ff21}-\u{ff3a}]", "Q"),
+            ("wait\u{2026}+$", "wait\u{2026}\u{2026}"),
+            ("one\\r\\ntwo", "one\r\ntwo"),
+            ("by\u{a0}tomorrow", "by tomorrow"),
+            ("guaran\u{200b}tee", "guarantee"),
+            ("\u{ff08}x\u{ff09}", "(x)"),
+        ] {
+            assert!(finds(pattern, "", text), "{pattern:?} {text:?}");
+        }
+        assert!(!finds("[^\u{2019}]x", "", "'x"));
+        assert_eq!(parse("\u{200b}", "").unwrap_err(), PatternError::Empty);
+    }
+
+    #[test]
+    fn case_is_ignored_where_the_flag_says_so() {
+        for (pattern, flags, text, expected) in [
+            ("refund", "i", "REFUND", true),
+            ("refund", "", "REFUND", false),
+            ("[q-s]efund", "i", "REFUND", true),
+            ("[r]efund", "", "Refund", false),
+            ("[^R]efund", "i", "refund", false),
+            ("[[:upper:]]x", "i", "ax", true),
+            ("(?i)[r]E", "", "Re", true),
+            ("(?-i:[r])e", "i", "Re", false),
+            ("(?:(?i)a)[b]", "", "AB", false),
+            (r"(?-u:[s])x", "i", "SX", true),
+            ("[\u{e9}]", "i", "\u{c9}", true),
+            (r"[\W_]x", "i", "_X", true),
+        ] {
+            assert_eq!(finds(pattern, flags, text), expected, "{pattern} {flags} {text}");
+        }
+    }
+}
