@@ -129,7 +129,7 @@ impl Engine {
             read.push(self.rubrics.of(objective, queue).await?);
         }
         let rubrics: Vec<Arc<Rubric>> = read.iter().flatten().cloned().collect();
-        let mut examination = Examination::new(rubrics, Arc::clone(transcript));
+        let mut examination = Box::new(Examination::new(rubrics, Arc::clone(transcript)));
         let findings = loop {
             let piece = move || {
                 if examination.advance(WORK_A_PIECE) { Ok(examination.findings()) } else { Err(examination) }

@@ -93,13 +93,7 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "a bug")]
     async fn a_panic_of_the_work_is_a_panic_of_who_waits_for_it() {
-        let _ = Processor::new()
-            .judging
-            .run(|| {
-                if true {
-                    panic!("a bug")
-                }
-            })
-            .await;
+        let bug: fn() = || panic!("a bug");
+        let _ = Processor::new().judging.run(bug).await;
     }
 }
