@@ -181,7 +181,7 @@ fn a_function_reads_the_secret_only_if_it_checks_keys() {
 }
 
 /// A partition of every kind that there is: of `onerun-store-dynamodb`'s list.
-const PARTITIONS: [&str; 11] = [
+const PARTITIONS: [&str; 12] = [
     "projects",
     "p3Xk81LmQzTb",
     "p3Xk81LmQzTb#sV1StGXR8Z5jdHi6BmyT0",
@@ -191,6 +191,7 @@ const PARTITIONS: [&str; 11] = [
     "keys",
     "key-uses",
     "key-calls",
+    "idempotency#6f1c",
     "key-rates#keyOfReader0",
     "audit",
 ];

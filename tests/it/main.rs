@@ -18,6 +18,7 @@ mod failures_of_others;
 mod full_disk;
 mod furnished;
 mod hygiene;
+mod idempotency;
 mod keys;
 mod lifecycle;
 mod managed_keys;

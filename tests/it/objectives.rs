@@ -328,7 +328,7 @@ async fn stored_criteria_that_are_refused_today_are_inconclusive() {
         created_at: app.now(),
         updated_at: app.now(),
     };
-    project.unwrap().unwrap().insert_objective(old.clone()).await.unwrap();
+    project.unwrap().unwrap().insert_objective(old.clone(), None).await.unwrap();
     let talk = judged(&desk, &[&old.id.to_string(), &good], "Hello.").await;
     let [old, good] = &evaluations(&talk).await[..] else { panic!("two verdicts") };
     assert_eq!((&old["outcome"], &old["score"]), (&json!("inconclusive"), &Value::Null));

@@ -7,7 +7,7 @@ use onerun_store::{AgentList, AgentSummary, ProjectStore};
 use serde_json::json;
 
 use crate::{
-    ApiError, App, Handler, Parameters, Response, Route,
+    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
     fields::{Fields, Input},
     out::{AgentSummaryOut, PageOut},
     query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
@@ -23,6 +23,7 @@ pub static CREATE: Route = Route {
     path: "/v1/agents",
     access: Access::Requires(Scope::AgentsWrite),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::Recorded,
     handler: Handler::InProject(|app, project, call| Box::pin(create(app, project, call))),
 };
 
@@ -33,6 +34,7 @@ pub static LIST: Route = Route {
     path: "/v1/agents",
     access: Access::Requires(Scope::AgentsRead),
     query: Parameters::of::<AgentList>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
 };
 
@@ -43,6 +45,7 @@ pub static GET: Route = Route {
     path: "/v1/agents/{agent_id}",
     access: Access::Requires(Scope::AgentsRead),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
 };
 
@@ -53,6 +56,7 @@ pub static UPDATE: Route = Route {
     path: "/v1/agents/{agent_id}",
     access: Access::Requires(Scope::AgentsWrite),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(update(app, project, call))),
 };
 
@@ -101,8 +105,9 @@ async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Res
         created_at: now,
         updated_at: now,
     };
-    project.insert_agent(agent.clone()).await?;
-    reply(&AgentSummaryOut::from(AgentSummary { agent, total_simulations: 0 }))
+    let made = AgentSummaryOut::from(AgentSummary { agent: agent.clone(), total_simulations: 0 });
+    project.insert_agent(agent, call.record(&made)).await?;
+    reply(&made)
 }
 
 async fn list(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

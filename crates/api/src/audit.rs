@@ -8,7 +8,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 use crate::{
-    ApiError, App, Handler, Parameters, Response, Route,
+    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
     query::{Param, Params, Reader, page},
     request::{Call, reply},
 };
@@ -20,6 +20,7 @@ pub static LIST: Route = Route {
     path: "/v1/audit",
     access: Access::Requires(Scope::AuditRead),
     query: Parameters::of::<AuditQuery>(),
+    idempotency: Idempotency::None,
     handler: Handler::Global(|app, call| Box::pin(list(app, call))),
 };
 

@@ -2,14 +2,14 @@
 
 use http::Method;
 use onerun_auth::{Access, Scope};
-use onerun_domain::{ConversationStatus, MAX_ATTEMPTS, MessageText, PageRequest};
+use onerun_domain::{Conversation, ConversationStatus, MAX_ATTEMPTS, MessageText, PageRequest};
 use onerun_engine::TurnCall;
 use onerun_store::{ConversationList, EvaluatedConversation, ProjectStore, StoredReply};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    ApiError, App, Handler, Parameters, Response, Route,
+    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
     fields::{Fields, Input, List, MessageWord, Nested, TextWord},
     out::{ContentOut, ConversationOut, ItemOut, PageOut, StartedOut},
     query::{Params, Reader, Whole, long_page, page},
@@ -28,6 +28,7 @@ pub static LIST: Route = Route {
     path: "/v1/simulations/{simulation_id}/conversations",
     access: Access::Requires(Scope::ConversationsRead),
     query: Parameters::of::<ConversationQuery>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
 };
 
@@ -38,6 +39,7 @@ pub static GET: Route = Route {
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}",
     access: Access::Requires(Scope::ConversationsRead),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
 };
 
@@ -48,6 +50,7 @@ pub static START: Route = Route {
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/start",
     access: Access::Requires(Scope::ConversationsWrite),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::Recorded,
     handler: Handler::InProject(|app, project, call| Box::pin(start(app, project, call))),
 };
 
@@ -58,6 +61,7 @@ pub static END: Route = Route {
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/end",
     access: Access::Requires(Scope::ConversationsWrite),
     query: Parameters::of::<AttemptQuery>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(end(app, project, call))),
 };
 
@@ -68,6 +72,7 @@ pub static LIST_ITEMS: Route = Route {
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/items",
     access: Access::Requires(Scope::ConversationsRead),
     query: Parameters::of::<ItemQuery>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(list_items(app, project, call))),
 };
 
@@ -78,6 +83,7 @@ pub static READ_ITEMS: Route = Route {
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/items",
     access: Access::Requires(Scope::ConversationsRead),
     query: Parameters::of::<ItemQuery>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(list_items(app, project, call))),
 };
 
@@ -88,6 +94,7 @@ pub static RESPOND: Route = Route {
     path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/responses",
     access: Access::Requires(Scope::ConversationsWrite),
     query: Parameters::of::<AttemptQuery>(),
+    idempotency: Idempotency::InConversation,
     handler: Handler::InProject(|app, project, call| Box::pin(respond(app, project, call))),
 };
 
@@ -231,7 +238,9 @@ async fn get(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response
 async fn start(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let (simulation, id) =
         (call.id("simulation_id", "Simulation")?, call.id("conversation_id", "Conversation")?);
-    let (conversation, agent) = app.engine().start_conversation(project, &simulation, &id).await?;
+    let recorder = call.recorder();
+    let record = move |started: &Conversation| recorder(&StartedOut::from(started.clone()));
+    let (conversation, agent) = app.engine().start_conversation(project, &simulation, &id, record).await?;
     if let Some(agent) = agent {
         app.note_poll(call.principal(), project.project_id(), &agent);
     }

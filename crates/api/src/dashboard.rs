@@ -15,7 +15,7 @@ use http::{
 use onerun_auth::Access;
 use sha2::{Digest, Sha256};
 
-use crate::{ApiError, Handler, Parameters, Response, Route};
+use crate::{ApiError, Handler, Idempotency, Parameters, Response, Route};
 
 /// `GET /`
 pub static GET: Route = Route {
@@ -24,6 +24,7 @@ pub static GET: Route = Route {
     path: "/",
     access: Access::Public,
     query: Parameters::IGNORED,
+    idempotency: Idempotency::None,
     handler: Handler::Static(get),
 };
 

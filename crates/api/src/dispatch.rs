@@ -9,9 +9,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use matchit::InsertError;
 use onerun_auth::{Access, Principal, RateStatus};
 use onerun_domain::ProjectId;
+use onerun_store::ProjectStore;
 
 use crate::{
-    ApiError, App, Body, BodySource, Handler, Request, Response, Route, Sender,
+    ApiError, App, Body, BodySource, Handler, HandlerFuture, Request, Response, Route, Sender,
+    idempotency::{Repeatable, may_be_repeated},
     query::{InProject, Query, percent_decode},
     request::{Call, Origin},
 };
@@ -120,7 +122,8 @@ impl Router {
                 if waited {
                     principal = admit_again(app, route, &request.headers, request.address).await?;
                 }
-                handler(app, Call::new(principal, params, query, &request.headers, origin, body)).await
+                let call = Call::new(principal, params, query, &request.headers, origin, body);
+                once(app, route, None, call, |call| handler(app, call)).await
             }
             Handler::InProject(handler) => {
                 let project = open_project(app, principal.as_ref(), &query, trail).await?;
@@ -133,7 +136,8 @@ impl Router {
                     }
                 }
                 let call = Call::new(principal, params, query, &request.headers, origin, body);
-                handler(app, project.as_ref(), call).await
+                let project = project.as_ref();
+                once(app, route, Some(project), call, |call| handler(app, project, call)).await
             }
         }
     }
@@ -153,6 +157,27 @@ fn leave_out_body(response: &mut Response) {
     let body = std::mem::take(response.body_mut());
     if response.status() != StatusCode::NOT_MODIFIED {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+}
+
+/// Answers a call, unless it repeats one under the same `Idempotency-Key`: then with that one's answer.
+async fn once<'a>(
+    app: &App,
+    route: &Route,
+    project: Option<&dyn ProjectStore>,
+    call: Call,
+    handle: impl FnOnce(Call) -> HandlerFuture<'a>,
+) -> Result<Response, ApiError> {
+    let Some(repeatable) = Repeatable::of(&call, route, project, app.engine().now())? else {
+        return handle(call).await;
+    };
+    if let Some(response) = repeatable.repeated(app, route, project).await? {
+        return Ok(response);
+    }
+    let answer = handle(call.repeatable(Some(repeatable.clone()))).await;
+    match answer {
+        Err(error) if may_be_repeated(&error) => repeatable.repeated(app, route, project).await?.ok_or(error),
+        answer => answer,
     }
 }
 
@@ -243,7 +268,7 @@ async fn open_project(
     principal: Option<&Principal>,
     query: &Query,
     trail: &mut Trail,
-) -> Result<std::sync::Arc<dyn onerun_store::ProjectStore>, ApiError> {
+) -> Result<std::sync::Arc<dyn ProjectStore>, ApiError> {
     const NOT_FOUND: ApiError = ApiError::NotFound { what: "Project" };
     let InProject(text) = query.read()?;
     trail.parameters.push(("project_id".to_owned(), text.clone()));

@@ -5,7 +5,7 @@ use onerun_auth::Access;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{Handler, Parameters, Route, request::reply};
+use crate::{Handler, Idempotency, Parameters, Route, request::reply};
 
 /// `GET /health`
 pub static GET: Route = Route {
@@ -14,6 +14,7 @@ pub static GET: Route = Route {
     path: "/health",
     access: Access::Public,
     query: Parameters::IGNORED,
+    idempotency: Idempotency::None,
     handler: Handler::Static(|| reply(&HealthOut { status: "ok", message: "OneRun API is running" })),
 };
 

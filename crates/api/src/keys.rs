@@ -14,19 +14,18 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
     Access, AddressAccess, AuditAction, AuditEvent, Grant, KeyId, KeyKind, KeyPatch, KeyRecord, KeyStatus,
-    KeyTerms, MAX_OVERLAP, ManagedKey, Preset, Principal, ProjectAccess, RateLimit, Scope, ScopeSet,
-    find_managed_keys, recognize_again,
+    KeyTerms, KeyUsage, MAX_OVERLAP, ManagedKey, Preset, Principal, ProjectAccess, RateLimit, Scope,
+    ScopeSet, find_managed_keys, recognize_again,
 };
 use onerun_domain::{Metadata, Name, PageRequest, ProjectId, Refusal, later, sha256_hex};
-use onerun_engine::ActError;
 use onerun_store::{
-    ChangeKey, DecideKey, DecideNewKey, KeyCall, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError,
+    ChangeKey, DecideKey, DecideNewKey, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError,
 };
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use crate::{
-    ApiError, App, FieldError, Handler, Parameters, Place, Response, Route,
+    ApiError, App, FieldError, Handler, Idempotency, Parameters, Place, Response, Route,
     ends::MakeChange,
     fields::{Distinct, Fields, Input, Integer, List, Nested},
     out::{KeyOut, MadeKeyOut, PageOut, wire_time},
@@ -63,7 +62,10 @@ const REPORT_LIMIT: RateLimit = match RateLimit::new(60, 60) {
 macro_rules! route {
     (@parameters) => { () };
     (@parameters $query:ty) => { $query };
-    ($(#[$doc:meta])* $name:ident, $operation:literal, $method:ident $path:literal, $access:expr, $handler:ident $(, $query:ty)?) => {
+    (@idempotency) => { Idempotency::None };
+    (@idempotency $idempotency:ident) => { Idempotency::$idempotency };
+    ($(#[$doc:meta])* $name:ident, $operation:literal, $method:ident $path:literal, $access:expr, $handler:ident
+     $(, query: $query:ty)? $(, idempotency: $idempotency:ident)?) => {
         $(#[$doc])*
         pub static $name: Route = Route {
             operation: $operation,
@@ -71,6 +73,7 @@ macro_rules! route {
             path: $path,
             access: $access,
             query: Parameters::of::<route!(@parameters $($query)?)>(),
+            idempotency: route!(@idempotency $($idempotency)?),
             handler: Handler::Global(|app, call| Box::pin($handler(app, call))),
         };
     };
@@ -81,11 +84,11 @@ const WRITE: Access = Access::Requires(Scope::KeysWrite);
 
 route! {
     /// `POST /v1/keys`
-    CREATE, "create_key", POST "/v1/keys", WRITE, create
+    CREATE, "create_key", POST "/v1/keys", WRITE, create, idempotency: Recorded
 }
 route! {
     /// `GET /v1/keys`
-    LIST, "list_keys", GET "/v1/keys", READ, list, KeyQuery
+    LIST, "list_keys", GET "/v1/keys", READ, list, query: KeyQuery
 }
 route! {
     /// `GET /v1/keys/{key_id}`
@@ -97,7 +100,7 @@ route! {
 }
 route! {
     /// `POST /v1/keys/{key_id}/rotate`
-    ROTATE, "rotate_key", POST "/v1/keys/{key_id}/rotate", WRITE, rotate
+    ROTATE, "rotate_key", POST "/v1/keys/{key_id}/rotate", WRITE, rotate, idempotency: Recorded
 }
 route! {
     /// `POST /v1/keys/{key_id}/disable`
@@ -408,13 +411,8 @@ impl Params for KeyQuery {
 
 async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
-    let idempotency_key = call.idempotency_key()?;
     let input: NewKeyInput = call.body()?;
     let now = app.engine().now();
-    let input_hash = call.input_hash("create_key")?;
-    if let Some(made) = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await? {
-        return Ok(made);
-    }
     let grant = Grant {
         scopes: input.scopes,
         projects: input.projects,
@@ -442,25 +440,16 @@ async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
         details.insert("not_before".to_owned(), wire_time(begin));
     }
     let event = event(&call, caller.key_id(), AuditAction::Create, &record.id, details, now);
-    let kept = kept(caller, idempotency_key.as_deref(), &input_hash, &record.id);
-    let new = NewKey { record, event, call: kept };
+    let recorded = call.record(&without_secret(&record, now));
+    let new = NewKey { record, event, call: recorded };
     let asker = Asker::of(&call, caller, now);
     let by = asker.id();
     let decide: DecideNewKey = Box::new(move |record| {
         asker.as_stored(record.as_ref())?.authorize_grant(&new.record.grant)?;
         Ok(new.clone())
     });
-    match app.engine().store().insert_key(by.as_ref(), decide).await {
-        Ok(NewKey { record, .. }) => {
-            shown_once(KeyView { record, usage: onerun_auth::KeyUsage::NONE }, &key, now)
-        }
-        Err(KeyError::Store(error @ StoreError::Duplicate { .. })) => {
-            // Another call of the same key came in between.
-            let made = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await?;
-            made.ok_or_else(|| error.into())
-        }
-        Err(error) => Err(error.into()),
-    }
+    let made = app.engine().store().insert_key(by.as_ref(), decide).await?;
+    shown_once(&made.record, &key, now)
 }
 
 async fn list(app: &App, call: Call) -> Result<Response, ApiError> {
@@ -568,17 +557,12 @@ async fn take_away(
 
 async fn rotate(app: &App, call: Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
-    let idempotency_key = call.idempotency_key()?;
     let id: KeyId = call.id("key_id", "Key")?;
     let Rotation { overlap, lifetime } = call.optional_body()?;
     let now = app.engine().now();
-    let input_hash = call.input_hash(&format!("rotate_key {id}"))?;
     visible(app, caller, &id).await?;
-    if let Some(made) = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await? {
-        return Ok(made);
-    }
     let key = Arc::new(generate(app));
-    let kept = kept(caller, idempotency_key.as_deref(), &input_hash, key.id());
+    let recorder = call.recorder();
     let template = event(&call, caller.key_id(), AuditAction::Rotate, &id, BTreeMap::new(), now);
     let (asker, shown) = (Asker::of(&call, caller, now), Arc::clone(&key));
     let by = asker.id();
@@ -595,25 +579,14 @@ async fn rotate(app: &App, call: Call) -> Result<Response, ApiError> {
             details.insert("overlap_ends_at".to_owned(), wire_time(replaced.overlap_ends_at));
         }
         let event = AuditEvent { details, ..template.clone() };
-        Ok(KeyChange::Rotation { record: record.into(), new: new.into(), event, call: kept.clone() })
+        let call = recorder(&without_secret(&new, now));
+        Ok(KeyChange::Rotation { record: record.into(), new: new.into(), event, call })
     });
     app.callers().write_end(app.engine(), &id).await?;
     let change = ChangeKey { caller: by, is_ending: overlap.is_zero(), decide };
-    match app.callers().change(app.engine(), &id, change).await {
-        Ok(Some(KeyChange::Rotation { new, .. })) => {
-            shown_once(KeyView { record: *new, usage: onerun_auth::KeyUsage::NONE }, &key, now)
-        }
-        Ok(_) => Err(NOT_FOUND),
-        Err(KeyError::Store(error @ StoreError::Duplicate { .. })) => {
-            let made = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await?;
-            made.ok_or_else(|| error.into())
-        }
-        Err(KeyError::Refused(refusal @ Refusal::KeyReplaced { .. })) => {
-            // Perhaps by another call of the same key that came in between.
-            let made = repeated(app, caller, idempotency_key.as_deref(), &input_hash).await?;
-            made.ok_or_else(|| refusal.into())
-        }
-        Err(error) => Err(error.into()),
+    match app.callers().change(app.engine(), &id, change).await? {
+        Some(KeyChange::Rotation { new, .. }) => shown_once(&new, &key, now),
+        _ => Err(NOT_FOUND),
     }
 }
 
@@ -785,40 +758,14 @@ async fn visible(app: &App, caller: &Principal, id: &KeyId) -> Result<KeyView, A
 }
 
 /// The one response that has the secret.
-fn shown_once(view: KeyView, key: &ManagedKey, now: Timestamp) -> Result<Response, ApiError> {
-    reply(&MadeKeyOut { made: KeyOut::of(view, now), key: Some(key.expose().to_owned()) })
+fn shown_once(record: &KeyRecord, key: &ManagedKey, now: Timestamp) -> Result<Response, ApiError> {
+    reply(&MadeKeyOut { key: Some(key.expose().to_owned()), ..without_secret(record, now) })
 }
 
-/// The answer to a call that is repeated: the key that the first one made, without its secret.
-async fn repeated(
-    app: &App,
-    caller: &Principal,
-    idempotency_key: Option<&str>,
-    input_hash: &str,
-) -> Result<Option<Response>, ApiError> {
-    let Some(idempotency_key) = idempotency_key else { return Ok(None) };
-    let store = app.engine().store();
-    let Some(call) = store.key_call(caller.key_id(), idempotency_key).await? else { return Ok(None) };
-    if call.input_hash != input_hash {
-        return Err(ActError::KeyReused.into());
-    }
-    let view = visible(app, caller, &call.made).await?;
-    let made = KeyOut::of(view, app.engine().now());
-    reply(&MadeKeyOut { made, key: None }).map(Some)
-}
-
-fn kept(
-    caller: &Principal,
-    idempotency_key: Option<&str>,
-    input_hash: &str,
-    made: &KeyId,
-) -> Option<KeyCall> {
-    Some(KeyCall {
-        caller: caller.key_id().clone(),
-        idempotency_key: idempotency_key?.to_owned(),
-        input_hash: input_hash.to_owned(),
-        made: made.clone(),
-    })
+/// What a repetition of the call is answered with.
+fn without_secret(record: &KeyRecord, now: Timestamp) -> MadeKeyOut {
+    let view = KeyView { record: record.clone(), usage: KeyUsage::NONE };
+    MadeKeyOut { made: KeyOut::of(view, now), key: None }
 }
 
 fn generate(app: &App) -> ManagedKey {

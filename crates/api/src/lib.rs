@@ -15,6 +15,7 @@ mod ends;
 mod error;
 mod fields;
 mod health;
+mod idempotency;
 mod json;
 mod keys;
 mod missing;
@@ -39,5 +40,5 @@ pub use query::Parameters;
 pub use request::{
     Body, BodySource, Call, MAX_BODY_BYTES, MAX_PUBLIC_BODY_BYTES, Reading, Request, Response, Sender,
 };
-pub use route::{Handler, HandlerFuture, Route};
+pub use route::{Handler, HandlerFuture, Idempotency, Route};
 pub use routes::ROUTES;

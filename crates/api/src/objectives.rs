@@ -6,7 +6,7 @@ use onerun_domain::{Criteria, Name, Objective, ObjectiveId, ObjectivePatch, Page
 use onerun_store::{NamedSort, ProjectStore};
 
 use crate::{
-    ApiError, App, Handler, Parameters, Response, Route,
+    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
     fields::{Fields, Input},
     out::{ObjectiveOut, PageOut, Warned},
     query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
@@ -22,6 +22,7 @@ pub static CREATE: Route = Route {
     path: "/v1/objectives",
     access: Access::Requires(Scope::ObjectivesWrite),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::Recorded,
     handler: Handler::InProject(|app, project, call| Box::pin(create(app, project, call))),
 };
 
@@ -32,6 +33,7 @@ pub static LIST: Route = Route {
     path: "/v1/objectives",
     access: Access::Requires(Scope::ObjectivesRead),
     query: Parameters::of::<ObjectiveQuery>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
 };
 
@@ -42,6 +44,7 @@ pub static GET: Route = Route {
     path: "/v1/objectives/{objective_id}",
     access: Access::Requires(Scope::ObjectivesRead),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
 };
 
@@ -52,6 +55,7 @@ pub static UPDATE: Route = Route {
     path: "/v1/objectives/{objective_id}",
     access: Access::Requires(Scope::ObjectivesWrite),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(update(app, project, call))),
 };
 
@@ -95,6 +99,7 @@ impl Params for ObjectiveQuery {
 }
 
 async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    let recorder = call.recorder();
     // Apart: criteria hold regular expressions, which are compiled here.
     let new: NewObjective = app.engine().read_apart(move || call.body()).await?;
     let now = app.engine().now();
@@ -107,8 +112,9 @@ async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Res
         created_at: now,
         updated_at: now,
     };
-    project.insert_objective(objective.clone()).await?;
-    reply(&Warned::objective(app, objective))
+    let made = Warned::objective(app, objective.clone());
+    project.insert_objective(objective, recorder(&made)).await?;
+    reply(&made)
 }
 
 async fn list(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

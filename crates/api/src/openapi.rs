@@ -15,7 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    ApiError, Handler, Parameters, ROUTES, Response, Route,
+    ApiError, Handler, Idempotency, Parameters, ROUTES, Response, Route,
     agents::NewAgent,
     audit::AuditPageOut,
     conversations::{ResponseInput, ResponseOut},
@@ -44,6 +44,7 @@ pub static GET: Route = Route {
     path: "/openapi.json",
     access: Access::Public,
     query: Parameters::IGNORED,
+    idempotency: Idempotency::None,
     handler: Handler::Static(|| Ok(Response::new(Bytes::from_static(COMMITTED.as_bytes())))),
 };
 
@@ -54,7 +55,6 @@ const REQUEST_ID: &str = "req_4q9XBIDyvn2vSFhNmCW3D";
 struct Doc {
     summary: &'static str,
     description: &'static str,
-    idempotent_by_key: bool,
     status: StatusCode,
     body: Option<Sample>,
     /// Whether the body may be left out.
@@ -112,6 +112,13 @@ pub fn document() -> Value {
         },
     })
 }
+
+const IDEMPOTENCY_KEY: &str = "A request that is repeated within 24 hours with the same key and body gets the same \
+    answer, and is done once. With another body or path it is refused. A key counts for the calling API key, in its \
+    project.";
+
+const TURN_IDEMPOTENCY_KEY: &str = "A request that is repeated within 24 hours with the same key and body gets the \
+    same answer, and is done once. With another body it is refused. A key counts for one attempt of the conversation.";
 
 const DESCRIPTION: &str = "Puts an AI agent in front of generated personas for many multi-turn conversations, and \
     scores each conversation against objectives.\n\nEvery operation but `get_health`, `get_openapi`, `get_dashboard` \
@@ -197,7 +204,6 @@ fn describe_key(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc>
     };
     let doc = match operation {
         "create_key" => Doc {
-            idempotent_by_key: true,
             ..Doc::new("Create a key", shows::<MadeKeyOut>(generator, examples::made_key()))
                 .describe(
                     "`key` is shown in this response and never again. One of `scopes` and `preset`, and one of \
@@ -206,7 +212,7 @@ fn describe_key(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc>
                      projects, addresses, rate limit or lifetime.",
                 )
                 .body::<NewKeyInput>(examples::new_key())
-                .refusals(&["exceeds_own_key", "idempotency_key_reused"])
+                .refusals(&["exceeds_own_key"])
         },
         "list_keys" => Doc::new("List keys", pages::<KeyOut>(generator, examples::key()))
             .describe("Only keys of which every project is among those of the calling key."),
@@ -216,7 +222,6 @@ fn describe_key(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc>
             .body::<KeyChanges>(json!({ "preset": "read_only", "expires_in_days": 30 }))
             .refusals(&["key_not_found", "exceeds_own_key", "key_revoked", "key_expired", "key_replaced"]),
         "rotate_key" => Doc {
-            idempotent_by_key: true,
             is_body_optional: true,
             ..Doc::new("Put a new key in a key's place", shows::<MadeKeyOut>(generator, examples::rotated_key()))
                 .describe(
@@ -232,7 +237,6 @@ fn describe_key(operation: &str, generator: &mut SchemaGenerator) -> Option<Doc>
                     "key_expired",
                     "key_disabled",
                     "key_replaced",
-                    "idempotency_key_reused",
                 ])
         },
         "disable_key" => shows_key("Disable a key until it is enabled", generator).refusals(CHANGES),
@@ -373,7 +377,6 @@ fn describe_conversation(operation: &str, generator: &mut SchemaGenerator) -> Op
             .describe("The same as `list_items`, as the published service has it. Any body is passed over.")
             .refusals(&["simulation_not_found", "conversation_not_found"]),
         "create_response" => Doc {
-            idempotent_by_key: true,
             ..Doc::new("Answer the agent's messages with the persona's", shows::<ResponseOut>(generator, examples::response()))
                 .describe(
                     "One call at a time for a conversation. A first attempt need not be started before. Nothing of a \
@@ -389,7 +392,6 @@ fn describe_conversation(operation: &str, generator: &mut SchemaGenerator) -> Op
                     "stale_attempt",
                     "turn_in_progress",
                     "turn_lost",
-                    "idempotency_key_reused",
                     "model_unavailable",
                 ])
         },
@@ -403,7 +405,6 @@ impl Doc {
         Self {
             summary,
             description: "",
-            idempotent_by_key: false,
             status: StatusCode::OK,
             body: None,
             is_body_optional: false,
@@ -459,7 +460,7 @@ fn operation(route: &Route, doc: Doc, problem: &Schema, errors: &BTreeMap<&str, 
         "tags": [tag(route)],
         "summary": doc.summary,
         "description": doc.description,
-        "parameters": parameters(route, &doc),
+        "parameters": parameters(route),
         "security": security(route.access),
         "responses": responses,
     });
@@ -506,6 +507,9 @@ fn codes<'a>(route: &Route, doc: &'a Doc) -> Vec<&'a str> {
     }
     if route.access == Access::Public && doc.body.is_some() {
         codes.push("unsupported_media_type");
+    }
+    if route.idempotency.takes_key() {
+        codes.push("idempotency_key_reused");
     }
     codes.extend(doc.refusals);
     codes
@@ -561,7 +565,7 @@ fn error_examples(errors: &BTreeMap<&str, ApiError>) -> Map<String, Value> {
     errors.iter().map(|(code, error)| ((*code).to_owned(), example(error))).collect()
 }
 
-fn parameters(route: &Route, doc: &Doc) -> Vec<Value> {
+fn parameters(route: &Route) -> Vec<Value> {
     let in_path =
         route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).map(
             |name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }),
@@ -576,12 +580,15 @@ fn parameters(route: &Route, doc: &Doc) -> Vec<Value> {
             "schema": param.schema,
         })
     });
-    let in_header = doc.idempotent_by_key.then(|| {
+    let in_header = route.idempotency.takes_key().then(|| {
         json!({
             "name": "Idempotency-Key",
             "in": "header",
             "required": false,
-            "description": "A call repeated with the same key and body gets the same reply, and is done once.",
+            "description": match route.idempotency {
+                Idempotency::InConversation => TURN_IDEMPOTENCY_KEY,
+                _ => IDEMPOTENCY_KEY,
+            },
             // Spaces at either end are the header's and not the key's.
             "schema": {
                 "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$",

@@ -187,6 +187,12 @@ impl Warned<SimulationOut> {
         let warnings = app.engine().warnings(&detail.objectives);
         Self { written: detail.into(), warnings }
     }
+
+    /// The same without the objectives, which are far larger than the rest.
+    pub(crate) fn without_objectives(mut self) -> Self {
+        self.written.objectives.clear();
+        self
+    }
 }
 
 /// A simulation, with its agent and its objectives at the versions that it pinned.

@@ -6,7 +6,7 @@ use onerun_domain::PageRequest;
 use onerun_store::ProjectStore;
 
 use crate::{
-    ApiError, App, Handler, Parameters, Response, Route,
+    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
     out::{PageOut, PersonaOut},
     query::{Params, Reader, long_page},
     request::{Call, done, reply},
@@ -20,6 +20,7 @@ pub static LIST: Route = Route {
     path: "/v1/simulations/{simulation_id}/personas",
     access: Access::Requires(Scope::PersonasRead),
     query: Parameters::of::<LongPage>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
 };
 
@@ -30,6 +31,7 @@ pub static APPROVE: Route = Route {
     path: "/v1/simulations/{simulation_id}/personas/{persona_id}/approve",
     access: Access::Requires(Scope::PersonasWrite),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(approve(app, project, call))),
 };
 
@@ -40,6 +42,7 @@ pub static REJECT: Route = Route {
     path: "/v1/simulations/{simulation_id}/personas/{persona_id}/reject",
     access: Access::Requires(Scope::PersonasWrite),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(reject(app, project, call))),
 };
 

@@ -6,7 +6,7 @@ use onerun_domain::{Name, PageRequest, Project, ProjectId};
 use onerun_store::NamedSort;
 
 use crate::{
-    ApiError, App, Handler, Parameters, Response, Route,
+    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
     fields::{Fields, Input},
     out::{PageOut, ProjectOut},
     query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
@@ -20,6 +20,7 @@ pub static CREATE: Route = Route {
     path: "/v1/projects",
     access: Access::Requires(Scope::ProjectsWrite),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::Recorded,
     handler: Handler::Global(|app, call| Box::pin(create(app, call))),
 };
 
@@ -30,6 +31,7 @@ pub static LIST: Route = Route {
     path: "/v1/projects",
     access: Access::Requires(Scope::ProjectsRead),
     query: Parameters::of::<ProjectQuery>(),
+    idempotency: Idempotency::None,
     handler: Handler::Global(|app, call| Box::pin(list(app, call))),
 };
 
@@ -40,6 +42,7 @@ pub static GET: Route = Route {
     path: "/v1/projects/{project_id}",
     access: Access::Requires(Scope::ProjectsRead),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::None,
     handler: Handler::Global(|app, call| Box::pin(get(app, call))),
 };
 
@@ -50,6 +53,7 @@ pub static UPDATE: Route = Route {
     path: "/v1/projects/{project_id}",
     access: Access::Requires(Scope::ProjectsWrite),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::None,
     handler: Handler::Global(|app, call| Box::pin(update(app, call))),
 };
 
@@ -92,8 +96,9 @@ async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
     let now = app.engine().now();
     let id = ProjectId::generate(app.engine().random());
     let project = Project { id, name: new.name, created_at: now, updated_at: now };
-    app.engine().store().insert_project(project.clone()).await?;
-    reply(&ProjectOut::from(project))
+    let made = ProjectOut::from(project.clone());
+    app.engine().store().insert_project(project, call.record(&made)).await?;
+    reply(&made)
 }
 
 async fn list(app: &App, call: Call) -> Result<Response, ApiError> {

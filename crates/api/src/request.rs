@@ -5,7 +5,7 @@ use std::{fmt, future::Future, net::IpAddr, pin::Pin};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use onerun_auth::{Actor, KeyId, Principal, Refusal};
-use onerun_domain::sha256_hex;
+use onerun_store::IdempotencyRecord;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -13,6 +13,7 @@ use crate::{
     ApiError,
     error::{FieldError, Place},
     fields::{Fields, Input},
+    idempotency::{self, Repeatable},
     json,
     query::{Params, Query},
 };
@@ -137,6 +138,7 @@ pub struct Call {
     params: Vec<(String, String)>,
     query: Query,
     idempotency_key: Result<Option<String>, FieldError>,
+    repeatable: Option<Repeatable>,
     origin: Origin,
     body: Body,
 }
@@ -150,7 +152,8 @@ impl Call {
         origin: Origin,
         body: Body,
     ) -> Self {
-        Self { principal, params, query, idempotency_key: read_idempotency_key(headers), origin, body }
+        let idempotency_key = read_idempotency_key(headers);
+        Self { principal, params, query, idempotency_key, repeatable: None, origin, body }
     }
 
     /// Who does what the call asks for, with this key.
@@ -209,9 +212,30 @@ impl Call {
         Fields::read_root(self.optional_value()?)
     }
 
-    /// What is asked for, to tell the repetition of a call from another: its operation and body, however that is written.
-    pub(crate) fn input_hash(&self, operation: &str) -> Result<String, ApiError> {
-        Ok(sha256_hex([operation, &self.optional_value()?.to_string()]))
+    /// The same call, which can be repeated.
+    pub(crate) fn repeatable(self, repeatable: Option<Repeatable>) -> Self {
+        Self { repeatable, ..self }
+    }
+
+    /// The record of the call with its answer, if it can be repeated. It is to be written with what the call makes.
+    pub(crate) fn record(&self, response: &impl Serialize) -> Option<IdempotencyRecord> {
+        self.repeatable.as_ref().map(|repeatable| repeatable.record(response))
+    }
+
+    /// [`Call::record`], for answers that are made later.
+    pub(crate) fn recorder<T: Serialize>(&self) -> impl Fn(&T) -> Option<IdempotencyRecord> + use<T> {
+        let repeatable = self.repeatable.clone();
+        move |response| repeatable.as_ref().map(|repeatable| repeatable.record(response))
+    }
+
+    /// What is asked for, to tell the repetition of a call from another.
+    pub(crate) fn hash(&self, operation: &str) -> Result<String, ApiError> {
+        let body = match self.optional_value() {
+            Ok(value) => value.to_string(),
+            // The handler refuses it, unless it reads no body.
+            Err(_) => String::from_utf8_lossy(self.bytes()?).into_owned(),
+        };
+        Ok(idempotency::hash_of(operation, &self.params, &body))
     }
 
     fn optional_value(&self) -> Result<Value, ApiError> {

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    ApiError, App, Handler, Parameters, Response, Route,
+    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
     out::{IntervalOut, SimulationStatusOut},
     request::{Call, reply},
     simulations,
@@ -24,6 +24,7 @@ pub static GET: Route = Route {
     path: "/v1/simulations/{simulation_id}/results",
     access: Access::Requires(Scope::SimulationsRead),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
 };
 

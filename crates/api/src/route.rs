@@ -22,6 +22,31 @@ pub enum Handler {
     InProject(for<'a> fn(&'a App, &'a dyn ProjectStore, Call) -> HandlerFuture<'a>),
 }
 
+/// What an `Idempotency-Key` does to an operation.
+#[derive(Clone, Copy)]
+pub enum Idempotency {
+    /// Nothing: the operation changes nothing, or doing it twice comes to the same.
+    None,
+    /// The answer is kept with what the operation makes, and a repetition gets it.
+    Recorded,
+    /// The same, except that the simulation's objectives are not kept twice.
+    RecordedSimulation,
+    /// The handler keeps replies with the conversation, apart for each attempt.
+    InConversation,
+}
+
+impl Idempotency {
+    /// Whether the operation takes the header.
+    pub fn takes_key(self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// Whether the answer is kept in a record of its own.
+    pub(crate) fn is_recorded(self) -> bool {
+        matches!(self, Self::Recorded | Self::RecordedSimulation)
+    }
+}
+
 /// One operation of the API. Every field must be said: a route without an access does not compile.
 pub struct Route {
     /// Its one name everywhere: `<verb>_<resource>`.
@@ -34,6 +59,8 @@ pub struct Route {
     pub access: Access,
     /// Which parameters the query may have. Others are refused.
     pub query: Parameters,
+    /// What an `Idempotency-Key` does.
+    pub idempotency: Idempotency,
     /// How it is answered.
     pub handler: Handler,
 }

@@ -9,11 +9,11 @@ use onerun_store::{ProjectStore, SimulationDetail, SimulationList, SimulationOrd
 use serde_json::json;
 
 use crate::{
-    ApiError, App, Handler, Parameters, Response, Route,
+    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
     fields::{Distinct, Fields, Input, Integer},
     out::{PageOut, SimulationOut, Warned},
     query::{Params, Reader, Sort, SortKey, page},
-    request::{Call, done, reply},
+    request::{Call, DoneOut, done, reply},
 };
 
 /// How long a simulation may take if nothing is said: as long as in the published service.
@@ -32,6 +32,7 @@ pub static CREATE: Route = Route {
     path: "/v1/simulations",
     access: Access::Requires(Scope::SimulationsWrite),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::RecordedSimulation,
     handler: Handler::InProject(|app, project, call| Box::pin(create(app, project, call))),
 };
 
@@ -42,6 +43,7 @@ pub static LIST: Route = Route {
     path: "/v1/simulations",
     access: Access::Requires(Scope::SimulationsRead),
     query: Parameters::of::<SimulationList>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
 };
 
@@ -52,6 +54,7 @@ pub static GET: Route = Route {
     path: "/v1/simulations/{simulation_id}",
     access: Access::Requires(Scope::SimulationsRead),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
 };
 
@@ -62,6 +65,7 @@ pub static RUN: Route = Route {
     path: "/v1/simulations/{simulation_id}/run",
     access: Access::Requires(Scope::SimulationsWrite),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::Recorded,
     handler: Handler::InProject(|app, project, call| Box::pin(run(app, project, call))),
 };
 
@@ -72,6 +76,7 @@ pub static CANCEL: Route = Route {
     path: "/v1/simulations/{simulation_id}/cancel",
     access: Access::Requires(Scope::SimulationsWrite),
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::None,
     handler: Handler::InProject(|app, project, call| Box::pin(cancel(app, project, call))),
 };
 
@@ -164,7 +169,11 @@ impl Params for SimulationList {
 
 async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let new: NewSimulation = call.body()?;
-    let detail = app.engine().create_simulation(project, new).await?;
+    let record = |made: &SimulationDetail| {
+        // A repetition is given the objectives from what the simulation pins.
+        call.record(&Warned::simulation(app, made.clone()).without_objectives())
+    };
+    let detail = app.engine().create_simulation(project, new, record).await?;
     reply(&Warned::simulation(app, detail))
 }
 
@@ -183,8 +192,10 @@ async fn get(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response
 }
 
 async fn run(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    app.engine().run_simulation(project, &call.id("simulation_id", "Simulation")?).await?;
-    done("Simulation run requested")
+    const DONE: DoneOut = DoneOut { message: "Simulation run requested" };
+    let id = call.id("simulation_id", "Simulation")?;
+    app.engine().run_simulation(project, &id, call.record(&DONE)).await?;
+    reply(&DONE)
 }
 
 async fn cancel(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    ApiError, App, Handler, Parameters, Response, Route,
+    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
     out::{RateLimitOut, Time, blocks_out, projects_out, scopes_out},
     request::{Call, reply},
 };
@@ -18,6 +18,7 @@ pub static GET: Route = Route {
     path: "/v1/whoami",
     access: Access::AnyKey,
     query: Parameters::of::<()>(),
+    idempotency: Idempotency::None,
     handler: Handler::Global(|app, call| Box::pin(get(app, call))),
 };
 

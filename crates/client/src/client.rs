@@ -147,7 +147,7 @@ impl Client {
 
     /// Makes a project.
     pub async fn create_project(&self, name: &str) -> Result<Project, Error> {
-        self.0.at(&["projects"]).post(&json!({ "name": name })).await
+        self.0.at(&["projects"]).create("creating a project", &json!({ "name": name })).await
     }
 
     /// What is in the project with this id. Nothing is sent.
@@ -163,17 +163,17 @@ pub struct ProjectClient(Endpoint);
 impl ProjectClient {
     /// Makes an agent.
     pub async fn create_agent(&self, new: &NewAgent) -> Result<Agent, Error> {
-        self.0.at(&["agents"]).post(new).await
+        self.0.at(&["agents"]).create("creating an agent", new).await
     }
 
     /// Makes an objective.
     pub async fn create_objective(&self, new: &NewObjective) -> Result<Objective, Error> {
-        self.0.at(&["objectives"]).post(new).await
+        self.0.at(&["objectives"]).create("creating an objective", new).await
     }
 
     /// Makes a simulation, which starts by itself.
     pub async fn create_simulation(&self, new: &NewSimulation) -> Result<Simulation, Error> {
-        self.0.at(&["simulations"]).post(new).await
+        self.0.at(&["simulations"]).create("creating a simulation", new).await
     }
 
     /// The simulations of an agent that are in progress: first those with a queued conversation, the longest waiting
@@ -261,9 +261,11 @@ impl ConversationClient {
         self.0.get(&[]).await
     }
 
-    /// Takes the conversation, if it is queued.
-    pub async fn start(&self) -> Result<Started, Error> {
-        self.0.at(&["start"]).post(&json!({})).await
+    /// Takes the conversation, if it is queued. Who repeats the call under its key, because the answer was lost, gets the
+    /// same attempt; who takes the conversation anew sends another key.
+    pub async fn start(&self, idempotency_key: &str) -> Result<Started, Error> {
+        let request = self.0.at(&["start"]).request(Method::POST, &[]).json(&json!({}));
+        error::read(request.header("idempotency-key", idempotency_key).send().await?).await
     }
 
     /// Says something to the persona, or lets it open, and gets its words.
@@ -357,6 +359,20 @@ impl Endpoint {
     async fn post<T: DeserializeOwned>(&self, body: &impl Serialize) -> Result<T, Error> {
         error::read(self.request(Method::POST, &[]).json(body).send().await?).await
     }
+
+    /// Makes something, once however often the call must be sent.
+    async fn create<T: DeserializeOwned>(&self, what: &str, body: &impl Serialize) -> Result<T, Error> {
+        let key = idempotency_key()?;
+        let request = || self.request(Method::POST, &[]).json(body).header("idempotency-key", key.as_str());
+        self.again(what, request).await
+    }
+}
+
+/// A key under which a call is made once however often it is sent.
+pub(crate) fn idempotency_key() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(Error::Randomness)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 /// Whether a call may succeed a little later. A server that is not there at all mostly stays away: its address is wrong

@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     ConversationClient, Error, ProjectClient,
+    client::idempotency_key,
     resource::{ConversationStatus, PageRequest, Role, Turn},
     retry::{Retry, pause},
 };
@@ -284,7 +285,11 @@ impl Desk {
 
 /// Holds one conversation from its start to its end.
 async fn hold<A: Agent>(client: &ConversationClient, id: &str, agent: &A, retry: Retry) -> Ending {
-    let started = retry.call("starting a conversation", Error::is_transient, || client.start()).await;
+    let key = match idempotency_key() {
+        Ok(key) => key,
+        Err(error) => return Ending::Failed(error.into()),
+    };
+    let started = retry.call("starting a conversation", Error::is_transient, || client.start(&key)).await;
     let attempt = match started {
         Ok(started) => started.attempt,
         Err(error) if is_refused(&error) => return Ending::Taken(error),
@@ -432,7 +437,7 @@ mod tests {
 
     /// The calls that changed something: path, `Idempotency-Key` and body.
     fn posts(mut requests: UnboundedReceiver<String>) -> Vec<String> {
-        let mut posts = Vec::new();
+        let (mut posts, mut starts) = (Vec::new(), Vec::new());
         while let Ok(request) = requests.try_recv() {
             let Some(rest) = request.strip_prefix("POST /v1/simulations/s/conversations/c/") else {
                 continue;
@@ -441,6 +446,14 @@ mod tests {
             let key =
                 rest.lines().find_map(|line| line.strip_prefix("idempotency-key: ")).unwrap_or_default();
             let said = rest.split_once("\"text\":\"").map_or("", |(_, said)| said.split('"').next().unwrap());
+            if path == "start" {
+                // Its key is drawn by lot: only whether it is the same again can be told.
+                assert_eq!(key.len(), 32);
+                starts.push(key.to_owned());
+                let first = starts.iter().position(|start| start == key).unwrap();
+                posts.push(if first + 1 == starts.len() { "start" } else { "start again" }.to_owned());
+                continue;
+            }
             posts.push(format!("{path} {key} {said}").trim_end().to_owned());
         }
         posts
@@ -486,7 +499,7 @@ mod tests {
             says("Hello", true),
         ];
         let (report, posts) = work(Counting::new(9), answers).await;
-        assert_eq!(posts, ["start", "start", "responses c.1.0", "responses c.1.0", "responses c.1.0"]);
+        assert_eq!(posts, ["start", "start again", "responses c.1.0", "responses c.1.0", "responses c.1.0"]);
         assert_eq!(report.held, 1);
     }
 

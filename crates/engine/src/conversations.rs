@@ -7,8 +7,8 @@ use onerun_domain::{
     Role, Simulation, SimulationId, TurnClaim, TurnToken, Work, later, sha256_hex,
 };
 use onerun_store::{
-    ChangeError, ConversationChange, ConversationView, EvaluatedConversation, ProjectStore, SimulationDetail,
-    StoreError, StoredReply, StoredTurn,
+    ChangeError, ConversationChange, ConversationView, EvaluatedConversation, IdempotencyRecord,
+    ProjectStore, SimulationDetail, StoreError, StoredReply, StoredTurn,
 };
 
 use crate::{ActError, Engine, Reply, ReplyRequest};
@@ -46,12 +46,14 @@ struct Turn {
 }
 
 impl Engine {
-    /// A worker takes a queued conversation. With it comes the agent that the worker works for.
+    /// A worker takes a queued conversation. With it comes the agent that the worker works for. What `record` makes of the
+    /// conversation is written with it.
     pub async fn start_conversation(
         &self,
         project: &dyn ProjectStore,
         simulation: &SimulationId,
         id: &ConversationId,
+        record: impl Fn(&Conversation) -> Option<IdempotencyRecord> + Send + 'static,
     ) -> Result<(Conversation, Option<AgentId>), ActError> {
         let (now, lease) = (self.now(), self.settings.lease);
         let agent = Arc::new(OnceLock::new());
@@ -59,7 +61,8 @@ impl Engine {
         let decide = move |view: ConversationView| {
             // A simulation keeps its agent, so the first one seen is the one.
             seen.get_or_init(|| view.simulation.agent_id.clone());
-            Ok(ConversationChange::to(view.conversation.start(&view.simulation, lease, now)?))
+            let started = view.conversation.start(&view.simulation, lease, now)?;
+            Ok(ConversationChange { record: record(&started), ..ConversationChange::to(started) })
         };
         let changed = project.change_conversation(simulation, id, Box::new(decide)).await?;
         let conversation = self.found(project, simulation, changed).await?;
@@ -207,6 +210,7 @@ impl Engine {
             input_hash: call.input_hash(),
             attempt: conversation.attempt,
             reply: reply.clone(),
+            created_at: now,
         });
         let messages = u32::try_from(items.len()).unwrap_or(u32::MAX);
         let decide = move |view: ConversationView| {
@@ -215,11 +219,10 @@ impl Engine {
                 view.conversation.complete_turn(&simulation, &token, messages, end, lease, now)?;
             let jobs = end.map(|_| judge(&simulation, &conversation)).into_iter().collect();
             Ok(ConversationChange {
-                conversation,
                 items: items.clone(),
                 turn: kept.clone(),
-                evaluations: Vec::new(),
                 jobs,
+                ..ConversationChange::to(conversation)
             })
         };
         let changed = project

@@ -24,7 +24,9 @@ pub enum ActError {
     #[error("Objectives not found: {}", list(.0))]
     NoObjectives(Vec<ObjectiveId>),
     /// The `Idempotency-Key` was used for another call.
-    #[error("the `Idempotency-Key` was used for another call in this conversation")]
+    #[error(
+        "the `Idempotency-Key` was used for another request in the last 24 hours; send another key with this one"
+    )]
     KeyReused,
     /// The state did not allow it.
     #[error(transparent)]

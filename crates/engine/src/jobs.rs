@@ -23,6 +23,9 @@ const CHANGES_AT_ONCE: usize = 32;
 /// How many overdue conversations and simulations one tick looks after.
 const OVERDUE_A_TICK: u32 = 256;
 
+/// How many expired idempotency records one tick removes.
+const EXPIRED_A_TICK: u32 = 1_024;
+
 impl Engine {
     /// Does a job. One that comes late or twice changes nothing.
     pub async fn perform(&self, job: &Job) -> Result<(), JobError> {
@@ -74,6 +77,12 @@ impl Engine {
     /// or failed. Answers how many there were. One that fails is logged and holds up no other.
     pub async fn tick(&self) -> Result<usize, StoreError> {
         let overdue = self.store().overdue(OVERDUE_A_TICK, self.now()).await?;
+        if let Err(error) = self.store().delete_expired_records(EXPIRED_A_TICK, self.now()).await {
+            tracing::warn!(
+                error = with_causes(&error),
+                "expired idempotency records are left for the next tick"
+            );
+        }
         let expiries: Vec<_> = overdue
             .simulations
             .iter()
@@ -99,7 +108,7 @@ impl Engine {
             let simulation = view.simulation.start(now)?;
             let work = Work::GeneratePersonas { simulation: simulation.id.clone(), first_seq: 1 };
             let jobs = vec![Job::new(simulation.project_id.clone(), work)];
-            Ok(SimulationChange { simulation, jobs })
+            Ok(SimulationChange::to(simulation, jobs))
         });
         ignore_refusal(project.change_simulation(simulation, decide).await)?;
         Ok(())
@@ -140,7 +149,7 @@ impl Engine {
         let now = self.now();
         let decide = Box::new(move |view: onerun_store::SimulationView| {
             let simulation: Simulation = view.simulation.finish(view.progress, now)?;
-            Ok(SimulationChange { simulation, jobs: Vec::new() })
+            Ok(SimulationChange::to(simulation, Vec::new()))
         });
         ignore_refusal(project.change_simulation(simulation, decide).await)?;
         Ok(())

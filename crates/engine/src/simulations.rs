@@ -6,7 +6,7 @@ use onerun_domain::{
     AgentId, Job, MaxTurns, Metadata, Name, Objective, ObjectiveId, Scenario, Seed, Simulation, SimulationId,
     SimulationStatus, Target, Work, later,
 };
-use onerun_store::{ProjectStore, SimulationChange, SimulationDetail};
+use onerun_store::{IdempotencyRecord, ProjectStore, SimulationChange, SimulationDetail};
 
 use crate::{ActError, Engine};
 
@@ -41,11 +41,12 @@ pub struct NewSimulation {
 }
 
 impl Engine {
-    /// Makes a simulation, which starts by itself.
+    /// Makes a simulation, which starts by itself. What `record` makes of it is written with it.
     pub async fn create_simulation(
         &self,
         project: &dyn ProjectStore,
         new: NewSimulation,
+        record: impl FnOnce(&SimulationDetail) -> Option<IdempotencyRecord> + Send,
     ) -> Result<SimulationDetail, ActError> {
         let agent = project.agent(&new.agent_id).await?;
         let agent = agent.ok_or_else(|| ActError::NoAgent(new.agent_id.clone()))?.agent;
@@ -70,15 +71,19 @@ impl Engine {
             expires_at: later(now, new.expires_in),
         };
         let pins = objectives.iter().map(Objective::reference).collect();
-        project.insert_simulation(simulation.clone(), pins, vec![start(&simulation)]).await?;
-        Ok(SimulationDetail { simulation, agent, objectives })
+        let jobs = vec![start(&simulation)];
+        let detail = SimulationDetail { simulation, agent, objectives };
+        let record = record(&detail);
+        project.insert_simulation(detail.simulation.clone(), pins, jobs, record).await?;
+        Ok(detail)
     }
 
-    /// Has a simulation run that does not yet; one that runs is left as it is.
+    /// Has a simulation run that does not yet; one that runs is left as it is. The record is written in either case.
     pub async fn run_simulation(
         &self,
         project: &dyn ProjectStore,
         id: &SimulationId,
+        record: Option<IdempotencyRecord>,
     ) -> Result<Simulation, ActError> {
         let changed = project
             .change_simulation(
@@ -92,7 +97,7 @@ impl Engine {
                         SimulationStatus::Pending => vec![start(&simulation)],
                         _ => Vec::new(),
                     };
-                    Ok(SimulationChange { simulation, jobs })
+                    Ok(SimulationChange { record: record.clone(), ..SimulationChange::to(simulation, jobs) })
                 }),
             )
             .await?;
@@ -123,7 +128,7 @@ impl Engine {
 pub(crate) fn closed(simulation: Simulation) -> SimulationChange {
     let work = Work::StopConversations { simulation: simulation.id.clone() };
     let jobs = vec![Job::new(simulation.project_id.clone(), work)];
-    SimulationChange { simulation, jobs }
+    SimulationChange::to(simulation, jobs)
 }
 
 fn start(simulation: &Simulation) -> Job {

@@ -123,7 +123,7 @@ mod tests {
         let id = ProjectId::generate(&OsRandom);
         let name = Name::parse("Project").unwrap();
         let project = Project { id: id.clone(), name, created_at: now, updated_at: now };
-        store.insert_project(project).await.unwrap();
+        store.insert_project(project, None).await.unwrap();
         // Tried, it would succeed: there is no such simulation, so there is nothing to do.
         let work = Work::StartSimulation { simulation: SimulationId::generate(&OsRandom) };
         let page = PageRequest { limit: Limit::clamped(10), offset: 0 };

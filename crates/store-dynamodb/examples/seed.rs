@@ -184,7 +184,7 @@ impl Desk {
         let own = project == "p3Xk81LmQzTb";
         let project =
             Project { id: project_id.clone(), name: Name::parse(name)?, created_at: now, updated_at: now };
-        store.insert_project(project).await?;
+        store.insert_project(project, None).await?;
         let project = store.open_project(&project_id).await?.ok_or("the project is gone")?;
         let agent = Agent {
             id: short(if own { "a7Gd20HsWvYc" } else { "agentOfSdk" })?,
@@ -196,7 +196,7 @@ impl Desk {
             created_at: now,
             updated_at: now,
         };
-        project.insert_agent(agent.clone()).await?;
+        project.insert_agent(agent.clone(), None).await?;
         let objective = Objective {
             id: short(if own { "o5Rn64JfEuKx" } else { "goalOfSdk" })?,
             project_id,
@@ -206,7 +206,7 @@ impl Desk {
             created_at: now,
             updated_at: now,
         };
-        project.insert_objective(objective.clone()).await?;
+        project.insert_objective(objective.clone(), None).await?;
         Ok(Self { project, agent, objective })
     }
 
@@ -234,7 +234,7 @@ impl Desk {
 
     async fn insert(&self, simulation: Simulation) -> Result<Simulation> {
         let pinned = vec![self.objective.reference()];
-        self.project.insert_simulation(simulation.clone(), pinned, Vec::new()).await?;
+        self.project.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await?;
         Ok(simulation)
     }
 

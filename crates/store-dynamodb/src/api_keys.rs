@@ -10,14 +10,14 @@ use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, RateLimit, WRITE_EVERY};
 use onerun_domain::{Direction, Page};
 use onerun_store::{
-    ChangeKey, DecideNewKey, KeyCall, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError, key_body,
-    key_call_body, read_key, read_key_call, read_usage, usage_body,
+    ChangeKey, DecideNewKey, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError, key_body, read_key,
+    read_usage, usage_body,
 };
 
 use crate::{
     audit,
     database::{Changed, Database, Written, token},
-    failure,
+    failure, idempotency,
     item::{self, BODY, EXPIRES, Item, REVISION},
     keys::{self, Key},
     patience::Patience,
@@ -27,7 +27,6 @@ use crate::{
 
 const WHAT: &str = "key";
 const USAGE: &str = "key's usage";
-const CALL: &str = "call that made a key";
 const COUNT: &str = "count of requests";
 
 /// When the usage was written last, in microseconds.
@@ -54,7 +53,7 @@ pub(crate) async fn insert(
         let caller = Caller::read(database, caller).await?;
         let new = decide(caller.record()?)?;
         let mut writes: Vec<Write> =
-            [put_new(&new.record)].into_iter().chain(new.call.as_ref().map(put_call)).collect();
+            [put_new(&new.record)].into_iter().chain(new.call.as_ref().map(idempotency::put)).collect();
         let checked = writes.len();
         writes.extend(caller.check()?);
         let Written::Failed(failed) = audit::write(database, &writes, &new.event, &mut patience).await?
@@ -103,11 +102,6 @@ fn put_new(record: &KeyRecord) -> Write {
         .set(Index::Made.sort(), item::text(format!("{}#{}", keys::time(record.created_at), record.id)))
         .set(REVISION, item::number(1))
         .if_new()
-}
-
-fn put_call(call: &KeyCall) -> Write {
-    let key = Key::key_call(&call.caller, &call.idempotency_key);
-    Write::put_text(CALL, key, key_call_body(call)).if_new()
 }
 
 /// One key.
@@ -195,7 +189,7 @@ pub(crate) async fn change(
             KeyChange::To { record, event } => (vec![update(record)], event),
             KeyChange::Rotation { record, new, event, call } => {
                 let mut writes = vec![update(record), put_new(new)];
-                writes.extend(call.as_ref().map(put_call));
+                writes.extend(call.as_ref().map(idempotency::put));
                 (writes, event)
             }
         };
@@ -212,16 +206,6 @@ pub(crate) async fn change(
         }
         wait(&mut patience).await?;
     }
-}
-
-/// The call that a caller made under an `Idempotency-Key`.
-pub(crate) async fn call(
-    database: &Database,
-    caller: &KeyId,
-    idempotency_key: &str,
-) -> Result<Option<KeyCall>, StoreError> {
-    let item = database.get(CALL, &Key::key_call(caller, idempotency_key)).await?;
-    item.map(|item| read_key_call(item.text(BODY)?)).transpose()
 }
 
 /// Adds uses of a key, unless that was done a moment ago, here or elsewhere.

@@ -7,6 +7,7 @@ use onerun_auth::KeyId;
 use onerun_domain::{
     AgentId, ConversationId, JobId, ObjectiveId, ObjectiveRef, PersonaId, ProjectId, SimulationId, sha256_hex,
 };
+use onerun_store::{IdempotencyId, IdempotencyScope};
 
 /// How many items hold a simulation's counts, so that its conversations change side by side.
 pub(crate) const GATES: u32 = 8;
@@ -81,9 +82,13 @@ impl Key {
         Self::new("key-uses", id)
     }
 
-    /// A call that made a key: a hash, because its `Idempotency-Key` is a caller's text.
-    pub(crate) fn key_call(caller: &KeyId, idempotency_key: &str) -> Self {
-        Self::new("key-calls", sha256_hex([caller.as_str(), idempotency_key]))
+    /// The record of a request under an `Idempotency-Key`. Those about keys are in a partition that only functions about
+    /// keys may write; each other has its own, so that none of them heats.
+    pub(crate) fn idempotency(id: &IdempotencyId) -> Self {
+        match id.scope() {
+            IdempotencyScope::Keys => Self::new("key-calls", id.hash()),
+            IdempotencyScope::Resources => Self::new(format!("idempotency#{}", id.hash()), "record"),
+        }
     }
 
     /// How many requests a bucket had in a window. Each bucket has a partition, because one of a table with local

@@ -18,13 +18,14 @@
 //! | | `persona#`persona, `persona-number#`number | a persona, and that its number is taken |
 //! | | `conversation#`conversation | a conversation, and what its verdicts come to |
 //! | project`#`simulation`#`conversation | `message#`attempt`#`position`#`part | a message, cut where one item would be too large |
-//! | | `reply#`hash | the reply under an `Idempotency-Key`, by the key's SHA-256 |
+//! | | `reply#`hash | the reply under an `Idempotency-Key`, by the key's SHA-256. Removed by its `expires` |
 //! | | `verdict#`attempt`#`objective`#`version | a verdict |
 //! | `jobs#`0 to 3 | job | a job that waits or is being worked on |
 //! | `dead-jobs` | job | a job that was given up |
 //! | `keys` | key | a managed key |
 //! | `key-uses` | key | how it was used, and when that was written |
-//! | `key-calls` | hash | the key that a call made, by the SHA-256 of its caller and `Idempotency-Key` |
+//! | `key-calls` | hash | what a request about keys under an `Idempotency-Key` was answered with. Removed by its `expires` |
+//! | `idempotency#`hash | `record` | the same of other requests |
 //! | `key-rates#`bucket | length`#`start | how many requests there were in a window. Removed by its `expires` |
 //! | `audit` | `entry#`sequence | an entry of the audit trail |
 //! | | `head` | the number and hash of the last entry |
@@ -84,7 +85,8 @@
 //! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` |
 //! | `overdue` | one `Query` of `by-due` a lane, not consistent |
 //! | `insert_key` | `GetItem` of the caller and the head; transaction: key and call if new, the caller's revision checked, head if it is still that, entry |
-//! | `key`, `key_call` | `GetItem` |
+//! | `key`, `idempotency_record` | `GetItem` |
+//! | `delete_expired_records` | nothing: DynamoDB removes them |
 //! | `key_view` | two `GetItem` |
 //! | `keys` | `Query` of `by-made` and `BatchGetItem` of keys and uses, a hundred keys at a time until the page is full |
 //! | `change_key` | `GetItem` of the key, the caller and the head; transaction: key on its revision, the caller's revision checked, head if it is still that, entry; in a rotation the new key and the call, too |
@@ -129,6 +131,7 @@ mod config;
 mod counts;
 mod database;
 mod failure;
+mod idempotency;
 mod item;
 mod jobs;
 mod keys;

@@ -342,6 +342,7 @@ pub(crate) fn turn_body(turn: &StoredTurn) -> Value {
         "key": turn.key,
         "input_hash": turn.input_hash,
         "attempt": turn.attempt,
+        "at": micros(turn.created_at),
         "text": turn.reply.text,
         "ended": turn.reply.ended,
     })
@@ -355,6 +356,7 @@ pub(crate) fn turn(item: &Item) -> Read<StoredTurn> {
         input_hash: fields.text("input_hash")?,
         attempt: fields.number("attempt")?,
         reply: StoredReply { text: fields.optional_text("text")?, ended: fields.flag("ended")? },
+        created_at: fields.time("at")?,
     })
 }
 

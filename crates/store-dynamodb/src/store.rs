@@ -11,15 +11,15 @@ use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
 use onerun_domain::{Direction, Job, JobId, Page, PageRequest, Project, ProjectId};
 use onerun_store::{
-    AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, KeyCall, KeyChange, KeyError, KeyList, KeyStore,
-    KeyView, NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
+    AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, IdempotencyId, IdempotencyRecord, KeyChange,
+    KeyError, KeyList, KeyStore, KeyView, NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
 };
 
 use crate::{
     api_keys, audit,
     config::configure,
     database::Database,
-    jobs, overdue,
+    idempotency, jobs, overdue,
     project::{DynamoDbProject, projects},
 };
 
@@ -68,8 +68,25 @@ impl DynamoDbStore {
 
 #[async_trait]
 impl Store for DynamoDbStore {
-    async fn insert_project(&self, project: Project) -> Result<(), StoreError> {
-        projects::insert(&self.database, &project).await
+    async fn insert_project(
+        &self,
+        project: Project,
+        record: Option<IdempotencyRecord>,
+    ) -> Result<(), StoreError> {
+        projects::insert(&self.database, &project, record.as_ref()).await
+    }
+
+    async fn idempotency_record(
+        &self,
+        id: &IdempotencyId,
+        now: Timestamp,
+    ) -> Result<Option<IdempotencyRecord>, StoreError> {
+        idempotency::get(&self.database, id, now).await
+    }
+
+    /// DynamoDB does, by the attribute `expires`.
+    async fn delete_expired_records(&self, _: u32, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn projects(
@@ -155,10 +172,6 @@ impl KeyStore for DynamoDbStore {
 
     async fn change_key(&self, id: &KeyId, change: ChangeKey) -> Result<Option<KeyChange>, KeyError> {
         api_keys::change(&self.database, id, change).await
-    }
-
-    async fn key_call(&self, caller: &KeyId, idempotency_key: &str) -> Result<Option<KeyCall>, StoreError> {
-        api_keys::call(&self.database, caller, idempotency_key).await
     }
 
     async fn add_key_use(&self, id: &KeyId, uses: &KeyUse, now: Timestamp) -> Result<bool, StoreError> {

@@ -142,6 +142,14 @@ impl Write {
         self
     }
 
+    /// Only if there is no such item, or an attribute of it is at most that.
+    pub(crate) fn if_new_or_at_most(mut self, name: &str, number: i128) -> Self {
+        let (partition, name) = (self.name(PARTITION), self.name(name));
+        let value = self.value(item::number(number));
+        self.conditions.push(format!("(attribute_not_exists({partition}) OR {name} <= {value})"));
+        self
+    }
+
     /// Only if the item is there.
     pub(crate) fn if_there(self) -> Self {
         self.if_has(PARTITION)

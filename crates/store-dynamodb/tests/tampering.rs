@@ -9,7 +9,10 @@ use onerun_auth::{
     ProjectAccess, ScopeSet,
 };
 use onerun_domain::{Direction, Limit, Metadata, Name, PageRequest};
-use onerun_store::{AuditPage, KeyCall, KeyList, KeyStore, NewKey, StoreError};
+use onerun_store::{
+    AuditPage, IdempotencyId, IdempotencyRecord, IdempotencyScope, KeyList, KeyStore, NewKey, Store,
+    StoreError,
+};
 use onerun_store_dynamodb::{DynamoDbStore, local::ScratchTable};
 
 fn table() -> ScratchTable {
@@ -51,11 +54,11 @@ fn key(number: u8) -> NewKey {
         },
         details: [].into(),
     };
-    let call = KeyCall {
-        caller: root(),
-        idempotency_key: number.to_string(),
-        input_hash: "cd".repeat(32),
-        made: record.id.clone(),
+    let call = IdempotencyRecord {
+        id: IdempotencyId::new(IdempotencyScope::Keys, &root(), None, &number.to_string()),
+        request_hash: "cd".repeat(32),
+        response: "{}".into(),
+        created_at: now(),
     };
     NewKey { record, event, call: Some(call) }
 }
@@ -172,7 +175,8 @@ async fn a_body_that_cannot_be_is_reported_and_not_shown() {
     rewrite(&table, "keys", broken).await;
     corrupt(store.key(&id).await.err(), "key");
     rewrite(&table, "key-calls", broken).await;
-    corrupt(store.key_call(&root(), "1").await.err(), "call that made a key");
+    let record = IdempotencyId::new(IdempotencyScope::Keys, &root(), None, "1");
+    corrupt(store.idempotency_record(&record, now()).await.err(), "idempotency record");
     rewrite(&table, "audit", broken).await;
     corrupt(store.audit(Direction::Descending, all()).await.err(), "audit entry");
 }

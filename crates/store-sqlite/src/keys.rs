@@ -4,21 +4,21 @@ use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, WRITE_EVERY};
 use onerun_domain::Page;
 use onerun_store::{
-    DecideKey, DecideNewKey, KeyCall, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError, key_body,
-    key_call_body, read_key, read_key_call, read_usage, usage_body,
+    DecideKey, DecideNewKey, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError, key_body, read_key,
+    read_usage, usage_body,
 };
 use rusqlite::{Connection, params};
 
 use crate::{
     audit,
     columns::{Columns, only},
+    idempotency,
     rows::micros,
     sql,
 };
 
 const WHAT: &str = "key";
 const USAGE: &str = "key's usage";
-const CALL: &str = "call that made a key";
 
 /// Adds a key, with what is written beside it.
 pub(crate) fn insert(
@@ -28,7 +28,7 @@ pub(crate) fn insert(
 ) -> Result<NewKey, KeyError> {
     let new = decide(caller_record(connection, caller)?)?;
     insert_record(connection, &new.record)?;
-    insert_call(connection, new.call.as_ref())?;
+    idempotency::insert(connection, new.call.as_ref())?;
     audit::append(connection, new.event.clone())?;
     Ok(new)
 }
@@ -98,23 +98,11 @@ pub(crate) fn change(
         KeyChange::Rotation { record, new, event, call } => {
             update_record(connection, id, record)?;
             insert_record(connection, new)?;
-            insert_call(connection, call.as_ref())?;
+            idempotency::insert(connection, call.as_ref())?;
             audit::append(connection, event.clone())?;
         }
     }
     Ok(Some(change))
-}
-
-/// The call that a caller made under an `Idempotency-Key`.
-pub(crate) fn call(
-    connection: &Connection,
-    caller: &KeyId,
-    idempotency_key: &str,
-) -> Result<Option<KeyCall>, StoreError> {
-    let sql = "SELECT body FROM key_calls WHERE caller = ?1 AND idempotency_key = ?2";
-    sql::one(connection, CALL, sql, [caller.as_str(), idempotency_key], |columns| {
-        read_key_call(&columns.value::<String>()?)
-    })
 }
 
 /// Adds uses of a key, unless that was done a moment ago.
@@ -161,17 +149,6 @@ fn insert_record(connection: &Connection, record: &KeyRecord) -> Result<(), Stor
 fn update_record(connection: &Connection, id: &KeyId, record: &KeyRecord) -> Result<(), StoreError> {
     let sql = "UPDATE keys SET body = ?2 WHERE id = ?1";
     sql::execute(connection, WHAT, sql, [id.as_str(), &key_body(record)])?;
-    Ok(())
-}
-
-fn insert_call(connection: &Connection, call: Option<&KeyCall>) -> Result<(), StoreError> {
-    let Some(call) = call else { return Ok(()) };
-    sql::execute(
-        connection,
-        CALL,
-        "INSERT INTO key_calls (caller, idempotency_key, body) VALUES (?1, ?2, ?3)",
-        [call.caller.as_str(), &call.idempotency_key, &key_call_body(call)],
-    )?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@
 
 mod audit;
 mod columns;
+mod idempotency;
 mod jobs;
 mod keys;
 mod migrations;

@@ -252,7 +252,7 @@ pub(crate) fn content_json(content: &[MessageText]) -> String {
 
 macro_rules! turn_columns {
     () => {
-        "turns.key, turns.input_hash, turns.attempt, turns.reply_text, turns.reply_ended"
+        "turns.key, turns.input_hash, turns.attempt, turns.reply_text, turns.reply_ended, turns.created_at"
     };
 }
 
@@ -263,6 +263,7 @@ pub(crate) fn turn(columns: &mut Columns<'_>) -> Read<StoredTurn> {
         input_hash: columns.value()?,
         attempt: columns.value()?,
         reply: StoredReply { text: columns.value()?, ended: columns.value()? },
+        created_at: columns.time()?,
     })
 }
 

@@ -11,13 +11,13 @@ use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
 use onerun_domain::{Direction, Job, JobId, Page, PageRequest, Project, ProjectId};
 use onerun_store::{
-    AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, KeyCall, KeyChange, KeyError, KeyList, KeyStore,
-    KeyView, NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
+    AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, IdempotencyId, IdempotencyRecord, KeyChange,
+    KeyError, KeyList, KeyStore, KeyView, NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
 };
 use rusqlite::Connection;
 
 use crate::{
-    OpenError, audit, jobs, keys, open,
+    OpenError, audit, idempotency, jobs, keys, open,
     project::{SqliteProject, conversations, projects, simulations},
     rates::Rates,
     readers::Readers,
@@ -122,8 +122,36 @@ impl Database {
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn insert_project(&self, project: Project) -> Result<(), StoreError> {
-        self.database.write(move |connection| projects::insert(connection, &project)).await
+    async fn insert_project(
+        &self,
+        project: Project,
+        record: Option<IdempotencyRecord>,
+    ) -> Result<(), StoreError> {
+        self.database
+            .write(move |connection| {
+                projects::insert(connection, &project)?;
+                idempotency::insert(connection, record.as_ref())
+            })
+            .await
+    }
+
+    async fn idempotency_record(
+        &self,
+        id: &IdempotencyId,
+        now: Timestamp,
+    ) -> Result<Option<IdempotencyRecord>, StoreError> {
+        let id = id.clone();
+        self.database.read(move |connection| idempotency::get(connection, &id, now)).await
+    }
+
+    async fn delete_expired_records(&self, limit: u32, now: Timestamp) -> Result<(), StoreError> {
+        // Most of the time there are none, and the thread that writes has better things to do.
+        if self.database.read(move |connection| idempotency::has_expired(connection, now)).await? {
+            self.database
+                .write(move |connection| idempotency::delete_expired(connection, limit, now))
+                .await?;
+        }
+        Ok(())
     }
 
     async fn projects(
@@ -227,11 +255,6 @@ impl KeyStore for SqliteStore {
         let ChangeKey { caller, is_ending, mut decide } = change;
         let work = move |connection: &Connection| keys::change(connection, &id, caller.as_ref(), &mut decide);
         if is_ending { self.database.end(work).await } else { self.database.write(work).await }
-    }
-
-    async fn key_call(&self, caller: &KeyId, idempotency_key: &str) -> Result<Option<KeyCall>, StoreError> {
-        let (caller, key) = (caller.clone(), idempotency_key.to_owned());
-        self.database.read(move |connection| keys::call(connection, &caller, &key)).await
     }
 
     async fn add_key_use(&self, id: &KeyId, uses: &KeyUse, now: Timestamp) -> Result<bool, StoreError> {

@@ -18,8 +18,8 @@ use onerun_domain::{
     SimulationStatus, Target, TurnClaim, TurnToken, Work,
 };
 use onerun_store::{
-    ChangeKey, ConversationChange, ConversationView, KeyCall, KeyChange, KeyList, KeyStore, NewKey,
-    ProjectStore, Store, StoreError, StoredReply, StoredTurn,
+    ChangeKey, ConversationChange, ConversationView, IdempotencyId, IdempotencyRecord, IdempotencyScope,
+    KeyChange, KeyList, KeyStore, NewKey, ProjectStore, Store, StoreError, StoredReply, StoredTurn,
 };
 use onerun_store_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -101,10 +101,10 @@ impl Scene {
     /// Writes everything, with the turn of the conversation claimed, and closes the store.
     async fn write(&self) {
         let store = SqliteStore::open(&self.path()).unwrap();
-        store.insert_project(self.project.clone()).await.unwrap();
+        store.insert_project(self.project.clone(), None).await.unwrap();
         let project = store.open_project(&self.project.id).await.unwrap().unwrap();
-        project.insert_agent(self.agent.clone()).await.unwrap();
-        project.insert_simulation(self.simulation.clone(), Vec::new(), vec![self.job()]).await.unwrap();
+        project.insert_agent(self.agent.clone(), None).await.unwrap();
+        project.insert_simulation(self.simulation.clone(), Vec::new(), vec![self.job()], None).await.unwrap();
         assert!(project.add_persona(self.persona.clone(), Vec::new()).await.unwrap());
         let conversations = vec![self.conversation.clone()];
         project.add_conversations(&self.simulation.id, conversations).await.unwrap();
@@ -162,6 +162,7 @@ fn stored_turn() -> StoredTurn {
         input_hash: "cd".repeat(32),
         attempt: 1,
         reply: StoredReply { text: None, ended: true },
+        created_at: "2031-03-14T09:26:53.589793Z".parse().unwrap(),
     }
 }
 
@@ -290,7 +291,7 @@ async fn a_value_that_cannot_be_is_reported_and_not_shown() {
 }
 
 /// Opens the store that holds a key, which was called for, used and disabled.
-async fn key_store() -> (SqliteStore, TempDir, KeyRecord, KeyCall) {
+async fn key_store() -> (SqliteStore, TempDir, KeyRecord, IdempotencyRecord) {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&directory.path().join("onerun.db")).unwrap();
     let now: Timestamp = "2031-03-14T09:26:53.589793Z".parse().unwrap();
@@ -306,11 +307,11 @@ async fn key_store() -> (SqliteStore, TempDir, KeyRecord, KeyCall) {
     };
     let root = KeyId::restore("root").unwrap();
     let record = KeyRecord::new(&ManagedKey::generate(fill).unwrap(), terms, root.clone(), now);
-    let call = KeyCall {
-        caller: root,
-        idempotency_key: "a".into(),
-        input_hash: "cd".repeat(32),
-        made: record.id.clone(),
+    let call = IdempotencyRecord {
+        id: IdempotencyId::new(IdempotencyScope::Keys, &root, None, "a"),
+        request_hash: "cd".repeat(32),
+        response: "{}".into(),
+        created_at: now,
     };
     let event = |action: &str| AuditEvent {
         at: now.to_string(),
@@ -350,7 +351,7 @@ async fn keys_their_uses_their_calls_and_the_trail_are_there() {
     let listed = store.keys(all_keys(now)).await.unwrap().data;
     assert_eq!(listed.len(), 1);
     assert_eq!((&listed[0].record, listed[0].usage.last_used_at), (&record, Some(now)));
-    assert_eq!(store.key_call(&call.caller, "a").await.unwrap(), Some(call));
+    assert_eq!(store.idempotency_record(&call.id, now).await.unwrap(), Some(call));
     let again = KeyUse { last_at: now, scopes: listed[0].usage.used_scopes, since_replaced: 0 };
     assert!(!store.add_key_use(&record.id, &again, now).await.unwrap(), "that was a moment ago");
     let trail = store.audit(Direction::Ascending, all_keys(now).page).await.unwrap();
@@ -372,14 +373,17 @@ async fn a_body_that_cannot_be_is_reported_and_not_shown() {
             format!("the stored {what} is corrupt: not the JSON it must be, at line 1 column 1")
         );
     };
-    for table in ["key_uses", "key_calls", "audit", "keys"] {
+    for table in ["key_uses", "idempotency_records", "audit", "keys"] {
         tamper(&path, &format!("UPDATE {table} SET body = 'SECRET'"));
         let store = SqliteStore::open(&path).unwrap();
         let what = if table == "keys" { "key" } else { "key's usage" };
         corrupt(store.key_view(&record.id).await.err(), what);
         corrupt(store.keys(all_keys(record.created_at)).await.err(), what);
         match table {
-            "key_calls" => corrupt(store.key_call(&call.caller, "a").await.err(), "call that made a key"),
+            "idempotency_records" => {
+                let found = store.idempotency_record(&call.id, call.created_at).await;
+                corrupt(found.err(), "idempotency record");
+            }
             "audit" => {
                 let page = all_keys(record.created_at).page;
                 corrupt(store.audit(Direction::Descending, page).await.err(), "audit entry");
@@ -387,5 +391,56 @@ async fn a_body_that_cannot_be_is_reported_and_not_shown() {
             "keys" => corrupt(store.key(&record.id).await.err(), "key"),
             _ => {}
         }
+    }
+}
+
+#[tokio::test]
+async fn expired_idempotency_records_are_removed_a_few_at_a_time() {
+    let (store, directory, _, call) = key_store().await;
+    let expired = call.created_at + onerun_store::IDEMPOTENCY_RETENTION + SignedDuration::from_secs(1);
+    let project = Project {
+        id: "project00001".parse().unwrap(),
+        name: Name::parse("Project").unwrap(),
+        created_at: call.created_at,
+        updated_at: call.created_at,
+    };
+    for (number, created_at) in [(1, call.created_at), (2, expired)] {
+        let id = IdempotencyId::new(
+            IdempotencyScope::Resources,
+            &KeyId::restore("root").unwrap(),
+            None,
+            &number.to_string(),
+        );
+        let project = Project { id: format!("project0000{number}").parse().unwrap(), ..project.clone() };
+        let record = IdempotencyRecord { id, created_at, ..call.clone() };
+        store.insert_project(project, Some(record)).await.unwrap();
+    }
+    let path = directory.path().join("onerun.db");
+    let count = || -> i64 {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.query_row("SELECT count(*) FROM idempotency_records", [], |row| row.get(0)).unwrap()
+    };
+    for (limit, now, left) in [(1, call.created_at, 3), (1, expired, 2), (9, expired, 1)] {
+        store.delete_expired_records(limit, now).await.unwrap();
+        assert_eq!(count(), left);
+    }
+}
+
+#[tokio::test]
+async fn kept_replies_are_removed_after_a_day() {
+    let scene = Scene::new();
+    scene.write().await;
+    let (store, project) = scene.open().await;
+    scene.claim_turn(&*project, "one").await;
+    scene.complete_turn(&*project, "one").await;
+    let count = || -> i64 {
+        let connection = rusqlite::Connection::open(scene.path()).unwrap();
+        connection.query_row("SELECT count(*) FROM turns", [], |row| row.get(0)).unwrap()
+    };
+    let made = stored_turn().created_at;
+    let day = onerun_store::IDEMPOTENCY_RETENTION;
+    for (now, left) in [(made + day - SignedDuration::from_secs(1), 1), (made + day, 0)] {
+        store.delete_expired_records(10, now).await.unwrap();
+        assert_eq!(count(), left);
     }
 }

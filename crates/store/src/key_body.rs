@@ -12,7 +12,7 @@ use onerun_domain::{Metadata, Name, ProjectId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{KeyCall, StoreError};
+use crate::StoreError;
 
 /// A key's body. It holds the digest of its secret, so it is for a store and for nobody else.
 pub fn key_body(record: &KeyRecord) -> String {
@@ -119,27 +119,6 @@ pub fn read_usage(body: &str) -> Result<KeyUsage, StoreError> {
     })
 }
 
-/// A kept call's body.
-pub fn key_call_body(call: &KeyCall) -> String {
-    write(&CallBody {
-        caller: call.caller.to_string(),
-        idempotency_key: call.idempotency_key.clone(),
-        input_hash: call.input_hash.clone(),
-        made: call.made.to_string(),
-    })
-}
-
-/// Reads [`key_call_body`].
-pub fn read_key_call(body: &str) -> Result<KeyCall, StoreError> {
-    let body: CallBody = read(CALL, body)?;
-    Ok(KeyCall {
-        caller: key_id(CALL, &body.caller)?,
-        idempotency_key: body.idempotency_key,
-        input_hash: body.input_hash,
-        made: key_id(CALL, &body.made)?,
-    })
-}
-
 /// The body of an entry of the audit trail.
 pub fn audit_body(entry: &AuditEntry) -> String {
     let AuditEvent { at, action, key_id, actor, details } = entry.event.clone();
@@ -174,7 +153,6 @@ pub fn read_audit(body: &str) -> Result<AuditEntry, StoreError> {
 
 const KEY: &str = "key";
 const USAGE: &str = "key's usage";
-const CALL: &str = "call that made a key";
 const ENTRY: &str = "audit entry";
 
 #[derive(Serialize, Deserialize)]
@@ -216,14 +194,6 @@ struct UsageBody {
 }
 
 #[derive(Serialize, Deserialize)]
-struct CallBody {
-    caller: String,
-    idempotency_key: String,
-    input_hash: String,
-    made: String,
-}
-
-#[derive(Serialize, Deserialize)]
 struct AuditBody {
     sequence: u64,
     at: String,
@@ -242,20 +212,20 @@ fn corrupt(what: &'static str, reason: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt { what, reason: reason.to_string() }
 }
 
-fn write(body: &impl Serialize) -> String {
+pub(crate) fn write(body: &impl Serialize) -> String {
     // Text, numbers and maps of them with text for names: serializing them cannot fail.
     serde_json::to_string(body).unwrap_or_default()
 }
 
 /// The error tells where the body is wrong and not what stands there, as serde's would: that may be a digest.
-fn read<'a, T: Deserialize<'a>>(what: &'static str, body: &'a str) -> Result<T, StoreError> {
+pub(crate) fn read<'a, T: Deserialize<'a>>(what: &'static str, body: &'a str) -> Result<T, StoreError> {
     serde_json::from_str(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         corrupt(what, format!("not the JSON it must be, at line {line} column {column}"))
     })
 }
 
-fn time(what: &'static str, micros: i64) -> Result<Timestamp, StoreError> {
+pub(crate) fn time(what: &'static str, micros: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_microsecond(micros).map_err(|error| corrupt(what, error))
 }
 
@@ -305,10 +275,6 @@ mod tests {
         json!({"last_used_at": 1, "used_scopes": ["agents:read"], "uses_since_replaced": 1})
     }
 
-    fn call() -> Value {
-        json!({"caller": "root", "idempotency_key": "a", "input_hash": "b", "made": "AAECAwQFBgcI"})
-    }
-
     /// With one member, named by its path, put to another value or, without one, taken out.
     fn with(mut body: Value, path: &str, value: Option<Value>) -> String {
         let (parent, member) = path.rsplit_once('/').unwrap();
@@ -338,8 +304,6 @@ mod tests {
         assert_eq!(serde_json::from_str::<Value>(&key_body(&record)).unwrap(), key());
         let read = read_usage(&usage().to_string()).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&usage_body(&read)).unwrap(), usage());
-        let read = read_key_call(&call().to_string()).unwrap();
-        assert_eq!(serde_json::from_str::<Value>(&key_call_body(&read)).unwrap(), call());
     }
 
     #[test]
@@ -405,13 +369,9 @@ mod tests {
             assert_corrupt(USAGE, read_usage(&with(usage(), path, Some(json!("SECRET")))));
         }
         assert_corrupt(USAGE, read_usage(&with(usage(), "/used_scopes", Some(json!(["SECRET"])))));
-        for path in ["/caller", "/made"] {
-            assert_corrupt(CALL, read_key_call(&with(call(), path, Some(json!("SECRET")))));
-        }
         for body in ["", "null", "[]", "SECRET", r#"{"sequence": "SECRET"}"#] {
             assert_corrupt(KEY, read_key(body));
             assert_corrupt(USAGE, read_usage(body));
-            assert_corrupt(CALL, read_key_call(body));
             assert_corrupt(ENTRY, read_audit(body));
         }
     }

@@ -8,7 +8,7 @@ use onerun_auth::{
 };
 use onerun_domain::{Direction, Page, PageRequest, ProjectId};
 
-use crate::{Decide, KeyError, StoreError};
+use crate::{Decide, IdempotencyRecord, KeyError, StoreError};
 
 /// A new key, and what is written with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,8 +17,8 @@ pub struct NewKey {
     pub record: KeyRecord,
     /// What the audit trail says of it.
     pub event: AuditEvent,
-    /// The call that made it, if it can be repeated.
-    pub call: Option<KeyCall>,
+    /// The record of the request that made it, if it can be repeated.
+    pub call: Option<IdempotencyRecord>,
 }
 
 /// What becomes of a key.
@@ -41,8 +41,8 @@ pub enum KeyChange {
         new: Box<KeyRecord>,
         /// What the audit trail says of it.
         event: AuditEvent,
-        /// The call that asked for it, if it can be repeated.
-        call: Option<KeyCall>,
+        /// The record of the request, if it can be repeated.
+        call: Option<IdempotencyRecord>,
     },
 }
 
@@ -70,19 +70,6 @@ impl ChangeKey {
         let decide: DecideKey = Box::new(move |record, _| Ok(decide(record)?));
         Self { caller: None, is_ending: false, decide }
     }
-}
-
-/// A call that made a key, kept so that it makes no second one when it is repeated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyCall {
-    /// The key that made the call.
-    pub caller: KeyId,
-    /// The caller's `Idempotency-Key`.
-    pub idempotency_key: String,
-    /// SHA-256, in hex, of what was asked for, to tell a repetition from another call under the same key.
-    pub input_hash: String,
-    /// The key that it made.
-    pub made: KeyId,
 }
 
 /// A key and how it was used.
@@ -149,8 +136,7 @@ pub trait KeyStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Duplicate`] if the id is taken, or a call of the same caller is kept under the same
-    /// `Idempotency-Key`; nothing is written then.
+    /// [`StoreError::Duplicate`] if the id is taken, or there is a record of the same id; nothing is written then.
     async fn insert_key(&self, caller: Option<&KeyId>, decide: DecideNewKey) -> Result<NewKey, KeyError>;
 
     /// One key, as every write that was answered before has left it. What decides who may call.
@@ -163,12 +149,9 @@ pub trait KeyStore: Send + Sync {
     async fn keys(&self, list: KeyList) -> Result<Page<KeyView>, StoreError>;
 
     /// Changes a key; `None` if there is no such key. All of the change is written or none of it, and only if the key and
-    /// the caller's record are still as it was decided from. A rotation whose call is kept already is
+    /// the caller's record are still as it was decided from. A rotation of which there is a record already is
     /// [`StoreError::Duplicate`].
     async fn change_key(&self, id: &KeyId, change: ChangeKey) -> Result<Option<KeyChange>, KeyError>;
-
-    /// The call that a caller made under an `Idempotency-Key`.
-    async fn key_call(&self, caller: &KeyId, idempotency_key: &str) -> Result<Option<KeyCall>, StoreError>;
 
     /// Adds uses of a key to what is known of it, unless some were added less than
     /// [`WRITE_EVERY`](onerun_auth::WRITE_EVERY) before or after `now` and these say [nothing

@@ -10,6 +10,7 @@
 #[cfg(feature = "contract")]
 pub mod contract;
 mod error;
+mod idempotency;
 mod jobs;
 mod key_body;
 mod keys;
@@ -17,12 +18,14 @@ mod project;
 mod query;
 
 pub use error::{ChangeError, KeyError, StoreError, with_causes};
-pub use jobs::{ClaimedJob, DeadJob, Overdue};
-pub use key_body::{
-    audit_body, key_body, key_call_body, read_audit, read_key, read_key_call, read_usage, usage_body,
+pub use idempotency::{
+    IDEMPOTENCY_RETENTION, IdempotencyId, IdempotencyRecord, IdempotencyScope, idempotency_body,
+    read_idempotency,
 };
+pub use jobs::{ClaimedJob, DeadJob, Overdue};
+pub use key_body::{audit_body, key_body, read_audit, read_key, read_usage, usage_body};
 pub use keys::{
-    AuditPage, ChangeKey, DecideKey, DecideNewKey, KeyCall, KeyChange, KeyList, KeyStore, KeyView, NewKey,
+    AuditPage, ChangeKey, DecideKey, DecideNewKey, KeyChange, KeyList, KeyStore, KeyView, NewKey,
 };
 pub use project::{
     ConversationChange, ConversationView, Decide, Decision, PersonaChange, ProjectStore, SimulationChange,
@@ -44,7 +47,25 @@ use onerun_domain::{Job, JobId, Page, PageRequest, Project, ProjectId};
 #[async_trait]
 pub trait Store: KeyStore {
     /// Adds a project.
-    async fn insert_project(&self, project: Project) -> Result<(), StoreError>;
+    ///
+    /// This and whatever else takes a record writes it with the rest or not at all. If a record that still counts is there
+    /// under the same id, nothing is written and the answer is [`StoreError::Duplicate`].
+    async fn insert_project(
+        &self,
+        project: Project,
+        record: Option<IdempotencyRecord>,
+    ) -> Result<(), StoreError>;
+
+    /// The record of a request, unless it no longer counts.
+    async fn idempotency_record(
+        &self,
+        id: &IdempotencyId,
+        now: Timestamp,
+    ) -> Result<Option<IdempotencyRecord>, StoreError>;
+
+    /// Removes records and kept replies that no longer count, up to `limit` of each. A backend that removes them by itself
+    /// does nothing.
+    async fn delete_expired_records(&self, limit: u32, now: Timestamp) -> Result<(), StoreError>;
 
     /// Lists those projects that are within reach.
     async fn projects(

@@ -8,8 +8,8 @@ use onerun_domain::{
 };
 
 use crate::{
-    AgentList, AgentSummary, ChangeError, ConversationList, EvaluatedConversation, NamedSort,
-    SimulationDetail, SimulationList, SimulationTally, StoreError,
+    AgentList, AgentSummary, ChangeError, ConversationList, EvaluatedConversation, IdempotencyRecord,
+    NamedSort, SimulationDetail, SimulationList, SimulationTally, StoreError,
 };
 
 /// What a decision makes of a state.
@@ -35,6 +35,15 @@ pub struct SimulationChange {
     pub simulation: Simulation,
     /// Jobs that are written with it.
     pub jobs: Vec<Job>,
+    /// The record of the request that asked for it.
+    pub record: Option<IdempotencyRecord>,
+}
+
+impl SimulationChange {
+    /// A change of state, with jobs.
+    pub fn to(simulation: Simulation, jobs: Vec<Job>) -> Self {
+        Self { simulation, jobs, record: None }
+    }
 }
 
 /// What becomes of a persona.
@@ -69,12 +78,21 @@ pub struct ConversationChange {
     pub evaluations: Vec<Evaluation>,
     /// Jobs that are written with it.
     pub jobs: Vec<Job>,
+    /// The record of the request that asked for it.
+    pub record: Option<IdempotencyRecord>,
 }
 
 impl ConversationChange {
     /// A change of state alone.
     pub fn to(conversation: Conversation) -> Self {
-        Self { conversation, items: Vec::new(), turn: None, evaluations: Vec::new(), jobs: Vec::new() }
+        Self {
+            conversation,
+            items: Vec::new(),
+            turn: None,
+            evaluations: Vec::new(),
+            jobs: Vec::new(),
+            record: None,
+        }
     }
 }
 
@@ -89,6 +107,8 @@ pub struct StoredTurn {
     pub attempt: u32,
     /// What was answered.
     pub reply: StoredReply,
+    /// When. A reply is kept for [`IDEMPOTENCY_RETENTION`](crate::IDEMPOTENCY_RETENTION) at least.
+    pub created_at: Timestamp,
 }
 
 /// What a turn was answered with.
@@ -113,7 +133,7 @@ pub trait ProjectStore: Send + Sync {
     async fn change_project(&self, decide: Decide<Project, Project>) -> Result<Project, ChangeError>;
 
     /// Adds an agent.
-    async fn insert_agent(&self, agent: Agent) -> Result<(), StoreError>;
+    async fn insert_agent(&self, agent: Agent, record: Option<IdempotencyRecord>) -> Result<(), StoreError>;
 
     /// One agent.
     async fn agent(&self, id: &AgentId) -> Result<Option<AgentSummary>, StoreError>;
@@ -133,7 +153,11 @@ pub trait ProjectStore: Send + Sync {
     async fn note_agent_poll(&self, id: &AgentId, at: Timestamp) -> Result<(), StoreError>;
 
     /// Adds an objective, at its first version.
-    async fn insert_objective(&self, objective: Objective) -> Result<(), StoreError>;
+    async fn insert_objective(
+        &self,
+        objective: Objective,
+        record: Option<IdempotencyRecord>,
+    ) -> Result<(), StoreError>;
 
     /// One objective, at its newest version.
     async fn objective(&self, id: &ObjectiveId) -> Result<Option<Objective>, StoreError>;
@@ -155,6 +179,7 @@ pub trait ProjectStore: Send + Sync {
         simulation: Simulation,
         objectives: Vec<onerun_domain::ObjectiveRef>,
         jobs: Vec<Job>,
+        record: Option<IdempotencyRecord>,
     ) -> Result<(), StoreError>;
 
     /// One simulation.

@@ -2,10 +2,9 @@
 //! every one is safe to repeat.
 
 use reqwest::Method;
-use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Client, Endpoint};
+use super::Client;
 use crate::{
     Error, Verbatim,
     resource::{
@@ -20,13 +19,13 @@ impl Client {
     /// However often it is tried, one key is made. If the answer with its secret is lost on the way, the next one says
     /// which key was made and is without the secret.
     pub async fn create_key(&self, new: &NewKey) -> Result<Verbatim<IssuedKey>, Error> {
-        self.issue("making a key", &self.0.at(&["keys"]), new).await
+        self.0.at(&["keys"]).create("making a key", new).await
     }
 
     /// Makes a key in the place of this one, which goes on for an overlap. As [`create_key`](Self::create_key) does, it
     /// makes one.
     pub async fn rotate_key(&self, id: &str, rotation: &Rotation) -> Result<Verbatim<IssuedKey>, Error> {
-        self.issue("rotating a key", &self.0.at(&["keys", id, "rotate"]), rotation).await
+        self.0.at(&["keys", id, "rotate"]).create("rotating a key", rotation).await
     }
 
     /// Keys, newest first.
@@ -100,25 +99,6 @@ impl Client {
         let endpoint = self.0.at(&["keys", id, verb]);
         self.0.again(verb, || endpoint.request(Method::POST, &[])).await
     }
-
-    async fn issue(
-        &self,
-        what: &str,
-        endpoint: &Endpoint,
-        body: &impl Serialize,
-    ) -> Result<Verbatim<IssuedKey>, Error> {
-        let key = idempotency_key()?;
-        let request =
-            || endpoint.request(Method::POST, &[]).json(body).header("idempotency-key", key.as_str());
-        self.0.again(what, request).await
-    }
-}
-
-/// A key under which a call is made once however often it is sent.
-fn idempotency_key() -> Result<String, Error> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(Error::Randomness)?;
-    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 #[cfg(test)]
@@ -127,7 +107,7 @@ mod tests {
 
     use serde_json::Map;
 
-    use super::*;
+    use super::{super::Endpoint, *};
     use crate::{
         ClientOptions,
         resource::{Addresses, Grants, KeyStatus, Lifetime, Limit, Projects, RateLimit},

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use onerun_domain::{Agent, AgentId, Page};
-use onerun_store::{AgentList, AgentSummary, ChangeError, Decide, StoreError};
+use onerun_store::{AgentList, AgentSummary, ChangeError, Decide, IdempotencyRecord, StoreError};
 
 use crate::{
     database::Written,
@@ -33,13 +33,17 @@ fn describe(write: Write, agent: &Agent) -> Write {
 }
 
 /// Adds an agent.
-pub(super) async fn insert(scope: Scope<'_>, agent: &Agent) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    scope: Scope<'_>,
+    agent: &Agent,
+    record: Option<&IdempotencyRecord>,
+) -> Result<(), StoreError> {
     let key = Key::agent(scope.project, &agent.id);
     let write = describe(Write::put_bare(WHAT, key), agent)
         .set(SIMULATIONS, item::number(0))
         .set(REVISION, item::number(1))
         .if_new();
-    require_new(scope.database, &[write]).await
+    require_new(scope.database, vec![write], record).await
 }
 
 /// Counts one more simulation of an agent, which must be there.

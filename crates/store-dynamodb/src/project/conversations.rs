@@ -14,6 +14,7 @@ use onerun_store::{
 use crate::{
     counts::{Counts, UNSETTLED},
     database::Written,
+    idempotency,
     item::{self, Item, REVISION},
     jobs,
     keys::{self, Key, SimulationKeys, TranscriptKeys},
@@ -369,13 +370,14 @@ fn plan(
     may_be_last: bool,
 ) -> Result<Planned, StoreError> {
     let findings = findings(simulation, before, &change)?;
-    let ConversationChange { conversation, items, turn, evaluations, mut jobs } = change;
+    let ConversationChange { conversation, items, turn, evaluations, mut jobs, record } = change;
     let after = StoredConversation { conversation, findings, revision: before.revision + 1 };
     let changes = after.conversation != before.conversation
         || !items.is_empty()
         || turn.is_some()
         || !evaluations.is_empty()
-        || !jobs.is_empty();
+        || !jobs.is_empty()
+        || record.is_some();
     if !changes {
         return Ok(Planned { conversation: after.conversation, writes: None, settles: false });
     }
@@ -402,6 +404,7 @@ fn plan(
     writes.extend(transcripts::append(&transcript, &before.conversation, &items)?);
     writes.extend(evaluations.iter().map(|evaluation| record_verdict(&transcript, evaluation)));
     writes.extend(jobs::calls(scope.database, &jobs));
+    writes.extend(record.as_ref().map(idempotency::put));
     Ok(Planned { conversation: after.conversation, writes: Some(writes), settles })
 }
 

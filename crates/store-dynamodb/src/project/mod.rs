@@ -18,13 +18,13 @@ use onerun_domain::{
 };
 use onerun_store::{
     AgentList, AgentSummary, ChangeError, ConversationChange, ConversationList, ConversationView, Decide,
-    EvaluatedConversation, NamedSort, PersonaChange, ProjectStore, SimulationChange, SimulationDetail,
-    SimulationList, SimulationTally, SimulationView, StoreError, StoredTurn,
+    EvaluatedConversation, IdempotencyRecord, NamedSort, PersonaChange, ProjectStore, SimulationChange,
+    SimulationDetail, SimulationList, SimulationTally, SimulationView, StoreError, StoredTurn,
 };
 
 use crate::{
     database::{Database, Found, Written},
-    failure,
+    failure, idempotency,
     item::Item,
     keys::{Key, SimulationKeys},
     patience::Patience,
@@ -62,11 +62,16 @@ impl Scope<'_> {
     }
 }
 
-/// Writes what must be new.
-async fn require_new(database: &Database, writes: &[Write]) -> Result<(), StoreError> {
-    match database.write(writes, &mut Patience::new()).await? {
+/// Writes what must be new, with the record of the request that asked for it.
+async fn require_new(
+    database: &Database,
+    mut writes: Vec<Write>,
+    record: Option<&IdempotencyRecord>,
+) -> Result<(), StoreError> {
+    writes.extend(record.map(idempotency::put));
+    match database.write(&writes, &mut Patience::new()).await? {
         Written::All => Ok(()),
-        Written::Failed(failed) => Err(duplicate(writes, &failed)),
+        Written::Failed(failed) => Err(duplicate(&writes, &failed)),
     }
 }
 
@@ -110,8 +115,8 @@ impl ProjectStore for DynamoDbProject {
         projects::change(&self.database, &self.id, decide).await
     }
 
-    async fn insert_agent(&self, agent: Agent) -> Result<(), StoreError> {
-        agents::insert(self.scope(), &agent).await
+    async fn insert_agent(&self, agent: Agent, record: Option<IdempotencyRecord>) -> Result<(), StoreError> {
+        agents::insert(self.scope(), &agent, record.as_ref()).await
     }
 
     async fn agent(&self, id: &AgentId) -> Result<Option<AgentSummary>, StoreError> {
@@ -134,8 +139,12 @@ impl ProjectStore for DynamoDbProject {
         agents::note_poll(self.scope(), id, at).await
     }
 
-    async fn insert_objective(&self, objective: Objective) -> Result<(), StoreError> {
-        objectives::insert(self.scope(), &objective).await
+    async fn insert_objective(
+        &self,
+        objective: Objective,
+        record: Option<IdempotencyRecord>,
+    ) -> Result<(), StoreError> {
+        objectives::insert(self.scope(), &objective, record.as_ref()).await
     }
 
     async fn objective(&self, id: &ObjectiveId) -> Result<Option<Objective>, StoreError> {
@@ -159,8 +168,9 @@ impl ProjectStore for DynamoDbProject {
         simulation: Simulation,
         objectives: Vec<ObjectiveRef>,
         jobs: Vec<Job>,
+        record: Option<IdempotencyRecord>,
     ) -> Result<(), StoreError> {
-        simulations::insert(self.scope(), &simulation, &objectives, &jobs).await
+        simulations::insert(self.scope(), &simulation, &objectives, &jobs, record.as_ref()).await
     }
 
     async fn simulation(&self, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError> {

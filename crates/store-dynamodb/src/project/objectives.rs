@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use onerun_domain::{Objective, ObjectiveId, ObjectiveRef, Page, PageRequest};
-use onerun_store::{ChangeError, Decide, NamedSort, StoreError};
+use onerun_store::{ChangeError, Decide, IdempotencyRecord, NamedSort, StoreError};
 
 use crate::{
     database::Written,
@@ -35,9 +35,13 @@ fn put_version(scope: Scope<'_>, objective: &Objective) -> Write {
 }
 
 /// Adds an objective.
-pub(super) async fn insert(scope: Scope<'_>, objective: &Objective) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    scope: Scope<'_>,
+    objective: &Objective,
+    record: Option<&IdempotencyRecord>,
+) -> Result<(), StoreError> {
     let newest = put(scope, objective).set(REVISION, item::number(1)).if_new();
-    require_new(scope.database, &[newest, put_version(scope, objective)]).await
+    require_new(scope.database, vec![newest, put_version(scope, objective)], record).await
 }
 
 /// One objective at its newest version.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use onerun_auth::ProjectAccess;
 use onerun_domain::{Direction, Page, PageRequest, Project, ProjectId};
-use onerun_store::{ChangeError, Decide, NamedSort, StoreError};
+use onerun_store::{ChangeError, Decide, IdempotencyRecord, NamedSort, StoreError};
 
 use crate::{
     database::{Database, Written},
@@ -29,9 +29,13 @@ fn put(project: &Project) -> Write {
 }
 
 /// Adds a project.
-pub(crate) async fn insert(database: &Database, project: &Project) -> Result<(), StoreError> {
+pub(crate) async fn insert(
+    database: &Database,
+    project: &Project,
+    record: Option<&IdempotencyRecord>,
+) -> Result<(), StoreError> {
     let write = put(project).set(REVISION, item::number(1)).if_new();
-    require_new(database, &[write]).await
+    require_new(database, vec![write], record).await
 }
 
 /// Whether there is such a project.

@@ -8,13 +8,14 @@ use onerun_domain::{
     Direction, Job, Objective, ObjectiveRef, Page, Simulation, SimulationId, SimulationStatus,
 };
 use onerun_store::{
-    ChangeError, Decide, NamedSort, SimulationChange, SimulationDetail, SimulationList, SimulationOrder,
-    SimulationTally, SimulationView, StoreError,
+    ChangeError, Decide, IdempotencyRecord, NamedSort, SimulationChange, SimulationDetail, SimulationList,
+    SimulationOrder, SimulationTally, SimulationView, StoreError,
 };
 
 use crate::{
     counts::Totals,
     database::{AT_ONCE, Found, Written},
+    idempotency,
     item::{self, AGENT, FOLDED, Item, REVISION, STATUS},
     jobs,
     keys::{self, Key},
@@ -54,6 +55,7 @@ pub(super) async fn insert(
     simulation: &Simulation,
     pinned: &[ObjectiveRef],
     jobs: &[Job],
+    record: Option<&IdempotencyRecord>,
 ) -> Result<(), StoreError> {
     objectives::require(scope, pinned).await?;
     let revision = || item::number(1);
@@ -65,6 +67,7 @@ pub(super) async fn insert(
     let gates = scope.keys(&simulation.id).gates();
     writes.extend(gates.into_iter().map(|key| Write::put_bare(COUNTS, key).set(REVISION, revision())));
     writes.extend(jobs::calls(scope.database, jobs));
+    writes.extend(record.map(idempotency::put));
     match scope.database.write(&writes, &mut Patience::new()).await? {
         Written::All => Ok(()),
         Written::Failed(failed) if failed == [2] => {
@@ -255,7 +258,7 @@ pub(super) async fn change(
         let after = change.simulation;
         let mut writes = Vec::new();
         if after == before {
-            if change.jobs.is_empty() {
+            if change.jobs.is_empty() && change.record.is_none() {
                 return Ok(Some(after));
             }
             let key = scope.keys(id).simulation();
@@ -269,8 +272,16 @@ pub(super) async fn change(
             writes.extend(scope.keys(id).gates().into_iter().map(close));
         }
         writes.extend(jobs::calls(scope.database, &change.jobs));
-        if let Written::All = scope.database.write(&writes, &mut patience).await? {
-            return Ok(Some(after));
+        let record = change.record.as_ref().map(idempotency::put);
+        let record_at = record.as_ref().map(|_| writes.len());
+        writes.extend(record);
+        match scope.database.write(&writes, &mut patience).await? {
+            Written::All => return Ok(Some(after)),
+            // The request was done already.
+            Written::Failed(failed) if failed.last().copied() == record_at => {
+                return Err(StoreError::Duplicate { what: idempotency::WHAT }.into());
+            }
+            Written::Failed(_) => {}
         }
         if !patience.wait().await {
             return Err(contended(WHAT));

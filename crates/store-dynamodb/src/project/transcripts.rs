@@ -3,11 +3,11 @@
 //! A message is one item, or several when it is longer than one holds: the text of its body, cut. Its key says its
 //! position, so that a page is found where it begins and needs no counting.
 
-use onerun_domain::{Conversation, ConversationId, Item as Message, Page, PageRequest, SimulationId};
-use onerun_store::{StoreError, StoredTurn};
+use onerun_domain::{Conversation, ConversationId, Item as Message, Page, PageRequest, SimulationId, later};
+use onerun_store::{IDEMPOTENCY_RETENTION, StoreError, StoredTurn};
 
 use crate::{
-    item::{BODY, SORT},
+    item::{self, BODY, EXPIRES, SORT},
     keys::{self, LAST, TranscriptKeys},
     patience::Patience,
     query::Query,
@@ -121,7 +121,10 @@ async fn more_than(
 
 /// Keeps a reply under its key, which must be new.
 pub(super) fn keep(keys: &TranscriptKeys, turn: &StoredTurn) -> Write {
-    Write::put("turn", keys.reply(&turn.key), &record::turn_body(turn)).if_new()
+    let expires = later(turn.created_at, IDEMPOTENCY_RETENTION).as_second().saturating_add(1);
+    Write::put("turn", keys.reply(&turn.key), &record::turn_body(turn))
+        .set(EXPIRES, item::number(expires))
+        .if_new()
 }
 
 /// The reply that is kept under a key.

@@ -87,7 +87,7 @@ async fn call(store: &DynamoDbStore, operation: &str) -> Result<(), StoreError> 
             let project = store.open_project(&project(0).id).await?.unwrap();
             assert_eq!(project.tally(&simulation()).await?, None);
         }
-        "TransactWriteItems" => store.insert_project(project(1)).await?,
+        "TransactWriteItems" => store.insert_project(project(1), None).await?,
         "UpdateItem" => store.enqueue(vec![job()]).await?,
         other => panic!("{other}?"),
     }
@@ -101,7 +101,7 @@ async fn faced(
     fault: impl Fn(&Call) -> Fault + Send + Sync + 'static,
 ) -> (Result<(), StoreError>, Duration, Vec<Call>) {
     let table = table();
-    healthy(&table).insert_project(project(0)).await.unwrap();
+    healthy(&table).insert_project(project(0), None).await.unwrap();
     let faulty = Faulty::new(move |call| if call.operation == operation { fault(call) } else { Fault::None });
     let store = faulty.store(&table);
     let begun = Instant::now();
@@ -353,7 +353,7 @@ async fn keys_that_a_batch_left_over_are_read_in_the_next() {
     let table = table();
     let projects: Vec<Project> = (0..40).map(project).collect();
     for project in &projects {
-        healthy(&table).insert_project(project.clone()).await.unwrap();
+        healthy(&table).insert_project(project.clone(), None).await.unwrap();
     }
     let faulty = Faulty::new(|call| match call.operation.as_str() {
         // Once nothing at all.

@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 use super::{simulations, transcripts};
 use crate::{
     columns::{only, only_parsed},
-    jobs,
+    idempotency, jobs,
     rows::{
         self, conversation_columns, ended_attempts_json, evaluation_columns, micros, objective_columns,
         persona_columns, simulation_columns,
@@ -230,6 +230,7 @@ pub(super) fn change(
         count_settled(scope, &before.simulation, &change.conversation)?;
     }
     jobs::add(scope.connection, &change.jobs)?;
+    idempotency::insert(scope.connection, change.record.as_ref())?;
     Ok(Some(change.conversation))
 }
 

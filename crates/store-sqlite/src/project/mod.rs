@@ -19,11 +19,11 @@ use onerun_domain::{
 };
 use onerun_store::{
     AgentList, AgentSummary, ChangeError, ConversationChange, ConversationList, ConversationView, Decide,
-    EvaluatedConversation, NamedSort, PersonaChange, ProjectStore, SimulationChange, SimulationDetail,
-    SimulationList, SimulationTally, SimulationView, StoreError, StoredTurn,
+    EvaluatedConversation, IdempotencyRecord, NamedSort, PersonaChange, ProjectStore, SimulationChange,
+    SimulationDetail, SimulationList, SimulationTally, SimulationView, StoreError, StoredTurn,
 };
 
-use crate::{sql::Scope, store::Database, writer::WriteError};
+use crate::{idempotency, sql::Scope, store::Database, writer::WriteError};
 
 /// One project's part of a [`SqliteStore`](crate::SqliteStore).
 pub(crate) struct SqliteProject {
@@ -72,8 +72,12 @@ impl ProjectStore for SqliteProject {
         self.write(move |scope| projects::change(scope, decide)).await
     }
 
-    async fn insert_agent(&self, agent: Agent) -> Result<(), StoreError> {
-        self.write(move |scope| agents::insert(scope, &agent)).await
+    async fn insert_agent(&self, agent: Agent, record: Option<IdempotencyRecord>) -> Result<(), StoreError> {
+        self.write(move |scope| {
+            agents::insert(scope, &agent)?;
+            idempotency::insert(scope.connection, record.as_ref())
+        })
+        .await
     }
 
     async fn agent(&self, id: &AgentId) -> Result<Option<AgentSummary>, StoreError> {
@@ -99,8 +103,16 @@ impl ProjectStore for SqliteProject {
         self.write(move |scope| agents::note_poll(scope, &id, at)).await
     }
 
-    async fn insert_objective(&self, objective: Objective) -> Result<(), StoreError> {
-        self.write(move |scope| objectives::insert(scope, &objective)).await
+    async fn insert_objective(
+        &self,
+        objective: Objective,
+        record: Option<IdempotencyRecord>,
+    ) -> Result<(), StoreError> {
+        self.write(move |scope| {
+            objectives::insert(scope, &objective)?;
+            idempotency::insert(scope.connection, record.as_ref())
+        })
+        .await
     }
 
     async fn objective(&self, id: &ObjectiveId) -> Result<Option<Objective>, StoreError> {
@@ -126,8 +138,13 @@ impl ProjectStore for SqliteProject {
         simulation: Simulation,
         objectives: Vec<ObjectiveRef>,
         jobs: Vec<Job>,
+        record: Option<IdempotencyRecord>,
     ) -> Result<(), StoreError> {
-        self.write(move |scope| simulations::insert(scope, &simulation, &objectives, &jobs)).await
+        self.write(move |scope| {
+            simulations::insert(scope, &simulation, &objectives, &jobs)?;
+            idempotency::insert(scope.connection, record.as_ref())
+        })
+        .await
     }
 
     async fn simulation(&self, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError> {

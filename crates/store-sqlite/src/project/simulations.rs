@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use super::projects::order as named_order;
 use crate::{
     columns::Columns,
-    jobs,
+    idempotency, jobs,
     rows::{
         self, agent_columns, metadata_json, micros, objective_columns, progress_columns, simulation_columns,
     },
@@ -258,6 +258,7 @@ pub(super) fn change(
         update(scope, id, &change.simulation)?;
     }
     jobs::add(scope.connection, &change.jobs)?;
+    idempotency::insert(scope.connection, change.record.as_ref())?;
     Ok(Some(change.simulation))
 }
 

@@ -94,8 +94,8 @@ pub(super) fn insert_turn(
     sql::execute(
         scope.connection,
         "turn",
-        "INSERT INTO turns (conversation_id, key, input_hash, attempt, reply_text, reply_ended)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO turns (conversation_id, key, input_hash, attempt, reply_text, reply_ended, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             conversation.as_str(),
             turn.key,
@@ -103,6 +103,7 @@ pub(super) fn insert_turn(
             turn.attempt,
             turn.reply.text,
             turn.reply.ended,
+            micros(turn.created_at),
         ],
     )?;
     Ok(())

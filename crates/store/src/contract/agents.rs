@@ -53,7 +53,7 @@ pub async fn an_agent_comes_back_as_it_was_added(world: &World) {
 pub async fn an_agent_is_added_once(world: &World) {
     let home = world.home().await;
     let first = home.add_agent(home.agent()).await;
-    assert_duplicate(&home.store.insert_agent(Agent { name: name("Second"), ..first.clone() }).await);
+    assert_duplicate(&home.store.insert_agent(Agent { name: name("Second"), ..first.clone() }, None).await);
     assert_eq!(home.agent_list(None, OLDEST_FIRST).await, [first]);
 }
 

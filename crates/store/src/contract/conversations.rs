@@ -127,7 +127,7 @@ pub async fn conversations_are_queued_only_while_the_simulation_runs(world: &Wor
         scene
             .change_simulation(move |view| {
                 let simulation = onerun_domain::Simulation { status, ..view.simulation };
-                Ok(crate::SimulationChange { simulation, jobs: Vec::new() })
+                Ok(crate::SimulationChange::to(simulation, Vec::new()))
             })
             .await
             .unwrap();
@@ -389,6 +389,7 @@ pub async fn all_of_a_change_of_a_conversation_is_written(world: &World) {
         turn: Some(turn("one", 1)),
         evaluations: verdicts.clone(),
         jobs: jobs.to_vec(),
+        record: None,
     };
     assert_eq!(scene.change(&id, move |_| Ok(change.clone())).await.unwrap(), conversation);
     let read = scene.read(&id).await;

@@ -95,7 +95,7 @@ impl World {
     /// A project that is stored, and opened.
     pub(super) async fn home(&self) -> Home {
         let project = self.project();
-        self.store.insert_project(project.clone()).await.unwrap();
+        self.store.insert_project(project.clone(), None).await.unwrap();
         let store = self.store.open_project(&project.id).await.unwrap().unwrap();
         Home { world: self.clone(), project: project.id, store }
     }
@@ -148,7 +148,7 @@ impl Home {
     }
 
     pub(super) async fn add_agent(&self, agent: Agent) -> Agent {
-        self.store.insert_agent(agent.clone()).await.unwrap();
+        self.store.insert_agent(agent.clone(), None).await.unwrap();
         agent
     }
 
@@ -166,7 +166,7 @@ impl Home {
     }
 
     pub(super) async fn add_objective(&self, objective: Objective) -> Objective {
-        self.store.insert_objective(objective.clone()).await.unwrap();
+        self.store.insert_objective(objective.clone(), None).await.unwrap();
         objective
     }
 
@@ -195,7 +195,7 @@ impl Home {
 
     /// Adds a simulation as it is, without objectives or jobs.
     pub(super) async fn add_simulation(&self, simulation: Simulation) -> Simulation {
-        self.store.insert_simulation(simulation.clone(), Vec::new(), Vec::new()).await.unwrap();
+        self.store.insert_simulation(simulation.clone(), Vec::new(), Vec::new(), None).await.unwrap();
         simulation
     }
 
@@ -230,7 +230,7 @@ impl Home {
         let simulation =
             Simulation { target_conversations: target(conversations.max(1)), ..self.simulation(&agent) };
         let pinned = objectives.iter().map(Objective::reference).collect();
-        self.store.insert_simulation(simulation.clone(), pinned, Vec::new()).await.unwrap();
+        self.store.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await.unwrap();
         let persona = self.persona(&simulation, 1).approve(self.now()).unwrap();
         let mut scene = Scene {
             home: self.clone(),
@@ -242,9 +242,7 @@ impl Home {
         };
         let now = self.now();
         scene.simulation = scene
-            .change_simulation(move |view| {
-                Ok(SimulationChange { simulation: view.simulation.start(now)?, jobs: Vec::new() })
-            })
+            .change_simulation(move |view| Ok(SimulationChange::to(view.simulation.start(now)?, Vec::new())))
             .await
             .unwrap();
         assert!(self.store.add_persona(persona, Vec::new()).await.unwrap());
@@ -367,10 +365,8 @@ impl Scene {
     /// Cancels the simulation.
     pub(super) async fn cancel(&self) -> Result<Simulation, ChangeError> {
         let now = self.now();
-        self.change_simulation(move |view| {
-            Ok(SimulationChange { simulation: view.simulation.cancel(now)?, jobs: Vec::new() })
-        })
-        .await
+        self.change_simulation(move |view| Ok(SimulationChange::to(view.simulation.cancel(now)?, Vec::new())))
+            .await
     }
 
     pub(super) async fn change(
@@ -593,6 +589,7 @@ pub(super) fn turn(key: &str, attempt: u32) -> StoredTurn {
         input_hash: "cd".repeat(32),
         attempt,
         reply: StoredReply { text: Some("b".into()), ended: false },
+        created_at: "2031-03-14T09:26:53.589793Z".parse().unwrap(),
     }
 }
 

@@ -137,7 +137,7 @@ pub async fn a_simulation_shows_nothing_of_another_project(world: &World) {
         let id = simulation.id.clone();
         let work = Work::StartSimulation { simulation: id.clone() };
         let jobs = vec![Job::new(other.project.clone(), work)];
-        if other.store.insert_simulation(simulation, pinned, jobs).await.is_err() {
+        if other.store.insert_simulation(simulation, pinned, jobs, None).await.is_err() {
             assert_eq!(other.store.simulation(&id).await.unwrap(), None, "it is half there");
             assert_eq!(world.take_jobs().await, []);
         }

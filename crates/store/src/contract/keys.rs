@@ -15,7 +15,8 @@ use super::fixture::{
     odd_texts, part, refusal,
 };
 use crate::{
-    ChangeError, ChangeKey, Decide, KeyCall, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError,
+    ChangeError, ChangeKey, Decide, IdempotencyId, IdempotencyRecord, IdempotencyScope, KeyChange, KeyError,
+    KeyList, KeyView, NewKey, StoreError,
 };
 
 /// A decision about a key, and the event that it writes.
@@ -131,11 +132,11 @@ pub(super) fn revoked(world: &World) -> Change {
 pub(super) fn rotated(world: &World, call: Option<&str>) -> (KeyId, Change) {
     let key = managed(world);
     let id = key.id().clone();
-    let call = call.map(|text| call_of(&root(), text, &id));
+    let call = call.map(|text| call_of(world, &root(), text, &id));
     (id, rotation(world, key, call))
 }
 
-fn rotation(world: &World, key: ManagedKey, call: Option<KeyCall>) -> Change {
+fn rotation(world: &World, key: ManagedKey, call: Option<IdempotencyRecord>) -> Change {
     let (now, event) = (world.now(), event(world, AuditAction::Rotate, key.id()));
     let written = event.clone();
     let decide = Box::new(move |before: KeyRecord| {
@@ -150,13 +151,22 @@ fn rotation(world: &World, key: ManagedKey, call: Option<KeyCall>) -> Change {
     (event, decide)
 }
 
-fn call_of(caller: &KeyId, text: &str, made: &KeyId) -> KeyCall {
-    KeyCall {
-        caller: caller.clone(),
-        idempotency_key: text.to_owned(),
-        input_hash: "ef".repeat(32),
-        made: made.clone(),
+fn call_of(world: &World, caller: &KeyId, text: &str, made: &KeyId) -> IdempotencyRecord {
+    IdempotencyRecord {
+        id: record_id(caller, text),
+        request_hash: "ef".repeat(32),
+        response: format!(r#"{{"id":"{made}"}}"#),
+        created_at: world.now(),
     }
+}
+
+fn record_id(caller: &KeyId, text: &str) -> IdempotencyId {
+    IdempotencyId::new(IdempotencyScope::Keys, caller, None, text)
+}
+
+/// The record of a call that made or rotated a key.
+async fn recorded(world: &World, caller: &KeyId, text: &str) -> Option<IdempotencyRecord> {
+    world.store.idempotency_record(&record_id(caller, text), world.now()).await.unwrap()
 }
 
 /// Changes a key that is there, and allows it.
@@ -253,11 +263,11 @@ pub async fn a_key_comes_back_as_it_was_added(world: &World) {
 pub async fn a_key_is_added_once(world: &World) {
     let first = add(world, record(world, name("First"), Grant::everything())).await;
     let second = KeyRecord { name: name("Second"), ..first.clone() };
-    let call = call_of(&root(), "a", &second.id);
+    let call = call_of(world, &root(), "a", &second.id);
     let second = NewKey { call: Some(call), ..adding(world, second) };
     assert_duplicate(&world.add_key(second).await);
     assert_eq!(world.store.key(&first.id).await.unwrap(), Some(first));
-    assert_eq!(world.store.key_call(&root(), "a").await.unwrap(), None);
+    assert_eq!(recorded(world, &root(), "a").await, None);
     assert_eq!(trail(world).await.len(), 1);
 }
 
@@ -502,8 +512,8 @@ pub async fn a_rotation_is_kept_whole(world: &World) {
     assert_eq!(new.replaces.as_ref(), Some(&old.id));
     assert_eq!(world.store.key(&old.id).await.unwrap().as_ref(), Some(&*record));
     assert_eq!(world.store.key(&id).await.unwrap().as_ref(), Some(&*new));
-    assert_eq!(world.store.key_call(&root(), "a").await.unwrap(), call);
-    assert_eq!(call.unwrap().made, id);
+    assert_eq!(recorded(world, &root(), "a").await, call);
+    assert_eq!(call.unwrap().response, format!(r#"{{"id":"{id}"}}"#));
     let page = world.store.keys(everything(world, all())).await.unwrap();
     assert_eq!(page.data.into_iter().map(|view| view.record).collect::<Vec<_>>(), [*new, *record]);
     let trail = trail(world).await;
@@ -516,21 +526,21 @@ pub async fn a_rotation_that_cannot_be_kept_whole_is_not_kept(world: &World) {
     let old = add(world, record(world, name("Key"), Grant::everything())).await;
     let taken = managed(world);
     let other = KeyRecord { id: taken.id().clone(), ..record(world, name("Other"), Grant::everything()) };
-    let call = call_of(&root(), "taken", &other.id);
+    let call = call_of(world, &root(), "taken", &other.id);
     world.add_key(NewKey { call: Some(call), ..adding(world, other.clone()) }).await.unwrap();
 
-    let free = call_of(&root(), "free", taken.id());
+    let free = call_of(world, &root(), "free", taken.id());
     let (_, decide) = rotation(world, taken, Some(free));
     assert!(is_duplicate(&world.change_key(&old.id, decide).await));
-    assert_eq!(world.store.key_call(&root(), "free").await.unwrap(), None);
+    assert_eq!(recorded(world, &root(), "free").await, None);
     let (new, (_, decide)) = rotated(world, Some("taken"));
     assert!(is_duplicate(&world.change_key(&old.id, decide).await));
     assert_eq!(world.store.key(&new).await.unwrap(), None);
 
     assert_eq!(world.store.key(&old.id).await.unwrap(), Some(old));
     assert_eq!(world.store.key(&other.id).await.unwrap().as_ref(), Some(&other));
-    let call = world.store.key_call(&root(), "taken").await.unwrap().unwrap();
-    assert_eq!(call.made, other.id);
+    let call = recorded(world, &root(), "taken").await.unwrap();
+    assert_eq!(call.response, format!(r#"{{"id":"{}"}}"#, other.id));
     assert_eq!(trail(world).await.len(), 2);
 }
 
@@ -565,27 +575,27 @@ pub async fn calls_are_kept_to_the_letter_under_their_keys(world: &World) {
     for text in odd_texts() {
         for caller in [&root(), &other] {
             let record = record(world, name("Key"), Grant::everything());
-            let call = call_of(caller, &text, &record.id);
+            let call = call_of(world, caller, &text, &record.id);
             let new = NewKey { call: Some(call.clone()), ..adding(world, record) };
             world.add_key(new).await.unwrap();
             calls.push(call);
         }
     }
     for call in calls {
-        let found = world.store.key_call(&call.caller, &call.idempotency_key).await.unwrap();
+        let found = world.store.idempotency_record(&call.id, world.now()).await.unwrap();
         assert_eq!(found, Some(call));
     }
-    assert_eq!(world.store.key_call(&root(), "unknown").await.unwrap(), None);
+    assert_eq!(recorded(world, &root(), "unknown").await, None);
 }
 
 /// It is refused whole: no key, no entry, and the call that is kept stays as it is.
 pub async fn a_call_that_is_repeated_makes_no_second_key(world: &World) {
     let (first, second) = (new_key(world, "First"), new_key(world, "Second"));
-    let kept = call_of(&root(), "a", &first.record.id);
-    let repeated = call_of(&root(), "a", &second.record.id);
+    let kept = call_of(world, &root(), "a", &first.record.id);
+    let repeated = call_of(world, &root(), "a", &second.record.id);
     world.add_key(NewKey { call: Some(kept.clone()), ..first }).await.unwrap();
     assert_duplicate(&world.add_key(NewKey { call: Some(repeated), ..second.clone() }).await);
-    assert_eq!(world.store.key_call(&root(), "a").await.unwrap(), Some(kept));
+    assert_eq!(recorded(world, &root(), "a").await, Some(kept));
     assert_eq!(world.store.key(&second.record.id).await.unwrap(), None);
     assert_eq!(trail(world).await.len(), 1);
     // The same key under no call, or another, is another matter.
@@ -598,7 +608,7 @@ pub async fn a_call_that_is_made_twice_at_one_time_makes_one_key(world: &World) 
         let text = format!("call {round}");
         let tasks = (0..3).map(|_| {
             let new = new_key(world, "Key");
-            let call = call_of(&root(), &text, &new.record.id);
+            let call = call_of(world, &root(), &text, &new.record.id);
             let world = world.clone();
             Box::pin(async move {
                 let id = new.record.id.clone();
@@ -611,7 +621,8 @@ pub async fn a_call_that_is_made_twice_at_one_time_makes_one_key(world: &World) 
             if is_duplicate { not_made.push(id) } else { made.push(id) }
         }
         assert_eq!((made.len(), not_made.len()), (1, 2));
-        assert_eq!(world.store.key_call(&root(), &text).await.unwrap().unwrap().made, made[0]);
+        let record = recorded(world, &root(), &text).await.unwrap();
+        assert_eq!(record.response, format!(r#"{{"id":"{}"}}"#, made[0]));
         assert!(world.store.key(&made[0]).await.unwrap().is_some());
         for id in not_made {
             assert_eq!(world.store.key(&id).await.unwrap(), None);

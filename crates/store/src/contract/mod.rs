@@ -31,6 +31,7 @@ mod fixture;
 pub mod agents;
 pub mod audit;
 pub mod conversations;
+pub mod idempotency;
 pub mod isolation;
 pub mod jobs;
 pub mod judging;
@@ -101,6 +102,13 @@ macro_rules! contract {
                 a_lost_lease_queues_again_until_the_last_attempt
                 a_lease_is_lost_once
                 conversations_with_something_left_to_happen_are_named
+            }
+            idempotency {
+                a_record_is_written_with_what_the_request_makes
+                a_repeated_request_makes_nothing
+                a_record_counts_for_a_day
+                of_requests_at_one_time_under_one_key_one_is_done
+                of_starts_at_one_time_under_one_key_one_is_recorded
             }
             isolation {
                 nothing_of_another_project_is_read
@@ -309,6 +317,7 @@ mod tests {
             ("agents", include_str!("agents.rs")),
             ("audit", include_str!("audit.rs")),
             ("conversations", include_str!("conversations.rs")),
+            ("idempotency", include_str!("idempotency.rs")),
             ("isolation", include_str!("isolation.rs")),
             ("jobs", include_str!("jobs.rs")),
             ("judging", include_str!("judging.rs")),

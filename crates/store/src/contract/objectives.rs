@@ -28,7 +28,7 @@ impl Home {
     async fn pinned(&self, references: Vec<ObjectiveRef>) -> Vec<Objective> {
         let agent = self.add_agent(self.agent()).await;
         let simulation = self.simulation(&agent);
-        self.store.insert_simulation(simulation.clone(), references, Vec::new()).await.unwrap();
+        self.store.insert_simulation(simulation.clone(), references, Vec::new(), None).await.unwrap();
         self.store.simulation(&simulation.id).await.unwrap().unwrap().objectives
     }
 }
@@ -57,7 +57,7 @@ pub async fn an_objective_is_added_once(world: &World) {
     let home = world.home().await;
     let first = home.add_objective(home.objective()).await;
     let second = Objective { name: name("Second"), ..first.clone() };
-    assert_duplicate(&home.store.insert_objective(second).await);
+    assert_duplicate(&home.store.insert_objective(second, None).await);
     assert_eq!(home.objective_list(OLDEST_FIRST).await, [first]);
 }
 
@@ -78,7 +78,7 @@ pub async fn a_change_makes_the_next_version_and_the_old_ones_stay(world: &World
     let agent = home.add_agent(home.agent()).await;
     let simulation = home.simulation(&agent);
     let pinned = vec![first.reference()];
-    home.store.insert_simulation(simulation.clone(), pinned, Vec::new()).await.unwrap();
+    home.store.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await.unwrap();
 
     let second = home.revise(&first.id, renaming("Renamed")).await;
     let criteria = Criteria::parse("check: persona ended").unwrap();

@@ -138,7 +138,7 @@ pub async fn a_simulation_is_overdue_when_it_has_expired(world: &World) {
     for (_, simulation) in &expected {
         let decide = Box::new(move |view: crate::SimulationView| {
             let simulation = view.simulation.expire(view.progress, until)?;
-            Ok(crate::SimulationChange { simulation, jobs: Vec::new() })
+            Ok(crate::SimulationChange::to(simulation, Vec::new()))
         });
         home.store.change_simulation(simulation, decide).await.unwrap();
     }

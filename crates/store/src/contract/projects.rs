@@ -11,7 +11,7 @@ pub async fn a_project_comes_back_as_it_was_added(world: &World) {
     for text in odd_texts() {
         let Ok(name) = onerun_domain::Name::parse(text) else { continue };
         let project = Project { name, updated_at: world.now(), ..world.project() };
-        world.store.insert_project(project.clone()).await.unwrap();
+        world.store.insert_project(project.clone(), None).await.unwrap();
         let opened = world.store.open_project(&project.id).await.unwrap().unwrap();
         assert_eq!(opened.project_id(), &project.id);
         assert_eq!(opened.project().await.unwrap(), project);
@@ -23,9 +23,9 @@ pub async fn a_project_comes_back_as_it_was_added(world: &World) {
 /// A second project of the same id is refused, and the first is kept.
 pub async fn a_project_is_added_once(world: &World) {
     let first = world.project();
-    world.store.insert_project(first.clone()).await.unwrap();
+    world.store.insert_project(first.clone(), None).await.unwrap();
     let second = Project { name: name("Second"), ..first.clone() };
-    assert_duplicate(&world.store.insert_project(second).await);
+    assert_duplicate(&world.store.insert_project(second, None).await);
     let listed = world.project_list(NamedSort::CreatedAt(Direction::Ascending), all()).await;
     assert_eq!(listed.data, [first]);
 }
@@ -82,7 +82,7 @@ pub async fn no_change_of_a_project_is_lost_to_another(world: &World) {
 /// By creation and by name without regard to case, both ways, and equal names by creation in the same direction.
 pub async fn projects_are_sorted_both_ways(world: &World) {
     for text in ["b", "A", "a", "C", "\u{c4}b", "\u{e4}a", "B"] {
-        world.store.insert_project(Project { name: name(text), ..world.project() }).await.unwrap();
+        world.store.insert_project(Project { name: name(text), ..world.project() }, None).await.unwrap();
     }
     let names = async |sort| {
         let page = world.project_list(sort, all()).await;
@@ -109,7 +109,7 @@ pub async fn pages_of_equal_projects_never_overlap(world: &World) {
     let now = world.now();
     for _ in 0..7 {
         let project = Project { created_at: now, updated_at: now, ..world.project() };
-        world.store.insert_project(project).await.unwrap();
+        world.store.insert_project(project, None).await.unwrap();
     }
     for sort in [
         NamedSort::CreatedAt(Direction::Ascending),
@@ -134,7 +134,7 @@ pub async fn projects_are_listed_within_reach(world: &World) {
     for text in ["b", "a", "D", "c", "A"] {
         let project = Project { name: name(text), ..world.project() };
         ids.push(project.id.clone());
-        world.store.insert_project(project).await.unwrap();
+        world.store.insert_project(project, None).await.unwrap();
     }
     let unknown = ProjectId::generate(world.random());
     let only = |ids: &[&ProjectId]| ProjectAccess::Only(ids.iter().copied().cloned().collect());

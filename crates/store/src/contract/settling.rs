@@ -169,7 +169,7 @@ pub async fn a_simulation_ends_with_its_last_conversation(world: &World) {
             scene
                 .change_simulation(move |view| {
                     let simulation = view.simulation.finish(view.progress, now)?;
-                    Ok(SimulationChange { simulation, jobs: Vec::new() })
+                    Ok(SimulationChange::to(simulation, Vec::new()))
                 })
                 .await
         };
@@ -199,7 +199,7 @@ pub async fn the_end_of_a_simulation_is_not_missed(world: &World) {
                     assert_eq!(claimed.job, scene.finish_job());
                     let decide = move |view: crate::SimulationView| {
                         let simulation = view.simulation.finish(view.progress, now)?;
-                        Ok(SimulationChange { simulation, jobs: Vec::new() })
+                        Ok(SimulationChange::to(simulation, Vec::new()))
                     };
                     let finished = scene.change_simulation(decide).await;
                     assert!(matches!(finished, Ok(_) | Err(ChangeError::Refused(_))), "{finished:?}");

@@ -26,7 +26,7 @@ impl Home {
             let simulation = view.simulation.start(now)?;
             let work = Work::GeneratePersonas { simulation: simulation.id.clone(), first_seq: 1 };
             let jobs = vec![Job::new(simulation.project_id.clone(), work)];
-            Ok(SimulationChange { simulation, jobs })
+            Ok(SimulationChange::to(simulation, jobs))
         });
         self.store.change_simulation(id, decide).await.unwrap().unwrap()
     }
@@ -79,7 +79,7 @@ pub async fn a_simulation_comes_back_as_it_was_added(world: &World) {
     }
     for simulation in simulations {
         let pinned = vec![objective.reference()];
-        home.store.insert_simulation(simulation.clone(), pinned, Vec::new()).await.unwrap();
+        home.store.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await.unwrap();
         let id = simulation.id.clone();
         let detail =
             SimulationDetail { simulation, agent: agent.clone(), objectives: vec![objective.clone()] };
@@ -97,7 +97,7 @@ pub async fn a_simulation_is_added_once(world: &World) {
     let first = home.add_simulation(home.simulation(&agent)).await;
     let second = Simulation { name: name("Second"), ..first.clone() };
     let jobs = vec![home.start_job(&second)];
-    assert_duplicate(&home.store.insert_simulation(second, Vec::new(), jobs).await);
+    assert_duplicate(&home.store.insert_simulation(second, Vec::new(), jobs, None).await);
     assert_eq!(home.simulation_list(OLDEST_FIRST, |list| list).await, [first]);
     assert_eq!(world.take_jobs().await, []);
 }
@@ -108,7 +108,7 @@ pub async fn a_simulation_is_added_with_its_jobs(world: &World) {
     let agent = home.add_agent(home.agent()).await;
     let simulation = home.simulation(&agent);
     let job = home.start_job(&simulation);
-    home.store.insert_simulation(simulation, Vec::new(), vec![job.clone()]).await.unwrap();
+    home.store.insert_simulation(simulation, Vec::new(), vec![job.clone()], None).await.unwrap();
     assert_eq!(world.take_jobs().await, [job]);
 }
 
@@ -124,7 +124,7 @@ pub async fn objectives_are_shown_in_the_order_they_were_named(world: &World) {
     for count in [0, 1, 4] {
         let pinned: Vec<_> = objectives[..count].iter().map(Objective::reference).collect();
         let simulation = home.simulation(&agent);
-        home.store.insert_simulation(simulation.clone(), pinned, Vec::new()).await.unwrap();
+        home.store.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await.unwrap();
         let detail = home.store.simulation(&simulation.id).await.unwrap().unwrap();
         assert_eq!(detail.objectives, objectives[..count]);
         let order = SimulationOrder::CreatedAt(Direction::Descending);
@@ -171,7 +171,7 @@ pub async fn a_changed_simulation_is_kept_with_its_jobs(world: &World) {
     let now = world.now();
     let decide = Box::new(move |view: SimulationView| {
         let simulation = view.simulation.fail("no model: '\u{1f4a5}'".into(), now)?;
-        Ok(SimulationChange { simulation, jobs: Vec::new() })
+        Ok(SimulationChange::to(simulation, Vec::new()))
     });
     let failed = home.store.change_simulation(&simulation.id, decide).await.unwrap().unwrap();
     assert_eq!(failed.last_failure_reason.as_deref(), Some("no model: '\u{1f4a5}'"));
@@ -197,7 +197,7 @@ pub async fn a_refused_change_of_a_simulation_writes_nothing(world: &World) {
     let now = world.now();
     let refused = scene.change_simulation(move |view| {
         let simulation = view.simulation.finish(view.progress, now)?;
-        Ok(SimulationChange { simulation, jobs: Vec::new() })
+        Ok(SimulationChange::to(simulation, Vec::new()))
     });
     assert_eq!(refusal(refused.await), Refusal::SimulationUnfinished);
     assert_eq!(scene.stored_simulation().await, scene.simulation);
@@ -216,7 +216,7 @@ pub async fn a_simulation_ends_in_one_way(world: &World) {
                 canceling
                     .change_simulation(move |view| {
                         let simulation = view.simulation.cancel(now)?;
-                        Ok(SimulationChange { simulation, jobs: Vec::new() })
+                        Ok(SimulationChange::to(simulation, Vec::new()))
                     })
                     .await
             },
@@ -224,7 +224,7 @@ pub async fn a_simulation_ends_in_one_way(world: &World) {
                 expiring
                     .change_simulation(move |view| {
                         let simulation = view.simulation.expire(view.progress, now)?;
-                        Ok(SimulationChange { simulation, jobs: Vec::new() })
+                        Ok(SimulationChange::to(simulation, Vec::new()))
                     })
                     .await
             },
@@ -247,7 +247,7 @@ pub async fn no_change_of_a_simulation_is_lost_to_another(world: &World) {
                 let before = view.simulation.last_failure_reason.unwrap_or_default();
                 let last_failure_reason = Some(format!("{before}{number}"));
                 let simulation = Simulation { last_failure_reason, ..view.simulation };
-                Ok(SimulationChange { simulation, jobs: Vec::new() })
+                Ok(SimulationChange::to(simulation, Vec::new()))
             };
             scene.change_simulation(decide).await.unwrap();
         }) as _

@@ -77,7 +77,8 @@ pub async fn replies_are_kept_to_the_letter_under_their_keys(world: &World) {
         };
         let reply = StoredReply { text, ended: number % 2 == 0 };
         let input_hash = format!("{number:064x}");
-        turns.push(StoredTurn { key, input_hash, attempt: 1 + number % 3, reply });
+        let (attempt, created_at) = (1 + number % 3, world.now());
+        turns.push(StoredTurn { key, input_hash, attempt, reply, created_at });
     }
     for turn in &turns {
         assert_eq!(scene.turn(&id, &turn.key).await, None);
@@ -110,6 +111,7 @@ pub async fn a_second_reply_under_one_key_writes_nothing(world: &World) {
                 turn: Some(StoredTurn { input_hash: "ef".repeat(32), ..turn("one", 1) }),
                 evaluations: vec![verdict],
                 jobs: vec![onerun_domain::Job::new(scene.home.project.clone(), work)],
+                record: None,
             })
         }
     };

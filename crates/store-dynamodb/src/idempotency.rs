@@ -1,0 +1,32 @@
+//! What requests under an `Idempotency-Key` were answered with. DynamoDB removes records some time after they expire, so
+//! what is read is held against the time.
+
+use jiff::Timestamp;
+use onerun_store::{IdempotencyId, IdempotencyRecord, StoreError, idempotency_body, read_idempotency};
+
+use crate::{
+    database::Database,
+    item::{self, BODY, EXPIRES},
+    keys::Key,
+    write::Write,
+};
+
+pub(crate) const WHAT: &str = "idempotency record";
+
+/// Adds a record, in place of one that no longer counts.
+pub(crate) fn put(record: &IdempotencyRecord) -> Write {
+    Write::put_text(WHAT, Key::idempotency(&record.id), idempotency_body(record))
+        .set(EXPIRES, item::number(record.expires_at()))
+        .if_new_or_at_most(EXPIRES, record.created_at.as_second().into())
+}
+
+/// The record of a request, unless it no longer counts.
+pub(crate) async fn get(
+    database: &Database,
+    id: &IdempotencyId,
+    now: Timestamp,
+) -> Result<Option<IdempotencyRecord>, StoreError> {
+    let Some(item) = database.get(WHAT, &Key::idempotency(id)).await? else { return Ok(None) };
+    let record = read_idempotency(id, item.text(BODY)?)?;
+    Ok((!record.is_expired(now)).then_some(record))
+}
