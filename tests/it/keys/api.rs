@@ -157,7 +157,7 @@ async fn a_rotation_that_ends_the_old_key_at_once_is_asked_about() {
     assert!(stderr.contains("--yes"), "{stderr}");
     desk.whoami(&key, 200).await;
     let new = desk.keys(&["rotate", &id, "--overlap", "0s", "--yes"]).exits(0);
-    assert_eq!(desk.whoami(&key, 401).await["code"], "expired_api_key");
+    assert_eq!(desk.whoami(&key, 401).await["code"], "revoked_api_key");
     desk.whoami(new.trim_end(), 200).await;
 }
 
@@ -509,7 +509,7 @@ async fn an_answer_that_is_lost_on_the_way_costs_the_key_and_makes_no_other() {
     let new = desk.keys(&["rotate", &lost, "--overlap", "0s", "--yes"]).exits(0);
     desk.whoami(new.trim_end(), 200).await;
     desk.whoami(&key, 200).await;
-    assert_eq!(desk.json(&["show", &lost])["status"], "expired");
+    assert_eq!(desk.json(&["show", &lost])["status"], "revoked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
