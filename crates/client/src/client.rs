@@ -486,13 +486,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_reads_is_tried_again_if_asked_and_one_that_writes_is_not() {
+    async fn a_call_that_reads_is_tried_again_if_asked_and_a_create_under_its_key() {
         let busy = "HTTP/1.1 503 Busy\r\n\r\n{}";
         let found = "HTTP/1.1 200 OK\r\n\r\n{\"data\":[],\"has_more\":false}";
-        let (client, _requests) = testing::answering(vec![busy, busy, found, busy, found]).await;
+        let wrong = "HTTP/1.1 422 Unprocessable\r\n\r\n{}";
+        let (client, mut requests) = testing::answering(vec![busy, busy, found, busy, wrong, wrong]).await;
         let patient = Client(Endpoint { retry: Retry { budget: Duration::from_secs(30) }, ..client.0 });
         assert!(patient.list_projects(PageRequest::first(1)).await.is_ok());
-        assert_eq!(patient.create_project("Demo").await.unwrap_err().status(), Some(503));
+        for _ in 0..3 {
+            assert!(requests.recv().await.unwrap().starts_with("GET "));
+        }
+        for _ in 0..2 {
+            assert_eq!(patient.create_project("Demo").await.unwrap_err().status(), Some(422));
+        }
+        let mut keys = Vec::new();
+        for _ in 0..3 {
+            let request = requests.recv().await.unwrap();
+            let key = request.lines().find_map(|line| line.strip_prefix("idempotency-key: "));
+            keys.push(key.unwrap_or_else(|| panic!("no key: {request}")).to_owned());
+        }
+        assert_eq!(keys[0], keys[1], "the same call");
+        assert_ne!(keys[0], keys[2], "another call");
     }
 
     #[tokio::test]
