@@ -330,7 +330,7 @@ async fn loopback_is_the_default_and_needs_no_warning() {
 #[tokio::test]
 async fn logs_are_json_lines_where_there_is_no_terminal() {
     let server = Server::start().await;
-    server.client().get("/v1/projects?secret=in-the-query", 200).await;
+    server.client().get("/v1/projects?secret=in-the-query", 422).await;
     let line = eventually("line of the request", || async {
         let log = server.log();
         let found = log.lines().find(|line| line.contains("list_projects"));
@@ -340,7 +340,7 @@ async fn logs_are_json_lines_where_there_is_no_terminal() {
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(
         (&line["status"], &line["key_id"], &line["level"]),
-        (&json!(200), &json!("root"), &json!("INFO"))
+        (&json!(422), &json!("root"), &json!("INFO"))
     );
     for line in server.log().lines() {
         assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");

@@ -34,6 +34,9 @@ def before_call(context, case, **kwargs):
     meta = case.meta
     if meta is not None and meta.generation.mode.is_positive and isinstance(case.body, dict):
         agree(case.operation, case.body)
+    # Two calls under one key are one call, which is refused if their bodies differ.
+    if meta is not None and meta.generation.mode.is_positive and "Idempotency-Key" in case.headers:
+        case.headers["Idempotency-Key"] = case.headers["Idempotency-Key"][:200] + uuid.uuid4().hex
     # Sequences of calls take their ids from one another's answers.
     if meta is None or meta.phase.name == "stateful":
         return
@@ -52,9 +55,6 @@ def before_call(context, case, **kwargs):
         for name in ("target_conversations", "target_personas"):
             if name in case.body:
                 case.body[name] = min(case.body[name], MAX_TARGET)
-    # Two calls under one key are one call, which is refused if their bodies differ.
-    if "Idempotency-Key" in case.headers:
-        case.headers["Idempotency-Key"] = case.headers["Idempotency-Key"][:200] + uuid.uuid4().hex
 
 
 def agree(operation, body):
