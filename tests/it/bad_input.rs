@@ -714,7 +714,8 @@ async fn every_parameter_of_a_query_is_read_once_and_must_be_utf_8() {
     let app = TestApp::start();
     let furnished = Furnished::new(&app).await;
     for route in ROUTES {
-        for (name, _) in query(route.operation) {
+        // Each filter by metadata is a parameter of its own, with tests among the queries.
+        for (name, _) in query(route.operation).into_iter().filter(|(name, _)| *name != "metadata") {
             let path = furnished.path(route);
             let value = if name == "project_id" { &furnished.desk.project } else { "1" };
             let separator = if name == "project_id" { "" } else { &format!("&{name}={value}") };

@@ -38,7 +38,7 @@ async fn every_operation_refuses_an_unknown_parameter_and_lists_its_own() {
             .expect("parameters")
             .iter()
             .filter(|parameter| parameter["in"] == "query")
-            .map(|parameter| format!("`{}`", parameter["name"].as_str().expect("a name")))
+            .map(|parameter| format!("`{}", parameter["name"].as_str().expect("a name")))
             .collect();
         match &details(&problem)[..] {
             [(name, detail)] => {
@@ -160,4 +160,62 @@ async fn everything_that_the_sdk_can_send_is_accepted() {
     talk.start(200).await;
     talk.say(None, 200).await;
     talk.end(200).await;
+}
+
+#[tokio::test]
+async fn lists_are_filtered_by_exact_name_and_by_metadata() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    for (name, metadata) in [
+        ("Nightly", json!({ "team": "shop & co", "build": 17 })),
+        ("Nightly run", json!({ "team": "shop & co", "build": 18 })),
+        ("nightly", json!({ "team": "Shop", "build": "17" })),
+    ] {
+        app.next_instant();
+        let named = json!({ "name": name, "metadata": metadata });
+        desk.client.post(&desk.path("/agents"), &named, 200).await;
+        desk.create(named.clone()).await;
+        let key = json!({ "name": name, "metadata": metadata, "preset": "ci", "all_projects": true });
+        desk.client.post("/v1/keys", &key, 200).await;
+    }
+    let lists = [desk.path("/agents"), desk.path("/simulations"), "/v1/keys?limit=100".to_owned()];
+    for list in lists {
+        for (query, expected) in [
+            ("exact_name=Nightly", vec!["Nightly"]),
+            ("exact_name=", vec![]),
+            ("metadata.team=shop+%26+co", vec!["Nightly run", "Nightly"]),
+            ("metadata.build=17", vec!["nightly", "Nightly"]),
+            ("metadata.team=shop+%26+co&metadata.build=17", vec!["Nightly"]),
+            ("exact_name=nightly&metadata.build=17", vec!["nightly"]),
+            ("metadata.nothing=1", vec![]),
+        ] {
+            let page = desk.client.get(&format!("{list}&{query}"), 200).await;
+            let names: Vec<_> = page["data"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+            assert_eq!(names, expected, "{list} {query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn filters_by_metadata_are_bounded_and_given_once() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let long = "x".repeat(201);
+    for (query, name, said) in [
+        ("metadata.a=1&metadata.a=2".to_owned(), "metadata.a", "must be given once"),
+        ("metadata.=1".to_owned(), "metadata.", "must name a key"),
+        (format!("metadata.{long}=1"), "metadata.xxx", "at most 200 characters"),
+        (format!("metadata.a={long}"), "metadata.a", "at most 200 characters"),
+        (
+            [1, 2, 3, 4, 5, 6].map(|number| format!("metadata.k{number}=1")).join("&"),
+            "metadata.k6",
+            "is one too many",
+        ),
+        ("metadata=1".to_owned(), "metadata", "is not a parameter"),
+    ] {
+        let problem = desk.client.get(&desk.path(&format!("/agents?{query}")), 422).await;
+        let found = details(&problem);
+        assert_eq!(found.len(), 1, "{query}: {found:?}");
+        assert!(found[0].0.starts_with(name) && found[0].1.contains(said), "{query}: {found:?}");
+    }
 }

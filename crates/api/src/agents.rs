@@ -10,7 +10,7 @@ use crate::{
     ApiError, App, Handler, Idempotency, Parameters, Response, Route,
     fields::{Fields, Input},
     out::{AgentSummaryOut, PageOut},
-    query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
+    query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, exact, page},
     request::{Call, reply},
 };
 
@@ -86,9 +86,10 @@ impl Input for AgentPatch {
 impl Params for AgentList {
     fn read(reader: &mut Reader) -> Option<Self> {
         let name = reader.optional("name", "Only agents whose name contains this, ignoring case.");
+        let exact = exact(reader);
         let sort = Sort::<NamedSortKey>::read(reader, SORT_BY_NAME);
         let page = page(reader);
-        Some(Self { name: name?, sort: sort?.named(), page: page? })
+        Some(Self { name: name?, exact: exact?, sort: sort?.named(), page: page? })
     }
 }
 

@@ -88,7 +88,9 @@ impl Router {
         let id = request.id.clone();
         let is_head = request.method == Method::HEAD;
         let mut trail = Trail::default();
-        let answered = AssertUnwindSafe(self.proceed(app, request, &mut trail)).catch_unwind().await;
+        // Boxed, because it is large and whoever awaits the answer would hold it whole.
+        let answered =
+            AssertUnwindSafe(Box::pin(self.proceed(app, request, &mut trail))).catch_unwind().await;
         let result = answered.unwrap_or_else(|panic| Err(ApiError::Internal(panic_message(&*panic).into())));
         let (mut response, error) = match result {
             Ok(response) => (response, None),

@@ -19,7 +19,8 @@ use onerun_auth::{
 };
 use onerun_domain::{Metadata, Name, PageRequest, ProjectId, Refusal, later, sha256_hex};
 use onerun_store::{
-    ChangeKey, DecideKey, DecideNewKey, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError,
+    ChangeKey, DecideKey, DecideNewKey, ExactFilter, KeyChange, KeyError, KeyList, KeyView, NewKey,
+    StoreError,
 };
 use serde_json::Value;
 use subtle::ConstantTimeEq;
@@ -29,7 +30,7 @@ use crate::{
     ends::MakeChange,
     fields::{Distinct, Fields, Input, Integer, List, Nested},
     out::{KeyOut, MadeKeyOut, PageOut, wire_time},
-    query::{Params, Reader, Whole, page},
+    query::{Params, Reader, Whole, exact, page},
     request::{Call, DoneOut, reply},
 };
 
@@ -378,6 +379,7 @@ impl Input for Leak {
 
 /// The query of `list_keys`.
 pub(crate) struct KeyQuery {
+    exact: ExactFilter,
     status: Option<KeyStatus>,
     project: Option<ProjectId>,
     expiring_within_days: Option<u32>,
@@ -387,6 +389,7 @@ pub(crate) struct KeyQuery {
 
 impl Params for KeyQuery {
     fn read(reader: &mut Reader) -> Option<Self> {
+        let exact = exact(reader);
         let status = reader.optional("status", "Only keys of this status.");
         let project = reader.optional("project_id", "Only keys that reach this project.");
         let expiring = reader.optional::<Whole<0, MAX_DAYS>>(
@@ -400,6 +403,7 @@ impl Params for KeyQuery {
         );
         let page = page(reader);
         Some(Self {
+            exact: exact?,
             status: status?,
             project: project?,
             expiring_within_days: expiring?.map(|days| days.0),
@@ -454,10 +458,11 @@ async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
 
 async fn list(app: &App, call: Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
-    let KeyQuery { status, project, expiring_within_days, idle_for_days, page } = call.query()?;
+    let KeyQuery { exact, status, project, expiring_within_days, idle_for_days, page } = call.query()?;
     let now = app.engine().now();
     let days = |days: u32| SignedDuration::from_hours(24 * i64::from(days));
     let list = KeyList {
+        exact,
         within: caller.projects().clone(),
         status,
         project,

@@ -572,13 +572,19 @@ fn parameters(route: &Route) -> Vec<Value> {
         );
     let docs = route.parameter_docs();
     let in_query = docs.iter().map(|param| {
-        json!({
-            "name": param.name,
+        let mut documented = json!({
+            "name": param.name.trim_end_matches(".*"),
             "in": "query",
             "required": param.required,
             "description": param.description,
             "schema": param.schema,
-        })
+        });
+        if param.name.ends_with('*') {
+            // Each member is a parameter of its own.
+            documented["style"] = json!("form");
+            documented["explode"] = json!(true);
+        }
+        documented
     });
     let in_header = route.idempotency.takes_key().then(|| {
         json!({

@@ -7,7 +7,7 @@ use onerun_auth::KeyStatus;
 use onerun_domain::{
     AgentId, ConversationStatus, Direction, Limit, PageRequest, ProjectId, SimulationStatus,
 };
-use onerun_store::NamedSort;
+use onerun_store::{ExactFilter, NamedSort};
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,6 +18,11 @@ use crate::{
 /// How many of a list at once, where the caller may say.
 const MAX_LIMIT: u32 = 100;
 const DEFAULT_LIMIT: u32 = 10;
+
+/// What the names of filters by metadata begin with, how many there may be, and how long a key and its text may be.
+const METADATA: &str = "metadata.";
+const MAX_METADATA_FILTERS: usize = 5;
+const MAX_METADATA_TEXT: usize = 200;
 
 /// How many unknown parameters one answer names.
 const MAX_UNKNOWN: usize = 10;
@@ -130,7 +135,7 @@ impl Query {
         let known = route.parameter_names();
         let mut unknown: Vec<&str> = Vec::new();
         for (name, _) in &self.pairs {
-            if !known.contains(&name.as_str()) && !unknown.contains(&name.as_str()) {
+            if !is_known(name, &known) && !unknown.contains(&name.as_str()) {
                 unknown.push(name);
             }
             if unknown.len() == MAX_UNKNOWN {
@@ -167,6 +172,14 @@ fn unknown_parameter(name: &str, known: &[&str]) -> FieldError {
 }
 
 const BROKEN: &str = "cannot be read: the query must be percent-encoded UTF-8";
+
+/// Whether a parameter is one of the known: by its name, or by the prefix of a known one that ends in `*`.
+fn is_known(name: &str, known: &[&str]) -> bool {
+    known.iter().any(|known| match known.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => *known == name,
+    })
+}
 
 /// One documented parameter: its name, description, schema, and whether it must be there.
 pub(crate) struct ParamDoc {
@@ -225,6 +238,46 @@ impl Reader<'_> {
             Some(value) => self.value(name, &value).map(Some),
             None => Some(None),
         }
+    }
+
+    /// Parameters that begin with `metadata.`: a key of the metadata and the text that it must be.
+    fn metadata(&mut self, description: &'static str) -> Option<Vec<(String, String)>> {
+        let query = match &mut self.source {
+            Source::Docs(docs) => {
+                let schema = json!({
+                    "type": "object",
+                    "maxProperties": MAX_METADATA_FILTERS,
+                    "propertyNames": { "pattern": "^metadata\\..+$", "maxLength": METADATA.len() + MAX_METADATA_TEXT },
+                    "additionalProperties": { "type": "string", "maxLength": MAX_METADATA_TEXT },
+                });
+                docs.push(ParamDoc { name: "metadata.*", description, schema, required: false });
+                return None;
+            }
+            Source::Query(query) => *query,
+        };
+        let given = query.pairs.iter().filter_map(|(name, text)| Some((name.strip_prefix(METADATA)?, text)));
+        let (mut filters, errors): (Vec<(String, String)>, usize) = (Vec::new(), self.errors.len());
+        for (key, text) in given {
+            let name: String = format!("{METADATA}{key}").chars().take(MAX_UNKNOWN_NAME).collect();
+            let lengths = [key, text].map(|text| text.chars().count());
+            if filters.iter().any(|(known, _)| known == key) {
+                self.refuse(&name, "must be given once");
+            } else if lengths[0] == 0 {
+                self.refuse(&name, "must name a key of the metadata, such as `metadata.team`");
+            } else if lengths.iter().any(|length| *length > MAX_METADATA_TEXT) {
+                let detail = format!("must have a key and a value of at most {MAX_METADATA_TEXT} characters");
+                self.refuse(&name, &detail);
+            } else if filters.len() == MAX_METADATA_FILTERS {
+                self.refuse(
+                    &name,
+                    &format!("is one too many: {MAX_METADATA_FILTERS} filters by metadata are the most"),
+                );
+                break;
+            } else {
+                filters.push((key.to_owned(), text.clone()));
+            }
+        }
+        (self.errors.len() == errors).then_some(filters)
     }
 
     /// The parameter's value, if it is there; the outer `None` if it cannot be told.
@@ -332,6 +385,17 @@ fn page_of<const MAX: u32>(
         .optional::<Whole<0, { i32::MAX as u32 }>>("offset", "How many to pass over; 0 if nothing is said.");
     let limit = limit?.map_or(default, |limit| limit.0);
     Some(PageRequest { limit: Limit::clamped(limit), offset: offset?.map_or(0, |offset| offset.0) })
+}
+
+/// What is to match to the letter.
+pub(crate) fn exact(reader: &mut Reader) -> Option<ExactFilter> {
+    let name = reader.optional("exact_name", "Only what has exactly this name, case included.");
+    let metadata = reader.metadata(
+        "`metadata.KEY=VALUE`: only what has this key at the top level of its metadata with exactly this value. A string \
+         is compared as it is, a number, true, false or null as its JSON; lists and objects match nothing. Up to 5 keys, \
+         all of which must match.",
+    );
+    Some(ExactFilter { name: name?, metadata: metadata? })
 }
 
 /// One of the words that a parameter knows.

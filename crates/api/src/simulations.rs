@@ -12,7 +12,7 @@ use crate::{
     ApiError, App, Handler, Idempotency, Parameters, Response, Route,
     fields::{Distinct, Fields, Input, Integer},
     out::{PageOut, SimulationOut, Warned},
-    query::{Params, Reader, Sort, SortKey, page},
+    query::{Params, Reader, Sort, SortKey, exact, page},
     request::{Call, DoneOut, done, reply},
 };
 
@@ -146,6 +146,7 @@ impl SortKey for SimulationSortKey {
 impl Params for SimulationList {
     fn read(reader: &mut Reader) -> Option<Self> {
         let name = reader.optional("name", "Only simulations whose name contains this, ignoring case.");
+        let exact = exact(reader);
         let status = reader.optional("status", "Only simulations in this status.");
         let agent_id = reader.optional("agent_id", "Only simulations of this agent.");
         let sort = Sort::<SimulationSortKey>::read(
@@ -163,7 +164,7 @@ impl Params for SimulationList {
             (None, None) if status == Some(SimulationStatus::InProgress) => SimulationOrder::LongestWaiting,
             (Some(SimulationSortKey::CreatedAt) | None, _) => SimulationOrder::CreatedAt(direction),
         };
-        Some(Self { name: name?, status, agent_id: agent_id?, order, page: page? })
+        Some(Self { name: name?, exact: exact?, status, agent_id: agent_id?, order, page: page? })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Texts from outside, each with its bounds. A value of one of these types was parsed, so it holds them.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde_json::{Map, Value};
 
@@ -210,6 +210,25 @@ impl Metadata {
     /// The object.
     pub fn as_map(&self) -> &Map<String, Value> {
         &self.0
+    }
+
+    /// The members at the top level that are no list and no object, each as a text: a string as it is, anything else as
+    /// its JSON.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.0.iter().filter_map(|(key, value)| text_of(value).map(|text| (key.as_str(), text)))
+    }
+
+    /// Whether the member `key` at the top level is that text. Every character counts, its case included.
+    pub fn has(&self, key: &str, text: &str) -> bool {
+        self.0.get(key).and_then(text_of).is_some_and(|found| found == text)
+    }
+}
+
+fn text_of(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Array(_) | Value::Object(_) => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) => Some(Cow::Owned(value.to_string())),
     }
 }
 

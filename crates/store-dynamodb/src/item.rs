@@ -4,7 +4,11 @@
 //! must see: keys, what indexes sort and filter by, counters and revisions. So no value depends on what its attribute
 //! types can hold: numbers keep all their digits, and empty texts are texts.
 
-use std::{collections::HashMap, fmt::Display, str::FromStr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Display,
+    str::FromStr,
+};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
@@ -26,6 +30,8 @@ pub(crate) const STATUS: &str = "status";
 pub(crate) const AGENT: &str = "agent";
 /// When a worker last asked for an agent's work: beside the body, because it is written without the agent's revision.
 pub(crate) const LAST_POLLED_AT: &str = "last_polled_at";
+/// What exact filters ask for: hashes of the name and of each text of the metadata.
+pub(crate) const FACETS: &str = "facets";
 /// What the index of due times is made of.
 pub(crate) const LANE: &str = "lane";
 pub(crate) const DUE: &str = "due";
@@ -36,6 +42,11 @@ pub(crate) const EXPIRES: &str = "expires";
 /// A text.
 pub(crate) fn text(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
+}
+
+/// Texts without an order.
+pub(crate) fn texts(texts: BTreeSet<String>) -> AttributeValue {
+    AttributeValue::Ss(texts.into_iter().collect())
 }
 
 /// A number.

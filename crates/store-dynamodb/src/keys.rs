@@ -2,12 +2,15 @@
 //!
 //! Every key of what belongs to a project begins with the project's id, so that an id of another project names nothing.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use onerun_auth::KeyId;
 use onerun_domain::{
-    AgentId, ConversationId, JobId, ObjectiveId, ObjectiveRef, PersonaId, ProjectId, SimulationId, sha256_hex,
+    AgentId, ConversationId, JobId, Metadata, Name, ObjectiveId, ObjectiveRef, PersonaId, ProjectId,
+    SimulationId, sha256_hex,
 };
-use onerun_store::{IdempotencyId, IdempotencyScope};
+use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope};
 
 /// How many items hold a simulation's counts, so that its conversations change side by side.
 pub(crate) const GATES: u32 = 8;
@@ -106,6 +109,27 @@ impl Key {
     pub(crate) fn audit_head() -> Self {
         Self::new(AUDIT, "head")
     }
+}
+
+/// How many hexadecimal digits of a hash tell a facet from others: 128 bits.
+const FACET: usize = 32;
+
+fn facet(parts: &[&str]) -> String {
+    let mut hash = sha256_hex(parts.iter().copied());
+    hash.truncate(FACET);
+    hash
+}
+
+/// What exact filters ask for, of something that has a name and metadata. Hashes, so that each is as short as the next.
+pub(crate) fn facets(name: &Name, metadata: &Metadata) -> BTreeSet<String> {
+    let texts = metadata.texts().map(|(key, text)| facet(&["metadata", key, &text]));
+    texts.chain([facet(&["name", name.as_str()])]).collect()
+}
+
+/// The facets that a filter asks for.
+pub(crate) fn wanted(filter: &ExactFilter) -> Vec<String> {
+    let texts = filter.metadata.iter().map(|(key, text)| facet(&["metadata", key, text]));
+    texts.chain(filter.name.as_deref().map(|name| facet(&["name", name]))).collect()
 }
 
 /// The partition of all projects.

@@ -51,7 +51,7 @@
 //! | `by-wait` | `pk`, `waits` | conversations that are not settled, queued ones first; jobs. Sparse |
 //! | `by-due` (global) | `lane`, `due` | leases with the claims of turns, and expiries, in four lanes each. Sparse |
 //!
-//! `by-made`, `by-name` and `by-status` carry `folded`, `status` and `agent` to filter by; the others carry keys alone.
+//! `by-made`, `by-name` and `by-status` carry `folded`, `status`, `agent` and `facets` to filter by; the others carry keys alone.
 //!
 //! # Access
 //!

@@ -23,7 +23,7 @@ use onerun_store::StoreError;
 
 use crate::{
     DynamoDbStore, configure, failure,
-    item::{AGENT, FOLDED, PARTITION, SORT, STATUS},
+    item::{AGENT, FACETS, FOLDED, PARTITION, SORT, STATUS},
     query::Index,
 };
 
@@ -84,7 +84,7 @@ pub async fn create_table(client: &Client, table: &str, stream: Stream) -> Resul
                 Index::Wait => Projection::builder().projection_type(ProjectionType::KeysOnly),
                 _ => Projection::builder()
                     .projection_type(ProjectionType::Include)
-                    .set_non_key_attributes(Some([FOLDED, STATUS, AGENT].map(str::to_owned).into())),
+                    .set_non_key_attributes(Some([FOLDED, STATUS, AGENT, FACETS].map(str::to_owned).into())),
             };
             let index = LocalSecondaryIndex::builder()
                 .index_name(index.name())

@@ -133,6 +133,11 @@ impl Query {
         self
     }
 
+    /// Only that of which an attribute has all of these values.
+    pub(crate) fn having(self, attribute: &'static str, values: Vec<String>) -> Self {
+        values.into_iter().fold(self, |query, value| query.containing(attribute, Some(value)))
+    }
+
     /// Without the first so many.
     pub(crate) fn past(mut self, skip: usize) -> Self {
         self.skip = skip;

@@ -10,8 +10,8 @@ use onerun_auth::{
 };
 use onerun_domain::{Direction, Limit, Metadata, Name, PageRequest};
 use onerun_store::{
-    AuditPage, IdempotencyId, IdempotencyRecord, IdempotencyScope, KeyList, KeyStore, NewKey, Store,
-    StoreError,
+    AuditPage, ExactFilter, IdempotencyId, IdempotencyRecord, IdempotencyScope, KeyList, KeyStore, NewKey,
+    Store, StoreError,
 };
 use onerun_store_dynamodb::{DynamoDbStore, local::ScratchTable};
 
@@ -151,6 +151,7 @@ async fn a_body_that_cannot_be_is_reported_and_not_shown() {
     let uses = KeyUse { last_at: now(), scopes: ScopeSet::NONE, since_replaced: 0 };
     assert!(store.add_key_use(&id, &uses, now()).await.unwrap());
     let list = KeyList {
+        exact: ExactFilter::default(),
         within: ProjectAccess::All,
         status: None,
         project: None,

@@ -79,7 +79,9 @@ pub(crate) fn writing(path: &Path) -> Result<Connection, OpenError> {
 
 /// Opens a connection that reads.
 pub(crate) fn reading(path: &Path) -> Result<Connection, OpenError> {
-    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    crate::sql::add_functions(&connection)?;
+    Ok(connection)
 }
 
 /// Makes the file for its owner alone, if there is none. SQLite would let the process's umask decide, and gives the

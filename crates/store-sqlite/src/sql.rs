@@ -1,8 +1,10 @@
 //! Running statements, with the errors of SQLite as those of a store.
 
-use onerun_domain::{Direction, Limit, Page, PageRequest, ProjectId};
-use onerun_store::StoreError;
-use rusqlite::{Connection, ErrorCode, Params, ffi, params_from_iter, types::Value};
+use onerun_domain::{Direction, Limit, Metadata, Page, PageRequest, ProjectId};
+use onerun_store::{ExactFilter, StoreError};
+use rusqlite::{
+    Connection, ErrorCode, Params, ffi, functions::FunctionFlags, params_from_iter, types::Value,
+};
 
 use crate::columns::{Columns, only};
 
@@ -117,6 +119,21 @@ pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| FULL.contains(&error.extended_code))
 }
 
+/// Adds `metadata_has`, which filters as [`Metadata::has`] does. SQLite's own JSON functions change how numbers are written.
+pub(crate) fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("metadata_has", 2, flags, |context| {
+        let failed = |error: serde_json::Error| rusqlite::Error::UserFunctionError(Box::new(error));
+        let metadata: Metadata =
+            serde_json::from_str(context.get_raw(0).as_str()?).map_err(failed).and_then(|object| {
+                Metadata::parse(object).map_err(|error| rusqlite::Error::UserFunctionError(Box::new(error)))
+            })?;
+        let (key, text): (String, String) =
+            serde_json::from_str(context.get_raw(1).as_str()?).map_err(failed)?;
+        Ok(metadata.has(&key, &text))
+    })
+}
+
 /// A query that is put together from the parts that were asked for. The parts are words of this program; every value
 /// from outside is a parameter.
 pub(crate) struct Query {
@@ -138,6 +155,14 @@ impl Query {
             self.sql.push_str(&condition.replace("{}", &format!("?{}", self.params.len())));
         }
         self
+    }
+
+    /// Adds the conditions of an exact filter.
+    pub(crate) fn exactly(self, filter: &ExactFilter) -> Self {
+        let named = self.and("name = {}", filter.name.clone());
+        filter.metadata.iter().fold(named, |query, (key, text)| {
+            query.and("metadata_has(metadata, {})", Some(serde_json::json!([key, text]).to_string()))
+        })
     }
 
     /// Reads one page of row numbers in an order.

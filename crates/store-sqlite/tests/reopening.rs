@@ -18,8 +18,9 @@ use onerun_domain::{
     SimulationStatus, Target, TurnClaim, TurnToken, Work,
 };
 use onerun_store::{
-    ChangeKey, ConversationChange, ConversationView, IdempotencyId, IdempotencyRecord, IdempotencyScope,
-    KeyChange, KeyList, KeyStore, NewKey, ProjectStore, Store, StoreError, StoredReply, StoredTurn,
+    ChangeKey, ConversationChange, ConversationView, ExactFilter, IdempotencyId, IdempotencyRecord,
+    IdempotencyScope, KeyChange, KeyList, KeyStore, NewKey, ProjectStore, Store, StoreError, StoredReply,
+    StoredTurn,
 };
 use onerun_store_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -337,7 +338,16 @@ async fn key_store() -> (SqliteStore, TempDir, KeyRecord, IdempotencyRecord) {
 fn all_keys(now: Timestamp) -> KeyList {
     let page = PageRequest { limit: Limit::clamped(10), offset: 0 };
     let within = ProjectAccess::All;
-    KeyList { within, status: None, project: None, ends_by: None, idle_since: None, now, page }
+    KeyList {
+        within,
+        exact: ExactFilter::default(),
+        status: None,
+        project: None,
+        ends_by: None,
+        idle_since: None,
+        now,
+        page,
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use onerun_auth::{
 };
 use onerun_domain::{Direction, Page, PageRequest, ProjectId};
 
-use crate::{Decide, IdempotencyRecord, KeyError, StoreError};
+use crate::{Decide, ExactFilter, IdempotencyRecord, KeyError, StoreError};
 
 /// A new key, and what is written with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +86,8 @@ pub struct KeyView {
 pub struct KeyList {
     /// Only those of which every project is among these: what the caller may know of.
     pub within: ProjectAccess,
+    /// Only these.
+    pub exact: ExactFilter,
     /// Only those of this status.
     pub status: Option<KeyStatus>,
     /// Only those that reach this project.
@@ -107,6 +109,7 @@ impl KeyList {
         let status = record.status(self.now);
         let is_over = matches!(status, KeyStatus::Expired | KeyStatus::Revoked);
         record.grant.projects.is_within(&self.within)
+            && self.exact.admits(&record.name, &record.metadata)
             && self.status.is_none_or(|wanted| wanted == status)
             && self.project.as_ref().is_none_or(|project| record.grant.projects.allows(project))
             && self.ends_by.is_none_or(|by| !is_over && record.ends_at().is_some_and(|end| end <= by))

@@ -32,8 +32,8 @@ pub use project::{
     SimulationView, StoredReply, StoredTurn,
 };
 pub use query::{
-    AgentList, AgentSummary, ConversationList, ConversationTally, EvaluatedConversation, NamedSort,
-    ObjectiveTally, SimulationDetail, SimulationList, SimulationOrder, SimulationTally,
+    AgentList, AgentSummary, ConversationList, ConversationTally, EvaluatedConversation, ExactFilter,
+    NamedSort, ObjectiveTally, SimulationDetail, SimulationList, SimulationOrder, SimulationTally,
 };
 
 use std::sync::Arc;

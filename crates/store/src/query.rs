@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use onerun_domain::{
     Agent, AgentId, Conversation, ConversationStatus, Direction, EndReason, Evaluation, EvaluationStatus,
-    Objective, ObjectiveRef, Outcome, PageRequest, Persona, Progress, Simulation, SimulationStatus,
+    Metadata, Name, Objective, ObjectiveRef, Outcome, PageRequest, Persona, Progress, Simulation,
+    SimulationStatus,
 };
 
 /// How projects, agents and objectives are sorted. Equal keys are ordered by when they were made, in the same
@@ -17,11 +18,30 @@ pub enum NamedSort {
     Name(Direction),
 }
 
+/// What is wanted to the letter. Every character counts, its case included, and no two ways to write one are the same.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ExactFilter {
+    /// Only what has this name.
+    pub name: Option<String>,
+    /// Only that of which the metadata [has](Metadata::has) each of these.
+    pub metadata: Vec<(String, String)>,
+}
+
+impl ExactFilter {
+    /// Whether something with this name and metadata is wanted.
+    pub fn admits(&self, name: &Name, metadata: &Metadata) -> bool {
+        self.name.as_ref().is_none_or(|wanted| wanted == name.as_str())
+            && self.metadata.iter().all(|(key, text)| metadata.has(key, text))
+    }
+}
+
 /// Which agents are wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentList {
     /// Only those whose name contains this, ignoring case. Every character stands for itself.
     pub name: Option<String>,
+    /// Only these.
+    pub exact: ExactFilter,
     /// In which order.
     pub sort: NamedSort,
     /// Which part.
@@ -56,6 +76,8 @@ pub enum SimulationOrder {
 pub struct SimulationList {
     /// Only those whose name contains this, ignoring case. Every character stands for itself.
     pub name: Option<String>,
+    /// Only these.
+    pub exact: ExactFilter,
     /// Only those in this status.
     pub status: Option<SimulationStatus>,
     /// Only those of this agent.

@@ -6,7 +6,7 @@ use onerun_store::{AgentList, AgentSummary, ChangeError, Decide, IdempotencyReco
 
 use crate::{
     database::Written,
-    item::{self, BODY, FOLDED, Item, LAST_POLLED_AT, REVISION},
+    item::{self, BODY, FACETS, FOLDED, Item, LAST_POLLED_AT, REVISION},
     keys::{self, Key},
     patience::Patience,
     query::{Index, Query},
@@ -30,6 +30,7 @@ fn describe(write: Write, agent: &Agent) -> Write {
         .set(Index::Made.sort(), item::text(format!("agent#{created}#{id}")))
         .set(Index::Name.sort(), item::text(format!("agent#{folded}{}{created}#{id}", keys::END)))
         .set(FOLDED, item::text(folded))
+        .set(FACETS, item::texts(keys::facets(&agent.name, &agent.metadata)))
 }
 
 /// Adds an agent.
@@ -68,6 +69,7 @@ pub(super) async fn list(scope: Scope<'_>, list: &AgentList) -> Result<Page<Agen
         .by(index, direction)
         .beginning("agent#")
         .containing(FOLDED, list.name.as_deref().map(keys::fold))
+        .having(FACETS, keys::wanted(&list.exact))
         .page(list.page);
     let keys = scope.database.query_keys(&query).await?;
     let agents = read_all(scope.database, WHAT, &keys, summary).await?;

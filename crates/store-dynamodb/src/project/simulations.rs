@@ -16,7 +16,7 @@ use crate::{
     counts::Totals,
     database::{AT_ONCE, Found, Written},
     idempotency,
-    item::{self, AGENT, FOLDED, Item, REVISION, STATUS},
+    item::{self, AGENT, FACETS, FOLDED, Item, REVISION, STATUS},
     jobs,
     keys::{self, Key},
     overdue,
@@ -39,6 +39,7 @@ fn put_entry(scope: Scope<'_>, simulation: &Simulation) -> Write {
         .set(Index::Name.sort(), item::text(format!("simulation#{folded}{}{created}#{id}", keys::END)))
         .set(Index::Status.sort(), item::text(format!("simulation#{status}#{created}#{id}")))
         .set(FOLDED, item::text(folded))
+        .set(FACETS, item::texts(keys::facets(&simulation.name, &simulation.metadata)))
         .set(STATUS, item::text(status))
         .set(AGENT, item::text(simulation.agent_id.as_str()))
 }
@@ -170,6 +171,7 @@ fn narrowed(scope: Scope<'_>, list: &SimulationList) -> Query {
     Query::new(WHAT, scope.project.as_str())
         .equal(AGENT, list.agent_id.as_ref().map(|id| id.as_str().to_owned()))
         .containing(FOLDED, list.name.as_deref().map(keys::fold))
+        .having(FACETS, keys::wanted(&list.exact))
 }
 
 async fn ids(scope: Scope<'_>, query: Query) -> Result<Vec<SimulationId>, StoreError> {

@@ -64,6 +64,7 @@ pub(super) fn list(scope: &Scope<'_>, list: &AgentList) -> Result<Page<AgentSumm
     let sql = "SELECT agents.inserted FROM agents WHERE project_id = ?1";
     let rows = Query::new(sql, vec![scope.project.as_str().to_owned().into()])
         .and("instr(name_folded, {}) > 0", list.name.as_deref().map(sql::fold))
+        .exactly(&list.exact)
         .page(scope.connection, "agent", &order(list.sort), list.page)?;
     let data = sql::all(
         scope.connection,

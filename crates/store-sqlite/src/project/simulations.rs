@@ -138,6 +138,7 @@ pub(super) fn list(scope: &Scope<'_>, list: &SimulationList) -> Result<Page<Simu
         .and("status = {}", list.status.map(|status| status.as_str().to_owned()))
         .and("agent_id = {}", list.agent_id.as_ref().map(|id| id.as_str().to_owned()))
         .and("instr(name_folded, {}) > 0", list.name.as_deref().map(sql::fold))
+        .exactly(&list.exact)
         .page(scope.connection, "simulation", &order(list.order), list.page)?;
     let page = sql::rows_json(&rows.data);
     let mut data = sql::all(

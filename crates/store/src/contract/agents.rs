@@ -5,7 +5,7 @@ use onerun_domain::{Agent, AgentId, AgentPatch, Description, Direction, Name, Re
 use super::fixture::{
     World, all, assert_duplicate, at_once, in_pages, metadata, name, odd_texts, part, refusal,
 };
-use crate::{AgentList, AgentSummary, NamedSort};
+use crate::{AgentList, AgentSummary, ExactFilter, NamedSort};
 
 const OLDEST_FIRST: NamedSort = NamedSort::CreatedAt(Direction::Ascending);
 
@@ -44,7 +44,11 @@ pub async fn an_agent_comes_back_as_it_was_added(world: &World) {
         let summary = AgentSummary { agent: agent.clone(), total_simulations: 0 };
         assert_eq!(home.store.agent(&agent.id).await.unwrap(), Some(summary.clone()));
         let sort = NamedSort::CreatedAt(Direction::Descending);
-        let listed = home.store.agents(AgentList { name: None, sort, page: part(1, 0) }).await.unwrap();
+        let listed = home
+            .store
+            .agents(AgentList { name: None, exact: ExactFilter::default(), sort, page: part(1, 0) })
+            .await
+            .unwrap();
         assert_eq!(listed.data, [summary]);
     }
 }
@@ -157,7 +161,7 @@ pub async fn an_agent_says_how_many_simulations_it_has(world: &World) {
         let summary = home.store.agent(&agent.id).await.unwrap().unwrap();
         assert_eq!(summary.total_simulations, count);
     }
-    let list = AgentList { name: None, sort: OLDEST_FIRST, page: all() };
+    let list = AgentList { name: None, exact: ExactFilter::default(), sort: OLDEST_FIRST, page: all() };
     let counts: Vec<_> =
         home.store.agents(list).await.unwrap().data.iter().map(|summary| summary.total_simulations).collect();
     assert_eq!(counts, [4, 0]);
@@ -216,9 +220,74 @@ pub async fn filtered_agents_are_sorted_and_paged(world: &World) {
         assert_eq!(whole.len(), 5);
         assert_eq!((whole[0].name.as_str(), whole[4].name.as_str()), (first, last));
         for limit in [1, 2, 4, 5, 9] {
-            let list = |page| AgentList { name: Some("bot".into()), sort, page };
+            let list =
+                |page| AgentList { name: Some("bot".into()), exact: ExactFilter::default(), sort, page };
             let pages = in_pages(limit, async |page| home.store.agents(list(page)).await.unwrap()).await;
             assert_eq!(pages.into_iter().map(|summary| summary.agent).collect::<Vec<_>>(), whole);
         }
+    }
+}
+
+const NONE: [usize; 0] = [];
+
+/// Every character of a name and of a text of the metadata counts, and numbers count as they are written.
+pub async fn agents_are_filtered_exactly_by_name_and_metadata(world: &World) {
+    let home = world.home().await;
+    let made = [
+        ("Desk", r#"{"team": "shop", "build": 17, "big": 18446744073709551615, "live": true}"#),
+        ("desk", r#"{"team": "Shop", "build": "17", "none": null}"#),
+        ("Desk 2", r#"{"team": "shop", "nested": {"team": "shop"}, "list": ["shop"], "": "empty"}"#),
+        ("De\u{301}sk", r#"{"a.b": "%_'\"", "half": 0.5, "team": "\ud83d\ude00"}"#),
+        ("D\u{e9}sk", r#"{"none": "null", "live": "true", "team": ""}"#),
+    ];
+    let mut agents = Vec::new();
+    for (text, object) in made {
+        let agent = Agent { name: name(text), metadata: metadata(object), ..home.agent() };
+        agents.push(home.add_agent(agent).await);
+    }
+    let found = async |named: Option<&str>, filters: &[(&str, &str)]| {
+        let metadata = filters.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+        let exact = ExactFilter { name: named.map(str::to_owned), metadata };
+        let list = AgentList { name: None, exact: exact.clone(), sort: OLDEST_FIRST, page: all() };
+        let page = home.store.agents(list).await.unwrap();
+        let found: Vec<Agent> = page.data.into_iter().map(|summary| summary.agent).collect();
+        let expected: Vec<Agent> =
+            agents.iter().filter(|agent| exact.admits(&agent.name, &agent.metadata)).cloned().collect();
+        assert_eq!(found, expected);
+        found.iter().map(|agent| agents.iter().position(|one| one == agent).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(Some("Desk"), &[]).await, [0]);
+    assert_eq!(found(Some("desk"), &[]).await, [1]);
+    assert_eq!(found(Some("D\u{e9}sk"), &[]).await, [4]);
+    assert_eq!(found(Some("Des"), &[]).await, NONE);
+    assert_eq!(found(None, &[("team", "shop")]).await, [0, 2]);
+    assert_eq!(found(None, &[("build", "17")]).await, [0, 1]);
+    assert_eq!(found(None, &[("big", "18446744073709551615")]).await, [0]);
+    assert_eq!(found(None, &[("live", "true")]).await, [0, 4]);
+    assert_eq!(found(None, &[("none", "null")]).await, [1, 4]);
+    assert_eq!(found(None, &[("half", "0.5")]).await, [3]);
+    assert_eq!(found(None, &[("a.b", "%_'\"")]).await, [3]);
+    assert_eq!(found(None, &[("", "empty")]).await, [2]);
+    assert_eq!(found(None, &[("team", "")]).await, [4]);
+    assert_eq!(found(None, &[("team", "shop"), ("build", "17")]).await, [0]);
+    assert_eq!(found(Some("Desk"), &[("team", "Shop")]).await, NONE);
+    for none in
+        [("nested", r#"{"team":"shop"}"#), ("list", r#"["shop"]"#), ("TEAM", "shop"), ("name", "Desk")]
+    {
+        assert_eq!(found(None, &[none]).await, NONE);
+    }
+    let patched = patch(Some("Renamed"), None);
+    let now = home.now();
+    let rename = Box::new(move |agent: Agent| Ok(agent.patched(patched.clone(), now)));
+    agents_renamed(&home, &agents[0].id, rename).await;
+}
+
+/// A renamed agent is found by its new name and no longer by its old one.
+async fn agents_renamed(home: &super::fixture::Home, id: &AgentId, rename: crate::Decide<Agent, Agent>) {
+    home.store.change_agent(id, rename).await.unwrap().unwrap();
+    for (text, count) in [("Desk", 0), ("Renamed", 1)] {
+        let exact = ExactFilter { name: Some(text.to_owned()), metadata: Vec::new() };
+        let list = AgentList { name: None, exact, sort: OLDEST_FIRST, page: all() };
+        assert_eq!(home.store.agents(list).await.unwrap().data.len(), count, "{text}");
     }
 }

@@ -23,8 +23,8 @@ use tokio::sync::Barrier;
 
 use crate::{
     AgentList, ChangeError, ConversationChange, ConversationList, ConversationView, Decision,
-    EvaluatedConversation, NamedSort, ProjectStore, SimulationChange, SimulationList, SimulationOrder,
-    SimulationView, Store, StoreError, StoredReply, StoredTurn,
+    EvaluatedConversation, ExactFilter, NamedSort, ProjectStore, SimulationChange, SimulationList,
+    SimulationOrder, SimulationView, Store, StoreError, StoredReply, StoredTurn,
 };
 
 /// How long a lease lasts here.
@@ -252,7 +252,8 @@ impl Home {
     }
 
     pub(super) async fn agent_list(&self, filter: Option<&str>, sort: NamedSort) -> Vec<Agent> {
-        let list = AgentList { name: filter.map(str::to_owned), sort, page: all() };
+        let list =
+            AgentList { name: filter.map(str::to_owned), exact: ExactFilter::default(), sort, page: all() };
         let page = self.store.agents(list).await.unwrap();
         page.data.into_iter().map(|summary| summary.agent).collect()
     }
@@ -263,7 +264,14 @@ impl Home {
         order: SimulationOrder,
         narrow: impl FnOnce(SimulationList) -> SimulationList,
     ) -> Vec<Simulation> {
-        let list = SimulationList { name: None, status: None, agent_id: None, order, page: all() };
+        let list = SimulationList {
+            name: None,
+            exact: ExactFilter::default(),
+            status: None,
+            agent_id: None,
+            order,
+            page: all(),
+        };
         let page = self.store.simulations(narrow(list)).await.unwrap();
         page.data.into_iter().map(|detail| detail.simulation).collect()
     }

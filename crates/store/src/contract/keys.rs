@@ -15,8 +15,8 @@ use super::fixture::{
     odd_texts, part, refusal,
 };
 use crate::{
-    ChangeError, ChangeKey, Decide, IdempotencyId, IdempotencyRecord, IdempotencyScope, KeyChange, KeyError,
-    KeyList, KeyView, NewKey, StoreError,
+    ChangeError, ChangeKey, Decide, ExactFilter, IdempotencyId, IdempotencyRecord, IdempotencyScope,
+    KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError,
 };
 
 /// A decision about a key, and the event that it writes.
@@ -190,6 +190,7 @@ pub(super) async fn trail(world: &World) -> Vec<AuditEntry> {
 
 fn everything(world: &World, page: PageRequest) -> KeyList {
     KeyList {
+        exact: ExactFilter::default(),
         within: ProjectAccess::All,
         status: None,
         project: None,

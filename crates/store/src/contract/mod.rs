@@ -70,6 +70,7 @@ macro_rules! contract {
                 agents_are_found_by_part_of_their_name_in_any_case
                 every_character_of_a_name_filter_stands_for_itself
                 filtered_agents_are_sorted_and_paged
+                agents_are_filtered_exactly_by_name_and_metadata
             }
             audit {
                 a_trail_that_was_not_begun_is_empty
@@ -266,6 +267,7 @@ macro_rules! contract {
                 simulations_are_filtered_by_name_status_and_agent
                 pages_of_equal_simulations_never_overlap
                 simulations_with_the_longest_waiting_conversation_come_first
+                simulations_are_filtered_exactly_by_name_and_metadata
             }
             turns {
                 messages_come_back_as_they_were_said

@@ -10,7 +10,9 @@ use super::fixture::{
     Home, ROUNDS, World, assert_duplicate, at_once, both, in_pages, metadata, name, odd_texts, part, refusal,
     target,
 };
-use crate::{SimulationChange, SimulationDetail, SimulationList, SimulationOrder, SimulationView};
+use crate::{
+    ExactFilter, SimulationChange, SimulationDetail, SimulationList, SimulationOrder, SimulationView,
+};
 
 const OLDEST_FIRST: SimulationOrder = SimulationOrder::CreatedAt(Direction::Ascending);
 
@@ -85,7 +87,14 @@ pub async fn a_simulation_comes_back_as_it_was_added(world: &World) {
             SimulationDetail { simulation, agent: agent.clone(), objectives: vec![objective.clone()] };
         assert_eq!(home.store.simulation(&id).await.unwrap(), Some(detail.clone()));
         let order = SimulationOrder::CreatedAt(Direction::Descending);
-        let list = SimulationList { name: None, status: None, agent_id: None, order, page: part(1, 0) };
+        let list = SimulationList {
+            name: None,
+            exact: ExactFilter::default(),
+            status: None,
+            agent_id: None,
+            order,
+            page: part(1, 0),
+        };
         assert_eq!(home.store.simulations(list).await.unwrap().data, [detail]);
     }
 }
@@ -128,7 +137,14 @@ pub async fn objectives_are_shown_in_the_order_they_were_named(world: &World) {
         let detail = home.store.simulation(&simulation.id).await.unwrap().unwrap();
         assert_eq!(detail.objectives, objectives[..count]);
         let order = SimulationOrder::CreatedAt(Direction::Descending);
-        let list = SimulationList { name: None, status: None, agent_id: None, order, page: part(1, 0) };
+        let list = SimulationList {
+            name: None,
+            exact: ExactFilter::default(),
+            status: None,
+            agent_id: None,
+            order,
+            page: part(1, 0),
+        };
         assert_eq!(home.store.simulations(list).await.unwrap().data, [detail]);
     }
 }
@@ -320,6 +336,7 @@ pub async fn simulations_are_filtered_by_name_status_and_agent(world: &World) {
             SimulationOrder::LongestWaiting,
         ] {
             let list = |page| SimulationList {
+                exact: ExactFilter::default(),
                 name: name.map(str::to_owned),
                 status,
                 agent_id: agent.map(|agent| agent.id.clone()),
@@ -374,7 +391,14 @@ pub async fn pages_of_equal_simulations_never_overlap(world: &World) {
         ids.dedup();
         assert_eq!(ids.len(), 5);
         for limit in [1, 2, 5] {
-            let list = |page| SimulationList { name: None, status: None, agent_id: None, order, page };
+            let list = |page| SimulationList {
+                name: None,
+                exact: ExactFilter::default(),
+                status: None,
+                agent_id: None,
+                order,
+                page,
+            };
             let pages = in_pages(limit, async |page| home.store.simulations(list(page)).await.unwrap()).await;
             assert_eq!(pages.into_iter().map(|detail| detail.simulation).collect::<Vec<_>>(), whole);
         }
@@ -404,7 +428,14 @@ pub async fn simulations_with_the_longest_waiting_conversation_come_first(world:
     let order = SimulationOrder::LongestWaiting;
     for limit in [1, 2, 3, 5, 6] {
         let status = Some(SimulationStatus::InProgress);
-        let list = |page| SimulationList { name: None, status, agent_id: None, order, page };
+        let list = |page| SimulationList {
+            name: None,
+            exact: ExactFilter::default(),
+            status,
+            agent_id: None,
+            order,
+            page,
+        };
         let pages = in_pages(limit, async |page| home.store.simulations(list(page)).await.unwrap()).await;
         let ids: Vec<_> = pages.into_iter().map(|detail| detail.simulation.id).collect();
         assert_eq!(ids, expected, "in pages of {limit}");
@@ -413,4 +444,44 @@ pub async fn simulations_with_the_longest_waiting_conversation_come_first(world:
     early.start(&early.id(0)).await.unwrap();
     let first = home.simulation_list(order, |list| SimulationList { page: part(1, 0), ..list }).await;
     assert_eq!(first[0].id, middle.simulation.id);
+}
+
+/// In every order, and together with the other filters.
+pub async fn simulations_are_filtered_exactly_by_name_and_metadata(world: &World) {
+    let home = world.home().await;
+    let agent = home.add_agent(home.agent()).await;
+    let mut expected = Vec::new();
+    for (text, object) in [
+        ("Nightly", r#"{"commit": "1f", "tries": 2}"#),
+        ("nightly", r#"{"commit": "1f", "tries": 2}"#),
+        ("Nightly", r#"{"commit": "2f", "tries": 2}"#),
+        ("Nightly", r#"{"commit": "1f", "tries": "2"}"#),
+    ] {
+        let simulation =
+            Simulation { name: name(text), metadata: metadata(object), ..home.simulation(&agent) };
+        let simulation = home.add_simulation(simulation).await;
+        if text == "Nightly" && object.contains("1f") {
+            expected.push(simulation);
+        }
+    }
+    let exact = ExactFilter {
+        name: Some("Nightly".into()),
+        metadata: vec![("commit".into(), "1f".into()), ("tries".into(), "2".into())],
+    };
+    for order in [
+        SimulationOrder::CreatedAt(Direction::Ascending),
+        SimulationOrder::Name(Direction::Ascending),
+        SimulationOrder::Status(Direction::Ascending),
+    ] {
+        let found = home.simulation_list(order, |list| SimulationList { exact: exact.clone(), ..list }).await;
+        assert_eq!(found, expected, "{order:?}");
+    }
+    let newest = expected.iter().rev().cloned().collect::<Vec<_>>();
+    let order = SimulationOrder::LongestWaiting;
+    let found = home.simulation_list(order, |list| SimulationList { exact: exact.clone(), ..list }).await;
+    assert_eq!(found, newest);
+    let status = Some(SimulationStatus::Completed);
+    let order = SimulationOrder::CreatedAt(Direction::Ascending);
+    let none = home.simulation_list(order, |list| SimulationList { exact, status, ..list }).await;
+    assert_eq!(none, []);
 }
