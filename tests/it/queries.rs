@@ -19,7 +19,7 @@ fn details(problem: &Value) -> Vec<(String, String)> {
 }
 
 fn reads_its_query(route: &Route) -> bool {
-    !matches!(route.handler, Handler::Static(_))
+    !matches!(route.handler, Handler::Static(_) | Handler::Document(_))
 }
 
 #[tokio::test]

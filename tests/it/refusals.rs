@@ -358,6 +358,18 @@ async fn head_answers_as_get_does_without_the_body() {
 }
 
 #[tokio::test]
+async fn a_document_that_is_known_is_not_sent_again() {
+    let app = TestApp::start();
+    for path in ["/openapi.json", "/"] {
+        let sent = app.anonymous().send(Method::GET, path, None, 200).await;
+        let client = app.anonymous().with_header("if-none-match", sent.header("etag").unwrap());
+        for method in [Method::GET, Method::HEAD] {
+            client.send(method, path, None, 304).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn head_of_a_path_that_cannot_be_read_is_refused() {
     let app = TestApp::start();
     let reply = app.root().send(Method::HEAD, "/v1/keys/revoke-leaked", None, 405).await;

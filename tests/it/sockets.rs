@@ -260,6 +260,23 @@ async fn common_clients_see_that_a_body_is_too_large() {
 }
 
 #[tokio::test]
+async fn what_is_built_in_comes_compressed_to_clients_that_take_it() {
+    const FETCH: &str = r#"
+import os, requests
+session = requests.Session()
+session.trust_env = False
+for path in ["/openapi.json", "/"]:
+    plain, packed = [session.get(os.environ["URL"] + path, headers={"accept-encoding": coding}) for coding in ["identity", "gzip"]]
+    assert plain.content == packed.content and packed.headers["content-encoding"] == "gzip", packed.headers
+    assert int(packed.headers["content-length"]) * 3 < int(plain.headers["content-length"]), packed.headers
+"#;
+    let server = Server::start().await;
+    let mut command = venv("python");
+    command.args(["-c", FETCH]).env("URL", server.base_url());
+    Process::spawn(command).success().await;
+}
+
+#[tokio::test]
 async fn idle_connections_hold_up_nobody_and_are_closed() {
     let server = Server::start().await;
     let mut idle: Vec<TcpStream> = (0..200).map(|_| connect(&server)).collect();

@@ -7,15 +7,14 @@
 use std::sync::LazyLock;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Method,
+    HeaderMap, HeaderName, HeaderValue, Method,
     header::{self, InvalidHeaderValue},
 };
 use onerun_auth::Access;
 use sha2::{Digest, Sha256};
 
-use crate::{ApiError, Handler, Idempotency, Parameters, Response, Route};
+use crate::{ApiError, Document, Handler, Idempotency, Parameters, Route};
 
 /// `GET /`
 pub static GET: Route = Route {
@@ -25,7 +24,7 @@ pub static GET: Route = Route {
     access: Access::Public,
     query: Parameters::IGNORED,
     idempotency: Idempotency::None,
-    handler: Handler::Static(get),
+    handler: Handler::Document(get),
 };
 
 macro_rules! files {
@@ -68,48 +67,38 @@ const HEADERS: [(HeaderName, &str); 6] = [
 ];
 
 /// Made once a process.
-static PAGE: LazyLock<Result<Page, InvalidHeaderValue>> = LazyLock::new(Page::assemble);
+static PAGE: LazyLock<Result<Document, InvalidHeaderValue>> = LazyLock::new(assemble);
 
-struct Page {
-    body: Bytes,
-    policy: HeaderValue,
-}
-
-impl Page {
-    fn assemble() -> Result<Self, InvalidHeaderValue> {
-        let mut body = INDEX.to_owned();
-        let (mut styles, mut scripts) = (Vec::new(), Vec::new());
-        for (name, content) in FILES {
-            let source = format!("'sha256-{}'", STANDARD.encode(Sha256::digest(content)));
-            let (sources, named, inlined) = if name == STYLE {
-                let named = format!("<link rel=\"stylesheet\" href=\"{name}\">");
-                (&mut styles, named, format!("<style>{content}</style>"))
-            } else {
-                let named = format!("<script src=\"{name}\"></script>");
-                (&mut scripts, named, format!("<script>{content}</script>"))
-            };
-            body = body.replacen(&named, &inlined, 1);
-            sources.push(source);
-        }
-        let policy = format!(
-            "default-src 'none'; connect-src 'self'; script-src {}; style-src {}; img-src data:; \
+fn assemble() -> Result<Document, InvalidHeaderValue> {
+    let mut body = INDEX.to_owned();
+    let (mut styles, mut scripts) = (Vec::new(), Vec::new());
+    for (name, content) in FILES {
+        let source = format!("'sha256-{}'", STANDARD.encode(Sha256::digest(content)));
+        let (sources, named, inlined) = if name == STYLE {
+            let named = format!("<link rel=\"stylesheet\" href=\"{name}\">");
+            (&mut styles, named, format!("<style>{content}</style>"))
+        } else {
+            let named = format!("<script src=\"{name}\"></script>");
+            (&mut scripts, named, format!("<script>{content}</script>"))
+        };
+        body = body.replacen(&named, &inlined, 1);
+        sources.push(source);
+    }
+    let policy = format!(
+        "default-src 'none'; connect-src 'self'; script-src {}; style-src {}; img-src data:; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
              trusted-types 'none'",
-            scripts.join(" "),
-            styles.join(" "),
-        );
-        Ok(Self { body: body.into(), policy: policy.try_into()? })
-    }
+        scripts.join(" "),
+        styles.join(" "),
+    );
+    let mut headers: HeaderMap =
+        HEADERS.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy.try_into()?);
+    Document::new(body.into(), headers)
 }
 
-fn get() -> Result<Response, ApiError> {
-    let page = PAGE.as_ref().map_err(|error| ApiError::Internal(Box::new(error)))?;
-    let mut response = Response::new(page.body.clone());
-    for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, page.policy.clone());
-    Ok(response)
+fn get() -> Result<&'static Document, ApiError> {
+    PAGE.as_ref().map_err(|error| ApiError::Internal(Box::new(error)))
 }
 
 #[cfg(test)]
@@ -117,7 +106,7 @@ mod tests {
     use super::*;
 
     fn page() -> &'static str {
-        std::str::from_utf8(&PAGE.as_ref().unwrap().body).unwrap()
+        std::str::from_utf8(PAGE.as_ref().unwrap().body()).unwrap()
     }
 
     /// What is between two texts, each time they come.
@@ -140,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_policy_names_the_digest_of_each_script_and_style_and_allows_no_other() {
-        let policy = PAGE.as_ref().unwrap().policy.to_str().unwrap();
+        let policy = PAGE.as_ref().unwrap().header(&header::CONTENT_SECURITY_POLICY).to_str().unwrap();
         let sources = |kind: &str| {
             between(policy, &format!("{kind} "), ";")[0].split(' ').map(str::to_owned).collect::<Vec<_>>()
         };

@@ -118,6 +118,7 @@ impl Router {
         let origin = Origin::of(&request);
         match route.handler {
             Handler::Static(handler) => handler(),
+            Handler::Document(document) => Ok(document()?.answer(&request.headers)),
             Handler::Global(handler) => {
                 let (body, waited) =
                     read_body(route, &request.method, &request.headers, request.body).await?;
@@ -284,12 +285,15 @@ async fn open_project(
 
 /// The headers that every response has.
 fn finish(response: &mut Response, request_id: &str, rate: Option<&RateStatus>) {
+    let is_known = response.status() == StatusCode::NOT_MODIFIED;
     let headers = response.headers_mut();
     for (name, value) in rate.into_iter().flat_map(RateStatus::fields) {
         headers.insert(name, value);
     }
-    headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !is_known {
+        headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert("x-request-id", id);

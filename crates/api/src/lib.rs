@@ -7,6 +7,7 @@
 mod agents;
 mod app;
 mod audit;
+mod built_in;
 mod callers;
 mod conversations;
 mod dashboard;
@@ -34,6 +35,7 @@ mod simulations;
 mod whoami;
 
 pub use app::{App, Authenticator};
+pub use built_in::Document;
 pub use dispatch::{Found, Router};
 pub use error::{ApiError, ErrorStatus, FieldError, Place};
 pub use query::Parameters;

@@ -5,17 +5,20 @@
 
 mod examples;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{
+    HeaderMap, Method, StatusCode,
+    header::{self, InvalidHeaderValue},
+};
 use onerun_auth::Access;
 use onerun_engine::NewSimulation;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    ApiError, Handler, Idempotency, Parameters, ROUTES, Response, Route,
+    ApiError, Document, Handler, Idempotency, Parameters, ROUTES, Route,
     agents::NewAgent,
     audit::AuditPageOut,
     conversations::{ResponseInput, ResponseOut},
@@ -45,8 +48,12 @@ pub static GET: Route = Route {
     access: Access::Public,
     query: Parameters::IGNORED,
     idempotency: Idempotency::None,
-    handler: Handler::Static(|| Ok(Response::new(Bytes::from_static(COMMITTED.as_bytes())))),
+    handler: Handler::Document(|| DOCUMENT.as_ref().map_err(|error| ApiError::Internal(Box::new(error)))),
 };
+
+/// Made once a process.
+static DOCUMENT: LazyLock<Result<Document, InvalidHeaderValue>> =
+    LazyLock::new(|| Document::new(Bytes::from_static(COMMITTED.as_bytes()), HeaderMap::new()));
 
 /// The request that the examples of errors are about.
 const REQUEST_ID: &str = "req_4q9XBIDyvn2vSFhNmCW3D";
@@ -446,6 +453,10 @@ fn operation(route: &Route, doc: Doc, problem: &Schema, errors: &BTreeMap<&str, 
             "content": { doc.media_type: { "schema": doc.reply.schema, "example": doc.reply.example } },
         }),
     );
+    if matches!(route.handler, Handler::Document(_)) {
+        let description = "What `If-None-Match` names is still what there is.";
+        responses.insert("304".to_owned(), json!({ "description": description }));
+    }
     let mut by_status: BTreeMap<u16, Vec<&ApiError>> = BTreeMap::new();
     for code in codes(route, &doc) {
         if let Some(error) = errors.get(code) {

@@ -81,7 +81,7 @@ impl Route {
     pub(crate) fn parameter_docs(&self) -> Vec<ParamDoc> {
         let mut docs = match self.handler {
             Handler::InProject(_) => Reader::docs::<InProject>(),
-            Handler::Static(_) | Handler::Global(_) => Vec::new(),
+            Handler::Static(_) | Handler::Document(_) | Handler::Global(_) => Vec::new(),
         };
         docs.extend(self.query.docs());
         docs

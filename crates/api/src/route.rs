@@ -6,7 +6,7 @@ use http::Method;
 use onerun_auth::Access;
 use onerun_store::ProjectStore;
 
-use crate::{ApiError, App, Parameters, Response, request::Call};
+use crate::{ApiError, App, Document, Parameters, Response, request::Call};
 
 /// What a handler returns.
 pub type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send + 'a>>;
@@ -15,6 +15,8 @@ pub type HandlerFuture<'a> = Pin<Box<dyn Future<Output = Result<Response, ApiErr
 pub enum Handler {
     /// With what is built in: without a body, an engine or a store.
     Static(fn() -> Result<Response, ApiError>),
+    /// With a document that is built in.
+    Document(fn() -> Result<&'static Document, ApiError>),
     /// Without a project.
     Global(for<'a> fn(&'a App, Call) -> HandlerFuture<'a>),
     /// Within the project that the query's `project_id` names. The handler gets that project's part of the store and
