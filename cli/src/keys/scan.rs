@@ -203,7 +203,7 @@ fn complain(path: &Path, error: &io::Error) {
 
 /// A text in which neither a terminal nor a CI system finds a command: `::error::` and `##vso[` are some to those.
 fn harmless(text: &str) -> String {
-    plain(text).replace("::", ":\\u{3a}").replace("##", "#\\u{23}")
+    plain(text).replace("::", ":\\u{003A}").replace("##", "#\\u{0023}")
 }
 
 #[cfg(test)]
@@ -287,8 +287,8 @@ mod tests {
 
     #[test]
     fn a_name_is_shown_without_its_commands() {
-        assert_eq!(harmless("a\u{1b}[2J\n::error::b"), r"a\u{1b}[2J\u{a}:\u{3a}error:\u{3a}b");
-        assert_eq!(harmless("##vso[x]:::"), r"#\u{23}vso[x]:\u{3a}:");
+        assert_eq!(harmless("a\u{1b}[2J\n::error::b"), r"a\u{001B}[2J\u{000A}:\u{003A}error:\u{003A}b");
+        assert_eq!(harmless("##vso[x]:::"), r"#\u{0023}vso[x]:\u{003A}:");
         assert_eq!(harmless("src/main.rs"), "src/main.rs");
     }
 }

@@ -70,7 +70,7 @@ fn names_of_scanned_files_command_neither_terminals_nor_ci() {
     fs::write(&path, MANAGED).unwrap();
     let found = keys(&["scan", path.to_str().unwrap()], "").exits(1);
     assert_eq!(found.lines().count(), 1, "{found}");
-    assert!(found.contains(r"/a\u{1b}[2J\u{a}:\u{3a}error:\u{3a}b:1:1: a managed key"), "{found}");
+    assert!(found.contains(r"/a\u{001B}[2J\u{000A}:\u{003A}error:\u{003A}b:1:1: a managed key"), "{found}");
     let missing = directory.path().join("\n::error::c");
     let told = keys(&["scan", missing.to_str().unwrap()], "").fails(2);
     assert_eq!(told.lines().count(), 1, "{told}");
