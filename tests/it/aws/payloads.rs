@@ -43,8 +43,10 @@ async fn a_request_is_answered_the_same_in_every_payload() {
             200,
         ),
         (
-            "list_projects",
-            get("/v1/projects?limit=1&sort_by=name&sort_dir=asc&name=%C3%BCn%C3%AF+%E2%98%82"),
+            "list_agents",
+            get(&format!(
+                "/v1/agents?project_id={project}&limit=1&sort_by=name&sort_dir=asc&name=%C3%BCn%C3%AF+%E2%98%82"
+            )),
             empty(),
             200,
         ),

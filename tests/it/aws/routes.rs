@@ -180,14 +180,17 @@ async fn do_jobs(cloud: &Cloud) {
 /// Every list in every order, by every filter, and on its second page.
 async fn lists(desk: &Desk, simulations: &[&str]) {
     let client = &desk.client;
-    for list in ["projects", "agents", "objectives", "simulations"] {
-        for by in ["created_at", "name", "status"] {
-            for dir in ["asc", "desc"] {
-                for more in ["", "&offset=1&limit=1", "&name=e"] {
-                    let path =
-                        format!("/v1/{list}?project_id={}&sort_by={by}&sort_dir={dir}{more}", desk.project);
-                    client.get(&path, 200).await;
-                }
+    let of_project = format!("project_id={}&", desk.project);
+    let lists: [(&str, &str, &[&str], &[&str]); 4] = [
+        ("projects", "", &["created_at", "name"], &[""]),
+        ("agents", &of_project, &["created_at", "name"], &["", "&name=e"]),
+        ("objectives", &of_project, &["created_at", "name"], &[""]),
+        ("simulations", &of_project, &["created_at", "name", "status"], &["", "&name=e"]),
+    ];
+    for (list, of, orders, filters) in lists {
+        for (by, dir) in orders.iter().flat_map(|by| [(by, "asc"), (by, "desc")]) {
+            for more in filters.iter().chain(&["&offset=1&limit=1"]) {
+                client.get(&format!("/v1/{list}?{of}sort_by={by}&sort_dir={dir}{more}"), 200).await;
             }
         }
     }
