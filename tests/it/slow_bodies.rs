@@ -67,7 +67,7 @@ async fn refused_everywhere(meanwhile: (Method, &str, Value), status: u16, expec
             app.root().send(method.clone(), &path, Some(&change), 200).await;
         };
         let before = state(&furnished).await;
-        let (got, reply) = send_slowly(&app, &key, request, change).await;
+        let (got, reply) = Box::pin(send_slowly(&app, &key, request, change)).await;
         assert_eq!((got, code(&reply.json())), (status, expected), "{}", route.operation);
         let after = state(&furnished).await;
         // All that changed is the key that called, and the trail by that.
@@ -114,7 +114,7 @@ async fn a_project_taken_from_a_key_before_the_body_came_is_out_of_reach() {
             let path = format!("/v1/keys/{}", key.id);
             app.root().patch(&path, &json!({ "project_ids": [other["id"]] }), 200).await;
         };
-        let (got, reply) = send_slowly(&app, &key, request, change).await;
+        let (got, reply) = Box::pin(send_slowly(&app, &key, request, change)).await;
         assert_eq!((got, code(&reply.json())), (403, "wrong_project"), "{}", route.operation);
     }
 }
