@@ -139,7 +139,7 @@ async fn a_key_goes_through_its_life() {
     desk.whoami(new, 200).await;
     let old = desk.keys(&["show", id]).exits(0);
     assert!(old.contains(&format!("replaced by   {}", &new[4..16])), "{old}");
-    assert!(old.contains("overlap ends"), "{old}");
+    assert!(old.contains("because it was replaced"), "{old}");
 
     let stderr = desk.keys(&["revoke", id]).fails(2);
     assert!(stderr.contains("--yes"), "{stderr}");
