@@ -32,7 +32,7 @@ test('the page comes with a policy that names what it runs, and with the headers
   assert.equal(response.headers.get('referrer-policy'), 'no-referrer');
   assert.equal(response.headers.get('x-content-type-options'), 'nosniff');
   assert.equal(response.headers.get('x-frame-options'), 'DENY');
-  assert.equal(response.headers.get('cache-control'), 'no-store');
+  assert.equal(response.headers.get('cache-control'), 'no-cache');
 });
 
 test('a script, a handler or a style that somebody gets into the page does nothing, and the page goes on', async () => {
