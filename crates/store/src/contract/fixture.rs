@@ -264,16 +264,20 @@ impl Home {
         order: SimulationOrder,
         narrow: impl FnOnce(SimulationList) -> SimulationList,
     ) -> Vec<Simulation> {
-        let list = SimulationList {
-            name: None,
-            exact: ExactFilter::default(),
-            status: None,
-            agent_id: None,
-            order,
-            page: all(),
-        };
-        let page = self.store.simulations(narrow(list)).await.unwrap();
+        let page = self.store.simulations(narrow(all_simulations(order))).await.unwrap();
         page.data.into_iter().map(|detail| detail.simulation).collect()
+    }
+}
+
+/// A request for every simulation.
+pub(super) fn all_simulations(order: SimulationOrder) -> SimulationList {
+    SimulationList {
+        name: None,
+        exact: ExactFilter::default(),
+        status: None,
+        agent_id: None,
+        order,
+        page: all(),
     }
 }
 

@@ -7,8 +7,8 @@ use onerun_domain::{
 };
 
 use super::fixture::{
-    Home, ROUNDS, World, assert_duplicate, at_once, both, in_pages, metadata, name, odd_texts, part, refusal,
-    target,
+    Home, ROUNDS, World, all_simulations, assert_duplicate, at_once, both, in_pages, metadata, name,
+    odd_texts, part, refusal, target,
 };
 use crate::{
     ExactFilter, SimulationChange, SimulationDetail, SimulationList, SimulationOrder, SimulationView,
@@ -87,14 +87,7 @@ pub async fn a_simulation_comes_back_as_it_was_added(world: &World) {
             SimulationDetail { simulation, agent: agent.clone(), objectives: vec![objective.clone()] };
         assert_eq!(home.store.simulation(&id).await.unwrap(), Some(detail.clone()));
         let order = SimulationOrder::CreatedAt(Direction::Descending);
-        let list = SimulationList {
-            name: None,
-            exact: ExactFilter::default(),
-            status: None,
-            agent_id: None,
-            order,
-            page: part(1, 0),
-        };
+        let list = SimulationList { page: part(1, 0), ..all_simulations(order) };
         assert_eq!(home.store.simulations(list).await.unwrap().data, [detail]);
     }
 }
@@ -137,14 +130,7 @@ pub async fn objectives_are_shown_in_the_order_they_were_named(world: &World) {
         let detail = home.store.simulation(&simulation.id).await.unwrap().unwrap();
         assert_eq!(detail.objectives, objectives[..count]);
         let order = SimulationOrder::CreatedAt(Direction::Descending);
-        let list = SimulationList {
-            name: None,
-            exact: ExactFilter::default(),
-            status: None,
-            agent_id: None,
-            order,
-            page: part(1, 0),
-        };
+        let list = SimulationList { page: part(1, 0), ..all_simulations(order) };
         assert_eq!(home.store.simulations(list).await.unwrap().data, [detail]);
     }
 }
@@ -336,12 +322,11 @@ pub async fn simulations_are_filtered_by_name_status_and_agent(world: &World) {
             SimulationOrder::LongestWaiting,
         ] {
             let list = |page| SimulationList {
-                exact: ExactFilter::default(),
                 name: name.map(str::to_owned),
                 status,
                 agent_id: agent.map(|agent| agent.id.clone()),
-                order,
                 page,
+                ..all_simulations(order)
             };
             let pages = in_pages(2, async |page| home.store.simulations(list(page)).await.unwrap()).await;
             let mut names: Vec<_> =
@@ -391,14 +376,7 @@ pub async fn pages_of_equal_simulations_never_overlap(world: &World) {
         ids.dedup();
         assert_eq!(ids.len(), 5);
         for limit in [1, 2, 5] {
-            let list = |page| SimulationList {
-                name: None,
-                exact: ExactFilter::default(),
-                status: None,
-                agent_id: None,
-                order,
-                page,
-            };
+            let list = |page| SimulationList { page, ..all_simulations(order) };
             let pages = in_pages(limit, async |page| home.store.simulations(list(page)).await.unwrap()).await;
             assert_eq!(pages.into_iter().map(|detail| detail.simulation).collect::<Vec<_>>(), whole);
         }
@@ -428,14 +406,7 @@ pub async fn simulations_with_the_longest_waiting_conversation_come_first(world:
     let order = SimulationOrder::LongestWaiting;
     for limit in [1, 2, 3, 5, 6] {
         let status = Some(SimulationStatus::InProgress);
-        let list = |page| SimulationList {
-            name: None,
-            exact: ExactFilter::default(),
-            status,
-            agent_id: None,
-            order,
-            page,
-        };
+        let list = |page| SimulationList { status, page, ..all_simulations(order) };
         let pages = in_pages(limit, async |page| home.store.simulations(list(page)).await.unwrap()).await;
         let ids: Vec<_> = pages.into_iter().map(|detail| detail.simulation.id).collect();
         assert_eq!(ids, expected, "in pages of {limit}");
