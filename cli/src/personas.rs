@@ -13,7 +13,7 @@ use crate::{
     text::{count, plain, table},
 };
 
-/// What can be asked about personas, and decided.
+/// Commands that list, approve and reject personas.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the personas of a simulation, newest first.

@@ -11,7 +11,7 @@ use crate::text::{self, WIDTH, count, labelled, left, plain, width, wrap};
 /// The widest column of objectives' names: what is left of a line beside the counts.
 const NAME_WIDTH: usize = 38;
 
-/// What the counts take beside the names.
+/// The width of the count columns.
 const COUNTS_WIDTH: usize = WIDTH - NAME_WIDTH;
 
 const WHOLE: &str = "Each conversation as a whole";
@@ -68,7 +68,7 @@ fn by_lines(out: &mut impl Write, results: &Results) -> fmt::Result {
     Ok(())
 }
 
-/// A pass rate and where it lies. Where nothing was decided there is none: neither good nor bad.
+/// A pass rate with its interval, "not judged" if every verdict is inconclusive, or `None` without a rate.
 pub(crate) fn rate(scores: &Scores) -> Option<String> {
     if scores.evaluated > 0 && scores.evaluated == scores.inconclusive {
         return Some("not judged".to_owned());
@@ -77,7 +77,7 @@ pub(crate) fn rate(scores: &Scores) -> Option<String> {
     Some(format!("{}% ({}-{}%)", percent(rate), percent(low), percent(high)))
 }
 
-/// A pass rate, or why there is none.
+/// A pass rate as [`rate`] gives it, or a phrase for its absence.
 fn rate_in_words(scores: &Scores, status: SimulationStatus) -> String {
     let none = || match status {
         SimulationStatus::Pending | SimulationStatus::InProgress => "no verdict yet",

@@ -219,7 +219,7 @@ fn is_running(simulation: &Simulation) -> bool {
     matches!(simulation.status, SimulationStatus::Pending | SimulationStatus::InProgress)
 }
 
-/// What somebody who reads a list should know: why it failed, or what it waits for.
+/// A note for the list: why the simulation failed, or what it waits for.
 fn note(simulation: &Simulation, results: &Results) -> String {
     if let Some(reason) = &results.failures.last_failure_reason {
         return plain(reason);

@@ -1,4 +1,4 @@
-//! What people read: columns that are aligned, lines of readable length, and nothing that a terminal would obey or hide.
+//! Text for terminals: aligned columns, wrapped lines, and visible escapes for control and invisible characters.
 
 use std::{
     fmt::{self, Write},

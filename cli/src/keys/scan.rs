@@ -53,7 +53,7 @@ pub(super) fn run(paths: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
             Ok(named) if named.is_dir() => {
                 for entry in WalkDir::new(path).sort_by_file_name().into_iter().filter_entry(is_looked_at) {
                     let found = entry.map_err(io::Error::from).and_then(|entry| {
-                        // What a link leads to is looked at where it is.
+                        // Links are skipped: their target is scanned where it lies.
                         if entry.file_type().is_file() { scan(entry.path()) } else { Ok(Vec::new()) }
                     });
                     take(path, found);
@@ -99,7 +99,7 @@ fn find(mut source: impl Read, most: u64, part: usize) -> io::Result<Vec<(usize,
     let mut found = Vec::new();
     let mut lines: Vec<Lines> =
         WIDTHS.into_iter().flat_map(|width| (0..width).map(move |low| Lines::new(width, low))).collect();
-    // What is read and not yet looked through, and how much came before it.
+    // The bytes that are read but not scanned yet, and their offset in the file.
     let (mut bytes, mut before) = (Vec::new(), 0);
     loop {
         let read = source.by_ref().take(part as u64).read_to_end(&mut bytes)?;
@@ -107,7 +107,7 @@ fn find(mut source: impl Read, most: u64, part: usize) -> io::Result<Vec<(usize,
         if (before + bytes.len()) as u64 > most {
             return Err(io::Error::other(format!("does not end within {most} bytes")));
         }
-        // What may be the beginning of a key waits for its end. No character is divided.
+        // A partial key at the end waits for more input. Characters are never split.
         let ready = match bytes.len().checked_sub(KEY_CHARS * WIDEST) {
             _ if is_end => bytes.len(),
             Some(ready) => ready - ready % WIDEST,

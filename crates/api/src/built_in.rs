@@ -1,4 +1,4 @@
-//! What is built in and large: sent compressed to those who take that, and not again to those who have it.
+//! Large built-in documents, served with gzip and an entity tag.
 
 use std::io::Write;
 

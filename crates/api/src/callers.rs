@@ -35,7 +35,7 @@ const MAX_FULL: usize = 10_000;
 pub(crate) struct Callers {
     root: Box<dyn Authenticator>,
     cache: Mutex<KeyCache>,
-    /// What counts before the store has it.
+    /// Ends of keys that are in force before they are stored.
     ends: Ends,
     uses: Arc<Mutex<UseLog>>,
     writes: TaskTracker,
@@ -166,7 +166,7 @@ impl Callers {
         Ok(found.map(|found| self.ends.apply(found)))
     }
 
-    /// What counts of a key of which this is stored.
+    /// Applies an unwritten end to a key's stored record.
     pub(crate) fn in_force(&self, stored: KeyRecord) -> KeyRecord {
         KeyRecord::clone(&self.ends.apply(Arc::new(stored)))
     }

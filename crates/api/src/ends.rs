@@ -20,7 +20,7 @@ const MAX_UNWRITTEN: usize = 10;
 /// Makes the change that writes an end, as often as it is tried.
 pub(crate) type MakeChange = Arc<dyn Fn() -> ChangeKey + Send + Sync>;
 
-/// What counts of keys before the store has it.
+/// Ends of keys that are in force before they are stored.
 #[derive(Default)]
 pub(crate) struct Ends {
     in_force: Mutex<HashMap<KeyId, End>>,
@@ -34,7 +34,7 @@ struct End {
 }
 
 impl Ends {
-    /// What counts of a key of which `found` is stored.
+    /// Applies an unwritten end to the stored record `found`.
     pub(crate) fn apply(&self, found: Arc<KeyRecord>) -> Arc<KeyRecord> {
         match self.lock().get(&found.id) {
             Some(end) if found.revoked_at.is_none() && found.revision <= end.record.revision => {

@@ -52,7 +52,7 @@ impl Polls {
             .await;
             if let Err(error) = written {
                 let (error, agent_id) = (with_causes(&error), agent.as_str());
-                tracing::warn!(error, agent_id, "when a worker asked for an agent's work is not written");
+                tracing::warn!(error, agent_id, "an agent's last poll was not written");
             }
         });
     }

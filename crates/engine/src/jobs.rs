@@ -224,7 +224,10 @@ async fn all_logged(changes: Vec<impl Future<Output = Result<(), StoreError>>>) 
     let done = stream::iter(changes).buffer_unordered(CHANGES_AT_ONCE);
     done.for_each(|changed| async {
         if let Err(error) = changed {
-            tracing::error!(error = with_causes(&error), "what time calls for could not be done");
+            tracing::error!(
+                error = with_causes(&error),
+                "tick failed: an overdue lease or expiry was not processed"
+            );
         }
     })
     .await;

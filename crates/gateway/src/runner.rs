@@ -54,7 +54,10 @@ async fn tick(app: &App, truce: Duration, mut stopped: watch::Receiver<bool>) {
         app.write_key_ends().await;
         app.write_key_uses();
         if let Err(error) = app.engine().tick().await {
-            tracing::error!(error = with_causes(&error), "what time calls for could not be done");
+            tracing::error!(
+                error = with_causes(&error),
+                "tick failed: expired leases and simulations were not processed"
+            );
         }
     }
 }
