@@ -114,7 +114,7 @@ impl Callers {
     }
 
     /// Takes in what this process has made of a key by a write that began at `began`, so that it counts here at once.
-    pub(crate) fn learn(&self, engine: &Engine, record: &KeyRecord, began: Moment) {
+    fn learn(&self, engine: &Engine, record: &KeyRecord, began: Moment) {
         let now = self.moment(engine);
         lock(&self.cache).fill(&record.id, Some(record.clone()), began, now);
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use onerun_domain::{SimulationId, sha256_hex};
 use onerun_engine::ActError;
-use onerun_store::{IdempotencyId, IdempotencyRecord, IdempotencyScope, ProjectStore, StoreError};
+use onerun_store::{IdempotencyId, IdempotencyRecord, ProjectStore, StoreError};
 use serde::{Serialize, de::IgnoredAny};
 use serde_json::Value;
 
@@ -37,12 +37,7 @@ impl Repeatable {
             return Ok(None);
         }
         let key = call.idempotency_key()?;
-        let Some(key) = key.filter(|_| route.idempotency.is_recorded()) else { return Ok(None) };
-        let scope = if route.path.starts_with("/v1/keys") {
-            IdempotencyScope::Keys
-        } else {
-            IdempotencyScope::Resources
-        };
+        let (Some(key), Some(scope)) = (key, route.idempotency.scope()) else { return Ok(None) };
         let caller = call.caller()?.key_id();
         let id = IdempotencyId::new(scope, caller, project.map(ProjectStore::project_id), &key);
         Ok(Some(Self { id, request_hash: call.hash(route.operation)?, now }))

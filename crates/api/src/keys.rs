@@ -85,7 +85,7 @@ const WRITE: Access = Access::Requires(Scope::KeysWrite);
 
 route! {
     /// `POST /v1/keys`
-    CREATE, "create_key", POST "/v1/keys", WRITE, create, idempotency: Recorded
+    CREATE, "create_key", POST "/v1/keys", WRITE, create, idempotency: RecordedKey
 }
 route! {
     /// `GET /v1/keys`
@@ -101,7 +101,7 @@ route! {
 }
 route! {
     /// `POST /v1/keys/{key_id}/rotate`
-    ROTATE, "rotate_key", POST "/v1/keys/{key_id}/rotate", WRITE, rotate, idempotency: Recorded
+    ROTATE, "rotate_key", POST "/v1/keys/{key_id}/rotate", WRITE, rotate, idempotency: RecordedKey
 }
 route! {
     /// `POST /v1/keys/{key_id}/disable`

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin};
 
 use http::Method;
 use onerun_auth::Access;
-use onerun_store::ProjectStore;
+use onerun_store::{IdempotencyScope, ProjectStore};
 
 use crate::{ApiError, App, Document, Parameters, Response, request::Call};
 
@@ -33,6 +33,8 @@ pub enum Idempotency {
     Recorded,
     /// The same, except that the simulation's objectives are not kept twice.
     RecordedSimulation,
+    /// The same, with the records of calls that make keys.
+    RecordedKey,
     /// The handler keeps replies with the conversation, apart for each attempt.
     InConversation,
 }
@@ -43,9 +45,13 @@ impl Idempotency {
         !matches!(self, Self::None)
     }
 
-    /// Whether the answer is kept in a record of its own.
-    pub(crate) fn is_recorded(self) -> bool {
-        matches!(self, Self::Recorded | Self::RecordedSimulation)
+    /// Where the answer is recorded, or `None` if it has no record of its own.
+    pub(crate) fn scope(self) -> Option<IdempotencyScope> {
+        match self {
+            Self::None | Self::InConversation => None,
+            Self::Recorded | Self::RecordedSimulation => Some(IdempotencyScope::Resources),
+            Self::RecordedKey => Some(IdempotencyScope::Keys),
+        }
     }
 }
 
