@@ -21,9 +21,9 @@ const MAX_KEPT: usize = 256;
 /// release.
 pub(crate) type Read = Result<Arc<Rubric>, CheckLineError>;
 
-/// A version never changes, so what is kept never becomes wrong.
-#[derive(Default)]
-pub(crate) struct Rubrics(Mutex<Kept>);
+/// A cache of rubrics. A version never changes, so an entry is never stale.
+#[derive(Clone, Default)]
+pub(crate) struct Rubrics(Arc<Mutex<Kept>>);
 
 #[derive(Default)]
 struct Kept {
@@ -35,24 +35,63 @@ impl Rubrics {
     /// An objective's criteria, taken apart. Those that are not kept are compiled in the queue.
     pub(crate) async fn of(&self, objective: &Objective, queue: &Queue) -> Result<Read, Closed> {
         let reference = objective.reference();
-        let kept = self.lock().rubrics.get(&reference).cloned();
-        if let Some(read) = kept {
+        if let Some(read) = self.get(&reference) {
             return Ok(read);
         }
-        let criteria = objective.criteria.clone();
-        let read = queue.run(move || criteria.rubric().map(Arc::new)).await?;
+        let (rubrics, criteria) = (self.clone(), objective.criteria.clone());
+        let read = move || {
+            // Many conversations of a simulation are judged together. The first of them compiles for the others.
+            rubrics.get(&reference).unwrap_or_else(|| {
+                let read = criteria.rubric().map(Arc::new);
+                rubrics.keep(reference, read.clone());
+                read
+            })
+        };
+        queue.run(read).await
+    }
+
+    fn get(&self, reference: &ObjectiveRef) -> Option<Read> {
+        self.lock().rubrics.get(reference).cloned()
+    }
+
+    fn keep(&self, reference: ObjectiveRef, read: Read) {
         let memory = read.as_ref().map_or(0, |rubric| rubric.memory());
         let mut kept = self.lock();
         if kept.rubrics.len() >= MAX_KEPT || kept.memory + memory > MAX_MEMORY {
             *kept = Kept::default();
         }
-        if kept.rubrics.insert(reference, read.clone()).is_none() {
+        if kept.rubrics.insert(reference, read).is_none() {
             kept.memory += memory;
         }
-        Ok(read)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use onerun_domain::{Criteria, Name};
+
+    use super::*;
+    use crate::processor::Processor;
+
+    #[tokio::test]
+    async fn rubrics_asked_for_together_are_compiled_once() {
+        let objective = Objective {
+            id: "objective001".parse().unwrap(),
+            project_id: "project00001".parse().unwrap(),
+            version: 1,
+            name: Name::parse("Refunds").unwrap(),
+            criteria: Criteria::parse("check: agent says /refund/i").unwrap(),
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        };
+        let (rubrics, queue) = (Rubrics::default(), Processor::new().judging);
+        let (one, other) = tokio::join!(rubrics.of(&objective, &queue), rubrics.of(&objective, &queue));
+        let [one, other] = [one, other].map(|read| read.unwrap().unwrap());
+        assert!(Arc::ptr_eq(&one, &other));
     }
 }
