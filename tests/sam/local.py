@@ -11,6 +11,8 @@ With files of events/ named, only these, without the SDK. `--consumed` says what
 sends nothing: it prints what to type, and keeps everything running until it is told to end. `make sam-local-up` calls it.
 """
 
+import base64
+import gzip
 import json
 import os
 import platform
@@ -73,6 +75,13 @@ def function_of(event: str) -> str:
 
 def is_public(event: str) -> bool:
     return event.split(".")[0] in ("get_dashboard", "get_health", "get_openapi", "revoke_leaked_keys")
+
+
+def body_of(answer: dict[str, Any]) -> bytes:
+    """The body of a function's answer, as API Gateway and a client decode it."""
+    body = base64.b64decode(answer["body"]) if answer.get("isBase64Encoded") else answer["body"].encode()
+    compressed = (answer.get("headers") or {}).get("content-encoding") == "gzip"
+    return gzip.decompress(body) if compressed else body
 
 
 class Local:
@@ -141,7 +150,7 @@ class Local:
         expect(isinstance(answer, dict) and "statusCode" in answer, f"{event}: answered {answer}")
         is_page = (answer.get("headers") or {}).get("content-type", "").startswith("text/html")
         expect(is_page == event.startswith("get_dashboard."), f"{event}: answered {answer}")
-        body = {} if is_page else json.loads(answer["body"])
+        body = {} if is_page else json.loads(body_of(answer))
         got = (answer["statusCode"], body.get("code") if status >= 400 else None)
         expect(got == (status, code), f"{event}: answered {answer}")
         return f"{event}: {status} {code or ''}".rstrip()
