@@ -15,7 +15,8 @@ fail() {
 }
 
 is_up() {
-    [ -f "$pid" ] && kill -0 "$(cat "$pid")" 2>/dev/null
+    # Whoever ends removes the file, perhaps between a look at it and reading it.
+    kill -0 "$(cat "$pid" 2>/dev/null)" 2>/dev/null
 }
 
 case ${1:-up} in
