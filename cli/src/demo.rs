@@ -25,8 +25,8 @@ use onerun_client::{
     },
 };
 use onerun_domain::{Seed, Target};
-use onerun_engine::offline::{SampleAgent, demo};
-use onerun_gateway::{Config, Gateway};
+use onerun_model_offline::{SampleAgent, demo};
+use onerun_server::{Config, Server};
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, time::sleep};
@@ -85,12 +85,12 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let data = DataDirectory::open(options.keep.as_deref())?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     // Not from the environment: the key and the settings of a real server stay out of it.
-    let gateway = Gateway::start(Config::default(), data.path(), address).await?;
+    let server = Server::start(Config::default(), data.path(), address).await?;
     let shown = tokio::select! {
-        shown = simulate(&gateway, options) => shown,
+        shown = simulate(&server, options) => shown,
         () = stop.asked() => bail_interrupted(),
     };
-    let stopped = gateway.shutdown().await;
+    let stopped = server.shutdown().await;
     output::print(&shown?)?;
     Ok(stopped?)
 }
@@ -100,10 +100,10 @@ fn bail_interrupted() -> anyhow::Result<String> {
 }
 
 /// Runs a simulation on a server, and says how it went.
-async fn simulate(gateway: &Gateway, options: &Options) -> anyhow::Result<String> {
-    let file = gateway.key_file().context("the demo's server has no key of its own")?;
+async fn simulate(server: &Server, options: &Options) -> anyhow::Result<String> {
+    let file = server.key_file().context("the demo's server has no key of its own")?;
     let key = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let client = Client::new(&format!("http://{}", gateway.address()), &ApiKey::new(&key)?)?;
+    let client = Client::new(&format!("http://{}", server.address()), &ApiKey::new(&key)?)?;
     let seed = match options.seed {
         Some(seed) => seed,
         // Not of all that there are: short enough to be typed again.
@@ -229,7 +229,7 @@ async fn watch(simulation: &SimulationClient, conversations: u32) -> anyhow::Res
     Ok(ended)
 }
 
-/// The engine's sample agent, as a worker's agent.
+/// The offline model's sample agent, as a worker's agent.
 struct BuiltIn;
 
 impl Agent for BuiltIn {

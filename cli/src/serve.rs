@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::bail;
 use clap::Args;
-use onerun_gateway::{Config, Gateway};
+use onerun_server::{Config, Server};
 
 use crate::{output, signals::Stop};
 
@@ -30,7 +30,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let config = Config::from_env()?;
     // Before anything is open: from here on a signal stops the server rather than killing it.
     let mut stop = Stop::listen()?;
-    let gateway = Gateway::start(config, &options.data, SocketAddr::new(options.host, options.port)).await?;
+    let server = Server::start(config, &options.data, SocketAddr::new(options.host, options.port)).await?;
 
     if !options.host.is_loopback() {
         tracing::warn!(
@@ -38,19 +38,19 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
             options.host
         );
     }
-    match gateway.key_file() {
-        Some(file) if gateway.key_was_generated() => {
+    match server.key_file() {
+        Some(file) if server.key_was_generated() => {
             tracing::info!("an API key was generated; it is in {}", file.display());
         }
         Some(file) => tracing::info!("the API key is in {}", file.display()),
         None => tracing::info!("the API key is that of AUTH_API_KEY"),
     }
-    output::print(&format!("listening on http://{}\n", gateway.address()))?;
+    output::print(&format!("listening on http://{}\n", server.address()))?;
 
     stop.asked().await;
     tracing::info!("stopping: requests in flight finish; another signal stops at once");
     tokio::select! {
-        stopped = gateway.shutdown() => Ok(stopped?),
+        stopped = server.shutdown() => Ok(stopped?),
         () = stop.asked() => bail!("stopped before the requests in flight were finished"),
     }
 }

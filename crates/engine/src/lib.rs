@@ -11,7 +11,6 @@ mod error;
 mod jobs;
 mod judging;
 mod model;
-pub mod offline;
 mod personas;
 mod processor;
 mod rubrics;

@@ -26,8 +26,9 @@ use onerun_api::Route;
 /// The routes, each under the name of its operation.
 pub use onerun_api::routes;
 use onerun_auth::Access;
-use onerun_engine::{Engine, offline::Offline};
+use onerun_engine::Engine;
 use onerun_host::{OsRandom, SystemClock, Variables};
+use onerun_model_offline::Offline;
 use onerun_store::with_causes;
 use tokio::runtime;
 

@@ -8,8 +8,8 @@ use std::sync::{
 use async_trait::async_trait;
 use onerun_engine::{
     JudgeRequest, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
-    offline::Offline,
 };
+use onerun_model_offline::Offline;
 use tokio::sync::Semaphore;
 
 /// What the model does when it is asked.

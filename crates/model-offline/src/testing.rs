@@ -7,9 +7,9 @@ use onerun_domain::{
 };
 
 use super::{SampleAgent, character::Character, demo, speak};
-use crate::{Reply, ReplyRequest};
+use onerun_engine::{Reply, ReplyRequest};
 
-pub(super) fn simulation(seed: u64, scenario: &str) -> Simulation {
+pub(crate) fn simulation(seed: u64, scenario: &str) -> Simulation {
     Simulation {
         id: "simulation00000000001".parse().unwrap(),
         project_id: "project00001".parse().unwrap(),
@@ -30,7 +30,7 @@ pub(super) fn simulation(seed: u64, scenario: &str) -> Simulation {
     }
 }
 
-pub(super) fn agent() -> Agent {
+pub(crate) fn agent() -> Agent {
     Agent {
         id: "agent0000001".parse().unwrap(),
         project_id: "project00001".parse().unwrap(),
@@ -43,7 +43,7 @@ pub(super) fn agent() -> Agent {
     }
 }
 
-pub(super) fn persona(simulation: &Simulation, agent: &Agent, seq: u32) -> Persona {
+pub(crate) fn persona(simulation: &Simulation, agent: &Agent, seq: u32) -> Persona {
     let draft = Character::of(simulation, seq).draft(simulation, agent, seq);
     Persona {
         id: "persona00000000000001".parse().unwrap(),
@@ -60,7 +60,7 @@ pub(super) fn persona(simulation: &Simulation, agent: &Agent, seq: u32) -> Perso
     }
 }
 
-pub(super) fn item(position: usize, role: Role, text: &str) -> Item {
+pub(crate) fn item(position: usize, role: Role, text: &str) -> Item {
     Item {
         id: format!("item{position:017}").parse().unwrap(),
         conversation_id: "conversation000000001".parse().unwrap(),
@@ -73,7 +73,7 @@ pub(super) fn item(position: usize, role: Role, text: &str) -> Item {
 }
 
 /// What a persona says to these lines.
-pub(super) fn answer(simulation: &Simulation, seq: u32, conversation: u32, lines: &[(Role, &str)]) -> Reply {
+pub(crate) fn answer(simulation: &Simulation, seq: u32, conversation: u32, lines: &[(Role, &str)]) -> Reply {
     let agent = agent();
     let persona = persona(simulation, &agent, seq);
     let transcript: Vec<Item> =
@@ -88,12 +88,12 @@ pub(super) fn answer(simulation: &Simulation, seq: u32, conversation: u32, lines
 }
 
 /// A conversation with the sample agent, and whether the persona ended it.
-pub(super) fn conversation(simulation: &Simulation, seq: u32, conversation: u32) -> (Vec<Item>, bool) {
+pub(crate) fn conversation(simulation: &Simulation, seq: u32, conversation: u32) -> (Vec<Item>, bool) {
     talk(simulation, seq, conversation, |lines| SampleAgent.reply(lines))
 }
 
 /// A conversation with any agent, up to 100 messages.
-pub(super) fn talk(
+pub(crate) fn talk(
     simulation: &Simulation,
     seq: u32,
     conversation_seq: u32,
@@ -124,7 +124,7 @@ pub(super) fn talk(
     (transcript, false)
 }
 
-pub(super) fn written(transcript: &[Item]) -> String {
+pub(crate) fn written(transcript: &[Item]) -> String {
     let mut text = String::new();
     for item in transcript {
         text.extend([item.role.as_str(), ": ", &item.text(), "\n"]);

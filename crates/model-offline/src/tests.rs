@@ -6,11 +6,11 @@ use futures_util::FutureExt;
 use onerun_domain::{EndReason, Item, Outcome, Role, Rubric, Transcript};
 use proptest::prelude::*;
 
-use super::{
+use crate::{
     Offline, demo,
     testing::{agent, answer, conversation, item, persona, simulation, talk, written},
 };
-use crate::{JudgeRequest, Model, PersonaRequest, ReplyRequest};
+use onerun_engine::{JudgeRequest, Model, PersonaRequest, ReplyRequest};
 
 const OTHER_SCENARIOS: [&str; 4] = [
     "A hobby cook wants to impress their in-laws with a soufflé.",

@@ -10,7 +10,7 @@ use super::{
 
 /// What would settle the matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Goal {
+pub(crate) enum Goal {
     /// The money back.
     Refund,
     /// The thing again.
@@ -23,19 +23,19 @@ pub(super) enum Goal {
 
 /// A common matter.
 #[derive(Debug)]
-pub(super) struct Topic {
+pub(crate) struct Topic {
     keys: &'static [&'static str],
     /// Only if no topic before it is named.
     last_resort: bool,
     goals: &'static [Goal],
     /// The matter, as one would open with it.
-    pub(super) matters: &'static [&'static str],
+    pub(crate) matters: &'static [&'static str],
     /// More about it.
-    pub(super) details: &'static [&'static str],
+    pub(crate) details: &'static [&'static str],
     /// What is wanted; empty where the goal has words of its own.
     wants: &'static [&'static str],
     /// The matter as a noun.
-    pub(super) noun: &'static str,
+    pub(crate) noun: &'static str,
 }
 
 const REMEDY: &[Goal] = &[Goal::Refund, Goal::Replacement, Goal::Refund];
@@ -370,20 +370,20 @@ const WANT_MARKS: &[&str] = &[
 
 /// The scenario from one persona's side.
 #[derive(Debug)]
-pub(super) struct Matter {
-    pub(super) topic: &'static Topic,
-    pub(super) goal: Goal,
+pub(crate) struct Matter {
+    pub(crate) topic: &'static Topic,
+    pub(crate) goal: Goal,
     /// The scenario's first sentence.
-    pub(super) sentence: String,
+    pub(crate) sentence: String,
     /// The scenario's first sentence in quotation marks.
-    pub(super) quote: String,
+    pub(crate) quote: String,
     /// What the scenario says somebody wants to do, as one says it of oneself.
-    pub(super) want: String,
+    pub(crate) want: String,
 }
 
 impl Matter {
     /// Reads a scenario for one persona, whose choices the dice make.
-    pub(super) fn read(scenario: &str, dice: &mut Dice) -> Self {
+    pub(crate) fn read(scenario: &str, dice: &mut Dice) -> Self {
         let mut sentence = first_sentence(scenario, 220);
         if sentence.is_empty() {
             "a matter of one's own".clone_into(&mut sentence);
@@ -413,7 +413,7 @@ impl Matter {
     }
 
     /// The ways to say what is wanted.
-    pub(super) fn wants(&self) -> &'static [&'static str] {
+    pub(crate) fn wants(&self) -> &'static [&'static str] {
         match self.goal {
             _ if !self.topic.wants.is_empty() => self.topic.wants,
             Goal::Replacement => REPLACEMENT_WANTS,

@@ -14,7 +14,7 @@ use super::{
     people::{Register, Temper},
     words::{bounded, fill},
 };
-use crate::{Reply, ReplyRequest};
+use onerun_engine::{Reply, ReplyRequest};
 
 /// How many more of the agent's messages are answered after patience is over, while it asks for something: a
 /// customer does not leave while being asked for the order number.
@@ -351,7 +351,7 @@ struct Scene<'a> {
 }
 
 /// What the persona says next.
-pub(super) fn reply(request: &ReplyRequest<'_>) -> Reply {
+pub(crate) fn reply(request: &ReplyRequest<'_>) -> Reply {
     let who = Character::of(request.simulation, request.persona.seq);
     let (said, turns) = turns(request);
     let numbers = [request.persona.seq, request.conversation_seq].map(|number| number.to_string());

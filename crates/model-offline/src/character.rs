@@ -9,7 +9,7 @@ use super::{
     people::{self, Register, Style, Temper, Walk},
     words::{Slots, clean, fill, first_sentence, quoted, shorten},
 };
-use crate::PersonaDraft;
+use onerun_engine::PersonaDraft;
 
 /// The version of the list of attributes that is filled.
 const ATTRIBUTES_VERSION: &str = "1";
@@ -41,44 +41,44 @@ const _: () = assert!(PEOPLE > u32::MAX as u64);
 
 /// One person, and what they know.
 #[derive(Debug)]
-pub(super) struct Character {
-    pub(super) given: &'static str,
-    pub(super) family: &'static str,
+pub(crate) struct Character {
+    pub(crate) given: &'static str,
+    pub(crate) family: &'static str,
     years: u64,
     walk: &'static Walk,
     trait_text: &'static str,
-    pub(super) temper: Temper,
-    pub(super) style: &'static Style,
+    pub(crate) temper: Temper,
+    pub(crate) style: &'static Style,
     interest: &'static str,
     /// A habit of speech and its words.
-    pub(super) pattern: (&'static str, &'static str),
+    pub(crate) pattern: (&'static str, &'static str),
     /// What its answers to yes-or-no questions are derived from.
-    pub(super) voice: u64,
+    pub(crate) voice: u64,
     /// After how many of the agent's messages they give up.
-    pub(super) patience: usize,
+    pub(crate) patience: usize,
     /// Whether another remedy than the one they hoped for will do.
-    pub(super) flexible: bool,
-    pub(super) matter: Matter,
+    pub(crate) flexible: bool,
+    pub(crate) matter: Matter,
     /// Things they tell when they are asked.
-    pub(super) facts: Facts,
+    pub(crate) facts: Facts,
 }
 
 /// What one persona knows, the same in all of its conversations.
 #[derive(Debug)]
-pub(super) struct Facts {
-    pub(super) number: String,
-    pub(super) name: String,
-    pub(super) email: String,
-    pub(super) phone: String,
-    pub(super) date: String,
-    pub(super) address: String,
-    pub(super) amount: String,
-    pub(super) item: &'static str,
+pub(crate) struct Facts {
+    pub(crate) number: String,
+    pub(crate) name: String,
+    pub(crate) email: String,
+    pub(crate) phone: String,
+    pub(crate) date: String,
+    pub(crate) address: String,
+    pub(crate) amount: String,
+    pub(crate) item: &'static str,
 }
 
 impl Character {
     /// The person of a number.
-    pub(super) fn of(simulation: &Simulation, seq: u32) -> Self {
+    pub(crate) fn of(simulation: &Simulation, seq: u32) -> Self {
         let [given, family, walk, traits, style, interest] = choices(simulation.seed, seq);
         let number = seq.to_string();
         let mut dice = Dice::new(derive_seed(simulation.seed, &["offline", "persona", &number]));
@@ -124,7 +124,7 @@ impl Character {
     }
 
     /// The persona as the engine keeps it.
-    pub(super) fn draft(&self, simulation: &Simulation, agent: &Agent, seq: u32) -> PersonaDraft {
+    pub(crate) fn draft(&self, simulation: &Simulation, agent: &Agent, seq: u32) -> PersonaDraft {
         let number = seq.to_string();
         let mut dice = Dice::new(derive_seed(simulation.seed, &["offline", "attributes", &number]));
         let economy = dice.pick(age_place(people::ECONOMY, self.walk.age));
@@ -206,7 +206,7 @@ fn of_another(words: &str) -> String {
 }
 
 /// The agent's name, fit to be spoken.
-pub(super) fn agent_name(agent: &Agent) -> String {
+pub(crate) fn agent_name(agent: &Agent) -> String {
     let name = shorten(&clean(agent.name.as_str()), 60);
     if name.is_empty() { "the agent".to_owned() } else { name }
 }
@@ -310,7 +310,7 @@ fn two(list: &[&str], dice: &mut Dice) -> String {
 
 impl Style {
     /// Its place in a table with a row for each register.
-    pub(super) fn row(&self) -> usize {
+    pub(crate) fn row(&self) -> usize {
         match self.register {
             Register::Plain => 0,
             Register::Formal => 1,
@@ -327,7 +327,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::offline::testing::{agent, simulation};
+    use crate::testing::{agent, simulation};
 
     #[test]
     fn every_entry_of_the_lists_that_make_a_summary_is_unique_and_cannot_be_confused() {

@@ -21,8 +21,10 @@ use onerun_domain::Outcome;
 
 pub use sample_agent::SampleAgent;
 
-use crate::{JudgeRequest, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict};
 use character::Character;
+use onerun_engine::{
+    JudgeRequest, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
+};
 
 /// The built-in model.
 #[derive(Clone, Copy, Debug, Default)]

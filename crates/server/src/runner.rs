@@ -109,7 +109,8 @@ async fn take(engine: &Engine, hands: &Semaphore) -> Result<Vec<ClaimedJob>, Sto
 #[cfg(test)]
 mod tests {
     use onerun_domain::{Clock, Job, Limit, Name, PageRequest, Project, ProjectId, SimulationId, Work};
-    use onerun_engine::{Settings, offline::Offline};
+    use onerun_engine::Settings;
+    use onerun_model_offline::Offline;
     use onerun_store_sqlite::SqliteStore;
 
     use super::*;

@@ -5,8 +5,8 @@
 
 mod config;
 mod data;
+mod http;
 mod runner;
-mod server;
 
 pub use config::Config;
 pub use data::DataError;
@@ -23,14 +23,15 @@ use std::{
 
 use onerun_api::{App, ROUTES, Router};
 use onerun_auth::KeyRing;
-use onerun_engine::{Engine, offline::Offline};
+use onerun_engine::Engine;
 use onerun_host::{OsRandom, SystemClock};
+use onerun_model_offline::Offline;
 use onerun_store_sqlite::{OpenError, SqliteStore};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::data::{DataDirectory, FoundKey};
 
-/// Why a gateway did not start. Each message says what to do.
+/// Why a server did not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data directory cannot be used.
@@ -57,7 +58,7 @@ pub enum StartError {
     Routes(String),
 }
 
-/// Something was still being done when a gateway had waited long enough for it.
+/// Something was still being done when a server had waited long enough for it.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped before everything in flight was finished")]
 pub struct Unfinished;
@@ -74,9 +75,9 @@ struct Service {
     _data: DataDirectory,
 }
 
-/// A running server. Dropped without [`Gateway::shutdown`] it stops in the same way, but nobody waits for it: its data
+/// A running server. Dropped without [`Server::shutdown`] it stops in the same way, but nobody waits for it: its data
 /// directory can be used again when what was in flight is finished.
-pub struct Gateway {
+pub struct Server {
     address: SocketAddr,
     key_file: Option<PathBuf>,
     key_was_generated: bool,
@@ -84,7 +85,7 @@ pub struct Gateway {
     tasks: [JoinHandle<Result<(), Unfinished>>; 2],
 }
 
-impl Gateway {
+impl Server {
     /// Opens the data directory and serves the API on `address`; port 0 picks a free one.
     pub async fn start(config: Config, data: &Path, address: SocketAddr) -> Result<Self, StartError> {
         let data = DataDirectory::open(data)?;
@@ -101,7 +102,7 @@ impl Gateway {
         let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let service = Arc::new(Service { app, router, _data: data });
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(server::serve(listener, Arc::clone(&service), stopped.clone()));
+        let server = tokio::spawn(http::serve(listener, Arc::clone(&service), stopped.clone()));
         let runner = tokio::spawn(runner::run(service, config.engine.lease, stopped));
         Ok(Self { address, key_file: file, key_was_generated: generated, stop, tasks: [server, runner] })
     }
@@ -142,7 +143,7 @@ impl Gateway {
     }
 }
 
-/// Ready when the gateway stops: when it says so, or was dropped.
+/// Ready when the server stops: when it says so, or was dropped.
 async fn stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
@@ -158,12 +159,12 @@ mod tests {
 
     use super::*;
 
-    async fn start(data: &Path) -> Result<Gateway, StartError> {
-        Gateway::start(Config::default(), data, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+    async fn start(data: &Path) -> Result<Server, StartError> {
+        Server::start(Config::default(), data, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
     }
 
-    /// Starts a gateway when its directory is free, which nothing but trying tells.
-    async fn start_when_free(data: &Path) -> Gateway {
+    /// Starts a server when its directory is free, which nothing but trying tells.
+    async fn start_when_free(data: &Path) -> Server {
         let started = timeout(Duration::from_mins(1), async {
             loop {
                 match start(data).await {
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_directory_is_free_when_a_gateway_was_shut_down() {
+    async fn a_directory_is_free_when_a_server_was_shut_down() {
         let directory = tempfile::tempdir().unwrap();
         for _ in 0..3 {
             start(directory.path()).await.unwrap().shutdown().await.unwrap();
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_gateway_that_is_dropped_stops_and_gives_up_its_directory() {
+    async fn a_server_that_is_dropped_stops_and_gives_up_its_directory() {
         let directory = tempfile::tempdir().unwrap();
         let first = start(directory.path()).await.unwrap();
         let address = first.address();
@@ -207,11 +208,11 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_directory_is_not_free_while_a_request_of_a_dropped_gateway_is_in_flight() {
+    async fn a_directory_is_not_free_while_a_request_of_a_dropped_server_is_in_flight() {
         let directory = tempfile::tempdir().unwrap();
-        let gateway = start(directory.path()).await.unwrap();
-        let key = std::fs::read_to_string(gateway.key_file().unwrap()).unwrap();
-        let mut stream = TcpStream::connect(gateway.address()).unwrap();
+        let server = start(directory.path()).await.unwrap();
+        let key = std::fs::read_to_string(server.key_file().unwrap()).unwrap();
+        let mut stream = TcpStream::connect(server.address()).unwrap();
         let request = format!(
             "POST /v1/projects HTTP/1.1\r\nhost: localhost\r\nx-api-key: {}\r\nexpect: 100-continue\r\n\
              content-length: 15\r\n\r\n",
@@ -221,7 +222,7 @@ mod tests {
         // Said when the body is wanted: the request is in flight from here on.
         assert_eq!(read_until(&mut stream, "\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
 
-        drop(gateway);
+        drop(server);
         let refused = start(directory.path()).await.err();
         assert!(matches!(refused, Some(StartError::Data(DataError::InUse { .. }))), "{refused:?}");
         stream.write_all(b"{\"name\":\"Late\"}").unwrap();
@@ -233,14 +234,14 @@ mod tests {
     #[tokio::test]
     async fn a_shutdown_that_leaves_something_undone_says_so() {
         for [server, runner] in [[Err(Unfinished), Ok(())], [Ok(()), Err(Unfinished)]] {
-            let gateway = Gateway {
+            let server = Server {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
                 key_file: None,
                 key_was_generated: false,
                 stop: watch::channel(false).0,
                 tasks: [tokio::spawn(async { server }), tokio::spawn(async { runner })],
             };
-            assert!(gateway.shutdown().await.is_err());
+            assert!(server.shutdown().await.is_err());
         }
     }
 }

@@ -1,11 +1,11 @@
-//! The configuration of a gateway, read once.
+//! The configuration of a server, read once.
 
 use jiff::SignedDuration;
 use onerun_auth::{KEY_CACHE_TTL, RootKey};
 use onerun_engine::Settings;
 use onerun_host::{ConfigErrors, Variables};
 
-/// The configuration of a gateway.
+/// The configuration of a server.
 ///
 /// | variable | default | what it is |
 /// |---|---|---|

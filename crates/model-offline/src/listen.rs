@@ -5,7 +5,7 @@ use super::words::Words;
 
 /// A thing that a persona knows and may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fact {
+pub(crate) enum Fact {
     Number,
     Name,
     Email,
@@ -17,7 +17,7 @@ pub(super) enum Fact {
 }
 
 impl Fact {
-    pub(super) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Number,
         Self::Name,
         Self::Email,
@@ -79,43 +79,43 @@ impl Fact {
 /// What was heard in one turn of the agent.
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is heard or not, independently of the others")]
-pub(super) struct Heard {
+pub(crate) struct Heard {
     /// Nothing was said.
-    pub(super) nothing: bool,
+    pub(crate) nothing: bool,
     /// What was asked for, in the order of [`Fact::ALL`].
-    pub(super) asks: Vec<Fact>,
+    pub(crate) asks: Vec<Fact>,
     /// A question to be answered with yes or no.
-    pub(super) yes_no: bool,
+    pub(crate) yes_no: bool,
     /// A number that stands for that question's words: the same question, the same answer.
-    pub(super) question_hash: u64,
+    pub(crate) question_hash: u64,
     /// Whether something is right.
-    pub(super) confirms: bool,
+    pub(crate) confirms: bool,
     /// Any question.
-    pub(super) question: bool,
+    pub(crate) question: bool,
     /// Whether there is anything else.
-    pub(super) anything_else: bool,
-    pub(super) apology: bool,
+    pub(crate) anything_else: bool,
+    pub(crate) apology: bool,
     /// Money back is offered.
-    pub(super) offers_refund: bool,
+    pub(crate) offers_refund: bool,
     /// The thing again is offered.
-    pub(super) offers_replacement: bool,
+    pub(crate) offers_replacement: bool,
     /// Someone else is to take over.
-    pub(super) escalation: bool,
+    pub(crate) escalation: bool,
     /// Something was done, or is certain.
-    pub(super) done: bool,
+    pub(crate) done: bool,
     /// Money back is spoken of.
-    pub(super) refund: bool,
+    pub(crate) refund: bool,
     /// The thing again is spoken of.
-    pub(super) replacement: bool,
+    pub(crate) replacement: bool,
     /// It cannot be done.
-    pub(super) refuses: bool,
+    pub(crate) refuses: bool,
     /// There is something to wait for.
-    pub(super) wait: bool,
-    pub(super) goodbye: bool,
+    pub(crate) wait: bool,
+    pub(crate) goodbye: bool,
     /// Enough words to be an answer.
-    pub(super) substance: bool,
+    pub(crate) substance: bool,
     /// Enough words to be an answer even if a question is among them.
-    pub(super) long: bool,
+    pub(crate) long: bool,
 }
 
 const REQUEST: &[&str] = &[
@@ -267,7 +267,7 @@ const SUBSTANCE: usize = 60;
 const LONG: usize = 160;
 
 /// Hears one turn of the agent: all that it said since the persona last spoke.
-pub(super) fn hear(text: &str) -> Heard {
+pub(crate) fn hear(text: &str) -> Heard {
     let text = ends_of(text).to_lowercase().replace('’', "'");
     let text = text.trim();
     let words = Words::of(text);

@@ -6,7 +6,7 @@ use onerun_domain::AgeGroup;
 
 /// How long someone bears with an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Temper {
+pub(crate) enum Temper {
     /// Takes their time.
     Calm,
     /// Neither.
@@ -17,7 +17,7 @@ pub(super) enum Temper {
 
 /// How someone words things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Register {
+pub(crate) enum Register {
     /// Ordinary words.
     Plain,
     /// Complete and courteous sentences.
@@ -30,22 +30,22 @@ pub(super) enum Register {
 
 /// What someone does, with what goes with it.
 #[derive(Debug)]
-pub(super) struct Walk {
-    pub(super) age: AgeGroup,
-    pub(super) occupation: &'static str,
-    pub(super) education: &'static str,
+pub(crate) struct Walk {
+    pub(crate) age: AgeGroup,
+    pub(crate) occupation: &'static str,
+    pub(crate) education: &'static str,
 }
 
 /// A way of speaking.
 #[derive(Debug)]
-pub(super) struct Style {
-    pub(super) text: &'static str,
-    pub(super) register: Register,
+pub(crate) struct Style {
+    pub(crate) text: &'static str,
+    pub(crate) register: Register,
     /// Whether more is said than was asked.
-    pub(super) chatty: bool,
+    pub(crate) chatty: bool,
 }
 
-pub(super) const GIVEN: &[&str] = &[
+pub(crate) const GIVEN: &[&str] = &[
     "Aaliyah",
     "Adaeze",
     "Aiko",
@@ -184,7 +184,7 @@ pub(super) const GIVEN: &[&str] = &[
     "Zoltan",
 ];
 
-pub(super) const FAMILY: &[&str] = &[
+pub(crate) const FAMILY: &[&str] = &[
     "Abara",
     "Adeyemi",
     "Aguilar",
@@ -351,7 +351,7 @@ const COLLEGE: &str = "has a college diploma";
 const DEGREE: &str = "has a university degree";
 const POSTGRADUATE: &str = "has a postgraduate degree";
 
-pub(super) const WALKS: &[Walk] = &[
+pub(crate) const WALKS: &[Walk] = &[
     walk(AgeGroup::Teen, "secondary-school student", SCHOOL),
     walk(AgeGroup::Teen, "student with a weekend job in a bakery", SCHOOL),
     walk(AgeGroup::Teen, "student who looks after younger siblings", SCHOOL),
@@ -416,7 +416,7 @@ pub(super) const WALKS: &[Walk] = &[
     walk(AgeGroup::Senior, "piano teacher", DEGREE),
 ];
 
-pub(super) const TRAITS: &[(&str, Temper)] = &[
+pub(crate) const TRAITS: &[(&str, Temper)] = &[
     ("patient and thorough", Temper::Calm),
     ("gentle and apologetic", Temper::Calm),
     ("curious and open-minded", Temper::Calm),
@@ -461,7 +461,7 @@ const fn style(text: &'static str, register: Register, chatty: bool) -> Style {
     Style { text, register, chatty }
 }
 
-pub(super) const STYLES: &[Style] = &[
+pub(crate) const STYLES: &[Style] = &[
     style("speaks plainly", Register::Plain, false),
     style("explains things in order", Register::Plain, false),
     style("asks direct questions", Register::Plain, false),
@@ -490,7 +490,7 @@ pub(super) const STYLES: &[Style] = &[
     style("says only what was asked", Register::Terse, false),
 ];
 
-pub(super) const INTERESTS: &[&str] = &[
+pub(crate) const INTERESTS: &[&str] = &[
     "birdwatching",
     "board games",
     "long-distance running",
@@ -529,7 +529,7 @@ pub(super) const INTERESTS: &[&str] = &[
     "table tennis",
 ];
 
-pub(super) const VALUES: &[&str] = &[
+pub(crate) const VALUES: &[&str] = &[
     "honesty above all",
     "fairness",
     "reliability",
@@ -552,7 +552,7 @@ pub(super) const VALUES: &[&str] = &[
     "kindness",
 ];
 
-pub(super) const HABITS: &[&str] = &[
+pub(crate) const HABITS: &[&str] = &[
     "reads the small print",
     "keeps every receipt in one drawer",
     "writes things down at once",
@@ -575,7 +575,7 @@ pub(super) const HABITS: &[&str] = &[
     "walks while thinking",
 ];
 
-pub(super) const ATTITUDES: &[&str] = &[
+pub(crate) const ATTITUDES: &[&str] = &[
     "expects to be treated fairly",
     "gives everyone a first chance",
     "doubts that the first answer is the right one",
@@ -597,7 +597,7 @@ pub(super) const ATTITUDES: &[&str] = &[
 ];
 
 /// A turn of phrase, and the words it shows in.
-pub(super) const PATTERNS: &[(&str, &str)] = &[
+pub(crate) const PATTERNS: &[(&str, &str)] = &[
     ("starts with \"right\"", "Right."),
     ("says \"well\" before answering", "Well…"),
     ("often says \"honestly\"", "Honestly…"),
@@ -616,7 +616,7 @@ pub(super) const PATTERNS: &[(&str, &str)] = &[
     ("keeps one thought to a sentence", ""),
 ];
 
-pub(super) const TRIGGERS: &[&str] = &[
+pub(crate) const TRIGGERS: &[&str] = &[
     "being asked for the same thing twice",
     "waiting without knowing for how long",
     "vague answers",
@@ -636,7 +636,7 @@ pub(super) const TRIGGERS: &[&str] = &[
 ];
 
 /// What someone of a temper usually does.
-pub(super) const BEHAVIOR: [&[&str]; 3] = [
+pub(crate) const BEHAVIOR: [&[&str]; 3] = [
     &[
         "lets the other side finish and thanks for small things",
         "follows instructions step by step and says when one is done",
@@ -661,7 +661,7 @@ pub(super) const BEHAVIOR: [&[&str]; 3] = [
 ];
 
 /// How someone of a temper takes pressure.
-pub(super) const REACTIONS: [&[&str]; 3] = [
+pub(crate) const REACTIONS: [&[&str]; 3] = [
     &[
         "grows quiet and more careful",
         "apologises and tries again",
@@ -686,7 +686,7 @@ pub(super) const REACTIONS: [&[&str]; 3] = [
 ];
 
 /// How someone of an age is off: teen, young adult, adult, senior.
-pub(super) const ECONOMY: [&[&str]; 4] = [
+pub(crate) const ECONOMY: [&[&str]; 4] = [
     &[
         "lives on pocket money",
         "saves what a weekend job brings",
@@ -722,7 +722,7 @@ pub(super) const ECONOMY: [&[&str]; 4] = [
 ];
 
 /// What makes the moment particular.
-pub(super) const MOMENTS: &[&str] = &[
+pub(crate) const MOMENTS: &[&str] = &[
     "It has to fit into a lunch break.",
     "Visitors are expected at the weekend.",
     "It has been on the mind all week.",
@@ -739,7 +739,7 @@ pub(super) const MOMENTS: &[&str] = &[
     "It matters more than it may seem.",
 ];
 
-pub(super) const STREETS: &[&str] = &[
+pub(crate) const STREETS: &[&str] = &[
     "Mill Lane",
     "Harbour Street",
     "Orchard Road",
@@ -754,7 +754,7 @@ pub(super) const STREETS: &[&str] = &[
     "Canal Street",
 ];
 
-pub(super) const MONTHS: &[&str] = &[
+pub(crate) const MONTHS: &[&str] = &[
     "January",
     "February",
     "March",
@@ -769,7 +769,7 @@ pub(super) const MONTHS: &[&str] = &[
     "December",
 ];
 
-pub(super) const ITEMS: &[&str] = &[
+pub(crate) const ITEMS: &[&str] = &[
     "desk lamp",
     "kettle",
     "pair of headphones",

@@ -3,16 +3,16 @@
 /// A stream of numbers fixed by its seed. `SplitMix64` (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
 /// Generators", 2014): ten lines, integers only, the same on every machine, and good enough for choosing words.
 #[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// The stream of a seed.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// The next number.
-    pub(super) fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -21,28 +21,28 @@ impl Dice {
     }
 
     /// A number below `bound`; 0 if `bound` is 0. The bias of the remainder is below 2^-50 for lists of words.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.roll().checked_rem(bound).unwrap_or_default()
     }
 
     /// A place in a list of this length.
-    pub(super) fn index(&mut self, length: usize) -> usize {
+    pub(crate) fn index(&mut self, length: usize) -> usize {
         place(self.roll(), length)
     }
 
     /// One of a list that is not empty.
-    pub(super) fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, list: &[T]) -> T {
         list[self.index(list.len())]
     }
 
     /// True once in `times` on average.
-    pub(super) fn once_in(&mut self, times: u64) -> bool {
+    pub(crate) fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 }
 
 /// The place of a number in a list of this length, counted round; 0 in an empty list.
-pub(super) fn place(number: u64, length: usize) -> usize {
+pub(crate) fn place(number: u64, length: usize) -> usize {
     let rest = u64::try_from(length).ok().and_then(|length| number.checked_rem(length));
     rest.and_then(|rest| usize::try_from(rest).ok()).unwrap_or_default()
 }

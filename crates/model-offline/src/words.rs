@@ -1,13 +1,13 @@
 //! Texts from outside made fit to be spoken: cleaned, condensed, cut; and templates filled.
 
 /// The most characters that a persona says at once.
-pub(super) const MAX_LINE: usize = 600;
+pub(crate) const MAX_LINE: usize = 600;
 
 /// How much of a long text is looked at, in characters from its beginning.
 const MAX_READ: usize = 4_000;
 
 /// One line of visible words: control, format and direction characters and runs of white space become one blank.
-pub(super) fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(MAX_READ));
     for character in text.chars().take(MAX_READ) {
         if character.is_control() || character.is_whitespace() || is_invisible(character) {
@@ -30,7 +30,7 @@ fn is_invisible(character: char) -> bool {
 }
 
 /// The text itself, or its beginning up to a word's end with an ellipsis; at most `max` characters.
-pub(super) fn shorten(text: &str, max: usize) -> String {
+pub(crate) fn shorten(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();
     }
@@ -48,7 +48,7 @@ pub(super) fn shorten(text: &str, max: usize) -> String {
 
 /// The first sentence of a free text, cleaned, without heading or list marks, at most `max` characters; empty if
 /// there are no words.
-pub(super) fn first_sentence(text: &str, max: usize) -> String {
+pub(crate) fn first_sentence(text: &str, max: usize) -> String {
     for line in text.lines().take(200) {
         let line = clean(line);
         let line = line.trim_start_matches(['#', '*', '-', '>', '•', '=', '_', '`', '~', '|', ' ']);
@@ -80,23 +80,23 @@ fn until_full_stop(line: &str) -> &str {
 }
 
 /// The text in quotation marks that no mark within it can close.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("“{}”", text.replace(['“', '”', '"'], "'"))
 }
 
 /// At most [`MAX_LINE`] characters on one line.
-pub(super) fn bounded(line: &str) -> String {
+pub(crate) fn bounded(line: &str) -> String {
     shorten(&clean(line), MAX_LINE)
 }
 
 /// What a template's `{slot}` stands for.
-pub(super) trait Slots {
+pub(crate) trait Slots {
     /// The words of a slot; an unknown one is left out.
     fn slot(&self, name: &str) -> &str;
 }
 
 /// Fills the slots of a template. Templates are this crate's own; what is filled in is not looked at again.
-pub(super) fn fill(template: &str, slots: &impl Slots) -> String {
+pub(crate) fn fill(template: &str, slots: &impl Slots) -> String {
     let mut line = String::with_capacity(template.len() + 32);
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
@@ -114,7 +114,7 @@ fn bit(byte: u8) -> u64 {
 }
 
 /// A text in lower case to look for words in. Where words begin is found once, because many keys are looked for.
-pub(super) struct Words<'a> {
+pub(crate) struct Words<'a> {
     text: &'a str,
     /// Where each word begins, with its first byte: most keys are ruled out by that alone.
     starts: Vec<(u8, usize)>,
@@ -123,7 +123,7 @@ pub(super) struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    pub(super) fn of(text: &'a str) -> Self {
+    pub(crate) fn of(text: &'a str) -> Self {
         let mut starts = Vec::with_capacity(text.len() / 4 + 1);
         let mut firsts = 0;
         let mut in_word = false;
@@ -140,7 +140,7 @@ impl<'a> Words<'a> {
     }
 
     /// Whether it has a word or phrase. A key that ends in `*` also matches longer words.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         let (key, open) = key.strip_suffix('*').map_or((key, false), |stem| (stem, true));
         let Some(first) = key.as_bytes().first() else { return false };
         if self.firsts & bit(*first) == 0 {
@@ -155,7 +155,7 @@ impl<'a> Words<'a> {
     }
 
     /// Whether it has any of the keys.
-    pub(super) fn has_any(&self, keys: &[&str]) -> bool {
+    pub(crate) fn has_any(&self, keys: &[&str]) -> bool {
         keys.iter().any(|key| self.has(key))
     }
 }
