@@ -1,14 +1,14 @@
 //! Agents: what is being simulated against.
 
-use http::Method;
 use onerun_auth::{Access, Scope};
 use onerun_domain::{Agent, AgentId, AgentPatch, Description, Metadata, Name};
 use onerun_store::{AgentList, AgentSummary, ProjectStore};
 use serde_json::json;
 
 use crate::{
-    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
+    ApiError, App, Response,
     fields::{Fields, Input},
+    operation::operations,
     out::{AgentSummaryOut, PageOut},
     query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, exact, page},
     request::{Call, reply},
@@ -16,49 +16,42 @@ use crate::{
 
 const NOT_FOUND: ApiError = ApiError::NotFound { what: "Agent" };
 
-/// `POST /v1/agents`
-pub static CREATE: Route = Route {
-    operation: "create_agent",
-    method: Method::POST,
-    path: "/v1/agents",
-    access: Access::Requires(Scope::AgentsWrite),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::Recorded,
-    handler: Handler::InProject(|app, project, call| Box::pin(create(app, project, call))),
-};
-
-/// `GET /v1/agents`
-pub static LIST: Route = Route {
-    operation: "list_agents",
-    method: Method::GET,
-    path: "/v1/agents",
-    access: Access::Requires(Scope::AgentsRead),
-    query: Parameters::of::<AgentList>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
-};
-
-/// `GET /v1/agents/{agent_id}`
-pub static GET: Route = Route {
-    operation: "get_agent",
-    method: Method::GET,
-    path: "/v1/agents/{agent_id}",
-    access: Access::Requires(Scope::AgentsRead),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
-};
-
-/// `PATCH /v1/agents/{agent_id}`
-pub static UPDATE: Route = Route {
-    operation: "update_agent",
-    method: Method::PATCH,
-    path: "/v1/agents/{agent_id}",
-    access: Access::Requires(Scope::AgentsWrite),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(update(app, project, call))),
-};
+operations! {
+    CREATE_AGENT {
+        route: POST "/v1/agents",
+        handler: InProject(create_agent),
+        access: Access::Requires(Scope::AgentsWrite),
+        idempotency: Recorded,
+        summary: "Create an agent",
+        input: NewAgent = json!({ "name": "Order support", "description": "Answers questions about orders." }),
+        output: AgentSummaryOut,
+    }
+    LIST_AGENTS {
+        route: GET "/v1/agents",
+        handler: InProject(list_agents),
+        access: Access::Requires(Scope::AgentsRead),
+        query: AgentList,
+        summary: "List agents",
+        output: PageOut<AgentSummaryOut>,
+    }
+    GET_AGENT {
+        route: GET "/v1/agents/{agent_id}",
+        handler: InProject(get_agent),
+        access: Access::Requires(Scope::AgentsRead),
+        summary: "Get an agent",
+        output: AgentSummaryOut,
+        errors: ["agent_not_found"],
+    }
+    UPDATE_AGENT {
+        route: PATCH "/v1/agents/{agent_id}",
+        handler: InProject(update_agent),
+        access: Access::Requires(Scope::AgentsWrite),
+        summary: "Change an agent",
+        input: AgentPatch = json!({ "description": "Answers questions about orders." }),
+        output: AgentSummaryOut,
+        errors: ["agent_not_found"],
+    }
+}
 
 pub(crate) struct NewAgent {
     name: Name,
@@ -93,7 +86,7 @@ impl Params for AgentList {
     }
 }
 
-async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn create_agent(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let new: NewAgent = call.body()?;
     let now = app.engine().now();
     let agent = Agent {
@@ -111,17 +104,17 @@ async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Res
     reply(&made)
 }
 
-async fn list(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn list_agents(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let agents = project.agents(call.query()?).await?;
     reply(&PageOut::of(agents, AgentSummaryOut::from))
 }
 
-async fn get(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn get_agent(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let agent = project.agent(&call.id("agent_id", "Agent")?).await?.ok_or(NOT_FOUND)?;
     reply(&AgentSummaryOut::from(agent))
 }
 
-async fn update(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn update_agent(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let id = call.id("agent_id", "Agent")?;
     let patch: AgentPatch = call.body()?;
     let now = app.engine().now();

@@ -1,6 +1,5 @@
 //! The audit trail of what is done to keys.
 
-use http::Method;
 use onerun_auth::{Access, AuditEntry, Scope};
 use onerun_domain::{Direction, PageRequest};
 use schemars::JsonSchema;
@@ -8,21 +7,26 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 use crate::{
-    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
+    ApiError, App, Response,
+    operation::operations,
     query::{Param, Params, Reader, page},
     request::{Call, reply},
 };
 
-/// `GET /v1/audit`
-pub static LIST: Route = Route {
-    operation: "list_audit",
-    method: Method::GET,
-    path: "/v1/audit",
-    access: Access::Requires(Scope::AuditRead),
-    query: Parameters::of::<AuditQuery>(),
-    idempotency: Idempotency::None,
-    handler: Handler::Global(|app, call| Box::pin(list(app, call))),
-};
+operations! {
+    LIST_AUDIT {
+        route: GET "/v1/audit",
+        handler: Global(list_audit),
+        access: Access::Requires(Scope::AuditRead),
+        query: AuditQuery,
+        summary: "List the audit trail of keys",
+        description: "The `hash` of an entry covers its content and the previous hash, and no secret. Keep a `head` \
+            elsewhere to detect whether somebody with access to the database rewrote the trail up to it. \
+            Needs a key of all projects. `onerun keys audit --verify` checks the trail.",
+        output: AuditPageOut,
+        errors: ["wrong_project"],
+    }
+}
 
 /// In which order entries are wanted.
 struct Order(Direction);
@@ -134,7 +138,7 @@ impl From<AuditEntry> for AuditEntryOut {
     }
 }
 
-async fn list(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn list_audit(app: &App, call: Call) -> Result<Response, ApiError> {
     // One trail for all projects: who may see a part of them would see it with holes, and could not check it.
     call.caller()?.authorize_all_projects()?;
     let AuditQuery { direction, page } = call.query()?;

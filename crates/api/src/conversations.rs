@@ -1,19 +1,21 @@
 //! Conversations, their messages, and the turns that workers take.
 
-use http::Method;
 use onerun_auth::{Access, Scope};
 use onerun_domain::{Conversation, ConversationStatus, MAX_ATTEMPTS, MessageText, PageRequest};
 use onerun_engine::TurnCall;
 use onerun_store::{ConversationList, EvaluatedConversation, ProjectStore, StoredReply};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
-    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
+    ApiError, App, Response,
     fields::{Fields, Input, List, MessageWord, Nested, TextWord},
+    openapi::examples::response_input_example,
+    operation::operations,
     out::{ContentOut, ConversationOut, ItemOut, PageOut, StartedOut},
     query::{Params, Reader, Whole, long_page, page},
-    request::{Call, done, reply},
+    request::{Call, DoneOut, done, reply},
     simulations,
 };
 
@@ -21,82 +23,104 @@ use crate::{
 const MAX_MESSAGES: usize = 50;
 const MAX_PARTS: usize = 50;
 
-/// `GET /v1/simulations/{simulation_id}/conversations`
-pub static LIST: Route = Route {
-    operation: "list_conversations",
-    method: Method::GET,
-    path: "/v1/simulations/{simulation_id}/conversations",
-    access: Access::Requires(Scope::ConversationsRead),
-    query: Parameters::of::<ConversationQuery>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
-};
+const ENDED: &str = "Conversation ended successfully";
 
-/// `GET …/conversations/{conversation_id}`
-pub static GET: Route = Route {
-    operation: "get_conversation",
-    method: Method::GET,
-    path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}",
-    access: Access::Requires(Scope::ConversationsRead),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
-};
-
-/// `POST …/conversations/{conversation_id}/start`
-pub static START: Route = Route {
-    operation: "start_conversation",
-    method: Method::POST,
-    path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/start",
-    access: Access::Requires(Scope::ConversationsWrite),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::Recorded,
-    handler: Handler::InProject(|app, project, call| Box::pin(start(app, project, call))),
-};
-
-/// `POST …/conversations/{conversation_id}/end`
-pub static END: Route = Route {
-    operation: "end_conversation",
-    method: Method::POST,
-    path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/end",
-    access: Access::Requires(Scope::ConversationsWrite),
-    query: Parameters::of::<AttemptQuery>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(end(app, project, call))),
-};
-
-/// `GET …/conversations/{conversation_id}/items`
-pub static LIST_ITEMS: Route = Route {
-    operation: "list_items",
-    method: Method::GET,
-    path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/items",
-    access: Access::Requires(Scope::ConversationsRead),
-    query: Parameters::of::<ItemQuery>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(list_items(app, project, call))),
-};
-
-/// `POST …/conversations/{conversation_id}/items`, which only reads: the published service has no other.
-pub static READ_ITEMS: Route = Route {
-    operation: "read_items",
-    method: Method::POST,
-    path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/items",
-    access: Access::Requires(Scope::ConversationsRead),
-    query: Parameters::of::<ItemQuery>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(list_items(app, project, call))),
-};
-
-/// `POST …/conversations/{conversation_id}/responses`
-pub static RESPOND: Route = Route {
-    operation: "create_response",
-    method: Method::POST,
-    path: "/v1/simulations/{simulation_id}/conversations/{conversation_id}/responses",
-    access: Access::Requires(Scope::ConversationsWrite),
-    query: Parameters::of::<AttemptQuery>(),
-    idempotency: Idempotency::InConversation,
-    handler: Handler::InProject(|app, project, call| Box::pin(respond(app, project, call))),
-};
+operations! {
+    LIST_CONVERSATIONS {
+        route: GET "/v1/simulations/{simulation_id}/conversations",
+        handler: InProject(list_conversations),
+        access: Access::Requires(Scope::ConversationsRead),
+        query: ConversationQuery,
+        summary: "List a simulation's conversations",
+        output: PageOut<ConversationOut>,
+        errors: ["simulation_not_found"],
+    }
+    GET_CONVERSATION {
+        route: GET "/v1/simulations/{simulation_id}/conversations/{conversation_id}",
+        handler: InProject(get_conversation),
+        access: Access::Requires(Scope::ConversationsRead),
+        summary: "Get a conversation",
+        output: ConversationOut,
+        errors: ["simulation_not_found", "conversation_not_found"],
+    }
+    START_CONVERSATION {
+        route: POST "/v1/simulations/{simulation_id}/conversations/{conversation_id}/start",
+        handler: InProject(start_conversation),
+        access: Access::Requires(Scope::ConversationsWrite),
+        idempotency: Recorded,
+        summary: "Start a queued conversation",
+        description: "The worker gets a lease, which every call to start or respond renews. When the lease expires, \
+            the conversation is queued again as a new attempt with an empty transcript; after the third \
+            attempt it fails.",
+        output: StartedOut,
+        errors: [
+            "simulation_not_found",
+            "conversation_not_found",
+            "conversation_not_queued",
+            "simulation_not_running",
+        ],
+    }
+    END_CONVERSATION {
+        route: POST "/v1/simulations/{simulation_id}/conversations/{conversation_id}/end",
+        handler: InProject(end_conversation),
+        access: Access::Requires(Scope::ConversationsWrite),
+        query: AttemptQuery,
+        summary: "End a conversation",
+        description: "On a conversation that has ended already, this changes nothing.",
+        output: DoneOut = json!({ "message": ENDED }),
+        errors: [
+            "simulation_not_found",
+            "conversation_not_found",
+            "conversation_not_started",
+            "conversation_over",
+            "simulation_not_running",
+            "stale_attempt",
+            "turn_in_progress",
+        ],
+    }
+    LIST_ITEMS {
+        route: GET "/v1/simulations/{simulation_id}/conversations/{conversation_id}/items",
+        handler: InProject(list_items),
+        access: Access::Requires(Scope::ConversationsRead),
+        query: ItemQuery,
+        summary: "List a conversation's messages, oldest first",
+        output: PageOut<ItemOut>,
+        errors: ["simulation_not_found", "conversation_not_found"],
+    }
+    READ_ITEMS {
+        route: POST "/v1/simulations/{simulation_id}/conversations/{conversation_id}/items",
+        handler: InProject(read_items),
+        access: Access::Requires(Scope::ConversationsRead),
+        query: ItemQuery,
+        summary: "List a conversation's messages, oldest first",
+        description: "The same as `list_items`, by the method of the published service. A body is ignored.",
+        output: PageOut<ItemOut>,
+        errors: ["simulation_not_found", "conversation_not_found"],
+    }
+    CREATE_RESPONSE {
+        route: POST "/v1/simulations/{simulation_id}/conversations/{conversation_id}/responses",
+        handler: InProject(create_response),
+        access: Access::Requires(Scope::ConversationsWrite),
+        query: AttemptQuery,
+        idempotency: InConversation,
+        summary: "Send the agent's messages and get the persona's reply",
+        description: "One call at a time for each conversation. The first attempt need not be started before. A \
+            refused or failed call stores nothing.",
+        input: ResponseInput = response_input_example(),
+        output: ResponseOut,
+        errors: [
+            "simulation_not_found",
+            "conversation_not_found",
+            "conversation_over",
+            "conversation_requeued",
+            "simulation_not_running",
+            "stale_attempt",
+            "turn_in_progress",
+            "turn_lost",
+            "model_unavailable",
+        ],
+    }
+}
 
 pub(crate) struct ConversationQuery {
     status: Option<ConversationStatus>,
@@ -221,7 +245,7 @@ impl From<StoredReply> for ResponseOut {
     }
 }
 
-async fn list(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn list_conversations(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let ConversationQuery { status, page } = call.query()?;
     let simulation = simulations::find(project, &call).await?.simulation;
     if status == Some(ConversationStatus::Queued) {
@@ -231,11 +255,11 @@ async fn list(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Respo
     reply(&PageOut::of(conversations, ConversationOut::from))
 }
 
-async fn get(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn get_conversation(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     reply(&ConversationOut::from(find(project, &call).await?))
 }
 
-async fn start(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn start_conversation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let (simulation, id) =
         (call.id("simulation_id", "Simulation")?, call.id("conversation_id", "Conversation")?);
     let recorder = call.recorder();
@@ -247,12 +271,12 @@ async fn start(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Resp
     reply(&StartedOut::from(conversation))
 }
 
-async fn end(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn end_conversation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let (simulation, id) =
         (call.id("simulation_id", "Simulation")?, call.id("conversation_id", "Conversation")?);
     let AttemptQuery(attempt) = call.query()?;
     app.engine().end_conversation(project, &simulation, &id, attempt).await?;
-    done("Conversation ended successfully")
+    done(ENDED)
 }
 
 async fn list_items(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
@@ -263,7 +287,11 @@ async fn list_items(_: &App, project: &dyn ProjectStore, call: Call) -> Result<R
     reply(&PageOut::of(items, ItemOut::from))
 }
 
-async fn respond(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn read_items(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    list_items(app, project, call).await
+}
+
+async fn create_response(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let (simulation, id) =
         (call.id("simulation_id", "Simulation")?, call.id("conversation_id", "Conversation")?);
     let AttemptQuery(attempt) = call.query()?;

@@ -8,24 +8,26 @@ use std::sync::LazyLock;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method,
+    HeaderMap, HeaderName, HeaderValue,
     header::{self, InvalidHeaderValue},
 };
 use onerun_auth::Access;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::{ApiError, Document, Handler, Idempotency, Parameters, Route};
+use crate::{ApiError, Document, operation::operations};
 
-/// `GET /`
-pub static GET: Route = Route {
-    operation: "get_dashboard",
-    method: Method::GET,
-    path: "/",
-    access: Access::Public,
-    query: Parameters::IGNORED,
-    idempotency: Idempotency::None,
-    handler: Handler::Document(get),
-};
+operations! {
+    GET_DASHBOARD {
+        route: GET "/",
+        handler: Document(get_dashboard),
+        access: Access::Public,
+        summary: "Get the dashboard",
+        description: "A page for browsers. It asks for a key, keeps it in memory only, and calls this API with it.",
+        media_type: "text/html",
+        output: String = json!("<!doctype html>…"),
+    }
+}
 
 macro_rules! files {
     ($($name:literal,)*) => {
@@ -97,7 +99,7 @@ fn assemble() -> Result<Document, InvalidHeaderValue> {
     Document::new(body.into(), headers)
 }
 
-fn get() -> Result<&'static Document, ApiError> {
+fn get_dashboard() -> Result<&'static Document, ApiError> {
     PAGE.as_ref().map_err(|error| ApiError::Internal(Box::new(error)))
 }
 

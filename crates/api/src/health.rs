@@ -1,22 +1,21 @@
 //! Whether the service answers.
 
-use http::Method;
 use onerun_auth::Access;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
-use crate::{Handler, Idempotency, Parameters, Route, request::reply};
+use crate::{ApiError, Response, operation::operations, request::reply};
 
-/// `GET /health`
-pub static GET: Route = Route {
-    operation: "get_health",
-    method: Method::GET,
-    path: "/health",
-    access: Access::Public,
-    query: Parameters::IGNORED,
-    idempotency: Idempotency::None,
-    handler: Handler::Static(|| reply(&HealthOut { status: "ok", message: "OneRun API is running" })),
-};
+operations! {
+    GET_HEALTH {
+        route: GET "/health",
+        handler: Static(get_health),
+        access: Access::Public,
+        summary: "Check that the service answers",
+        output: HealthOut = json!({ "status": "ok", "message": "OneRun API is running" }),
+    }
+}
 
 /// That the service answers.
 #[derive(Serialize, JsonSchema)]
@@ -24,4 +23,8 @@ pub static GET: Route = Route {
 pub(crate) struct HealthOut {
     status: &'static str,
     message: &'static str,
+}
+
+fn get_health() -> Result<Response, ApiError> {
+    reply(&HealthOut { status: "ok", message: "OneRun API is running" })
 }

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
@@ -22,13 +22,15 @@ use onerun_store::{
     ChangeKey, DecideKey, DecideNewKey, ExactFilter, KeyChange, KeyError, KeyList, KeyView, NewKey,
     StoreError,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use crate::{
-    ApiError, App, FieldError, Handler, Idempotency, Parameters, Place, Response, Route,
+    ApiError, App, FieldError, Place, Response,
     ends::MakeChange,
     fields::{Distinct, Fields, Input, Integer, List, Nested},
+    openapi::examples::{KEY_ID, new_key_example, rotated_key_example, secret_example},
+    operation::operations,
     out::{KeyOut, MadeKeyOut, PageOut, wire_time},
     query::{Params, Reader, Whole, exact, page},
     request::{Call, DoneOut, reply},
@@ -60,64 +62,115 @@ const REPORT_LIMIT: RateLimit = match RateLimit::new(60, 60) {
     None => panic!("60 requests in 60 s are a limit"),
 };
 
-macro_rules! route {
-    (@parameters) => { () };
-    (@parameters $query:ty) => { $query };
-    (@idempotency) => { Idempotency::None };
-    (@idempotency $idempotency:ident) => { Idempotency::$idempotency };
-    ($(#[$doc:meta])* $name:ident, $operation:literal, $method:ident $path:literal, $access:expr, $handler:ident
-     $(, query: $query:ty)? $(, idempotency: $idempotency:ident)?) => {
-        $(#[$doc])*
-        pub static $name: Route = Route {
-            operation: $operation,
-            method: Method::$method,
-            path: $path,
-            access: $access,
-            query: Parameters::of::<route!(@parameters $($query)?)>(),
-            idempotency: route!(@idempotency $($idempotency)?),
-            handler: Handler::Global(|app, call| Box::pin($handler(app, call))),
-        };
-    };
-}
-
 const READ: Access = Access::Requires(Scope::KeysRead);
 const WRITE: Access = Access::Requires(Scope::KeysWrite);
 
-route! {
-    /// `POST /v1/keys`
-    CREATE, "create_key", POST "/v1/keys", WRITE, create, idempotency: RecordedKey
-}
-route! {
-    /// `GET /v1/keys`
-    LIST, "list_keys", GET "/v1/keys", READ, list, query: KeyQuery
-}
-route! {
-    /// `GET /v1/keys/{key_id}`
-    GET, "get_key", GET "/v1/keys/{key_id}", READ, get
-}
-route! {
-    /// `PATCH /v1/keys/{key_id}`
-    UPDATE, "update_key", PATCH "/v1/keys/{key_id}", WRITE, update
-}
-route! {
-    /// `POST /v1/keys/{key_id}/rotate`
-    ROTATE, "rotate_key", POST "/v1/keys/{key_id}/rotate", WRITE, rotate, idempotency: RecordedKey
-}
-route! {
-    /// `POST /v1/keys/{key_id}/disable`
-    DISABLE, "disable_key", POST "/v1/keys/{key_id}/disable", WRITE, disable
-}
-route! {
-    /// `POST /v1/keys/{key_id}/enable`
-    ENABLE, "enable_key", POST "/v1/keys/{key_id}/enable", WRITE, enable
-}
-route! {
-    /// `POST /v1/keys/{key_id}/revoke`
-    REVOKE, "revoke_key", POST "/v1/keys/{key_id}/revoke", WRITE, revoke
-}
-route! {
-    /// `POST /v1/keys/revoke-leaked`
-    REVOKE_LEAKED, "revoke_leaked_keys", POST "/v1/keys/revoke-leaked", Access::Public, revoke_leaked
+const LEAK_RECEIVED: &str = "Keys that were right are revoked";
+
+operations! {
+    CREATE_KEY {
+        route: POST "/v1/keys",
+        handler: Global(create_key),
+        access: WRITE,
+        idempotency: RecordedKey,
+        summary: "Create a key",
+        description: "`key` is shown in this response and never again. Give one of `scopes` and `preset`, and one of \
+            `project_ids` and `all_projects`. The key expires after 90 days by default, and never after the \
+            key that creates it. A key cannot create one that exceeds it in scopes, projects, addresses, \
+            rate limit or lifetime.",
+        input: NewKeyInput = new_key_example(),
+        output: MadeKeyOut,
+        errors: ["exceeds_own_key"],
+    }
+    LIST_KEYS {
+        route: GET "/v1/keys",
+        handler: Global(list_keys),
+        access: READ,
+        query: KeyQuery,
+        summary: "List keys",
+        description: "Only keys all of whose projects the calling key can access.",
+        output: PageOut<KeyOut>,
+    }
+    GET_KEY {
+        route: GET "/v1/keys/{key_id}",
+        handler: Global(get_key),
+        access: READ,
+        summary: "Get a key",
+        output: KeyOut,
+        errors: ["key_not_found"],
+    }
+    UPDATE_KEY {
+        route: PATCH "/v1/keys/{key_id}",
+        handler: Global(update_key),
+        access: WRITE,
+        summary: "Change a key",
+        description: "A field that is left out or null stays as it is. The change is in effect everywhere within \
+            `AUTH_KEY_CACHE_SECONDS`.",
+        input: KeyChanges = json!({ "preset": "read_only", "expires_in_days": 30 }),
+        output: KeyOut,
+        errors: ["key_not_found", "exceeds_own_key", "key_revoked", "key_expired", "key_replaced"],
+    }
+    ROTATE_KEY {
+        route: POST "/v1/keys/{key_id}/rotate",
+        handler: Global(rotate_key),
+        access: WRITE,
+        idempotency: RecordedKey,
+        summary: "Replace a key with a new one",
+        description: "The old key works until the overlap ends, but no longer than it would have; its \
+            `uses_since_replaced` shows whether it is still in use. The new key has the same scopes, \
+            projects, addresses, rate limit and metadata, and the same lifetime as the old one. The body may \
+            be left out.",
+        optional_input: Rotation = json!({ "overlap_seconds": 3600 }),
+        output: MadeKeyOut = rotated_key_example(),
+        errors: [
+            "key_not_found",
+            "exceeds_own_key",
+            "key_revoked",
+            "key_expired",
+            "key_disabled",
+            "key_replaced",
+        ],
+    }
+    DISABLE_KEY {
+        route: POST "/v1/keys/{key_id}/disable",
+        handler: Global(disable_key),
+        access: WRITE,
+        summary: "Disable a key until it is enabled again",
+        output: KeyOut,
+        errors: ["key_not_found", "exceeds_own_key", "key_revoked", "key_expired"],
+    }
+    ENABLE_KEY {
+        route: POST "/v1/keys/{key_id}/enable",
+        handler: Global(enable_key),
+        access: WRITE,
+        summary: "Enable a disabled key",
+        output: KeyOut,
+        errors: ["key_not_found", "exceeds_own_key", "key_revoked", "key_expired"],
+    }
+    REVOKE_KEY {
+        route: POST "/v1/keys/{key_id}/revoke",
+        handler: Global(revoke_key),
+        access: WRITE,
+        summary: "Revoke a key for good",
+        description: "Changes nothing if the key is revoked already. The revocation is in effect everywhere within \
+            `AUTH_KEY_CACHE_SECONDS`.",
+        output: KeyOut,
+        errors: ["key_not_found", "exceeds_own_key"],
+    }
+    REVOKE_LEAKED_KEYS {
+        route: POST "/v1/keys/revoke-leaked",
+        handler: Global(revoke_leaked_keys),
+        access: Access::Public,
+        summary: "Revoke leaked keys",
+        description: "For anyone who finds keys: each valid key is revoked for good. Needs no API key. A report may \
+            have 16 KiB and must arrive within 5 seconds, as `application/json`. A report with a valid key \
+            is always accepted. Other reports, malformed ones included, are counted by address: 60 a minute \
+            get the same answer as a valid one.",
+        input: Leak = json!({ "keys": [secret_example(KEY_ID)] }),
+        status: ACCEPTED,
+        output: DoneOut = json!({ "message": LEAK_RECEIVED }),
+        errors: ["rate_limited", "unavailable"],
+    }
 }
 
 /// What a caller says of a key's scopes, projects, addresses, rate and end. `None` where nothing was said.
@@ -413,7 +466,7 @@ impl Params for KeyQuery {
     }
 }
 
-async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn create_key(app: &App, call: Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
     let input: NewKeyInput = call.body()?;
     let now = app.engine().now();
@@ -456,7 +509,7 @@ async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
     shown_once(&made.record, &key, now)
 }
 
-async fn list(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn list_keys(app: &App, call: Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
     let KeyQuery { exact, status, project, expiring_within_days, idle_for_days, page } = call.query()?;
     let now = app.engine().now();
@@ -475,14 +528,14 @@ async fn list(app: &App, call: Call) -> Result<Response, ApiError> {
     reply(&PageOut::of(keys, |view| KeyOut::of(view, now)))
 }
 
-async fn get(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn get_key(app: &App, call: Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
     let id = call.id("key_id", "Key")?;
     let view = visible(app, caller, &id).await?;
     reply(&KeyOut::of(view, app.engine().now()))
 }
 
-async fn update(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn update_key(app: &App, call: Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
     let id: KeyId = call.id("key_id", "Key")?;
     let KeyChanges { name, said, metadata } = call.body()?;
@@ -516,15 +569,15 @@ async fn update(app: &App, call: Call) -> Result<Response, ApiError> {
     .await
 }
 
-async fn disable(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn disable_key(app: &App, call: Call) -> Result<Response, ApiError> {
     take_away(app, &call, AuditAction::Disable, KeyRecord::disable).await
 }
 
-async fn revoke(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn revoke_key(app: &App, call: Call) -> Result<Response, ApiError> {
     take_away(app, &call, AuditAction::Revoke, |record, now| Ok(record.revoke(now))).await
 }
 
-async fn enable(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn enable_key(app: &App, call: Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
     let id = call.id("key_id", "Key")?;
     let view = visible(app, caller, &id).await?;
@@ -560,7 +613,7 @@ async fn take_away(
     .await
 }
 
-async fn rotate(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn rotate_key(app: &App, call: Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
     let id: KeyId = call.id("key_id", "Key")?;
     let Rotation { overlap, lifetime } = call.optional_body()?;
@@ -599,7 +652,7 @@ async fn rotate(app: &App, call: Call) -> Result<Response, ApiError> {
 ///
 /// The keys are looked at before the report is counted, so that no number of reports keeps a right one out. Reports without
 /// a right key are counted, also those that cannot be read.
-async fn revoke_leaked(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn revoke_leaked_keys(app: &App, call: Call) -> Result<Response, ApiError> {
     let report = call.body::<Leak>();
     let mut was_right = false;
     for text in report.iter().flat_map(|report| &report.keys) {
@@ -609,7 +662,7 @@ async fn revoke_leaked(app: &App, call: Call) -> Result<Response, ApiError> {
         refuse_too_many_reports(app, &call).await?;
     }
     report?;
-    let mut response = reply(&DoneOut { message: "Keys that were right are revoked" })?;
+    let mut response = reply(&DoneOut { message: LEAK_RECEIVED })?;
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
 }

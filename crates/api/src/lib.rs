@@ -22,6 +22,7 @@ mod keys;
 mod missing;
 mod objectives;
 pub mod openapi;
+mod operation;
 mod out;
 mod personas;
 mod polls;
@@ -29,7 +30,6 @@ mod projects;
 mod query;
 mod request;
 mod results;
-mod route;
 pub mod routes;
 mod simulations;
 mod whoami;
@@ -38,9 +38,9 @@ pub use app::{App, Authenticator};
 pub use built_in::Document;
 pub use dispatch::{Found, Router};
 pub use error::{ApiError, ErrorStatus, FieldError, Place};
+pub use operation::{Handler, HandlerFuture, Idempotency, Route};
 pub use query::Parameters;
 pub use request::{
     Body, BodySource, Call, MAX_BODY_BYTES, MAX_PUBLIC_BODY_BYTES, Reading, Request, Response, Sender,
 };
-pub use route::{Handler, HandlerFuture, Idempotency, Route};
 pub use routes::ROUTES;

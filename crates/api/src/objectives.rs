@@ -1,13 +1,14 @@
 //! Objectives: what conversations are scored against, in versions.
 
-use http::Method;
 use onerun_auth::{Access, Scope};
 use onerun_domain::{Criteria, Name, Objective, ObjectiveId, ObjectivePatch, PageRequest};
 use onerun_store::{NamedSort, ProjectStore};
+use serde_json::json;
 
 use crate::{
-    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
+    ApiError, App, Response,
     fields::{Fields, Input},
+    operation::operations,
     out::{ObjectiveOut, PageOut, Warned},
     query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
     request::{Call, reply},
@@ -15,49 +16,44 @@ use crate::{
 
 const NOT_FOUND: ApiError = ApiError::NotFound { what: "Objective" };
 
-/// `POST /v1/objectives`
-pub static CREATE: Route = Route {
-    operation: "create_objective",
-    method: Method::POST,
-    path: "/v1/objectives",
-    access: Access::Requires(Scope::ObjectivesWrite),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::Recorded,
-    handler: Handler::InProject(|app, project, call| Box::pin(create(app, project, call))),
-};
-
-/// `GET /v1/objectives`
-pub static LIST: Route = Route {
-    operation: "list_objectives",
-    method: Method::GET,
-    path: "/v1/objectives",
-    access: Access::Requires(Scope::ObjectivesRead),
-    query: Parameters::of::<ObjectiveQuery>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
-};
-
-/// `GET /v1/objectives/{objective_id}`
-pub static GET: Route = Route {
-    operation: "get_objective",
-    method: Method::GET,
-    path: "/v1/objectives/{objective_id}",
-    access: Access::Requires(Scope::ObjectivesRead),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
-};
-
-/// `PATCH /v1/objectives/{objective_id}`
-pub static UPDATE: Route = Route {
-    operation: "update_objective",
-    method: Method::PATCH,
-    path: "/v1/objectives/{objective_id}",
-    access: Access::Requires(Scope::ObjectivesWrite),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(update(app, project, call))),
-};
+operations! {
+    CREATE_OBJECTIVE {
+        route: POST "/v1/objectives",
+        handler: InProject(create_objective),
+        access: Access::Requires(Scope::ObjectivesWrite),
+        idempotency: Recorded,
+        summary: "Create an objective",
+        input: NewObjective = json!({ "name": "Offers a refund", "criteria": "check: agent says /refund/i" }),
+        output: Warned<ObjectiveOut>,
+    }
+    LIST_OBJECTIVES {
+        route: GET "/v1/objectives",
+        handler: InProject(list_objectives),
+        access: Access::Requires(Scope::ObjectivesRead),
+        query: ObjectiveQuery,
+        summary: "List objectives, each at its newest version",
+        output: PageOut<ObjectiveOut>,
+    }
+    GET_OBJECTIVE {
+        route: GET "/v1/objectives/{objective_id}",
+        handler: InProject(get_objective),
+        access: Access::Requires(Scope::ObjectivesRead),
+        summary: "Get an objective at its newest version",
+        output: ObjectiveOut,
+        errors: ["objective_not_found"],
+    }
+    UPDATE_OBJECTIVE {
+        route: PATCH "/v1/objectives/{objective_id}",
+        handler: InProject(update_objective),
+        access: Access::Requires(Scope::ObjectivesWrite),
+        summary: "Create a new version of an objective",
+        description: "Simulations keep the version that they pinned. A request that changes nothing creates no \
+            version.",
+        input: ObjectivePatch = json!({ "criteria": "check: agent says /refund|voucher/i" }),
+        output: Warned<ObjectiveOut>,
+        errors: ["objective_not_found"],
+    }
+}
 
 pub(crate) struct NewObjective {
     name: Name,
@@ -98,7 +94,7 @@ impl Params for ObjectiveQuery {
     }
 }
 
-async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn create_objective(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let recorder = call.recorder();
     // Apart: criteria hold regular expressions, which are compiled here.
     let new: NewObjective = app.engine().read_apart(move || call.body()).await?;
@@ -117,18 +113,18 @@ async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Res
     reply(&made)
 }
 
-async fn list(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn list_objectives(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let ObjectiveQuery { sort, page } = call.query()?;
     let objectives = project.objectives(sort, page).await?;
     reply(&PageOut::of(objectives, ObjectiveOut::from))
 }
 
-async fn get(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn get_objective(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let objective = project.objective(&call.id("objective_id", "Objective")?).await?.ok_or(NOT_FOUND)?;
     reply(&ObjectiveOut::from(objective))
 }
 
-async fn update(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn update_objective(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let id = call.id("objective_id", "Objective")?;
     let patch: ObjectivePatch = app.engine().read_apart(move || call.body()).await?;
     let now = app.engine().now();

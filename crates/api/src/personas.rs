@@ -1,50 +1,49 @@
 //! Personas: whom the agent talks to.
 
-use http::Method;
 use onerun_auth::{Access, Scope};
 use onerun_domain::PageRequest;
 use onerun_store::ProjectStore;
+use serde_json::json;
 
 use crate::{
-    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
+    ApiError, App, Response,
+    operation::operations,
     out::{PageOut, PersonaOut},
     query::{Params, Reader, long_page},
-    request::{Call, done, reply},
+    request::{Call, DoneOut, done, reply},
     simulations,
 };
 
-/// `GET /v1/simulations/{simulation_id}/personas`
-pub static LIST: Route = Route {
-    operation: "list_personas",
-    method: Method::GET,
-    path: "/v1/simulations/{simulation_id}/personas",
-    access: Access::Requires(Scope::PersonasRead),
-    query: Parameters::of::<LongPage>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
-};
+const APPROVED: &str = "Persona approved successfully";
+const REJECTED: &str = "Persona rejected successfully";
 
-/// `POST /v1/simulations/{simulation_id}/personas/{persona_id}/approve`
-pub static APPROVE: Route = Route {
-    operation: "approve_persona",
-    method: Method::POST,
-    path: "/v1/simulations/{simulation_id}/personas/{persona_id}/approve",
-    access: Access::Requires(Scope::PersonasWrite),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(approve(app, project, call))),
-};
-
-/// `POST /v1/simulations/{simulation_id}/personas/{persona_id}/reject`
-pub static REJECT: Route = Route {
-    operation: "reject_persona",
-    method: Method::POST,
-    path: "/v1/simulations/{simulation_id}/personas/{persona_id}/reject",
-    access: Access::Requires(Scope::PersonasWrite),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(reject(app, project, call))),
-};
+operations! {
+    LIST_PERSONAS {
+        route: GET "/v1/simulations/{simulation_id}/personas",
+        handler: InProject(list_personas),
+        access: Access::Requires(Scope::PersonasRead),
+        query: LongPage,
+        summary: "List a simulation's personas",
+        output: PageOut<PersonaOut>,
+        errors: ["simulation_not_found"],
+    }
+    APPROVE_PERSONA {
+        route: POST "/v1/simulations/{simulation_id}/personas/{persona_id}/approve",
+        handler: InProject(approve_persona),
+        access: Access::Requires(Scope::PersonasWrite),
+        summary: "Approve a persona, so that it holds conversations",
+        output: DoneOut = json!({ "message": APPROVED }),
+        errors: ["simulation_not_found", "persona_not_found", "persona_decided", "simulation_over"],
+    }
+    REJECT_PERSONA {
+        route: POST "/v1/simulations/{simulation_id}/personas/{persona_id}/reject",
+        handler: InProject(reject_persona),
+        access: Access::Requires(Scope::PersonasWrite),
+        summary: "Reject a persona, so that another replaces it",
+        output: DoneOut = json!({ "message": REJECTED }),
+        errors: ["simulation_not_found", "persona_not_found", "persona_decided", "simulation_over"],
+    }
+}
 
 /// A part of a list of which as much is shown as is shown at all.
 pub(crate) struct LongPage(pub(crate) PageRequest);
@@ -55,21 +54,21 @@ impl Params for LongPage {
     }
 }
 
-async fn list(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn list_personas(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let LongPage(page) = call.query()?;
     let simulation = simulations::find(project, &call).await?.simulation;
     let personas = project.personas(&simulation.id, page).await?;
     reply(&PageOut::of(personas, PersonaOut::from))
 }
 
-async fn approve(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn approve_persona(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let (simulation, persona) = (call.id("simulation_id", "Simulation")?, call.id("persona_id", "Persona")?);
     app.engine().approve_persona(project, &simulation, &persona).await?;
-    done("Persona approved successfully")
+    done(APPROVED)
 }
 
-async fn reject(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn reject_persona(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let (simulation, persona) = (call.id("simulation_id", "Simulation")?, call.id("persona_id", "Persona")?);
     app.engine().reject_persona(project, &simulation, &persona).await?;
-    done("Persona rejected successfully")
+    done(REJECTED)
 }

@@ -1,61 +1,58 @@
 //! Projects: what everything else belongs to.
 
-use http::Method;
 use onerun_auth::{Access, Scope};
 use onerun_domain::{Name, PageRequest, Project, ProjectId};
 use onerun_store::NamedSort;
+use serde_json::json;
 
 use crate::{
-    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
+    ApiError, App, Response,
     fields::{Fields, Input},
+    operation::operations,
     out::{PageOut, ProjectOut},
     query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
     request::{Call, reply},
 };
 
-/// `POST /v1/projects`
-pub static CREATE: Route = Route {
-    operation: "create_project",
-    method: Method::POST,
-    path: "/v1/projects",
-    access: Access::Requires(Scope::ProjectsWrite),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::Recorded,
-    handler: Handler::Global(|app, call| Box::pin(create(app, call))),
-};
-
-/// `GET /v1/projects`
-pub static LIST: Route = Route {
-    operation: "list_projects",
-    method: Method::GET,
-    path: "/v1/projects",
-    access: Access::Requires(Scope::ProjectsRead),
-    query: Parameters::of::<ProjectQuery>(),
-    idempotency: Idempotency::None,
-    handler: Handler::Global(|app, call| Box::pin(list(app, call))),
-};
-
-/// `GET /v1/projects/{project_id}`
-pub static GET: Route = Route {
-    operation: "get_project",
-    method: Method::GET,
-    path: "/v1/projects/{project_id}",
-    access: Access::Requires(Scope::ProjectsRead),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::None,
-    handler: Handler::Global(|app, call| Box::pin(get(app, call))),
-};
-
-/// `PATCH /v1/projects/{project_id}`
-pub static UPDATE: Route = Route {
-    operation: "update_project",
-    method: Method::PATCH,
-    path: "/v1/projects/{project_id}",
-    access: Access::Requires(Scope::ProjectsWrite),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::None,
-    handler: Handler::Global(|app, call| Box::pin(update(app, call))),
-};
+operations! {
+    CREATE_PROJECT {
+        route: POST "/v1/projects",
+        handler: Global(create_project),
+        access: Access::Requires(Scope::ProjectsWrite),
+        idempotency: Recorded,
+        summary: "Create a project",
+        description: "Needs a key of all projects.",
+        input: NewProject = json!({ "name": "Support" }),
+        output: ProjectOut,
+        errors: ["wrong_project"],
+    }
+    LIST_PROJECTS {
+        route: GET "/v1/projects",
+        handler: Global(list_projects),
+        access: Access::Requires(Scope::ProjectsRead),
+        query: ProjectQuery,
+        summary: "List projects",
+        description: "Only the projects that the key can access.",
+        output: PageOut<ProjectOut>,
+    }
+    GET_PROJECT {
+        route: GET "/v1/projects/{project_id}",
+        handler: Global(get_project),
+        access: Access::Requires(Scope::ProjectsRead),
+        summary: "Get a project",
+        output: ProjectOut,
+        errors: ["project_not_found", "wrong_project"],
+    }
+    UPDATE_PROJECT {
+        route: PATCH "/v1/projects/{project_id}",
+        handler: Global(update_project),
+        access: Access::Requires(Scope::ProjectsWrite),
+        summary: "Rename a project",
+        input: ProjectChanges = json!({ "name": "Support" }),
+        output: ProjectOut,
+        errors: ["project_not_found", "wrong_project"],
+    }
+}
 
 pub(crate) struct NewProject {
     name: Name,
@@ -90,7 +87,7 @@ impl Params for ProjectQuery {
     }
 }
 
-async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn create_project(app: &App, call: Call) -> Result<Response, ApiError> {
     call.caller()?.authorize_all_projects()?;
     let new: NewProject = call.body()?;
     let now = app.engine().now();
@@ -101,19 +98,19 @@ async fn create(app: &App, call: Call) -> Result<Response, ApiError> {
     reply(&made)
 }
 
-async fn list(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn list_projects(app: &App, call: Call) -> Result<Response, ApiError> {
     let ProjectQuery { sort, page } = call.query()?;
     let within = call.caller()?.projects();
     let projects = app.engine().store().projects(within, sort, page).await?;
     reply(&PageOut::of(projects, ProjectOut::from))
 }
 
-async fn get(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn get_project(app: &App, call: Call) -> Result<Response, ApiError> {
     let project = open(app, &call).await?.project().await?;
     reply(&ProjectOut::from(project))
 }
 
-async fn update(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn update_project(app: &App, call: Call) -> Result<Response, ApiError> {
     let store = open(app, &call).await?;
     let ProjectChanges { name } = call.body()?;
     let now = app.engine().now();

@@ -1,6 +1,5 @@
 //! Results: what a simulation's verdicts come to.
 
-use http::Method;
 use onerun_auth::{Access, Scope};
 use onerun_domain::{
     ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, Objective, Outcome, SimulationId,
@@ -11,22 +10,23 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
+    ApiError, App, Response,
+    operation::operations,
     out::{IntervalOut, SimulationStatusOut},
     request::{Call, reply},
     simulations,
 };
 
-/// `GET /v1/simulations/{simulation_id}/results`
-pub static GET: Route = Route {
-    operation: "get_results",
-    method: Method::GET,
-    path: "/v1/simulations/{simulation_id}/results",
-    access: Access::Requires(Scope::SimulationsRead),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
-};
+operations! {
+    GET_RESULTS {
+        route: GET "/v1/simulations/{simulation_id}/results",
+        handler: InProject(get_results),
+        access: Access::Requires(Scope::SimulationsRead),
+        summary: "Get a simulation's results",
+        output: ResultsOut,
+        errors: ["simulation_not_found"],
+    }
+}
 
 /// What a simulation's verdicts come to, as of now: final once the simulation is over.
 #[derive(Serialize, JsonSchema)]
@@ -151,7 +151,7 @@ struct FailuresOut {
     last_failure_reason: Option<String>,
 }
 
-async fn get(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn get_results(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let detail = simulations::find(project, &call).await?;
     let id: SimulationId = detail.simulation.id.clone();
     let tally = project.tally(&id).await?.ok_or(ApiError::NotFound { what: "Simulation" })?;

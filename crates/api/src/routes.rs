@@ -1,72 +1,55 @@
-//! Every route there is, each under the name of its operation. The router, the OpenAPI document, the functions on AWS and
-//! the generated refusal tests are made from this list.
+//! All operations, in the order of their resources. A function on AWS names its route here.
 
-use crate::Route;
+use crate::{
+    Route, agents, audit, conversations, dashboard, health, keys, objectives, openapi, operation::Operation,
+    personas, projects, results, simulations, whoami,
+};
 
-/// Names the routes, and lists them.
-macro_rules! routes {
-    ($($name:ident = $module:ident::$route:ident,)*) => {
-        $(pub use crate::$module::$route as $name;)*
+pub use crate::{
+    agents::*, audit::*, conversations::*, dashboard::*, health::*, keys::*, objectives::*, openapi::*,
+    personas::*, projects::*, results::*, simulations::*, whoami::*,
+};
 
-        /// All routes, by resource.
-        pub static ROUTES: &[&Route] = &[$(&$name),*];
-    };
-}
+/// The operations of each module that has any.
+pub(crate) const OPERATIONS: [&[Operation]; 13] = [
+    health::OPERATIONS,
+    openapi::OPERATIONS,
+    dashboard::OPERATIONS,
+    whoami::OPERATIONS,
+    keys::OPERATIONS,
+    audit::OPERATIONS,
+    projects::OPERATIONS,
+    agents::OPERATIONS,
+    objectives::OPERATIONS,
+    simulations::OPERATIONS,
+    results::OPERATIONS,
+    personas::OPERATIONS,
+    conversations::OPERATIONS,
+];
 
-routes! {
-    GET_HEALTH = health::GET,
-    GET_OPENAPI = openapi::GET,
-    GET_DASHBOARD = dashboard::GET,
-    GET_WHOAMI = whoami::GET,
-    CREATE_KEY = keys::CREATE,
-    LIST_KEYS = keys::LIST,
-    GET_KEY = keys::GET,
-    UPDATE_KEY = keys::UPDATE,
-    ROTATE_KEY = keys::ROTATE,
-    DISABLE_KEY = keys::DISABLE,
-    ENABLE_KEY = keys::ENABLE,
-    REVOKE_KEY = keys::REVOKE,
-    REVOKE_LEAKED_KEYS = keys::REVOKE_LEAKED,
-    LIST_AUDIT = audit::LIST,
-    CREATE_PROJECT = projects::CREATE,
-    LIST_PROJECTS = projects::LIST,
-    GET_PROJECT = projects::GET,
-    UPDATE_PROJECT = projects::UPDATE,
-    CREATE_AGENT = agents::CREATE,
-    LIST_AGENTS = agents::LIST,
-    GET_AGENT = agents::GET,
-    UPDATE_AGENT = agents::UPDATE,
-    CREATE_OBJECTIVE = objectives::CREATE,
-    LIST_OBJECTIVES = objectives::LIST,
-    GET_OBJECTIVE = objectives::GET,
-    UPDATE_OBJECTIVE = objectives::UPDATE,
-    CREATE_SIMULATION = simulations::CREATE,
-    LIST_SIMULATIONS = simulations::LIST,
-    GET_SIMULATION = simulations::GET,
-    RUN_SIMULATION = simulations::RUN,
-    CANCEL_SIMULATION = simulations::CANCEL,
-    GET_RESULTS = results::GET,
-    LIST_PERSONAS = personas::LIST,
-    APPROVE_PERSONA = personas::APPROVE,
-    REJECT_PERSONA = personas::REJECT,
-    LIST_CONVERSATIONS = conversations::LIST,
-    GET_CONVERSATION = conversations::GET,
-    START_CONVERSATION = conversations::START,
-    END_CONVERSATION = conversations::END,
-    LIST_ITEMS = conversations::LIST_ITEMS,
-    READ_ITEMS = conversations::READ_ITEMS,
-    CREATE_RESPONSE = conversations::RESPOND,
-}
+/// The routes of all operations.
+pub static ROUTES: &[&Route] = &all_routes();
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_route_has_the_name_of_its_operation() {
-        let lines = include_str!("routes.rs").lines().filter_map(|line| line.trim().split_once(" = "));
-        let names = lines.filter(|(_, route)| route.ends_with(',')).map(|(name, _)| name.to_lowercase());
-        let operations: Vec<_> = ROUTES.iter().map(|route| route.operation.to_owned()).collect();
-        assert_eq!(names.collect::<Vec<_>>(), operations);
+const COUNT: usize = {
+    let (mut count, mut module) = (0, 0);
+    while module < OPERATIONS.len() {
+        count += OPERATIONS[module].len();
+        module += 1;
     }
+    count
+};
+
+const fn all_routes() -> [&'static Route; COUNT] {
+    let mut routes = [OPERATIONS[0][0].route; COUNT];
+    let (mut next, mut module) = (0, 0);
+    while module < OPERATIONS.len() {
+        let mut index = 0;
+        while index < OPERATIONS[module].len() {
+            routes[next] = OPERATIONS[module][index].route;
+            next += 1;
+            index += 1;
+        }
+        module += 1;
+    }
+    routes
 }

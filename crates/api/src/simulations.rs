@@ -1,6 +1,5 @@
 //! Simulations: an agent in front of generated personas for many conversations.
 
-use http::Method;
 use jiff::SignedDuration;
 use onerun_auth::{Access, Scope};
 use onerun_domain::{ObjectiveId, SimulationStatus};
@@ -9,8 +8,10 @@ use onerun_store::{ProjectStore, SimulationDetail, SimulationList, SimulationOrd
 use serde_json::json;
 
 use crate::{
-    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
+    ApiError, App, Response,
     fields::{Distinct, Fields, Input, Integer},
+    openapi::examples::new_simulation_example,
+    operation::operations,
     out::{PageOut, SimulationOut, Warned},
     query::{Params, Reader, Sort, SortKey, exact, page},
     request::{Call, DoneOut, done, reply},
@@ -25,60 +26,58 @@ const MAX_EXPIRY_SECONDS: u32 = 30 * 24 * 60 * 60;
 /// How many objectives a simulation may have.
 const MAX_OBJECTIVES: usize = 50;
 
-/// `POST /v1/simulations`
-pub static CREATE: Route = Route {
-    operation: "create_simulation",
-    method: Method::POST,
-    path: "/v1/simulations",
-    access: Access::Requires(Scope::SimulationsWrite),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::RecordedSimulation,
-    handler: Handler::InProject(|app, project, call| Box::pin(create(app, project, call))),
-};
+const RUN_REQUESTED: &str = "Simulation run requested";
+const CANCEL_REQUESTED: &str = "Simulation cancel requested";
 
-/// `GET /v1/simulations`
-pub static LIST: Route = Route {
-    operation: "list_simulations",
-    method: Method::GET,
-    path: "/v1/simulations",
-    access: Access::Requires(Scope::SimulationsRead),
-    query: Parameters::of::<SimulationList>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(list(app, project, call))),
-};
-
-/// `GET /v1/simulations/{simulation_id}`
-pub static GET: Route = Route {
-    operation: "get_simulation",
-    method: Method::GET,
-    path: "/v1/simulations/{simulation_id}",
-    access: Access::Requires(Scope::SimulationsRead),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(get(app, project, call))),
-};
-
-/// `POST /v1/simulations/{simulation_id}/run`
-pub static RUN: Route = Route {
-    operation: "run_simulation",
-    method: Method::POST,
-    path: "/v1/simulations/{simulation_id}/run",
-    access: Access::Requires(Scope::SimulationsWrite),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::Recorded,
-    handler: Handler::InProject(|app, project, call| Box::pin(run(app, project, call))),
-};
-
-/// `POST /v1/simulations/{simulation_id}/cancel`
-pub static CANCEL: Route = Route {
-    operation: "cancel_simulation",
-    method: Method::POST,
-    path: "/v1/simulations/{simulation_id}/cancel",
-    access: Access::Requires(Scope::SimulationsWrite),
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::None,
-    handler: Handler::InProject(|app, project, call| Box::pin(cancel(app, project, call))),
-};
+operations! {
+    CREATE_SIMULATION {
+        route: POST "/v1/simulations",
+        handler: InProject(create_simulation),
+        access: Access::Requires(Scope::SimulationsWrite),
+        idempotency: RecordedSimulation,
+        summary: "Create a simulation and start it",
+        description: "Objectives are pinned at their newest versions.",
+        input: NewSimulation = new_simulation_example(),
+        output: Warned<SimulationOut>,
+        errors: ["agent_not_found", "objectives_not_found"],
+    }
+    LIST_SIMULATIONS {
+        route: GET "/v1/simulations",
+        handler: InProject(list_simulations),
+        access: Access::Requires(Scope::SimulationsRead),
+        query: SimulationList,
+        summary: "List simulations",
+        output: PageOut<SimulationOut>,
+    }
+    GET_SIMULATION {
+        route: GET "/v1/simulations/{simulation_id}",
+        handler: InProject(get_simulation),
+        access: Access::Requires(Scope::SimulationsRead),
+        summary: "Get a simulation",
+        output: SimulationOut,
+        errors: ["simulation_not_found"],
+    }
+    RUN_SIMULATION {
+        route: POST "/v1/simulations/{simulation_id}/run",
+        handler: InProject(run_simulation),
+        access: Access::Requires(Scope::SimulationsWrite),
+        idempotency: Recorded,
+        summary: "Request that a simulation runs",
+        description: "Simulations start by themselves; on a running one, this changes nothing.",
+        output: DoneOut = json!({ "message": RUN_REQUESTED }),
+        errors: ["simulation_not_found", "simulation_over"],
+    }
+    CANCEL_SIMULATION {
+        route: POST "/v1/simulations/{simulation_id}/cancel",
+        handler: InProject(cancel_simulation),
+        access: Access::Requires(Scope::SimulationsWrite),
+        summary: "Cancel a simulation",
+        description: "From now on calls of workers are refused, and unfinished conversations fail as \
+            `simulation_canceled`. On a canceled simulation, this changes nothing.",
+        output: DoneOut = json!({ "message": CANCEL_REQUESTED }),
+        errors: ["simulation_not_found", "simulation_over"],
+    }
+}
 
 impl Input for NewSimulation {
     fn read(fields: &mut Fields) -> Option<Self> {
@@ -168,7 +167,7 @@ impl Params for SimulationList {
     }
 }
 
-async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn create_simulation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let new: NewSimulation = call.body()?;
     let record = |made: &SimulationDetail| {
         // A repetition is given the objectives from what the simulation pins.
@@ -178,7 +177,7 @@ async fn create(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Res
     reply(&Warned::simulation(app, detail))
 }
 
-async fn list(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn list_simulations(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let list: SimulationList = call.query()?;
     // What a worker asks before anything else.
     if let (Some(agent), Some(SimulationStatus::InProgress)) = (&list.agent_id, list.status) {
@@ -188,20 +187,20 @@ async fn list(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Respo
     reply(&PageOut::of(simulations, SimulationOut::from))
 }
 
-async fn get(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn get_simulation(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     reply(&SimulationOut::from(find(project, &call).await?))
 }
 
-async fn run(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    const DONE: DoneOut = DoneOut { message: "Simulation run requested" };
+async fn run_simulation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    const DONE: DoneOut = DoneOut { message: RUN_REQUESTED };
     let id = call.id("simulation_id", "Simulation")?;
     app.engine().run_simulation(project, &id, call.record(&DONE)).await?;
     reply(&DONE)
 }
 
-async fn cancel(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+async fn cancel_simulation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     app.engine().cancel_simulation(project, &call.id("simulation_id", "Simulation")?).await?;
-    done("Simulation cancel requested")
+    done(CANCEL_REQUESTED)
 }
 
 /// The simulation that the path names.

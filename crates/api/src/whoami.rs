@@ -1,26 +1,25 @@
 //! Who a key is.
 
-use http::Method;
 use onerun_auth::{Access, KeyKind};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    ApiError, App, Handler, Idempotency, Parameters, Response, Route,
+    ApiError, App, Response,
+    operation::operations,
     out::{RateLimitOut, Time, blocks_out, projects_out, scopes_out},
     request::{Call, reply},
 };
 
-/// `GET /v1/whoami`
-pub static GET: Route = Route {
-    operation: "get_whoami",
-    method: Method::GET,
-    path: "/v1/whoami",
-    access: Access::AnyKey,
-    query: Parameters::of::<()>(),
-    idempotency: Idempotency::None,
-    handler: Handler::Global(|app, call| Box::pin(get(app, call))),
-};
+operations! {
+    GET_WHOAMI {
+        route: GET "/v1/whoami",
+        handler: Global(get_whoami),
+        access: Access::AnyKey,
+        summary: "Get the key that the request was sent with",
+        output: WhoamiOut,
+    }
+}
 
 /// The key that was sent, as far as it may be shown.
 #[derive(Serialize, JsonSchema)]
@@ -49,7 +48,7 @@ pub(crate) struct WhoamiOut {
     last_used_at: Option<Time>,
 }
 
-async fn get(app: &App, call: Call) -> Result<Response, ApiError> {
+async fn get_whoami(app: &App, call: Call) -> Result<Response, ApiError> {
     let principal = call.caller()?;
     let usage = match principal.kind() {
         KeyKind::Managed => app.engine().store().key_view(principal.key_id()).await?,

@@ -1,4 +1,4 @@
-//! Examples for the document. A test holds each against its schema.
+//! Examples for the OpenAPI document. A test checks each against its schema.
 
 use jiff::Timestamp;
 use onerun_auth::{InvalidCause, KeyId, NO_HASH, Preset, RateLimit, Refusal as AuthRefusal, Scope};
@@ -9,7 +9,16 @@ use serde_json::{Value, json};
 
 use crate::{
     ApiError,
+    audit::AuditPageOut,
+    conversations::ResponseOut,
     error::{FieldError, Place},
+    operation::Example,
+    out::{
+        AgentSummaryOut, ConversationOut, ItemOut, KeyOut, MadeKeyOut, ObjectiveOut, PersonaOut, ProjectOut,
+        SimulationOut, StartedOut,
+    },
+    results::ResultsOut,
+    whoami::WhoamiOut,
 };
 
 /// One error of every kind that a caller can meet.
@@ -36,7 +45,7 @@ pub(super) fn errors() -> Vec<ApiError> {
     let not_found = not_found.map(|what| ApiError::NotFound { what });
     let wrong_field =
         FieldError { place: Place::Body("/name".to_owned()), detail: "must not be empty".to_owned() };
-    let key_id = KeyId::restore(KEY).unwrap_or(KeyId::ROOT);
+    let key_id = KeyId::restore(KEY_ID).unwrap_or(KeyId::ROOT);
     let limit = RateLimit::new(100, 60).map(|limit| limit.status(101, Timestamp::UNIX_EPOCH));
     let limited = limit.map(|status| AuthRefusal::RateLimited { key_id: key_id.clone(), status });
     let of_keys = [
@@ -74,34 +83,28 @@ const AGENT: &str = "a7Gd20HsWvYc";
 const OBJECTIVE: &str = "o5Rn64JfEuKx";
 const SIMULATION: &str = "sV1StGXR8Z5jdHi6BmyT0";
 const PERSONA: &str = "q9Yd7cJ2MvL0aWnEoRt4P";
-const KEY: &str = "AAECAwQFBgcI";
+pub(crate) const KEY_ID: &str = "AAECAwQFBgcI";
 const NEW_KEY: &str = "hB2mQ9xTzL0v";
 const CONVERSATION: &str = "cM3hK8xQ5ZrT1uVbN6wJd";
 
-pub(super) fn health() -> Value {
-    json!({ "status": "ok", "message": "OneRun API is running" })
+impl Example for WhoamiOut {
+    fn example() -> Value {
+        json!({
+            "key_id": KEY_ID,
+            "kind": "managed",
+            "name": "Pipeline of the shop",
+            "scopes": Preset::Ci.scopes().iter().map(Scope::as_str).collect::<Vec<_>>(),
+            "all_projects": false,
+            "project_ids": [PROJECT],
+            "expires_at": END,
+            "allowed_cidrs": null,
+            "rate_limit": { "requests": 100, "window_seconds": 60 },
+            "last_used_at": CHANGED,
+        })
+    }
 }
 
-pub(super) fn done(message: &str) -> Value {
-    json!({ "message": message })
-}
-
-pub(super) fn whoami() -> Value {
-    json!({
-        "key_id": KEY,
-        "kind": "managed",
-        "name": "Pipeline of the shop",
-        "scopes": Preset::Ci.scopes().iter().map(Scope::as_str).collect::<Vec<_>>(),
-        "all_projects": false,
-        "project_ids": [PROJECT],
-        "expires_at": END,
-        "allowed_cidrs": null,
-        "rate_limit": { "requests": 100, "window_seconds": 60 },
-        "last_used_at": CHANGED,
-    })
-}
-
-pub(super) fn new_key() -> Value {
+pub(crate) fn new_key_example() -> Value {
     json!({
         "name": "Pipeline of the shop",
         "preset": "ci",
@@ -111,87 +114,91 @@ pub(super) fn new_key() -> Value {
     })
 }
 
-pub(super) fn key() -> Value {
-    json!({
-        "id": KEY,
-        "prefix": format!("onr_{KEY}"),
-        "name": "Pipeline of the shop",
-        "status": "active",
-        "scopes": Preset::Ci.scopes().iter().map(Scope::as_str).collect::<Vec<_>>(),
-        "all_projects": false,
-        "project_ids": [PROJECT],
-        "not_before": null,
-        "expires_at": END,
-        "allowed_cidrs": null,
-        "rate_limit": { "requests": 100, "window_seconds": 60 },
-        "metadata": {},
-        "created_at": MADE,
-        "created_by": "root",
-        "updated_at": MADE,
-        "disabled_at": null,
-        "revoked_at": null,
-        "replaces": null,
-        "replaced_by": null,
-        "replaced_at": null,
-        "overlap_ends_at": null,
-        "last_used_at": CHANGED,
-        "used_scopes": ["simulations:read"],
-        "uses_since_replaced": 0,
-        "last_used_since_replaced_at": null,
-    })
+impl Example for KeyOut {
+    fn example() -> Value {
+        json!({
+            "id": KEY_ID,
+            "prefix": format!("onr_{KEY_ID}"),
+            "name": "Pipeline of the shop",
+            "status": "active",
+            "scopes": Preset::Ci.scopes().iter().map(Scope::as_str).collect::<Vec<_>>(),
+            "all_projects": false,
+            "project_ids": [PROJECT],
+            "not_before": null,
+            "expires_at": END,
+            "allowed_cidrs": null,
+            "rate_limit": { "requests": 100, "window_seconds": 60 },
+            "metadata": {},
+            "created_at": MADE,
+            "created_by": "root",
+            "updated_at": MADE,
+            "disabled_at": null,
+            "revoked_at": null,
+            "replaces": null,
+            "replaced_by": null,
+            "replaced_at": null,
+            "overlap_ends_at": null,
+            "last_used_at": CHANGED,
+            "used_scopes": ["simulations:read"],
+            "uses_since_replaced": 0,
+            "last_used_since_replaced_at": null,
+        })
+    }
 }
 
 /// A key that looks like one and has a wrong checksum, so that nobody takes the document for a leak.
-fn secret(id: &str) -> String {
+pub(crate) fn secret_example(id: &str) -> String {
     format!("onr_{id}{}", "x".repeat(48))
 }
 
-pub(super) fn made_key() -> Value {
-    let mut key = key();
-    key["last_used_at"] = json!(null);
-    key["used_scopes"] = json!([]);
-    key["key"] = json!(secret(KEY));
-    key
+impl Example for MadeKeyOut {
+    fn example() -> Value {
+        let mut key = KeyOut::example();
+        key["last_used_at"] = json!(null);
+        key["used_scopes"] = json!([]);
+        key["key"] = json!(secret_example(KEY_ID));
+        key
+    }
 }
 
-pub(super) fn rotated_key() -> Value {
-    let mut key = made_key();
+pub(crate) fn rotated_key_example() -> Value {
+    let mut key = MadeKeyOut::example();
     key["id"] = json!(NEW_KEY);
     key["prefix"] = json!(format!("onr_{NEW_KEY}"));
-    key["replaces"] = json!(KEY);
-    key["key"] = json!(secret(NEW_KEY));
+    key["replaces"] = json!(KEY_ID);
+    key["key"] = json!(secret_example(NEW_KEY));
     key
 }
 
-pub(super) fn leak() -> Value {
-    json!({ "keys": [secret(KEY)] })
+impl Example for AuditPageOut {
+    fn example() -> Value {
+        let hash = "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184";
+        json!({
+            "data": [{
+                "sequence": 1,
+                "at": MADE,
+                "action": "create_key",
+                "key_id": KEY_ID,
+                "actor": {
+                    "key_id": "root",
+                    "address": "203.0.113.9",
+                    "user_agent": "curl/8.14.1",
+                    "request_id": "req_4q9XBIDyvn2vSFhNmCW3D",
+                },
+                "details": { "name": "Pipeline of the shop", "projects": PROJECT },
+                "previous_hash": NO_HASH,
+                "hash": hash,
+            }],
+            "has_more": false,
+            "head": { "sequence": 1, "hash": hash },
+        })
+    }
 }
 
-pub(super) fn audit() -> Value {
-    let hash = "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184";
-    json!({
-        "data": [{
-            "sequence": 1,
-            "at": MADE,
-            "action": "create_key",
-            "key_id": KEY,
-            "actor": {
-                "key_id": "root",
-                "address": "203.0.113.9",
-                "user_agent": "curl/8.14.1",
-                "request_id": "req_4q9XBIDyvn2vSFhNmCW3D",
-            },
-            "details": { "name": "Pipeline of the shop", "projects": PROJECT },
-            "previous_hash": NO_HASH,
-            "hash": hash,
-        }],
-        "has_more": false,
-        "head": { "sequence": 1, "hash": hash },
-    })
-}
-
-pub(super) fn project() -> Value {
-    json!({ "id": PROJECT, "name": "Support", "created_at": MADE, "updated_at": MADE })
+impl Example for ProjectOut {
+    fn example() -> Value {
+        json!({ "id": PROJECT, "name": "Support", "created_at": MADE, "updated_at": MADE })
+    }
 }
 
 fn plain_agent() -> Value {
@@ -208,25 +215,29 @@ fn plain_agent() -> Value {
     })
 }
 
-pub(super) fn agent() -> Value {
-    let mut agent = plain_agent();
-    agent["total_simulations"] = json!(1);
-    agent
+impl Example for AgentSummaryOut {
+    fn example() -> Value {
+        let mut agent = plain_agent();
+        agent["total_simulations"] = json!(1);
+        agent
+    }
 }
 
-pub(super) fn objective() -> Value {
-    json!({
-        "id": OBJECTIVE,
-        "project_id": PROJECT,
-        "version": 1,
-        "name": "Offers a refund",
-        "criteria": "check: agent says /refund/i",
-        "created_at": MADE,
-        "updated_at": MADE,
-    })
+impl Example for ObjectiveOut {
+    fn example() -> Value {
+        json!({
+            "id": OBJECTIVE,
+            "project_id": PROJECT,
+            "version": 1,
+            "name": "Offers a refund",
+            "criteria": "check: agent says /refund/i",
+            "created_at": MADE,
+            "updated_at": MADE,
+        })
+    }
 }
 
-pub(super) fn new_simulation() -> Value {
+pub(crate) fn new_simulation_example() -> Value {
     json!({
         "agent_id": AGENT,
         "name": "Refunds, nightly",
@@ -240,28 +251,24 @@ pub(super) fn new_simulation() -> Value {
     })
 }
 
-pub(super) fn simulation() -> Value {
-    let mut simulation = new_simulation();
-    if let Some(fields) = simulation.as_object_mut() {
-        fields.remove("objective_ids");
-        fields.insert("id".to_owned(), json!(SIMULATION));
-        fields.insert("project_id".to_owned(), json!(PROJECT));
-        fields.insert("agent".to_owned(), plain_agent());
-        fields.insert("status".to_owned(), json!("in_progress"));
-        fields.insert("last_failure_reason".to_owned(), json!(null));
-        fields.insert("metadata".to_owned(), json!({}));
-        fields.insert("objectives".to_owned(), json!([objective()]));
-        fields.insert("created_at".to_owned(), json!(MADE));
-        fields.insert("updated_at".to_owned(), json!(CHANGED));
-        fields.insert("expires_at".to_owned(), json!("2026-11-24T09:30:00.000000Z"));
+impl Example for SimulationOut {
+    fn example() -> Value {
+        let mut simulation = new_simulation_example();
+        if let Some(fields) = simulation.as_object_mut() {
+            fields.remove("objective_ids");
+            fields.insert("id".to_owned(), json!(SIMULATION));
+            fields.insert("project_id".to_owned(), json!(PROJECT));
+            fields.insert("agent".to_owned(), plain_agent());
+            fields.insert("status".to_owned(), json!("in_progress"));
+            fields.insert("last_failure_reason".to_owned(), json!(null));
+            fields.insert("metadata".to_owned(), json!({}));
+            fields.insert("objectives".to_owned(), json!([ObjectiveOut::example()]));
+            fields.insert("created_at".to_owned(), json!(MADE));
+            fields.insert("updated_at".to_owned(), json!(CHANGED));
+            fields.insert("expires_at".to_owned(), json!("2026-11-24T09:30:00.000000Z"));
+        }
+        simulation
     }
-    simulation
-}
-
-/// What a write shows, with nothing to warn of.
-pub(super) fn without_warnings(mut written: Value) -> Value {
-    written["warnings"] = json!([]);
-    written
 }
 
 fn scores() -> Value {
@@ -276,63 +283,69 @@ fn scores() -> Value {
     })
 }
 
-pub(super) fn results() -> Value {
-    let mut objective = scores();
-    objective["objective_id"] = json!(OBJECTIVE);
-    objective["version"] = json!(1);
-    objective["name"] = json!("Offers a refund");
-    json!({
-        "simulation_id": SIMULATION,
-        "status": "completed",
-        "overall": scores(),
-        "objectives": [objective],
-        "personas": { "target": 10, "pending": 0, "approved": 10, "rejected": 0 },
-        "conversations": {
-            "target": 20, "queued": 0, "in_progress": 0, "ended": 20, "failed": 0, "retried": 1,
-        },
-        "endings": { "persona_ended": 17, "agent_ended": 1, "turn_limit": 2 },
-        "evaluations": { "pending": 0, "in_progress": 0, "completed": 20, "failed": 0, "not_applicable": 0 },
-        "failures": { "lease_expired": 0, "stopped": 0, "evaluations": 0, "last_failure_reason": null },
-    })
+impl Example for ResultsOut {
+    fn example() -> Value {
+        let mut objective = scores();
+        objective["objective_id"] = json!(OBJECTIVE);
+        objective["version"] = json!(1);
+        objective["name"] = json!("Offers a refund");
+        json!({
+            "simulation_id": SIMULATION,
+            "status": "completed",
+            "overall": scores(),
+            "objectives": [objective],
+            "personas": { "target": 10, "pending": 0, "approved": 10, "rejected": 0 },
+            "conversations": {
+                "target": 20, "queued": 0, "in_progress": 0, "ended": 20, "failed": 0, "retried": 1,
+            },
+            "endings": { "persona_ended": 17, "agent_ended": 1, "turn_limit": 2 },
+            "evaluations": { "pending": 0, "in_progress": 0, "completed": 20, "failed": 0, "not_applicable": 0 },
+            "failures": { "lease_expired": 0, "stopped": 0, "evaluations": 0, "last_failure_reason": null },
+        })
+    }
 }
 
-pub(super) fn persona() -> Value {
-    json!({
-        "id": PERSONA,
-        "simulation_id": SIMULATION,
-        "seq_id": 1,
-        "approval_status": "approved",
-        "summary": "Kwame Tran, 38, an insurance clerk: restless and hurried.",
-        "story": "The parcel came with a dent, and the frying pan in it is bent.",
-        "purpose": "To get the money back.",
-        "attributes": { "age_group": "adult", "speech_style": "few words", "version": "1" },
-        "metadata": {},
-        "created_at": MADE,
-        "updated_at": MADE,
-    })
+impl Example for PersonaOut {
+    fn example() -> Value {
+        json!({
+            "id": PERSONA,
+            "simulation_id": SIMULATION,
+            "seq_id": 1,
+            "approval_status": "approved",
+            "summary": "Kwame Tran, 38, an insurance clerk: restless and hurried.",
+            "story": "The parcel came with a dent, and the frying pan in it is bent.",
+            "purpose": "To get the money back.",
+            "attributes": { "age_group": "adult", "speech_style": "few words", "version": "1" },
+            "metadata": {},
+            "created_at": MADE,
+            "updated_at": MADE,
+        })
+    }
 }
 
-pub(super) fn conversation() -> Value {
-    json!({
-        "id": CONVERSATION,
-        "simulation_id": SIMULATION,
-        "persona_id": PERSONA,
-        "persona": persona(),
-        "seq_id": 1,
-        "status": "ended",
-        "end_reason": "persona_decided",
-        "evaluation_status": "completed",
-        "evaluations": [evaluation()],
-        "attempt": 1,
-        "ended_attempts": [{
-            "attempt": 1, "end_reason": "persona_decided", "failure_reason": null, "ended_at": CHANGED,
-        }],
-        "item_count": 5,
-        "lease_expires_at": null,
-        "metadata": {},
-        "created_at": MADE,
-        "updated_at": CHANGED,
-    })
+impl Example for ConversationOut {
+    fn example() -> Value {
+        json!({
+            "id": CONVERSATION,
+            "simulation_id": SIMULATION,
+            "persona_id": PERSONA,
+            "persona": PersonaOut::example(),
+            "seq_id": 1,
+            "status": "ended",
+            "end_reason": "persona_decided",
+            "evaluation_status": "completed",
+            "evaluations": [evaluation()],
+            "attempt": 1,
+            "ended_attempts": [{
+                "attempt": 1, "end_reason": "persona_decided", "failure_reason": null, "ended_at": CHANGED,
+            }],
+            "item_count": 5,
+            "lease_expires_at": null,
+            "metadata": {},
+            "created_at": MADE,
+            "updated_at": CHANGED,
+        })
+    }
 }
 
 fn evaluation() -> Value {
@@ -341,7 +354,7 @@ fn evaluation() -> Value {
         "conversation_id": CONVERSATION,
         "objective_id": OBJECTIVE,
         "objective_version": 1,
-        "objective": objective(),
+        "objective": ObjectiveOut::example(),
         "outcome": "passed",
         "score": 1.0,
         "reason": "`check: agent says /refund/i` holds",
@@ -353,36 +366,42 @@ fn evaluation() -> Value {
     })
 }
 
-pub(super) fn started() -> Value {
-    json!({
-        "message": "Conversation started successfully",
-        "attempt": 1,
-        "lease_expires_at": "2026-11-23T09:35:00.000000Z",
-    })
+impl Example for StartedOut {
+    fn example() -> Value {
+        json!({
+            "message": "Conversation started successfully",
+            "attempt": 1,
+            "lease_expires_at": "2026-11-23T09:35:00.000000Z",
+        })
+    }
 }
 
-pub(super) fn item() -> Value {
-    json!({
-        "id": "iB8nD5vF1TgR6pWqY3sKa",
-        "conversation_id": CONVERSATION,
-        "attempt": 1,
-        "type": "message",
-        "role": "assistant",
-        "content": [{ "type": "text", "text": "Would you like a refund?" }],
-        "created_at": MADE,
-        "updated_at": MADE,
-    })
+impl Example for ItemOut {
+    fn example() -> Value {
+        json!({
+            "id": "iB8nD5vF1TgR6pWqY3sKa",
+            "conversation_id": CONVERSATION,
+            "attempt": 1,
+            "type": "message",
+            "role": "assistant",
+            "content": [{ "type": "text", "text": "Would you like a refund?" }],
+            "created_at": MADE,
+            "updated_at": MADE,
+        })
+    }
 }
 
-pub(super) fn input() -> Value {
+pub(crate) fn response_input_example() -> Value {
     json!({
         "input": [{ "type": "message", "content": [{ "type": "text", "text": "Would you like a refund?" }] }],
     })
 }
 
-pub(super) fn response() -> Value {
-    json!({
-        "ended": false,
-        "output": [{ "type": "message", "content": [{ "type": "text", "text": "Yes, please." }] }],
-    })
+impl Example for ResponseOut {
+    fn example() -> Value {
+        json!({
+            "ended": false,
+            "output": [{ "type": "message", "content": [{ "type": "text", "text": "Yes, please." }] }],
+        })
+    }
 }
