@@ -148,6 +148,10 @@ class Local:
             expected = {"status": 401, "code": "missing_api_key"}
         status, code = expected.get("status", 200), expected.get("code")
         expect(isinstance(answer, dict) and "statusCode" in answer, f"{event}: answered {answer}")
+        if event.endswith(".head.json"):
+            got = (answer["statusCode"], answer["headers"]["content-type"], answer["body"])
+            expect(got == (status, "application/json", ""), f"{event}: answered {answer}")
+            return f"{event}: {status}"
         is_page = (answer.get("headers") or {}).get("content-type", "").startswith("text/html")
         expect(is_page == event.startswith("get_dashboard."), f"{event}: answered {answer}")
         body = {} if is_page else json.loads(body_of(answer))
@@ -163,6 +167,16 @@ class Local:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
+
+    def head(self, path: str, key: str | None = None) -> int:
+        """The status that the API answers to HEAD with."""
+        headers = {"x-api-key": key} if key else {}
+        request = urllib.request.Request(self.api + path, headers=headers, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+                return response.status
+        except urllib.error.HTTPError as error:
+            return error.code
 
     def lines(self) -> list[str]:
         """What to type, in the root of the repository: an invocation, a scheduled one, the API, and a request to it."""
@@ -235,9 +249,12 @@ def check_door(local: Local) -> None:
         ("UpdateItem", "CreateAgentFunction", "audit"),
         ("DeleteItem", "RunJobsFunction", "audit"),
         ("GetItem", "GetHealthFunction", "projects"),
+        ("UpdateItem", "ListSimulationsFunction", "p3Xk81LmQzTb"),
         ("Scan", "TickFunction", None),
     ):
         key = {"Key": {"pk": {"S": partition}, "sk": {"S": "0"}}} if partition else {}
+        if call == "UpdateItem":
+            key |= {"UpdateExpression": "SET #body = :body", "ExpressionAttributeNames": {"#body": "body"}}
         if "Put" in call:
             key["Item"] = key.pop("Key")
         try:
@@ -321,6 +338,10 @@ def check_api(local: Local) -> None:
     expect((status, found["code"]) == (401, "missing_api_key"), f"{status} {found}")
     status, found = local.get("/v2/projects", local.key)
     expect((status, found["code"]) == (404, "route_not_found"), f"{status} {found}")
+    for path, key, wanted in (("/health", None, 200), ("/v1/projects", local.key, 200), ("/v1/projects", None, 401),
+                              ("/v2/projects", local.key, 404)):
+        status = local.head(path, key)
+        expect(status == wanted, f"HEAD {path}: {status}")
     statuses = ["pending", "in_progress", "completed", "failed", "canceled", "expired"]
     simulations = [f"{('sdk' + status.replace('_', '')):0<21}={status}" for status in statuses]
     check = [str(ROOT / ".tools/venv/bin/python"), "tests/sdk/client_check.py", "--project", "projectOfSdk",

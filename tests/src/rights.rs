@@ -17,6 +17,27 @@ const ACCOUNT: &str = "123456789012";
 /// The partitions of the items that a call names.
 const LEADING_KEYS: &str = "dynamodb:LeadingKeys";
 
+/// The attributes that a write names: its key's, and those in its expressions.
+const ATTRIBUTES: &str = "dynamodb:Attributes";
+
+/// What a write returns of the item, if the call says so.
+const RETURN_VALUES: &str = "dynamodb:ReturnValues";
+
+/// The words of expressions that are no names of attributes.
+const WORDS: [&str; 11] = [
+    "ADD",
+    "AND",
+    "BETWEEN",
+    "OR",
+    "REMOVE",
+    "SET",
+    "attribute_exists",
+    "attribute_not_exists",
+    "begins_with",
+    "contains",
+    "if_not_exists",
+];
+
 /// The service that uses a key of KMS for its caller.
 const VIA_SERVICE: &str = "kms:ViaService";
 
@@ -34,9 +55,19 @@ struct Statement {
 struct Condition {
     /// Of a key with several values.
     quantifier: Option<Quantifier>,
-    has_wildcards: bool,
+    comparison: Comparison,
     key: String,
     values: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Equals,
+    /// Holds of nothing, too.
+    EqualsIfExists,
+    Like,
+    /// Whether there is no value.
+    Null,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +124,14 @@ impl Rights {
     /// Whether a role may do something to items of a table that are in a partition.
     pub fn may(&self, role: &str, action: &str, table: &str, partition: &str) -> bool {
         self.is_allowed(role, &item_request(action, table_arn(table), [partition.to_owned()].into()))
+    }
+
+    /// Whether a role may set attributes of items of a table that are in a partition.
+    pub fn may_set(&self, role: &str, table: &str, partition: &str, attributes: &[&str]) -> bool {
+        let mut request = item_request("UpdateItem", table_arn(table), [partition.to_owned()].into());
+        let attributes = ["pk", "sk"].iter().chain(attributes).map(|name| (*name).to_owned()).collect();
+        request.context.insert(ATTRIBUTES, attributes);
+        self.is_allowed(role, &request)
     }
 
     /// The actions of a service that a role has any right to, whatever to.
@@ -179,25 +218,33 @@ impl Condition {
             Some(("ForAnyValue", comparison)) => (Some(Quantifier::Any), comparison),
             Some(_) => panic!("not known: {operator}"),
         };
-        let has_wildcards = match comparison {
-            "StringEquals" => false,
-            "StringLike" => true,
+        let comparison = match comparison {
+            "StringEquals" => Comparison::Equals,
+            "StringEqualsIfExists" => Comparison::EqualsIfExists,
+            "StringLike" => Comparison::Like,
+            "Null" => Comparison::Null,
             _ => panic!("not known: {operator}"),
         };
         // Another key would be one that no request is told of here.
-        assert!([LEADING_KEYS, VIA_SERVICE].contains(&key), "not known: {key}");
-        assert_eq!(quantifier.is_some(), key == LEADING_KEYS, "AWS wants it of {key} and of no other");
-        Self { quantifier, has_wildcards, key: key.to_owned(), values: texts(values) }
+        assert!([LEADING_KEYS, ATTRIBUTES, RETURN_VALUES, VIA_SERVICE].contains(&key), "not known: {key}");
+        let has_several = [LEADING_KEYS, ATTRIBUTES].contains(&key) && comparison != Comparison::Null;
+        assert_eq!(quantifier.is_some(), has_several, "AWS wants it of {key} and of no other");
+        Self { quantifier, comparison, key: key.to_owned(), values: texts(values) }
     }
 
     fn holds(&self, request: &Request) -> bool {
+        let found = request.context.get(self.key.as_str());
+        if self.comparison == Comparison::Null {
+            return self.values == [found.is_none().to_string()];
+        }
         let fits = |value: &String| {
+            let is_like = self.comparison == Comparison::Like;
             self.values
                 .iter()
-                .any(|wanted| if self.has_wildcards { is_like(value, wanted) } else { value == wanted })
+                .any(|wanted| if is_like { self::is_like(value, wanted) } else { value == wanted })
         };
-        let Some(values) = request.context.get(self.key.as_str()) else {
-            return self.quantifier == Some(Quantifier::All);
+        let Some(values) = found else {
+            return self.quantifier == Some(Quantifier::All) || self.comparison == Comparison::EqualsIfExists;
         };
         match self.quantifier {
             Some(Quantifier::Any) | None => values.iter().any(fits),
@@ -206,17 +253,17 @@ impl Condition {
     }
 }
 
-/// Whether a text is like a pattern, of which `*` stands for anything.
+/// Whether a text is like a pattern, of which `*` stands for anything and `?` for one character.
 fn is_like(text: &str, pattern: &str) -> bool {
-    assert!(!pattern.contains('?'), "not known: {pattern}");
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        let Some((_, after)) = rest.split_once(part) else { return false };
-        rest = after;
+    let (mut wanted, mut found) = (pattern.chars(), text.chars());
+    match (wanted.next(), found.next()) {
+        (None, first) => first.is_none(),
+        (Some('*'), first) => {
+            is_like(text, wanted.as_str()) || (first.is_some() && is_like(found.as_str(), pattern))
+        }
+        (Some(_), None) => false,
+        (Some(one), Some(other)) => (one == '?' || one == other) && is_like(found.as_str(), wanted.as_str()),
     }
-    rest.ends_with(last)
 }
 
 /// A text, or a list of them.
@@ -243,7 +290,8 @@ fn table_requests(call: &str, input: &Value) -> BTreeSet<Request> {
             let all: BTreeSet<String> = parts.iter().filter_map(|(_, part)| partition(part)).collect();
             let readings = |(kind, part): (&String, &Value)| {
                 let action = format!("{kind}Item");
-                let alone = item_request(&action, table(part), partition(part).into_iter().collect());
+                let mut alone = item_request(&action, table(part), partition(part).into_iter().collect());
+                add_written(&mut alone, part);
                 let together = item_request(&action, table(part), all.clone());
                 let without = Request { context: BTreeMap::new(), ..alone.clone() };
                 [alone, together, without]
@@ -264,7 +312,11 @@ fn table_requests(call: &str, input: &Value) -> BTreeSet<Request> {
             [item_request(call, table(input) + &index.unwrap_or_default(), partitions)].into()
         }
         "GetItem" | "PutItem" | "UpdateItem" | "DeleteItem" => {
-            [item_request(call, table(input), partition(input).into_iter().collect())].into()
+            let mut request = item_request(call, table(input), partition(input).into_iter().collect());
+            if call != "GetItem" {
+                add_written(&mut request, input);
+            }
+            [request].into()
         }
         // Nothing has a right to it.
         _ => {
@@ -277,6 +329,24 @@ fn table_requests(call: &str, input: &Value) -> BTreeSet<Request> {
 /// The partition of the one item that a call, or a part of one, is about.
 fn partition(part: &Value) -> Option<String> {
     hash(part.get("Key").or_else(|| part.get("Item"))?)
+}
+
+/// Tells a request which attributes a write names, and what it returns.
+fn add_written(request: &mut Request, write: &Value) {
+    let members = |name: &str| write[name].as_object().into_iter().flatten();
+    let key = members("Key").chain(members("Item")).map(|(name, _)| name.clone());
+    let named = members("ExpressionAttributeNames").filter_map(|(_, name)| name.as_str().map(str::to_owned));
+    request.context.insert(ATTRIBUTES, key.chain(named).collect());
+    for expression in ["UpdateExpression", "ConditionExpression"] {
+        let text = write[expression].as_str().unwrap_or_default();
+        for word in text.split(|letter: char| !letter.is_alphanumeric() && !"_#:-".contains(letter)) {
+            let is_known = word.is_empty() || word.starts_with(['#', ':']) || WORDS.contains(&word);
+            assert!(is_known, "not known: {word} in {text}");
+        }
+    }
+    if let Some(returned) = write["ReturnValues"].as_str() {
+        request.context.insert(RETURN_VALUES, [returned.to_owned()].into());
+    }
 }
 
 fn hash(key: &Value) -> Option<String> {
@@ -391,6 +461,37 @@ mod tests {
     }
 
     #[test]
+    fn a_write_names_the_attributes_of_its_key_and_expressions() {
+        let mut statement = allow(&["dynamodb:UpdateItem"], "ForAllValues:StringLike", &["????"]);
+        statement["Condition"]["ForAllValues:StringEquals"] =
+            json!({ "dynamodb:Attributes": ["pk", "sk", "at"] });
+        statement["Condition"]["Null"] = json!({ "dynamodb:Attributes": "false" });
+        statement["Condition"]["StringEqualsIfExists"] = json!({ "dynamodb:ReturnValues": "NONE" });
+        let rights = rights(&[statement]);
+        let update = |partition: &str, names: Value, returns: Value| {
+            let mut update = key(partition);
+            update["UpdateExpression"] = json!("SET #a = :v0 ");
+            update["ConditionExpression"] =
+                json!("attribute_exists(#p) AND (attribute_not_exists(#a) OR #a < :v0)");
+            update["ExpressionAttributeNames"] = names;
+            update["ReturnValues"] = returns;
+            is_allowed(&rights, "UpdateItem", &update)
+        };
+        let at = json!({ "#a": "at", "#p": "pk" });
+        assert!(update("abcd", at.clone(), Value::Null));
+        assert!(update("abcd", at.clone(), json!("NONE")));
+        assert!(!update("abcd", at.clone(), json!("ALL_NEW")), "it returns other attributes");
+        assert!(!update("abcde", at.clone(), Value::Null), "a partition that is not allowed");
+        assert!(
+            !update("abcd", json!({ "#a": "body", "#p": "pk" }), Value::Null),
+            "it sets another attribute"
+        );
+        assert!(!update("abcd", json!({ "#a": "at", "#p": "body" }), Value::Null), "it depends on another");
+        let transaction = json!({ "TransactItems": [{ "Update": key("abcd") }] });
+        assert!(!is_allowed(&rights, "TransactWriteItems", &transaction), "one reading names no attributes");
+    }
+
+    #[test]
     fn the_partition_of_a_query_is_that_of_its_condition() {
         let mut statement = allow(&["dynamodb:Query"], "ForAllValues:StringEquals", &["keys"]);
         statement["Resource"] = json!(format!("{}/index/by-made", table_arn("t")));
@@ -432,6 +533,11 @@ mod tests {
             ("abc", "abc", true),
             ("abcd", "abc", false),
             ("", "*", true),
+            ("abc", "???", true),
+            ("ab", "???", false),
+            ("abcd", "???", false),
+            ("aéc", "a?c", true),
+            ("abcd", "?*d", true),
         ] {
             assert_eq!(is_like(text, pattern), is, "{text} {pattern}");
         }

@@ -265,11 +265,20 @@ impl Database {
         }
     }
 
-    /// Writes one item, outside a transaction. If the answer is lost it may be written twice.
+    /// Writes one item, outside a transaction, and reads what it is now. If the answer is lost it may be written twice.
     pub(crate) async fn update(&self, write: &Write) -> Result<Changed, StoreError> {
+        self.update_and_return(write, ReturnValue::AllNew).await
+    }
+
+    /// The same without reading the item: a role may be allowed to write an attribute of an item and to read none.
+    pub(crate) async fn update_unread(&self, write: &Write) -> Result<(), StoreError> {
+        self.update_and_return(write, ReturnValue::None).await.map(|_| ())
+    }
+
+    async fn update_and_return(&self, write: &Write, returned: ReturnValue) -> Result<Changed, StoreError> {
         let mut patience = Patience::new();
         loop {
-            let request = write.as_update(&self.client, &self.table).return_values(ReturnValue::AllNew);
+            let request = write.as_update(&self.client, &self.table).return_values(returned.clone());
             match patience.attempt(request.send()).await {
                 Ok(output) => return Ok(Changed::Yes(output.attributes.unwrap_or_default())),
                 Err(error) if is_condition(&error) => return Ok(Changed::No),

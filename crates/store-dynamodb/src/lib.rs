@@ -63,6 +63,7 @@
 //! | `insert_project`, `insert_agent`, `insert_objective` | one transaction, on the condition that the id is new |
 //! | `project`, `open_project`, `agent`, `objective`, `persona`, `turn` | `GetItem`; a project that was opened is remembered |
 //! | `projects`, `agents`, `objectives`, `personas` | `Query` of `by-made` or `by-name`, then `BatchGetItem`; for some projects that alone |
+//! | `note_agent_poll` | one conditional `UpdateItem` of one attribute, which returns nothing |
 //! | `change_project`, `change_agent`, `change_objective` | `GetItem`; transaction on its revision |
 //! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, entry, gates, the agent's count, jobs |
 //! | `simulation` | `GetItem`, then `BatchGetItem` of agent and versions |

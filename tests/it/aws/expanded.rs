@@ -1,9 +1,13 @@
 //! The template as AWS deploys it, expanded by SAM's own transform. API Gateway is not told to refuse the API for what it
 //! warns of, because it warns of what SAM writes. So what could be wrong with the API is looked for here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
-use onerun_api::ROUTES;
+use http::Method;
+use onerun_api::{ROUTES, Route};
 use onerun_tests::{aws, process::workspace, template::logical_id};
 use serde_json::{Value, json};
 
@@ -14,6 +18,14 @@ async fn expanded() -> Value {
 
 fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
     value.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value))
+}
+
+/// The events of functions that are routes, each with its name in the template and its method.
+fn deployed() -> impl Iterator<Item = (&'static str, Method, &'static Route)> {
+    ROUTES.iter().flat_map(|route| {
+        let head = (route.method == Method::GET).then_some(("Head", Method::HEAD, *route));
+        [("Api", route.method.clone(), *route)].into_iter().chain(head)
+    })
 }
 
 /// The function that an operation of the API calls.
@@ -61,9 +73,8 @@ async fn the_expanded_api_has_nothing_that_api_gateway_refuses() {
             routes.insert((method.to_uppercase(), path.to_owned()), function.to_owned());
         }
     }
-    let mut expected: BTreeMap<_, _> = ROUTES
-        .iter()
-        .map(|route| ((route.method.to_string(), route.path.to_owned()), logical_id(route.operation)))
+    let mut expected: BTreeMap<_, _> = deployed()
+        .map(|(_, method, route)| ((method.to_string(), route.path.to_owned()), logical_id(route.operation)))
         .collect();
     // What no route matches.
     let default = ("X-AMAZON-APIGATEWAY-ANY-METHOD".to_owned(), "$default".to_owned());
@@ -74,23 +85,36 @@ async fn the_expanded_api_has_nothing_that_api_gateway_refuses() {
 #[tokio::test]
 async fn api_gateway_may_invoke_the_function_of_every_route() {
     let template = expanded().await;
-    for route in ROUTES {
-        // The function of the default route may be invoked for any route, so SAM makes one permission for both.
+    for (event, method, route) in deployed() {
+        // The function of the default route may be invoked for any route, so SAM makes one permission for all.
         let is_default = route.operation == "get_health";
-        let event = if is_default { "Default" } else { "Api" };
-        let permission = &template["Resources"][format!("{}{event}Permission", logical_id(route.operation))];
-        assert_eq!(permission["Type"], "AWS::Lambda::Permission", "{}", route.operation);
+        let event = if is_default { "Default" } else { event };
+        let name = format!("{}{event}Permission", logical_id(route.operation));
+        let permission = &template["Resources"][&name];
+        assert_eq!(permission["Type"], "AWS::Lambda::Permission", "{name}");
         let properties = &permission["Properties"];
-        assert_eq!(properties["Principal"], "apigateway.amazonaws.com");
-        assert_eq!(properties["FunctionName"], json!({ "Ref": logical_id(route.operation) }));
+        assert_eq!(properties["Principal"], "apigateway.amazonaws.com", "{name}");
+        assert_eq!(properties["FunctionName"], json!({ "Ref": logical_id(route.operation) }), "{name}");
         let of = properties["SourceArn"].to_string();
         // In a permission every parameter is an asterisk.
         let path: Vec<_> =
             route.path.split('/').map(|part| if part.starts_with('{') { "*" } else { part }).collect();
-        let end =
-            if is_default { "}/*\"".to_owned() } else { format!("/{}{}\"", route.method, path.join("/")) };
-        assert!(of.contains(&end), "{}: {of}", route.operation);
+        let end = if is_default { "}/*\"".to_owned() } else { format!("/{method}{}\"", path.join("/")) };
+        assert!(of.contains(&end), "{name}: {of}");
     }
+}
+
+#[tokio::test]
+async fn the_expanded_template_stays_below_the_limits_of_aws() {
+    let template = expanded().await;
+    let resources = template["Resources"].as_object().expect("resources");
+    assert!(resources.len() <= 500, "{} resources in one stack", resources.len());
+    let routes: usize = entries(&template["Resources"]["HttpApi"]["Properties"]["Body"]["paths"])
+        .map(|(_, methods)| entries(methods).count())
+        .sum();
+    assert!(routes <= 300, "{routes} routes in one API");
+    let size = fs::metadata(workspace().join("template.yaml")).expect("a template").len();
+    assert!(size <= 1_000_000, "{size} bytes of template");
 }
 
 #[tokio::test]

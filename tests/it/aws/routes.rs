@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use http::Method;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, Request, header};
 use onerun_tests::{
     Client,
-    aws::{Cloud, sqs_event, tick_event},
+    aws::{Cloud, Payload, sqs_event, tick_event},
     sdk::{Desk, id, text},
 };
 use serde_json::{Value, json};
@@ -104,6 +105,56 @@ async fn what_no_route_takes_is_answered_in_the_form_of_the_api() {
             "{path}"
         );
     }
+}
+
+#[tokio::test]
+async fn head_is_answered_like_get_without_a_body() {
+    let cloud = Cloud::start().await;
+    let client = cloud.client().await;
+    let project = id(&client.post("/v1/projects", &json!({ "name": "Kettles" }), 200).await);
+    let agents = format!("/v1/agents?project_id={project}");
+    let routes = [
+        ("get_health", "/health", 200),
+        ("get_openapi", "/openapi.json", 200),
+        ("get_dashboard", "/", 200),
+        ("get_whoami", "/v1/whoami", 200),
+        ("list_agents", &agents, 200),
+        ("list_agents", "/v1/agents?project_id=projectOfOthe", 404),
+    ];
+    for (operation, path, status) in routes {
+        assert_head_is_get(&cloud, &client, operation, path, status).await;
+    }
+    let stranger = client.anonymous();
+    assert_head_is_get(&cloud, &stranger, "get_health", "/health", 200).await;
+    assert_head_is_get(&cloud, &stranger, "list_agents", &agents, 401).await;
+    // Where there is no GET there is no route for it, as for every other method.
+    for method in [Method::GET, Method::HEAD] {
+        client.send(method, "/v1/simulations/simulationOfNobody000/cancel", None, 404).await;
+    }
+}
+
+/// HEAD and GET have the same status and header fields, and the function's own answer to HEAD has no body.
+async fn assert_head_is_get(cloud: &Cloud, client: &Client, operation: &str, path: &str, status: u16) {
+    let function = cloud.function(operation);
+    let fields = |mut headers: HeaderMap| {
+        for own in [header::CONTENT_LENGTH, header::DATE, HeaderName::from_static("x-request-id")] {
+            headers.remove(own);
+        }
+        headers
+    };
+    let get = client.send(Method::GET, path, None, status).await;
+    let head = client.send(Method::HEAD, path, None, status).await;
+    assert!(!get.text.is_empty(), "{path}");
+    assert_eq!(fields(head.headers), fields(get.headers), "{path}");
+    // HTTP libraries leave out the body that an answer to HEAD has, so they would hide one.
+    let request = Request::builder().method(Method::HEAD).uri(path).body(Bytes::new()).unwrap();
+    for payload in [Payload::V1, Payload::V2, Payload::FunctionUrl] {
+        let answer = cloud.ask(function, payload, &request).await.unwrap();
+        assert!(answer.body().is_empty(), "{path}: {:?}", answer.body());
+    }
+    let exchanges = cloud.front().exchanges();
+    let [.., of_get, of_head] = &exchanges[..] else { panic!("{exchanges:?}") };
+    assert_eq!((&*of_get.operation, &*of_head.operation), (operation, operation), "{path}");
 }
 
 /// Everything about managed keys, with keys that are managed themselves, so that their uses are written everywhere.

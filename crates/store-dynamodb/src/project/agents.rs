@@ -110,6 +110,6 @@ pub(super) async fn note_poll(scope: Scope<'_>, id: &AgentId, at: Timestamp) -> 
         .set(LAST_POLLED_AT, item::number(micros))
         .if_there()
         .if_below(LAST_POLLED_AT, micros.into());
-    // What is not written was not to be: the agent is not there, or a later time is.
-    scope.database.write(&[write], &mut Patience::new()).await.map(|_| ())
+    // If a condition fails, the agent is not there or has a later time, and nothing is to be written.
+    scope.database.update_unread(&write).await
 }
