@@ -193,8 +193,38 @@ async fn what_a_judge_says_is_cleaned_and_cut() {
     let talk = judged(&desk, &[&prose], "Hello.").await;
     let evaluation = evaluations(&talk).await.remove(0);
     let reason = text(&evaluation, "reason");
-    assert!(reason.starts_with("abxxx") && reason.chars().count() == 4_000, "{reason:.20}");
-    assert_eq!(evaluation["quotes"].as_array().unwrap().len(), 20);
+    assert!(reason.starts_with("abxxx") && reason.len() <= 4 * 1024, "{reason:.20}");
+    assert!(reason.ends_with("xx […] More quotes were found than are kept."), "{}", &reason[4_000..]);
+    assert_eq!(evaluation["quotes"].as_array().unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn verdicts_on_one_conversation_are_bounded_together() {
+    let app = TestApp::start();
+    let desk = Desk::open(&app).await;
+    let criteria = format!("check: agent never says /bye/\n{}", "check: agent says /(🙂|\\n)+/\n".repeat(19));
+    let mut objectives = Vec::new();
+    for number in 0..50 {
+        objectives.push(desk.objective(&format!("{number}"), &criteria).await);
+    }
+    let line = format!("{}bye", "🙂".repeat(1_000));
+    let talk = judged(&desk, &objectives.iter().collect::<Vec<_>>(), &line).await;
+    let found = evaluations(&talk).await;
+    assert_eq!(found.len(), 50);
+    let mut bytes = 0;
+    for evaluation in &found {
+        let quotes = evaluation["quotes"].as_array().unwrap();
+        assert!((1..=10).contains(&quotes.len()), "{evaluation}");
+        assert_eq!(quotes[0]["text"], "bye", "the check that fails is quoted first");
+        assert!(quotes.iter().all(|quote| line.contains(&text(quote, "text"))), "{evaluation}");
+        assert!(
+            text(evaluation, "reason").ends_with("More quotes were found than are kept."),
+            "{evaluation}"
+        );
+        bytes += text(evaluation, "reason").len();
+        bytes += quotes.iter().map(|quote| text(quote, "text").len()).sum::<usize>();
+    }
+    assert!(bytes <= 256 * 1024, "{bytes}");
 }
 
 #[tokio::test]

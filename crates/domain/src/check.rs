@@ -355,7 +355,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Item, MessageText};
+    use crate::{Item, MAX_QUOTES, MessageText};
 
     fn transcript(lines: &[(Role, &str)], end_reason: Option<EndReason>) -> Transcript {
         let items = lines
@@ -467,6 +467,12 @@ mod tests {
         assert_eq!(finding.outcome, Outcome::Failed);
         let quotes: Vec<_> = finding.quotes.iter().map(|quote| quote.text.as_str()).collect();
         assert_eq!(quotes, ["full ", "refund"]);
+    }
+
+    #[test]
+    fn a_match_over_many_parts_has_a_bounded_number_of_quotes() {
+        let finding = decide(r"check: agent says /(a|\n)+/", &said(&["a"; 1_000]));
+        assert_eq!(finding.quotes.len(), MAX_QUOTES + 1);
     }
 
     #[test]

@@ -69,6 +69,9 @@ impl Score {
     }
 }
 
+/// The most quotes that a verdict has.
+pub const MAX_QUOTES: usize = 10;
+
 /// Words that occur to the letter in the transcript.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quote {

@@ -34,7 +34,7 @@ pub use conversation::{
     TurnToken,
 };
 pub use digest::sha256_hex;
-pub use evaluation::{Evaluation, Outcome, Quote, Score};
+pub use evaluation::{Evaluation, MAX_QUOTES, Outcome, Quote, Score};
 pub use id::{
     AgentId, ConversationId, EvaluationId, IdError, ItemId, ObjectiveId, PersonaId, ProjectId, SimulationId,
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use onerun_domain::{
     CheckLineError, ConversationId, Evaluation, EvaluationId, EvaluationStatus, Examination, Finding, Item,
-    Objective, Outcome, Quote, Role, Rubric, Score, SimulationId, Transcript, sha256_hex,
+    MAX_QUOTES, Objective, Outcome, Quote, Role, Rubric, Score, SimulationId, Transcript, sha256_hex,
 };
 use onerun_store::{ConversationChange, ConversationView, ProjectStore, SimulationDetail, StoreError};
 
@@ -18,12 +18,20 @@ use crate::{
 /// The judge's name where check lines alone decide.
 const CHECKS: &str = "checks";
 
-/// The longest reason that is kept, in characters.
-const MAX_REASON: usize = 4_000;
+/// The most text that is kept of one verdict, in bytes: half for its reason, half for its quotes.
+const MAX_VERDICT: usize = 8 * 1024;
 
-/// The most quotes that are kept of one verdict, and the longest, in characters.
-const MAX_QUOTES: usize = 20;
+/// The most text that is kept of all verdicts on one conversation, in bytes. Each gets an equal share.
+const MAX_VERDICTS: usize = 256 * 1024;
+
+/// The longest quote of a model, in characters.
 const MAX_QUOTE: usize = 1_000;
+
+/// The end of a reason that is cut.
+const CUT: &str = " […]";
+
+/// The end of a reason whose verdict has more quotes than are kept.
+const LEFT_OUT: &str = " More quotes were found than are kept.";
 
 /// How much work is done for one conversation before it is another's turn: bytes times the width of patterns. Mostly it is
 /// all there is; it takes a tenth of a second at worst, unless a single message is longer.
@@ -56,10 +64,11 @@ impl Engine {
         let verdicts = try_join_all(verdicts).await?;
 
         let now = self.now();
+        let share = (MAX_VERDICTS / verdicts.len().max(1)).min(MAX_VERDICT);
         let evaluations: Vec<_> = detail
             .objectives
             .iter()
-            .zip(verdicts)
+            .zip(verdicts.into_iter().map(|judgement| judgement.cut(share)))
             .map(|(objective, judgement)| Evaluation {
                 id: EvaluationId::generate(self.random()),
                 conversation_id: id.clone(),
@@ -69,7 +78,7 @@ impl Engine {
                 prompt_hash: judgement.prompt_hash,
                 outcome: judgement.outcome,
                 score: judgement.score,
-                reason: clean(&judgement.reason, MAX_REASON),
+                reason: judgement.reason,
                 quotes: judgement.quotes,
                 created_at: now,
             })
@@ -196,11 +205,15 @@ impl Judgement {
         let outcome = Outcome::all(findings.iter().map(|finding| finding.outcome));
         let score = if outcome == Outcome::Inconclusive { None } else { Score::of(held, findings.len()) };
         let reasons: Vec<_> = findings.iter().map(|finding| finding.reason.as_str()).collect();
+        let reason = reasons.join("; ");
+        // A check that does not hold decides the verdict, so its quotes come first.
+        let (decisive, others): (Vec<_>, Vec<_>) =
+            findings.into_iter().partition(|finding| finding.outcome == Outcome::Failed);
         Self {
             outcome,
             score,
-            reason: reasons.join("; "),
-            quotes: findings.into_iter().flat_map(|finding| finding.quotes).take(MAX_QUOTES).collect(),
+            reason,
+            quotes: decisive.into_iter().chain(others).flat_map(|finding| finding.quotes).collect(),
             judge: CHECKS.to_owned(),
             prompt_hash: sha256_hex([objective.criteria.as_str()]),
         }
@@ -238,10 +251,35 @@ impl Judgement {
             outcome,
             score: verdict.score.filter(|_| outcome != Outcome::Inconclusive),
             reason: reasons.join("; "),
-            quotes: self.quotes.into_iter().chain(quotes).take(MAX_QUOTES).collect(),
+            // One more than are kept tells that there are more.
+            quotes: self.quotes.into_iter().chain(quotes).take(MAX_QUOTES + 1).collect(),
             judge: if has_checks { format!("{CHECKS}+{model}") } else { model.to_owned() },
             prompt_hash: sha256_hex([self.prompt_hash.as_str(), &verdict.prompt]),
         })
+    }
+}
+
+impl Judgement {
+    /// Leaves of reason and quotes no more than `most` bytes of text, and says so. A quote stays whole or is left out, so that
+    /// it still occurs to the letter.
+    fn cut(mut self, most: usize) -> Self {
+        let found = self.quotes.len();
+        let mut room = most / 2;
+        self.quotes.retain(|quote| {
+            let left = room.checked_sub(quote.text.len());
+            room = left.unwrap_or(room);
+            left.is_some()
+        });
+        self.quotes.truncate(MAX_QUOTES);
+        let note = if self.quotes.len() < found { LEFT_OUT } else { "" };
+        self.reason = clean(&self.reason, most);
+        let room = (most / 2).saturating_sub(note.len());
+        if self.reason.len() > room {
+            self.reason.truncate(self.reason.floor_char_boundary(room.saturating_sub(CUT.len())));
+            self.reason.push_str(CUT);
+        }
+        self.reason.push_str(note);
+        self
     }
 }
 
@@ -251,4 +289,76 @@ fn find_quote(text: &str, items: &[Item]) -> Option<Quote> {
     let item =
         items.iter().find(|item| fits && item.content.iter().any(|part| part.as_str().contains(text)))?;
     Some(Quote { item_id: item.id.clone(), text: text.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use onerun_domain::ItemId;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn judgement(reason: &str, quotes: &[String]) -> Judgement {
+        let item_id: ItemId = "iB8nD5vF1TgR6pWqY3sKa".parse().unwrap();
+        let quote = |text: &String| Quote { item_id: item_id.clone(), text: text.clone() };
+        Judgement {
+            outcome: Outcome::Failed,
+            score: None,
+            reason: reason.to_owned(),
+            quotes: quotes.iter().map(quote).collect(),
+            judge: CHECKS.to_owned(),
+            prompt_hash: String::new(),
+        }
+    }
+
+    fn texts(judgement: &Judgement) -> Vec<&str> {
+        judgement.quotes.iter().map(|quote| quote.text.as_str()).collect()
+    }
+
+    #[test]
+    fn a_verdict_within_its_bounds_is_kept_as_it_is() {
+        let quotes = vec!["refund".to_owned(); MAX_QUOTES];
+        let kept = judgement("Because.", &quotes).cut(MAX_VERDICT);
+        assert_eq!(
+            (kept.reason.as_str(), texts(&kept)),
+            ("Because.", quotes.iter().map(String::as_str).collect())
+        );
+    }
+
+    #[test]
+    fn more_quotes_than_are_kept_are_left_out_and_said() {
+        let kept = judgement("Because.", &vec!["refund".to_owned(); MAX_QUOTES + 1]).cut(MAX_VERDICT);
+        assert_eq!(kept.quotes.len(), MAX_QUOTES);
+        assert_eq!(kept.reason, format!("Because.{LEFT_OUT}"));
+    }
+
+    #[test]
+    fn a_quote_without_room_is_left_out_whole() {
+        let quotes = ["a".repeat(3_000), "b".repeat(2_000), "c".repeat(1_000)];
+        let kept = judgement("Because.", &quotes).cut(MAX_VERDICT);
+        assert_eq!(texts(&kept), [&quotes[0], &quotes[2]]);
+        assert!(kept.reason.ends_with(LEFT_OUT), "{}", kept.reason);
+    }
+
+    #[test]
+    fn a_reason_that_is_cut_says_so() {
+        let kept = judgement(&"é".repeat(5_000), &[]).cut(MAX_VERDICT);
+        assert!(kept.reason.ends_with(&format!("é{CUT}")) && kept.reason.len() <= MAX_VERDICT / 2);
+    }
+
+    proptest! {
+        #[test]
+        fn a_verdict_never_has_more_text_than_its_share(
+            reason in "(?s).{0,3000}",
+            quotes in prop::collection::vec("(?s).{0,500}", 0..15),
+            share in 1_000..MAX_VERDICT,
+        ) {
+            let kept = judgement(&reason, &quotes).cut(share);
+            let text: usize = texts(&kept).iter().map(|text| text.len()).sum();
+            prop_assert!(kept.reason.len() + text <= share);
+            prop_assert!(kept.quotes.len() <= MAX_QUOTES);
+            prop_assert!(texts(&kept).iter().all(|text| quotes.iter().any(|quote| quote == text)));
+            prop_assert!(kept.quotes.len() == quotes.len() || kept.reason.ends_with(LEFT_OUT));
+        }
+    }
 }

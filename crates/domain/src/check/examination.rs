@@ -3,7 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use super::{Finding, Rubric, Rule, folding::Folded};
-use crate::{Item, Quote, Role, Transcript};
+use crate::{Item, MAX_QUOTES, Quote, Role, Transcript};
 
 /// The most work for one conversation: bytes times the width of the patterns that are matched against them. It takes about five seconds at worst: as many
 /// conversations as are judged at once are done well within the time of a job.
@@ -165,11 +165,15 @@ fn open(item: &Item, searches: &[Search], work_left: &mut u64) -> Opened {
     Opened::Message(Message { folded })
 }
 
-/// A part of a message, in the words of each of its parts that it spans.
+/// A part of a message, in the words of each of its parts that it spans. If they are more than a verdict keeps, one more than
+/// that, so that the verdict says so.
 fn quotes(item: &Item, range: Range<usize>) -> Vec<Quote> {
     let mut quotes = Vec::new();
     let mut start = 0;
     for part in &item.content {
+        if start >= range.end || quotes.len() > MAX_QUOTES {
+            break;
+        }
         let text = part.as_str();
         let (from, to) = (range.start.max(start), range.end.min(start + text.len()));
         if from < to {
