@@ -79,6 +79,12 @@ struct Document {
     peak_memory_bytes: Option<u64>,
 }
 
+/// The demo's output.
+enum Shown {
+    Report(String),
+    Json(String),
+}
+
 /// Runs the demo.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
@@ -91,16 +97,19 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         () = stop.asked() => bail_interrupted(),
     };
     let stopped = server.shutdown().await;
-    output::print(&shown?)?;
+    match shown? {
+        Shown::Report(text) => output::print(&text)?,
+        Shown::Json(json) => output::print_json(&json)?,
+    }
     Ok(stopped?)
 }
 
-fn bail_interrupted() -> anyhow::Result<String> {
+fn bail_interrupted() -> anyhow::Result<Shown> {
     bail!("interrupted before the simulation was complete")
 }
 
 /// Runs a simulation on a server, and says how it went.
-async fn simulate(server: &Server, options: &Options) -> anyhow::Result<String> {
+async fn simulate(server: &Server, options: &Options) -> anyhow::Result<Shown> {
     let file = server.key_file().context("the demo's server has no key of its own")?;
     let key = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let client = Client::new(&format!("http://{}", server.address()), &ApiKey::new(&key)?)?;
@@ -150,7 +159,7 @@ async fn simulate(server: &Server, options: &Options) -> anyhow::Result<String> 
             results,
             peak_memory_bytes: peak_memory(),
         };
-        return Ok(format!("{}\n", serde_json::to_string_pretty(&document)?));
+        return Ok(Shown::Json(serde_json::to_string_pretty(&document)?));
     }
     let excerpt = match best {
         Some((_, conversation)) => Some(excerpt(&simulation, conversation).await?),
@@ -169,7 +178,7 @@ async fn simulate(server: &Server, options: &Options) -> anyhow::Result<String> 
         elapsed,
         kept: options.keep.clone().map(|directory| (directory, created.id)),
     };
-    Ok(report.to_string())
+    Ok(Shown::Report(report.to_string()))
 }
 
 fn agent() -> NewAgent {

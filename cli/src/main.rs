@@ -16,7 +16,7 @@ mod signals;
 mod simulations;
 mod text;
 
-use std::{process::ExitCode, time::Duration};
+use std::{borrow::Cow, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
@@ -73,7 +73,11 @@ enum Command {
 
 fn main() -> ExitCode {
     text::measure_screen(api::variable("COLUMNS").ok().flatten().as_deref());
-    match run(Cli::parse().command) {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return explain(&error),
+    };
+    match run(command) {
         Ok(code) => code,
         // Whoever reads has seen enough, as in `onerun demo | head`.
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
@@ -82,6 +86,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints help, or what is wrong with the command line. Arguments may come from elsewhere, so a terminal must not obey them.
+fn explain(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    // If nobody can be told, the exit code still tells.
+    let _ = match text::plain_lines(&text) {
+        Cow::Borrowed(_) => error.print(),
+        Cow::Owned(text) => output::prompt(&text),
+    };
+    if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -101,7 +116,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Openapi => {
             let document = serde_json::to_string_pretty(&onerun_api::openapi::document())?;
-            output::print(&format!("{document}\n"))
+            output::print_json(&document)
         }
     };
     done.map(|()| ExitCode::SUCCESS)

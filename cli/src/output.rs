@@ -4,29 +4,35 @@ use std::io::{self, ErrorKind, Write};
 
 use crate::text;
 
-/// Writes a text to standard output, all of it at once.
+/// Writes a text to standard output, all of it at once. Characters that a terminal would obey or hide become codes here, also
+/// where a caller forgot them.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(text::plain_lines(text).as_bytes())?;
     stdout.flush()?;
     Ok(())
 }
 
-/// Writes JSON to standard output, and a line break. What a terminal would obey or hide in it is escaped.
+/// Writes JSON to standard output, and a line break. Characters that a terminal would obey or hide are escaped.
 pub(crate) fn print_json(json: &str) -> anyhow::Result<()> {
     print(&format!("{}\n", text::plain_json(json)))
+}
+
+/// Writes a text to standard error that must be seen before the program goes on.
+pub(crate) fn prompt(text: &str) -> io::Result<()> {
+    io::stderr().lock().write_all(text::plain_lines(text).as_bytes())
 }
 
 /// Writes one line that says why the program gives up.
 pub(crate) fn complain(error: &anyhow::Error) {
     // If nobody can be told, the exit code still tells.
-    let _ = writeln!(io::stderr().lock(), "error: {}", line(error));
+    let _ = prompt(&format!("error: {}\n", line(error)));
 }
 
 /// Writes a text to standard error that a person may want beside the result.
 pub(crate) fn remark(text: &str) {
     // The result is there without it.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let _ = prompt(text);
 }
 
 /// Whether the reader of standard output went away.

@@ -9,7 +9,7 @@ use anyhow::bail;
 use clap::Args;
 use onerun_server::{Config, Server};
 
-use crate::{output, signals::Stop};
+use crate::{output, signals::Stop, text::plain};
 
 /// Where to serve, and over which data.
 #[derive(Debug, Args)]
@@ -40,9 +40,9 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     }
     match server.key_file() {
         Some(file) if server.key_was_generated() => {
-            tracing::info!("an API key was generated; it is in {}", file.display());
+            tracing::info!("an API key was generated; it is in {}", plain(&file.display().to_string()));
         }
-        Some(file) => tracing::info!("the API key is in {}", file.display()),
+        Some(file) => tracing::info!("the API key is in {}", plain(&file.display().to_string())),
         None => tracing::info!("the API key is that of AUTH_API_KEY"),
     }
     output::print(&format!("listening on http://{}\n", server.address()))?;

@@ -1,6 +1,7 @@
 //! Text for terminals: aligned columns, wrapped lines, and visible escapes for control and invisible characters.
 
 use std::{
+    borrow::Cow,
     fmt::{self, Write},
     io::{self, IsTerminal},
     sync::OnceLock,
@@ -167,12 +168,23 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
+/// [`plain`], line by line. Borrowed if nothing had to be changed, so that no copy of a key is made.
+pub(crate) fn plain_lines(text: &str) -> Cow<'_, str> {
+    if text.chars().any(|char| is_hidden(char) && char != '\n') {
+        Cow::Owned(text.split('\n').map(plain).collect::<Vec<_>>().join("\n"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 /// JSON with the same meaning, in which what [`plain`] shows as a code is an escape.
 pub(crate) fn plain_json(json: &str) -> String {
     let mut plain = String::with_capacity(json.len());
     for char in json.chars() {
-        // Line breaks and tabs stand between values; within a text they are escapes already.
-        if is_hidden(char) && !matches!(char, '\n' | '\r' | '\t') {
+        // White space stands between values; within a text it is an escape already.
+        if matches!(char, '\r' | '\t') {
+            plain.push(' ');
+        } else if is_hidden(char) && char != '\n' {
             for unit in char.encode_utf16(&mut [0; 2]) {
                 // Writing to a string does not fail.
                 let _ = write!(plain, "\\u{unit:04x}");

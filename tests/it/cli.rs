@@ -1,6 +1,8 @@
 //! `onerun projects`, `simulations`, `conversations` and `keys attention`: what the dashboard shows, on a command line.
 
-use std::{net::SocketAddr, process::Output};
+mod hostile;
+
+use std::process::Output;
 
 use onerun_tests::{
     eventually,
@@ -9,10 +11,7 @@ use onerun_tests::{
 };
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-};
+use tokio::net::TcpListener;
 
 /// Turns the direction of writing around. The API keeps it in what is said, where it may belong.
 const TURNED: char = '\u{202e}';
@@ -298,66 +297,6 @@ async fn what_is_not_there_exits_with_1_and_what_is_not_known_with_2() {
             assert!(help.contains(expected), "{help}");
         }
     }
-}
-
-/// A server of somebody else's: it answers whatever it is asked with this.
-async fn answering(status: &'static str, body: Value) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let _ = stream.read(&mut [0; 4096]).await;
-            let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n{body}");
-            let _ = stream.write_all(answer.as_bytes()).await;
-        }
-    });
-    address
-}
-
-#[tokio::test]
-async fn a_terminal_obeys_nothing_that_a_server_says() {
-    let hostile = "\u{1b}]0;x\u{7}\u{9b}2J";
-    let projects = json!({
-        "data": [{"id": hostile, "name": hostile, "created_at": hostile}], "has_more": false,
-    });
-    let conversations = json!({
-        "data": [{
-            "id": hostile, "simulation_id": "s", "seq_id": 1, "status": "ended", "end_reason": hostile,
-            "evaluation_status": hostile, "attempt": 1, "item_count": 0, "evaluations": [],
-            "persona": {"id": "p", "seq_id": 1, "summary": hostile, "story": hostile, "purpose": hostile},
-        }],
-        "has_more": false,
-    });
-    let conversation = conversations["data"][0].clone();
-    let refusal = json!({"code": hostile, "message": hostile});
-    let of = ["--project", "p", "--simulation", "s"];
-    for (status, body, arguments, code) in [
-        ("200 OK", projects, ["projects", "list"].to_vec(), 0),
-        ("200 OK", conversations, [["conversations", "list"].as_slice(), &of].concat(), 0),
-        ("404 Not Found", refusal.clone(), ["projects", "list"].to_vec(), 1),
-        ("404 Not Found", refusal, ["keys", "list"].to_vec(), 1),
-        // That an answer is not what was asked for is told without it.
-        ("200 OK", conversation, [["conversations", "show", "c"].as_slice(), &of].concat(), 2),
-    ] {
-        let address = answering(status, body).await;
-        let said = said(&format!("http://{address}"), "k", &arguments).await;
-        assert_eq!(said.code, code, "{said:?}");
-        let shown = format!("{}{}", said.stdout, said.stderr);
-        assert!(shown.chars().all(|char| char == '\n' || !char.is_control()), "{shown:?}");
-        assert_eq!(shown.contains(r"\u{001B}]0;x\u{0007}"), code < 2, "{shown}");
-    }
-}
-
-#[tokio::test]
-async fn json_of_a_hostile_server_stays_json_without_controls() {
-    let hostile = "\u{9b}2J\u{7f}\u{200b}\u{2028}\u{61c}\u{e0041}";
-    let projects = json!({
-        "data": [{"id": hostile, "name": hostile, "created_at": hostile}], "has_more": false,
-    });
-    let address = answering("200 OK", projects.clone()).await;
-    let printed = said(&format!("http://{address}"), "k", &["projects", "list", "--json"]).await.exits(0);
-    assert!(printed.trim_end().is_ascii(), "{printed}");
-    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), projects);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use onerun_client::resource::{Conversation, Evaluation, Item, Outcome, Quote, Re
 
 use crate::{
     results,
-    text::{WIDTH, count, labelled},
+    text::{WIDTH, count, labelled, plain},
 };
 
 /// How many messages are shown, at the most, before and after the one that matters.
@@ -134,7 +134,8 @@ impl Report {
             self.conversations, self.seed
         )?;
         if let Some((directory, simulation)) = &self.kept {
-            writeln!(out, "Kept, as simulation {simulation}: onerun serve --data {}", directory.display())?;
+            let directory = plain(&directory.display().to_string());
+            writeln!(out, "Kept, as simulation {simulation}: onerun serve --data {directory}")?;
         }
         Ok(())
     }

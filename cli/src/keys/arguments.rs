@@ -54,8 +54,8 @@ impl ProjectArguments {
 #[derive(Clone, Copy, Debug, Args)]
 #[group(id = "lifetime", multiple = false)]
 pub(super) struct LifetimeArguments {
-    /// How long it lives from now, in whole days: `7d`, `2w` or `48h`. Unless said, a new key lives 90 days, and one in
-    /// the place of another as long as that one was made for.
+    /// How long it lives from now, in whole days: `30d` or `2w`. A new key lives 90 days by default. A key that replaces
+    /// another lives as long as that one was made for.
     #[arg(long, value_name = "TIME", value_parser = days)]
     expires_in: Option<u32>,
     /// It lives until it is revoked.
@@ -124,7 +124,7 @@ fn seconds_or(text: &str, advice: &str) -> Result<u32, String> {
 
 /// A time in whole days.
 pub(super) fn days(text: &str) -> Result<u32, String> {
-    const ADVICE: &str = "whole days, at least one: `7d`, `2w` or `48h`";
+    const ADVICE: &str = "a key lives for whole days, so write `1d`, `30d` or `2w`";
     match seconds_or(text, ADVICE)? {
         seconds if seconds >= DAY && seconds % DAY == 0 => Ok(seconds / DAY),
         _ => Err(ADVICE.to_owned()),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_days_are_taken_in_every_unit_that_is_suggested() {
+    fn a_life_is_in_whole_days_and_the_advice_is_taken() {
         assert_eq!(["7d", "2w", "48h", "24h"].map(days), [Ok(7), Ok(14), Ok(2), Ok(1)]);
         for text in ["12h", "36h", "0d", "30m", "7", ""] {
             let error = days(text).unwrap_err();

@@ -1,11 +1,11 @@
 //! Asking before what cannot be undone.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 
 use anyhow::bail;
 use clap::Args;
 
-use crate::outcome::No;
+use crate::{outcome::No, output};
 
 /// Whether somebody is asked.
 #[derive(Clone, Copy, Debug, Args)]
@@ -33,7 +33,7 @@ impl Consent {
         if !Self::can_be_asked() {
             bail!("this cannot be undone, and nobody can be asked: say `--yes` to go on");
         }
-        write!(io::stderr().lock(), "{question} This cannot be undone. Type `yes` to go on: ")?;
+        output::prompt(&format!("{question} This cannot be undone. Type `yes` to go on: "))?;
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer)?;
         if answer.trim() == "yes" { Ok(()) } else { Err(No("nothing was done".into()).into()) }

@@ -1,6 +1,6 @@
 //! `onerun keys report-leak`: ends keys by having them.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -52,7 +52,7 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 fn typed() -> anyhow::Result<Zeroizing<String>> {
-    write!(io::stderr().lock(), "The key that leaked: ")?;
+    output::prompt("The key that leaked: ")?;
     let mut text = Zeroizing::new(String::new());
     io::stdin().lock().take(MAX_BYTES).read_line(&mut text)?;
     Ok(text)

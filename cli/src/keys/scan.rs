@@ -5,11 +5,12 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use anyhow::anyhow;
 use onerun_auth::{KeyId, find_managed_keys};
 use serde::Serialize;
 use walkdir::{DirEntry, WalkDir};
@@ -64,12 +65,11 @@ pub(super) fn run(paths: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
             Err(error) => take(path, Err(error)),
         }
     }
-    let text = if json {
-        format!("{}\n", serde_json::to_string(&findings)?)
+    if json {
+        output::print_json(&serde_json::to_string(&findings)?)?;
     } else {
-        findings.iter().map(in_words).collect()
-    };
-    output::print(&text)?;
+        output::print(&findings.iter().map(in_words).collect::<String>())?;
+    }
     Ok(match (unread, findings.is_empty()) {
         (0, true) => ExitCode::SUCCESS,
         (0, false) => ExitCode::FAILURE,
@@ -196,9 +196,7 @@ fn in_words(finding: &Finding) -> String {
 }
 
 fn complain(path: &Path, error: &io::Error) {
-    // If nobody can be told, the exit code still tells.
-    let path = harmless(&path.display().to_string());
-    let _ = writeln!(io::stderr().lock(), "error: {path}: {}", harmless(&error.to_string()));
+    output::complain(&anyhow!("{}: {}", harmless(&path.display().to_string()), harmless(&error.to_string())));
 }
 
 /// A text in which neither a terminal nor a CI system finds a command: `::error::` and `##vso[` are some to those.

@@ -1,0 +1,304 @@
+//! Characters that a terminal would obey or hide, in names and answers of others. Every command shows them as codes.
+
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use onerun_api::{Found, ROUTES, Router};
+use onerun_tests::{
+    app::documentation,
+    eventually,
+    process::{Process, onerun},
+};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+/// A command to a terminal, a line break, and characters that are invisible or turn the direction of writing.
+const HOSTILE: &str = "\u{1b}]0;x\u{7}\u{9b}2J\r\n\t\u{202e}\u{200b}\u{2028}\u{61c}\u{ad}\u{feff}\u{e0041}";
+
+/// [`HOSTILE`], with its last characters as the program shows them.
+const SHOWN: &str = r"\u{202E}\u{200B}\u{2028}\u{061C}\u{00AD}\u{FEFF}\u{E0041}";
+const SHOWN_IN_JSON: &str = r"\u202e\u200b\u2028\u061c\u00ad\ufeff\udb40\udc41";
+
+const KEY: &str = "onr_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJyjI1Z3e";
+const ID: &str = "AAECAwQFBgcI";
+
+#[derive(Debug)]
+struct Ran {
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    /// Checks that nothing was printed that a terminal obeys or hides.
+    #[track_caller]
+    fn check(&self) {
+        for text in [&self.stdout, &self.stderr] {
+            let hidden = text
+                .chars()
+                .find(|char| *char != '\n' && HOSTILE.contains(*char) && !char.is_ascii_graphic());
+            assert!(hidden.is_none() && !text.contains('\u{1b}'), "{hidden:?} in {text}");
+        }
+    }
+}
+
+async fn run(mut command: Command, input: &'static str) -> Ran {
+    let output = tokio::task::spawn_blocking(move || {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Most commands end without having read.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    });
+    let output = output.await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Makes every text in an answer hostile, but for the words that a client must know.
+fn poison(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(text + HOSTILE),
+        Value::Array(values) => values.into_iter().map(poison).collect(),
+        Value::Object(fields) => fields.into_iter().map(poison_field).collect::<Map<_, _>>().into(),
+        other => other,
+    }
+}
+
+fn poison_field((name, value): (String, Value)) -> (String, Value) {
+    match name.as_str() {
+        "status" | "approval_status" | "role" | "type" | "outcome" => (name, value),
+        // Or a list would never end.
+        "has_more" => (name, json!(false)),
+        "metadata" | "details" => {
+            let Value::Object(fields) = value else { return (name, value) };
+            let fields = fields.into_iter().map(|(name, value)| (name + HOSTILE, poison(value)));
+            (name, fields.collect::<Map<_, _>>().into())
+        }
+        _ => (name, poison(value)),
+    }
+}
+
+/// Answers requests with the examples of the OpenAPI document, made hostile.
+async fn hostile_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let router = Router::new(ROUTES).unwrap();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let head = read_request(&mut stream).await;
+            let mut words = head.split([' ', '?']);
+            let method = Method::from_bytes(words.next().unwrap().as_bytes()).unwrap();
+            let body = match router.find(&method, words.next().unwrap()) {
+                Found::Route(route, _) => example(route.operation),
+                _ => panic!("no such route: {head}"),
+            };
+            let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    url
+}
+
+fn example(operation: &str) -> Value {
+    let responses = documentation(operation)["responses"].as_object().unwrap();
+    let (_, good) = responses.iter().find(|(status, _)| status.starts_with('2')).unwrap();
+    poison(good["content"]["application/json"]["example"].clone())
+}
+
+/// Reads a request to its end, and returns its head.
+async fn read_request(stream: &mut TcpStream) -> String {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let text = String::from_utf8_lossy(&bytes).to_lowercase();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                return String::from_utf8_lossy(&bytes).into_owned();
+            }
+        }
+        let read = stream.read(&mut buffer).await.unwrap();
+        assert!(read > 0, "closed after {text}");
+        bytes.extend_from_slice(&buffer[..read]);
+    }
+}
+
+/// The commands that ask the API, and whether they show its answer to people, too.
+const COMMANDS: [(&str, bool); 20] = [
+    ("projects list", true),
+    ("simulations list --project p", true),
+    ("simulations show s --project p", true),
+    ("personas list s --project p", true),
+    ("personas approve s --all --project p", false),
+    ("personas reject s p --project p", false),
+    ("conversations list --simulation s --project p", true),
+    ("conversations show c --simulation s --project p", true),
+    ("keys create name --preset ci --all-projects", true),
+    ("keys list", true),
+    ("keys attention", true),
+    ("keys show ID", true),
+    ("keys update ID --name x", true),
+    ("keys rotate ID --yes", true),
+    ("keys revoke ID --yes", true),
+    ("keys disable ID", true),
+    ("keys enable ID", true),
+    ("keys whoami", true),
+    ("keys audit", true),
+    ("keys report-leak --yes", false),
+];
+
+/// Commands that print nothing but what they make themselves.
+const OWN: [&str; 3] = ["openapi", "keys generate", "keys check"];
+
+#[tokio::test]
+async fn no_command_prints_what_a_terminal_obeys_or_hides() {
+    let url = hostile_server().await;
+    let run = async |arguments: &[&str]| {
+        let mut command = onerun(arguments);
+        command.env("ONERUN_API_BASE_URL", &url).env("ONERUN_API_KEY", "k");
+        let ran = run(command, KEY).await;
+        ran.check();
+        ran
+    };
+    for (line, shows) in COMMANDS {
+        let line = line.replace("ID", ID);
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let ran = run(&arguments).await;
+        let shown = format!("{}{}", ran.stdout, ran.stderr);
+        // Long words are broken over lines.
+        let joined: String = shown.split_whitespace().collect();
+        assert_eq!(joined.contains(SHOWN), shows, "{line}: {ran:?}");
+        if !arguments.contains(&"approve") && !arguments.contains(&"reject") {
+            let ran = run(&[&arguments[..], &["--json"]].concat()).await;
+            assert!(serde_json::from_str::<Value>(&ran.stdout).is_ok(), "{line}: {ran:?}");
+            assert!(ran.stdout.contains(SHOWN_IN_JSON), "{line}: {ran:?}");
+        }
+    }
+    for line in OWN {
+        run(&line.split(' ').collect::<Vec<_>>()).await;
+    }
+    // An answer that is not what it should be, and a command line that is wrong.
+    let ran = run(&["keys", "audit", "--verify"]).await;
+    assert!(ran.stderr.starts_with("error: "), "{ran:?}");
+    for arguments in [["projects", HOSTILE], ["keys", HOSTILE]] {
+        let ran = run(&arguments).await;
+        assert!(ran.stderr.contains(SHOWN), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_path_is_printed_that_a_terminal_obeys_or_hides() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(HOSTILE);
+    std::fs::create_dir(&path).unwrap();
+    std::fs::write(path.join(HOSTILE), KEY).unwrap();
+    let scan = |path: &Path, json: &'static [&'static str]| {
+        let mut command = onerun(&["keys", "scan"]);
+        command.arg(path).args(json);
+        run(command, "")
+    };
+    for (path, json, shown) in [
+        (path.clone(), [].as_slice(), SHOWN),
+        (path.clone(), &["--json"], SHOWN_IN_JSON),
+        (path.join("missing"), &[], SHOWN),
+    ] {
+        let ran = scan(&path, json).await;
+        ran.check();
+        assert!(format!("{}{}", ran.stdout, ran.stderr).contains(shown), "{ran:?}");
+    }
+    for (kept, json, shown) in [("a", [].as_slice(), true), ("b", &["--json"], false)] {
+        let mut command = onerun(&["demo", "--conversations", "1", "--keep"]);
+        command.arg(path.join(kept)).args(json);
+        let ran = run(command, "").await;
+        ran.check();
+        assert_eq!(ran.stdout.contains(SHOWN), shown, "{ran:?}");
+    }
+    let mut command = onerun(&["serve", "--port", "0", "--data"]);
+    command.arg(path.join("a"));
+    let server = Process::spawn(command);
+    eventually("a server", || async {
+        if server.stdout().contains("listening on") { Ok(()) } else { Err(server.stderr()) }
+    })
+    .await;
+    let ran = Ran { stdout: server.stdout(), stderr: server.stderr() };
+    ran.check();
+    assert!(ran.stderr.contains("the API key is in"), "{ran:?}");
+}
+
+/// The commands that help lists.
+async fn listed(group: &[&str]) -> Vec<String> {
+    let ran = run(onerun(&[group, &["--help"]].concat()), "").await;
+    let (_, commands) = ran.stdout.split_once("Commands:\n").unwrap();
+    let names = commands.lines().take_while(|line| !line.is_empty()).filter_map(|line| {
+        // Longer descriptions go on in lines that are indented further.
+        line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty())
+    });
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_command_is_tried_with_hostile_names() {
+    let mut there_are = BTreeSet::new();
+    for group in listed(&[]).await {
+        if ["serve", "demo", "openapi"].contains(&group.as_str()) {
+            there_are.insert(group);
+        } else {
+            there_are.extend(listed(&[&group]).await.into_iter().map(|name| format!("{group} {name}")));
+        }
+    }
+    let asked = COMMANDS.map(|(line, _)| line.split(' ').take(2).collect::<Vec<_>>().join(" "));
+    let mut tried: BTreeSet<String> = asked.into_iter().collect();
+    tried.extend(OWN.map(str::to_owned));
+    tried.extend(["serve", "demo", "keys scan"].map(str::to_owned));
+    assert_eq!(there_are, tried);
+}
+
+/// A server that gives this answer to every request.
+async fn answering(status: &'static str, body: Value) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            read_request(&mut stream).await;
+            let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n{body}");
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_hostile_refusal_is_shown_and_not_obeyed() {
+    let refusal = json!({"code": HOSTILE, "message": HOSTILE});
+    let wrong = json!({"id": HOSTILE, "status": HOSTILE});
+    let show = ["conversations", "show", "c", "--project", "p", "--simulation", "s"];
+    for (status, body, arguments, code) in [
+        ("404 Not Found", &refusal, ["projects", "list"].as_slice(), 1),
+        ("404 Not Found", &refusal, &["keys", "list"], 1),
+        // An answer of another form is reported without its content.
+        ("200 OK", &wrong, &show, 2),
+    ] {
+        let url = answering(status, body.clone()).await;
+        let said = super::said(&url, "k", arguments).await;
+        let shown = said.fails(code);
+        Ran { stdout: String::new(), stderr: shown.clone() }.check();
+        assert_eq!(shown.contains(SHOWN), code == 1, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn json_of_a_hostile_server_keeps_its_meaning() {
+    let project = json!({"id": HOSTILE, "name": HOSTILE, "created_at": HOSTILE});
+    let projects = json!({"data": [project], "has_more": false});
+    let url = answering("200 OK", projects.clone()).await;
+    let printed = super::said(&url, "k", &["projects", "list", "--json"]).await.exits(0);
+    assert!(printed.trim_end().is_ascii(), "{printed}");
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), projects);
+}
