@@ -84,15 +84,36 @@ impl Router {
 
     /// Answers a request. Never fails and never panics: whatever happens becomes a response.
     pub async fn answer(&self, app: &App, request: Request) -> Response {
+        self.answer_within(app, request, Some).await
+    }
+
+    /// Answers a request on a host that bounds what it holds: `hold` takes a body until it is written, or refuses it. Then
+    /// the answer is an error instead, whose small body is not asked about.
+    pub async fn answer_within(
+        &self,
+        app: &App,
+        request: Request,
+        hold: impl FnOnce(Bytes) -> Option<Bytes> + Send,
+    ) -> Response {
         let started = Instant::now();
         let id = request.id.clone();
-        let is_head = request.method == Method::HEAD;
+        let method = request.method.clone();
         let mut trail = Trail::default();
         // Boxed, because it is large and whoever awaits the answer would hold it whole.
         let answered =
             AssertUnwindSafe(Box::pin(self.proceed(app, request, &mut trail))).catch_unwind().await;
         let result = answered.unwrap_or_else(|panic| Err(ApiError::Internal(panic_message(&*panic).into())));
-        let (mut response, error) = match result {
+        let is_head = method == Method::HEAD;
+        let held = result.and_then(|response| {
+            let (head, body) = response.into_parts();
+            let held = if is_head { Some(body) } else { hold(body) };
+            match held {
+                Some(body) => Ok(Response::from_parts(head, body)),
+                None if method.is_safe() => Err(ApiError::TooManyAnswers),
+                None => Err(ApiError::AnswerNotSent),
+            }
+        });
+        let (mut response, error) = match held {
             Ok(response) => (response, None),
             Err(error) => (error.response(&id, &trail.parameters), Some(error)),
         };

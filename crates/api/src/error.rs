@@ -148,6 +148,15 @@ pub enum ApiError {
     /// Too many bodies of strangers are unfinished.
     #[error("too many bodies are being sent; send this one again, all at once")]
     TooManyBodies,
+    /// The host holds as many answers as it may, and this one would only be read again.
+    #[error("too many answers are being sent; try again, or ask for a smaller page with `limit`")]
+    TooManyAnswers,
+    /// The host holds as many answers as it may, and the request has done its work.
+    #[error(
+        "the request was carried out, but too many answers are being sent to send this one; read the resource, or repeat \
+         the request with the same `Idempotency-Key` if it had one"
+    )]
+    AnswerNotSent,
     /// The key is refused from now on, and that is not written.
     #[error(
         "the disk is full: the change is in force on this server but not yet stored. It is stored as soon as there is \
@@ -225,7 +234,8 @@ impl ApiError {
             Self::TooManyReports(_) => (S::TooManyRequests, "rate_limited"),
             Self::TooLarge { .. } => (S::ContentTooLarge, "body_too_large"),
             Self::UnsupportedMediaType => (S::UnsupportedMediaType, "unsupported_media_type"),
-            Self::TooManyBodies => (S::ServiceUnavailable, "unavailable"),
+            Self::TooManyBodies | Self::TooManyAnswers => (S::ServiceUnavailable, "unavailable"),
+            Self::AnswerNotSent => (S::ServiceUnavailable, "answer_not_sent"),
             Self::EndUnwritten => (S::InsufficientStorage, "storage_full"),
             Self::Unreadable => (S::BadRequest, "body_unreadable"),
             Self::NoRoute => (S::NotFound, "route_not_found"),
@@ -244,6 +254,9 @@ impl ApiError {
             Self::Internal(error) => Some(with_causes(error.as_ref())),
             Self::Act(ActError::Store(error)) => Some(with_causes(error)),
             Self::EndUnwritten => Some("the disk is full".to_owned()),
+            Self::TooManyAnswers | Self::AnswerNotSent => Some(
+                "answers that clients have not read yet take all the memory there is for them".to_owned(),
+            ),
             Self::Act(ActError::Model(error)) => Some(with_causes(error)),
             _ => None,
         }
@@ -292,6 +305,9 @@ impl ApiError {
         match self {
             Self::Auth(refusal) => refusal.retry_after_seconds(),
             Self::TooManyReports(status) => Some(status.resets_in_seconds),
+            Self::TooManyAnswers => Some(1),
+            // Without an `Idempotency-Key`, a client that tried again by itself would do the work twice.
+            Self::AnswerNotSent => None,
             _ => (status == ErrorStatus::ServiceUnavailable).then_some(RETRY_AFTER_SECONDS),
         }
     }

@@ -188,8 +188,11 @@ fn codes<'a>(route: &Route, doc: &'a Doc) -> Vec<&'a str> {
     if doc.input.is_some() {
         codes.push("body_too_large");
     }
+    if matches!(route.handler, Handler::Document(_)) {
+        codes.push("unavailable");
+    }
     if ![Method::GET, Method::HEAD].contains(&route.method) {
-        codes.extend(["body_unreadable", "storage_full"]);
+        codes.extend(["body_unreadable", "storage_full", "answer_not_sent"]);
     }
     if route.access == Access::Public && doc.input.is_some() {
         codes.push("unsupported_media_type");

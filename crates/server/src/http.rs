@@ -1,6 +1,9 @@
 //! HTTP on a socket: requests become [`onerun_api::Request`]s, and that is all that is decided here.
 
+mod answers;
 mod body;
+
+pub(crate) use answers::{AnswerMemory, MAX_ANSWER_BYTES};
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
@@ -10,18 +13,19 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulShutdown, Watcher},
 };
 use onerun_api::{Request, Response};
 use onerun_domain::{ItemId, Random};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
 
-use self::body::Pending;
+use self::{answers::AnswerDeadline, body::Pending};
 use crate::{GRACE, Service, Unfinished, stop};
 use onerun_host::OsRandom;
 
@@ -57,22 +61,12 @@ pub(crate) async fn serve(
             () = stop(&mut stopped) => break,
         };
         let Some((stream, peer, place)) = accepted else { continue };
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(WRITE_TIMEOUT));
         let (service, place) = (Arc::clone(&service), Arc::new(place));
         let held = Arc::clone(&place);
-        let answer =
-            service_fn(move |request| answer(Arc::clone(&service), Arc::clone(&place), peer, request));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(Box::pin(stream)), answer);
-        let connection = graceful.watch(connection);
+        let answer = move |request| answer(Arc::clone(&service), Arc::clone(&place), peer, request);
+        let watcher = graceful.watcher();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
+            serve_connection(stream, answer, watcher).await;
             drop(held);
         });
     }
@@ -85,6 +79,38 @@ pub(crate) async fn serve(
     let outcome = timeout(GRACE, finished).await.map_err(|_| Unfinished);
     service.app.finish().await;
     outcome
+}
+
+/// Answers the requests that come on a connection, until its end or until the client takes too long to read an answer.
+async fn serve_connection<S, F, A>(stream: S, answer: F, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+    F: Fn(hyper::Request<Incoming>) -> A + Send,
+    A: Future<Output = Response> + Send,
+{
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let deadline = AnswerDeadline::new();
+    let service = service_fn(|request| {
+        let answer = answer(request);
+        let deadline = deadline.clone();
+        async move { Ok::<_, Infallible>(answer.await.map(|body| Full::new(deadline.begin(body)))) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+    tokio::select! {
+        ended = watcher.watch(connection) => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        }
+        () = deadline.passed() => {
+            tracing::debug!("a connection was closed: its client took too long to read an answer");
+        }
+    }
 }
 
 /// The next connection, once there is a place for it.
@@ -115,7 +141,7 @@ async fn answer(
     place: Place,
     peer: IpAddr,
     request: hyper::Request<Incoming>,
-) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
+) -> Response {
     let (head, body) = request.into_parts();
     let body = Pending::new(body, &head.headers);
     let request = Request {
@@ -127,11 +153,13 @@ async fn answer(
         address: Some(peer),
         body: body.source(),
     };
+    let memory = service.answer_memory.clone();
+    let hold = move |body| memory.hold(body);
     let mut response = if request.method.is_safe() {
-        service.router.answer(&service.app, request).await
+        service.router.answer_within(&service.app, request, hold).await
     } else {
         finish(async move {
-            let response = service.router.answer(&service.app, request).await;
+            let response = service.router.answer_within(&service.app, request, hold).await;
             // In this order: with the last place free, nothing holds the service.
             drop(service);
             drop(place);
@@ -143,7 +171,7 @@ async fn answer(
         // What is left of the body would be taken for the next request.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(Full::new))
+    response
 }
 
 /// Runs in a task of its own: a client that goes away must not leave its call half-done.

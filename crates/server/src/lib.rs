@@ -29,7 +29,10 @@ use onerun_model_offline::Offline;
 use onerun_store_sqlite::{OpenError, SqliteStore};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-use crate::data::{DataDirectory, FoundKey};
+use crate::{
+    data::{DataDirectory, FoundKey},
+    http::{AnswerMemory, MAX_ANSWER_BYTES},
+};
 
 /// Why a server did not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +74,7 @@ const GRACE: Duration = Duration::from_secs(30);
 struct Service {
     app: App,
     router: Router,
+    answer_memory: AnswerMemory,
     // The lock on the data directory. Fields are dropped in this order, so it is given up once the store is closed.
     _data: DataDirectory,
 }
@@ -88,6 +92,15 @@ pub struct Server {
 impl Server {
     /// Opens the data directory and serves the API on `address`; port 0 picks a free one.
     pub async fn start(config: Config, data: &Path, address: SocketAddr) -> Result<Self, StartError> {
+        Self::start_with(config, data, address, AnswerMemory::new(MAX_ANSWER_BYTES)).await
+    }
+
+    async fn start_with(
+        config: Config,
+        data: &Path,
+        address: SocketAddr,
+        answer_memory: AnswerMemory,
+    ) -> Result<Self, StartError> {
         let data = DataDirectory::open(data)?;
         let random = Arc::new(OsRandom);
         let FoundKey { key, file, generated } = data.root_key(config.key)?;
@@ -100,7 +113,7 @@ impl Server {
         let listener =
             TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-        let service = Arc::new(Service { app, router, _data: data });
+        let service = Arc::new(Service { app, router, answer_memory, _data: data });
         let (stop, stopped) = watch::channel(false);
         let server = tokio::spawn(http::serve(listener, Arc::clone(&service), stopped.clone()));
         let runner = tokio::spawn(runner::run(service, config.engine.lease, stopped));
@@ -229,6 +242,52 @@ mod tests {
         let answer = read_until(&mut stream, "}");
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         start_when_free(directory.path()).await.shutdown().await.unwrap();
+    }
+
+    /// The head, in lower case, and the body of the answer to one request on a connection of its own.
+    fn exchange(server: &Server, request: &str, body: &str) -> (String, String) {
+        let key = std::fs::read_to_string(server.key_file().unwrap()).unwrap();
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        let head = format!(
+            "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-api-key: {}\r\ncontent-length: {}",
+            key.trim(),
+            body.len()
+        );
+        stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_lowercase(), body.to_owned())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn without_memory_for_answers_large_ones_become_errors() {
+        let directory = tempfile::tempdir().unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let memory = AnswerMemory::new(16 * 1024);
+        let server = Server::start_with(Config::default(), directory.path(), address, memory).await.unwrap();
+
+        let (head, _) = exchange(&server, "GET /health", "");
+        assert!(head.starts_with("http/1.1 200 "), "{head}");
+        let (head, body) = exchange(&server, "GET /openapi.json", "");
+        assert!(head.starts_with("http/1.1 503 "), "{head}");
+        for field in ["retry-after: 1", "x-request-id: req_", "content-type: application/problem+json"] {
+            assert!(head.contains(&format!("\r\n{field}")), "{head}");
+        }
+        assert!(body.contains("\"code\":\"unavailable\""), "{body}");
+
+        let (_, project) = exchange(&server, "POST /v1/projects", r#"{"name":"Large"}"#);
+        let id = project.split_once("\"id\":\"").unwrap().1.split('"').next().unwrap();
+        let objective = format!(r#"{{"name":"Long","criteria":"{}"}}"#, "🙂".repeat(10_000));
+        let (head, body) = exchange(&server, &format!("POST /v1/objectives?project_id={id}"), &objective);
+        assert!(head.starts_with("http/1.1 503 "), "{head}");
+        assert!(body.contains("\"code\":\"answer_not_sent\""), "{body}");
+        assert!(!head.contains("retry-after"), "a client that tries again would make a second: {head}");
+        let (_, page) = exchange(&server, &format!("GET /v1/objectives?project_id={id}&offset=1"), "");
+        assert!(page.contains("\"data\":[]"), "{page}");
+        let (head, _) = exchange(&server, &format!("GET /v1/objectives?project_id={id}"), "");
+        assert!(head.starts_with("http/1.1 503 "), "the objective was made: {head}");
+        server.shutdown().await.unwrap();
     }
 
     #[tokio::test]

@@ -65,6 +65,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         ApiError::TooLarge { max_bytes: crate::MAX_BODY_BYTES },
         ApiError::UnsupportedMediaType,
         ApiError::Unreadable,
+        ApiError::AnswerNotSent,
         ApiError::Act(ActError::NoObjectives(Vec::new())),
         ApiError::Act(ActError::KeyReused),
         ApiError::Act(ActError::Model(ModelError::Unavailable(String::new()))),

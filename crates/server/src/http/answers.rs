@@ -1,0 +1,112 @@
+//! Answers on their way to clients: how many bytes of them are held, and how long a client may take to read one.
+//!
+//! Hyper holds an answer's bytes until the socket has taken them and drops them then. So what must end with an answer is
+//! owned by its bytes.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, sleep_until},
+};
+
+/// How long a client may take to read an answer. A page of four megabytes takes half of it at one megabit a second.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How many bytes of answers are held at once that no socket has taken yet.
+pub(crate) const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+
+/// The largest answer that is sent whatever else is held: errors, health, and the outcome of a revocation.
+const ALWAYS_SENT: usize = 16 * 1024;
+
+/// Memory for the answers of all connections.
+#[derive(Clone)]
+pub(crate) struct AnswerMemory(Arc<Semaphore>);
+
+impl AnswerMemory {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes)))
+    }
+
+    /// The same body, counted until its last byte is written. `None` if there is no memory left for it.
+    pub(super) fn hold(&self, body: Bytes) -> Option<Bytes> {
+        if body.len() <= ALWAYS_SENT {
+            return Some(body);
+        }
+        let size = u32::try_from(body.len()).ok()?;
+        let permit = Arc::clone(&self.0).try_acquire_many_owned(size).ok()?;
+        Some(Bytes::from_owner(Counted { body, _permit: permit }))
+    }
+}
+
+struct Counted {
+    body: Bytes,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// When the answer that a connection is sending must have been read. A connection sends one answer after the other.
+#[derive(Clone)]
+pub(super) struct AnswerDeadline(Arc<watch::Sender<Option<Instant>>>);
+
+impl AnswerDeadline {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+
+    /// The same body, whose deadline begins now and ends when its last byte is written.
+    pub(super) fn begin(&self, body: Bytes) -> Bytes {
+        if body.is_empty() {
+            return body;
+        }
+        let due = Instant::now() + ANSWER_TIMEOUT;
+        self.0.send_replace(Some(due));
+        Bytes::from_owner(Timed { body, due, deadline: self.clone() })
+    }
+
+    /// Ready when a deadline has passed.
+    pub(super) async fn passed(&self) {
+        let mut changes = self.0.subscribe();
+        loop {
+            let due = *changes.borrow_and_update();
+            let passed = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = passed => return,
+                // The sender is in `self`, so this is always a change.
+                _ = changes.changed() => {}
+            }
+        }
+    }
+}
+
+struct Timed {
+    body: Bytes,
+    due: Instant,
+    deadline: AnswerDeadline,
+}
+
+impl AsRef<[u8]> for Timed {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        self.deadline.0.send_if_modified(|due| due.take_if(|due| *due == self.due).is_some());
+    }
+}
+
+#[cfg(test)]
+mod tests;

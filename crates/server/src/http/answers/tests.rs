@@ -1,0 +1,94 @@
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+use crate::http::serve_connection;
+
+const BODY: usize = 4 * 1024 * 1024;
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// A connection on which every request is answered with [`BODY`] bytes, and of which `buffer` bytes may be on the way.
+fn connection(memory: &AnswerMemory, buffer: usize) -> DuplexStream {
+    let (client, server) = duplex(buffer);
+    let memory = memory.clone();
+    let answer = move |_| {
+        let memory = memory.clone();
+        async move { http::Response::new(memory.hold(vec![b'a'; BODY].into()).unwrap()) }
+    };
+    tokio::spawn(async move {
+        let graceful = GracefulShutdown::new();
+        serve_connection(server, answer, graceful.watcher()).await;
+    });
+    client
+}
+
+/// Reads up to `bytes` at a time, with a pause after each, until an answer is read or the connection is closed.
+async fn read_slowly(client: &mut DuplexStream, bytes: usize, pause: Duration) -> Vec<u8> {
+    let (mut buffer, mut all) = (vec![0; bytes], Vec::new());
+    while !all.ends_with(&[b'a'; BODY]) {
+        match client.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(read) => all.extend_from_slice(&buffer[..read]),
+        }
+        tokio::time::sleep(pause).await;
+    }
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_a_few_bytes_now_and_then_is_cut_off() {
+    let memory = AnswerMemory::new(BODY);
+    let mut client = connection(&memory, 1_024);
+    client.write_all(REQUEST).await.unwrap();
+    let began = Instant::now();
+    // Often enough not to be one that reads nothing.
+    let read = read_slowly(&mut client, 100, Duration::from_secs(9)).await;
+    assert!(read.len() < 3_000, "{}", read.len());
+    assert!(began.elapsed() >= ANSWER_TIMEOUT);
+    assert_eq!(memory.0.available_permits(), BODY, "its answer is dropped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_at_one_megabit_a_second_arrives_whole() {
+    let mut client = connection(&AnswerMemory::new(BODY), 64 * 1024);
+    client.write_all(REQUEST).await.unwrap();
+    let read = read_slowly(&mut client, 12_500, Duration::from_millis(100)).await;
+    assert!(read.len() > BODY, "{}", read.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_answer_of_a_connection_has_its_own_deadline() {
+    let mut client = connection(&AnswerMemory::new(BODY), 64 * 1024);
+    let began = Instant::now();
+    for _ in 0..3 {
+        client.write_all(REQUEST).await.unwrap();
+        let read = read_slowly(&mut client, 12_500, Duration::from_millis(100)).await;
+        assert!(read.len() > BODY, "{}", read.len());
+    }
+    assert!(began.elapsed() > ANSWER_TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_is_free_again_once_an_answer_is_read() {
+    let memory = AnswerMemory::new(BODY + ALWAYS_SENT);
+    let mut client = connection(&memory, 64 * 1024);
+    client.write_all(REQUEST).await.unwrap();
+    client.read_u8().await.unwrap();
+    assert_eq!(memory.0.available_permits(), ALWAYS_SENT, "held while it is read");
+    assert!(memory.hold(vec![0; ALWAYS_SENT + 1].into()).is_none(), "no memory is left for another");
+    assert!(memory.hold(vec![0; ALWAYS_SENT].into()).is_some(), "a small one is always sent");
+    assert!(read_slowly(&mut client, BODY, Duration::ZERO).await.len() > BODY);
+    assert_eq!(memory.0.available_permits(), BODY + ALWAYS_SENT);
+}
+
+#[tokio::test]
+async fn memory_is_free_again_when_a_client_goes_away() {
+    let memory = AnswerMemory::new(BODY);
+    let mut client = connection(&memory, 1_024);
+    client.write_all(REQUEST).await.unwrap();
+    client.read_u8().await.unwrap();
+    assert!(memory.hold(vec![0; BODY].into()).is_none());
+    drop(client);
+    // Given back when the connection's task has noticed.
+    assert!(memory.0.acquire_many(u32::try_from(BODY).unwrap()).await.is_ok());
+}
