@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     ApiError, App, Response,
-    fields::{Fields, Input},
+    fields::{METADATA, input},
     operation::operations,
     out::{AgentSummaryOut, PageOut},
     query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, exact, page},
@@ -53,26 +53,18 @@ operations! {
     }
 }
 
-pub(crate) struct NewAgent {
-    name: Name,
-    description: Option<Description>,
-    metadata: Metadata,
-}
-
-impl Input for NewAgent {
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let name = fields.required("name", "What people call the agent.");
-        let description = fields.optional("description", "What the agent is for; personas are told of it.");
-        let metadata = fields.defaulted("metadata", &json!({}), "Data of your own, at most 16 KiB of it.");
-        Some(Self { name: name?, description: description?, metadata: metadata? })
+input! {
+    pub(crate) struct NewAgent {
+        name: Name = required("A name for people to read."),
+        description: Option<Description> = optional("The agent's purpose, which personas are told."),
+        metadata: Metadata = defaulted(json!({}), METADATA),
     }
 }
 
-impl Input for AgentPatch {
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let name = fields.optional("name", "Another name; null leaves it as it is.");
-        let description = fields.optional("description", "Another description; null leaves it as it is.");
-        Some(Self { name: name?, description: description? })
+input! {
+    impl AgentPatch {
+        name = optional("A new name; null keeps the current one."),
+        description = optional("A new description; null keeps the current one."),
     }
 }
 

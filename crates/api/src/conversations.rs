@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     ApiError, App, Response,
-    fields::{Fields, Input, List, MessageWord, Nested, TextWord},
+    fields::{List, MessageWord, Nested, TextWord, input},
     openapi::examples::response_input_example,
     operation::operations,
     out::{ContentOut, ConversationOut, ItemOut, PageOut, StartedOut},
@@ -168,43 +168,29 @@ impl Params for AttemptQuery {
     }
 }
 
-/// What a worker sends for the persona's next words.
-pub(crate) struct ResponseInput {
-    input: Option<List<Nested<MessageInput>, 0, MAX_MESSAGES>>,
-}
-
-struct MessageInput {
-    content: List<Nested<PartInput>, 1, MAX_PARTS>,
-}
-
-struct PartInput {
-    text: MessageText,
-}
-
-impl Input for ResponseInput {
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let input = fields.optional(
-            "input",
-            "What the agent says; null or an empty list to let the persona open. If the persona's last words are not \
-             answered yet, null gets them again.",
-        );
-        Some(Self { input: input? })
+input! {
+    /// The body of `create_response`.
+    pub(crate) struct ResponseInput {
+        input: Option<List<Nested<MessageInput>, 0, MAX_MESSAGES>> = optional(
+            "The agent's messages. With null or an empty list the persona opens the conversation. If the persona's last \
+             message is not answered yet, null gets it again."
+        ),
     }
 }
 
-impl Input for MessageInput {
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let word = fields.required::<MessageWord>("type", "Always `message`.");
-        let content = fields.required("content", "The parts of the message.");
-        word.and(Some(Self { content: content? }))
+input! {
+    struct MessageInput {
+        #[expect(dead_code, reason = "reading it checks the word")]
+        r#type: MessageWord = required("Always `message`."),
+        content: List<Nested<PartInput>, 1, MAX_PARTS> = required("The parts of the message."),
     }
 }
 
-impl Input for PartInput {
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let word = fields.required::<TextWord>("type", "Always `text`.");
-        let text = fields.required("text", "What is said.");
-        word.and(Some(Self { text: text? }))
+input! {
+    struct PartInput {
+        #[expect(dead_code, reason = "reading it checks the word")]
+        r#type: TextWord = required("Always `text`."),
+        text: MessageText = required("The text."),
     }
 }
 

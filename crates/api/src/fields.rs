@@ -24,6 +24,35 @@ pub(crate) trait Input: Sized {
     fn read(fields: &mut Fields) -> Option<Self>;
 }
 
+/// Declares the fields of a body, each once: its name, how it is read and its description.
+///
+/// A field is `required`, `optional`, or `defaulted` with a JSON value. `=>` converts the value that was read. `struct`
+/// declares the type as well; `impl` is for a type of another crate.
+macro_rules! input {
+    ($(#[$meta:meta])* $visibility:vis struct $name:ident {
+        $($(#[$attribute:meta])* $field:ident: $type:ty = $kind:ident($($args:expr),+) $(=> $convert:expr)?,)+
+    }) => {
+        $(#[$meta])*
+        $visibility struct $name {
+            $($(#[$attribute])* $field: $type,)+
+        }
+
+        input! { impl $name { $($field = $kind($($args),+) $(=> $convert)?,)+ } }
+    };
+    (impl $name:ident { $($field:ident = $kind:ident($($args:expr),+) $(=> $convert:expr)?,)+ }) => {
+        impl $crate::fields::Input for $name {
+            fn read(fields: &mut $crate::fields::Fields) -> Option<Self> {
+                $(
+                    let $field = fields.$kind(stringify!($field).trim_start_matches("r#"), $($args),+);
+                    $(let $field = $field.map($convert);)?
+                )+
+                Some(Self { $($field: $field?,)+ })
+            }
+        }
+    };
+}
+pub(crate) use input;
+
 /// A value that a caller sends.
 pub(crate) trait Field: Sized {
     /// Reads the value; `None` if it is wrong, which `errors` then knows.
@@ -32,6 +61,9 @@ pub(crate) trait Field: Sized {
     /// Its JSON Schema.
     fn schema() -> Value;
 }
+
+/// The description of `metadata`.
+pub(crate) const METADATA: &str = "Your own data, at most 16 KiB.";
 
 /// How many errors are told at once: an answer must not be much larger than what it answers.
 pub(crate) const MAX_ERRORS: usize = 50;
@@ -150,17 +182,17 @@ impl Fields<'_> {
     pub(crate) fn defaulted<T: Field>(
         &mut self,
         name: &str,
-        default: &Value,
+        default: impl Into<Value>,
         description: &str,
     ) -> Option<T> {
         match &mut self.source {
             Source::Object { object, errors } => {
-                let value = object.remove(name).unwrap_or_else(|| default.clone());
+                let value = object.remove(name).unwrap_or_else(|| default.into());
                 T::read(value, &join(self.pointer, name), errors)
             }
             Source::Schema { properties, .. } => {
                 let mut schema = described(T::schema(), description);
-                schema["default"] = default.clone();
+                schema["default"] = default.into();
                 properties.insert(name.to_owned(), schema);
                 None
             }
@@ -512,7 +544,7 @@ mod tests {
         fn read(fields: &mut Fields) -> Option<Self> {
             let name = fields.required("name", "What it is called.");
             let size = fields.optional("size", "How large it is.");
-            let on = fields.defaulted("on", &json!(true), "Whether it is on.");
+            let on = fields.defaulted("on", true, "Whether it is on.");
             Some(Self { name: name?, size: size?, on: on? })
         }
     }

@@ -28,7 +28,7 @@ use subtle::ConstantTimeEq;
 use crate::{
     ApiError, App, FieldError, Place, Response,
     ends::MakeChange,
-    fields::{Distinct, Fields, Input, Integer, List, Nested},
+    fields::{Distinct, Fields, Input, Integer, List, Nested, input},
     openapi::examples::{KEY_ID, new_key_example, rotated_key_example, secret_example},
     operation::operations,
     out::{KeyOut, MadeKeyOut, PageOut, wire_time},
@@ -415,18 +415,11 @@ impl Input for Rotation {
     }
 }
 
-/// The body of `revoke_leaked_keys`.
-pub(crate) struct Leak {
-    keys: Vec<String>,
-}
-
-impl Input for Leak {
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let List(keys) = fields.required::<List<String, 1, MAX_LEAKED>>(
-            "keys",
-            "The keys, whole: who holds a key may revoke it.",
-        )?;
-        Some(Self { keys })
+input! {
+    /// The body of `revoke_leaked_keys`.
+    pub(crate) struct Leak {
+        keys: Vec<String> = required("The complete keys. Anyone who holds a key may revoke it.")
+            => |keys: List<String, 1, MAX_LEAKED>| keys.0,
     }
 }
 

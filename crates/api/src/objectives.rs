@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     ApiError, App, Response,
-    fields::{Fields, Input},
+    fields::input,
     operation::operations,
     out::{ObjectiveOut, PageOut, Warned},
     query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
@@ -55,29 +55,21 @@ operations! {
     }
 }
 
-pub(crate) struct NewObjective {
-    name: Name,
-    criteria: Criteria,
-}
-
-impl Input for NewObjective {
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let name = fields.required("name", "What people call the objective.");
-        let criteria = fields.required(
-            "criteria",
-            "What is judged: prose for a language model, lines that start with `check:` and are decided without one, \
-             or both. Checks: `check: agent says /pattern/i`, `check: agent never says /pattern/`, \
-             `check: agent replies <= 6`, `check: persona ended`.",
-        );
-        Some(Self { name: name?, criteria: criteria? })
+input! {
+    pub(crate) struct NewObjective {
+        name: Name = required("A name for people to read."),
+        criteria: Criteria = required(
+            "The criteria: prose for a language model, lines that start with `check:` and are decided without one, or \
+             both. Checks: `check: agent says /pattern/i`, `check: agent never says /pattern/`, \
+             `check: agent replies <= 6`, `check: persona ended`."
+        ),
     }
 }
 
-impl Input for ObjectivePatch {
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let name = fields.optional("name", "Another name; null leaves it as it is.");
-        let criteria = fields.optional("criteria", "Other criteria; null leaves them as they are.");
-        Some(Self { name: name?, criteria: criteria? })
+input! {
+    impl ObjectivePatch {
+        name = optional("A new name; null keeps the current one."),
+        criteria = optional("New criteria; null keeps the current ones."),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     ApiError, App, Response,
-    fields::{Fields, Input},
+    fields::input,
     operation::operations,
     out::{PageOut, ProjectOut},
     query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
@@ -54,23 +54,15 @@ operations! {
     }
 }
 
-pub(crate) struct NewProject {
-    name: Name,
-}
-
-impl Input for NewProject {
-    fn read(fields: &mut Fields) -> Option<Self> {
-        Some(Self { name: fields.required("name", "What people call the project.")? })
+input! {
+    pub(crate) struct NewProject {
+        name: Name = required("A name for people to read."),
     }
 }
 
-pub(crate) struct ProjectChanges {
-    name: Option<Name>,
-}
-
-impl Input for ProjectChanges {
-    fn read(fields: &mut Fields) -> Option<Self> {
-        Some(Self { name: fields.optional("name", "Another name; null leaves it as it is.")? })
+input! {
+    pub(crate) struct ProjectChanges {
+        name: Option<Name> = optional("A new name; null keeps the current one."),
     }
 }
 

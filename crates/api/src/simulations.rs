@@ -1,6 +1,5 @@
 //! Simulations: an agent in front of generated personas for many conversations.
 
-use jiff::SignedDuration;
 use onerun_auth::{Access, Scope};
 use onerun_domain::{ObjectiveId, SimulationStatus};
 use onerun_engine::NewSimulation;
@@ -9,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     ApiError, App, Response,
-    fields::{Distinct, Fields, Input, Integer},
+    fields::{Distinct, Integer, METADATA, input},
     openapi::examples::new_simulation_example,
     operation::operations,
     out::{PageOut, SimulationOut, Warned},
@@ -79,53 +78,27 @@ operations! {
     }
 }
 
-impl Input for NewSimulation {
-    fn read(fields: &mut Fields) -> Option<Self> {
-        let agent_id = fields.required("agent_id", "The agent under test.");
-        let name = fields.required("name", "What people call the simulation.");
-        let scenario = fields.required("scenario", "The situation that the personas are in.");
-        let target_conversations =
-            fields.required("target_conversations", "How many conversations are to be held.");
-        let target_personas = fields.required("target_personas", "How many personas hold them, evenly.");
-        let auto_approve = fields.defaulted(
-            "auto_approve",
-            &json!(false),
-            "Whether personas are approved as they are made; otherwise each waits for a decision.",
-        );
-        let max_turns = fields.defaulted(
-            "max_turns",
-            &json!(5),
-            "How many messages, of both sides together, a conversation may have. It is looked at after each of the \
-             persona's replies, so messages that come together are all kept and answered.",
-        );
-        let objective_ids = fields.defaulted::<Distinct<ObjectiveId, MAX_OBJECTIVES>>(
-            "objective_ids",
-            &json!([]),
-            "What conversations are scored against, each at the version that is newest now.",
-        );
-        let seed = fields.optional(
-            "seed",
-            "What everything generated is derived from, so that it can be repeated; one of its own if nothing is said.",
-        );
-        let metadata = fields.defaulted("metadata", &json!({}), "Data of your own, at most 16 KiB of it.");
-        let expires_in = fields.defaulted::<Integer<1, MAX_EXPIRY_SECONDS>>(
-            "expires_in_seconds",
-            &json!(DEFAULT_EXPIRY_SECONDS),
-            "When the simulation is given up, in seconds from now.",
-        );
-        Some(Self {
-            agent_id: agent_id?,
-            name: name?,
-            scenario: scenario?,
-            target_conversations: target_conversations?,
-            target_personas: target_personas?,
-            max_turns: max_turns?,
-            auto_approve: auto_approve?,
-            objective_ids: objective_ids?.0,
-            seed: seed?,
-            metadata: metadata?,
-            expires_in: SignedDuration::from_secs(expires_in?.0.into()),
-        })
+input! {
+    impl NewSimulation {
+        agent_id = required("The agent under test."),
+        name = required("A name for people to read."),
+        scenario = required("The situation that the personas are in."),
+        target_conversations = required("The number of conversations to hold."),
+        target_personas = required("The number of personas, who share the conversations evenly."),
+        auto_approve = defaulted(false, "Whether personas are approved automatically. Otherwise each waits for approval."),
+        max_turns = defaulted(
+            5,
+            "The maximum number of messages in a conversation, of both sides together. It is checked after each reply of \
+             the persona, so messages that are sent together are all stored and answered."
+        ),
+        objective_ids = defaulted(json!([]), "The objectives, each pinned at its newest version.")
+            => |ids: Distinct<ObjectiveId, MAX_OBJECTIVES>| ids.0,
+        seed = optional("The seed of everything that is generated, for repeatable runs; random by default."),
+        metadata = defaulted(json!({}), METADATA),
+        expires_in_seconds = defaulted(
+            DEFAULT_EXPIRY_SECONDS,
+            "The simulation fails if it is not complete after this time, in seconds."
+        ) => |seconds: Integer<1, MAX_EXPIRY_SECONDS>| seconds.0,
     }
 }
 

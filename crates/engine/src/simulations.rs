@@ -13,7 +13,7 @@ use crate::{ActError, Engine};
 /// How many objectives are read at once.
 const OBJECTIVES_AT_ONCE: usize = 8;
 
-/// What a simulation is made from.
+/// The input of [`Engine::create_simulation`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewSimulation {
     /// The agent under test.
@@ -32,12 +32,12 @@ pub struct NewSimulation {
     pub auto_approve: bool,
     /// The objectives, judged at the versions that are newest now.
     pub objective_ids: Vec<ObjectiveId>,
-    /// What everything generated is derived from; by default, one of its own.
+    /// The seed of everything that is generated; random by default.
     pub seed: Option<Seed>,
     /// The caller's own data.
     pub metadata: Metadata,
-    /// When it is given up, from now.
-    pub expires_in: SignedDuration,
+    /// How long it may take, in seconds from now.
+    pub expires_in_seconds: u32,
 }
 
 impl Engine {
@@ -68,7 +68,7 @@ impl Engine {
             last_failure_reason: None,
             created_at: now,
             updated_at: now,
-            expires_at: later(now, new.expires_in),
+            expires_at: later(now, SignedDuration::from_secs(new.expires_in_seconds.into())),
         };
         let pins = objectives.iter().map(Objective::reference).collect();
         let jobs = vec![start(&simulation)];
