@@ -1,7 +1,7 @@
 //! Agents: what is being simulated against.
 
 use onerun_auth::{Access, Scope};
-use onerun_domain::{Agent, AgentId, AgentPatch, Description, Metadata, Name};
+use onerun_domain::{Agent, AgentId, AgentPatch, Description, Metadata, Name, Resource};
 use onerun_store::{AgentList, AgentSummary, ProjectStore};
 use serde_json::json;
 
@@ -14,7 +14,7 @@ use crate::{
     request::{Call, reply},
 };
 
-const NOT_FOUND: ApiError = ApiError::NotFound { what: "Agent" };
+const NOT_FOUND: ApiError = ApiError::NotFound(Resource::Agent);
 
 operations! {
     CREATE_AGENT {
@@ -102,12 +102,12 @@ async fn list_agents(_: &App, project: &dyn ProjectStore, call: Call) -> Result<
 }
 
 async fn get_agent(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let agent = project.agent(&call.id("agent_id", "Agent")?).await?.ok_or(NOT_FOUND)?;
+    let agent = project.agent(&call.id(Resource::Agent)?).await?.ok_or(NOT_FOUND)?;
     reply(&AgentSummaryOut::from(agent))
 }
 
 async fn update_agent(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let id = call.id("agent_id", "Agent")?;
+    let id = call.id(Resource::Agent)?;
     let patch: AgentPatch = call.body()?;
     let now = app.engine().now();
     let decide = Box::new(move |agent: Agent| Ok(agent.patched(patch.clone(), now)));

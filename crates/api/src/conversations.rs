@@ -1,7 +1,7 @@
 //! Conversations, their messages, and the turns that workers take.
 
 use onerun_auth::{Access, Scope};
-use onerun_domain::{Conversation, ConversationStatus, MAX_ATTEMPTS, MessageText, PageRequest};
+use onerun_domain::{Conversation, ConversationStatus, MAX_ATTEMPTS, MessageText, PageRequest, Resource};
 use onerun_engine::TurnCall;
 use onerun_store::{ConversationList, EvaluatedConversation, ProjectStore, StoredReply};
 use schemars::JsonSchema;
@@ -246,8 +246,7 @@ async fn get_conversation(_: &App, project: &dyn ProjectStore, call: Call) -> Re
 }
 
 async fn start_conversation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let (simulation, id) =
-        (call.id("simulation_id", "Simulation")?, call.id("conversation_id", "Conversation")?);
+    let (simulation, id) = (call.id(Resource::Simulation)?, call.id(Resource::Conversation)?);
     let recorder = call.recorder();
     let record = move |started: &Conversation| recorder(&StartedOut::from(started.clone()));
     let (conversation, agent) = app.engine().start_conversation(project, &simulation, &id, record).await?;
@@ -258,8 +257,7 @@ async fn start_conversation(app: &App, project: &dyn ProjectStore, call: Call) -
 }
 
 async fn end_conversation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let (simulation, id) =
-        (call.id("simulation_id", "Simulation")?, call.id("conversation_id", "Conversation")?);
+    let (simulation, id) = (call.id(Resource::Simulation)?, call.id(Resource::Conversation)?);
     let AttemptQuery(attempt) = call.query()?;
     app.engine().end_conversation(project, &simulation, &id, attempt).await?;
     done(ENDED)
@@ -278,8 +276,7 @@ async fn read_items(app: &App, project: &dyn ProjectStore, call: Call) -> Result
 }
 
 async fn create_response(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let (simulation, id) =
-        (call.id("simulation_id", "Simulation")?, call.id("conversation_id", "Conversation")?);
+    let (simulation, id) = (call.id(Resource::Simulation)?, call.id(Resource::Conversation)?);
     let AttemptQuery(attempt) = call.query()?;
     let key = call.idempotency_key()?;
     let messages = call.body::<ResponseInput>()?.messages();
@@ -289,13 +286,12 @@ async fn create_response(app: &App, project: &dyn ProjectStore, call: Call) -> R
 }
 
 async fn find(project: &dyn ProjectStore, call: &Call) -> Result<EvaluatedConversation, ApiError> {
-    let (simulation, id) =
-        (call.id("simulation_id", "Simulation")?, call.id("conversation_id", "Conversation")?);
+    let (simulation, id) = (call.id(Resource::Simulation)?, call.id(Resource::Conversation)?);
     match project.conversation(&simulation, &id).await? {
         Some(conversation) => Ok(conversation),
         None if project.simulation(&simulation).await?.is_none() => {
-            Err(ApiError::NotFound { what: "Simulation" })
+            Err(ApiError::NotFound(Resource::Simulation))
         }
-        None => Err(ApiError::NotFound { what: "Conversation" }),
+        None => Err(ApiError::NotFound(Resource::Conversation)),
     }
 }

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use matchit::InsertError;
 use onerun_auth::{Access, Principal, RateStatus};
-use onerun_domain::ProjectId;
+use onerun_domain::{ProjectId, Resource};
 use onerun_store::ProjectStore;
 
 use crate::{
@@ -293,7 +293,7 @@ async fn open_project(
     query: &Query,
     trail: &mut Trail,
 ) -> Result<std::sync::Arc<dyn ProjectStore>, ApiError> {
-    const NOT_FOUND: ApiError = ApiError::NotFound { what: "Project" };
+    const NOT_FOUND: ApiError = ApiError::NotFound(Resource::Project);
     let InProject(text) = query.read()?;
     trail.parameters.push(("project_id".to_owned(), text.clone()));
     let id: ProjectId = text.parse().map_err(|_| NOT_FOUND)?;

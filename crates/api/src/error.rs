@@ -8,7 +8,7 @@ use std::error::Error;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use onerun_auth::{RateStatus, Refusal as AuthRefusal};
-use onerun_domain::Refusal;
+use onerun_domain::{Refusal, Resource};
 use onerun_engine::{ActError, ModelError};
 use onerun_store::{ChangeError, KeyError, StoreError, with_causes};
 use schemars::JsonSchema;
@@ -175,12 +175,9 @@ pub enum ApiError {
         /// Those it has, joined by commas.
         allow: String,
     },
-    /// There is no such thing in the project, or no such project.
-    #[error("{what} not found")]
-    NotFound {
-        /// What, with a capital: "Project".
-        what: &'static str,
-    },
+    /// The id names no such thing in the project, or no project.
+    #[error("{0} not found")]
+    NotFound(Resource),
     /// What a handler asked the engine for did not happen.
     #[error(transparent)]
     Act(#[from] ActError),
@@ -240,7 +237,7 @@ impl ApiError {
             Self::Unreadable => (S::BadRequest, "body_unreadable"),
             Self::NoRoute => (S::NotFound, "route_not_found"),
             Self::MethodNotAllowed { .. } => (S::MethodNotAllowed, "method_not_allowed"),
-            Self::NotFound { what } => (S::NotFound, not_found_code(what)),
+            Self::NotFound(resource) => (S::NotFound, missing::of(*resource).code),
             Self::Act(error) => return act_public(error),
             Self::Internal(_) => (S::InternalServerError, "internal"),
         };
@@ -265,7 +262,7 @@ impl ApiError {
     /// The response to a request with these parameters, without the headers that every response has.
     pub(crate) fn response(&self, request_id: &str, parameters: &[(String, String)]) -> Response {
         let Public { status, code, mut message } = self.public();
-        message.extend(missing::advice(code, parameters));
+        message.extend(self.missing().map(|resource| missing::advice(resource, parameters)));
         let problem = Problem {
             kind: format!("urn:onerun:error:{code}"),
             title: status.title(),
@@ -301,6 +298,16 @@ impl ApiError {
         response
     }
 
+    /// The kind of thing that was not found.
+    fn missing(&self) -> Option<Resource> {
+        match self {
+            Self::NotFound(resource) | Self::Act(ActError::NotFound(resource)) => Some(*resource),
+            Self::Act(ActError::NoAgent(_)) => Some(Resource::Agent),
+            Self::Act(ActError::NoObjectives(_)) => Some(Resource::Objective),
+            _ => None,
+        }
+    }
+
     fn retry_after(&self, status: ErrorStatus) -> Option<u32> {
         match self {
             Self::Auth(refusal) => refusal.retry_after_seconds(),
@@ -316,10 +323,8 @@ impl ApiError {
 fn act_public(error: &ActError) -> Public {
     use ErrorStatus as S;
     let (status, code) = match error {
-        ActError::NoSimulation => (S::NotFound, "simulation_not_found"),
-        ActError::NoPersona => (S::NotFound, "persona_not_found"),
-        ActError::NoConversation => (S::NotFound, "conversation_not_found"),
-        ActError::NoAgent(_) => (S::NotFound, "agent_not_found"),
+        ActError::NotFound(resource) => (S::NotFound, missing::of(*resource).code),
+        ActError::NoAgent(_) => (S::NotFound, missing::of(Resource::Agent).code),
         ActError::NoObjectives(_) => (S::NotFound, "objectives_not_found"),
         ActError::KeyReused => (S::UnprocessableContent, "idempotency_key_reused"),
         ActError::Refused(refusal) => refused_status(refusal),
@@ -367,19 +372,6 @@ fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
         Refusal::KeyDisabled => (S::Conflict, "key_disabled"),
         Refusal::KeyReplaced { .. } => (S::Conflict, "key_replaced"),
         Refusal::ExceedsOwnKey { .. } => (S::Forbidden, "exceeds_own_key"),
-    }
-}
-
-fn not_found_code(what: &str) -> &'static str {
-    match what {
-        "Project" => "project_not_found",
-        "Agent" => "agent_not_found",
-        "Objective" => "objective_not_found",
-        "Simulation" => "simulation_not_found",
-        "Persona" => "persona_not_found",
-        "Conversation" => "conversation_not_found",
-        "Key" => "key_not_found",
-        _ => "not_found",
     }
 }
 

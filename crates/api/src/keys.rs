@@ -17,7 +17,7 @@ use onerun_auth::{
     KeyTerms, KeyUsage, MAX_OVERLAP, ManagedKey, Preset, Principal, ProjectAccess, RateLimit, Scope,
     ScopeSet, find_managed_keys, recognize_again,
 };
-use onerun_domain::{Metadata, Name, PageRequest, ProjectId, Refusal, later, sha256_hex};
+use onerun_domain::{Metadata, Name, PageRequest, ProjectId, Refusal, Resource, later, sha256_hex};
 use onerun_store::{
     ChangeKey, DecideKey, DecideNewKey, ExactFilter, KeyChange, KeyError, KeyList, KeyView, NewKey,
     StoreError,
@@ -36,7 +36,7 @@ use crate::{
     request::{Call, DoneOut, reply},
 };
 
-const NOT_FOUND: ApiError = ApiError::NotFound { what: "Key" };
+const NOT_FOUND: ApiError = ApiError::NotFound(Resource::Key);
 
 /// How long a key lives if nothing else is said.
 const DEFAULT_DAYS: u32 = 90;
@@ -523,14 +523,14 @@ async fn list_keys(app: &App, call: Call) -> Result<Response, ApiError> {
 
 async fn get_key(app: &App, call: Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
-    let id = call.id("key_id", "Key")?;
+    let id = call.id(Resource::Key)?;
     let view = visible(app, caller, &id).await?;
     reply(&KeyOut::of(view, app.engine().now()))
 }
 
 async fn update_key(app: &App, call: Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
-    let id: KeyId = call.id("key_id", "Key")?;
+    let id: KeyId = call.id(Resource::Key)?;
     let KeyChanges { name, said, metadata } = call.body()?;
     let now = app.engine().now();
     let patch = KeyPatch {
@@ -572,7 +572,7 @@ async fn revoke_key(app: &App, call: Call) -> Result<Response, ApiError> {
 
 async fn enable_key(app: &App, call: Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
-    let id = call.id("key_id", "Key")?;
+    let id = call.id(Resource::Key)?;
     let view = visible(app, caller, &id).await?;
     let now = app.engine().now();
     change(app, &call, caller, view, (AuditAction::Enable, Takes::Nothing), now, move |caller, record| {
@@ -591,7 +591,7 @@ async fn take_away(
     change_to: fn(KeyRecord, Timestamp) -> Result<KeyRecord, Refusal>,
 ) -> Result<Response, ApiError> {
     let caller = call.caller()?;
-    let id = call.id("key_id", "Key")?;
+    let id = call.id(Resource::Key)?;
     let view = visible(app, caller, &id).await?;
     let now = app.engine().now();
     change(app, call, caller, view, (action, Takes::Away), now, move |caller, record| {
@@ -608,7 +608,7 @@ async fn take_away(
 
 async fn rotate_key(app: &App, call: Call) -> Result<Response, ApiError> {
     let caller = call.caller()?;
-    let id: KeyId = call.id("key_id", "Key")?;
+    let id: KeyId = call.id(Resource::Key)?;
     let Rotation { overlap, lifetime } = call.optional_body()?;
     let now = app.engine().now();
     visible(app, caller, &id).await?;

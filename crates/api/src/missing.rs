@@ -1,31 +1,49 @@
-//! What a 404 says besides: the id that names nothing, and where to find those that name something.
+//! The words of a 404: the id that was not found, and how to list the ids that exist.
+
+use onerun_domain::Resource;
 
 /// The longest text that is repeated as an id. Every id is shorter, every key longer.
 const MAX_ID: usize = 32;
 
-/// For the code of an error: the parameter with the id, what there is to list, and how.
-const LISTS: [(&str, &str, &str, &str); 8] = [
-    ("project_not_found", "project_id", "projects", "GET /v1/projects"),
-    ("agent_not_found", "agent_id", "agents", "GET /v1/agents"),
-    ("objective_not_found", "objective_id", "objectives", "GET /v1/objectives"),
-    ("objectives_not_found", "", "objectives", "GET /v1/objectives"),
-    ("simulation_not_found", "simulation_id", "simulations", "GET /v1/simulations"),
-    ("persona_not_found", "persona_id", "personas", "GET /v1/simulations/{simulation_id}/personas"),
-    (
-        "conversation_not_found",
-        "conversation_id",
-        "conversations",
-        "GET /v1/simulations/{simulation_id}/conversations",
-    ),
-    ("key_not_found", "key_id", "keys", "GET /v1/keys"),
-];
+/// How a kind of thing that was not found is reported.
+pub(crate) struct Missing {
+    pub(crate) code: &'static str,
+    /// The path parameter with the id.
+    pub(crate) parameter: &'static str,
+    plural: &'static str,
+    /// The request that lists the things that exist.
+    list: &'static str,
+}
 
-/// The end of the message of an error with this code, if something was not found, for a request with these parameters.
-pub(crate) fn advice(code: &str, parameters: &[(String, String)]) -> Option<String> {
-    let (_, parameter, what, list) = LISTS.into_iter().find(|(of, ..)| *of == code)?;
+/// How `resource` is reported.
+pub(crate) const fn of(resource: Resource) -> Missing {
+    let (code, parameter, plural, list) = match resource {
+        Resource::Project => ("project_not_found", "project_id", "projects", "GET /v1/projects"),
+        Resource::Agent => ("agent_not_found", "agent_id", "agents", "GET /v1/agents"),
+        Resource::Objective => ("objective_not_found", "objective_id", "objectives", "GET /v1/objectives"),
+        Resource::Simulation => {
+            ("simulation_not_found", "simulation_id", "simulations", "GET /v1/simulations")
+        }
+        Resource::Persona => {
+            ("persona_not_found", "persona_id", "personas", "GET /v1/simulations/{simulation_id}/personas")
+        }
+        Resource::Conversation => (
+            "conversation_not_found",
+            "conversation_id",
+            "conversations",
+            "GET /v1/simulations/{simulation_id}/conversations",
+        ),
+        Resource::Key => ("key_not_found", "key_id", "keys", "GET /v1/keys"),
+    };
+    Missing { code, parameter, plural, list }
+}
+
+/// The end of the message about something that was not found: its id, and how to list the things that exist.
+pub(crate) fn advice(resource: Resource, parameters: &[(String, String)]) -> String {
+    let Missing { parameter, plural, list, .. } = of(resource);
     let id = parameters.iter().find(|(name, _)| name == parameter).map(|(_, id)| id.as_str());
     let id = id.filter(|id| is_shown(id)).map(|id| format!(": `{id}`")).unwrap_or_default();
-    Some(format!("{id}; list {what} with `{list}`"))
+    format!("{id}; list {plural} with `{list}`")
 }
 
 /// Whether a text is repeated: not if it may be a key, or has anything in it that an id has not.
@@ -40,13 +58,12 @@ mod tests {
     use super::*;
 
     fn of_project(id: &str) -> String {
-        advice("project_not_found", &[("project_id".to_owned(), id.to_owned())]).unwrap()
+        advice(Resource::Project, &[("project_id".to_owned(), id.to_owned())])
     }
 
     #[test]
     fn a_missing_id_is_named_with_the_list_of_what_there_is() {
         assert_eq!(of_project("AbCdEfGhIjKl"), ": `AbCdEfGhIjKl`; list projects with `GET /v1/projects`");
-        assert_eq!(advice("route_not_found", &[]), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Objectives: what conversations are scored against, in versions.
 
 use onerun_auth::{Access, Scope};
-use onerun_domain::{Criteria, Name, Objective, ObjectiveId, ObjectivePatch, PageRequest};
+use onerun_domain::{Criteria, Name, Objective, ObjectiveId, ObjectivePatch, PageRequest, Resource};
 use onerun_store::{NamedSort, ProjectStore};
 use serde_json::json;
 
@@ -14,7 +14,7 @@ use crate::{
     request::{Call, reply},
 };
 
-const NOT_FOUND: ApiError = ApiError::NotFound { what: "Objective" };
+const NOT_FOUND: ApiError = ApiError::NotFound(Resource::Objective);
 
 operations! {
     CREATE_OBJECTIVE {
@@ -112,12 +112,12 @@ async fn list_objectives(_: &App, project: &dyn ProjectStore, call: Call) -> Res
 }
 
 async fn get_objective(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let objective = project.objective(&call.id("objective_id", "Objective")?).await?.ok_or(NOT_FOUND)?;
+    let objective = project.objective(&call.id(Resource::Objective)?).await?.ok_or(NOT_FOUND)?;
     reply(&ObjectiveOut::from(objective))
 }
 
 async fn update_objective(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let id = call.id("objective_id", "Objective")?;
+    let id = call.id(Resource::Objective)?;
     let patch: ObjectivePatch = app.engine().read_apart(move || call.body()).await?;
     let now = app.engine().now();
     let decide = Box::new(move |objective: Objective| Ok(objective.revised(patch.clone(), now)));

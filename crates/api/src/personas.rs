@@ -1,7 +1,7 @@
 //! Personas: whom the agent talks to.
 
 use onerun_auth::{Access, Scope};
-use onerun_domain::PageRequest;
+use onerun_domain::{PageRequest, Resource};
 use onerun_store::ProjectStore;
 use serde_json::json;
 
@@ -62,13 +62,13 @@ async fn list_personas(_: &App, project: &dyn ProjectStore, call: Call) -> Resul
 }
 
 async fn approve_persona(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let (simulation, persona) = (call.id("simulation_id", "Simulation")?, call.id("persona_id", "Persona")?);
+    let (simulation, persona) = (call.id(Resource::Simulation)?, call.id(Resource::Persona)?);
     app.engine().approve_persona(project, &simulation, &persona).await?;
     done(APPROVED)
 }
 
 async fn reject_persona(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let (simulation, persona) = (call.id("simulation_id", "Simulation")?, call.id("persona_id", "Persona")?);
+    let (simulation, persona) = (call.id(Resource::Simulation)?, call.id(Resource::Persona)?);
     app.engine().reject_persona(project, &simulation, &persona).await?;
     done(REJECTED)
 }

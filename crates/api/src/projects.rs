@@ -1,7 +1,7 @@
 //! Projects: what everything else belongs to.
 
 use onerun_auth::{Access, Scope};
-use onerun_domain::{Name, PageRequest, Project, ProjectId};
+use onerun_domain::{Name, PageRequest, Project, ProjectId, Resource};
 use onerun_store::NamedSort;
 use serde_json::json;
 
@@ -112,9 +112,9 @@ async fn update_project(app: &App, call: Call) -> Result<Response, ApiError> {
 
 /// The project that the path names, if the key is bound to it.
 async fn open(app: &App, call: &Call) -> Result<std::sync::Arc<dyn onerun_store::ProjectStore>, ApiError> {
-    let id: ProjectId = call.id("project_id", "Project")?;
+    let id: ProjectId = call.id(Resource::Project)?;
     if let Some(principal) = call.principal() {
         principal.authorize_project(&id)?;
     }
-    app.engine().store().open_project(&id).await?.ok_or(ApiError::NotFound { what: "Project" })
+    app.engine().store().open_project(&id).await?.ok_or(ApiError::NotFound(Resource::Project))
 }

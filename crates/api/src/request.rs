@@ -5,6 +5,7 @@ use std::{fmt, future::Future, net::IpAddr, pin::Pin};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use onerun_auth::{Actor, KeyId, Principal, Refusal};
+use onerun_domain::Resource;
 use onerun_store::IdempotencyRecord;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -14,7 +15,7 @@ use crate::{
     error::{FieldError, Place},
     fields::{Fields, Input},
     idempotency::{self, Repeatable},
-    json,
+    json, missing,
     query::{Params, Query},
 };
 
@@ -176,14 +177,14 @@ impl Call {
         Ok(self.principal().ok_or(Refusal::MissingKey)?)
     }
 
-    /// A part of the path as the id that it is to be. What is no id names nothing, so the answer is that there is no
-    /// such `what`.
-    pub(crate) fn id<T: std::str::FromStr>(&self, name: &str, what: &'static str) -> Result<T, ApiError> {
+    /// The id of `resource` in the path. Text that is no id cannot name anything, so the error is "not found".
+    pub(crate) fn id<T: std::str::FromStr>(&self, resource: Resource) -> Result<T, ApiError> {
+        let name = missing::of(resource).parameter;
         self.params
             .iter()
             .find(|(param, _)| param == name)
             .and_then(|(_, value)| value.parse().ok())
-            .ok_or(ApiError::NotFound { what })
+            .ok_or(ApiError::NotFound(resource))
     }
 
     /// The query's parameters, all of them checked.

@@ -2,8 +2,8 @@
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{
-    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, Objective, Outcome, SimulationId,
-    wilson_interval,
+    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, Objective, Outcome, Resource,
+    SimulationId, wilson_interval,
 };
 use onerun_store::{ConversationTally, ObjectiveTally, ProjectStore, SimulationTally};
 use schemars::JsonSchema;
@@ -154,7 +154,7 @@ struct FailuresOut {
 async fn get_results(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let detail = simulations::find(project, &call).await?;
     let id: SimulationId = detail.simulation.id.clone();
-    let tally = project.tally(&id).await?.ok_or(ApiError::NotFound { what: "Simulation" })?;
+    let tally = project.tally(&id).await?.ok_or(ApiError::NotFound(Resource::Simulation))?;
     let SimulationTally { conversations, objectives, personas, .. } = tally;
     let by_approval = |status: ApprovalStatus| personas.get(status.as_str()).copied().unwrap_or_default();
     let out = ResultsOut {

@@ -1,7 +1,7 @@
 //! Simulations: an agent in front of generated personas for many conversations.
 
 use onerun_auth::{Access, Scope};
-use onerun_domain::{ObjectiveId, SimulationStatus};
+use onerun_domain::{ObjectiveId, Resource, SimulationStatus};
 use onerun_engine::NewSimulation;
 use onerun_store::{ProjectStore, SimulationDetail, SimulationList, SimulationOrder};
 use serde_json::json;
@@ -166,18 +166,18 @@ async fn get_simulation(_: &App, project: &dyn ProjectStore, call: Call) -> Resu
 
 async fn run_simulation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     const DONE: DoneOut = DoneOut { message: RUN_REQUESTED };
-    let id = call.id("simulation_id", "Simulation")?;
+    let id = call.id(Resource::Simulation)?;
     app.engine().run_simulation(project, &id, call.record(&DONE)).await?;
     reply(&DONE)
 }
 
 async fn cancel_simulation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    app.engine().cancel_simulation(project, &call.id("simulation_id", "Simulation")?).await?;
+    app.engine().cancel_simulation(project, &call.id(Resource::Simulation)?).await?;
     done(CANCEL_REQUESTED)
 }
 
 /// The simulation that the path names.
 pub(crate) async fn find(project: &dyn ProjectStore, call: &Call) -> Result<SimulationDetail, ApiError> {
-    let id = call.id("simulation_id", "Simulation")?;
-    project.simulation(&id).await?.ok_or(ApiError::NotFound { what: "Simulation" })
+    let id = call.id(Resource::Simulation)?;
+    project.simulation(&id).await?.ok_or(ApiError::NotFound(Resource::Simulation))
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use onerun_domain::{
     AgentId, Conversation, ConversationId, EndReason, Item, ItemId, Job, Limit, MessageText, PageRequest,
-    Role, Simulation, SimulationId, TurnClaim, TurnToken, Work, later, sha256_hex,
+    Resource, Role, Simulation, SimulationId, TurnClaim, TurnToken, Work, later, sha256_hex,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationView, EvaluatedConversation, IdempotencyRecord,
@@ -228,7 +228,7 @@ impl Engine {
         let changed = project
             .change_conversation(&conversation.simulation_id, &conversation.id, Box::new(decide))
             .await?;
-        changed.map(|_| reply).ok_or(ActError::NoConversation)
+        changed.map(|_| reply).ok_or(ActError::NotFound(Resource::Conversation))
     }
 
     /// Gives a turn back. A failure to do so is only logged: the claim runs out by itself.
@@ -272,8 +272,10 @@ impl Engine {
     ) -> Result<T, ActError> {
         match changed {
             Some(changed) => Ok(changed),
-            None if project.simulation(simulation).await?.is_none() => Err(ActError::NoSimulation),
-            None => Err(ActError::NoConversation),
+            None if project.simulation(simulation).await?.is_none() => {
+                Err(ActError::NotFound(Resource::Simulation))
+            }
+            None => Err(ActError::NotFound(Resource::Conversation)),
         }
     }
 }
@@ -303,8 +305,11 @@ async fn load_turn(
     token: TurnToken,
 ) -> Result<Turn, ActError> {
     let simulation = &conversation.simulation_id;
-    let detail = project.simulation(simulation).await?.ok_or(ActError::NoSimulation)?;
-    let loaded = project.conversation(simulation, &conversation.id).await?.ok_or(ActError::NoConversation)?;
+    let detail = project.simulation(simulation).await?.ok_or(ActError::NotFound(Resource::Simulation))?;
+    let loaded = project
+        .conversation(simulation, &conversation.id)
+        .await?
+        .ok_or(ActError::NotFound(Resource::Conversation))?;
     let transcript = all_items(project, simulation, &conversation.id, conversation.attempt).await?;
     Ok(Turn { conversation, token, detail, loaded, transcript })
 }

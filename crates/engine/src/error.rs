@@ -1,6 +1,6 @@
 //! Why the engine did not do what it was asked. Knows nothing of HTTP.
 
-use onerun_domain::{AgentId, ObjectiveId, Refusal};
+use onerun_domain::{AgentId, ObjectiveId, Refusal, Resource};
 use onerun_store::{ChangeError, StoreError};
 
 use crate::{ModelError, processor::Closed};
@@ -8,15 +8,9 @@ use crate::{ModelError, processor::Closed};
 /// Why an act of a caller did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
-    /// There is no such simulation in the project.
-    #[error("Simulation not found")]
-    NoSimulation,
-    /// There is no such persona in the simulation.
-    #[error("Persona not found")]
-    NoPersona,
-    /// There is no such conversation in the simulation.
-    #[error("Conversation not found")]
-    NoConversation,
+    /// The id names no such thing in the project.
+    #[error("{0} not found")]
+    NotFound(Resource),
     /// There is no such agent in the project.
     #[error("Agent not found: `{0}`")]
     NoAgent(AgentId),

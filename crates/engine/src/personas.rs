@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
-    ApprovalStatus, Job, Metadata, Persona, PersonaAttributes, PersonaId, Refusal, SimulationId,
+    ApprovalStatus, Job, Metadata, Persona, PersonaAttributes, PersonaId, Refusal, Resource, SimulationId,
     SimulationStatus, Work,
 };
 use onerun_store::{PersonaChange, ProjectStore, SimulationDetail};
@@ -47,7 +47,7 @@ impl Engine {
         approval: ApprovalStatus,
     ) -> Result<Persona, ActError> {
         if project.simulation(simulation).await?.is_none() {
-            return Err(ActError::NoSimulation);
+            return Err(ActError::NotFound(Resource::Simulation));
         }
         let now = self.now();
         let changed = project
@@ -77,7 +77,7 @@ impl Engine {
                 }),
             )
             .await?;
-        changed.ok_or(ActError::NoPersona)
+        changed.ok_or(ActError::NotFound(Resource::Persona))
     }
 
     /// Makes a bounded number of a simulation's personas, and calls for the rest.

@@ -3,8 +3,8 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
 use onerun_domain::{
-    AgentId, Job, MaxTurns, Metadata, Name, Objective, ObjectiveId, Scenario, Seed, Simulation, SimulationId,
-    SimulationStatus, Target, Work, later,
+    AgentId, Job, MaxTurns, Metadata, Name, Objective, ObjectiveId, Resource, Scenario, Seed, Simulation,
+    SimulationId, SimulationStatus, Target, Work, later,
 };
 use onerun_store::{IdempotencyRecord, ProjectStore, SimulationChange, SimulationDetail};
 
@@ -101,7 +101,7 @@ impl Engine {
                 }),
             )
             .await?;
-        changed.ok_or(ActError::NoSimulation)
+        changed.ok_or(ActError::NotFound(Resource::Simulation))
     }
 
     /// Stops a simulation at once, and what is left of its conversations soon after.
@@ -114,7 +114,7 @@ impl Engine {
         let changed = project
             .change_simulation(id, Box::new(move |view| Ok(closed(view.simulation.cancel(now)?))))
             .await?;
-        changed.ok_or(ActError::NoSimulation)
+        changed.ok_or(ActError::NotFound(Resource::Simulation))
     }
 
     fn random_seed(&self) -> Seed {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use onerun_auth::{InvalidCause, KeyId, NO_HASH, Preset, RateLimit, Refusal as AuthRefusal, Scope};
-use onerun_domain::{ApprovalStatus, ConversationStatus, Refusal, SimulationStatus};
+use onerun_domain::{ApprovalStatus, ConversationStatus, Refusal, Resource, SimulationStatus};
 use onerun_engine::{ActError, ModelError};
 use onerun_store::StoreError;
 use serde_json::{Value, json};
@@ -41,8 +41,16 @@ pub(super) fn errors() -> Vec<ApiError> {
         Refusal::ExceedsOwnKey { excess: "the scope `projects:write`, its lifetime".to_owned() },
     ];
     let refusals = refusals.map(|refusal| ApiError::Act(ActError::Refused(refusal)));
-    let not_found = ["Project", "Agent", "Objective", "Simulation", "Persona", "Conversation", "Key"];
-    let not_found = not_found.map(|what| ApiError::NotFound { what });
+    let not_found = [
+        Resource::Project,
+        Resource::Agent,
+        Resource::Objective,
+        Resource::Simulation,
+        Resource::Persona,
+        Resource::Conversation,
+        Resource::Key,
+    ];
+    let not_found = not_found.map(ApiError::NotFound);
     let wrong_field =
         FieldError { place: Place::Body("/name".to_owned()), detail: "must not be empty".to_owned() };
     let key_id = KeyId::restore(KEY_ID).unwrap_or(KeyId::ROOT);
