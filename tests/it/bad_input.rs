@@ -1,13 +1,17 @@
 //! What is refused of what a caller sends, each with its status and with the place of what is wrong. Made from tables
 //! and from the routes, so that a route that reads a body or a query is covered by being there.
 
+mod kind;
+
 use std::fmt::Write as _;
 
 use http::Method;
 use onerun_api::{Body, MAX_BODY_BYTES, MAX_PUBLIC_BODY_BYTES, ROUTES, Route};
 use onerun_auth::Access;
-use onerun_tests::app::{Client, TestApp, documentation};
+use onerun_tests::app::{Client, TestApp, documentation, success};
 use serde_json::{Value, json};
+
+use kind::{Kind, quoted};
 
 use crate::{
     desk::{Desk, code, data, id, message},
@@ -34,185 +38,6 @@ async fn refused(client: &Client<'_>, method: &Method, path: &str, body: impl In
     reply
 }
 
-/// Bad values of a kind of field, as JSON text, and good ones from the ends of its range.
-struct Kind {
-    bad: Vec<String>,
-    good: Vec<String>,
-}
-
-fn kind(bad: &[&str], good: &[&str]) -> Kind {
-    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    Kind { bad: owned(bad), good: owned(good) }
-}
-
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
-}
-
-impl Kind {
-    /// A text of up to `max` characters; on one line unless `lines`.
-    fn text(max: usize, may_be_empty: bool, lines: bool) -> Self {
-        let mut kind = kind(
-            &[
-                "5",
-                "true",
-                "[]",
-                "{}",
-                r#"["x"]"#,
-                // Control characters, escaped and as they are; halves of surrogate pairs.
-                r#""a\u0000b""#,
-                r#""\u0007""#,
-                r#""\u001b[31m""#,
-                r#""\u007f""#,
-                r#""\u0085""#,
-                "\"a\u{1}b\"",
-                r#""\ud800""#,
-                r#""\udc00""#,
-                r#""\ude00\ud83d""#,
-                r#""\ud83dx""#,
-                r#""\x""#,
-            ],
-            &[r#""\ud83d\ude00""#, "\"\u{e9}abc\"", r#""'; DROP TABLE projects; --""#],
-        );
-        kind.bad.push(quoted(&"x".repeat(max + 1)));
-        kind.bad.push(quoted(&"\u{1f600}".repeat(max + 1)));
-        kind.good.push(quoted(&"x".repeat(max)));
-        kind.good.push(quoted(&"\u{1f600}".repeat(max)));
-        let blank = [r#""""#, r#"" ""#, "\"\u{2003}\""].map(str::to_owned);
-        if may_be_empty { &mut kind.good } else { &mut kind.bad }.extend(blank);
-        let lined = [r#""a\nb""#, r#""a\tb""#, r#""a\r\nb""#].map(str::to_owned);
-        if lines { &mut kind.good } else { &mut kind.bad }.extend(lined);
-        kind
-    }
-
-    fn name() -> Self {
-        Self::text(200, false, false)
-    }
-
-    fn criteria() -> Self {
-        let mut kind = Self::text(10_000, false, true);
-        for check in [
-            "check:",
-            "check: agent",
-            "check: agent says refund",
-            "check: agent says /refund",
-            "check: agent says /(/",
-            "check: agent says //",
-            "check: agent says /a/x",
-            "check: agent says /(?=a)/",
-            r"check: agent says /(a)\1/",
-            "check: agent says /((((a{99}){99}){99}){99})/",
-            "check: agent replies 6",
-            "check: agent replies <= -1",
-            "check: agent replies <= 1.5",
-            "check: agent replies <= 99999999999",
-            "check: somebody says /a/",
-            "check: persona ended early",
-            "CHECK: nonsense",
-            "Is kind.\n  check: nonsense",
-            &"check: persona ended\n".repeat(21),
-        ] {
-            kind.bad.push(quoted(check));
-        }
-        for check in [
-            "check: agent says /refund/i",
-            "Check: Persona Never Says /a\\/b/ims",
-            "check: agent replies <= 6",
-            "check: persona ended",
-            "Not a check: agent says whatever",
-            "Is kind.\ncheck: agent ended",
-            &"check: persona ended\n".repeat(20),
-        ] {
-            kind.good.push(quoted(check));
-        }
-        kind
-    }
-
-    fn whole(min: u64, max: u64) -> Self {
-        let mut kind = kind(
-            &[
-                "-1",
-                "0.5",
-                "1.5",
-                "1e400",
-                "-1e400",
-                "1e30",
-                "18446744073709551616",
-                "\"5\"",
-                "true",
-                "[1]",
-                "{}",
-            ],
-            &[],
-        );
-        if min > 0 {
-            kind.bad.push((min - 1).to_string());
-        }
-        kind.bad.push((max + 1).to_string());
-        kind.good = vec![min.to_string(), max.to_string(), format!("{min}.0"), format!("{max}e0")];
-        kind
-    }
-
-    fn boolean() -> Self {
-        kind(&["0", "1", "\"true\"", "[]", "{}"], &["true", "false"])
-    }
-
-    fn id() -> Self {
-        let mut kind =
-            kind(&["5", "true", "[]", "{}", r#""""#, r#""short""#, r#""has-a-hyphen""#, r#""\ud800""#], &[]);
-        for text in ["a".repeat(11), "a".repeat(13), "é".repeat(6), "../../etc/pw".to_owned()] {
-            kind.bad.push(quoted(&text));
-        }
-        kind
-    }
-
-    fn time() -> Self {
-        let good = ["\"2026-01-05T09:00:00Z\"", "\"2026-01-05T09:00:00.123456789+02:00\""];
-        kind(
-            &["5", "true", "[]", "{}", "\"\"", "\"soon\"", "\"2026-01-05\"", "\"2026-13-05T09:00:00Z\""],
-            &good,
-        )
-    }
-
-    /// Texts, of which there must be one and may be `max`.
-    fn list(text: &str, max: usize) -> Self {
-        let of = |count: usize| Value::from(vec![text; count]).to_string();
-        let mut kind = kind(&["5", "\"x\"", "{}", "true", "[]"], &[]);
-        kind.bad.push(of(max + 1));
-        kind.good = vec![of(1), of(max)];
-        kind
-    }
-
-    fn metadata() -> Self {
-        let object = |bytes: usize| json!({ "k": "x".repeat(bytes - r#"{"k":""}"#.len()) }).to_string();
-        let mut kind = kind(&["5", "true", "\"{}\"", "[]"], &["{}", r#"{"a": {"b": [1, null, "\n"]}}"#]);
-        kind.bad.push(object(16 * 1024 + 1));
-        kind.good.push(object(16 * 1024));
-        kind
-    }
-}
-
-/// What a key may do, where, from where, how often and how long.
-fn key_fields() -> Vec<(&'static str, Kind, bool)> {
-    let scopes = kind(&["5", "\"x\"", "{}"], &["[]", r#"["agents:read", "audit:read"]"#]);
-    let preset = kind(&["5", "[]", "\"\"", "\"root\"", "\"Admin\""], &["\"worker\"", "\"admin\""]);
-    let limit = kind(
-        &["5", "\"x\"", "[]"],
-        &[r#"{"requests": 1, "window_seconds": 1}"#, r#"{"requests": 1000000, "window_seconds": 86400}"#],
-    );
-    vec![
-        ("scopes", scopes, true),
-        ("preset", preset, true),
-        ("project_ids", kind(&["5", "\"x\"", "{}", "[]"], &[]), true),
-        ("all_projects", kind(&["0", "\"true\"", "[]", "{}"], &["true"]), true),
-        ("expires_in_days", Kind::whole(1, 3_650), true),
-        ("allowed_cidrs", Kind::list("10.0.0.0/8", 20), true),
-        ("any_address", Kind::boolean(), true),
-        ("rate_limit", limit, true),
-        ("no_rate_limit", Kind::boolean(), true),
-    ]
-}
-
 /// The field that says the same as another: one of the two may be given.
 fn alternative(field: &str) -> Option<&'static str> {
     let pairs = [
@@ -235,60 +60,19 @@ fn is_one_of_two(operation: &str, field: &str) -> bool {
     operation == "create_key" && ["scopes", "preset", "project_ids", "all_projects"].contains(&field)
 }
 
-/// What a route answers when it does what it was asked.
-fn success(route: &Route) -> u16 {
-    if route.operation == "revoke_leaked_keys" { 202 } else { 200 }
-}
-
-/// The fields of each operation with a body: name, kind, and whether null is a value.
+/// The fields of an operation with a body: name, kind, and whether null is a value.
 fn fields(operation: &str) -> Vec<(&'static str, Kind, bool)> {
-    match operation {
-        "create_project" => vec![("name", Kind::name(), false)],
-        "update_project" => vec![("name", Kind::name(), true)],
-        "create_agent" => vec![
-            ("name", Kind::name(), false),
-            ("description", Kind::text(10_000, true, true), true),
-            ("metadata", Kind::metadata(), false),
-        ],
-        "update_agent" => {
-            vec![("name", Kind::name(), true), ("description", Kind::text(10_000, true, true), true)]
+    let schema = &documentation(operation)["requestBody"]["content"]["application/json"]["schema"];
+    let field = |(name, schema): (&'static String, &Value)| {
+        let mut kind = Kind::of(name, schema);
+        if is_one_of_two(operation, name) {
+            // An empty value is none.
+            kind.good.retain(|text| text != "false");
         }
-        "create_objective" => vec![("name", Kind::name(), false), ("criteria", Kind::criteria(), false)],
-        "update_objective" => vec![("name", Kind::name(), true), ("criteria", Kind::criteria(), true)],
-        "create_simulation" => vec![
-            ("agent_id", Kind::id(), false),
-            ("name", Kind::name(), false),
-            ("scenario", Kind::text(20_000, false, true), false),
-            ("target_conversations", Kind::whole(1, 10_000), false),
-            ("target_personas", Kind::whole(1, 10_000), false),
-            ("auto_approve", Kind::boolean(), false),
-            ("max_turns", Kind::whole(1, 200), false),
-            ("objective_ids", kind(&["5", "\"x\"", "{}", "true"], &["[]"]), false),
-            ("seed", Kind::whole(0, (1 << 53) - 1), true),
-            ("metadata", Kind::metadata(), false),
-            ("expires_in_seconds", Kind::whole(1, 30 * 24 * 60 * 60), false),
-        ],
-        "create_response" => vec![("input", kind(&["5", "\"x\"", "{}", "true"], &["[]"]), true)],
-        "create_key" => {
-            let mut fields = vec![("name", Kind::name(), false), ("not_before", Kind::time(), true)];
-            fields.extend(key_fields());
-            fields.extend([("metadata", Kind::metadata(), true), ("never_expires", Kind::boolean(), true)]);
-            fields
-        }
-        "update_key" => {
-            let mut fields = vec![("name", Kind::name(), true), ("metadata", Kind::metadata(), true)];
-            fields.extend(key_fields());
-            fields.push(("never_expires", Kind::boolean(), true));
-            fields
-        }
-        "rotate_key" => vec![
-            ("overlap_seconds", Kind::whole(0, 604_800), true),
-            ("expires_in_days", Kind::whole(1, 3_650), true),
-            ("never_expires", Kind::boolean(), true),
-        ],
-        "revoke_leaked_keys" => vec![("keys", Kind::list("onr_", 100), false)],
-        other => panic!("the fields of {other} are not known here"),
-    }
+        let is_nullable = schema["type"].as_array().is_some_and(|kinds| kinds.contains(&json!("null")));
+        (name.as_str(), kind, is_nullable)
+    };
+    schema["properties"].as_object().unwrap().iter().map(field).collect()
 }
 
 /// A body with one field of this JSON text, which may be nothing that a `Value` holds.
@@ -334,7 +118,11 @@ async fn every_field_takes_what_it_holds_up_to_its_bounds() {
             for text in kind.good.into_iter().chain(null) {
                 let body = body_with(&good, field, &text);
                 let path = furnished.fresh_path(route).await;
-                furnished.desk.client.send_bytes(route.method.clone(), &path, body, success(route)).await;
+                furnished
+                    .desk
+                    .client
+                    .send_bytes(route.method.clone(), &path, body, success(route.operation))
+                    .await;
             }
         }
     }
@@ -348,9 +136,6 @@ async fn fields_that_are_left_out_or_null_are_told_if_they_are_required() {
         let good = furnished.value(route.operation).unwrap();
         let schema = &documentation(route.operation)["requestBody"]["content"]["application/json"]["schema"];
         let required: Vec<_> = schema["required"].as_array().unwrap().iter().map(Value::as_str).collect();
-        let known: Vec<_> = fields(route.operation).iter().map(|(field, ..)| *field).collect();
-        let documented: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
-        assert!(documented.iter().all(|field| known.contains(&field.as_str())), "{documented:?}");
         for (field, _, null) in fields(route.operation) {
             let path = furnished.path(route);
             let mut body = good.clone();
@@ -424,7 +209,7 @@ async fn a_body_may_have_a_mebibyte_or_16_kib_without_a_key() {
             assert_eq!(code(&reply.json()), "body_too_large");
         }
         body.pop();
-        furnished.desk.client.send_bytes(route.method.clone(), &path, body, success(route)).await;
+        furnished.desk.client.send_bytes(route.method.clone(), &path, body, success(route.operation)).await;
     }
 }
 

@@ -97,25 +97,20 @@ impl<'a> Furnished<'a> {
         state.into()
     }
 
-    /// A body that the operation understands; an empty one if it reads none.
+    /// The documented example of the operation's body, about things of this project; `None` if it reads no body.
     pub(crate) fn value(&self, operation: &str) -> Option<Value> {
-        let value = match operation {
-            "create_project" | "update_project" | "update_agent" | "create_agent" | "update_key" => {
-                json!({ "name": "Another" })
+        let mut body =
+            documentation(operation).get("requestBody")?["content"]["application/json"]["example"].clone();
+        for (parameter, id) in &self.ids {
+            for (field, value) in
+                [((*parameter).to_owned(), json!(id)), (format!("{parameter}s"), json!([id]))]
+            {
+                if let Some(field) = body.get_mut(field) {
+                    *field = value;
+                }
             }
-            "create_objective" => json!({ "name": "Another", "criteria": "check: persona ended" }),
-            "update_objective" => json!({ "name": "Another" }),
-            "create_simulation" => self.desk.wanted(json!({})),
-            "create_response" => json!({ "input": null }),
-            "create_key" => json!({ "name": "Another", "preset": "worker", "all_projects": true }),
-            "rotate_key" => json!({ "overlap_seconds": 60 }),
-            "revoke_leaked_keys" => json!({ "keys": ["none"] }),
-            other => {
-                assert!(documentation(other).get("requestBody").is_none(), "no body is known for {other}");
-                return None;
-            }
-        };
-        Some(value)
+        }
+        Some(body)
     }
 
     /// [`Furnished::value`], as it is sent.

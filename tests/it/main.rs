@@ -4,37 +4,37 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-mod agreement;
+mod auth_matrix;
 mod aws;
 mod bad_input;
-mod canary;
 mod cli;
 mod crash;
-mod defects;
 mod demo;
+mod deployment_consistency;
 mod desk;
 mod docs;
-mod failures_of_others;
 mod full_disk;
 mod furnished;
-mod hygiene;
 mod idempotency;
 mod keys;
+mod known_vulnerabilities;
 mod lifecycle;
+mod log_privacy;
 mod managed_keys;
-mod matrix;
 mod numbers;
 mod objectives;
 mod personas;
 mod queries;
 mod refusals;
+mod response_shapes;
 mod results;
 mod schemathesis;
 mod sdk;
+mod secret_leaks;
 mod seeds;
 mod serve;
 mod slow_bodies;
 mod sockets;
 mod turns;
-mod wire;
+mod upstream_parity;
 mod workers;

@@ -22,7 +22,7 @@ use onerun_domain::{Clock, Random, later};
 use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
 use onerun_store::{ClaimedJob, with_causes};
 
-pub use client::{Client, MadeKey, Reply, documentation};
+pub use client::{Client, MadeKey, Reply, documentation, success};
 pub use model::{Act, TestModel};
 
 /// The key that is accepted.

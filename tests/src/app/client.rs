@@ -334,6 +334,15 @@ pub fn documentation(operation: &str) -> &'static Value {
     OPERATIONS.get(operation).unwrap_or_else(|| panic!("{operation} is not documented"))
 }
 
+/// The status of an operation's success.
+pub fn success(operation: &str) -> u16 {
+    let statuses = documentation(operation)["responses"].as_object().into_iter().flatten();
+    let mut statuses = statuses.filter_map(|(status, _)| status.parse().ok());
+    statuses
+        .find(|status| (200..300).contains(status))
+        .unwrap_or_else(|| panic!("{operation} has no success"))
+}
+
 /// Every status is documented for its operation, in what it is written, and every error's code with it.
 fn check_documented(what: &str, operation: &str, status: u16, reply: &Reply) {
     let documented = &documentation(operation)["responses"][status.to_string()];

@@ -1,35 +1,35 @@
-//! The refusal matrix: every route against everything that can be wrong with a key.
+//! The refusal matrix: every route with every kind of wrong key.
 //!
-//! The columns are made here, the lines are the route table. What a key of another project meets differs by route, so each
-//! has its row in [`ROWS`]; a route without one does not compile.
+//! Rows and columns are generated from the routes. The answer to a key of another project differs by route outside
+//! projects, so each of those has its row in [`OUTSIDE_PROJECTS`].
 
 use std::{collections::BTreeSet, convert::Infallible};
 
 use jiff::SignedDuration;
-use onerun_api::{Body, ROUTES, Route};
+use onerun_api::{Body, Handler, ROUTES, Route};
 use onerun_auth::{Access, ManagedKey, Scope};
 use onerun_tests::app::{Client, ROOT_KEY, Reply, TestApp};
 use serde_json::{Value, json};
 
 use crate::{desk::code, furnished::Furnished};
 
-/// What a key of another project meets.
+/// The answer to a key of another project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Elsewhere {
     /// 403 `wrong_project`.
     Refused,
-    /// 403 `exceeds_own_key`: it would give what it does not have.
+    /// 403 `exceeds_own_key`: the new key would exceed the calling one.
     Exceeds,
-    /// 404 `key_not_found`: it is not to know that there is such a key.
+    /// 404 `key_not_found`: the caller must not learn that the key exists.
     Hidden,
     /// 200 with nothing of the project in it.
     Filtered,
-    /// Nothing of it belongs to a project.
+    /// 200: the answer belongs to no project.
     Free,
 }
 
-/// Each protected route's row, in the order of the route table; public ones have none.
-const ROWS: [(&str, Elsewhere); 38] = [
+/// The protected routes outside projects. Within a project, each refuses a key of another.
+const OUTSIDE_PROJECTS: [(&str, Elsewhere); 14] = [
     ("get_whoami", Elsewhere::Free),
     ("create_key", Elsewhere::Exceeds),
     ("list_keys", Elsewhere::Filtered),
@@ -44,36 +44,16 @@ const ROWS: [(&str, Elsewhere); 38] = [
     ("list_projects", Elsewhere::Filtered),
     ("get_project", Elsewhere::Refused),
     ("update_project", Elsewhere::Refused),
-    ("create_agent", Elsewhere::Refused),
-    ("list_agents", Elsewhere::Refused),
-    ("get_agent", Elsewhere::Refused),
-    ("update_agent", Elsewhere::Refused),
-    ("create_objective", Elsewhere::Refused),
-    ("list_objectives", Elsewhere::Refused),
-    ("get_objective", Elsewhere::Refused),
-    ("update_objective", Elsewhere::Refused),
-    ("create_simulation", Elsewhere::Refused),
-    ("list_simulations", Elsewhere::Refused),
-    ("get_simulation", Elsewhere::Refused),
-    ("run_simulation", Elsewhere::Refused),
-    ("cancel_simulation", Elsewhere::Refused),
-    ("get_results", Elsewhere::Refused),
-    ("list_personas", Elsewhere::Refused),
-    ("approve_persona", Elsewhere::Refused),
-    ("reject_persona", Elsewhere::Refused),
-    ("list_conversations", Elsewhere::Refused),
-    ("get_conversation", Elsewhere::Refused),
-    ("start_conversation", Elsewhere::Refused),
-    ("end_conversation", Elsewhere::Refused),
-    ("list_items", Elsewhere::Refused),
-    ("read_items", Elsewhere::Refused),
-    ("create_response", Elsewhere::Refused),
 ];
 
-/// How many routes need no key.
-const PUBLIC: usize = 4;
-
-const _: () = assert!(ROWS.len() + PUBLIC == ROUTES.len(), "a route has no row, or a row no route");
+/// What a key of another project meets on a route.
+fn elsewhere(route: &Route) -> Elsewhere {
+    if matches!(route.handler, Handler::InProject(_)) {
+        return Elsewhere::Refused;
+    }
+    let row = OUTSIDE_PROJECTS.iter().find(|(operation, _)| *operation == route.operation);
+    row.unwrap_or_else(|| panic!("{} needs a row in OUTSIDE_PROJECTS", route.operation)).1
+}
 
 const NO_KEY: &str = r#"Bearer realm="OneRun""#;
 const INVALID: &str = r#"Bearer realm="OneRun", error="invalid_token""#;
@@ -217,10 +197,10 @@ fn hold(what: &str, (status, reply): &(u16, Reply), expected: &Expected) {
 }
 
 #[test]
-fn the_rows_are_the_protected_routes() {
-    let rows: Vec<_> = ROWS.iter().map(|(operation, _)| *operation).collect();
-    assert_eq!(rows, protected().map(|route| route.operation).collect::<Vec<_>>());
-    assert_eq!(ROUTES.len() - rows.len(), PUBLIC);
+fn each_protected_route_outside_projects_has_a_row() {
+    let rows: Vec<_> = OUTSIDE_PROJECTS.iter().map(|(operation, _)| *operation).collect();
+    let outside = protected().filter(|route| !matches!(route.handler, Handler::InProject(_)));
+    assert_eq!(rows, outside.map(|route| route.operation).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -307,7 +287,8 @@ async fn every_route_refuses_or_hides_what_is_of_another_project() {
     let key = app.root().make_key(json!({ "project_ids": [other] })).await;
     let client = app.anonymous().with_key(&key.key);
     let before = furnished.state().await;
-    for (route, (operation, elsewhere)) in protected().zip(ROWS) {
+    for route in protected() {
+        let (operation, elsewhere) = (route.operation, elsewhere(route));
         let answer = match elsewhere {
             // Without the query, which would ask for what is of the project.
             Elsewhere::Filtered => client.ask(route.method.clone(), route.path, Body::Read("".into())).await,
@@ -351,8 +332,8 @@ async fn a_project_that_there_is_not_is_refused_like_one_out_of_reach() {
     let key = app.root().make_key(json!({ "project_ids": [other] })).await;
     let client = app.anonymous().with_key(&key.key);
     let mut seen = BTreeSet::new();
-    for (route, (_, elsewhere)) in protected().zip(ROWS) {
-        if elsewhere != Elsewhere::Refused {
+    for route in protected() {
+        if elsewhere(route) != Elsewhere::Refused {
             continue;
         }
         let unknown = crate::furnished::path(route, |name| {
