@@ -194,26 +194,29 @@ fn describe(out: &mut String, conversation: &Conversation, items: &[Verbatim<Ite
     conversation.evaluations.iter().try_for_each(|verdict| judged(out, verdict))
 }
 
-/// The attempt that a conversation is at, and how each one that is over ended.
+/// The number of the current attempt, and how each lost attempt ended.
 fn attempts(conversation: &Conversation) -> Vec<String> {
     let mut lines = vec![conversation.attempt.to_string()];
     for ended in &conversation.ended_attempts {
-        // How a conversation that was held ended stands at its status.
-        let is_told = ended.failure_reason.is_none() && ended.end_reason != "lease_expired";
-        if !is_told {
+        // The status says how an attempt ended that was not lost.
+        let is_lost = ended.failure_reason.is_some() || ended.end_reason == "lease_expired";
+        if is_lost {
             let how = how_it_ended(&ended.end_reason);
             lines.push(format!("attempt {} ended {}: {how}", ended.attempt, utc(&ended.ended_at)));
-            let reason = ended.failure_reason.as_deref();
-            lines.push(prose(reason.map_or("the worker gave no reason", |reason| reason), NAMES));
+            let reason = match &ended.failure_reason {
+                Some(reason) => format!("the worker's reason: {reason}"),
+                None => "the worker gave no reason".to_owned(),
+            };
+            lines.push(prose(&reason, NAMES));
         }
     }
     lines
 }
 
-/// How an attempt ended, in words that say what it means.
+/// How an attempt ended.
 fn how_it_ended(reason: &str) -> String {
     match reason {
-        "lease_expired" => "lease expired, because the worker went silent".to_owned(),
+        "lease_expired" => "lease expired: the worker stopped answering".to_owned(),
         other => words(other),
     }
 }

@@ -204,9 +204,9 @@ fn describe(out: &mut String, project: &str, simulation: &Simulation, results: &
         ("judged", format!("{} of {}", results.evaluations.completed, results.conversations.target)),
         ("created", utc(&simulation.created_at)),
     ]);
-    let troubles = troubles(results);
-    if !troubles.is_empty() {
-        lines.push(("troubles", troubles.join("\n")));
+    let problems = problems(results);
+    if !problems.is_empty() {
+        lines.push(("problems", problems.join("\n")));
     }
     out.push_str(&fields(&lines));
     out.push('\n');
@@ -243,8 +243,8 @@ fn approvals(results: &Results) -> String {
 /// When a worker last asked for work.
 fn worker(simulation: &Simulation) -> String {
     match &simulation.agent.last_polled_at {
-        Some(at) => format!("one last asked for this agent's work {}", utc(at)),
-        None => "none has asked for this agent's work yet".to_owned(),
+        Some(at) => format!("last asked for work {}", utc(at)),
+        None => "none has asked for work yet".to_owned(),
     }
 }
 
@@ -265,14 +265,14 @@ fn progress(counts: &ConversationCounts) -> String {
     std::iter::once(ended(counts)).chain(parts).collect::<Vec<_>>().join(", ")
 }
 
-/// What went wrong, a line each.
-fn troubles(results: &Results) -> Vec<String> {
+/// A line for each kind of problem.
+fn problems(results: &Results) -> Vec<String> {
     let Failures { lease_expired, stopped, evaluations, .. } = results.failures;
     [
-        (lease_expired, "given up because workers were silent"),
-        (stopped, "stopped because the simulation was over"),
-        (evaluations, "that could not be judged"),
-        (results.conversations.retried, "that needed more than one attempt"),
+        (lease_expired, "given up: the lease of each attempt expired"),
+        (stopped, "stopped when the simulation ended"),
+        (evaluations, "could not be judged"),
+        (results.conversations.retried, "needed more than one attempt"),
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)

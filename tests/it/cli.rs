@@ -1,6 +1,4 @@
-//! `onerun projects`, `simulations`, `conversations` and `keys attention`: what the dashboard shows, on a command line.
-
-mod hostile;
+//! `onerun projects`, `simulations`, `personas`, `conversations` and `keys attention`.
 
 use std::process::Output;
 
@@ -13,10 +11,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// Turns the direction of writing around. The API keeps it in what is said, where it may belong.
+mod attempts;
+mod hostile;
+mod tables;
+
+/// Overrides the direction of writing. The API keeps it in messages, where it may be right.
 const TURNED: char = '\u{202e}';
 
-/// What came of a command.
+/// The exit code and output of a command.
 #[derive(Debug)]
 struct Said {
     code: i32,
@@ -31,7 +33,7 @@ impl Said {
         self.stdout
     }
 
-    /// What it complained of, in one line.
+    /// The error, which is one line.
     #[track_caller]
     fn fails(self, code: i32) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self:?}");
@@ -40,10 +42,15 @@ impl Said {
     }
 }
 
-/// `onerun` with these arguments against this server, elsewhere than this task.
+/// Runs `onerun` with these arguments against this server.
 async fn said(url: &str, key: &str, arguments: &[&str]) -> Said {
+    said_with(url, key, arguments, &[]).await
+}
+
+/// [`said`] with more environment variables.
+async fn said_with(url: &str, key: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Said {
     let mut command = onerun(arguments);
-    command.env("ONERUN_API_BASE_URL", url).env("ONERUN_API_KEY", key);
+    command.env("ONERUN_API_BASE_URL", url).env("ONERUN_API_KEY", key).envs(environment.iter().copied());
     let Output { status, stdout, stderr } =
         tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -113,20 +120,20 @@ impl Show {
         self.desk.client.send(Method::GET, path, None, 200).await.text
     }
 
-    /// What the API answers, with the one character in it escaped that a terminal would obey.
+    /// The answer of the API, with the character escaped that a terminal would obey.
     async fn escaped(&self, path: &str) -> String {
         self.raw(path).await.replace(TURNED, r"\u202e")
     }
 }
 
-/// The row of a table that begins with this.
+/// The row of a table that starts with `id`.
 #[track_caller]
 fn row<'a>(table: &'a str, id: &str) -> &'a str {
     table.lines().find(|line| line.starts_with(id)).unwrap_or_else(|| panic!("no {id} in {table}"))
 }
 
 #[tokio::test]
-async fn a_simulation_is_found_and_looked_into() {
+async fn simulations_and_conversations_are_listed_and_shown() {
     let show = Show::open().await;
     let projects = show.said(&["projects", "list"]).await.exits(0);
     assert!(row(&projects, &show.desk.project).contains("  Refund desk  20"), "{projects}");
@@ -183,13 +190,13 @@ async fn a_simulation_is_found_and_looked_into() {
     assert!(shown.contains("Nothing has been said."), "{shown}");
 }
 
-/// A text as one line, however it was broken.
+/// A text as one line.
 fn joined(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[tokio::test]
-async fn json_is_what_the_api_answers_but_for_hidden_characters() {
+async fn json_is_the_answer_of_the_api_with_hidden_characters_escaped() {
     let show = Show::open().await;
     let (project, simulation) = (&show.desk.project, &show.simulation);
     let simulations = format!("/v1/simulations?project_id={project}&limit=100");
@@ -228,7 +235,7 @@ async fn json_is_what_the_api_answers_but_for_hidden_characters() {
 }
 
 #[tokio::test]
-async fn lists_are_read_to_their_end_if_asked() {
+async fn all_reads_lists_to_their_end() {
     let server = Server::start().await;
     for number in 0..101 {
         server.client().post("/v1/projects", &json!({"name": format!("Shop {number}")}), 200).await;
@@ -245,7 +252,7 @@ async fn lists_are_read_to_their_end_if_asked() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_exits_with_1_and_what_is_not_known_with_2() {
+async fn missing_resources_exit_with_1_and_bad_usage_with_2() {
     let show = Show::open().await;
     let (url, key) = (show.server.base_url(), show.server.key());
     let (project, simulation) = (show.desk.project.as_str(), show.simulation.as_str());
@@ -300,7 +307,7 @@ async fn what_is_not_there_exits_with_1_and_what_is_not_known_with_2() {
 }
 
 #[tokio::test]
-async fn names_that_differ_look_different() {
+async fn different_names_look_different() {
     let server = Server::start().await;
     let names = ["Shop", "Sh\u{200b}op", "Shop\u{2060}", "Sho\u{ad}p", "\u{feff}Shop"];
     for name in names {
@@ -315,45 +322,7 @@ async fn names_that_differ_look_different() {
 }
 
 #[tokio::test]
-async fn tables_and_texts_fit_the_columns_that_there_are() {
-    let show = Show::open().await;
-    let long = "A shop with a name that is rather long, 日本語のお店".repeat(3);
-    show.desk.client.post("/v1/projects", &json!({ "name": long }), 200).await;
-    let printed = async |columns: &str, arguments: &[&str]| {
-        let mut command = onerun(arguments);
-        command.env("ONERUN_API_BASE_URL", show.server.base_url()).env("ONERUN_API_KEY", show.server.key());
-        command.env("COLUMNS", columns);
-        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let (project, simulation) = (show.desk.project.as_str(), show.simulation.as_str());
-    for arguments in [
-        ["projects", "list"].as_slice(),
-        &["simulations", "list", "--project", project],
-        &["simulations", "show", simulation, "--project", project],
-        &["personas", "list", simulation, "--project", project],
-        &["conversations", "list", "--simulation", simulation, "--project", project],
-    ] {
-        let [narrow, wide] = [printed("40", arguments).await, printed("200", arguments).await];
-        assert_ne!(narrow, wide, "{arguments:?}");
-        for (text, columns) in [(&narrow, 40), (&wide, 200)] {
-            for line in text.lines().filter(|line| !line.contains("--all")) {
-                assert!(columns_of(line) <= columns, "{arguments:?}: {line}");
-            }
-        }
-    }
-    // To a pipe, without COLUMNS, nothing is cut.
-    assert!(show.said(&["projects", "list"]).await.exits(0).contains(&long));
-}
-
-/// How many columns a line takes in these tests, where only Japanese is wide.
-fn columns_of(line: &str) -> usize {
-    line.chars().map(|char| if ('\u{3000}'..='\u{9fff}').contains(&char) { 2 } else { 1 }).sum()
-}
-
-#[tokio::test]
-async fn personas_that_wait_are_told_and_approved_with_the_command_that_is_shown() {
+async fn the_shown_command_approves_waiting_personas() {
     let server = Server::start().await;
     let desk = Desk::open(server.client()).await;
     let body = json!({
@@ -373,7 +342,7 @@ async fn personas_that_wait_are_told_and_approved_with_the_command_that_is_shown
     assert!(row(&listed, &simulation).ends_with("waits for approval of 4 personas"), "{listed}");
     let shown = ask(&[&["simulations", "show", &simulation], project.as_slice()].concat()).await;
     assert!(shown.contains("waits for  approval of 4 personas:\n"), "{shown}");
-    assert!(shown.contains("worker     none has asked for this agent's work yet\n"), "{shown}");
+    assert!(shown.contains("worker     none has asked for work yet\n"), "{shown}");
 
     let one = desk.client.get(&desk.path(&simulation, "/personas"), 200).await["data"][0].clone();
     let rejected = ask(&[&["personas", "reject", &simulation, &id(&one)], project.as_slice()].concat()).await;
@@ -391,7 +360,7 @@ async fn personas_that_wait_are_told_and_approved_with_the_command_that_is_shown
     assert!(!shown.contains("waits for"), "{shown}");
 }
 
-/// Has keys be made 31 days before they were, in the database of a server that is stopped.
+/// Makes keys 31 days older in the database of a stopped server.
 const AGE: &str = r"
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1])
@@ -404,7 +373,7 @@ database.commit()
 ";
 
 #[tokio::test]
-async fn keys_that_need_attention_are_found_as_on_the_dashboard() {
+async fn keys_that_need_attention_are_listed() {
     let mut server = Server::start_with(&[("AUTH_KEY_CACHE_SECONDS", "0")]).await;
     let client = server.client();
     let make = async |name: &str, more: Value| {
@@ -448,10 +417,10 @@ async fn keys_that_need_attention_are_found_as_on_the_dashboard() {
     );
     assert_eq!(idle, "Idle for 30 days or more: 0");
     assert!(forever.starts_with("Never expire: 2\n") && row(forever, &never).contains("never ends"));
-    assert!(unused.starts_with("Hold scopes that they have not used: 4\n"), "{unused}");
+    assert!(unused.starts_with("Have unused scopes: 4\n"), "{unused}");
     assert!(row(unused, &never).ends_with("all of them"), "{unused}");
 
-    // Two become old, one of which was replaced.
+    // Two keys become old; one of them was replaced.
     server.terminate().await;
     let mut command = venv("python");
     command.args(["-c", AGE]).arg(server.data().join("onerun.db")).args([&later, &replaced]);

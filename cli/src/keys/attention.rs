@@ -83,11 +83,7 @@ impl Found {
             ),
             (format!("Idle for {IDLE_DAYS} days or more"), self.idle.len(), table::keys(keys(&self.idle))),
             ("Never expire".to_owned(), never.len(), table::keys(keys(never))),
-            (
-                "Hold scopes that they have not used".to_owned(),
-                unused.len(),
-                table::keys_and_unused(keys(unused)),
-            ),
+            ("Have unused scopes".to_owned(), unused.len(), table::keys_and_unused(keys(unused))),
         ];
         let mut text = String::new();
         for (title, number, table) in groups {

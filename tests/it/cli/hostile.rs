@@ -261,7 +261,7 @@ async fn every_command_is_tried_with_hostile_names() {
 }
 
 /// A server that gives this answer to every request.
-async fn answering(status: &'static str, body: Value) -> String {
+pub(super) async fn answering(status: &'static str, body: Value) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {

@@ -1,0 +1,87 @@
+//! Lost attempts, and when a worker last asked for work.
+
+use onerun_tests::{
+    eventually,
+    process::Server,
+    sdk::{Desk, Wanted},
+};
+use serde_json::json;
+
+use super::{hostile::answering, joined, row, said};
+
+/// Starts a conversation and waits until the lease of that attempt expires.
+async fn lose(desk: &Desk, simulation: &str, conversation: &str, attempt: usize) {
+    let path = |rest: &str| desk.path(simulation, &format!("/conversations/{conversation}{rest}"));
+    desk.client.post_empty(&path("/start"), 200).await;
+    eventually("an expired lease", || async {
+        let seen = desk.client.get(&path(""), 200).await;
+        let lost = seen["ended_attempts"].as_array().is_some_and(|ended| ended.len() == attempt);
+        if lost { Ok(()) } else { Err(seen.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lost_attempts_are_shown_until_the_simulation_fails() {
+    let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "1")]).await;
+    let desk = Desk::open(server.client()).await;
+    let wanted = Wanted { name: "Refunds", conversations: 1, personas: 1, expires_in_seconds: None };
+    let simulation = desk.simulate(wanted).await;
+    let conversation = desk.conversation(&simulation, "queued").await;
+    let of = ["--simulation", simulation.as_str()];
+    let project = ["--project", desk.project.as_str()];
+    let ask = async |arguments: &[&str]| {
+        said(server.base_url(), server.key(), &[arguments, &project].concat()).await.exits(0)
+    };
+
+    let shown = ask(&["simulations", "show", &simulation]).await;
+    assert!(shown.contains("worker    none has asked for work yet\n"), "{shown}");
+    lose(&desk, &simulation, &conversation, 1).await;
+    let shown = ask(&["simulations", "show", &simulation]).await;
+    assert!(shown.contains("worker    last asked for work 20"), "{shown}");
+    let shown = ask(&[&["conversations", "show", &conversation], of.as_slice()].concat()).await;
+    assert!(joined(&shown).contains("attempt 2 attempt 1 ended 20"), "{shown}");
+    assert_eq!(shown.matches("lease expired: the worker stopped answering").count(), 1, "{shown}");
+    assert_eq!(shown.matches("the worker gave no reason").count(), 1, "{shown}");
+
+    lose(&desk, &simulation, &conversation, 2).await;
+    lose(&desk, &simulation, &conversation, 3).await;
+    desk.reaches(&simulation, "failed").await;
+    let shown = ask(&[&["conversations", "show", &conversation], of.as_slice()].concat()).await;
+    assert_eq!(shown.matches("lease expired: the worker stopped answering").count(), 3, "{shown}");
+    let reason = "1 of 1 conversations could not be held: each was given up after 3 attempts";
+    let listed = ask(&["simulations", "list"]).await;
+    assert!(row(&listed, &simulation).ends_with(reason), "{listed}");
+    let shown = joined(&ask(&["simulations", "show", &simulation]).await);
+    for expected in [
+        "status failed",
+        &format!("because {reason}"),
+        "problems 1 conversation given up: the lease of each attempt expired",
+        "1 conversation needed more than one attempt",
+        "no verdicts",
+    ] {
+        assert!(shown.contains(expected), "{expected:?} in {shown}");
+    }
+    assert!(!shown.contains("worker"), "nobody waits for one any more: {shown}");
+}
+
+#[tokio::test]
+async fn a_lost_attempt_shows_the_reason_of_the_worker() {
+    let conversation = json!({
+        "id": "c", "simulation_id": "s", "seq_id": 1, "status": "failed", "end_reason": "lease_expired",
+        "evaluation_status": "not_applicable", "attempt": 1, "item_count": 0, "evaluations": [],
+        "persona": {"id": "p", "seq_id": 1, "summary": "Ada", "story": "A story.", "purpose": "A purpose."},
+        "ended_attempts": [{
+            "attempt": 1, "end_reason": "lease_expired", "failure_reason": "out of memory",
+            "ended_at": "2026-01-02T03:04:05Z",
+        }],
+        "data": [], "has_more": false,
+    });
+    let url = answering("200 OK", conversation).await;
+    let arguments = ["conversations", "show", "c", "--simulation", "s", "--project", "p"];
+    let shown = said(&url, "k", &arguments).await.exits(0);
+    let expected = "attempt 1 ended 2026-01-02 03:04 UTC: lease expired: the worker stopped answering \
+                    the worker's reason: out of memory";
+    assert!(joined(&shown).contains(expected), "{shown}");
+    assert!(!shown.contains("gave no reason"), "{shown}");
+}
