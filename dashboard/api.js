@@ -1,8 +1,8 @@
 'use strict';
 
-// The public API of the host that serves this page, and the key, which is kept in this closure and nowhere else.
+// Calls the public API of the server that serves this page. The key is kept in this closure and nowhere else.
 
-/** A refusal, or that there was no answer: `status` is 0 then. */
+/** An error answer of the API. `status` is 0 if no answer came. */
 class ApiError extends Error {
   constructor({ status, code, message, requestId = null, retryAfter = null, errors = [] }) {
     super(message);
@@ -15,14 +15,17 @@ class ApiError extends Error {
 }
 
 const api = (() => {
-  /** Longer than any answer of the API takes. */
+  /** Longer than the API ever takes to answer. */
   const DEADLINE_MS = 40_000;
+
+  /** The most rows that the API puts into a page of any list. */
+  const PAGE_ROWS = 100;
 
   let key = null;
   let usage = null;
   let refused = () => {};
 
-  /** The scopes and the projects of the key. */
+  /** What `GET /v1/whoami` says about the key. */
   let caller = null;
 
   async function call(method, path, { query = {}, body = null, idempotencyKey = null, signal = null } = {}) {
@@ -52,12 +55,12 @@ const api = (() => {
     noteUsage(response.headers);
     if (response.ok) return parse(text, response);
     const error = problem(text, response);
-    // Of a key that was forgotten meanwhile nobody wants to know.
+    // The user may have entered another key since this call began.
     if (error.status === 401 && key === asked) refused(error);
     throw error;
   }
 
-  /** Relative to this page, so that it may be served from below a path. */
+  /** A relative address, so the page also works when a proxy serves it below a path. */
   function address(path, query) {
     const given = Object.entries(query).filter(
       ([, value]) => value !== null && value !== undefined && value !== '',
@@ -73,7 +76,7 @@ const api = (() => {
       throw new ApiError({
         status: response.status,
         code: 'unreadable',
-        message: 'the answer could not be read',
+        message: 'the answer is not JSON',
       });
     }
   }
@@ -83,7 +86,7 @@ const api = (() => {
     try {
       told = JSON.parse(text) ?? {};
     } catch {
-      // Something between here and the API answered in its own words.
+      // A proxy in between may answer with a page of its own.
     }
     return new ApiError({
       status: response.status,
@@ -95,14 +98,14 @@ const api = (() => {
     });
   }
 
-  /** What is left of the key's rate limit: `RateLimit: "default";r=50;t=30`. */
+  /** Reads the requests left and the seconds until reset from `RateLimit: "default";r=50;t=30`. */
   function noteUsage(headers) {
     const found = /;r=(\d+)(?:;t=(\d+))?/.exec(headers.get('ratelimit') ?? '');
     usage = found && { left: Number(found[1]), resetSeconds: Number(found[2] ?? 0) };
   }
 
   return {
-    /** Takes a key, and asks who it is. A key that is refused is not kept. */
+    /** Keeps a key if the API accepts it, and returns what `GET /v1/whoami` says about it. */
     async signIn(text) {
       key = text;
       try {
@@ -120,7 +123,7 @@ const api = (() => {
       usage = null;
     },
 
-    /** Calls `then` with the error when a key that was good before is refused. */
+    /** Calls `then` with the error when the API refuses a key that it accepted before. */
     whenRefused(then) {
       refused = (error) => {
         if (caller) then(error);
@@ -141,30 +144,43 @@ const api = (() => {
     post: (path, options) => call('POST', path, options),
     patch: (path, options) => call('PATCH', path, options),
 
-    /** Everything that a list has, up to `most`; `isAll` says whether that was all of it. */
-    async all(path, { query = {}, signal = null, most = 1000 } = {}) {
+    /**
+     * Returns a function that reads the next page of a list. A page may have fewer rows than were asked for, because the
+     * API also bounds pages in bytes. So the next page starts at the cursor, or after the rows that were received.
+     */
+    pages(path, { query = {}, signal = null } = {}) {
+      let start = {};
+      let received = 0;
+      return async () => {
+        const page = await call('GET', path, { query: { ...query, limit: PAGE_ROWS, ...start }, signal });
+        received += page.data.length;
+        start = page.next_cursor ? { cursor: page.next_cursor } : { offset: received };
+        return { data: page.data, isLast: !page.has_more || page.data.length === 0 };
+      };
+    },
+
+    /** The rows of a list, read in at most `requests` requests. `isAll` is false if the list has more. */
+    async all(path, { query = {}, signal = null, requests = 10 } = {}) {
+      const next = this.pages(path, { query, signal });
       const data = [];
-      for (;;) {
-        const page = await call('GET', path, {
-          query: { ...query, limit: 100, offset: data.length },
-          signal,
-        });
+      for (let request = 0; request < requests; request += 1) {
+        const page = await next();
         data.push(...page.data);
-        if (!page.has_more) return { data, isAll: true };
-        if (page.data.length === 0 || data.length >= most) return { data, isAll: false };
+        if (page.isLast) return { data, isAll: true };
       }
+      return { data, isAll: false };
     },
   };
 })();
 
-/** A path, with ids in it made safe for it: `path`v1/keys/${id}``. */
+/** A path with ids in it, which are escaped: `path`v1/keys/${id}``. */
 function path(parts, ...ids) {
   return parts.reduce((joined, part, index) => joined + encodeURIComponent(ids[index - 1]) + part);
 }
 
 /**
- * Makes the `Idempotency-Key` of a form: the same for the same body, so that sending it again after an answer was lost does
- * nothing twice, and another one as soon as something else is asked for.
+ * Makes the `Idempotency-Key` of a form. The same body gets the same key, so sending a form again after a lost answer
+ * creates nothing twice. Another body gets another key.
  */
 function idempotency() {
   let last = null;
@@ -176,4 +192,21 @@ function idempotency() {
     }
     return last.key;
   };
+}
+
+/** Names of projects by id. `isAll` is false if the key cannot list projects or there are more than are read. */
+async function listProjects(signal) {
+  if (!api.may('projects:read')) return { names: new Map(), isAll: false };
+  const { data, isAll } = await api.all('v1/projects', { signal });
+  return { names: new Map(data.map((project) => [project.id, project.name])), isAll };
+}
+
+const projectNames = async (signal) => (await listProjects(signal)).names;
+
+/** The same, with the projects of a key that cannot list them. Those have their id as name. */
+async function reachableProjects(signal) {
+  const { names, isAll } = await listProjects(signal);
+  if (api.caller.all_projects) return { names, isAll };
+  for (const id of api.caller.project_ids) if (!names.has(id)) names.set(id, id);
+  return { names, isAll: true };
 }

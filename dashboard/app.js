@@ -1,8 +1,7 @@
 'use strict';
 
-// Which view is shown: by the part of the address after `#`, which the browser keeps to itself. The key is never in it.
-
-// What has not an id's form names nothing and is taken out of the address, because it may be a key that somebody pasted.
+// Routing. The part of the address after `#` names the view; browsers do not send it to the server. The key is never in it:
+// an address whose parts do not look like ids is replaced, because somebody may have pasted a key into it.
 
 const VIEWS = [
   { pattern: /^#\/me$/, view: whoamiView, nav: 'me' },
@@ -26,17 +25,18 @@ const VIEWS = [
     scope: 'simulations:read',
   },
   {
-    pattern: /^#\/simulations\/(?<project>[A-Za-z0-9]{12})\/(?<simulation>[A-Za-z0-9]{21})\/(?<conversation>[A-Za-z0-9]{21})$/,
+    pattern:
+      /^#\/simulations\/(?<project>[A-Za-z0-9]{12})\/(?<simulation>[A-Za-z0-9]{21})\/(?<conversation>[A-Za-z0-9]{21})$/,
     view: conversationView,
     nav: 'simulations',
     scope: 'conversations:read',
   },
 ];
 
-/** What a parameter of an address may be: an id, a word or a number, and never a key, which is longer. */
+/** A parameter of an address: an id, a word or a number. A key is longer. */
 const SHORT = /^[\w-]{0,21}$/;
 
-/** What the navigation leads to; only what the key may see is in it. */
+/** The entries of the navigation that the key has scopes for. */
 function navigation() {
   const mayAudit = api.may('audit:read') && api.caller.all_projects;
   return [
@@ -51,11 +51,11 @@ function navigation() {
 const main = document.getElementById('main');
 const header = document.getElementById('header');
 
-/** Ends what the view that is shown has under way. */
+/** Cancels the calls of the current view. */
 let leaving = new AbortController();
 let shownPath = null;
 
-/** Shows the view that the address names. */
+/** Shows the view of the address. */
 async function route() {
   leaving.abort();
   leaving = new AbortController();
@@ -77,7 +77,7 @@ async function route() {
   const [{ view, nav, scope }, match] = found;
   const context = makeContext(hash, search, match.groups ?? {}, signal);
   markNavigation(nav);
-  // What was shown stays until the next is there, unless that takes long.
+  // The old view stays until the new one is ready, or until loading is slow.
   const slow = setTimeout(() => refill(main, h('p.loading', 'Loading…')), 400);
   main.setAttribute('aria-busy', 'true');
   let nodes;
@@ -87,7 +87,7 @@ async function route() {
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof ApiError)) throw error;
-    nodes = [heading('This cannot be shown'), problem(error, route)];
+    nodes = [heading('This page cannot be shown'), problem(error, route)];
   } finally {
     clearTimeout(slow);
   }
@@ -117,13 +117,13 @@ function makeContext(hash, search, groups, signal) {
   };
 }
 
-/** Goes to a view; if it is the one that is shown, shows it anew. */
+/** Goes to an address. Reloads the view if it is the current one. */
 function goTo(address) {
   if (address === location.hash) route();
   else location.hash = address;
 }
 
-/** An address that somebody mistyped names nothing, and is no reason to stop. */
+/** Decodes a part of an address, or returns it as it is if its escapes are broken. */
 function decoded(text) {
   try {
     return decodeURIComponent(text);
@@ -139,7 +139,7 @@ const missingScope = (scope) =>
     message: `the key does not have the scope \`${scope}\``,
   });
 
-/** Puts a view in place. The keyboard goes to its title, or stays at the control that has led to it. */
+/** Shows a view. The focus goes to its title, or stays on the control that was used. */
 function put(nodes, hash) {
   const held = hash === shownPath && main.contains(document.activeElement) ? document.activeElement.id : '';
   shownPath = hash;
@@ -163,18 +163,19 @@ function markNavigation(current) {
     h(
       'a.identity-name',
       { href: '#/me', title: id, 'aria-current': current === 'me' && 'page' },
-      h('span.hidden', 'The key in use: '),
+      h('span.hidden', 'Key in use: '),
       name ?? id,
     ),
-    button('Forget the key', () => signOut('The key is forgotten.'), 'quiet'),
+    button('Sign out', () => signOut('You are signed out. The page no longer has the key.'), 'quiet'),
   );
 }
 
-// The key
+// Signing in and out
 
 function signOut(words = null, error = null) {
   closeDialogs({ all: true });
   api.forget();
+  cursors.clear();
   shownPath = null;
   leaving.abort();
   showSignIn(error);
@@ -192,21 +193,21 @@ function showSignIn(error = null) {
     autocomplete: 'off',
     autocapitalize: 'off',
     spellcheck: 'false',
-    // Password managers, which would keep it.
+    // Keeps password managers away.
     'data-1p-ignore': true,
     'data-lpignore': 'true',
   });
   const form = apiForm({
     className: 'card',
-    submit: 'Continue',
+    submit: 'Sign in',
     content: [field({ label: 'API key', control: key, pointers: ['key'] }), error && problem(error)],
     check: () => {
       const text = key.value.trim();
-      if (text === '') return [['key', 'paste a key']];
-      // Nothing else can be in a header.
+      if (text === '') return [['key', 'paste an API key']];
+      // Other characters cannot be in a header.
       return /^[\x21-\x7e]+$/.test(text)
         ? []
-        : [['key', 'a key has neither spaces nor letters with accents']];
+        : [['key', 'a key has only ASCII letters, digits and symbols, and no spaces']];
     },
     send: async () => {
       const text = key.value.trim();
@@ -219,11 +220,14 @@ function showSignIn(error = null) {
     'div.sign-in',
     h('p.brand', document.querySelector('.brand-mark').cloneNode(true), 'OneRun'),
     h('h1', 'Dashboard'),
-    h('p.about', 'Keys, and what came of simulations. Paste a key; what it may see is shown.'),
+    h(
+      'p.about',
+      'Manage API keys and read the results of simulations. You see what your key has scopes for.',
+    ),
     form,
     h(
       'p.small.muted',
-      'It is kept in the memory of this page and nowhere else: reloading or closing the page forgets it.',
+      'The key stays in the memory of this page only. Reloading or closing the page signs you out.',
     ),
   );
   refill(main, place);
@@ -235,7 +239,7 @@ function showSignIn(error = null) {
 api.whenRefused((error) => signOut(null, error));
 
 document.getElementById('skip').addEventListener('click', (event) => {
-  // Its target is no view.
+  // A normal jump would change the address, which names the view.
   event.preventDefault();
   focusOn(main.querySelector('h1') ?? main);
 });
@@ -247,7 +251,7 @@ addEventListener('hashchange', () => {
 addEventListener('beforeunload', (event) => {
   if (isHeld()) event.preventDefault();
 });
-// A page that the browser keeps for the way back must not keep the key.
+// Browsers may keep this page in memory for their back button. It must not keep the key.
 addEventListener('pagehide', () => signOut());
 
 route();

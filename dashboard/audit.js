@@ -1,15 +1,14 @@
 'use strict';
 
-// The audit trail: who changed which key, newest first. That no entry was changed or taken out is for a program to check
-// that has read all of them; the head that it should find is shown.
+// The audit trail: who changed which key, newest first. Verifying the chain of hashes needs every entry, so the command line
+// does it. The page shows the newest hash to compare.
 
 async function auditView(context) {
-  const query = { limit: PAGE_SIZE, offset: offsetOf(context.query) };
-  const page = await api.get('v1/audit', { query, signal: context.signal });
+  const page = await api.get('v1/audit', { query: pageQuery(context), signal: context.signal });
   return [
     heading('Audit', {
       about:
-        'Every change of a key, and who made it. Entries are only ever added, each with the hash of the one before.',
+        'Every change of a key, and who made it. Each entry includes the hash of the entry before, so a removed or changed entry is found.',
     }),
     page.head &&
       h(
@@ -17,13 +16,13 @@ async function auditView(context) {
         facts([
           ['Newest entry', `number ${page.head.sequence.toLocaleString('en')}`],
           ['Its hash', h('code.hash', page.head.hash)],
-          ['Check the chain', code('onerun keys audit --verify')],
+          ['Verify all entries', code('onerun keys audit --verify')],
         ]),
       ),
     table({
       caption: 'Changes of keys, newest first',
-      empty: 'Nothing has been changed yet.',
-      columns: ['Entry', 'When', 'What', 'Key', 'By', 'From', 'Details'],
+      empty: 'No key has been changed yet.',
+      columns: ['Entry', 'Time', 'Action', 'Key', 'By key', 'From address', 'Details'],
       rows: page.data.map(auditRow),
     }),
     pager(context, page, 'entry', 'entries'),
@@ -48,9 +47,9 @@ function auditRow(entry) {
         ...Object.entries(entry.details ?? {}).map(([name, value]) => [plain(name), String(value)]),
         ['user agent', actor.user_agent],
         ['request', actor.request_id && code(actor.request_id)],
-        ['exactly at', entry.at],
+        ['exact time', entry.at],
         ['hash', h('code.hash', entry.hash)],
-        ['hash before', h('code.hash', entry.previous_hash)],
+        ['hash of the entry before', h('code.hash', entry.previous_hash)],
       ]),
     ),
   ];

@@ -1,20 +1,13 @@
 'use strict';
 
-// The form in which a key is created or changed.
-
-/** Names of projects by id, as far as the key may know them. */
-async function projectNames(signal) {
-  if (!api.may('projects:read')) return new Map();
-  const { data } = await api.all('v1/projects', { signal });
-  return new Map(data.map((project) => [project.id, project.name]));
-}
+// The form that creates or changes a key.
 
 async function createKeyView({ signal }) {
   const names = await projectNames(signal);
   const keyOf = idempotency();
   const form = keyForm({
     names,
-    submit: 'Create the key',
+    submit: 'Create key',
     send: async (body) => {
       const made = await api.post('v1/keys', { body, idempotencyKey: keyOf(body) });
       showSecret(made, { title: 'Your new key' });
@@ -23,7 +16,8 @@ async function createKeyView({ signal }) {
   return [
     heading('Create a key', {
       above: api.may('keys:read') && link('#/keys', 'Keys'),
-      about: 'One for each program, with no more than it needs: then any of them can be taken back alone.',
+      about:
+        'Create one key for each program, with only the scopes that it needs. Then you can revoke each alone.',
     }),
     form,
   ];
@@ -45,14 +39,14 @@ async function changeKeyView(context) {
     send: async (body) => {
       const isChanged = Object.keys(body).length > 0;
       if (isChanged) await api.patch(path`v1/keys/${key.id}`, { body });
-      announce(isChanged ? 'The key is changed.' : 'Nothing was changed.');
+      announce(isChanged ? 'The key was changed.' : 'Nothing was changed.');
       location.hash = address;
     },
   });
   return [heading(`Change ${key.name}`, { above: link(address, key.name) }), form];
 }
 
-/** A form for a new key, or for changes of `key`; `send` gets the body, which for changes has only what has become another. */
+/** A form for a new key, or for changing `key`. `send` gets the body; for a change it has only the changed members. */
 function keyForm({ key = null, names, submit, cancel = null, send }) {
   const name = h('input', {
     type: 'text',
@@ -78,18 +72,23 @@ function keyForm({ key = null, names, submit, cancel = null, send }) {
     content: [
       h(
         'section.card',
-        field({ label: 'Name', hint: 'What will use it, and where.', control: name, pointers: ['name'] }),
+        field({
+          label: 'Name',
+          hint: 'Name the program that will use the key, and where it runs.',
+          control: name,
+          pointers: ['name'],
+        }),
       ),
       h('section.card', grid.node),
       h('section.card', projects.node),
       h(
         'section.card',
-        expiryGroup({ keep: key && `as it is: ${key.expires_at ? fromNow(key.expires_at) : 'never'}` }),
+        expiryGroup({ keep: key && `as it is now: ${key.expires_at ? fromNow(key.expires_at) : 'never'}` }),
       ),
       h('section.card', limits.node),
     ],
     check: () => [
-      ...(name.value.trim() === '' ? [['name', 'say what will use the key']] : []),
+      ...(name.value.trim() === '' ? [['name', 'enter a name']] : []),
       ...grid.check(),
       ...projects.check(),
       ...checkExpiry(form),
@@ -101,13 +100,13 @@ function keyForm({ key = null, names, submit, cancel = null, send }) {
   return form;
 }
 
-/** The members that are not as they were. */
+/** The members of `after` that differ from `before`. */
 function changes(before, after) {
   const isOther = ([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name]);
   return Object.fromEntries(Object.entries(after).filter(isOther));
 }
 
-/** The scopes as a grid, and presets that fill it. What the caller's own key has not, it cannot give. */
+/** A grid of scopes, and presets that fill it. Scopes that the key in use does not have are disabled. */
 function scopesGroup(chosen) {
   const boxes = new Map();
   const grid = scopeGrid('Scopes', (scope) => {
@@ -117,7 +116,7 @@ function scopesGroup(chosen) {
       checked: chosen.includes(scope),
       disabled: !own,
       'aria-label': scope,
-      title: own ? scope : `${scope}: your own key does not have it`,
+      title: own ? scope : `${scope}: your own key does not have this scope`,
       change: () => mark(),
     });
     boxes.set(scope, box);
@@ -134,25 +133,27 @@ function scopesGroup(chosen) {
       'button.preset',
       { type: 'button', disabled: !isOwn, 'aria-pressed': 'false', click: set },
       h('strong', plain(preset.name)),
-      h('span.small', isOwn ? preset.about : 'More than your own key may do'),
+      h('span.small', isOwn ? preset.about : 'Your own key does not have all of its scopes'),
     );
     return { preset, node };
   });
   const summary = h('p.small.muted', { role: 'status' });
-  /** Says which preset the grid is now. */
+  /** Marks the preset that the grid equals. */
   function mark() {
     const scopes = read();
     const current = presetOf(scopes);
     for (const { preset, node } of presets) node.setAttribute('aria-pressed', String(preset === current));
     summary.textContent =
-      scopes.length === 0 ? 'No scope is chosen.' : `${count(scopes.length, 'scope')} chosen.`;
+      scopes.length === 0 ? 'No scopes chosen.' : `${count(scopes.length, 'scope')} chosen.`;
     manages.hidden = !scopes.includes('keys:write');
   }
-  const manages = warning('With keys:write it can make other keys, none stronger than itself.');
+  const manages = warning(
+    'With keys:write, the key can create other keys that have no more rights than itself.',
+  );
   const node = group(
     {
-      legend: 'What it may do',
-      hint: 'A preset fills the grid; change it as you need.',
+      legend: 'Scopes',
+      hint: 'Choose a preset, then change the grid as you need.',
       pointers: ['scopes', 'preset'],
     },
     h(
@@ -165,15 +166,15 @@ function scopesGroup(chosen) {
     manages,
   );
   mark();
-  return { node, read, check: () => (read().length > 0 ? [] : [['scopes', 'choose at least one']]) };
+  return { node, read, check: () => (read().length > 0 ? [] : [['scopes', 'choose at least one scope']]) };
 }
 
-/** All projects, or some of those that there are; typed by id if the caller's key may not list them. */
+/** A choice of all projects or some. If the key in use cannot list projects, their ids are typed. */
 function projectsGroup(key, names) {
   const mayAll = api.caller.all_projects;
   const chosen = new Set(key?.project_ids ?? []);
   const isAll = key ? key.all_projects : false;
-  // Those that it reaches although they are not among the names must not be lost when something else is changed.
+  // Projects without a known name stay in the list, or another change of the key would remove them.
   const known = new Map([...names, ...Array.from(chosen, (id) => [id, names.get(id) ?? id])]);
   if (!mayAll) for (const id of api.caller.project_ids) known.set(id, names.get(id) ?? id);
   const boxes = Array.from(known, ([id, name]) => {
@@ -208,15 +209,15 @@ function projectsGroup(key, names) {
           boxes.length > 8 && find,
           h('div.scroll', { role: 'group', 'aria-label': 'Projects' }, boxes),
         )
-      : h('div.project-list', h('label', { for: typed.id }, 'Ids of projects, with spaces between'), typed);
+      : h('div.project-list', h('label', { for: typed.id }, 'Project ids, separated by spaces'), typed);
   const node = group(
-    { legend: 'Where', pointers: ['project_ids', 'all_projects'] },
-    choice('projects', 'some', 'In these projects', { checked: !isAll }),
+    { legend: 'Projects', pointers: ['project_ids', 'all_projects'] },
+    choice('projects', 'some', 'These projects', { checked: !isAll }),
     list,
-    choice('projects', 'all', 'In all projects, those to come included', {
+    choice('projects', 'all', 'All projects, including future ones', {
       checked: isAll,
       disabled: !mayAll,
-      hint: mayAll ? null : 'Your own key is bound to projects.',
+      hint: mayAll ? null : 'Your own key is limited to some projects.',
     }),
   );
   function some() {
@@ -233,13 +234,14 @@ function projectsGroup(key, names) {
   return {
     node,
     read: () => (all() ? { all_projects: true } : { project_ids: ids() }),
-    check: () => (all() || ids().length > 0 ? [] : [['project_ids', 'choose at least one, or all of them']]),
+    check: () =>
+      all() || ids().length > 0 ? [] : [['project_ids', 'choose at least one project, or all projects']],
   };
 }
 
 const DEFAULT_DAYS = 90;
 
-/** In how many days a key expires, or never, but only if that is chosen. With `keep`, also what is otherwise the case. */
+/** A choice of when a key expires: in some days or never. With `keep`, that text describes the default choice. */
 function expiryGroup({ keep = null } = {}) {
   const ends = api.caller.expires_at && Math.floor((new Date(api.caller.expires_at) - Date.now()) / DAY_MS);
   const most = Math.min(ends ?? 3650, 3650);
@@ -255,13 +257,13 @@ function expiryGroup({ keep = null } = {}) {
   const until = h('span.muted', { role: 'status' });
   const say = () => {
     const when = isWhole(days.value, 1, 3650) && DATE.format(Date.now() + Number(days.value) * DAY_MS);
-    until.textContent = when ? `days: on ${when}` : 'days';
+    until.textContent = when ? `days, on ${when}` : 'days';
   };
-  const care = warning('A key that never expires is valid until somebody revokes it. Rotate it by hand.');
+  const care = warning('A key that never expires works until somebody revokes it. Remember to rotate it.');
   const node = group(
     {
       legend: 'Expiry',
-      hint: ends !== null && `No later than your own key, which expires ${fromNow(api.caller.expires_at)}.`,
+      hint: ends !== null && `Not later than your own key, which expires ${fromNow(api.caller.expires_at)}.`,
       pointers: ['expires_in_days', 'never_expires'],
     },
     keep && choice('expiry', 'keep', sentence(keep), { checked: true }),
@@ -309,7 +311,7 @@ const WINDOWS = [
   [86_400, 'a day'],
 ];
 
-/** What narrows a key further: addresses, a rate, and when it begins. */
+/** Optional limits: addresses, a rate limit, and a start. */
 function limitFields(key) {
   const ranges = h('textarea', {
     rows: 3,
@@ -331,7 +333,7 @@ function limitFields(key) {
     : [...WINDOWS, [current, duration(current)]];
   const per = h(
     'select',
-    { 'aria-label': 'In how long a time' },
+    { 'aria-label': 'Window of the rate limit' },
     choices.map(([seconds, words]) => h('option', { value: seconds, selected: seconds === current }, words)),
   );
   const begins = h('input', { type: 'datetime-local' });
@@ -343,11 +345,11 @@ function limitFields(key) {
     field({
       label: 'Allowed addresses',
       hint: [
-        'One in a line, such as ',
+        'One range per line, such as ',
         code('10.0.0.0/8'),
         ' or ',
         code('2001:db8::/32'),
-        '. Empty: from anywhere.',
+        '. Leave it empty to allow any address.',
       ],
       control: ranges,
       pointers: ['allowed_cidrs', 'any_address'],
@@ -359,7 +361,7 @@ function limitFields(key) {
     !key &&
       field({
         label: 'Not valid before',
-        hint: 'In your own time zone. Empty: valid at once.',
+        hint: 'In your own time zone. Leave it empty for a key that works at once.',
         control: begins,
         pointers: ['not_before'],
       }),

@@ -1,10 +1,10 @@
 'use strict';
 
-// Keys: the list, one of them and what can be done with it, and those that need attention.
+// Keys: the list, one key, and the key in use.
 
-/** Keys, for a table. */
+/** A table of keys; `extra` adds a column. */
 function keyTable(keys, names, { caption, empty, extra = null }) {
-  const columns = ['Key', 'Status', 'May', 'Projects', 'Expires', 'Last used'];
+  const columns = ['Key', 'Status', 'Scopes', 'Projects', 'Expires', 'Last used'];
   return table({
     caption,
     empty,
@@ -27,7 +27,7 @@ function expiryInShort(key) {
   return key.expires_at ? time(key.expires_at) : badge('warn', 'never');
 }
 
-/** The preset that a key's scopes are, or how many they are. */
+/** The name of the preset with these scopes, or the number of scopes. */
 function scopesInShort(scopes) {
   const preset = presetOf(scopes);
   return h(
@@ -48,7 +48,7 @@ function projectsInShort({ all_projects: isAll, project_ids: ids }, names) {
   );
 }
 
-/** A scope list as a grid of resources by what may be done; `cell(scope)` makes each cell. */
+/** Scopes as a grid of resources by read and write; `cell(scope)` makes each cell. */
 function scopeGrid(caption, cell) {
   const column = (name) => h('th', { scope: 'col' }, name);
   return h(
@@ -74,9 +74,9 @@ function scopeGrid(caption, cell) {
   );
 }
 
-/** The grid of what a key may do; with `used`, also of what it has done. */
+/** The grid of a key's scopes; with `used`, also whether it has used each. */
 function grantedGrid(scopes, used = null) {
-  return scopeGrid('What the key may do', (scope) => {
+  return scopeGrid('Scopes of the key', (scope) => {
     if (!scopes.includes(scope)) return h('span.muted', 'no');
     if (used === null) return badge('good', 'yes');
     return used.includes(scope) ? badge('good', 'used') : badge('idle', 'not used');
@@ -96,19 +96,19 @@ async function keysView(context) {
     idle_for_days: query.get('idle_for_days'),
   };
   const [page, names] = await Promise.all([
-    api.get('v1/keys', { query: { ...filters, limit: PAGE_SIZE, offset: offsetOf(query) }, signal }),
+    api.get('v1/keys', { query: { ...filters, ...pageQuery(context) }, signal }),
     projectNames(signal),
   ]);
   const isFiltered = Object.values(filters).some(Boolean);
   return [
     heading('Keys', {
-      about: 'Who and what may call this API, each with a key of its own.',
+      about: 'The keys that can call this API. Give each program its own.',
       actions: [api.may('keys:write') && linkButton('#/keys/new', 'Create a key', 'primary')].filter(Boolean),
     }),
     keyFilters(context, filters, names),
     keyTable(page.data, names, {
       caption: 'Keys, newest first',
-      empty: isFiltered ? 'No key is like that.' : 'There are no keys yet but the root key.',
+      empty: isFiltered ? 'No keys match the filters.' : 'No keys yet, except the root key.',
     }),
     pager(context, page, 'key'),
   ];
@@ -144,9 +144,9 @@ function keyFilters(context, filters, names) {
   const small = (label, control) => h('div.filter', h('label', { for: control.id }, label), control);
   return h(
     'form.filters',
-    { submit: apply, novalidate: true, 'aria-label': 'Which keys are shown' },
+    { submit: apply, novalidate: true, 'aria-label': 'Filter keys' },
     small('Status', status),
-    names.size > 0 && small('Reaches project', project),
+    names.size > 0 && small('Access to project', project),
     small('Expires within days', expiring),
     small('Idle for days', idle),
     h(
@@ -173,10 +173,10 @@ async function keyView(context) {
     rotationNote(key),
     h(
       'div.pair',
-      h('section.card', h('h2', 'What it may do'), grantedGrid(key.scopes, key.used_scopes)),
-      h('section.card', h('h2', 'Where and until when'), keyFacts(key, names)),
+      h('section.card', h('h2', 'Scopes'), grantedGrid(key.scopes, key.used_scopes)),
+      h('section.card', h('h2', 'Limits'), keyFacts(key, names)),
     ),
-    h('section.card', h('h2', 'Its life'), keyLife(key)),
+    h('section.card', h('h2', 'History'), keyLife(key)),
   ];
 }
 
@@ -192,7 +192,7 @@ function keyActions(key, context) {
   ].filter(Boolean);
 }
 
-/** What rotation has left behind: the one use of the old key that must end before it does. */
+/** After a rotation: the successor, when this key ends, and whether it is still in use. */
 function rotationNote(key) {
   if (!key.replaced_by) return null;
   const successor = link(`#/keys/${encodeURIComponent(key.replaced_by)}`, code(key.replaced_by));
@@ -200,23 +200,23 @@ function rotationNote(key) {
   const ended = new Date(key.overlap_ends_at ?? 0) <= Date.now();
   return h(
     'section.card.notice',
-    h('h2', 'Replaced'),
+    h('h2', 'This key was replaced'),
     h(
       'p',
-      'By ',
+      'Replaced by ',
       successor,
       ' ',
       time(key.replaced_at),
       '. ',
-      ended ? 'It ended ' : 'It still works, and ends ',
+      ended ? 'It stopped working ' : 'It still works, and stops ',
       time(key.overlap_ends_at),
       '.',
     ),
     h(
       'p',
-      isUsed ? badge('warn', 'still in use') : badge('good', 'not used since'),
+      isUsed ? badge('warn', 'still in use') : badge('good', 'not used since then'),
       isUsed && [
-        ` ${count(key.uses_since_replaced, 'time')} since then, last `,
+        ` Used ${timesInWords(key.uses_since_replaced)} since then, last `,
         time(key.last_used_since_replaced_at),
         '.',
       ],
@@ -226,7 +226,7 @@ function rotationNote(key) {
 
 function keyFacts(key, names) {
   const projects = key.all_projects
-    ? 'all, those to come included'
+    ? 'all, including future ones'
     : h(
         'ul.plain',
         key.project_ids.map((id) => h('li', names.get(id) ?? '', ' ', code(id))),
@@ -272,292 +272,7 @@ function keyLife(key) {
   );
 }
 
-/** A warning for whoever is about to take away the ground that they stand on. */
-const ownKeyWarning = (key) =>
-  key.id === api.caller.key_id &&
-  warning('This is the key that you are using here. You will be asked for another one.');
-
-async function switchKey(key, action, context) {
-  try {
-    await api.post(path`v1/keys/${key.id}/` + action);
-  } catch (error) {
-    failDialog(error);
-    return;
-  }
-  announce(`The key ${key.name} is ${action}d.`);
-  context.reload();
-}
-
-/** Where there is no form that could show what went wrong. */
-function failDialog(error) {
-  // A refused key has led to the question for another one already.
-  if (error.status === 401) return;
-  const dialog = openDialog({
-    title: 'That was not done',
-    content: [
-      problem(error),
-      h(
-        'div.buttons',
-        button('Close', () => dialog.close()),
-      ),
-    ],
-  });
-}
-
-function revokeDialog(key, context) {
-  const typed = h('input', { type: 'text', autocomplete: 'off', spellcheck: 'false', autofocus: true });
-  const form = apiForm({
-    danger: true,
-    submit: 'Revoke for good',
-    cancel: () => dialog.close(),
-    content: [
-      h(
-        'p',
-        'Everything that uses ',
-        h('strong', key.name),
-        ' is refused within seconds. This cannot be undone.',
-      ),
-      ownKeyWarning(key),
-      field({
-        label: 'The key’s name or id, to confirm',
-        control: typed,
-        hint: [code(key.id)],
-        pointers: ['confirm'],
-      }),
-    ],
-    check: () => {
-      const given = typed.value.trim();
-      return given === key.name.trim() || given === key.id
-        ? []
-        : [['confirm', 'this is neither its name nor its id']];
-    },
-    send: async () => {
-      await api.post(path`v1/keys/${key.id}/revoke`);
-      dialog.close();
-      announce(`The key ${key.name} is revoked.`);
-      context.reload();
-    },
-  });
-  const dialog = openDialog({ title: 'Revoke this key?', content: form });
-}
-
-const OVERLAPS = [
-  [0, 'Not at all: it ends at once'],
-  [3600, '1 hour'],
-  [86_400, '24 hours'],
-  [604_800, '7 days'],
-];
-
-function rotateDialog(key) {
-  const own = h('input.short', {
-    type: 'number',
-    min: 0,
-    max: 604_800,
-    inputmode: 'numeric',
-    'aria-label': 'Seconds of overlap',
-  });
-  const content = [
-    h(
-      'p',
-      'A new key is made that may do the same. The old one goes on working for a while, so that nothing that uses it fails before you have changed it over.',
-    ),
-    ownKeyWarning(key),
-    group(
-      { legend: 'How long the old key goes on working', pointers: ['overlap_seconds'] },
-      OVERLAPS.map(([seconds, label]) => choice('overlap', seconds, label, { checked: seconds === 86_400 })),
-      h(
-        'div.choice-line',
-        choice('overlap', 'own', 'Another time:'),
-        own,
-        h('span.muted', 'seconds, 7 days at most'),
-      ),
-      key.expires_at && h('p.hint', 'It never outlives its own expiry, ', fromNow(key.expires_at), '.'),
-    ),
-    expiryGroup({ keep: 'as long a life as the old one was made with' }),
-  ];
-  own.addEventListener('input', () => {
-    form.querySelector('input[name=overlap][value=own]').checked = true;
-  });
-  const chosen = () => form.querySelector('input[name=overlap]:checked').value;
-  const keyOf = idempotency();
-  const form = apiForm({
-    submit: 'Rotate',
-    cancel: () => dialog.close(),
-    content,
-    check: () => [
-      ...(chosen() === 'own' && !isWhole(own.value, 0, 604_800)
-        ? [['overlap_seconds', 'must be 0 to 604,800 seconds']]
-        : []),
-      ...checkExpiry(form),
-    ],
-    send: async () => {
-      const body = {
-        overlap_seconds: Number(chosen() === 'own' ? own.value : chosen()),
-        ...readExpiry(form),
-      };
-      const made = await api.post(path`v1/keys/${key.id}/rotate`, { body, idempotencyKey: keyOf(body) });
-      dialog.close();
-      const left =
-        body.overlap_seconds > 0
-          ? `The old key works for another ${duration(body.overlap_seconds)} at most.`
-          : 'The old key has ended.';
-      showSecret(made, { title: 'Your new key', remark: left });
-    },
-  });
-  const dialog = openDialog({ title: `Rotate ${key.name}`, content: form });
-}
-
-/** A whole number within bounds, as text. */
-const isWhole = (text, least, most) =>
-  /^\d+$/.test(text.trim()) && Number(text) >= least && Number(text) <= most;
-
-/** Shows a new key, this once: with the dialog, every trace of it in the page goes. */
-function showSecret(made, { title, remark = null }) {
-  const leave = () => {
-    // Not if the key in use was refused meanwhile.
-    if (api.caller) goTo(api.may('keys:read') ? `#/keys/${encodeURIComponent(made.id)}` : '#/keys/new');
-  };
-  // The same request as one whose answer was lost: made, but its secret was in that answer.
-  if (!made.key) {
-    const lost = openDialog({
-      title: 'The key was made before',
-      content: [
-        warning(
-          'An earlier try made this key, and its answer, the only one with the secret, was lost. Revoke it and create another.',
-        ),
-        h('div.buttons', h('button.primary', { type: 'button', click: () => lost.close() }, 'Go to the key')),
-      ],
-      closed: leave,
-    });
-    return;
-  }
-  const secret = h('output.secret', made.key);
-  const outcome = h('p.small', { role: 'status' });
-  const copyIt = async () => {
-    if (await copy(secret.textContent)) {
-      outcome.textContent = 'Copied. It is in the clipboard until something else is.';
-    } else {
-      getSelection().selectAllChildren(secret);
-      outcome.textContent =
-        'The browser does not let this page copy. It is selected: press Ctrl+C, or Cmd+C on a Mac.';
-    }
-  };
-  const dialog = openDialog({
-    title,
-    stays: true,
-    content: [
-      h('p', h('strong', made.name)),
-      warning('This is the only time that it is shown. Nobody can show it again, the server keeps no copy.'),
-      secret,
-      outcome,
-      remark && h('p', remark),
-      h(
-        'p.small.muted',
-        'Keep it where your program reads its secrets, such as ',
-        code('ONERUN_API_KEY'),
-        ', and in no repository.',
-      ),
-      h(
-        'div.buttons',
-        h('button.primary', { type: 'button', autofocus: true, click: copyIt }, 'Copy'),
-        button('I have stored it', () => dialog.close()),
-      ),
-    ],
-    closed: () => {
-      secret.textContent = '';
-      made.key = null;
-      leave();
-    },
-  });
-}
-
-// What needs attention
-
-const SOON_DAYS = 14;
-const IDLE_DAYS = 30;
-
-async function attentionView({ signal }) {
-  const [names, expiring, idle, active] = await Promise.all([
-    projectNames(signal),
-    api.all('v1/keys', { query: { status: 'active', expiring_within_days: SOON_DAYS }, signal }),
-    api.all('v1/keys', { query: { idle_for_days: IDLE_DAYS }, signal }),
-    api.all('v1/keys', { query: { status: 'active' }, signal }),
-  ]);
-  // A replaced key ends by itself, and what is wrong with it is wrong with its successor.
-  const current = ({ data }) => data.filter((key) => !key.replaced_by);
-  const unused = (key) => key.scopes.filter((scope) => !key.used_scopes.includes(scope));
-  const sections = [
-    {
-      id: 'expiring',
-      title: `Expire within ${SOON_DAYS} days`,
-      about: 'Rotate them while both keys work, before what uses them is refused.',
-      keys: current(expiring),
-    },
-    {
-      id: 'idle',
-      title: `Idle for ${IDLE_DAYS} days or more`,
-      about: 'Disable them: that can be undone if somebody misses them.',
-      keys: current(idle),
-    },
-    {
-      id: 'forever',
-      title: 'Never expire',
-      about: 'If one leaks unnoticed, it leaks for ever.',
-      keys: current(active).filter((key) => !key.expires_at),
-    },
-    {
-      id: 'unused',
-      title: 'Hold scopes that they have not used',
-      about: 'Give each key only what it needs.',
-      keys: current(active).filter((key) => unused(key).length > 0),
-      extra: {
-        column: 'Not used',
-        cell: (key) => {
-          const scopes = unused(key);
-          return h(
-            'span',
-            { title: scopes.join('\n') },
-            scopes.length === key.scopes.length ? 'all of them' : scopes.join(', '),
-          );
-        },
-      },
-    },
-  ];
-  const summary = h(
-    'ul.tiles',
-    sections.map(({ id, title, keys }) =>
-      h(
-        'li',
-        h(
-          'button.tile',
-          { type: 'button', click: () => focusOn(document.getElementById(id)) },
-          h(
-            `span.tile-number${keys.length > 0 ? '.some' : ''}`,
-            icon(keys.length > 0 ? 'warn' : 'good'),
-            String(keys.length),
-          ),
-          h('span', title.charAt(0).toLowerCase() + title.slice(1)),
-        ),
-      ),
-    ),
-  );
-  return [
-    heading('Attention', { about: 'Active keys that are worth a look.' }),
-    ![expiring, idle, active].every((list) => list.isAll) &&
-      warning('There are more keys than are looked through here: these are the newest.'),
-    summary,
-    sections.map(({ id, title, about, keys, extra }) =>
-      h(
-        'section',
-        h('h2', { id }, title),
-        h('p.about', about),
-        keyTable(keys, names, { caption: title, empty: 'None.', extra }),
-      ),
-    ),
-  ];
-}
-
-// The caller's own key
+// The key in use
 
 async function whoamiView({ signal }) {
   const [me, names] = await Promise.all([api.get('v1/whoami', { signal }), projectNames(signal)]);
@@ -569,20 +284,20 @@ async function whoamiView({ signal }) {
         me.project_ids.map((id) => h('li', names.get(id) ?? '', ' ', code(id))),
       );
   return [
-    heading('This key', { about: 'What the API says about the key that you have pasted.' }),
+    heading('This key', { about: 'The key that you are using here.' }),
     h(
       'div.pair',
-      h('section.card', h('h2', 'What it may do'), grantedGrid(me.scopes)),
+      h('section.card', h('h2', 'Scopes'), grantedGrid(me.scopes)),
       h(
         'section.card',
-        h('h2', 'Who it is'),
+        h('h2', 'Identity and limits'),
         facts([
           ['Name', me.name],
           ['Id', code(me.key_id)],
           ['Kind', me.kind],
           ['Projects', projects],
           ['Expires', me.expires_at ? fullTime(me.expires_at) : badge('warn', 'never')],
-          ['Last used', me.last_used_at === undefined ? null : fullTime(me.last_used_at, 'not noted')],
+          ['Last used', me.last_used_at === undefined ? null : fullTime(me.last_used_at, 'unknown')],
           [
             'Addresses',
             me.allowed_cidrs
@@ -597,9 +312,9 @@ async function whoamiView({ signal }) {
             limit ? `${count(limit.requests, 'request')} in ${duration(limit.window_seconds)}` : null,
           ],
           [
-            'Left of it',
+            'Requests left',
             api.usage
-              ? `${count(api.usage.left, 'request')}, full again in ${duration(api.usage.resetSeconds)}`
+              ? `${api.usage.left.toLocaleString('en')}, all again in ${duration(api.usage.resetSeconds)}`
               : null,
           ],
         ]),

@@ -1,8 +1,8 @@
 'use strict';
 
-// The parts that views are made of.
+// Parts that several views use.
 
-/** Icons by kind: each has a shape of its own, so that none depends on its colour. */
+/** Icons by kind. Each has its own shape, so nobody has to tell them apart by colour. */
 const ICONS = {
   good: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm3.4 5.2-4 4.4a.8.8 0 0 1-1.2 0l-1.7-1.8 1.1-1.1 1.2 1.2 3.4-3.8Z',
   bad: 'M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm2.9 8.8-1.1 1.1L8 9.1l-1.8 1.8-1.1-1.1L6.9 8 5.1 6.2l1.1-1.1L8 6.9l1.8-1.8 1.1 1.1L9.1 8Z',
@@ -21,7 +21,7 @@ function icon(kind) {
   return svg('svg.icon', { viewBox: '0 0 16 16', 'aria-hidden': 'true' }, shape);
 }
 
-/** A state in a word, with its icon. */
+/** A state: an icon and a word. */
 function badge(kind, text) {
   return h(`span.badge.${kind}`, icon(kind), text);
 }
@@ -44,7 +44,7 @@ const BADGES = {
 
 const statusBadge = (status) => badge(BADGES[status] ?? 'open', plain(status));
 
-/** A moment: in words, with the exact time for whoever points at it. `without` is said if there is none. */
+/** A relative time, such as `2 hours ago`, with the exact one as its tooltip; `without` if there is no time. */
 function time(text, without = '—') {
   if (!text) return h('span.muted.whole', without);
   return h(
@@ -54,7 +54,7 @@ function time(text, without = '—') {
   );
 }
 
-/** A moment in full. */
+/** A date and time, and the relative time beside it; `without` if there is no time. */
 function fullTime(text, without = '—') {
   if (!text) return h('span.muted', without);
   const moment = h('time', { datetime: text, title: text }, DATE_AND_TIME.format(new Date(text)));
@@ -63,7 +63,7 @@ function fullTime(text, without = '—') {
 
 const code = (text) => h('code', text);
 
-/** The API's words, in which what stands between backticks is code. */
+/** A message of the API. Text between backticks becomes code. */
 const prose = (text) => text.split('`').map((part, index) => (index % 2 === 1 ? code(part) : part));
 
 const link = (href, ...content) => h('a', { href }, ...content);
@@ -73,7 +73,7 @@ const button = (text, click, kind = '') => h(`button${kind && `.${kind}`}`, { ty
 /** A link that looks like a button. */
 const linkButton = (href, text, kind = '') => h(`a.button${kind && `.${kind}`}`, { href }, text);
 
-/** The head of a view: its title, which takes the focus, what is said about it, and what can be done. */
+/** The head of a view: its title, a remark below it, buttons beside it, and a link above it. */
 function heading(title, { about = null, actions = [], above = null } = {}) {
   return h(
     'div.heading',
@@ -83,7 +83,7 @@ function heading(title, { about = null, actions = [], above = null } = {}) {
   );
 }
 
-/** Terms and what they come to, side by side where there is room if they are `short`. Those without anything are left out. */
+/** A list of terms and values. Pairs without a value are left out. `short` ones stand in two columns if there is room. */
 function facts(pairs, { short = false } = {}) {
   const shown = pairs.filter(([, value]) => value !== null && value !== undefined);
   return h(
@@ -93,8 +93,8 @@ function facts(pairs, { short = false } = {}) {
 }
 
 /**
- * A table, which on a narrow screen becomes a list of cards. The roles say once more what the elements are, because elements
- * that are laid out as something else lose theirs. The first column names the row.
+ * A table, which becomes a list of cards on a narrow screen. The first column names the row. Roles are explicit because
+ * browsers drop the roles of table elements that CSS lays out as blocks.
  */
 function table({ caption, columns, rows, empty }) {
   if (rows.length === 0) return h('p.empty', empty);
@@ -120,27 +120,43 @@ function table({ caption, columns, rows, empty }) {
 
 const PAGE_SIZE = 20;
 
-/** Where in a list the page of the address is. */
+/** The position in the list at which the page starts, as the address has it. */
 const offsetOf = (query) => Math.max(0, Number.parseInt(query.get('offset'), 10) || 0);
 
-/** The way to the pages before and after, and where between them this one is. */
+/**
+ * Cursors of pages by the address of the page. A cursor keeps its place when rows are inserted, an offset does not. Cursors
+ * stay out of the address, where they would look like a key that somebody pasted.
+ */
+const cursors = new Map();
+
+/** The query of the page that the address names. */
+function pageQuery(context) {
+  const offset = offsetOf(context.query);
+  const cursor = offset > 0 && cursors.get(context.address({}));
+  return { limit: PAGE_SIZE, ...(cursor ? { cursor } : { offset: offset || null }) };
+}
+
+/** Links to the page before and the page after. A page may have fewer rows than were asked for. */
 function pager(context, page, noun, plural) {
   const offset = offsetOf(context.query);
+  const received = page.data.length;
   if (offset === 0 && !page.has_more) {
-    return page.data.length > 1 ? h('p.pager', h('span.muted', count(page.data.length, noun, plural))) : null;
+    return received > 1 ? h('p.pager', h('span.muted', count(received, noun, plural))) : null;
   }
+  const next = offset + received;
+  if (page.next_cursor) cursors.set(context.address({ offset: next }), page.next_cursor);
   const to = (target, id, text) =>
     h('a.button', { id, href: context.address({ offset: target || null }) }, text);
   return h(
     'nav.pager',
     { 'aria-label': 'Pages' },
     offset > 0 && to(Math.max(0, offset - PAGE_SIZE), 'previous', 'Previous'),
-    h('span.muted', page.data.length > 0 ? `${offset + 1} to ${offset + page.data.length}` : 'Nothing here'),
-    page.has_more && to(offset + PAGE_SIZE, 'next', 'Next'),
+    h('span.muted', received > 0 ? `${offset + 1} to ${offset + received}` : 'No more entries'),
+    page.has_more && received > 0 && to(next, 'next', 'Next'),
   );
 }
 
-/** A refusal: the API's own words, what to do, and what finds it in the log. */
+/** An error of the API: its message, a next step, and the request id, which finds it in the server's log. */
 function problem(error, again = null) {
   if (!(error instanceof ApiError)) throw error;
   const what = advice(error);
@@ -157,10 +173,10 @@ function problem(error, again = null) {
   );
 }
 
-/** A remark that must not be missed. */
+/** A remark with a warning icon. */
 const warning = (...content) => h('p.warning', icon('warn'), h('span', ...content));
 
-/** A label with its control, a hint, and a place for what is wrong with it; `pointers` are the members of the body it fills. */
+/** A form field: label, hint, control, and a place for an error. `pointers` name the body's members that it fills. */
 function field({ label, control, hint = null, pointers = [] }) {
   control.id ||= freshId('field');
   const about = hint && h('p.hint', { id: `${control.id}-hint` }, hint);
@@ -176,7 +192,7 @@ function field({ label, control, hint = null, pointers = [] }) {
   );
 }
 
-/** Fields that belong together, under a legend; the same as a field otherwise. */
+/** A group of controls under a legend. Otherwise the same as `field`. */
 function group({ legend, hint = null, pointers = [] }, ...content) {
   const id = freshId('group');
   return h(
@@ -189,7 +205,7 @@ function group({ legend, hint = null, pointers = [] }, ...content) {
   );
 }
 
-/** One of a few: a radio button with its label. */
+/** A radio button with its label. */
 function choice(name, value, label, { checked = false, disabled = false, hint = null } = {}) {
   const id = freshId(name);
   return h(
@@ -208,7 +224,7 @@ function choice(name, value, label, { checked = false, disabled = false, hint = 
   );
 }
 
-/** Says at each field what is wrong with it, as `[pointer, words]`, and moves to the first. What has no field is returned. */
+/** Shows errors, `[pointer, message]`, at their fields and focuses the first. Returns the errors that have no field. */
 function showWrong(form, wrongs) {
   clearWrong(form);
   const homeless = [];
@@ -246,8 +262,8 @@ function clearWrong(form) {
 }
 
 /**
- * A form that calls the API. `send` is called with nothing and does it; `problem(error)` is shown above the buttons, and what
- * the API says about single fields at those fields. While it is sent it cannot be sent again.
+ * A form that calls the API. `check` returns errors that the page finds itself. `send` makes the call. Errors of single
+ * fields are shown at those fields, others above the buttons. A second click while a call runs does nothing.
  */
 function apiForm({ className = '', content, submit, danger = false, cancel = null, check = () => [], send }) {
   const told = h('div');
@@ -274,7 +290,7 @@ function apiForm({ className = '', content, submit, danger = false, cancel = nul
     const wrongs = check();
     showWrong(form, wrongs);
     if (wrongs.length > 0) return;
-    // Not `disabled`, which would take the focus away.
+    // `disabled` would take the focus away.
     go.setAttribute('aria-disabled', 'true');
     try {
       await send();
@@ -288,20 +304,20 @@ function apiForm({ className = '', content, submit, danger = false, cancel = nul
   return form;
 }
 
-/** Puts a text into the clipboard; whether that was allowed. */
+/** Copies a text to the clipboard. Returns whether the browser allowed it. */
 async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Not over plain HTTP from another machine, for one.
+    // Browsers refuse this over plain HTTP from another machine, for example.
     return false;
   }
 }
 
 /**
- * Where a share lies: a dot on a line from 0 to 1, and the interval around it. Where nothing was decided there is no share,
- * neither a good nor a bad one.
+ * A pass rate and its confidence interval on a scale from 0 to 1. If every verdict is inconclusive, nothing was judged, and
+ * there is no rate to draw.
  */
 function intervalPlot({ pass_rate: rate, pass_rate_interval: interval, ...counts }, status) {
   if (rate === null || interval === null) {
@@ -310,7 +326,7 @@ function intervalPlot({ pass_rate: rate, pass_rate_interval: interval, ...counts
   if (counts.inconclusive === counts.evaluated) return badge('unsure', 'not judged');
   const at = (share) => `${(share * 100).toFixed(2)}%`;
   const label = `${percent(rate)} passed; with 95% confidence from ${percent(interval.low)} to ${percent(interval.high)}`;
-  // Room at both ends for the dot: a share of 0 or 1 must not be cut in half.
+  // The style leaves room at both ends, so a dot at 0 or 1 is not cut in half.
   return h(
     'span.interval',
     svg(
@@ -326,13 +342,13 @@ function intervalPlot({ pass_rate: rate, pass_rate_interval: interval, ...counts
     ),
     h(
       'span.interval-text',
-      h('strong', percent(rate)),
+      h('strong', `${percent(rate)} passed`),
       ` (${percent(interval.low)} to ${percent(interval.high)})`,
     ),
   );
 }
 
-/** How a whole is made up: a bar of parts `[kind, number, words]`, and the same in words. */
+/** A bar of parts, `[kind, number, word]`, and the same in words. */
 function progressBar(total, parts) {
   const whole = Math.max(
     total,

@@ -1,8 +1,8 @@
 'use strict';
 
-// Simulations: those of a project, the results of one, its conversations, and a conversation with what was said about it.
+// Simulations: the list of a project, and one simulation with its results and conversations.
 
-/** How long until what still changes is looked at again. */
+/** How often a view of running simulations is refreshed. */
 const LOOK_AGAIN_MS = 4000;
 
 const isRunning = (simulation) => ['pending', 'in_progress'].includes(simulation.status);
@@ -10,17 +10,10 @@ const isRunning = (simulation) => ['pending', 'in_progress'].includes(simulation
 const simulationAddress = (project, ...ids) =>
   ['#/simulations', project, ...ids].map((id, i) => (i ? encodeURIComponent(id) : id)).join('/');
 
-/** The projects that the key reaches, as far as it may know. */
-async function reachableProjects(signal) {
-  const names = await projectNames(signal);
-  if (!api.caller.all_projects)
-    for (const id of api.caller.project_ids) if (!names.has(id)) names.set(id, id);
-  return names;
-}
-
 async function projectsView({ signal }) {
-  const names = await reachableProjects(signal);
-  if (names.size === 1) {
+  const { names, isAll } = await reachableProjects(signal);
+  const mayList = api.may('projects:read');
+  if (names.size === 1 && isAll) {
     const [[only]] = names;
     location.replace(simulationAddress(only));
   }
@@ -32,29 +25,36 @@ async function projectsView({ signal }) {
       location.hash = simulationAddress(given);
       return;
     }
-    // It may be a key, which belongs neither into the address nor into the page.
+    // Somebody may have pasted a key, which must not stay in the page or get into the address.
     id.value = '';
-    showWrong(event.currentTarget, [['project', 'an id of a project has 12 letters and digits']]);
+    showWrong(event.currentTarget, [['project', 'a project id has 12 letters and digits']]);
   };
   return [
     heading('Simulations', { about: 'Choose a project.' }),
-    names.size > 0
-      ? h(
-          'ul.links',
-          Array.from(names, ([one, name]) => h('li', link(simulationAddress(one), name, h('span.id', one)))),
-        )
-      : api.may('projects:read')
-        ? h('p.empty', 'There are no projects yet.')
-        : h(
-            'form.card',
-            { submit: go },
-            field({ label: 'Id of the project', control: id, hint: 'Your key may not list projects.', pointers: ['project'] }),
-            h('div.buttons', h('button.primary', { type: 'submit' }, 'Show its simulations')),
-          ),
+    names.size > 0 &&
+      h(
+        'ul.links',
+        Array.from(names, ([one, name]) => h('li', link(simulationAddress(one), name, h('span.id', one)))),
+      ),
+    names.size === 0 && isAll && h('p.empty', 'No projects yet.'),
+    !isAll &&
+      h(
+        'form.card',
+        { submit: go },
+        field({
+          label: 'Project id',
+          control: id,
+          hint: mayList
+            ? `The list has the newest ${count(names.size, 'project')}. Enter the id of another one.`
+            : 'Your key cannot list projects.',
+          pointers: ['project'],
+        }),
+        h('div.buttons', h('button.primary', { type: 'submit' }, 'Show simulations')),
+      ),
   ];
 }
 
-// Those of a project
+// The list of a project
 
 async function simulationsView(context) {
   const { params, query, signal } = context;
@@ -62,11 +62,10 @@ async function simulationsView(context) {
   const ask = {
     project_id: params.project,
     status,
-    limit: PAGE_SIZE,
-    offset: offsetOf(query),
+    ...pageQuery(context),
     sort_by: 'created_at',
   };
-  const [page, names] = await Promise.all([
+  const [page, { names }] = await Promise.all([
     api.get('v1/simulations', { query: ask, signal }),
     reachableProjects(signal),
   ]);
@@ -78,8 +77,8 @@ async function simulationsView(context) {
       return [
         table({
           caption: 'Simulations, newest first',
-          empty: status ? 'None is like that.' : 'No simulation yet.',
-          columns: ['Simulation', 'Status', 'Conversations', 'Passed as a whole', 'Created'],
+          empty: status ? 'No simulations match the filter.' : 'No simulations yet.',
+          columns: ['Simulation', 'Status', 'Progress', 'Result', 'Created'],
           rows: shown.data.map((one, index) => [
             [link(simulationAddress(params.project, one.id), one.name), h('span.sub', one.agent.name)],
             [statusBadge(one.status), remark(one, counts[index])],
@@ -94,26 +93,28 @@ async function simulationsView(context) {
     goesOn: (shown) => shown.data.some(isRunning),
   });
   return [
-    heading('Simulations', { about: 'Progress and results, as of now.' }),
+    heading('Simulations', {
+      about: 'Status, progress and result of each. Running ones are refreshed every few seconds.',
+    }),
     simulationFilters(context, names),
     body,
   ];
 }
 
-/** What somebody who reads a list should know: why it failed, or what it waits for. */
+/** A note below the status: why the simulation failed, or what it waits for. */
 function remark(simulation, { failures, personas, conversations }) {
   if (failures.last_failure_reason) return h('span.sub', prose(failures.last_failure_reason));
   if (!isRunning(simulation)) return null;
   if (personas?.pending > 0) return h('span.sub', approvals(personas));
   if (conversations.queued > 0 && simulation.agent && !simulation.agent.last_polled_at)
-    return h('span.sub', 'no worker yet');
+    return h('span.sub', 'waits for a worker');
   return null;
 }
 
 const approvals = ({ pending }) =>
   pending === 1 ? '1 persona waits for approval' : `${count(pending, 'persona')} wait for approval`;
 
-/** That personas wait, with what lets them go on: a button, and the command for whoever has no right to press it. */
+/** A notice that personas wait for approval, with a button and the command that approve them. */
 function approvalNotice(simulation, { personas }, context) {
   if (!isRunning(simulation) || !(personas?.pending > 0)) return null;
   const approve = async (event) => {
@@ -121,10 +122,14 @@ function approvalNotice(simulation, { personas }, context) {
     try {
       const at = path`v1/simulations/${simulation.id}/personas`;
       const query = { project_id: simulation.project_id };
-      const { data } = await api.all(at, { query, signal: context.signal, most: 10_000 });
-      for (const { id } of data.filter((one) => one.approval_status === 'pending'))
-        await api.post(at + path`/${id}/approve`, { query });
-      announce('The personas are approved.');
+      const next = api.pages(at, { query, signal: context.signal });
+      for (let isLast = false; !isLast;) {
+        const page = await next();
+        for (const { id } of page.data.filter((one) => one.approval_status === 'pending'))
+          await api.post(at + path`/${id}/approve`, { query });
+        ({ isLast } = page);
+      }
+      announce('All personas are approved.');
     } catch (error) {
       if (context.signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
@@ -137,16 +142,16 @@ function approvalNotice(simulation, { personas }, context) {
   return h(
     'section.card.notice',
     h('h2', approvals(personas)),
-    h('p', 'Their conversations are queued once they are approved: ', code(command)),
+    h('p', 'Their conversations start after approval. On the command line: ', code(command)),
     may && h('div.buttons', h('button.primary', { type: 'button', click: approve }, 'Approve all')),
   );
 }
 
-/** When a worker last asked for an agent's work. */
+/** When a worker last asked for conversations of an agent. */
 const workerFact = (agent) =>
   agent.last_polled_at
-    ? ['one last asked for work ', time(agent.last_polled_at)]
-    : badge('warn', 'none has asked for this agent’s work yet');
+    ? ['last asked for work ', time(agent.last_polled_at)]
+    : badge('warn', 'none has asked for work yet');
 
 function simulationFilters(context, names) {
   const { params, query } = context;
@@ -171,10 +176,10 @@ function simulationFilters(context, names) {
   };
   return h(
     'form.filters',
-    { submit: apply, 'aria-label': 'Which simulations are shown' },
+    { submit: apply, 'aria-label': 'Filter simulations' },
     h('div.filter', h('label', { for: project.id }, 'Project'), project),
     h('div.filter', h('label', { for: status.id }, 'Status'), status),
-    h('div.buttons', h('button', { type: 'submit', id: 'filter-apply' }, 'Show')),
+    h('div.buttons', h('button', { type: 'submit', id: 'filter-apply' }, 'Filter')),
   );
 }
 
@@ -194,8 +199,8 @@ function conversationProgress(counts) {
 }
 
 /**
- * Shows something that changes by itself, and again every few seconds for as long as `goesOn` says and somebody looks. Where
- * the reader is in it, and what is open in it, stays: it is only put in place when it has become another.
+ * Shows `first`, then loads and shows again every few seconds while `goesOn` returns true and the page is visible. It does
+ * not touch the page if no text has changed or the focus is inside, so the reader keeps their place.
  */
 async function refreshWhile({ signal }, place, first, { load, show, goesOn }) {
   let last = '';
@@ -218,7 +223,7 @@ async function refreshWhile({ signal }, place, first, { load, show, goesOn }) {
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
-      // What is passing passes; what is not will be said when the view is opened again.
+      // A temporary error may pass. Another one ends the refresh; opening the view again shows it.
       if (!isPassing(error)) return;
     }
     if (loaded === null || goesOn(loaded)) setTimeout(again, LOOK_AGAIN_MS);
@@ -226,7 +231,7 @@ async function refreshWhile({ signal }, place, first, { load, show, goesOn }) {
   if (goesOn(first)) setTimeout(again, LOOK_AGAIN_MS);
 }
 
-// One of them
+// One simulation
 
 async function simulationView(context) {
   const { params, signal } = context;
@@ -260,9 +265,8 @@ function simulationFacts(simulation, results) {
   const { failures, endings } = results;
   const troubles = [
     failures.lease_expired > 0 &&
-      `${count(failures.lease_expired, 'conversation')} given up because workers were silent`,
-    failures.stopped > 0 &&
-      `${count(failures.stopped, 'conversation')} stopped because the simulation was over`,
+      `${count(failures.lease_expired, 'conversation')} given up: the lease of each attempt expired`,
+    failures.stopped > 0 && `${count(failures.stopped, 'conversation')} stopped when the simulation ended`,
     failures.evaluations > 0 && `${count(failures.evaluations, 'conversation')} could not be judged`,
     results.conversations.retried > 0 &&
       `${count(results.conversations.retried, 'conversation')} needed more than one attempt`,
@@ -273,14 +277,14 @@ function simulationFacts(simulation, results) {
       [
         ['Status', statusBadge(simulation.status)],
         ['Worker', isRunning(simulation) ? workerFact(simulation.agent) : null],
-        ['Why', failures.last_failure_reason && prose(failures.last_failure_reason)],
+        ['Reason', failures.last_failure_reason && prose(failures.last_failure_reason)],
         [
           'Ended by',
           `persona ${endings.persona_ended}, agent ${endings.agent_ended}, turn limit ${endings.turn_limit}`,
         ],
         ['Judged', `${results.evaluations.completed} of ${results.conversations.target}`],
         [
-          'Troubles',
+          'Problems',
           troubles.length > 0
             ? h(
                 'ul.plain',
@@ -309,26 +313,27 @@ function resultsTable({ objectives, overall, status }) {
   ];
   return table({
     caption: 'Verdicts by objective',
-    columns: ['Objective', 'Pass rate, 95% interval', 'Passed', 'Failed', 'Inconclusive', 'Mean score'],
+    columns: ['Objective', 'Result, 95% interval', 'Passed', 'Failed', 'Inconclusive', 'Mean score'],
     rows: [
       ...objectives.map((one) => row([one.name, h('span.sub', `version ${one.version}`)], one)),
-      row('Each conversation as a whole', overall),
+      row('All objectives of a conversation', overall),
     ],
-    empty: 'No objectives.',
+    empty: 'The simulation has no objectives.',
   });
 }
 
 async function conversationList(context) {
-  if (!api.may('conversations:read')) return h('p.empty', 'Your key may not read conversations.');
-  const { params, query, signal } = context;
-  const ask = { project_id: params.project, limit: PAGE_SIZE, offset: offsetOf(query) };
+  if (!api.may('conversations:read'))
+    return h('p.empty', 'Your key does not have the scope `conversations:read`.');
+  const { params, signal } = context;
+  const ask = { project_id: params.project, ...pageQuery(context) };
   const page = await api.get(path`v1/simulations/${params.simulation}/conversations`, { query: ask, signal });
   return h(
     'section',
     h('h2', 'Conversations'),
     table({
       caption: 'Conversations, newest first',
-      empty: 'No conversation yet.',
+      empty: 'No conversations yet.',
       columns: ['Persona', 'Status', 'Messages', 'Verdicts'],
       rows: page.data.map((one) => [
         [
@@ -348,10 +353,6 @@ async function conversationList(context) {
   );
 }
 
-/** How an attempt ended, in words that say what it means. */
-const howItEnded = (reason) =>
-  reason === 'lease_expired' ? 'lease expired: the worker went silent' : plain(reason);
-
 function verdictsInShort({ evaluations, evaluation_status: status }) {
   if (evaluations.length === 0) return h('span.muted', plain(status));
   const outcomes = ['passed', 'failed', 'inconclusive'];
@@ -363,167 +364,4 @@ function verdictsInShort({ evaluations, evaluation_status: status }) {
     'span.badges',
     counts.filter(([, n]) => n > 0).map(([outcome, n]) => badge(BADGES[outcome], `${n} ${outcome}`)),
   );
-}
-
-// A conversation
-
-async function conversationView(context) {
-  const { params, query, signal } = context;
-  const at = path`v1/simulations/${params.simulation}/conversations/${params.conversation}`;
-  const ask = { project_id: params.project };
-  const [conversation, items] = await Promise.all([
-    api.get(at, { query: ask, signal }),
-    api.get(`${at}/items`, { query: { ...ask, attempt: query.get('attempt'), limit: 1000 }, signal }),
-  ]);
-  const { persona, evaluations } = conversation;
-  const up = simulationAddress(params.project, params.simulation);
-  return [
-    heading(`Conversation ${conversation.seq_id}`, { above: link(up, 'Simulation'), about: persona.summary }),
-    h('section.card', h('h2', 'Persona'), personaFacts(conversation)),
-    h(
-      'div.columns',
-      h(
-        'section',
-        h('h2', 'Transcript'),
-        attemptLinks(context, conversation),
-        transcript(items.data, evaluations),
-      ),
-      h('section', h('h2', 'Verdicts'), verdicts(conversation)),
-    ),
-  ];
-}
-
-/** Attempts that did not come to their end, and why. */
-function lostAttempts(ended = []) {
-  const lost = ended.filter((one) => one.end_reason === 'lease_expired' || one.failure_reason);
-  if (lost.length === 0) return null;
-  return h(
-    'ul.plain',
-    lost.map((one) =>
-      h(
-        'li',
-        `Attempt ${one.attempt}: ${howItEnded(one.end_reason)}, `,
-        time(one.ended_at),
-        '. ',
-        one.failure_reason ? `The worker says: ${one.failure_reason}` : 'It gave no reason.',
-      ),
-    ),
-  );
-}
-
-function personaFacts({ persona, status, end_reason: reason, ended_attempts: ended }) {
-  const attributes = Object.entries(persona.attributes).filter(([, value]) => value !== '');
-  return [
-    facts([
-      ['Status', [statusBadge(status), reason && ` ${howItEnded(reason)}`]],
-      ['Attempts', lostAttempts(ended)],
-      ['Story', persona.story],
-      ['Purpose', persona.purpose],
-    ]),
-    attributes.length > 0 &&
-      h(
-        'details',
-        h('summary', 'Attributes'),
-        facts(attributes.map(([name, value]) => [plain(name), value])),
-      ),
-  ];
-}
-
-function attemptLinks(context, { attempt }) {
-  if (attempt < 2) return null;
-  const shown = Number(context.query.get('attempt') ?? attempt);
-  const numbers = Array.from({ length: attempt }, (_, index) => index + 1);
-  const to = (one) =>
-    h('a', { href: context.address({ attempt: one }), 'aria-current': one === shown && 'true' }, String(one));
-  return h(
-    'p.small',
-    'Attempt: ',
-    numbers.map((one) => [to(one), ' ']),
-  );
-}
-
-/** What was said, with the words marked that verdicts rest on. */
-function transcript(items, evaluations) {
-  if (items.length === 0) return h('p.empty', 'Nothing has been said.');
-  const quotes = evaluations.flatMap((evaluation) => evaluation.quotes);
-  return h(
-    'ol.transcript',
-    items.map((item) => {
-      const text = item.content.map((part) => part.text).join('\n');
-      const own = quotes.filter((quote) => quote.item_id === item.id).map((quote) => quote.text);
-      const who = item.role === 'user' ? 'Persona' : 'Agent';
-      return h(
-        'li.message',
-        { id: `item-${item.id}`, 'data-role': item.role },
-        h('p.speaker', who),
-        h('p.words', marked(text, own)),
-      );
-    }),
-  );
-}
-
-/** A text in which each occurrence of each quote is marked. */
-function marked(text, quotes) {
-  const ranges = [];
-  for (const quote of quotes) {
-    if (quote === '') continue;
-    for (let from = text.indexOf(quote); from >= 0; from = text.indexOf(quote, from + quote.length)) {
-      ranges.push([from, from + quote.length]);
-    }
-  }
-  ranges.sort(([one], [other]) => one - other);
-  const nodes = [];
-  let done = 0;
-  for (const [from, to] of ranges) {
-    if (to <= done) continue;
-    const start = Math.max(from, done);
-    nodes.push(text.slice(done, start), h('mark', text.slice(start, to)));
-    done = to;
-  }
-  nodes.push(text.slice(done));
-  return nodes;
-}
-
-function verdicts({ evaluations, evaluation_status: status }) {
-  if (evaluations.length === 0) return h('p.empty', `No verdicts: ${plain(status)}.`);
-  return h('ul.verdicts', evaluations.map(verdict));
-}
-
-function verdict({ objective, objective_version: version, outcome, score, reason, quotes, judge }) {
-  return h(
-    'li.card',
-    h('h3', objective.name),
-    h(
-      'p',
-      statusBadge(outcome),
-      ' ',
-      h('span.muted', score === null ? 'no score' : `score ${score.toFixed(2)}`),
-    ),
-    reason && h('p', prose(reason)),
-    quotes.length > 0 &&
-      h(
-        'ul.quotes',
-        quotes.map((quote) =>
-          h(
-            'li',
-            h(
-              'button.quote',
-              { type: 'button', title: 'Show it in the transcript', click: () => showQuote(quote) },
-              `“${quote.text}”`,
-            ),
-          ),
-        ),
-      ),
-    h('p.small.muted', `judged by ${judge}, version ${version} of the objective`),
-    h('details', h('summary', 'Criteria'), h('pre', objective.criteria)),
-  );
-}
-
-function showQuote(quote) {
-  const message = document.getElementById(`item-${quote.item_id}`);
-  if (!message) {
-    announce('The message is not in the attempt that is shown.');
-    return;
-  }
-  focusOn(message);
 }

@@ -1,6 +1,6 @@
 'use strict';
 
-// What things are called and how they are written out: scopes, presets, statuses, times, counts.
+// Texts for scopes, presets, errors, times and counts.
 
 const RESOURCES = [
   'projects',
@@ -13,28 +13,28 @@ const RESOURCES = [
   'audit',
 ];
 
-/** Every scope there is. The trail has nothing that could be written. */
+/** All scopes. The audit trail is read-only. */
 const SCOPES = RESOURCES.flatMap((resource) =>
   resource === 'audit' ? ['audit:read'] : [`${resource}:read`, `${resource}:write`],
 );
 
 const both = (...resources) => resources.flatMap((resource) => [`${resource}:read`, `${resource}:write`]);
 
-/** Names for sets of scopes, as the API has them, and whom each is for. */
+/** The presets of the API: named sets of scopes. */
 const PRESETS = [
   {
     name: 'worker',
-    about: 'An agent worker: holds conversations',
+    about: 'For an agent worker: holds conversations',
     scopes: ['agents:read', 'simulations:read', 'conversations:read', 'conversations:write'],
   },
   {
     name: 'ci',
-    about: 'A pipeline: sets up, runs and reads simulations',
+    about: 'For a pipeline: creates, runs and reads simulations',
     scopes: ['projects:read', ...both('agents', 'objectives', 'simulations', 'personas', 'conversations')],
   },
   {
     name: 'monitor',
-    about: 'A scheduled monitor: starts simulations and reads results',
+    about: 'For a scheduled monitor: starts simulations and reads results',
     scopes: [
       'projects:read',
       'agents:read',
@@ -46,13 +46,13 @@ const PRESETS = [
   },
   {
     name: 'read_only',
-    about: 'Reads everything but keys and the audit trail',
+    about: 'Reads everything except keys and the audit trail',
     scopes: SCOPES.filter((scope) => scope.endsWith(':read') && !['keys:read', 'audit:read'].includes(scope)),
   },
-  { name: 'admin', about: 'Everything, other keys included', scopes: SCOPES },
+  { name: 'admin', about: 'Does everything, including managing keys', scopes: SCOPES },
 ];
 
-/** The preset with exactly these scopes, if there is one. */
+/** The preset with exactly these scopes, if any. */
 function presetOf(scopes) {
   const wanted = new Set(scopes);
   return PRESETS.find(
@@ -60,30 +60,30 @@ function presetOf(scopes) {
   );
 }
 
-/** What to do about a refusal, where the API's own message leaves that to whoever asks. */
+/** A next step for an error whose message does not name one. */
 function advice(error) {
   const wait = error.retryAfter
     ? `Try again in ${count(error.retryAfter, 'second')}.`
     : 'Try again in a moment.';
   switch (error.code) {
     case 'unreachable':
-      return 'Check the connection and whether the server runs, then try again.';
+      return 'Check that the server is running and that you are connected, then try again.';
     case 'invalid_api_key':
-      return 'Check that the whole key was copied, and that it belongs to this server.';
+      return 'Check that you copied the whole key, and that it belongs to this server.';
     case 'expired_api_key':
-      return 'Paste the key that replaced it, or ask whoever manages the keys for a new one.';
+      return 'Paste the key that replaced it, or ask the person who manages the keys for a new one.';
     case 'inactive_api_key':
-      return 'It may be disabled, or not valid yet. Ask whoever manages the keys.';
+      return 'It may be disabled, or not valid yet. Ask the person who manages the keys.';
     case 'revoked_api_key':
-      return 'This is final. Ask whoever manages the keys for a new one.';
+      return 'This is final. Ask the person who manages the keys for a new one.';
     case 'wrong_address':
-      return 'The key may be used from certain addresses only, and this is not one of them.';
+      return 'The key is limited to certain IP addresses, and yours is not one of them.';
     case 'insufficient_scope':
-      return 'Use a key that has this scope, or have it added to this one.';
+      return 'Use a key that has this scope, or ask for the scope to be added to this key.';
     case 'wrong_project':
-      return 'Use a key that reaches it.';
+      return 'Use a key that has access to this project.';
     case 'exceeds_own_key':
-      return 'A key can only make or change keys that are no stronger than itself.';
+      return 'A key can only create or change keys that have no more rights than itself.';
     case 'rate_limited':
     case 'auth_unavailable':
     case 'unavailable':
@@ -93,7 +93,7 @@ function advice(error) {
   }
 }
 
-/** Whether the same may well be answered if it is asked again. */
+/** Whether trying again may help. */
 const isPassing = (error) => error.status === 0 || error.status === 429 || error.status >= 500;
 
 /** `1 key`, `2 keys`. */
@@ -101,15 +101,17 @@ function count(number, noun, plural = `${noun}s`) {
   return `${number.toLocaleString('en')} ${number === 1 ? noun : plural}`;
 }
 
-/** A project's id. */
+/** `once`, `2 times`. */
+const timesInWords = (number) => (number === 1 ? 'once' : count(number, 'time'));
+
 const PROJECT_ID = /^[A-Za-z0-9]{12}$/;
 
 const percent = (share) => `${Math.round(share * 100)}%`;
 
-/** `in_progress` as words. */
+/** Words for a name of the API: `in progress` for `in_progress`. */
 const plain = (word) => word.replaceAll('_', ' ');
 
-/** With a capital in front, for messages of the API, which have none. */
+/** Starts a text with a capital letter, as messages of the API do not. */
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const DATE = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium' });
@@ -131,7 +133,7 @@ function fromNow(text) {
   return RELATIVE.format(Math.round(distance / (30 * DAY_MS)), 'month');
 }
 
-/** How long a number of seconds is: `1 hour`. */
+/** A number of seconds in the largest unit that fits: `1 hour`. */
 function duration(seconds) {
   const units = [
     ['day', 86_400],

@@ -80,9 +80,11 @@ browser() {
     [ -n "${CHROMIUM:-}" ] || [ -x /usr/bin/chromium ] && return
     { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; } ||
         fail "no Chromium (Debian: apt-get install chromium; elsewhere, say in CHROMIUM where it is)"
-    echo "tools: Chromium from Debian's packages (once)"
+    echo "tools: Chromium and fonts from Debian's packages (once)"
     export DEBIAN_FRONTEND=noninteractive
-    { apt-get update && apt-get install --yes --no-install-recommends chromium; } >"$dir/chromium.log" 2>&1 ||
+    # The fonts have wide characters and emoji, which some views are tested with.
+    local packages=(chromium fonts-droid-fallback fonts-noto-color-emoji)
+    { apt-get update && apt-get install --yes --no-install-recommends "${packages[@]}"; } >"$dir/chromium.log" 2>&1 ||
         fail "not installed: $(tail -n 3 "$dir/chromium.log")"
 }
 

@@ -1,4 +1,4 @@
-// What the tests of the dashboard stand on: a real `onerun serve` over a temporary directory, and Chromium to look at it.
+// The test kit: a real `onerun serve` in a temporary directory, and Chromium.
 
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -10,60 +10,169 @@ import { fileURLToPath } from 'node:url';
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const PROGRAM = join(ROOT, 'target/debug/onerun');
 
-/** Packages that `tools/install.sh browser` has installed. */
+/** Loads packages that `tools/install.sh browser` installs. */
 export const require = createRequire(join(ROOT, '.tools/browser/package.json'));
 const { chromium } = require('playwright-core');
 
-/** Screenshots to be looked at; not committed. */
+const ENVIRONMENT = { RUST_LOG: 'warn' };
+
+/** Screenshots for people to look at; not committed. */
 const SHOTS = join(ROOT, 'target/dashboard');
 mkdirSync(SHOTS, { recursive: true });
 
-/** What a name, a message or a reason might be, if somebody meant harm. */
+/** A hostile name, message or reason. */
 export const HOSTILE = '<img src=x onerror=alert(1)><script>alert(2)</script>';
+
+/** Names that are hard to lay out: wide characters, emoji made of several, right-to-left scripts, no spaces. */
+export const NAMES = {
+  chinese: '订单服务台夜间监控任务每天凌晨三点运行请勿手动停止',
+  japanese: '返金デスクの夜間モニター（毎晩三時に実行、担当：検索チーム）',
+  emoji: '👨‍👩‍👧‍👦🏳️‍🌈🇩🇪 night shift 👩🏽‍💻❤️‍🔥',
+  arabic: 'مراقب مكتب الطلبات (كل ليلة 3) v2',
+  hebrew: 'שירות לקוחות: החזרים 24/7',
+  long: 'W'.repeat(100),
+};
 
 export const WIDE = { width: 1280, height: 860 };
 export const NARROW = { width: 360, height: 740 };
 
-/** How long anything may take. */
-const PATIENCE_MS = 30_000;
+const DEADLINE_MS = 30_000;
 
-/** Calls `look` until it returns something, with a deadline. */
+/** Calls `look` until it returns something true, and returns that. */
 export async function eventually(look, what) {
-  const deadline = Date.now() + PATIENCE_MS;
+  const deadline = Date.now() + DEADLINE_MS;
   for (;;) {
     const found = await look();
     if (found) return found;
-    if (Date.now() > deadline) throw new Error(`not within ${PATIENCE_MS} ms: ${what}`);
+    if (Date.now() > deadline) throw new Error(`not within ${DEADLINE_MS} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
-/** A server over the data of a demo, so that there is a simulation with its conversations. */
+const say = (text) => ({ input: [{ type: 'message', content: [{ type: 'text', text }] }] });
+
+/** A server with the data of a demo: a project with one simulation of 24 conversations. */
 export class Server {
   static async start() {
     const server = new Server();
     server.directory = mkdtempSync(join(tmpdir(), 'onerun-dashboard-'));
-    const data = join(server.directory, 'data');
-    const env = { RUST_LOG: 'warn' };
+    server.data = join(server.directory, 'data');
+    const { data } = server;
     const demo = ['demo', '--keep', data, '--conversations', '24', '--seed', '3'];
-    const made = spawnSync(PROGRAM, demo, { env, encoding: 'utf8', timeout: PATIENCE_MS });
-    if (made.status !== 0) throw new Error(`no demo: ${made.error ?? made.stderr}`);
-    server.process = spawn(PROGRAM, ['serve', '--port', '0', '--data', data], { env });
-    let said = '';
-    server.log = '';
-    server.process.stdout.on('data', (chunk) => (said += chunk));
-    server.process.stderr.on('data', (chunk) => (server.log += chunk));
-    await eventually(() => {
-      if (server.process.exitCode !== null) throw new Error(`it ended: ${server.log}`);
-      server.url = /listening on (http:\S+)/.exec(said)?.[1];
-      return server.url;
-    }, 'the server listens');
+    const made = spawnSync(PROGRAM, demo, { env: ENVIRONMENT, encoding: 'utf8', timeout: DEADLINE_MS });
+    if (made.status !== 0) throw new Error(`demo failed: ${made.error ?? made.stderr}`);
+    await server.#serve({});
     server.key = readFileSync(join(data, 'api-key'), 'utf8').trim();
     [server.project] = (await server.get('/v1/projects')).data;
     return server;
   }
 
-  /** A project whose words, and whose agent's, would be markup anywhere else; with one conversation that was judged. */
+  async #serve(env) {
+    this.process = spawn(PROGRAM, ['serve', '--port', '0', '--data', this.data], {
+      env: { ...ENVIRONMENT, ...env },
+    });
+    let output = '';
+    this.log = '';
+    this.process.stdout.on('data', (chunk) => (output += chunk));
+    this.process.stderr.on('data', (chunk) => (this.log += chunk));
+    this.url = await eventually(() => {
+      if (this.process.exitCode !== null) throw new Error(`the server exited: ${this.log}`);
+      return /listening on (http:\S+)/.exec(output)?.[1];
+    }, 'the server listens');
+  }
+
+  /** Restarts the server with other environment variables. Its address changes. */
+  async #restart(env) {
+    await this.#end();
+    await this.#serve(env);
+  }
+
+  /**
+   * A project with names in several scripts. Returns its id and those of four simulations: one whose personas wait for
+   * approval, one without a worker, one that failed after a worker lost conversations, and an inconclusive one.
+   */
+  async worldly() {
+    const { id: project } = await this.post('/v1/projects', { name: NAMES.japanese });
+    const at = (path) => `${path}?project_id=${project}`;
+    const agent = await this.post(at('/v1/agents'), { name: NAMES.arabic, description: NAMES.hebrew });
+    const idle = await this.post(at('/v1/agents'), { name: NAMES.long });
+    const objective = async (name, criteria) =>
+      (await this.post(at('/v1/objectives'), { name, criteria })).id;
+    const decided = await objective(NAMES.emoji, 'check: agent says /返金/');
+    const prose = await objective(NAMES.chinese, 'The agent is kind to the customer.');
+    const simulate = async (name, body) => {
+      const wanted = {
+        name,
+        scenario: `${NAMES.hebrew}. A customer of ${NAMES.japanese} wants a refund. ${NAMES.emoji}`,
+        agent_id: agent.id,
+        objective_ids: [decided, prose],
+        target_conversations: 1,
+        target_personas: 1,
+        auto_approve: true,
+        seed: 7,
+      };
+      return (await this.post(at('/v1/simulations'), { ...wanted, ...body })).id;
+    };
+    const ids = {
+      project,
+      agent: agent.id,
+      waiting: await simulate(NAMES.emoji, {
+        auto_approve: false,
+        target_conversations: 4,
+        target_personas: 4,
+      }),
+      workerless: await simulate(NAMES.long, { agent_id: idle.id }),
+      undecided: await simulate(NAMES.chinese, { objective_ids: [prose] }),
+      failed: await simulate(NAMES.arabic, { target_conversations: 3 }),
+    };
+    const list = async (simulation, total) => {
+      const path = at(`/v1/simulations/${simulation}/conversations`);
+      const made = async () => (await this.get(path)).data;
+      await eventually(async () => (await made()).length === total, 'conversations are queued');
+      return (await made()).toSorted((one, other) => one.seq_id - other.seq_id).map((one) => one.id);
+    };
+    const [undecided] = await list(ids.undecided, 1);
+    [ids.held, ids.lost, ids.retried] = await list(ids.failed, 3);
+    await this.#hold(project, ids.undecided, undecided);
+    await this.#hold(project, ids.failed, ids.held);
+    await this.#restart({ ONERUN_LEASE_SECONDS: '1' });
+    const lose = (conversation, attempt) => this.#lose(project, ids.failed, conversation, attempt);
+    await Promise.all([lose(ids.lost, 1), lose(ids.retried, 1)]);
+    await lose(ids.lost, 2);
+    await lose(ids.lost, 3);
+    await this.#restart({});
+    await this.#hold(project, ids.failed, ids.retried);
+    const status = async (simulation) => (await this.get(at(`/v1/simulations/${simulation}`))).status;
+    await eventually(async () => (await status(ids.failed)) === 'failed', 'the simulation failed');
+    await eventually(async () => (await status(ids.undecided)) === 'completed', 'the simulation completed');
+    const waiting = async () =>
+      (await this.get(at(`/v1/simulations/${ids.waiting}/results`))).personas.pending === 4;
+    await eventually(waiting, 'personas wait for approval');
+    return ids;
+  }
+
+  /** Holds a conversation as a worker does, with one reply. */
+  async #hold(project, simulation, conversation) {
+    const at = (path) =>
+      `/v1/simulations/${simulation}/conversations/${conversation}${path}?project_id=${project}`;
+    await this.post(at('/start'));
+    await this.post(at('/responses'), { input: [] });
+    await this.post(at('/responses'), say(`返金は明日です。${NAMES.emoji} ${NAMES.arabic}\n${NAMES.long}`));
+    await this.post(at('/end'));
+    const judged = async () => (await this.get(at(''))).evaluation_status === 'completed';
+    await eventually(judged, 'the conversation is judged');
+  }
+
+  /** Starts an attempt at a conversation and lets its lease expire. */
+  async #lose(project, simulation, conversation, attempt) {
+    const at = (path) =>
+      `/v1/simulations/${simulation}/conversations/${conversation}${path}?project_id=${project}`;
+    await this.post(at('/start'));
+    const ended = async () => (await this.get(at(''))).ended_attempts.length === attempt;
+    await eventually(ended, 'the lease expires');
+  }
+
+  /** A project with hostile names and texts, and one judged conversation. */
   async hostile() {
     const { id: project } = await this.post('/v1/projects', { name: HOSTILE });
     const at = (path) => `${path}?project_id=${project}`;
@@ -86,7 +195,6 @@ export class Server {
     const first = async () => (await this.get(conversations)).data[0];
     const { id: conversation } = await eventually(first, 'a conversation is queued');
     const here = `/v1/simulations/${simulation.id}/conversations/${conversation}`;
-    const say = (text) => ({ input: [{ type: 'message', content: [{ type: 'text', text }] }] });
     await this.post(at(`${here}/responses`), { input: [] });
     await this.post(at(`${here}/responses`), say(`I have read ${HOSTILE} twice.`));
     await this.post(at(`${here}/end`));
@@ -94,13 +202,13 @@ export class Server {
     return { project, simulation: simulation.id, conversation };
   }
 
-  /** Calls the API as anybody would; answers with the status and the body. */
+  /** Calls the API. Returns the status and the body. */
   async call(method, path, { body, key = this.key } = {}) {
     const response = await fetch(this.url + path, {
       method,
       headers: { 'x-api-key': key, ...(body && { 'content-type': 'application/json' }) },
       body: body && JSON.stringify(body),
-      signal: AbortSignal.timeout(PATIENCE_MS),
+      signal: AbortSignal.timeout(DEADLINE_MS),
     });
     return { status: response.status, body: await response.json() };
   }
@@ -119,17 +227,20 @@ export class Server {
     return answer.body;
   }
 
+  async #end() {
+    if (this.process.exitCode !== null) return;
+    const exit = new Promise((resolve) => this.process.once('exit', resolve));
+    this.process.kill('SIGTERM');
+    await exit;
+  }
+
   async stop() {
-    if (this.process.exitCode === null) {
-      const gone = new Promise((resolve) => this.process.once('exit', resolve));
-      this.process.kill('SIGTERM');
-      await gone;
-    }
+    await this.#end();
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
 
-/** Chromium as the machine has it, which asks nobody outside for anything. */
+/** Starts the machine's Chromium, without its own background requests. */
 export function launch() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -147,18 +258,18 @@ export function launch() {
 }
 
 /**
- * The dashboard in a browser of its own: no storage, cookies or clipboard of another test's. `page.troubles` has what went
- * wrong in it: uncaught errors, and what the Content-Security-Policy stopped.
+ * Opens the dashboard in a new browser context. `page.troubles` collects uncaught errors, dialogs, and violations of the
+ * Content-Security-Policy.
  */
 export async function open(browser, server, { viewport = WIDE, colorScheme = 'light', ...options } = {}) {
   const context = await browser.newContext({ viewport, colorScheme, timezoneId: 'UTC', ...options });
-  context.setDefaultTimeout(PATIENCE_MS);
+  context.setDefaultTimeout(DEADLINE_MS);
   await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.url });
   const page = await context.newPage();
   page.troubles = [];
-  // Nothing in the page asks or tells by itself: whatever does was put into it.
+  // The page opens no alerts itself, so an alert comes from an injected script.
   page.on('dialog', (dialog) => {
-    page.troubles.push(`it asks: ${dialog.message()}`);
+    page.troubles.push(`alert: ${dialog.message()}`);
     dialog.dismiss();
   });
   page.on('pageerror', (error) => page.troubles.push(`uncaught: ${error.message}`));
@@ -169,21 +280,21 @@ export async function open(browser, server, { viewport = WIDE, colorScheme = 'li
   return page;
 }
 
-/** Pastes a key and waits for what is shown then. */
+/** Signs in and waits for the first view. */
 export async function signIn(page, key) {
   await page.getByLabel('API key').fill(key);
-  await page.getByRole('button', { name: 'Continue' }).click();
-  await page.getByRole('button', { name: 'Forget the key' }).waitFor();
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('button', { name: 'Sign out' }).waitFor();
   await settled(page);
 }
 
-/** Goes to a view by its address, and waits until it is there. */
+/** Goes to a view by its address and waits until it is shown. */
 export async function visit(page, hash) {
   await page.evaluate(
     (target) =>
       new Promise((resolve) => {
         if (location.hash === target) resolve();
-        // The page has listened for longer, so it has begun by then.
+        // The page's own listener is older, so it runs first.
         addEventListener('hashchange', resolve, { once: true });
         location.hash = target;
       }),
@@ -192,12 +303,12 @@ export async function visit(page, hash) {
   await settled(page);
 }
 
-/** Waits until the view that was asked for is in place. */
+/** Waits until the view is shown. */
 export async function settled(page) {
   await page.waitForFunction(() => !document.getElementById('main').hasAttribute('aria-busy'));
 }
 
-/** The text of everything in the page, what stands in fields included: where a key must not be. */
+/** All text of the page, its fields, storage and address: none of it may have a key. */
 export function everything(page) {
   return page.evaluate(() => {
     const fields = Array.from(document.querySelectorAll('input, textarea'), (field) => field.value);
@@ -213,7 +324,7 @@ export function everything(page) {
   });
 }
 
-/** Takes a picture of all of a view, or of what a dialog leaves to be seen of it. */
+/** Takes a screenshot of the whole view, or of the visible part if a dialog is open. */
 export async function picture(page, name) {
   const fullPage = (await page.locator('dialog').count()) === 0;
   await page.screenshot({ path: join(SHOTS, `${name}.png`), fullPage });

@@ -1,4 +1,4 @@
-// Keys, from their creation to their end, by mouse and by keyboard.
+// Keys, from creation to revocation, by mouse and by keyboard.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -28,22 +28,22 @@ after(async () => {
 
 const A_KEY = /^onr_[\w-]{60}$/;
 
-/** Makes a key by the API. */
+/** Creates a key through the API. */
 const make = (body) => server.post('/v1/keys', { all_projects: true, ...body });
 
 const whoami = (key) => server.call('GET', '/v1/whoami', { key });
 
 const clipboard = (page) => page.evaluate(() => navigator.clipboard.readText());
 
-/** Waits until a key is refused with a code: it may be believed for some seconds after its end. */
+/** Waits until a key is refused with a code. The server caches keys for some seconds. */
 const refused = (key, code) =>
-  eventually(async () => (await whoami(key)).body.code === code, `${code} is the answer`);
+  eventually(async () => (await whoami(key)).body.code === code, `the code is ${code}`);
 
-/** Pastes a key that is not accepted, and returns what is said about it. */
+/** Tries to sign in with a refused key, and returns the error. */
 async function signInRefused(key) {
   const page = await open(browser, server);
   await page.getByLabel('API key').fill(key);
-  await page.getByRole('button', { name: 'Continue' }).click();
+  await page.getByRole('button', { name: 'Sign in' }).click();
   return page.getByRole('alert').innerText();
 }
 
@@ -53,25 +53,25 @@ async function signedIn(options) {
   return page;
 }
 
-test('a key is created, shown once, copied, and works', async () => {
+test('a new key is shown once, copied, and works', async () => {
   const page = await signedIn();
   await page.getByRole('link', { name: 'Create a key' }).click();
   await page.getByLabel('Name').fill('ci of checkout');
   await page.getByRole('button', { name: /^worker/ }).click();
   await page.getByLabel('Demo').check();
-  await page.getByRole('button', { name: 'Create the key' }).click();
+  await page.getByRole('button', { name: 'Create key' }).click();
 
   const dialog = page.getByRole('dialog', { name: 'Your new key' });
   const shown = await dialog.locator('output').innerText();
   assert.match(shown, A_KEY);
-  await dialog.getByText('This is the only time').waitFor();
+  await dialog.getByText('The key is shown only now').waitFor();
   await dialog.getByRole('button', { name: 'Copy' }).click();
   await dialog.getByText('Copied.').waitFor();
   assert.equal(await clipboard(page), shown);
-  // Not by the key that closes other dialogs, once or twice.
+  // Escape closes other dialogs, but not this one.
   await page.keyboard.press('Escape');
   await page.keyboard.press('Escape');
-  // Nor by the way back.
+  // Nor does the back button.
   await page.goBack();
   await settled(page);
   assert.ok(await dialog.isVisible());
@@ -100,7 +100,7 @@ test('a key is created, shown once, copied, and works', async () => {
   assert.deepEqual(page.troubles, []);
 });
 
-/** Presses Tab until the focus is on something that `matches`. */
+/** Presses Tab until the focus is on the element. */
 async function tabTo(page, locator) {
   for (let pressed = 0; pressed < 80; pressed += 1) {
     if (await locator.evaluateAll((found) => found.includes(document.activeElement))) return;
@@ -109,7 +109,7 @@ async function tabTo(page, locator) {
   throw new Error(`${locator} is not reached by Tab`);
 }
 
-test('a key is created with the keyboard alone', async () => {
+test('a key is created by keyboard', async () => {
   const page = await open(browser, server);
   await page.keyboard.type(server.key);
   await page.keyboard.press('Enter');
@@ -124,17 +124,17 @@ test('a key is created with the keyboard alone', async () => {
   await page.keyboard.press('Space');
   await tabTo(page, page.getByRole('checkbox', { name: 'objectives:read' }));
   await page.keyboard.press('Space');
-  await tabTo(page, page.getByRole('radio', { name: 'In these projects' }));
+  await tabTo(page, page.getByRole('radio', { name: 'These projects' }));
   await page.keyboard.press('ArrowDown');
   await tabTo(page, page.getByLabel('Days until it expires'));
   await page.keyboard.press('ControlOrMeta+A');
   await page.keyboard.type('7');
-  await tabTo(page, page.getByRole('button', { name: 'Create the key' }));
+  await tabTo(page, page.getByRole('button', { name: 'Create key' }));
   await page.keyboard.press('Enter');
 
   const dialog = page.getByRole('dialog', { name: 'Your new key' });
   await dialog.waitFor();
-  // It opens on what is to be done in it.
+  // The dialog focuses its first action.
   assert.equal(await page.locator(':focus').innerText(), 'Copy');
   await page.keyboard.press('Enter');
   await dialog.getByText('Copied.').waitFor();
@@ -150,29 +150,29 @@ test('a key is created with the keyboard alone', async () => {
   assert.equal(await page.locator(':focus').innerText(), 'by hand');
 });
 
-test('never is only what was chosen, and said to be a risk', async () => {
+test('a key never expires only if chosen, with a warning', async () => {
   const page = await signedIn();
   await visit(page, '#/keys/new');
-  const risk = page.getByText('valid until somebody revokes it');
+  const risk = page.getByText('works until somebody revokes it');
   assert.ok(!(await risk.isVisible()));
   await page.getByLabel('Name').fill('for ever');
   await page.getByRole('checkbox', { name: 'agents:read' }).check();
-  await page.getByRole('radio', { name: /^In all projects/ }).check();
+  await page.getByRole('radio', { name: /^All projects/ }).check();
   await page.getByRole('radio', { name: 'Never' }).check();
   assert.ok(await risk.isVisible());
-  await page.getByRole('button', { name: 'Create the key' }).click();
+  await page.getByRole('button', { name: 'Create key' }).click();
   const made = await page.getByRole('dialog').locator('output').innerText();
   assert.equal((await whoami(made)).body.expires_at, null);
 });
 
-test('what is wrong is said where it is, before and after it is sent', async () => {
+test('form errors are shown at their fields', async () => {
   const page = await signedIn();
   await visit(page, '#/keys/new');
-  await page.getByRole('button', { name: 'Create the key' }).click();
+  await page.getByRole('button', { name: 'Create key' }).click();
   for (const said of [
-    'Say what will use the key.',
-    'Choose at least one.',
-    'Choose at least one, or all of them.',
+    'Enter a name.',
+    'Choose at least one scope.',
+    'Choose at least one project, or all projects.',
   ]) {
     await page.getByText(said, { exact: true }).waitFor();
   }
@@ -182,41 +182,41 @@ test('what is wrong is said where it is, before and after it is sent', async () 
   );
   await page.getByLabel('Name').fill('x');
   await page.getByRole('button', { name: /^read only/ }).click();
-  await page.getByRole('radio', { name: /^In all projects/ }).check();
+  await page.getByRole('radio', { name: /^All projects/ }).check();
   await page.getByText('Addresses, rate limit, start').click();
   const addresses = page.getByLabel('Allowed addresses');
   await addresses.fill('10.0.0.0/8\nhere');
   await page.getByText('Addresses, rate limit, start').click();
-  await page.getByRole('button', { name: 'Create the key' }).click();
+  await page.getByRole('button', { name: 'Create key' }).click();
   await page.locator('.wrong:visible').waitFor();
-  // The part that was folded away is open again, and the keyboard is there.
+  // The folded section is open again, and its field has the focus.
   assert.ok(await addresses.isVisible());
   assert.equal(await addresses.getAttribute('aria-invalid'), 'true');
   assert.equal(await page.locator(':focus').getAttribute('id'), await addresses.getAttribute('id'));
 });
 
-test('an answer that was lost makes no second key, and the loss is told', async () => {
+test('a lost answer creates no second key', async () => {
   const page = await signedIn();
   await visit(page, '#/keys/new');
   await page.getByLabel('Name').fill('lost on the way');
   await page.getByRole('checkbox', { name: 'agents:read' }).check();
-  await page.getByRole('radio', { name: /^In all projects/ }).check();
+  await page.getByRole('radio', { name: /^All projects/ }).check();
   await page.route('**/v1/keys', async (route) => {
     await route.fetch();
     await route.abort();
   });
-  await page.getByRole('button', { name: 'Create the key' }).click();
+  await page.getByRole('button', { name: 'Create key' }).click();
   await page.getByText('The API did not answer.').waitFor();
   await page.unroute('**/v1/keys');
-  await page.getByRole('button', { name: 'Create the key' }).click();
-  await page.getByRole('dialog', { name: 'The key was made before' }).waitFor();
+  await page.getByRole('button', { name: 'Create key' }).click();
+  await page.getByRole('dialog', { name: 'The key exists, but its secret is lost' }).waitFor();
   await page.getByRole('button', { name: 'Go to the key' }).click();
   await page.getByRole('heading', { name: 'lost on the way', level: 1 }).waitFor();
   const { data } = await server.get('/v1/keys?limit=100');
   assert.equal(data.filter((key) => key.name === 'lost on the way').length, 1);
 });
 
-test('a key is rotated: both work in the overlap, and the use of the old one is seen', async () => {
+test('after a rotation both keys work, and use of the old one shows', async () => {
   const old = await make({ name: 'nightly', preset: 'monitor' });
   const page = await signedIn();
   await visit(page, `#/keys/${old.id}`);
@@ -233,46 +233,50 @@ test('a key is rotated: both work in the overlap, and the use of the old one is 
   assert.equal((await whoami(old.key)).status, 200);
 
   await page.getByRole('link', { name: old.id }).click();
-  await page.getByRole('heading', { name: 'Replaced', level: 2 }).waitFor();
+  await page.getByRole('heading', { name: 'This key was replaced', level: 2 }).waitFor();
   await eventually(async () => {
     await page.reload();
     await signIn(page, server.key);
     return (await page.getByText('still in use').count()) > 0;
-  }, 'the use of the old key is shown');
-  assert.match(await page.locator('.notice').innerText(), /1 time since then/);
-  assert.equal(await page.getByRole('button', { name: 'Rotate' }).count(), 0, 'it has been');
+  }, 'use of the old key is shown');
+  assert.match(await page.locator('.notice').innerText(), /Used once since then/);
+  assert.equal(
+    await page.getByRole('button', { name: 'Rotate' }).count(),
+    0,
+    'a replaced key cannot be rotated',
+  );
 });
 
-test('a key that is rotated without overlap is told to its holder as revoked', async () => {
+test('a key rotated without overlap counts as revoked', async () => {
   const old = await make({ name: 'short', preset: 'worker' });
   const page = await signedIn();
   await visit(page, `#/keys/${old.id}`);
   await page.getByRole('button', { name: 'Rotate' }).click();
   const dialog = page.getByRole('dialog', { name: 'Rotate short' });
-  await dialog.getByRole('radio', { name: /^Not at all/ }).check();
+  await dialog.getByRole('radio', { name: /^No time/ }).check();
   await dialog.getByRole('button', { name: 'Rotate' }).click();
-  await page.getByText('The old key has ended.').waitFor();
+  await page.getByText('The old key no longer works.').waitFor();
   await refused(old.key, 'revoked_api_key');
   const { body } = await whoami(old.key);
   const said = await signInRefused(old.key);
   assert.ok(said.toLowerCase().includes(body.message.replaceAll('`', '').toLowerCase()), said);
-  assert.match(said, /Ask whoever manages the keys for a new one/);
+  assert.match(said, /Ask the person who manages the keys for a new one/);
 });
 
-test('a key is revoked only when its name or id was typed, and then for good', async () => {
+test('a key is revoked only after its name or id is typed', async () => {
   const doomed = await make({ name: 'old laptop', preset: 'worker' });
   const page = await signedIn();
   await visit(page, `#/keys/${doomed.id}`);
   await page.getByRole('button', { name: 'Revoke' }).click();
   const dialog = page.getByRole('dialog', { name: 'Revoke this key?' });
-  await dialog.getByLabel('The key’s name or id, to confirm').fill('old desktop');
-  await dialog.getByRole('button', { name: 'Revoke for good' }).click();
-  await dialog.getByText('This is neither its name nor its id.').waitFor();
+  await dialog.getByLabel('To confirm, type the key’s name or id').fill('old desktop');
+  await dialog.getByRole('button', { name: 'Revoke permanently' }).click();
+  await dialog.getByText('This is neither the name nor the id of the key.').waitFor();
   assert.equal((await server.get(`/v1/keys/${doomed.id}`)).status, 'active');
 
-  await dialog.getByLabel('The key’s name or id, to confirm').fill('old laptop');
+  await dialog.getByLabel('To confirm, type the key’s name or id').fill('old laptop');
   await page.keyboard.press('Enter');
-  await page.getByText('The key old laptop is revoked.').waitFor();
+  await page.getByText('Key old laptop is revoked.').waitFor();
   await settled(page);
   assert.equal((await server.get(`/v1/keys/${doomed.id}`)).status, 'revoked');
   for (const action of ['Rotate', 'Change', 'Disable', 'Revoke']) {
@@ -282,7 +286,7 @@ test('a key is revoked only when its name or id was typed, and then for good', a
   assert.match(await signInRefused(doomed.key), /revoked/);
 });
 
-test('a key is disabled and enabled again', async () => {
+test('a disabled key works again once enabled', async () => {
   const key = await make({ name: 'paused', preset: 'worker' });
   const page = await signedIn();
   await visit(page, `#/keys/${key.id}`);
@@ -294,7 +298,7 @@ test('a key is disabled and enabled again', async () => {
   await eventually(async () => (await whoami(key.key)).status === 200, 'it works again');
 });
 
-test('a key is changed: only what was changed', async () => {
+test('a change sends only the changed members', async () => {
   const made = await make({ name: 'wide', preset: 'ci', allowed_cidrs: ['127.0.0.0/8'] });
   const page = await signedIn();
   await visit(page, `#/keys/${made.id}/change`);
@@ -314,7 +318,7 @@ test('a key is changed: only what was changed', async () => {
     assert.deepEqual(changed[kept], made[kept], kept);
 });
 
-test('a key that is refused while it is used leads back to the question for one, which says why', async () => {
+test('a key refused during use leads to the sign-in form', async () => {
   const key = await make({ name: 'in use', preset: 'read_only' });
   const page = await open(browser, server);
   await signIn(page, key.key);
@@ -326,7 +330,7 @@ test('a key that is refused while it is used leads back to the question for one,
   assert.ok(!(await everything(page)).includes(key.key));
 });
 
-test('a key sees what its scopes allow, and can give no more than it has', async () => {
+test('a key sees and grants only what its scopes allow', async () => {
   const bound = await server.post('/v1/keys', {
     name: 'team',
     scopes: [
@@ -352,19 +356,19 @@ test('a key sees what its scopes allow, and can give no more than it has', async
   assert.ok(await page.getByRole('checkbox', { name: 'agents:read' }).isEnabled());
   assert.ok(await page.getByRole('button', { name: /^admin/ }).isDisabled());
   assert.ok(await page.getByRole('button', { name: /^worker/ }).isEnabled());
-  assert.ok(await page.getByRole('radio', { name: /^In all projects/ }).isDisabled());
+  assert.ok(await page.getByRole('radio', { name: /^All projects/ }).isDisabled());
   assert.ok(await page.getByRole('radio', { name: 'Never' }).isDisabled());
   assert.ok(Number(await page.getByLabel('Days until it expires').inputValue()) < 30);
-  // What the page does not know to be too much, the API does.
+  // The API checks what the page does not.
   await page.getByLabel('Name').fill('stronger');
   await page.getByRole('button', { name: /^worker/ }).click();
   await page.getByRole('group', { name: 'Projects' }).getByRole('checkbox').check();
   await page.getByLabel('Days until it expires').fill('3000');
-  await page.getByRole('button', { name: 'Create the key' }).click();
-  assert.match(await page.getByRole('alert').innerText(), /no stronger than itself/);
+  await page.getByRole('button', { name: 'Create key' }).click();
+  assert.match(await page.getByRole('alert').innerText(), /no more rights than itself/);
 });
 
-test('a key without any scope sees itself', async () => {
+test('a key without read scopes sees only itself', async () => {
   const made = await make({ name: 'writes only', scopes: ['conversations:write'] });
   const page = await open(browser, server);
   await signIn(page, made.key);
@@ -372,7 +376,7 @@ test('a key without any scope sees itself', async () => {
   assert.equal(await page.getByRole('navigation', { name: 'Views' }).getByRole('link').count(), 0);
 });
 
-test('a key over its limit is told how long to wait', async () => {
+test('an exceeded rate limit says how long to wait', async () => {
   const slow = await make({
     name: 'slow',
     preset: 'read_only',
@@ -389,7 +393,7 @@ test('a key over its limit is told how long to wait', async () => {
   assert.ok(await page.getByRole('button', { name: 'Try again' }).isVisible());
 });
 
-test('keys come in pages, and filtered', async () => {
+test('keys are paged and filtered', async () => {
   for (let index = 0; index < 25; index += 1)
     await make({ name: `many ${index}`, preset: 'worker', expires_in_days: 400 });
   const soon = await make({ name: 'ends soon', preset: 'worker', expires_in_days: 2 });
@@ -408,7 +412,7 @@ test('keys come in pages, and filtered', async () => {
   await page.getByRole('button', { name: 'Filter' }).click();
   await page.getByRole('link', { name: soon.name }).waitFor();
   await page.getByRole('link', { name: 'many 24' }).waitFor({ state: 'detached' });
-  // Where the keyboard was, it is.
+  // The focus stays on the button.
   assert.equal(await page.locator(':focus').innerText(), 'Filter');
   await page.getByRole('link', { name: 'Show all' }).click();
   await page.getByRole('link', { name: 'many 24' }).waitFor();
@@ -418,8 +422,8 @@ test('keys come in pages, and filtered', async () => {
   await page.getByRole('link', { name: soon.name }).waitFor({ state: 'detached' });
 });
 
-// What is idle for 30 days cannot be made in a moment; that nothing is, can be seen.
-test('what needs attention is found', async () => {
+// No key can be idle for 30 days here. A test of the command line ages keys in the database.
+test('keys that need attention are listed', async () => {
   const forever = await make({ name: 'for good', preset: 'worker', never_expires: true });
   const ending = await make({ name: 'ending', scopes: ['projects:read'], expires_in_days: 5 });
   await server.call('GET', '/v1/projects', { key: ending.key });
@@ -435,12 +439,12 @@ test('what needs attention is found', async () => {
   assert.ok(
     has(await names('Expire within 14 days'), ending) && !has(await names('Expire within 14 days'), forever),
   );
-  const unused = await names('Hold scopes that they have not used');
+  const unused = await names('Have unused scopes');
   assert.ok(has(unused, forever) && !has(unused, ending), unused.join());
   assert.equal(await page.getByRole('table', { name: 'Idle for 30 days or more' }).count(), 0);
 });
 
-test('who changed what is in the trail, whatever it was called', async () => {
+test('the audit trail shows changes of keys with hostile names', async () => {
   const key = await make({ name: HOSTILE, preset: 'worker' });
   await server.post(`/v1/keys/${key.id}/disable`);
   const page = await signedIn({ viewport: NARROW });

@@ -1,4 +1,4 @@
-// What keeps the page what it is: its Content-Security-Policy, and that no text becomes markup.
+// The Content-Security-Policy, and that texts never become markup.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -15,7 +15,7 @@ after(async () => {
   await server?.stop();
 });
 
-test('the page comes with a policy that names what it runs, and with the headers of a page that keeps to itself', async () => {
+test('the page has a strict policy and strict headers', async () => {
   const response = await fetch(server.url);
   const policy = response.headers.get('content-security-policy');
   const allowed = Object.fromEntries(
@@ -35,7 +35,7 @@ test('the page comes with a policy that names what it runs, and with the headers
   assert.equal(response.headers.get('cache-control'), 'no-cache');
 });
 
-test('a script, a handler or a style that somebody gets into the page does nothing, and the page goes on', async () => {
+test('injected scripts, handlers and styles do nothing', async () => {
   const page = await open(browser, server);
   const injected =
     '<script>window.injected = 1</script><img src="x" onerror="window.injected = 2"><style>main { color: red }</style>';
@@ -45,9 +45,12 @@ test('a script, a handler or a style that somebody gets into the page does nothi
     await route.fulfill({ response, body });
   });
   await page.goto(server.url);
-  assert.ok((await page.content()).includes('window.injected = 1'), 'it is in the page');
+  assert.ok((await page.content()).includes('window.injected = 1'), 'the page has the injected script');
   const kinds = ['script-src', 'script-src-attr', 'style-src', 'img-src'];
-  await eventually(() => page.troubles.length >= kinds.length, `all four are reported: ${page.troubles}`);
+  await eventually(
+    () => page.troubles.length >= kinds.length,
+    `all four violations are reported: ${page.troubles}`,
+  );
   await signIn(page, server.key);
   assert.equal(await page.evaluate(() => window.injected), undefined);
   assert.notEqual(
@@ -56,7 +59,7 @@ test('a script, a handler or a style that somebody gets into the page does nothi
   );
 });
 
-test('markup cannot be made of text even by a mistake in the page’s own scripts', async () => {
+test('the page’s own scripts cannot make markup from text', async () => {
   const page = await open(browser, server);
   const allowed = await page.evaluate(() => {
     const attempts = {
@@ -65,7 +68,7 @@ test('markup cannot be made of text even by a mistake in the page’s own script
       attribute: () => h('a', { href: 'javascript:alert(1)' }),
       handler: () => h('p', { onclick: 'alert(1)' }),
     };
-    // Later, because what a debugger runs at once is let off.
+    // In a timer, because the policy does not apply to code that a debugger runs directly.
     return new Promise((resolve) => {
       setTimeout(() => {
         const isAllowed = ([, attempt]) => {
@@ -87,7 +90,7 @@ test('markup cannot be made of text even by a mistake in the page’s own script
   assert.deepEqual(allowed, []);
 });
 
-test('what a caller, a model or an agent has written is shown as it was written', async () => {
+test('hostile texts are shown as written', async () => {
   const { project, simulation, conversation } = await server.hostile();
   const page = await open(browser, server);
   await signIn(page, server.key);

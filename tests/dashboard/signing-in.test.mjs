@@ -1,4 +1,4 @@
-// The key: how it is given, refused and forgotten, and that it is nowhere but in memory.
+// Signing in and out, and that the key stays in memory only.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -16,46 +16,45 @@ after(async () => {
   await server?.stop();
 });
 
-/** Pastes a key that is not accepted, and returns what is said about it. */
+/** Tries to sign in with a refused key, and returns the error. */
 async function refusal(page, key) {
   await page.getByLabel('API key').fill(key);
-  await page.getByRole('button', { name: 'Continue' }).click();
+  await page.getByRole('button', { name: 'Sign in' }).click();
   const alert = page.getByRole('alert');
   await alert.waitFor();
   return alert.innerText();
 }
 
-test('a wrong key is refused in the API’s own words, and not kept', async () => {
+test('a wrong key is refused with the API’s message', async () => {
   const page = await open(browser, server);
   const wrong = randomBytes(32).toString('base64');
   const { body } = await server.call('GET', '/v1/whoami', { key: wrong });
   const said = await refusal(page, wrong);
   assert.ok(said.toLowerCase().includes(body.message.replaceAll('`', '').toLowerCase()), said);
-  assert.match(said, /Check that the whole key was copied/);
+  assert.match(said, /Check that you copied the whole key/);
   assert.equal(await page.getByLabel('API key').inputValue(), '');
   assert.ok(!(await everything(page)).includes(wrong));
-  // And a right one is taken after it.
   await signIn(page, server.key);
   assert.deepEqual(page.troubles, []);
 });
 
-test('what cannot be a key is not sent', async () => {
+test('a text that cannot be a key is not sent', async () => {
   const page = await open(browser, server);
   let asked = 0;
   page.on('request', () => (asked += 1));
   for (const [text, said] of [
-    ['', 'Paste a key.'],
-    ['clé', 'A key has neither spaces nor letters with accents.'],
+    ['', 'Paste an API key.'],
+    ['clé', 'A key has only ASCII letters, digits and symbols, and no spaces.'],
   ]) {
     await page.getByLabel('API key').fill(text);
-    await page.getByRole('button', { name: 'Continue' }).click();
+    await page.getByRole('button', { name: 'Sign in' }).click();
     await page.getByText(said).waitFor();
     assert.equal(await page.getByLabel('API key').getAttribute('aria-invalid'), 'true');
   }
   assert.equal(asked, 0);
 });
 
-test('the key is in no storage, address or element, while it is used and after', async () => {
+test('the key is in no storage, address or element', async () => {
   const page = await open(browser, server);
   const addresses = [];
   page.on('request', (request) => addresses.push(request.url()));
@@ -70,17 +69,17 @@ test('the key is in no storage, address or element, while it is used and after',
   const databases = await page.evaluate(() => indexedDB.databases());
   assert.deepEqual(databases, []);
 
-  await page.getByRole('button', { name: 'Forget the key' }).click();
+  await page.getByRole('button', { name: 'Sign out' }).click();
   await page.getByLabel('API key').waitFor();
   assert.ok(!(await everything(page)).includes(server.key));
   let asked = 0;
   page.on('request', () => (asked += 1));
   await visit(page, '#/me');
   assert.ok(await page.getByLabel('API key').isVisible());
-  assert.equal(asked, 0, 'nothing is asked without a key');
+  assert.equal(asked, 0, 'no request without a key');
 });
 
-test('reloading forgets the key, and so does coming back', async () => {
+test('reloading and going back sign out', async () => {
   const page = await open(browser, server);
   await signIn(page, server.key);
   await page.reload();
@@ -91,10 +90,10 @@ test('reloading forgets the key, and so does coming back', async () => {
   await page.goto(`${server.url}/health`);
   await page.goBack();
   await page.getByLabel('API key').waitFor();
-  assert.equal(await page.getByRole('button', { name: 'Forget the key' }).count(), 0);
+  assert.equal(await page.getByRole('button', { name: 'Sign out' }).count(), 0);
 });
 
-test('requests carry the key in its header, no cookies, and go nowhere else', async () => {
+test('requests go to the server only, with the key in a header', async () => {
   const page = await open(browser, server);
   const requests = [];
   page.on('request', (request) => requests.push(request));
@@ -110,21 +109,21 @@ test('requests carry the key in its header, no cookies, and go nowhere else', as
   }
 });
 
-test('a server that is gone is said to be, and asked again when it is told to', async () => {
+test('without an answer, the view offers to try again', async () => {
   const page = await open(browser, server);
   await signIn(page, server.key);
   await page.context().setOffline(true);
   await visit(page, '#/me');
   const alert = page.getByRole('alert');
   await alert.waitFor();
-  assert.match(await alert.innerText(), /The API did not answer\. Check the connection/);
+  assert.match(await alert.innerText(), /The API did not answer\. Check that the server is running/);
   await page.context().setOffline(false);
   await alert.getByRole('button', { name: 'Try again' }).click();
   await page.getByRole('heading', { name: 'This key', level: 1 }).waitFor();
   await settled(page);
 });
 
-test('a key that is pasted for an id is in no address, history, request or page', async () => {
+test('a key pasted as an id gets into no address, request or page', async () => {
   const blind = await server.post('/v1/keys', {
     name: 'blind',
     scopes: ['simulations:read'],
@@ -136,15 +135,15 @@ test('a key that is pasted for an id is in no address, history, request or page'
   await signIn(page, blind.key);
   await visit(page, '#/simulations');
   for (const pasted of [server.key, blind.key, 'onr_AAECAwQFBgcI', 'a b', 'x/../../v1/keys']) {
-    const field = page.getByLabel('Id of the project');
+    const field = page.getByLabel('Project id');
     await field.fill(pasted);
-    await page.getByRole('button', { name: 'Show its simulations' }).click();
-    await page.getByText('An id of a project has 12 letters and digits.').waitFor();
+    await page.getByRole('button', { name: 'Show simulations' }).click();
+    await page.getByText('A project id has 12 letters and digits.').waitFor();
     assert.equal(await field.inputValue(), '');
     assert.ok(page.url().endsWith('#/simulations'), page.url());
     if (pasted.length > 40) assert.ok(!(await everything(page)).includes(pasted.slice(16)));
   }
-  // Nor by way of the address itself, in any place of it.
+  // The same in the address itself.
   const secret = blind.key;
   for (const hash of [
     `#/simulations/${secret}`,
@@ -157,10 +156,12 @@ test('a key that is pasted for an id is in no address, history, request or page'
     await settled(page);
     assert.ok(!(await everything(page)).includes(secret.slice(16)), hash);
   }
-  assert.ok(requested.every((request) => !request.includes(secret.slice(16)) && !request.includes(server.key)));
+  assert.ok(
+    requested.every((request) => !request.includes(secret.slice(16)) && !request.includes(server.key)),
+  );
   await visit(page, '#/simulations');
-  await page.getByLabel('Id of the project').fill(` ${server.project.id} `);
-  await page.getByRole('button', { name: 'Show its simulations' }).click();
+  await page.getByLabel('Project id').fill(` ${server.project.id} `);
+  await page.getByRole('button', { name: 'Show simulations' }).click();
   await page.getByRole('table', { name: 'Simulations' }).waitFor();
   assert.deepEqual(page.troubles, []);
 });

@@ -1,8 +1,7 @@
-//! The dashboard: one page that does with a key what its holder could also do by hand.
+//! The dashboard: one page that calls the public API with the user's key.
 //!
-//! The files of `dashboard/` become one response. Its Content-Security-Policy lets run and apply nothing but the page's own
-//! scripts and style, each by its digest, and lets the page talk to nobody but the host that it came from. So whatever names
-//! and messages it is given to show, they stay text.
+//! The files of `dashboard/` become one response. Its Content-Security-Policy names the digest of each script and style, so
+//! the browser runs no others, and lets the page connect to its own server only.
 
 use std::sync::LazyLock;
 
@@ -38,23 +37,26 @@ macro_rules! files {
 /// The page, which names the other files where their contents belong.
 const INDEX: &str = include_str!("../../../dashboard/index.html");
 
-/// The one file that is no script.
-const STYLE: &str = "style.css";
-
-const FILES: [(&str, &str); 10] = files![
-    "style.css",
+const FILES: [(&str, &str); 17] = files![
+    "base.css",
+    "controls.css",
+    "content.css",
+    "views.css",
+    "narrow.css",
     "dom.js",
     "api.js",
     "words.js",
     "parts.js",
     "keys.js",
     "key-form.js",
+    "key-dialogs.js",
+    "attention.js",
     "audit.js",
     "simulations.js",
+    "conversation.js",
     "app.js",
 ];
 
-/// Headers that are always the same.
 const HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_TYPE, "text/html; charset=utf-8"),
     (header::REFERRER_POLICY, "no-referrer"),
@@ -68,7 +70,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
     ),
 ];
 
-/// Made once a process.
+/// Assembled once per process.
 static PAGE: LazyLock<Result<Document, InvalidHeaderValue>> = LazyLock::new(assemble);
 
 fn assemble() -> Result<Document, InvalidHeaderValue> {
@@ -76,7 +78,7 @@ fn assemble() -> Result<Document, InvalidHeaderValue> {
     let (mut styles, mut scripts) = (Vec::new(), Vec::new());
     for (name, content) in FILES {
         let source = format!("'sha256-{}'", STANDARD.encode(Sha256::digest(content)));
-        let (sources, named, inlined) = if name == STYLE {
+        let (sources, named, inlined) = if name.ends_with(".css") {
             let named = format!("<link rel=\"stylesheet\" href=\"{name}\">");
             (&mut styles, named, format!("<style>{content}</style>"))
         } else {
@@ -111,16 +113,16 @@ mod tests {
         std::str::from_utf8(PAGE.as_ref().unwrap().body()).unwrap()
     }
 
-    /// What is between two texts, each time they come.
+    /// All texts between `start` and `end`.
     fn between<'a>(text: &'a str, start: &'a str, end: &'a str) -> Vec<&'a str> {
         text.split(start).skip(1).map(|rest| rest.split_once(end).unwrap().0).collect()
     }
 
     #[test]
-    fn every_file_is_in_the_page_and_nothing_is_left_to_be_fetched() {
+    fn page_has_every_file_and_fetches_none() {
         for (name, content) in FILES {
             assert!(page().contains(content), "{name}");
-            // Or a browser, which reads line ends as one character, would find another digest.
+            // Browsers normalise line ends, which would change the digest.
             assert!(!content.contains('\r'), "{name}");
         }
         let elements =
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_names_the_digest_of_each_script_and_style_and_allows_no_other() {
+    fn policy_allows_only_the_digests_of_scripts_and_styles() {
         let policy = PAGE.as_ref().unwrap().header(&header::CONTENT_SECURITY_POLICY).to_str().unwrap();
         let sources = |kind: &str| {
             between(policy, &format!("{kind} "), ";")[0].split(' ').map(str::to_owned).collect::<Vec<_>>()
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn markup_has_neither_handlers_nor_styles_which_the_policy_would_drop() {
+    fn markup_has_no_inline_handlers_or_styles() {
         for dropped in [" style=", " onclick=", " onload=", "javascript:"] {
             assert!(!INDEX.contains(dropped), "{dropped}");
         }

@@ -1,0 +1,202 @@
+'use strict';
+
+// A conversation: its persona, its transcript and its verdicts.
+
+/** At most how many pages of messages are loaded at once; the API bounds each page in bytes. */
+const MESSAGE_PAGES = 4;
+
+const howItEnded = (reason) =>
+  reason === 'lease_expired' ? 'lease expired: the worker stopped answering' : plain(reason);
+
+async function conversationView(context) {
+  const { params, query, signal } = context;
+  const at = path`v1/simulations/${params.simulation}/conversations/${params.conversation}`;
+  const ask = { project_id: params.project };
+  const next = api.pages(`${at}/items`, { query: { ...ask, attempt: query.get('attempt') }, signal });
+  const [conversation, messages] = await Promise.all([
+    api.get(at, { query: ask, signal }),
+    nextMessages(next),
+  ]);
+  const { persona, evaluations } = conversation;
+  const up = simulationAddress(params.project, params.simulation);
+  return [
+    heading(`Conversation ${conversation.seq_id}`, { above: link(up, 'Simulation'), about: persona.summary }),
+    h('section.card', h('h2', 'Persona'), personaFacts(conversation)),
+    h(
+      'div.columns',
+      h(
+        'section',
+        h('h2', 'Transcript'),
+        attemptLinks(context, conversation),
+        transcript(messages, evaluations, () => nextMessages(next)),
+      ),
+      h('section', h('h2', 'Verdicts'), verdicts(conversation)),
+    ),
+  ];
+}
+
+/** Attempts that a worker lost or gave up, and why. */
+function lostAttempts(ended = []) {
+  const lost = ended.filter((one) => one.end_reason === 'lease_expired' || one.failure_reason);
+  if (lost.length === 0) return null;
+  return h(
+    'ul.plain',
+    lost.map((one) =>
+      h(
+        'li',
+        `Attempt ${one.attempt}: ${howItEnded(one.end_reason)}, `,
+        time(one.ended_at),
+        '. ',
+        one.failure_reason ? `The worker’s reason: ${one.failure_reason}` : 'The worker gave no reason.',
+      ),
+    ),
+  );
+}
+
+function personaFacts({ persona, status, end_reason: reason, ended_attempts: ended }) {
+  const attributes = Object.entries(persona.attributes).filter(([, value]) => value !== '');
+  return [
+    facts([
+      ['Status', [statusBadge(status), reason && ` ${howItEnded(reason)}`]],
+      ['Attempts', lostAttempts(ended)],
+      ['Story', persona.story],
+      ['Purpose', persona.purpose],
+    ]),
+    attributes.length > 0 &&
+      h(
+        'details',
+        h('summary', 'Attributes'),
+        facts(attributes.map(([name, value]) => [plain(name), value])),
+      ),
+  ];
+}
+
+function attemptLinks(context, { attempt }) {
+  if (attempt < 2) return null;
+  const shown = Number(context.query.get('attempt') ?? attempt);
+  const numbers = Array.from({ length: attempt }, (_, index) => index + 1);
+  const to = (one) =>
+    h('a', { href: context.address({ attempt: one }), 'aria-current': one === shown && 'true' }, String(one));
+  return h(
+    'p.small',
+    'Attempt: ',
+    numbers.map((one) => [to(one), ' ']),
+  );
+}
+
+/** Messages in order, with the quotes of verdicts marked. `more` loads further ones. */
+function transcript({ items, isAll }, evaluations, more) {
+  if (items.length === 0) return h('p.empty', 'No messages.');
+  const quotes = evaluations.flatMap((evaluation) => evaluation.quotes);
+  const list = h(
+    'ol.transcript',
+    items.map((item) => message(item, quotes)),
+  );
+  const load = async (event) => {
+    const control = event.currentTarget;
+    control.disabled = true;
+    try {
+      const next = await more();
+      fill(
+        list,
+        next.items.map((item) => message(item, quotes)),
+      );
+      if (next.isAll) control.remove();
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      failDialog(error);
+    }
+    control.disabled = false;
+  };
+  return [list, !isAll && h('button', { type: 'button', click: load }, 'Show more messages')];
+}
+
+/** The messages of the next few pages. `isAll` is true if no page follows. */
+async function nextMessages(next) {
+  const items = [];
+  for (let page = 0; page < MESSAGE_PAGES; page += 1) {
+    const { data, isLast } = await next();
+    items.push(...data);
+    if (isLast) return { items, isAll: true };
+  }
+  return { items, isAll: false };
+}
+
+function message(item, quotes) {
+  const text = item.content.map((part) => part.text).join('\n');
+  const own = quotes.filter((quote) => quote.item_id === item.id).map((quote) => quote.text);
+  return h(
+    'li.message',
+    { id: `item-${item.id}`, 'data-role': item.role },
+    h('p.speaker', item.role === 'user' ? 'Persona' : 'Agent'),
+    h('p.words', marked(text, own)),
+  );
+}
+
+/** A text in which every occurrence of every quote is marked. */
+function marked(text, quotes) {
+  const ranges = [];
+  for (const quote of quotes) {
+    if (quote === '') continue;
+    for (let from = text.indexOf(quote); from >= 0; from = text.indexOf(quote, from + quote.length)) {
+      ranges.push([from, from + quote.length]);
+    }
+  }
+  ranges.sort(([one], [other]) => one - other);
+  const nodes = [];
+  let done = 0;
+  for (const [from, to] of ranges) {
+    if (to <= done) continue;
+    const start = Math.max(from, done);
+    nodes.push(text.slice(done, start), h('mark', text.slice(start, to)));
+    done = to;
+  }
+  nodes.push(text.slice(done));
+  return nodes;
+}
+
+function verdicts({ evaluations, evaluation_status: status }) {
+  if (evaluations.length === 0) return h('p.empty', `No verdicts: ${plain(status)}.`);
+  return h('ul.verdicts', evaluations.map(verdict));
+}
+
+function verdict({ objective, objective_version: version, outcome, score, reason, quotes, judge }) {
+  return h(
+    'li.card',
+    h('h3', objective.name),
+    h(
+      'p',
+      statusBadge(outcome),
+      ' ',
+      h('span.muted', score === null ? 'no score' : `score ${score.toFixed(2)}`),
+    ),
+    reason && h('p', prose(reason)),
+    quotes.length > 0 &&
+      h(
+        'ul.quotes',
+        quotes.map((quote) =>
+          h(
+            'li',
+            h(
+              'button.quote',
+              { type: 'button', title: 'Show in the transcript', click: () => showQuote(quote) },
+              `“${quote.text}”`,
+            ),
+          ),
+        ),
+      ),
+    h('p.small.muted', `judged by ${judge}, version ${version} of the objective`),
+    h('details', h('summary', 'Criteria'), h('pre', objective.criteria)),
+  );
+}
+
+function showQuote(quote) {
+  const message = document.getElementById(`item-${quote.item_id}`);
+  if (!message) {
+    announce(
+      'This message is in another attempt, or further down in a transcript that is not loaded to its end.',
+    );
+    return;
+  }
+  focusOn(message);
+}
