@@ -42,7 +42,7 @@ function auditRow(entry) {
     actor.address ? code(actor.address) : '—',
     h(
       'details',
-      h('summary', entry.details?.name ?? 'details'),
+      h('summary', h('bdi', entry.details?.name ?? 'details')),
       facts([
         ...Object.entries(entry.details ?? {}).map(([name, value]) => [plain(name), String(value)]),
         ['user agent', actor.user_agent],

@@ -6,7 +6,7 @@
 const MESSAGE_PAGES = 4;
 
 const howItEnded = (reason) =>
-  reason === 'lease_expired' ? 'lease expired: the worker stopped answering' : plain(reason);
+  reason === 'lease_expired' ? 'lease expired because the worker stopped answering' : plain(reason);
 
 async function conversationView(context) {
   const { params, query, signal } = context;
@@ -44,9 +44,9 @@ function lostAttempts(ended = []) {
     lost.map((one) =>
       h(
         'li',
-        `Attempt ${one.attempt}: ${howItEnded(one.end_reason)}, `,
+        `Attempt ${one.attempt} ended `,
         time(one.ended_at),
-        '. ',
+        `: ${howItEnded(one.end_reason)}. `,
         one.failure_reason ? `The worker’s reason: ${one.failure_reason}` : 'The worker gave no reason.',
       ),
     ),
@@ -58,7 +58,7 @@ function personaFacts({ persona, status, end_reason: reason, ended_attempts: end
   return [
     facts([
       ['Status', [statusBadge(status), reason && ` ${howItEnded(reason)}`]],
-      ['Attempts', lostAttempts(ended)],
+      ['Lost attempts', lostAttempts(ended)],
       ['Story', persona.story],
       ['Purpose', persona.purpose],
     ]),

@@ -189,7 +189,7 @@ function projectsGroup(key, names) {
       'div.choice',
       { 'data-name': `${name} ${id}`.toLowerCase() },
       box,
-      h('label', { for: box.id }, name, ' ', code(id)),
+      h('label', { for: box.id }, h('bdi', name), ' ', code(id)),
     );
   });
   const typed = h('input', { type: 'text', id: freshId('ids'), spellcheck: 'false', input: () => some() });

@@ -229,7 +229,7 @@ function keyFacts(key, names) {
     ? 'all, including future ones'
     : h(
         'ul.plain',
-        key.project_ids.map((id) => h('li', names.get(id) ?? '', ' ', code(id))),
+        key.project_ids.map((id) => h('li', h('bdi', names.get(id) ?? ''), ' ', code(id))),
       );
   const limit = key.rate_limit;
   return facts([
@@ -281,7 +281,7 @@ async function whoamiView({ signal }) {
     ? 'all'
     : h(
         'ul.plain',
-        me.project_ids.map((id) => h('li', names.get(id) ?? '', ' ', code(id))),
+        me.project_ids.map((id) => h('li', h('bdi', names.get(id) ?? ''), ' ', code(id))),
       );
   return [
     heading('This key', { about: 'The key that you are using here.' }),

@@ -247,7 +247,12 @@ async function simulationView(context) {
     show: ({ simulation, results }) => [
       approvalNotice(simulation, results, context),
       h('section.card', simulationFacts(simulation, results)),
-      h('section', h('h2', 'Results'), resultsTable(results)),
+      h(
+        'section',
+        h('h2', 'Results'),
+        h('p.about', 'Pass rates with their 95% confidence intervals.'),
+        resultsTable(results),
+      ),
     ],
     goesOn: ({ simulation }) => isRunning(simulation),
   });
@@ -313,10 +318,10 @@ function resultsTable({ objectives, overall, status }) {
   ];
   return table({
     caption: 'Verdicts by objective',
-    columns: ['Objective', 'Result, 95% interval', 'Passed', 'Failed', 'Inconclusive', 'Mean score'],
+    columns: ['Objective', 'Result', 'Passed', 'Failed', 'Inconclusive', 'Mean score'],
     rows: [
       ...objectives.map((one) => row([one.name, h('span.sub', `version ${one.version}`)], one)),
-      row('All objectives of a conversation', overall),
+      row('Each conversation as a whole', overall),
     ],
     empty: 'The simulation has no objectives.',
   });
@@ -324,7 +329,7 @@ function resultsTable({ objectives, overall, status }) {
 
 async function conversationList(context) {
   if (!api.may('conversations:read'))
-    return h('p.empty', 'Your key does not have the scope `conversations:read`.');
+    return h('p.empty', prose('Your key does not have the scope `conversations:read`.'));
   const { params, signal } = context;
   const ask = { project_id: params.project, ...pageQuery(context) };
   const page = await api.get(path`v1/simulations/${params.simulation}/conversations`, { query: ask, signal });

@@ -126,7 +126,7 @@ const DAY_MS = 24 * HOUR_MS;
 function fromNow(text) {
   const distance = new Date(text) - Date.now();
   const size = Math.abs(distance);
-  if (size < MINUTE_MS) return distance < 0 ? 'just now' : 'in a moment';
+  if (size < MINUTE_MS) return distance <= 0 ? 'just now' : 'in a moment';
   if (size < HOUR_MS) return RELATIVE.format(Math.round(distance / MINUTE_MS), 'minute');
   if (size < 2 * DAY_MS) return RELATIVE.format(Math.round(distance / HOUR_MS), 'hour');
   if (size < 120 * DAY_MS) return RELATIVE.format(Math.round(distance / DAY_MS), 'day');

@@ -216,7 +216,7 @@ fn attempts(conversation: &Conversation) -> Vec<String> {
 /// How an attempt ended.
 fn how_it_ended(reason: &str) -> String {
     match reason {
-        "lease_expired" => "lease expired: the worker stopped answering".to_owned(),
+        "lease_expired" => "lease expired because the worker stopped answering".to_owned(),
         other => words(other),
     }
 }

@@ -253,23 +253,26 @@ test('a failed simulation shows its reason and its problems', async () => {
   assert.match(await row(NAMES.emoji).innerText(), /100% passed/);
   assert.match(await row(NAMES.chinese).innerText(), /not judged/);
   const lost = page.getByRole('row').filter({ has: page.getByText('conversation 2', { exact: true }) });
-  assert.match(await lost.innerText(), /failed\s+lease expired: the worker stopped answering\s+attempt 3/);
+  assert.match(
+    await lost.innerText(),
+    /failed\s+lease expired because the worker stopped answering\s+attempt 3/,
+  );
 });
 
 test('a conversation lists its lost attempts', async () => {
   const page = await show(`#/simulations/${worldly.project}/${worldly.failed}/${worldly.lost}`);
-  const attempts = page.locator('.facts > div').filter({ hasText: 'Attempts' }).getByRole('listitem');
+  const attempts = page.locator('.facts > div').filter({ hasText: 'Lost attempts' }).getByRole('listitem');
   const texts = (await attempts.allInnerTexts()).map((text) =>
     text.replace(/just now|\d+ minutes? ago/, 'TIME'),
   );
   const expected = (attempt) =>
-    `Attempt ${attempt}: lease expired: the worker stopped answering, TIME. The worker gave no reason.`;
+    `Attempt ${attempt} ended TIME: lease expired because the worker stopped answering. The worker gave no reason.`;
   assert.deepEqual(texts, [1, 2, 3].map(expected));
   await visit(page, `#/simulations/${worldly.project}/${worldly.failed}/${worldly.retried}`);
   assert.equal(await attempts.count(), 1);
   assert.match(await page.locator('.facts').first().innerText(), /ended agent decided/);
   await visit(page, `#/simulations/${worldly.project}/${worldly.failed}/${worldly.held}`);
-  assert.equal(await page.getByText('Attempts', { exact: true }).count(), 0);
+  assert.equal(await page.getByText('Lost attempts', { exact: true }).count(), 0);
 });
 
 test('a lost attempt shows the worker’s reason', async () => {
@@ -280,7 +283,7 @@ test('a lost attempt shows the worker’s reason', async () => {
   });
   assert.equal(
     text,
-    'Attempt 2: lease expired: the worker stopped answering, just now. The worker’s reason: out of memory',
+    'Attempt 2 ended just now: lease expired because the worker stopped answering. The worker’s reason: out of memory',
   );
 });
 

@@ -41,14 +41,14 @@ async fn lost_attempts_are_shown_until_the_simulation_fails() {
     assert!(shown.contains("worker    last asked for work 20"), "{shown}");
     let shown = ask(&[&["conversations", "show", &conversation], of.as_slice()].concat()).await;
     assert!(joined(&shown).contains("attempt 2 attempt 1 ended 20"), "{shown}");
-    assert_eq!(shown.matches("lease expired: the worker stopped answering").count(), 1, "{shown}");
+    assert_eq!(shown.matches("lease expired because the worker stopped answering").count(), 1, "{shown}");
     assert_eq!(shown.matches("the worker gave no reason").count(), 1, "{shown}");
 
     lose(&desk, &simulation, &conversation, 2).await;
     lose(&desk, &simulation, &conversation, 3).await;
     desk.reaches(&simulation, "failed").await;
     let shown = ask(&[&["conversations", "show", &conversation], of.as_slice()].concat()).await;
-    assert_eq!(shown.matches("lease expired: the worker stopped answering").count(), 3, "{shown}");
+    assert_eq!(shown.matches("lease expired because the worker stopped answering").count(), 3, "{shown}");
     let reason = "1 of 1 conversations could not be held: each was given up after 3 attempts";
     let listed = ask(&["simulations", "list"]).await;
     assert!(row(&listed, &simulation).ends_with(reason), "{listed}");
@@ -80,7 +80,7 @@ async fn a_lost_attempt_shows_the_reason_of_the_worker() {
     let url = answering("200 OK", conversation).await;
     let arguments = ["conversations", "show", "c", "--simulation", "s", "--project", "p"];
     let shown = said(&url, "k", &arguments).await.exits(0);
-    let expected = "attempt 1 ended 2026-01-02 03:04 UTC: lease expired: the worker stopped answering \
+    let expected = "attempt 1 ended 2026-01-02 03:04 UTC: lease expired because the worker stopped answering \
                     the worker's reason: out of memory";
     assert!(joined(&shown).contains(expected), "{shown}");
     assert!(!shown.contains("gave no reason"), "{shown}");
