@@ -22,6 +22,10 @@ use tokio::{sync::watch, task::JoinSet};
 
 const KILLS: usize = 20;
 
+/// After so many kills the load is held until every job is done that has work, so no job is hit by more of them. A job is
+/// given up after twelve tries, and a try that a kill ends counts.
+const KILLS_A_JOB: usize = 10;
+
 const CONVERSATIONS: usize = 60;
 const PERSONAS: usize = 30;
 const MAX_TURNS: usize = 9;
@@ -63,7 +67,12 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_twenty_kills_under_load() {
     }
     let observer = tokio::spawn(observe(Arc::clone(&load)));
 
-    for moment in dice.moments(KILLS - 1, EVENTS) {
+    for (kills, moment) in (1..).zip(dice.moments(KILLS - 1, EVENTS)) {
+        if kills % KILLS_A_JOB == 0 {
+            up.send_replace(false);
+            load.desk.jobs_are_done().await;
+            up.send_replace(true);
+        }
         tokio::select! {
             seen = events.wait_for(|events| *events >= moment) => drop(seen.expect("`load` has the sender")),
             Some(worker) = workers.join_next() => panic!("a worker is done before the last kill: {worker:?}"),
@@ -155,6 +164,22 @@ impl Desk {
 
     fn conversation(&self, id: &str, rest: &str) -> String {
         self.simulation(&format!("/conversations/{id}{rest}"))
+    }
+
+    /// Waits until all conversations are queued and those that ended are judged.
+    async fn jobs_are_done(&self) {
+        let path = format!("{}&limit=100", self.simulation("/conversations"));
+        eventually("queued and judged conversations", || async {
+            let page = self.client.get(&path, 200).await;
+            let conversations = list(&page["data"]);
+            let is_judged = |one: &Value| one["status"] != "ended" || one["evaluation_status"] == "completed";
+            if conversations.len() == CONVERSATIONS && conversations.iter().all(is_judged) {
+                Ok(())
+            } else {
+                Err(page.to_string())
+            }
+        })
+        .await;
     }
 
     async fn assert_all_is_there_once(&self, created: &Value, held: &[Held], seen: &BTreeMap<String, Value>) {
