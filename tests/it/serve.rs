@@ -250,36 +250,92 @@ async fn a_second_signal_does_not_wait() {
     assert_eq!(status.code(), Some(1), "{}", process.report());
 }
 
+/// A simulation of a project of its own.
+struct Simulation {
+    client: Client,
+    project: String,
+    id: String,
+}
+
+impl Simulation {
+    /// Starts one, with so many objectives of the same criteria.
+    async fn start(client: &Client, criteria: &str, objectives: usize, conversations: usize) -> Self {
+        let text = |value: &Value| value["id"].as_str().unwrap().to_owned();
+        let project = text(&client.post("/v1/projects", &json!({ "name": "Desk" }), 200).await);
+        let path = |rest: &str| format!("/v1/{rest}?project_id={project}");
+        let agent = text(&client.post(&path("agents"), &json!({ "name": "Agent" }), 200).await);
+        let mut ids = Vec::new();
+        for number in 0..objectives {
+            let body = json!({ "name": format!("{number}"), "criteria": criteria });
+            ids.push(text(&client.post(&path("objectives"), &body, 200).await));
+        }
+        let simulation = json!({
+            "agent_id": agent, "name": "Worst", "scenario": "Anything.", "target_conversations": conversations,
+            "target_personas": 1, "auto_approve": true, "max_turns": 200, "objective_ids": ids,
+        });
+        let id = text(&client.post(&path("simulations"), &simulation, 200).await);
+        Self { client: client.clone(), project, id }
+    }
+
+    fn path(&self, rest: &str) -> String {
+        let separator = if rest.contains('?') { '&' } else { '?' };
+        format!("/v1/simulations/{}{rest}{separator}project_id={}", self.id, self.project)
+    }
+
+    /// Has the agent say `words` in every conversation and end it. Returns the conversations' paths.
+    async fn hold(&self, words: &str, conversations: usize) -> Vec<String> {
+        let input =
+            json!({ "input": [{ "type": "message", "content": [{ "type": "text", "text": words }] }] });
+        let mut held = Vec::new();
+        while held.len() < conversations {
+            let page = self.client.get(&self.path("/conversations?status=queued&limit=100"), 200).await;
+            for conversation in page["data"].as_array().unwrap() {
+                let rest = format!("/conversations/{}", conversation["id"].as_str().unwrap());
+                self.client.post(&self.path(&format!("{rest}/responses")), &input, 200).await;
+                self.client.post(&self.path(&format!("{rest}/end")), &json!({}), 200).await;
+                held.push(self.path(&rest));
+            }
+        }
+        held
+    }
+
+    async fn judged(&self) -> u64 {
+        let results = self.client.get(&self.path("/results"), 200).await;
+        results["evaluations"]["completed"].as_u64().unwrap()
+    }
+}
+
+/// Criteria whose check lines need a processor for long, on words that repeat nowhere: numbers in base 2.
+fn slow_criteria() -> String {
+    ["check: agent never says /a[ab]{250}c/"; 4].join("\n")
+}
+
+fn slow_words() -> String {
+    (1024..1150).map(|number| format!("{number:b}").replace('0', "a").replace('1', "b")).collect()
+}
+
 /// A conversation whose check lines take a processor for seconds: its path.
 async fn judged_for_long(client: &Client) -> String {
-    let project = client.post("/v1/projects", &json!({ "name": "Desk" }), 200).await["id"].clone();
-    let path = |rest: &str| format!("/v1/{rest}?project_id={}", project.as_str().unwrap());
-    let agent = client.post(&path("agents"), &json!({ "name": "Agent" }), 200).await["id"].clone();
-    let criteria = ["check: agent never says /a[ab]{250}c/"; 4].join("\n");
-    let mut objectives = Vec::new();
-    for number in 0..50 {
-        let body = json!({ "name": format!("{number}"), "criteria": criteria });
-        objectives.push(client.post(&path("objectives"), &body, 200).await["id"].clone());
-    }
-    let simulation = json!({
-        "agent_id": agent, "name": "Worst", "scenario": "Anything.", "target_conversations": 1,
-        "target_personas": 1, "auto_approve": true, "max_turns": 200, "objective_ids": objectives,
-    });
-    let simulation = client.post(&path("simulations"), &simulation, 200).await["id"].clone();
-    let of_simulation = |rest: &str| path(&format!("simulations/{}/{rest}", simulation.as_str().unwrap()));
-    let conversation = eventually("conversation", || async {
-        let page = client.get(&of_simulation("conversations"), 200).await;
-        page["data"][0]["id"].as_str().map(str::to_owned).ok_or_else(|| page.to_string())
+    let simulation = Simulation::start(client, &slow_criteria(), 50, 1).await;
+    simulation.hold(&slow_words(), 1).await.remove(0)
+}
+
+#[tokio::test]
+async fn slow_judging_for_one_caller_does_not_hold_up_another() {
+    const SLOW: usize = 200;
+    let server = Server::start().await;
+    let client = server.client();
+    let slow = Simulation::start(&client, &slow_criteria(), 10, SLOW).await;
+    slow.hold(&slow_words(), SLOW).await;
+    let quick = Simulation::start(&client, "check: agent says /refund/i", 1, 1).await;
+    quick.hold("Your refund is on its way.", 1).await;
+    eventually("completed simulation of the other caller", || async {
+        let seen = client.get(&quick.path(""), 200).await;
+        if seen["status"] == "completed" { Ok(()) } else { Err(seen.to_string()) }
     })
     .await;
-    // Numbers in base 2, so that the text repeats nowhere.
-    let text: String =
-        (1024..1150).map(|number| format!("{number:b}").replace('0', "a").replace('1', "b")).collect();
-    let input = json!({ "input": [{ "type": "message", "content": [{ "type": "text", "text": text }] }] });
-    let rest = |rest: &str| of_simulation(&format!("conversations/{conversation}{rest}"));
-    client.post(&rest("/responses"), &input, 200).await;
-    client.post(&rest("/end"), &json!({}), 200).await;
-    rest("")
+    let judged = slow.judged().await;
+    assert!(judged < SLOW as u64 / 2, "{judged} slow conversations were judged first");
 }
 
 #[tokio::test]

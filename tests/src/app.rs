@@ -18,7 +18,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use onerun_api::{App, Authenticator, ROUTES, Route, Router};
 use onerun_auth::{KeyRing, RootKey};
-use onerun_domain::{Clock, Random, later};
+use onerun_domain::{Clock, JobKind, Random, later};
 use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
 use onerun_store::{ClaimedJob, with_causes};
 
@@ -176,9 +176,11 @@ impl TestApp {
     pub async fn run_jobs_and_retries(&self) {
         for _ in 0..MAX_ROUNDS {
             self.run_jobs().await;
-            let Some(due) = self.engine().store().next_job_due().await.expect("the store answers") else {
-                return;
-            };
+            let mut dues = Vec::new();
+            for kind in JobKind::ALL {
+                dues.extend(self.engine().store().next_job_due(kind).await.expect("the store answers"));
+            }
+            let Some(due) = dues.into_iter().min() else { return };
             assert!(due > self.now(), "a job that is due was left");
             self.set_now(due);
         }
@@ -212,8 +214,11 @@ impl TestApp {
             let engine = self.engine();
             let overdue = engine.tick().await.expect("what time calls for is done");
             let hidden_until = later(self.now(), JOB_HIDDEN);
-            let claimed = engine.store().claim_jobs(JOBS_AT_ONCE, hidden_until, self.now()).await;
-            let claimed = claimed.expect("the store answers");
+            let mut claimed = Vec::new();
+            for kind in JobKind::ALL {
+                let jobs = engine.store().claim_jobs(kind, JOBS_AT_ONCE, hidden_until, self.now()).await;
+                claimed.extend(jobs.expect("the store answers"));
+            }
             if claimed.is_empty() && overdue == 0 {
                 return;
             }

@@ -127,6 +127,25 @@ impl Work {
     }
 }
 
+/// Jobs are taken by kind, so that slow ones of one kind never hold up the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum JobKind {
+    /// Judging conversations: slow, and there is one job for each conversation.
+    Judging,
+    /// Everything else.
+    Other,
+}
+
+impl JobKind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Other, Self::Judging];
+
+    /// The kind of a job. An id begins with the name of the work.
+    pub fn of(id: &JobId) -> Self {
+        if id.0.starts_with("judge_conversation:") { Self::Judging } else { Self::Other }
+    }
+}
+
 /// A piece of work in a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
@@ -142,5 +161,19 @@ impl Job {
     /// A job for `work`.
     pub fn new(project_id: ProjectId, work: Work) -> Self {
         Self { id: work.id(), project_id, work }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_of_a_job_follows_from_its_id() {
+        let simulation: SimulationId = "simulation01".parse().unwrap();
+        let conversation: ConversationId = "conversation".parse().unwrap();
+        let kind = |work: Work| JobKind::of(&work.id());
+        assert_eq!(kind(Work::FinishSimulation { simulation: simulation.clone() }), JobKind::Other);
+        assert_eq!(kind(Work::JudgeConversation { simulation, conversation, attempt: 1 }), JobKind::Judging);
     }
 }

@@ -40,7 +40,7 @@ pub use id::{
     AgentId, ConversationId, EvaluationId, IdError, ItemId, ObjectiveId, PersonaId, ProjectId, SimulationId,
 };
 pub use item::{Item, Role, Transcript};
-pub use job::{Job, JobId, Work};
+pub use job::{Job, JobId, JobKind, Work};
 pub use number::{MaxTurns, NumberError, Seed, Target};
 pub use objective::{Objective, ObjectivePatch, ObjectiveRef};
 pub use page::{Direction, Limit, Page, PageRequest};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{Context, LambdaEvent};
-use onerun_domain::{JobId, later};
+use onerun_domain::{JobId, JobKind, later};
 use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT, JobOutcome};
 use onerun_store::{StoreError, with_causes};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -22,8 +22,8 @@ use crate::Failure;
 /// How many jobs are done at once.
 const AT_ONCE: usize = 10;
 
-/// How many jobs a tick takes at once.
-const TICK_TAKES: u32 = 32;
+/// How many jobs of each kind a tick takes at once. Few of those that judge, because they are slow.
+const TICK_TAKES: [(JobKind, u32); 2] = [(JobKind::Other, 32), (JobKind::Judging, 8)];
 
 /// What is left of an invocation's time when the tries of jobs in it are over, to record what came of them.
 const RESERVE: Duration = Duration::from_secs(10);
@@ -126,7 +126,11 @@ impl Jobs {
         let end = end(&event.context);
         while let Some(left) = self.time_left(end) {
             let now = self.engine.now();
-            let claimed = self.engine.store().claim_jobs(TICK_TAKES, later(now, JOB_HIDDEN), now).await?;
+            let mut claimed = Vec::new();
+            for (kind, limit) in TICK_TAKES {
+                let taken = self.engine.store().claim_jobs(kind, limit, later(now, JOB_HIDDEN), now);
+                claimed.extend(taken.await?);
+            }
             if claimed.is_empty() {
                 break;
             }

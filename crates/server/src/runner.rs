@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use onerun_api::App;
-use onerun_domain::later;
+use onerun_domain::{JobKind, later};
 use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT};
 use onerun_store::{ClaimedJob, StoreError, with_causes};
 use tokio::{
@@ -14,8 +14,9 @@ use tokio::{
 
 use crate::{GRACE, Service, Unfinished, stop};
 
-/// How many jobs are done at once.
-const JOBS_AT_ONCE: u32 = 32;
+/// How many jobs are done at once. Judging has slots of its own, because it is slow and would take all.
+const JOB_SLOTS: u32 = 32;
+const JUDGING_SLOTS: u32 = 8;
 
 /// How often is looked for jobs while there are none: well below what a person notices.
 const IDLE: Duration = Duration::from_millis(20);
@@ -34,8 +35,12 @@ pub(crate) async fn run(
     stopped: watch::Receiver<bool>,
 ) -> Result<(), Unfinished> {
     let truce = truce(lease);
-    let ((), finished) = tokio::join!(tick(&service.app, truce, stopped.clone()), do_jobs(&service, stopped));
-    finished
+    let ((), jobs, judging) = tokio::join!(
+        tick(&service.app, truce, stopped.clone()),
+        do_jobs(&service, JobKind::Other, JOB_SLOTS, stopped.clone()),
+        do_jobs(&service, JobKind::Judging, JUDGING_SLOTS, stopped),
+    );
+    jobs.and(judging)
 }
 
 /// How long after a start no lease is taken.
@@ -62,20 +67,25 @@ async fn tick(app: &App, truce: Duration, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-async fn do_jobs(service: &Arc<Service>, mut stopped: watch::Receiver<bool>) -> Result<(), Unfinished> {
-    let hands = Arc::new(Semaphore::new(JOBS_AT_ONCE as usize));
+async fn do_jobs(
+    service: &Arc<Service>,
+    kind: JobKind,
+    slots: u32,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), Unfinished> {
+    let free = Arc::new(Semaphore::new(slots as usize));
     // The sender dropped means the same as its word.
     while !*stopped.borrow() && stopped.has_changed().is_ok() {
-        match take(service.app.engine(), &hands).await {
+        match take(service.app.engine(), kind, &free).await {
             Ok(jobs) if !jobs.is_empty() => {
                 for job in jobs {
-                    let Ok(hand) = Arc::clone(&hands).acquire_owned().await else { return Err(Unfinished) };
+                    let Ok(slot) = Arc::clone(&free).acquire_owned().await else { return Err(Unfinished) };
                     let service = Arc::clone(service);
                     tokio::spawn(async move {
                         service.app.engine().run_job(job, JOB_LIMIT).await;
-                        // In this order: with the last hand free, nothing holds the service.
+                        // In this order: with the last slot free, nothing holds the service.
                         drop(service);
-                        drop(hand);
+                        drop(slot);
                     });
                 }
                 continue;
@@ -90,20 +100,20 @@ async fn do_jobs(service: &Arc<Service>, mut stopped: watch::Receiver<bool>) -> 
     }
     // Judging may need a processor for longer than the grace period. What is put off is judged after the next start.
     service.app.engine().stop_judging();
-    // Every hand free again means that every job is done.
-    timeout(GRACE, hands.acquire_many(JOBS_AT_ONCE)).await.map(drop).map_err(|_| Unfinished)
+    // Every slot free again means that every job is done.
+    timeout(GRACE, free.acquire_many(slots)).await.map(drop).map_err(|_| Unfinished)
 }
 
-/// As many due jobs as there are free hands.
-async fn take(engine: &Engine, hands: &Semaphore) -> Result<Vec<ClaimedJob>, StoreError> {
-    let free = u32::try_from(hands.available_permits()).unwrap_or(JOBS_AT_ONCE);
+/// As many due jobs of a kind as there are free slots.
+async fn take(engine: &Engine, kind: JobKind, free: &Semaphore) -> Result<Vec<ClaimedJob>, StoreError> {
+    let free = u32::try_from(free.available_permits()).unwrap_or(u32::MAX);
     let now = engine.now();
     // Looking is a read; taking is a write, and not made for nothing.
-    let due = engine.store().next_job_due().await?.is_some_and(|due| due <= now);
+    let due = engine.store().next_job_due(kind).await?.is_some_and(|due| due <= now);
     if free == 0 || !due {
         return Ok(Vec::new());
     }
-    engine.store().claim_jobs(free, later(now, JOB_HIDDEN), now).await
+    engine.store().claim_jobs(kind, free, later(now, JOB_HIDDEN), now).await
 }
 
 #[cfg(test)]
@@ -136,14 +146,14 @@ mod tests {
             (settings.max_deliveries + 1, &["it was taken too often without coming to an end"][..]),
         ] {
             store.enqueue(vec![Job::new(id.clone(), work.clone())]).await.unwrap();
-            let mut taken = store.claim_jobs(1, later(now, JOB_HIDDEN), now).await.unwrap();
+            let mut taken = store.claim_jobs(JobKind::Other, 1, later(now, JOB_HIDDEN), now).await.unwrap();
             let job = taken.remove(0).job;
             let outcome = engine.run_job(ClaimedJob { job, deliveries }, JOB_LIMIT).await;
             assert_eq!(outcome.name(), if reasons.is_empty() { "done" } else { "given_up" });
             let dead = store.dead_jobs(page).await.unwrap().data;
             let found: Vec<_> = dead.iter().map(|dead| dead.reason.as_str()).collect();
             assert_eq!(found, reasons);
-            assert_eq!(store.next_job_due().await.unwrap(), None);
+            assert_eq!(store.next_job_due(JobKind::Other).await.unwrap(), None);
         }
     }
 

@@ -4,14 +4,14 @@
 //! something happened that the run may not have seen, and it waits once more. So calling for a job is one
 //! unconditional write, which fits into any transaction and never makes it fail.
 //!
-//! A job sorts in its partition by when it waits until: `0#added` at once, in the order they were added, or
-//! `1#due#added`.
+//! A job sorts in its partition by when it waits until: `0#added#project` at once, in the order they were added, or
+//! `1#due#added#project`. Jobs of an earlier release have no project there, and count as one project's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use onerun_domain::{Direction, Job, JobId, Page, PageRequest};
+use onerun_domain::{Direction, Job, JobId, JobKind, Page, PageRequest, ProjectId};
 use onerun_store::{ClaimedJob, DeadJob, StoreError};
 
 use crate::{
@@ -35,6 +35,9 @@ const DELIVERIES: &str = "deliveries";
 const ADDED: &str = "added";
 const ERROR: &str = "error";
 
+/// How many entries of the index are read in each lane to look for due jobs: projects take turns among the oldest so many.
+const WINDOW: usize = 1_000;
+
 /// The writes that call for jobs: one for each, however often it is named.
 pub(crate) fn calls(database: &Database, jobs: &[Job]) -> Vec<Write> {
     let mut called = BTreeSet::new();
@@ -46,17 +49,17 @@ fn call(database: &Database, job: &Job) -> Write {
     Write::update(WHAT, Key::job(&job.id))
         .set_new(BODY, item::text(record::job_body(job).to_string()))
         .set_new(ADDED, item::text(added.clone()))
-        .set_new(Index::Wait.sort(), item::text(at_once(&added)))
+        .set_new(Index::Wait.sort(), item::text(at_once(&added, job.project_id.as_str())))
         .add(CALLS, 1)
         .add(DELIVERIES, 0)
 }
 
-fn at_once(added: &str) -> String {
-    format!("0#{added}")
+fn at_once(added: &str, project: &str) -> String {
+    format!("0#{added}#{project}")
 }
 
-fn later(until: Timestamp, added: &str) -> String {
-    format!("1#{}#{added}", keys::time(until))
+fn later(until: Timestamp, added: &str, project: &str) -> String {
+    format!("1#{}#{added}#{project}", keys::time(until))
 }
 
 /// Calls for jobs that no change of state carries.
@@ -73,9 +76,11 @@ fn overdue(now: Timestamp) -> String {
     format!("1#{}#{LAST}", keys::time(now))
 }
 
-/// Takes jobs that are due.
+/// Takes jobs that are due. Projects take turns, beginning after the one that was `served` last.
 pub(crate) async fn claim(
     database: &Database,
+    kind: JobKind,
+    served: Option<&ProjectId>,
     limit: u32,
     hidden_until: Timestamp,
     now: Timestamp,
@@ -83,7 +88,7 @@ pub(crate) async fn claim(
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut patience = Patience::new();
     loop {
-        let due = due(database, wanted, now).await?;
+        let due = in_turns(due(database, kind, now).await?, served, wanted);
         let found = due.len();
         let claimed: Vec<Option<ClaimedJob>> = stream::iter(due)
             .map(|job| take(database, job, hidden_until))
@@ -103,13 +108,14 @@ struct Due {
     key: Key,
     waits: String,
     added: String,
+    project: String,
 }
 
-/// Jobs that are due, in the order they were added.
-async fn due(database: &Database, wanted: usize, now: Timestamp) -> Result<Vec<Due>, StoreError> {
+/// The oldest jobs of a kind that are due, in the order they were added.
+async fn due(database: &Database, kind: JobKind, now: Timestamp) -> Result<Vec<Due>, StoreError> {
     let overdue = overdue(now);
     let queries = (0..LANES).flat_map(|lane| {
-        let query = || Query::new(WHAT, keys::jobs(lane)).by(Index::Wait, Direction::Ascending).limit(wanted);
+        let query = || Query::new(WHAT, keys::jobs(lane)).by(Index::Wait, Direction::Ascending).limit(WINDOW);
         [query().beginning("0#"), query().between("1#", overdue.clone())]
     });
     let queries: Vec<Query> = queries.collect();
@@ -120,11 +126,33 @@ async fn due(database: &Database, wanted: usize, now: Timestamp) -> Result<Vec<D
         .await?;
     let mut due = Vec::new();
     for item in found.into_iter().flatten() {
-        due.push(Due::read(&item)?);
+        due.extend(Some(Due::read(&item)?).filter(|job| job.kind() == kind));
     }
     due.sort_by(|one, other| one.added.cmp(&other.added));
-    due.truncate(wanted);
     Ok(due)
+}
+
+/// Up to `wanted` jobs, one of each project in the order of their ids, beginning after `served`, and again.
+fn in_turns(due: Vec<Due>, served: Option<&ProjectId>, wanted: usize) -> Vec<Due> {
+    let mut projects: BTreeMap<String, VecDeque<Due>> = BTreeMap::new();
+    for job in due {
+        projects.entry(job.project.clone()).or_default().push_back(job);
+    }
+    let (before, after): (Vec<_>, Vec<_>) = projects
+        .into_iter()
+        .partition(|(project, _)| served.is_some_and(|served| project.as_str() <= served.as_str()));
+    let mut waiting: VecDeque<VecDeque<Due>> =
+        after.into_iter().chain(before).map(|(_, jobs)| jobs).collect();
+    let mut taken = Vec::new();
+    while taken.len() < wanted
+        && let Some(mut jobs) = waiting.pop_front()
+    {
+        if let Some(job) = jobs.pop_front() {
+            taken.push(job);
+            waiting.push_back(jobs);
+        }
+    }
+    taken
 }
 
 impl Due {
@@ -132,8 +160,17 @@ impl Due {
     fn read(item: &Item) -> Result<Self, StoreError> {
         let key = Key { partition: item.text(item::PARTITION)?.into(), sort: item.text(item::SORT)?.into() };
         let waits = item.text(Index::Wait.sort())?.to_owned();
-        let added = waits.rsplit('#').next().unwrap_or_default().to_owned();
-        Ok(Self { key, waits, added })
+        let mut parts = waits.split('#');
+        if parts.next() == Some("1") {
+            parts.next();
+        }
+        let mut part = || parts.next().unwrap_or_default().to_owned();
+        let (added, project) = (part(), part());
+        Ok(Self { key, waits, added, project })
+    }
+
+    fn kind(&self) -> JobKind {
+        JobKind::of(&JobId::restore(self.key.sort.clone()))
     }
 }
 
@@ -171,7 +208,7 @@ async fn take(
 ) -> Result<Option<ClaimedJob>, StoreError> {
     let taker = token()?;
     let write = Write::update(WHAT, job.key.clone())
-        .set(Index::Wait.sort(), item::text(later(hidden_until, &job.added)))
+        .set(Index::Wait.sort(), item::text(later(hidden_until, &job.added, &job.project)))
         .set(TAKER, item::text(taker.clone()))
         .copy(SEEN, CALLS)
         .add(DELIVERIES, 1)
@@ -216,7 +253,7 @@ async fn claimed(database: &Database, id: &JobId) -> Result<Option<Item>, StoreE
 /// Has a job that was called for again while it was worked on wait, as if it were new.
 fn renewed(id: &JobId, job: &Item) -> Result<Write, StoreError> {
     Ok(Write::update(WHAT, Key::job(id))
-        .set(Index::Wait.sort(), item::text(at_once(job.text(ADDED)?)))
+        .set(Index::Wait.sort(), item::text(at_once(job.text(ADDED)?, &Due::read(job)?.project)))
         .set(DELIVERIES, item::number(0))
         .remove(SEEN)
         .remove(ERROR)
@@ -236,7 +273,7 @@ pub(crate) async fn retry(
         let Some(job) = claimed(database, id).await? else { return Ok(()) };
         let waits = job.text(Index::Wait.sort())?;
         let write = Write::update(WHAT, Key::job(id))
-            .set(Index::Wait.sort(), item::text(later(due, job.text(ADDED)?)))
+            .set(Index::Wait.sort(), item::text(later(due, job.text(ADDED)?, &Due::read(&job)?.project)))
             .set_some(ERROR, (!reason.is_empty()).then(|| item::text(reason)))
             .remove(SEEN)
             .if_equal(Index::Wait.sort(), item::text(waits))
@@ -296,14 +333,19 @@ pub(crate) async fn dead(database: &Database, page: PageRequest) -> Result<Page<
     Ok(Page::from_overfull(jobs, page.limit))
 }
 
-/// When the next job is due.
-pub(crate) async fn next_due(database: &Database) -> Result<Option<Timestamp>, StoreError> {
+/// When the next job of a kind is due.
+pub(crate) async fn next_due(database: &Database, kind: JobKind) -> Result<Option<Timestamp>, StoreError> {
     let first: BTreeSet<String> = stream::iter(0..LANES)
         .map(|lane| async move {
-            let query = Query::new(WHAT, keys::jobs(lane)).by(Index::Wait, Direction::Ascending).limit(1);
-            let found = database.query(&query).await?;
-            let waits = found.first().map(|job| job.text(Index::Wait.sort()).map(str::to_owned));
-            waits.transpose()
+            let query =
+                Query::new(WHAT, keys::jobs(lane)).by(Index::Wait, Direction::Ascending).limit(WINDOW);
+            for job in database.query(&query).await? {
+                let job = Due::read(&job)?;
+                if job.kind() == kind {
+                    return Ok(Some(job.waits));
+                }
+            }
+            Ok(None)
         })
         .buffer_unordered(AT_ONCE)
         .try_filter_map(|waits| async move { Ok(waits) })

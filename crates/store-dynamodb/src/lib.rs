@@ -79,10 +79,10 @@
 //! | `change_conversation` | snapshot of simulation and conversation; transaction: conversation on its revision, its gate on the simulation's, messages, reply, verdicts, jobs |
 //! | `items` | `Query` from the page's first position to its last; `GetItem` of the conversation if fewer were found |
 //! | `enqueue`, `complete_job`, `retry_job` | `UpdateItem` or `DeleteItem`, on condition |
-//! | `claim_jobs` | two `Query`s of `by-wait` a lane, then a conditional `UpdateItem` for each |
+//! | `claim_jobs` | two `Query`s of `by-wait` a lane, a thousand entries at most, then a conditional `UpdateItem` for each |
 //! | `claim_job` | `GetItem`, then a conditional `UpdateItem` |
 //! | `bury_job` | `GetItem`; transaction of the job and the dead job |
-//! | `next_job_due` | one `Query` of `by-wait` a lane, for the first |
+//! | `next_job_due` | one `Query` of `by-wait` a lane, a thousand entries at most |
 //! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` |
 //! | `overdue` | one `Query` of `by-due` a lane, not consistent |
 //! | `insert_key` | `GetItem` of the caller and the head; transaction: key and call if new, the caller's revision checked, head if it is still that, entry |

@@ -1,7 +1,7 @@
 //! The store.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::{Client, config::Builder};
 use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
-use onerun_domain::{Direction, Job, JobId, Page, PageRequest, Project, ProjectId};
+use onerun_domain::{Direction, Job, JobId, JobKind, Page, PageRequest, Project, ProjectId};
 use onerun_store::{
     AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, IdempotencyId, IdempotencyRecord, KeyChange,
     KeyError, KeyList, KeyStore, KeyView, NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
@@ -32,13 +32,16 @@ pub struct DynamoDbStore {
     database: Arc<Database>,
     /// Projects that are known to be there. They are never deleted, so this never misleads.
     known: Arc<Mutex<HashSet<ProjectId>>>,
+    /// The project whose job of a kind was taken last. The next one's turn follows; after a start, anybody's.
+    served: Arc<Mutex<BTreeMap<JobKind, ProjectId>>>,
 }
 
 impl DynamoDbStore {
     /// The store in `table`, reached through `client`. Nothing is called yet. The table must have the keys and
     /// indexes that [`local::create_table`](crate::local::create_table) gives one.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { database: Arc::new(Database::new(client, table.into())), known: Arc::default() }
+        let database = Arc::new(Database::new(client, table.into()));
+        Self { database, known: Arc::default(), served: Arc::default() }
     }
 
     /// The store in `table`, over a client of `config`: region, credentials and HTTP client are the host's, what else
@@ -111,11 +114,18 @@ impl Store for DynamoDbStore {
 
     async fn claim_jobs(
         &self,
+        kind: JobKind,
         limit: u32,
         hidden_until: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<ClaimedJob>, StoreError> {
-        jobs::claim(&self.database, limit, hidden_until, now).await
+        let served = || self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = served().get(&kind).cloned();
+        let claimed = jobs::claim(&self.database, kind, after.as_ref(), limit, hidden_until, now).await?;
+        if let Some(last) = claimed.last() {
+            served().insert(kind, last.job.project_id.clone());
+        }
+        Ok(claimed)
     }
 
     async fn claim_job(
@@ -143,8 +153,8 @@ impl Store for DynamoDbStore {
         jobs::dead(&self.database, page).await
     }
 
-    async fn next_job_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        jobs::next_due(&self.database).await
+    async fn next_job_due(&self, kind: JobKind) -> Result<Option<Timestamp>, StoreError> {
+        jobs::next_due(&self.database, kind).await
     }
 
     async fn overdue(&self, limit: u32, now: Timestamp) -> Result<Overdue, StoreError> {

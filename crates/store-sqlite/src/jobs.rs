@@ -1,7 +1,7 @@
 //! Jobs: added with the change that calls for them, taken, and done or given up.
 
 use jiff::Timestamp;
-use onerun_domain::{Job, JobId, Page, PageRequest};
+use onerun_domain::{Job, JobId, JobKind, Page, PageRequest, ProjectId};
 use onerun_store::{ClaimedJob, DeadJob, StoreError};
 use rusqlite::{Connection, params};
 
@@ -18,47 +18,88 @@ pub(crate) fn add(connection: &Connection, jobs: &[Job]) -> Result<(), StoreErro
         sql::execute(
             connection,
             "job",
-            "INSERT INTO jobs (id, project_id, work) VALUES (?1, ?2, ?3)
+            "INSERT INTO jobs (id, project_id, judging, work) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (id) DO UPDATE SET again = 1 WHERE claimed = 1",
-            params![job.id.as_str(), job.project_id.as_str(), rows::json("job", &job.work)?],
+            params![
+                job.id.as_str(),
+                job.project_id.as_str(),
+                is_judging(JobKind::of(&job.id)),
+                rows::json("job", &job.work)?
+            ],
         )?;
     }
     Ok(())
 }
 
-/// Takes jobs that are due.
+/// Takes jobs that are due. Projects take turns, beginning after the one that was `served` last.
 pub(crate) fn claim(
     connection: &Connection,
+    kind: JobKind,
+    served: Option<ProjectId>,
     limit: u32,
     hidden_until: Timestamp,
     now: Timestamp,
 ) -> Result<Vec<ClaimedJob>, StoreError> {
-    // What time has made due joins those that are due at once, in its old place.
+    // A job whose time has come joins those that are due at once, in its old place.
     sql::execute(
         connection,
         "job",
-        "UPDATE jobs SET due = 0, claimed = 0, again = 0 WHERE due > 0 AND due <= ?1",
-        [micros(now)],
+        "UPDATE jobs SET due = 0, claimed = 0, again = 0 WHERE judging = ?1 AND due > 0 AND due <= ?2",
+        params![is_judging(kind), micros(now)],
     )?;
-    let mut claimed = sql::all(
+    let mut claimed: Vec<ClaimedJob> = Vec::new();
+    let mut served = served.map_or(String::new(), |project| project.to_string());
+    for _ in 0..limit {
+        let next = match oldest_after(connection, kind, &served)? {
+            None if !served.is_empty() => oldest_after(connection, kind, "")?,
+            next => next,
+        };
+        let Some((inserted, project)) = next else { break };
+        served = project;
+        claimed.extend(take(connection, inserted, hidden_until)?);
+    }
+    Ok(claimed)
+}
+
+/// The oldest due job of the first project after `served`, in the order of their ids.
+fn oldest_after(
+    connection: &Connection,
+    kind: JobKind,
+    served: &str,
+) -> Result<Option<(i64, String)>, StoreError> {
+    sql::one(
+        connection,
+        "job",
+        "SELECT inserted, project_id FROM jobs WHERE judging = ?1 AND due = 0 AND project_id > ?2
+         ORDER BY project_id, inserted LIMIT 1",
+        params![is_judging(kind), served],
+        |columns| Ok((columns.value()?, columns.value()?)),
+    )
+}
+
+fn take(
+    connection: &Connection,
+    inserted: i64,
+    hidden_until: Timestamp,
+) -> Result<Option<ClaimedJob>, StoreError> {
+    sql::one(
         connection,
         "job",
         concat!(
-            "UPDATE jobs SET due = ?1, claimed = 1, deliveries = deliveries + 1
-             WHERE inserted IN (SELECT inserted FROM jobs WHERE due = 0 ORDER BY inserted LIMIT ?2)
-             RETURNING inserted, deliveries, ",
+            "UPDATE jobs SET due = ?2, claimed = 1, deliveries = deliveries + 1 WHERE inserted = ?1
+             RETURNING deliveries, ",
             job_columns!("jobs")
         ),
-        params![hidden(hidden_until), limit],
+        params![inserted, hidden(hidden_until)],
         |columns| {
-            let inserted: i64 = columns.value()?;
             let deliveries = columns.value()?;
-            Ok((inserted, ClaimedJob { deliveries, job: rows::job(columns)? }))
+            Ok(ClaimedJob { deliveries, job: rows::job(columns)? })
         },
-    )?;
-    // `RETURNING` promises no order.
-    claimed.sort_unstable_by_key(|(inserted, _)| *inserted);
-    Ok(claimed.into_iter().map(|(_, job)| job).collect())
+    )
+}
+
+fn is_judging(kind: JobKind) -> bool {
+    kind == JobKind::Judging
 }
 
 /// Takes one job, if it is due.
@@ -142,9 +183,10 @@ pub(crate) fn dead(connection: &Connection, page: PageRequest) -> Result<Page<De
     Ok(Page::from_overfull(jobs, page.limit))
 }
 
-/// When the next job is due.
-pub(crate) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
-    let due = sql::one(connection, "job", "SELECT MIN(due) FROM jobs", [], only_time)?;
+/// When the next job of a kind is due.
+pub(crate) fn next_due(connection: &Connection, kind: JobKind) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT MIN(due) FROM jobs WHERE judging = ?1";
+    let due = sql::one(connection, "job", sql, [is_judging(kind)], only_time)?;
     Ok(due.flatten())
 }
 

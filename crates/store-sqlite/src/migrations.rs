@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_keys.sql"),
     include_str!("migrations/0003_workers.sql"),
     include_str!("migrations/0004_idempotency.sql"),
+    include_str!("migrations/0005_fair_jobs.sql"),
 ];
 
 /// Refuses a file that is no OneRun database or is newer than this program. Writes nothing.

@@ -1,7 +1,7 @@
 //! The store.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
-use onerun_domain::{Direction, Job, JobId, Page, PageRequest, Project, ProjectId};
+use onerun_domain::{Direction, Job, JobId, JobKind, Page, PageRequest, Project, ProjectId};
 use onerun_store::{
     AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, IdempotencyId, IdempotencyRecord, KeyChange,
     KeyError, KeyList, KeyStore, KeyView, NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
@@ -45,6 +45,8 @@ pub(crate) struct Database {
     /// Projects that are known to be there. They are never deleted, so this never misleads.
     known: Mutex<HashSet<ProjectId>>,
     rates: Mutex<Rates>,
+    /// The project whose job of a kind was taken last. The next one's turn follows; after a start, anybody's.
+    served: Mutex<BTreeMap<JobKind, ProjectId>>,
 }
 
 impl SqliteStore {
@@ -64,7 +66,13 @@ impl SqliteStore {
         reserve.restore();
         let writer = Writer::start(connection, reserve)?;
         let readers = Readers::start(path)?;
-        let database = Database { readers, writer, known: Mutex::default(), rates: Mutex::default() };
+        let database = Database {
+            readers,
+            writer,
+            known: Mutex::default(),
+            rates: Mutex::default(),
+            served: Mutex::default(),
+        };
         Ok(Self { database: Arc::new(database) })
     }
 
@@ -177,11 +185,21 @@ impl Store for SqliteStore {
 
     async fn claim_jobs(
         &self,
+        kind: JobKind,
         limit: u32,
         hidden_until: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<ClaimedJob>, StoreError> {
-        self.database.write(move |connection| jobs::claim(connection, limit, hidden_until, now)).await
+        let served = || self.database.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = served().get(&kind).cloned();
+        let claimed = self
+            .database
+            .write(move |connection| jobs::claim(connection, kind, after, limit, hidden_until, now))
+            .await?;
+        if let Some(last) = claimed.last() {
+            served().insert(kind, last.job.project_id.clone());
+        }
+        Ok(claimed)
     }
 
     async fn claim_job(
@@ -213,8 +231,8 @@ impl Store for SqliteStore {
         self.database.read(move |connection| jobs::dead(connection, page)).await
     }
 
-    async fn next_job_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.database.read(jobs::next_due).await
+    async fn next_job_due(&self, kind: JobKind) -> Result<Option<Timestamp>, StoreError> {
+        self.database.read(move |connection| jobs::next_due(connection, kind)).await
     }
 
     async fn overdue(&self, limit: u32, now: Timestamp) -> Result<Overdue, StoreError> {

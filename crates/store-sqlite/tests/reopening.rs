@@ -13,9 +13,9 @@ use onerun_auth::{
     Scope,
 };
 use onerun_domain::{
-    AgeGroup, Agent, ApprovalStatus, Conversation, Direction, Item, Job, Limit, MaxTurns, MessageText,
-    Metadata, Name, PageRequest, Persona, PersonaAttributes, Project, Role, Scenario, Seed, Simulation,
-    SimulationStatus, Target, TurnClaim, TurnToken, Work,
+    AgeGroup, Agent, ApprovalStatus, Conversation, Direction, Item, Job, JobKind, Limit, MaxTurns,
+    MessageText, Metadata, Name, PageRequest, Persona, PersonaAttributes, Project, Role, Scenario, Seed,
+    Simulation, SimulationStatus, Target, TurnClaim, TurnToken, Work,
 };
 use onerun_store::{
     ChangeKey, ConversationChange, ConversationView, ExactFilter, IdempotencyId, IdempotencyRecord,
@@ -230,13 +230,13 @@ async fn a_job_that_was_being_worked_on_is_due_at_once() {
     let scene = Scene::new();
     scene.write().await;
     let (store, project) = scene.open().await;
-    let claimed = store.claim_jobs(10, scene.now() + LEASE, scene.now()).await.unwrap();
+    let claimed = store.claim_jobs(JobKind::Other, 10, scene.now() + LEASE, scene.now()).await.unwrap();
     assert_eq!(claimed.len(), 1);
-    assert!(store.claim_jobs(10, scene.now() + LEASE, scene.now()).await.unwrap().is_empty());
+    assert!(store.claim_jobs(JobKind::Other, 10, scene.now() + LEASE, scene.now()).await.unwrap().is_empty());
     drop((store, project));
 
     let (store, _project) = scene.open().await;
-    let claimed = store.claim_jobs(10, scene.now() + LEASE, scene.now()).await.unwrap();
+    let claimed = store.claim_jobs(JobKind::Other, 10, scene.now() + LEASE, scene.now()).await.unwrap();
     assert_eq!(claimed.len(), 1);
     assert_eq!((&claimed[0].job, claimed[0].deliveries), (&scene.job(), 2));
 }
@@ -246,13 +246,13 @@ async fn a_job_that_was_put_off_stays_put_off() {
     let scene = Scene::new();
     scene.write().await;
     let (store, project) = scene.open().await;
-    store.claim_jobs(10, scene.now() + LEASE, scene.now()).await.unwrap();
+    store.claim_jobs(JobKind::Other, 10, scene.now() + LEASE, scene.now()).await.unwrap();
     store.retry_job(&scene.job().id, "no model", scene.now() + LEASE).await.unwrap();
     drop((store, project));
 
     let (store, _project) = scene.open().await;
-    assert_eq!(store.next_job_due().await.unwrap(), Some(scene.now() + LEASE));
-    assert!(store.claim_jobs(10, scene.now() + LEASE, scene.now()).await.unwrap().is_empty());
+    assert_eq!(store.next_job_due(JobKind::Other).await.unwrap(), Some(scene.now() + LEASE));
+    assert!(store.claim_jobs(JobKind::Other, 10, scene.now() + LEASE, scene.now()).await.unwrap().is_empty());
 }
 
 #[tokio::test]

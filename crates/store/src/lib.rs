@@ -41,7 +41,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use onerun_auth::ProjectAccess;
-use onerun_domain::{Job, JobId, Page, PageRequest, Project, ProjectId};
+use onerun_domain::{Job, JobId, JobKind, Page, PageRequest, Project, ProjectId};
 
 /// A durable store: what a method has answered survives the death of the process.
 #[async_trait]
@@ -83,9 +83,11 @@ pub trait Store: KeyStore {
     /// come too late for the present run to see. The same holds for jobs that a change carries.
     async fn enqueue(&self, jobs: Vec<Job>) -> Result<(), StoreError>;
 
-    /// Takes up to `limit` jobs that are due, oldest first, and hides them from other takers until `hidden_until`.
+    /// Takes up to `limit` jobs of a kind that are due, and hides them from other takers until `hidden_until`. Projects take
+    /// turns, one job each, so that a project with many jobs does not delay another's. Within a project the oldest is first.
     async fn claim_jobs(
         &self,
+        kind: JobKind,
         limit: u32,
         hidden_until: Timestamp,
         now: Timestamp,
@@ -112,8 +114,8 @@ pub trait Store: KeyStore {
     /// Jobs that were given up, newest first.
     async fn dead_jobs(&self, page: PageRequest) -> Result<Page<DeadJob>, StoreError>;
 
-    /// When the next waiting job is due; `None` if none waits. Hidden jobs count from when they show again.
-    async fn next_job_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// When the next waiting job of a kind is due; `None` if none waits. Hidden jobs count from when they show again.
+    async fn next_job_due(&self, kind: JobKind) -> Result<Option<Timestamp>, StoreError>;
 
     /// What time has overtaken: conversations whose lease ran out and simulations past their expiry, up to `limit`
     /// of each, longest overdue first. A conversation whose turn is still claimed is not overdue.

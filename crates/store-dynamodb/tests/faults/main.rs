@@ -16,7 +16,7 @@ use onerun_auth::{
     RateLimit, ScopeSet,
 };
 use onerun_domain::{
-    Direction, Job, Limit, Metadata, Name, PageRequest, Project, ProjectId, SimulationId, Work,
+    Direction, Job, JobKind, Limit, Metadata, Name, PageRequest, Project, ProjectId, SimulationId, Work,
 };
 use onerun_store::{
     ChangeKey, ClaimedJob, KeyChange, KeyStore, NamedSort, NewKey, Store, StoreError, with_causes,
@@ -237,7 +237,7 @@ async fn a_job_whose_taker_lost_the_answer_is_the_takers() {
         let claimed: Vec<ClaimedJob> = if one_by_one {
             store.claim_job(&job().id, until, now()).await.unwrap().into_iter().collect()
         } else {
-            store.claim_jobs(10, until, now()).await.unwrap()
+            store.claim_jobs(JobKind::Other, 10, until, now()).await.unwrap()
         };
         assert_eq!(claimed, [ClaimedJob { job: job(), deliveries: 1 }]);
         healthy(&table).complete_job(&job().id).await.unwrap();

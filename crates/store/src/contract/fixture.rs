@@ -14,15 +14,15 @@ use jiff::{SignedDuration, Timestamp};
 use onerun_auth::ProjectAccess;
 use onerun_domain::{
     AgeGroup, Agent, AgentId, ApprovalStatus, Conversation, ConversationId, Criteria, EndReason, Evaluation,
-    EvaluationId, EvaluationStatus, Item, ItemId, Job, Limit, MAX_ATTEMPTS, MaxTurns, MessageText, Metadata,
-    Name, Objective, ObjectiveId, Outcome, Page, PageRequest, Persona, PersonaAttributes, PersonaId,
-    Progress, Project, ProjectId, Random, Refusal, Role, Scenario, Score, Seed, Simulation, SimulationId,
-    SimulationStatus, Target, TurnClaim, TurnToken,
+    EvaluationId, EvaluationStatus, Item, ItemId, Job, JobKind, Limit, MAX_ATTEMPTS, MaxTurns, MessageText,
+    Metadata, Name, Objective, ObjectiveId, Outcome, Page, PageRequest, Persona, PersonaAttributes,
+    PersonaId, Progress, Project, ProjectId, Random, Refusal, Role, Scenario, Score, Seed, Simulation,
+    SimulationId, SimulationStatus, Target, TurnClaim, TurnToken,
 };
 use tokio::sync::Barrier;
 
 use crate::{
-    AgentList, ChangeError, ConversationChange, ConversationList, ConversationView, Decision,
+    AgentList, ChangeError, ClaimedJob, ConversationChange, ConversationList, ConversationView, Decision,
     EvaluatedConversation, ExactFilter, NamedSort, ProjectStore, SimulationChange, SimulationList,
     SimulationOrder, SimulationView, Store, StoreError, StoredReply, StoredTurn,
 };
@@ -105,10 +105,28 @@ impl World {
         self.home().await.scene(conversations).await
     }
 
+    /// Takes up to so many jobs of each kind that are due.
+    pub(super) async fn claim_jobs(&self, limit: u32, now: Timestamp) -> Vec<ClaimedJob> {
+        let mut claimed = Vec::new();
+        for kind in JobKind::ALL {
+            claimed.extend(self.store.claim_jobs(kind, limit, now + LEASE, now).await.unwrap());
+        }
+        claimed
+    }
+
+    /// When the next job of any kind is due.
+    pub(super) async fn next_job_due(&self) -> Option<Timestamp> {
+        let mut dues = Vec::new();
+        for kind in JobKind::ALL {
+            dues.extend(self.store.next_job_due(kind).await.unwrap());
+        }
+        dues.into_iter().min()
+    }
+
     /// Takes and completes all jobs that are due.
     pub(super) async fn take_jobs(&self) -> Vec<Job> {
         let now = self.now();
-        let claimed = self.store.claim_jobs(1_000, now + LEASE, now).await.unwrap();
+        let claimed = self.claim_jobs(1_000, now).await;
         for claimed in &claimed {
             self.store.complete_job(&claimed.job.id).await.unwrap();
         }

@@ -3,15 +3,38 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use onerun_domain::{ConversationId, Job, JobId, PersonaId, ProjectId, SimulationId, Work};
+use onerun_domain::{ConversationId, Job, JobId, JobKind, PersonaId, ProjectId, SimulationId, Work};
 
 use super::fixture::{LEASE, World, all, at_once, both, in_pages};
 use crate::{ClaimedJob, DeadJob};
 
+/// How many jobs of one project wait before another project's.
+const BACKLOG: usize = 1_000;
+
 impl World {
+    /// A job of one and the same project.
     fn job(&self) -> Job {
+        self.job_of(&"project00001".parse().unwrap())
+    }
+
+    fn job_of(&self, project: &ProjectId) -> Job {
         let simulation = SimulationId::generate(self.random());
-        Job::new(ProjectId::generate(self.random()), Work::FinishSimulation { simulation })
+        Job::new(project.clone(), Work::FinishSimulation { simulation })
+    }
+
+    fn judging_job_of(&self, project: &ProjectId) -> Job {
+        let simulation = SimulationId::generate(self.random());
+        let conversation = ConversationId::generate(self.random());
+        Job::new(project.clone(), Work::JudgeConversation { simulation, conversation, attempt: 1 })
+    }
+
+    /// Adds many jobs of a project at once, then one of another.
+    async fn backlog_and_one(&self) -> Job {
+        let [busy, other] = [(); 2].map(|()| ProjectId::generate(self.random()));
+        self.store.enqueue((0..BACKLOG).map(|_| self.job_of(&busy)).collect()).await.unwrap();
+        let job = self.job_of(&other);
+        self.store.enqueue(vec![job.clone()]).await.unwrap();
+        job
     }
 
     async fn add_jobs(&self, count: usize) -> Vec<Job> {
@@ -22,10 +45,6 @@ impl World {
             jobs.push(job);
         }
         jobs
-    }
-
-    async fn claim_jobs(&self, limit: u32, now: Timestamp) -> Vec<ClaimedJob> {
-        self.store.claim_jobs(limit, now + LEASE, now).await.unwrap()
     }
 
     async fn claim_job(&self, job: &Job, now: Timestamp) -> Option<ClaimedJob> {
@@ -74,6 +93,54 @@ pub async fn jobs_are_taken_oldest_first(world: &World) {
     assert_eq!(world.claim_jobs(2, world.now()).await, []);
 }
 
+/// Projects take turns: the next claim has the first job of another project, and so do two claims of one job.
+pub async fn a_backlog_does_not_delay_another_project(world: &World) {
+    let job = world.backlog_and_one().await;
+    let claimed = world.claim_jobs(8, world.now()).await;
+    assert_eq!(claimed.len(), 8);
+    assert!(claimed.iter().any(|claimed| claimed.job == job), "{claimed:?}");
+}
+
+/// The turn goes round from one claim to the next.
+pub async fn projects_take_turns_when_jobs_are_claimed_one_by_one(world: &World) {
+    let job = world.backlog_and_one().await;
+    let mut claimed = world.claim_jobs(1, world.now()).await;
+    claimed.extend(world.claim_jobs(1, world.now()).await);
+    assert!(claimed.iter().any(|claimed| claimed.job == job), "{claimed:?}");
+    // With only one project left, it has every turn.
+    assert_eq!(world.claim_jobs(10, world.now()).await.len(), 10);
+}
+
+/// A project that comes back from a retry takes its turn like any other.
+pub async fn retried_jobs_do_not_delay_another_project(world: &World) {
+    let [busy, other] = [(); 2].map(|()| ProjectId::generate(world.random()));
+    let jobs: Vec<Job> = (0..40).map(|_| world.job_of(&busy)).collect();
+    world.store.enqueue(jobs.clone()).await.unwrap();
+    let now = world.now();
+    assert_eq!(world.claim_jobs(40, now).await.len(), 40);
+    let job = world.job_of(&other);
+    world.store.enqueue(vec![job.clone()]).await.unwrap();
+    for job in &jobs {
+        world.store.retry_job(&job.id, "busy", now).await.unwrap();
+    }
+    let claimed = world.claim_jobs(2, world.now()).await;
+    assert!(claimed.iter().any(|claimed| claimed.job == job), "{claimed:?}");
+}
+
+/// A claim of one kind takes no job of another, and does not see when it is due.
+pub async fn jobs_are_claimed_by_kind(world: &World) {
+    let project = ProjectId::generate(world.random());
+    let (judging, other) = (world.judging_job_of(&project), world.job_of(&project));
+    world.store.enqueue(vec![judging.clone()]).await.unwrap();
+    let now = world.now();
+    let claim = async |kind| world.store.claim_jobs(kind, 10, now + LEASE, now).await.unwrap();
+    assert_eq!(claim(JobKind::Other).await, []);
+    assert_eq!(world.store.next_job_due(JobKind::Other).await.unwrap(), None);
+    world.store.enqueue(vec![other.clone()]).await.unwrap();
+    assert_eq!(claim(JobKind::Judging).await, first_delivery(&[judging]));
+    assert_eq!(claim(JobKind::Other).await, first_delivery(&[other]));
+}
+
 /// The same work, called for twice while it waits, is done once.
 pub async fn a_job_that_waits_is_not_added_again(world: &World) {
     let (job, other) = (world.job(), world.job());
@@ -92,7 +159,7 @@ pub async fn a_job_that_waits_for_another_try_is_not_added_again(world: &World) 
     world.store.enqueue(vec![job.clone()]).await.unwrap();
     assert_eq!(world.claim_jobs(10, due).await.len(), 1);
     world.store.complete_job(&job.id).await.unwrap();
-    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+    assert_eq!(world.next_job_due().await, None);
 }
 
 /// Once done, the same work can be called for again, and is new.
@@ -114,7 +181,7 @@ pub async fn a_job_that_is_added_while_it_is_done_is_done_once_more(world: &Worl
     world.store.complete_job(&job.id).await.unwrap();
     assert_eq!(world.claim_jobs(10, world.now()).await.len(), 1);
     world.store.complete_job(&job.id).await.unwrap();
-    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+    assert_eq!(world.next_job_due().await, None);
 }
 
 /// A taken job is hidden for as long as was asked; then it comes again, and says how often.
@@ -122,7 +189,7 @@ pub async fn a_taken_job_shows_again_when_its_taker_is_given_up(world: &World) {
     let job = world.add_jobs(1).await.remove(0);
     let now = world.now();
     let until = now + SignedDuration::from_secs(30);
-    let claimed = world.store.claim_jobs(1, until, now).await.unwrap();
+    let claimed = world.store.claim_jobs(JobKind::Other, 1, until, now).await.unwrap();
     assert_eq!(claimed, first_delivery(std::slice::from_ref(&job)));
     let before = until - SignedDuration::from_micros(1);
     assert_eq!(world.claim_jobs(1, before).await, []);
@@ -174,7 +241,7 @@ pub async fn a_job_that_is_done_is_neither_put_off_nor_given_up(world: &World) {
     world.store.bury_job(&job.id, "late", now).await.unwrap();
     assert_eq!(world.claim_jobs(1, now + LEASE).await, []);
     assert_eq!(world.dead().await, []);
-    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+    assert_eq!(world.next_job_due().await, None);
 }
 
 /// A job that is given up is kept with its reason and never taken again.
@@ -229,19 +296,19 @@ pub async fn jobs_that_were_given_up_are_listed_newest_first(world: &World) {
 
 /// A host knows how long it may sleep: until a job shows that waits, is hidden or was put off.
 pub async fn the_next_job_is_known(world: &World) {
-    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+    assert_eq!(world.next_job_due().await, None);
     let jobs = world.add_jobs(2).await;
     let now = world.now();
-    assert!(world.store.next_job_due().await.unwrap().unwrap() <= now, "a new job is due at once");
+    assert!(world.next_job_due().await.unwrap() <= now, "a new job is due at once");
     world.claim_jobs(2, now).await;
-    assert_eq!(world.store.next_job_due().await.unwrap(), Some(now + LEASE));
+    assert_eq!(world.next_job_due().await, Some(now + LEASE));
     let due = now + SignedDuration::from_secs(1);
     world.store.retry_job(&jobs[1].id, "busy", due).await.unwrap();
-    assert_eq!(world.store.next_job_due().await.unwrap(), Some(due));
+    assert_eq!(world.next_job_due().await, Some(due));
     world.store.bury_job(&jobs[1].id, "no", now).await.unwrap();
-    assert_eq!(world.store.next_job_due().await.unwrap(), Some(now + LEASE));
+    assert_eq!(world.next_job_due().await, Some(now + LEASE));
     world.store.complete_job(&jobs[0].id).await.unwrap();
-    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+    assert_eq!(world.next_job_due().await, None);
 }
 
 /// Of many takers at one time, each job goes to one.
@@ -281,7 +348,7 @@ pub async fn a_job_that_is_added_twice_at_one_time_waits_once(world: &World) {
         second.unwrap();
         assert_eq!(world.claim_jobs(10, world.now()).await, first_delivery(std::slice::from_ref(&job)));
         world.store.complete_job(&job.id).await.unwrap();
-        assert_eq!(world.store.next_job_due().await.unwrap(), None);
+        assert_eq!(world.next_job_due().await, None);
     }
 }
 
@@ -310,7 +377,7 @@ pub async fn a_job_that_is_gone_is_not_taken_by_its_id(world: &World) {
     for job in jobs.iter().chain([&world.job()]) {
         assert_eq!(world.claim_job(job, world.now() + LEASE).await, None);
     }
-    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+    assert_eq!(world.next_job_due().await, None);
 }
 
 /// A job that was taken by its id shows again when its taker is given up, in its old place, and counts how often it
@@ -347,7 +414,7 @@ pub async fn a_job_that_was_taken_by_its_id_is_done_once_more_if_added(world: &W
     world.store.complete_job(&job.id).await.unwrap();
     assert_eq!(world.claim_job(&job, world.now()).await.unwrap().deliveries, 1);
     world.store.complete_job(&job.id).await.unwrap();
-    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+    assert_eq!(world.next_job_due().await, None);
 }
 
 /// What was called for while a taker was at it that is given up needs no run of its own: the next taker sees it.
@@ -358,7 +425,7 @@ pub async fn a_job_that_is_taken_over_by_its_id_is_done_once(world: &World) {
     world.store.enqueue(vec![job.clone()]).await.unwrap();
     assert_eq!(world.claim_job(&job, now + LEASE).await.unwrap().deliveries, 2);
     world.store.complete_job(&job.id).await.unwrap();
-    assert_eq!(world.store.next_job_due().await.unwrap(), None);
+    assert_eq!(world.next_job_due().await, None);
 }
 
 /// Of many takers of one job at one time, by its id or with others, it goes to one.

@@ -124,6 +124,10 @@ macro_rules! contract {
             jobs {
                 every_kind_of_work_comes_back_as_it_was_added
                 jobs_are_taken_oldest_first
+                a_backlog_does_not_delay_another_project
+                projects_take_turns_when_jobs_are_claimed_one_by_one
+                retried_jobs_do_not_delay_another_project
+                jobs_are_claimed_by_kind
                 a_job_that_waits_is_not_added_again
                 a_job_that_waits_for_another_try_is_not_added_again
                 a_job_that_is_done_can_be_added_again

@@ -4,7 +4,7 @@ use onerun_domain::{
     Conversation, ConversationStatus, Job, Outcome, Progress, Refusal, SimulationStatus, Work,
 };
 
-use super::fixture::{LEASE, ROUNDS, Scene, Settled, Task, World, at_once, both, refusal};
+use super::fixture::{ROUNDS, Scene, Settled, Task, World, at_once, both, refusal};
 use crate::{ChangeError, ConversationChange, SimulationChange};
 
 impl Scene {
@@ -194,7 +194,7 @@ pub async fn the_end_of_a_simulation_is_not_missed(world: &World) {
             let scene = scene.clone();
             async move || {
                 let now = scene.now();
-                let claimed = scene.home.world.store.claim_jobs(10, now + LEASE, now).await.unwrap();
+                let claimed = scene.home.world.claim_jobs(10, now).await;
                 for claimed in &claimed {
                     assert_eq!(claimed.job, scene.finish_job());
                     let decide = move |view: crate::SimulationView| {
