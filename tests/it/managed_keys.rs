@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use jiff::SignedDuration;
-use onerun_api::Body;
+use onerun_api::{Body, ROUTES};
 use onerun_auth::{Actor, AuditCheck, AuditEntry, AuditEvent, AuditHead};
-use onerun_tests::app::{Client, MadeKey, TestApp, wire_time};
+use onerun_engine::Settings;
+use onerun_tests::app::{Client, MadeKey, TestApp, keys, wire_time};
 use serde_json::{Value, json};
 
 use crate::desk::{code, data, id};
@@ -82,6 +83,25 @@ async fn a_key_lives_for_90_days_unless_something_else_is_said() {
     app.advance(3_650 * DAY);
     with(&app, &endless).get("/v1/whoami", 200).await;
     assert_eq!(code(&with(&app, &made).get("/v1/whoami", 401).await), "expired_api_key");
+}
+
+#[tokio::test]
+async fn a_key_too_many_is_refused_until_another_is_over() {
+    let settings = Settings { max_live_keys: 2, ..TestApp::settings() };
+    let app = TestApp::start_with(ROUTES, Box::new(keys()), settings);
+    let expiring = app.root().make_key(json!({ "expires_in_days": 1 })).await;
+    let other = app.root().make_key(json!({})).await;
+    let body = json!({ "name": "x", "preset": "ci", "all_projects": true });
+    let problem = app.root().post("/v1/keys", &body, 409).await;
+    assert_eq!(code(&problem), "too_many_keys");
+    assert!(problem["message"].as_str().unwrap().contains("revoke keys"), "{problem}");
+    assert_eq!(code(&act(&app.root(), &other, "rotate", 409).await), "too_many_keys");
+    app.root().get(&format!("/v1/keys/{}", expiring.id), 200).await;
+    app.advance(DAY);
+    app.root().post("/v1/keys", &body, 200).await;
+    app.root().post("/v1/keys", &body, 409).await;
+    act(&app.root(), &other, "revoke", 200).await;
+    app.root().post("/v1/keys", &body, 200).await;
 }
 
 #[tokio::test]

@@ -371,6 +371,7 @@ fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
         Refusal::KeyExpired => (S::Conflict, "key_expired"),
         Refusal::KeyDisabled => (S::Conflict, "key_disabled"),
         Refusal::KeyReplaced { .. } => (S::Conflict, "key_replaced"),
+        Refusal::TooManyKeys { .. } => (S::Conflict, "too_many_keys"),
         Refusal::ExceedsOwnKey { .. } => (S::Forbidden, "exceeds_own_key"),
     }
 }

@@ -80,7 +80,7 @@ operations! {
             rate limit or lifetime.",
         input: NewKeyInput = new_key_example(),
         output: MadeKeyOut,
-        errors: ["exceeds_own_key"],
+        errors: ["exceeds_own_key", "too_many_keys"],
     }
     LIST_KEYS {
         route: GET "/v1/keys",
@@ -129,6 +129,7 @@ operations! {
             "key_expired",
             "key_disabled",
             "key_replaced",
+            "too_many_keys",
         ],
     }
     DISABLE_KEY {
@@ -491,7 +492,7 @@ async fn create_key(app: &App, call: Call) -> Result<Response, ApiError> {
     }
     let event = event(&call, caller.key_id(), AuditAction::Create, &record.id, details, now);
     let recorded = call.record(&without_secret(&record, now));
-    let new = NewKey { record, event, call: recorded };
+    let new = NewKey { record, event, call: recorded, max_live: app.engine().max_live_keys() };
     let asker = Asker::of(&call, caller, now);
     let by = asker.id();
     let decide: DecideNewKey = Box::new(move |record| {
@@ -613,7 +614,7 @@ async fn rotate_key(app: &App, call: Call) -> Result<Response, ApiError> {
     let now = app.engine().now();
     visible(app, caller, &id).await?;
     let key = Arc::new(generate(app));
-    let recorder = call.recorder();
+    let (recorder, max_live) = (call.recorder(), app.engine().max_live_keys());
     let template = event(&call, caller.key_id(), AuditAction::Rotate, &id, BTreeMap::new(), now);
     let (asker, shown) = (Asker::of(&call, caller, now), Arc::clone(&key));
     let by = asker.id();
@@ -631,7 +632,7 @@ async fn rotate_key(app: &App, call: Call) -> Result<Response, ApiError> {
         }
         let event = AuditEvent { details, ..template.clone() };
         let call = recorder(&without_secret(&new, now));
-        Ok(KeyChange::Rotation { record: record.into(), new: new.into(), event, call })
+        Ok(KeyChange::Rotation { record: record.into(), new: new.into(), event, call, max_live })
     });
     app.callers().write_end(app.engine(), &id).await?;
     let change = ChangeKey { caller: by, is_ending: overlap.is_zero(), decide };

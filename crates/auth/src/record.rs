@@ -169,6 +169,11 @@ impl KeyRecord {
         }
     }
 
+    /// From when on the key is over for good, because it is revoked or expires; `None` if it goes on until it is revoked.
+    pub fn over_at(&self) -> Option<Timestamp> {
+        self.revoked_at.into_iter().chain(self.ends_at()).min()
+    }
+
     /// How the key stands. What is final comes first.
     pub fn status(&self, now: Timestamp) -> KeyStatus {
         if self.revoked_at.is_some() {

@@ -86,6 +86,15 @@ pub enum Refusal {
         /// The id of that key.
         by: String,
     },
+    /// There are as many keys as there can be.
+    #[error(
+        "there are {limit} keys that are neither revoked nor expired, and there can be no more: revoke keys that nobody \
+         uses, or wait until some expire"
+    )]
+    TooManyKeys {
+        /// How many there can be.
+        limit: u32,
+    },
     /// A key would be made, changed or ended by one that is weaker.
     #[error("a key can make and change only what is within itself, and this is more in {excess}")]
     ExceedsOwnKey {

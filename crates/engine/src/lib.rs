@@ -45,6 +45,8 @@ pub struct Settings {
     pub turn: SignedDuration,
     /// How often a job is tried before it is given up.
     pub max_deliveries: u32,
+    /// How many managed keys there may be that are neither revoked nor expired.
+    pub max_live_keys: u32,
 }
 
 impl Default for Settings {
@@ -54,6 +56,7 @@ impl Default for Settings {
             lease: SignedDuration::from_secs(300),
             turn: SignedDuration::from_secs(30),
             max_deliveries: delivery::MAX_DELIVERIES,
+            max_live_keys: 10_000,
         }
     }
 }
@@ -125,6 +128,11 @@ impl Engine {
             )
         });
         warnings.collect()
+    }
+
+    /// How many managed keys there may be that are neither revoked nor expired.
+    pub fn max_live_keys(&self) -> u32 {
+        self.settings.max_live_keys
     }
 
     /// The store that it works on.

@@ -152,7 +152,7 @@ async fn insert_key(
         },
         details: BTreeMap::new(),
     };
-    let new = NewKey { record, event, call: None };
+    let new = NewKey { record, event, call: None, max_live: u32::MAX };
     store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await?;
     Ok(key.expose().to_owned())
 }

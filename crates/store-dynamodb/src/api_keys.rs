@@ -5,13 +5,14 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, RateLimit, WRITE_EVERY};
-use onerun_domain::{Direction, Page};
+use onerun_domain::{Direction, Page, later};
 use onerun_store::{
-    ChangeKey, DecideNewKey, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError, key_body, read_key,
-    read_usage, usage_body,
+    ChangeKey, DecideNewKey, KEY_RETENTION, KeyChange, KeyError, KeyList, KeyView, LiveKeys, NewKey,
+    StoreError, key_body, read_key, read_usage, usage_body,
 };
 
 use crate::{
@@ -56,7 +57,9 @@ pub(crate) async fn insert(
             [put_new(&new.record)].into_iter().chain(new.call.as_ref().map(idempotency::put)).collect();
         let checked = writes.len();
         writes.extend(caller.check()?);
-        let Written::Failed(failed) = audit::write(database, &writes, &new.event, &mut patience).await?
+        let bound = Some(LiveKeys::with_new(&new));
+        let Written::Failed(failed) =
+            audit::write(database, &writes, &new.event, bound, &mut patience).await?
         else {
             return Ok(new);
         };
@@ -98,10 +101,33 @@ async fn wait(patience: &mut Patience) -> Result<(), StoreError> {
 }
 
 fn put_new(record: &KeyRecord) -> Write {
-    Write::put_text(WHAT, Key::managed(&record.id), key_body(record))
+    let write = Write::put_text(WHAT, Key::managed(&record.id), key_body(record))
         .set(Index::Made.sort(), item::text(format!("{}#{}", keys::time(record.created_at), record.id)))
+        .set(Index::Wait.sort(), item::text(over_at(record)))
         .set(REVISION, item::number(1))
-        .if_new()
+        .if_new();
+    write.set_some(EXPIRES, removed_at(record))
+}
+
+/// When the key is over, as the index sorts it: those that go on are last.
+fn over_at(record: &KeyRecord) -> String {
+    record.over_at().map_or(keys::LAST.to_owned(), keys::time)
+}
+
+/// When DynamoDB is to remove the key.
+fn removed_at(record: &KeyRecord) -> Option<AttributeValue> {
+    record.over_at().map(|end| item::number(later(end, KEY_RETENTION).as_second()))
+}
+
+/// How many keys are live, up to the bound.
+pub(crate) async fn live(database: &Database, bound: LiveKeys) -> Result<u64, StoreError> {
+    let now = keys::time(later(bound.now, SignedDuration::from_micros(1)));
+    let query = Query::new(WHAT, keys::KEYS)
+        .by(Index::Wait, Direction::Ascending)
+        .between(now, keys::LAST)
+        .limit(usize::try_from(bound.limit()).unwrap_or(usize::MAX));
+    let found = database.query(&query).await?.len();
+    Ok(u64::try_from(found).unwrap_or(u64::MAX))
 }
 
 /// One key.
@@ -181,13 +207,17 @@ pub(crate) async fn change(
         let asking = if caller.as_ref() == Some(id) { Some(record.clone()) } else { asks.record()? };
         let revision = item.revision()?;
         let update = |record: &KeyRecord| {
-            Write::update(WHAT, Key::managed(id)).set(BODY, item::text(key_body(record))).revise(revision)
+            let write = Write::update(WHAT, Key::managed(id))
+                .set(BODY, item::text(key_body(record)))
+                .set(Index::Wait.sort(), item::text(over_at(record)))
+                .revise(revision);
+            write.set_or_remove(EXPIRES, removed_at(record))
         };
         let change = decide(record, asking)?;
         let (mut writes, event) = match &change {
             KeyChange::None(_) => return Ok(Some(change)),
             KeyChange::To { record, event } => (vec![update(record)], event),
-            KeyChange::Rotation { record, new, event, call } => {
+            KeyChange::Rotation { record, new, event, call, .. } => {
                 let mut writes = vec![update(record), put_new(new)];
                 writes.extend(call.as_ref().map(idempotency::put));
                 (writes, event)
@@ -195,7 +225,8 @@ pub(crate) async fn change(
         };
         let checked = writes.len();
         writes.extend(asks.check()?);
-        let failed = match audit::write(database, &writes, event, &mut patience).await? {
+        let bound = LiveKeys::with_change(&change);
+        let failed = match audit::write(database, &writes, event, bound, &mut patience).await? {
             Written::All => return Ok(Some(change)),
             Written::Failed(failed) => failed,
         };
@@ -217,8 +248,11 @@ pub(crate) async fn add_use(
 ) -> Result<bool, StoreError> {
     let mut patience = Patience::new();
     loop {
-        let (Some(_), stored) = both(database, id).await? else { return Ok(true) };
-        let write = Write::update(USAGE, Key::usage(id)).set(WRITTEN, item::number(now.as_microsecond()));
+        let (Some(key), stored) = both(database, id).await? else { return Ok(true) };
+        let removed_at = removed_at(&read_key(key.text(BODY)?)?);
+        let write = Write::update(USAGE, Key::usage(id))
+            .set(WRITTEN, item::number(now.as_microsecond()))
+            .set_or_remove(EXPIRES, removed_at);
         let (usage, write) = match stored {
             None => (KeyUsage::NONE, write.set(REVISION, item::number(1)).if_new()),
             Some(item) => {

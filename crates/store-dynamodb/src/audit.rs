@@ -5,9 +5,10 @@
 
 use onerun_auth::{AuditEntry, AuditEvent, AuditHead};
 use onerun_domain::{Direction, Page, PageRequest};
-use onerun_store::{AuditPage, StoreError, audit_body, read_audit};
+use onerun_store::{AuditPage, KeyError, LiveKeys, StoreError, audit_body, read_audit};
 
 use crate::{
+    api_keys,
     database::{Database, Written},
     failure,
     item::{self, BODY, Item},
@@ -23,15 +24,20 @@ const SEQUENCE: &str = "sequence";
 const HASH: &str = "hash";
 
 /// Writes changes and what the trail says of them. [`Written::Failed`] tells of the changes alone: that others wrote to
-/// the trail is seen to here.
+/// the trail is seen to here. If the changes add a live key, there must be room for it: every new key moves the head, so no
+/// other is added between the count and the write.
 pub(crate) async fn write(
     database: &Database,
     changes: &[Write],
     event: &AuditEvent,
+    bound: Option<LiveKeys>,
     patience: &mut Patience,
-) -> Result<Written, StoreError> {
+) -> Result<Written, KeyError> {
     loop {
         let head = head(database).await?;
+        if let Some(bound) = bound {
+            bound.check(api_keys::live(database, bound).await?)?;
+        }
         let entry = event.clone().seal(head.as_ref());
         let writes = [changes, &[put_head(&entry, head.as_ref()), put(&entry)]].concat();
         let Written::Failed(mut failed) = database.write(&writes, patience).await? else {
@@ -44,10 +50,12 @@ pub(crate) async fn write(
         }
         if only_entry {
             let reason = "there are entries behind it".into();
-            return Err(StoreError::Corrupt { what: HEAD, reason });
+            return Err(StoreError::Corrupt { what: HEAD, reason }.into());
         }
         if !patience.wait().await {
-            return Err(failure::contended("TransactWriteItems", "others kept writing to the audit trail"));
+            return Err(
+                failure::contended("TransactWriteItems", "others kept writing to the audit trail").into()
+            );
         }
     }
 }

@@ -12,12 +12,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use onerun_domain::{Direction, Job, JobId, JobKind, Page, PageRequest, ProjectId};
-use onerun_store::{ClaimedJob, DeadJob, StoreError};
+use onerun_store::{ClaimedJob, DEAD_JOB_RETENTION, DeadJob, StoreError};
 
 use crate::{
     database::{AT_ONCE, Changed, Database, Written, token},
     failure,
-    item::{self, BODY, Item},
+    item::{self, BODY, EXPIRES, Item},
     keys::{self, Key, LANES, LAST},
     patience::Patience,
     query::{Index, Query},
@@ -300,8 +300,9 @@ pub(crate) async fn bury(
         let job = record::job(&item)?;
         let order = format!("{}#{:018}", keys::time(now), database.order());
         let body = record::dead_job_body(&job, reason, now);
-        let grave =
-            Write::put("dead job", Key::dead_job(id), &body).set(Index::Made.sort(), item::text(order));
+        let grave = Write::put("dead job", Key::dead_job(id), &body)
+            .set(Index::Made.sort(), item::text(order))
+            .set(EXPIRES, item::number(onerun_domain::later(now, DEAD_JOB_RETENTION).as_second()));
         let calls: u64 = item.number(CALLS)?;
         let seen: Option<u64> = item.optional_number(SEEN)?;
         let gone = if seen.is_some_and(|seen| seen < calls) {

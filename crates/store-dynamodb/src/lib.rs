@@ -21,9 +21,9 @@
 //! | | `reply#`hash | the reply under an `Idempotency-Key`, by the key's SHA-256. Removed by its `expires` |
 //! | | `verdict#`attempt`#`objective`#`version | a verdict |
 //! | `jobs#`0 to 3 | job | a job that waits or is being worked on |
-//! | `dead-jobs` | job | a job that was given up |
-//! | `keys` | key | a managed key |
-//! | `key-uses` | key | how it was used, and when that was written |
+//! | `dead-jobs` | job | a job that was given up. Removed by its `expires` |
+//! | `keys` | key | a managed key. Removed by its `expires`, 90 days after it is over |
+//! | `key-uses` | key | how it was used, and when that was written. Removed as the key is, if the key has an end |
 //! | `key-calls` | hash | what a request about keys under an `Idempotency-Key` was answered with. Removed by its `expires` |
 //! | `idempotency#`hash | `record` | the same of other requests |
 //! | `key-rates#`bucket | length`#`start | how many requests there were in a window. Removed by its `expires` |
@@ -48,7 +48,7 @@
 //! | `by-made` | `pk`, `made` | projects, agents, objectives, simulations, personas, conversations, dead jobs, managed keys |
 //! | `by-name` | `pk`, `named` | projects, agents, objectives, simulations by folded name |
 //! | `by-status` | `pk`, `stated` | simulations and conversations by status |
-//! | `by-wait` | `pk`, `waits` | conversations that are not settled, queued ones first; jobs. Sparse |
+//! | `by-wait` | `pk`, `waits` | conversations that are not settled, queued ones first; jobs; managed keys by when they are over. Sparse |
 //! | `by-due` (global) | `lane`, `due` | leases with the claims of turns, and expiries, in four lanes each. Sparse |
 //!
 //! `by-made`, `by-name` and `by-status` carry `folded`, `status`, `agent` and `facets` to filter by; the others carry keys alone.
@@ -85,12 +85,12 @@
 //! | `next_job_due` | one `Query` of `by-wait` a lane, a thousand entries at most |
 //! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` |
 //! | `overdue` | one `Query` of `by-due` a lane, not consistent |
-//! | `insert_key` | `GetItem` of the caller and the head; transaction: key and call if new, the caller's revision checked, head if it is still that, entry |
+//! | `insert_key` | `GetItem` of the caller and the head; `Query` of `by-wait` for the live keys; transaction: key and call if new, the caller's revision checked, head if it is still that, entry |
 //! | `key`, `idempotency_record` | `GetItem` |
 //! | `delete_expired_records` | nothing: DynamoDB removes them |
 //! | `key_view` | two `GetItem` |
 //! | `keys` | `Query` of `by-made` and `BatchGetItem` of keys and uses, a hundred keys at a time until the page is full |
-//! | `change_key` | `GetItem` of the key, the caller and the head; transaction: key on its revision, the caller's revision checked, head if it is still that, entry; in a rotation the new key and the call, too |
+//! | `change_key` | `GetItem` of the key, the caller and the head; transaction: key on its revision, the caller's revision checked, head if it is still that, entry; in a rotation the new key and the call, too, after a `Query` of `by-wait` for the live keys |
 //! | `add_key_use` | two `GetItem`; transaction of the usage on its revision |
 //! | `count_request` | one conditional `UpdateItem` |
 //! | `audit` | `GetItem` of the head, `Query` from the page's first entry to its last |

@@ -107,6 +107,14 @@ impl Write {
         }
     }
 
+    /// Sets an attribute, or removes it if there is no value for it. Of an update alone.
+    pub(crate) fn set_or_remove(self, name: &str, value: Option<AttributeValue>) -> Self {
+        match value {
+            Some(value) => self.set(name, value),
+            None => self.remove(name),
+        }
+    }
+
     /// Sets an attribute that is not there yet.
     pub(crate) fn set_new(mut self, name: &str, value: AttributeValue) -> Self {
         let (name, value) = (self.name(name), self.value(value));

@@ -60,7 +60,7 @@ fn key(number: u8) -> NewKey {
         response: "{}".into(),
         created_at: now(),
     };
-    NewKey { record, event, call: Some(call) }
+    NewKey { record, event, call: Some(call), max_live: u32::MAX }
 }
 
 /// A store that holds keys 1 to 3.

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use onerun_domain::{Job, JobId, JobKind, Page, PageRequest, ProjectId};
-use onerun_store::{ClaimedJob, DeadJob, StoreError};
+use onerun_store::{ClaimedJob, DEAD_JOB_RETENTION, DeadJob, MAX_DEAD_JOBS, StoreError};
 use rusqlite::{Connection, params};
 
 use crate::{
-    columns::only_time,
+    columns::{only, only_time},
     rows::{self, job_columns, micros},
     sql,
 };
@@ -162,7 +162,37 @@ pub(crate) fn bury(
          SELECT id, project_id, work, ?2, ?3 FROM jobs WHERE id = ?1",
         params![id.as_str(), reason, micros(now)],
     )?;
+    sql::execute(
+        connection,
+        "dead job",
+        "DELETE FROM dead_jobs WHERE inserted <=
+             (SELECT inserted FROM dead_jobs ORDER BY inserted DESC LIMIT 1 OFFSET ?1)",
+        [MAX_DEAD_JOBS],
+    )?;
     remove(connection, "DELETE FROM jobs WHERE id = ?1", id)
+}
+
+/// Whether there are jobs that were given up long ago.
+pub(crate) fn has_expired(connection: &Connection, now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM dead_jobs WHERE buried_at <= ?1)";
+    let found = sql::one(connection, "dead job", sql, [buried_by(now)], only::<bool>)?;
+    Ok(found.unwrap_or(false))
+}
+
+/// Removes up to `limit` jobs that were given up long ago.
+pub(crate) fn delete_expired(connection: &Connection, limit: u32, now: Timestamp) -> Result<(), StoreError> {
+    sql::execute(
+        connection,
+        "dead job",
+        "DELETE FROM dead_jobs WHERE inserted IN
+             (SELECT inserted FROM dead_jobs WHERE buried_at <= ?1 LIMIT ?2)",
+        params![buried_by(now), limit],
+    )?;
+    Ok(())
+}
+
+fn buried_by(now: Timestamp) -> i64 {
+    micros(onerun_domain::later(now, -DEAD_JOB_RETENTION))
 }
 
 /// Jobs that were given up, newest first.
@@ -208,4 +238,35 @@ fn remove(connection: &Connection, delete: &str, id: &JobId) -> Result<(), Store
 /// A time as `due` holds it, where 0 means at once.
 fn hidden(until: Timestamp) -> i64 {
     micros(until).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use onerun_domain::{Limit, SimulationId, Work};
+
+    use super::*;
+
+    #[test]
+    fn the_oldest_dead_job_makes_room_for_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = crate::open::writing(&directory.path().join("onerun.db")).unwrap();
+        let simulation: SimulationId = "simulation01".parse().unwrap();
+        let job = Job::new("project00001".parse().unwrap(), Work::FinishSimulation { simulation });
+        let work = rows::json("job", &job.work).unwrap();
+        connection
+            .execute(
+                "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1)
+                 INSERT INTO dead_jobs (id, project_id, work, reason, buried_at)
+                 SELECT n, ?2, ?3, 'no', 0 FROM numbers",
+                params![MAX_DEAD_JOBS, job.project_id.as_str(), work],
+            )
+            .unwrap();
+        add(&connection, std::slice::from_ref(&job)).unwrap();
+        bury(&connection, &job.id, "no", Timestamp::UNIX_EPOCH).unwrap();
+        let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
+        assert_eq!(count("SELECT COUNT(*) FROM dead_jobs"), MAX_DEAD_JOBS);
+        assert_eq!(count("SELECT COUNT(*) FROM dead_jobs WHERE id = '1'"), 0);
+        let newest = dead(&connection, PageRequest { limit: Limit::clamped(1), offset: 0 }).unwrap();
+        assert_eq!(newest.data[0].job, job);
+    }
 }

@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, WRITE_EVERY};
-use onerun_domain::Page;
+use onerun_domain::{Page, later};
 use onerun_store::{
-    DecideKey, DecideNewKey, KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError, key_body, read_key,
-    read_usage, usage_body,
+    DecideKey, DecideNewKey, KEY_RETENTION, KeyChange, KeyError, KeyList, KeyView, LiveKeys, NewKey,
+    StoreError, key_body, read_key, read_usage, usage_body,
 };
 use rusqlite::{Connection, params};
 
@@ -27,6 +27,7 @@ pub(crate) fn insert(
     mut decide: DecideNewKey,
 ) -> Result<NewKey, KeyError> {
     let new = decide(caller_record(connection, caller)?)?;
+    refuse_too_many(connection, LiveKeys::with_new(&new))?;
     insert_record(connection, &new.record)?;
     idempotency::insert(connection, new.call.as_ref())?;
     audit::append(connection, new.event.clone())?;
@@ -89,13 +90,16 @@ pub(crate) fn change(
 ) -> Result<Option<KeyChange>, KeyError> {
     let Some(before) = get(connection, id)? else { return Ok(None) };
     let change = decide(before, caller_record(connection, caller)?)?;
+    if let Some(bound) = LiveKeys::with_change(&change) {
+        refuse_too_many(connection, bound)?;
+    }
     match &change {
         KeyChange::None(_) => {}
         KeyChange::To { record, event } => {
             update_record(connection, id, record)?;
             audit::append(connection, event.clone())?;
         }
-        KeyChange::Rotation { record, new, event, call } => {
+        KeyChange::Rotation { record, new, event, call, .. } => {
             update_record(connection, id, record)?;
             insert_record(connection, new)?;
             idempotency::insert(connection, call.as_ref())?;
@@ -136,20 +140,55 @@ pub(crate) fn add_use(
     Ok(true)
 }
 
+fn refuse_too_many(connection: &Connection, bound: LiveKeys) -> Result<(), KeyError> {
+    let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM keys WHERE over_at > ?1 LIMIT ?2)";
+    let live = sql::one(connection, WHAT, sql, params![micros(bound.now), bound.limit()], |columns| {
+        columns.number()
+    })?;
+    Ok(bound.check(live.unwrap_or(0))?)
+}
+
+/// Whether there are keys that are long over.
+pub(crate) fn has_expired(connection: &Connection, now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM keys WHERE over_at <= ?1)";
+    Ok(sql::one(connection, WHAT, sql, [over_by(now)], only::<bool>)?.unwrap_or(false))
+}
+
+/// Removes up to `limit` keys that are long over, and how they were used.
+pub(crate) fn delete_expired(connection: &Connection, limit: u32, now: Timestamp) -> Result<(), StoreError> {
+    for sql in [
+        "DELETE FROM key_uses WHERE key_id IN
+             (SELECT id FROM keys WHERE over_at <= ?1 ORDER BY over_at, inserted LIMIT ?2)",
+        "DELETE FROM keys WHERE inserted IN
+             (SELECT inserted FROM keys WHERE over_at <= ?1 ORDER BY over_at, inserted LIMIT ?2)",
+    ] {
+        sql::execute(connection, WHAT, sql, params![over_by(now), limit])?;
+    }
+    Ok(())
+}
+
+fn over_by(now: Timestamp) -> i64 {
+    micros(later(now, -KEY_RETENTION))
+}
+
 fn insert_record(connection: &Connection, record: &KeyRecord) -> Result<(), StoreError> {
     sql::execute(
         connection,
         WHAT,
-        "INSERT INTO keys (id, created_at, body) VALUES (?1, ?2, ?3)",
-        params![record.id.as_str(), micros(record.created_at), key_body(record)],
+        "INSERT INTO keys (id, created_at, over_at, body) VALUES (?1, ?2, ?3, ?4)",
+        params![record.id.as_str(), micros(record.created_at), over_at(record), key_body(record)],
     )?;
     Ok(())
 }
 
 fn update_record(connection: &Connection, id: &KeyId, record: &KeyRecord) -> Result<(), StoreError> {
-    let sql = "UPDATE keys SET body = ?2 WHERE id = ?1";
-    sql::execute(connection, WHAT, sql, [id.as_str(), &key_body(record)])?;
+    let sql = "UPDATE keys SET over_at = ?2, body = ?3 WHERE id = ?1";
+    sql::execute(connection, WHAT, sql, params![id.as_str(), over_at(record), key_body(record)])?;
     Ok(())
+}
+
+fn over_at(record: &KeyRecord) -> i64 {
+    record.over_at().map_or(i64::MAX, micros)
 }
 
 fn read_view(columns: &mut Columns<'_>) -> Result<KeyView, StoreError> {

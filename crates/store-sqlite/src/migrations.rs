@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_workers.sql"),
     include_str!("migrations/0004_idempotency.sql"),
     include_str!("migrations/0005_fair_jobs.sql"),
+    include_str!("migrations/0006_bounds.sql"),
 ];
 
 /// Refuses a file that is no OneRun database or is newer than this program. Writes nothing.

@@ -154,10 +154,18 @@ impl Store for SqliteStore {
 
     async fn delete_expired_records(&self, limit: u32, now: Timestamp) -> Result<(), StoreError> {
         // Most of the time there are none, and the thread that writes has better things to do.
-        if self.database.read(move |connection| idempotency::has_expired(connection, now)).await? {
-            self.database
-                .write(move |connection| idempotency::delete_expired(connection, limit, now))
-                .await?;
+        let has_expired = move |connection: &Connection| {
+            Ok(idempotency::has_expired(connection, now)?
+                || jobs::has_expired(connection, now)?
+                || keys::has_expired(connection, now)?)
+        };
+        if self.database.read(has_expired).await? {
+            let delete = move |connection: &Connection| -> Result<(), StoreError> {
+                idempotency::delete_expired(connection, limit, now)?;
+                jobs::delete_expired(connection, limit, now)?;
+                keys::delete_expired(connection, limit, now)
+            };
+            self.database.write(delete).await?;
         }
         Ok(())
     }

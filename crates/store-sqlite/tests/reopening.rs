@@ -321,7 +321,12 @@ async fn key_store() -> (SqliteStore, TempDir, KeyRecord, IdempotencyRecord) {
         actor: Actor { key_id: "root".into(), address: None, user_agent: None, request_id: action.into() },
         details: [].into(),
     };
-    let new = NewKey { record: record.clone(), event: event("create_key"), call: Some(call.clone()) };
+    let new = NewKey {
+        record: record.clone(),
+        event: event("create_key"),
+        call: Some(call.clone()),
+        max_live: u32::MAX,
+    };
     store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await.unwrap();
     let scopes = [Scope::AgentsRead].into_iter().collect();
     let uses = KeyUse { last_at: now, scopes, since_replaced: 0 };

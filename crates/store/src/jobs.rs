@@ -1,6 +1,6 @@
 //! Jobs as a store hands them out.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{ConversationId, Job, ProjectId, SimulationId};
 
 /// A job that was taken.
@@ -11,6 +11,12 @@ pub struct ClaimedJob {
     /// How often it was taken, this time included.
     pub deliveries: u32,
 }
+
+/// How long a job that was given up is kept.
+pub const DEAD_JOB_RETENTION: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// How many jobs that were given up are kept where their number is bounded.
+pub const MAX_DEAD_JOBS: u32 = 10_000;
 
 /// A job that was given up.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,12 +1,12 @@
 //! Managed keys, their uses, and the audit trail of what is done to them.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
     AuditEntry, AuditEvent, AuditHead, KeyId, KeyRecord, KeyStatus, KeyUsage, KeyUse, ProjectAccess,
     RateLimit,
 };
-use onerun_domain::{Direction, Page, PageRequest, ProjectId};
+use onerun_domain::{Direction, Page, PageRequest, ProjectId, Refusal};
 
 use crate::{Decide, ExactFilter, IdempotencyRecord, KeyError, StoreError};
 
@@ -19,6 +19,8 @@ pub struct NewKey {
     pub event: AuditEvent,
     /// The record of the request that made it, if it can be repeated.
     pub call: Option<IdempotencyRecord>,
+    /// How many live keys there may be with it.
+    pub max_live: u32,
 }
 
 /// What becomes of a key.
@@ -43,7 +45,45 @@ pub enum KeyChange {
         event: AuditEvent,
         /// The record of the request, if it can be repeated.
         call: Option<IdempotencyRecord>,
+        /// How many live keys there may be with the new one.
+        max_live: u32,
     },
+}
+
+/// How long a key that is over is kept. What was done to it stays in the audit trail.
+pub const KEY_RETENTION: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// The bound on live keys, which are those that are neither revoked nor expired, for a write that adds one.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveKeys {
+    max: u32,
+    /// When they are counted.
+    pub now: Timestamp,
+}
+
+impl LiveKeys {
+    /// The bound for a new key.
+    pub fn with_new(new: &NewKey) -> Self {
+        Self { max: new.max_live, now: new.record.created_at }
+    }
+
+    /// The bound for a change. `None` if it does not add to the live keys: no change or one that takes a key's place at once.
+    pub fn with_change(change: &KeyChange) -> Option<Self> {
+        let KeyChange::Rotation { record, new, max_live, .. } = change else { return None };
+        let now = new.created_at;
+        let goes_on = record.over_at().is_none_or(|end| end > now);
+        goes_on.then_some(Self { max: *max_live, now })
+    }
+
+    /// How many have to be counted at most.
+    pub fn limit(self) -> u32 {
+        self.max
+    }
+
+    /// Refuses another key if there are so many.
+    pub fn check(self, live: u64) -> Result<(), Refusal> {
+        if live < u64::from(self.max) { Ok(()) } else { Err(Refusal::TooManyKeys { limit: self.max }) }
+    }
 }
 
 /// Decides on a new key, from the record of the key that asks for it as it is when the new one is written: `None` if
@@ -135,7 +175,8 @@ pub struct AuditPage {
 #[async_trait]
 pub trait KeyStore: Send + Sync {
     /// Adds a key and gives what was written. The decision is made from the caller's record, and the key is written only
-    /// if that record is still the same: a caller that was revoked a moment before makes no key.
+    /// if that record is still the same: a caller that was revoked a moment before makes no key. Nor is it written if there
+    /// would be more than `max_live` live keys, whoever else adds one at that time.
     ///
     /// # Errors
     ///

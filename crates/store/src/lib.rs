@@ -22,10 +22,11 @@ pub use idempotency::{
     IDEMPOTENCY_RETENTION, IdempotencyId, IdempotencyRecord, IdempotencyScope, idempotency_body,
     read_idempotency,
 };
-pub use jobs::{ClaimedJob, DeadJob, Overdue};
+pub use jobs::{ClaimedJob, DEAD_JOB_RETENTION, DeadJob, MAX_DEAD_JOBS, Overdue};
 pub use key_body::{audit_body, key_body, read_audit, read_key, read_usage, usage_body};
 pub use keys::{
-    AuditPage, ChangeKey, DecideKey, DecideNewKey, KeyChange, KeyList, KeyStore, KeyView, NewKey,
+    AuditPage, ChangeKey, DecideKey, DecideNewKey, KEY_RETENTION, KeyChange, KeyList, KeyStore, KeyView,
+    LiveKeys, NewKey,
 };
 pub use project::{
     ConversationChange, ConversationView, Decide, Decision, PersonaChange, ProjectStore, SimulationChange,
@@ -63,8 +64,9 @@ pub trait Store: KeyStore {
         now: Timestamp,
     ) -> Result<Option<IdempotencyRecord>, StoreError>;
 
-    /// Removes records and kept replies that no longer count, up to `limit` of each. A backend that removes them by itself
-    /// does nothing.
+    /// Removes what is kept no longer, up to `limit` of each: idempotency records and replies that no longer count, jobs that
+    /// were given up [long ago](DEAD_JOB_RETENTION), and keys that are [long over](KEY_RETENTION) with their uses. A backend
+    /// that removes them by itself does nothing.
     async fn delete_expired_records(&self, limit: u32, now: Timestamp) -> Result<(), StoreError>;
 
     /// Lists those projects that are within reach.
@@ -108,7 +110,8 @@ pub trait Store: KeyStore {
     /// A claimed job did not succeed: it is due again at `due`.
     async fn retry_job(&self, id: &JobId, reason: &str, due: Timestamp) -> Result<(), StoreError>;
 
-    /// A claimed job is given up, and kept with the reason where it blocks no other. It may be added again.
+    /// A claimed job is given up, and kept with the reason where it blocks no other. It may be added again. A backend may keep
+    /// the newest [`MAX_DEAD_JOBS`] alone.
     async fn bury_job(&self, id: &JobId, reason: &str, now: Timestamp) -> Result<(), StoreError>;
 
     /// Jobs that were given up, newest first.

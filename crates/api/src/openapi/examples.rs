@@ -38,6 +38,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         Refusal::KeyExpired,
         Refusal::KeyDisabled,
         Refusal::KeyReplaced { by: NEW_KEY.to_owned() },
+        Refusal::TooManyKeys { limit: 10_000 },
         Refusal::ExceedsOwnKey { excess: "the scope `projects:write`, its lifetime".to_owned() },
     ];
     let refusals = refusals.map(|refusal| ApiError::Act(ActError::Refused(refusal)));

@@ -258,7 +258,7 @@ fn key() -> NewKey {
     };
     let record =
         KeyRecord::new(&ManagedKey::generate(fill).unwrap(), terms, KeyId::restore("root").unwrap(), now());
-    NewKey { event: event("create_key", &record.id), record, call: None }
+    NewKey { event: event("create_key", &record.id), record, call: None, max_live: u32::MAX }
 }
 
 fn event(action: &str, key: &KeyId) -> AuditEvent {

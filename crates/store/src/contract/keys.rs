@@ -52,7 +52,7 @@ fn root() -> KeyId {
     KeyId::restore("root").unwrap()
 }
 
-fn managed(world: &World) -> ManagedKey {
+pub(super) fn managed(world: &World) -> ManagedKey {
     let fill = |buffer: &mut [u8]| {
         world.random().fill(buffer);
         Ok::<(), std::convert::Infallible>(())
@@ -84,7 +84,7 @@ fn event(world: &World, action: AuditAction, id: &KeyId) -> AuditEvent {
 
 fn adding(world: &World, record: KeyRecord) -> NewKey {
     let event = event(world, AuditAction::Create, &record.id);
-    NewKey { record, event, call: None }
+    NewKey { record, event, call: None, max_live: u32::MAX }
 }
 
 /// A key that may do everything.
@@ -133,19 +133,25 @@ pub(super) fn rotated(world: &World, call: Option<&str>) -> (KeyId, Change) {
     let key = managed(world);
     let id = key.id().clone();
     let call = call.map(|text| call_of(world, &root(), text, &id));
-    (id, rotation(world, key, call))
+    (id, rotation(world, key, DAY, call))
 }
 
-fn rotation(world: &World, key: ManagedKey, call: Option<IdempotencyRecord>) -> Change {
+pub(super) fn rotation(
+    world: &World,
+    key: ManagedKey,
+    overlap: SignedDuration,
+    call: Option<IdempotencyRecord>,
+) -> Change {
     let (now, event) = (world.now(), event(world, AuditAction::Rotate, key.id()));
     let written = event.clone();
     let decide = Box::new(move |before: KeyRecord| {
-        let (old, new) = before.rotate(&key, DAY, Some(now + 90 * DAY), root(), now)?;
+        let (old, new) = before.rotate(&key, overlap, Some(now + 90 * DAY), root(), now)?;
         Ok(KeyChange::Rotation {
             record: Box::new(old),
             new: Box::new(new),
             event: written.clone(),
             call: call.clone(),
+            max_live: u32::MAX,
         })
     });
     (event, decide)
@@ -531,7 +537,7 @@ pub async fn a_rotation_that_cannot_be_kept_whole_is_not_kept(world: &World) {
     world.add_key(NewKey { call: Some(call), ..adding(world, other.clone()) }).await.unwrap();
 
     let free = call_of(world, &root(), "free", taken.id());
-    let (_, decide) = rotation(world, taken, Some(free));
+    let (_, decide) = rotation(world, taken, DAY, Some(free));
     assert!(is_duplicate(&world.change_key(&old.id, decide).await));
     assert_eq!(recorded(world, &root(), "free").await, None);
     let (new, (_, decide)) = rotated(world, Some("taken"));

@@ -35,6 +35,7 @@ pub mod idempotency;
 pub mod isolation;
 pub mod jobs;
 pub mod judging;
+pub mod key_bounds;
 pub mod keys;
 pub mod objectives;
 pub mod overdue;
@@ -160,6 +161,12 @@ macro_rules! contract {
                 a_cancel_during_judging_ends_the_evaluation
                 a_verdict_is_recorded_before_a_cancel_or_not_at_all
                 verdicts_are_shown_for_the_current_attempt
+            }
+            key_bounds {
+                a_key_beyond_the_bound_is_refused
+                a_key_that_is_over_makes_room_for_one
+                a_rotation_needs_room_unless_it_ends_the_old_key
+                keys_added_at_one_time_keep_to_the_bound
             }
             keys {
                 a_key_comes_back_as_it_was_added

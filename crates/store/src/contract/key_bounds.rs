@@ -1,0 +1,113 @@
+//! The bound on live keys: decided in the write, whoever adds a key at that time.
+
+use jiff::{SignedDuration, Timestamp};
+use onerun_auth::{KeyId, KeyRecord};
+use onerun_domain::Refusal;
+
+use super::{
+    fixture::{ROUNDS, World, at_once},
+    keys::{changed, managed, new_key, revoked, rotation, trail},
+};
+use crate::{ChangeError, KeyChange, KeyError, NewKey};
+
+const MAX_LIVE: u32 = 3;
+const TOO_MANY: Refusal = Refusal::TooManyKeys { limit: MAX_LIVE };
+
+impl World {
+    fn bounded_key(&self, expires_at: Option<Timestamp>) -> NewKey {
+        let mut new = NewKey { max_live: MAX_LIVE, ..new_key(self, "Key") };
+        new.record.grant.expires_at = expires_at;
+        new
+    }
+
+    async fn add_bounded(&self, new: NewKey) -> Result<(), Refusal> {
+        match self.store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await {
+            Ok(_) => Ok(()),
+            Err(KeyError::Refused(refusal)) => Err(refusal),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Adds as many keys as there can be.
+    async fn fill_with_keys(&self, expires_at: Option<Timestamp>) -> Vec<KeyRecord> {
+        let mut records = Vec::new();
+        for _ in 0..MAX_LIVE {
+            let new = self.bounded_key(expires_at);
+            records.push(new.record.clone());
+            self.add_bounded(new).await.unwrap();
+        }
+        records
+    }
+
+    async fn rotate_bounded(&self, id: &KeyId, overlap: SignedDuration) -> Result<(), Refusal> {
+        let (_, mut decide) = rotation(self, managed(self), overlap, None);
+        let decide = Box::new(move |record| match decide(record)? {
+            KeyChange::Rotation { record, new, event, call, .. } => {
+                Ok(KeyChange::Rotation { record, new, event, call, max_live: MAX_LIVE })
+            }
+            other => Ok(other),
+        });
+        match self.change_key(id, decide).await {
+            Ok(_) => Ok(()),
+            Err(ChangeError::Refused(refusal)) => Err(refusal),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// One key too many is refused, and neither it nor an entry of the trail is written.
+pub async fn a_key_beyond_the_bound_is_refused(world: &World) {
+    world.fill_with_keys(None).await;
+    let new = world.bounded_key(None);
+    let id = new.record.id.clone();
+    assert_eq!(world.add_bounded(new).await, Err(TOO_MANY));
+    assert_eq!(world.store.key(&id).await.unwrap(), None);
+    assert_eq!(trail(world).await.len(), MAX_LIVE as usize);
+}
+
+/// A key that is revoked or has expired makes room for another, and for no more than one.
+pub async fn a_key_that_is_over_makes_room_for_one(world: &World) {
+    let now = world.now();
+    world.add_bounded(world.bounded_key(Some(now + SignedDuration::from_hours(1)))).await.unwrap();
+    world.add_bounded(world.bounded_key(Some(now + SignedDuration::from_hours(3)))).await.unwrap();
+    let last = world.bounded_key(None);
+    world.add_bounded(last.clone()).await.unwrap();
+    assert_eq!(world.add_bounded(world.bounded_key(None)).await, Err(TOO_MANY));
+    let (_, revoke) = revoked(world);
+    changed(world, &last.record.id, revoke).await;
+    world.add_bounded(world.bounded_key(None)).await.unwrap();
+    assert_eq!(world.add_bounded(world.bounded_key(None)).await, Err(TOO_MANY));
+    world.pass(SignedDuration::from_hours(2));
+    world.add_bounded(world.bounded_key(None)).await.unwrap();
+    assert_eq!(world.add_bounded(world.bounded_key(None)).await, Err(TOO_MANY));
+}
+
+/// With an overlap both keys are live, so a rotation needs room. A rotation that ends the old key at once needs none.
+pub async fn a_rotation_needs_room_unless_it_ends_the_old_key(world: &World) {
+    let id = world.fill_with_keys(None).await.remove(0).id;
+    assert_eq!(world.rotate_bounded(&id, SignedDuration::from_hours(1)).await, Err(TOO_MANY));
+    assert_eq!(world.store.key(&id).await.unwrap().unwrap().replaced, None);
+    world.rotate_bounded(&id, SignedDuration::ZERO).await.unwrap();
+    assert_eq!(world.add_bounded(world.bounded_key(None)).await, Err(TOO_MANY));
+}
+
+/// Of keys that are added at one time, as many are written as there is room for.
+pub async fn keys_added_at_one_time_keep_to_the_bound(world: &World) {
+    let first = world.bounded_key(None);
+    world.add_bounded(first.clone()).await.unwrap();
+    for _ in 0..ROUNDS / 4 {
+        let tasks = (0..6).map(|_| {
+            let (world, new) = (world.clone(), world.bounded_key(None));
+            Box::pin(async move {
+                let id = new.record.id.clone();
+                world.add_bounded(new).await.is_ok().then_some(id)
+            }) as _
+        });
+        let added: Vec<KeyId> = at_once(tasks.collect()).await.into_iter().flatten().collect();
+        assert_eq!(added.len(), MAX_LIVE as usize - 1);
+        for id in added {
+            let (_, revoke) = revoked(world);
+            changed(world, &id, revoke).await;
+        }
+    }
+}
