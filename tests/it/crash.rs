@@ -100,7 +100,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_twenty_kills_under_load() {
     // What is compared was read from the disk.
     running.server.restart().await;
     load.desk.assert_all_is_there_once(&created, &held, &seen).await;
-    let log = running.server.log();
+    let log = running.server.final_log().await;
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "the server complained");
 }
 

@@ -25,7 +25,7 @@ const QUEUED: usize = APPROVED * CONVERSATIONS / PERSONAS;
 
 #[tokio::test]
 async fn every_operation_is_as_the_document_says() {
-    let server = Server::start().await;
+    let mut server = Server::start().await;
     let ids = furnish(&server.client()).await;
     // It keeps files of its own in the directory that it runs in.
     let directory = tempfile::tempdir().unwrap();
@@ -44,11 +44,16 @@ async fn every_operation_is_as_the_document_says() {
         .arg(workspace().join("openapi.json").canonicalize().unwrap());
     let mut run = Process::spawn(command);
     let status = run.exit(PATIENCE).await;
-    assert!(status.success(), "{status}: {}\n--- the server's log\n{}", run.report(), complaints(&server));
+    assert!(
+        status.success(),
+        "{status}: {}\n--- the server's log\n{}",
+        run.report(),
+        complaints(&server.log())
+    );
 
     let report: Value = serde_json::from_str(&fs::read_to_string(file("report.json")).unwrap()).unwrap();
     assert_reached(&report);
-    assert_eq!(complaints(&server), "", "the server complained");
+    assert_eq!(complaints(&server.final_log().await), "", "the server complained");
     server.client().get("/v1/whoami", 200).await;
 }
 
@@ -68,8 +73,8 @@ fn assert_reached(report: &Value) {
 }
 
 /// What the server logged that it should not have had to.
-fn complaints(server: &Server) -> String {
-    server.log().lines().filter(|line| line.contains("\"ERROR\"") || line.contains("panicked")).collect()
+fn complaints(log: &str) -> String {
+    log.lines().filter(|line| line.contains("\"ERROR\"") || line.contains("panicked")).collect()
 }
 
 /// Makes things in every state, and says what ids there are for each parameter.

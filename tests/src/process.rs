@@ -282,7 +282,15 @@ impl Server {
         self.process.pid()
     }
 
-    /// What it has written to standard error, over all its restarts.
+    /// Stops it, and returns all that it wrote to standard error, over all its restarts. For what must not be in it: of a
+    /// process that runs, the last lines may not have been read yet.
+    pub async fn final_log(&mut self) -> String {
+        self.terminate().await;
+        self.log()
+    }
+
+    /// What has been read so far of what it wrote to standard error, over all its restarts. A line that was written a moment
+    /// ago may be missing.
     pub fn log(&self) -> String {
         format!("{}{}", self.earlier_log, self.process.stderr())
     }

@@ -49,7 +49,7 @@ async fn a_worker_takes_a_simulation_to_its_results() {
     assert!(lines.iter().all(|line| line["refused"] != true), "a refusal");
 
     let key = cloud.secret.key().await;
-    for (what, log) in [("functions", cloud.log()), ("worker", worker_log)] {
+    for (what, log) in [("functions", cloud.final_log()), ("worker", worker_log)] {
         assert!(!log.contains(&key), "the key is in the log of the {what}");
     }
 }

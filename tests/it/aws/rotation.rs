@@ -114,7 +114,7 @@ async fn clients_with_the_old_key_go_on_for_the_overlap_and_not_longer() {
     let code = old.get(&format!("/v1/agents?project_id={project}"), 401).await["code"].clone();
     assert!(code == "expired_api_key" || code == "invalid_api_key", "{code}");
 
-    let log = cloud.log();
+    let log = cloud.final_log();
     for key in [old.key().unwrap(), &pending.text] {
         assert!(!log.contains(key), "a key is in the log");
     }
@@ -255,7 +255,7 @@ async fn a_key_that_the_api_does_not_accept_never_comes_into_force() {
     let asked = cloud.front().exchanges();
     assert!(asked.iter().any(|asked| asked.operation == "get_whoami" && asked.status == 401), "{asked:?}");
     let pending = cloud.secret.version("AWSPENDING").await.expect("a pending version");
-    assert!(!cloud.log().contains(&pending.text), "a key is in the log");
+    assert!(!cloud.final_log().contains(&pending.text), "a key is in the log");
 }
 
 #[tokio::test]

@@ -125,7 +125,14 @@ impl Function {
         self.lock(&self.all).len()
     }
 
-    /// Everything that all of its environments have logged, the emulator's lines among it.
+    /// Ends all of its environments, and returns all that they logged. For what must not be in it: of an environment that
+    /// runs, the last lines may not have been read yet.
+    pub fn final_log(&self) -> String {
+        self.kill();
+        self.log()
+    }
+
+    /// What has been read so far of what its environments logged, the emulator's lines among it.
     pub fn log(&self) -> String {
         self.lock(&self.all).iter().map(|environment| environment.log()).collect()
     }

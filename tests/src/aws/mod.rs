@@ -268,7 +268,13 @@ impl Cloud {
         self.functions.values()
     }
 
-    /// What all functions have logged, the emulator's lines among it.
+    /// Ends everything in the background and all functions, and returns all that these logged: see [`Function::final_log`].
+    pub fn final_log(&self) -> String {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.functions().map(|function| function.final_log()).collect()
+    }
+
+    /// What has been read so far of what all functions logged, the emulator's lines among it.
     pub fn log(&self) -> String {
         self.functions().map(|function| function.log()).collect()
     }
