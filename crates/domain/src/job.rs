@@ -170,8 +170,8 @@ mod tests {
 
     #[test]
     fn the_kind_of_a_job_follows_from_its_id() {
-        let simulation: SimulationId = "simulation01".parse().unwrap();
-        let conversation: ConversationId = "conversation".parse().unwrap();
+        let simulation: SimulationId = "simulation00000000001".parse().unwrap();
+        let conversation: ConversationId = "conversation000000001".parse().unwrap();
         let kind = |work: Work| JobKind::of(&work.id());
         assert_eq!(kind(Work::FinishSimulation { simulation: simulation.clone() }), JobKind::Other);
         assert_eq!(kind(Work::JudgeConversation { simulation, conversation, attempt: 1 }), JobKind::Judging);

@@ -250,7 +250,7 @@ mod tests {
     fn the_oldest_dead_job_makes_room_for_a_new_one() {
         let directory = tempfile::tempdir().unwrap();
         let connection = crate::open::writing(&directory.path().join("onerun.db")).unwrap();
-        let simulation: SimulationId = "simulation01".parse().unwrap();
+        let simulation: SimulationId = "simulation00000000001".parse().unwrap();
         let job = Job::new("project00001".parse().unwrap(), Work::FinishSimulation { simulation });
         let work = rows::json("job", &job.work).unwrap();
         connection

@@ -20,7 +20,7 @@ fn open() -> (SqliteStore, TempDir, Timestamp) {
 #[tokio::test]
 async fn a_dead_job_is_removed_after_30_days() {
     let (store, _directory, now) = open();
-    let simulation = "simulation01".parse().unwrap();
+    let simulation = "simulation00000000001".parse().unwrap();
     let job = Job::new("project00001".parse().unwrap(), Work::FinishSimulation { simulation });
     store.enqueue(vec![job.clone()]).await.unwrap();
     store.claim_jobs(JobKind::Other, 1, now + DAY, now).await.unwrap();
