@@ -327,7 +327,7 @@ async fn slow_judging_for_one_caller_does_not_hold_up_another() {
     const SLOW: usize = 200;
     let server = Server::start().await;
     let client = server.client();
-    let slow = Simulation::start(&client, &slow_criteria(), 10, SLOW).await;
+    let slow = Simulation::start(&client, &slow_criteria(), 40, SLOW).await;
     slow.hold(&slow_words(), SLOW).await;
     let quick = Simulation::start(&client, "check: agent says /refund/i", 1, 1).await;
     quick.hold("Your refund is on its way.", 1).await;
