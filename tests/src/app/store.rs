@@ -3,6 +3,7 @@
 use std::{fs, io, sync::Arc};
 
 use onerun_store::Store;
+#[cfg(feature = "dynamodb")]
 use onerun_store_dynamodb::local::ScratchTable;
 use onerun_store_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 /// What a store rests on. It is removed with this.
 pub(super) enum Home {
     Directory(TempDir),
+    #[cfg(feature = "dynamodb")]
     Table(ScratchTable),
 }
 
@@ -22,6 +24,7 @@ impl Home {
                 let read = |file: io::Result<fs::DirEntry>| fs::read(file.expect("a file").path());
                 files.flat_map(|file| read(file).expect("the file can be read")).collect()
             }
+            #[cfg(feature = "dynamodb")]
             Home::Table(table) => table.contents().await.expect("the table can be read").into_bytes(),
         }
     }
@@ -32,10 +35,20 @@ pub(super) fn empty() -> (Arc<dyn Store>, Home) {
     #[expect(clippy::disallowed_methods, reason = "a test kit is its own composition root")]
     let endpoint = std::env::var("ONERUN_TEST_DYNAMODB");
     if let Ok(endpoint) = endpoint {
-        let table = ScratchTable::create(&endpoint).expect("a table is made");
-        return (Arc::new(table.store()), Home::Table(table));
+        return on_dynamodb(&endpoint);
     }
     let directory = tempfile::tempdir().expect("a temporary directory");
     let store = SqliteStore::open(&directory.path().join("onerun.db")).expect("an empty store opens");
     (Arc::new(store), Home::Directory(directory))
+}
+
+#[cfg(feature = "dynamodb")]
+fn on_dynamodb(endpoint: &str) -> (Arc<dyn Store>, Home) {
+    let table = ScratchTable::create(endpoint).expect("a table is made");
+    (Arc::new(table.store()), Home::Table(table))
+}
+
+#[cfg(not(feature = "dynamodb"))]
+fn on_dynamodb(endpoint: &str) -> (Arc<dyn Store>, Home) {
+    panic!("`ONERUN_TEST_DYNAMODB` is {endpoint}, but the tests were built without the feature `dynamodb`")
 }
