@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use onerun_auth::{
-    Credential, Grant, KeyId, KeyRecord, KeyRing, KeyTerms, ManagedKey, Principal, Refusal, RootKey,
+    Credential, Grant, KeyId, KeyRecord, KeyRing, NewKeySpec, ManagedKey, Principal, Refusal, RootKey,
     recognize, recognize_managed,
 };
 use onerun_domain::{Metadata, Name};
@@ -114,14 +114,14 @@ fn decide(headers: &HeaderMap, second: i64) -> Result<Principal, Refusal> {
     let credential = Credential::of_request(headers)?;
     let time = |second| Timestamp::from_second(second).expect("it is a time");
     if let Some(key) = credential.managed()? {
-        let terms = KeyTerms {
+        let spec = NewKeySpec {
             name: Name::parse("fuzz").expect("it is a name"),
             grant: Grant { expires_at: Some(time(END)), ..Grant::everything() },
             not_before: None,
             metadata: Metadata::default(),
         };
         let record =
-            KeyRecord::new(&MANAGED[0], terms, KeyId::restore("root").expect("it is an id"), time(0));
+            KeyRecord::new(&MANAGED[0], spec, KeyId::restore("root").expect("it is an id"), time(0));
         return recognize_managed(&key, (record.id == *key.id()).then_some(&record), None, time(second));
     }
     let key = |text| RootKey::parse(text).expect("these are keys");

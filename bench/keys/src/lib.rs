@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use http::{HeaderMap, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
-use onerun_auth::{Grant, KeyId, KeyRecord, KeyTerms, ManagedKey, Preset, ProjectAccess};
+use onerun_auth::{Grant, KeyId, KeyRecord, ManagedKey, NewKeySpec, Preset, ProjectAccess};
 use onerun_domain::{Metadata, Name, ProjectId};
 
 /// What is drawn of a managed key: 9 bytes of id and 32 of secret.
@@ -88,7 +88,7 @@ pub fn managed_key(drawn: &Drawn) -> ManagedKey {
 /// Never: the name and the id are in order.
 #[expect(clippy::expect_used, reason = "constants")]
 pub fn record(key: &ManagedKey, project: ProjectId, now: Timestamp) -> KeyRecord {
-    let terms = KeyTerms {
+    let spec = NewKeySpec {
         name: Name::parse("worker").expect("a name"),
         grant: Grant {
             scopes: Preset::Worker.scopes(),
@@ -99,7 +99,7 @@ pub fn record(key: &ManagedKey, project: ProjectId, now: Timestamp) -> KeyRecord
         not_before: None,
         metadata: Metadata::default(),
     };
-    KeyRecord::new(key, terms, KeyId::restore("root").expect("an id"), now)
+    KeyRecord::new(key, spec, KeyId::restore("root").expect("an id"), now)
 }
 
 /// The headers of a request as the Python SDK sends it, with a key.

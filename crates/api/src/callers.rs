@@ -16,7 +16,7 @@ use std::{
 use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
-    Credential, KeyCache, KeyId, KeyRecord, KeyUse, Looked, Moment, Principal, RateLimit, RateStatus,
+    Credential, Instants, KeyCache, KeyId, KeyRecord, KeyUse, Lookup, Principal, RateLimit, RateStatus,
     Refusal, Scope, UseLog, recognize_managed,
 };
 use onerun_engine::Engine;
@@ -114,7 +114,7 @@ impl Callers {
     }
 
     /// Takes in what this process has made of a key by a write that began at `began`, so that it counts here at once.
-    fn learn(&self, engine: &Engine, record: &KeyRecord, began: Moment) {
+    fn learn(&self, engine: &Engine, record: &KeyRecord, began: Instants) {
         let now = self.moment(engine);
         lock(&self.cache).fill(&record.id, Some(record.clone()), began, now);
     }
@@ -154,10 +154,10 @@ impl Callers {
     /// What counts of a key: what was read of it a moment ago or is read now, or an end that is yet to be written.
     async fn record(&self, engine: &Engine, id: &KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         let began = self.moment(engine);
-        let looked = lock(&self.cache).look(id, began);
+        let looked = lock(&self.cache).lookup(id, began);
         let found = match looked {
-            Looked::Known(record) => record,
-            Looked::Unknown => {
+            Lookup::Known(record) => record,
+            Lookup::Unknown => {
                 let found = engine.store().key(id).await?;
                 let now = self.moment(engine);
                 lock(&self.cache).fill(id, found, began, now)
@@ -278,8 +278,8 @@ impl Callers {
     }
 
     /// Now, as the age of what is known of keys is measured.
-    pub(crate) fn moment(&self, engine: &Engine) -> Moment {
-        Moment { wall: engine.now(), running: self.started.elapsed() }
+    pub(crate) fn moment(&self, engine: &Engine) -> Instants {
+        Instants { wall: engine.now(), running: self.started.elapsed() }
     }
 }
 

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
     Access, AddressAccess, AuditAction, AuditEvent, Grant, KeyId, KeyKind, KeyPatch, KeyRecord, KeyStatus,
-    KeyTerms, KeyUsage, MAX_OVERLAP, ManagedKey, Preset, Principal, ProjectAccess, RateLimit, Scope,
+    KeyUsage, MAX_OVERLAP, ManagedKey, NewKeySpec, Preset, Principal, ProjectAccess, RateLimit, Scope,
     ScopeSet, find_managed_keys, recognize_again,
 };
 use onerun_domain::{Metadata, Name, PageRequest, ProjectId, Refusal, Resource, later, sha256_hex};
@@ -478,14 +478,14 @@ async fn create_key(app: &App, call: Call) -> Result<Response, ApiError> {
     {
         return Err(wrong_field("/not_before", "must be before the key expires"));
     }
-    let terms = KeyTerms {
+    let spec = NewKeySpec {
         name: input.name,
         grant,
         not_before: input.not_before,
         metadata: input.metadata.unwrap_or_default(),
     };
     let key = generate(app);
-    let record = KeyRecord::new(&key, terms, caller.key_id().clone(), now);
+    let record = KeyRecord::new(&key, spec, caller.key_id().clone(), now);
     let mut details = described(&record);
     if let Some(begin) = record.not_before {
         details.insert("not_before".to_owned(), wire_time(begin));

@@ -45,10 +45,10 @@ impl AddressAccess {
 
 /// Reads a block, such as `10.0.0.0/8`, or one address. What is beyond the prefix is cleared, and an IPv4 block that is
 /// written in IPv6 becomes one of IPv4, so that one block has one form.
-pub fn parse_block(text: &str) -> Result<IpNet, NotABlock> {
+pub fn parse_block(text: &str) -> Result<IpNet, InvalidBlock> {
     let block = match text.parse::<IpNet>() {
         Ok(block) => block,
-        Err(_) => IpNet::from(text.parse::<IpAddr>().map_err(|_| NotABlock)?),
+        Err(_) => IpNet::from(text.parse::<IpAddr>().map_err(|_| InvalidBlock)?),
     };
     Ok(match block.trunc() {
         IpNet::V6(block) if block.prefix_len() >= 96 => match block.network().to_ipv4_mapped() {
@@ -67,7 +67,7 @@ fn mapped(network: Ipv4Addr, prefix: u8) -> Ipv4Net {
 /// The text is no block of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a block of addresses such as `10.0.0.0/8` or `2001:db8::/32`, or one address")]
-pub struct NotABlock;
+pub struct InvalidBlock;
 
 #[cfg(test)]
 mod tests {
@@ -117,7 +117,7 @@ mod tests {
             assert_eq!(parse_block(text).unwrap().to_string(), expected, "{text}");
         }
         for text in ["", "10.0.0.0/33", "10.0.0", "localhost", "10.0.0.0/8 ", "10.0.0.0/-1", "*"] {
-            assert_eq!(parse_block(text), Err(NotABlock), "{text}");
+            assert_eq!(parse_block(text), Err(InvalidBlock), "{text}");
         }
     }
 

@@ -26,7 +26,7 @@ use crate::record::KeyRecord;
 /// How long a key is believed if nothing else is said.
 pub const KEY_CACHE_TTL: SignedDuration = SignedDuration::from_secs(5);
 
-/// The most records that are kept.
+/// The most records that are entry.
 const MAX_RECORDS: usize = 10_000;
 
 /// The most ids of which it is remembered that no key has them.
@@ -34,16 +34,16 @@ const MAX_ABSENT: usize = 1_000;
 
 /// A moment on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct Instants {
     /// The wall clock.
     pub wall: Timestamp,
     /// A clock that is never put back, from any beginning. It may stand still while the process is frozen.
     pub running: Duration,
 }
 
-impl Moment {
+impl Instants {
     /// Whether `age` has not yet passed since an earlier moment, by either clock.
-    fn is_within(self, age: SignedDuration, since: Moment) -> bool {
+    fn is_within(self, age: SignedDuration, since: Instants) -> bool {
         let wall = self.wall.duration_since(since.wall);
         let running = self.running.saturating_sub(since.running);
         !wall.is_negative()
@@ -54,7 +54,7 @@ impl Moment {
 
 /// What is known of a key.
 #[derive(Clone, Debug)]
-pub enum Looked {
+pub enum Lookup {
     /// This is what counts: the record, or that there is none.
     Known(Option<Arc<KeyRecord>>),
     /// It has to be read.
@@ -66,16 +66,16 @@ pub enum Looked {
 #[cfg_attr(test, derive(Clone))]
 pub struct KeyCache {
     ttl: SignedDuration,
-    records: HashMap<KeyId, Kept>,
-    absent: HashMap<KeyId, Moment>,
+    records: HashMap<KeyId, Entry>,
+    absent: HashMap<KeyId, Instants>,
 }
 
 /// A record that was read.
 #[derive(Clone, Debug)]
-struct Kept {
+struct Entry {
     record: Arc<KeyRecord>,
     /// When the reading began: what its age counts from.
-    read_at: Moment,
+    read_at: Instants,
     /// When the reading had ended, on the monotonic clock: what began later cannot have found anything earlier.
     since: Duration,
 }
@@ -87,13 +87,13 @@ impl KeyCache {
     }
 
     /// What is known of a key, at this moment.
-    pub fn look(&self, id: &KeyId, now: Moment) -> Looked {
+    pub fn lookup(&self, id: &KeyId, now: Instants) -> Lookup {
         match (self.records.get(id), self.absent.get(id)) {
-            (Some(Kept { record, read_at, .. }), _) if now.is_within(self.ttl, *read_at) => {
-                Looked::Known(Some(Arc::clone(record)))
+            (Some(Entry { record, read_at, .. }), _) if now.is_within(self.ttl, *read_at) => {
+                Lookup::Known(Some(Arc::clone(record)))
             }
-            (None, Some(read_at)) if now.is_within(self.ttl, *read_at) => Looked::Known(None),
-            _ => Looked::Unknown,
+            (None, Some(read_at)) if now.is_within(self.ttl, *read_at) => Lookup::Known(None),
+            _ => Lookup::Unknown,
         }
     }
 
@@ -104,11 +104,11 @@ impl KeyCache {
         &mut self,
         id: &KeyId,
         found: Option<KeyRecord>,
-        began: Moment,
-        now: Moment,
+        began: Instants,
+        now: Instants,
     ) -> Option<Arc<KeyRecord>> {
         if let Some(known) = self.records.get(id)
-            && known.counts_more(found.as_ref(), began)
+            && known.supersedes(found.as_ref(), began)
         {
             return Some(Arc::clone(&known.record));
         }
@@ -121,15 +121,15 @@ impl KeyCache {
         self.absent.remove(id);
         make_room(&mut self.records, id, MAX_RECORDS);
         let found = Arc::new(found);
-        let kept = Kept { record: Arc::clone(&found), read_at: began, since: now.running };
-        self.records.insert(id.clone(), kept);
+        let entry = Entry { record: Arc::clone(&found), read_at: began, since: now.running };
+        self.records.insert(id.clone(), entry);
         Some(found)
     }
 }
 
-impl Kept {
+impl Entry {
     /// Whether this counts, and not what another reading found.
-    fn counts_more(&self, found: Option<&KeyRecord>, began: Moment) -> bool {
+    fn supersedes(&self, found: Option<&KeyRecord>, began: Instants) -> bool {
         let (known, revision) = (&self.record, found.map_or(0, |found| found.revision));
         if known.revoked_at.is_some() || found.is_some_and(|found| found.revoked_at.is_some()) {
             return known.revoked_at.is_some();
@@ -164,12 +164,15 @@ mod tests {
     use super::*;
     use crate::grant::Grant;
     use crate::managed::ManagedKey;
-    use crate::record::{KeyPatch, KeyTerms};
+    use crate::record::{KeyPatch, NewKeySpec};
 
     const TTL: SignedDuration = SignedDuration::from_secs(5);
 
-    fn at(wall: i64, running: u64) -> Moment {
-        Moment { wall: Timestamp::from_second(1_000 + wall).unwrap(), running: Duration::from_secs(running) }
+    fn at(wall: i64, running: u64) -> Instants {
+        Instants {
+            wall: Timestamp::from_second(1_000 + wall).unwrap(),
+            running: Duration::from_secs(running),
+        }
     }
 
     fn record() -> KeyRecord {
@@ -178,21 +181,21 @@ mod tests {
             Ok::<(), Infallible>(())
         })
         .unwrap();
-        let terms = KeyTerms {
+        let spec = NewKeySpec {
             name: Name::parse("ci").unwrap(),
             grant: Grant::everything(),
             not_before: None,
             metadata: Metadata::default(),
         };
-        KeyRecord::new(&key, terms, KeyId::ROOT, at(0, 0).wall)
+        KeyRecord::new(&key, spec, KeyId::ROOT, at(0, 0).wall)
     }
 
     fn revoked() -> KeyRecord {
         record().revoke(at(0, 0).wall)
     }
 
-    fn is_known(cache: &KeyCache, now: Moment) -> bool {
-        matches!(cache.look(&record().id, now), Looked::Known(Some(_)))
+    fn is_known(cache: &KeyCache, now: Instants) -> bool {
+        matches!(cache.lookup(&record().id, now), Lookup::Known(Some(_)))
     }
 
     #[test]
@@ -235,7 +238,7 @@ mod tests {
     fn that_there_is_no_such_key_is_remembered_until_there_is_one() {
         let mut cache = KeyCache::new(TTL);
         assert!(cache.fill(&record().id, None, at(0, 0), at(0, 0)).is_none());
-        assert!(matches!(cache.look(&record().id, at(1, 1)), Looked::Known(None)));
+        assert!(matches!(cache.lookup(&record().id, at(1, 1)), Lookup::Known(None)));
         cache.fill(&record().id, Some(record()), at(1, 1), at(1, 1));
         assert!(
             cache.fill(&record().id, None, at(0, 0), at(0, 0)).is_some(),

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::key::{KeyDigest, RootKey};
 use crate::managed::{KeyFormatError, ManagedKey};
-use crate::refusal::Refusal;
+use crate::refusal::{InvalidCause, Refusal};
 
 /// The header in which a key comes without a scheme.
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -43,44 +43,6 @@ pub enum Presented {
     One(Credential),
     /// Something that cannot be a key, or more than one.
     Invalid(InvalidCause),
-}
-
-/// What is wrong with a key. For the log: the public answer is the same for all of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InvalidCause {
-    /// Longer than any key.
-    TooLong,
-    /// With a comma: several values in one field.
-    CommaJoined,
-    /// With a character that is not visible ASCII.
-    Malformed,
-    /// The same header more than once.
-    Repeated,
-    /// A key in `x-api-key` and another, or the same, in `Authorization`.
-    TwoForms,
-    /// Well formed, and no text of which a key can be made: nobody need be asked whether it is one.
-    NotAKey,
-    /// What could be a key, and is not one of the accepted ones.
-    Unknown,
-    /// The id of a managed key, with another secret.
-    WrongSecret,
-}
-
-impl InvalidCause {
-    /// The cause as a log field has it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            InvalidCause::TooLong => "too_long",
-            InvalidCause::CommaJoined => "comma_joined",
-            InvalidCause::Malformed => "malformed",
-            InvalidCause::Repeated => "repeated",
-            InvalidCause::TwoForms => "two_forms",
-            InvalidCause::NotAKey => "not_a_key",
-            InvalidCause::Unknown => "unknown",
-            InvalidCause::WrongSecret => "wrong_secret",
-        }
-    }
 }
 
 impl Credential {

@@ -8,22 +8,16 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
-use crate::credential::{Credential, InvalidCause};
+use crate::credential::Credential;
 use crate::key::KeyDigest;
 use crate::managed::ManagedKey;
 use crate::principal::Principal;
 use crate::record::{KeyRecord, KeyStatus};
-use crate::refusal::Refusal;
+use crate::refusal::{InvalidCause, Refusal};
 use crate::ring::KeyRing;
-
-/// Says who sent a request with these headers, at this wall-clock time.
-pub fn authenticate(ring: &KeyRing, headers: &HeaderMap, now: Timestamp) -> Result<Principal, Refusal> {
-    recognize(ring, &Credential::of_request(headers)?, now)
-}
 
 /// Says who presented a credential, at this wall-clock time: [`authenticate`], for a host that may have to read the
 /// keys anew in between.
@@ -87,14 +81,14 @@ pub fn recognize_again(
 mod tests {
     use std::convert::Infallible;
 
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
     use jiff::SignedDuration;
     use onerun_domain::{Metadata, Name};
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
-        Access, AddressAccess, Grant, KeyId, KeyKind, KeyTerms, ProjectAccess, RootKey, Scope, ScopeSet,
+        Access, AddressAccess, Grant, KeyId, KeyKind, NewKeySpec, ProjectAccess, RootKey, Scope, ScopeSet,
         parse_block,
     };
 
@@ -124,6 +118,10 @@ mod tests {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
         headers
+    }
+
+    fn authenticate(ring: &KeyRing, headers: &HeaderMap, now: Timestamp) -> Result<Principal, Refusal> {
+        recognize(ring, &Credential::of_request(headers)?, now)
     }
 
     fn decide(fields: Fields<'_>, now: &str) -> Result<Principal, Refusal> {
@@ -246,7 +244,7 @@ mod tests {
 
     /// A key from 10.0.0.0/8 that ends at [`END`].
     fn record() -> KeyRecord {
-        let terms = KeyTerms {
+        let spec = NewKeySpec {
             name: Name::parse("ci").unwrap(),
             grant: Grant {
                 addresses: AddressAccess::Only(vec![parse_block("10.0.0.0/8").unwrap()]),
@@ -256,7 +254,7 @@ mod tests {
             not_before: None,
             metadata: Metadata::default(),
         };
-        KeyRecord::new(&managed(1, 1), terms, KeyId::ROOT, time("2025-10-01T00:00:00Z"))
+        KeyRecord::new(&managed(1, 1), spec, KeyId::ROOT, time("2025-10-01T00:00:00Z"))
     }
 
     /// A code and a cause.

@@ -1,12 +1,13 @@
 //! What a key may do, and that no key can give another more than it has itself.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
+use onerun_domain::ProjectId;
 
 use crate::address::AddressAccess;
 use crate::limit::RateLimit;
-use crate::principal::ProjectAccess;
 use crate::scope::{Scope, ScopeSet};
 
 /// Everything that a key may do: the dimensions in which one key can be stronger than another.
@@ -22,6 +23,34 @@ pub struct Grant {
     pub rate_limit: Option<RateLimit>,
     /// Until when, when it may no more; `None` for ever.
     pub expires_at: Option<Timestamp>,
+}
+
+/// The projects a key reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProjectAccess {
+    /// Every project, those that are yet to be created included.
+    All,
+    /// These projects. An empty set is none of them.
+    Only(BTreeSet<ProjectId>),
+}
+
+impl ProjectAccess {
+    /// Whether the project is within reach.
+    pub fn allows(&self, project: &ProjectId) -> bool {
+        match self {
+            ProjectAccess::All => true,
+            ProjectAccess::Only(projects) => projects.contains(project),
+        }
+    }
+
+    /// Whether every project within reach is within that of `other` too.
+    pub fn is_within(&self, other: &ProjectAccess) -> bool {
+        match (self, other) {
+            (_, ProjectAccess::All) => true,
+            (ProjectAccess::All, ProjectAccess::Only(_)) => false,
+            (ProjectAccess::Only(own), ProjectAccess::Only(others)) => own.is_subset(others),
+        }
+    }
 }
 
 /// A dimension in which a key would be stronger than the one that makes or changes it.
@@ -105,10 +134,12 @@ mod attenuation;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::address::parse_block;
+
+    fn project(id: &str) -> ProjectId {
+        id.parse().unwrap()
+    }
 
     fn narrow() -> Grant {
         Grant {
@@ -166,5 +197,18 @@ mod tests {
         assert_eq!(Excess::Scopes(scopes).to_string(), "the scopes `agents:read`, `agents:write`");
         let one = ScopeSet::from_iter([Scope::AuditRead]);
         assert_eq!(Excess::Scopes(one).to_string(), "the scope `audit:read`");
+    }
+
+    #[test]
+    fn a_set_of_projects_is_within_a_wider_one() {
+        let only = |ids: &[&str]| ProjectAccess::Only(ids.iter().map(|id| project(id)).collect());
+        let (one, both) = (only(&["AbCdEf012345"]), only(&["AbCdEf012345", "ZyXwVu987654"]));
+        assert!(one.is_within(&both) && both.is_within(&ProjectAccess::All) && only(&[]).is_within(&one));
+        assert!(!both.is_within(&one) && !ProjectAccess::All.is_within(&both));
+    }
+
+    #[test]
+    fn an_empty_set_of_projects_is_none_of_them() {
+        assert!(!ProjectAccess::Only(BTreeSet::new()).allows(&project("AbCdEf012345")));
     }
 }

@@ -305,19 +305,19 @@ impl KeyId {
 
 /// The id of a managed key: 12 characters of base64url.
 impl FromStr for KeyId {
-    type Err = NotAKeyId;
+    type Err = InvalidKeyId;
 
-    fn from_str(text: &str) -> Result<KeyId, NotAKeyId> {
+    fn from_str(text: &str) -> Result<KeyId, InvalidKeyId> {
         let is_id = text.len() == MANAGED_ID_CHARS
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        if is_id { Ok(KeyId::of_managed(text)) } else { Err(NotAKeyId) }
+        if is_id { Ok(KeyId::of_managed(text)) } else { Err(InvalidKeyId) }
     }
 }
 
 /// The text is no id of a managed key. It is not repeated, because it may be a whole key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be the id of a key: the 12 characters that follow `onr_` in it")]
-pub struct NotAKeyId;
+pub struct InvalidKeyId;
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,14 +1,14 @@
 //! API keys, scopes, and the one decision whether a request may proceed.
 //!
-//! Every host of the API (a function on Lambda, the server on a laptop, a test) asks the same two questions of this
-//! crate: [`authenticate`] says who sent the request, and [`Principal::authorize`] and
-//! [`Principal::authorize_project`] say what that key may do. A no is a [`Refusal`], which knows its own status, code,
-//! public message and challenge, so that no host words its own.
+//! A host asks two questions. Who sent the request: [`Credential::of_request`] finds the key in the headers, and
+//! [`recognize`] (a root key) or [`recognize_managed`] (a managed key) turns it into a [`Principal`]. What that key may
+//! do: [`Principal::authorize`] and [`Principal::authorize_project`]. A refused request gets a [`Refusal`], which
+//! carries its status, code, public message and challenge, so that every host answers in the same words.
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue};
 //! use jiff::Timestamp;
-//! use onerun_auth::{Access, KeyRing, RootKey, Scope, authenticate};
+//! use onerun_auth::{Access, Credential, KeyRing, RootKey, Scope, recognize};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let key = RootKey::parse("gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=")?;
@@ -16,11 +16,11 @@
 //! let now: Timestamp = "2026-01-01T00:00:00Z".parse()?;
 //!
 //! let mut headers = HeaderMap::new();
-//! let refusal = authenticate(&ring, &headers, now).unwrap_err();
+//! let refusal = Credential::of_request(&headers).unwrap_err();
 //! assert_eq!((refusal.status(), refusal.code()), (401, "missing_api_key"));
 //!
 //! headers.insert("x-api-key", HeaderValue::from_str(key.expose())?);
-//! let principal = authenticate(&ring, &headers, now)?;
+//! let principal = recognize(&ring, &Credential::of_request(&headers)?, now)?;
 //! principal.authorize(Access::Requires(Scope::SimulationsWrite))?;
 //! assert_eq!(principal.key_id().as_str(), "root");
 //! # Ok(())
@@ -53,20 +53,20 @@ mod ring;
 mod scope;
 mod uses;
 
-pub use crate::address::{AddressAccess, NotABlock, parse_block};
+pub use crate::address::{AddressAccess, InvalidBlock, parse_block};
 pub use crate::audit::{
     Actor, AuditAction, AuditCheck, AuditEntry, AuditError, AuditEvent, AuditHead, NO_HASH,
 };
-pub use crate::cache::{KEY_CACHE_TTL, KeyCache, Looked, Moment};
-pub use crate::credential::{Credential, InvalidCause, Presented};
-pub use crate::decision::{authenticate, recognize, recognize_again, recognize_managed};
-pub use crate::grant::{Excess, Grant};
-pub use crate::key::{GenerateKeyError, KeyDigest, KeyId, NotAKeyId, RootKey, WeakKey};
+pub use crate::cache::{Instants, KEY_CACHE_TTL, KeyCache, Lookup};
+pub use crate::credential::{Credential, Presented};
+pub use crate::decision::{recognize, recognize_again, recognize_managed};
+pub use crate::grant::{Excess, Grant, ProjectAccess};
+pub use crate::key::{GenerateKeyError, InvalidKeyId, KeyDigest, KeyId, RootKey, WeakKey};
 pub use crate::limit::{RateLimit, RateStatus};
 pub use crate::managed::{KeyFormatError, ManagedKey, find_managed_keys};
-pub use crate::principal::{Access, KeyKind, Principal, ProjectAccess};
-pub use crate::record::{KeyPatch, KeyRecord, KeyStatus, KeyTerms, MAX_OVERLAP, Replaced};
-pub use crate::refusal::Refusal;
+pub use crate::principal::{Access, KeyKind, Principal};
+pub use crate::record::{KeyPatch, KeyRecord, KeyStatus, MAX_OVERLAP, NewKeySpec, Replacement};
+pub use crate::refusal::{InvalidCause, Refusal};
 pub use crate::ring::KeyRing;
 pub use crate::scope::{Preset, Scope, ScopeSet, UnknownPreset, UnknownScope};
 pub use crate::uses::{KeyUsage, KeyUse, UseLog, WRITE_EVERY};

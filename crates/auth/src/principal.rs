@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use onerun_domain::{Name, ProjectId};
 
-use crate::grant::Grant;
+use crate::grant::{Grant, ProjectAccess};
 use crate::key::KeyId;
 use crate::record::KeyRecord;
 use crate::refusal::Refusal;
@@ -50,34 +50,6 @@ impl KeyKind {
         match self {
             KeyKind::Root => "root",
             KeyKind::Managed => "managed",
-        }
-    }
-}
-
-/// The projects a key reaches.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProjectAccess {
-    /// Every project, those that are yet to be created included.
-    All,
-    /// These projects. An empty set is none of them.
-    Only(BTreeSet<ProjectId>),
-}
-
-impl ProjectAccess {
-    /// Whether the project is within reach.
-    pub fn allows(&self, project: &ProjectId) -> bool {
-        match self {
-            ProjectAccess::All => true,
-            ProjectAccess::Only(projects) => projects.contains(project),
-        }
-    }
-
-    /// Whether every project within reach is within that of `other` too.
-    pub fn is_within(&self, other: &ProjectAccess) -> bool {
-        match (self, other) {
-            (_, ProjectAccess::All) => true,
-            (ProjectAccess::All, ProjectAccess::Only(_)) => false,
-            (ProjectAccess::Only(own), ProjectAccess::Only(others)) => own.is_subset(others),
         }
     }
 }
@@ -235,18 +207,5 @@ mod tests {
         assert_eq!(principal([], ProjectAccess::All).authorize_all_projects(), Ok(()));
         let bound = principal(Scope::ALL, ProjectAccess::Only(BTreeSet::from([project("AbCdEf012345")])));
         assert_eq!(bound.authorize_all_projects(), Err(Refusal::WrongProject));
-    }
-
-    #[test]
-    fn a_set_of_projects_is_within_a_wider_one() {
-        let only = |ids: &[&str]| ProjectAccess::Only(ids.iter().map(|id| project(id)).collect());
-        let (one, both) = (only(&["AbCdEf012345"]), only(&["AbCdEf012345", "ZyXwVu987654"]));
-        assert!(one.is_within(&both) && both.is_within(&ProjectAccess::All) && only(&[]).is_within(&one));
-        assert!(!both.is_within(&one) && !ProjectAccess::All.is_within(&both));
-    }
-
-    #[test]
-    fn an_empty_set_of_projects_is_none_of_them() {
-        assert!(!ProjectAccess::Only(BTreeSet::new()).allows(&project("AbCdEf012345")));
     }
 }

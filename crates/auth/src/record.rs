@@ -20,11 +20,10 @@ use onerun_domain::{Metadata, Name, Refusal, later};
 use subtle::ConstantTimeEq;
 
 use crate::address::AddressAccess;
-use crate::grant::Grant;
+use crate::grant::{Grant, ProjectAccess};
 use crate::key::{KeyDigest, KeyId};
 use crate::limit::RateLimit;
 use crate::managed::ManagedKey;
-use crate::principal::ProjectAccess;
 use crate::scope::ScopeSet;
 
 /// The longest overlap of a rotation.
@@ -58,14 +57,14 @@ pub struct KeyRecord {
     /// The key that it took the place of.
     pub replaces: Option<KeyId>,
     /// The key that took its place.
-    pub replaced: Option<Replaced>,
+    pub replaced: Option<Replacement>,
     /// How many states it has had, counted from 1.
     pub revision: u64,
 }
 
 /// What a rotation leaves with the old key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replaced {
+pub struct Replacement {
     /// The new key.
     pub by: KeyId,
     /// When.
@@ -108,7 +107,7 @@ impl KeyStatus {
 
 /// What a new key is to be.
 #[derive(Clone, Debug)]
-pub struct KeyTerms {
+pub struct NewKeySpec {
     /// What people call it.
     pub name: Name,
     /// What it may do, and until when.
@@ -140,8 +139,8 @@ pub struct KeyPatch {
 
 impl KeyRecord {
     /// The record of a new key.
-    pub fn new(key: &ManagedKey, terms: KeyTerms, created_by: KeyId, now: Timestamp) -> KeyRecord {
-        let KeyTerms { name, grant, not_before, metadata } = terms;
+    pub fn new(key: &ManagedKey, spec: NewKeySpec, created_by: KeyId, now: Timestamp) -> KeyRecord {
+        let NewKeySpec { name, grant, not_before, metadata } = spec;
         KeyRecord {
             id: key.id().clone(),
             name,
@@ -257,17 +256,16 @@ impl KeyRecord {
         if self.disabled_at.is_some() {
             return Err(Refusal::KeyDisabled);
         }
-        let terms = KeyTerms {
+        let spec = NewKeySpec {
             name: self.name.clone(),
             grant: Grant { expires_at, ..self.grant.clone() },
             not_before: self.not_before.filter(|begin| *begin > now),
             metadata: self.metadata.clone(),
         };
-        let new =
-            KeyRecord { replaces: Some(self.id.clone()), ..KeyRecord::new(key, terms, created_by, now) };
+        let new = KeyRecord { replaces: Some(self.id.clone()), ..KeyRecord::new(key, spec, created_by, now) };
         let overlap = overlap.clamp(SignedDuration::ZERO, MAX_OVERLAP);
         let overlap_ends_at = later(now, overlap);
-        let replaced = Replaced {
+        let replaced = Replacement {
             by: new.id.clone(),
             at: now,
             overlap_ends_at: self.grant.expires_at.map_or(overlap_ends_at, |end| end.min(overlap_ends_at)),
@@ -350,13 +348,13 @@ mod tests {
     }
 
     fn record() -> KeyRecord {
-        let terms = KeyTerms {
+        let spec = NewKeySpec {
             name: Name::parse("ci").unwrap(),
             grant: Grant { expires_at: Some(time(END)), ..Grant::everything() },
             not_before: None,
             metadata: Metadata::default(),
         };
-        KeyRecord::new(&key(1), terms, KeyId::ROOT, time(MADE))
+        KeyRecord::new(&key(1), spec, KeyId::ROOT, time(MADE))
     }
 
     fn rotate(

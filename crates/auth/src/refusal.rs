@@ -8,7 +8,6 @@
 
 use http::HeaderValue;
 
-use crate::credential::InvalidCause;
 use crate::key::KeyId;
 use crate::limit::RateStatus;
 use crate::scope::Scope;
@@ -84,6 +83,44 @@ pub enum Refusal {
     /// Nobody can say whether the key is accepted. Made by the host that could not read the keys.
     #[error("API keys cannot be checked at the moment; try again later")]
     AuthUnavailable,
+}
+
+/// What is wrong with a key. For the log: the public answer is the same for all of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidCause {
+    /// Longer than any key.
+    TooLong,
+    /// With a comma: several values in one field.
+    CommaJoined,
+    /// With a character that is not visible ASCII.
+    Malformed,
+    /// The same header more than once.
+    Repeated,
+    /// A key in `x-api-key` and another, or the same, in `Authorization`.
+    TwoForms,
+    /// Well formed, and no text of which a key can be made: nobody need be asked whether it is one.
+    NotAKey,
+    /// What could be a key, and is not one of the accepted ones.
+    Unknown,
+    /// The id of a managed key, with another secret.
+    WrongSecret,
+}
+
+impl InvalidCause {
+    /// The cause as a log field has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            InvalidCause::TooLong => "too_long",
+            InvalidCause::CommaJoined => "comma_joined",
+            InvalidCause::Malformed => "malformed",
+            InvalidCause::Repeated => "repeated",
+            InvalidCause::TwoForms => "two_forms",
+            InvalidCause::NotAKey => "not_a_key",
+            InvalidCause::Unknown => "unknown",
+            InvalidCause::WrongSecret => "wrong_secret",
+        }
+    }
 }
 
 impl Refusal {

@@ -165,20 +165,20 @@ mod tests {
     use onerun_domain::{Metadata, Name};
 
     use super::*;
-    use crate::{grant::Grant, managed::ManagedKey, record::KeyTerms};
+    use crate::{grant::Grant, managed::ManagedKey, record::NewKeySpec};
 
     fn record() -> KeyRecord {
         let key = ManagedKey::generate(|buffer| {
             buffer.fill(1);
             Ok::<(), Infallible>(())
         });
-        let terms = KeyTerms {
+        let spec = NewKeySpec {
             name: Name::parse("ci").unwrap(),
             grant: Grant::everything(),
             not_before: None,
             metadata: Metadata::default(),
         };
-        KeyRecord::new(&key.unwrap(), terms, KeyId::ROOT, at(0))
+        KeyRecord::new(&key.unwrap(), spec, KeyId::ROOT, at(0))
     }
 
     fn at(second: i64) -> Timestamp {

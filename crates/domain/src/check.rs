@@ -132,7 +132,7 @@ enum Comparison {
 
 /// What one check found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
+pub struct CheckResult {
     /// Passed if the check holds. Inconclusive if it cannot be told.
     pub outcome: Outcome,
     /// What was found, in a sentence.
@@ -176,10 +176,10 @@ impl Rubric {
     }
 
     /// Decides all checks at once. For a transcript that may be long, see [`Examination`].
-    pub fn decide(&self, transcript: &Transcript) -> Vec<Finding> {
+    pub fn decide(&self, transcript: &Transcript) -> Vec<CheckResult> {
         let mut examination = Examination::new(vec![Arc::new(self.clone())], Arc::new(transcript.clone()));
         while !examination.advance(u64::MAX) {}
-        examination.findings().pop().unwrap_or_default()
+        examination.results().pop().unwrap_or_default()
     }
 
     /// The memory that its patterns take, in bytes.
@@ -226,32 +226,32 @@ impl Check {
         }
     }
 
-    fn inconclusive(&self, why: &str) -> Finding {
+    fn inconclusive(&self, why: &str) -> CheckResult {
         let reason = format!("`{}` cannot be decided: {why}", self.text);
-        Finding { outcome: Outcome::Inconclusive, reason, quotes: Vec::new() }
+        CheckResult { outcome: Outcome::Inconclusive, reason, quotes: Vec::new() }
     }
 
     /// What was found about words.
-    fn says(&self, wanted: bool, quotes: Option<Vec<Quote>>) -> Finding {
+    fn says(&self, wanted: bool, quotes: Option<Vec<Quote>>) -> CheckResult {
         let verb = match (wanted, quotes.is_some()) {
             (true, false) => "does not hold: nothing matches",
             (false, true) => "does not hold",
             (true, true) | (false, false) => "holds",
         };
         let outcome = outcome(quotes.is_some() == wanted);
-        Finding { outcome, reason: format!("`{}` {verb}", self.text), quotes: quotes.unwrap_or_default() }
+        CheckResult { outcome, reason: format!("`{}` {verb}", self.text), quotes: quotes.unwrap_or_default() }
     }
 
     /// Decides what needs no search.
-    fn replies(&self, comparison: Comparison, count: u32, transcript: &Transcript) -> Finding {
+    fn replies(&self, comparison: Comparison, count: u32, transcript: &Transcript) -> CheckResult {
         let replies = transcript.items.iter().filter(|item| item.role == self.role).count();
         let holds = comparison.holds(u32::try_from(replies).unwrap_or(u32::MAX), count);
         let verb = if holds { "holds" } else { "does not hold" };
         let reason = format!("`{}` {verb}: {replies} were made", self.text);
-        Finding { outcome: outcome(holds), reason, quotes: Vec::new() }
+        CheckResult { outcome: outcome(holds), reason, quotes: Vec::new() }
     }
 
-    fn ended(&self, end_reason: Option<EndReason>) -> Finding {
+    fn ended(&self, end_reason: Option<EndReason>) -> CheckResult {
         let by = match self.role {
             Role::Assistant => EndReason::AgentDecided,
             Role::User => EndReason::PersonaDecided,
@@ -260,7 +260,7 @@ impl Check {
         let how = end_reason.map_or("it goes on", EndReason::as_str);
         let verb = if holds { "holds" } else { "does not hold" };
         let reason = format!("`{}` {verb}: {how}", self.text);
-        Finding { outcome: outcome(holds), reason, quotes: Vec::new() }
+        CheckResult { outcome: outcome(holds), reason, quotes: Vec::new() }
     }
 }
 
@@ -374,7 +374,7 @@ mod tests {
         Transcript { items, end_reason }
     }
 
-    fn decide(check: &str, transcript: &Transcript) -> Finding {
+    fn decide(check: &str, transcript: &Transcript) -> CheckResult {
         let rubric = Rubric::parse(check).unwrap();
         assert_eq!(rubric.checks.len(), 1, "{check}");
         rubric.decide(transcript).remove(0)
@@ -531,7 +531,7 @@ mod tests {
         }
         assert!(pieces > 6, "{pieces}");
         let whole: Vec<_> = rubrics.iter().map(|rubric| rubric.decide(&transcript)).collect();
-        assert_eq!(examination.findings(), whole);
+        assert_eq!(examination.results(), whole);
     }
 
     #[test]

@@ -29,7 +29,7 @@ mod statistics;
 mod text;
 
 pub use agent::{Agent, AgentPatch};
-pub use check::{Check, CheckLineError, Examination, Finding, Rubric};
+pub use check::{Check, CheckLineError, CheckResult, Examination, Rubric};
 pub use conversation::{
     Conversation, ConversationStatus, EndReason, EndedAttempt, EvaluationStatus, MAX_ATTEMPTS, TurnClaim,
     TurnToken,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use onerun_domain::{
-    CheckLineError, ConversationId, Evaluation, EvaluationId, EvaluationStatus, Examination, Finding, Item,
-    MAX_QUOTES, Objective, Outcome, Quote, Role, Rubric, Score, SimulationId, Transcript, sha256_hex,
+    CheckLineError, CheckResult, ConversationId, Evaluation, EvaluationId, EvaluationStatus, Examination,
+    Item, MAX_QUOTES, Objective, Outcome, Quote, Role, Rubric, Score, SimulationId, Transcript, sha256_hex,
 };
 use onerun_store::{ConversationChange, ConversationView, ProjectStore, SimulationDetail, StoreError};
 
@@ -141,7 +141,7 @@ impl Engine {
         let mut examination = Box::new(Examination::new(rubrics, Arc::clone(transcript)));
         let findings = loop {
             let piece = move || {
-                if examination.advance(WORK_A_PIECE) { Ok(examination.findings()) } else { Err(examination) }
+                if examination.advance(WORK_A_PIECE) { Ok(examination.results()) } else { Err(examination) }
             };
             match queue.run(piece).await? {
                 Ok(findings) => break findings,
@@ -186,7 +186,7 @@ impl Engine {
 }
 
 /// An objective's criteria and what their checks found; why the criteria were refused, if they were.
-type Checked = Result<(Arc<Rubric>, Vec<Finding>), CheckLineError>;
+type Checked = Result<(Arc<Rubric>, Vec<CheckResult>), CheckLineError>;
 
 /// What was found about one objective.
 struct Judgement {
@@ -200,7 +200,7 @@ struct Judgement {
 
 impl Judgement {
     /// What the check lines find: passed if all hold, failed if one does not; with none, nothing was found.
-    fn of_checks(findings: Vec<Finding>, objective: &Objective) -> Self {
+    fn of_checks(findings: Vec<CheckResult>, objective: &Objective) -> Self {
         let held = findings.iter().filter(|finding| finding.outcome == Outcome::Passed).count();
         let outcome = Outcome::all(findings.iter().map(|finding| finding.outcome));
         let score = if outcome == Outcome::Inconclusive { None } else { Score::of(held, findings.len()) };

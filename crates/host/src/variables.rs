@@ -39,7 +39,7 @@ pub struct Variables<'a> {
 impl Variables<'static> {
     /// The environment of this process.
     #[expect(clippy::disallowed_methods, reason = "this is where hosts read the environment")]
-    pub fn of_environment() -> Self {
+    pub fn from_env() -> Self {
         Self::new(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 }

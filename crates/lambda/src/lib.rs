@@ -83,7 +83,7 @@ pub fn rotate_secret() -> ExitCode {
 /// Runs a function: logs first, so that whatever goes wrong is told, then everything in this one thread. Lambda sends one
 /// event at a time, and has no second processor for the sizes that this needs.
 fn start(main: impl AsyncFnOnce(Variables<'static>) -> Result<(), lambda_runtime::Error>) -> ExitCode {
-    let variables = Variables::of_environment();
+    let variables = Variables::from_env();
     logs::start(&variables);
     let run = || runtime::Builder::new_current_thread().enable_all().build()?.block_on(main(variables));
     match run() {

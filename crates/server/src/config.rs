@@ -32,7 +32,7 @@ impl Config {
     ///
     /// Everything that is wrong with it, at once.
     pub fn from_env() -> Result<Self, ConfigErrors> {
-        Self::read(Variables::of_environment())
+        Self::read(Variables::from_env())
     }
 
     fn read(mut variables: Variables<'_>) -> Result<Self, ConfigErrors> {

@@ -19,7 +19,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
-    Actor, AddressAccess, AuditAction, AuditEvent, Grant, KeyId, KeyRecord, KeyTerms, ManagedKey, Preset,
+    Actor, AddressAccess, AuditAction, AuditEvent, Grant, KeyId, KeyRecord, ManagedKey, NewKeySpec, Preset,
     ProjectAccess, RateLimit, parse_block,
 };
 use onerun_domain::{
@@ -138,8 +138,8 @@ async fn insert_key(
         Ok(())
     });
     let Ok(key) = generated;
-    let terms = KeyTerms { name: Name::parse(&id)?, grant, not_before: None, metadata: Metadata::default() };
-    let record = then(KeyRecord::new(&key, terms, KeyId::ROOT, made))?;
+    let spec = NewKeySpec { name: Name::parse(&id)?, grant, not_before: None, metadata: Metadata::default() };
+    let record = then(KeyRecord::new(&key, spec, KeyId::ROOT, made))?;
     let event = AuditEvent {
         at: format!("{made:.6}"),
         action: AuditAction::Create.as_str().to_owned(),

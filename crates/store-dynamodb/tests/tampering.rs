@@ -5,7 +5,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use onerun_auth::{
-    Actor, AuditCheck, AuditError, AuditEvent, Grant, KeyId, KeyRecord, KeyTerms, KeyUse, ManagedKey,
+    Actor, AuditCheck, AuditError, AuditEvent, Grant, KeyId, KeyRecord, KeyUse, ManagedKey, NewKeySpec,
     ProjectAccess, ScopeSet,
 };
 use onerun_domain::{Direction, Limit, Metadata, Name, PageRequest};
@@ -35,13 +35,13 @@ fn key(number: u8) -> NewKey {
         buffer.fill(number);
         Ok::<(), std::convert::Infallible>(())
     };
-    let terms = KeyTerms {
+    let spec = NewKeySpec {
         name: Name::parse("Key").unwrap(),
         grant: Grant::everything(),
         not_before: None,
         metadata: Metadata::default(),
     };
-    let record = KeyRecord::new(&ManagedKey::generate(fill).unwrap(), terms, root(), now());
+    let record = KeyRecord::new(&ManagedKey::generate(fill).unwrap(), spec, root(), now());
     let event = AuditEvent {
         at: now().to_string(),
         action: "create_key".into(),

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 
 use jiff::{SignedDuration, Timestamp};
-use onerun_auth::{Actor, AuditEvent, Grant, KeyId, KeyRecord, KeyTerms, KeyUse, ManagedKey};
+use onerun_auth::{Actor, AuditEvent, Grant, KeyId, KeyRecord, NewKeySpec, KeyUse, ManagedKey};
 use onerun_domain::{Direction, Job, JobKind, Limit, Metadata, Name, PageRequest, Work};
 use onerun_store::{ChangeKey, KeyChange, KeyStore, NewKey, Store};
 use onerun_store_sqlite::SqliteStore;
@@ -47,14 +47,14 @@ async fn add_key(store: &SqliteStore, seed: u8, expires_at: Option<Timestamp>, n
         buffer.fill(seed);
         Ok::<(), std::convert::Infallible>(())
     };
-    let terms = KeyTerms {
+    let spec = NewKeySpec {
         name: Name::parse("Key").unwrap(),
         grant: Grant { expires_at, ..Grant::everything() },
         not_before: None,
         metadata: Metadata::default(),
     };
     let root = KeyId::restore("root").unwrap();
-    let record = KeyRecord::new(&ManagedKey::generate(fill).unwrap(), terms, root, now);
+    let record = KeyRecord::new(&ManagedKey::generate(fill).unwrap(), spec, root, now);
     let id = record.id.clone();
     let new = NewKey { event: event("create_key", &id, now), record, call: None, max_live: u32::MAX };
     store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await.unwrap();

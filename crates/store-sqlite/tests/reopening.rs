@@ -9,7 +9,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
-    Actor, AuditCheck, AuditEvent, Grant, KeyId, KeyRecord, KeyTerms, KeyUse, ManagedKey, ProjectAccess,
+    Actor, AuditCheck, AuditEvent, Grant, KeyId, KeyRecord, KeyUse, ManagedKey, NewKeySpec, ProjectAccess,
     Scope,
 };
 use onerun_domain::{
@@ -300,14 +300,14 @@ async fn key_store() -> (SqliteStore, TempDir, KeyRecord, IdempotencyRecord) {
         buffer.fill(7);
         Ok::<(), std::convert::Infallible>(())
     };
-    let terms = KeyTerms {
+    let spec = NewKeySpec {
         name: Name::parse("Key").unwrap(),
         grant: Grant::everything(),
         not_before: None,
         metadata: Metadata::default(),
     };
     let root = KeyId::restore("root").unwrap();
-    let record = KeyRecord::new(&ManagedKey::generate(fill).unwrap(), terms, root.clone(), now);
+    let record = KeyRecord::new(&ManagedKey::generate(fill).unwrap(), spec, root.clone(), now);
     let call = IdempotencyRecord {
         id: IdempotencyId::new(IdempotencyScope::Keys, &root, None, "a"),
         request_hash: "cd".repeat(32),

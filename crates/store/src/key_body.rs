@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use jiff::Timestamp;
 use onerun_auth::{
     Actor, AddressAccess, AuditEntry, AuditEvent, Grant, KeyDigest, KeyId, KeyRecord, KeyUsage,
-    ProjectAccess, RateLimit, Replaced, Scope, ScopeSet, parse_block,
+    ProjectAccess, RateLimit, Replacement, Scope, ScopeSet, parse_block,
 };
 use onerun_domain::{Metadata, Name, ProjectId};
 use serde::{Deserialize, Serialize};
@@ -69,8 +69,8 @@ pub fn read_key(body: &str) -> Result<KeyRecord, StoreError> {
     let rate_limit = body.rate_limit.map(|(requests, seconds)| {
         RateLimit::new(requests, seconds).ok_or_else(|| corrupt(KEY, "its rate limit is none"))
     });
-    let replaced = body.replaced.map(|replaced| -> Result<Replaced, StoreError> {
-        Ok(Replaced {
+    let replaced = body.replaced.map(|replaced| -> Result<Replacement, StoreError> {
+        Ok(Replacement {
             by: key_id(KEY, &replaced.by)?,
             at: time(KEY, replaced.at)?,
             overlap_ends_at: time(KEY, replaced.overlap_ends_at)?,

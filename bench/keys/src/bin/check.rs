@@ -10,7 +10,7 @@ use clap::Parser;
 use http::HeaderMap;
 use jiff::Timestamp;
 use onerun_auth::{
-    Access, Credential, KEY_CACHE_TTL, KeyCache, Looked, ManagedKey, Moment, Refusal, Scope,
+    Access, Credential, Instants, KEY_CACHE_TTL, KeyCache, Lookup, ManagedKey, Refusal, Scope,
     recognize_managed,
 };
 use onerun_bench_keys::{Chance, headers, managed_key, percentile, record};
@@ -40,9 +40,9 @@ impl Process {
     fn check(&self, headers: &HeaderMap) -> Result<bool, Refusal> {
         let credential = Credential::of_request(headers)?;
         let Some(key) = credential.managed()? else { return Ok(false) };
-        let moment = Moment { wall: time(), running: self.started.elapsed() };
-        let looked = self.cache.lock().unwrap_or_else(PoisonError::into_inner).look(key.id(), moment);
-        let Looked::Known(record) = looked else { return Ok(false) };
+        let moment = Instants { wall: time(), running: self.started.elapsed() };
+        let looked = self.cache.lock().unwrap_or_else(PoisonError::into_inner).lookup(key.id(), moment);
+        let Lookup::Known(record) = looked else { return Ok(false) };
         let principal = recognize_managed(&key, record.as_deref(), None, time())?;
         principal.authorize(Access::Requires(Scope::ConversationsWrite))?;
         principal.authorize_project(&self.project)?;
@@ -71,7 +71,7 @@ fn main() -> io::Result<()> {
     let mut filled = None::<Instant>;
     let mut fill = |process: &Process| {
         if filled.is_none_or(|filled| filled.elapsed() > Duration::from_secs(2)) {
-            let moment = Moment { wall: time(), running: process.started.elapsed() };
+            let moment = Instants { wall: time(), running: process.started.elapsed() };
             let mut cache = process.cache.lock().unwrap_or_else(PoisonError::into_inner);
             for key in &made {
                 cache.fill(key.id(), Some(record(key, project.clone(), moment.wall)), moment, moment);

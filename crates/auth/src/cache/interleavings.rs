@@ -24,12 +24,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{Metadata, Name, Refusal};
 
-use super::{KeyCache, Looked, Moment};
+use super::{Instants, KeyCache, Lookup};
 use crate::decision::recognize_managed;
 use crate::grant::Grant;
 use crate::key::KeyId;
 use crate::managed::ManagedKey;
-use crate::record::{KeyPatch, KeyRecord, KeyTerms};
+use crate::record::{KeyPatch, KeyRecord, NewKeySpec};
 use crate::scope::{Scope, ScopeSet};
 
 /// The time to live, in seconds; all times are.
@@ -125,9 +125,9 @@ struct Times {
     running: i64,
 }
 
-impl From<Times> for Moment {
-    fn from(Times { wall, running }: Times) -> Moment {
-        Moment { wall: time(wall), running: Duration::from_secs(u64::try_from(running).unwrap()) }
+impl From<Times> for Instants {
+    fn from(Times { wall, running }: Times) -> Instants {
+        Instants { wall: time(wall), running: Duration::from_secs(u64::try_from(running).unwrap()) }
     }
 }
 
@@ -176,13 +176,13 @@ fn time(second: i64) -> Timestamp {
 }
 
 fn record() -> KeyRecord {
-    let terms = KeyTerms {
+    let spec = NewKeySpec {
         name: Name::parse("ci").unwrap(),
         grant: Grant::everything(),
         not_before: None,
         metadata: Metadata::default(),
     };
-    KeyRecord::new(&KEY, terms, KeyId::restore("root").unwrap(), time(0))
+    KeyRecord::new(&KEY, spec, KeyId::restore("root").unwrap(), time(0))
 }
 
 fn change(record: KeyRecord, change: Change, now: Timestamp) -> Result<KeyRecord, Refusal> {
@@ -324,12 +324,12 @@ impl<'a> World<'a> {
     fn begin(&mut self, index: usize, place: usize) {
         let moment = self.moment(place);
         let known = self.environments[place].known;
-        match self.environments[place].cache.look(KEY.id(), moment.into()) {
-            Looked::Known(counts) => {
+        match self.environments[place].cache.lookup(KEY.id(), moment.into()) {
+            Lookup::Known(counts) => {
                 self.decide(place, counts.map_or(0, |counts| counts.revision), self.now, known);
                 self.requests[index] = Step::Decided;
             }
-            Looked::Unknown => self.requests[index] = Step::Began(self.now, moment, known),
+            Lookup::Unknown => self.requests[index] = Step::Began(self.now, moment, known),
         }
     }
 
@@ -383,9 +383,9 @@ impl<'a> World<'a> {
             let moment = self.moment(place).into();
             let newest = self.states.last().map_or(0, |(state, _)| state.revision);
             let revision = |counts: Option<Arc<KeyRecord>>| counts.map_or(0, |counts| counts.revision);
-            let counts = match environment.cache.look(KEY.id(), moment) {
-                Looked::Known(counts) => revision(counts),
-                Looked::Unknown => {
+            let counts = match environment.cache.lookup(KEY.id(), moment) {
+                Lookup::Known(counts) => revision(counts),
+                Lookup::Unknown => {
                     let mut cache = environment.cache.clone();
                     let counts = revision(cache.fill(KEY.id(), self.state(newest).cloned(), moment, moment));
                     assert_eq!(counts, newest, "what the store has now counts in {place}: {:#?}", self.steps);

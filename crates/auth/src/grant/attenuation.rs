@@ -15,14 +15,14 @@ use onerun_domain::{Metadata, Name, ProjectId};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRunner};
 
-use super::Grant;
+use super::{Grant, ProjectAccess};
 use crate::address::{AddressAccess, parse_block};
 use crate::decision::recognize_managed;
 use crate::key::KeyId;
 use crate::limit::RateLimit;
 use crate::managed::ManagedKey;
-use crate::principal::{Access, Principal, ProjectAccess};
-use crate::record::{KeyPatch, KeyRecord, KeyTerms};
+use crate::principal::{Access, Principal};
+use crate::record::{KeyPatch, KeyRecord, NewKeySpec};
 use crate::refusal::Refusal;
 use crate::scope::{Scope, ScopeSet};
 
@@ -349,13 +349,13 @@ fn family(
     met: &Met,
 ) -> Result<(), TestCaseError> {
     let made = |number: usize, grant: Grant, by: &KeyId| {
-        let terms = KeyTerms {
+        let spec = NewKeySpec {
             name: Name::parse("ci").unwrap(),
             grant,
             not_before: None,
             metadata: Metadata::default(),
         };
-        Member { number, record: KeyRecord::new(&KEYS[number], terms, by.clone(), time(0)) }
+        Member { number, record: KeyRecord::new(&KEYS[number], spec, by.clone(), time(0)) }
     };
     let mut members = vec![made(0, first.clone(), &KeyId::ROOT)];
     for (index, deed) in deeds {

@@ -10,7 +10,7 @@ use onerun_domain::{Metadata, Name, Refusal};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRunner};
 
-use super::{KeyPatch, KeyRecord, KeyTerms, MAX_OVERLAP};
+use super::{KeyPatch, KeyRecord, MAX_OVERLAP, NewKeySpec};
 use crate::decision::recognize_managed;
 use crate::grant::Grant;
 use crate::key::KeyId;
@@ -101,7 +101,7 @@ fn root() -> KeyId {
 
 fn first(begins: i64, life: Option<i64>) -> Link {
     let key = key(0);
-    let terms = KeyTerms {
+    let spec = NewKeySpec {
         name: Name::parse("ci").unwrap(),
         grant: Grant {
             scopes: ScopeSet::from_iter([Scope::AgentsRead]),
@@ -111,7 +111,7 @@ fn first(begins: i64, life: Option<i64>) -> Link {
         not_before: (begins > 0).then(|| time(begins)),
         metadata: Metadata::default(),
     };
-    let record = KeyRecord::new(&key, terms, root(), time(0));
+    let record = KeyRecord::new(&key, spec, root(), time(0));
     Link { key, record, model: Model { begins, ends: vec![life], ..Model::default() }, bound: None }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{Finding, Rubric, Rule, folding::Folded};
+use super::{CheckResult, Rubric, Rule, folding::Folded};
 use crate::{Item, MAX_QUOTES, Quote, Role, Transcript};
 
 /// The most work for one conversation: bytes times the width of the patterns that are matched against them. It takes about five seconds at worst: as many
@@ -105,7 +105,7 @@ impl Examination {
     }
 
     /// What was found: for each of the criteria the findings of their checks, in the order of their lines.
-    pub fn findings(self) -> Vec<Vec<Finding>> {
+    pub fn results(self) -> Vec<Vec<CheckResult>> {
         let [agent_speaks, persona_speaks] =
             [Role::Assistant, Role::User].map(|role| self.transcript.speaks(role));
         let mut searches = self.searches.into_iter().peekable();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
-    Actor, AuditCheck, AuditEvent, Grant, KeyId, KeyRecord, KeyTerms, KeyUse, ManagedKey, ProjectAccess,
+    Actor, AuditCheck, AuditEvent, Grant, KeyId, KeyRecord, KeyUse, ManagedKey, NewKeySpec, ProjectAccess,
     RateLimit, ScopeSet,
 };
 use onerun_domain::{
@@ -250,14 +250,14 @@ fn key() -> NewKey {
         buffer.fill(7);
         Ok::<(), std::convert::Infallible>(())
     };
-    let terms = KeyTerms {
+    let spec = NewKeySpec {
         name: Name::parse("Key").unwrap(),
         grant: Grant::everything(),
         not_before: None,
         metadata: Metadata::default(),
     };
     let record =
-        KeyRecord::new(&ManagedKey::generate(fill).unwrap(), terms, KeyId::restore("root").unwrap(), now());
+        KeyRecord::new(&ManagedKey::generate(fill).unwrap(), spec, KeyId::restore("root").unwrap(), now());
     NewKey { event: event("create_key", &record.id), record, call: None, max_live: u32::MAX }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
     Actor, AddressAccess, AuditAction, AuditCheck, AuditEntry, AuditEvent, Grant, KeyId, KeyPatch, KeyRecord,
-    KeyStatus, KeyTerms, KeyUsage, KeyUse, ManagedKey, ProjectAccess, RateLimit, Scope, ScopeSet,
+    KeyStatus, KeyUsage, KeyUse, ManagedKey, NewKeySpec, ProjectAccess, RateLimit, Scope, ScopeSet,
     WRITE_EVERY, parse_block,
 };
 use onerun_domain::{Direction, Metadata, Name, Page, PageRequest, ProjectId, Refusal};
@@ -61,8 +61,8 @@ pub(super) fn managed(world: &World) -> ManagedKey {
 }
 
 fn record(world: &World, name: Name, grant: Grant) -> KeyRecord {
-    let terms = KeyTerms { name, grant, not_before: None, metadata: Metadata::default() };
-    KeyRecord::new(&managed(world), terms, root(), world.now())
+    let spec = NewKeySpec { name, grant, not_before: None, metadata: Metadata::default() };
+    KeyRecord::new(&managed(world), spec, root(), world.now())
 }
 
 /// An event that no other is equal to.
