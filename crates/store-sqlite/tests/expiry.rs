@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 
 use jiff::{SignedDuration, Timestamp};
-use onerun_auth::{Actor, AuditEvent, Grant, KeyId, KeyRecord, NewKeySpec, KeyUse, ManagedKey};
+use onerun_auth::{Actor, AuditEvent, Grant, KeyId, KeyRecord, KeyUse, ManagedKey, NewKeySpec};
 use onerun_domain::{Direction, Job, JobKind, Limit, Metadata, Name, PageRequest, Work};
 use onerun_store::{ChangeKey, KeyChange, KeyStore, NewKey, Store};
 use onerun_store_sqlite::SqliteStore;
