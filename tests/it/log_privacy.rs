@@ -147,7 +147,7 @@ async fn every_job_leaves_one_line_that_says_what_became_of_it() {
     assert_eq!(app.take_buried().len(), 1);
     let log = logged();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let jobs: Vec<&Value> = lines.iter().filter(|line| line["target"] == "onerun_engine::jobs").collect();
+    let jobs: Vec<&Value> = lines.iter().filter(|line| line["target"] == "onerun::job").collect();
     let told: Vec<_> = jobs
         .iter()
         .map(|line| {

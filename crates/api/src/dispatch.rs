@@ -1,4 +1,4 @@
-//! The one way from a request to a response, the same on every host: route, credentials, scope, project, body,
+//! The one path from a request to a response, the same on every host: route, credentials, scope, project, body,
 //! handler, error, headers, log line.
 
 use std::{future::poll_fn, net::IpAddr, panic::AssertUnwindSafe, task::Poll, time::Instant};
@@ -18,30 +18,33 @@ use crate::{
     request::{Call, Origin},
 };
 
+/// The target of the log line of a request. The host on AWS makes metrics of these lines.
+pub const REQUEST_TARGET: &str = "onerun::request";
+
 /// Finds the route of a request and answers it.
 pub struct Router {
     paths: matchit::Router<Vec<&'static Route>>,
 }
 
-/// What a router found for a method and a path.
+/// The result of looking up a method and a path.
 pub enum Found {
     /// A route, with the path's parameters.
     Route(&'static Route, Vec<(String, String)>),
     /// No such path.
     NoRoute,
-    /// No such method at the path; those that there are, joined by commas.
+    /// The path has other methods, joined by commas.
     MethodNotAllowed(String),
 }
 
-/// What the log line says besides the response.
+/// What is known of a request while it is answered, for its log line and its error.
 #[derive(Default)]
-struct Trail {
+struct RequestLog {
     operation: Option<&'static str>,
     key_id: Option<String>,
     project_id: Option<String>,
-    /// What was asked for: in a problem, not in the line.
+    /// The path's ids, for the error. They are not logged, because a caller wrote them.
     parameters: Vec<(String, String)>,
-    /// How the key stands with its limit: in the headers, not in the line.
+    /// The key's rate limit, for the headers.
     rate: Option<RateStatus>,
 }
 
@@ -50,7 +53,7 @@ impl Router {
     ///
     /// # Errors
     ///
-    /// If two paths cannot be told apart.
+    /// If two paths match the same requests.
     pub fn new(routes: &[&'static Route]) -> Result<Self, InsertError> {
         let mut paths = matchit::Router::new();
         let mut rest: Vec<&'static Route> = routes.to_vec();
@@ -62,19 +65,17 @@ impl Router {
         Ok(Self { paths })
     }
 
-    /// What there is for a method and a path. Where there is a GET there is a HEAD.
+    /// Looks up a method and a path. Each GET route also answers HEAD.
     pub fn find(&self, method: &Method, path: &str) -> Found {
         let Ok(matched) = self.paths.at(path) else { return Found::NoRoute };
         let method = if *method == Method::HEAD { &Method::GET } else { method };
         match matched.value.iter().find(|route| route.method == *method) {
             Some(route) => {
-                // What does not decode to UTF-8 names nothing, like any other id that is none.
+                // Invalid UTF-8 cannot match an id, so it becomes an unknown one (404).
                 let params = matched
                     .params
                     .iter()
-                    .map(|(name, value)| {
-                        (name.to_owned(), percent_decode(value.as_bytes()).unwrap_or_default())
-                    })
+                    .map(|(name, value)| (name.to_owned(), percent_decode(value).unwrap_or_default()))
                     .collect();
                 Found::Route(route, params)
             }
@@ -82,13 +83,13 @@ impl Router {
         }
     }
 
-    /// Answers a request. Never fails and never panics: whatever happens becomes a response.
+    /// Answers a request. Every failure becomes a response, a panic of a handler included.
     pub async fn answer(&self, app: &App, request: Request) -> Response {
         self.answer_within(app, request, Some).await
     }
 
-    /// Answers a request on a host that bounds what it holds: `hold` takes a body until it is written, or refuses it. Then
-    /// the answer is an error instead, whose small body is not asked about.
+    /// Answers a request on a host that bounds its answers in flight: `hold` admits a body until it is written, or returns
+    /// `None`. Then the answer is a small error, which is always admitted.
     pub async fn answer_within(
         &self,
         app: &App,
@@ -98,10 +99,9 @@ impl Router {
         let started = Instant::now();
         let id = request.id.clone();
         let method = request.method.clone();
-        let mut trail = Trail::default();
-        // Boxed, because it is large and whoever awaits the answer would hold it whole.
-        let answered =
-            AssertUnwindSafe(Box::pin(self.proceed(app, request, &mut trail))).catch_unwind().await;
+        let mut log = RequestLog::default();
+        // Boxed, because the future is large and would be part of each future that awaits it.
+        let answered = AssertUnwindSafe(Box::pin(self.proceed(app, request, &mut log))).catch_unwind().await;
         let result = answered.unwrap_or_else(|panic| Err(ApiError::Internal(panic_message(&*panic).into())));
         let is_head = method == Method::HEAD;
         let held = result.and_then(|response| {
@@ -115,56 +115,63 @@ impl Router {
         });
         let (mut response, error) = match held {
             Ok(response) => (response, None),
-            Err(error) => (error.response(&id, &trail.parameters), Some(error)),
+            Err(error) => (error.response(&id, &log.parameters), Some(error)),
         };
-        finish(&mut response, &id, trail.rate.as_ref());
+        finish(&mut response, &id, log.rate.as_ref());
         if is_head {
             leave_out_body(&mut response);
         }
-        log(&id, &trail, &response, error.as_ref(), started);
+        write_log(&id, &log, &response, error.as_ref(), started);
         response
     }
 
-    async fn proceed(&self, app: &App, request: Request, trail: &mut Trail) -> Result<Response, ApiError> {
+    async fn proceed(&self, app: &App, request: Request, log: &mut RequestLog) -> Result<Response, ApiError> {
         let (route, params) = match self.find(&request.method, &request.path) {
             Found::Route(route, params) => (route, params),
             Found::NoRoute => return Err(ApiError::NoRoute),
             Found::MethodNotAllowed(allow) => return Err(ApiError::MethodNotAllowed { allow }),
         };
-        trail.operation = Some(route.operation);
-        trail.parameters.clone_from(&params);
-        let mut principal = admit(app, route, &request.headers, request.address, trail).await?;
+        log.operation = Some(route.operation);
+        log.parameters.clone_from(&params);
+        let principal = admit(app, route, &request.headers, request.address, log).await?;
         let query = Query::parse(request.query.as_deref());
         query.check_names(route)?;
-        let origin = Origin::of(&request);
         match route.handler {
             Handler::Static(handler) => handler(),
             Handler::Document(document) => Ok(document()?.answer(&request.headers)),
             Handler::Global(handler) => {
-                let (body, waited) =
-                    read_body(route, &request.method, &request.headers, request.body).await?;
-                if waited {
-                    principal = admit_again(app, route, &request.headers, request.address).await?;
-                }
-                let call = Call::new(principal, params, query, &request.headers, origin, body);
+                let call = read_call(app, route, request, principal, params, query, None).await?;
                 once(app, route, None, call, |call| handler(app, call)).await
             }
             Handler::InProject(handler) => {
-                let project = open_project(app, principal.as_ref(), &query, trail).await?;
-                let (body, waited) =
-                    read_body(route, &request.method, &request.headers, request.body).await?;
-                if waited {
-                    principal = admit_again(app, route, &request.headers, request.address).await?;
-                    if let Some(principal) = &principal {
-                        principal.authorize_project(project.project_id())?;
-                    }
-                }
-                let call = Call::new(principal, params, query, &request.headers, origin, body);
+                let project = open_project(app, principal.as_ref(), &query, log).await?;
                 let project = project.as_ref();
+                let call = read_call(app, route, request, principal, params, query, Some(project)).await?;
                 once(app, route, Some(project), call, |call| handler(app, project, call)).await
             }
         }
     }
+}
+
+/// Reads the body of an admitted request. If that took time, the caller is authenticated again.
+async fn read_call(
+    app: &App,
+    route: &Route,
+    request: Request,
+    mut principal: Option<Principal>,
+    params: Vec<(String, String)>,
+    query: Query,
+    project: Option<&dyn ProjectStore>,
+) -> Result<Call, ApiError> {
+    let origin = Origin::of(&request);
+    let (body, waited) = read_body(route, &request.method, &request.headers, request.body).await?;
+    if waited {
+        principal = admit_again(app, route, &request.headers, request.address).await?;
+        if let (Some(principal), Some(project)) = (&principal, project) {
+            principal.authorize_project(project.project_id())?;
+        }
+    }
+    Ok(Call::new(principal, params, query, &request.headers, origin, body))
 }
 
 /// The methods of a path, as `Allow` names them.
@@ -176,7 +183,7 @@ fn allowed(routes: &[&Route]) -> String {
     methods.join(", ")
 }
 
-/// Makes of the answer to a GET the answer to a HEAD: the same header fields, with the length of the body that is not sent.
+/// Turns the answer to a GET into the answer to a HEAD: the same header fields and `Content-Length`, no body.
 fn leave_out_body(response: &mut Response) {
     let body = std::mem::take(response.body_mut());
     if response.status() != StatusCode::NOT_MODIFIED {
@@ -184,7 +191,7 @@ fn leave_out_body(response: &mut Response) {
     }
 }
 
-/// Answers a call, unless it repeats one under the same `Idempotency-Key`: then with that one's answer.
+/// Answers a call. A repetition under the same `Idempotency-Key` gets the first answer.
 async fn once<'a>(
     app: &App,
     route: &Route,
@@ -205,8 +212,8 @@ async fn once<'a>(
     }
 }
 
-/// The body of a request that may proceed, and whether it was waited for. What comes with a method that means nothing by it
-/// is left unread.
+/// Reads the body of an admitted request. The flag tells whether it had to be waited for. The body of a GET or HEAD is not
+/// read.
 async fn read_body(
     route: &Route,
     method: &Method,
@@ -217,7 +224,7 @@ async fn read_body(
         return Ok((Body::Read(Bytes::new()), false));
     }
     let sender = if route.access == Access::Public { Sender::Stranger } else { Sender::Caller };
-    // A page of another origin cannot send this without asking first.
+    // A page of another origin cannot send this type without a preflight request.
     if sender == Sender::Stranger && !is_json(headers) {
         return Err(ApiError::UnsupportedMediaType);
     }
@@ -227,14 +234,14 @@ async fn read_body(
         Poll::Pending => (reading.await, true),
     };
     match body {
-        // Also where nothing is expected: a request of which the end is missing was perhaps not meant. A public route
+        // Also if the route ignores the body: the caller may not have meant a request that was cut off. A public route
         // counts it first.
         Body::Unreadable if sender == Sender::Caller => Err(ApiError::Unreadable),
         body => Ok((body, waited)),
     }
 }
 
-/// Whether a body is said to be JSON.
+/// Whether `Content-Type` is JSON.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
@@ -242,8 +249,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Who calls, decided anew once the body is there: the key may have been revoked, disabled or narrowed while it came. The
-/// request is not counted again.
+/// Authenticates the caller again after waiting for the body: the key may have been revoked, disabled or narrowed meanwhile.
+/// The request is not counted again.
 async fn admit_again(
     app: &App,
     route: &Route,
@@ -258,24 +265,24 @@ async fn admit_again(
     Ok(Some(principal))
 }
 
-/// Who calls, if the route asks, and that they may.
+/// Authenticates the caller and checks the route's scope. A public route has no caller.
 async fn admit(
     app: &App,
     route: &Route,
     headers: &HeaderMap,
     address: Option<IpAddr>,
-    trail: &mut Trail,
+    log: &mut RequestLog,
 ) -> Result<Option<Principal>, ApiError> {
     if route.access == Access::Public {
         return Ok(None);
     }
     let identified = app.callers().identify(app.engine(), headers, address).await;
     let caller = identified.inspect_err(|refusal| {
-        trail.key_id = refusal.key_id().map(ToString::to_string);
-        trail.rate = refusal.rate().copied();
+        log.key_id = refusal.key_id().map(ToString::to_string);
+        log.rate = refusal.rate().copied();
     })?;
-    trail.key_id = Some(caller.principal.key_id().to_string());
-    trail.rate = caller.rate;
+    log.key_id = Some(caller.principal.key_id().to_string());
+    log.rate = caller.rate;
     let authorized = caller.principal.authorize(route.access);
     let used = match route.access {
         Access::Requires(scope) if authorized.is_ok() => Some(scope),
@@ -286,25 +293,26 @@ async fn admit(
     Ok(Some(caller.principal))
 }
 
-/// The project that the query names. Whether the key is bound to it is decided before whether there is such a project.
+/// Opens the project that the query names. The key's access is checked first, so a key cannot learn which other projects
+/// exist.
 async fn open_project(
     app: &App,
     principal: Option<&Principal>,
     query: &Query,
-    trail: &mut Trail,
+    log: &mut RequestLog,
 ) -> Result<std::sync::Arc<dyn ProjectStore>, ApiError> {
     const NOT_FOUND: ApiError = ApiError::NotFound(Resource::Project);
     let InProject(text) = query.read()?;
-    trail.parameters.push(("project_id".to_owned(), text.clone()));
+    log.parameters.push(("project_id".to_owned(), text.clone()));
     let id: ProjectId = text.parse().map_err(|_| NOT_FOUND)?;
-    trail.project_id = Some(id.to_string());
+    log.project_id = Some(id.to_string());
     if let Some(principal) = principal {
         principal.authorize_project(&id)?;
     }
     app.engine().store().open_project(&id).await?.ok_or(NOT_FOUND)
 }
 
-/// The headers that every response has.
+/// Adds the headers that every response has.
 fn finish(response: &mut Response, request_id: &str, rate: Option<&RateStatus>) {
     let is_known = response.status() == StatusCode::NOT_MODIFIED;
     let headers = response.headers_mut();
@@ -321,17 +329,18 @@ fn finish(response: &mut Response, request_id: &str, rate: Option<&RateStatus>) 
     }
 }
 
-/// The one line that a request leaves. Nothing that a caller sent is in it but ids that were checked.
-fn log(id: &str, trail: &Trail, response: &Response, error: Option<&ApiError>, started: Instant) {
+/// Writes the request's log line. Of the data that the caller sent, only validated ids are logged.
+fn write_log(id: &str, log: &RequestLog, response: &Response, error: Option<&ApiError>, started: Instant) {
     let status = response.status().as_u16();
     let code = error.map(|error| error.public().code);
     let cause = error.and_then(ApiError::internal);
     let refused = matches!(error, Some(ApiError::Auth(_))).then_some(true);
     let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let Trail { operation, key_id, project_id, parameters: _, rate: _ } = trail;
+    let RequestLog { operation, key_id, project_id, parameters: _, rate: _ } = log;
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
+                target: REQUEST_TARGET,
                 request_id = id,
                 operation,
                 status,

@@ -36,7 +36,7 @@ mod whoami;
 
 pub use app::{App, Authenticator};
 pub use built_in::Document;
-pub use dispatch::{Found, Router};
+pub use dispatch::{Found, REQUEST_TARGET, Router};
 pub use error::{ApiError, ErrorStatus, FieldError, Place};
 pub use operation::{Handler, HandlerFuture, Idempotency, Route};
 pub use query::Parameters;

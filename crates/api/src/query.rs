@@ -3,11 +3,14 @@
 //! A parameter that the operation does not have, or a word that the parameter does not know, is refused with the list of
 //! those that there are. A filter that is silently not applied makes a script see nothing wrong.
 
+use std::borrow::Cow;
+
 use onerun_auth::KeyStatus;
 use onerun_domain::{
     AgentId, ConversationStatus, Direction, Limit, PageRequest, ProjectId, SimulationStatus,
 };
 use onerun_store::{ExactFilter, NamedSort};
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::{
@@ -305,28 +308,14 @@ impl Reader<'_> {
     }
 }
 
-/// Percent-decoding of a query's name or value, where a plus sign is a space; `None` if it is not UTF-8 then.
+/// Decodes a name or value of a query, in which a plus sign is a space; `None` if the result is not UTF-8.
 fn decode(text: &str) -> Option<String> {
-    percent_decode(text.replace('+', " ").as_bytes())
+    percent_decode(&text.replace('+', " "))
 }
 
-/// Percent-decoding; a percent sign without two hexadecimal digits stands for itself.
-pub(crate) fn percent_decode(bytes: &[u8]) -> Option<String> {
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let [first, after @ ..] = rest {
-        let byte = match (first, after) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
-            _ => None,
-        };
-        decoded.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8(decoded).ok()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+/// Decodes percent-encoded text; `None` if the result is not UTF-8.
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
+    percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
 /// The project that an operation works in.
@@ -588,7 +577,7 @@ mod tests {
             let digit = |value: u8| char::from_digit(value.into(), 16).unwrap();
             let encoded: String =
                 text.bytes().flat_map(|byte| ['%', digit(byte >> 4), digit(byte & 15)]).collect();
-            prop_assert_eq!(percent_decode(encoded.as_bytes()), Some(text));
+            prop_assert_eq!(percent_decode(&encoded), Some(text));
         }
     }
 }

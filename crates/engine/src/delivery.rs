@@ -10,6 +10,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::{Engine, JobError};
 
+/// The target of the log line of a job. The host on AWS makes metrics of these lines.
+pub const JOB_TARGET: &str = "onerun::job";
+
 /// How long one try of a job may take, where its host sets no other limit.
 pub const JOB_LIMIT: Duration = Duration::from_mins(5);
 
@@ -140,7 +143,7 @@ fn log(job: &Job, deliveries: u32, failure: Option<&Failure>, outcome: &JobOutco
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
-                target: "onerun_engine::jobs",
+                target: JOB_TARGET,
                 job = %job.id,
                 work = job.work.name(),
                 outcome = outcome.name(),

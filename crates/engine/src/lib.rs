@@ -17,7 +17,7 @@ mod rubrics;
 mod simulations;
 
 pub use conversations::TurnCall;
-pub use delivery::{JOB_HIDDEN, JOB_LIMIT, JobOutcome};
+pub use delivery::{JOB_HIDDEN, JOB_LIMIT, JOB_TARGET, JobOutcome};
 pub use error::{ActError, JobError};
 pub use model::{
     JudgeRequest, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,

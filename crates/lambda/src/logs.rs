@@ -19,7 +19,9 @@
 use std::{fmt, io};
 
 use jiff::Timestamp;
+use onerun_api::REQUEST_TARGET;
 use onerun_domain::Clock;
+use onerun_engine::JOB_TARGET;
 use onerun_host::{SystemClock, Variables};
 use serde_json::{Map, Value, json};
 use tracing::{
@@ -44,10 +46,6 @@ const NAMESPACE: &str = "OneRun";
 
 /// How the targets of OneRun's own lines begin.
 const OURS: &str = "onerun";
-
-/// Where the line of a request comes from, and that of a job.
-const REQUESTS: &str = "onerun_api::dispatch";
-const JOBS: &str = "onerun_engine::jobs";
 
 /// Where the runtime opens the span that the ids of an invocation are in.
 const INVOCATIONS: &str = "lambda_runtime::layers";
@@ -201,7 +199,7 @@ fn metrics(target: &str, members: &Map<String, Value>) -> Vec<Metric> {
     let latency = || members.get("latency_us").and_then(Value::as_f64).map(|us| Value::from(us / 1_000.0));
     let mut metrics = Vec::new();
     match (target, text("message")) {
-        (REQUESTS, Some("request")) => {
+        (REQUEST_TARGET, Some("request")) => {
             metrics.push(Metric::count("Requests"));
             metrics.extend(latency().map(|value| Metric {
                 name: "Latency",
@@ -220,7 +218,7 @@ fn metrics(target: &str, members: &Map<String, Value>) -> Vec<Metric> {
                 metrics.push(Metric::count("ModelFailures"));
             }
         }
-        (JOBS, Some("job")) => {
+        (JOB_TARGET, Some("job")) => {
             metrics.push(Metric::count("Jobs").by("work"));
             if text("outcome") != Some("done") {
                 metrics.push(Metric::count("JobFailures"));
@@ -317,7 +315,7 @@ mod tests {
     #[test]
     fn a_request_is_one_line_that_is_counted() {
         let line = line(
-            REQUESTS,
+            REQUEST_TARGET,
             json!({
                 "message": "request", "request_id": "r", "operation": "get_whoami", "status": 200,
                 "latency_us": 1_500, "trace_id": "Root=1",
@@ -335,7 +333,7 @@ mod tests {
     #[test]
     fn what_went_wrong_is_counted_by_cause() {
         let refused = line(
-            REQUESTS,
+            REQUEST_TARGET,
             json!({"message": "request", "status": 401, "refused": true, "cause": "absent", "code": "missing_api_key"}),
         );
         assert_eq!(
@@ -343,7 +341,7 @@ mod tests {
             ["Requests 1 by onerun-test", "Refusals 1 by onerun-test", "Refusals 1 by onerun-test,absent"]
         );
         let failed = line(
-            REQUESTS,
+            REQUEST_TARGET,
             json!({"message": "request", "status": 503, "code": "model_unavailable", "cause": "long text"}),
         );
         assert_eq!(
@@ -351,7 +349,7 @@ mod tests {
             ["Requests 1 by onerun-test", "Faults 1 by onerun-test", "ModelFailures 1 by onerun-test"]
         );
         let given_up = line(
-            JOBS,
+            JOB_TARGET,
             json!({"message": "job", "work": "judge_conversation", "outcome": "given_up", "model_failure": true}),
         );
         assert_eq!(
@@ -364,7 +362,7 @@ mod tests {
                 "ModelFailures 1 by onerun-test",
             ]
         );
-        let done = line(JOBS, json!({"message": "job", "work": "start_simulation", "outcome": "done"}));
+        let done = line(JOB_TARGET, json!({"message": "job", "work": "start_simulation", "outcome": "done"}));
         assert_eq!(metrics_of(&done), ["Jobs 1 by onerun-test", "Jobs 1 by onerun-test,start_simulation"]);
     }
 
@@ -376,7 +374,7 @@ mod tests {
             written(&lines(false), "onerun_lambda::jobs", other),
             "INFO onerun_lambda::jobs: tick jobs=2\n"
         );
-        let request = written(&lines(false), REQUESTS, json!({"message": "request", "status": 200}));
+        let request = written(&lines(false), REQUEST_TARGET, json!({"message": "request", "status": 200}));
         assert!(request.starts_with('{'), "metrics are found in JSON alone: {request}");
     }
 
