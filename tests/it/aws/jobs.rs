@@ -283,8 +283,9 @@ async fn kill_in_the_middle(cloud: &Cloud, message: &str, when: When) -> bool {
 /// As if the time were over for which jobs that were taken are hidden: ten minutes.
 async fn let_hidden_jobs_show(cloud: &Cloud) {
     for job in cloud.jobs().await.iter().filter(|job| job.get("seen").is_some()) {
-        let added = job["added"]["S"].as_str().expect("when it was added");
-        let waits = format!("1#{:018}#{added}", 0);
+        let hidden = job["waits"]["S"].as_str().expect("until when it is hidden");
+        let (_, added_and_project) = hidden.trim_start_matches("1#").split_once('#').expect("three parts");
+        let waits = format!("1#{:018}#{added_and_project}", 0);
         cloud.set_attributes(job, &[("waits", json!({ "S": waits }))]).await;
     }
 }

@@ -334,6 +334,7 @@ mod tests {
             ("isolation", include_str!("isolation.rs")),
             ("jobs", include_str!("jobs.rs")),
             ("judging", include_str!("judging.rs")),
+            ("key_bounds", include_str!("key_bounds.rs")),
             ("keys", include_str!("keys.rs")),
             ("objectives", include_str!("objectives.rs")),
             ("overdue", include_str!("overdue.rs")),
