@@ -22,7 +22,7 @@ build: ## Build the `onerun` program
 TESTED := --workspace --exclude onerun-store-dynamodb --exclude onerun-lambda --exclude onerun-functions \
 	--exclude 'onerun-bench-*' --no-default-features
 # Models that go through every order of many steps, beside smaller ones of the same.
-EXHAUSTIVE := package(onerun-auth) & test(/^cache::interleavings::(so_is|an_environment|a_wall_clock|three)/)
+EXHAUSTIVE := package(onerun-auth) & test(/^cache::interleavings::(disabled_or|key_revoked_after|frozen_|moved_|three_)/)
 
 test: ## Run all tests but those below
 	@tools/install.sh venv nextest

@@ -1,8 +1,9 @@
-//! From where a key may be used: blocks of addresses (CIDR).
+//! The IP addresses that a key may be used from, as CIDR blocks.
 //!
-//! An address is that of the connection, as the gateway in front says it; no header that a caller can write is read.
+//! The address of a request is that of its connection, as reported by API Gateway or the server.
+//! Headers that a caller can set, such as `X-Forwarded-For`, are not read.
 //!
-//! Invariant: a restricted key is refused where the address is not known.
+//! Invariant: a restricted key is refused if the address is unknown.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -11,14 +12,14 @@ use ipnet::{IpNet, Ipv4Net};
 /// The addresses that a key may be used from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressAccess {
-    /// Any, and an unknown one.
+    /// Every address, including an unknown one.
     Any,
-    /// Those in one of these blocks. An empty list is none of them.
+    /// The addresses in these blocks. An empty list allows no address.
     Only(Vec<IpNet>),
 }
 
 impl AddressAccess {
-    /// Whether the key may be used from an address; `None` is one that is not known.
+    /// Whether the key may be used from `address`; `None` means that the address is unknown.
     pub fn allows(&self, address: Option<IpAddr>) -> bool {
         match (self, address) {
             (AddressAccess::Any, _) => true,
@@ -30,8 +31,8 @@ impl AddressAccess {
         }
     }
 
-    /// Whether everything that this allows is allowed by `other` too. Every block must be within one of the other's: two
-    /// halves are not looked at as the whole that they make up.
+    /// Whether `other` allows every address that this allows. Each block must lie within one block
+    /// of `other`: two adjacent blocks are not joined.
     pub fn is_within(&self, other: &AddressAccess) -> bool {
         match (self, other) {
             (_, AddressAccess::Any) => true,
@@ -43,8 +44,8 @@ impl AddressAccess {
     }
 }
 
-/// Reads a block, such as `10.0.0.0/8`, or one address. What is beyond the prefix is cleared, and an IPv4 block that is
-/// written in IPv6 becomes one of IPv4, so that one block has one form.
+/// Parses a block such as `10.0.0.0/8`, or a single address. Bits beyond the prefix are cleared,
+/// and an IPv4-mapped IPv6 block becomes an IPv4 block, so that every block has one form.
 pub fn parse_block(text: &str) -> Result<IpNet, InvalidBlock> {
     let block = match text.parse::<IpNet>() {
         Ok(block) => block,
@@ -60,11 +61,12 @@ pub fn parse_block(text: &str) -> Result<IpNet, InvalidBlock> {
 }
 
 fn mapped(network: Ipv4Addr, prefix: u8) -> Ipv4Net {
-    // At most 128 - 96, so it is a prefix; a single address is the narrowest reading of one that is not.
+    // The prefix is at most 128 - 96 = 32, so this cannot fail. The fallback is the narrowest
+    // block.
     Ipv4Net::new(network, prefix).unwrap_or_else(|_| Ipv4Net::from(network)).trunc()
 }
 
-/// The text is no block of addresses.
+/// The text is not a block of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a block of addresses such as `10.0.0.0/8` or `2001:db8::/32`, or one address")]
 pub struct InvalidBlock;
@@ -82,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_used_from_its_blocks_and_from_nowhere_else() {
+    fn key_is_allowed_from_its_blocks_only() {
         let access = only(&["10.1.0.0/16", "2001:db8::/32", "192.0.2.7"]);
         for inside in ["10.1.255.255", "2001:db8::1", "192.0.2.7", "::ffff:10.1.2.3"] {
             assert!(allows(&access, inside), "{inside}");
@@ -93,18 +95,18 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_address_is_none_of_the_allowed_ones() {
+    fn unknown_address_is_allowed_only_by_any() {
         assert!(!only(&["0.0.0.0/0", "::/0"]).allows(None));
         assert!(AddressAccess::Any.allows(None));
     }
 
     #[test]
-    fn an_empty_list_allows_nothing() {
+    fn empty_list_allows_no_address() {
         assert!(!allows(&only(&[]), "10.0.0.1"));
     }
 
     #[test]
-    fn one_block_has_one_form() {
+    fn parsing_normalizes_blocks() {
         for (text, expected) in [
             ("10.1.2.3/8", "10.0.0.0/8"),
             ("10.1.2.3", "10.1.2.3/32"),
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_within_wider_ones() {
+    fn narrow_block_is_within_wider_block() {
         assert!(only(&["10.1.0.0/16"]).is_within(&only(&["10.0.0.0/8"])));
         assert!(only(&["10.1.0.0/16"]).is_within(&AddressAccess::Any));
         assert!(only(&[]).is_within(&only(&["10.0.0.0/8"])));

@@ -1,23 +1,25 @@
-//! The audit trail: what was done to which key, by whom, each entry bound to the one before it.
+//! The audit trail: changes of keys, each entry chained to the one before it.
 //!
-//! An entry's `hash` is the SHA-256 of its content and of the previous entry's hash. So a change, removal, insertion or move
-//! that leaves the hashes as they were is found. No secret is in the hashes: whoever can write to the database can change
-//! an entry and compute all later hashes again, or remove the last entries, and the trail is consistent. Only a head, a
-//! sequence and a hash, that was noted elsewhere finds that, for the entries up to it.
+//! An entry's `hash` is the SHA-256 of its content and of the previous entry's hash. A change,
+//! removal, insertion or move that leaves the hashes untouched is therefore detected. The hashes
+//! contain no secret: an attacker who can write to the database can change an entry and compute all
+//! later hashes again, or remove the last entries, and the trail stays consistent. Only a head (a
+//! sequence number and a hash) that was recorded elsewhere detects that, for the entries up to it.
 //!
-//! What is hashed, for other implementations: the fields below in this order, each as its length in bytes (64 bits, big
-//! end first) and its bytes in UTF-8.
+//! Input of the hash, for other implementations: the fields below in this order, each as its length
+//! in bytes (64 bits, big-endian) followed by its bytes in UTF-8.
 //!
 //! ```text
 //! "onerun-audit-1"  previous_hash  sequence  at  action  key_id
 //! actor.key_id  actor.address  actor.user_agent  actor.request_id
-//! number of details, then for each in the order of its name: name  value
+//! number of details, then for each, sorted by name: name  value
 //! ```
 //!
-//! Hashes are in lower-case hex; the first entry's `previous_hash` is 64 zeros. Numbers are in decimal. `at` is as the API
-//! shows it. An address or user agent is a `1` and the text, or a `0` alone where it is not known.
+//! Hashes are lower-case hex; the first entry's `previous_hash` is 64 zeros. Numbers are decimal.
+//! `at` has the format of the API. An address or user agent is `1` followed by the text, or `0`
+//! alone if it is unknown.
 //!
-//! Invariant: no secret is in an entry. Its details are made of a key's public members.
+//! Invariant: an entry contains no secret. Its details are public fields of the key.
 
 use std::collections::BTreeMap;
 
@@ -25,28 +27,28 @@ use onerun_domain::sha256_hex;
 
 use crate::managed::without_secrets;
 
-/// What `previous_hash` is in the first entry.
+/// The `previous_hash` of the first entry.
 pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// The most characters of a user agent that are kept.
+/// The maximum length of a stored user agent, in characters.
 const MAX_USER_AGENT: usize = 256;
 
-/// What was done to a key.
+/// A change of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditAction {
-    /// It was made.
+    /// The key was created.
     Create,
-    /// What it is or may do was changed.
+    /// The key's properties or permissions were changed.
     Update,
-    /// It was disabled.
+    /// The key was disabled.
     Disable,
-    /// It was enabled again.
+    /// The key was enabled again.
     Enable,
-    /// It was revoked.
+    /// The key was revoked.
     Revoke,
-    /// Another took its place.
+    /// The key was replaced by a new key.
     Rotate,
-    /// It was revoked because somebody who has it reported that it leaked.
+    /// The key was revoked because a holder of the key reported that it leaked.
     RevokeLeaked,
 }
 
@@ -62,7 +64,7 @@ impl AuditAction {
         AuditAction::RevokeLeaked,
     ];
 
-    /// The action as the API has it: an operation's name.
+    /// The action in the API, which is an operation's name.
     pub const fn as_str(self) -> &'static str {
         match self {
             AuditAction::Create => "create_key",
@@ -76,22 +78,22 @@ impl AuditAction {
     }
 }
 
-/// Who did it.
+/// The caller that made a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// The key that asked for it.
+    /// The id of the caller's key.
     pub key_id: String,
-    /// The address it was asked from.
+    /// The caller's address, if known.
     pub address: Option<String>,
-    /// The program that asked, as it calls itself.
+    /// The caller's `User-Agent`, if sent.
     pub user_agent: Option<String>,
-    /// The request's id, which is in the log too.
+    /// The request's id, which the log contains too.
     pub request_id: String,
 }
 
 impl Actor {
-    /// Makes what a caller calls itself fit to be kept and shown: short, without control characters, and without a key that
-    /// came into it by mistake.
+    /// Makes a `User-Agent` safe to store and show: shortened, without control characters, and with
+    /// the secret removed if it contains a key by mistake.
     pub fn user_agent(text: &str) -> Option<String> {
         let text = without_secrets(text);
         let text: String = text.chars().filter(|char| !char.is_control()).take(MAX_USER_AGENT).collect();
@@ -99,45 +101,45 @@ impl Actor {
     }
 }
 
-/// What happened, before it has its place in the trail. Texts, exactly as they are shown.
+/// An event that is not in the trail yet. The fields are texts exactly as the API shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEvent {
-    /// When: RFC 3339 in UTC, in microseconds.
+    /// The time: RFC 3339 in UTC with microseconds.
     pub at: String,
-    /// What.
+    /// The action; see [`AuditAction::as_str`].
     pub action: String,
-    /// To which key.
+    /// The id of the changed key.
     pub key_id: String,
-    /// By whom.
+    /// The caller.
     pub actor: Actor,
-    /// What it came to: names and values.
+    /// The result: names and values of the key's public fields.
     pub details: BTreeMap<String, String>,
 }
 
 /// The last entry of a trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditHead {
-    /// Its number.
+    /// The entry's sequence number.
     pub sequence: u64,
-    /// Its hash.
+    /// The entry's hash.
     pub hash: String,
 }
 
 /// An entry of the trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// Its number, counted from 1.
+    /// The sequence number, from 1.
     pub sequence: u64,
-    /// What happened.
+    /// The event.
     pub event: AuditEvent,
-    /// The hash of the entry before it.
+    /// The hash of the previous entry.
     pub previous_hash: String,
-    /// Its own.
+    /// The hash of this entry.
     pub hash: String,
 }
 
 impl AuditEvent {
-    /// The entry that follows `head`; without one, the first.
+    /// The entry that follows `head`, or the first entry of a trail if there is no head.
     pub fn seal(self, head: Option<&AuditHead>) -> AuditEntry {
         let sequence = head.map_or(1, |head| head.sequence.saturating_add(1));
         let previous_hash = head.map_or_else(|| NO_HASH.to_owned(), |head| head.hash.clone());
@@ -177,51 +179,51 @@ fn hash(previous_hash: &str, sequence: u64, event: &AuditEvent) -> String {
     sha256_hex(fixed.into_iter().chain(details))
 }
 
-/// Goes through a trail from its first entry and says where it was tampered with.
+/// Verifies a trail from its first entry and reports where it was tampered with.
 #[derive(Debug, Default)]
 pub struct AuditCheck {
     head: Option<AuditHead>,
 }
 
-/// What is wrong with a trail.
+/// Why a trail is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuditError {
-    /// An entry is missing, was put in, or stands elsewhere.
+    /// An entry is missing, was inserted or was moved.
     #[error("entry {expected} should come here, and entry {found} does: one was taken out, put in or moved")]
     Sequence {
-        /// What should come.
+        /// The expected sequence number.
         expected: u64,
-        /// What does.
+        /// The sequence number of the entry.
         found: u64,
     },
     /// An entry does not follow the one before it.
     #[error("entry {sequence} does not follow the one before it: one of them was replaced")]
     Broken {
-        /// Which.
+        /// The entry's sequence number.
         sequence: u64,
     },
-    /// An entry is not what was written.
+    /// The content of an entry was changed.
     #[error("entry {sequence} was changed")]
     Changed {
-        /// Which.
+        /// The entry's sequence number.
         sequence: u64,
     },
     /// The trail does not end where it should.
     #[error("the trail ends at entry {found} and should end at entry {expected}, or ends otherwise")]
     End {
-        /// Where it should end.
+        /// The sequence number of the expected last entry.
         expected: u64,
-        /// Where it does; 0 for an empty one.
+        /// The sequence number of the last entry; 0 if the trail is empty.
         found: u64,
     },
 }
 
 impl AuditCheck {
-    /// Takes the next entry.
+    /// Verifies the next entry.
     ///
     /// # Errors
     ///
-    /// If it is not the one that follows.
+    /// If the entry does not follow the previous one.
     pub fn take(&mut self, entry: &AuditEntry) -> Result<(), AuditError> {
         let expected = self.head.as_ref().map_or(1, |head| head.sequence + 1);
         let sequence = entry.sequence;
@@ -239,16 +241,16 @@ impl AuditCheck {
         Ok(())
     }
 
-    /// The last entry that was taken.
+    /// The last verified entry.
     pub fn head(&self) -> Option<&AuditHead> {
         self.head.as_ref()
     }
 
-    /// Compares the end with the head that the trail should have.
+    /// Compares the last entry with the expected head.
     ///
     /// # Errors
     ///
-    /// If it is another.
+    /// If the trail ends at another entry.
     pub fn finish(&self, head: Option<&AuditHead>) -> Result<(), AuditError> {
         if self.head.as_ref() == head {
             return Ok(());
@@ -297,17 +299,17 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_has_the_hash_that_other_implementations_get() {
+    fn entry_hash_matches_the_published_vector() {
         let entry = event("ci").seal(None);
         assert_eq!((entry.sequence, entry.previous_hash.as_str()), (1, NO_HASH));
         assert_eq!(entry.hash, VECTOR);
     }
 
-    /// Worked out with another program: see the module's description.
+    /// Computed with another program, from the description at the top of this module.
     const VECTOR: &str = "eb6d3871a7bdb950a270acf5743ba68b6b2abde24f26c3c53a1bea97f950ec52";
 
     #[test]
-    fn a_trail_that_nobody_touched_is_right() {
+    fn untouched_trail_is_valid() {
         for length in 0..5 {
             let entries = trail(length);
             assert_eq!(check(&entries, entries.last().map(AuditEntry::head).as_ref()), Ok(()));
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trail_that_was_cut_off_is_known_by_its_head() {
+    fn truncated_trail_is_detected_by_its_head() {
         let entries = trail(3);
         let head = entries[2].head();
         assert_eq!(check(&entries[..2], Some(&head)), Err(AuditError::End { expected: 3, found: 2 }));
@@ -323,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_written_anew_after_a_change_is_known_by_a_head_that_was_noted() {
+    fn rewritten_trail_is_detected_by_a_recorded_head() {
         let head = trail(3)[2].head();
         let mut forged = trail(1);
         for name in ["another", "key 2"] {
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_agent_is_kept_short_and_without_control_characters() {
+    fn user_agent_is_short_and_has_no_control_characters() {
         assert_eq!(Actor::user_agent("curl/8\r\n\u{1b}[31m").as_deref(), Some("curl/8[31m"));
         assert_eq!(Actor::user_agent("\n"), None);
         assert_eq!(Actor::user_agent(&"ä".repeat(1_000)).unwrap().chars().count(), 256);
@@ -364,7 +366,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_edit_is_found(length in 1..8_usize, place: prop::sample::Index, which in 0..14_usize) {
+        fn every_edit_is_detected(length in 1..8_usize, place: prop::sample::Index, which in 0..14_usize) {
             let mut entries = trail(length);
             let head = entries.last().map(AuditEntry::head);
             change(&mut entries[place.index(length)], which);
@@ -372,7 +374,7 @@ mod tests {
         }
 
         #[test]
-        fn every_deletion_is_found(length in 1..8_usize, place: prop::sample::Index) {
+        fn every_deletion_is_detected(length in 1..8_usize, place: prop::sample::Index) {
             let mut entries = trail(length);
             let head = entries.last().map(AuditEntry::head);
             entries.remove(place.index(length));
@@ -380,7 +382,7 @@ mod tests {
         }
 
         #[test]
-        fn every_reordering_and_repetition_is_found(
+        fn every_reordering_and_repetition_is_detected(
             length in 2..8_usize,
             one: prop::sample::Index,
             other: prop::sample::Index,
@@ -397,7 +399,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_can_pass_for_two(first in "[a-b]{0,3}", second in "[a-b]{0,3}", third in "[a-b]{0,3}") {
+        fn moving_text_between_fields_changes_the_hash(first in "[a-b]{0,3}", second in "[a-b]{0,3}", third in "[a-b]{0,3}") {
             let of = |user_agent: &str, request_id: &str| {
                 let mut event = event("x");
                 event.actor.user_agent = Some(user_agent.to_owned());

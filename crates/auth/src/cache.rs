@@ -1,17 +1,19 @@
-//! Records of managed keys that were read a moment ago, and how long they may be believed.
+//! A cache of the records of managed keys.
 //!
-//! The bound: a key that was revoked, disabled or narrowed is refused, in every process, for every request that begins
-//! [`KeyCache`]'s time to live or more after that change. It rests on three rules:
+//! Guarantee: after a key is revoked, disabled or narrowed, every process refuses each request that
+//! begins at least the cache's time to live after that change. Three rules ensure this:
 //!
-//! - What was read counts from when the reading *began*. One that took long is old when it comes.
-//! - Age is measured on two clocks, and the older counts. The wall clock goes on while an environment is frozen; the
-//!   monotonic one does so when somebody puts the wall clock back.
-//! - Of two records of a key the one with the higher revision counts, whichever reading came first, and a revoked one
-//!   always. So a slow reading from before a revocation cannot bring the key back where the revocation is known. A store
-//!   that was put back to a backup has lower revisions: they count if the reading began after the higher one was known.
+//! - The age of a record counts from the moment at which the read *began*. The result of a slow
+//!   read is already old.
+//! - Age is measured on two clocks, and the greater age counts. The wall clock advances while an
+//!   environment is frozen; the monotonic clock advances when the wall clock is set back.
+//! - Of two records of one key, the one with the higher revision wins, regardless of which read
+//!   came first, and a revoked record always wins. A slow read from before a revocation therefore
+//!   cannot bring the key back where the revocation is known. A store restored from a backup has
+//!   lower revisions: they win if the read began after the higher revision was cached.
 //!
-//! That there is no such key is remembered as well, apart and in a small place, so that whoever asks for keys that were
-//! never made drives out none that were.
+//! Unknown ids are cached separately, with a smaller bound, so that requests with invented ids
+//! cannot evict records.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -23,26 +25,26 @@ use jiff::{SignedDuration, Timestamp};
 use crate::key::KeyId;
 use crate::record::KeyRecord;
 
-/// How long a key is believed if nothing else is said.
+/// The default time to live of a cached record.
 pub const KEY_CACHE_TTL: SignedDuration = SignedDuration::from_secs(5);
 
-/// The most records that are entry.
+/// The maximum number of cached records.
 const MAX_RECORDS: usize = 10_000;
 
-/// The most ids of which it is remembered that no key has them.
+/// The maximum number of cached ids that no key has.
 const MAX_ABSENT: usize = 1_000;
 
-/// A moment on both clocks.
+/// The same moment on two clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instants {
-    /// The wall clock.
+    /// The wall-clock time.
     pub wall: Timestamp,
-    /// A clock that is never put back, from any beginning. It may stand still while the process is frozen.
+    /// The monotonic time since an arbitrary start. The clock may stop while the process is frozen.
     pub running: Duration,
 }
 
 impl Instants {
-    /// Whether `age` has not yet passed since an earlier moment, by either clock.
+    /// Whether less than `age` has passed since `since`, on both clocks.
     fn is_within(self, age: SignedDuration, since: Instants) -> bool {
         let wall = self.wall.duration_since(since.wall);
         let running = self.running.saturating_sub(since.running);
@@ -52,16 +54,16 @@ impl Instants {
     }
 }
 
-/// What is known of a key.
+/// The result of looking up a key in the cache.
 #[derive(Clone, Debug)]
 pub enum Lookup {
-    /// This is what counts: the record, or that there is none.
+    /// The cached record, or `None` if the store has no such key.
     Known(Option<Arc<KeyRecord>>),
-    /// It has to be read.
+    /// Not cached or too old: read the store.
     Unknown,
 }
 
-/// Records that were read, by id.
+/// Cached records by key id.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub struct KeyCache {
@@ -70,23 +72,25 @@ pub struct KeyCache {
     absent: HashMap<KeyId, Instants>,
 }
 
-/// A record that was read.
+/// A cached record.
 #[derive(Clone, Debug)]
 struct Entry {
     record: Arc<KeyRecord>,
-    /// When the reading began: what its age counts from.
+    /// When the read began; the record's age counts from here.
     read_at: Instants,
-    /// When the reading had ended, on the monotonic clock: what began later cannot have found anything earlier.
+    /// When the read ended, on the monotonic clock. A read that began later cannot have found an
+    /// earlier state.
     since: Duration,
 }
 
 impl KeyCache {
-    /// An empty one. A record is believed for less than `ttl`; with zero, every request reads.
+    /// An empty cache whose records are valid for less than `ttl`. With zero, every request reads
+    /// the store.
     pub fn new(ttl: SignedDuration) -> KeyCache {
         KeyCache { ttl, records: HashMap::new(), absent: HashMap::new() }
     }
 
-    /// What is known of a key, at this moment.
+    /// Looks up a key.
     pub fn lookup(&self, id: &KeyId, now: Instants) -> Lookup {
         match (self.records.get(id), self.absent.get(id)) {
             (Some(Entry { record, read_at, .. }), _) if now.is_within(self.ttl, *read_at) => {
@@ -97,9 +101,10 @@ impl KeyCache {
         }
     }
 
-    /// Takes in what a reading found that began at `began` and has just ended, and gives what counts: that, or what is known
-    /// to be later. What a write made is taken in as if it were read: `began` is when the write began, because before it
-    /// was heard of here, somebody else may have written again.
+    /// Stores the result of a read that began at `began` and ended at `now`. Returns the record
+    /// that wins: the new one or the cached one. The result of a write is stored like that of a
+    /// read, with `began` as the start of the write, because another process may have written again
+    /// before this process learned of its own write.
     pub fn fill(
         &mut self,
         id: &KeyId,
@@ -128,7 +133,7 @@ impl KeyCache {
 }
 
 impl Entry {
-    /// Whether this counts, and not what another reading found.
+    /// Whether this entry wins over the result of another read.
     fn supersedes(&self, found: Option<&KeyRecord>, began: Instants) -> bool {
         let (known, revision) = (&self.record, found.map_or(0, |found| found.revision));
         if known.revoked_at.is_some() || found.is_some_and(|found| found.revoked_at.is_some()) {
@@ -136,16 +141,19 @@ impl Entry {
         }
         match known.revision.cmp(&revision) {
             Ordering::Less => false,
-            // The same state, which is believed from the later of the two beginnings. Unless the store was put back to
-            // a backup and changed from there: then it is another one, and the later reading knows.
+            // The same state: the later beginning counts. If the store was restored from a backup
+            // and changed since, the states differ although the revisions are equal, and the later
+            // read is right.
             Ordering::Equal => began.running < self.read_at.running,
-            // Found before this was known. Only a reading that began afterwards tells of a store that was put back.
+            // The read found an older state. Only a read that began after this entry was stored
+            // proves a restored store.
             Ordering::Greater => began.running <= self.since,
         }
     }
 }
 
-/// Keeps a map within its bound: beyond it all is forgotten, and read again as it is asked for.
+/// Empties a full map before a new id is inserted. Removed records are read again when they are
+/// needed.
 fn make_room<V>(map: &mut HashMap<KeyId, V>, id: &KeyId, bound: usize) {
     if map.len() >= bound && !map.contains_key(id) {
         map.clear();
@@ -199,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_believed_from_the_beginning_of_its_reading_for_the_time_to_live() {
+    fn record_is_valid_for_the_ttl_from_the_start_of_its_read() {
         let mut cache = KeyCache::new(TTL);
         cache.fill(&record().id, Some(record()), at(0, 0), at(0, 0));
         assert!(is_known(&cache, at(4, 4)));
@@ -207,48 +215,48 @@ mod tests {
     }
 
     #[test]
-    fn either_clock_makes_a_record_old() {
+    fn record_expires_by_either_clock() {
         let mut cache = KeyCache::new(TTL);
         cache.fill(&record().id, Some(record()), at(0, 0), at(0, 0));
         assert!(!is_known(&cache, at(5, 0)), "the environment was frozen");
-        assert!(!is_known(&cache, at(-1, 1)), "the wall clock was put back");
-        assert!(!is_known(&cache, at(4, 6)), "the wall clock was put back and went on");
+        assert!(!is_known(&cache, at(-1, 1)), "the wall clock was set back");
+        assert!(!is_known(&cache, at(4, 6)), "the wall clock was set back and advanced");
     }
 
     #[test]
-    fn with_no_time_to_live_nothing_is_believed() {
+    fn zero_ttl_caches_nothing() {
         let mut cache = KeyCache::new(SignedDuration::ZERO);
         cache.fill(&record().id, Some(record()), at(0, 0), at(0, 0));
         assert!(!is_known(&cache, at(0, 0)));
     }
 
     #[test]
-    fn a_slow_reading_does_not_bring_a_revoked_key_back() {
+    fn slow_read_does_not_revive_a_revoked_key() {
         for ttl in [SignedDuration::ZERO, TTL] {
             let mut cache = KeyCache::new(ttl);
             cache.fill(&record().id, Some(revoked()), at(1, 1), at(1, 1));
             for began in [at(0, 0), at(2, 2), at(100, 100)] {
-                let counts = cache.fill(&record().id, Some(record()), began, began).unwrap();
-                assert!(counts.revoked_at.is_some(), "{began:?}");
+                let winner = cache.fill(&record().id, Some(record()), began, began).unwrap();
+                assert!(winner.revoked_at.is_some(), "{began:?}");
             }
         }
     }
 
     #[test]
-    fn that_there_is_no_such_key_is_remembered_until_there_is_one() {
+    fn unknown_id_is_cached_until_a_key_has_it() {
         let mut cache = KeyCache::new(TTL);
         assert!(cache.fill(&record().id, None, at(0, 0), at(0, 0)).is_none());
         assert!(matches!(cache.lookup(&record().id, at(1, 1)), Lookup::Known(None)));
         cache.fill(&record().id, Some(record()), at(1, 1), at(1, 1));
         assert!(
             cache.fill(&record().id, None, at(0, 0), at(0, 0)).is_some(),
-            "a reading from before it was made"
+            "a read from before the key was created"
         );
         assert!(is_known(&cache, at(1, 1)));
     }
 
     #[test]
-    fn a_store_that_was_put_back_counts_in_the_end() {
+    fn restored_store_wins_after_the_ttl() {
         let mut cache = KeyCache::new(TTL);
         let later = record().disable(at(0, 0).wall).unwrap();
         cache.fill(&record().id, Some(later), at(0, 0), at(0, 0));
@@ -257,39 +265,39 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_was_put_back_and_changed_from_there_counts_though_revisions_are_alike() {
+    fn restored_and_changed_store_wins_with_equal_revisions() {
         let known = record().update(KeyPatch::default(), at(0, 0).wall).unwrap();
         for changed in [record().disable(at(0, 0).wall).unwrap(), revoked()] {
             assert_eq!(known.revision, changed.revision);
             let mut cache = KeyCache::new(TTL);
             cache.fill(&record().id, Some(known.clone()), at(0, 0), at(0, 0));
-            let counts = cache.fill(&record().id, Some(changed.clone()), at(6, 6), at(6, 6)).unwrap();
-            assert_eq!(*counts, changed);
+            let winner = cache.fill(&record().id, Some(changed.clone()), at(6, 6), at(6, 6)).unwrap();
+            assert_eq!(*winner, changed);
         }
     }
 
     #[test]
-    fn what_was_found_before_something_later_was_known_does_not_count() {
+    fn read_that_began_earlier_does_not_replace_a_newer_record() {
         let mut cache = KeyCache::new(TTL);
         let later = record().disable(at(0, 0).wall).unwrap();
-        // Its reading took longer than it is believed.
+        // Its read took longer than the time to live.
         cache.fill(&record().id, Some(later), at(0, 0), at(10, 10));
-        let counts = cache.fill(&record().id, Some(record()), at(9, 9), at(11, 11)).unwrap();
-        assert!(counts.disabled_at.is_some());
+        let winner = cache.fill(&record().id, Some(record()), at(9, 9), at(11, 11)).unwrap();
+        assert!(winner.disabled_at.is_some());
     }
 
     #[test]
-    fn a_revocation_counts_whatever_else_is_known() {
+    fn revocation_wins_over_higher_revisions() {
         let mut cache = KeyCache::new(TTL);
         let later = record().update(KeyPatch::default(), at(0, 0).wall).unwrap();
         let later = later.update(KeyPatch::default(), at(0, 0).wall).unwrap();
         cache.fill(&record().id, Some(later), at(1, 1), at(1, 1));
-        let counts = cache.fill(&record().id, Some(revoked()), at(0, 0), at(2, 2)).unwrap();
-        assert!(counts.revoked_at.is_some());
+        let winner = cache.fill(&record().id, Some(revoked()), at(0, 0), at(2, 2)).unwrap();
+        assert!(winner.revoked_at.is_some());
     }
 
     #[test]
-    fn a_full_cache_keeps_the_keys_that_it_has() {
+    fn full_cache_is_emptied_only_by_a_new_key() {
         let mut map = HashMap::from([(KeyId::ROOT, 1), (KeyId::ROOT_PREVIOUS, 2)]);
         make_room(&mut map, &KeyId::ROOT, 2);
         assert_eq!(map.len(), 2);
@@ -298,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_were_never_made_drive_out_none_that_were() {
+    fn unknown_ids_do_not_evict_records() {
         let mut cache = KeyCache::new(TTL);
         cache.fill(&record().id, Some(record()), at(0, 0), at(0, 0));
         for number in 0..3 * MAX_ABSENT {

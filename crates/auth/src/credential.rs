@@ -1,11 +1,12 @@
-//! The key that a request presents, found in its headers.
+//! The key of a request, read from its headers.
 //!
-//! A key comes in `x-api-key` or in `Authorization: Bearer`, and from nowhere else: the query string, which ends up in
-//! access logs and histories, is not even an argument. This module does not know which keys are accepted.
+//! A key is accepted in `x-api-key` or `Authorization: Bearer` and nowhere else. The query string
+//! ends up in access logs and shell histories, so it is not an argument here. This module does not
+//! know which keys are accepted.
 //!
-//! Invariant: two hosts come to the same outcome for the same request. API Gateway joins repeated fields with a comma
-//! where an HTTP server keeps them apart, and a proxy may do either, so a request with two keys is refused in both
-//! forms and never read as the first or the last of them.
+//! Invariant: every host reads the same request alike. API Gateway joins repeated fields with a
+//! comma, an HTTP server keeps them apart, and a proxy may do either. A request with two keys is
+//! therefore refused in both forms; no form reads the first or the last key.
 
 use std::fmt;
 
@@ -13,44 +14,46 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
 use zeroize::Zeroizing;
 
-use crate::key::{KeyDigest, RootKey};
+use crate::key::KeyDigest;
 use crate::managed::{KeyFormatError, ManagedKey};
 use crate::refusal::{InvalidCause, Refusal};
+use crate::root_key::RootKey;
 
-/// The header in which a key comes without a scheme.
+/// The header for a key without a scheme.
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// The scheme of `Authorization` in which a key comes (RFC 6750).
+/// The scheme for a key in `Authorization` (RFC 6750).
 const BEARER: &[u8] = b"bearer";
 
-/// The longest key that is looked at. The longest that can be accepted has 684 characters.
+/// The maximum length of a presented key. The longest valid root key has 684 characters.
 const MAX_CREDENTIAL_BYTES: usize = 1024;
 
-/// A key as it was sent. Nothing is known about it but that it is the only one and is visible ASCII.
+/// A presented key: the only one in the request, and visible ASCII. Nothing else is known about it.
 ///
-/// The text is overwritten when the value is dropped and is not printed. The headers it was read from still hold it:
+/// The text is overwritten on drop and is never printed. The request's headers still contain it;
 /// they belong to the host.
 pub struct Credential {
     text: Zeroizing<String>,
 }
 
-/// What a request has in place of a key.
+/// The key that was found in a request's headers.
 #[derive(Debug)]
 pub enum Presented {
     /// No key, or an empty one.
     None,
-    /// Exactly one.
+    /// Exactly one key.
     One(Credential),
     /// Something that cannot be a key, or more than one.
     Invalid(InvalidCause),
 }
 
 impl Credential {
-    /// The one key of a request.
+    /// Reads the key of a request.
     ///
     /// # Errors
     ///
-    /// [`Refusal::MissingKey`] and [`Refusal::InvalidKey`]: what can be told without knowing which keys are accepted.
+    /// [`Refusal::MissingKey`] or [`Refusal::InvalidKey`], for everything that can be checked
+    /// without the accepted keys.
     pub fn of_request(headers: &HeaderMap) -> Result<Credential, Refusal> {
         match Credential::from_headers(headers) {
             Presented::None => Err(Refusal::MissingKey),
@@ -59,11 +62,11 @@ impl Credential {
         }
     }
 
-    /// Finds the key in the headers of a request.
+    /// Finds the key in a request's headers.
     pub fn from_headers(headers: &HeaderMap) -> Presented {
         match (api_key_field(headers), authorization_field(headers)) {
             (Field::Invalid(cause), _) | (_, Field::Invalid(cause)) => Presented::Invalid(cause),
-            // Even if they are equal: which of them a proxy checked and which it added cannot be told.
+            // Refused even if they are equal: a proxy may have checked one and added the other.
             (Field::Key(_), Field::Key(_)) => Presented::Invalid(InvalidCause::TwoForms),
             (Field::Key(text), Field::Absent) | (Field::Absent, Field::Key(text)) => {
                 Presented::One(Credential { text: Zeroizing::new(text.to_owned()) })
@@ -72,11 +75,12 @@ impl Credential {
         }
     }
 
-    /// The managed key that the text is; `None` if it does not begin as one, and may be a root key.
+    /// Parses the text as a managed key; `None` if it lacks the prefix and may be a root key.
     ///
     /// # Errors
     ///
-    /// [`Refusal::InvalidKey`] if it begins as one and is none: no root key begins so.
+    /// [`Refusal::InvalidKey`] if the text has the prefix and is malformed. No root key has that
+    /// prefix.
     pub fn managed(&self) -> Result<Option<ManagedKey>, Refusal> {
         match ManagedKey::parse(&self.text) {
             Ok(key) => Ok(Some(key)),
@@ -85,12 +89,13 @@ impl Credential {
         }
     }
 
-    /// Whether the text could be a root key. Asked only once it is known not to be an accepted one.
+    /// Whether the text is well formed as a root key. Call it only after the key was found not to
+    /// be accepted.
     pub(crate) fn could_be_a_root_key(&self) -> bool {
         RootKey::parse(&self.text).is_ok()
     }
 
-    /// The digest to look the key up by.
+    /// The digest by which the ring finds the key.
     pub(crate) fn digest(&self) -> KeyDigest {
         KeyDigest::of(&self.text)
     }
@@ -102,14 +107,14 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// What one of the two headers has. Borrowed from the request and never printed.
+/// The content of one of the two headers.
 enum Field<'h> {
     Absent,
     Key(&'h str),
     Invalid(InvalidCause),
 }
 
-/// The key in `x-api-key`.
+/// Reads `x-api-key`.
 fn api_key_field(headers: &HeaderMap) -> Field<'_> {
     let mut values = headers.get_all(X_API_KEY).iter();
     match (values.next(), values.next()) {
@@ -119,10 +124,10 @@ fn api_key_field(headers: &HeaderMap) -> Field<'_> {
     }
 }
 
-/// The key in `Authorization`, if any member of it has the scheme `Bearer`.
+/// Reads `Authorization`, if it contains the scheme `Bearer`.
 ///
-/// Another scheme, which may be full of commas itself, is someone else's (a proxy's, or the signature of a caller that
-/// also signs for AWS) and says nothing about the key.
+/// Other schemes are ignored. They may belong to a proxy, or be the signature of a caller that also
+/// signs for AWS, and may contain commas.
 fn authorization_field(headers: &HeaderMap) -> Field<'_> {
     let mut bearer = None;
     let mut count = 0;
@@ -136,13 +141,13 @@ fn authorization_field(headers: &HeaderMap) -> Field<'_> {
         None => Field::Absent,
         Some(_) if count > 1 => Field::Invalid(InvalidCause::Repeated),
         Some(value) => {
-            // Not at the beginning, so joined to another scheme in front of it.
+            // `Bearer` is not at the start, so another scheme was joined in front of it.
             bearer_token(value.as_bytes()).map_or(Field::Invalid(InvalidCause::CommaJoined), key_text)
         }
     }
 }
 
-/// What follows the scheme `Bearer`, in any case. `None` for another scheme.
+/// The token after the scheme `Bearer` in any case; `None` for another scheme.
 fn bearer_token(value: &[u8]) -> Option<&[u8]> {
     let value = value.trim_ascii_start();
     let end = value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len());
@@ -150,7 +155,7 @@ fn bearer_token(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(BEARER).then_some(token)
 }
 
-/// Judges the text of one field, without the white space around it.
+/// Validates the text of one field, without surrounding white space.
 fn key_text(value: &[u8]) -> Field<'_> {
     let value = value.trim_ascii();
     if value.is_empty() {
@@ -186,7 +191,7 @@ mod tests {
         headers
     }
 
-    /// The outcome as text: the key, `-` for none, or the cause.
+    /// The outcome as text: the key, `-` for no key, or the cause.
     fn outcome(fields: &[(&'static str, &str)]) -> String {
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         match Credential::from_headers(&headers(&fields)) {
@@ -205,24 +210,24 @@ mod tests {
     }
 
     #[test]
-    fn a_key_comes_in_either_header() {
+    fn key_is_read_from_either_header() {
         assert_eq!(api_key(SECRET), SECRET);
         assert_eq!(authorization(&format!("Bearer {SECRET}")), SECRET);
     }
 
     #[test]
-    fn the_scheme_is_read_in_any_case_and_with_any_number_of_spaces() {
+    fn scheme_may_have_any_case_and_extra_spaces() {
         assert_eq!(authorization(&format!("bearer {SECRET}")), SECRET);
         assert_eq!(authorization(&format!("BEARER   {SECRET} ")), SECRET);
     }
 
     #[test]
-    fn white_space_around_a_key_is_no_part_of_it() {
+    fn white_space_around_a_key_is_ignored() {
         assert_eq!(api_key(&format!(" \t{SECRET}\t ")), SECRET);
     }
 
     #[test]
-    fn no_header_and_an_empty_one_are_no_key() {
+    fn missing_and_empty_headers_contain_no_key() {
         assert_eq!(outcome(&[]), "-");
         assert_eq!(api_key(""), "-");
         assert_eq!(api_key(" \t "), "-");
@@ -233,13 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_header_does_not_stand_in_the_way_of_the_other() {
+    fn empty_header_does_not_hide_the_other() {
         assert_eq!(outcome(&[("x-api-key", ""), ("authorization", &format!("Bearer {SECRET}"))]), SECRET);
         assert_eq!(outcome(&[("x-api-key", SECRET), ("authorization", "Bearer")]), SECRET);
     }
 
     #[test]
-    fn another_scheme_is_no_key_and_does_not_stand_in_the_way_of_one() {
+    fn other_schemes_are_ignored() {
         let signature = "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=c";
         for other in ["Basic dXNlcjpwYXNz", signature, "Bearerish x", SECRET] {
             assert_eq!(authorization(other), "-", "{other}");
@@ -248,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_both_headers_is_invalid_even_if_it_is_the_same() {
+    fn keys_in_both_headers_are_invalid_even_if_equal() {
         for other in [SECRET, OTHER] {
             let bearer = format!("Bearer {other}");
             assert_eq!(outcome(&[("x-api-key", SECRET), ("authorization", &bearer)]), "two_forms");
@@ -256,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn two_keys_are_invalid_whether_the_host_joins_fields_or_keeps_them_apart() {
+    fn two_keys_are_invalid_as_joined_and_as_separate_fields() {
         let bearer = format!("Bearer {SECRET}");
         let cases = [
             ("x-api-key", SECRET, OTHER),
@@ -279,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_field_is_not_made_good_by_the_other() {
+    fn valid_header_does_not_excuse_an_invalid_one() {
         assert_eq!(outcome(&[("authorization", "Bearer a b"), ("x-api-key", SECRET)]), "malformed");
         assert_eq!(
             outcome(&[("authorization", &format!("Bearer {SECRET}")), ("x-api-key", "a,b")]),
@@ -288,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_visible_ascii() {
+    fn key_must_be_visible_ascii() {
         for value in [&b"a b"[..], b"a\tb", b"caf\xc3\xa9", b"\xff", b"Zm9v\xa0"] {
             let presented = Credential::from_headers(&headers(&[("x-api-key", value)]));
             assert!(matches!(presented, Presented::Invalid(InvalidCause::Malformed)), "{value:?}");
@@ -297,19 +302,19 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_key_that_is_looked_at_has_1024_bytes() {
+    fn key_may_have_1024_bytes() {
         assert_eq!(api_key(&"a".repeat(1024)).len(), 1024);
         assert_eq!(api_key(&"a".repeat(1025)), "too_long");
         assert_eq!(authorization(&format!("Bearer {}", "a".repeat(1025))), "too_long");
     }
 
     #[test]
-    fn debug_prints_nothing_of_the_key() {
+    fn debug_does_not_print_the_key() {
         let presented = Credential::from_headers(&headers(&[("x-api-key", SECRET.as_bytes())]));
         assert_eq!(format!("{presented:?}"), "One(Credential)");
     }
 
-    /// Any bytes that can be a header's value, often near to a credential.
+    /// Bytes that may form a header value, often close to a credential.
     fn any_value() -> impl Strategy<Value = Vec<u8>> {
         let bytes = proptest::collection::vec(any::<u8>(), 0..40);
         prop_oneof![
@@ -321,7 +326,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_headers_make_it_panic_and_what_it_finds_was_sent(
+        fn any_headers_are_read_without_panic(
             fields in proptest::collection::vec((0..3_usize, any_value()), 0..4),
         ) {
             let mut map = HeaderMap::new();
@@ -342,7 +347,7 @@ mod tests {
         }
 
         #[test]
-        fn joining_repeated_fields_never_changes_whether_there_is_a_key(
+        fn joining_repeated_fields_does_not_change_the_outcome(
             name in prop_oneof![Just("x-api-key"), Just("authorization")],
             values in proptest::collection::vec("(?i:bearer |basic |)[ -~]{0,12}", 1..4),
         ) {

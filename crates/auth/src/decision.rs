@@ -1,10 +1,10 @@
-//! The one path from a request's headers to who sent it.
+//! Turns a presented key into a [`Principal`].
 //!
-//! Every host and every route come through [`recognize`], for a root key, or [`recognize_managed`]; there is no other way to
-//! a [`Principal`]. What that
-//! principal may do is asked of it, and keys are read by whoever made the [`KeyRing`].
+//! [`recognize`] (root keys) and [`recognize_managed`] (managed keys) are the only way to a
+//! principal. The principal answers what its key may do. The host reads the keys and builds the
+//! [`KeyRing`].
 //!
-//! Invariant: a principal comes out only for exactly one key, which is in the ring and whose life has not ended.
+//! Invariant: a principal results only from one accepted key whose life has not ended.
 
 use std::net::IpAddr;
 
@@ -19,43 +19,42 @@ use crate::record::{KeyRecord, KeyStatus};
 use crate::refusal::{InvalidCause, Refusal};
 use crate::ring::KeyRing;
 
-/// Says who presented a credential, at this wall-clock time: [`authenticate`], for a host that may have to read the
-/// keys anew in between.
+/// Recognises the root key that a credential contains.
 pub fn recognize(ring: &KeyRing, credential: &Credential, now: Timestamp) -> Result<Principal, Refusal> {
     let Some(entry) = ring.find(&credential.digest()) else {
         let could_be = credential.could_be_a_root_key();
         let cause = if could_be { InvalidCause::Unknown } else { InvalidCause::NotAKey };
         return Err(Refusal::InvalidKey { cause });
     };
-    // After the key is known to be right: that it has expired is told only to one who holds it.
+    // Checked after the key itself: only the holder of a key learns that it has expired.
     if entry.is_expired(now) {
         return Err(Refusal::ExpiredKey { key_id: entry.id().clone() });
     }
     Ok(Principal::root(entry))
 }
 
-/// Says who presented a managed key, of which this record is kept, from an address, at this wall-clock time.
+/// Recognises a managed key by its stored record. `address` is the caller's address, if known.
 ///
-/// Whether there is a record and whether the secret is that of the key, it takes the same steps to the same answer. What
-/// else is wrong with a key is told only once the secret is known to be right.
+/// The same steps are taken whether or not a record exists and whether or not the secret is right.
+/// Only a caller with the right secret learns what else is wrong with the key.
 pub fn recognize_managed(
     key: &ManagedKey,
     record: Option<&KeyRecord>,
     address: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<Principal, Refusal> {
-    // Beside the record's, so that neither is nearer to the processor than the other.
+    // Copied to the stack, so that a stored digest and the substitute take equally long to read.
     let stored = record.map_or(KeyDigest::of_nothing(), |record| record.digest.clone());
     let is_right = key.digest().ct_eq(&stored);
     let cause = [InvalidCause::Unknown, InvalidCause::WrongSecret][usize::from(record.is_some())];
-    // Only here, after the comparison, does the outcome become a branch, and whether there is a record one behind it.
+    // The first branch on the outcome, after the constant-time comparison.
     if !bool::from(is_right) {
         return Err(Refusal::InvalidKey { cause });
     }
     recognize_again(record.filter(|record| record.id == *key.id()), address, now)
 }
 
-/// Says who presented a key whose secret was found right before, by the record that is kept of it now.
+/// Checks a key again by its current record, after its secret was verified.
 pub fn recognize_again(
     record: Option<&KeyRecord>,
     address: Option<IpAddr>,
@@ -103,7 +102,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Both keys, the previous one until [`END`].
+    /// A ring of both keys; the previous one ends at [`END`].
     fn ring() -> KeyRing {
         let [current, previous] = [CURRENT, PREVIOUS].map(|text| RootKey::parse(text).unwrap());
         KeyRing::new(&current).with_previous(&previous, time(END))
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_key_may_do_everything_and_does_not_expire() {
+    fn root_key_may_do_everything_and_does_not_expire() {
         for fields in [("x-api-key", CURRENT.to_owned()), ("authorization", format!("Bearer {CURRENT}"))] {
             let principal = decide(&[(fields.0, &fields.1)], END).unwrap();
             assert_eq!(principal.key_id().as_str(), "root");
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_previous_key_is_accepted_until_its_end_and_not_at_it() {
+    fn previous_key_is_accepted_until_just_before_its_end() {
         let sent = [("x-api-key", PREVIOUS)];
         let principal = decide(&sent, BEFORE).unwrap();
         assert_eq!(principal.key_id().as_str(), "root-previous");
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_one_accepted_key_is_refused_for_its_cause() {
+    fn request_without_one_accepted_key_is_refused() {
         let joined = format!("{CURRENT},{PREVIOUS}");
         let bearer = format!("Bearer {CURRENT}");
         let long = CURRENT.repeat(24);
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_yet_to_come_into_force_may_only_ask_who_it_is() {
+    fn pending_key_may_only_ask_who_it_is() {
         let [current, pending] = [CURRENT, OTHER].map(|text| RootKey::parse(text).unwrap());
         let ring = KeyRing::new(&current).with_pending(&pending);
         let principal = authenticate(&ring, &headers(&[("x-api-key", OTHER)]), time(END)).unwrap();
@@ -198,12 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn that_a_key_expired_is_not_told_for_another_key() {
+    fn unknown_key_is_invalid_and_not_expired() {
         assert_eq!(decide(&[("x-api-key", OTHER)], END).unwrap_err().code(), "invalid_api_key");
     }
 
     #[test]
-    fn nothing_that_is_printed_holds_a_key() {
+    fn debug_and_messages_do_not_contain_keys() {
         let mut printed = Vec::new();
         for fields in [
             vec![("x-api-key", CURRENT)],
@@ -231,7 +230,7 @@ mod tests {
         }
     }
 
-    /// The managed key with this id and secret, each one byte over and over.
+    /// A managed key whose id and secret each repeat one byte.
     fn managed(id: u8, secret: u8) -> ManagedKey {
         let made = ManagedKey::generate(|bytes| {
             bytes[..9].fill(id);
@@ -242,7 +241,7 @@ mod tests {
         key
     }
 
-    /// A key from 10.0.0.0/8 that ends at [`END`].
+    /// A key for 10.0.0.0/8 that ends at [`END`].
     fn record() -> KeyRecord {
         let spec = NewKeySpec {
             name: Name::parse("ci").unwrap(),
@@ -257,11 +256,11 @@ mod tests {
         KeyRecord::new(&managed(1, 1), spec, KeyId::ROOT, time("2025-10-01T00:00:00Z"))
     }
 
-    /// A code and a cause.
-    type Told = (&'static str, &'static str);
+    /// A refusal's code and cause.
+    type CodeAndCause = (&'static str, &'static str);
 
-    /// That key in every state, each with when it is asked, from where, and what its holder is told.
-    fn states() -> Vec<(KeyRecord, &'static str, Option<&'static str>, Option<Told>)> {
+    /// The key in every state, with the time, the address and the expected refusal.
+    fn states() -> Vec<(KeyRecord, &'static str, Option<&'static str>, Option<CodeAndCause>)> {
         let (from, now) = (Some("10.1.2.3"), time(BEFORE));
         let early = KeyRecord { not_before: Some(time(END)), ..record() };
         let rotated = |overlap: SignedDuration| {
@@ -278,13 +277,13 @@ mod tests {
             (record().revoke(now), BEFORE, from, Some(("revoked_api_key", "revoked"))),
             (record(), BEFORE, Some("11.1.2.3"), Some(("wrong_address", "address"))),
             (record(), BEFORE, None, Some(("wrong_address", "address"))),
-            // Nor is it told where it could be used from.
+            // A revoked key does not reveal its allowed addresses.
             (record().revoke(now), BEFORE, None, Some(("revoked_api_key", "revoked"))),
         ]
     }
 
     #[test]
-    fn who_has_the_secret_is_told_how_the_key_stands() {
+    fn right_secret_reveals_the_state_of_the_key() {
         for (record, now, address, expected) in states() {
             let address = address.map(|text| text.parse().unwrap());
             match recognize_managed(&managed(1, 1), Some(&record), address, time(now)) {
@@ -303,11 +302,11 @@ mod tests {
     }
 
     #[test]
-    fn who_has_not_is_told_the_same_however_the_key_stands() {
-        let told = |refusal: &Refusal| {
+    fn wrong_secret_gets_one_answer_in_every_state() {
+        let public = |refusal: &Refusal| {
             (refusal.status(), refusal.code(), refusal.message(), refusal.www_authenticate())
         };
-        let invalid = told(&Refusal::InvalidKey { cause: InvalidCause::Unknown });
+        let invalid = public(&Refusal::InvalidKey { cause: InvalidCause::Unknown });
         for (record, now, address, _) in states() {
             let address = address.map(|text| text.parse().unwrap());
             let refused = |key: &ManagedKey, record: Option<&KeyRecord>| {
@@ -316,11 +315,12 @@ mod tests {
             let cases = [
                 (refused(&managed(1, 2), Some(&record)), "wrong_secret"),
                 (refused(&managed(1, 1), None), "unknown"),
-                // The record of another key, though the secret is the same: a store that mixed them up.
+                // The record of another key with the same secret, as a faulty store could return
+                // it.
                 (refused(&managed(2, 1), Some(&record)), "unknown"),
             ];
             for (refusal, cause) in cases {
-                assert_eq!((told(&refusal), refusal.cause()), (invalid.clone(), cause), "{record:?}");
+                assert_eq!((public(&refusal), refusal.cause()), (invalid.clone(), cause), "{record:?}");
                 assert_eq!(refusal.key_id(), None);
             }
         }
@@ -328,7 +328,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_changed_key_never_authenticates(
+        fn changed_key_is_refused(
             place in 0..CURRENT.len(),
             character in "[!-~]",
             change in 0..4,
@@ -348,7 +348,7 @@ mod tests {
         }
 
         #[test]
-        fn only_the_bytes_of_an_accepted_key_authenticate(value in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn random_bytes_are_refused(value in proptest::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(value) = HeaderValue::from_bytes(&value) {
                 let mut headers = HeaderMap::new();
                 headers.insert("x-api-key", value);
@@ -357,7 +357,7 @@ mod tests {
         }
 
         #[test]
-        fn once_a_key_is_refused_for_its_age_it_stays_refused(seconds in 0..4_000_000_000_i64, later in 0..4_000_000_000_i64) {
+        fn expired_key_stays_refused(seconds in 0..4_000_000_000_i64, later in 0..4_000_000_000_i64) {
             let at = |second| Timestamp::from_second(second).unwrap();
             let sent = headers(&[("x-api-key", PREVIOUS)]);
             if authenticate(&ring(), &sent, at(seconds)).is_err() {

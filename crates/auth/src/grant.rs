@@ -1,4 +1,4 @@
-//! What a key may do, and that no key can give another more than it has itself.
+//! The permissions of a key, and the rule that no key grants more than it has.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,32 +10,32 @@ use crate::address::AddressAccess;
 use crate::limit::RateLimit;
 use crate::scope::{Scope, ScopeSet};
 
-/// Everything that a key may do: the dimensions in which one key can be stronger than another.
+/// The permissions of a key, in every dimension in which one key can exceed another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// What it may do.
+    /// The allowed operations.
     pub scopes: ScopeSet,
-    /// In which projects.
+    /// The projects that the key reaches.
     pub projects: ProjectAccess,
-    /// From where.
+    /// The addresses from which the key is accepted.
     pub addresses: AddressAccess,
-    /// How often; `None` for any number of requests.
+    /// The rate limit; `None` for no limit.
     pub rate_limit: Option<RateLimit>,
-    /// Until when, when it may no more; `None` for ever.
+    /// The first moment at which the key is refused; `None` if it never expires.
     pub expires_at: Option<Timestamp>,
 }
 
-/// The projects a key reaches.
+/// The projects that a key reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProjectAccess {
-    /// Every project, those that are yet to be created included.
+    /// Every project, including future ones.
     All,
-    /// These projects. An empty set is none of them.
+    /// These projects. An empty set allows none.
     Only(BTreeSet<ProjectId>),
 }
 
 impl ProjectAccess {
-    /// Whether the project is within reach.
+    /// Whether the key reaches the project.
     pub fn allows(&self, project: &ProjectId) -> bool {
         match self {
             ProjectAccess::All => true,
@@ -43,7 +43,7 @@ impl ProjectAccess {
         }
     }
 
-    /// Whether every project within reach is within that of `other` too.
+    /// Whether `other` reaches every project that this reaches.
     pub fn is_within(&self, other: &ProjectAccess) -> bool {
         match (self, other) {
             (_, ProjectAccess::All) => true,
@@ -53,23 +53,23 @@ impl ProjectAccess {
     }
 }
 
-/// A dimension in which a key would be stronger than the one that makes or changes it.
+/// A dimension in which a key would exceed the key that creates or changes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Excess {
-    /// These scopes.
+    /// The scopes that the other key lacks.
     Scopes(ScopeSet),
-    /// Projects.
+    /// The projects.
     Projects,
-    /// Addresses.
+    /// The addresses.
     Addresses,
-    /// The rate.
+    /// The rate limit.
     RateLimit,
-    /// The lifetime.
+    /// The expiry.
     Lifetime,
 }
 
 impl Grant {
-    /// The grant that is within no other but itself.
+    /// The grant without any restriction.
     pub const fn everything() -> Grant {
         Grant {
             scopes: ScopeSet::ALL,
@@ -80,7 +80,7 @@ impl Grant {
         }
     }
 
-    /// In what this is more than `own`; empty if it is within it.
+    /// The dimensions in which this exceeds `own`; empty if it does not.
     pub fn excess_over(&self, own: &Grant) -> Vec<Excess> {
         let mut excess = Vec::new();
         let scopes = self.scopes.without(own.scopes);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn every_grant_is_within_itself_and_within_everything() {
+    fn every_grant_is_within_itself_and_the_full_grant() {
         for grant in [narrow(), Grant::everything()] {
             assert_eq!(grant.excess_over(&grant), []);
             assert_eq!(grant.excess_over(&Grant::everything()), []);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn each_dimension_in_which_a_grant_is_more_is_told() {
+    fn every_exceeded_dimension_is_reported() {
         let everything = Grant::everything();
         let missing = ScopeSet::ALL.without(narrow().scopes);
         assert_eq!(
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excess_names_what_is_too_much() {
+    fn excess_names_the_missing_scopes() {
         let scopes = ScopeSet::from_iter([Scope::AgentsRead, Scope::AgentsWrite]);
         assert_eq!(Excess::Scopes(scopes).to_string(), "the scopes `agents:read`, `agents:write`");
         let one = ScopeSet::from_iter([Scope::AuditRead]);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_of_projects_is_within_a_wider_one() {
+    fn project_set_is_within_a_wider_one() {
         let only = |ids: &[&str]| ProjectAccess::Only(ids.iter().map(|id| project(id)).collect());
         let (one, both) = (only(&["AbCdEf012345"]), only(&["AbCdEf012345", "ZyXwVu987654"]));
         assert!(one.is_within(&both) && both.is_within(&ProjectAccess::All) && only(&[]).is_within(&one));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_set_of_projects_is_none_of_them() {
+    fn empty_project_set_allows_no_project() {
         assert!(!ProjectAccess::Only(BTreeSet::new()).allows(&project("AbCdEf012345")));
     }
 }

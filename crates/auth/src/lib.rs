@@ -1,9 +1,10 @@
-//! API keys, scopes, and the one decision whether a request may proceed.
+//! API keys, scopes, and the decision whether a request may proceed.
 //!
-//! A host asks two questions. Who sent the request: [`Credential::of_request`] finds the key in the headers, and
-//! [`recognize`] (a root key) or [`recognize_managed`] (a managed key) turns it into a [`Principal`]. What that key may
-//! do: [`Principal::authorize`] and [`Principal::authorize_project`]. A refused request gets a [`Refusal`], which
-//! carries its status, code, public message and challenge, so that every host answers in the same words.
+//! A host asks two questions. Who sent the request? [`Credential::of_request`] finds the key in the
+//! headers, and [`recognize`] (root keys) or [`recognize_managed`] (managed keys) turns it into a
+//! [`Principal`]. What may that key do? [`Principal::authorize`] and
+//! [`Principal::authorize_project`] decide. A refused request gets a [`Refusal`], which carries its
+//! status, code, public message and challenge, so that every host answers in the same words.
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue};
@@ -27,15 +28,16 @@
 //! # }
 //! ```
 //!
-//! What it does not do: read a clock, a file, the environment or a network, or make randomness. Time and random bytes
-//! are arguments, so every row of the decision table is a plain unit test.
+//! This crate does no I/O. Time and random bytes are arguments, so each row of the decision table
+//! has a plain unit test.
 //!
 //! Invariants:
 //!
-//! - A key's text is in memory only inside types that do not print it and that overwrite it when they are dropped.
+//! - The text of a key exists only inside types that do not print it and that overwrite it on drop.
 //! - Keys are compared as SHA-256 digests, in constant time, with every accepted key.
-//! - All requests with an invalid key get the same public answer. What is wrong with it is for the log alone.
-//! - Nothing is permitted because nothing was said: no scope set, project set or access rule has a default.
+//! - All requests with an invalid key get the same public answer. Only the log names the cause.
+//! - Nothing is permitted by default: scope sets, project sets and access rules have no default
+//!   value.
 
 mod address;
 mod audit;
@@ -50,6 +52,7 @@ mod principal;
 mod record;
 mod refusal;
 mod ring;
+mod root_key;
 mod scope;
 mod uses;
 
@@ -61,12 +64,13 @@ pub use crate::cache::{Instants, KEY_CACHE_TTL, KeyCache, Lookup};
 pub use crate::credential::{Credential, Presented};
 pub use crate::decision::{recognize, recognize_again, recognize_managed};
 pub use crate::grant::{Excess, Grant, ProjectAccess};
-pub use crate::key::{GenerateKeyError, InvalidKeyId, KeyDigest, KeyId, RootKey, WeakKey};
+pub use crate::key::{InvalidKeyId, KeyDigest, KeyId};
 pub use crate::limit::{RateLimit, RateStatus};
 pub use crate::managed::{KeyFormatError, ManagedKey, find_managed_keys};
 pub use crate::principal::{Access, KeyKind, Principal};
 pub use crate::record::{KeyPatch, KeyRecord, KeyStatus, MAX_OVERLAP, NewKeySpec, Replacement};
 pub use crate::refusal::{InvalidCause, Refusal};
 pub use crate::ring::KeyRing;
+pub use crate::root_key::{GenerateKeyError, RootKey, WeakKey};
 pub use crate::scope::{Preset, Scope, ScopeSet, UnknownPreset, UnknownScope};
 pub use crate::uses::{KeyUsage, KeyUse, UseLog, WRITE_EVERY};

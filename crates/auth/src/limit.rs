@@ -1,12 +1,12 @@
-//! How often a key may be used: so many requests in a window of time.
+//! Rate limits: a number of requests in each window of time.
 //!
-//! Counting is the store's, because requests come to many processes. The windows lie one behind the other, each beginning
-//! at a multiple of its length, so that all processes agree on them without asking.
+//! The store counts, because requests reach many processes. Windows are adjacent and start at
+//! multiples of their length, so all processes agree on them without coordination.
 
 use http::HeaderValue;
 use jiff::Timestamp;
 
-/// So many requests in each window.
+/// A limit on the requests in each window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     requests: u32,
@@ -14,13 +14,13 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// The most requests a window may have.
+    /// The maximum number of requests per window.
     pub const MAX_REQUESTS: u32 = 1_000_000;
 
-    /// The longest window: a day.
+    /// The maximum length of a window, in seconds: a day.
     pub const MAX_WINDOW_SECONDS: u32 = 86_400;
 
-    /// A limit; `None` if a number is 0 or too large.
+    /// Creates a limit; `None` if a number is 0 or too large.
     pub const fn new(requests: u32, window_seconds: u32) -> Option<RateLimit> {
         if requests == 0
             || requests > RateLimit::MAX_REQUESTS
@@ -32,29 +32,30 @@ impl RateLimit {
         Some(RateLimit { requests, window_seconds })
     }
 
-    /// How many requests a window has.
+    /// The number of requests per window.
     pub const fn requests(self) -> u32 {
         self.requests
     }
 
-    /// How long a window is.
+    /// The length of a window, in seconds.
     pub const fn window_seconds(self) -> u32 {
         self.window_seconds
     }
 
-    /// Whether this allows no more than `other`, neither at once nor in the long run.
+    /// Whether this allows at most as much as `other`, both in bursts and in the long run.
     pub fn is_within(self, other: RateLimit) -> bool {
         let (own, others) = (u64::from(self.requests), u64::from(other.requests));
         own <= others && own * u64::from(other.window_seconds) <= others * u64::from(self.window_seconds)
     }
 
-    /// The window that a time lies in: when it began, in seconds since 1970, by which counts are told apart.
+    /// The window of `now`, identified by its start in seconds since 1970.
     pub fn window(self, now: Timestamp) -> i64 {
         let length = i64::from(self.window_seconds);
         now.as_second().div_euclid(length) * length
     }
 
-    /// What a count of requests in the present window comes to, the one that asks included.
+    /// The state of the limit after `count` requests in the current window, including the present
+    /// one.
     pub fn status(self, count: u64, now: Timestamp) -> RateStatus {
         let resets_at = self.window(now) + i64::from(self.window_seconds);
         let left = u32::try_from(resets_at - now.as_second()).unwrap_or(self.window_seconds);
@@ -68,23 +69,23 @@ impl RateLimit {
     }
 }
 
-/// How a key stands with its limit.
+/// The state of a key's rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateStatus {
     /// The limit.
     pub limit: RateLimit,
-    /// How many more requests the window has.
+    /// The requests left in this window.
     pub remaining: u32,
-    /// When the next window begins, rounded up.
+    /// The time until the next window, rounded up.
     pub resets_in_seconds: u32,
-    /// Whether the request that asks was one too many.
+    /// Whether the present request exceeds the limit.
     pub is_exceeded: bool,
 }
 
 impl RateStatus {
     /// The values of `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers).
     pub fn fields(&self) -> [(&'static str, HeaderValue); 2] {
-        // Digits and a fixed name: these are always values of headers.
+        // Digits and a fixed name are always valid in a header.
         let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
         let RateLimit { requests, window_seconds } = self.limit;
         [
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_neither_nothing_nor_without_end() {
+    fn limit_must_be_within_its_bounds() {
         for (requests, seconds) in [(0, 60), (60, 0), (1_000_001, 60), (60, 86_401)] {
             assert_eq!(RateLimit::new(requests, seconds), None);
         }
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_request_of_a_window_is_allowed_and_the_next_is_not() {
+    fn request_after_the_last_of_a_window_is_exceeded() {
         let now = time("2026-01-01T00:00:10.5Z");
         let status = limit(3, 60).status(3, now);
         assert_eq!((status.remaining, status.resets_in_seconds, status.is_exceeded), (0, 50, false));
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_ends_where_the_next_begins() {
+    fn window_ends_where_the_next_begins() {
         let limit = limit(3, 60);
         let (last, next) = (time("2026-01-01T00:00:59.999999Z"), time("2026-01-01T00:01:00Z"));
         assert_eq!(limit.window(next) - limit.window(last), 60);
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_are_those_of_the_draft() {
+    fn header_fields_match_the_ietf_draft() {
         let fields = limit(100, 60).status(50, time("2026-01-01T00:00:30Z")).fields();
         let fields = fields.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
         assert_eq!(
@@ -143,12 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn a_narrower_limit_allows_no_more_at_once_and_no_more_in_the_long_run() {
+    fn narrower_limit_has_no_larger_burst_or_average_rate() {
         assert!(limit(10, 60).is_within(limit(10, 60)));
         assert!(limit(10, 3_600).is_within(limit(10, 60)));
         assert!(limit(5, 30).is_within(limit(10, 60)));
-        assert!(!limit(11, 6_000).is_within(limit(10, 60)), "more at once");
-        assert!(!limit(10, 59).is_within(limit(10, 60)), "more in the long run");
+        assert!(!limit(11, 6_000).is_within(limit(10, 60)), "larger bursts");
+        assert!(!limit(10, 59).is_within(limit(10, 60)), "higher average rate");
         assert!(!limit(1, 1).is_within(limit(10, 60)));
     }
 }

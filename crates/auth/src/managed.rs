@@ -1,18 +1,20 @@
-//! Managed keys: what they look like, and how one is told from a text that only looks like one.
+//! Managed keys: their format and how they are recognised.
 //!
 //! ```text
 //! onr_  AbCdEfGhIjKl  MnOpQrStUvWxYz0123456789AbCdEfGhIjKlMnOpQrS  TuVwX
 //!       id            secret                                       checksum
 //! ```
 //!
-//! `onr_`, then base64url of 45 bytes: an id of 9, a secret of 32, and the CRC-32 of those 41, big end first. Always 64
-//! characters of which a double click selects all; the pattern for scanners is `onr_[A-Za-z0-9_-]{60}`. The 12
-//! characters after the prefix are the id, which is public; the parts behind it do not begin at characters.
+//! `onr_`, then base64url of 45 bytes: an id of 9, a secret of 32, and the CRC-32 of those 41 in
+//! big-endian order. A key has 64 characters, which a double click selects as one word; the pattern
+//! for secret scanners is `onr_[A-Za-z0-9_-]{60}`. The 12 characters after the prefix are the
+//! public id. The later parts do not start at character boundaries.
 //!
-//! The checksum is no secret and protects nothing: it tells a mistyped key without a look at any store, and keeps
-//! scanners from calling a text a key that is none. What is stored of a key is the SHA-256 of its 32 secret bytes.
+//! The checksum is not a secret and protects nothing. It detects a mistyped key without reading a
+//! store, and prevents scanners from reporting texts that are not keys. The store contains the
+//! SHA-256 of the 32 secret bytes.
 //!
-//! **Changing the prefix or the layout makes every key that was ever given out invalid.**
+//! **Changing the prefix or the layout invalidates every existing key.**
 
 use std::fmt;
 
@@ -21,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::key::{KeyDigest, KeyId, MANAGED_ID_CHARS};
 
-/// What every managed key begins with.
+/// The prefix of every managed key.
 pub(crate) const PREFIX: &str = "onr_";
 
 const ID_BYTES: usize = 9;
@@ -29,53 +31,53 @@ const SECRET_BYTES: usize = 32;
 const CHECKED_BYTES: usize = ID_BYTES + SECRET_BYTES;
 const BYTES: usize = CHECKED_BYTES + 4;
 
-/// The characters of the id: 9 bytes are 12 of base64, so it ends where one does.
+/// The length of the id in characters. 9 bytes are exactly 12 base64 characters.
 const ID_CHARS: usize = MANAGED_ID_CHARS;
 const _: () = assert!(ID_BYTES / 3 * 4 == ID_CHARS);
 
-/// The characters after the prefix.
+/// The number of characters after the prefix.
 const BODY_CHARS: usize = BYTES / 3 * 4;
 
-/// The characters of a key.
+/// The number of characters in a key.
 const CHARS: usize = PREFIX.len() + BODY_CHARS;
 
-/// A managed key, complete. Whether it is accepted is for whoever knows the stored ones.
+/// A complete managed key. Only its stored record decides whether it is accepted.
 ///
-/// The text is overwritten when the value is dropped; it is not printed by `Debug`, there is no `Display`, and the
-/// value cannot be cloned.
+/// The text is overwritten on drop, `Debug` does not print it, there is no `Display`, and the value
+/// cannot be cloned.
 pub struct ManagedKey {
     text: Zeroizing<String>,
     id: KeyId,
     digest: KeyDigest,
 }
 
-/// Why a text is no managed key. Repeats nothing of the text.
+/// Why a text is not a managed key. The message does not repeat the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFormatError {
-    /// It does not begin as one.
+    /// The prefix is missing.
     #[error("the key does not begin with `onr_`")]
     Prefix,
-    /// It is too short or too long: cut off, or two in one.
-    #[error("the key has {chars} characters instead of 64; it was perhaps not copied whole")]
+    /// The text is truncated, or more than one key.
+    #[error("the key has {chars} characters instead of 64; copy the whole key")]
     Length {
-        /// How many it has.
+        /// The number of characters.
         chars: usize,
     },
-    /// A character in it occurs in no key.
+    /// A character does not occur in keys.
     #[error("the key has a character other than letters, digits, `-` and `_`")]
     Alphabet,
-    /// It is not what was given out: a character was changed.
+    /// A character was changed.
     #[error("the key's checksum is wrong; a character of it was changed")]
     Checksum,
 }
 
 impl ManagedKey {
-    /// Reads a key. White space around it is dropped.
+    /// Parses a key. Surrounding white space is dropped.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong, in the order in which a person would look.
+    /// The first problem: prefix, length, alphabet, then checksum.
     pub fn parse(text: &str) -> Result<ManagedKey, KeyFormatError> {
         let text = text.trim();
         let body = text.strip_prefix(PREFIX).ok_or(KeyFormatError::Prefix)?;
@@ -94,41 +96,41 @@ impl ManagedKey {
         Ok(ManagedKey::of(Zeroizing::new(text.to_owned()), &bytes))
     }
 
-    /// The key of a text and of the bytes that it stands for.
+    /// Builds the key from its text and the decoded bytes.
     fn of(text: Zeroizing<String>, bytes: &[u8; BYTES]) -> ManagedKey {
         let id = KeyId::of_managed(&text[PREFIX.len()..][..ID_CHARS]);
         let digest = KeyDigest::of_bytes(&bytes[ID_BYTES..CHECKED_BYTES]);
         ManagedKey { text, id, digest }
     }
 
-    /// Makes a key of bytes which `fill` draws from a cryptographic random generator.
+    /// Generates a key from bytes that `fill` must draw from a cryptographic random generator.
     ///
     /// # Errors
     ///
-    /// Those of `fill`.
+    /// The error of `fill`.
     pub fn generate<E>(fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<ManagedKey, E> {
         let mut bytes = Zeroizing::new([0; BYTES]);
         let (checked, checksum) = bytes.split_at_mut(CHECKED_BYTES);
         fill(checked)?;
         checksum.copy_from_slice(&checksum_of(checked));
-        // Reserved in full, so that growing leaves no copy of the key behind.
+        // Reserved in full: growing would leave a copy of the key in memory.
         let mut text = Zeroizing::new(String::with_capacity(CHARS));
         text.push_str(PREFIX);
         URL_SAFE_NO_PAD.encode_string(bytes.as_slice(), &mut text);
         Ok(ManagedKey::of(text, &bytes))
     }
 
-    /// The text of the key, to show it once. Whatever is done with it, it does not go to a log.
+    /// The text of the key, to show once. Never log it.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// The key's public name, by which it is looked up.
+    /// The key's public id, by which its record is found.
     pub fn id(&self) -> &KeyId {
         &self.id
     }
 
-    /// The digest of its secret: what is stored, and compared.
+    /// The digest of the secret, which is stored and compared.
     pub fn digest(&self) -> &KeyDigest {
         &self.digest
     }
@@ -140,8 +142,8 @@ impl fmt::Debug for ManagedKey {
     }
 }
 
-/// Where managed keys are in some bytes, such as a file's: the place of each, and the key's public name. A text that only
-/// looks like a key is passed over; one that does by chance has a right checksum once in four billion times.
+/// Finds the managed keys in `bytes`, such as a file's content: the offset and id of each. Texts
+/// with a wrong checksum are skipped, so a random match is reported once in four billion times.
 pub fn find_managed_keys(bytes: &[u8]) -> impl Iterator<Item = (usize, KeyId)> {
     bytes.windows(CHARS).enumerate().filter(|(_, window)| window.starts_with(PREFIX.as_bytes())).filter_map(
         |(place, window)| {
@@ -151,8 +153,8 @@ pub fn find_managed_keys(bytes: &[u8]) -> impl Iterator<Item = (usize, KeyId)> {
     )
 }
 
-/// A text with what looks like a managed key, or like the beginning of one, cut off behind its id: for texts that callers
-/// choose and others read.
+/// Cuts anything that looks like a managed key, or the start of one, after its id. Use it for texts
+/// that callers choose and other people read.
 pub(crate) fn without_secrets(text: &str) -> String {
     let is_key_char = |char: char| char.is_ascii_alphanumeric() || char == '-' || char == '_';
     let mut shown = String::with_capacity(text.len());
@@ -185,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    /// The key of the bytes 0 to 40: a vector for other implementations.
+    /// The key of the bytes 0 to 40, as a test vector for other implementations.
     const VECTOR: &str = "onr_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJyjI1Z3e";
 
     fn key_of(bytes: [u8; CHECKED_BYTES]) -> ManagedKey {
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_looks_as_it_always_did() {
+    fn key_format_matches_the_test_vector() {
         let key = vector();
         assert_eq!(key.expose(), VECTOR);
         assert_eq!(key.expose().len(), 64);
@@ -211,12 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn white_space_around_a_key_is_no_part_of_it() {
+    fn white_space_around_a_key_is_ignored() {
         assert_eq!(ManagedKey::parse(&format!(" {VECTOR}\r\n")).unwrap().expose(), VECTOR);
     }
 
     #[test]
-    fn what_is_wrong_with_a_text_is_told() {
+    fn malformed_key_is_refused_for_its_first_problem() {
         let long = format!("{VECTOR}A");
         let foreign = VECTOR.replace('_', "-").replacen('-', "_", 1).replace("AAEC", "AA+C");
         let umlaut = VECTOR.replacen("AAEC", "AAÄC", 1);
@@ -237,12 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn debug_prints_the_id_and_nothing_of_the_secret() {
+    fn debug_prints_only_the_id() {
         assert_eq!(format!("{:?}", vector()), "ManagedKey { id: \"AAECAwQFBgcI\", .. }");
     }
 
     #[test]
-    fn keys_are_found_wherever_they_are_and_nothing_else_is() {
+    fn keys_are_found_at_every_offset() {
         let other = key_of([7; CHECKED_BYTES]);
         let wrong = VECTOR.replacen("AAEC", "AAED", 1);
         let text = format!("KEY={VECTOR}\nonr_ {wrong} \u{e9}{}{VECTOR}", other.expose());
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_an_id_is_cut_off_wherever_it_stands() {
+    fn secrets_are_cut_from_texts() {
         for (text, expected) in [
             ("curl/8.14.1", "curl/8.14.1".to_owned()),
             ("onr_", "onr_".to_owned()),
@@ -273,7 +275,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_is_read_back_as_the_same_key(bytes in proptest::array::uniform32(any::<u8>()), id: [u8; ID_BYTES]) {
+        fn generated_key_parses_to_itself(bytes in proptest::array::uniform32(any::<u8>()), id: [u8; ID_BYTES]) {
             let mut checked = [0; CHECKED_BYTES];
             checked[..ID_BYTES].copy_from_slice(&id);
             checked[ID_BYTES..].copy_from_slice(&bytes);
@@ -288,7 +290,7 @@ mod tests {
         }
 
         #[test]
-        fn one_changed_character_is_always_noticed(place in 4..CHARS, character in "[A-Za-z0-9_-]") {
+        fn changed_character_breaks_the_checksum(place in 4..CHARS, character in "[A-Za-z0-9_-]") {
             let mut changed = VECTOR.to_owned();
             changed.replace_range(place..=place, &character);
             prop_assume!(changed != VECTOR);
@@ -296,16 +298,16 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic_and_no_error_repeats_it(text in "(onr_)?\\PC{0,70}") {
+        fn parsing_never_panics_and_errors_do_not_repeat_the_text(text in "(onr_)?\\PC{0,70}") {
             if let Err(error) = ManagedKey::parse(&text) {
-                let told = format!("{error} {error:?}");
-                // Shorter texts can be words of the message by chance.
-                prop_assert!(text.trim().len() < 16 || !told.contains(text.trim()));
+                let printed = format!("{error} {error:?}");
+                // Shorter texts may occur in the message by chance.
+                prop_assert!(text.trim().len() < 16 || !printed.contains(text.trim()));
             }
         }
 
         #[test]
-        fn no_bytes_make_the_search_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn searching_random_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert_eq!(find_managed_keys(&bytes).count(), 0);
         }
     }

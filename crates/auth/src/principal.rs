@@ -1,9 +1,11 @@
-//! Who sent a request, once that is known, and what it may do.
+//! The recognised caller of a request and its permissions.
 //!
-//! This module does not recognise keys: a [`Principal`] comes from [`authenticate`](crate::authenticate) and from
-//! nowhere else. It does not know whether a project exists either; it says whether the key reaches that far.
+//! A [`Principal`] comes only from [`recognize`](crate::recognize),
+//! [`recognize_managed`](crate::recognize_managed) and [`recognize_again`](crate::recognize_again).
+//! It does not know whether a project exists, only whether the key reaches it.
 //!
-//! Invariant: every permission a principal has was given to its key by name or as an explicit `All`.
+//! Invariant: every permission of a principal was granted to its key by name or as an explicit
+//! `All`.
 
 use std::collections::BTreeSet;
 
@@ -17,18 +19,18 @@ use crate::refusal::Refusal;
 use crate::ring::RingEntry;
 use crate::scope::{Scope, ScopeSet};
 
-/// What a route asks of its caller.
+/// The access rule of a route.
 ///
-/// There is no default, so that a route which says nothing does not compile instead of being open:
+/// There is no default: a route without a rule does not compile, instead of being open.
 ///
 /// ```compile_fail,E0277
 /// let access: onerun_auth::Access = Default::default();
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Anyone, without a key. The host does not authenticate such a request at all.
+    /// No key is needed. The host does not authenticate such a request.
     Public,
-    /// Any accepted key, whatever its scopes.
+    /// Any accepted key, regardless of its scopes.
     AnyKey,
     /// A key with this scope.
     Requires(Scope),
@@ -38,14 +40,14 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyKind {
-    /// The configured key that may do everything.
+    /// A configured key with every permission.
     Root,
-    /// A key that was made with the API.
+    /// A key that was created with the API.
     Managed,
 }
 
 impl KeyKind {
-    /// The kind as the API and its logs have it.
+    /// The kind in the API and in logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             KeyKind::Root => "root",
@@ -54,7 +56,7 @@ impl KeyKind {
     }
 }
 
-/// The key behind a request and what it may do. It holds nothing secret.
+/// The key of a request and its permissions. It contains no secret.
 #[derive(Clone, Debug)]
 pub struct Principal {
     key_id: KeyId,
@@ -82,22 +84,22 @@ impl Principal {
             key_id: record.id.clone(),
             name: Some(record.name.clone()),
             kind: KeyKind::Managed,
-            // A key whose place was taken makes none that lives longer than it does itself.
+            // A replaced key must not create a key that outlives it.
             grant: Grant { expires_at: record.ends_at(), ..record.grant.clone() },
         }
     }
 
-    /// The key's public name, for logs and answers.
+    /// The key's id, for logs and responses.
     pub fn key_id(&self) -> &KeyId {
         &self.key_id
     }
 
-    /// What people call the key, if they call it anything.
+    /// The key's name; root keys have none.
     pub fn name(&self) -> Option<&Name> {
         self.name.as_ref()
     }
 
-    /// Whether the key is one that a rotation is yet to put in force.
+    /// Whether this is the pending root key of a rotation.
     pub fn is_pending(&self) -> bool {
         self.key_id == KeyId::ROOT_PENDING
     }
@@ -107,7 +109,7 @@ impl Principal {
         self.kind
     }
 
-    /// All that the key may do.
+    /// The key's grant.
     pub fn grant(&self) -> &Grant {
         &self.grant
     }
@@ -122,7 +124,7 @@ impl Principal {
         &self.grant.projects
     }
 
-    /// From when on the key is refused, if it is to be.
+    /// The first moment at which the key is refused, if it expires.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.grant.expires_at
     }
@@ -136,18 +138,18 @@ impl Principal {
         }
     }
 
-    /// Whether the key may reach a project. Asked before the project is looked up, so that the answer does not depend
-    /// on whether it exists.
+    /// Whether the key reaches a project. Check this before the project is looked up, so that the
+    /// answer does not depend on whether it exists.
     pub fn authorize_project(&self, project: &ProjectId) -> Result<(), Refusal> {
         if self.grant.projects.allows(project) { Ok(()) } else { Err(Refusal::WrongProject) }
     }
 
-    /// Whether the key may do what concerns all projects.
+    /// Whether the key reaches all projects.
     pub fn authorize_all_projects(&self) -> Result<(), Refusal> {
         if self.grant.projects == ProjectAccess::All { Ok(()) } else { Err(Refusal::WrongProject) }
     }
 
-    /// Whether the key may make a key with this grant, change one that has it, or take it from one.
+    /// Whether the key may create a key with this grant, or change or end a key that has it.
     pub fn authorize_grant(&self, grant: &Grant) -> Result<(), onerun_domain::Refusal> {
         let excess = grant.excess_over(&self.grant);
         if excess.is_empty() {
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn each_scope_permits_itself_and_no_other() {
+    fn scope_permits_only_itself() {
         for held in Scope::ALL {
             let principal = principal([held], ProjectAccess::All);
             for needed in Scope::ALL {
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_without_scopes_may_call_what_asks_for_none() {
+    fn key_without_scopes_may_call_routes_without_a_scope() {
         let principal = principal([], ProjectAccess::All);
         assert_eq!(principal.authorize(Access::Public), Ok(()));
         assert_eq!(principal.authorize(Access::AnyKey), Ok(()));
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_key_reaches_its_projects_and_no_other() {
+    fn bound_key_reaches_only_its_projects() {
         let (mine, other) = (project("AbCdEf012345"), project("ZyXwVu987654"));
         let bound = principal(Scope::ALL, ProjectAccess::Only(BTreeSet::from([mine.clone()])));
         assert_eq!(bound.authorize_project(&mine), Ok(()));
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_key_of_all_projects_may_do_what_concerns_them_all() {
+    fn bound_key_does_not_reach_all_projects() {
         assert_eq!(principal([], ProjectAccess::All).authorize_all_projects(), Ok(()));
         let bound = principal(Scope::ALL, ProjectAccess::Only(BTreeSet::from([project("AbCdEf012345")])));
         assert_eq!(bound.authorize_all_projects(), Err(Refusal::WrongProject));

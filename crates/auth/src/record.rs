@@ -1,19 +1,23 @@
-//! What is kept of a managed key, and its life: made, changed, disabled and enabled, rotated, revoked, over.
+//! The stored record of a managed key and its state machine.
 //!
 //! ```text
 //!            not_before              the earlier of expires_at and overlap_ends_at
 //!    pending ──────────► active ─────────────────────────────────────────────────► expired
 //!                        ▲    │ disable
 //!                 enable │    ▼
-//!                       disabled          revoke, from anywhere: revoked, for ever
+//!                       disabled          revoke, from any state: revoked, which is final
 //! ```
 //!
-//! Each change is a function from the record that is stored to the one that is to be, or a [`Refusal`] of it. Nothing here
-//! reads a clock or writes anything.
+//! Each change is a function from the stored record to the next one, or a [`Refusal`]. Nothing here
+//! reads a clock or writes to a store.
 //!
-//! Invariants: a revoked key stays revoked, whatever the clock says. What ends a key is never put later by rotating it: the
-//! end of the overlap stands beside the expiry, and the earlier counts. A rotation without an overlap revokes. Every change counts [`KeyRecord::revision`] up, so that of two records
-//! of a key it is known which is the later.
+//! Invariants:
+//!
+//! - A revoked key stays revoked, whatever the clock says.
+//! - A rotation never extends a key's life: the end of the overlap is stored beside the expiry, and
+//!   the earlier one counts.
+//! - A rotation without an overlap revokes the old key.
+//! - Every change increments [`KeyRecord::revision`], which orders the records of a key.
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{Metadata, Name, Refusal, later};
@@ -26,65 +30,66 @@ use crate::limit::RateLimit;
 use crate::managed::ManagedKey;
 use crate::scope::ScopeSet;
 
-/// The longest overlap of a rotation.
+/// The maximum overlap of a rotation: seven days.
 pub const MAX_OVERLAP: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// What is kept of a managed key. It holds the digest of the secret, and neither the key nor the secret.
+/// The stored record of a managed key. It contains the digest of the secret, not the key or the
+/// secret.
 #[derive(Clone, Debug)]
 pub struct KeyRecord {
-    /// Its public name.
+    /// The public id.
     pub id: KeyId,
-    /// What people call it.
+    /// The name that people use.
     pub name: Name,
-    /// The digest of its secret.
+    /// The digest of the secret.
     pub digest: KeyDigest,
-    /// What it may do, and until when.
+    /// The permissions and the expiry.
     pub grant: Grant,
-    /// From when on it may.
+    /// The first moment at which the key is accepted; `None` if accepted at once.
     pub not_before: Option<Timestamp>,
-    /// What its owner notes with it.
+    /// The owner's own data.
     pub metadata: Metadata,
-    /// When it was made.
+    /// The creation time.
     pub created_at: Timestamp,
-    /// The key that made it.
+    /// The key that created it.
     pub created_by: KeyId,
-    /// When it was changed last.
+    /// The time of the last change.
     pub updated_at: Timestamp,
-    /// Since when it is disabled.
+    /// When the key was disabled, if it is.
     pub disabled_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// When the key was revoked, if it is.
     pub revoked_at: Option<Timestamp>,
-    /// The key that it took the place of.
+    /// The key that this one replaces.
     pub replaces: Option<KeyId>,
-    /// The key that took its place.
+    /// The rotation that replaced this key.
     pub replaced: Option<Replacement>,
-    /// How many states it has had, counted from 1.
+    /// The number of changes, from 1.
     pub revision: u64,
 }
 
-/// What a rotation leaves with the old key.
+/// A rotation, as recorded in the old key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replacement {
     /// The new key.
     pub by: KeyId,
-    /// When.
+    /// When the key was rotated.
     pub at: Timestamp,
-    /// From when on the old key is refused.
+    /// The first moment at which the old key is refused.
     pub overlap_ends_at: Timestamp,
 }
 
-/// How a key stands at some time.
+/// The status of a key at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyStatus {
-    /// Its time is yet to come.
+    /// Not accepted before its `not_before`.
     Pending,
-    /// It is accepted.
+    /// Accepted.
     Active,
-    /// It is refused until it is enabled.
+    /// Refused until it is enabled.
     Disabled,
-    /// Its time is over, or that of the overlap after its rotation.
+    /// Refused because its expiry or the overlap of its rotation has passed.
     Expired,
-    /// It is refused for ever.
+    /// Refused permanently.
     Revoked,
 }
 
@@ -93,7 +98,7 @@ impl KeyStatus {
     pub const ALL: [KeyStatus; 5] =
         [KeyStatus::Pending, KeyStatus::Active, KeyStatus::Disabled, KeyStatus::Expired, KeyStatus::Revoked];
 
-    /// The status as the API has it.
+    /// The status in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             KeyStatus::Pending => "pending",
@@ -105,35 +110,35 @@ impl KeyStatus {
     }
 }
 
-/// What a new key is to be.
+/// The properties of a new key.
 #[derive(Clone, Debug)]
 pub struct NewKeySpec {
-    /// What people call it.
+    /// The name that people use.
     pub name: Name,
-    /// What it may do, and until when.
+    /// The permissions and the expiry.
     pub grant: Grant,
-    /// From when on it may.
+    /// The first moment at which the key is accepted; `None` if accepted at once.
     pub not_before: Option<Timestamp>,
-    /// What its owner notes with it.
+    /// The owner's own data.
     pub metadata: Metadata,
 }
 
-/// What of a key is to be otherwise; `None` leaves it as it is.
+/// A partial update of a key. `None` leaves a field unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct KeyPatch {
-    /// What people call it.
+    /// The name that people use.
     pub name: Option<Name>,
-    /// What it may do.
+    /// The allowed operations.
     pub scopes: Option<ScopeSet>,
-    /// In which projects.
+    /// The projects that the key reaches.
     pub projects: Option<ProjectAccess>,
-    /// From where.
+    /// The addresses from which the key is accepted.
     pub addresses: Option<AddressAccess>,
-    /// How often.
+    /// The rate limit; `Some(None)` removes it.
     pub rate_limit: Option<Option<RateLimit>>,
-    /// Until when.
+    /// The expiry; `Some(None)` removes it.
     pub expires_at: Option<Option<Timestamp>>,
-    /// What its owner notes with it.
+    /// The owner's own data.
     pub metadata: Option<Metadata>,
 }
 
@@ -159,7 +164,8 @@ impl KeyRecord {
         }
     }
 
-    /// From when on the key is refused: the earlier of its expiry and the end of the overlap.
+    /// The first moment at which the key is refused: the earlier of its expiry and the end of the
+    /// overlap.
     pub fn ends_at(&self) -> Option<Timestamp> {
         let overlap = self.replaced.as_ref().map(|replaced| replaced.overlap_ends_at);
         match (self.grant.expires_at, overlap) {
@@ -168,12 +174,13 @@ impl KeyRecord {
         }
     }
 
-    /// From when on the key is over for good, because it is revoked or expires; `None` if it goes on until it is revoked.
+    /// The first moment at which the key is revoked or expired, both of which are final; `None` if
+    /// it lives until it is revoked.
     pub fn over_at(&self) -> Option<Timestamp> {
         self.revoked_at.into_iter().chain(self.ends_at()).min()
     }
 
-    /// How the key stands. What is final comes first.
+    /// The status at `now`. Final states take precedence.
     pub fn status(&self, now: Timestamp) -> KeyStatus {
         if self.revoked_at.is_some() {
             KeyStatus::Revoked
@@ -188,7 +195,7 @@ impl KeyRecord {
         }
     }
 
-    /// Revokes the key for ever. A revoked one is left as it is.
+    /// Revokes the key, which is final. A revoked key is left unchanged.
     #[must_use]
     pub fn revoke(self, now: Timestamp) -> KeyRecord {
         if self.revoked_at.is_some() {
@@ -197,7 +204,7 @@ impl KeyRecord {
         KeyRecord { revoked_at: Some(now), ..self }.changed(now)
     }
 
-    /// Disables the key until it is enabled. A disabled one is left as it is.
+    /// Disables the key until it is enabled. A disabled key is left unchanged.
     pub fn disable(self, now: Timestamp) -> Result<KeyRecord, Refusal> {
         self.refuse_over(now)?;
         if self.disabled_at.is_some() {
@@ -206,7 +213,7 @@ impl KeyRecord {
         Ok(KeyRecord { disabled_at: Some(now), ..self }.changed(now))
     }
 
-    /// Enables the key again. One that is not disabled is left as it is.
+    /// Enables the key again. A key that is not disabled is left unchanged.
     pub fn enable(self, now: Timestamp) -> Result<KeyRecord, Refusal> {
         self.refuse_over(now)?;
         if self.disabled_at.is_none() {
@@ -215,7 +222,7 @@ impl KeyRecord {
         Ok(KeyRecord { disabled_at: None, ..self }.changed(now))
     }
 
-    /// Changes what the key is and may do.
+    /// Changes the key's properties.
     pub fn update(self, patch: KeyPatch, now: Timestamp) -> Result<KeyRecord, Refusal> {
         self.refuse_over(now)?;
         self.refuse_replaced()?;
@@ -236,13 +243,14 @@ impl KeyRecord {
         Ok(changed.changed(now))
     }
 
-    /// Puts a new key in this one's place, and leaves this one for the overlap, but no longer than it would have lived.
-    /// Scopes, projects, addresses, rate limit and metadata carry over; `expires_at` is the new key's.
+    /// Replaces this key by a new one. This key stays accepted for the overlap, but not beyond its
+    /// own expiry. Scopes, projects, addresses, rate limit and metadata carry over; `expires_at` is
+    /// the new key's.
     ///
-    /// Without an overlap this one is revoked: an end that only the clock decides would be undone by a clock that is put
-    /// back.
+    /// Without an overlap this key is revoked: an end that depends on the clock would be undone if
+    /// the clock is set back.
     ///
-    /// Gives the old key's record and the new one's.
+    /// Returns the old key's record and the new one's.
     pub fn rotate(
         self,
         key: &ManagedKey,
@@ -275,7 +283,8 @@ impl KeyRecord {
         Ok((old, new))
     }
 
-    /// For how long the key was made to live, from when it was made or, if it was put off, from then; `None` for ever.
+    /// The key's lifetime: from its creation, or from `not_before` if that is later, to its expiry.
+    /// `None` if it never expires.
     pub fn lifetime(&self) -> Option<SignedDuration> {
         let begin = self.not_before.map_or(self.created_at, |begin| begin.max(self.created_at));
         self.grant.expires_at.map(|end| end.duration_since(begin))
@@ -285,7 +294,7 @@ impl KeyRecord {
         KeyRecord { updated_at: now, revision: self.revision + 1, ..self }
     }
 
-    /// Refuses what has come to its end.
+    /// Refuses a change of a revoked or expired key.
     fn refuse_over(&self, now: Timestamp) -> Result<(), Refusal> {
         match self.status(now) {
             KeyStatus::Revoked => Err(Refusal::KeyRevoked),
@@ -302,7 +311,8 @@ impl KeyRecord {
     }
 }
 
-/// For tests of what was stored. Digests are compared in constant time even here, since there is no other way.
+/// For tests that compare stored records. Digests are compared in constant time because they have
+/// no other comparison.
 impl PartialEq for KeyRecord {
     fn eq(&self, other: &KeyRecord) -> bool {
         let plain = |record: &KeyRecord| {
@@ -366,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_accepted_from_its_beginning_until_its_end_and_not_at_it() {
+    fn key_is_active_from_its_start_until_just_before_its_end() {
         let key = KeyRecord { not_before: Some(time("2026-02-01T00:00:00Z")), ..record() };
         for (now, expected) in [
             (MADE, KeyStatus::Pending),
@@ -380,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_key_can_be_nothing_else() {
+    fn revoked_key_refuses_every_change() {
         let revoked = record().revoke(time("2026-01-02T00:00:00Z"));
         assert_eq!(revoked.status(time("2027-01-02T00:00:00Z")), KeyStatus::Revoked);
         let now = time("2026-01-03T00:00:00Z");
@@ -391,11 +401,11 @@ mod tests {
             rotate(revoked.clone(), SignedDuration::ZERO, "2026-01-03T00:00:00Z").unwrap_err(),
             Refusal::KeyRevoked
         );
-        assert_eq!(revoked.clone().revoke(now), revoked, "when it was revoked first stays");
+        assert_eq!(revoked.clone().revoke(now), revoked, "the time of the first revocation stays");
     }
 
     #[test]
-    fn an_expired_key_is_not_brought_back() {
+    fn expired_key_can_only_be_revoked() {
         let now = time(END);
         let longer = KeyPatch { expires_at: Some(None), ..KeyPatch::default() };
         assert_eq!(record().update(longer, now), Err(Refusal::KeyExpired));
@@ -405,11 +415,11 @@ mod tests {
     }
 
     #[test]
-    fn a_disabled_key_comes_back_when_it_is_enabled() {
+    fn disabled_key_is_active_after_it_is_enabled() {
         let (day, next) = (time("2026-01-02T00:00:00Z"), time("2026-01-03T00:00:00Z"));
         let disabled = record().disable(day).unwrap();
         assert_eq!(disabled.status(next), KeyStatus::Disabled);
-        assert_eq!(disabled.clone().disable(next).unwrap(), disabled, "since when stays");
+        assert_eq!(disabled.clone().disable(next).unwrap(), disabled, "the time of the first change stays");
         assert_eq!(
             rotate(disabled.clone(), SignedDuration::ZERO, "2026-01-03T00:00:00Z").unwrap_err(),
             Refusal::KeyDisabled
@@ -420,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_leaves_the_old_key_for_the_overlap_and_the_new_one_what_it_had() {
+    fn rotation_keeps_the_old_key_for_the_overlap() {
         let (old, new) = rotate(record(), SignedDuration::from_hours(24), "2026-02-01T00:00:00Z").unwrap();
         assert_eq!(old.status(time("2026-02-01T23:59:59.999999Z")), KeyStatus::Active);
         assert_eq!(old.status(time("2026-02-02T00:00:00Z")), KeyStatus::Expired);
@@ -434,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overlap_never_outlives_the_expiry_nor_seven_days() {
+    fn overlap_is_at_most_the_lifetime_and_seven_days() {
         let (old, _) = rotate(record(), MAX_OVERLAP, "2026-03-31T00:00:00Z").unwrap();
         assert_eq!(old.ends_at(), Some(time(END)));
         let (old, _) = rotate(record(), MAX_OVERLAP * 9, "2026-02-01T00:00:00Z").unwrap();
@@ -442,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_without_overlap_holds_though_the_clock_is_put_back() {
+    fn rotation_without_overlap_revokes_the_old_key() {
         for overlap in [SignedDuration::ZERO, -MAX_OVERLAP] {
             let (old, new) = rotate(record(), overlap, "2026-02-01T00:00:00Z").unwrap();
             for now in [MADE, "2026-01-31T23:59:50Z", "2026-02-01T00:00:00Z", END] {
@@ -454,14 +464,14 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_counts_from_when_the_key_began() {
+    fn lifetime_counts_from_not_before() {
         assert_eq!(record().lifetime(), Some(SignedDuration::from_hours(90 * 24)));
         let late = KeyRecord { not_before: Some(time("2026-03-01T00:00:00Z")), ..record() };
         assert_eq!(late.lifetime(), Some(SignedDuration::from_hours(31 * 24)));
     }
 
     #[test]
-    fn nothing_that_is_printed_of_a_record_is_of_its_digest() {
+    fn debug_does_not_print_the_digest() {
         assert!(format!("{:?}", record()).contains("digest: KeyDigest,"));
     }
 }

@@ -1,10 +1,11 @@
-//! Why a request may not proceed, and what is said about it to whom.
+//! Why a request is refused, and which part of the reason the caller sees.
 //!
-//! A refusal has two sides. Status, code, message and challenge are public; [`Refusal::cause`] and [`Refusal::key_id`]
-//! are for the one log line of the request. This module writes no response: whoever speaks HTTP does.
+//! Status, code, message and challenge are public. [`Refusal::cause`] and [`Refusal::key_id`] are
+//! for the request's log line. This module writes no response; `onerun_api` does.
 //!
-//! Invariants: all invalid keys get the same public bytes, whatever is wrong with them. That a key has expired, is disabled
-//! or revoked, or may not be used from here is told only to one who sent that key. A project out of reach gets the same answer whether or not it exists.
+//! Invariants: all invalid keys get the same public bytes. Only a caller that sent a valid secret
+//! learns that its key is expired, disabled, revoked or used from a forbidden address. The answer
+//! for a project out of reach does not depend on whether the project exists.
 
 use http::HeaderValue;
 
@@ -12,10 +13,10 @@ use crate::key::KeyId;
 use crate::limit::RateStatus;
 use crate::scope::Scope;
 
-/// How long a client waits before it tries again when the keys cannot be read: they are read again no sooner.
+/// The `Retry-After` when the keys cannot be read. They are not read again any sooner.
 const RETRY_AFTER_SECONDS: u32 = 5;
 
-/// A row of the decision table other than "may proceed". Its `Display` is the public message.
+/// The reason for a refused request. Its `Display` is the public message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -24,91 +25,91 @@ pub enum Refusal {
         "no API key was sent; send one in the `x-api-key` header, or in `Authorization` with the scheme `Bearer`"
     )]
     MissingKey,
-    /// A key that is not accepted, or more than one key.
+    /// The key is not accepted, or more than one key was sent.
     #[error(
         "the API key is not valid; send exactly one accepted key, in the `x-api-key` header, or in `Authorization` \
          with the scheme `Bearer`"
     )]
     InvalidKey {
-        /// What is wrong with it. Not public.
+        /// The cause. Not public.
         cause: InvalidCause,
     },
-    /// The right key, too late.
+    /// A valid key after its expiry.
     #[error("the API key has expired; use the key that replaced it")]
     ExpiredKey {
-        /// Which key it was. Not public.
+        /// The key's id. Not public.
         key_id: KeyId,
     },
-    /// The right key, which is not valid yet.
+    /// A valid key before its `not_before`.
     #[error("the API key is not valid yet; use it from its `not_before` on")]
     EarlyKey {
-        /// Which key it was. Not public.
+        /// The key's id. Not public.
         key_id: KeyId,
     },
-    /// The right key, which is disabled.
+    /// A valid key that is disabled.
     #[error("the API key is disabled; enable it, or use another")]
     DisabledKey {
-        /// Which key it was. Not public.
+        /// The key's id. Not public.
         key_id: KeyId,
     },
-    /// The right key, which was revoked.
+    /// A valid key that was revoked.
     #[error("the API key was revoked; use another")]
     RevokedKey {
-        /// Which key it was. Not public.
+        /// The key's id. Not public.
         key_id: KeyId,
     },
-    /// The right key, from an address that it may not be used from.
+    /// A valid key, used from an address that it does not allow.
     #[error("the API key may not be used from this address; call from one of its allowed addresses")]
     WrongAddress {
-        /// Which key it was. Not public.
+        /// The key's id. Not public.
         key_id: KeyId,
     },
-    /// The right key, too often.
+    /// A valid key over its rate limit.
     #[error("the API key is over its rate limit; try again in {} seconds", .status.resets_in_seconds)]
     RateLimited {
-        /// Which key it was. Not public.
+        /// The key's id. Not public.
         key_id: KeyId,
-        /// How it stands with its limit.
+        /// The state of the rate limit.
         status: RateStatus,
     },
-    /// The key may not do this.
+    /// The key lacks a scope.
     #[error("the API key lacks the scope `{needed}`; use a key that has it")]
     InsufficientScope {
-        /// What the route asks for.
+        /// The scope that the route requires.
         needed: Scope,
     },
-    /// The key may not do this in that project, if there is such a project.
+    /// The key is not bound to the project, whether or not the project exists.
     #[error("the API key is not bound to that project; use a key that is")]
     WrongProject,
-    /// Nobody can say whether the key is accepted. Made by the host that could not read the keys.
+    /// The host could not read the keys, so the key cannot be checked.
     #[error("API keys cannot be checked at the moment; try again later")]
     AuthUnavailable,
 }
 
-/// What is wrong with a key. For the log: the public answer is the same for all of these.
+/// Why a key is invalid. For the log only: the public answer is the same for all causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidCause {
     /// Longer than any key.
     TooLong,
-    /// With a comma: several values in one field.
+    /// Contains a comma: several values in one field.
     CommaJoined,
-    /// With a character that is not visible ASCII.
+    /// Contains a character that is not visible ASCII.
     Malformed,
-    /// The same header more than once.
+    /// The header was sent more than once.
     Repeated,
-    /// A key in `x-api-key` and another, or the same, in `Authorization`.
+    /// A key in `x-api-key` and a second one, or the same one, in `Authorization`.
     TwoForms,
-    /// Well formed, and no text of which a key can be made: nobody need be asked whether it is one.
+    /// Neither a managed key nor a possible root key. No store needs to be read.
     NotAKey,
-    /// What could be a key, and is not one of the accepted ones.
+    /// Well formed, but not an accepted key.
     Unknown,
-    /// The id of a managed key, with another secret.
+    /// The id of a managed key with a wrong secret.
     WrongSecret,
 }
 
 impl InvalidCause {
-    /// The cause as a log field has it.
+    /// The cause as a log field.
     pub const fn as_str(self) -> &'static str {
         match self {
             InvalidCause::TooLong => "too_long",
@@ -155,12 +156,12 @@ impl Refusal {
         }
     }
 
-    /// The public message, for people: what is wrong and what to do.
+    /// The public message: what is wrong and what to do.
     pub fn message(&self) -> String {
         self.to_string()
     }
 
-    /// The reason as a log field has it. Not for a response: it tells the invalid keys apart.
+    /// The reason as a log field. Never put it in a response: it distinguishes invalid keys.
     pub const fn cause(&self) -> &'static str {
         match self {
             Refusal::MissingKey => "absent",
@@ -177,8 +178,8 @@ impl Refusal {
         }
     }
 
-    /// The key that was refused, where it was recognised and there is no [`Principal`](crate::Principal) to name it.
-    /// For the log.
+    /// The refused key, if it was recognised, for the log. Accepted keys are named by their
+    /// [`Principal`](crate::Principal).
     pub fn key_id(&self) -> Option<&KeyId> {
         match self {
             Refusal::ExpiredKey { key_id }
@@ -191,7 +192,7 @@ impl Refusal {
         }
     }
 
-    /// The value of `Retry-After`, in seconds, where trying again can help.
+    /// The value of `Retry-After` in seconds, if a retry can help.
     pub const fn retry_after_seconds(&self) -> Option<u32> {
         match self {
             Refusal::AuthUnavailable => Some(RETRY_AFTER_SECONDS),
@@ -200,7 +201,7 @@ impl Refusal {
         }
     }
 
-    /// How the key stands with its limit, where that is why it was refused.
+    /// The state of the rate limit, if that is why the request was refused.
     pub const fn rate(&self) -> Option<&RateStatus> {
         match self {
             Refusal::RateLimited { status, .. } => Some(status),
@@ -208,14 +209,15 @@ impl Refusal {
         }
     }
 
-    /// The value of `WWW-Authenticate`: on every 401 (RFC 9110, 11.6.1) and, as RFC 6750, 3 asks, on a 403 too.
+    /// The value of `WWW-Authenticate`: on every 401 (RFC 9110, 11.6.1) and, as RFC 6750, 3
+    /// requires, on a 403.
     ///
-    /// The one challenge is `Bearer`. A challenge names a scheme for `Authorization`, and `x-api-key` is a header of its
-    /// own: no scheme for it is registered, and a made-up `ApiKey` would have generic clients send
-    /// `Authorization: ApiKey ...`, which is not accepted. The message names both headers for people instead.
+    /// The only challenge is `Bearer`. A challenge names a scheme for `Authorization`, and no
+    /// scheme is registered for `x-api-key`. With an invented `ApiKey`, generic clients would send
+    /// `Authorization: ApiKey ...`, which is not accepted. The message names both headers instead.
     ///
-    /// There is no `error` if no key was sent (RFC 6750, 3.1), and no `scope` for a project out of reach, because no
-    /// scope would help.
+    /// There is no `error` if no key was sent (RFC 6750, 3.1), and no `scope` for a project out of
+    /// reach, because no scope would help.
     pub fn www_authenticate(&self) -> Option<HeaderValue> {
         let challenge = match self {
             Refusal::MissingKey => r#"Bearer realm="OneRun""#,
@@ -227,7 +229,8 @@ impl Refusal {
             Refusal::InsufficientScope { needed } => {
                 let challenge =
                     format!(r#"Bearer realm="OneRun", error="insufficient_scope", scope="{needed}""#);
-                // A scope is letters and a colon, so this is never `None`; a test goes through all of them.
+                // A scope is letters and a colon, so this is never `None`; a test covers every
+                // scope.
                 return HeaderValue::try_from(challenge).ok();
             }
             Refusal::WrongProject | Refusal::WrongAddress { .. } => {
@@ -286,14 +289,14 @@ mod tests {
         refusal.www_authenticate().map(|value| value.to_str().unwrap().to_owned())
     }
 
-    /// Everything a client can see.
+    /// Everything that a client sees.
     fn public(refusal: &Refusal) -> (u16, &'static str, String, Option<String>, Option<u32>) {
         let retry_after = refusal.retry_after_seconds();
         (refusal.status(), refusal.code(), refusal.message(), challenge(refusal), retry_after)
     }
 
     #[test]
-    fn each_row_has_its_status_code_and_challenge() {
+    fn each_refusal_has_its_status_code_and_challenge() {
         let expired = Refusal::ExpiredKey { key_id: KeyId::ROOT_PREVIOUS };
         let invalid = Refusal::InvalidKey { cause: InvalidCause::Unknown };
         let scope = Refusal::InsufficientScope { needed: Scope::SimulationsWrite };
@@ -355,21 +358,21 @@ mod tests {
     }
 
     #[test]
-    fn all_invalid_keys_look_the_same_from_outside() {
+    fn all_invalid_keys_get_the_same_public_answer() {
         let seen: BTreeSet<_> = INVALID.map(|cause| public(&Refusal::InvalidKey { cause })).into();
         assert_eq!(seen.len(), 1);
     }
 
     #[test]
-    fn the_log_tells_the_causes_apart() {
+    fn log_causes_are_distinct() {
         let refusals = all();
         let causes: BTreeSet<_> = refusals.iter().map(Refusal::cause).collect();
-        // All scopes are one cause.
+        // All scopes share one cause.
         assert_eq!(causes.len(), refusals.len() - Scope::ALL.len() + 1);
     }
 
     #[test]
-    fn a_missing_scope_is_named() {
+    fn missing_scope_is_named_in_the_message() {
         for needed in Scope::ALL {
             let message = Refusal::InsufficientScope { needed }.message();
             assert!(message.contains(&format!("`{needed}`")), "{message}");
@@ -377,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_passes_by_itself_is_worth_trying_again() {
+    fn only_temporary_refusals_have_retry_after() {
         for refusal in all() {
             let passes = [429, 503].contains(&refusal.status());
             assert_eq!(refusal.retry_after_seconds().is_some(), passes, "{refusal:?}");
@@ -385,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_recognised_key_is_named_in_the_log() {
+    fn only_recognised_keys_are_logged_by_id() {
         let expired = Refusal::ExpiredKey { key_id: KeyId::ROOT_PREVIOUS };
         assert_eq!(expired.key_id().map(KeyId::as_str), Some("root-previous"));
         assert_eq!(Refusal::InvalidKey { cause: InvalidCause::Unknown }.key_id(), None);

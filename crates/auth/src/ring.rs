@@ -1,24 +1,25 @@
-//! The keys that are accepted, as digests.
+//! The accepted root keys, as digests.
 //!
-//! A ring does not fetch, refresh or count anything; whoever hosts the API makes a new one when the configured keys
-//! change. It holds no key's text.
+//! A ring does not fetch or refresh anything. The host builds a new ring when the configured keys
+//! change. It contains no key's text.
 //!
-//! Invariants: a ring is never empty, so "no keys could be read" cannot pass for "your key is wrong". Looking a key up
-//! takes the same steps whether and where it is found.
+//! Invariants: a ring is never empty, so unreadable keys cannot look like a wrong key. A lookup
+//! takes the same steps whether or where a key is found.
 
 use jiff::Timestamp;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::key::{KeyDigest, KeyId};
 
-/// The accepted keys: the root key and, around a rotation, the one before it and the one to come.
+/// The accepted root keys: the current one and, around a rotation, the previous and the pending
+/// one.
 #[derive(Clone, Debug)]
 pub struct KeyRing {
-    /// The first entry is the root key in force.
+    /// The first entry is the current root key.
     entries: Vec<RingEntry>,
 }
 
-/// One accepted key.
+/// An accepted key.
 #[derive(Clone, Debug)]
 pub(crate) struct RingEntry {
     id: KeyId,
@@ -27,32 +28,31 @@ pub(crate) struct RingEntry {
 }
 
 impl RingEntry {
-    /// The key's public name.
+    /// The key's id.
     pub(crate) fn id(&self) -> &KeyId {
         &self.id
     }
 
-    /// The end of the key's life, if it has one.
+    /// The first moment at which the key is refused, if any.
     pub(crate) fn not_after(&self) -> Option<Timestamp> {
         self.not_after
     }
 
-    /// Whether the key's life has ended. The end itself is no longer part of it.
+    /// Whether the key has expired. At `not_after` it has.
     pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
         self.not_after.is_some_and(|not_after| now >= not_after)
     }
 }
 
 impl KeyRing {
-    /// A ring of the root key in force, which does not expire. Its id is `root`.
+    /// A ring of the current root key, which does not expire. Its id is `root`.
     pub fn new(current: impl Into<KeyDigest>) -> KeyRing {
         KeyRing { entries: vec![RingEntry { id: KeyId::ROOT, digest: current.into(), not_after: None }] }
     }
 
-    /// Accepts the root key before the last rotation too, until `not_after`, when it is already refused. Its id is
-    /// `root-previous`.
+    /// Also accepts the previous root key before `not_after`. Its id is `root-previous`.
     ///
-    /// There is one previous key, as in Secrets Manager: a second call takes the place of the first.
+    /// There is one previous key, as in Secrets Manager: a second call replaces the first.
     pub fn with_previous(mut self, previous: impl Into<KeyDigest>, not_after: Timestamp) -> KeyRing {
         self.replace(RingEntry {
             id: KeyId::ROOT_PREVIOUS,
@@ -62,8 +62,8 @@ impl KeyRing {
         self
     }
 
-    /// Recognises the root key that a rotation is about to put in force. It may do nothing but ask who it is, which is
-    /// how the rotation finds out that it will be accepted. Its id is `root-pending`.
+    /// Also recognises the pending root key of a rotation. It may only ask who it is, by which the
+    /// rotation verifies that it will be accepted. Its id is `root-pending`.
     pub fn with_pending(mut self, pending: impl Into<KeyDigest>) -> KeyRing {
         self.replace(RingEntry { id: KeyId::ROOT_PENDING, digest: pending.into(), not_after: None });
         self
@@ -74,9 +74,9 @@ impl KeyRing {
         self.entries.push(entry);
     }
 
-    /// The entry of a key, compared with all of them.
+    /// Finds a key by comparing it with every entry.
     ///
-    /// If a key is there twice, because a rotation kept it, the first entry counts: the one in force.
+    /// If a key occurs twice, because a rotation kept it, the first entry counts: the current one.
     pub(crate) fn find(&self, digest: &KeyDigest) -> Option<&RingEntry> {
         let mut found = Choice::from(0);
         let mut place = 0_u64;
@@ -85,7 +85,7 @@ impl KeyRing {
             place.conditional_assign(&index, matches);
             found |= matches;
         }
-        // Only here, after the last comparison, does the outcome become a branch.
+        // The first branch on the outcome, after the last comparison.
         if bool::from(found) { self.entries.get(usize::try_from(place).ok()?) } else { None }
     }
 }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_is_found_by_its_own_id_and_no_other_key_is() {
+    fn accepted_keys_are_found_by_their_ids() {
         let ring = KeyRing::new(&key(CURRENT));
         assert_eq!(found(&ring, CURRENT).as_deref(), Some("root"));
         assert_eq!(found(&ring, PREVIOUS), None);
@@ -125,13 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_a_rotation_kept_is_the_key_in_force() {
+    fn key_kept_by_a_rotation_is_the_current_key() {
         let ring = KeyRing::new(&key(CURRENT)).with_previous(&key(CURRENT), time("2026-01-01T00:00:00Z"));
         assert_eq!(found(&ring, CURRENT).as_deref(), Some("root"));
     }
 
     #[test]
-    fn there_is_one_previous_key() {
+    fn second_previous_key_replaces_the_first() {
         let until = time("2026-01-01T00:00:00Z");
         let ring = KeyRing::new(&key(CURRENT))
             .with_previous(&key(PREVIOUS), until)
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_life_is_not_part_of_it() {
+    fn key_is_expired_at_its_end() {
         let ring = KeyRing::new(&key(CURRENT)).with_previous(&key(PREVIOUS), time("2026-01-01T00:00:00Z"));
         let previous = ring.find(&KeyDigest::of(PREVIOUS)).unwrap();
         assert!(!previous.is_expired(time("2025-12-31T23:59:59.999999999Z")));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_prints_ids_and_nothing_of_the_keys() {
+    fn debug_prints_only_ids() {
         let ring = KeyRing::new(&key(CURRENT)).with_previous(&key(PREVIOUS), time("2026-01-01T00:00:00Z"));
         assert_eq!(
             format!("{ring:?}"),

@@ -1,14 +1,14 @@
-//! What a key may do: scopes in the text form `resource:action`, and sets of them.
+//! Scopes: permissions in the form `resource:action`, and sets of them.
 //!
-//! This module does not say which route needs which scope; that is [`Access`](crate::Access) in the route table.
+//! The route table states which route needs which scope, as [`Access`](crate::Access).
 //!
-//! Invariant: a scope is held only if it is in the set by name. An empty set permits nothing, and there is no value
-//! that means everything because nothing was said.
+//! Invariant: a scope is held only if the set contains it by name. An empty set permits nothing,
+//! and no default means everything.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// One permission: an action on a kind of resource.
+/// A permission: an action on a kind of resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// Get and list projects.
@@ -33,13 +33,13 @@ pub enum Scope {
     PersonasWrite,
     /// Get and list conversations and their items.
     ConversationsRead,
-    /// Start conversations, respond in them and end them: what an agent worker does.
+    /// Start conversations, respond in them and end them, as an agent worker does.
     ConversationsWrite,
     /// Get and list managed keys, without their secrets.
     KeysRead,
     /// Create, change, rotate and revoke managed keys.
     KeysWrite,
-    /// List who did what to which key.
+    /// List the audit trail.
     AuditRead,
 }
 
@@ -63,7 +63,7 @@ impl Scope {
         Scope::AuditRead,
     ];
 
-    /// The text form, as it stands in the API, its documents and its logs.
+    /// The text form in the API and in logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Scope::ProjectsRead => "projects:read",
@@ -84,7 +84,8 @@ impl Scope {
         }
     }
 
-    /// The scope's place in a [`ScopeSet`]. Never stored: sets are written as names, so a place may change.
+    /// The scope's bit in a [`ScopeSet`]. It is never stored: sets are stored as names, so bits may
+    /// change.
     const fn bit(self) -> u16 {
         1 << self as u16
     }
@@ -104,7 +105,8 @@ impl FromStr for Scope {
     }
 }
 
-/// The text names no scope. It is not repeated here, because what is pasted in the wrong field may be a key.
+/// The text is not a scope. The message does not repeat it: it may be a key pasted into the wrong
+/// field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be a scope: `resource:action`, with `projects`, `agents`, `objectives`, `simulations`, `personas`, \
@@ -114,7 +116,7 @@ pub struct UnknownScope;
 
 /// The scopes of one key.
 ///
-/// There is no default: whoever makes a set says what is in it.
+/// There is no default: the creator of a set states its content.
 ///
 /// ```compile_fail,E0277
 /// let everything_or_nothing: onerun_auth::ScopeSet = Default::default();
@@ -123,7 +125,7 @@ pub struct UnknownScope;
 pub struct ScopeSet(u16);
 
 impl ScopeSet {
-    /// Every scope, said in full.
+    /// Every scope.
     pub const ALL: ScopeSet = {
         let mut bits = 0;
         let mut index = 0;
@@ -134,26 +136,26 @@ impl ScopeSet {
         ScopeSet(bits)
     };
 
-    /// No scope at all.
+    /// No scope.
     pub const NONE: ScopeSet = ScopeSet(0);
 
-    /// The scopes that are in this set and not in the other.
+    /// The scopes in this set that are not in `other`.
     pub const fn without(self, other: ScopeSet) -> ScopeSet {
         ScopeSet(self.0 & !other.0)
     }
 
-    /// The scopes that are in either set.
+    /// The scopes in either set.
     #[must_use]
     pub const fn and(self, other: ScopeSet) -> ScopeSet {
         ScopeSet(self.0 | other.0)
     }
 
-    /// Whether nothing is in the set.
+    /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether the scope is in the set.
+    /// Whether the set contains the scope.
     pub const fn contains(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0
     }
@@ -164,17 +166,19 @@ impl ScopeSet {
     }
 }
 
-/// A name for the scopes that a kind of caller needs. What it stands for is written into a key when the key is made, so a
-/// preset that changes later gives nothing to keys that are there.
+/// A named set of scopes for a kind of caller. A new key stores the scopes themselves, so a later
+/// change of a preset does not affect existing keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
-    /// An agent worker: finds conversations that wait and holds them.
+    /// An agent worker: finds queued conversations and holds them.
     Worker,
-    /// A pipeline that sets up simulations, runs them with a worker of its own, and reads the results.
+    /// A pipeline: sets up simulations, runs them with its own worker, and reads the results.
     Ci,
-    /// A scheduled monitor: runs simulations of what is set up already, and reads the results.
+    /// A scheduled monitor: runs simulations of existing agents and objectives, and reads the
+    /// results.
     Monitor,
-    /// Whoever only looks. Keys and the audit trail are not among it: they are about callers, not about agents.
+    /// A reader of projects and results. Keys and the audit trail are excluded: they are about
+    /// callers, not agents.
     ReadOnly,
     /// Everything, keys included.
     Admin,
@@ -185,7 +189,7 @@ impl Preset {
     pub const ALL: [Preset; 5] =
         [Preset::Worker, Preset::Ci, Preset::Monitor, Preset::ReadOnly, Preset::Admin];
 
-    /// The name, as the API has it.
+    /// The name in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Preset::Worker => "worker",
@@ -196,7 +200,7 @@ impl Preset {
         }
     }
 
-    /// The scopes that it stands for.
+    /// The scopes of the preset.
     pub fn scopes(self) -> ScopeSet {
         use Scope as S;
         const READ: [Scope; 6] = [
@@ -236,7 +240,7 @@ impl FromStr for Preset {
     }
 }
 
-/// The text names no preset.
+/// The text is not a preset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be one of `worker`, `ci`, `monitor`, `read_only` and `admin`")]
 pub struct UnknownPreset;
@@ -260,26 +264,26 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn every_scope_is_read_back_from_its_text() {
+    fn scope_parses_from_its_text() {
         for scope in Scope::ALL {
             assert_eq!(scope.to_string().parse(), Ok(scope));
         }
     }
 
     #[test]
-    fn every_resource_can_be_read_and_written() {
+    fn every_resource_has_a_read_and_a_write_scope() {
         let names: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
         let resources =
             ["projects", "agents", "objectives", "simulations", "personas", "conversations", "keys"];
         let mut expected: Vec<_> =
             resources.iter().flat_map(|r| [format!("{r}:read"), format!("{r}:write")]).collect();
-        // What happened cannot be changed.
+        // The audit trail cannot be written through the API.
         expected.push("audit:read".to_owned());
         assert_eq!(names, expected);
     }
 
     #[test]
-    fn every_preset_is_read_back_from_its_name() {
+    fn preset_parses_from_its_name() {
         for preset in Preset::ALL {
             assert_eq!(preset.as_str().parse(), Ok(preset));
         }
@@ -287,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn presets_hold_what_their_callers_need_and_only_admin_holds_keys() {
+    fn only_the_admin_preset_includes_keys() {
         let names = |preset: Preset| preset.scopes().iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
         assert_eq!(
             names(Preset::Worker),
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_nearly_a_scope_is_none() {
+    fn similar_text_is_not_a_scope() {
         for text in
             ["", "*", "projects", "projects:", ":read", "projects:*", "Projects:read", " projects:read"]
         {
@@ -317,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_have_places_of_their_own() {
+    fn scopes_have_distinct_bits() {
         for (a, scope) in Scope::ALL.into_iter().enumerate() {
             for (b, other) in Scope::ALL.into_iter().enumerate() {
                 assert_eq!(ScopeSet::from_iter([scope]).contains(other), a == b, "{scope} {other}");
@@ -326,33 +330,33 @@ mod tests {
     }
 
     #[test]
-    fn the_full_set_lists_all_scopes_in_order() {
+    fn full_set_lists_all_scopes_in_order() {
         assert_eq!(ScopeSet::ALL.iter().collect::<Vec<_>>(), Scope::ALL);
     }
 
     #[test]
-    fn a_set_of_nothing_permits_nothing() {
+    fn empty_set_permits_nothing() {
         let none = ScopeSet::from_iter([]);
         assert!(Scope::ALL.into_iter().all(|scope| !none.contains(scope)));
         assert_eq!(none.iter().count(), 0);
     }
 
     #[test]
-    fn a_set_is_printed_by_the_names_in_it() {
+    fn debug_prints_the_names_of_scopes() {
         let set = ScopeSet::from_iter([Scope::ConversationsWrite, Scope::AgentsRead]);
         assert_eq!(format!("{set:?}"), r#"{"agents:read", "conversations:write"}"#);
     }
 
     proptest! {
         #[test]
-        fn parsing_a_scope_never_panics_and_accepts_only_its_own_text(text in ".*") {
+        fn parsing_accepts_only_the_exact_text(text in ".*") {
             if let Ok(scope) = text.parse::<Scope>() {
                 prop_assert_eq!(scope.as_str(), text);
             }
         }
 
         #[test]
-        fn a_set_holds_what_it_was_made_of(picked in proptest::collection::vec(0..Scope::ALL.len(), 0..20)) {
+        fn set_contains_exactly_its_scopes(picked in proptest::collection::vec(0..Scope::ALL.len(), 0..20)) {
             let set: ScopeSet = picked.iter().map(|&index| Scope::ALL[index]).collect();
             for (index, scope) in Scope::ALL.into_iter().enumerate() {
                 prop_assert_eq!(set.contains(scope), picked.contains(&index));

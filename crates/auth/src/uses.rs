@@ -1,11 +1,12 @@
-//! When and for what keys were used last, noted in memory and written seldom.
+//! Records when and for which scopes keys are used, and batches the writes.
 //!
-//! A write for every request would cost more than the request. So the first use of a key is written at once, and what
-//! follows is collected until [`WRITE_EVERY`] has passed. A store that got a key's uses from several processes takes one
-//! writing in that time, and the others give theirs back.
+//! A write for every request would cost more than the request. The first use of a key is therefore
+//! written at once, and later uses are collected for [`WRITE_EVERY`]. If several processes report
+//! uses of one key, the store accepts one write in that time, and the other processes keep their
+//! uses for the next write.
 //!
-//! A use that says something new of its key waits for nothing ([`KeyUsage::lacks`]): the process may not be there any more
-//! when its time has come, and whoever narrows a key by what it was used for, or takes an old one away, relies on it.
+//! A use that adds information ([`KeyUsage::lacks`]) is written at once. The process may not live
+//! until the next write, and people rely on this information when they narrow or retire keys.
 
 use std::collections::HashMap;
 
@@ -15,36 +16,36 @@ use crate::key::KeyId;
 use crate::record::KeyRecord;
 use crate::scope::{Scope, ScopeSet};
 
-/// How long after one writing of a key's uses the next comes at the earliest.
+/// The minimum time between two writes of one key's uses.
 pub const WRITE_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
-/// The most keys whose uses are collected at a time. With more, those of further keys are written as they come.
+/// The maximum number of keys whose uses are collected. Uses of further keys are written at once.
 const MAX_KEYS: usize = 100_000;
 
-/// What is kept about how a key was used.
+/// The stored usage of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyUsage {
-    /// When it was accepted last.
+    /// When the key was last accepted.
     pub last_used_at: Option<Timestamp>,
-    /// The scopes that it was ever used for.
+    /// Every scope that it was used for.
     pub used_scopes: ScopeSet,
-    /// How often it was accepted since another took its place.
+    /// The number of uses since the key was replaced.
     pub uses_since_replaced: u64,
 }
 
 impl KeyUsage {
-    /// That of a key which was never used.
+    /// The usage of a key that was never used.
     pub const NONE: KeyUsage =
         KeyUsage { last_used_at: None, used_scopes: ScopeSet::NONE, uses_since_replaced: 0 };
 
-    /// Whether further uses say more than that it was used once more: a scope that it was not used for before, or that it is
-    /// used although another took its place.
+    /// Whether `further` adds information beyond the time and number of uses: a new scope, or the
+    /// first use since the key was replaced.
     pub fn lacks(&self, further: &KeyUse) -> bool {
         !further.scopes.without(self.used_scopes).is_empty()
             || (self.uses_since_replaced == 0 && further.since_replaced > 0)
     }
 
-    /// What it is with further uses.
+    /// The usage after further uses.
     #[must_use]
     pub fn with(self, further: &KeyUse) -> KeyUsage {
         KeyUsage {
@@ -55,14 +56,14 @@ impl KeyUsage {
     }
 }
 
-/// Uses of a key that are yet to be written.
+/// Uses of a key that are not written yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyUse {
-    /// The last of them.
+    /// The time of the last use.
     pub last_at: Timestamp,
-    /// The scopes they were for.
+    /// The scopes of the uses.
     pub scopes: ScopeSet,
-    /// How many were after another key took its place.
+    /// The number of uses since the key was replaced.
     pub since_replaced: u64,
 }
 
@@ -76,74 +77,74 @@ impl KeyUse {
     }
 }
 
-/// The uses of keys in this process.
+/// The unwritten uses of keys in this process.
 #[derive(Debug, Default)]
 pub struct UseLog {
-    keys: HashMap<KeyId, Noted>,
+    keys: HashMap<KeyId, Entry>,
 }
 
 #[derive(Debug)]
-struct Noted {
-    /// When uses of the key were written last.
+struct Entry {
+    /// When uses of the key were last written.
     written_at: Timestamp,
-    /// What was written.
+    /// The usage that this process wrote.
     written: KeyUsage,
     waiting: Option<KeyUse>,
 }
 
 impl UseLog {
-    /// Notes a use of a key, with the scope it was for. What is given back is to be written now.
+    /// Records a use of a key. If uses are returned, the caller must write them now.
     pub fn note(&mut self, record: &KeyRecord, scope: Option<Scope>, now: Timestamp) -> Option<KeyUse> {
         let this = KeyUse {
             last_at: now,
             scopes: scope.into_iter().collect(),
             since_replaced: u64::from(record.replaced.is_some()),
         };
-        let Some(noted) = self.keys.get_mut(&record.id) else {
+        let Some(entry) = self.keys.get_mut(&record.id) else {
             if self.keys.len() < MAX_KEYS {
                 let written = KeyUsage::NONE.with(&this);
-                self.keys.insert(record.id.clone(), Noted { written_at: now, written, waiting: None });
+                self.keys.insert(record.id.clone(), Entry { written_at: now, written, waiting: None });
             }
             return Some(this);
         };
-        let is_news = noted.written.lacks(&this);
-        noted.waiting = Some(match noted.waiting.take() {
+        let is_news = entry.written.lacks(&this);
+        entry.waiting = Some(match entry.waiting.take() {
             Some(waiting) => waiting.and(&this),
             None => this,
         });
-        if is_news { noted.take(now) } else { noted.take_due(now) }
+        if is_news { entry.take(now) } else { entry.take_due(now) }
     }
 
-    /// The uses whose writing is due, for a host that goes on while nobody calls.
+    /// Takes the uses that are due, for a host that runs while no request arrives.
     pub fn take_due(&mut self, now: Timestamp) -> Vec<(KeyId, KeyUse)> {
-        self.take(|noted| noted.take_due(now))
+        self.take(|entry| entry.take_due(now))
     }
 
-    /// All uses that are not written, for a host that ends.
+    /// Takes all unwritten uses, for a host that shuts down.
     pub fn take_all(&mut self) -> Vec<(KeyId, KeyUse)> {
-        self.take(|noted| noted.waiting.take())
+        self.take(|entry| entry.waiting.take())
     }
 
-    /// Takes back uses that could not be written: they wait for the next writing.
+    /// Returns uses that could not be written; they wait for the next write.
     pub fn give_back(&mut self, id: &KeyId, uses: &KeyUse) {
-        if let Some(noted) = self.keys.get_mut(id) {
-            noted.waiting = Some(match noted.waiting.take() {
+        if let Some(entry) = self.keys.get_mut(id) {
+            entry.waiting = Some(match entry.waiting.take() {
                 Some(waiting) => waiting.and(uses),
                 None => uses.clone(),
             });
         }
     }
 
-    fn take(&mut self, mut of: impl FnMut(&mut Noted) -> Option<KeyUse>) -> Vec<(KeyId, KeyUse)> {
-        let taken = self.keys.iter_mut().filter_map(|(id, noted)| Some((id.clone(), of(noted)?)));
+    fn take(&mut self, mut of: impl FnMut(&mut Entry) -> Option<KeyUse>) -> Vec<(KeyId, KeyUse)> {
+        let taken = self.keys.iter_mut().filter_map(|(id, entry)| Some((id.clone(), of(entry)?)));
         taken.collect()
     }
 }
 
-impl Noted {
+impl Entry {
     fn take_due(&mut self, now: Timestamp) -> Option<KeyUse> {
         let since = now.duration_since(self.written_at);
-        // A clock that was put back says nothing about when that was.
+        // If the clock was set back, the time of the last write is unknown.
         if !since.is_negative() && since < WRITE_EVERY {
             return None;
         }
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_use_is_written_at_once_and_the_others_together_when_their_time_has_come() {
+    fn later_uses_are_written_together_when_due() {
         let (mut log, key) = (UseLog::default(), record());
         let scope = Some(Scope::AgentsRead);
         assert_eq!(log.note(&key, scope, at(0)).map(|uses| uses.last_at), Some(at(0)));
@@ -197,11 +198,11 @@ mod tests {
         let due = log.take_due(at(60));
         assert_eq!(due.len(), 1);
         assert_eq!((&due[0].0, due[0].1.last_at), (&key.id, at(59)));
-        assert!(log.take_due(at(120)).is_empty(), "nothing is left");
+        assert!(log.take_due(at(120)).is_empty(), "no uses are left");
     }
 
     #[test]
-    fn a_scope_that_is_new_and_the_first_use_of_a_replaced_key_wait_for_nothing() {
+    fn new_scope_and_first_use_after_rotation_are_written_at_once() {
         let (mut log, key) = (UseLog::default(), record());
         log.note(&key, None, at(0)).unwrap();
         assert_eq!(log.note(&key, None, at(1)), None);
@@ -218,6 +219,6 @@ mod tests {
         let uses = log.note(&replaced, Some(Scope::AgentsRead), at(5)).unwrap();
         assert_eq!((uses.since_replaced, uses.last_at), (1, at(5)));
         assert_eq!(log.note(&replaced, Some(Scope::AgentsRead), at(6)), None);
-        assert_eq!(log.take_all()[0].1.since_replaced, 1, "that comes with the next");
+        assert_eq!(log.take_all()[0].1.since_replaced, 1, "the second use waits");
     }
 }

@@ -1,7 +1,9 @@
-//! That no key makes or changes a key that is more than itself: 100,000 families of keys. Each key of a family is made,
-//! changed or rotated by another, as the API does it, if the decision allows it. Whatever a key may then do, those before
-//! it may do as well, and this is asked of single requests and not of the rules: this scope, in this project, from this
-//! address, at this time, and so many of them.
+//! Checks with 100,000 random families of keys that no key creates or changes a key beyond itself.
+//!
+//! Keys of a family create, change and rotate each other as the API does, if the decision allows
+//! it. Every request that a resulting key gets through must be accepted from its ancestors too.
+//! This is asked of single requests, not of the rules: one scope, one project, one address, one
+//! time, one number of requests.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -26,16 +28,16 @@ use crate::record::{KeyPatch, KeyRecord, NewKeySpec};
 use crate::refusal::Refusal;
 use crate::scope::{Scope, ScopeSet};
 
-/// Families, of which each makes some keys.
+/// The number of families.
 const FAMILIES: u32 = 100_000;
 
-/// How much is done in a family, at the most.
-const MOST_DEEDS: u8 = 3;
+/// The maximum number of steps in a family.
+const MAX_CHANGES: u8 = 3;
 
-/// Projects that keys name, and one that none does.
+/// Projects that keys name, and one that no key names.
 const PROJECTS: [&str; 4] = ["AbCdEf012345", "BbCdEf012345", "CbCdEf012345", "ZyXwVu987654"];
 
-/// Blocks that keys name: nested, apart, at the edges, and in other spellings.
+/// Blocks that keys name: nested, disjoint, at the edges, and in other notations.
 const BLOCKS: [&str; 12] = [
     "0.0.0.0/0",
     "10.0.0.0/8",
@@ -51,25 +53,25 @@ const BLOCKS: [&str; 12] = [
     "::ffff:0:0/95",
 ];
 
-/// How often keys may be used: requests and seconds.
+/// Rate limits: requests and seconds.
 const LIMITS: [(u32, u32); 8] =
     [(1, 1), (10, 60), (10, 10), (5, 30), (60, 60), (11, 60), (10, 3_600), (1_000_000, 86_400)];
 
-/// When keys end, in seconds from when the first is made.
+/// Expiries, in seconds after the first key was created.
 const ENDS: [i64; 5] = [1, 1_000, 1_001, 2_000, 1_000_000];
 
-/// What is asked of one key by another.
+/// A change that one key requests.
 #[derive(Clone, Debug)]
-enum Deed {
-    /// Make a key.
-    Make(Grant),
-    /// Change the last key that was made.
-    Change(Patch),
-    /// Put another in its place, which ends then.
+enum Change {
+    /// Create a key.
+    Create(Grant),
+    /// Change the last created key.
+    Update(Patch),
+    /// Rotate the last created key; the new key ends at this second.
     Rotate(Option<i64>),
 }
 
-/// A patch of what a key may do; the outer `None` leaves it.
+/// A change of a key's grant; the outer `None` leaves a field unchanged.
 #[derive(Clone, Debug)]
 struct Patch {
     scopes: Option<ScopeSet>,
@@ -87,7 +89,7 @@ fn project(id: &str) -> ProjectId {
     id.parse().unwrap()
 }
 
-/// Keys to give out, one for each of a family.
+/// The keys of a family, in the order of their creation.
 static KEYS: LazyLock<Vec<ManagedKey>> = LazyLock::new(|| {
     let made = |number| {
         ManagedKey::generate(|bytes| {
@@ -95,10 +97,10 @@ static KEYS: LazyLock<Vec<ManagedKey>> = LazyLock::new(|| {
             Ok::<(), Infallible>(())
         })
     };
-    (0..=MOST_DEEDS).map(|number| made(number).unwrap()).collect()
+    (0..=MAX_CHANGES).map(|number| made(number).unwrap()).collect()
 });
 
-/// Addresses in, at and beside the edges of all blocks, and one that is not known.
+/// Addresses at and beside the edges of all blocks, and an unknown one.
 static PLACES: LazyLock<Vec<Option<IpAddr>>> = LazyLock::new(|| {
     let mut places = vec![None];
     for block in BLOCKS {
@@ -174,17 +176,18 @@ fn patch() -> impl Strategy<Value = Patch> {
     )
 }
 
-/// What is asked, by which of the keys that there are.
-fn deeds() -> impl Strategy<Value = Vec<(prop::sample::Index, Deed)>> {
-    let deed = prop_oneof![
-        3 => grant().prop_map(Deed::Make),
-        2 => patch().prop_map(Deed::Change),
-        1 => end().prop_map(Deed::Rotate),
+/// The steps of a family: the requesting key and the change.
+fn changes() -> impl Strategy<Value = Vec<(prop::sample::Index, Change)>> {
+    let change = prop_oneof![
+        3 => grant().prop_map(Change::Create),
+        2 => patch().prop_map(Change::Update),
+        1 => end().prop_map(Change::Rotate),
     ];
-    prop::collection::vec((any::<prop::sample::Index>(), deed), 1..=usize::from(MOST_DEEDS))
+    prop::collection::vec((any::<prop::sample::Index>(), change), 1..=usize::from(MAX_CHANGES))
 }
 
-/// A grant that is often within another, because one drawn by itself seldom is.
+/// Restricts a random grant to the caller's in some dimensions, because unrestricted ones are
+/// rarely allowed.
 fn narrowed(wanted: &Grant, own: &Grant, keep: u8) -> Grant {
     let pick = |bit: u8| keep & (1 << bit) != 0;
     Grant {
@@ -208,7 +211,7 @@ impl Member {
         recognize_managed(&KEYS[self.number], Some(&self.record), address, time(second))
     }
 
-    /// Whether the key gets a request through.
+    /// Whether a request with the key is accepted.
     fn may(&self, scope: Scope, project: &ProjectId, address: Option<IpAddr>, second: i64) -> bool {
         self.principal(address, second).is_ok_and(|principal| {
             principal.authorize(Access::Requires(scope)).is_ok()
@@ -224,16 +227,17 @@ fn beside(address: IpAddr, by: i8) -> IpAddr {
     }
 }
 
-/// The most requests that a limit lets through from the beginning of a window, in so many seconds.
+/// The maximum number of accepted requests in this many seconds from the start of a window.
 fn most(limit: Option<RateLimit>, seconds: u64) -> u64 {
     limit.map_or(u64::MAX, |limit| {
         seconds.div_ceil(limit.window_seconds().into()).saturating_mul(limit.requests().into())
     })
 }
 
-/// Everything that `member` gets through, `other` gets through too.
+/// Asserts that every request that `member` gets through is accepted from `other`.
 fn is_within(member: &Member, other: &Member) -> Result<(), TestCaseError> {
-    // One dimension after the other, each with whatever of the rest gets through: they do not depend on one another.
+    // The dimensions are independent, so each is checked with values of the others that are
+    // accepted.
     let seconds = || ENDS.iter().flat_map(|end| [end - 1, *end]).chain([0]);
     let working = |member: &Member| {
         let second =
@@ -241,7 +245,7 @@ fn is_within(member: &Member, other: &Member) -> Result<(), TestCaseError> {
         let place = PLACES.iter().find(|place| member.principal(**place, second).is_ok())?;
         Some((*place, second))
     };
-    // A key that is let in nowhere is within all others.
+    // A key that is never accepted is within every other.
     let Some((place, second)) = working(member) else { return Ok(()) };
     for at in seconds() {
         if member.principal(place, at).is_ok() {
@@ -268,14 +272,14 @@ fn is_within(member: &Member, other: &Member) -> Result<(), TestCaseError> {
         prop_assert!(!reaches(member) || reaches(other), "{id}");
     }
     let (limit, others) = (member.record.grant.rate_limit, other.record.grant.rate_limit);
-    // At once, and in the long run: a time that is a multiple of all windows.
+    // One second for bursts, and 30 days, a multiple of every window, for the long run.
     for seconds in [1, 30 * 86_400] {
         prop_assert!(most(limit, seconds) <= most(others, seconds), "{limit:?} {others:?} in {seconds} s");
     }
     Ok(())
 }
 
-/// In which dimensions a grant is more than another, from the rules of each, in the words of the answer.
+/// The exceeded dimensions, computed independently, in the words of the refusal.
 fn excess(grant: &Grant, own: &Grant) -> BTreeSet<&'static str> {
     let mut excess = BTreeSet::new();
     if Scope::ALL.into_iter().any(|scope| grant.scopes.contains(scope) && !own.scopes.contains(scope)) {
@@ -285,7 +289,7 @@ fn excess(grant: &Grant, own: &Grant) -> BTreeSet<&'static str> {
     if PROJECTS.into_iter().any(|id| reaches(&grant.projects, id) && !reaches(&own.projects, id)) {
         excess.insert("projects");
     }
-    // As numbers: a block is a first and a last address.
+    // Compares blocks as numbers: first and last address.
     let ends = |block: &IpNet| match block {
         IpNet::V4(block) => (4, block.network().to_bits().into(), block.broadcast().to_bits().into()),
         IpNet::V6(block) => (6, block.network().to_bits(), block.broadcast().to_bits()),
@@ -318,35 +322,41 @@ fn excess(grant: &Grant, own: &Grant) -> BTreeSet<&'static str> {
     excess
 }
 
-/// What the decision says, which must name what is too much and nothing else.
+/// The decision. A refusal must name exactly the exceeded dimensions.
 fn is_allowed(caller: &Principal, grant: &Grant) -> Result<bool, TestCaseError> {
     let expected = excess(grant, caller.grant());
     match caller.authorize_grant(grant) {
         Ok(()) => prop_assert_eq!(&expected, &BTreeSet::new()),
         Err(refusal) => {
-            let told = refusal.to_string();
-            prop_assert!(!expected.is_empty(), "{told}");
+            let message = refusal.to_string();
+            prop_assert!(!expected.is_empty(), "{message}");
             for word in ["the scope", "its projects", "the addresses", "its rate limit", "its lifetime"] {
                 let dimension = word.split_once(' ').map_or(word, |(_, dimension)| dimension);
-                prop_assert_eq!(told.contains(word), expected.contains(dimension), "{}: {}", told, dimension);
+                prop_assert_eq!(
+                    message.contains(word),
+                    expected.contains(dimension),
+                    "{}: {}",
+                    message,
+                    dimension
+                );
             }
         }
     }
     Ok(expected.is_empty())
 }
 
-/// How often something was allowed and refused, so that nothing is shown by what never happened.
+/// Counts of allowed and refused changes, to prove that both occurred.
 #[derive(Default)]
-struct Met {
+struct Counts {
     allowed: Cell<u32>,
     refused: Cell<u32>,
 }
 
 fn family(
     first: &Grant,
-    deeds: &[(prop::sample::Index, Deed)],
+    changes: &[(prop::sample::Index, Change)],
     keep: u8,
-    met: &Met,
+    counts: &Counts,
 ) -> Result<(), TestCaseError> {
     let made = |number: usize, grant: Grant, by: &KeyId| {
         let spec = NewKeySpec {
@@ -358,18 +368,18 @@ fn family(
         Member { number, record: KeyRecord::new(&KEYS[number], spec, by.clone(), time(0)) }
     };
     let mut members = vec![made(0, first.clone(), &KeyId::ROOT)];
-    for (index, deed) in deeds {
+    for (index, change) in changes {
         let caller = members[index.index(members.len())].clone();
         let from = PLACES.iter().find(|place| caller.principal(**place, 0).is_ok());
         let Some(principal) = from.and_then(|place| caller.principal(*place, 0).ok()) else { continue };
         let number = members.len();
-        // As the API does: who changes a key must be able to make it as it is and as it is to be.
-        let after = match deed {
-            Deed::Make(wanted) => {
+        // Like the API: the caller needs the grant before and the grant after the change.
+        let after = match change {
+            Change::Create(wanted) => {
                 let grant = narrowed(wanted, principal.grant(), keep);
                 is_allowed(&principal, &grant)?.then(|| made(number, grant, principal.key_id()))
             }
-            Deed::Change(patch) => {
+            Change::Update(patch) => {
                 let last = members[number - 1].clone();
                 let Patch { scopes, projects, addresses, rate_limit, expires_at } = patch.clone();
                 let patch = KeyPatch {
@@ -389,7 +399,7 @@ fn family(
                     _ => None,
                 }
             }
-            Deed::Rotate(end) => {
+            Change::Rotate(end) => {
                 let last = members[number - 1].clone();
                 let grant = Grant { expires_at: end.map(time), ..last.record.grant.clone() };
                 let may = is_allowed(&principal, &last.record.grant)? && is_allowed(&principal, &grant)?;
@@ -408,13 +418,13 @@ fn family(
             }
         };
         let Some(member) = after else {
-            met.refused.set(met.refused.get() + 1);
+            counts.refused.set(counts.refused.get() + 1);
             continue;
         };
-        met.allowed.set(met.allowed.get() + 1);
-        // Within the key that asked for it, as that key was then.
+        counts.allowed.set(counts.allowed.get() + 1);
+        // Within the caller, as it was at that time.
         is_within(&member, &caller)?;
-        // And so within the first of the family, whom nobody can have made more of.
+        // Therefore within the family's first key.
         is_within(&member, &made(0, first.clone(), &KeyId::ROOT))?;
         members.push(member);
     }
@@ -422,20 +432,22 @@ fn family(
 }
 
 #[test]
-fn no_key_makes_or_changes_a_key_that_is_more_than_itself() {
-    let met = Met::default();
+fn no_key_creates_or_changes_a_key_beyond_itself() {
+    let counts = Counts::default();
     let config = ProptestConfig {
         cases: FAMILIES,
         failure_persistence: None,
-        // The other one takes longer than the test.
+        // The default generator takes longer than the test itself.
         rng_algorithm: RngAlgorithm::XorShift,
         ..ProptestConfig::default()
     };
     let outcome = TestRunner::new(config)
-        .run(&(grant(), deeds(), any::<u8>()), |(first, deeds, keep)| family(&first, &deeds, keep, &met));
+        .run(&(grant(), changes(), any::<u8>()), |(first, changes, keep)| {
+            family(&first, &changes, keep, &counts)
+        });
     if let Err(error) = outcome {
         panic!("{error}");
     }
-    assert!(met.allowed.get() > FAMILIES / 4, "{} were allowed", met.allowed.get());
-    assert!(met.refused.get() > FAMILIES / 4, "{} were refused", met.refused.get());
+    assert!(counts.allowed.get() > FAMILIES / 4, "{} were allowed", counts.allowed.get());
+    assert!(counts.refused.get() > FAMILIES / 4, "{} were refused", counts.refused.get());
 }

@@ -1,6 +1,7 @@
-//! 20,000 random lives of keys, with time that is only a number: made, rotated again and again, disabled and enabled,
-//! revoked, given another end. At every step, and around every moment at which something ends, each key is accepted or
-//! refused exactly as a model says that knows nothing but what was done and when.
+//! Runs 20,000 random key histories in simulated time: keys are created, rotated, disabled, enabled
+//! and revoked, and get new expiries. After every step, and around every moment at which something
+//! ends, each key must be accepted or refused exactly as a model predicts. The model knows only
+//! which changes were made and when.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -17,12 +18,12 @@ use crate::key::KeyId;
 use crate::managed::ManagedKey;
 use crate::scope::{Scope, ScopeSet};
 
-/// How long the longest overlap is, in microseconds, in which the model counts.
+/// The maximum overlap in microseconds, the model's unit.
 const WEEK: i64 = 7 * 24 * 3_600 * 1_000_000;
 
-/// What is done next.
+/// A change of a key.
 #[derive(Clone, Debug)]
-enum Deed {
+enum Change {
     Rotate { overlap: i64, life: Option<i64> },
     Disable,
     Enable,
@@ -30,20 +31,21 @@ enum Deed {
     End { life: Option<i64> },
 }
 
-/// When it is done: so long after the last deed, or so near to a moment at which a key of the chain ends.
+/// The time of a change: this long after the last one, or this close to the end of a key in the
+/// chain.
 #[derive(Clone, Debug)]
 enum When {
     After(i64),
     NearEndOf(prop::sample::Index, i64),
 }
 
-type Life = Vec<(When, prop::sample::Index, Deed)>;
+type Life = Vec<(When, prop::sample::Index, Change)>;
 
-/// What the model knows of a key: what was done to it and when, and not what that comes to.
+/// The model of a key: the changes and their times, not their consequences.
 #[derive(Clone, Debug, Default)]
 struct Model {
     begins: i64,
-    /// The ends that it was given, each with when.
+    /// Every expiry that the key was given.
     ends: Vec<Option<i64>>,
     overlap_over: Option<i64>,
     is_disabled: bool,
@@ -51,13 +53,13 @@ struct Model {
 }
 
 impl Model {
-    /// From when on it is refused for its age.
+    /// The first moment at which it is refused because of its age.
     fn over(&self) -> Option<i64> {
         let end = *self.ends.last().unwrap();
         [end, self.overlap_over].into_iter().flatten().min()
     }
 
-    /// The code of the answer at a time, if nothing is done until then; `None` for yes.
+    /// The expected refusal code at `at` if nothing changes until then; `None` if accepted.
     fn answer(&self, at: i64) -> Option<&'static str> {
         if self.is_revoked {
             Some("revoked_api_key")
@@ -71,12 +73,12 @@ impl Model {
     }
 }
 
-/// A key of the chain: as it is kept, and as the model has it.
+/// A key in a chain of rotations: its record and its model.
 struct Link {
     key: ManagedKey,
     record: KeyRecord,
     model: Model,
-    /// The earliest of all ends it ever had once it was replaced: nothing may put it later.
+    /// The end at the time of its rotation. Nothing may move it later.
     bound: Option<i64>,
 }
 
@@ -115,8 +117,8 @@ fn first(begins: i64, life: Option<i64>) -> Link {
     Link { key, record, model: Model { begins, ends: vec![life], ..Model::default() }, bound: None }
 }
 
-/// Every key of the chain, now and around every moment to come at which one ends or begins, as nothing else is done.
-fn check(chain: &[Link], now: i64, met: &Met) -> Result<(), TestCaseError> {
+/// Checks every key of the chain now and around every future moment at which a key starts or ends.
+fn check(chain: &[Link], now: i64, counts: &Counts) -> Result<(), TestCaseError> {
     let mut moments = vec![now];
     for link in chain {
         for edge in link.model.over().into_iter().chain([link.model.begins]) {
@@ -132,8 +134,8 @@ fn check(chain: &[Link], now: i64, met: &Met) -> Result<(), TestCaseError> {
                 prop_assert_eq!(principal.expires_at(), link.model.over().map(time));
                 prop_assert_eq!(principal.scopes(), ScopeSet::from_iter([Scope::AgentsRead]));
             }
-            // The point of all this, in words of its own: an overlap is no gap. Whoever holds the old key and whoever
-            // holds the new one are both let in, unless somebody took a key out of use.
+            // The purpose of an overlap, stated independently: during it, the old and the new key
+            // are both accepted, unless one was disabled or revoked.
             if let Some(replaced) = &link.record.replaced {
                 let new = chain.iter().find(|other| other.record.id == replaced.by).unwrap();
                 let may_be_used = |model: &Model| {
@@ -145,7 +147,7 @@ fn check(chain: &[Link], now: i64, met: &Met) -> Result<(), TestCaseError> {
                     && link.model.overlap_over.is_some_and(|over| *at < over)
                     && new.record.replaced.is_none()
                 {
-                    met.overlaps.set(met.overlaps.get() + 1);
+                    counts.overlaps.set(counts.overlaps.get() + 1);
                     for link in [link, new] {
                         prop_assert!(
                             recognize_managed(&link.key, Some(&link.record), None, time(*at)).is_ok()
@@ -154,7 +156,7 @@ fn check(chain: &[Link], now: i64, met: &Met) -> Result<(), TestCaseError> {
                 }
             }
             if link.bound.is_some_and(|bound| *at >= bound) {
-                prop_assert!(answer_is_no(link, *at), "an end was put later");
+                prop_assert!(answer_is_no(link, *at), "an end was moved later");
             }
         }
     }
@@ -165,8 +167,8 @@ fn answer_is_no(link: &Link, at: i64) -> bool {
     recognize_managed(&link.key, Some(&link.record), None, time(at)).is_err()
 }
 
-/// Does it to the record and to the model, which must agree on whether it can be done.
-fn act(chain: &mut Vec<Link>, place: usize, deed: &Deed, now: i64) -> Result<(), TestCaseError> {
+/// Applies a change to the record and to the model, which must agree on whether it is allowed.
+fn act(chain: &mut Vec<Link>, place: usize, change: &Change, now: i64) -> Result<(), TestCaseError> {
     let number = chain.len();
     let link = &mut chain[place];
     let before = link.record.clone();
@@ -175,25 +177,25 @@ fn act(chain: &mut Vec<Link>, place: usize, deed: &Deed, now: i64) -> Result<(),
     let is_replaced = model.overlap_over.is_some();
     let refused =
         |outcome: Result<KeyRecord, Refusal>, expected: bool| -> Result<Option<KeyRecord>, TestCaseError> {
-            prop_assert_eq!(outcome.is_err(), expected, "{:?} at {}: {:?}", deed, now, &outcome);
+            prop_assert_eq!(outcome.is_err(), expected, "{:?} at {}: {:?}", change, now, &outcome);
             Ok(outcome.ok())
         };
-    let changed = match deed {
-        Deed::Revoke => {
+    let changed = match change {
+        Change::Revoke => {
             model.is_revoked = true;
             Some(record.revoke(time(now)))
         }
-        Deed::Disable => {
+        Change::Disable => {
             let changed = refused(record.disable(time(now)), is_over)?;
             model.is_disabled |= !is_over;
             changed
         }
-        Deed::Enable => {
+        Change::Enable => {
             let changed = refused(record.enable(time(now)), is_over)?;
             model.is_disabled &= is_over;
             changed
         }
-        Deed::End { life } => {
+        Change::End { life } => {
             let end = life.map(|life| now + life);
             let patch = KeyPatch { expires_at: Some(end.map(time)), ..KeyPatch::default() };
             let changed = refused(record.update(patch, time(now)), is_over || is_replaced)?;
@@ -202,7 +204,7 @@ fn act(chain: &mut Vec<Link>, place: usize, deed: &Deed, now: i64) -> Result<(),
             }
             changed
         }
-        Deed::Rotate { overlap, life } => {
+        Change::Rotate { overlap, life } => {
             let (new_key, end) = (key(number), life.map(|life| now + life));
             let micros = SignedDuration::from_micros(*overlap);
             let outcome = record.rotate(&new_key, micros, end.map(time), root(), time(now));
@@ -227,13 +229,17 @@ fn act(chain: &mut Vec<Link>, place: usize, deed: &Deed, now: i64) -> Result<(),
     };
     if let Some(changed) = changed {
         prop_assert!(changed.revision >= before.revision);
-        prop_assert_eq!(changed.revision == before.revision, changed == before, "a change counts up");
+        prop_assert_eq!(
+            changed.revision == before.revision,
+            changed == before,
+            "a change must increment the revision"
+        );
         link.record = changed;
     }
     Ok(())
 }
 
-/// Whole seconds mostly, or so many microseconds.
+/// Mostly whole seconds, sometimes microseconds.
 fn micros(seconds: std::ops::Range<i64>) -> impl Strategy<Value = i64> {
     prop_oneof![4 => seconds.clone().prop_map(|second| second * 1_000_000), 1 => seconds]
 }
@@ -242,14 +248,14 @@ fn life() -> impl Strategy<Value = Option<i64>> {
     prop_oneof![1 => Just(None), 4 => micros(1..60 * 86_400).prop_map(Some)]
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         8 => (prop_oneof![Just(0), Just(-1), micros(0..9 * 86_400)], life())
-            .prop_map(|(overlap, life)| Deed::Rotate { overlap, life }),
-        1 => Just(Deed::Disable),
-        2 => Just(Deed::Enable),
-        1 => Just(Deed::Revoke),
-        1 => life().prop_map(|life| Deed::End { life }),
+            .prop_map(|(overlap, life)| Change::Rotate { overlap, life }),
+        1 => Just(Change::Disable),
+        2 => Just(Change::Enable),
+        1 => Just(Change::Revoke),
+        1 => life().prop_map(|life| Change::End { life }),
     ]
 }
 
@@ -260,41 +266,41 @@ fn when() -> impl Strategy<Value = When> {
     ]
 }
 
-fn deeds() -> impl Strategy<Value = Life> {
-    // Mostly to the last key of the chain, which is the one that people rotate.
-    prop::collection::vec((when(), any::<prop::sample::Index>(), deed()), 1..16)
+fn changes() -> impl Strategy<Value = Life> {
+    // See `act`: mostly the last key of the chain is changed, as in practice.
+    prop::collection::vec((when(), any::<prop::sample::Index>(), change()), 1..16)
 }
 
-/// What was met in all lives, so that nothing is shown by what never happened.
+/// Counts over all histories, to prove that the interesting cases occurred.
 #[derive(Default)]
-struct Met {
-    /// Rotations of a key.
+struct Counts {
+    /// Successful rotations.
     rotations: Cell<u32>,
-    /// The longest chain.
+    /// The number of keys in the longest chain.
     longest: Cell<usize>,
-    /// Moments of an overlap in which both keys were to be accepted.
+    /// Checked moments at which both keys of a rotation had to be accepted.
     overlaps: Cell<u32>,
 }
 
 #[test]
-fn a_key_is_accepted_exactly_as_long_as_it_may_be() {
+fn key_is_accepted_exactly_during_its_life() {
     assert_eq!(MAX_OVERLAP, SignedDuration::from_micros(WEEK));
-    let met = Met::default();
+    let counts = Counts::default();
     let begins = prop_oneof![3 => Just(0), 1 => micros(0..86_400)];
     let config = ProptestConfig {
         cases: 20_000,
         failure_persistence: None,
-        // The other one takes longer than the test.
+        // The default generator takes longer than the test itself.
         rng_algorithm: RngAlgorithm::XorShift,
         ..ProptestConfig::default()
     };
-    let lives = (begins, life(), deeds());
-    let outcome = TestRunner::new(config).run(&lives, |(begins, life, deeds)| {
+    let lives = (begins, life(), changes());
+    let outcome = TestRunner::new(config).run(&lives, |(begins, life, changes)| {
         prop_assume!(life.is_none_or(|life| life > begins));
         let mut chain = vec![first(begins, life)];
         let mut now = 0;
-        check(&chain, now, &met)?;
-        for (when, index, deed) in &deeds {
+        check(&chain, now, &counts)?;
+        for (when, index, change) in &changes {
             now = match when {
                 When::After(micros) => now + micros,
                 When::NearEndOf(index, off) => {
@@ -302,20 +308,20 @@ fn a_key_is_accepted_exactly_as_long_as_it_may_be() {
                     over.map_or(now, |over| now.max(over + off))
                 }
             };
-            check(&chain, now, &met)?;
+            check(&chain, now, &counts)?;
             let place = index.index(chain.len() * 2).min(chain.len() - 1);
             let before = chain.len();
-            act(&mut chain, place, deed, now)?;
-            met.rotations.set(met.rotations.get() + u32::from(chain.len() > before));
-            met.longest.set(met.longest.get().max(chain.len()));
-            check(&chain, now, &met)?;
+            act(&mut chain, place, change, now)?;
+            counts.rotations.set(counts.rotations.get() + u32::from(chain.len() > before));
+            counts.longest.set(counts.longest.get().max(chain.len()));
+            check(&chain, now, &counts)?;
         }
         Ok(())
     });
     if let Err(error) = outcome {
         panic!("{error}");
     }
-    assert!(met.rotations.get() > 20_000, "{} rotations", met.rotations.get());
-    assert!(met.longest.get() > 4, "{} keys in the longest chain", met.longest.get());
-    assert!(met.overlaps.get() > 10_000, "{} moments in overlaps", met.overlaps.get());
+    assert!(counts.rotations.get() > 20_000, "{} rotations", counts.rotations.get());
+    assert!(counts.longest.get() > 4, "{} keys in the longest chain", counts.longest.get());
+    assert!(counts.overlaps.get() > 10_000, "{} moments in overlaps", counts.overlaps.get());
 }
