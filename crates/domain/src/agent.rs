@@ -1,4 +1,4 @@
-//! Agents: what is being simulated against. The agent itself runs elsewhere, in a worker.
+//! Agents: the programs under test. The agent itself runs elsewhere, in a worker.
 
 use jiff::Timestamp;
 
@@ -11,31 +11,32 @@ pub struct Agent {
     pub id: AgentId,
     /// The project it belongs to.
     pub project_id: ProjectId,
-    /// What people call it.
+    /// The name that people use.
     pub name: Name,
-    /// What it is for; personas are told of it.
+    /// Its purpose. Personas know it.
     pub description: Option<Description>,
     /// The caller's own data.
     pub metadata: Metadata,
-    /// When a worker last asked for this agent's work. The store alone sets it, at most once a minute for each process.
+    /// When a worker last polled for this agent's conversations. Only the store sets it, at most
+    /// once a minute per process.
     pub last_polled_at: Option<Timestamp>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
 }
 
-/// What is to change about an agent; `None` leaves as it is.
+/// A partial update of an agent. `None` leaves a field unchanged.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AgentPatch {
-    /// Another name.
+    /// The new name.
     pub name: Option<Name>,
-    /// Another description.
+    /// The new description.
     pub description: Option<Description>,
 }
 
 impl Agent {
-    /// The same agent with the changes; `updated_at` moves only if something changed.
+    /// Applies the changes. `updated_at` moves only if something changed.
     pub fn patched(self, patch: AgentPatch, now: Timestamp) -> Self {
         let name = patch.name.unwrap_or_else(|| self.name.clone());
         let description = patch.description.or_else(|| self.description.clone());

@@ -1,157 +1,38 @@
-//! Conversations: one persona, one agent, up to a number of messages, and a verdict.
+//! Conversations: one persona and one agent exchange a bounded number of messages, which are then
+//! evaluated.
 //!
 //! ```text
-//! conversation  queued → in_progress → ended | failed       (in_progress → queued when its lease runs out)
+//! conversation  queued → in_progress → ended | failed       (in_progress → queued when its lease expires)
 //! evaluation    pending → in_progress → completed | failed | not_applicable
 //! ```
 //!
-//! A started conversation holds a lease, renewed by every call of its worker. When the lease runs out, the
-//! conversation is queued again as a new attempt with an empty transcript; after [`MAX_ATTEMPTS`] it has failed.
-//! One turn at a time: a call claims the turn before the persona's reply is made, and completes it after.
+//! A started conversation has a lease, which every call of its worker renews. When the lease
+//! expires, the conversation is queued again as a new attempt with an empty transcript; after
+//! [`MAX_ATTEMPTS`] it has failed. Turns are exclusive: a call claims the turn before the persona's
+//! reply is generated, and completes it afterwards.
+
+mod status;
+
+pub use status::{ConversationStatus, EndReason, EvaluationStatus};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{ConversationId, PersonaId, Random, Refusal, Simulation, SimulationId, SimulationStatus, later};
 
-/// How often a conversation is tried before it has failed.
+/// The number of attempts after which a conversation has failed.
 pub const MAX_ATTEMPTS: u32 = 3;
 
-/// Where a conversation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ConversationStatus {
-    /// Waits for a worker.
-    Queued,
-    /// A worker holds it.
-    InProgress,
-    /// It was held.
-    Ended,
-    /// It could not be held.
-    Failed,
-}
-
-impl ConversationStatus {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Queued, Self::InProgress, Self::Ended, Self::Failed];
-
-    /// The wire's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::InProgress => "in_progress",
-            Self::Ended => "ended",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// The status that the wire's word means.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == word)
-    }
-}
-
-/// Where the evaluation of a conversation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EvaluationStatus {
-    /// The conversation goes on, or waits to be judged.
-    Pending,
-    /// It is being judged.
-    InProgress,
-    /// There is a verdict for every objective.
-    Completed,
-    /// It could not be judged.
-    Failed,
-    /// There is nothing to judge: no objectives, or no conversation.
-    NotApplicable,
-}
-
-impl EvaluationStatus {
-    /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Pending, Self::InProgress, Self::Completed, Self::Failed, Self::NotApplicable];
-
-    /// The wire's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::InProgress => "in_progress",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::NotApplicable => "not_applicable",
-        }
-    }
-
-    /// The status that the wire's word means.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == word)
-    }
-
-    /// Whether nothing follows.
-    pub fn is_final(self) -> bool {
-        !matches!(self, Self::Pending | Self::InProgress)
-    }
-}
-
-/// Why a conversation is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EndReason {
-    /// The agent's worker ended it.
-    AgentDecided,
-    /// The persona had nothing more to say.
-    PersonaDecided,
-    /// It had as many messages as it may.
-    MaxTurnsReached,
-    /// Its lease ran out for the last time.
-    LeaseExpired,
-    /// The simulation was canceled.
-    SimulationCanceled,
-    /// The simulation expired.
-    SimulationExpired,
-    /// The simulation failed.
-    SimulationFailed,
-}
-
-impl EndReason {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::AgentDecided,
-        Self::PersonaDecided,
-        Self::MaxTurnsReached,
-        Self::LeaseExpired,
-        Self::SimulationCanceled,
-        Self::SimulationExpired,
-        Self::SimulationFailed,
-    ];
-
-    /// The wire's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AgentDecided => "agent_decided",
-            Self::PersonaDecided => "persona_decided",
-            Self::MaxTurnsReached => "max_turns_reached",
-            Self::LeaseExpired => "lease_expired",
-            Self::SimulationCanceled => "simulation_canceled",
-            Self::SimulationExpired => "simulation_expired",
-            Self::SimulationFailed => "simulation_failed",
-        }
-    }
-
-    /// The reason that the wire's word means.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
-    }
-}
-
-/// Tells one claim of a turn from another.
+/// Identifies one claim of a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnToken(String);
 
 impl TurnToken {
-    /// A token that no other claim has.
+    /// A new, unique token.
     pub fn generate(random: &dyn Random) -> Self {
         Self(crate::ItemId::generate(random).as_str().to_owned())
     }
 
-    /// The token read back from a store.
+    /// Restores a stored token.
     pub fn restore(text: String) -> Self {
         Self(text)
     }
@@ -162,23 +43,23 @@ impl TurnToken {
     }
 }
 
-/// A call that is being answered.
+/// The claim of a call that is being answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnClaim {
-    /// Whose call.
+    /// Identifies the call.
     pub token: TurnToken,
-    /// When the claim may be taken over, should its holder have died.
+    /// When another call may take over, in case this one died.
     pub expires_at: Timestamp,
 }
 
-/// An attempt that is over, and how it ended.
+/// A finished attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedAttempt {
     /// Its number, from 1.
     pub attempt: u32,
-    /// How it ended.
+    /// Why it ended.
     pub end_reason: EndReason,
-    /// Why its worker failed, in the worker's words, if it said so.
+    /// The worker's explanation of its failure, if it gave one.
     pub failure_reason: Option<String>,
     /// When it ended.
     pub ended_at: Timestamp,
@@ -195,32 +76,32 @@ pub struct Conversation {
     pub persona_id: PersonaId,
     /// Its number within the simulation, from 1.
     pub seq: u32,
-    /// Where it is.
+    /// Its status.
     pub status: ConversationStatus,
-    /// Why it is over; `None` until it is.
+    /// Why it ended; `None` until then.
     pub end_reason: Option<EndReason>,
-    /// Where its evaluation is.
+    /// The status of its evaluation.
     pub evaluation_status: EvaluationStatus,
-    /// Which attempt it is at, from 1.
+    /// The current attempt, from 1.
     pub attempt: u32,
-    /// The attempts that are over, oldest first: at most [`MAX_ATTEMPTS`].
+    /// The finished attempts, oldest first: at most [`MAX_ATTEMPTS`].
     pub ended_attempts: Vec<EndedAttempt>,
-    /// How many messages the attempt has.
+    /// The number of messages in the current attempt.
     pub item_count: u32,
-    /// When its worker is given up; `Some` exactly while it is in progress.
+    /// When the lease expires; `Some` exactly while it is in progress.
     pub lease_expires_at: Option<Timestamp>,
-    /// The call that is being answered.
+    /// The call that is being answered, if any.
     pub turn: Option<TurnClaim>,
-    /// Since when it waits for a worker, or waited.
+    /// When it was last queued.
     pub queued_at: Timestamp,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
 }
 
 impl Conversation {
-    /// A conversation that waits for its first attempt.
+    /// Creates a conversation that waits for its first attempt.
     pub fn queued(
         id: ConversationId,
         simulation_id: SimulationId,
@@ -247,7 +128,7 @@ impl Conversation {
         }
     }
 
-    /// Whether nothing is left to happen: it failed, or it was held and its evaluation is over.
+    /// Whether it is settled: it failed, or it ended and its evaluation is final.
     pub fn is_settled(&self) -> bool {
         match self.status {
             ConversationStatus::Failed => true,
@@ -256,7 +137,7 @@ impl Conversation {
         }
     }
 
-    /// A worker takes it, for as long as `lease`.
+    /// Starts the conversation for a worker, with a lease of this length.
     pub fn start(
         self,
         simulation: &Simulation,
@@ -275,8 +156,9 @@ impl Conversation {
         })
     }
 
-    /// Claims the turn for one call. A first attempt need not be started before; a later one must be, because a
-    /// call without a start then comes from the worker that lost it.
+    /// Claims the turn for one call. A first attempt is started if it was not; a later one must
+    /// have been started, because a call without a start then comes from the worker whose lease
+    /// expired.
     pub fn claim_turn(
         self,
         simulation: &Simulation,
@@ -298,7 +180,8 @@ impl Conversation {
         Ok(Self { turn: Some(claim), lease_expires_at: Some(later(now, lease)), updated_at: now, ..started })
     }
 
-    /// Completes the claimed turn: `messages` more in the transcript, and the conversation over if `end` says so.
+    /// Completes the claimed turn: adds `messages` to the count, and ends the conversation if `end`
+    /// is set.
     pub fn complete_turn(
         self,
         simulation: &Simulation,
@@ -318,18 +201,20 @@ impl Conversation {
             ..self
         };
         Ok(match end {
-            Some(reason) => answered.over(reason, now),
+            Some(reason) => answered.ended(reason, now),
             None => answered,
         })
     }
 
-    /// Gives the claimed turn back, because no reply could be made. Nothing of the call is kept.
+    /// Releases the claimed turn because no reply could be generated. Nothing of the call is
+    /// stored.
     pub fn release_turn(self, token: &TurnToken, now: Timestamp) -> Result<Self, Refusal> {
         self.require_claim(token)?;
         Ok(Self { turn: None, updated_at: now, ..self })
     }
 
-    /// Its worker ends it. Repeating it changes nothing, whoever ended it.
+    /// Ends the conversation for its worker. If it has already ended, nothing changes, regardless
+    /// of who ended it.
     pub fn end(self, simulation: &Simulation, attempt: Option<u32>, now: Timestamp) -> Result<Self, Refusal> {
         self.require_attempt(attempt)?;
         match self.status {
@@ -339,13 +224,13 @@ impl Conversation {
             ConversationStatus::InProgress => {
                 simulation.require_running()?;
                 self.require_free_turn(now)?;
-                Ok(self.over(EndReason::AgentDecided, now))
+                Ok(self.ended(EndReason::AgentDecided, now))
             }
         }
     }
 
-    /// Its worker is given up: queued again as a new attempt, or failed after the last. Refused while the lease is
-    /// held or a call is being answered.
+    /// Handles an expired lease: queues a new attempt, or fails the conversation after the last
+    /// one. Refused while the lease is valid or a call is being answered.
     pub fn lose_lease(self, now: Timestamp) -> Result<Self, Refusal> {
         match self.lease_expires_at {
             Some(until) if until <= now => self.require_free_turn(now).map_err(|_| Refusal::LeaseHeld)?,
@@ -368,8 +253,9 @@ impl Conversation {
         })
     }
 
-    /// Stops because its simulation is over: what was not held has failed, what was not judged will not be.
-    /// Changes nothing about a settled one; refused while the simulation runs.
+    /// Stops the conversation because its simulation is over: an unfinished conversation fails, a
+    /// pending evaluation becomes not applicable. A settled conversation is left unchanged. Refused
+    /// while the simulation runs.
     pub fn stop(self, simulation: &Simulation, now: Timestamp) -> Result<Self, Refusal> {
         let reason = match simulation.status {
             SimulationStatus::Canceled => EndReason::SimulationCanceled,
@@ -390,7 +276,7 @@ impl Conversation {
         })
     }
 
-    /// The judge takes up `attempt`. Repeating it changes nothing.
+    /// Begins the evaluation of `attempt`. Repeating it changes nothing.
     pub fn begin_evaluation(
         self,
         simulation: &Simulation,
@@ -406,7 +292,7 @@ impl Conversation {
         })
     }
 
-    /// The judge is done with `attempt`, in the final status `outcome`.
+    /// Ends the evaluation of `attempt` with the final status `outcome`.
     pub fn conclude_evaluation(
         self,
         simulation: &Simulation,
@@ -421,7 +307,7 @@ impl Conversation {
         Ok(Self { evaluation_status: outcome, updated_at: now, ..self })
     }
 
-    /// Refuses a call for another attempt than the one it is at. A caller that names none is taken to mean it.
+    /// Refuses a call that names another attempt. A call that names none means the current one.
     pub fn require_attempt(&self, attempt: Option<u32>) -> Result<(), Refusal> {
         match attempt {
             Some(attempt) if attempt != self.attempt => Err(Refusal::StaleAttempt { current: self.attempt }),
@@ -459,7 +345,7 @@ impl Conversation {
         if due { Ok(()) } else { Err(Refusal::NothingToEvaluate) }
     }
 
-    /// The ended attempts, with the present one if a worker holds it.
+    /// The ended attempts, including the current one if a worker holds it.
     fn attempts_with(&self, end_reason: EndReason, now: Timestamp) -> Vec<EndedAttempt> {
         let mut attempts = self.ended_attempts.clone();
         if self.status == ConversationStatus::InProgress {
@@ -469,7 +355,7 @@ impl Conversation {
         attempts
     }
 
-    fn over(self, reason: EndReason, now: Timestamp) -> Self {
+    fn ended(self, reason: EndReason, now: Timestamp) -> Self {
         Self {
             ended_attempts: self.attempts_with(reason, now),
             status: ConversationStatus::Ended,
@@ -485,7 +371,73 @@ impl Conversation {
         Self {
             status: ConversationStatus::Failed,
             evaluation_status: EvaluationStatus::NotApplicable,
-            ..self.over(reason, now)
+            ..self.ended(reason, now)
+        }
+    }
+}
+
+#[cfg(test)]
+mod histories;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        Progress,
+        fixtures::{conversation, simulation, token},
+    };
+
+    /// Any time, including the first and the last.
+    fn moment() -> impl Strategy<Value = Timestamp> {
+        let first = Timestamp::MIN.as_microsecond();
+        let last = Timestamp::MAX.as_microsecond();
+        prop_oneof![
+            Just(Timestamp::MIN),
+            Just(Timestamp::MAX),
+            (first..=last).prop_map(|microsecond| Timestamp::from_microsecond(microsecond).unwrap()),
+        ]
+    }
+
+    /// Any duration, including those beyond the calendar.
+    fn duration() -> impl Strategy<Value = SignedDuration> {
+        prop_oneof![
+            Just(SignedDuration::MIN),
+            Just(SignedDuration::MAX),
+            Just(SignedDuration::ZERO),
+            any::<i64>().prop_map(SignedDuration::from_secs),
+            (0..1_000_i64).prop_map(SignedDuration::from_secs),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn extreme_times_and_leases_do_not_panic(now in moment(), later in moment(), lease in duration()) {
+            let running = Simulation { expires_at: later, ..simulation(1, 1).start(now).unwrap() };
+            let claim = TurnClaim { token: token(1), expires_at: later };
+            let started = conversation(now).start(&running, lease, now).unwrap();
+            prop_assert!(started.lease_expires_at.is_some());
+            let claimed = started.claim_turn(&running, None, claim, lease, later).unwrap();
+            let completed = claimed.clone().complete_turn(&running, &token(1), u32::MAX, None, lease, now).unwrap();
+            let again = Conversation { turn: claimed.turn.clone(), ..completed };
+            let full = again.complete_turn(&running, &token(1), u32::MAX, None, lease, later).unwrap();
+            prop_assert_eq!(full.item_count, u32::MAX);
+            for moment in [now, later, Timestamp::MIN, Timestamp::MAX] {
+                // The result does not matter, only that there is no panic.
+                let _: Result<_, _> = claimed.clone().lose_lease(moment);
+                let _: Result<_, _> = claimed.clone().end(&running, Some(u32::MAX), moment);
+                let expired = running.clone().expire(Progress::default(), moment);
+                prop_assert_eq!(expired.is_ok(), moment >= later);
+                if let Err(refusal) = expired {
+                    prop_assert!(!refusal.to_string().is_empty());
+                }
+                // A settled simulation is completed, not expired.
+                let settled = Progress { settled: running.target_conversations.get(), ..Progress::default() };
+                if let Ok(done) = running.clone().expire(settled, moment) {
+                    prop_assert_eq!(done.status, SimulationStatus::Completed);
+                }
+            }
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Digests that name what something was made from.
+//! Digests that identify inputs by content.
 
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256 of a list of texts, in hex. The length of each is hashed with it, so that lists which only join to the same
-/// text have different digests.
+/// The SHA-256 of a list of texts, in hex. Each text is hashed with its length, so lists with the
+/// same concatenation have different digests.
 pub fn sha256_hex<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -24,13 +24,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_that_join_to_the_same_text_have_different_digests() {
+    fn lists_with_one_concatenation_have_different_digests() {
         assert_ne!(sha256_hex(["ab", "c"]), sha256_hex(["a", "bc"]));
         assert_ne!(sha256_hex(["a"]), sha256_hex(["a", ""]));
     }
 
     #[test]
-    fn a_digest_is_64_hexadecimal_digits() {
+    fn digest_of_no_texts_is_the_published_value() {
         // SHA-256 of nothing (FIPS 180-4).
         assert_eq!(sha256_hex([]), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     }

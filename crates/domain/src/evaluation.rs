@@ -1,25 +1,25 @@
-//! Evaluations: what one conversation was found to be worth against one version of an objective.
+//! Evaluations: the outcome of one conversation against one version of an objective.
 
 use jiff::Timestamp;
 
 use crate::{ConversationId, EvaluationId, ItemId, ObjectiveRef};
 
-/// What a judge found.
+/// The outcome of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The criteria were met.
     Passed,
-    /// They were not.
+    /// The criteria were not met.
     Failed,
-    /// It cannot be told; the reason says why. Never counted as passed.
+    /// Undecided; the reason says why. Never counted as passed.
     Inconclusive,
 }
 
 impl Outcome {
-    /// All of them.
+    /// Every outcome.
     pub const ALL: [Self; 3] = [Self::Passed, Self::Failed, Self::Inconclusive];
 
-    /// The wire's word.
+    /// The value in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Passed => "passed",
@@ -28,13 +28,13 @@ impl Outcome {
         }
     }
 
-    /// The outcome that the wire's word means.
+    /// Parses the value in the API.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
     }
 
-    /// What several outcomes make together: failed if any failed, else inconclusive if any is or there is none,
-    /// else passed. An empty set is not a pass.
+    /// Combines outcomes: failed if any failed; else inconclusive if any is, or if there are none;
+    /// else passed.
     pub fn all(outcomes: impl IntoIterator<Item = Self>) -> Self {
         let mut together = None;
         for outcome in outcomes {
@@ -53,12 +53,12 @@ impl Outcome {
 pub struct Score(f64);
 
 impl Score {
-    /// A score, or `None` for a number that is not one.
+    /// A score; `None` if the number is outside 0 to 1.
     pub fn parse(number: f64) -> Option<Self> {
         (0.0..=1.0).contains(&number).then_some(Self(number))
     }
 
-    /// How many of `count` held; `None` where there was nothing to hold.
+    /// The share of `count` criteria that held; `None` if `count` is 0.
     pub fn of(held: usize, count: usize) -> Option<Self> {
         if count == 0 { None } else { Self::parse(held as f64 / count as f64) }
     }
@@ -69,43 +69,43 @@ impl Score {
     }
 }
 
-/// The most quotes that a verdict has.
+/// The maximum number of quotes in an evaluation.
 pub const MAX_QUOTES: usize = 10;
 
-/// Words that occur to the letter in the transcript.
+/// Words that occur literally in the transcript.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quote {
-    /// The message they occur in.
+    /// The message that contains the words.
     pub item_id: ItemId,
     /// The words.
     pub text: String,
 }
 
-/// One verdict. It never changes once recorded.
+/// A stored evaluation. It never changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// Its id.
     pub id: EvaluationId,
-    /// The conversation that was judged.
+    /// The evaluated conversation.
     pub conversation_id: ConversationId,
-    /// The attempt that was judged.
+    /// The evaluated attempt.
     pub attempt: u32,
-    /// The version of the objective that it was judged against.
+    /// The version of the objective.
     pub objective: ObjectiveRef,
-    /// Who judged: a model's name, or `checks`.
+    /// The evaluator: a model's name, or `checks`.
     pub judge: String,
-    /// SHA-256, in hex, of what the judge was told to do, so that verdicts of different prompts are never compared
-    /// unawares.
+    /// The SHA-256, in hex, of the judge's instructions. Evaluations with different hashes are not
+    /// comparable.
     pub prompt_hash: String,
-    /// What was found.
+    /// The outcome.
     pub outcome: Outcome,
-    /// How well, where that can be told.
+    /// The score, if there is one.
     pub score: Option<Score>,
-    /// Why.
+    /// The explanation.
     pub reason: String,
-    /// What it rests on.
+    /// The words that support the outcome.
     pub quotes: Vec<Quote>,
-    /// When it was recorded.
+    /// When it was stored.
     pub created_at: Timestamp,
 }
 
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_set_of_outcomes_is_not_a_pass() {
+    fn no_outcomes_are_inconclusive() {
         assert_eq!(Outcome::all([]), Outcome::Inconclusive);
         assert_eq!(Outcome::all([Outcome::Passed]), Outcome::Passed);
         assert_eq!(Outcome::all([Outcome::Passed, Outcome::Inconclusive]), Outcome::Inconclusive);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_score_is_a_number_from_0_to_1() {
+    fn score_is_a_number_from_0_to_1() {
         assert!(Score::parse(f64::NAN).is_none());
         assert!(Score::parse(-0.1).is_none());
         assert_eq!(Score::of(1, 4).map(Score::get), Some(0.25));

@@ -1,6 +1,7 @@
-//! Ids of resources: random letters and digits, 12 for what people name, 21 for what simulations make.
+//! Ids of resources: random letters and digits, 12 for resources that people create, 21 for those
+//! that simulations generate.
 //!
-//! An id is opaque, unguessable enough to be unique, and not a secret.
+//! An id is opaque and unique, and not a secret.
 
 use std::{fmt, str::FromStr};
 
@@ -40,10 +41,10 @@ macro_rules! id {
         pub struct $name(Box<str>);
 
         impl $name {
-            /// How many letters or digits an id of this kind has.
+            /// The length of an id in characters.
             pub const LENGTH: usize = $length;
 
-            /// A new id.
+            /// Generates an id.
             pub fn generate(random: &dyn Random) -> Self {
                 Self(random_text(random, $length).into_boxed_str())
             }
@@ -95,42 +96,42 @@ macro_rules! id {
 }
 
 id!(
-    /// Names a [`Project`](crate::Project).
+    /// Identifies a [`Project`](crate::Project).
     ProjectId,
     12
 );
 id!(
-    /// Names an [`Agent`](crate::Agent).
+    /// Identifies an [`Agent`](crate::Agent).
     AgentId,
     12
 );
 id!(
-    /// Names an [`Objective`](crate::Objective) over all its versions.
+    /// Identifies an [`Objective`](crate::Objective) in all its versions.
     ObjectiveId,
     12
 );
 id!(
-    /// Names a [`Simulation`](crate::Simulation).
+    /// Identifies a [`Simulation`](crate::Simulation).
     SimulationId,
     21
 );
 id!(
-    /// Names a [`Persona`](crate::Persona).
+    /// Identifies a [`Persona`](crate::Persona).
     PersonaId,
     21
 );
 id!(
-    /// Names a [`Conversation`](crate::Conversation) over all its attempts.
+    /// Identifies a [`Conversation`](crate::Conversation) in all its attempts.
     ConversationId,
     21
 );
 id!(
-    /// Names one message of a conversation.
+    /// Identifies a message of a conversation.
     ItemId,
     21
 );
 id!(
-    /// Names one [`Evaluation`](crate::Evaluation).
+    /// Identifies an [`Evaluation`](crate::Evaluation).
     EvaluationId,
     21
 );
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generated_id_parses_back_to_itself() {
+    fn generated_id_parses_to_itself() {
         let random = Counting(AtomicU8::new(0));
         for _ in 0..100 {
             let id = SimulationId::generate(&random);
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_of_another_length_or_alphabet_is_refused() {
+    fn id_of_wrong_length_or_alphabet_is_refused() {
         for text in ["", "abc", "abcdefghijkl-", "abcdefghijk-", "abcdefghijk\u{e9}", "abcdefghijklm"] {
             assert!(text.parse::<ProjectId>().is_err(), "{text}");
         }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::{ConversationId, ItemId, MessageText, text::is_blank};
 
-/// Who said something. The names are the wire's.
+/// The author of a message. The names are those of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The persona.
@@ -14,7 +14,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The wire's word.
+    /// The value in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -22,24 +22,24 @@ impl Role {
         }
     }
 
-    /// The role that the wire's word means.
+    /// Parses the value in the API.
     pub fn parse(word: &str) -> Option<Self> {
         [Self::User, Self::Assistant].into_iter().find(|role| role.as_str() == word)
     }
 }
 
-/// One message. It never changes once stored.
+/// A message. It never changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     /// Its id.
     pub id: ItemId,
-    /// The conversation it was said in.
+    /// The conversation that contains it.
     pub conversation_id: ConversationId,
-    /// The attempt at the conversation that it was said in, from 1.
+    /// The attempt that contains it, from 1.
     pub attempt: u32,
-    /// Its place in the attempt, from 0.
+    /// Its position in the attempt, from 0.
     pub position: u32,
-    /// Who said it.
+    /// Its author.
     pub role: Role,
     /// The text parts, at least one.
     pub content: Vec<MessageText>,
@@ -48,25 +48,25 @@ pub struct Item {
 }
 
 impl Item {
-    /// All that was said, parts on lines of their own.
+    /// The whole text, one part per line.
     pub fn text(&self) -> String {
         self.content.iter().map(MessageText::as_str).collect::<Vec<_>>().join("\n")
     }
 }
 
-/// What was said in one attempt, oldest first, and how it ended.
+/// The messages of one attempt and how it ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transcript {
     /// The messages, oldest first.
     pub items: Vec<Item>,
-    /// How it ended; `None` while it goes on.
+    /// Why it ended; `None` while it is in progress.
     pub end_reason: Option<crate::EndReason>,
 }
 
 impl Transcript {
-    /// Whether a side says anything: a character that shows.
+    /// Whether a side said anything, that is, at least one visible character.
     pub fn speaks(&self, role: Role) -> bool {
-        let mut said = self.items.iter().filter(|item| item.role == role);
-        said.any(|item| item.content.iter().any(|part| !part.as_str().chars().all(is_blank)))
+        let mut messages = self.items.iter().filter(|item| item.role == role);
+        messages.any(|item| item.content.iter().any(|part| !part.as_str().chars().all(is_blank)))
     }
 }

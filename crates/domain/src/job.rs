@@ -1,7 +1,7 @@
-//! Jobs: what is to happen in the background, written together with the change that calls for it.
+//! Background jobs. A job is written together with the change that needs it.
 //!
-//! Delivery is at least once and in any order, so the work of a job decides from what is stored, and a job that
-//! comes twice or late changes nothing.
+//! Delivery is at least once and in any order. A job decides from stored state, so a repeated or
+//! late delivery changes nothing.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ConversationId, PersonaId, ProjectId, SimulationId};
 
-/// Names a job by its work, so that the same work is never written twice while it waits.
+/// Identifies a job by its work, so the same work is stored only once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(String);
 
 impl JobId {
-    /// The id read back from a store.
+    /// Restores a stored id.
     pub fn restore(text: String) -> Self {
         Self(text)
     }
@@ -31,27 +31,27 @@ impl fmt::Display for JobId {
     }
 }
 
-/// What a job does.
+/// The work of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "work", rename_all = "snake_case")]
 pub enum Work {
-    /// Take a simulation from pending to in progress, and have its personas made.
+    /// Start a pending simulation and enqueue the generation of its personas.
     StartSimulation {
         /// The simulation.
         simulation: SimulationId,
     },
-    /// Make the personas numbered from `first_seq`, a bounded number of them, and call for the rest.
+    /// Generate a bounded number of personas from `first_seq`, and enqueue the rest.
     GeneratePersonas {
         /// The simulation.
         simulation: SimulationId,
-        /// The first number.
+        /// The number of the first persona.
         first_seq: u32,
     },
-    /// Make the one persona numbered `seq`, in place of a rejected one.
+    /// Generate persona `seq` in place of a rejected one.
     ReplacePersona {
         /// The simulation.
         simulation: SimulationId,
-        /// The number.
+        /// The number of the persona.
         seq: u32,
     },
     /// Queue the conversations of an approved persona.
@@ -61,7 +61,7 @@ pub enum Work {
         /// The persona.
         persona: PersonaId,
     },
-    /// Judge one attempt at a conversation.
+    /// Evaluate one attempt of a conversation.
     JudgeConversation {
         /// The simulation.
         simulation: SimulationId,
@@ -70,12 +70,12 @@ pub enum Work {
         /// The attempt.
         attempt: u32,
     },
-    /// Bring a simulation to its end if all its conversations have come to theirs.
+    /// Finish a simulation if all its conversations are settled.
     FinishSimulation {
         /// The simulation.
         simulation: SimulationId,
     },
-    /// Stop what is left of a simulation that is over.
+    /// Stop the open conversations of a simulation that is over.
     StopConversations {
         /// The simulation.
         simulation: SimulationId,
@@ -96,7 +96,7 @@ impl Work {
         }
     }
 
-    /// The kind of work, for logs.
+    /// The name of the work, for logs.
     pub fn name(&self) -> &'static str {
         match self {
             Self::StartSimulation { .. } => "start_simulation",
@@ -146,19 +146,19 @@ impl JobKind {
     }
 }
 
-/// A piece of work in a project.
+/// A job of a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// Its id, which follows from its work.
+    /// Its id, derived from its work.
     pub id: JobId,
     /// The project it works in.
     pub project_id: ProjectId,
-    /// What it does.
+    /// Its work.
     pub work: Work,
 }
 
 impl Job {
-    /// A job for `work`.
+    /// Creates a job for `work`.
     pub fn new(project_id: ProjectId, work: Work) -> Self {
         Self { id: work.id(), project_id, work }
     }

@@ -1,20 +1,20 @@
-//! What OneRun is about, without how it is stored, hosted or spoken to: ids, resources, their state machines,
-//! check lines and statistics.
+//! OneRun's domain: ids, resources, their state machines, check lines and statistics. Storage,
+//! hosting and HTTP are in other crates.
 //!
-//! Nothing here reads a clock, a random source, a file or the network; time and randomness are arguments. A value
-//! of one of these types is valid: the text and number types can only be made by parsing, and a state changes only
-//! by a method that may refuse.
+//! Nothing here reads a clock, a random source, a file or the network; time and random bytes are
+//! arguments. Every value of these types is valid: text and number types are created only by
+//! parsing, and a state changes only by a method that may refuse.
 
 mod agent;
 mod check;
 mod conversation;
 mod digest;
 mod evaluation;
+#[cfg(test)]
+mod fixtures;
 mod id;
 mod item;
 mod job;
-#[cfg(test)]
-mod model_tests;
 mod number;
 mod objective;
 mod page;

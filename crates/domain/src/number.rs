@@ -1,4 +1,4 @@
-//! Numbers from outside, each with its bounds.
+//! Bounded numbers from callers.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ macro_rules! number {
             /// The largest value.
             pub const MAX: $inner = $max;
 
-            /// The one way to make a value.
+            /// Parses a value; the only way to create one.
             pub fn parse(number: u64) -> Result<Self, NumberError> {
                 match <$inner>::try_from(number) {
                     Ok(number) if (Self::MIN..=Self::MAX).contains(&number) => Ok(Self(number)),
@@ -45,29 +45,29 @@ macro_rules! number {
 }
 
 number!(
-    /// How many conversations or personas a simulation is to have.
+    /// The number of conversations or personas of a simulation.
     Target: u32, 1..=10_000
 );
 number!(
-    /// How many messages, of both sides together, a conversation may have before it is ended. A turn is one
-    /// message, as in the published service.
+    /// The maximum number of messages of both sides in a conversation. A turn is one message, as in
+    /// the published service.
     MaxTurns: u32, 1..=200
 );
 number!(
-    /// What a simulation's personas, replies and verdicts are derived from: the same seed, the same bytes. Bounded
-    /// so that every JSON reader holds it exactly.
+    /// The seed of a simulation's personas, replies and evaluations: the same seed gives the same
+    /// bytes. Bounded so that every JSON parser represents it exactly.
     Seed: u64, 0..=9_007_199_254_740_991
 );
 
 impl Seed {
-    /// A seed of random bits, cut to those that it holds.
+    /// A seed from random bits; surplus bits are dropped.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits & Self::MAX)
     }
 }
 
 impl Default for MaxTurns {
-    /// What the published service takes when nothing is said.
+    /// The default of the published service.
     fn default() -> Self {
         Self(5)
     }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_names_the_bounds() {
+    fn error_names_the_bounds() {
         assert_eq!(
             MaxTurns::parse(201).map_err(|error| error.to_string()),
             Err("must be an integer from 1 to 200".to_owned())

@@ -1,29 +1,30 @@
-//! Objectives: what conversations are scored against, in versions.
+//! Objectives: versioned criteria that conversations are scored against.
 
 use jiff::Timestamp;
 
 use crate::{Criteria, Name, ObjectiveId, ProjectId};
 
-/// One version of an objective. A version never changes, so what a conversation was judged by can always be shown.
+/// One version of an objective. A version never changes, so the criteria behind an evaluation can
+/// always be shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Objective {
-    /// The id that all versions share.
+    /// Its id, which all versions share.
     pub id: ObjectiveId,
     /// The project it belongs to.
     pub project_id: ProjectId,
-    /// 1 for the first.
+    /// The version, from 1.
     pub version: u32,
-    /// What people call it.
+    /// The name that people use.
     pub name: Name,
-    /// What is judged.
+    /// The criteria that conversations are scored by.
     pub criteria: Criteria,
-    /// When the first version was made.
+    /// When the first version was created.
     pub created_at: Timestamp,
-    /// When this version was made.
+    /// When this version was created.
     pub updated_at: Timestamp,
 }
 
-/// A version of an objective, by name: what a simulation pins when it is made.
+/// A reference to a version of an objective. A simulation pins these when it is created.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectiveRef {
     /// The objective.
@@ -32,17 +33,17 @@ pub struct ObjectiveRef {
     pub version: u32,
 }
 
-/// What is to change about an objective; `None` leaves as it is.
+/// A partial update of an objective. `None` leaves a field unchanged.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ObjectivePatch {
-    /// Another name.
+    /// The new name.
     pub name: Option<Name>,
-    /// Other criteria.
+    /// The new criteria.
     pub criteria: Option<Criteria>,
 }
 
 impl Objective {
-    /// The version that follows with the changes, or this one if they change nothing.
+    /// The next version with these changes, or this version if nothing changes.
     pub fn revised(self, patch: ObjectivePatch, now: Timestamp) -> Self {
         let name = patch.name.unwrap_or_else(|| self.name.clone());
         let criteria = patch.criteria.unwrap_or_else(|| self.criteria.clone());
@@ -52,7 +53,7 @@ impl Objective {
         Self { name, criteria, version: self.version.saturating_add(1), updated_at: now, ..self }
     }
 
-    /// This version, by name.
+    /// A reference to this version.
     pub fn reference(&self) -> ObjectiveRef {
         ObjectiveRef { id: self.id.clone(), version: self.version }
     }

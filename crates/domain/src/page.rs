@@ -1,23 +1,24 @@
-//! Pages of lists: every list is bounded, because a request must cost the same however much there is.
+//! Pages of lists. Every list is bounded, so that a request's cost does not grow with the data.
 
-/// Which part of a list is wanted.
+/// The requested part of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageRequest {
-    /// How many at the most.
+    /// The maximum number of entries.
     pub limit: Limit,
-    /// How many to pass over.
+    /// The number of entries to skip.
     pub offset: u32,
 }
 
-/// How many of a list at the most. The route says what the bound is; this only holds that there is one.
+/// The maximum number of entries in a page. Each route sets its own bound; this type ensures that
+/// there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit(u32);
 
 impl Limit {
-    /// The most any list gives at once.
+    /// The maximum of any page.
     pub const MAX: u32 = 1_000;
 
-    /// A limit from 1 to [`Limit::MAX`]; others are brought within.
+    /// A limit, clamped to 1 through [`Limit::MAX`].
     pub fn clamped(number: u32) -> Self {
         Self(number.clamp(1, Self::MAX))
     }
@@ -31,14 +32,15 @@ impl Limit {
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<T> {
-    /// The part.
+    /// The entries.
     pub data: Vec<T>,
-    /// Whether more follows.
+    /// Whether more entries follow.
     pub has_more: bool,
 }
 
 impl<T> Page<T> {
-    /// A page from one row more than was asked for: the extra row only tells that more follows.
+    /// Builds a page from up to one row more than the limit. The extra row only shows that more
+    /// follow.
     pub fn from_overfull(mut data: Vec<T>, limit: Limit) -> Self {
         let wanted = usize::try_from(limit.get()).unwrap_or(usize::MAX);
         let has_more = data.len() > wanted;
@@ -46,17 +48,17 @@ impl<T> Page<T> {
         Self { data, has_more }
     }
 
-    /// The same page of other things.
+    /// Converts the entries.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
         Page { data: self.data.into_iter().map(change).collect(), has_more: self.has_more }
     }
 }
 
-/// Which end of a sorted list comes first.
+/// The direction of a sorted list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// The smallest or oldest first.
+    /// Smallest or oldest first.
     Ascending,
-    /// The largest or newest first.
+    /// Largest or newest first.
     Descending,
 }

@@ -1,4 +1,4 @@
-//! Personas: whom the agent talks to.
+//! Personas: the generated people that an agent talks to.
 //!
 //! ```text
 //! pending → approved | rejected
@@ -12,19 +12,19 @@ use crate::{Metadata, PersonaId, Refusal, SimulationId};
 /// Whether a persona may hold conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ApprovalStatus {
-    /// Waits for a decision.
+    /// Waiting for a decision.
     Pending,
-    /// Holds conversations.
+    /// May hold conversations.
     Approved,
-    /// Replaced by another.
+    /// Replaced by another persona.
     Rejected,
 }
 
 impl ApprovalStatus {
-    /// All of them.
+    /// Every status.
     pub const ALL: [Self; 3] = [Self::Pending, Self::Approved, Self::Rejected];
 
-    /// The wire's word.
+    /// The value in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -33,13 +33,13 @@ impl ApprovalStatus {
         }
     }
 
-    /// The status that the wire's word means.
+    /// Parses the value in the API.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 }
 
-/// How old a persona is.
+/// The age group of a persona.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgeGroup {
@@ -53,7 +53,7 @@ pub enum AgeGroup {
     Senior,
 }
 
-/// What a persona is like. An empty text is an unknown. The names are the wire's.
+/// The attributes of a persona. An empty text means unknown. The names are those of the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say all there is to say")]
 pub struct PersonaAttributes {
@@ -74,40 +74,40 @@ pub struct PersonaAttributes {
     pub version: String,
 }
 
-/// A generated person.
+/// A generated persona.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Persona {
     /// Its id.
     pub id: PersonaId,
-    /// The simulation it was made for.
+    /// The simulation that it belongs to.
     pub simulation_id: SimulationId,
     /// Its number within the simulation, from 1. See [`Simulation::slot`](crate::Simulation::slot).
     pub seq: u32,
     /// Whether it may hold conversations.
     pub approval: ApprovalStatus,
-    /// Who it is, in a sentence.
+    /// A one-sentence description.
     pub summary: String,
-    /// What brought it here.
+    /// Its background and situation.
     pub story: String,
-    /// What it wants from the conversation.
+    /// Its goal in the conversation.
     pub purpose: String,
-    /// What it is like.
+    /// Its attributes.
     pub attributes: PersonaAttributes,
-    /// Data kept with it.
+    /// Additional data.
     pub metadata: Metadata,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
 }
 
 impl Persona {
-    /// Lets it hold conversations. Repeating it changes nothing.
+    /// Approves it. Repeating it changes nothing.
     pub fn approve(self, now: Timestamp) -> Result<Self, Refusal> {
         self.decide(ApprovalStatus::Approved, now)
     }
 
-    /// Has it replaced. Repeating it changes nothing.
+    /// Rejects it. Repeating it changes nothing.
     pub fn reject(self, now: Timestamp) -> Result<Self, Refusal> {
         self.decide(ApprovalStatus::Rejected, now)
     }
@@ -117,6 +117,34 @@ impl Persona {
             ApprovalStatus::Pending => Ok(Self { approval, updated_at: now, ..self }),
             decided if decided == approval => Ok(self),
             status => Err(Refusal::PersonaDecided { status }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::{at, persona};
+
+    proptest! {
+        #[test]
+        fn persona_is_decided_once(decisions in prop::collection::vec(any::<bool>(), 1..10)) {
+            let mut stored = persona();
+            for (approve, second) in decisions.into_iter().zip(1..) {
+                let (before, now) = (stored.clone(), at(second));
+                let wanted = if approve { ApprovalStatus::Approved } else { ApprovalStatus::Rejected };
+                let decided = if approve { stored.clone().approve(now) } else { stored.clone().reject(now) };
+                match before.approval {
+                    ApprovalStatus::Pending => {
+                        stored = decided.unwrap();
+                        prop_assert_eq!(&stored, &Persona { approval: wanted, updated_at: now, ..before });
+                    }
+                    status if status == wanted => prop_assert_eq!(decided.unwrap(), before),
+                    status => prop_assert_eq!(decided, Err(Refusal::PersonaDecided { status })),
+                }
+            }
         }
     }
 }

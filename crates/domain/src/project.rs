@@ -1,24 +1,24 @@
-//! Projects: what everything else belongs to.
+//! Projects, which own all other resources.
 
 use jiff::Timestamp;
 
 use crate::{Name, ProjectId};
 
-/// A project. It is never deleted, so an id once seen stays valid.
+/// A project. Projects are never deleted, so an id stays valid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Project {
     /// Its id.
     pub id: ProjectId,
-    /// What people call it.
+    /// The name that people use.
     pub name: Name,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
 }
 
 impl Project {
-    /// The same project with another name; without one, the same project.
+    /// Renames the project; `None` changes nothing.
     pub fn renamed(self, name: Option<Name>, now: Timestamp) -> Self {
         match name {
             Some(name) if name != self.name => Self { name, updated_at: now, ..self },

@@ -1,27 +1,27 @@
-//! What the state machines refuse, and why.
+//! Refusals of the state machines.
 
 use jiff::Timestamp;
 
 use crate::{ApprovalStatus, ConversationStatus, SimulationStatus};
 
-/// Why a change is not allowed in the state that it met. The message is for people and safe to show to the caller;
-/// it knows nothing of HTTP.
+/// Why the current state does not allow a change. The message is safe to show to the caller and
+/// does not depend on HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The simulation is over, and its status is final.
+    /// The simulation's status is final.
     #[error("the simulation is already {}", .status.as_str())]
     SimulationOver {
         /// Its final status.
         status: SimulationStatus,
     },
-    /// The simulation does not take calls of workers now.
-    #[error("the simulation is {}, so its conversations take no calls", .status.as_str())]
+    /// The simulation does not accept workers' calls.
+    #[error("the simulation is {}, so its conversations accept no calls", .status.as_str())]
     SimulationNotRunning {
         /// Its status.
         status: SimulationStatus,
     },
-    /// The simulation's conversations have not all come to an end.
-    #[error("the simulation's conversations have not all come to an end")]
+    /// The simulation has unsettled conversations.
+    #[error("the simulation has conversations that are not settled")]
     SimulationUnfinished,
     /// Only a queued conversation can be started.
     #[error("Conversation is not available to be started")]
@@ -29,76 +29,76 @@ pub enum Refusal {
         /// Its status.
         status: ConversationStatus,
     },
-    /// The conversation was never started, or its lease ran out and it waits for a new attempt.
+    /// The conversation was not started, or its lease expired and a new attempt is queued.
     #[error("Conversation is not in a valid state to end")]
     ConversationNotStarted,
-    /// The conversation's lease ran out, and the new attempt must be started before it takes messages.
+    /// The conversation's lease expired, and the new attempt must be started before it accepts
+    /// messages.
     #[error("the conversation was queued again as attempt {attempt}: start it before sending messages")]
     ConversationRequeued {
-        /// The attempt that waits to be started.
+        /// The queued attempt.
         attempt: u32,
     },
     /// The conversation is over.
     #[error("Conversation has already been ended")]
     ConversationOver {
-        /// How it is over.
+        /// Its final status.
         status: ConversationStatus,
     },
     /// Another call is being answered.
     #[error("another call is being answered for this conversation: one turn at a time")]
     TurnInProgress {
-        /// When the other call's claim ends at the latest.
+        /// When the other call's claim expires.
         until: Timestamp,
     },
-    /// The conversation moved on while the reply was being made.
-    #[error("the conversation moved on while this reply was being made")]
+    /// The conversation changed while the reply was generated.
+    #[error("the conversation changed while this reply was generated")]
     TurnLost,
-    /// The caller works on an attempt that was given up.
-    #[error("the conversation is at attempt {current}: this call is for an earlier one")]
+    /// The caller works on an earlier attempt.
+    #[error("this call is for an earlier attempt: the conversation is at attempt {current}")]
     StaleAttempt {
-        /// The attempt it is at.
+        /// The current attempt.
         current: u32,
     },
-    /// The lease is still held.
-    #[error("the conversation's lease has not run out")]
+    /// The lease has not expired.
+    #[error("the conversation's lease has not expired")]
     LeaseHeld,
-    /// The persona was decided about already, the other way.
+    /// The persona already has the opposite decision.
     #[error("the persona is already {}", .status.as_str())]
     PersonaDecided {
-        /// What was decided.
+        /// The decision.
         status: ApprovalStatus,
     },
-    /// The evaluation is over, or the conversation has none to be made.
-    #[error("the conversation has no evaluation to be made")]
+    /// The evaluation is final, or the conversation cannot be evaluated.
+    #[error("the conversation has no open evaluation")]
     NothingToEvaluate,
-    /// The key was revoked, which is final.
+    /// The key is revoked, which is final.
     #[error("the key was revoked, which is final; create another")]
     KeyRevoked,
-    /// The key's time is over.
+    /// The key has expired.
     #[error("the key has expired; create another")]
     KeyExpired,
     /// The key is disabled.
     #[error("the key is disabled; enable it first")]
     KeyDisabled,
-    /// Another key took its place.
-    #[error("the key was rotated; change key `{by}`, which took its place")]
+    /// The key was replaced by a rotation.
+    #[error("the key was rotated; change key `{by}`, which replaced it")]
     KeyReplaced {
-        /// The id of that key.
+        /// The id of the new key.
         by: String,
     },
-    /// There are as many keys as there can be.
+    /// The maximum number of live keys is reached.
     #[error(
-        "there are {limit} keys that are neither revoked nor expired, and there can be no more: revoke keys that nobody \
-         uses, or wait until some expire"
+        "{limit} keys are neither revoked nor expired, which is the maximum: revoke unused keys, or wait until some expire"
     )]
     TooManyKeys {
-        /// How many there can be.
+        /// The maximum number.
         limit: u32,
     },
-    /// A key would be made, changed or ended by one that is weaker.
-    #[error("a key can make and change only what is within itself, and this is more in {excess}")]
+    /// The caller's key is weaker than the key that it would create, change or end.
+    #[error("a key cannot create or change a key beyond itself, and this exceeds it in {excess}")]
     ExceedsOwnKey {
-        /// In what.
+        /// The exceeded dimensions.
         excess: String,
     },
 }

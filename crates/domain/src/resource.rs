@@ -1,8 +1,8 @@
-//! The kinds of things that ids name.
+//! The kinds of resources.
 
 use std::fmt::{self, Display, Formatter};
 
-/// A kind of thing that an id names.
+/// A kind of resource that has ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// A project.
@@ -21,7 +21,7 @@ pub enum Resource {
     Key,
 }
 
-/// The kind's name in messages, with a capital.
+/// The name in messages, capitalised.
 impl Display for Resource {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         write!(formatter, "{self:?}")

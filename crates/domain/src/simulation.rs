@@ -1,4 +1,4 @@
-//! Simulations: an agent in front of generated personas for many conversations.
+//! Simulations: one agent in many conversations with generated personas.
 //!
 //! ```text
 //! pending → in_progress → completed | failed | canceled | expired
@@ -10,29 +10,29 @@ use jiff::Timestamp;
 
 use crate::{AgentId, MaxTurns, Metadata, Name, ProjectId, Refusal, Scenario, Seed, SimulationId, Target};
 
-/// Where a simulation is. The published SDK knows exactly these.
+/// The status of a simulation. The published SDK knows exactly these values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SimulationStatus {
-    /// Made, and about to run.
+    /// Created, not started.
     Pending,
-    /// Personas and conversations are being made, held and judged.
+    /// Personas are generated, and conversations are held and evaluated.
     InProgress,
     /// Every conversation was held and evaluated.
     Completed,
-    /// Its target cannot be reached; `last_failure_reason` tells why.
+    /// The target cannot be reached; `last_failure_reason` says why.
     Failed,
-    /// Stopped by a caller.
+    /// Canceled by a caller.
     Canceled,
-    /// Not done before `expires_at`.
+    /// Not completed before `expires_at`.
     Expired,
 }
 
 impl SimulationStatus {
-    /// All of them.
+    /// Every status.
     pub const ALL: [Self; 6] =
         [Self::Pending, Self::InProgress, Self::Completed, Self::Failed, Self::Canceled, Self::Expired];
 
-    /// The wire's word.
+    /// The value in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -44,12 +44,12 @@ impl SimulationStatus {
         }
     }
 
-    /// The status that the wire's word means.
+    /// Parses the value in the API.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 
-    /// Whether nothing follows.
+    /// Whether the status is final.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Pending | Self::InProgress)
     }
@@ -64,47 +64,47 @@ pub struct Simulation {
     pub project_id: ProjectId,
     /// The agent under test.
     pub agent_id: AgentId,
-    /// What people call it.
+    /// The name that people use.
     pub name: Name,
     /// The situation that the personas are in.
     pub scenario: Scenario,
-    /// How many conversations are to be held.
+    /// The number of conversations to hold.
     pub target_conversations: Target,
-    /// How many personas hold them.
+    /// The number of personas that hold them.
     pub target_personas: Target,
-    /// How many messages a conversation may have.
+    /// The maximum number of messages in a conversation.
     pub max_turns: MaxTurns,
-    /// Whether personas are approved as they are made.
+    /// Whether personas are approved when they are generated.
     pub auto_approve: bool,
-    /// What everything generated is derived from.
+    /// The seed of everything that is generated.
     pub seed: Seed,
     /// The caller's own data.
     pub metadata: Metadata,
-    /// Where it is.
+    /// Its status.
     pub status: SimulationStatus,
-    /// Why it failed, or what last went wrong.
+    /// Why it failed, or the last problem.
     pub last_failure_reason: Option<String>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
-    /// When it is given up.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
-/// How far a simulation's conversations have come to an end, one way or the other.
+/// Counts of a simulation's settled conversations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Conversations with nothing left to happen: evaluated, not to be evaluated, or failed.
+    /// Settled conversations: evaluated, not to be evaluated, or failed.
     pub settled: u32,
-    /// Those of them that could not be held.
+    /// Settled conversations that failed.
     pub conversations_failed: u32,
-    /// Those of them that were held and could not be judged.
+    /// Settled conversations that ended but could not be evaluated.
     pub evaluations_failed: u32,
 }
 
 impl Simulation {
-    /// Begins to run. Repeating it changes nothing.
+    /// Starts the simulation. Repeating it changes nothing.
     pub fn start(self, now: Timestamp) -> Result<Self, Refusal> {
         match self.status {
             SimulationStatus::Pending => {
@@ -115,7 +115,7 @@ impl Simulation {
         }
     }
 
-    /// Stops at a caller's wish. Repeating it changes nothing; another final status is kept.
+    /// Cancels the simulation. Repeating it changes nothing; any other final status is refused.
     pub fn cancel(self, now: Timestamp) -> Result<Self, Refusal> {
         match self.status {
             SimulationStatus::Canceled => Ok(self),
@@ -123,8 +123,9 @@ impl Simulation {
         }
     }
 
-    /// Gives up because time is over; refused before `expires_at`. One with nothing left to happen comes to its end
-    /// instead: what was done in time is not lost because nobody came to say so.
+    /// Expires the simulation; refused before `expires_at`. A simulation whose conversations are
+    /// all settled is finished instead, so that work done in time is not lost if nothing finished
+    /// it earlier.
     pub fn expire(self, progress: Progress, now: Timestamp) -> Result<Self, Refusal> {
         if now < self.expires_at {
             return Err(Refusal::SimulationUnfinished);
@@ -136,12 +137,13 @@ impl Simulation {
         self.close(SimulationStatus::Expired, Some(reason), now)
     }
 
-    /// Gives up because the target cannot be reached.
+    /// Fails the simulation because the target cannot be reached.
     pub fn fail(self, reason: String, now: Timestamp) -> Result<Self, Refusal> {
         self.close(SimulationStatus::Failed, Some(reason), now)
     }
 
-    /// Comes to its end once every conversation has: completed if all were held and evaluated, else failed.
+    /// Finishes the simulation once every conversation is settled: completed if all were held and
+    /// evaluated, else failed.
     pub fn finish(self, progress: Progress, now: Timestamp) -> Result<Self, Refusal> {
         if self.status.is_final() {
             return Err(Refusal::SimulationOver { status: self.status });
@@ -171,7 +173,7 @@ impl Simulation {
         }
     }
 
-    /// Refuses unless workers may call for its conversations.
+    /// Refuses unless the simulation accepts workers' calls.
     pub fn require_running(&self) -> Result<(), Refusal> {
         match self.status {
             SimulationStatus::InProgress => Ok(()),
@@ -179,19 +181,19 @@ impl Simulation {
         }
     }
 
-    /// Which of the personas' places the persona or conversation `seq` fills, from 0. Conversations and personas
-    /// are numbered from 1, and places are given out in turn, so the conversations are spread evenly and a
-    /// replacement takes over exactly the conversations of the persona it replaces.
+    /// The slot, from 0, that persona or conversation `seq` fills. Personas and conversations are
+    /// numbered from 1 and slots are assigned in turn. Conversations are therefore spread evenly,
+    /// and a replacement takes over exactly the conversations of the persona that it replaces.
     pub fn slot(&self, seq: u32) -> u32 {
         seq.saturating_sub(1) % self.target_personas.get()
     }
 
-    /// The number of the persona that takes the place of a rejected one, or `None` past the last number there is.
+    /// The number of the persona that replaces a rejected one; `None` if the numbers are exhausted.
     pub fn replacement_of(&self, seq: u32) -> Option<u32> {
         seq.checked_add(self.target_personas.get())
     }
 
-    /// The numbers of the conversations that a persona of this number holds, in order.
+    /// The numbers of the conversations that a persona holds, in order.
     pub fn conversations_of(&self, persona_seq: u32) -> impl Iterator<Item = u32> + use<> {
         let step = usize::try_from(self.target_personas.get()).unwrap_or(usize::MAX);
         (self.slot(persona_seq) + 1..=self.target_conversations.get()).step_by(step)
@@ -208,5 +210,55 @@ impl Simulation {
         }
         let last_failure_reason = reason.or(self.last_failure_reason);
         Ok(Self { status, last_failure_reason, updated_at: now, ..self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixtures::simulation;
+
+    proptest! {
+        #[test]
+        fn personas_share_conversations_evenly(
+            conversations in prop_oneof![1..=50_u32, 1..=Target::MAX],
+            personas in prop_oneof![1..=50_u32, 1..=Target::MAX],
+        ) {
+            let simulation = simulation(conversations, personas);
+            let shares: Vec<Vec<u32>> =
+                (1..=personas).map(|persona| simulation.conversations_of(persona).collect()).collect();
+            let sizes = shares.iter().map(Vec::len);
+            prop_assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
+            for (share, slot) in shares.iter().zip(0..) {
+                prop_assert!(share.is_sorted());
+                prop_assert!(share.iter().all(|conversation| simulation.slot(*conversation) == slot));
+            }
+            let mut together: Vec<u32> = shares.into_iter().flatten().collect();
+            together.sort_unstable();
+            prop_assert_eq!(together, (1..=conversations).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn replacement_takes_over_the_conversations(
+            conversations in 1..=Target::MAX,
+            personas in 1..=Target::MAX,
+            seq in prop_oneof![1..=Target::MAX, any::<u32>()],
+        ) {
+            let simulation = simulation(conversations, personas);
+            let share = simulation.conversations_of(seq);
+            match simulation.replacement_of(seq) {
+                None => prop_assert!(u64::from(seq) + u64::from(personas) > u64::from(u32::MAX)),
+                // No persona has number 0.
+                Some(_) if seq == 0 => {}
+                Some(replacement) => {
+                    prop_assert!(replacement > personas, "the replacement has the number of an original persona");
+                    prop_assert_eq!(simulation.slot(replacement), simulation.slot(seq));
+                    prop_assert!(simulation.conversations_of(replacement).eq(share));
+                }
+            }
+            prop_assert!(simulation.slot(seq) < personas);
+        }
     }
 }

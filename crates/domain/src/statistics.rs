@@ -1,6 +1,6 @@
-//! How sure a pass rate is.
+//! Confidence intervals of pass rates.
 
-/// Where a rate lies with a stated confidence, both ends from 0 to 1.
+/// A confidence interval of a rate, within 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     /// The lower end.
@@ -12,12 +12,12 @@ pub struct Interval {
 /// The two-sided 95% quantile of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// The 95% Wilson score interval of `successes` out of `trials`; `None` where there was no trial, or more successes
-/// than trials.
+/// The 95% Wilson score interval of `successes` out of `trials`; `None` if there are no trials, or
+/// more successes than trials.
 ///
-/// Chosen over the normal approximation because it holds for the small counts and extreme rates that simulations
-/// have. Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22
-/// (1927).
+/// It is more accurate than the normal approximation for the small counts and extreme rates of
+/// simulations. Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical
+/// Inference", JASA 22 (1927).
 pub fn wilson_interval(successes: u64, trials: u64) -> Option<Interval> {
     if trials == 0 || successes > trials {
         return None;
@@ -27,7 +27,7 @@ pub fn wilson_interval(successes: u64, trials: u64) -> Option<Interval> {
     let z2 = Z * Z;
     let centre = (rate + z2 / (2.0 * n)) / (1.0 + z2 / n);
     let half = Z * (rate * (1.0 - rate) / n + z2 / (4.0 * n * n)).sqrt() / (1.0 + z2 / n);
-    // The ends are exact at the extremes; rounding must not put them a hair outside.
+    // The ends are exact at the extremes; rounding must not exceed them.
     let low = if successes == 0 { 0.0 } else { (centre - half).max(0.0) };
     let high = if successes == trials { 1.0 } else { (centre + half).min(1.0) };
     Some(Interval { low, high })
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_published_values() {
+    fn interval_agrees_with_published_values() {
         // Newcombe (1998), table I: method 3 without continuity correction.
         assert_eq!(rounded(81, 263), (0.2553, 0.3662));
         assert_eq!(rounded(15, 148), (0.0624, 0.1605));
@@ -61,8 +61,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_interval_holds_the_rate_and_stays_within_0_and_1(trials in 1_u64..1_000_000, part in 0.0_f64..=1.0) {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        fn interval_contains_the_rate_and_stays_within_0_and_1(trials in 1_u64..1_000_000, part in 0.0_f64..=1.0) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "the product lies between 0 and `trials`"
+            )]
             let successes = ((trials as f64) * part) as u64;
             let interval = wilson_interval(successes, trials).unwrap();
             let rate = successes as f64 / trials as f64;

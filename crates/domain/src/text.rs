@@ -1,4 +1,4 @@
-//! Texts from outside, each with its bounds. A value of one of these types was parsed, so it holds them.
+//! Bounded texts from callers. Every value was parsed, so it is within its bounds.
 
 use std::{borrow::Cow, fmt};
 
@@ -9,34 +9,34 @@ use crate::check::{CheckLineError, Rubric};
 /// Why a text was refused. The message completes a sentence that starts with the field's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// Nothing but white space where words are needed.
+    /// The text is empty or blank.
     #[error("must not be empty")]
     Empty,
-    /// More characters than the field holds.
+    /// The text has too many characters.
     #[error("must be at most {max} characters long, and is {length}")]
     TooLong {
-        /// What the field holds.
+        /// The maximum.
         max: usize,
-        /// What was sent.
+        /// The actual length.
         length: usize,
     },
-    /// A control character that the field does not hold.
+    /// The text contains a forbidden control character.
     #[error("must not contain the control character U+{code:04X}, found at character {position}")]
     Control {
         /// The character's code point.
         code: u32,
-        /// Its position, counted in characters from 1.
+        /// Its position in characters, from 1.
         position: usize,
     },
-    /// A `check:` line that does not parse.
+    /// A `check:` line is not valid.
     #[error(transparent)]
     CheckLine(#[from] CheckLineError),
-    /// Metadata beyond its size.
+    /// The metadata is too large.
     #[error("must be at most {max} bytes as JSON, and is {length}")]
     TooLarge {
-        /// What the field holds.
+        /// The maximum.
         max: usize,
-        /// What was sent.
+        /// The actual length.
         length: usize,
     },
 }
@@ -54,7 +54,7 @@ impl Bounds {
         for (index, character) in text.chars().enumerate() {
             length = index + 1;
             let line_break = self.lines && matches!(character, '\n' | '\r' | '\t');
-            // In a name, also those that make what follows read backwards.
+            // Names also refuse characters that reverse the direction of text.
             let control = character.is_control() || (!self.lines && is_bidirectional(character));
             if control && !line_break {
                 return Err(TextError::Control { code: character.into(), position: length });
@@ -75,7 +75,7 @@ fn is_bidirectional(character: char) -> bool {
     matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// White space, and what shows as nothing at all.
+/// White space and invisible characters.
 pub(crate) fn is_blank(character: char) -> bool {
     character.is_whitespace()
         || is_bidirectional(character)
@@ -95,14 +95,14 @@ macro_rules! text {
         impl $name {
             const BOUNDS: Bounds = $bounds;
 
-            /// The most characters a value may have.
+            /// The maximum length, in characters.
             pub const MAX_LENGTH: usize = Self::BOUNDS.max;
-            /// The fewest characters a value may have.
+            /// The minimum length, in characters.
             pub const MIN_LENGTH: usize = if Self::BOUNDS.may_be_empty { 0 } else { 1 };
-            /// Whether a value may have line breaks and tabs.
+            /// Whether line breaks and tabs are allowed.
             pub const HAS_LINES: bool = Self::BOUNDS.lines;
 
-            /// The text, as it was sent.
+            /// The text, unchanged.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -119,7 +119,7 @@ macro_rules! text {
 macro_rules! parsed_text {
     ($name:ident) => {
         impl $name {
-            /// The one way to make a value: checks the bounds, changes nothing.
+            /// Parses a value, the only way to create one: checks the bounds and changes nothing.
             pub fn parse(text: impl Into<String>) -> Result<Self, TextError> {
                 let text = text.into();
                 Self::BOUNDS.check(&text)?;
@@ -130,13 +130,13 @@ macro_rules! parsed_text {
 }
 
 text!(
-    /// What people call a resource: 1 to 200 characters on one line.
+    /// The name of a resource: 1 to 200 characters on one line.
     Name,
     Bounds { max: 200, may_be_empty: false, lines: false }
 );
 parsed_text!(Name);
 text!(
-    /// What an agent is for: up to 10,000 characters.
+    /// The purpose of an agent: up to 10,000 characters.
     Description,
     Bounds { max: 10_000, may_be_empty: true, lines: true }
 );
@@ -148,14 +148,14 @@ text!(
 );
 parsed_text!(Scenario);
 text!(
-    /// One part of a message: up to 32,000 characters. It may be empty, because an agent that says nothing is
-    /// something to be judged, not to be refused.
+    /// One part of a message: up to 32,000 characters. It may be empty: an agent that says nothing
+    /// must be judged, not refused.
     MessageText,
     Bounds { max: 32_000, may_be_empty: true, lines: true }
 );
 parsed_text!(MessageText);
 text!(
-    /// What a conversation is judged by: prose, `check:` lines, or both; 1 to 10,000 characters.
+    /// The criteria of an objective: prose, `check:` lines, or both; 1 to 10,000 characters.
     Criteria,
     Bounds { max: 10_000, may_be_empty: false, lines: true }
 );
@@ -169,36 +169,36 @@ impl Criteria {
         Ok(Self(text.into_boxed_str()))
     }
 
-    /// A value that [`Criteria::parse`] accepted earlier, read back from a store. The check lines are not compiled
-    /// again: a read of an objective must not cost its regular expressions.
+    /// Restores stored criteria that [`Criteria::parse`] once accepted. The check lines are not
+    /// compiled again, so that reading an objective stays cheap.
     pub fn restore(text: impl Into<String>) -> Result<Self, TextError> {
         let text = text.into();
         Self::BOUNDS.check(&text)?;
         Ok(Self(text.into_boxed_str()))
     }
 
-    /// Whether there is anything that only a language model can judge.
+    /// Whether the criteria contain prose, which only a language model can judge.
     pub fn has_prose(&self) -> bool {
         Rubric::has_prose(&self.0)
     }
 
-    /// The checks and the prose apart, ready to judge by.
+    /// Parses the criteria into checks and prose.
     pub fn rubric(&self) -> Result<Rubric, CheckLineError> {
         Rubric::parse(&self.0)
     }
 }
 
-/// A caller's own JSON object, kept and returned as it is: up to 16 KiB.
+/// A caller's JSON object, stored and returned unchanged: up to 16 KiB.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata(Map<String, Value>);
 
 impl Metadata {
-    /// The most bytes a value may have, written as JSON.
+    /// The maximum size as JSON, in bytes.
     pub const MAX_BYTES: usize = 16 * 1024;
 
     /// Checks the size.
     pub fn parse(object: Map<String, Value>) -> Result<Self, TextError> {
-        // Displaying a `Value` cannot fail, and needs no error path that no test could reach.
+        // Formatting a `Value` cannot fail, so no error path is needed.
         let value = Value::Object(object);
         let length = value.to_string().len();
         match value {
@@ -212,15 +212,15 @@ impl Metadata {
         &self.0
     }
 
-    /// The members at the top level that are no list and no object, each as a text: a string as it is, anything else as
-    /// its JSON.
+    /// The top-level members that are neither a list nor an object, as texts: a string unchanged,
+    /// other values as JSON.
     pub fn texts(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
-        self.0.iter().filter_map(|(key, value)| text_of(value).map(|text| (key.as_str(), text)))
+        self.0.iter().filter_map(|(name, value)| text_of(value).map(|text| (name.as_str(), text)))
     }
 
-    /// Whether the member `key` at the top level is that text. Every character counts, its case included.
-    pub fn has(&self, key: &str, text: &str) -> bool {
-        self.0.get(key).and_then(text_of).is_some_and(|found| found == text)
+    /// Whether the top-level member `name` is exactly `text`, including case.
+    pub fn has(&self, name: &str, text: &str) -> bool {
+        self.0.get(name).and_then(text_of).is_some_and(|found| found == text)
     }
 }
 
@@ -239,20 +239,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_holds_200_characters_of_any_width_and_not_one_more() {
+    fn name_has_at_most_200_characters_of_any_width() {
         assert!(Name::parse("\u{1f600}".repeat(200)).is_ok());
         assert_eq!(Name::parse("x".repeat(201)), Err(TextError::TooLong { max: 200, length: 201 }));
     }
 
     #[test]
-    fn blank_names_are_refused() {
+    fn blank_name_is_refused() {
         for text in ["", " ", "\u{2003}", "\u{200b}\u{feff}"] {
             assert_eq!(Name::parse(text), Err(TextError::Empty));
         }
     }
 
     #[test]
-    fn a_control_character_is_named_with_its_place() {
+    fn control_character_is_reported_with_its_position() {
         assert_eq!(Name::parse("ab\u{0}"), Err(TextError::Control { code: 0, position: 3 }));
         assert_eq!(Name::parse("a\nb"), Err(TextError::Control { code: 10, position: 2 }));
         assert!(Scenario::parse("a\nb").is_ok());
@@ -260,12 +260,12 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_check_line_is_refused_with_the_criteria() {
+    fn criteria_with_a_broken_check_line_are_refused() {
         assert!(matches!(Criteria::parse("check: agent says /(/"), Err(TextError::CheckLine(_))));
     }
 
     #[test]
-    fn metadata_over_its_size_is_refused() {
+    fn oversized_metadata_is_refused() {
         let mut object = Map::new();
         object.insert("k".into(), Value::String("x".repeat(Metadata::MAX_BYTES)));
         assert!(matches!(Metadata::parse(object), Err(TextError::TooLarge { .. })));
@@ -273,7 +273,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_parses_is_kept_to_the_letter(text in any::<String>()) {
+        fn parsed_text_is_unchanged(text in any::<String>()) {
             if let Ok(name) = Name::parse(text.clone()) {
                 prop_assert_eq!(name.as_str(), text.as_str());
             }

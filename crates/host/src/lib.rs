@@ -1,6 +1,7 @@
-//! What OneRun's hosts share, on one machine and on AWS: the clock, randomness, and how a configuration is read.
+//! The parts that OneRun's hosts share, on one machine and on AWS: the clock, randomness, and the
+//! reading of configuration.
 //!
-//! Everything below takes time, randomness and settings as arguments. This is the one place where they come from.
+//! All other crates receive time, random bytes and settings as arguments; this crate provides them.
 
 mod system;
 mod variables;

@@ -9,7 +9,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(
         clippy::disallowed_methods,
-        reason = "this is the clock that everything else takes as an argument"
+        reason = "this is the clock that all other code receives as an argument"
     )]
     fn now(&self) -> Timestamp {
         let now = Timestamp::now();
@@ -21,10 +21,7 @@ impl Clock for SystemClock {
 pub struct OsRandom;
 
 impl Random for OsRandom {
-    #[expect(
-        clippy::expect_used,
-        reason = "going on with predictable ids would be worse than a failed request"
-    )]
+    #[expect(clippy::expect_used, reason = "predictable ids would be worse than a crash")]
     fn fill(&self, buffer: &mut [u8]) {
         getrandom::fill(buffer).expect("the system's random generator works");
     }

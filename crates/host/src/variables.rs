@@ -1,4 +1,4 @@
-//! Reading a configuration from variables, once, with everything that is wrong with it told together.
+//! Reads a configuration from variables and reports all of its errors at once.
 
 use std::{fmt, ops::RangeInclusive};
 
@@ -6,13 +6,13 @@ use jiff::SignedDuration;
 use onerun_auth::{KEY_CACHE_TTL, RootKey};
 use onerun_engine::Settings;
 
-/// The longest lease and turn, in seconds.
+/// The maximum lease and turn, in seconds.
 const MAX_SECONDS: i64 = 24 * 60 * 60;
 
-/// The longest that a managed key may be believed, in seconds: what a revocation may take.
+/// The maximum time to cache a managed key, in seconds, which bounds how long a revocation takes.
 const MAX_KEY_CACHE: i64 = 60;
 
-/// Everything that is wrong with a configuration, each with the name of its variable.
+/// All errors of a configuration, each with its variable's name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<String>);
 
@@ -24,13 +24,13 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// Knows the values of variables.
+/// Looks up the value of a variable.
 type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
 
-/// The variables of a configuration, and what was found to be wrong with them so far.
+/// The variables of a configuration and the errors found so far.
 ///
-/// A value that cannot be used is replaced by a default, so that reading goes on and finds the next one;
-/// [`Variables::finish`] then answers with all errors.
+/// An invalid value is replaced by a default, so that reading continues; [`Variables::finish`]
+/// returns all errors.
 pub struct Variables<'a> {
     lookup: Lookup<'a>,
     errors: Vec<String>,
@@ -45,19 +45,20 @@ impl Variables<'static> {
 }
 
 impl<'a> Variables<'a> {
-    /// Variables that a function knows.
+    /// Reads variables through a function.
     pub fn new(lookup: impl Fn(&str) -> Option<String> + 'a) -> Self {
         Self { lookup: Box::new(lookup), errors: Vec::new() }
     }
 
-    /// A variable's text without white space around it; `None` if it is not set, or empty.
+    /// A variable's value without surrounding white space; `None` if it is not set or empty.
     pub fn text(&self, name: &str) -> Option<String> {
         let text = (self.lookup)(name)?;
         let text = text.trim();
         (!text.is_empty()).then(|| text.to_owned())
     }
 
-    /// A variable's text. That it is not set is an error.
+    /// A variable's value. It is an error if the variable is not set. `what` describes the expected
+    /// value.
     pub fn required(&mut self, name: &str, what: &str) -> String {
         self.text(name).unwrap_or_else(|| {
             self.refuse(name, &format!("must be set: {what}"));
@@ -65,14 +66,14 @@ impl<'a> Variables<'a> {
         })
     }
 
-    /// A root key. What is no key is an error that does not repeat it, also if it is empty: whoever set it to nothing
-    /// meant a key.
+    /// A root key. An invalid key is an error that does not repeat it. An empty value is an error
+    /// too, because setting it shows that a key was intended.
     pub fn root_key(&mut self, name: &str) -> Option<RootKey> {
         let text = (self.lookup)(name)?;
         RootKey::parse(&text).map_err(|error| self.refuse(name, &error.to_string())).ok()
     }
 
-    /// How long a managed key is believed after it was read: `AUTH_KEY_CACHE_SECONDS`, 0 for not at all.
+    /// The time to live of cached managed keys: `AUTH_KEY_CACHE_SECONDS`, 0 to disable the cache.
     pub fn key_cache(&mut self) -> SignedDuration {
         self.seconds("AUTH_KEY_CACHE_SECONDS", 0..=MAX_KEY_CACHE, KEY_CACHE_TTL)
     }
@@ -95,7 +96,7 @@ impl<'a> Variables<'a> {
         }
     }
 
-    /// How long leases and turns last: `ONERUN_LEASE_SECONDS` and `ONERUN_TURN_SECONDS`.
+    /// The lengths of leases and turns: `ONERUN_LEASE_SECONDS` and `ONERUN_TURN_SECONDS`.
     pub fn settings(&mut self, defaults: Settings) -> Settings {
         Settings {
             lease: self.seconds("ONERUN_LEASE_SECONDS", 1..=MAX_SECONDS, defaults.lease),
@@ -104,16 +105,16 @@ impl<'a> Variables<'a> {
         }
     }
 
-    /// Notes what is wrong with a variable: the rest of a sentence that begins with its name.
+    /// Records an error of a variable; `problem` completes a sentence that starts with its name.
     pub fn refuse(&mut self, name: &str, problem: &str) {
         self.errors.push(format!("{name}: {problem}"));
     }
 
-    /// `config`, if nothing was wrong.
+    /// Returns `config` if there were no errors.
     ///
     /// # Errors
     ///
-    /// Everything that was.
+    /// All recorded errors.
     pub fn finish<T>(self, config: T) -> Result<T, ConfigErrors> {
         if self.errors.is_empty() { Ok(config) } else { Err(ConfigErrors(self.errors)) }
     }
@@ -130,13 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_is_one_that_is_not_set() {
+    fn empty_variable_counts_as_not_set() {
         assert_eq!(variables(&[("A", " \n")]).text("A"), None);
         assert_eq!(variables(&[("A", " a\n")]).text("A").as_deref(), Some("a"));
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_once_without_the_key() {
+    fn all_errors_are_reported_without_the_key() {
         let mut variables = variables(&[("KEY", "hunter2"), ("SECONDS", "soon")]);
         variables.required("TABLE", "the table's name");
         assert!(variables.root_key("KEY").is_none());
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_set_to_nothing_is_refused() {
+    fn empty_root_key_is_refused() {
         let mut variables = variables(&[("KEY", "")]);
         assert!(variables.root_key("KEY").is_none());
         assert!(variables.finish(()).is_err());

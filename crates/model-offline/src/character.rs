@@ -1,5 +1,5 @@
-//! Who a persona is: drawn from the lists by the simulation's seed and the persona's number alone, so that it is
-//! the same person whenever it is asked, and no two numbers are the same person.
+//! The character of a persona: drawn from lists by the simulation's seed and the persona's number
+//! alone, so that it is always the same person, and no two numbers are the same person.
 
 use onerun_domain::{AgeGroup, Agent, PersonaAttributes, Seed, Simulation, derive_seed};
 
@@ -11,13 +11,13 @@ use super::{
 };
 use onerun_engine::PersonaDraft;
 
-/// The version of the list of attributes that is filled.
+/// The version of the attributes' format.
 const ATTRIBUTES_VERSION: &str = "1";
 
-/// How many choices make up the summary.
+/// The number of choices in a summary.
 const PLACES: usize = 6;
 
-/// How many there are of each: given name, family name, occupation, traits, style, interest.
+/// The sizes of the lists: given name, family name, occupation, traits, style, interest.
 const SIZES: [usize; PLACES] = [
     people::GIVEN.len(),
     people::FAMILY.len(),
@@ -27,7 +27,7 @@ const SIZES: [usize; PLACES] = [
     people::INTERESTS.len(),
 ];
 
-/// How many different people there are: more than there are numbers.
+/// The number of different people, which exceeds the number of persona numbers.
 const PEOPLE: u64 = {
     let mut product = 1_u64;
     let mut place = 0;
@@ -39,7 +39,7 @@ const PEOPLE: u64 = {
 };
 const _: () = assert!(PEOPLE > u32::MAX as u64);
 
-/// One person, and what they know.
+/// A person and the facts they know.
 #[derive(Debug)]
 pub(crate) struct Character {
     pub(crate) given: &'static str,
@@ -50,20 +50,20 @@ pub(crate) struct Character {
     pub(crate) temper: Temper,
     pub(crate) style: &'static Style,
     interest: &'static str,
-    /// A habit of speech and its words.
+    /// A speech pattern and an example of it.
     pub(crate) pattern: (&'static str, &'static str),
-    /// What its answers to yes-or-no questions are derived from.
+    /// The seed of answers to yes-or-no questions.
     pub(crate) voice: u64,
-    /// After how many of the agent's messages they give up.
+    /// The number of the agent's messages after which they give up.
     pub(crate) patience: usize,
-    /// Whether another remedy than the one they hoped for will do.
+    /// Whether they accept a remedy other than the one they want.
     pub(crate) flexible: bool,
     pub(crate) matter: Matter,
-    /// Things they tell when they are asked.
+    /// The facts they tell when asked.
     pub(crate) facts: Facts,
 }
 
-/// What one persona knows, the same in all of its conversations.
+/// The facts that a persona knows, the same in all of its conversations.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) number: String,
@@ -77,7 +77,7 @@ pub(crate) struct Facts {
 }
 
 impl Character {
-    /// The person of a number.
+    /// The person with this number.
     pub(crate) fn of(simulation: &Simulation, seq: u32) -> Self {
         let [given, family, walk, traits, style, interest] = choices(simulation.seed, seq);
         let number = seq.to_string();
@@ -123,7 +123,7 @@ impl Character {
         )
     }
 
-    /// The persona as the engine keeps it.
+    /// The persona as the engine stores it.
     pub(crate) fn draft(&self, simulation: &Simulation, agent: &Agent, seq: u32) -> PersonaDraft {
         let number = seq.to_string();
         let mut dice = Dice::new(derive_seed(simulation.seed, &["offline", "attributes", &number]));
@@ -190,7 +190,7 @@ impl Character {
     }
 }
 
-/// What one says of oneself, said of another.
+/// Converts first-person words to the third person.
 fn of_another(words: &str) -> String {
     let words: Vec<&str> = words
         .split(' ')
@@ -205,7 +205,7 @@ fn of_another(words: &str) -> String {
     words.join(" ")
 }
 
-/// The agent's name, fit to be spoken.
+/// The agent's name in a form that fits into a sentence.
 pub(crate) fn agent_name(agent: &Agent) -> String {
     let name = shorten(&clean(agent.name.as_str()), 60);
     if name.is_empty() { "the agent".to_owned() } else { name }
@@ -239,7 +239,8 @@ impl Facts {
         Self {
             number: (10_000_000 + dice.below(90_000_000)).to_string(),
             name: format!("{given} {family}"),
-            // Names reserved for examples (RFC 2606), and a range of numbers kept for fiction.
+            // A domain reserved for examples (RFC 2606), and a range of phone numbers reserved for
+            // fiction.
             email: format!("{}.{}@example.com", mail(given), mail(family)),
             phone: format!("555 01{:02}", dice.below(100)),
             date: format!("{} {}", 1 + dice.below(28), dice.pick(people::MONTHS)),
@@ -250,10 +251,10 @@ impl Facts {
     }
 }
 
-/// The choices that make up a summary, a bijection of `seq`: `seq` scaled and shifted modulo the number of people,
-/// taken apart into one digit per list, each digit turned by an amount that depends on the digits before it. So
-/// neighbours share nothing, given names come round only after all were used, and no two numbers meet before all
-/// people were used.
+/// The choices in a summary, as a bijection of `seq`: `seq` is scaled and shifted modulo the number
+/// of people, then split into one digit per list, and each digit is rotated by an amount that
+/// depends on the digits before it. Neighbours therefore share nothing, a given name repeats only
+/// after all were used, and no two numbers give the same person before all people were used.
 fn choices(seed: Seed, seq: u32) -> [usize; PLACES] {
     let base = derive_seed(seed, &["offline", "people"]);
     let mut dice = Dice::new(base);
@@ -267,7 +268,7 @@ fn choices(seed: Seed, seq: u32) -> [usize; PLACES] {
     let mut turn = Dice::new(base ^ 0x5EED);
     let mut chosen = [0; PLACES];
     for (slot, size) in chosen.iter_mut().zip(SIZES) {
-        let digit = super::dice::place(rest, size);
+        let digit = super::dice::wrap(rest, size);
         *slot = (digit + turn.index(size)) % size;
         rest /= size as u64;
         turn = Dice::new(turn.roll() ^ digit as u64);
@@ -301,7 +302,7 @@ fn temper_place(lists: [&'static [&'static str]; 3], temper: Temper) -> &'static
     }
 }
 
-/// Two different ones of a list of at least two.
+/// Two different entries of a list of at least two.
 fn two(list: &[&str], dice: &mut Dice) -> String {
     let first = dice.index(list.len());
     let second = (first + 1 + dice.index(list.len() - 1)) % list.len();
@@ -309,7 +310,7 @@ fn two(list: &[&str], dice: &mut Dice) -> String {
 }
 
 impl Style {
-    /// Its place in a table with a row for each register.
+    /// Its row in a table with one row per register.
     pub(crate) fn row(&self) -> usize {
         match self.register {
             Register::Plain => 0,
@@ -330,7 +331,7 @@ mod tests {
     use crate::testing::{agent, simulation};
 
     #[test]
-    fn every_entry_of_the_lists_that_make_a_summary_is_unique_and_cannot_be_confused() {
+    fn summary_lists_have_unique_and_unambiguous_entries() {
         let occupations: Vec<_> = people::WALKS.iter().map(|walk| walk.occupation).collect();
         let traits: Vec<_> = people::TRAITS.iter().map(|(text, _)| *text).collect();
         let styles: Vec<_> = people::STYLES.iter().map(|style| style.text).collect();
@@ -343,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn two_million_numbers_are_two_million_people() {
+    fn two_million_numbers_give_distinct_people() {
         let simulation = simulation(3, "Anything.");
         let base: Vec<_> = (1..=2_000_000_u32)
             .step_by(if cfg!(debug_assertions) { 17 } else { 1 })
@@ -354,14 +355,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_people_have_different_given_names() {
+    fn first_hundred_people_have_distinct_given_names() {
         let simulation = simulation(11, "Anything.");
         let names: HashSet<_> = (1..=100).map(|seq| Character::of(&simulation, seq).given).collect();
         assert_eq!(names.len(), 100);
     }
 
     #[test]
-    fn everything_is_filled() {
+    fn every_attribute_is_filled() {
         let simulation = simulation(5, "A guest wants to change their booking.");
         for seq in 1..=200 {
             let draft = Character::of(&simulation, seq).draft(&simulation, &agent(), seq);
@@ -392,14 +393,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_two_numbers_have_one_summary(seed in 0_u64..1 << 53, a in 1_u32..2_000_001, b in 1_u32..2_000_001) {
+        fn two_numbers_never_share_a_summary(seed in 0_u64..1 << 53, a in 1_u32..2_000_001, b in 1_u32..2_000_001) {
             prop_assume!(a != b);
             let simulation = simulation(seed, "Anything.");
             prop_assert_ne!(Character::of(&simulation, a).summary(), Character::of(&simulation, b).summary());
         }
 
         #[test]
-        fn a_scenario_of_any_text_makes_a_person(seed in 0_u64..1 << 53, scenario in any::<String>(), seq in any::<u32>()) {
+        fn any_scenario_gives_a_bounded_persona(seed in 0_u64..1 << 53, scenario in any::<String>(), seq in any::<u32>()) {
             prop_assume!(!scenario.trim().is_empty() && !scenario.chars().any(char::is_control));
             let simulation = simulation(seed, &scenario);
             let draft = Character::of(&simulation, seq).draft(&simulation, &agent(), seq);

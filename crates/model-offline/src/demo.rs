@@ -1,7 +1,7 @@
-//! What `onerun demo` sets up: a scenario, an agent and four objectives that the [sample agent](super::SampleAgent)
-//! meets most of the time.
+//! The data of `onerun demo`: a scenario, an agent and objectives that the [sample
+//! agent](super::SampleAgent) meets most of the time.
 
-/// What the simulation is called.
+/// The name of the simulation.
 pub const SIMULATION_NAME: &str = "Something went wrong with an order";
 
 /// The situation that the personas are in.
@@ -9,26 +9,27 @@ pub const SCENARIO: &str = "A customer of Larch & Linen, a small online shop for
 something went wrong with an order. It is late, or it arrived damaged, or the wrong item was in the box. Some want \
 their money back, others still want what they ordered, and nobody wants to ask twice.";
 
-/// What the agent is called.
+/// The name of the agent.
 pub const AGENT_NAME: &str = "Larch & Linen Support";
 
-/// What the agent is for.
+/// The description of the agent.
 pub const AGENT_DESCRIPTION: &str = "Answers customers of a small online shop in chat. It looks orders up by their \
 number and can refund them or send replacements. It must not promise dates, because the carrier decides them.";
 
-/// How many messages a conversation of the demo may have; enough for the least hurried persona.
+/// The maximum number of messages in a conversation of the demo; enough for the most patient
+/// persona.
 pub const MAX_TURNS: u32 = 20;
 
 /// An objective of the demo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DemoObjective {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
-    /// What it is judged by.
+    /// Its criteria.
     pub criteria: &'static str,
 }
 
-/// What the conversations are scored against: check lines alone, since prose needs a language model.
+/// The objectives: check lines only, because prose needs a language model.
 pub const OBJECTIVES: [DemoObjective; 3] = [
     DemoObjective {
         name: "Looks the order up",

@@ -1,12 +1,13 @@
-//! Choices that look random and are not: `SplitMix64` over a derived seed.
+//! Deterministic pseudorandom choices: `SplitMix64` over a derived seed.
 
-/// A stream of numbers fixed by its seed. `SplitMix64` (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
-/// Generators", 2014): ten lines, integers only, the same on every machine, and good enough for choosing words.
+/// A stream of numbers that its seed determines. `SplitMix64` (Steele, Lea and Flood, "Fast
+/// Splittable Pseudorandom Number Generators", 2014) is ten lines of integer arithmetic, the same
+/// on every machine, and good enough for choosing words.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    /// The stream of a seed.
+    /// Starts the stream of a seed.
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -25,12 +26,12 @@ impl Dice {
         self.roll().checked_rem(bound).unwrap_or_default()
     }
 
-    /// A place in a list of this length.
+    /// An index into a list of this length.
     pub(crate) fn index(&mut self, length: usize) -> usize {
-        place(self.roll(), length)
+        wrap(self.roll(), length)
     }
 
-    /// One of a list that is not empty.
+    /// An entry of a list, which must not be empty.
     pub(crate) fn pick<T: Copy>(&mut self, list: &[T]) -> T {
         list[self.index(list.len())]
     }
@@ -41,8 +42,8 @@ impl Dice {
     }
 }
 
-/// The place of a number in a list of this length, counted round; 0 in an empty list.
-pub(crate) fn place(number: u64, length: usize) -> usize {
+/// Maps a number to an index by its remainder; 0 for an empty list.
+pub(crate) fn wrap(number: u64, length: usize) -> usize {
     let rest = u64::try_from(length).ok().and_then(|length| number.checked_rem(length));
     rest.and_then(|rest| usize::try_from(rest).ok()).unwrap_or_default()
 }
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stream_is_that_of_the_published_generator() {
+    fn stream_matches_the_published_generator() {
         // The reference implementation's first outputs for the seed 1234567.
         let mut dice = Dice::new(1_234_567);
         assert_eq!(dice.roll(), 6_457_827_717_110_365_317);
@@ -61,8 +62,8 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_range_is_no_panic() {
+    fn empty_range_gives_zero() {
         assert_eq!(Dice::new(1).below(0), 0);
-        assert_eq!(place(9, 0), 0);
+        assert_eq!(wrap(9, 0), 0);
     }
 }

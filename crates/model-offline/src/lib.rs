@@ -1,8 +1,9 @@
-//! The built-in model: no network, no cost, and the same words every time.
+//! The offline model: scripted, without a network, and deterministic.
 //!
-//! Everything is derived from the simulation's seed and from numbers (a persona's, a conversation's, a message's),
-//! never from ids or the clock, so that two runs with one seed say the same to the letter. Personas are drawn from
-//! curated lists and from the scenario's words; replies follow a script by stage; prose is not judged.
+//! Everything is derived from the simulation's seed and from numbers (a persona's, a
+//! conversation's, a message's), never from ids or the clock, so two runs with one seed produce
+//! identical texts. Personas are drawn from curated lists and the scenario's words; replies follow
+//! a script in stages; prose is not evaluated.
 
 mod character;
 pub mod demo;
@@ -26,18 +27,18 @@ use onerun_engine::{
     JudgeRequest, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
 };
 
-/// The built-in model.
+/// The offline model.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Offline;
 
-/// The name that is recorded with evaluations.
+/// The model's name in evaluations.
 const NAME: &str = "offline";
 
-/// What the offline judge is asked: nothing that depends on the conversation, so that its hash is one.
+/// The judge's prompt. It does not depend on the conversation, so its hash is constant.
 const JUDGE_PROMPT: &str = "onerun offline judge, version 1: prose criteria are not judged; every verdict on them is \
                             inconclusive.";
 
-/// Why it never decides.
+/// The reason of every verdict.
 const JUDGE_REASON: &str = "Prose criteria need a language model, and this simulation was judged offline. What can be \
                             decided offline are check lines, such as `check: agent says /pattern/i`, `check: agent \
                             never says /pattern/i`, `check: agent replies <= 6` and `check: persona ended`.";

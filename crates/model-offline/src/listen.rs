@@ -1,9 +1,9 @@
-//! What an agent's message asks for and does, told from key words. It reads English; other languages are heard as
-//! statements and questions.
+//! Recognises what an agent's message asks for and does, by keywords. Only English is understood;
+//! other languages count as statements and questions.
 
 use super::words::Words;
 
-/// A thing that a persona knows and may be asked for.
+/// A fact that a persona may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fact {
     Number,
@@ -76,45 +76,45 @@ impl Fact {
     }
 }
 
-/// What was heard in one turn of the agent.
+/// The content of one turn of the agent.
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is heard or not, independently of the others")]
 pub(crate) struct Heard {
-    /// Nothing was said.
+    /// The turn is empty.
     pub(crate) nothing: bool,
-    /// What was asked for, in the order of [`Fact::ALL`].
+    /// The requested facts, in the order of [`Fact::ALL`].
     pub(crate) asks: Vec<Fact>,
-    /// A question to be answered with yes or no.
+    /// A yes-or-no question was asked.
     pub(crate) yes_no: bool,
-    /// A number that stands for that question's words: the same question, the same answer.
+    /// A hash of that question's words: the same question gets the same answer.
     pub(crate) question_hash: u64,
-    /// Whether something is right.
+    /// Confirmation was requested.
     pub(crate) confirms: bool,
-    /// Any question.
+    /// Any question was asked.
     pub(crate) question: bool,
-    /// Whether there is anything else.
+    /// The agent asked whether there is anything else.
     pub(crate) anything_else: bool,
     pub(crate) apology: bool,
-    /// Money back is offered.
+    /// A refund was offered.
     pub(crate) offers_refund: bool,
-    /// The thing again is offered.
+    /// A replacement was offered.
     pub(crate) offers_replacement: bool,
-    /// Someone else is to take over.
+    /// The agent wants to hand over to someone else.
     pub(crate) escalation: bool,
-    /// Something was done, or is certain.
+    /// Something was done, or will certainly be.
     pub(crate) done: bool,
-    /// Money back is spoken of.
+    /// A refund was mentioned.
     pub(crate) refund: bool,
-    /// The thing again is spoken of.
+    /// A replacement was mentioned.
     pub(crate) replacement: bool,
-    /// It cannot be done.
+    /// The agent refused.
     pub(crate) refuses: bool,
-    /// There is something to wait for.
+    /// The agent asked to wait.
     pub(crate) wait: bool,
     pub(crate) goodbye: bool,
-    /// Enough words to be an answer.
+    /// Long enough to be an answer.
     pub(crate) substance: bool,
-    /// Enough words to be an answer even if a question is among them.
+    /// Long enough to be an answer even if it contains a question.
     pub(crate) long: bool,
 }
 
@@ -260,13 +260,13 @@ const REPLACEMENT: &[&str] = &[
     "reship*",
 ];
 
-/// How many letters make an answer.
+/// The minimum number of letters in an answer.
 const SUBSTANCE: usize = 60;
 
-/// How many letters make an answer that may hold a question.
+/// The minimum number of letters in an answer that contains a question.
 const LONG: usize = 160;
 
-/// Hears one turn of the agent: all that it said since the persona last spoke.
+/// Reads one turn of the agent: everything since the persona's last message.
 pub(crate) fn hear(text: &str) -> Heard {
     let text = ends_of(text).to_lowercase().replace('’', "'");
     let text = text.trim();
@@ -358,14 +358,15 @@ fn hash(text: &str) -> u64 {
         .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
-/// Sentences with their closing mark; a line break ends one too.
+/// Splits a text into sentences with their closing marks. A line break also ends a sentence.
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive(['.', '!', '?', '\n', ';', '。', '？'])
         .map(str::trim)
         .filter(|part| !part.is_empty())
 }
 
-/// A text up to 8,000 bytes as it is; of a longer one the beginning and the end, where questions stand.
+/// A text of up to 8,000 bytes unchanged; the start and end of a longer one, where questions
+/// usually are.
 fn ends_of(text: &str) -> std::borrow::Cow<'_, str> {
     const HALF: usize = 4_000;
     if text.len() <= 2 * HALF {
@@ -388,7 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_for_is_recognised() {
+    fn requested_facts_are_recognised() {
         for (text, asks) in [
             ("Could you give me your order number and your e-mail address?", vec![Fact::Number, Fact::Email]),
             ("Please share your full name.", vec![Fact::Name]),
@@ -402,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_is_told_from_what_is_promised_or_asked() {
+    fn done_is_distinguished_from_promised_and_asked() {
         for text in [
             "I have issued the refund.",
             "Your replacement is on its way!",
@@ -437,7 +438,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn anything_can_be_heard(text in any::<String>(), times in 0_usize..3_000) {
+        fn any_text_is_read_without_panic(text in any::<String>(), times in 0_usize..3_000) {
             hear(&text);
             hear(&text.repeat(times.min(20_000 / (text.len() + 1))));
         }

@@ -1,40 +1,40 @@
-//! What a conversation is about: a scenario read by key words, and the words for it.
+//! The topic of a conversation: a scenario classified by keywords, and the sentences for it.
 //!
-//! A scenario is free text. Where it names a common matter, there are words of one's own for it; a scenario that
-//! names several is shared out among the personas. Any other scenario is quoted.
+//! A scenario is free text. A scenario that names a common topic gets that topic's sentences; one
+//! that names several distributes them among the personas. Any other scenario is quoted.
 
 use super::{
     dice::Dice,
     words::{Words, first_sentence, quoted},
 };
 
-/// What would settle the matter.
+/// The remedy that settles the matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
-    /// The money back.
+    /// A refund.
     Refund,
-    /// The thing again.
+    /// A replacement.
     Replacement,
-    /// That it is done.
+    /// That something is done.
     Action,
-    /// To know.
+    /// An answer.
     Answer,
 }
 
-/// A common matter.
+/// A common topic.
 #[derive(Debug)]
 pub(crate) struct Topic {
     keys: &'static [&'static str],
-    /// Only if no topic before it is named.
+    /// Used only if no other topic is named.
     last_resort: bool,
     goals: &'static [Goal],
-    /// The matter, as one would open with it.
+    /// Opening sentences.
     pub(crate) matters: &'static [&'static str],
-    /// More about it.
+    /// Further details.
     pub(crate) details: &'static [&'static str],
-    /// What is wanted; empty where the goal has words of its own.
+    /// Requests; empty if the goal has its own.
     wants: &'static [&'static str],
-    /// The matter as a noun.
+    /// The topic as a noun phrase.
     pub(crate) noun: &'static str,
 }
 
@@ -353,7 +353,7 @@ const REPLACEMENT_WANTS: &[&str] = &[
     "Could I have another one?",
 ];
 
-/// Words after which a scenario says what somebody wants to do.
+/// Phrases after which a scenario states what somebody wants to do.
 const WANT_MARKS: &[&str] = &[
     " wants to ",
     " want to ",
@@ -368,7 +368,7 @@ const WANT_MARKS: &[&str] = &[
     " hopes to ",
 ];
 
-/// The scenario from one persona's side.
+/// The scenario as one persona experiences it.
 #[derive(Debug)]
 pub(crate) struct Matter {
     pub(crate) topic: &'static Topic,
@@ -377,12 +377,12 @@ pub(crate) struct Matter {
     pub(crate) sentence: String,
     /// The scenario's first sentence in quotation marks.
     pub(crate) quote: String,
-    /// What the scenario says somebody wants to do, as one says it of oneself.
+    /// What somebody wants to do, in the first person.
     pub(crate) want: String,
 }
 
 impl Matter {
-    /// Reads a scenario for one persona, whose choices the dice make.
+    /// Classifies a scenario for one persona. The dice make its choices.
     pub(crate) fn read(scenario: &str, dice: &mut Dice) -> Self {
         let mut sentence = first_sentence(scenario, 220);
         if sentence.is_empty() {
@@ -392,7 +392,8 @@ impl Matter {
             sentence.push('.');
         }
         let want = wanted(&sentence).unwrap_or_default();
-        // The rolls are the same whatever the scenario says, so that a persona stays who it is.
+        // The number of rolls does not depend on the scenario, so that the persona stays the same
+        // person.
         let (which, goal) = (dice.roll(), dice.roll());
         let text: String = scenario.chars().take(3_000).collect::<String>().to_lowercase().replace('’', "'");
         let words = Words::of(&text);
@@ -400,19 +401,19 @@ impl Matter {
         let first_class: Vec<&'static Topic> =
             named.iter().copied().filter(|topic| !topic.last_resort).collect();
         let named = if first_class.is_empty() { named } else { first_class };
-        let topic = if let Some(topic) = named.get(super::dice::place(which, named.len())) {
+        let topic = if let Some(topic) = named.get(super::dice::wrap(which, named.len())) {
             topic
         } else if want.is_empty() {
             &QUOTED
         } else {
             &WANTED
         };
-        let goal = topic.goals[super::dice::place(goal, topic.goals.len())];
+        let goal = topic.goals[super::dice::wrap(goal, topic.goals.len())];
         let quote = quoted(&sentence);
         Self { topic, goal, sentence, quote, want }
     }
 
-    /// The ways to say what is wanted.
+    /// The sentences for the request.
     pub(crate) fn wants(&self) -> &'static [&'static str] {
         match self.goal {
             _ if !self.topic.wants.is_empty() => self.topic.wants,
@@ -422,7 +423,7 @@ impl Matter {
     }
 }
 
-/// What follows "wants to", turned to the first person.
+/// The text after "wants to", in the first person.
 fn wanted(sentence: &str) -> Option<String> {
     let lower = sentence.to_ascii_lowercase();
     let (at, mark) = WANT_MARKS
@@ -453,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scenario_that_names_several_matters_is_shared_out() {
+    fn scenario_with_several_topics_is_distributed() {
         let scenario = "An order went wrong: it is late, it arrived damaged, or it is the wrong thing.";
         let mut nouns: Vec<_> = (0..30).map(|seed| read(scenario, seed).topic.noun).collect();
         nouns.sort_unstable();
@@ -462,14 +463,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_is_said_in_the_first_person() {
+    fn want_is_converted_to_the_first_person() {
         let matter = read("A hobby cook wants to impress their in-laws with a soufflé. Be kind.", 1);
         assert_eq!(matter.want, "impress my in-laws with a soufflé");
         assert_eq!(matter.goal, Goal::Answer);
     }
 
     #[test]
-    fn a_scenario_without_a_known_matter_is_quoted() {
+    fn scenario_without_a_known_topic_is_quoted() {
         let matter = read("Ein Schüler fragt nach \"Photosynthese\".", 1);
         assert_eq!(matter.quote, "“Ein Schüler fragt nach 'Photosynthese'.”");
         assert!(matter.want.is_empty());

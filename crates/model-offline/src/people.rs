@@ -1,34 +1,34 @@
-//! What people are made of. Every list is drawn from independently of the others, so that no name goes with a
-//! trait; only what must agree is kept together: an occupation with its age and education, a temper with how it
-//! shows, a way of speaking with the words that it uses.
+//! The lists that personas are drawn from. Lists are independent, so that no name implies a trait.
+//! Entries that must agree are stored together: an occupation with its age and education, a temper
+//! with its behavior, a speech style with its words.
 
 use onerun_domain::AgeGroup;
 
-/// How long someone bears with an agent.
+/// How long a persona is patient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Temper {
-    /// Takes their time.
+    /// Patient.
     Calm,
-    /// Neither.
+    /// In between.
     Even,
-    /// Soon has enough.
+    /// Impatient.
     Short,
 }
 
-/// How someone words things.
+/// The register of a persona's language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Register {
     /// Ordinary words.
     Plain,
-    /// Complete and courteous sentences.
+    /// Complete, courteous sentences.
     Formal,
-    /// As among friends.
+    /// Informal, as among friends.
     Casual,
-    /// As few words as will do.
+    /// As few words as possible.
     Terse,
 }
 
-/// What someone does, with what goes with it.
+/// An occupation with the matching age and education.
 #[derive(Debug)]
 pub(crate) struct Walk {
     pub(crate) age: AgeGroup,
@@ -36,12 +36,12 @@ pub(crate) struct Walk {
     pub(crate) education: &'static str,
 }
 
-/// A way of speaking.
+/// A speech style.
 #[derive(Debug)]
 pub(crate) struct Style {
     pub(crate) text: &'static str,
     pub(crate) register: Register,
-    /// Whether more is said than was asked.
+    /// Whether the persona says more than was asked.
     pub(crate) chatty: bool,
 }
 
@@ -596,7 +596,7 @@ pub(crate) const ATTITUDES: &[&str] = &[
     "remembers good service for years",
 ];
 
-/// A turn of phrase, and the words it shows in.
+/// A speech pattern and an example of it.
 pub(crate) const PATTERNS: &[(&str, &str)] = &[
     ("starts with \"right\"", "Right."),
     ("says \"well\" before answering", "Well…"),
@@ -635,7 +635,7 @@ pub(crate) const TRIGGERS: &[&str] = &[
     "forms that do not work",
 ];
 
-/// What someone of a temper usually does.
+/// Typical behavior by temper.
 pub(crate) const BEHAVIOR: [&[&str]; 3] = [
     &[
         "lets the other side finish and thanks for small things",
@@ -660,7 +660,7 @@ pub(crate) const BEHAVIOR: [&[&str]; 3] = [
     ],
 ];
 
-/// How someone of a temper takes pressure.
+/// Reactions to pressure by temper.
 pub(crate) const REACTIONS: [&[&str]; 3] = [
     &[
         "grows quiet and more careful",
@@ -685,7 +685,7 @@ pub(crate) const REACTIONS: [&[&str]; 3] = [
     ],
 ];
 
-/// How someone of an age is off: teen, young adult, adult, senior.
+/// Economic situation by age: teen, young adult, adult, senior.
 pub(crate) const ECONOMY: [&[&str]; 4] = [
     &[
         "lives on pocket money",
@@ -721,7 +721,7 @@ pub(crate) const ECONOMY: [&[&str]; 4] = [
     ],
 ];
 
-/// What makes the moment particular.
+/// Circumstances of the moment.
 pub(crate) const MOMENTS: &[&str] = &[
     "It has to fit into a lunch break.",
     "Visitors are expected at the weekend.",

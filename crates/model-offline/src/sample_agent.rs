@@ -1,37 +1,38 @@
-//! A small support agent by rules, for `onerun demo`: something to simulate before one has an agent of one's own.
-//! It is meant to be mostly good and to make the mistakes that real ones make.
+//! A rule-based support agent for `onerun demo`, for users who have no agent yet. It is mostly good
+//! and makes the mistakes that real agents make.
 
 use onerun_domain::Role;
 
 use super::words::Words;
 
-/// The sample agent. It knows nothing but the texts of the conversation and answers the same to the same.
+/// The sample agent. It sees only the texts of the conversation and is deterministic.
 ///
-/// Its mistakes: a long opening makes it forget to ask for the order number; pressed for a guarantee, it gives one
-/// that nobody can keep; told that something is damaged, it asks for a photo, and once more if the answer is curt.
+/// Its mistakes: a long opening makes it forget to ask for the order number; pressed for a
+/// guarantee, it gives one that it cannot keep; told that something is damaged, it asks for a
+/// photo, and asks again if the answer is curt.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SampleAgent;
 
-/// From which length on an opening makes the agent forget the order number, in characters.
+/// The length of an opening, in characters, from which the agent forgets the order number.
 const LONG_OPENING: usize = 290;
 
-/// After so many messages of its own the agent leaves.
-const MOST_REPLIES: usize = 15;
+/// The number of its own messages after which the agent leaves.
+const MAX_REPLIES: usize = 15;
 
 impl SampleAgent {
-    /// What the agent says next, given who said what, oldest first; `None` once it leaves the conversation.
+    /// The agent's next message for a transcript, oldest message first; `None` once it leaves.
     pub fn reply(self, transcript: &[(Role, &str)]) -> Option<String> {
         let own: Vec<&str> = texts(transcript, Role::Assistant);
         let heard: Vec<String> =
             texts(transcript, Role::User).iter().map(|text| text.to_lowercase().replace('’', "'")).collect();
-        if own.len() >= MOST_REPLIES {
+        if own.len() >= MAX_REPLIES {
             return None;
         }
         let (Some(first), Some(last)) = (heard.first(), heard.last()) else {
             return Some("Hello, this is Larch & Linen Support. What can I do for you?".to_owned());
         };
         let answer = answer(&own, first, last, heard.iter().find_map(|text| order_number(text)));
-        // The same words twice would look broken; real agents rephrase.
+        // Repeating the same words would look broken; real agents rephrase.
         if own.last() == Some(&answer.as_str()) {
             return Some(format!("Let me put it another way. {answer}"));
         }
@@ -75,7 +76,7 @@ fn answer(own: &[&str], first: &str, last: &str, number: Option<&str>) -> String
         _ if is_damage(first) && !said("photo") => {
             "Thank you. I am sorry that it came to you like that. Could you send me a photo of the damage?".to_owned()
         }
-        // A refusal in few words makes it ask again, which only costs time.
+        // A curt refusal makes it ask again, which only costs time.
         _ if said("photo") && !said("one photo") && words.has_any(&["picture", "send one"]) && last.len() <= 30 => {
             "I see. It would help a lot, though: just one photo, if you can?".to_owned()
         }
@@ -107,7 +108,7 @@ fn is_damage(text: &str) -> bool {
     Words::of(text).has_any(&["damaged", "broken", "crack", "wrong with"])
 }
 
-/// A run of eight digits.
+/// The order number: a run of eight digits.
 fn order_number(text: &str) -> Option<&str> {
     text.split(|character: char| !character.is_ascii_digit()).find(|digits| digits.len() == 8)
 }
@@ -124,20 +125,20 @@ mod tests {
     }
 
     #[test]
-    fn it_asks_for_the_order_number_unless_the_opening_was_long() {
+    fn agent_asks_for_the_order_number_unless_the_opening_was_long() {
         assert!(say(&["My parcel is late."]).unwrap().contains("order number"));
         assert!(!say(&[&"My parcel is late. ".repeat(20)]).unwrap().contains("order number"));
         assert!(say(&["Late.", "Your order number?", "12345678"]).unwrap().contains("order 12345678"));
     }
 
     #[test]
-    fn pressed_it_promises_what_nobody_can_keep() {
+    fn agent_gives_a_guarantee_when_pressed() {
         let reply = say(&["Late.", "I have issued the refund.", "Can you guarantee it by tomorrow?"]);
         assert_eq!(reply.unwrap(), "Yes, of course. That is guaranteed by tomorrow.");
     }
 
     #[test]
-    fn it_greets_whoever_is_silent_and_leaves_in_the_end() {
+    fn agent_greets_first_and_leaves_after_its_last_reply() {
         assert!(SampleAgent.reply(&[]).unwrap().starts_with("Hello"));
         assert!(say(&["?"; 40]).is_none());
     }

@@ -1,8 +1,9 @@
-//! What a persona says next: a script in stages, chosen by what the agent asked and did.
+//! A persona's next message: a script in stages, chosen by what the agent asked and did.
 //!
-//! Nothing is remembered between calls: the stage is told from the transcript each time. The persona opens once,
-//! answers what it is asked, presses when nothing moves, and ends when its goal looks met or its patience is over.
-//! It tells facts only when asked, and never says that the agent did something that it did not.
+//! Nothing is stored between calls: the stage is derived from the transcript each time. The persona
+//! opens once, answers questions, presses when there is no progress, and ends when its goal appears
+//! to be met or its patience runs out. It tells facts only when asked, and never claims that the
+//! agent did something that it did not do.
 
 use onerun_domain::{Agent, Role, derive_seed};
 
@@ -16,8 +17,8 @@ use super::{
 };
 use onerun_engine::{Reply, ReplyRequest};
 
-/// How many more of the agent's messages are answered after patience is over, while it asks for something: a
-/// customer does not leave while being asked for the order number.
+/// The number of the agent's messages that are still answered after patience has run out, while it
+/// asks for something: a customer does not leave while being asked for the order number.
 const GRACE: usize = 2;
 
 /// Lines by register: plain, formal, casual, terse.
@@ -124,7 +125,7 @@ const PHOTO: Rows = [
     &["No picture here.", "Cannot send one."],
 ];
 
-/// Before a fact that was asked for once more.
+/// Prefixes for a fact that was requested again.
 const AGAIN: Rows = [
     &["I told you already.", "Once more, then.", "As I wrote before."],
     &[
@@ -340,24 +341,24 @@ const GIVES_UP_SHORT: &[&str] = &[
     "Forget it, I will go to somebody who can help.",
 ];
 
-/// Everything that a reply is chosen by.
+/// The inputs of a reply.
 struct Scene<'a> {
     who: &'a Character,
     agent: &'a Agent,
     dice: Dice,
-    /// What the persona has said.
+    /// The persona's messages so far.
     said: &'a [String],
     row: usize,
 }
 
-/// What the persona says next.
+/// The persona's next message.
 pub(crate) fn reply(request: &ReplyRequest<'_>) -> Reply {
     let who = Character::of(request.simulation, request.persona.seq);
     let (said, turns) = turns(request);
     let numbers = [request.persona.seq, request.conversation_seq].map(|number| number.to_string());
     let stage = (said.len() + turns.len()).to_string();
     let path = ["offline", "reply", &numbers[0], &numbers[1], &stage];
-    // What holds for a whole conversation is rolled apart from what holds for one line.
+    // Rolled separately: `mood` applies to the whole conversation, the scene's dice to one message.
     let mut mood = Dice::new(derive_seed(request.simulation.seed, &path[..4]));
     let mut scene = Scene {
         who: &who,
@@ -369,15 +370,15 @@ pub(crate) fn reply(request: &ReplyRequest<'_>) -> Reply {
     let (line, ends) =
         if said.is_empty() { (scene.opening(turns.last()), false) } else { scene.answer(&turns, &mut mood) };
     let line = bounded(&line);
-    // Saying the same again would be worse than saying nothing: there is nothing more to say.
+    // Repeating itself would be worse than silence, so the persona ends here.
     if line.is_empty() || said.last().is_some_and(|last| *last == line) {
         return Reply { text: None, ends: true };
     }
     Reply { text: Some(line), ends }
 }
 
-/// What the persona said, and what was heard in each turn of the agent since its opening; before it, one turn if
-/// the agent spoke first.
+/// The persona's messages, and the content of each turn of the agent since the opening. Before the
+/// opening, one turn if the agent spoke first.
 fn turns(request: &ReplyRequest<'_>) -> (Vec<String>, Vec<Heard>) {
     let mut said = Vec::new();
     let mut turns = Vec::new();
@@ -392,7 +393,7 @@ fn turns(request: &ReplyRequest<'_>) -> (Vec<String>, Vec<Heard>) {
                 });
             }
             Role::User => {
-                // A greeting before the opening is no turn that tries anybody's patience.
+                // A greeting before the opening does not use up patience.
                 let heard = pending.take().map(|text| hear(&text));
                 if !said.is_empty() {
                     turns.extend(heard);
@@ -434,14 +435,14 @@ impl Scene<'_> {
         distinct(parts)
     }
 
-    /// The next line, and whether it is the last.
+    /// The next message, and whether it is the last.
     fn answer(&mut self, turns: &[Heard], mood: &mut Dice) -> (String, bool) {
         let Some((now, before)) = turns.split_last() else {
             return (String::new(), true);
         };
-        // How many answers without a question somebody who came for advice wants to hear.
+        // The number of answers without a question that satisfy a persona who came for advice.
         let enough = 1 + mood.index(3);
-        // What is done is not at once enough for everybody.
+        // Some personas ask a follow-up question after their goal is met.
         let follows_up = match self.who.temper {
             Temper::Short => !mood.once_in(3),
             Temper::Even => mood.once_in(3),
@@ -465,14 +466,14 @@ impl Scene<'_> {
         (self.goes_on(now, before, count), false)
     }
 
-    /// Whether the goal looks met after these turns of the agent.
+    /// Whether the goal appears to be met after these turns.
     fn is_met(&self, turns: &[Heard], enough: usize) -> bool {
         let Some((now, before)) = turns.split_last() else { return false };
-        // Whoever still asks for something is not done.
+        // An agent that still asks for something is not done.
         if !now.asks.is_empty() {
             return false;
         }
-        // "It has been issued" may follow on a talk about the refund.
+        // "It has been issued" may refer to the refund of the previous turn.
         let spoke_of = |of: fn(&Heard) -> bool| of(now) || before.last().is_some_and(of);
         let handed_over = now.done && now.escalation;
         match self.who.matter.goal {
@@ -490,7 +491,8 @@ impl Scene<'_> {
                     heard.substance && (!heard.question || heard.long) && !heard.refuses && !off_topic
                 };
                 let answers = turns.iter().filter(|heard| helps(heard)).count();
-                // A question back is half an answer, so that an agent that ends each one with a question is one too.
+                // A message with a question counts as half an answer, so that an agent that always
+                // ends with a question can succeed too.
                 helps(now) && (answers > enough || (answers == enough && !now.question))
             }
         }
@@ -603,7 +605,7 @@ impl Scene<'_> {
         }
     }
 
-    /// One of the lines, filled; one that was not said yet if there is any.
+    /// One of the lines, filled; preferably one that was not used yet.
     fn line(&mut self, templates: &[&str]) -> String {
         let start = self.dice.index(templates.len());
         let matter = &self.who.matter;
@@ -626,7 +628,8 @@ impl Scene<'_> {
         if !template.contains('{') {
             return template.to_owned();
         }
-        // These stand for templates and names of this conversation; the rest is the persona's.
+        // These slots stand for templates and names of this conversation; the others are the
+        // persona's.
         let noun = self.who.matter.topic.noun;
         let template = template
             .replace("{noun_open}", "{noun} will have to wait.")
@@ -643,7 +646,7 @@ impl Scene<'_> {
     }
 }
 
-/// With a capital at the beginning.
+/// Capitalises the first letter.
 fn capitalised(line: &str) -> String {
     let mut characters = line.chars();
     match characters.next() {
@@ -654,7 +657,7 @@ fn capitalised(line: &str) -> String {
     }
 }
 
-/// The parts in a row, empty and repeated ones left out.
+/// Joins the parts, leaving out empty and repeated ones.
 fn distinct(parts: Vec<String>) -> String {
     let mut kept: Vec<String> = Vec::with_capacity(parts.len());
     for part in parts {

@@ -1,4 +1,4 @@
-//! Resources for the tests.
+//! Fixtures for tests.
 
 use jiff::Timestamp;
 use onerun_domain::{
@@ -72,7 +72,7 @@ pub(crate) fn item(position: usize, role: Role, text: &str) -> Item {
     }
 }
 
-/// What a persona says to these lines.
+/// The persona's reply to these lines.
 pub(crate) fn answer(simulation: &Simulation, seq: u32, conversation: u32, lines: &[(Role, &str)]) -> Reply {
     let agent = agent();
     let persona = persona(simulation, &agent, seq);
@@ -89,11 +89,11 @@ pub(crate) fn answer(simulation: &Simulation, seq: u32, conversation: u32, lines
 
 /// A conversation with the sample agent, and whether the persona ended it.
 pub(crate) fn conversation(simulation: &Simulation, seq: u32, conversation: u32) -> (Vec<Item>, bool) {
-    talk(simulation, seq, conversation, |lines| SampleAgent.reply(lines))
+    converse(simulation, seq, conversation, |lines| SampleAgent.reply(lines))
 }
 
-/// A conversation with any agent, up to 100 messages.
-pub(crate) fn talk(
+/// A conversation with any agent, of up to 100 messages.
+pub(crate) fn converse(
     simulation: &Simulation,
     seq: u32,
     conversation_seq: u32,
@@ -124,7 +124,7 @@ pub(crate) fn talk(
     (transcript, false)
 }
 
-pub(crate) fn written(transcript: &[Item]) -> String {
+pub(crate) fn as_text(transcript: &[Item]) -> String {
     let mut text = String::new();
     for item in transcript {
         text.extend([item.role.as_str(), ": ", &item.text(), "\n"]);

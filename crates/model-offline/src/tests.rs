@@ -1,4 +1,4 @@
-//! What the built-in model promises, shown over whole conversations.
+//! Properties of the offline model over whole conversations.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::{
     Offline, demo,
-    testing::{agent, answer, conversation, item, persona, simulation, talk, written},
+    testing::{agent, answer, as_text, conversation, converse, item, persona, simulation},
 };
 use onerun_engine::{JudgeRequest, Model, PersonaRequest, ReplyRequest};
 
@@ -20,7 +20,7 @@ const OTHER_SCENARIOS: [&str; 4] = [
 ];
 
 #[test]
-fn the_same_request_has_the_same_answer_through_the_trait() {
+fn same_request_gets_the_same_answer() {
     let (simulation, agent) = (simulation(9, demo::SCENARIO), agent());
     let request = PersonaRequest { simulation: &simulation, agent: &agent, seq: 4 };
     let draft = || Offline.persona(request).now_or_never().unwrap().unwrap();
@@ -41,7 +41,7 @@ fn the_same_request_has_the_same_answer_through_the_trait() {
 }
 
 #[test]
-fn prose_is_not_judged_and_the_prompt_is_one_constant() {
+fn prose_verdict_is_constant_and_inconclusive() {
     use onerun_domain::{Criteria, Name, Objective};
     let simulation = simulation(1, "Anything.");
     let objective = Objective {
@@ -64,7 +64,7 @@ fn prose_is_not_judged_and_the_prompt_is_one_constant() {
 }
 
 #[test]
-fn one_persona_and_one_conversation_to_the_letter() {
+fn persona_and_conversation_are_reproduced_literally() {
     let simulation = simulation(1, demo::SCENARIO);
     let persona = persona(&simulation, &agent(), 15);
     let (transcript, ended) = conversation(&simulation, 15, 15);
@@ -88,7 +88,7 @@ fn one_persona_and_one_conversation_to_the_letter() {
     );
     assert_eq!(persona.attributes.stress_triggers, "canned phrases; vague answers");
     assert_eq!(
-        written(&transcript),
+        as_text(&transcript),
         "user: My parcel came, but the frying pan I ordered is not in it. I have left everything in the box as it \
          was. Please send it again.\n\
          assistant: I am sorry for the trouble. Could you give me your order number, so that I can look into it?\n\
@@ -106,7 +106,7 @@ fn one_persona_and_one_conversation_to_the_letter() {
 }
 
 #[test]
-fn other_seeds_are_other_people_who_say_other_things() {
+fn different_seeds_give_different_personas_and_openings() {
     let mut summaries = HashSet::new();
     let mut openings = HashSet::new();
     for seed in 0..50 {
@@ -128,14 +128,14 @@ fn personas_open_in_different_words() {
 }
 
 #[test]
-fn two_conversations_of_one_persona_differ() {
+fn conversations_of_one_persona_differ() {
     let simulation = simulation(2, demo::SCENARIO);
     let openings: HashSet<_> = (1..=20).map(|number| answer(&simulation, 1, number, &[]).text).collect();
     assert!(openings.len() >= 10, "{}", openings.len());
 }
 
 #[test]
-fn a_fact_is_told_when_it_is_asked_for_and_is_the_same_each_time() {
+fn fact_is_told_when_asked_and_never_changes() {
     let simulation = simulation(7, demo::SCENARIO);
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
     for seq in 1..=40 {
@@ -158,7 +158,7 @@ fn a_fact_is_told_when_it_is_asked_for_and_is_the_same_each_time() {
 }
 
 #[test]
-fn a_persona_whom_the_agent_greets_opens_after_it_and_once() {
+fn persona_opens_once_after_a_greeting() {
     let simulation = simulation(7, demo::SCENARIO);
     let greeting = (Role::Assistant, "Hello! May I have your e-mail address, please?");
     let opening = answer(&simulation, 3, 1, &[greeting]);
@@ -170,7 +170,7 @@ fn a_persona_whom_the_agent_greets_opens_after_it_and_once() {
 }
 
 #[test]
-fn patience_ends() {
+fn persona_gives_up_on_a_useless_agent() {
     for seed in 0..20 {
         let simulation = simulation(seed, demo::SCENARIO);
         for (seq, nonsense) in
@@ -179,25 +179,25 @@ fn patience_ends() {
                 .enumerate()
         {
             let seq = u32::try_from(seq).unwrap() + 1;
-            let (transcript, ended) = talk(&simulation, seq, 1, |_| Some(nonsense.to_owned()));
-            assert!(ended && transcript.len() <= 24, "{}", written(&transcript));
+            let (transcript, ended) = converse(&simulation, seq, 1, |_| Some(nonsense.to_owned()));
+            assert!(ended && transcript.len() <= 24, "{}", as_text(&transcript));
         }
     }
 }
 
 #[test]
-fn the_matter_settled_the_persona_ends() {
+fn persona_ends_when_its_goal_is_met() {
     let simulation = simulation(4, "Customers whose parcel is late want their money back.");
     for seq in 1..=50 {
-        let (transcript, ended) = talk(&simulation, seq, 1, |_| {
+        let (transcript, ended) = converse(&simulation, seq, 1, |_| {
             Some("I have issued the refund and sent a replacement.".to_owned())
         });
-        assert!(ended && transcript.len() <= 5, "{}", written(&transcript));
+        assert!(ended && transcript.len() <= 5, "{}", as_text(&transcript));
     }
 }
 
 #[test]
-fn the_demo_has_a_plausible_mix_of_verdicts() {
+fn demo_has_a_plausible_pass_rate() {
     let rubrics = demo::OBJECTIVES.map(|objective| Rubric::parse(objective.criteria).unwrap());
     let mut passed = [0; 3];
     let mut held = 0;
@@ -205,7 +205,7 @@ fn the_demo_has_a_plausible_mix_of_verdicts() {
         let simulation = simulation(seed, demo::SCENARIO);
         for number in 1..=20 {
             let (items, ended) = conversation(&simulation, (number - 1) % 10 + 1, number);
-            assert!(items.len() <= usize::try_from(demo::MAX_TURNS).unwrap(), "{}", written(&items));
+            assert!(items.len() <= usize::try_from(demo::MAX_TURNS).unwrap(), "{}", as_text(&items));
             let end_reason = Some(if ended { EndReason::PersonaDecided } else { EndReason::AgentDecided });
             let transcript = Transcript { items, end_reason };
             for (passed, rubric) in passed.iter_mut().zip(&rubrics) {
@@ -222,8 +222,8 @@ fn the_demo_has_a_plausible_mix_of_verdicts() {
     }
 }
 
-/// What must hold for anything that a persona says.
-fn require_sayable(text: &str, previous: Option<&str>) -> Result<(), TestCaseError> {
+/// Asserts the properties of any message of a persona.
+fn require_valid_message(text: &str, previous: Option<&str>) -> Result<(), TestCaseError> {
     prop_assert!(!text.trim().is_empty());
     prop_assert!(text.chars().count() <= 600, "{}", text);
     prop_assert!(!text.chars().any(|character| character.is_control() && character != '\n'), "{:?}", text);
@@ -231,7 +231,7 @@ fn require_sayable(text: &str, previous: Option<&str>) -> Result<(), TestCaseErr
     Ok(())
 }
 
-fn sayable() -> impl Strategy<Value = String> {
+fn visible_text() -> impl Strategy<Value = String> {
     any::<String>().prop_map(|text| text.chars().filter(|character| !character.is_control()).collect())
 }
 
@@ -243,20 +243,20 @@ proptest! {
         let scenario = OTHER_SCENARIOS.get(which).copied().unwrap_or(demo::SCENARIO);
         let simulation = simulation(seed, scenario);
         let (transcript, _) = conversation(&simulation, seq, number);
-        prop_assert!(transcript.len() <= 40, "{}", written(&transcript));
+        prop_assert!(transcript.len() <= 40, "{}", as_text(&transcript));
         let mut previous: Option<String> = None;
         for item in transcript.iter().filter(|item| item.role == Role::User) {
-            require_sayable(&item.text(), previous.as_deref())?;
+            require_valid_message(&item.text(), previous.as_deref())?;
             prop_assert!(!item.text().contains(['{', '}']), "{}", item.text());
             previous = Some(item.text());
         }
     }
 
     #[test]
-    fn hostile_scenarios_and_transcripts_are_answered_within_bounds(
+    fn hostile_input_is_answered_within_bounds(
         seed in 0_u64..1 << 53,
-        scenario in sayable(),
-        lines in proptest::collection::vec((any::<bool>(), sayable()), 0..12),
+        scenario in visible_text(),
+        lines in proptest::collection::vec((any::<bool>(), visible_text()), 0..12),
         repeat in 1_usize..400,
         seq in any::<u32>(),
     ) {
@@ -271,14 +271,14 @@ proptest! {
         let reply = answer(&simulation, seq, 1, &lines);
         let previous = lines.iter().rev().find(|(role, _)| *role == Role::User).map(|(_, text)| *text);
         match &reply.text {
-            Some(text) => require_sayable(text, previous)?,
+            Some(text) => require_valid_message(text, previous)?,
             None => prop_assert!(reply.ends),
         }
         prop_assert_eq!(&reply, &answer(&simulation, seq, 1, &lines));
     }
 
     #[test]
-    fn whatever_the_agent_says_the_persona_does_not_repeat_itself(
+    fn persona_never_repeats_itself(
         seed in 0_u64..1 << 53, seq in 1_u32..1_000,
         agent in proptest::collection::vec(
             prop_oneof![
@@ -289,14 +289,14 @@ proptest! {
             ], 1..6),
     ) {
         let simulation = simulation(seed, demo::SCENARIO);
-        let (transcript, ended) = talk(&simulation, seq, 1, |lines| {
+        let (transcript, ended) = converse(&simulation, seq, 1, |lines| {
             Some(agent[lines.len() / 2 % agent.len()].to_owned())
         });
-        prop_assert!(ended && transcript.len() <= 40, "{}", written(&transcript));
+        prop_assert!(ended && transcript.len() <= 40, "{}", as_text(&transcript));
         let said: Vec<_> =
             transcript.iter().filter(|item| item.role == Role::User).map(Item::text).collect();
         for pair in said.windows(2) {
-            require_sayable(&pair[1], Some(&pair[0]))?;
+            require_valid_message(&pair[1], Some(&pair[0]))?;
         }
     }
 }

@@ -1,12 +1,14 @@
-//! Texts from outside made fit to be spoken: cleaned, condensed, cut; and templates filled.
+//! Prepares callers' texts for use in sentences: cleans, shortens and quotes them, and fills
+//! templates.
 
-/// The most characters that a persona says at once.
+/// The maximum length of a persona's message, in characters.
 pub(crate) const MAX_LINE: usize = 600;
 
-/// How much of a long text is looked at, in characters from its beginning.
+/// The number of characters of a text that are read.
 const MAX_READ: usize = 4_000;
 
-/// One line of visible words: control, format and direction characters and runs of white space become one blank.
+/// Converts a text to one line of visible words: control, format and direction characters and runs
+/// of white space become one space.
 pub(crate) fn clean(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(MAX_READ));
     for character in text.chars().take(MAX_READ) {
@@ -22,20 +24,20 @@ pub(crate) fn clean(text: &str) -> String {
     line
 }
 
-/// Characters that reorder or hide what stands beside them.
+/// Whether a character reorders or hides its neighbours.
 fn is_invisible(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The text itself, or its beginning up to a word's end with an ellipsis; at most `max` characters.
+/// The text, or its start up to the end of a word with an ellipsis; at most `max` characters.
 pub(crate) fn shorten(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();
     }
     let mut head: String = text.chars().take(max.saturating_sub(1)).collect();
-    // A word is not broken unless it is longer than half of the room.
+    // A word is split only if it is longer than half of the limit.
     if let Some(blank) = head.rfind(' ')
         && blank > head.len() / 2
     {
@@ -46,14 +48,14 @@ pub(crate) fn shorten(text: &str, max: usize) -> String {
     head
 }
 
-/// The first sentence of a free text, cleaned, without heading or list marks, at most `max` characters; empty if
-/// there are no words.
+/// The first sentence of a text, cleaned, without heading or list marks, at most `max` characters.
+/// Empty if the text has no words.
 pub(crate) fn first_sentence(text: &str, max: usize) -> String {
     for line in text.lines().take(200) {
         let line = clean(line);
         let line = line.trim_start_matches(['#', '*', '-', '>', '•', '=', '_', '`', '~', '|', ' ']);
         let line = line.trim_end_matches(['*', '=', '_', '`', '~', '|', ' ']);
-        // A heading such as "Scenario:" says nothing by itself.
+        // A heading such as "Scenario:" has no content.
         if line.ends_with(':') || !line.chars().any(char::is_alphanumeric) {
             continue;
         }
@@ -79,23 +81,24 @@ fn until_full_stop(line: &str) -> &str {
     line
 }
 
-/// The text in quotation marks that no mark within it can close.
+/// The text in quotation marks. Marks within it are replaced, so they cannot close the quotation.
 pub(crate) fn quoted(text: &str) -> String {
     format!("“{}”", text.replace(['“', '”', '"'], "'"))
 }
 
-/// At most [`MAX_LINE`] characters on one line.
+/// The text on one line, at most [`MAX_LINE`] characters.
 pub(crate) fn bounded(line: &str) -> String {
     shorten(&clean(line), MAX_LINE)
 }
 
-/// What a template's `{slot}` stands for.
+/// The values of a template's `{slot}`s.
 pub(crate) trait Slots {
-    /// The words of a slot; an unknown one is left out.
+    /// The value of a slot; empty for an unknown one.
     fn slot(&self, name: &str) -> &str;
 }
 
-/// Fills the slots of a template. Templates are this crate's own; what is filled in is not looked at again.
+/// Fills the slots of a template. Templates are this crate's own; inserted values are not scanned
+/// for slots.
 pub(crate) fn fill(template: &str, slots: &impl Slots) -> String {
     let mut line = String::with_capacity(template.len() + 32);
     let mut rest = template;
@@ -113,12 +116,12 @@ fn bit(byte: u8) -> u64 {
     1 << (byte & 63)
 }
 
-/// A text in lower case to look for words in. Where words begin is found once, because many keys are looked for.
+/// A lower-case text that is searched for many keywords. Word starts are computed once.
 pub(crate) struct Words<'a> {
     text: &'a str,
-    /// Where each word begins, with its first byte: most keys are ruled out by that alone.
+    /// The offset and first byte of each word. The byte alone rules out most keywords.
     starts: Vec<(u8, usize)>,
-    /// Which first bytes there are, by their lower six bits.
+    /// A bit set of the first bytes, by their lower six bits.
     firsts: u64,
 }
 
@@ -139,7 +142,8 @@ impl<'a> Words<'a> {
         Self { text, starts, firsts }
     }
 
-    /// Whether it has a word or phrase. A key that ends in `*` also matches longer words.
+    /// Whether the text contains a word or phrase. A keyword that ends in `*` also matches longer
+    /// words.
     pub(crate) fn has(&self, key: &str) -> bool {
         let (key, open) = key.strip_suffix('*').map_or((key, false), |stem| (stem, true));
         let Some(first) = key.as_bytes().first() else { return false };
@@ -154,7 +158,7 @@ impl<'a> Words<'a> {
         })
     }
 
-    /// Whether it has any of the keys.
+    /// Whether the text contains any of the keywords.
     pub(crate) fn has_any(&self, keys: &[&str]) -> bool {
         keys.iter().any(|key| self.has(key))
     }
@@ -167,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_words_and_stars_are_stems() {
+    fn keyword_matches_words_and_a_star_matches_stems() {
         assert!(Words::of("it is late.").has("late"));
         assert!(!Words::of("translate later").has("late"));
         assert!(Words::of("two refunds").has("refund*"));
@@ -175,21 +179,21 @@ mod tests {
     }
 
     #[test]
-    fn the_first_sentence_skips_headings_and_abbreviations() {
+    fn first_sentence_skips_headings_and_abbreviations() {
         let text = "# Scenario:\n\n- Mr. Ode wants a new door. It is urgent.";
         assert_eq!(first_sentence(text, 100), "Mr. Ode wants a new door.");
         assert_eq!(first_sentence(" \u{200b}\n…", 100), "");
     }
 
     #[test]
-    fn a_long_text_is_cut_between_words() {
+    fn long_text_is_cut_between_words() {
         assert_eq!(shorten("alpha beta gamma", 12), "alpha beta…");
         assert_eq!(shorten(&"x".repeat(50), 5), "xxxx…");
     }
 
     proptest! {
         #[test]
-        fn whatever_comes_is_bounded_and_visible(text in any::<String>(), max in 1_usize..50) {
+        fn any_text_becomes_bounded_and_visible(text in any::<String>(), max in 1_usize..50) {
             prop_assert!(shorten(&text, max).chars().count() <= max);
             prop_assert!(first_sentence(&text, max).chars().count() <= max);
             prop_assert!(!clean(&text).chars().any(char::is_control));

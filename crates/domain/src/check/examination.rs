@@ -1,39 +1,41 @@
-//! Deciding the checks of several objectives about one conversation, in pieces of bounded work.
+//! Decides the checks of several objectives about one conversation, in steps of bounded work.
 
 use std::{ops::Range, sync::Arc};
 
 use super::{CheckResult, Rubric, Rule, folding::Folded};
 use crate::{Item, MAX_QUOTES, Quote, Role, Transcript};
 
-/// The most work for one conversation: bytes times the width of the patterns that are matched against them. It takes about five seconds at worst: as many
-/// conversations as are judged at once are done well within the time of a job.
+/// The maximum work for one conversation: bytes times the width of the patterns that are matched
+/// against them. It takes about five seconds at worst, so the conversations that are judged at once
+/// finish well within a job's time limit.
 const MAX_WORK: u64 = (512 + FOLDING_WORK) * 1024 * 1024;
 
 /// The work to fold one byte.
 const FOLDING_WORK: u64 = 16;
 
-/// The work to look whether a message is to be matched by one check.
+/// The work to test whether one check applies to a message.
 const LOOKING_WORK: u64 = 1;
 
-/// The longest quote, in bytes; a longer match is cut.
+/// The maximum length of a quote in bytes; longer matches are cut.
 const MAX_QUOTE: usize = 300;
 
-/// The checks of a conversation while they are being decided. Patterns and messages come from outside and may need seconds
-/// of a processor, so the work is done in pieces: whoever calls [`Examination::advance`] may stop in between.
+/// A running decision of a conversation's checks. Patterns and messages come from callers and may
+/// need seconds of processor time, so the caller of [`Examination::advance`] may pause between
+/// steps.
 pub struct Examination {
     rubrics: Vec<Arc<Rubric>>,
     transcript: Arc<Transcript>,
     searches: Vec<Search>,
-    /// The message that is looked at, and the search that is next.
+    /// The index of the current message, and of the next search in it.
     message: usize,
     next: usize,
     current: Option<Message>,
     work_left: u64,
-    /// Whether the work that is left did not suffice.
+    /// Whether the remaining work did not suffice.
     is_exhausted: bool,
 }
 
-/// A pattern that is looked for.
+/// A search for one pattern.
 struct Search {
     rubric: usize,
     check: usize,
@@ -48,7 +50,7 @@ struct Message {
 }
 
 impl Examination {
-    /// Starts to decide the checks of these criteria.
+    /// Prepares to decide the checks of these criteria.
     pub fn new(rubrics: Vec<Arc<Rubric>>, transcript: Arc<Transcript>) -> Self {
         let mut searches = Vec::new();
         for (index, rubric) in rubrics.iter().enumerate() {
@@ -70,8 +72,8 @@ impl Examination {
         }
     }
 
-    /// Does about so much work more, and tells whether all is done. One step is not interrupted: a pattern in a message,
-    /// which takes up to a few seconds.
+    /// Does about this much work, and returns whether all checks are decided. A single search is
+    /// not interrupted; it takes up to a few seconds.
     pub fn advance(&mut self, work: u64) -> bool {
         let mut done = 0;
         while done < work {
@@ -104,14 +106,14 @@ impl Examination {
         false
     }
 
-    /// What was found: for each of the criteria the findings of their checks, in the order of their lines.
+    /// The results: for each rubric, those of its checks in the order of their lines.
     pub fn results(self) -> Vec<Vec<CheckResult>> {
         let [agent_speaks, persona_speaks] =
             [Role::Assistant, Role::User].map(|role| self.transcript.speaks(role));
         let mut searches = self.searches.into_iter().peekable();
         let mut all = Vec::with_capacity(self.rubrics.len());
         for (index, rubric) in self.rubrics.iter().enumerate() {
-            let mut findings = Vec::with_capacity(rubric.checks.len());
+            let mut results = Vec::with_capacity(rubric.checks.len());
             for (number, check) in rubric.checks.iter().enumerate() {
                 let search = searches.next_if(|search| (search.rubric, search.check) == (index, number));
                 let found = search.and_then(|search| search.found);
@@ -120,7 +122,7 @@ impl Examination {
                     Role::User if !persona_speaks => Some("the persona said nothing"),
                     Role::Assistant | Role::User => None,
                 };
-                findings.push(match (&check.rule, silent) {
+                results.push(match (&check.rule, silent) {
                     (_, Some(silent)) => check.inconclusive(silent),
                     (Rule::Says { .. }, None) if found.is_none() && self.is_exhausted => check.inconclusive(
                         "the conversation is too long for the patterns that are matched against it; use fewer check \
@@ -133,17 +135,17 @@ impl Examination {
                     (Rule::Ended, None) => check.ended(self.transcript.end_reason),
                 });
             }
-            all.push(findings);
+            all.push(results);
         }
         all
     }
 }
 
-/// What a message is to be matched for.
+/// The result of preparing a message for its searches.
 enum Opened {
     Message(Message),
     NothingToFind,
-    /// Matching it takes more work than is left.
+    /// The message needs more work than is left.
     TooMuch,
 }
 
@@ -158,15 +160,15 @@ fn open(item: &Item, searches: &[Search], work_left: &mut u64) -> Opened {
         return Opened::TooMuch;
     };
     let folded = Folded::new(&item.text());
-    // Known before the first search: some characters are longer when they are folded.
+    // Checked before the first search: folding makes some characters longer.
     let more = folded.as_str().len().saturating_sub(length) as u64;
     let Some(left) = left.checked_sub(width * more) else { return Opened::TooMuch };
     *work_left = left;
     Opened::Message(Message { folded })
 }
 
-/// A part of a message, in the words of each of its parts that it spans. If they are more than a verdict keeps, one more than
-/// that, so that the verdict says so.
+/// Quotes a range of a message, one quote for each part that it spans. At most one quote more than
+/// an evaluation stores, which shows that there are more.
 fn quotes(item: &Item, range: Range<usize>) -> Vec<Quote> {
     let mut quotes = Vec::new();
     let mut start = 0;
@@ -179,13 +181,14 @@ fn quotes(item: &Item, range: Range<usize>) -> Vec<Quote> {
         if from < to {
             quotes.push(Quote { item_id: item.id.clone(), text: cut(&text[from - start..to - start]) });
         }
-        // The parts are joined by a line break.
+        // Parts are joined by a line break.
         start += text.len() + 1;
     }
     quotes
 }
 
-/// The first [`MAX_QUOTE`] bytes at the most, cut between characters, so that a quote always occurs to the letter.
+/// At most the first [`MAX_QUOTE`] bytes, cut at a character boundary, so that the quote occurs
+/// literally.
 fn cut(text: &str) -> String {
     let mut end = text.len().min(MAX_QUOTE);
     while !text.is_char_boundary(end) {

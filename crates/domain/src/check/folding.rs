@@ -1,8 +1,8 @@
-//! The copy of a text that patterns are matched against, and the way back to the original.
+//! Folds texts for matching, and maps matches back to the original.
 //!
-//! Texts that look the same match the same: the copy is in Unicode's compatibility form NFKC, has no characters that do
-//! not show, straight quotes, plain hyphens and spaces, and line feeds alone as line breaks. Quotes come from the
-//! original.
+//! Texts that look the same match the same. A folded text is in Unicode's compatibility form NFKC,
+//! without invisible characters, with straight quotes, plain hyphens and spaces, and with line
+//! feeds as the only line breaks. Quotes come from the original.
 
 use std::ops::Range;
 
@@ -14,18 +14,18 @@ use unicode_normalization::{
 
 use crate::text::is_blank;
 
-/// A folded text. NFKC makes some characters longer, at most eleven times in bytes.
+/// A folded text. NFKC makes some characters longer, up to eleven times in bytes.
 pub(super) struct Folded {
     text: String,
-    /// Oldest first. Each lasts until the next one starts; together they cover the text.
+    /// In order. Each segment extends to the start of the next; together they cover the text.
     segments: Vec<Segment>,
 }
 
-/// A part of a folded text and where it comes from.
+/// A part of the folded text and its origin.
 struct Segment {
     start: usize,
     original_start: usize,
-    /// Where a part that was changed ends in the original. `None` for one that was copied byte by byte.
+    /// The end of a changed part in the original; `None` if the part was copied byte by byte.
     changed_until: Option<usize>,
 }
 
@@ -51,7 +51,7 @@ impl Folded {
         &self.text
     }
 
-    /// The part of the original that a part of the folded text comes from.
+    /// The range of the original that a range of the folded text comes from.
     pub(super) fn original(&self, part: Range<usize>) -> Range<usize> {
         let Some(first) = self.segment(part.start) else { return 0..0 };
         let start = match first.changed_until {
@@ -69,18 +69,18 @@ impl Folded {
         start..end
     }
 
-    /// The segment that holds a byte of the folded text.
+    /// The segment that contains a byte of the folded text.
     fn segment(&self, at: usize) -> Option<&Segment> {
         let after = self.segments.partition_point(|segment| segment.start <= at);
         self.segments.get(after.checked_sub(1)?)
     }
 
     fn copy(&mut self, original: &str, part: Range<usize>) {
-        let goes_on = self.segments.last().is_some_and(|last| {
+        let extends_last = self.segments.last().is_some_and(|last| {
             let shift = self.text.len() - last.start;
             last.changed_until.is_none() && last.original_start + shift == part.start
         });
-        if !goes_on {
+        if !extends_last {
             let start = self.text.len();
             self.segments.push(Segment { start, original_start: part.start, changed_until: None });
         }
@@ -98,22 +98,22 @@ impl Folded {
     }
 }
 
-/// A short text, folded: the literal characters of a pattern.
+/// Folds a short text, such as the literal characters of a pattern.
 pub(super) fn fold(text: &str) -> String {
     Folded::new(text).text
 }
 
-/// How many bytes are ASCII and stay as they are.
+/// The number of leading ASCII bytes that folding does not change.
 fn plain_length(bytes: &[u8]) -> usize {
     let plain = bytes.iter().take_while(|byte| byte.is_ascii() && **byte != b'\r').count();
     match bytes.get(plain) {
-        // A mark that follows belongs to the last character.
+        // A following combining mark belongs to the last character.
         Some(next) if !next.is_ascii() => plain.saturating_sub(1),
         _ => plain,
     }
 }
 
-/// The bytes of the first character together with everything after it that may change with it.
+/// The length of the first character and everything after it that may combine with it, in bytes.
 fn cluster_length(text: &str) -> usize {
     let mut characters = text.chars();
     let Some(first) = characters.next() else { return 0 };
@@ -124,7 +124,7 @@ fn cluster_length(text: &str) -> usize {
     first.len_utf8() + rest.map(char::len_utf8).sum::<usize>()
 }
 
-/// Whether a character may combine with the one before it, or does not show.
+/// Whether a character may combine with the previous one, or is invisible.
 fn joins(character: char) -> bool {
     if character.is_ascii() {
         return false;
@@ -146,7 +146,7 @@ fn fold_into(cluster: &str, text: &mut String) {
     text.extend(shown.nfkc().map(plain));
 }
 
-/// Whether a character does not show: format characters, variation selectors, fillers.
+/// Whether a character is invisible: format characters, variation selectors, fillers.
 fn is_hidden(character: char) -> bool {
     matches!(
         character,
@@ -156,7 +156,7 @@ fn is_hidden(character: char) -> bool {
     ) || (is_blank(character) && !character.is_whitespace())
 }
 
-/// Quotes, dashes and spaces as ASCII has them.
+/// Maps quotes, dashes and spaces to ASCII.
 fn plain(character: char) -> char {
     match character {
         '\u{b4}'
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_that_look_the_same_fold_to_the_same() {
+    fn texts_that_look_the_same_fold_to_one_text() {
         for (text, expected) in [
             ("guaran\u{200b}tee", "guarantee"),
             ("guaran\u{ad}t\u{2060}ee\u{feff}", "guarantee"),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_leads_back_to_all_of_the_original_that_it_stands_for() {
+    fn folded_range_maps_back_to_its_original() {
         let original = "a \u{fb03}x guaran\u{200b}tee\r\nend";
         let folded = Folded::new(original);
         for (part, expected) in [
@@ -220,8 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn what_folding_makes_longer_is_at_most_eleven_times_as_long() {
-        // The planes with characters that have another form.
+    fn folding_lengthens_a_character_at_most_eleven_times() {
+        // The planes that contain characters with a compatibility form.
         for character in ('\0'..='\u{ffff}').chain('\u{1d000}'..='\u{1fbff}').chain('\u{2f800}'..='\u{2fa1f}')
         {
             let text = character.to_string();
@@ -231,7 +231,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn folding_is_that_of_unicode_however_the_text_is_cut(text in any::<String>()) {
+        fn folding_by_clusters_equals_folding_the_whole_text(text in any::<String>()) {
             let shown = text.replace("\r\n", "\n").replace('\r', "\n");
             let whole: String =
                 shown.chars().filter(|c| !is_hidden(*c)).map(plain).nfkc().map(plain).collect();
@@ -239,7 +239,7 @@ mod tests {
         }
 
         #[test]
-        fn every_part_comes_from_a_part_of_the_original(text in any::<String>(), cut in any::<(usize, usize)>()) {
+        fn every_range_maps_to_a_range_of_the_original(text in any::<String>(), cut in any::<(usize, usize)>()) {
             let folded = Folded::new(&text);
             let boundaries: Vec<_> = folded.as_str().char_indices().map(|(at, _)| at).chain([folded.as_str().len()]).collect();
             let [one, other] = [cut.0, cut.1].map(|cut| boundaries[cut % boundaries.len()]);
@@ -250,7 +250,7 @@ mod tests {
         }
 
         #[test]
-        fn ascii_without_carriage_returns_stays_as_it_is(text in "[\\x00-\\x0c\\x0e-\\x7f]*") {
+        fn ascii_without_carriage_returns_is_unchanged(text in "[\\x00-\\x0c\\x0e-\\x7f]*") {
             prop_assert_eq!(fold(&text), text);
         }
     }

@@ -1,4 +1,4 @@
-//! Which lines of criteria are checks.
+//! Classifies the lines of criteria.
 
 use super::strip_word;
 use crate::text::is_blank;
@@ -6,15 +6,16 @@ use crate::text::is_blank;
 /// One line of criteria.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
-    /// A check, and what follows `check:`.
+    /// A check, with the text after `check:`.
     Check(&'a str),
-    /// Almost a check, and what would follow `check:`. As prose it would never be decided as it is meant.
+    /// Almost a check, with the intended text after `check:`. As prose it would never be decided as
+    /// intended.
     Near(&'a str),
-    /// For a language model.
+    /// Prose for a language model.
     Prose,
 }
 
-/// Characters that emphasize words in Markdown.
+/// Characters that mark emphasis in Markdown.
 const EMPHASIS: [char; 3] = ['*', '_', '`'];
 
 impl<'a> Line<'a> {
@@ -40,12 +41,12 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Without white space and characters that do not show at both ends.
+/// Removes white space and invisible characters at both ends.
 fn trim(text: &str) -> &str {
     text.trim_matches(is_blank)
 }
 
-/// Without the bullet or number of a list item.
+/// Removes the bullet or number of a list item.
 fn strip_list_marker(line: &str) -> &str {
     let digits = line.len() - line.trim_start_matches(|character: char| character.is_ascii_digit()).len();
     let marked = match digits {
@@ -63,8 +64,8 @@ fn split_word(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// Whether a word is `check` or `checks`, or is misspelt from it by one letter left out, added or changed, or by two that
-/// changed places.
+/// Whether a word is `check` or `checks`, or differs by one missing, added or changed letter, or by
+/// two swapped letters.
 fn is_like_check(word: &str) -> bool {
     let word: Vec<_> = word.to_lowercase().chars().collect();
     ["check", "checks"].iter().any(|meant| {
@@ -79,18 +80,18 @@ fn is_like_check(word: &str) -> bool {
     })
 }
 
-/// What follows a side and a verb of a check.
+/// The text after the side and the verb of a check.
 fn strip_verb(rule: &str) -> Option<&str> {
-    let said = strip_word(rule, "agent ").or_else(|| strip_word(rule, "persona "))?.trim_start();
-    ["never says", "says", "replies", "ended"].iter().find_map(|verb| strip_word(said, verb))
+    let statement = strip_word(rule, "agent ").or_else(|| strip_word(rule, "persona "))?.trim_start();
+    ["never says", "says", "replies", "ended"].iter().find_map(|verb| strip_word(statement, verb))
 }
 
-/// Whether a rule begins as one of a check does.
+/// Whether a text begins like a check's rule.
 fn is_rule(text: &str) -> bool {
     strip_verb(text).is_some_and(|rest| !rest.starts_with(char::is_alphabetic))
 }
 
-/// Whether a text reads as the rule of a check to the letter, and not as prose.
+/// Whether a text is literally a check's rule, and not prose.
 fn is_exact_rule(text: &str) -> bool {
     strip_verb(text).is_some_and(|rest| rest.trim_start().starts_with(['/', '<', '>', '=']))
 }
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_plainly_meant_as_a_check_is_one() {
+    fn checks_are_recognised_in_lists_and_emphasis() {
         for line in [
             "check: agent says /x/",
             "Check: agent says /x/",
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nearly_a_check_is_told_with_the_right_form() {
+    fn near_checks_are_reported_with_their_rule() {
         for line in [
             "check agent says /x/",
             "Check - agent says /x/",
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn prose_stays_prose() {
+    fn prose_is_not_a_check() {
         for line in [
             "",
             "The agent says hello.",

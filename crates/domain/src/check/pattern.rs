@@ -1,41 +1,44 @@
-//! Patterns: regular expressions from outside, bounded before they are compiled.
+//! Regular expressions from callers, bounded before they are compiled.
 //!
-//! Patterns cannot look around or back, so a search takes time linear in the text. What is left to bound is the work for
-//! each byte ([`Pattern::width`]), the time to compile and the memory. The syntax tree tells all three: parsing takes time
-//! linear in the pattern, while case folding of large classes and repetitions are dear.
+//! Patterns have no look-around and no back-references, so a search takes time linear in the text.
+//! What remains to bound is the work for each byte ([`Pattern::width`]), the time to compile and
+//! the memory. All three follow from the syntax tree: parsing is linear in the pattern, while case
+//! folding of large classes and repetitions are expensive.
 
 use regex_automata::{Input, meta, nfa::thompson::WhichCaptures};
 use regex_syntax::{
     ast::{self, Ast, ClassSet, ClassSetItem, Flag, GroupKind},
-    hir::{self, Hir, HirKind},
+    hir::{self, HirKind},
 };
 use unicode_normalization::UnicodeNormalization;
 
-use super::folding::fold;
+use super::{folding::fold, width::width};
 
-/// The longest pattern, in bytes.
+/// The maximum length of a pattern, in bytes.
 const MAX_BYTES: usize = 2_000;
 
-/// How deep groups and classes may be nested.
+/// The maximum nesting of groups and classes.
 const MAX_NESTING: u32 = 50;
 
-/// The most places of a pattern that may be matched against one byte. With the longest message, 1 MiB, it bounds one
-/// search to a few seconds.
+/// The maximum number of positions of a pattern that may be active for one byte. With the longest
+/// message, 1 MiB, it bounds one search to a few seconds.
 pub(super) const MAX_WIDTH: u64 = 256;
 
-/// The most work that the classes of one pattern may take to build, in units of about 50 µs.
+/// The maximum work to build the classes of one pattern, in units of about 50 µs.
 const MAX_CLASS_WORK: u64 = 150;
 
-/// How many characters of a range that ignores case are folded for one unit of work.
+/// The number of characters of a case-insensitive range that are folded per unit of work.
 const FOLDED_A_UNIT: u64 = 8_192;
 
-/// The longest range whose characters are folded one by one. Longer ones already hold what their characters fold to.
+/// The longest range whose characters are folded one by one. Longer ranges already contain the
+/// folded characters.
 const MAX_FOLDED_RANGE: u32 = 1_024;
 
-/// The most memory that the program of one pattern may take, in bytes.
+/// The maximum memory of one pattern's program, in bytes.
 const MAX_PROGRAM: usize = 128 * 1024;
 
-/// A compiled pattern. It is matched against folded texts, so its literal characters are folded, too.
+/// A compiled pattern. It is matched against folded texts, so its literal characters are folded
+/// too.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
     regex: meta::Regex,
@@ -76,7 +79,8 @@ impl Pattern {
         if pattern.len() > MAX_BYTES {
             return Err(PatternError::TooLong(pattern.len()));
         }
-        // Marks belong to their letters before the syntax is read: an accent and `?` after a letter make the letter optional.
+        // Composed before parsing, so that `?` after a letter and an accent applies to the letter
+        // with its accent.
         let pattern = &pattern.nfc().collect::<String>();
         let parsed = ast::parse::ParserBuilder::new().nest_limit(MAX_NESTING).build().parse(pattern);
         let mut ast = parsed.map_err(|error| PatternError::Syntax(error.kind().to_string()))?;
@@ -108,30 +112,32 @@ impl Pattern {
         Ok(Self { regex, width, class_work: folding.work })
     }
 
-    /// The first match in a folded text.
+    /// Finds the first match in a folded text.
     pub(super) fn find(&self, text: &str) -> Option<std::ops::Range<usize>> {
         self.regex.search(&Input::new(text)).map(|found| found.range())
     }
 
-    /// At how many places of the pattern a search can be at once: the most work for a byte.
+    /// The number of positions of the pattern that may be active at once: the maximum work per
+    /// byte.
     pub(super) fn width(&self) -> u64 {
         self.width
     }
 
-    /// What building its classes took.
+    /// The work that building the classes took.
     pub(super) fn class_work(&self) -> u64 {
         self.class_work
     }
 
-    /// The memory that it takes, in bytes.
+    /// The memory of the compiled pattern, in bytes.
     pub(super) fn memory(&self) -> usize {
         self.regex.memory_usage()
     }
 }
 
-/// Folds the literal characters of a pattern, and counts what its classes cost.
+/// Folds the literal characters of a pattern and counts the cost of its classes.
 ///
-/// Letters in classes are folded here and not by the translator, which takes milliseconds for a class such as `[\S_]`.
+/// Letters in classes are folded here because the translator takes milliseconds for a class such as
+/// `[\S_]`.
 struct Folding {
     ignore_case: bool,
     work: u64,
@@ -203,7 +209,7 @@ impl Folding {
     fn item(&mut self, item: &mut ClassSetItem, depth: u64) {
         match item {
             ClassSetItem::Literal(literal) => {
-                // Almost all of them.
+                // Most literals take this path and need no change.
                 if self.ignore_case || !literal.c.is_ascii() || literal.c == '\r' {
                     *item = self.range(literal.clone(), literal.clone());
                 }
@@ -237,13 +243,13 @@ impl Folding {
         }
     }
 
-    /// A range together with what its characters fold to, and with both cases where case is ignored.
+    /// A range together with its folded characters and, if case is ignored, both cases.
     fn range(&mut self, start: ast::Literal, end: ast::Literal) -> ClassSetItem {
         let (first, last, span) = (start.c, end.c, start.span);
         let length = u32::from(last).saturating_sub(u32::from(first));
         let whole = ClassSetItem::Range(ast::ClassSetRange { span, start, end });
         if first > last {
-            // The translator refuses it.
+            // The translator reports the error.
             return whole;
         }
         let mut class = hir::ClassUnicode::new([hir::ClassUnicodeRange::new(first, last)]);
@@ -261,7 +267,8 @@ impl Folding {
             }
         }
         let literal = |c| ast::Literal { span, kind: ast::LiteralKind::Verbatim, c };
-        // ASCII folds to two characters beyond it, which no folded text has, and which are refused without Unicode.
+        // Two ASCII letters fold to non-ASCII characters. No folded text contains those, and
+        // patterns without Unicode refuse them.
         let ranges = class.iter().filter(|range| !last.is_ascii() || range.end().is_ascii());
         let items = ranges.map(|range| {
             let (start, end) = (literal(range.start()), literal(range.end()));
@@ -275,7 +282,7 @@ fn empty() -> Ast {
     Ast::empty(ast::Span::splat(ast::Position::new(0, 1, 1)))
 }
 
-/// Literals that follow one another, folded as the text that they are.
+/// Folds adjacent literals as one text.
 fn fold_literals(literals: Vec<Ast>) -> Vec<Ast> {
     let text: String = literals
         .iter()
@@ -303,96 +310,6 @@ fn joined(mut asts: Vec<Ast>) -> Ast {
     }
 }
 
-/// The most places within an expression that a search can be at once, if it can enter the expression at every byte. An
-/// upper bound.
-fn width(hir: &Hir) -> u64 {
-    match hir.kind() {
-        HirKind::Empty => 0,
-        HirKind::Look(_) => 1,
-        HirKind::Literal(_) | HirKind::Class(_) => run_width(std::slice::from_ref(hir)),
-        HirKind::Capture(capture) => width(&capture.sub),
-        HirKind::Repetition(repetition) => {
-            let copies = repetition.max.unwrap_or(repetition.min.saturating_add(1)).max(1);
-            width(&repetition.sub).max(1).saturating_mul(copies.into())
-        }
-        HirKind::Concat(parts) => parts
-            .chunk_by(|one, next| is_simple(one) && is_simple(next))
-            .map(|run| {
-                if is_simple(&run[0]) {
-                    run_width(run)
-                } else {
-                    run.iter().map(width).fold(0, u64::saturating_add)
-                }
-            })
-            .fold(0, u64::saturating_add),
-        HirKind::Alternation(branches) => {
-            branches.iter().map(|branch| width(branch).max(1)).fold(0, u64::saturating_add)
-        }
-    }
-}
-
-/// Whether it is characters alone.
-fn is_simple(hir: &Hir) -> bool {
-    matches!(hir.kind(), HirKind::Literal(_) | HirKind::Class(_))
-}
-
-/// One character of a run.
-enum Place<'a> {
-    Character(char),
-    Class(&'a hir::ClassUnicode),
-    Any,
-}
-
-/// How many places of a run of characters a search can be at once: it is at another one as well only where the run overlaps
-/// with itself, as `aaa` does and `refund` does not.
-fn run_width(run: &[Hir]) -> u64 {
-    let mut places = Vec::new();
-    for hir in run {
-        match hir.kind() {
-            HirKind::Literal(literal) => match str::from_utf8(&literal.0) {
-                Ok(text) => places.extend(text.chars().map(Place::Character)),
-                Err(_) => places.extend(literal.0.iter().map(|_| Place::Any)),
-            },
-            // Comparing large classes would cost more than it tells.
-            HirKind::Class(hir::Class::Unicode(class)) if class.ranges().len() <= 8 => {
-                places.push(Place::Class(class));
-            }
-            _ => places.push(Place::Any),
-        }
-    }
-    // For each distance at which the run overlaps with itself: the places where that begins and ends.
-    let mut changes = vec![0_i64; places.len() + 1];
-    for distance in 1..places.len() {
-        let pairs = places.iter().zip(&places[distance..]);
-        let length = pairs.take_while(|(one, other)| meet(one, other)).count();
-        changes[distance] += 1;
-        changes[distance + length] -= 1;
-    }
-    let mut here = 1;
-    let mut most = 1;
-    for change in changes {
-        here += change;
-        most = most.max(here);
-    }
-    most.unsigned_abs()
-}
-
-/// Whether some character is of both.
-fn meet(one: &Place<'_>, other: &Place<'_>) -> bool {
-    let holds = |class: &hir::ClassUnicode, character| {
-        class.iter().any(|range| (range.start()..=range.end()).contains(&character))
-    };
-    match (one, other) {
-        (Place::Any, _) | (_, Place::Any) => true,
-        (Place::Character(one), Place::Character(other)) => one == other,
-        (Place::Character(character), Place::Class(class))
-        | (Place::Class(class), Place::Character(character)) => holds(class, *character),
-        (Place::Class(one), Place::Class(other)) => one
-            .iter()
-            .any(|one| other.iter().any(|other| one.start() <= other.end() && other.start() <= one.end())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -411,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn only_patterns_that_overlap_with_themselves_are_wide() {
+    fn only_self_overlapping_patterns_are_wide() {
         for (pattern, width) in [
             ("guarantee", 2),
             ("aaaa", 5),
@@ -428,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_would_take_much_work_is_refused() {
+    fn expensive_pattern_is_refused() {
         for pattern in [
             "a[ab]{1000}c",
             "((((a{99}){99}){99}){99})",
@@ -450,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_that_take_long_to_build_are_refused() {
+    fn expensive_classes_are_refused() {
         for class in [
             format!("[{}]", r"[\W\w]".repeat(300)),
             r"[\x{0}-\x{10ffff}]".repeat(20),
@@ -465,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_of_patterns_are_folded_like_those_of_texts() {
+    fn patterns_are_folded_like_texts() {
         for (pattern, text) in [
             ("can\u{2019}t", "can't"),
             (r"can\u{2019}t", "can't"),
@@ -489,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn case_is_ignored_where_the_flag_says_so() {
+    fn case_is_ignored_where_the_flag_is_set() {
         for (pattern, flags, text, expected) in [
             ("refund", "i", "REFUND", true),
             ("refund", "", "REFUND", false),
