@@ -366,18 +366,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_edit_is_detected(length in 1..8_usize, place: prop::sample::Index, which in 0..14_usize) {
+        fn every_edit_is_detected(length in 1..8_usize, index: prop::sample::Index, which in 0..14_usize) {
             let mut entries = trail(length);
             let head = entries.last().map(AuditEntry::head);
-            change(&mut entries[place.index(length)], which);
+            change(&mut entries[index.index(length)], which);
             prop_assert!(check(&entries, head.as_ref()).is_err());
         }
 
         #[test]
-        fn every_deletion_is_detected(length in 1..8_usize, place: prop::sample::Index) {
+        fn every_deletion_is_detected(length in 1..8_usize, index: prop::sample::Index) {
             let mut entries = trail(length);
             let head = entries.last().map(AuditEntry::head);
-            entries.remove(place.index(length));
+            entries.remove(index.index(length));
             prop_assert!(check(&entries, head.as_ref()).is_err());
         }
 

@@ -232,12 +232,12 @@ mod tests {
 
     /// A managed key whose id and secret each repeat one byte.
     fn managed(id: u8, secret: u8) -> ManagedKey {
-        let made = ManagedKey::generate(|bytes| {
+        let generated = ManagedKey::generate(|bytes| {
             bytes[..9].fill(id);
             bytes[9..].fill(secret);
             Ok::<(), Infallible>(())
         });
-        let Ok(key) = made;
+        let Ok(key) = generated;
         key
     }
 
@@ -329,7 +329,7 @@ mod tests {
     proptest! {
         #[test]
         fn changed_key_is_refused(
-            place in 0..CURRENT.len(),
+            index in 0..CURRENT.len(),
             character in "[!-~]",
             change in 0..4,
             in_force: bool,
@@ -337,10 +337,10 @@ mod tests {
             let original = if in_force { CURRENT } else { PREVIOUS };
             let mut changed = original.to_owned();
             match change {
-                0 => changed.replace_range(place..=place, &character),
-                1 => changed.insert_str(place, &character),
+                0 => changed.replace_range(index..=index, &character),
+                1 => changed.insert_str(index, &character),
                 2 => changed.push_str(&character),
-                _ => drop(changed.remove(place)),
+                _ => drop(changed.remove(index)),
             }
             prop_assume!(changed != original);
             let refusal = decide(&[("x-api-key", &changed)], BEFORE).unwrap_err();

@@ -167,10 +167,10 @@ mod tests {
     #[test]
     fn digests_are_compared_in_full() {
         let digest = KeyDigest::of("a key");
-        for place in 0..32 {
+        for index in 0..32 {
             let mut other = digest.clone();
-            other.0[place] ^= 1;
-            assert!(!bool::from(digest.ct_eq(&other)), "{place}");
+            other.0[index] ^= 1;
+            assert!(!bool::from(digest.ct_eq(&other)), "{index}");
         }
     }
 }

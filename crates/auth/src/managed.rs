@@ -146,9 +146,9 @@ impl fmt::Debug for ManagedKey {
 /// with a wrong checksum are skipped, so a random match is reported once in four billion times.
 pub fn find_managed_keys(bytes: &[u8]) -> impl Iterator<Item = (usize, KeyId)> {
     bytes.windows(CHARS).enumerate().filter(|(_, window)| window.starts_with(PREFIX.as_bytes())).filter_map(
-        |(place, window)| {
+        |(offset, window)| {
             let key = ManagedKey::parse(str::from_utf8(window).ok()?).ok()?;
-            Some((place, key.id))
+            Some((offset, key.id))
         },
     )
 }
@@ -159,8 +159,8 @@ pub(crate) fn without_secrets(text: &str) -> String {
     let is_key_char = |char: char| char.is_ascii_alphanumeric() || char == '-' || char == '_';
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(place) = rest.find(PREFIX) {
-        let (before, key) = rest.split_at(place);
+    while let Some(offset) = rest.find(PREFIX) {
+        let (before, key) = rest.split_at(offset);
         let length = key.find(|char| !is_key_char(char)).unwrap_or(key.len());
         let (key, after) = key.split_at(length);
         shown.push_str(before);
@@ -191,15 +191,15 @@ mod tests {
     const VECTOR: &str = "onr_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJyjI1Z3e";
 
     fn key_of(bytes: [u8; CHECKED_BYTES]) -> ManagedKey {
-        let made = ManagedKey::generate(|buffer| {
+        let generated = ManagedKey::generate(|buffer| {
             buffer.copy_from_slice(&bytes);
             Ok::<(), Infallible>(())
         });
-        made.unwrap()
+        generated.unwrap()
     }
 
     fn vector() -> ManagedKey {
-        key_of(std::array::from_fn(|place| u8::try_from(place).unwrap()))
+        key_of(std::array::from_fn(|offset| u8::try_from(offset).unwrap()))
     }
 
     #[test]
@@ -249,10 +249,10 @@ mod tests {
         let wrong = VECTOR.replacen("AAEC", "AAED", 1);
         let text = format!("KEY={VECTOR}\nonr_ {wrong} \u{e9}{}{VECTOR}", other.expose());
         let found: Vec<_> = find_managed_keys(text.as_bytes()).collect();
-        let places: Vec<_> = found.iter().map(|(place, id)| (*place, id.as_str())).collect();
+        let offsets: Vec<_> = found.iter().map(|(offset, id)| (*offset, id.as_str())).collect();
         let second = text.find(other.expose()).unwrap();
         assert_eq!(
-            places,
+            offsets,
             [(4, "AAECAwQFBgcI"), (second, other.id().as_str()), (second + 64, "AAECAwQFBgcI")]
         );
         assert_eq!(find_managed_keys(&VECTOR.as_bytes()[..63]).count(), 0);
@@ -290,9 +290,9 @@ mod tests {
         }
 
         #[test]
-        fn changed_character_breaks_the_checksum(place in 4..CHARS, character in "[A-Za-z0-9_-]") {
+        fn changed_character_breaks_the_checksum(offset in 4..CHARS, character in "[A-Za-z0-9_-]") {
             let mut changed = VECTOR.to_owned();
-            changed.replace_range(place..=place, &character);
+            changed.replace_range(offset..=offset, &character);
             prop_assume!(changed != VECTOR);
             prop_assert_eq!(ManagedKey::parse(&changed).unwrap_err(), KeyFormatError::Checksum);
         }

@@ -79,14 +79,14 @@ impl KeyRing {
     /// If a key occurs twice, because a rotation kept it, the first entry counts: the current one.
     pub(crate) fn find(&self, digest: &KeyDigest) -> Option<&RingEntry> {
         let mut found = Choice::from(0);
-        let mut place = 0_u64;
+        let mut position = 0_u64;
         for (index, entry) in (0_u64..).zip(&self.entries) {
             let matches = entry.digest.ct_eq(digest) & !found;
-            place.conditional_assign(&index, matches);
+            position.conditional_assign(&index, matches);
             found |= matches;
         }
         // The first branch on the outcome, after the last comparison.
-        if bool::from(found) { self.entries.get(usize::try_from(place).ok()?) } else { None }
+        if bool::from(found) { self.entries.get(usize::try_from(position).ok()?) } else { None }
     }
 }
 

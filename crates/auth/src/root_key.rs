@@ -366,10 +366,10 @@ mod tests {
     #[test]
     fn letters_scattered_over_random_bytes_are_accepted() {
         let mut bytes = noise(48);
-        for (place, letter) in (0..).step_by(3).zip(b"changeme") {
-            bytes[place] = *letter;
-            bytes[place + 1] |= 0x80;
-            bytes[place + 2] |= 0x80;
+        for (index, letter) in (0..).step_by(3).zip(b"changeme") {
+            bytes[index] = *letter;
+            bytes[index + 1] |= 0x80;
+            bytes[index + 2] |= 0x80;
         }
         assert_eq!(error_of(&bytes), None);
     }

@@ -5,8 +5,8 @@ use onerun_domain::{AgeGroup, Agent, PersonaAttributes, Seed, Simulation, derive
 
 use super::{
     dice::Dice,
-    matter::{Goal, Matter},
-    people::{self, Register, Style, Temper, Walk},
+    people::{self, Occupation, Register, Style, Temper},
+    situation::{Goal, Situation},
     words::{Slots, clean, fill, first_sentence, quoted, shorten},
 };
 use onerun_engine::PersonaDraft;
@@ -15,13 +15,13 @@ use onerun_engine::PersonaDraft;
 const ATTRIBUTES_VERSION: &str = "1";
 
 /// The number of choices in a summary.
-const PLACES: usize = 6;
+const CHOICES: usize = 6;
 
 /// The sizes of the lists: given name, family name, occupation, traits, style, interest.
-const SIZES: [usize; PLACES] = [
+const SIZES: [usize; CHOICES] = [
     people::GIVEN.len(),
     people::FAMILY.len(),
-    people::WALKS.len(),
+    people::OCCUPATIONS.len(),
     people::TRAITS.len(),
     people::STYLES.len(),
     people::INTERESTS.len(),
@@ -30,10 +30,10 @@ const SIZES: [usize; PLACES] = [
 /// The number of different people, which exceeds the number of persona numbers.
 const PEOPLE: u64 = {
     let mut product = 1_u64;
-    let mut place = 0;
-    while place < PLACES {
-        product *= SIZES[place] as u64;
-        place += 1;
+    let mut index = 0;
+    while index < CHOICES {
+        product *= SIZES[index] as u64;
+        index += 1;
     }
     product
 };
@@ -45,7 +45,7 @@ pub(crate) struct Character {
     pub(crate) given: &'static str,
     pub(crate) family: &'static str,
     years: u64,
-    walk: &'static Walk,
+    occupation: &'static Occupation,
     trait_text: &'static str,
     pub(crate) temper: Temper,
     pub(crate) style: &'static Style,
@@ -58,7 +58,7 @@ pub(crate) struct Character {
     pub(crate) patience: usize,
     /// Whether they accept a remedy other than the one they want.
     pub(crate) flexible: bool,
-    pub(crate) matter: Matter,
+    pub(crate) situation: Situation,
     /// The facts they tell when asked.
     pub(crate) facts: Facts,
 }
@@ -79,18 +79,18 @@ pub(crate) struct Facts {
 impl Character {
     /// The person with this number.
     pub(crate) fn of(simulation: &Simulation, seq: u32) -> Self {
-        let [given, family, walk, traits, style, interest] = choices(simulation.seed, seq);
+        let [given, family, occupation, traits, style, interest] = choices(simulation.seed, seq);
         let number = seq.to_string();
         let mut dice = Dice::new(derive_seed(simulation.seed, &["offline", "persona", &number]));
         let (given, family) = (people::GIVEN[given], people::FAMILY[family]);
-        let walk = &people::WALKS[walk];
+        let occupation = &people::OCCUPATIONS[occupation];
         let (trait_text, temper) = people::TRAITS[traits];
         let patience = match temper {
             Temper::Calm => 7 + dice.index(3),
             Temper::Even => 5 + dice.index(3),
             Temper::Short => 3 + dice.index(3),
         };
-        let (youngest, span) = match walk.age {
+        let (youngest, span) = match occupation.age {
             AgeGroup::Teen => (15, 5),
             AgeGroup::YoungAdult => (20, 16),
             AgeGroup::Adult => (36, 20),
@@ -100,7 +100,7 @@ impl Character {
             given,
             family,
             years: youngest + dice.below(span),
-            walk,
+            occupation,
             trait_text,
             temper,
             style: &people::STYLES[style],
@@ -110,13 +110,13 @@ impl Character {
             patience,
             flexible: temper == Temper::Calm || dice.once_in(2),
             facts: Facts::of(given, family, &mut dice),
-            matter: Matter::read(simulation.scenario.as_str(), &mut dice),
+            situation: Situation::read(simulation.scenario.as_str(), &mut dice),
         }
     }
 
     fn summary(&self) -> String {
         let Self { given, family, years, trait_text, interest, .. } = self;
-        let (occupation, style) = (self.walk.occupation, self.style.text);
+        let (occupation, style) = (self.occupation.name, self.style.text);
         let article = if occupation.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
         format!(
             "{given} {family}, {years}, {article} {occupation}: {trait_text}, {style}, and enjoys {interest}."
@@ -127,15 +127,15 @@ impl Character {
     pub(crate) fn draft(&self, simulation: &Simulation, agent: &Agent, seq: u32) -> PersonaDraft {
         let number = seq.to_string();
         let mut dice = Dice::new(derive_seed(simulation.seed, &["offline", "attributes", &number]));
-        let economy = dice.pick(age_place(people::ECONOMY, self.walk.age));
+        let economy = dice.pick(by_age(people::ECONOMY, self.occupation.age));
         let attitude = dice.pick(people::ATTITUDES);
-        let behavior = dice.pick(temper_place(people::BEHAVIOR, self.temper));
-        let reaction = dice.pick(temper_place(people::REACTIONS, self.temper));
+        let behavior = dice.pick(by_temper(people::BEHAVIOR, self.temper));
+        let reaction = dice.pick(by_temper(people::REACTIONS, self.temper));
         let attributes = PersonaAttributes {
-            age_group: self.walk.age,
+            age_group: self.occupation.age,
             speech_style: self.style.text.to_owned(),
-            education: self.walk.education.to_owned(),
-            occupation: self.walk.occupation.to_owned(),
+            education: self.occupation.education.to_owned(),
+            occupation: self.occupation.name.to_owned(),
             economic_status: economy.to_owned(),
             personality_traits: format!("{}; {attitude}", self.trait_text),
             values: two(people::VALUES, &mut dice),
@@ -147,16 +147,16 @@ impl Character {
             stress_reactions: reaction.to_owned(),
             version: ATTRIBUTES_VERSION.to_owned(),
         };
-        let matter = &self.matter;
-        let words = fill(dice.pick(matter.topic.matters), self);
-        let detail = fill(dice.pick(matter.topic.details), self);
+        let situation = &self.situation;
+        let words = fill(dice.pick(situation.topic.openings), self);
+        let detail = fill(dice.pick(situation.topic.details), self);
         let moment = dice.pick(people::MOMENTS);
         let facts = &self.facts;
         let story = format!(
             "{given} {economy}, and {attitude}. The situation: {quote} In {given}'s words: “{words} {detail}” {moment} \
              Told only when asked: the number is {number}, the date {date}, the e-mail address {email}.",
             given = self.given,
-            quote = matter.quote,
+            quote = situation.quote,
             words = words.replace(['“', '”'], "'"),
             number = facts.number,
             date = facts.date,
@@ -169,15 +169,15 @@ impl Character {
         let name = agent_name(agent);
         let role = agent.description.as_ref().map(|text| first_sentence(text.as_str(), 160));
         let role = role.filter(|role| !role.is_empty()).map(|role| format!(" ({})", quoted(&role)));
-        let noun = of_another(&fill(self.matter.topic.noun, self));
-        let aim = match self.matter.goal {
+        let noun = of_another(&fill(self.situation.topic.noun, self));
+        let aim = match self.situation.goal {
             Goal::Refund => format!("to get the money back for {noun}"),
             Goal::Replacement => format!("to get a replacement for {noun}"),
             Goal::Action => format!("to have {noun} dealt with"),
-            Goal::Answer if self.matter.want.is_empty() => {
-                format!("for help with this: {}", quoted(self.matter.sentence.trim_end_matches('.')))
+            Goal::Answer if self.situation.want.is_empty() => {
+                format!("for help with this: {}", quoted(self.situation.sentence.trim_end_matches('.')))
             }
-            Goal::Answer => format!("for help to {}", of_another(&self.matter.want)),
+            Goal::Answer => format!("for help to {}", of_another(&self.situation.want)),
         };
         let flexible = if self.flexible { "would accept another fair way" } else { "accepts nothing else" };
         format!(
@@ -223,9 +223,9 @@ impl Slots for Character {
             "address" => &self.facts.address,
             "amount" => &self.facts.amount,
             "item" => self.facts.item,
-            "quote" => &self.matter.quote,
-            "sentence" => &self.matter.sentence,
-            "want" => &self.matter.want,
+            "quote" => &self.situation.quote,
+            "sentence" => &self.situation.sentence,
+            "want" => &self.situation.want,
             _ => "",
         }
     }
@@ -255,7 +255,7 @@ impl Facts {
 /// of people, then split into one digit per list, and each digit is rotated by an amount that
 /// depends on the digits before it. Neighbours therefore share nothing, a given name repeats only
 /// after all were used, and no two numbers give the same person before all people were used.
-fn choices(seed: Seed, seq: u32) -> [usize; PLACES] {
+fn choices(seed: Seed, seq: u32) -> [usize; CHOICES] {
     let base = derive_seed(seed, &["offline", "people"]);
     let mut dice = Dice::new(base);
     let offset = dice.below(PEOPLE);
@@ -266,7 +266,7 @@ fn choices(seed: Seed, seq: u32) -> [usize; PLACES] {
     let index = (u128::from(seq) * u128::from(step) + u128::from(offset)) % u128::from(PEOPLE);
     let mut rest = u64::try_from(index).unwrap_or_default();
     let mut turn = Dice::new(base ^ 0x5EED);
-    let mut chosen = [0; PLACES];
+    let mut chosen = [0; CHOICES];
     for (slot, size) in chosen.iter_mut().zip(SIZES) {
         let digit = super::dice::wrap(rest, size);
         *slot = (digit + turn.index(size)) % size;
@@ -283,7 +283,7 @@ fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
     a
 }
 
-fn age_place(lists: [&'static [&'static str]; 4], age: AgeGroup) -> &'static [&'static str] {
+fn by_age(lists: [&'static [&'static str]; 4], age: AgeGroup) -> &'static [&'static str] {
     let [teen, young_adult, adult, senior] = lists;
     match age {
         AgeGroup::Teen => teen,
@@ -293,7 +293,7 @@ fn age_place(lists: [&'static [&'static str]; 4], age: AgeGroup) -> &'static [&'
     }
 }
 
-fn temper_place(lists: [&'static [&'static str]; 3], temper: Temper) -> &'static [&'static str] {
+fn by_temper(lists: [&'static [&'static str]; 3], temper: Temper) -> &'static [&'static str] {
     let [calm, even, short] = lists;
     match temper {
         Temper::Calm => calm,
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn summary_lists_have_unique_and_unambiguous_entries() {
-        let occupations: Vec<_> = people::WALKS.iter().map(|walk| walk.occupation).collect();
+        let occupations: Vec<_> = people::OCCUPATIONS.iter().map(|occupation| occupation.name).collect();
         let traits: Vec<_> = people::TRAITS.iter().map(|(text, _)| *text).collect();
         let styles: Vec<_> = people::STYLES.iter().map(|style| style.text).collect();
         for list in [people::GIVEN, people::FAMILY, &occupations, &traits, &styles, people::INTERESTS] {

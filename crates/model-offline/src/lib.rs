@@ -5,14 +5,15 @@
 //! identical texts. Personas are drawn from curated lists and the scenario's words; replies follow
 //! a script in stages; prose is not evaluated.
 
+mod agent_turn;
 mod character;
 pub mod demo;
 mod dice;
-mod listen;
-mod matter;
+mod lines;
 mod people;
+mod reply;
 mod sample_agent;
-mod speak;
+mod situation;
 #[cfg(test)]
 mod testing;
 mod words;
@@ -55,7 +56,7 @@ impl Model for Offline {
     }
 
     async fn reply(&self, request: ReplyRequest<'_>) -> Result<Reply, ModelError> {
-        Ok(speak::reply(&request))
+        Ok(reply::reply(&request))
     }
 
     fn judges_prose(&self) -> bool {

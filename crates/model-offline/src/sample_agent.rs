@@ -23,15 +23,15 @@ impl SampleAgent {
     /// The agent's next message for a transcript, oldest message first; `None` once it leaves.
     pub fn reply(self, transcript: &[(Role, &str)]) -> Option<String> {
         let own: Vec<&str> = texts(transcript, Role::Assistant);
-        let heard: Vec<String> =
+        let persona_texts: Vec<String> =
             texts(transcript, Role::User).iter().map(|text| text.to_lowercase().replace('’', "'")).collect();
         if own.len() >= MAX_REPLIES {
             return None;
         }
-        let (Some(first), Some(last)) = (heard.first(), heard.last()) else {
+        let (Some(first), Some(last)) = (persona_texts.first(), persona_texts.last()) else {
             return Some("Hello, this is Larch & Linen Support. What can I do for you?".to_owned());
         };
-        let answer = answer(&own, first, last, heard.iter().find_map(|text| order_number(text)));
+        let answer = answer(&own, first, last, persona_texts.iter().find_map(|text| order_number(text)));
         // Repeating the same words would look broken; real agents rephrase.
         if own.last() == Some(&answer.as_str()) {
             return Some(format!("Let me put it another way. {answer}"));
@@ -101,7 +101,7 @@ fn answer(own: &[&str], first: &str, last: &str, number: Option<&str>) -> String
 }
 
 fn texts<'a>(transcript: &[(Role, &'a str)], role: Role) -> Vec<&'a str> {
-    transcript.iter().filter(|(who, _)| *who == role).map(|(_, text)| *text).collect()
+    transcript.iter().filter(|(author, _)| *author == role).map(|(_, text)| *text).collect()
 }
 
 fn is_damage(text: &str) -> bool {
@@ -120,7 +120,7 @@ mod tests {
     fn say(lines: &[&str]) -> Option<String> {
         let roles = [Role::User, Role::Assistant];
         let transcript: Vec<_> =
-            lines.iter().zip(0..).map(|(line, place)| (roles[place % 2], *line)).collect();
+            lines.iter().zip(0..).map(|(line, position)| (roles[position % 2], *line)).collect();
         SampleAgent.reply(&transcript)
     }
 

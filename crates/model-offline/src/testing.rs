@@ -6,7 +6,7 @@ use onerun_domain::{
     Seed, Simulation, SimulationStatus, Target,
 };
 
-use super::{SampleAgent, character::Character, demo, speak};
+use super::{SampleAgent, character::Character, demo, reply};
 use onerun_engine::{Reply, ReplyRequest};
 
 pub(crate) fn simulation(seed: u64, scenario: &str) -> Simulation {
@@ -78,7 +78,7 @@ pub(crate) fn answer(simulation: &Simulation, seq: u32, conversation: u32, lines
     let persona = persona(simulation, &agent, seq);
     let transcript: Vec<Item> =
         lines.iter().enumerate().map(|(position, (role, text))| item(position, *role, text)).collect();
-    speak::reply(&ReplyRequest {
+    reply::reply(&ReplyRequest {
         simulation,
         agent: &agent,
         persona: &persona,
@@ -103,7 +103,7 @@ pub(crate) fn converse(
     let persona = persona(simulation, &agent, seq);
     let mut transcript: Vec<Item> = Vec::new();
     while transcript.len() < 100 {
-        let reply = speak::reply(&ReplyRequest {
+        let reply = reply::reply(&ReplyRequest {
             simulation,
             agent: &agent,
             persona: &persona,

@@ -141,7 +141,7 @@ fn fact_is_told_when_asked_and_never_changes() {
     for seq in 1..=40 {
         let opening = answer(&simulation, seq, 1, &[]).text.unwrap();
         assert!(digits(&opening).is_empty(), "{opening}");
-        let told: HashSet<String> = (1..=5)
+        let answers: HashSet<String> = (1..=5)
             .map(|number| {
                 let lines = [
                     (Role::User, opening.as_str()),
@@ -152,8 +152,8 @@ fn fact_is_told_when_asked_and_never_changes() {
                 digits(&reply.text.unwrap())
             })
             .collect();
-        assert_eq!(told.len(), 1);
-        assert!(told.iter().all(|number| number.len() == 8), "{told:?}");
+        assert_eq!(answers.len(), 1);
+        assert!(answers.iter().all(|number| number.len() == 8), "{answers:?}");
     }
 }
 

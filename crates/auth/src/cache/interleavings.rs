@@ -85,11 +85,11 @@ impl Default for Script {
 }
 
 static KEY: LazyLock<ManagedKey> = LazyLock::new(|| {
-    let made = ManagedKey::generate(|bytes| {
+    let generated = ManagedKey::generate(|bytes| {
         bytes.fill(7);
         Ok::<(), Infallible>(())
     });
-    let Ok(key) = made;
+    let Ok(key) = generated;
     key
 });
 
@@ -174,8 +174,8 @@ fn key_revoked_after_being_enabled_is_refused_after_the_ttl() {
 #[test]
 fn frozen_environment_refuses_after_the_ttl() {
     let short = |script| Script { ticks: 3, ..script };
-    for place in [0, 1] {
-        let scripts = scripts(&[Change::Revoke], &[Disturbance::Freeze(place, TTL)]);
+    for environment in [0, 1] {
+        let scripts = scripts(&[Change::Revoke], &[Disturbance::Freeze(environment, TTL)]);
         explore_all(scripts.into_iter().map(short));
     }
     explore_all(scripts(&[Change::Disable], &[Disturbance::Freeze(0, TTL)]).into_iter().map(short));

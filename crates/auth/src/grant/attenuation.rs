@@ -91,27 +91,27 @@ fn project(id: &str) -> ProjectId {
 
 /// The keys of a family, in the order of their creation.
 static KEYS: LazyLock<Vec<ManagedKey>> = LazyLock::new(|| {
-    let made = |number| {
+    let generate = |number| {
         ManagedKey::generate(|bytes| {
             bytes.fill(number);
             Ok::<(), Infallible>(())
         })
     };
-    (0..=MAX_CHANGES).map(|number| made(number).unwrap()).collect()
+    (0..=MAX_CHANGES).map(|number| generate(number).unwrap()).collect()
 });
 
 /// Addresses at and beside the edges of all blocks, and an unknown one.
-static PLACES: LazyLock<Vec<Option<IpAddr>>> = LazyLock::new(|| {
-    let mut places = vec![None];
+static ADDRESSES: LazyLock<Vec<Option<IpAddr>>> = LazyLock::new(|| {
+    let mut addresses = vec![None];
     for block in BLOCKS {
         let block: IpNet = parse_block(block).unwrap();
         for edge in [block.network(), block.broadcast()] {
-            places.push(Some(edge));
-            places.extend([-1, 1].map(|by| Some(beside(edge, by))));
+            addresses.push(Some(edge));
+            addresses.extend([-1, 1].map(|by| Some(beside(edge, by))));
         }
     }
-    places.extend(["::ffff:10.1.2.3", "203.0.113.9", "::1"].map(|address| Some(address.parse().unwrap())));
-    places
+    addresses.extend(["::ffff:10.1.2.3", "203.0.113.9", "::1"].map(|address| Some(address.parse().unwrap())));
+    addresses
 });
 
 fn scopes() -> impl Strategy<Value = ScopeSet> {
@@ -240,19 +240,19 @@ fn is_within(member: &Member, other: &Member) -> Result<(), TestCaseError> {
     // accepted.
     let seconds = || ENDS.iter().flat_map(|end| [end - 1, *end]).chain([0]);
     let working = |member: &Member| {
-        let second =
-            seconds().find(|second| PLACES.iter().any(|place| member.principal(*place, *second).is_ok()))?;
-        let place = PLACES.iter().find(|place| member.principal(**place, second).is_ok())?;
-        Some((*place, second))
+        let second = seconds()
+            .find(|second| ADDRESSES.iter().any(|address| member.principal(*address, *second).is_ok()))?;
+        let address = ADDRESSES.iter().find(|address| member.principal(**address, second).is_ok())?;
+        Some((*address, second))
     };
     // A key that is never accepted is within every other.
-    let Some((place, second)) = working(member) else { return Ok(()) };
+    let Some((address, second)) = working(member) else { return Ok(()) };
     for at in seconds() {
-        if member.principal(place, at).is_ok() {
-            prop_assert!(other.principal(place, at).is_ok(), "at {at} s");
+        if member.principal(address, at).is_ok() {
+            prop_assert!(other.principal(address, at).is_ok(), "at {at} s");
         }
     }
-    for from in PLACES.iter() {
+    for from in ADDRESSES.iter() {
         if member.principal(*from, second).is_ok() {
             prop_assert!(other.principal(*from, second).is_ok(), "from {from:?}");
         }
@@ -260,13 +260,13 @@ fn is_within(member: &Member, other: &Member) -> Result<(), TestCaseError> {
     for id in PROJECTS {
         let project = project(id);
         for scope in Scope::ALL {
-            if member.may(scope, &project, place, second) {
-                prop_assert!(other.may(scope, &project, place, second), "{scope} in {id}");
+            if member.may(scope, &project, address, second) {
+                prop_assert!(other.may(scope, &project, address, second), "{scope} in {id}");
             }
         }
         let reaches = |member: &Member| {
             member
-                .principal(place, second)
+                .principal(address, second)
                 .is_ok_and(|principal| principal.authorize_project(&project).is_ok())
         };
         prop_assert!(!reaches(member) || reaches(other), "{id}");
@@ -358,7 +358,7 @@ fn family(
     keep: u8,
     counts: &Counts,
 ) -> Result<(), TestCaseError> {
-    let made = |number: usize, grant: Grant, by: &KeyId| {
+    let member_with = |number: usize, grant: Grant, by: &KeyId| {
         let spec = NewKeySpec {
             name: Name::parse("ci").unwrap(),
             grant,
@@ -367,17 +367,17 @@ fn family(
         };
         Member { number, record: KeyRecord::new(&KEYS[number], spec, by.clone(), time(0)) }
     };
-    let mut members = vec![made(0, first.clone(), &KeyId::ROOT)];
+    let mut members = vec![member_with(0, first.clone(), &KeyId::ROOT)];
     for (index, change) in changes {
         let caller = members[index.index(members.len())].clone();
-        let from = PLACES.iter().find(|place| caller.principal(**place, 0).is_ok());
-        let Some(principal) = from.and_then(|place| caller.principal(*place, 0).ok()) else { continue };
+        let from = ADDRESSES.iter().find(|address| caller.principal(**address, 0).is_ok());
+        let Some(principal) = from.and_then(|address| caller.principal(*address, 0).ok()) else { continue };
         let number = members.len();
         // Like the API: the caller needs the grant before and the grant after the change.
         let after = match change {
             Change::Create(wanted) => {
                 let grant = narrowed(wanted, principal.grant(), keep);
-                is_allowed(&principal, &grant)?.then(|| made(number, grant, principal.key_id()))
+                is_allowed(&principal, &grant)?.then(|| member_with(number, grant, principal.key_id()))
             }
             Change::Update(patch) => {
                 let last = members[number - 1].clone();
@@ -425,7 +425,7 @@ fn family(
         // Within the caller, as it was at that time.
         is_within(&member, &caller)?;
         // Therefore within the family's first key.
-        is_within(&member, &made(0, first.clone(), &KeyId::ROOT))?;
+        is_within(&member, &member_with(0, first.clone(), &KeyId::ROOT))?;
         members.push(member);
     }
     Ok(())

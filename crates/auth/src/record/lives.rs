@@ -1,7 +1,7 @@
 //! Runs 20,000 random key histories in simulated time: keys are created, rotated, disabled, enabled
 //! and revoked, and get new expiries. After every step, and around every moment at which something
 //! ends, each key must be accepted or refused exactly as a model predicts. The model knows only
-//! which changes were made and when.
+//! which changes were generated and when.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -87,13 +87,13 @@ fn time(micros: i64) -> Timestamp {
 }
 
 fn key(number: usize) -> ManagedKey {
-    let made = ManagedKey::generate(|bytes| {
-        for (place, byte) in (0_u8..).zip(bytes) {
-            *byte = place.wrapping_mul(31).wrapping_add(u8::try_from(number).unwrap());
+    let generated = ManagedKey::generate(|bytes| {
+        for (position, byte) in (0_u8..).zip(bytes) {
+            *byte = position.wrapping_mul(31).wrapping_add(u8::try_from(number).unwrap());
         }
         Ok::<(), Infallible>(())
     });
-    let Ok(key) = made;
+    let Ok(key) = generated;
     key
 }
 
@@ -168,9 +168,9 @@ fn answer_is_no(link: &Link, at: i64) -> bool {
 }
 
 /// Applies a change to the record and to the model, which must agree on whether it is allowed.
-fn act(chain: &mut Vec<Link>, place: usize, change: &Change, now: i64) -> Result<(), TestCaseError> {
+fn act(chain: &mut Vec<Link>, position: usize, change: &Change, now: i64) -> Result<(), TestCaseError> {
     let number = chain.len();
-    let link = &mut chain[place];
+    let link = &mut chain[position];
     let before = link.record.clone();
     let (model, record) = (&mut link.model, link.record.clone());
     let is_over = model.is_revoked || model.over().is_some_and(|over| over <= now);
@@ -309,9 +309,9 @@ fn key_is_accepted_exactly_during_its_life() {
                 }
             };
             check(&chain, now, &counts)?;
-            let place = index.index(chain.len() * 2).min(chain.len() - 1);
+            let position = index.index(chain.len() * 2).min(chain.len() - 1);
             let before = chain.len();
-            act(&mut chain, place, change, now)?;
+            act(&mut chain, position, change, now)?;
             counts.rotations.set(counts.rotations.get() + u32::from(chain.len() > before));
             counts.longest.set(counts.longest.get().max(chain.len()));
             check(&chain, now, &counts)?;

@@ -78,12 +78,12 @@ pub(super) struct World<'a> {
 #[derive(Clone, Copy, Debug)]
 #[expect(dead_code, reason = "printed by `Debug`")]
 enum Action {
-    Begins { request: usize, place: usize },
+    Begins { request: usize, environment: usize },
     Reads { request: usize },
     IsDecided { request: usize },
-    ChangeBegins { place: usize },
+    ChangeBegins { environment: usize },
     Changes(Change),
-    ChangeIsCached { place: usize },
+    ChangeIsCached { environment: usize },
     KeyIsCreated,
     TimePasses,
     Disturbance(Disturbance),
@@ -121,10 +121,12 @@ impl<'a> World<'a> {
             worlds.push(world);
         };
         for (index, request) in self.requests.iter().enumerate() {
-            let place = self.script.requests[index];
+            let environment = self.script.requests[index];
             match *request {
                 Step::Waits => {
-                    step(Action::Begins { request: index, place }, &|world| world.begin(index, place));
+                    step(Action::Begins { request: index, environment }, &|world| {
+                        world.begin(index, environment)
+                    });
                 }
                 Step::Began(began, moment, known) => step(Action::Reads { request: index }, &|world| {
                     let found = world.states.last().map_or(0, |(state, _)| state.revision);
@@ -132,8 +134,8 @@ impl<'a> World<'a> {
                 }),
                 Step::Read(began, moment, known, found) => {
                     step(Action::IsDecided { request: index }, &|world| {
-                        let counts = world.store(place, found, moment);
-                        world.decide(place, counts, began, known);
+                        let counts = world.store(environment, found, moment);
+                        world.decide(environment, counts, began, known);
                         world.requests[index] = Step::Decided;
                     });
                 }
@@ -141,11 +143,11 @@ impl<'a> World<'a> {
             }
         }
         for (index, writer) in self.writers.iter().enumerate() {
-            let (place, changes) = &self.script.writers[index];
+            let (environment, changes) = &self.script.writers[index];
             match writer.writing {
                 Writing::Waits if writer.changed < changes.len() && self.is_created => {
-                    step(Action::ChangeBegins { place: *place }, &|world| {
-                        world.writers[index].writing = Writing::Timed(world.moment(*place));
+                    step(Action::ChangeBegins { environment: *environment }, &|world| {
+                        world.writers[index].writing = Writing::Timed(world.moment(*environment));
                     });
                 }
                 Writing::Waits => {}
@@ -154,8 +156,8 @@ impl<'a> World<'a> {
                     step(Action::Changes(wanted), &|world| world.change(index, wanted, moment));
                 }
                 Writing::Stored(moment, revision) => {
-                    step(Action::ChangeIsCached { place: *place }, &|world| {
-                        world.store(*place, revision, moment);
+                    step(Action::ChangeIsCached { environment: *environment }, &|world| {
+                        world.store(*environment, revision, moment);
                         world.writers[index] =
                             Writer { writing: Writing::Waits, changed: world.writers[index].changed + 1 };
                     });
@@ -178,8 +180,10 @@ impl<'a> World<'a> {
             step(Action::Disturbance(disturbance), &|world| {
                 world.disturbed += 1;
                 match disturbance {
-                    Disturbance::Freeze(place, seconds) => world.pass(seconds, Some(place)),
-                    Disturbance::Step(place, seconds) => world.environments[place].times.wall += seconds,
+                    Disturbance::Freeze(environment, seconds) => world.pass(seconds, Some(environment)),
+                    Disturbance::Step(environment, seconds) => {
+                        world.environments[environment].times.wall += seconds
+                    }
                 }
             });
         }
@@ -204,22 +208,22 @@ impl<'a> World<'a> {
 
     fn pass(&mut self, seconds: i64, frozen: Option<usize>) {
         self.now += seconds;
-        for (place, environment) in self.environments.iter_mut().enumerate() {
+        for (index, environment) in self.environments.iter_mut().enumerate() {
             environment.times.wall += seconds;
-            environment.times.running += if frozen == Some(place) { 0 } else { seconds };
+            environment.times.running += if frozen == Some(index) { 0 } else { seconds };
         }
     }
 
-    fn moment(&self, place: usize) -> Times {
-        self.environments[place].times
+    fn moment(&self, environment: usize) -> Times {
+        self.environments[environment].times
     }
 
-    fn begin(&mut self, index: usize, place: usize) {
-        let moment = self.moment(place);
-        let known = self.environments[place].known;
-        match self.environments[place].cache.lookup(KEY.id(), moment.into()) {
+    fn begin(&mut self, index: usize, environment: usize) {
+        let moment = self.moment(environment);
+        let known = self.environments[environment].known;
+        match self.environments[environment].cache.lookup(KEY.id(), moment.into()) {
             Lookup::Known(counts) => {
-                self.decide(place, counts.map_or(0, |counts| counts.revision), self.now, known);
+                self.decide(environment, counts.map_or(0, |counts| counts.revision), self.now, known);
                 self.requests[index] = Step::Decided;
             }
             Lookup::Unknown => self.requests[index] = Step::Began(self.now, moment, known),
@@ -227,11 +231,11 @@ impl<'a> World<'a> {
     }
 
     /// Caches a state that was read or written, and returns the revision that wins.
-    fn store(&mut self, place: usize, found: u64, began: Times) -> u64 {
-        let now = self.moment(place);
+    fn store(&mut self, environment: usize, found: u64, began: Times) -> u64 {
+        let now = self.moment(environment);
         let state = self.state(found).cloned();
         let is_revoked = state.as_ref().is_some_and(|state| state.revoked_at.is_some());
-        let environment = &mut self.environments[place];
+        let environment = &mut self.environments[environment];
         let counts = environment.cache.fill(KEY.id(), state, began.into(), now.into());
         let revision = counts.as_ref().map_or(0, |counts| counts.revision);
         environment.known = environment.known.max(found).max(revision);
@@ -245,7 +249,7 @@ impl<'a> World<'a> {
     }
 
     /// Asserts the three rules for one decided request.
-    fn decide(&self, place: usize, revision: u64, began: i64, known_at_begin: u64) {
+    fn decide(&self, environment: usize, revision: u64, began: i64, known_at_begin: u64) {
         let steps = || format!("{:#?}", self.steps);
         let superseded = self.states.get(usize::try_from(revision).unwrap()).map(|(_, at)| *at);
         if let Some(superseded) = superseded {
@@ -256,7 +260,7 @@ impl<'a> World<'a> {
                 steps()
             );
         }
-        let environment = &self.environments[place];
+        let environment = &self.environments[environment];
         let principal = recognize_managed(&KEY, self.state(revision), None, time(self.now));
         assert!(
             !(environment.knows_revoked && principal.is_ok()),
@@ -272,8 +276,8 @@ impl<'a> World<'a> {
 
     /// Asserts the rules for a request that would begin now in each environment.
     pub(super) fn probe(&self) {
-        for (place, environment) in self.environments.iter().enumerate() {
-            let moment = self.moment(place).into();
+        for (index, environment) in self.environments.iter().enumerate() {
+            let moment = self.moment(index).into();
             let newest = self.states.last().map_or(0, |(state, _)| state.revision);
             let revision = |counts: Option<Arc<KeyRecord>>| counts.map_or(0, |counts| counts.revision);
             let counts = match environment.cache.lookup(KEY.id(), moment) {
@@ -283,13 +287,13 @@ impl<'a> World<'a> {
                     let counts = revision(cache.fill(KEY.id(), self.state(newest).cloned(), moment, moment));
                     assert_eq!(
                         counts, newest,
-                        "environment {place} does not use the stored state: {:#?}",
+                        "environment {index} does not use the stored state: {:#?}",
                         self.steps
                     );
                     counts
                 }
             };
-            self.decide(place, counts, self.now, environment.known);
+            self.decide(index, counts, self.now, environment.known);
         }
     }
 
@@ -299,7 +303,7 @@ impl<'a> World<'a> {
             let Environment { cache, times, known, knows_revoked } = environment;
             let record = cache.records.get(KEY.id()).cloned();
             let record = record
-                .map(|kept| (kept.record.revision, kept.read_at.wall, kept.read_at.running, kept.since));
+                .map(|entry| (entry.record.revision, entry.read_at.wall, entry.read_at.running, entry.since));
             let absent = cache.absent.get(KEY.id()).map(|moment| (moment.wall, moment.running));
             (record, absent, *times, *known, *knows_revoked)
         };

@@ -29,7 +29,7 @@ pub(crate) struct Topic {
     last_resort: bool,
     goals: &'static [Goal],
     /// Opening sentences.
-    pub(crate) matters: &'static [&'static str],
+    pub(crate) openings: &'static [&'static str],
     /// Further details.
     pub(crate) details: &'static [&'static str],
     /// Requests; empty if the goal has its own.
@@ -57,7 +57,7 @@ const TOPICS: &[Topic] = &[
         ],
         last_resort: false,
         goals: REMEDY,
-        matters: &[
+        openings: &[
             "My order with the {item} has not arrived.",
             "I ordered a {item} and it is more than a week late.",
             "The {item} I bought should have been here days ago.",
@@ -79,7 +79,7 @@ const TOPICS: &[Topic] = &[
         keys: &["damag*", "broken", "crack*", "defect*", "faulty", "scratch*"],
         last_resort: false,
         goals: REMEDY,
-        matters: &[
+        openings: &[
             "The {item} I ordered arrived damaged.",
             "My {item} came today and it is broken.",
             "I unpacked my new {item} and it is damaged all along one side.",
@@ -110,7 +110,7 @@ const TOPICS: &[Topic] = &[
         ],
         last_resort: false,
         goals: REMEDY,
-        matters: &[
+        openings: &[
             "I ordered a {item} and something else was in the box.",
             "You sent me the wrong thing: it should have been a {item}.",
             "My parcel came, but the {item} I ordered is not in it.",
@@ -139,7 +139,7 @@ const TOPICS: &[Topic] = &[
         ],
         last_resort: false,
         goals: &[Goal::Refund],
-        matters: &[
+        openings: &[
             "I was charged {amount} twice.",
             "There is a charge of {amount} on my account that I do not understand.",
             "My last bill is {amount} higher than it should be.",
@@ -163,7 +163,7 @@ const TOPICS: &[Topic] = &[
         keys: &["cancel*", "unsubscrib*", "terminate*"],
         last_resort: false,
         goals: &[Goal::Action],
-        matters: &[
+        openings: &[
             "I would like to cancel.",
             "I need to get out of my contract.",
             "I tried to cancel and found no way to do it.",
@@ -195,7 +195,7 @@ const TOPICS: &[Topic] = &[
         ],
         last_resort: false,
         goals: &[Goal::Action],
-        matters: &[
+        openings: &[
             "I cannot get into my account.",
             "My password is not accepted any more.",
             "I am locked out of my account.",
@@ -231,7 +231,7 @@ const TOPICS: &[Topic] = &[
         ],
         last_resort: false,
         goals: &[Goal::Action],
-        matters: &[
+        openings: &[
             "It has stopped working.",
             "It worked yesterday, and today it does not.",
             "I keep getting an error, whatever I do.",
@@ -260,7 +260,7 @@ const TOPICS: &[Topic] = &[
         ],
         last_resort: false,
         goals: &[Goal::Action],
-        matters: &[
+        openings: &[
             "I need to arrange a date.",
             "I would like to book, and I am not sure how.",
             "I have a booking that has to change.",
@@ -280,7 +280,7 @@ const TOPICS: &[Topic] = &[
         keys: &["refund*", "money back", "return an", "return a", "returns", "reimburse*"],
         last_resort: true,
         goals: &[Goal::Refund],
-        matters: &[
+        openings: &[
             "I want to return a {item}.",
             "I would like my money back for a {item}.",
             "I bought a {item} and it is not for me.",
@@ -300,7 +300,7 @@ const QUOTED: Topic = Topic {
     keys: &[],
     last_resort: true,
     goals: &[Goal::Answer],
-    matters: &[
+    openings: &[
         "It is about this: {quote}",
         "Here is my situation: {quote}",
         "I have come with this: {quote}",
@@ -326,7 +326,7 @@ const QUOTED: Topic = Topic {
 };
 
 const WANTED: Topic = Topic {
-    matters: &[
+    openings: &[
         "I want to {want}.",
         "I would like to {want}.",
         "I need to {want}.",
@@ -370,7 +370,7 @@ const WANT_MARKS: &[&str] = &[
 
 /// The scenario as one persona experiences it.
 #[derive(Debug)]
-pub(crate) struct Matter {
+pub(crate) struct Situation {
     pub(crate) topic: &'static Topic,
     pub(crate) goal: Goal,
     /// The scenario's first sentence.
@@ -381,7 +381,7 @@ pub(crate) struct Matter {
     pub(crate) want: String,
 }
 
-impl Matter {
+impl Situation {
     /// Classifies a scenario for one persona. The dice make its choices.
     pub(crate) fn read(scenario: &str, dice: &mut Dice) -> Self {
         let mut sentence = first_sentence(scenario, 220);
@@ -449,8 +449,8 @@ fn wanted(sentence: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn read(scenario: &str, seed: u64) -> Matter {
-        Matter::read(scenario, &mut Dice::new(seed))
+    fn read(scenario: &str, seed: u64) -> Situation {
+        Situation::read(scenario, &mut Dice::new(seed))
     }
 
     #[test]
@@ -464,15 +464,15 @@ mod tests {
 
     #[test]
     fn want_is_converted_to_the_first_person() {
-        let matter = read("A hobby cook wants to impress their in-laws with a soufflé. Be kind.", 1);
-        assert_eq!(matter.want, "impress my in-laws with a soufflé");
-        assert_eq!(matter.goal, Goal::Answer);
+        let situation = read("A hobby cook wants to impress their in-laws with a soufflé. Be kind.", 1);
+        assert_eq!(situation.want, "impress my in-laws with a soufflé");
+        assert_eq!(situation.goal, Goal::Answer);
     }
 
     #[test]
     fn scenario_without_a_known_topic_is_quoted() {
-        let matter = read("Ein Schüler fragt nach \"Photosynthese\".", 1);
-        assert_eq!(matter.quote, "“Ein Schüler fragt nach 'Photosynthese'.”");
-        assert!(matter.want.is_empty());
+        let situation = read("Ein Schüler fragt nach \"Photosynthese\".", 1);
+        assert_eq!(situation.quote, "“Ein Schüler fragt nach 'Photosynthese'.”");
+        assert!(situation.want.is_empty());
     }
 }

@@ -78,10 +78,10 @@ impl Fact {
 
 /// The content of one turn of the agent.
 #[derive(Clone, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is heard or not, independently of the others")]
-pub(crate) struct Heard {
+#[expect(clippy::struct_excessive_bools, reason = "independent flags")]
+pub(crate) struct AgentTurn {
     /// The turn is empty.
-    pub(crate) nothing: bool,
+    pub(crate) empty: bool,
     /// The requested facts, in the order of [`Fact::ALL`].
     pub(crate) asks: Vec<Fact>,
     /// A yes-or-no question was asked.
@@ -267,13 +267,13 @@ const SUBSTANCE: usize = 60;
 const LONG: usize = 160;
 
 /// Reads one turn of the agent: everything since the persona's last message.
-pub(crate) fn hear(text: &str) -> Heard {
+pub(crate) fn read_turn(text: &str) -> AgentTurn {
     let text = ends_of(text).to_lowercase().replace('’', "'");
     let text = text.trim();
     let words = Words::of(text);
     let letters = text.chars().filter(|character| character.is_alphanumeric()).take(LONG).count();
-    let mut heard = Heard {
-        nothing: text.is_empty(),
+    let mut turn = AgentTurn {
+        empty: text.is_empty(),
         apology: words.has_any(&["sorry", "apolog*", "regret"]),
         anything_else: words.has_any(&[
             "anything else",
@@ -312,44 +312,44 @@ pub(crate) fn hear(text: &str) -> Heard {
         ]),
         substance: letters >= SUBSTANCE,
         long: letters >= LONG,
-        ..Heard::default()
+        ..AgentTurn::default()
     };
     for sentence in sentences(text) {
-        hear_sentence(sentence, &mut heard);
+        read_sentence(sentence, &mut turn);
     }
-    heard.asks.sort_by_key(|fact| Fact::ALL.iter().position(|other| other == fact));
-    heard.asks.dedup();
-    heard
+    turn.asks.sort_by_key(|fact| Fact::ALL.iter().position(|other| other == fact));
+    turn.asks.dedup();
+    turn
 }
 
-fn hear_sentence(sentence: &str, heard: &mut Heard) {
+fn read_sentence(sentence: &str, turn: &mut AgentTurn) {
     let words = Words::of(sentence);
     let asks = sentence.ends_with('?');
-    heard.question |= asks && !words.has_any(&["anything else", "something else"]);
+    turn.question |= asks && !words.has_any(&["anything else", "something else"]);
     let open = words.has_any(OPEN_REQUEST);
-    heard.question |= open;
+    turn.question |= open;
     let refuses = words.has_any(REFUSALS);
-    heard.refuses |= refuses;
+    turn.refuses |= refuses;
     if asks || words.has_any(REQUEST) {
         let facts = Fact::ALL.into_iter().filter(|fact| words.has_any(fact.keys()));
-        heard.asks.extend(facts);
+        turn.asks.extend(facts);
     }
     if words.has_any(OFFERS) && !refuses {
-        heard.offers_refund |= words.has_any(REFUND);
-        heard.offers_replacement |= words.has_any(REPLACEMENT);
+        turn.offers_refund |= words.has_any(REFUND);
+        turn.offers_replacement |= words.has_any(REPLACEMENT);
     }
     if asks && !open {
         let start = sentence.trim_start_matches(|character: char| !character.is_alphanumeric());
         let start = start.trim_start_matches("and ").trim_start_matches("so ").trim_start_matches("or ");
         let first = start.split(|character: char| !character.is_alphanumeric()).next().unwrap_or_default();
         if YES_NO.contains(&first) {
-            heard.yes_no = true;
-            heard.question_hash = hash(start);
+            turn.yes_no = true;
+            turn.question_hash = hash(start);
         }
-        heard.confirms |= words.has_any(&["correct", "right", "confirm", "accurate"]);
+        turn.confirms |= words.has_any(&["correct", "right", "confirm", "accurate"]);
     }
     let certain = words.has_any(DONE_PHRASES) || (words.has_any(DONE_WORDS) && words.has_any(HELPERS));
-    heard.done |= certain && !asks && !words.has_any(NOT_YET);
+    turn.done |= certain && !asks && !words.has_any(NOT_YET);
 }
 
 /// FNV-1a.
@@ -398,7 +398,7 @@ mod tests {
             ("I found your order number, thanks.", vec![]),
             ("Please send me a photo", vec![Fact::Photo]),
         ] {
-            assert_eq!(hear(text).asks, asks, "{text}");
+            assert_eq!(read_turn(text).asks, asks, "{text}");
         }
     }
 
@@ -410,7 +410,7 @@ mod tests {
             "It's fixed. The account was unlocked",
             "A refund will be processed today",
         ] {
-            assert!(hear(text).done, "{text}");
+            assert!(read_turn(text).done, "{text}");
         }
         for text in [
             "Once I have the number, the refund will be processed.",
@@ -419,28 +419,28 @@ mod tests {
             "I can refund you.",
             "Hello!",
         ] {
-            assert!(!hear(text).done, "{text}");
+            assert!(!read_turn(text).done, "{text}");
         }
     }
 
     #[test]
     fn offers_refusals_and_closings_are_recognised() {
-        let heard = hear("I'm sorry. Would you prefer a refund or a replacement?");
-        assert!(heard.apology && heard.offers_refund && heard.offers_replacement && heard.yes_no);
-        let heard = hear("Unfortunately we can't offer a refund.");
-        assert!(heard.refuses && !heard.offers_refund);
-        let heard = hear("Is there anything else I can do? Bye!");
-        assert!(heard.anything_else && heard.goodbye && !heard.question);
-        assert!(hear("").nothing && hear(" \n").nothing);
-        assert!(hear("Could you tell me more about it?").question);
-        assert!(!hear("Could you tell me more about it?").yes_no);
+        let turn = read_turn("I'm sorry. Would you prefer a refund or a replacement?");
+        assert!(turn.apology && turn.offers_refund && turn.offers_replacement && turn.yes_no);
+        let turn = read_turn("Unfortunately we can't offer a refund.");
+        assert!(turn.refuses && !turn.offers_refund);
+        let turn = read_turn("Is there anything else I can do? Bye!");
+        assert!(turn.anything_else && turn.goodbye && !turn.question);
+        assert!(read_turn("").empty && read_turn(" \n").empty);
+        assert!(read_turn("Could you tell me more about it?").question);
+        assert!(!read_turn("Could you tell me more about it?").yes_no);
     }
 
     proptest! {
         #[test]
         fn any_text_is_read_without_panic(text in any::<String>(), times in 0_usize..3_000) {
-            hear(&text);
-            hear(&text.repeat(times.min(20_000 / (text.len() + 1))));
+            read_turn(&text);
+            read_turn(&text.repeat(times.min(20_000 / (text.len() + 1))));
         }
     }
 }
