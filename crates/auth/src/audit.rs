@@ -189,7 +189,9 @@ pub struct AuditCheck {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuditError {
     /// An entry is missing, was inserted or was moved.
-    #[error("entry {expected} should come here, and entry {found} does: one was taken out, put in or moved")]
+    #[error(
+        "entry {expected} is expected here, but entry {found} follows: one was removed, inserted or moved"
+    )]
     Sequence {
         /// The expected sequence number.
         expected: u64,
@@ -197,7 +199,7 @@ pub enum AuditError {
         found: u64,
     },
     /// An entry does not follow the one before it.
-    #[error("entry {sequence} does not follow the one before it: one of them was replaced")]
+    #[error("entry {sequence} does not follow the previous entry: one of them was replaced")]
     Broken {
         /// The entry's sequence number.
         sequence: u64,
@@ -209,7 +211,7 @@ pub enum AuditError {
         sequence: u64,
     },
     /// The trail does not end where it should.
-    #[error("the trail ends at entry {found} and should end at entry {expected}, or ends otherwise")]
+    #[error("the trail ends at entry {found}, which is not the expected end at entry {expected}")]
     End {
         /// The sequence number of the expected last entry.
         expected: u64,

@@ -68,7 +68,7 @@ pub enum KeyFormatError {
     #[error("the key has a character other than letters, digits, `-` and `_`")]
     Alphabet,
     /// A character was changed.
-    #[error("the key's checksum is wrong; a character of it was changed")]
+    #[error("the key's checksum is wrong; a character was changed, so copy the key again")]
     Checksum,
 }
 

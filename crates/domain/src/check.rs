@@ -83,7 +83,7 @@ pub enum CheckLineError {
     TooMany,
     /// Each pattern is small enough, but together they are too large.
     #[error(
-        "has check lines whose patterns together would take too much work, at the latest on line {line}: use smaller \
+        "has check lines whose patterns would take too much work together, from line {line} on: use smaller \
          repetition counts and fewer classes, or more objectives"
     )]
     TooMuch {

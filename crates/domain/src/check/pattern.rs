@@ -51,13 +51,13 @@ pub(super) struct Pattern {
 pub(super) enum PatternError {
     #[error("is empty, so it would match anything")]
     Empty,
-    #[error("is {0} bytes long, and may have {MAX_BYTES}")]
+    #[error("has {0} bytes, and may have at most {MAX_BYTES}")]
     TooLong(usize),
     #[error("is not a regular expression: {0}")]
     Syntax(String),
     #[error(
-        "would take too much work to match: it can be at {0} places at once, and may be at {MAX_WIDTH}; use smaller \
-         repetition counts or fewer alternatives"
+        "would take too much work to match: up to {0} of its positions are active at once, and \
+         {MAX_WIDTH} may be; use smaller repetition counts or fewer alternatives"
     )]
     TooWide(u64),
     #[error("has too many or too large character classes; use fewer, and no nested ones")]
