@@ -63,7 +63,7 @@ pub struct KeyRecord {
     pub replaces: Option<KeyId>,
     /// The rotation that replaced this key.
     pub replaced: Option<Replacement>,
-    /// The number of changes, from 1.
+    /// 1 for a new key, incremented by every change.
     pub revision: u64,
 }
 

@@ -96,7 +96,9 @@ pub enum Refusal {
         limit: u32,
     },
     /// The caller's key is weaker than the key that it would create, change or end.
-    #[error("a key cannot create or change a key beyond itself, and this exceeds it in {excess}")]
+    #[error(
+        "a key may create, change and end only keys within its own grant; this one exceeds it in {excess}"
+    )]
     ExceedsOwnKey {
         /// The exceeded dimensions.
         excess: String,

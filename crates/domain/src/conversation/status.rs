@@ -7,9 +7,9 @@ pub enum ConversationStatus {
     Queued,
     /// Held by a worker.
     InProgress,
-    /// Finished.
+    /// Over, and its transcript is complete.
     Ended,
-    /// Not finished, and never will be.
+    /// Over without a complete transcript.
     Failed,
 }
 
