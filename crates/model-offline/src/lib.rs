@@ -40,8 +40,8 @@ const JUDGE_PROMPT: &str = "onerun offline judge, version 1: prose criteria are 
                             inconclusive.";
 
 /// The reason of every verdict.
-const JUDGE_REASON: &str = "Prose criteria need a language model, and this simulation was judged offline. What can be \
-                            decided offline are check lines, such as `check: agent says /pattern/i`, `check: agent \
+const JUDGE_REASON: &str = "Prose criteria need a language model, and this simulation used the offline \
+                            model. Check lines can be decided offline, such as `check: agent says /pattern/i`, `check: agent \
                             never says /pattern/i`, `check: agent replies <= 6` and `check: persona ended`.";
 
 #[async_trait]

@@ -1,9 +1,9 @@
 //! Regular expressions from callers, bounded before they are compiled.
 //!
 //! Patterns have no look-around and no back-references, so a search takes time linear in the text.
-//! What remains to bound is the work for each byte ([`Pattern::width`]), the time to compile and
-//! the memory. All three follow from the syntax tree: parsing is linear in the pattern, while case
-//! folding of large classes and repetitions are expensive.
+//! Three things remain to be bounded: the work for each byte ([`Pattern::width`]), the time to
+//! compile, and the memory. All follow from the syntax tree: parsing is linear in the pattern,
+//! while case folding of large classes and repetitions are expensive.
 
 use regex_automata::{Input, meta, nfa::thompson::WhichCaptures};
 use regex_syntax::{
