@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_dashboard_counts_the_same_days() {
-        let dashboard = include_str!("../../../dashboard/keys.js");
+        let dashboard = include_str!("../../../dashboard/attention.js");
         for line in [format!("const SOON_DAYS = {SOON_DAYS};"), format!("const IDLE_DAYS = {IDLE_DAYS};")] {
             assert!(dashboard.lines().any(|found| found == line), "{line}");
         }
