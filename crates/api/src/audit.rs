@@ -144,8 +144,8 @@ async fn list_audit(app: &App, call: Call) -> Result<Response, ApiError> {
     let AuditQuery { direction, page } = call.query()?;
     let part = app.engine().store().audit(direction, page).await?;
     reply(&AuditPageOut {
+        has_more: part.entries.has_more(),
         data: part.entries.data.into_iter().map(AuditEntryOut::from).collect(),
-        has_more: part.entries.has_more,
         head: part.head.map(|head| AuditHeadOut { sequence: head.sequence, hash: head.hash }),
     })
 }

@@ -13,7 +13,7 @@ use crate::{
     fields::{List, MessageWord, Nested, TextWord, input},
     openapi::examples::response_input_example,
     operation::operations,
-    out::{ContentOut, ConversationOut, ItemOut, PageOut, StartedOut},
+    out::{ContentOut, ConversationOut, ConversationSummaryOut, ItemOut, PageOut, StartedOut},
     query::{Params, Reader, Whole, long_page, page},
     request::{Call, DoneOut, done, reply},
     simulations,
@@ -32,7 +32,7 @@ operations! {
         access: Access::Requires(Scope::ConversationsRead),
         query: ConversationQuery,
         summary: "List a simulation's conversations",
-        output: PageOut<ConversationOut>,
+        output: PageOut<ConversationSummaryOut>,
         errors: ["simulation_not_found"],
     }
     GET_CONVERSATION {
@@ -238,7 +238,7 @@ async fn list_conversations(app: &App, project: &dyn ProjectStore, call: Call) -
         app.note_poll(call.principal(), project.project_id(), &simulation.agent_id);
     }
     let conversations = project.conversations(&simulation.id, ConversationList { status, page }).await?;
-    reply(&PageOut::of(conversations, ConversationOut::from))
+    reply(&PageOut::of(conversations, ConversationSummaryOut::from))
 }
 
 async fn get_conversation(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

@@ -188,7 +188,16 @@ pub enum ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        Self::Act(ActError::Store(error))
+        match error {
+            StoreError::UnknownPosition => {
+                let detail = "is not one that this list gave; leave it out to begin with the first page";
+                Self::Invalid(vec![FieldError {
+                    place: Place::Query("cursor".to_owned()),
+                    detail: detail.to_owned(),
+                }])
+            }
+            error => Self::Act(ActError::Store(error)),
+        }
     }
 }
 
@@ -342,7 +351,9 @@ fn act_public(error: &ActError) -> Public {
                 "the disk is full, so nothing was stored; free some space on the server and try again".into();
             return Public { status: S::InsufficientStorage, code: "storage_full", message };
         }
-        ActError::Store(StoreError::Duplicate { .. } | StoreError::Corrupt { .. }) => {
+        ActError::Store(
+            StoreError::Duplicate { .. } | StoreError::Corrupt { .. } | StoreError::UnknownPosition,
+        ) => {
             let message = "something went wrong on our side".into();
             return Public { status: S::InternalServerError, code: "internal", message };
         }

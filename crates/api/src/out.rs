@@ -5,10 +5,12 @@
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 use onerun_auth::{AddressAccess, ProjectAccess, RateLimit, Scope, ScopeSet};
 use onerun_domain::{
-    Agent, Conversation, EndedAttempt, Evaluation, Interval, Item, Objective, Page, Persona,
-    PersonaAttributes, Project,
+    Agent, Conversation, EndedAttempt, Evaluation, Interval, Item, Name, Objective, ObjectiveRef, Page,
+    Persona, PersonaAttributes, Project, Simulation,
 };
-use onerun_store::{AgentSummary, EvaluatedConversation, KeyView, SimulationDetail};
+use onerun_store::{
+    AgentSummary, ConversationSummary, EvaluatedConversation, KeyView, SimulationDetail, SimulationSummary,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -56,8 +58,8 @@ pub(crate) struct PageOut<T> {
 
 impl<T> PageOut<T> {
     pub(crate) fn of<U>(page: Page<U>, show: impl FnMut(U) -> T) -> Self {
-        let Page { data, has_more } = page.map(show);
-        Self { data, has_more }
+        let page = page.map(show);
+        Self { has_more: page.has_more(), data: page.data }
     }
 }
 
@@ -82,17 +84,13 @@ impl From<Project> for ProjectOut {
     }
 }
 
-/// An agent under test.
+/// An agent under test, as other lists show it: without its description.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Agent")]
-pub(crate) struct AgentOut {
+#[schemars(rename = "AgentWithoutDescription")]
+pub(crate) struct ShortAgentOut {
     id: String,
     project_id: String,
     name: String,
-    /// What it is for.
-    description: Option<String>,
-    /// The same as `description`: the name that the published SDK reads.
-    summary: Option<String>,
     /// The caller's own data.
     metadata: Map<String, Value>,
     /// When a worker last asked for this agent's work, late by a minute at the most; null if none ever did.
@@ -101,15 +99,31 @@ pub(crate) struct AgentOut {
     updated_at: Time,
 }
 
+/// An agent under test.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Agent")]
+pub(crate) struct AgentOut {
+    #[serde(flatten)]
+    agent: ShortAgentOut,
+    /// What it is for.
+    description: Option<String>,
+    /// The same as `description`: the name that the published SDK reads.
+    summary: Option<String>,
+}
+
 impl From<Agent> for AgentOut {
+    fn from(mut agent: Agent) -> Self {
+        let description = agent.description.take().map(|text| text.as_str().to_owned());
+        Self { agent: agent.into(), summary: description.clone(), description }
+    }
+}
+
+impl From<Agent> for ShortAgentOut {
     fn from(agent: Agent) -> Self {
-        let description = agent.description.map(|text| text.as_str().to_owned());
         Self {
             id: agent.id.into(),
             project_id: agent.project_id.into(),
             name: agent.name.as_str().to_owned(),
-            summary: description.clone(),
-            description,
             metadata: agent.metadata.as_map().clone(),
             last_polled_at: agent.last_polled_at.map(Time),
             created_at: Time(agent.created_at),
@@ -195,14 +209,12 @@ impl Warned<SimulationOut> {
     }
 }
 
-/// A simulation, with its agent and its objectives at the versions that it pinned.
+/// A simulation by itself.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Simulation")]
-pub(crate) struct SimulationOut {
+struct SimulationFields {
     id: String,
     project_id: String,
     agent_id: String,
-    agent: AgentOut,
     name: String,
     scenario: String,
     status: SimulationStatusOut,
@@ -217,20 +229,17 @@ pub(crate) struct SimulationOut {
     seed: u64,
     /// The caller's own data.
     metadata: Map<String, Value>,
-    objectives: Vec<ObjectiveOut>,
     created_at: Time,
     updated_at: Time,
     expires_at: Time,
 }
 
-impl From<SimulationDetail> for SimulationOut {
-    fn from(detail: SimulationDetail) -> Self {
-        let SimulationDetail { simulation, agent, objectives } = detail;
+impl From<Simulation> for SimulationFields {
+    fn from(simulation: Simulation) -> Self {
         Self {
             id: simulation.id.into(),
             project_id: simulation.project_id.into(),
             agent_id: simulation.agent_id.into(),
-            agent: agent.into(),
             name: simulation.name.as_str().to_owned(),
             scenario: simulation.scenario.as_str().to_owned(),
             status: SimulationStatusOut(simulation.status),
@@ -241,11 +250,49 @@ impl From<SimulationDetail> for SimulationOut {
             auto_approve: simulation.auto_approve,
             seed: simulation.seed.get(),
             metadata: simulation.metadata.as_map().clone(),
-            objectives: objectives.into_iter().map(ObjectiveOut::from).collect(),
             created_at: Time(simulation.created_at),
             updated_at: Time(simulation.updated_at),
             expires_at: Time(simulation.expires_at),
         }
+    }
+}
+
+/// A simulation, with its agent and its objectives at the versions that it pinned.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Simulation")]
+pub(crate) struct SimulationOut {
+    #[serde(flatten)]
+    simulation: SimulationFields,
+    agent: AgentOut,
+    objectives: Vec<ObjectiveOut>,
+}
+
+impl From<SimulationDetail> for SimulationOut {
+    fn from(detail: SimulationDetail) -> Self {
+        let SimulationDetail { simulation, agent, objectives } = detail;
+        Self {
+            simulation: simulation.into(),
+            agent: agent.into(),
+            objectives: objectives.into_iter().map(ObjectiveOut::from).collect(),
+        }
+    }
+}
+
+/// A simulation as lists show it. `get_simulation` has the agent's description and the objectives.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SimulationSummary")]
+pub(crate) struct SimulationSummaryOut {
+    #[serde(flatten)]
+    simulation: SimulationFields,
+    agent: ShortAgentOut,
+    /// Always empty in a list, as in the published service.
+    objectives: [ObjectiveOut; 0],
+}
+
+impl From<SimulationSummary> for SimulationSummaryOut {
+    fn from(summary: SimulationSummary) -> Self {
+        let SimulationSummary { simulation, agent } = summary;
+        Self { simulation: simulation.into(), agent: agent.into(), objectives: [] }
     }
 }
 
@@ -337,17 +384,14 @@ struct QuoteOut {
     text: String,
 }
 
-/// A verdict on one conversation against one version of an objective.
+/// A verdict by itself.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Evaluation")]
-pub(crate) struct EvaluationOut {
+struct EvaluationFields {
     id: String,
     conversation_id: String,
     objective_id: String,
     /// The version that was judged.
     objective_version: u32,
-    /// The objective, as it was judged.
-    objective: ObjectiveOut,
     outcome: OutcomeOut,
     /// From 0 to 1; null where it cannot be told.
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -362,14 +406,13 @@ pub(crate) struct EvaluationOut {
     updated_at: Time,
 }
 
-impl From<(Evaluation, Objective)> for EvaluationOut {
-    fn from((evaluation, objective): (Evaluation, Objective)) -> Self {
+impl From<Evaluation> for EvaluationFields {
+    fn from(evaluation: Evaluation) -> Self {
         Self {
             id: evaluation.id.into(),
             conversation_id: evaluation.conversation_id.into(),
             objective_id: evaluation.objective.id.into(),
             objective_version: evaluation.objective.version,
-            objective: objective.into(),
             outcome: OutcomeOut(evaluation.outcome),
             score: evaluation.score.map(onerun_domain::Score::get),
             reason: Some(evaluation.reason),
@@ -383,6 +426,49 @@ impl From<(Evaluation, Objective)> for EvaluationOut {
             created_at: Time(evaluation.created_at),
             updated_at: Time(evaluation.created_at),
         }
+    }
+}
+
+/// A verdict on one conversation against one version of an objective.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Evaluation")]
+struct EvaluationOut {
+    #[serde(flatten)]
+    evaluation: EvaluationFields,
+    /// The objective, as it was judged.
+    objective: ObjectiveOut,
+}
+
+impl From<(Evaluation, Objective)> for EvaluationOut {
+    fn from((evaluation, objective): (Evaluation, Objective)) -> Self {
+        Self { evaluation: evaluation.into(), objective: objective.into() }
+    }
+}
+
+/// The version of an objective that was judged, without its criteria.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ObjectiveWithoutCriteria")]
+struct ShortObjectiveOut {
+    id: String,
+    version: u32,
+    name: String,
+}
+
+/// A verdict as lists show it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EvaluationSummary")]
+struct EvaluationSummaryOut {
+    #[serde(flatten)]
+    evaluation: EvaluationFields,
+    /// The objective, as it was judged.
+    objective: ShortObjectiveOut,
+}
+
+impl From<(Evaluation, Name)> for EvaluationSummaryOut {
+    fn from((evaluation, name): (Evaluation, Name)) -> Self {
+        let ObjectiveRef { id, version } = evaluation.objective.clone();
+        let objective = ShortObjectiveOut { id: id.into(), version, name: name.as_str().to_owned() };
+        Self { evaluation: evaluation.into(), objective }
     }
 }
 
@@ -410,10 +496,9 @@ impl From<EndedAttempt> for EndedAttemptOut {
     }
 }
 
-/// A conversation, its persona and the verdicts on it.
+/// A conversation and its persona.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Conversation")]
-pub(crate) struct ConversationOut {
+struct ConversationFields {
     id: String,
     simulation_id: String,
     persona_id: String,
@@ -424,8 +509,6 @@ pub(crate) struct ConversationOut {
     /// Why it is over; null until it is.
     end_reason: Option<EndReasonOut>,
     evaluation_status: EvaluationStatusOut,
-    /// The verdicts, in the order the simulation names its objectives.
-    evaluations: Vec<EvaluationOut>,
     /// Which attempt it is at.
     attempt: u32,
     /// The attempts that are over, oldest first, and how each ended.
@@ -439,9 +522,8 @@ pub(crate) struct ConversationOut {
     updated_at: Time,
 }
 
-impl From<EvaluatedConversation> for ConversationOut {
-    fn from(loaded: EvaluatedConversation) -> Self {
-        let EvaluatedConversation { conversation, persona, evaluations } = loaded;
+impl ConversationFields {
+    fn of(conversation: Conversation, persona: Persona) -> Self {
         Self {
             id: conversation.id.into(),
             simulation_id: conversation.simulation_id.into(),
@@ -451,7 +533,6 @@ impl From<EvaluatedConversation> for ConversationOut {
             status: ConversationStatusOut(conversation.status),
             end_reason: conversation.end_reason.map(EndReasonOut),
             evaluation_status: EvaluationStatusOut(conversation.evaluation_status),
-            evaluations: evaluations.into_iter().map(EvaluationOut::from).collect(),
             attempt: conversation.attempt,
             ended_attempts: conversation.ended_attempts.into_iter().map(EndedAttemptOut::from).collect(),
             item_count: conversation.item_count,
@@ -459,6 +540,46 @@ impl From<EvaluatedConversation> for ConversationOut {
             metadata: Map::new(),
             created_at: Time(conversation.created_at),
             updated_at: Time(conversation.updated_at),
+        }
+    }
+}
+
+/// A conversation, its persona and the verdicts on it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Conversation")]
+pub(crate) struct ConversationOut {
+    #[serde(flatten)]
+    conversation: ConversationFields,
+    /// The verdicts, in the order the simulation names its objectives.
+    evaluations: Vec<EvaluationOut>,
+}
+
+impl From<EvaluatedConversation> for ConversationOut {
+    fn from(loaded: EvaluatedConversation) -> Self {
+        let EvaluatedConversation { conversation, persona, evaluations } = loaded;
+        Self {
+            conversation: ConversationFields::of(conversation, persona),
+            evaluations: evaluations.into_iter().map(EvaluationOut::from).collect(),
+        }
+    }
+}
+
+/// A conversation as lists show it. `get_conversation` has the criteria of the objectives.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ConversationSummary")]
+pub(crate) struct ConversationSummaryOut {
+    #[serde(flatten)]
+    conversation: ConversationFields,
+    /// The verdicts, in the order the simulation names its objectives.
+    evaluations: Vec<EvaluationSummaryOut>,
+}
+
+impl From<ConversationSummary> for ConversationSummaryOut {
+    fn from(summary: ConversationSummary) -> Self {
+        let ConversationSummary { conversation, persona, evaluations } = summary;
+        Self {
+            conversation: ConversationFields::of(conversation, persona),
+            evaluations: evaluations.into_iter().map(EvaluationSummaryOut::from).collect(),
         }
     }
 }

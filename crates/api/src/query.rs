@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use onerun_auth::KeyStatus;
 use onerun_domain::{
-    AgentId, ConversationStatus, Direction, Limit, PageRequest, ProjectId, SimulationStatus,
+    AgentId, ConversationStatus, Direction, Limit, PageRequest, ProjectId, SimulationStatus, Start,
 };
 use onerun_store::{ExactFilter, NamedSort};
 use percent_encoding::percent_decode_str;
@@ -373,7 +373,8 @@ fn page_of<const MAX: u32>(
     let offset = reader
         .optional::<Whole<0, { i32::MAX as u32 }>>("offset", "How many to pass over; 0 if nothing is said.");
     let limit = limit?.map_or(default, |limit| limit.0);
-    Some(PageRequest { limit: Limit::clamped(limit), offset: offset?.map_or(0, |offset| offset.0) })
+    let start = Start::Offset(offset?.map_or(0, |offset| offset.0));
+    Some(PageRequest { limit: Limit::clamped(limit), start })
 }
 
 /// What is to match to the letter.
@@ -533,9 +534,9 @@ mod tests {
     #[test]
     fn pages_have_defaults_and_bounds() {
         let default = paged("").unwrap();
-        assert_eq!((default.limit.get(), default.offset), (10, 0));
+        assert_eq!((default.limit.get(), default.start), (10, Start::Offset(0)));
         let said = paged("limit=100&offset=7").unwrap();
-        assert_eq!((said.limit.get(), said.offset), (100, 7));
+        assert_eq!((said.limit.get(), said.start), (100, Start::Offset(7)));
         for query in [
             "limit=0",
             "limit=101",

@@ -11,7 +11,7 @@ use crate::{
     fields::{Distinct, Integer, METADATA, input},
     openapi::examples::new_simulation_example,
     operation::operations,
-    out::{PageOut, SimulationOut, Warned},
+    out::{PageOut, SimulationOut, SimulationSummaryOut, Warned},
     query::{Params, Reader, Sort, SortKey, exact, page},
     request::{Call, DoneOut, done, reply},
 };
@@ -46,7 +46,7 @@ operations! {
         access: Access::Requires(Scope::SimulationsRead),
         query: SimulationList,
         summary: "List simulations",
-        output: PageOut<SimulationOut>,
+        output: PageOut<SimulationSummaryOut>,
     }
     GET_SIMULATION {
         route: GET "/v1/simulations/{simulation_id}",
@@ -157,7 +157,7 @@ async fn list_simulations(app: &App, project: &dyn ProjectStore, call: Call) -> 
         app.note_poll(call.principal(), project.project_id(), agent);
     }
     let simulations = project.simulations(list).await?;
-    reply(&PageOut::of(simulations, SimulationOut::from))
+    reply(&PageOut::of(simulations, SimulationSummaryOut::from))
 }
 
 async fn get_simulation(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

@@ -43,7 +43,7 @@ pub use item::{Item, Role, Transcript};
 pub use job::{Job, JobId, JobKind, Work};
 pub use number::{MaxTurns, NumberError, Seed, Target};
 pub use objective::{Objective, ObjectivePatch, ObjectiveRef};
-pub use page::{Direction, Limit, Page, PageRequest};
+pub use page::{Direction, Limit, Page, PageRequest, Position, Start};
 pub use persona::{AgeGroup, ApprovalStatus, Persona, PersonaAttributes};
 pub use project::Project;
 pub use refusal::Refusal;

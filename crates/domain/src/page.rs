@@ -1,16 +1,56 @@
 //! Pages of lists. Every list is bounded, so that a request's cost does not grow with the data.
 
 /// The requested part of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
-    /// The maximum number of entries.
+    /// The maximum number of rows.
     pub limit: Limit,
-    /// The number of entries to skip.
-    pub offset: u32,
+    /// Where the part begins.
+    pub start: Start,
 }
 
-/// The maximum number of entries in a page. Each route sets its own bound; this type ensures that
-/// there is one.
+impl PageRequest {
+    /// The first `limit` rows.
+    pub fn first(limit: Limit) -> Self {
+        Self { limit, start: Start::Offset(0) }
+    }
+
+    /// The next rows after a page that gave its `next` position.
+    pub fn after(limit: Limit, position: Position) -> Self {
+        Self { limit, start: Start::After(position) }
+    }
+}
+
+/// Where a part of a list begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// After so many rows.
+    Offset(u32),
+    /// After the row at this position.
+    After(Position),
+}
+
+/// The place of a row in a list: its sort values and its unique tie-breaker, in a form that only the store that made it
+/// reads.
+///
+/// A list that continues from a position shows no row twice and leaves none out, whatever is inserted meanwhile. A row
+/// whose sort values change meanwhile moves in the list, so it may be shown again or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position(Box<str>);
+
+impl Position {
+    /// A position as a store wrote it, or as it came back from outside.
+    pub fn new(text: impl Into<Box<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The store's own form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The maximum number of rows in a page. Each route sets its own bound; this type ensures that there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit(u32);
 
@@ -32,25 +72,21 @@ impl Limit {
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<T> {
-    /// The entries.
+    /// The rows.
     pub data: Vec<T>,
-    /// Whether more entries follow.
-    pub has_more: bool,
+    /// The position of the last row, if more rows follow.
+    pub next: Option<Position>,
 }
 
 impl<T> Page<T> {
-    /// Builds a page from up to one row more than the limit. The extra row only shows that more
-    /// follow.
-    pub fn from_overfull(mut data: Vec<T>, limit: Limit) -> Self {
-        let wanted = usize::try_from(limit.get()).unwrap_or(usize::MAX);
-        let has_more = data.len() > wanted;
-        data.truncate(wanted);
-        Self { data, has_more }
+    /// Whether more rows follow.
+    pub fn has_more(&self) -> bool {
+        self.next.is_some()
     }
 
     /// Converts the entries.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
-        Page { data: self.data.into_iter().map(change).collect(), has_more: self.has_more }
+        Page { data: self.data.into_iter().map(change).collect(), next: self.next }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use onerun_domain::{
     AgentId, Conversation, ConversationId, EndReason, Item, ItemId, Job, Limit, MessageText, PageRequest,
-    Resource, Role, Simulation, SimulationId, TurnClaim, TurnToken, Work, later, sha256_hex,
+    Resource, Role, Simulation, SimulationId, Start, TurnClaim, TurnToken, Work, later, sha256_hex,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationView, EvaluatedConversation, IdempotencyRecord,
@@ -288,13 +288,13 @@ pub(crate) async fn all_items(
     attempt: u32,
 ) -> Result<Vec<Item>, StoreError> {
     let mut items = Vec::new();
+    let mut request = PageRequest::first(Limit::clamped(Limit::MAX));
     loop {
-        let offset = u32::try_from(items.len()).unwrap_or(u32::MAX);
-        let request = PageRequest { limit: Limit::clamped(Limit::MAX), offset };
-        let page = project.items(simulation, id, attempt, request).await?;
+        let page = project.items(simulation, id, attempt, request.clone()).await?;
         items.extend(page.data);
-        if !page.has_more {
-            return Ok(items);
+        match page.next {
+            Some(position) => request.start = Start::After(position),
+            None => return Ok(items),
         }
     }
 }

@@ -140,7 +140,7 @@ mod tests {
         store.insert_project(project, None).await.unwrap();
         // Tried, it would succeed: there is no such simulation, so there is nothing to do.
         let work = Work::StartSimulation { simulation: SimulationId::generate(&OsRandom) };
-        let page = PageRequest { limit: Limit::clamped(10), offset: 0 };
+        let page = PageRequest::first(Limit::clamped(10));
         for (deliveries, reasons) in [
             (settings.max_deliveries, &[][..]),
             (settings.max_deliveries + 1, &["it was taken too often without coming to an end"][..]),
@@ -150,7 +150,7 @@ mod tests {
             let job = taken.remove(0).job;
             let outcome = engine.run_job(ClaimedJob { job, deliveries }, JOB_LIMIT).await;
             assert_eq!(outcome.name(), if reasons.is_empty() { "done" } else { "given_up" });
-            let dead = store.dead_jobs(page).await.unwrap().data;
+            let dead = store.dead_jobs(page.clone()).await.unwrap().data;
             let found: Vec<_> = dead.iter().map(|dead| dead.reason.as_str()).collect();
             assert_eq!(found, reasons);
             assert_eq!(store.next_job_due(JobKind::Other).await.unwrap(), None);

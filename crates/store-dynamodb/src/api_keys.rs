@@ -22,7 +22,7 @@ use crate::{
     item::{self, BODY, EXPIRES, Item, REVISION},
     keys::{self, Key},
     patience::Patience,
-    query::{Index, Query, overfull},
+    query::{Index, Query, cut, offset, overfull},
     write::{self, Write},
 };
 
@@ -158,8 +158,8 @@ fn read_view(key: &Item, usage: Option<&Item>) -> Result<KeyView, StoreError> {
 /// One page of keys, newest first. What is asked for can be of any member of a key, so it is looked for in the keys
 /// themselves, up to the end of the page.
 pub(crate) async fn list(database: &Database, list: &KeyList) -> Result<Page<KeyView>, StoreError> {
-    let passed_over = usize::try_from(list.page.offset).unwrap_or(usize::MAX);
-    let wanted = passed_over.saturating_add(overfull(list.page));
+    let passed_over = offset(&list.page)?;
+    let wanted = passed_over.saturating_add(overfull(&list.page));
     let mut found = Vec::new();
     let mut query =
         Query::new(WHAT, keys::KEYS).by(Index::Made, Direction::Descending).limit(CHUNK.min(wanted));
@@ -187,7 +187,7 @@ pub(crate) async fn list(database: &Database, list: &KeyList) -> Result<Page<Key
         query = query.between("0", last).past(1).limit(CHUNK);
     }
     let found = found.into_iter().skip(passed_over).collect();
-    Ok(Page::from_overfull(found, list.page.limit))
+    Ok(cut(found, &list.page))
 }
 
 /// Changes a key.

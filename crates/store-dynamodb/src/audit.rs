@@ -4,7 +4,7 @@
 //! head is still the one that the entry was sealed to. So there are neither gaps nor forks, whoever writes at one time.
 
 use onerun_auth::{AuditEntry, AuditEvent, AuditHead};
-use onerun_domain::{Direction, Page, PageRequest};
+use onerun_domain::{Direction, Page, PageRequest, Position};
 use onerun_store::{AuditPage, KeyError, LiveKeys, StoreError, audit_body, read_audit};
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     item::{self, BODY, Item},
     keys::{self, Key},
     patience::Patience,
-    query::Query,
+    query::{Query, offset},
     write::Write,
 };
 
@@ -88,11 +88,11 @@ async fn head(database: &Database) -> Result<Option<AuditHead>, StoreError> {
 pub(crate) async fn list(
     database: &Database,
     direction: Direction,
-    page: PageRequest,
+    page: &PageRequest,
 ) -> Result<AuditPage, StoreError> {
     let head = head(database).await?;
     let newest = head.as_ref().map_or(0, |head| head.sequence);
-    let (offset, limit) = (u64::from(page.offset), u64::from(page.limit.get()));
+    let (offset, limit) = (u64::try_from(offset(page)?).unwrap_or(u64::MAX), u64::from(page.limit.get()));
     let (first, last, has_more) = match direction {
         Direction::Ascending => {
             let last = newest.min(offset + limit);
@@ -115,5 +115,5 @@ pub(crate) async fn list(
     if direction == Direction::Descending {
         data.reverse();
     }
-    Ok(AuditPage { entries: Page { data, has_more }, head })
+    Ok(AuditPage { entries: Page { data, next: has_more.then(|| Position::new("")) }, head })
 }

@@ -20,7 +20,7 @@ use crate::{
     item::{self, BODY, EXPIRES, Item},
     keys::{self, Key, LANES, LAST},
     patience::Patience,
-    query::{Index, Query},
+    query::{Index, Query, cut},
     record,
     write::Write,
 };
@@ -320,8 +320,8 @@ pub(crate) async fn bury(
 }
 
 /// Jobs that were given up, newest first.
-pub(crate) async fn dead(database: &Database, page: PageRequest) -> Result<Page<DeadJob>, StoreError> {
-    let query = Query::new("dead job", keys::DEAD_JOBS).by(Index::Made, Direction::Descending).page(page);
+pub(crate) async fn dead(database: &Database, page: &PageRequest) -> Result<Page<DeadJob>, StoreError> {
+    let query = Query::new("dead job", keys::DEAD_JOBS).by(Index::Made, Direction::Descending).page(page)?;
     let keys = database.query_keys(&query).await?;
     let mut found = database.get_all("dead job", keys.iter().cloned().collect()).await?;
     let mut jobs = Vec::new();
@@ -331,7 +331,7 @@ pub(crate) async fn dead(database: &Database, page: PageRequest) -> Result<Page<
             jobs.push(record::dead_job(&Item::new("dead job", attributes))?);
         }
     }
-    Ok(Page::from_overfull(jobs, page.limit))
+    Ok(cut(jobs, page))
 }
 
 /// When the next job of a kind is due.

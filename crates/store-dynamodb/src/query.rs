@@ -5,7 +5,8 @@ use aws_sdk_dynamodb::{
     operation::query::builders::QueryFluentBuilder,
     types::{AttributeValue, Select},
 };
-use onerun_domain::{Direction, PageRequest};
+use onerun_domain::{Direction, Page, PageRequest, Position, Start};
+use onerun_store::StoreError;
 
 use crate::item::{DUE, LANE, PARTITION, SORT};
 
@@ -151,9 +152,8 @@ impl Query {
     }
 
     /// One page, and one more, which tells whether more follows.
-    pub(crate) fn page(self, page: PageRequest) -> Self {
-        let skip = usize::try_from(page.offset).unwrap_or(usize::MAX);
-        Self { skip, ..self }.limit(overfull(page))
+    pub(crate) fn page(self, page: &PageRequest) -> Result<Self, StoreError> {
+        Ok(Self { skip: offset(page)?, ..self }.limit(overfull(page)))
     }
 
     /// The next call, when so many are still to be passed over and so many found.
@@ -218,6 +218,22 @@ impl Query {
 }
 
 /// One more than a page holds.
-pub(crate) fn overfull(page: PageRequest) -> usize {
+pub(crate) fn overfull(page: &PageRequest) -> usize {
     usize::try_from(page.limit.get()).unwrap_or(usize::MAX).saturating_add(1)
+}
+
+/// How many rows a page passes over.
+pub(crate) fn offset(page: &PageRequest) -> Result<usize, StoreError> {
+    match page.start {
+        Start::Offset(offset) => Ok(usize::try_from(offset).unwrap_or(usize::MAX)),
+        Start::After(_) => Err(StoreError::UnknownPosition),
+    }
+}
+
+/// A page from one row more than was asked for.
+pub(crate) fn cut<T>(mut data: Vec<T>, page: &PageRequest) -> Page<T> {
+    let wanted = overfull(page) - 1;
+    let next = (data.len() > wanted).then(|| Position::new(""));
+    data.truncate(wanted);
+    Page { data, next }
 }

@@ -98,7 +98,7 @@ impl Store for DynamoDbStore {
         sort: NamedSort,
         page: PageRequest,
     ) -> Result<Page<Project>, StoreError> {
-        projects::list(&self.database, within, sort, page).await
+        projects::list(&self.database, within, sort, &page).await
     }
 
     async fn open_project(&self, id: &ProjectId) -> Result<Option<Arc<dyn ProjectStore>>, StoreError> {
@@ -150,7 +150,7 @@ impl Store for DynamoDbStore {
     }
 
     async fn dead_jobs(&self, page: PageRequest) -> Result<Page<DeadJob>, StoreError> {
-        jobs::dead(&self.database, page).await
+        jobs::dead(&self.database, &page).await
     }
 
     async fn next_job_due(&self, kind: JobKind) -> Result<Option<Timestamp>, StoreError> {
@@ -193,6 +193,6 @@ impl KeyStore for DynamoDbStore {
     }
 
     async fn audit(&self, direction: Direction, page: PageRequest) -> Result<AuditPage, StoreError> {
-        audit::list(&self.database, direction, page).await
+        audit::list(&self.database, direction, &page).await
     }
 }

@@ -73,7 +73,7 @@ async fn store(table: &ScratchTable) -> DynamoDbStore {
 }
 
 fn all() -> PageRequest {
-    PageRequest { limit: Limit::clamped(10), offset: 0 }
+    PageRequest::first(Limit::clamped(10))
 }
 
 async fn trail(store: &DynamoDbStore) -> AuditPage {
@@ -123,7 +123,7 @@ async fn a_trail_that_was_tampered_with_is_shown_as_it_is() {
     remove(&table, "audit", "entry#0000000002").await;
     let found = trail(&store).await;
     assert_eq!(check(&found), Err(AuditError::Sequence { expected: 2, found: 3 }));
-    assert_eq!((found.entries.data.len(), found.entries.has_more), (2, false));
+    assert_eq!((found.entries.data.len(), found.entries.has_more()), (2, false));
 
     remove(&table, "audit", "entry#0000000001").await;
     remove(&table, "audit", "entry#0000000003").await;

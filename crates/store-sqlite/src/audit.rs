@@ -1,11 +1,11 @@
 //! The audit trail. Only the one thread that writes seals entries, so each follows the one before it.
 
-use onerun_auth::{AuditEntry, AuditEvent, AuditHead};
-use onerun_domain::{Direction, Page, PageRequest};
-use onerun_store::{AuditPage, StoreError, audit_body, read_audit};
+use onerun_auth::{AuditEvent, AuditHead};
+use onerun_domain::{Direction, PageRequest};
+use onerun_store::{AuditPage, PageBuilder, StoreError, audit_body, position, read_audit};
 use rusqlite::{Connection, params};
 
-use crate::sql;
+use crate::{lists, sql};
 
 const WHAT: &str = "audit entry";
 
@@ -25,16 +25,25 @@ pub(crate) fn append(connection: &Connection, event: AuditEvent) -> Result<(), S
 pub(crate) fn list(
     connection: &Connection,
     direction: Direction,
-    page: PageRequest,
+    page: &PageRequest,
 ) -> Result<AuditPage, StoreError> {
-    let sql = match direction {
-        Direction::Ascending => "SELECT body FROM audit ORDER BY sequence ASC LIMIT ?1 OFFSET ?2",
-        Direction::Descending => "SELECT body FROM audit ORDER BY sequence DESC LIMIT ?1 OFFSET ?2",
+    let (after, offset) = lists::numbered(&page.start)?;
+    let (sql, first) = match direction {
+        Direction::Ascending => {
+            ("SELECT body FROM audit WHERE sequence > ?1 ORDER BY sequence ASC LIMIT ?2 OFFSET ?3", 0)
+        }
+        Direction::Descending => {
+            ("SELECT body FROM audit WHERE sequence < ?1 ORDER BY sequence DESC LIMIT ?2 OFFSET ?3", i64::MAX)
+        }
     };
-    let bounds = params![sql::overfull(page.limit), page.offset];
-    let entries: Vec<AuditEntry> =
-        sql::all(connection, WHAT, sql, bounds, |columns| read_audit(&columns.value::<String>()?))?;
-    Ok(AuditPage { entries: Page::from_overfull(entries, page.limit), head: head(connection)? })
+    let mut entries = PageBuilder::new(page.limit);
+    let bounds = params![after.unwrap_or(first), sql::overfull(page.limit), offset];
+    sql::each(connection, WHAT, sql, bounds, |columns| {
+        let entry = read_audit(&columns.value::<String>()?)?;
+        let position = position(&entry.sequence);
+        Ok(entries.push(entry, position))
+    })?;
+    Ok(AuditPage { entries: entries.finish(), head: head(connection)? })
 }
 
 fn head(connection: &Connection) -> Result<Option<AuditHead>, StoreError> {

@@ -38,11 +38,6 @@ impl<'a> Columns<'a> {
         u64::try_from(number).map_err(|error| self.corrupt(index, &error))
     }
 
-    /// A place in a list.
-    pub(crate) fn index(&mut self) -> Result<usize, StoreError> {
-        self.bounded(usize::try_from)
-    }
-
     /// A point in time.
     pub(crate) fn time(&mut self) -> Result<Timestamp, StoreError> {
         let index = self.advance();

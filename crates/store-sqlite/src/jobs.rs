@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use onerun_domain::{Job, JobId, JobKind, Page, PageRequest, ProjectId};
-use onerun_store::{ClaimedJob, DEAD_JOB_RETENTION, DeadJob, MAX_DEAD_JOBS, StoreError};
+use onerun_store::{ClaimedJob, DEAD_JOB_RETENTION, DeadJob, MAX_DEAD_JOBS, PageBuilder, StoreError, position};
 use rusqlite::{Connection, params};
 
 use crate::{
     columns::{only, only_time},
+    lists,
     rows::{self, job_columns, micros},
     sql,
 };
@@ -196,21 +197,27 @@ fn buried_by(now: Timestamp) -> i64 {
 }
 
 /// Jobs that were given up, newest first.
-pub(crate) fn dead(connection: &Connection, page: PageRequest) -> Result<Page<DeadJob>, StoreError> {
-    let jobs = sql::all(
+pub(crate) fn dead(connection: &Connection, page: &PageRequest) -> Result<Page<DeadJob>, StoreError> {
+    let (after, offset) = lists::numbered(&page.start)?;
+    let mut jobs = PageBuilder::new(page.limit);
+    sql::each(
         connection,
         "dead job",
         concat!(
-            "SELECT ",
+            "SELECT inserted, ",
             job_columns!("dead_jobs"),
-            ", reason, buried_at FROM dead_jobs ORDER BY inserted DESC LIMIT ?1 OFFSET ?2"
+            ", reason, buried_at FROM dead_jobs
+              WHERE inserted < ?1 ORDER BY inserted DESC LIMIT ?2 OFFSET ?3"
         ),
-        params![sql::overfull(page.limit), page.offset],
+        params![after.unwrap_or(i64::MAX), sql::overfull(page.limit), offset],
         |columns| {
-            Ok(DeadJob { job: rows::job(columns)?, reason: columns.value()?, buried_at: columns.time()? })
+            let position = position(&columns.value::<i64>()?);
+            let job = rows::job(columns)?;
+            let job = DeadJob { job, reason: columns.value()?, buried_at: columns.time()? };
+            Ok(jobs.push(job, position))
         },
     )?;
-    Ok(Page::from_overfull(jobs, page.limit))
+    Ok(jobs.finish())
 }
 
 /// When the next job of a kind is due.

@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, WRITE_EVERY};
-use onerun_domain::{Page, later};
+use onerun_domain::{Page, Start, later};
 use onerun_store::{
     DecideKey, DecideNewKey, KEY_RETENTION, KeyChange, KeyError, KeyList, KeyView, LiveKeys, NewKey,
-    StoreError, key_body, read_key, read_usage, usage_body,
+    PageBuilder, StoreError, key_body, position, read_key, read_position, read_usage, usage_body,
 };
 use rusqlite::{Connection, params};
 
@@ -58,27 +58,39 @@ pub(crate) fn view(connection: &Connection, id: &KeyId) -> Result<Option<KeyView
 }
 
 /// One page of keys, newest first. What is asked for can be of any member of a key, so it is looked for in the keys
-/// themselves, up to the end of the page.
+/// themselves, up to the end of the page. Keys that are passed over are not held.
 pub(crate) fn list(connection: &Connection, list: &KeyList) -> Result<Page<KeyView>, StoreError> {
-    let overfull = usize::try_from(sql::overfull(list.page.limit)).unwrap_or(usize::MAX);
-    let passed_over = usize::try_from(list.page.offset).unwrap_or(usize::MAX);
-    let (wanted, mut found) = (passed_over.saturating_add(overfull), Vec::new());
+    let (mut left_out, created_at, inserted) = match &list.page.start {
+        Start::Offset(offset) => (*offset, i64::MAX, i64::MAX),
+        Start::After(position) => {
+            let (created_at, id) = read_position::<(i64, String)>(position)?;
+            let sql = "SELECT inserted FROM keys WHERE id = ?1";
+            let inserted = sql::one(connection, WHAT, sql, [id], only)?;
+            (0, created_at, inserted.ok_or(StoreError::UnknownPosition)?)
+        }
+    };
+    let mut page = PageBuilder::new(list.page.limit);
     sql::each(
         connection,
         WHAT,
         "SELECT keys.body, key_uses.body FROM keys LEFT JOIN key_uses ON key_uses.key_id = keys.id
+         WHERE (keys.created_at, keys.inserted) < (?1, ?2)
          ORDER BY keys.created_at DESC, keys.inserted DESC",
-        [],
+        params![created_at, inserted],
         |columns| {
             let view = read_view(columns)?;
-            if list.admits(&view) {
-                found.push(view);
+            if !list.admits(&view) {
+                return Ok(true);
             }
-            Ok(found.len() < wanted)
+            if left_out > 0 {
+                left_out -= 1;
+                return Ok(true);
+            }
+            let position = position(&(micros(view.record.created_at), view.record.id.as_str()));
+            Ok(page.push(view, position))
         },
     )?;
-    let found = found.into_iter().skip(passed_over).collect();
-    Ok(Page::from_overfull(found, list.page.limit))
+    Ok(page.finish())
 }
 
 /// Changes a key.

@@ -12,6 +12,7 @@ mod columns;
 mod idempotency;
 mod jobs;
 mod keys;
+mod lists;
 mod migrations;
 mod open;
 mod project;

@@ -120,7 +120,7 @@ mod tests {
             let id = "project00001".parse().unwrap();
             let project = store.open_project(&id).await.unwrap().unwrap();
             assert_eq!(project.project().await.unwrap().name.as_str(), "Kept");
-            let page = PageRequest { limit: Limit::clamped(1), offset: 0 };
+            let page = PageRequest::first(Limit::clamped(1));
             assert_eq!(store.audit(Direction::Ascending, page).await.unwrap().head, None);
             assert_eq!(store.key(&"AAECAwQFBgcI".parse().unwrap()).await.unwrap(), None);
             drop((store, project));

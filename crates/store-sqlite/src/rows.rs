@@ -38,8 +38,14 @@ pub(crate) fn project(columns: &mut Columns<'_>) -> Read<Project> {
 
 macro_rules! agent_columns {
     () => {
-        "agents.id, agents.project_id, agents.name, agents.description, agents.metadata, \
-         agents.last_polled_at, agents.created_at, agents.updated_at"
+        agent_columns!("agents.description")
+    };
+    ($description:literal) => {
+        concat!(
+            "agents.id, agents.project_id, agents.name, ",
+            $description,
+            ", agents.metadata, agents.last_polled_at, agents.created_at, agents.updated_at"
+        )
     };
 }
 

@@ -1,12 +1,10 @@
 //! Running statements, with the errors of SQLite as those of a store.
 
-use onerun_domain::{Direction, Limit, Metadata, Page, PageRequest, ProjectId};
-use onerun_store::{ExactFilter, StoreError};
-use rusqlite::{
-    Connection, ErrorCode, Params, ffi, functions::FunctionFlags, params_from_iter, types::Value,
-};
+use onerun_domain::{Limit, Metadata, ProjectId};
+use onerun_store::StoreError;
+use rusqlite::{Connection, ErrorCode, Params, ffi, functions::FunctionFlags};
 
-use crate::columns::{Columns, only};
+use crate::columns::Columns;
 
 /// A connection, bound to a project.
 pub(crate) struct Scope<'a> {
@@ -134,80 +132,15 @@ pub(crate) fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
     })
 }
 
-/// A query that is put together from the parts that were asked for. The parts are words of this program; every value
-/// from outside is a parameter.
-pub(crate) struct Query {
-    sql: String,
-    params: Vec<Value>,
-}
-
-impl Query {
-    /// Begins with a statement that ends in its first condition, whose parameters are `params`.
-    pub(crate) fn new(sql: &str, params: Vec<Value>) -> Self {
-        Self { sql: sql.to_owned(), params }
-    }
-
-    /// Adds a condition, in which `{}` stands for the value.
-    pub(crate) fn and(mut self, condition: &str, value: Option<String>) -> Self {
-        if let Some(value) = value {
-            self.params.push(Value::Text(value));
-            self.sql.push_str(" AND ");
-            self.sql.push_str(&condition.replace("{}", &format!("?{}", self.params.len())));
-        }
-        self
-    }
-
-    /// Adds the conditions of an exact filter.
-    pub(crate) fn exactly(self, filter: &ExactFilter) -> Self {
-        let named = self.and("name = {}", filter.name.clone());
-        filter.metadata.iter().fold(named, |query, (key, text)| {
-            query.and("metadata_has(metadata, {})", Some(serde_json::json!([key, text]).to_string()))
-        })
-    }
-
-    /// Reads one page of row numbers in an order.
-    pub(crate) fn page(
-        mut self,
-        connection: &Connection,
-        what: &'static str,
-        order: &str,
-        page: PageRequest,
-    ) -> Result<Page<i64>, StoreError> {
-        let next = self.params.len() + 1;
-        let sql = format!("{} ORDER BY {order} LIMIT ?{next} OFFSET ?{}", self.sql, next + 1);
-        self.params.push(Value::Integer(overfull(page.limit)));
-        self.params.push(Value::Integer(page.offset.into()));
-        let rows = all(connection, what, &sql, params_from_iter(self.params), only)?;
-        Ok(Page::from_overfull(rows, page.limit))
-    }
-}
-
-/// One row more than the page holds, which tells whether more follows.
+/// One more than a page may have, which tells whether more follows.
 pub(crate) fn overfull(limit: Limit) -> i64 {
     i64::from(limit.get()) + 1
-}
-
-/// The rows of a page, as the JSON that `json_each` takes apart: so a page is read by one statement, whatever its
-/// length, and that statement stays prepared.
-pub(crate) fn rows_json(rows: &[i64]) -> String {
-    let rows: Vec<String> = rows.iter().map(i64::to_string).collect();
-    format!("[{}]", rows.join(","))
 }
 
 /// A name as lists compare it: without case. Both small sigmas are one letter, because which of them a capital
 /// becomes depends on what follows, and a part of a name is cut anywhere.
 pub(crate) fn fold(name: &str) -> String {
     name.to_lowercase().replace('ς', "σ")
-}
-
-/// An `ORDER BY` of columns that all run in one direction.
-pub(crate) fn order_by(columns: &[&str], direction: Direction) -> String {
-    let word = match direction {
-        Direction::Ascending => "ASC",
-        Direction::Descending => "DESC",
-    };
-    let columns: Vec<String> = columns.iter().map(|column| format!("{column} {word}")).collect();
-    columns.join(", ")
 }
 
 /// A number as SQLite has it. All that are stored are far below the bound.

@@ -177,7 +177,7 @@ impl Store for SqliteStore {
         page: PageRequest,
     ) -> Result<Page<Project>, StoreError> {
         let within = within.clone();
-        self.database.read(move |connection| projects::list(connection, &within, sort, page)).await
+        self.database.read(move |connection| projects::list(connection, &within, sort, &page)).await
     }
 
     async fn open_project(&self, id: &ProjectId) -> Result<Option<Arc<dyn ProjectStore>>, StoreError> {
@@ -236,7 +236,7 @@ impl Store for SqliteStore {
     }
 
     async fn dead_jobs(&self, page: PageRequest) -> Result<Page<DeadJob>, StoreError> {
-        self.database.read(move |connection| jobs::dead(connection, page)).await
+        self.database.read(move |connection| jobs::dead(connection, &page)).await
     }
 
     async fn next_job_due(&self, kind: JobKind) -> Result<Option<Timestamp>, StoreError> {
@@ -294,6 +294,6 @@ impl KeyStore for SqliteStore {
     }
 
     async fn audit(&self, direction: Direction, page: PageRequest) -> Result<AuditPage, StoreError> {
-        self.database.read(move |connection| audit::list(connection, direction, page)).await
+        self.database.read(move |connection| audit::list(connection, direction, &page)).await
     }
 }

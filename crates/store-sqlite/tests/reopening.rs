@@ -219,7 +219,7 @@ async fn everything_that_was_answered_is_there() {
     let evaluated = project.conversation(simulation, conversation).await.unwrap().unwrap();
     assert_eq!(evaluated.persona, scene.persona);
     assert_eq!(evaluated.conversation.item_count, 1);
-    let page = PageRequest { limit: Limit::clamped(10), offset: 0 };
+    let page = PageRequest::first(Limit::clamped(10));
     let items = project.items(simulation, conversation, 1, page).await.unwrap();
     assert_eq!(items.data, [scene.item()]);
     assert_eq!(project.turn(simulation, conversation, "key").await.unwrap(), Some(stored_turn()));
@@ -341,7 +341,7 @@ async fn key_store() -> (SqliteStore, TempDir, KeyRecord, IdempotencyRecord) {
 }
 
 fn all_keys(now: Timestamp) -> KeyList {
-    let page = PageRequest { limit: Limit::clamped(10), offset: 0 };
+    let page = PageRequest::first(Limit::clamped(10));
     let within = ProjectAccess::All;
     KeyList {
         within,

@@ -19,6 +19,9 @@ pub enum StoreError {
     /// The store cannot be reached, or is too busy; it may work later.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// A list was to continue from a position that it does not have: another list's, or none at all.
+    #[error("the list has no such position")]
+    UnknownPosition,
     /// What is stored cannot be read back as what it must be.
     #[error("the stored {what} is corrupt: {reason}")]
     Corrupt {

@@ -14,8 +14,10 @@ mod idempotency;
 mod jobs;
 mod key_body;
 mod keys;
+mod page;
 mod project;
 mod query;
+mod size;
 
 pub use error::{ChangeError, KeyError, StoreError, with_causes};
 pub use idempotency::{
@@ -28,14 +30,17 @@ pub use keys::{
     AuditPage, ChangeKey, DecideKey, DecideNewKey, KEY_RETENTION, KeyChange, KeyList, KeyStore, KeyView,
     LiveKeys, NewKey,
 };
+pub use page::{MAX_PAGE_BYTES, PageBuilder, position, read_position};
 pub use project::{
     ConversationChange, ConversationView, Decide, Decision, PersonaChange, ProjectStore, SimulationChange,
     SimulationView, StoredReply, StoredTurn,
 };
 pub use query::{
-    AgentList, AgentSummary, ConversationList, ConversationTally, EvaluatedConversation, ExactFilter,
-    NamedSort, ObjectiveTally, SimulationDetail, SimulationList, SimulationOrder, SimulationTally,
+    AgentList, AgentSummary, ConversationList, ConversationSummary, ConversationTally, EvaluatedConversation,
+    ExactFilter, NamedSort, ObjectiveTally, SimulationDetail, SimulationList, SimulationOrder,
+    SimulationSummary, SimulationTally,
 };
+pub use size::WireSize;
 
 use std::sync::Arc;
 

@@ -8,8 +8,9 @@ use onerun_domain::{
 };
 
 use crate::{
-    AgentList, AgentSummary, ChangeError, ConversationList, EvaluatedConversation, IdempotencyRecord,
-    NamedSort, SimulationDetail, SimulationList, SimulationTally, StoreError,
+    AgentList, AgentSummary, ChangeError, ConversationList, ConversationSummary, EvaluatedConversation,
+    IdempotencyRecord, NamedSort, SimulationDetail, SimulationList, SimulationSummary, SimulationTally,
+    StoreError,
 };
 
 /// What a decision makes of a state.
@@ -121,6 +122,9 @@ pub struct StoredReply {
 }
 
 /// One project's part of a store. Ids of other projects name nothing here.
+///
+/// Every list ends its pages as [`PageBuilder`](crate::PageBuilder) does, reads no further than that, and continues from
+/// the positions that it gave. A position that it did not give is [`StoreError::UnknownPosition`].
 #[async_trait]
 pub trait ProjectStore: Send + Sync {
     /// The project it is bound to.
@@ -186,7 +190,7 @@ pub trait ProjectStore: Send + Sync {
     async fn simulation(&self, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError>;
 
     /// Simulations.
-    async fn simulations(&self, list: SimulationList) -> Result<Page<SimulationDetail>, StoreError>;
+    async fn simulations(&self, list: SimulationList) -> Result<Page<SimulationSummary>, StoreError>;
 
     /// Changes a simulation; `None` if there is no such simulation.
     async fn change_simulation(
@@ -249,7 +253,7 @@ pub trait ProjectStore: Send + Sync {
         &self,
         simulation: &SimulationId,
         list: ConversationList,
-    ) -> Result<Page<EvaluatedConversation>, StoreError>;
+    ) -> Result<Page<ConversationSummary>, StoreError>;
 
     /// The ids of up to `limit` conversations with something left to happen
     /// ([`Conversation::is_settled`] is false).

@@ -99,6 +99,21 @@ pub struct SimulationDetail {
     pub objectives: Vec<Objective>,
 }
 
+/// A simulation as lists show it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimulationSummary {
+    /// The simulation.
+    pub simulation: Simulation,
+    /// Its agent, without the description: that is far longer than the rest, and the same in many rows.
+    pub agent: Agent,
+}
+
+impl From<SimulationDetail> for SimulationSummary {
+    fn from(detail: SimulationDetail) -> Self {
+        Self { simulation: detail.simulation, agent: Agent { description: None, ..detail.agent } }
+    }
+}
+
 /// Which conversations are wanted: newest first, except that queued ones asked for by that status come longest
 /// waiting first.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +133,27 @@ pub struct EvaluatedConversation {
     pub persona: Persona,
     /// The verdicts, each with the judged version of its objective, in the order the simulation names them.
     pub evaluations: Vec<(Evaluation, Objective)>,
+}
+
+/// A conversation as lists show it: the verdicts name the judged versions of their objectives and leave out the criteria,
+/// which are far longer than the rest and the same in many rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConversationSummary {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// The persona that holds it.
+    pub persona: Persona,
+    /// The verdicts on its current attempt, each with the name of the judged version of its objective, in the order the
+    /// simulation names them.
+    pub evaluations: Vec<(Evaluation, Name)>,
+}
+
+impl From<EvaluatedConversation> for ConversationSummary {
+    fn from(evaluated: EvaluatedConversation) -> Self {
+        let EvaluatedConversation { conversation, persona, evaluations } = evaluated;
+        let named = |(evaluation, objective): (Evaluation, Objective)| (evaluation, objective.name);
+        Self { conversation, persona, evaluations: evaluations.into_iter().map(named).collect() }
+    }
 }
 
 /// The verdicts on one objective, counted. Only settled conversations with a completed evaluation count.

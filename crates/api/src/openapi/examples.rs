@@ -14,8 +14,8 @@ use crate::{
     error::{FieldError, Place},
     operation::Example,
     out::{
-        AgentSummaryOut, ConversationOut, ItemOut, KeyOut, MadeKeyOut, ObjectiveOut, PersonaOut, ProjectOut,
-        SimulationOut, StartedOut,
+        AgentSummaryOut, ConversationOut, ConversationSummaryOut, ItemOut, KeyOut, MadeKeyOut, ObjectiveOut,
+        PersonaOut, ProjectOut, SimulationOut, SimulationSummaryOut, StartedOut,
     },
     results::ResultsOut,
     whoami::WhoamiOut,
@@ -281,6 +281,18 @@ impl Example for SimulationOut {
     }
 }
 
+impl Example for SimulationSummaryOut {
+    fn example() -> Value {
+        let mut simulation = SimulationOut::example();
+        simulation["objectives"] = json!([]);
+        if let Some(agent) = simulation["agent"].as_object_mut() {
+            agent.remove("description");
+            agent.remove("summary");
+        }
+        simulation
+    }
+}
+
 fn scores() -> Value {
     json!({
         "evaluated": 20,
@@ -355,6 +367,15 @@ impl Example for ConversationOut {
             "created_at": MADE,
             "updated_at": CHANGED,
         })
+    }
+}
+
+impl Example for ConversationSummaryOut {
+    fn example() -> Value {
+        let mut conversation = ConversationOut::example();
+        conversation["evaluations"][0]["objective"] =
+            json!({ "id": OBJECTIVE, "version": 1, "name": "Offers a refund" });
+        conversation
     }
 }
 

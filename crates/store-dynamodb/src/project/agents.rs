@@ -9,7 +9,7 @@ use crate::{
     item::{self, BODY, FACETS, FOLDED, Item, LAST_POLLED_AT, REVISION},
     keys::{self, Key},
     patience::Patience,
-    query::{Index, Query},
+    query::{Index, Query, cut},
     record,
     write::Write,
 };
@@ -70,10 +70,10 @@ pub(super) async fn list(scope: Scope<'_>, list: &AgentList) -> Result<Page<Agen
         .beginning("agent#")
         .containing(FOLDED, list.name.as_deref().map(keys::fold))
         .having(FACETS, keys::wanted(&list.exact))
-        .page(list.page);
+        .page(&list.page)?;
     let keys = scope.database.query_keys(&query).await?;
     let agents = read_all(scope.database, WHAT, &keys, summary).await?;
-    Ok(Page::from_overfull(agents, list.page.limit))
+    Ok(cut(agents, &list.page))
 }
 
 /// Changes an agent.

@@ -7,8 +7,8 @@ use onerun_domain::{
     SimulationId, Work,
 };
 use onerun_store::{
-    ChangeError, ConversationChange, ConversationList, ConversationView, Decide, EvaluatedConversation,
-    StoreError,
+    ChangeError, ConversationChange, ConversationList, ConversationSummary, ConversationView, Decide,
+    EvaluatedConversation, StoreError,
 };
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     keys::{self, Key, SimulationKeys, TranscriptKeys},
     overdue,
     patience::Patience,
-    query::{Index, Query},
+    query::{Index, Query, cut},
     record::{self, Finding, StoredConversation, StoredSimulation},
     write::Write,
 };
@@ -214,7 +214,7 @@ pub(super) async fn list(
     scope: Scope<'_>,
     simulation: &SimulationId,
     list: &ConversationList,
-) -> Result<Page<EvaluatedConversation>, StoreError> {
+) -> Result<Page<ConversationSummary>, StoreError> {
     let keys = scope.keys(simulation);
     let query = Query::new(WHAT, keys.partition.clone());
     let query = match list.status {
@@ -226,11 +226,12 @@ pub(super) async fn list(
             .by(Index::Status, Direction::Descending)
             .beginning(format!("conversation#{}#", status.as_str())),
     };
-    let found = scope.database.query_keys(&query.page(list.page)).await?;
-    let page = Page::from_overfull(found, list.page.limit);
+    let found = scope.database.query_keys(&query.page(&list.page)?).await?;
+    let page = cut(found, &list.page);
     let wanted =
         |stored: &StoredConversation| list.status.is_none_or(|status| stored.conversation.status == status);
-    Ok(Page { data: evaluated(scope, &keys, &page.data, wanted).await?, has_more: page.has_more })
+    let evaluated = evaluated(scope, &keys, &page.data, wanted).await?;
+    Ok(Page { data: evaluated.into_iter().map(ConversationSummary::from).collect(), next: page.next })
 }
 
 /// The conversations under `found`, in that order, with their personas and verdicts.

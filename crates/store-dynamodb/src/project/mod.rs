@@ -17,9 +17,10 @@ use onerun_domain::{
     Page, PageRequest, Persona, PersonaId, Project, ProjectId, Simulation, SimulationId,
 };
 use onerun_store::{
-    AgentList, AgentSummary, ChangeError, ConversationChange, ConversationList, ConversationView, Decide,
-    EvaluatedConversation, IdempotencyRecord, NamedSort, PersonaChange, ProjectStore, SimulationChange,
-    SimulationDetail, SimulationList, SimulationTally, SimulationView, StoreError, StoredTurn,
+    AgentList, AgentSummary, ChangeError, ConversationChange, ConversationList, ConversationSummary,
+    ConversationView, Decide, EvaluatedConversation, IdempotencyRecord, NamedSort, PersonaChange,
+    ProjectStore, SimulationChange, SimulationDetail, SimulationList, SimulationSummary, SimulationTally,
+    SimulationView, StoreError, StoredTurn,
 };
 
 use crate::{
@@ -152,7 +153,7 @@ impl ProjectStore for DynamoDbProject {
     }
 
     async fn objectives(&self, sort: NamedSort, page: PageRequest) -> Result<Page<Objective>, StoreError> {
-        objectives::list(self.scope(), sort, page).await
+        objectives::list(self.scope(), sort, &page).await
     }
 
     async fn change_objective(
@@ -177,7 +178,7 @@ impl ProjectStore for DynamoDbProject {
         simulations::get(self.scope(), id).await
     }
 
-    async fn simulations(&self, list: SimulationList) -> Result<Page<SimulationDetail>, StoreError> {
+    async fn simulations(&self, list: SimulationList) -> Result<Page<SimulationSummary>, StoreError> {
         simulations::list(self.scope(), &list).await
     }
 
@@ -219,7 +220,7 @@ impl ProjectStore for DynamoDbProject {
         simulation: &SimulationId,
         page: PageRequest,
     ) -> Result<Page<Persona>, StoreError> {
-        personas::list(self.scope(), simulation, page).await
+        personas::list(self.scope(), simulation, &page).await
     }
 
     async fn change_persona(
@@ -251,7 +252,7 @@ impl ProjectStore for DynamoDbProject {
         &self,
         simulation: &SimulationId,
         list: ConversationList,
-    ) -> Result<Page<EvaluatedConversation>, StoreError> {
+    ) -> Result<Page<ConversationSummary>, StoreError> {
         conversations::list(self.scope(), simulation, &list).await
     }
 
@@ -288,6 +289,6 @@ impl ProjectStore for DynamoDbProject {
         attempt: u32,
         page: PageRequest,
     ) -> Result<Page<Message>, StoreError> {
-        transcripts::items(self.scope(), simulation, conversation, attempt, page).await
+        transcripts::items(self.scope(), simulation, conversation, attempt, &page).await
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     item::{self, REVISION},
     keys::{self, Key},
     patience::Patience,
-    query::{Index, Query},
+    query::{Index, Query, cut},
     record,
     write::Write,
 };
@@ -54,14 +54,14 @@ pub(super) async fn get(scope: Scope<'_>, id: &ObjectiveId) -> Result<Option<Obj
 pub(super) async fn list(
     scope: Scope<'_>,
     sort: NamedSort,
-    page: PageRequest,
+    page: &PageRequest,
 ) -> Result<Page<Objective>, StoreError> {
     let (index, direction) = order(sort);
     let query =
-        Query::new(WHAT, scope.project.as_str()).by(index, direction).beginning("objective#").page(page);
+        Query::new(WHAT, scope.project.as_str()).by(index, direction).beginning("objective#").page(page)?;
     let keys = scope.database.query_keys(&query).await?;
     let objectives = read_all(scope.database, WHAT, &keys, record::objective).await?;
-    Ok(Page::from_overfull(objectives, page.limit))
+    Ok(cut(objectives, page))
 }
 
 /// Holds the versions that a simulation is to pin to being there. They are never removed, so that nothing can change

@@ -10,7 +10,7 @@ use crate::{
     jobs,
     keys::{self, PERSONA_NUMBER, SimulationKeys},
     patience::Patience,
-    query::{Index, Query},
+    query::{Index, Query, cut},
     record,
     write::Write,
 };
@@ -77,15 +77,15 @@ fn seq(item: &Item) -> Result<u32, StoreError> {
 pub(super) async fn list(
     scope: Scope<'_>,
     simulation: &SimulationId,
-    page: PageRequest,
+    page: &PageRequest,
 ) -> Result<Page<Persona>, StoreError> {
     let query = Query::new(WHAT, scope.keys(simulation).partition)
         .by(Index::Made, Direction::Descending)
         .beginning("persona#")
-        .page(page);
+        .page(page)?;
     let keys = scope.database.query_keys(&query).await?;
     let personas = read_all(scope.database, WHAT, &keys, record::persona).await?;
-    Ok(Page::from_overfull(personas, page.limit))
+    Ok(cut(personas, page))
 }
 
 /// Changes a persona.

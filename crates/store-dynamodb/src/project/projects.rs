@@ -11,7 +11,7 @@ use crate::{
     item::{self, Item, REVISION},
     keys::{self, Key},
     patience::Patience,
-    query::{Index, Query, overfull},
+    query::{Index, Query, cut, offset, overfull},
     record,
     write::Write,
 };
@@ -48,16 +48,16 @@ pub(crate) async fn list(
     database: &Database,
     within: &ProjectAccess,
     sort: NamedSort,
-    page: PageRequest,
+    page: &PageRequest,
 ) -> Result<Page<Project>, StoreError> {
     let (index, direction) = order(sort);
     if let ProjectAccess::Only(ids) = within {
         return named(database, ids, index, direction, page).await;
     }
-    let query = Query::new(WHAT, keys::PROJECTS).by(index, direction).page(page);
+    let query = Query::new(WHAT, keys::PROJECTS).by(index, direction).page(page)?;
     let keys = database.query_keys(&query).await?;
     let projects = super::read_all(database, WHAT, &keys, record::project).await?;
-    Ok(Page::from_overfull(projects, page.limit))
+    Ok(cut(projects, page))
 }
 
 /// One page of the projects of these ids, in the order that the index has them in.
@@ -66,7 +66,7 @@ async fn named(
     ids: &BTreeSet<ProjectId>,
     index: Index,
     direction: Direction,
-    page: PageRequest,
+    page: &PageRequest,
 ) -> Result<Page<Project>, StoreError> {
     let found = database.get_all(WHAT, ids.iter().map(Key::project).collect()).await?;
     let mut projects = Vec::new();
@@ -78,9 +78,9 @@ async fn named(
     if direction == Direction::Descending {
         projects.reverse();
     }
-    let offset = usize::try_from(page.offset).unwrap_or(usize::MAX);
-    let projects = projects.into_iter().map(|(_, project)| project).skip(offset).take(overfull(page));
-    Ok(Page::from_overfull(projects.collect(), page.limit))
+    let skip = offset(page)?;
+    let projects = projects.into_iter().map(|(_, project)| project).skip(skip).take(overfull(page));
+    Ok(cut(projects.collect(), page))
 }
 
 /// The project.

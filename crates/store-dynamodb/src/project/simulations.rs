@@ -9,7 +9,7 @@ use onerun_domain::{
 };
 use onerun_store::{
     ChangeError, Decide, IdempotencyRecord, NamedSort, SimulationChange, SimulationDetail, SimulationList,
-    SimulationOrder, SimulationTally, SimulationView, StoreError,
+    SimulationOrder, SimulationSummary, SimulationTally, SimulationView, StoreError,
 };
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     keys::{self, Key},
     overdue,
     patience::Patience,
-    query::{Index, Query, overfull},
+    query::{Index, Query, cut, offset, overfull},
     record::{self, StoredSimulation},
     write::Write,
 };
@@ -126,25 +126,26 @@ pub(super) fn version(
 pub(super) async fn list(
     scope: Scope<'_>,
     list: &SimulationList,
-) -> Result<Page<SimulationDetail>, StoreError> {
+) -> Result<Page<SimulationSummary>, StoreError> {
     let ids = match list.order {
         SimulationOrder::LongestWaiting => longest_waiting(scope, list).await?,
         SimulationOrder::CreatedAt(direction) => match list.status {
-            Some(_) => ids(scope, in_status(scope, list, list.status, direction).page(list.page)).await?,
-            None => ids(scope, all(scope, list, Index::Made, direction).page(list.page)).await?,
+            Some(_) => ids(scope, in_status(scope, list, list.status, direction).page(&list.page)?).await?,
+            None => ids(scope, all(scope, list, Index::Made, direction).page(&list.page)?).await?,
         },
         SimulationOrder::Status(direction) => {
-            ids(scope, in_status(scope, list, list.status, direction).page(list.page)).await?
+            ids(scope, in_status(scope, list, list.status, direction).page(&list.page)?).await?
         }
         SimulationOrder::Name(direction) => {
             let (index, direction) = projects::order(NamedSort::Name(direction));
-            ids(scope, all(scope, list, index, direction).page(list.page)).await?
+            ids(scope, all(scope, list, index, direction).page(&list.page)?).await?
         }
     };
     let keys: Vec<Key> = ids.iter().map(|id| scope.keys(id).simulation()).collect();
     let stored = super::read_all(scope.database, WHAT, &keys, record::simulation).await?;
-    let page = Page::from_overfull(stored, list.page.limit);
-    Ok(Page { data: details(scope, page.data).await?, has_more: page.has_more })
+    let page = cut(stored, &list.page);
+    let details = details(scope, page.data).await?;
+    Ok(Page { data: details.into_iter().map(SimulationSummary::from).collect(), next: page.next })
 }
 
 /// All that the list asks for, in the order of an index.
@@ -189,7 +190,7 @@ fn id(key: &Key) -> Result<SimulationId, StoreError> {
 /// Only a running simulation has conversations that wait for a worker: what one that is over has left queued is about
 /// to be stopped, and takes no calls. So those that run are looked at one by one, which are few, and the rest are not.
 async fn longest_waiting(scope: Scope<'_>, list: &SimulationList) -> Result<Vec<SimulationId>, StoreError> {
-    let skip = usize::try_from(list.page.offset).unwrap_or(usize::MAX);
+    let skip = offset(&list.page)?;
     let running = SimulationStatus::InProgress;
     let candidates = match list.status {
         Some(status) if status != running => Vec::new(),
@@ -214,7 +215,7 @@ async fn longest_waiting(scope: Scope<'_>, list: &SimulationList) -> Result<Vec<
     let mut waiting: Vec<_> = waits.into_iter().flatten().collect();
     waiting.sort_by(|(one, _), (other, _)| one.cmp(other));
     let waiting: Vec<SimulationId> = waiting.into_iter().map(|(_, id)| id).collect();
-    let wanted = overfull(list.page);
+    let wanted = overfull(&list.page);
     let mut page: Vec<_> = waiting.iter().skip(skip).take(wanted).cloned().collect();
     if page.len() < wanted {
         let others = match list.status {

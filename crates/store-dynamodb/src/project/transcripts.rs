@@ -10,7 +10,7 @@ use crate::{
     item::{self, BODY, EXPIRES, SORT},
     keys::{self, LAST, TranscriptKeys},
     patience::Patience,
-    query::Query,
+    query::{self, Query, offset},
     record,
     write::{MAX_BODY, Write},
 };
@@ -64,18 +64,19 @@ pub(super) async fn items(
     simulation: &SimulationId,
     conversation: &ConversationId,
     attempt: u32,
-    page: PageRequest,
+    page: &PageRequest,
 ) -> Result<Page<Message>, StoreError> {
     let keys = scope.keys(simulation);
     let transcript = keys.transcript(conversation);
-    let (first, last) = (u64::from(page.offset), u64::from(page.offset) + u64::from(page.limit.get()));
+    let first = u64::try_from(offset(page)?).unwrap_or(u64::MAX);
+    let last = first + u64::from(page.limit.get());
     let mut patience = Patience::new();
     loop {
         let messages = read(scope, &transcript, attempt, first, last).await?;
         let follows = first + u64::try_from(messages.len()).unwrap_or(u64::MAX);
         // A query may come between the parts of a transaction: the conversation says how many there are.
         if follows > last || !more_than(scope, &keys, conversation, attempt, follows).await? {
-            return Ok(Page::from_overfull(messages, page.limit));
+            return Ok(query::cut(messages, page));
         }
         if !patience.wait().await {
             let reason = format!("those from position {follows} on are missing");

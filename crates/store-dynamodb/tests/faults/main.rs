@@ -41,7 +41,7 @@ const OPERATIONS: [&str; 7] = [
 ];
 
 async fn list(store: &DynamoDbStore) -> Result<Vec<Project>, StoreError> {
-    let page = PageRequest { limit: Limit::clamped(100), offset: 0 };
+    let page = PageRequest::first(Limit::clamped(100));
     let sort = NamedSort::CreatedAt(Direction::Ascending);
     Ok(store.projects(&ProjectAccess::All, sort, page).await?.data)
 }
@@ -270,7 +270,7 @@ fn event(action: &str, key: &KeyId) -> AuditEvent {
 
 /// What the audit trail tells of, which must be one chain up to its head.
 async fn told(store: &DynamoDbStore) -> Vec<String> {
-    let page = PageRequest { limit: Limit::clamped(100), offset: 0 };
+    let page = PageRequest::first(Limit::clamped(100));
     let trail = store.audit(Direction::Ascending, page).await.unwrap();
     let mut check = AuditCheck::default();
     trail.entries.data.iter().for_each(|entry| check.take(entry).unwrap());

@@ -8,8 +8,9 @@ use rusqlite::params;
 use super::projects::order;
 use crate::{
     columns::Columns,
+    lists::{self, Query},
     rows::{self, agent_columns, metadata_json, micros},
-    sql::{self, Query, Scope},
+    sql::{self, Scope},
 };
 
 macro_rules! summary_columns {
@@ -61,23 +62,14 @@ pub(super) fn get(scope: &Scope<'_>, id: &AgentId) -> Result<Option<AgentSummary
 
 /// One page of agents.
 pub(super) fn list(scope: &Scope<'_>, list: &AgentList) -> Result<Page<AgentSummary>, StoreError> {
-    let sql = "SELECT agents.inserted FROM agents WHERE project_id = ?1";
-    let rows = Query::new(sql, vec![scope.project.as_str().to_owned().into()])
+    let candidates = Query::new("agents", "project_id = ?1", vec![scope.project.as_str().to_owned().into()])
         .and("instr(name_folded, {}) > 0", list.name.as_deref().map(sql::fold))
         .exactly(&list.exact)
-        .page(scope.connection, "agent", &order(list.sort), list.page)?;
-    let data = sql::all(
-        scope.connection,
-        "agent",
-        concat!(
-            "SELECT ",
-            summary_columns!(),
-            " FROM json_each(?1) AS page JOIN agents ON agents.inserted = page.value ORDER BY page.key"
-        ),
-        [sql::rows_json(&rows.data)],
-        summary,
-    )?;
-    Ok(Page { data, has_more: rows.has_more })
+        .candidates(scope.connection, "agent", &order(list.sort), &list.page)?;
+    lists::page(candidates, &list.page, |inserted| {
+        let sql = concat!("SELECT ", summary_columns!(), " FROM agents WHERE inserted = ?1");
+        sql::one(scope.connection, "agent", sql, [inserted], summary)
+    })
 }
 
 /// Changes an agent.

@@ -3,25 +3,45 @@
 use jiff::Timestamp;
 use onerun_domain::{
     Conversation, ConversationId, ConversationStatus, Direction, EndReason, Evaluation, EvaluationStatus,
-    Job, Objective, Page, ProjectId, Score, Simulation, SimulationId, Work,
+    Job, Name, Page, Persona, ProjectId, Score, Simulation, SimulationId, Work,
 };
 use onerun_store::{
-    ChangeError, ConversationChange, ConversationList, ConversationView, Decide, EvaluatedConversation,
-    StoreError,
+    ChangeError, ConversationChange, ConversationList, ConversationSummary, ConversationView, Decide,
+    EvaluatedConversation, StoreError,
 };
 use rusqlite::{Connection, params};
 
-use super::{simulations, transcripts};
+use super::{
+    simulations::{self, OF_SIMULATION},
+    transcripts,
+};
 use crate::{
-    columns::{only, only_parsed},
+    columns::{Columns, only, only_parsed},
     idempotency, jobs,
+    lists::{self, CREATED_AT, Order, Query, SortKey},
     rows::{
         self, conversation_columns, ended_attempts_json, evaluation_columns, micros, objective_columns,
         persona_columns, simulation_columns,
     },
-    sql::{self, Query, Scope},
+    sql::{self, Scope},
 };
 
+/// The tables that `evaluation_columns!` and `objective_columns!` are read from for one conversation.
+macro_rules! verdict_tables {
+    () => {
+        " FROM conversations
+          JOIN evaluations ON evaluations.conversation_id = conversations.id
+              AND evaluations.attempt = conversations.attempt
+          JOIN objectives ON objectives.id = evaluations.objective_id
+          JOIN objective_versions ON objective_versions.objective_id = evaluations.objective_id
+              AND objective_versions.version = evaluations.objective_version
+          LEFT JOIN simulation_objectives AS pinned ON pinned.simulation_id = conversations.simulation_id
+              AND pinned.objective_id = evaluations.objective_id
+              AND pinned.version = evaluations.objective_version
+          WHERE conversations.inserted = ?1
+          ORDER BY pinned.position"
+    };
+}
 /// Adds those conversations whose numbers are free.
 pub(super) fn add(
     scope: &Scope<'_>,
@@ -87,7 +107,7 @@ pub(super) fn get(
     simulation: &SimulationId,
     id: &ConversationId,
 ) -> Result<Option<EvaluatedConversation>, StoreError> {
-    let row = sql::one(
+    let inserted = sql::one(
         scope.connection,
         "conversation",
         "SELECT conversations.inserted
@@ -96,10 +116,15 @@ pub(super) fn get(
         [scope.project.as_str(), simulation.as_str(), id.as_str()],
         only,
     )?;
-    match row {
-        Some(row) => Ok(evaluated(scope, &[row])?.pop()),
-        None => Ok(None),
-    }
+    let Some(inserted) = inserted else { return Ok(None) };
+    let Some((conversation, persona)) = held(scope, inserted)? else { return Ok(None) };
+    let evaluations = verdicts(
+        scope,
+        inserted,
+        concat!("SELECT ", evaluation_columns!(), ", ", objective_columns!(), verdict_tables!()),
+        |columns| Ok((rows::evaluation(columns)?, rows::objective(columns)?)),
+    )?;
+    Ok(Some(EvaluatedConversation { conversation, persona, evaluations }))
 }
 
 /// One page of conversations.
@@ -107,28 +132,39 @@ pub(super) fn list(
     scope: &Scope<'_>,
     simulation: &SimulationId,
     list: &ConversationList,
-) -> Result<Page<EvaluatedConversation>, StoreError> {
-    let newest = sql::order_by(&["created_at", "inserted"], Direction::Descending);
-    let longest = sql::order_by(&["queued_at", "inserted"], Direction::Ascending);
-    let (waiting, status, order) = match list.status {
+) -> Result<Page<ConversationSummary>, StoreError> {
+    let (condition, status, order) = match list.status {
         // The status stands in the statement itself, or SQLite could not use `conversations_by_wait`.
-        Some(ConversationStatus::Queued) => (" AND status = 'queued'", None, longest),
-        status => ("", status, newest),
+        Some(ConversationStatus::Queued) => (
+            format!("{OF_SIMULATION} AND status = 'queued'"),
+            None,
+            Order { keys: &[SortKey::Integer("queued_at")], direction: Direction::Ascending },
+        ),
+        status => (
+            OF_SIMULATION.to_owned(),
+            status,
+            Order { keys: &[CREATED_AT], direction: Direction::Descending },
+        ),
     };
-    let sql = "SELECT conversations.inserted FROM conversations
-               WHERE EXISTS (SELECT 1 FROM simulations WHERE id = ?2 AND project_id = ?1)
-                 AND simulation_id = ?2";
-    let ids = [scope.project.as_str(), simulation.as_str()];
-    let rows = Query::new(&format!("{sql}{waiting}"), ids.map(|id| id.to_owned().into()).to_vec())
+    let ids = [scope.project.as_str(), simulation.as_str()].map(|id| id.to_owned().into());
+    let candidates = Query::new("conversations", &condition, ids.to_vec())
         .and("status = {}", status.map(|status| status.as_str().to_owned()))
-        .page(scope.connection, "conversation", &order, list.page)?;
-    Ok(Page { data: evaluated(scope, &rows.data)?, has_more: rows.has_more })
+        .candidates(scope.connection, "conversation", &order, &list.page)?;
+    lists::page(candidates, &list.page, |inserted| {
+        let Some((conversation, persona)) = held(scope, inserted)? else { return Ok(None) };
+        let evaluations = verdicts(
+            scope,
+            inserted,
+            concat!("SELECT ", evaluation_columns!(), ", objective_versions.name", verdict_tables!()),
+            |columns| Ok((rows::evaluation(columns)?, columns.checked(Name::parse)?)),
+        )?;
+        Ok(Some(ConversationSummary { conversation, persona, evaluations }))
+    })
 }
 
-/// The conversations in `rows`, in that order: one statement for them and one for their verdicts, however many.
-fn evaluated(scope: &Scope<'_>, rows: &[i64]) -> Result<Vec<EvaluatedConversation>, StoreError> {
-    let page = sql::rows_json(rows);
-    let mut conversations = sql::all(
+/// A conversation and the persona that holds it.
+fn held(scope: &Scope<'_>, inserted: i64) -> Result<Option<(Conversation, Persona)>, StoreError> {
+    sql::one(
         scope.connection,
         "conversation",
         concat!(
@@ -136,56 +172,22 @@ fn evaluated(scope: &Scope<'_>, rows: &[i64]) -> Result<Vec<EvaluatedConversatio
             conversation_columns!(),
             ", ",
             persona_columns!(),
-            " FROM json_each(?1) AS page
-              JOIN conversations ON conversations.inserted = page.value
-              JOIN personas ON personas.id = conversations.persona_id
-              ORDER BY page.key"
+            " FROM conversations JOIN personas ON personas.id = conversations.persona_id
+              WHERE conversations.inserted = ?1"
         ),
-        [&page],
-        |columns| {
-            Ok(EvaluatedConversation {
-                conversation: rows::conversation(columns)?,
-                persona: rows::persona(columns)?,
-                evaluations: Vec::new(),
-            })
-        },
-    )?;
-    for (index, verdict) in verdicts(scope, &page)? {
-        if let Some(conversation) = conversations.get_mut(index) {
-            conversation.evaluations.push(verdict);
-        }
-    }
-    Ok(conversations)
+        [inserted],
+        |columns| Ok((rows::conversation(columns)?, rows::persona(columns)?)),
+    )
 }
 
-/// A verdict, with the objective that it is about.
-type Verdict = (Evaluation, Objective);
-
-/// The verdicts on the current attempts of the conversations of a page, each with its conversation's place there.
-fn verdicts(scope: &Scope<'_>, page: &str) -> Result<Vec<(usize, Verdict)>, StoreError> {
-    sql::all(
-        scope.connection,
-        "evaluation",
-        concat!(
-            "SELECT page.key, ",
-            evaluation_columns!(),
-            ", ",
-            objective_columns!(),
-            " FROM json_each(?1) AS page
-              JOIN conversations ON conversations.inserted = page.value
-              JOIN evaluations ON evaluations.conversation_id = conversations.id
-                  AND evaluations.attempt = conversations.attempt
-              JOIN objectives ON objectives.id = evaluations.objective_id
-              JOIN objective_versions ON objective_versions.objective_id = evaluations.objective_id
-                  AND objective_versions.version = evaluations.objective_version
-              LEFT JOIN simulation_objectives AS pinned ON pinned.simulation_id = conversations.simulation_id
-                  AND pinned.objective_id = evaluations.objective_id
-                  AND pinned.version = evaluations.objective_version
-              ORDER BY page.key, pinned.position"
-        ),
-        [page],
-        |columns| Ok((columns.index()?, (rows::evaluation(columns)?, rows::objective(columns)?))),
-    )
+/// The verdicts on the current attempt of a conversation, in the order the simulation names their objectives.
+fn verdicts<T>(
+    scope: &Scope<'_>,
+    inserted: i64,
+    sql: &str,
+    read: impl FnMut(&mut Columns<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    sql::all(scope.connection, "evaluation", sql, [inserted], read)
 }
 
 /// The ids of conversations with something left to happen.

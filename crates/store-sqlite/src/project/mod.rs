@@ -18,9 +18,10 @@ use onerun_domain::{
     PageRequest, Persona, PersonaId, Project, ProjectId, Simulation, SimulationId,
 };
 use onerun_store::{
-    AgentList, AgentSummary, ChangeError, ConversationChange, ConversationList, ConversationView, Decide,
-    EvaluatedConversation, IdempotencyRecord, NamedSort, PersonaChange, ProjectStore, SimulationChange,
-    SimulationDetail, SimulationList, SimulationTally, SimulationView, StoreError, StoredTurn,
+    AgentList, AgentSummary, ChangeError, ConversationChange, ConversationList, ConversationSummary,
+    ConversationView, Decide, EvaluatedConversation, IdempotencyRecord, NamedSort, PersonaChange,
+    ProjectStore, SimulationChange, SimulationDetail, SimulationList, SimulationSummary, SimulationTally,
+    SimulationView, StoreError, StoredTurn,
 };
 
 use crate::{idempotency, sql::Scope, store::Database, writer::WriteError};
@@ -121,7 +122,7 @@ impl ProjectStore for SqliteProject {
     }
 
     async fn objectives(&self, sort: NamedSort, page: PageRequest) -> Result<Page<Objective>, StoreError> {
-        self.read(move |scope| objectives::list(scope, sort, page)).await
+        self.read(move |scope| objectives::list(scope, sort, &page)).await
     }
 
     async fn change_objective(
@@ -152,7 +153,7 @@ impl ProjectStore for SqliteProject {
         self.read(move |scope| simulations::get(scope, &id)).await
     }
 
-    async fn simulations(&self, list: SimulationList) -> Result<Page<SimulationDetail>, StoreError> {
+    async fn simulations(&self, list: SimulationList) -> Result<Page<SimulationSummary>, StoreError> {
         self.read(move |scope| simulations::list(scope, &list)).await
     }
 
@@ -199,7 +200,7 @@ impl ProjectStore for SqliteProject {
         page: PageRequest,
     ) -> Result<Page<Persona>, StoreError> {
         let simulation = simulation.clone();
-        self.read(move |scope| personas::list(scope, &simulation, page)).await
+        self.read(move |scope| personas::list(scope, &simulation, &page)).await
     }
 
     async fn change_persona(
@@ -234,7 +235,7 @@ impl ProjectStore for SqliteProject {
         &self,
         simulation: &SimulationId,
         list: ConversationList,
-    ) -> Result<Page<EvaluatedConversation>, StoreError> {
+    ) -> Result<Page<ConversationSummary>, StoreError> {
         let simulation = simulation.clone();
         self.read(move |scope| conversations::list(scope, &simulation, &list)).await
     }
@@ -276,6 +277,6 @@ impl ProjectStore for SqliteProject {
         page: PageRequest,
     ) -> Result<Page<Item>, StoreError> {
         let (simulation, conversation) = (simulation.clone(), conversation.clone());
-        self.read(move |scope| transcripts::items(scope, &simulation, &conversation, attempt, page)).await
+        self.read(move |scope| transcripts::items(scope, &simulation, &conversation, attempt, &page)).await
     }
 }

@@ -6,8 +6,9 @@ use rusqlite::params;
 
 use super::projects::order;
 use crate::{
+    lists::{self, Query},
     rows::{self, micros, objective_columns},
-    sql::{self, Query, Scope},
+    sql::{self, Scope},
 };
 
 /// Adds an objective.
@@ -67,31 +68,26 @@ pub(super) fn get(scope: &Scope<'_>, id: &ObjectiveId) -> Result<Option<Objectiv
 pub(super) fn list(
     scope: &Scope<'_>,
     sort: NamedSort,
-    page: PageRequest,
+    page: &PageRequest,
 ) -> Result<Page<Objective>, StoreError> {
-    let sql = "SELECT objectives.inserted FROM objectives WHERE project_id = ?1";
-    let rows = Query::new(sql, vec![scope.project.as_str().to_owned().into()]).page(
+    let of_project = vec![scope.project.as_str().to_owned().into()];
+    let candidates = Query::new("objectives", "project_id = ?1", of_project).candidates(
         scope.connection,
         "objective",
         &order(sort),
         page,
     )?;
-    let data = sql::all(
-        scope.connection,
-        "objective",
-        concat!(
+    lists::page(candidates, page, |inserted| {
+        let sql = concat!(
             "SELECT ",
             objective_columns!(),
-            " FROM json_each(?1) AS page
-              JOIN objectives ON objectives.inserted = page.value
+            " FROM objectives
               JOIN objective_versions ON objective_versions.objective_id = objectives.id
                   AND objective_versions.version = objectives.version
-              ORDER BY page.key"
-        ),
-        [sql::rows_json(&rows.data)],
-        rows::objective,
-    )?;
-    Ok(Page { data, has_more: rows.has_more })
+              WHERE objectives.inserted = ?1"
+        );
+        sql::one(scope.connection, "objective", sql, [inserted], rows::objective)
+    })
 }
 
 /// Adds the version that the decision makes, if it makes one.

@@ -1,13 +1,14 @@
 //! Personas.
 
-use onerun_domain::{Job, Page, PageRequest, Persona, PersonaId, Simulation, SimulationId};
+use onerun_domain::{Direction, Job, Page, PageRequest, Persona, PersonaId, Simulation, SimulationId};
 use onerun_store::{ChangeError, Decide, PersonaChange, StoreError};
 use rusqlite::params;
 
-use super::simulations;
+use super::simulations::{self, OF_SIMULATION};
 use crate::{
     columns::only,
     jobs,
+    lists::{self, CREATED_AT, Order, Query},
     rows::{self, metadata_json, micros, persona_columns},
     sql::{self, Scope},
 };
@@ -87,22 +88,20 @@ pub(super) fn seqs(
 pub(super) fn list(
     scope: &Scope<'_>,
     simulation: &SimulationId,
-    page: PageRequest,
+    page: &PageRequest,
 ) -> Result<Page<Persona>, StoreError> {
-    let personas = sql::all(
+    let ids = [scope.project.as_str(), simulation.as_str()].map(|id| id.to_owned().into());
+    let order = Order { keys: &[CREATED_AT], direction: Direction::Descending };
+    let candidates = Query::new("personas", OF_SIMULATION, ids.to_vec()).candidates(
         scope.connection,
         "persona",
-        concat!(
-            "SELECT ",
-            persona_columns!(),
-            " FROM simulations JOIN personas ON personas.simulation_id = simulations.id
-              WHERE simulations.id = ?2 AND simulations.project_id = ?1
-              ORDER BY personas.created_at DESC, personas.inserted DESC LIMIT ?3 OFFSET ?4"
-        ),
-        params![scope.project.as_str(), simulation.as_str(), sql::overfull(page.limit), page.offset],
-        rows::persona,
+        &order,
+        page,
     )?;
-    Ok(Page::from_overfull(personas, page.limit))
+    lists::page(candidates, page, |inserted| {
+        let sql = concat!("SELECT ", persona_columns!(), " FROM personas WHERE inserted = ?1");
+        sql::one(scope.connection, "persona", sql, [inserted], rows::persona)
+    })
 }
 
 /// Changes a persona.

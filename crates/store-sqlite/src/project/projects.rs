@@ -7,8 +7,9 @@ use rusqlite::{Connection, params};
 
 use crate::{
     columns::only,
+    lists::{self, CREATED_AT, Order, Query, SortKey},
     rows::{self, micros, project_columns},
-    sql::{self, Query, Scope},
+    sql::{self, Scope},
 };
 
 /// Adds a project.
@@ -39,27 +40,19 @@ pub(crate) fn list(
     connection: &Connection,
     within: &ProjectAccess,
     sort: NamedSort,
-    page: PageRequest,
+    page: &PageRequest,
 ) -> Result<Page<Project>, StoreError> {
     let ids = match within {
         ProjectAccess::All => None,
         ProjectAccess::Only(ids) => Some(rows::json("project", ids)?),
     };
-    let rows = Query::new("SELECT projects.inserted FROM projects WHERE TRUE", Vec::new())
-        .and("projects.id IN (SELECT value FROM json_each({}))", ids)
-        .page(connection, "project", &order(sort), page)?;
-    let data = sql::all(
-        connection,
-        "project",
-        concat!(
-            "SELECT ",
-            project_columns!(),
-            " FROM json_each(?1) AS page JOIN projects ON projects.inserted = page.value ORDER BY page.key"
-        ),
-        [sql::rows_json(&rows.data)],
-        rows::project,
-    )?;
-    Ok(Page { data, has_more: rows.has_more })
+    let candidates = Query::new("projects", "TRUE", Vec::new())
+        .and("id IN (SELECT value FROM json_each({}))", ids)
+        .candidates(connection, "project", &order(sort), page)?;
+    lists::page(candidates, page, |inserted| {
+        let sql = concat!("SELECT ", project_columns!(), " FROM projects WHERE inserted = ?1");
+        sql::one(connection, "project", sql, [inserted], rows::project)
+    })
 }
 
 /// The project of the scope.
@@ -97,11 +90,10 @@ pub(super) fn change(
     Ok(after)
 }
 
-/// The `ORDER BY` of a list of things with a name.
-pub(super) fn order(sort: NamedSort) -> String {
-    let (columns, direction): (&[&str], _) = match sort {
-        NamedSort::CreatedAt(direction) => (&["created_at", "inserted"], direction),
-        NamedSort::Name(direction) => (&["name_folded", "created_at", "inserted"], direction),
-    };
-    sql::order_by(columns, direction)
+/// The order of a list of things with a name.
+pub(super) fn order(sort: NamedSort) -> Order {
+    match sort {
+        NamedSort::CreatedAt(direction) => Order { keys: &[CREATED_AT], direction },
+        NamedSort::Name(direction) => Order { keys: &[SortKey::Text("name_folded"), CREATED_AT], direction },
+    }
 }

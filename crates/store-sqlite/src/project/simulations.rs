@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use onerun_domain::{Direction, Job, ObjectiveRef, Page, ProjectId, Simulation, SimulationId};
 use onerun_store::{
-    ChangeError, Decide, SimulationChange, SimulationDetail, SimulationList, SimulationOrder, SimulationView,
-    StoreError,
+    ChangeError, Decide, NamedSort, SimulationChange, SimulationDetail, SimulationList, SimulationOrder,
+    SimulationSummary, SimulationView, StoreError,
 };
 use rusqlite::{Connection, params};
 
@@ -12,10 +12,11 @@ use super::projects::order as named_order;
 use crate::{
     columns::Columns,
     idempotency, jobs,
+    lists::{self, CREATED_AT, Order, Query, SortKey},
     rows::{
         self, agent_columns, metadata_json, micros, objective_columns, progress_columns, simulation_columns,
     },
-    sql::{self, Query, Scope},
+    sql::{self, Scope},
 };
 
 /// Adds a simulation, what it pins, and jobs.
@@ -132,90 +133,53 @@ pub(super) fn get(scope: &Scope<'_>, id: &SimulationId) -> Result<Option<Simulat
     Ok(Some(found))
 }
 
+/// The condition on rows of a table that belong to one simulation: the project is `?1`, the simulation `?2`.
+pub(super) const OF_SIMULATION: &str =
+    "EXISTS (SELECT 1 FROM simulations WHERE id = ?2 AND project_id = ?1) AND simulation_id = ?2";
+
 /// One page of simulations.
-pub(super) fn list(scope: &Scope<'_>, list: &SimulationList) -> Result<Page<SimulationDetail>, StoreError> {
-    let rows = Query::new(candidates(list.order), vec![scope.project.as_str().to_owned().into()])
+pub(super) fn list(scope: &Scope<'_>, list: &SimulationList) -> Result<Page<SimulationSummary>, StoreError> {
+    let of_project = vec![scope.project.as_str().to_owned().into()];
+    let candidates = Query::new("simulations", "project_id = ?1", of_project)
         .and("status = {}", list.status.map(|status| status.as_str().to_owned()))
         .and("agent_id = {}", list.agent_id.as_ref().map(|id| id.as_str().to_owned()))
         .and("instr(name_folded, {}) > 0", list.name.as_deref().map(sql::fold))
         .exactly(&list.exact)
-        .page(scope.connection, "simulation", &order(list.order), list.page)?;
-    let page = sql::rows_json(&rows.data);
-    let mut data = sql::all(
-        scope.connection,
-        "simulation",
-        concat!(
+        .candidates(scope.connection, "simulation", &order(list.order), &list.page)?;
+    lists::page(candidates, &list.page, |inserted| {
+        let sql = concat!(
             "SELECT ",
             simulation_columns!(),
             ", ",
-            agent_columns!(),
-            " FROM json_each(?1) AS page
-              JOIN simulations ON simulations.inserted = page.value
-              JOIN agents ON agents.id = simulations.agent_id
-              ORDER BY page.key"
-        ),
-        [&page],
-        detail,
-    )?;
-    attach_objectives(scope, &page, &mut data)?;
-    Ok(Page { data, has_more: rows.has_more })
+            agent_columns!("NULL"),
+            " FROM simulations JOIN agents ON agents.id = simulations.agent_id
+              WHERE simulations.inserted = ?1"
+        );
+        sql::one(scope.connection, "simulation", sql, [inserted], |columns| {
+            Ok(SimulationSummary { simulation: rows::simulation(columns)?, agent: rows::agent(columns)? })
+        })
+    })
 }
 
-fn candidates(order: SimulationOrder) -> &'static str {
+/// Those that have waited longest come first in descending order, and those where nothing waits last. The wait is looked
+/// up in `conversations_by_wait`, one step for each simulation.
+const WAIT: SortKey = SortKey::Integer(
+    "-IFNULL((SELECT MIN(queued_at) FROM conversations
+              WHERE conversations.simulation_id = simulations.id AND conversations.status = 'queued'),
+             9223372036854775807)",
+);
+
+fn order(order: SimulationOrder) -> Order {
     match order {
-        // The wait is looked up in `conversations_by_wait`, one step for each simulation.
+        SimulationOrder::CreatedAt(direction) => named_order(NamedSort::CreatedAt(direction)),
+        SimulationOrder::Name(direction) => named_order(NamedSort::Name(direction)),
+        SimulationOrder::Status(direction) => {
+            Order { keys: &[SortKey::Text("status"), CREATED_AT], direction }
+        }
         SimulationOrder::LongestWaiting => {
-            "SELECT simulations.inserted,
-                 (SELECT MIN(queued_at) FROM conversations
-                  WHERE conversations.simulation_id = simulations.id AND conversations.status = 'queued')
-                 AS waiting_since
-             FROM simulations WHERE project_id = ?1"
-        }
-        _ => "SELECT simulations.inserted FROM simulations WHERE project_id = ?1",
-    }
-}
-
-fn order(order: SimulationOrder) -> String {
-    match order {
-        SimulationOrder::CreatedAt(direction) => named_order(onerun_store::NamedSort::CreatedAt(direction)),
-        SimulationOrder::Name(direction) => named_order(onerun_store::NamedSort::Name(direction)),
-        SimulationOrder::Status(direction) => sql::order_by(&["status", "created_at", "inserted"], direction),
-        SimulationOrder::LongestWaiting => {
-            let newest = sql::order_by(&["created_at", "inserted"], Direction::Descending);
-            format!("waiting_since ASC NULLS LAST, {newest}")
+            Order { keys: &[WAIT, CREATED_AT], direction: Direction::Descending }
         }
     }
-}
-
-/// Reads the objectives of a whole page at once.
-fn attach_objectives(
-    scope: &Scope<'_>,
-    page: &str,
-    details: &mut [SimulationDetail],
-) -> Result<(), StoreError> {
-    let pinned = sql::all(
-        scope.connection,
-        "simulation's objective",
-        concat!(
-            "SELECT page.key, ",
-            objective_columns!(),
-            " FROM json_each(?1) AS page
-              JOIN simulations ON simulations.inserted = page.value
-              JOIN simulation_objectives AS pinned ON pinned.simulation_id = simulations.id
-              JOIN objectives ON objectives.id = pinned.objective_id
-              JOIN objective_versions ON objective_versions.objective_id = pinned.objective_id
-                  AND objective_versions.version = pinned.version
-              ORDER BY page.key, pinned.position"
-        ),
-        [page],
-        |columns| Ok((columns.index()?, rows::objective(columns)?)),
-    )?;
-    for (index, objective) in pinned {
-        if let Some(detail) = details.get_mut(index) {
-            detail.objectives.push(objective);
-        }
-    }
-    Ok(())
 }
 
 fn detail(columns: &mut Columns<'_>) -> Result<SimulationDetail, StoreError> {

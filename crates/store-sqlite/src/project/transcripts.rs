@@ -1,10 +1,11 @@
 //! Messages, and the replies that are kept for a repeated call.
 
 use onerun_domain::{Conversation, ConversationId, Item, Page, PageRequest, SimulationId};
-use onerun_store::{StoreError, StoredTurn};
+use onerun_store::{PageBuilder, StoreError, StoredTurn, position};
 use rusqlite::params;
 
 use crate::{
+    lists,
     rows::{self, content_json, item_columns, micros, turn_columns},
     sql::{self, Scope},
 };
@@ -56,9 +57,11 @@ pub(super) fn items(
     simulation: &SimulationId,
     conversation: &ConversationId,
     attempt: u32,
-    page: PageRequest,
+    page: &PageRequest,
 ) -> Result<Page<Item>, StoreError> {
-    let items = sql::all(
+    let (after, offset) = lists::numbered(&page.start)?;
+    let mut found = PageBuilder::new(page.limit);
+    sql::each(
         scope.connection,
         "message",
         concat!(
@@ -69,20 +72,25 @@ pub(super) fn items(
                   SELECT 1 FROM conversations JOIN simulations ON simulations.id = conversations.simulation_id
                   WHERE conversations.id = ?3 AND conversations.simulation_id = ?2
                       AND simulations.project_id = ?1
-              ) AND items.conversation_id = ?3 AND items.attempt = ?4
-              ORDER BY items.position LIMIT ?5 OFFSET ?6"
+              ) AND items.conversation_id = ?3 AND items.attempt = ?4 AND items.position > ?5
+              ORDER BY items.position LIMIT ?6 OFFSET ?7"
         ),
         params![
             scope.project.as_str(),
             simulation.as_str(),
             conversation.as_str(),
             attempt,
+            after.unwrap_or(-1),
             sql::overfull(page.limit),
-            page.offset,
+            offset,
         ],
-        rows::item,
+        |columns| {
+            let item = rows::item(columns)?;
+            let position = position(&item.position);
+            Ok(found.push(item, position))
+        },
     )?;
-    Ok(Page::from_overfull(items, page.limit))
+    Ok(found.finish())
 }
 
 /// Keeps a reply under its key, which must be new.

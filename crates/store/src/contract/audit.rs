@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onerun_auth::{Actor, AuditEntry, AuditEvent, AuditHead, KeyPatch};
-use onerun_domain::Direction;
+use onerun_domain::{Direction, Page};
 
 use super::fixture::{Task, World, all, at_once, in_pages, name, odd_texts, part};
 use super::keys::{changed, disabled, enabled, new_key, revoked, rotated, trail, updated};
@@ -14,7 +14,7 @@ pub async fn a_trail_that_was_not_begun_is_empty(world: &World) {
     assert_eq!(trail(world).await, []);
     for direction in [Direction::Ascending, Direction::Descending] {
         let page = world.store.audit(direction, all()).await.unwrap();
-        assert_eq!((page.entries.data, page.entries.has_more, page.head), (vec![], false, None));
+        assert_eq!((page.entries, page.head), (Page { data: vec![], next: None }, None));
     }
 }
 

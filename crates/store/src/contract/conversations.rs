@@ -6,10 +6,10 @@ use onerun_domain::{
 };
 
 use super::fixture::{CLAIM, LEASE, ROUNDS, Scene, World, all, at_once, both, in_pages, part, refusal, turn};
-use crate::{ChangeError, ConversationChange, ConversationList, EvaluatedConversation};
+use crate::{ChangeError, ConversationChange, ConversationList, ConversationSummary, EvaluatedConversation};
 
 impl Scene {
-    async fn listed(&self, status: Option<ConversationStatus>) -> Vec<EvaluatedConversation> {
+    async fn listed(&self, status: Option<ConversationStatus>) -> Vec<ConversationSummary> {
         self.list(ConversationList { status, page: all() }).await.data
     }
 
@@ -29,7 +29,7 @@ pub async fn a_conversation_comes_back_as_it_was_added(world: &World) {
     let expected =
         EvaluatedConversation { conversation, persona: scene.persona.clone(), evaluations: Vec::new() };
     assert_eq!(scene.read(&scene.id(0)).await, expected);
-    assert_eq!(scene.listed(None).await, [expected]);
+    assert_eq!(scene.listed(None).await, [expected.into()]);
 }
 
 /// Whatever a decision makes of a conversation is answered and kept, field for field.
@@ -288,7 +288,7 @@ pub async fn a_page_tells_whether_more_follows(world: &World) {
         (5, 4_000_000_000, 0, false),
     ] {
         let page = scene.list(ConversationList { status: None, page: part(limit, offset) }).await;
-        assert_eq!((page.data.len(), page.has_more), (size, has_more), "{limit} after {offset}");
+        assert_eq!((page.data.len(), page.has_more()), (size, has_more), "{limit} after {offset}");
     }
 }
 

@@ -17,13 +17,14 @@ use onerun_domain::{
     EvaluationId, EvaluationStatus, Item, ItemId, Job, JobKind, Limit, MAX_ATTEMPTS, MaxTurns, MessageText,
     Metadata, Name, Objective, ObjectiveId, Outcome, Page, PageRequest, Persona, PersonaAttributes,
     PersonaId, Progress, Project, ProjectId, Random, Refusal, Role, Scenario, Score, Seed, Simulation,
-    SimulationId, SimulationStatus, Target, TurnClaim, TurnToken,
+    SimulationId, SimulationStatus, Start, Target, TurnClaim, TurnToken,
 };
 use tokio::sync::Barrier;
 
 use crate::{
-    AgentList, ChangeError, ClaimedJob, ConversationChange, ConversationList, ConversationView, Decision,
-    EvaluatedConversation, ExactFilter, NamedSort, ProjectStore, SimulationChange, SimulationList,
+    AgentList, ChangeError, ClaimedJob, ConversationChange, ConversationList, ConversationSummary,
+    ConversationView, Decision, EvaluatedConversation, ExactFilter, NamedSort, ProjectStore,
+    SimulationChange, SimulationList,
     SimulationOrder, SimulationView, Store, StoreError, StoredReply, StoredTurn,
 };
 
@@ -368,7 +369,7 @@ impl Scene {
         self.store().turn(&self.simulation.id, id, key).await.unwrap()
     }
 
-    pub(super) async fn list(&self, list: ConversationList) -> Page<EvaluatedConversation> {
+    pub(super) async fn list(&self, list: ConversationList) -> Page<ConversationSummary> {
         self.store().conversations(&self.simulation.id, list).await.unwrap()
     }
 
@@ -681,7 +682,7 @@ pub(super) fn odd_texts() -> Vec<String> {
 
 /// The first `limit` after `offset`.
 pub(super) fn part(limit: u32, offset: u32) -> PageRequest {
-    PageRequest { limit: Limit::clamped(limit), offset }
+    PageRequest { limit: Limit::clamped(limit), start: Start::Offset(offset) }
 }
 
 /// As much as a page holds.
@@ -697,11 +698,12 @@ pub(super) async fn in_pages<T>(limit: u32, fetch: impl AsyncFn(PageRequest) -> 
         let page = fetch(part(limit, offset)).await;
         let size = u32::try_from(page.data.len()).unwrap();
         assert!(size <= limit, "a page of {size} where at most {limit} were asked for");
-        assert!(size == limit || !page.has_more, "a page that is not full says that more follows");
+        assert!(size == limit || !page.has_more(), "a page that is not full says that more follows");
+        let has_more = page.has_more();
         data.extend(page.data);
-        if !page.has_more {
+        if !has_more {
             let beyond = fetch(part(limit, offset + size)).await;
-            assert!(beyond.data.is_empty() && !beyond.has_more, "there is something after the last page");
+            assert!(beyond.data.is_empty() && !beyond.has_more(), "there is something after the last page");
             return data;
         }
         assert!(data.len() < 10_000, "the pages have no end");

@@ -6,7 +6,7 @@ use onerun_domain::{
 };
 
 use super::fixture::{ROUNDS, Scene, Settled, World, all, both, name, odd_texts, refusal};
-use crate::{ConversationChange, ConversationList, ConversationView};
+use crate::{ConversationChange, ConversationList, ConversationSummary, ConversationView};
 
 impl Scene {
     /// Concludes the evaluation with exactly these verdicts.
@@ -58,7 +58,7 @@ pub async fn a_verdict_comes_back_as_it_was_recorded(world: &World) {
     let read = scene.read(&id).await;
     let expected: Vec<_> = verdicts.into_iter().zip(scene.objectives.clone()).collect();
     assert_eq!(read.evaluations, expected);
-    assert_eq!(scene.list(ConversationList { status: None, page: all() }).await.data, [read]);
+    assert_eq!(scene.list(ConversationList { status: None, page: all() }).await.data, [read.into()]);
 }
 
 /// Verdicts come in the order that the simulation names the objectives, whatever order they were recorded in, and
@@ -83,13 +83,18 @@ pub async fn verdicts_come_with_the_judged_versions_in_the_named_order(world: &W
         scene.record(index, vec![verdict(1), verdict(2), verdict(0)]).await;
     }
     for read in scene.list(ConversationList { status: None, page: all() }).await.data {
-        let judged: Vec<_> = read.evaluations.iter().map(|(_, objective)| objective.clone()).collect();
-        assert_eq!(judged, scene.objectives);
-        assert!(
-            read.evaluations.iter().all(|(verdict, objective)| verdict.objective == objective.reference())
-        );
+        let judged: Vec<_> =
+            read.evaluations.iter().map(|(verdict, name)| (&verdict.objective, name)).collect();
+        let references: Vec<_> = scene.objectives.iter().map(Objective::reference).collect();
+        let named: Vec<_> = scene.objectives.iter().map(|objective| &objective.name).collect();
+        assert_eq!(judged, references.iter().zip(named).collect::<Vec<_>>());
         assert!(read.evaluations.iter().all(|(verdict, _)| verdict.conversation_id == read.conversation.id));
-        assert_eq!(scene.read(&read.conversation.id).await, read);
+        let alone = scene.read(&read.conversation.id).await;
+        assert_eq!(
+            alone.evaluations.iter().map(|(_, objective)| objective).collect::<Vec<_>>(),
+            scene.objectives.iter().collect::<Vec<_>>()
+        );
+        assert_eq!(ConversationSummary::from(alone), read);
     }
 }
 

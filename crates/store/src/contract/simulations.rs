@@ -88,7 +88,7 @@ pub async fn a_simulation_comes_back_as_it_was_added(world: &World) {
         assert_eq!(home.store.simulation(&id).await.unwrap(), Some(detail.clone()));
         let order = SimulationOrder::CreatedAt(Direction::Descending);
         let list = SimulationList { page: part(1, 0), ..all_simulations(order) };
-        assert_eq!(home.store.simulations(list).await.unwrap().data, [detail]);
+        assert_eq!(home.store.simulations(list).await.unwrap().data, [detail.into()]);
     }
 }
 
@@ -131,7 +131,7 @@ pub async fn objectives_are_shown_in_the_order_they_were_named(world: &World) {
         assert_eq!(detail.objectives, objectives[..count]);
         let order = SimulationOrder::CreatedAt(Direction::Descending);
         let list = SimulationList { page: part(1, 0), ..all_simulations(order) };
-        assert_eq!(home.store.simulations(list).await.unwrap().data, [detail]);
+        assert_eq!(home.store.simulations(list).await.unwrap().data, [detail.into()]);
     }
 }
 

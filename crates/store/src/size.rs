@@ -1,0 +1,197 @@
+//! How large rows are on the wire: never less than their JSON has bytes, and cheap to tell.
+
+use std::collections::BTreeMap;
+
+use onerun_auth::{AddressAccess, AuditEntry, ProjectAccess, Scope};
+use onerun_domain::{
+    Agent, Conversation, Evaluation, Item, MessageText, Metadata, Name, Objective, Persona, Project,
+};
+use serde_json::Value;
+
+use crate::{AgentSummary, ConversationSummary, DeadJob, KeyView, SimulationSummary};
+
+/// A row of a list.
+pub trait WireSize {
+    /// At least as many bytes as the row has as JSON in a response.
+    fn wire_size(&self) -> usize;
+}
+
+/// More than the names of a row's fields and those of its values that have a bound take together: ids, numbers, times,
+/// words. Held to by the property tests of what the API shows.
+const FIXED: usize = 1_200;
+
+/// An id in quotes and the comma after it.
+const ID: usize = 32;
+
+/// The bytes of a text as JSON, quotes included.
+fn text(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(escaped).sum::<usize>() + 2
+}
+
+fn optional_text(value: Option<&str>) -> usize {
+    value.map_or(4, text)
+}
+
+fn name(name: &Name) -> usize {
+    text(name.as_str())
+}
+
+fn metadata(metadata: &Metadata) -> usize {
+    object(metadata.as_map())
+}
+
+fn object<'a>(object: impl IntoIterator<Item = (&'a String, &'a Value)>) -> usize {
+    object.into_iter().map(|(key, member)| text(key) + 2 + value(member)).sum::<usize>() + 2
+}
+
+fn value(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 5,
+        // With arbitrary precision a number is kept as its text.
+        Value::Number(number) => number.to_string().len(),
+        Value::String(string) => text(string),
+        Value::Array(members) => members.iter().map(|member| self::value(member) + 1).sum::<usize>() + 2,
+        Value::Object(members) => object(members),
+    }
+}
+
+fn texts(texts: &BTreeMap<String, String>) -> usize {
+    texts.iter().map(|(key, member)| text(key) + text(member) + 2).sum::<usize>() + 2
+}
+
+/// The agent as a part of another row.
+fn agent(agent: &Agent) -> usize {
+    let description = agent.description.as_ref().map(|description| description.as_str());
+    // The description is shown twice: once under the name that the published SDK reads.
+    FIXED + name(&agent.name) + metadata(&agent.metadata) + 2 * optional_text(description)
+}
+
+fn conversation(conversation: &Conversation) -> usize {
+    let ended = |reason: &Option<String>| FIXED + optional_text(reason.as_deref());
+    let attempts: usize =
+        conversation.ended_attempts.iter().map(|attempt| ended(&attempt.failure_reason)).sum();
+    FIXED + attempts
+}
+
+fn evaluation((evaluation, objective): &(Evaluation, Name)) -> usize {
+    let Evaluation { judge, prompt_hash, reason, quotes, .. } = evaluation;
+    let quotes: usize = quotes.iter().map(|quote| text(&quote.text) + 2 * ID).sum();
+    FIXED + text(judge) + text(prompt_hash) + text(reason) + quotes + name(objective)
+}
+
+impl WireSize for Project {
+    fn wire_size(&self) -> usize {
+        FIXED + name(&self.name)
+    }
+}
+
+impl WireSize for AgentSummary {
+    fn wire_size(&self) -> usize {
+        agent(&self.agent)
+    }
+}
+
+impl WireSize for Objective {
+    fn wire_size(&self) -> usize {
+        FIXED + name(&self.name) + text(self.criteria.as_str())
+    }
+}
+
+impl WireSize for SimulationSummary {
+    fn wire_size(&self) -> usize {
+        let simulation = &self.simulation;
+        FIXED
+            + name(&simulation.name)
+            + text(simulation.scenario.as_str())
+            + metadata(&simulation.metadata)
+            + optional_text(simulation.last_failure_reason.as_deref())
+            + agent(&self.agent)
+    }
+}
+
+impl WireSize for Persona {
+    fn wire_size(&self) -> usize {
+        let attributes = &self.attributes;
+        let texts = [
+            &self.summary,
+            &self.story,
+            &self.purpose,
+            &attributes.speech_style,
+            &attributes.education,
+            &attributes.occupation,
+            &attributes.economic_status,
+            &attributes.personality_traits,
+            &attributes.values,
+            &attributes.habits,
+            &attributes.interests,
+            &attributes.speech_patterns,
+            &attributes.typical_behavior,
+            &attributes.stress_triggers,
+            &attributes.stress_reactions,
+            &attributes.version,
+        ];
+        FIXED + texts.iter().map(|one| text(one)).sum::<usize>() + metadata(&self.metadata)
+    }
+}
+
+impl WireSize for ConversationSummary {
+    fn wire_size(&self) -> usize {
+        conversation(&self.conversation)
+            + self.persona.wire_size()
+            + self.evaluations.iter().map(evaluation).sum::<usize>()
+    }
+}
+
+impl WireSize for Item {
+    fn wire_size(&self) -> usize {
+        let part = |part: &MessageText| text(part.as_str()) + ID;
+        FIXED + self.content.iter().map(part).sum::<usize>()
+    }
+}
+
+impl WireSize for KeyView {
+    fn wire_size(&self) -> usize {
+        // The scopes are listed twice: what the key may do and what it was used for.
+        let scopes = 2 * Scope::ALL.len() * ID;
+        let projects = match &self.record.grant.projects {
+            ProjectAccess::All => 0,
+            ProjectAccess::Only(ids) => ids.len() * ID,
+        };
+        let blocks = match &self.record.grant.addresses {
+            AddressAccess::Any => 0,
+            AddressAccess::Only(blocks) => blocks.len() * 2 * ID,
+        };
+        FIXED + name(&self.record.name) + metadata(&self.record.metadata) + scopes + projects + blocks
+    }
+}
+
+impl WireSize for AuditEntry {
+    fn wire_size(&self) -> usize {
+        let event = &self.event;
+        let written = [
+            &event.at,
+            &event.action,
+            &event.key_id,
+            &event.actor.key_id,
+            &event.actor.request_id,
+            &self.previous_hash,
+            &self.hash,
+        ];
+        FIXED
+            + written.iter().map(|one| text(one)).sum::<usize>()
+            + optional_text(event.actor.address.as_deref())
+            + optional_text(event.actor.user_agent.as_deref())
+            + texts(&event.details)
+    }
+}
+
+impl WireSize for DeadJob {
+    fn wire_size(&self) -> usize {
+        FIXED + text(&self.reason)
+    }
+}
