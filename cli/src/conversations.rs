@@ -106,7 +106,7 @@ async fn list(options: &List) -> anyhow::Result<()> {
     let simulation = options.of.client()?;
     let status = options.status.map(Into::into);
     list::print(
-        options.paging,
+        &options.paging,
         options.json,
         |conversation: &Conversation| &conversation.id,
         async |page| simulation.conversations(status, page).await,
@@ -156,7 +156,7 @@ async fn show(options: &Show) -> anyhow::Result<()> {
     if options.json {
         let (conversation, items) = (conversation.json(), list::array(&items));
         return output::print_json(&format!(
-            "{{\"conversation\":{conversation},\"items\":{{\"data\":{items},\"has_more\":false}}}}"
+            "{{\"conversation\":{conversation},\"items\":{{\"data\":{items},\"has_more\":false,\"next_cursor\":null}}}}"
         ));
     }
     let mut text = String::new();

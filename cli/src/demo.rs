@@ -270,7 +270,8 @@ async fn survey(simulation: &SimulationClient) -> anyhow::Result<Survey> {
     let mut survey = Survey::default();
     let mut request = PageRequest::first(100);
     loop {
-        let page = simulation.conversations(None, request).await?.into_value();
+        let page = simulation.conversations(None, request.clone()).await?.into_value();
+        let next = page.following(&request);
         for conversation in page.data.into_iter().map(Verbatim::into_value) {
             survey.messages += u64::from(conversation.item_count);
             let rank = rank(&conversation);
@@ -278,10 +279,10 @@ async fn survey(simulation: &SimulationClient) -> anyhow::Result<Survey> {
                 survey.best = Some((rank, conversation));
             }
         }
-        if !page.has_more {
-            return Ok(survey);
+        match next {
+            Some(next) => request = next,
+            None => return Ok(survey),
         }
-        request = request.next();
     }
 }
 

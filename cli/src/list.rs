@@ -3,16 +3,16 @@
 use clap::{Args, value_parser};
 use onerun_client::{
     Error, Verbatim,
-    resource::{Page, PageRequest},
+    resource::{Page, PageRequest, Start},
 };
 
-use crate::output;
+use crate::{output, text};
 
 /// The most that the API gives at once.
 pub(crate) const PAGE: u32 = 100;
 
 /// Which part of a list.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Paging {
     /// How many at the most.
     #[arg(
@@ -22,20 +22,29 @@ pub(crate) struct Paging {
     /// How many to pass over.
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: u32,
+    /// Where an earlier page ended: the `next_cursor` of its JSON.
+    #[arg(long, conflicts_with = "offset")]
+    cursor: Option<String>,
     /// All of them, however many requests it takes.
-    #[arg(long, conflicts_with_all = ["limit", "offset"])]
+    #[arg(long, conflicts_with_all = ["limit", "offset", "cursor"])]
     pub(crate) all: bool,
 }
 
 impl Paging {
-    pub(crate) fn first(self) -> PageRequest {
-        PageRequest { limit: self.limit, offset: self.offset }
+    pub(crate) fn first(&self) -> PageRequest {
+        let start = self.cursor.clone().map_or(Start::Offset(self.offset), Start::Cursor);
+        PageRequest { limit: self.limit, start }
     }
 
-    /// Says that there is more.
-    pub(crate) fn hint(self) {
-        let next = self.offset.saturating_add(self.limit);
-        output::remark(&format!("More follow: `--all`, or `--offset {next}`.\n"));
+    /// Says that there is more, and how to get it.
+    pub(crate) fn hint(&self, next: Option<PageRequest>) {
+        let next = match next.map(|next| next.start) {
+            // A cursor is quoted by no shell's rules here, and needs none: it has letters, digits, `-` and `_`.
+            Some(Start::Cursor(cursor)) => format!(", or `--cursor {}`", text::plain(&cursor)),
+            Some(Start::Offset(offset)) => format!(", or `--offset {offset}`"),
+            None => return,
+        };
+        output::remark(&format!("More follow: `--all`{next}.\n"));
     }
 }
 
@@ -44,7 +53,7 @@ type Answer<T> = Result<Verbatim<Page<Verbatim<T>>>, Error>;
 
 /// Prints what `list` answers: the JSON to the byte, or the table that is made of it.
 pub(crate) async fn print<T>(
-    paging: Paging,
+    paging: &Paging,
     json: bool,
     id: fn(&T) -> &str,
     list: impl AsyncFn(PageRequest) -> Answer<T>,
@@ -53,41 +62,45 @@ pub(crate) async fn print<T>(
     if paging.all {
         let entries = all(id, list).await?;
         return if json {
-            output::print_json(&format!("{{\"data\":{},\"has_more\":false}}", array(&entries)))
+            output::print_json(&format!(
+                "{{\"data\":{},\"has_more\":false,\"next_cursor\":null}}",
+                array(&entries)
+            ))
         } else {
             output::print(&table(&entries).await?)
         };
     }
-    let page = list(paging.first()).await?;
+    let request = paging.first();
+    let page = list(request.clone()).await?;
     if json {
         return output::print_json(page.json());
     }
     output::print(&table(&page.data).await?)?;
-    if page.has_more {
-        paging.hint();
-    }
+    paging.hint(page.following(&request));
     Ok(())
 }
 
-/// All of a list, each entry once: one that is made meanwhile moves the others to later places.
+/// All of a list, each entry once: from a server without cursors, one that is made meanwhile moves the others to later
+/// places.
 pub(crate) async fn all<T>(
     id: fn(&T) -> &str,
     list: impl AsyncFn(PageRequest) -> Answer<T>,
 ) -> Result<Vec<Verbatim<T>>, Error> {
     let mut entries: Vec<Verbatim<T>> = Vec::new();
-    let mut request = PageRequest { limit: PAGE, offset: 0 };
+    let mut request = PageRequest { limit: PAGE, start: Start::Offset(0) };
     loop {
-        let page = list(request).await?.into_value();
+        let page = list(request.clone()).await?.into_value();
+        let next = page.following(&request);
         for entry in page.data {
             // Those that moved are the last ones that were read.
             if !entries.iter().rev().take(PAGE as usize).any(|known| id(known) == id(&entry)) {
                 entries.push(entry);
             }
         }
-        if !page.has_more {
-            return Ok(entries);
+        match next {
+            Some(next) => request = next,
+            None => return Ok(entries),
         }
-        request = request.next();
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
 async fn list(options: &List) -> anyhow::Result<()> {
     let simulation = options.of.client()?.simulation(&options.simulation);
     list::print(
-        options.paging,
+        &options.paging,
         options.json,
         |persona: &Persona| &persona.id,
         async |page| simulation.personas(page).await,
@@ -113,14 +113,15 @@ async fn decide(
 /// The personas that wait for a decision.
 async fn pending(simulation: &SimulationClient) -> anyhow::Result<Vec<String>> {
     let mut ids = Vec::new();
-    let mut request = PageRequest { limit: PAGE, offset: 0 };
+    let mut request = PageRequest::first(PAGE as usize);
     loop {
-        let page = simulation.personas(request).await?.into_value();
+        let page = simulation.personas(request.clone()).await?.into_value();
+        let next = page.following(&request);
         let pending = page.data.iter().filter(|persona| persona.approval_status == ApprovalStatus::Pending);
         ids.extend(pending.map(|persona| persona.id.clone()));
-        if !page.has_more {
-            return Ok(ids);
+        match next {
+            Some(next) => request = next,
+            None => return Ok(ids),
         }
-        request = request.next();
     }
 }

@@ -32,7 +32,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
     let Command::List(options) = command;
     let client = options.connection.client()?;
     list::print(
-        options.paging,
+        &options.paging,
         options.json,
         |project: &Project| &project.id,
         async |page| client.list_projects(page).await,

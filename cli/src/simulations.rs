@@ -113,7 +113,7 @@ async fn list(options: &List) -> anyhow::Result<()> {
     let project = options.of.client()?;
     let status = options.status.map(Into::into);
     list::print(
-        options.paging,
+        &options.paging,
         options.json,
         |simulation: &Simulation| &simulation.id,
         async |page| project.list_simulations(status, page).await,

@@ -6,7 +6,7 @@ use clap::Args;
 use onerun_auth::{AuditCheck, AuditEvent, NO_HASH};
 use onerun_client::{
     Client, Verbatim,
-    resource::{AuditEntry, AuditHead, AuditOrder, AuditPage, PageRequest},
+    resource::{AuditEntry, AuditHead, AuditOrder, AuditPage, PageRequest, Start},
 };
 use serde::Serialize;
 
@@ -78,16 +78,17 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
             return output::print(&rows(&entries));
         }
         let (data, head) = (list::array(&entries), serde_json::to_string(&head)?);
-        return output::print_json(&format!("{{\"data\":{data},\"has_more\":false,\"head\":{head}}}"));
+        return output::print_json(&format!(
+            "{{\"data\":{data},\"has_more\":false,\"next_cursor\":null,\"head\":{head}}}"
+        ));
     }
-    let page = client.list_audit(order, options.paging.first()).await?;
+    let request = options.paging.first();
+    let page = client.list_audit(order, request.clone()).await?;
     if options.json {
         return output::print_json(page.json());
     }
     output::print(&rows(&page.data))?;
-    if page.has_more {
-        options.paging.hint();
-    }
+    options.paging.hint(page.following(&request));
     Ok(())
 }
 
@@ -117,14 +118,15 @@ fn rows(entries: &[Verbatim<AuditEntry>]) -> String {
 /// Every entry, oldest first, so that what is added meanwhile moves nothing.
 async fn all(client: &Client) -> anyhow::Result<(Vec<Verbatim<AuditEntry>>, Option<AuditHead>)> {
     let mut entries = Vec::new();
-    let mut request = PageRequest { limit: PAGE, offset: 0 };
+    let mut request = PageRequest::first(PAGE as usize);
     loop {
-        let page = client.list_audit(AuditOrder::Oldest, request).await?.into_value();
+        let page = client.list_audit(AuditOrder::Oldest, request.clone()).await?.into_value();
+        let next = page.following(&request);
         entries.extend(page.data);
-        if !page.has_more {
-            return Ok((entries, page.head));
+        match next {
+            Some(next) => request = next,
+            None => return Ok((entries, page.head)),
         }
-        request = request.next();
     }
 }
 
@@ -145,11 +147,18 @@ struct Finding {
 async fn verify(client: &Client, options: &Options) -> anyhow::Result<()> {
     let mut trail = Trail::new(&options.anchor);
     let mut failed = None;
+    let mut request = PageRequest::first(PAGE as usize);
     loop {
-        let request = PageRequest { limit: PAGE, offset: u32::try_from(trail.entries())? };
-        let page = client.list_audit(AuditOrder::Oldest, request).await?;
+        let page = client.list_audit(AuditOrder::Oldest, request.clone()).await?;
+        let next = page.following(&request);
         match trail.take(&page) {
-            Ok(Reading::Goes) => {}
+            Ok(Reading::Goes) => {
+                request = match next {
+                    Some(next) => next,
+                    // The end moved while the last page was read.
+                    None => PageRequest { start: Start::Offset(u32::try_from(trail.entries())?), ..request },
+                };
+            }
             Ok(Reading::Ends) => break,
             Err(wrong) => {
                 failed = Some(wrong);

@@ -136,7 +136,7 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
         idle_for_days: options.idle_for,
     };
     list::print(
-        options.paging,
+        &options.paging,
         options.json,
         |key: &Key| &key.id,
         async |page| client.list_keys(&filter, page).await,

@@ -17,7 +17,7 @@ use crate::{
     resource::{
         Agent, Conversation, ConversationStatus, Item, KeyStatus, NewAgent, NewObjective, NewSimulation,
         Objective, Page, PageRequest, Persona, Project, Response, Results, Simulation, SimulationStatus,
-        Started, Turn,
+        Start, Started, Turn,
     },
     retry::Retry,
     tls,
@@ -332,9 +332,13 @@ impl Endpoint {
         self.http.request(method, self.full_url(query))
     }
 
-    fn page_request(&self, query: &[(&str, &str)], page: PageRequest) -> RequestBuilder {
-        let (limit, offset) = (page.limit.to_string(), page.offset.to_string());
-        let page = [("limit", limit.as_str()), ("offset", offset.as_str())];
+    fn page_request(&self, query: &[(&str, &str)], page: &PageRequest) -> RequestBuilder {
+        let limit = page.limit.to_string();
+        let (name, start) = match &page.start {
+            Start::Offset(offset) => ("offset", offset.to_string()),
+            Start::Cursor(cursor) => ("cursor", cursor.clone()),
+        };
+        let page = [("limit", limit.as_str()), (name, start.as_str())];
         self.request(Method::GET, &[query, &page].concat())
     }
 
@@ -343,7 +347,7 @@ impl Endpoint {
     }
 
     async fn page<T: DeserializeOwned>(&self, query: &[(&str, &str)], page: PageRequest) -> Result<T, Error> {
-        self.again("listing", || self.page_request(query, page)).await
+        self.again("listing", || self.page_request(query, &page)).await
     }
 
     /// Makes a call that is safe to repeat, for as long as the client was told to.
@@ -461,14 +465,17 @@ mod tests {
         let page = PageRequest::first(100);
         let project = client.project("p");
         let simulation = project.simulation("s");
-        assert_eq!(client.list_projects(page.next()).await.unwrap().json(), empty);
+        assert_eq!(client.list_projects(page.clone()).await.unwrap().json(), empty);
         for status in [None, Some(SimulationStatus::InProgress)] {
-            assert_eq!(project.list_simulations(status, page).await.unwrap().json(), empty);
+            assert_eq!(project.list_simulations(status, page.clone()).await.unwrap().json(), empty);
         }
-        let failed = simulation.conversations(Some(ConversationStatus::Failed), page).await;
+        let failed = simulation.conversations(Some(ConversationStatus::Failed), page.clone()).await;
         assert_eq!(failed.unwrap().json(), empty);
         for attempt in [None, Some(2)] {
-            assert_eq!(simulation.conversation("c").items(attempt, page).await.unwrap().json(), empty);
+            assert_eq!(
+                simulation.conversation("c").items(attempt, page.clone()).await.unwrap().json(),
+                empty
+            );
         }
         assert!(simulation.conversation("c").get().await.is_err());
         for expected in [

@@ -13,26 +13,59 @@ pub struct Page<T> {
     pub data: Vec<T>,
     /// Whether more follows.
     pub has_more: bool,
+    /// Where the next page begins; `None` after the last page, and from servers that know no cursors.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// The request for the page after this one, which `request` asked for; `None` after the last page.
+    pub fn following(&self, request: &PageRequest) -> Option<PageRequest> {
+        following(request, self.has_more, self.next_cursor.as_deref(), self.data.len())
+    }
+}
+
+/// The request after one that was answered with so many rows.
+fn following(
+    request: &PageRequest,
+    has_more: bool,
+    cursor: Option<&str>,
+    rows: usize,
+) -> Option<PageRequest> {
+    let start = match (&request.start, cursor) {
+        _ if !has_more => return None,
+        (_, Some(cursor)) => Start::Cursor(cursor.to_owned()),
+        // A page may have fewer rows than were asked for, and one without rows leads nowhere.
+        (Start::Offset(offset), None) if rows > 0 => {
+            Start::Offset(offset.saturating_add(u32::try_from(rows).unwrap_or(u32::MAX)))
+        }
+        (Start::Offset(_) | Start::Cursor(_), None) => return None,
+    };
+    Some(PageRequest { limit: request.limit, start })
 }
 
 /// Which part of a list is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
-    /// How many at the most, from 1 to 100.
+    /// How many rows at most, from 1 to 100.
     pub limit: u32,
-    /// How many to pass over.
-    pub offset: u32,
+    /// Where the part begins.
+    pub start: Start,
+}
+
+/// Where a part of a list begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// After so many rows.
+    Offset(u32),
+    /// Where an earlier page ended: its `next_cursor`.
+    Cursor(String),
 }
 
 impl PageRequest {
     /// The first `limit`, brought into the range that the API takes.
     pub fn first(limit: usize) -> Self {
-        Self { limit: u32::try_from(limit.clamp(1, 100)).unwrap_or(100), offset: 0 }
-    }
-
-    /// As many after these.
-    pub fn next(self) -> Self {
-        Self { offset: self.offset.saturating_add(self.limit), ..self }
+        Self { limit: u32::try_from(limit.clamp(1, 100)).unwrap_or(100), start: Start::Offset(0) }
     }
 }
 
@@ -302,7 +335,7 @@ pub struct EndedAttempt {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Evaluation {
     /// The objective, as it was judged.
-    pub objective: Objective,
+    pub objective: JudgedObjective,
     /// What was found.
     pub outcome: Outcome,
     /// From 0 to 1; `None` where it cannot be told.
@@ -313,6 +346,17 @@ pub struct Evaluation {
     pub quotes: Vec<Quote>,
     /// Who judged: a model's name, or `checks`.
     pub judge: String,
+}
+
+/// A version of an objective that was judged.
+#[derive(Clone, Debug, Deserialize)]
+pub struct JudgedObjective {
+    /// Its id.
+    pub id: String,
+    /// 1 for the first.
+    pub version: u32,
+    /// What people call it.
+    pub name: String,
 }
 
 /// What was found about one objective in one conversation.
@@ -585,7 +629,19 @@ mod tests {
     fn pages_stay_in_the_range_of_the_api() {
         assert_eq!(PageRequest::first(0).limit, 1);
         assert_eq!(PageRequest::first(1_000).limit, 100);
-        assert_eq!(PageRequest::first(100).next().next().offset, 200);
+        let first = PageRequest::first(100);
+        let page = |rows: usize, next_cursor: Option<&str>| Page {
+            data: vec![(); rows],
+            has_more: true,
+            next_cursor: next_cursor.map(str::to_owned),
+        };
+        let second = page(7, Some("c")).following(&first);
+        assert_eq!(second, Some(PageRequest { limit: 100, start: Start::Cursor("c".into()) }));
+        // From a server without cursors: by what was received, not by what was asked for.
+        let second = page(7, None).following(&first).unwrap();
+        assert_eq!(page(2, None).following(&second).unwrap().start, Start::Offset(9));
+        assert_eq!(page(0, None).following(&second), None);
+        assert_eq!(Page { has_more: false, ..page(7, None) }.following(&first), None);
     }
 
     #[test]

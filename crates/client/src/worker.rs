@@ -183,7 +183,7 @@ impl<A: Agent> Worker<A> {
         let mut found = Vec::new();
         for simulation in simulations.data {
             let simulation = self.project.simulation(&simulation.id);
-            let queued = simulation.conversations(Some(ConversationStatus::Queued), enough).await?;
+            let queued = simulation.conversations(Some(ConversationStatus::Queued), enough.clone()).await?;
             // Those with queued conversations come first: after one that has none, none has.
             if queued.data.is_empty() {
                 break;

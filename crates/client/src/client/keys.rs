@@ -43,7 +43,7 @@ impl Client {
             ("idle_for_days", idle.as_deref()),
         ];
         let query: Vec<_> = query.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        self.0.again("listing keys", || self.0.at(&["keys"]).page_request(&query, page)).await
+        self.0.again("listing keys", || self.0.at(&["keys"]).page_request(&query, &page)).await
     }
 
     /// The key with this id.
@@ -87,7 +87,7 @@ impl Client {
         page: PageRequest,
     ) -> Result<Verbatim<AuditPage>, Error> {
         let query = [("order", order.as_str())];
-        self.0.again("reading the audit trail", || self.0.at(&["audit"]).page_request(&query, page)).await
+        self.0.again("reading the audit trail", || self.0.at(&["audit"]).page_request(&query, &page)).await
     }
 
     /// Who this client's key is.
@@ -265,7 +265,7 @@ mod tests {
             idle_for_days: None,
         };
         assert_eq!(client.list_keys(&filter, PageRequest::first(10)).await.unwrap().json(), empty);
-        let page = client.list_audit(AuditOrder::Oldest, PageRequest::first(100).next()).await.unwrap();
+        let page = client.list_audit(AuditOrder::Oldest, PageRequest::first(100)).await.unwrap();
         assert_eq!(page.head.as_ref().unwrap().sequence, 12);
         for expected in [
             "GET /v1/keys?status=active&project_id=a%26b&expiring_within_days=14&limit=10&offset=0",

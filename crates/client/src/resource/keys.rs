@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::{PageRequest, following};
 use crate::Verbatim;
 
 /// A key, without its secret.
@@ -353,8 +354,18 @@ pub struct AuditPage {
     pub data: Vec<Verbatim<AuditEntry>>,
     /// Whether more follows.
     pub has_more: bool,
+    /// Where the next page begins; `None` after the last page, and from servers that know no cursors.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
     /// Where the whole trail ends; `None` while it is empty.
     pub head: Option<AuditHead>,
+}
+
+impl AuditPage {
+    /// The request for the page after this one, which `request` asked for; `None` after the last page.
+    pub fn following(&self, request: &PageRequest) -> Option<PageRequest> {
+        following(request, self.has_more, self.next_cursor.as_deref(), self.data.len())
+    }
 }
 
 /// The last entry of an audit trail: whoever has noted it can tell later whether all before it is as it was.
