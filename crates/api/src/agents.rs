@@ -98,7 +98,7 @@ async fn create_agent(app: &App, project: &dyn ProjectStore, call: Call) -> Resu
 
 async fn list_agents(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let agents = project.agents(call.query()?).await?;
-    reply(&PageOut::of(agents, AgentSummaryOut::from))
+    reply(&call.page::<_, AgentSummaryOut>(agents))
 }
 
 async fn get_agent(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

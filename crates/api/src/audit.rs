@@ -64,8 +64,10 @@ impl Params for AuditQuery {
 pub(crate) struct AuditPageOut {
     /// The part.
     data: Vec<AuditEntryOut>,
-    /// Whether more follows.
+    /// Whether more rows follow.
     has_more: bool,
+    /// The `cursor` of the next page; null on the last page.
+    next_cursor: Option<String>,
     /// The last entry of the whole trail; null while it is empty.
     head: Option<AuditHeadOut>,
 }
@@ -145,6 +147,7 @@ async fn list_audit(app: &App, call: Call) -> Result<Response, ApiError> {
     let part = app.engine().store().audit(direction, page).await?;
     reply(&AuditPageOut {
         has_more: part.entries.has_more(),
+        next_cursor: call.next_cursor(part.entries.next),
         data: part.entries.data.into_iter().map(AuditEntryOut::from).collect(),
         head: part.head.map(|head| AuditHeadOut { sequence: head.sequence, hash: head.hash }),
     })

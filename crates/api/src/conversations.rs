@@ -238,7 +238,7 @@ async fn list_conversations(app: &App, project: &dyn ProjectStore, call: Call) -
         app.note_poll(call.principal(), project.project_id(), &simulation.agent_id);
     }
     let conversations = project.conversations(&simulation.id, ConversationList { status, page }).await?;
-    reply(&PageOut::of(conversations, ConversationSummaryOut::from))
+    reply(&call.page::<_, ConversationSummaryOut>(conversations))
 }
 
 async fn get_conversation(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
@@ -268,7 +268,7 @@ async fn list_items(_: &App, project: &dyn ProjectStore, call: Call) -> Result<R
     let conversation = find(project, &call).await?.conversation;
     let attempt = attempt.unwrap_or(conversation.attempt);
     let items = project.items(&conversation.simulation_id, &conversation.id, attempt, page).await?;
-    reply(&PageOut::of(items, ItemOut::from))
+    reply(&call.page::<_, ItemOut>(items))
 }
 
 async fn read_items(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

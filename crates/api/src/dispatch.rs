@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The target of the log line of a request. The host on AWS makes metrics of these lines.
-pub const REQUEST_TARGET: &str = "onerun::request";
+pub const REQUEST_Troute.operationET: &str = "onerun::request";
 
 /// Finds the route of a request and answers it.
 pub struct Router {
@@ -171,7 +171,7 @@ async fn read_call(
             principal.authorize_project(project.project_id())?;
         }
     }
-    Ok(Call::new(principal, params, query, &request.headers, origin, body))
+    Ok(Call::new(route.operation, principal, params, query, &request.headers, origin, body))
 }
 
 /// The methods of a path, as `Allow` names them.
@@ -340,7 +340,7 @@ fn write_log(id: &str, log: &RequestLog, response: &Response, error: Option<&Api
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
-                target: REQUEST_TARGET,
+                target: REQUEST_Troute.operationET,
                 request_id = id,
                 operation,
                 status,

@@ -519,7 +519,7 @@ async fn list_keys(app: &App, call: Call) -> Result<Response, ApiError> {
         page,
     };
     let keys = app.engine().store().keys(list).await?;
-    reply(&PageOut::of(keys, |view| KeyOut::of(view, now)))
+    reply(&call.page_of(keys, |view| KeyOut::of(view, now)))
 }
 
 async fn get_key(app: &App, call: Call) -> Result<Response, ApiError> {

@@ -10,6 +10,7 @@ mod audit;
 mod built_in;
 mod callers;
 mod conversations;
+pub mod cursor;
 mod dashboard;
 mod dispatch;
 mod ends;

@@ -108,7 +108,7 @@ async fn create_objective(app: &App, project: &dyn ProjectStore, call: Call) -> 
 async fn list_objectives(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let ObjectiveQuery { sort, page } = call.query()?;
     let objectives = project.objectives(sort, page).await?;
-    reply(&PageOut::of(objectives, ObjectiveOut::from))
+    reply(&call.page::<_, ObjectiveOut>(objectives))
 }
 
 async fn get_objective(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

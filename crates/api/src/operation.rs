@@ -140,7 +140,7 @@ pub(crate) trait Example {
 
 impl<T: Example> Example for PageOut<T> {
     fn example() -> Value {
-        json!({ "data": [T::example()], "has_more": false })
+        json!({ "data": [T::example()], "has_more": false, "next_cursor": null })
     }
 }
 

@@ -5,8 +5,8 @@
 use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
 use onerun_auth::{AddressAccess, ProjectAccess, RateLimit, Scope, ScopeSet};
 use onerun_domain::{
-    Agent, Conversation, EndedAttempt, Evaluation, Interval, Item, Name, Objective, ObjectiveRef, Page,
-    Persona, PersonaAttributes, Project, Simulation,
+    Agent, Conversation, EndedAttempt, Evaluation, Interval, Item, Name, Objective, ObjectiveRef, Persona,
+    PersonaAttributes, Project, Simulation,
 };
 use onerun_store::{
     AgentSummary, ConversationSummary, EvaluatedConversation, KeyView, SimulationDetail, SimulationSummary,
@@ -46,21 +46,16 @@ impl JsonSchema for Time {
     }
 }
 
-/// A part of a list.
+/// A page of a list. It ends at `limit` rows, or before the row that would take it past 4,000,000 bytes.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PageOf{T}")]
 pub(crate) struct PageOut<T> {
-    /// The part.
+    /// The rows.
     pub data: Vec<T>,
-    /// Whether more follows.
+    /// Whether more rows follow.
     pub has_more: bool,
-}
-
-impl<T> PageOut<T> {
-    pub(crate) fn of<U>(page: Page<U>, show: impl FnMut(U) -> T) -> Self {
-        let page = page.map(show);
-        Self { has_more: page.has_more(), data: page.data }
-    }
+    /// The `cursor` of the next page; null on the last page.
+    pub next_cursor: Option<String>,
 }
 
 /// A project: what everything else belongs to.

@@ -58,7 +58,7 @@ async fn list_personas(_: &App, project: &dyn ProjectStore, call: Call) -> Resul
     let LongPage(page) = call.query()?;
     let simulation = simulations::find(project, &call).await?.simulation;
     let personas = project.personas(&simulation.id, page).await?;
-    reply(&PageOut::of(personas, PersonaOut::from))
+    reply(&call.page::<_, PersonaOut>(personas))
 }
 
 async fn approve_persona(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

@@ -94,7 +94,7 @@ async fn list_projects(app: &App, call: Call) -> Result<Response, ApiError> {
     let ProjectQuery { sort, page } = call.query()?;
     let within = call.caller()?.projects();
     let projects = app.engine().store().projects(within, sort, page).await?;
-    reply(&PageOut::of(projects, ProjectOut::from))
+    reply(&call.page::<_, ProjectOut>(projects))
 }
 
 async fn get_project(app: &App, call: Call) -> Result<Response, ApiError> {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use onerun_auth::KeyStatus;
 use onerun_domain::{
-    AgentId, ConversationStatus, Direction, Limit, PageRequest, ProjectId, SimulationStatus, Start,
+    AgentId, ConversationStatus, Direction, Limit, PageRequest, Position, ProjectId, SimulationStatus, Start,
 };
 use onerun_store::{ExactFilter, NamedSort};
 use percent_encoding::percent_decode_str;
@@ -15,12 +15,17 @@ use serde_json::{Value, json};
 
 use crate::{
     ApiError, Handler, Route,
+    cursor::{Cursor, Fingerprint, MAX_CURSOR},
     error::{FieldError, Place},
 };
 
 /// How many of a list at once, where the caller may say.
 const MAX_LIMIT: u32 = 100;
 const DEFAULT_LIMIT: u32 = 10;
+const DEFAULT_LONG_LIMIT: u32 = 100;
+
+/// The most rows that an offset skips. Skipping costs time for every row; a cursor costs none.
+const MAX_OFFSET: u32 = 1_000_000;
 
 /// What the names of filters by metadata begin with, how many there may be, and how long a key and its text may be.
 const METADATA: &str = "metadata.";
@@ -122,9 +127,23 @@ impl Query {
         query
     }
 
-    /// Reads an operation's parameters, all of them before the first error is answered.
+    /// The list that the parameters ask for, where an operation lists.
+    pub(crate) fn fingerprint(&self, operation: &str, path: &[(String, String)]) -> Fingerprint {
+        Fingerprint::of(operation, path, &self.pairs)
+    }
+
+    /// Reads parameters, all of them before the first error is answered.
     pub(crate) fn read<T: Params>(&self) -> Result<T, ApiError> {
-        let mut reader = Reader { source: Source::Query(self), errors: Vec::new() };
+        self.read_as(None)
+    }
+
+    /// [`Query::read`], of an operation that may be a list.
+    pub(crate) fn read_list<T: Params>(&self, list: &Fingerprint) -> Result<T, ApiError> {
+        self.read_as(Some(list))
+    }
+
+    fn read_as<T: Params>(&self, list: Option<&Fingerprint>) -> Result<T, ApiError> {
+        let mut reader = Reader { source: Source::Query(self, list), errors: Vec::new() };
         let read = T::read(&mut reader);
         read.filter(|_| reader.errors.is_empty()).ok_or(ApiError::Invalid(reader.errors))
     }
@@ -199,7 +218,8 @@ pub(crate) struct Reader<'a> {
 }
 
 enum Source<'a> {
-    Query(&'a Query),
+    /// A query, and the list that it asks for, if it asks for one.
+    Query(&'a Query, Option<&'a Fingerprint>),
     Docs(Vec<ParamDoc>),
 }
 
@@ -210,7 +230,7 @@ impl Reader<'_> {
         let _ = T::read(&mut reader);
         match reader.source {
             Source::Docs(docs) => docs,
-            Source::Query(_) => Vec::new(),
+            Source::Query(..) => Vec::new(),
         }
     }
 
@@ -256,7 +276,7 @@ impl Reader<'_> {
                 docs.push(ParamDoc { name: "metadata.*", description, schema, required: false });
                 return None;
             }
-            Source::Query(query) => *query,
+            Source::Query(query, _) => *query,
         };
         let given = query.pairs.iter().filter_map(|(name, text)| Some((name.strip_prefix(METADATA)?, text)));
         let (mut filters, errors): (Vec<(String, String)>, usize) = (Vec::new(), self.errors.len());
@@ -283,9 +303,31 @@ impl Reader<'_> {
         (self.errors.len() == errors).then_some(filters)
     }
 
+    /// The position that a list is to continue from.
+    fn cursor(&mut self) -> Option<Option<Position>> {
+        let Some(cursor) = self.optional::<Cursor>(
+            "cursor",
+            "Where to continue: the `next_cursor` of the page before, with the other parameters unchanged except \
+             `limit`. No row is shown twice or left out, whatever is inserted meanwhile. Not together with `offset`.",
+        )?
+        else {
+            return Some(None);
+        };
+        match &self.source {
+            Source::Query(_, Some(list)) if **list == cursor.list => Some(Some(cursor.position)),
+            _ => {
+                self.refuse(
+                    "cursor",
+                    "belongs to another list; repeat the request that gave it and change `cursor` and `limit` alone",
+                );
+                None
+            }
+        }
+    }
+
     /// The parameter's value, if it is there; the outer `None` if it cannot be told.
     fn find(&mut self, name: &str) -> Option<Option<String>> {
-        let Source::Query(query) = self.source else { return None };
+        let Source::Query(query, _) = self.source else { return None };
         if query.broken {
             self.refuse(name, BROKEN);
             return None;
@@ -337,6 +379,16 @@ impl Param for String {
     }
 }
 
+impl Param for Cursor {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::decode(text).map_err(|error| error.to_string())
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "maxLength": MAX_CURSOR })
+    }
+}
+
 /// A whole number from `MIN` to `MAX`.
 pub(crate) struct Whole<const MIN: u32, const MAX: u32>(pub(crate) u32);
 
@@ -356,12 +408,12 @@ impl<const MIN: u32, const MAX: u32> Param for Whole<MIN, MAX> {
 
 /// A part of a list of which little is shown at once.
 pub(crate) fn page(reader: &mut Reader) -> Option<PageRequest> {
-    page_of::<MAX_LIMIT>(reader, DEFAULT_LIMIT, "How many at the most; 10 if nothing is said.")
+    page_of::<MAX_LIMIT>(reader, DEFAULT_LIMIT, "How many rows at most; 10 by default.")
 }
 
-/// A part of a list of which, if nothing is said, as much is shown as is shown at all.
+/// A part of a list of which more is shown at once.
 pub(crate) fn long_page(reader: &mut Reader) -> Option<PageRequest> {
-    page_of::<{ Limit::MAX }>(reader, Limit::MAX, "How many at the most; 1,000 if nothing is said.")
+    page_of::<{ Limit::MAX }>(reader, DEFAULT_LONG_LIMIT, "How many rows at most; 100 by default.")
 }
 
 fn page_of<const MAX: u32>(
@@ -370,10 +422,21 @@ fn page_of<const MAX: u32>(
     limit_description: &'static str,
 ) -> Option<PageRequest> {
     let limit = reader.optional::<Whole<1, MAX>>("limit", limit_description);
-    let offset = reader
-        .optional::<Whole<0, { i32::MAX as u32 }>>("offset", "How many to pass over; 0 if nothing is said.");
+    let offset = reader.optional::<Whole<0, MAX_OFFSET>>(
+        "offset",
+        "How many rows to skip; 0 by default. Rows that are inserted meanwhile shift the others: use `cursor` where that \
+         matters.",
+    );
+    let position = reader.cursor();
     let limit = limit?.map_or(default, |limit| limit.0);
-    let start = Start::Offset(offset?.map_or(0, |offset| offset.0));
+    let start = match (offset?, position?) {
+        (Some(_), Some(_)) => {
+            reader.refuse("offset", "contradicts `cursor`; give one of them");
+            return None;
+        }
+        (_, Some(position)) => Start::After(position),
+        (offset, None) => Start::Offset(offset.map_or(0, |offset| offset.0)),
+    };
     Some(PageRequest { limit: Limit::clamped(limit), start })
 }
 
@@ -545,11 +608,44 @@ mod tests {
             "limit=+5",
             "limit=1e1",
             "offset=-1",
+            "offset=1000001",
             "offset=99999999999",
             "limit=1&limit=2",
             "limit=%ff",
         ] {
             assert!(matches!(paged(query), Err(ApiError::Invalid(_))), "{query}");
+        }
+    }
+
+    #[test]
+    fn cursor_continues_only_its_own_list() {
+        let position = Position::new("[1]");
+        let parse = |text: &str| {
+            let query = Query::parse(Some(text));
+            let list = query.fingerprint("list_agents", &[]);
+            query.read_list::<Paged>(&list).map(|paged| paged.0)
+        };
+        let list = Fingerprint::of("list_agents", &[], &[("name".into(), "a".into())]);
+        let cursor = Cursor { list, position: position.clone() }.encode();
+        let page = parse(&format!("limit=7&name=a&cursor={cursor}")).unwrap();
+        assert_eq!(page, PageRequest { limit: Limit::clamped(7), start: Start::After(position) });
+        for (query, name, detail) in [
+            (format!("cursor={cursor}"), "cursor", "belongs to another list"),
+            (format!("name=b&cursor={cursor}"), "cursor", "belongs to another list"),
+            (format!("name=a&cursor={cursor}x"), "cursor", "must be the `next_cursor`"),
+            ("name=a&cursor=".into(), "cursor", "must be the `next_cursor`"),
+            (format!("name=a&cursor={}", "A".repeat(5_000)), "cursor", "must be the `next_cursor`"),
+            (format!("name=a&offset=0&cursor={cursor}"), "offset", "contradicts `cursor`"),
+            (format!("name=a&cursor={cursor}&cursor={cursor}"), "cursor", "must be given once"),
+        ] {
+            match parse(&query) {
+                Err(ApiError::Invalid(errors)) => {
+                    let [FieldError { place, detail: found }] = &errors[..] else { panic!("{errors:?}") };
+                    assert_eq!(*place, Place::Query(name.to_owned()), "{query}");
+                    assert!(found.starts_with(detail), "{query}: {found}");
+                }
+                other => panic!("{query}: {other:?}"),
+            }
         }
     }
 

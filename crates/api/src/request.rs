@@ -5,17 +5,19 @@ use std::{fmt, future::Future, net::IpAddr, pin::Pin};
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use onerun_auth::{Actor, KeyId, Principal, Refusal};
-use onerun_domain::Resource;
+use onerun_domain::{Page, Position, Resource};
 use onerun_store::IdempotencyRecord;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
     ApiError,
+    cursor::{Cursor, Fingerprint},
     error::{FieldError, Place},
     fields::{Fields, Input},
     idempotency::{self, Repeatable},
     json, missing,
+    out::PageOut,
     query::{Params, Query},
 };
 
@@ -135,6 +137,7 @@ impl Origin {
 
 /// A request that may proceed, as its handler sees it: no key in it.
 pub struct Call {
+    operation: &'static str,
     principal: Option<Principal>,
     params: Vec<(String, String)>,
     query: Query,
@@ -146,6 +149,7 @@ pub struct Call {
 
 impl Call {
     pub(crate) fn new(
+        operation: &'static str,
         principal: Option<Principal>,
         params: Vec<(String, String)>,
         query: Query,
@@ -154,7 +158,7 @@ impl Call {
         body: Body,
     ) -> Self {
         let idempotency_key = read_idempotency_key(headers);
-        Self { principal, params, query, idempotency_key, repeatable: None, origin, body }
+        Self { operation, principal, params, query, idempotency_key, repeatable: None, origin, body }
     }
 
     /// Who does what the call asks for, with this key.
@@ -189,7 +193,31 @@ impl Call {
 
     /// The query's parameters, all of them checked.
     pub(crate) fn query<T: Params>(&self) -> Result<T, ApiError> {
-        self.query.read()
+        self.query.read_list(&self.list())
+    }
+
+    /// The list that the call asks for.
+    fn list(&self) -> Fingerprint {
+        self.query.fingerprint(self.operation, &self.params)
+    }
+
+    /// A page of that list as the wire shows it, with the cursor of the next one.
+    pub(crate) fn page<U, T: From<U>>(&self, page: Page<U>) -> PageOut<T> {
+        self.page_of(page, T::from)
+    }
+
+    /// [`Call::page`], of rows that `show` shows.
+    pub(crate) fn page_of<U, T>(&self, page: Page<U>, show: impl FnMut(U) -> T) -> PageOut<T> {
+        PageOut {
+            has_more: page.has_more(),
+            next_cursor: self.next_cursor(page.next),
+            data: page.data.into_iter().map(show).collect(),
+        }
+    }
+
+    /// The cursor of the page after a position.
+    pub(crate) fn next_cursor(&self, next: Option<Position>) -> Option<String> {
+        next.map(|position| Cursor { list: self.list(), position }.encode())
     }
 
     /// The body's fields, all of them checked.

@@ -157,7 +157,7 @@ async fn list_simulations(app: &App, project: &dyn ProjectStore, call: Call) -> 
         app.note_poll(call.principal(), project.project_id(), agent);
     }
     let simulations = project.simulations(list).await?;
-    reply(&PageOut::of(simulations, SimulationSummaryOut::from))
+    reply(&call.page::<_, SimulationSummaryOut>(simulations))
 }
 
 async fn get_simulation(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

@@ -200,6 +200,7 @@ impl Example for AuditPageOut {
                 "hash": hash,
             }],
             "has_more": false,
+            "next_cursor": null,
             "head": { "sequence": 1, "hash": hash },
         })
     }

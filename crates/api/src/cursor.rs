@@ -1,0 +1,141 @@
+//! Cursors: where a page ends, as callers get it.
+//!
+//! A cursor holds a position of the store and a fingerprint of the list that it belongs to. The fingerprint keeps a cursor
+//! from continuing another list by mistake. It is no secret and grants nothing: every request is authorized by itself.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use onerun_domain::{Position, sha256_hex};
+
+/// The longest cursor, in characters: more than the longest name needs.
+pub const MAX_CURSOR: usize = 4_096;
+
+/// The hexadecimal digits of a fingerprint.
+const FINGERPRINT: usize = 16;
+
+/// Tells a list from others: by its operation, its path, and its filters and order. The size of a page is no part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// The fingerprint of a list. The order of the parameters in a query does not matter.
+    pub(crate) fn of(operation: &str, path: &[(String, String)], query: &[(String, String)]) -> Self {
+        let mut query: Vec<_> = query
+            .iter()
+            .filter(|(name, _)| !["limit", "offset", "cursor"].contains(&name.as_str()))
+            .collect();
+        query.sort();
+        let pairs = path.iter().chain(query);
+        let pairs = pairs.flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+        let mut digits = sha256_hex([operation].into_iter().chain(pairs));
+        digits.truncate(FINGERPRINT);
+        Self(digits)
+    }
+}
+
+/// A cursor, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The list that it belongs to.
+    pub list: Fingerprint,
+    /// The place in it.
+    pub position: Position,
+}
+
+/// Why a text is not a cursor. The message completes a sentence that starts with the parameter's name.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be the `next_cursor` of a page; leave it out to begin with the first page")]
+pub struct CursorError;
+
+impl Cursor {
+    /// The one form of a cursor: letters, digits, `-` and `_`, so it needs no encoding in a query.
+    pub fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(format!("{}{}", self.list.0, self.position.as_str()))
+    }
+
+    /// Reads [`Cursor::encode`].
+    ///
+    /// # Errors
+    ///
+    /// [`CursorError`] for every other text.
+    pub fn decode(text: &str) -> Result<Self, CursorError> {
+        if text.len() > MAX_CURSOR {
+            return Err(CursorError);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorError)?;
+        let text = String::from_utf8(bytes).map_err(|_| CursorError)?;
+        let (list, position) = text.split_at_checked(FINGERPRINT).ok_or(CursorError)?;
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if !list.bytes().all(is_digit) || position.is_empty() {
+            return Err(CursorError);
+        }
+        Ok(Self { list: Fingerprint(list.to_owned()), position: Position::new(position) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn fingerprint_differs_by_all_but_paging() {
+        let path = pairs(&[("simulation_id", "s")]);
+        let of = |operation: &str, query: &[(&str, &str)]| Fingerprint::of(operation, &path, &pairs(query));
+        let list = of("list_agents", &[("name", "a"), ("metadata.k", "v")]);
+        let again = [("metadata.k", "v"), ("limit", "3"), ("cursor", "c"), ("name", "a")];
+        assert_eq!(list, of("list_agents", &again));
+        assert_eq!(list, of("list_agents", &[("offset", "3"), ("name", "a"), ("metadata.k", "v")]));
+        for other in [
+            of("list_objectives", &[("name", "a"), ("metadata.k", "v")]),
+            of("list_agents", &[("name", "A"), ("metadata.k", "v")]),
+            of("list_agents", &[("exact_name", "a"), ("metadata.k", "v")]),
+            of("list_agents", &[("name", "a")]),
+            of("list_agents", &[("name", "a"), ("metadata.k", "v"), ("sort_dir", "asc")]),
+            Fingerprint::of("list_agents", &[], &pairs(&[("name", "a"), ("metadata.k", "v")])),
+        ] {
+            assert_ne!(list, other);
+        }
+    }
+
+    #[test]
+    fn text_of_another_form_is_no_cursor() {
+        let encode = |text: &[u8]| URL_SAFE_NO_PAD.encode(text);
+        let long = "A".repeat(MAX_CURSOR + 4);
+        for text in [
+            "",
+            "null",
+            "=",
+            "a b",
+            &long,
+            &encode(b"0123456789abcdef"),
+            &encode(b"0123456789abcdeF[1]"),
+            &encode(b"0123456789abcde\xff[1]"),
+            &encode("0123456789abcd\u{e9}[1]".as_bytes()),
+            &format!("{}=", encode(b"0123456789abcdef[1]")),
+        ] {
+            assert_eq!(Cursor::decode(text), Err(CursorError), "{text}");
+        }
+        assert!(Cursor::decode(&encode(b"0123456789abcdef[1]")).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn cursor_decodes_to_what_was_encoded(operation in any::<String>(), position in ".{1,300}") {
+            let list = Fingerprint::of(&operation, &[], &[]);
+            let cursor = Cursor { list, position: Position::new(position) };
+            prop_assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
+        }
+
+        #[test]
+        fn decoding_never_panics_and_has_one_form(text in "[A-Za-z0-9_-]{0,60}|\\PC{0,40}") {
+            if let Ok(cursor) = Cursor::decode(&text) {
+                prop_assert_eq!(cursor.encode(), text);
+            }
+        }
+    }
+}
