@@ -23,6 +23,7 @@ mod log_privacy;
 mod managed_keys;
 mod numbers;
 mod objectives;
+mod pages;
 mod personas;
 mod queries;
 mod refusals;

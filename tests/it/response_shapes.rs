@@ -24,9 +24,19 @@ fn names(page: &Value) -> Vec<String> {
     data(page).iter().map(|value| text(value, "name")).collect()
 }
 
+/// A simulation as lists show it: the objectives left out, and the agent's description.
+fn listed_simulation(simulation: &Value) -> Value {
+    let mut listed = simulation.clone();
+    listed["objectives"] = json!([]);
+    for field in ["description", "summary"] {
+        listed["agent"].as_object_mut().unwrap().remove(field);
+    }
+    listed
+}
+
 /// A page with all there is.
 fn only(data: &[Value]) -> Value {
-    json!({ "data": data, "has_more": false })
+    json!({ "data": data, "has_more": false, "next_cursor": null })
 }
 
 #[tokio::test]
@@ -214,14 +224,14 @@ async fn a_simulation_has_its_shape_on_every_route() {
     });
     assert_eq!(simulation, expected);
     assert_eq!(desk.simulation(&id).await, expected);
-    assert_eq!(desk.get("/simulations").await, only(&[expected.clone()]));
+    assert_eq!(desk.get("/simulations").await, only(&[listed_simulation(&expected)]));
 
     app.next_instant();
     app.run_jobs().await;
     expected["status"] = "in_progress".into();
     expected["updated_at"] = app.now_text().into();
     assert_eq!(desk.simulation(&id).await, expected);
-    assert_eq!(desk.get("/simulations").await, only(&[expected]));
+    assert_eq!(desk.get("/simulations").await, only(&[listed_simulation(&expected)]));
 }
 
 #[tokio::test]
@@ -428,7 +438,9 @@ async fn a_conversation_has_its_shape_from_queued_to_evaluated() {
         "updated_at": app.now_text(),
     }]);
     assert_eq!(seen, expected);
-    assert_eq!(desk.get(&list).await, only(&[expected]));
+    expected["evaluations"][0]["objective"] =
+        json!({ "id": objective, "version": 1, "name": expected["evaluations"][0]["objective"]["name"] });
+    assert_eq!(desk.get(&list).await, only(&[expected]), "lists leave the criteria out");
 }
 
 #[tokio::test]
@@ -541,7 +553,7 @@ async fn lists_have_ten_of_a_kind_newest_first_and_say_whether_there_are_more() 
             }
             assert_eq!(seen, *data(&whole), "{list} by {limit}");
         }
-        for offset in [100, 2_147_483_647] {
+        for offset in [100, 1_000_000] {
             let page = desk.client.get(&format!("{list}&offset={offset}"), 200).await;
             assert_eq!(page, only(&[]), "{list}");
         }

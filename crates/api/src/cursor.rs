@@ -12,21 +12,21 @@ pub const MAX_CURSOR: usize = 4_096;
 /// The hexadecimal digits of a fingerprint.
 const FINGERPRINT: usize = 16;
 
-/// Tells a list from others: by its operation, its path, and its filters and order. The size of a page is no part of it.
+/// Tells a list from others: by its path, its filters and its order. The size of a page is no part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
     /// The fingerprint of a list. The order of the parameters in a query does not matter.
-    pub(crate) fn of(operation: &str, path: &[(String, String)], query: &[(String, String)]) -> Self {
+    pub(crate) fn of(path: &str, params: &[(String, String)], query: &[(String, String)]) -> Self {
         let mut query: Vec<_> = query
             .iter()
             .filter(|(name, _)| !["limit", "offset", "cursor"].contains(&name.as_str()))
             .collect();
         query.sort();
-        let pairs = path.iter().chain(query);
+        let pairs = params.iter().chain(query);
         let pairs = pairs.flat_map(|(name, value)| [name.as_str(), value.as_str()]);
-        let mut digits = sha256_hex([operation].into_iter().chain(pairs));
+        let mut digits = sha256_hex([path].into_iter().chain(pairs));
         digits.truncate(FINGERPRINT);
         Self(digits)
     }
@@ -84,19 +84,19 @@ mod tests {
 
     #[test]
     fn fingerprint_differs_by_all_but_paging() {
-        let path = pairs(&[("simulation_id", "s")]);
-        let of = |operation: &str, query: &[(&str, &str)]| Fingerprint::of(operation, &path, &pairs(query));
-        let list = of("list_agents", &[("name", "a"), ("metadata.k", "v")]);
+        let params = pairs(&[("simulation_id", "s")]);
+        let of = |path: &str, query: &[(&str, &str)]| Fingerprint::of(path, &params, &pairs(query));
+        let list = of("/v1/agents", &[("name", "a"), ("metadata.k", "v")]);
         let again = [("metadata.k", "v"), ("limit", "3"), ("cursor", "c"), ("name", "a")];
-        assert_eq!(list, of("list_agents", &again));
-        assert_eq!(list, of("list_agents", &[("offset", "3"), ("name", "a"), ("metadata.k", "v")]));
+        assert_eq!(list, of("/v1/agents", &again));
+        assert_eq!(list, of("/v1/agents", &[("offset", "3"), ("name", "a"), ("metadata.k", "v")]));
         for other in [
-            of("list_objectives", &[("name", "a"), ("metadata.k", "v")]),
-            of("list_agents", &[("name", "A"), ("metadata.k", "v")]),
-            of("list_agents", &[("exact_name", "a"), ("metadata.k", "v")]),
-            of("list_agents", &[("name", "a")]),
-            of("list_agents", &[("name", "a"), ("metadata.k", "v"), ("sort_dir", "asc")]),
-            Fingerprint::of("list_agents", &[], &pairs(&[("name", "a"), ("metadata.k", "v")])),
+            of("/v1/objectives", &[("name", "a"), ("metadata.k", "v")]),
+            of("/v1/agents", &[("name", "A"), ("metadata.k", "v")]),
+            of("/v1/agents", &[("exact_name", "a"), ("metadata.k", "v")]),
+            of("/v1/agents", &[("name", "a")]),
+            of("/v1/agents", &[("name", "a"), ("metadata.k", "v"), ("sort_dir", "asc")]),
+            Fingerprint::of("/v1/agents", &[], &pairs(&[("name", "a"), ("metadata.k", "v")])),
         ] {
             assert_ne!(list, other);
         }
@@ -125,8 +125,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cursor_decodes_to_what_was_encoded(operation in any::<String>(), position in ".{1,300}") {
-            let list = Fingerprint::of(&operation, &[], &[]);
+        fn cursor_decodes_to_what_was_encoded(path in any::<String>(), position in ".{1,300}") {
+            let list = Fingerprint::of(&path, &[], &[]);
             let cursor = Cursor { list, position: Position::new(position) };
             prop_assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
         }

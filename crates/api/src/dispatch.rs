@@ -171,7 +171,7 @@ async fn read_call(
             principal.authorize_project(project.project_id())?;
         }
     }
-    Ok(Call::new(route.operation, principal, params, query, &request.headers, origin, body))
+    Ok(Call::new(route.path, principal, params, query, &request.headers, origin, body))
 }
 
 /// The methods of a path, as `Allow` names them.

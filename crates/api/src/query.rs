@@ -128,8 +128,8 @@ impl Query {
     }
 
     /// The list that the parameters ask for, where an operation lists.
-    pub(crate) fn fingerprint(&self, operation: &str, path: &[(String, String)]) -> Fingerprint {
-        Fingerprint::of(operation, path, &self.pairs)
+    pub(crate) fn fingerprint(&self, path: &str, params: &[(String, String)]) -> Fingerprint {
+        Fingerprint::of(path, params, &self.pairs)
     }
 
     /// Reads parameters, all of them before the first error is answered.
@@ -622,10 +622,10 @@ mod tests {
         let position = Position::new("[1]");
         let parse = |text: &str| {
             let query = Query::parse(Some(text));
-            let list = query.fingerprint("list_agents", &[]);
+            let list = query.fingerprint("/v1/agents", &[]);
             query.read_list::<Paged>(&list).map(|paged| paged.0)
         };
-        let list = Fingerprint::of("list_agents", &[], &[("name".into(), "a".into())]);
+        let list = Fingerprint::of("/v1/agents", &[], &[("name".into(), "a".into())]);
         let cursor = Cursor { list, position: position.clone() }.encode();
         let page = parse(&format!("limit=7&name=a&cursor={cursor}")).unwrap();
         assert_eq!(page, PageRequest { limit: Limit::clamped(7), start: Start::After(position) });

@@ -137,7 +137,7 @@ impl Origin {
 
 /// A request that may proceed, as its handler sees it: no key in it.
 pub struct Call {
-    operation: &'static str,
+    path: &'static str,
     principal: Option<Principal>,
     params: Vec<(String, String)>,
     query: Query,
@@ -149,7 +149,7 @@ pub struct Call {
 
 impl Call {
     pub(crate) fn new(
-        operation: &'static str,
+        path: &'static str,
         principal: Option<Principal>,
         params: Vec<(String, String)>,
         query: Query,
@@ -158,7 +158,7 @@ impl Call {
         body: Body,
     ) -> Self {
         let idempotency_key = read_idempotency_key(headers);
-        Self { operation, principal, params, query, idempotency_key, repeatable: None, origin, body }
+        Self { path, principal, params, query, idempotency_key, repeatable: None, origin, body }
     }
 
     /// Who does what the call asks for, with this key.
@@ -198,7 +198,7 @@ impl Call {
 
     /// The list that the call asks for.
     fn list(&self) -> Fingerprint {
-        self.query.fingerprint(self.operation, &self.params)
+        self.query.fingerprint(self.path, &self.params)
     }
 
     /// A page of that list as the wire shows it, with the cursor of the next one.

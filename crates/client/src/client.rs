@@ -463,9 +463,10 @@ mod tests {
         let (client, mut requests) =
             testing::serving(move |_| format!("HTTP/1.1 200 OK\r\n\r\n{empty}")).await;
         let page = PageRequest::first(100);
+        let next = PageRequest { limit: 100, start: Start::Cursor("a-_9".to_owned()) };
         let project = client.project("p");
         let simulation = project.simulation("s");
-        assert_eq!(client.list_projects(page.clone()).await.unwrap().json(), empty);
+        assert_eq!(client.list_projects(next).await.unwrap().json(), empty);
         for status in [None, Some(SimulationStatus::InProgress)] {
             assert_eq!(project.list_simulations(status, page.clone()).await.unwrap().json(), empty);
         }

@@ -265,7 +265,8 @@ mod tests {
             idle_for_days: None,
         };
         assert_eq!(client.list_keys(&filter, PageRequest::first(10)).await.unwrap().json(), empty);
-        let page = client.list_audit(AuditOrder::Oldest, PageRequest::first(100)).await.unwrap();
+        let after = PageRequest { limit: 100, start: Start::Offset(100) };
+        let page = client.list_audit(AuditOrder::Oldest, after).await.unwrap();
         assert_eq!(page.head.as_ref().unwrap().sequence, 12);
         for expected in [
             "GET /v1/keys?status=active&project_id=a%26b&expiring_within_days=14&limit=10&offset=0",
