@@ -85,7 +85,7 @@ struct AuditHeadOut {
 /// What was done to a key.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditEntry")]
-struct AuditEntryOut {
+pub(crate) struct AuditEntryOut {
     /// Its number, counted from 1.
     sequence: u64,
     /// When.

@@ -34,6 +34,8 @@ mod results;
 pub mod routes;
 mod simulations;
 mod whoami;
+#[cfg(test)]
+mod wire_sizes;
 
 pub use app::{App, Authenticator};
 pub use built_in::Document;

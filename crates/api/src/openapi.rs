@@ -113,7 +113,7 @@ const DESCRIPTION: &str = "Puts an AI agent in front of generated personas for m
     scores each conversation against objectives.\n\nEvery operation but `get_health`, `get_openapi`, `get_dashboard` \
     and `revoke_leaked_keys` needs an API key, in `x-api-key` or as a bearer token. Errors are \
     `application/problem+json` (RFC 9457) with a `code` for programs. Lists come in pages, newest first unless said \
-    otherwise. A query parameter that an operation does not have, and a word that a parameter does not know, are refused \
+    otherwise. A page has up to `limit` rows and 4 MB: follow `next_cursor` until it is null. A query parameter that an operation does not have, and a word that a parameter does not know, are refused \
     with the list of those there are. A number is kept as a 64-bit integer or a double; one that would be rounded is refused. \
     `HEAD` is answered wherever `GET` is.";
 

@@ -480,7 +480,7 @@ mod tests {
         }
         assert!(simulation.conversation("c").get().await.is_err());
         for expected in [
-            "projects?limit=100&offset=100",
+            "projects?limit=100&cursor=a-_9",
             "simulations?project_id=p&sort_by=created_at&limit=100&offset=0",
             "simulations?project_id=p&sort_by=created_at&status=in_progress&limit=100&offset=0",
             "simulations/s/conversations?project_id=p&status=failed&limit=100&offset=0",

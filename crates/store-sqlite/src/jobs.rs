@@ -273,7 +273,7 @@ mod tests {
         let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
         assert_eq!(count("SELECT COUNT(*) FROM dead_jobs"), MAX_DEAD_JOBS);
         assert_eq!(count("SELECT COUNT(*) FROM dead_jobs WHERE id = '1'"), 0);
-        let newest = dead(&connection, PageRequest { limit: Limit::clamped(1), offset: 0 }).unwrap();
+        let newest = dead(&connection, &PageRequest::first(Limit::clamped(1))).unwrap();
         assert_eq!(newest.data[0].job, job);
     }
 }

@@ -25,7 +25,7 @@ async fn a_dead_job_is_removed_after_30_days() {
     store.enqueue(vec![job.clone()]).await.unwrap();
     store.claim_jobs(JobKind::Other, 1, now + DAY, now).await.unwrap();
     store.bury_job(&job.id, "no", now).await.unwrap();
-    let page = PageRequest { limit: Limit::clamped(10), offset: 0 };
+    let page = PageRequest::first(Limit::clamped(10));
     for (days, kept) in [(29, 1), (30, 0)] {
         store.delete_expired_records(10, now + days * DAY).await.unwrap();
         assert_eq!(store.dead_jobs(page).await.unwrap().data.len(), kept, "{days}");
@@ -80,6 +80,6 @@ async fn a_key_is_removed_90_days_after_its_end_and_stays_in_the_trail() {
             assert_eq!(store.key_view(id).await.unwrap().is_some(), kept, "{days} {id}");
         }
     }
-    let page = PageRequest { limit: Limit::clamped(10), offset: 0 };
+    let page = PageRequest::first(Limit::clamped(10));
     assert_eq!(store.audit(Direction::Ascending, page).await.unwrap().entries.data.len(), 4);
 }

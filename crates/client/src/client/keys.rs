@@ -110,7 +110,7 @@ mod tests {
     use super::{super::Endpoint, *};
     use crate::{
         ClientOptions,
-        resource::{Addresses, Grants, KeyStatus, Lifetime, Limit, Projects, RateLimit},
+        resource::{Addresses, Grants, KeyStatus, Lifetime, Limit, Projects, RateLimit, Start},
         testing,
     };
 

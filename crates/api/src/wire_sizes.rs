@@ -1,0 +1,294 @@
+//! Holds what [`WireSize`] says of rows against the JSON that they become.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use onerun_auth::{
+    Actor, AddressAccess, AuditEvent, Grant, KeyDigest, KeyRecord, KeyUsage, ProjectAccess, RateLimit,
+    Replaced, ScopeSet, parse_block,
+};
+use onerun_domain::{
+    AgeGroup, Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason,
+    EndedAttempt, Evaluation, EvaluationStatus, Item, MaxTurns, MessageText, Metadata, Name, Objective,
+    ObjectiveRef, Outcome, Persona, PersonaAttributes, Project, Quote, Role, Scenario, Score, Seed,
+    Simulation, SimulationStatus, Target,
+};
+use onerun_store::{AgentSummary, ConversationSummary, KeyView, SimulationSummary, WireSize};
+use proptest::prelude::*;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    audit::AuditEntryOut,
+    out::{
+        AgentSummaryOut, ConversationSummaryOut, ItemOut, KeyOut, ObjectiveOut, PersonaOut, ProjectOut,
+        SimulationSummaryOut,
+    },
+};
+
+/// The times with the longest form.
+const EARLY: Timestamp = Timestamp::MIN;
+const LATE: Timestamp = Timestamp::MAX;
+
+const LONG_ID: &str = "WWWWWWWWWWWWWWWWWWWWW";
+const SHORT_ID: &str = "WWWWWWWWWWWW";
+
+/// Texts of which JSON is much longer than they are, or of which characters and bytes differ.
+fn hostile() -> impl Strategy<Value = String> {
+    let characters =
+        ['"', '\\', '\n', '\r', '\u{8}', '\u{1}', '\u{1f}', '\u{7f}', '\u{2028}', '\u{1f600}', 'a'];
+    prop::collection::vec(prop::sample::select(characters.to_vec()), 0..120).prop_map(String::from_iter)
+}
+
+/// Such texts without what names may not have.
+fn clean() -> impl Strategy<Value = String> {
+    let characters = ['"', '\\', '\u{1f600}', '\u{e9}', 'a'];
+    let rest = prop::collection::vec(prop::sample::select(characters.to_vec()), 0..150);
+    rest.prop_map(|rest| format!("n{}", String::from_iter(rest)))
+}
+
+fn metadata() -> impl Strategy<Value = Metadata> {
+    let number = json!([u64::MAX, i64::MIN, 0.1234567890123456_f64, 1e-300, true, null, {"k": []}]);
+    prop::collection::btree_map(hostile(), hostile(), 0..5).prop_map(move |texts| {
+        let mut object: Map<String, Value> =
+            texts.into_iter().map(|(key, text)| (key, Value::String(text))).collect();
+        object.insert("numbers".to_owned(), number.clone());
+        Metadata::parse(object).unwrap()
+    })
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn holds<R: WireSize>(row: R, show: impl FnOnce(R) -> Box<dyn erased::Json>) {
+    let size = row.wire_size();
+    let length = show(row).json().len();
+    assert!(size >= length, "{length} bytes, not {size}");
+}
+
+/// What is shown, whatever its type.
+mod erased {
+    use super::Serialize;
+
+    pub(super) trait Json {
+        fn json(&self) -> String;
+    }
+
+    impl<T: Serialize> Json for T {
+        fn json(&self) -> String {
+            serde_json::to_string(self).unwrap()
+        }
+    }
+}
+
+fn agent(text: &str, long: &str, metadata: &Metadata) -> Agent {
+    Agent {
+        id: SHORT_ID.parse().unwrap(),
+        project_id: SHORT_ID.parse().unwrap(),
+        name: name(text),
+        description: Some(Description::parse(long).unwrap()),
+        metadata: metadata.clone(),
+        last_polled_at: Some(EARLY),
+        created_at: EARLY,
+        updated_at: LATE,
+    }
+}
+
+fn persona(text: &str, metadata: &Metadata) -> Persona {
+    let text = || text.to_owned();
+    Persona {
+        id: LONG_ID.parse().unwrap(),
+        simulation_id: LONG_ID.parse().unwrap(),
+        seq: u32::MAX,
+        approval: ApprovalStatus::Rejected,
+        summary: text(),
+        story: text(),
+        purpose: text(),
+        attributes: PersonaAttributes {
+            age_group: AgeGroup::YoungAdult,
+            speech_style: text(),
+            education: text(),
+            occupation: text(),
+            economic_status: text(),
+            personality_traits: text(),
+            values: text(),
+            habits: text(),
+            interests: text(),
+            speech_patterns: text(),
+            typical_behavior: text(),
+            stress_triggers: text(),
+            stress_reactions: text(),
+            version: text(),
+        },
+        metadata: metadata.clone(),
+        created_at: EARLY,
+        updated_at: EARLY,
+    }
+}
+
+fn evaluation(text: &str) -> Evaluation {
+    let quote = Quote { item_id: LONG_ID.parse().unwrap(), text: text.to_owned() };
+    Evaluation {
+        id: LONG_ID.parse().unwrap(),
+        conversation_id: LONG_ID.parse().unwrap(),
+        attempt: u32::MAX,
+        objective: ObjectiveRef { id: SHORT_ID.parse().unwrap(), version: u32::MAX },
+        judge: text.to_owned(),
+        prompt_hash: "f".repeat(64),
+        outcome: Outcome::Inconclusive,
+        score: Score::parse(0.1234567890123456),
+        reason: text.to_owned(),
+        quotes: vec![quote; 10],
+        created_at: EARLY,
+    }
+}
+
+fn conversation(text: &str) -> Conversation {
+    let attempt = EndedAttempt {
+        attempt: u32::MAX,
+        end_reason: EndReason::ALL.into_iter().max_by_key(|reason| reason.as_str().len()).unwrap(),
+        failure_reason: Some(text.to_owned()),
+        ended_at: EARLY,
+    };
+    Conversation {
+        id: LONG_ID.parse().unwrap(),
+        simulation_id: LONG_ID.parse().unwrap(),
+        persona_id: LONG_ID.parse().unwrap(),
+        seq: u32::MAX,
+        status: ConversationStatus::InProgress,
+        end_reason: Some(attempt.end_reason),
+        evaluation_status: EvaluationStatus::NotApplicable,
+        attempt: u32::MAX,
+        ended_attempts: vec![attempt; 3],
+        item_count: u32::MAX,
+        lease_expires_at: Some(EARLY),
+        turn: None,
+        queued_at: EARLY,
+        created_at: EARLY,
+        updated_at: EARLY,
+    }
+}
+
+fn simulation(text: &str, long: &str, metadata: &Metadata) -> Simulation {
+    Simulation {
+        id: LONG_ID.parse().unwrap(),
+        project_id: SHORT_ID.parse().unwrap(),
+        agent_id: SHORT_ID.parse().unwrap(),
+        name: name(text),
+        scenario: Scenario::parse(long).unwrap(),
+        target_conversations: Target::parse(10_000).unwrap(),
+        target_personas: Target::parse(10_000).unwrap(),
+        max_turns: MaxTurns::parse(200).unwrap(),
+        auto_approve: false,
+        seed: Seed::parse(Seed::MAX).unwrap(),
+        metadata: metadata.clone(),
+        status: SimulationStatus::InProgress,
+        last_failure_reason: Some(long.to_owned()),
+        created_at: EARLY,
+        updated_at: EARLY,
+        expires_at: EARLY,
+    }
+}
+
+fn key(text: &str, metadata: &Metadata) -> KeyRecord {
+    let id = "AAECAwQFBgcI".parse::<onerun_auth::KeyId>().unwrap();
+    let projects: BTreeSet<_> = (0..100).map(|number| format!("{number:0>12}").parse().unwrap()).collect();
+    let block = parse_block("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128").unwrap();
+    KeyRecord {
+        id: id.clone(),
+        name: name(text),
+        digest: KeyDigest::of("a"),
+        grant: Grant {
+            scopes: ScopeSet::ALL,
+            projects: ProjectAccess::Only(projects),
+            addresses: AddressAccess::Only(vec![block; 20]),
+            rate_limit: RateLimit::new(RateLimit::MAX_REQUESTS, RateLimit::MAX_WINDOW_SECONDS),
+            expires_at: Some(EARLY),
+        },
+        not_before: Some(EARLY),
+        metadata: metadata.clone(),
+        created_at: EARLY,
+        created_by: id.clone(),
+        updated_at: EARLY,
+        disabled_at: Some(EARLY),
+        revoked_at: Some(EARLY),
+        replaces: Some(id.clone()),
+        replaced: Some(Replaced { by: id, at: EARLY, overlap_ends_at: EARLY }),
+        revision: u64::MAX,
+    }
+}
+
+proptest! {
+    #[test]
+    fn resource_is_no_larger_than_its_wire_size(text in clean(), metadata in metadata()) {
+        let long = text.repeat(9);
+        let project =
+            Project { id: SHORT_ID.parse().unwrap(), name: name(&text), created_at: EARLY, updated_at: EARLY };
+        holds(project, |row| Box::new(ProjectOut::from(row)));
+        let summary =
+            AgentSummary { agent: agent(&text, &long, &metadata), total_simulations: u64::MAX };
+        holds(summary, |row| Box::new(AgentSummaryOut::from(row)));
+        let objective = Objective {
+            id: SHORT_ID.parse().unwrap(),
+            project_id: SHORT_ID.parse().unwrap(),
+            version: u32::MAX,
+            name: name(&text),
+            criteria: Criteria::restore(long.clone()).unwrap(),
+            created_at: EARLY,
+            updated_at: EARLY,
+        };
+        holds(objective, |row| Box::new(ObjectiveOut::from(row)));
+        let summary = SimulationSummary {
+            simulation: simulation(&text, &long, &metadata),
+            agent: Agent { description: None, ..agent(&text, &long, &metadata) },
+        };
+        holds(summary, |row| Box::new(SimulationSummaryOut::from(row)));
+        let usage = KeyUsage {
+            last_used_at: Some(EARLY),
+            used_scopes: ScopeSet::ALL,
+            uses_since_replaced: u64::MAX,
+        };
+        let view = KeyView { record: key(&text, &metadata), usage };
+        holds(view, |row| Box::new(KeyOut::of(row, LATE)));
+    }
+
+    #[test]
+    fn generated_row_is_no_larger_than_its_wire_size(
+        text in hostile(),
+        named in clean(),
+        metadata in metadata(),
+        details in prop::collection::btree_map(hostile(), hostile(), 0..5),
+    ) {
+        holds(persona(&text, &metadata), |row| Box::new(PersonaOut::from(row)));
+        let summary = ConversationSummary {
+            conversation: conversation(&text),
+            persona: persona(&text, &metadata),
+            evaluations: vec![(evaluation(&text), name(&named)); 4],
+        };
+        holds(summary, |row| Box::new(ConversationSummaryOut::from(row)));
+        let item = Item {
+            id: LONG_ID.parse().unwrap(),
+            conversation_id: LONG_ID.parse().unwrap(),
+            attempt: u32::MAX,
+            position: u32::MAX,
+            role: Role::Assistant,
+            content: vec![MessageText::parse(named.repeat(5)).unwrap(); 50],
+            created_at: EARLY,
+        };
+        holds(item, |row| Box::new(ItemOut::from(row)));
+        let event = AuditEvent {
+            at: text.clone(),
+            action: text.clone(),
+            key_id: text.clone(),
+            actor: Actor {
+                key_id: text.clone(),
+                address: Some(text.clone()),
+                user_agent: Some(text.clone()),
+                request_id: text.clone(),
+            },
+            details: BTreeMap::from_iter(details),
+        };
+        holds(event.seal(None), |row| Box::new(AuditEntryOut::from(row)));
+    }
+}
