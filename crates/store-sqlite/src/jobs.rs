@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use onerun_domain::{Job, JobId, JobKind, Page, PageRequest, ProjectId};
-use onerun_store::{ClaimedJob, DEAD_JOB_RETENTION, DeadJob, MAX_DEAD_JOBS, PageBuilder, StoreError, position};
+use onerun_store::{
+    ClaimedJob, DEAD_JOB_RETENTION, DeadJob, MAX_DEAD_JOBS, PageBuilder, StoreError, position,
+};
 use rusqlite::{Connection, params};
 
 use crate::{

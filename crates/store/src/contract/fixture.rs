@@ -24,8 +24,8 @@ use tokio::sync::Barrier;
 use crate::{
     AgentList, ChangeError, ClaimedJob, ConversationChange, ConversationList, ConversationSummary,
     ConversationView, Decision, EvaluatedConversation, ExactFilter, NamedSort, ProjectStore,
-    SimulationChange, SimulationList,
-    SimulationOrder, SimulationView, Store, StoreError, StoredReply, StoredTurn,
+    SimulationChange, SimulationList, SimulationOrder, SimulationView, Store, StoreError, StoredReply,
+    StoredTurn,
 };
 
 /// How long a lease lasts here.
