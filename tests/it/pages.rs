@@ -73,8 +73,10 @@ async fn pages_of_large_rows_end_at_four_megabytes() {
     let mut simulations = Vec::new();
     for number in 0..100 {
         app.next_instant();
+        // The answer to each of these has 2 MB: a tenth of them shows the same.
+        let pinned = if number % 10 == 9 { &objectives[..] } else { &[] };
         let changes = json!({
-            "name": format!("{number:03}"), "scenario": emoji(20_000), "objective_ids": objectives,
+            "name": format!("{number:03}"), "scenario": emoji(20_000), "objective_ids": pinned,
         });
         simulations.push(desk.create(changes).await);
     }

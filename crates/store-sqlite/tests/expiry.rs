@@ -28,7 +28,7 @@ async fn a_dead_job_is_removed_after_30_days() {
     let page = PageRequest::first(Limit::clamped(10));
     for (days, kept) in [(29, 1), (30, 0)] {
         store.delete_expired_records(10, now + days * DAY).await.unwrap();
-        assert_eq!(store.dead_jobs(page).await.unwrap().data.len(), kept, "{days}");
+        assert_eq!(store.dead_jobs(page.clone()).await.unwrap().data.len(), kept, "{days}");
     }
 }
 
