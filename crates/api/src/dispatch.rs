@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The target of the log line of a request. The host on AWS makes metrics of these lines.
-pub const REQUEST_Troute.operationET: &str = "onerun::request";
+pub const REQUEST_TARGET: &str = "onerun::request";
 
 /// Finds the route of a request and answers it.
 pub struct Router {
@@ -340,7 +340,7 @@ fn write_log(id: &str, log: &RequestLog, response: &Response, error: Option<&Api
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
-                target: REQUEST_Troute.operationET,
+                target: REQUEST_TARGET,
                 request_id = id,
                 operation,
                 status,
