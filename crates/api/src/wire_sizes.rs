@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use onerun_auth::{
     Actor, AddressAccess, AuditEvent, Grant, KeyDigest, KeyRecord, KeyUsage, ProjectAccess, RateLimit,
-    Replaced, ScopeSet, parse_block,
+    Replacement, ScopeSet, parse_block,
 };
 use onerun_domain::{
     AgeGroup, Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason,
@@ -214,7 +214,7 @@ fn key(text: &str, metadata: &Metadata) -> KeyRecord {
         disabled_at: Some(EARLY),
         revoked_at: Some(EARLY),
         replaces: Some(id.clone()),
-        replaced: Some(Replaced { by: id, at: EARLY, overlap_ends_at: EARLY }),
+        replaced: Some(Replacement { by: id, at: EARLY, overlap_ends_at: EARLY }),
         revision: u64::MAX,
     }
 }
