@@ -3,15 +3,14 @@
 //! What is written while a key is used (its usage, the counts of its requests) is in partitions of its own, so that a
 //! role can be allowed to write those and no key.
 
-use std::collections::BTreeSet;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join;
 use jiff::{SignedDuration, Timestamp};
-use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, RateLimit, WRITE_EVERY};
-use onerun_domain::{Direction, Page, later};
+use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, ProjectAccess, RateLimit, WRITE_EVERY};
+use onerun_domain::{Direction, Page, PageRequest, Start, later};
 use onerun_store::{
-    ChangeKey, DecideNewKey, KEY_RETENTION, KeyChange, KeyError, KeyList, KeyView, LiveKeys, NewKey,
+    ChangeKey, DecideNewKey, ExactFilter, KEY_RETENTION, KeyChange, KeyError, KeyList, KeyView, LiveKeys,
+    NewKey, PageBuilder,
     StoreError, key_body, read_key, read_usage, usage_body,
 };
 
@@ -21,8 +20,9 @@ use crate::{
     failure, idempotency,
     item::{self, BODY, EXPIRES, Item, REVISION},
     keys::{self, Key},
+    lists::{Entries, GROUP},
     patience::Patience,
-    query::{Index, Query, cut, offset, overfull},
+    query::{Entry, Index, Query},
     write::{self, Write},
 };
 
@@ -36,9 +36,6 @@ const WRITTEN: &str = "written";
 const REQUESTS: &str = "requests";
 /// What the last of them is known by.
 const LAST: &str = "last";
-
-/// How many keys are read at one time while a list is looked for.
-const CHUNK: usize = 100;
 
 /// For how long after its window a count is kept at least: clocks may differ by as much.
 const KEPT_AFTER: i64 = 60;
@@ -156,38 +153,48 @@ fn read_view(key: &Item, usage: Option<&Item>) -> Result<KeyView, StoreError> {
 }
 
 /// One page of keys, newest first. What is asked for can be of any member of a key, so it is looked for in the keys
-/// themselves, up to the end of the page.
+/// themselves, up to the end of the page. Keys that are passed over are not held.
 pub(crate) async fn list(database: &Database, list: &KeyList) -> Result<Page<KeyView>, StoreError> {
-    let passed_over = offset(&list.page)?;
-    let wanted = passed_over.saturating_add(overfull(&list.page));
-    let mut found = Vec::new();
-    let mut query =
-        Query::new(WHAT, keys::KEYS).by(Index::Made, Direction::Descending).limit(CHUNK.min(wanted));
+    let query = Query::new(WHAT, keys::KEYS).by(Index::Made, Direction::Descending);
+    let (mut left_out, start) = match &list.page.start {
+        Start::Offset(offset) if is_narrowed(list) => (*offset, Start::Offset(0)),
+        start => (0, start.clone()),
+    };
+    let mut entries = Entries::new(database, query, &PageRequest { limit: list.page.limit, start })?;
+    let mut page = PageBuilder::new(list.page.limit);
     loop {
-        let entries = database.query(&query).await?;
-        let mut pairs = Vec::new();
-        for entry in &entries {
-            let id = entry.text(item::SORT)?;
-            pairs.push((Key::managed_of(id), Key::usage_of(id)));
+        let group = entries.group(GROUP).await?;
+        if group.is_empty() {
+            return Ok(page.finish());
         }
-        let both: BTreeSet<Key> =
-            pairs.iter().flat_map(|(key, usage)| [key.clone(), usage.clone()]).collect();
+        let usage = |entry: &Entry| Key::usage_of(&entry.key.sort);
+        let both = group.iter().flat_map(|entry| [entry.key.clone(), usage(entry)]).collect();
         let mut items = database.get_all(WHAT, both).await?;
-        for (key, usage) in &pairs {
+        for entry in group {
             let mut take = |what, key| items.remove(key).map(|attributes| Item::new(what, attributes));
-            let (Some(key), usage) = (take(WHAT, key), take(USAGE, usage)) else { continue };
-            found.extend(Some(read_view(&key, usage.as_ref())?).filter(|view| list.admits(view)));
+            let (Some(key), usage) = (take(WHAT, &entry.key), take(USAGE, &usage(&entry))) else { continue };
+            let view = read_view(&key, usage.as_ref())?;
+            if !list.admits(&view) {
+                continue;
+            }
+            if let Some(left) = left_out.checked_sub(1) {
+                left_out = left;
+            } else if !page.push(view, entry.position) {
+                return Ok(page.finish());
+            }
         }
-        let Some(last) = entries.last().filter(|_| entries.len() == query.want && found.len() < wanted)
-        else {
-            break;
-        };
-        // From there on, and past it: keys stay where they are.
-        let last = last.text(Index::Made.sort())?;
-        query = query.between("0", last).past(1).limit(CHUNK);
     }
-    let found = found.into_iter().skip(passed_over).collect();
-    Ok(cut(found, &list.page))
+}
+
+/// Whether a list leaves out any keys.
+fn is_narrowed(list: &KeyList) -> bool {
+    let KeyList { within, exact, status, project, ends_by, idle_since, now: _, page: _ } = list;
+    *within != ProjectAccess::All
+        || *exact != ExactFilter::default()
+        || status.is_some()
+        || project.is_some()
+        || ends_by.is_some()
+        || idle_since.is_some()
 }
 
 /// Changes a key.

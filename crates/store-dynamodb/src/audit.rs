@@ -4,17 +4,20 @@
 //! head is still the one that the entry was sealed to. So there are neither gaps nor forks, whoever writes at one time.
 
 use onerun_auth::{AuditEntry, AuditEvent, AuditHead};
-use onerun_domain::{Direction, Page, PageRequest, Position};
-use onerun_store::{AuditPage, KeyError, LiveKeys, StoreError, audit_body, read_audit};
+use onerun_domain::{Direction, PageRequest, Start};
+use onerun_store::{
+    AuditPage, KeyError, LiveKeys, PageBuilder, StoreError, audit_body, position, read_audit, read_position,
+};
 
 use crate::{
     api_keys,
-    database::{Database, Written},
+    database::{Answers, Database, Written},
     failure,
     item::{self, BODY, Item},
     keys::{self, Key},
+    lists::overfull,
     patience::Patience,
-    query::{Query, offset},
+    query::Query,
     write::Write,
 };
 
@@ -84,7 +87,7 @@ async fn head(database: &Database) -> Result<Option<AuditHead>, StoreError> {
 }
 
 /// One page of the trail up to its head. Entries are found by their numbers, so that nothing is passed over; one that
-/// somebody took out is missing from its page.
+/// somebody took out is missing from the list.
 pub(crate) async fn list(
     database: &Database,
     direction: Direction,
@@ -92,28 +95,30 @@ pub(crate) async fn list(
 ) -> Result<AuditPage, StoreError> {
     let head = head(database).await?;
     let newest = head.as_ref().map_or(0, |head| head.sequence);
-    let (offset, limit) = (u64::try_from(offset(page)?).unwrap_or(u64::MAX), u64::from(page.limit.get()));
-    let (first, last, has_more) = match direction {
-        Direction::Ascending => {
-            let last = newest.min(offset + limit);
-            (offset + 1, last, last < newest)
+    let (first, last) = match (direction, &page.start) {
+        (Direction::Ascending, Start::Offset(offset)) => (u64::from(*offset) + 1, newest),
+        (Direction::Ascending, Start::After(after)) => {
+            (read_position::<u64>(after)?.saturating_add(1), newest)
         }
-        Direction::Descending => {
-            let last = newest.saturating_sub(offset);
-            let before = last.saturating_sub(limit);
-            (before + 1, last, before > 0)
+        (Direction::Descending, Start::Offset(offset)) => (1, newest.saturating_sub((*offset).into())),
+        (Direction::Descending, Start::After(after)) => {
+            (1, read_position::<u64>(after)?.saturating_sub(1).min(newest))
         }
     };
-    let mut data = Vec::new();
+    let mut entries = PageBuilder::new(page.limit);
     if first <= last {
         let (first, last) = (Key::audit_entry(first), Key::audit_entry(last));
-        let query = Query::new(WHAT, keys::AUDIT).between(first.sort, last.sort);
-        for item in database.query(&query).await? {
-            data.push(read_audit(item.text(BODY)?)?);
+        let query = Query::new(WHAT, keys::AUDIT).between(first.sort, last.sort).directed(direction);
+        let mut answers = Answers::new(database, query);
+        'page: while let Some(items) = answers.next(overfull(page.limit)).await? {
+            for item in items {
+                let entry = read_audit(item.text(BODY)?)?;
+                let position = position(&entry.sequence);
+                if !entries.push(entry, position) {
+                    break 'page;
+                }
+            }
         }
     }
-    if direction == Direction::Descending {
-        data.reverse();
-    }
-    Ok(AuditPage { entries: Page { data, next: has_more.then(|| Position::new("")) }, head })
+    Ok(AuditPage { entries: entries.finish(), head })
 }

@@ -9,10 +9,14 @@ use std::{
 use aws_sdk_dynamodb::{
     Client,
     error::ProvideErrorMetadata,
-    operation::{transact_get_items::TransactGetItemsError, transact_write_items::TransactWriteItemsError},
+    operation::{
+        query::QueryOutput, transact_get_items::TransactGetItemsError,
+        transact_write_items::TransactWriteItemsError,
+    },
     types::{AttributeValue, CancellationReason, Get, KeysAndAttributes, ReturnValue, TransactGetItem},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
+use onerun_domain::Position;
 use onerun_store::StoreError;
 
 use crate::{
@@ -20,7 +24,7 @@ use crate::{
     item::{Attributes, Item, PARTITION, SORT},
     keys::{self, Key},
     patience::Patience,
-    query::Query,
+    query::{Asked, Entry, Query},
     write::{Write, key_attributes},
 };
 
@@ -56,6 +60,77 @@ pub(crate) enum Changed {
     Yes(Attributes),
     /// What must be so for it was not.
     No,
+}
+
+/// A query that is read answer by answer, so that no more is held than one of them.
+pub(crate) struct Answers<'a> {
+    database: &'a Database,
+    query: Query,
+    start: Option<Attributes>,
+    is_over: bool,
+}
+
+impl<'a> Answers<'a> {
+    /// From the beginning of what the query finds.
+    pub(crate) fn new(database: &'a Database, query: Query) -> Self {
+        Self { database, query, start: None, is_over: false }
+    }
+
+    /// From behind the row at a position.
+    pub(crate) fn after(
+        database: &'a Database,
+        query: Query,
+        position: &Position,
+    ) -> Result<Self, StoreError> {
+        let start = Some(query.start_after(position)?);
+        Ok(Self { database, query, start, is_over: false })
+    }
+
+    /// The query.
+    pub(crate) fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// The items of the next answer: at most `limit`, unless the query has filters, and perhaps none. `None` if there are
+    /// no more answers.
+    pub(crate) async fn next(&mut self, limit: usize) -> Result<Option<Vec<Item>>, StoreError> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let output = self.ask(Asked::Items, limit).await?;
+        let items = output.items.unwrap_or_default().into_iter();
+        Ok(Some(items.map(|attributes| Item::new(self.query.what, attributes)).collect()))
+    }
+
+    /// Passes over so many, without reading what they are. Only for a query without filters: with them, a count says
+    /// nothing about where the next answer begins.
+    pub(crate) async fn skip(&mut self, mut count: usize) -> Result<(), StoreError> {
+        while count > 0 && !self.is_over {
+            let output = self.ask(Asked::Count, count).await?;
+            count = count.saturating_sub(usize::try_from(output.count).unwrap_or(0));
+        }
+        Ok(())
+    }
+
+    /// A query over many answers takes as long as it takes; each answer has its own time.
+    async fn ask(&mut self, asked: Asked, limit: usize) -> Result<QueryOutput, StoreError> {
+        let Self { database, query, start, is_over } = self;
+        let mut patience = Patience::new();
+        loop {
+            let request = query
+                .request(&database.client, &database.table, asked, limit)
+                .set_exclusive_start_key(start.clone());
+            match patience.attempt(request.send()).await {
+                Ok(mut output) => {
+                    *start = output.last_evaluated_key.take();
+                    *is_over = start.is_none();
+                    return Ok(output);
+                }
+                Err(error) if failure::is_passing(&error) && patience.wait().await => {}
+                Err(error) => return Err(failure::of("Query", query.what, &error)),
+            }
+        }
+    }
 }
 
 impl Database {
@@ -178,41 +253,20 @@ impl Database {
 
     /// Items that a query finds, in its order.
     pub(crate) async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
-        let mut patience = Patience::new();
-        let (mut skip, mut found, mut start) = (query.skip, Vec::new(), None);
-        while found.len() < query.want {
-            let request = query
-                .request(&self.client, &self.table, skip, found.len())
-                .set_exclusive_start_key(start.clone());
-            let output = match patience.attempt(request.send()).await {
-                Ok(output) => output,
-                Err(error) if failure::is_passing(&error) && patience.wait().await => continue,
-                Err(error) => return Err(failure::of("Query", query.what, &error)),
-            };
-            // A query over many pages takes as long as it takes; each page has its own time.
-            patience = Patience::new();
-            for attributes in output.items.unwrap_or_default() {
-                if skip > 0 {
-                    skip -= 1;
-                } else if found.len() < query.want {
-                    found.push(Item::new(query.what, attributes));
-                }
-            }
-            start = output.last_evaluated_key;
-            if start.is_none() {
-                break;
-            }
+        let mut answers = Answers::new(self, query.clone());
+        let mut found = Vec::new();
+        while found.len() < query.want
+            && let Some(items) = answers.next(query.want - found.len()).await?
+        {
+            found.extend(items);
         }
+        found.truncate(query.want);
         Ok(found)
     }
 
-    /// The keys of items that a query finds, in its order.
-    pub(crate) async fn query_keys(&self, query: &Query) -> Result<Vec<Key>, StoreError> {
-        let items = self.query(query).await?;
-        items
-            .iter()
-            .map(|item| Ok(Key { partition: item.text(PARTITION)?.into(), sort: item.text(SORT)?.into() }))
-            .collect()
+    /// The entries of an index that a query finds, in its order.
+    pub(crate) async fn entries(&self, query: &Query) -> Result<Vec<Entry>, StoreError> {
+        self.query(query).await?.iter().map(|item| query.entry(item)).collect()
     }
 
     /// Writes all of it or nothing. At most 100.

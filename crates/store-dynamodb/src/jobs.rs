@@ -19,8 +19,9 @@ use crate::{
     failure,
     item::{self, BODY, EXPIRES, Item},
     keys::{self, Key, LANES, LAST},
+    lists,
     patience::Patience,
-    query::{Index, Query, cut},
+    query::{Index, Query},
     record,
     write::Write,
 };
@@ -319,19 +320,10 @@ pub(crate) async fn bury(
     }
 }
 
-/// Jobs that were given up, newest first.
+/// Jobs that were given up, newest first. One that is given up again meanwhile moves to the head of the list.
 pub(crate) async fn dead(database: &Database, page: &PageRequest) -> Result<Page<DeadJob>, StoreError> {
-    let query = Query::new("dead job", keys::DEAD_JOBS).by(Index::Made, Direction::Descending).page(page)?;
-    let keys = database.query_keys(&query).await?;
-    let mut found = database.get_all("dead job", keys.iter().cloned().collect()).await?;
-    let mut jobs = Vec::new();
-    for key in keys {
-        // One that was given up again meanwhile is at another place now, too.
-        if let Some(attributes) = found.remove(&key) {
-            jobs.push(record::dead_job(&Item::new("dead job", attributes))?);
-        }
-    }
-    Ok(cut(jobs, page))
+    let query = Query::new("dead job", keys::DEAD_JOBS).by(Index::Made, Direction::Descending);
+    lists::page(database, query, page, record::dead_job).await
 }
 
 /// When the next job of a kind is due.

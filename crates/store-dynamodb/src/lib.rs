@@ -136,6 +136,7 @@ mod idempotency;
 mod item;
 mod jobs;
 mod keys;
+mod lists;
 pub mod local;
 mod overdue;
 mod patience;

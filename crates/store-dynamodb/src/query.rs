@@ -5,13 +5,19 @@ use aws_sdk_dynamodb::{
     operation::query::builders::QueryFluentBuilder,
     types::{AttributeValue, Select},
 };
-use onerun_domain::{Direction, Page, PageRequest, Position, Start};
-use onerun_store::StoreError;
+use onerun_domain::{Direction, Position};
+use onerun_store::{StoreError, position, read_position};
 
-use crate::item::{DUE, LANE, PARTITION, SORT};
+use crate::{
+    item::{self, Attributes, DUE, Item, LANE, PARTITION, SORT},
+    keys::Key,
+};
 
 /// The most items of one answer; DynamoDB's own bound is 1 MiB.
 const MAX_ANSWER: usize = 5_000;
+
+/// The most bytes of a sort key.
+const MAX_SORT: usize = 1_024;
 
 /// An index that sorts a partition by something else than its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,10 +86,28 @@ pub(crate) struct Query {
     range: Option<Range>,
     direction: Direction,
     filters: Vec<(&'static str, &'static str, String)>,
-    /// How many it passes over.
-    pub(crate) skip: usize,
     /// How many it finds at most.
     pub(crate) want: usize,
+}
+
+/// An entry of an index.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// The key of the item that it is of.
+    pub(crate) key: Key,
+    /// What the index sorts it by.
+    pub(crate) sort: String,
+    /// Where a list continues after it.
+    pub(crate) position: Position,
+}
+
+/// What is asked for of what a query finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// The items of the table, or the entries of the index: keys and what it sorts by.
+    Items,
+    /// How many there are.
+    Count,
 }
 
 impl Query {
@@ -96,7 +120,6 @@ impl Query {
             range: None,
             direction: Direction::Ascending,
             filters: Vec::new(),
-            skip: 0,
             want: usize::MAX,
         }
     }
@@ -139,9 +162,9 @@ impl Query {
         values.into_iter().fold(self, |query, value| query.containing(attribute, Some(value)))
     }
 
-    /// Without the first so many.
-    pub(crate) fn past(mut self, skip: usize) -> Self {
-        self.skip = skip;
+    /// In this direction of its keys.
+    pub(crate) fn directed(mut self, direction: Direction) -> Self {
+        self.direction = direction;
         self
     }
 
@@ -151,18 +174,53 @@ impl Query {
         self
     }
 
-    /// One page, and one more, which tells whether more follows.
-    pub(crate) fn page(self, page: &PageRequest) -> Result<Self, StoreError> {
-        Ok(Self { skip: offset(page)?, ..self }.limit(overfull(page)))
+    /// Whether it reads more than it finds.
+    pub(crate) fn is_filtered(&self) -> bool {
+        !self.filters.is_empty()
     }
 
-    /// The next call, when so many are still to be passed over and so many found.
+    /// An item that was found by an index, as its entry.
+    pub(crate) fn entry(&self, item: &Item) -> Result<Entry, StoreError> {
+        let key = Key { partition: item.text(PARTITION)?.into(), sort: item.text(SORT)?.into() };
+        let (index, sort) = self.index.map_or(("", SORT), |index| (index.name(), index.sort()));
+        let sort = item.text(sort)?.to_owned();
+        let position = position(&(index, &sort, &key.sort));
+        Ok(Entry { key, sort, position })
+    }
+
+    /// The place of a position in the index: what it sorts by there, and the sort key of the item. It came from outside.
+    pub(crate) fn place(&self, position: &Position) -> Result<(String, String), StoreError> {
+        let (index, sort, item): (String, String, String) = read_position(position)?;
+        let is_key = |text: &str| (1..=MAX_SORT).contains(&text.len());
+        let is_within = match &self.range {
+            None => true,
+            Some(Range::Prefix(prefix)) => sort.starts_with(prefix),
+            Some(Range::Between(first, last)) => (first..=last).contains(&&sort),
+        };
+        let is_mine = self.index.is_some_and(|own| own.name() == index);
+        if is_mine && is_within && is_key(&sort) && is_key(&item) {
+            Ok((sort, item))
+        } else {
+            Err(StoreError::UnknownPosition)
+        }
+    }
+
+    /// The key that a query begins after to continue from a position. The partition is the query's own, whatever the
+    /// position says.
+    pub(crate) fn start_after(&self, position: &Position) -> Result<Attributes, StoreError> {
+        let (sort, item) = self.place(position)?;
+        let index = self.index.ok_or(StoreError::UnknownPosition)?;
+        let attributes = [(PARTITION, self.partition.clone()), (SORT, item), (index.sort(), sort)];
+        Ok(attributes.map(|(name, text)| (name.to_owned(), item::text(text))).into())
+    }
+
+    /// The next call. It reads at most so many, if the query has no filters.
     pub(crate) fn request(
         &self,
         client: &Client,
         table: &str,
-        skip: usize,
-        found: usize,
+        asked: Asked,
+        limit: usize,
     ) -> QueryFluentBuilder {
         let (partition, sort) =
             self.index.map_or((PARTITION, SORT), |index| (index.partition(), index.sort()));
@@ -176,8 +234,15 @@ impl Query {
             .scan_index_forward(self.direction == Direction::Ascending)
             // An index over all partitions cannot be read consistently.
             .consistent_read(self.index != Some(Index::Due));
-        if self.index.is_some() {
-            request = request.select(Select::AllProjectedAttributes);
+        if asked == Asked::Count {
+            request = request.select(Select::Count);
+        } else if self.index.is_some() {
+            request = request
+                .select(Select::SpecificAttributes)
+                .projection_expression("#a, #b, #c")
+                .expression_attribute_names("#a", PARTITION)
+                .expression_attribute_names("#b", SORT)
+                .expression_attribute_names("#c", sort);
         }
         match &self.range {
             None => {}
@@ -208,8 +273,7 @@ impl Query {
         }
         if filters.is_empty() {
             // The bound counts what is read, not what a filter leaves of it.
-            let wanted = skip.saturating_add(self.want - found).min(MAX_ANSWER);
-            request = request.limit(i32::try_from(wanted).unwrap_or(i32::MAX));
+            request = request.limit(i32::try_from(limit.min(MAX_ANSWER)).unwrap_or(i32::MAX));
         } else {
             request = request.filter_expression(filters.join(" AND "));
         }
@@ -217,23 +281,40 @@ impl Query {
     }
 }
 
-/// One more than a page holds.
-pub(crate) fn overfull(page: &PageRequest) -> usize {
-    usize::try_from(page.limit.get()).unwrap_or(usize::MAX).saturating_add(1)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// How many rows a page passes over.
-pub(crate) fn offset(page: &PageRequest) -> Result<usize, StoreError> {
-    match page.start {
-        Start::Offset(offset) => Ok(usize::try_from(offset).unwrap_or(usize::MAX)),
-        Start::After(_) => Err(StoreError::UnknownPosition),
+    fn agents() -> Query {
+        Query::new("agent", "project00000").by(Index::Made, Direction::Ascending).beginning("agent#")
     }
-}
 
-/// A page from one row more than was asked for.
-pub(crate) fn cut<T>(mut data: Vec<T>, page: &PageRequest) -> Page<T> {
-    let wanted = overfull(page) - 1;
-    let next = (data.len() > wanted).then(|| Position::new(""));
-    data.truncate(wanted);
-    Page { data, next }
+    #[test]
+    fn position_names_no_partition() {
+        let made = position(&("by-made", "agent#7#a", "agent#a"));
+        let start = agents().start_after(&made).unwrap();
+        let expected = [("pk", "project00000"), ("sk", "agent#a"), ("made", "agent#7#a")];
+        assert_eq!(start, expected.map(|(name, text)| (name.to_owned(), item::text(text))).into());
+    }
+
+    #[test]
+    fn position_of_another_list_is_unknown() {
+        let long = "agent#".to_owned() + &"a".repeat(MAX_SORT);
+        let foreign = [
+            position(&("by-name", "agent#7#a", "agent#a")),
+            position(&("by-made", "objective#7#a", "objective#a")),
+            position(&("by-made", "", "agent#a")),
+            position(&("by-made", "agent#7#a", "")),
+            position(&("by-made", &long, "agent#a")),
+            position(&("by-made", "agent#7#a", &long)),
+            position(&("by-made", "agent#7#a")),
+            position(&("by-made", "agent#7#a", "agent#a", "project11111")),
+            position(&7),
+            Position::new(""),
+        ];
+        for position in foreign {
+            let found = agents().start_after(&position);
+            assert!(matches!(found, Err(StoreError::UnknownPosition)), "{position:?}");
+        }
+    }
 }

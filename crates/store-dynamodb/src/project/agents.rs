@@ -8,13 +8,14 @@ use crate::{
     database::Written,
     item::{self, BODY, FACETS, FOLDED, Item, LAST_POLLED_AT, REVISION},
     keys::{self, Key},
+    lists,
     patience::Patience,
-    query::{Index, Query, cut},
+    query::{Index, Query},
     record,
     write::Write,
 };
 
-use super::{Scope, contended, projects::order, read_all, require_new};
+use super::{Scope, contended, projects::order, require_new};
 
 const WHAT: &str = "agent";
 
@@ -69,11 +70,8 @@ pub(super) async fn list(scope: Scope<'_>, list: &AgentList) -> Result<Page<Agen
         .by(index, direction)
         .beginning("agent#")
         .containing(FOLDED, list.name.as_deref().map(keys::fold))
-        .having(FACETS, keys::wanted(&list.exact))
-        .page(&list.page)?;
-    let keys = scope.database.query_keys(&query).await?;
-    let agents = read_all(scope.database, WHAT, &keys, summary).await?;
-    Ok(cut(agents, &list.page))
+        .having(FACETS, keys::wanted(&list.exact));
+    lists::page(scope.database, query, &list.page, summary).await
 }
 
 /// Changes an agent.

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onerun_domain::{
-    Conversation, ConversationId, ConversationStatus, Direction, Evaluation, Job, ObjectiveRef, Page,
-    SimulationId, Work,
+    Conversation, ConversationId, ConversationStatus, Direction, Evaluation, Job, Name, ObjectiveRef, Page,
+    Persona, SimulationId, Work,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationList, ConversationSummary, ConversationView, Decide,
-    EvaluatedConversation, StoreError,
+    EvaluatedConversation, PageBuilder, StoreError,
 };
 
 use crate::{
@@ -18,9 +18,10 @@ use crate::{
     item::{self, Item, REVISION},
     jobs,
     keys::{self, Key, SimulationKeys, TranscriptKeys},
+    lists::{self, Entries},
     overdue,
     patience::Patience,
-    query::{Index, Query, cut},
+    query::{Entry, Index, Query},
     record::{self, Finding, StoredConversation, StoredSimulation},
     write::Write,
 };
@@ -28,7 +29,7 @@ use crate::{
 use super::{
     Scope, contended, duplicate, find, personas,
     simulations::{self, COUNTS},
-    take, transcripts,
+    transcripts,
 };
 
 const WHAT: &str = "conversation";
@@ -205,9 +206,23 @@ pub(super) async fn get(
     id: &ConversationId,
 ) -> Result<Option<EvaluatedConversation>, StoreError> {
     let keys = scope.keys(simulation);
-    let key = keys.conversation(id);
-    Ok(evaluated(scope, &keys, &[key], |_| true).await?.pop())
+    let Some(item) = scope.database.get(WHAT, &keys.conversation(id)).await? else { return Ok(None) };
+    let stored = record::conversation(&item)?;
+    let pinned = pinned(scope, &keys, [&stored]).await?;
+    let versions = stored.findings.iter().map(|finding| Key::version(scope.project, &finding.objective));
+    let versions = scope.database.get_all(WHAT, versions.collect()).await?;
+    let Some(held) = held(scope, &keys, &pinned, vec![stored]).await?.pop() else { return Ok(None) };
+    let mut evaluations = Vec::new();
+    for evaluation in held.evaluations {
+        let objective = simulations::version(scope, &versions, &evaluation.objective)?;
+        evaluations.push((evaluation, objective));
+    }
+    let Held { conversation, persona, .. } = held;
+    Ok(Some(EvaluatedConversation { conversation, persona, evaluations }))
 }
+
+/// How many conversations are read at one time. Each comes with its persona and up to fifty verdicts.
+const GROUP: usize = 21;
 
 /// One page of conversations. One whose status changes while the page is read may be missing from it.
 pub(super) async fn list(
@@ -226,50 +241,93 @@ pub(super) async fn list(
             .by(Index::Status, Direction::Descending)
             .beginning(format!("conversation#{}#", status.as_str())),
     };
-    let found = scope.database.query_keys(&query.page(&list.page)?).await?;
-    let page = cut(found, &list.page);
-    let wanted =
-        |stored: &StoredConversation| list.status.is_none_or(|status| stored.conversation.status == status);
-    let evaluated = evaluated(scope, &keys, &page.data, wanted).await?;
-    Ok(Page { data: evaluated.into_iter().map(ConversationSummary::from).collect(), next: page.next })
-}
-
-/// The conversations under `found`, in that order, with their personas and verdicts.
-async fn evaluated(
-    scope: Scope<'_>,
-    keys: &SimulationKeys,
-    found: &[Key],
-    wanted: impl Fn(&StoredConversation) -> bool,
-) -> Result<Vec<EvaluatedConversation>, StoreError> {
-    if found.is_empty() {
-        return Ok(Vec::new());
-    }
-    let own: BTreeSet<Key> = found.iter().cloned().chain([keys.simulation()]).collect();
-    let mut items = scope.database.get_all(WHAT, own).await?;
-    let Some(simulation) = take(simulations::WHAT, &mut items, &keys.simulation()) else {
-        return Ok(Vec::new());
-    };
-    let pinned = record::simulation(&simulation)?.pinned;
-    let mut conversations = Vec::new();
-    for key in found {
-        if let Some(item) = take(WHAT, &mut items, key) {
-            let stored = record::conversation(&item)?;
-            if wanted(&stored) {
-                conversations.push(stored);
+    let mut entries = Entries::new(scope.database, query, &list.page)?;
+    let mut page = PageBuilder::new(list.page.limit);
+    let mut names = Names::default();
+    loop {
+        let group = entries.group(GROUP).await?;
+        if group.is_empty() {
+            return Ok(page.finish());
+        }
+        let mut rows = lists::rows(scope.database, WHAT, &group, record::conversation).await?;
+        rows.retain(|(_, stored)| list.status.is_none_or(|status| stored.conversation.status == status));
+        let (positions, stored): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        if names.pinned.is_empty() {
+            names = read_names(scope, pinned(scope, &keys, &stored).await?).await?;
+        }
+        let Names { pinned, names } = &names;
+        for (held, position) in held(scope, &keys, pinned, stored).await?.into_iter().zip(positions) {
+            let Held { conversation, persona, evaluations } = held;
+            let named = |evaluation: Evaluation| {
+                let place = pinned.iter().position(|pinned| *pinned == evaluation.objective);
+                let name = place.and_then(|place| names.get(place)).ok_or_else(|| missing("objective"))?;
+                Ok((evaluation, name.clone()))
+            };
+            let evaluations = evaluations.into_iter().map(named).collect::<Result<_, StoreError>>()?;
+            if !page.push(ConversationSummary { conversation, persona, evaluations }, position) {
+                return Ok(page.finish());
             }
         }
     }
+}
+
+/// The objectives that a simulation pins, and what each is called.
+#[derive(Default)]
+struct Names {
+    pinned: Vec<ObjectiveRef>,
+    names: Vec<Name>,
+}
+
+async fn read_names(scope: Scope<'_>, pinned: Vec<ObjectiveRef>) -> Result<Names, StoreError> {
+    let versions = pinned.iter().map(|objective| Key::version(scope.project, objective)).collect();
+    let versions = scope.database.get_all(WHAT, versions).await?;
+    let mut names = Vec::new();
+    for objective in &pinned {
+        names.push(simulations::version(scope, &versions, objective)?.name);
+    }
+    Ok(Names { pinned, names })
+}
+
+/// What the simulation of conversations pins, if there is a verdict on one of them.
+async fn pinned(
+    scope: Scope<'_>,
+    keys: &SimulationKeys,
+    conversations: impl IntoIterator<Item = &StoredConversation>,
+) -> Result<Vec<ObjectiveRef>, StoreError> {
+    if conversations.into_iter().all(|stored| stored.findings.is_empty()) {
+        return Ok(Vec::new());
+    }
+    let simulation = scope.database.get(simulations::WHAT, &keys.simulation()).await?;
+    Ok(record::simulation(&simulation.ok_or_else(|| missing(simulations::WHAT))?)?.pinned)
+}
+
+fn missing(what: &str) -> StoreError {
+    StoreError::Corrupt { what: WHAT, reason: format!("its {what} is gone") }
+}
+
+/// A conversation, the persona that holds it, and its verdicts.
+struct Held {
+    conversation: Conversation,
+    persona: Persona,
+    evaluations: Vec<Evaluation>,
+}
+
+/// The conversations with their personas and verdicts, these in the order that the simulation pins what they are about.
+async fn held(
+    scope: Scope<'_>,
+    keys: &SimulationKeys,
+    pinned: &[ObjectiveRef],
+    conversations: Vec<StoredConversation>,
+) -> Result<Vec<Held>, StoreError> {
     let mut others = BTreeSet::new();
     for StoredConversation { conversation, findings, .. } in &conversations {
         others.insert(keys.persona(&conversation.persona_id));
         let transcript = keys.transcript(&conversation.id);
-        for Finding { objective, .. } in findings {
-            others.insert(transcript.verdict(conversation.attempt, objective));
-            others.insert(Key::version(scope.project, objective));
-        }
+        others.extend(
+            findings.iter().map(|finding| transcript.verdict(conversation.attempt, &finding.objective)),
+        );
     }
     let others = scope.database.get_all(WHAT, others).await?;
-    let missing = |what| StoreError::Corrupt { what: WHAT, reason: format!("its {what} is gone") };
     let read = |stored: StoredConversation| {
         let StoredConversation { conversation, mut findings, .. } = stored;
         findings.sort_by_key(|finding| pinned.iter().position(|pinned| *pinned == finding.objective));
@@ -278,12 +336,11 @@ async fn evaluated(
         for Finding { objective, .. } in &findings {
             let key = transcript.verdict(conversation.attempt, objective);
             let verdict = find(EVALUATION, &others, &key).ok_or_else(|| missing(EVALUATION))?;
-            evaluations
-                .push((record::evaluation(&verdict)?, simulations::version(scope, &others, objective)?));
+            evaluations.push(record::evaluation(&verdict)?);
         }
         let persona = find(personas::WHAT, &others, &keys.persona(&conversation.persona_id));
         let persona = record::persona(&persona.ok_or_else(|| missing(personas::WHAT))?)?;
-        Ok(EvaluatedConversation { conversation, persona, evaluations })
+        Ok(Held { conversation, persona, evaluations })
     };
     conversations.into_iter().map(read).collect()
 }
@@ -298,9 +355,9 @@ pub(super) async fn unsettled(
         .by(Index::Wait, Direction::Ascending)
         .beginning("conversation#")
         .limit(usize::try_from(limit).unwrap_or(usize::MAX));
-    let found = scope.database.query_keys(&query).await?;
-    let id = |key: &Key| {
-        let id = key.sort.strip_prefix("conversation#").and_then(|id| id.parse().ok());
+    let found = scope.database.entries(&query).await?;
+    let id = |entry: &Entry| {
+        let id = entry.key.sort.strip_prefix("conversation#").and_then(|id| id.parse().ok());
         id.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "its key names no conversation".into() })
     };
     found.iter().map(id).collect()

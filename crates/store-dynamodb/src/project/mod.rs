@@ -81,23 +81,7 @@ fn contended(what: &'static str) -> ChangeError {
     failure::contended("TransactWriteItems", &format!("others kept changing the {what}")).into()
 }
 
-/// What stands under `keys`, in their order.
-async fn read_all<T>(
-    database: &Database,
-    what: &'static str,
-    keys: &[Key],
-    read: impl Fn(&Item) -> Result<T, StoreError>,
-) -> Result<Vec<T>, StoreError> {
-    let mut found = database.get_all(what, keys.iter().cloned().collect()).await?;
-    keys.iter().filter_map(|key| take(what, &mut found, key)).map(|item| read(&item)).collect()
-}
-
 /// An item of those that were found, if it is among them.
-fn take(what: &'static str, found: &mut Found, key: &Key) -> Option<Item> {
-    found.remove(key).map(|attributes| Item::new(what, attributes))
-}
-
-/// An item of those that were found, which others may need as well.
 fn find(what: &'static str, found: &Found, key: &Key) -> Option<Item> {
     found.get(key).map(|attributes| Item::new(what, attributes.clone()))
 }

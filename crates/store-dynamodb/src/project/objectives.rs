@@ -10,13 +10,14 @@ use crate::{
     database::Written,
     item::{self, REVISION},
     keys::{self, Key},
+    lists,
     patience::Patience,
-    query::{Index, Query, cut},
+    query::{Index, Query},
     record,
     write::Write,
 };
 
-use super::{Scope, contended, duplicate, projects::order, read_all, require_new};
+use super::{Scope, contended, duplicate, projects::order, require_new};
 
 const WHAT: &str = "objective";
 const VERSION: &str = "objective version";
@@ -57,11 +58,8 @@ pub(super) async fn list(
     page: &PageRequest,
 ) -> Result<Page<Objective>, StoreError> {
     let (index, direction) = order(sort);
-    let query =
-        Query::new(WHAT, scope.project.as_str()).by(index, direction).beginning("objective#").page(page)?;
-    let keys = scope.database.query_keys(&query).await?;
-    let objectives = read_all(scope.database, WHAT, &keys, record::objective).await?;
-    Ok(cut(objectives, page))
+    let query = Query::new(WHAT, scope.project.as_str()).by(index, direction).beginning("objective#");
+    lists::page(scope.database, query, page, record::objective).await
 }
 
 /// Holds the versions that a simulation is to pin to being there. They are never removed, so that nothing can change

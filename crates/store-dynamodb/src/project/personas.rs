@@ -9,13 +9,14 @@ use crate::{
     item::{self, Item, REVISION, SORT},
     jobs,
     keys::{self, PERSONA_NUMBER, SimulationKeys},
+    lists,
     patience::Patience,
-    query::{Index, Query, cut},
+    query::{Index, Query},
     record,
     write::Write,
 };
 
-use super::{Scope, contended, read_all, simulations::COUNTS};
+use super::{Scope, contended, simulations::COUNTS};
 
 pub(super) const WHAT: &str = "persona";
 
@@ -81,11 +82,8 @@ pub(super) async fn list(
 ) -> Result<Page<Persona>, StoreError> {
     let query = Query::new(WHAT, scope.keys(simulation).partition)
         .by(Index::Made, Direction::Descending)
-        .beginning("persona#")
-        .page(page)?;
-    let keys = scope.database.query_keys(&query).await?;
-    let personas = read_all(scope.database, WHAT, &keys, record::persona).await?;
-    Ok(cut(personas, page))
+        .beginning("persona#");
+    lists::page(scope.database, query, page, record::persona).await
 }
 
 /// Changes a persona.

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use onerun_auth::ProjectAccess;
-use onerun_domain::{Direction, Page, PageRequest, Project, ProjectId};
-use onerun_store::{ChangeError, Decide, IdempotencyRecord, NamedSort, StoreError};
+use onerun_domain::{Direction, Page, PageRequest, Project, ProjectId, Start};
+use onerun_store::{ChangeError, Decide, IdempotencyRecord, NamedSort, PageBuilder, StoreError};
 
 use crate::{
     database::{Database, Written},
     item::{self, Item, REVISION},
     keys::{self, Key},
+    lists,
     patience::Patience,
-    query::{Index, Query, cut, offset, overfull},
+    query::{Index, Query},
     record,
     write::Write,
 };
@@ -51,36 +52,47 @@ pub(crate) async fn list(
     page: &PageRequest,
 ) -> Result<Page<Project>, StoreError> {
     let (index, direction) = order(sort);
-    if let ProjectAccess::Only(ids) = within {
-        return named(database, ids, index, direction, page).await;
+    let query = Query::new(WHAT, keys::PROJECTS).by(index, direction);
+    match within {
+        ProjectAccess::All => lists::page(database, query, page, record::project).await,
+        ProjectAccess::Only(ids) => named(database, ids, &query, direction, page).await,
     }
-    let query = Query::new(WHAT, keys::PROJECTS).by(index, direction).page(page)?;
-    let keys = database.query_keys(&query).await?;
-    let projects = super::read_all(database, WHAT, &keys, record::project).await?;
-    Ok(cut(projects, page))
 }
 
-/// One page of the projects of these ids, in the order that the index has them in.
+/// One page of the projects of these ids, in the order that a query of all has them in.
 async fn named(
     database: &Database,
     ids: &BTreeSet<ProjectId>,
-    index: Index,
+    query: &Query,
     direction: Direction,
     page: &PageRequest,
 ) -> Result<Page<Project>, StoreError> {
+    let (skip, after) = match &page.start {
+        Start::Offset(offset) => (usize::try_from(*offset).unwrap_or(usize::MAX), None),
+        Start::After(position) => (0, Some(query.place(position)?.0)),
+    };
     let found = database.get_all(WHAT, ids.iter().map(Key::project).collect()).await?;
     let mut projects = Vec::new();
     for attributes in found.into_values() {
         let item = Item::new(WHAT, attributes);
-        projects.push((item.text(index.sort())?.to_owned(), record::project(&item)?));
+        projects.push((query.entry(&item)?, item));
     }
-    projects.sort_by(|(one, _), (other, _)| one.cmp(other));
+    projects.sort_by(|(one, _), (other, _)| one.sort.cmp(&other.sort));
     if direction == Direction::Descending {
         projects.reverse();
     }
-    let skip = offset(page)?;
-    let projects = projects.into_iter().map(|(_, project)| project).skip(skip).take(overfull(page));
-    Ok(cut(projects.collect(), page))
+    let follows = |sort: &String| match (&after, direction) {
+        (None, _) => true,
+        (Some(after), Direction::Ascending) => sort > after,
+        (Some(after), Direction::Descending) => sort < after,
+    };
+    let mut built = PageBuilder::new(page.limit);
+    for (entry, item) in projects.into_iter().filter(|(entry, _)| follows(&entry.sort)).skip(skip) {
+        if !built.push(record::project(&item)?, entry.position) {
+            break;
+        }
+    }
+    Ok(built.finish())
 }
 
 /// The project.

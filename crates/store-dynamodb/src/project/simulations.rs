@@ -1,15 +1,16 @@
 //! Simulations: an entry among the project's, which lists are made from, and the simulation itself in a partition of
 //! its own, with its counts.
 
-use std::collections::{BTreeSet, HashSet};
+use std::cmp::Reverse;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
-    Direction, Job, Objective, ObjectiveRef, Page, Simulation, SimulationId, SimulationStatus,
+    Agent, Direction, Job, Objective, ObjectiveRef, Page, PageRequest, Position, Simulation, SimulationId,
+    SimulationStatus, Start,
 };
 use onerun_store::{
-    ChangeError, Decide, IdempotencyRecord, NamedSort, SimulationChange, SimulationDetail, SimulationList,
-    SimulationOrder, SimulationSummary, SimulationTally, SimulationView, StoreError,
+    ChangeError, Decide, IdempotencyRecord, PageBuilder, SimulationChange, SimulationDetail, SimulationList,
+    SimulationOrder, SimulationSummary, SimulationTally, SimulationView, StoreError, position, read_position,
 };
 
 use crate::{
@@ -19,14 +20,15 @@ use crate::{
     item::{self, AGENT, FACETS, FOLDED, Item, REVISION, STATUS},
     jobs,
     keys::{self, Key},
+    lists::{self, Entries, GROUP, overfull, push_all},
     overdue,
     patience::Patience,
-    query::{Index, Query, cut, offset, overfull},
+    query::{Entry, Index, Query},
     record::{self, StoredSimulation},
     write::Write,
 };
 
-use super::{Scope, agents, contended, duplicate, find, objectives, projects};
+use super::{Scope, agents, contended, duplicate, find, objectives};
 
 pub(super) const WHAT: &str = "simulation";
 pub(super) const COUNTS: &str = "simulation's counts";
@@ -82,32 +84,16 @@ pub(super) async fn insert(
 pub(super) async fn get(scope: Scope<'_>, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError> {
     let found = scope.database.get(WHAT, &scope.keys(id).simulation()).await?;
     let Some(item) = found else { return Ok(None) };
-    Ok(details(scope, vec![record::simulation(&item)?]).await?.pop())
-}
-
-/// The simulations with their agents and objectives.
-async fn details(
-    scope: Scope<'_>,
-    stored: Vec<StoredSimulation>,
-) -> Result<Vec<SimulationDetail>, StoreError> {
-    let mut wanted = BTreeSet::new();
-    for stored in &stored {
-        wanted.insert(Key::agent(scope.project, &stored.simulation.agent_id));
-        wanted.extend(stored.pinned.iter().map(|objective| Key::version(scope.project, objective)));
-    }
-    let found = scope.database.get_all(WHAT, wanted).await?;
-    let detail = |stored: StoredSimulation| {
-        let agent = find("agent", &found, &Key::agent(scope.project, &stored.simulation.agent_id));
-        let agent =
-            agent.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "its agent is gone".into() })?;
-        let objectives = stored.pinned.iter().map(|objective| version(scope, &found, objective));
-        Ok(SimulationDetail {
-            agent: record::agent(&agent)?,
-            objectives: objectives.collect::<Result<_, _>>()?,
-            simulation: stored.simulation,
-        })
-    };
-    stored.into_iter().map(detail).collect()
+    let stored = record::simulation(&item)?;
+    let agent = Key::agent(scope.project, &stored.simulation.agent_id);
+    let versions = stored.pinned.iter().map(|objective| Key::version(scope.project, objective));
+    let found = scope.database.get_all(WHAT, versions.chain([agent.clone()]).collect()).await?;
+    let objectives = stored.pinned.iter().map(|objective| version(scope, &found, objective));
+    Ok(Some(SimulationDetail {
+        agent: record::agent(&find("agent", &found, &agent).ok_or_else(no_agent)?)?,
+        objectives: objectives.collect::<Result<_, _>>()?,
+        simulation: stored.simulation,
+    }))
 }
 
 /// A version of an objective, of those that were found.
@@ -127,25 +113,57 @@ pub(super) async fn list(
     scope: Scope<'_>,
     list: &SimulationList,
 ) -> Result<Page<SimulationSummary>, StoreError> {
-    let ids = match list.order {
-        SimulationOrder::LongestWaiting => longest_waiting(scope, list).await?,
-        SimulationOrder::CreatedAt(direction) => match list.status {
-            Some(_) => ids(scope, in_status(scope, list, list.status, direction).page(&list.page)?).await?,
-            None => ids(scope, all(scope, list, Index::Made, direction).page(&list.page)?).await?,
-        },
-        SimulationOrder::Status(direction) => {
-            ids(scope, in_status(scope, list, list.status, direction).page(&list.page)?).await?
+    let query = match list.order {
+        SimulationOrder::LongestWaiting => return longest_waiting(scope, list).await,
+        SimulationOrder::Status(direction) => in_status(scope, list, list.status, direction),
+        SimulationOrder::CreatedAt(direction) if list.status.is_some() => {
+            in_status(scope, list, list.status, direction)
         }
-        SimulationOrder::Name(direction) => {
-            let (index, direction) = projects::order(NamedSort::Name(direction));
-            ids(scope, all(scope, list, index, direction).page(&list.page)?).await?
-        }
+        SimulationOrder::CreatedAt(direction) => all(scope, list, Index::Made, direction),
+        SimulationOrder::Name(direction) => all(scope, list, Index::Name, direction),
     };
-    let keys: Vec<Key> = ids.iter().map(|id| scope.keys(id).simulation()).collect();
-    let stored = super::read_all(scope.database, WHAT, &keys, record::simulation).await?;
-    let page = cut(stored, &list.page);
-    let details = details(scope, page.data).await?;
-    Ok(Page { data: details.into_iter().map(SimulationSummary::from).collect(), next: page.next })
+    let entries = Entries::new(scope.database, query, &list.page)?;
+    fill(scope, entries, PageBuilder::new(list.page.limit)).await
+}
+
+/// The page with the simulations of entries added to it.
+async fn fill(
+    scope: Scope<'_>,
+    mut entries: Entries<'_>,
+    mut page: PageBuilder<SimulationSummary>,
+) -> Result<Page<SimulationSummary>, StoreError> {
+    loop {
+        let group = entries.group(GROUP).await?;
+        if group.is_empty() || !push_all(&mut page, summaries(scope, &group).await?) {
+            return Ok(page.finish());
+        }
+    }
+}
+
+/// The simulations of entries, with their agents.
+async fn summaries(
+    scope: Scope<'_>,
+    group: &[Entry],
+) -> Result<Vec<(Position, SimulationSummary)>, StoreError> {
+    let mut own = Vec::new();
+    for entry in group {
+        let key = scope.keys(&id(&entry.key)?).simulation();
+        own.push(Entry { key, ..entry.clone() });
+    }
+    let stored = lists::rows(scope.database, WHAT, &own, record::simulation).await?;
+    let agent = |stored: &StoredSimulation| Key::agent(scope.project, &stored.simulation.agent_id);
+    let agents = stored.iter().map(|(_, stored)| agent(stored)).collect();
+    let agents = scope.database.get_all("agent", agents).await?;
+    let summary = |(position, stored): (Position, StoredSimulation)| {
+        let agent = find("agent", &agents, &agent(&stored)).ok_or_else(no_agent)?;
+        let agent = Agent { description: None, ..record::agent(&agent)? };
+        Ok((position, SimulationSummary { simulation: stored.simulation, agent }))
+    };
+    stored.into_iter().map(summary).collect()
+}
+
+fn no_agent() -> StoreError {
+    StoreError::Corrupt { what: WHAT, reason: "its agent is gone".into() }
 }
 
 /// All that the list asks for, in the order of an index.
@@ -175,62 +193,96 @@ fn narrowed(scope: Scope<'_>, list: &SimulationList) -> Query {
         .having(FACETS, keys::wanted(&list.exact))
 }
 
-async fn ids(scope: Scope<'_>, query: Query) -> Result<Vec<SimulationId>, StoreError> {
-    let keys = scope.database.query_keys(&query).await?;
-    keys.iter().map(id).collect()
-}
-
 fn id(key: &Key) -> Result<SimulationId, StoreError> {
     let id = key.sort.strip_prefix("simulation#").and_then(|id| id.parse().ok());
     id.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "its key names no simulation".into() })
 }
 
-/// One page and one more of those with a queued conversation, longest waiting first, then of the others.
+/// One page of those with a queued conversation, longest waiting first, then of the others.
 ///
 /// Only a running simulation has conversations that wait for a worker: what one that is over has left queued is about
 /// to be stopped, and takes no calls. So those that run are looked at one by one, which are few, and the rest are not.
-async fn longest_waiting(scope: Scope<'_>, list: &SimulationList) -> Result<Vec<SimulationId>, StoreError> {
-    let skip = offset(&list.page)?;
-    let running = SimulationStatus::InProgress;
-    let candidates = match list.status {
-        Some(status) if status != running => Vec::new(),
-        _ => ids(scope, in_status(scope, list, Some(running), Direction::Descending)).await?,
+async fn longest_waiting(
+    scope: Scope<'_>,
+    list: &SimulationList,
+) -> Result<Page<SimulationSummary>, StoreError> {
+    let waiting = waiting(scope, list).await?;
+    let limit = list.page.limit;
+    let (passed, start) = match &list.page.start {
+        Start::Offset(offset) => {
+            let passed = usize::try_from(*offset).unwrap_or(usize::MAX).min(waiting.len());
+            (passed, Start::Offset(offset.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX))))
+        }
+        Start::After(position) => match read_position::<(String, String, String)>(position)? {
+            (mark, since, sort) if mark == WAITING => {
+                let is_passed =
+                    |one: &Waiting| (&one.since, Reverse(&one.entry.sort)) <= (&since, Reverse(&sort));
+                (waiting.partition_point(is_passed), Start::Offset(0))
+            }
+            _ => (waiting.len(), list.page.start.clone()),
+        },
     };
-    // In the order of the candidates, so that those that wait since one time are newest first.
-    let waits: Vec<Option<(String, SimulationId)>> = stream::iter(candidates)
-        .map(|id| async move {
-            let query = Query::new("conversation", scope.keys(&id).partition)
+    let others = match list.status {
+        Some(_) => in_status(scope, list, list.status, Direction::Descending),
+        None => all(scope, list, Index::Made, Direction::Descending),
+    };
+    let entries = Entries::new(scope.database, others, &PageRequest { limit, start })?;
+    let mut page = PageBuilder::new(limit);
+    let first: Vec<Entry> = waiting.iter().skip(passed).take(overfull(limit)).map(Waiting::entry).collect();
+    for group in first.chunks(GROUP) {
+        if !push_all(&mut page, summaries(scope, group).await?) {
+            return Ok(page.finish());
+        }
+    }
+    let waiting = waiting.into_iter().map(|one| one.entry.key.sort).collect();
+    fill(scope, entries.without(waiting), page).await
+}
+
+/// How the position of a simulation that waits for a worker begins. No index is called so.
+const WAITING: &str = "waiting";
+
+/// A simulation that waits for a worker.
+struct Waiting {
+    /// Since when, as the index has it.
+    since: String,
+    entry: Entry,
+}
+
+impl Waiting {
+    /// Its entry, with its place among those that wait.
+    fn entry(&self) -> Entry {
+        let position = position(&(WAITING, &self.since, &self.entry.sort));
+        Entry { position, ..self.entry.clone() }
+    }
+}
+
+/// All simulations that wait for a worker, longest waiting first. Those that wait since one time are newest first.
+async fn waiting(scope: Scope<'_>, list: &SimulationList) -> Result<Vec<Waiting>, StoreError> {
+    let running = SimulationStatus::InProgress;
+    if list.status.is_some_and(|status| status != running) {
+        return Ok(Vec::new());
+    }
+    let candidates = in_status(scope, list, Some(running), Direction::Descending);
+    let candidates = scope.database.entries(&candidates).await?;
+    let waiting: Vec<Option<Waiting>> = stream::iter(candidates)
+        .map(|entry| async move {
+            let query = Query::new("conversation", scope.keys(&id(&entry.key)?).partition)
                 .by(Index::Wait, Direction::Ascending)
                 .beginning("conversation#queued#")
                 .limit(1);
-            let first = scope.database.query(&query).await?;
-            let Some(first) = first.first() else { return Ok(None) };
+            let first = scope.database.entries(&query).await?;
             // `conversation#queued#` time `#` number: only the time counts here.
-            let since = first.text(Index::Wait.sort())?.rsplit_once('#').map_or("", |(since, _)| since);
-            Ok::<_, StoreError>(Some((since.to_owned(), id)))
+            let since = first.first().and_then(|first| first.sort.rsplit_once('#'));
+            Ok::<_, StoreError>(since.map(|(since, _)| Waiting { since: since.to_owned(), entry }))
         })
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
-    let mut waiting: Vec<_> = waits.into_iter().flatten().collect();
-    waiting.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let waiting: Vec<SimulationId> = waiting.into_iter().map(|(_, id)| id).collect();
-    let wanted = overfull(&list.page);
-    let mut page: Vec<_> = waiting.iter().skip(skip).take(wanted).cloned().collect();
-    if page.len() < wanted {
-        let others = match list.status {
-            Some(_) => in_status(scope, list, list.status, Direction::Descending),
-            None => all(scope, list, Index::Made, Direction::Descending),
-        };
-        // Those that wait are among what is found, wherever they stand there.
-        let found = skip.saturating_add(wanted).saturating_add(waiting.len());
-        let waiting: HashSet<&SimulationId> = waiting.iter().collect();
-        let others = ids(scope, others.limit(found)).await?;
-        let others = others.into_iter().filter(|id| !waiting.contains(id));
-        let left = wanted - page.len();
-        page.extend(others.skip(skip.saturating_sub(waiting.len())).take(left));
-    }
-    Ok(page)
+    let mut waiting: Vec<Waiting> = waiting.into_iter().flatten().collect();
+    waiting.sort_by(|one, other| {
+        (&one.since, Reverse(&one.entry.sort)).cmp(&(&other.since, Reverse(&other.entry.sort)))
+    });
+    Ok(waiting)
 }
 
 /// A simulation and its counts at one moment.

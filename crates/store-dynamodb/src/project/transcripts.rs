@@ -3,14 +3,17 @@
 //! A message is one item, or several when it is longer than one holds: the text of its body, cut. Its key says its
 //! position, so that a page is found where it begins and needs no counting.
 
-use onerun_domain::{Conversation, ConversationId, Item as Message, Page, PageRequest, SimulationId, later};
-use onerun_store::{IDEMPOTENCY_RETENTION, StoreError, StoredTurn};
+use onerun_domain::{
+    Conversation, ConversationId, Item as Message, Page, PageRequest, SimulationId, Start, later,
+};
+use onerun_store::{IDEMPOTENCY_RETENTION, PageBuilder, StoreError, StoredTurn, position, read_position};
 
 use crate::{
+    database::Answers,
     item::{self, BODY, EXPIRES, SORT},
     keys::{self, LAST, TranscriptKeys},
     patience::Patience,
-    query::{self, Query, offset},
+    query::Query,
     record,
     write::{MAX_BODY, Write},
 };
@@ -66,43 +69,83 @@ pub(super) async fn items(
     attempt: u32,
     page: &PageRequest,
 ) -> Result<Page<Message>, StoreError> {
+    let first = match &page.start {
+        Start::Offset(offset) => u64::from(*offset),
+        Start::After(position) => u64::from(read_position::<u32>(position)?) + 1,
+    };
     let keys = scope.keys(simulation);
     let transcript = keys.transcript(conversation);
-    let first = u64::try_from(offset(page)?).unwrap_or(u64::MAX);
+    let mut reading = Reading { page: PageBuilder::new(page.limit), follows: first, is_full: false };
     let last = first + u64::from(page.limit.get());
     let mut patience = Patience::new();
     loop {
-        let messages = read(scope, &transcript, attempt, first, last).await?;
-        let follows = first + u64::try_from(messages.len()).unwrap_or(u64::MAX);
-        // A query may come between the parts of a transaction: the conversation says how many there are.
-        if follows > last || !more_than(scope, &keys, conversation, attempt, follows).await? {
-            return Ok(query::cut(messages, page));
+        let read = reading.read(scope, &transcript, attempt, last).await;
+        // A query may come between the parts of a transaction: the conversation says how many messages there are.
+        if reading.is_full || !more_than(scope, &keys, conversation, attempt, reading.follows).await? {
+            read?;
+            return Ok(reading.page.finish());
         }
         if !patience.wait().await {
-            let reason = format!("those from position {follows} on are missing");
+            read?;
+            let reason = format!("those from position {} on are missing", reading.follows);
             return Err(StoreError::Corrupt { what: WHAT, reason });
         }
     }
 }
 
-async fn read(
-    scope: Scope<'_>,
-    keys: &TranscriptKeys,
-    attempt: u32,
-    first: u64,
-    last: u64,
-) -> Result<Vec<Message>, StoreError> {
-    let last = format!("{}{LAST}", keys::message(attempt, last));
-    let query = Query::new(WHAT, keys.partition.clone()).between(keys::message(attempt, first), last);
-    let mut bodies: Vec<(String, String)> = Vec::new();
-    for item in scope.database.query(&query).await? {
-        let place = item.text(SORT)?.rsplit_once('#').map_or("", |(place, _)| place);
-        match bodies.last_mut() {
-            Some((before, body)) if before == place => body.push_str(item.text(BODY)?),
-            _ => bodies.push((place.to_owned(), item.text(BODY)?.to_owned())),
+/// A page of messages that is being read.
+struct Reading {
+    page: PageBuilder<Message>,
+    /// The position of the next message.
+    follows: u64,
+    is_full: bool,
+}
+
+impl Reading {
+    /// Reads on, up to the message at `last` or to the end of the page. Of a message that is in several parts no more is
+    /// held than of one answer beside it.
+    async fn read(
+        &mut self,
+        scope: Scope<'_>,
+        keys: &TranscriptKeys,
+        attempt: u32,
+        last: u64,
+    ) -> Result<(), StoreError> {
+        let end = format!("{}{LAST}", keys::message(attempt, last));
+        let query =
+            Query::new(WHAT, keys.partition.clone()).between(keys::message(attempt, self.follows), end);
+        let mut answers = Answers::new(scope.database, query);
+        let mut body: Option<(String, String)> = None;
+        while let Some(items) = answers.next(usize::MAX).await? {
+            for item in items {
+                let place = item.text(SORT)?.rsplit_once('#').map_or("", |(place, _)| place);
+                let text = item.text(BODY)?;
+                match &mut body {
+                    Some((before, body)) if before == place => body.push_str(text),
+                    _ => {
+                        if let Some((_, whole)) = body.replace((place.to_owned(), text.to_owned()))
+                            && !self.add(&whole)?
+                        {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
         }
+        if let Some((_, whole)) = body {
+            self.add(&whole)?;
+        }
+        Ok(())
     }
-    bodies.iter().map(|(_, body)| record::message(body)).collect()
+
+    /// Adds a message; `false` if the page is full.
+    fn add(&mut self, body: &str) -> Result<bool, StoreError> {
+        let message = record::message(body)?;
+        let number = message.position;
+        self.is_full = !self.page.push(message, position(&number));
+        self.follows = u64::from(number) + 1;
+        Ok(!self.is_full)
+    }
 }
 
 /// Whether an attempt has more than `count` messages, as far as its conversation tells: only of the attempt it is at.
