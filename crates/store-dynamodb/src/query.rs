@@ -184,20 +184,20 @@ impl Query {
         let key = Key { partition: item.text(PARTITION)?.into(), sort: item.text(SORT)?.into() };
         let (index, sort) = self.index.map_or(("", SORT), |index| (index.name(), index.sort()));
         let sort = item.text(sort)?.to_owned();
-        let position = position(&(index, &sort, &key.sort));
+        let position = position(&(self.what, index, &sort, &key.sort));
         Ok(Entry { key, sort, position })
     }
 
     /// The place of a position in the index: what it sorts by there, and the sort key of the item. It came from outside.
     pub(crate) fn place(&self, position: &Position) -> Result<(String, String), StoreError> {
-        let (index, sort, item): (String, String, String) = read_position(position)?;
+        let (what, index, sort, item): (String, String, String, String) = read_position(position)?;
         let is_key = |text: &str| (1..=MAX_SORT).contains(&text.len());
         let is_within = match &self.range {
             None => true,
             Some(Range::Prefix(prefix)) => sort.starts_with(prefix),
             Some(Range::Between(first, last)) => (first..=last).contains(&&sort),
         };
-        let is_mine = self.index.is_some_and(|own| own.name() == index);
+        let is_mine = what == self.what && self.index.is_some_and(|own| own.name() == index);
         if is_mine && is_within && is_key(&sort) && is_key(&item) {
             Ok((sort, item))
         } else {
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn position_names_no_partition() {
-        let made = position(&("by-made", "agent#7#a", "agent#a"));
+        let made = position(&("agent", "by-made", "agent#7#a", "agent#a"));
         let start = agents().start_after(&made).unwrap();
         let expected = [("pk", "project00000"), ("sk", "agent#a"), ("made", "agent#7#a")];
         assert_eq!(start, expected.map(|(name, text)| (name.to_owned(), item::text(text))).into());
@@ -301,14 +301,15 @@ mod tests {
     fn position_of_another_list_is_unknown() {
         let long = "agent#".to_owned() + &"a".repeat(MAX_SORT);
         let foreign = [
-            position(&("by-name", "agent#7#a", "agent#a")),
-            position(&("by-made", "objective#7#a", "objective#a")),
-            position(&("by-made", "", "agent#a")),
-            position(&("by-made", "agent#7#a", "")),
-            position(&("by-made", &long, "agent#a")),
-            position(&("by-made", "agent#7#a", &long)),
-            position(&("by-made", "agent#7#a")),
-            position(&("by-made", "agent#7#a", "agent#a", "project11111")),
+            position(&("agent", "by-name", "agent#7#a", "agent#a")),
+            position(&("key", "by-made", "agent#7#a", "agent#a")),
+            position(&("agent", "by-made", "objective#7#a", "objective#a")),
+            position(&("agent", "by-made", "", "agent#a")),
+            position(&("agent", "by-made", "agent#7#a", "")),
+            position(&("agent", "by-made", &long, "agent#a")),
+            position(&("agent", "by-made", "agent#7#a", &long)),
+            position(&("by-made", "agent#7#a", "agent#a")),
+            position(&("agent", "by-made", "agent#7#a", "agent#a", "project11111")),
             position(&7),
             Position::new(""),
         ];

@@ -213,8 +213,8 @@ async fn longest_waiting(
             let passed = usize::try_from(*offset).unwrap_or(usize::MAX).min(waiting.len());
             (passed, Start::Offset(offset.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX))))
         }
-        Start::After(position) => match read_position::<(String, String, String)>(position)? {
-            (mark, since, sort) if mark == WAITING => {
+        Start::After(position) => match read_position::<(String, String, String)>(position) {
+            Ok((mark, since, sort)) if mark == WAITING => {
                 let is_passed =
                     |one: &Waiting| (&one.since, Reverse(&one.entry.sort)) <= (&since, Reverse(&sort));
                 (waiting.partition_point(is_passed), Start::Offset(0))

@@ -2,6 +2,7 @@
 //! simulation in that.
 
 use std::{
+    fmt::Debug,
     future::Future,
     pin::Pin,
     sync::{
@@ -690,17 +691,27 @@ pub(super) fn all() -> PageRequest {
     part(Limit::MAX, 0)
 }
 
-/// A list put together from pages of `limit`. Holds each page to its size and to what it says of the next.
-pub(super) async fn in_pages<T>(limit: u32, fetch: impl AsyncFn(PageRequest) -> Page<T>) -> Vec<T> {
+/// A list put together from pages of `limit`. Holds each page to its size and to what it says of the next, and the pages
+/// that continue from positions to being the same.
+pub(super) async fn in_pages<T: Debug + PartialEq>(
+    limit: u32,
+    fetch: impl AsyncFn(PageRequest) -> Page<T>,
+) -> Vec<T> {
     let mut data = Vec::new();
+    let mut positioned = PageRequest::first(Limit::clamped(limit));
     loop {
         let offset = u32::try_from(data.len()).unwrap();
         let page = fetch(part(limit, offset)).await;
         let size = u32::try_from(page.data.len()).unwrap();
         assert!(size <= limit, "a page of {size} where at most {limit} were asked for");
         assert!(size == limit || !page.has_more(), "a page that is not full says that more follows");
+        let continued = fetch(positioned.clone()).await;
+        assert_eq!((&continued.data, continued.has_more()), (&page.data, page.has_more()));
         let has_more = page.has_more();
         data.extend(page.data);
+        if let Some(position) = continued.next {
+            positioned = PageRequest::after(Limit::clamped(limit), position);
+        }
         if !has_more {
             let beyond = fetch(part(limit, offset + size)).await;
             assert!(beyond.data.is_empty() && !beyond.has_more(), "there is something after the last page");

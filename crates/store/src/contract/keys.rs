@@ -194,7 +194,7 @@ pub(super) async fn trail(world: &World) -> Vec<AuditEntry> {
     entries
 }
 
-fn everything(world: &World, page: PageRequest) -> KeyList {
+pub(super) fn everything(world: &World, page: PageRequest) -> KeyList {
     KeyList {
         exact: ExactFilter::default(),
         within: ProjectAccess::All,

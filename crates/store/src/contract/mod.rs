@@ -39,6 +39,7 @@ pub mod key_bounds;
 pub mod keys;
 pub mod objectives;
 pub mod overdue;
+pub mod pages;
 pub mod personas;
 pub mod projects;
 pub mod results;
@@ -220,6 +221,16 @@ macro_rules! contract {
                 a_simulation_is_overdue_when_it_has_expired
                 the_longest_overdue_simulations_come_first
             }
+            pages {
+                named_lists_continue_where_they_were
+                simulations_continue_where_they_were
+                lists_of_a_simulation_continue_where_they_were
+                keys_and_their_trail_continue_where_they_were
+                a_list_continues_from_a_row_that_moved
+                pages_of_large_messages_end_at_four_megabytes
+                pages_of_large_rows_end_at_four_megabytes
+                a_position_of_another_list_is_refused
+            }
             personas {
                 a_persona_comes_back_as_it_was_added
                 a_persona_is_added_with_its_jobs
@@ -338,6 +349,7 @@ mod tests {
             ("keys", include_str!("keys.rs")),
             ("objectives", include_str!("objectives.rs")),
             ("overdue", include_str!("overdue.rs")),
+            ("pages", include_str!("pages.rs")),
             ("personas", include_str!("personas.rs")),
             ("projects", include_str!("projects.rs")),
             ("results", include_str!("results.rs")),

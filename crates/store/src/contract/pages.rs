@@ -1,0 +1,339 @@
+//! Pages of all lists: their bytes, and how they continue.
+
+use std::{collections::BTreeSet, fmt::Debug};
+
+use onerun_auth::ProjectAccess;
+use onerun_domain::{
+    Agent, ConversationStatus, Criteria, Direction, Item, Limit, MessageText, Objective, Page, PageRequest,
+    Persona, Position, Role, Simulation,
+};
+
+use super::{
+    fixture::{Scene, World, all_simulations, name, part, text},
+    keys::{everything, new_key},
+};
+use crate::{
+    AgentList, ConversationChange, ConversationList, ConversationView, ExactFilter, MAX_PAGE_BYTES,
+    NamedSort, SimulationList, SimulationOrder, StoreError, WireSize,
+};
+
+const DIRECTIONS: [Direction; 2] = [Direction::Ascending, Direction::Descending];
+
+/// The ids of a list that is read on from its positions, with something done between its first pages.
+async fn walk<T, I>(
+    fetch: impl AsyncFn(PageRequest) -> Page<T>,
+    id: impl Fn(&T) -> I,
+    between: impl AsyncFn(),
+) -> Vec<I> {
+    let limit = Limit::clamped(2);
+    let (mut ids, mut page) = (Vec::new(), fetch(PageRequest::first(limit)).await);
+    for number in 0..50 {
+        ids.extend(page.data.iter().map(&id));
+        let Some(position) = page.next else { return ids };
+        if number < 3 {
+            between().await;
+        }
+        page = fetch(PageRequest::after(limit, position)).await;
+    }
+    panic!("the pages have no end");
+}
+
+/// Nothing is shown twice, and all that was there from the beginning is shown in its order.
+#[track_caller]
+fn assert_stable<I: Clone + Debug + Ord>(before: &[I], walked: &[I]) {
+    let different: BTreeSet<&I> = walked.iter().collect();
+    assert_eq!(different.len(), walked.len(), "shown twice: {walked:?}");
+    let kept: Vec<I> = walked.iter().filter(|id| before.contains(id)).cloned().collect();
+    assert_eq!(kept, before);
+}
+
+/// Whatever is inserted between two pages.
+pub async fn named_lists_continue_where_they_were(world: &World) {
+    for sort in DIRECTIONS.into_iter().flat_map(|dir| [NamedSort::CreatedAt(dir), NamedSort::Name(dir)]) {
+        let home = world.home().await;
+        let add = async |names: &[&str]| {
+            for text in names {
+                home.add_agent(Agent { name: name(text), ..home.agent() }).await;
+                home.add_objective(Objective { name: name(text), ..home.objective() }).await;
+            }
+        };
+        add(&["d", "D", "b", "f", "d"]).await;
+        let between = async || add(&["a", "e", "D", "z"]).await;
+
+        let agents = async |page| {
+            let list = AgentList { name: None, exact: ExactFilter::default(), sort, page };
+            home.store.agents(list).await.unwrap()
+        };
+        let before: Vec<_> = agents(part(100, 0)).await.data.into_iter().map(|row| row.agent.id).collect();
+        assert_stable(&before, &walk(agents, |row| row.agent.id.clone(), between).await);
+
+        let objectives = async |page| home.store.objectives(sort, page).await.unwrap();
+        let before: Vec<_> = objectives(part(100, 0)).await.data.into_iter().map(|row| row.id).collect();
+        assert_stable(&before, &walk(objectives, |row| row.id.clone(), between).await);
+
+        let within = ProjectAccess::All;
+        let projects = async |page| world.store.projects(&within, sort, page).await.unwrap();
+        let another = async || drop(world.home().await);
+        for _ in 0..3 {
+            another().await;
+        }
+        let before: Vec<_> = projects(part(100, 0)).await.data.into_iter().map(|row| row.id).collect();
+        assert_stable(&before, &walk(projects, |row| row.id.clone(), another).await);
+        // A key that may see some of them continues from the same positions.
+        let some = ProjectAccess::Only(before[1..].iter().cloned().collect());
+        let listed = async |page| world.store.projects(&some, sort, page).await.unwrap();
+        assert_eq!(walk(listed, |row| row.id.clone(), async || {}).await, before[1..]);
+    }
+}
+
+/// In every order, that of workers among them.
+pub async fn simulations_continue_where_they_were(world: &World) {
+    for order in [
+        SimulationOrder::LongestWaiting,
+        SimulationOrder::CreatedAt(Direction::Descending),
+        SimulationOrder::Name(Direction::Ascending),
+        SimulationOrder::Status(Direction::Ascending),
+    ] {
+        let home = world.home().await;
+        let agent = home.add_agent(home.agent()).await;
+        for (number, text) in ["m", "c", "M", "x"].into_iter().enumerate() {
+            home.scene(u32::try_from(number % 3).unwrap()).await;
+            home.add_simulation(Simulation { name: name(text), ..home.simulation(&agent) }).await;
+        }
+        let list = async |page| {
+            home.store.simulations(SimulationList { page, ..all_simulations(order) }).await.unwrap()
+        };
+        let before: Vec<_> = list(part(100, 0)).await.data.into_iter().map(|row| row.simulation.id).collect();
+        assert_eq!(before.len(), 8);
+        let walked = walk(
+            list,
+            |row| row.simulation.id.clone(),
+            async || {
+                home.scene(1).await;
+                home.add_simulation(home.simulation(&agent)).await;
+            },
+        );
+        assert_stable(&before, &walked.await);
+    }
+}
+
+/// Personas, conversations and messages.
+pub async fn lists_of_a_simulation_continue_where_they_were(world: &World) {
+    let scene = world.scene(5).await;
+    let simulation = &scene.simulation.id;
+    let seq = std::sync::atomic::AtomicU32::new(6);
+    let next = || seq.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    for status in [None, Some(ConversationStatus::Queued)] {
+        let list = async |page| scene.list(ConversationList { status, page }).await;
+        let before: Vec<_> =
+            list(part(100, 0)).await.data.into_iter().map(|row| row.conversation.seq).collect();
+        let add = async || scene.add(&[scene.conversation(next())]).await.unwrap();
+        let walked = walk(list, |row| row.conversation.seq, add);
+        assert_stable(&before, &walked.await);
+    }
+
+    let add = async || {
+        let persona: Persona = scene.home.persona(&scene.simulation, next());
+        assert!(scene.store().add_persona(persona, Vec::new()).await.unwrap());
+    };
+    for _ in 0..4 {
+        add().await;
+    }
+    let personas = async |page| scene.store().personas(simulation, page).await.unwrap();
+    let before: Vec<_> = personas(part(100, 0)).await.data.into_iter().map(|row| row.seq).collect();
+    assert_stable(&before, &walk(personas, |row| row.seq, add).await);
+
+    let id = scene.id(0);
+    scene.start(&id).await.unwrap();
+    for _ in 0..5 {
+        scene.say(&id, "a").await.unwrap();
+    }
+    let items = async |page| scene.store().items(simulation, &id, 1, page).await.unwrap();
+    let walked = walk(items, |row| row.position, async || drop(scene.say(&id, "b").await.unwrap()));
+    assert_eq!(walked.await, (0..8).collect::<Vec<_>>());
+}
+
+/// Both from the newest on: what is added meanwhile is not shown.
+pub async fn keys_and_their_trail_continue_where_they_were(world: &World) {
+    let add = async || world.add_key(new_key(world, "Key")).await.unwrap();
+    for _ in 0..5 {
+        add().await;
+    }
+    let keys = async |page| world.store.keys(everything(world, page)).await.unwrap();
+    let before: Vec<_> = keys(part(100, 0)).await.data.into_iter().map(|row| row.record.id).collect();
+    assert_eq!(walk(keys, |row| row.record.id.clone(), add).await, before);
+
+    let trail = async |page| world.store.audit(Direction::Descending, page).await.unwrap().entries;
+    let before: Vec<_> = trail(part(100, 0)).await.data.into_iter().map(|row| row.sequence).collect();
+    assert_eq!(walk(trail, |row| row.sequence, add).await, before);
+    let trail = async |page| world.store.audit(Direction::Ascending, page).await.unwrap().entries;
+    let walked = walk(trail, |row| row.sequence, add);
+    assert_stable(&before.iter().rev().copied().collect::<Vec<_>>(), &walked.await);
+}
+
+/// A row whose sort value changed is passed by the position that it had.
+pub async fn a_list_continues_from_a_row_that_moved(world: &World) {
+    let home = world.home().await;
+    for text in ["b", "d", "f"] {
+        home.add_agent(Agent { name: name(text), ..home.agent() }).await;
+    }
+    let list = async |page| {
+        let sort = NamedSort::Name(Direction::Ascending);
+        let list = AgentList { name: None, exact: ExactFilter::default(), sort, page };
+        home.store.agents(list).await.unwrap()
+    };
+    let first = list(part(2, 0)).await;
+    let moved = first.data[1].agent.id.clone();
+    let now = world.now();
+    let rename = move |agent: Agent| Ok(Agent { name: name("a"), updated_at: now, ..agent });
+    home.store.change_agent(&moved, Box::new(rename)).await.unwrap();
+    let rest = list(PageRequest::after(Limit::clamped(2), first.next.unwrap())).await;
+    let names: Vec<_> = rest.data.iter().map(|row| row.agent.name.as_str()).collect();
+    assert_eq!((names, rest.next), (vec!["f"], None));
+}
+
+/// All of a list in pages from its positions, and again from offsets, each page held to its bytes.
+async fn assert_bounded<T: Clone + Debug + PartialEq + WireSize>(
+    rows: usize,
+    fetch: impl AsyncFn(PageRequest) -> Page<T>,
+) {
+    let mut continued: Vec<T> = Vec::new();
+    let mut request = PageRequest::first(Limit::clamped(Limit::MAX));
+    loop {
+        let page = fetch(request).await;
+        let bytes: usize = page.data.iter().map(|row| row.wire_size() + 1).sum();
+        assert!(bytes <= MAX_PAGE_BYTES, "{bytes} bytes in a page of {}", page.data.len());
+        let offset = u32::try_from(continued.len()).unwrap();
+        let by_offset = fetch(part(Limit::MAX, offset)).await;
+        assert_eq!((&by_offset.data, by_offset.has_more()), (&page.data, page.has_more()), "{offset}");
+        continued.extend(page.data);
+        let Some(position) = page.next else { break };
+        request = PageRequest::after(Limit::clamped(Limit::MAX), position);
+    }
+    assert_eq!(continued.len(), rows);
+}
+
+/// A conversation of messages that are as large as a request.
+pub async fn pages_of_large_messages_end_at_four_megabytes(world: &World) {
+    let scene = world.scene(1).await;
+    let id = scene.id(0);
+    scene.start(&id).await.unwrap();
+    let mut large: Vec<Item> = Vec::new();
+    let part = text(&"\u{1f600}".repeat(MessageText::MAX_LENGTH));
+    let parts = 1_000_000 / part.as_str().len();
+    for _ in 0..7 {
+        large.push(say_in_parts(&scene, &vec![part.clone(); parts]).await);
+    }
+    assert!(large.iter().map(WireSize::wire_size).sum::<usize>() > MAX_PAGE_BYTES);
+    let items = async |page| scene.store().items(&scene.simulation.id, &id, 1, page).await.unwrap();
+    assert_bounded(7, items).await;
+    assert_eq!(items(super::fixture::part(3, 2)).await.data, large[2..5]);
+}
+
+async fn say_in_parts(scene: &Scene, content: &[MessageText]) -> Item {
+    let id = scene.id(0);
+    let stored = scene.stored(&id).await;
+    let item = Item { content: content.to_vec(), ..scene.item(&stored, Role::Assistant, "") };
+    let said = item.clone();
+    let change = move |view: ConversationView| {
+        let item_count = view.conversation.item_count + 1;
+        let conversation = onerun_domain::Conversation { item_count, ..view.conversation };
+        Ok(ConversationChange { items: vec![said.clone()], ..ConversationChange::to(conversation) })
+    };
+    scene.change(&id, change).await.unwrap();
+    item
+}
+
+/// Objectives with criteria of the greatest length.
+pub async fn pages_of_large_rows_end_at_four_megabytes(world: &World) {
+    let home = world.home().await;
+    let criteria = Criteria::parse("\u{1f600}".repeat(Criteria::MAX_LENGTH)).unwrap();
+    let rows = MAX_PAGE_BYTES / criteria.as_str().len() + 11;
+    for _ in 0..rows {
+        home.add_objective(Objective { criteria: criteria.clone(), ..home.objective() }).await;
+    }
+    for sort in [NamedSort::CreatedAt(Direction::Descending), NamedSort::Name(Direction::Ascending)] {
+        assert_bounded(rows, async |page| home.store.objectives(sort, page).await.unwrap()).await;
+    }
+}
+
+/// All lists: first those whose positions are more than a number.
+const LISTS: [&str; 12] = [
+    "projects",
+    "agents",
+    "agents by name",
+    "objectives",
+    "simulations",
+    "simulations by status",
+    "personas",
+    "conversations",
+    "keys",
+    "items",
+    "audit",
+    "dead jobs",
+];
+
+/// Where the next page of a list begins.
+async fn next(
+    world: &World,
+    scene: &Scene,
+    list: &str,
+    page: PageRequest,
+) -> Result<Option<Position>, StoreError> {
+    let (store, simulation) = (scene.store(), &scene.simulation.id);
+    let (oldest, newest) = (NamedSort::CreatedAt(Direction::Ascending), Direction::Descending);
+    let agents = |sort, page| AgentList { name: None, exact: ExactFilter::default(), sort, page };
+    let simulations = |order, page| SimulationList { page, ..all_simulations(order) };
+    Ok(match list {
+        "projects" => world.store.projects(&ProjectAccess::All, oldest, page).await?.next,
+        "agents" => store.agents(agents(oldest, page)).await?.next,
+        "agents by name" => store.agents(agents(NamedSort::Name(newest), page)).await?.next,
+        "objectives" => store.objectives(oldest, page).await?.next,
+        "simulations" => store.simulations(simulations(SimulationOrder::CreatedAt(newest), page)).await?.next,
+        "simulations by status" => {
+            store.simulations(simulations(SimulationOrder::Status(newest), page)).await?.next
+        }
+        "personas" => store.personas(simulation, page).await?.next,
+        "conversations" => {
+            store.conversations(simulation, ConversationList { status: None, page }).await?.next
+        }
+        "keys" => world.store.keys(everything(world, page)).await?.next,
+        "items" => store.items(simulation, &scene.id(0), 1, page).await?.next,
+        "audit" => world.store.audit(newest, page).await?.entries.next,
+        "dead jobs" => world.store.dead_jobs(page).await?.next,
+        _ => panic!("no list {list}"),
+    })
+}
+
+/// How many of them that are.
+const SORTED: usize = 9;
+
+/// A position of another list, and what is none, is refused. Numbers are positions in all lists that are numbered.
+pub async fn a_position_of_another_list_is_refused(world: &World) {
+    let scene = world.scene(2).await;
+    world.home().await;
+    for _ in 0..2 {
+        scene.home.scene(1).await;
+        world.add_key(new_key(world, "Key")).await.unwrap();
+        assert!(
+            scene.store().add_persona(scene.home.persona(&scene.simulation, 7), Vec::new()).await.is_ok()
+        );
+    }
+    let limit = Limit::clamped(1);
+    let mut positions = Vec::new();
+    for list in &LISTS[..SORTED] {
+        let position = next(world, &scene, list, PageRequest::first(limit)).await.unwrap();
+        positions.push(position.unwrap_or_else(|| panic!("{list} has one page")));
+    }
+    let long = format!("[\"by-made\",\"{}\",\"\"]", "agent#".repeat(10_000));
+    let broken = ["", "[]", "{", "x", "7.5", "null", "[\"a\",\"b\",\"c\"]", "[7,7]", "\u{0}", &long]
+        .map(Position::new);
+    for (index, list) in LISTS.into_iter().enumerate() {
+        let foreign = positions.iter().enumerate().filter(|(other, _)| *other != index);
+        for position in foreign.map(|(_, position)| position).chain(&broken) {
+            let page = PageRequest::after(limit, position.clone());
+            let found = next(world, &scene, list, page).await;
+            assert!(matches!(found, Err(StoreError::UnknownPosition)), "{list}: {position:?}: {found:?}");
+        }
+    }
+}
