@@ -62,19 +62,20 @@
 //! |---|---|
 //! | `insert_project`, `insert_agent`, `insert_objective` | one transaction, on the condition that the id is new |
 //! | `project`, `open_project`, `agent`, `objective`, `persona`, `turn` | `GetItem`; a project that was opened is remembered |
-//! | `projects`, `agents`, `objectives`, `personas` | `Query` of `by-made` or `by-name`, then `BatchGetItem`; for some projects that alone |
+//! | `projects`, `agents`, `objectives`, `personas` | `Query` of `by-made` or `by-name`, then `BatchGetItem` of 51 rows at a time; for some projects that alone |
 //! | `note_agent_poll` | one conditional `UpdateItem` of one attribute, which returns nothing |
 //! | `change_project`, `change_agent`, `change_objective` | `GetItem`; transaction on its revision |
 //! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, entry, gates, the agent's count, jobs |
 //! | `simulation` | `GetItem`, then `BatchGetItem` of agent and versions |
-//! | `simulations` | `Query` of `by-made`, `by-name` or `by-status`; for the longest waiting also one of `by-wait` for each running simulation; then `BatchGetItem` twice |
+//! | `simulations` | `Query` of `by-made`, `by-name` or `by-status`; for the longest waiting also one of `by-wait` for each running simulation; then `BatchGetItem` of 51 simulations at a time, and of their agents |
 //! | `change_simulation` | snapshot of simulation and gates; transaction: simulation on its revision, entry, gates, jobs |
 //! | `tally` | snapshot of simulation and gates |
 //! | `add_persona` | transaction: persona and number if new, its gate, jobs |
 //! | `persona_seqs` | `Query` of the keys of numbers |
 //! | `change_persona` | snapshot of simulation and persona; transaction: persona on its revision, its gate on the simulation's, jobs |
 //! | `add_conversations` | snapshot of simulation and numbers; transactions of 80: conversations, numbers on their revision, gates on the simulation's |
-//! | `conversation`, `conversations` | `Query` of `by-made`, `by-wait` or `by-status` for a list; `BatchGetItem` twice |
+//! | `conversation` | `GetItem`; with verdicts, another of the simulation; `BatchGetItem` of versions, and of persona and verdicts |
+//! | `conversations` | `Query` of `by-made`, `by-wait` or `by-status`; then `BatchGetItem` of 21 conversations at a time, and of their personas and verdicts; with verdicts, once the simulation and the versions that it pins |
 //! | `unsettled_conversations` | `Query` of `by-wait` |
 //! | `change_conversation` | snapshot of simulation and conversation; transaction: conversation on its revision, its gate on the simulation's, messages, reply, verdicts, jobs |
 //! | `items` | `Query` from the page's first position to its last; `GetItem` of the conversation if fewer were found |
@@ -83,21 +84,32 @@
 //! | `claim_job` | `GetItem`, then a conditional `UpdateItem` |
 //! | `bury_job` | `GetItem`; transaction of the job and the dead job |
 //! | `next_job_due` | one `Query` of `by-wait` a lane, a thousand entries at most |
-//! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` |
+//! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` of 51 rows at a time |
 //! | `overdue` | one `Query` of `by-due` a lane, not consistent |
 //! | `insert_key` | `GetItem` of the caller and the head; `Query` of `by-wait` for the live keys; transaction: key and call if new, the caller's revision checked, head if it is still that, entry |
 //! | `key`, `idempotency_record` | `GetItem` |
 //! | `delete_expired_records` | nothing: DynamoDB removes them |
 //! | `key_view` | two `GetItem` |
-//! | `keys` | `Query` of `by-made` and `BatchGetItem` of keys and uses, a hundred keys at a time until the page is full |
+//! | `keys` | `Query` of `by-made` and `BatchGetItem` of 51 keys at a time and their uses, until the page is full |
 //! | `change_key` | `GetItem` of the key, the caller and the head; transaction: key on its revision, the caller's revision checked, head if it is still that, entry; in a rotation the new key and the call, too, after a `Query` of `by-wait` for the live keys |
 //! | `add_key_use` | two `GetItem`; transaction of the usage on its revision |
 //! | `count_request` | one conditional `UpdateItem` |
 //! | `audit` | `GetItem` of the head, `Query` from the page's first entry to its last |
 //!
-//! A page's `offset` is the wire's, and DynamoDB knows none: what lies before the page is read and passed over, up to
-//! some thousand index entries a call. A name filter reads all names of the project, or of the status. Both are bounded
-//! by the project, and messages, which are found by position, have neither.
+//! # Pages
+//!
+//! A list reads the keys of the page's entries from an index, then the rows in groups until the page is full of rows or of
+//! bytes. So no more is held than a page and a group. A row that left the list meanwhile is left out, and the entries
+//! after it are read on.
+//!
+//! A position is what an index sorts a row by and the row's sort key, with the names of list and index. A query starts
+//! after it (`ExclusiveStartKey`). Its partition is the query's own, and the rest must lie within the query's range, so a
+//! position leads nowhere else. Simulations that wait for a worker have the time since when they wait instead. Messages
+//! and entries of the audit trail have their number.
+//!
+//! A page's `offset` is the wire's, and DynamoDB knows none. Entries before the page are counted (`Select: COUNT`), up to
+//! some thousand a call; with a filter their keys are read and passed over. A name filter reads all names of the project,
+//! or of the status. Both are bounded by the project. Messages and the audit trail pass over nothing.
 //!
 //! # What may be seen late
 //!
