@@ -10,8 +10,7 @@ use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, ProjectAccess, RateLimit, 
 use onerun_domain::{Direction, Page, PageRequest, Start, later};
 use onerun_store::{
     ChangeKey, DecideNewKey, ExactFilter, KEY_RETENTION, KeyChange, KeyError, KeyList, KeyView, LiveKeys,
-    NewKey, PageBuilder,
-    StoreError, key_body, read_key, read_usage, usage_body,
+    NewKey, PageBuilder, StoreError, key_body, read_key, read_usage, usage_body,
 };
 
 use crate::{

@@ -170,23 +170,44 @@ impl Database {
 
     /// Items as they are now, each by itself: not all of one moment.
     pub(crate) async fn get_all(&self, what: &'static str, keys: BTreeSet<Key>) -> Result<Found, StoreError> {
+        self.get_batches(what, keys, None).await
+    }
+
+    /// How many of these keys have an item. The items are not sent.
+    pub(crate) async fn count(&self, what: &'static str, keys: BTreeSet<Key>) -> Result<usize, StoreError> {
+        let only_keys = format!("{PARTITION}, {SORT}");
+        Ok(self.get_batches(what, keys, Some(&only_keys)).await?.len())
+    }
+
+    async fn get_batches(
+        &self,
+        what: &'static str,
+        keys: BTreeSet<Key>,
+        projection: Option<&str>,
+    ) -> Result<Found, StoreError> {
         let keys: Vec<Key> = keys.into_iter().collect();
         let batches: Vec<Vec<Key>> = keys.chunks(MAX_BATCH).map(<[Key]>::to_vec).collect();
         let found: Vec<Found> = stream::iter(batches)
-            .map(|batch| self.get_batch(what, batch))
+            .map(|batch| self.get_batch(what, batch, projection))
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await?;
         Ok(found.into_iter().flatten().collect())
     }
 
-    async fn get_batch(&self, what: &'static str, keys: Vec<Key>) -> Result<Found, StoreError> {
+    async fn get_batch(
+        &self,
+        what: &'static str,
+        keys: Vec<Key>,
+        projection: Option<&str>,
+    ) -> Result<Found, StoreError> {
         let mut patience = Patience::new();
         let mut found = Found::new();
         let mut wanted: Vec<Attributes> = keys.iter().map(key_attributes).collect();
         while !wanted.is_empty() {
             let request = KeysAndAttributes::builder()
                 .set_keys(Some(wanted.clone()))
+                .set_projection_expression(projection.map(str::to_owned))
                 .consistent_read(true)
                 .build()
                 .map_err(failure::unavailable)?;

@@ -89,7 +89,7 @@ async fn require_personas(
     let wanted: BTreeSet<Key> =
         conversations.iter().map(|conversation| keys.persona(&conversation.persona_id)).collect();
     let count = wanted.len();
-    if scope.database.get_all(personas::WHAT, wanted).await?.len() == count {
+    if scope.database.count(personas::WHAT, wanted).await? == count {
         return Ok(());
     }
     Err(StoreError::Corrupt { what: WHAT, reason: "it names a persona that is not there".into() })

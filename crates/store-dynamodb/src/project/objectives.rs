@@ -68,7 +68,7 @@ pub(super) async fn require(scope: Scope<'_>, references: &[ObjectiveRef]) -> Re
     let keys: BTreeSet<Key> =
         references.iter().map(|reference| Key::version(scope.project, reference)).collect();
     let count = keys.len();
-    if scope.database.get_all(VERSION, keys).await?.len() == count {
+    if scope.database.count(VERSION, keys).await? == count {
         return Ok(());
     }
     Err(StoreError::Corrupt { what: "simulation", reason: "it names an objective that is not there".into() })
