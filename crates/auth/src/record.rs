@@ -334,7 +334,7 @@ impl PartialEq for KeyRecord {
 }
 
 #[cfg(test)]
-mod lives;
+mod histories;
 
 #[cfg(test)]
 mod tests {

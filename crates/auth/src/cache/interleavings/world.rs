@@ -125,7 +125,7 @@ impl<'a> World<'a> {
             match *request {
                 Step::Waits => {
                     step(Action::Begins { request: index, environment }, &|world| {
-                        world.begin(index, environment)
+                        world.begin(index, environment);
                     });
                 }
                 Step::Began(began, moment, known) => step(Action::Reads { request: index }, &|world| {
@@ -182,7 +182,7 @@ impl<'a> World<'a> {
                 match disturbance {
                     Disturbance::Freeze(environment, seconds) => world.pass(seconds, Some(environment)),
                     Disturbance::Step(environment, seconds) => {
-                        world.environments[environment].times.wall += seconds
+                        world.environments[environment].times.wall += seconds;
                     }
                 }
             });

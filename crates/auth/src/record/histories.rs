@@ -28,7 +28,7 @@ enum Change {
     Disable,
     Enable,
     Revoke,
-    End { life: Option<i64> },
+    SetExpiry { life: Option<i64> },
 }
 
 /// The time of a change: this long after the last one, or this close to the end of a key in the
@@ -39,7 +39,7 @@ enum When {
     NearEndOf(prop::sample::Index, i64),
 }
 
-type Life = Vec<(When, prop::sample::Index, Change)>;
+type History = Vec<(When, prop::sample::Index, Change)>;
 
 /// The model of a key: the changes and their times, not their consequences.
 #[derive(Clone, Debug, Default)]
@@ -47,23 +47,23 @@ struct Model {
     begins: i64,
     /// Every expiry that the key was given.
     ends: Vec<Option<i64>>,
-    overlap_over: Option<i64>,
+    overlap_end: Option<i64>,
     is_disabled: bool,
     is_revoked: bool,
 }
 
 impl Model {
     /// The first moment at which it is refused because of its age.
-    fn over(&self) -> Option<i64> {
+    fn end(&self) -> Option<i64> {
         let end = *self.ends.last().unwrap();
-        [end, self.overlap_over].into_iter().flatten().min()
+        [end, self.overlap_end].into_iter().flatten().min()
     }
 
     /// The expected refusal code at `at` if nothing changes until then; `None` if accepted.
     fn answer(&self, at: i64) -> Option<&'static str> {
         if self.is_revoked {
             Some("revoked_api_key")
-        } else if self.over().is_some_and(|over| over <= at) {
+        } else if self.end().is_some_and(|end| end <= at) {
             Some("expired_api_key")
         } else if self.is_disabled || at < self.begins {
             Some("inactive_api_key")
@@ -121,7 +121,7 @@ fn first(begins: i64, life: Option<i64>) -> Link {
 fn check(chain: &[Link], now: i64, counts: &Counts) -> Result<(), TestCaseError> {
     let mut moments = vec![now];
     for link in chain {
-        for edge in link.model.over().into_iter().chain([link.model.begins]) {
+        for edge in link.model.end().into_iter().chain([link.model.begins]) {
             moments.extend([edge - 1, edge, edge + 1].into_iter().filter(|moment| *moment >= now));
         }
     }
@@ -131,7 +131,7 @@ fn check(chain: &[Link], now: i64, counts: &Counts) -> Result<(), TestCaseError>
             let code = answer.as_ref().err().map(crate::Refusal::code);
             prop_assert_eq!(code, link.model.answer(*at), "at {}: {:?}", at, link.model);
             if let Ok(principal) = answer {
-                prop_assert_eq!(principal.expires_at(), link.model.over().map(time));
+                prop_assert_eq!(principal.expires_at(), link.model.end().map(time));
                 prop_assert_eq!(principal.scopes(), ScopeSet::from_iter([Scope::AgentsRead]));
             }
             // The purpose of an overlap, stated independently: during it, the old and the new key
@@ -144,7 +144,7 @@ fn check(chain: &[Link], now: i64, counts: &Counts) -> Result<(), TestCaseError>
                 };
                 if may_be_used(&link.model)
                     && may_be_used(&new.model)
-                    && link.model.overlap_over.is_some_and(|over| *at < over)
+                    && link.model.overlap_end.is_some_and(|end| *at < end)
                     && new.record.replaced.is_none()
                 {
                     counts.overlaps.set(counts.overlaps.get() + 1);
@@ -156,25 +156,25 @@ fn check(chain: &[Link], now: i64, counts: &Counts) -> Result<(), TestCaseError>
                 }
             }
             if link.bound.is_some_and(|bound| *at >= bound) {
-                prop_assert!(answer_is_no(link, *at), "an end was moved later");
+                prop_assert!(is_refused(link, *at), "an end was moved later");
             }
         }
     }
     Ok(())
 }
 
-fn answer_is_no(link: &Link, at: i64) -> bool {
+fn is_refused(link: &Link, at: i64) -> bool {
     recognize_managed(&link.key, Some(&link.record), None, time(at)).is_err()
 }
 
 /// Applies a change to the record and to the model, which must agree on whether it is allowed.
-fn act(chain: &mut Vec<Link>, position: usize, change: &Change, now: i64) -> Result<(), TestCaseError> {
+fn apply(chain: &mut Vec<Link>, position: usize, change: &Change, now: i64) -> Result<(), TestCaseError> {
     let number = chain.len();
     let link = &mut chain[position];
     let before = link.record.clone();
     let (model, record) = (&mut link.model, link.record.clone());
-    let is_over = model.is_revoked || model.over().is_some_and(|over| over <= now);
-    let is_replaced = model.overlap_over.is_some();
+    let is_over = model.is_revoked || model.end().is_some_and(|end| end <= now);
+    let is_replaced = model.overlap_end.is_some();
     let refused =
         |outcome: Result<KeyRecord, Refusal>, expected: bool| -> Result<Option<KeyRecord>, TestCaseError> {
             prop_assert_eq!(outcome.is_err(), expected, "{:?} at {}: {:?}", change, now, &outcome);
@@ -195,7 +195,7 @@ fn act(chain: &mut Vec<Link>, position: usize, change: &Change, now: i64) -> Res
             model.is_disabled &= is_over;
             changed
         }
-        Change::End { life } => {
+        Change::SetExpiry { life } => {
             let end = life.map(|life| now + life);
             let patch = KeyPatch { expires_at: Some(end.map(time)), ..KeyPatch::default() };
             let changed = refused(record.update(patch, time(now)), is_over || is_replaced)?;
@@ -213,9 +213,9 @@ fn act(chain: &mut Vec<Link>, position: usize, change: &Change, now: i64) -> Res
             let Ok((old, new)) = outcome else { return Ok(()) };
             prop_assert_eq!(new.replaces.as_ref(), Some(&old.id));
             prop_assert_eq!(&new.grant, &Grant { expires_at: end.map(time), ..before.grant.clone() });
-            model.overlap_over = Some(now + (*overlap).clamp(0, WEEK));
+            model.overlap_end = Some(now + (*overlap).clamp(0, WEEK));
             model.is_revoked = *overlap <= 0;
-            link.bound = model.over();
+            link.bound = model.end();
             let begins = model.begins;
             link.record = old;
             let model = Model {
@@ -255,7 +255,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => Just(Change::Disable),
         2 => Just(Change::Enable),
         1 => Just(Change::Revoke),
-        1 => life().prop_map(|life| Change::End { life }),
+        1 => life().prop_map(|life| Change::SetExpiry { life }),
     ]
 }
 
@@ -266,8 +266,7 @@ fn when() -> impl Strategy<Value = When> {
     ]
 }
 
-fn changes() -> impl Strategy<Value = Life> {
-    // See `act`: mostly the last key of the chain is changed, as in practice.
+fn changes() -> impl Strategy<Value = History> {
     prop::collection::vec((when(), any::<prop::sample::Index>(), change()), 1..16)
 }
 
@@ -294,8 +293,8 @@ fn key_is_accepted_exactly_during_its_life() {
         rng_algorithm: RngAlgorithm::XorShift,
         ..ProptestConfig::default()
     };
-    let lives = (begins, life(), changes());
-    let outcome = TestRunner::new(config).run(&lives, |(begins, life, changes)| {
+    let histories = (begins, life(), changes());
+    let outcome = TestRunner::new(config).run(&histories, |(begins, life, changes)| {
         prop_assume!(life.is_none_or(|life| life > begins));
         let mut chain = vec![first(begins, life)];
         let mut now = 0;
@@ -304,14 +303,15 @@ fn key_is_accepted_exactly_during_its_life() {
             now = match when {
                 When::After(micros) => now + micros,
                 When::NearEndOf(index, off) => {
-                    let over = chain[index.index(chain.len())].model.over();
-                    over.map_or(now, |over| now.max(over + off))
+                    let end = chain[index.index(chain.len())].model.end();
+                    end.map_or(now, |end| now.max(end + off))
                 }
             };
             check(&chain, now, &counts)?;
+            // Mostly the last key, which is the one that people rotate.
             let position = index.index(chain.len() * 2).min(chain.len() - 1);
             let before = chain.len();
-            act(&mut chain, position, change, now)?;
+            apply(&mut chain, position, change, now)?;
             counts.rotations.set(counts.rotations.get() + u32::from(chain.len() > before));
             counts.longest.set(counts.longest.get().max(chain.len()));
             check(&chain, now, &counts)?;
