@@ -7,7 +7,7 @@ use std::error::Error;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use onerun_auth::{RateStatus, Refusal as AuthRefusal};
+use onerun_auth::{KeyChangeError, RateStatus, Refusal as AuthRefusal};
 use onerun_domain::{Refusal, Resource};
 use onerun_engine::{ActError, ModelError};
 use onerun_store::{ChangeError, KeyError, StoreError, with_causes};
@@ -178,6 +178,9 @@ pub enum ApiError {
     /// The id names no such thing in the project, or no project.
     #[error("{0} not found")]
     NotFound(Resource),
+    /// A key is not created or changed.
+    #[error(transparent)]
+    Key(#[from] KeyChangeError),
     /// What a handler asked the engine for did not happen.
     #[error(transparent)]
     Act(#[from] ActError),
@@ -201,17 +204,11 @@ impl From<StoreError> for ApiError {
     }
 }
 
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Act(ActError::Refused(refusal))
-    }
-}
-
 impl From<KeyError> for ApiError {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::Caller(refusal) => Self::Auth(refusal),
-            KeyError::Refused(refusal) => refusal.into(),
+            KeyError::Refused(refusal) => Self::Key(refusal),
             KeyError::Store(error) => error.into(),
         }
     }
@@ -247,6 +244,7 @@ impl ApiError {
             Self::NoRoute => (S::NotFound, "route_not_found"),
             Self::MethodNotAllowed { .. } => (S::MethodNotAllowed, "method_not_allowed"),
             Self::NotFound(resource) => (S::NotFound, missing::of(*resource).code),
+            Self::Key(error) => key_change_status(error),
             Self::Act(error) => return act_public(error),
             Self::Internal(_) => (S::InternalServerError, "internal"),
         };
@@ -378,12 +376,18 @@ fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
         Refusal::LeaseHeld => (S::Conflict, "lease_held"),
         Refusal::PersonaDecided { .. } => (S::Conflict, "persona_decided"),
         Refusal::NothingToEvaluate => (S::Conflict, "nothing_to_evaluate"),
-        Refusal::KeyRevoked => (S::Conflict, "key_revoked"),
-        Refusal::KeyExpired => (S::Conflict, "key_expired"),
-        Refusal::KeyDisabled => (S::Conflict, "key_disabled"),
-        Refusal::KeyReplaced { .. } => (S::Conflict, "key_replaced"),
-        Refusal::TooManyKeys { .. } => (S::Conflict, "too_many_keys"),
-        Refusal::ExceedsOwnKey { .. } => (S::Forbidden, "exceeds_own_key"),
+    }
+}
+
+fn key_change_status(error: &KeyChangeError) -> (ErrorStatus, &'static str) {
+    use ErrorStatus as S;
+    match error {
+        KeyChangeError::Revoked => (S::Conflict, "key_revoked"),
+        KeyChangeError::Expired => (S::Conflict, "key_expired"),
+        KeyChangeError::Disabled => (S::Conflict, "key_disabled"),
+        KeyChangeError::Replaced { .. } => (S::Conflict, "key_replaced"),
+        KeyChangeError::TooManyKeys { .. } => (S::Conflict, "too_many_keys"),
+        KeyChangeError::ExceedsOwnKey { .. } => (S::Forbidden, "exceeds_own_key"),
     }
 }
 

@@ -85,6 +85,10 @@ impl Errors {
     }
 }
 
+/// An optional field or parameter that was read: `None` if its value is wrong, `Some(None)` if it is left out.
+#[expect(clippy::option_option, reason = "the outer option is the one that every reader returns")]
+pub(crate) type Optional<T> = Option<Option<T>>;
+
 /// The fields of one object.
 pub(crate) struct Fields<'a> {
     pointer: &'a str,
@@ -158,7 +162,7 @@ impl Fields<'_> {
     }
 
     /// A field that may be left out or null, which mean the same.
-    pub(crate) fn optional<T: Field>(&mut self, name: &str, description: &str) -> Option<Option<T>> {
+    pub(crate) fn optional<T: Field>(&mut self, name: &str, description: &str) -> Optional<T> {
         match &mut self.source {
             Source::Object { object, errors } => match object.remove(name) {
                 None | Some(Value::Null) => Some(None),

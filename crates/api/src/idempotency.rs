@@ -76,7 +76,10 @@ impl Repeatable {
 
 /// Whether a failure may be because another request under the same key came in between.
 pub(crate) fn may_be_repeated(error: &ApiError) -> bool {
-    matches!(error, ApiError::Act(ActError::Refused(_) | ActError::Store(StoreError::Duplicate { .. })))
+    matches!(
+        error,
+        ApiError::Key(_) | ApiError::Act(ActError::Refused(_) | ActError::Store(StoreError::Duplicate { .. }))
+    )
 }
 
 /// Tells a request from others: its operation, path and body, however that is written.

@@ -13,11 +13,11 @@ use http::StatusCode;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
-    Access, AddressAccess, AuditAction, AuditEvent, Grant, KeyId, KeyKind, KeyPatch, KeyRecord, KeyStatus,
+    Access, AddressAccess, AuditAction, AuditEvent, Grant, KeyChangeError, KeyId, KeyKind, KeyPatch, KeyRecord, KeyStatus,
     KeyUsage, MAX_OVERLAP, ManagedKey, NewKeySpec, Preset, Principal, ProjectAccess, RateLimit, Scope,
     ScopeSet, find_managed_keys, recognize_again,
 };
-use onerun_domain::{Metadata, Name, PageRequest, ProjectId, Refusal, Resource, later, sha256_hex};
+use onerun_domain::{Metadata, Name, PageRequest, Patch, ProjectId, Resource, later, sha256_hex};
 use onerun_store::{
     ChangeKey, DecideKey, DecideNewKey, ExactFilter, KeyChange, KeyError, KeyList, KeyView, NewKey,
     StoreError,
@@ -28,7 +28,7 @@ use subtle::ConstantTimeEq;
 use crate::{
     ApiError, App, FieldError, Place, Response,
     ends::MakeChange,
-    fields::{Distinct, Fields, Input, Integer, List, Nested, input},
+    fields::{Distinct, Fields, Input, Integer, List, Nested, Optional, input},
     openapi::examples::{KEY_ID, new_key_example, rotated_key_example, secret_example},
     operation::operations,
     out::{KeyOut, MadeKeyOut, PageOut, wire_time},
@@ -179,7 +179,7 @@ struct Said {
     scopes: Option<ScopeSet>,
     projects: Option<ProjectAccess>,
     addresses: Option<AddressAccess>,
-    rate_limit: Option<Option<RateLimit>>,
+    rate_limit: Patch<RateLimit>,
     lifetime: Option<Lifetime>,
 }
 
@@ -198,7 +198,7 @@ impl Lifetime {
         }
     }
 
-    fn read(fields: &mut Fields) -> Option<Option<Self>> {
+    fn read(fields: &mut Fields) -> Optional<Self> {
         let days = fields.optional::<Integer<1, MAX_DAYS>>(
             "expires_in_days",
             "For how many days from now the key is accepted. Not together with `never_expires`.",
@@ -233,7 +233,7 @@ impl Said {
     }
 }
 
-fn scopes(fields: &mut Fields) -> Option<Option<ScopeSet>> {
+fn scopes(fields: &mut Fields) -> Optional<ScopeSet> {
     let scopes = fields.optional::<Distinct<Scope, { Scope::ALL.len() }>>(
         "scopes",
         "What the key may do. Not together with `preset`.",
@@ -252,7 +252,7 @@ fn scopes(fields: &mut Fields) -> Option<Option<ScopeSet>> {
     })
 }
 
-fn projects(fields: &mut Fields) -> Option<Option<ProjectAccess>> {
+fn projects(fields: &mut Fields) -> Optional<ProjectAccess> {
     let ids = fields.optional::<List<ProjectId, 1, MAX_PROJECTS>>(
         "project_ids",
         "The projects that the key reaches. Not together with `all_projects`.",
@@ -272,7 +272,7 @@ fn projects(fields: &mut Fields) -> Option<Option<ProjectAccess>> {
     })
 }
 
-fn addresses(fields: &mut Fields) -> Option<Option<AddressAccess>> {
+fn addresses(fields: &mut Fields) -> Optional<AddressAccess> {
     let blocks = fields.optional::<List<IpNet, 1, MAX_BLOCKS>>(
         "allowed_cidrs",
         "The blocks of addresses that the key is accepted from. Not together with `any_address`.",
@@ -289,7 +289,7 @@ fn addresses(fields: &mut Fields) -> Option<Option<AddressAccess>> {
     })
 }
 
-fn rate_limit(fields: &mut Fields) -> Option<Option<Option<RateLimit>>> {
+fn rate_limit(fields: &mut Fields) -> Option<Patch<RateLimit>> {
     let limit = fields.optional::<Nested<RateLimit>>(
         "rate_limit",
         "How many requests the key may make in each window. Not together with `no_rate_limit`.",
@@ -300,9 +300,9 @@ fn rate_limit(fields: &mut Fields) -> Option<Option<Option<RateLimit>>> {
             fields.refuse("no_rate_limit", "contradicts `rate_limit`; give one of them");
             return None;
         }
-        (Some(Nested(limit)), false) => Some(Some(limit)),
-        (None, true) => Some(None),
-        (None, false) => None,
+        (Some(Nested(limit)), false) => Patch::Set(limit),
+        (None, true) => Patch::Clear,
+        (None, false) => Patch::Keep,
     })
 }
 
@@ -367,7 +367,7 @@ impl Input for NewKeyInput {
             scopes: scopes?,
             projects: projects?,
             addresses: addresses.unwrap_or(AddressAccess::Any),
-            rate_limit: rate_limit.flatten(),
+            rate_limit: rate_limit.apply(None),
             lifetime,
             not_before: not_before?,
             metadata: metadata?,
@@ -540,7 +540,7 @@ async fn update_key(app: &App, call: Call) -> Result<Response, ApiError> {
         projects: said.projects,
         addresses: said.addresses,
         rate_limit: said.rate_limit,
-        expires_at: said.lifetime.map(|lifetime| lifetime.end(now)),
+        expires_at: said.lifetime.map_or(Patch::Keep, |lifetime| lifetime.end(now).into()),
         metadata,
     };
     let view = visible(app, caller, &id).await?;
@@ -589,7 +589,7 @@ async fn take_away(
     app: &App,
     call: &Call,
     action: AuditAction,
-    change_to: fn(KeyRecord, Timestamp) -> Result<KeyRecord, Refusal>,
+    change_to: fn(KeyRecord, Timestamp) -> Result<KeyRecord, KeyChangeError>,
 ) -> Result<Response, ApiError> {
     let caller = call.caller()?;
     let id = call.id(Resource::Key)?;
@@ -743,7 +743,7 @@ fn takes_away_only(record: &KeyRecord, patch: &KeyPatch, now: Timestamp) -> bool
 }
 
 /// What a decision about a key comes to: its new state, and what the audit trail says besides.
-type Decided = Result<(KeyRecord, BTreeMap<String, String>), Refusal>;
+type Decided = Result<(KeyRecord, BTreeMap<String, String>), KeyChangeError>;
 
 /// Changes a key that the caller may know of by a decision, unless it is that way already, and shows it.
 async fn change(

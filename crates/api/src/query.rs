@@ -17,6 +17,7 @@ use crate::{
     ApiError, Handler, Route,
     cursor::{Cursor, Fingerprint, MAX_CURSOR},
     error::{FieldError, Place},
+    fields::Optional,
 };
 
 /// How many of a list at once, where the caller may say.
@@ -252,7 +253,7 @@ impl Reader<'_> {
         &mut self,
         name: &'static str,
         description: &'static str,
-    ) -> Option<Option<T>> {
+    ) -> Optional<T> {
         if let Source::Docs(docs) = &mut self.source {
             docs.push(ParamDoc { name, description, schema: T::schema(), required: false });
             return None;
@@ -304,7 +305,7 @@ impl Reader<'_> {
     }
 
     /// The position that a list is to continue from.
-    fn cursor(&mut self) -> Option<Option<Position>> {
+    fn cursor(&mut self) -> Optional<Position> {
         let Some(cursor) = self.optional::<Cursor>(
             "cursor",
             "Where to continue: the `next_cursor` of the page before, with the other parameters unchanged except \
@@ -325,8 +326,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The parameter's value, if it is there; the outer `None` if it cannot be told.
-    fn find(&mut self, name: &str) -> Option<Option<String>> {
+    /// The parameter's value.
+    fn find(&mut self, name: &str) -> Optional<String> {
         let Source::Query(query, _) = self.source else { return None };
         if query.broken {
             self.refuse(name, BROKEN);

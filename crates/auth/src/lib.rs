@@ -42,6 +42,7 @@
 mod address;
 mod audit;
 mod cache;
+mod change;
 mod credential;
 mod decision;
 mod grant;
@@ -61,6 +62,7 @@ pub use crate::audit::{
     Actor, AuditAction, AuditCheck, AuditEntry, AuditError, AuditEvent, AuditHead, NO_HASH,
 };
 pub use crate::cache::{Instants, KEY_CACHE_TTL, KeyCache, Lookup};
+pub use crate::change::KeyChangeError;
 pub use crate::credential::{Credential, Presented};
 pub use crate::decision::{recognize, recognize_again, recognize_managed};
 pub use crate::grant::{Excess, Grant, ProjectAccess};

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use onerun_domain::{Name, ProjectId};
 
+use crate::change::KeyChangeError;
 use crate::grant::{Grant, ProjectAccess};
 use crate::key::KeyId;
 use crate::record::KeyRecord;
@@ -150,13 +151,12 @@ impl Principal {
     }
 
     /// Whether the key may create a key with this grant, or change or end a key that has it.
-    pub fn authorize_grant(&self, grant: &Grant) -> Result<(), onerun_domain::Refusal> {
+    pub fn authorize_grant(&self, grant: &Grant) -> Result<(), KeyChangeError> {
         let excess = grant.excess_over(&self.grant);
         if excess.is_empty() {
             return Ok(());
         }
-        let names: Vec<_> = excess.iter().map(ToString::to_string).collect();
-        Err(onerun_domain::Refusal::ExceedsOwnKey { excess: names.join(", ") })
+        Err(KeyChangeError::ExceedsOwnKey { excess })
     }
 }
 

@@ -8,7 +8,7 @@
 //!                       disabled          revoke, from any state: revoked, which is final
 //! ```
 //!
-//! Each change is a function from the stored record to the next one, or a [`Refusal`]. Nothing here
+//! Each change is a function from the stored record to the next one, or a [`KeyChangeError`]. Nothing here
 //! reads a clock or writes to a store.
 //!
 //! Invariants:
@@ -20,10 +20,11 @@
 //! - Every change increments [`KeyRecord::revision`], which orders the records of a key.
 
 use jiff::{SignedDuration, Timestamp};
-use onerun_domain::{Metadata, Name, Refusal, later};
+use onerun_domain::{Metadata, Name, Patch, later};
 use subtle::ConstantTimeEq;
 
 use crate::address::AddressAccess;
+use crate::change::KeyChangeError;
 use crate::grant::{Grant, ProjectAccess};
 use crate::key::{KeyDigest, KeyId};
 use crate::limit::RateLimit;
@@ -134,10 +135,10 @@ pub struct KeyPatch {
     pub projects: Option<ProjectAccess>,
     /// The addresses from which the key is accepted.
     pub addresses: Option<AddressAccess>,
-    /// The rate limit; `Some(None)` removes it.
-    pub rate_limit: Option<Option<RateLimit>>,
-    /// The expiry; `Some(None)` removes it.
-    pub expires_at: Option<Option<Timestamp>>,
+    /// The rate limit.
+    pub rate_limit: Patch<RateLimit>,
+    /// The expiry.
+    pub expires_at: Patch<Timestamp>,
     /// The owner's own data.
     pub metadata: Option<Metadata>,
 }
@@ -205,7 +206,7 @@ impl KeyRecord {
     }
 
     /// Disables the key until it is enabled. A disabled key is left unchanged.
-    pub fn disable(self, now: Timestamp) -> Result<KeyRecord, Refusal> {
+    pub fn disable(self, now: Timestamp) -> Result<KeyRecord, KeyChangeError> {
         self.refuse_over(now)?;
         if self.disabled_at.is_some() {
             return Ok(self);
@@ -214,7 +215,7 @@ impl KeyRecord {
     }
 
     /// Enables the key again. A key that is not disabled is left unchanged.
-    pub fn enable(self, now: Timestamp) -> Result<KeyRecord, Refusal> {
+    pub fn enable(self, now: Timestamp) -> Result<KeyRecord, KeyChangeError> {
         self.refuse_over(now)?;
         if self.disabled_at.is_none() {
             return Ok(self);
@@ -223,7 +224,7 @@ impl KeyRecord {
     }
 
     /// Changes the key's properties.
-    pub fn update(self, patch: KeyPatch, now: Timestamp) -> Result<KeyRecord, Refusal> {
+    pub fn update(self, patch: KeyPatch, now: Timestamp) -> Result<KeyRecord, KeyChangeError> {
         self.refuse_over(now)?;
         self.refuse_replaced()?;
         let KeyPatch { name, scopes, projects, addresses, rate_limit, expires_at, metadata } = patch;
@@ -231,8 +232,8 @@ impl KeyRecord {
             scopes: scopes.unwrap_or(self.grant.scopes),
             projects: projects.unwrap_or(self.grant.projects),
             addresses: addresses.unwrap_or(self.grant.addresses),
-            rate_limit: rate_limit.unwrap_or(self.grant.rate_limit),
-            expires_at: expires_at.unwrap_or(self.grant.expires_at),
+            rate_limit: rate_limit.apply(self.grant.rate_limit),
+            expires_at: expires_at.apply(self.grant.expires_at),
         };
         let changed = KeyRecord {
             name: name.unwrap_or(self.name),
@@ -258,11 +259,11 @@ impl KeyRecord {
         expires_at: Option<Timestamp>,
         created_by: KeyId,
         now: Timestamp,
-    ) -> Result<(KeyRecord, KeyRecord), Refusal> {
+    ) -> Result<(KeyRecord, KeyRecord), KeyChangeError> {
         self.refuse_over(now)?;
         self.refuse_replaced()?;
         if self.disabled_at.is_some() {
-            return Err(Refusal::KeyDisabled);
+            return Err(KeyChangeError::Disabled);
         }
         let spec = NewKeySpec {
             name: self.name.clone(),
@@ -295,17 +296,17 @@ impl KeyRecord {
     }
 
     /// Refuses a change of a revoked or expired key.
-    fn refuse_over(&self, now: Timestamp) -> Result<(), Refusal> {
+    fn refuse_over(&self, now: Timestamp) -> Result<(), KeyChangeError> {
         match self.status(now) {
-            KeyStatus::Revoked => Err(Refusal::KeyRevoked),
-            KeyStatus::Expired => Err(Refusal::KeyExpired),
+            KeyStatus::Revoked => Err(KeyChangeError::Revoked),
+            KeyStatus::Expired => Err(KeyChangeError::Expired),
             KeyStatus::Pending | KeyStatus::Active | KeyStatus::Disabled => Ok(()),
         }
     }
 
-    fn refuse_replaced(&self) -> Result<(), Refusal> {
+    fn refuse_replaced(&self) -> Result<(), KeyChangeError> {
         match &self.replaced {
-            Some(replaced) => Err(Refusal::KeyReplaced { by: replaced.by.to_string() }),
+            Some(replaced) => Err(KeyChangeError::Replaced { by: replaced.by.clone() }),
             None => Ok(()),
         }
     }
@@ -371,7 +372,7 @@ mod tests {
         record: KeyRecord,
         overlap: SignedDuration,
         now: &str,
-    ) -> Result<(KeyRecord, KeyRecord), Refusal> {
+    ) -> Result<(KeyRecord, KeyRecord), KeyChangeError> {
         record.rotate(&key(2), overlap, None, KeyId::ROOT, time(now))
     }
 
@@ -394,12 +395,12 @@ mod tests {
         let revoked = record().revoke(time("2026-01-02T00:00:00Z"));
         assert_eq!(revoked.status(time("2027-01-02T00:00:00Z")), KeyStatus::Revoked);
         let now = time("2026-01-03T00:00:00Z");
-        assert_eq!(revoked.clone().disable(now), Err(Refusal::KeyRevoked));
-        assert_eq!(revoked.clone().enable(now), Err(Refusal::KeyRevoked));
-        assert_eq!(revoked.clone().update(KeyPatch::default(), now), Err(Refusal::KeyRevoked));
+        assert_eq!(revoked.clone().disable(now), Err(KeyChangeError::Revoked));
+        assert_eq!(revoked.clone().enable(now), Err(KeyChangeError::Revoked));
+        assert_eq!(revoked.clone().update(KeyPatch::default(), now), Err(KeyChangeError::Revoked));
         assert_eq!(
             rotate(revoked.clone(), SignedDuration::ZERO, "2026-01-03T00:00:00Z").unwrap_err(),
-            Refusal::KeyRevoked
+            KeyChangeError::Revoked
         );
         assert_eq!(revoked.clone().revoke(now), revoked, "the time of the first revocation stays");
     }
@@ -407,10 +408,10 @@ mod tests {
     #[test]
     fn expired_key_can_only_be_revoked() {
         let now = time(END);
-        let longer = KeyPatch { expires_at: Some(None), ..KeyPatch::default() };
-        assert_eq!(record().update(longer, now), Err(Refusal::KeyExpired));
-        assert_eq!(record().enable(now), Err(Refusal::KeyExpired));
-        assert_eq!(rotate(record(), SignedDuration::ZERO, END).unwrap_err(), Refusal::KeyExpired);
+        let longer = KeyPatch { expires_at: Patch::Clear, ..KeyPatch::default() };
+        assert_eq!(record().update(longer, now), Err(KeyChangeError::Expired));
+        assert_eq!(record().enable(now), Err(KeyChangeError::Expired));
+        assert_eq!(rotate(record(), SignedDuration::ZERO, END).unwrap_err(), KeyChangeError::Expired);
         assert_eq!(record().revoke(now).status(now), KeyStatus::Revoked);
     }
 
@@ -422,7 +423,7 @@ mod tests {
         assert_eq!(disabled.clone().disable(next).unwrap(), disabled, "the time of the first change stays");
         assert_eq!(
             rotate(disabled.clone(), SignedDuration::ZERO, "2026-01-03T00:00:00Z").unwrap_err(),
-            Refusal::KeyDisabled
+            KeyChangeError::Disabled
         );
         let enabled = disabled.enable(next).unwrap();
         assert_eq!(enabled.status(next), KeyStatus::Active);
@@ -440,7 +441,7 @@ mod tests {
         assert_eq!(new.grant, Grant { expires_at: None, ..old.grant.clone() });
         assert_eq!((new.name.clone(), new.metadata.clone()), (old.name.clone(), old.metadata.clone()));
         let again = rotate(old, SignedDuration::ZERO, "2026-02-01T01:00:00Z").unwrap_err();
-        assert_eq!(again, Refusal::KeyReplaced { by: new.id.to_string() });
+        assert_eq!(again, KeyChangeError::Replaced { by: new.id });
     }
 
     #[test]

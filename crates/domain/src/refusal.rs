@@ -72,35 +72,4 @@ pub enum Refusal {
     /// The evaluation is final, or the conversation cannot be evaluated.
     #[error("the conversation has no open evaluation")]
     NothingToEvaluate,
-    /// The key is revoked, which is final.
-    #[error("the key was revoked, which is final; create another")]
-    KeyRevoked,
-    /// The key has expired.
-    #[error("the key has expired; create another")]
-    KeyExpired,
-    /// The key is disabled.
-    #[error("the key is disabled; enable it first")]
-    KeyDisabled,
-    /// The key was replaced by a rotation.
-    #[error("the key was rotated; change key `{by}`, which replaced it")]
-    KeyReplaced {
-        /// The id of the new key.
-        by: String,
-    },
-    /// The maximum number of live keys is reached.
-    #[error(
-        "{limit} keys are neither revoked nor expired, which is the maximum: revoke unused keys, or wait until some expire"
-    )]
-    TooManyKeys {
-        /// The maximum number.
-        limit: u32,
-    },
-    /// The caller's key is weaker than the key that it would create, change or end.
-    #[error(
-        "a key may create, change and end only keys within its own grant; this one exceeds it in {excess}"
-    )]
-    ExceedsOwnKey {
-        /// The exceeded dimensions.
-        excess: String,
-    },
 }

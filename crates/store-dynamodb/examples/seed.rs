@@ -128,7 +128,7 @@ async fn insert_key(
     id: &str,
     made: Timestamp,
     grant: Grant,
-    then: impl FnOnce(KeyRecord) -> std::result::Result<KeyRecord, onerun_domain::Refusal>,
+    then: impl FnOnce(KeyRecord) -> std::result::Result<KeyRecord, onerun_auth::KeyChangeError>,
 ) -> Result<String> {
     let id = format!("{id:0<12}");
     let public = URL_SAFE_NO_PAD.decode(&id)?;

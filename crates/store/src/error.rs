@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use onerun_auth::KeyChangeError;
 use onerun_domain::Refusal;
 
 /// Why a store did not do what it was asked.
@@ -38,9 +39,9 @@ pub enum KeyError {
     /// The key that asks for it may not ask any more.
     #[error(transparent)]
     Caller(#[from] onerun_auth::Refusal),
-    /// The state did not allow it.
+    /// The change is refused.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] KeyChangeError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

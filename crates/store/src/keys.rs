@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
-    AuditEntry, AuditEvent, AuditHead, KeyId, KeyRecord, KeyStatus, KeyUsage, KeyUse, ProjectAccess,
+    AuditEntry, AuditEvent, AuditHead, KeyChangeError, KeyId, KeyRecord, KeyStatus, KeyUsage, KeyUse, ProjectAccess,
     RateLimit,
 };
-use onerun_domain::{Direction, Page, PageRequest, ProjectId, Refusal};
+use onerun_domain::{Direction, Page, PageRequest, ProjectId};
 
-use crate::{Decide, ExactFilter, IdempotencyRecord, KeyError, StoreError};
+use crate::{ExactFilter, IdempotencyRecord, KeyError, StoreError};
 
 /// A new key, and what is written with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,8 +81,8 @@ impl LiveKeys {
     }
 
     /// Refuses another key if there are so many.
-    pub fn check(self, live: u64) -> Result<(), Refusal> {
-        if live < u64::from(self.max) { Ok(()) } else { Err(Refusal::TooManyKeys { limit: self.max }) }
+    pub fn check(self, live: u64) -> Result<(), KeyChangeError> {
+        if live < u64::from(self.max) { Ok(()) } else { Err(KeyChangeError::TooManyKeys { limit: self.max }) }
     }
 }
 
@@ -93,6 +93,9 @@ pub type DecideNewKey = Box<dyn FnMut(Option<KeyRecord>) -> Result<NewKey, KeyEr
 /// Decides what becomes of a key, from its record and from that of the key that asks for the change, both as they are
 /// when the change is written. It may be asked again with newer records.
 pub type DecideKey = Box<dyn FnMut(KeyRecord, Option<KeyRecord>) -> Result<KeyChange, KeyError> + Send>;
+
+/// Decides on the change of a key for a caller without a record.
+pub type DecideUnasked = Box<dyn FnMut(KeyRecord) -> Result<KeyChange, KeyChangeError> + Send>;
 
 /// A change of a key, as it is asked for.
 pub struct ChangeKey {
@@ -106,7 +109,7 @@ pub struct ChangeKey {
 
 impl ChangeKey {
     /// A change that no managed key asks for.
-    pub fn unasked(mut decide: Decide<KeyRecord, KeyChange>) -> Self {
+    pub fn unasked(mut decide: DecideUnasked) -> Self {
         let decide: DecideKey = Box::new(move |record, _| Ok(decide(record)?));
         Self { caller: None, is_ending: false, decide }
     }

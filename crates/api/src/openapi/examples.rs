@@ -1,7 +1,7 @@
 //! Examples for the OpenAPI document. A test checks each against its schema.
 
 use jiff::Timestamp;
-use onerun_auth::{InvalidCause, KeyId, NO_HASH, Preset, RateLimit, Refusal as AuthRefusal, Scope};
+use onerun_auth::{Excess, InvalidCause, KeyChangeError, KeyId, NO_HASH, Preset, RateLimit, Refusal as AuthRefusal, Scope, ScopeSet};
 use onerun_domain::{ApprovalStatus, ConversationStatus, Refusal, Resource, SimulationStatus};
 use onerun_engine::{ActError, ModelError};
 use onerun_store::StoreError;
@@ -34,14 +34,23 @@ pub(super) fn errors() -> Vec<ApiError> {
         Refusal::TurnLost,
         Refusal::StaleAttempt { current: 2 },
         Refusal::PersonaDecided { status: ApprovalStatus::Approved },
-        Refusal::KeyRevoked,
-        Refusal::KeyExpired,
-        Refusal::KeyDisabled,
-        Refusal::KeyReplaced { by: NEW_KEY.to_owned() },
-        Refusal::TooManyKeys { limit: 10_000 },
-        Refusal::ExceedsOwnKey { excess: "the scope `projects:write`, its lifetime".to_owned() },
     ];
     let refusals = refusals.map(|refusal| ApiError::Act(ActError::Refused(refusal)));
+    let replacement = KeyId::restore(NEW_KEY).unwrap_or(KeyId::ROOT);
+    let changes_of_keys = [
+        KeyChangeError::Revoked,
+        KeyChangeError::Expired,
+        KeyChangeError::Disabled,
+        KeyChangeError::Replaced { by: replacement },
+        KeyChangeError::TooManyKeys { limit: 10_000 },
+        KeyChangeError::ExceedsOwnKey {
+            excess: vec![
+                Excess::Scopes(ScopeSet::from_iter([Scope::ProjectsWrite])),
+                Excess::Lifetime,
+            ],
+        },
+    ];
+    let changes_of_keys = changes_of_keys.map(ApiError::Key);
     let not_found = [
         Resource::Project,
         Resource::Agent,
@@ -82,7 +91,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         ApiError::Act(ActError::Store(StoreError::Full("".into()))),
         ApiError::Internal("".into()),
     ];
-    others.into_iter().chain(of_keys).chain(not_found).chain(refusals).collect()
+    others.into_iter().chain(of_keys).chain(not_found).chain(refusals).chain(changes_of_keys).collect()
 }
 
 const MADE: &str = "2026-11-23T09:30:00.000000Z";

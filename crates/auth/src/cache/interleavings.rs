@@ -23,8 +23,9 @@ use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
-use onerun_domain::{Metadata, Name, Refusal};
+use onerun_domain::{Metadata, Name};
 
+use crate::change::KeyChangeError;
 use crate::grant::Grant;
 use crate::key::KeyId;
 use crate::managed::ManagedKey;
@@ -107,7 +108,7 @@ fn record() -> KeyRecord {
     KeyRecord::new(&KEY, spec, KeyId::restore("root").unwrap(), time(0))
 }
 
-fn change(record: KeyRecord, change: Change, now: Timestamp) -> Result<KeyRecord, Refusal> {
+fn change(record: KeyRecord, change: Change, now: Timestamp) -> Result<KeyRecord, KeyChangeError> {
     let narrow =
         || KeyPatch { scopes: Some(ScopeSet::from_iter([Scope::AgentsRead])), ..KeyPatch::default() };
     match change {

@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
-use onerun_domain::{Metadata, Name, ProjectId};
+use onerun_domain::{Metadata, Name, Patch, ProjectId};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRunner};
 
@@ -66,19 +66,19 @@ enum Change {
     /// Create a key.
     Create(Grant),
     /// Change the last created key.
-    Update(Patch),
+    Update(GrantPatch),
     /// Rotate the last created key; the new key ends at this second.
     Rotate(Option<i64>),
 }
 
-/// A change of a key's grant; the outer `None` leaves a field unchanged.
+/// A change of a key's grant.
 #[derive(Clone, Debug)]
-struct Patch {
+struct GrantPatch {
     scopes: Option<ScopeSet>,
     projects: Option<ProjectAccess>,
     addresses: Option<AddressAccess>,
-    rate_limit: Option<Option<RateLimit>>,
-    expires_at: Option<Option<i64>>,
+    rate_limit: Patch<RateLimit>,
+    expires_at: Patch<i64>,
 }
 
 fn time(second: i64) -> Timestamp {
@@ -164,14 +164,14 @@ fn maybe<S: Strategy>(value: S) -> impl Strategy<Value = Option<S::Value>> {
     prop::option::weighted(0.3, value)
 }
 
-fn patch() -> impl Strategy<Value = Patch> {
+fn patch() -> impl Strategy<Value = GrantPatch> {
     (maybe(scopes()), maybe(projects()), maybe(addresses()), maybe(rate_limit()), maybe(end())).prop_map(
-        |(scopes, projects, addresses, rate_limit, expires_at)| Patch {
+        |(scopes, projects, addresses, rate_limit, expires_at)| GrantPatch {
             scopes,
             projects,
             addresses,
-            rate_limit,
-            expires_at,
+            rate_limit: rate_limit.map_or(Patch::Keep, Patch::from),
+            expires_at: expires_at.map_or(Patch::Keep, Patch::from),
         },
     )
 }
@@ -381,13 +381,13 @@ fn family(
             }
             Change::Update(patch) => {
                 let last = members[number - 1].clone();
-                let Patch { scopes, projects, addresses, rate_limit, expires_at } = patch.clone();
+                let GrantPatch { scopes, projects, addresses, rate_limit, expires_at } = patch.clone();
                 let patch = KeyPatch {
                     scopes,
                     projects,
                     addresses,
                     rate_limit,
-                    expires_at: expires_at.map(|end| end.map(time)),
+                    expires_at: expires_at.map(time),
                     ..KeyPatch::default()
                 };
                 let may = is_allowed(&principal, &last.record.grant)?;

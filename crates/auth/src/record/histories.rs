@@ -7,11 +7,12 @@ use std::cell::Cell;
 use std::convert::Infallible;
 
 use jiff::{SignedDuration, Timestamp};
-use onerun_domain::{Metadata, Name, Refusal};
+use onerun_domain::{Metadata, Name};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRunner};
 
 use super::{KeyPatch, KeyRecord, MAX_OVERLAP, NewKeySpec};
+use crate::change::KeyChangeError;
 use crate::decision::recognize_managed;
 use crate::grant::Grant;
 use crate::key::KeyId;
@@ -176,7 +177,7 @@ fn apply(chain: &mut Vec<Link>, position: usize, change: &Change, now: i64) -> R
     let is_over = model.is_revoked || model.end().is_some_and(|end| end <= now);
     let is_replaced = model.overlap_end.is_some();
     let refused =
-        |outcome: Result<KeyRecord, Refusal>, expected: bool| -> Result<Option<KeyRecord>, TestCaseError> {
+        |outcome: Result<KeyRecord, KeyChangeError>, expected: bool| -> Result<Option<KeyRecord>, TestCaseError> {
             prop_assert_eq!(outcome.is_err(), expected, "{:?} at {}: {:?}", change, now, &outcome);
             Ok(outcome.ok())
         };
@@ -197,7 +198,7 @@ fn apply(chain: &mut Vec<Link>, position: usize, change: &Change, now: i64) -> R
         }
         Change::SetExpiry { life } => {
             let end = life.map(|life| now + life);
-            let patch = KeyPatch { expires_at: Some(end.map(time)), ..KeyPatch::default() };
+            let patch = KeyPatch { expires_at: end.map(time).into(), ..KeyPatch::default() };
             let changed = refused(record.update(patch, time(now)), is_over || is_replaced)?;
             if changed.is_some() {
                 model.ends.push(end);

@@ -7,7 +7,7 @@ use onerun_domain::{Direction, Page};
 
 use super::fixture::{Task, World, all, at_once, in_pages, name, odd_texts, part};
 use super::keys::{changed, disabled, enabled, new_key, revoked, rotated, trail, updated};
-use crate::ChangeError;
+use crate::KeyError;
 
 /// It has no entries, and no head.
 pub async fn a_trail_that_was_not_begun_is_empty(world: &World) {
@@ -113,7 +113,7 @@ pub async fn changes_at_one_time_make_one_chain(world: &World) {
             tasks.push(Box::pin(async move {
                 // A rotation may come too late. Then there must be nothing of it.
                 let changed = world.change_key(&id, decide).await;
-                let is_refused = matches!(changed, Err(ChangeError::Refused(_)));
+                let is_refused = matches!(changed, Err(KeyError::Refused(_)));
                 assert!(changed.is_ok() || is_refused && event.action == "rotate_key", "{changed:?}");
                 changed.is_ok().then_some(event.actor.request_id)
             }));

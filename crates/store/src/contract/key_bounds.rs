@@ -1,17 +1,16 @@
 //! The bound on live keys: decided in the write, whoever adds a key at that time.
 
 use jiff::{SignedDuration, Timestamp};
-use onerun_auth::{KeyId, KeyRecord};
-use onerun_domain::Refusal;
+use onerun_auth::{KeyChangeError, KeyId, KeyRecord};
 
 use super::{
     fixture::{ROUNDS, World, at_once},
     keys::{changed, managed, new_key, revoked, rotation, trail},
 };
-use crate::{ChangeError, KeyChange, KeyError, NewKey};
+use crate::{KeyChange, KeyError, NewKey};
 
 const MAX_LIVE: u32 = 3;
-const TOO_MANY: Refusal = Refusal::TooManyKeys { limit: MAX_LIVE };
+const TOO_MANY: KeyChangeError = KeyChangeError::TooManyKeys { limit: MAX_LIVE };
 
 impl World {
     fn bounded_key(&self, expires_at: Option<Timestamp>) -> NewKey {
@@ -20,7 +19,7 @@ impl World {
         new
     }
 
-    async fn add_bounded(&self, new: NewKey) -> Result<(), Refusal> {
+    async fn add_bounded(&self, new: NewKey) -> Result<(), KeyChangeError> {
         match self.store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await {
             Ok(_) => Ok(()),
             Err(KeyError::Refused(refusal)) => Err(refusal),
@@ -39,7 +38,7 @@ impl World {
         records
     }
 
-    async fn rotate_bounded(&self, id: &KeyId, overlap: SignedDuration) -> Result<(), Refusal> {
+    async fn rotate_bounded(&self, id: &KeyId, overlap: SignedDuration) -> Result<(), KeyChangeError> {
         let (_, mut decide) = rotation(self, managed(self), overlap, None);
         let decide = Box::new(move |record| match decide(record)? {
             KeyChange::Rotation { record, new, event, call, .. } => {
@@ -49,7 +48,7 @@ impl World {
         });
         match self.change_key(id, decide).await {
             Ok(_) => Ok(()),
-            Err(ChangeError::Refused(refusal)) => Err(refusal),
+            Err(KeyError::Refused(refusal)) => Err(refusal),
             Err(error) => panic!("{error}"),
         }
     }

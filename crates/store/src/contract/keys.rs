@@ -4,23 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
-    Actor, AddressAccess, AuditAction, AuditCheck, AuditEntry, AuditEvent, Grant, KeyId, KeyPatch, KeyRecord,
+    Actor, AddressAccess, AuditAction, AuditCheck, AuditEntry, AuditEvent, Grant, KeyChangeError, KeyId, KeyPatch, KeyRecord,
     KeyStatus, KeyUsage, KeyUse, ManagedKey, NewKeySpec, ProjectAccess, RateLimit, Scope, ScopeSet,
     WRITE_EVERY, parse_block,
 };
-use onerun_domain::{Direction, Metadata, Name, Page, PageRequest, ProjectId, Refusal};
+use onerun_domain::{Direction, Metadata, Name, Page, PageRequest, Patch, ProjectId};
 
 use super::fixture::{
     ROUNDS, Task, World, all, assert_duplicate, at_once, both, in_pages, is_duplicate, metadata, name,
-    odd_texts, part, refusal,
+    odd_texts, part,
 };
 use crate::{
-    ChangeError, ChangeKey, Decide, ExactFilter, IdempotencyId, IdempotencyRecord, IdempotencyScope,
+    ChangeKey, DecideUnasked, ExactFilter, IdempotencyId, IdempotencyRecord, IdempotencyScope,
     KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError,
 };
 
 /// A decision about a key, and the event that it writes.
-pub(super) type Change = (AuditEvent, Decide<KeyRecord, KeyChange>);
+pub(super) type Change = (AuditEvent, DecideUnasked);
 
 impl World {
     /// Adds a key that no managed key asks for.
@@ -36,13 +36,9 @@ impl World {
     pub(super) async fn change_key(
         &self,
         id: &KeyId,
-        decide: Decide<KeyRecord, KeyChange>,
-    ) -> Result<Option<KeyChange>, ChangeError> {
-        self.store.change_key(id, ChangeKey::unasked(decide)).await.map_err(|error| match error {
-            KeyError::Refused(refusal) => refusal.into(),
-            KeyError::Store(error) => error.into(),
-            KeyError::Caller(refusal) => panic!("nobody asked: {refusal}"),
-        })
+        decide: DecideUnasked,
+    ) -> Result<Option<KeyChange>, KeyError> {
+        self.store.change_key(id, ChangeKey::unasked(decide)).await
     }
 }
 
@@ -101,7 +97,7 @@ async fn add(world: &World, record: KeyRecord) -> KeyRecord {
 fn change(
     world: &World,
     action: AuditAction,
-    mut transition: impl FnMut(KeyRecord, Timestamp) -> Result<KeyRecord, Refusal> + Send + 'static,
+    mut transition: impl FnMut(KeyRecord, Timestamp) -> Result<KeyRecord, KeyChangeError> + Send + 'static,
 ) -> Change {
     let (now, event) = (world.now(), event(world, action, &root()));
     let written = event.clone();
@@ -175,8 +171,27 @@ async fn recorded(world: &World, caller: &KeyId, text: &str) -> Option<Idempoten
     world.store.idempotency_record(&record_id(caller, text), world.now()).await.unwrap()
 }
 
+/// The reason for which a change of a key is refused.
+#[track_caller]
+fn refusal<T: std::fmt::Debug>(changed: Result<T, KeyError>) -> KeyChangeError {
+    match changed {
+        Err(KeyError::Refused(reason)) => reason,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// Whether a change of a key failed because its new key or its record exists already.
+#[track_caller]
+fn is_duplicate_key<T: std::fmt::Debug>(changed: &Result<T, KeyError>) -> bool {
+    match changed {
+        Ok(_) => false,
+        Err(KeyError::Store(StoreError::Duplicate { .. })) => true,
+        other => panic!("neither done nor a duplicate: {other:?}"),
+    }
+}
+
 /// Changes a key that is there, and allows it.
-pub(super) async fn changed(world: &World, id: &KeyId, decide: Decide<KeyRecord, KeyChange>) -> KeyChange {
+pub(super) async fn changed(world: &World, id: &KeyId, decide: DecideUnasked) -> KeyChange {
     world.change_key(id, decide).await.unwrap().unwrap()
 }
 
@@ -285,7 +300,7 @@ pub async fn an_unknown_key_is_none(world: &World) {
     let id = &unknown.id;
     assert_eq!(world.store.key(id).await.unwrap(), None);
     assert_eq!(world.store.key_view(id).await.unwrap(), None);
-    let refused = world.change_key(id, Box::new(|_| Err(Refusal::KeyRevoked))).await;
+    let refused = world.change_key(id, Box::new(|_| Err(KeyChangeError::Revoked))).await;
     assert_eq!(refused.unwrap(), None);
     let now = world.now();
     assert!(world.store.add_key_use(id, &used(now, &[Scope::AgentsRead], 0), now).await.unwrap());
@@ -303,8 +318,8 @@ pub async fn every_state_of_a_key_is_kept(world: &World) {
         scopes: Some(ScopeSet::ALL),
         projects: Some(ProjectAccess::All),
         addresses: Some(AddressAccess::Any),
-        rate_limit: Some(None),
-        expires_at: Some(None),
+        rate_limit: Patch::Clear,
+        expires_at: Patch::Clear,
         metadata: Some(metadata(r#"{"a": "b"}"#)),
     };
     let some_of_it = KeyPatch { projects: Some(narrow(world).projects), ..KeyPatch::default() };
@@ -346,8 +361,8 @@ pub async fn a_change_that_changes_nothing_writes_nothing(world: &World) {
 /// A refusal is handed on, and nothing is written, to the trail neither.
 pub async fn a_refused_change_of_a_key_writes_nothing(world: &World) {
     let key = add(world, record(world, name("Key"), Grant::everything())).await;
-    let refused = world.change_key(&key.id, Box::new(|_| Err(Refusal::KeyDisabled))).await;
-    assert_eq!(refusal(refused), Refusal::KeyDisabled);
+    let refused = world.change_key(&key.id, Box::new(|_| Err(KeyChangeError::Disabled))).await;
+    assert_eq!(refusal(refused), KeyChangeError::Disabled);
     assert_eq!(world.store.key(&key.id).await.unwrap(), Some(key));
     assert_eq!(trail(world).await.len(), 1);
 }
@@ -499,7 +514,7 @@ pub async fn a_key_that_was_revoked_stays_so(world: &World) {
         let enabled = match enabled {
             Ok(changed) => usize::from(changed.is_some()),
             refused => {
-                assert_eq!(refusal(refused), Refusal::KeyRevoked);
+                assert_eq!(refusal(refused), KeyChangeError::Revoked);
                 0
             }
         };
@@ -538,10 +553,10 @@ pub async fn a_rotation_that_cannot_be_kept_whole_is_not_kept(world: &World) {
 
     let free = call_of(world, &root(), "free", taken.id());
     let (_, decide) = rotation(world, taken, DAY, Some(free));
-    assert!(is_duplicate(&world.change_key(&old.id, decide).await));
+    assert!(is_duplicate_key(&world.change_key(&old.id, decide).await));
     assert_eq!(recorded(world, &root(), "free").await, None);
     let (new, (_, decide)) = rotated(world, Some("taken"));
-    assert!(is_duplicate(&world.change_key(&old.id, decide).await));
+    assert!(is_duplicate_key(&world.change_key(&old.id, decide).await));
     assert_eq!(world.store.key(&new).await.unwrap(), None);
 
     assert_eq!(world.store.key(&old.id).await.unwrap(), Some(old));
@@ -566,7 +581,7 @@ pub async fn a_key_is_rotated_once(world: &World) {
             (refused, Ok(())) => (other, one, refused),
             neither => panic!("neither was done: {neither:?}"),
         };
-        assert_eq!(refusal(refused), Refusal::KeyReplaced { by: won.to_string() });
+        assert_eq!(refusal(refused), KeyChangeError::Replaced { by: won.clone() });
         let old = world.store.key(&old).await.unwrap().unwrap();
         assert_eq!(old.replaced.unwrap().by, won);
         assert_eq!(world.store.key(&won).await.unwrap().unwrap().replaces, Some(old.id));
@@ -620,7 +635,7 @@ pub async fn a_call_that_is_made_twice_at_one_time_makes_one_key(world: &World) 
             Box::pin(async move {
                 let id = new.record.id.clone();
                 let added = world.add_key(NewKey { call: Some(call), ..new }).await;
-                (id, is_duplicate(&added.map_err(ChangeError::from)))
+                (id, is_duplicate(&added.map_err(crate::ChangeError::from)))
             }) as _
         });
         let (mut made, mut not_made) = (Vec::new(), Vec::new());
