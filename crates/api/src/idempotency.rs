@@ -78,7 +78,8 @@ impl Repeatable {
 pub(crate) fn may_be_repeated(error: &ApiError) -> bool {
     matches!(
         error,
-        ApiError::Key(_) | ApiError::Act(ActError::Refused(_) | ActError::Store(StoreError::Duplicate { .. }))
+        ApiError::Key(_)
+            | ApiError::Act(ActError::Refused(_) | ActError::Store(StoreError::Duplicate { .. }))
     )
 }
 

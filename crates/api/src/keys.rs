@@ -13,9 +13,9 @@ use http::StatusCode;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
-    Access, AddressAccess, AuditAction, AuditEvent, Grant, KeyChangeError, KeyId, KeyKind, KeyPatch, KeyRecord, KeyStatus,
-    KeyUsage, MAX_OVERLAP, ManagedKey, NewKeySpec, Preset, Principal, ProjectAccess, RateLimit, Scope,
-    ScopeSet, find_managed_keys, recognize_again,
+    Access, AddressAccess, AuditAction, AuditEvent, Grant, KeyChangeError, KeyId, KeyKind, KeyPatch,
+    KeyRecord, KeyStatus, KeyUsage, MAX_OVERLAP, ManagedKey, NewKeySpec, Preset, Principal, ProjectAccess,
+    RateLimit, Scope, ScopeSet, find_managed_keys, recognize_again,
 };
 use onerun_domain::{Metadata, Name, PageRequest, Patch, ProjectId, Resource, later, sha256_hex};
 use onerun_store::{

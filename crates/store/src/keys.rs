@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
-    AuditEntry, AuditEvent, AuditHead, KeyChangeError, KeyId, KeyRecord, KeyStatus, KeyUsage, KeyUse, ProjectAccess,
-    RateLimit,
+    AuditEntry, AuditEvent, AuditHead, KeyChangeError, KeyId, KeyRecord, KeyStatus, KeyUsage, KeyUse,
+    ProjectAccess, RateLimit,
 };
 use onerun_domain::{Direction, Page, PageRequest, ProjectId};
 

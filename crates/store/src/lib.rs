@@ -27,8 +27,8 @@ pub use idempotency::{
 pub use jobs::{ClaimedJob, DEAD_JOB_RETENTION, DeadJob, MAX_DEAD_JOBS, Overdue};
 pub use key_body::{audit_body, key_body, read_audit, read_key, read_usage, usage_body};
 pub use keys::{
-    AuditPage, ChangeKey, DecideKey, DecideNewKey, DecideUnasked, KEY_RETENTION, KeyChange, KeyList, KeyStore, KeyView,
-    LiveKeys, NewKey,
+    AuditPage, ChangeKey, DecideKey, DecideNewKey, DecideUnasked, KEY_RETENTION, KeyChange, KeyList,
+    KeyStore, KeyView, LiveKeys, NewKey,
 };
 pub use page::{MAX_PAGE_BYTES, PageBuilder, position, read_position};
 pub use project::{

@@ -1,7 +1,10 @@
 //! Examples for the OpenAPI document. A test checks each against its schema.
 
 use jiff::Timestamp;
-use onerun_auth::{Excess, InvalidCause, KeyChangeError, KeyId, NO_HASH, Preset, RateLimit, Refusal as AuthRefusal, Scope, ScopeSet};
+use onerun_auth::{
+    Excess, InvalidCause, KeyChangeError, KeyId, NO_HASH, Preset, RateLimit, Refusal as AuthRefusal, Scope,
+    ScopeSet,
+};
 use onerun_domain::{ApprovalStatus, ConversationStatus, Refusal, Resource, SimulationStatus};
 use onerun_engine::{ActError, ModelError};
 use onerun_store::StoreError;
@@ -44,10 +47,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         KeyChangeError::Replaced { by: replacement },
         KeyChangeError::TooManyKeys { limit: 10_000 },
         KeyChangeError::ExceedsOwnKey {
-            excess: vec![
-                Excess::Scopes(ScopeSet::from_iter([Scope::ProjectsWrite])),
-                Excess::Lifetime,
-            ],
+            excess: vec![Excess::Scopes(ScopeSet::from_iter([Scope::ProjectsWrite])), Excess::Lifetime],
         },
     ];
     let changes_of_keys = changes_of_keys.map(ApiError::Key);

@@ -176,11 +176,12 @@ fn apply(chain: &mut Vec<Link>, position: usize, change: &Change, now: i64) -> R
     let (model, record) = (&mut link.model, link.record.clone());
     let is_over = model.is_revoked || model.end().is_some_and(|end| end <= now);
     let is_replaced = model.overlap_end.is_some();
-    let refused =
-        |outcome: Result<KeyRecord, KeyChangeError>, expected: bool| -> Result<Option<KeyRecord>, TestCaseError> {
-            prop_assert_eq!(outcome.is_err(), expected, "{:?} at {}: {:?}", change, now, &outcome);
-            Ok(outcome.ok())
-        };
+    let refused = |outcome: Result<KeyRecord, KeyChangeError>,
+                   expected: bool|
+     -> Result<Option<KeyRecord>, TestCaseError> {
+        prop_assert_eq!(outcome.is_err(), expected, "{:?} at {}: {:?}", change, now, &outcome);
+        Ok(outcome.ok())
+    };
     let changed = match change {
         Change::Revoke => {
             model.is_revoked = true;

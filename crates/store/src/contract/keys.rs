@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{
-    Actor, AddressAccess, AuditAction, AuditCheck, AuditEntry, AuditEvent, Grant, KeyChangeError, KeyId, KeyPatch, KeyRecord,
-    KeyStatus, KeyUsage, KeyUse, ManagedKey, NewKeySpec, ProjectAccess, RateLimit, Scope, ScopeSet,
-    WRITE_EVERY, parse_block,
+    Actor, AddressAccess, AuditAction, AuditCheck, AuditEntry, AuditEvent, Grant, KeyChangeError, KeyId,
+    KeyPatch, KeyRecord, KeyStatus, KeyUsage, KeyUse, ManagedKey, NewKeySpec, ProjectAccess, RateLimit,
+    Scope, ScopeSet, WRITE_EVERY, parse_block,
 };
 use onerun_domain::{Direction, Metadata, Name, Page, PageRequest, Patch, ProjectId};
 
@@ -15,8 +15,8 @@ use super::fixture::{
     odd_texts, part,
 };
 use crate::{
-    ChangeKey, DecideUnasked, ExactFilter, IdempotencyId, IdempotencyRecord, IdempotencyScope,
-    KeyChange, KeyError, KeyList, KeyView, NewKey, StoreError,
+    ChangeKey, DecideUnasked, ExactFilter, IdempotencyId, IdempotencyRecord, IdempotencyScope, KeyChange,
+    KeyError, KeyList, KeyView, NewKey, StoreError,
 };
 
 /// A decision about a key, and the event that it writes.
