@@ -460,7 +460,7 @@ async fn a_model_that_makes_no_personas_fails_the_simulation_without_its_own_wor
         app.run_jobs_and_retries().await;
         let buried = app.take_buried();
         assert!(matches!(&buried[..], [one] if one.starts_with("generate_personas: ")), "{buried:?}");
-        let reason = "its personas could not be made, tried several times; the server's log says why";
+        let reason = "its personas could not be created in several attempts; the server's log has the reason";
         assert_parts(
             &desk.simulation(&simulation).await,
             &json!({ "status": "failed", "last_failure_reason": reason }),

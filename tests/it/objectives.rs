@@ -194,7 +194,7 @@ async fn what_a_judge_says_is_cleaned_and_cut() {
     let evaluation = evaluations(&talk).await.remove(0);
     let reason = text(&evaluation, "reason");
     assert!(reason.starts_with("abxxx") && reason.len() <= 4 * 1024, "{reason:.20}");
-    assert!(reason.ends_with("xx […] More quotes were found than are kept."), "{}", &reason[4_000..]);
+    assert!(reason.ends_with("xx […] More quotes were found than are stored."), "{}", &reason[4_000..]);
     assert_eq!(evaluation["quotes"].as_array().unwrap().len(), 10);
 }
 
@@ -218,7 +218,7 @@ async fn verdicts_on_one_conversation_are_bounded_together() {
         assert_eq!(quotes[0]["text"], "bye", "the check that fails is quoted first");
         assert!(quotes.iter().all(|quote| line.contains(&text(quote, "text"))), "{evaluation}");
         assert!(
-            text(evaluation, "reason").ends_with("More quotes were found than are kept."),
+            text(evaluation, "reason").ends_with("More quotes were found than are stored."),
             "{evaluation}"
         );
         bytes += text(evaluation, "reason").len();

@@ -354,7 +354,11 @@ async fn signals_and_requests_are_heard_while_a_conversation_is_judged() {
     is_being_judged().await.expect("it takes long");
     let status = server.terminate().await;
     assert_eq!(status.code(), Some(0), "{}", server.log());
-    assert!(server.log().contains("judging was stopped, because the server stops"), "{}", server.log());
+    assert!(
+        server.log().contains("judging was interrupted because the server is stopping"),
+        "{}",
+        server.log()
+    );
 
     server.restart().await;
     eventually_within(Duration::from_mins(3), "verdicts", || async {

@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use onerun_api::{App, Authenticator, ROUTES, Route, Router};
 use onerun_auth::{KeyRing, RootKey};
 use onerun_domain::{Clock, JobKind, Random, later};
-use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
+use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
 use onerun_store::{ClaimedJob, with_causes};
 
 pub use client::{Client, MadeKey, Reply, documentation, success};
@@ -85,7 +85,13 @@ impl TestApp {
         let clock = Arc::new(TestClock::at(START.parse().expect("a time")));
         let model = Arc::new(TestModel::default());
         let random = Arc::new(SeededRandom(Mutex::new(1)));
-        let engine = Engine::new(store, model.clone(), clock.clone(), random.clone(), settings);
+        let engine = Engine::new(EngineParts {
+            store,
+            model: model.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            settings,
+        });
         Self {
             app: App::new(engine, authenticator),
             router: Router::new(routes).expect("routes that can be told apart"),
@@ -101,9 +107,13 @@ impl TestApp {
 
     /// Another process beside this one, over the same store and at the same time, which believes a managed key for `ttl`.
     pub fn beside(&self, ttl: SignedDuration) -> Self {
-        let store = Arc::clone(self.engine().store());
-        let engine =
-            Engine::new(store, self.model.clone(), self.clock.clone(), self.random.clone(), Self::settings());
+        let engine = Engine::new(EngineParts {
+            store: Arc::clone(self.engine().store()),
+            model: self.model.clone(),
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+            settings: Self::settings(),
+        });
         Self {
             app: App::new(engine, Box::new(keys())).with_key_cache(ttl),
             router: Router::new(ROUTES).expect("routes that can be told apart"),
@@ -212,7 +222,7 @@ impl TestApp {
     async fn run_jobs_times(&self, times: u32) {
         for _ in 0..MAX_ROUNDS {
             let engine = self.engine();
-            let overdue = engine.tick().await.expect("what time calls for is done");
+            let overdue = engine.tick().await.expect("the tick succeeds");
             let hidden_until = later(self.now(), JOB_HIDDEN);
             let mut claimed = Vec::new();
             for kind in JobKind::ALL {
@@ -224,7 +234,7 @@ impl TestApp {
             }
             for job in claimed {
                 for _ in 1..times {
-                    engine.perform(&job.job).await.expect("a job that is delivered twice succeeds");
+                    engine.handle_job(&job.job).await.expect("a job that is delivered twice succeeds");
                 }
                 self.run_job(job).await;
             }
@@ -236,8 +246,8 @@ impl TestApp {
     async fn run_job(&self, claimed: ClaimedJob) {
         let work = claimed.job.work.name();
         match self.engine().run_job(claimed, JOB_LIMIT).await {
-            JobOutcome::Done | JobOutcome::PutOff { .. } => {}
-            JobOutcome::GivenUp { reason } => {
+            JobOutcome::Completed | JobOutcome::Retried { .. } => {}
+            JobOutcome::Buried { reason } => {
                 let what = format!("{work}: {reason}");
                 self.buried.lock().unwrap_or_else(PoisonError::into_inner).push(what);
             }

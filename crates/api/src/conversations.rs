@@ -2,7 +2,7 @@
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{Conversation, ConversationStatus, MAX_ATTEMPTS, MessageText, PageRequest, Resource};
-use onerun_engine::TurnCall;
+use onerun_engine::TurnRequest;
 use onerun_store::{ConversationList, EvaluatedConversation, ProjectStore, StoredReply};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -280,7 +280,7 @@ async fn create_response(app: &App, project: &dyn ProjectStore, call: Call) -> R
     let AttemptQuery(attempt) = call.query()?;
     let key = call.idempotency_key()?;
     let messages = call.body::<ResponseInput>()?.messages();
-    let turn = TurnCall { messages, attempt, key };
+    let turn = TurnRequest { messages, attempt, idempotency_key: key };
     let answer = app.engine().respond(project, &simulation, &id, turn).await?;
     reply(&ResponseOut::from(answer))
 }

@@ -333,7 +333,7 @@ fn act_public(error: &ActError) -> Public {
         ActError::NotFound(resource) => (S::NotFound, missing::of(*resource).code),
         ActError::NoAgent(_) => (S::NotFound, missing::of(Resource::Agent).code),
         ActError::NoObjectives(_) => (S::NotFound, "objectives_not_found"),
-        ActError::KeyReused => (S::UnprocessableContent, "idempotency_key_reused"),
+        ActError::IdempotencyKeyReused => (S::UnprocessableContent, "idempotency_key_reused"),
         ActError::Refused(refusal) => refused_status(refusal),
         ActError::Model(ModelError::Unavailable(_) | ModelError::Unusable(_)) => {
             let message =

@@ -64,7 +64,7 @@ impl Repeatable {
         let record = app.engine().store().idempotency_record(&self.id, app.engine().now()).await?;
         let Some(record) = record else { return Ok(None) };
         if record.request_hash != self.request_hash {
-            return Err(ActError::KeyReused.into());
+            return Err(ActError::IdempotencyKeyReused.into());
         }
         let answer = match (route.idempotency, project) {
             (Idempotency::RecordedSimulation, Some(project)) => with_objectives(project, &record).await,

@@ -89,7 +89,7 @@ impl Params for ObjectiveQuery {
 async fn create_objective(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let recorder = call.recorder();
     // Apart: criteria hold regular expressions, which are compiled here.
-    let new: NewObjective = app.engine().read_apart(move || call.body()).await?;
+    let new: NewObjective = app.engine().parse_off_thread(move || call.body()).await?;
     let now = app.engine().now();
     let objective = Objective {
         id: ObjectiveId::generate(app.engine().random()),
@@ -118,7 +118,7 @@ async fn get_objective(_: &App, project: &dyn ProjectStore, call: Call) -> Resul
 
 async fn update_objective(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let id = call.id(Resource::Objective)?;
-    let patch: ObjectivePatch = app.engine().read_apart(move || call.body()).await?;
+    let patch: ObjectivePatch = app.engine().parse_off_thread(move || call.body()).await?;
     let now = app.engine().now();
     let decide = Box::new(move |objective: Objective| Ok(objective.revised(patch.clone(), now)));
     let objective = project.change_objective(&id, decide).await?.ok_or(NOT_FOUND)?;

@@ -1,4 +1,4 @@
-//! What workers do with conversations: start, take turns, end.
+//! Workers' operations on conversations: start, take turns, end.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,21 +13,21 @@ use onerun_store::{
 
 use crate::{ActError, Engine, Reply, ReplyRequest};
 
-/// One call of a worker for the persona's next words.
+/// A worker's request for the persona's next message.
 #[derive(Clone, Debug, Default)]
-pub struct TurnCall {
-    /// The agent's messages, each of one or more parts; none to let the persona open.
+pub struct TurnRequest {
+    /// The agent's messages, each of one or more parts. Empty if the persona opens the conversation.
     pub messages: Vec<Vec<MessageText>>,
-    /// The attempt that the worker is at, if it says so.
+    /// The attempt that the worker believes it holds. Checked if present.
     pub attempt: Option<u32>,
     /// The caller's `Idempotency-Key`.
-    pub key: Option<String>,
+    pub idempotency_key: Option<String>,
 }
 
-impl TurnCall {
-    /// Tells this input from another, however it was written down.
+impl TurnRequest {
+    /// A hash of the messages, independent of their JSON form.
     fn input_hash(&self) -> String {
-        // The number of its parts goes before each message, so that parts cannot move from one to another.
+        // The number of parts precedes each message, so that different splits into messages hash differently.
         let counts: Vec<_> = self.messages.iter().map(|message| message.len().to_string()).collect();
         let parts = counts.iter().zip(&self.messages).flat_map(|(count, message)| {
             std::iter::once(count.as_str()).chain(message.iter().map(MessageText::as_str))
@@ -36,7 +36,7 @@ impl TurnCall {
     }
 }
 
-/// Everything a claimed turn is answered from.
+/// A claimed turn with all data that the reply needs.
 struct Turn {
     conversation: Conversation,
     token: TurnToken,
@@ -46,8 +46,8 @@ struct Turn {
 }
 
 impl Engine {
-    /// A worker takes a queued conversation. With it comes the agent that the worker works for. What `record` makes of the
-    /// conversation is written with it.
+    /// Gives a queued conversation to a worker. Returns it with the simulation's agent. The idempotency record that
+    /// `record` builds is written in the same transaction.
     pub async fn start_conversation(
         &self,
         project: &dyn ProjectStore,
@@ -59,17 +59,17 @@ impl Engine {
         let agent = Arc::new(OnceLock::new());
         let seen = Arc::clone(&agent);
         let decide = move |view: ConversationView| {
-            // A simulation keeps its agent, so the first one seen is the one.
+            // The agent of a simulation never changes, so the first value stays right when the closure runs again.
             seen.get_or_init(|| view.simulation.agent_id.clone());
             let started = view.conversation.start(&view.simulation, lease, now)?;
             Ok(ConversationChange { record: record(&started), ..ConversationChange::to(started) })
         };
         let changed = project.change_conversation(simulation, id, Box::new(decide)).await?;
-        let conversation = self.found(project, simulation, changed).await?;
+        let conversation = self.require_found(project, simulation, changed).await?;
         Ok((conversation, agent.get().cloned()))
     }
 
-    /// A worker ends a conversation. One that has ended stays as it is.
+    /// Ends a conversation for its worker. Has no effect on a conversation that has ended.
     pub async fn end_conversation(
         &self,
         project: &dyn ProjectStore,
@@ -89,24 +89,24 @@ impl Engine {
             Ok(ConversationChange { jobs, ..ConversationChange::to(conversation) })
         };
         let changed = project.change_conversation(simulation, id, Box::new(decide)).await?;
-        self.found(project, simulation, changed).await
+        self.require_found(project, simulation, changed).await
     }
 
-    /// Answers a worker's messages with the persona's. Nothing is stored unless all of it is, and a call repeated
-    /// under its `Idempotency-Key` gets the same reply.
+    /// Answers the agent's messages with the persona's reply. Messages and reply are stored together or not at all.
+    /// A call repeated with its `Idempotency-Key` gets the same reply.
     pub async fn respond(
         &self,
         project: &dyn ProjectStore,
         simulation: &SimulationId,
         id: &ConversationId,
-        call: TurnCall,
+        call: TurnRequest,
     ) -> Result<StoredReply, ActError> {
         if let Some(reply) = stored_reply(project, simulation, id, &call).await? {
             return Ok(reply);
         }
         let (conversation, token) = match self.claim_turn(project, simulation, id, &call).await {
             Err(ActError::Refused(refusal)) => {
-                // The same call may have been answered between the look and the claim.
+                // A repeated call may have been answered between the lookup and the claim.
                 return match stored_reply(project, simulation, id, &call).await? {
                     Some(reply) => Ok(reply),
                     None => Err(refusal.into()),
@@ -131,7 +131,7 @@ impl Engine {
         project: &dyn ProjectStore,
         simulation: &SimulationId,
         id: &ConversationId,
-        call: &TurnCall,
+        call: &TurnRequest,
     ) -> Result<(Conversation, TurnToken), ActError> {
         let (now, lease, attempt) = (self.now(), self.settings.lease, call.attempt);
         let token = TurnToken::generate(self.random());
@@ -143,23 +143,23 @@ impl Engine {
             Ok(ConversationChange::to(claimed))
         };
         let changed = project.change_conversation(simulation, id, Box::new(decide)).await?;
-        Ok((self.found(project, simulation, changed).await?, token))
+        Ok((self.require_found(project, simulation, changed).await?, token))
     }
 
-    /// Makes the persona's reply to a call that holds the turn, and stores both.
+    /// Generates the persona's reply to a call that holds the turn, and stores both.
     async fn answer(
         &self,
         project: &dyn ProjectStore,
         conversation: Conversation,
         token: TurnToken,
-        call: &TurnCall,
+        call: &TurnRequest,
     ) -> Result<StoredReply, ActError> {
         let mut turn = load_turn(project, conversation, token).await?;
         if call.messages.is_empty()
             && let Some(last) = turn.transcript.last()
             && last.role == Role::User
         {
-            // The worker asks again for words that it has not answered. A persona does not answer itself.
+            // The worker asks again for a message that it has not answered. A persona does not answer itself.
             let reply = StoredReply { text: Some(last.text()), ended: false };
             return self.complete_turn(project, turn, Vec::new(), None, call, reply).await;
         }
@@ -176,7 +176,7 @@ impl Engine {
             transcript: &turn.transcript,
         };
         let reply = self.within_turn(self.model.reply(request)).await?;
-        let Words { text, ends } = Words::from(reply);
+        let CleanReply { text, ends } = CleanReply::from(reply);
         if let Some(text) = &text {
             let item = self.item(&turn, Role::User, vec![text.clone()]);
             turn.transcript.push(item);
@@ -200,13 +200,13 @@ impl Engine {
         turn: Turn,
         items: Vec<Item>,
         end: Option<EndReason>,
-        call: &TurnCall,
+        call: &TurnRequest,
         reply: StoredReply,
     ) -> Result<StoredReply, ActError> {
         let (now, lease) = (self.now(), self.settings.lease);
         let Turn { conversation, token, .. } = turn;
-        let kept = call.key.as_ref().map(|key| StoredTurn {
-            key: kept_key(conversation.attempt, key),
+        let stored = call.idempotency_key.as_ref().map(|key| StoredTurn {
+            key: key_of_attempt(conversation.attempt, key),
             input_hash: call.input_hash(),
             attempt: conversation.attempt,
             reply: reply.clone(),
@@ -220,7 +220,7 @@ impl Engine {
             let jobs = end.map(|_| judge(&simulation, &conversation)).into_iter().collect();
             Ok(ConversationChange {
                 items: items.clone(),
-                turn: kept.clone(),
+                turn: stored.clone(),
                 jobs,
                 ..ConversationChange::to(conversation)
             })
@@ -231,7 +231,7 @@ impl Engine {
         changed.map(|_| reply).ok_or(ActError::NotFound(Resource::Conversation))
     }
 
-    /// Gives a turn back. A failure to do so is only logged: the claim runs out by itself.
+    /// Releases a turn. A failure is only logged, because the claim expires.
     async fn release_turn(
         &self,
         project: &dyn ProjectStore,
@@ -246,7 +246,7 @@ impl Engine {
         match project.change_conversation(simulation, id, Box::new(decide)).await {
             Ok(_) | Err(ChangeError::Refused(_)) => {}
             Err(ChangeError::Store(error)) => {
-                tracing::warn!(conversation = %id, %error, "a turn could not be given back and will run out");
+                tracing::warn!(conversation = %id, %error, "a turn was not released; the conversation takes no message until the claim expires");
             }
         }
     }
@@ -263,8 +263,8 @@ impl Engine {
         }
     }
 
-    /// Tells a missing conversation from a missing simulation.
-    async fn found<T>(
+    /// Turns `None` into the right 404: simulation or conversation.
+    async fn require_found<T>(
         &self,
         project: &dyn ProjectStore,
         simulation: &SimulationId,
@@ -318,23 +318,23 @@ async fn stored_reply(
     project: &dyn ProjectStore,
     simulation: &SimulationId,
     id: &ConversationId,
-    call: &TurnCall,
+    call: &TurnRequest,
 ) -> Result<Option<StoredReply>, ActError> {
-    let Some(key) = &call.key else { return Ok(None) };
-    // What is not there is told when the turn is claimed.
+    let Some(key) = &call.idempotency_key else { return Ok(None) };
+    // Claiming the turn reports a missing conversation.
     let Some(loaded) = project.conversation(simulation, id).await? else { return Ok(None) };
     let attempt = loaded.conversation.attempt;
     loaded.conversation.require_attempt(call.attempt)?;
-    match project.turn(simulation, id, &kept_key(attempt, key)).await? {
+    match project.turn(simulation, id, &key_of_attempt(attempt, key)).await? {
         Some(turn) if turn.input_hash == call.input_hash() => Ok(Some(turn.reply)),
-        Some(_) => Err(ActError::KeyReused),
+        Some(_) => Err(ActError::IdempotencyKeyReused),
         None => Ok(None),
     }
 }
 
-/// What a reply is kept under. Each attempt has keys of its own: repeating a reply of one that was given up would tell a
-/// worker of words that its transcript lacks, and refusing the key would fail a worker that numbers its turns.
-fn kept_key(attempt: u32, key: &str) -> String {
+/// The stored form of an idempotency key. Each attempt has its own keys. A reply from an earlier attempt is missing
+/// in the present transcript, so it must not be repeated; refusing the key would fail a worker that numbers its turns.
+fn key_of_attempt(attempt: u32, key: &str) -> String {
     format!("{attempt}:{key}")
 }
 
@@ -347,14 +347,14 @@ fn judge(simulation: &Simulation, conversation: &Conversation) -> Job {
     Job::new(simulation.project_id.clone(), work)
 }
 
-/// A model's reply with words that can be stored.
-struct Words {
+/// A model's reply as it can be stored.
+struct CleanReply {
     text: Option<MessageText>,
     ends: bool,
 }
 
-impl From<Reply> for Words {
-    /// Blank words are none: a persona that says nothing is done.
+impl From<Reply> for CleanReply {
+    /// A blank text becomes `None`, which ends the conversation.
     fn from(reply: Reply) -> Self {
         let text = reply.text.map(|text| clean(&text, MessageText::MAX_LENGTH));
         let text = text.filter(|text| !text.trim().is_empty());
@@ -362,7 +362,7 @@ impl From<Reply> for Words {
     }
 }
 
-/// A model's words without the control characters that no field holds, cut to `max` characters.
+/// A model's text without control characters, truncated to `max` characters.
 pub(crate) fn clean(text: &str, max: usize) -> String {
     text.chars()
         .filter(|character| !character.is_control() || matches!(character, '\n' | '\t'))

@@ -1,28 +1,28 @@
-//! Why the engine did not do what it was asked. Knows nothing of HTTP.
+//! The errors of the engine. They are independent of HTTP.
 
 use onerun_domain::{AgentId, ObjectiveId, Refusal, Resource};
 use onerun_store::{ChangeError, StoreError};
 
-use crate::{ModelError, processor::Closed};
+use crate::{ModelError, cpu_queue::Closed};
 
-/// Why an act of a caller did not happen.
+/// Why a caller's operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
-    /// The id names no such thing in the project.
+    /// The project has no such resource.
     #[error("{0} not found")]
     NotFound(Resource),
-    /// There is no such agent in the project.
+    /// The project has no such agent.
     #[error("Agent not found: `{0}`")]
     NoAgent(AgentId),
-    /// There are no such objectives in the project.
+    /// The project has none of these objectives.
     #[error("Objectives not found: {}", list(.0))]
     NoObjectives(Vec<ObjectiveId>),
-    /// The `Idempotency-Key` was used for another call.
+    /// The `Idempotency-Key` was used for another request.
     #[error(
         "the `Idempotency-Key` was used for another request in the last 24 hours; send another key with this one"
     )]
-    KeyReused,
-    /// The state did not allow it.
+    IdempotencyKeyReused,
+    /// The state of a resource does not allow it.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The model gave no answer.
@@ -46,7 +46,7 @@ impl From<ChangeError> for ActError {
     }
 }
 
-/// Why a job did not succeed this time. It may the next.
+/// Why one attempt of a job failed. The next attempt may succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     /// The model gave no answer.
@@ -56,10 +56,10 @@ pub enum JobError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A pass over the conversations of a stopped simulation did not stop all of them.
-    #[error("conversations are left to be stopped")]
+    #[error("some conversations were not stopped")]
     Unfinished,
-    /// The host stops, and the conversation is judged when it is back.
-    #[error("judging was stopped, because the server stops")]
+    /// The host is stopping. The conversation is judged after its next start.
+    #[error("judging was interrupted because the server is stopping")]
     Stopped,
 }
 
@@ -69,7 +69,7 @@ impl From<Closed> for JobError {
     }
 }
 
-/// A change that a job no longer needs is not an error: the job came late, or twice.
+/// A refused change is not an error for a job: the job was delivered late, or twice.
 pub(crate) fn ignore_refusal<T>(changed: Result<Option<T>, ChangeError>) -> Result<Option<T>, StoreError> {
     match changed {
         Ok(changed) => Ok(changed),

@@ -1,24 +1,23 @@
-//! What happens next in a simulation: personas, replies, judging and jobs, over a [`Model`] and a
-//! [`Store`].
+//! The use cases of OneRun: personas, replies, evaluations and jobs, over a [`Model`] and a [`Store`].
 //!
-//! The engine decides nothing about states itself: it asks the state machines of [`onerun_domain`] inside the store's
-//! conditional writes. It keeps nothing between calls that could become wrong, so any number of engines may work on one
-//! store.
+//! The state machines of [`onerun_domain`] decide every change of state, inside the store's conditional
+//! writes. An engine holds no state that can become stale, so several engines can share one store.
 
 mod conversations;
-mod delivery;
+mod cpu_queue;
 mod error;
-mod jobs;
-mod judging;
+mod evaluation;
+mod expiry;
+mod job_handlers;
+mod job_runner;
 mod model;
 mod personas;
-mod processor;
 mod rubrics;
 mod simulations;
 
-pub use conversations::TurnCall;
-pub use delivery::{JOB_HIDDEN, JOB_LIMIT, JOB_TARGET, JobOutcome};
+pub use conversations::TurnRequest;
 pub use error::{ActError, JobError};
+pub use job_runner::{JOB_HIDDEN, JOB_LIMIT, JOB_TARGET, JobOutcome};
 pub use model::{
     JudgeRequest, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
 };
@@ -31,34 +30,48 @@ use onerun_domain::{Clock, Objective, Random};
 use onerun_store::Store;
 
 use crate::{
-    processor::{Closed, Processor},
-    rubrics::Rubrics,
+    cpu_queue::{Closed, CpuQueues},
+    rubrics::RubricCache,
 };
 
-/// How long things may take, and how often they are tried.
+/// Time limits and attempt limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How long a worker may be silent before its conversation is given to another.
+    /// How long a worker may be silent before its conversation is queued again.
     pub lease: SignedDuration,
-    /// How long the answer to one call may take before another call may take the turn over. A model that has not
-    /// answered a little before is given up.
+    /// How long one call may hold a turn before another call can claim it. A model call times out a little
+    /// earlier.
     pub turn: SignedDuration,
-    /// How often a job is tried before it is given up.
+    /// How often a job is attempted before it is buried.
     pub max_deliveries: u32,
-    /// How many managed keys there may be that are neither revoked nor expired.
+    /// How many managed keys may be neither revoked nor expired.
     pub max_live_keys: u32,
 }
 
 impl Default for Settings {
-    /// A lease of 300 s, turns within the 30 s that a caller waits, and jobs that are tried over almost four minutes.
+    /// A lease of 300 s, turns of 30 s, and job attempts spread over almost four minutes.
     fn default() -> Self {
         Self {
             lease: SignedDuration::from_secs(300),
             turn: SignedDuration::from_secs(30),
-            max_deliveries: delivery::MAX_DELIVERIES,
+            max_deliveries: job_runner::MAX_DELIVERIES,
             max_live_keys: 10_000,
         }
     }
+}
+
+/// The dependencies of an [`Engine`].
+pub struct EngineParts {
+    /// Stores projects, simulations, keys and jobs.
+    pub store: Arc<dyn Store>,
+    /// Plays the personas and judges prose.
+    pub model: Arc<dyn Model>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// The source of ids, seeds and keys.
+    pub random: Arc<dyn Random>,
+    /// Time limits and attempt limits.
+    pub settings: Settings,
 }
 
 /// Runs simulations.
@@ -69,51 +82,45 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     settings: Settings,
-    rubrics: Arc<Rubrics>,
-    processor: Arc<Processor>,
+    rubrics: RubricCache,
+    cpu_queues: Arc<CpuQueues>,
 }
 
 impl Engine {
-    /// An engine over a store and a model.
-    pub fn new(
-        store: Arc<dyn Store>,
-        model: Arc<dyn Model>,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn Random>,
-        settings: Settings,
-    ) -> Self {
-        let processor = Arc::new(Processor::new());
-        Self { store, model, clock, random, settings, rubrics: Arc::default(), processor }
+    /// Creates an engine with an empty rubric cache.
+    pub fn new(parts: EngineParts) -> Self {
+        let EngineParts { store, model, clock, random, settings } = parts;
+        let cpu_queues = Arc::new(CpuQueues::new());
+        Self { store, model, clock, random, settings, rubrics: RubricCache::default(), cpu_queues }
     }
 
-    /// A model's answer, if it comes well within a turn.
+    /// Waits for a model's answer for nine tenths of a turn.
     async fn within_turn<T>(
         &self,
         answer: impl Future<Output = Result<T, ModelError>>,
     ) -> Result<T, ModelError> {
-        // What is left is for storing the answer before the claim of the turn runs out.
+        // The rest of the turn is for storing the answer before the claim expires.
         let limit = self.settings.turn.unsigned_abs().mul_f64(0.9);
         tokio::time::timeout(limit, answer)
             .await
             .unwrap_or_else(|_| Err(ModelError::Unavailable("it did not answer in time".to_owned())))
     }
 
-    /// Reads what a caller sent where reading may hold a processor for long, as compiling criteria does: beside the threads
-    /// that answer requests, one caller after the other.
-    pub async fn read_apart<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> T {
-        match self.processor.reading.run(read).await {
-            Ok(read) => read,
-            // Nothing closes this queue.
+    /// Parses a caller's input off the request threads, one caller at a time. Compiling criteria can take long.
+    pub async fn parse_off_thread<T: Send + 'static>(&self, parse: impl FnOnce() -> T + Send + 'static) -> T {
+        match self.cpu_queues.parsing.run(parse).await {
+            Ok(parsed) => parsed,
+            // The parsing queue is never closed.
             Err(Closed) => std::future::pending().await,
         }
     }
 
-    /// Judges no more. Conversations that are being judged are put off, within a few seconds.
+    /// Stops judging within a few seconds. Jobs that were judging a conversation are retried later.
     pub fn stop_judging(&self) {
-        self.processor.judging.close();
+        self.cpu_queues.judging.close();
     }
 
-    /// What will not be judged of these objectives, each in a sentence for their caller.
+    /// One sentence for each objective whose prose criteria this engine's model cannot judge.
     pub fn warnings(&self, objectives: &[Objective]) -> Vec<String> {
         if self.model.judges_prose() {
             return Vec::new();
@@ -130,22 +137,22 @@ impl Engine {
         warnings.collect()
     }
 
-    /// How many managed keys there may be that are neither revoked nor expired.
+    /// How many managed keys may be neither revoked nor expired.
     pub fn max_live_keys(&self) -> u32 {
         self.settings.max_live_keys
     }
 
-    /// The store that it works on.
+    /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
-    /// The time now.
+    /// The wall clock's time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Where its ids come from.
+    /// The source of ids.
     pub fn random(&self) -> &dyn Random {
         self.random.as_ref()
     }

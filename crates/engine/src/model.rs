@@ -1,59 +1,58 @@
-//! What OneRun asks of a model: to be a person, to answer as that person, and to judge.
+//! The interface to a model: it generates personas, replies as a persona, and judges conversations.
 //!
-//! A model's words are untrusted: the engine bounds and cleans them before they are stored, and checks that quotes
-//! occur.
+//! A model's output is untrusted. The engine bounds and cleans it before storing it, and drops quotes that do not
+//! occur in the transcript.
 
 use async_trait::async_trait;
 use onerun_domain::{Agent, Item, Objective, Outcome, Persona, PersonaAttributes, Score, Simulation};
 
-/// A model. Deterministic if it says so: the same request, the same answer.
+/// A model that plays personas and judges conversations.
 #[async_trait]
 pub trait Model: Send + Sync {
-    /// Which model it is, as recorded with every evaluation.
+    /// The name that every evaluation records.
     fn name(&self) -> &str;
 
-    /// Makes a person for a simulation's scenario. Requests that differ in `seq` must give different people.
+    /// Generates a persona for a simulation's scenario. Requests with different `seq` must return different personas.
     async fn persona(&self, request: PersonaRequest<'_>) -> Result<PersonaDraft, ModelError>;
 
-    /// Says what the persona says next, given all that was said.
+    /// Returns the persona's next message.
     async fn reply(&self, request: ReplyRequest<'_>) -> Result<Reply, ModelError>;
 
-    /// Whether it judges prose. One that does not answers every [`Model::judge`] with an inconclusive verdict, and callers
-    /// who send prose are warned.
+    /// Whether this model judges prose. If not, [`Model::judge`] always returns an inconclusive verdict, and callers
+    /// who send prose get a warning.
     fn judges_prose(&self) -> bool {
         true
     }
 
-    /// Judges a conversation by the prose of one objective's criteria.
+    /// Judges a conversation against the prose of one objective's criteria.
     async fn judge(&self, request: JudgeRequest<'_>) -> Result<Verdict, ModelError>;
 }
 
-/// What a persona is made from.
+/// The input of [`Model::persona`].
 #[derive(Clone, Copy, Debug)]
 pub struct PersonaRequest<'a> {
-    /// The simulation, with its scenario and how many personas it is to have.
+    /// The simulation, with its scenario and number of personas.
     pub simulation: &'a Simulation,
     /// The agent under test.
     pub agent: &'a Agent,
-    /// The persona's number within the simulation, from 1. Numbers above the target are replacements of rejected
-    /// personas.
+    /// The persona's number within the simulation, from 1. A number above the target replaces a rejected persona.
     pub seq: u32,
 }
 
-/// A person, before it has an id.
+/// A persona without an id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PersonaDraft {
-    /// Who it is, in a sentence.
+    /// Who the person is, in one sentence.
     pub summary: String,
-    /// What brought it here.
+    /// Why the person contacts the agent.
     pub story: String,
-    /// What it wants from the conversation.
+    /// The person's goal in the conversation.
     pub purpose: String,
-    /// What it is like.
+    /// Age group, speech style, habits and so on.
     pub attributes: PersonaAttributes,
 }
 
-/// What a reply is made from.
+/// The input of [`Model::reply`].
 #[derive(Clone, Copy, Debug)]
 pub struct ReplyRequest<'a> {
     /// The simulation.
@@ -62,57 +61,57 @@ pub struct ReplyRequest<'a> {
     pub agent: &'a Agent,
     /// The persona that speaks.
     pub persona: &'a Persona,
-    /// The conversation's number within the simulation, from 1: what tells two conversations of one persona apart.
+    /// The conversation's number within the simulation, from 1. It differs between conversations of one persona.
     pub conversation_seq: u32,
-    /// All that was said, oldest first; empty if the persona is to open the conversation. Otherwise the last
-    /// message is the agent's.
+    /// All messages, oldest first. Empty if the persona opens the conversation; otherwise the last message is the
+    /// agent's.
     pub transcript: &'a [Item],
 }
 
-/// What a persona says.
+/// A persona's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// Its words; `None` if it says nothing more.
+    /// The text; `None` if the persona says nothing more.
     pub text: Option<String>,
-    /// Whether it has ended the conversation, with these words as its last.
+    /// Whether the persona ends the conversation after this text.
     pub ends: bool,
 }
 
-/// What a verdict is made from.
+/// The input of [`Model::judge`].
 #[derive(Clone, Copy, Debug)]
 pub struct JudgeRequest<'a> {
     /// The simulation.
     pub simulation: &'a Simulation,
-    /// The version of the objective that is judged.
+    /// The objective, at the version that the simulation uses.
     pub objective: &'a Objective,
-    /// The prose of its criteria; check lines are decided without a model.
+    /// The prose of the objective's criteria. Check lines are decided without a model.
     pub prose: &'a str,
-    /// All that was said, oldest first.
+    /// All messages, oldest first.
     pub transcript: &'a [Item],
 }
 
-/// What a model found.
+/// A model's verdict on one conversation and one objective.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
-    /// What it found.
+    /// Passed, failed or inconclusive.
     pub outcome: Outcome,
-    /// How well, where it can tell.
+    /// A score, if the model gives one.
     pub score: Option<Score>,
-    /// Why.
+    /// Why the model decided so. Must not be blank.
     pub reason: String,
-    /// Words that it rests on; those that do not occur in the transcript are dropped.
+    /// Literal quotes that support the verdict. Those that do not occur in the transcript are dropped.
     pub quotes: Vec<String>,
-    /// What the model was told to do, to be hashed and recorded.
+    /// The prompt. Its hash is stored with the evaluation.
     pub prompt: String,
 }
 
 /// Why a model gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// It may answer later.
+    /// The model did not answer, and may answer later.
     #[error("the model is unavailable: {0}")]
     Unavailable(String),
-    /// It answered, and not with anything that can be used.
+    /// The answer is malformed or incomplete.
     #[error("the model's answer cannot be used: {0}")]
     Unusable(String),
 }

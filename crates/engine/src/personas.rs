@@ -1,4 +1,4 @@
-//! Making personas, and deciding about them.
+//! Generates personas, and approves or rejects them.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
@@ -9,17 +9,17 @@ use onerun_store::{PersonaChange, ProjectStore, SimulationDetail};
 
 use crate::{ActError, Engine, JobError, PersonaRequest, conversations::clean};
 
-/// How many personas one job makes: bounded, so that a job stays well within its time.
+/// How many personas one job generates, so that a job stays well within its time limit.
 const PERSONAS_A_JOB: u32 = 25;
 
-/// How many of them are made at once.
+/// How many personas are generated at once.
 const PERSONAS_AT_ONCE: usize = 8;
 
-/// The longest text that a model may give a persona, in characters.
+/// The longest text of a persona's field, in characters. A model's longer text is truncated.
 const MAX_PERSONA_TEXT: usize = 4_000;
 
 impl Engine {
-    /// Lets a persona hold conversations; they are queued soon after.
+    /// Approves a persona. A job queues its conversations.
     pub async fn approve_persona(
         &self,
         project: &dyn ProjectStore,
@@ -29,7 +29,7 @@ impl Engine {
         self.decide_persona(project, simulation, id, ApprovalStatus::Approved).await
     }
 
-    /// Has a persona replaced by another.
+    /// Rejects a persona. A job generates a replacement.
     pub async fn reject_persona(
         &self,
         project: &dyn ProjectStore,
@@ -80,20 +80,20 @@ impl Engine {
         changed.ok_or(ActError::NotFound(Resource::Persona))
     }
 
-    /// Makes a bounded number of a simulation's personas, and calls for the rest.
+    /// Generates a bounded number of a simulation's personas, and enqueues a job for the rest.
     pub(crate) async fn generate_personas(
         &self,
         project: &dyn ProjectStore,
         simulation: &SimulationId,
         first_seq: u32,
     ) -> Result<(), JobError> {
-        let Some(detail) = running(project, simulation).await? else { return Ok(()) };
+        let Some(detail) = running_simulation(project, simulation).await? else { return Ok(()) };
         let target = detail.simulation.target_personas.get();
         let last_seq = first_seq.saturating_add(PERSONAS_A_JOB - 1).min(target);
         let present = project.persona_seqs(simulation, first_seq, PERSONAS_A_JOB).await?;
         let missing = (first_seq..=last_seq).filter(|seq| !present.contains(seq));
-        let made: Vec<_> = missing.map(|seq| self.make_persona(project, &detail, seq)).collect();
-        stream::iter(made).buffered(PERSONAS_AT_ONCE).try_collect::<()>().await?;
+        let generated: Vec<_> = missing.map(|seq| self.generate_persona(project, &detail, seq)).collect();
+        stream::iter(generated).buffered(PERSONAS_AT_ONCE).try_collect::<()>().await?;
         if last_seq < target {
             let work = Work::GeneratePersonas { simulation: simulation.clone(), first_seq: last_seq + 1 };
             self.store().enqueue(vec![Job::new(project.project_id().clone(), work)]).await?;
@@ -101,21 +101,21 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes the one persona numbered `seq`.
+    /// Generates the persona with number `seq`.
     pub(crate) async fn replace_persona(
         &self,
         project: &dyn ProjectStore,
         simulation: &SimulationId,
         seq: u32,
     ) -> Result<(), JobError> {
-        let Some(detail) = running(project, simulation).await? else { return Ok(()) };
+        let Some(detail) = running_simulation(project, simulation).await? else { return Ok(()) };
         if project.persona_seqs(simulation, seq, 1).await? == [seq] {
             return Ok(());
         }
-        self.make_persona(project, &detail, seq).await
+        self.generate_persona(project, &detail, seq).await
     }
 
-    async fn make_persona(
+    async fn generate_persona(
         &self,
         project: &dyn ProjectStore,
         detail: &SimulationDetail,
@@ -151,8 +151,8 @@ impl Engine {
     }
 }
 
-/// The simulation, if there is anything left to be made for it.
-pub(crate) async fn running(
+/// The simulation, if it is in progress.
+pub(crate) async fn running_simulation(
     project: &dyn ProjectStore,
     simulation: &SimulationId,
 ) -> Result<Option<SimulationDetail>, onerun_store::StoreError> {
@@ -164,7 +164,7 @@ fn queue_conversations(persona: &Persona) -> Work {
     Work::QueueConversations { simulation: persona.simulation_id.clone(), persona: persona.id.clone() }
 }
 
-/// Attributes as they can be kept. All fields are named, so that a new one is not forgotten.
+/// Cleans and bounds all attributes. Every field is named, so that a new one does not compile until it is added.
 fn clean_attributes(attributes: PersonaAttributes) -> PersonaAttributes {
     let bounded = |text: String| clean(&text, MAX_PERSONA_TEXT);
     let PersonaAttributes {

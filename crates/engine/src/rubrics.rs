@@ -1,5 +1,5 @@
-//! Criteria taken apart, kept: a version of an objective judges thousands of conversations, and compiling its patterns
-//! costs more than matching them.
+//! A cache of compiled rubrics. One version of an objective judges thousands of conversations, and compiling
+//! its patterns costs more than matching them.
 
 use std::{
     collections::HashMap,
@@ -8,64 +8,68 @@ use std::{
 
 use onerun_domain::{CheckLineError, Objective, ObjectiveRef, Rubric};
 
-use crate::processor::{Closed, Queue};
+use crate::cpu_queue::{Closed, CpuQueue};
 
-/// The most memory that the patterns of those that are kept may take, in bytes. One objective's take a few megabytes at
-/// worst.
+/// The most memory that cached patterns may take, in bytes. One objective's patterns take at most a few
+/// megabytes.
 const MAX_MEMORY: usize = 64 * 1024 * 1024;
 
-/// How many are kept.
-const MAX_KEPT: usize = 256;
+/// How many rubrics the cache holds.
+const MAX_ENTRIES: usize = 256;
 
-/// What an objective's criteria say, or why they are no longer understood: they may have been accepted by an earlier
-/// release.
-pub(crate) type Read = Result<Arc<Rubric>, CheckLineError>;
+/// A compiled rubric, or why the criteria do not compile: an earlier release may have accepted criteria that
+/// this one refuses.
+pub(crate) type CompiledRubric = Result<Arc<Rubric>, CheckLineError>;
 
-/// A cache of rubrics. A version never changes, so an entry is never stale.
+/// A cache by version of an objective. A version never changes, so an entry is never stale.
 #[derive(Clone, Default)]
-pub(crate) struct Rubrics(Arc<Mutex<Kept>>);
+pub(crate) struct RubricCache(Arc<Mutex<Entries>>);
 
 #[derive(Default)]
-struct Kept {
-    rubrics: HashMap<ObjectiveRef, Read>,
+struct Entries {
+    rubrics: HashMap<ObjectiveRef, CompiledRubric>,
     memory: usize,
 }
 
-impl Rubrics {
-    /// An objective's criteria, taken apart. Those that are not kept are compiled in the queue.
-    pub(crate) async fn of(&self, objective: &Objective, queue: &Queue) -> Result<Read, Closed> {
+impl RubricCache {
+    /// Returns the cached rubric of an objective, or compiles it in `queue`.
+    pub(crate) async fn get_or_compile(
+        &self,
+        objective: &Objective,
+        queue: &CpuQueue,
+    ) -> Result<CompiledRubric, Closed> {
         let reference = objective.reference();
-        if let Some(read) = self.get(&reference) {
-            return Ok(read);
+        if let Some(rubric) = self.get(&reference) {
+            return Ok(rubric);
         }
-        let (rubrics, criteria) = (self.clone(), objective.criteria.clone());
-        let read = move || {
-            // Many conversations of a simulation are judged together. The first of them compiles for the others.
-            rubrics.get(&reference).unwrap_or_else(|| {
-                let read = criteria.rubric().map(Arc::new);
-                rubrics.keep(reference, read.clone());
-                read
+        let (cache, criteria) = (self.clone(), objective.criteria.clone());
+        let compile = move || {
+            // Many conversations of a simulation are judged together. The first one compiles for all.
+            cache.get(&reference).unwrap_or_else(|| {
+                let rubric = criteria.rubric().map(Arc::new);
+                cache.insert(reference, rubric.clone());
+                rubric
             })
         };
-        queue.run(read).await
+        queue.run(compile).await
     }
 
-    fn get(&self, reference: &ObjectiveRef) -> Option<Read> {
+    fn get(&self, reference: &ObjectiveRef) -> Option<CompiledRubric> {
         self.lock().rubrics.get(reference).cloned()
     }
 
-    fn keep(&self, reference: ObjectiveRef, read: Read) {
-        let memory = read.as_ref().map_or(0, |rubric| rubric.memory());
-        let mut kept = self.lock();
-        if kept.rubrics.len() >= MAX_KEPT || kept.memory + memory > MAX_MEMORY {
-            *kept = Kept::default();
+    fn insert(&self, reference: ObjectiveRef, rubric: CompiledRubric) {
+        let memory = rubric.as_ref().map_or(0, |rubric| rubric.memory());
+        let mut entries = self.lock();
+        if entries.rubrics.len() >= MAX_ENTRIES || entries.memory + memory > MAX_MEMORY {
+            *entries = Entries::default();
         }
-        if kept.rubrics.insert(reference, read).is_none() {
-            kept.memory += memory;
+        if entries.rubrics.insert(reference, rubric).is_none() {
+            entries.memory += memory;
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -76,10 +80,10 @@ mod tests {
     use onerun_domain::{Criteria, Name};
 
     use super::*;
-    use crate::processor::Processor;
+    use crate::cpu_queue::CpuQueues;
 
     #[tokio::test]
-    async fn rubrics_asked_for_together_are_compiled_once() {
+    async fn concurrent_requests_compile_a_rubric_once() {
         let objective = Objective {
             id: "objective001".parse().unwrap(),
             project_id: "project00001".parse().unwrap(),
@@ -89,9 +93,10 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
         };
-        let (rubrics, queue) = (Rubrics::default(), Processor::new().judging);
-        let (one, other) = tokio::join!(rubrics.of(&objective, &queue), rubrics.of(&objective, &queue));
-        let [one, other] = [one, other].map(|read| read.unwrap().unwrap());
+        let (cache, queue) = (RubricCache::default(), CpuQueues::new().judging);
+        let (one, other) =
+            tokio::join!(cache.get_or_compile(&objective, &queue), cache.get_or_compile(&objective, &queue));
+        let [one, other] = [one, other].map(|rubric| rubric.unwrap().unwrap());
         assert!(Arc::ptr_eq(&one, &other));
     }
 }

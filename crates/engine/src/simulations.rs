@@ -1,4 +1,4 @@
-//! What callers do with simulations: create, run, cancel.
+//! Callers' operations on simulations: create, run, cancel.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
@@ -18,30 +18,31 @@ const OBJECTIVES_AT_ONCE: usize = 8;
 pub struct NewSimulation {
     /// The agent under test.
     pub agent_id: AgentId,
-    /// What people call it.
+    /// The display name.
     pub name: Name,
-    /// The situation that the personas are in.
+    /// The situation of the personas.
     pub scenario: Scenario,
-    /// How many conversations are to be held.
+    /// The number of conversations.
     pub target_conversations: Target,
-    /// How many personas hold them.
+    /// The number of personas.
     pub target_personas: Target,
-    /// How many messages a conversation may have.
+    /// The most messages of one conversation.
     pub max_turns: MaxTurns,
-    /// Whether personas are approved as they are made.
+    /// Whether personas need no approval.
     pub auto_approve: bool,
-    /// The objectives, judged at the versions that are newest now.
+    /// The objectives. The simulation uses their newest versions.
     pub objective_ids: Vec<ObjectiveId>,
-    /// The seed of everything that is generated; random by default.
+    /// The seed of all generated content. Random by default.
     pub seed: Option<Seed>,
     /// The caller's own data.
     pub metadata: Metadata,
-    /// How long it may take, in seconds from now.
+    /// The time until the simulation expires, in seconds.
     pub expires_in_seconds: u32,
 }
 
 impl Engine {
-    /// Makes a simulation, which starts by itself. What `record` makes of it is written with it.
+    /// Creates a simulation and enqueues the job that starts it. The idempotency record that `record` builds is
+    /// written in the same transaction.
     pub async fn create_simulation(
         &self,
         project: &dyn ProjectStore,
@@ -78,7 +79,8 @@ impl Engine {
         Ok(detail)
     }
 
-    /// Has a simulation run that does not yet; one that runs is left as it is. The record is written in either case.
+    /// Enqueues the start of a pending simulation. Has no effect on a running one. The record is written in both
+    /// cases.
     pub async fn run_simulation(
         &self,
         project: &dyn ProjectStore,
@@ -104,7 +106,7 @@ impl Engine {
         changed.ok_or(ActError::NotFound(Resource::Simulation))
     }
 
-    /// Stops a simulation at once, and what is left of its conversations soon after.
+    /// Cancels a simulation at once. A job stops its conversations.
     pub async fn cancel_simulation(
         &self,
         project: &dyn ProjectStore,
@@ -124,7 +126,7 @@ impl Engine {
     }
 }
 
-/// A simulation that is over, with the job that stops what is left of it.
+/// A simulation that has ended, with the job that stops its remaining conversations.
 pub(crate) fn closed(simulation: Simulation) -> SimulationChange {
     let work = Work::StopConversations { simulation: simulation.id.clone() };
     let jobs = vec![Job::new(simulation.project_id.clone(), work)];
@@ -139,7 +141,7 @@ async fn find_objectives(
     project: &dyn ProjectStore,
     ids: &[ObjectiveId],
 ) -> Result<Vec<Objective>, ActError> {
-    // Side by side: where the store is elsewhere, one after the other would take a round trip each.
+    // In parallel: on a remote store, sequential reads would cost one round trip each.
     let read = stream::iter(ids.to_vec()).map(|id| async move { project.objective(&id).await });
     let read: Vec<Option<Objective>> = read.buffered(OBJECTIVES_AT_ONCE).try_collect().await?;
     let missing: Vec<ObjectiveId> =

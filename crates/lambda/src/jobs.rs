@@ -107,8 +107,8 @@ impl Jobs {
             let claimed = self.engine.store().claim_job(&id, later(now, JOB_HIDDEN), now).await?;
             let Some(claimed) = claimed else { break };
             match self.engine.run_job(claimed, left).await {
-                JobOutcome::PutOff { .. } => {}
-                JobOutcome::Done | JobOutcome::GivenUp { .. } => break,
+                JobOutcome::Retried { .. } => {}
+                JobOutcome::Completed | JobOutcome::Buried { .. } => break,
                 JobOutcome::Unrecorded(error) => return Err(error.into()),
             }
             let Some(pause) = pauses.next() else { break };

@@ -26,7 +26,7 @@ use onerun_api::Route;
 /// The routes, each under the name of its operation.
 pub use onerun_api::routes;
 use onerun_auth::Access;
-use onerun_engine::Engine;
+use onerun_engine::{Engine, EngineParts};
 use onerun_host::{OsRandom, SystemClock, Variables};
 use onerun_model_offline::Offline;
 use onerun_store::with_causes;
@@ -97,14 +97,13 @@ fn start(main: impl AsyncFnOnce(Variables<'static>) -> Result<(), lambda_runtime
 
 /// What runs simulations, over the table.
 fn engine(aws: &Aws, config: &EngineConfig) -> Engine {
-    let store = aws.store(&config.table);
-    Engine::new(
-        Arc::new(store),
-        Arc::new(Offline),
-        Arc::new(SystemClock),
-        Arc::new(OsRandom),
-        config.settings,
-    )
+    Engine::new(EngineParts {
+        store: Arc::new(aws.store(&config.table)),
+        model: Arc::new(Offline),
+        clock: Arc::new(SystemClock),
+        random: Arc::new(OsRandom),
+        settings: config.settings,
+    })
 }
 
 fn engine_alone(variables: Variables<'_>) -> Result<Engine, lambda_runtime::Error> {

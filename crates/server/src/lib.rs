@@ -23,7 +23,7 @@ use std::{
 
 use onerun_api::{App, ROUTES, Router};
 use onerun_auth::KeyRing;
-use onerun_engine::Engine;
+use onerun_engine::{Engine, EngineParts};
 use onerun_host::{OsRandom, SystemClock};
 use onerun_model_offline::Offline;
 use onerun_store_sqlite::{OpenError, SqliteStore};
@@ -102,12 +102,16 @@ impl Server {
         answer_memory: AnswerMemory,
     ) -> Result<Self, StartError> {
         let data = DataDirectory::open(data)?;
-        let random = Arc::new(OsRandom);
         let FoundKey { key, file, generated } = data.root_key(config.key)?;
         let path = data.database(generated)?;
         let store = SqliteStore::open(&path).map_err(|source| StartError::Store { path, source })?;
-        let model = Arc::new(Offline);
-        let engine = Engine::new(Arc::new(store), model, Arc::new(SystemClock), random, config.engine);
+        let engine = Engine::new(EngineParts {
+            store: Arc::new(store),
+            model: Arc::new(Offline),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(OsRandom),
+            settings: config.engine,
+        });
         let app = App::new(engine, Box::new(KeyRing::new(&key))).with_key_cache(config.key_cache);
         let router = Router::new(ROUTES).map_err(|error| StartError::Routes(error.to_string()))?;
         let listener =

@@ -119,7 +119,7 @@ async fn take(engine: &Engine, kind: JobKind, free: &Semaphore) -> Result<Vec<Cl
 #[cfg(test)]
 mod tests {
     use onerun_domain::{Clock, Job, Limit, Name, PageRequest, Project, ProjectId, SimulationId, Work};
-    use onerun_engine::Settings;
+    use onerun_engine::{EngineParts, Settings};
     use onerun_model_offline::Offline;
     use onerun_store_sqlite::SqliteStore;
 
@@ -131,8 +131,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&directory.path().join("onerun.db")).unwrap());
         let settings = Settings::default();
-        let engine =
-            Engine::new(store, Arc::new(Offline), Arc::new(SystemClock), Arc::new(OsRandom), settings);
+        let engine = Engine::new(EngineParts {
+            store,
+            model: Arc::new(Offline),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(OsRandom),
+            settings,
+        });
         let (store, now) = (engine.store(), SystemClock.now());
         let id = ProjectId::generate(&OsRandom);
         let name = Name::parse("Project").unwrap();
@@ -143,7 +148,7 @@ mod tests {
         let page = PageRequest::first(Limit::clamped(10));
         for (deliveries, reasons) in [
             (settings.max_deliveries, &[][..]),
-            (settings.max_deliveries + 1, &["it was taken too often without coming to an end"][..]),
+            (settings.max_deliveries + 1, &["it was claimed too often and never completed"][..]),
         ] {
             store.enqueue(vec![Job::new(id.clone(), work.clone())]).await.unwrap();
             let mut taken = store.claim_jobs(JobKind::Other, 1, later(now, JOB_HIDDEN), now).await.unwrap();

@@ -200,7 +200,7 @@ async fn a_job_that_is_given_up_is_a_dead_letter_with_its_reason() {
     let letter: Value = serde_json::from_str(letters[0]["Body"].as_str().unwrap()).unwrap();
     assert_eq!(letter["job_id"], job["sk"]["S"], "{letter}");
     let dead: Value = serde_json::from_str(letter["dead_job"].as_str().unwrap()).unwrap();
-    assert_eq!(dead["reason"], "it was taken too often without coming to an end", "{dead}");
+    assert_eq!(dead["reason"], "it was claimed too often and never completed", "{dead}");
 }
 
 /// Starts a conversation and ends it.

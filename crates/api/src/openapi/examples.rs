@@ -85,7 +85,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         ApiError::Unreadable,
         ApiError::AnswerNotSent,
         ApiError::Act(ActError::NoObjectives(Vec::new())),
-        ApiError::Act(ActError::KeyReused),
+        ApiError::Act(ActError::IdempotencyKeyReused),
         ApiError::Act(ActError::Model(ModelError::Unavailable(String::new()))),
         ApiError::Act(ActError::Store(StoreError::Unavailable("".into()))),
         ApiError::Act(ActError::Store(StoreError::Full("".into()))),

@@ -1,4 +1,4 @@
-//! Judging a conversation: check lines from the transcript alone, prose by the model.
+//! Evaluates a conversation: check lines are decided from the transcript alone, prose is judged by the model.
 
 use std::sync::Arc;
 
@@ -15,30 +15,30 @@ use crate::{
     error::ignore_refusal,
 };
 
-/// The judge's name where check lines alone decide.
+/// The judge of an evaluation that check lines alone decide.
 const CHECKS: &str = "checks";
 
-/// The most text that is kept of one verdict, in bytes: half for its reason, half for its quotes.
-const MAX_VERDICT: usize = 8 * 1024;
+/// The most text that one evaluation stores, in bytes: half for its reason, half for its quotes.
+const MAX_EVALUATION: usize = 8 * 1024;
 
-/// The most text that is kept of all verdicts on one conversation, in bytes. Each gets an equal share.
-const MAX_VERDICTS: usize = 256 * 1024;
+/// The most text that all evaluations of one conversation store, in bytes. Each gets an equal share.
+const MAX_EVALUATIONS: usize = 256 * 1024;
 
-/// The longest quote of a model, in characters.
+/// The longest quote that is taken from a model, in characters.
 const MAX_QUOTE: usize = 1_000;
 
-/// The end of a reason that is cut.
-const CUT: &str = " […]";
+/// The end of a truncated reason.
+const TRUNCATED: &str = " […]";
 
-/// The end of a reason whose verdict has more quotes than are kept.
-const LEFT_OUT: &str = " More quotes were found than are kept.";
+/// The end of a reason if some quotes were dropped.
+const QUOTES_DROPPED: &str = " More quotes were found than are stored.";
 
-/// How much work is done for one conversation before it is another's turn: bytes times the width of patterns. Mostly it is
-/// all there is; it takes a tenth of a second at worst, unless a single message is longer.
-const WORK_A_PIECE: u64 = 16 * 1024 * 1024;
+/// How much work one conversation does before the next one gets its turn, in bytes times the width of patterns.
+/// Most conversations need less in total. It takes at most a tenth of a second, unless a single message is longer.
+const WORK_A_TURN: u64 = 16 * 1024 * 1024;
 
 impl Engine {
-    /// Judges one attempt at a conversation and records what was found, all of it or nothing.
+    /// Evaluates one attempt at a conversation against all objectives, and stores all evaluations or none.
     pub(crate) async fn judge_conversation(
         &self,
         project: &dyn ProjectStore,
@@ -58,28 +58,28 @@ impl Engine {
         let transcript = Arc::new(Transcript { items, end_reason: conversation.end_reason });
         let checked = self.check(&detail.objectives, &transcript).await?;
         let objectives = detail.objectives.iter().zip(checked);
-        let verdicts: Vec<_> = objectives
+        let drafts: Vec<_> = objectives
             .map(|(objective, checked)| self.judge(&detail, objective, checked, &transcript))
             .collect();
-        let verdicts = try_join_all(verdicts).await?;
+        let drafts = try_join_all(drafts).await?;
 
         let now = self.now();
-        let share = (MAX_VERDICTS / verdicts.len().max(1)).min(MAX_VERDICT);
+        let share = (MAX_EVALUATIONS / drafts.len().max(1)).min(MAX_EVALUATION);
         let evaluations: Vec<_> = detail
             .objectives
             .iter()
-            .zip(verdicts.into_iter().map(|judgement| judgement.cut(share)))
-            .map(|(objective, judgement)| Evaluation {
+            .zip(drafts.into_iter().map(|draft| draft.truncated(share)))
+            .map(|(objective, draft)| Evaluation {
                 id: EvaluationId::generate(self.random()),
                 conversation_id: id.clone(),
                 attempt,
                 objective: objective.reference(),
-                judge: judgement.judge,
-                prompt_hash: judgement.prompt_hash,
-                outcome: judgement.outcome,
-                score: judgement.score,
-                reason: judgement.reason,
-                quotes: judgement.quotes,
+                judge: draft.judge,
+                prompt_hash: draft.prompt_hash,
+                outcome: draft.outcome,
+                score: draft.score,
+                reason: draft.reason,
+                quotes: draft.quotes,
                 created_at: now,
             })
             .collect();
@@ -92,7 +92,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Records that one attempt at a conversation could not be judged.
+    /// Stores that the evaluation of one attempt at a conversation failed.
     pub(crate) async fn fail_evaluation(
         &self,
         project: &dyn ProjectStore,
@@ -125,32 +125,32 @@ impl Engine {
         Ok(())
     }
 
-    /// Decides the check lines of all objectives. Patterns and transcript come from outside and may need a processor for
-    /// seconds, so it is done in pieces, in turns with other conversations, and ends where its job does.
+    /// Decides the check lines of all objectives. Patterns and transcript come from outside and may need seconds of
+    /// CPU time, so conversations take turns. The work ends when the job's future is dropped.
     async fn check(
         &self,
         objectives: &[Objective],
         transcript: &Arc<Transcript>,
     ) -> Result<Vec<Checked>, JobError> {
-        let queue = &self.processor.judging;
-        let mut read = Vec::with_capacity(objectives.len());
+        let queue = &self.cpu_queues.judging;
+        let mut compiled = Vec::with_capacity(objectives.len());
         for objective in objectives {
-            read.push(self.rubrics.of(objective, queue).await?);
+            compiled.push(self.rubrics.get_or_compile(objective, queue).await?);
         }
-        let rubrics: Vec<Arc<Rubric>> = read.iter().flatten().cloned().collect();
+        let rubrics: Vec<Arc<Rubric>> = compiled.iter().flatten().cloned().collect();
         let mut examination = Box::new(Examination::new(rubrics, Arc::clone(transcript)));
-        let findings = loop {
-            let piece = move || {
-                if examination.advance(WORK_A_PIECE) { Ok(examination.results()) } else { Err(examination) }
+        let results = loop {
+            let turn = move || {
+                if examination.advance(WORK_A_TURN) { Ok(examination.results()) } else { Err(examination) }
             };
-            match queue.run(piece).await? {
-                Ok(findings) => break findings,
+            match queue.run(turn).await? {
+                Ok(results) => break results,
                 Err(unfinished) => examination = unfinished,
             }
         };
-        let mut findings = findings.into_iter();
-        let checked = read.into_iter().map(|read| match read {
-            Ok(rubric) => Ok((rubric, findings.next().unwrap_or_default())),
+        let mut results = results.into_iter();
+        let checked = compiled.into_iter().map(|rubric| match rubric {
+            Ok(rubric) => Ok((rubric, results.next().unwrap_or_default())),
             Err(error) => Err(error),
         });
         Ok(checked.collect())
@@ -162,16 +162,16 @@ impl Engine {
         objective: &Objective,
         checked: Checked,
         transcript: &Transcript,
-    ) -> Result<Judgement, JobError> {
-        let (rubric, findings) = match checked {
+    ) -> Result<EvaluationDraft, JobError> {
+        let (rubric, results) = match checked {
             Ok(checked) => checked,
-            Err(error) => return Ok(Judgement::of_refused(objective, &error)),
+            Err(error) => return Ok(EvaluationDraft::of_refused_criteria(objective, &error)),
         };
-        let has_checks = !findings.is_empty();
-        let checked = Judgement::of_checks(findings, objective);
+        let has_checks = !results.is_empty();
+        let checked = EvaluationDraft::of_checks(results, objective);
         let Some(prose) = &rubric.prose else { return Ok(checked) };
         if checked.outcome == Outcome::Failed {
-            // A check that fails decides, whatever a model would say of the rest.
+            // A failed check decides the outcome, so the model is not asked.
             return Ok(checked);
         }
         let request =
@@ -181,15 +181,15 @@ impl Engine {
             verdict.outcome = Outcome::Inconclusive;
             verdict.reason = format!("The agent said nothing. {}", verdict.reason);
         }
-        Ok(checked.with(verdict, self.model.name(), has_checks, transcript)?)
+        Ok(checked.with_verdict(verdict, self.model.name(), has_checks, transcript)?)
     }
 }
 
-/// An objective's criteria and what their checks found; why the criteria were refused, if they were.
+/// An objective's rubric with the results of its checks, or why its criteria were refused.
 type Checked = Result<(Arc<Rubric>, Vec<CheckResult>), CheckLineError>;
 
-/// What was found about one objective.
-struct Judgement {
+/// The evaluation against one objective, before it has an id.
+struct EvaluationDraft {
     outcome: Outcome,
     score: Option<Score>,
     reason: String,
@@ -198,29 +198,29 @@ struct Judgement {
     prompt_hash: String,
 }
 
-impl Judgement {
-    /// What the check lines find: passed if all hold, failed if one does not; with none, nothing was found.
-    fn of_checks(findings: Vec<CheckResult>, objective: &Objective) -> Self {
-        let held = findings.iter().filter(|finding| finding.outcome == Outcome::Passed).count();
-        let outcome = Outcome::all(findings.iter().map(|finding| finding.outcome));
-        let score = if outcome == Outcome::Inconclusive { None } else { Score::of(held, findings.len()) };
-        let reasons: Vec<_> = findings.iter().map(|finding| finding.reason.as_str()).collect();
+impl EvaluationDraft {
+    /// Passed if all checks hold, failed if one does not, inconclusive without checks.
+    fn of_checks(results: Vec<CheckResult>, objective: &Objective) -> Self {
+        let held = results.iter().filter(|result| result.outcome == Outcome::Passed).count();
+        let outcome = Outcome::all(results.iter().map(|result| result.outcome));
+        let score = if outcome == Outcome::Inconclusive { None } else { Score::of(held, results.len()) };
+        let reasons: Vec<_> = results.iter().map(|result| result.reason.as_str()).collect();
         let reason = reasons.join("; ");
-        // A check that does not hold decides the verdict, so its quotes come first.
+        // A failed check decides the outcome, so its quotes come first.
         let (decisive, others): (Vec<_>, Vec<_>) =
-            findings.into_iter().partition(|finding| finding.outcome == Outcome::Failed);
+            results.into_iter().partition(|result| result.outcome == Outcome::Failed);
         Self {
             outcome,
             score,
             reason,
-            quotes: decisive.into_iter().chain(others).flat_map(|finding| finding.quotes).collect(),
+            quotes: decisive.into_iter().chain(others).flat_map(|result| result.quotes).collect(),
             judge: CHECKS.to_owned(),
             prompt_hash: sha256_hex([objective.criteria.as_str()]),
         }
     }
 
-    /// Criteria that an earlier release accepted and this one refuses decide nothing.
-    fn of_refused(objective: &Objective, error: &CheckLineError) -> Self {
+    /// Inconclusive: an earlier release accepted these criteria, and this one refuses them.
+    fn of_refused_criteria(objective: &Objective, error: &CheckLineError) -> Self {
         Self {
             outcome: Outcome::Inconclusive,
             score: None,
@@ -231,8 +231,8 @@ impl Judgement {
         }
     }
 
-    /// Together with what a model found about the prose.
-    fn with(
+    /// Adds the model's verdict on the prose.
+    fn with_verdict(
         self,
         verdict: Verdict,
         model: &str,
@@ -251,7 +251,7 @@ impl Judgement {
             outcome,
             score: verdict.score.filter(|_| outcome != Outcome::Inconclusive),
             reason: reasons.join("; "),
-            // One more than are kept tells that there are more.
+            // One more than is stored shows that some were dropped.
             quotes: self.quotes.into_iter().chain(quotes).take(MAX_QUOTES + 1).collect(),
             judge: if has_checks { format!("{CHECKS}+{model}") } else { model.to_owned() },
             prompt_hash: sha256_hex([self.prompt_hash.as_str(), &verdict.prompt]),
@@ -259,31 +259,31 @@ impl Judgement {
     }
 }
 
-impl Judgement {
-    /// Leaves of reason and quotes no more than `most` bytes of text, and says so. A quote stays whole or is left out, so that
-    /// it still occurs to the letter.
-    fn cut(mut self, most: usize) -> Self {
+impl EvaluationDraft {
+    /// Bounds reason and quotes to `max_bytes` of text together, and notes it in the reason. Quotes stay whole or are
+    /// dropped, so that each still occurs literally in the transcript.
+    fn truncated(mut self, max_bytes: usize) -> Self {
         let found = self.quotes.len();
-        let mut room = most / 2;
+        let mut room = max_bytes / 2;
         self.quotes.retain(|quote| {
             let left = room.checked_sub(quote.text.len());
             room = left.unwrap_or(room);
             left.is_some()
         });
         self.quotes.truncate(MAX_QUOTES);
-        let note = if self.quotes.len() < found { LEFT_OUT } else { "" };
-        self.reason = clean(&self.reason, most);
-        let room = (most / 2).saturating_sub(note.len());
+        let note = if self.quotes.len() < found { QUOTES_DROPPED } else { "" };
+        self.reason = clean(&self.reason, max_bytes);
+        let room = (max_bytes / 2).saturating_sub(note.len());
         if self.reason.len() > room {
-            self.reason.truncate(self.reason.floor_char_boundary(room.saturating_sub(CUT.len())));
-            self.reason.push_str(CUT);
+            self.reason.truncate(self.reason.floor_char_boundary(room.saturating_sub(TRUNCATED.len())));
+            self.reason.push_str(TRUNCATED);
         }
         self.reason.push_str(note);
         self
     }
 }
 
-/// A quote, if it occurs to the letter in a message. What does not occur is no evidence.
+/// A quote of the message that contains `text` literally. `None` if no message does: then it is no evidence.
 fn find_quote(text: &str, items: &[Item]) -> Option<Quote> {
     let fits = !text.trim().is_empty() && text.chars().count() <= MAX_QUOTE;
     let item =
@@ -298,10 +298,10 @@ mod tests {
 
     use super::*;
 
-    fn judgement(reason: &str, quotes: &[String]) -> Judgement {
+    fn draft(reason: &str, quotes: &[String]) -> EvaluationDraft {
         let item_id: ItemId = "iB8nD5vF1TgR6pWqY3sKa".parse().unwrap();
         let quote = |text: &String| Quote { item_id: item_id.clone(), text: text.clone() };
-        Judgement {
+        EvaluationDraft {
             outcome: Outcome::Failed,
             score: None,
             reason: reason.to_owned(),
@@ -311,54 +311,58 @@ mod tests {
         }
     }
 
-    fn texts(judgement: &Judgement) -> Vec<&str> {
-        judgement.quotes.iter().map(|quote| quote.text.as_str()).collect()
+    fn texts(draft: &EvaluationDraft) -> Vec<&str> {
+        draft.quotes.iter().map(|quote| quote.text.as_str()).collect()
     }
 
     #[test]
-    fn a_verdict_within_its_bounds_is_kept_as_it_is() {
+    fn evaluation_within_its_bounds_is_unchanged() {
         let quotes = vec!["refund".to_owned(); MAX_QUOTES];
-        let kept = judgement("Because.", &quotes).cut(MAX_VERDICT);
+        let truncated = draft("Because.", &quotes).truncated(MAX_EVALUATION);
         assert_eq!(
-            (kept.reason.as_str(), texts(&kept)),
+            (truncated.reason.as_str(), texts(&truncated)),
             ("Because.", quotes.iter().map(String::as_str).collect())
         );
     }
 
     #[test]
-    fn more_quotes_than_are_kept_are_left_out_and_said() {
-        let kept = judgement("Because.", &vec!["refund".to_owned(); MAX_QUOTES + 1]).cut(MAX_VERDICT);
-        assert_eq!(kept.quotes.len(), MAX_QUOTES);
-        assert_eq!(kept.reason, format!("Because.{LEFT_OUT}"));
+    fn excess_quotes_are_dropped_with_a_note() {
+        let truncated =
+            draft("Because.", &vec!["refund".to_owned(); MAX_QUOTES + 1]).truncated(MAX_EVALUATION);
+        assert_eq!(truncated.quotes.len(), MAX_QUOTES);
+        assert_eq!(truncated.reason, format!("Because.{QUOTES_DROPPED}"));
     }
 
     #[test]
-    fn a_quote_without_room_is_left_out_whole() {
+    fn quote_that_does_not_fit_is_dropped_whole() {
         let quotes = ["a".repeat(3_000), "b".repeat(2_000), "c".repeat(1_000)];
-        let kept = judgement("Because.", &quotes).cut(MAX_VERDICT);
-        assert_eq!(texts(&kept), [&quotes[0], &quotes[2]]);
-        assert!(kept.reason.ends_with(LEFT_OUT), "{}", kept.reason);
+        let truncated = draft("Because.", &quotes).truncated(MAX_EVALUATION);
+        assert_eq!(texts(&truncated), [&quotes[0], &quotes[2]]);
+        assert!(truncated.reason.ends_with(QUOTES_DROPPED), "{}", truncated.reason);
     }
 
     #[test]
-    fn a_reason_that_is_cut_says_so() {
-        let kept = judgement(&"é".repeat(5_000), &[]).cut(MAX_VERDICT);
-        assert!(kept.reason.ends_with(&format!("é{CUT}")) && kept.reason.len() <= MAX_VERDICT / 2);
+    fn truncated_reason_ends_with_a_mark() {
+        let truncated = draft(&"é".repeat(5_000), &[]).truncated(MAX_EVALUATION);
+        assert!(
+            truncated.reason.ends_with(&format!("é{TRUNCATED}"))
+                && truncated.reason.len() <= MAX_EVALUATION / 2
+        );
     }
 
     proptest! {
         #[test]
-        fn a_verdict_never_has_more_text_than_its_share(
+        fn evaluation_has_no_more_text_than_its_share(
             reason in "(?s).{0,3000}",
             quotes in prop::collection::vec("(?s).{0,500}", 0..15),
-            share in 1_000..MAX_VERDICT,
+            share in 1_000..MAX_EVALUATION,
         ) {
-            let kept = judgement(&reason, &quotes).cut(share);
-            let text: usize = texts(&kept).iter().map(|text| text.len()).sum();
-            prop_assert!(kept.reason.len() + text <= share);
-            prop_assert!(kept.quotes.len() <= MAX_QUOTES);
-            prop_assert!(texts(&kept).iter().all(|text| quotes.iter().any(|quote| quote == text)));
-            prop_assert!(kept.quotes.len() == quotes.len() || kept.reason.ends_with(LEFT_OUT));
+            let truncated = draft(&reason, &quotes).truncated(share);
+            let text: usize = texts(&truncated).iter().map(|text| text.len()).sum();
+            prop_assert!(truncated.reason.len() + text <= share);
+            prop_assert!(truncated.quotes.len() <= MAX_QUOTES);
+            prop_assert!(texts(&truncated).iter().all(|text| quotes.iter().any(|quote| quote == text)));
+            prop_assert!(truncated.quotes.len() == quotes.len() || truncated.reason.ends_with(QUOTES_DROPPED));
         }
     }
 }

@@ -1,34 +1,25 @@
-//! Doing jobs, and what time calls for. The hosts decide when: a loop on one machine, queues on AWS.
-
-use std::future::Future;
+//! The handlers of jobs, one for each kind of [`Work`].
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use onerun_domain::{
-    Conversation, ConversationId, Job, PersonaId, ProjectId, Simulation, SimulationId, Work,
-};
+use onerun_domain::{Conversation, ConversationId, Job, PersonaId, Simulation, SimulationId, Work};
 use onerun_store::{
     ChangeError, ConversationChange, ConversationView, ProjectStore, SimulationChange, StoreError,
-    with_causes,
 };
 
-use crate::{Engine, JobError, error::ignore_refusal, personas::running, simulations::closed};
+use crate::{Engine, JobError, error::ignore_refusal, personas::running_simulation, simulations::closed};
 
-/// How many conversations are added by one write: bounded, because a write of some stores is.
+/// How many conversations one write adds. Some stores bound the size of a write.
 const CONVERSATIONS_A_WRITE: usize = 50;
 
-/// How many conversations are stopped in one pass, and how many of them at once.
+/// How many conversations one pass stops.
 const STOPS_A_PASS: u32 = 256;
-const CHANGES_AT_ONCE: usize = 32;
 
-/// How many overdue conversations and simulations one tick looks after.
-const OVERDUE_A_TICK: u32 = 256;
-
-/// How many expired idempotency records one tick removes.
-const EXPIRED_A_TICK: u32 = 1_024;
+/// How many conversations or simulations are changed at once.
+pub(crate) const CHANGES_AT_ONCE: usize = 32;
 
 impl Engine {
-    /// Does a job. One that comes late or twice changes nothing.
-    pub async fn perform(&self, job: &Job) -> Result<(), JobError> {
+    /// Runs a job. A late or repeated delivery changes nothing.
+    pub async fn handle_job(&self, job: &Job) -> Result<(), JobError> {
         let Some(project) = self.store().open_project(&job.project_id).await? else { return Ok(()) };
         let project = project.as_ref();
         match &job.work {
@@ -48,54 +39,31 @@ impl Engine {
         }
     }
 
-    /// Draws the consequence of a job that is given up, so that nothing waits for it for ever. Callers are told what did
-    /// not happen; why is for the log, because it may be a model's or a store's own words.
-    pub async fn give_up(&self, job: &Job) -> Result<(), StoreError> {
+    /// Fails the simulation or evaluation that waits for a job, before the job is buried. Callers see which step
+    /// failed. The reason goes to the log only, because it may repeat a model's or a store's words.
+    pub(crate) async fn fail_dependents(&self, job: &Job) -> Result<(), StoreError> {
         let Some(project) = self.store().open_project(&job.project_id).await? else { return Ok(()) };
         let project = project.as_ref();
-        let undone = match &job.work {
+        let failed_step = match &job.work {
             Work::JudgeConversation { simulation, conversation, attempt } => {
                 return self.fail_evaluation(project, simulation, conversation, *attempt).await;
             }
             Work::StartSimulation { .. } => "it could not be started",
-            Work::GeneratePersonas { .. } | Work::ReplacePersona { .. } => "its personas could not be made",
+            Work::GeneratePersonas { .. } | Work::ReplacePersona { .. } => {
+                "its personas could not be created"
+            }
             Work::QueueConversations { .. } => "its conversations could not be queued",
-            Work::FinishSimulation { .. } => "it could not be brought to its end",
-            // The simulation is over already, and no worker is given its conversations.
+            Work::FinishSimulation { .. } => "it could not be finished",
+            // The simulation has ended, and no worker can start its conversations.
             Work::StopConversations { .. } => return Ok(()),
         };
-        let failure = format!("{undone}, tried several times; the server's log says why");
+        let failure = format!("{failed_step} in several attempts; the server's log has the reason");
         let now = self.now();
         let decide = Box::new(move |view: onerun_store::SimulationView| {
             Ok(closed(view.simulation.fail(failure.clone(), now)?))
         });
         ignore_refusal(project.change_simulation(job.work.simulation(), decide).await)?;
         Ok(())
-    }
-
-    /// Does what time calls for: simulations past their expiry end, conversations whose worker is gone are queued again
-    /// or failed. Answers how many there were. One that fails is logged and holds up no other.
-    pub async fn tick(&self) -> Result<usize, StoreError> {
-        let overdue = self.store().overdue(OVERDUE_A_TICK, self.now()).await?;
-        if let Err(error) = self.store().delete_expired_records(EXPIRED_A_TICK, self.now()).await {
-            tracing::warn!(
-                error = with_causes(&error),
-                "expired idempotency records are left for the next tick"
-            );
-        }
-        let expiries: Vec<_> = overdue
-            .simulations
-            .iter()
-            .map(|(project, simulation)| self.expire_simulation(project, simulation))
-            .collect();
-        all_logged(expiries).await;
-        let losses: Vec<_> = overdue
-            .conversations
-            .iter()
-            .map(|(project, simulation, conversation)| self.lose_lease(project, simulation, conversation))
-            .collect();
-        all_logged(losses).await;
-        Ok(overdue.conversations.len() + overdue.simulations.len())
     }
 
     async fn start_simulation(
@@ -120,7 +88,7 @@ impl Engine {
         simulation: &SimulationId,
         persona: &PersonaId,
     ) -> Result<(), JobError> {
-        let Some(detail) = running(project, simulation).await? else { return Ok(()) };
+        let Some(detail) = running_simulation(project, simulation).await? else { return Ok(()) };
         let Some(persona) = project.persona(simulation, persona).await? else { return Ok(()) };
         let now = self.now();
         let seqs: Vec<u32> = detail.simulation.conversations_of(persona.seq).collect();
@@ -188,47 +156,4 @@ impl Engine {
         let changed = project.change_conversation(simulation, id, Box::new(decide)).await;
         Ok(ignore_refusal(changed)?.is_some())
     }
-
-    async fn lose_lease(
-        &self,
-        project: &ProjectId,
-        simulation: &SimulationId,
-        id: &ConversationId,
-    ) -> Result<(), StoreError> {
-        let Some(project) = self.store().open_project(project).await? else { return Ok(()) };
-        let now = self.now();
-        let decide =
-            move |view: ConversationView| Ok(ConversationChange::to(view.conversation.lose_lease(now)?));
-        let changed = project.change_conversation(simulation, id, Box::new(decide)).await;
-        if let Some(conversation) = ignore_refusal(changed)? {
-            tracing::info!(
-                %simulation, conversation = %id, status = conversation.status.as_str(),
-                attempt = conversation.attempt, "a conversation's worker was silent for longer than its lease"
-            );
-        }
-        Ok(())
-    }
-
-    async fn expire_simulation(&self, project: &ProjectId, id: &SimulationId) -> Result<(), StoreError> {
-        let Some(project) = self.store().open_project(project).await? else { return Ok(()) };
-        let now = self.now();
-        let decide =
-            move |view: onerun_store::SimulationView| Ok(closed(view.simulation.expire(view.progress, now)?));
-        ignore_refusal(project.change_simulation(id, Box::new(decide)).await)?;
-        Ok(())
-    }
-}
-
-/// Does all of them, several at once, so that their writes share a flush.
-async fn all_logged(changes: Vec<impl Future<Output = Result<(), StoreError>>>) {
-    let done = stream::iter(changes).buffer_unordered(CHANGES_AT_ONCE);
-    done.for_each(|changed| async {
-        if let Err(error) = changed {
-            tracing::error!(
-                error = with_causes(&error),
-                "tick failed: an overdue lease or expiry was not processed"
-            );
-        }
-    })
-    .await;
 }

@@ -1,4 +1,4 @@
-//! A job that a host took: tried within its time, and its outcome recorded. The same on every host.
+//! Runs one claimed job within a time limit and records the outcome. Every host uses it.
 
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
@@ -10,39 +10,39 @@ use tokio::time::{Instant, timeout};
 
 use crate::{Engine, JobError};
 
-/// The target of the log line of a job. The host on AWS makes metrics of these lines.
+/// The target of a job's log line. The host on AWS turns these lines into metrics.
 pub const JOB_TARGET: &str = "onerun::job";
 
-/// How long one try of a job may take, where its host sets no other limit.
+/// How long one attempt of a job may take, unless its host has less time.
 pub const JOB_LIMIT: Duration = Duration::from_mins(5);
 
-/// How long a job is hidden once taken: longer than a try may take, so that nobody else takes it meanwhile.
+/// How long a claimed job is hidden: longer than an attempt, so that no other runner claims it meanwhile.
 pub const JOB_HIDDEN: SignedDuration = SignedDuration::from_mins(10);
 
-/// How often a job is tried before it is given up: over almost four minutes.
+/// How often a job is attempted, over almost four minutes, before it is buried.
 pub(crate) const MAX_DELIVERIES: u32 = 12;
 
-/// How long a job waits after its first failure; twice as long after each further one, up to a limit.
+/// How long a job waits after its first failure. The delay doubles with each further failure.
 const FIRST_DELAY: SignedDuration = SignedDuration::from_millis(200);
 const MAX_DELAY: SignedDuration = SignedDuration::from_secs(60);
 
-/// What became of a job that was taken.
+/// The outcome of one delivery of a job.
 #[derive(Debug)]
 pub enum JobOutcome {
-    /// It is done, and gone.
-    Done,
-    /// It did not succeed, and will be due again.
-    PutOff {
-        /// Why it did not.
+    /// The job succeeded and was deleted.
+    Completed,
+    /// The attempt failed, and the job is due again later.
+    Retried {
+        /// Why the attempt failed.
         reason: String,
     },
-    /// It did not succeed, and was given up: its consequence is drawn, and it is kept with the reason.
-    GivenUp {
-        /// Why it did not.
+    /// The last attempt failed. The job is stored as a dead job, and its simulation or evaluation has failed.
+    Buried {
+        /// Why the attempt failed.
         reason: String,
     },
-    /// What came of it could not be recorded. It shows again when it is no longer hidden, and doing it twice changes
-    /// nothing.
+    /// The store did not record the outcome. The job is due again when it is no longer hidden; running it twice
+    /// changes nothing.
     Unrecorded(StoreError),
 }
 
@@ -50,38 +50,38 @@ impl JobOutcome {
     /// The outcome's name, for logs.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Done => "done",
-            Self::PutOff { .. } => "put_off",
-            Self::GivenUp { .. } => "given_up",
+            Self::Completed => "done",
+            Self::Retried { .. } => "put_off",
+            Self::Buried { .. } => "given_up",
             Self::Unrecorded(_) => "unrecorded",
         }
     }
 }
 
-/// Why a try did not succeed.
+/// Why an attempt failed.
 struct Failure {
     reason: String,
-    /// Whether a model was the cause.
-    of_model: bool,
+    /// Whether the model caused it.
+    is_model_failure: bool,
 }
 
 impl Failure {
     fn new(reason: String) -> Self {
-        Self { reason, of_model: false }
+        Self { reason, is_model_failure: false }
     }
 }
 
 impl Engine {
-    /// Does a job that was taken within `limit`, and records what came of it: it is done, due again later, or given up
-    /// if it was taken too often. Leaves one line in the log. `limit` must be shorter than the job is hidden.
+    /// Runs a claimed job within `limit` and records the outcome: completed, due again later, or buried after the
+    /// last attempt. Writes one log line. `limit` must be shorter than the time that the job is hidden.
     pub async fn run_job(&self, claimed: ClaimedJob, limit: Duration) -> JobOutcome {
         let started = Instant::now();
         let ClaimedJob { job, deliveries } = claimed;
         let failure = if deliveries > self.settings.max_deliveries {
-            // Its last try left no word: it took the process with it each time, or its outcome could not be recorded.
-            Some(Failure::new("it was taken too often without coming to an end".to_owned()))
+            // No attempt recorded an outcome: each one crashed its process or failed to reach the store.
+            Some(Failure::new("it was claimed too often and never completed".to_owned()))
         } else {
-            attempt(self.perform(&job), limit).await
+            attempt(self.handle_job(&job), limit).await
         };
         let outcome = match self.record(&job, deliveries, failure.as_ref()).await {
             Ok(outcome) => outcome,
@@ -100,42 +100,43 @@ impl Engine {
         let (store, now) = (self.store(), self.now());
         let Some(Failure { reason, .. }) = failure else {
             store.complete_job(&job.id).await?;
-            return Ok(JobOutcome::Done);
+            return Ok(JobOutcome::Completed);
         };
         if deliveries < self.settings.max_deliveries {
             store.retry_job(&job.id, reason, later(now, delay(deliveries))).await?;
-            return Ok(JobOutcome::PutOff { reason: reason.clone() });
+            return Ok(JobOutcome::Retried { reason: reason.clone() });
         }
-        // Consequences first: if they cannot be drawn, the job shows again and they are drawn then.
-        self.give_up(job).await?;
+        // In this order: if marking the failure fails, the job is due again and marks it then.
+        self.fail_dependents(job).await?;
         store.bury_job(&job.id, reason, now).await?;
-        Ok(JobOutcome::GivenUp { reason: reason.clone() })
+        Ok(JobOutcome::Buried { reason: reason.clone() })
     }
 }
 
-/// Tries a job; why it failed, if it did.
+/// Runs a job and returns why it failed, if it did.
 async fn attempt(job: impl Future<Output = Result<(), JobError>>, limit: Duration) -> Option<Failure> {
     match timeout(limit, AssertUnwindSafe(job).catch_unwind()).await {
         Ok(Ok(Ok(()))) => None,
         Ok(Ok(Err(error))) => {
-            Some(Failure { reason: with_causes(&error), of_model: matches!(error, JobError::Model(_)) })
+            let is_model_failure = matches!(error, JobError::Model(_));
+            Some(Failure { reason: with_causes(&error), is_model_failure })
         }
         Ok(Err(_)) => Some(Failure::new("the job panicked".to_owned())),
-        Err(_) => Some(Failure::new(format!("the job was not done within {} s", limit.as_secs()))),
+        Err(_) => Some(Failure::new(format!("the job did not finish within {} s", limit.as_secs()))),
     }
 }
 
-/// How long a job waits after it failed for the `deliveries`-th time.
+/// The delay after the `deliveries`-th failure.
 fn delay(deliveries: u32) -> SignedDuration {
     let factor = 2_i32.saturating_pow(deliveries.saturating_sub(1));
     FIRST_DELAY.checked_mul(factor).unwrap_or(MAX_DELAY).min(MAX_DELAY)
 }
 
-/// The one line that a job leaves when it ends. Hosts filter it by its target.
+/// Writes the log line of one delivery. Hosts filter it by its target.
 fn log(job: &Job, deliveries: u32, failure: Option<&Failure>, outcome: &JobOutcome, started: Instant) {
     let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let reason = failure.map(|failure| failure.reason.as_str());
-    let model_failure = failure.is_some_and(|failure| failure.of_model).then_some(true);
+    let model_failure = failure.is_some_and(|failure| failure.is_model_failure).then_some(true);
     let error = match outcome {
         JobOutcome::Unrecorded(error) => Some(with_causes(error)),
         _ => None,
@@ -158,9 +159,9 @@ fn log(job: &Job, deliveries: u32, failure: Option<&Failure>, outcome: &JobOutco
         };
     }
     match outcome {
-        JobOutcome::Done => line!(info),
-        JobOutcome::PutOff { .. } => line!(warn),
-        JobOutcome::GivenUp { .. } | JobOutcome::Unrecorded(_) => line!(error),
+        JobOutcome::Completed => line!(info),
+        JobOutcome::Retried { .. } => line!(warn),
+        JobOutcome::Buried { .. } | JobOutcome::Unrecorded(_) => line!(error),
     }
 }
 
@@ -170,11 +171,11 @@ mod tests {
     use crate::ModelError;
 
     async fn reason(job: impl Future<Output = Result<(), JobError>>) -> Option<(String, bool)> {
-        attempt(job, JOB_LIMIT).await.map(|failure| (failure.reason, failure.of_model))
+        attempt(job, JOB_LIMIT).await.map(|failure| (failure.reason, failure.is_model_failure))
     }
 
     #[test]
-    fn a_job_is_tried_over_minutes() {
+    fn job_is_attempted_over_minutes() {
         let delays: Vec<_> = (1..MAX_DELIVERIES).map(delay).collect();
         assert!(delays.is_sorted(), "{delays:?}");
         assert_eq!((delays[0], delays[1]), (FIRST_DELAY, FIRST_DELAY * 2));
@@ -183,22 +184,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_job_that_hangs_has_failed_when_its_time_is_up() {
+    async fn hanging_job_fails_at_its_time_limit() {
         let failed = reason(std::future::pending()).await;
-        assert_eq!(failed, Some(("the job was not done within 300 s".to_owned(), false)));
-        assert!(JOB_LIMIT < JOB_HIDDEN.unsigned_abs(), "nobody else takes it meanwhile");
+        assert_eq!(failed, Some(("the job did not finish within 300 s".to_owned(), false)));
+        assert!(JOB_LIMIT < JOB_HIDDEN.unsigned_abs(), "the job stays hidden during an attempt");
     }
 
     #[tokio::test]
-    async fn why_a_job_failed_is_known() {
+    async fn job_failure_has_its_reason() {
         assert_eq!(reason(async { Ok(()) }).await, None);
         let no_disk = || StoreError::Unavailable(std::io::Error::other("no disk").into());
         let expected = with_causes(&no_disk());
         assert!(expected.contains("no disk"), "{expected}");
         assert_eq!(reason(async { Err(no_disk().into()) }).await, Some((expected, false)));
         let busy = ModelError::Unavailable("busy".to_owned());
-        let (text, of_model) = reason(async { Err(busy.into()) }).await.unwrap();
-        assert!(text.contains("busy") && of_model, "{text}");
+        let (text, is_model_failure) = reason(async { Err(busy.into()) }).await.unwrap();
+        assert!(text.contains("busy") && is_model_failure, "{text}");
         let panics = reason(async { if true { panic!("a bug") } else { Ok(()) } }).await;
         assert_eq!(panics, Some(("the job panicked".to_owned(), false)));
     }
