@@ -11,7 +11,7 @@ use onerun_auth::{Access, ManagedKey, Scope};
 use onerun_tests::app::{Client, ROOT_KEY, Reply, TestApp};
 use serde_json::{Value, json};
 
-use crate::{desk::code, furnished::Furnished};
+use crate::{fixtures::code, seeded_project::SeededProject};
 
 /// The answer to a key of another project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,9 +181,9 @@ fn protected() -> impl Iterator<Item = &'static Route> {
     ROUTES.iter().copied().filter(|route| route.access != Access::Public)
 }
 
-async fn ask(furnished: &Furnished<'_>, client: &Client<'_>, route: &Route, query: &str) -> (u16, Reply) {
-    let path = format!("{}{query}", furnished.path(route));
-    client.ask(route.method.clone(), &path, furnished.body(route)).await
+async fn ask(seeded: &SeededProject<'_>, client: &Client<'_>, route: &Route, query: &str) -> (u16, Reply) {
+    let path = format!("{}{query}", seeded.path(route));
+    client.ask(route.method.clone(), &path, seeded.body(route)).await
 }
 
 fn hold(what: &str, (status, reply): &(u16, Reply), expected: &Expected) {
@@ -206,28 +206,28 @@ fn each_protected_route_outside_projects_has_a_row() {
 #[tokio::test]
 async fn every_route_refuses_every_wrong_key_with_its_status_code_and_headers() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let good = app.root().make_key(json!({})).await;
     let cases = cases(&app, &good.key).await;
-    let before = furnished.state().await;
+    let before = seeded.state().await;
     for route in protected() {
         for case in &cases {
-            let answer = ask(&furnished, &case.client, route, &case.query).await;
+            let answer = ask(&seeded, &case.client, route, &case.query).await;
             hold(&format!("{}: {}", route.operation, case.name), &answer, &case.expected);
         }
     }
-    assert_eq!(furnished.state().await, before, "a refused request changed something");
+    assert_eq!(seeded.state().await, before, "a refused request changed something");
 }
 
 #[tokio::test]
 async fn who_has_not_proved_to_hold_a_key_gets_the_same_bytes_whatever_is_wrong_with_it() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let good = app.root().make_key(json!({})).await;
     let mut seen = BTreeSet::new();
     for case in cases(&app, &good.key).await.iter().filter(|case| !case.is_proved) {
         for route in protected() {
-            let (status, reply) = ask(&furnished, &case.client, route, &case.query).await;
+            let (status, reply) = ask(&seeded, &case.client, route, &case.query).await;
             let mut headers: Vec<_> =
                 reply.headers.iter().filter(|(name, _)| *name != "x-request-id").collect();
             headers.sort_by_key(|(name, _)| name.as_str());
@@ -241,13 +241,13 @@ async fn who_has_not_proved_to_hold_a_key_gets_the_same_bytes_whatever_is_wrong_
 #[tokio::test]
 async fn every_route_refuses_a_key_that_has_every_scope_but_its_own() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     for route in protected() {
         let Access::Requires(needed) = route.access else { continue };
         let others: Vec<_> =
             Scope::ALL.iter().filter(|scope| **scope != needed).map(|scope| scope.as_str()).collect();
         let key = app.root().make_key(json!({ "scopes": others })).await;
-        let answer = ask(&furnished, &app.anonymous().with_key(&key.key), route, "").await;
+        let answer = ask(&seeded, &app.anonymous().with_key(&key.key), route, "").await;
         let challenge = format!(r#"{FORBIDDEN}, scope="{needed}""#);
         hold(route.operation, &answer, &expect(403, "insufficient_scope", &challenge));
     }
@@ -256,14 +256,14 @@ async fn every_route_refuses_a_key_that_has_every_scope_but_its_own() {
 #[tokio::test]
 async fn every_route_accepts_a_key_that_has_its_scope_alone() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let mut routes: Vec<_> = protected().collect();
     let last = ["end_conversation", "cancel_simulation"];
     routes.sort_by_key(|route| last.iter().position(|operation| *operation == route.operation));
     for route in routes {
         let Access::Requires(needed) = route.access else { continue };
         let key = app.root().make_key(json!({ "scopes": [needed.as_str()] })).await;
-        let (status, reply) = ask(&furnished, &app.anonymous().with_key(&key.key), route, "").await;
+        let (status, reply) = ask(&seeded, &app.anonymous().with_key(&key.key), route, "").await;
         // What the key may not do is no longer why: it would give or take more than it has itself, or the state is another.
         let own = ["create_key", "update_key", "rotate_key", "disable_key", "enable_key", "revoke_key"];
         let conflict = ["start_conversation", "reject_persona"].contains(&route.operation);
@@ -282,17 +282,17 @@ async fn every_route_accepts_a_key_that_has_its_scope_alone() {
 #[tokio::test]
 async fn every_route_refuses_or_hides_what_is_of_another_project() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let other = app.root().post("/v1/projects", &json!({ "name": "Other" }), 200).await["id"].clone();
     let key = app.root().make_key(json!({ "project_ids": [other] })).await;
     let client = app.anonymous().with_key(&key.key);
-    let before = furnished.state().await;
+    let before = seeded.state().await;
     for route in protected() {
         let (operation, elsewhere) = (route.operation, elsewhere(route));
         let answer = match elsewhere {
             // Without the query, which would ask for what is of the project.
             Elsewhere::Filtered => client.ask(route.method.clone(), route.path, Body::Read("".into())).await,
-            _ => ask(&furnished, &client, route, "").await,
+            _ => ask(&seeded, &client, route, "").await,
         };
         match elsewhere {
             Elsewhere::Refused => hold(operation, &answer, &expect(403, "wrong_project", FORBIDDEN)),
@@ -311,7 +311,7 @@ async fn every_route_refuses_or_hides_what_is_of_another_project() {
             Elsewhere::Free => assert_eq!(answer.0, 200, "{operation}"),
         }
     }
-    let mut after = furnished.state().await;
+    let mut after = seeded.state().await;
     // That the key was used is all that is new.
     let mut before = before;
     for state in [&mut before, &mut after] {
@@ -327,7 +327,7 @@ async fn every_route_refuses_or_hides_what_is_of_another_project() {
 #[tokio::test]
 async fn a_project_that_there_is_not_is_refused_like_one_out_of_reach() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let other = app.root().post("/v1/projects", &json!({ "name": "Other" }), 200).await["id"].clone();
     let key = app.root().make_key(json!({ "project_ids": [other] })).await;
     let client = app.anonymous().with_key(&key.key);
@@ -336,11 +336,11 @@ async fn a_project_that_there_is_not_is_refused_like_one_out_of_reach() {
         if elsewhere(route) != Elsewhere::Refused {
             continue;
         }
-        let unknown = crate::furnished::path(route, |name| {
-            let known = furnished.ids.iter().find(|(known, _)| *known == name);
+        let unknown = crate::seeded_project::path(route, |name| {
+            let known = seeded.ids.iter().find(|(known, _)| *known == name);
             if name == "project_id" { Some("A".repeat(12)) } else { known.map(|(_, id)| id.clone()) }
         });
-        for path in [furnished.path(route), unknown] {
+        for path in [seeded.path(route), unknown] {
             let (status, reply) = client.ask(route.method.clone(), &path, Body::Read("{}".into())).await;
             seen.insert(format!("{status} {}", reply.text_without_id()));
         }

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use kind::{Kind, quoted};
 
 use crate::{
-    desk::{Desk, code, data, id, message},
-    furnished::{Furnished, path},
+    fixtures::{TestProject, code, data, id, message},
+    seeded_project::{SeededProject, path},
 };
 
 /// The places of the errors of an answer, in their order.
@@ -90,36 +90,35 @@ fn body_with(good: &Value, field: &str, text: &str) -> String {
 #[tokio::test]
 async fn every_field_refuses_what_it_does_not_hold_and_says_which_field_it_is() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
-    let before = furnished.state().await;
+    let seeded = SeededProject::new(&app).await;
+    let before = seeded.state().await;
     for route in with_a_body() {
-        let good = furnished.value(route.operation).unwrap();
+        let good = seeded.value(route.operation).unwrap();
         for (field, kind, _) in fields(route.operation) {
             for text in kind.bad {
                 let body = body_with(&good, field, &text);
-                let problem =
-                    refused(&furnished.desk.client, &route.method, &furnished.path(route), body).await;
+                let problem = refused(&seeded.project.client, &route.method, &seeded.path(route), body).await;
                 let shown: String = text.chars().take(40).collect();
                 assert_eq!(places(&problem), [format!("#/{field}")], "{} {field}={shown}", route.operation);
             }
         }
     }
-    assert_eq!(furnished.state().await, before, "something of a refused request was kept");
+    assert_eq!(seeded.state().await, before, "something of a refused request was kept");
 }
 
 #[tokio::test]
 async fn every_field_takes_what_it_holds_up_to_its_bounds() {
     for route in with_a_body() {
         let app = TestApp::start();
-        let furnished = Furnished::new(&app).await;
-        let good = furnished.value(route.operation).unwrap();
+        let seeded = SeededProject::new(&app).await;
+        let good = seeded.value(route.operation).unwrap();
         for (field, kind, null) in fields(route.operation) {
             let null = (null && !is_one_of_two(route.operation, field)).then(|| "null".to_owned());
             for text in kind.good.into_iter().chain(null) {
                 let body = body_with(&good, field, &text);
-                let path = furnished.fresh_path(route).await;
-                furnished
-                    .desk
+                let path = seeded.fresh_path(route).await;
+                seeded
+                    .project
                     .client
                     .send_bytes(route.method.clone(), &path, body, success(route.operation))
                     .await;
@@ -131,23 +130,23 @@ async fn every_field_takes_what_it_holds_up_to_its_bounds() {
 #[tokio::test]
 async fn fields_that_are_left_out_or_null_are_told_if_they_are_required() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     for route in with_a_body() {
-        let good = furnished.value(route.operation).unwrap();
+        let good = seeded.value(route.operation).unwrap();
         let schema = &documentation(route.operation)["requestBody"]["content"]["application/json"]["schema"];
         let required: Vec<_> = schema["required"].as_array().unwrap().iter().map(Value::as_str).collect();
         for (field, _, null) in fields(route.operation) {
-            let path = furnished.path(route);
+            let path = seeded.path(route);
             let mut body = good.clone();
             body.as_object_mut().unwrap().remove(field);
             if required.contains(&Some(field)) {
-                let problem = refused(&furnished.desk.client, &route.method, &path, body.to_string()).await;
+                let problem = refused(&seeded.project.client, &route.method, &path, body.to_string()).await;
                 assert_eq!(places(&problem), [format!("#/{field}")]);
                 assert_eq!(problem["errors"][0]["detail"], "is required");
             }
             if !null && !is_one_of_two(route.operation, field) {
                 body[field] = Value::Null;
-                let problem = refused(&furnished.desk.client, &route.method, &path, body.to_string()).await;
+                let problem = refused(&seeded.project.client, &route.method, &path, body.to_string()).await;
                 assert_eq!(places(&problem), [format!("#/{field}")], "{}", route.operation);
             }
         }
@@ -157,7 +156,7 @@ async fn fields_that_are_left_out_or_null_are_told_if_they_are_required() {
 #[tokio::test]
 async fn a_body_that_is_not_one_json_object_is_refused_on_every_route_that_reads_one() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let cases: [&[u8]; 25] = [
         b"",
         b" \r\n\t",
@@ -188,7 +187,7 @@ async fn a_body_that_is_not_one_json_object_is_refused_on_every_route_that_reads
     for route in with_a_body() {
         let is_required = documentation(route.operation)["requestBody"]["required"] == true;
         for body in cases.iter().filter(|body| is_required || !body.is_empty()) {
-            let problem = refused(&furnished.desk.client, &route.method, &furnished.path(route), *body).await;
+            let problem = refused(&seeded.project.client, &route.method, &seeded.path(route), *body).await;
             let places = places(&problem);
             assert_eq!(places, ["#"], "{}: {:?}", route.operation, String::from_utf8_lossy(body));
         }
@@ -199,27 +198,27 @@ async fn a_body_that_is_not_one_json_object_is_refused_on_every_route_that_reads
 async fn a_body_may_have_a_mebibyte_or_16_kib_without_a_key() {
     for route in with_a_body() {
         let app = TestApp::start();
-        let furnished = Furnished::new(&app).await;
-        let path = furnished.path(route);
-        let mut body = furnished.value(route.operation).unwrap().to_string().into_bytes();
+        let seeded = SeededProject::new(&app).await;
+        let path = seeded.path(route);
+        let mut body = seeded.value(route.operation).unwrap().to_string().into_bytes();
         let is_public = route.access == Access::Public;
         body.resize(if is_public { MAX_PUBLIC_BODY_BYTES } else { MAX_BODY_BYTES } + 1, b' ');
         for body in [Body::Read(body.clone().into()), Body::TooLarge] {
-            let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 413).await;
+            let reply = seeded.project.client.send_body(route.method.clone(), &path, body, 413).await;
             assert_eq!(code(&reply.json()), "body_too_large");
         }
         body.pop();
-        furnished.desk.client.send_bytes(route.method.clone(), &path, body, success(route.operation)).await;
+        seeded.project.client.send_bytes(route.method.clone(), &path, body, success(route.operation)).await;
     }
 }
 
 #[tokio::test]
 async fn a_body_that_a_route_does_not_read_does_not_matter() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
         for body in [Body::TooLarge, Body::Read("{".into())] {
-            furnished.desk.client.send_body(Method::GET, &furnished.path(route), body, 200).await;
+            seeded.project.client.send_body(Method::GET, &seeded.path(route), body, 200).await;
         }
     }
 }
@@ -227,14 +226,14 @@ async fn a_body_that_a_route_does_not_read_does_not_matter() {
 #[tokio::test]
 async fn a_body_may_be_nested_32_levels_deep_and_not_one_more() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     for route in with_a_body() {
-        let path = furnished.path(route);
-        let good = furnished.value(route.operation).unwrap();
+        let path = seeded.path(route);
+        let good = seeded.value(route.operation).unwrap();
         for (levels, message) in [(31, "is not a field"), (32, "nested more than 32"), (8_000, "nested")] {
             let body = body_with(&good, "deep", &nested(levels));
-            let problem = refused(&furnished.desk.client, &route.method, &path, body).await;
+            let problem = refused(&seeded.project.client, &route.method, &path, body).await;
             assert!(places(&problem)[0].starts_with("#/deep"), "{problem}");
             let detail = problem["errors"][0]["detail"].as_str().unwrap();
             assert!(detail.contains(message), "{levels} levels: {detail}");
@@ -245,10 +244,10 @@ async fn a_body_may_be_nested_32_levels_deep_and_not_one_more() {
 #[tokio::test]
 async fn unknown_and_doubled_fields_are_refused_with_their_names() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     for route in with_a_body() {
-        let path = furnished.path(route);
-        let good = furnished.value(route.operation).unwrap();
+        let path = seeded.path(route);
+        let good = seeded.value(route.operation).unwrap();
         for (field, pointer) in [
             ("nmae", "#/nmae"),
             ("a/b~c", "#/a~1b~0c"),
@@ -258,12 +257,12 @@ async fn unknown_and_doubled_fields_are_refused_with_their_names() {
             ("project_id", "#/project_id"),
         ] {
             let body = body_with(&good, field, "1");
-            let problem = refused(&furnished.desk.client, &route.method, &path, body).await;
+            let problem = refused(&seeded.project.client, &route.method, &path, body).await;
             assert_eq!(places(&problem), [pointer], "{}", route.operation);
         }
         let first = good.as_object().unwrap().keys().next().unwrap();
         let body = format!("{{{0}: 1, {0}: 1}}", quoted(first));
-        let problem = refused(&furnished.desk.client, &route.method, &path, body).await;
+        let problem = refused(&seeded.project.client, &route.method, &path, body).await;
         let detail = problem["errors"][0]["detail"].as_str().unwrap();
         assert!(detail.contains(&format!("the name `{first}` occurs twice")), "{detail}");
     }
@@ -272,7 +271,7 @@ async fn unknown_and_doubled_fields_are_refused_with_their_names() {
 #[tokio::test]
 async fn all_that_is_wrong_with_a_body_is_told_at_once() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let body = json!({
         "agent_id": "x",
         "name": " ",
@@ -286,7 +285,8 @@ async fn all_that_is_wrong_with_a_body_is_told_at_once() {
         "expires_in_seconds": 0,
         "expiry": 1,
     });
-    let problem = refused(&desk.client, &Method::POST, &desk.path("/simulations"), body.to_string()).await;
+    let problem =
+        refused(&project.client, &Method::POST, &project.path("/simulations"), body.to_string()).await;
     assert_eq!(
         places(&problem),
         [
@@ -315,10 +315,10 @@ async fn all_that_is_wrong_with_a_body_is_told_at_once() {
 #[tokio::test]
 async fn an_error_in_a_list_points_into_it() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
-    let Furnished { desk, ids } = &furnished;
+    let seeded = SeededProject::new(&app).await;
+    let SeededProject { project, ids } = &seeded;
     let objective = &ids.iter().find(|(name, _)| *name == "objective_id").unwrap().1;
-    let simulations = desk.path("/simulations");
+    let simulations = project.path("/simulations");
     let many: Vec<_> = (0..51).map(|number| format!("a{number:011}")).collect();
     for (objectives, pointer) in [
         (json!(["short"]), "#/objective_ids/0"),
@@ -326,14 +326,14 @@ async fn an_error_in_a_list_points_into_it() {
         (json!([objective, objective]), "#/objective_ids/1"),
         (json!(many), "#/objective_ids"),
     ] {
-        let body = desk.wanted(json!({ "objective_ids": objectives })).to_string();
-        let problem = refused(&desk.client, &Method::POST, &simulations, body).await;
+        let body = project.wanted(json!({ "objective_ids": objectives })).to_string();
+        let problem = refused(&project.client, &Method::POST, &simulations, body).await;
         assert_eq!(places(&problem), [pointer]);
     }
 
     let part = json!({ "type": "text", "text": "x" });
     let said = json!({ "type": "message", "content": [part] });
-    let responses = furnished.path(ROUTES.iter().find(|route| route.operation == "create_response").unwrap());
+    let responses = seeded.path(ROUTES.iter().find(|route| route.operation == "create_response").unwrap());
     for (input, pointers) in [
         (json!(["x"]), vec!["#/input/0"]),
         (json!([null]), vec!["#/input/0"]),
@@ -364,11 +364,11 @@ async fn an_error_in_a_list_points_into_it() {
         (json!(vec![&said; 51]), vec!["#/input"]),
     ] {
         let body = json!({ "input": input }).to_string();
-        let problem = refused(&desk.client, &Method::POST, &responses, body).await;
+        let problem = refused(&project.client, &Method::POST, &responses, body).await;
         assert_eq!(places(&problem), pointers, "{input}");
     }
     let body = r#"{"input": [{"type": "message", "content": [{"type": "text", "text": "\ud800"}]}]}"#;
-    let problem = refused(&desk.client, &Method::POST, &responses, body).await;
+    let problem = refused(&project.client, &Method::POST, &responses, body).await;
     assert_eq!(places(&problem), ["#/input/0/content/0/text"]);
     assert_eq!(app.model().replies(), 1, "only the opening, which is the furniture's");
 }
@@ -376,9 +376,10 @@ async fn an_error_in_a_list_points_into_it() {
 #[tokio::test]
 async fn a_broken_check_is_refused_with_its_line() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let body = json!({ "name": "x", "criteria": "Is kind.\ncheck: persona ended\ncheck: agent says /(/" });
-    let problem = refused(&desk.client, &Method::POST, &desk.path("/objectives"), body.to_string()).await;
+    let problem =
+        refused(&project.client, &Method::POST, &project.path("/objectives"), body.to_string()).await;
     assert_eq!(places(&problem), ["#/criteria"]);
     let detail = problem["errors"][0]["detail"].as_str().unwrap();
     assert!(
@@ -390,7 +391,7 @@ async fn a_broken_check_is_refused_with_its_line() {
 #[tokio::test]
 async fn agents_and_objectives_that_a_simulation_names_must_be_in_its_project() {
     let app = TestApp::start();
-    let (here, there) = (Desk::open(&app).await, Desk::open(&app).await);
+    let (here, there) = (TestProject::open(&app).await, TestProject::open(&app).await);
     let mine = here.objective("Mine", "check: persona ended").await;
     let other = there.objective("Theirs", "check: persona ended").await;
     let path = here.path("/simulations");
@@ -418,7 +419,7 @@ fn not_found(parameter: &str) -> String {
 #[tokio::test]
 async fn an_id_that_names_nothing_is_not_found_whatever_it_looks_like() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let unknown = ["A".repeat(12), "A".repeat(21)];
     let odd = ["x", "%00", "%ff", "%2e%2e", "..", "*", "'%20OR%201=1", "%E2%80%AE", "null", "{id}", "1"];
     let values: Vec<_> =
@@ -429,15 +430,15 @@ async fn an_id_that_names_nothing_is_not_found_whatever_it_looks_like() {
             for value in &values {
                 // The parameters before it are right.
                 let path = path(route, |name| {
-                    let known = furnished.ids.iter().find(|(known, _)| *known == name);
+                    let known = seeded.ids.iter().find(|(known, _)| *known == name);
                     if name == parameter {
                         Some((*value).to_owned())
                     } else {
                         known.map(|(_, id)| id.clone())
                     }
                 });
-                let body = furnished.body(route);
-                let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 404).await;
+                let body = seeded.body(route);
+                let reply = seeded.project.client.send_body(route.method.clone(), &path, body, 404).await;
                 assert_eq!(code(&reply.json()), not_found(parameter), "{}: {path}", route.operation);
             }
         }
@@ -447,17 +448,17 @@ async fn an_id_that_names_nothing_is_not_found_whatever_it_looks_like() {
 #[tokio::test]
 async fn a_conversation_or_persona_of_another_simulation_is_not_found() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
-    let other = furnished.desk.simulate(json!({})).await;
+    let seeded = SeededProject::new(&app).await;
+    let other = seeded.project.simulate(json!({})).await;
     for route in ROUTES {
         let Some(last) = route.path.split('/').filter(|part| part.starts_with('{')).nth(1) else { continue };
         let last = last.trim_matches(['{', '}']);
         let path = path(route, |name| {
-            let known = furnished.ids.iter().find(|(known, _)| *known == name);
+            let known = seeded.ids.iter().find(|(known, _)| *known == name);
             if name == "simulation_id" { Some(other.clone()) } else { known.map(|(_, id)| id.clone()) }
         });
-        let body = furnished.body(route);
-        let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 404).await;
+        let body = seeded.body(route);
+        let reply = seeded.project.client.send_body(route.method.clone(), &path, body, 404).await;
         assert_eq!(code(&reply.json()), not_found(last), "{}", route.operation);
     }
 }
@@ -472,7 +473,7 @@ fn query(operation: &str) -> Vec<(&'static str, &'static Value)> {
 #[tokio::test]
 async fn every_number_in_a_query_is_within_its_bounds() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let mut covered = 0;
     for route in ROUTES {
         for (name, schema) in
@@ -483,9 +484,9 @@ async fn every_number_in_a_query_is_within_its_bounds() {
             let odd = ["", "x", "+5", "1.0", "1e1", "0x1", "%201", "1%00", "٣", "99999999999999999999"];
             let values = [(min - 1).to_string(), (max + 1).to_string()];
             for value in values.iter().map(String::as_str).chain(odd) {
-                let path = format!("{}&{name}={value}", furnished.path(route));
-                let body = furnished.body(route);
-                let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 422).await;
+                let path = format!("{}&{name}={value}", seeded.path(route));
+                let body = seeded.body(route);
+                let reply = seeded.project.client.send_body(route.method.clone(), &path, body, 422).await;
                 assert_eq!(places(&reply.json()), [name], "{}: {value}", route.operation);
             }
         }
@@ -497,24 +498,24 @@ async fn every_number_in_a_query_is_within_its_bounds() {
 #[tokio::test]
 async fn every_parameter_of_a_query_is_read_once_and_must_be_utf_8() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     for route in ROUTES {
         // Each filter by metadata is a parameter of its own, with tests among the queries.
         for (name, _) in query(route.operation).into_iter().filter(|(name, _)| *name != "metadata") {
-            let path = furnished.path(route);
-            let value = if name == "project_id" { &furnished.desk.project } else { "1" };
+            let path = seeded.path(route);
+            let value = if name == "project_id" { &seeded.project.id } else { "1" };
             let separator = if name == "project_id" { "" } else { &format!("&{name}={value}") };
             for doubled in [format!("{separator}&{name}={value}"), format!("{separator}&{name}=")] {
                 let path = format!("{path}{doubled}");
-                let body = furnished.body(route);
-                let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 422).await;
+                let body = seeded.body(route);
+                let reply = seeded.project.client.send_body(route.method.clone(), &path, body, 422).await;
                 assert_eq!(places(&reply.json()), [name], "{}: {path}", route.operation);
                 assert_eq!(reply.json()["errors"][0]["detail"], "must be given once");
             }
             for broken in ["%ff", "%c0%af", "%ed%a0%80", "a%80"] {
                 let path = format!("{path}&{name}={broken}");
-                let body = furnished.body(route);
-                let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 422).await;
+                let body = seeded.body(route);
+                let reply = seeded.project.client.send_body(route.method.clone(), &path, body, 422).await;
                 assert!(!places(&reply.json()).is_empty(), "{}: {path}", route.operation);
             }
         }
@@ -524,7 +525,7 @@ async fn every_parameter_of_a_query_is_read_once_and_must_be_utf_8() {
 #[tokio::test]
 async fn every_route_in_a_project_needs_one_that_there_is() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let is_in_a_project = |route: &&&Route| {
         let parameters = documentation(route.operation)["parameters"].as_array().unwrap();
         parameters.iter().any(|parameter| {
@@ -532,9 +533,9 @@ async fn every_route_in_a_project_needs_one_that_there_is() {
         })
     };
     for route in ROUTES.iter().filter(is_in_a_project) {
-        let path = furnished.path(route);
+        let path = seeded.path(route);
         let bare = path.split('?').next().unwrap();
-        let body = || furnished.body(route);
+        let body = || seeded.body(route);
         for (query, wrong) in [
             ("", vec!["project_id"]),
             ("?", vec!["project_id"]),
@@ -543,14 +544,14 @@ async fn every_route_in_a_project_needs_one_that_there_is() {
             ("?&&=", vec!["", "project_id"]),
         ] {
             let path = format!("{bare}{query}");
-            let reply = furnished.desk.client.send_body(route.method.clone(), &path, body(), 422).await;
+            let reply = seeded.project.client.send_body(route.method.clone(), &path, body(), 422).await;
             assert_eq!(places(&reply.json()), wrong, "{}", route.operation);
         }
         for project in ["AAAAAAAAAAAA", "", "x", "%00", "..", "AAAAAAAAAAAAA"] {
             let path = format!("{bare}?project_id={project}");
             // Also before anything is said about the body.
             for body in [body(), Body::TooLarge, Body::Read("{".into())] {
-                let reply = furnished.desk.client.send_body(route.method.clone(), &path, body, 404).await;
+                let reply = seeded.project.client.send_body(route.method.clone(), &path, body, 404).await;
                 assert_eq!(code(&reply.json()), "project_not_found", "{}", route.operation);
                 let named = match project {
                     "" | "%00" | ".." => String::new(),
@@ -566,9 +567,9 @@ async fn every_route_in_a_project_needs_one_that_there_is() {
 #[tokio::test]
 async fn an_idempotency_key_is_one_to_255_visible_characters_sent_once() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 20 })).await;
-    let client = |key: &str| desk.client.with_header("idempotency-key", key);
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 20 })).await;
+    let client = |key: &str| project.client.with_header("idempotency-key", key);
     for client in [
         client(""),
         client(&"k".repeat(256)),
@@ -576,10 +577,10 @@ async fn an_idempotency_key_is_one_to_255_visible_characters_sent_once() {
         client("a\tb"),
         client("a").with_header("idempotency-key", "a"),
     ] {
-        let problem = client.post(&talk.path("/responses"), &message(None), 422).await;
+        let problem = client.post(&conversation.path("/responses"), &message(None), 422).await;
         assert_eq!(places(&problem), ["Idempotency-Key"]);
     }
-    assert_eq!(talk.see().await["status"], "queued");
-    client(&"k".repeat(255)).post(&talk.path("/responses"), &message(None), 200).await;
-    assert_eq!(id(&talk.see().await), talk.conversation);
+    assert_eq!(conversation.see().await["status"], "queued");
+    client(&"k".repeat(255)).post(&conversation.path("/responses"), &message(None), 200).await;
+    assert_eq!(id(&conversation.see().await), conversation.id);
 }

@@ -5,7 +5,7 @@ use std::process::Output;
 use onerun_tests::{
     eventually,
     process::{Process, Server, onerun, venv},
-    sdk::{Desk, Wanted, id, text},
+    sdk::{SdkProject, Wanted, id, text},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ async fn said_with(url: &str, key: &str, arguments: &[&str], environment: &[(&st
 /// A server with a simulation of two conversations, one of which was held.
 struct Show {
     server: Server,
-    desk: Desk,
+    project: SdkProject,
     simulation: String,
     held: String,
 }
@@ -68,17 +68,17 @@ struct Show {
 impl Show {
     async fn open() -> Self {
         let server = Server::start().await;
-        let desk = Desk::open(server.client()).await;
+        let project = SdkProject::open(server.client()).await;
         let wanted = Wanted { name: "Refunds", conversations: 2, personas: 2, expires_in_seconds: None };
-        let simulation = desk.simulate(wanted).await;
-        let held = desk.conversation(&simulation, "queued").await;
-        let show = Self { server, desk, simulation, held };
+        let simulation = project.simulate(wanted).await;
+        let held = project.conversation(&simulation, "queued").await;
+        let show = Self { server, project, simulation, held };
         show.post("start", None).await;
         show.post("responses", None).await;
         show.post("responses", Some(&format!("It is your fault,{TURNED} and there is no money."))).await;
         show.post("end", None).await;
         eventually("verdicts", || async {
-            let seen = show.desk.client.get(&show.path(""), 200).await;
+            let seen = show.project.client.get(&show.path(""), 200).await;
             if seen["evaluation_status"] == "completed" { Ok(()) } else { Err(seen.to_string()) }
         })
         .await;
@@ -87,7 +87,7 @@ impl Show {
 
     /// The path of something of the conversation that was held.
     fn path(&self, rest: &str) -> String {
-        self.desk.path(&self.simulation, &format!("/conversations/{}{rest}", self.held))
+        self.project.path(&self.simulation, &format!("/conversations/{}{rest}", self.held))
     }
 
     async fn post(&self, what: &str, says: Option<&str>) {
@@ -95,9 +95,9 @@ impl Show {
         if what == "responses" {
             let message =
                 says.map(|text| json!([{"type": "message", "content": [{"type": "text", "text": text}]}]));
-            self.desk.client.post(&path, &json!({ "input": message }), 200).await;
+            self.project.client.post(&path, &json!({ "input": message }), 200).await;
         } else {
-            self.desk.client.post_empty(&path, 200).await;
+            self.project.client.post_empty(&path, 200).await;
         }
     }
 
@@ -107,7 +107,7 @@ impl Show {
 
     /// [`said`](Self::said) of something in the project.
     async fn of_project(&self, arguments: &[&str]) -> Said {
-        self.said(&[arguments, &["--project", &self.desk.project]].concat()).await
+        self.said(&[arguments, &["--project", &self.project.id]].concat()).await
     }
 
     /// [`said`](Self::said) of conversations of the simulation.
@@ -117,7 +117,7 @@ impl Show {
     }
 
     async fn raw(&self, path: &str) -> String {
-        self.desk.client.send(Method::GET, path, None, 200).await.text
+        self.project.client.send(Method::GET, path, None, 200).await.text
     }
 
     /// The answer of the API, with the character escaped that a terminal would obey.
@@ -136,7 +136,7 @@ fn row<'a>(table: &'a str, id: &str) -> &'a str {
 async fn simulations_and_conversations_are_listed_and_shown() {
     let show = Show::open().await;
     let projects = show.said(&["projects", "list"]).await.exits(0);
-    assert!(row(&projects, &show.desk.project).contains("  Refund desk  20"), "{projects}");
+    assert!(row(&projects, &show.project.id).contains("  Refund desk  20"), "{projects}");
 
     let listed = show.of_project(&["simulations", "list"]).await.exits(0);
     let expected = "  Refunds  in_progress  1 of 2  0% (0-79%)    20";
@@ -167,8 +167,8 @@ async fn simulations_and_conversations_are_listed_and_shown() {
     let ended = show.of_simulation(&["list", "--status", "ended"]).await.exits(0);
     assert_eq!(ended.lines().count(), 2, "{ended}");
 
-    let conversation = show.desk.client.get(&show.path(""), 200).await;
-    let items = show.desk.client.get(&show.path("/items"), 200).await;
+    let conversation = show.project.client.get(&show.path(""), 200).await;
+    let items = show.project.client.get(&show.path("/items"), 200).await;
     let shown = show.of_simulation(&["show", &show.held]).await.exits(0);
     assert!(!shown.contains(TURNED), "{shown:?}");
     let shown = joined(&shown);
@@ -198,9 +198,9 @@ fn joined(text: &str) -> String {
 #[tokio::test]
 async fn json_is_the_answer_of_the_api_with_hidden_characters_escaped() {
     let show = Show::open().await;
-    let (project, simulation) = (&show.desk.project, &show.simulation);
+    let (project, simulation) = (&show.project.id, &show.simulation);
     let simulations = format!("/v1/simulations?project_id={project}&limit=100");
-    let conversations = show.desk.path(simulation, "/conversations") + "&limit=100";
+    let conversations = show.project.path(simulation, "/conversations") + "&limit=100";
     for (arguments, path) in [
         (vec!["simulations", "list"], simulations.clone()),
         (vec!["simulations", "list", "--all"], simulations.clone()),
@@ -209,7 +209,7 @@ async fn json_is_the_answer_of_the_api_with_hidden_characters_escaped() {
         (vec!["conversations", "list", "--simulation", simulation, "--all"], conversations.clone()),
         (
             vec!["conversations", "list", "--simulation", simulation, "--limit", "1", "--offset", "1"],
-            show.desk.path(simulation, "/conversations") + "&limit=1&offset=1",
+            show.project.path(simulation, "/conversations") + "&limit=1&offset=1",
         ),
     ] {
         let printed = show.of_project(&[arguments.as_slice(), &["--json"]].concat()).await.exits(0);
@@ -222,8 +222,8 @@ async fn json_is_the_answer_of_the_api_with_hidden_characters_escaped() {
 
     let printed = show.of_project(&["simulations", "show", simulation, "--json"]).await.exits(0);
     let (one, results) = (
-        show.escaped(&show.desk.path(simulation, "")).await,
-        show.escaped(&show.desk.path(simulation, "/results")).await,
+        show.escaped(&show.project.path(simulation, "")).await,
+        show.escaped(&show.project.path(simulation, "/results")).await,
     );
     assert_eq!(printed, format!("{{\"simulation\":{one},\"results\":{results}}}\n"));
     let printed = show.of_simulation(&["show", &show.held, "--json"]).await.exits(0);
@@ -257,8 +257,8 @@ async fn all_reads_lists_to_their_end() {
 async fn missing_resources_exit_with_1_and_bad_usage_with_2() {
     let show = Show::open().await;
     let (url, key) = (show.server.base_url(), show.server.key());
-    let (project, simulation) = (show.desk.project.as_str(), show.simulation.as_str());
-    let worker = show.desk.with_key_of("worker").await;
+    let (project, simulation) = (show.project.id.as_str(), show.simulation.as_str());
+    let worker = show.project.with_key_of("worker").await;
     let worker = worker.client.key().unwrap();
     let elsewhere = "AbCdEfGhIjKlMnOpQrStU";
     for (key, arguments, told) in [
@@ -326,39 +326,40 @@ async fn different_names_look_different() {
 #[tokio::test]
 async fn the_shown_command_approves_waiting_personas() {
     let server = Server::start().await;
-    let desk = Desk::open(server.client()).await;
+    let project = SdkProject::open(server.client()).await;
     let body = json!({
-        "agent_id": desk.agent, "name": "Slow", "scenario": "A customer asks for a refund.",
+        "agent_id": project.agent, "name": "Slow", "scenario": "A customer asks for a refund.",
         "target_conversations": 4, "target_personas": 4,
     });
-    let path = format!("/v1/simulations?project_id={}", desk.project);
-    let simulation = id(&desk.client.post(&path, &body, 200).await);
+    let path = format!("/v1/simulations?project_id={}", project.id);
+    let simulation = id(&project.client.post(&path, &body, 200).await);
     eventually("personas", || async {
-        let seen = desk.client.get(&desk.path(&simulation, "/results"), 200).await;
+        let seen = project.client.get(&project.path(&simulation, "/results"), 200).await;
         if seen["personas"]["pending"] == 4 { Ok(()) } else { Err(seen.to_string()) }
     })
     .await;
     let ask = async |arguments: &[&str]| said(server.base_url(), server.key(), arguments).await.exits(0);
-    let project = ["--project", &desk.project];
-    let listed = ask(&[["simulations", "list"], project].concat()).await;
+    let in_project = ["--project", &project.id];
+    let listed = ask(&[["simulations", "list"], in_project].concat()).await;
     assert!(row(&listed, &simulation).ends_with("waits for approval of 4 personas"), "{listed}");
-    let shown = ask(&[&["simulations", "show", &simulation], project.as_slice()].concat()).await;
+    let shown = ask(&[&["simulations", "show", &simulation], in_project.as_slice()].concat()).await;
     assert!(shown.contains("waits for  approval of 4 personas:\n"), "{shown}");
     assert!(shown.contains("worker     none has asked for work yet\n"), "{shown}");
 
-    let one = desk.client.get(&desk.path(&simulation, "/personas"), 200).await["data"][0].clone();
-    let rejected = ask(&[&["personas", "reject", &simulation, &id(&one)], project.as_slice()].concat()).await;
+    let one = project.client.get(&project.path(&simulation, "/personas"), 200).await["data"][0].clone();
+    let rejected =
+        ask(&[&["personas", "reject", &simulation, &id(&one)], in_project.as_slice()].concat()).await;
     assert_eq!(rejected, "rejected 1 persona; others take their places\n");
     eventually("a new persona", || async {
-        let seen = desk.client.get(&desk.path(&simulation, "/results"), 200).await;
+        let seen = project.client.get(&project.path(&simulation, "/results"), 200).await;
         if seen["personas"]["pending"] == 4 { Ok(()) } else { Err(seen.to_string()) }
     })
     .await;
     let command = shown.lines().find_map(|line| line.split_once("onerun ")).expect("a command").1;
     assert_eq!(ask(&command.split(' ').collect::<Vec<_>>()).await, "approved 4 personas\n");
-    let listed = ask(&[&["personas", "list", &simulation], project.as_slice()].concat()).await;
+    let listed = ask(&[&["personas", "list", &simulation], in_project.as_slice()].concat()).await;
     assert_eq!(listed.matches("  approved  ").count(), 4, "{listed}");
-    let shown = ask(&[&["simulations", "show", &simulation], project.as_slice()].concat()).await;
+    let shown = ask(&[&["simulations", "show", &simulation], in_project.as_slice()].concat()).await;
     assert!(!shown.contains("waits for"), "{shown}");
 }
 

@@ -46,15 +46,15 @@ const SEED_VARIABLE: &str = "ONERUN_CRASH_SEED";
 async fn nothing_acknowledged_is_lost_or_doubled_by_twenty_kills_under_load() {
     let mut dice = Dice::thrown();
     let mut running = Running { server: Server::start().await, seed: dice.0 };
-    let desk = Desk::open(&running.server.client()).await;
-    let created = desk.created.clone();
+    let simulation = RefundSimulation::open(&running.server.client()).await;
+    let created = simulation.created.clone();
     // The first kill is at the moment that the simulation is acknowledged.
     let (up, is_up) = watch::channel(false);
     running.server.restart().await;
     up.send_replace(true);
 
     let load = Arc::new(Load {
-        desk,
+        simulation,
         events: watch::Sender::new(0),
         is_up,
         taken: Mutex::default(),
@@ -70,7 +70,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_twenty_kills_under_load() {
     for (kills, moment) in (1..).zip(dice.moments(KILLS - 1, EVENTS)) {
         if kills % KILLS_A_JOB == 0 {
             up.send_replace(false);
-            load.desk.jobs_are_done().await;
+            load.simulation.jobs_are_done().await;
             up.send_replace(true);
         }
         tokio::select! {
@@ -88,9 +88,9 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_twenty_kills_under_load() {
     }
 
     let held: Vec<Held> = workers.join_all().await.into_iter().flatten().collect();
-    let path = load.desk.simulation("");
+    let path = load.simulation.path("");
     eventually("completed simulation", || async {
-        let seen = load.desk.client.get(&path, 200).await;
+        let seen = load.simulation.client.get(&path, 200).await;
         if seen["status"] == "completed" { Ok(()) } else { Err(seen.to_string()) }
     })
     .await;
@@ -99,7 +99,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_twenty_kills_under_load() {
 
     // What is compared was read from the disk.
     running.server.restart().await;
-    load.desk.assert_all_is_there_once(&created, &held, &seen).await;
+    load.simulation.assert_all_is_there_once(&created, &held, &seen).await;
     let log = running.server.final_log().await;
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "the server complained");
 }
@@ -120,15 +120,15 @@ impl Drop for Running {
 }
 
 /// A simulation, and what it was made from.
-struct Desk {
+struct RefundSimulation {
     client: Client,
-    project: String,
+    project_id: String,
     objectives: Vec<String>,
     /// The simulation, as its creation was answered.
     created: Value,
 }
 
-impl Desk {
+impl RefundSimulation {
     async fn open(client: &Client) -> Self {
         let project = text(&client.post("/v1/projects", &json!({ "name": "Refund desk" }), 200).await, "id");
         let path = |resource: &str| format!("/v1/{resource}?project_id={project}");
@@ -154,21 +154,21 @@ impl Desk {
             "objective_ids": objectives,
         });
         let created = client.post(&path("simulations"), &simulation, 200).await;
-        Self { client: client.clone(), project, objectives, created }
+        Self { client: client.clone(), project_id: project, objectives, created }
     }
 
     /// The path of something of the simulation, with its query.
-    fn simulation(&self, rest: &str) -> String {
-        format!("/v1/simulations/{}{rest}?project_id={}", text(&self.created, "id"), self.project)
+    fn path(&self, rest: &str) -> String {
+        format!("/v1/simulations/{}{rest}?project_id={}", text(&self.created, "id"), self.project_id)
     }
 
-    fn conversation(&self, id: &str, rest: &str) -> String {
-        self.simulation(&format!("/conversations/{id}{rest}"))
+    fn conversation_path(&self, id: &str, rest: &str) -> String {
+        self.path(&format!("/conversations/{id}{rest}"))
     }
 
     /// Waits until all conversations are queued and those that ended are judged.
     async fn jobs_are_done(&self) {
-        let path = format!("{}&limit=100", self.simulation("/conversations"));
+        let path = format!("{}&limit=100", self.path("/conversations"));
         eventually("queued and judged conversations", || async {
             let page = self.client.get(&path, 200).await;
             let conversations = list(&page["data"]);
@@ -183,7 +183,7 @@ impl Desk {
     }
 
     async fn assert_all_is_there_once(&self, created: &Value, held: &[Held], seen: &BTreeMap<String, Value>) {
-        let simulation = self.client.get(&self.simulation(""), 200).await;
+        let simulation = self.client.get(&self.path(""), 200).await;
         for field in ["id", "name", "seed", "created_at", "expires_at", "objectives"] {
             assert_eq!(simulation[field], created[field], "{field}");
         }
@@ -195,7 +195,7 @@ impl Desk {
         };
         assert_eq!(agent(&simulation), agent(created));
 
-        let page = self.client.get(&format!("{}&limit=100", self.simulation("/conversations")), 200).await;
+        let page = self.client.get(&format!("{}&limit=100", self.path("/conversations")), 200).await;
         let conversations = by_id(&page);
         assert_numbered(&page, CONVERSATIONS);
         assert_eq!(held.len(), CONVERSATIONS, "held by the workers");
@@ -216,7 +216,7 @@ impl Desk {
             }
         }
 
-        let page = self.client.get(&self.simulation("/personas"), 200).await;
+        let page = self.client.get(&self.path("/personas"), 200).await;
         assert_numbered(&page, PERSONAS);
         for persona in by_id(&page).keys() {
             let with = conversations.values().filter(|conversation| conversation["persona_id"] == **persona);
@@ -236,7 +236,7 @@ impl Desk {
             list(&conversation["evaluations"]).iter().map(|one| text(one, "objective_id")).collect();
         assert_eq!(judged, self.objectives, "each objective once: {conversation}");
 
-        let page = self.client.get(&self.conversation(&held.id, "/items"), 200).await;
+        let page = self.client.get(&self.conversation_path(&held.id, "/items"), 200).await;
         assert_eq!(page["has_more"], false);
         let transcript: Vec<(String, String)> =
             list(&page["data"]).iter().map(|item| (text(item, "role"), said(item))).collect();
@@ -248,7 +248,7 @@ impl Desk {
 
     /// The results count what the conversations show.
     async fn assert_results(&self, conversations: &BTreeMap<String, Value>) {
-        let results = self.client.get(&self.simulation("/results"), 200).await;
+        let results = self.client.get(&self.path("/results"), 200).await;
         let ended_by =
             |reason: &str| conversations.values().filter(|one| one["end_reason"] == reason).count();
         assert_eq!(
@@ -277,7 +277,7 @@ impl Desk {
 
 /// What the workers share.
 struct Load {
-    desk: Desk,
+    simulation: RefundSimulation,
     events: watch::Sender<u64>,
     is_up: watch::Receiver<bool>,
     taken: Mutex<BTreeSet<String>>,
@@ -322,14 +322,14 @@ impl Load {
     }
 
     async fn get(&self, path: &str) -> Value {
-        let Answer { status, body, .. } = self.ask(&self.desk.client, Method::GET, path, None).await;
+        let Answer { status, body, .. } = self.ask(&self.simulation.client, Method::GET, path, None).await;
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
 
     /// A queued conversation that no other worker has; `None` once all are taken.
     async fn take(&self) -> Option<(usize, String)> {
-        let path = format!("{}&status=queued&limit=100", self.desk.simulation("/conversations"));
+        let path = format!("{}&status=queued&limit=100", self.simulation.path("/conversations"));
         loop {
             let page = self.get(&path).await;
             {
@@ -367,8 +367,8 @@ impl Load {
                 break;
             }
             if agent_ends_after == Some(turn) {
-                let path = format!("{}&attempt=1", self.desk.conversation(&held.id, "/end"));
-                let answer = self.ask(&self.desk.client, Method::POST, &path, None).await;
+                let path = format!("{}&attempt=1", self.simulation.conversation_path(&held.id, "/end"));
+                let answer = self.ask(&self.simulation.client, Method::POST, &path, None).await;
                 assert_eq!(answer.status, 200, "{}", answer.body);
                 held.ended_by_agent = true;
                 break;
@@ -378,13 +378,13 @@ impl Load {
     }
 
     async fn start(&self, id: &str) {
-        let path = self.desk.conversation(id, "/start");
-        let answer = self.ask(&self.desk.client, Method::POST, &path, None).await;
+        let path = self.simulation.conversation_path(id, "/start");
+        let answer = self.ask(&self.simulation.client, Method::POST, &path, None).await;
         match answer.status {
             200 => assert_eq!(answer.body["attempt"], 1, "{}", answer.body),
             // Nobody else starts it: the call that got no answer did.
             409 if answer.repeated && answer.body["code"] == "conversation_not_queued" => {
-                let conversation = self.get(&self.desk.conversation(id, "")).await;
+                let conversation = self.get(&self.simulation.conversation_path(id, "")).await;
                 assert_eq!(conversation["status"], "in_progress", "{conversation}");
                 assert_eq!(conversation["attempt"], 1, "{conversation}");
             }
@@ -394,8 +394,8 @@ impl Load {
 
     /// Takes a turn. Every other one is repeated although it was answered, which must change nothing.
     async fn turn(&self, id: &str, turn: usize, body: &Value) -> Value {
-        let client = self.desk.client.with_header("idempotency-key", &format!("{id}/{turn}"));
-        let path = format!("{}&attempt=1", self.desk.conversation(id, "/responses"));
+        let client = self.simulation.client.with_header("idempotency-key", &format!("{id}/{turn}"));
+        let path = format!("{}&attempt=1", self.simulation.conversation_path(id, "/responses"));
         let first = self.ask(&client, Method::POST, &path, Some(body)).await;
         assert_eq!(first.status, 200, "{}", first.body);
         if turn.is_multiple_of(2) {
@@ -417,7 +417,7 @@ async fn work(load: Arc<Load>) -> Vec<Held> {
 /// Looks at all conversations until the run is over: none that was seen goes, or goes back. Returns them as they were
 /// seen last.
 async fn observe(load: Arc<Load>) -> BTreeMap<String, Value> {
-    let path = format!("{}&limit=100", load.desk.simulation("/conversations"));
+    let path = format!("{}&limit=100", load.simulation.path("/conversations"));
     let mut seen: BTreeMap<String, Value> = BTreeMap::new();
     while !load.over.load(Ordering::Relaxed) {
         let found = by_id(&load.get(&path).await);

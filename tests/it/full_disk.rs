@@ -20,7 +20,7 @@ use onerun_tests::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::desk::{code, data, id};
+use crate::fixtures::{code, data, id};
 
 /// A server whose data directory is a disk of 3 MB.
 struct SmallDisk {

@@ -8,8 +8,8 @@ use onerun_tests::app::{Client, TestApp, documentation};
 use serde_json::{Value, json};
 
 use crate::{
-    desk::{Desk, code, data, id, text},
-    furnished::Furnished,
+    fixtures::{TestProject, code, data, id, text},
+    seeded_project::SeededProject,
 };
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -56,27 +56,27 @@ fn every_post_that_makes_or_starts_something_takes_an_idempotency_key() {
 #[tokio::test]
 async fn a_repeated_request_gets_the_same_answer_and_changes_nothing() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let mut seen = 0;
     for (number, route) in takes_key().enumerate() {
         // A start needs a conversation that is queued, and has tests of its own.
         if route.operation == "start_conversation" {
             continue;
         }
-        let client = keyed(&furnished.desk.client, &format!("key {number}"));
-        let path = furnished.fresh_path(route).await;
-        let (status, first) = client.ask(route.method.clone(), &path, furnished.body(route)).await;
+        let client = keyed(&seeded.project.client, &format!("key {number}"));
+        let path = seeded.fresh_path(route).await;
+        let (status, first) = client.ask(route.method.clone(), &path, seeded.body(route)).await;
         assert_eq!(status, 200, "{}: {}", route.operation, first.text);
-        let before = furnished.state().await;
+        let before = seeded.state().await;
         app.advance(SignedDuration::from_secs(5));
-        let (status, second) = client.ask(route.method.clone(), &path, furnished.body(route)).await;
+        let (status, second) = client.ask(route.method.clone(), &path, seeded.body(route)).await;
         let mut first = first.json();
         if first.get("key").is_some() {
             // A secret is in one answer alone.
             first["key"] = Value::Null;
         }
         assert_eq!((status, second.json()), (200, first), "{}", route.operation);
-        assert_eq!(furnished.state().await, before, "{}", route.operation);
+        assert_eq!(seeded.state().await, before, "{}", route.operation);
         seen += 1;
     }
     assert_eq!(seen, 8);
@@ -85,16 +85,16 @@ async fn a_repeated_request_gets_the_same_answer_and_changes_nothing() {
 #[tokio::test]
 async fn a_key_that_was_used_for_another_request_is_refused() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let client = keyed(&desk.client, "k");
-    let agents = desk.path("/agents");
+    let project = TestProject::open(&app).await;
+    let client = keyed(&project.client, "k");
+    let agents = project.path("/agents");
     let body = json!({ "name": "First", "metadata": { "a": 1, "b": 2 } });
     let first = client.post(&agents, &body, 200).await;
     for (path, body) in [
         (agents.clone(), json!({ "name": "Second" })),
         (agents.clone(), json!({ "name": "First" })),
-        (desk.path("/objectives"), json!({ "name": "First", "criteria": "Is kind." })),
-        (desk.path("/simulations"), desk.wanted(json!({}))),
+        (project.path("/objectives"), json!({ "name": "First", "criteria": "Is kind." })),
+        (project.path("/simulations"), project.wanted(json!({}))),
     ] {
         let problem = client.post(&path, &body, 422).await;
         assert_eq!(code(&problem), "idempotency_key_reused", "{path}");
@@ -104,24 +104,24 @@ async fn a_key_that_was_used_for_another_request_is_refused() {
     let same = r#"{ "metadata": {"b":2, "a":1},   "name": "First" }"#;
     let again = client.send_bytes(Method::POST, &agents, same, 200).await.json();
     assert_eq!(again, first);
-    let names: Vec<_> = data(&desk.get("/agents").await).iter().map(|agent| text(agent, "name")).collect();
+    let names: Vec<_> = data(&project.get("/agents").await).iter().map(|agent| text(agent, "name")).collect();
     assert_eq!(names, ["First", "Desk"]);
 }
 
 #[tokio::test]
 async fn each_caller_and_each_project_has_keys_of_its_own() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let other = id(&desk.client.post("/v1/projects", &json!({ "name": "Other" }), 200).await);
+    let project = TestProject::open(&app).await;
+    let other = id(&project.client.post("/v1/projects", &json!({ "name": "Other" }), 200).await);
     let caller = app.root().make_key(json!({})).await;
     let body = json!({ "name": "Same" });
     let mut made = Vec::new();
     for client in [app.root(), app.anonymous().with_key(&caller.key)] {
-        for project in [&desk.project, &other] {
-            let path = format!("/v1/agents?project_id={project}");
+        for project_id in [&project.id, &other] {
+            let path = format!("/v1/agents?project_id={project_id}");
             made.push(id(&keyed(&client, "k").post(&path, &body, 200).await));
         }
-        // Where there is no project at all.
+        // Where there is no project_id at all.
         made.push(id(&keyed(&client, "k").post("/v1/projects", &body, 200).await));
     }
     made.sort();
@@ -132,109 +132,110 @@ async fn each_caller_and_each_project_has_keys_of_its_own() {
 #[tokio::test]
 async fn a_key_is_free_again_after_a_day() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let client = keyed(&desk.client, "nightly");
-    let path = desk.path("/simulations");
-    let first = client.post(&path, &desk.wanted(json!({})), 200).await;
+    let project = TestProject::open(&app).await;
+    let client = keyed(&project.client, "nightly");
+    let path = project.path("/simulations");
+    let first = client.post(&path, &project.wanted(json!({})), 200).await;
     app.advance(DAY);
-    assert_eq!(client.post(&path, &desk.wanted(json!({})), 200).await, first);
+    assert_eq!(client.post(&path, &project.wanted(json!({})), 200).await, first);
     app.advance(SignedDuration::from_secs(1));
-    let second = client.post(&path, &desk.wanted(json!({ "name": "Another night" })), 200).await;
+    let second = client.post(&path, &project.wanted(json!({ "name": "Another night" })), 200).await;
     assert_ne!(id(&second), id(&first));
 }
 
 #[tokio::test]
 async fn a_repeated_create_shows_the_simulation_as_it_was_made() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let objectives = [desk.objective("One", "Is kind.").await, desk.objective("Two", "Is short.").await];
-    let client = keyed(&desk.client, "k");
-    let body = desk.wanted(json!({ "objective_ids": objectives, "metadata": { "build": 17 } }));
-    let first = client.post(&desk.path("/simulations"), &body, 200).await;
+    let project = TestProject::open(&app).await;
+    let objectives =
+        [project.objective("One", "Is kind.").await, project.objective("Two", "Is short.").await];
+    let client = keyed(&project.client, "k");
+    let body = project.wanted(json!({ "objective_ids": objectives, "metadata": { "build": 17 } }));
+    let first = client.post(&project.path("/simulations"), &body, 200).await;
     assert_eq!(data(&json!({ "data": first["objectives"] })).len(), 2);
     app.run_jobs().await;
-    let agent = desk.path(&format!("/agents/{}", desk.agent));
-    desk.client.patch(&agent, &json!({ "name": "Renamed" }), 200).await;
-    let objective = desk.path(&format!("/objectives/{}", objectives[0]));
-    desk.client.patch(&objective, &json!({ "criteria": "Is unkind." }), 200).await;
-    assert_eq!(desk.status(&id(&first)).await, "in_progress");
-    assert_eq!(client.post(&desk.path("/simulations"), &body, 200).await, first);
-    assert_eq!(data(&desk.get("/simulations").await).len(), 1);
+    let agent = project.path(&format!("/agents/{}", project.agent));
+    project.client.patch(&agent, &json!({ "name": "Renamed" }), 200).await;
+    let objective = project.path(&format!("/objectives/{}", objectives[0]));
+    project.client.patch(&objective, &json!({ "criteria": "Is unkind." }), 200).await;
+    assert_eq!(project.status(&id(&first)).await, "in_progress");
+    assert_eq!(client.post(&project.path("/simulations"), &body, 200).await, first);
+    assert_eq!(data(&project.get("/simulations").await).len(), 1);
 }
 
 #[tokio::test]
 async fn a_run_that_was_answered_is_answered_again_when_the_simulation_is_over() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(json!({})).await;
-    let run = desk.path(&format!("/simulations/{simulation}/run"));
-    let client = keyed(&desk.client, "k");
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(json!({})).await;
+    let run = project.path(&format!("/simulations/{simulation}/run"));
+    let client = keyed(&project.client, "k");
     let first = client.post_empty(&run, 200).await;
-    desk.order(&simulation, "cancel", 200).await;
+    project.order(&simulation, "cancel", 200).await;
     assert_eq!(client.post_empty(&run, 200).await, first);
-    assert_eq!(code(&keyed(&desk.client, "other").post_empty(&run, 409).await), "simulation_over");
-    assert_eq!(desk.status(&simulation).await, "canceled");
+    assert_eq!(code(&keyed(&project.client, "other").post_empty(&run, 409).await), "simulation_over");
+    assert_eq!(project.status(&simulation).await, "canceled");
 }
 
 #[tokio::test]
 async fn a_worker_that_lost_the_answer_to_its_start_gets_it_again() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({})).await;
-    let (client, start) = (keyed(&desk.client, "start 1"), talk.path("/start"));
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({})).await;
+    let (client, start) = (keyed(&project.client, "start 1"), conversation.path("/start"));
     let first = client.post_empty(&start, 200).await;
     assert_eq!(first["attempt"], 1);
     assert_eq!(client.post_empty(&start, 200).await, first);
-    assert_eq!(code(&talk.start(409).await), "conversation_not_queued");
+    assert_eq!(code(&conversation.start(409).await), "conversation_not_queued");
     assert_eq!(
-        code(&keyed(&desk.client, "start 2").post_empty(&start, 409).await),
+        code(&keyed(&project.client, "start 2").post_empty(&start, 409).await),
         "conversation_not_queued"
     );
-    assert_eq!(talk.see().await["attempt"], 1);
+    assert_eq!(conversation.see().await["attempt"], 1);
 
     // The lease runs out: the conversation is another attempt, and the answer is about the first one still.
     app.advance(SignedDuration::from_secs(301));
     app.run_jobs().await;
-    assert_eq!(talk.see().await["status"], "queued");
+    assert_eq!(conversation.see().await["status"], "queued");
     assert_eq!(client.post_empty(&start, 200).await, first);
-    assert_eq!(talk.see().await["status"], "queued", "a repetition starts nothing");
-    assert_eq!(keyed(&desk.client, "start 3").post_empty(&start, 200).await["attempt"], 2);
+    assert_eq!(conversation.see().await["status"], "queued", "a repetition starts nothing");
+    assert_eq!(keyed(&project.client, "start 3").post_empty(&start, 200).await["attempt"], 2);
 }
 
 #[tokio::test]
 async fn of_twenty_requests_at_once_under_one_key_one_is_done_and_all_get_its_answer() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({})).await;
-    let client = keyed(&desk.client, "k");
-    let agents = desk.path("/agents");
-    let simulations = desk.path("/simulations");
-    let (agent, simulation) = (json!({ "name": "Once" }), desk.wanted(json!({ "name": "Once" })));
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({})).await;
+    let client = keyed(&project.client, "k");
+    let agents = project.path("/agents");
+    let simulations = project.path("/simulations");
+    let (agent, simulation) = (json!({ "name": "Once" }), project.wanted(json!({ "name": "Once" })));
     let answers = join_all((0..20).map(|_| client.post(&agents, &agent, 200))).await;
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
-    let client = keyed(&desk.client, "l");
+    let client = keyed(&project.client, "l");
     let answers = join_all((0..20).map(|_| client.post(&simulations, &simulation, 200))).await;
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
-    let client = keyed(&desk.client, "m");
-    let start = talk.path("/start");
+    let client = keyed(&project.client, "m");
+    let start = conversation.path("/start");
     let answers = join_all((0..20).map(|_| client.post_empty(&start, 200))).await;
     assert!(answers.iter().all(|answer| *answer == answers[0] && answer["attempt"] == 1), "{answers:?}");
 
     let named = |page: &Value| data(page).iter().filter(|one| one["name"] == "Once").count();
-    assert_eq!(named(&desk.get("/agents").await), 1);
-    assert_eq!(named(&desk.get("/simulations").await), 1);
+    assert_eq!(named(&project.get("/agents").await), 1);
+    assert_eq!(named(&project.get("/simulations").await), 1);
 }
 
 #[tokio::test]
 async fn a_request_that_was_refused_can_be_repeated_and_done() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let client = keyed(&desk.client, "k");
-    let simulations = desk.path("/simulations");
-    client.post(&simulations, &desk.wanted(json!({ "name": "" })), 422).await;
-    client.post(&simulations, &desk.wanted(json!({ "agent_id": "AAAAAAAAAAAA" })), 404).await;
-    let made = client.post(&simulations, &desk.wanted(json!({})), 200).await;
-    assert_eq!(ids(&desk.get("/simulations").await), [id(&made)]);
+    let project = TestProject::open(&app).await;
+    let client = keyed(&project.client, "k");
+    let simulations = project.path("/simulations");
+    client.post(&simulations, &project.wanted(json!({ "name": "" })), 422).await;
+    client.post(&simulations, &project.wanted(json!({ "agent_id": "AAAAAAAAAAAA" })), 404).await;
+    let made = client.post(&simulations, &project.wanted(json!({})), 200).await;
+    assert_eq!(ids(&project.get("/simulations").await), [id(&made)]);
 }
 
 fn ids(page: &Value) -> Vec<String> {
@@ -244,32 +245,32 @@ fn ids(page: &Value) -> Vec<String> {
 #[tokio::test]
 async fn a_malformed_key_is_refused_wherever_one_is_taken() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
-    let before = furnished.state().await;
+    let seeded = SeededProject::new(&app).await;
+    let before = seeded.state().await;
     for route in takes_key() {
         for client in [
-            keyed(&furnished.desk.client, ""),
-            keyed(&furnished.desk.client, &"k".repeat(256)),
-            keyed(&keyed(&furnished.desk.client, "a"), "b"),
+            keyed(&seeded.project.client, ""),
+            keyed(&seeded.project.client, &"k".repeat(256)),
+            keyed(&keyed(&seeded.project.client, "a"), "b"),
         ] {
-            let path = furnished.path(route);
-            let body = furnished.body(route);
+            let path = seeded.path(route);
+            let body = seeded.body(route);
             let reply = client.send_body(route.method.clone(), &path, body, 422).await;
             assert_eq!(reply.json()["errors"][0]["header"], "Idempotency-Key", "{}", route.operation);
         }
     }
-    assert_eq!(furnished.state().await, before);
+    assert_eq!(seeded.state().await, before);
 }
 
 #[tokio::test]
 async fn where_no_key_is_taken_the_header_changes_nothing() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     for operation in ["list_agents", "get_whoami", "read_items", "approve_persona"] {
         let route = ROUTES.iter().find(|route| route.operation == operation).unwrap();
         assert!(matches!(route.idempotency, Idempotency::None));
-        let path = furnished.path(route);
-        keyed(&furnished.desk.client, "")
+        let path = seeded.path(route);
+        keyed(&seeded.project.client, "")
             .send_body(route.method.clone(), &path, Body::Read("".into()), 200)
             .await;
     }

@@ -13,7 +13,7 @@ use onerun_auth::KEY_CACHE_TTL;
 use onerun_tests::app::{Client, MadeKey, TestApp, wire_time};
 use serde_json::{Value, json};
 
-use crate::desk::{code, data, id};
+use crate::fixtures::{code, data, id};
 
 fn with<'a>(app: &'a TestApp, key: &MadeKey) -> Client<'a> {
     app.anonymous().with_key(&key.key)

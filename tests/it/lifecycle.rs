@@ -5,7 +5,7 @@ use onerun_tests::app::{Act, TestApp};
 use serde_json::{Value, json};
 use tokio::join;
 
-use crate::desk::{Desk, Talk, code, id, text};
+use crate::fixtures::{TestConversation, TestProject, code, id, text};
 
 const LEASE: SignedDuration = SignedDuration::from_secs(300);
 
@@ -28,7 +28,7 @@ fn assert_parts(value: &Value, expected: &Value) {
     }
 }
 
-async fn assert_stopped(talk: &Talk<'_, '_>, reason: &str) {
+async fn assert_stopped(conversation: &TestConversation<'_, '_>, reason: &str) {
     let expected = json!({
         "status": "failed",
         "end_reason": reason,
@@ -36,32 +36,32 @@ async fn assert_stopped(talk: &Talk<'_, '_>, reason: &str) {
         "evaluations": [],
         "lease_expires_at": null,
     });
-    assert_parts(&talk.see().await, &expected);
+    assert_parts(&conversation.see().await, &expected);
 }
 
 #[tokio::test]
 async fn a_simulation_completes_when_every_conversation_was_held_and_judged() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let helps = desk.objective("Helps", "check: agent says /refund/i").await;
+    let project = TestProject::open(&app).await;
+    let helps = project.objective("Helps", "check: agent says /refund/i").await;
     let mut wanted = four();
     wanted["objective_ids"] = json!([helps]);
-    let simulation = desk.simulate(wanted).await;
-    let talks = desk.talks(&simulation).await;
-    for (number, talk) in talks.iter().enumerate() {
-        assert_eq!(desk.status(&simulation).await, "in_progress");
+    let simulation = project.simulate(wanted).await;
+    let conversations = project.test_conversations(&simulation).await;
+    for (number, conversation) in conversations.iter().enumerate() {
+        assert_eq!(project.status(&simulation).await, "in_progress");
         let line = if number == 0 { "No." } else { "I will refund you." };
-        talk.hold(&[line]).await;
-        let seen = talk.see().await;
+        conversation.hold(&[line]).await;
+        let seen = conversation.see().await;
         assert_parts(&seen, &json!({ "status": "ended", "evaluation_status": "pending", "evaluations": [] }));
         app.next_instant();
         app.run_jobs().await;
-        let seen = talk.see().await;
+        let seen = conversation.see().await;
         assert_eq!(seen["evaluation_status"], "completed");
         let outcome = if number == 0 { "failed" } else { "passed" };
         assert_eq!(seen["evaluations"][0]["outcome"], outcome);
     }
-    let seen = desk.simulation(&simulation).await;
+    let seen = project.simulation(&simulation).await;
     // That conversations failed their objectives is a result, not a failure of the simulation.
     assert_parts(
         &seen,
@@ -72,73 +72,73 @@ async fn a_simulation_completes_when_every_conversation_was_held_and_judged() {
 #[tokio::test]
 async fn a_simulation_without_objectives_has_nothing_to_judge_and_completes() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({})).await;
-    talk.hold(&[]).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({})).await;
+    conversation.hold(&[]).await;
     app.run_jobs().await;
-    let seen = talk.see().await;
+    let seen = conversation.see().await;
     assert_parts(&seen, &json!({ "evaluation_status": "not_applicable", "evaluations": [] }));
-    assert_eq!(desk.status(&talk.simulation).await, "completed");
+    assert_eq!(project.status(&conversation.simulation).await, "completed");
 }
 
 #[tokio::test]
 async fn nothing_comes_twice_when_every_job_does() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let objective = desk.objective("Helps", "check: persona replies >= 1").await;
+    let project = TestProject::open(&app).await;
+    let objective = project.objective("Helps", "check: persona replies >= 1").await;
     let mut wanted = four();
     wanted["objective_ids"] = json!([objective]);
     wanted["auto_approve"] = false.into();
-    let simulation = desk.create(wanted).await;
-    desk.order(&simulation, "run", 200).await;
+    let simulation = project.create(wanted).await;
+    project.order(&simulation, "run", 200).await;
     app.run_jobs_twice().await;
-    assert_eq!(desk.personas(&simulation).await.len(), 2);
-    let personas: Vec<_> = desk.personas(&simulation).await.iter().map(id).collect();
-    desk.decide(&simulation, &personas[0], "reject", 200).await;
-    desk.decide(&simulation, &personas[1], "approve", 200).await;
+    assert_eq!(project.personas(&simulation).await.len(), 2);
+    let personas: Vec<_> = project.personas(&simulation).await.iter().map(id).collect();
+    project.decide(&simulation, &personas[0], "reject", 200).await;
+    project.decide(&simulation, &personas[1], "approve", 200).await;
     app.run_jobs_twice().await;
-    let personas = desk.personas(&simulation).await;
+    let personas = project.personas(&simulation).await;
     assert_eq!(personas.len(), 3);
-    desk.decide(&simulation, &id(&personas[2]), "approve", 200).await;
+    project.decide(&simulation, &id(&personas[2]), "approve", 200).await;
     app.run_jobs_twice().await;
-    let talks = desk.talks(&simulation).await;
-    assert_eq!(talks.len(), 4);
-    for talk in &talks {
-        talk.hold(&[]).await;
+    let conversations = project.test_conversations(&simulation).await;
+    assert_eq!(conversations.len(), 4);
+    for conversation in &conversations {
+        conversation.hold(&[]).await;
     }
     app.run_jobs_twice().await;
-    assert_eq!(desk.status(&simulation).await, "completed");
-    for talk in &talks {
-        assert_eq!(talk.see().await["evaluations"].as_array().unwrap().len(), 1);
+    assert_eq!(project.status(&simulation).await, "completed");
+    for conversation in &conversations {
+        assert_eq!(conversation.see().await["evaluations"].as_array().unwrap().len(), 1);
     }
-    assert_eq!(desk.results(&simulation).await["overall"]["passed"], 4);
+    assert_eq!(project.results(&simulation).await["overall"]["passed"], 4);
 }
 
 #[tokio::test]
 async fn a_conversation_is_started_by_one_worker() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({})).await;
-    talk.start(200).await;
-    let problem = talk.start(409).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({})).await;
+    conversation.start(200).await;
+    let problem = conversation.start(409).await;
     assert_eq!(code(&problem), "conversation_not_queued");
     assert_eq!(problem["message"], "Conversation is not available to be started");
-    talk.end(200).await;
-    assert_eq!(code(&talk.start(409).await), "conversation_not_queued");
+    conversation.end(200).await;
+    assert_eq!(code(&conversation.start(409).await), "conversation_not_queued");
 }
 
 #[tokio::test]
 async fn a_worker_that_is_silent_for_its_lease_loses_the_conversation_to_a_new_attempt() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 200 })).await;
-    talk.start(200).await;
-    talk.say(Some("Hello."), 200).await;
-    let said = talk.items().await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 200 })).await;
+    conversation.start(200).await;
+    conversation.say(Some("Hello."), 200).await;
+    let said = conversation.items().await;
 
     app.advance(LEASE - SignedDuration::from_micros(1));
     app.run_jobs().await;
-    assert_eq!(talk.see().await["status"], "in_progress", "the lease has not run out");
+    assert_eq!(conversation.see().await["status"], "in_progress", "the lease has not run out");
     app.next_instant();
     app.run_jobs().await;
     let expected = json!({
@@ -149,96 +149,99 @@ async fn a_worker_that_is_silent_for_its_lease_loses_the_conversation_to_a_new_a
         "evaluation_status": "pending",
         "lease_expires_at": null,
     });
-    assert_parts(&talk.see().await, &expected);
-    assert!(talk.items().await.is_empty(), "a new attempt begins with nothing said");
-    assert_eq!(talk.items_of_attempt(1).await, said);
-    assert_eq!(desk.results(&talk.simulation).await["conversations"]["retried"], 1);
+    assert_parts(&conversation.see().await, &expected);
+    assert!(conversation.items().await.is_empty(), "a new attempt begins with nothing said");
+    assert_eq!(conversation.items_of_attempt(1).await, said);
+    assert_eq!(project.results(&conversation.simulation).await["conversations"]["retried"], 1);
 
-    assert_eq!(talk.start(200).await["attempt"], 2);
-    talk.say(Some("Good day."), 200).await;
-    assert_eq!(talk.items().await, talk.items_of_attempt(2).await);
-    assert_eq!(talk.transcript().await[0].1, "Good day.");
-    assert_eq!(talk.items_of_attempt(1).await, said);
-    talk.end(200).await;
+    assert_eq!(conversation.start(200).await["attempt"], 2);
+    conversation.say(Some("Good day."), 200).await;
+    assert_eq!(conversation.items().await, conversation.items_of_attempt(2).await);
+    assert_eq!(conversation.transcript().await[0].1, "Good day.");
+    assert_eq!(conversation.items_of_attempt(1).await, said);
+    conversation.end(200).await;
     app.run_jobs().await;
-    assert_eq!(desk.status(&talk.simulation).await, "completed");
+    assert_eq!(project.status(&conversation.simulation).await, "completed");
 }
 
 #[tokio::test]
 async fn every_call_of_the_worker_renews_its_lease() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 200 })).await;
-    talk.start(200).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 200 })).await;
+    conversation.start(200).await;
     for _ in 0..5 {
         app.advance(LEASE - SignedDuration::from_micros(1));
         app.run_jobs().await;
-        talk.say(Some("Hello."), 200).await;
+        conversation.say(Some("Hello."), 200).await;
         app.run_jobs().await;
-        assert_parts(&talk.see().await, &json!({ "status": "in_progress", "attempt": 1 }));
+        assert_parts(&conversation.see().await, &json!({ "status": "in_progress", "attempt": 1 }));
     }
 }
 
 #[tokio::test]
 async fn calls_for_an_attempt_that_was_given_up_reach_no_other() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 200 })).await;
-    talk.start(200).await;
-    talk.say_with(&desk.client, "/responses?attempt=1", None, 200).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 200 })).await;
+    conversation.start(200).await;
+    conversation.say_with(&project.client, "/responses?attempt=1", None, 200).await;
     lose(&app).await;
-    talk.start(200).await;
+    conversation.start(200).await;
     for (rest, said) in [("/responses?attempt=1", Some("Late.")), ("/responses?attempt=3", None)] {
-        let problem = talk.say_with(&desk.client, rest, said, 409).await.json();
+        let problem = conversation.say_with(&project.client, rest, said, 409).await.json();
         assert_eq!(code(&problem), "stale_attempt");
     }
     for rest in ["/end?attempt=1", "/end?attempt=3"] {
-        assert_eq!(code(&desk.client.post_empty(&talk.path(rest), 409).await), "stale_attempt");
+        assert_eq!(code(&project.client.post_empty(&conversation.path(rest), 409).await), "stale_attempt");
     }
-    assert_parts(&talk.see().await, &json!({ "status": "in_progress", "item_count": 0 }));
-    talk.say_with(&desk.client, "/responses?attempt=2", None, 200).await;
-    desk.client.post_empty(&talk.path("/end?attempt=2"), 200).await;
-    assert_eq!(code(&desk.client.post_empty(&talk.path("/end?attempt=1"), 409).await), "stale_attempt");
+    assert_parts(&conversation.see().await, &json!({ "status": "in_progress", "item_count": 0 }));
+    conversation.say_with(&project.client, "/responses?attempt=2", None, 200).await;
+    project.client.post_empty(&conversation.path("/end?attempt=2"), 200).await;
+    assert_eq!(
+        code(&project.client.post_empty(&conversation.path("/end?attempt=1"), 409).await),
+        "stale_attempt"
+    );
 }
 
 #[tokio::test]
 async fn a_first_attempt_need_not_be_started_and_a_later_one_must_be() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 200 })).await;
-    talk.say(None, 200).await;
-    assert_parts(&talk.see().await, &json!({ "status": "in_progress", "attempt": 1 }));
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 200 })).await;
+    conversation.say(None, 200).await;
+    assert_parts(&conversation.see().await, &json!({ "status": "in_progress", "attempt": 1 }));
     lose(&app).await;
     // It may well be the worker that was given up who calls.
-    assert_eq!(code(&talk.say(Some("Hello."), 409).await), "conversation_requeued");
-    assert_eq!(code(&talk.end(400).await), "conversation_not_started");
-    assert_parts(&talk.see().await, &json!({ "status": "queued", "attempt": 2, "item_count": 0 }));
-    talk.start(200).await;
-    talk.say(Some("Hello."), 200).await;
+    assert_eq!(code(&conversation.say(Some("Hello."), 409).await), "conversation_requeued");
+    assert_eq!(code(&conversation.end(400).await), "conversation_not_started");
+    assert_parts(&conversation.see().await, &json!({ "status": "queued", "attempt": 2, "item_count": 0 }));
+    conversation.start(200).await;
+    conversation.say(Some("Hello."), 200).await;
 }
 
 #[tokio::test]
 async fn a_conversation_that_was_never_started_cannot_be_ended() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({})).await;
-    let problem = talk.end(400).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({})).await;
+    let problem = conversation.end(400).await;
     assert_eq!(code(&problem), "conversation_not_started");
     assert_eq!(problem["message"], "Conversation is not in a valid state to end");
-    assert_eq!(talk.see().await["status"], "queued");
+    assert_eq!(conversation.see().await["status"], "queued");
 }
 
 #[tokio::test]
 async fn after_three_attempts_a_conversation_has_failed_and_its_simulation_once_the_others_are_done() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let objective = desk.objective("Helps", "check: persona replies >= 1").await;
+    let project = TestProject::open(&app).await;
+    let objective = project.objective("Helps", "check: persona replies >= 1").await;
     let mut wanted = four();
     wanted["objective_ids"] = json!([objective]);
-    let simulation = desk.simulate(wanted).await;
-    let talks = desk.talks(&simulation).await;
+    let simulation = project.simulate(wanted).await;
+    let conversations = project.test_conversations(&simulation).await;
     for attempt in 1..=3 {
-        assert_eq!(talks[0].start(200).await["attempt"], attempt);
+        assert_eq!(conversations[0].start(200).await["attempt"], attempt);
         lose(&app).await;
     }
     let expected = json!({
@@ -248,23 +251,23 @@ async fn after_three_attempts_a_conversation_has_failed_and_its_simulation_once_
         "evaluation_status": "not_applicable",
         "evaluations": [],
     });
-    assert_parts(&talks[0].see().await, &expected);
-    assert_eq!(code(&talks[0].start(409).await), "conversation_not_queued");
-    assert_eq!(code(&talks[0].say(None, 400).await), "conversation_over");
-    assert_eq!(code(&talks[0].end(400).await), "conversation_over");
+    assert_parts(&conversations[0].see().await, &expected);
+    assert_eq!(code(&conversations[0].start(409).await), "conversation_not_queued");
+    assert_eq!(code(&conversations[0].say(None, 400).await), "conversation_over");
+    assert_eq!(code(&conversations[0].end(400).await), "conversation_over");
 
-    for talk in &talks[1..] {
-        assert_eq!(desk.status(&simulation).await, "in_progress");
-        talk.hold(&[]).await;
+    for conversation in &conversations[1..] {
+        assert_eq!(project.status(&simulation).await, "in_progress");
+        conversation.hold(&[]).await;
         app.run_jobs().await;
-        assert_eq!(talk.see().await["evaluations"][0]["outcome"], "passed");
+        assert_eq!(conversation.see().await["evaluations"][0]["outcome"], "passed");
     }
     let reason = "1 of 4 conversations could not be held: each was given up after 3 attempts";
     assert_parts(
-        &desk.simulation(&simulation).await,
+        &project.simulation(&simulation).await,
         &json!({ "status": "failed", "last_failure_reason": reason }),
     );
-    let results = desk.results(&simulation).await;
+    let results = project.results(&simulation).await;
     assert_eq!(results["overall"]["passed"], 3);
     assert_parts(&results["failures"], &json!({ "lease_expired": 1, "last_failure_reason": reason }));
 }
@@ -272,13 +275,13 @@ async fn after_three_attempts_a_conversation_has_failed_and_its_simulation_once_
 #[tokio::test]
 async fn canceling_stops_everything_and_keeps_what_was_found() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let objective = desk.objective("Helps", "check: persona replies >= 1").await;
+    let project = TestProject::open(&app).await;
+    let objective = project.objective("Helps", "check: persona replies >= 1").await;
     let mut wanted = four();
     wanted["objective_ids"] = json!([objective]);
-    let simulation = desk.simulate(wanted).await;
-    let talks = desk.talks(&simulation).await;
-    let [judged, ended, open, queued] = &talks[..] else { panic!("not four") };
+    let simulation = project.simulate(wanted).await;
+    let conversations = project.test_conversations(&simulation).await;
+    let [judged, ended, open, queued] = &conversations[..] else { panic!("not four") };
     judged.hold(&[]).await;
     app.run_jobs().await;
     let found = judged.see().await;
@@ -287,8 +290,8 @@ async fn canceling_stops_everything_and_keeps_what_was_found() {
     let said = open.items().await;
 
     app.next_instant();
-    desk.order(&simulation, "cancel", 200).await;
-    let canceled = desk.simulation(&simulation).await;
+    project.order(&simulation, "cancel", 200).await;
+    let canceled = project.simulation(&simulation).await;
     assert_parts(
         &canceled,
         &json!({ "status": "canceled", "last_failure_reason": null, "updated_at": app.now_text() }),
@@ -323,11 +326,11 @@ async fn canceling_stops_everything_and_keeps_what_was_found() {
     // Leases and expiry have nothing left to do, and a repetition changes nothing.
     app.advance(SignedDuration::from_hours(48));
     app.run_jobs().await;
-    desk.order(&simulation, "cancel", 200).await;
+    project.order(&simulation, "cancel", 200).await;
     app.run_jobs().await;
-    assert_eq!(desk.simulation(&simulation).await, canceled);
-    assert_eq!(code(&desk.order(&simulation, "run", 409).await), "simulation_over");
-    let results = desk.results(&simulation).await;
+    assert_eq!(project.simulation(&simulation).await, canceled);
+    assert_eq!(code(&project.order(&simulation, "run", 409).await), "simulation_over");
+    let results = project.results(&simulation).await;
     assert_eq!(results["failures"]["stopped"], 2);
     assert_eq!((&results["overall"]["evaluated"], &results["overall"]["passed"]), (&json!(1), &json!(1)));
 }
@@ -335,118 +338,118 @@ async fn canceling_stops_everything_and_keeps_what_was_found() {
 #[tokio::test]
 async fn a_verdict_that_comes_after_the_cancellation_is_not_recorded() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let objective = desk.objective("Is kind", "The agent is kind.").await;
-    let talk = desk.converse(json!({ "objective_ids": [objective] })).await;
-    talk.hold(&[]).await;
+    let project = TestProject::open(&app).await;
+    let objective = project.objective("Is kind", "The agent is kind.").await;
+    let conversation = project.converse(json!({ "objective_ids": [objective] })).await;
+    conversation.hold(&[]).await;
     app.model().on_judge(Act::Waits);
     join!(app.run_jobs(), async {
         app.model().waits().await;
-        assert_eq!(talk.see().await["evaluation_status"], "in_progress");
-        desk.order(&talk.simulation, "cancel", 200).await;
+        assert_eq!(conversation.see().await["evaluation_status"], "in_progress");
+        project.order(&conversation.simulation, "cancel", 200).await;
         app.model().release();
     });
-    let seen = talk.see().await;
+    let seen = conversation.see().await;
     assert_parts(&seen, &json!({ "evaluation_status": "not_applicable", "evaluations": [] }));
-    assert_eq!(desk.status(&talk.simulation).await, "canceled");
+    assert_eq!(project.status(&conversation.simulation).await, "canceled");
 }
 
 #[tokio::test]
 async fn a_simulation_canceled_before_it_ran_makes_nothing() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.create(four()).await;
-    desk.order(&simulation, "cancel", 200).await;
+    let project = TestProject::open(&app).await;
+    let simulation = project.create(four()).await;
+    project.order(&simulation, "cancel", 200).await;
     app.run_jobs().await;
-    assert_eq!(desk.status(&simulation).await, "canceled");
-    assert!(desk.personas(&simulation).await.is_empty());
-    assert!(desk.conversations(&simulation).await.is_empty());
+    assert_eq!(project.status(&simulation).await, "canceled");
+    assert!(project.personas(&simulation).await.is_empty());
+    assert!(project.conversations(&simulation).await.is_empty());
 }
 
 #[tokio::test]
 async fn an_expired_simulation_says_so_and_stops_what_is_left() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let mut wanted = four();
     wanted["expires_in_seconds"] = 60.into();
-    let simulation = desk.simulate(wanted).await;
-    let talks = desk.talks(&simulation).await;
-    talks[0].hold(&[]).await;
-    talks[1].say(None, 200).await;
+    let simulation = project.simulate(wanted).await;
+    let conversations = project.test_conversations(&simulation).await;
+    conversations[0].hold(&[]).await;
+    conversations[1].say(None, 200).await;
     app.run_jobs().await;
     app.advance(SignedDuration::from_secs(60) - SignedDuration::from_micros(1));
     app.run_jobs().await;
-    assert_eq!(desk.status(&simulation).await, "in_progress");
+    assert_eq!(project.status(&simulation).await, "in_progress");
     app.next_instant();
     app.run_jobs().await;
-    let seen = desk.simulation(&simulation).await;
+    let seen = project.simulation(&simulation).await;
     assert_eq!(seen["status"], "expired");
     assert!(
         text(&seen, "last_failure_reason")
             .starts_with("not completed before it expired at 2026-01-05T09:01:00")
     );
-    assert_eq!(talks[0].see().await["status"], "ended");
-    for talk in &talks[1..] {
-        assert_stopped(talk, "simulation_expired").await;
+    assert_eq!(conversations[0].see().await["status"], "ended");
+    for conversation in &conversations[1..] {
+        assert_stopped(conversation, "simulation_expired").await;
     }
 }
 
 #[tokio::test]
 async fn a_simulation_whose_personas_nobody_approves_expires_after_a_day() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(json!({ "auto_approve": false })).await;
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(json!({ "auto_approve": false })).await;
     app.advance(SignedDuration::from_hours(24));
     app.run_jobs().await;
-    assert_eq!(desk.status(&simulation).await, "expired");
+    assert_eq!(project.status(&simulation).await, "expired");
 }
 
 #[tokio::test]
 async fn running_again_what_runs_changes_nothing() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.create(four()).await;
+    let project = TestProject::open(&app).await;
+    let simulation = project.create(four()).await;
     for _ in 0..3 {
-        desk.order(&simulation, "run", 200).await;
+        project.order(&simulation, "run", 200).await;
     }
     app.run_jobs().await;
-    let before = desk.simulation(&simulation).await;
+    let before = project.simulation(&simulation).await;
     app.next_instant();
-    desk.order(&simulation, "run", 200).await;
+    project.order(&simulation, "run", 200).await;
     app.run_jobs().await;
-    assert_eq!(desk.simulation(&simulation).await, before);
-    assert_eq!(desk.personas(&simulation).await.len(), 2);
-    assert_eq!(desk.conversations(&simulation).await.len(), 4);
+    assert_eq!(project.simulation(&simulation).await, before);
+    assert_eq!(project.personas(&simulation).await.len(), 2);
+    assert_eq!(project.conversations(&simulation).await.len(), 4);
 }
 
 #[tokio::test]
 async fn a_final_status_stays() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let completed = desk.converse(json!({})).await;
+    let project = TestProject::open(&app).await;
+    let completed = project.converse(json!({})).await;
     completed.hold(&[]).await;
-    let expired = desk.simulate(json!({ "expires_in_seconds": 1 })).await;
+    let expired = project.simulate(json!({ "expires_in_seconds": 1 })).await;
     app.advance(SignedDuration::from_secs(1));
     app.run_jobs().await;
     app.model().on_persona(Act::Unavailable);
-    let failed = desk.create(json!({})).await;
+    let failed = project.create(json!({})).await;
     app.run_jobs_and_retries().await;
     assert_eq!(app.take_buried().len(), 1);
     app.model().on_persona(Act::Offline);
     for (simulation, status) in
         [(&completed.simulation, "completed"), (&expired, "expired"), (&failed, "failed")]
     {
-        let before = desk.simulation(simulation).await;
+        let before = project.simulation(simulation).await;
         assert_eq!(before["status"], status);
         app.next_instant();
         for what in ["cancel", "run"] {
-            let problem = desk.order(simulation, what, 409).await;
+            let problem = project.order(simulation, what, 409).await;
             assert_eq!(code(&problem), "simulation_over");
             assert_eq!(problem["message"], format!("the simulation is already {status}"));
         }
         app.advance(SignedDuration::from_hours(48));
         app.run_jobs().await;
-        assert_eq!(desk.simulation(simulation).await, before);
+        assert_eq!(project.simulation(simulation).await, before);
     }
 }
 
@@ -454,15 +457,15 @@ async fn a_final_status_stays() {
 async fn a_model_that_makes_no_personas_fails_the_simulation_without_its_own_words() {
     for act in [Act::Unavailable, Act::Unusable, Act::Panics] {
         let app = TestApp::start();
-        let desk = Desk::open(&app).await;
+        let project = TestProject::open(&app).await;
         app.model().on_persona(act);
-        let simulation = desk.create(json!({})).await;
+        let simulation = project.create(json!({})).await;
         app.run_jobs_and_retries().await;
         let buried = app.take_buried();
         assert!(matches!(&buried[..], [one] if one.starts_with("generate_personas: ")), "{buried:?}");
         let reason = "its personas could not be created in several attempts; the server's log has the reason";
         assert_parts(
-            &desk.simulation(&simulation).await,
+            &project.simulation(&simulation).await,
             &json!({ "status": "failed", "last_failure_reason": reason }),
         );
     }
@@ -471,52 +474,52 @@ async fn a_model_that_makes_no_personas_fails_the_simulation_without_its_own_wor
 #[tokio::test]
 async fn a_model_that_comes_back_in_time_costs_nothing() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let objective = desk.objective("Is kind", "The agent is kind.").await;
+    let project = TestProject::open(&app).await;
+    let objective = project.objective("Is kind", "The agent is kind.").await;
     app.model().on_persona(Act::Unavailable);
-    let simulation = desk.create(json!({ "objective_ids": [objective] })).await;
+    let simulation = project.create(json!({ "objective_ids": [objective] })).await;
     app.run_jobs().await;
-    assert!(desk.personas(&simulation).await.is_empty());
+    assert!(project.personas(&simulation).await.is_empty());
     app.model().on_persona(Act::Offline);
     app.run_jobs_and_retries().await;
-    let talk = &desk.talks(&simulation).await[0];
-    talk.hold(&[]).await;
+    let conversation = &project.test_conversations(&simulation).await[0];
+    conversation.hold(&[]).await;
     app.model().on_judge(Act::Panics);
     app.run_jobs().await;
-    assert_eq!(talk.see().await["evaluation_status"], "in_progress");
+    assert_eq!(conversation.see().await["evaluation_status"], "in_progress");
     app.model().on_judge(Act::Offline);
     app.run_jobs_and_retries().await;
-    let seen = talk.see().await;
+    let seen = conversation.see().await;
     assert_eq!(seen["evaluation_status"], "completed");
     assert_eq!(seen["evaluations"].as_array().unwrap().len(), 1);
-    assert_eq!(desk.status(&simulation).await, "completed");
+    assert_eq!(project.status(&simulation).await, "completed");
 }
 
 #[tokio::test]
 async fn a_conversation_that_cannot_be_judged_is_no_pass_and_fails_the_simulation() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let prose = desk.objective("Is kind", "The agent is kind.").await;
-    let check = desk.objective("Helps", "check: persona replies >= 1").await;
-    let simulation = desk
+    let project = TestProject::open(&app).await;
+    let prose = project.objective("Is kind", "The agent is kind.").await;
+    let check = project.objective("Helps", "check: persona replies >= 1").await;
+    let simulation = project
         .simulate(json!({ "target_conversations": 2, "objective_ids": [prose, check], "max_turns": 200 }))
         .await;
-    let talks = desk.talks(&simulation).await;
-    talks[0].hold(&[]).await;
+    let conversations = project.test_conversations(&simulation).await;
+    conversations[0].hold(&[]).await;
     app.run_jobs().await;
     app.model().on_judge(Act::Unusable);
-    talks[1].hold(&[]).await;
+    conversations[1].hold(&[]).await;
     app.run_jobs_and_retries().await;
     assert_eq!(app.take_buried().len(), 1);
-    let seen = talks[1].see().await;
+    let seen = conversations[1].see().await;
     // All verdicts on a conversation are recorded, or none.
     assert_parts(&seen, &json!({ "status": "ended", "evaluation_status": "failed", "evaluations": [] }));
     let reason = "1 of 2 conversations could not be evaluated";
     assert_parts(
-        &desk.simulation(&simulation).await,
+        &project.simulation(&simulation).await,
         &json!({ "status": "failed", "last_failure_reason": reason }),
     );
-    let results = desk.results(&simulation).await;
+    let results = project.results(&simulation).await;
     assert_eq!(results["overall"]["evaluated"], 1);
     assert_eq!(results["failures"]["evaluations"], 1);
 }
@@ -524,14 +527,14 @@ async fn a_conversation_that_cannot_be_judged_is_no_pass_and_fails_the_simulatio
 #[tokio::test]
 async fn one_simulation_that_fails_does_not_hold_up_another() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     app.model().on_persona(Act::Panics);
-    let poisoned = desk.create(json!({})).await;
+    let poisoned = project.create(json!({})).await;
     app.run_jobs().await;
     app.model().on_persona(Act::Offline);
-    let talk = desk.converse(json!({})).await;
-    talk.hold(&[]).await;
+    let conversation = project.converse(json!({})).await;
+    conversation.hold(&[]).await;
     app.run_jobs().await;
-    assert_eq!(desk.status(&talk.simulation).await, "completed");
-    assert_eq!(desk.status(&poisoned).await, "in_progress");
+    assert_eq!(project.status(&conversation.simulation).await, "completed");
+    assert_eq!(project.status(&poisoned).await, "in_progress");
 }

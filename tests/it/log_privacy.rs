@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    desk::{Desk, message},
-    furnished::Furnished,
+    fixtures::{TestProject, message},
+    seeded_project::SeededProject,
 };
 
 /// A word that is in everything that a caller or a model says, and nowhere else.
@@ -58,7 +58,7 @@ fn logged() -> String {
 async fn every_request_leaves_one_line_without_keys_words_or_names() {
     record();
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     logged();
     let clients = [
         app.root(),
@@ -72,7 +72,7 @@ async fn every_request_leaves_one_line_without_keys_words_or_names() {
     app.model().on_reply(Act::Says(Reply { text: Some(SECRET.to_owned()), ends: false }));
     let mut ids = BTreeSet::new();
     for route in ROUTES {
-        let mut good = furnished.value(route.operation).unwrap_or_default();
+        let mut good = seeded.value(route.operation).unwrap_or_default();
         if good["name"].is_string() {
             good["name"] = SECRET.into();
         }
@@ -82,7 +82,7 @@ async fn every_request_leaves_one_line_without_keys_words_or_names() {
         for client in &clients {
             for body in [good.to_string(), format!("{{\"{SECRET}\": \"{SECRET}\"}}")] {
                 for query in ["", &format!("&name={SECRET}&{SECRET}=1&key={ROOT_KEY}&limit={SECRET}")] {
-                    let path = format!("{}{query}", furnished.path(route));
+                    let path = format!("{}{query}", seeded.path(route));
                     let body = Body::Read(body.clone().into());
                     let (_, reply) = client.ask(route.method.clone(), &path, body).await;
                     ids.insert(reply.header("x-request-id").unwrap().to_owned());
@@ -119,14 +119,14 @@ async fn every_request_leaves_one_line_without_keys_words_or_names() {
 async fn what_went_wrong_on_our_side_is_in_the_log_and_not_in_the_answer() {
     record();
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let route = ROUTES.iter().find(|route| route.operation == "create_response").unwrap();
     for (act, status) in [(Act::Unavailable, 503), (Act::Unusable, 503), (Act::Panics, 500)] {
         logged();
         app.model().on_reply(act);
-        let path = furnished.path(route);
+        let path = seeded.path(route);
         // The client refuses an answer with the model's own words in it.
-        furnished.desk.client.post(&path, &message(Some("Hello.")), status).await;
+        seeded.project.client.post(&path, &message(Some("Hello.")), status).await;
         let log = logged();
         let line: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
         assert_eq!((&line["level"], &line["fields"]["status"]), (&json!("ERROR"), &json!(status)));
@@ -139,9 +139,9 @@ async fn what_went_wrong_on_our_side_is_in_the_log_and_not_in_the_answer() {
 async fn every_job_leaves_one_line_that_says_what_became_of_it() {
     record();
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     app.model().on_persona(Act::Unavailable);
-    let failed = desk.create(json!({})).await;
+    let failed = project.create(json!({})).await;
     logged();
     app.run_jobs_and_retries().await;
     assert_eq!(app.take_buried().len(), 1);
@@ -152,7 +152,7 @@ async fn every_job_leaves_one_line_that_says_what_became_of_it() {
         .iter()
         .map(|line| {
             let (level, fields) = (&line["level"], &line["fields"]);
-            assert_eq!((&fields["message"], &fields["project_id"]), (&json!("job"), &json!(desk.project)));
+            assert_eq!((&fields["message"], &fields["project_id"]), (&json!("job"), &json!(project.id)));
             assert!(fields["latency_us"].is_u64(), "{line}");
             assert!(fields["job"].as_str().unwrap().contains(&failed), "{line}");
             let failed = fields["outcome"] != "done";
@@ -173,7 +173,7 @@ async fn every_job_leaves_one_line_that_says_what_became_of_it() {
 async fn a_secret_is_in_no_line_and_in_nothing_that_is_kept() {
     record();
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let canary = app.root().make_key(json!({ "name": "Canary" })).await;
     let replaced = app.root().rotate_key(&canary.id, json!({})).await;
     logged();
@@ -192,8 +192,8 @@ async fn a_secret_is_in_no_line_and_in_nothing_that_is_kept() {
     // much a name as any other, so the bodies have none.
     for route in ROUTES {
         for client in &clients {
-            let path = format!("{}&x-api-key={}", furnished.path(route), canary.key);
-            client.ask(route.method.clone(), &path, furnished.body(route)).await;
+            let path = format!("{}&x-api-key={}", seeded.path(route), canary.key);
+            client.ask(route.method.clone(), &path, seeded.body(route)).await;
             client.ask(route.method.clone(), &path, Body::Read("{".into())).await;
         }
     }

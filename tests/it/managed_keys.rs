@@ -10,7 +10,7 @@ use onerun_engine::Settings;
 use onerun_tests::app::{Client, MadeKey, TestApp, keys, wire_time};
 use serde_json::{Value, json};
 
-use crate::desk::{code, data, id};
+use crate::fixtures::{code, data, id};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -387,7 +387,7 @@ async fn no_key_makes_or_changes_one_that_is_more_than_itself() {
     ];
     for (more, named) in &beyond {
         let mut body = within.clone();
-        crate::desk::merge(&mut body, more.clone());
+        crate::fixtures::merge(&mut body, more.clone());
         let problem = client.post("/v1/keys", &body, 403).await;
         assert_eq!(code(&problem), "exceeds_own_key");
         assert!(problem["message"].as_str().unwrap().contains(named), "{problem}");

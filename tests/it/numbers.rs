@@ -5,7 +5,7 @@ use onerun_tests::app::TestApp;
 use proptest::{collection::vec, prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use serde_json::json;
 
-use crate::desk::{Desk, id};
+use crate::fixtures::{TestProject, id};
 
 /// Each place where a caller's own JSON is kept: how it is made, how it is changed, and where it is read.
 struct Place {
@@ -16,10 +16,10 @@ struct Place {
     read: Box<dyn Fn(&str) -> String>,
 }
 
-async fn places(desk: &Desk<'_>) -> Vec<Place> {
-    let key = desk.client.make_key(json!({})).await;
-    let wanted = desk.wanted(json!({})).to_string();
-    let (agents, simulations) = (desk.path("/agents"), desk.path("/simulations"));
+async fn places(project: &TestProject<'_>) -> Vec<Place> {
+    let key = project.client.make_key(json!({})).await;
+    let wanted = project.wanted(json!({})).to_string();
+    let (agents, simulations) = (project.path("/agents"), project.path("/simulations"));
     let of = |path: &str| {
         let (path, query) = path.split_once('?').map_or((path, ""), |(path, query)| (path, query));
         let (path, query) = (path.to_owned(), query.to_owned());
@@ -72,17 +72,17 @@ fn literal() -> impl Strategy<Value = String> {
 #[tokio::test]
 async fn numbers_in_metadata_come_back_as_they_were_sent() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let mut sent = vec!["117.63331139400017".to_owned(), "18446744073709551615".to_owned()];
     let mut runner = TestRunner::deterministic();
     let tree = vec(literal(), 400).new_tree(&mut runner).unwrap();
     sent.extend(tree.current());
-    for place in places(&desk).await {
+    for place in places(&project).await {
         let body = format!("{{{}, \"metadata\": {{\"v\": [{}]}}}}", place.fields, sent.join(", "));
         let (method, path) = place.write.clone();
-        let written = desk.client.send_bytes(method, &path, body, 200).await;
+        let written = project.client.send_bytes(method, &path, body, 200).await;
         let path = (place.read)(&id(&written.json()));
-        let read = desk.client.send(Method::GET, &path, None, 200).await;
+        let read = project.client.send(Method::GET, &path, None, 200).await;
         for text in [&written.text, &read.text] {
             for (sent, shown) in sent.iter().zip(shown(text)) {
                 let sent_number: f64 = sent.parse().unwrap();
@@ -100,14 +100,14 @@ async fn numbers_in_metadata_come_back_as_they_were_sent() {
 #[tokio::test]
 async fn a_number_that_cannot_be_kept_is_refused_with_its_place() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    for place in places(&desk).await {
+    let project = TestProject::open(&app).await;
+    for place in places(&project).await {
         for number in
             ["18446744073709551616", "-9223372036854775809", "0.12345678901234567890", "1e-400", "1e400"]
         {
             let body = format!("{{{}, \"metadata\": {{\"a\": [1, {{\"v\": {number}}}]}}}}", place.fields);
             let (method, path) = place.write.clone();
-            let refused = desk.client.send_bytes(method, &path, body, 422).await.json();
+            let refused = project.client.send_bytes(method, &path, body, 422).await.json();
             assert_eq!(refused["errors"][0]["pointer"], "#/metadata/a/1/v", "{number}: {refused}");
             assert_eq!(refused["errors"].as_array().map(Vec::len), Some(1));
         }

@@ -9,7 +9,7 @@ use onerun_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, data, id};
+use crate::fixtures::{TestProject, data, id};
 
 /// The most bytes of a page: 4,000,000 of rows, and what stands around them.
 const MAX_PAGE: usize = 4_010_000;
@@ -19,10 +19,10 @@ fn emoji(count: usize) -> String {
 }
 
 /// The rows of a list by cursor. Every page is small enough and has rows.
-async fn by_cursor(desk: &Desk<'_>, list: &str) -> Vec<Value> {
+async fn by_cursor(project: &TestProject<'_>, list: &str) -> Vec<Value> {
     let (mut rows, mut cursor) = (Vec::new(), String::new());
     loop {
-        let page = page(desk, &format!("{list}{cursor}")).await;
+        let page = page(project, &format!("{list}{cursor}")).await;
         rows.extend(data(&page).clone());
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -32,10 +32,10 @@ async fn by_cursor(desk: &Desk<'_>, list: &str) -> Vec<Value> {
 }
 
 /// The rows of a list by an offset that is stepped by the rows received.
-async fn by_offset(desk: &Desk<'_>, list: &str) -> Vec<Value> {
+async fn by_offset(project: &TestProject<'_>, list: &str) -> Vec<Value> {
     let mut rows: Vec<Value> = Vec::new();
     loop {
-        let page = page(desk, &format!("{list}&offset={}", rows.len())).await;
+        let page = page(project, &format!("{list}&offset={}", rows.len())).await;
         rows.extend(data(&page).clone());
         if page["has_more"] == false {
             return rows;
@@ -43,8 +43,8 @@ async fn by_offset(desk: &Desk<'_>, list: &str) -> Vec<Value> {
     }
 }
 
-async fn page(desk: &Desk<'_>, path: &str) -> Value {
-    let reply = desk.client.send(Method::GET, &desk.path(path), None, 200).await;
+async fn page(project: &TestProject<'_>, path: &str) -> Value {
+    let reply = project.client.send(Method::GET, &project.path(path), None, 200).await;
     assert!(reply.text.len() <= MAX_PAGE, "{path}: {} bytes", reply.text.len());
     let page = reply.json();
     assert_eq!(page["has_more"], page["next_cursor"].is_string(), "{path}");
@@ -64,11 +64,11 @@ fn name_of(row: &Value) -> String {
 #[tokio::test]
 async fn pages_of_large_rows_end_at_four_megabytes() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let mut objectives = Vec::new();
     for number in 0..50 {
         app.next_instant();
-        objectives.push(desk.objective(&format!("{number:02}"), &emoji(10_000)).await);
+        objectives.push(project.objective(&format!("{number:02}"), &emoji(10_000)).await);
     }
     let mut simulations = Vec::new();
     for number in 0..100 {
@@ -78,58 +78,58 @@ async fn pages_of_large_rows_end_at_four_megabytes() {
         let changes = json!({
             "name": format!("{number:03}"), "scenario": emoji(20_000), "objective_ids": pinned,
         });
-        simulations.push(desk.create(changes).await);
+        simulations.push(project.create(changes).await);
     }
     objectives.reverse();
     simulations.reverse();
     for (list, expected) in [("/objectives?limit=100", &objectives), ("/simulations?limit=100", &simulations)]
     {
-        let first = page(&desk, list).await;
+        let first = page(&project, list).await;
         assert!(first["has_more"] == true || expected.len() == 50, "{list}: everything in one page");
-        assert_eq!(ids(&by_cursor(&desk, list).await), *expected, "{list}");
-        assert_eq!(ids(&by_offset(&desk, list).await), *expected, "{list}");
+        assert_eq!(ids(&by_cursor(&project, list).await), *expected, "{list}");
+        assert_eq!(ids(&by_offset(&project, list).await), *expected, "{list}");
     }
     // A row of the list has what the published SDK reads, and none of the long texts that many rows share.
-    let row = page(&desk, "/simulations?limit=1").await["data"][0].clone();
+    let row = page(&project, "/simulations?limit=1").await["data"][0].clone();
     assert_eq!((&row["objectives"], row["agent"].get("description")), (&json!([]), None));
-    assert_eq!(row["agent"]["id"], desk.agent.as_str());
+    assert_eq!(row["agent"]["id"], project.agent.as_str());
     // One simulation still has all of it.
-    let whole = desk.simulation(&simulations[0]).await;
+    let whole = project.simulation(&simulations[0]).await;
     assert_eq!(whole["objectives"].as_array().map(Vec::len), Some(50));
 }
 
 #[tokio::test]
 async fn megabyte_messages_are_read_with_default_parameters() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 50 })).await;
-    talk.start(200).await;
-    talk.say(None, 200).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 50 })).await;
+    conversation.start(200).await;
+    conversation.say(None, 200).await;
     let part = json!({ "type": "text", "text": "x".repeat(32_000) });
     let large = json!({ "input": [{ "type": "message", "content": vec![part; 32] }] });
     app.model().on_reply(Act::Says(Reply { text: Some("Go on.".to_owned()), ends: false }));
     for _ in 0..7 {
-        desk.client.post(&talk.path("/responses"), &large, 200).await;
+        project.client.post(&conversation.path("/responses"), &large, 200).await;
     }
-    let items = format!("/simulations/{}/conversations/{}/items?", talk.simulation, talk.conversation);
-    let rows = by_cursor(&desk, &items).await;
+    let items = format!("/simulations/{}/conversations/{}/items?", conversation.simulation, conversation.id);
+    let rows = by_cursor(&project, &items).await;
     assert_eq!(rows.len(), 15);
     assert_eq!(rows.iter().filter(|row| row["role"] == "assistant").count(), 7);
-    assert_eq!(by_offset(&desk, &items).await, rows);
+    assert_eq!(by_offset(&project, &items).await, rows);
 }
 
 #[tokio::test]
 async fn rows_inserted_between_pages_shift_no_cursor() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let create = async |name: &str| {
         app.next_instant();
-        desk.client.post("/v1/projects", &json!({ "name": name }), 200).await;
-        desk.client.post(&desk.path("/agents"), &json!({ "name": name }), 200).await;
-        desk.objective(name, "Is kind.").await;
-        desk.create(json!({ "name": name })).await;
+        project.client.post("/v1/projects", &json!({ "name": name }), 200).await;
+        project.client.post(&project.path("/agents"), &json!({ "name": name }), 200).await;
+        project.objective(name, "Is kind.").await;
+        project.create(json!({ "name": name })).await;
         let key = json!({ "name": name, "preset": "read_only", "all_projects": true });
-        desk.client.post("/v1/keys", &key, 200).await;
+        project.client.post("/v1/keys", &key, 200).await;
     };
     for name in ["b", "d", "f", "h"] {
         create(name).await;
@@ -137,21 +137,21 @@ async fn rows_inserted_between_pages_shift_no_cursor() {
     for (number, list) in [
         "/v1/projects?sort_by=created_at",
         "/v1/projects?sort_by=name&sort_dir=asc",
-        &desk.path("/agents?sort_by=name"),
-        &desk.path("/objectives?sort_by=name&sort_dir=asc"),
-        &desk.path("/simulations?sort_by=status"),
-        &desk.path("/simulations?exact_name=b"),
+        &project.path("/agents?sort_by=name"),
+        &project.path("/objectives?sort_by=name&sort_dir=asc"),
+        &project.path("/simulations?sort_by=status"),
+        &project.path("/simulations?exact_name=b"),
         "/v1/keys?status=active",
         "/v1/audit?order=newest",
     ]
     .into_iter()
     .enumerate()
     {
-        let before = desk.client.get(&format!("{list}&limit=100"), 200).await;
+        let before = project.client.get(&format!("{list}&limit=100"), 200).await;
         let expected: Vec<String> = data(&before).iter().map(name_of).collect();
         let (mut seen, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = desk.client.get(&format!("{list}&limit=1{cursor}"), 200).await;
+            let page = project.client.get(&format!("{list}&limit=1{cursor}"), 200).await;
             seen.extend(data(&page).iter().map(name_of));
             let Some(next) = page["next_cursor"].as_str() else { break };
             cursor = format!("&cursor={next}");
@@ -174,22 +174,22 @@ async fn rows_inserted_between_pages_shift_no_cursor() {
 #[tokio::test]
 async fn wrong_cursors_are_refused() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     for _ in 0..2 {
         app.next_instant();
-        desk.client.post(&desk.path("/agents"), &json!({ "name": "Desk" }), 200).await;
-        desk.objective("Kind", "Is kind.").await;
-        desk.create(json!({ "target_conversations": 2, "target_personas": 2 })).await;
+        project.client.post(&project.path("/agents"), &json!({ "name": "Desk" }), 200).await;
+        project.objective("Kind", "Is kind.").await;
+        project.create(json!({ "target_conversations": 2, "target_personas": 2 })).await;
     }
     app.run_jobs().await;
-    let simulation = id(&desk.get("/simulations?limit=1").await["data"][0]);
+    let simulation = id(&project.get("/simulations?limit=1").await["data"][0]);
     let cursor = async |list: &str| {
-        let page = desk.client.get(&format!("{list}&limit=1"), 200).await;
+        let page = project.client.get(&format!("{list}&limit=1"), 200).await;
         page["next_cursor"].as_str().unwrap_or_else(|| panic!("{list} has one page")).to_owned()
     };
-    let agents = desk.path("/agents");
+    let agents = project.path("/agents");
     let of_agents = cursor(&agents).await;
-    desk.client.get(&format!("{agents}&limit=3&cursor={of_agents}"), 200).await;
+    project.client.get(&format!("{agents}&limit=3&cursor={of_agents}"), 200).await;
     let long = "A".repeat(5_000);
     // A position that the store did not make, under the right fingerprint.
     let forged = {
@@ -207,19 +207,22 @@ async fn wrong_cursors_are_refused() {
         (format!("{agents}&cursor="), "cursor"),
         (format!("{agents}&cursor={long}"), "cursor"),
         (format!("{agents}&cursor={of_agents}A"), "cursor"),
-        (format!("{agents}&name=Desk&cursor={of_agents}"), "cursor"),
-        (format!("{agents}&exact_name=Desk&cursor={of_agents}"), "cursor"),
+        (format!("{agents}&name=TestProject&cursor={of_agents}"), "cursor"),
+        (format!("{agents}&exact_name=TestProject&cursor={of_agents}"), "cursor"),
         (format!("{agents}&metadata.team=a&cursor={of_agents}"), "cursor"),
         (format!("{agents}&sort_by=name&cursor={of_agents}"), "cursor"),
         (format!("{agents}&sort_dir=asc&cursor={of_agents}"), "cursor"),
-        (format!("{}&cursor={of_agents}", desk.path("/objectives")), "cursor"),
-        (format!("{}&cursor={of_agents}", desk.path("/simulations")), "cursor"),
+        (format!("{}&cursor={of_agents}", project.path("/objectives")), "cursor"),
+        (format!("{}&cursor={of_agents}", project.path("/simulations")), "cursor"),
         (
-            format!("{}&cursor={of_agents}", desk.path(&format!("/simulations/{simulation}/personas"))),
+            format!("{}&cursor={of_agents}", project.path(&format!("/simulations/{simulation}/personas"))),
             "cursor",
         ),
         (
-            format!("{}&cursor={of_agents}", desk.path(&format!("/simulations/{simulation}/conversations"))),
+            format!(
+                "{}&cursor={of_agents}",
+                project.path(&format!("/simulations/{simulation}/conversations"))
+            ),
             "cursor",
         ),
         (format!("/v1/projects?cursor={of_agents}"), "cursor"),
@@ -230,36 +233,37 @@ async fn wrong_cursors_are_refused() {
     ];
     wrong.extend(forged.iter().map(|forged| (format!("{agents}&cursor={forged}"), "cursor")));
     for (path, name) in &wrong {
-        let problem = desk.client.get(path, 422).await;
+        let problem = project.client.get(path, 422).await;
         let place = &problem["errors"][0];
         assert!(place.to_string().contains(name), "{path}: {problem}");
     }
     // Another project's list, and another simulation's.
-    let other = desk.client.post("/v1/projects", &json!({ "name": "Other" }), 200).await;
-    desk.client.get(&format!("/v1/agents?project_id={}&cursor={of_agents}", id(&other)), 422).await;
-    let all = desk.get("/simulations").await;
-    let personas = |number: usize| desk.path(&format!("/simulations/{}/personas", id(&all["data"][number])));
+    let other = project.client.post("/v1/projects", &json!({ "name": "Other" }), 200).await;
+    project.client.get(&format!("/v1/agents?project_id={}&cursor={of_agents}", id(&other)), 422).await;
+    let all = project.get("/simulations").await;
+    let personas =
+        |number: usize| project.path(&format!("/simulations/{}/personas", id(&all["data"][number])));
     let of_personas = cursor(&personas(0)).await;
-    desk.client.get(&format!("{}&cursor={of_personas}", personas(1)), 422).await;
+    project.client.get(&format!("{}&cursor={of_personas}", personas(1)), 422).await;
 }
 
 #[tokio::test]
 async fn sdk_worker_works_through_simulations_with_large_objectives() {
     let server = Server::start().await;
-    let mut desk = sdk::Desk::open(server.client()).await;
-    let path = format!("/v1/objectives?project_id={}", desk.project);
+    let mut project = sdk::SdkProject::open(server.client()).await;
+    let path = format!("/v1/objectives?project_id={}", project.id);
     for number in 0..48 {
         let body = json!({ "name": format!("Large {number}"), "criteria": emoji(10_000) });
-        desk.objectives.push(id(&desk.client.post(&path, &body, 200).await));
+        project.objectives.push(id(&project.client.post(&path, &body, 200).await));
     }
     let mut simulations = Vec::new();
     for _ in 0..10 {
         let wanted = Wanted { name: "Large", conversations: 1, personas: 1, expires_in_seconds: None };
-        simulations.push(desk.simulate(wanted).await);
+        simulations.push(project.simulate(wanted).await);
     }
-    let worker = desk.worker(&[]);
+    let worker = project.worker(&[]);
     for simulation in &simulations {
-        desk.reaches(simulation, "completed").await;
+        project.reaches(simulation, "completed").await;
     }
     assert_content(worker).await;
 }

@@ -7,14 +7,14 @@ use onerun_engine::PersonaDraft;
 use onerun_tests::app::{Act, TestApp};
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, code, id, text};
+use crate::fixtures::{TestProject, code, id, text};
 
 /// The numbers of the conversations that each persona holds, by the persona's number.
-async fn held(desk: &Desk<'_>, simulation: &str) -> Vec<(u64, Vec<u64>)> {
-    let conversations = desk.conversations(simulation).await;
+async fn held(project: &TestProject<'_>, simulation: &str) -> Vec<(u64, Vec<u64>)> {
+    let conversations = project.conversations(simulation).await;
     let number = |value: &Value| value["seq_id"].as_u64().unwrap();
     let mut held = Vec::new();
-    for persona in desk.personas(simulation).await {
+    for persona in project.personas(simulation).await {
         let own = conversations.iter().filter(|conversation| conversation["persona_id"] == persona["id"]);
         for conversation in own.clone() {
             assert_eq!(conversation["persona"], persona);
@@ -28,89 +28,89 @@ fn pending(personas: u32, conversations: u32) -> Value {
     json!({ "auto_approve": false, "target_personas": personas, "target_conversations": conversations })
 }
 
-async fn decide(desk: &Desk<'_>, simulation: &str, number: u64, what: &str) {
-    let personas = desk.personas(simulation).await;
+async fn decide(project: &TestProject<'_>, simulation: &str, number: u64, what: &str) {
+    let personas = project.personas(simulation).await;
     let persona = personas.iter().find(|persona| persona["seq_id"] == number).unwrap();
-    desk.decide(simulation, &id(persona), what, 200).await;
-    desk.app.run_jobs().await;
+    project.decide(simulation, &id(persona), what, 200).await;
+    project.app.run_jobs().await;
 }
 
 #[tokio::test]
 async fn a_persona_holds_no_conversation_before_it_is_approved() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(pending(2, 5)).await;
-    assert_eq!(held(&desk, &simulation).await, [(1, vec![]), (2, vec![])]);
-    decide(&desk, &simulation, 2, "approve").await;
-    assert_eq!(held(&desk, &simulation).await, [(1, vec![]), (2, vec![2, 4])]);
-    decide(&desk, &simulation, 1, "approve").await;
-    assert_eq!(held(&desk, &simulation).await, [(1, vec![1, 3, 5]), (2, vec![2, 4])]);
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(pending(2, 5)).await;
+    assert_eq!(held(&project, &simulation).await, [(1, vec![]), (2, vec![])]);
+    decide(&project, &simulation, 2, "approve").await;
+    assert_eq!(held(&project, &simulation).await, [(1, vec![]), (2, vec![2, 4])]);
+    decide(&project, &simulation, 1, "approve").await;
+    assert_eq!(held(&project, &simulation).await, [(1, vec![1, 3, 5]), (2, vec![2, 4])]);
 }
 
 #[tokio::test]
 async fn a_rejected_persona_is_replaced_and_its_conversations_taken_over() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(pending(2, 5)).await;
-    let first = desk.personas(&simulation).await;
-    decide(&desk, &simulation, 2, "reject").await;
-    assert_eq!(held(&desk, &simulation).await, [(1, vec![]), (2, vec![]), (4, vec![])]);
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(pending(2, 5)).await;
+    let first = project.personas(&simulation).await;
+    decide(&project, &simulation, 2, "reject").await;
+    assert_eq!(held(&project, &simulation).await, [(1, vec![]), (2, vec![]), (4, vec![])]);
     // The one that came in place of it may be rejected too.
-    decide(&desk, &simulation, 4, "reject").await;
-    decide(&desk, &simulation, 6, "approve").await;
-    decide(&desk, &simulation, 1, "approve").await;
+    decide(&project, &simulation, 4, "reject").await;
+    decide(&project, &simulation, 6, "approve").await;
+    decide(&project, &simulation, 1, "approve").await;
     let expected = [(1, vec![1, 3, 5]), (2, vec![]), (4, vec![]), (6, vec![2, 4])];
-    assert_eq!(held(&desk, &simulation).await, expected);
+    assert_eq!(held(&project, &simulation).await, expected);
     let approvals: Vec<_> =
-        desk.personas(&simulation).await.iter().map(|persona| text(persona, "approval_status")).collect();
+        project.personas(&simulation).await.iter().map(|persona| text(persona, "approval_status")).collect();
     assert_eq!(approvals, ["approved", "rejected", "rejected", "approved"]);
     let people: BTreeSet<_> =
-        desk.personas(&simulation).await.iter().map(|persona| text(persona, "summary")).collect();
+        project.personas(&simulation).await.iter().map(|persona| text(persona, "summary")).collect();
     assert_eq!(people.len(), 4, "a replacement is somebody else");
-    assert_eq!(desk.personas(&simulation).await[1]["summary"], first[1]["summary"]);
+    assert_eq!(project.personas(&simulation).await[1]["summary"], first[1]["summary"]);
 
-    for talk in desk.talks(&simulation).await {
-        talk.start(200).await;
-        talk.end(200).await;
+    for conversation in project.test_conversations(&simulation).await {
+        conversation.start(200).await;
+        conversation.end(200).await;
     }
     app.run_jobs().await;
-    assert_eq!(desk.status(&simulation).await, "completed");
+    assert_eq!(project.status(&simulation).await, "completed");
 }
 
 #[tokio::test]
 async fn a_decision_can_be_repeated_and_not_reversed() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(pending(2, 2)).await;
-    let personas: Vec<_> = desk.personas(&simulation).await.iter().map(id).collect();
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(pending(2, 2)).await;
+    let personas: Vec<_> = project.personas(&simulation).await.iter().map(id).collect();
     for (persona, what, other) in [(&personas[0], "approve", "reject"), (&personas[1], "reject", "approve")] {
-        desk.decide(&simulation, persona, what, 200).await;
+        project.decide(&simulation, persona, what, 200).await;
         app.run_jobs().await;
-        let before = (desk.personas(&simulation).await, desk.conversations(&simulation).await);
+        let before = (project.personas(&simulation).await, project.conversations(&simulation).await);
         app.next_instant();
-        desk.decide(&simulation, persona, what, 200).await;
-        assert_eq!(code(&desk.decide(&simulation, persona, other, 409).await), "persona_decided");
+        project.decide(&simulation, persona, what, 200).await;
+        assert_eq!(code(&project.decide(&simulation, persona, other, 409).await), "persona_decided");
         app.run_jobs().await;
-        assert_eq!((desk.personas(&simulation).await, desk.conversations(&simulation).await), before);
+        assert_eq!((project.personas(&simulation).await, project.conversations(&simulation).await), before);
     }
 }
 
 #[tokio::test]
 async fn nobody_is_approved_for_a_simulation_that_is_over() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(pending(2, 2)).await;
-    let personas: Vec<_> = desk.personas(&simulation).await.iter().map(id).collect();
-    desk.decide(&simulation, &personas[0], "approve", 200).await;
-    desk.order(&simulation, "cancel", 200).await;
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(pending(2, 2)).await;
+    let personas: Vec<_> = project.personas(&simulation).await.iter().map(id).collect();
+    project.decide(&simulation, &personas[0], "approve", 200).await;
+    project.order(&simulation, "cancel", 200).await;
     for what in ["approve", "reject"] {
-        assert_eq!(code(&desk.decide(&simulation, &personas[1], what, 409).await), "simulation_over");
+        assert_eq!(code(&project.decide(&simulation, &personas[1], what, 409).await), "simulation_over");
     }
     // What was decided before may still be repeated.
-    desk.decide(&simulation, &personas[0], "approve", 200).await;
+    project.decide(&simulation, &personas[0], "approve", 200).await;
     app.run_jobs().await;
     assert!(
-        desk.conversations(&simulation).await.is_empty(),
+        project.conversations(&simulation).await.is_empty(),
         "the approval came too late for its conversations"
     );
 }
@@ -118,13 +118,13 @@ async fn nobody_is_approved_for_a_simulation_that_is_over() {
 #[tokio::test]
 async fn conversations_are_spread_evenly_over_the_personas() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     for (personas, conversations) in
         [(1, 1), (1, 7), (2, 7), (3, 7), (7, 7), (7, 3), (30, 2), (26, 60), (50, 51)]
     {
         let wanted = json!({ "target_personas": personas, "target_conversations": conversations });
-        let simulation = desk.simulate(wanted).await;
-        let held = held(&desk, &simulation).await;
+        let simulation = project.simulate(wanted).await;
+        let held = held(&project, &simulation).await;
         let what = format!("{conversations} conversations of {personas} personas: {held:?}");
         let numbers: Vec<_> = held.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, (1..=personas).collect::<Vec<_>>(), "{what}");
@@ -139,11 +139,11 @@ async fn conversations_are_spread_evenly_over_the_personas() {
 #[tokio::test]
 async fn no_two_personas_of_a_simulation_are_the_same() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk
+    let project = TestProject::open(&app).await;
+    let simulation = project
         .simulate(json!({ "target_personas": 200, "target_conversations": 1, "auto_approve": false }))
         .await;
-    let personas = desk.personas(&simulation).await;
+    let personas = project.personas(&simulation).await;
     assert_eq!(personas.len(), 200);
     let whole: BTreeSet<_> = personas
         .iter()
@@ -159,7 +159,7 @@ async fn a_persona_that_a_model_makes_up_is_cleaned_and_cut() {
     let hostile = format!("a\u{0}b\u{1b}[31mc{}", "x".repeat(10_000));
     let kept: String = format!("ab[31mc{}", "x".repeat(10_000)).chars().take(4_000).collect();
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     app.model().on_persona(Act::Says(PersonaDraft {
         summary: hostile.clone(),
         story: hostile.clone(),
@@ -181,8 +181,8 @@ async fn a_persona_that_a_model_makes_up_is_cleaned_and_cut() {
             version: hostile,
         },
     }));
-    let simulation = desk.simulate(json!({})).await;
-    let persona = desk.personas(&simulation).await.remove(0);
+    let simulation = project.simulate(json!({})).await;
+    let persona = project.personas(&simulation).await.remove(0);
     for field in ["summary", "story", "purpose"] {
         assert!(persona[field] == kept, "{field}");
     }

@@ -7,8 +7,8 @@ use onerun_tests::app::{TestApp, documentation};
 use serde_json::{Value, json};
 
 use crate::{
-    desk::{Desk, code},
-    furnished::Furnished,
+    fixtures::{TestProject, code},
+    seeded_project::SeededProject,
 };
 
 /// What is said of each parameter that is refused.
@@ -25,12 +25,12 @@ fn reads_its_query(route: &Route) -> bool {
 #[tokio::test]
 async fn every_operation_refuses_an_unknown_parameter_and_lists_its_own() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
-    let before = furnished.state().await;
+    let seeded = SeededProject::new(&app).await;
+    let before = seeded.state().await;
     for route in ROUTES.iter().filter(|route| reads_its_query(route)) {
-        let path = format!("{}&foo=1&foo=2", furnished.path(route));
+        let path = format!("{}&foo=1&foo=2", seeded.path(route));
         let reply =
-            furnished.desk.client.send_body(route.method.clone(), &path, furnished.body(route), 422).await;
+            seeded.project.client.send_body(route.method.clone(), &path, seeded.body(route), 422).await;
         let problem = reply.json();
         assert_eq!(code(&problem), "invalid_request", "{}", route.operation);
         let documented: Vec<String> = documentation(route.operation)["parameters"]
@@ -50,7 +50,7 @@ async fn every_operation_refuses_an_unknown_parameter_and_lists_its_own() {
             other => panic!("{}: {other:?}", route.operation),
         }
     }
-    assert_eq!(furnished.state().await, before, "a refused request changed something");
+    assert_eq!(seeded.state().await, before, "a refused request changed something");
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn documents_and_the_health_check_take_any_query() {
 #[tokio::test]
 async fn a_misspelled_parameter_is_answered_with_the_one_that_was_meant() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     for (wrong, meant) in [
         ("statuss", Some("status")),
         ("Status", Some("status")),
@@ -80,7 +80,7 @@ async fn a_misspelled_parameter_is_answered_with_the_one_that_was_meant() {
         ("", None),
         ("%3Cscript%3E", None),
     ] {
-        let problem = desk.client.get(&desk.path(&format!("/simulations?{wrong}=x")), 422).await;
+        let problem = project.client.get(&project.path(&format!("/simulations?{wrong}=x")), 422).await;
         let said = details(&problem).pop().expect("an error").1;
         let suggested = said.split_once("did you mean `").map(|(_, rest)| rest.split_once('`').unwrap().0);
         assert_eq!(suggested, meant, "{wrong}: {said}");
@@ -101,8 +101,8 @@ async fn unknown_parameters_are_named_in_short_and_only_the_first_ten() {
 #[tokio::test]
 async fn unknown_words_are_refused_with_the_list_of_those_there_are() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(json!({})).await;
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(json!({})).await;
     let conversations = format!("/simulations/{simulation}/conversations");
     let simulation_statuses = "`pending`, `in_progress`, `completed`, `failed`, `canceled`, `expired`";
     let conversation_statuses = "`queued`, `in_progress`, `ended`, `failed`";
@@ -118,26 +118,26 @@ async fn unknown_words_are_refused_with_the_list_of_those_there_are() {
         ("/simulations", "sort_dir", "`asc`, `desc`", &["up"]),
     ] {
         for wrong in wrong {
-            let problem = desk.client.get(&desk.path(&format!("{list}?{name}={wrong}")), 422).await;
+            let problem = project.client.get(&project.path(&format!("{list}?{name}={wrong}")), 422).await;
             let expected = vec![(name.to_owned(), format!("must be one of {words}"))];
             assert_eq!(details(&problem), expected, "{list} {wrong}");
         }
     }
-    let problem = desk.client.get("/v1/projects?sort_by=size", 422).await;
+    let problem = project.client.get("/v1/projects?sort_by=size", 422).await;
     assert_eq!(details(&problem)[0].1, "must be one of `created_at`, `name`");
 }
 
 #[tokio::test]
 async fn a_filter_by_an_id_that_cannot_be_one_is_refused_with_its_form() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    desk.simulate(json!({})).await;
+    let project = TestProject::open(&app).await;
+    project.simulate(json!({})).await;
     for wrong in ["", "not-an-id", "AAAAAAAAAAA", "AAAAAAAAAAAAA", "%00"] {
-        let problem = desk.client.get(&desk.path(&format!("/simulations?agent_id={wrong}")), 422).await;
+        let problem = project.client.get(&project.path(&format!("/simulations?agent_id={wrong}")), 422).await;
         let said = "must be the id of an agent, which has 12 letters and digits".to_owned();
         assert_eq!(details(&problem), [("agent_id".to_owned(), said)], "{wrong}");
     }
-    let page = desk.get("/simulations?agent_id=AAAAAAAAAAAA").await;
+    let page = project.get("/simulations?agent_id=AAAAAAAAAAAA").await;
     assert_eq!(page["data"], json!([]), "an unknown agent has no simulations");
 }
 
@@ -145,27 +145,27 @@ async fn a_filter_by_an_id_that_cannot_be_one_is_refused_with_its_form() {
 #[tokio::test]
 async fn everything_that_the_sdk_can_send_is_accepted() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({})).await;
-    let agent = &desk.agent;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({})).await;
+    let agent = &project.agent;
     for status in ["canceled", "completed", "expired", "failed", "in_progress", "pending"] {
-        desk.get(&format!(
+        project.get(&format!(
             "/simulations?agent_id={agent}&name=r&status={status}&sort_by=name&sort_dir=desc&limit=5&offset=3"
         ))
         .await;
     }
-    desk.get("/simulations?sort_by=status").await;
-    desk.get(&format!("/simulations/{}", talk.simulation)).await;
-    desk.get(&format!("/simulations/{}/conversations?status=queued", talk.simulation)).await;
-    talk.start(200).await;
-    talk.say(None, 200).await;
-    talk.end(200).await;
+    project.get("/simulations?sort_by=status").await;
+    project.get(&format!("/simulations/{}", conversation.simulation)).await;
+    project.get(&format!("/simulations/{}/conversations?status=queued", conversation.simulation)).await;
+    conversation.start(200).await;
+    conversation.say(None, 200).await;
+    conversation.end(200).await;
 }
 
 #[tokio::test]
 async fn lists_are_filtered_by_exact_name_and_by_metadata() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     for (name, metadata) in [
         ("Nightly", json!({ "team": "shop & co", "build": 17 })),
         ("Nightly run", json!({ "team": "shop & co", "build": 18 })),
@@ -173,12 +173,12 @@ async fn lists_are_filtered_by_exact_name_and_by_metadata() {
     ] {
         app.next_instant();
         let named = json!({ "name": name, "metadata": metadata });
-        desk.client.post(&desk.path("/agents"), &named, 200).await;
-        desk.create(named.clone()).await;
+        project.client.post(&project.path("/agents"), &named, 200).await;
+        project.create(named.clone()).await;
         let key = json!({ "name": name, "metadata": metadata, "preset": "ci", "all_projects": true });
-        desk.client.post("/v1/keys", &key, 200).await;
+        project.client.post("/v1/keys", &key, 200).await;
     }
-    let lists = [desk.path("/agents"), desk.path("/simulations"), "/v1/keys?limit=100".to_owned()];
+    let lists = [project.path("/agents"), project.path("/simulations"), "/v1/keys?limit=100".to_owned()];
     for list in lists {
         for (query, expected) in [
             ("exact_name=Nightly", vec!["Nightly"]),
@@ -189,7 +189,7 @@ async fn lists_are_filtered_by_exact_name_and_by_metadata() {
             ("exact_name=nightly&metadata.build=17", vec!["nightly"]),
             ("metadata.nothing=1", vec![]),
         ] {
-            let page = desk.client.get(&format!("{list}&{query}"), 200).await;
+            let page = project.client.get(&format!("{list}&{query}"), 200).await;
             let names: Vec<_> = page["data"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
             assert_eq!(names, expected, "{list} {query}");
         }
@@ -199,7 +199,7 @@ async fn lists_are_filtered_by_exact_name_and_by_metadata() {
 #[tokio::test]
 async fn filters_by_metadata_are_bounded_and_given_once() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let long = "x".repeat(201);
     for (query, name, said) in [
         ("metadata.a=1&metadata.a=2".to_owned(), "metadata.a", "must be given once"),
@@ -213,7 +213,7 @@ async fn filters_by_metadata_are_bounded_and_given_once() {
         ),
         ("metadata=1".to_owned(), "metadata", "is not a parameter"),
     ] {
-        let problem = desk.client.get(&desk.path(&format!("/agents?{query}")), 422).await;
+        let problem = project.client.get(&project.path(&format!("/agents?{query}")), 422).await;
         let found = details(&problem);
         assert_eq!(found.len(), 1, "{query}: {found:?}");
         assert!(found[0].0.starts_with(name) && found[0].1.contains(said), "{query}: {found:?}");

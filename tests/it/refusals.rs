@@ -12,8 +12,8 @@ use onerun_tests::app::{
 use serde_json::{Value, json};
 
 use crate::{
-    desk::{code, text},
-    furnished::{Furnished, path},
+    fixtures::{code, text},
+    seeded_project::{SeededProject, path},
 };
 
 const NO_KEY: &str = r#"Bearer realm="OneRun""#;
@@ -104,13 +104,13 @@ fn seen(status: u16, reply: &Reply) -> String {
 #[tokio::test]
 async fn every_route_refuses_a_request_without_a_key_in_the_same_words() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let mut answers = BTreeSet::new();
     for route in protected() {
         for (headers, query) in without_a_key() {
-            let path = format!("{}{query}", furnished.path(route));
+            let path = format!("{}{query}", seeded.path(route));
             let (status, reply) =
-                client(&app, &headers).ask(route.method.clone(), &path, furnished.body(route)).await;
+                client(&app, &headers).ask(route.method.clone(), &path, seeded.body(route)).await;
             assert_eq!(status, 401, "{}: {headers:?} {query}: {}", route.operation, reply.text);
             assert_eq!(code(&reply.json()), "missing_api_key", "{}: {headers:?}", route.operation);
             assert_eq!(reply.header("www-authenticate"), Some(NO_KEY));
@@ -123,13 +123,13 @@ async fn every_route_refuses_a_request_without_a_key_in_the_same_words() {
 #[tokio::test]
 async fn every_route_refuses_every_invalid_key_in_the_same_words() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let mut answers = BTreeSet::new();
     for route in protected() {
         for headers in with_an_invalid_key() {
-            let path = furnished.path(route);
+            let path = seeded.path(route);
             let (status, reply) =
-                client(&app, &headers).ask(route.method.clone(), &path, furnished.body(route)).await;
+                client(&app, &headers).ask(route.method.clone(), &path, seeded.body(route)).await;
             assert_eq!(status, 401, "{}: {headers:?}: {}", route.operation, reply.text);
             assert_eq!(code(&reply.json()), "invalid_api_key", "{}: {headers:?}", route.operation);
             assert_eq!(reply.header("www-authenticate"), Some(INVALID_KEY));
@@ -142,11 +142,11 @@ async fn every_route_refuses_every_invalid_key_in_the_same_words() {
 #[tokio::test]
 async fn a_bad_key_is_told_before_anything_about_the_request() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let client = app.anonymous().with_header("x-api-key", OTHER_KEY);
     let mut answers = BTreeSet::new();
     for route in protected() {
-        let known = furnished.path(route);
+        let known = seeded.path(route);
         // Of a project that there is, of one that there is not, of none, of two; with a body that nobody reads.
         let unknown = path(route, |_| None);
         let bare = unknown.split('?').next().unwrap().to_owned();
@@ -166,19 +166,19 @@ async fn a_bad_key_is_told_before_anything_about_the_request() {
 #[tokio::test]
 async fn requests_that_are_refused_change_nothing() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
-    let (before, replies) = (furnished.state().await, app.model().replies());
+    let seeded = SeededProject::new(&app).await;
+    let (before, replies) = (seeded.state().await, app.model().replies());
     app.advance(SignedDuration::from_secs(1));
     for route in protected() {
         for headers in [vec![], vec![("x-api-key", OTHER_KEY.to_owned())]] {
-            let path = furnished.path(route);
+            let path = seeded.path(route);
             let (status, _) =
-                client(&app, &headers).ask(route.method.clone(), &path, furnished.body(route)).await;
+                client(&app, &headers).ask(route.method.clone(), &path, seeded.body(route)).await;
             assert_eq!(status, 401, "{}", route.operation);
         }
     }
     app.run_jobs().await;
-    assert_eq!(furnished.state().await, before);
+    assert_eq!(seeded.state().await, before);
     assert_eq!(app.model().replies(), replies);
 }
 
@@ -186,7 +186,7 @@ async fn requests_that_are_refused_change_nothing() {
 async fn every_route_accepts_the_key_in_either_header() {
     for header in [("x-api-key", ROOT_KEY.to_owned()), ("authorization", format!("Bearer {ROOT_KEY}"))] {
         let app = TestApp::start();
-        let furnished = Furnished::new(&app).await;
+        let seeded = SeededProject::new(&app).await;
         let mut routes: Vec<_> = ROUTES.to_vec();
         // Those that make others impossible come last. The sort keeps the order of the rest.
         let last = ["end_conversation", "cancel_simulation"];
@@ -194,7 +194,7 @@ async fn every_route_accepts_the_key_in_either_header() {
         for route in routes {
             let client = client(&app, std::slice::from_ref(&header));
             let (status, reply) =
-                client.ask(route.method.clone(), &furnished.path(route), furnished.body(route)).await;
+                client.ask(route.method.clone(), &seeded.path(route), seeded.body(route)).await;
             // The conversation has been started before, and the persona has just been approved.
             let refused = ["start_conversation", "reject_persona"].contains(&route.operation);
             let expected = if refused { 409 } else { success(route.operation) };
@@ -339,9 +339,9 @@ async fn a_path_has_no_methods_but_its_own() {
 #[tokio::test]
 async fn head_answers_as_get_does_without_the_body() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
-        let path = furnished.path(route);
+        let path = seeded.path(route);
         for client in [app.root(), app.anonymous(), app.root().with_key(OTHER_KEY)] {
             let (status, get) = client.ask(Method::GET, &path, Body::Read("".into())).await;
             // The kit checks that there is no body.

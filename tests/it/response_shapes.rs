@@ -7,7 +7,7 @@ use onerun_api::ROUTES;
 use onerun_tests::app::TestApp;
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, SCENARIO, data, id, message, text};
+use crate::fixtures::{SCENARIO, TestProject, data, id, message, text};
 
 /// The id of a value, which has `length` letters or digits.
 fn checked_id(value: &Value, length: usize) -> String {
@@ -85,10 +85,10 @@ async fn a_project_has_its_shape_on_every_route() {
 #[tokio::test]
 async fn an_agent_has_its_shape_on_every_route() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let made = app.now_text();
     app.next_instant();
-    let bare = desk.client.post(&desk.path("/agents"), &json!({ "name": "Bare" }), 200).await;
+    let bare = project.client.post(&project.path("/agents"), &json!({ "name": "Bare" }), 200).await;
     assert_eq!(bare["description"], Value::Null);
     assert_eq!(bare["summary"], Value::Null);
     assert_eq!(bare["metadata"], json!({}));
@@ -96,12 +96,12 @@ async fn an_agent_has_its_shape_on_every_route() {
     let metadata = json!({ "z": 1, "a": { "deep": [true, null, 0.5, "\n"] } });
     let body = json!({ "name": "Full", "description": "Answers.\nShortly.", "metadata": metadata });
     app.next_instant();
-    let full = desk.client.post(&desk.path("/agents"), &body, 200).await;
+    let full = project.client.post(&project.path("/agents"), &body, 200).await;
     let id = checked_id(&full, 12);
     let now = app.now_text();
     let mut expected = json!({
         "id": id,
-        "project_id": desk.project,
+        "project_id": project.id,
         "name": "Full",
         "description": "Answers.\nShortly.",
         "summary": "Answers.\nShortly.",
@@ -112,25 +112,25 @@ async fn an_agent_has_its_shape_on_every_route() {
         "total_simulations": 0,
     });
     assert_eq!(full, expected);
-    assert_eq!(desk.get(&format!("/agents/{id}")).await, expected);
-    assert_eq!(data(&desk.get("/agents").await)[0], expected);
+    assert_eq!(project.get(&format!("/agents/{id}")).await, expected);
+    assert_eq!(data(&project.get("/agents").await)[0], expected);
 
     app.next_instant();
-    let path = desk.path(&format!("/agents/{id}"));
-    let patched = desk.client.patch(&path, &json!({ "description": "Asks.", "name": null }), 200).await;
+    let path = project.path(&format!("/agents/{id}"));
+    let patched = project.client.patch(&path, &json!({ "description": "Asks.", "name": null }), 200).await;
     expected["description"] = "Asks.".into();
     expected["summary"] = "Asks.".into();
     expected["updated_at"] = app.now_text().into();
     assert_eq!(patched, expected);
     app.next_instant();
-    assert_eq!(desk.client.patch(&path, &json!({ "description": null }), 200).await, expected);
+    assert_eq!(project.client.patch(&path, &json!({ "description": null }), 200).await, expected);
 
-    desk.create(json!({ "agent_id": id })).await;
-    desk.create(json!({ "agent_id": id })).await;
+    project.create(json!({ "agent_id": id })).await;
+    project.create(json!({ "agent_id": id })).await;
     expected["total_simulations"] = 2.into();
-    assert_eq!(desk.get(&format!("/agents/{id}")).await, expected);
-    assert_eq!(desk.get(&format!("/agents/{}", desk.agent)).await["total_simulations"], 0);
-    assert_eq!(desk.get(&format!("/agents/{}", desk.agent)).await["created_at"], made);
+    assert_eq!(project.get(&format!("/agents/{id}")).await, expected);
+    assert_eq!(project.get(&format!("/agents/{}", project.agent)).await["total_simulations"], 0);
+    assert_eq!(project.get(&format!("/agents/{}", project.agent)).await["created_at"], made);
 }
 
 /// What a write answers besides its warnings.
@@ -143,13 +143,13 @@ fn written(mut answer: Value) -> Value {
 #[tokio::test]
 async fn an_objective_has_its_shape_and_a_new_version_for_each_change() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let body = json!({ "name": "Is kind", "criteria": "The agent is kind.\ncheck: agent replies >= 1" });
-    let objective = written(desk.client.post(&desk.path("/objectives"), &body, 200).await);
+    let objective = written(project.client.post(&project.path("/objectives"), &body, 200).await);
     let id = checked_id(&objective, 12);
     let mut expected = json!({
         "id": id,
-        "project_id": desk.project,
+        "project_id": project.id,
         "version": 1,
         "name": "Is kind",
         "criteria": "The agent is kind.\ncheck: agent replies >= 1",
@@ -157,12 +157,12 @@ async fn an_objective_has_its_shape_and_a_new_version_for_each_change() {
         "updated_at": app.now_text(),
     });
     assert_eq!(objective, expected);
-    let path = desk.path(&format!("/objectives/{id}"));
-    assert_eq!(desk.client.get(&path, 200).await, expected);
-    assert_eq!(desk.get("/objectives").await, only(&[expected.clone()]));
+    let path = project.path(&format!("/objectives/{id}"));
+    assert_eq!(project.client.get(&path, 200).await, expected);
+    assert_eq!(project.get("/objectives").await, only(&[expected.clone()]));
 
     app.next_instant();
-    let patched = written(desk.client.patch(&path, &json!({ "name": "Is friendly" }), 200).await);
+    let patched = written(project.client.patch(&path, &json!({ "name": "Is friendly" }), 200).await);
     expected["name"] = "Is friendly".into();
     expected["version"] = 2.into();
     expected["updated_at"] = app.now_text().into();
@@ -171,38 +171,42 @@ async fn an_objective_has_its_shape_and_a_new_version_for_each_change() {
     app.next_instant();
     // What changes nothing is no version: it would tell verdicts apart that are not.
     for nothing in [json!({}), json!({ "name": "Is friendly", "criteria": null })] {
-        assert_eq!(written(desk.client.patch(&path, &nothing, 200).await), expected, "{nothing}");
+        assert_eq!(written(project.client.patch(&path, &nothing, 200).await), expected, "{nothing}");
     }
-    let patched = written(desk.client.patch(&path, &json!({ "criteria": "Other." }), 200).await);
+    let patched = written(project.client.patch(&path, &json!({ "criteria": "Other." }), 200).await);
     assert_eq!((&patched["version"], &patched["name"]), (&json!(3), &json!("Is friendly")));
     assert_eq!(patched["updated_at"], app.now_text());
-    assert_eq!(desk.get("/objectives").await, only(&[patched]), "each objective once, at its newest version");
+    assert_eq!(
+        project.get("/objectives").await,
+        only(&[patched]),
+        "each objective once, at its newest version"
+    );
 }
 
 #[tokio::test]
 async fn a_simulation_has_its_shape_on_every_route() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let second = desk.objective("Second", "check: persona ended").await;
-    let first = desk.objective("First", "The agent is kind.").await;
+    let project = TestProject::open(&app).await;
+    let second = project.objective("Second", "check: persona ended").await;
+    let first = project.objective("First", "The agent is kind.").await;
     let body = json!({
-        "agent_id": desk.agent,
+        "agent_id": project.agent,
         "name": "Refunds",
         "scenario": SCENARIO,
         "target_conversations": 4,
         "target_personas": 2,
         "objective_ids": [first, second],
     });
-    let simulation = written(desk.client.post(&desk.path("/simulations"), &body, 200).await);
+    let simulation = written(project.client.post(&project.path("/simulations"), &body, 200).await);
     let id = checked_id(&simulation, 21);
-    let mut agent = desk.get(&format!("/agents/{}", desk.agent)).await;
+    let mut agent = project.get(&format!("/agents/{}", project.agent)).await;
     agent.as_object_mut().unwrap().remove("total_simulations");
     let seed = simulation["seed"].as_u64().expect("a seed of its own");
     assert!(seed < 1 << 53, "every JSON reader holds {seed} exactly");
     let mut expected = json!({
         "id": id,
-        "project_id": desk.project,
-        "agent_id": desk.agent,
+        "project_id": project.id,
+        "agent_id": project.agent,
         "agent": agent,
         "name": "Refunds",
         "scenario": SCENARIO,
@@ -215,31 +219,31 @@ async fn a_simulation_has_its_shape_on_every_route() {
         "seed": seed,
         "metadata": {},
         "objectives": [
-            desk.get(&format!("/objectives/{first}")).await,
-            desk.get(&format!("/objectives/{second}")).await,
+            project.get(&format!("/objectives/{first}")).await,
+            project.get(&format!("/objectives/{second}")).await,
         ],
         "created_at": app.now_text(),
         "updated_at": app.now_text(),
         "expires_at": "2026-01-06T09:00:00.000000Z",
     });
     assert_eq!(simulation, expected);
-    assert_eq!(desk.simulation(&id).await, expected);
-    assert_eq!(desk.get("/simulations").await, only(&[listed_simulation(&expected)]));
+    assert_eq!(project.simulation(&id).await, expected);
+    assert_eq!(project.get("/simulations").await, only(&[listed_simulation(&expected)]));
 
     app.next_instant();
     app.run_jobs().await;
     expected["status"] = "in_progress".into();
     expected["updated_at"] = app.now_text().into();
-    assert_eq!(desk.simulation(&id).await, expected);
-    assert_eq!(desk.get("/simulations").await, only(&[listed_simulation(&expected)]));
+    assert_eq!(project.simulation(&id).await, expected);
+    assert_eq!(project.get("/simulations").await, only(&[listed_simulation(&expected)]));
 }
 
 #[tokio::test]
 async fn a_simulation_keeps_everything_that_is_said_of_it() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let metadata = json!({ "commit": "abc", "n": [1, 2.5, null] });
-    let body = desk.wanted(json!({
+    let body = project.wanted(json!({
         "name": "\u{1f600} “Überraschung”",
         "scenario": "One line.\nAnother\tone.",
         "target_conversations": 10_000,
@@ -250,23 +254,23 @@ async fn a_simulation_keeps_everything_that_is_said_of_it() {
         "metadata": metadata,
         "expires_in_seconds": 1,
     }));
-    let simulation = written(desk.client.post(&desk.path("/simulations"), &body, 200).await);
+    let simulation = written(project.client.post(&project.path("/simulations"), &body, 200).await);
     for (field, value) in body.as_object().unwrap() {
         if field != "expires_in_seconds" {
             assert_eq!(simulation[field], *value, "{field}");
         }
     }
     assert_eq!(simulation["expires_at"], "2026-01-05T09:00:01.000000Z");
-    assert_eq!(desk.simulation(&id(&simulation)).await, simulation);
+    assert_eq!(project.simulation(&id(&simulation)).await, simulation);
 }
 
 #[tokio::test]
 async fn personas_have_their_shape_and_come_all_at_once_newest_first() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let wanted = json!({ "target_personas": 30, "target_conversations": 30, "auto_approve": false });
-    let simulation = desk.simulate(wanted).await;
-    let page = desk.get(&format!("/simulations/{simulation}/personas")).await;
+    let simulation = project.simulate(wanted).await;
+    let page = project.get(&format!("/simulations/{simulation}/personas")).await;
     assert_eq!((data(&page).len(), &page["has_more"]), (30, &json!(false)));
     let numbers: Vec<_> = data(&page).iter().map(|persona| persona["seq_id"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..=30).rev().collect::<Vec<_>>());
@@ -318,9 +322,9 @@ async fn personas_have_their_shape_and_come_all_at_once_newest_first() {
         );
     }
 
-    let part = desk.get(&format!("/simulations/{simulation}/personas?limit=7&offset=25")).await;
+    let part = project.get(&format!("/simulations/{simulation}/personas?limit=7&offset=25")).await;
     assert_eq!((data(&part), &part["has_more"]), (&data(&page)[25..].to_vec(), &json!(false)));
-    let part = desk.get(&format!("/simulations/{simulation}/personas?limit=7")).await;
+    let part = project.get(&format!("/simulations/{simulation}/personas?limit=7")).await;
     assert_eq!((data(&part), &part["has_more"]), (&data(&page)[..7].to_vec(), &json!(true)));
 }
 
@@ -341,15 +345,15 @@ fn expected_item(item: &Value, conversation: &str, role: &str, words: &str, made
 #[tokio::test]
 async fn a_conversation_has_its_shape_from_queued_to_evaluated() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let objective = desk.objective("Helps", "check: agent says /refund/i").await;
-    let talk = desk.converse(json!({ "objective_ids": [objective], "max_turns": 20 })).await;
-    let simulation = talk.simulation.clone();
-    let persona = desk.personas(&simulation).await.remove(0);
-    let conversation = talk.see().await;
+    let project = TestProject::open(&app).await;
+    let objective = project.objective("Helps", "check: agent says /refund/i").await;
+    let conversation = project.converse(json!({ "objective_ids": [objective], "max_turns": 20 })).await;
+    let simulation = conversation.simulation.clone();
+    let persona = project.personas(&simulation).await.remove(0);
+    let shown = conversation.see().await;
     let made = app.now_text();
     let mut expected = json!({
-        "id": checked_id(&conversation, 21),
+        "id": checked_id(&shown, 21),
         "simulation_id": simulation,
         "persona_id": persona["id"],
         "persona": persona,
@@ -366,12 +370,12 @@ async fn a_conversation_has_its_shape_from_queued_to_evaluated() {
         "created_at": made,
         "updated_at": made,
     });
-    assert_eq!(conversation, expected);
+    assert_eq!(shown, expected);
     let list = format!("/simulations/{simulation}/conversations");
-    assert_eq!(desk.get(&list).await, only(&[expected.clone()]));
+    assert_eq!(project.get(&list).await, only(&[expected.clone()]));
 
     app.next_instant();
-    let started = talk.start(200).await;
+    let started = conversation.start(200).await;
     let lease = "2026-01-05T09:05:00.000001Z";
     assert_eq!(
         started,
@@ -380,10 +384,10 @@ async fn a_conversation_has_its_shape_from_queued_to_evaluated() {
     expected["status"] = "in_progress".into();
     expected["lease_expires_at"] = lease.into();
     expected["updated_at"] = app.now_text().into();
-    assert_eq!(talk.see().await, expected);
+    assert_eq!(conversation.see().await, expected);
 
     app.next_instant();
-    let reply = talk.say(Some("Shall I issue a refund?"), 200).await;
+    let reply = conversation.say(Some("Shall I issue a refund?"), 200).await;
     let words = reply["output"][0]["content"][0]["text"].as_str().unwrap();
     assert_eq!(
         reply,
@@ -395,16 +399,16 @@ async fn a_conversation_has_its_shape_from_queued_to_evaluated() {
     expected["item_count"] = 2.into();
     expected["lease_expires_at"] = "2026-01-05T09:05:00.000002Z".into();
     expected["updated_at"] = app.now_text().into();
-    assert_eq!(talk.see().await, expected);
-    let items = talk.items().await;
+    assert_eq!(conversation.see().await, expected);
+    let items = conversation.items().await;
     let said = [("assistant", "Shall I issue a refund?"), ("user", words)];
     for (item, (role, words)) in items.iter().zip(said) {
-        assert_eq!(*item, expected_item(item, &talk.conversation, role, words, &app.now_text()));
+        assert_eq!(*item, expected_item(item, &conversation.id, role, words, &app.now_text()));
     }
     assert_eq!(items.len(), 2);
 
     app.next_instant();
-    assert_eq!(talk.end(200).await, json!({ "message": "Conversation ended successfully" }));
+    assert_eq!(conversation.end(200).await, json!({ "message": "Conversation ended successfully" }));
     expected["status"] = "ended".into();
     expected["end_reason"] = "agent_decided".into();
     expected["ended_attempts"] = json!([{
@@ -412,11 +416,11 @@ async fn a_conversation_has_its_shape_from_queued_to_evaluated() {
     }]);
     expected["lease_expires_at"] = Value::Null;
     expected["updated_at"] = app.now_text().into();
-    assert_eq!(talk.see().await, expected);
+    assert_eq!(conversation.see().await, expected);
 
     app.next_instant();
     app.run_jobs().await;
-    let seen = talk.see().await;
+    let seen = conversation.see().await;
     let evaluation = &seen["evaluations"][0];
     let hash = text(evaluation, "prompt_hash");
     assert!(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{hash}");
@@ -424,10 +428,10 @@ async fn a_conversation_has_its_shape_from_queued_to_evaluated() {
     expected["updated_at"] = app.now_text().into();
     expected["evaluations"] = json!([{
         "id": checked_id(evaluation, 21),
-        "conversation_id": talk.conversation,
+        "conversation_id": conversation.id,
         "objective_id": objective,
         "objective_version": 1,
-        "objective": desk.get(&format!("/objectives/{objective}")).await,
+        "objective": project.get(&format!("/objectives/{objective}")).await,
         "outcome": "passed",
         "score": 1.0,
         "reason": "`check: agent says /refund/i` holds",
@@ -440,23 +444,23 @@ async fn a_conversation_has_its_shape_from_queued_to_evaluated() {
     assert_eq!(seen, expected);
     expected["evaluations"][0]["objective"] =
         json!({ "id": objective, "version": 1, "name": expected["evaluations"][0]["objective"]["name"] });
-    assert_eq!(desk.get(&list).await, only(&[expected]), "lists leave the criteria out");
+    assert_eq!(project.get(&list).await, only(&[expected]), "lists leave the criteria out");
 }
 
 #[tokio::test]
 async fn items_are_the_same_by_post_and_by_get() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 200 })).await;
-    talk.say(Some("Hello."), 200).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 200 })).await;
+    conversation.say(Some("Hello."), 200).await;
     for rest in
         ["/items", "/items?limit=1", "/items?limit=1&offset=1", "/items?attempt=1", "/items?attempt=2"]
     {
-        let got = desk.client.send(Method::GET, &talk.path(rest), None, 200).await;
-        let posted = desk.client.send(Method::POST, &talk.path(rest), None, 200).await;
+        let got = project.client.send(Method::GET, &conversation.path(rest), None, 200).await;
+        let posted = project.client.send(Method::POST, &conversation.path(rest), None, 200).await;
         assert_eq!(got.text, posted.text, "{rest}");
     }
-    let page = desk.client.get(&talk.path("/items?limit=1"), 200).await;
+    let page = project.client.get(&conversation.path("/items?limit=1"), 200).await;
     assert_eq!((data(&page).len(), &page["has_more"]), (1, &json!(true)));
     assert_eq!(data(&page)[0]["role"], "assistant", "the oldest first");
 }
@@ -464,12 +468,12 @@ async fn items_are_the_same_by_post_and_by_get() {
 #[tokio::test]
 async fn all_items_come_at_once_oldest_first() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 200 })).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 200 })).await;
     let lines: Vec<_> = (0..50).map(|line| format!("Line {line}.")).collect();
     let input: Vec<_> = lines.iter().map(|line| message(Some(line))["input"][0].clone()).collect();
-    desk.client.post(&talk.path("/responses"), &json!({ "input": input }), 200).await;
-    let transcript = talk.transcript().await;
+    project.client.post(&conversation.path("/responses"), &json!({ "input": input }), 200).await;
+    let transcript = conversation.transcript().await;
     let said: Vec<_> = transcript.iter().filter(|(role, _)| role == "assistant").collect();
     assert_eq!(said.iter().map(|(_, text)| text).collect::<Vec<_>>(), lines.iter().collect::<Vec<_>>());
     assert_eq!(transcript.last().unwrap().0, "user");
@@ -478,58 +482,58 @@ async fn all_items_come_at_once_oldest_first() {
 #[tokio::test]
 async fn a_message_of_several_parts_is_kept_in_parts() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 200 })).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 200 })).await;
     let parts = json!([
         { "type": "text", "text": "One." },
         { "type": "text", "text": "" },
         { "type": "text", "text": "Three.\n\tIndented \u{1f600}" },
     ]);
     let input = json!({ "input": [{ "type": "message", "content": parts }] });
-    desk.client.post(&talk.path("/responses"), &input, 200).await;
-    assert_eq!(talk.items().await[0]["content"], parts);
+    project.client.post(&conversation.path("/responses"), &input, 200).await;
+    assert_eq!(conversation.items().await[0]["content"], parts);
 }
 
 #[tokio::test]
 async fn what_has_nothing_to_show_says_what_the_published_service_says() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let wanted = json!({ "auto_approve": false, "target_personas": 2, "target_conversations": 2 });
-    let simulation = desk.simulate(wanted).await;
-    let personas = desk.personas(&simulation).await;
+    let simulation = project.simulate(wanted).await;
+    let personas = project.personas(&simulation).await;
     let said = |message: &str| json!({ "message": message });
-    let approved = desk.decide(&simulation, &id(&personas[0]), "approve", 200).await;
+    let approved = project.decide(&simulation, &id(&personas[0]), "approve", 200).await;
     assert_eq!(approved, said("Persona approved successfully"));
-    let rejected = desk.decide(&simulation, &id(&personas[1]), "reject", 200).await;
+    let rejected = project.decide(&simulation, &id(&personas[1]), "reject", 200).await;
     assert_eq!(rejected, said("Persona rejected successfully"));
-    assert_eq!(desk.order(&simulation, "run", 200).await, said("Simulation run requested"));
-    assert_eq!(desk.order(&simulation, "cancel", 200).await, said("Simulation cancel requested"));
+    assert_eq!(project.order(&simulation, "run", 200).await, said("Simulation run requested"));
+    assert_eq!(project.order(&simulation, "cancel", 200).await, said("Simulation cancel requested"));
 }
 
 #[tokio::test]
 async fn lists_have_ten_of_a_kind_newest_first_and_say_whether_there_are_more() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     for number in 1..=11 {
         app.next_instant();
         let name = format!("{number:02}");
-        desk.client.post("/v1/projects", &json!({ "name": name }), 200).await;
-        desk.client.post(&desk.path("/agents"), &json!({ "name": name }), 200).await;
-        desk.objective(&name, "Is kind.").await;
-        desk.create(json!({ "name": name, "target_conversations": 11 })).await;
+        project.client.post("/v1/projects", &json!({ "name": name }), 200).await;
+        project.client.post(&project.path("/agents"), &json!({ "name": name }), 200).await;
+        project.objective(&name, "Is kind.").await;
+        project.create(json!({ "name": name, "target_conversations": 11 })).await;
     }
     app.run_jobs().await;
     let all: Vec<_> = (1..=11).rev().map(|number| format!("{number:02}")).collect();
-    let simulation = ids(&desk.get("/simulations?limit=1").await).remove(0);
-    // The first project and agent are the desk's own.
+    let simulation = ids(&project.get("/simulations?limit=1").await).remove(0);
+    // The first project and agent are the project's own.
     for (list, are_named) in [
-        (desk.path("/agents"), true),
+        (project.path("/agents"), true),
         ("/v1/projects?".to_owned(), true),
-        (desk.path("/objectives"), true),
-        (desk.path("/simulations"), true),
-        (desk.path(&format!("/simulations/{simulation}/conversations")), false),
+        (project.path("/objectives"), true),
+        (project.path("/simulations"), true),
+        (project.path(&format!("/simulations/{simulation}/conversations")), false),
     ] {
-        let page = desk.client.get(&list, 200).await;
+        let page = project.client.get(&list, 200).await;
         assert_eq!((data(&page).len(), &page["has_more"]), (10, &json!(true)), "{list}");
         if are_named {
             assert_eq!(names(&page), all[..10], "{list}");
@@ -537,14 +541,14 @@ async fn lists_have_ten_of_a_kind_newest_first_and_say_whether_there_are_more() 
             let numbers: Vec<_> = data(&page).iter().map(|value| value["seq_id"].as_u64().unwrap()).collect();
             assert_eq!(numbers, (2..=11).rev().collect::<Vec<_>>());
         }
-        let whole = desk.client.get(&format!("{list}&limit=100"), 200).await;
+        let whole = project.client.get(&format!("{list}&limit=100"), 200).await;
         assert_eq!(whole["has_more"], false);
         // The parts make the whole, at every length of a part.
         for limit in [1, 3, 5, 11, 12] {
             let mut seen = Vec::new();
             loop {
                 let path = format!("{list}&limit={limit}&offset={}", seen.len());
-                let page = desk.client.get(&path, 200).await;
+                let page = project.client.get(&path, 200).await;
                 seen.extend(data(&page).clone());
                 assert_eq!(page["has_more"], seen.len() < data(&whole).len(), "{path}");
                 if page["has_more"] == false {
@@ -554,7 +558,7 @@ async fn lists_have_ten_of_a_kind_newest_first_and_say_whether_there_are_more() 
             assert_eq!(seen, *data(&whole), "{list} by {limit}");
         }
         for offset in [100, 1_000_000] {
-            let page = desk.client.get(&format!("{list}&offset={offset}"), 200).await;
+            let page = project.client.get(&format!("{list}&offset={offset}"), 200).await;
             assert_eq!(page, only(&[]), "{list}");
         }
     }
@@ -563,19 +567,19 @@ async fn lists_have_ten_of_a_kind_newest_first_and_say_whether_there_are_more() 
 #[tokio::test]
 async fn lists_sort_by_name_or_time() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     for name in ["b", "c", "a"] {
         app.next_instant();
-        desk.client.post("/v1/projects", &json!({ "name": name }), 200).await;
-        desk.client.post(&desk.path("/agents"), &json!({ "name": name }), 200).await;
-        desk.objective(name, "Is kind.").await;
-        desk.create(json!({ "name": name })).await;
+        project.client.post("/v1/projects", &json!({ "name": name }), 200).await;
+        project.client.post(&project.path("/agents"), &json!({ "name": name }), 200).await;
+        project.objective(name, "Is kind.").await;
+        project.create(json!({ "name": name })).await;
     }
     for list in [
         "/v1/projects?".to_owned(),
-        desk.path("/agents"),
-        desk.path("/objectives"),
-        desk.path("/simulations"),
+        project.path("/agents"),
+        project.path("/objectives"),
+        project.path("/simulations"),
     ] {
         for (query, expected) in [
             ("", "acb"),
@@ -586,8 +590,8 @@ async fn lists_sort_by_name_or_time() {
             ("&sort_by=name", "cba"),
             ("&sort_by=name&sort_dir=asc", "abc"),
         ] {
-            let page = desk.client.get(&format!("{list}{query}"), 200).await;
-            // Without the desk's own project and agent, which have longer names.
+            let page = project.client.get(&format!("{list}{query}"), 200).await;
+            // Without the project's own project and agent, which have longer names.
             let seen: String = names(&page).into_iter().filter(|name| name.len() == 1).collect();
             assert_eq!(seen, expected, "{list}{query}");
         }
@@ -597,15 +601,15 @@ async fn lists_sort_by_name_or_time() {
 #[tokio::test]
 async fn what_was_made_at_the_same_moment_is_listed_in_one_order_over_all_pages() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     for _ in 0..9 {
-        desk.create(json!({ "name": "Same" })).await;
+        project.create(json!({ "name": "Same" })).await;
     }
     for query in ["", "&sort_dir=asc", "&sort_by=name", "&sort_by=name&sort_dir=asc", "&sort_by=status"] {
-        let whole = ids(&desk.get(&format!("/simulations?limit=100{query}")).await);
+        let whole = ids(&project.get(&format!("/simulations?limit=100{query}")).await);
         let mut parts = Vec::new();
         for offset in (0..9).step_by(2) {
-            parts.extend(ids(&desk.get(&format!("/simulations?limit=2&offset={offset}{query}")).await));
+            parts.extend(ids(&project.get(&format!("/simulations?limit=2&offset={offset}{query}")).await));
         }
         assert_eq!(parts, whole, "{query}");
         assert_eq!(whole.len(), 9);
@@ -615,29 +619,29 @@ async fn what_was_made_at_the_same_moment_is_listed_in_one_order_over_all_pages(
 #[tokio::test]
 async fn simulations_sort_by_status() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let canceled = desk.simulate(json!({})).await;
-    desk.order(&canceled, "cancel", 200).await;
-    let running = desk.simulate(json!({})).await;
-    let pending = desk.create(json!({})).await;
+    let project = TestProject::open(&app).await;
+    let canceled = project.simulate(json!({})).await;
+    project.order(&canceled, "cancel", 200).await;
+    let running = project.simulate(json!({})).await;
+    let pending = project.create(json!({})).await;
     let mut expected = vec![canceled, running, pending];
     for (simulation, status) in expected.iter().zip(["canceled", "in_progress", "pending"]) {
-        assert_eq!(desk.status(simulation).await, status);
+        assert_eq!(project.status(simulation).await, status);
     }
-    assert_eq!(ids(&desk.get("/simulations?sort_by=status&sort_dir=asc").await), expected, "by the word");
+    assert_eq!(ids(&project.get("/simulations?sort_by=status&sort_dir=asc").await), expected, "by the word");
     expected.reverse();
-    assert_eq!(ids(&desk.get("/simulations?sort_by=status").await), expected);
+    assert_eq!(ids(&project.get("/simulations?sort_by=status").await), expected);
 }
 
 #[tokio::test]
 async fn name_filters_find_parts_of_names_whatever_their_case_and_take_every_character_for_itself() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let all = ["Refund", "refunds 100%", "a_b", "axb", "Größe", "back\\slash", "it's"];
     for name in all {
         app.next_instant();
-        desk.client.post(&desk.path("/agents"), &json!({ "name": name }), 200).await;
-        desk.create(json!({ "name": name })).await;
+        project.client.post(&project.path("/agents"), &json!({ "name": name }), 200).await;
+        project.create(json!({ "name": name })).await;
     }
     for list in ["/agents", "/simulations"] {
         for (filter, expected) in [
@@ -651,10 +655,10 @@ async fn name_filters_find_parts_of_names_whatever_their_case_and_take_every_cha
             ("s+100", vec!["refunds 100%"]),
             ("nothing", vec![]),
         ] {
-            let page = desk.get(&format!("{list}?name={filter}")).await;
+            let page = project.get(&format!("{list}?name={filter}")).await;
             assert_eq!(names(&page), expected, "{list} {filter}");
         }
-        let page = desk.get(&format!("{list}?name=&limit=100")).await;
+        let page = project.get(&format!("{list}?name=&limit=100")).await;
         assert!(data(&page).len() >= all.len(), "an empty part is part of every name");
     }
 }
@@ -662,24 +666,24 @@ async fn name_filters_find_parts_of_names_whatever_their_case_and_take_every_cha
 #[tokio::test]
 async fn status_and_agent_filters_find_only_what_matches() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let other = id(&desk.client.post(&desk.path("/agents"), &json!({ "name": "Other" }), 200).await);
-    let running = desk.simulate(json!({})).await;
-    let pending = desk.create(json!({ "agent_id": other })).await;
+    let project = TestProject::open(&app).await;
+    let other = id(&project.client.post(&project.path("/agents"), &json!({ "name": "Other" }), 200).await);
+    let running = project.simulate(json!({})).await;
+    let pending = project.create(json!({ "agent_id": other })).await;
     for (query, expected) in [
         ("status=pending".to_owned(), vec![&pending]),
         ("status=in_progress".to_owned(), vec![&running]),
         ("status=completed".to_owned(), vec![]),
         (format!("agent_id={other}"), vec![&pending]),
         (format!("agent_id={other}&status=in_progress"), vec![]),
-        (format!("agent_id={}&status=in_progress", desk.agent), vec![&running]),
+        (format!("agent_id={}&status=in_progress", project.agent), vec![&running]),
         ("agent_id=AAAAAAAAAAAA".to_owned(), vec![]),
     ] {
-        let page = desk.get(&format!("/simulations?{query}")).await;
+        let page = project.get(&format!("/simulations?{query}")).await;
         assert_eq!(ids(&page).iter().collect::<Vec<_>>(), expected, "{query}");
     }
     for (status, count) in [("queued", 1), ("in_progress", 0), ("ended", 0), ("failed", 0)] {
-        let page = desk.get(&format!("/simulations/{running}/conversations?status={status}")).await;
+        let page = project.get(&format!("/simulations/{running}/conversations?status={status}")).await;
         assert_eq!(data(&page).len(), count, "{status}");
     }
 }
@@ -687,11 +691,11 @@ async fn status_and_agent_filters_find_only_what_matches() {
 #[tokio::test]
 async fn the_first_conversation_waits_for_a_worker_without_any_time_passing() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(json!({})).await;
-    let conversation = &desk.conversations(&simulation).await[0];
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(json!({})).await;
+    let conversation = &project.conversations(&simulation).await[0];
     assert_eq!(conversation["status"], "queued");
-    assert_eq!(conversation["created_at"], desk.simulation(&simulation).await["created_at"]);
+    assert_eq!(conversation["created_at"], project.simulation(&simulation).await["created_at"]);
 }
 
 #[tokio::test]

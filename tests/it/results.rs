@@ -4,7 +4,7 @@ use onerun_engine::Reply;
 use onerun_tests::app::{Act, TestApp};
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, extend};
+use crate::fixtures::{TestProject, extend};
 
 /// Whether two numbers are the same but for rounding.
 #[track_caller]
@@ -36,9 +36,9 @@ fn assert_scores(scores: &Value, counts: [u64; 4], mean: Option<f64>, rate: Opti
 #[tokio::test]
 async fn results_before_anything_was_held_are_zeros_and_nulls() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let objective = desk.objective("Helps", "check: persona ended").await;
-    let simulation = desk.create(json!({ "target_conversations": 3, "objective_ids": [objective] })).await;
+    let project = TestProject::open(&app).await;
+    let objective = project.objective("Helps", "check: persona ended").await;
+    let simulation = project.create(json!({ "target_conversations": 3, "objective_ids": [objective] })).await;
     let scores = json!({
         "evaluated": 0,
         "passed": 0,
@@ -61,28 +61,28 @@ async fn results_before_anything_was_held_are_zeros_and_nulls() {
         "evaluations": { "pending": 0, "in_progress": 0, "completed": 0, "failed": 0, "not_applicable": 0 },
         "failures": { "lease_expired": 0, "stopped": 0, "evaluations": 0, "last_failure_reason": null },
     });
-    assert_eq!(desk.results(&simulation).await, expected);
+    assert_eq!(project.results(&simulation).await, expected);
 
     app.run_jobs().await;
-    desk.talks(&simulation).await[0].start(200).await;
+    project.test_conversations(&simulation).await[0].start(200).await;
     expected["status"] = "in_progress".into();
     expected["personas"]["approved"] = 1.into();
     expected["conversations"]["queued"] = 2.into();
     expected["conversations"]["in_progress"] = 1.into();
     expected["evaluations"]["pending"] = 3.into();
-    assert_eq!(desk.results(&simulation).await, expected);
+    assert_eq!(project.results(&simulation).await, expected);
 }
 
 #[tokio::test]
 async fn counts_rates_and_wilson_intervals_are_right() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     // Passed by three of four; by one of two checks or by both; and never decided, or failed by its check.
-    let refund = desk.objective("Refund", "check: agent says /refund/i").await;
-    let both = desk.objective("Both", "check: agent says /refund/i\ncheck: agent says /sorry/i").await;
-    let prose = desk.objective("Prose", "Is kind.").await;
-    let mixed = desk.objective("Mixed", "Is kind.\ncheck: agent says /hello/i").await;
-    let simulation = desk
+    let refund = project.objective("Refund", "check: agent says /refund/i").await;
+    let both = project.objective("Both", "check: agent says /refund/i\ncheck: agent says /sorry/i").await;
+    let prose = project.objective("Prose", "Is kind.").await;
+    let mixed = project.objective("Mixed", "Is kind.\ncheck: agent says /hello/i").await;
+    let simulation = project
         .simulate(json!({
             "target_conversations": 4,
             "target_personas": 2,
@@ -90,16 +90,19 @@ async fn counts_rates_and_wilson_intervals_are_right() {
             "objective_ids": [refund, both, prose, mixed],
         }))
         .await;
-    let talks = desk.talks(&simulation).await;
-    for (talk, line) in
-        talks.iter().zip(["Hello, sorry, a refund.", "Hello, a refund.", "Hello, a refund, sorry.", "No."])
-    {
-        talk.start(200).await;
-        talk.say(Some(line), 200).await;
-        talk.end(200).await;
+    let conversations = project.test_conversations(&simulation).await;
+    for (conversation, line) in conversations.iter().zip([
+        "Hello, sorry, a refund.",
+        "Hello, a refund.",
+        "Hello, a refund, sorry.",
+        "No.",
+    ]) {
+        conversation.start(200).await;
+        conversation.say(Some(line), 200).await;
+        conversation.end(200).await;
     }
     app.run_jobs().await;
-    let results = desk.results(&simulation).await;
+    let results = project.results(&simulation).await;
     assert_eq!(results["status"], "completed");
     let objectives = results["objectives"].as_array().unwrap();
     let names: Vec<_> = objectives.iter().map(|scores| scores["name"].as_str().unwrap()).collect();
@@ -125,22 +128,22 @@ async fn counts_rates_and_wilson_intervals_are_right() {
 #[tokio::test]
 async fn endings_are_counted_by_who_ended() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(json!({ "target_conversations": 6, "max_turns": 2 })).await;
-    let talks = desk.talks(&simulation).await;
-    talks[0].hold(&[]).await;
-    for talk in &talks[1..3] {
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(json!({ "target_conversations": 6, "max_turns": 2 })).await;
+    let conversations = project.test_conversations(&simulation).await;
+    conversations[0].hold(&[]).await;
+    for conversation in &conversations[1..3] {
         app.model().on_reply(Act::Says(Reply { text: Some("Bye.".to_owned()), ends: true }));
-        talk.say(None, 200).await;
+        conversation.say(None, 200).await;
     }
     app.model().on_reply(Act::Offline);
-    for talk in &talks[3..] {
-        assert_eq!(talk.say(Some("Hello."), 200).await["ended"], true);
+    for conversation in &conversations[3..] {
+        assert_eq!(conversation.say(Some("Hello."), 200).await["ended"], true);
         // Said again by the worker, which does not know it.
-        talk.end(200).await;
+        conversation.end(200).await;
     }
     app.run_jobs().await;
-    let results = desk.results(&simulation).await;
+    let results = project.results(&simulation).await;
     assert_eq!(results["endings"], json!({ "persona_ended": 2, "agent_ended": 1, "turn_limit": 3 }));
     assert_eq!(
         results["conversations"],

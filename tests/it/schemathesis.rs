@@ -26,7 +26,7 @@ const QUEUED: usize = APPROVED * CONVERSATIONS / PERSONAS;
 #[tokio::test]
 async fn every_operation_is_as_the_document_says() {
     let mut server = Server::start().await;
-    let ids = furnish(&server.client()).await;
+    let ids = seed_project(&server.client()).await;
     // It keeps files of its own in the directory that it runs in.
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| directory.path().join(name);
@@ -78,7 +78,7 @@ fn complaints(log: &str) -> String {
 }
 
 /// Makes things in every state, and says what ids there are for each parameter.
-async fn furnish(client: &Client) -> Value {
+async fn seed_project(client: &Client) -> Value {
     let project = id(&client.post("/v1/projects", &json!({ "name": "Refund desk" }), 200).await);
     let path = |rest: &str| {
         let joint = if rest.contains('?') { '&' } else { '?' };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use onerun_tests::{
     process::Server,
-    sdk::{Desk, Wanted, assert_content, check_every_status},
+    sdk::{SdkProject, Wanted, assert_content, check_every_status},
 };
 
 const THIRTY: Wanted<'static> =
@@ -14,36 +14,36 @@ const THIRTY: Wanted<'static> =
 async fn the_client_reads_simulations_in_every_status() {
     // Three leases run out for the one that fails.
     let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "1")]).await;
-    check_every_status(&Desk::open(server.client()).await).await;
+    check_every_status(&SdkProject::open(server.client()).await).await;
 }
 
 #[tokio::test]
 async fn a_pipeline_s_key_is_enough_for_all_that_the_client_does() {
     let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "1")]).await;
-    check_every_status(&Desk::open(server.client()).await.with_key_of("ci").await).await;
+    check_every_status(&SdkProject::open(server.client()).await.with_key_of("ci").await).await;
 }
 
 #[tokio::test]
 async fn a_worker_takes_thirty_conversations_to_their_evaluation_without_a_complaint() {
     let server = Server::start().await;
-    let desk = Desk::open(server.client()).await;
-    let simulation = desk.simulate(THIRTY).await;
+    let project = SdkProject::open(server.client()).await;
+    let simulation = project.simulate(THIRTY).await;
 
-    let worker = desk.worker(&[]);
-    desk.reaches(&simulation, "completed").await;
+    let worker = project.worker(&[]);
+    project.reaches(&simulation, "completed").await;
 
     assert_content(worker).await;
-    desk.assert_evaluated(&simulation, 30).await;
+    project.assert_evaluated(&simulation, 30).await;
 }
 
 #[tokio::test]
 async fn presets_are_enough_for_a_worker_and_for_the_pipeline_beside_it() {
     let server = Server::start().await;
-    let desk = Desk::open(server.client()).await;
-    let ci = desk.with_key_of("ci").await;
+    let project = SdkProject::open(server.client()).await;
+    let ci = project.with_key_of("ci").await;
     let simulation = ci.simulate(Wanted { conversations: 5, personas: 5, ..THIRTY }).await;
 
-    let worker = desk.with_key_of("worker").await.worker(&[]);
+    let worker = project.with_key_of("worker").await.worker(&[]);
     ci.reaches(&simulation, "completed").await;
 
     assert_content(worker).await;
@@ -53,47 +53,47 @@ async fn presets_are_enough_for_a_worker_and_for_the_pipeline_beside_it() {
 #[tokio::test]
 async fn a_worker_that_only_greets_and_answers_once_completes_too() {
     let server = Server::start().await;
-    let desk = Desk::open(server.client()).await;
-    let simulation = desk.simulate(Wanted { conversations: 5, personas: 5, ..THIRTY }).await;
+    let project = SdkProject::open(server.client()).await;
+    let simulation = project.simulate(Wanted { conversations: 5, personas: 5, ..THIRTY }).await;
 
-    let worker = desk.worker(&["--single-turn"]);
-    desk.reaches(&simulation, "completed").await;
+    let worker = project.worker(&["--single-turn"]);
+    project.reaches(&simulation, "completed").await;
 
     assert_content(worker).await;
-    desk.assert_evaluated(&simulation, 5).await;
+    project.assert_evaluated(&simulation, 5).await;
 }
 
 #[tokio::test]
 async fn a_worker_killed_half_way_costs_an_attempt_and_no_conversation() {
     let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "2")]).await;
-    let desk = Desk::open(server.client()).await;
-    let simulation = desk.simulate(THIRTY).await;
+    let project = SdkProject::open(server.client()).await;
+    let simulation = project.simulate(THIRTY).await;
 
     // It sends itself a SIGKILL in the middle of its fifteenth conversation, with others open.
-    let mut first = desk.worker(&["--crash-after", "15"]);
+    let mut first = project.worker(&["--crash-after", "15"]);
     let status = first.exit(Duration::from_mins(1)).await;
     assert_eq!(status.code(), None, "killed, not exited: {}", first.report());
-    assert_eq!(desk.status(&simulation).await, "in_progress");
+    assert_eq!(project.status(&simulation).await, "in_progress");
 
-    let second = desk.worker(&[]);
-    desk.reaches(&simulation, "completed").await;
+    let second = project.worker(&[]);
+    project.reaches(&simulation, "completed").await;
 
     assert_content(second).await;
-    desk.assert_evaluated(&simulation, 30).await;
+    project.assert_evaluated(&simulation, 30).await;
 }
 
 #[tokio::test]
 async fn an_entrypoint_that_raises_costs_an_attempt_and_no_conversation() {
     let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "2")]).await;
-    let desk = Desk::open(server.client()).await;
-    let simulation = desk.simulate(THIRTY).await;
+    let project = SdkProject::open(server.client()).await;
+    let simulation = project.simulate(THIRTY).await;
 
-    let mut worker = desk.worker(&["--raise-first", "6"]);
-    desk.reaches(&simulation, "completed").await;
+    let mut worker = project.worker(&["--raise-first", "6"]);
+    project.reaches(&simulation, "completed").await;
 
     worker.terminate().await;
     let log = worker.stderr();
     // Once for each: the second attempt is answered.
     assert_eq!(log.matches("Failed run task for").count(), 6, "{log}");
-    desk.assert_evaluated(&simulation, 30).await;
+    project.assert_evaluated(&simulation, 30).await;
 }

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use onerun_tests::{
     process::{Process, Server, onerun},
-    sdk::{Desk, Wanted, assert_content},
+    sdk::{SdkProject, Wanted, assert_content},
 };
 use serde_json::json;
 
@@ -40,11 +40,11 @@ async fn a_secret_is_printed_once_and_is_in_no_file_and_no_log() {
     let mut printed = vec![told];
 
     // Used by the published client, by a worker, by the command line, and in wrong ways.
-    let desk = Desk::open(server.client().with_key(&canary)).await;
+    let project = SdkProject::open(server.client().with_key(&canary)).await;
     let wanted = Wanted { name: "Canary", conversations: 2, personas: 2, expires_in_seconds: None };
-    let simulation = desk.simulate(wanted).await;
-    let worker = desk.worker(&[]);
-    desk.reaches(&simulation, "completed").await;
+    let simulation = project.simulate(wanted).await;
+    let worker = project.worker(&[]);
+    project.reaches(&simulation, "completed").await;
     printed.push(assert_content(worker).await);
     for arguments in [&["whoami"][..], &["list"], &["list", "--json"], &["show", &canary[4..16]], &["audit"]]
     {

@@ -3,7 +3,7 @@
 use onerun_tests::app::TestApp;
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, data};
+use crate::fixtures::{TestProject, data};
 
 const LINES: [&str; 4] = [
     "I am sorry. Could you give me your order number?",
@@ -26,8 +26,8 @@ fn without_ids_and_times(value: &Value) -> Value {
 }
 
 /// A whole simulation: who was in it, what was said, and what was found.
-async fn run(desk: &Desk<'_>, objectives: &[String], seed: u64) -> Value {
-    let simulation = desk
+async fn run(project: &TestProject<'_>, objectives: &[String], seed: u64) -> Value {
+    let simulation = project
         .simulate(json!({
             "target_conversations": 5,
             "target_personas": 3,
@@ -36,20 +36,20 @@ async fn run(desk: &Desk<'_>, objectives: &[String], seed: u64) -> Value {
             "objective_ids": objectives,
         }))
         .await;
-    for talk in desk.talks(&simulation).await {
-        talk.hold(&LINES).await;
+    for conversation in project.test_conversations(&simulation).await {
+        conversation.hold(&LINES).await;
     }
-    desk.app.run_jobs().await;
-    assert_eq!(desk.status(&simulation).await, "completed");
+    project.app.run_jobs().await;
+    assert_eq!(project.status(&simulation).await, "completed");
     let mut said = Vec::new();
-    for talk in desk.talks(&simulation).await {
-        said.push(json!([talk.see().await, talk.items().await]));
+    for conversation in project.test_conversations(&simulation).await {
+        said.push(json!([conversation.see().await, conversation.items().await]));
     }
     let whole = json!([
-        desk.personas(&simulation).await,
+        project.personas(&simulation).await,
         said,
-        desk.results(&simulation).await,
-        data(&desk.get(&format!("/simulations/{simulation}/personas")).await),
+        project.results(&simulation).await,
+        data(&project.get(&format!("/simulations/{simulation}/personas")).await),
     ]);
     without_ids_and_times(&whole)
 }
@@ -57,15 +57,16 @@ async fn run(desk: &Desk<'_>, objectives: &[String], seed: u64) -> Value {
 #[tokio::test]
 async fn the_same_seed_gives_the_same_people_words_and_verdicts() {
     let (app, other) = (TestApp::start(), TestApp::start());
-    let (desk, elsewhere) = (Desk::open(&app).await, Desk::open(&other).await);
+    let (project, elsewhere) = (TestProject::open(&app).await, TestProject::open(&other).await);
     let mut objectives = [Vec::new(), Vec::new()];
-    for (desk, objectives) in [&desk, &elsewhere].into_iter().zip(&mut objectives) {
-        objectives.push(desk.objective("Helps", "check: agent says /refund/i\ncheck: persona ended").await);
-        objectives.push(desk.objective("Is kind", "The agent is kind.").await);
+    for (project, objectives) in [&project, &elsewhere].into_iter().zip(&mut objectives) {
+        objectives
+            .push(project.objective("Helps", "check: agent says /refund/i\ncheck: persona ended").await);
+        objectives.push(project.objective("Is kind", "The agent is kind.").await);
     }
-    let first = run(&desk, &objectives[0], 7).await;
+    let first = run(&project, &objectives[0], 7).await;
     // In the same store, with other ids; and in another, at another time.
-    assert_eq!(run(&desk, &objectives[0], 7).await, first);
+    assert_eq!(run(&project, &objectives[0], 7).await, first);
     other.set_now("2031-07-01T00:00:00Z".parse().unwrap());
     assert_eq!(run(&elsewhere, &objectives[1], 7).await, first);
 }
@@ -73,10 +74,10 @@ async fn the_same_seed_gives_the_same_people_words_and_verdicts() {
 #[tokio::test]
 async fn different_seeds_give_different_people_and_words() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let first = run(&desk, &[], 7).await;
+    let project = TestProject::open(&app).await;
+    let first = run(&project, &[], 7).await;
     for seed in [8, (1 << 53) - 1] {
-        let other = run(&desk, &[], seed).await;
+        let other = run(&project, &[], seed).await;
         assert_ne!(other[0], first[0], "the personas");
         assert_ne!(other[1], first[1], "the conversations");
     }
@@ -85,12 +86,12 @@ async fn different_seeds_give_different_people_and_words() {
 #[tokio::test]
 async fn two_conversations_of_one_persona_are_not_the_same() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(json!({ "target_conversations": 20, "max_turns": 12 })).await;
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(json!({ "target_conversations": 20, "max_turns": 12 })).await;
     let mut openings = std::collections::BTreeSet::new();
-    for talk in desk.talks(&simulation).await {
-        talk.say(None, 200).await;
-        openings.insert(talk.transcript().await[0].1.clone());
+    for conversation in project.test_conversations(&simulation).await {
+        conversation.say(None, 200).await;
+        openings.insert(conversation.transcript().await[0].1.clone());
     }
     assert!(openings.len() > 10, "{openings:?}");
 }
@@ -98,24 +99,24 @@ async fn two_conversations_of_one_persona_are_not_the_same() {
 #[tokio::test]
 async fn a_new_attempt_is_held_by_the_same_persona_in_the_same_words() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 12 })).await;
-    talk.start(200).await;
-    let first = talk.say(None, 200).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 12 })).await;
+    conversation.start(200).await;
+    let first = conversation.say(None, 200).await;
     app.advance(jiff::SignedDuration::from_secs(300));
     app.run_jobs().await;
-    talk.start(200).await;
-    assert_eq!(talk.say(None, 200).await, first);
+    conversation.start(200).await;
+    assert_eq!(conversation.say(None, 200).await, first);
 }
 
 #[tokio::test]
 async fn a_simulation_that_names_no_seed_gets_one_of_its_own() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let mut seeds = std::collections::BTreeSet::new();
     for _ in 0..5 {
-        let simulation = desk.create(json!({ "seed": null })).await;
-        seeds.insert(desk.simulation(&simulation).await["seed"].as_u64().unwrap());
+        let simulation = project.create(json!({ "seed": null })).await;
+        seeds.insert(project.simulation(&simulation).await["seed"].as_u64().unwrap());
     }
     assert_eq!(seeds.len(), 5);
 }

@@ -7,7 +7,7 @@ use onerun_tests::app::{MadeKey, Reply, TestApp};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::{desk::code, furnished::Furnished};
+use crate::{fixtures::code, seeded_project::SeededProject};
 
 /// The routes that change something for callers with a key.
 fn changing() -> impl Iterator<Item = &'static Route> {
@@ -40,8 +40,8 @@ async fn send_slowly(
 }
 
 /// Everything but how keys were used.
-async fn state(furnished: &Furnished<'_>) -> Value {
-    let mut state = furnished.state().await;
+async fn state(seeded: &SeededProject<'_>) -> Value {
+    let mut state = seeded.state().await;
     if let Some(keys) = state.as_array_mut().and_then(|parts| parts.iter_mut().rev().nth(1)) {
         for key in keys["data"].as_array_mut().into_iter().flatten() {
             let key = key.as_object_mut().expect("a key");
@@ -56,20 +56,20 @@ async fn state(furnished: &Furnished<'_>) -> Value {
 /// Has every changing route called by a key that something happens to while the body comes.
 async fn refused_everywhere(meanwhile: (Method, &str, Value), status: u16, expected: &str) {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let (method, rest, change) = meanwhile;
     for route in changing() {
         let key = app.root().make_key(json!({})).await;
-        let path = furnished.fresh_path(route).await;
-        let request = (route.method.clone(), path.as_str(), furnished.body(route));
+        let path = seeded.fresh_path(route).await;
+        let request = (route.method.clone(), path.as_str(), seeded.body(route));
         let change = async {
             let path = format!("/v1/keys/{}{rest}", key.id);
             app.root().send(method.clone(), &path, Some(&change), 200).await;
         };
-        let before = state(&furnished).await;
+        let before = state(&seeded).await;
         let (got, reply) = Box::pin(send_slowly(&app, &key, request, change)).await;
         assert_eq!((got, code(&reply.json())), (status, expected), "{}", route.operation);
-        let after = state(&furnished).await;
+        let after = state(&seeded).await;
         // All that changed is the key that called, and the trail by that.
         let but_keys = |state: &Value| state.as_array().map(|parts| parts[..parts.len() - 2].to_vec());
         assert_eq!(but_keys(&before), but_keys(&after), "{}", route.operation);
@@ -104,12 +104,12 @@ async fn a_key_moved_to_another_address_before_the_body_came_changes_nothing() {
 #[tokio::test]
 async fn a_project_taken_from_a_key_before_the_body_came_is_out_of_reach() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
+    let seeded = SeededProject::new(&app).await;
     let other = app.root().post("/v1/projects", &json!({ "name": "Other" }), 200).await;
     for route in changing().filter(|route| route.parameter_names().contains(&"project_id")) {
         let key = app.root().make_key(json!({})).await;
-        let path = furnished.path(route);
-        let request = (route.method.clone(), path.as_str(), furnished.body(route));
+        let path = seeded.path(route);
+        let request = (route.method.clone(), path.as_str(), seeded.body(route));
         let change = async {
             let path = format!("/v1/keys/{}", key.id);
             app.root().patch(&path, &json!({ "project_ids": [other["id"]] }), 200).await;

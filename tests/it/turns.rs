@@ -9,7 +9,7 @@ use onerun_tests::app::{Act, TestApp};
 use serde_json::{Value, json};
 use tokio::join;
 
-use crate::desk::{Desk, Talk, code, message, text};
+use crate::fixtures::{TestConversation, TestProject, code, message, text};
 
 /// A conversation that the persona does not end before its limit.
 const LONG: u32 = 200;
@@ -27,9 +27,9 @@ fn output(reply: &Value) -> Option<&str> {
     output.first().map(|message| message["content"][0]["text"].as_str().unwrap())
 }
 
-async fn count(talk: &Talk<'_, '_>) -> usize {
-    let count = talk.items().await.len();
-    assert_eq!(talk.see().await["item_count"], count);
+async fn count(conversation: &TestConversation<'_, '_>) -> usize {
+    let count = conversation.items().await.len();
+    assert_eq!(conversation.see().await["item_count"], count);
     count
 }
 
@@ -37,56 +37,56 @@ async fn count(talk: &Talk<'_, '_>) -> usize {
 async fn a_turn_is_one_message_so_a_persona_that_opens_is_stopped_at_one_three_and_five() {
     for (max_turns, counts) in [(1, vec![1]), (2, vec![1, 3]), (3, vec![1, 3]), (5, vec![1, 3, 5])] {
         let app = TestApp::start();
-        let desk = Desk::open(&app).await;
-        let talk = desk.converse(json!({ "max_turns": max_turns })).await;
+        let project = TestProject::open(&app).await;
+        let conversation = project.converse(json!({ "max_turns": max_turns })).await;
         for (call, expected) in counts.iter().enumerate() {
             app.model().on_reply(says(&format!("Words {call}.")));
             let said = (call > 0).then_some("Tell me more.");
-            let reply = talk.say(said, 200).await;
+            let reply = conversation.say(said, 200).await;
             // The last words are returned with the end, and never answered.
             assert_eq!(output(&reply), Some(format!("Words {call}.").as_str()));
             assert_eq!(reply["ended"], call + 1 == counts.len(), "{max_turns}: call {call}");
-            assert_eq!(count(&talk).await, *expected);
+            assert_eq!(count(&conversation).await, *expected);
         }
-        assert_eq!(talk.see().await["end_reason"], "max_turns_reached");
-        assert_eq!(code(&talk.say(Some("And?"), 400).await), "conversation_over");
-        assert_eq!(count(&talk).await, *counts.last().unwrap());
+        assert_eq!(conversation.see().await["end_reason"], "max_turns_reached");
+        assert_eq!(code(&conversation.say(Some("And?"), 400).await), "conversation_over");
+        assert_eq!(count(&conversation).await, *counts.last().unwrap());
     }
 }
 
 #[tokio::test]
 async fn an_agent_that_opens_is_stopped_after_pairs_of_messages() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 5 })).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 5 })).await;
     for (call, ended) in [(1, false), (2, false), (3, true)] {
         app.model().on_reply(says(&format!("Words {call}.")));
-        assert_eq!(talk.say(Some("Hello."), 200).await["ended"], ended);
-        assert_eq!(count(&talk).await, 2 * call);
+        assert_eq!(conversation.say(Some("Hello."), 200).await["ended"], ended);
+        assert_eq!(count(&conversation).await, 2 * call);
     }
 }
 
 #[tokio::test]
 async fn several_messages_of_one_call_count_each() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 5 })).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 5 })).await;
     app.model().on_reply(says("Words."));
     let one = message(Some("Hello."))["input"][0].clone();
     let body = json!({ "input": [one, one, one, one] });
-    let reply = desk.client.post(&talk.path("/responses"), &body, 200).await;
-    assert_eq!((reply["ended"].clone(), count(&talk).await), (json!(true), 5));
+    let reply = project.client.post(&conversation.path("/responses"), &body, 200).await;
+    assert_eq!((reply["ended"].clone(), count(&conversation).await), (json!(true), 5));
 }
 
 #[tokio::test]
 async fn no_input_is_null_an_empty_list_or_nothing() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let mut openings = Vec::new();
     for body in [json!({ "input": null }), json!({ "input": [] }), json!({})] {
-        let talk = desk.converse(json!({})).await;
-        openings.push(desk.client.post(&talk.path("/responses"), &body, 200).await);
-        assert_eq!(count(&talk).await, 1);
+        let conversation = project.converse(json!({})).await;
+        openings.push(project.client.post(&conversation.path("/responses"), &body, 200).await);
+        assert_eq!(count(&conversation).await, 1);
     }
     assert!(openings.windows(2).all(|pair| pair[0] == pair[1]), "{openings:?}");
 }
@@ -94,55 +94,55 @@ async fn no_input_is_null_an_empty_list_or_nothing() {
 #[tokio::test]
 async fn words_that_are_not_answered_yet_come_again_without_asking_the_model() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
     for said in [None, Some("Tell me more.")] {
-        let first = talk.say(said, 200).await;
-        let (asked, stored) = (app.model().replies(), count(&talk).await);
+        let first = conversation.say(said, 200).await;
+        let (asked, stored) = (app.model().replies(), count(&conversation).await);
         app.model().on_reply(Act::Panics);
         for _ in 0..3 {
-            assert_eq!(talk.say(None, 200).await, first);
+            assert_eq!(conversation.say(None, 200).await, first);
         }
         app.model().on_reply(Act::Offline);
-        assert_eq!((app.model().replies(), count(&talk).await), (asked, stored));
+        assert_eq!((app.model().replies(), count(&conversation).await), (asked, stored));
     }
 }
 
 #[tokio::test]
 async fn asking_for_the_same_words_again_renews_the_lease() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
-    talk.say(None, 200).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
+    conversation.say(None, 200).await;
     app.advance(SignedDuration::from_secs(299));
-    talk.say(None, 200).await;
-    assert_eq!(talk.see().await["lease_expires_at"], "2026-01-05T09:09:59.000000Z");
+    conversation.say(None, 200).await;
+    assert_eq!(conversation.see().await["lease_expires_at"], "2026-01-05T09:09:59.000000Z");
 }
 
 #[tokio::test]
 async fn an_agent_that_says_nothing_is_heard_and_not_refused() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
-    talk.say(None, 200).await;
-    talk.say(Some(""), 200).await;
-    assert_eq!(talk.transcript().await[1], ("assistant".to_owned(), String::new()));
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
+    conversation.say(None, 200).await;
+    conversation.say(Some(""), 200).await;
+    assert_eq!(conversation.transcript().await[1], ("assistant".to_owned(), String::new()));
 }
 
 #[tokio::test]
 async fn the_longest_message_is_kept_to_the_letter() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
     let long = "\u{1f600}".repeat(32_000);
-    talk.say(Some(&long), 200).await;
-    assert_eq!(talk.transcript().await[0].1, long);
+    conversation.say(Some(&long), 200).await;
+    assert_eq!(conversation.transcript().await[0].1, long);
 }
 
 #[tokio::test]
 async fn the_longest_call_is_kept_to_the_letter() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let parts: Vec<Value> = (0..8)
         .map(|part| json!({ "type": "text", "text": format!("{part}{}", "\u{1f600}".repeat(31_999)) }))
         .collect();
@@ -151,12 +151,12 @@ async fn the_longest_call_is_kept_to_the_letter() {
     let one = vec![message(&parts)];
     let several = parts.chunks(1).map(message).collect();
     for input in [one, several] {
-        let talk = desk.converse(json!({ "max_turns": LONG })).await;
+        let conversation = project.converse(json!({ "max_turns": LONG })).await;
         let body = json!({ "input": input });
         let size = body.to_string().len();
         assert!((MAX_BODY_BYTES - 30_000..=MAX_BODY_BYTES).contains(&size), "{size}");
-        desk.client.post(&talk.path("/responses"), &body, 200).await;
-        let items = talk.items().await;
+        project.client.post(&conversation.path("/responses"), &body, 200).await;
+        let items = conversation.items().await;
         assert_eq!(items.len(), input.len() + 1);
         for (item, said) in items.iter().zip(&input) {
             let texts = |message: &Value| -> Vec<String> {
@@ -170,60 +170,61 @@ async fn the_longest_call_is_kept_to_the_letter() {
 #[tokio::test]
 async fn a_second_call_while_one_is_answered_is_refused_and_nothing_of_it_kept() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
-    talk.say(None, 200).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
+    conversation.say(None, 200).await;
     app.model().on_reply(Act::Waits);
-    let (reply, ()) = join!(talk.say(Some("First."), 200), async {
+    let (reply, ()) = join!(conversation.say(Some("First."), 200), async {
         app.model().waits().await;
         for said in [Some("Second."), None] {
-            assert_eq!(code(&talk.say(said, 409).await), "turn_in_progress");
+            assert_eq!(code(&conversation.say(said, 409).await), "turn_in_progress");
         }
-        assert_eq!(code(&talk.end(409).await), "turn_in_progress");
-        assert_eq!(count(&talk).await, 1, "nothing of a turn is stored before all of it is");
+        assert_eq!(code(&conversation.end(409).await), "turn_in_progress");
+        assert_eq!(count(&conversation).await, 1, "nothing of a turn is stored before all of it is");
         app.model().release();
     });
     assert!(output(&reply).is_some());
     app.model().on_reply(Act::Offline);
-    talk.say(Some("Third."), 200).await;
-    let said: Vec<_> = talk.transcript().await.into_iter().filter(|(role, _)| role == "assistant").collect();
+    conversation.say(Some("Third."), 200).await;
+    let said: Vec<_> =
+        conversation.transcript().await.into_iter().filter(|(role, _)| role == "assistant").collect();
     assert_eq!(said.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["First.", "Third."]);
 }
 
 #[tokio::test]
 async fn conversations_do_not_wait_for_one_another() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(json!({ "target_conversations": 2, "max_turns": LONG })).await;
-    let talks = desk.talks(&simulation).await;
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(json!({ "target_conversations": 2, "max_turns": LONG })).await;
+    let conversations = project.test_conversations(&simulation).await;
     app.model().on_reply(Act::Waits);
-    join!(talks[0].say(None, 200), async {
+    join!(conversations[0].say(None, 200), async {
         app.model().waits().await;
         app.model().on_reply(Act::Offline);
-        talks[1].say(None, 200).await;
+        conversations[1].say(None, 200).await;
         app.model().release();
     });
-    assert_eq!((count(&talks[0]).await, count(&talks[1]).await), (1, 1));
+    assert_eq!((count(&conversations[0]).await, count(&conversations[1]).await), (1, 1));
 }
 
 #[tokio::test]
 async fn a_turn_whose_holder_is_silent_is_taken_over_and_the_late_answer_not_kept() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
-    talk.say(None, 200).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
+    conversation.say(None, 200).await;
     app.model().on_reply(Act::Waits);
-    let (late, ()) = join!(talk.say(Some("First."), 409), async {
+    let (late, ()) = join!(conversation.say(Some("First."), 409), async {
         app.model().waits().await;
         app.advance(SignedDuration::from_secs(30) - SignedDuration::from_micros(1));
-        assert_eq!(code(&talk.say(Some("Second."), 409).await), "turn_in_progress");
+        assert_eq!(code(&conversation.say(Some("Second."), 409).await), "turn_in_progress");
         app.next_instant();
         app.model().on_reply(Act::Offline);
-        talk.say(Some("Second."), 200).await;
+        conversation.say(Some("Second."), 200).await;
         app.model().release();
     });
     assert_eq!(code(&late), "turn_lost");
-    let transcript = talk.transcript().await;
+    let transcript = conversation.transcript().await;
     assert_eq!(transcript.len(), 3);
     assert_eq!(transcript[1].1, "Second.");
 }
@@ -239,160 +240,163 @@ async fn a_worker_is_not_given_up_while_its_call_is_answered() {
             ..TestApp::settings()
         },
     );
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
     app.model().on_reply(Act::Waits);
-    let (reply, ()) = join!(talk.say(None, 200), async {
+    let (reply, ()) = join!(conversation.say(None, 200), async {
         app.model().waits().await;
         app.advance(SignedDuration::from_secs(29));
         app.run_jobs().await;
-        assert_eq!(talk.see().await["status"], "in_progress");
+        assert_eq!(conversation.see().await["status"], "in_progress");
         app.model().release();
     });
     assert!(output(&reply).is_some());
-    assert_eq!(talk.see().await["lease_expires_at"], "2026-01-05T09:00:30.000000Z");
+    assert_eq!(conversation.see().await["lease_expires_at"], "2026-01-05T09:00:30.000000Z");
 }
 
 #[tokio::test]
 async fn an_answer_that_comes_after_the_simulation_was_canceled_is_not_kept() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
     app.model().on_reply(Act::Waits);
-    let (late, ()) = join!(talk.say(None, 409), async {
+    let (late, ()) = join!(conversation.say(None, 409), async {
         app.model().waits().await;
-        desk.order(&talk.simulation, "cancel", 200).await;
+        project.order(&conversation.simulation, "cancel", 200).await;
         app.model().release();
     });
     assert_eq!(code(&late), "simulation_not_running");
     app.run_jobs().await;
-    assert_eq!(count(&talk).await, 0);
-    assert_eq!(talk.see().await["end_reason"], "simulation_canceled");
+    assert_eq!(count(&conversation).await, 0);
+    assert_eq!(conversation.see().await["end_reason"], "simulation_canceled");
 }
 
 #[tokio::test]
 async fn a_call_repeated_under_its_key_gets_the_same_bytes_and_is_done_once() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 3 })).await;
-    let opening = desk.client.with_header("idempotency-key", "opening");
-    let answer = desk.client.with_header("idempotency-key", "answer 1");
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 3 })).await;
+    let opening = project.client.with_header("idempotency-key", "opening");
+    let answer = project.client.with_header("idempotency-key", "answer 1");
     app.model().on_reply(says("Opening."));
-    let first = talk.say_with(&opening, "/responses", None, 200).await;
+    let first = conversation.say_with(&opening, "/responses", None, 200).await;
     app.model().on_reply(says("Last words."));
-    let second = talk.say_with(&answer, "/responses", Some("Hello."), 200).await;
+    let second = conversation.say_with(&answer, "/responses", Some("Hello."), 200).await;
     assert_eq!(second.json()["ended"], true);
 
     // Also after the end, after the judgement, and while the model is out of order.
     app.model().on_reply(Act::Panics);
     for _ in 0..2 {
-        let again = talk.say_with(&opening, "/responses", None, 200).await;
+        let again = conversation.say_with(&opening, "/responses", None, 200).await;
         assert_eq!(again.text, first.text);
-        let again = talk.say_with(&answer, "/responses", Some("Hello."), 200).await;
+        let again = conversation.say_with(&answer, "/responses", Some("Hello."), 200).await;
         assert_eq!(again.text, second.text);
         app.run_jobs().await;
         app.advance(SignedDuration::from_hours(1));
     }
-    assert_eq!(desk.status(&talk.simulation).await, "completed");
-    assert_eq!((count(&talk).await, app.model().replies()), (3, 2));
+    assert_eq!(project.status(&conversation.simulation).await, "completed");
+    assert_eq!((count(&conversation).await, app.model().replies()), (3, 2));
 }
 
 #[tokio::test]
 async fn a_key_used_for_another_call_is_refused() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(json!({ "target_conversations": 2, "max_turns": LONG })).await;
-    let talks = desk.talks(&simulation).await;
-    let client = desk.client.with_header("idempotency-key", "k");
-    talks[0].say_with(&client, "/responses", Some("Hello."), 200).await;
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(json!({ "target_conversations": 2, "max_turns": LONG })).await;
+    let conversations = project.test_conversations(&simulation).await;
+    let client = project.client.with_header("idempotency-key", "k");
+    conversations[0].say_with(&client, "/responses", Some("Hello."), 200).await;
     for said in [Some("Good bye."), None] {
-        let problem = talks[0].say_with(&client, "/responses", said, 422).await.json();
+        let problem = conversations[0].say_with(&client, "/responses", said, 422).await.json();
         assert_eq!(code(&problem), "idempotency_key_reused");
     }
-    assert_eq!(count(&talks[0]).await, 2);
+    assert_eq!(count(&conversations[0]).await, 2);
     // A key is a conversation's own.
-    talks[1].say_with(&client, "/responses", None, 200).await;
+    conversations[1].say_with(&client, "/responses", None, 200).await;
 }
 
 #[tokio::test]
 async fn a_key_whose_call_failed_can_be_used_again() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
-    let client = desk.client.with_header("idempotency-key", "k");
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
+    let client = project.client.with_header("idempotency-key", "k");
     app.model().on_reply(Act::Unavailable);
-    talk.say_with(&client, "/responses", None, 503).await;
+    conversation.say_with(&client, "/responses", None, 503).await;
     app.model().on_reply(Act::Offline);
-    let first = talk.say_with(&client, "/responses", None, 200).await;
-    assert_eq!(talk.say_with(&client, "/responses", None, 200).await.text, first.text);
-    assert_eq!(count(&talk).await, 1);
+    let first = conversation.say_with(&client, "/responses", None, 200).await;
+    assert_eq!(conversation.say_with(&client, "/responses", None, 200).await.text, first.text);
+    assert_eq!(count(&conversation).await, 1);
 }
 
 #[tokio::test]
 async fn a_call_repeated_under_its_key_while_the_first_is_answered_is_refused_and_then_gets_its_reply() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
-    let client = desk.client.with_header("idempotency-key", "k");
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
+    let client = project.client.with_header("idempotency-key", "k");
     app.model().on_reply(Act::Waits);
-    let (first, ()) = join!(talk.say_with(&client, "/responses", Some("Hello."), 200), async {
+    let (first, ()) = join!(conversation.say_with(&client, "/responses", Some("Hello."), 200), async {
         app.model().waits().await;
-        let problem = talk.say_with(&client, "/responses", Some("Hello."), 409).await.json();
+        let problem = conversation.say_with(&client, "/responses", Some("Hello."), 409).await.json();
         assert_eq!(code(&problem), "turn_in_progress");
         app.model().release();
     });
-    let again = talk.say_with(&client, "/responses", Some("Hello."), 200).await;
+    let again = conversation.say_with(&client, "/responses", Some("Hello."), 200).await;
     assert_eq!(again.text, first.text);
-    assert_eq!((count(&talk).await, app.model().replies()), (2, 1));
+    assert_eq!((count(&conversation).await, app.model().replies()), (2, 1));
 }
 
 #[tokio::test]
 async fn each_attempt_has_keys_of_its_own() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
-    let client = desk.client.with_header("idempotency-key", "turn-1");
-    talk.say_with(&client, "/responses", Some("Hello."), 200).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
+    let client = project.client.with_header("idempotency-key", "turn-1");
+    conversation.say_with(&client, "/responses", Some("Hello."), 200).await;
     app.advance(SignedDuration::from_secs(300));
     app.run_jobs().await;
 
-    let problem = talk.say_with(&client, "/responses", Some("Hello."), 409).await.json();
+    let problem = conversation.say_with(&client, "/responses", Some("Hello."), 409).await.json();
     assert_eq!(code(&problem), "conversation_requeued");
-    talk.start(200).await;
+    conversation.start(200).await;
     // The worker that lost the attempt says which it is at.
-    let problem = talk.say_with(&client, "/responses?attempt=1", Some("Hello."), 409).await.json();
+    let problem = conversation.say_with(&client, "/responses?attempt=1", Some("Hello."), 409).await.json();
     assert_eq!(code(&problem), "stale_attempt");
-    assert_eq!(count(&talk).await, 0);
+    assert_eq!(count(&conversation).await, 0);
     // The one that has it now numbers its turns from the first again.
-    let first = talk.say_with(&client, "/responses", Some("Hello."), 200).await;
-    assert_eq!(talk.say_with(&client, "/responses?attempt=2", Some("Hello."), 200).await.text, first.text);
-    assert_eq!(count(&talk).await, 2);
+    let first = conversation.say_with(&client, "/responses", Some("Hello."), 200).await;
+    assert_eq!(
+        conversation.say_with(&client, "/responses?attempt=2", Some("Hello."), 200).await.text,
+        first.text
+    );
+    assert_eq!(count(&conversation).await, 2);
 }
 
 #[tokio::test]
 async fn a_key_is_kept_for_words_that_are_asked_for_again() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
-    talk.say(None, 200).await;
-    let client = desk.client.with_header("idempotency-key", "again");
-    let asked = talk.say_with(&client, "/responses", None, 200).await;
-    talk.say(Some("Hello."), 200).await;
-    assert_eq!(talk.say_with(&client, "/responses", None, 200).await.text, asked.text);
-    assert_eq!(count(&talk).await, 3);
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
+    conversation.say(None, 200).await;
+    let client = project.client.with_header("idempotency-key", "again");
+    let asked = conversation.say_with(&client, "/responses", None, 200).await;
+    conversation.say(Some("Hello."), 200).await;
+    assert_eq!(conversation.say_with(&client, "/responses", None, 200).await.text, asked.text);
+    assert_eq!(count(&conversation).await, 3);
 }
 
 #[tokio::test]
 async fn a_model_that_gives_no_answer_costs_nothing_but_the_call() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
-    talk.say(None, 200).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
+    conversation.say(None, 200).await;
     for act in [Act::Unavailable, Act::Unusable] {
         app.model().on_reply(act);
-        let reply = desk
+        let reply = project
             .client
-            .send(Method::POST, &talk.path("/responses"), Some(&message(Some("Hello."))), 503)
+            .send(Method::POST, &conversation.path("/responses"), Some(&message(Some("Hello."))), 503)
             .await;
         assert_eq!(code(&reply.json()), "model_unavailable");
         assert_eq!(
@@ -400,45 +404,45 @@ async fn a_model_that_gives_no_answer_costs_nothing_but_the_call() {
             "the model gave no answer; nothing of the call was kept, so it can be repeated"
         );
         assert_eq!(reply.header("retry-after"), Some("2"));
-        assert_eq!(count(&talk).await, 1);
-        assert_eq!(talk.see().await["status"], "in_progress");
+        assert_eq!(count(&conversation).await, 1);
+        assert_eq!(conversation.see().await["status"], "in_progress");
     }
     // The turn is free at once.
     app.model().on_reply(Act::Offline);
-    talk.say(Some("Hello."), 200).await;
-    assert_eq!(count(&talk).await, 3);
+    conversation.say(Some("Hello."), 200).await;
+    assert_eq!(count(&conversation).await, 3);
 }
 
 #[tokio::test]
 async fn a_defect_of_the_model_is_a_500_that_tells_nothing_and_stops_nothing_else() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
     app.model().on_reply(Act::Panics);
-    let problem = talk.say(None, 500).await;
+    let problem = conversation.say(None, 500).await;
     assert_eq!(code(&problem), "internal");
     assert_eq!(problem["message"], "something went wrong on our side");
     app.model().on_reply(Act::Offline);
-    desk.get("/agents").await;
-    assert_eq!(count(&talk).await, 0);
+    project.get("/agents").await;
+    assert_eq!(count(&conversation).await, 0);
     // Nobody gave the turn back, so it is free when it has run out.
-    assert_eq!(code(&talk.say(None, 409).await), "turn_in_progress");
+    assert_eq!(code(&conversation.say(None, 409).await), "turn_in_progress");
     app.advance(SignedDuration::from_secs(30));
-    talk.say(None, 200).await;
-    assert_eq!(count(&talk).await, 1);
+    conversation.say(None, 200).await;
+    assert_eq!(count(&conversation).await, 1);
 }
 
 #[tokio::test]
 async fn a_persona_that_says_nothing_has_ended_the_conversation() {
     for text in [None, Some(""), Some(" \n\t\u{2003}"), Some("\u{0}\u{7}\u{1b}")] {
         let app = TestApp::start();
-        let desk = Desk::open(&app).await;
-        let talk = desk.converse(json!({ "max_turns": LONG })).await;
+        let project = TestProject::open(&app).await;
+        let conversation = project.converse(json!({ "max_turns": LONG })).await;
         app.model().on_reply(Act::Says(Reply { text: text.map(str::to_owned), ends: false }));
-        let reply = talk.say(Some("Hello."), 200).await;
+        let reply = conversation.say(Some("Hello."), 200).await;
         assert_eq!(reply, json!({ "ended": true, "output": [] }), "{text:?}");
-        assert_eq!(count(&talk).await, 1);
-        let seen = talk.see().await;
+        assert_eq!(count(&conversation).await, 1);
+        let seen = conversation.see().await;
         assert_eq!((&seen["status"], &seen["end_reason"]), (&json!("ended"), &json!("persona_decided")));
     }
 }
@@ -446,12 +450,12 @@ async fn a_persona_that_says_nothing_has_ended_the_conversation() {
 #[tokio::test]
 async fn last_words_come_with_the_end() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": LONG })).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": LONG })).await;
     app.model().on_reply(Act::Says(Reply { text: Some("Bye.".to_owned()), ends: true }));
-    let reply = talk.say(Some("Hello."), 200).await;
+    let reply = conversation.say(Some("Hello."), 200).await;
     assert_eq!((output(&reply), &reply["ended"]), (Some("Bye."), &json!(true)));
-    assert_eq!(talk.see().await["end_reason"], "persona_decided");
+    assert_eq!(conversation.see().await["end_reason"], "persona_decided");
 }
 
 #[tokio::test]
@@ -466,12 +470,12 @@ async fn what_a_model_says_is_cleaned_and_cut_before_anybody_gets_it() {
         ("</script><b>&amp;", "</script><b>&amp;".to_owned()),
     ] {
         let app = TestApp::start();
-        let desk = Desk::open(&app).await;
-        let talk = desk.converse(json!({ "max_turns": LONG })).await;
+        let project = TestProject::open(&app).await;
+        let conversation = project.converse(json!({ "max_turns": LONG })).await;
         app.model().on_reply(says(said));
-        let reply = talk.say(None, 200).await;
+        let reply = conversation.say(None, 200).await;
         assert!(output(&reply) == Some(kept.as_str()), "{said:.60}");
         assert_eq!(reply["ended"], false);
-        assert!(talk.transcript().await[0].1 == kept, "{said:.60}");
+        assert!(conversation.transcript().await[0].1 == kept, "{said:.60}");
     }
 }

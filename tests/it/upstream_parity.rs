@@ -40,8 +40,8 @@ use serde_json::{Value, json};
 use tokio::join;
 
 use crate::{
-    desk::{Desk, code, data, id, text},
-    furnished::{Furnished, path},
+    fixtures::{TestProject, code, data, id, text},
+    seeded_project::{SeededProject, path},
 };
 
 /// What the published SDK can read as a simulation's status.
@@ -50,14 +50,14 @@ const READABLE: [&str; 6] = ["canceled", "completed", "expired", "failed", "in_p
 #[tokio::test]
 async fn defect_01_no_simulation_is_ever_in_a_status_that_the_sdk_cannot_read() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let mut seen = BTreeSet::new();
     let mut simulations = Vec::new();
     for _ in 0..5 {
-        simulations.push(desk.create(json!({ "expires_in_seconds": 3_600 })).await);
+        simulations.push(project.create(json!({ "expires_in_seconds": 3_600 })).await);
     }
     let mut look = async || {
-        for simulation in data(&desk.get("/simulations").await) {
+        for simulation in data(&project.get("/simulations").await) {
             seen.insert(text(simulation, "status"));
         }
     };
@@ -65,16 +65,16 @@ async fn defect_01_no_simulation_is_ever_in_a_status_that_the_sdk_cannot_read() 
     app.run_jobs().await;
     look().await;
     // Right after the request, too, while the background has not seen it yet.
-    desk.order(&simulations[0], "run", 200).await;
-    desk.order(&simulations[1], "cancel", 200).await;
+    project.order(&simulations[0], "run", 200).await;
+    project.order(&simulations[1], "cancel", 200).await;
     look().await;
     app.run_jobs().await;
-    desk.talks(&simulations[2]).await[0].hold(&[]).await;
+    project.test_conversations(&simulations[2]).await[0].hold(&[]).await;
     look().await;
     app.run_jobs().await;
     look().await;
     for _ in 0..3 {
-        desk.talks(&simulations[3]).await[0].start(200).await;
+        project.test_conversations(&simulations[3]).await[0].start(200).await;
         app.advance(SignedDuration::from_secs(300));
         app.run_jobs().await;
         look().await;
@@ -88,13 +88,13 @@ async fn defect_01_no_simulation_is_ever_in_a_status_that_the_sdk_cannot_read() 
 #[tokio::test]
 async fn defect_02_objectives_of_a_simulation_have_all_that_the_sdk_reads() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let objective = desk.objective("Helps", "check: persona ended").await;
-    let body = desk.wanted(json!({ "objective_ids": [objective] }));
-    let created = desk.client.post(&desk.path("/simulations"), &body, 200).await;
-    let got = desk.simulation(&id(&created)).await;
+    let project = TestProject::open(&app).await;
+    let objective = project.objective("Helps", "check: persona ended").await;
+    let body = project.wanted(json!({ "objective_ids": [objective] }));
+    let created = project.client.post(&project.path("/simulations"), &body, 200).await;
+    let got = project.simulation(&id(&created)).await;
     // Lists have none, as in the published service: the SDK reads the empty list.
-    assert_eq!(data(&desk.get("/simulations").await)[0]["objectives"], json!([]));
+    assert_eq!(data(&project.get("/simulations").await)[0]["objectives"], json!([]));
     for simulation in [created, got] {
         let objective = &simulation["objectives"][0];
         for field in ["id", "created_at", "criteria", "name", "project_id", "updated_at"] {
@@ -107,12 +107,12 @@ async fn defect_02_objectives_of_a_simulation_have_all_that_the_sdk_reads() {
 #[tokio::test]
 async fn defect_03_an_agent_says_what_it_is_for_under_both_names() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let body = json!({ "name": "Desk", "description": "Answers." });
-    let agent = desk.client.post(&desk.path("/agents"), &body, 200).await;
-    let simulation = desk.create(json!({ "agent_id": id(&agent) })).await;
-    let nested = desk.simulation(&simulation).await["agent"].clone();
-    let listed = data(&desk.get("/agents?name=desk&limit=1").await)[0].clone();
+    let agent = project.client.post(&project.path("/agents"), &body, 200).await;
+    let simulation = project.create(json!({ "agent_id": id(&agent) })).await;
+    let nested = project.simulation(&simulation).await["agent"].clone();
+    let listed = data(&project.get("/agents?name=project&limit=1").await)[0].clone();
     for agent in [agent, nested, listed] {
         assert_eq!(agent["description"], "Answers.");
         assert_eq!(agent["summary"], "Answers.");
@@ -122,49 +122,51 @@ async fn defect_03_an_agent_says_what_it_is_for_under_both_names() {
 #[tokio::test]
 async fn defect_04_ending_an_ended_conversation_is_fine() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(json!({ "target_conversations": 3, "max_turns": 3 })).await;
-    let talks = desk.talks(&simulation).await;
-    talks[0].hold(&[]).await;
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(json!({ "target_conversations": 3, "max_turns": 3 })).await;
+    let conversations = project.test_conversations(&simulation).await;
+    conversations[0].hold(&[]).await;
     app.model().on_reply(Act::Says(Reply { text: None, ends: true }));
-    talks[1].say(None, 200).await;
+    conversations[1].say(None, 200).await;
     app.model().on_reply(Act::Offline);
-    talks[2].say(None, 200).await;
-    assert_eq!(talks[2].say(Some("Hello."), 200).await["ended"], true);
-    for (talk, reason) in talks.iter().zip(["agent_decided", "persona_decided", "max_turns_reached"]) {
+    conversations[2].say(None, 200).await;
+    assert_eq!(conversations[2].say(Some("Hello."), 200).await["ended"], true);
+    for (conversation, reason) in
+        conversations.iter().zip(["agent_decided", "persona_decided", "max_turns_reached"])
+    {
         for _ in 0..2 {
-            let before = talk.see().await;
+            let before = conversation.see().await;
             assert_eq!(before["end_reason"], reason);
             app.next_instant();
-            assert_eq!(talk.end(200).await, json!({ "message": "Conversation ended successfully" }));
-            assert_eq!(talk.see().await, before);
+            assert_eq!(conversation.end(200).await, json!({ "message": "Conversation ended successfully" }));
+            assert_eq!(conversation.see().await, before);
             // And once more when it was judged, and the simulation is over.
             app.run_jobs().await;
         }
     }
-    assert_eq!(desk.status(&simulation).await, "completed");
+    assert_eq!(project.status(&simulation).await, "completed");
 }
 
 #[tokio::test]
 async fn defect_05_what_the_sdk_does_not_send_is_newest_first() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let mut made = Vec::new();
     for _ in 0..3 {
         app.next_instant();
-        made.push(desk.create(json!({})).await);
+        made.push(project.create(json!({})).await);
     }
     let listed = |page: &Value| data(page).iter().map(id).collect::<Vec<_>>();
-    assert_eq!(listed(&desk.get("/simulations?sort_dir=asc").await), made);
+    assert_eq!(listed(&project.get("/simulations?sort_dir=asc").await), made);
     made.reverse();
-    assert_eq!(listed(&desk.get("/simulations").await), made);
-    assert_eq!(listed(&desk.get("/simulations?sort_dir=desc").await), made);
+    assert_eq!(listed(&project.get("/simulations").await), made);
+    assert_eq!(listed(&project.get("/simulations?sort_dir=desc").await), made);
 }
 
 #[tokio::test]
 async fn defect_06_an_unknown_simulation_is_not_found() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let unknown = "A".repeat(21);
     for (method, rest) in [
         (Method::GET, ""),
@@ -174,8 +176,8 @@ async fn defect_06_an_unknown_simulation_is_not_found() {
         (Method::POST, "/run"),
         (Method::POST, "/cancel"),
     ] {
-        let path = desk.path(&format!("/simulations/{unknown}{rest}"));
-        let problem = desk.client.send(method, &path, None, 404).await.json();
+        let path = project.path(&format!("/simulations/{unknown}{rest}"));
+        let problem = project.client.send(method, &path, None, 404).await.json();
         assert_eq!(
             (code(&problem), text(&problem, "detail")),
             (
@@ -189,32 +191,30 @@ async fn defect_06_an_unknown_simulation_is_not_found() {
 #[tokio::test]
 async fn defect_07_items_are_listed_by_get() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({})).await;
-    talk.say(None, 200).await;
-    let got = desk.client.get(&talk.path("/items"), 200).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({})).await;
+    conversation.say(None, 200).await;
+    let got = project.client.get(&conversation.path("/items"), 200).await;
     assert_eq!(data(&got).len(), 1);
-    assert_eq!(desk.client.post_empty(&talk.path("/items"), 200).await, got);
+    assert_eq!(project.client.post_empty(&conversation.path("/items"), 200).await, got);
 }
 
 #[tokio::test]
 async fn defect_08_any_number_of_conversations_is_judged_on_one_objective() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let objective = desk.objective("Helps", "check: persona replies >= 1").await;
+    let project = TestProject::open(&app).await;
+    let objective = project.objective("Helps", "check: persona replies >= 1").await;
     let mut verdicts = BTreeSet::new();
     for _ in 0..2 {
         let simulation =
-            desk.simulate(json!({ "target_conversations": 3, "objective_ids": [objective] })).await;
-        for talk in desk.talks(&simulation).await {
-            talk.hold(&[]).await;
+            project.simulate(json!({ "target_conversations": 3, "objective_ids": [objective] })).await;
+        for conversation in project.test_conversations(&simulation).await {
+            conversation.hold(&[]).await;
         }
         app.run_jobs().await;
-        assert_eq!(desk.status(&simulation).await, "completed");
-        for conversation in desk.conversations(&simulation).await {
-            let [evaluation] = &conversation["evaluations"].as_array().unwrap()[..] else {
-                panic!("not one")
-            };
+        assert_eq!(project.status(&simulation).await, "completed");
+        for shown in project.conversations(&simulation).await {
+            let [evaluation] = &shown["evaluations"].as_array().unwrap()[..] else { panic!("not one") };
             assert_eq!(evaluation["objective_id"], objective);
             verdicts.insert(id(evaluation));
         }
@@ -225,105 +225,103 @@ async fn defect_08_any_number_of_conversations_is_judged_on_one_objective() {
 #[tokio::test]
 async fn defect_09_work_that_comes_late_overwrites_no_status() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     // A start that comes after the cancellation.
-    let canceled = desk.create(json!({})).await;
-    desk.order(&canceled, "run", 200).await;
-    desk.order(&canceled, "cancel", 200).await;
+    let canceled = project.create(json!({})).await;
+    project.order(&canceled, "run", 200).await;
+    project.order(&canceled, "cancel", 200).await;
     // A request to run while it runs, and one when everything was held but not judged.
-    let objective = desk.objective("Helps", "check: persona replies >= 1").await;
-    let talk = desk.converse(json!({ "objective_ids": [objective] })).await;
-    desk.order(&talk.simulation, "run", 200).await;
-    talk.hold(&[]).await;
-    desk.order(&talk.simulation, "run", 200).await;
+    let objective = project.objective("Helps", "check: persona replies >= 1").await;
+    let conversation = project.converse(json!({ "objective_ids": [objective] })).await;
+    project.order(&conversation.simulation, "run", 200).await;
+    conversation.hold(&[]).await;
+    project.order(&conversation.simulation, "run", 200).await;
     app.run_jobs().await;
-    assert_eq!(desk.status(&canceled).await, "canceled");
-    assert_eq!(desk.status(&talk.simulation).await, "completed");
-    assert_eq!(talk.see().await["evaluation_status"], "completed");
+    assert_eq!(project.status(&canceled).await, "canceled");
+    assert_eq!(project.status(&conversation.simulation).await, "completed");
+    assert_eq!(conversation.see().await["evaluation_status"], "completed");
     // The judgement is called for by the same write that ends the conversation: nothing was in between.
-    assert_eq!(talk.see().await["evaluations"].as_array().unwrap().len(), 1);
+    assert_eq!(conversation.see().await["evaluations"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn defect_10_canceling_keeps_a_final_status_and_can_be_repeated() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let completed = desk.converse(json!({})).await;
+    let project = TestProject::open(&app).await;
+    let completed = project.converse(json!({})).await;
     completed.hold(&[]).await;
     app.run_jobs().await;
-    let problem = desk.order(&completed.simulation, "cancel", 409).await;
+    let problem = project.order(&completed.simulation, "cancel", 409).await;
     assert_eq!(problem["message"], "the simulation is already completed");
     app.run_jobs().await;
-    assert_eq!(desk.status(&completed.simulation).await, "completed");
+    assert_eq!(project.status(&completed.simulation).await, "completed");
 
-    let canceled = desk.simulate(json!({})).await;
+    let canceled = project.simulate(json!({})).await;
     for _ in 0..3 {
-        desk.order(&canceled, "cancel", 200).await;
-        assert_eq!(desk.status(&canceled).await, "canceled");
+        project.order(&canceled, "cancel", 200).await;
+        assert_eq!(project.status(&canceled).await, "canceled");
         app.run_jobs().await;
     }
     // To run it again is refused, not a failure of the server.
-    assert_eq!(code(&desk.order(&canceled, "run", 409).await), "simulation_over");
-    assert_eq!(desk.status(&canceled).await, "canceled");
+    assert_eq!(code(&project.order(&canceled, "run", 409).await), "simulation_over");
+    assert_eq!(project.status(&canceled).await, "canceled");
 }
 
 #[tokio::test]
 async fn defect_11_a_conversation_whose_worker_is_gone_is_held_by_another() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({})).await;
-    talk.start(200).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({})).await;
+    conversation.start(200).await;
     app.advance(SignedDuration::from_secs(300));
     app.run_jobs().await;
-    let queued = desk.get(&format!("/simulations/{}/conversations?status=queued", talk.simulation)).await;
-    assert_eq!((data(&queued).len(), id(&data(&queued)[0])), (1, talk.conversation.clone()));
-    talk.hold(&[]).await;
+    let queued =
+        project.get(&format!("/simulations/{}/conversations?status=queued", conversation.simulation)).await;
+    assert_eq!((data(&queued).len(), id(&data(&queued)[0])), (1, conversation.id.clone()));
+    conversation.hold(&[]).await;
     app.run_jobs().await;
-    assert_eq!(desk.status(&talk.simulation).await, "completed");
+    assert_eq!(project.status(&conversation.simulation).await, "completed");
 }
 
 #[tokio::test]
 async fn defect_12_a_persona_that_is_rejected_late_is_replaced_and_the_target_is_reached() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk
+    let project = TestProject::open(&app).await;
+    let simulation = project
         .simulate(json!({ "auto_approve": false, "target_personas": 2, "target_conversations": 4 }))
         .await;
     app.advance(SignedDuration::from_hours(1));
     app.run_jobs().await;
-    let personas = desk.personas(&simulation).await;
-    desk.decide(&simulation, &id(&personas[0]), "reject", 200).await;
+    let personas = project.personas(&simulation).await;
+    project.decide(&simulation, &id(&personas[0]), "reject", 200).await;
     app.run_jobs().await;
-    let personas = desk.personas(&simulation).await;
+    let personas = project.personas(&simulation).await;
     for persona in &personas[1..] {
-        desk.decide(&simulation, &id(persona), "approve", 200).await;
+        project.decide(&simulation, &id(persona), "approve", 200).await;
     }
     app.run_jobs().await;
-    let talks = desk.talks(&simulation).await;
-    assert_eq!((personas.len(), talks.len()), (3, 4));
-    for talk in &talks {
-        talk.hold(&[]).await;
+    let conversations = project.test_conversations(&simulation).await;
+    assert_eq!((personas.len(), conversations.len()), (3, 4));
+    for conversation in &conversations {
+        conversation.hold(&[]).await;
     }
     app.run_jobs().await;
-    assert_eq!(desk.status(&simulation).await, "completed");
+    assert_eq!(project.status(&simulation).await, "completed");
 }
 
 #[tokio::test]
 async fn defect_13_what_fails_says_so_and_why() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({})).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({})).await;
     for _ in 0..3 {
-        talk.start(200).await;
+        conversation.start(200).await;
         app.advance(SignedDuration::from_secs(300));
         app.run_jobs().await;
     }
-    let conversation = talk.see().await;
-    assert_eq!(
-        (&conversation["status"], &conversation["end_reason"]),
-        (&json!("failed"), &json!("lease_expired"))
-    );
-    let simulation = desk.simulation(&talk.simulation).await;
+    let shown = conversation.see().await;
+    assert_eq!((&shown["status"], &shown["end_reason"]), (&json!("failed"), &json!("lease_expired")));
+    let simulation = project.simulation(&conversation.simulation).await;
     assert_eq!(simulation["status"], "failed");
     assert_eq!(
         simulation["last_failure_reason"],
@@ -334,32 +332,32 @@ async fn defect_13_what_fails_says_so_and_why() {
 #[tokio::test]
 async fn defect_14_conversations_stop_with_their_simulation() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     for expires in [false, true] {
         let wanted = json!({ "target_conversations": 2, "max_turns": 200, "expires_in_seconds": 3_600 });
-        let simulation = desk.simulate(wanted).await;
-        let talks = desk.talks(&simulation).await;
-        talks[0].say(None, 200).await;
+        let simulation = project.simulate(wanted).await;
+        let conversations = project.test_conversations(&simulation).await;
+        conversations[0].say(None, 200).await;
         if expires {
             // Kept alive by its worker, it would go on for ever.
             for _ in 0..12 {
                 app.advance(SignedDuration::from_mins(5) - SignedDuration::from_secs(1));
-                talks[0].say(None, 200).await;
+                conversations[0].say(None, 200).await;
             }
             app.advance(SignedDuration::from_mins(5));
             app.run_jobs().await;
         } else {
-            desk.order(&simulation, "cancel", 200).await;
+            project.order(&simulation, "cancel", 200).await;
         }
         // Once it is stopped it is over; before that its simulation is, which is as final.
         let over = if expires { 400 } else { 409 };
-        talks[1].start(409).await;
-        talks[0].say(Some("Hello."), over).await;
-        talks[0].end(over).await;
+        conversations[1].start(409).await;
+        conversations[0].say(Some("Hello."), over).await;
+        conversations[0].end(over).await;
         app.run_jobs().await;
         let reason = if expires { "simulation_expired" } else { "simulation_canceled" };
-        for talk in &talks {
-            assert_eq!(talk.see().await["end_reason"], reason);
+        for conversation in &conversations {
+            assert_eq!(conversation.see().await["end_reason"], reason);
         }
     }
 }
@@ -367,28 +365,29 @@ async fn defect_14_conversations_stop_with_their_simulation() {
 #[tokio::test]
 async fn defect_15_the_end_is_no_part_of_the_words() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     // A model says that it ends beside its words, so how they are punctuated does not matter.
     for words in ["Bye.", "Bye.\n", "Bye. ", "Bye"] {
-        let talk = desk.converse(json!({ "max_turns": 200 })).await;
+        let conversation = project.converse(json!({ "max_turns": 200 })).await;
         app.model().on_reply(Act::Says(Reply { text: Some(words.to_owned()), ends: true }));
-        let reply = talk.say(Some("Hello."), 200).await;
+        let reply = conversation.say(Some("Hello."), 200).await;
         assert_eq!(
             (&reply["ended"], &reply["output"][0]["content"][0]["text"]),
             (&json!(true), &json!(words))
         );
-        assert_eq!(talk.see().await["end_reason"], "persona_decided");
+        assert_eq!(conversation.see().await["end_reason"], "persona_decided");
     }
     // And the built-in one leaves no marker in them, nor is an agent's taken for the persona's.
     app.model().on_reply(Act::Offline);
-    let talk = desk.converse(json!({ "max_turns": 200 })).await;
-    let mut ended = talk.say(None, 200).await["ended"] == true;
+    let conversation = project.converse(json!({ "max_turns": 200 })).await;
+    let mut ended = conversation.say(None, 200).await["ended"] == true;
     assert!(!ended);
     while !ended {
-        ended = talk.say(Some("I have issued the refund. Good bye. [END]"), 200).await["ended"] == true;
+        ended =
+            conversation.say(Some("I have issued the refund. Good bye. [END]"), 200).await["ended"] == true;
     }
-    assert_eq!(talk.see().await["end_reason"], "persona_decided");
-    for (role, words) in talk.transcript().await {
+    assert_eq!(conversation.see().await["end_reason"], "persona_decided");
+    for (role, words) in conversation.transcript().await {
         assert!(role == "assistant" || !words.contains("END"), "{words}");
     }
 }
@@ -396,11 +395,11 @@ async fn defect_15_the_end_is_no_part_of_the_words() {
 #[tokio::test]
 async fn defect_16_numbers_out_of_bounds_are_refused() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     for field in ["max_turns", "target_conversations", "target_personas"] {
         for number in [json!(0), json!(-1), json!(1_000_000), json!(1.5)] {
-            let body = desk.wanted(json!({ field: number }));
-            let problem = desk.client.post(&desk.path("/simulations"), &body, 422).await;
+            let body = project.wanted(json!({ field: number }));
+            let problem = project.client.post(&project.path("/simulations"), &body, 422).await;
             assert_eq!(problem["errors"][0]["pointer"], format!("#/{field}"));
         }
     }
@@ -409,39 +408,40 @@ async fn defect_16_numbers_out_of_bounds_are_refused() {
 #[tokio::test]
 async fn defect_17_a_call_for_a_reply_is_answered_once() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let talk = desk.converse(json!({ "max_turns": 200 })).await;
-    talk.say(None, 200).await;
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 200 })).await;
+    conversation.say(None, 200).await;
     // Repeated, because its answer was lost on the way.
-    let client = desk.client.with_header("idempotency-key", "1");
-    let first = talk.say_with(&client, "/responses", Some("Hello."), 200).await;
-    let again = talk.say_with(&client, "/responses", Some("Hello."), 200).await;
+    let client = project.client.with_header("idempotency-key", "1");
+    let first = conversation.say_with(&client, "/responses", Some("Hello."), 200).await;
+    let again = conversation.say_with(&client, "/responses", Some("Hello."), 200).await;
     assert_eq!(again.text, first.text);
     // Twice at once.
     app.model().on_reply(Act::Waits);
-    join!(talk.say(Some("One."), 200), async {
+    join!(conversation.say(Some("One."), 200), async {
         app.model().waits().await;
-        talk.say(Some("Two."), 409).await;
+        conversation.say(Some("Two."), 409).await;
         app.model().release();
     });
     // The persona does not answer itself.
-    talk.say(None, 200).await;
+    conversation.say(None, 200).await;
     assert_eq!(app.model().replies(), 3);
-    let roles: Vec<_> = talk.transcript().await.into_iter().map(|(role, _)| role).collect();
+    let roles: Vec<_> = conversation.transcript().await.into_iter().map(|(role, _)| role).collect();
     assert_eq!(roles, ["user", "assistant", "user", "assistant", "user"]);
 }
 
 #[tokio::test]
 async fn defect_18_a_verdict_shows_what_was_judged_how_well_and_on_what_evidence() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let objective = desk.objective("Helps", "check: agent says /refund/i\ncheck: agent says /sorry/i").await;
-    let talk = desk.converse(json!({ "objective_ids": [objective] })).await;
-    let path = desk.path(&format!("/objectives/{objective}"));
-    desk.client.patch(&path, &json!({ "criteria": "Whatever." }), 200).await;
-    talk.hold(&["A refund."]).await;
+    let project = TestProject::open(&app).await;
+    let objective =
+        project.objective("Helps", "check: agent says /refund/i\ncheck: agent says /sorry/i").await;
+    let conversation = project.converse(json!({ "objective_ids": [objective] })).await;
+    let path = project.path(&format!("/objectives/{objective}"));
+    project.client.patch(&path, &json!({ "criteria": "Whatever." }), 200).await;
+    conversation.hold(&["A refund."]).await;
     app.run_jobs().await;
-    let evaluation = talk.see().await["evaluations"][0].clone();
+    let evaluation = conversation.see().await["evaluations"][0].clone();
     assert_eq!(
         (&evaluation["objective_version"], &evaluation["objective"]["version"]),
         (&json!(1), &json!(1))
@@ -455,7 +455,7 @@ async fn defect_18_a_verdict_shows_what_was_judged_how_well_and_on_what_evidence
         evaluation["reason"],
         "`check: agent says /refund/i` holds; `check: agent says /sorry/i` does not hold: nothing matches"
     );
-    let said = &talk.items().await[1];
+    let said = &conversation.items().await[1];
     assert_eq!(evaluation["quotes"], json!([{ "item_id": id(said), "text": "refund" }]));
 }
 
@@ -482,23 +482,23 @@ fn check_times(value: &Value) -> usize {
 #[tokio::test]
 async fn defect_19_every_time_says_that_it_is_in_utc() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
-    assert!(check_times(&furnished.state().await) > 20);
+    let seeded = SeededProject::new(&app).await;
+    assert!(check_times(&seeded.state().await) > 20);
 }
 
 #[tokio::test]
 async fn defect_20_nothing_of_one_project_is_reached_through_another() {
     let app = TestApp::start();
-    let furnished = Furnished::new(&app).await;
-    let other = Desk::open(&app).await;
-    let before = furnished.state().await;
+    let seeded = SeededProject::new(&app).await;
+    let other = TestProject::open(&app).await;
+    let before = seeded.state().await;
     app.next_instant();
     for route in ROUTES.iter().filter(|route| matches!(route.handler, Handler::InProject(_))) {
         let path = path(route, |name| {
-            let known = furnished.ids.iter().find(|(known, _)| *known == name);
-            if name == "project_id" { Some(other.project.clone()) } else { known.map(|(_, id)| id.clone()) }
+            let known = seeded.ids.iter().find(|(known, _)| *known == name);
+            if name == "project_id" { Some(other.id.clone()) } else { known.map(|(_, id)| id.clone()) }
         });
-        let body = furnished.body(route);
+        let body = seeded.body(route);
         let (status, reply) = other.client.ask(route.method.clone(), &path, body).await;
         let first = route.path.split('/').find_map(|part| part.strip_prefix('{')?.strip_suffix("_id}"));
         match (first, route.operation) {
@@ -511,7 +511,7 @@ async fn defect_20_nothing_of_one_project_is_reached_through_another() {
                 assert_eq!((status, code(&reply.json())), (404, "agent_not_found"));
             }
             (None, operation) if route.method == Method::GET => {
-                for (_, id) in furnished.ids.iter().filter(|(name, _)| *name != "project_id") {
+                for (_, id) in seeded.ids.iter().filter(|(name, _)| *name != "project_id") {
                     assert!(!reply.text.contains(id), "{operation}: {}", reply.text);
                 }
             }
@@ -519,7 +519,7 @@ async fn defect_20_nothing_of_one_project_is_reached_through_another() {
         }
     }
     app.run_jobs().await;
-    let mut after = furnished.state().await;
+    let mut after = seeded.state().await;
     // But for the list of projects, which has the other one's by now.
     after[0] = before[0].clone();
     assert_eq!(after, before);
@@ -538,62 +538,62 @@ async fn defect_20_no_origin_is_invited() {
 #[tokio::test]
 async fn defect_22_no_tick_of_a_clock_is_waited_for() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(json!({ "target_conversations": 60, "target_personas": 30 })).await;
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(json!({ "target_conversations": 60, "target_personas": 30 })).await;
     // Sixty conversations of thirty personas later, no time has passed.
-    let talks = desk.talks(&simulation).await;
-    assert_eq!(talks.len(), 60);
-    for talk in &talks {
-        talk.start(200).await;
-        talk.end(200).await;
+    let conversations = project.test_conversations(&simulation).await;
+    assert_eq!(conversations.len(), 60);
+    for conversation in &conversations {
+        conversation.start(200).await;
+        conversation.end(200).await;
     }
     app.run_jobs().await;
-    let seen = desk.simulation(&simulation).await;
+    let seen = project.simulation(&simulation).await;
     assert_eq!((&seen["status"], &seen["updated_at"]), (&json!("completed"), &seen["created_at"]));
 }
 
 #[tokio::test]
 async fn defect_23_a_worker_that_looks_at_first_pages_starves_nothing() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
+    let project = TestProject::open(&app).await;
     let mut made = Vec::new();
     for _ in 0..12 {
         app.next_instant();
-        made.push(desk.simulate(json!({ "target_conversations": 11, "max_turns": 200 })).await);
+        made.push(project.simulate(json!({ "target_conversations": 11, "max_turns": 200 })).await);
     }
     // What the published SDK sends, and nothing else.
-    let running = format!("/simulations?agent_id={}&status=in_progress", desk.agent);
+    let running = format!("/simulations?agent_id={}&status=in_progress", project.agent);
     let queued = |simulation: &str| format!("/simulations/{simulation}/conversations?status=queued");
-    let first = desk.get(&running).await;
+    let first = project.get(&running).await;
     assert_eq!(data(&first).iter().map(id).collect::<Vec<_>>(), made[..10]);
-    let page = desk.get(&queued(&made[0])).await;
+    let page = project.get(&queued(&made[0])).await;
     let numbers: Vec<_> = data(&page).iter().map(|value| value["seq_id"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..=10).collect::<Vec<_>>(), "the longest waiting first");
 
     // A simulation all of whose conversations are taken makes room for one that waits.
-    let talks = desk.talks(&made[0]).await;
+    let conversations = project.test_conversations(&made[0]).await;
     app.next_instant();
-    for talk in &talks {
-        talk.start(200).await;
+    for conversation in &conversations {
+        conversation.start(200).await;
     }
-    let second = desk.get(&running).await;
+    let second = project.get(&running).await;
     assert_eq!(data(&second).iter().map(id).collect::<Vec<_>>(), made[1..11]);
     // One that was lost queues behind those that wait since before.
     app.advance(SignedDuration::from_secs(300));
     app.run_jobs().await;
-    let third = desk.get(&format!("{running}&limit=100")).await;
+    let third = project.get(&format!("{running}&limit=100")).await;
     let order: Vec<_> = data(&third).iter().map(id).collect();
     assert_eq!(order[..11], made[1..]);
     assert_eq!(order[11], made[0]);
     let mut worked = 0;
     // Page by page, a worker comes through all of it.
     loop {
-        let page = desk.get(&running).await;
+        let page = project.get(&running).await;
         let Some(simulation) = data(&page).first().map(id) else { break };
-        for conversation in data(&desk.get(&queued(&simulation)).await) {
-            let talk = desk.talk(&simulation, &id(conversation));
-            talk.start(200).await;
-            talk.end(200).await;
+        for conversation in data(&project.get(&queued(&simulation)).await) {
+            let conversation = project.test_conversation(&simulation, &id(conversation));
+            conversation.start(200).await;
+            conversation.end(200).await;
             worked += 1;
         }
         app.run_jobs().await;
@@ -604,26 +604,25 @@ async fn defect_23_a_worker_that_looks_at_first_pages_starves_nothing() {
 #[tokio::test]
 async fn defect_24_personas_and_items_come_in_pages_and_results_have_totals() {
     let app = TestApp::start();
-    let desk = Desk::open(&app).await;
-    let simulation = desk.simulate(json!({ "target_personas": 5, "target_conversations": 5 })).await;
-    let talk = &desk.talks(&simulation).await[0];
-    talk.say(Some("Hello."), 200).await;
+    let project = TestProject::open(&app).await;
+    let simulation = project.simulate(json!({ "target_personas": 5, "target_conversations": 5 })).await;
+    let conversation = &project.test_conversations(&simulation).await[0];
+    conversation.say(Some("Hello."), 200).await;
     let personas = format!("/simulations/{simulation}/personas");
-    let items =
-        format!("{personas}/../conversations/{}/items", talk.conversation).replace("personas/../", "");
+    let items = format!("{personas}/../conversations/{}/items", conversation.id).replace("personas/../", "");
     for (list, count) in [(personas, 5), (items, 2)] {
-        let whole = desk.get(&list).await;
+        let whole = project.get(&list).await;
         assert_eq!((data(&whole).len(), &whole["has_more"]), (count, &json!(false)));
         let mut parts = Vec::new();
         for offset in 0..count {
-            let page = desk.get(&format!("{list}?limit=1&offset={offset}")).await;
+            let page = project.get(&format!("{list}?limit=1&offset={offset}")).await;
             assert_eq!(page["has_more"], offset + 1 < count);
             parts.extend(data(&page).clone());
         }
         assert_eq!(parts, *data(&whole));
     }
     assert_eq!(
-        desk.results(&simulation).await["conversations"],
+        project.results(&simulation).await["conversations"],
         json!({ "target": 5, "queued": 4, "in_progress": 1, "ended": 0, "failed": 0, "retried": 0 })
     );
 }

@@ -61,7 +61,7 @@ pub struct TestApp {
     buried: Mutex<Vec<String>>,
     random: Arc<SeededRandom>,
     /// Last, so that the store is closed before what it rests on goes.
-    home: Arc<store::Home>,
+    backing: Arc<store::Backing>,
 }
 
 impl TestApp {
@@ -81,7 +81,7 @@ impl TestApp {
         authenticator: Box<dyn Authenticator>,
         settings: Settings,
     ) -> Self {
-        let (store, home) = store::empty();
+        let (store, backing) = store::empty();
         let clock = Arc::new(TestClock::at(START.parse().expect("a time")));
         let model = Arc::new(TestModel::default());
         let random = Arc::new(SeededRandom(Mutex::new(1)));
@@ -101,7 +101,7 @@ impl TestApp {
             secrets: Mutex::default(),
             buried: Mutex::default(),
             random,
-            home: Arc::new(home),
+            backing: Arc::new(backing),
         }
     }
 
@@ -123,13 +123,13 @@ impl TestApp {
             secrets: Mutex::default(),
             buried: Mutex::default(),
             random: self.random.clone(),
-            home: self.home.clone(),
+            backing: self.backing.clone(),
         }
     }
 
     /// Everything that is kept, as it is kept: what somebody sees who steals it.
     pub async fn kept(&self) -> Vec<u8> {
-        self.home.contents().await
+        self.backing.contents().await
     }
 
     /// A client without a key.

@@ -11,11 +11,11 @@ use crate::{
 
 /// A project with an agent and two objectives.
 #[derive(Clone, Debug)]
-pub struct Desk {
+pub struct SdkProject {
     /// A client with the key that everything is done with.
     pub client: Client,
     /// The project's id.
-    pub project: String,
+    pub id: String,
     /// The agent's id.
     pub agent: String,
     /// The objectives' ids.
@@ -35,7 +35,7 @@ pub struct Wanted<'a> {
     pub expires_in_seconds: Option<u64>,
 }
 
-impl Desk {
+impl SdkProject {
     /// Makes them.
     pub async fn open(client: Client) -> Self {
         let project = id(&client.post("/v1/projects", &json!({"name": "Refund desk"}), 200).await);
@@ -51,7 +51,7 @@ impl Desk {
             objectives
                 .push(id(&client.post(&format!("/v1/objectives?project_id={project}"), &body, 200).await));
         }
-        Self { client, project, agent, objectives }
+        Self { client, id: project, agent, objectives }
     }
 
     /// The same, with a managed key of a preset for every project.
@@ -76,12 +76,12 @@ impl Desk {
         if let Some(seconds) = wanted.expires_in_seconds {
             body["expires_in_seconds"] = seconds.into();
         }
-        id(&self.client.post(&format!("/v1/simulations?project_id={}", self.project), &body, 200).await)
+        id(&self.client.post(&format!("/v1/simulations?project_id={}", self.id), &body, 200).await)
     }
 
     /// The path of something of a simulation, with its query.
     pub fn path(&self, simulation: &str, rest: &str) -> String {
-        format!("/v1/simulations/{simulation}{rest}?project_id={}", self.project)
+        format!("/v1/simulations/{simulation}{rest}?project_id={}", self.id)
     }
 
     /// The status that a simulation is in.
@@ -136,7 +136,7 @@ impl Desk {
     /// A worker of the SDK for the agent, with these options of `worker.py`.
     pub fn worker(&self, options: &[&str]) -> Process {
         let mut command = sdk_script("worker.py", &self.client);
-        command.args(["--project", &self.project, "--agent", &self.agent]).args(options);
+        command.args(["--project", &self.id, "--agent", &self.agent]).args(options);
         Process::spawn(command)
     }
 }
@@ -165,38 +165,41 @@ pub async fn assert_content(mut worker: Process) -> String {
 
 /// Brings simulations into every status that there is and has the SDK read them in every way it can. Leases must be so
 /// short that three of them run out within a minute.
-pub async fn check_every_status(desk: &Desk) {
+pub async fn check_every_status(project: &SdkProject) {
     let wanted = |name| Wanted { name, conversations: 1, personas: 1, expires_in_seconds: None };
 
-    let in_progress = desk.simulate(wanted("Refund that waits")).await;
-    let canceled = desk.simulate(wanted("Refund withdrawn")).await;
-    let completed = desk.simulate(wanted("Refund settled")).await;
-    let failed = desk.simulate(wanted("Complaint nobody answers")).await;
-    let expired = desk.simulate(Wanted { expires_in_seconds: Some(1), ..wanted("Complaint too late") }).await;
+    let in_progress = project.simulate(wanted("Refund that waits")).await;
+    let canceled = project.simulate(wanted("Refund withdrawn")).await;
+    let completed = project.simulate(wanted("Refund settled")).await;
+    let failed = project.simulate(wanted("Complaint nobody answers")).await;
+    let expired =
+        project.simulate(Wanted { expires_in_seconds: Some(1), ..wanted("Complaint too late") }).await;
 
-    desk.conversation(&in_progress, "queued").await;
+    project.conversation(&in_progress, "queued").await;
 
-    desk.client.post_empty(&desk.path(&canceled, "/cancel"), 200).await;
-    desk.reaches(&canceled, "canceled").await;
+    project.client.post_empty(&project.path(&canceled, "/cancel"), 200).await;
+    project.reaches(&canceled, "canceled").await;
 
-    let conversation = desk.conversation(&completed, "queued").await;
+    let conversation = project.conversation(&completed, "queued").await;
     for end in ["start", "end"] {
-        desk.client
-            .post_empty(&desk.path(&completed, &format!("/conversations/{conversation}/{end}")), 200)
+        project
+            .client
+            .post_empty(&project.path(&completed, &format!("/conversations/{conversation}/{end}")), 200)
             .await;
     }
-    desk.reaches(&completed, "completed").await;
+    project.reaches(&completed, "completed").await;
 
     for _attempt in 1..=3 {
-        let conversation = desk.conversation(&failed, "queued").await;
-        desk.client
-            .post_empty(&desk.path(&failed, &format!("/conversations/{conversation}/start")), 200)
+        let conversation = project.conversation(&failed, "queued").await;
+        project
+            .client
+            .post_empty(&project.path(&failed, &format!("/conversations/{conversation}/start")), 200)
             .await;
     }
-    desk.conversation(&failed, "failed").await;
-    desk.reaches(&failed, "failed").await;
-    desk.reaches(&expired, "expired").await;
-    assert_eq!(desk.status(&in_progress).await, "in_progress");
+    project.conversation(&failed, "failed").await;
+    project.reaches(&failed, "failed").await;
+    project.reaches(&expired, "expired").await;
+    assert_eq!(project.status(&in_progress).await, "in_progress");
 
     let expected: BTreeMap<&str, &str> = [
         (in_progress.as_str(), "in_progress"),
@@ -206,9 +209,9 @@ pub async fn check_every_status(desk: &Desk) {
         (&expired, "expired"),
     ]
     .into();
-    let mut command = sdk_script("client_check.py", &desk.client);
-    command.args(["--project", &desk.project, "--agent", &desk.agent, "--name", "refund"]);
-    for objective in &desk.objectives {
+    let mut command = sdk_script("client_check.py", &project.client);
+    command.args(["--project", &project.id, "--agent", &project.agent, "--name", "refund"]);
+    for objective in &project.objectives {
         command.args(["--objective", objective]);
     }
     command.args(expected.iter().map(|(simulation, status)| format!("{simulation}={status}")));
@@ -218,7 +221,7 @@ pub async fn check_every_status(desk: &Desk) {
     for (simulation, status) in expected {
         let simulation = &seen["simulations"][simulation];
         assert_eq!(simulation["status"], status);
-        assert_eq!(simulation["objectives"].as_array().map(Vec::len), Some(desk.objectives.len()));
+        assert_eq!(simulation["objectives"].as_array().map(Vec::len), Some(project.objectives.len()));
     }
     assert!(seen["simulations"][&failed]["last_failure_reason"].is_string(), "{seen}");
     for (case, code) in [

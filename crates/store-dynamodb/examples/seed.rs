@@ -46,20 +46,20 @@ async fn main() -> Result {
     let store: Arc<dyn Store> = Arc::new(DynamoDbStore::new(client, table));
 
     // The ids of the examples in openapi.json.
-    let desk = Desk::open(&*store, "p3Xk81LmQzTb", "Support").await?;
-    desk.running().await?;
-    desk.awaiting_decisions().await?;
-    desk.lost().await?;
-    desk.simulate("simulationToRun", SimulationStatus::Pending).await?;
-    desk.simulate("simulationToCancel", SimulationStatus::InProgress).await?;
-    let expired = desk.simulation("simulationToExpire", SimulationStatus::InProgress)?;
+    let project = SeedProject::open(&*store, "p3Xk81LmQzTb", "Support").await?;
+    project.running().await?;
+    project.awaiting_decisions().await?;
+    project.lost().await?;
+    project.simulate("simulationToRun", SimulationStatus::Pending).await?;
+    project.simulate("simulationToCancel", SimulationStatus::InProgress).await?;
+    let expired = project.simulation("simulationToExpire", SimulationStatus::InProgress)?;
     let ago = Timestamp::now() - SignedDuration::from_hours(1);
-    desk.insert(Simulation { expires_at: ago, ..expired }).await?;
+    project.insert(Simulation { expires_at: ago, ..expired }).await?;
 
     // One simulation in each status, for the SDK to read.
-    let desk = Desk::open(&*store, "projectOfSdk", "Read by the SDK").await?;
+    let project = SeedProject::open(&*store, "projectOfSdk", "Read by the SDK").await?;
     for status in SimulationStatus::ALL {
-        desk.simulate(&format!("sdk{}", status.as_str().replace('_', "")), status).await?;
+        project.simulate(&format!("sdk{}", status.as_str().replace('_', "")), status).await?;
     }
     #[expect(clippy::print_stdout, reason = "who runs this sends events with them")]
     {
@@ -171,13 +171,13 @@ fn long<T: FromStr<Err: Error + 'static>>(name: &str) -> Result<T> {
 }
 
 /// A project with an agent and an objective.
-struct Desk {
+struct SeedProject {
     project: Arc<dyn ProjectStore>,
     agent: Agent,
     objective: Objective,
 }
 
-impl Desk {
+impl SeedProject {
     async fn open(store: &dyn Store, project: &str, name: &str) -> Result<Self> {
         let now = Timestamp::now();
         let project_id: ProjectId = short(project)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use onerun_tests::{
     aws::{Cloud, Failed, When, message_id, sqs_event, tick_event},
     eventually, eventually_within,
-    sdk::{Desk, Wanted, id},
+    sdk::{SdkProject, Wanted, id},
 };
 use serde_json::{Value, json};
 
@@ -15,21 +15,21 @@ const FOUR: Wanted<'static> =
 #[tokio::test]
 async fn messages_that_come_often_and_in_any_order_change_nothing() {
     let cloud = Cloud::start().await;
-    let desk = Desk::open(cloud.client().await).await;
-    let simulation = desk.simulate(FOUR).await;
+    let project = SdkProject::open(cloud.client().await).await;
+    let simulation = project.simulate(FOUR).await;
 
     let mut history = Vec::new();
     settle(&cloud, &mut history).await;
-    for conversation in desk.conversations(&simulation).await {
+    for conversation in project.conversations(&simulation).await {
         assert_eq!(conversation["status"], "queued", "{conversation}");
-        hold(&desk, &simulation, &id(&conversation)).await;
+        hold(&project, &simulation, &id(&conversation)).await;
     }
     settle(&cloud, &mut history).await;
 
-    assert_done(&cloud, &desk, &simulation).await;
-    let before = everything(&cloud, &desk, &simulation).await;
+    assert_done(&cloud, &project, &simulation).await;
+    let before = everything(&cloud, &project, &simulation).await;
     deliver(&cloud, &history).await;
-    assert_eq!(everything(&cloud, &desk, &simulation).await, before, "a late message changed something");
+    assert_eq!(everything(&cloud, &project, &simulation).await, before, "a late message changed something");
     // The same jobs at the same time.
     assert!(cloud.function("run_jobs").environments() > 1);
 }
@@ -37,17 +37,17 @@ async fn messages_that_come_often_and_in_any_order_change_nothing() {
 #[tokio::test]
 async fn a_tick_does_jobs_whose_messages_are_lost_or_late() {
     let cloud = Cloud::start().await;
-    let desk = Desk::open(cloud.client().await).await;
-    let simulation = desk.simulate(FOUR).await;
+    let project = SdkProject::open(cloud.client().await).await;
+    let simulation = project.simulate(FOUR).await;
 
     cloud.function("tick").run(&tick_event()).await;
-    for conversation in desk.conversations(&simulation).await {
-        hold(&desk, &simulation, &id(&conversation)).await;
+    for conversation in project.conversations(&simulation).await {
+        hold(&project, &simulation, &id(&conversation)).await;
     }
     cloud.function("tick").run(&tick_event()).await;
-    assert_done(&cloud, &desk, &simulation).await;
+    assert_done(&cloud, &project, &simulation).await;
 
-    let before = everything(&cloud, &desk, &simulation).await;
+    let before = everything(&cloud, &project, &simulation).await;
     let messages = cloud.job_messages().await;
     assert!(messages.len() > 4, "{messages:?}");
     for message in &messages {
@@ -64,25 +64,25 @@ async fn a_tick_does_jobs_whose_messages_are_lost_or_late() {
         .await;
     }
     assert_eq!(cloud.job_queue.depth().await, 0);
-    assert_eq!(everything(&cloud, &desk, &simulation).await, before, "a late message changed something");
+    assert_eq!(everything(&cloud, &project, &simulation).await, before, "a late message changed something");
 }
 
 #[tokio::test]
 async fn a_function_that_is_killed_in_the_middle_of_any_job_loses_nothing_and_does_nothing_twice() {
     let cloud = Cloud::start().await;
-    let desk = Desk::open(cloud.client().await).await;
-    let simulation = desk.simulate(FOUR).await;
+    let project = SdkProject::open(cloud.client().await).await;
+    let simulation = project.simulate(FOUR).await;
 
     let mut kills = 0;
     survive(&cloud, &mut kills).await;
-    let conversations = desk.conversations(&simulation).await;
+    let conversations = project.conversations(&simulation).await;
     assert_eq!(conversations.len(), 4, "{conversations:?}");
     for conversation in conversations {
-        hold(&desk, &simulation, &id(&conversation)).await;
+        hold(&project, &simulation, &id(&conversation)).await;
     }
     survive(&cloud, &mut kills).await;
 
-    assert_done(&cloud, &desk, &simulation).await;
+    assert_done(&cloud, &project, &simulation).await;
     // Starting, making personas, queueing for each of them, judging each conversation.
     assert!(kills >= 8, "{kills} kills");
 }
@@ -90,8 +90,8 @@ async fn a_function_that_is_killed_in_the_middle_of_any_job_loses_nothing_and_do
 #[tokio::test]
 async fn a_tick_does_what_a_killed_function_has_left() {
     let cloud = Cloud::start().await;
-    let desk = Desk::open(cloud.client().await).await;
-    let simulation = desk.simulate(FOUR).await;
+    let project = SdkProject::open(cloud.client().await).await;
+    let simulation = project.simulate(FOUR).await;
 
     let messages = cloud.job_messages().await;
     assert!(kill_in_the_middle(&cloud, &messages[0], When::After).await);
@@ -101,7 +101,7 @@ async fn a_tick_does_what_a_killed_function_has_left() {
 
     let_hidden_jobs_show(&cloud).await;
     cloud.function("tick").run(&tick_event()).await;
-    let conversations = desk.conversations(&simulation).await;
+    let conversations = project.conversations(&simulation).await;
     assert_eq!(conversations.len(), 4, "{conversations:?}");
     assert_eq!(cloud.jobs().await, Vec::<Value>::new());
 }
@@ -109,8 +109,8 @@ async fn a_tick_does_what_a_killed_function_has_left() {
 #[tokio::test]
 async fn poison_is_told_apart_and_ends_among_the_dead_letters() {
     let cloud = Cloud::start().await;
-    let desk = Desk::open(cloud.client().await).await;
-    let simulation = desk.simulate(FOUR).await;
+    let project = SdkProject::open(cloud.client().await).await;
+    let simulation = project.simulate(FOUR).await;
     let run_jobs = cloud.function("run_jobs");
 
     let good = cloud.job_messages().await.remove(0);
@@ -146,7 +146,7 @@ async fn poison_is_told_apart_and_ends_among_the_dead_letters() {
     failures.sort_unstable();
     let expected: Vec<String> = (0..poison.len()).map(message_id).collect();
     assert_eq!(failures, expected);
-    assert_eq!(desk.status(&simulation).await, "in_progress", "the good one was done");
+    assert_eq!(project.status(&simulation).await, "in_progress", "the good one was done");
     assert_eq!(run_jobs.run(&json!({ "Records": [] })).await, json!({ "batchItemFailures": [] }));
 
     // By the queue, beside others: those are done, and poison is delivered as often as the template says.
@@ -175,7 +175,7 @@ async fn poison_is_told_apart_and_ends_among_the_dead_letters() {
             letter["Attributes"]["ApproximateReceiveCount"].as_str().unwrap().parse().unwrap();
         assert!((5..=7).contains(&received), "{letter}");
     }
-    let conversations = desk.conversations(&simulation).await;
+    let conversations = project.conversations(&simulation).await;
     assert_eq!(conversations.len(), 4, "the others were done: {conversations:?}");
     assert_eq!(run_jobs.log().matches("INIT START").count(), run_jobs.environments(), "it crashed");
 }
@@ -183,8 +183,8 @@ async fn poison_is_told_apart_and_ends_among_the_dead_letters() {
 #[tokio::test]
 async fn a_job_that_is_given_up_is_a_dead_letter_with_its_reason() {
     let cloud = Cloud::start().await;
-    let desk = Desk::open(cloud.client().await).await;
-    let simulation = desk.simulate(FOUR).await;
+    let project = SdkProject::open(cloud.client().await).await;
+    let simulation = project.simulate(FOUR).await;
 
     // As if it had taken its process with it again and again.
     let job = cloud.jobs().await.remove(0);
@@ -193,7 +193,7 @@ async fn a_job_that_is_given_up_is_a_dead_letter_with_its_reason() {
     let answer = cloud.function("run_jobs").run(&sqs_event(&[&message], 1)).await;
     assert_eq!(answer, json!({ "batchItemFailures": [] }));
 
-    assert_eq!(desk.status(&simulation).await, "failed", "nothing waits for it for ever");
+    assert_eq!(project.status(&simulation).await, "failed", "nothing waits for it for ever");
     cloud.run_pipes().await;
     let letters = cloud.dead_letters.receive(10).await;
     assert_eq!(letters.len(), 1, "{letters:?}");
@@ -204,10 +204,10 @@ async fn a_job_that_is_given_up_is_a_dead_letter_with_its_reason() {
 }
 
 /// Starts a conversation and ends it.
-async fn hold(desk: &Desk, simulation: &str, conversation: &str) {
+async fn hold(project: &SdkProject, simulation: &str, conversation: &str) {
     for step in ["start", "end"] {
-        let path = desk.path(simulation, &format!("/conversations/{conversation}/{step}"));
-        desk.client.post_empty(&path, 200).await;
+        let path = project.path(simulation, &format!("/conversations/{conversation}/{step}"));
+        project.client.post_empty(&path, 200).await;
     }
 }
 
@@ -291,21 +291,21 @@ async fn let_hidden_jobs_show(cloud: &Cloud) {
 }
 
 /// The simulation is completed, with as many of everything as there should be, and nothing is left.
-async fn assert_done(cloud: &Cloud, desk: &Desk, simulation: &str) {
-    assert_eq!(desk.status(simulation).await, "completed");
-    desk.assert_evaluated(simulation, 4).await;
-    let personas = desk.client.get(&desk.path(simulation, "/personas"), 200).await;
+async fn assert_done(cloud: &Cloud, project: &SdkProject, simulation: &str) {
+    assert_eq!(project.status(simulation).await, "completed");
+    project.assert_evaluated(simulation, 4).await;
+    let personas = project.client.get(&project.path(simulation, "/personas"), 200).await;
     assert_eq!(personas["data"].as_array().map(Vec::len), Some(2), "{personas}");
-    let results = desk.client.get(&desk.path(simulation, "/results"), 200).await;
+    let results = project.client.get(&project.path(simulation, "/results"), 200).await;
     assert_eq!(results["evaluations"]["completed"], 4, "{results}");
     assert_eq!(cloud.jobs().await, Vec::<Value>::new());
     assert_eq!(cloud.items("dead-jobs").await, Vec::<Value>::new());
 }
 
 /// All that the table holds of a simulation, but for what was said.
-async fn everything(cloud: &Cloud, desk: &Desk, simulation: &str) -> Vec<Value> {
-    let mut items = cloud.items(&format!("{}#{simulation}", desk.project)).await;
-    items.extend(cloud.items(&desk.project).await);
+async fn everything(cloud: &Cloud, project: &SdkProject, simulation: &str) -> Vec<Value> {
+    let mut items = cloud.items(&format!("{}#{simulation}", project.id)).await;
+    items.extend(cloud.items(&project.id).await);
     items.extend(cloud.jobs().await);
     items.extend(cloud.items("dead-jobs").await);
     items

@@ -10,7 +10,7 @@ use onerun_tests::{
     Client,
     aws::{Call, Cloud, Function, Payload, When},
     eventually,
-    sdk::{Desk, Wanted, assert_content, id, text},
+    sdk::{SdkProject, Wanted, assert_content, id, text},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -42,14 +42,14 @@ async fn status(client: &Client, path: &str) -> (u16, String) {
 }
 
 /// What each of several functions is asked for.
-fn paths(desk: &Desk) -> Vec<String> {
-    let within = |path: &str| format!("{path}?project_id={}", desk.project);
+fn paths(project: &SdkProject) -> Vec<String> {
+    let within = |path: &str| format!("{path}?project_id={}", project.id);
     vec![
         "/v1/whoami".to_owned(),
         "/v1/projects".to_owned(),
-        format!("/v1/projects/{}", desk.project),
+        format!("/v1/projects/{}", project.id),
         within("/v1/agents"),
-        within(&format!("/v1/agents/{}", desk.agent)),
+        within(&format!("/v1/agents/{}", project.agent)),
         within("/v1/simulations"),
     ]
 }
@@ -59,16 +59,16 @@ async fn a_revoked_key_is_refused_by_every_function_within_the_time_that_keys_ar
     let ttl = SignedDuration::from_secs(5);
     let cloud = Cloud::start_with(&[("AUTH_KEY_CACHE_SECONDS", "5")]).await;
     let root = cloud.client().await;
-    let desk = Desk::open(root.clone()).await;
+    let project = SdkProject::open(root.clone()).await;
     let (key, secret) = make(&root, &read_only()).await;
     let client = root.with_key(&secret);
-    for path in paths(&desk) {
+    for path in paths(&project) {
         client.get(&path, 200).await;
     }
     root.post_empty(&format!("/v1/keys/{key}/revoke"), 200).await;
     let end = now() + ttl;
     let mut asking = JoinSet::new();
-    for path in paths(&desk) {
+    for path in paths(&project) {
         let client = client.clone();
         asking.spawn(async move {
             eventually("refusal of the revoked key", || async {
@@ -95,11 +95,11 @@ async fn a_revoked_key_is_refused_by_every_function_within_the_time_that_keys_ar
 async fn where_keys_are_not_believed_every_change_counts_at_once_in_every_environment() {
     let cloud = Cloud::start_with(&[("AUTH_KEY_CACHE_SECONDS", "0")]).await;
     let root = cloud.client().await;
-    let desk = Desk::open(root.clone()).await;
+    let project = SdkProject::open(root.clone()).await;
     let (key, secret) = make(&root, &read_only()).await;
     let client = root.with_key(&secret);
     let expect = async |status: u16, code: &str| {
-        for path in paths(&desk) {
+        for path in paths(&project) {
             let body = client.get(&path, status).await;
             assert_eq!(body["code"].as_str().unwrap_or_default(), code, "{path}");
         }
@@ -112,7 +112,7 @@ async fn where_keys_are_not_believed_every_change_counts_at_once_in_every_enviro
     expect(200, "").await;
     let narrower = json!({ "scopes": ["agents:read"] });
     root.patch(&format!("/v1/keys/{key}"), &narrower, 200).await;
-    client.get(&format!("/v1/agents?project_id={}", desk.project), 200).await;
+    client.get(&format!("/v1/agents?project_id={}", project.id), 200).await;
     client.get("/v1/projects", 403).await;
     change("revoke").await;
     expect(401, "revoked_api_key").await;
@@ -432,19 +432,19 @@ async fn assert_unavailable(client: &Client, function: &Arc<Function>) {
 async fn a_worker_with_a_workers_key_completes_a_simulation() {
     let cloud = Cloud::start().await;
     cloud.run_in_background();
-    let desk = Desk::open(cloud.client().await).await;
+    let project = SdkProject::open(cloud.client().await).await;
     let wanted = Wanted { name: "Four refunds", conversations: 4, personas: 2, expires_in_seconds: None };
-    let ci = desk.with_key_of("ci").await;
+    let ci = project.with_key_of("ci").await;
     let simulation = ci.simulate(wanted).await;
 
-    let held_by = desk.with_key_of("worker").await;
+    let held_by = project.with_key_of("worker").await;
     let worker = held_by.worker(&[]);
     ci.reaches(&simulation, "completed").await;
 
     let worker_log = assert_content(worker).await;
     ci.assert_evaluated(&simulation, 4).await;
     // What it needed of all that its preset has.
-    let keys = desk.client.get("/v1/keys", 200).await;
+    let keys = project.client.get("/v1/keys", 200).await;
     let of_worker = keys["data"].as_array().and_then(|keys| keys.iter().find(|key| key["name"] == "worker"));
     let used = of_worker.map(|key| key["used_scopes"].clone());
     assert!(used.is_some_and(|used| used.to_string().contains("conversations")), "{keys}");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use onerun_tests::{
     aws::{Cloud, Exchange},
     eventually,
-    sdk::{Desk, Wanted, assert_content, check_every_status},
+    sdk::{SdkProject, Wanted, assert_content, check_every_status},
 };
 use serde_json::Value;
 
@@ -13,21 +13,21 @@ use serde_json::Value;
 async fn a_worker_takes_a_simulation_to_its_results() {
     let cloud = Cloud::start().await;
     cloud.run_in_background();
-    let desk = Desk::open(cloud.client().await).await;
+    let project = SdkProject::open(cloud.client().await).await;
     let wanted = Wanted { name: "Ten refunds", conversations: 10, personas: 5, expires_in_seconds: None };
-    let simulation = desk.simulate(wanted).await;
+    let simulation = project.simulate(wanted).await;
 
-    let worker = desk.worker(&[]);
-    desk.reaches(&simulation, "completed").await;
+    let worker = project.worker(&[]);
+    project.reaches(&simulation, "completed").await;
 
     let worker_log = assert_content(worker).await;
-    desk.assert_evaluated(&simulation, 10).await;
+    project.assert_evaluated(&simulation, 10).await;
     let mut shares: BTreeMap<String, u32> = BTreeMap::new();
-    for conversation in desk.conversations(&simulation).await {
+    for conversation in project.conversations(&simulation).await {
         *shares.entry(conversation["persona"]["id"].to_string()).or_default() += 1;
     }
     assert_eq!(shares.values().copied().collect::<Vec<_>>(), [2; 5], "{shares:?}");
-    let results = desk.client.get(&desk.path(&simulation, "/results"), 200).await;
+    let results = project.client.get(&project.path(&simulation, "/results"), 200).await;
     assert_eq!(results["conversations"]["ended"], 10, "{results}");
     assert_eq!(results["evaluations"]["completed"], 10, "{results}");
     // What is in prose is for a model, and the offline one does not pretend.
@@ -59,7 +59,7 @@ async fn the_client_reads_simulations_in_every_status() {
     // Three leases run out for the one that fails.
     let cloud = Cloud::start_with(&[("ONERUN_LEASE_SECONDS", "2")]).await;
     cloud.run_in_background();
-    check_every_status(&Desk::open(cloud.client().await).await).await;
+    check_every_status(&SdkProject::open(cloud.client().await).await).await;
 }
 
 /// No job waits, none was given up, and no message is on its way.

@@ -7,16 +7,16 @@ use http::{HeaderMap, HeaderName, Method, Request, header};
 use onerun_tests::{
     Client,
     aws::{Cloud, Payload, sqs_event, tick_event},
-    sdk::{Desk, id, text},
+    sdk::{SdkProject, id, text},
 };
 use serde_json::{Value, json};
 
 #[tokio::test]
 async fn every_function_may_do_what_it_does() {
     let cloud = Cloud::start().await;
-    let desk = Desk::open(cloud.client().await).await;
-    let client = &desk.client;
-    let within = |path: &str| format!("{path}?project_id={}", desk.project);
+    let project = SdkProject::open(cloud.client().await).await;
+    let client = &project.client;
+    let within = |path: &str| format!("{path}?project_id={}", project.id);
 
     client.anonymous().get("/health", 200).await;
     client.anonymous().get("/openapi.json", 200).await;
@@ -24,10 +24,10 @@ async fn every_function_may_do_what_it_does() {
     assert!(page.text.starts_with("<!"), "{}", page.text);
     assert!(page.headers.contains_key("content-security-policy"), "{:?}", page.headers);
     client.get("/v1/whoami", 200).await;
-    let project = format!("/v1/projects/{}", desk.project);
-    let agent = within(&format!("/v1/agents/{}", desk.agent));
-    let objective = within(&format!("/v1/objectives/{}", desk.objectives[0]));
-    for path in [&project, &agent, &objective] {
+    let project_path = format!("/v1/projects/{}", project.id);
+    let agent = within(&format!("/v1/agents/{}", project.agent));
+    let objective = within(&format!("/v1/objectives/{}", project.objectives[0]));
+    for path in [&project_path, &agent, &objective] {
         let name = text(&client.get(path, 200).await, "name");
         assert_eq!(
             client.patch(path, &json!({ "name": format!("{name} 2") }), 200).await["name"],
@@ -37,21 +37,21 @@ async fn every_function_may_do_what_it_does() {
     // Another version, beside the one of before.
     client.patch(&objective, &json!({ "criteria": "check: agent says /refund/i" }), 200).await;
 
-    keys(client, &desk.project).await;
+    keys(client, &project.id).await;
 
-    let simulation = simulate(&desk, json!({ "auto_approve": false, "target_personas": 2 })).await;
-    assert_eq!(desk.status(&simulation).await, "pending");
+    let simulation = simulate(&project, json!({ "auto_approve": false, "target_personas": 2 })).await;
+    assert_eq!(project.status(&simulation).await, "pending");
     do_jobs(&cloud).await;
-    let personas = client.get(&desk.path(&simulation, "/personas"), 200).await;
+    let personas = client.get(&project.path(&simulation, "/personas"), 200).await;
     let [first, second] = personas["data"].as_array().unwrap().as_slice() else { panic!("{personas}") };
     for (persona, decision) in [(first, "approve"), (second, "reject")] {
-        let path = desk.path(&simulation, &format!("/personas/{}/{decision}", id(persona)));
+        let path = project.path(&simulation, &format!("/personas/{}/{decision}", id(persona)));
         client.post_empty(&path, 200).await;
     }
     do_jobs(&cloud).await;
 
-    let path = |rest: &str| desk.path(&simulation, &format!("/conversations/{rest}"));
-    let conversation = desk.conversation(&simulation, "queued").await;
+    let path = |rest: &str| project.path(&simulation, &format!("/conversations/{rest}"));
+    let conversation = project.conversation(&simulation, "queued").await;
     client.get(&path(&conversation), 200).await;
     client.post_empty(&path(&format!("{conversation}/start")), 200).await;
     let responses = path(&format!("{conversation}/responses"));
@@ -66,15 +66,15 @@ async fn every_function_may_do_what_it_does() {
     }
     client.post_empty(&path(&format!("{conversation}/end")), 200).await;
     do_jobs(&cloud).await;
-    client.get(&desk.path(&simulation, "/results"), 200).await;
+    client.get(&project.path(&simulation, "/results"), 200).await;
 
-    let canceled = simulate(&desk, json!({})).await;
-    client.post_empty(&desk.path(&canceled, "/cancel"), 200).await;
-    let run = simulate(&desk, json!({})).await;
-    client.post_empty(&desk.path(&run, "/run"), 200).await;
+    let canceled = simulate(&project, json!({})).await;
+    client.post_empty(&project.path(&canceled, "/cancel"), 200).await;
+    let run = simulate(&project, json!({})).await;
+    client.post_empty(&project.path(&run, "/run"), 200).await;
     cloud.function("tick").run(&tick_event()).await;
     do_jobs(&cloud).await;
-    lists(&desk, &[&simulation, &canceled]).await;
+    lists(&project, &[&simulation, &canceled]).await;
 
     let rotate = cloud.function("rotate_secret");
     let token = cloud.begin_rotation().await;
@@ -197,20 +197,20 @@ async fn keys(root: &Client, project: &str) {
     admin.get("/v1/whoami", 200).await;
 }
 
-async fn simulate(desk: &Desk, changes: Value) -> String {
+async fn simulate(project: &SdkProject, changes: Value) -> String {
     let mut body = json!({
-        "agent_id": desk.agent,
+        "agent_id": project.agent,
         "name": "Refunds",
         "scenario": "A customer asks for a refund of a kettle that arrived broken.",
         "target_conversations": 2,
         "target_personas": 1,
         "auto_approve": true,
-        "objective_ids": desk.objectives,
+        "objective_ids": project.objectives,
     });
     for (name, value) in changes.as_object().expect("changes") {
         body[name] = value.clone();
     }
-    id(&desk.client.post(&format!("/v1/simulations?project_id={}", desk.project), &body, 200).await)
+    id(&project.client.post(&format!("/v1/simulations?project_id={}", project.id), &body, 200).await)
 }
 
 /// Delivers messages of jobs for as long as there are any.
@@ -229,9 +229,9 @@ async fn do_jobs(cloud: &Cloud) {
 }
 
 /// Every list in every order, by every filter, and on its second page.
-async fn lists(desk: &Desk, simulations: &[&str]) {
-    let client = &desk.client;
-    let of_project = format!("project_id={}&", desk.project);
+async fn lists(project: &SdkProject, simulations: &[&str]) {
+    let client = &project.client;
+    let of_project = format!("project_id={}&", project.id);
     let lists: [(&str, &str, &[&str], &[&str]); 4] = [
         ("projects", "", &["created_at", "name"], &[""]),
         ("agents", &of_project, &["created_at", "name"], &["", "&name=e"]),
@@ -247,13 +247,13 @@ async fn lists(desk: &Desk, simulations: &[&str]) {
     }
     for status in ["pending", "in_progress", "completed", "failed", "canceled", "expired"] {
         for by in ["created_at", "name", "status"] {
-            let path = format!("/v1/simulations?project_id={}&status={status}&sort_by={by}", desk.project);
-            client.get(&format!("{path}&agent_id={}", desk.agent), 200).await;
+            let path = format!("/v1/simulations?project_id={}&status={status}&sort_by={by}", project.id);
+            client.get(&format!("{path}&agent_id={}", project.agent), 200).await;
         }
     }
     for simulation in simulations {
         for status in ["", "&status=queued", "&status=in_progress", "&status=ended", "&status=failed"] {
-            client.get(&format!("{}{status}", desk.path(simulation, "/conversations")), 200).await;
+            client.get(&format!("{}{status}", project.path(simulation, "/conversations")), 200).await;
         }
     }
 }

@@ -3,18 +3,18 @@
 use onerun_tests::{
     eventually,
     process::Server,
-    sdk::{Desk, Wanted},
+    sdk::{SdkProject, Wanted},
 };
 use serde_json::json;
 
 use super::{hostile::answering, joined, row, said};
 
 /// Starts a conversation and waits until the lease of that attempt expires.
-async fn lose(desk: &Desk, simulation: &str, conversation: &str, attempt: usize) {
-    let path = |rest: &str| desk.path(simulation, &format!("/conversations/{conversation}{rest}"));
-    desk.client.post_empty(&path("/start"), 200).await;
+async fn lose(project: &SdkProject, simulation: &str, conversation: &str, attempt: usize) {
+    let path = |rest: &str| project.path(simulation, &format!("/conversations/{conversation}{rest}"));
+    project.client.post_empty(&path("/start"), 200).await;
     eventually("an expired lease", || async {
-        let seen = desk.client.get(&path(""), 200).await;
+        let seen = project.client.get(&path(""), 200).await;
         let lost = seen["ended_attempts"].as_array().is_some_and(|ended| ended.len() == attempt);
         if lost { Ok(()) } else { Err(seen.to_string()) }
     })
@@ -24,19 +24,19 @@ async fn lose(desk: &Desk, simulation: &str, conversation: &str, attempt: usize)
 #[tokio::test]
 async fn lost_attempts_are_shown_until_the_simulation_fails() {
     let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "1")]).await;
-    let desk = Desk::open(server.client()).await;
+    let project = SdkProject::open(server.client()).await;
     let wanted = Wanted { name: "Refunds", conversations: 1, personas: 1, expires_in_seconds: None };
-    let simulation = desk.simulate(wanted).await;
-    let conversation = desk.conversation(&simulation, "queued").await;
+    let simulation = project.simulate(wanted).await;
+    let conversation = project.conversation(&simulation, "queued").await;
     let of = ["--simulation", simulation.as_str()];
-    let project = ["--project", desk.project.as_str()];
+    let in_project = ["--project", project.id.as_str()];
     let ask = async |arguments: &[&str]| {
-        said(server.base_url(), server.key(), &[arguments, &project].concat()).await.exits(0)
+        said(server.base_url(), server.key(), &[arguments, &in_project].concat()).await.exits(0)
     };
 
     let shown = ask(&["simulations", "show", &simulation]).await;
     assert!(shown.contains("worker    none has asked for work yet\n"), "{shown}");
-    lose(&desk, &simulation, &conversation, 1).await;
+    lose(&project, &simulation, &conversation, 1).await;
     let shown = ask(&["simulations", "show", &simulation]).await;
     assert!(shown.contains("worker    last asked for work 20"), "{shown}");
     let shown = ask(&[&["conversations", "show", &conversation], of.as_slice()].concat()).await;
@@ -44,9 +44,9 @@ async fn lost_attempts_are_shown_until_the_simulation_fails() {
     assert_eq!(shown.matches("lease expired because the worker stopped answering").count(), 1, "{shown}");
     assert_eq!(shown.matches("the worker gave no reason").count(), 1, "{shown}");
 
-    lose(&desk, &simulation, &conversation, 2).await;
-    lose(&desk, &simulation, &conversation, 3).await;
-    desk.reaches(&simulation, "failed").await;
+    lose(&project, &simulation, &conversation, 2).await;
+    lose(&project, &simulation, &conversation, 3).await;
+    project.reaches(&simulation, "failed").await;
     let shown = ask(&[&["conversations", "show", &conversation], of.as_slice()].concat()).await;
     assert_eq!(shown.matches("lease expired because the worker stopped answering").count(), 3, "{shown}");
     let reason = "1 of 1 conversations could not be held: each was given up after 3 attempts";

@@ -51,10 +51,10 @@ async fn every_list_fits_narrow_and_wide_screens() {
     let show = Show::open().await;
     let long = "A shop with a name that is rather long, 日本語のお店".repeat(3);
     for name in [long.as_str(), &EMOJI.concat().repeat(5), &CHINESE.repeat(5)] {
-        show.desk.client.post("/v1/projects", &json!({ "name": name }), 200).await;
+        show.project.client.post("/v1/projects", &json!({ "name": name }), 200).await;
     }
     let (url, key) = (show.server.base_url(), show.server.key());
-    let (project, simulation) = (show.desk.project.as_str(), show.simulation.as_str());
+    let (project, simulation) = (show.project.id.as_str(), show.simulation.as_str());
     for arguments in [
         ["projects", "list"].as_slice(),
         &["simulations", "list", "--project", project],
@@ -83,7 +83,7 @@ async fn every_list_fits_narrow_and_wide_screens() {
 async fn a_narrow_screen_loses_no_column() {
     let show = Show::open().await;
     let (url, key) = (show.server.base_url(), show.server.key());
-    let arguments = ["simulations", "list", "--project", &show.desk.project];
+    let arguments = ["simulations", "list", "--project", &show.project.id];
     let wide = said_with(url, key, &arguments, &[("COLUMNS", "200")]).await.exits(0);
     assert_eq!(wide.lines().count(), 2, "headings and a row:\n{wide}");
     let narrow = said_with(url, key, &arguments, &[("COLUMNS", "40")]).await.exits(0);

@@ -17,11 +17,11 @@ use tokio::{
 use super::{MANAGED, Said, keys};
 
 /// A server that looks at a key's state at every request, and the command line with its root key.
-struct Desk {
+struct ServerWithCli {
     server: Server,
 }
 
-impl Desk {
+impl ServerWithCli {
     async fn open() -> Self {
         Self { server: Server::start_with(&[("AUTH_KEY_CACHE_SECONDS", "0")]).await }
     }
@@ -65,9 +65,9 @@ impl Desk {
 
 #[tokio::test]
 async fn a_key_goes_through_its_life() {
-    let desk = Desk::open().await;
-    let project = desk.project().await;
-    let said = desk.keys(&[
+    let cli = ServerWithCli::open().await;
+    let project = cli.project().await;
+    let said = cli.keys(&[
         "create",
         "ci of shop",
         "--scope",
@@ -97,19 +97,19 @@ async fn a_key_goes_through_its_life() {
     assert!(!told.contains(key), "{told}");
 
     let id = &key[4..16];
-    let who = desk.whoami(key, 200).await;
+    let who = cli.whoami(key, 200).await;
     assert_eq!((&who["key_id"], &who["name"]), (&json!(id), &json!("ci of shop")));
-    let shown = desk.json(&["show", id]);
+    let shown = cli.json(&["show", id]);
     assert_eq!(shown["metadata"], json!({"team": "shop"}));
     assert_eq!(shown["created_by"], "root");
-    let listed = desk.keys(&["list", "--status", "active", "--project", &project]).exits(0);
+    let listed = cli.keys(&["list", "--status", "active", "--project", &project]).exits(0);
     let row = listed.lines().find(|line| line.starts_with(id)).unwrap();
     assert!(row.contains("ci of shop") && row.contains("3 scopes") && row.contains(&project), "{listed}");
-    assert_eq!(desk.keys(&["list", "--expiring-within", "6d"]).exits(0).lines().count(), 1, "headings alone");
-    assert_eq!(desk.json(&["list", "--expiring-within", "8d"])["data"][0]["id"], *id);
+    assert_eq!(cli.keys(&["list", "--expiring-within", "6d"]).exits(0).lines().count(), 1, "headings alone");
+    assert_eq!(cli.json(&["list", "--expiring-within", "8d"])["data"][0]["id"], *id);
 
     // By the first characters of the key, too: what a scanner's finding or a colleague's message has.
-    let updated = desk.json(&[
+    let updated = cli.json(&[
         "update",
         &format!("onr_{id}"),
         "--name",
@@ -125,46 +125,46 @@ async fn a_key_goes_through_its_life() {
         assert_eq!(updated[gone], Value::Null, "{gone}");
     }
     assert_eq!(updated["metadata"], shown["metadata"], "what is not said stays");
-    let listed = desk.keys(&["list"]).exits(0);
+    let listed = cli.keys(&["list"]).exits(0);
     assert!(listed.contains("monitor") && listed.contains("never"), "{listed}");
 
-    assert!(desk.keys(&["disable", id]).exits(0).contains("disabled since"));
-    assert_eq!(desk.whoami(key, 401).await["code"], "inactive_api_key");
-    desk.keys(&["enable", id]).exits(0);
-    desk.whoami(key, 200).await;
+    assert!(cli.keys(&["disable", id]).exits(0).contains("disabled since"));
+    assert_eq!(cli.whoami(key, 401).await["code"], "inactive_api_key");
+    cli.keys(&["enable", id]).exits(0);
+    cli.whoami(key, 200).await;
 
-    let new = desk.keys(&["rotate", id, "--overlap", "1h"]).exits(0);
+    let new = cli.keys(&["rotate", id, "--overlap", "1h"]).exits(0);
     let new = new.trim_end();
-    desk.whoami(key, 200).await;
-    desk.whoami(new, 200).await;
-    let old = desk.keys(&["show", id]).exits(0);
+    cli.whoami(key, 200).await;
+    cli.whoami(new, 200).await;
+    let old = cli.keys(&["show", id]).exits(0);
     assert!(old.contains(&format!("replaced by   {}", &new[4..16])), "{old}");
     assert!(old.contains("because it was replaced"), "{old}");
 
-    let stderr = desk.keys(&["revoke", id]).fails(2);
+    let stderr = cli.keys(&["revoke", id]).fails(2);
     assert!(stderr.contains("--yes"), "{stderr}");
-    desk.whoami(key, 200).await;
-    desk.keys(&["revoke", id, "--yes"]).exits(0);
-    assert_eq!(desk.whoami(key, 401).await["code"], "revoked_api_key");
-    desk.whoami(new, 200).await;
+    cli.whoami(key, 200).await;
+    cli.keys(&["revoke", id, "--yes"]).exits(0);
+    assert_eq!(cli.whoami(key, 401).await["code"], "revoked_api_key");
+    cli.whoami(new, 200).await;
 }
 
 #[tokio::test]
 async fn a_rotation_that_ends_the_old_key_at_once_is_asked_about() {
-    let desk = Desk::open().await;
-    let (id, key) = desk.worker();
-    let stderr = desk.keys(&["rotate", &id, "--overlap", "0s"]).fails(2);
+    let cli = ServerWithCli::open().await;
+    let (id, key) = cli.worker();
+    let stderr = cli.keys(&["rotate", &id, "--overlap", "0s"]).fails(2);
     assert!(stderr.contains("--yes"), "{stderr}");
-    desk.whoami(&key, 200).await;
-    let new = desk.keys(&["rotate", &id, "--overlap", "0s", "--yes"]).exits(0);
-    assert_eq!(desk.whoami(&key, 401).await["code"], "revoked_api_key");
-    desk.whoami(new.trim_end(), 200).await;
+    cli.whoami(&key, 200).await;
+    let new = cli.keys(&["rotate", &id, "--overlap", "0s", "--yes"]).exits(0);
+    assert_eq!(cli.whoami(&key, 401).await["code"], "revoked_api_key");
+    cli.whoami(new.trim_end(), 200).await;
 }
 
 #[tokio::test]
 async fn json_is_what_the_api_answers_to_the_byte() {
-    let desk = Desk::open().await;
-    let created = desk.json(&["create", "Ünïcode \"✓\"", "--preset", "admin", "--all-projects"]);
+    let cli = ServerWithCli::open().await;
+    let created = cli.json(&["create", "Ünïcode \"✓\"", "--preset", "admin", "--all-projects"]);
     assert!(created["key"].is_string());
     // It is not used meanwhile, which would change what is known of it.
     let id = created["id"].as_str().unwrap().to_owned();
@@ -177,11 +177,11 @@ async fn json_is_what_the_api_answers_to_the_byte() {
         (vec!["audit", "--all"], "/v1/audit?limit=100".to_owned()),
         (vec!["audit", "--oldest"], "/v1/audit?limit=100&order=oldest".to_owned()),
     ] {
-        let said = desk.keys(&[arguments.as_slice(), &["--json"]].concat());
+        let said = cli.keys(&[arguments.as_slice(), &["--json"]].concat());
         assert_eq!(said.stderr, "", "{arguments:?}");
-        assert_eq!(said.exits(0), format!("{}\n", desk.raw(&path).await), "{arguments:?}");
+        assert_eq!(said.exits(0), format!("{}\n", cli.raw(&path).await), "{arguments:?}");
     }
-    let rotated = desk.json(&["rotate", &id]);
+    let rotated = cli.json(&["rotate", &id]);
     assert_eq!((&rotated["replaces"], rotated["key"].is_string()), (&json!(id), true));
 }
 
@@ -189,37 +189,37 @@ async fn json_is_what_the_api_answers_to_the_byte() {
 #[tokio::test]
 async fn a_key_goes_into_a_file_that_nobody_else_reads_and_replaces_none() {
     use std::os::unix::fs::PermissionsExt;
-    let desk = Desk::open().await;
+    let cli = ServerWithCli::open().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("worker");
     let path = file.to_str().unwrap();
     let create = ["create", "worker", "--preset", "worker", "--all-projects", "--output", path];
-    assert_eq!(desk.keys(&create).exits(0), "");
+    assert_eq!(cli.keys(&create).exits(0), "");
     let key = fs::read_to_string(&file).unwrap();
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    desk.whoami(key.trim_end(), 200).await;
+    cli.whoami(key.trim_end(), 200).await;
 
-    let stderr = desk.keys(&create).fails(2);
+    let stderr = cli.keys(&create).fails(2);
     assert!(stderr.contains("is there already"), "{stderr}");
     assert_eq!(fs::read_to_string(&file).unwrap(), key);
-    assert_eq!(desk.json(&["list"])["data"].as_array().unwrap().len(), 1, "no key that nobody has");
+    assert_eq!(cli.json(&["list"])["data"].as_array().unwrap().len(), 1, "no key that nobody has");
 
     let other = directory.path().join("other");
     let refused = ["create", "a", "--preset", "none", "--all-projects", "--output", other.to_str().unwrap()];
-    let stderr = desk.keys(&refused).fails(1);
+    let stderr = cli.keys(&refused).fails(1);
     assert!(stderr.contains("preset"), "{stderr}");
     assert!(!other.exists(), "nothing is left of what was refused");
 
     let id = &key[4..16];
-    desk.keys(&["rotate", id, "--json", "--output", other.to_str().unwrap()]).exits(0);
+    cli.keys(&["rotate", id, "--json", "--output", other.to_str().unwrap()]).exits(0);
     let document: Value = serde_json::from_str(&fs::read_to_string(&other).unwrap()).unwrap();
-    desk.whoami(document["key"].as_str().unwrap(), 200).await;
+    cli.whoami(document["key"].as_str().unwrap(), 200).await;
 }
 
 #[tokio::test]
 async fn lists_are_read_to_their_end_if_asked() {
-    let desk = Desk::open().await;
-    let client = desk.server.client();
+    let cli = ServerWithCli::open().await;
+    let client = cli.server.client();
     for number in 0..201 {
         let body = json!({"name": format!("key {number}"), "preset": "worker", "all_projects": true});
         client.post("/v1/keys", &body, 200).await;
@@ -229,21 +229,21 @@ async fn lists_are_read_to_their_end_if_asked() {
     };
     let newest_first: Vec<String> = (0..201).rev().map(|number| format!("key {number}")).collect();
 
-    let page = desk.json(&["list"]);
+    let page = cli.json(&["list"]);
     assert_eq!((names(&page), &page["has_more"]), (newest_first[..100].to_vec(), &json!(true)));
-    let page = desk.json(&["list", "--limit", "2", "--offset", "3"]);
+    let page = cli.json(&["list", "--limit", "2", "--offset", "3"]);
     assert_eq!(names(&page), newest_first[3..5]);
-    let page = desk.json(&["list", "--all"]);
+    let page = cli.json(&["list", "--all"]);
     assert_eq!((names(&page), &page["has_more"]), (newest_first, &json!(false)));
 
-    let said = desk.keys(&["list", "--limit", "5", "--offset", "10"]);
+    let said = cli.keys(&["list", "--limit", "5", "--offset", "10"]);
     assert!(said.stderr.contains("`--all`, or `--offset 15`"), "{said:?}");
     assert_eq!(said.exits(0).lines().count(), 6);
-    let listed = desk.keys(&["list", "--all"]).exits(0);
+    let listed = cli.keys(&["list", "--all"]).exits(0);
     let ids: BTreeSet<&str> = listed.lines().skip(1).map(|line| &line[..12]).collect();
     assert_eq!((listed.lines().count(), ids.len()), (202, 201));
 
-    let page = desk.json(&["audit", "--all"]);
+    let page = cli.json(&["audit", "--all"]);
     let numbers: Vec<u64> =
         page["data"].as_array().unwrap().iter().map(|entry| entry["sequence"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..=201).rev().collect::<Vec<_>>());
@@ -252,18 +252,18 @@ async fn lists_are_read_to_their_end_if_asked() {
 
 #[tokio::test]
 async fn what_is_refused_exits_with_1_and_what_is_not_known_with_2() {
-    let desk = Desk::open().await;
-    let url = desk.server.base_url();
-    let (_, worker) = desk.worker();
+    let cli = ServerWithCli::open().await;
+    let url = cli.server.base_url();
+    let (_, worker) = cli.worker();
     for (key, arguments, told) in [
         (MANAGED, ["show", "AAECAwQFBgcI"].as_slice(), "invalid_api_key"),
         (&worker, &["list"], "insufficient_scope"),
         (&worker, &["create", "a", "--preset", "admin", "--all-projects"], "insufficient_scope"),
-        (desk.server.key(), &["show", "AAECAwQFBgcI"], "key_not_found"),
-        (desk.server.key(), &["revoke", "-_ECAwQFBgc-", "--yes"], "key_not_found"),
-        (desk.server.key(), &["create", "a", "--preset", "none", "--all-projects"], "invalid_request"),
+        (cli.server.key(), &["show", "AAECAwQFBgcI"], "key_not_found"),
+        (cli.server.key(), &["revoke", "-_ECAwQFBgc-", "--yes"], "key_not_found"),
+        (cli.server.key(), &["create", "a", "--preset", "none", "--all-projects"], "invalid_request"),
     ] {
-        let stderr = desk.keys_as(key, arguments).fails(1);
+        let stderr = cli.keys_as(key, arguments).fails(1);
         assert!(stderr.starts_with("error: ") && stderr.contains(told), "{arguments:?}: {stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
@@ -336,24 +336,24 @@ async fn what_is_refused_exits_with_1_and_what_is_not_known_with_2() {
 
 #[tokio::test]
 async fn a_whole_key_on_the_command_line_is_refused_and_not_repeated() {
-    let desk = Desk::open().await;
-    let (_, key) = desk.worker();
+    let cli = ServerWithCli::open().await;
+    let (_, key) = cli.worker();
     for command in ["show", "revoke", "disable", "enable", "rotate"] {
-        let stderr = desk.keys(&[command, &key]).fails(2);
+        let stderr = cli.keys(&[command, &key]).fails(2);
         assert!(stderr.contains("command lines are kept") && !stderr.contains(&key), "{stderr}");
     }
-    desk.whoami(&key, 200).await;
+    cli.whoami(&key, 200).await;
 }
 
 #[tokio::test]
 async fn keys_that_leaked_are_ended_by_having_them() {
-    let desk = Desk::open().await;
-    let (first, second) = (desk.worker(), desk.worker());
-    let other = desk.worker();
+    let cli = ServerWithCli::open().await;
+    let (first, second) = (cli.worker(), cli.worker());
+    let other = cli.worker();
     // No key to ask with.
     let report = |arguments: &[&str], stdin: &str| {
         let arguments = [&["report-leak"], arguments].concat();
-        keys(&arguments, &[("ONERUN_API_BASE_URL", desk.server.base_url())], stdin)
+        keys(&arguments, &[("ONERUN_API_BASE_URL", cli.server.base_url())], stdin)
     };
 
     let stderr = report(&[], &first.1).fails(2);
@@ -361,7 +361,7 @@ async fn keys_that_leaked_are_ended_by_having_them() {
     let stderr = report(&["--yes"], &format!("{}\n{}\n", first.1, &second.1[..60])).fails(1);
     assert!(stderr.contains("line 2") && stderr.contains("Nothing was reported"), "{stderr}");
     for key in [&first, &second] {
-        desk.whoami(&key.1, 200).await;
+        cli.whoami(&key.1, 200).await;
     }
 
     // A key that nobody knows is reported as one that is known.
@@ -369,10 +369,10 @@ async fn keys_that_leaked_are_ended_by_having_them() {
     assert!(said.contains(&first.0) && said.contains("AAECAwQFBgcI"), "{said}");
     for key in [&first, &second] {
         assert!(!said.contains(&key.1));
-        assert_eq!(desk.whoami(&key.1, 401).await["code"], "revoked_api_key");
+        assert_eq!(cli.whoami(&key.1, 401).await["code"], "revoked_api_key");
     }
-    desk.whoami(&other.1, 200).await;
-    let audit = desk.json(&["audit"]);
+    cli.whoami(&other.1, 200).await;
+    let audit = cli.json(&["audit"]);
     let reported = |entry: &&Value| entry["action"] == "revoke_leaked_key";
     assert_eq!(audit["data"].as_array().unwrap().iter().filter(reported).count(), 2, "{audit}");
 
@@ -407,13 +407,13 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 #[cfg(unix)]
 #[tokio::test]
 async fn somebody_at_a_terminal_is_asked() {
-    let desk = Desk::open().await;
-    let (id, key) = desk.create(&["ci of shop", "--preset", "worker", "--all-projects"]);
+    let cli = ServerWithCli::open().await;
+    let (id, key) = cli.create(&["ci of shop", "--preset", "worker", "--all-projects"]);
     let at_terminal = async |arguments: &[&str], answers: &str, code: i32| {
         let program = onerun(&[]).get_program().to_owned();
         let mut command = venv("python");
         command.args(["-c", TERMINAL]).arg(program).arg("keys").args(arguments).env("ANSWERS", answers);
-        command.env("ONERUN_API_BASE_URL", desk.server.base_url()).env("ONERUN_API_KEY", desk.server.key());
+        command.env("ONERUN_API_BASE_URL", cli.server.base_url()).env("ONERUN_API_KEY", cli.server.key());
         let mut process = Process::spawn(command);
         let status = process.exit(std::time::Duration::from_mins(1)).await;
         assert_eq!(status.code(), Some(code), "{}", process.report());
@@ -427,26 +427,26 @@ async fn somebody_at_a_terminal_is_asked() {
     }
     at_terminal(&["rotate", &id, "--overlap", "0s"], "no", 1).await;
     at_terminal(&["report-leak"], &format!("{key}|no"), 1).await;
-    desk.whoami(&key, 200).await;
+    cli.whoami(&key, 200).await;
 
     let shown = at_terminal(&["revoke", &id], "yes", 0).await;
     assert!(shown.contains("revoked since"), "{shown}");
-    assert_eq!(desk.whoami(&key, 401).await["code"], "revoked_api_key");
-    let (_, key) = desk.worker();
+    assert_eq!(cli.whoami(&key, 401).await["code"], "revoked_api_key");
+    let (_, key) = cli.worker();
     at_terminal(&["report-leak"], &format!("{key}|yes"), 0).await;
-    desk.whoami(&key, 401).await;
+    cli.whoami(&key, 401).await;
 }
 
 #[tokio::test]
 async fn a_key_that_nobody_reads_is_told_to_be_lost() {
-    let desk = Desk::open().await;
+    let cli = ServerWithCli::open().await;
     let mut command = onerun(&["keys", "create", "a", "--preset", "worker", "--all-projects"]);
-    command.env("ONERUN_API_BASE_URL", desk.server.base_url()).env("ONERUN_API_KEY", desk.server.key());
+    command.env("ONERUN_API_BASE_URL", cli.server.base_url()).env("ONERUN_API_KEY", cli.server.key());
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let said = Said::of(&child.wait_with_output().unwrap());
-    let id = desk.json(&["list"])["data"][0]["id"].as_str().unwrap().to_owned();
+    let id = cli.json(&["list"])["data"][0]["id"].as_str().unwrap().to_owned();
     let stderr = said.fails(2);
     assert!(stderr.contains(&format!("onerun keys revoke {id}")), "{stderr}");
 }
@@ -488,37 +488,37 @@ async fn forgetful(server: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost_on_the_way_costs_the_key_and_makes_no_other() {
-    let desk = Desk::open().await;
+    let cli = ServerWithCli::open().await;
     let through = |url: &str, arguments: &[&str]| {
-        keys(arguments, &[("ONERUN_API_BASE_URL", url), ("ONERUN_API_KEY", desk.server.key())], "")
+        keys(arguments, &[("ONERUN_API_BASE_URL", url), ("ONERUN_API_KEY", cli.server.key())], "")
     };
-    let url = forgetful(desk.server.base_url()).await;
+    let url = forgetful(cli.server.base_url()).await;
     let stderr = through(&url, &["create", "a", "--preset", "worker", "--all-projects"]).fails(2);
-    let listed = desk.json(&["list"]);
+    let listed = cli.json(&["list"]);
     let made = listed["data"].as_array().unwrap();
     assert_eq!(made.len(), 1, "{listed}");
     let lost = made[0]["id"].as_str().unwrap();
     assert!(stderr.contains(&format!("`onerun keys revoke {lost}`")), "{stderr}");
 
-    let (id, key) = desk.worker();
-    let url = forgetful(desk.server.base_url()).await;
+    let (id, key) = cli.worker();
+    let url = forgetful(cli.server.base_url()).await;
     let stderr = through(&url, &["rotate", &id]).fails(2);
-    let lost = desk.json(&["show", &id])["replaced_by"].as_str().unwrap().to_owned();
+    let lost = cli.json(&["show", &id])["replaced_by"].as_str().unwrap().to_owned();
     assert!(stderr.contains(&format!("`onerun keys rotate {lost} --overlap 0s`")), "{stderr}");
     // As advised; the key that nobody has is over, and the one before it goes on for its overlap.
-    let new = desk.keys(&["rotate", &lost, "--overlap", "0s", "--yes"]).exits(0);
-    desk.whoami(new.trim_end(), 200).await;
-    desk.whoami(&key, 200).await;
-    assert_eq!(desk.json(&["show", &lost])["status"], "revoked");
+    let new = cli.keys(&["rotate", &lost, "--overlap", "0s", "--yes"]).exits(0);
+    cli.whoami(new.trim_end(), 200).await;
+    cli.whoami(&key, 200).await;
+    assert_eq!(cli.json(&["show", &lost])["status"], "revoked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn https_is_spoken_to_whom_the_system_trusts_and_to_nobody_else() {
-    let desk = Desk::open().await;
-    let front = TlsFront::start(desk.server.base_url(), &["localhost", "127.0.0.1"]).await;
+    let cli = ServerWithCli::open().await;
+    let front = TlsFront::start(cli.server.base_url(), &["localhost", "127.0.0.1"]).await;
     let authority = front.authority();
     let whoami = |url: &str, trusted: Option<&str>| {
-        let mut environment = vec![("ONERUN_API_BASE_URL", url), ("ONERUN_API_KEY", desk.server.key())];
+        let mut environment = vec![("ONERUN_API_BASE_URL", url), ("ONERUN_API_KEY", cli.server.key())];
         environment.extend(trusted.map(|file| ("SSL_CERT_FILE", file)));
         keys(&["whoami"], &environment, "")
     };
@@ -531,29 +531,29 @@ async fn https_is_spoken_to_whom_the_system_trusts_and_to_nobody_else() {
         assert!(stderr.contains("invalid peer certificate"), "{url}: {stderr}");
     };
     // Another authority vouches for the name, and the right one for another name.
-    let other = TlsFront::start(desk.server.base_url(), &["localhost"]).await;
+    let other = TlsFront::start(cli.server.base_url(), &["localhost"]).await;
     refused(&front.url("localhost"), &other.authority());
     refused(&other.url("127.0.0.1"), &other.authority());
 }
 
 #[tokio::test]
 async fn numbers_in_metadata_are_printed_as_they_were_sent() {
-    let desk = Desk::open().await;
+    let cli = ServerWithCli::open().await;
     let numbers = json!({"v": 117.633_311_394_000_17, "w": u64::MAX, "x": 5e-324});
     let body = json!({"name": "n", "preset": "worker", "all_projects": true, "metadata": numbers});
-    let made = desk.server.client().post("/v1/keys", &body, 200).await;
-    let printed = desk.keys(&["show", made["id"].as_str().unwrap(), "--json"]).exits(0);
+    let made = cli.server.client().post("/v1/keys", &body, 200).await;
+    let printed = cli.keys(&["show", made["id"].as_str().unwrap(), "--json"]).exits(0);
     assert!(printed.contains(&numbers.to_string()), "{printed}");
 }
 
 #[tokio::test]
 async fn what_a_key_was_used_for_is_shown() {
-    let desk = Desk::open().await;
-    let project = desk.project().await;
-    let (id, key) = desk.worker();
-    desk.server.client().with_key(&key).get(&format!("/v1/agents?project_id={project}"), 200).await;
+    let cli = ServerWithCli::open().await;
+    let project = cli.project().await;
+    let (id, key) = cli.worker();
+    cli.server.client().with_key(&key).get(&format!("/v1/agents?project_id={project}"), 200).await;
     eventually("use that is known", || async {
-        let shown = desk.keys(&["show", &id]).exits(0);
+        let shown = cli.keys(&["show", &id]).exits(0);
         let is_known = shown.contains("never needed  simulations:read conversations:read");
         if is_known { Ok(()) } else { Err(shown) }
     })

@@ -9,29 +9,29 @@ use onerun_store_sqlite::SqliteStore;
 use tempfile::TempDir;
 
 /// What a store rests on. It is removed with this.
-pub(super) enum Home {
+pub(super) enum Backing {
     Directory(TempDir),
     #[cfg(feature = "dynamodb")]
     Table(ScratchTable),
 }
 
-impl Home {
+impl Backing {
     /// All bytes of the files of a directory; all items of a table.
     pub(super) async fn contents(&self) -> Vec<u8> {
         match self {
-            Home::Directory(directory) => {
+            Backing::Directory(directory) => {
                 let files = fs::read_dir(directory.path()).expect("the directory is there");
                 let read = |file: io::Result<fs::DirEntry>| fs::read(file.expect("a file").path());
                 files.flat_map(|file| read(file).expect("the file can be read")).collect()
             }
             #[cfg(feature = "dynamodb")]
-            Home::Table(table) => table.contents().await.expect("the table can be read").into_bytes(),
+            Backing::Table(table) => table.contents().await.expect("the table can be read").into_bytes(),
         }
     }
 }
 
 /// An empty store of its own.
-pub(super) fn empty() -> (Arc<dyn Store>, Home) {
+pub(super) fn empty() -> (Arc<dyn Store>, Backing) {
     #[expect(clippy::disallowed_methods, reason = "a test kit is its own composition root")]
     let endpoint = std::env::var("ONERUN_TEST_DYNAMODB");
     if let Ok(endpoint) = endpoint {
@@ -39,16 +39,16 @@ pub(super) fn empty() -> (Arc<dyn Store>, Home) {
     }
     let directory = tempfile::tempdir().expect("a temporary directory");
     let store = SqliteStore::open(&directory.path().join("onerun.db")).expect("an empty store opens");
-    (Arc::new(store), Home::Directory(directory))
+    (Arc::new(store), Backing::Directory(directory))
 }
 
 #[cfg(feature = "dynamodb")]
-fn on_dynamodb(endpoint: &str) -> (Arc<dyn Store>, Home) {
+fn on_dynamodb(endpoint: &str) -> (Arc<dyn Store>, Backing) {
     let table = ScratchTable::create(endpoint).expect("a table is made");
-    (Arc::new(table.store()), Home::Table(table))
+    (Arc::new(table.store()), Backing::Table(table))
 }
 
 #[cfg(not(feature = "dynamodb"))]
-fn on_dynamodb(endpoint: &str) -> (Arc<dyn Store>, Home) {
+fn on_dynamodb(endpoint: &str) -> (Arc<dyn Store>, Backing) {
     panic!("`ONERUN_TEST_DYNAMODB` is {endpoint}, but the tests were built without the feature `dynamodb`")
 }

@@ -7,26 +7,26 @@ use serde_json::{Value, json};
 /// The situation of every simulation that names no other.
 pub(crate) const SCENARIO: &str = "A customer asks for a refund of a kettle that arrived broken.";
 
-pub(crate) struct Desk<'a> {
+pub(crate) struct TestProject<'a> {
     pub(crate) app: &'a TestApp,
     pub(crate) client: Client<'a>,
-    pub(crate) project: String,
+    pub(crate) id: String,
     pub(crate) agent: String,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> TestProject<'a> {
     pub(crate) async fn open(app: &'a TestApp) -> Self {
         let client = app.root();
         let project = id(&client.post("/v1/projects", &json!({ "name": "Refund desk" }), 200).await);
         let path = format!("/v1/agents?project_id={project}");
         let agent = id(&client.post(&path, &json!({ "name": "Desk" }), 200).await);
-        Self { app, client, project, agent }
+        Self { app, client, id: project, agent }
     }
 
     /// A path below `/v1`, with the project.
     pub(crate) fn path(&self, rest: &str) -> String {
         let joint = if rest.contains('?') { '&' } else { '?' };
-        format!("/v1{rest}{joint}project_id={}", self.project)
+        format!("/v1{rest}{joint}project_id={}", self.id)
     }
 
     pub(crate) async fn get(&self, rest: &str) -> Value {
@@ -66,17 +66,17 @@ impl<'a> Desk<'a> {
     }
 
     /// A new simulation and its one conversation.
-    pub(crate) async fn converse(&self, changes: Value) -> Talk<'_, 'a> {
+    pub(crate) async fn converse(&self, changes: Value) -> TestConversation<'_, 'a> {
         let simulation = self.simulate(changes).await;
         let conversation = match &self.conversations(&simulation).await[..] {
             [one] => id(one),
             other => panic!("not one conversation: {other:?}"),
         };
-        self.talk(&simulation, &conversation)
+        self.test_conversation(&simulation, &conversation)
     }
 
-    pub(crate) fn talk(&self, simulation: &str, conversation: &str) -> Talk<'_, 'a> {
-        Talk { desk: self, simulation: simulation.to_owned(), conversation: conversation.to_owned() }
+    pub(crate) fn test_conversation(&self, simulation: &str, conversation: &str) -> TestConversation<'_, 'a> {
+        TestConversation { project: self, simulation: simulation.to_owned(), id: conversation.to_owned() }
     }
 
     pub(crate) async fn simulation(&self, simulation: &str) -> Value {
@@ -114,43 +114,46 @@ impl<'a> Desk<'a> {
         by_number(&page)
     }
 
-    /// All talks of a simulation, by their number.
-    pub(crate) async fn talks(&self, simulation: &str) -> Vec<Talk<'_, 'a>> {
+    /// All conversations of a simulation, by their number.
+    pub(crate) async fn test_conversations(&self, simulation: &str) -> Vec<TestConversation<'_, 'a>> {
         let conversations = self.conversations(simulation).await;
-        conversations.iter().map(|conversation| self.talk(simulation, &id(conversation))).collect()
+        conversations
+            .iter()
+            .map(|conversation| self.test_conversation(simulation, &id(conversation)))
+            .collect()
     }
 }
 
 /// One conversation, as a worker has it.
-pub(crate) struct Talk<'d, 'a> {
-    pub(crate) desk: &'d Desk<'a>,
+pub(crate) struct TestConversation<'d, 'a> {
+    pub(crate) project: &'d TestProject<'a>,
     pub(crate) simulation: String,
-    pub(crate) conversation: String,
+    pub(crate) id: String,
 }
 
-impl Talk<'_, '_> {
+impl TestConversation<'_, '_> {
     pub(crate) fn path(&self, rest: &str) -> String {
-        self.desk.path(&format!("/simulations/{}/conversations/{}{rest}", self.simulation, self.conversation))
+        self.project.path(&format!("/simulations/{}/conversations/{}{rest}", self.simulation, self.id))
     }
 
     pub(crate) async fn see(&self) -> Value {
-        self.desk.client.get(&self.path(""), 200).await
+        self.project.client.get(&self.path(""), 200).await
     }
 
     pub(crate) async fn start(&self, status: u16) -> Value {
-        self.desk.client.post_empty(&self.path("/start"), status).await
+        self.project.client.post_empty(&self.path("/start"), status).await
     }
 
     pub(crate) async fn end(&self, status: u16) -> Value {
-        self.desk.client.post_empty(&self.path("/end"), status).await
+        self.project.client.post_empty(&self.path("/end"), status).await
     }
 
     /// The agent says something, or nothing with `None`.
     pub(crate) async fn say(&self, text: Option<&str>, status: u16) -> Value {
-        self.say_with(&self.desk.client, "/responses", text, status).await.json()
+        self.say_with(&self.project.client, "/responses", text, status).await.json()
     }
 
-    /// [`Talk::say`], by a client with headers of its own and to a path with a query of its own.
+    /// [`TestConversation::say`], by a client with headers of its own and to a path with a query of its own.
     pub(crate) async fn say_with(
         &self,
         client: &Client<'_>,
@@ -170,7 +173,7 @@ impl Talk<'_, '_> {
     }
 
     async fn items_of(&self, rest: &str) -> Vec<Value> {
-        let page = self.desk.client.get(&self.path(rest), 200).await;
+        let page = self.project.client.get(&self.path(rest), 200).await;
         assert_eq!(page["has_more"], false, "more than one page");
         data(&page).clone()
     }

@@ -4,7 +4,7 @@ use onerun_api::{Body, Route};
 use onerun_tests::app::{TestApp, documentation};
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, data, id};
+use crate::fixtures::{TestProject, data, id};
 
 /// A route's path with an id for each of its parameters, and with a project if its query takes one. More parameters can
 /// be added with `&`.
@@ -22,17 +22,17 @@ pub(crate) fn path(route: &Route, find: impl Fn(&str) -> Option<String>) -> Stri
 }
 
 /// A project with something of everything, and its ids by the names of the parameters that they are for.
-pub(crate) struct Furnished<'a> {
-    pub(crate) desk: Desk<'a>,
+pub(crate) struct SeededProject<'a> {
+    pub(crate) project: TestProject<'a>,
     pub(crate) ids: Vec<(&'static str, String)>,
 }
 
-impl<'a> Furnished<'a> {
+impl<'a> SeededProject<'a> {
     pub(crate) async fn new(app: &'a TestApp) -> Self {
-        let desk = Desk::open(app).await;
-        let objective = desk.objective("Helps", "check: agent says /refund/i").await;
+        let project = TestProject::open(app).await;
+        let objective = project.objective("Helps", "check: agent says /refund/i").await;
         // One persona talks, and one waits for a decision.
-        let simulation = desk
+        let simulation = project
             .simulate(json!({
                 "auto_approve": false,
                 "target_personas": 2,
@@ -41,58 +41,58 @@ impl<'a> Furnished<'a> {
                 "objective_ids": [objective.clone()],
             }))
             .await;
-        let personas = desk.personas(&simulation).await;
-        desk.decide(&simulation, &id(&personas[0]), "approve", 200).await;
+        let personas = project.personas(&simulation).await;
+        project.decide(&simulation, &id(&personas[0]), "approve", 200).await;
         app.run_jobs().await;
         let persona = id(&personas[1]);
-        let key = desk.client.make_key(json!({})).await;
-        let talk = &desk.talks(&simulation).await[0];
-        talk.start(200).await;
-        talk.say(None, 200).await;
-        let conversation = talk.conversation.clone();
+        let key = project.client.make_key(json!({})).await;
+        let conversation = &project.test_conversations(&simulation).await[0];
+        conversation.start(200).await;
+        conversation.say(None, 200).await;
+        let conversation = conversation.id.clone();
         let ids = vec![
-            ("project_id", desk.project.clone()),
-            ("agent_id", desk.agent.clone()),
+            ("project_id", project.id.clone()),
+            ("agent_id", project.agent.clone()),
             ("objective_id", objective),
             ("simulation_id", simulation),
             ("conversation_id", conversation),
             ("persona_id", persona),
             ("key_id", key.id),
         ];
-        Self { desk, ids }
+        Self { project, ids }
     }
 
     pub(crate) fn path(&self, route: &Route) -> String {
         path(route, |name| self.ids.iter().find(|(known, _)| *known == name).map(|(_, id)| id.clone()))
     }
 
-    /// [`Furnished::path`], with what the route changes for good made anew.
+    /// [`SeededProject::path`], with what the route changes for good made anew.
     pub(crate) async fn fresh_path(&self, route: &Route) -> String {
         let path = self.path(route);
         if route.operation != "rotate_key" {
             return path;
         }
         let known = self.ids.iter().find(|(name, _)| *name == "key_id").map(|(_, id)| id.as_str());
-        path.replace(known.unwrap_or_default(), &self.desk.client.make_key(json!({})).await.id)
+        path.replace(known.unwrap_or_default(), &self.project.client.make_key(json!({})).await.id)
     }
 
     /// Everything that can be read.
     pub(crate) async fn state(&self) -> Value {
-        let mut state = vec![self.desk.client.get("/v1/projects?limit=100", 200).await];
+        let mut state = vec![self.project.client.get("/v1/projects?limit=100", 200).await];
         for rest in ["/agents", "/objectives", "/simulations"] {
-            state.push(self.desk.get(&format!("{rest}?limit=100")).await);
+            state.push(self.project.get(&format!("{rest}?limit=100")).await);
         }
         let simulations: Vec<_> = data(&state[3]).iter().map(id).collect();
         for simulation in simulations {
             for rest in ["/personas", "/conversations", "/results"] {
-                state.push(self.desk.get(&format!("/simulations/{simulation}{rest}")).await);
+                state.push(self.project.get(&format!("/simulations/{simulation}{rest}")).await);
             }
-            for talk in self.desk.talks(&simulation).await {
-                state.push(json!(talk.items().await));
+            for conversation in self.project.test_conversations(&simulation).await {
+                state.push(json!(conversation.items().await));
             }
         }
         for path in ["/v1/keys?limit=100", "/v1/audit?limit=100"] {
-            state.push(self.desk.client.get(path, 200).await);
+            state.push(self.project.client.get(path, 200).await);
         }
         state.into()
     }
@@ -113,7 +113,7 @@ impl<'a> Furnished<'a> {
         Some(body)
     }
 
-    /// [`Furnished::value`], as it is sent.
+    /// [`SeededProject::value`], as it is sent.
     pub(crate) fn body(&self, route: &Route) -> Body {
         Body::Read(self.value(route.operation).map(|value| value.to_string()).unwrap_or_default().into())
     }
