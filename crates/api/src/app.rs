@@ -1,18 +1,18 @@
-//! What handlers work with.
+//! The application that answers requests.
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use onerun_auth::{Credential, KEY_CACHE_TTL, KeyRing, Principal, Refusal, recognize};
+use onerun_auth::{Credential, KeyRing, Principal, Refusal, recognize};
 use onerun_engine::Engine;
 
 use onerun_domain::{AgentId, ProjectId};
 
 use crate::{callers::Callers, polls::Polls};
 
-/// Recognises the root key. The hosts differ in where it is kept, not in what is decided.
+/// Recognises the root key. Hosts differ in where they store it.
 #[async_trait]
 pub trait Authenticator: Send + Sync {
-    /// The principal of a credential that is no managed key, or why there is none.
+    /// The principal of a credential that is not a managed key.
     async fn authenticate(&self, credential: &Credential, now: Timestamp) -> Result<Principal, Refusal>;
 }
 
@@ -24,7 +24,7 @@ impl Authenticator for KeyRing {
     }
 }
 
-/// Everything a request is answered with. Made once by a host.
+/// Everything that answers a request. A host creates one.
 pub struct App {
     engine: Engine,
     callers: Callers,
@@ -32,47 +32,47 @@ pub struct App {
 }
 
 impl App {
-    /// An application over an engine. `root` recognises the root key; managed keys are in the engine's store, and each is
-    /// believed for 5 seconds after it was read.
+    /// An application over an engine. `root` recognises the root key. A managed key's record is cached for 5 seconds.
     pub fn new(engine: Engine, root: Box<dyn Authenticator>) -> Self {
-        Self { engine, callers: Callers::new(root, KEY_CACHE_TTL), polls: Polls::default() }
+        let callers = Callers::new(&engine, root);
+        Self { engine, callers, polls: Polls::default() }
     }
 
-    /// The same application, believing a managed key for another time after it was read; zero reads it for every request.
+    /// The same application with another time to live of cached keys. With zero, every request reads its key.
     #[must_use]
     pub fn with_key_cache(self, ttl: SignedDuration) -> Self {
-        Self { callers: self.callers.with_ttl(ttl), ..self }
+        self.engine.keys().set_cache_ttl(ttl);
+        self
     }
 
-    /// What runs simulations.
+    /// The engine.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// Writes what is due to be written of when keys were used. For a host that goes on while nobody calls.
+    /// Writes the usage of keys that is due. A host calls this regularly.
     pub fn write_key_uses(&self) {
-        self.callers.write_due(&self.engine);
+        self.callers.write_due();
     }
 
-    /// Writes the ends of keys that were in force before there was room on the disk for them. For a host that goes on
-    /// while nobody calls.
+    /// Writes the ends of keys that are in force but were not written because the disk was full. A host calls this
+    /// regularly.
     pub async fn write_key_ends(&self) {
-        self.callers.write_ends(&self.engine).await;
+        self.engine.keys().write_unwritten_ends().await;
     }
 
-    /// Waits for what is being written of when keys were used. For a host that may be frozen, or never go on, once an
-    /// answer is out.
-    pub async fn settle(&self) {
-        self.callers.settle().await;
+    /// Waits for the writes that run beside answers. A host calls this before it is frozen.
+    pub async fn drain(&self) {
+        self.callers.drain().await;
     }
 
-    /// Writes all that is not written of when keys were used, and waits for it. For a host that ends.
-    pub async fn finish(&self) {
-        self.callers.write_ends(&self.engine).await;
-        self.callers.finish(&self.engine).await;
+    /// Writes everything about keys that is not written, and waits for it. A host calls this before it stops.
+    pub async fn flush(&self) {
+        self.engine.keys().write_unwritten_ends().await;
+        self.callers.flush().await;
     }
 
-    /// Notes, beside the answer, that a caller asked for an agent's work.
+    /// Records, beside the answer, that a worker asked for an agent's work.
     pub(crate) fn note_poll(&self, caller: Option<&Principal>, project: &ProjectId, agent: &AgentId) {
         self.polls.note(self.callers.writes(), &self.engine, caller, project, agent);
     }

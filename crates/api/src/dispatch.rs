@@ -15,7 +15,7 @@ use crate::{
     ApiError, App, Body, BodySource, Handler, HandlerFuture, Request, Response, Route, Sender,
     idempotency::{Repeatable, may_be_repeated},
     query::{InProject, Query, percent_decode},
-    request::{Call, Origin},
+    request::Call,
 };
 
 /// The target of the log line of a request. The host on AWS makes metrics of these lines.
@@ -163,7 +163,7 @@ async fn read_call(
     query: Query,
     project: Option<&dyn ProjectStore>,
 ) -> Result<Call, ApiError> {
-    let origin = Origin::of(&request);
+    let origin = request.origin();
     let (body, waited) = read_body(route, &request.method, &request.headers, request.body).await?;
     if waited {
         principal = admit_again(app, route, &request.headers, request.address).await?;
@@ -260,7 +260,7 @@ async fn admit_again(
     if route.access == Access::Public {
         return Ok(None);
     }
-    let (principal, _) = app.callers().recognize(app.engine(), headers, address).await?;
+    let (principal, _) = app.callers().recognize(headers, address).await?;
     principal.authorize(route.access)?;
     Ok(Some(principal))
 }
@@ -276,8 +276,8 @@ async fn admit(
     if route.access == Access::Public {
         return Ok(None);
     }
-    let identified = app.callers().identify(app.engine(), headers, address).await;
-    let caller = identified.inspect_err(|refusal| {
+    let authenticated = app.callers().authenticate(headers, address).await;
+    let caller = authenticated.inspect_err(|refusal| {
         log.key_id = refusal.key_id().map(ToString::to_string);
         log.rate = refusal.rate().copied();
     })?;
@@ -288,7 +288,7 @@ async fn admit(
         Access::Requires(scope) if authorized.is_ok() => Some(scope),
         _ => None,
     };
-    app.callers().note(app.engine(), &caller, used);
+    app.callers().record_usage(&caller, used);
     authorized?;
     Ok(Some(caller.principal))
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use onerun_auth::{KeyChangeError, RateStatus, Refusal as AuthRefusal};
 use onerun_domain::{Refusal, Resource};
-use onerun_engine::{ActError, ModelError};
+use onerun_engine::{ActError, KeysError, ModelError};
 use onerun_store::{ChangeError, KeyError, StoreError, with_causes};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -210,6 +210,26 @@ impl From<KeyError> for ApiError {
             KeyError::Caller(refusal) => Self::Auth(refusal),
             KeyError::Refused(refusal) => Self::Key(refusal),
             KeyError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<KeysError> for ApiError {
+    fn from(error: KeysError) -> Self {
+        let wrong_field = |pointer: &str, detail: String| {
+            Self::Invalid(vec![FieldError { place: Place::Body(pointer.to_owned()), detail }])
+        };
+        match error {
+            KeysError::NotFound => Self::NotFound(Resource::Key),
+            KeysError::NoProject(id) => {
+                wrong_field("/project_ids", format!("names a project that there is not: `{id}`"))
+            }
+            KeysError::ExpiresBeforeStart => {
+                wrong_field("/not_before", "must be before the key expires".to_owned())
+            }
+            KeysError::EndUnwritten => Self::EndUnwritten,
+            KeysError::TooManyReports(status) => Self::TooManyReports(status),
+            KeysError::Key(error) => error.into(),
         }
     }
 }

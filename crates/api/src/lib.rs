@@ -13,7 +13,6 @@ mod conversations;
 pub mod cursor;
 mod dashboard;
 mod dispatch;
-mod ends;
 mod error;
 mod fields;
 mod health;

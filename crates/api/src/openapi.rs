@@ -120,7 +120,7 @@ const DESCRIPTION: &str = "Puts an AI agent in front of generated personas for m
 fn operation(route: &Route, doc: Doc, problem: &Schema, errors: &BTreeMap<&str, ApiError>) -> Value {
     let mut responses = Map::new();
     responses.insert(
-        doc.status.as_str().to_owned(),
+        route.status.as_str().to_owned(),
         json!({
             "description": doc.summary,
             "headers": rate_headers(route),

@@ -79,6 +79,8 @@ pub struct Route {
     pub query: Parameters,
     /// The effect of an `Idempotency-Key`.
     pub idempotency: Idempotency,
+    /// The status of a successful answer.
+    pub status: StatusCode,
     /// The function that answers.
     pub handler: Handler,
 }
@@ -94,7 +96,6 @@ pub(crate) struct Doc {
     pub(crate) summary: &'static str,
     pub(crate) description: &'static str,
     pub(crate) input: Option<InputDoc>,
-    pub(crate) status: StatusCode,
     pub(crate) media_type: &'static str,
     pub(crate) output: Sample,
     /// The codes of the operation's own errors; those that follow from the route are added.
@@ -186,6 +187,7 @@ macro_rules! operations {
                 access: $access,
                 query: operations!(@query $kind $($query)?),
                 idempotency: operations!(@or [$($crate::Idempotency::$idempotency)?] $crate::Idempotency::None),
+                status: operations!(@or [$(http::StatusCode::$status)?] http::StatusCode::OK),
                 handler: operations!(@handler $kind $handler),
             };
 
@@ -206,7 +208,6 @@ macro_rules! operations {
                         $(Some($crate::operation::InputDoc::of::<$input>($input_example, false)))?
                         $(Some($crate::operation::InputDoc::of::<$optional_input>($optional_input_example, true)))?
                     ] None),
-                    status: operations!(@or [$(http::StatusCode::$status)?] http::StatusCode::OK),
                     media_type: operations!(@or [$($media_type)?] "application/json"),
                     output: $crate::operation::Sample::of::<$output>(
                         generator,

@@ -2,11 +2,11 @@
 //!
 //! The shapes are those of the published service, as a superset: what its SDK reads is always there.
 
-use jiff::{Timestamp, fmt::temporal::DateTimePrinter};
+use jiff::Timestamp;
 use onerun_auth::{AddressAccess, ProjectAccess, RateLimit, Scope, ScopeSet};
 use onerun_domain::{
     Agent, Conversation, EndedAttempt, Evaluation, Interval, Item, Name, Objective, ObjectiveRef, Persona,
-    PersonaAttributes, Project, Simulation,
+    PersonaAttributes, Project, Simulation, wire_time,
 };
 use onerun_store::{
     AgentSummary, ConversationSummary, EvaluatedConversation, KeyView, SimulationDetail, SimulationSummary,
@@ -25,11 +25,6 @@ impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&wire_time(self.0))
     }
-}
-
-/// A time as text: always with six digits of a second, so that times sort as texts do.
-pub(crate) fn wire_time(time: Timestamp) -> String {
-    DateTimePrinter::new().precision(Some(6)).timestamp_to_string(&time)
 }
 
 impl JsonSchema for Time {

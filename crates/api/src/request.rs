@@ -4,14 +4,15 @@ use std::{fmt, future::Future, net::IpAddr, pin::Pin};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
-use onerun_auth::{Actor, KeyId, Principal, Refusal};
+use onerun_auth::{Actor, Principal, Refusal};
 use onerun_domain::{Page, Position, Resource};
+use onerun_engine::RequestOrigin;
 use onerun_store::IdempotencyRecord;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    ApiError,
+    ApiError, Route,
     cursor::{Cursor, Fingerprint},
     error::{FieldError, Place},
     fields::{Fields, Input},
@@ -117,19 +118,13 @@ pub struct Request {
     pub body: BodySource,
 }
 
-/// Where a request comes from, for the audit trail.
-pub(crate) struct Origin {
-    pub(crate) request_id: String,
-    pub(crate) address: Option<IpAddr>,
-    pub(crate) user_agent: Option<String>,
-}
-
-impl Origin {
-    pub(crate) fn of(request: &Request) -> Self {
-        let user_agent = request.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        Self {
-            request_id: request.id.clone(),
-            address: request.address,
+impl Request {
+    /// Where the request comes from, for the audit trail.
+    pub(crate) fn origin(&self) -> RequestOrigin {
+        let user_agent = self.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        RequestOrigin {
+            request_id: self.id.clone(),
+            address: self.address,
             user_agent: user_agent.and_then(Actor::user_agent),
         }
     }
@@ -143,7 +138,7 @@ pub struct Call {
     query: Query,
     idempotency_key: Result<Option<String>, FieldError>,
     repeatable: Option<Repeatable>,
-    origin: Origin,
+    origin: RequestOrigin,
     body: Body,
 }
 
@@ -154,21 +149,16 @@ impl Call {
         params: Vec<(String, String)>,
         query: Query,
         headers: &HeaderMap,
-        origin: Origin,
+        origin: RequestOrigin,
         body: Body,
     ) -> Self {
         let idempotency_key = read_idempotency_key(headers);
         Self { path, principal, params, query, idempotency_key, repeatable: None, origin, body }
     }
 
-    /// Who does what the call asks for, with this key.
-    pub(crate) fn actor(&self, key: &KeyId) -> Actor {
-        Actor {
-            key_id: key.to_string(),
-            address: self.address(),
-            user_agent: self.origin.user_agent.clone(),
-            request_id: self.origin.request_id.clone(),
-        }
+    /// Where the call comes from, for the audit trail.
+    pub(crate) fn origin(&self) -> &RequestOrigin {
+        &self.origin
     }
 
     /// Who calls; `None` on public routes.
@@ -224,16 +214,6 @@ impl Call {
     pub(crate) fn body<T: Input>(&self) -> Result<T, ApiError> {
         let value = json::parse(self.bytes()?)?;
         Fields::read_root(value)
-    }
-
-    /// Where the call comes from, as the host knows it.
-    pub(crate) fn ip(&self) -> Option<IpAddr> {
-        self.origin.address
-    }
-
-    /// The address that the call comes from.
-    pub(crate) fn address(&self) -> Option<String> {
-        self.origin.address.map(|address| address.to_canonical().to_string())
     }
 
     /// The fields of a body that may be left out, which is the same as one without fields.
@@ -312,6 +292,13 @@ fn read_idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldErro
 pub(crate) fn reply<T: Serialize>(body: &T) -> Result<Response, ApiError> {
     let bytes = serde_json::to_vec(body).map_err(|error| ApiError::Internal(Box::new(error)))?;
     Ok(Response::new(Bytes::from(bytes)))
+}
+
+/// A successful reply with the status that the route declares.
+pub(crate) fn reply_as<T: Serialize>(route: &Route, body: &T) -> Result<Response, ApiError> {
+    let mut response = reply(body)?;
+    *response.status_mut() = route.status;
+    Ok(response)
 }
 
 /// What the published service answers where there is nothing to show.

@@ -52,6 +52,6 @@ pub use refusal::Refusal;
 pub use resource::Resource;
 pub use seed::derive_seed;
 pub use simulation::{Progress, Simulation, SimulationStatus};
-pub use source::{Clock, Random, later};
+pub use source::{Clock, Random, later, wire_time};
 pub use statistics::{Interval, wilson_interval};
 pub use text::{Criteria, Description, MessageText, Metadata, Name, Scenario, TextError};

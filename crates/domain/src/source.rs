@@ -1,7 +1,7 @@
 //! Sources of time and randomness. Hosts implement these traits; all other code receives them as
 //! arguments.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, fmt::temporal::DateTimePrinter};
 
 /// The wall clock. Decisions about access, leases and expiry use it rather than a monotonic clock, because a
 /// monotonic clock stands still while a serverless environment is frozen.
@@ -21,4 +21,10 @@ pub trait Random: Send + Sync {
 /// `now + by`, saturating at [`Timestamp::MAX`].
 pub fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
     now.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// A time as the API and the audit trail show it: RFC 3339 in UTC. There are always six digits of a second, so times sort
+/// as their texts do.
+pub fn wire_time(time: Timestamp) -> String {
+    DateTimePrinter::new().precision(Some(6)).timestamp_to_string(&time)
 }

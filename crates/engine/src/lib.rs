@@ -10,6 +10,7 @@ mod evaluation;
 mod expiry;
 mod job_handlers;
 mod job_runner;
+mod keys;
 mod model;
 mod personas;
 mod rubrics;
@@ -18,6 +19,10 @@ mod simulations;
 pub use conversations::TurnRequest;
 pub use error::{ActError, JobError};
 pub use job_runner::{JOB_HIDDEN, JOB_LIMIT, JOB_TARGET, JobOutcome};
+pub use keys::{
+    Caller, CreatedKey, KeyFilter, KeyUpdate, Keys, KeysError, Lifetime, NewKeyInput, RecordRequest,
+    RequestOrigin, Rotation,
+};
 pub use model::{
     JudgeRequest, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
 };
@@ -84,14 +89,25 @@ pub struct Engine {
     settings: Settings,
     rubrics: RubricCache,
     cpu_queues: Arc<CpuQueues>,
+    keys: Arc<Keys>,
 }
 
 impl Engine {
     /// Creates an engine with an empty rubric cache.
     pub fn new(parts: EngineParts) -> Self {
         let EngineParts { store, model, clock, random, settings } = parts;
-        let cpu_queues = Arc::new(CpuQueues::new());
-        Self { store, model, clock, random, settings, rubrics: RubricCache::default(), cpu_queues }
+        let keys =
+            Keys::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&random), settings.max_live_keys);
+        Self {
+            store,
+            model,
+            clock,
+            random,
+            settings,
+            rubrics: RubricCache::default(),
+            cpu_queues: Arc::new(CpuQueues::new()),
+            keys: Arc::new(keys),
+        }
     }
 
     /// Waits for a model's answer for nine tenths of a turn.
@@ -137,9 +153,14 @@ impl Engine {
         warnings.collect()
     }
 
-    /// How many managed keys may be neither revoked nor expired.
-    pub fn max_live_keys(&self) -> u32 {
-        self.settings.max_live_keys
+    /// The use cases of managed keys.
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// The store.

@@ -54,7 +54,7 @@ pub(crate) async fn run(api: &Api) -> Result<(), Error> {
 }
 
 async fn settle(api: &Api) {
-    if timeout(LIMIT, api.settle()).await.is_err() {
+    if timeout(LIMIT, api.drain()).await.is_err() {
         tracing::warn!("a key's use is still being written, and may get lost");
     }
 }

@@ -57,9 +57,9 @@ impl Api {
         Ok(EventResponse::new(self.router.answer(&self.app, request).await, payload))
     }
 
-    /// Waits for what answering has left to be written.
-    pub(crate) async fn settle(&self) {
-        self.app.settle().await;
+    /// Waits for the writes that run beside answers.
+    pub(crate) async fn drain(&self) {
+        self.app.drain().await;
     }
 }
 

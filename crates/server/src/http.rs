@@ -77,7 +77,7 @@ pub(crate) async fn serve(
         let _ = places.acquire_many(MAX_CONNECTIONS).await;
     };
     let outcome = timeout(GRACE, finished).await.map_err(|_| Unfinished);
-    service.app.finish().await;
+    service.app.flush().await;
     outcome
 }
 

@@ -203,7 +203,7 @@ impl<'a> Client<'a> {
             let request = Request { id: id.clone(), method, path, query, headers, address, body };
             let response = app.router.answer(&app.app, request).await;
             // The uses of keys are written beside the answer. No test may find them half-written.
-            app.app.settle().await;
+            app.app.drain().await;
             let (status, reply) = check(&what, &id, is_head, response);
             app.assert_no_secret(&what, &reply);
             if let Some(operation) = operation.filter(|_| !is_head) {
