@@ -23,7 +23,7 @@ pub enum KeyChangeError {
     },
     /// The maximum number of live keys is reached.
     #[error(
-        "{limit} keys are neither revoked nor expired, which is the maximum: revoke unused keys, or wait until some expire"
+        "{limit} keys are neither revoked nor expired, which is the maximum: revoke keys that are not used, or wait until some expire"
     )]
     TooManyKeys {
         /// The maximum number.

@@ -15,7 +15,7 @@ impl PageRequest {
         Self { limit, start: Start::Offset(0) }
     }
 
-    /// The next rows after a page that gave its `next` position.
+    /// The first `limit` rows after `position`, which is the `next` of the previous page.
     pub fn after(limit: Limit, position: Position) -> Self {
         Self { limit, start: Start::After(position) }
     }
@@ -24,33 +24,35 @@ impl PageRequest {
 /// Where a part of a list begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// After so many rows.
+    /// After this many rows.
     Offset(u32),
     /// After the row at this position.
     After(Position),
 }
 
-/// The place of a row in a list: its sort values and its unique tie-breaker, in a form that only the store that made it
-/// reads.
+/// The position of a row in a list: its sort values and a unique tie-breaker, in a form that only
+/// its store reads.
 ///
-/// A list that continues from a position shows no row twice and leaves none out, whatever is inserted meanwhile. A row
-/// whose sort values change meanwhile moves in the list, so it may be shown again or not at all.
+/// A list that continues from a position repeats and skips no row, even if rows are inserted. A row
+/// whose sort values change in the meantime moves within the list, so it may be repeated or
+/// skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position(Box<str>);
 
 impl Position {
-    /// A position as a store wrote it, or as it came back from outside.
+    /// A position from a store or from a caller.
     pub fn new(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The store's own form.
+    /// The text as the store wrote it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The maximum number of rows in a page. Each route sets its own bound; this type ensures that there is one.
+/// The maximum number of rows in a page. Each route sets its own bound; this type ensures that
+/// there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit(u32);
 
@@ -84,7 +86,7 @@ impl<T> Page<T> {
         self.next.is_some()
     }
 
-    /// Converts the entries.
+    /// Converts the rows.
     pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
         Page { data: self.data.into_iter().map(change).collect(), next: self.next }
     }

@@ -23,8 +23,8 @@ pub fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
     now.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// A time as the API and the audit trail show it: RFC 3339 in UTC. There are always six digits of a second, so times sort
-/// as their texts do.
+/// The time in the format of the API and the audit trail: RFC 3339 in UTC, always with six digits
+/// of a second, so that texts sort like times.
 pub fn wire_time(time: Timestamp) -> String {
     DateTimePrinter::new().precision(Some(6)).timestamp_to_string(&time)
 }
