@@ -204,7 +204,7 @@ fn each_protected_route_outside_projects_has_a_row() {
 }
 
 #[tokio::test]
-async fn every_route_refuses_every_wrong_key_with_its_status_code_and_headers() {
+async fn every_route_refuses_each_kind_of_wrong_key() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let good = app.root().make_key(json!({})).await;
@@ -220,7 +220,7 @@ async fn every_route_refuses_every_wrong_key_with_its_status_code_and_headers() 
 }
 
 #[tokio::test]
-async fn who_has_not_proved_to_hold_a_key_gets_the_same_bytes_whatever_is_wrong_with_it() {
+async fn unproven_key_gets_the_same_bytes_for_every_cause() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let good = app.root().make_key(json!({})).await;
@@ -239,7 +239,7 @@ async fn who_has_not_proved_to_hold_a_key_gets_the_same_bytes_whatever_is_wrong_
 }
 
 #[tokio::test]
-async fn every_route_refuses_a_key_that_has_every_scope_but_its_own() {
+async fn every_route_refuses_a_key_without_its_scope() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     for route in protected() {
@@ -254,7 +254,7 @@ async fn every_route_refuses_a_key_that_has_every_scope_but_its_own() {
 }
 
 #[tokio::test]
-async fn every_route_accepts_a_key_that_has_its_scope_alone() {
+async fn every_route_accepts_a_key_with_only_its_scope() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let mut routes: Vec<_> = protected().collect();
@@ -280,7 +280,7 @@ async fn every_route_accepts_a_key_that_has_its_scope_alone() {
 }
 
 #[tokio::test]
-async fn every_route_refuses_or_hides_what_is_of_another_project() {
+async fn every_route_hides_resources_of_other_projects() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let other = app.root().post("/v1/projects", &json!({ "name": "Other" }), 200).await["id"].clone();
@@ -325,7 +325,7 @@ async fn every_route_refuses_or_hides_what_is_of_another_project() {
 }
 
 #[tokio::test]
-async fn a_project_that_there_is_not_is_refused_like_one_out_of_reach() {
+async fn unknown_project_is_refused_like_a_forbidden_one() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let other = app.root().post("/v1/projects", &json!({ "name": "Other" }), 200).await["id"].clone();

@@ -88,7 +88,7 @@ fn body_with(good: &Value, field: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_field_refuses_what_it_does_not_hold_and_says_which_field_it_is() {
+async fn every_field_refuses_invalid_values_by_name() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let before = seeded.state().await;
@@ -107,7 +107,7 @@ async fn every_field_refuses_what_it_does_not_hold_and_says_which_field_it_is() 
 }
 
 #[tokio::test]
-async fn every_field_takes_what_it_holds_up_to_its_bounds() {
+async fn every_field_accepts_values_up_to_its_bounds() {
     for route in with_a_body() {
         let app = TestApp::start();
         let seeded = SeededProject::new(&app).await;
@@ -128,7 +128,7 @@ async fn every_field_takes_what_it_holds_up_to_its_bounds() {
 }
 
 #[tokio::test]
-async fn fields_that_are_left_out_or_null_are_told_if_they_are_required() {
+async fn missing_or_null_required_fields_are_reported() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     for route in with_a_body() {
@@ -154,7 +154,7 @@ async fn fields_that_are_left_out_or_null_are_told_if_they_are_required() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_one_json_object_is_refused_on_every_route_that_reads_one() {
+async fn body_must_be_one_json_object_on_every_route() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let cases: [&[u8]; 25] = [
@@ -195,7 +195,7 @@ async fn a_body_that_is_not_one_json_object_is_refused_on_every_route_that_reads
 }
 
 #[tokio::test]
-async fn a_body_may_have_a_mebibyte_or_16_kib_without_a_key() {
+async fn body_limit_is_1_mib_or_16_kib_without_a_key() {
     for route in with_a_body() {
         let app = TestApp::start();
         let seeded = SeededProject::new(&app).await;
@@ -213,7 +213,7 @@ async fn a_body_may_have_a_mebibyte_or_16_kib_without_a_key() {
 }
 
 #[tokio::test]
-async fn a_body_that_a_route_does_not_read_does_not_matter() {
+async fn unread_body_is_ignored() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
@@ -224,7 +224,7 @@ async fn a_body_that_a_route_does_not_read_does_not_matter() {
 }
 
 #[tokio::test]
-async fn a_body_may_be_nested_32_levels_deep_and_not_one_more() {
+async fn body_may_be_nested_32_levels_deep_at_most() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
@@ -242,7 +242,7 @@ async fn a_body_may_be_nested_32_levels_deep_and_not_one_more() {
 }
 
 #[tokio::test]
-async fn unknown_and_doubled_fields_are_refused_with_their_names() {
+async fn unknown_and_duplicate_fields_are_refused_by_name() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     for route in with_a_body() {
@@ -269,7 +269,7 @@ async fn unknown_and_doubled_fields_are_refused_with_their_names() {
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_with_a_body_is_told_at_once() {
+async fn all_errors_of_a_body_are_reported_together() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let body = json!({
@@ -313,7 +313,7 @@ async fn all_that_is_wrong_with_a_body_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn an_error_in_a_list_points_into_it() {
+async fn error_in_a_list_points_into_it() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let SeededProject { project, ids } = &seeded;
@@ -374,7 +374,7 @@ async fn an_error_in_a_list_points_into_it() {
 }
 
 #[tokio::test]
-async fn a_broken_check_is_refused_with_its_line() {
+async fn broken_check_is_refused_with_its_line() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let body = json!({ "name": "x", "criteria": "Is kind.\ncheck: persona ended\ncheck: agent says /(/" });
@@ -389,7 +389,7 @@ async fn a_broken_check_is_refused_with_its_line() {
 }
 
 #[tokio::test]
-async fn agents_and_objectives_that_a_simulation_names_must_be_in_its_project() {
+async fn simulation_refuses_resources_of_another_project() {
     let app = TestApp::start();
     let (here, there) = (TestProject::open(&app).await, TestProject::open(&app).await);
     let mine = here.objective("Mine", "check: persona ended").await;
@@ -417,7 +417,7 @@ fn not_found(parameter: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_id_that_names_nothing_is_not_found_whatever_it_looks_like() {
+async fn unknown_ids_of_any_form_are_404() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let unknown = ["A".repeat(12), "A".repeat(21)];
@@ -446,7 +446,7 @@ async fn an_id_that_names_nothing_is_not_found_whatever_it_looks_like() {
 }
 
 #[tokio::test]
-async fn a_conversation_or_persona_of_another_simulation_is_not_found() {
+async fn resources_of_another_simulation_are_404() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let other = seeded.project.simulate(json!({})).await;
@@ -471,7 +471,7 @@ fn query(operation: &str) -> Vec<(&'static str, &'static Value)> {
 }
 
 #[tokio::test]
-async fn every_number_in_a_query_is_within_its_bounds() {
+async fn query_numbers_out_of_bounds_are_refused() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let mut covered = 0;
@@ -496,7 +496,7 @@ async fn every_number_in_a_query_is_within_its_bounds() {
 }
 
 #[tokio::test]
-async fn every_parameter_of_a_query_is_read_once_and_must_be_utf_8() {
+async fn repeated_or_non_utf_8_parameters_are_refused() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     for route in ROUTES {
@@ -523,7 +523,7 @@ async fn every_parameter_of_a_query_is_read_once_and_must_be_utf_8() {
 }
 
 #[tokio::test]
-async fn every_route_in_a_project_needs_one_that_there_is() {
+async fn every_project_route_needs_an_existing_project() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let is_in_a_project = |route: &&&Route| {
@@ -565,7 +565,7 @@ async fn every_route_in_a_project_needs_one_that_there_is() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_is_one_to_255_visible_characters_sent_once() {
+async fn idempotency_key_is_1_to_255_visible_characters() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": 20 })).await;

@@ -196,7 +196,7 @@ fn joined(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn json_is_the_answer_of_the_api_with_hidden_characters_escaped() {
+async fn json_output_is_the_reply_with_hidden_characters_escaped() {
     let show = Show::open().await;
     let (project, simulation) = (&show.project.id, &show.simulation);
     let simulations = format!("/v1/simulations?project_id={project}&limit=100");

@@ -43,7 +43,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const SEED_VARIABLE: &str = "ONERUN_CRASH_SEED";
 
 #[tokio::test]
-async fn nothing_acknowledged_is_lost_or_doubled_by_twenty_kills_under_load() {
+async fn twenty_kills_under_load_lose_and_repeat_nothing() {
     let mut dice = Dice::thrown();
     let mut running = Running { server: Server::start().await, seed: dice.0 };
     let simulation = RefundSimulation::open(&running.server.client()).await;

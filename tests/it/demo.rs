@@ -44,7 +44,7 @@ async fn report(arguments: &[&str]) -> (String, String) {
 }
 
 #[tokio::test]
-async fn it_simulates_scores_and_shows_without_any_configuration() {
+async fn demo_runs_to_scores_without_configuration() {
     let (report, closing) = report(&[]).await;
     for expected in [
         "20 conversations with 10 personas",
@@ -66,7 +66,7 @@ async fn it_simulates_scores_and_shows_without_any_configuration() {
 }
 
 #[tokio::test]
-async fn a_seed_repeats_a_run_to_the_byte() {
+async fn demo_with_the_same_seed_repeats_every_byte() {
     let (first, _) = report(&["--seed", "7", "--conversations", "30"]).await;
     let (second, _) = report(&["--seed", "7", "--conversations", "30"]).await;
     assert_eq!(first, second);
@@ -75,7 +75,7 @@ async fn a_seed_repeats_a_run_to_the_byte() {
 }
 
 #[tokio::test]
-async fn the_seed_that_a_run_chose_is_printed_and_repeats_it() {
+async fn demo_prints_its_random_seed_which_repeats_the_run() {
     let (first, closing) = report(&["--conversations", "6"]).await;
     let again = closing.lines().find_map(|line| line.strip_prefix("The same again: onerun demo ")).unwrap();
     let (second, _) = report(&again.split(' ').collect::<Vec<_>>()).await;
@@ -83,7 +83,7 @@ async fn the_seed_that_a_run_chose_is_printed_and_repeats_it() {
 }
 
 #[tokio::test]
-async fn what_is_kept_is_served_later() {
+async fn kept_demo_data_can_be_served() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("kept");
     let path = directory.to_str().unwrap();
@@ -108,7 +108,7 @@ async fn what_is_kept_is_served_later() {
 }
 
 #[tokio::test]
-async fn the_document_has_the_figures_and_the_results() {
+async fn demo_json_has_figures_and_results() {
     let mut process = Process::spawn(demo(&["--json", "--seed", "7", "--conversations", "12"]));
     let document: Value = serde_json::from_str(&process.success().await).expect("one document");
     assert_eq!((&document["seed"], &document["conversations"]), (&7.into(), &12.into()));
@@ -126,7 +126,7 @@ async fn the_document_has_the_figures_and_the_results() {
 }
 
 #[tokio::test]
-async fn the_environment_has_no_say() {
+async fn demo_ignores_the_environment() {
     let mut command = demo(&["--conversations", "2"]);
     command.envs([
         ("AUTH_API_KEY", "changeme"),
@@ -138,7 +138,7 @@ async fn the_environment_has_no_say() {
 }
 
 #[tokio::test]
-async fn interrupted_it_stops_and_leaves_nothing_behind() {
+async fn interrupted_demo_stops_and_leaves_no_files() {
     let temporary = tempfile::tempdir().unwrap();
     let entries = || fs::read_dir(temporary.path()).unwrap().count();
     let mut command = demo(&["--conversations", "10000"]);
@@ -161,7 +161,7 @@ async fn interrupted_it_stops_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn numbers_out_of_range_are_usage_errors() {
+async fn demo_numbers_out_of_range_are_usage_errors() {
     for arguments in [["--conversations", "0"], ["--conversations", "10001"], ["--seed", "9007199254740992"]]
     {
         let mut process = Process::spawn(demo(&arguments));
@@ -172,7 +172,7 @@ async fn numbers_out_of_range_are_usage_errors() {
 /// The lines that the demo prints for doing the same by hand are run as they are, but for the server's address, the
 /// worker's port and its patience.
 #[tokio::test]
-async fn its_lines_to_do_the_same_by_hand_work() {
+async fn demo_commands_to_repeat_by_hand_work() {
     let (report, _) = report(&["--conversations", "1"]).await;
     let by_hand = report.split_once("\nThe same by hand\n").expect("lines to do it by hand").1;
     // The shell's lines are indented, blank lines within them apart; the first is the server's.

@@ -59,7 +59,7 @@ fn set(actions: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_operation_is_a_function_of_its_own() {
+fn every_operation_has_its_own_function() {
     let template = Template::read();
     let functions: BTreeSet<_> =
         template.of_type("AWS::Serverless::Function").into_keys().map(str::to_owned).collect();
@@ -74,7 +74,7 @@ fn every_operation_is_a_function_of_its_own() {
 }
 
 #[test]
-fn every_route_leads_to_its_function_and_nothing_else_leads_there() {
+fn every_route_invokes_exactly_its_function() {
     let template = Template::read();
     for route in ROUTES {
         let events: BTreeMap<_, _> =
@@ -112,7 +112,7 @@ fn every_route_leads_to_its_function_and_nothing_else_leads_there() {
 }
 
 #[test]
-fn a_first_deployment_that_fails_leaves_nothing_behind() {
+fn failed_first_deployment_leaves_nothing_behind() {
     let template = Template::read();
     let mut kept = BTreeSet::new();
     for (name, resource) in entries(&template.0["Resources"]) {
@@ -161,7 +161,7 @@ fn python_packages_are_locked_with_hashes() {
 }
 
 #[test]
-fn sam_is_told_to_deploy_only_what_was_built() {
+fn sam_deploys_only_the_built_template() {
     let config = fs::read_to_string(workspace().join("samconfig.toml")).unwrap();
     let deploy = config.split_once("[default.deploy.parameters]").unwrap().1;
     let deploy = deploy.split("\n[").next().unwrap();
@@ -172,7 +172,7 @@ fn sam_is_told_to_deploy_only_what_was_built() {
 }
 
 #[test]
-fn a_function_reads_the_secret_only_if_it_checks_keys() {
+fn function_reads_the_secret_only_if_it_checks_keys() {
     let rights = aws::Template::rights();
     let reads = set(&["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]);
     for route in ROUTES {
@@ -227,7 +227,7 @@ fn is_about_keys(route: &Route) -> bool {
 }
 
 #[test]
-fn a_function_uses_the_table_only_as_far_as_its_route_does() {
+fn function_has_only_the_table_rights_of_its_route() {
     let rights = aws::Template::rights();
     let known =
         ["BatchGetItem", "ConditionCheckItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"];
@@ -283,7 +283,7 @@ fn a_function_uses_the_table_only_as_far_as_its_route_does() {
 }
 
 #[test]
-fn a_list_may_set_the_time_of_a_poll_and_nothing_else() {
+fn list_function_may_write_only_the_poll_time() {
     let rights = aws::Template::rights();
     let uses = BTreeSet::from(OF_USES);
     for route in ROUTES.iter().filter(|route| route.method == Method::GET) {
@@ -306,7 +306,7 @@ fn a_list_may_set_the_time_of_a_poll_and_nothing_else() {
 }
 
 #[test]
-fn only_what_does_jobs_deletes_and_nobody_deletes_keys_or_the_audit_trail() {
+fn only_job_functions_delete_and_never_keys_or_audit() {
     let rights = aws::Template::rights();
     for operation in operations() {
         let deletes = rights.actions(operation, "dynamodb").contains("dynamodb:DeleteItem");
@@ -318,7 +318,7 @@ fn only_what_does_jobs_deletes_and_nobody_deletes_keys_or_the_audit_trail() {
 }
 
 #[test]
-fn who_writes_nothing_may_not_encrypt_either() {
+fn read_only_function_may_not_encrypt() {
     let rights = aws::Template::rights();
     let writes = set(&["dynamodb:PutItem", "dynamodb:UpdateItem", "secretsmanager:PutSecretValue"]);
     for operation in operations() {
@@ -356,7 +356,7 @@ fn no_policy_has_a_wildcard() {
 }
 
 #[test]
-fn every_operation_has_its_program() {
+fn every_operation_has_its_binary() {
     let directory = workspace().join("functions/src/bin");
     let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     let programs: BTreeSet<_> = files.map(|name| name.trim_end_matches(".rs").to_owned()).collect();
@@ -364,7 +364,7 @@ fn every_operation_has_its_program() {
 }
 
 #[test]
-fn the_document_describes_every_route() {
+fn document_describes_every_route() {
     let document = fs::read_to_string(workspace().join("openapi.json")).unwrap();
     let document: Value = serde_json::from_str(&document).unwrap();
     let mut described = BTreeSet::new();
@@ -403,7 +403,7 @@ fn events() -> (BTreeMap<String, Value>, Value) {
 }
 
 #[test]
-fn every_operation_has_its_events_and_every_event_its_operation() {
+fn every_operation_has_events_and_every_event_a_route() {
     let (events, expected) = events();
     let operations = operations();
     for name in events.keys() {
@@ -432,7 +432,7 @@ fn every_operation_has_its_events_and_every_event_its_operation() {
 }
 
 #[test]
-fn an_event_is_a_request_of_its_route() {
+fn event_is_a_request_of_its_route() {
     let router = Router::new(ROUTES).unwrap();
     let (events, expected) = events();
     for (name, event) in &events {

@@ -164,7 +164,7 @@ fn path_of_this_process() -> std::ffi::OsString {
 
 /// What `make deploy` tries a stack with.
 #[tokio::test]
-async fn the_smoke_test_passes_here_and_fails_with_a_wrong_key() {
+async fn smoke_test_passes_here_and_fails_with_a_wrong_key() {
     let server = Server::start().await;
     let smoke = |key: &str| {
         let mut command = venv("python");
@@ -191,7 +191,7 @@ fn api_keys() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_on_keys_can_be_followed_from_top_to_bottom() {
+async fn every_command_of_the_docs_on_keys_works() {
     let server = Server::start().await;
     let place = Place::of(&server);
     place.shell("git init --quiet && git add . && git commit --quiet --message 'A shop'").success().await;
@@ -278,7 +278,7 @@ fn nobody_else_reads(directory: &Path) {
 fn nobody_else_reads(_: &Path) {}
 
 #[test]
-fn the_page_on_keys_has_the_scopes_of_each_preset() {
+fn docs_on_keys_have_the_scopes_of_each_preset() {
     let document = api_keys();
     for preset in Preset::ALL {
         let scopes: Vec<String> = preset.scopes().iter().map(|scope| format!("`{scope}`")).collect();
@@ -288,7 +288,7 @@ fn the_page_on_keys_has_the_scopes_of_each_preset() {
 }
 
 #[test]
-fn the_page_on_keys_explains_each_refusal() {
+fn docs_on_keys_explain_each_refusal() {
     let document = api_keys();
     let api = fs::read_to_string(workspace().join("openapi.json")).unwrap();
     let api: Value = serde_json::from_str(&api).unwrap();

@@ -111,7 +111,7 @@ impl SmallDisk {
 }
 
 #[tokio::test]
-async fn on_a_full_disk_every_way_of_ending_a_key_works() {
+async fn full_disk_does_not_stop_revocation() {
     let Some(disk) = SmallDisk::start().await else { return };
     let mut keys = Vec::new();
     for _ in 0..5 {
@@ -151,7 +151,7 @@ async fn on_a_full_disk_every_way_of_ending_a_key_works() {
 }
 
 #[tokio::test]
-async fn an_end_without_room_counts_at_once_and_is_written_later() {
+async fn revocation_without_disk_space_is_written_later() {
     let Some(disk) = SmallDisk::start().await else { return };
     let (id, key) = &disk.make_key().await;
     let spare: Vec<_> = [disk.make_key().await, disk.make_key().await, disk.make_key().await].into();

@@ -23,7 +23,7 @@ fn takes_key() -> impl Iterator<Item = &'static Route> {
 }
 
 #[test]
-fn every_post_that_makes_or_starts_something_takes_an_idempotency_key() {
+fn every_creating_post_accepts_an_idempotency_key() {
     let operations: Vec<_> = takes_key().map(|route| route.operation).collect();
     let expected = [
         "create_key",
@@ -54,7 +54,7 @@ fn every_post_that_makes_or_starts_something_takes_an_idempotency_key() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_gets_the_same_answer_and_changes_nothing() {
+async fn repeated_request_gets_the_same_reply_once() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let mut seen = 0;
@@ -83,7 +83,7 @@ async fn a_repeated_request_gets_the_same_answer_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_used_for_another_request_is_refused() {
+async fn key_reused_for_another_request_is_refused() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let client = keyed(&project.client, "k");
@@ -109,7 +109,7 @@ async fn a_key_that_was_used_for_another_request_is_refused() {
 }
 
 #[tokio::test]
-async fn each_caller_and_each_project_has_keys_of_its_own() {
+async fn idempotency_keys_are_per_caller_and_project() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let other = id(&project.client.post("/v1/projects", &json!({ "name": "Other" }), 200).await);
@@ -130,7 +130,7 @@ async fn each_caller_and_each_project_has_keys_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_key_is_free_again_after_a_day() {
+async fn idempotency_key_expires_after_a_day() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let client = keyed(&project.client, "nightly");
@@ -144,7 +144,7 @@ async fn a_key_is_free_again_after_a_day() {
 }
 
 #[tokio::test]
-async fn a_repeated_create_shows_the_simulation_as_it_was_made() {
+async fn repeated_create_returns_the_original_reply() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objectives =
@@ -164,7 +164,7 @@ async fn a_repeated_create_shows_the_simulation_as_it_was_made() {
 }
 
 #[tokio::test]
-async fn a_run_that_was_answered_is_answered_again_when_the_simulation_is_over() {
+async fn repeated_run_of_an_ended_simulation_is_answered() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(json!({})).await;
@@ -178,7 +178,7 @@ async fn a_run_that_was_answered_is_answered_again_when_the_simulation_is_over()
 }
 
 #[tokio::test]
-async fn a_worker_that_lost_the_answer_to_its_start_gets_it_again() {
+async fn worker_can_repeat_a_start_after_a_lost_reply() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({})).await;
@@ -203,7 +203,7 @@ async fn a_worker_that_lost_the_answer_to_its_start_gets_it_again() {
 }
 
 #[tokio::test]
-async fn of_twenty_requests_at_once_under_one_key_one_is_done_and_all_get_its_answer() {
+async fn twenty_requests_under_one_key_act_once() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({})).await;
@@ -227,7 +227,7 @@ async fn of_twenty_requests_at_once_under_one_key_one_is_done_and_all_get_its_an
 }
 
 #[tokio::test]
-async fn a_request_that_was_refused_can_be_repeated_and_done() {
+async fn refused_request_can_be_repeated_and_succeed() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let client = keyed(&project.client, "k");
@@ -243,7 +243,7 @@ fn ids(page: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_malformed_key_is_refused_wherever_one_is_taken() {
+async fn malformed_idempotency_key_is_refused_everywhere() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let before = seeded.state().await;
@@ -263,7 +263,7 @@ async fn a_malformed_key_is_refused_wherever_one_is_taken() {
 }
 
 #[tokio::test]
-async fn where_no_key_is_taken_the_header_changes_nothing() {
+async fn idempotency_header_is_ignored_on_other_routes() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     for operation in ["list_agents", "get_whoami", "read_items", "approve_persona"] {

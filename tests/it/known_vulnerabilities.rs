@@ -26,7 +26,7 @@ async fn act(app: &TestApp, key: &MadeKey, what: &str) -> Value {
 /// A deleted key went on for five minutes in a cache, while the answer to the deletion said that it was gone at once.
 /// The same for a minute in executor #1870, two in boxlite #1418, ten in `OctopusDeploy` #4779, a day in lmnr #1608.
 #[tokio::test]
-async fn e2b_infra_3324_a_revoked_key_goes_on_in_a_cache() {
+async fn e2b_infra_3324_revoked_key_survives_in_a_cache() {
     let app = TestApp::start();
     let elsewhere = app.beside(KEY_CACHE_TTL);
     let key = app.root().make_key(json!({})).await;
@@ -39,7 +39,7 @@ async fn e2b_infra_3324_a_revoked_key_goes_on_in_a_cache() {
 
 /// A revoked key went on for as long as it was used, because every use put its cached record off.
 #[tokio::test]
-async fn langfuse_17651_a_revoked_key_lives_for_as_long_as_it_is_used() {
+async fn langfuse_17651_use_keeps_a_revoked_key_alive() {
     let app = TestApp::start();
     let elsewhere = app.beside(KEY_CACHE_TTL);
     let key = app.root().make_key(json!({})).await;
@@ -62,7 +62,7 @@ async fn langfuse_17651_a_revoked_key_lives_for_as_long_as_it_is_used() {
 
 /// Revoking took effect when the process was started again. The same in biocache-service #374.
 #[tokio::test]
-async fn anytype_api_10_revoking_waits_for_a_restart() {
+async fn anytype_api_10_revocation_waits_for_a_restart() {
     let app = TestApp::start();
     let key = app.root().make_key(json!({})).await;
     with(&app, &key).get("/v1/whoami", 200).await;
@@ -73,7 +73,7 @@ async fn anytype_api_10_revoking_waits_for_a_restart() {
 
 /// Rotating revoked the old key at once, so that every rotation was an outage.
 #[tokio::test]
-async fn keypal_7_rotating_is_revoking() {
+async fn keypal_7_rotation_revokes_the_old_key_at_once() {
     let app = TestApp::start();
     let old = app.root().make_key(json!({})).await;
     let new = app.root().rotate_key(&old.id, json!({})).await;
@@ -85,7 +85,7 @@ async fn keypal_7_rotating_is_revoking() {
 /// The grace period of a rotation became the old key's expiry, also where that had been sooner: a key about to end was
 /// given days.
 #[tokio::test]
-async fn unkey_5892_rotating_makes_the_old_key_live_longer() {
+async fn unkey_5892_rotation_extends_the_old_keys_life() {
     let app = TestApp::start();
     let old = app.root().make_key(json!({ "expires_in_days": 1 })).await;
     let end = old.answer["expires_at"].clone();
@@ -98,7 +98,7 @@ async fn unkey_5892_rotating_makes_the_old_key_live_longer() {
 
 /// The end of the grace period was stored, and never asked for when a key was checked.
 #[tokio::test]
-async fn solana_developer_platform_897_the_end_of_an_overlap_is_stored_and_not_enforced() {
+async fn solana_developer_platform_897_overlap_end_is_not_enforced() {
     let app = TestApp::start();
     let old = app.root().make_key(json!({ "never_expires": true })).await;
     app.root().rotate_key(&old.id, json!({ "overlap_seconds": 60 })).await;
@@ -111,7 +111,7 @@ async fn solana_developer_platform_897_the_end_of_an_overlap_is_stored_and_not_e
 /// Rotating meant downtime, so operators handed one key around. Here both work side by side, and whether the old one is
 /// still used is known before it ends.
 #[tokio::test]
-async fn soter_946_keys_are_shared_because_rotating_them_is_downtime() {
+async fn soter_946_rotation_means_downtime() {
     let app = TestApp::start();
     let old = app.root().make_key(json!({})).await;
     app.root().rotate_key(&old.id, json!({ "overlap_seconds": 3_600 })).await;
@@ -123,7 +123,7 @@ async fn soter_946_keys_are_shared_because_rotating_them_is_downtime() {
 
 /// Every check of a key wrote to the database, twice. The same in dust #29751 and bunmail #28.
 #[tokio::test]
-async fn better_auth_10921_every_request_writes() {
+async fn better_auth_10921_every_request_writes_the_key() {
     let app = TestApp::start();
     let key = app.root().make_key(json!({})).await;
     let client = with(&app, &key);
@@ -139,7 +139,7 @@ async fn better_auth_10921_every_request_writes() {
 
 /// A request was counted twice.
 #[tokio::test]
-async fn better_auth_4023_a_request_is_counted_twice() {
+async fn better_auth_4023_request_is_counted_twice() {
     let app = TestApp::start();
     let key = app.root().make_key(json!({ "rate_limit": { "requests": 2, "window_seconds": 60 } })).await;
     for _ in 0..2 {
@@ -151,7 +151,7 @@ async fn better_auth_4023_a_request_is_counted_twice() {
 /// A limit of ten requests a day that nobody had asked for made keys useless (sparky-fitness #616, opalinehq/cli #150), and
 /// saying otherwise was passed over (better-auth #1886).
 #[tokio::test]
-async fn better_auth_1886_a_limit_that_nobody_asked_for() {
+async fn better_auth_1886_keys_have_an_unrequested_limit() {
     let app = TestApp::start();
     let key = app.root().make_key(json!({})).await;
     assert_eq!(key.answer["rate_limit"], Value::Null);
@@ -164,7 +164,7 @@ async fn better_auth_1886_a_limit_that_nobody_asked_for() {
 
 /// An expired key was deleted as it was checked, and with it all that was known of it.
 #[tokio::test]
-async fn better_auth_an_expired_key_is_deleted_by_looking_at_it() {
+async fn better_auth_reading_an_expired_key_deletes_it() {
     let app = TestApp::start();
     let key = app.root().make_key(json!({ "expires_in_days": 1, "name": "Nightly" })).await;
     app.advance(SignedDuration::from_hours(24));
@@ -175,7 +175,7 @@ async fn better_auth_an_expired_key_is_deleted_by_looking_at_it() {
 
 /// Keys lay in the database as they are sent. The same in #1237, #4964 and #5437.
 #[tokio::test]
-async fn kong_33_keys_are_kept_in_plain_text() {
+async fn kong_33_keys_are_stored_in_plain_text() {
     let app = TestApp::start();
     let key = app.root().make_key(json!({})).await;
     with(&app, &key).get("/v1/whoami", 200).await;
@@ -190,7 +190,7 @@ async fn kong_33_keys_are_kept_in_plain_text() {
 
 /// Whoever named a user in the body made and changed keys for that user, without a key.
 #[tokio::test]
-async fn cve_2025_61928_keys_are_made_for_whoever_is_named() {
+async fn cve_2025_61928_keys_are_created_for_any_named_user() {
     let app = TestApp::start();
     let key = app.root().make_key(json!({ "scopes": ["agents:read"] })).await;
     let body = json!({ "name": "x", "preset": "admin", "all_projects": true });
@@ -208,7 +208,7 @@ async fn cve_2025_61928_keys_are_made_for_whoever_is_named() {
 /// A missing permission was told as a key that is not found, so that nobody knew what to do (Better Auth answers 401).
 /// The rule that was broken is named, as in Nix's report of a good message.
 #[tokio::test]
-async fn nixos_org_247_a_refusal_does_not_say_which_rule_it_is() {
+async fn nixos_org_247_refusal_does_not_name_its_rule() {
     let app = TestApp::start();
     let key = app.root().make_key(json!({ "scopes": ["keys:write"], "expires_in_days": 7 })).await;
     let problem = with(&app, &key).get("/v1/projects", 403).await;
@@ -220,7 +220,7 @@ async fn nixos_org_247_a_refusal_does_not_say_which_rule_it_is() {
 
 /// One token for each organisation, because none could reach two of them and no more.
 #[tokio::test]
-async fn refined_github_6092_a_key_for_each_place() {
+async fn refined_github_6092_each_project_needs_its_own_key() {
     let app = TestApp::start();
     let mut projects = Vec::new();
     for name in ["One", "Two", "Three"] {
@@ -236,7 +236,7 @@ async fn refined_github_6092_a_key_for_each_place() {
 /// A token without scopes was one from before there were scopes, and could do everything; an empty list of crates was all
 /// of them.
 #[tokio::test]
-async fn crates_io_a_missing_or_empty_set_is_everything() {
+async fn crates_io_missing_or_empty_scopes_grant_everything() {
     let app = TestApp::start();
     let root = app.root();
     root.post("/v1/keys", &json!({ "name": "x", "all_projects": true }), 422).await;
@@ -248,7 +248,7 @@ async fn crates_io_a_missing_or_empty_set_is_everything() {
 
 /// Nobody saw which keys were idle, about to end, or endless.
 #[tokio::test]
-async fn ninerouter_2351_nobody_sees_what_is_idle_or_about_to_end() {
+async fn ninerouter_2351_idle_and_expiring_keys_are_not_shown() {
     let app = TestApp::start();
     let root = app.root();
     let endless = root.make_key(json!({ "never_expires": true })).await;

@@ -40,7 +40,7 @@ async fn assert_stopped(conversation: &TestConversation<'_, '_>, reason: &str) {
 }
 
 #[tokio::test]
-async fn a_simulation_completes_when_every_conversation_was_held_and_judged() {
+async fn simulation_completes_after_its_last_evaluation() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let helps = project.objective("Helps", "check: agent says /refund/i").await;
@@ -70,7 +70,7 @@ async fn a_simulation_completes_when_every_conversation_was_held_and_judged() {
 }
 
 #[tokio::test]
-async fn a_simulation_without_objectives_has_nothing_to_judge_and_completes() {
+async fn simulation_without_objectives_completes() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({})).await;
@@ -82,7 +82,7 @@ async fn a_simulation_without_objectives_has_nothing_to_judge_and_completes() {
 }
 
 #[tokio::test]
-async fn nothing_comes_twice_when_every_job_does() {
+async fn running_every_job_twice_duplicates_nothing() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Helps", "check: persona replies >= 1").await;
@@ -115,7 +115,7 @@ async fn nothing_comes_twice_when_every_job_does() {
 }
 
 #[tokio::test]
-async fn a_conversation_is_started_by_one_worker() {
+async fn conversation_is_started_by_one_worker() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({})).await;
@@ -128,7 +128,7 @@ async fn a_conversation_is_started_by_one_worker() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_silent_for_its_lease_loses_the_conversation_to_a_new_attempt() {
+async fn silent_worker_loses_its_conversation_to_a_new_attempt() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": 200 })).await;
@@ -180,7 +180,7 @@ async fn every_call_of_the_worker_renews_its_lease() {
 }
 
 #[tokio::test]
-async fn calls_for_an_attempt_that_was_given_up_reach_no_other() {
+async fn calls_for_a_lost_attempt_reach_no_other_attempt() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": 200 })).await;
@@ -205,7 +205,7 @@ async fn calls_for_an_attempt_that_was_given_up_reach_no_other() {
 }
 
 #[tokio::test]
-async fn a_first_attempt_need_not_be_started_and_a_later_one_must_be() {
+async fn only_later_attempts_must_be_started() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": 200 })).await;
@@ -221,7 +221,7 @@ async fn a_first_attempt_need_not_be_started_and_a_later_one_must_be() {
 }
 
 #[tokio::test]
-async fn a_conversation_that_was_never_started_cannot_be_ended() {
+async fn unstarted_conversation_cannot_be_ended() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({})).await;
@@ -232,7 +232,7 @@ async fn a_conversation_that_was_never_started_cannot_be_ended() {
 }
 
 #[tokio::test]
-async fn after_three_attempts_a_conversation_has_failed_and_its_simulation_once_the_others_are_done() {
+async fn third_lost_attempt_fails_conversation_and_simulation() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Helps", "check: persona replies >= 1").await;
@@ -273,7 +273,7 @@ async fn after_three_attempts_a_conversation_has_failed_and_its_simulation_once_
 }
 
 #[tokio::test]
-async fn canceling_stops_everything_and_keeps_what_was_found() {
+async fn cancel_stops_all_work_and_keeps_results() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Helps", "check: persona replies >= 1").await;
@@ -336,7 +336,7 @@ async fn canceling_stops_everything_and_keeps_what_was_found() {
 }
 
 #[tokio::test]
-async fn a_verdict_that_comes_after_the_cancellation_is_not_recorded() {
+async fn verdict_after_a_cancel_is_not_recorded() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Is kind", "The agent is kind.").await;
@@ -355,7 +355,7 @@ async fn a_verdict_that_comes_after_the_cancellation_is_not_recorded() {
 }
 
 #[tokio::test]
-async fn a_simulation_canceled_before_it_ran_makes_nothing() {
+async fn simulation_canceled_before_its_run_creates_nothing() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.create(four()).await;
@@ -367,7 +367,7 @@ async fn a_simulation_canceled_before_it_ran_makes_nothing() {
 }
 
 #[tokio::test]
-async fn an_expired_simulation_says_so_and_stops_what_is_left() {
+async fn expired_simulation_stops_its_conversations() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let mut wanted = four();
@@ -395,7 +395,7 @@ async fn an_expired_simulation_says_so_and_stops_what_is_left() {
 }
 
 #[tokio::test]
-async fn a_simulation_whose_personas_nobody_approves_expires_after_a_day() {
+async fn simulation_without_approvals_expires_after_a_day() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(json!({ "auto_approve": false })).await;
@@ -405,7 +405,7 @@ async fn a_simulation_whose_personas_nobody_approves_expires_after_a_day() {
 }
 
 #[tokio::test]
-async fn running_again_what_runs_changes_nothing() {
+async fn run_of_a_running_simulation_changes_nothing() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.create(four()).await;
@@ -423,7 +423,7 @@ async fn running_again_what_runs_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_final_status_stays() {
+async fn final_status_never_changes() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let completed = project.converse(json!({})).await;
@@ -454,7 +454,7 @@ async fn a_final_status_stays() {
 }
 
 #[tokio::test]
-async fn a_model_that_makes_no_personas_fails_the_simulation_without_its_own_words() {
+async fn failed_persona_generation_hides_the_models_words() {
     for act in [Act::Unavailable, Act::Unusable, Act::Panics] {
         let app = TestApp::start();
         let project = TestProject::open(&app).await;
@@ -472,7 +472,7 @@ async fn a_model_that_makes_no_personas_fails_the_simulation_without_its_own_wor
 }
 
 #[tokio::test]
-async fn a_model_that_comes_back_in_time_costs_nothing() {
+async fn short_model_outage_fails_nothing() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Is kind", "The agent is kind.").await;
@@ -496,7 +496,7 @@ async fn a_model_that_comes_back_in_time_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_conversation_that_cannot_be_judged_is_no_pass_and_fails_the_simulation() {
+async fn failed_judging_is_no_pass_and_fails_the_simulation() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let prose = project.objective("Is kind", "The agent is kind.").await;
@@ -525,7 +525,7 @@ async fn a_conversation_that_cannot_be_judged_is_no_pass_and_fails_the_simulatio
 }
 
 #[tokio::test]
-async fn one_simulation_that_fails_does_not_hold_up_another() {
+async fn failing_simulation_does_not_delay_another() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     app.model().on_persona(Act::Panics);

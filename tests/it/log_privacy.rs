@@ -55,7 +55,7 @@ fn logged() -> String {
 }
 
 #[tokio::test]
-async fn every_request_leaves_one_line_without_keys_words_or_names() {
+async fn every_request_logs_one_line_without_private_data() {
     record();
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
@@ -116,7 +116,7 @@ async fn every_request_leaves_one_line_without_keys_words_or_names() {
 }
 
 #[tokio::test]
-async fn what_went_wrong_on_our_side_is_in_the_log_and_not_in_the_answer() {
+async fn internal_errors_are_logged_and_not_sent() {
     record();
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
@@ -136,7 +136,7 @@ async fn what_went_wrong_on_our_side_is_in_the_log_and_not_in_the_answer() {
 }
 
 #[tokio::test]
-async fn every_job_leaves_one_line_that_says_what_became_of_it() {
+async fn every_job_logs_one_line_with_its_outcome() {
     record();
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
@@ -170,7 +170,7 @@ async fn every_job_leaves_one_line_that_says_what_became_of_it() {
 }
 
 #[tokio::test]
-async fn a_secret_is_in_no_line_and_in_nothing_that_is_kept() {
+async fn secrets_are_neither_logged_nor_stored() {
     record();
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;

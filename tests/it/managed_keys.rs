@@ -31,7 +31,7 @@ fn ids(page: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_key_is_shown_once_and_from_then_on_without_its_secret() {
+async fn key_secret_is_shown_only_once() {
     let app = TestApp::start();
     let project = id(&app.root().post("/v1/projects", &json!({ "name": "Shop" }), 200).await);
     let made = app
@@ -74,7 +74,7 @@ async fn a_key_is_shown_once_and_from_then_on_without_its_secret() {
 }
 
 #[tokio::test]
-async fn a_key_lives_for_90_days_unless_something_else_is_said() {
+async fn key_expires_after_90_days_by_default() {
     let app = TestApp::start();
     let made = app.root().make_key(json!({})).await;
     assert_eq!(made.answer["expires_at"], wire_time(app.now() + 90 * DAY));
@@ -86,7 +86,7 @@ async fn a_key_lives_for_90_days_unless_something_else_is_said() {
 }
 
 #[tokio::test]
-async fn a_key_too_many_is_refused_until_another_is_over() {
+async fn key_over_the_limit_is_refused_until_another_ends() {
     let settings = Settings { max_live_keys: 2, ..TestApp::settings() };
     let app = TestApp::start_with(ROUTES, Box::new(keys()), settings);
     let expiring = app.root().make_key(json!({ "expires_in_days": 1 })).await;
@@ -105,7 +105,7 @@ async fn a_key_too_many_is_refused_until_another_is_over() {
 }
 
 #[tokio::test]
-async fn a_time_before_year_1_or_in_another_form_is_refused_with_the_form() {
+async fn malformed_time_is_refused_with_the_format() {
     let app = TestApp::start();
     for time in ["-000001-01-01T00:00:00Z", "20261123T093000Z", "2026-11-23T09:30:00+01:00[Europe/Paris]"] {
         let body = json!({ "name": "x", "preset": "ci", "all_projects": true, "not_before": time });
@@ -116,7 +116,7 @@ async fn a_time_before_year_1_or_in_another_form_is_refused_with_the_form() {
 }
 
 #[tokio::test]
-async fn nothing_is_given_because_nothing_was_said() {
+async fn key_without_scopes_or_projects_is_refused() {
     let app = TestApp::start();
     let problem = app.root().post("/v1/keys", &json!({ "name": "x" }), 422).await;
     let pointers: Vec<_> =
@@ -129,7 +129,7 @@ async fn nothing_is_given_because_nothing_was_said() {
 }
 
 #[tokio::test]
-async fn what_contradicts_itself_is_refused() {
+async fn contradictory_key_fields_are_refused() {
     let app = TestApp::start();
     let good = json!({ "name": "x", "preset": "ci", "all_projects": true });
     for (field, value, other, with) in [
@@ -158,7 +158,7 @@ async fn what_contradicts_itself_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_is_no_name_for_a_key() {
+async fn key_in_a_key_name_is_refused() {
     let app = TestApp::start();
     // Not made by the kit, whose secrets no answer may have.
     let body = json!({ "name": "x", "preset": "ci", "all_projects": true });
@@ -181,7 +181,7 @@ async fn a_key_is_no_name_for_a_key() {
 }
 
 #[tokio::test]
-async fn a_repeated_create_makes_one_key_and_shows_its_secret_once() {
+async fn repeated_create_makes_one_key_and_one_secret() {
     let app = TestApp::start();
     let client = app.root().with_header("idempotency-key", "deploy-17");
     let body = json!({ "name": "ci", "preset": "ci", "all_projects": true });
@@ -203,7 +203,7 @@ async fn a_repeated_create_makes_one_key_and_shows_its_secret_once() {
 }
 
 #[tokio::test]
-async fn a_repeated_rotation_makes_one_key() {
+async fn repeated_rotation_makes_one_key() {
     let app = TestApp::start();
     let made = app.root().make_key(json!({})).await;
     let client = app.root().with_header("idempotency-key", "r");
@@ -215,7 +215,7 @@ async fn a_repeated_rotation_makes_one_key() {
 }
 
 #[tokio::test]
-async fn keys_are_found_by_what_is_wrong_with_them() {
+async fn keys_are_filtered_by_status_expiry_and_use() {
     let app = TestApp::start();
     let root = app.root();
     let project = id(&root.post("/v1/projects", &json!({ "name": "Shop" }), 200).await);
@@ -259,7 +259,7 @@ async fn keys_are_found_by_what_is_wrong_with_them() {
 }
 
 #[tokio::test]
-async fn a_change_takes_effect_at_once_where_it_is_made() {
+async fn key_change_applies_at_once_on_its_server() {
     let app = TestApp::start();
     let made = app.root().make_key(json!({ "preset": "ci" })).await;
     let client = with(&app, &made);
@@ -285,7 +285,7 @@ async fn a_change_takes_effect_at_once_where_it_is_made() {
 }
 
 #[tokio::test]
-async fn a_disabled_key_comes_back_and_a_revoked_one_never() {
+async fn disabled_key_can_be_enabled_and_revoked_cannot() {
     let app = TestApp::start();
     let made = app.root().make_key(json!({})).await;
     let client = with(&app, &made);
@@ -305,7 +305,7 @@ async fn a_disabled_key_comes_back_and_a_revoked_one_never() {
 }
 
 #[tokio::test]
-async fn a_rotation_without_overlap_outlasts_a_clock_put_back() {
+async fn rotation_without_overlap_survives_a_clock_reset() {
     let app = TestApp::start();
     let made = app.root().make_key(json!({})).await;
     let new = app.root().rotate_key(&made.id, json!({ "overlap_seconds": 0 })).await;
@@ -321,7 +321,7 @@ async fn a_rotation_without_overlap_outlasts_a_clock_put_back() {
 }
 
 #[tokio::test]
-async fn a_rotation_tells_how_much_the_old_key_is_still_used() {
+async fn rotation_shows_remaining_use_of_the_old_key() {
     let app = TestApp::start();
     let made = app.root().make_key(json!({ "preset": "read_only", "expires_in_days": 30 })).await;
     let old = with(&app, &made);
@@ -353,7 +353,7 @@ async fn a_rotation_tells_how_much_the_old_key_is_still_used() {
 }
 
 #[tokio::test]
-async fn no_key_makes_or_changes_one_that_is_more_than_itself() {
+async fn key_cannot_create_or_change_a_stronger_key() {
     let app = TestApp::start();
     let root = app.root();
     let [mine, other] = ["Mine", "Other"].map(|name| json!({ "name": name }));
@@ -417,7 +417,7 @@ async fn no_key_makes_or_changes_one_that_is_more_than_itself() {
 }
 
 #[tokio::test]
-async fn a_weaker_key_neither_sees_nor_ends_a_stronger_one() {
+async fn weaker_key_cannot_see_or_revoke_a_stronger_one() {
     let app = TestApp::start();
     let root = app.root();
     let mine = id(&root.post("/v1/projects", &json!({ "name": "Mine" }), 200).await);
@@ -436,7 +436,7 @@ async fn a_weaker_key_neither_sees_nor_ends_a_stronger_one() {
 }
 
 #[tokio::test]
-async fn who_is_called_to_a_leak_can_end_a_key_that_lives_longer() {
+async fn responder_can_revoke_a_key_that_expires_later() {
     let app = TestApp::start();
     let endless = app.root().make_key(json!({ "never_expires": true })).await;
     let on_call = app.root().make_key(json!({ "expires_in_days": 1 })).await;
@@ -445,7 +445,7 @@ async fn who_is_called_to_a_leak_can_end_a_key_that_lives_longer() {
 }
 
 #[tokio::test]
-async fn whoever_holds_a_key_can_revoke_it_and_learns_nothing_of_others() {
+async fn leak_report_revokes_the_key_and_reveals_no_other() {
     let app = TestApp::start();
     let lost = app.root().make_key(json!({ "name": "Lost" })).await;
     let kept = app.root().make_key(json!({ "name": "Kept" })).await;
@@ -471,7 +471,7 @@ async fn whoever_holds_a_key_can_revoke_it_and_learns_nothing_of_others() {
 }
 
 #[tokio::test]
-async fn reports_of_leaks_are_limited_by_address_and_one_reporter_does_not_stop_another() {
+async fn leak_reports_are_limited_per_address() {
     let app = TestApp::start();
     let body = json!({ "keys": ["x"] });
     let here = app.anonymous().at_address(Some("192.0.2.1"));
@@ -487,7 +487,7 @@ async fn reports_of_leaks_are_limited_by_address_and_one_reporter_does_not_stop_
 }
 
 #[tokio::test]
-async fn a_report_with_a_right_key_is_taken_whatever_was_counted() {
+async fn report_with_a_valid_key_is_accepted_over_the_limit() {
     let app = TestApp::start();
     let made = app.root().make_key(json!({})).await;
     let path = "/v1/keys/revoke-leaked";
@@ -509,7 +509,7 @@ async fn a_report_with_a_right_key_is_taken_whatever_was_counted() {
 }
 
 #[tokio::test]
-async fn malformed_reports_are_counted_like_wrong_ones() {
+async fn malformed_reports_count_against_the_limit() {
     let app = TestApp::start();
     let path = "/v1/keys/revoke-leaked";
     let large = vec![b' '; 16 * 1024 + 1];
@@ -529,7 +529,7 @@ async fn malformed_reports_are_counted_like_wrong_ones() {
 }
 
 #[tokio::test]
-async fn a_report_is_sent_as_json() {
+async fn leak_report_must_be_json() {
     let app = TestApp::start();
     let made = app.root().make_key(json!({})).await;
     let path = "/v1/keys/revoke-leaked";
@@ -545,7 +545,7 @@ async fn a_report_is_sent_as_json() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_counts_every_request_in_its_window_and_no_more() {
+async fn rate_limit_counts_requests_of_its_window_only() {
     let app = TestApp::start();
     let made = app.root().make_key(json!({ "rate_limit": { "requests": 3, "window_seconds": 60 } })).await;
     let client = with(&app, &made);
@@ -572,7 +572,7 @@ async fn a_rate_limit_counts_every_request_in_its_window_and_no_more() {
 }
 
 #[tokio::test]
-async fn processes_share_the_count_of_a_key_s_requests() {
+async fn processes_share_a_keys_request_count() {
     let app = TestApp::start();
     let other = app.beside(SignedDuration::from_secs(5));
     let made = app.root().make_key(json!({ "rate_limit": { "requests": 4, "window_seconds": 60 } })).await;
@@ -585,7 +585,7 @@ async fn processes_share_the_count_of_a_key_s_requests() {
 }
 
 #[tokio::test]
-async fn when_and_for_what_a_key_is_used_is_known_within_a_minute() {
+async fn key_use_is_recorded_within_a_minute() {
     let app = TestApp::start();
     let made = app.root().make_key(json!({})).await;
     let client = with(&app, &made);
@@ -610,7 +610,7 @@ async fn when_and_for_what_a_key_is_used_is_known_within_a_minute() {
 
 /// The kit's promise, on which every test here that reads uses relies.
 #[tokio::test]
-async fn each_of_many_answers_at_once_comes_after_its_use_is_written() {
+async fn concurrent_responses_follow_their_recorded_use() {
     let app = TestApp::start();
     let mut made = Vec::new();
     for _ in 0..4 {
@@ -664,7 +664,7 @@ fn entry(json: &Value) -> AuditEntry {
 }
 
 #[tokio::test]
-async fn every_change_of_a_key_is_in_a_trail_that_can_be_checked() {
+async fn every_key_change_is_in_a_verifiable_audit_trail() {
     let app = TestApp::start();
     assert_eq!(trail(&app).await, (Vec::new(), None));
     let made = app.root().make_key(json!({ "name": "First" })).await;
@@ -712,7 +712,7 @@ async fn every_change_of_a_key_is_in_a_trail_that_can_be_checked() {
 
 /// What may be believed of a key elsewhere after it was changed here, with the environments' clocks as they are there.
 #[tokio::test]
-async fn a_revocation_counts_everywhere_within_the_time_to_live() {
+async fn revocation_applies_everywhere_within_the_cache_ttl() {
     let app = TestApp::start();
     let ttl = SignedDuration::from_secs(5);
     let elsewhere = [app.beside(ttl), app.beside(ttl)];
@@ -732,7 +732,7 @@ async fn a_revocation_counts_everywhere_within_the_time_to_live() {
 }
 
 #[tokio::test]
-async fn an_environment_that_was_frozen_or_whose_clock_was_put_back_believes_nothing() {
+async fn frozen_or_reset_clock_invalidates_cached_keys() {
     let app = TestApp::start();
     let elsewhere = app.beside(SignedDuration::from_secs(5));
     // The monotonic clock stands still meanwhile, as it does while an environment is frozen.
@@ -746,7 +746,7 @@ async fn an_environment_that_was_frozen_or_whose_clock_was_put_back_believes_not
 }
 
 #[tokio::test]
-async fn with_no_time_to_live_a_revocation_counts_everywhere_at_once() {
+async fn without_a_cache_revocation_applies_at_once() {
     let app = TestApp::start();
     let elsewhere = app.beside(SignedDuration::ZERO);
     let made = app.root().make_key(json!({})).await;

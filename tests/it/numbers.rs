@@ -70,7 +70,7 @@ fn literal() -> impl Strategy<Value = String> {
 }
 
 #[tokio::test]
-async fn numbers_in_metadata_come_back_as_they_were_sent() {
+async fn numbers_in_metadata_are_returned_unchanged() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let mut sent = vec!["117.63331139400017".to_owned(), "18446744073709551615".to_owned()];
@@ -98,7 +98,7 @@ async fn numbers_in_metadata_come_back_as_they_were_sent() {
 }
 
 #[tokio::test]
-async fn a_number_that_cannot_be_kept_is_refused_with_its_place() {
+async fn number_that_cannot_be_stored_is_refused_by_field() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     for place in places(&project).await {

@@ -36,7 +36,7 @@ async fn evaluations(conversation: &TestConversation<'_, '_>) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_simulation_is_judged_by_the_versions_that_were_newest_when_it_was_made() {
+async fn simulation_is_judged_by_objective_versions_at_creation() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Helps", "check: agent says /refund/i").await;
@@ -69,7 +69,7 @@ async fn a_simulation_is_judged_by_the_versions_that_were_newest_when_it_was_mad
 }
 
 #[tokio::test]
-async fn verdicts_come_in_the_order_in_which_the_simulation_names_its_objectives() {
+async fn verdicts_follow_the_order_of_objectives() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let mut objectives = Vec::new();
@@ -86,7 +86,7 @@ async fn verdicts_come_in_the_order_in_which_the_simulation_names_its_objectives
 }
 
 #[tokio::test]
-async fn every_verdict_is_a_row_of_its_own() {
+async fn every_verdict_is_a_separate_row() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Helps", "check: agent replies >= 1").await;
@@ -106,7 +106,7 @@ async fn every_verdict_is_a_row_of_its_own() {
 }
 
 #[tokio::test]
-async fn offline_prose_is_inconclusive_and_says_what_can_be_decided() {
+async fn offline_prose_is_inconclusive_with_advice() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let prose = project.objective("Is kind", "The agent is kind.").await;
@@ -124,7 +124,7 @@ async fn offline_prose_is_inconclusive_and_says_what_can_be_decided() {
 }
 
 #[tokio::test]
-async fn a_check_that_fails_is_not_overruled_by_a_model() {
+async fn failed_check_is_not_overruled_by_a_model() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let mixed = project.objective("Both", "The agent is kind.\ncheck: agent says /sorry/i").await;
@@ -137,7 +137,7 @@ async fn a_check_that_fails_is_not_overruled_by_a_model() {
 }
 
 #[tokio::test]
-async fn quotes_occur_to_the_letter_in_the_message_that_they_name() {
+async fn quotes_occur_verbatim_in_their_message() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let prose = project.objective("Is kind", "The agent is kind.").await;
@@ -158,7 +158,7 @@ async fn quotes_occur_to_the_letter_in_the_message_that_they_name() {
 }
 
 #[tokio::test]
-async fn a_verdict_without_a_reason_is_no_verdict() {
+async fn verdict_without_a_reason_is_refused() {
     for reason in ["", " \n"] {
         let app = TestApp::start();
         let project = TestProject::open(&app).await;
@@ -176,7 +176,7 @@ async fn a_verdict_without_a_reason_is_no_verdict() {
 }
 
 #[tokio::test]
-async fn an_undecided_verdict_has_no_score_and_is_no_pass() {
+async fn inconclusive_verdict_has_no_score_and_is_no_pass() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let prose = project.objective("Is kind", "The agent is kind.").await;
@@ -188,7 +188,7 @@ async fn an_undecided_verdict_has_no_score_and_is_no_pass() {
 }
 
 #[tokio::test]
-async fn what_a_judge_says_is_cleaned_and_cut() {
+async fn judge_text_is_sanitized_and_truncated() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let prose = project.objective("Is kind", "The agent is kind.").await;
@@ -233,7 +233,7 @@ async fn verdicts_on_one_conversation_are_bounded_together() {
 }
 
 #[tokio::test]
-async fn an_agent_that_addresses_the_checks_changes_nothing_about_them() {
+async fn prompt_injection_does_not_change_checks() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let never = project.objective("Never", "check: agent never says /guarantee/i").await;
@@ -247,7 +247,7 @@ async fn an_agent_that_addresses_the_checks_changes_nothing_about_them() {
 }
 
 #[tokio::test]
-async fn how_a_conversation_ended_can_be_checked() {
+async fn end_of_a_conversation_can_be_checked() {
     for (persona_ends, expected) in [(true, ["passed", "failed"]), (false, ["failed", "passed"])] {
         let app = TestApp::start();
         let project = TestProject::open(&app).await;
@@ -283,7 +283,7 @@ async fn found<'d, 'a>(
 }
 
 #[tokio::test]
-async fn nothing_said_by_the_agent_is_no_pass() {
+async fn silent_agent_passes_no_check() {
     for messages in [&[][..], &[&[""][..]][..], &[&["\u{200b} "][..]][..]] {
         for check in ["never says /x/", "replies <= 6", "says /x/", "ended"] {
             let app = TestApp::start();
@@ -297,7 +297,7 @@ async fn nothing_said_by_the_agent_is_no_pass() {
 }
 
 #[tokio::test]
-async fn a_model_cannot_pass_an_agent_that_said_nothing() {
+async fn model_cannot_pass_a_silent_agent() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     app.model().on_judge(Act::Says(verdict(Outcome::Passed, Some(1.0), &[])));
@@ -307,7 +307,7 @@ async fn a_model_cannot_pass_an_agent_that_said_nothing() {
 }
 
 #[tokio::test]
-async fn a_message_is_judged_as_the_persona_hears_it() {
+async fn message_is_judged_as_the_persona_hears_it() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let parts = ["We give you a full ", "refund."];
@@ -320,7 +320,7 @@ async fn a_message_is_judged_as_the_persona_hears_it() {
 }
 
 #[tokio::test]
-async fn characters_that_do_not_show_defeat_no_check_and_are_quoted() {
+async fn invisible_characters_do_not_defeat_checks() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let line = "We guaran\u{200b}tee it by\u{a0}tomorrow, can\u{2019}t we?";
@@ -335,7 +335,7 @@ async fn characters_that_do_not_show_defeat_no_check_and_are_quoted() {
 }
 
 #[tokio::test]
-async fn a_pattern_that_takes_too_much_work_is_refused_with_its_line() {
+async fn expensive_pattern_is_refused_with_its_line() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let classes = format!("check: agent says /[{}]/i", r"[\W\w]".repeat(300));
@@ -355,7 +355,7 @@ async fn a_pattern_that_takes_too_much_work_is_refused_with_its_line() {
 }
 
 #[tokio::test]
-async fn stored_criteria_that_are_refused_today_are_inconclusive() {
+async fn stored_invalid_criteria_are_inconclusive() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let good = project.objective("Good", "check: agent says /hello/i").await;
@@ -379,7 +379,7 @@ async fn stored_criteria_that_are_refused_today_are_inconclusive() {
 }
 
 #[tokio::test]
-async fn prose_that_no_model_can_judge_is_warned_of() {
+async fn prose_without_a_model_gets_a_warning() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let path = project.path("/objectives");

@@ -36,7 +36,7 @@ async fn decide(project: &TestProject<'_>, simulation: &str, number: u64, what: 
 }
 
 #[tokio::test]
-async fn a_persona_holds_no_conversation_before_it_is_approved() {
+async fn unapproved_persona_holds_no_conversation() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(pending(2, 5)).await;
@@ -48,7 +48,7 @@ async fn a_persona_holds_no_conversation_before_it_is_approved() {
 }
 
 #[tokio::test]
-async fn a_rejected_persona_is_replaced_and_its_conversations_taken_over() {
+async fn rejected_persona_is_replaced_in_its_conversations() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(pending(2, 5)).await;
@@ -78,7 +78,7 @@ async fn a_rejected_persona_is_replaced_and_its_conversations_taken_over() {
 }
 
 #[tokio::test]
-async fn a_decision_can_be_repeated_and_not_reversed() {
+async fn persona_decision_can_be_repeated_not_reversed() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(pending(2, 2)).await;
@@ -96,7 +96,7 @@ async fn a_decision_can_be_repeated_and_not_reversed() {
 }
 
 #[tokio::test]
-async fn nobody_is_approved_for_a_simulation_that_is_over() {
+async fn personas_of_an_ended_simulation_are_not_approved() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(pending(2, 2)).await;
@@ -155,7 +155,7 @@ async fn no_two_personas_of_a_simulation_are_the_same() {
 }
 
 #[tokio::test]
-async fn a_persona_that_a_model_makes_up_is_cleaned_and_cut() {
+async fn generated_persona_is_sanitized_and_truncated() {
     let hostile = format!("a\u{0}b\u{1b}[31mc{}", "x".repeat(10_000));
     let kept: String = format!("ab[31mc{}", "x".repeat(10_000)).chars().take(4_000).collect();
     let app = TestApp::start();

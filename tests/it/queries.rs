@@ -23,7 +23,7 @@ fn reads_its_query(route: &Route) -> bool {
 }
 
 #[tokio::test]
-async fn every_operation_refuses_an_unknown_parameter_and_lists_its_own() {
+async fn every_operation_refuses_unknown_parameters() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let before = seeded.state().await;
@@ -66,7 +66,7 @@ async fn documents_and_the_health_check_take_any_query() {
 }
 
 #[tokio::test]
-async fn a_misspelled_parameter_is_answered_with_the_one_that_was_meant() {
+async fn misspelled_parameter_gets_a_suggestion() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     for (wrong, meant) in [
@@ -88,7 +88,7 @@ async fn a_misspelled_parameter_is_answered_with_the_one_that_was_meant() {
 }
 
 #[tokio::test]
-async fn unknown_parameters_are_named_in_short_and_only_the_first_ten() {
+async fn unknown_parameters_are_truncated_and_limited_to_ten() {
     let app = TestApp::start();
     let many: Vec<String> = (0..1_000).map(|number| format!("{number:x<100}=1")).collect();
     let problem = app.root().get(&format!("/v1/whoami?{}", many.join("&")), 422).await;
@@ -99,7 +99,7 @@ async fn unknown_parameters_are_named_in_short_and_only_the_first_ten() {
 }
 
 #[tokio::test]
-async fn unknown_words_are_refused_with_the_list_of_those_there_are() {
+async fn unknown_enum_value_is_refused_with_the_known_ones() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(json!({})).await;
@@ -128,7 +128,7 @@ async fn unknown_words_are_refused_with_the_list_of_those_there_are() {
 }
 
 #[tokio::test]
-async fn a_filter_by_an_id_that_cannot_be_one_is_refused_with_its_form() {
+async fn malformed_id_filter_is_refused_with_the_id_format() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     project.simulate(json!({})).await;
@@ -143,7 +143,7 @@ async fn a_filter_by_an_id_that_cannot_be_one_is_refused_with_its_form() {
 
 /// What `onerun` 0.1.0 sends: every parameter of its methods, with every status that it knows.
 #[tokio::test]
-async fn everything_that_the_sdk_can_send_is_accepted() {
+async fn every_query_of_the_sdk_is_accepted() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({})).await;
@@ -197,7 +197,7 @@ async fn lists_are_filtered_by_exact_name_and_by_metadata() {
 }
 
 #[tokio::test]
-async fn filters_by_metadata_are_bounded_and_given_once() {
+async fn metadata_filters_are_bounded_and_not_repeated() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let long = "x".repeat(201);

@@ -102,7 +102,7 @@ fn seen(status: u16, reply: &Reply) -> String {
 }
 
 #[tokio::test]
-async fn every_route_refuses_a_request_without_a_key_in_the_same_words() {
+async fn every_route_refuses_a_missing_key_identically() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let mut answers = BTreeSet::new();
@@ -121,7 +121,7 @@ async fn every_route_refuses_a_request_without_a_key_in_the_same_words() {
 }
 
 #[tokio::test]
-async fn every_route_refuses_every_invalid_key_in_the_same_words() {
+async fn every_route_refuses_invalid_keys_identically() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let mut answers = BTreeSet::new();
@@ -140,7 +140,7 @@ async fn every_route_refuses_every_invalid_key_in_the_same_words() {
 }
 
 #[tokio::test]
-async fn a_bad_key_is_told_before_anything_about_the_request() {
+async fn bad_key_is_reported_before_other_errors() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let client = app.anonymous().with_header("x-api-key", OTHER_KEY);
@@ -164,7 +164,7 @@ async fn a_bad_key_is_told_before_anything_about_the_request() {
 }
 
 #[tokio::test]
-async fn requests_that_are_refused_change_nothing() {
+async fn refused_requests_change_nothing() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let (before, replies) = (seeded.state().await, app.model().replies());
@@ -204,7 +204,7 @@ async fn every_route_accepts_the_key_in_either_header() {
 }
 
 #[tokio::test]
-async fn public_routes_answer_without_a_key_and_with_any() {
+async fn public_routes_accept_no_key_and_any_key() {
     let app = TestApp::start();
     let public: Vec<_> = ROUTES.iter().copied().filter(|route| is_public(route)).collect();
     let operations: Vec<_> = public.iter().map(|route| route.operation).collect();
@@ -228,7 +228,7 @@ async fn public_routes_answer_without_a_key_and_with_any() {
 }
 
 #[tokio::test]
-async fn a_replaced_key_is_accepted_until_its_end_and_then_told_to_have_expired() {
+async fn replaced_key_works_until_its_end_then_is_expired() {
     let app = TestApp::start();
     let client = app.anonymous().with_header("x-api-key", PREVIOUS_KEY);
     let end: Timestamp = PREVIOUS_KEY_ENDS.parse().unwrap();
@@ -249,7 +249,7 @@ async fn a_replaced_key_is_accepted_until_its_end_and_then_told_to_have_expired(
 }
 
 #[tokio::test]
-async fn whoami_tells_the_key_apart_without_showing_it() {
+async fn whoami_identifies_the_key_without_showing_it() {
     let app = TestApp::start();
     let seen = app.root().get("/v1/whoami", 200).await;
     assert_eq!(text(&seen, "key_id"), "root");
@@ -271,7 +271,7 @@ impl Authenticator for Unreadable {
 }
 
 #[tokio::test]
-async fn while_the_keys_cannot_be_read_no_key_is_called_wrong() {
+async fn unreadable_keys_give_503_not_401() {
     let app = TestApp::start_with(ROUTES, Box::new(Unreadable), TestApp::settings());
     for route in protected() {
         let path = path(route, |_| None);
@@ -283,7 +283,7 @@ async fn while_the_keys_cannot_be_read_no_key_is_called_wrong() {
 }
 
 #[test]
-fn every_route_requires_the_scope_of_what_it_does() {
+fn every_route_requires_the_scope_of_its_action() {
     for route in protected() {
         let scope = match route.access {
             Access::Requires(scope) => scope.as_str(),
@@ -307,7 +307,7 @@ fn every_route_requires_the_scope_of_what_it_does() {
 }
 
 #[tokio::test]
-async fn a_path_has_no_methods_but_its_own() {
+async fn other_methods_of_a_path_are_refused() {
     let app = TestApp::start();
     let methods = [
         Method::GET,
@@ -356,7 +356,7 @@ async fn head_answers_as_get_does_without_the_body() {
 }
 
 #[tokio::test]
-async fn a_document_that_is_known_is_not_sent_again() {
+async fn known_document_is_not_sent_again() {
     let app = TestApp::start();
     for path in ["/openapi.json", "/"] {
         let sent = app.anonymous().send(Method::GET, path, None, 200).await;
@@ -368,7 +368,7 @@ async fn a_document_that_is_known_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn head_of_a_path_that_cannot_be_read_is_refused() {
+async fn head_of_a_write_only_path_is_refused() {
     let app = TestApp::start();
     let reply = app.root().send(Method::HEAD, "/v1/keys/revoke-leaked", None, 405).await;
     assert_eq!(reply.header("allow"), Some("POST"));
@@ -376,7 +376,7 @@ async fn head_of_a_path_that_cannot_be_read_is_refused() {
 }
 
 #[tokio::test]
-async fn paths_that_are_none_are_not_found_whoever_asks() {
+async fn unknown_paths_are_404_with_any_key() {
     let app = TestApp::start();
     let simulation = "A".repeat(21);
     for path in [

@@ -40,14 +40,14 @@ fn only(data: &[Value]) -> Value {
 }
 
 #[tokio::test]
-async fn health_is_what_the_published_service_says() {
+async fn health_matches_the_published_service() {
     let app = TestApp::start();
     let health = app.anonymous().get("/health", 200).await;
     assert_eq!(health, json!({ "status": "ok", "message": "OneRun API is running" }));
 }
 
 #[tokio::test]
-async fn the_document_has_every_operation() {
+async fn document_has_every_operation() {
     let app = TestApp::start();
     let document = app.anonymous().get("/openapi.json", 200).await;
     for route in ROUTES {
@@ -57,7 +57,7 @@ async fn the_document_has_every_operation() {
 }
 
 #[tokio::test]
-async fn a_project_has_its_shape_on_every_route() {
+async fn project_has_its_shape_on_every_route() {
     let app = TestApp::start();
     let (client, made) = (app.root(), app.now_text());
     let project = client.post("/v1/projects", &json!({ "name": "Support" }), 200).await;
@@ -83,7 +83,7 @@ async fn a_project_has_its_shape_on_every_route() {
 }
 
 #[tokio::test]
-async fn an_agent_has_its_shape_on_every_route() {
+async fn agent_has_its_shape_on_every_route() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let made = app.now_text();
@@ -141,7 +141,7 @@ fn written(mut answer: Value) -> Value {
 }
 
 #[tokio::test]
-async fn an_objective_has_its_shape_and_a_new_version_for_each_change() {
+async fn objective_shape_has_a_new_version_per_change() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let body = json!({ "name": "Is kind", "criteria": "The agent is kind.\ncheck: agent replies >= 1" });
@@ -184,7 +184,7 @@ async fn an_objective_has_its_shape_and_a_new_version_for_each_change() {
 }
 
 #[tokio::test]
-async fn a_simulation_has_its_shape_on_every_route() {
+async fn simulation_has_its_shape_on_every_route() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let second = project.objective("Second", "check: persona ended").await;
@@ -239,7 +239,7 @@ async fn a_simulation_has_its_shape_on_every_route() {
 }
 
 #[tokio::test]
-async fn a_simulation_keeps_everything_that_is_said_of_it() {
+async fn simulation_stores_every_field_of_its_input() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let metadata = json!({ "commit": "abc", "n": [1, 2.5, null] });
@@ -265,7 +265,7 @@ async fn a_simulation_keeps_everything_that_is_said_of_it() {
 }
 
 #[tokio::test]
-async fn personas_have_their_shape_and_come_all_at_once_newest_first() {
+async fn personas_are_one_page_newest_first() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let wanted = json!({ "target_personas": 30, "target_conversations": 30, "auto_approve": false });
@@ -343,7 +343,7 @@ fn expected_item(item: &Value, conversation: &str, role: &str, words: &str, made
 }
 
 #[tokio::test]
-async fn a_conversation_has_its_shape_from_queued_to_evaluated() {
+async fn conversation_has_its_shape_in_every_status() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Helps", "check: agent says /refund/i").await;
@@ -466,7 +466,7 @@ async fn items_are_the_same_by_post_and_by_get() {
 }
 
 #[tokio::test]
-async fn all_items_come_at_once_oldest_first() {
+async fn items_are_one_page_oldest_first() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": 200 })).await;
@@ -480,7 +480,7 @@ async fn all_items_come_at_once_oldest_first() {
 }
 
 #[tokio::test]
-async fn a_message_of_several_parts_is_kept_in_parts() {
+async fn message_of_several_parts_keeps_its_parts() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": 200 })).await;
@@ -495,7 +495,7 @@ async fn a_message_of_several_parts_is_kept_in_parts() {
 }
 
 #[tokio::test]
-async fn what_has_nothing_to_show_says_what_the_published_service_says() {
+async fn action_replies_match_the_published_service() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let wanted = json!({ "auto_approve": false, "target_personas": 2, "target_conversations": 2 });
@@ -511,7 +511,7 @@ async fn what_has_nothing_to_show_says_what_the_published_service_says() {
 }
 
 #[tokio::test]
-async fn lists_have_ten_of_a_kind_newest_first_and_say_whether_there_are_more() {
+async fn lists_default_to_ten_newest_first_with_has_more() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     for number in 1..=11 {
@@ -599,7 +599,7 @@ async fn lists_sort_by_name_or_time() {
 }
 
 #[tokio::test]
-async fn what_was_made_at_the_same_moment_is_listed_in_one_order_over_all_pages() {
+async fn equal_timestamps_have_a_stable_order_across_pages() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     for _ in 0..9 {
@@ -634,7 +634,7 @@ async fn simulations_sort_by_status() {
 }
 
 #[tokio::test]
-async fn name_filters_find_parts_of_names_whatever_their_case_and_take_every_character_for_itself() {
+async fn name_filter_is_a_case_insensitive_literal_substring() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let all = ["Refund", "refunds 100%", "a_b", "axb", "Größe", "back\\slash", "it's"];
@@ -664,7 +664,7 @@ async fn name_filters_find_parts_of_names_whatever_their_case_and_take_every_cha
 }
 
 #[tokio::test]
-async fn status_and_agent_filters_find_only_what_matches() {
+async fn status_and_agent_filters_return_only_matches() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let other = id(&project.client.post(&project.path("/agents"), &json!({ "name": "Other" }), 200).await);
@@ -689,7 +689,7 @@ async fn status_and_agent_filters_find_only_what_matches() {
 }
 
 #[tokio::test]
-async fn the_first_conversation_waits_for_a_worker_without_any_time_passing() {
+async fn first_conversation_is_queued_without_delay() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(json!({})).await;

@@ -34,7 +34,7 @@ fn assert_scores(scores: &Value, counts: [u64; 4], mean: Option<f64>, rate: Opti
 }
 
 #[tokio::test]
-async fn results_before_anything_was_held_are_zeros_and_nulls() {
+async fn results_without_conversations_are_zeros_and_nulls() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Helps", "check: persona ended").await;
@@ -126,7 +126,7 @@ async fn counts_rates_and_wilson_intervals_are_right() {
 }
 
 #[tokio::test]
-async fn endings_are_counted_by_who_ended() {
+async fn endings_are_counted_by_their_cause() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(json!({ "target_conversations": 6, "max_turns": 2 })).await;

@@ -24,7 +24,7 @@ const KEYS: usize = 100;
 const QUEUED: usize = APPROVED * CONVERSATIONS / PERSONAS;
 
 #[tokio::test]
-async fn every_operation_is_as_the_document_says() {
+async fn every_operation_matches_the_openapi_document() {
     let mut server = Server::start().await;
     let ids = seed_project(&server.client()).await;
     // It keeps files of its own in the directory that it runs in.

@@ -11,20 +11,20 @@ const THIRTY: Wanted<'static> =
     Wanted { name: "Thirty refunds", conversations: 30, personas: 10, expires_in_seconds: None };
 
 #[tokio::test]
-async fn the_client_reads_simulations_in_every_status() {
+async fn client_reads_simulations_in_every_status() {
     // Three leases run out for the one that fails.
     let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "1")]).await;
     check_every_status(&SdkProject::open(server.client()).await).await;
 }
 
 #[tokio::test]
-async fn a_pipeline_s_key_is_enough_for_all_that_the_client_does() {
+async fn pipeline_key_suffices_for_every_client_call() {
     let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "1")]).await;
     check_every_status(&SdkProject::open(server.client()).await.with_key_of("ci").await).await;
 }
 
 #[tokio::test]
-async fn a_worker_takes_thirty_conversations_to_their_evaluation_without_a_complaint() {
+async fn sdk_worker_holds_thirty_conversations_without_errors() {
     let server = Server::start().await;
     let project = SdkProject::open(server.client()).await;
     let simulation = project.simulate(THIRTY).await;
@@ -37,7 +37,7 @@ async fn a_worker_takes_thirty_conversations_to_their_evaluation_without_a_compl
 }
 
 #[tokio::test]
-async fn presets_are_enough_for_a_worker_and_for_the_pipeline_beside_it() {
+async fn presets_suffice_for_worker_and_pipeline() {
     let server = Server::start().await;
     let project = SdkProject::open(server.client()).await;
     let ci = project.with_key_of("ci").await;
@@ -51,7 +51,7 @@ async fn presets_are_enough_for_a_worker_and_for_the_pipeline_beside_it() {
 }
 
 #[tokio::test]
-async fn a_worker_that_only_greets_and_answers_once_completes_too() {
+async fn worker_that_answers_once_completes() {
     let server = Server::start().await;
     let project = SdkProject::open(server.client()).await;
     let simulation = project.simulate(Wanted { conversations: 5, personas: 5, ..THIRTY }).await;
@@ -64,7 +64,7 @@ async fn a_worker_that_only_greets_and_answers_once_completes_too() {
 }
 
 #[tokio::test]
-async fn a_worker_killed_half_way_costs_an_attempt_and_no_conversation() {
+async fn killed_worker_costs_an_attempt_not_a_conversation() {
     let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "2")]).await;
     let project = SdkProject::open(server.client()).await;
     let simulation = project.simulate(THIRTY).await;
@@ -83,7 +83,7 @@ async fn a_worker_killed_half_way_costs_an_attempt_and_no_conversation() {
 }
 
 #[tokio::test]
-async fn an_entrypoint_that_raises_costs_an_attempt_and_no_conversation() {
+async fn raising_entrypoint_costs_only_an_attempt() {
     let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "2")]).await;
     let project = SdkProject::open(server.client()).await;
     let simulation = project.simulate(THIRTY).await;

@@ -30,7 +30,7 @@ async fn keys(server: &Server, key: &str, arguments: &[&str]) -> (String, String
 }
 
 #[tokio::test]
-async fn a_secret_is_printed_once_and_is_in_no_file_and_no_log() {
+async fn secret_is_printed_once_and_in_no_file_or_log() {
     let mut server = Server::start().await;
     let root = server.key().to_owned();
     let (made, told) =

@@ -55,7 +55,7 @@ async fn run(project: &TestProject<'_>, objectives: &[String], seed: u64) -> Val
 }
 
 #[tokio::test]
-async fn the_same_seed_gives_the_same_people_words_and_verdicts() {
+async fn same_seed_repeats_personas_words_and_verdicts() {
     let (app, other) = (TestApp::start(), TestApp::start());
     let (project, elsewhere) = (TestProject::open(&app).await, TestProject::open(&other).await);
     let mut objectives = [Vec::new(), Vec::new()];
@@ -72,7 +72,7 @@ async fn the_same_seed_gives_the_same_people_words_and_verdicts() {
 }
 
 #[tokio::test]
-async fn different_seeds_give_different_people_and_words() {
+async fn different_seeds_give_different_personas_and_words() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let first = run(&project, &[], 7).await;
@@ -84,7 +84,7 @@ async fn different_seeds_give_different_people_and_words() {
 }
 
 #[tokio::test]
-async fn two_conversations_of_one_persona_are_not_the_same() {
+async fn two_conversations_of_one_persona_differ() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(json!({ "target_conversations": 20, "max_turns": 12 })).await;
@@ -97,7 +97,7 @@ async fn two_conversations_of_one_persona_are_not_the_same() {
 }
 
 #[tokio::test]
-async fn a_new_attempt_is_held_by_the_same_persona_in_the_same_words() {
+async fn new_attempt_repeats_the_personas_words() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": 12 })).await;
@@ -110,7 +110,7 @@ async fn a_new_attempt_is_held_by_the_same_persona_in_the_same_words() {
 }
 
 #[tokio::test]
-async fn a_simulation_that_names_no_seed_gets_one_of_its_own() {
+async fn simulation_without_a_seed_gets_a_random_one() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let mut seeds = std::collections::BTreeSet::new();

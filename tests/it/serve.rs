@@ -75,7 +75,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn a_key_is_made_for_its_owner_alone_and_is_not_printed() {
+async fn key_file_is_private_and_not_printed() {
     let mut server = Server::start().await;
     let file = server.data().join("api-key");
 
@@ -94,7 +94,7 @@ async fn a_key_is_made_for_its_owner_alone_and_is_not_printed() {
 }
 
 #[tokio::test]
-async fn a_data_directory_is_made_for_its_owner_alone() {
+async fn data_directory_is_private() {
     let Attempt { process, parent } = attempt(&["--port", "0"], &[]);
     listening(&process).await;
     #[cfg(unix)]
@@ -107,7 +107,7 @@ async fn a_data_directory_is_made_for_its_owner_alone() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn data_that_others_could_have_changed_is_refused_with_what_to_do() {
+async fn data_writable_by_others_is_refused_with_advice() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let parent = tempfile::tempdir().unwrap();
     let data = parent.path().join("a/b");
@@ -144,7 +144,7 @@ async fn data_that_others_could_have_changed_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn the_key_of_the_environment_is_the_key_and_is_written_nowhere() {
+async fn key_from_the_environment_is_not_written() {
     let mut server = Server::start_with(&[("AUTH_API_KEY", KEY)]).await;
     whoami(server.base_url(), KEY).await;
     assert!(!server.data().join("api-key").exists());
@@ -153,7 +153,7 @@ async fn the_key_of_the_environment_is_the_key_and_is_written_nowhere() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_configuration_is_said_at_once_and_without_the_key() {
+async fn invalid_configuration_is_reported_without_the_key() {
     let environment = [("AUTH_API_KEY", "c2hvcnQgYnV0IHByaXZhdGU="), ("ONERUN_LEASE_SECONDS", "soon")];
     let complaint = refused(&mut attempt(&["--port", "0"], &environment).process).await;
     assert!(complaint.contains("AUTH_API_KEY: the key decodes to 17 bytes and needs 32"), "{complaint}");
@@ -168,7 +168,7 @@ async fn what_is_wrong_with_the_configuration_is_said_at_once_and_without_the_ke
 }
 
 #[tokio::test]
-async fn a_second_process_on_the_same_data_is_refused() {
+async fn second_process_on_the_same_data_is_refused() {
     let server = Server::start().await;
     let mut command = onerun(&["serve", "--port", "0", "--data"]);
     command.arg(server.data());
@@ -178,7 +178,7 @@ async fn a_second_process_on_the_same_data_is_refused() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_said() {
+async fn port_in_use_is_reported() {
     let server = Server::start().await;
     let port = server.base_url().rsplit(':').next().unwrap();
     let complaint = refused(&mut attempt(&["--port", port], &[]).process).await;
@@ -215,7 +215,7 @@ fn request_in_flight(url: &str) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_request_in_flight_is_finished() {
+async fn request_in_flight_is_finished() {
     let Attempt { mut process, parent } = attempt(&["--port", "0"], &[("AUTH_API_KEY", KEY)]);
     let url = listening(&process).await;
     let mut connection = request_in_flight(&url);
@@ -238,7 +238,7 @@ async fn a_request_in_flight_is_finished() {
 }
 
 #[tokio::test]
-async fn a_second_signal_does_not_wait() {
+async fn second_signal_does_not_wait() {
     let Attempt { mut process, parent: _parent } = attempt(&["--port", "0"], &[("AUTH_API_KEY", KEY)]);
     let url = listening(&process).await;
     let _connection = request_in_flight(&url);
@@ -323,7 +323,7 @@ async fn judged_for_long(client: &Client) -> String {
 }
 
 #[tokio::test]
-async fn slow_judging_for_one_caller_does_not_hold_up_another() {
+async fn slow_judging_does_not_delay_other_callers() {
     const SLOW: usize = 200;
     let server = Server::start().await;
     let client = server.client();
@@ -341,7 +341,7 @@ async fn slow_judging_for_one_caller_does_not_hold_up_another() {
 }
 
 #[tokio::test]
-async fn signals_and_requests_are_heard_while_a_conversation_is_judged() {
+async fn judging_blocks_no_signal_and_no_request() {
     let mut server = Server::start().await;
     let client = server.client();
     let path = judged_for_long(&client).await;
@@ -373,7 +373,7 @@ async fn signals_and_requests_are_heard_while_a_conversation_is_judged() {
 }
 
 #[tokio::test]
-async fn other_addresses_are_served_when_said_and_warned_of() {
+async fn non_loopback_address_is_served_with_a_warning() {
     let Attempt { process, parent: _parent } =
         attempt(&["--port", "0", "--host", "0.0.0.0"], &[("AUTH_API_KEY", KEY)]);
     let url = listening(&process).await;
@@ -391,7 +391,7 @@ async fn loopback_is_the_default_and_needs_no_warning() {
 }
 
 #[tokio::test]
-async fn logs_are_json_lines_where_there_is_no_terminal() {
+async fn logs_without_a_terminal_are_json_lines() {
     let mut server = Server::start().await;
     server.client().get("/v1/projects?secret=in-the-query", 422).await;
     let line = eventually("line of the request", || async {
@@ -413,7 +413,7 @@ async fn logs_are_json_lines_where_there_is_no_terminal() {
 }
 
 #[tokio::test]
-async fn usage_errors_are_code_2() {
+async fn usage_errors_exit_with_2() {
     let usages: [&[&str]; 4] = [&[], &["serve", "--port", "x"], &["serve", "--host", "here"], &["fly"]];
     for arguments in usages {
         let mut process = Process::spawn(onerun(arguments));
@@ -424,7 +424,7 @@ async fn usage_errors_are_code_2() {
 }
 
 #[tokio::test]
-async fn a_generated_key_is_all_that_is_printed_and_is_a_good_one() {
+async fn keys_generate_prints_only_a_valid_key() {
     let mut keys = Vec::new();
     for _ in 0..2 {
         let mut process = Process::spawn(onerun(&["keys", "generate"]));
@@ -441,7 +441,7 @@ async fn a_generated_key_is_all_that_is_printed_and_is_a_good_one() {
 }
 
 #[tokio::test]
-async fn the_printed_document_is_the_served_one() {
+async fn printed_document_is_the_served_one() {
     let printed = Process::spawn(onerun(&["openapi"])).success().await;
     assert!(printed.ends_with("}\n"));
     let server = Server::start().await;

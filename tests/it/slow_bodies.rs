@@ -80,29 +80,29 @@ async fn refused_everywhere(meanwhile: (Method, &str, Value), status: u16, expec
 }
 
 #[tokio::test]
-async fn a_key_revoked_before_the_body_came_changes_nothing() {
+async fn key_revoked_before_the_body_arrives_changes_nothing() {
     refused_everywhere((Method::POST, "/revoke", json!({})), 401, "revoked_api_key").await;
 }
 
 #[tokio::test]
-async fn a_key_disabled_before_the_body_came_changes_nothing() {
+async fn key_disabled_before_the_body_arrives_changes_nothing() {
     refused_everywhere((Method::POST, "/disable", json!({})), 401, "inactive_api_key").await;
 }
 
 #[tokio::test]
-async fn a_key_narrowed_before_the_body_came_changes_nothing() {
+async fn key_narrowed_before_the_body_arrives_changes_nothing() {
     let narrow = json!({ "scopes": ["projects:read"] });
     refused_everywhere((Method::PATCH, "", narrow), 403, "insufficient_scope").await;
 }
 
 #[tokio::test]
-async fn a_key_moved_to_another_address_before_the_body_came_changes_nothing() {
+async fn key_cidr_changed_before_the_body_changes_nothing() {
     let elsewhere = json!({ "allowed_cidrs": ["192.0.2.0/24"] });
     refused_everywhere((Method::PATCH, "", elsewhere), 403, "wrong_address").await;
 }
 
 #[tokio::test]
-async fn a_project_taken_from_a_key_before_the_body_came_is_out_of_reach() {
+async fn project_removed_before_the_body_is_forbidden() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let other = app.root().post("/v1/projects", &json!({ "name": "Other" }), 200).await;
@@ -120,7 +120,7 @@ async fn a_project_taken_from_a_key_before_the_body_came_is_out_of_reach() {
 }
 
 #[tokio::test]
-async fn a_slow_body_is_counted_once_against_a_rate_limit() {
+async fn slow_body_is_counted_once_against_a_rate_limit() {
     let app = TestApp::start();
     let limit = json!({ "rate_limit": { "requests": 3, "window_seconds": 60 } });
     let key = app.root().make_key(limit).await;
@@ -134,7 +134,7 @@ async fn a_slow_body_is_counted_once_against_a_rate_limit() {
 }
 
 #[tokio::test]
-async fn a_key_narrowed_elsewhere_makes_no_key_beyond_itself() {
+async fn key_narrowed_elsewhere_creates_no_wider_key() {
     // This process believes what it read of the key, and another one changes it.
     let app = TestApp::start();
     let beside = app.beside(onerun_auth::KEY_CACHE_TTL);

@@ -66,7 +66,7 @@ fn assert_problem(answer: &str, status: u16, code: &str) {
 }
 
 #[tokio::test]
-async fn a_body_that_says_it_is_too_large_is_refused_before_it_is_sent() {
+async fn declared_oversized_body_is_refused_before_it_is_sent() {
     let server = Server::start().await;
     let head = head(&server, "POST /v1/projects");
     for more in ["", "expect: 100-continue\r\n"] {
@@ -76,7 +76,7 @@ async fn a_body_that_says_it_is_too_large_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
-async fn a_body_that_turns_out_to_be_too_large_is_refused() {
+async fn chunked_oversized_body_is_refused() {
     let server = Server::start().await;
     let head = head(&server, "POST /v1/projects");
     let mut request = format!("{head}connection: close\r\ntransfer-encoding: chunked\r\n\r\n");
@@ -90,7 +90,7 @@ async fn a_body_that_turns_out_to_be_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn requests_that_come_all_at_once_are_answered_one_after_the_other() {
+async fn pipelined_requests_are_answered_in_order() {
     let server = Server::start().await;
     let body = "{\"name\": \"One\"}";
     let length = body.len();
@@ -111,7 +111,7 @@ async fn requests_that_come_all_at_once_are_answered_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn a_request_that_breaks_off_does_nothing() {
+async fn truncated_request_changes_nothing() {
     let server = Server::start().await;
     let post = head(&server, "POST /v1/projects");
     for cut in [
@@ -132,7 +132,7 @@ async fn a_request_that_breaks_off_does_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_refused_and_does_no_harm() {
+async fn malformed_http_is_refused() {
     let server = Server::start().await;
     let host = "host: localhost\r\n";
     let post = head(&server, "POST /v1/projects");
@@ -162,7 +162,7 @@ async fn what_is_not_http_is_refused_and_does_no_harm() {
 }
 
 #[tokio::test]
-async fn other_methods_and_spellings_of_a_path_are_answered_as_problems() {
+async fn other_methods_and_path_spellings_get_problems() {
     let server = Server::start().await;
     for method in ["OPTIONS", "TRACE", "PUT", "CONNECT", "BREW"] {
         let request =
@@ -191,7 +191,7 @@ async fn other_methods_and_spellings_of_a_path_are_answered_as_problems() {
 }
 
 #[tokio::test]
-async fn an_answer_to_head_has_the_length_of_the_body_that_it_leaves_out() {
+async fn head_has_the_content_length_of_get() {
     let server = Server::start().await;
     for path in ["/v1/projects", "/v1/whoami", "/openapi.json", "/", "/v1/nothing"] {
         let request = |method: &str| {
@@ -212,7 +212,7 @@ async fn an_answer_to_head_has_the_length_of_the_body_that_it_leaves_out() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_all_of_a_body_too_large_reads_why_it_is_refused() {
+async fn client_that_sends_an_oversized_body_reads_the_reply() {
     const SIZE: usize = 16 * 1024 * 1024;
     let server = Server::start().await;
     let start = head(&server, "POST /v1/projects");
@@ -249,7 +249,7 @@ for _ in range(3):
 "#;
 
 #[tokio::test]
-async fn common_clients_see_that_a_body_is_too_large() {
+async fn common_clients_read_the_413_reply() {
     let server = Server::start().await;
     let mut command = venv("python");
     command.args(["-c", TOO_LARGE]);
@@ -260,7 +260,7 @@ async fn common_clients_see_that_a_body_is_too_large() {
 }
 
 #[tokio::test]
-async fn what_is_built_in_comes_compressed_to_clients_that_take_it() {
+async fn built_in_files_are_compressed_on_request() {
     const FETCH: &str = r#"
 import os, requests
 session = requests.Session()
@@ -277,7 +277,7 @@ for path in ["/openapi.json", "/"]:
 }
 
 #[tokio::test]
-async fn idle_connections_hold_up_nobody_and_are_closed() {
+async fn idle_connections_are_closed_and_delay_no_client() {
     let server = Server::start().await;
     let mut idle: Vec<TcpStream> = (0..200).map(|_| connect(&server)).collect();
     // Every other one has had an answer before.
@@ -294,7 +294,7 @@ async fn idle_connections_hold_up_nobody_and_are_closed() {
 }
 
 #[tokio::test]
-async fn idle_connections_do_not_keep_the_server_from_stopping() {
+async fn idle_connections_do_not_delay_shutdown() {
     let mut server = Server::start().await;
     let mut idle: Vec<TcpStream> = (0..50).map(|_| connect(&server)).collect();
     for stream in idle.iter_mut().step_by(2) {
@@ -320,14 +320,14 @@ fn send_without_reading(stream: &mut TcpStream, patience: Duration) -> ErrorKind
 }
 
 #[tokio::test]
-async fn a_client_that_reads_nothing_is_cut_off() {
+async fn client_that_reads_nothing_is_disconnected() {
     let server = Server::start().await;
     let failure = send_without_reading(&mut connect(&server), PATIENCE);
     assert!(matches!(failure, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{failure}");
 }
 
 #[tokio::test]
-async fn a_client_that_reads_nothing_does_not_keep_the_server_from_stopping() {
+async fn client_that_reads_nothing_does_not_delay_shutdown() {
     let mut server = Server::start().await;
     let mut stream = connect(&server);
     let failure = send_without_reading(&mut stream, Duration::from_millis(500));
@@ -339,7 +339,7 @@ async fn a_client_that_reads_nothing_does_not_keep_the_server_from_stopping() {
 }
 
 #[tokio::test]
-async fn the_body_of_a_request_that_is_refused_is_not_asked_for() {
+async fn refused_request_gets_no_100_continue() {
     let server = Server::start().await;
     let key = format!("x-api-key: {}\r\n", server.key());
     for (request, status, code) in [
@@ -364,7 +364,7 @@ async fn the_body_of_a_request_that_is_refused_is_not_asked_for() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_seen_by_a_client_that_sends_all_of_its_body_first() {
+async fn client_that_sends_its_body_first_reads_the_refusal() {
     let server = Server::start().await;
     let mut stream = connect(&server);
     let body = "a".repeat(1024 * 1024);
@@ -377,7 +377,7 @@ async fn a_refusal_is_seen_by_a_client_that_sends_all_of_its_body_first() {
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_read_is_answered_and_is_the_last() {
+async fn unreadable_body_is_answered_and_ends_the_connection() {
     let server = Server::start().await;
     let post = head(&server, "POST /v1/projects");
     let half = "{\"name\": \"Half\"}";
@@ -402,7 +402,7 @@ const REPORT: &str =
     "POST /v1/keys/revoke-leaked HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
 
 #[tokio::test]
-async fn a_report_of_a_leak_that_says_it_is_too_large_is_refused_unsent() {
+async fn declared_oversized_leak_report_is_refused_unsent() {
     let server = Server::start().await;
     for more in ["", "expect: 100-continue\r\n"] {
         let answer = exchange(&server, format!("{REPORT}{more}content-length: 16385\r\n\r\n"));
@@ -414,7 +414,7 @@ async fn a_report_of_a_leak_that_says_it_is_too_large_is_refused_unsent() {
 }
 
 #[tokio::test]
-async fn unfinished_reports_of_leaks_hold_up_nobody() {
+async fn unfinished_leak_reports_delay_no_client() {
     let server = Server::start().await;
     let new = serde_json::json!({ "name": "Leaked", "preset": "ci", "all_projects": true });
     let made = server.client().post("/v1/keys", &new, 200).await;
@@ -441,7 +441,7 @@ async fn unfinished_reports_of_leaks_hold_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_key_revoked_while_its_request_is_held_makes_no_key() {
+async fn key_revoked_during_its_request_creates_no_key() {
     let server = Server::start().await;
     let new = "{\"name\": \"Child\", \"preset\": \"admin\", \"all_projects\": true}";
     let made = server.client().post("/v1/keys", &serde_json::from_str(new).unwrap(), 200).await;

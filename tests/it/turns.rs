@@ -34,7 +34,7 @@ async fn count(conversation: &TestConversation<'_, '_>) -> usize {
 }
 
 #[tokio::test]
-async fn a_turn_is_one_message_so_a_persona_that_opens_is_stopped_at_one_three_and_five() {
+async fn persona_that_opens_stops_at_odd_turn_limits() {
     for (max_turns, counts) in [(1, vec![1]), (2, vec![1, 3]), (3, vec![1, 3]), (5, vec![1, 3, 5])] {
         let app = TestApp::start();
         let project = TestProject::open(&app).await;
@@ -55,7 +55,7 @@ async fn a_turn_is_one_message_so_a_persona_that_opens_is_stopped_at_one_three_a
 }
 
 #[tokio::test]
-async fn an_agent_that_opens_is_stopped_after_pairs_of_messages() {
+async fn agent_that_opens_stops_after_pairs_of_messages() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": 5 })).await;
@@ -79,7 +79,7 @@ async fn several_messages_of_one_call_count_each() {
 }
 
 #[tokio::test]
-async fn no_input_is_null_an_empty_list_or_nothing() {
+async fn input_may_be_null_empty_or_absent() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let mut openings = Vec::new();
@@ -92,7 +92,7 @@ async fn no_input_is_null_an_empty_list_or_nothing() {
 }
 
 #[tokio::test]
-async fn words_that_are_not_answered_yet_come_again_without_asking_the_model() {
+async fn unanswered_words_repeat_without_the_model() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -109,7 +109,7 @@ async fn words_that_are_not_answered_yet_come_again_without_asking_the_model() {
 }
 
 #[tokio::test]
-async fn asking_for_the_same_words_again_renews_the_lease() {
+async fn repeated_call_for_words_renews_the_lease() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -120,7 +120,7 @@ async fn asking_for_the_same_words_again_renews_the_lease() {
 }
 
 #[tokio::test]
-async fn an_agent_that_says_nothing_is_heard_and_not_refused() {
+async fn empty_agent_message_is_accepted() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -130,7 +130,7 @@ async fn an_agent_that_says_nothing_is_heard_and_not_refused() {
 }
 
 #[tokio::test]
-async fn the_longest_message_is_kept_to_the_letter() {
+async fn longest_message_is_stored_verbatim() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -140,7 +140,7 @@ async fn the_longest_message_is_kept_to_the_letter() {
 }
 
 #[tokio::test]
-async fn the_longest_call_is_kept_to_the_letter() {
+async fn longest_call_is_stored_verbatim() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let parts: Vec<Value> = (0..8)
@@ -168,7 +168,7 @@ async fn the_longest_call_is_kept_to_the_letter() {
 }
 
 #[tokio::test]
-async fn a_second_call_while_one_is_answered_is_refused_and_nothing_of_it_kept() {
+async fn concurrent_call_is_refused_and_not_stored() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -208,7 +208,7 @@ async fn conversations_do_not_wait_for_one_another() {
 }
 
 #[tokio::test]
-async fn a_turn_whose_holder_is_silent_is_taken_over_and_the_late_answer_not_kept() {
+async fn turn_of_a_silent_holder_is_taken_over() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -230,7 +230,7 @@ async fn a_turn_whose_holder_is_silent_is_taken_over_and_the_late_answer_not_kep
 }
 
 #[tokio::test]
-async fn a_worker_is_not_given_up_while_its_call_is_answered() {
+async fn lease_does_not_expire_during_a_call() {
     let app = TestApp::start_with(
         onerun_api::ROUTES,
         Box::new(onerun_tests::app::keys()),
@@ -255,7 +255,7 @@ async fn a_worker_is_not_given_up_while_its_call_is_answered() {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_after_the_simulation_was_canceled_is_not_kept() {
+async fn reply_after_a_cancel_is_not_stored() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -272,7 +272,7 @@ async fn an_answer_that_comes_after_the_simulation_was_canceled_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_call_repeated_under_its_key_gets_the_same_bytes_and_is_done_once() {
+async fn call_repeated_under_its_key_gets_the_same_bytes() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": 3 })).await;
@@ -299,7 +299,7 @@ async fn a_call_repeated_under_its_key_gets_the_same_bytes_and_is_done_once() {
 }
 
 #[tokio::test]
-async fn a_key_used_for_another_call_is_refused() {
+async fn key_reused_for_another_call_is_refused() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(json!({ "target_conversations": 2, "max_turns": LONG })).await;
@@ -316,7 +316,7 @@ async fn a_key_used_for_another_call_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_whose_call_failed_can_be_used_again() {
+async fn key_of_a_failed_call_can_be_reused() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -330,7 +330,7 @@ async fn a_key_whose_call_failed_can_be_used_again() {
 }
 
 #[tokio::test]
-async fn a_call_repeated_under_its_key_while_the_first_is_answered_is_refused_and_then_gets_its_reply() {
+async fn call_repeated_too_early_is_refused_then_gets_the_reply() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -348,7 +348,7 @@ async fn a_call_repeated_under_its_key_while_the_first_is_answered_is_refused_an
 }
 
 #[tokio::test]
-async fn each_attempt_has_keys_of_its_own() {
+async fn idempotency_keys_are_per_attempt() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -374,7 +374,7 @@ async fn each_attempt_has_keys_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_key_is_kept_for_words_that_are_asked_for_again() {
+async fn repeated_words_are_stored_under_their_key() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -387,7 +387,7 @@ async fn a_key_is_kept_for_words_that_are_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_model_that_gives_no_answer_costs_nothing_but_the_call() {
+async fn unanswered_model_call_fails_only_that_call() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -414,7 +414,7 @@ async fn a_model_that_gives_no_answer_costs_nothing_but_the_call() {
 }
 
 #[tokio::test]
-async fn a_defect_of_the_model_is_a_500_that_tells_nothing_and_stops_nothing_else() {
+async fn model_panic_is_a_500_without_details() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -433,7 +433,7 @@ async fn a_defect_of_the_model_is_a_500_that_tells_nothing_and_stops_nothing_els
 }
 
 #[tokio::test]
-async fn a_persona_that_says_nothing_has_ended_the_conversation() {
+async fn empty_persona_reply_ends_the_conversation() {
     for text in [None, Some(""), Some(" \n\t\u{2003}"), Some("\u{0}\u{7}\u{1b}")] {
         let app = TestApp::start();
         let project = TestProject::open(&app).await;
@@ -448,7 +448,7 @@ async fn a_persona_that_says_nothing_has_ended_the_conversation() {
 }
 
 #[tokio::test]
-async fn last_words_come_with_the_end() {
+async fn last_words_are_sent_with_the_end() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
@@ -459,7 +459,7 @@ async fn last_words_come_with_the_end() {
 }
 
 #[tokio::test]
-async fn what_a_model_says_is_cleaned_and_cut_before_anybody_gets_it() {
+async fn model_text_is_sanitized_and_truncated() {
     let million = "word ".repeat(200_000);
     for (said, kept) in [
         ("a\u{0}b\u{7}c\u{1b}[31md\u{7f}e\u{85}", "abc[31mde".to_owned()),

@@ -48,7 +48,7 @@ use crate::{
 const READABLE: [&str; 6] = ["canceled", "completed", "expired", "failed", "in_progress", "pending"];
 
 #[tokio::test]
-async fn defect_01_no_simulation_is_ever_in_a_status_that_the_sdk_cannot_read() {
+async fn defect_01_sdk_reads_every_simulation_status() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let mut seen = BTreeSet::new();
@@ -86,7 +86,7 @@ async fn defect_01_no_simulation_is_ever_in_a_status_that_the_sdk_cannot_read() 
 }
 
 #[tokio::test]
-async fn defect_02_objectives_of_a_simulation_have_all_that_the_sdk_reads() {
+async fn defect_02_objectives_have_all_fields_of_the_sdk() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Helps", "check: persona ended").await;
@@ -105,7 +105,7 @@ async fn defect_02_objectives_of_a_simulation_have_all_that_the_sdk_reads() {
 }
 
 #[tokio::test]
-async fn defect_03_an_agent_says_what_it_is_for_under_both_names() {
+async fn defect_03_agent_description_has_both_names() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let body = json!({ "name": "Desk", "description": "Answers." });
@@ -148,7 +148,7 @@ async fn defect_04_ending_an_ended_conversation_is_fine() {
 }
 
 #[tokio::test]
-async fn defect_05_what_the_sdk_does_not_send_is_newest_first() {
+async fn defect_05_default_order_is_newest_first() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let mut made = Vec::new();
@@ -164,7 +164,7 @@ async fn defect_05_what_the_sdk_does_not_send_is_newest_first() {
 }
 
 #[tokio::test]
-async fn defect_06_an_unknown_simulation_is_not_found() {
+async fn defect_06_unknown_simulation_is_404() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let unknown = "A".repeat(21);
@@ -200,7 +200,7 @@ async fn defect_07_items_are_listed_by_get() {
 }
 
 #[tokio::test]
-async fn defect_08_any_number_of_conversations_is_judged_on_one_objective() {
+async fn defect_08_one_objective_judges_many_conversations() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Helps", "check: persona replies >= 1").await;
@@ -223,7 +223,7 @@ async fn defect_08_any_number_of_conversations_is_judged_on_one_objective() {
 }
 
 #[tokio::test]
-async fn defect_09_work_that_comes_late_overwrites_no_status() {
+async fn defect_09_late_work_overwrites_no_status() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     // A start that comes after the cancellation.
@@ -268,7 +268,7 @@ async fn defect_10_canceling_keeps_a_final_status_and_can_be_repeated() {
 }
 
 #[tokio::test]
-async fn defect_11_a_conversation_whose_worker_is_gone_is_held_by_another() {
+async fn defect_11_conversation_of_a_lost_worker_is_retried() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({})).await;
@@ -284,7 +284,7 @@ async fn defect_11_a_conversation_whose_worker_is_gone_is_held_by_another() {
 }
 
 #[tokio::test]
-async fn defect_12_a_persona_that_is_rejected_late_is_replaced_and_the_target_is_reached() {
+async fn defect_12_persona_rejected_late_is_replaced() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project
@@ -310,7 +310,7 @@ async fn defect_12_a_persona_that_is_rejected_late_is_replaced_and_the_target_is
 }
 
 #[tokio::test]
-async fn defect_13_what_fails_says_so_and_why() {
+async fn defect_13_failures_have_a_reason() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({})).await;
@@ -363,7 +363,7 @@ async fn defect_14_conversations_stop_with_their_simulation() {
 }
 
 #[tokio::test]
-async fn defect_15_the_end_is_no_part_of_the_words() {
+async fn defect_15_end_marker_is_not_in_the_text() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     // A model says that it ends beside its words, so how they are punctuated does not matter.
@@ -406,7 +406,7 @@ async fn defect_16_numbers_out_of_bounds_are_refused() {
 }
 
 #[tokio::test]
-async fn defect_17_a_call_for_a_reply_is_answered_once() {
+async fn defect_17_each_call_gets_one_reply() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": 200 })).await;
@@ -431,7 +431,7 @@ async fn defect_17_a_call_for_a_reply_is_answered_once() {
 }
 
 #[tokio::test]
-async fn defect_18_a_verdict_shows_what_was_judged_how_well_and_on_what_evidence() {
+async fn defect_18_verdict_has_objective_score_and_evidence() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective =
@@ -480,14 +480,14 @@ fn check_times(value: &Value) -> usize {
 }
 
 #[tokio::test]
-async fn defect_19_every_time_says_that_it_is_in_utc() {
+async fn defect_19_every_time_is_marked_as_utc() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     assert!(check_times(&seeded.state().await) > 20);
 }
 
 #[tokio::test]
-async fn defect_20_nothing_of_one_project_is_reached_through_another() {
+async fn defect_20_projects_do_not_reach_each_other() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let other = TestProject::open(&app).await;
@@ -526,7 +526,7 @@ async fn defect_20_nothing_of_one_project_is_reached_through_another() {
 }
 
 #[tokio::test]
-async fn defect_20_no_origin_is_invited() {
+async fn defect_20_no_cors_origin_is_allowed() {
     let app = TestApp::start();
     let client = app.root().with_header("origin", "https://elsewhere.example");
     // The client refuses every header that it does not know, so also each of CORS.
@@ -536,7 +536,7 @@ async fn defect_20_no_origin_is_invited() {
 }
 
 #[tokio::test]
-async fn defect_22_no_tick_of_a_clock_is_waited_for() {
+async fn defect_22_work_waits_for_no_tick() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(json!({ "target_conversations": 60, "target_personas": 30 })).await;
@@ -553,7 +553,7 @@ async fn defect_22_no_tick_of_a_clock_is_waited_for() {
 }
 
 #[tokio::test]
-async fn defect_23_a_worker_that_looks_at_first_pages_starves_nothing() {
+async fn defect_23_polling_first_pages_starves_no_conversation() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let mut made = Vec::new();
@@ -602,7 +602,7 @@ async fn defect_23_a_worker_that_looks_at_first_pages_starves_nothing() {
 }
 
 #[tokio::test]
-async fn defect_24_personas_and_items_come_in_pages_and_results_have_totals() {
+async fn defect_24_personas_and_items_are_paged() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(json!({ "target_personas": 5, "target_conversations": 5 })).await;

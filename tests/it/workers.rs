@@ -18,7 +18,7 @@ async fn poll(project: &TestProject<'_>) -> Value {
 }
 
 #[tokio::test]
-async fn an_agent_without_a_worker_says_so() {
+async fn agent_without_a_worker_has_no_last_poll() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(json!({})).await;
@@ -31,7 +31,7 @@ async fn an_agent_without_a_worker_says_so() {
 }
 
 #[tokio::test]
-async fn each_way_to_ask_for_work_is_noted() {
+async fn each_way_to_poll_for_work_is_recorded() {
     for way in ["simulations", "conversations", "start"] {
         let app = TestApp::start();
         let project = TestProject::open(&app).await;
@@ -65,7 +65,7 @@ async fn polls_are_written_once_a_minute() {
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_hold_conversations_is_no_worker() {
+async fn key_without_worker_scopes_records_no_poll() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     for (preset, polls) in [("monitor", false), ("read_only", false), ("worker", true)] {
@@ -79,7 +79,7 @@ async fn a_key_that_cannot_hold_conversations_is_no_worker() {
 }
 
 #[tokio::test]
-async fn a_conversation_says_how_each_of_its_attempts_ended() {
+async fn conversation_shows_how_each_attempt_ended() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": 200 })).await;
@@ -104,7 +104,7 @@ async fn a_conversation_says_how_each_of_its_attempts_ended() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_nobody_started_did_not_end() {
+async fn unstarted_attempt_has_no_end() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({})).await;

@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn all_items_of_a_call_must_be_in_partitions_that_are_allowed() {
+    fn call_needs_rights_to_every_partition_it_touches() {
         let rights = rights(&[
             allow(&["dynamodb:BatchGetItem", "dynamodb:GetItem"], "ForAllValues:StringLike", &["a", "b#*"]),
             allow(&["dynamodb:UpdateItem"], "ForAllValues:StringEquals", &["a"]),
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_needs_rights_under_every_reading_of_leading_keys() {
+    fn transaction_needs_rights_for_each_leading_key_rule() {
         let transaction = json!({ "TransactItems": [{ "Put": { "TableName": "t", "Item": key("a")["Key"] } },
                                                     { "Update": key("b") }] });
         let is_allowed =
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_denied_is_not_allowed_whatever_else_allows_it() {
+    fn explicit_deny_overrides_every_allow() {
         let mut everything = allow(&["dynamodb:PutItem"], "ForAllValues:StringEquals", &[]);
         everything.as_object_mut().unwrap().remove("Condition");
         let mut denial = allow(&["dynamodb:PutItem"], "ForAnyValue:StringEquals", &["keys"]);
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_names_the_attributes_of_its_key_and_expressions() {
+    fn write_names_attributes_of_key_and_expressions() {
         let mut statement = allow(&["dynamodb:UpdateItem"], "ForAllValues:StringLike", &["????"]);
         statement["Condition"]["ForAllValues:StringEquals"] =
             json!({ "dynamodb:Attributes": ["pk", "sk", "at"] });
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn the_partition_of_a_query_is_that_of_its_condition() {
+    fn query_partition_comes_from_its_key_condition() {
         let mut statement = allow(&["dynamodb:Query"], "ForAllValues:StringEquals", &["keys"]);
         statement["Resource"] = json!(format!("{}/index/by-made", table_arn("t")));
         let rights = rights(&[statement]);
@@ -515,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_kms_is_used_only_by_way_of_the_service_that_is_named() {
+    fn kms_key_is_used_only_via_the_named_service() {
         let secret =
             json!({ "Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": "the secret" });
         let lacking = rights(&[secret]).lacking("role", "secretsmanager.GetSecretValue", &json!({}));
@@ -523,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_may_have_several_parts() {
+    fn pattern_may_have_several_wildcards() {
         for (text, pattern, is) in [
             ("abc", "a*c", true),
             ("ac", "a*c", true),

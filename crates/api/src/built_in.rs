@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_is_known_is_not_sent_again() {
+    fn known_document_is_not_sent_again() {
         for encoding in ["identity", "gzip"] {
             let encoding = HeaderValue::from_static(encoding);
             let mut fields = HeaderMap::from_iter([(header::ACCEPT_ENCODING, encoding)]);

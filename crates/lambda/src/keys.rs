@@ -644,7 +644,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn while_the_secret_cannot_be_read_no_key_is_called_wrong_and_then_all_is_well() {
+    async fn unreadable_secret_gives_503_until_it_is_read() {
         let world = World::start().await;
         for text in ["", "changeme", "{}", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="] {
             world.put("broken", text);

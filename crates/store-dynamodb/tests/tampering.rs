@@ -112,7 +112,7 @@ async fn rewrite(table: &ScratchTable, partition: &str, change: impl Fn(&str) ->
 }
 
 #[tokio::test]
-async fn a_trail_that_was_tampered_with_is_shown_as_it_is() {
+async fn tampered_trail_is_returned_unchanged() {
     let table = table();
     let store = store(&table).await;
     check(&trail(&store).await).unwrap();
@@ -131,7 +131,7 @@ async fn a_trail_that_was_tampered_with_is_shown_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_trail_without_its_head_is_not_begun_anew() {
+async fn trail_without_its_head_is_not_restarted() {
     let table = table();
     let store = store(&table).await;
     remove(&table, "audit", "head").await;
@@ -144,7 +144,7 @@ async fn a_trail_without_its_head_is_not_begun_anew() {
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_is_reported_and_not_shown() {
+async fn invalid_body_is_reported_and_not_shown() {
     let table = table();
     let store = store(&table).await;
     let id = key(1).record.id;

@@ -108,7 +108,7 @@ fn endpoint() -> String {
 }
 
 #[tokio::test]
-async fn the_deployed_table_is_the_one_that_is_tested() {
+async fn deployed_table_equals_the_tested_one() {
     let client = local::client(&endpoint());
     let name = format!("onerun-template-{}", std::process::id());
     local::create_table(&client, &name, local::Stream::On).await.unwrap();
@@ -119,7 +119,7 @@ async fn the_deployed_table_is_the_one_that_is_tested() {
 }
 
 #[tokio::test]
-async fn the_deployed_table_removes_counts_of_requests_when_their_window_is_over() {
+async fn deployed_table_expires_request_counts() {
     let expiry = &template()["TimeToLiveSpecification"];
     assert_eq!(expiry["Enabled"].as_bool(), Some(true));
     let attribute = expiry["AttributeName"].as_str().unwrap();

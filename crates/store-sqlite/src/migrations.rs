@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_of_an_older_program_is_brought_to_the_newest_form_with_all_that_is_in_it() {
+    async fn older_file_is_migrated_with_all_its_data() {
         for version in 1..MIGRATIONS.len() {
             let (path, _directory) = file();
             let connection = Connection::open(&path).unwrap();

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_that_are_over_are_forgotten_before_there_are_too_many() {
+    fn past_windows_are_dropped_before_there_are_too_many() {
         let mut rates = Rates::default();
         for number in 0..MAX_WINDOWS {
             rates.count(&number.to_string(), limit(), time(0));

@@ -159,7 +159,7 @@ mod tests {
                           VALUES (hex(randomblob(6)), 'x', 'x', 0, 0)";
 
     #[tokio::test]
-    async fn a_request_sees_one_moment_and_the_next_sees_what_was_written_since() {
+    async fn reads_of_one_request_see_one_snapshot() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("onerun.db");
         let writing = open::writing(&path).unwrap();

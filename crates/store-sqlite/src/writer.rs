@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_sent_is_written_although_nobody_waits_and_the_store_is_dropped() {
+    async fn sent_writes_are_done_after_the_store_is_dropped() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("numbers.db");
         let connection = Connection::open(&path).unwrap();

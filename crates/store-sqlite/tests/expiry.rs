@@ -18,7 +18,7 @@ fn open() -> (SqliteStore, TempDir, Timestamp) {
 }
 
 #[tokio::test]
-async fn a_dead_job_is_removed_after_30_days() {
+async fn buried_job_is_removed_after_30_days() {
     let (store, _directory, now) = open();
     let simulation = "simulation00000000001".parse().unwrap();
     let job = Job::new("project00001".parse().unwrap(), Work::FinishSimulation { simulation });
@@ -64,7 +64,7 @@ async fn add_key(store: &SqliteStore, seed: u8, expires_at: Option<Timestamp>, n
 }
 
 #[tokio::test]
-async fn a_key_is_removed_90_days_after_its_end_and_stays_in_the_trail() {
+async fn key_is_removed_90_days_after_its_end() {
     let (store, _directory, now) = open();
     let live = add_key(&store, 1, None, now).await;
     let expiring = add_key(&store, 2, Some(now + DAY), now).await;

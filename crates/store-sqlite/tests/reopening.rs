@@ -203,7 +203,7 @@ fn tamper(path: &Path, sql: &str) {
 }
 
 #[tokio::test]
-async fn everything_that_was_answered_is_there() {
+async fn every_acknowledged_write_survives_reopening() {
     let scene = Scene::new();
     scene.write().await;
     let (store, project) = scene.open().await;
@@ -226,7 +226,7 @@ async fn everything_that_was_answered_is_there() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_being_worked_on_is_due_at_once() {
+async fn claimed_job_is_due_at_once_after_reopening() {
     let scene = Scene::new();
     scene.write().await;
     let (store, project) = scene.open().await;
@@ -242,7 +242,7 @@ async fn a_job_that_was_being_worked_on_is_due_at_once() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_put_off_stays_put_off() {
+async fn delayed_job_stays_delayed_after_reopening() {
     let scene = Scene::new();
     scene.write().await;
     let (store, project) = scene.open().await;
@@ -256,7 +256,7 @@ async fn a_job_that_was_put_off_stays_put_off() {
 }
 
 #[tokio::test]
-async fn a_turn_that_was_being_answered_can_be_claimed_at_once() {
+async fn claimed_turn_is_free_at_once_after_reopening() {
     let scene = Scene::new();
     scene.write().await;
     let (store, project) = scene.open().await;
@@ -271,7 +271,7 @@ async fn a_turn_that_was_being_answered_can_be_claimed_at_once() {
 }
 
 #[tokio::test]
-async fn a_closed_store_leaves_its_file_and_the_reserve() {
+async fn closed_store_leaves_its_file_and_the_reserve() {
     let scene = Scene::new();
     scene.write().await;
     let mut files: Vec<_> =
@@ -281,7 +281,7 @@ async fn a_closed_store_leaves_its_file_and_the_reserve() {
 }
 
 #[tokio::test]
-async fn a_value_that_cannot_be_is_reported_and_not_shown() {
+async fn invalid_value_is_reported_and_not_shown() {
     let scene = Scene::new();
     scene.write().await;
     tamper(&scene.path(), "UPDATE simulations SET name = ''");
@@ -356,7 +356,7 @@ fn all_keys(now: Timestamp) -> KeyList {
 }
 
 #[tokio::test]
-async fn keys_their_uses_their_calls_and_the_trail_are_there() {
+async fn keys_uses_calls_and_trail_survive_reopening() {
     let (store, directory, record, call) = key_store().await;
     drop(store);
 
@@ -377,7 +377,7 @@ async fn keys_their_uses_their_calls_and_the_trail_are_there() {
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_is_reported_and_not_shown() {
+async fn invalid_body_is_reported_and_not_shown() {
     let (store, directory, record, call) = key_store().await;
     drop(store);
     let path = directory.path().join("onerun.db");
@@ -442,7 +442,7 @@ async fn expired_idempotency_records_are_removed_a_few_at_a_time() {
 }
 
 #[tokio::test]
-async fn kept_replies_are_removed_after_a_day() {
+async fn stored_replies_are_removed_after_a_day() {
     let scene = Scene::new();
     scene.write().await;
     let (store, project) = scene.open().await;

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_of_other_callers_projects_keys_and_kinds_have_other_ids() {
+    fn each_caller_project_key_and_kind_has_another_id() {
         use IdempotencyScope::{Keys, Resources};
         let ids = [
             id(Resources, "root", None, "a"),

@@ -15,7 +15,7 @@ aws cloudformation create-stack --stack-name onerun --template-body '{
 "#;
 
 #[tokio::test]
-async fn the_page_on_keys_is_right_about_aws() {
+async fn docs_on_keys_are_right_about_aws() {
     let (moto, server) = tokio::join!(Moto::start(), Server::start());
     let place = Place::of(&server);
     let blocks = aws_blocks();

@@ -36,7 +36,7 @@ fn target(operation: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn the_expanded_api_has_nothing_that_api_gateway_refuses() {
+async fn expanded_api_has_nothing_that_api_gateway_refuses() {
     let template = expanded().await;
     let api = &template["Resources"]["HttpApi"]["Properties"];
     assert!(api["FailOnWarnings"].is_null(), "API Gateway warns of SAM's own path parameters");
@@ -105,7 +105,7 @@ async fn api_gateway_may_invoke_the_function_of_every_route() {
 }
 
 #[tokio::test]
-async fn the_expanded_template_stays_below_the_limits_of_aws() {
+async fn expanded_template_stays_below_the_limits_of_aws() {
     let template = expanded().await;
     let resources = template["Resources"].as_object().expect("resources");
     assert!(resources.len() <= 500, "{} resources in one stack", resources.len());

@@ -13,7 +13,7 @@ const FOUR: Wanted<'static> =
     Wanted { name: "Four refunds", conversations: 4, personas: 2, expires_in_seconds: None };
 
 #[tokio::test]
-async fn messages_that_come_often_and_in_any_order_change_nothing() {
+async fn duplicate_and_reordered_messages_change_nothing() {
     let cloud = Cloud::start().await;
     let project = SdkProject::open(cloud.client().await).await;
     let simulation = project.simulate(FOUR).await;
@@ -35,7 +35,7 @@ async fn messages_that_come_often_and_in_any_order_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_tick_does_jobs_whose_messages_are_lost_or_late() {
+async fn tick_runs_jobs_whose_messages_are_lost_or_late() {
     let cloud = Cloud::start().await;
     let project = SdkProject::open(cloud.client().await).await;
     let simulation = project.simulate(FOUR).await;
@@ -68,7 +68,7 @@ async fn a_tick_does_jobs_whose_messages_are_lost_or_late() {
 }
 
 #[tokio::test]
-async fn a_function_that_is_killed_in_the_middle_of_any_job_loses_nothing_and_does_nothing_twice() {
+async fn function_killed_in_any_job_loses_and_repeats_nothing() {
     let cloud = Cloud::start().await;
     let project = SdkProject::open(cloud.client().await).await;
     let simulation = project.simulate(FOUR).await;
@@ -88,7 +88,7 @@ async fn a_function_that_is_killed_in_the_middle_of_any_job_loses_nothing_and_do
 }
 
 #[tokio::test]
-async fn a_tick_does_what_a_killed_function_has_left() {
+async fn tick_finishes_jobs_of_a_killed_function() {
     let cloud = Cloud::start().await;
     let project = SdkProject::open(cloud.client().await).await;
     let simulation = project.simulate(FOUR).await;
@@ -107,7 +107,7 @@ async fn a_tick_does_what_a_killed_function_has_left() {
 }
 
 #[tokio::test]
-async fn poison_is_told_apart_and_ends_among_the_dead_letters() {
+async fn poison_message_ends_in_the_dead_letter_queue() {
     let cloud = Cloud::start().await;
     let project = SdkProject::open(cloud.client().await).await;
     let simulation = project.simulate(FOUR).await;
@@ -181,7 +181,7 @@ async fn poison_is_told_apart_and_ends_among_the_dead_letters() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_given_up_is_a_dead_letter_with_its_reason() {
+async fn buried_job_is_a_dead_letter_with_its_reason() {
     let cloud = Cloud::start().await;
     let project = SdkProject::open(cloud.client().await).await;
     let simulation = project.simulate(FOUR).await;

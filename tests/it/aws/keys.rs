@@ -55,7 +55,7 @@ fn paths(project: &SdkProject) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_revoked_key_is_refused_by_every_function_within_the_time_that_keys_are_believed() {
+async fn every_function_refuses_a_revoked_key_within_the_cache_ttl() {
     let ttl = SignedDuration::from_secs(5);
     let cloud = Cloud::start_with(&[("AUTH_KEY_CACHE_SECONDS", "5")]).await;
     let root = cloud.client().await;
@@ -92,7 +92,7 @@ async fn a_revoked_key_is_refused_by_every_function_within_the_time_that_keys_ar
 }
 
 #[tokio::test]
-async fn where_keys_are_not_believed_every_change_counts_at_once_in_every_environment() {
+async fn without_a_key_cache_changes_apply_at_once_everywhere() {
     let cloud = Cloud::start_with(&[("AUTH_KEY_CACHE_SECONDS", "0")]).await;
     let root = cloud.client().await;
     let project = SdkProject::open(root.clone()).await;
@@ -138,7 +138,7 @@ async fn where_keys_are_not_believed_every_change_counts_at_once_in_every_enviro
 }
 
 #[tokio::test]
-async fn a_rotated_key_goes_on_for_the_overlap_and_its_uses_are_seen() {
+async fn rotated_key_works_for_the_overlap_and_records_uses() {
     let cloud = Cloud::start().await;
     let root = cloud.client().await;
     let (key, secret) = make(&root, &read_only()).await;
@@ -177,7 +177,7 @@ async fn a_rotated_key_goes_on_for_the_overlap_and_its_uses_are_seen() {
 }
 
 #[tokio::test]
-async fn a_use_is_written_once_it_is_answered_whoever_calls_next() {
+async fn key_use_is_written_after_the_response() {
     let cloud = Cloud::start().await;
     let root = cloud.client().await;
     let (key, secret) = make(&root, &read_only()).await;
@@ -204,7 +204,7 @@ async fn a_use_is_written_once_it_is_answered_whoever_calls_next() {
 }
 
 #[tokio::test]
-async fn a_use_whose_writing_takes_long_holds_up_no_answer_and_is_not_lost() {
+async fn slow_write_of_a_key_use_delays_no_response() {
     let cloud = Cloud::start().await;
     let root = cloud.client().await;
     let (key, secret) = make(&root, &read_only()).await;
@@ -225,7 +225,7 @@ async fn used(client: &Client, key: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_limit_is_exact_over_environments_and_functions() {
+async fn rate_limit_is_exact_across_functions() {
     const LIMIT: usize = 20;
     let cloud = Arc::new(Cloud::start().await);
     let root = cloud.client().await;
@@ -282,7 +282,7 @@ async fn a_limit_is_exact_over_environments_and_functions() {
 }
 
 #[tokio::test]
-async fn where_a_request_comes_from_is_what_the_gateway_says_and_not_what_it_says_itself() {
+async fn source_address_is_read_from_api_gateway_only() {
     let cloud = Cloud::start().await;
     let root = cloud.client().await;
     let key = async |block: &str| {
@@ -315,7 +315,7 @@ async fn where_a_request_comes_from_is_what_the_gateway_says_and_not_what_it_say
 }
 
 #[tokio::test]
-async fn changes_that_meet_in_several_environments_leave_one_chain() {
+async fn concurrent_changes_leave_one_audit_chain() {
     const AT_ONCE: usize = 4;
     let cloud = Cloud::start().await;
     let root = cloud.client().await;
@@ -344,7 +344,7 @@ async fn changes_that_meet_in_several_environments_leave_one_chain() {
 }
 
 #[tokio::test]
-async fn a_cold_start_reads_the_secret_and_nothing_of_the_table_before_it_is_asked() {
+async fn cold_start_reads_the_secret_but_not_the_table() {
     let cloud = Cloud::start().await;
     let root = cloud.client().await;
     let (key, secret) = make(&root, &read_only()).await;
@@ -386,7 +386,7 @@ async fn a_cold_start_reads_the_secret_and_nothing_of_the_table_before_it_is_ask
 }
 
 #[tokio::test]
-async fn while_the_table_cannot_be_read_no_managed_key_is_let_in_and_none_called_wrong() {
+async fn unreadable_table_gives_503_for_managed_keys() {
     let cloud = Cloud::start_with(&[("AUTH_KEY_CACHE_SECONDS", "0")]).await;
     let root = cloud.client().await;
     let (_, secret) = make(&root, &read_only()).await;
@@ -429,7 +429,7 @@ async fn assert_unavailable(client: &Client, function: &Arc<Function>) {
 }
 
 #[tokio::test]
-async fn a_worker_with_a_workers_key_completes_a_simulation() {
+async fn worker_with_a_worker_key_completes_a_simulation() {
     let cloud = Cloud::start().await;
     cloud.run_in_background();
     let project = SdkProject::open(cloud.client().await).await;

@@ -10,7 +10,7 @@ use onerun_tests::{
 use serde_json::Value;
 
 #[tokio::test]
-async fn a_worker_takes_a_simulation_to_its_results() {
+async fn worker_completes_a_simulation_with_results() {
     let cloud = Cloud::start().await;
     cloud.run_in_background();
     let project = SdkProject::open(cloud.client().await).await;
@@ -55,7 +55,7 @@ async fn a_worker_takes_a_simulation_to_its_results() {
 }
 
 #[tokio::test]
-async fn the_client_reads_simulations_in_every_status() {
+async fn client_reads_simulations_in_every_status() {
     // Three leases run out for the one that fails.
     let cloud = Cloud::start_with(&[("ONERUN_LEASE_SECONDS", "2")]).await;
     cloud.run_in_background();

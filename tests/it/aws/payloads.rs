@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const PAYLOADS: [Payload; 3] = [Payload::V1, Payload::V2, Payload::FunctionUrl];
 
 #[tokio::test]
-async fn a_request_is_answered_the_same_in_every_payload() {
+async fn every_payload_version_gets_the_same_response() {
     let cloud = Cloud::start().await;
     let key = cloud.secret.key().await;
     let client = cloud.client().await;
@@ -111,7 +111,7 @@ fn comparable(response: &Response<Bytes>) -> (HeaderMap, Value) {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_an_error_of_the_invocation_and_the_function_goes_on() {
+async fn malformed_event_fails_its_invocation_only() {
     let cloud = Cloud::start().await;
     let key = cloud.secret.key().await;
     let function = cloud.function("get_whoami");

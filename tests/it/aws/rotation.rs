@@ -59,7 +59,7 @@ async fn keep_asking(client: Client, is_enough: impl Fn(&[Answer]) -> bool) -> V
 }
 
 #[tokio::test]
-async fn clients_with_the_old_key_go_on_for_the_overlap_and_not_longer() {
+async fn old_key_works_for_the_overlap_and_no_longer() {
     // The shortest but for one that leaves a slow machine time: a rotation must end within half of it.
     let overlap = SignedDuration::from_secs(40);
     let cloud = Cloud::start_with(&[("AUTH_ROTATION_OVERLAP_SECONDS", "40")]).await;
@@ -145,7 +145,7 @@ async fn without_an_overlap_the_old_key_ends_within_seconds() {
 }
 
 #[tokio::test]
-async fn a_rotation_that_died_between_its_steps_is_finished_by_a_later_run() {
+async fn rotation_killed_between_steps_is_finished_later() {
     let cloud = Cloud::start().await;
     let old = cloud.client().await;
     let token = cloud.begin_rotation().await;
@@ -167,12 +167,12 @@ async fn a_rotation_that_died_between_its_steps_is_finished_by_a_later_run() {
 }
 
 #[tokio::test]
-async fn a_rotation_that_died_before_it_changed_something_is_finished_by_a_later_run() {
+async fn rotation_killed_before_a_change_is_finished_later() {
     survive_all(When::Before).await;
 }
 
 #[tokio::test]
-async fn a_rotation_that_died_after_it_changed_something_is_finished_by_a_later_run() {
+async fn rotation_killed_after_a_change_is_finished_later() {
     survive_all(When::After).await;
 }
 
@@ -238,7 +238,7 @@ async fn assert_rotated(cloud: &Cloud, old: &Client, token: &str) {
 }
 
 #[tokio::test]
-async fn a_key_that_the_api_does_not_accept_never_comes_into_force() {
+async fn key_that_the_api_refuses_is_never_promoted() {
     // The API reads another secret, so it will never know the key.
     let cloud = Cloud::start_with(&[("AUTH_SECRET_ID", "another-secret")]).await;
     let other = cloud.secret.key().await;
@@ -259,7 +259,7 @@ async fn a_key_that_the_api_does_not_accept_never_comes_into_force() {
 }
 
 #[tokio::test]
-async fn a_version_that_is_not_being_rotated_to_is_refused() {
+async fn version_that_is_not_pending_is_refused() {
     let cloud = Cloud::start().await;
     let current = cloud.secret.version("AWSCURRENT").await.expect("a version in force");
     let rotate = cloud.function("rotate_secret");
@@ -280,7 +280,7 @@ async fn a_version_that_is_not_being_rotated_to_is_refused() {
 
 /// The script of the runbook, with all that Secrets Manager would have the function do.
 #[tokio::test]
-async fn one_command_ends_a_leaked_root_key_within_seconds() {
+async fn one_command_revokes_a_leaked_root_key() {
     let cloud = Cloud::start().await;
     let old = cloud.client().await;
     for path in PATHS {
@@ -315,7 +315,7 @@ async fn one_command_ends_a_leaked_root_key_within_seconds() {
 
 /// Secrets Manager takes this step alone when it is told of a schedule, for a version that it makes and removes.
 #[tokio::test]
-async fn a_lone_test_secret_tries_the_key_in_force_and_changes_nothing() {
+async fn test_secret_step_alone_changes_nothing() {
     let cloud = Cloud::start().await;
     let current = cloud.secret.version("AWSCURRENT").await.expect("a version in force");
     let rotate = cloud.function("rotate_secret");

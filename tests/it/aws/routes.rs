@@ -12,7 +12,7 @@ use onerun_tests::{
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn every_function_may_do_what_it_does() {
+async fn every_function_has_the_rights_it_uses() {
     let cloud = Cloud::start().await;
     let project = SdkProject::open(cloud.client().await).await;
     let client = &project.client;
@@ -92,7 +92,7 @@ async fn every_function_may_do_what_it_does() {
 }
 
 #[tokio::test]
-async fn what_no_route_takes_is_answered_in_the_form_of_the_api() {
+async fn unrouted_requests_get_a_problem_response() {
     let cloud = Cloud::start().await;
     let client = cloud.client().await.anonymous();
     for path in ["/v1", "/v1/nothing", "/v1/projects/", "/health/", "/%20"] {

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 const KEY: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";
 
 #[tokio::test]
-async fn a_cold_start_reads_the_secret_once_and_before_the_first_invocation() {
+async fn cold_start_reads_the_secret_once_before_invocations() {
     // Read again no sooner than after a minute, however slow the machine is.
     let cloud = Cloud::start_with(&[("AUTH_KEY_CACHE_SECONDS", "60")]).await;
     let client = cloud.client().await;
@@ -98,7 +98,7 @@ const WRONG: [Wrong; 7] = [
 ];
 
 #[tokio::test]
-async fn while_the_secret_holds_no_key_nobody_is_let_in_and_nobody_called_wrong() {
+async fn secret_without_a_key_gives_503_not_401() {
     let cloud = Arc::new(Cloud::start_with(&[("AUTH_SECRET_TTL_SECONDS", "5")]).await);
     let mut cases = JoinSet::new();
     for wrong in WRONG {
@@ -145,7 +145,7 @@ async fn while_the_secret_holds_no_key_nobody_is_let_in_and_nobody_called_wrong(
 }
 
 #[tokio::test]
-async fn a_secret_that_goes_bad_shuts_everybody_out_until_it_is_right_again() {
+async fn corrupted_secret_gives_503_until_it_is_repaired() {
     let cloud = Cloud::start_with(&[("AUTH_SECRET_TTL_SECONDS", "5")]).await;
     let key = cloud.secret.key().await;
     let function = cloud.function("get_whoami");
@@ -174,7 +174,7 @@ async fn a_secret_that_goes_bad_shuts_everybody_out_until_it_is_right_again() {
 }
 
 #[tokio::test]
-async fn while_secrets_manager_is_down_nobody_is_let_in_and_nobody_called_wrong() {
+async fn secrets_manager_outage_gives_503_not_401() {
     let cloud = Cloud::start_with(&[("AUTH_SECRET_TTL_SECONDS", "5")]).await;
     cloud.secret.put(KEY).await;
     cloud.secrets_manager.down();
@@ -185,7 +185,7 @@ async fn while_secrets_manager_is_down_nobody_is_let_in_and_nobody_called_wrong(
 }
 
 #[tokio::test]
-async fn while_the_role_may_not_read_the_secret_nobody_is_let_in_and_nobody_called_wrong() {
+async fn denied_secret_access_gives_503_not_401() {
     let cloud = Cloud::start_with(&[("AUTH_SECRET_TTL_SECONDS", "5")]).await;
     cloud.secret.put(KEY).await;
     cloud.secrets_manager.close(true);

@@ -64,7 +64,7 @@ impl ServerWithCli {
 }
 
 #[tokio::test]
-async fn a_key_goes_through_its_life() {
+async fn key_is_created_used_rotated_and_revoked() {
     let cli = ServerWithCli::open().await;
     let project = cli.project().await;
     let said = cli.keys(&[
@@ -150,7 +150,7 @@ async fn a_key_goes_through_its_life() {
 }
 
 #[tokio::test]
-async fn a_rotation_that_ends_the_old_key_at_once_is_asked_about() {
+async fn rotation_without_overlap_asks_first() {
     let cli = ServerWithCli::open().await;
     let (id, key) = cli.worker();
     let stderr = cli.keys(&["rotate", &id, "--overlap", "0s"]).fails(2);
@@ -162,7 +162,7 @@ async fn a_rotation_that_ends_the_old_key_at_once_is_asked_about() {
 }
 
 #[tokio::test]
-async fn json_is_what_the_api_answers_to_the_byte() {
+async fn json_output_is_the_reply_to_the_byte() {
     let cli = ServerWithCli::open().await;
     let created = cli.json(&["create", "Ünïcode \"✓\"", "--preset", "admin", "--all-projects"]);
     assert!(created["key"].is_string());
@@ -187,7 +187,7 @@ async fn json_is_what_the_api_answers_to_the_byte() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_key_goes_into_a_file_that_nobody_else_reads_and_replaces_none() {
+async fn key_file_is_private_and_never_overwritten() {
     use std::os::unix::fs::PermissionsExt;
     let cli = ServerWithCli::open().await;
     let directory = tempfile::tempdir().unwrap();
@@ -251,7 +251,7 @@ async fn lists_are_read_to_their_end_if_asked() {
 }
 
 #[tokio::test]
-async fn what_is_refused_exits_with_1_and_what_is_not_known_with_2() {
+async fn refusals_exit_with_1_and_unknown_outcomes_with_2() {
     let cli = ServerWithCli::open().await;
     let url = cli.server.base_url();
     let (_, worker) = cli.worker();
@@ -335,7 +335,7 @@ async fn what_is_refused_exits_with_1_and_what_is_not_known_with_2() {
 }
 
 #[tokio::test]
-async fn a_whole_key_on_the_command_line_is_refused_and_not_repeated() {
+async fn key_as_an_argument_is_refused_and_not_printed() {
     let cli = ServerWithCli::open().await;
     let (_, key) = cli.worker();
     for command in ["show", "revoke", "disable", "enable", "rotate"] {
@@ -346,7 +346,7 @@ async fn a_whole_key_on_the_command_line_is_refused_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn keys_that_leaked_are_ended_by_having_them() {
+async fn leaked_keys_are_revoked_by_their_secret() {
     let cli = ServerWithCli::open().await;
     let (first, second) = (cli.worker(), cli.worker());
     let other = cli.worker();
@@ -406,7 +406,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 #[cfg(unix)]
 #[tokio::test]
-async fn somebody_at_a_terminal_is_asked() {
+async fn terminal_asks_for_confirmation() {
     let cli = ServerWithCli::open().await;
     let (id, key) = cli.create(&["ci of shop", "--preset", "worker", "--all-projects"]);
     let at_terminal = async |arguments: &[&str], answers: &str, code: i32| {
@@ -438,7 +438,7 @@ async fn somebody_at_a_terminal_is_asked() {
 }
 
 #[tokio::test]
-async fn a_key_that_nobody_reads_is_told_to_be_lost() {
+async fn unprintable_new_key_is_reported_as_lost() {
     let cli = ServerWithCli::open().await;
     let mut command = onerun(&["keys", "create", "a", "--preset", "worker", "--all-projects"]);
     command.env("ONERUN_API_BASE_URL", cli.server.base_url()).env("ONERUN_API_KEY", cli.server.key());
@@ -487,7 +487,7 @@ async fn forgetful(server: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_lost_on_the_way_costs_the_key_and_makes_no_other() {
+async fn lost_reply_loses_the_key_and_creates_no_other() {
     let cli = ServerWithCli::open().await;
     let through = |url: &str, arguments: &[&str]| {
         keys(arguments, &[("ONERUN_API_BASE_URL", url), ("ONERUN_API_KEY", cli.server.key())], "")
@@ -513,7 +513,7 @@ async fn an_answer_that_is_lost_on_the_way_costs_the_key_and_makes_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn https_is_spoken_to_whom_the_system_trusts_and_to_nobody_else() {
+async fn https_trusts_only_system_certificates() {
     let cli = ServerWithCli::open().await;
     let front = TlsFront::start(cli.server.base_url(), &["localhost", "127.0.0.1"]).await;
     let authority = front.authority();
@@ -547,7 +547,7 @@ async fn numbers_in_metadata_are_printed_as_they_were_sent() {
 }
 
 #[tokio::test]
-async fn what_a_key_was_used_for_is_shown() {
+async fn uses_of_a_key_are_shown() {
     let cli = ServerWithCli::open().await;
     let project = cli.project().await;
     let (id, key) = cli.worker();

@@ -13,7 +13,7 @@ fn keys(arguments: &[&str], stdin: &str) -> Said {
 }
 
 #[test]
-fn a_key_is_checked_without_being_printed() {
+fn key_is_checked_without_being_printed() {
     let changed = MANAGED.replace("AAEC", "AAED");
     for (key, code, told) in [
         (MANAGED, 0, "a managed key, AAECAwQFBgcI"),
@@ -32,14 +32,14 @@ fn a_key_is_checked_without_being_printed() {
 }
 
 #[test]
-fn what_is_far_longer_than_a_key_is_not_read() {
+fn input_far_longer_than_a_key_is_not_read() {
     let stderr = keys(&["check"], &"a".repeat(10_000)).fails(1);
     assert!(stderr.contains("4096 bytes"), "{stderr}");
 }
 
 #[cfg(unix)]
 #[test]
-fn what_is_named_to_be_scanned_is_read_whatever_it_is() {
+fn named_files_are_scanned_whatever_their_type() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).display().to_string();
     fs::create_dir(at("real")).unwrap();
@@ -64,7 +64,7 @@ fn what_is_named_to_be_scanned_is_read_whatever_it_is() {
 
 #[cfg(unix)]
 #[test]
-fn names_of_scanned_files_command_neither_terminals_nor_ci() {
+fn names_of_scanned_files_are_escaped() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a\u{1b}[2J\n::error::b");
     fs::write(&path, MANAGED).unwrap();

@@ -56,7 +56,7 @@ impl Trail {
 }
 
 #[tokio::test]
-async fn a_whole_trail_is_told_by_its_head_which_is_found_again() {
+async fn intact_trail_verifies_and_its_head_is_found() {
     let mut trail = Trail { server: Server::start().await };
     let empty = trail.verify(&[]).exits(0);
     assert_eq!(empty, format!("0:{}\n", "0".repeat(64)));
@@ -79,7 +79,7 @@ async fn a_whole_trail_is_told_by_its_head_which_is_found_again() {
 }
 
 #[tokio::test]
-async fn verify_says_what_only_an_anchor_finds() {
+async fn verify_states_what_only_an_anchor_detects() {
     let trail = Trail::open().await;
     let said = trail.verify(&[]);
     assert!(said.stderr.contains("can rewrite them so that they do; only an anchor shows that"), "{said:?}");
@@ -92,7 +92,7 @@ async fn verify_says_what_only_an_anchor_finds() {
 }
 
 #[tokio::test]
-async fn an_edit_is_found_where_it_is() {
+async fn edited_entry_is_found() {
     let mut trail = Trail::open().await;
     trail
         .tamper("UPDATE audit SET body = replace(body, 'ci of shop', 'ci of ship') WHERE sequence = 1")
@@ -105,7 +105,7 @@ async fn an_edit_is_found_where_it_is() {
 }
 
 #[tokio::test]
-async fn an_entry_that_was_taken_out_is_missed_where_it_was() {
+async fn removed_entry_is_found() {
     let mut trail = Trail::open().await;
     trail.tamper("DELETE FROM audit WHERE sequence = 3").await;
     let stderr = trail.verify(&[]).fails(1);
@@ -113,7 +113,7 @@ async fn an_entry_that_was_taken_out_is_missed_where_it_was() {
 }
 
 #[tokio::test]
-async fn entries_that_changed_places_are_found() {
+async fn reordered_entries_are_found() {
     let mut trail = Trail::open().await;
     let sql = "CREATE TEMP TABLE moved AS SELECT sequence, body FROM audit WHERE sequence IN (2, 3);
         UPDATE audit SET body = (SELECT body FROM moved WHERE moved.sequence = 5 - audit.sequence)
@@ -124,7 +124,7 @@ async fn entries_that_changed_places_are_found() {
 }
 
 #[tokio::test]
-async fn an_end_that_is_gone_is_found_by_who_noted_it() {
+async fn truncated_trail_is_found_with_an_anchor() {
     let mut trail = Trail::open().await;
     let head = trail.verify(&[]).exits(0);
     trail.tamper("DELETE FROM audit WHERE sequence > 3").await;

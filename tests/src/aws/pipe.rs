@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipe_lets_through_what_its_filters_say() {
+    fn pipe_passes_only_records_that_its_filters_match() {
         let pipe = Pipe::new(&json!({
             "SourceParameters": { "FilterCriteria": { "Filters": [
                 { "Pattern": r#"{"eventName":["INSERT"],"dynamodb":{"Keys":{"pk":{"S":[{"prefix":"jobs#"}]}}}}"# },

@@ -123,7 +123,7 @@ fn refusals() -> Vec<Fault> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_passes_is_tried_again_until_it_has_passed() {
+async fn transient_errors_are_retried_until_success() {
     for operation in OPERATIONS {
         let faults = refusals();
         let count = faults.len();
@@ -136,7 +136,7 @@ async fn what_passes_is_tried_again_until_it_has_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_canceled_transaction_is_tried_again_as_a_new_one() {
+async fn canceled_transaction_is_retried_with_a_new_token() {
     let reasons =
         ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"];
     for operation in ["TransactGetItems", "TransactWriteItems"] {
@@ -160,7 +160,7 @@ fn token(call: &Call) -> &str {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_pass_ends_with_the_deadline() {
+async fn persistent_errors_end_at_the_deadline() {
     for operation in OPERATIONS {
         for (fault, told) in [
             (Fault::error(400, "ThrottlingException"), "ThrottlingException"),
@@ -180,7 +180,7 @@ async fn what_does_not_pass_ends_with_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_never_answered_is_made_again() {
+async fn unanswered_call_is_retried() {
     for operation in OPERATIONS {
         let first_hangs = |call: &Call| if call.number == 0 { Fault::Hung } else { Fault::None };
         let (result, elapsed, calls) = faced(operation, first_hangs).await;
@@ -191,7 +191,7 @@ async fn a_call_that_is_never_answered_is_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_would_fail_again_is_not_tried_again() {
+async fn permanent_errors_are_not_retried() {
     for operation in OPERATIONS {
         for code in ["ResourceNotFoundException", "AccessDeniedException", "ValidationException"] {
             let (result, elapsed, calls) = faced(operation, |_| Fault::error(400, code)).await;
@@ -207,7 +207,7 @@ async fn what_would_fail_again_is_not_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transaction_whose_answer_was_lost_is_done_once() {
+async fn transaction_with_a_lost_reply_is_applied_once() {
     let faults = [
         Fault::Lost,
         Fault::error(400, "TransactionInProgressException"),
@@ -224,7 +224,7 @@ async fn a_transaction_whose_answer_was_lost_is_done_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_whose_taker_lost_the_answer_is_the_takers() {
+async fn job_claim_with_a_lost_reply_stays_with_its_claimer() {
     let table = table();
     let lost = |call: &Call| match call.operation.as_str() {
         "UpdateItem" if call.number == 0 => Fault::Lost,
@@ -279,7 +279,7 @@ async fn told(store: &DynamoDbStore) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_a_key_whose_answer_was_lost_is_done_and_told_once() {
+async fn key_change_with_a_lost_reply_is_applied_once() {
     let table = table();
     let faulty = Faulty::new(|call| match call.operation.as_str() {
         "TransactWriteItems" if call.number.is_multiple_of(2) => Fault::Lost,
@@ -302,7 +302,7 @@ async fn a_change_of_a_key_whose_answer_was_lost_is_done_and_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn uses_of_a_key_whose_answer_was_lost_are_added_once() {
+async fn key_uses_with_a_lost_reply_are_added_once() {
     let table = table();
     healthy(&table).insert_key(None, Box::new(|_| Ok(key()))).await.unwrap();
     let lost = |call: &Call| match call.operation.as_str() {
@@ -317,7 +317,7 @@ async fn uses_of_a_key_whose_answer_was_lost_are_added_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_whose_answer_was_lost_is_counted_once() {
+async fn request_count_with_a_lost_reply_is_added_once() {
     let table = table();
     let lost = |call: &Call| match call.operation.as_str() {
         "UpdateItem" if call.number == 0 => Fault::Lost,
@@ -331,7 +331,7 @@ async fn a_request_whose_answer_was_lost_is_counted_once() {
 }
 
 #[tokio::test]
-async fn requests_at_one_time_are_counted_exactly() {
+async fn concurrent_requests_are_counted_exactly() {
     let table = table();
     let store = table.store();
     let limit = RateLimit::new(10, 60).unwrap();
@@ -349,7 +349,7 @@ async fn requests_at_one_time_are_counted_exactly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_a_batch_left_over_are_read_in_the_next() {
+async fn unprocessed_batch_keys_are_read_again() {
     let table = table();
     let projects: Vec<Project> = (0..40).map(project).collect();
     for project in &projects {
@@ -371,7 +371,7 @@ async fn keys_that_a_batch_left_over_are_read_in_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_are_always_left_over_are_unavailable() {
+async fn batch_keys_never_processed_are_unavailable() {
     let (result, elapsed, _) = faced("BatchGetItem", |_| Fault::Partial(0)).await;
     let error = result.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");

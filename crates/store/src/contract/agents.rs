@@ -17,7 +17,7 @@ fn patch(name: Option<&str>, description: Option<&str>) -> AgentPatch {
 }
 
 /// Every field is kept to the letter, and reads the same alone and in a list.
-pub async fn an_agent_comes_back_as_it_was_added(world: &World) {
+pub async fn agent_is_read_as_added(world: &World) {
     let home = world.home().await;
     let widest = "\u{1f600}".repeat(Description::MAX_LENGTH);
     let mut agents = vec![
@@ -54,7 +54,7 @@ pub async fn an_agent_comes_back_as_it_was_added(world: &World) {
 }
 
 /// A second agent of the same id is refused, and the first is kept.
-pub async fn an_agent_is_added_once(world: &World) {
+pub async fn agent_is_added_once(world: &World) {
     let home = world.home().await;
     let first = home.add_agent(home.agent()).await;
     assert_duplicate(&home.store.insert_agent(Agent { name: name("Second"), ..first.clone() }, None).await);
@@ -62,7 +62,7 @@ pub async fn an_agent_is_added_once(world: &World) {
 }
 
 /// Nothing is to be had of an agent that there is not, and no decision is asked about it.
-pub async fn an_unknown_agent_is_none(world: &World) {
+pub async fn unknown_agent_is_none(world: &World) {
     let home = world.home().await;
     home.add_agent(home.agent()).await;
     let unknown = AgentId::generate(world.random());
@@ -72,7 +72,7 @@ pub async fn an_unknown_agent_is_none(world: &World) {
 }
 
 /// What a decision makes of an agent is answered and kept, and found by its new name.
-pub async fn a_changed_agent_is_kept(world: &World) {
+pub async fn changed_agent_is_stored(world: &World) {
     let home = world.home().await;
     let agent = home.add_agent(home.agent()).await;
     home.add_simulation(home.simulation(&agent)).await;
@@ -88,7 +88,7 @@ pub async fn a_changed_agent_is_kept(world: &World) {
 }
 
 /// A refusal is handed on, and nothing is written.
-pub async fn a_refused_change_of_an_agent_writes_nothing(world: &World) {
+pub async fn refused_change_of_an_agent_writes_nothing(world: &World) {
     let home = world.home().await;
     let agent = home.add_agent(home.agent()).await;
     let refused = home.store.change_agent(&agent.id, Box::new(|_| Err(Refusal::LeaseHeld))).await;
@@ -97,7 +97,7 @@ pub async fn a_refused_change_of_an_agent_writes_nothing(world: &World) {
 }
 
 /// Each change decides from what the one before it wrote.
-pub async fn no_change_of_an_agent_is_lost_to_another(world: &World) {
+pub async fn concurrent_agent_changes_are_all_kept(world: &World) {
     let home = world.home().await;
     let id = home.add_agent(home.agent()).await.id;
     let tasks = (0..8).map(|number| {
@@ -119,7 +119,7 @@ pub async fn no_change_of_an_agent_is_lost_to_another(world: &World) {
 }
 
 /// The newest poll of a worker is kept, shows with the agent wherever it is read, and outlasts a change of it.
-pub async fn the_newest_poll_of_an_agent_is_kept(world: &World) {
+pub async fn newest_poll_of_an_agent_is_stored(world: &World) {
     let home = world.home().await;
     let (polled, other) = (home.add_agent(home.agent()).await, home.add_agent(home.agent()).await);
     let simulation = home.add_simulation(home.simulation(&polled)).await;
@@ -138,7 +138,7 @@ pub async fn the_newest_poll_of_an_agent_is_kept(world: &World) {
 }
 
 /// A poll for an agent that there is not, or that is another project's, writes nothing.
-pub async fn a_poll_for_an_unknown_agent_writes_nothing(world: &World) {
+pub async fn poll_for_an_unknown_agent_writes_nothing(world: &World) {
     let (home, elsewhere) = (world.home().await, world.home().await);
     let agent = elsewhere.add_agent(elsewhere.agent()).await;
     for id in [&AgentId::generate(world.random()), &agent.id] {
@@ -149,7 +149,7 @@ pub async fn a_poll_for_an_unknown_agent_writes_nothing(world: &World) {
 }
 
 /// Simulations are counted for the agent they are of, alone and in a list, whatever their status.
-pub async fn an_agent_says_how_many_simulations_it_has(world: &World) {
+pub async fn agent_has_its_number_of_simulations(world: &World) {
     let home = world.home().await;
     let (busy, idle) = (home.add_agent(home.agent()).await, home.add_agent(home.agent()).await);
     for _ in 0..3 {
@@ -168,7 +168,7 @@ pub async fn an_agent_says_how_many_simulations_it_has(world: &World) {
 }
 
 /// A part of the name finds an agent, in either case, also of letters outside ASCII.
-pub async fn agents_are_found_by_part_of_their_name_in_any_case(world: &World) {
+pub async fn agents_are_filtered_by_part_of_a_name_in_any_case(world: &World) {
     let home = world.home().await;
     for text in ["Support Bot", "SUPPORT desk", "\u{c4}rger \u{416}", "Sales"] {
         home.add_agent(Agent { name: name(text), ..home.agent() }).await;
@@ -188,7 +188,7 @@ pub async fn agents_are_found_by_part_of_their_name_in_any_case(world: &World) {
 }
 
 /// No character of a filter is a pattern.
-pub async fn every_character_of_a_name_filter_stands_for_itself(world: &World) {
+pub async fn name_filter_has_no_wildcards(world: &World) {
     let home = world.home().await;
     let names = ["a%b", "a_b", "a\\b", "a*b", "a?b", "a[b", "a'b", "a\"b", "axb", "a.b"];
     for text in names {

@@ -10,7 +10,7 @@ use super::keys::{changed, disabled, enabled, new_key, revoked, rotated, trail, 
 use crate::KeyError;
 
 /// It has no entries, and no head.
-pub async fn a_trail_that_was_not_begun_is_empty(world: &World) {
+pub async fn unstarted_trail_is_empty(world: &World) {
     assert_eq!(trail(world).await, []);
     for direction in [Direction::Ascending, Direction::Descending] {
         let page = world.store.audit(direction, all()).await.unwrap();
@@ -19,7 +19,7 @@ pub async fn a_trail_that_was_not_begun_is_empty(world: &World) {
 }
 
 /// Every text is kept to the letter, also those that are empty, and so is what is not known.
-pub async fn an_entry_comes_back_as_it_was_written(world: &World) {
+pub async fn audit_entry_is_read_as_written(world: &World) {
     let mut written = Vec::new();
     for text in odd_texts() {
         for (address, user_agent) in [(None, None), (Some(text.clone()), Some(text.clone()))] {
@@ -41,7 +41,7 @@ pub async fn an_entry_comes_back_as_it_was_written(world: &World) {
 }
 
 /// One for each, in the order of the changes, and the head is the last one's.
-pub async fn every_change_of_a_key_has_its_entry(world: &World) {
+pub async fn every_key_change_has_an_entry(world: &World) {
     let new = new_key(world, "Key");
     let id = new.record.id.clone();
     let mut written = vec![new.event.clone()];
@@ -68,7 +68,7 @@ pub async fn every_change_of_a_key_has_its_entry(world: &World) {
 }
 
 /// Pages of any size hold it all, and each names the head.
-pub async fn a_trail_is_read_both_ways_in_pages(world: &World) {
+pub async fn trail_is_read_both_ways_in_pages(world: &World) {
     for _ in 0..7 {
         world.add_key(new_key(world, "Key")).await.unwrap();
     }
@@ -88,7 +88,7 @@ pub async fn a_trail_is_read_both_ways_in_pages(world: &World) {
 }
 
 /// Of many that would write the first entry, one does.
-pub async fn a_trail_is_begun_once(world: &World) {
+pub async fn trail_is_started_once(world: &World) {
     let tasks = (0..6).map(|_| {
         let (world, new) = (world.clone(), new_key(world, "Key"));
         Box::pin(async move { world.add_key(new).await.unwrap() }) as _
@@ -98,7 +98,7 @@ pub async fn a_trail_is_begun_once(world: &World) {
 }
 
 /// Whatever is done to keys at one time, the entries of all of it follow one another, without gap or fork.
-pub async fn changes_at_one_time_make_one_chain(world: &World) {
+pub async fn concurrent_changes_make_one_chain(world: &World) {
     let mut ids = Vec::new();
     for _ in 0..4 {
         let new = new_key(world, "Key");

@@ -23,7 +23,7 @@ impl Scene {
 }
 
 /// A queued conversation is kept as it is, and reads the same alone and in a list, with its persona.
-pub async fn a_conversation_comes_back_as_it_was_added(world: &World) {
+pub async fn conversation_is_read_as_added(world: &World) {
     let scene = world.scene(1).await;
     let conversation = scene.conversations[0].clone();
     let expected =
@@ -33,7 +33,7 @@ pub async fn a_conversation_comes_back_as_it_was_added(world: &World) {
 }
 
 /// Whatever a decision makes of a conversation is answered and kept, field for field.
-pub async fn every_state_of_a_conversation_is_kept(world: &World) {
+pub async fn every_state_of_a_conversation_is_stored(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.id(0);
     let stored = scene.conversations[0].clone();
@@ -84,7 +84,7 @@ pub async fn every_state_of_a_conversation_is_kept(world: &World) {
 }
 
 /// Queuing may be repeated, in part or whole: the first of a number is kept, whatever became of it.
-pub async fn the_first_conversation_of_a_number_is_kept(world: &World) {
+pub async fn second_conversation_of_a_number_is_ignored(world: &World) {
     let scene = world.scene(2).await;
     let started = scene.start(&scene.id(0)).await.unwrap();
     let again: Vec<_> = (1..=3).map(|seq| scene.conversation(seq)).collect();
@@ -103,7 +103,7 @@ pub async fn the_first_conversation_of_a_number_is_kept(world: &World) {
 }
 
 /// Two writers of overlapping numbers at one time leave one conversation of each.
-pub async fn conversations_that_are_queued_twice_at_one_time_are_queued_once(world: &World) {
+pub async fn concurrent_queueing_queues_conversations_once(world: &World) {
     let scene = world.scene(0).await;
     for round in 0..ROUNDS {
         let [first, second] = [0, 2].map(|shift| {
@@ -172,7 +172,7 @@ pub async fn no_conversation_is_queued_after_a_cancel(world: &World) {
 }
 
 /// Nothing is to be had of a conversation that there is not, and no decision is asked about it.
-pub async fn an_unknown_conversation_is_none(world: &World) {
+pub async fn unknown_conversation_is_none(world: &World) {
     let scene = world.scene(1).await;
     let (store, simulation) = (scene.store(), &scene.simulation.id);
     let nowhere = SimulationId::generate(world.random());
@@ -238,7 +238,7 @@ pub async fn conversations_are_filtered_by_status(world: &World) {
 }
 
 /// Queued ones that are asked for come longest waiting first, and one that is queued again waits anew.
-pub async fn queued_conversations_come_longest_waiting_first(world: &World) {
+pub async fn queued_conversations_are_sorted_by_waiting_time(world: &World) {
     let scene = world.scene(4).await;
     let queued = Some(ConversationStatus::Queued);
     assert_eq!(scene.seqs_in(queued).await, [1, 2, 3, 4]);
@@ -277,7 +277,7 @@ pub async fn pages_of_equally_long_waiting_conversations_never_overlap(world: &W
 }
 
 /// A page tells whether more follows, and one beyond the end is empty.
-pub async fn a_page_tells_whether_more_follows(world: &World) {
+pub async fn page_reports_whether_more_follow(world: &World) {
     let scene = world.scene(3).await;
     for (limit, offset, size, has_more) in [
         (1, 0, 1, true),
@@ -293,7 +293,7 @@ pub async fn a_page_tells_whether_more_follows(world: &World) {
 }
 
 /// Of two workers that start one conversation at one time, one has it, and the other is told that it is taken.
-pub async fn a_conversation_is_started_by_one_of_two_workers(world: &World) {
+pub async fn conversation_is_started_by_one_of_two_workers(world: &World) {
     let scene = world.scene(ROUNDS * 2).await;
     for conversation in &scene.conversations {
         let [one, other] = [0, 1].map(|_| {
@@ -356,7 +356,7 @@ pub async fn many_workers_share_a_queue(world: &World) {
 }
 
 /// State, messages, reply, verdicts and jobs of one change are all written.
-pub async fn all_of_a_change_of_a_conversation_is_written(world: &World) {
+pub async fn conversation_change_is_written_completely(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.id(0);
     scene.hold(&id).await;
@@ -405,7 +405,7 @@ pub async fn all_of_a_change_of_a_conversation_is_written(world: &World) {
 }
 
 /// A refusal is handed on, and neither state, messages, reply, verdicts nor jobs are written.
-pub async fn a_refused_change_of_a_conversation_writes_nothing(world: &World) {
+pub async fn refused_change_of_a_conversation_writes_nothing(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.id(0);
     let asked = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
@@ -423,7 +423,7 @@ pub async fn a_refused_change_of_a_conversation_writes_nothing(world: &World) {
 }
 
 /// A decision is asked with simulation and conversation as they are stored.
-pub async fn a_decision_about_a_conversation_sees_the_newest_state(world: &World) {
+pub async fn conversation_decision_sees_the_newest_state(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.id(0);
     let started = scene.start(&id).await.unwrap();
@@ -440,7 +440,7 @@ pub async fn a_decision_about_a_conversation_sees_the_newest_state(world: &World
 }
 
 /// Each of many changes at one time decides from what the one before it wrote.
-pub async fn no_change_of_a_conversation_is_lost_to_another(world: &World) {
+pub async fn concurrent_conversation_changes_are_all_kept(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.id(0);
     scene.start(&id).await.unwrap();
@@ -460,7 +460,7 @@ pub async fn no_change_of_a_conversation_is_lost_to_another(world: &World) {
 }
 
 /// A worker that is given up costs an attempt; after the last, the conversation has failed.
-pub async fn a_lost_lease_queues_again_until_the_last_attempt(world: &World) {
+pub async fn lost_lease_requeues_until_the_last_attempt(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.id(0);
     for attempt in 1..MAX_ATTEMPTS {
@@ -478,7 +478,7 @@ pub async fn a_lost_lease_queues_again_until_the_last_attempt(world: &World) {
 }
 
 /// Two that give up one worker at one time cost one attempt.
-pub async fn a_lease_is_lost_once(world: &World) {
+pub async fn lease_is_lost_once(world: &World) {
     let scene = world.scene(ROUNDS).await;
     for conversation in &scene.conversations {
         let id = &conversation.id;
@@ -497,7 +497,7 @@ pub async fn a_lease_is_lost_once(world: &World) {
 }
 
 /// Those with something left to happen are named, and not more than were asked for.
-pub async fn conversations_with_something_left_to_happen_are_named(world: &World) {
+pub async fn unfinished_conversations_are_listed(world: &World) {
     use super::fixture::Settled;
     let scene = world.scene(7).await;
     scene.settle(&scene.id(0), Settled::NotApplicable).await.unwrap();

@@ -57,7 +57,7 @@ fn run(
 }
 
 /// Whatever can be made or started.
-pub async fn a_record_is_written_with_what_the_request_makes(world: &World) {
+pub async fn record_is_written_with_the_requests_effect(world: &World) {
     let now = world.now();
     let some = |text: &str| Some(record(text, r#"{"id": "\u0000 \ud83d\ude00"}"#, now));
     let scene = world.scene(1).await;
@@ -78,7 +78,7 @@ pub async fn a_record_is_written_with_what_the_request_makes(world: &World) {
 }
 
 /// Of any kind, and the record stays as it is.
-pub async fn a_repeated_request_makes_nothing(world: &World) {
+pub async fn repeated_request_writes_nothing(world: &World) {
     let scene = world.scene(1).await;
     let home = &scene.home;
     let first = record("a", "1", world.now());
@@ -109,7 +109,7 @@ pub async fn a_repeated_request_makes_nothing(world: &World) {
 }
 
 /// After that its key is free again, whether or not the record was removed.
-pub async fn a_record_counts_for_a_day(world: &World) {
+pub async fn record_is_valid_for_a_day(world: &World) {
     let home = world.home().await;
     let made = world.now();
     let first = record("a", "1", made);
@@ -128,7 +128,7 @@ pub async fn a_record_counts_for_a_day(world: &World) {
 }
 
 /// All but one of them make nothing, and the record is that one's.
-pub async fn of_requests_at_one_time_under_one_key_one_is_done(world: &World) {
+pub async fn concurrent_requests_under_one_key_act_once(world: &World) {
     let home = world.home().await;
     for round in 0..ROUNDS {
         let text = format!("request {round}");
@@ -153,7 +153,7 @@ pub async fn of_requests_at_one_time_under_one_key_one_is_done(world: &World) {
 }
 
 /// The conversation is started once, and the others are refused.
-pub async fn of_starts_at_one_time_under_one_key_one_is_recorded(world: &World) {
+pub async fn concurrent_starts_under_one_key_record_one(world: &World) {
     let scene = world.scene(ROUNDS).await;
     for round in 0..ROUNDS {
         let (id, text) = (scene.id(usize::try_from(round).unwrap()), format!("start {round}"));

@@ -40,7 +40,7 @@ async fn seen(scene: &Scene) -> String {
 }
 
 /// Reading by an id of another project gives what reading by an unknown one does.
-pub async fn nothing_of_another_project_is_read(world: &World) {
+pub async fn other_projects_cannot_be_read(world: &World) {
     let (scene, other) = two_projects(world).await;
     let store = &other.store;
     let (simulation, conversation) = (&scene.simulation.id, &scene.id(0));
@@ -60,7 +60,7 @@ pub async fn nothing_of_another_project_is_read(world: &World) {
 }
 
 /// Lists hold what is the project's own.
-pub async fn nothing_of_another_project_is_listed(world: &World) {
+pub async fn other_projects_are_not_listed(world: &World) {
     let (scene, other) = two_projects(world).await;
     assert_eq!(other.agent_list(None, NamedSort::Name(Direction::Ascending)).await, []);
     let sort = NamedSort::CreatedAt(Direction::Descending);
@@ -84,7 +84,7 @@ pub async fn nothing_of_another_project_is_listed(world: &World) {
 }
 
 /// No decision is asked about what is another project's, and nothing of it changes.
-pub async fn nothing_of_another_project_is_changed(world: &World) {
+pub async fn other_projects_cannot_be_changed(world: &World) {
     let (scene, other) = two_projects(world).await;
     let before = seen(&scene).await;
     let store = &other.store;
@@ -102,7 +102,7 @@ pub async fn nothing_of_another_project_is_changed(world: &World) {
 }
 
 /// What is added under a simulation of another project is not there, whatever is answered, and calls for no work.
-pub async fn nothing_is_added_to_another_project(world: &World) {
+pub async fn other_projects_cannot_be_added_to(world: &World) {
     let (scene, other) = two_projects(world).await;
     world.take_jobs().await;
     let before = seen(&scene).await;
@@ -124,7 +124,7 @@ pub async fn nothing_is_added_to_another_project(world: &World) {
 }
 
 /// A simulation that names another project's agent or objectives shows neither, and is not counted for them.
-pub async fn a_simulation_shows_nothing_of_another_project(world: &World) {
+pub async fn simulation_shows_no_resource_of_another_project(world: &World) {
     let (scene, other) = two_projects(world).await;
     world.take_jobs().await;
     let own = other.add_agent(Agent { name: super::fixture::name("Own"), ..other.agent() }).await;
@@ -150,7 +150,7 @@ pub async fn a_simulation_shows_nothing_of_another_project(world: &World) {
 }
 
 /// A conversation that names another project's persona does not show it.
-pub async fn a_conversation_shows_no_persona_of_another_project(world: &World) {
+pub async fn conversation_shows_no_persona_of_another_project(world: &World) {
     let (scene, other) = two_projects(world).await;
     let own = other.scene(0).await;
     let before = seen(&scene).await;
@@ -171,7 +171,7 @@ pub async fn a_conversation_shows_no_persona_of_another_project(world: &World) {
 }
 
 /// Personas and conversations are found under their own simulation, and under no other of the project.
-pub async fn a_conversation_is_found_under_its_own_simulation(world: &World) {
+pub async fn conversation_is_found_under_its_own_simulation(world: &World) {
     let (scene, _) = two_projects(world).await;
     let sibling = scene.home.scene(1).await;
     let before = seen(&scene).await;
@@ -194,7 +194,7 @@ pub async fn a_conversation_is_found_under_its_own_simulation(world: &World) {
 }
 
 /// What happens in one project is counted there alone, though numbers and keys are the same in another.
-pub async fn projects_with_the_same_numbers_do_not_meet(world: &World) {
+pub async fn projects_with_equal_ids_are_isolated(world: &World) {
     let (one, other) = (world.scene(2).await, world.scene(2).await);
     let untouched = seen(&other).await;
     one.settle(&one.id(0), Settled::Evaluated(vec![Outcome::Passed])).await.unwrap();

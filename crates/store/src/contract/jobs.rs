@@ -61,7 +61,7 @@ fn first_delivery(jobs: &[Job]) -> Vec<ClaimedJob> {
 }
 
 /// A job is taken as it was added, whatever its work.
-pub async fn every_kind_of_work_comes_back_as_it_was_added(world: &World) {
+pub async fn every_kind_of_job_is_read_as_added(world: &World) {
     let simulation = SimulationId::generate(world.random());
     let persona = PersonaId::generate(world.random());
     let conversation = ConversationId::generate(world.random());
@@ -85,7 +85,7 @@ pub async fn every_kind_of_work_comes_back_as_it_was_added(world: &World) {
 }
 
 /// A job is due at once; those that were added earlier are taken earlier, and not more than were asked for.
-pub async fn jobs_are_taken_oldest_first(world: &World) {
+pub async fn jobs_are_claimed_oldest_first(world: &World) {
     let jobs = world.add_jobs(5).await;
     assert_eq!(world.claim_jobs(2, world.now()).await, first_delivery(&jobs[..2]));
     assert_eq!(world.claim_jobs(2, world.now()).await, first_delivery(&jobs[2..4]));
@@ -94,7 +94,7 @@ pub async fn jobs_are_taken_oldest_first(world: &World) {
 }
 
 /// Projects take turns: the next claim has the first job of another project, and so do two claims of one job.
-pub async fn a_backlog_does_not_delay_another_project(world: &World) {
+pub async fn backlog_does_not_delay_another_project(world: &World) {
     let job = world.backlog_and_one().await;
     let claimed = world.claim_jobs(8, world.now()).await;
     assert_eq!(claimed.len(), 8);
@@ -142,7 +142,7 @@ pub async fn jobs_are_claimed_by_kind(world: &World) {
 }
 
 /// The same work, called for twice while it waits, is done once.
-pub async fn a_job_that_waits_is_not_added_again(world: &World) {
+pub async fn waiting_job_is_not_enqueued_again(world: &World) {
     let (job, other) = (world.job(), world.job());
     world.store.enqueue(vec![job.clone(), job.clone()]).await.unwrap();
     world.store.enqueue(vec![job.clone(), other.clone()]).await.unwrap();
@@ -150,7 +150,7 @@ pub async fn a_job_that_waits_is_not_added_again(world: &World) {
 }
 
 /// A job that waits to be tried again waits, too: it is neither added again nor due sooner.
-pub async fn a_job_that_waits_for_another_try_is_not_added_again(world: &World) {
+pub async fn job_waiting_for_a_retry_is_not_enqueued_again(world: &World) {
     let job = world.add_jobs(1).await.remove(0);
     let now = world.now();
     world.claim_jobs(1, now).await;
@@ -163,7 +163,7 @@ pub async fn a_job_that_waits_for_another_try_is_not_added_again(world: &World) 
 }
 
 /// Once done, the same work can be called for again, and is new.
-pub async fn a_job_that_is_done_can_be_added_again(world: &World) {
+pub async fn completed_job_can_be_enqueued_again(world: &World) {
     let job = world.add_jobs(1).await.remove(0);
     world.claim_jobs(1, world.now()).await;
     world.store.complete_job(&job.id).await.unwrap();
@@ -173,7 +173,7 @@ pub async fn a_job_that_is_done_can_be_added_again(world: &World) {
 }
 
 /// Work that is called for while it is being done may have read what was before the call: it is done once more.
-pub async fn a_job_that_is_added_while_it_is_done_is_done_once_more(world: &World) {
+pub async fn job_enqueued_while_claimed_runs_once_more(world: &World) {
     let job = world.add_jobs(1).await.remove(0);
     world.claim_jobs(1, world.now()).await;
     world.store.enqueue(vec![job.clone()]).await.unwrap();
@@ -185,7 +185,7 @@ pub async fn a_job_that_is_added_while_it_is_done_is_done_once_more(world: &Worl
 }
 
 /// A taken job is hidden for as long as was asked; then it comes again, and says how often.
-pub async fn a_taken_job_shows_again_when_its_taker_is_given_up(world: &World) {
+pub async fn claimed_job_is_due_again_after_its_claim_expires(world: &World) {
     let job = world.add_jobs(1).await.remove(0);
     let now = world.now();
     let until = now + SignedDuration::from_secs(30);
@@ -199,7 +199,7 @@ pub async fn a_taken_job_shows_again_when_its_taker_is_given_up(world: &World) {
 }
 
 /// A job is done for good, and saying so twice, or of a job that there is not, is no error.
-pub async fn a_job_that_is_done_is_gone(world: &World) {
+pub async fn completed_job_is_deleted(world: &World) {
     let jobs = world.add_jobs(2).await;
     world.claim_jobs(1, world.now()).await;
     world.store.complete_job(&jobs[0].id).await.unwrap();
@@ -210,7 +210,7 @@ pub async fn a_job_that_is_done_is_gone(world: &World) {
 }
 
 /// A job that did not succeed is due when it was put off to, and not before; others go first meanwhile.
-pub async fn a_job_that_did_not_succeed_is_due_when_it_was_put_off_to(world: &World) {
+pub async fn retried_job_is_due_at_its_retry_time(world: &World) {
     let jobs = world.add_jobs(2).await;
     let now = world.now();
     assert_eq!(world.claim_jobs(1, now).await, first_delivery(&jobs[..1]));
@@ -223,7 +223,7 @@ pub async fn a_job_that_did_not_succeed_is_due_when_it_was_put_off_to(world: &Wo
 }
 
 /// A job may be put off to a time sooner than it would have shown again.
-pub async fn a_job_can_be_tried_again_at_once(world: &World) {
+pub async fn job_can_be_retried_at_once(world: &World) {
     let job = world.add_jobs(1).await.remove(0);
     let now = world.now();
     world.claim_jobs(1, now).await;
@@ -232,7 +232,7 @@ pub async fn a_job_can_be_tried_again_at_once(world: &World) {
 }
 
 /// A job that was done by one taker is not brought back by another that was slower and failed.
-pub async fn a_job_that_is_done_is_neither_put_off_nor_given_up(world: &World) {
+pub async fn completed_job_is_neither_retried_nor_buried(world: &World) {
     let job = world.add_jobs(1).await.remove(0);
     world.claim_jobs(1, world.now()).await;
     world.store.complete_job(&job.id).await.unwrap();
@@ -245,7 +245,7 @@ pub async fn a_job_that_is_done_is_neither_put_off_nor_given_up(world: &World) {
 }
 
 /// A job that is given up is kept with its reason and never taken again.
-pub async fn a_job_that_is_given_up_is_kept_with_its_reason(world: &World) {
+pub async fn buried_job_is_stored_with_its_reason(world: &World) {
     let jobs = world.add_jobs(2).await;
     world.claim_jobs(1, world.now()).await;
     let buried_at = world.now();
@@ -256,7 +256,7 @@ pub async fn a_job_that_is_given_up_is_kept_with_its_reason(world: &World) {
 }
 
 /// What was given up once does not stand in the way of the same work when it is called for anew.
-pub async fn a_job_that_was_given_up_can_be_added_again(world: &World) {
+pub async fn buried_job_can_be_enqueued_again(world: &World) {
     let job = world.add_jobs(1).await.remove(0);
     world.claim_jobs(1, world.now()).await;
     world.store.bury_job(&job.id, "first", world.now()).await.unwrap();
@@ -269,7 +269,7 @@ pub async fn a_job_that_was_given_up_can_be_added_again(world: &World) {
 }
 
 /// What was called for while it was being given up was called for anew, and waits.
-pub async fn a_job_that_is_added_while_it_is_given_up_waits(world: &World) {
+pub async fn job_enqueued_while_buried_waits(world: &World) {
     let job = world.add_jobs(1).await.remove(0);
     world.claim_jobs(1, world.now()).await;
     world.store.enqueue(vec![job.clone()]).await.unwrap();
@@ -280,7 +280,7 @@ pub async fn a_job_that_is_added_while_it_is_given_up_waits(world: &World) {
 }
 
 /// Given-up jobs are listed newest first, in pages.
-pub async fn jobs_that_were_given_up_are_listed_newest_first(world: &World) {
+pub async fn buried_jobs_are_listed_newest_first(world: &World) {
     let jobs = world.add_jobs(5).await;
     world.claim_jobs(5, world.now()).await;
     let order = [3, 0, 4, 1, 2];
@@ -295,7 +295,7 @@ pub async fn jobs_that_were_given_up_are_listed_newest_first(world: &World) {
 }
 
 /// A host knows how long it may sleep: until a job shows that waits, is hidden or was put off.
-pub async fn the_next_job_is_known(world: &World) {
+pub async fn next_job_is_known(world: &World) {
     assert_eq!(world.next_job_due().await, None);
     let jobs = world.add_jobs(2).await;
     let now = world.now();
@@ -312,7 +312,7 @@ pub async fn the_next_job_is_known(world: &World) {
 }
 
 /// Of many takers at one time, each job goes to one.
-pub async fn a_job_is_taken_by_one_of_many_takers(world: &World) {
+pub async fn job_is_claimed_by_one_of_many_claimers(world: &World) {
     let jobs: Vec<Job> = (0..60).map(|_| world.job()).collect();
     world.store.enqueue(jobs.clone()).await.unwrap();
     let now = world.now();
@@ -337,7 +337,7 @@ pub async fn a_job_is_taken_by_one_of_many_takers(world: &World) {
 }
 
 /// The same work, called for from two sides at one time, is done once.
-pub async fn a_job_that_is_added_twice_at_one_time_waits_once(world: &World) {
+pub async fn concurrent_enqueueing_adds_a_job_once(world: &World) {
     for _ in 0..super::fixture::ROUNDS {
         let job = world.job();
         let (one, other) = (world.store.clone(), world.store.clone());
@@ -353,7 +353,7 @@ pub async fn a_job_that_is_added_twice_at_one_time_waits_once(world: &World) {
 }
 
 /// One job is taken by its id, as it was added, and no other with it. It is hidden from both ways of taking.
-pub async fn one_job_is_taken_by_its_id(world: &World) {
+pub async fn job_is_claimed_by_its_id(world: &World) {
     let jobs = world.add_jobs(3).await;
     let now = world.now();
     let until = now + SignedDuration::from_secs(30);
@@ -367,7 +367,7 @@ pub async fn one_job_is_taken_by_its_id(world: &World) {
 }
 
 /// A job that is gone, be it done or given up, or that never was, is not taken.
-pub async fn a_job_that_is_gone_is_not_taken_by_its_id(world: &World) {
+pub async fn deleted_job_is_not_claimed_by_its_id(world: &World) {
     let jobs = world.add_jobs(2).await;
     for job in &jobs {
         assert_eq!(world.claim_job(job, world.now()).await.unwrap().deliveries, 1);
@@ -382,7 +382,7 @@ pub async fn a_job_that_is_gone_is_not_taken_by_its_id(world: &World) {
 
 /// A job that was taken by its id shows again when its taker is given up, in its old place, and counts how often it
 /// was taken in either way.
-pub async fn a_job_that_was_taken_by_its_id_shows_again(world: &World) {
+pub async fn job_claimed_by_its_id_is_due_again_later(world: &World) {
     let jobs = world.add_jobs(2).await;
     let now = world.now();
     world.claim_job(&jobs[0], now).await.unwrap();
@@ -395,7 +395,7 @@ pub async fn a_job_that_was_taken_by_its_id_shows_again(world: &World) {
 }
 
 /// A job that was put off is taken by its id when it is due, and not before.
-pub async fn a_job_that_was_put_off_is_taken_by_its_id_when_it_is_due(world: &World) {
+pub async fn delayed_job_is_claimed_by_its_id_when_due(world: &World) {
     let job = world.add_jobs(1).await.remove(0);
     let now = world.now();
     world.claim_job(&job, now).await.unwrap();
@@ -406,7 +406,7 @@ pub async fn a_job_that_was_put_off_is_taken_by_its_id_when_it_is_due(world: &Wo
 }
 
 /// Work that is called for while it is being done is done once more, whichever way it was taken.
-pub async fn a_job_that_was_taken_by_its_id_is_done_once_more_if_added(world: &World) {
+pub async fn job_claimed_by_id_and_enqueued_runs_once_more(world: &World) {
     let job = world.add_jobs(1).await.remove(0);
     world.claim_job(&job, world.now()).await.unwrap();
     world.store.enqueue(vec![job.clone()]).await.unwrap();
@@ -418,7 +418,7 @@ pub async fn a_job_that_was_taken_by_its_id_is_done_once_more_if_added(world: &W
 }
 
 /// What was called for while a taker was at it that is given up needs no run of its own: the next taker sees it.
-pub async fn a_job_that_is_taken_over_by_its_id_is_done_once(world: &World) {
+pub async fn job_reclaimed_by_its_id_is_completed_once(world: &World) {
     let job = world.add_jobs(1).await.remove(0);
     let now = world.now();
     world.claim_job(&job, now).await.unwrap();
@@ -429,7 +429,7 @@ pub async fn a_job_that_is_taken_over_by_its_id_is_done_once(world: &World) {
 }
 
 /// Of many takers of one job at one time, by its id or with others, it goes to one.
-pub async fn one_job_is_taken_by_one_of_many_takers(world: &World) {
+pub async fn job_is_claimed_by_id_by_one_of_many_claimers(world: &World) {
     for _ in 0..super::fixture::ROUNDS {
         let job = world.add_jobs(1).await.remove(0);
         let now = world.now();

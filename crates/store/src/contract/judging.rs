@@ -23,7 +23,7 @@ impl Scene {
 }
 
 /// Every field is kept to the letter, and reads the same alone and in a list, with the objective.
-pub async fn a_verdict_comes_back_as_it_was_recorded(world: &World) {
+pub async fn verdict_is_read_as_recorded(world: &World) {
     let home = world.home().await;
     let mut objectives = Vec::new();
     for _ in 0..14 {
@@ -63,7 +63,7 @@ pub async fn a_verdict_comes_back_as_it_was_recorded(world: &World) {
 
 /// Verdicts come in the order that the simulation names the objectives, whatever order they were recorded in, and
 /// each with the version that it is about.
-pub async fn verdicts_come_with_the_judged_versions_in_the_named_order(world: &World) {
+pub async fn verdicts_have_judged_versions_in_objective_order(world: &World) {
     let home = world.home().await;
     let mut objectives = Vec::new();
     for text in ["c", "a", "b"] {
@@ -100,7 +100,7 @@ pub async fn verdicts_come_with_the_judged_versions_in_the_named_order(world: &W
 
 /// A judge takes a conversation up, once or twice, and is done with it once: the second is refused and nothing of
 /// it is written.
-pub async fn a_verdict_that_comes_again_or_late_is_refused(world: &World) {
+pub async fn repeated_or_late_verdict_is_refused(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.id(0);
     scene.hold(&id).await;
@@ -120,7 +120,7 @@ pub async fn a_verdict_that_comes_again_or_late_is_refused(world: &World) {
 
 /// Two judges that are done with one conversation at one time: the verdicts of one are recorded whole, of the other
 /// none.
-pub async fn the_verdicts_of_one_of_two_judges_are_recorded(world: &World) {
+pub async fn concurrent_judges_record_one_set_of_verdicts(world: &World) {
     let scene = world.scene(ROUNDS).await;
     for (conversation, round) in scene.conversations.iter().zip(1..) {
         let id = &conversation.id;
@@ -140,7 +140,7 @@ pub async fn the_verdicts_of_one_of_two_judges_are_recorded(world: &World) {
 }
 
 /// A cancel lets what was held be held: its evaluation ends without a verdict, and what was not held has failed.
-pub async fn a_cancel_during_judging_ends_the_evaluation(world: &World) {
+pub async fn cancel_during_judging_ends_the_evaluation(world: &World) {
     let scene = world.scene(4).await;
     let (judged, waiting, held, queued) = (scene.id(0), scene.id(1), scene.id(2), scene.id(3));
     for id in [&judged, &waiting] {
@@ -170,7 +170,7 @@ pub async fn a_cancel_during_judging_ends_the_evaluation(world: &World) {
 }
 
 /// A verdict that is made just when its simulation is canceled was recorded before the cancel, or is not at all.
-pub async fn a_verdict_is_recorded_before_a_cancel_or_not_at_all(world: &World) {
+pub async fn verdict_is_recorded_only_before_a_cancel(world: &World) {
     let home = world.home().await;
     for _ in 0..ROUNDS * 2 {
         let scene = home.scene(1).await;

@@ -55,7 +55,7 @@ impl World {
 }
 
 /// One key too many is refused, and neither it nor an entry of the trail is written.
-pub async fn a_key_beyond_the_bound_is_refused(world: &World) {
+pub async fn key_over_the_limit_is_refused(world: &World) {
     world.fill_with_keys(None).await;
     let new = world.bounded_key(None);
     let id = new.record.id.clone();
@@ -65,7 +65,7 @@ pub async fn a_key_beyond_the_bound_is_refused(world: &World) {
 }
 
 /// A key that is revoked or has expired makes room for another, and for no more than one.
-pub async fn a_key_that_is_over_makes_room_for_one(world: &World) {
+pub async fn ended_key_makes_room_for_another(world: &World) {
     let now = world.now();
     world.add_bounded(world.bounded_key(Some(now + SignedDuration::from_hours(1)))).await.unwrap();
     world.add_bounded(world.bounded_key(Some(now + SignedDuration::from_hours(3)))).await.unwrap();
@@ -82,7 +82,7 @@ pub async fn a_key_that_is_over_makes_room_for_one(world: &World) {
 }
 
 /// With an overlap both keys are live, so a rotation needs room. A rotation that ends the old key at once needs none.
-pub async fn a_rotation_needs_room_unless_it_ends_the_old_key(world: &World) {
+pub async fn rotation_needs_room_unless_it_ends_the_old_key(world: &World) {
     let id = world.fill_with_keys(None).await.remove(0).id;
     assert_eq!(world.rotate_bounded(&id, SignedDuration::from_hours(1)).await, Err(TOO_MANY));
     assert_eq!(world.store.key(&id).await.unwrap().unwrap().replaced, None);
@@ -91,7 +91,7 @@ pub async fn a_rotation_needs_room_unless_it_ends_the_old_key(world: &World) {
 }
 
 /// Of keys that are added at one time, as many are written as there is room for.
-pub async fn keys_added_at_one_time_keep_to_the_bound(world: &World) {
+pub async fn concurrent_keys_stay_within_the_limit(world: &World) {
     let first = world.bounded_key(None);
     world.add_bounded(first.clone()).await.unwrap();
     for _ in 0..ROUNDS / 4 {

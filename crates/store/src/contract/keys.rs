@@ -254,7 +254,7 @@ fn narrow(world: &World) -> Grant {
 }
 
 /// Every member is kept to the letter, whether it is there or not.
-pub async fn a_key_comes_back_as_it_was_added(world: &World) {
+pub async fn key_is_read_as_added(world: &World) {
     let mut records = vec![
         record(world, name("Everything"), Grant::everything()),
         record(world, name("Nothing"), Grant { scopes: ScopeSet::NONE, ..Grant::everything() }),
@@ -282,7 +282,7 @@ pub async fn a_key_comes_back_as_it_was_added(world: &World) {
 }
 
 /// A second key of the same id is refused, with all that would be written beside it, and the first is kept.
-pub async fn a_key_is_added_once(world: &World) {
+pub async fn key_is_added_once(world: &World) {
     let first = add(world, record(world, name("First"), Grant::everything())).await;
     let second = KeyRecord { name: name("Second"), ..first.clone() };
     let call = call_of(world, &root(), "a", &second.id);
@@ -294,7 +294,7 @@ pub async fn a_key_is_added_once(world: &World) {
 }
 
 /// Nothing is to be had of a key that there is not, no decision is asked about it, and nothing is kept of its uses.
-pub async fn an_unknown_key_is_none(world: &World) {
+pub async fn unknown_key_is_none(world: &World) {
     add(world, record(world, name("Key"), Grant::everything())).await;
     let unknown = record(world, name("Unknown"), Grant::everything());
     let id = &unknown.id;
@@ -311,7 +311,7 @@ pub async fn an_unknown_key_is_none(world: &World) {
 }
 
 /// Each state is answered and kept, with what is not changed as it was.
-pub async fn every_state_of_a_key_is_kept(world: &World) {
+pub async fn every_state_of_a_key_is_stored(world: &World) {
     let id = add(world, record(world, name("Key"), narrow(world))).await.id;
     let all_of_it = KeyPatch {
         name: Some(name("Renamed")),
@@ -348,7 +348,7 @@ pub async fn every_state_of_a_key_is_kept(world: &World) {
 }
 
 /// The key is answered, and nothing is written, to the trail neither.
-pub async fn a_change_that_changes_nothing_writes_nothing(world: &World) {
+pub async fn unchanged_key_is_not_written(world: &World) {
     let key = add(world, record(world, name("Key"), Grant::everything())).await;
     let otherwise = KeyRecord { name: name("Other"), ..key.clone() };
     let answer = otherwise.clone();
@@ -359,7 +359,7 @@ pub async fn a_change_that_changes_nothing_writes_nothing(world: &World) {
 }
 
 /// A refusal is handed on, and nothing is written, to the trail neither.
-pub async fn a_refused_change_of_a_key_writes_nothing(world: &World) {
+pub async fn refused_change_of_a_key_writes_nothing(world: &World) {
     let key = add(world, record(world, name("Key"), Grant::everything())).await;
     let refused = world.change_key(&key.id, Box::new(|_| Err(KeyChangeError::Disabled))).await;
     assert_eq!(refusal(refused), KeyChangeError::Disabled);
@@ -408,7 +408,7 @@ async fn end(world: &World, id: &KeyId) {
 }
 
 /// A caller that was revoked makes and changes nothing, itself neither, and what the decision says is handed on.
-pub async fn a_revoked_caller_makes_and_changes_no_key(world: &World) {
+pub async fn revoked_caller_cannot_create_or_change_keys(world: &World) {
     let caller = add(world, record(world, name("Caller"), Grant::everything())).await.id;
     let other = made_by(world, &caller, "Other").await.unwrap().record.id;
     for id in [&other, &caller] {
@@ -428,7 +428,7 @@ pub async fn a_revoked_caller_makes_and_changes_no_key(world: &World) {
 }
 
 /// A caller that the store does not know is told so to the decision.
-pub async fn an_unknown_caller_is_none_to_the_decision(world: &World) {
+pub async fn unknown_caller_is_none_in_the_decision(world: &World) {
     let unknown = record(world, name("Unknown"), Grant::everything()).id;
     let new = new_key(world, "Key");
     let id = new.record.id.clone();
@@ -446,7 +446,7 @@ pub async fn an_unknown_caller_is_none_to_the_decision(world: &World) {
 }
 
 /// Whatever a caller asks for while it is revoked, the trail has nothing of it behind the revocation.
-pub async fn a_caller_does_nothing_after_its_revocation(world: &World) {
+pub async fn caller_cannot_act_after_its_revocation(world: &World) {
     for _ in 0..ROUNDS {
         let caller = add(world, record(world, name("Caller"), Grant::everything())).await.id;
         let other = add(world, record(world, name("Other"), Grant::everything())).await.id;
@@ -474,7 +474,7 @@ pub async fn a_caller_does_nothing_after_its_revocation(world: &World) {
 }
 
 /// Each change decides from what the one before it wrote, and has its entry.
-pub async fn no_change_of_a_key_is_lost_to_another(world: &World) {
+pub async fn concurrent_key_changes_are_all_kept(world: &World) {
     let id = add(world, record(world, name("Key"), Grant::everything())).await.id;
     let tasks = (0..8).map(|number| {
         let (world, id) = (world.clone(), id.clone());
@@ -496,7 +496,7 @@ pub async fn no_change_of_a_key_is_lost_to_another(world: &World) {
 }
 
 /// Whatever comes at the same time as its revocation.
-pub async fn a_key_that_was_revoked_stays_so(world: &World) {
+pub async fn revoked_key_stays_revoked(world: &World) {
     for _ in 0..ROUNDS {
         let id = add(world, record(world, name("Key"), Grant::everything())).await.id;
         let before = trail(world).await.len();
@@ -524,7 +524,7 @@ pub async fn a_key_that_was_revoked_stays_so(world: &World) {
 }
 
 /// Both keys, the call and one entry.
-pub async fn a_rotation_is_kept_whole(world: &World) {
+pub async fn rotation_is_stored_atomically(world: &World) {
     let old = add(world, record(world, name("Key"), narrow(world))).await;
     let (id, (event, decide)) = rotated(world, Some("a"));
     let KeyChange::Rotation { record, new, call, .. } = changed(world, &old.id, decide).await else {
@@ -544,7 +544,7 @@ pub async fn a_rotation_is_kept_whole(world: &World) {
 }
 
 /// Where the new key's id is taken, or its call is kept already, nothing of it is written.
-pub async fn a_rotation_that_cannot_be_kept_whole_is_not_kept(world: &World) {
+pub async fn failed_rotation_writes_nothing(world: &World) {
     let old = add(world, record(world, name("Key"), Grant::everything())).await;
     let taken = managed(world);
     let other = KeyRecord { id: taken.id().clone(), ..record(world, name("Other"), Grant::everything()) };
@@ -567,7 +567,7 @@ pub async fn a_rotation_that_cannot_be_kept_whole_is_not_kept(world: &World) {
 }
 
 /// Of two rotations at one time one is refused, and makes no key.
-pub async fn a_key_is_rotated_once(world: &World) {
+pub async fn key_is_rotated_once(world: &World) {
     for round in 0..ROUNDS {
         let old = add(world, record(world, name("Key"), Grant::everything())).await.id;
         let rotate = || {
@@ -591,7 +591,7 @@ pub async fn a_key_is_rotated_once(world: &World) {
 }
 
 /// Each under its own key and its own caller.
-pub async fn calls_are_kept_to_the_letter_under_their_keys(world: &World) {
+pub async fn calls_are_stored_verbatim_under_their_keys(world: &World) {
     let other = record(world, name("Caller"), Grant::everything()).id;
     let mut calls = Vec::new();
     for text in odd_texts() {
@@ -611,7 +611,7 @@ pub async fn calls_are_kept_to_the_letter_under_their_keys(world: &World) {
 }
 
 /// It is refused whole: no key, no entry, and the call that is kept stays as it is.
-pub async fn a_call_that_is_repeated_makes_no_second_key(world: &World) {
+pub async fn repeated_call_creates_no_second_key(world: &World) {
     let (first, second) = (new_key(world, "First"), new_key(world, "Second"));
     let kept = call_of(world, &root(), "a", &first.record.id);
     let repeated = call_of(world, &root(), "a", &second.record.id);
@@ -625,7 +625,7 @@ pub async fn a_call_that_is_repeated_makes_no_second_key(world: &World) {
 }
 
 /// One of them makes its key, and the call that is kept names it.
-pub async fn a_call_that_is_made_twice_at_one_time_makes_one_key(world: &World) {
+pub async fn concurrent_calls_create_one_key(world: &World) {
     for round in 0..ROUNDS {
         let text = format!("call {round}");
         let tasks = (0..3).map(|_| {
@@ -732,7 +732,7 @@ pub async fn keys_are_filtered_by_project(world: &World) {
 }
 
 /// Those of which every project is within reach of who asks, and no others, whatever else is asked for.
-pub async fn keys_are_listed_within_reach(world: &World) {
+pub async fn keys_are_listed_by_project_access(world: &World) {
     let [a, b, c] = keys_of_projects(world).await;
     let within = async |ids: &[&ProjectId]| listed(world, |list| KeyList { within: only(ids), ..list }).await;
     assert_eq!(within(&[&a, &b]).await, ["none", "a b", "b", "a"]);
@@ -743,7 +743,7 @@ pub async fn keys_are_listed_within_reach(world: &World) {
 }
 
 /// Those that are not over yet and are by then, be it by their expiry or by the end of an overlap.
-pub async fn keys_are_filtered_by_when_they_end(world: &World) {
+pub async fn keys_are_filtered_by_expiry(world: &World) {
     let now = world.now();
     let until = |end| Grant { expires_at: Some(end), ..Grant::everything() };
     add(world, record(world, name("never"), Grant::everything())).await;
@@ -763,7 +763,7 @@ pub async fn keys_are_filtered_by_when_they_end(world: &World) {
 }
 
 /// Active ones that were not used since; those that never were count from when they were made.
-pub async fn keys_are_filtered_by_how_long_they_were_idle(world: &World) {
+pub async fn keys_are_filtered_by_idle_time(world: &World) {
     let old = add(world, record(world, name("used"), Grant::everything())).await;
     let made = add(world, record(world, name("never used"), Grant::everything())).await;
     add(world, record(world, name("disabled"), Grant::everything()).disable(world.now()).unwrap()).await;
@@ -781,7 +781,7 @@ pub async fn keys_are_filtered_by_how_long_they_were_idle(world: &World) {
 }
 
 /// However many keys lie between those that are asked for.
-pub async fn filtered_keys_are_found_far_behind_the_newest(world: &World) {
+pub async fn filters_find_keys_far_behind_the_newest(world: &World) {
     let [one, other] = [(); 2].map(|()| ProjectId::generate(world.random()));
     for number in 0..125 {
         let project = if number % 30 == 0 { &one } else { &other };
@@ -848,7 +848,7 @@ pub async fn uses_of_a_key_are_written_once_a_minute(world: &World) {
 }
 
 /// Whoever brings them may be gone within the minute.
-pub async fn uses_of_a_key_that_say_something_new_are_written_at_once(world: &World) {
+pub async fn key_uses_with_new_details_are_written_at_once(world: &World) {
     let key = add(world, record(world, name("Key"), Grant::everything())).await.id;
     let now = world.pass(DAY);
     let add = async |uses: KeyUse| world.store.add_key_use(&key, &uses, now).await.unwrap();
@@ -864,7 +864,7 @@ pub async fn uses_of_a_key_that_say_something_new_are_written_at_once(world: &Wo
 }
 
 /// One of many writes its own, and the others know that theirs are not.
-pub async fn uses_of_a_key_at_one_time_are_written_once(world: &World) {
+pub async fn concurrent_key_uses_are_written_once(world: &World) {
     let key = add(world, record(world, name("Key"), Grant::everything())).await.id;
     for round in 1..=ROUNDS {
         let now = world.pass(WRITE_EVERY);
@@ -906,7 +906,7 @@ pub async fn requests_are_counted_by_bucket_and_window(world: &World) {
 }
 
 /// Each has a number of its own, and none is left out.
-pub async fn requests_at_one_time_are_all_counted(world: &World) {
+pub async fn concurrent_requests_are_all_counted(world: &World) {
     let now = world.now();
     let tasks = (0..8).map(|_| {
         let world = world.clone();

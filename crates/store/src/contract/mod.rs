@@ -60,166 +60,166 @@ macro_rules! contract {
     ($factory:ident) => {
         $crate::contract! { @groups $factory
             agents {
-                an_agent_comes_back_as_it_was_added
-                an_agent_is_added_once
-                an_unknown_agent_is_none
-                a_changed_agent_is_kept
-                a_refused_change_of_an_agent_writes_nothing
-                no_change_of_an_agent_is_lost_to_another
-                the_newest_poll_of_an_agent_is_kept
-                a_poll_for_an_unknown_agent_writes_nothing
-                an_agent_says_how_many_simulations_it_has
-                agents_are_found_by_part_of_their_name_in_any_case
-                every_character_of_a_name_filter_stands_for_itself
+                agent_is_read_as_added
+                agent_is_added_once
+                unknown_agent_is_none
+                changed_agent_is_stored
+                refused_change_of_an_agent_writes_nothing
+                concurrent_agent_changes_are_all_kept
+                newest_poll_of_an_agent_is_stored
+                poll_for_an_unknown_agent_writes_nothing
+                agent_has_its_number_of_simulations
+                agents_are_filtered_by_part_of_a_name_in_any_case
+                name_filter_has_no_wildcards
                 filtered_agents_are_sorted_and_paged
                 agents_are_filtered_exactly_by_name_and_metadata
             }
             audit {
-                a_trail_that_was_not_begun_is_empty
-                an_entry_comes_back_as_it_was_written
-                every_change_of_a_key_has_its_entry
-                a_trail_is_read_both_ways_in_pages
-                a_trail_is_begun_once
-                changes_at_one_time_make_one_chain
+                unstarted_trail_is_empty
+                audit_entry_is_read_as_written
+                every_key_change_has_an_entry
+                trail_is_read_both_ways_in_pages
+                trail_is_started_once
+                concurrent_changes_make_one_chain
             }
             conversations {
-                a_conversation_comes_back_as_it_was_added
-                every_state_of_a_conversation_is_kept
-                the_first_conversation_of_a_number_is_kept
-                conversations_that_are_queued_twice_at_one_time_are_queued_once
+                conversation_is_read_as_added
+                every_state_of_a_conversation_is_stored
+                second_conversation_of_a_number_is_ignored
+                concurrent_queueing_queues_conversations_once
                 conversations_are_queued_only_while_the_simulation_runs
                 no_conversation_is_queued_after_a_cancel
-                an_unknown_conversation_is_none
+                unknown_conversation_is_none
                 conversations_are_listed_newest_first
                 conversations_are_filtered_by_status
-                queued_conversations_come_longest_waiting_first
+                queued_conversations_are_sorted_by_waiting_time
                 pages_of_equally_long_waiting_conversations_never_overlap
-                a_page_tells_whether_more_follows
-                a_conversation_is_started_by_one_of_two_workers
+                page_reports_whether_more_follow
+                conversation_is_started_by_one_of_two_workers
                 no_conversation_is_started_after_a_cancel
                 many_workers_share_a_queue
-                all_of_a_change_of_a_conversation_is_written
-                a_refused_change_of_a_conversation_writes_nothing
-                a_decision_about_a_conversation_sees_the_newest_state
-                no_change_of_a_conversation_is_lost_to_another
-                a_lost_lease_queues_again_until_the_last_attempt
-                a_lease_is_lost_once
-                conversations_with_something_left_to_happen_are_named
+                conversation_change_is_written_completely
+                refused_change_of_a_conversation_writes_nothing
+                conversation_decision_sees_the_newest_state
+                concurrent_conversation_changes_are_all_kept
+                lost_lease_requeues_until_the_last_attempt
+                lease_is_lost_once
+                unfinished_conversations_are_listed
             }
             idempotency {
-                a_record_is_written_with_what_the_request_makes
-                a_repeated_request_makes_nothing
-                a_record_counts_for_a_day
-                of_requests_at_one_time_under_one_key_one_is_done
-                of_starts_at_one_time_under_one_key_one_is_recorded
+                record_is_written_with_the_requests_effect
+                repeated_request_writes_nothing
+                record_is_valid_for_a_day
+                concurrent_requests_under_one_key_act_once
+                concurrent_starts_under_one_key_record_one
             }
             isolation {
-                nothing_of_another_project_is_read
-                nothing_of_another_project_is_listed
-                nothing_of_another_project_is_changed
-                nothing_is_added_to_another_project
-                a_simulation_shows_nothing_of_another_project
-                a_conversation_shows_no_persona_of_another_project
-                a_conversation_is_found_under_its_own_simulation
-                projects_with_the_same_numbers_do_not_meet
+                other_projects_cannot_be_read
+                other_projects_are_not_listed
+                other_projects_cannot_be_changed
+                other_projects_cannot_be_added_to
+                simulation_shows_no_resource_of_another_project
+                conversation_shows_no_persona_of_another_project
+                conversation_is_found_under_its_own_simulation
+                projects_with_equal_ids_are_isolated
             }
             jobs {
-                every_kind_of_work_comes_back_as_it_was_added
-                jobs_are_taken_oldest_first
-                a_backlog_does_not_delay_another_project
+                every_kind_of_job_is_read_as_added
+                jobs_are_claimed_oldest_first
+                backlog_does_not_delay_another_project
                 projects_take_turns_when_jobs_are_claimed_one_by_one
                 retried_jobs_do_not_delay_another_project
                 jobs_are_claimed_by_kind
-                a_job_that_waits_is_not_added_again
-                a_job_that_waits_for_another_try_is_not_added_again
-                a_job_that_is_done_can_be_added_again
-                a_job_that_is_added_while_it_is_done_is_done_once_more
-                a_taken_job_shows_again_when_its_taker_is_given_up
-                a_job_that_is_done_is_gone
-                a_job_that_did_not_succeed_is_due_when_it_was_put_off_to
-                a_job_can_be_tried_again_at_once
-                a_job_that_is_done_is_neither_put_off_nor_given_up
-                a_job_that_is_given_up_is_kept_with_its_reason
-                a_job_that_was_given_up_can_be_added_again
-                a_job_that_is_added_while_it_is_given_up_waits
-                jobs_that_were_given_up_are_listed_newest_first
-                the_next_job_is_known
-                a_job_is_taken_by_one_of_many_takers
-                a_job_that_is_added_twice_at_one_time_waits_once
-                one_job_is_taken_by_its_id
-                a_job_that_is_gone_is_not_taken_by_its_id
-                a_job_that_was_taken_by_its_id_shows_again
-                a_job_that_was_put_off_is_taken_by_its_id_when_it_is_due
-                a_job_that_was_taken_by_its_id_is_done_once_more_if_added
-                a_job_that_is_taken_over_by_its_id_is_done_once
-                one_job_is_taken_by_one_of_many_takers
+                waiting_job_is_not_enqueued_again
+                job_waiting_for_a_retry_is_not_enqueued_again
+                completed_job_can_be_enqueued_again
+                job_enqueued_while_claimed_runs_once_more
+                claimed_job_is_due_again_after_its_claim_expires
+                completed_job_is_deleted
+                retried_job_is_due_at_its_retry_time
+                job_can_be_retried_at_once
+                completed_job_is_neither_retried_nor_buried
+                buried_job_is_stored_with_its_reason
+                buried_job_can_be_enqueued_again
+                job_enqueued_while_buried_waits
+                buried_jobs_are_listed_newest_first
+                next_job_is_known
+                job_is_claimed_by_one_of_many_claimers
+                concurrent_enqueueing_adds_a_job_once
+                job_is_claimed_by_its_id
+                deleted_job_is_not_claimed_by_its_id
+                job_claimed_by_its_id_is_due_again_later
+                delayed_job_is_claimed_by_its_id_when_due
+                job_claimed_by_id_and_enqueued_runs_once_more
+                job_reclaimed_by_its_id_is_completed_once
+                job_is_claimed_by_id_by_one_of_many_claimers
             }
             judging {
-                a_verdict_comes_back_as_it_was_recorded
-                verdicts_come_with_the_judged_versions_in_the_named_order
-                a_verdict_that_comes_again_or_late_is_refused
-                the_verdicts_of_one_of_two_judges_are_recorded
-                a_cancel_during_judging_ends_the_evaluation
-                a_verdict_is_recorded_before_a_cancel_or_not_at_all
+                verdict_is_read_as_recorded
+                verdicts_have_judged_versions_in_objective_order
+                repeated_or_late_verdict_is_refused
+                concurrent_judges_record_one_set_of_verdicts
+                cancel_during_judging_ends_the_evaluation
+                verdict_is_recorded_only_before_a_cancel
                 verdicts_are_shown_for_the_current_attempt
             }
             key_bounds {
-                a_key_beyond_the_bound_is_refused
-                a_key_that_is_over_makes_room_for_one
-                a_rotation_needs_room_unless_it_ends_the_old_key
-                keys_added_at_one_time_keep_to_the_bound
+                key_over_the_limit_is_refused
+                ended_key_makes_room_for_another
+                rotation_needs_room_unless_it_ends_the_old_key
+                concurrent_keys_stay_within_the_limit
             }
             keys {
-                a_key_comes_back_as_it_was_added
-                a_key_is_added_once
-                an_unknown_key_is_none
-                every_state_of_a_key_is_kept
-                a_change_that_changes_nothing_writes_nothing
-                a_refused_change_of_a_key_writes_nothing
-                a_revoked_caller_makes_and_changes_no_key
-                an_unknown_caller_is_none_to_the_decision
-                a_caller_does_nothing_after_its_revocation
-                no_change_of_a_key_is_lost_to_another
-                a_key_that_was_revoked_stays_so
-                a_rotation_is_kept_whole
-                a_rotation_that_cannot_be_kept_whole_is_not_kept
-                a_key_is_rotated_once
-                calls_are_kept_to_the_letter_under_their_keys
-                a_call_that_is_repeated_makes_no_second_key
-                a_call_that_is_made_twice_at_one_time_makes_one_key
+                key_is_read_as_added
+                key_is_added_once
+                unknown_key_is_none
+                every_state_of_a_key_is_stored
+                unchanged_key_is_not_written
+                refused_change_of_a_key_writes_nothing
+                revoked_caller_cannot_create_or_change_keys
+                unknown_caller_is_none_in_the_decision
+                caller_cannot_act_after_its_revocation
+                concurrent_key_changes_are_all_kept
+                revoked_key_stays_revoked
+                rotation_is_stored_atomically
+                failed_rotation_writes_nothing
+                key_is_rotated_once
+                calls_are_stored_verbatim_under_their_keys
+                repeated_call_creates_no_second_key
+                concurrent_calls_create_one_key
                 keys_are_listed_newest_first
                 keys_are_filtered_by_status
                 keys_are_filtered_by_project
-                keys_are_listed_within_reach
-                keys_are_filtered_by_when_they_end
-                keys_are_filtered_by_how_long_they_were_idle
-                filtered_keys_are_found_far_behind_the_newest
+                keys_are_listed_by_project_access
+                keys_are_filtered_by_expiry
+                keys_are_filtered_by_idle_time
+                filters_find_keys_far_behind_the_newest
                 uses_of_a_key_are_added_up
                 uses_of_a_key_are_written_once_a_minute
-                uses_of_a_key_that_say_something_new_are_written_at_once
-                uses_of_a_key_at_one_time_are_written_once
+                key_uses_with_new_details_are_written_at_once
+                concurrent_key_uses_are_written_once
                 requests_are_counted_by_bucket_and_window
-                requests_at_one_time_are_all_counted
+                concurrent_requests_are_all_counted
             }
             objectives {
-                an_objective_comes_back_as_it_was_added
-                an_objective_is_added_once
-                an_unknown_objective_is_none
-                a_change_makes_the_next_version_and_the_old_ones_stay
-                a_change_that_changes_nothing_makes_no_version
-                a_refused_change_of_an_objective_writes_nothing
-                changes_at_one_time_make_a_version_each
+                objective_is_read_as_added
+                objective_is_added_once
+                unknown_objective_is_none
+                change_adds_a_version_and_keeps_the_old_ones
+                unchanged_objective_gets_no_version
+                refused_change_of_an_objective_writes_nothing
+                concurrent_changes_make_one_version_each
                 objectives_are_sorted_both_ways_by_their_newest_name
                 pages_of_equal_objectives_never_overlap
             }
             overdue {
-                a_conversation_is_overdue_when_its_lease_has_run_out
-                a_renewed_lease_is_not_overdue
-                a_conversation_with_a_claimed_turn_is_not_overdue
-                claimed_turns_take_no_place_of_what_is_overdue
-                the_longest_overdue_conversations_come_first
-                a_simulation_is_overdue_when_it_has_expired
-                the_longest_overdue_simulations_come_first
+                conversation_is_overdue_when_its_lease_has_run_out
+                renewed_lease_is_not_overdue
+                conversation_with_a_claimed_turn_is_not_overdue
+                claimed_turns_do_not_crowd_out_overdue_conversations
+                longest_overdue_conversations_come_first
+                simulation_is_overdue_when_it_has_expired
+                longest_overdue_simulations_come_first
             }
             pages {
                 named_lists_continue_where_they_were
@@ -232,80 +232,80 @@ macro_rules! contract {
                 a_position_of_another_list_is_refused
             }
             personas {
-                a_persona_comes_back_as_it_was_added
-                a_persona_is_added_with_its_jobs
-                the_first_persona_of_a_number_is_kept
+                persona_is_read_as_added
+                persona_is_added_with_its_jobs
+                second_persona_of_a_number_is_ignored
                 personas_of_two_simulations_may_have_one_number
-                a_persona_that_is_made_twice_at_one_time_is_made_once
-                an_unknown_persona_is_none
-                a_decision_about_a_persona_is_kept_with_its_jobs
-                a_refused_decision_about_a_persona_writes_nothing
-                a_persona_is_decided_about_in_one_way
-                the_numbers_of_personas_come_in_order
+                concurrent_creation_makes_a_persona_once
+                unknown_persona_is_none
+                persona_decision_is_stored_with_its_jobs
+                refused_persona_decision_writes_nothing
+                persona_has_only_one_decision
+                persona_numbers_are_sequential
                 personas_are_listed_newest_first
             }
             projects {
-                a_project_comes_back_as_it_was_added
-                a_project_is_added_once
-                an_unknown_project_does_not_open
-                a_changed_project_is_kept
-                a_refused_change_of_a_project_writes_nothing
-                no_change_of_a_project_is_lost_to_another
+                project_is_read_as_added
+                project_is_added_once
+                unknown_project_does_not_open
+                changed_project_is_stored
+                refused_change_of_a_project_writes_nothing
+                concurrent_project_changes_are_all_kept
                 projects_are_sorted_both_ways
                 pages_of_equal_projects_never_overlap
-                projects_are_listed_within_reach
+                projects_are_listed_by_access
             }
             results {
-                objectives_without_a_verdict_are_counted_as_such
-                each_end_is_counted_where_it_belongs
+                objectives_without_a_verdict_are_counted
+                each_end_is_counted_under_its_reason
                 personas_are_counted_by_approval
-                the_counts_agree_with_the_lists_after_any_history
-                counts_are_of_one_moment
+                counts_agree_with_the_lists_after_any_history
+                counts_are_a_consistent_snapshot
             }
             settling {
                 each_end_is_counted_by_its_kind
-                an_end_is_counted_once
-                the_last_end_calls_for_the_end_of_the_simulation
-                an_end_is_counted_with_all_that_is_written
-                ends_at_one_time_are_all_counted
-                a_conversation_that_is_stopped_twice_at_one_time_is_counted_once
-                a_simulation_ends_with_its_last_conversation
-                the_end_of_a_simulation_is_not_missed
-                an_end_that_is_refused_is_not_counted
+                end_is_counted_once
+                last_end_enqueues_the_end_of_the_simulation
+                end_is_counted_in_the_same_write
+                concurrent_ends_are_all_counted
+                conversation_stopped_twice_is_counted_once
+                simulation_ends_with_its_last_conversation
+                end_of_a_simulation_is_always_enqueued
+                refused_end_is_not_counted
             }
             simulations {
-                a_simulation_comes_back_as_it_was_added
-                a_simulation_is_added_once
-                a_simulation_is_added_with_its_jobs
-                objectives_are_shown_in_the_order_they_were_named
-                an_unknown_simulation_is_none
-                a_simulation_shows_its_agent_as_it_is
-                a_changed_simulation_is_kept_with_its_jobs
-                a_simulation_that_is_started_twice_is_started_once
-                a_refused_change_of_a_simulation_writes_nothing
-                a_simulation_ends_in_one_way
-                no_change_of_a_simulation_is_lost_to_another
+                simulation_is_read_as_added
+                simulation_is_added_once
+                simulation_is_added_with_its_jobs
+                objectives_keep_the_order_of_the_simulation
+                unknown_simulation_is_none
+                simulation_shows_its_agents_current_state
+                changed_simulation_is_stored_with_its_jobs
+                simulation_is_started_only_once
+                refused_change_of_a_simulation_writes_nothing
+                simulation_has_only_one_final_status
+                concurrent_simulation_changes_are_all_kept
                 simulations_are_sorted_both_ways
                 simulations_are_filtered_by_name_status_and_agent
                 pages_of_equal_simulations_never_overlap
-                simulations_with_the_longest_waiting_conversation_come_first
+                simulations_are_sorted_by_longest_waiting_conversation
                 simulations_are_filtered_exactly_by_name_and_metadata
             }
             turns {
-                messages_come_back_as_they_were_said
-                a_completed_turn_is_kept_whole
-                replies_are_kept_to_the_letter_under_their_keys
-                a_second_reply_under_one_key_writes_nothing
+                messages_are_read_as_written
+                completed_turn_is_stored_atomically
+                replies_are_stored_verbatim_under_their_keys
+                second_reply_under_one_key_writes_nothing
                 two_conversations_may_use_one_key
-                a_reply_outlives_its_attempt
-                each_attempt_has_messages_of_its_own
-                a_turn_is_claimed_by_one_of_two_calls
-                calls_take_turns
-                a_turn_that_was_taken_over_is_lost
-                one_of_two_replies_under_one_key_is_kept
-                a_turn_is_completed_or_its_lease_is_lost
-                a_conversation_is_not_ended_under_a_claimed_turn
-                a_call_of_a_worker_that_was_given_up_is_refused
+                reply_outlives_its_attempt
+                each_attempt_has_its_own_messages
+                turn_is_claimed_by_one_of_two_calls
+                only_one_call_holds_the_turn
+                turn_taken_over_is_lost
+                concurrent_replies_under_one_key_store_one
+                turn_is_completed_or_its_lease_is_lost
+                conversation_with_a_claimed_turn_is_not_ended
+                call_of_a_worker_with_a_lost_lease_is_refused
             }
         }
     };

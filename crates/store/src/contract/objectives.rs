@@ -34,7 +34,7 @@ impl Home {
 }
 
 /// Every field is kept to the letter, and reads the same alone and in a list.
-pub async fn an_objective_comes_back_as_it_was_added(world: &World) {
+pub async fn objective_is_read_as_added(world: &World) {
     let home = world.home().await;
     let widest = "\u{1f600}".repeat(Criteria::MAX_LENGTH);
     let mut added = Vec::new();
@@ -53,7 +53,7 @@ pub async fn an_objective_comes_back_as_it_was_added(world: &World) {
 }
 
 /// A second objective of the same id is refused, and the first is kept.
-pub async fn an_objective_is_added_once(world: &World) {
+pub async fn objective_is_added_once(world: &World) {
     let home = world.home().await;
     let first = home.add_objective(home.objective()).await;
     let second = Objective { name: name("Second"), ..first.clone() };
@@ -62,7 +62,7 @@ pub async fn an_objective_is_added_once(world: &World) {
 }
 
 /// Nothing is to be had of an objective that there is not, and no decision is asked about it.
-pub async fn an_unknown_objective_is_none(world: &World) {
+pub async fn unknown_objective_is_none(world: &World) {
     let home = world.home().await;
     home.add_objective(home.objective()).await;
     let unknown = ObjectiveId::generate(world.random());
@@ -72,7 +72,7 @@ pub async fn an_unknown_objective_is_none(world: &World) {
 }
 
 /// The newest version is what an objective shows; a simulation shows the version that it pinned, then and later.
-pub async fn a_change_makes_the_next_version_and_the_old_ones_stay(world: &World) {
+pub async fn change_adds_a_version_and_keeps_the_old_ones(world: &World) {
     let home = world.home().await;
     let first = home.add_objective(home.objective()).await;
     let agent = home.add_agent(home.agent()).await;
@@ -97,7 +97,7 @@ pub async fn a_change_makes_the_next_version_and_the_old_ones_stay(world: &World
 }
 
 /// A decision that changes nothing makes no version.
-pub async fn a_change_that_changes_nothing_makes_no_version(world: &World) {
+pub async fn unchanged_objective_gets_no_version(world: &World) {
     let home = world.home().await;
     let objective = home.add_objective(home.objective()).await;
     for patch in [ObjectivePatch::default(), renaming(objective.name.as_str())] {
@@ -108,7 +108,7 @@ pub async fn a_change_that_changes_nothing_makes_no_version(world: &World) {
 }
 
 /// A refusal is handed on, and nothing is written.
-pub async fn a_refused_change_of_an_objective_writes_nothing(world: &World) {
+pub async fn refused_change_of_an_objective_writes_nothing(world: &World) {
     let home = world.home().await;
     let objective = home.add_objective(home.objective()).await;
     let refused = home.store.change_objective(&objective.id, Box::new(|_| Err(Refusal::LeaseHeld))).await;
@@ -117,7 +117,7 @@ pub async fn a_refused_change_of_an_objective_writes_nothing(world: &World) {
 }
 
 /// Changes at one time make one version each, and each version holds the changes of those before it.
-pub async fn changes_at_one_time_make_a_version_each(world: &World) {
+pub async fn concurrent_changes_make_one_version_each(world: &World) {
     let home = world.home().await;
     let objective = home.add_objective(home.objective()).await;
     let tasks = (0..8).map(|number| {

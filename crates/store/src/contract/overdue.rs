@@ -40,7 +40,7 @@ impl Home {
 }
 
 /// A conversation is overdue from the moment that its lease runs out, and no longer once it is dealt with.
-pub async fn a_conversation_is_overdue_when_its_lease_has_run_out(world: &World) {
+pub async fn conversation_is_overdue_when_its_lease_has_run_out(world: &World) {
     let scene = world.scene(3).await;
     let started = scene.start(&scene.id(1)).await.unwrap();
     scene.hold(&scene.id(2)).await;
@@ -53,7 +53,7 @@ pub async fn a_conversation_is_overdue_when_its_lease_has_run_out(world: &World)
 }
 
 /// A call renews the lease.
-pub async fn a_renewed_lease_is_not_overdue(world: &World) {
+pub async fn renewed_lease_is_not_overdue(world: &World) {
     let scene = world.scene(1).await;
     let started = scene.start(&scene.id(0)).await.unwrap();
     scene.pass(LEASE - CLAIM);
@@ -66,7 +66,7 @@ pub async fn a_renewed_lease_is_not_overdue(world: &World) {
 }
 
 /// While a reply is being made nobody is given up; when its claim has run out, too, it is.
-pub async fn a_conversation_with_a_claimed_turn_is_not_overdue(world: &World) {
+pub async fn conversation_with_a_claimed_turn_is_not_overdue(world: &World) {
     let scene = world.scene(2).await;
     let now = world.now();
     let (until, claimed_until) = (now + LEASE, now + LEASE + CLAIM);
@@ -87,7 +87,7 @@ pub async fn a_conversation_with_a_claimed_turn_is_not_overdue(world: &World) {
 }
 
 /// Those that a claimed turn protects take no place of those that are overdue.
-pub async fn claimed_turns_take_no_place_of_what_is_overdue(world: &World) {
+pub async fn claimed_turns_do_not_crowd_out_overdue_conversations(world: &World) {
     let scene = world.scene(5).await;
     let now = world.now();
     for index in 0..4 {
@@ -102,7 +102,7 @@ pub async fn claimed_turns_take_no_place_of_what_is_overdue(world: &World) {
 }
 
 /// Of all projects, longest overdue first, and not more than were asked for.
-pub async fn the_longest_overdue_conversations_come_first(world: &World) {
+pub async fn longest_overdue_conversations_come_first(world: &World) {
     let (one, other) = (world.scene(2).await, world.scene(2).await);
     let now = world.now();
     let after = |seconds| now + SignedDuration::from_secs(seconds);
@@ -120,7 +120,7 @@ pub async fn the_longest_overdue_conversations_come_first(world: &World) {
 }
 
 /// A simulation is overdue from the moment that it expires, pending or running, unless it is over.
-pub async fn a_simulation_is_overdue_when_it_has_expired(world: &World) {
+pub async fn simulation_is_overdue_when_it_has_expired(world: &World) {
     let home = world.home().await;
     let until = world.now() + LEASE;
     let mut expected = Vec::new();
@@ -146,7 +146,7 @@ pub async fn a_simulation_is_overdue_when_it_has_expired(world: &World) {
 }
 
 /// Of all projects, longest overdue first, and not more than were asked for, apart from the conversations.
-pub async fn the_longest_overdue_simulations_come_first(world: &World) {
+pub async fn longest_overdue_simulations_come_first(world: &World) {
     let (one, other) = (world.home().await, world.home().await);
     let now = world.now();
     let after = |seconds| now + SignedDuration::from_secs(seconds);

@@ -91,7 +91,7 @@ impl Home {
 }
 
 /// Every field is kept to the letter, and reads the same alone, in a list and with a conversation.
-pub async fn a_persona_comes_back_as_it_was_added(world: &World) {
+pub async fn persona_is_read_as_added(world: &World) {
     let scene = world.scene(0).await;
     for (persona, seq) in scene.home.odd_personas(&scene).into_iter().zip(1..) {
         let persona = scene.added(persona).await;
@@ -107,7 +107,7 @@ pub async fn a_persona_comes_back_as_it_was_added(world: &World) {
 }
 
 /// The jobs that a persona calls for wait when it is there.
-pub async fn a_persona_is_added_with_its_jobs(world: &World) {
+pub async fn persona_is_added_with_its_jobs(world: &World) {
     let scene = world.scene(0).await;
     let persona = scene.home.persona(&scene.simulation, 2);
     let job = scene.queue_job(&persona);
@@ -116,7 +116,7 @@ pub async fn a_persona_is_added_with_its_jobs(world: &World) {
 }
 
 /// Making a persona may be repeated: the first of a number is kept, and what the second calls for is not written.
-pub async fn the_first_persona_of_a_number_is_kept(world: &World) {
+pub async fn second_persona_of_a_number_is_ignored(world: &World) {
     let scene = world.scene(0).await;
     let first = scene.added(scene.home.persona(&scene.simulation, 2)).await;
     let second = scene.home.persona(&scene.simulation, 2);
@@ -138,7 +138,7 @@ pub async fn personas_of_two_simulations_may_have_one_number(world: &World) {
 }
 
 /// Of two makers of one number at one time, one makes it, and only what its persona calls for is written.
-pub async fn a_persona_that_is_made_twice_at_one_time_is_made_once(world: &World) {
+pub async fn concurrent_creation_makes_a_persona_once(world: &World) {
     let scene = world.scene(0).await;
     for seq in 2..2 + ROUNDS {
         let personas = [0, 1].map(|_| scene.home.persona(&scene.simulation, seq));
@@ -158,7 +158,7 @@ pub async fn a_persona_that_is_made_twice_at_one_time_is_made_once(world: &World
 }
 
 /// Nothing is to be had of a persona that there is not, and no decision is asked about it.
-pub async fn an_unknown_persona_is_none(world: &World) {
+pub async fn unknown_persona_is_none(world: &World) {
     let scene = world.scene(0).await;
     let unknown = PersonaId::generate(world.random());
     assert_eq!(scene.store().persona(&scene.simulation.id, &unknown).await.unwrap(), None);
@@ -174,7 +174,7 @@ pub async fn an_unknown_persona_is_none(world: &World) {
 }
 
 /// What a decision makes of a persona is answered and kept, with the jobs that it calls for.
-pub async fn a_decision_about_a_persona_is_kept_with_its_jobs(world: &World) {
+pub async fn persona_decision_is_stored_with_its_jobs(world: &World) {
     let scene = world.scene(0).await;
     for (seq, approve, approval) in
         [(2, true, ApprovalStatus::Approved), (3, false, ApprovalStatus::Rejected)]
@@ -189,7 +189,7 @@ pub async fn a_decision_about_a_persona_is_kept_with_its_jobs(world: &World) {
 }
 
 /// A refusal is handed on, and neither state nor jobs are written.
-pub async fn a_refused_decision_about_a_persona_writes_nothing(world: &World) {
+pub async fn refused_persona_decision_writes_nothing(world: &World) {
     let scene = world.scene(0).await;
     let refused = scene.decide(&scene.persona.id, false).await;
     assert_eq!(refusal(refused), Refusal::PersonaDecided { status: ApprovalStatus::Approved });
@@ -198,7 +198,7 @@ pub async fn a_refused_decision_about_a_persona_writes_nothing(world: &World) {
 }
 
 /// A persona that is approved and rejected at one time is one of both, and the other caller is told.
-pub async fn a_persona_is_decided_about_in_one_way(world: &World) {
+pub async fn persona_has_only_one_decision(world: &World) {
     let scene = world.scene(0).await;
     for seq in 2..2 + ROUNDS {
         let id = scene.added(scene.home.persona(&scene.simulation, seq)).await.id;
@@ -215,7 +215,7 @@ pub async fn a_persona_is_decided_about_in_one_way(world: &World) {
 }
 
 /// Numbers come in order from any first one, and not more than were asked for.
-pub async fn the_numbers_of_personas_come_in_order(world: &World) {
+pub async fn persona_numbers_are_sequential(world: &World) {
     let scene = world.scene(0).await;
     assert_eq!(scene.seqs(1, 10).await, [1]);
     for seq in [10, 3, 7, 20_000, 4] {

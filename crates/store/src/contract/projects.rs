@@ -7,7 +7,7 @@ use super::fixture::{World, all, assert_duplicate, at_once, in_pages, name, odd_
 use crate::NamedSort;
 
 /// Every field is kept to the letter.
-pub async fn a_project_comes_back_as_it_was_added(world: &World) {
+pub async fn project_is_read_as_added(world: &World) {
     for text in odd_texts() {
         let Ok(name) = onerun_domain::Name::parse(text) else { continue };
         let project = Project { name, updated_at: world.now(), ..world.project() };
@@ -21,7 +21,7 @@ pub async fn a_project_comes_back_as_it_was_added(world: &World) {
 }
 
 /// A second project of the same id is refused, and the first is kept.
-pub async fn a_project_is_added_once(world: &World) {
+pub async fn project_is_added_once(world: &World) {
     let first = world.project();
     world.store.insert_project(first.clone(), None).await.unwrap();
     let second = Project { name: name("Second"), ..first.clone() };
@@ -31,14 +31,14 @@ pub async fn a_project_is_added_once(world: &World) {
 }
 
 /// There is nothing to be had of a project that there is not.
-pub async fn an_unknown_project_does_not_open(world: &World) {
+pub async fn unknown_project_does_not_open(world: &World) {
     world.home().await;
     let unknown = ProjectId::generate(world.random());
     assert!(world.store.open_project(&unknown).await.unwrap().is_none());
 }
 
 /// What a decision makes of a project is answered and kept.
-pub async fn a_changed_project_is_kept(world: &World) {
+pub async fn changed_project_is_stored(world: &World) {
     let home = world.home().await;
     let now = world.now();
     let decide = Box::new(move |project: Project| Ok(project.renamed(Some(name("Renamed")), now)));
@@ -50,7 +50,7 @@ pub async fn a_changed_project_is_kept(world: &World) {
 }
 
 /// A refusal is handed on, and nothing is written.
-pub async fn a_refused_change_of_a_project_writes_nothing(world: &World) {
+pub async fn refused_change_of_a_project_writes_nothing(world: &World) {
     let home = world.home().await;
     let before = home.store.project().await.unwrap();
     let refused = home.store.change_project(Box::new(|_| Err(Refusal::SimulationUnfinished))).await;
@@ -59,7 +59,7 @@ pub async fn a_refused_change_of_a_project_writes_nothing(world: &World) {
 }
 
 /// Each change decides from what the one before it wrote.
-pub async fn no_change_of_a_project_is_lost_to_another(world: &World) {
+pub async fn concurrent_project_changes_are_all_kept(world: &World) {
     let home = world.home().await;
     let tasks = (0..8).map(|number| {
         let home = home.clone();
@@ -129,7 +129,7 @@ pub async fn pages_of_equal_projects_never_overlap(world: &World) {
 }
 
 /// Those that are asked for and there, in either order and in pages, and no others.
-pub async fn projects_are_listed_within_reach(world: &World) {
+pub async fn projects_are_listed_by_access(world: &World) {
     let mut ids = Vec::new();
     for text in ["b", "a", "D", "c", "A"] {
         let project = Project { name: name(text), ..world.project() };

@@ -82,7 +82,7 @@ impl Scene {
 }
 
 /// Before anything has happened, everything is there to be counted, every objective among it.
-pub async fn objectives_without_a_verdict_are_counted_as_such(world: &World) {
+pub async fn objectives_without_a_verdict_are_counted(world: &World) {
     let scene = world.scene(3).await;
     let tally = scene.tally().await;
     assert_eq!(tally, scene.recount().await);
@@ -95,7 +95,7 @@ pub async fn objectives_without_a_verdict_are_counted_as_such(world: &World) {
 }
 
 /// Each end is where it belongs, and nothing is counted that is not there.
-pub async fn each_end_is_counted_where_it_belongs(world: &World) {
+pub async fn each_end_is_counted_under_its_reason(world: &World) {
     let scene = world.scene(9).await;
     for (index, outcomes) in [
         vec![Outcome::Passed, Outcome::Passed],
@@ -146,7 +146,7 @@ pub async fn personas_are_counted_by_approval(world: &World) {
 }
 
 /// Whatever happened, the counts are those of what the lists show; and one simulation's are not another's.
-pub async fn the_counts_agree_with_the_lists_after_any_history(world: &World) {
+pub async fn counts_agree_with_the_lists_after_any_history(world: &World) {
     let home = world.home().await;
     for seed in 0..6_u64 {
         let scenes = [home.scene(6).await, home.scene(5).await];
@@ -190,7 +190,7 @@ pub async fn the_counts_agree_with_the_lists_after_any_history(world: &World) {
 }
 
 /// What is counted while things happen is of one moment: no end is counted in one number and not in another.
-pub async fn counts_are_of_one_moment(world: &World) {
+pub async fn counts_are_a_consistent_snapshot(world: &World) {
     let scene = world.scene(24).await;
     let (settling, counting) = (scene.clone(), scene.clone());
     super::fixture::both(

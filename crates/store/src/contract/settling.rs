@@ -48,7 +48,7 @@ pub async fn each_end_is_counted_by_its_kind(world: &World) {
 }
 
 /// A change of what is settled already is not counted again.
-pub async fn an_end_is_counted_once(world: &World) {
+pub async fn end_is_counted_once(world: &World) {
     let scene = world.scene(3).await;
     for index in [0, 1] {
         scene.settle(&scene.id(index), Settled::NotApplicable).await.unwrap();
@@ -68,7 +68,7 @@ pub async fn an_end_is_counted_once(world: &World) {
 }
 
 /// The last end calls for the simulation's, at the latest.
-pub async fn the_last_end_calls_for_the_end_of_the_simulation(world: &World) {
+pub async fn last_end_enqueues_the_end_of_the_simulation(world: &World) {
     for end in [
         Settled::Evaluated(vec![Outcome::Passed, Outcome::Passed]),
         Settled::NotApplicable,
@@ -86,7 +86,7 @@ pub async fn the_last_end_calls_for_the_end_of_the_simulation(world: &World) {
 }
 
 /// The end of a conversation is counted by the write that its own jobs, messages and reply are in.
-pub async fn an_end_is_counted_with_all_that_is_written(world: &World) {
+pub async fn end_is_counted_in_the_same_write(world: &World) {
     let scene = world.scene(1).await;
     let (id, token) = (scene.id(0), scene.token());
     scene.claim(&id, &token).await.unwrap();
@@ -114,7 +114,7 @@ pub async fn an_end_is_counted_with_all_that_is_written(world: &World) {
 }
 
 /// Ends at one time are all counted, and the last of them calls for the simulation's, whichever it is.
-pub async fn ends_at_one_time_are_all_counted(world: &World) {
+pub async fn concurrent_ends_are_all_counted(world: &World) {
     let home = world.home().await;
     for _ in 0..ROUNDS / 4 {
         let scene = home.scene(12).await;
@@ -137,7 +137,7 @@ pub async fn ends_at_one_time_are_all_counted(world: &World) {
 }
 
 /// Two that stop one conversation at one time count one end.
-pub async fn a_conversation_that_is_stopped_twice_at_one_time_is_counted_once(world: &World) {
+pub async fn conversation_stopped_twice_is_counted_once(world: &World) {
     let scene = world.scene(ROUNDS).await;
     for index in 0..scene.conversations.len() / 2 {
         scene.hold(&scene.id(index)).await;
@@ -157,7 +157,7 @@ pub async fn a_conversation_that_is_stopped_twice_at_one_time_is_counted_once(wo
 }
 
 /// A simulation ends when its conversations have, and not before; a job that comes early or twice changes nothing.
-pub async fn a_simulation_ends_with_its_last_conversation(world: &World) {
+pub async fn simulation_ends_with_its_last_conversation(world: &World) {
     for (end, status) in [
         (Settled::Evaluated(vec![Outcome::Failed]), SimulationStatus::Completed),
         (Settled::EvaluationFailed, SimulationStatus::Failed),
@@ -186,7 +186,7 @@ pub async fn a_simulation_ends_with_its_last_conversation(world: &World) {
 
 /// A runner that takes up the end of the simulation while the last conversations settle does not miss it: it comes
 /// to it, or is called again.
-pub async fn the_end_of_a_simulation_is_not_missed(world: &World) {
+pub async fn end_of_a_simulation_is_always_enqueued(world: &World) {
     let home = world.home().await;
     for _ in 0..ROUNDS / 2 {
         let scene = home.scene(4).await;
@@ -228,7 +228,7 @@ pub async fn the_end_of_a_simulation_is_not_missed(world: &World) {
 }
 
 /// An end that is refused is not counted.
-pub async fn an_end_that_is_refused_is_not_counted(world: &World) {
+pub async fn refused_end_is_not_counted(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.id(0);
     scene.start(&id).await.unwrap();

@@ -44,7 +44,7 @@ fn names(simulations: &[Simulation]) -> Vec<&str> {
 }
 
 /// Every field is kept to the letter, and reads the same alone and in a list, with agent and objectives.
-pub async fn a_simulation_comes_back_as_it_was_added(world: &World) {
+pub async fn simulation_is_read_as_added(world: &World) {
     let home = world.home().await;
     let agent = home.add_agent(home.agent()).await;
     let objective = home.add_objective(home.objective()).await;
@@ -93,7 +93,7 @@ pub async fn a_simulation_comes_back_as_it_was_added(world: &World) {
 }
 
 /// A second simulation of the same id is refused with its jobs, and the first is kept.
-pub async fn a_simulation_is_added_once(world: &World) {
+pub async fn simulation_is_added_once(world: &World) {
     let home = world.home().await;
     let agent = home.add_agent(home.agent()).await;
     let first = home.add_simulation(home.simulation(&agent)).await;
@@ -105,7 +105,7 @@ pub async fn a_simulation_is_added_once(world: &World) {
 }
 
 /// The jobs that a simulation is added with wait when it is there.
-pub async fn a_simulation_is_added_with_its_jobs(world: &World) {
+pub async fn simulation_is_added_with_its_jobs(world: &World) {
     let home = world.home().await;
     let agent = home.add_agent(home.agent()).await;
     let simulation = home.simulation(&agent);
@@ -115,7 +115,7 @@ pub async fn a_simulation_is_added_with_its_jobs(world: &World) {
 }
 
 /// Objectives are shown in the order they were named, alone and in a list; and there may be none.
-pub async fn objectives_are_shown_in_the_order_they_were_named(world: &World) {
+pub async fn objectives_keep_the_order_of_the_simulation(world: &World) {
     let home = world.home().await;
     let agent = home.add_agent(home.agent()).await;
     let mut objectives = Vec::new();
@@ -136,7 +136,7 @@ pub async fn objectives_are_shown_in_the_order_they_were_named(world: &World) {
 }
 
 /// Nothing is to be had of a simulation that there is not, and no decision is asked about it.
-pub async fn an_unknown_simulation_is_none(world: &World) {
+pub async fn unknown_simulation_is_none(world: &World) {
     let home = world.home().await;
     let agent = home.add_agent(home.agent()).await;
     home.add_simulation(home.simulation(&agent)).await;
@@ -148,7 +148,7 @@ pub async fn an_unknown_simulation_is_none(world: &World) {
 }
 
 /// A simulation shows its agent as it is now.
-pub async fn a_simulation_shows_its_agent_as_it_is(world: &World) {
+pub async fn simulation_shows_its_agents_current_state(world: &World) {
     let home = world.home().await;
     let agent = home.add_agent(home.agent()).await;
     let simulation = home.add_simulation(home.simulation(&agent)).await;
@@ -158,7 +158,7 @@ pub async fn a_simulation_shows_its_agent_as_it_is(world: &World) {
 }
 
 /// What a decision makes of a simulation is answered and kept, with the jobs that it calls for.
-pub async fn a_changed_simulation_is_kept_with_its_jobs(world: &World) {
+pub async fn changed_simulation_is_stored_with_its_jobs(world: &World) {
     let home = world.home().await;
     let agent = home.add_agent(home.agent()).await;
     let simulation = home.add_simulation(home.simulation(&agent)).await;
@@ -183,7 +183,7 @@ pub async fn a_changed_simulation_is_kept_with_its_jobs(world: &World) {
 
 /// The job that starts a simulation may come twice: the second start changes nothing, and calls for nothing that
 /// waits already.
-pub async fn a_simulation_that_is_started_twice_is_started_once(world: &World) {
+pub async fn simulation_is_started_only_once(world: &World) {
     let home = world.home().await;
     let agent = home.add_agent(home.agent()).await;
     let simulation = home.add_simulation(home.simulation(&agent)).await;
@@ -194,7 +194,7 @@ pub async fn a_simulation_that_is_started_twice_is_started_once(world: &World) {
 }
 
 /// A refusal is handed on, and neither state nor jobs are written.
-pub async fn a_refused_change_of_a_simulation_writes_nothing(world: &World) {
+pub async fn refused_change_of_a_simulation_writes_nothing(world: &World) {
     let scene = world.scene(1).await;
     let now = world.now();
     let refused = scene.change_simulation(move |view| {
@@ -207,7 +207,7 @@ pub async fn a_refused_change_of_a_simulation_writes_nothing(world: &World) {
 }
 
 /// Of two ends that a simulation could come to at one time, it comes to one, and the other is refused.
-pub async fn a_simulation_ends_in_one_way(world: &World) {
+pub async fn simulation_has_only_one_final_status(world: &World) {
     let home = world.home().await;
     for _ in 0..ROUNDS {
         let scene = home.scene(1).await;
@@ -240,7 +240,7 @@ pub async fn a_simulation_ends_in_one_way(world: &World) {
 }
 
 /// Each change decides from what the one before it wrote.
-pub async fn no_change_of_a_simulation_is_lost_to_another(world: &World) {
+pub async fn concurrent_simulation_changes_are_all_kept(world: &World) {
     let scene = world.scene(0).await;
     let tasks = (0..8).map(|number| {
         let scene = scene.clone();
@@ -384,7 +384,7 @@ pub async fn pages_of_equal_simulations_never_overlap(world: &World) {
 }
 
 /// A worker that looks at one page sees who has waited longest, not what is newest.
-pub async fn simulations_with_the_longest_waiting_conversation_come_first(world: &World) {
+pub async fn simulations_are_sorted_by_longest_waiting_conversation(world: &World) {
     let home = world.home().await;
     let idle_old = home.scene(0).await;
     // Queued first, but started, given up and queued again.

@@ -19,7 +19,7 @@ impl Scene {
 }
 
 /// Messages are kept to the letter and in order, in pages.
-pub async fn messages_come_back_as_they_were_said(world: &World) {
+pub async fn messages_are_read_as_written(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.id(0);
     scene.start(&id).await.unwrap();
@@ -49,7 +49,7 @@ pub async fn messages_come_back_as_they_were_said(world: &World) {
 }
 
 /// All of a completed turn is there: state, messages and reply.
-pub async fn a_completed_turn_is_kept_whole(world: &World) {
+pub async fn completed_turn_is_stored_atomically(world: &World) {
     let scene = world.scene(2).await;
     let answered = scene.answered().await;
     let id = &answered.id;
@@ -63,7 +63,7 @@ pub async fn a_completed_turn_is_kept_whole(world: &World) {
 }
 
 /// Whatever was answered under whatever key is answered again.
-pub async fn replies_are_kept_to_the_letter_under_their_keys(world: &World) {
+pub async fn replies_are_stored_verbatim_under_their_keys(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.id(0);
     let mut turns = Vec::new();
@@ -95,7 +95,7 @@ pub async fn replies_are_kept_to_the_letter_under_their_keys(world: &World) {
 }
 
 /// A second reply under a key is refused, and nothing of its turn is written: no state, message, verdict or job.
-pub async fn a_second_reply_under_one_key_writes_nothing(world: &World) {
+pub async fn second_reply_under_one_key_writes_nothing(world: &World) {
     let scene = world.scene(1).await;
     let answered = scene.answered().await;
     let id = &answered.id;
@@ -136,7 +136,7 @@ pub async fn two_conversations_may_use_one_key(world: &World) {
 }
 
 /// A key stays taken when its attempt is given up: the reply says which attempt it was made in.
-pub async fn a_reply_outlives_its_attempt(world: &World) {
+pub async fn reply_outlives_its_attempt(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.answered().await.id;
     scene.lose_lease(&id).await.unwrap();
@@ -151,7 +151,7 @@ pub async fn a_reply_outlives_its_attempt(world: &World) {
 }
 
 /// Messages of an attempt that was given up are kept apart from those of the next, which starts with none.
-pub async fn each_attempt_has_messages_of_its_own(world: &World) {
+pub async fn each_attempt_has_its_own_messages(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.answered().await.id;
     let first = scene.items(&id, 1).await;
@@ -167,7 +167,7 @@ pub async fn each_attempt_has_messages_of_its_own(world: &World) {
 }
 
 /// Of two calls at one time, one has the turn, and the other is told until when at the latest.
-pub async fn a_turn_is_claimed_by_one_of_two_calls(world: &World) {
+pub async fn turn_is_claimed_by_one_of_two_calls(world: &World) {
     let scene = world.scene(ROUNDS).await;
     for conversation in &scene.conversations {
         let [one, other] = [0, 1].map(|_| {
@@ -187,7 +187,7 @@ pub async fn a_turn_is_claimed_by_one_of_two_calls(world: &World) {
 }
 
 /// Of many calls that go on until each has had its turn, each has one, and no message is lost or doubled.
-pub async fn calls_take_turns(world: &World) {
+pub async fn only_one_call_holds_the_turn(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.id(0);
     let tasks = (0..6).map(|number: u32| {
@@ -216,7 +216,7 @@ pub async fn calls_take_turns(world: &World) {
 }
 
 /// A call whose claim was taken over comes too late: it is refused, and nothing of it is written.
-pub async fn a_turn_that_was_taken_over_is_lost(world: &World) {
+pub async fn turn_taken_over_is_lost(world: &World) {
     let scene = world.scene(1).await;
     let (id, slow, quick) = (scene.id(0), scene.token(), scene.token());
     scene.claim(&id, &slow).await.unwrap();
@@ -231,7 +231,7 @@ pub async fn a_turn_that_was_taken_over_is_lost(world: &World) {
 }
 
 /// Two replies under one key that are committed at one time: one is kept whole, of the other nothing.
-pub async fn one_of_two_replies_under_one_key_is_kept(world: &World) {
+pub async fn concurrent_replies_under_one_key_store_one(world: &World) {
     let scene = world.scene(ROUNDS).await;
     for conversation in &scene.conversations {
         let id = &conversation.id;
@@ -269,7 +269,7 @@ pub async fn one_of_two_replies_under_one_key_is_kept(world: &World) {
 }
 
 /// A reply that is made just when its worker is given up counts, or the new attempt does, never both.
-pub async fn a_turn_is_completed_or_its_lease_is_lost(world: &World) {
+pub async fn turn_is_completed_or_its_lease_is_lost(world: &World) {
     let scene = world.scene(ROUNDS * 2).await;
     for conversation in &scene.conversations {
         let (id, token) = (&conversation.id, scene.token());
@@ -301,7 +301,7 @@ pub async fn a_turn_is_completed_or_its_lease_is_lost(world: &World) {
 }
 
 /// A worker that ends a conversation while a reply is made is refused, or the reply is; nothing is half written.
-pub async fn a_conversation_is_not_ended_under_a_claimed_turn(world: &World) {
+pub async fn conversation_with_a_claimed_turn_is_not_ended(world: &World) {
     let scene = world.scene(ROUNDS).await;
     for conversation in &scene.conversations {
         let id = &conversation.id;
@@ -327,7 +327,7 @@ pub async fn a_conversation_is_not_ended_under_a_claimed_turn(world: &World) {
 }
 
 /// A claim for a later attempt than the first must follow a start; the store shows the decision which it is.
-pub async fn a_call_of_a_worker_that_was_given_up_is_refused(world: &World) {
+pub async fn call_of_a_worker_with_a_lost_lease_is_refused(world: &World) {
     let scene = world.scene(1).await;
     let id = scene.answered().await.id;
     scene.lose_lease(&id).await.unwrap();
