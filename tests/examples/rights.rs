@@ -1,7 +1,8 @@
-//! Says what roles lack for calls, for tests that are not in Rust: the first line of the input is an object with the ARN of
-//! the `secret`, that of the `key`, and the statements of each of the `roles`; each that follows is a call, an object
-//! with a `role`, a `target` such as `DynamoDB_20120810.GetItem` and an `input`. For each call there is one line: null, or
-//! a text that says what is lacking.
+//! Checks calls against role policies, for tests that are not in Rust. The first input line is an
+//! object with the ARNs of the `secret` and the `key` and the statements of each of the `roles`.
+//! Each following line is one call: an object with a `role`, a `target` such as
+//! `DynamoDB_20120810.GetItem`, and an `input`. The output has one line for each call: null, or the
+//! missing right.
 
 use std::io::{self, BufRead, Write};
 

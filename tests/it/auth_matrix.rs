@@ -22,9 +22,9 @@ enum Elsewhere {
     Exceeds,
     /// 404 `key_not_found`: the caller must not learn that the key exists.
     Hidden,
-    /// 200 with nothing of the project in it.
+    /// 200 without data of the project.
     Filtered,
-    /// 200: the answer belongs to no project.
+    /// 200: the reply belongs to no project.
     Free,
 }
 
@@ -46,7 +46,7 @@ const OUTSIDE_PROJECTS: [(&str, Elsewhere); 14] = [
     ("update_project", Elsewhere::Refused),
 ];
 
-/// What a key of another project meets on a route.
+/// The expected reply to a key of another project.
 fn elsewhere(route: &Route) -> Elsewhere {
     if matches!(route.handler, Handler::InProject(_)) {
         return Elsewhere::Refused;
@@ -59,7 +59,7 @@ const NO_KEY: &str = r#"Bearer realm="OneRun""#;
 const INVALID: &str = r#"Bearer realm="OneRun", error="invalid_token""#;
 const FORBIDDEN: &str = r#"Bearer realm="OneRun", error="insufficient_scope""#;
 
-/// What is expected of an answer.
+/// The expected reply.
 #[derive(Clone, Debug)]
 struct Expected {
     status: u16,
@@ -91,18 +91,18 @@ fn with_another_secret(key: &str) -> String {
     })
 }
 
-/// One thing that is wrong with a request.
+/// One defect of a request's key.
 struct Case<'a> {
     name: &'static str,
     client: Client<'a>,
-    /// What is put behind the query.
+    /// A suffix of the query.
     query: String,
     expected: Expected,
     /// Whether the caller has proved that it holds the key.
     is_proved: bool,
 }
 
-/// Everything that can be wrong with a key on any route, but for its scope and project.
+/// Every defect of a key that any route can meet, except a missing scope or project.
 async fn cases<'a>(app: &'a TestApp, good: &str) -> Vec<Case<'a>> {
     let root = app.root();
     let key = |key: &str| app.anonymous().with_header("x-api-key", key);
@@ -154,7 +154,7 @@ async fn cases<'a>(app: &'a TestApp, good: &str) -> Vec<Case<'a>> {
     key(&limited.key).get("/v1/whoami", 200).await;
     let proved =
         |name, client, expected| Case { name, client, query: String::new(), expected, is_proved: true };
-    // What a caller may write into headers changes nothing about where it is connected from.
+    // Headers written by the caller do not change its address.
     let spoofed = key(&placed.key)
         .at_address(Some("192.0.2.1"))
         .with_header("x-forwarded-for", "10.0.0.1")
@@ -234,7 +234,7 @@ async fn unproven_key_gets_the_same_bytes_for_every_cause() {
             seen.insert(format!("{status} {headers:?} {}", reply.text_without_id()));
         }
     }
-    // One answer for no key, and one for every key that is not right.
+    // One reply for a missing key, and one for every wrong key.
     assert_eq!(seen.len(), 2, "{seen:#?}");
 }
 
@@ -264,7 +264,8 @@ async fn every_route_accepts_a_key_with_only_its_scope() {
         let Access::Requires(needed) = route.access else { continue };
         let key = app.root().make_key(json!({ "scopes": [needed.as_str()] })).await;
         let (status, reply) = ask(&seeded, &app.anonymous().with_key(&key.key), route, "").await;
-        // What the key may not do is no longer why: it would give or take more than it has itself, or the state is another.
+        // The cause is no longer the missing scope: the key would exceed the caller, or its state
+        // differs.
         let own = ["create_key", "update_key", "rotate_key", "disable_key", "enable_key", "revoke_key"];
         let conflict = ["start_conversation", "reject_persona"].contains(&route.operation);
         let expected = match route.operation {
@@ -290,7 +291,7 @@ async fn every_route_hides_resources_of_other_projects() {
     for route in protected() {
         let (operation, elsewhere) = (route.operation, elsewhere(route));
         let answer = match elsewhere {
-            // Without the query, which would ask for what is of the project.
+            // Without the query, which names the project.
             Elsewhere::Filtered => client.ask(route.method.clone(), route.path, Body::Read("".into())).await,
             _ => ask(&seeded, &client, route, "").await,
         };
@@ -312,7 +313,7 @@ async fn every_route_hides_resources_of_other_projects() {
         }
     }
     let mut after = seeded.state().await;
-    // That the key was used is all that is new.
+    // Only the recorded key use is new.
     let mut before = before;
     for state in [&mut before, &mut after] {
         let keys = state.as_array_mut().unwrap().iter_mut().rev().nth(1).unwrap();

@@ -1,5 +1,5 @@
-//! What is refused of what a caller sends, each with its status and with the place of what is wrong. Made from tables
-//! and from the routes, so that a route that reads a body or a query is covered by being there.
+//! Invalid input is refused with a status and the location of each error. Tables and the route list
+//! generate the cases, so every route with a body or a query is covered.
 
 mod kind;
 
@@ -38,7 +38,7 @@ async fn refused(client: &Client<'_>, method: &Method, path: &str, body: impl In
     reply
 }
 
-/// The field that says the same as another: one of the two may be given.
+/// The alternative field: exactly one of the two is required.
 fn alternative(field: &str) -> Option<&'static str> {
     let pairs = [
         ("scopes", "preset"),
@@ -55,7 +55,7 @@ fn alternative(field: &str) -> Option<&'static str> {
     pairs.iter().find_map(of)
 }
 
-/// Whether a field stands for two of which one must be given, so that it alone cannot be left out.
+/// Whether a field is one of two alternatives, so that it alone cannot be left out.
 fn is_one_of_two(operation: &str, field: &str) -> bool {
     operation == "create_key" && ["scopes", "preset", "project_ids", "all_projects"].contains(&field)
 }
@@ -66,7 +66,7 @@ fn fields(operation: &str) -> Vec<(&'static str, Kind, bool)> {
     let field = |(name, schema): (&'static String, &Value)| {
         let mut kind = Kind::of(name, schema);
         if is_one_of_two(operation, name) {
-            // An empty value is none.
+            // An empty value counts as absent.
             kind.good.retain(|text| text != "false");
         }
         let is_nullable = schema["type"].as_array().is_some_and(|kinds| kinds.contains(&json!("null")));
@@ -75,7 +75,7 @@ fn fields(operation: &str) -> Vec<(&'static str, Kind, bool)> {
     schema["properties"].as_object().unwrap().iter().map(field).collect()
 }
 
-/// A body with one field of this JSON text, which may be nothing that a `Value` holds.
+/// A body with one field of this JSON text, which a `Value` may be unable to represent.
 fn body_with(good: &Value, field: &str, text: &str) -> String {
     let mut body = String::from("{");
     let other = alternative(field);
@@ -411,7 +411,7 @@ async fn simulation_refuses_resources_of_another_project() {
     assert!(data(&here.get("/simulations").await).is_empty());
 }
 
-/// The code that says that there is no such thing as a path's parameter names.
+/// The error code for an unknown resource of a path parameter.
 fn not_found(parameter: &str) -> String {
     parameter.replace("_id", "_not_found")
 }
@@ -500,7 +500,7 @@ async fn repeated_or_non_utf_8_parameters_are_refused() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     for route in ROUTES {
-        // Each filter by metadata is a parameter of its own, with tests among the queries.
+        // Each metadata filter is a separate parameter; `queries` tests them.
         for (name, _) in query(route.operation).into_iter().filter(|(name, _)| *name != "metadata") {
             let path = seeded.path(route);
             let value = if name == "project_id" { &seeded.project.id } else { "1" };
@@ -549,7 +549,7 @@ async fn every_project_route_needs_an_existing_project() {
         }
         for project in ["AAAAAAAAAAAA", "", "x", "%00", "..", "AAAAAAAAAAAAA"] {
             let path = format!("{bare}?project_id={project}");
-            // Also before anything is said about the body.
+            // Also before errors of the body.
             for body in [body(), Body::TooLarge, Body::Read("{".into())] {
                 let reply = seeded.project.client.send_body(route.method.clone(), &path, body, 404).await;
                 assert_eq!(code(&reply.json()), "project_not_found", "{}", route.operation);

@@ -1,8 +1,8 @@
-//! A server that is killed again and again under load: what it acknowledged is there, and is there once.
+//! A server killed repeatedly under load: every acknowledged write is stored exactly once.
 //!
-//! The workers are careful ones. They repeat what got no answer, each turn under an `Idempotency-Key` of its own, and
-//! remember what they said and what they were answered. Leases are long, so no conversation is given up: everything
-//! is held by its first attempt, and any second one would be a defect.
+//! The workers are careful. They repeat unanswered calls, use an `Idempotency-Key` for each turn,
+//! and record all messages and replies. Leases are long, so no conversation loses its first
+//! attempt: a second one is a defect.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,8 +22,8 @@ use tokio::{sync::watch, task::JoinSet};
 
 const KILLS: usize = 20;
 
-/// After so many kills the load is held until every job is done that has work, so no job is hit by more of them. A job is
-/// given up after twelve tries, and a try that a kill ends counts.
+/// After this many kills the load pauses until every job is done, so that no job meets more of
+/// them. A job is buried after twelve deliveries, and a kill costs one.
 const KILLS_A_JOB: usize = 10;
 
 const CONVERSATIONS: usize = 60;
@@ -31,15 +31,15 @@ const PERSONAS: usize = 30;
 const MAX_TURNS: usize = 9;
 const WORKERS: usize = 16;
 
-/// Kills are spread over so many events, of which each call that is sent and each that is answered is one. The run has
-/// more: to find, start and hold a conversation takes five calls and more.
+/// Kills are spread over this many events. Each sent call and each reply is one event. The run has
+/// more: finding, starting and holding a conversation takes at least five calls.
 const EVENTS: u64 = 10 * CONVERSATIONS as u64;
 
-/// How long one call is repeated: far longer than a restart takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a call is repeated: far longer than a restart takes.
+const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Has this module's random numbers repeat those of a run that failed.
+/// Sets the seed of a failed run.
 const SEED_VARIABLE: &str = "ONERUN_CRASH_SEED";
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn twenty_kills_under_load_lose_and_repeat_nothing() {
     let mut running = Running { server: Server::start().await, seed: dice.0 };
     let simulation = RefundSimulation::open(&running.server.client()).await;
     let created = simulation.created.clone();
-    // The first kill is at the moment that the simulation is acknowledged.
+    // The first kill happens when the creation of the simulation is acknowledged.
     let (up, is_up) = watch::channel(false);
     running.server.restart().await;
     up.send_replace(true);
@@ -77,7 +77,7 @@ async fn twenty_kills_under_load_lose_and_repeat_nothing() {
             seen = events.wait_for(|events| *events >= moment) => drop(seen.expect("`load` has the sender")),
             Some(worker) = workers.join_next() => panic!("a worker is done before the last kill: {worker:?}"),
         }
-        // Somewhere between this call and the next.
+        // At a random point before the next event.
         for _ in 0..dice.below(40) {
             tokio::task::yield_now().await;
         }
@@ -97,14 +97,14 @@ async fn twenty_kills_under_load_lose_and_repeat_nothing() {
     load.over.store(true, Ordering::Relaxed);
     let seen = observer.await.expect("the observer has nothing to complain of");
 
-    // What is compared was read from the disk.
+    // Compare data that was read from the disk.
     running.server.restart().await;
     load.simulation.assert_all_is_there_once(&created, &held, &seen).await;
     let log = running.server.final_log().await;
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "the server complained");
 }
 
-/// A server whose log is shown if the test fails.
+/// A server that prints its log if the test fails.
 struct Running {
     server: Server,
     seed: u64,
@@ -119,12 +119,12 @@ impl Drop for Running {
     }
 }
 
-/// A simulation, and what it was made from.
+/// A simulation, and the inputs of its creation.
 struct RefundSimulation {
     client: Client,
     project_id: String,
     objectives: Vec<String>,
-    /// The simulation, as its creation was answered.
+    /// The reply to the simulation's creation.
     created: Value,
 }
 
@@ -157,7 +157,7 @@ impl RefundSimulation {
         Self { client: client.clone(), project_id: project, objectives, created }
     }
 
-    /// The path of something of the simulation, with its query.
+    /// A path below the simulation, with its query.
     fn path(&self, rest: &str) -> String {
         format!("/v1/simulations/{}{rest}?project_id={}", text(&self.created, "id"), self.project_id)
     }
@@ -166,7 +166,7 @@ impl RefundSimulation {
         self.path(&format!("/conversations/{id}{rest}"))
     }
 
-    /// Waits until all conversations are queued and those that ended are judged.
+    /// Waits until all conversations are queued and the ended ones are judged.
     async fn jobs_are_done(&self) {
         let path = format!("{}&limit=100", self.path("/conversations"));
         eventually("queued and judged conversations", || async {
@@ -187,7 +187,7 @@ impl RefundSimulation {
         for field in ["id", "name", "seed", "created_at", "expires_at", "objectives"] {
             assert_eq!(simulation[field], created[field], "{field}");
         }
-        // The workers have polled since.
+        // The workers have polled since then.
         let agent = |of: &Value| {
             let mut agent = of["agent"].clone();
             agent["last_polled_at"].take();
@@ -225,8 +225,8 @@ impl RefundSimulation {
         self.assert_results(&conversations).await;
     }
 
-    /// A conversation ended as its worker saw it end, was judged once on each objective, and has the messages that
-    /// were acknowledged and no others. Returns their ids.
+    /// Checks that a conversation ended as its worker saw it, has one verdict on each objective,
+    /// and has exactly the acknowledged messages. Returns their ids.
     async fn assert_was_held(&self, conversation: &Value, held: &Held) -> Vec<String> {
         assert_eq!(conversation["status"], "ended", "{conversation}");
         assert_eq!(conversation["attempt"], 1, "{conversation}");
@@ -246,7 +246,7 @@ impl RefundSimulation {
         list(&page["data"]).iter().map(|item| text(item, "id")).collect()
     }
 
-    /// The results count what the conversations show.
+    /// Checks that the results match the conversations.
     async fn assert_results(&self, conversations: &BTreeMap<String, Value>) {
         let results = self.client.get(&self.path("/results"), 200).await;
         let ended_by =
@@ -275,7 +275,7 @@ impl RefundSimulation {
     }
 }
 
-/// What the workers share.
+/// The state that workers share.
 struct Load {
     simulation: RefundSimulation,
     events: watch::Sender<u64>,
@@ -284,27 +284,27 @@ struct Load {
     over: AtomicBool,
 }
 
-/// A conversation as its worker knows it.
+/// A conversation as its worker recorded it.
 #[derive(Debug)]
 struct Held {
     id: String,
-    /// Role and words of every acknowledged message.
+    /// Role and text of every acknowledged message.
     said: Vec<(String, String)>,
     ended_by_agent: bool,
 }
 
-/// An answer.
+/// A reply.
 struct Answer {
     status: u16,
     body: Value,
-    /// Whether the same call was sent before without an answer, so that it may have been done then.
+    /// Whether an earlier, unanswered call may have had the effect.
     repeated: bool,
 }
 
 impl Load {
-    /// Repeats a call until it is answered.
+    /// Repeats a call until it gets a reply.
     async fn ask(&self, client: &Client, method: Method, path: &str, body: Option<&Value>) -> Answer {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         let mut is_up = self.is_up.clone();
         let mut repeated = false;
         loop {
@@ -315,7 +315,7 @@ impl Load {
                 assert!(status < 500, "{method} {path}: {status} {body}");
                 return Answer { status, body, repeated };
             }
-            assert!(Instant::now() < deadline, "{method} {path}: no answer within {PATIENCE:?}");
+            assert!(Instant::now() < deadline, "{method} {path}: no answer within {DEADLINE:?}");
             repeated = true;
             tokio::task::yield_now().await;
         }
@@ -327,7 +327,7 @@ impl Load {
         body
     }
 
-    /// A queued conversation that no other worker has; `None` once all are taken.
+    /// A queued conversation that no other worker holds; `None` when none is left.
     async fn take(&self) -> Option<(usize, String)> {
         let path = format!("{}&status=queued&limit=100", self.simulation.path("/conversations"));
         loop {
@@ -348,7 +348,7 @@ impl Load {
         }
     }
 
-    /// Holds a conversation from its start to its end. Every third is opened by the agent, every fourth ended by it.
+    /// Holds a conversation to its end. The agent opens every third one and ends every fourth.
     async fn hold(&self, number: usize, id: String) -> Held {
         self.start(&id).await;
         let mut held = Held { id, said: Vec::new(), ended_by_agent: false };
@@ -382,7 +382,7 @@ impl Load {
         let answer = self.ask(&self.simulation.client, Method::POST, &path, None).await;
         match answer.status {
             200 => assert_eq!(answer.body["attempt"], 1, "{}", answer.body),
-            // Nobody else starts it: the call that got no answer did.
+            // Only the unanswered call can have started it.
             409 if answer.repeated && answer.body["code"] == "conversation_not_queued" => {
                 let conversation = self.get(&self.simulation.conversation_path(id, "")).await;
                 assert_eq!(conversation["status"], "in_progress", "{conversation}");
@@ -392,7 +392,7 @@ impl Load {
         }
     }
 
-    /// Takes a turn. Every other one is repeated although it was answered, which must change nothing.
+    /// Takes a turn. Every other answered turn is sent again, which must change nothing.
     async fn turn(&self, id: &str, turn: usize, body: &Value) -> Value {
         let client = self.simulation.client.with_header("idempotency-key", &format!("{id}/{turn}"));
         let path = format!("{}&attempt=1", self.simulation.conversation_path(id, "/responses"));
@@ -414,8 +414,8 @@ async fn work(load: Arc<Load>) -> Vec<Held> {
     held
 }
 
-/// Looks at all conversations until the run is over: none that was seen goes, or goes back. Returns them as they were
-/// seen last.
+/// Reads all conversations until the run ends, and checks that none disappears or goes back to an
+/// earlier status. Returns their last states.
 async fn observe(load: Arc<Load>) -> BTreeMap<String, Value> {
     let path = format!("{}&limit=100", load.simulation.path("/conversations"));
     let mut seen: BTreeMap<String, Value> = BTreeMap::new();
@@ -431,7 +431,7 @@ async fn observe(load: Arc<Load>) -> BTreeMap<String, Value> {
     seen
 }
 
-/// What was seen of a conversation still holds.
+/// Checks that a conversation keeps every observed fact.
 fn assert_follows(earlier: &Value, later: &Value) {
     for field in ["id", "seq_id", "persona_id", "created_at", "attempt"] {
         assert_eq!(earlier[field], later[field], "{field}: {earlier} → {later}");
@@ -450,7 +450,7 @@ fn assert_follows(earlier: &Value, later: &Value) {
     }
 }
 
-/// A list is complete, and numbered from 1 without a gap.
+/// Checks that a list is complete and numbered from 1 without gaps.
 fn assert_numbered(page: &Value, count: usize) {
     assert_eq!(page["has_more"], false);
     let mut numbers: Vec<_> = list(&page["data"]).iter().filter_map(|one| one["seq_id"].as_u64()).collect();
@@ -465,7 +465,7 @@ fn by_id(page: &Value) -> BTreeMap<String, Value> {
     found
 }
 
-/// The words of a message.
+/// The text of a message.
 fn said(message: &Value) -> String {
     list(&message["content"]).iter().map(|part| text(part, "text")).collect()
 }
@@ -482,7 +482,7 @@ fn text(value: &Value, field: &str) -> String {
 struct Dice(u64);
 
 impl Dice {
-    /// From another seed in each run, unless the environment names one.
+    /// A new seed in each run, unless the environment sets one.
     #[expect(clippy::disallowed_methods, reason = "a run that failed can be repeated")]
     fn thrown() -> Self {
         let named = std::env::var(SEED_VARIABLE).ok().map(|text| text.parse().expect("a seed is a number"));
@@ -497,7 +497,7 @@ impl Dice {
         (word ^ (word >> 31)) % bound
     }
 
-    /// So many different numbers below `bound`, in order.
+    /// `count` different numbers below `bound`, sorted.
     fn moments(&mut self, count: usize, bound: u64) -> BTreeSet<u64> {
         let mut moments = BTreeSet::new();
         while moments.len() < count {

@@ -1,4 +1,4 @@
-//! `onerun demo` as whoever types it sees it.
+//! `onerun demo` as a user runs it.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::serve::{listening, signal};
 
-/// What starts the block that differs from run to run.
+/// The first line of the block that differs between runs.
 const DIFFERS: &str = "\n--- Below this line each run differs ---";
 
-/// Does on one's own what `curl` does, as far as the demo's lines use it: not every machine has it.
+/// A replacement for `curl` with the options that the demo's commands use, for machines without it.
 const CURL: &str = r#"
 import sys, urllib.request
 url, headers, data, rest = None, {}, None, iter(sys.argv[1:])
@@ -34,7 +34,7 @@ fn demo(arguments: &[&str]) -> Command {
     command
 }
 
-/// The report of a run, without and with the block that differs.
+/// The report of a run without its varying block, and that block.
 async fn report(arguments: &[&str]) -> (String, String) {
     let mut process = Process::spawn(demo(arguments));
     let stdout = process.success().await;
@@ -117,7 +117,7 @@ async fn demo_json_has_figures_and_results() {
     for objective in document["results"]["objectives"].as_array().unwrap() {
         assert_eq!(objective["evaluated"], 12, "{objective}");
     }
-    // Each opens and is answered.
+    // Each persona opens and gets one reply.
     assert!(document["messages"].as_u64().unwrap() >= 24, "{document}");
     for field in ["elapsed_seconds", "conversations_per_second"] {
         assert!(document[field].as_f64().unwrap() > 0.0, "{field} in {document}");
@@ -169,13 +169,14 @@ async fn demo_numbers_out_of_range_are_usage_errors() {
     }
 }
 
-/// The lines that the demo prints for doing the same by hand are run as they are, but for the server's address, the
-/// worker's port and its patience.
+/// The demo's commands for a run by hand are run unchanged, except for the server's address and the
+/// worker's port and timeout.
 #[tokio::test]
 async fn demo_commands_to_repeat_by_hand_work() {
     let (report, _) = report(&["--conversations", "1"]).await;
     let by_hand = report.split_once("\nThe same by hand\n").expect("lines to do it by hand").1;
-    // The shell's lines are indented, blank lines within them apart; the first is the server's.
+    // The shell commands are indented, with blank lines between them. The first one starts the
+    // server.
     let lines: Vec<&str> = by_hand.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     let (worker, results) = match lines.as_slice() {
         [.., worker, results] => (*worker, *results),
@@ -216,7 +217,8 @@ async fn demo_commands_to_repeat_by_hand_work() {
     assert_eq!(printed["overall"]["evaluated"], 20);
 }
 
-/// What a shell writes that does these lines in this directory, with a `curl` that every machine has.
+/// The output of a shell that runs these commands in this directory, with the replacement for
+/// `curl`.
 async fn shell(directory: &Path, lines: &str) -> String {
     let python = workspace().canonicalize().unwrap().join(".tools/venv/bin/python");
     let script = format!("set -eu\ncurl() {{ '{}' curl.py \"$@\"; }}\n{lines}\n", python.display());

@@ -1,5 +1,5 @@
-//! The route table and what is deployed from it: template, functions, events and document have the same operations, and a
-//! function may do what its route is for and nothing else.
+//! The routes and the deployment agree: template, functions, events and OpenAPI document have the
+//! same operations, and each function has exactly the rights that its route needs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use onerun_tests::{
 };
 use serde_json::{Value, json};
 
-/// What is not called by a route.
+/// Functions without a route.
 const EVENT_FUNCTIONS: [&str; 3] = ["run_jobs", "tick", "rotate_secret"];
 
 fn operations() -> BTreeSet<&'static str> {
@@ -30,7 +30,7 @@ fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
     value.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value))
 }
 
-/// A list, also where one alone stands for itself.
+/// The items of a list, or the single value in its place.
 fn list(value: &Value) -> Vec<&Value> {
     value.as_array().map_or_else(|| vec![value], |values| values.iter().collect())
 }
@@ -84,11 +84,11 @@ fn every_route_invokes_exactly_its_function() {
             json!({ "Type": "HttpApi", "Properties": api })
         };
         let mut expected = BTreeMap::from([("Api", api(&route.method))]);
-        // API Gateway has no route for HEAD where it has one for GET.
+        // API Gateway needs a HEAD route beside each GET route.
         if route.method == Method::GET {
             expected.insert("Head", api(&Method::HEAD));
         }
-        // What has no route is answered as everywhere.
+        // The default route answers unknown paths.
         if route.operation == "get_health" {
             let properties = json!({ "ApiId": { "Ref": "HttpApi" } });
             expected.insert("Default", json!({ "Type": "HttpApi", "Properties": properties }));
@@ -186,7 +186,7 @@ fn function_reads_the_secret_only_if_it_checks_keys() {
     assert_eq!(rights.actions("rotate_secret", "secretsmanager"), &reads | &rotates);
 }
 
-/// A partition of every kind that there is: of `onerun-store-dynamodb`'s list.
+/// One partition of each kind: see the list of `onerun-store-dynamodb`.
 const PARTITIONS: [&str; 12] = [
     "projects",
     "p3Xk81LmQzTb",
@@ -202,16 +202,16 @@ const PARTITIONS: [&str; 12] = [
     "audit",
 ];
 
-/// Those that only routes about keys write.
+/// The partitions that only routes of keys write.
 const OF_KEYS: [&str; 3] = ["keys", "key-calls", "audit"];
 
-/// Those that whoever checks keys writes.
+/// The partitions that every function that checks keys writes.
 const OF_USES: [&str; 2] = ["key-uses", "key-rates#keyOfReader0"];
 
-/// What only reads, but notes at an agent that a worker asked for its work.
+/// A read-only route that records a worker's poll at an agent.
 const NOTES_POLLS: [&str; 2] = ["list_conversations", "list_simulations"];
 
-/// The partitions to whose items a function may do one of some things.
+/// The partitions on whose items a function may do any of some actions.
 fn partitions(rights: &Rights, operation: &str, actions: &[&str]) -> BTreeSet<&'static str> {
     let may =
         |partition: &&str| actions.iter().any(|action| rights.may(operation, action, "Table", partition));
@@ -243,7 +243,7 @@ fn function_has_only_the_table_rights_of_its_route() {
         }
         let writes = partitions(&rights, operation, &WRITES);
         let is_write = match route.access {
-            // It counts its callers, and checks no key.
+            // It counts leak reports by address, and checks no key.
             Access::Public => {
                 assert_eq!(writes, BTreeSet::from(["keys", "audit", OF_USES[1]]), "{operation}");
                 continue;
@@ -251,7 +251,7 @@ fn function_has_only_the_table_rights_of_its_route() {
             Access::AnyKey => false,
             Access::Requires(scope) => scope.as_str().ends_with(":write"),
         };
-        // It writes nothing, but is a part of transactions that do.
+        // It writes nothing, but reads in transactions.
         assert!(is_write || !actions.contains("dynamodb:ConditionCheckItem"), "{operation}");
         for partition in OF_USES {
             assert!(rights.may(operation, "UpdateItem", "Table", partition), "{operation}: {partition}");
@@ -299,7 +299,7 @@ fn list_function_may_write_only_the_poll_time() {
             assert_eq!(sets(&["last_polled_at", other]), BTreeSet::new(), "{operation} may set {other}");
         }
     }
-    // The policy knows the partition of a project by its length.
+    // The policy recognizes the partition of a project by its length.
     let policy = &Template::read().0["Resources"]["NotePollsPolicy"]["Properties"]["PolicyDocument"];
     let pattern = &policy["Statement"][0]["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
     assert_eq!(pattern, &json!("?".repeat(ProjectId::LENGTH)));
@@ -330,7 +330,7 @@ fn read_only_function_may_not_encrypt() {
     }
 }
 
-/// The one place where `*` means one thing alone: in a key's own policy it is that key.
+/// In a key's own policy, `*` means only that key.
 #[test]
 fn no_policy_has_a_wildcard() {
     fn statements<'a>(place: &str, value: &'a Value, found: &mut Vec<(String, &'a Value)>) {
@@ -388,7 +388,7 @@ fn no_scanner_finds_a_key_in_an_event() {
     }
 }
 
-/// The events by file name, and what is expected of some.
+/// The events by file name, with the expected replies of some.
 fn events() -> (BTreeMap<String, Value>, Value) {
     let files = fs::read_dir(workspace().join("events")).unwrap().map(|file| file.unwrap().path());
     let files = files.filter(|path| path.extension().is_some_and(|kind| kind == "json"));
@@ -458,7 +458,7 @@ fn event_is_a_request_of_its_route() {
         }
         let key = entries(&event["headers"]).find(|(header, _)| *header == "x-api-key").map(|(_, key)| key);
         assert_eq!(key.is_none(), name.ends_with(".unauthenticated.json"), "{name}");
-        // Or the name of a managed key, which itself is in no file.
+        // Or the name of a managed key. No file contains the key.
         let is_known = |key: &Value| {
             key == ROOT_KEY || key.as_str().is_some_and(|key| key.starts_with('<') && key.ends_with('>'))
         };

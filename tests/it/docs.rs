@@ -1,4 +1,4 @@
-//! What the documentation says to type, typed.
+//! Runs the commands of the documentation.
 
 use std::{collections::BTreeSet, fmt::Write, fs, path::Path, process::Command, time::Duration};
 
@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-/// What `docs/api-keys.md` uses of cURL, for machines that have none.
+/// A replacement for the options of cURL that `docs/api-keys.md` uses, for machines without it.
 const CURL: &str = r#"#!/usr/bin/env python3
 import sys, urllib.error, urllib.request
 url, headers, data, show, rest = None, {}, None, False, iter(sys.argv[1:])
@@ -36,7 +36,7 @@ if show:
 sys.stdout.write(answer.read().decode())
 "#;
 
-/// A block of commands of a document.
+/// A block of commands in a document.
 struct Block {
     line: usize,
     kind: String,
@@ -66,13 +66,14 @@ fn blocks(document: &str) -> Vec<Block> {
     blocks
 }
 
-/// The blocks of the page on keys that are run against what stands for AWS: see [`crate::aws`].
+/// The blocks of the page on keys that run against emulated AWS services: see [`crate::aws`].
 pub(crate) fn aws_blocks() -> Vec<String> {
     let blocks = blocks(&api_keys()).into_iter();
     blocks.filter(|block| block.kind == "sh aws").map(|block| block.text).collect()
 }
 
-/// One script of all that a reader would run here. What is run elsewhere is counted, so that none gets there unseen.
+/// One script of all blocks that run here. The others are counted, so that no new one is skipped
+/// unnoticed.
 fn script(document: &str, not_run: &[(&str, usize)]) -> String {
     let mut script = "set -eu\n".to_owned();
     let blocks = blocks(document);
@@ -95,7 +96,8 @@ fn script(document: &str, not_run: &[(&str, usize)]) -> String {
     script
 }
 
-/// A directory to run a script in: a repository beside a home, and what the server at hand is reached by.
+/// A working directory for a script: a repository, a home directory, and the server's address and
+/// key.
 pub(crate) struct Place {
     directory: tempfile::TempDir,
 }
@@ -125,12 +127,13 @@ impl Place {
         self.directory.path().join(name)
     }
 
-    /// A shell with `onerun`, the Python of the tests and `curl` on its path, and nothing of the developer's.
+    /// A shell with `onerun`, the tests' Python and `curl` on its path, and without the developer's
+    /// settings.
     fn shell(&self, script: &str) -> Process {
         self.shell_with("venv", &[], script)
     }
 
-    /// A shell with the programs of this Python environment, and with these variables.
+    /// A shell with the programs of this Python environment and these variables.
     pub(crate) fn shell_with(&self, tools: &str, variables: &[(&str, String)], script: &str) -> Process {
         let program = onerun(&[]).get_program().to_owned();
         let tools = workspace().canonicalize().unwrap().join(".tools").join(tools).join("bin");
@@ -162,7 +165,7 @@ fn path_of_this_process() -> std::ffi::OsString {
     std::env::var_os("PATH").expect("a path")
 }
 
-/// What `make deploy` tries a stack with.
+/// The smoke test that `make deploy` runs on a stack.
 #[tokio::test]
 async fn smoke_test_passes_here_and_fails_with_a_wrong_key() {
     let server = Server::start().await;
@@ -180,7 +183,7 @@ async fn smoke_test_passes_here_and_fails_with_a_wrong_key() {
     let mut wrong = smoke("q3V8ZtL0yJm5RcXe7oNwB2kHs9GdFuTa4iP1xWvEzMI=");
     assert_eq!(wrong.exit(Duration::from_mins(1)).await.code(), Some(1), "{}", wrong.report());
     assert!(wrong.stderr().contains("invalid_api_key"), "{}", wrong.report());
-    // Nothing that opens anything is left.
+    // No file with a usable key is left.
     let keys = server.client().get("/v1/keys?limit=100", 200).await;
     let left: Vec<_> = keys["data"].as_array().unwrap().iter().map(|key| text(key, "status")).collect();
     assert!(!left.is_empty() && left.iter().all(|status| status == "revoked"), "{left:?}");
@@ -200,13 +203,13 @@ async fn every_command_of_the_docs_on_keys_works() {
         .replace("http://127.0.0.1:9000", server.base_url());
     assert!(document.contains("onerun serve --port 9000 --data onerun-data"), "how the server is started");
 
-    // The nightly job, which goes on all the time that its key is changed.
+    // The nightly job, which keeps calling while its key is changed.
     let (stop, mut stopped) = oneshot::channel::<()>();
     let (client, file) = (server.client(), place.path("home/.onerun/nightly"));
     let nightly_job = tokio::spawn(async move {
         let mut keys = BTreeSet::new();
         while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
-            // While the file is being made, it is there and empty.
+            // The file exists, empty, while it is being written.
             match fs::read_to_string(&file) {
                 Ok(key) if !key.is_empty() => {
                     let key = key.trim().to_owned();
@@ -232,7 +235,7 @@ async fn every_command_of_the_docs_on_keys_works() {
     {
         assert!(said.to_lowercase().contains(expected), "{expected:?} in {}", typed.report());
     }
-    // cURL does not tell a refusal by its exit code.
+    // cURL's exit code does not show a refusal.
     assert_eq!(said.matches(r#""kind":"root""#).count(), 3, "{}", typed.report());
     let keys = server.client().get("/v1/keys?limit=100", 200).await;
     let mut seen: Vec<(String, String)> = keys["data"]
@@ -296,7 +299,7 @@ fn docs_on_keys_explain_each_refusal() {
     for (path, operations) in api["paths"].as_object().unwrap() {
         for operation in operations.as_object().unwrap().values() {
             for (status, response) in operation["responses"].as_object().into_iter().flatten() {
-                // Those of keys, and of the routes about keys all but what every route may answer.
+                // The codes of keys, and those of key routes except the ones of every route.
                 if ["401", "403"].contains(&status.as_str())
                     || path.contains("key_id") && ["404", "409"].contains(&status.as_str())
                 {

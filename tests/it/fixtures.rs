@@ -1,10 +1,10 @@
-//! A project with an agent, and what tests do with simulations in it.
+//! A project with an agent, and operations on its simulations.
 
 use http::Method;
 use onerun_tests::app::{Client, Reply, TestApp};
 use serde_json::{Value, json};
 
-/// The situation of every simulation that names no other.
+/// The default scenario of a simulation.
 pub(crate) const SCENARIO: &str = "A customer asks for a refund of a kettle that arrived broken.";
 
 pub(crate) struct TestProject<'a> {
@@ -38,7 +38,7 @@ impl<'a> TestProject<'a> {
         id(&self.client.post(&self.path("/objectives"), &body, 200).await)
     }
 
-    /// What a simulation is made from: one conversation with one approved persona, but for `changes`.
+    /// The input of a simulation: one conversation with one approved persona, changed by `changes`.
     pub(crate) fn wanted(&self, changes: Value) -> Value {
         let mut body = json!({
             "agent_id": self.agent,
@@ -53,19 +53,19 @@ impl<'a> TestProject<'a> {
         body
     }
 
-    /// A new simulation, of which nothing has run.
+    /// Creates a simulation, and runs no job.
     pub(crate) async fn create(&self, changes: Value) -> String {
         id(&self.client.post(&self.path("/simulations"), &self.wanted(changes), 200).await)
     }
 
-    /// A new simulation whose personas and conversations are made.
+    /// Creates a simulation with its personas and conversations.
     pub(crate) async fn simulate(&self, changes: Value) -> String {
         let simulation = self.create(changes).await;
         self.app.run_jobs().await;
         simulation
     }
 
-    /// A new simulation and its one conversation.
+    /// Creates a simulation with one conversation, and returns the conversation.
     pub(crate) async fn converse(&self, changes: Value) -> TestConversation<'_, 'a> {
         let simulation = self.simulate(changes).await;
         let conversation = match &self.conversations(&simulation).await[..] {
@@ -91,30 +91,30 @@ impl<'a> TestProject<'a> {
         self.get(&format!("/simulations/{simulation}/results")).await
     }
 
-    /// Asks for `run` or `cancel`.
+    /// Requests `run` or `cancel`.
     pub(crate) async fn order(&self, simulation: &str, what: &str, status: u16) -> Value {
         self.client.post_empty(&self.path(&format!("/simulations/{simulation}/{what}")), status).await
     }
 
-    /// All personas of a simulation, by their number.
+    /// All personas of a simulation, by number.
     pub(crate) async fn personas(&self, simulation: &str) -> Vec<Value> {
         by_number(&self.get(&format!("/simulations/{simulation}/personas")).await)
     }
 
-    /// Asks to `approve` or `reject` a persona.
+    /// Requests `approve` or `reject` for a persona.
     pub(crate) async fn decide(&self, simulation: &str, persona: &str, what: &str, status: u16) -> Value {
         let path = self.path(&format!("/simulations/{simulation}/personas/{persona}/{what}"));
         self.client.post_empty(&path, status).await
     }
 
-    /// All conversations of a simulation, of which there are at most 100, by their number.
+    /// All conversations of a simulation, at most 100, by number.
     pub(crate) async fn conversations(&self, simulation: &str) -> Vec<Value> {
         let page = self.get(&format!("/simulations/{simulation}/conversations?limit=100")).await;
         assert_eq!(page["has_more"], false, "more than one page");
         by_number(&page)
     }
 
-    /// All conversations of a simulation, by their number.
+    /// All conversations of a simulation, by number.
     pub(crate) async fn test_conversations(&self, simulation: &str) -> Vec<TestConversation<'_, 'a>> {
         let conversations = self.conversations(simulation).await;
         conversations
@@ -124,7 +124,7 @@ impl<'a> TestProject<'a> {
     }
 }
 
-/// One conversation, as a worker has it.
+/// One conversation, as a worker uses it.
 pub(crate) struct TestConversation<'d, 'a> {
     pub(crate) project: &'d TestProject<'a>,
     pub(crate) simulation: String,
@@ -148,12 +148,12 @@ impl TestConversation<'_, '_> {
         self.project.client.post_empty(&self.path("/end"), status).await
     }
 
-    /// The agent says something, or nothing with `None`.
+    /// Sends an agent message, or asks for the persona's first one with `None`.
     pub(crate) async fn say(&self, text: Option<&str>, status: u16) -> Value {
         self.say_with(&self.project.client, "/responses", text, status).await.json()
     }
 
-    /// [`TestConversation::say`], by a client with headers of its own and to a path with a query of its own.
+    /// [`TestConversation::say`] by another client and on another path.
     pub(crate) async fn say_with(
         &self,
         client: &Client<'_>,
@@ -178,13 +178,13 @@ impl TestConversation<'_, '_> {
         data(&page).clone()
     }
 
-    /// Who said what, oldest first.
+    /// Role and text of each message, oldest first.
     pub(crate) async fn transcript(&self) -> Vec<(String, String)> {
         let said = |item: &Value| (text(item, "role"), text(&item["content"][0], "text"));
         self.items().await.iter().map(said).collect()
     }
 
-    /// The persona opens, the agent says each of these, and ends.
+    /// The persona opens, the agent sends each of these messages, then ends the conversation.
     pub(crate) async fn hold(&self, lines: &[&str]) {
         self.start(200).await;
         let mut ended = self.say(None, 200).await["ended"] == true;
@@ -197,7 +197,7 @@ impl TestConversation<'_, '_> {
     }
 }
 
-/// The body of a call for the persona's next words.
+/// The body of a call for the persona's reply.
 pub(crate) fn message(text: Option<&str>) -> Value {
     match text {
         Some(text) => {
@@ -225,12 +225,12 @@ pub(crate) fn id(value: &Value) -> String {
     text(value, "id")
 }
 
-/// The code of an error.
+/// The `code` of an error.
 pub(crate) fn code(problem: &Value) -> &str {
     problem["code"].as_str().unwrap_or_else(|| panic!("no code in {problem}"))
 }
 
-/// Takes over the members of `changes`; those that are null there are removed.
+/// Sets the members of `changes`; null removes a member.
 pub(crate) fn merge(object: &mut Value, changes: Value) {
     let object = object.as_object_mut().expect("an object");
     let Value::Object(changes) = changes else { panic!("not an object: {changes}") };

@@ -1,7 +1,7 @@
-//! A data directory on a disk that is full: keys are ended all the same.
+//! A data directory on a full disk: keys can still be revoked.
 //!
-//! The disk is a tmpfs of 3 MB in a mount namespace of the server's own. Where the system lets the tests make none, they
-//! say so and look at nothing.
+//! The disk is a tmpfs of 3 MB in the server's own mount namespace. Where tests may not create one,
+//! they print that and check nothing.
 
 use std::{
     fs::File,
@@ -29,7 +29,7 @@ struct SmallDisk {
     directory: TempDir,
 }
 
-/// The arguments of `unshare` that let this user mount something, if there are any.
+/// The arguments of `unshare` with which this user may mount, if there are any.
 fn unshare() -> Option<&'static str> {
     let can = |arguments: &&str| {
         let mut command = Command::new("unshare");
@@ -77,13 +77,13 @@ impl SmallDisk {
         (id(&made), made["key"].as_str().expect("a key").to_owned())
     }
 
-    /// A file on the disk, seen from here.
+    /// A file on the disk, as this process sees it.
     fn file(&self, name: &str) -> PathBuf {
         let below = self.directory.path().strip_prefix("/").expect("an absolute path");
         PathBuf::from(format!("/proc/{}/root", self.process.pid())).join(below).join(name)
     }
 
-    /// Takes all room that is left.
+    /// Fills the disk.
     fn fill(&self, name: &str) {
         let mut file = File::create(self.file(name)).expect("a file on the disk");
         for size in [65_536, 4_096, 1] {
@@ -102,7 +102,7 @@ impl SmallDisk {
         assert!(problem["message"].as_str().is_some_and(|text| text.contains("disk is full")), "{problem}");
     }
 
-    /// The actions of the trail that are about a key.
+    /// The audit actions of a key.
     async fn told_of(&self, key: &str) -> Vec<Value> {
         let trail = self.root().get("/v1/audit?limit=100", 200).await;
         let of_key = data(&trail).iter().filter(|entry| entry["key_id"] == key);
@@ -136,7 +136,7 @@ async fn full_disk_does_not_stop_revocation() {
         let problem = disk.client(&keys[number].1).get("/v1/projects", status).await;
         assert_eq!(code(&problem), expected, "{number}");
     }
-    // The reserve is for ends of keys alone.
+    // Only revocations may use the reserve.
     let longer = json!({ "name": "Longer", "metadata": { "note": "x".repeat(1_000) } });
     assert_eq!(code(&root.patch(&path(2, ""), &longer, 507).await), "storage_full");
     disk.assert_is_full().await;
@@ -158,7 +158,7 @@ async fn revocation_without_disk_space_is_written_later() {
     disk.fill("filler");
     disk.assert_is_full().await;
     let root = disk.root();
-    // One end after the other, until there is no room even for those. What the reserve leaves, others take.
+    // Revoke keys until no space is left even for that. Fill the rest of the reserve from outside.
     let mut ends = spare.iter().flat_map(|(id, _)| (1..90).rev().map(move |days| (id, days)));
     loop {
         let (spare, days) = ends.next().expect("the reserve is used up");
@@ -175,7 +175,7 @@ async fn revocation_without_disk_space_is_written_later() {
     assert_eq!(code(&disk.client(key).get("/v1/projects", 401).await), "inactive_api_key");
     assert_eq!(disk.told_of(id).await, ["create_key"]);
     assert_eq!(root.get(&format!("/v1/keys/{id}"), 200).await["status"], "disabled");
-    // A second end counts besides the first, and what would bring the key back is refused.
+    // A second revocation also applies, and a change that restores a key is refused.
     let problem = root.post(&format!("/v1/keys/{id}/enable"), &json!({}), 507).await;
     assert_eq!(code(&problem), "storage_full");
     let problem = root.post(&format!("/v1/keys/{id}/revoke"), &json!({}), 507).await;

@@ -1,4 +1,5 @@
-//! Requests under an `Idempotency-Key`: a repetition gets the same answer, and nothing is made or started twice.
+//! Requests with an `Idempotency-Key`: a repetition gets the same reply and creates or starts
+//! nothing twice.
 
 use futures_util::future::join_all;
 use http::Method;
@@ -59,7 +60,7 @@ async fn repeated_request_gets_the_same_reply_once() {
     let seeded = SeededProject::new(&app).await;
     let mut seen = 0;
     for (number, route) in takes_key().enumerate() {
-        // A start needs a conversation that is queued, and has tests of its own.
+        // A start needs a queued conversation, and has its own tests.
         if route.operation == "start_conversation" {
             continue;
         }
@@ -72,7 +73,7 @@ async fn repeated_request_gets_the_same_reply_once() {
         let (status, second) = client.ask(route.method.clone(), &path, seeded.body(route)).await;
         let mut first = first.json();
         if first.get("key").is_some() {
-            // A secret is in one answer alone.
+            // Only one reply contains the secret.
             first["key"] = Value::Null;
         }
         assert_eq!((status, second.json()), (200, first), "{}", route.operation);
@@ -100,7 +101,7 @@ async fn key_reused_for_another_request_is_refused() {
         assert_eq!(code(&problem), "idempotency_key_reused", "{path}");
         assert!(text(&problem, "message").contains("send another key"), "{problem}");
     }
-    // The same request, however it is written down.
+    // The same request in another notation.
     let same = r#"{ "metadata": {"b":2, "a":1},   "name": "First" }"#;
     let again = client.send_bytes(Method::POST, &agents, same, 200).await.json();
     assert_eq!(again, first);
@@ -121,7 +122,7 @@ async fn idempotency_keys_are_per_caller_and_project() {
             let path = format!("/v1/agents?project_id={project_id}");
             made.push(id(&keyed(&client, "k").post(&path, &body, 200).await));
         }
-        // Where there is no project_id at all.
+        // The route has no `project_id`.
         made.push(id(&keyed(&client, "k").post("/v1/projects", &body, 200).await));
     }
     made.sort();
@@ -193,7 +194,8 @@ async fn worker_can_repeat_a_start_after_a_lost_reply() {
     );
     assert_eq!(conversation.see().await["attempt"], 1);
 
-    // The lease runs out: the conversation is another attempt, and the answer is about the first one still.
+    // After the lease expires, the conversation is at another attempt, but the reply is about the
+    // first one.
     app.advance(SignedDuration::from_secs(301));
     app.run_jobs().await;
     assert_eq!(conversation.see().await["status"], "queued");

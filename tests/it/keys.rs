@@ -1,4 +1,4 @@
-//! `onerun keys` as people, hooks and CI jobs see it: what it prints, and its exit codes.
+//! `onerun keys` as people, hooks and CI jobs use it: its output and exit codes.
 
 mod api;
 mod offline;
@@ -11,10 +11,10 @@ use std::{
 
 use onerun_tests::process::onerun;
 
-/// A key of no store: the bytes 0 to 40 and their checksum.
+/// A key that no server knows: the bytes 0 to 40 and their checksum.
 const MANAGED: &str = "onr_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJyjI1Z3e";
 
-/// What came of a command.
+/// The outcome of a command.
 #[derive(Debug)]
 struct Said {
     code: i32,
@@ -32,14 +32,14 @@ impl Said {
         }
     }
 
-    /// What is on standard output, if it exited with this code.
+    /// The standard output, if it exited with this code.
     #[track_caller]
     fn exits(self, code: i32) -> String {
         assert_eq!(self.code, code, "{self:?}");
         self.stdout
     }
 
-    /// What is on standard error, if it exited with this code and had no result.
+    /// The standard error, if it exited with this code and printed no result.
     #[track_caller]
     fn fails(self, code: i32) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self:?}");
@@ -47,14 +47,14 @@ impl Said {
     }
 }
 
-/// `onerun keys` with these arguments, in this environment and no other, with this input.
+/// Runs `onerun keys` with these arguments, only these variables, and this input.
 fn keys(arguments: &[&str], environment: &[(&str, &str)], stdin: &str) -> Said {
     let mut command = onerun(&[&["keys"], arguments].concat());
     command.envs(environment.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     match child.stdin.take().unwrap().write_all(stdin.as_bytes()) {
-        // It had no use for it.
+        // The command did not read its input.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         written => written.unwrap(),
     }

@@ -1,11 +1,10 @@
-//! What went wrong with keys elsewhere, each shown not to go wrong here. A test is named after the place where the failure
-//! was reported, and says what it was.
+//! Key failures of other products that cannot happen here. Each test is named after the report.
 //!
-//! Three kinds are shown in other places. That comparisons take no time from which a secret could be learned
-//! (meilisearch #6077, totp-rs #13, warpgate #1853): digests have no `==`, which `onerun-auth` shows by what does not
-//! compile, and `bench/` measures it. A stale secret in a function that was frozen (middy #1063,
-//! aws-secretsmanager-caching-python #33): `lambda/keys.rs` and `tests/it/aws/`. What the AWS SDK costs at a start
-//! (aws-sdk-rust #894, #975): `bench/lambda/`.
+//! Other tests cover three kinds. Timing of comparisons (meilisearch #6077, totp-rs #13, warpgate
+//! #1853): digests have no `==`, which `onerun-auth` shows by code that does not compile, and
+//! `bench/` measures it. A stale secret in a frozen function (middy #1063,
+//! aws-secretsmanager-caching-python #33): `lambda/keys.rs` and `tests/it/aws/`. The AWS SDK's cost
+//! at a cold start (aws-sdk-rust #894, #975): `bench/lambda/`.
 
 use http::Method;
 use jiff::SignedDuration;
@@ -23,8 +22,9 @@ async fn act(app: &TestApp, key: &MadeKey, what: &str) -> Value {
     app.root().post_empty(&format!("/v1/keys/{}/{what}", key.id), 200).await
 }
 
-/// A deleted key went on for five minutes in a cache, while the answer to the deletion said that it was gone at once.
-/// The same for a minute in executor #1870, two in boxlite #1418, ten in `OctopusDeploy` #4779, a day in lmnr #1608.
+/// A deleted key worked for five more minutes from a cache, although the reply confirmed the
+/// deletion. The same for a minute in executor #1870, two in boxlite #1418, ten in `OctopusDeploy`
+/// #4779, a day in lmnr #1608.
 #[tokio::test]
 async fn e2b_infra_3324_revoked_key_survives_in_a_cache() {
     let app = TestApp::start();
@@ -37,7 +37,7 @@ async fn e2b_infra_3324_revoked_key_survives_in_a_cache() {
     with(&elsewhere, &key).get("/v1/whoami", 401).await;
 }
 
-/// A revoked key went on for as long as it was used, because every use put its cached record off.
+/// A revoked key worked for as long as it was used, because every use extended its cache entry.
 #[tokio::test]
 async fn langfuse_17651_use_keeps_a_revoked_key_alive() {
     let app = TestApp::start();
@@ -60,18 +60,18 @@ async fn langfuse_17651_use_keeps_a_revoked_key_alive() {
     assert_eq!(refused_after, Some(5));
 }
 
-/// Revoking took effect when the process was started again. The same in biocache-service #374.
+/// A revocation applied only after a restart. The same in biocache-service #374.
 #[tokio::test]
 async fn anytype_api_10_revocation_waits_for_a_restart() {
     let app = TestApp::start();
     let key = app.root().make_key(json!({})).await;
     with(&app, &key).get("/v1/whoami", 200).await;
     act(&app, &key, "revoke").await;
-    // Nobody restarted anything, and no time has passed.
+    // No restart happened, and no time has passed.
     assert_eq!(code(&with(&app, &key).get("/v1/whoami", 401).await), "revoked_api_key");
 }
 
-/// Rotating revoked the old key at once, so that every rotation was an outage.
+/// A rotation revoked the old key at once, so every rotation was an outage.
 #[tokio::test]
 async fn keypal_7_rotation_revokes_the_old_key_at_once() {
     let app = TestApp::start();
@@ -82,8 +82,8 @@ async fn keypal_7_rotation_revokes_the_old_key_at_once() {
     }
 }
 
-/// The grace period of a rotation became the old key's expiry, also where that had been sooner: a key about to end was
-/// given days.
+/// The grace period of a rotation replaced the old key's expiry, even an earlier one: a key about
+/// to expire got more days.
 #[tokio::test]
 async fn unkey_5892_rotation_extends_the_old_keys_life() {
     let app = TestApp::start();
@@ -96,7 +96,7 @@ async fn unkey_5892_rotation_extends_the_old_keys_life() {
     assert_eq!(code(&with(&app, &old).get("/v1/whoami", 401).await), "expired_api_key");
 }
 
-/// The end of the grace period was stored, and never asked for when a key was checked.
+/// The end of the grace period was stored, but key checks ignored it.
 #[tokio::test]
 async fn solana_developer_platform_897_overlap_end_is_not_enforced() {
     let app = TestApp::start();
@@ -108,8 +108,8 @@ async fn solana_developer_platform_897_overlap_end_is_not_enforced() {
     assert_eq!(code(&with(&app, &old).get("/v1/whoami", 401).await), "expired_api_key");
 }
 
-/// Rotating meant downtime, so operators handed one key around. Here both work side by side, and whether the old one is
-/// still used is known before it ends.
+/// A rotation meant downtime, so operators shared one key. Here both keys work in the overlap, and
+/// the remaining use of the old key is visible before its end.
 #[tokio::test]
 async fn soter_946_rotation_means_downtime() {
     let app = TestApp::start();
@@ -121,7 +121,7 @@ async fn soter_946_rotation_means_downtime() {
     assert_eq!(seen().await["uses_since_replaced"], 1);
 }
 
-/// Every check of a key wrote to the database, twice. The same in dust #29751 and bunmail #28.
+/// Every key check wrote to the database, twice. The same in dust #29751 and bunmail #28.
 #[tokio::test]
 async fn better_auth_10921_every_request_writes_the_key() {
     let app = TestApp::start();
@@ -133,7 +133,7 @@ async fn better_auth_10921_every_request_writes_the_key() {
         app.advance(SignedDuration::from_secs(1));
         client.get("/v1/whoami", 200).await;
     }
-    // What was written is what had been after the first of them.
+    // The first request's use is the only one written.
     assert_eq!(app.root().get(&format!("/v1/keys/{}", key.id), 200).await, first);
 }
 
@@ -148,8 +148,8 @@ async fn better_auth_4023_request_is_counted_twice() {
     with(&app, &key).get("/v1/whoami", 429).await;
 }
 
-/// A limit of ten requests a day that nobody had asked for made keys useless (sparky-fitness #616, opalinehq/cli #150), and
-/// saying otherwise was passed over (better-auth #1886).
+/// An unrequested limit of ten requests a day made keys useless (sparky-fitness #616, opalinehq/cli
+/// #150), and turning it off had no effect (better-auth #1886).
 #[tokio::test]
 async fn better_auth_1886_keys_have_an_unrequested_limit() {
     let app = TestApp::start();
@@ -162,7 +162,7 @@ async fn better_auth_1886_keys_have_an_unrequested_limit() {
     assert_eq!(limited.answer["rate_limit"], json!({ "requests": 1, "window_seconds": 9 }));
 }
 
-/// An expired key was deleted as it was checked, and with it all that was known of it.
+/// The check of an expired key deleted it with its history.
 #[tokio::test]
 async fn better_auth_reading_an_expired_key_deletes_it() {
     let app = TestApp::start();
@@ -173,7 +173,7 @@ async fn better_auth_reading_an_expired_key_deletes_it() {
     assert_eq!((&seen["name"], &seen["status"]), (&json!("Nightly"), &json!("expired")));
 }
 
-/// Keys lay in the database as they are sent. The same in #1237, #4964 and #5437.
+/// The database stored keys in plain text. The same in #1237, #4964 and #5437.
 #[tokio::test]
 async fn kong_33_keys_are_stored_in_plain_text() {
     let app = TestApp::start();
@@ -182,13 +182,13 @@ async fn kong_33_keys_are_stored_in_plain_text() {
     let kept = app.kept().await;
     let is_kept = |text: &str| kept.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(is_kept(&key.id), "the place to look is the right one");
-    // Any sixteen characters of it, whatever they were put between.
+    // No sixteen characters of it occur, whatever surrounds them.
     for part in key.key.as_bytes()[16..].windows(16) {
         assert!(!is_kept(str::from_utf8(part).unwrap()));
     }
 }
 
-/// Whoever named a user in the body made and changed keys for that user, without a key.
+/// A caller without a key could create and change keys for any user named in the body.
 #[tokio::test]
 async fn cve_2025_61928_keys_are_created_for_any_named_user() {
     let app = TestApp::start();
@@ -205,8 +205,8 @@ async fn cve_2025_61928_keys_are_created_for_any_named_user() {
     assert_eq!(data(&app.root().get("/v1/keys", 200).await).len(), 1);
 }
 
-/// A missing permission was told as a key that is not found, so that nobody knew what to do (Better Auth answers 401).
-/// The rule that was broken is named, as in Nix's report of a good message.
+/// A missing permission was reported as a missing key, so users could not fix it (Better Auth
+/// answers 401). Here the error names the rule, as Nix asks of a good message.
 #[tokio::test]
 async fn nixos_org_247_refusal_does_not_name_its_rule() {
     let app = TestApp::start();
@@ -218,7 +218,7 @@ async fn nixos_org_247_refusal_does_not_name_its_rule() {
     assert!(problem["message"].as_str().unwrap().ends_with("its lifetime"), "{problem}");
 }
 
-/// One token for each organisation, because none could reach two of them and no more.
+/// Each organisation needed its own token, because none could reach exactly two of them.
 #[tokio::test]
 async fn refined_github_6092_each_project_needs_its_own_key() {
     let app = TestApp::start();
@@ -233,8 +233,8 @@ async fn refined_github_6092_each_project_needs_its_own_key() {
     }
 }
 
-/// A token without scopes was one from before there were scopes, and could do everything; an empty list of crates was all
-/// of them.
+/// A token without scopes dated from before scopes and could do everything; an empty list of crates
+/// meant all crates.
 #[tokio::test]
 async fn crates_io_missing_or_empty_scopes_grant_everything() {
     let app = TestApp::start();
@@ -246,7 +246,7 @@ async fn crates_io_missing_or_empty_scopes_grant_everything() {
     with(&app, &key).get("/v1/projects", 403).await;
 }
 
-/// Nobody saw which keys were idle, about to end, or endless.
+/// Idle, expiring and endless keys were not visible.
 #[tokio::test]
 async fn ninerouter_2351_idle_and_expiring_keys_are_not_shown() {
     let app = TestApp::start();

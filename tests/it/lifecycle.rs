@@ -1,4 +1,5 @@
-//! What becomes of a simulation and its conversations: completed, failed, canceled or expired, and never stuck.
+//! The life of simulations and conversations: they complete, fail, are canceled or expire, and
+//! never get stuck.
 
 use jiff::SignedDuration;
 use onerun_tests::app::{Act, TestApp};
@@ -9,18 +10,18 @@ use crate::fixtures::{TestConversation, TestProject, code, id, text};
 
 const LEASE: SignedDuration = SignedDuration::from_secs(300);
 
-/// Four conversations of two personas, which the persona does not end before their limit.
+/// Four conversations of two personas, which the persona does not end before the limit.
 fn four() -> Value {
     json!({ "target_conversations": 4, "target_personas": 2, "max_turns": 200 })
 }
 
-/// Lets a worker's lease run out.
+/// Lets a worker's lease expire.
 async fn lose(app: &TestApp) {
     app.advance(LEASE);
     app.run_jobs().await;
 }
 
-/// Checks the parts of a value that are named.
+/// Checks the named members of a value.
 #[track_caller]
 fn assert_parts(value: &Value, expected: &Value) {
     for (name, expected) in expected.as_object().unwrap() {
@@ -62,7 +63,7 @@ async fn simulation_completes_after_its_last_evaluation() {
         assert_eq!(seen["evaluations"][0]["outcome"], outcome);
     }
     let seen = project.simulation(&simulation).await;
-    // That conversations failed their objectives is a result, not a failure of the simulation.
+    // Failed objectives are a result, not a failure of the simulation.
     assert_parts(
         &seen,
         &json!({ "status": "completed", "last_failure_reason": null, "updated_at": app.now_text() }),
@@ -212,7 +213,7 @@ async fn only_later_attempts_must_be_started() {
     conversation.say(None, 200).await;
     assert_parts(&conversation.see().await, &json!({ "status": "in_progress", "attempt": 1 }));
     lose(&app).await;
-    // It may well be the worker that was given up who calls.
+    // The call may come from the worker that lost the lease.
     assert_eq!(code(&conversation.say(Some("Hello."), 409).await), "conversation_requeued");
     assert_eq!(code(&conversation.end(400).await), "conversation_not_started");
     assert_parts(&conversation.see().await, &json!({ "status": "queued", "attempt": 2, "item_count": 0 }));
@@ -296,7 +297,7 @@ async fn cancel_stops_all_work_and_keeps_results() {
         &canceled,
         &json!({ "status": "canceled", "last_failure_reason": null, "updated_at": app.now_text() }),
     );
-    // At once, before anything has run in the background.
+    // At once, before any background work.
     for problem in [
         queued.start(409).await,
         queued.say(None, 409).await,
@@ -323,7 +324,7 @@ async fn cancel_stops_all_work_and_keeps_results() {
     assert_eq!(code(&open.say(None, 400).await), "conversation_over");
     assert_eq!(code(&open.end(400).await), "conversation_over");
 
-    // Leases and expiry have nothing left to do, and a repetition changes nothing.
+    // Leases and expiry find nothing to do, and a repetition changes nothing.
     app.advance(SignedDuration::from_hours(48));
     app.run_jobs().await;
     project.order(&simulation, "cancel", 200).await;
@@ -512,7 +513,7 @@ async fn failed_judging_is_no_pass_and_fails_the_simulation() {
     app.run_jobs_and_retries().await;
     assert_eq!(app.take_buried().len(), 1);
     let seen = conversations[1].see().await;
-    // All verdicts on a conversation are recorded, or none.
+    // Either all verdicts on a conversation are recorded or none.
     assert_parts(&seen, &json!({ "status": "ended", "evaluation_status": "failed", "evaluations": [] }));
     let reason = "1 of 2 conversations could not be evaluated";
     assert_parts(

@@ -1,4 +1,4 @@
-//! What is left behind by requests: one line in the log each, and nothing in it that is anybody's own.
+//! Each request logs one line, which contains no data of callers.
 
 use std::{cell::RefCell, collections::BTreeSet, io, sync::Once};
 
@@ -15,15 +15,15 @@ use crate::{
     seeded_project::SeededProject,
 };
 
-/// A word that is in everything that a caller or a model says, and nowhere else.
+/// A word in every text of a caller or a model, and nowhere else.
 const SECRET: &str = "xyzzy-plugh";
 
 thread_local! {
-    /// What this thread has logged since it began to take it down.
+    /// The log of this thread since the capture started.
     static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-/// Writes to the log of the thread that it is used on, if that takes it down.
+/// Writes to the current thread's capture, if there is one.
 struct Writer;
 
 impl io::Write for Writer {
@@ -37,19 +37,20 @@ impl io::Write for Writer {
     }
 }
 
-/// Begins to take down what this thread logs. One subscriber for the process, because one for a thread alone loses
-/// lines while others come and go.
+/// Starts the capture of this thread's log. The process has one subscriber: thread-local
+/// subscribers lose lines while others come and go.
 fn record() {
     static SUBSCRIBER: Once = Once::new();
     SUBSCRIBER.call_once(|| {
-        // All that is our own. The AWS SDK writes whole bodies at its finest level, which no host turns on.
+        // Our own crates at the finest level. The AWS SDK logs whole bodies there, and no host
+        // enables that.
         let filter = EnvFilter::new("debug,onerun=trace");
         tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(|| Writer).init();
     });
     LOG.set(Some(Vec::new()));
 }
 
-/// What was logged since the last call.
+/// The lines since the last call.
 fn logged() -> String {
     String::from_utf8(LOG.replace(Some(Vec::new())).unwrap_or_default()).unwrap()
 }
@@ -125,7 +126,7 @@ async fn internal_errors_are_logged_and_not_sent() {
         logged();
         app.model().on_reply(act);
         let path = seeded.path(route);
-        // The client refuses an answer with the model's own words in it.
+        // The client refuses a reply with the model's own text.
         seeded.project.client.post(&path, &message(Some("Hello.")), status).await;
         let log = logged();
         let line: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
@@ -188,8 +189,8 @@ async fn secrets_are_neither_logged_nor_stored() {
         key(&canary.key).with_header("user-agent", &canary.key[..40]),
         key(&canary.key).at_address(None).with_header("idempotency-key", "canary"),
     ];
-    // The kit looks into every answer for keys that were made. A caller who sends one as a name would find it there, as
-    // much a name as any other, so the bodies have none.
+    // The kit searches every reply for created secrets. A secret sent as a name would occur in the
+    // reply legitimately, so bodies contain none.
     for route in ROUTES {
         for client in &clients {
             let path = format!("{}&x-api-key={}", seeded.path(route), canary.key);
@@ -207,7 +208,7 @@ async fn secrets_are_neither_logged_nor_stored() {
     assert!(log.contains(&canary.id), "the log names the key");
     assert!(kept.windows(12).any(|window| window == canary.id.as_bytes()), "so does the store");
     for made in [&canary, &replaced] {
-        // Any part of it that nobody could guess.
+        // Any part of it that cannot be guessed.
         for part in made.key.as_bytes()[16..].windows(12) {
             assert!(!log.contains(str::from_utf8(part).unwrap()), "a part of a secret is in the log");
             assert!(!kept.windows(12).any(|window| window == part), "a part of a secret is kept");

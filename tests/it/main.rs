@@ -1,6 +1,7 @@
-//! The integration tests: one binary, because linking costs more than running.
+//! The integration tests. They are one binary, because linking costs more than running.
 //!
-//! A module is a subject. Modules that start processes are in the group `processes` of `.config/nextest.toml`.
+//! Each module has one subject. Modules that start processes are in the group `processes` of
+//! `.config/nextest.toml`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 

@@ -1,4 +1,4 @@
-//! What managed keys do for those who make, use, change and lose them. What is wrong with a key is in `matrix.rs`.
+//! Creating, using, changing and revoking managed keys. `auth_matrix.rs` tests wrong keys.
 
 use std::collections::BTreeMap;
 
@@ -160,7 +160,7 @@ async fn contradictory_key_fields_are_refused() {
 #[tokio::test]
 async fn key_in_a_key_name_is_refused() {
     let app = TestApp::start();
-    // Not made by the kit, whose secrets no answer may have.
+    // Not created by the kit, which refuses replies with its secrets.
     let body = json!({ "name": "x", "preset": "ci", "all_projects": true });
     let made = app.root().post("/v1/keys", &body, 200).await;
     let path = format!("/v1/keys/{}", id(&made));
@@ -187,14 +187,14 @@ async fn repeated_create_makes_one_key_and_one_secret() {
     let body = json!({ "name": "ci", "preset": "ci", "all_projects": true });
     let first = client.post("/v1/keys", &body, 200).await;
     assert_eq!(first["key"].as_str().unwrap().len(), 64);
-    // The same, however it is written.
+    // The same request in another notation.
     let again = json!({ "all_projects": true, "preset": "ci", "name": "ci" });
     let second = client.post("/v1/keys", &again, 200).await;
     assert_eq!((&second["id"], &second["key"]), (&first["id"], &Value::Null));
     let other =
         client.post("/v1/keys", &json!({ "name": "x", "preset": "ci", "all_projects": true }), 422).await;
     assert_eq!(code(&other), "idempotency_key_reused");
-    // The idempotency keys of two callers are two.
+    // Two callers may use the same idempotency key.
     let admin = app.root().make_key(json!({})).await;
     let theirs =
         with(&app, &admin).with_header("idempotency-key", "deploy-17").post("/v1/keys", &body, 200).await;
@@ -277,7 +277,7 @@ async fn key_change_applies_at_once_on_its_server() {
     assert_eq!((&changed["name"], &changed["metadata"]), (&json!("Renamed"), &json!({ "a": 1 })));
     assert_eq!(changed["expires_at"], wire_time(app.now() + DAY));
     client.get("/v1/projects", 403).await;
-    // What is left out or null stays.
+    // Absent and null members stay unchanged.
     let same = app.root().patch(&path, &json!({ "name": null }), 200).await;
     assert_eq!(same["scopes"], json!(["agents:read"]));
     let endless = app.root().patch(&path, &json!({ "never_expires": true, "preset": "worker" }), 200).await;
@@ -312,7 +312,7 @@ async fn rotation_without_overlap_survives_a_clock_reset() {
     for moved in [SignedDuration::ZERO, SignedDuration::from_secs(-10)] {
         app.advance(moved);
         assert_eq!(code(&with(&app, &made).get("/v1/whoami", 401).await), "revoked_api_key");
-        // Another process, which has not seen the key before.
+        // Another server that has not read the key before.
         let beside = app.beside(SignedDuration::ZERO);
         assert_eq!(code(&with(&beside, &made).get("/v1/whoami", 401).await), "revoked_api_key");
         with(&app, &new).get("/v1/whoami", 200).await;
@@ -373,7 +373,7 @@ async fn key_cannot_create_or_change_a_stronger_key() {
         "allowed_cidrs": ["127.0.0.1"], "rate_limit": { "requests": 10, "window_seconds": 60 },
     });
     let child = client.make_key(within.clone()).await;
-    // Without a word about its life it ends with its maker.
+    // By default it expires with its creator.
     let mut silent = within.clone();
     silent.as_object_mut().unwrap().remove("expires_in_days");
     assert_eq!(client.make_key(silent).await.answer["expires_at"], maker.answer["expires_at"]);
@@ -391,7 +391,7 @@ async fn key_cannot_create_or_change_a_stronger_key() {
         let problem = client.post("/v1/keys", &body, 403).await;
         assert_eq!(code(&problem), "exceeds_own_key");
         assert!(problem["message"].as_str().unwrap().contains(named), "{problem}");
-        // Nor can a child be changed into it.
+        // A change cannot extend the child either.
         let problem = client.patch(&format!("/v1/keys/{}", child.id), more, 403).await;
         assert_eq!(code(&problem), "exceeds_own_key", "{named}");
     }
@@ -405,7 +405,7 @@ async fn key_cannot_create_or_change_a_stronger_key() {
         let problem = client.patch(&format!("/v1/keys/{}", child.id), &more, 403).await;
         assert_eq!(code(&problem), "exceeds_own_key", "{more}");
     }
-    // Itself it can rotate, and gains nothing by it.
+    // It can rotate itself, and gains nothing.
     let next = client.rotate_key(&maker.id, json!({ "overlap_seconds": 600 })).await;
     assert_eq!(next.answer["expires_at"], maker.answer["expires_at"]);
     for name in ["scopes", "project_ids", "allowed_cidrs", "rate_limit"] {
@@ -456,7 +456,7 @@ async fn leak_report_revokes_the_key_and_reveals_no_other() {
             .await;
         reply.text
     };
-    // The id of one and the secret of another, a text, and the right one.
+    // One key's id with another's secret, a plain text, and the right key.
     let mixed = format!("{}{}", &kept.key[..16], &lost.key[16..]);
     let nothing = report(json!([mixed, "x", "onr_", kept.id])).await;
     with(&app, &kept).get("/v1/whoami", 200).await;
@@ -496,7 +496,7 @@ async fn report_with_a_valid_key_is_accepted_over_the_limit() {
         app.anonymous().post(path, &junk, 202).await;
     }
     app.anonymous().post(path, &junk, 429).await;
-    // The last of many that are wrong, and then one that is revoked already.
+    // After many wrong keys, one that is already revoked.
     let mut keys = vec!["x".to_owned(); 99];
     keys.push(made.key.clone());
     for _ in 0..2 {
@@ -550,7 +550,7 @@ async fn rate_limit_counts_requests_of_its_window_only() {
     let made = app.root().make_key(json!({ "rate_limit": { "requests": 3, "window_seconds": 60 } })).await;
     let client = with(&app, &made);
     for remaining in [2, 1, 0] {
-        // Also one that is refused for another reason.
+        // Also for a request refused for another cause.
         let path = if remaining == 1 { "/v1/agents?project_id=AAAAAAAAAAAA" } else { "/v1/whoami" };
         let reply = client.send(Method::GET, path, None, if remaining == 1 { 404 } else { 200 }).await;
         assert_eq!(reply.header("ratelimit-policy"), Some(r#""default";q=3;w=60"#));
@@ -562,7 +562,7 @@ async fn rate_limit_counts_requests_of_its_window_only() {
     assert_eq!(reply.header("ratelimit"), Some(r#""default";r=0;t=40"#));
     app.advance(SignedDuration::from_secs(40));
     client.get("/v1/whoami", 200).await;
-    // A limit that is raised counts at once.
+    // A raised limit applies at once.
     let path = format!("/v1/keys/{}", made.id);
     client.get("/v1/whoami", 200).await;
     client.get("/v1/whoami", 200).await;
@@ -600,7 +600,8 @@ async fn key_use_is_recorded_within_a_minute() {
     let second = wire_time(app.now());
     client.get("/v1/projects", 200).await;
     assert_eq!(see(&app, &made).await["last_used_at"], second);
-    // What it was used for is what a key is narrowed by, so the first use of a scope does not wait.
+    // Recorded scopes decide how a key can be narrowed, so the first use of a scope is written at
+    // once.
     app.advance(SignedDuration::from_secs(1));
     client.get("/v1/audit", 200).await;
     let seen = see(&app, &made).await;
@@ -608,7 +609,7 @@ async fn key_use_is_recorded_within_a_minute() {
     assert_eq!(seen["used_scopes"], json!(["projects:read", "audit:read"]));
 }
 
-/// The kit's promise, on which every test here that reads uses relies.
+/// The kit promises this, and every test here that reads uses relies on it.
 #[tokio::test]
 async fn concurrent_responses_follow_their_recorded_use() {
     let app = TestApp::start();
@@ -624,7 +625,7 @@ async fn concurrent_responses_follow_their_recorded_use() {
     assert_eq!(<[Value; 4]>::from(seen), [(); 4].map(|()| json!(app.now_text())));
 }
 
-/// The entries of the trail and its head, from the beginning.
+/// The audit entries from the first, and the head.
 async fn trail(app: &TestApp) -> (Vec<AuditEntry>, Option<AuditHead>) {
     let mut entries = Vec::new();
     loop {
@@ -678,7 +679,7 @@ async fn every_key_change_is_in_a_verifiable_audit_trail() {
     let third = admin.rotate_key(&other.id, json!({ "overlap_seconds": 0 })).await;
     act(&admin, &third, "revoke", 200).await;
     app.anonymous().post("/v1/keys/revoke-leaked", &json!({ "keys": [made.key] }), 202).await;
-    // What is refused or changes nothing leaves nothing.
+    // Refused and ineffective changes add no entry.
     act(&app.root(), &third, "enable", 409).await;
 
     let (entries, head) = trail(&app).await;
@@ -710,7 +711,7 @@ async fn every_key_change_is_in_a_verifiable_audit_trail() {
     assert_eq!(entries[5].event.details["new_key_id"], third.id);
 }
 
-/// What may be believed of a key elsewhere after it was changed here, with the environments' clocks as they are there.
+/// How long another server may trust a cached key after a change here, for different clocks.
 #[tokio::test]
 async fn revocation_applies_everywhere_within_the_cache_ttl() {
     let app = TestApp::start();
@@ -724,7 +725,7 @@ async fn revocation_applies_everywhere_within_the_cache_ttl() {
         act(&app.root(), &made, what, 200).await;
         with(&app, &made).get("/v1/whoami", 401).await;
         app.advance(ttl);
-        // Used all the while or not: nothing that is used is believed for longer.
+        // Use does not extend the trust.
         for environment in &elsewhere {
             with(environment, &made).get("/v1/whoami", 401).await;
         }
@@ -735,7 +736,7 @@ async fn revocation_applies_everywhere_within_the_cache_ttl() {
 async fn frozen_or_reset_clock_invalidates_cached_keys() {
     let app = TestApp::start();
     let elsewhere = app.beside(SignedDuration::from_secs(5));
-    // The monotonic clock stands still meanwhile, as it does while an environment is frozen.
+    // The monotonic clock stops, as it does while an environment is frozen.
     for moved in [SignedDuration::from_hours(1), -SignedDuration::from_secs(2)] {
         let made = app.root().make_key(json!({})).await;
         with(&elsewhere, &made).get("/v1/whoami", 200).await;

@@ -1,4 +1,4 @@
-//! Numbers of callers: they come back with the value that was sent, or are refused.
+//! Callers' numbers are returned with the value sent, or refused.
 
 use http::Method;
 use onerun_tests::app::TestApp;
@@ -7,12 +7,12 @@ use serde_json::json;
 
 use crate::fixtures::{TestProject, id};
 
-/// Each place where a caller's own JSON is kept: how it is made, how it is changed, and where it is read.
+/// Each field with a caller's own JSON: how to create, change and read it.
 struct Place {
     write: (Method, String),
-    /// The body's other fields.
+    /// The other fields of the body.
     fields: String,
-    /// The path of what was written, for what that was.
+    /// The path of the written resource, from its reply.
     read: Box<dyn Fn(&str) -> String>,
 }
 
@@ -49,13 +49,13 @@ async fn places(project: &TestProject<'_>) -> Vec<Place> {
     ]
 }
 
-/// The numbers as a text has them, between brackets after `"v":`.
+/// The numbers in a text, between brackets after `"v":`.
 fn shown(text: &str) -> Vec<f64> {
     let (_, rest) = text.split_once(r#""v":["#).unwrap_or_else(|| panic!("no numbers in {text}"));
     rest.split(']').next().unwrap().split(',').map(|number| number.parse().unwrap()).collect()
 }
 
-/// A finite double of any size, or a whole number.
+/// A finite double of any size, or an integer.
 fn literal() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<u64>().prop_filter_map("finite", |bits| {
@@ -88,7 +88,7 @@ async fn numbers_in_metadata_are_returned_unchanged() {
                 let sent_number: f64 = sent.parse().unwrap();
                 assert_eq!(sent_number.to_bits(), shown.to_bits(), "{path}: {sent}");
             }
-            // Whole numbers have more digits than a double tells apart.
+            // Integers with more digits than a double distinguishes.
             for whole in sent.iter().filter(|sent| sent.parse::<u64>().is_ok() || sent.parse::<i64>().is_ok())
             {
                 assert!(text.contains(whole.as_str()), "{path}: {whole}");

@@ -1,4 +1,4 @@
-//! Objectives and verdicts: which version is judged and shown, by whom, and on what evidence.
+//! Objectives and verdicts: the judged version, the judge, and the evidence.
 
 use onerun_domain::{Criteria, Name, Objective, ObjectiveId, Outcome, Score};
 use onerun_engine::Verdict;
@@ -17,7 +17,7 @@ fn verdict(outcome: Outcome, score: Option<f64>, quotes: &[&str]) -> Verdict {
     }
 }
 
-/// A conversation in which the agent says `line`, judged.
+/// A judged conversation in which the agent says `line`.
 async fn judged<'d, 'a>(
     project: &'d TestProject<'a>,
     objectives: &[&String],
@@ -76,7 +76,7 @@ async fn verdicts_follow_the_order_of_objectives() {
     for number in 0..10 {
         objectives.push(project.objective(&format!("{number}"), "check: agent replies >= 1").await);
     }
-    // Neither by id nor by when they were made.
+    // The order of neither ids nor creation times.
     objectives.rotate_left(3);
     objectives.swap(0, 7);
     let conversation = judged(&project, &objectives.iter().collect::<Vec<_>>(), "Hello.").await;
@@ -262,7 +262,7 @@ async fn end_of_a_conversation_can_be_checked() {
     }
 }
 
-/// What was found about a conversation in which the agent sends these messages, each in these parts.
+/// The verdicts on a conversation with these agent messages, each in these parts.
 async fn found<'d, 'a>(
     project: &'d TestProject<'a>,
     criteria: &str,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::fixtures::{TestProject, data, id};
 
-/// The most bytes of a page: 4,000,000 of rows, and what stands around them.
+/// The maximum size of a page: 4,000,000 bytes of rows, and the surrounding members.
 const MAX_PAGE: usize = 4_010_000;
 
 fn emoji(count: usize) -> String {
@@ -31,7 +31,7 @@ async fn by_cursor(project: &TestProject<'_>, list: &str) -> Vec<Value> {
     }
 }
 
-/// The rows of a list by an offset that is stepped by the rows received.
+/// The rows of a list by an offset that advances by the number of rows received.
 async fn by_offset(project: &TestProject<'_>, list: &str) -> Vec<Value> {
     let mut rows: Vec<Value> = Vec::new();
     loop {
@@ -56,7 +56,7 @@ fn ids(rows: &[Value]) -> Vec<String> {
     rows.iter().map(id).collect()
 }
 
-/// What tells a row from the others of its list.
+/// The field that identifies a row.
 fn name_of(row: &Value) -> String {
     format!("{}{}", row["id"], row["sequence"])
 }
@@ -73,7 +73,7 @@ async fn pages_of_large_rows_end_at_four_megabytes() {
     let mut simulations = Vec::new();
     for number in 0..100 {
         app.next_instant();
-        // The answer to each of these has 2 MB: a tenth of them shows the same.
+        // Each of these replies has 2 MB; a tenth of them shows the same.
         let pinned = if number % 10 == 9 { &objectives[..] } else { &[] };
         let changes = json!({
             "name": format!("{number:03}"), "scenario": emoji(20_000), "objective_ids": pinned,
@@ -89,11 +89,12 @@ async fn pages_of_large_rows_end_at_four_megabytes() {
         assert_eq!(ids(&by_cursor(&project, list).await), *expected, "{list}");
         assert_eq!(ids(&by_offset(&project, list).await), *expected, "{list}");
     }
-    // A row of the list has what the published SDK reads, and none of the long texts that many rows share.
+    // A list row has the fields that the published SDK reads, and none of the long texts that rows
+    // share.
     let row = page(&project, "/simulations?limit=1").await["data"][0].clone();
     assert_eq!((&row["objectives"], row["agent"].get("description")), (&json!([]), None));
     assert_eq!(row["agent"]["id"], project.agent.as_str());
-    // One simulation still has all of it.
+    // A single simulation has all fields.
     let whole = project.simulation(&simulations[0]).await;
     assert_eq!(whole["objectives"].as_array().map(Vec::len), Some(50));
 }
@@ -155,7 +156,7 @@ async fn rows_inserted_between_pages_shift_no_cursor() {
             seen.extend(data(&page).iter().map(name_of));
             let Some(next) = page["next_cursor"].as_str() else { break };
             cursor = format!("&cursor={next}");
-            // In front of what was shown, and behind it.
+            // Before and after the rows that were read.
             create(&format!("a{number}{}", seen.len())).await;
             create(&format!("i{number}{}", seen.len())).await;
             if seen.len() > 20 {
@@ -191,7 +192,7 @@ async fn wrong_cursors_are_refused() {
     let of_agents = cursor(&agents).await;
     project.client.get(&format!("{agents}&limit=3&cursor={of_agents}"), 200).await;
     let long = "A".repeat(5_000);
-    // A position that the store did not make, under the right fingerprint.
+    // A position that the store did not create, under a valid fingerprint.
     let forged = {
         use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
         let decoded = URL_SAFE_NO_PAD.decode(&of_agents).unwrap();
@@ -237,7 +238,7 @@ async fn wrong_cursors_are_refused() {
         let place = &problem["errors"][0];
         assert!(place.to_string().contains(name), "{path}: {problem}");
     }
-    // Another project's list, and another simulation's.
+    // A list of another project, and one of another simulation.
     let other = project.client.post("/v1/projects", &json!({ "name": "Other" }), 200).await;
     project.client.get(&format!("/v1/agents?project_id={}&cursor={of_agents}", id(&other)), 422).await;
     let all = project.get("/simulations").await;

@@ -1,4 +1,4 @@
-//! Personas: made, approved or replaced, and given their conversations.
+//! Personas: generation, approval, replacement, and assignment to conversations.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fixtures::{TestProject, code, id, text};
 
-/// The numbers of the conversations that each persona holds, by the persona's number.
+/// The numbers of each persona's conversations, by the persona's number.
 async fn held(project: &TestProject<'_>, simulation: &str) -> Vec<(u64, Vec<u64>)> {
     let conversations = project.conversations(simulation).await;
     let number = |value: &Value| value["seq_id"].as_u64().unwrap();
@@ -55,7 +55,7 @@ async fn rejected_persona_is_replaced_in_its_conversations() {
     let first = project.personas(&simulation).await;
     decide(&project, &simulation, 2, "reject").await;
     assert_eq!(held(&project, &simulation).await, [(1, vec![]), (2, vec![]), (4, vec![])]);
-    // The one that came in place of it may be rejected too.
+    // The replacement may be rejected too.
     decide(&project, &simulation, 4, "reject").await;
     decide(&project, &simulation, 6, "approve").await;
     decide(&project, &simulation, 1, "approve").await;
@@ -106,7 +106,7 @@ async fn personas_of_an_ended_simulation_are_not_approved() {
     for what in ["approve", "reject"] {
         assert_eq!(code(&project.decide(&simulation, &personas[1], what, 409).await), "simulation_over");
     }
-    // What was decided before may still be repeated.
+    // An earlier decision can still be repeated.
     project.decide(&simulation, &personas[0], "approve", 200).await;
     app.run_jobs().await;
     assert!(

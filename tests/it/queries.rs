@@ -1,5 +1,5 @@
-//! Queries are strict: a parameter that an operation does not have, and a word that a parameter does not know, are
-//! refused with the list of those that there are.
+//! Queries are strict: unknown parameters and unknown values are refused with the list of known
+//! ones.
 
 use http::Method;
 use onerun_api::{Body, Handler, ROUTES, Route};
@@ -11,7 +11,7 @@ use crate::{
     seeded_project::SeededProject,
 };
 
-/// What is said of each parameter that is refused.
+/// The error of each refused parameter.
 fn details(problem: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let errors = problem["errors"].as_array().expect("errors").iter();
@@ -107,7 +107,7 @@ async fn unknown_enum_value_is_refused_with_the_known_ones() {
     let simulation_statuses = "`pending`, `in_progress`, `completed`, `failed`, `canceled`, `expired`";
     let conversation_statuses = "`queued`, `in_progress`, `ended`, `failed`";
     for (list, name, words, wrong) in [
-        // The published service's `queued` and `canceling` are no states that a simulation can be in here.
+        // The published service's `queued` and `canceling` are no statuses of a simulation here.
         ("/simulations", "status", simulation_statuses, &["done", "", "PENDING", "queued", "canceling"][..]),
         (&conversations, "status", conversation_statuses, &["done", "", "pending", "Queued"]),
         ("/simulations", "sort_by", "`created_at`, `name`, `status`", &["", "NAME", "id%20DESC,%20name"]),
@@ -141,7 +141,7 @@ async fn malformed_id_filter_is_refused_with_the_id_format() {
     assert_eq!(page["data"], json!([]), "an unknown agent has no simulations");
 }
 
-/// What `onerun` 0.1.0 sends: every parameter of its methods, with every status that it knows.
+/// The requests of `onerun` 0.1.0: every parameter of its methods, and every status that it knows.
 #[tokio::test]
 async fn every_query_of_the_sdk_is_accepted() {
     let app = TestApp::start();

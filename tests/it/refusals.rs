@@ -1,4 +1,4 @@
-//! Who may call: for every route that there is, made from the route table. A new route is covered by being in it.
+//! Authentication on every route, generated from the route table. A new route is covered at once.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::{
 const NO_KEY: &str = r#"Bearer realm="OneRun""#;
 const INVALID_KEY: &str = r#"Bearer realm="OneRun", error="invalid_token""#;
 
-/// The headers and the query with which a request has no key.
+/// Headers and queries of a request without a key.
 fn without_a_key() -> Vec<(Vec<(&'static str, String)>, String)> {
     let root = ROOT_KEY.replace('+', "%2B");
     let headers = [
@@ -42,7 +42,7 @@ fn without_a_key() -> Vec<(Vec<(&'static str, String)>, String)> {
     headers.chain(queries.iter().map(|name| (vec![], format!("&{name}={root}")))).collect()
 }
 
-/// The headers with which a request has a key that is not accepted, or more than one.
+/// Headers of a request with an unaccepted key or with several keys.
 fn with_an_invalid_key() -> Vec<Vec<(&'static str, String)>> {
     let key = |value: &str| vec![("x-api-key", value.to_owned())];
     let bearer = |value: &str| vec![("authorization", format!("Bearer {value}"))];
@@ -61,7 +61,7 @@ fn with_an_invalid_key() -> Vec<Vec<(&'static str, String)>> {
         key(&ROOT_KEY.repeat(100)),
         key("undefined"),
         key("\"'; DROP TABLE projects; --"),
-        // Two of them, also if one or both are right.
+        // Two keys, even if one or both are right.
         [key(ROOT_KEY), key(ROOT_KEY)].concat(),
         [key(ROOT_KEY), key(OTHER_KEY)].concat(),
         [key(""), key(ROOT_KEY)].concat(),
@@ -89,7 +89,7 @@ fn protected() -> impl Iterator<Item = &'static Route> {
     ROUTES.iter().copied().filter(|route| !is_public(route))
 }
 
-/// Everything of an answer that its caller sees, but for the request's id.
+/// The reply as its caller sees it, without the request id.
 fn seen(status: u16, reply: &Reply) -> String {
     let mut headers: Vec<_> = reply
         .headers
@@ -147,7 +147,8 @@ async fn bad_key_is_reported_before_other_errors() {
     let mut answers = BTreeSet::new();
     for route in protected() {
         let known = seeded.path(route);
-        // Of a project that there is, of one that there is not, of none, of two; with a body that nobody reads.
+        // Of a known project, an unknown one, none, and two; with a body that the route does not
+        // read.
         let unknown = path(route, |_| None);
         let bare = unknown.split('?').next().unwrap().to_owned();
         let doubled = format!("{known}&project_id=x&limit=0&offset=%ff");
@@ -188,14 +189,14 @@ async fn every_route_accepts_the_key_in_either_header() {
         let app = TestApp::start();
         let seeded = SeededProject::new(&app).await;
         let mut routes: Vec<_> = ROUTES.to_vec();
-        // Those that make others impossible come last. The sort keeps the order of the rest.
+        // Routes that make others impossible come last. The sort keeps the order of the rest.
         let last = ["end_conversation", "cancel_simulation"];
         routes.sort_by_key(|route| last.iter().position(|operation| *operation == route.operation));
         for route in routes {
             let client = client(&app, std::slice::from_ref(&header));
             let (status, reply) =
                 client.ask(route.method.clone(), &seeded.path(route), seeded.body(route)).await;
-            // The conversation has been started before, and the persona has just been approved.
+            // The conversation was started before, and the persona was just approved.
             let refused = ["start_conversation", "reject_persona"].contains(&route.operation);
             let expected = if refused { 409 } else { success(route.operation) };
             assert_eq!(status, expected, "{}: {}", route.operation, reply.text);
@@ -260,7 +261,7 @@ async fn whoami_identifies_the_key_without_showing_it() {
     assert_eq!(seen["expires_at"], Value::Null);
 }
 
-/// Keys that cannot be read.
+/// A key source that cannot be read.
 struct Unreadable;
 
 #[async_trait::async_trait]
@@ -299,7 +300,7 @@ fn every_route_requires_the_scope_of_its_action() {
             None if route.path == "/v1/audit" => Some("audit"),
             other => other,
         };
-        // Reading items by POST is as harmless as by GET.
+        // Reading items by POST changes as little as by GET.
         let reads = route.method == Method::GET || route.operation == "read_items";
         let action = if reads { "read" } else { "write" };
         assert_eq!(Some(scope), resource.map(|resource| format!("{resource}:{action}")).as_deref());

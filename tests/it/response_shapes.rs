@@ -1,5 +1,5 @@
-//! What answers look like: the shapes of the published service, whole bodies at a time, and its paging, order and
-//! filters. Ids and times are checked before they are expected.
+//! Response bodies, paging, order and filters match the published service. Tests compare whole
+//! bodies, after checking the form of ids and times.
 
 use http::Method;
 use jiff::SignedDuration;
@@ -133,7 +133,7 @@ async fn agent_has_its_shape_on_every_route() {
     assert_eq!(project.get(&format!("/agents/{}", project.agent)).await["created_at"], made);
 }
 
-/// What a write answers besides its warnings.
+/// The reply to a write, without its warnings.
 fn written(mut answer: Value) -> Value {
     let warnings = answer.as_object_mut().and_then(|answer| answer.remove("warnings"));
     assert!(warnings.is_some_and(|warnings| warnings.is_array()), "no warnings in {answer}");
@@ -169,7 +169,8 @@ async fn objective_shape_has_a_new_version_per_change() {
     assert_eq!(patched, expected);
 
     app.next_instant();
-    // What changes nothing is no version: it would tell verdicts apart that are not.
+    // An ineffective change creates no version: equal versions would make equal verdicts look
+    // different.
     for nothing in [json!({}), json!({ "name": "Is friendly", "criteria": null })] {
         assert_eq!(written(project.client.patch(&path, &nothing, 200).await), expected, "{nothing}");
     }
@@ -328,7 +329,7 @@ async fn personas_are_one_page_newest_first() {
     assert_eq!((data(&part), &part["has_more"]), (&data(&page)[..7].to_vec(), &json!(true)));
 }
 
-/// An item as it is to be, with its own id.
+/// The expected item, with its own id.
 fn expected_item(item: &Value, conversation: &str, role: &str, words: &str, made: &str) -> Value {
     json!({
         "id": checked_id(item, 21),
@@ -591,7 +592,7 @@ async fn lists_sort_by_name_or_time() {
             ("&sort_by=name&sort_dir=asc", "abc"),
         ] {
             let page = project.client.get(&format!("{list}{query}"), 200).await;
-            // Without the project's own project and agent, which have longer names.
+            // Without the fixture's project and agent, which have longer names.
             let seen: String = names(&page).into_iter().filter(|name| name.len() == 1).collect();
             assert_eq!(seen, expected, "{list}{query}");
         }
@@ -708,6 +709,6 @@ async fn times_are_in_utc_to_the_microsecond() {
     app.advance(SignedDuration::from_micros(1));
     let second = client.post("/v1/projects", &json!({ "name": "b" }), 200).await;
     assert_eq!(second["created_at"], "2026-03-29T02:00:00.000000Z");
-    // As texts too, so that a reader may sort by them.
+    // Also as texts, so that a reader may sort by them.
     assert!(first["created_at"].as_str() < second["created_at"].as_str());
 }

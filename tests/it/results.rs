@@ -1,4 +1,4 @@
-//! What a simulation's verdicts come to: counts, means, and intervals worked out by hand.
+//! The results of a simulation: counts, means, and intervals calculated by hand.
 
 use onerun_engine::Reply;
 use onerun_tests::app::{Act, TestApp};
@@ -114,12 +114,12 @@ async fn counts_rates_and_wilson_intervals_are_right() {
     // 2 of 4, which score 1, ½, 1 and 0.
     let two_of_four = (0.5, 0.150_038_989_152_149_47, 0.849_961_010_847_850_6);
     assert_scores(&objectives[1], [4, 2, 2, 0], Some(0.625), Some(two_of_four));
-    // What is not decided is no pass, and is not left out: 0 of 4, with nothing to score.
+    // Inconclusive verdicts count as not passed: 0 of 4, without a score.
     let none_of_four = (0.0, 0.0, 0.489_890_836_454_597_3);
     assert_scores(&objectives[2], [4, 0, 0, 4], None, Some(none_of_four));
-    // One failed by its check, the others not decided.
+    // One failed its check; the others are inconclusive.
     assert_scores(&objectives[3], [4, 0, 1, 3], Some(0.0), Some(none_of_four));
-    // As a whole, two are undecided for their prose, and two failed something.
+    // Overall, two are inconclusive because of prose, and two failed.
     assert_scores(&results["overall"], [4, 0, 2, 2], Some(5.5 / 9.0), Some(none_of_four));
     assert_eq!(results["evaluations"]["completed"], 4);
     assert_eq!(results["endings"], json!({ "persona_ended": 0, "agent_ended": 4, "turn_limit": 0 }));

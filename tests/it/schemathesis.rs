@@ -1,7 +1,7 @@
-//! Requests that Schemathesis makes from the committed OpenAPI document, against the real program: no 5xx, nothing
-//! undocumented, nothing accepted or refused against the document.
+//! Schemathesis generates requests from the committed OpenAPI document for the real program: no
+//! 5xx, nothing undocumented, nothing accepted or refused against the document.
 //!
-//! What is checked, and how, is in `tests/schemathesis/`.
+//! `tests/schemathesis/` has the configuration and the checks.
 
 use std::{fs, time::Duration};
 
@@ -11,8 +11,8 @@ use onerun_tests::{
 };
 use serde_json::{Value, json};
 
-/// Far more than the run takes on a machine with nothing else to do.
-const PATIENCE: Duration = Duration::from_mins(4);
+/// Far longer than the run takes on an idle machine.
+const DEADLINE: Duration = Duration::from_mins(4);
 
 /// Personas wait for a decision: some get one before the run, the others are there to be decided about.
 const PERSONAS: usize = 100;
@@ -20,14 +20,14 @@ const APPROVED: usize = 40;
 const CONVERSATIONS: usize = 300;
 /// Enough that some are left after those that were revoked or rotated.
 const KEYS: usize = 100;
-/// How many conversations the approved personas come to.
+/// The number of conversations of the approved personas.
 const QUEUED: usize = APPROVED * CONVERSATIONS / PERSONAS;
 
 #[tokio::test]
 async fn every_operation_matches_the_openapi_document() {
     let mut server = Server::start().await;
     let ids = seed_project(&server.client()).await;
-    // It keeps files of its own in the directory that it runs in.
+    // It writes files to its working directory.
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| directory.path().join(name);
     for name in ["schemathesis.toml", "hooks.py"] {
@@ -43,7 +43,7 @@ async fn every_operation_matches_the_openapi_document() {
         .args(["run", "--url", server.base_url(), "--report", "json", "--report-json-path", "report.json"])
         .arg(workspace().join("openapi.json").canonicalize().unwrap());
     let mut run = Process::spawn(command);
-    let status = run.exit(PATIENCE).await;
+    let status = run.exit(DEADLINE).await;
     assert!(
         status.success(),
         "{status}: {}\n--- the server's log\n{}",
@@ -72,12 +72,12 @@ fn assert_reached(report: &Value) {
     }
 }
 
-/// What the server logged that it should not have had to.
+/// Errors and panics in the server's log.
 fn complaints(log: &str) -> String {
     log.lines().filter(|line| line.contains("\"ERROR\"") || line.contains("panicked")).collect()
 }
 
-/// Makes things in every state, and says what ids there are for each parameter.
+/// Creates resources in every state, and returns the ids for each path parameter.
 async fn seed_project(client: &Client) -> Value {
     let project = id(&client.post("/v1/projects", &json!({ "name": "Refund desk" }), 200).await);
     let path = |rest: &str| {
@@ -150,7 +150,7 @@ async fn all(client: &Client, what: &str, path: &str, count: usize) -> Vec<Strin
                 break;
             }
         }
-        // What came between two pages shifts them.
+        // Rows inserted between two pages shift them.
         found.sort_unstable();
         found.dedup();
         if found.len() == count { Ok(found) } else { Err(format!("there are {}", found.len())) }

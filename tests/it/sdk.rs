@@ -1,4 +1,4 @@
-//! The unmodified published SDK against the real program: what its users have must work.
+//! The unmodified published SDK works with the real program.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ async fn killed_worker_costs_an_attempt_not_a_conversation() {
     let project = SdkProject::open(server.client()).await;
     let simulation = project.simulate(THIRTY).await;
 
-    // It sends itself a SIGKILL in the middle of its fifteenth conversation, with others open.
+    // It kills itself with SIGKILL in its fifteenth conversation, with others open.
     let mut first = project.worker(&["--crash-after", "15"]);
     let status = first.exit(Duration::from_mins(1)).await;
     assert_eq!(status.code(), None, "killed, not exited: {}", first.report());
@@ -93,7 +93,7 @@ async fn raising_entrypoint_costs_only_an_attempt() {
 
     worker.terminate().await;
     let log = worker.stderr();
-    // Once for each: the second attempt is answered.
+    // One loss for each conversation: the second attempt is answered.
     assert_eq!(log.matches("Failed run task for").count(), 6, "{log}");
     project.assert_evaluated(&simulation, 30).await;
 }

@@ -1,5 +1,5 @@
-//! A key whose secret is looked for, after everything was done with it that is done with keys: in every file, every line and
-//! every output of real programs.
+//! After every operation on a key, no file, log line or output of real programs contains its
+//! secret.
 
 use std::{fs, path::Path};
 
@@ -10,7 +10,7 @@ use onerun_tests::{
 };
 use serde_json::json;
 
-/// All files below a directory, one after the other.
+/// The bytes of all files below a directory.
 fn files(directory: &Path) -> Vec<u8> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { fs::read(path).unwrap() }).collect()
@@ -20,7 +20,7 @@ fn holds(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// `onerun keys …` against a server, and what it printed: to stdout, and to stderr.
+/// `onerun keys …` against a server: its standard output and standard error.
 async fn keys(server: &Server, key: &str, arguments: &[&str]) -> (String, String) {
     let mut command = onerun(&[&["keys"], arguments].concat());
     command.env("ONERUN_API_BASE_URL", server.base_url()).env("ONERUN_API_KEY", key);

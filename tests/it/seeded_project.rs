@@ -1,4 +1,4 @@
-//! A project with something of everything, and requests for any route that there is.
+//! A project with one resource of each kind, and requests for any route.
 
 use onerun_api::{Body, Route};
 use onerun_tests::app::{TestApp, documentation};
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::fixtures::{TestProject, data, id};
 
-/// A route's path with an id for each of its parameters, and with a project if its query takes one. More parameters can
-/// be added with `&`.
+/// A route's path with ids for its parameters, and with a project if its query has one. Append more
+/// query parameters with `&`.
 pub(crate) fn path(route: &Route, find: impl Fn(&str) -> Option<String>) -> String {
     let parts = route.path.split('/').map(|part| {
         let name = part.strip_prefix('{').and_then(|part| part.strip_suffix('}'));
@@ -21,7 +21,7 @@ pub(crate) fn path(route: &Route, find: impl Fn(&str) -> Option<String>) -> Stri
     format!("{path}?project_id={project}")
 }
 
-/// A project with something of everything, and its ids by the names of the parameters that they are for.
+/// A project with one resource of each kind, and their ids by parameter name.
 pub(crate) struct SeededProject<'a> {
     pub(crate) project: TestProject<'a>,
     pub(crate) ids: Vec<(&'static str, String)>,
@@ -31,7 +31,7 @@ impl<'a> SeededProject<'a> {
     pub(crate) async fn new(app: &'a TestApp) -> Self {
         let project = TestProject::open(app).await;
         let objective = project.objective("Helps", "check: agent says /refund/i").await;
-        // One persona talks, and one waits for a decision.
+        // One persona is approved, and one waits for a decision.
         let simulation = project
             .simulate(json!({
                 "auto_approve": false,
@@ -66,7 +66,7 @@ impl<'a> SeededProject<'a> {
         path(route, |name| self.ids.iter().find(|(known, _)| *known == name).map(|(_, id)| id.clone()))
     }
 
-    /// [`SeededProject::path`], with what the route changes for good made anew.
+    /// [`SeededProject::path`], with a new resource where the route changes it permanently.
     pub(crate) async fn fresh_path(&self, route: &Route) -> String {
         let path = self.path(route);
         if route.operation != "rotate_key" {
@@ -76,7 +76,7 @@ impl<'a> SeededProject<'a> {
         path.replace(known.unwrap_or_default(), &self.project.client.make_key(json!({})).await.id)
     }
 
-    /// Everything that can be read.
+    /// Every readable resource.
     pub(crate) async fn state(&self) -> Value {
         let mut state = vec![self.project.client.get("/v1/projects?limit=100", 200).await];
         for rest in ["/agents", "/objectives", "/simulations"] {
@@ -97,7 +97,8 @@ impl<'a> SeededProject<'a> {
         state.into()
     }
 
-    /// The documented example of the operation's body, about things of this project; `None` if it reads no body.
+    /// The documented example of the operation's body with this project's ids; `None` if it reads
+    /// no body.
     pub(crate) fn value(&self, operation: &str) -> Option<Value> {
         let mut body =
             documentation(operation).get("requestBody")?["content"]["application/json"]["example"].clone();
@@ -113,7 +114,7 @@ impl<'a> SeededProject<'a> {
         Some(body)
     }
 
-    /// [`SeededProject::value`], as it is sent.
+    /// [`SeededProject::value`] as bytes.
     pub(crate) fn body(&self, route: &Route) -> Body {
         Body::Read(self.value(route.operation).map(|value| value.to_string()).unwrap_or_default().into())
     }

@@ -25,7 +25,7 @@ fn without_ids_and_times(value: &Value) -> Value {
     }
 }
 
-/// A whole simulation: who was in it, what was said, and what was found.
+/// A whole simulation: personas, messages and verdicts.
 async fn run(project: &TestProject<'_>, objectives: &[String], seed: u64) -> Value {
     let simulation = project
         .simulate(json!({

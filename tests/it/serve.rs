@@ -1,5 +1,5 @@
-//! `onerun serve` as whoever runs it sees it: its key, its one line, its refusals and its end. Also the commands that
-//! only print.
+//! `onerun serve` as an operator runs it: its key, its output, its errors and its shutdown. Also
+//! the commands that only print.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ struct Attempt {
     parent: TempDir,
 }
 
-/// Starts `onerun serve` with these options on a data directory of its own, whether or not it will work.
+/// Starts `onerun serve` with these options on a new data directory; it may fail.
 fn attempt(options: &[&str], environment: &[(&str, &str)]) -> Attempt {
     let parent = tempfile::tempdir().unwrap();
     Attempt { process: serve(parent.path(), options, environment), parent }
@@ -46,7 +46,7 @@ pub(crate) async fn listening(process: &Process) -> String {
     .await
 }
 
-/// Waits until a process has refused to work, and returns the one line that says why.
+/// Waits until a process has exited with an error, and returns its one line.
 async fn refused(process: &mut Process) -> String {
     let status = process.exit(Duration::from_mins(1)).await;
     assert_eq!(status.code(), Some(1), "{}", process.report());
@@ -207,7 +207,7 @@ fn request_in_flight(url: &str) -> TcpStream {
          expect: 100-continue\r\n\r\n"
     );
     connection.write_all(head.as_bytes()).unwrap();
-    // The server says so once it wants the body.
+    // The server asks for the body once it needs it.
     let mut go_on = [0; 25];
     connection.read_exact(&mut go_on).unwrap();
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -252,7 +252,7 @@ async fn second_signal_does_not_wait() {
     assert_eq!(status.code(), Some(1), "{}", process.report());
 }
 
-/// A simulation of a project of its own.
+/// A simulation in a new project.
 struct Simulation {
     client: Client,
     project: String,
@@ -284,7 +284,7 @@ impl Simulation {
         format!("/v1/simulations/{}{rest}{separator}project_id={}", self.id, self.project)
     }
 
-    /// Has the agent say `words` in every conversation and end it. Returns the conversations' paths.
+    /// The agent says `words` in every conversation and ends it. Returns the conversations' paths.
     async fn hold(&self, words: &str, conversations: usize) -> Vec<String> {
         let input =
             json!({ "input": [{ "type": "message", "content": [{ "type": "text", "text": words }] }] });
@@ -446,6 +446,7 @@ async fn printed_document_is_the_served_one() {
     assert!(printed.ends_with("}\n"));
     let server = Server::start().await;
     let served = server.client().anonymous().get("/openapi.json", 200).await;
-    // Not `assert_eq!`: a failure would print both of them, which are long. `make openapi-check` shows what differs.
+    // Not `assert_eq!`, which would print both long texts. `make openapi-check` shows the
+    // difference.
     assert!(serde_json::from_str::<Value>(&printed).unwrap() == served, "they differ");
 }

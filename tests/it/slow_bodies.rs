@@ -1,4 +1,4 @@
-//! Requests whose bodies come slowly: who calls is decided again once the body is there.
+//! Requests with slow bodies: the caller is authorized again once the body has arrived.
 
 use http::Method;
 use onerun_api::{Body, BodySource, ROUTES, Route};
@@ -15,7 +15,7 @@ fn changing() -> impl Iterator<Item = &'static Route> {
     ROUTES.iter().copied().filter(is_changing).filter(|route| route.access != Access::Public)
 }
 
-/// Sends a request with a key, whose body comes once `meanwhile` is done.
+/// Sends a request with a key, whose body arrives after `meanwhile`.
 async fn send_slowly(
     app: &TestApp,
     key: &MadeKey,
@@ -39,7 +39,7 @@ async fn send_slowly(
     answer
 }
 
-/// Everything but how keys were used.
+/// The state, without key uses.
 async fn state(seeded: &SeededProject<'_>) -> Value {
     let mut state = seeded.state().await;
     if let Some(keys) = state.as_array_mut().and_then(|parts| parts.iter_mut().rev().nth(1)) {
@@ -53,7 +53,7 @@ async fn state(seeded: &SeededProject<'_>) -> Value {
     state
 }
 
-/// Has every changing route called by a key that something happens to while the body comes.
+/// Calls every changing route with a key that is changed before the body arrives.
 async fn refused_everywhere(meanwhile: (Method, &str, Value), status: u16, expected: &str) {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
@@ -70,7 +70,7 @@ async fn refused_everywhere(meanwhile: (Method, &str, Value), status: u16, expec
         let (got, reply) = Box::pin(send_slowly(&app, &key, request, change)).await;
         assert_eq!((got, code(&reply.json())), (status, expected), "{}", route.operation);
         let after = state(&seeded).await;
-        // All that changed is the key that called, and the trail by that.
+        // Only the calling key and the audit trail have changed.
         let but_keys = |state: &Value| state.as_array().map(|parts| parts[..parts.len() - 2].to_vec());
         assert_eq!(but_keys(&before), but_keys(&after), "{}", route.operation);
         let entries =
@@ -135,7 +135,7 @@ async fn slow_body_is_counted_once_against_a_rate_limit() {
 
 #[tokio::test]
 async fn key_narrowed_elsewhere_creates_no_wider_key() {
-    // This process believes what it read of the key, and another one changes it.
+    // This server has cached the key, and another one changes it.
     let app = TestApp::start();
     let beside = app.beside(onerun_auth::KEY_CACHE_TTL);
     for (change, status, expected) in [

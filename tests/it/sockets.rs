@@ -1,4 +1,4 @@
-//! The program below HTTP's good manners: bytes on sockets that no client library would send.
+//! The program on raw sockets, with bytes that no client library would send.
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +10,11 @@ use std::{
 use onerun_tests::process::{Process, Server, venv};
 use serde_json::Value;
 
-/// How long an answer may take: far more than it needs, and less than the server waits for the rest of a body.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The deadline for a reply: far longer than it needs, and shorter than the server's wait for the
+/// rest of a body.
+const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The head of a request, with the key; what else is in it, and the end, are the test's.
+/// The start of a request with the key. The test adds the rest.
 fn head(server: &Server, request: &str) -> String {
     format!("{request} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {}\r\n", server.key())
 }
@@ -21,7 +22,7 @@ fn head(server: &Server, request: &str) -> String {
 fn connect(server: &Server) -> TcpStream {
     let address = server.base_url().strip_prefix("http://").unwrap();
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream
 }
 
@@ -150,7 +151,7 @@ async fn malformed_http_is_refused() {
     for (bytes, status) in cases {
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(100)]).into_owned();
         let mut stream = connect(&server);
-        // It may be refused, and the connection closed, before all of it is sent.
+        // The server may refuse it and close the connection before all of it is sent.
         let _ = stream.write_all(&bytes);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
@@ -304,7 +305,7 @@ async fn idle_connections_do_not_delay_shutdown() {
     let asked = Instant::now();
     let status = server.terminate().await;
     assert!(status.success(), "{status}: {}", server.log());
-    // Not only once they are closed for being idle.
+    // Before they are closed for being idle.
     assert!(asked.elapsed() < Duration::from_secs(8), "it took {:?}", asked.elapsed());
 }
 
@@ -322,7 +323,7 @@ fn send_without_reading(stream: &mut TcpStream, patience: Duration) -> ErrorKind
 #[tokio::test]
 async fn client_that_reads_nothing_is_disconnected() {
     let server = Server::start().await;
-    let failure = send_without_reading(&mut connect(&server), PATIENCE);
+    let failure = send_without_reading(&mut connect(&server), DEADLINE);
     assert!(matches!(failure, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{failure}");
 }
 
@@ -335,7 +336,7 @@ async fn client_that_reads_nothing_does_not_delay_shutdown() {
     let asked = Instant::now();
     let status = server.terminate().await;
     assert!(status.success(), "{status}: {}", server.log());
-    assert!(asked.elapsed() < PATIENCE, "it took {:?}", asked.elapsed());
+    assert!(asked.elapsed() < DEADLINE, "it took {:?}", asked.elapsed());
 }
 
 #[tokio::test]
@@ -349,7 +350,8 @@ async fn refused_request_gets_no_100_continue() {
         (format!("POST /v1/nothing HTTP/1.1\r\n{key}"), 404, "route_not_found"),
         (format!("PUT /v1/projects HTTP/1.1\r\n{key}"), 405, "method_not_allowed"),
     ] {
-        // Neither waited for: the server closes the connection, because it cannot know where the next request starts.
+        // Neither waited for: the server closes the connection, because it cannot know where the
+        // next request starts.
         for more in ["expect: 100-continue\r\n", ""] {
             let answer =
                 exchange(&server, format!("{request}host: localhost\r\n{more}content-length: 100\r\n\r\n"));
@@ -424,7 +426,7 @@ async fn unfinished_leak_reports_delay_no_client() {
         stream.write_all(format!("{REPORT}content-length: 100\r\n\r\n{{").as_bytes()).unwrap();
         unfinished.push(stream);
     }
-    // A report that comes whole needs no place among them.
+    // A complete report needs no permit.
     let report = serde_json::json!({ "keys": [made["key"]] }).to_string();
     let length = report.len();
     let whole = format!("{REPORT}connection: close\r\ncontent-length: {length}\r\n\r\n{report}");
@@ -435,7 +437,7 @@ async fn unfinished_leak_reports_delay_no_client() {
         let answer = read_to_end(&mut stream);
         *statuses.entry(answer[9..12].to_owned()).or_default() += 1;
     }
-    // Too many at one time, not finished in time, or too many from there: none of them was taken.
+    // Too many at once, too slow, or too many from one address: no report was accepted.
     assert!(statuses.keys().all(|status| ["503", "400", "429"].contains(&status.as_str())), "{statuses:?}");
     assert!(statuses.contains_key("503"), "{statuses:?}");
 }
@@ -448,7 +450,8 @@ async fn key_revoked_during_its_request_creates_no_key() {
     let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
     let mut stream = connect(&server);
     let length = new.len();
-    // The answer to the expectation says that the request is admitted and its body is waited for.
+    // The reply to the expectation shows that the request is admitted and that the server waits for
+    // its body.
     let head = format!(
         "POST /v1/keys HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\nexpect: 100-continue\r\n\
          content-length: {length}\r\n\r\n"

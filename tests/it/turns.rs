@@ -1,5 +1,5 @@
-//! Turns: what a worker's call for the persona's next words does, alone, repeated, beside another, and when the model
-//! fails.
+//! Turns: a worker's call for the persona's reply alone, repeated, concurrent, and with a failing
+//! model.
 
 use http::Method;
 use jiff::SignedDuration;
@@ -284,7 +284,7 @@ async fn call_repeated_under_its_key_gets_the_same_bytes() {
     let second = conversation.say_with(&answer, "/responses", Some("Hello."), 200).await;
     assert_eq!(second.json()["ended"], true);
 
-    // Also after the end, after the judgement, and while the model is out of order.
+    // Also after the end, after the evaluation, and while the model fails.
     app.model().on_reply(Act::Panics);
     for _ in 0..2 {
         let again = conversation.say_with(&opening, "/responses", None, 200).await;
@@ -360,11 +360,11 @@ async fn idempotency_keys_are_per_attempt() {
     let problem = conversation.say_with(&client, "/responses", Some("Hello."), 409).await.json();
     assert_eq!(code(&problem), "conversation_requeued");
     conversation.start(200).await;
-    // The worker that lost the attempt says which it is at.
+    // The worker that lost the attempt names its attempt.
     let problem = conversation.say_with(&client, "/responses?attempt=1", Some("Hello."), 409).await.json();
     assert_eq!(code(&problem), "stale_attempt");
     assert_eq!(count(&conversation).await, 0);
-    // The one that has it now numbers its turns from the first again.
+    // The new worker numbers its turns from the first again.
     let first = conversation.say_with(&client, "/responses", Some("Hello."), 200).await;
     assert_eq!(
         conversation.say_with(&client, "/responses?attempt=2", Some("Hello."), 200).await.text,
@@ -425,7 +425,7 @@ async fn model_panic_is_a_500_without_details() {
     app.model().on_reply(Act::Offline);
     project.get("/agents").await;
     assert_eq!(count(&conversation).await, 0);
-    // Nobody gave the turn back, so it is free when it has run out.
+    // Nobody released the turn, so it is free when its claim expires.
     assert_eq!(code(&conversation.say(None, 409).await), "turn_in_progress");
     app.advance(SignedDuration::from_secs(30));
     conversation.say(None, 200).await;

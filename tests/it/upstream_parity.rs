@@ -1,4 +1,5 @@
-//! The defects of the published service, by the numbers under which they are known here, and what holds instead.
+//! The numbered defects of the published service, and the behaviour here instead. Each line names
+//! the tests.
 //!
 //! 1. Statuses that its SDK cannot read. Here, and in `sdk`.
 //! 2. Objectives of a simulation without what its SDK reads. Here, and in `sdk`.
@@ -8,10 +9,10 @@
 //! 6. An unknown simulation is a 500. Here.
 //! 7. Items are listed by POST alone. Here.
 //! 8. Two verdicts on one objective collide. Here.
-//! 9. Statuses are overwritten by work that comes late. Here, and among the store's contract tests, with real
-//!    concurrency.
+//! 9. Late work overwrites statuses. Here, and among the store's contract tests, with real
+//!     concurrency.
 //! 10. Canceling loses a final status, and repeating it is a 500. Here.
-//! 11. A conversation whose worker is gone is stuck. Here, and in `sdk` with workers that die.
+//! 11. A conversation of a lost worker is stuck. Here, and in `sdk` with workers that die.
 //! 12. A persona that is rejected late is not replaced. Here.
 //! 13. Nothing ever fails. Here.
 //! 14. Canceling and expiry do not stop conversations. Here.
@@ -21,11 +22,11 @@
 //! 18. Verdicts show another version than was judged, are partial, unbounded and without evidence. Here; more of it in
 //!     `objectives`.
 //! 19. Times without a zone. Here.
-//! 20. Ids of another project are accepted, simulations are open to all, any origin may call. Here; every route without
-//!     a key is in `refusals`. Keys of several kinds and their rotation come with managed keys.
+//! 20. Ids of another project are accepted, simulations are open to all, any origin may call. Here;
+//!     every route without a key is in `refusals`, and managed keys are in `managed_keys`.
 //! 21. Blocking database calls, and sessions held across model calls. Not here: `bench/` measures it, and the store's
 //!     tests show that reads do not wait for writes. That no turn holds up another is in `turns`.
-//! 22. Background work in ticks of a minute. Here.
+//! 22. Background work waits for a tick of a minute. Here.
 //! 23. Old work starves behind new work. Here.
 //! 24. Lists without pages, and no totals. Here.
 
@@ -44,7 +45,7 @@ use crate::{
     seeded_project::{SeededProject, path},
 };
 
-/// What the published SDK can read as a simulation's status.
+/// The statuses of a simulation that the published SDK can read.
 const READABLE: [&str; 6] = ["canceled", "completed", "expired", "failed", "in_progress", "pending"];
 
 #[tokio::test]
@@ -140,7 +141,7 @@ async fn defect_04_ending_an_ended_conversation_is_fine() {
             app.next_instant();
             assert_eq!(conversation.end(200).await, json!({ "message": "Conversation ended successfully" }));
             assert_eq!(conversation.see().await, before);
-            // And once more when it was judged, and the simulation is over.
+            // And again after the evaluation, when the simulation has ended.
             app.run_jobs().await;
         }
     }
@@ -226,7 +227,7 @@ async fn defect_08_one_objective_judges_many_conversations() {
 async fn defect_09_late_work_overwrites_no_status() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
-    // A start that comes after the cancellation.
+    // A start after the cancellation.
     let canceled = project.create(json!({})).await;
     project.order(&canceled, "run", 200).await;
     project.order(&canceled, "cancel", 200).await;
@@ -240,7 +241,8 @@ async fn defect_09_late_work_overwrites_no_status() {
     assert_eq!(project.status(&canceled).await, "canceled");
     assert_eq!(project.status(&conversation.simulation).await, "completed");
     assert_eq!(conversation.see().await["evaluation_status"], "completed");
-    // The judgement is called for by the same write that ends the conversation: nothing was in between.
+    // The write that ends the conversation also enqueues the evaluation, so nothing happens in
+    // between.
     assert_eq!(conversation.see().await["evaluations"].as_array().unwrap().len(), 1);
 }
 
@@ -339,7 +341,7 @@ async fn defect_14_conversations_stop_with_their_simulation() {
         let conversations = project.test_conversations(&simulation).await;
         conversations[0].say(None, 200).await;
         if expires {
-            // Kept alive by its worker, it would go on for ever.
+            // The worker renews its lease, so only the expiry ends it.
             for _ in 0..12 {
                 app.advance(SignedDuration::from_mins(5) - SignedDuration::from_secs(1));
                 conversations[0].say(None, 200).await;
@@ -349,7 +351,7 @@ async fn defect_14_conversations_stop_with_their_simulation() {
         } else {
             project.order(&simulation, "cancel", 200).await;
         }
-        // Once it is stopped it is over; before that its simulation is, which is as final.
+        // Once stopped, the conversation is final; before that, its simulation is.
         let over = if expires { 400 } else { 409 };
         conversations[1].start(409).await;
         conversations[0].say(Some("Hello."), over).await;
@@ -366,7 +368,7 @@ async fn defect_14_conversations_stop_with_their_simulation() {
 async fn defect_15_end_marker_is_not_in_the_text() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
-    // A model says that it ends beside its words, so how they are punctuated does not matter.
+    // A model marks the end separately from the text, so punctuation does not matter.
     for words in ["Bye.", "Bye.\n", "Bye. ", "Bye"] {
         let conversation = project.converse(json!({ "max_turns": 200 })).await;
         app.model().on_reply(Act::Says(Reply { text: Some(words.to_owned()), ends: true }));
@@ -377,7 +379,7 @@ async fn defect_15_end_marker_is_not_in_the_text() {
         );
         assert_eq!(conversation.see().await["end_reason"], "persona_decided");
     }
-    // And the built-in one leaves no marker in them, nor is an agent's taken for the persona's.
+    // The offline model leaves no marker in the text, and ignores an agent's marker.
     app.model().on_reply(Act::Offline);
     let conversation = project.converse(json!({ "max_turns": 200 })).await;
     let mut ended = conversation.say(None, 200).await["ended"] == true;
@@ -506,7 +508,7 @@ async fn defect_20_projects_do_not_reach_each_other() {
                 let expected = format!("{resource}_not_found");
                 assert_eq!((status, code(&reply.json())), (404, expected.as_str()), "{}", route.operation);
             }
-            // It names the agent in its body.
+            // Its body names the agent.
             (None, "create_simulation") => {
                 assert_eq!((status, code(&reply.json())), (404, "agent_not_found"));
             }
@@ -520,7 +522,7 @@ async fn defect_20_projects_do_not_reach_each_other() {
     }
     app.run_jobs().await;
     let mut after = seeded.state().await;
-    // But for the list of projects, which has the other one's by now.
+    // Except the list of projects, which contains the other project.
     after[0] = before[0].clone();
     assert_eq!(after, before);
 }
@@ -561,7 +563,7 @@ async fn defect_23_polling_first_pages_starves_no_conversation() {
         app.next_instant();
         made.push(project.simulate(json!({ "target_conversations": 11, "max_turns": 200 })).await);
     }
-    // What the published SDK sends, and nothing else.
+    // Exactly the query of the published SDK.
     let running = format!("/simulations?agent_id={}&status=in_progress", project.agent);
     let queued = |simulation: &str| format!("/simulations/{simulation}/conversations?status=queued");
     let first = project.get(&running).await;
@@ -570,7 +572,7 @@ async fn defect_23_polling_first_pages_starves_no_conversation() {
     let numbers: Vec<_> = data(&page).iter().map(|value| value["seq_id"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..=10).collect::<Vec<_>>(), "the longest waiting first");
 
-    // A simulation all of whose conversations are taken makes room for one that waits.
+    // A simulation whose conversations are all held makes room for one with a queued conversation.
     let conversations = project.test_conversations(&made[0]).await;
     app.next_instant();
     for conversation in &conversations {
@@ -578,7 +580,7 @@ async fn defect_23_polling_first_pages_starves_no_conversation() {
     }
     let second = project.get(&running).await;
     assert_eq!(data(&second).iter().map(id).collect::<Vec<_>>(), made[1..11]);
-    // One that was lost queues behind those that wait since before.
+    // A lost conversation queues behind those that waited before.
     app.advance(SignedDuration::from_secs(300));
     app.run_jobs().await;
     let third = project.get(&format!("{running}&limit=100")).await;
@@ -586,7 +588,7 @@ async fn defect_23_polling_first_pages_starves_no_conversation() {
     assert_eq!(order[..11], made[1..]);
     assert_eq!(order[11], made[0]);
     let mut worked = 0;
-    // Page by page, a worker comes through all of it.
+    // Page by page, a worker reaches every conversation.
     loop {
         let page = project.get(&running).await;
         let Some(simulation) = data(&page).first().map(id) else { break };

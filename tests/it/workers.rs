@@ -1,4 +1,4 @@
-//! What is known of the workers that hold conversations: when one last asked for work, and how attempts ended.
+//! Workers: the time of the last poll, and the end of each attempt.
 
 use jiff::SignedDuration;
 use onerun_tests::app::TestApp;
@@ -12,7 +12,7 @@ async fn last_polled(project: &TestProject<'_>) -> Value {
     project.get(&format!("/agents/{}", project.agent)).await["last_polled_at"].clone()
 }
 
-/// Asks for work as a worker does: for the agent's simulations, and for the queued conversations of one.
+/// Polls as a worker does: for the agent's simulations, and for the queued conversations of one.
 async fn poll(project: &TestProject<'_>) -> Value {
     project.get(&format!("/simulations?agent_id={}&status=in_progress", project.agent)).await
 }
@@ -22,7 +22,7 @@ async fn agent_without_a_worker_has_no_last_poll() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(json!({})).await;
-    // What people and dashboards ask is no poll.
+    // Reads by people and dashboards are no polls.
     project.get("/simulations").await;
     project.get(&format!("/simulations?agent_id={}", project.agent)).await;
     project.get(&format!("/simulations/{simulation}/conversations")).await;
@@ -127,7 +127,7 @@ async fn results_count_personas_that_wait_for_approval() {
     project.decide(&simulation, &id(&personas[0]), "approve", 200).await;
     project.decide(&simulation, &id(&personas[1]), "reject", 200).await;
     assert_eq!(counts().await, json!({ "target": 4, "pending": 2, "approved": 1, "rejected": 1 }));
-    // The one that was rejected is replaced.
+    // The rejected one is replaced.
     app.run_jobs().await;
     assert_eq!(counts().await, json!({ "target": 4, "pending": 3, "approved": 1, "rejected": 1 }));
 }

@@ -1,7 +1,8 @@
 //! The application in this process: the real routes, engine, store and key check, without a socket.
 //!
-//! Time and background work are in the test's hands. The clock stands still until a test moves it, jobs are done when
-//! a test says so, and ids come from a seed, so nothing here waits and nothing depends on the machine's speed.
+//! The test controls time and background work. The clock advances only when a test moves it, jobs
+//! run only when a test runs them, and ids come from a seed. Nothing waits, and nothing depends on
+//! the machine's speed.
 
 mod client;
 mod model;
@@ -34,33 +35,35 @@ pub const OTHER_KEY: &str = "q3V8ZtL0yJm5RcXe7oNwB2kHs9GdFuTa4iP1xWvEzMI=";
 /// The key that [`ROOT_KEY`] replaced: accepted until [`PREVIOUS_KEY_ENDS`], and expired from then on.
 pub const PREVIOUS_KEY: &str = "0hH2m7yTq4fVJx9b3kRzW8sLcN5pUeGdA1oXiKtMw6Y=";
 
-/// When [`PREVIOUS_KEY`] stops being accepted.
+/// The time at which [`PREVIOUS_KEY`] expires.
 pub const PREVIOUS_KEY_ENDS: &str = "2026-02-01T00:00:00Z";
 
-/// When the clock of a new application stands.
+/// The initial time of a new application's clock.
 pub const START: &str = "2026-01-05T09:00:00Z";
 
-/// How often a job is tried before it is given up: less often than by a host, so that time need not be moved far.
+/// Deliveries before a job is buried. Fewer than in production, so that tests move the clock less.
 const MAX_DELIVERIES: u32 = 5;
 
 const JOBS_AT_ONCE: u32 = 32;
 
-/// More rounds than any test's work takes: beyond it, work makes work for ever.
+/// More rounds than any test needs. Reaching it means that jobs enqueue jobs without end.
 const MAX_ROUNDS: u32 = 10_000;
 
-/// An application with a store of its own.
+/// An application with its own empty store.
 pub struct TestApp {
     app: App,
     router: Router,
     clock: Arc<TestClock>,
     model: Arc<TestModel>,
     requests: AtomicU64,
-    /// Managed keys that tests made: each is in the one answer that it came in, and in no other.
+    /// The secrets of managed keys that tests created. Each may occur only in the reply that
+    /// created it.
     secrets: Mutex<Vec<String>>,
-    /// The jobs that were given up, with the reason. Those that a test did not expect are a failure.
+    /// The buried jobs with their reasons. A test fails if it does not read one with
+    /// [`TestApp::take_buried`].
     buried: Mutex<Vec<String>>,
     random: Arc<SeededRandom>,
-    /// Last, so that the store is closed before what it rests on goes.
+    /// Declared last, so that the store is closed before its directory or table is removed.
     backing: Arc<store::Backing>,
 }
 
@@ -70,12 +73,12 @@ impl TestApp {
         Self::start_with(ROUTES, Box::new(keys()), Self::settings())
     }
 
-    /// The settings of an application that has none of its own.
+    /// The default settings.
     pub fn settings() -> Settings {
         Settings { max_deliveries: MAX_DELIVERIES, ..Settings::default() }
     }
 
-    /// An application with routes, a key check or settings of its own.
+    /// An application with other routes, another key check or other settings.
     pub fn start_with(
         routes: &[&'static Route],
         authenticator: Box<dyn Authenticator>,
@@ -105,7 +108,7 @@ impl TestApp {
         }
     }
 
-    /// Another process beside this one, over the same store and at the same time, which believes a managed key for `ttl`.
+    /// A second server on the same store and clock, which caches managed keys for `ttl`.
     pub fn beside(&self, ttl: SignedDuration) -> Self {
         let engine = Engine::new(EngineParts {
             store: Arc::clone(self.engine().store()),
@@ -127,7 +130,7 @@ impl TestApp {
         }
     }
 
-    /// Everything that is kept, as it is kept: what somebody sees who steals it.
+    /// All stored bytes: the data that a thief of the database would have.
     pub async fn kept(&self) -> Vec<u8> {
         self.backing.contents().await
     }
@@ -142,7 +145,7 @@ impl TestApp {
         self.anonymous().with_header("x-api-key", ROOT_KEY)
     }
 
-    /// The model, which does what a test tells it to.
+    /// The model that a test controls.
     pub fn model(&self) -> &TestModel {
         &self.model
     }
@@ -162,27 +165,28 @@ impl TestApp {
         self.set_now(self.now().checked_add(by).expect("a time"));
     }
 
-    /// Moves the clock by one microsecond, so that what follows is newer than what was.
+    /// Moves the clock by one microsecond, so that later writes have a later time.
     pub fn next_instant(&self) {
         self.advance(SignedDuration::from_micros(1));
     }
 
-    /// Sets the clock.
+    /// Sets the clock to a time.
     pub fn set_now(&self, now: Timestamp) {
         self.clock.set(now);
     }
 
-    /// Does what is due, jobs and what time calls for, until nothing is left to be done at this moment.
+    /// Runs due jobs and expiries until none is due at the current time.
     pub async fn run_jobs(&self) {
         self.run_jobs_times(1).await;
     }
 
-    /// [`TestApp::run_jobs`], with every job done twice before it is completed, as a queue may deliver it.
+    /// [`TestApp::run_jobs`], but each job runs twice before it is completed, as a queue may
+    /// deliver it twice.
     pub async fn run_jobs_twice(&self) {
         self.run_jobs_times(2).await;
     }
 
-    /// [`TestApp::run_jobs`], and again at each time at which a job that failed is to be tried again.
+    /// [`TestApp::run_jobs`], then moves the clock to each retry of a failed job and runs it.
     pub async fn run_jobs_and_retries(&self) {
         for _ in 0..MAX_ROUNDS {
             self.run_jobs().await;
@@ -197,7 +201,7 @@ impl TestApp {
         panic!("jobs are retried for ever");
     }
 
-    /// The jobs that were given up since the last call, which are thereby expected.
+    /// The jobs buried since the last call. A test that expects them must read them.
     pub fn take_buried(&self) -> Vec<String> {
         std::mem::take(&mut *self.buried.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -209,12 +213,12 @@ impl TestApp {
     fn assert_no_secret(&self, what: &str, reply: &Reply) {
         let whole = format!("{:?}{}", reply.headers, reply.text);
         for secret in self.secrets.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            // What follows the prefix and the id is the secret.
+            // The secret follows the prefix and the id.
             assert!(!whole.contains(&secret[16..]), "{what}: a key in an answer: {whole}");
         }
     }
 
-    /// What the application works with.
+    /// The engine behind the routes.
     pub fn engine(&self) -> &Engine {
         self.app.engine()
     }
@@ -262,7 +266,7 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         let buried = self.take_buried();
         if !thread::panicking() {
-            assert!(buried.is_empty(), "jobs were given up, which the test did not expect: {buried:?}");
+            assert!(buried.is_empty(), "unexpected buried jobs: {buried:?}");
         }
     }
 }
@@ -279,7 +283,7 @@ pub fn keys() -> KeyRing {
     KeyRing::new(&root).with_previous(&previous, ends)
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that advances only when a test moves it.
 struct TestClock(AtomicI64);
 
 impl TestClock {

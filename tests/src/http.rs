@@ -51,7 +51,7 @@ impl Client {
         &self.base_url
     }
 
-    /// Its key.
+    /// The API key.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
@@ -68,7 +68,7 @@ impl Client {
         Self { key: Some(key.to_owned()), ..self.clone() }
     }
 
-    /// The same server and key, with this header field besides.
+    /// The same client with one more header field.
     #[must_use]
     pub fn with_header(&self, name: &'static str, value: &str) -> Self {
         let mut headers = self.headers.clone();
@@ -125,8 +125,8 @@ impl Client {
         }
     }
 
-    /// Any request, for when there may be no answer because the server is being killed: the status and the JSON body, or
-    /// `None` if the connection failed or broke.
+    /// Any request to a server that may be killed: the status and JSON body, or `None` if the
+    /// connection failed.
     pub async fn attempt(&self, method: Method, path: &str, body: Option<&Value>) -> Option<(u16, Value)> {
         let (status, _, text) = exchange(self.request(method, path, body)).await.ok()?;
         Some((status, serde_json::from_str(&text).ok()?))
@@ -145,7 +145,8 @@ impl Client {
     }
 }
 
-/// What makes an HTTP client without TLS. It has to be told whom to trust all the same, and trusts nobody.
+/// Builds an HTTP client without TLS. Its empty set of trusted certificates satisfies the
+/// constructor.
 pub(crate) fn builder() -> reqwest::ClientBuilder {
     let nobody = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

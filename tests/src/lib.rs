@@ -1,10 +1,10 @@
-//! The kit of the integration tests: the application in this process ([`app`]); the real program as a process
-//! ([`process`]); and its functions, each as a process, with what AWS puts between them ([`aws`]). Python beside them, and
-//! an HTTP client. Every call of either client says which status it expects.
+//! The kit of the integration tests: the application in this process ([`app`]), the real program as
+//! a process ([`process`]), its functions as processes with local AWS services ([`aws`]), and an
+//! HTTP client. Every call of a client names the expected status.
 //!
-//! All but the first know the server only from outside: its command line, its environment, its files and its wire. What
-//! fails, fails by a panic that says what was seen, with the log of the process concerned. Each wait has a deadline and
-//! polls for what it waits for.
+//! All but the first use the server only by its command line, environment, files and HTTP. Each
+//! failure is a panic with the observed value and the process's log. Each wait polls until a
+//! deadline.
 
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test kit fails by panicking")]
 

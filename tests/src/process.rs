@@ -1,6 +1,7 @@
 //! Real processes: the `onerun` program, and programs of the Python environment that `make tools` installs.
 //!
-//! Their environment is empty but for what a test gives them, so a developer's own keys and settings stay out.
+//! Their environment has only the variables that a test sets, so a developer's own keys and
+//! settings stay out.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -13,7 +14,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Client, wait::PATIENCE};
+use crate::{Client, wait::DEADLINE};
 
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -43,7 +44,7 @@ pub fn venv(program: &str) -> Command {
     program_of("venv", program, "make tools")
 }
 
-/// A program of a Python environment in `.tools/`, which `install` makes.
+/// A program of a Python environment in `.tools/`, which `install` creates.
 pub(crate) fn program_of(environment: &str, program: &str, install: &str) -> Command {
     let path = workspace().join(".tools").join(environment).join("bin").join(program);
     assert!(path.exists(), "no {}: run `{install}`", path.display());
@@ -51,13 +52,13 @@ pub(crate) fn program_of(environment: &str, program: &str, install: &str) -> Com
     command
         .current_dir(workspace())
         .env_clear()
-        // Or the log of a process that is killed would lose its end.
+        // Unbuffered, so that the log of a killed process is complete.
         .env("PYTHONUNBUFFERED", "1")
         .env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
-/// A script of `tests/sdk/`, whose SDK speaks to what `client` speaks to, with the same key.
+/// A script of `tests/sdk/`, whose SDK uses `client`'s server and key.
 pub fn sdk_script(script: &str, client: &Client) -> Command {
     let mut command = venv("python");
     command.arg(workspace().join("tests/sdk").join(script)).env("ONERUN_API_BASE_URL", client.base_url());
@@ -67,7 +68,7 @@ pub fn sdk_script(script: &str, client: &Client) -> Command {
     command
 }
 
-/// A running program whose output is kept. Killed when dropped.
+/// A running program with recorded output. Killed on drop.
 #[derive(Debug)]
 pub struct Process {
     what: String,
@@ -92,22 +93,22 @@ impl Process {
         Self { what, child, stdout, stderr }
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has written to standard output.
+    /// The standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// What it has written to standard error.
+    /// The standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
 
-    /// How it ended, if it has; then all of its output is there.
+    /// The exit status, if it has exited. Its output is then complete.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.child.try_wait().expect("a child can be waited for")?;
         self.stdout.finish();
@@ -115,7 +116,7 @@ impl Process {
         Some(status)
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it exits.
     pub async fn exit(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;
         loop {
@@ -127,9 +128,9 @@ impl Process {
         }
     }
 
-    /// [`exit`](Self::exit) with code 0 within a minute; returns what it wrote to standard output.
+    /// [`exit`](Self::exit) with code 0 within a minute; returns the standard output.
     pub async fn success(&mut self) -> String {
-        let status = self.exit(PATIENCE).await;
+        let status = self.exit(DEADLINE).await;
         assert!(status.success(), "{status}: {}", self.report());
         self.stdout()
     }
@@ -142,14 +143,14 @@ impl Process {
         self.stderr.finish();
     }
 
-    /// Kills the processes that it has started with SIGKILL, where the system says which those are.
+    /// Kills its child processes with SIGKILL, on systems that list them.
     pub(crate) fn kill_children_9(&self) {
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             // "4711 (the name (of it)) S 4710 ...": the state and then the parent follow the last parenthesis.
             let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
             let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
             if parent.and_then(|parent| parent.parse().ok()) == Some(self.pid()) {
-                // It may have ended by itself meanwhile.
+                // It may have exited meanwhile.
                 signal("KILL", &entry.file_name().to_string_lossy());
             }
         }
@@ -160,7 +161,7 @@ impl Process {
         if self.ended().is_none() {
             assert!(signal("TERM", &self.pid().to_string()), "cannot signal: {}", self.report());
         }
-        self.exit(PATIENCE).await
+        self.exit(DEADLINE).await
     }
 
     /// The command and all of its output, for a failure's text.
@@ -169,7 +170,7 @@ impl Process {
     }
 }
 
-/// Sends a signal by the shell's own `kill`: the standard library sends none but SIGKILL, and to children alone.
+/// Sends a signal with the shell's `kill`: the standard library can only send SIGKILL to a child.
 fn signal(name: &str, pid: &str) -> bool {
     let sent = Command::new("sh")
         .args(["-c", "kill -s \"$0\" \"$1\" 2>/dev/null", name, pid])
@@ -180,13 +181,13 @@ fn signal(name: &str, pid: &str) -> bool {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
+        // It may have exited; then nothing is left to kill.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// One output stream of a process, read by a thread so that the process never waits for its reader.
+/// One output stream of a process. A thread reads it, so the process never blocks on a full pipe.
 #[derive(Debug)]
 struct Capture {
     text: Arc<Mutex<String>>,
@@ -219,12 +220,13 @@ impl Capture {
     }
 }
 
-/// `onerun serve` on a free port over a directory of its own.
+/// `onerun serve` on a free port with a new data directory.
 ///
-/// It can be killed and started again on the same directory and port. Killed, and its directory removed, when dropped.
+/// It can be killed and restarted on the same directory and port. On drop it is killed and its
+/// directory removed.
 #[derive(Debug)]
 pub struct Server {
-    // Before `data`: the process is gone before its directory is.
+    // Declared before `data`: the process must stop before its directory is removed.
     process: Process,
     data: TempDir,
     environment: Vec<(String, String)>,
@@ -257,12 +259,12 @@ impl Server {
         Self { process, data, environment, base_url, key, earlier_log: String::new() }
     }
 
-    /// Where it listens, such as `http://127.0.0.1:43210`; the same after a restart.
+    /// The base URL, such as `http://127.0.0.1:43210`. A restart keeps it.
     pub fn base_url(&self) -> &str {
         &self.base_url
     }
 
-    /// Its root key.
+    /// The root key.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -272,25 +274,24 @@ impl Server {
         Client::new(&self.base_url, Some(&self.key))
     }
 
-    /// Its data directory.
+    /// The data directory.
     pub fn data(&self) -> &Path {
         self.data.path()
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Stops it, and returns all that it wrote to standard error, over all its restarts. For what must not be in it: of a
-    /// process that runs, the last lines may not have been read yet.
+    /// Stops it, and returns its complete standard error over all restarts. Use it to check that a
+    /// text is absent: the last lines of a running process may be unread.
     pub async fn final_log(&mut self) -> String {
         self.terminate().await;
         self.log()
     }
 
-    /// What has been read so far of what it wrote to standard error, over all its restarts. A line that was written a moment
-    /// ago may be missing.
+    /// The standard error read so far, over all restarts. The last lines may be missing.
     pub fn log(&self) -> String {
         format!("{}{}", self.earlier_log, self.process.stderr())
     }
@@ -312,7 +313,7 @@ impl Server {
         }
         self.earlier_log = self.log();
         let port = self.base_url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         loop {
             match launch(self.data.path(), &self.environment, port).await {
                 Ok((process, base_url)) => {
@@ -320,7 +321,7 @@ impl Server {
                     self.process = process;
                     return;
                 }
-                // While it was down, the system may have lent its port to some outgoing connection.
+                // During the restart, an outgoing connection may have taken the port.
                 Err(report) if report.contains("Address already in use") && Instant::now() < deadline => {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -330,7 +331,7 @@ impl Server {
     }
 }
 
-/// Starts `onerun serve` and waits for the line that says where it listens.
+/// Starts `onerun serve` and waits for the line with its address.
 async fn launch(
     data: &Path,
     environment: &[(String, String)],
@@ -339,7 +340,7 @@ async fn launch(
     let mut command = onerun(&["serve", "--port", &port.to_string(), "--data"]);
     command.arg(data).envs(environment.iter().map(|(name, value)| (name, value)));
     let mut process = Process::spawn(command);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     loop {
         let ended = process.ended();
         let stdout = process.stdout();
@@ -350,7 +351,7 @@ async fn launch(
             return Err(format!("{status}: {}", process.report()));
         }
         if Instant::now() > deadline {
-            return Err(format!("not listening after {PATIENCE:?}: {}", process.report()));
+            return Err(format!("not listening after {DEADLINE:?}: {}", process.report()));
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -1,8 +1,8 @@
-//! What the role of each function allows, decided as IAM decides it, and what a call takes. Nothing that stands for AWS in
-//! the tests knows of roles, so whatever passes calls on asks here, and so do tests of the template.
+//! The rights of each function's role, evaluated as IAM evaluates them, and the rights that a call
+//! needs. The local AWS services know no roles, so relays and template tests ask this module.
 //!
-//! Only what the template uses is known, and all else is a panic: statements of both effects, without wildcards in actions
-//! and resources, with conditions on texts.
+//! It supports only the features that the template uses and panics at others: allow and deny
+//! statements, no wildcards in actions and resources, and conditions on texts.
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>,
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html>
@@ -20,7 +20,7 @@ const LEADING_KEYS: &str = "dynamodb:LeadingKeys";
 /// The attributes that a write names: its key's, and those in its expressions.
 const ATTRIBUTES: &str = "dynamodb:Attributes";
 
-/// What a write returns of the item, if the call says so.
+/// The values that a write returns, if the call asks for them.
 const RETURN_VALUES: &str = "dynamodb:ReturnValues";
 
 /// The words of expressions that are no names of attributes.
@@ -50,10 +50,10 @@ struct Statement {
     conditions: Vec<Condition>,
 }
 
-/// A test of what a request says of itself.
+/// A condition on a request's context.
 #[derive(Debug)]
 struct Condition {
-    /// Of a key with several values.
+    /// For a context key with several values.
     quantifier: Option<Quantifier>,
     comparison: Comparison,
     key: String,
@@ -66,19 +66,19 @@ enum Comparison {
     /// Holds of nothing, too.
     EqualsIfExists,
     Like,
-    /// Whether there is no value.
+    /// Requires that the value is absent.
     Null,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Quantifier {
-    /// Each must be one of those that are named. Holds of none.
+    /// Each value must be listed. True without values.
     All,
-    /// One must be.
+    /// One value must be listed.
     Any,
 }
 
-/// An action on a resource, and what is known of it besides.
+/// An action on a resource with its context.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Request {
     action: String,
@@ -100,7 +100,7 @@ pub fn table_arn(name: &str) -> String {
 }
 
 impl Rights {
-    /// Those that policies give: for each role all of its statements, with nothing left in them that refers to something.
+    /// The rights from policies: all statements of each role, with references resolved.
     pub fn new(roles: impl IntoIterator<Item = (String, Vec<Value>)>, secret: &str, key: &str) -> Self {
         let roles = roles
             .into_iter()
@@ -108,7 +108,8 @@ impl Rights {
         Self { roles: roles.collect(), secret: secret.to_owned(), key: key.to_owned() }
     }
 
-    /// What a role lacks for a call to a service such as `DynamoDB_20120810.GetItem`, if it does not allow it.
+    /// The right that a role lacks for a call to a service such as `DynamoDB_20120810.GetItem`, if
+    /// any.
     pub fn lacking(&self, role: &str, target: &str, input: &Value) -> Option<String> {
         if !self.roles.contains_key(role) {
             return Some(format!("nobody is {role:?}"));
@@ -121,12 +122,12 @@ impl Rights {
         (!lacking.is_empty()).then(|| format!("{role} may not {target}: it lacks {lacking:?}"))
     }
 
-    /// Whether a role may do something to items of a table that are in a partition.
+    /// Whether a role may do an action on items of a partition.
     pub fn may(&self, role: &str, action: &str, table: &str, partition: &str) -> bool {
         self.is_allowed(role, &item_request(action, table_arn(table), [partition.to_owned()].into()))
     }
 
-    /// Whether a role may set attributes of items of a table that are in a partition.
+    /// Whether a role may set attributes of items of a partition.
     pub fn may_set(&self, role: &str, table: &str, partition: &str, attributes: &[&str]) -> bool {
         let mut request = item_request("UpdateItem", table_arn(table), [partition.to_owned()].into());
         let attributes = ["pk", "sk"].iter().chain(attributes).map(|name| (*name).to_owned()).collect();
@@ -134,7 +135,7 @@ impl Rights {
         self.is_allowed(role, &request)
     }
 
-    /// The actions of a service that a role has any right to, whatever to.
+    /// The actions of a service that a role may do on any resource.
     pub fn actions(&self, role: &str, service: &str) -> BTreeSet<String> {
         let allowing = self.roles.get(role).into_iter().flatten().filter(|statement| statement.allows);
         let actions = allowing.flat_map(|statement| &statement.actions);
@@ -151,7 +152,7 @@ impl Rights {
         let (service, call) = target.split_once('.').unwrap_or((target, ""));
         let (service, mut requests) = if service == "secretsmanager" {
             let action = format!("secretsmanager:{call}");
-            // Tests have others in the place of the one secret that there is.
+            // Tests use other secrets in the place of the template's.
             let request = Request { action, resource: self.secret.clone(), context: BTreeMap::new() };
             (service, BTreeSet::from([request]))
         } else {
@@ -225,7 +226,7 @@ impl Condition {
             "Null" => Comparison::Null,
             _ => panic!("not known: {operator}"),
         };
-        // Another key would be one that no request is told of here.
+        // A context key that requests here never set.
         assert!([LEADING_KEYS, ATTRIBUTES, RETURN_VALUES, VIA_SERVICE].contains(&key), "not known: {key}");
         let has_several = [LEADING_KEYS, ATTRIBUTES].contains(&key) && comparison != Comparison::Null;
         assert_eq!(quantifier.is_some(), has_several, "AWS wants it of {key} and of no other");
@@ -253,7 +254,7 @@ impl Condition {
     }
 }
 
-/// Whether a text is like a pattern, of which `*` stands for anything and `?` for one character.
+/// Whether a text matches a pattern: `*` matches any text and `?` one character.
 fn is_like(text: &str, pattern: &str) -> bool {
     let (mut wanted, mut found) = (pattern.chars(), text.chars());
     match (wanted.next(), found.next()) {
@@ -279,8 +280,9 @@ fn item_request(action: &str, resource: String, partitions: BTreeSet<String>) ->
     Request { action: format!("dynamodb:{action}"), resource, context: [(LEADING_KEYS, partitions)].into() }
 }
 
-/// What a call of DynamoDB takes. Transactions are allowed through the actions of their parts, under every reading of what
-/// is not documented: the leading keys of a part are its own, those of all parts, or none.
+/// The rights that a DynamoDB call needs. AWS does not document the leading keys of a transaction's
+/// parts: they may be the part's own, those of all parts, or none. A transaction must be allowed
+/// under each reading.
 fn table_requests(call: &str, input: &Value) -> BTreeSet<Request> {
     let table = |part: &Value| table_arn(part["TableName"].as_str().unwrap_or_default());
     match call {
@@ -331,7 +333,7 @@ fn partition(part: &Value) -> Option<String> {
     hash(part.get("Key").or_else(|| part.get("Item"))?)
 }
 
-/// Tells a request which attributes a write names, and what it returns.
+/// Adds the attributes that a write names, and its return values, to a request's context.
 fn add_written(request: &mut Request, write: &Value) {
     let members = |name: &str| write[name].as_object().into_iter().flatten();
     let key = members("Key").chain(members("Item")).map(|(name, _)| name.clone());

@@ -1,4 +1,4 @@
-//! What the published SDK is tested with, on whatever host there is an address of.
+//! Fixtures for tests of the published SDK against any server.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::{
 /// A project with an agent and two objectives.
 #[derive(Clone, Debug)]
 pub struct SdkProject {
-    /// A client with the key that everything is done with.
+    /// The client that all calls use.
     pub client: Client,
     /// The project's id.
     pub id: String,
@@ -22,21 +22,21 @@ pub struct SdkProject {
     pub objectives: Vec<String>,
 }
 
-/// What a test wants of a simulation, beside the scenario they all share.
+/// The fields of a test simulation.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// Its name.
+    /// The name.
     pub name: &'a str,
-    /// How many conversations.
+    /// The number of conversations.
     pub conversations: u64,
-    /// With how many personas.
+    /// The number of personas.
     pub personas: u64,
-    /// When it expires.
+    /// The time to expiry.
     pub expires_in_seconds: Option<u64>,
 }
 
 impl SdkProject {
-    /// Makes them.
+    /// Creates the project, the agent and the objectives.
     pub async fn open(client: Client) -> Self {
         let project = id(&client.post("/v1/projects", &json!({"name": "Refund desk"}), 200).await);
         let agent = id(&client
@@ -98,7 +98,7 @@ impl SdkProject {
         .await;
     }
 
-    /// All conversations of a simulation, of which there are at most 100.
+    /// All conversations of a simulation, at most 100.
     pub async fn conversations(&self, simulation: &str) -> Vec<Value> {
         let page =
             self.client.get(&format!("{}&limit=100", self.path(simulation, "/conversations")), 200).await;
@@ -106,7 +106,7 @@ impl SdkProject {
         page["data"].as_array().expect("a page has data").clone()
     }
 
-    /// The one conversation of `simulation`, once it is in `status`.
+    /// Waits until `simulation`'s only conversation has `status`, and returns it.
     pub async fn conversation(&self, simulation: &str, status: &str) -> String {
         eventually(&format!("conversation that is {status}"), || async {
             let conversations = self.conversations(simulation).await;
@@ -163,8 +163,8 @@ pub async fn assert_content(mut worker: Process) -> String {
     log
 }
 
-/// Brings simulations into every status that there is and has the SDK read them in every way it can. Leases must be so
-/// short that three of them run out within a minute.
+/// Brings simulations into every status, and reads them with the SDK in every way it can. Three
+/// leases must expire within a minute.
 pub async fn check_every_status(project: &SdkProject) {
     let wanted = |name| Wanted { name, conversations: 1, personas: 1, expires_in_seconds: None };
 

@@ -1,4 +1,4 @@
-//! The deployment's template, as it is in the file: nothing is transformed or resolved.
+//! The template as it is in the file, without resolved references.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ pub fn read() -> Value {
     written_out(yaml_serde::from_str(&text).expect("template.yaml is YAML"))
 }
 
-/// What the function of an operation is called in it: `get_whoami` is `GetWhoamiFunction`.
+/// The logical id of an operation's function: `get_whoami` is `GetWhoamiFunction`.
 pub fn logical_id(operation: &str) -> String {
     let words: String = operation.split('_').map(capitalised).collect();
     words + "Function"

@@ -14,7 +14,7 @@ use tokio_rustls::{
     rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
 };
 
-/// A TLS endpoint on loopback, whose certificate is from an authority that nobody trusts until told. Gone when dropped.
+/// A TLS endpoint on loopback with a certificate of an unknown authority. It stops on drop.
 #[derive(Debug)]
 pub struct TlsFront {
     address: SocketAddr,
@@ -36,7 +36,7 @@ impl TlsFront {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, behind) = (acceptor.clone(), behind.clone());
                 tokio::spawn(async move {
-                    // A client that does not trust the certificate goes away: nothing to do for it.
+                    // A client that does not trust the certificate disconnects.
                     if let (Ok(mut outside), Ok(mut inside)) =
                         (acceptor.accept(stream).await, TcpStream::connect(behind).await)
                     {
@@ -48,12 +48,12 @@ impl TlsFront {
         Self { address, authority: directory, task }
     }
 
-    /// Its address, with a name or an address of this machine in it.
+    /// The URL, with a name or address of this machine.
     pub fn url(&self, host: &str) -> String {
         format!("https://{host}:{}", self.address.port())
     }
 
-    /// The file with the authority's certificate: `SSL_CERT_FILE` of whoever is to trust it.
+    /// The file with the authority's certificate, for a client's `SSL_CERT_FILE`.
     pub fn authority(&self) -> PathBuf {
         self.authority.path().join("authority.pem")
     }

@@ -6,23 +6,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a wait takes at most unless told: far more than anything needs, because the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// The default deadline of a wait. It is long, because the machine may be busy.
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Polls `attempt` until it returns `Ok`, for at most a minute. The `Err` says what is still missing; the last one is in
-/// the panic when time is up.
+/// Polls `attempt` until it returns `Ok`, for at most a minute. The `Err` describes the missing
+/// condition; the last one is in the panic.
 #[track_caller]
 pub fn eventually<T, F, Fut>(what: &str, attempt: F) -> impl Future<Output = T>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, String>>,
 {
-    eventually_within(PATIENCE, what, attempt)
+    eventually_within(DEADLINE, what, attempt)
 }
 
-/// [`eventually`], with a limit of its own.
+/// [`eventually`] with another deadline.
 #[track_caller]
 pub fn eventually_within<T, F, Fut>(limit: Duration, what: &str, mut attempt: F) -> impl Future<Output = T>
 where

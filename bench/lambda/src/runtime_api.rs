@@ -26,7 +26,7 @@ use tokio::{
 use crate::process::{Cpu, Process};
 
 /// How long any one step of a function may take. At 7% of a core the slowest takes some tens of seconds.
-const PATIENCE: Duration = Duration::from_mins(3);
+const DEADLINE: Duration = Duration::from_mins(3);
 
 const ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:bench";
 const TRACE: &str = "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=0";
@@ -143,7 +143,7 @@ impl Environment {
     }
 
     async fn note(&mut self) -> Result<Note> {
-        let note = tokio::time::timeout(PATIENCE, self.notes.recv()).await;
+        let note = tokio::time::timeout(DEADLINE, self.notes.recv()).await;
         note.context("nothing came from the function in time")?.context("the API has ended")
     }
 
@@ -186,7 +186,7 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Full<By
         };
         let id = shared.count.fetch_add(1, Ordering::Relaxed);
         let id = format!("8476a536-e9f4-11e8-9739-{id:012}");
-        let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + PATIENCE;
+        let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + DEADLINE;
         let deadline = deadline.as_millis().to_string();
         let invoked = format!(
             r#"{{"eventType":"INVOKE","deadlineMs":{deadline},"requestId":"{id}","invokedFunctionArn":"{ARN}",

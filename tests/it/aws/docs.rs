@@ -1,11 +1,11 @@
-//! What the documentation says to type to AWS, typed to moto.
+//! The documentation's AWS commands, run against moto.
 
 use onerun_tests::{aws::Moto, process::Server};
 
 use crate::docs::{Place, aws_blocks};
 
-/// A stack with what the page asks of one: the address of a server that runs here, and the secret with its root key, which
-/// moto makes in no stack.
+/// A stack with the outputs that the page needs: the address of a local server, and the secret with
+/// its root key. moto creates no secret in a stack.
 const STACK: &str = r#"
 arn=$(aws secretsmanager create-secret --name root --secret-string "$ROOT" --query ARN --output text)
 aws cloudformation create-stack --stack-name onerun --template-body '{

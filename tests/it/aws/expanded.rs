@@ -1,5 +1,5 @@
-//! The template as AWS deploys it, expanded by SAM's own transform. API Gateway is not told to refuse the API for what it
-//! warns of, because it warns of what SAM writes. So what could be wrong with the API is looked for here.
+//! The template expanded by SAM's own transform, as AWS deploys it. API Gateway cannot fail on
+//! warnings, because it warns about SAM's own output. These tests find errors of the API instead.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -76,7 +76,7 @@ async fn expanded_api_has_nothing_that_api_gateway_refuses() {
     let mut expected: BTreeMap<_, _> = deployed()
         .map(|(_, method, route)| ((method.to_string(), route.path.to_owned()), logical_id(route.operation)))
         .collect();
-    // What no route matches.
+    // The default route.
     let default = ("X-AMAZON-APIGATEWAY-ANY-METHOD".to_owned(), "$default".to_owned());
     expected.insert(default, logical_id("get_health"));
     assert_eq!(routes, expected);
@@ -86,7 +86,8 @@ async fn expanded_api_has_nothing_that_api_gateway_refuses() {
 async fn api_gateway_may_invoke_the_function_of_every_route() {
     let template = expanded().await;
     for (event, method, route) in deployed() {
-        // The function of the default route may be invoked for any route, so SAM makes one permission for all.
+        // Any route may invoke the function of the default route, so SAM creates one permission for
+        // all.
         let is_default = route.operation == "get_health";
         let event = if is_default { "Default" } else { event };
         let name = format!("{}{event}Permission", logical_id(route.operation));

@@ -1,4 +1,4 @@
-//! Jobs, of which the queue delivers messages at least once and in any order, or loses them.
+//! Jobs over a queue that delivers messages at least once, in any order, or loses them.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ async fn tick_finishes_jobs_of_a_killed_function() {
 
     let messages = cloud.job_messages().await;
     assert!(kill_in_the_middle(&cloud, &messages[0], When::After).await);
-    // While it may still be at work, nobody takes its job.
+    // Nobody claims the job while its function may still run.
     cloud.function("tick").run(&tick_event()).await;
     assert_eq!(cloud.jobs().await.iter().filter(|job| job.get("seen").is_some()).count(), 1);
 
@@ -129,7 +129,7 @@ async fn poison_message_ends_in_the_dead_letter_queue() {
         r#"{"job_id": "start_simulation:abc"#,
         &huge,
     ];
-    // Names that no job has. Nothing can be done about them, and nothing need be.
+    // Names of no job. They are ignored.
     let strange = [
         r#"{"job_id": "start_simulation:AAAAAAAAAAAAAAAAAAAAA"}"#,
         r#"{"job_id": "../jobs#1/%00'\"><$.x>"}"#,
@@ -149,7 +149,8 @@ async fn poison_message_ends_in_the_dead_letter_queue() {
     assert_eq!(project.status(&simulation).await, "in_progress", "the good one was done");
     assert_eq!(run_jobs.run(&json!({ "Records": [] })).await, json!({ "batchItemFailures": [] }));
 
-    // By the queue, beside others: those are done, and poison is delivered as often as the template says.
+    // Through the queue with other messages: those are handled, and the poison message is
+    // redelivered up to the template's limit.
     cloud.job_queue.set("VisibilityTimeout", "0").await;
     let sent: Vec<&str> = poison.iter().copied().filter(|body| !body.is_empty()).collect();
     for body in &sent {
@@ -170,7 +171,7 @@ async fn poison_message_ends_in_the_dead_letter_queue() {
     }
     for letter in &found {
         assert!(sent.iter().any(|body| letter["Body"] == *body), "changed on the way: {letter}");
-        // Five deliveries, and the one that made it a dead letter or was from there.
+        // Five deliveries, and one from the dead-letter queue.
         let received: u32 =
             letter["Attributes"]["ApproximateReceiveCount"].as_str().unwrap().parse().unwrap();
         assert!((5..=7).contains(&received), "{letter}");
@@ -186,7 +187,7 @@ async fn buried_job_is_a_dead_letter_with_its_reason() {
     let project = SdkProject::open(cloud.client().await).await;
     let simulation = project.simulate(FOUR).await;
 
-    // As if it had taken its process with it again and again.
+    // As if the job had killed its process at every delivery.
     let job = cloud.jobs().await.remove(0);
     cloud.set_attributes(&job, &[("deliveries", json!({ "N": "100" }))]).await;
     let message = cloud.job_messages().await.remove(0);
@@ -223,7 +224,7 @@ async fn deliver(cloud: &Cloud, messages: &[String]) {
     }
 }
 
-/// Delivers whatever the stream tells of, and everything that it has told of before, until no job is left.
+/// Delivers all messages of the stream, new and old, until no job is left.
 async fn settle(cloud: &Cloud, history: &mut Vec<String>) {
     for _round in 0..100 {
         let messages = cloud.job_messages().await;
@@ -236,8 +237,8 @@ async fn settle(cloud: &Cloud, history: &mut Vec<String>) {
     panic!("work makes work for ever: {:?}", cloud.jobs().await);
 }
 
-/// Delivers whatever the stream tells of, and kills the function in the middle of each job before the job is delivered
-/// again, until no job is left.
+/// Delivers all messages of the stream. Kills the function in the middle of each job, then delivers
+/// the job again, until no job is left.
 async fn survive(cloud: &Cloud, kills: &mut u32) {
     for _round in 0..100 {
         let messages = cloud.job_messages().await;
@@ -257,7 +258,7 @@ async fn survive(cloud: &Cloud, kills: &mut u32) {
     panic!("work makes work for ever: {:?}", cloud.jobs().await);
 }
 
-/// Delivers a message and kills the function at its first transaction; `false` if it made none.
+/// Delivers a message and kills the function at its first transaction; `false` if there was none.
 async fn kill_in_the_middle(cloud: &Cloud, message: &str, when: When) -> bool {
     let run_jobs = cloud.function("run_jobs");
     let held = cloud.dynamodb.hold("TransactWriteItems", when);
@@ -280,7 +281,7 @@ async fn kill_in_the_middle(cloud: &Cloud, message: &str, when: When) -> bool {
     killed
 }
 
-/// As if the time were over for which jobs that were taken are hidden: ten minutes.
+/// As if the claims of jobs had expired: ten minutes.
 async fn let_hidden_jobs_show(cloud: &Cloud) {
     for job in cloud.jobs().await.iter().filter(|job| job.get("seen").is_some()) {
         let hidden = job["waits"]["S"].as_str().expect("until when it is hidden");
@@ -290,7 +291,7 @@ async fn let_hidden_jobs_show(cloud: &Cloud) {
     }
 }
 
-/// The simulation is completed, with as many of everything as there should be, and nothing is left.
+/// The simulation is completed with the expected counts, and no job is left.
 async fn assert_done(cloud: &Cloud, project: &SdkProject, simulation: &str) {
     assert_eq!(project.status(simulation).await, "completed");
     project.assert_evaluated(simulation, 4).await;
@@ -302,7 +303,7 @@ async fn assert_done(cloud: &Cloud, project: &SdkProject, simulation: &str) {
     assert_eq!(cloud.items("dead-jobs").await, Vec::<Value>::new());
 }
 
-/// All that the table holds of a simulation, but for what was said.
+/// All items of a simulation in the table, except messages.
 async fn everything(cloud: &Cloud, project: &SdkProject, simulation: &str) -> Vec<Value> {
     let mut items = cloud.items(&format!("{}#{simulation}", project.id)).await;
     items.extend(cloud.items(&project.id).await);

@@ -1,4 +1,5 @@
-//! Managed keys over many functions: each has environments of its own, which know of one another by the table alone.
+//! Managed keys across functions. Each function has its own environments, which share only the
+//! table.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -41,7 +42,7 @@ async fn status(client: &Client, path: &str) -> (u16, String) {
     (status, body["code"].as_str().unwrap_or_default().to_owned())
 }
 
-/// What each of several functions is asked for.
+/// A request to each of several functions.
 fn paths(project: &SdkProject) -> Vec<String> {
     let within = |path: &str| format!("{path}?project_id={}", project.id);
     vec![
@@ -83,7 +84,7 @@ async fn every_function_refuses_a_revoked_key_within_the_cache_ttl() {
                 }
             })
             .await;
-            // And for good.
+            // The revocation is permanent.
             client.get(&path, 401).await;
         });
     }
@@ -117,7 +118,7 @@ async fn without_a_key_cache_changes_apply_at_once_everywhere() {
     change("revoke").await;
     expect(401, "revoked_api_key").await;
 
-    // Whoever finds a key ends it, by a function that checks no key.
+    // Anyone who finds a key can revoke it, through a function that checks no key.
     let (_, leaked) = make(&root, &read_only()).await;
     root.with_key(&leaked).get("/v1/whoami", 200).await;
     root.anonymous().post("/v1/keys/revoke-leaked", &json!({ "keys": [leaked] }), 202).await;
@@ -151,7 +152,7 @@ async fn rotated_key_works_for_the_overlap_and_records_uses() {
     let shown = root.get(&format!("/v1/keys/{key}"), 200).await;
     let end: Timestamp = text(&shown, "overlap_ends_at").parse().expect("a time");
     let sent = now();
-    // One that may know the key as it was before, and one that reads it now.
+    // One environment may have cached the old key; the other reads the key now.
     for path in ["/v1/projects", "/v1/whoami"] {
         let (status, code) = status(&old, path).await;
         assert!(status == 200 || now() >= end, "{path}: {status} {code}, sent at {sent}");
@@ -162,7 +163,7 @@ async fn rotated_key_works_for_the_overlap_and_records_uses() {
         let sent = now();
         let found = status(&old, "/v1/whoami").await;
         if found.0 == 200 {
-            // Not one request longer, though it is believed for five seconds after it was read.
+            // Exactly at the overlap's end, although the key is cached for five seconds.
             assert!(sent < end, "accepted at {sent}, after {end}");
             return Err("still accepted".to_owned());
         }
@@ -190,7 +191,7 @@ async fn key_use_is_written_after_the_response() {
     let at: Timestamp = text(&shown, "last_used_at").parse().expect("a time");
     assert!(at + SignedDuration::from_secs(1) >= before && at <= now(), "{shown}");
     assert_eq!(shown["used_scopes"], json!(["projects:read"]));
-    // Another function may, a moment later: its scope is news.
+    // Another function may write it a moment later, because its scope is new.
     root.with_key(&secret).get("/v1/keys", 403).await;
     root.with_key(&secret).get("/v1/whoami", 200).await;
     root.with_key(&secret).get("/v1/agents", 422).await;
@@ -232,7 +233,7 @@ async fn rate_limit_is_exact_across_functions() {
     let mut limited = read_only();
     limited["rate_limit"] = json!({ "requests": LIMIT, "window_seconds": 86_400 });
     let day = |time: Timestamp| time.as_second().div_euclid(86_400);
-    // Once more if it was midnight meanwhile, which begins a new window.
+    // Repeat it if midnight passed, which starts a new window.
     for _attempt in 0..2 {
         let (_, secret) = make(&root, &limited).await;
         let began = day(now());
@@ -309,7 +310,7 @@ async fn source_address_is_read_from_api_gateway_only() {
             assert_eq!(body["code"].as_str().unwrap_or_default(), code, "{payload:?}");
         }
     }
-    // By way of the front, they come from this machine.
+    // Through the front, requests come from this machine.
     root.with_key(&here).with_header("x-forwarded-for", "192.0.2.1").get("/v1/whoami", 403).await;
     assert_not_logged(&cloud, &[&here, &elsewhere]);
 }
@@ -363,7 +364,8 @@ async fn cold_start_reads_the_secret_but_not_the_table() {
     held.release();
     asking.await;
     assert_eq!(cloud.secrets_manager.take_calls().len(), 1);
-    // The key once, then the route's own, and how the key was used, which is over some time after the answer.
+    // The key, then the route's own reads, and the key's use, which is written some time after the
+    // reply.
     let mut calls = Vec::new();
     eventually("use of the key", || {
         calls.extend(cloud.dynamodb.take_calls());
@@ -375,7 +377,7 @@ async fn cold_start_reads_the_secret_but_not_the_table() {
     let first = calls.first().map(|call| (call.operation.as_str(), &call.input["Key"]));
     assert_eq!(first, Some(("GetItem", &json!({ "pk": { "S": "keys" }, "sk": { "S": key } }))), "{calls:?}");
 
-    // What is known already costs nothing more, and a root key nothing at all.
+    // A cached key costs no further call, and a root key none at all.
     managed.get("/v1/projects", 200).await;
     let named = |calls: &[Call]| calls.iter().any(|call| call.input.to_string().contains("keys"));
     let calls = cloud.dynamodb.take_calls();
@@ -443,7 +445,7 @@ async fn worker_with_a_worker_key_completes_a_simulation() {
 
     let worker_log = assert_content(worker).await;
     ci.assert_evaluated(&simulation, 4).await;
-    // What it needed of all that its preset has.
+    // The scopes of the preset that it used.
     let keys = project.client.get("/v1/keys", 200).await;
     let of_worker = keys["data"].as_array().and_then(|keys| keys.iter().find(|key| key["name"] == "worker"));
     let used = of_worker.map(|key| key["used_scopes"].clone());

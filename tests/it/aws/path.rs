@@ -30,7 +30,7 @@ async fn worker_completes_a_simulation_with_results() {
     let results = project.client.get(&project.path(&simulation, "/results"), 200).await;
     assert_eq!(results["conversations"]["ended"], 10, "{results}");
     assert_eq!(results["evaluations"]["completed"], 10, "{results}");
-    // What is in prose is for a model, and the offline one does not pretend.
+    // Prose needs a model, and the offline model returns no verdict on it.
     for (name, outcome) in [("Starts the refund", "inconclusive"), ("Blames nobody", "passed")] {
         let objectives = results["objectives"].as_array().expect("a list of objectives");
         let found = objectives.iter().find(|objective| objective["name"] == name);
@@ -62,7 +62,7 @@ async fn client_reads_simulations_in_every_status() {
     check_every_status(&SdkProject::open(cloud.client().await).await).await;
 }
 
-/// No job waits, none was given up, and no message is on its way.
+/// No job waits, no job was buried, and no message is queued.
 async fn assert_nothing_is_left(cloud: &Cloud) {
     eventually("end of all jobs", || async {
         let mut left = Vec::new();
@@ -77,8 +77,8 @@ async fn assert_nothing_is_left(cloud: &Cloud) {
     assert_eq!(cloud.dead_letters.depth().await, 0);
 }
 
-/// What the functions have logged of requests: one line of JSON for each, under the id that its caller was told. And
-/// nothing in their logs is anything but JSON, or the emulator's.
+/// Each request logs one line of JSON with the id that the caller received. All other lines are
+/// JSON too, or the emulator's.
 async fn one_line_each(cloud: &Cloud, exchanges: &[Exchange]) -> Vec<Value> {
     let expected: HashMap<&str, &Exchange> =
         exchanges.iter().map(|exchange| (exchange.request_id.as_deref().unwrap(), exchange)).collect();

@@ -1,4 +1,4 @@
-//! One request in every shape that a function can be asked in.
+//! One request in every payload format.
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -57,7 +57,7 @@ async fn every_payload_version_gets_the_same_response() {
         ("get_project", get("/v1/projects/a%3Fc%23d%25"), empty(), 404),
         ("list_agents", get(&format!("/v1/agents?project_id={project}&limit=5")), empty(), 200),
         ("create_project", post("/v1/projects").header("content-type", "application/json"), json_body(), 200),
-        // What is not text by its type comes as base64.
+        // Bodies of a non-text type are base64.
         (
             "create_project",
             post("/v1/projects").header("content-type", "application/octet-stream"),
@@ -97,7 +97,7 @@ async fn every_payload_version_gets_the_same_response() {
     }
 }
 
-/// A response without what is another one for each request.
+/// A response without the members that differ for each request.
 fn comparable(response: &Response<Bytes>) -> (HeaderMap, Value) {
     let mut headers = response.headers().clone();
     assert!(headers.remove("x-request-id").is_some(), "{headers:?}");

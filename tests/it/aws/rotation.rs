@@ -1,4 +1,4 @@
-//! Rotating the secret, step by step as Secrets Manager asks for it, while clients go on calling.
+//! Rotation of the secret, in the steps of Secrets Manager, while clients call the API.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use onerun_tests::{
 use serde_json::json;
 use tokio::task::JoinSet;
 
-/// The id of a version that there is not.
+/// The id of an unknown version.
 const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
 
 const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
 
-/// What is asked for with each key, again and again.
+/// The requests repeated with each key.
 const PATHS: [&str; 2] = ["/v1/whoami", "/v1/projects"];
 
-/// An answer, and between when and when it was made.
+/// A reply, with the times before and after its request.
 #[derive(Debug)]
 struct Answer {
     sent: Timestamp,
@@ -42,7 +42,7 @@ async fn ask(client: &Client, path: &'static str) -> Answer {
     Answer { sent, received: now(), status, code }
 }
 
-/// Asks for everything again and again, until nothing is answered any more as it should be or `is_enough` says so.
+/// Repeats all requests until a reply is unexpected or `is_enough` returns true.
 async fn keep_asking(client: Client, is_enough: impl Fn(&[Answer]) -> bool) -> Vec<Answer> {
     let mut answers = Vec::new();
     let end = now() + SignedDuration::from_mins(2);
@@ -110,7 +110,7 @@ async fn old_key_works_for_the_overlap_and_no_longer() {
     assert!(in_overlap >= PATHS.len(), "nobody asked with the old key in the overlap");
     let refused = with_old.last().expect("answers");
     assert!(["expired_api_key", "invalid_api_key"].contains(&refused.code.as_str()), "{refused:?}");
-    // Nor does a function that starts only now accept it.
+    // A function that starts now does not accept it either.
     let code = old.get(&format!("/v1/agents?project_id={project}"), 401).await["code"].clone();
     assert!(code == "expired_api_key" || code == "invalid_api_key", "{code}");
 
@@ -152,7 +152,7 @@ async fn rotation_killed_between_steps_is_finished_later() {
     let rotate = cloud.function("rotate_secret");
     let mut pending = None;
     for step in STEPS {
-        // Whatever was done before is done again, and changes nothing.
+        // Steps that were done are repeated and change nothing.
         for again in STEPS.iter().take_while(|again| **again != step).chain([&step, &step]) {
             rotate.run(&cloud.secret.rotation_event(again, &token)).await;
         }
@@ -301,7 +301,7 @@ async fn one_command_revokes_a_leaked_root_key() {
     let said = script.success().await;
     assert!(said.contains(&format!("version {token} is in force")), "{said}");
     assert!(cloud.secret.labels(&first.id).await.is_empty(), "no label is left on the leaked one");
-    // No function believes what it has read for longer than five seconds, the default.
+    // No function trusts a cached secret for longer than five seconds, the default.
     let end = now() + SignedDuration::from_secs(5);
     let is_over = move |answers: &[Answer]| answers.last().is_some_and(|last| last.sent > end);
     let answers = keep_asking(old.clone(), is_over).await;
@@ -313,7 +313,8 @@ async fn one_command_revokes_a_leaked_root_key() {
     }
 }
 
-/// Secrets Manager takes this step alone when it is told of a schedule, for a version that it makes and removes.
+/// Secrets Manager runs this step alone when a schedule is set, for a version that it creates and
+/// removes.
 #[tokio::test]
 async fn test_secret_step_alone_changes_nothing() {
     let cloud = Cloud::start().await;
@@ -321,11 +322,11 @@ async fn test_secret_step_alone_changes_nothing() {
     let rotate = cloud.function("rotate_secret");
     let test = |token: &str| cloud.secret.rotation_event("testSecret", token);
     rotate.run(&test(UNKNOWN)).await;
-    // One that is labelled, and has no value.
+    // A labelled version without a value.
     let token = cloud.begin_rotation().await;
     rotate.run(&test(&token)).await;
     assert_eq!(cloud.secret.labels(&token).await, ["AWSPENDING"]);
-    // One that has the value of the one in force.
+    // A version with the current value.
     let copy =
         json!({ "SecretString": current.text, "ClientRequestToken": token, "VersionStages": ["AWSPENDING"] });
     cloud.secret.call("PutSecretValue", copy).await;

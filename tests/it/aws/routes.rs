@@ -1,4 +1,4 @@
-//! Every route, by the function that the template has for it and within the rights that the template gives it.
+//! Every route through its function in the template, with the rights of the template.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ async fn every_function_has_the_rights_it_uses() {
             format!("{name} 2")
         );
     }
-    // Another version, beside the one of before.
+    // Another version of the objective.
     client.patch(&objective, &json!({ "criteria": "check: agent says /refund/i" }), 200).await;
 
     keys(client, &project.id).await;
@@ -127,7 +127,7 @@ async fn head_is_answered_like_get_without_a_body() {
     let stranger = client.anonymous();
     assert_head_is_get(&cloud, &stranger, "get_health", "/health", 200).await;
     assert_head_is_get(&cloud, &stranger, "list_agents", &agents, 401).await;
-    // Where there is no GET there is no route for it, as for every other method.
+    // HEAD has a route only where GET has one, like every other method.
     for method in [Method::GET, Method::HEAD] {
         client.send(method, "/v1/simulations/simulationOfNobody000/cancel", None, 404).await;
     }
@@ -157,7 +157,7 @@ async fn assert_head_is_get(cloud: &Cloud, client: &Client, operation: &str, pat
     assert_eq!((&*of_get.operation, &*of_head.operation), (operation, operation), "{path}");
 }
 
-/// Everything about managed keys, with keys that are managed themselves, so that their uses are written everywhere.
+/// Every route of managed keys, called with managed keys, so that every function writes key uses.
 async fn keys(root: &Client, project: &str) {
     let admin = json!({
         "name": "admin",

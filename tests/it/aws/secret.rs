@@ -1,4 +1,4 @@
-//! The secret that the key is in: when it is read, and what happens while it cannot be.
+//! When functions read the secret with the root key, and their replies while it cannot be read.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ async fn cold_start_reads_the_secret_once_before_invocations() {
         () = held.reached() => {}
         answer = &mut whoami => panic!("answered without having read the secret: {answer}"),
     }
-    // The emulator says when initialisation was over: by then the secret had been read.
+    // The emulator logs the end of initialisation. The secret was read before it.
     let released = now();
     held.release();
     whoami.await;
@@ -49,7 +49,7 @@ async fn cold_start_reads_the_secret_once_before_invocations() {
     assert_eq!(call.input, json!({ "SecretId": cloud.secret.arn, "VersionStage": "AWSCURRENT" }));
 }
 
-/// When the emulator wrote a line, to the millisecond: `25 Nov 2026 14:39:21,305 [INFO] …`.
+/// The time of an emulator's log line, in milliseconds: `25 Nov 2026 14:39:21,305 [INFO] …`.
 fn time(line: &str) -> Option<Timestamp> {
     let text = line.split(" [").next()?.replace(',', ".");
     let time = jiff::fmt::strtime::parse("%d %b %Y %H:%M:%S%.f", text).ok()?;
@@ -77,9 +77,9 @@ async fn functions_that_check_no_key_read_no_secret() {
 /// A way for a secret to be wrong.
 struct Wrong {
     name: &'static str,
-    /// What it holds; `None` is nothing.
+    /// The stored value; `None` is no value.
     text: Option<&'static str>,
-    /// What the log must say.
+    /// A text that the log must contain.
     cause: &'static str,
 }
 
@@ -204,7 +204,7 @@ async fn ask(cloud: &Cloud, function: &Arc<Function>, key: Option<&str>) -> Resp
     cloud.ask(function, Payload::V2, &request).await.expect("an answer")
 }
 
-/// Whoever asks, with a right key or a wrong one, is told to come again; and the log says why.
+/// Every caller, with a right or a wrong key, gets a 503, and the log has the cause.
 async fn assert_unavailable(cloud: &Cloud, function: &Arc<Function>, cause: &str) {
     for key in [KEY, "q3V8ZtL0yJm5RcXe7oNwB2kHs9GdFuTa4iP1xWvEzMI="] {
         let response = ask(cloud, function, Some(key)).await;
@@ -215,7 +215,7 @@ async fn assert_unavailable(cloud: &Cloud, function: &Arc<Function>, cause: &str
         assert!(after.is_some_and(|after| after >= 1), "{:?}", response.headers());
         assert!(!body.to_string().contains(cause), "internal: {body}");
     }
-    // No key at all is wrong whatever the right one is.
+    // A missing key is always a 401.
     assert_eq!(ask(cloud, function, None).await.status(), 401);
     eventually(&format!("error about {cause:?}"), || async {
         let lines = function.lines();

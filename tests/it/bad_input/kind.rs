@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// Values of a kind of field, as JSON text: wrong ones, and right ones from the ends of the range.
+/// Invalid values of a kind of field as JSON text, and valid ones from both ends of its range.
 pub(super) struct Kind {
     pub(super) bad: Vec<String>,
     pub(super) good: Vec<String>,

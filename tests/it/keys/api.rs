@@ -1,4 +1,4 @@
-//! Keys of a real server, as `onerun keys` shows and changes them.
+//! `onerun keys` against a real server.
 
 use std::{collections::BTreeSet, fs, process::Stdio};
 
@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{MANAGED, Said, keys};
 
-/// A server that looks at a key's state at every request, and the command line with its root key.
+/// A server that reads a key's state at every request, and the command line with its root key.
 struct ServerWithCli {
     server: Server,
 }
@@ -34,12 +34,12 @@ impl ServerWithCli {
         keys(arguments, &[("ONERUN_API_BASE_URL", self.server.base_url()), ("ONERUN_API_KEY", key)], "")
     }
 
-    /// What is printed as JSON.
+    /// The output as JSON.
     fn json(&self, arguments: &[&str]) -> Value {
         serde_json::from_str(&self.keys(&[arguments, &["--json"]].concat()).exits(0)).unwrap()
     }
 
-    /// A new key with these arguments: its id and itself.
+    /// Creates a key with these arguments; returns its id and secret.
     fn create(&self, arguments: &[&str]) -> (String, String) {
         let key = self.keys(&[&["create"], arguments].concat()).exits(0).trim_end().to_owned();
         (key[4..16].to_owned(), key)
@@ -108,7 +108,7 @@ async fn key_is_created_used_rotated_and_revoked() {
     assert_eq!(cli.keys(&["list", "--expiring-within", "6d"]).exits(0).lines().count(), 1, "headings alone");
     assert_eq!(cli.json(&["list", "--expiring-within", "8d"])["data"][0]["id"], *id);
 
-    // By the first characters of the key, too: what a scanner's finding or a colleague's message has.
+    // Also by the key's first characters, as a scanner or a colleague would report them.
     let updated = cli.json(&[
         "update",
         &format!("onr_{id}"),
@@ -166,7 +166,7 @@ async fn json_output_is_the_reply_to_the_byte() {
     let cli = ServerWithCli::open().await;
     let created = cli.json(&["create", "Ünïcode \"✓\"", "--preset", "admin", "--all-projects"]);
     assert!(created["key"].is_string());
-    // It is not used meanwhile, which would change what is known of it.
+    // The key is not used meanwhile, because a use would change the record.
     let id = created["id"].as_str().unwrap().to_owned();
     for (arguments, path) in [
         (vec!["show", &id], format!("/v1/keys/{id}")),
@@ -312,7 +312,7 @@ async fn refusals_exit_with_1_and_unknown_outcomes_with_2() {
             "`24h`",
         ),
     ] {
-        // Elsewhere than this task, which answers for the server that fails.
+        // In another task, because this one serves the failing replies.
         let (environment, arguments): (Vec<_>, Vec<String>) = (
             environment.map(|(name, value)| (name, value.to_owned())).into(),
             arguments.iter().map(ToString::to_string).collect(),
@@ -350,7 +350,7 @@ async fn leaked_keys_are_revoked_by_their_secret() {
     let cli = ServerWithCli::open().await;
     let (first, second) = (cli.worker(), cli.worker());
     let other = cli.worker();
-    // No key to ask with.
+    // No key for the request.
     let report = |arguments: &[&str], stdin: &str| {
         let arguments = [&["report-leak"], arguments].concat();
         keys(&arguments, &[("ONERUN_API_BASE_URL", cli.server.base_url())], stdin)
@@ -364,7 +364,7 @@ async fn leaked_keys_are_revoked_by_their_secret() {
         cli.whoami(&key.1, 200).await;
     }
 
-    // A key that nobody knows is reported as one that is known.
+    // An unknown key is reported like a known one.
     let said = report(&["--yes"], &format!("{}\n{MANAGED}\n{}\n", first.1, second.1)).exits(0);
     assert!(said.contains(&first.0) && said.contains("AAECAwQFBgcI"), "{said}");
     for key in [&first, &second] {
@@ -380,7 +380,7 @@ async fn leaked_keys_are_revoked_by_their_secret() {
     assert!(answer["message"].is_string(), "{answer}");
 }
 
-/// Somebody at a terminal: what `onerun keys` asks is answered as said, and what was shown is returned.
+/// Runs `onerun keys` at a terminal, answers its question, and returns the output.
 const TERMINAL: &str = r#"
 import os, pty, sys
 program, *arguments = sys.argv[1:]
@@ -451,7 +451,7 @@ async fn unprintable_new_key_is_reported_as_lost() {
     assert!(stderr.contains(&format!("onerun keys revoke {id}")), "{stderr}");
 }
 
-/// Passes requests on, and loses the first answer that it gets.
+/// A proxy that drops the first reply.
 async fn forgetful(server: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -463,7 +463,7 @@ async fn forgetful(server: &str) -> String {
             if std::mem::take(&mut is_first) {
                 let mut request = vec![0; 64 * 1024];
                 let mut length = 0;
-                // The head and the body may come apart: the server answers when it has both.
+                // Head and body may arrive separately; the server replies after both.
                 let mut answer = [0; 4096];
                 loop {
                     tokio::select! {
@@ -505,7 +505,7 @@ async fn lost_reply_loses_the_key_and_creates_no_other() {
     let stderr = through(&url, &["rotate", &id]).fails(2);
     let lost = cli.json(&["show", &id])["replaced_by"].as_str().unwrap().to_owned();
     assert!(stderr.contains(&format!("`onerun keys rotate {lost} --overlap 0s`")), "{stderr}");
-    // As advised; the key that nobody has is over, and the one before it goes on for its overlap.
+    // As advised: the lost key is revoked, and the previous one works for its overlap.
     let new = cli.keys(&["rotate", &lost, "--overlap", "0s", "--yes"]).exits(0);
     cli.whoami(new.trim_end(), 200).await;
     cli.whoami(&key, 200).await;
@@ -530,7 +530,7 @@ async fn https_trusts_only_system_certificates() {
         let stderr = whoami(url, trusted.to_str()).fails(2);
         assert!(stderr.contains("invalid peer certificate"), "{url}: {stderr}");
     };
-    // Another authority vouches for the name, and the right one for another name.
+    // A certificate of another authority, and one of the right authority for another name.
     let other = TlsFront::start(cli.server.base_url(), &["localhost"]).await;
     refused(&front.url("localhost"), &other.authority());
     refused(&other.url("127.0.0.1"), &other.authority());

@@ -1,4 +1,4 @@
-//! What nobody is asked about.
+//! Commands that call no server.
 
 use std::fs;
 

@@ -1,11 +1,12 @@
-//! `onerun keys audit --verify`, of a trail that somebody with the database in hand has changed.
+//! `onerun keys audit --verify` on an audit trail that was changed in the database.
 
 use onerun_tests::process::{Process, Server, venv};
 use serde_json::Value;
 
 use super::{Said, keys};
 
-/// Does SQL on the database of a server that is stopped, after taking out what guards the trail.
+/// Runs SQL on the database of a stopped server, after removing the triggers that protect the
+/// trail.
 const SQL: &str = r"
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1])
@@ -45,7 +46,7 @@ impl Trail {
         self.keys(&arguments)
     }
 
-    /// Changes the database behind the server's back.
+    /// Changes the database directly.
     async fn tamper(&mut self, sql: &str) {
         self.server.terminate().await;
         let mut command = venv("python");
@@ -64,7 +65,7 @@ async fn intact_trail_verifies_and_its_head_is_found() {
     let head = trail.verify(&[]).exits(0);
     assert!(head.starts_with("5:") && head.len() == 67, "{head}");
 
-    // Noted then, and found in a trail that went on.
+    // Finds an earlier anchor in a longer trail.
     let create = ["create", "other", "--preset", "worker", "--all-projects"];
     trail.keys(&create).exits(0);
     let later = trail.verify(&[head.trim(), empty.trim()]).exits(0);
@@ -132,7 +133,7 @@ async fn truncated_trail_is_found_with_an_anchor() {
     let stderr = trail.verify(&[head.trim()]).fails(1);
     assert!(stderr.contains("entry 5 was noted, and the trail ends at entry 3"), "{stderr}");
 
-    // And if it went on since, by the entry that has the number now.
+    // In a trail that grew again, the entry with that number differs.
     for _ in 0..3 {
         trail.keys(&["create", "a", "--preset", "worker", "--all-projects"]).exits(0);
     }

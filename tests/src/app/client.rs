@@ -1,5 +1,5 @@
-//! A client of the application in this process. It checks on every answer what holds of every answer, and returns it once
-//! everything that the application writes beside its answers is written.
+//! A client of the application in this process. It checks the invariants of every reply, and
+//! returns a reply only once the writes beside it are done.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use super::{OTHER_KEY, PREVIOUS_KEY, ROOT_KEY, TestApp, model::INTERNAL};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// How a key stands with its limit, if it has one.
+/// The rate limit headers of a reply.
 const RATE_LIMIT: [HeaderName; 2] =
     [HeaderName::from_static("ratelimit"), HeaderName::from_static("ratelimit-policy")];
 
@@ -146,7 +146,7 @@ impl<'a> Client<'a> {
         self.send_body(method, path, Body::Read(body.into()), status)
     }
 
-    /// A request with what a host made of its body, expecting `status`.
+    /// Any request with an already read body, expecting `status`.
     #[track_caller]
     pub fn send_body(
         &self,
@@ -177,7 +177,7 @@ impl<'a> Client<'a> {
         self.ask_slowly(method, path, body.into())
     }
 
-    /// [`ask`](Self::ask), with a body that comes when the test says so.
+    /// [`ask`](Self::ask), with a body that arrives when the test completes it.
     #[track_caller]
     pub fn ask_slowly(
         &self,
@@ -202,7 +202,7 @@ impl<'a> Client<'a> {
             headers.entry("content-type").or_insert(HeaderValue::from_static("application/json"));
             let request = Request { id: id.clone(), method, path, query, headers, address, body };
             let response = app.router.answer(&app.app, request).await;
-            // The uses of keys are written beside the answer. No test may find them half-written.
+            // Key uses are written after the reply. Wait for them, so that tests see all or none.
             app.app.drain().await;
             let (status, reply) = check(&what, &id, is_head, response);
             app.assert_no_secret(&what, &reply);
@@ -214,7 +214,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// What keeps a page to itself, and only a page needs.
+/// The security headers that only pages have.
 const OF_A_PAGE: [&str; 6] = [
     "content-security-policy",
     "cross-origin-opener-policy",
@@ -224,14 +224,14 @@ const OF_A_PAGE: [&str; 6] = [
     "x-frame-options",
 ];
 
-/// What holds of every answer.
+/// Checks the invariants of every reply.
 fn check(what: &str, id: &str, is_head: bool, response: Response) -> (u16, Reply) {
     let (head, body) = response.into_parts();
     let text = String::from_utf8(body.to_vec())
         .unwrap_or_else(|error| panic!("{what}: a body that is not UTF-8: {error}"));
     let (status, reply) = (head.status.as_u16(), Reply { headers: head.headers, text });
 
-    // What is built in may be kept, by its tag.
+    // Built-in files may be cached by their ETag.
     let is_document = reply.headers.contains_key(ETAG);
     let kept = if is_document { "no-cache" } else { "no-store" };
     assert_eq!(reply.header("cache-control"), Some(kept), "{what}");
@@ -280,7 +280,8 @@ fn check(what: &str, id: &str, is_head: bool, response: Response) -> (u16, Reply
     (status, reply)
 }
 
-/// What holds of every error (RFC 9457), including all that the published SDK reads.
+/// Checks the invariants of every error (RFC 9457), including the members that the published SDK
+/// reads.
 fn check_problem(what: &str, id: &str, status: u16, problem: &Value) {
     let member = |name: &str| {
         let text = problem[name].as_str().unwrap_or_else(|| panic!("{what}: no {name} in {problem}"));
@@ -329,7 +330,7 @@ static OPERATIONS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
         .collect()
 });
 
-/// What the OpenAPI document says of an operation.
+/// An operation in the OpenAPI document.
 pub fn documentation(operation: &str) -> &'static Value {
     OPERATIONS.get(operation).unwrap_or_else(|| panic!("{operation} is not documented"))
 }
@@ -343,7 +344,7 @@ pub fn success(operation: &str) -> u16 {
         .unwrap_or_else(|| panic!("{operation} has no success"))
 }
 
-/// Every status is documented for its operation, in what it is written, and every error's code with it.
+/// Checks that the document lists this status, content type and error code for the operation.
 fn check_documented(what: &str, operation: &str, status: u16, reply: &Reply) {
     let documented = &documentation(operation)["responses"][status.to_string()];
     let text = &reply.text;
@@ -366,14 +367,14 @@ fn check_documented(what: &str, operation: &str, status: u16, reply: &Reply) {
     }
 }
 
-/// A managed key that a test made.
+/// A managed key that a test created.
 #[derive(Clone, Debug)]
 pub struct MadeKey {
-    /// Its public id.
+    /// The public id.
     pub id: String,
     /// The key.
     pub key: String,
-    /// What the API answered.
+    /// The reply that created it.
     pub answer: Value,
 }
 
@@ -388,8 +389,8 @@ impl MadeKey {
 }
 
 impl Client<'_> {
-    /// Makes a key for everything in all projects, but for what `terms` say otherwise. No later answer may have the key in
-    /// it.
+    /// Creates a key with all scopes for all projects, changed by `terms`. No later reply may
+    /// contain its secret.
     pub async fn make_key(&self, terms: Value) -> MadeKey {
         let mut body = json!({ "name": "Test", "preset": "admin", "all_projects": true });
         let body_fields = body.as_object_mut().expect("an object");

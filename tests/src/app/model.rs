@@ -1,4 +1,4 @@
-//! A model that does what a test tells it to, and otherwise what the built-in one does.
+//! A model that behaves as a test configures it, and by default like the offline model.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -12,25 +12,25 @@ use onerun_engine::{
 use onerun_model_offline::Offline;
 use tokio::sync::Semaphore;
 
-/// What the model does when it is asked.
+/// The behaviour of the model when it is called.
 #[derive(Clone, Debug, Default)]
 pub enum Act<T> {
-    /// What the built-in model does.
+    /// Behaves like the offline model.
     #[default]
     Offline,
-    /// It cannot be reached.
+    /// Fails as unreachable.
     Unavailable,
-    /// It answers with something that is no answer.
+    /// Returns an invalid reply.
     Unusable,
-    /// It has a defect.
+    /// Panics.
     Panics,
-    /// It answers this.
+    /// Returns this reply.
     Says(T),
-    /// It answers like the built-in model, once it is released.
+    /// Waits until it is released, then behaves like the offline model.
     Waits,
 }
 
-/// What an error of the model says: for the log, and for nobody else.
+/// The text of the model's errors. It may occur in logs only.
 pub(super) const INTERNAL: &str = "upstream 10.0.0.7 said: key sk-internal is over its quota";
 
 /// The model of a [`TestApp`](super::TestApp).
@@ -41,7 +41,7 @@ pub struct TestModel {
     replies: AtomicUsize,
     /// A permit for each call that waits.
     waiting: Semaphore,
-    /// A permit for each call that may go on.
+    /// One permit for each call that may continue.
     released: Semaphore,
 }
 
@@ -59,22 +59,22 @@ impl Default for TestModel {
 }
 
 impl TestModel {
-    /// Sets what it does when it is to make a persona.
+    /// Configures the creation of personas.
     pub fn on_persona(&self, act: Act<PersonaDraft>) {
         *self.persona.lock().unwrap_or_else(PoisonError::into_inner) = act;
     }
 
-    /// Sets what it does when it is to speak for a persona.
+    /// Configures the persona's replies.
     pub fn on_reply(&self, act: Act<Reply>) {
         *self.reply.lock().unwrap_or_else(PoisonError::into_inner) = act;
     }
 
-    /// Sets what it does when it is to judge.
+    /// Configures the evaluation.
     pub fn on_judge(&self, act: Act<Verdict>) {
         *self.judge.lock().unwrap_or_else(PoisonError::into_inner) = act;
     }
 
-    /// How often it was to speak for a persona.
+    /// The number of calls for a persona's reply.
     pub fn replies(&self) -> usize {
         self.replies.load(Ordering::SeqCst)
     }
@@ -84,7 +84,7 @@ impl TestModel {
         self.waiting.acquire().await.expect("it is never closed").forget();
     }
 
-    /// Lets one call that waits go on.
+    /// Releases one waiting call.
     pub fn release(&self) {
         self.released.add_permits(1);
     }

@@ -8,7 +8,7 @@ use onerun_store_dynamodb::local::ScratchTable;
 use onerun_store_sqlite::SqliteStore;
 use tempfile::TempDir;
 
-/// What a store rests on. It is removed with this.
+/// The directory or table behind a store. It is removed on drop.
 pub(super) enum Backing {
     Directory(TempDir),
     #[cfg(feature = "dynamodb")]
@@ -16,7 +16,7 @@ pub(super) enum Backing {
 }
 
 impl Backing {
-    /// All bytes of the files of a directory; all items of a table.
+    /// The bytes of all files of a directory, or of all items of a table.
     pub(super) async fn contents(&self) -> Vec<u8> {
         match self {
             Backing::Directory(directory) => {
@@ -30,7 +30,7 @@ impl Backing {
     }
 }
 
-/// An empty store of its own.
+/// A new empty store.
 pub(super) fn empty() -> (Arc<dyn Store>, Backing) {
     #[expect(clippy::disallowed_methods, reason = "a test kit is its own composition root")]
     let endpoint = std::env::var("ONERUN_TEST_DYNAMODB");

@@ -15,29 +15,29 @@ use serde_json::{Map, Value, json};
 use super::{ACCOUNT, template::DEFAULT_ROUTE};
 use crate::template;
 
-/// In which shape a function is asked.
+/// The payload format of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// Payload 1.0 of an HTTP API.
     V1,
     /// Payload 2.0 of an HTTP API.
     V2,
-    /// That of a function URL.
+    /// The payload of a function URL.
     FunctionUrl,
 }
 
-/// What the front knows of a request besides the request.
+/// The request's attributes that only the front knows.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The route's path, with its parameters in braces.
     pub resource: String,
     /// The parameters' values, decoded.
     pub parameters: BTreeMap<String, String>,
-    /// Who asks.
+    /// The caller's address.
     pub source: SocketAddr,
     /// The id that the front gives the request.
     pub id: String,
-    /// When it came.
+    /// The time of arrival.
     pub time: Timestamp,
 }
 
@@ -52,11 +52,13 @@ impl Payload {
         }
     }
 
-    /// The response that a function's answer is, or why it is none: then the caller learns no more than that.
+    /// Turns a function's reply into a response. The error says why the reply is invalid; the
+    /// caller gets only a 500.
     pub fn response(self, answer: &Value) -> Result<Response<Bytes>, String> {
         let status = match answer.get("statusCode") {
             Some(code) => code.as_u64().and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok()),
-            // Payload 2.0 takes an answer without a status as the body of one that is 200. No function means that.
+            // Payload 2.0 wraps a reply without a status into a 200. No function intends that, so
+            // it is an error.
             None => None,
         };
         let status = status.ok_or_else(|| format!("no status in {answer}"))?;
@@ -85,7 +87,7 @@ impl Payload {
         };
         let empty = Map::new();
         let object = |name: &str| answer[name].as_object().unwrap_or(&empty);
-        // What is in both is sent from both; payload 2.0 has no lists of values.
+        // Values in both members are sent twice. Payload 2.0 has no multi-value headers.
         for (name, value) in object("headers") {
             add(name, value)?;
         }
@@ -239,7 +241,7 @@ fn fields(request: &Request<Bytes>, context: &Context) -> BTreeMap<String, Vec<S
     let length = request.body().len().to_string();
     fields.insert("content-length".into(), vec![length]);
     fields.insert("x-amzn-trace-id".into(), vec!["Root=1-67891233-abcdef012345678912345678".into()]);
-    // What a caller says stands before it.
+    // The caller's own value comes first.
     let forwarded = fields.entry("x-forwarded-for".into()).or_default();
     forwarded.push(context.source.ip().to_string());
     *forwarded = vec![forwarded.join(", ")];
@@ -263,7 +265,7 @@ fn query(request: &Request<Bytes>) -> BTreeMap<String, Vec<String>> {
     parameters
 }
 
-/// Text goes on as it is, everything else as base64.
+/// Text is passed unchanged, everything else as base64.
 fn add_body(event: &mut Value, request: &Request<Bytes>) {
     let body = request.body();
     if body.is_empty() {
@@ -285,7 +287,7 @@ fn capitalised_words(name: &str) -> String {
     name.split('-').map(template::capitalised).collect::<Vec<_>>().join("-")
 }
 
-/// Percent-encoding undone, as far as it is UTF-8.
+/// Decodes percent-encoding that is valid UTF-8.
 pub(crate) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

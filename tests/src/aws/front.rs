@@ -1,5 +1,5 @@
-//! What stands for API Gateway: it only translates. A request becomes the event of the function that the template routes
-//! it to, and the function's answer becomes the response.
+//! A stand-in for API Gateway that only translates. It turns a request into the event of the
+//! function that the template routes it to, and the function's reply into the response.
 
 use std::{
     collections::BTreeMap,
@@ -23,10 +23,10 @@ use super::{
     template::{DEFAULT_ROUTE, TemplateRoute},
 };
 
-/// How long API Gateway waits for a function.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// API Gateway's timeout for a function.
+const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The largest body that API Gateway takes.
+/// The largest body that API Gateway accepts.
 const MAX_BODY: usize = 10 * 1024 * 1024;
 
 /// A request that was answered by a function.
@@ -48,12 +48,12 @@ pub struct Front {
     exchanges: Arc<Mutex<Vec<Exchange>>>,
 }
 
-/// What there is to answer with.
+/// The state that answers requests.
 #[derive(Debug)]
 struct Answering {
     routes: Vec<(TemplateRoute, Arc<Function>)>,
     requests: AtomicU64,
-    /// Why callers were told that there is an internal error, each with the function's log.
+    /// The cause of each 500, with the function's log.
     failures: Mutex<Vec<String>>,
 }
 
@@ -72,7 +72,7 @@ impl Front {
         Self { listener, routes, exchanges }
     }
 
-    /// Where it listens.
+    /// The base URL.
     pub fn base_url(&self) -> String {
         format!("http://{}", self.listener.address())
     }
@@ -118,7 +118,7 @@ impl Answering {
             time,
         };
         let event = Payload::V2.event(&request, &context);
-        let Ok(answered) = tokio::time::timeout(PATIENCE, function.invoke(&event)).await else {
+        let Ok(answered) = tokio::time::timeout(DEADLINE, function.invoke(&event)).await else {
             return own(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
         };
         let response = answered.map_err(|failed| format!("{failed:?}"));
@@ -139,7 +139,7 @@ impl Answering {
         response
     }
 
-    /// The route of a request: of several, the one with the fewest parameters; of none, the one that takes the rest.
+    /// The route with the fewest parameters that matches, or else the default route.
     fn find(
         &self,
         request: &Request<Bytes>,

@@ -1,5 +1,5 @@
-//! Functions as Lambda runs them: each environment a process of its own under AWS's runtime emulator, with nothing in its
-//! environment but what Lambda and the template set, and one invocation at a time.
+//! Functions as Lambda runs them. Each environment is a process under AWS's runtime emulator. Its
+//! variables are those of Lambda and of the template, and it runs one invocation at a time.
 
 use std::{
     path::{Path, PathBuf},
@@ -34,8 +34,8 @@ fn emulator() -> PathBuf {
     found.unwrap_or_else(|| panic!("no runtime emulator under {}: run `make test-aws`", library.display()))
 }
 
-/// The binary of an operation, as it is deployed but for its optimisation. They must be built before, because cargo
-/// builds a package's programs for that package's own tests only.
+/// The release binary of an operation. Build it before the tests, because cargo builds a package's
+/// binaries only for that package's own tests.
 fn binary(operation: &str) -> PathBuf {
     let this = std::env::current_exe().expect("a test knows its own path");
     // target/debug/deps/it-0123 → target/release/get_whoami
@@ -48,9 +48,9 @@ fn binary(operation: &str) -> PathBuf {
 /// Why an invocation has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failed {
-    /// The function says so: its error.
+    /// The function reported this error.
     Error(String),
-    /// Its process ended or its time was up.
+    /// The process ended or timed out.
     Died(String),
 }
 
@@ -80,7 +80,7 @@ impl Function {
         }
     }
 
-    /// Its operation.
+    /// The operation.
     pub fn operation(&self) -> &str {
         &self.operation
     }
@@ -88,8 +88,8 @@ impl Function {
     /// Invokes it with an event and waits for its answer, in an environment that is free or else in a new one.
     pub async fn invoke(self: &Arc<Self>, event: &Value) -> Result<Value, Failed> {
         let (this, event) = (Arc::clone(self), event.to_string());
-        // In a task of its own, because an invocation goes on when nobody waits for it any more, and its environment is
-        // busy until it is over.
+        // Spawned as a task, because an invocation continues when its caller stops waiting, and
+        // keeps its environment busy until it ends.
         let invoked = tokio::spawn(async move {
             let idle = this.lock(&this.idle).pop();
             let environment = match idle {
@@ -120,19 +120,19 @@ impl Function {
         environment
     }
 
-    /// How many environments there have been.
+    /// The number of environments started so far.
     pub fn environments(&self) -> usize {
         self.lock(&self.all).len()
     }
 
-    /// Ends all of its environments, and returns all that they logged. For what must not be in it: of an environment that
-    /// runs, the last lines may not have been read yet.
+    /// Stops all environments and returns their complete logs. Use it to check that a text is
+    /// absent: the last lines of a running environment may be unread.
     pub fn final_log(&self) -> String {
         self.kill();
         self.log()
     }
 
-    /// What has been read so far of what its environments logged, the emulator's lines among it.
+    /// The log lines read so far, including the emulator's.
     pub fn log(&self) -> String {
         self.lock(&self.all).iter().map(|environment| environment.log()).collect()
     }
@@ -146,7 +146,7 @@ impl Function {
             .collect()
     }
 
-    /// Kills all of its environments at once, whatever they are doing.
+    /// Kills all environments at once.
     pub fn kill(&self) {
         self.lock(&self.idle).clear();
         for environment in self.lock(&self.all).iter() {
@@ -160,7 +160,7 @@ impl Function {
     }
 }
 
-/// One environment: the emulator, and below it the function's process, which the first invocation starts.
+/// One environment: the emulator, and the function's process, which the first invocation starts.
 #[derive(Debug)]
 struct Environment {
     process: Mutex<Process>,
@@ -175,7 +175,7 @@ impl Environment {
         environment: &[(String, String)],
         emulator: &Path,
     ) -> Self {
-        // Another process may be quicker to take a port that was free.
+        // Another process may take the free port first.
         for _attempt in 1..=5 {
             let (front, api) = (free_port(), free_port());
             let mut command = Command::new(emulator);
@@ -242,7 +242,7 @@ impl Environment {
         format!("{}{}", process.stdout(), process.stderr())
     }
 
-    /// Kills the function's process first: an orphan would go on to its next answer.
+    /// Kills the function's process first: an orphan would continue until its next reply.
     fn kill(&self) {
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_alive.swap(false, Ordering::SeqCst) {

@@ -1,4 +1,4 @@
-//! A small HTTP server for the kit's own ends: the front that stands for API Gateway, and relays.
+//! A small HTTP server, used by the API Gateway stand-in and by the relays.
 
 use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
 
@@ -12,7 +12,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// A task that ends with its owner.
+/// A task that is aborted on drop.
 #[derive(Debug)]
 pub(crate) struct Task(JoinHandle<()>);
 
@@ -36,8 +36,8 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens at `address`, of which the port may be 0, and answers each request, whose body was read, by `answer`.
-    /// `None` cuts the connection instead.
+    /// Listens at `address`, whose port may be 0, and answers each request with `answer`. `None`
+    /// closes the connection without a reply.
     pub(crate) async fn start<F, A>(address: SocketAddr, answer: F) -> std::io::Result<Self>
     where
         F: Fn(SocketAddr, Request<Bytes>) -> A + Send + Sync + 'static,
@@ -63,7 +63,7 @@ impl Listener {
                             Ok::<_, Cut>(response.map(Full::new))
                         }
                     });
-                    // A client that goes away is none of the test's business.
+                    // Tests may close a connection early.
                     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 });
                 while connections.try_join_next().is_some() {}

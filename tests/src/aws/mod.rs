@@ -1,11 +1,12 @@
-//! The deployment on this machine: every function of the template as its own process under AWS's runtime emulator, with
-//! DynamoDB Local, and moto for Secrets Manager and SQS.
+//! The deployment on this machine: every function of the template as a process under AWS's runtime
+//! emulator, with DynamoDB Local, and with moto for Secrets Manager and SQS.
 //!
-//! What AWS does between them is done here and nowhere else, as AWS documents it: the HTTP API ([`Front`]), the pipes from
-//! the table's stream, and the event source mapping from the queue ([`Queue::poll`]). Functions are given the variables
-//! that the template gives them and those that Lambda sets.
+//! This module emulates the services between them as AWS documents them: the HTTP API ([`Front`]),
+//! the pipes from the table's stream, and the event source mapping of the queue ([`Queue::poll`]).
+//! Functions get the variables of the template and those of Lambda.
 //!
-//! What a function calls passes only if the template's policies allow its role to. Nothing is emulated of AWS's delays.
+//! A function's call succeeds only if the template's policies allow it. AWS's delays are not
+//! emulated.
 
 mod event;
 mod front;
@@ -58,36 +59,36 @@ const REGION: &str = "eu-central-1";
 const ACCOUNT: &str = "123456789012";
 const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 
-/// The functions that no client calls.
+/// The functions without a route.
 const EVENT_FUNCTIONS: [&str; 3] = ["run_jobs", "tick", "rotate_secret"];
 
-/// How often the stream and the queue are looked at.
+/// The polling interval of the stream and the queue.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often `tick` is invoked, where it is at all: every minute on AWS.
+/// The interval between ticks. AWS has one each minute.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How many batches of the queue are handled at once.
+/// The number of queue batches handled at once.
 const POLLERS: usize = 3;
 
-/// A whole deployment. Its processes are killed when it is dropped.
+/// A whole deployment. Its processes are killed on drop.
 #[derive(Debug)]
 pub struct Cloud {
-    // Before everything that they use.
+    // Declared first, so that functions stop before the services they use.
     tasks: Mutex<Vec<Task>>,
     front: Front,
     functions: BTreeMap<String, Arc<Function>>,
-    /// The table, as functions reach it.
+    /// The relay from functions to the table.
     pub dynamodb: Relay,
-    /// Secrets Manager, as the functions that check keys reach it.
+    /// The relay to Secrets Manager of the functions that check keys.
     pub secrets_manager: Relay,
-    /// Secrets Manager, as the function that rotates the secret reaches it.
+    /// The relay to Secrets Manager of the function that rotates the secret.
     pub rotation: Relay,
-    /// The secret that the root key is in.
+    /// The secret with the root key.
     pub secret: Secret,
     /// The queue of jobs.
     pub job_queue: Queue,
-    /// The queue of what could not be done.
+    /// The dead-letter queue.
     pub dead_letters: Queue,
     batch_size: u32,
     pipes: Arc<Pipes>,
@@ -104,7 +105,7 @@ impl Cloud {
         Self::start_with(&[]).await
     }
 
-    /// Deploys the template with these variables changed in every function.
+    /// Deploys the template with changed variables in every function.
     pub async fn start_with(changes: &[(&str, &str)]) -> Self {
         let mut template = Template::read();
         let (moto, table) = tokio::join!(Moto::start(), Table::create(&template));
@@ -129,7 +130,7 @@ impl Cloud {
         template.refer(&format!("{key_name}.Arn"), &key);
         template.refer("JobQueue.Arn", &job_queue.arn);
         template.refer("DeadLetterQueue.Arn", &dead_letters.arn);
-        // The address that the template makes of it is not where it listens here: see `function_with`.
+        // The address in the template differs from the local one: see `function_with`.
         template.refer("HttpApi", "onerun0api");
         let deployed = template.routes();
         let rights = Arc::new(Rights::new(template.roles(), &secret.arn, &key));
@@ -174,7 +175,7 @@ impl Cloud {
         cloud
     }
 
-    /// A function of an operation, beside the one that is deployed, with these variables changed.
+    /// Another function for an operation, with changed variables.
     pub fn function_with(&self, operation: &str, changes: &[(&str, &str)]) -> Arc<Function> {
         let mut variables = lambda_variables(&self.template, operation);
         variables.extend(self.template.variables(operation));
@@ -197,8 +198,8 @@ impl Cloud {
         Arc::new(Function::new(operation, variables.into_iter().collect()))
     }
 
-    /// Runs a script of the repository, which speaks to AWS by its command-line programs, beside a stack `onerun` whose
-    /// outputs are this deployment's address, secret and function of rotation.
+    /// Runs a script of the repository that calls AWS by its command-line programs. It sees a stack
+    /// `onerun` with this deployment's address, secret and rotation function as outputs.
     pub async fn script(&self, script: &str) -> Process {
         let mut aws = aws_program("aws");
         let outputs = json!({
@@ -206,7 +207,7 @@ impl Cloud {
             "SecretArn": { "Value": self.secret.arn },
             "RotateSecretFunctionArn": { "Value": self.rotation_function },
         });
-        // moto makes no stack of nothing.
+        // moto refuses a stack without resources.
         let body = json!({ "Resources": { "Queue": { "Type": "AWS::SQS::Queue" } }, "Outputs": outputs })
             .to_string();
         aws.args(["cloudformation", "create-stack", "--stack-name", "onerun", "--template-body", &body]);
@@ -222,17 +223,17 @@ impl Cloud {
         Process::spawn(command)
     }
 
-    /// What stands for API Gateway.
+    /// The API Gateway stand-in.
     pub fn front(&self) -> &Front {
         &self.front
     }
 
-    /// A client of the API with the key in force.
+    /// A client of the API with the current root key.
     pub async fn client(&self) -> Client {
         Client::new(&self.front.base_url(), Some(&self.secret.key().await))
     }
 
-    /// Asks a function in a payload of one's choice, past the front.
+    /// Invokes a function directly with a chosen payload.
     pub async fn ask(
         &self,
         function: &Arc<Function>,
@@ -268,18 +269,19 @@ impl Cloud {
         self.functions.values()
     }
 
-    /// Ends everything in the background and all functions, and returns all that these logged: see [`Function::final_log`].
+    /// Stops the background tasks and all functions, and returns their logs: see
+    /// [`Function::final_log`].
     pub fn final_log(&self) -> String {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.functions().map(|function| function.final_log()).collect()
     }
 
-    /// What has been read so far of what all functions logged, the emulator's lines among it.
+    /// The log lines of all functions read so far, including the emulator's.
     pub fn log(&self) -> String {
         self.functions().map(|function| function.log()).collect()
     }
 
-    /// Sets everything going that AWS does by itself: pipes, the delivery of jobs, and the tick.
+    /// Starts the background work of AWS: pipes, delivery of jobs, and the tick.
     pub fn run_in_background(&self) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let pipes = Arc::clone(&self.pipes);
@@ -303,31 +305,31 @@ impl Cloud {
         let function = Arc::clone(self.function("tick"));
         tasks.push(Task::spawn(async move {
             loop {
-                // One that fails is in its log; the next is due soon.
+                // A failed tick is in the function's log, and the next one is due soon.
                 let _ = function.invoke(&tick_event()).await;
                 tokio::time::sleep(TICK).await;
             }
         }));
     }
 
-    /// Has the pipes pass on what the table's stream tells of since the last look. Not while they run in the background.
+    /// Passes new records of the table's stream through the pipes. Do not call it while they run in
+    /// the background.
     pub async fn run_pipes(&self) {
         self.pipes.run().await;
     }
 
-    /// The messages about jobs that the pipe makes of what the stream tells of since the last look, which nobody else
-    /// gets.
+    /// Returns the job messages for new records of the stream, and sends them to no queue.
     pub async fn job_messages(&self) -> Vec<String> {
         let (pipe, _) = &self.pipes.ends[0];
         self.pipes.stream.read().await.iter().filter_map(|record| pipe.message(record)).collect()
     }
 
-    /// Items of the table whose partition is `partition`.
+    /// The items of one partition.
     pub async fn items(&self, partition: &str) -> Vec<Value> {
         self.table.items(partition).await
     }
 
-    /// The items of jobs that wait or are being worked on.
+    /// The items of waiting and claimed jobs.
     pub async fn jobs(&self) -> Vec<Value> {
         let mut jobs = Vec::new();
         for lane in 0..4 {
@@ -336,12 +338,12 @@ impl Cloud {
         jobs
     }
 
-    /// Sets attributes of an item that there is.
+    /// Sets attributes of an existing item.
     pub async fn set_attributes(&self, item: &Value, attributes: &[(&str, Value)]) {
         self.table.set(item, attributes).await;
     }
 
-    /// Begins a rotation of the secret; the id of the version that is to be made.
+    /// Starts a rotation of the secret, and returns the id of the pending version.
     pub async fn begin_rotation(&self) -> String {
         self.secret.begin_rotation(&self.rotation_function).await
     }
@@ -354,7 +356,7 @@ pub fn python(script: &Path) -> Process {
     Process::spawn(command)
 }
 
-/// The pipes of the template, and where they lead.
+/// The pipes of the template, each with its target.
 #[derive(Debug)]
 struct Pipes {
     stream: Stream,
@@ -401,7 +403,7 @@ pub fn tick_event() -> Value {
     })
 }
 
-/// The queues of the template: that of dead letters, and that of jobs.
+/// The template's dead-letter queue and job queue.
 async fn queues(moto: &Moto, template: &Template) -> (Queue, Queue) {
     let properties = |name: &str| template.resource("AWS::SQS::Queue", |id, _| id == name).1.clone();
     let dead_letters = Queue::create(moto.url(), "onerun-dead-letters", &json!({})).await;
@@ -418,13 +420,13 @@ async fn queues(moto: &Moto, template: &Template) -> (Queue, Queue) {
     (dead_letters, jobs)
 }
 
-/// What Lambda sets of a function's environment, but for what the emulator itself does.
+/// The variables that Lambda sets and the emulator does not.
 fn lambda_variables(template: &Template, operation: &str) -> BTreeMap<String, String> {
     let setting = |name: &str| template.setting(operation, name).unwrap_or_default();
     [
         ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned()),
-        // Goes with every call, and so says whose role it is made with.
+        // Sent with every call, and thereby identifies the function's role.
         ("AWS_SESSION_TOKEN", operation.to_owned()),
         ("AWS_REGION", REGION.to_owned()),
         ("AWS_DEFAULT_REGION", REGION.to_owned()),
@@ -444,7 +446,7 @@ fn lambda_variables(template: &Template, operation: &str) -> BTreeMap<String, St
     .into()
 }
 
-/// The template's table, in a DynamoDB that the test shares with others.
+/// The template's table, in a DynamoDB that tests share.
 #[derive(Debug)]
 struct Table {
     caller: Caller,
@@ -496,8 +498,7 @@ impl Table {
 }
 
 impl Drop for Table {
-    /// By hand, because nothing can be awaited here. A table that stays costs whoever runs the database no more than
-    /// memory.
+    /// Deleted explicitly, because `drop` cannot await. A leftover table costs only memory.
     fn drop(&mut self) {
         let delete = || {
             let host = self.url.trim_start_matches("http://").trim_end_matches('/');
@@ -522,7 +523,7 @@ fn http_client() -> reqwest::Client {
     crate::http::builder().build().expect("an HTTP client without TLS always builds")
 }
 
-/// Bytes that nobody else has.
+/// Unique bytes.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the system's randomness");

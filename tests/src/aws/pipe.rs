@@ -1,17 +1,17 @@
-//! EventBridge pipes from the table's stream to a queue: the stream is read from DynamoDB, and the template's filters and
-//! input template are applied as EventBridge applies them.
+//! EventBridge pipes from the table's stream to a queue. The stream is read from DynamoDB, and the
+//! template's filters and input template are applied as EventBridge applies them.
 
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::service::Caller;
 
-/// Where in a table's stream a reader is.
+/// A reader's position in a table's stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
     caller: Caller,
     arn: String,
-    /// The shards that have been seen, each with the iterator to go on with unless it has ended.
+    /// The known shards, each with its next iterator unless the shard has ended.
     shards: Mutex<Vec<(String, Option<String>)>>,
 }
 
@@ -24,7 +24,7 @@ impl Stream {
         }
     }
 
-    /// The records since the last look, in order.
+    /// The records since the last call, in order.
     pub(crate) async fn read(&self) -> Vec<Value> {
         let mut shards = self.shards.lock().await;
         if shards.iter().all(|(_, iterator)| iterator.is_none()) {
@@ -43,7 +43,7 @@ impl Stream {
         }
         let mut records = Vec::new();
         for (_, iterator) in shards.iter_mut() {
-            // Until it has caught up: one answer is a page.
+            // Reads until it has caught up, because one reply is only a page.
             while let Some(position) = iterator.take() {
                 let page = self.caller.call("GetRecords", &json!({ "ShardIterator": position })).await;
                 *iterator = page["NextShardIterator"].as_str().map(str::to_owned);
@@ -58,7 +58,7 @@ impl Stream {
     }
 }
 
-/// What a pipe lets through, and what it makes of it.
+/// A pipe's filters and input template.
 #[derive(Clone, Debug)]
 pub(crate) struct Pipe {
     patterns: Vec<Value>,
@@ -78,14 +78,15 @@ impl Pipe {
         Self { patterns, input_template: input_template.to_owned() }
     }
 
-    /// The message that a record becomes, if it passes.
+    /// The message for a record, if the record passes the filters.
     pub(crate) fn message(&self, record: &Value) -> Option<String> {
         let passes = self.patterns.iter().any(|pattern| matches(pattern, record));
         passes.then(|| fill(&self.input_template, record))
     }
 }
 
-/// Whether an event is as an EventBridge pattern says: each of its members is there, with one of the values listed.
+/// Whether an event matches an EventBridge pattern: each member is present with one of the listed
+/// values.
 ///
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html>
 fn matches(pattern: &Value, event: &Value) -> bool {
@@ -122,7 +123,7 @@ fn fill(template: &str, record: &Value) -> String {
         let (path, after) = after.split_once('>').expect("the end of a reference");
         result.push_str(before);
         let value = path.split('.').try_fold(record, |value, name| value.get(name));
-        // What is not there is an empty text.
+        // An absent value becomes an empty text.
         result.push_str(&value.unwrap_or(&Value::String(String::new())).to_string());
         rest = after;
     }

@@ -15,12 +15,12 @@ use super::{
 pub struct Queue {
     caller: Caller,
     url: String,
-    /// Its ARN.
+    /// The ARN.
     pub arn: String,
 }
 
 impl Queue {
-    /// Makes a queue with these attributes.
+    /// Creates a queue with these attributes.
     pub(crate) async fn create(moto: &str, name: &str, attributes: &Value) -> Self {
         let caller = Caller::new(moto, "sqs", "AmazonSQS");
         let made = caller.call("CreateQueue", &json!({ "QueueName": name, "Attributes": attributes })).await;
@@ -34,13 +34,13 @@ impl Queue {
         self.caller.call("SetQueueAttributes", &changed).await;
     }
 
-    /// Sends a message, to be seen after `delay` seconds.
+    /// Sends a message that becomes visible after `delay` seconds.
     pub async fn send(&self, body: &str, delay: u32) {
         let message = json!({ "QueueUrl": self.url, "MessageBody": body, "DelaySeconds": delay });
         self.caller.call("SendMessage", &message).await;
     }
 
-    /// Up to ten messages that are visible, which hides them for the queue's visibility timeout.
+    /// Receives up to ten visible messages, which are then hidden for the visibility timeout.
     pub async fn receive(&self, limit: u32) -> Vec<Value> {
         let asked = json!({
             "QueueUrl": self.url, "MaxNumberOfMessages": limit, "AttributeNames": ["All"],
@@ -53,7 +53,7 @@ impl Queue {
         self.caller.call("DeleteMessage", &json!({ "QueueUrl": self.url, "ReceiptHandle": receipt })).await;
     }
 
-    /// How many messages there are, hidden ones and those to come among them.
+    /// The number of messages, including hidden and delayed ones.
     pub async fn depth(&self) -> u64 {
         const NAMES: [&str; 3] = [
             "ApproximateNumberOfMessages",
@@ -69,9 +69,9 @@ impl Queue {
         NAMES.iter().map(number).sum()
     }
 
-    /// Receives once and has `function` handle what came, as Lambda does for an event source with partial batch
-    /// responses: what it names, and everything if it fails, stays in the queue and is seen again; the rest is deleted.
-    /// Returns how many messages came.
+    /// Receives once and invokes `function`, as Lambda does for an event source with partial batch
+    /// responses. Messages that the function reports as failed stay in the queue, as do all if it
+    /// fails. The others are deleted. Returns the number of received messages.
     pub async fn poll(&self, function: &Arc<Function>, batch_size: u32) -> usize {
         let messages = self.receive(batch_size).await;
         if messages.is_empty() {
@@ -103,8 +103,8 @@ impl Queue {
     }
 }
 
-/// The messages that a function could not handle. One that fails, answers nothing that Lambda understands, or names a
-/// message that it was not given, has handled none.
+/// The messages that a function failed to handle: all of them if it fails, if its reply is invalid,
+/// or if it names an unknown message.
 fn failures(outcome: Result<Value, Failed>, messages: &[Value]) -> Vec<Value> {
     let everything = || messages.iter().map(|message| message["MessageId"].clone()).collect();
     let Ok(answer) = outcome else { return everything() };
@@ -120,7 +120,7 @@ fn failures(outcome: Result<Value, Failed>, messages: &[Value]) -> Vec<Value> {
     }
 }
 
-/// The event of messages with these bodies, as a queue delivers it for the `received`-th time.
+/// The event for messages with these bodies, at their `received`-th delivery.
 pub fn sqs_event(bodies: &[&str], received: u32) -> Value {
     let record = |(number, body): (usize, &&str)| {
         json!({

@@ -1,5 +1,5 @@
-//! What stands between functions and a service of AWS: it passes on every call that the caller's role allows, keeps a note
-//! of it, and can hold one or be down.
+//! A relay between functions and an AWS service. It forwards every call that the caller's role
+//! allows, records it, and can hold a call or be down.
 
 use std::{
     net::SocketAddr,
@@ -18,25 +18,25 @@ use tokio::sync::{Notify, watch};
 use super::listener::Listener;
 use crate::{eventually, rights::Rights};
 
-/// A call that came through.
+/// A recorded call.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The operation, such as `GetSecretValue`.
     pub operation: String,
-    /// What was asked for.
+    /// The input.
     pub input: Value,
 }
 
-/// When a call is held.
+/// The point at which a call is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// Before the service sees it: it has changed nothing.
+    /// Before the service receives the call: nothing has changed.
     Before,
-    /// After the service has done it, with the answer on its way.
+    /// After the service has applied it, before the reply is sent.
     After,
 }
 
-/// A call that is held until [`release`](Hold::release), or for good.
+/// A call that is held until [`release`](Hold::release), or until the end of the test.
 #[derive(Clone, Debug)]
 pub struct Hold {
     operation: &'static str,
@@ -46,7 +46,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Waits until there is a call to hold.
+    /// Waits until a call is held.
     pub async fn reached(&self) {
         let mut reached = self.reached.subscribe();
         let wait = reached.wait_for(|reached| *reached);
@@ -54,12 +54,12 @@ impl Hold {
         assert!(waited.is_ok(), "nobody called {} within a minute", self.operation);
     }
 
-    /// Whether there is a call that is held.
+    /// Whether a call is held.
     pub fn is_reached(&self) -> bool {
         *self.reached.borrow()
     }
 
-    /// Lets the call go on.
+    /// Releases the call.
     pub fn release(&self) {
         self.released.notify_one();
     }
@@ -71,11 +71,11 @@ struct Traffic {
     calls: Mutex<Vec<Call>>,
     hold: Mutex<Option<Hold>>,
     denied: Mutex<Vec<String>>,
-    /// Whether everything is refused, as to a role without any right.
+    /// Whether every call is refused, as for a role without rights.
     is_closed: AtomicBool,
 }
 
-/// One way to one service.
+/// A relay to one service.
 #[derive(Debug)]
 pub struct Relay {
     upstream: String,
@@ -86,7 +86,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A way to `upstream` for whoever may call it.
+    /// A relay to `upstream` for callers with this role check.
     pub(crate) async fn start(upstream: &str, rights: Arc<Rights>) -> Self {
         let traffic = Traffic {
             rights,
@@ -115,12 +115,12 @@ impl Relay {
         .await
     }
 
-    /// Where functions reach the service.
+    /// The base URL for functions.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What was called since the last look.
+    /// The calls since the last call of this method.
     pub fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut *self.traffic.calls.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -138,22 +138,22 @@ impl Relay {
         hold
     }
 
-    /// Holds no call any more that is yet to come.
+    /// Cancels a hold that no call has reached.
     pub fn hold_none(&self) {
         *self.traffic.hold.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Takes all rights from everybody, or gives them back.
+    /// Revokes or restores all rights.
     pub fn close(&self, is_closed: bool) {
         self.traffic.is_closed.store(is_closed, Ordering::SeqCst);
     }
 
-    /// From now on nobody gets a connection, and those that there are break.
+    /// Refuses new connections and closes the existing ones.
     pub fn down(&self) {
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The service can be reached again, where it was.
+    /// Accepts connections again at the same address.
     pub async fn up(&self) {
         let listener = eventually("port of a relay", || async {
             self.listen().await.map_err(|error| error.to_string())
@@ -226,7 +226,7 @@ async fn pass(
     Some(response)
 }
 
-/// How AWS refuses a call that a role does not allow.
+/// AWS's reply to a call that the role does not allow.
 fn refusal(message: &str) -> Option<Response<Bytes>> {
     let body = json!({ "__type": "AccessDeniedException", "message": message }).to_string();
     let response = Response::builder().status(StatusCode::BAD_REQUEST);

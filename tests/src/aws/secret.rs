@@ -1,4 +1,4 @@
-//! The secret that the root key is in, and what Secrets Manager does to it when it rotates it.
+//! The secret with the root key, and its rotation by Secrets Manager.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -9,23 +9,23 @@ use super::service::{Caller, Moto};
 #[derive(Debug)]
 pub struct Secret {
     caller: Caller,
-    /// Its ARN.
+    /// The ARN.
     pub arn: String,
 }
 
 /// A version of a secret.
 #[derive(Clone, Debug)]
 pub struct SecretVersion {
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// What it holds.
+    /// The value.
     pub text: String,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: Timestamp,
 }
 
 impl Secret {
-    /// Makes a secret of what the template has Secrets Manager make.
+    /// Creates the template's secret.
     pub(crate) async fn create(moto: &Moto, properties: &Value) -> Self {
         let caller = Caller::new(moto.url(), "secretsmanager", "secretsmanager");
         let password = caller.call("GetRandomPassword", &properties["GenerateSecretString"]).await;
@@ -35,7 +35,7 @@ impl Secret {
         Self { caller, arn }
     }
 
-    /// Another secret beside it, without a value unless given.
+    /// Another secret, without a value unless one is given.
     pub async fn another(&self, name: &str, text: Option<&str>) -> Self {
         let mut input = json!({ "Name": name });
         if let Some(text) = text {
@@ -46,13 +46,13 @@ impl Secret {
         Self { caller: self.caller.clone(), arn }
     }
 
-    /// Calls an operation of Secrets Manager about it.
+    /// Calls an operation of Secrets Manager on this secret.
     pub async fn call(&self, operation: &str, mut input: Value) -> Value {
         input["SecretId"] = self.arn.as_str().into();
         self.caller.call(operation, &input).await
     }
 
-    /// The version with a label, if there is one with a value.
+    /// The version with a label, if it exists and has a value.
     pub async fn version(&self, label: &str) -> Option<SecretVersion> {
         let input = json!({ "SecretId": self.arn, "VersionStage": label });
         let found = self.caller.attempt("GetSecretValue", &input).await.ok()?;
@@ -66,19 +66,18 @@ impl Secret {
         })
     }
 
-    /// The key in force.
+    /// The current key.
     pub async fn key(&self) -> String {
         self.version("AWSCURRENT").await.expect("a version in force").text
     }
 
-    /// Sets another value, which is in force from then on.
+    /// Sets another value, which becomes current at once.
     pub async fn put(&self, text: &str) {
         self.call("PutSecretValue", json!({ "SecretString": text, "ClientRequestToken": token() })).await;
     }
 
-    /// Begins a rotation as Secrets Manager does: there is a version without a value, labelled as pending. Returns its
-    /// id. Moto would have the function invoked, by a runtime of its own; that it is told not to: the steps are the
-    /// test's.
+    /// Starts a rotation as Secrets Manager does: it adds a version without a value, labelled as
+    /// pending. Returns its id. Moto is told not to invoke the function: the test runs the steps.
     pub async fn begin_rotation(&self, function_arn: &str) -> String {
         let token = token();
         let input = json!({
@@ -90,7 +89,7 @@ impl Secret {
         token
     }
 
-    /// The event that asks for a step.
+    /// The event for a step.
     pub fn rotation_event(&self, step: &str, token: &str) -> Value {
         json!({
             "Step": step,
@@ -108,7 +107,7 @@ impl Secret {
     }
 }
 
-/// A new id of a version.
+/// A new version id.
 fn token() -> String {
     let number = u128::from_le_bytes(super::random());
     let hex = format!("{number:032x}");

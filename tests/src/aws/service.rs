@@ -1,4 +1,4 @@
-//! Services of AWS as programs on this machine, and calls of them by the test itself.
+//! Local AWS services, and a client for the test's own calls to them.
 
 use std::{net::TcpListener, process::Command, time::Duration};
 
@@ -10,8 +10,8 @@ use crate::{
     process::{Process, program_of},
 };
 
-/// A port that is free now, of those that no outgoing connection is lent. Whoever waits for one of those to be listened on
-/// may be connected to itself.
+/// A free port outside the ephemeral range. A client that waits for a port of that range could
+/// connect to itself.
 pub(crate) fn free_port() -> u16 {
     loop {
         let port = 10_000 + u16::from_le_bytes(super::random()) % 22_000;
@@ -21,7 +21,7 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// A client of one service's JSON protocol. Nothing that runs here looks at the signature.
+/// A client of one service's JSON protocol. The local services do not check the signature.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     http: reqwest::Client,
@@ -35,7 +35,7 @@ impl Caller {
         Self { http: http_client(), url: url.to_owned(), service, prefix }
     }
 
-    /// Calls an operation; the error is the service's answer.
+    /// Calls an operation; the error is the service's reply.
     pub(crate) async fn attempt(&self, operation: &str, input: &Value) -> Result<Value, String> {
         let response = self
             .http
@@ -61,7 +61,7 @@ impl Caller {
     }
 }
 
-/// DynamoDB Local keeps apart what comes with different keys, and moto what is of different regions.
+/// DynamoDB Local separates data by access key, and moto by region.
 pub(crate) fn authorization(service: &str) -> String {
     format!(
         "AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260101/{REGION}/{service}/aws4_request, \
@@ -74,7 +74,7 @@ pub(crate) fn aws_program(program: &str) -> Command {
     program_of("aws", program, "make test-aws")
 }
 
-/// Moto: Secrets Manager, SQS and what belongs to them.
+/// Moto: Secrets Manager, SQS and related services.
 #[derive(Debug)]
 pub struct Moto {
     url: String,
@@ -82,7 +82,7 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts it.
+    /// Starts moto.
     pub async fn start() -> Self {
         let port = free_port();
         let mut command = aws_program("python");
@@ -102,7 +102,7 @@ impl Moto {
             }
         })
         .await;
-        // Lambda functions that moto is told of are names alone: the kit invokes them itself.
+        // Lambda functions in moto are only names: the kit invokes the functions.
         let config = json!({ "lambda": { "use_docker": false } });
         let set = http.post(format!("{url}/moto-api/config")).json(&config).send().await;
         assert!(set.is_ok_and(|answer| answer.status().is_success()), "moto takes no configuration");
@@ -113,7 +113,7 @@ impl Moto {
         &self.url
     }
 
-    /// What `aws` has to have in its environment to speak to it.
+    /// The environment variables with which `aws` reaches moto.
     pub fn environment(&self) -> [(&'static str, String); 4] {
         [
             ("AWS_ENDPOINT_URL", self.url.clone()),
@@ -123,7 +123,7 @@ impl Moto {
         ]
     }
 
-    /// Has moto know of a function, and returns its ARN.
+    /// Registers a function in moto, and returns its ARN.
     pub(crate) async fn register_function(&self, name: &str) -> String {
         let http = http_client();
         let role = http
@@ -139,7 +139,7 @@ impl Moto {
             "Runtime": "provided.al2023",
             "Handler": "bootstrap",
             "Role": format!("arn:aws:iam::{ACCOUNT}:role/function"),
-            // An archive of nothing.
+            // An empty archive.
             "Code": { "ZipFile": "UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA==" },
         });
         let made: Value = http

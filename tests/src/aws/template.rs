@@ -1,5 +1,5 @@
-//! The deployment's template: what is deployed is what is tested, from routes and variables to the table's keys and the
-//! filters of its stream.
+//! The template with references resolved: tests deploy its routes, variables, table keys and stream
+//! filters.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,15 +11,15 @@ use crate::{
     template::logical_id,
 };
 
-/// What is in `template.yaml`, and what it refers to.
+/// The parsed `template.yaml` with the values of its references.
 #[derive(Clone, Debug)]
 pub struct Template {
     document: Value,
-    /// What references come to: parameters' defaults, and resources as they are called here.
+    /// The values of references: defaults of parameters, and local names of resources.
     references: HashMap<String, String>,
 }
 
-/// The path of the route that takes what no other does.
+/// The path of the default route.
 pub(crate) const DEFAULT_ROUTE: &str = "$default";
 
 /// A route of the API.
@@ -73,7 +73,8 @@ impl Template {
         Self { document, references }
     }
 
-    /// What its functions may do, with each resource under the name that it has in the template: the table is `Table`.
+    /// The rights of the functions, with resources under their names in the template: the table is
+    /// `Table`.
     pub fn rights() -> Rights {
         let mut template = Self::read();
         let names: Vec<String> = template.resources().map(|(name, _)| name.clone()).collect();
@@ -85,7 +86,7 @@ impl Template {
         Rights::new(template.roles(), "Secret", "Key")
     }
 
-    /// Says what a resource, or an attribute of one such as `Queue.Arn`, is called here.
+    /// Sets the local name of a resource, or of an attribute such as `Queue.Arn`.
     pub(crate) fn refer(&mut self, name: &str, value: &str) {
         self.references.insert(name.to_owned(), value.to_owned());
     }
@@ -94,7 +95,7 @@ impl Template {
         self.document["Resources"].as_object().into_iter().flatten()
     }
 
-    /// The one resource of a type whose properties are as `is` says; its logical id and properties.
+    /// The logical id and properties of the only resource of a type that matches `is`.
     pub(crate) fn resource(&self, kind: &str, is: impl Fn(&str, &Value) -> bool) -> (&str, &Value) {
         let mut found = self
             .resources()
@@ -113,7 +114,7 @@ impl Template {
         &resource["Properties"]
     }
 
-    /// Everything that a client can call.
+    /// All routes.
     pub fn routes(&self) -> Vec<TemplateRoute> {
         let mut routes = Vec::new();
         for (name, resource) in self.resources() {
@@ -147,7 +148,7 @@ impl Template {
         variables
     }
 
-    /// What a function has of a property such as `Timeout`.
+    /// A property of a function, such as `Timeout`.
     pub(crate) fn setting(&self, operation: &str, name: &str) -> Option<String> {
         let own = self.function(operation).get(name);
         own.or_else(|| self.document["Globals"]["Function"].get(name)).map(|value| self.resolve(value))
@@ -195,7 +196,7 @@ impl Template {
         }
     }
 
-    /// What `CreateTable` is to be told for the table to be the template's.
+    /// The input of `CreateTable` for the template's table.
     pub(crate) fn table(&self, name: &str) -> Value {
         let (_, properties) = self.resource("AWS::DynamoDB::Table", |_, _| true);
         let mut input = json!({ "TableName": name });
@@ -221,7 +222,7 @@ impl Template {
         input
     }
 
-    /// What a value comes to.
+    /// Resolves a value.
     pub(crate) fn resolve(&self, value: &Value) -> String {
         if let Some(text) = scalar(value) {
             return text;
