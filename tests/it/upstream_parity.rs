@@ -10,7 +10,7 @@
 //! 7. Items are listed by POST alone. Here.
 //! 8. Two verdicts on one objective collide. Here.
 //! 9. Late work overwrites statuses. Here, and among the store's contract tests, with real
-//!     concurrency.
+//!    concurrency.
 //! 10. Canceling loses a final status, and repeating it is a 500. Here.
 //! 11. A conversation of a lost worker is stuck. Here, and in `sdk` with workers that die.
 //! 12. A persona that is rejected late is not replaced. Here.
