@@ -9,9 +9,9 @@ use crate::{
     ApiError, App, Response,
     fields::{METADATA, input},
     operation::operations,
-    out::{AgentSummaryOut, PageOut},
     query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, exact, page},
     request::{Call, reply},
+    views::{AgentSummaryOut, PageOut},
 };
 
 const NOT_FOUND: ApiError = ApiError::NotFound(Resource::Agent);

@@ -13,10 +13,10 @@ use crate::{
     fields::{List, MessageWord, Nested, TextWord, input},
     openapi::examples::response_input_example,
     operation::operations,
-    out::{ContentOut, ConversationOut, ConversationSummaryOut, ItemOut, PageOut, StartedOut},
     query::{Params, Reader, Whole, long_page, page},
     request::{Call, DoneOut, done, reply},
     simulations,
+    views::{ContentOut, ConversationOut, ConversationSummaryOut, ItemOut, PageOut, StartedOut},
 };
 
 /// How many messages one call may bring, and how many parts a message may have.

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::{
     ApiError, App, Idempotency, Response, Route,
-    out::ObjectiveOut,
     request::{Call, reply},
+    views::ObjectiveOut,
 };
 
 /// A request that can be repeated: what its record is written with.

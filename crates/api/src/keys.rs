@@ -16,8 +16,8 @@ use crate::{
     ApiError, App, Response,
     openapi::examples::{KEY_ID, new_key_example, rotated_key_example, secret_example},
     operation::operations,
-    out::{KeyOut, MadeKeyOut, PageOut},
     request::{Call, DoneOut, reply, reply_as},
+    views::{KeyOut, MadeKeyOut, PageOut},
 };
 
 const READ: Access = Access::Requires(Scope::KeysRead);

@@ -23,7 +23,6 @@ mod missing;
 mod objectives;
 pub mod openapi;
 mod operation;
-mod out;
 mod personas;
 mod polls;
 mod projects;
@@ -32,6 +31,7 @@ mod request;
 mod results;
 pub mod routes;
 mod simulations;
+mod views;
 mod whoami;
 #[cfg(test)]
 mod wire_sizes;

@@ -9,9 +9,9 @@ use crate::{
     ApiError, App, Response,
     fields::input,
     operation::operations,
-    out::{ObjectiveOut, PageOut, Warned},
     query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
     request::{Call, reply},
+    views::{ObjectiveOut, PageOut, Warned},
 };
 
 const NOT_FOUND: ApiError = ApiError::NotFound(Resource::Objective);

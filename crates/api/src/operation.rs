@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use crate::{
     ApiError, App, Document, Parameters, Response,
     fields::{Fields, Input},
-    out::{PageOut, Warned},
     request::Call,
+    views::{PageOut, Warned},
 };
 
 /// The future of a handler.

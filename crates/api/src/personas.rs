@@ -8,10 +8,10 @@ use serde_json::json;
 use crate::{
     ApiError, App, Response,
     operation::operations,
-    out::{PageOut, PersonaOut},
     query::{Params, Reader, long_page},
     request::{Call, DoneOut, done, reply},
     simulations,
+    views::{PageOut, PersonaOut},
 };
 
 const APPROVED: &str = "Persona approved successfully";

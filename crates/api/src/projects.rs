@@ -9,9 +9,9 @@ use crate::{
     ApiError, App, Response,
     fields::input,
     operation::operations,
-    out::{PageOut, ProjectOut},
     query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
     request::{Call, reply},
+    views::{PageOut, ProjectOut},
 };
 
 operations! {

@@ -18,8 +18,8 @@ use crate::{
     fields::{Fields, Input},
     idempotency::{self, Repeatable},
     json, missing,
-    out::PageOut,
     query::{Params, Query},
+    views::PageOut,
 };
 
 /// The most bytes that a request's body may have.

@@ -12,9 +12,9 @@ use serde::Serialize;
 use crate::{
     ApiError, App, Response,
     operation::operations,
-    out::{IntervalOut, SimulationStatusOut},
     request::{Call, reply},
     simulations,
+    views::{IntervalOut, SimulationStatusOut},
 };
 
 operations! {

@@ -11,9 +11,9 @@ use crate::{
     fields::{Distinct, Integer, METADATA, input},
     openapi::examples::new_simulation_example,
     operation::operations,
-    out::{PageOut, SimulationOut, SimulationSummaryOut, Warned},
     query::{Params, Reader, Sort, SortKey, exact, page},
     request::{Call, DoneOut, done, reply},
+    views::{PageOut, SimulationOut, SimulationSummaryOut, Warned},
 };
 
 /// How long a simulation may take if nothing is said: as long as in the published service.

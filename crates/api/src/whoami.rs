@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::{
     ApiError, App, Response,
     operation::operations,
-    out::{RateLimitOut, Time, blocks_out, projects_out, scopes_out},
     request::{Call, reply},
+    views::{RateLimitOut, Time, blocks_out, projects_out, scopes_out},
 };
 
 operations! {

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     audit::AuditEntryOut,
-    out::{
+    views::{
         AgentSummaryOut, ConversationSummaryOut, ItemOut, KeyOut, ObjectiveOut, PersonaOut, ProjectOut,
         SimulationSummaryOut,
     },

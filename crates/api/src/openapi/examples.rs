@@ -16,11 +16,8 @@ use crate::{
     conversations::ResponseOut,
     error::{FieldError, Place},
     operation::Example,
-    out::{
-        AgentSummaryOut, ConversationOut, ConversationSummaryOut, ItemOut, KeyOut, MadeKeyOut, ObjectiveOut,
-        PersonaOut, ProjectOut, SimulationOut, SimulationSummaryOut, StartedOut,
-    },
     results::ResultsOut,
+    views::MadeKeyOut,
     whoami::WhoamiOut,
 };
 
@@ -94,17 +91,17 @@ pub(super) fn errors() -> Vec<ApiError> {
     others.into_iter().chain(of_keys).chain(not_found).chain(refusals).chain(changes_of_keys).collect()
 }
 
-const MADE: &str = "2026-11-23T09:30:00.000000Z";
-const END: &str = "2027-02-21T09:30:00.000000Z";
-const CHANGED: &str = "2026-11-23T09:30:04.250000Z";
-const PROJECT: &str = "p3Xk81LmQzTb";
-const AGENT: &str = "a7Gd20HsWvYc";
-const OBJECTIVE: &str = "o5Rn64JfEuKx";
-const SIMULATION: &str = "sV1StGXR8Z5jdHi6BmyT0";
-const PERSONA: &str = "q9Yd7cJ2MvL0aWnEoRt4P";
+pub(crate) const MADE: &str = "2026-11-23T09:30:00.000000Z";
+pub(crate) const END: &str = "2027-02-21T09:30:00.000000Z";
+pub(crate) const CHANGED: &str = "2026-11-23T09:30:04.250000Z";
+pub(crate) const PROJECT: &str = "p3Xk81LmQzTb";
+pub(crate) const AGENT: &str = "a7Gd20HsWvYc";
+pub(crate) const OBJECTIVE: &str = "o5Rn64JfEuKx";
+pub(crate) const SIMULATION: &str = "sV1StGXR8Z5jdHi6BmyT0";
+pub(crate) const PERSONA: &str = "q9Yd7cJ2MvL0aWnEoRt4P";
 pub(crate) const KEY_ID: &str = "AAECAwQFBgcI";
-const NEW_KEY: &str = "hB2mQ9xTzL0v";
-const CONVERSATION: &str = "cM3hK8xQ5ZrT1uVbN6wJd";
+pub(crate) const NEW_KEY: &str = "hB2mQ9xTzL0v";
+pub(crate) const CONVERSATION: &str = "cM3hK8xQ5ZrT1uVbN6wJd";
 
 impl Example for WhoamiOut {
     fn example() -> Value {
@@ -133,51 +130,9 @@ pub(crate) fn new_key_example() -> Value {
     })
 }
 
-impl Example for KeyOut {
-    fn example() -> Value {
-        json!({
-            "id": KEY_ID,
-            "prefix": format!("onr_{KEY_ID}"),
-            "name": "Pipeline of the shop",
-            "status": "active",
-            "scopes": Preset::Ci.scopes().iter().map(Scope::as_str).collect::<Vec<_>>(),
-            "all_projects": false,
-            "project_ids": [PROJECT],
-            "not_before": null,
-            "expires_at": END,
-            "allowed_cidrs": null,
-            "rate_limit": { "requests": 100, "window_seconds": 60 },
-            "metadata": {},
-            "created_at": MADE,
-            "created_by": "root",
-            "updated_at": MADE,
-            "disabled_at": null,
-            "revoked_at": null,
-            "replaces": null,
-            "replaced_by": null,
-            "replaced_at": null,
-            "overlap_ends_at": null,
-            "last_used_at": CHANGED,
-            "used_scopes": ["simulations:read"],
-            "uses_since_replaced": 0,
-            "last_used_since_replaced_at": null,
-        })
-    }
-}
-
 /// A key that looks like one and has a wrong checksum, so that nobody takes the document for a leak.
 pub(crate) fn secret_example(id: &str) -> String {
     format!("onr_{id}{}", "x".repeat(48))
-}
-
-impl Example for MadeKeyOut {
-    fn example() -> Value {
-        let mut key = KeyOut::example();
-        key["last_used_at"] = json!(null);
-        key["used_scopes"] = json!([]);
-        key["key"] = json!(secret_example(KEY_ID));
-        key
-    }
 }
 
 pub(crate) fn rotated_key_example() -> Value {
@@ -215,48 +170,6 @@ impl Example for AuditPageOut {
     }
 }
 
-impl Example for ProjectOut {
-    fn example() -> Value {
-        json!({ "id": PROJECT, "name": "Support", "created_at": MADE, "updated_at": MADE })
-    }
-}
-
-fn plain_agent() -> Value {
-    json!({
-        "id": AGENT,
-        "project_id": PROJECT,
-        "name": "Order support",
-        "description": "Answers questions about orders.",
-        "summary": "Answers questions about orders.",
-        "metadata": {},
-        "last_polled_at": CHANGED,
-        "created_at": MADE,
-        "updated_at": MADE,
-    })
-}
-
-impl Example for AgentSummaryOut {
-    fn example() -> Value {
-        let mut agent = plain_agent();
-        agent["total_simulations"] = json!(1);
-        agent
-    }
-}
-
-impl Example for ObjectiveOut {
-    fn example() -> Value {
-        json!({
-            "id": OBJECTIVE,
-            "project_id": PROJECT,
-            "version": 1,
-            "name": "Offers a refund",
-            "criteria": "check: agent says /refund/i",
-            "created_at": MADE,
-            "updated_at": MADE,
-        })
-    }
-}
-
 pub(crate) fn new_simulation_example() -> Value {
     json!({
         "agent_id": AGENT,
@@ -269,38 +182,6 @@ pub(crate) fn new_simulation_example() -> Value {
         "objective_ids": [OBJECTIVE],
         "seed": 7,
     })
-}
-
-impl Example for SimulationOut {
-    fn example() -> Value {
-        let mut simulation = new_simulation_example();
-        if let Some(fields) = simulation.as_object_mut() {
-            fields.remove("objective_ids");
-            fields.insert("id".to_owned(), json!(SIMULATION));
-            fields.insert("project_id".to_owned(), json!(PROJECT));
-            fields.insert("agent".to_owned(), plain_agent());
-            fields.insert("status".to_owned(), json!("in_progress"));
-            fields.insert("last_failure_reason".to_owned(), json!(null));
-            fields.insert("metadata".to_owned(), json!({}));
-            fields.insert("objectives".to_owned(), json!([ObjectiveOut::example()]));
-            fields.insert("created_at".to_owned(), json!(MADE));
-            fields.insert("updated_at".to_owned(), json!(CHANGED));
-            fields.insert("expires_at".to_owned(), json!("2026-11-24T09:30:00.000000Z"));
-        }
-        simulation
-    }
-}
-
-impl Example for SimulationSummaryOut {
-    fn example() -> Value {
-        let mut simulation = SimulationOut::example();
-        simulation["objectives"] = json!([]);
-        if let Some(agent) = simulation["agent"].as_object_mut() {
-            agent.remove("description");
-            agent.remove("summary");
-        }
-        simulation
-    }
 }
 
 fn scores() -> Value {
@@ -333,101 +214,6 @@ impl Example for ResultsOut {
             "endings": { "persona_ended": 17, "agent_ended": 1, "turn_limit": 2 },
             "evaluations": { "pending": 0, "in_progress": 0, "completed": 20, "failed": 0, "not_applicable": 0 },
             "failures": { "lease_expired": 0, "stopped": 0, "evaluations": 0, "last_failure_reason": null },
-        })
-    }
-}
-
-impl Example for PersonaOut {
-    fn example() -> Value {
-        json!({
-            "id": PERSONA,
-            "simulation_id": SIMULATION,
-            "seq_id": 1,
-            "approval_status": "approved",
-            "summary": "Kwame Tran, 38, an insurance clerk: restless and hurried.",
-            "story": "The parcel came with a dent, and the frying pan in it is bent.",
-            "purpose": "To get the money back.",
-            "attributes": { "age_group": "adult", "speech_style": "few words", "version": "1" },
-            "metadata": {},
-            "created_at": MADE,
-            "updated_at": MADE,
-        })
-    }
-}
-
-impl Example for ConversationOut {
-    fn example() -> Value {
-        json!({
-            "id": CONVERSATION,
-            "simulation_id": SIMULATION,
-            "persona_id": PERSONA,
-            "persona": PersonaOut::example(),
-            "seq_id": 1,
-            "status": "ended",
-            "end_reason": "persona_decided",
-            "evaluation_status": "completed",
-            "evaluations": [evaluation()],
-            "attempt": 1,
-            "ended_attempts": [{
-                "attempt": 1, "end_reason": "persona_decided", "failure_reason": null, "ended_at": CHANGED,
-            }],
-            "item_count": 5,
-            "lease_expires_at": null,
-            "metadata": {},
-            "created_at": MADE,
-            "updated_at": CHANGED,
-        })
-    }
-}
-
-impl Example for ConversationSummaryOut {
-    fn example() -> Value {
-        let mut conversation = ConversationOut::example();
-        conversation["evaluations"][0]["objective"] =
-            json!({ "id": OBJECTIVE, "version": 1, "name": "Offers a refund" });
-        conversation
-    }
-}
-
-fn evaluation() -> Value {
-    json!({
-        "id": "eT2bW7kZ4QyC9mUoX0rLs",
-        "conversation_id": CONVERSATION,
-        "objective_id": OBJECTIVE,
-        "objective_version": 1,
-        "objective": ObjectiveOut::example(),
-        "outcome": "passed",
-        "score": 1.0,
-        "reason": "`check: agent says /refund/i` holds",
-        "quotes": [{ "item_id": "iB8nD5vF1TgR6pWqY3sKa", "text": "refund" }],
-        "judge": "checks",
-        "prompt_hash": "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184",
-        "created_at": CHANGED,
-        "updated_at": CHANGED,
-    })
-}
-
-impl Example for StartedOut {
-    fn example() -> Value {
-        json!({
-            "message": "Conversation started successfully",
-            "attempt": 1,
-            "lease_expires_at": "2026-11-23T09:35:00.000000Z",
-        })
-    }
-}
-
-impl Example for ItemOut {
-    fn example() -> Value {
-        json!({
-            "id": "iB8nD5vF1TgR6pWqY3sKa",
-            "conversation_id": CONVERSATION,
-            "attempt": 1,
-            "type": "message",
-            "role": "assistant",
-            "content": [{ "type": "text", "text": "Would you like a refund?" }],
-            "created_at": MADE,
-            "updated_at": MADE,
         })
     }
 }

@@ -1,0 +1,129 @@
+//! Evaluations in responses.
+
+use onerun_domain::{Evaluation, Name, Objective, ObjectiveRef};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    openapi::examples::{CHANGED, CONVERSATION, OBJECTIVE},
+    operation::Example,
+    views::{ObjectiveOut, OutcomeOut, Time},
+};
+
+/// Words that occur to the letter in the transcript.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Quote")]
+struct QuoteOut {
+    /// The message they occur in.
+    item_id: String,
+    text: String,
+}
+
+/// A verdict by itself.
+#[derive(Serialize, JsonSchema)]
+struct EvaluationFields {
+    id: String,
+    conversation_id: String,
+    objective_id: String,
+    /// The version that was judged.
+    objective_version: u32,
+    outcome: OutcomeOut,
+    /// From 0 to 1; null where it cannot be told.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    score: Option<f64>,
+    reason: Option<String>,
+    quotes: Vec<QuoteOut>,
+    /// Who judged: a model's name, or `checks`.
+    judge: String,
+    /// SHA-256, in hex, of what the judge was told to do.
+    prompt_hash: String,
+    created_at: Time,
+    updated_at: Time,
+}
+
+impl From<Evaluation> for EvaluationFields {
+    fn from(evaluation: Evaluation) -> Self {
+        Self {
+            id: evaluation.id.into(),
+            conversation_id: evaluation.conversation_id.into(),
+            objective_id: evaluation.objective.id.into(),
+            objective_version: evaluation.objective.version,
+            outcome: OutcomeOut(evaluation.outcome),
+            score: evaluation.score.map(onerun_domain::Score::get),
+            reason: Some(evaluation.reason),
+            quotes: evaluation
+                .quotes
+                .into_iter()
+                .map(|quote| QuoteOut { item_id: quote.item_id.into(), text: quote.text })
+                .collect(),
+            judge: evaluation.judge,
+            prompt_hash: evaluation.prompt_hash,
+            created_at: Time(evaluation.created_at),
+            updated_at: Time(evaluation.created_at),
+        }
+    }
+}
+
+/// A verdict on one conversation against one version of an objective.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Evaluation")]
+pub(crate) struct EvaluationOut {
+    #[serde(flatten)]
+    evaluation: EvaluationFields,
+    /// The objective, as it was judged.
+    objective: ObjectiveOut,
+}
+
+impl From<(Evaluation, Objective)> for EvaluationOut {
+    fn from((evaluation, objective): (Evaluation, Objective)) -> Self {
+        Self { evaluation: evaluation.into(), objective: objective.into() }
+    }
+}
+
+/// The version of an objective that was judged, without its criteria.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ObjectiveWithoutCriteria")]
+struct ShortObjectiveOut {
+    id: String,
+    version: u32,
+    name: String,
+}
+
+/// A verdict as lists show it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EvaluationSummary")]
+pub(crate) struct EvaluationSummaryOut {
+    #[serde(flatten)]
+    evaluation: EvaluationFields,
+    /// The objective, as it was judged.
+    objective: ShortObjectiveOut,
+}
+
+impl From<(Evaluation, Name)> for EvaluationSummaryOut {
+    fn from((evaluation, name): (Evaluation, Name)) -> Self {
+        let ObjectiveRef { id, version } = evaluation.objective.clone();
+        let objective = ShortObjectiveOut { id: id.into(), version, name: name.as_str().to_owned() };
+        Self { evaluation: evaluation.into(), objective }
+    }
+}
+
+impl Example for EvaluationOut {
+    fn example() -> Value {
+        json!({
+            "id": "eT2bW7kZ4QyC9mUoX0rLs",
+            "conversation_id": CONVERSATION,
+            "objective_id": OBJECTIVE,
+            "objective_version": 1,
+            "objective": ObjectiveOut::example(),
+            "outcome": "passed",
+            "score": 1.0,
+            "reason": "`check: agent says /refund/i` holds",
+            "quotes": [{ "item_id": "iB8nD5vF1TgR6pWqY3sKa", "text": "refund" }],
+            "judge": "checks",
+            "prompt_hash": "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184",
+            "created_at": CHANGED,
+            "updated_at": CHANGED,
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! Simulations in responses.
+
+use onerun_domain::Simulation;
+use onerun_store::{SimulationDetail, SimulationSummary};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    openapi::examples::{CHANGED, MADE, PROJECT, SIMULATION, new_simulation_example},
+    operation::Example,
+    views::{AgentOut, ObjectiveOut, ShortAgentOut, SimulationStatusOut, Time},
+};
+
+/// A simulation by itself.
+#[derive(Serialize, JsonSchema)]
+struct SimulationFields {
+    id: String,
+    project_id: String,
+    agent_id: String,
+    name: String,
+    scenario: String,
+    status: SimulationStatusOut,
+    /// Why it failed or expired.
+    last_failure_reason: Option<String>,
+    target_conversations: u32,
+    target_personas: u32,
+    /// How many messages, of both sides together, a conversation may have.
+    max_turns: u32,
+    auto_approve: bool,
+    /// What everything generated is derived from.
+    seed: u64,
+    /// The caller's own data.
+    metadata: Map<String, Value>,
+    created_at: Time,
+    updated_at: Time,
+    expires_at: Time,
+}
+
+impl From<Simulation> for SimulationFields {
+    fn from(simulation: Simulation) -> Self {
+        Self {
+            id: simulation.id.into(),
+            project_id: simulation.project_id.into(),
+            agent_id: simulation.agent_id.into(),
+            name: simulation.name.as_str().to_owned(),
+            scenario: simulation.scenario.as_str().to_owned(),
+            status: SimulationStatusOut(simulation.status),
+            last_failure_reason: simulation.last_failure_reason,
+            target_conversations: simulation.target_conversations.get(),
+            target_personas: simulation.target_personas.get(),
+            max_turns: simulation.max_turns.get(),
+            auto_approve: simulation.auto_approve,
+            seed: simulation.seed.get(),
+            metadata: simulation.metadata.as_map().clone(),
+            created_at: Time(simulation.created_at),
+            updated_at: Time(simulation.updated_at),
+            expires_at: Time(simulation.expires_at),
+        }
+    }
+}
+
+/// A simulation, with its agent and its objectives at the versions that it pinned.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Simulation")]
+pub(crate) struct SimulationOut {
+    #[serde(flatten)]
+    simulation: SimulationFields,
+    agent: AgentOut,
+    pub(super) objectives: Vec<ObjectiveOut>,
+}
+
+impl From<SimulationDetail> for SimulationOut {
+    fn from(detail: SimulationDetail) -> Self {
+        let SimulationDetail { simulation, agent, objectives } = detail;
+        Self {
+            simulation: simulation.into(),
+            agent: agent.into(),
+            objectives: objectives.into_iter().map(ObjectiveOut::from).collect(),
+        }
+    }
+}
+
+/// A simulation as lists show it. `get_simulation` has the agent's description and the objectives.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SimulationSummary")]
+pub(crate) struct SimulationSummaryOut {
+    #[serde(flatten)]
+    simulation: SimulationFields,
+    agent: ShortAgentOut,
+    /// Always empty in a list, as in the published service.
+    objectives: [ObjectiveOut; 0],
+}
+
+impl From<SimulationSummary> for SimulationSummaryOut {
+    fn from(summary: SimulationSummary) -> Self {
+        let SimulationSummary { simulation, agent } = summary;
+        Self { simulation: simulation.into(), agent: agent.into(), objectives: [] }
+    }
+}
+
+impl Example for SimulationOut {
+    fn example() -> Value {
+        let mut simulation = new_simulation_example();
+        if let Some(fields) = simulation.as_object_mut() {
+            fields.remove("objective_ids");
+            fields.insert("id".to_owned(), json!(SIMULATION));
+            fields.insert("project_id".to_owned(), json!(PROJECT));
+            fields.insert("agent".to_owned(), AgentOut::example());
+            fields.insert("status".to_owned(), json!("in_progress"));
+            fields.insert("last_failure_reason".to_owned(), json!(null));
+            fields.insert("metadata".to_owned(), json!({}));
+            fields.insert("objectives".to_owned(), json!([ObjectiveOut::example()]));
+            fields.insert("created_at".to_owned(), json!(MADE));
+            fields.insert("updated_at".to_owned(), json!(CHANGED));
+            fields.insert("expires_at".to_owned(), json!("2026-11-24T09:30:00.000000Z"));
+        }
+        simulation
+    }
+}
+
+impl Example for SimulationSummaryOut {
+    fn example() -> Value {
+        let mut simulation = SimulationOut::example();
+        simulation["objectives"] = json!([]);
+        if let Some(agent) = simulation["agent"].as_object_mut() {
+            agent.remove("description");
+            agent.remove("summary");
+        }
+        simulation
+    }
+}
