@@ -1,4 +1,4 @@
-//! Agents: what is being simulated against.
+//! Agents under test.
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{Agent, AgentId, AgentPatch, Description, Metadata, Name, Resource};

@@ -16,7 +16,7 @@ pub trait Authenticator: Send + Sync {
     async fn authenticate(&self, credential: &Credential, now: Timestamp) -> Result<Principal, Refusal>;
 }
 
-/// Keys that do not change while the process runs.
+/// A fixed set of root keys.
 #[async_trait]
 impl Authenticator for KeyRing {
     async fn authenticate(&self, credential: &Credential, now: Timestamp) -> Result<Principal, Refusal> {

@@ -1,4 +1,4 @@
-//! The audit trail of what is done to keys.
+//! The audit trail of changes to keys.
 
 use onerun_auth::{Access, AuditEntry, Scope};
 use onerun_domain::{Direction, PageRequest};
@@ -28,7 +28,7 @@ operations! {
     }
 }
 
-/// In which order entries are wanted.
+/// The query of `list_audit`.
 struct Order(Direction);
 
 impl Param for Order {
@@ -58,11 +58,11 @@ impl Params for AuditQuery {
     }
 }
 
-/// A part of the audit trail.
+/// A page of the audit trail.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditPage")]
 pub(crate) struct AuditPageOut {
-    /// The part.
+    /// The entries.
     data: Vec<AuditEntryOut>,
     /// Whether more rows follow.
     has_more: bool,
@@ -76,45 +76,45 @@ pub(crate) struct AuditPageOut {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditHead")]
 struct AuditHeadOut {
-    /// Its number.
+    /// The entry's number.
     sequence: u64,
-    /// Its hash.
+    /// The entry's hash.
     hash: String,
 }
 
-/// What was done to a key.
+/// An entry of the audit trail.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditEntry")]
 pub(crate) struct AuditEntryOut {
-    /// Its number, counted from 1.
+    /// The entry's number, from 1.
     sequence: u64,
-    /// When.
+    /// The time of the change.
     at: String,
-    /// What: the name of the operation.
+    /// The name of the operation.
     action: String,
-    /// To which key.
+    /// The id of the changed key.
     key_id: String,
-    /// By whom.
+    /// The caller.
     actor: ActorOut,
-    /// What it came to.
+    /// Details of the change.
     details: BTreeMap<String, String>,
-    /// The hash of the entry before it; 64 zeros for the first.
+    /// The hash of the previous entry; 64 zeros for the first.
     previous_hash: String,
-    /// Its own: SHA-256, in hex.
+    /// The entry's hash: SHA-256, in hex.
     hash: String,
 }
 
-/// Who did something to a key.
+/// The caller of a change.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditActor")]
 struct ActorOut {
-    /// The key that asked for it.
+    /// The id of the calling key.
     key_id: String,
-    /// The address it was asked from; null if that is not known.
+    /// The caller's address; null if unknown.
     address: Option<String>,
-    /// The program that asked, as it calls itself.
+    /// The caller's `User-Agent`.
     user_agent: Option<String>,
-    /// The request's id, which is in the log too.
+    /// The request's id, which the log has as well.
     request_id: String,
 }
 
@@ -141,7 +141,7 @@ impl From<AuditEntry> for AuditEntryOut {
 }
 
 async fn list_audit(app: &App, call: Call) -> Result<Response, ApiError> {
-    // One trail for all projects: who may see a part of them would see it with holes, and could not check it.
+    // The trail covers all projects. A key of some projects would see gaps and could not verify the hashes.
     call.caller()?.authorize_all_projects()?;
     let AuditQuery { direction, page } = call.query()?;
     let part = app.engine().store().audit(direction, page).await?;

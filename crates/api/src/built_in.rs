@@ -20,19 +20,19 @@ pub struct Document {
     gzip: Form,
 }
 
-/// The document in one encoding. Each has an entity tag of its own, because their bytes differ.
+/// The document in one encoding. Encodings differ in bytes, so each has its own entity tag.
 struct Form {
     body: Bytes,
     etag: HeaderValue,
 }
 
 impl Document {
-    /// A document that is sent with these header fields.
+    /// A document with these response headers.
     pub(crate) fn new(body: Bytes, headers: HeaderMap) -> Result<Self, InvalidHeaderValue> {
         let digest = Sha256::digest(&body);
         let tag = URL_SAFE_NO_PAD.encode(&digest[..16]);
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        // Writing to memory does not fail. If it did, nobody could take the result for the document.
+        // Writing to memory does not fail.
         let compressed = encoder.write_all(&body).and_then(|()| encoder.finish()).unwrap_or_default();
         Ok(Self {
             headers,
@@ -47,13 +47,13 @@ impl Document {
         &self.plain.body
     }
 
-    /// A header field that it is sent with.
+    /// A response header.
     #[cfg(test)]
     pub(crate) fn header(&self, name: &header::HeaderName) -> &HeaderValue {
         &self.headers[name]
     }
 
-    /// The answer to a request with these header fields.
+    /// The response to a request with these headers.
     pub(crate) fn answer(&self, request: &HeaderMap) -> Response {
         let is_compressed = takes_gzip(request);
         let form = if is_compressed { &self.gzip } else { &self.plain };
@@ -62,7 +62,7 @@ impl Document {
         let headers = response.headers_mut();
         headers.insert(header::ETAG, form.etag.clone());
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-        // Kept, and asked for again each time.
+        // Caches keep the document and revalidate it at each use.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         if is_known {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -86,7 +86,7 @@ fn takes_gzip(request: &HeaderMap) -> bool {
     })
 }
 
-/// Whether `If-None-Match` names the tag, or any. How a tag is weak does not matter here (RFC 9110, 13.1.2).
+/// Whether `If-None-Match` matches the tag, by weak comparison (RFC 9110, 13.1.2).
 fn is_known(request: &HeaderMap, etag: &HeaderValue) -> bool {
     let mut tags = members(request, &header::IF_NONE_MATCH);
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes())

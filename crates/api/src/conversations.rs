@@ -19,7 +19,7 @@ use crate::{
     views::{ContentOut, ConversationOut, ConversationSummaryOut, ItemOut, PageOut, StartedOut},
 };
 
-/// How many messages one call may bring, and how many parts a message may have.
+/// The maximum number of messages in a call, and of parts in a message.
 const MAX_MESSAGES: usize = 50;
 const MAX_PARTS: usize = 50;
 
@@ -204,13 +204,13 @@ impl ResponseInput {
     }
 }
 
-/// What the persona says.
+/// The persona's reply.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Response")]
 pub(crate) struct ResponseOut {
-    /// Whether the conversation is over with it.
+    /// Whether the reply ends the conversation.
     ended: bool,
-    /// The persona's words; empty if it says nothing.
+    /// The persona's message; empty if it says nothing.
     output: Vec<OutputMessage>,
 }
 

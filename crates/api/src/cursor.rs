@@ -1,4 +1,4 @@
-//! Cursors: where a page ends, as callers get it.
+//! Cursors, with which callers continue a list after a page.
 //!
 //! A cursor holds a position of the store and a fingerprint of the list that it belongs to. The fingerprint keeps a cursor
 //! from continuing another list by mistake. It is no secret and grants nothing: every request is authorized by itself.
@@ -12,7 +12,7 @@ pub const MAX_CURSOR: usize = 4_096;
 /// The hexadecimal digits of a fingerprint.
 const FINGERPRINT: usize = 16;
 
-/// Tells a list from others: by its path, its filters and its order. The size of a page is no part of it.
+/// A hash of a list's path, filters and order. The page size is not part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint(String);
 
@@ -32,22 +32,22 @@ impl Fingerprint {
     }
 }
 
-/// A cursor, taken apart.
+/// A decoded cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// The list that it belongs to.
+    /// The list that the cursor belongs to.
     pub list: Fingerprint,
-    /// The place in it.
+    /// The position in the list.
     pub position: Position,
 }
 
-/// Why a text is not a cursor. The message completes a sentence that starts with the parameter's name.
+/// A text that is no cursor. The message continues a sentence that starts with the parameter's name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be the `next_cursor` of a page; leave it out to begin with the first page")]
 pub struct CursorError;
 
 impl Cursor {
-    /// The one form of a cursor: letters, digits, `-` and `_`, so it needs no encoding in a query.
+    /// Encodes the cursor as letters, digits, `-` and `_`, so it needs no escaping in a query.
     pub fn encode(&self) -> String {
         URL_SAFE_NO_PAD.encode(format!("{}{}", self.list.0, self.position.as_str()))
     }

@@ -34,7 +34,7 @@ macro_rules! files {
     };
 }
 
-/// The page, which names the other files where their contents belong.
+/// The page. Its references to the other files are replaced by their contents.
 const INDEX: &str = include_str!("../../../dashboard/index.html");
 
 const FILES: [(&str, &str); 17] = files![
@@ -61,7 +61,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_TYPE, "text/html; charset=utf-8"),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::X_FRAME_OPTIONS, "DENY"),
-    // No other page may hold on to the window in which a key is pasted, or load this page as something else.
+    // Isolates the window in which a key is pasted from other pages.
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (

@@ -1,6 +1,6 @@
-//! The one error of the API, and the one table from it to what a caller is told.
+//! The error type of the API, and the table of statuses, codes and messages.
 //!
-//! Handlers return [`ApiError`]; what is below knows no HTTP. Each error has a public side (status, code, message) and
+//! Handlers return [`ApiError`]; the crates below know no HTTP. Each error has a public side (status, code, message) and
 //! may have an internal one, which goes to the log and never into a body.
 
 use std::error::Error;
@@ -16,13 +16,13 @@ use serde::Serialize;
 
 use crate::{Response, missing};
 
-/// How long a client waits before it tries again what was unavailable.
+/// The `Retry-After` of an unavailable service, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 2;
 
-/// How many field errors the message repeats; all are in `errors`.
+/// The number of field errors in the message; `errors` has all of them.
 const ERRORS_IN_MESSAGE: usize = 3;
 
-/// The status of an error: one that is no error cannot be said.
+/// The status of an error. Only error statuses are representable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are those of HTTP")]
 pub enum ErrorStatus {
@@ -42,7 +42,7 @@ pub enum ErrorStatus {
 }
 
 impl ErrorStatus {
-    /// All of them.
+    /// All statuses.
     pub const ALL: [Self; 13] = [
         Self::BadRequest,
         Self::Unauthorized,
@@ -97,82 +97,82 @@ impl ErrorStatus {
         }
     }
 
-    /// The error status that a number is; for any other number, that the server is at fault.
+    /// The error status of a number; 500 for a number that is none.
     fn from_u16(number: u16) -> Self {
         let found = Self::ALL.into_iter().find(|status| status.code().as_u16() == number);
         found.unwrap_or(Self::InternalServerError)
     }
 }
 
-/// Where in a request something is wrong.
+/// The place of an error in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In the body, at this JSON pointer (RFC 6901).
+    /// A JSON pointer into the body (RFC 6901).
     Body(String),
-    /// In this parameter of the query.
+    /// A parameter of the query.
     Query(String),
-    /// In this header.
+    /// A header.
     Header(&'static str),
 }
 
-/// One thing that is wrong with a request. The detail completes a sentence that starts with the place.
+/// One error in a request. The detail continues a sentence that starts with the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// Where.
+    /// The place of the error.
     pub place: Place,
-    /// What.
+    /// The error and how to correct it.
     pub detail: String,
 }
 
-/// Why a request got no reply.
+/// The error of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The credentials do not suffice.
+    /// Authentication or authorization failed.
     #[error(transparent)]
     Auth(#[from] AuthRefusal),
-    /// The request is not one that the operation understands.
+    /// Parameters, headers or body are invalid.
     #[error("the request is invalid: {}", sentence(.0))]
     Invalid(Vec<FieldError>),
-    /// More reports of leaked keys than are taken.
+    /// Too many reports of leaked keys.
     #[error("too many reports came from there; send the rest in {} seconds", .0.resets_in_seconds)]
     TooManyReports(RateStatus),
-    /// The body is larger than is read.
+    /// The body is too large.
     #[error("the body must be at most {max_bytes} bytes")]
     TooLarge {
-        /// The most bytes that the route takes.
+        /// The route's maximum, in bytes.
         max_bytes: usize,
     },
-    /// The body is not said to be JSON.
+    /// `Content-Type` is not JSON.
     #[error("the body must be sent with `Content-Type: application/json`")]
     UnsupportedMediaType,
-    /// Too many bodies of strangers are unfinished.
+    /// Too many unauthenticated bodies are unfinished.
     #[error("too many bodies are being sent; send this one again, all at once")]
     TooManyBodies,
-    /// The host holds as many answers as it may, and this one would only be read again.
+    /// The bound on answers in flight is reached. The request only reads, so it can be repeated.
     #[error("too many answers are being sent; try again, or ask for a smaller page with `limit`")]
     TooManyAnswers,
-    /// The host holds as many answers as it may, and the request has done its work.
+    /// The bound on answers in flight is reached after the request made its change.
     #[error(
         "the request was carried out, but too many answers are being sent to send this one; read the resource, or repeat \
          the request with the same `Idempotency-Key` if it had one"
     )]
     AnswerNotSent,
-    /// The key is refused from now on, and that is not written.
+    /// The key is refused from now on, but that is not stored yet.
     #[error(
         "the disk is full: the change is in force on this server but not yet stored. It is stored as soon as there is \
          room. Free some space before the server is stopped, or the change is lost"
     )]
     EndUnwritten,
-    /// The body did not come whole.
+    /// The body was cut off, malformed or too slow.
     #[error("the body could not be read: it broke off, was malformed, or did not come in time")]
     Unreadable,
-    /// There is no such route.
+    /// No route has this path.
     #[error("there is no such route; see `GET /openapi.json` for those that there are")]
     NoRoute,
     /// The route has other methods.
     #[error("this route does not have that method; it has {allow}")]
     MethodNotAllowed {
-        /// Those it has, joined by commas.
+        /// The allowed methods, joined by commas.
         allow: String,
     },
     /// The id names no such thing in the project, or no project.
@@ -181,10 +181,10 @@ pub enum ApiError {
     /// A key is not created or changed.
     #[error(transparent)]
     Key(#[from] KeyChangeError),
-    /// What a handler asked the engine for did not happen.
+    /// The engine refused or failed.
     #[error(transparent)]
     Act(#[from] ActError),
-    /// The server is at fault.
+    /// A defect of the server.
     #[error("something went wrong on our side")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
 }
@@ -240,7 +240,7 @@ impl From<ChangeError> for ApiError {
     }
 }
 
-/// What a caller is told.
+/// The public side of an error.
 pub(crate) struct Public {
     pub(crate) status: ErrorStatus,
     pub(crate) code: &'static str,
@@ -248,7 +248,7 @@ pub(crate) struct Public {
 }
 
 impl ApiError {
-    /// The table: each error's status, code and message.
+    /// The table of statuses, codes and messages.
     pub(crate) fn public(&self) -> Public {
         use ErrorStatus as S;
         let (status, code) = match self {
@@ -271,7 +271,7 @@ impl ApiError {
         Public { status, code, message: self.to_string() }
     }
 
-    /// What only the log is told.
+    /// The internal cause, for the log only.
     pub(crate) fn internal(&self) -> Option<String> {
         match self {
             Self::Auth(refusal) => Some(refusal.cause().to_owned()),
@@ -286,7 +286,7 @@ impl ApiError {
         }
     }
 
-    /// The response to a request with these parameters, without the headers that every response has.
+    /// The response, without the headers that every response gets.
     pub(crate) fn response(&self, request_id: &str, parameters: &[(String, String)]) -> Response {
         let Public { status, code, mut message } = self.public();
         message.extend(self.missing().map(|resource| missing::advice(resource, parameters)));
@@ -303,7 +303,7 @@ impl ApiError {
                 _ => Vec::new(),
             },
         };
-        // Text and numbers alone: serializing them cannot fail.
+        // Serializing text and numbers cannot fail.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = status.code();
@@ -340,7 +340,7 @@ impl ApiError {
             Self::Auth(refusal) => refusal.retry_after_seconds(),
             Self::TooManyReports(status) => Some(status.resets_in_seconds),
             Self::TooManyAnswers => Some(1),
-            // Without an `Idempotency-Key`, a client that tried again by itself would do the work twice.
+            // Without an `Idempotency-Key`, an automatic retry would do the work twice.
             Self::AnswerNotSent => None,
             _ => (status == ErrorStatus::ServiceUnavailable).then_some(RETRY_AFTER_SECONDS),
         }
@@ -379,7 +379,7 @@ fn act_public(error: &ActError) -> Public {
     Public { status, code, message: error.to_string() }
 }
 
-/// Where the published service has a status for a refusal, it is that one.
+/// The status of a refusal, the same as in the published service where it has one.
 fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
     use ErrorStatus as S;
     match refusal {
@@ -428,31 +428,31 @@ fn sentence(errors: &[FieldError]) -> String {
     parts.join("; ")
 }
 
-/// An error, as RFC 9457 has it, with the members that OneRun's clients read.
+/// An error (RFC 9457), with additional members for OneRun's clients.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Problem {
-    /// Names the kind of error; the same as `code`.
+    /// A URI of the kind of error, from `code`.
     #[serde(rename = "type")]
     kind: String,
     /// The status's name.
     title: &'static str,
     /// The status.
     status: u16,
-    /// Names the kind of error, for programs.
+    /// The kind of error, for programs.
     code: &'static str,
-    /// What is wrong and what to do, for people.
+    /// The error and the next step, for people.
     message: String,
     /// The same as `message`.
     detail: String,
-    /// Names this request in the server's log.
+    /// The request's id in the server's log.
     request_id: String,
-    /// Everything that is wrong with the request, if that is what is wrong.
+    /// All errors in the request, if it is invalid.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     errors: Vec<ProblemField>,
 }
 
-/// One thing that is wrong with a request; exactly one of `pointer`, `parameter` and `header` says where.
+/// One error in a request. Exactly one of `pointer`, `parameter` and `header` is its place.
 #[derive(Serialize, JsonSchema)]
 struct ProblemField {
     /// A JSON pointer into the body, as a URI fragment (`#/name`).
@@ -464,7 +464,7 @@ struct ProblemField {
     /// A header.
     #[serde(skip_serializing_if = "Option::is_none")]
     header: Option<&'static str>,
-    /// What is wrong there.
+    /// The error and how to correct it.
     detail: String,
 }
 

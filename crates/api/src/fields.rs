@@ -1,7 +1,6 @@
-//! Reading the fields of a body: each input says its fields once, and that is both how a body is read and what the
-//! OpenAPI document says of it.
+//! Reads the fields of a body. Each input declares its fields once, for reading and for the OpenAPI document.
 //!
-//! All fields are checked before the first error is answered, so a caller learns everything at once.
+//! All fields are checked before an error is answered, so a caller gets all errors at once.
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -20,7 +19,7 @@ use crate::{
 
 /// An object that a caller sends.
 pub(crate) trait Input: Sized {
-    /// Reads the fields; `None` if one of them is wrong, which `fields` then knows.
+    /// Reads the fields; `None` if one is wrong, which `fields` remembers.
     fn read(fields: &mut Fields) -> Option<Self>;
 }
 
@@ -55,7 +54,7 @@ pub(crate) use input;
 
 /// A value that a caller sends.
 pub(crate) trait Field: Sized {
-    /// Reads the value; `None` if it is wrong, which `errors` then knows.
+    /// Reads the value; `None` if it is wrong, which `errors` remembers.
     fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self>;
 
     /// Its JSON Schema.
@@ -65,10 +64,10 @@ pub(crate) trait Field: Sized {
 /// The description of `metadata`.
 pub(crate) const METADATA: &str = "Your own data, at most 16 KiB.";
 
-/// How many errors are told at once: an answer must not be much larger than what it answers.
+/// The maximum number of errors in an answer, so that an answer is not much larger than its request.
 pub(crate) const MAX_ERRORS: usize = 50;
 
-/// What was found to be wrong, as far as it is told.
+/// The first errors of a request.
 #[derive(Default)]
 pub(crate) struct Errors(Vec<FieldError>);
 
@@ -79,7 +78,7 @@ impl Errors {
         }
     }
 
-    /// `Some` of a result's value, or its error remembered.
+    /// The value of a result; its error is remembered.
     fn keep<T, E: ToString>(&mut self, pointer: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.push(pointer, error.to_string())).ok()
     }
@@ -96,9 +95,9 @@ pub(crate) struct Fields<'a> {
 }
 
 enum Source<'a> {
-    /// An object that was sent, of which fields are taken as they are read.
+    /// A received object. Reading a field removes it.
     Object { object: Map<String, Value>, errors: &'a mut Errors },
-    /// Nothing: the fields are only asked what they are.
+    /// No object: the schema of the fields is collected.
     Schema { properties: Map<String, Value>, required: Vec<Value> },
 }
 
@@ -118,7 +117,7 @@ impl Fields<'_> {
         let mut fields = Fields { pointer, source: Source::Object { object, errors } };
         let read = T::read(&mut fields);
         if let Source::Object { object, errors } = fields.source {
-            // Reading took the fields that there are.
+            // Known fields were removed as they were read.
             for name in object.keys() {
                 errors.push(&join(pointer, name), "is not a field of this request");
             }
@@ -142,7 +141,7 @@ impl Fields<'_> {
         }
     }
 
-    /// A field that must be there.
+    /// A required field.
     pub(crate) fn required<T: Field>(&mut self, name: &str, description: &str) -> Option<T> {
         match &mut self.source {
             Source::Object { object, errors } => {
@@ -161,7 +160,7 @@ impl Fields<'_> {
         }
     }
 
-    /// A field that may be left out or null, which mean the same.
+    /// An optional field. Null is the same as leaving it out.
     pub(crate) fn optional<T: Field>(&mut self, name: &str, description: &str) -> Optional<T> {
         match &mut self.source {
             Source::Object { object, errors } => match object.remove(name) {
@@ -175,14 +174,14 @@ impl Fields<'_> {
         }
     }
 
-    /// Remembers that a field, which is right by itself, is wrong beside the others.
+    /// Adds an error of a field that contradicts another.
     pub(crate) fn refuse(&mut self, name: &str, detail: &str) {
         if let Source::Object { errors, .. } = &mut self.source {
             errors.push(&join(self.pointer, name), detail);
         }
     }
 
-    /// A field with a value of its own where it is left out.
+    /// A field with a default.
     pub(crate) fn defaulted<T: Field>(
         &mut self,
         name: &str,
@@ -227,7 +226,7 @@ fn string(value: Value, pointer: &str, errors: &mut Errors) -> Option<String> {
     }
 }
 
-/// What a value is, in words.
+/// The kind of a value, in words.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -256,7 +255,7 @@ macro_rules! text_fields {
 
 text_fields!(Name, Description, Scenario, Criteria, MessageText);
 
-/// No control characters; where there must be something, something that is no white space.
+/// The schema of a text: no control characters, and not only white space if it must not be empty.
 fn text_schema(min: usize, max: usize, has_lines: bool) -> Value {
     let control = if has_lines { r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f" } else { r"\x00-\x1f\x7f-\x9f" };
     let pattern = match min {
@@ -270,7 +269,7 @@ macro_rules! number_fields {
     ($($type:ident),*) => {$(
         impl Field for $type {
             fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
-                // A number beyond the bounds of any integer gets the message that names this one's.
+                // A number beyond 64 bits gets the error that names this field's bounds.
                 let number = integer(&value).unwrap_or(u64::MAX);
                 errors.keep(pointer, $type::parse(number))
             }
@@ -284,7 +283,7 @@ macro_rules! number_fields {
 
 number_fields!(Target, MaxTurns, Seed);
 
-/// A JSON number that is a whole one, however it is written: `5` and `5.0` are the same number.
+/// The integer value of a JSON number, also if it is written like `5.0`.
 fn integer(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| {
         let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
@@ -297,7 +296,7 @@ fn integer(value: &Value) -> Option<u64> {
     })
 }
 
-/// Fields of a text that is read by its type's own parser.
+/// Fields that their type parses from a text.
 macro_rules! parsed_fields {
     ($($type:ident: $schema:expr),* $(,)?) => {$(
         impl Field for $type {
@@ -367,7 +366,7 @@ impl Field for Timestamp {
     }
 }
 
-/// A time of RFC 3339 from year 1 on. The parser takes much more: other forms of ISO 8601, names of time zones, negative years.
+/// Parses RFC 3339 from year 1 on. Jiff's own parser accepts more: other ISO 8601 forms, time zone names, negative years.
 fn parse_time(text: &str) -> Option<Timestamp> {
     let form: String = text.chars().map(|char| if char.is_ascii_digit() { '0' } else { char }).collect();
     let (date, clock) = (form.get(..10)?, form.get(11..19)?);
@@ -422,7 +421,7 @@ impl Field for Metadata {
     }
 }
 
-/// A list of at least `MIN` and at most `MAX` values.
+/// A list of `MIN` to `MAX` values.
 pub(crate) struct List<T, const MIN: usize, const MAX: usize>(pub(crate) Vec<T>);
 
 impl<T: Field, const MIN: usize, const MAX: usize> Field for List<T, MIN, MAX> {
@@ -435,7 +434,7 @@ impl<T: Field, const MIN: usize, const MAX: usize> Field for List<T, MIN, MAX> {
             errors.push(pointer, format!("must have {MIN} to {MAX} values, and has {}", values.len()));
             return None;
         }
-        // Every value is read, so that every error is known, before one that is wrong spoils the list.
+        // All values are read first, so that all errors are reported.
         let read: Vec<_> = values
             .into_iter()
             .enumerate()
@@ -449,7 +448,7 @@ impl<T: Field, const MIN: usize, const MAX: usize> Field for List<T, MIN, MAX> {
     }
 }
 
-/// A list of at most `MAX` values, no two of them the same.
+/// A list of at most `MAX` distinct values.
 pub(crate) struct Distinct<T, const MAX: usize>(pub(crate) Vec<T>);
 
 impl<T: Field + PartialEq, const MAX: usize> Field for Distinct<T, MAX> {
@@ -501,7 +500,7 @@ impl<const MIN: u32, const MAX: u32> Field for Integer<MIN, MAX> {
     }
 }
 
-/// The one word that tells kinds of content apart, of which there is one yet.
+/// A field with one allowed word.
 macro_rules! constant_word {
     ($(#[$doc:meta])* $name:ident, $word:literal) => {
         $(#[$doc])*

@@ -1,4 +1,4 @@
-//! Whether the service answers.
+//! The health check.
 
 use onerun_auth::Access;
 use schemars::JsonSchema;
@@ -17,7 +17,7 @@ operations! {
     }
 }
 
-/// That the service answers.
+/// The health of the service.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Health")]
 pub(crate) struct HealthOut {

@@ -1,7 +1,7 @@
 //! Repetitions of a request under one `Idempotency-Key`.
 //!
-//! A route says whether it takes the header ([`Idempotency`]). Its handler writes [`Call::record`] with what it makes, and
-//! everything else is done here: a repetition is answered from the record, and so is the loser of two that come at once.
+//! An operation declares whether it takes the header ([`Idempotency`]). Its handler writes [`Call::record`] together with
+//! its change. A repetition is answered from the record, and so is the loser of two concurrent requests.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use crate::{
     views::ObjectiveOut,
 };
 
-/// A request that can be repeated: what its record is written with.
+/// A request with an `Idempotency-Key`.
 #[derive(Clone)]
 pub(crate) struct Repeatable {
     id: IdempotencyId,
@@ -43,18 +43,18 @@ impl Repeatable {
         Ok(Some(Self { id, request_hash: call.hash(route.operation)?, now }))
     }
 
-    /// The record of the request with its answer.
+    /// The idempotency record with the answer.
     pub(crate) fn record(&self, response: &impl Serialize) -> IdempotencyRecord {
         IdempotencyRecord {
             id: self.id.clone(),
             request_hash: self.request_hash.clone(),
-            // Text, numbers and what came as JSON: serializing them cannot fail.
+            // Serializing text, numbers and parsed JSON cannot fail.
             response: serde_json::to_string(response).unwrap_or_default(),
             created_at: self.now,
         }
     }
 
-    /// The answer that the request got before, if it was done.
+    /// The recorded answer of an earlier request with the same key.
     pub(crate) async fn repeated(
         &self,
         app: &App,
@@ -74,7 +74,7 @@ impl Repeatable {
     }
 }
 
-/// Whether a failure may be because another request under the same key came in between.
+/// Whether a failure may be caused by a concurrent request with the same key.
 pub(crate) fn may_be_repeated(error: &ApiError) -> bool {
     matches!(
         error,
@@ -83,7 +83,7 @@ pub(crate) fn may_be_repeated(error: &ApiError) -> bool {
     )
 }
 
-/// Tells a request from others: its operation, path and body, however that is written.
+/// A hash of a request's operation, path and normalised body.
 pub(crate) fn hash_of(operation: &str, path: &[(String, String)], body: &str) -> String {
     sha256_hex([operation].into_iter().chain(path.iter().map(|(_, value)| value.as_str())).chain([body]))
 }
@@ -93,8 +93,8 @@ fn as_recorded(record: IdempotencyRecord) -> Result<Response, ApiError> {
     Ok(Response::new(Bytes::from(record.response)))
 }
 
-/// The simulation as it was made. Its objectives never change, since it pins versions of them, and are far larger than
-/// the rest, so they are read from where they are.
+/// The recorded simulation with its objectives. Pinned versions never change and are large, so the record leaves them out
+/// and they are read from the store.
 async fn with_objectives(
     project: &dyn ProjectStore,
     record: &IdempotencyRecord,

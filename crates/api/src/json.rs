@@ -1,4 +1,4 @@
-//! JSON from outside: bounded in depth, each name once, every number kept, and every error with the place it is at.
+//! Parses JSON from callers: depth is bounded, duplicate names and rounded numbers are refused, errors name their place.
 
 mod numbers;
 
@@ -16,7 +16,7 @@ use crate::{
     error::{FieldError, Place},
 };
 
-/// How deep arrays and objects may be nested in a body.
+/// The maximum nesting of arrays and objects in a body.
 const MAX_DEPTH: usize = 32;
 
 /// Parses a body.
@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for Bounded {
     }
 }
 
-/// How many levels of nesting are left.
+/// The remaining levels of nesting.
 #[derive(Clone, Copy)]
 struct Depth(usize);
 
@@ -132,7 +132,7 @@ impl<'de> Visitor<'de> for Depth {
         let mut map = Map::new();
         while let Some(name) = access.next_key::<String>()? {
             let value = access.next_value_seed(inner)?;
-            // Readers disagree about which of two values counts, so neither does.
+            // Parsers disagree about which of two values counts, so both are refused.
             if map.contains_key(&name) {
                 return Err(A::Error::custom(format_args!(
                     "the name `{}` occurs twice",

@@ -1,8 +1,7 @@
 //! OneRun's routes, handlers, errors and OpenAPI document, for any host.
 //!
-//! [`ROUTES`] is the single source of what there is. A host turns what it receives into a [`Request`] and hands it to
-//! [`Router::answer`]; credentials, scope, project, handler, error and log line are the same everywhere. Knows no AWS,
-//! no Lambda, no SQLite, and reads no environment.
+//! [`ROUTES`] lists every route. A host turns what it receives into a [`Request`] and passes it to
+//! [`Router::answer`], which is the same on every host. The crate knows no AWS, Lambda or SQLite, and reads no environment.
 
 mod agents;
 mod app;

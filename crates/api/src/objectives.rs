@@ -1,4 +1,4 @@
-//! Objectives: what conversations are scored against, in versions.
+//! Objectives, which conversations are scored against, in versions.
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{Criteria, Name, Objective, ObjectiveId, ObjectivePatch, PageRequest, Resource};
@@ -88,7 +88,7 @@ impl Params for ObjectiveQuery {
 
 async fn create_objective(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let recorder = call.recorder();
-    // Apart: criteria hold regular expressions, which are compiled here.
+    // Criteria contain regular expressions, which are compiled off the request threads.
     let new: NewObjective = app.engine().parse_off_thread(move || call.body()).await?;
     let now = app.engine().now();
     let objective = Objective {

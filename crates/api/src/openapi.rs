@@ -1,7 +1,6 @@
-//! The OpenAPI 3.1 document, made from the route table, the inputs and the types that are shown.
+//! The OpenAPI 3.1 document, generated from the declared operations.
 //!
-//! What can be derived is: paths, methods, scopes, parameters, fields, schemas, statuses and the bodies of examples.
-//! Written by hand are only the sentences, and which refusals an operation has of its own.
+//! Paths, methods, scopes, parameters, schemas, statuses and the examples of errors follow from the declarations.
 
 pub(crate) mod examples;
 
@@ -23,7 +22,7 @@ use crate::{
     routes,
 };
 
-/// The committed document: what `onerun openapi` printed when it was last made. A test holds it against the code.
+/// The committed document. A test compares it with the generated one.
 const COMMITTED: &str = include_str!("../../../openapi.json");
 
 operations! {
@@ -57,11 +56,11 @@ fn get_openapi() -> Result<&'static Document, ApiError> {
     DOCUMENT.as_ref().map_err(|error| ApiError::Internal(Box::new(error)))
 }
 
-/// Made once a process.
+/// Created once per process.
 static DOCUMENT: LazyLock<Result<Document, InvalidHeaderValue>> =
     LazyLock::new(|| Document::new(Bytes::from_static(COMMITTED.as_bytes()), HeaderMap::new()));
 
-/// The request that the examples of errors are about.
+/// The request id in the examples of errors.
 const REQUEST_ID: &str = "req_4q9XBIDyvn2vSFhNmCW3D";
 
 /// The document.
@@ -159,7 +158,7 @@ fn operation(route: &Route, doc: Doc, problem: &Schema, errors: &BTreeMap<&str, 
     operation
 }
 
-/// The codes of everything that an operation may be refused with.
+/// The codes of all errors of an operation.
 fn codes<'a>(route: &Route, doc: &'a Doc) -> Vec<&'a str> {
     let mut codes = vec!["internal"];
     if route.access != Access::Public {
@@ -204,7 +203,7 @@ fn codes<'a>(route: &Route, doc: &'a Doc) -> Vec<&'a str> {
     codes
 }
 
-/// One status: the codes that it may have, each with its example, and the headers that come with it.
+/// One error status: its codes, each with an example, and its headers.
 fn refused(errors: &[&ApiError], problem: &Schema) -> Value {
     let mut examples = Map::new();
     let mut headers: BTreeMap<String, usize> = BTreeMap::new();
@@ -233,7 +232,7 @@ fn refused(errors: &[&ApiError], problem: &Schema) -> Value {
     })
 }
 
-/// How the calling key stands with its limit, if it has one.
+/// The headers of the calling key's rate limit.
 fn rate_headers(route: &Route) -> Value {
     if route.access == Access::Public {
         return json!({});
@@ -269,7 +268,7 @@ fn parameters(route: &Route) -> Vec<Value> {
             "schema": param.schema,
         });
         if param.name.ends_with('*') {
-            // Each member is a parameter of its own.
+            // Each member is a separate parameter.
             documented["style"] = json!("form");
             documented["explode"] = json!(true);
         }
@@ -284,7 +283,7 @@ fn parameters(route: &Route) -> Vec<Value> {
                 Idempotency::InConversation => TURN_IDEMPOTENCY_KEY,
                 _ => IDEMPOTENCY_KEY,
             },
-            // Spaces at either end are the header's and not the key's.
+            // Leading and trailing spaces belong to the header, not to the key.
             "schema": {
                 "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$",
             },
@@ -293,7 +292,7 @@ fn parameters(route: &Route) -> Vec<Value> {
     in_path.chain(in_query).chain(in_header).collect()
 }
 
-/// The scope stands where OpenAPI has the roles that a key needs.
+/// The security requirement, with the scope as OpenAPI's role.
 fn security(access: Access) -> Value {
     let scopes = match access {
         Access::Public => return json!([]),
@@ -303,7 +302,7 @@ fn security(access: Access) -> Value {
     json!([{ "apiKey": scopes }, { "bearer": scopes }])
 }
 
-/// The resource, which the path names.
+/// The resource in the path.
 fn tag(route: &Route) -> &str {
     let mut parts = route.path.split('/').filter(|part| !part.is_empty() && !part.starts_with('{'));
     let known = ["conversations", "personas", "results"];
@@ -322,7 +321,7 @@ mod tests {
         assert!(committed == document(), "openapi.json is out of date: run `make openapi` and commit it");
     }
 
-    /// What an operation answers when it succeeds.
+    /// The success response of an operation.
     fn success(operation: &Value) -> &Value {
         let responses = operation["responses"].as_object().unwrap();
         let (_, response) = responses.iter().find(|(status, _)| status.starts_with('2')).unwrap();
@@ -351,7 +350,7 @@ mod tests {
         }
     }
 
-    /// Holds a value against those keywords of JSON Schema that the document uses.
+    /// Checks a value against the JSON Schema keywords that the document uses.
     fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
         if let Some(pointer) = schema["$ref"].as_str() {
             let target = document.pointer(pointer.trim_start_matches('#')).expect(pointer);

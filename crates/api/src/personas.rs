@@ -1,4 +1,4 @@
-//! Personas: whom the agent talks to.
+//! Personas, the generated people that the agent talks to.
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{PageRequest, Resource};
@@ -45,7 +45,7 @@ operations! {
     }
 }
 
-/// A part of a list of which as much is shown as is shown at all.
+/// The query of `list_personas`.
 pub(crate) struct LongPage(pub(crate) PageRequest);
 
 impl Params for LongPage {

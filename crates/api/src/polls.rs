@@ -1,5 +1,4 @@
-//! When workers ask for an agent's work: noted beside the answer, so that whoever waits for a simulation is told whether
-//! anybody works for it.
+//! Records when workers poll for an agent's work, so that users see whether a worker is running.
 
 use std::{
     collections::HashMap,
@@ -13,21 +12,21 @@ use onerun_engine::Engine;
 use onerun_store::{StoreError, with_causes};
 use tokio_util::task::TaskTracker;
 
-/// How often a process writes that an agent's work was asked for.
+/// The minimum time between two writes of an agent's last poll by one process.
 const INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 
-/// The most agents of which a process remembers when it wrote so. Beyond it all are forgotten, and written again.
+/// The most agents whose last write a process remembers. Beyond it all are forgotten and written again.
 const MAX_AGENTS: usize = 10_000;
 
-/// What this process has written of the polls of workers.
+/// The polls that this process has written.
 #[derive(Default)]
 pub(crate) struct Polls {
     written: Mutex<HashMap<AgentId, Timestamp>>,
 }
 
 impl Polls {
-    /// Notes that a caller asked for an agent's work, if the caller may do it: a key that only reads is no worker's. The
-    /// write is one of `writes`, and no answer waits for it. If it fails, the next poll after the interval writes again.
+    /// Records a poll, if the caller may hold conversations: a read-only key is not a worker's. The write runs in the
+    /// background, as one of `writes`. If it fails, the next poll after the interval writes again.
     pub(crate) fn note(
         &self,
         writes: &TaskTracker,
@@ -57,11 +56,11 @@ impl Polls {
         });
     }
 
-    /// Whether this process has not written it within the interval. Answers yes once.
+    /// Whether a write is due. Returns true once per interval.
     fn is_due(&self, agent: &AgentId, now: Timestamp) -> bool {
-        // What one holder left is whole, even if it panicked: each call leaves a whole map.
+        // Poisoning is ignored: each critical section leaves a consistent map.
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        // A clock that was put back must not silence it.
+        // A clock that is set back must not suppress writes.
         if written.get(agent).is_some_and(|&last| now.duration_since(last).abs() < INTERVAL) {
             return false;
         }

@@ -1,4 +1,4 @@
-//! Projects: what everything else belongs to.
+//! Projects, to which all other resources belong.
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{Name, PageRequest, Project, ProjectId, Resource};
@@ -110,7 +110,7 @@ async fn update_project(app: &App, call: Call) -> Result<Response, ApiError> {
     reply(&ProjectOut::from(store.change_project(decide).await?))
 }
 
-/// The project that the path names, if the key is bound to it.
+/// Opens the project in the path, if the key can access it.
 async fn open(app: &App, call: &Call) -> Result<std::sync::Arc<dyn onerun_store::ProjectStore>, ApiError> {
     let id: ProjectId = call.id(Resource::Project)?;
     if let Some(principal) = call.principal() {

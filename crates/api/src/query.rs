@@ -1,7 +1,7 @@
-//! Reading the query: like [`fields`](crate::fields), each operation says its parameters once.
+//! Reads the query. Like [`fields`](crate::fields), each operation declares its parameters once.
 //!
-//! A parameter that the operation does not have, or a word that the parameter does not know, is refused with the list of
-//! those that there are. A filter that is silently not applied makes a script see nothing wrong.
+//! Unknown parameters and values are refused with the list of known ones. If a misspelled filter were ignored, a script
+//! would not notice its mistake.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ use crate::{
     fields::Optional,
 };
 
-/// How many of a list at once, where the caller may say.
+/// The maximum and default of `limit`.
 const MAX_LIMIT: u32 = 100;
 const DEFAULT_LIMIT: u32 = 10;
 const DEFAULT_LONG_LIMIT: u32 = 100;
@@ -28,23 +28,23 @@ const DEFAULT_LONG_LIMIT: u32 = 100;
 /// The most rows that an offset skips. Skipping costs time for every row; a cursor costs none.
 const MAX_OFFSET: u32 = 1_000_000;
 
-/// What the names of filters by metadata begin with, how many there may be, and how long a key and its text may be.
+/// The prefix of metadata filters, their maximum number, and the maximum length of a name and its text.
 const METADATA: &str = "metadata.";
 const MAX_METADATA_FILTERS: usize = 5;
 const MAX_METADATA_TEXT: usize = 200;
 
-/// How many unknown parameters one answer names.
+/// The most unknown parameters that one answer names.
 const MAX_UNKNOWN: usize = 10;
 
-/// How much of an unknown parameter's name an answer repeats, in characters. No parameter has a longer one.
+/// The most characters of an unknown parameter's name that an answer repeats.
 const MAX_UNKNOWN_NAME: usize = 40;
 
-/// How alike a known name must be for the answer to suggest it, from 0 to 1.
+/// The similarity, from 0 to 1, from which on an answer suggests a known name.
 const ALIKE: f64 = 0.8;
 
 /// The parameters of an operation.
 pub(crate) trait Params: Sized {
-    /// Reads them; `None` if one of them is wrong, which `reader` then knows.
+    /// Reads the parameters; `None` if one is wrong, which `reader` remembers.
     fn read(reader: &mut Reader) -> Option<Self>;
 }
 
@@ -55,38 +55,38 @@ impl Params for () {
     }
 }
 
-/// Which parameters the query of an operation may have, besides the `project_id` of one that works in a project.
+/// The query parameters of an operation, without the `project_id` of operations in a project.
 pub struct Parameters(Option<fn() -> Vec<ParamDoc>>);
 
 impl Parameters {
-    /// Any, because the operation reads none: what health checks and browsers append does not matter to it.
+    /// Accepts and ignores any parameter, because health checks and browsers append some.
     pub const IGNORED: Self = Self(None);
 
-    /// Those that `T` reads.
+    /// The parameters that `T` reads.
     pub(crate) const fn of<T: Params>() -> Self {
         Self(Some(Reader::docs::<T>))
     }
 
-    /// Whether the operation takes any.
+    /// Whether parameters are ignored.
     pub(crate) fn is_ignored(&self) -> bool {
         self.0.is_none()
     }
 
-    /// What is known of each.
+    /// The documentation of each parameter.
     pub(crate) fn docs(&self) -> Vec<ParamDoc> {
         self.0.map(|docs| docs()).unwrap_or_default()
     }
 }
 
 impl Route {
-    /// The names of the parameters that the query may have, sorted.
+    /// The names of the query's parameters, sorted.
     pub fn parameter_names(&self) -> Vec<&'static str> {
         let mut names: Vec<_> = self.parameter_docs().iter().map(|doc| doc.name).collect();
         names.sort_unstable();
         names
     }
 
-    /// What is known of the query's parameters.
+    /// The documentation of the query's parameters.
     pub(crate) fn parameter_docs(&self) -> Vec<ParamDoc> {
         let mut docs = match self.handler {
             Handler::InProject(_) => Reader::docs::<InProject>(),
@@ -99,14 +99,14 @@ impl Route {
 
 /// A parameter's value.
 pub(crate) trait Param: Sized {
-    /// Reads it.
+    /// Reads the value.
     fn parse(text: &str) -> Result<Self, String>;
 
     /// Its JSON Schema.
     fn schema() -> Value;
 }
 
-/// A query, taken apart.
+/// A parsed query.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
@@ -115,7 +115,7 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    /// Takes a query apart.
+    /// Parses a query.
     pub(crate) fn parse(text: Option<&str>) -> Self {
         let mut query = Self::default();
         for pair in text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -128,12 +128,12 @@ impl Query {
         query
     }
 
-    /// The list that the parameters ask for, where an operation lists.
+    /// The list that the parameters request.
     pub(crate) fn fingerprint(&self, path: &str, params: &[(String, String)]) -> Fingerprint {
         Fingerprint::of(path, params, &self.pairs)
     }
 
-    /// Reads parameters, all of them before the first error is answered.
+    /// Reads all parameters and collects all errors.
     pub(crate) fn read<T: Params>(&self) -> Result<T, ApiError> {
         self.read_as(None)
     }
@@ -149,8 +149,7 @@ impl Query {
         read.filter(|_| reader.errors.is_empty()).ok_or(ApiError::Invalid(reader.errors))
     }
 
-    /// Refuses parameters that the operation does not have, and with them the lack of a project where it needs one: a
-    /// misspelled `project_id` is both.
+    /// Refuses unknown parameters. A missing `project_id` is reported as well, because a misspelled one is both.
     pub(crate) fn check_names(&self, route: &Route) -> Result<(), ApiError> {
         if route.query.is_ignored() {
             return Ok(());
@@ -182,7 +181,7 @@ impl Query {
     }
 }
 
-/// That the operation has no parameter of that name, which one may be meant, and which there are.
+/// The error for an unknown parameter: a suggestion, and the list of known ones.
 fn unknown_parameter(name: &str, known: &[&str]) -> FieldError {
     let likeness = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), known);
     let nearest = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
@@ -196,7 +195,7 @@ fn unknown_parameter(name: &str, known: &[&str]) -> FieldError {
 
 const BROKEN: &str = "cannot be read: the query must be percent-encoded UTF-8";
 
-/// Whether a parameter is one of the known: by its name, or by the prefix of a known one that ends in `*`.
+/// Whether a parameter is known, by name or by the prefix of a known one that ends in `*`.
 fn is_known(name: &str, known: &[&str]) -> bool {
     known.iter().any(|known| match known.strip_suffix('*') {
         Some(prefix) => name.starts_with(prefix),
@@ -204,7 +203,7 @@ fn is_known(name: &str, known: &[&str]) -> bool {
     })
 }
 
-/// One documented parameter: its name, description, schema, and whether it must be there.
+/// The documentation of a parameter.
 pub(crate) struct ParamDoc {
     pub(crate) name: &'static str,
     pub(crate) description: &'static str,
@@ -212,20 +211,20 @@ pub(crate) struct ParamDoc {
     pub(crate) required: bool,
 }
 
-/// Reads parameters, or only asks what they are.
+/// Reads parameters from a query, or collects their documentation.
 pub(crate) struct Reader<'a> {
     source: Source<'a>,
     errors: Vec<FieldError>,
 }
 
 enum Source<'a> {
-    /// A query, and the list that it asks for, if it asks for one.
+    /// A query, and the list that it requests.
     Query(&'a Query, Option<&'a Fingerprint>),
     Docs(Vec<ParamDoc>),
 }
 
 impl Reader<'_> {
-    /// What parameters an operation has.
+    /// The documentation of an operation's parameters.
     pub(crate) fn docs<T: Params>() -> Vec<ParamDoc> {
         let mut reader = Self { source: Source::Docs(Vec::new()), errors: Vec::new() };
         let _ = T::read(&mut reader);
@@ -235,7 +234,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A parameter that must be there.
+    /// A required parameter.
     pub(crate) fn required<T: Param>(&mut self, name: &'static str, description: &'static str) -> Option<T> {
         if let Source::Docs(docs) = &mut self.source {
             docs.push(ParamDoc { name, description, schema: T::schema(), required: true });
@@ -248,7 +247,7 @@ impl Reader<'_> {
         self.value(name, &value?)
     }
 
-    /// A parameter that may be left out.
+    /// An optional parameter.
     pub(crate) fn optional<T: Param>(
         &mut self,
         name: &'static str,
@@ -264,7 +263,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Parameters that begin with `metadata.`: a key of the metadata and the text that it must be.
+    /// Filters of the form `metadata.NAME=TEXT`.
     fn metadata(&mut self, description: &'static str) -> Option<Vec<(String, String)>> {
         let query = match &mut self.source {
             Source::Docs(docs) => {
@@ -304,7 +303,7 @@ impl Reader<'_> {
         (self.errors.len() == errors).then_some(filters)
     }
 
-    /// The position that a list is to continue from.
+    /// The position after which a list continues.
     fn cursor(&mut self) -> Optional<Position> {
         let Some(cursor) = self.optional::<Cursor>(
             "cursor",
@@ -407,12 +406,12 @@ impl<const MIN: u32, const MAX: u32> Param for Whole<MIN, MAX> {
     }
 }
 
-/// A part of a list of which little is shown at once.
+/// A page of a list with a small default.
 pub(crate) fn page(reader: &mut Reader) -> Option<PageRequest> {
     page_of::<MAX_LIMIT>(reader, DEFAULT_LIMIT, "How many rows at most; 10 by default.")
 }
 
-/// A part of a list of which more is shown at once.
+/// A page of a list with a large default.
 pub(crate) fn long_page(reader: &mut Reader) -> Option<PageRequest> {
     page_of::<{ Limit::MAX }>(reader, DEFAULT_LONG_LIMIT, "How many rows at most; 100 by default.")
 }
@@ -441,7 +440,7 @@ fn page_of<const MAX: u32>(
     Some(PageRequest { limit: Limit::clamped(limit), start })
 }
 
-/// What is to match to the letter.
+/// The exact filters.
 pub(crate) fn exact(reader: &mut Reader) -> Option<ExactFilter> {
     let name = reader.optional("exact_name", "Only what has exactly this name, case included.");
     let metadata = reader.metadata(
@@ -452,7 +451,7 @@ pub(crate) fn exact(reader: &mut Reader) -> Option<ExactFilter> {
     Some(ExactFilter { name: name?, metadata: metadata? })
 }
 
-/// One of the words that a parameter knows.
+/// A parameter with a fixed set of words.
 fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, String> {
     let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
     found.ok_or_else(|| {
@@ -478,13 +477,13 @@ impl Param for Direction {
 
 const DIRECTIONS: [(&str, Direction); 2] = [("asc", Direction::Ascending), ("desc", Direction::Descending)];
 
-/// What a list can be sorted by, besides what it is sorted by if nothing is said.
+/// The fields that a list can be sorted by.
 pub(crate) trait SortKey: Copy + 'static {
-    /// The words for it.
+    /// Each word with its field.
     const WORDS: &'static [(&'static str, Self)];
 }
 
-/// What projects, agents and objectives can be sorted by.
+/// The sort fields of projects, agents and objectives.
 #[derive(Clone, Copy)]
 pub(crate) enum NamedSortKey {
     CreatedAt,
@@ -507,7 +506,7 @@ impl<K: SortKey> Param for SortBy<K> {
     }
 }
 
-/// What to sort by and in which direction, if either was said.
+/// The requested sort field and direction.
 pub(crate) struct Sort<K> {
     pub(crate) by: Option<K>,
     pub(crate) direction: Option<Direction>,
@@ -523,14 +522,14 @@ impl<K: SortKey> Sort<K> {
         Some(Self { by: by?.map(|by| by.0), direction: direction? })
     }
 
-    /// The direction: descending if nothing was said.
+    /// The direction, descending by default.
     pub(crate) fn direction(&self) -> Direction {
         self.direction.unwrap_or(Direction::Descending)
     }
 }
 
 impl Sort<NamedSortKey> {
-    /// By when it was made if nothing was said.
+    /// The sort order, by creation time by default.
     pub(crate) fn named(&self) -> NamedSort {
         match self.by {
             Some(NamedSortKey::Name) => NamedSort::Name(self.direction()),
@@ -539,7 +538,7 @@ impl Sort<NamedSortKey> {
     }
 }
 
-/// What is said of `sort_by` where a list sorts by name.
+/// The description of `sort_by` for lists that sort by name.
 pub(crate) const SORT_BY_NAME: &str = "`created_at`, which is the default, or `name`.";
 
 macro_rules! statuses {

@@ -1,4 +1,4 @@
-//! A request as a host hands it over, and what handlers see of it.
+//! Requests from a host, and the calls that handlers get.
 
 use std::{fmt, future::Future, net::IpAddr, pin::Pin};
 
@@ -22,42 +22,42 @@ use crate::{
     views::PageOut,
 };
 
-/// The most bytes that a request's body may have.
+/// The maximum size of a body, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// The most bytes that the body of a request without a key may have.
+/// The maximum size of a body without a key, in bytes.
 pub const MAX_PUBLIC_BODY_BYTES: usize = 16 * 1024;
 
-/// The longest `Idempotency-Key`, in characters.
+/// The maximum length of an `Idempotency-Key`, in characters.
 const MAX_IDEMPOTENCY_KEY: usize = 255;
 
-/// A response. Its body is complete: nothing streams.
+/// A response with a complete body.
 pub type Response = http::Response<Bytes>;
 
-/// What came as a request's body.
+/// The received body of a request.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// All of it.
+    /// The complete body.
     Read(Bytes),
     /// More than [`Sender::max_bytes`]; the host stopped reading.
     TooLarge,
-    /// Not read, because too many bodies of strangers are unfinished.
+    /// Not read, because too many unauthenticated bodies are unfinished.
     TooMany,
-    /// It broke off, was malformed, or did not come in time.
+    /// The body was cut off, malformed or too slow.
     Unreadable,
 }
 
-/// Who sends a body. How much of it a host reads, for how long, and how many at once, depends on that.
+/// The sender of a body, which decides its maximum size, its deadline and how many are read at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
-    /// Somebody with a key that the route accepts.
+    /// A caller whose key the route accepts.
     Caller,
-    /// Anybody: the route asks for no key.
+    /// A caller without a key, on a public route.
     Stranger,
 }
 
 impl Sender {
-    /// The most bytes of a body.
+    /// The maximum size of a body, in bytes.
     pub const fn max_bytes(self) -> usize {
         match self {
             Self::Caller => MAX_BODY_BYTES,
@@ -66,22 +66,22 @@ impl Sender {
     }
 }
 
-/// A body that is being read.
+/// The future of a body.
 pub type Reading = Pin<Box<dyn Future<Output = Body> + Send>>;
 
-/// A body that is yet to be read. It is read only once it is known that the request may proceed, so that nobody
-/// without a key has the host hold one, but for the little that a public route takes.
+/// A body that is not read yet. It is read after authorization, so callers without a key cannot make the host hold large
+/// bodies.
 pub struct BodySource(Box<dyn FnOnce(Sender) -> Reading + Send>);
 
 impl BodySource {
-    /// A body that `read` reads, if it is asked to.
+    /// A body that `read` reads on demand.
     pub fn new<F: Future<Output = Body> + Send + 'static>(
         read: impl FnOnce(Sender) -> F + Send + 'static,
     ) -> Self {
         Self(Box::new(move |sender| Box::pin(read(sender))))
     }
 
-    /// Reads it.
+    /// Reads the value.
     pub fn read(self, sender: Sender) -> Reading {
         (self.0)(sender)
     }
@@ -102,17 +102,17 @@ impl fmt::Debug for BodySource {
 /// A request as a host received it.
 #[derive(Debug)]
 pub struct Request {
-    /// Names this request in the response, the log and in messages to people. Made by the host.
+    /// The request's id in the response, the log and messages. The host generates it.
     pub id: String,
     /// The method.
     pub method: Method,
     /// The path, as sent.
     pub path: String,
-    /// What follows the question mark, as sent.
+    /// The query string, as sent.
     pub query: Option<String>,
     /// The headers.
     pub headers: HeaderMap,
-    /// The address of whoever is connected, as the host knows it; never as a header says it.
+    /// The address of the connection. Headers are not trusted for it.
     pub address: Option<IpAddr>,
     /// The body.
     pub body: BodySource,
@@ -130,7 +130,7 @@ impl Request {
     }
 }
 
-/// A request that may proceed, as its handler sees it: no key in it.
+/// An authorized request as its handler gets it, without the key.
 pub struct Call {
     path: &'static str,
     principal: Option<Principal>,
@@ -161,12 +161,12 @@ impl Call {
         &self.origin
     }
 
-    /// Who calls; `None` on public routes.
+    /// The caller; `None` on public routes.
     pub(crate) fn principal(&self) -> Option<&Principal> {
         self.principal.as_ref()
     }
 
-    /// The key that calls, on routes that ask for one.
+    /// The caller, on routes that need a key.
     pub(crate) fn caller(&self) -> Result<&Principal, ApiError> {
         Ok(self.principal().ok_or(Refusal::MissingKey)?)
     }
@@ -181,22 +181,22 @@ impl Call {
             .ok_or(ApiError::NotFound(resource))
     }
 
-    /// The query's parameters, all of them checked.
+    /// Reads and validates the query.
     pub(crate) fn query<T: Params>(&self) -> Result<T, ApiError> {
         self.query.read_list(&self.list())
     }
 
-    /// The list that the call asks for.
+    /// The requested list.
     fn list(&self) -> Fingerprint {
         self.query.fingerprint(self.path, &self.params)
     }
 
-    /// A page of that list as the wire shows it, with the cursor of the next one.
+    /// A page for the response, with the cursor of the next page.
     pub(crate) fn page<U, T: From<U>>(&self, page: Page<U>) -> PageOut<T> {
         self.page_of(page, T::from)
     }
 
-    /// [`Call::page`], of rows that `show` shows.
+    /// [`Call::page`] with a conversion of rows.
     pub(crate) fn page_of<U, T>(&self, page: Page<U>, show: impl FnMut(U) -> T) -> PageOut<T> {
         PageOut {
             has_more: page.has_more(),
@@ -210,38 +210,38 @@ impl Call {
         next.map(|position| Cursor { list: self.list(), position }.encode())
     }
 
-    /// The body's fields, all of them checked.
+    /// Reads and validates the body.
     pub(crate) fn body<T: Input>(&self) -> Result<T, ApiError> {
         let value = json::parse(self.bytes()?)?;
         Fields::read_root(value)
     }
 
-    /// The fields of a body that may be left out, which is the same as one without fields.
+    /// Reads a body that may be left out. A missing body is an empty object.
     pub(crate) fn optional_body<T: Input>(&self) -> Result<T, ApiError> {
         Fields::read_root(self.optional_value()?)
     }
 
-    /// The same call, which can be repeated.
+    /// The call with its idempotency record.
     pub(crate) fn repeatable(self, repeatable: Option<Repeatable>) -> Self {
         Self { repeatable, ..self }
     }
 
-    /// The record of the call with its answer, if it can be repeated. It is to be written with what the call makes.
+    /// The idempotency record with the answer, to be written together with the change; `None` without an `Idempotency-Key`.
     pub(crate) fn record(&self, response: &impl Serialize) -> Option<IdempotencyRecord> {
         self.repeatable.as_ref().map(|repeatable| repeatable.record(response))
     }
 
-    /// [`Call::record`], for answers that are made later.
+    /// [`Call::record`] as a function, for an answer that is not known yet.
     pub(crate) fn recorder<T: Serialize>(&self) -> impl Fn(&T) -> Option<IdempotencyRecord> + use<T> {
         let repeatable = self.repeatable.clone();
         move |response| repeatable.as_ref().map(|repeatable| repeatable.record(response))
     }
 
-    /// What is asked for, to tell the repetition of a call from another.
+    /// A hash of the request, to recognise a repetition.
     pub(crate) fn hash(&self, operation: &str) -> Result<String, ApiError> {
         let body = match self.optional_value() {
             Ok(value) => value.to_string(),
-            // The handler refuses it, unless it reads no body.
+            // The handler refuses the body, if it reads one.
             Err(_) => String::from_utf8_lossy(self.bytes()?).into_owned(),
         };
         Ok(idempotency::hash_of(operation, &self.params, &body))
@@ -280,7 +280,7 @@ fn read_idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldErro
         return Err(refuse("must be sent once"));
     }
     match value.to_str() {
-        // A tab is no character of a key, although it may be in a header.
+        // A header may contain a tab, and a key may not.
         Ok(key) if (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) && !key.contains('\t') => {
             Ok(Some(key.to_owned()))
         }
@@ -288,7 +288,7 @@ fn read_idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldErro
     }
 }
 
-/// A successful reply. The published service answers every success with 200, creation included.
+/// A successful response. Like the published service, every success is 200, creation included.
 pub(crate) fn reply<T: Serialize>(body: &T) -> Result<Response, ApiError> {
     let bytes = serde_json::to_vec(body).map_err(|error| ApiError::Internal(Box::new(error)))?;
     Ok(Response::new(Bytes::from(bytes)))
@@ -301,11 +301,11 @@ pub(crate) fn reply_as<T: Serialize>(route: &Route, body: &T) -> Result<Response
     Ok(response)
 }
 
-/// What the published service answers where there is nothing to show.
+/// The answer of an operation that returns no resource.
 #[derive(Serialize, schemars::JsonSchema)]
 #[schemars(rename = "Done")]
 pub(crate) struct DoneOut {
-    /// What was done, in a sentence.
+    /// A message for people.
     pub message: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! Results: what a simulation's verdicts come to.
+//! The results of a simulation.
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{
@@ -28,15 +28,15 @@ operations! {
     }
 }
 
-/// What a simulation's verdicts come to, as of now: final once the simulation is over.
+/// The current results of a simulation. They are final once the simulation has ended.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Results")]
 pub(crate) struct ResultsOut {
     simulation_id: String,
     status: SimulationStatusOut,
-    /// Each conversation as a whole: failed if any objective failed, else inconclusive if any is, else passed.
+    /// Counts over conversations: one fails if any objective failed, else is inconclusive if any is, else passes.
     overall: ScoresOut,
-    /// Each objective, in the order the simulation names them.
+    /// The results of each objective, in the order of the simulation.
     objectives: Vec<ObjectiveResultsOut>,
     personas: PersonaCountsOut,
     conversations: ConversationCountsOut,
@@ -45,22 +45,22 @@ pub(crate) struct ResultsOut {
     failures: FailuresOut,
 }
 
-/// Verdicts, counted.
+/// Counts of evaluations.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Scores")]
 struct ScoresOut {
-    /// How many conversations have a verdict: passed, failed and inconclusive together.
+    /// The number of evaluated conversations: passed, failed and inconclusive.
     evaluated: u64,
     passed: u64,
     failed: u64,
-    /// How many could not be decided. They are no passes: leaving them out of the pass rate would let a judge that
-    /// shies away from hard conversations raise it.
+    /// Undecided evaluations. They count as not passed: otherwise a judge that avoids hard conversations would raise the
+    /// pass rate.
     inconclusive: u64,
-    /// The mean of the scores that there are; null if there is none.
+    /// The mean score; null if no conversation has one.
     mean_score: Option<f64>,
-    /// Passed of those that have a verdict, inconclusive ones included; null if none has.
+    /// Passed divided by evaluated, inconclusive ones included; null if none is evaluated.
     pass_rate: Option<f64>,
-    /// Where the pass rate lies with 95% confidence (Wilson score interval); null where there is no pass rate.
+    /// The 95% confidence interval of the pass rate (Wilson score); null without a pass rate.
     pass_rate_interval: Option<IntervalOut>,
 }
 
@@ -80,31 +80,31 @@ impl ScoresOut {
     }
 }
 
-/// The verdicts on one objective, counted.
+/// Counts of the evaluations of one objective.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ObjectiveResults")]
 struct ObjectiveResultsOut {
     objective_id: String,
-    /// The version that is judged.
+    /// The pinned version of the objective.
     version: u32,
     name: String,
     #[serde(flatten)]
     scores: ScoresOut,
 }
 
-/// Personas, counted by approval.
+/// Counts of personas by approval.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PersonaCounts")]
 struct PersonaCountsOut {
     target: u32,
-    /// How many wait for a decision. Their conversations are queued once they are approved.
+    /// Personas that wait for approval. Their conversations are queued once they are approved.
     pending: u64,
     approved: u64,
-    /// How many were rejected; each is replaced by another.
+    /// Rejected personas; each is replaced by another.
     rejected: u64,
 }
 
-/// Conversations, counted.
+/// Counts of conversations by status.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ConversationCounts")]
 struct ConversationCountsOut {
@@ -113,11 +113,11 @@ struct ConversationCountsOut {
     in_progress: u64,
     ended: u64,
     failed: u64,
-    /// How many needed more than one attempt.
+    /// Conversations that needed more than one attempt.
     retried: u64,
 }
 
-/// How conversations ended, counted.
+/// Counts of conversations by the reason of their end.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Endings")]
 struct EndingsOut {
@@ -126,7 +126,7 @@ struct EndingsOut {
     turn_limit: u64,
 }
 
-/// Evaluations, counted by conversation.
+/// Counts of conversations by evaluation status.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EvaluationCounts")]
 struct EvaluationCountsOut {
@@ -137,17 +137,17 @@ struct EvaluationCountsOut {
     not_applicable: u64,
 }
 
-/// What went wrong.
+/// Counts of failures.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Failures")]
 struct FailuresOut {
-    /// Conversations given up because their workers were silent.
+    /// Conversations whose last lease expired.
     lease_expired: u64,
-    /// Conversations stopped because the simulation was over.
+    /// Conversations stopped by the end of the simulation.
     stopped: u64,
     /// Conversations that could not be judged.
     evaluations: u64,
-    /// Why the simulation failed or expired.
+    /// Why the simulation failed or expired; null otherwise.
     last_failure_reason: Option<String>,
 }
 

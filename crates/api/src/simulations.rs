@@ -16,13 +16,13 @@ use crate::{
     views::{PageOut, SimulationOut, SimulationSummaryOut, Warned},
 };
 
-/// How long a simulation may take if nothing is said: as long as in the published service.
+/// The default lifetime of a simulation, the same as in the published service.
 const DEFAULT_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
 
-/// How long a simulation may take.
+/// The maximum lifetime of a simulation.
 const MAX_EXPIRY_SECONDS: u32 = 30 * 24 * 60 * 60;
 
-/// How many objectives a simulation may have.
+/// The maximum number of a simulation's objectives.
 const MAX_OBJECTIVES: usize = 50;
 
 const RUN_REQUESTED: &str = "Simulation run requested";
@@ -102,7 +102,7 @@ input! {
     }
 }
 
-/// What simulations can be sorted by.
+/// The sort fields of simulations.
 #[derive(Clone, Copy)]
 enum SimulationSortKey {
     CreatedAt,
@@ -143,7 +143,7 @@ impl Params for SimulationList {
 async fn create_simulation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let new: NewSimulation = call.body()?;
     let record = |made: &SimulationDetail| {
-        // A repetition is given the objectives from what the simulation pins.
+        // A repeated request gets the objectives from the store.
         call.record(&Warned::simulation(app, made.clone()).without_objectives())
     };
     let detail = app.engine().create_simulation(project, new, record).await?;
@@ -152,7 +152,7 @@ async fn create_simulation(app: &App, project: &dyn ProjectStore, call: Call) ->
 
 async fn list_simulations(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let list: SimulationList = call.query()?;
-    // What a worker asks before anything else.
+    // A worker polls with this query.
     if let (Some(agent), Some(SimulationStatus::InProgress)) = (&list.agent_id, list.status) {
         app.note_poll(call.principal(), project.project_id(), agent);
     }
@@ -176,7 +176,7 @@ async fn cancel_simulation(app: &App, project: &dyn ProjectStore, call: Call) ->
     done(CANCEL_REQUESTED)
 }
 
-/// The simulation that the path names.
+/// The simulation in the path.
 pub(crate) async fn find(project: &dyn ProjectStore, call: &Call) -> Result<SimulationDetail, ApiError> {
     let id = call.id(Resource::Simulation)?;
     project.simulation(&id).await?.ok_or(ApiError::NotFound(Resource::Simulation))

@@ -66,13 +66,13 @@ pub(crate) struct PageOut<T> {
     pub next_cursor: Option<String>,
 }
 
-/// What was written, and what to know about it.
+/// A stored resource with warnings about it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "{T}WithWarnings")]
 pub(crate) struct Warned<T> {
     #[serde(flatten)]
     written: T,
-    /// What will not work as it may be meant, each in a sentence or two; empty if there is nothing.
+    /// Likely mistakes in the request, each with its consequence; usually empty.
     warnings: Vec<String>,
 }
 
@@ -89,14 +89,14 @@ impl Warned<SimulationOut> {
         Self { written: detail.into(), warnings }
     }
 
-    /// The same without the objectives, which are far larger than the rest.
+    /// Removes the objectives, which are far larger than the rest.
     pub(crate) fn without_objectives(mut self) -> Self {
         self.written.objectives.clear();
         self
     }
 }
 
-/// The domain's own words, with a schema that lists them.
+/// Enums of the domain, with a schema that lists their words.
 macro_rules! words {
     ($($name:ident($type:ident)),* $(,)?) => {$(
         #[derive(Clone, Copy)]
@@ -134,7 +134,7 @@ words! {
     OutcomeOut(Outcome),
 }
 
-/// Where a rate lies with 95% confidence.
+/// A 95% confidence interval of a rate.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Interval")]
 pub(crate) struct IntervalOut {

@@ -1,4 +1,4 @@
-//! Who a key is.
+//! The calling key.
 
 use onerun_auth::{Access, KeyKind};
 use schemars::JsonSchema;
@@ -21,30 +21,29 @@ operations! {
     }
 }
 
-/// The key that was sent, as far as it may be shown.
+/// The calling key without its secret.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Whoami")]
 pub(crate) struct WhoamiOut {
     /// The key's public id.
     key_id: String,
-    /// What kind of key it is: `root` or `managed`.
+    /// The kind of key: `root` or `managed`.
     kind: &'static str,
-    /// What people call it; null for a root key.
+    /// A name for people to read; null for a root key.
     name: Option<String>,
-    /// What it may do.
+    /// The key's permissions.
     scopes: Vec<&'static str>,
-    /// Whether it may do so in every project.
+    /// Whether the key can access all projects.
     all_projects: bool,
-    /// The projects that it is bound to, if not all.
+    /// The projects that the key can access, if not all.
     project_ids: Vec<String>,
-    /// When it ends; null if it does not.
+    /// When the key expires; null for never.
     expires_at: Option<Time>,
-    /// The blocks of addresses that it is accepted from; null for any.
+    /// The address blocks that the key is accepted from; null for any address.
     allowed_cidrs: Option<Vec<String>>,
-    /// How often it may be used; null for any number of requests.
+    /// The key's rate limit; null for none.
     rate_limit: Option<RateLimitOut>,
-    /// When it was accepted last before this request, late by a minute at the most; null if it never was, and for a root
-    /// key, of which that is not kept.
+    /// When the key was last used before this request, up to a minute late; null if never, and for a root key.
     last_used_at: Option<Time>,
 }
 

@@ -1,4 +1,4 @@
-//! Holds what [`WireSize`] says of rows against the JSON that they become.
+//! Compares the [`WireSize`] of rows with the size of their JSON.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,14 +33,14 @@ const LATE: Timestamp = Timestamp::MAX;
 const LONG_ID: &str = "WWWWWWWWWWWWWWWWWWWWW";
 const SHORT_ID: &str = "WWWWWWWWWWWW";
 
-/// Texts of which JSON is much longer than they are, or of which characters and bytes differ.
+/// Texts whose JSON is much longer, or whose characters and bytes differ in number.
 fn hostile() -> impl Strategy<Value = String> {
     let characters =
         ['"', '\\', '\n', '\r', '\u{8}', '\u{1}', '\u{1f}', '\u{7f}', '\u{2028}', '\u{1f600}', 'a'];
     prop::collection::vec(prop::sample::select(characters.to_vec()), 0..120).prop_map(String::from_iter)
 }
 
-/// Such texts without what names may not have.
+/// Such texts that are valid names.
 fn clean() -> impl Strategy<Value = String> {
     let characters = ['"', '\\', '\u{1f600}', '\u{e9}', 'a'];
     let rest = prop::collection::vec(prop::sample::select(characters.to_vec()), 0..150);
@@ -67,7 +67,7 @@ fn holds<R: WireSize>(row: R, show: impl FnOnce(R) -> Box<dyn erased::Json>) {
     assert!(size >= length, "{length} bytes, not {size}");
 }
 
-/// What is shown, whatever its type.
+/// A response of any type.
 mod erased {
     use super::Serialize;
 

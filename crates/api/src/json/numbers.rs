@@ -1,7 +1,7 @@
-//! Numbers that would not come back as they were sent.
+//! Finds numbers that storing would round.
 //!
-//! A number is kept as a 64-bit integer or as a double. What neither holds would be rounded in silence, so it is refused with
-//! its place. The parsed value does not show that any more, so the text is looked through, which is known to be JSON by then.
+//! A number is stored as a 64-bit integer or as a double. Any other number would be rounded silently, so it is refused. The
+//! parsed value no longer shows the rounding, so this scans the text, which is valid JSON by then.
 
 use serde_json::Number;
 
@@ -11,7 +11,7 @@ use crate::{
     fields::MAX_ERRORS,
 };
 
-/// Where in a document a scan is.
+/// The place of a scan in a document.
 enum Level {
     Array(usize),
     Object(String),
@@ -86,7 +86,7 @@ fn end_of_number(json: &[u8], start: usize) -> usize {
     start + json.get(start..).unwrap_or_default().iter().take_while(|byte| is_part(byte)).count()
 }
 
-/// Whether a number, as it is shown again, has the value that was sent.
+/// Whether the stored number has the value that was sent.
 fn is_kept(literal: &[u8]) -> bool {
     let Ok(literal) = str::from_utf8(literal) else { return false };
     if literal.parse::<i64>().is_ok() || literal.parse::<u64>().is_ok() {

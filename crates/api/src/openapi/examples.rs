@@ -21,7 +21,7 @@ use crate::{
     whoami::WhoamiOut,
 };
 
-/// One error of every kind that a caller can meet.
+/// One error of each kind.
 pub(super) fn errors() -> Vec<ApiError> {
     let refusals = [
         Refusal::SimulationOver { status: SimulationStatus::Completed },
@@ -130,7 +130,7 @@ pub(crate) fn new_key_example() -> Value {
     })
 }
 
-/// A key that looks like one and has a wrong checksum, so that nobody takes the document for a leak.
+/// A key with a wrong checksum, so that secret scanners do not report the document.
 pub(crate) fn secret_example(id: &str) -> String {
     format!("onr_{id}{}", "x".repeat(48))
 }

@@ -12,16 +12,16 @@ use crate::{
     views::Time,
 };
 
-/// An agent under test, as other lists show it: without its description.
+/// An agent under test, without its description.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AgentWithoutDescription")]
 pub(crate) struct ShortAgentOut {
     id: String,
     project_id: String,
     name: String,
-    /// The caller's own data.
+    /// Your own data.
     metadata: Map<String, Value>,
-    /// When a worker last asked for this agent's work, late by a minute at the most; null if none ever did.
+    /// When a worker last polled for this agent's work, up to a minute late; null if never.
     last_polled_at: Option<Time>,
     created_at: Time,
     updated_at: Time,
@@ -33,7 +33,7 @@ pub(crate) struct ShortAgentOut {
 pub(crate) struct AgentOut {
     #[serde(flatten)]
     agent: ShortAgentOut,
-    /// What it is for.
+    /// The agent's purpose.
     description: Option<String>,
     /// The same as `description`: the name that the published SDK reads.
     summary: Option<String>,
@@ -60,13 +60,13 @@ impl From<Agent> for ShortAgentOut {
     }
 }
 
-/// An agent under test, and how many simulations it has.
+/// An agent under test, with the number of its simulations.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AgentWithTotals")]
 pub(crate) struct AgentSummaryOut {
     #[serde(flatten)]
     agent: AgentOut,
-    /// How many simulations it has.
+    /// The number of the agent's simulations.
     total_simulations: u64,
 }
 

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// An attempt to hold a conversation that is over.
+/// An ended attempt to hold a conversation.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EndedAttempt")]
 struct EndedAttemptOut {
@@ -23,7 +23,7 @@ struct EndedAttemptOut {
     attempt: u32,
     /// How it ended. After `lease_expired` the conversation is queued again, unless it was the last attempt.
     end_reason: EndReasonOut,
-    /// Why the worker failed, in its own words; null if it said nothing, as when it crashed.
+    /// The failure that the worker reported; null if it reported none, as after a crash.
     failure_reason: Option<String>,
     ended_at: Time,
 }
@@ -46,19 +46,19 @@ struct ConversationFields {
     simulation_id: String,
     persona_id: String,
     persona: PersonaOut,
-    /// Its number within the simulation.
+    /// Its number within the simulation, from 1.
     seq_id: u32,
     status: ConversationStatusOut,
-    /// Why it is over; null until it is.
+    /// Why the conversation ended; null until then.
     end_reason: Option<EndReasonOut>,
     evaluation_status: EvaluationStatusOut,
-    /// Which attempt it is at.
+    /// The number of the current attempt, from 1.
     attempt: u32,
-    /// The attempts that are over, oldest first, and how each ended.
+    /// The ended attempts, oldest first.
     ended_attempts: Vec<EndedAttemptOut>,
-    /// How many messages the attempt has.
+    /// The number of messages in the current attempt.
     item_count: u32,
-    /// When its worker is given up, unless it calls before.
+    /// When the worker's lease expires, unless the worker calls before.
     lease_expires_at: Option<Time>,
     metadata: Map<String, Value>,
     created_at: Time,
@@ -87,13 +87,13 @@ impl ConversationFields {
     }
 }
 
-/// A conversation, its persona and the verdicts on it.
+/// A conversation with its persona and its evaluations.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Conversation")]
 pub(crate) struct ConversationOut {
     #[serde(flatten)]
     conversation: ConversationFields,
-    /// The verdicts, in the order the simulation names its objectives.
+    /// The evaluations, in the order of the simulation's objectives.
     evaluations: Vec<EvaluationOut>,
 }
 
@@ -107,13 +107,13 @@ impl From<EvaluatedConversation> for ConversationOut {
     }
 }
 
-/// A conversation as lists show it. `get_conversation` has the criteria of the objectives.
+/// A conversation in a list. `get_conversation` also returns the objectives' criteria.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ConversationSummary")]
 pub(crate) struct ConversationSummaryOut {
     #[serde(flatten)]
     conversation: ConversationFields,
-    /// The verdicts, in the order the simulation names its objectives.
+    /// The evaluations, in the order of the simulation's objectives.
     evaluations: Vec<EvaluationSummaryOut>,
 }
 
@@ -127,15 +127,15 @@ impl From<ConversationSummary> for ConversationSummaryOut {
     }
 }
 
-/// That a conversation was started.
+/// The answer to a started conversation.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Started")]
 pub(crate) struct StartedOut {
-    /// What was done, in a sentence.
+    /// A message for people.
     pub message: &'static str,
-    /// Which attempt was started. Sent back as `attempt`, it keeps calls for a lost attempt from reaching the next.
+    /// The number of the started attempt. Send it back as `attempt`, so that a call for a lost attempt cannot reach the next.
     pub attempt: u32,
-    /// When the worker is given up, unless it calls before.
+    /// When the worker's lease expires, unless the worker calls before.
     pub lease_expires_at: Option<Time>,
 }
 

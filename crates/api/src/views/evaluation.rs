@@ -11,32 +11,32 @@ use crate::{
     views::{ObjectiveOut, OutcomeOut, Time},
 };
 
-/// Words that occur to the letter in the transcript.
+/// A literal quote from the transcript.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Quote")]
 struct QuoteOut {
-    /// The message they occur in.
+    /// The message that contains the quote.
     item_id: String,
     text: String,
 }
 
-/// A verdict by itself.
+/// An evaluation without its objective.
 #[derive(Serialize, JsonSchema)]
 struct EvaluationFields {
     id: String,
     conversation_id: String,
     objective_id: String,
-    /// The version that was judged.
+    /// The version of the objective that was judged.
     objective_version: u32,
     outcome: OutcomeOut,
-    /// From 0 to 1; null where it cannot be told.
+    /// From 0 to 1; null if inconclusive.
     #[schemars(range(min = 0.0, max = 1.0))]
     score: Option<f64>,
     reason: Option<String>,
     quotes: Vec<QuoteOut>,
-    /// Who judged: a model's name, or `checks`.
+    /// The judge: a model's name, `checks`, or both.
     judge: String,
-    /// SHA-256, in hex, of what the judge was told to do.
+    /// The SHA-256 of the judge's prompt, in hex.
     prompt_hash: String,
     created_at: Time,
     updated_at: Time,
@@ -65,13 +65,13 @@ impl From<Evaluation> for EvaluationFields {
     }
 }
 
-/// A verdict on one conversation against one version of an objective.
+/// The evaluation of one conversation against one version of an objective.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Evaluation")]
 pub(crate) struct EvaluationOut {
     #[serde(flatten)]
     evaluation: EvaluationFields,
-    /// The objective, as it was judged.
+    /// The objective at the judged version.
     objective: ObjectiveOut,
 }
 
@@ -81,7 +81,7 @@ impl From<(Evaluation, Objective)> for EvaluationOut {
     }
 }
 
-/// The version of an objective that was judged, without its criteria.
+/// The judged version of an objective, without its criteria.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ObjectiveWithoutCriteria")]
 struct ShortObjectiveOut {
@@ -90,13 +90,13 @@ struct ShortObjectiveOut {
     name: String,
 }
 
-/// A verdict as lists show it.
+/// An evaluation in a list.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EvaluationSummary")]
 pub(crate) struct EvaluationSummaryOut {
     #[serde(flatten)]
     evaluation: EvaluationFields,
-    /// The objective, as it was judged.
+    /// The objective at the judged version.
     objective: ShortObjectiveOut,
 }
 

@@ -34,7 +34,7 @@ impl ContentOut {
 pub(crate) struct ItemOut {
     id: String,
     conversation_id: String,
-    /// The attempt that it was said in.
+    /// The number of the attempt that the message belongs to.
     attempt: u32,
     /// Always `message`.
     #[serde(rename = "type")]

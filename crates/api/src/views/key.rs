@@ -17,63 +17,63 @@ use crate::{
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Key")]
 pub(crate) struct KeyOut {
-    /// Its public id.
+    /// The key's public id.
     id: String,
-    /// What the key begins with, by which a copy of it is recognised.
+    /// The first characters of the key, to recognise a copy by.
     prefix: String,
-    /// What people call it.
+    /// A name for people to read.
     name: String,
     /// `pending`, `active`, `disabled`, `expired` or `revoked`.
     status: &'static str,
-    /// What it may do.
+    /// The key's permissions.
     scopes: Vec<&'static str>,
-    /// Whether it may do so in every project.
+    /// Whether the key can access all projects.
     all_projects: bool,
-    /// The projects that it is bound to, if not all.
+    /// The projects that the key can access, if not all.
     project_ids: Vec<String>,
-    /// From when on it is accepted; null for at once.
+    /// When the key becomes active; null for immediately.
     not_before: Option<Time>,
-    /// From when on it is refused; null for never. An overlap may end sooner.
+    /// When the key expires; null for never. After a rotation it ends with the overlap, if that is earlier.
     expires_at: Option<Time>,
-    /// The blocks of addresses that it is accepted from; null for any.
+    /// The address blocks that the key is accepted from; null for any address.
     allowed_cidrs: Option<Vec<String>>,
-    /// How often it may be used; null for any number of requests.
+    /// The key's rate limit; null for none.
     rate_limit: Option<RateLimitOut>,
-    /// What its owner notes with it.
+    /// Your own data.
     metadata: Map<String, Value>,
     created_at: Time,
-    /// The id of the key that made it.
+    /// The id of the key that created it.
     created_by: String,
     updated_at: Time,
-    /// Since when it is disabled.
+    /// When the key was disabled; null if it is enabled.
     disabled_at: Option<Time>,
-    /// When it was revoked.
+    /// When the key was revoked; null if it was not.
     revoked_at: Option<Time>,
-    /// The id of the key whose place it took.
+    /// The id of the key that this one replaces.
     replaces: Option<String>,
-    /// The id of the key that took its place.
+    /// The id of the key that replaces this one.
     replaced_by: Option<String>,
-    /// When that was.
+    /// When the key was replaced.
     replaced_at: Option<Time>,
-    /// From when on it is refused because of that.
+    /// When the overlap with the new key ends.
     overlap_ends_at: Option<Time>,
-    /// When it was accepted last, late by a minute at the most; null if it never was.
+    /// When the key was last used, up to a minute late; null if never.
     last_used_at: Option<Time>,
-    /// The scopes that it was ever used for.
+    /// The scopes that the key was ever used with.
     used_scopes: Vec<&'static str>,
-    /// How often it was accepted since another key took its place, late by a minute.
+    /// The number of uses since the key was replaced, up to a minute late.
     uses_since_replaced: u64,
-    /// When it was accepted last since then; null if it was not.
+    /// When the key was last used since it was replaced; null if never.
     last_used_since_replaced_at: Option<Time>,
 }
 
-/// So many requests in each window.
+/// A rate limit: requests per window.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "RateLimit")]
 pub(crate) struct RateLimitOut {
-    /// How many.
+    /// The number of requests in each window.
     requests: u32,
-    /// How long a window is.
+    /// The length of a window.
     window_seconds: u32,
 }
 
@@ -83,14 +83,14 @@ impl From<RateLimit> for RateLimitOut {
     }
 }
 
-/// A key that was made by this request.
+/// The key that this request created.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "MadeKey")]
 pub(crate) struct MadeKeyOut {
     /// The key.
     #[serde(flatten)]
     pub made: KeyOut,
-    /// The key itself, which no other response has; null in the answer to a repeated request.
+    /// The key with its secret, shown in this response only; null in the answer to a repeated request.
     pub key: Option<String>,
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn scopes_out(scopes: ScopeSet) -> Vec<&'static str> {
     scopes.iter().map(Scope::as_str).collect()
 }
 
-/// Whether a key reaches all projects, and if not, which.
+/// Whether a key can access all projects, and otherwise their ids.
 pub(crate) fn projects_out(projects: &ProjectAccess) -> (bool, Vec<String>) {
     match projects {
         ProjectAccess::All => (true, Vec::new()),

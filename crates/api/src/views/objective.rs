@@ -20,11 +20,11 @@ pub(crate) struct ObjectiveOut {
     /// 1 for the first.
     version: u32,
     name: String,
-    /// What is judged: prose, `check:` lines, or both.
+    /// The criteria: prose, `check:` lines, or both.
     criteria: String,
-    /// When the first version was made.
+    /// When the first version was created.
     created_at: Time,
-    /// When this version was made.
+    /// When this version was created.
     updated_at: Time,
 }
 

@@ -17,16 +17,16 @@ use crate::{
 pub(crate) struct PersonaOut {
     id: String,
     simulation_id: String,
-    /// Its number within the simulation. A persona that replaces a rejected one has a number above the target.
+    /// Its number within the simulation, from 1. A persona that replaces a rejected one has a number above the target.
     seq_id: u32,
     approval_status: ApprovalStatusOut,
-    /// Who it is, in a sentence.
+    /// The persona in a sentence.
     summary: String,
-    /// What brought it here.
+    /// The background of the conversation.
     story: String,
-    /// What it wants from the conversation.
+    /// The persona's goal in the conversation.
     purpose: String,
-    /// What it is like: names and texts, of which an empty one is unknown.
+    /// Traits by name; an empty text is an unknown trait.
     #[schemars(with = "std::collections::BTreeMap<String, String>")]
     attributes: PersonaAttributes,
     metadata: Map<String, Value>,

@@ -11,7 +11,7 @@ use crate::{
     views::Time,
 };
 
-/// A project: what everything else belongs to.
+/// A project, to which all other resources belong.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Project")]
 pub(crate) struct ProjectOut {

@@ -12,7 +12,7 @@ use crate::{
     views::{AgentOut, ObjectiveOut, ShortAgentOut, SimulationStatusOut, Time},
 };
 
-/// A simulation by itself.
+/// A simulation without its agent and objectives.
 #[derive(Serialize, JsonSchema)]
 struct SimulationFields {
     id: String,
@@ -21,16 +21,16 @@ struct SimulationFields {
     name: String,
     scenario: String,
     status: SimulationStatusOut,
-    /// Why it failed or expired.
+    /// Why the simulation failed or expired; null otherwise.
     last_failure_reason: Option<String>,
     target_conversations: u32,
     target_personas: u32,
-    /// How many messages, of both sides together, a conversation may have.
+    /// The maximum number of messages in a conversation, of both sides together.
     max_turns: u32,
     auto_approve: bool,
-    /// What everything generated is derived from.
+    /// The seed of everything that is generated.
     seed: u64,
-    /// The caller's own data.
+    /// Your own data.
     metadata: Map<String, Value>,
     created_at: Time,
     updated_at: Time,
@@ -60,7 +60,7 @@ impl From<Simulation> for SimulationFields {
     }
 }
 
-/// A simulation, with its agent and its objectives at the versions that it pinned.
+/// A simulation with its agent and its objectives at their pinned versions.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Simulation")]
 pub(crate) struct SimulationOut {
@@ -81,14 +81,14 @@ impl From<SimulationDetail> for SimulationOut {
     }
 }
 
-/// A simulation as lists show it. `get_simulation` has the agent's description and the objectives.
+/// A simulation in a list. `get_simulation` also returns the agent's description and the objectives.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SimulationSummary")]
 pub(crate) struct SimulationSummaryOut {
     #[serde(flatten)]
     simulation: SimulationFields,
     agent: ShortAgentOut,
-    /// Always empty in a list, as in the published service.
+    /// Always empty in a list.
     objectives: [ObjectiveOut; 0],
 }
 
