@@ -189,9 +189,24 @@ mod tests {
         assert_eq!(places(&json).len(), MAX_ERRORS);
     }
 
+    /// Whether two shortest texts are equally near to a double. Then Rust rounds up, and JSON printers to the even digit.
+    fn has_two_shortest_texts(number: f64) -> bool {
+        let exact = format!("{:.800e}", number.abs());
+        let digits = exact.split('e').next().unwrap_or_default().trim_end_matches('0');
+        digits.len() == "1.".len() + 17 && digits.ends_with('5')
+    }
+
+    #[test]
+    fn of_two_shortest_texts_the_printed_one_is_kept() {
+        assert!(has_two_shortest_texts(-1_419_863_128_884_603.25));
+        assert_eq!(places("-1419863128884603.2"), [""; 0]);
+        assert_eq!(places("-1419863128884603.3"), [""]);
+    }
+
     proptest! {
         #[test]
-        fn every_double_passes_as_it_is_usually_written(number in any::<f64>()) {
+        fn every_double_in_its_shortest_text_is_kept(number in any::<f64>()) {
+            prop_assume!(!has_two_shortest_texts(number));
             prop_assert_eq!(places(&format!("{number:?}")), [""; 0]);
             prop_assert_eq!(places(&format!("{number:e}")), [""; 0]);
             prop_assert_eq!(places(&format!("{number}")), [""; 0]);
