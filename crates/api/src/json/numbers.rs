@@ -191,9 +191,10 @@ mod tests {
 
     /// Whether two shortest texts are equally near to a double. Then Rust rounds up, and JSON printers to the even digit.
     fn has_two_shortest_texts(number: f64) -> bool {
-        let exact = format!("{:.800e}", number.abs());
-        let digits = exact.split('e').next().unwrap_or_default().trim_end_matches('0');
-        digits.len() == "1.".len() + 17 && digits.ends_with('5')
+        let digits =
+            |text: String| text.split('e').next().unwrap_or_default().trim_end_matches('0').to_owned();
+        let (shortest, exact) = (digits(format!("{number:e}")), digits(format!("{number:.800e}")));
+        exact.len() == shortest.len() + 1 && exact.ends_with('5')
     }
 
     #[test]
