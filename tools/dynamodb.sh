@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Amazon's DynamoDB Local for the tests. `tools/dynamodb.sh run COMMAND…` starts one on a free port, runs the command with
-# its address in ONERUN_TEST_DYNAMODB, and ends it, however the command ends. With that variable set already, the command
-# runs against what it names. Needs Java 11 or newer; tools/install.sh dynamodb puts the program into .tools/.
+# Runs a command with Amazon's DynamoDB Local. `tools/dynamodb.sh run COMMAND…` starts it on a free port, runs the command with
+# its address in ONERUN_TEST_DYNAMODB, and always stops it. If that variable is set already, nothing is started. Needs Java 11 or
+# newer; `tools/install.sh dynamodb` installs DynamoDB Local into .tools/.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -9,7 +9,7 @@ source tools/server.sh
 name=dynamodb
 dir=$PWD/.tools/dynamodb
 
-# In its own directory, because it leaves a file where it runs.
+# It runs in its own directory, because it leaves a file there.
 serve() {
     cd "$dir"
     exec java -Xmx1g -Djava.library.path=DynamoDBLocal_lib -jar DynamoDBLocal.jar \

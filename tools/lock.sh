@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the Python lock files anew from their `.in` files: every package, with the hashes of all its files, for every
-# platform and Python from 3.11 on. What is locked already keeps its version, unless the `.in` file asks for another.
+# Regenerates the Python lock files from their `.in` files: every package with the hashes of its files, for every platform
+# and Python 3.11 or newer. Locked versions stay unless the `.in` file requires others.
 # Usage: tools/lock.sh [LOCK…]
 set -euo pipefail
 
@@ -14,7 +14,7 @@ python3 -m venv "$dir"
 [ $# -gt 0 ] || set -- tools/requirements.lock tools/aws-requirements.lock bench/requirements.txt bench/lambda/requirements.txt
 for lock in "$@"; do
     source=${lock%.*}.in
-    # No header: uv's names the command with the options of this machine, such as its registry.
+    # No header: uv's contains options of this machine, such as its registry.
     "$dir/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
         --no-header --no-annotate --output-file "$lock" "$source"
     sed -i "1i # $(basename "$source") and everything it pulls in, with hashes; written by tools/lock.sh." "$lock"

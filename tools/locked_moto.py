@@ -1,7 +1,7 @@
 """moto's server, one request at a time.
 
-moto keeps everything in dictionaries and answers each request on a thread of its own, so what a transaction or a
-condition reads may change before it writes. AWS's do not do that. The lock makes every request atomic.
+moto stores data in dictionaries and serves each request on its own thread, so data that a transaction or condition has read
+may change before it writes. On AWS they are atomic. The lock makes every request atomic here, too.
 """
 
 import sys
@@ -15,7 +15,7 @@ lock = threading.Lock()
 
 
 class Handler(MotoRequestHandler):
-    # Connections are kept, as AWS's are; the default closes each after its answer.
+    # Keep connections open, as AWS does; the default closes them after each response.
     protocol_version = "HTTP/1.1"
 
     def log_request(self, *_):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# moto for the tests, as a second DynamoDB. `tools/moto.sh run COMMAND…` starts one on a free port, runs the command with its
-# address in ONERUN_TEST_DYNAMODB, and ends it, however the command ends. tools/install.sh aws puts it into .tools/.
+# Runs a command with moto, another DynamoDB emulator. `tools/moto.sh run COMMAND…` starts moto on a free port, runs the command
+# with its address in ONERUN_TEST_DYNAMODB, and always stops it. `tools/install.sh aws` installs moto into .tools/.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Write what a new operation needs besides its declaration: its binary and its sample events.
+"""Write the binary and the sample events of a new operation.
 
 usage: new_route.py OPERATION
 
 The operation must be in openapi.json (`make openapi`). Files that exist are kept. The entry for template.yaml is printed,
-because its role needs a decision.
+because you must decide about its role.
 """
 
 import collections

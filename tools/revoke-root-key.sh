@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Ends the root key of a deployment that has leaked: makes a new one, and takes `AWSPREVIOUS` off the old one, so that no
-# overlap helps its finder. Nothing is built or deployed. Usage: tools/revoke-root-key.sh [STACK]   (default: onerun)
+# Revokes a leaked root key of a deployment: rotates it and removes the label `AWSPREVIOUS` from the old version, so that
+# there is no overlap. Builds and deploys nothing. Usage: tools/revoke-root-key.sh [STACK]   (default: onerun)
 # Needs the AWS CLI, and the rights cloudformation:DescribeStacks and secretsmanager:DescribeSecret,
 # ListSecretVersionIds, RotateSecret and UpdateSecretVersionStage.
 set -euo pipefail
@@ -32,13 +32,13 @@ schedule=$(aws secretsmanager describe-secret --secret-id "$secret" --query Rota
 if [ "$schedule" = True ]; then
     new=$(aws secretsmanager rotate-secret --secret-id "$secret" --query VersionId --output text)
 else
-    # A stack that does not rotate by itself. Naming the function turns rotation on; it is turned off again below.
+    # This stack has no scheduled rotation. Naming the function turns the schedule on; it is turned off again below.
     new=$(aws secretsmanager rotate-secret --secret-id "$secret" --query VersionId --output text \
         --rotation-lambda-arn "$(output RotateSecretFunctionArn)" --rotation-rules AutomaticallyAfterDays=30)
 fi
 until [ "$(version AWSCURRENT)" = "$new" ]; do
     [ $SECONDS -lt 300 ] ||
-        fail "the new key is not in force after five minutes, and the old one still is: see the alarm RotationAlarm"
+        fail "the new key is not in force after five minutes, and the old key still works: see the alarm RotationAlarm"
     sleep 2
 done
 previous=$(version AWSPREVIOUS)
@@ -47,5 +47,5 @@ if [ "$previous" != None ]; then
         --remove-from-version-id "$previous" >/dev/null
 fi
 [ "$schedule" = True ] || aws secretsmanager cancel-rotate-secret --secret-id "$secret" >/dev/null
-[ "$(version AWSPREVIOUS)" = None ] || fail "another rotation took place meanwhile: run this again"
+[ "$(version AWSPREVIOUS)" = None ] || fail "another rotation ran at the same time: run this again"
 echo "revoke-root-key: version $new is in force; functions refuse every older key within seconds (KeyCacheSeconds, at least 5)"

@@ -1,4 +1,4 @@
-//! Which API is asked, and with which key.
+//! The connection to the API: its address and the key, both from the environment.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use clap::Args;
 use onerun_client::{ApiKey, Client, ClientOptions, SetupError};
 use zeroize::Zeroizing;
 
-/// Where `onerun serve` listens unless told.
+/// The default address of `onerun serve`.
 const DEFAULT_ADDRESS: &str = "http://127.0.0.1:9000";
 
-/// For how long a call is tried again while the API is busy.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a call is retried while the API is busy.
+const RETRY_BUDGET: Duration = Duration::from_secs(15);
 
-/// How the API is reached.
+/// Options of the connection to the API.
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
-    /// Send keys over plain HTTP to another machine, where whoever is on the way reads them: for networks that can be
-    /// trusted. To this machine it is always done.
+    /// Allow plain HTTP to another machine. Anyone on the network path can read the key, so use it on trusted
+    /// networks only. Plain HTTP to this machine is always allowed.
     #[arg(long)]
     insecure_http: bool,
 }
 
 impl Connection {
-    /// A client with the key of the environment.
+    /// A client that sends the key in `ONERUN_API_KEY`.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         self.connect(Some(&key(variable)?), variable)
     }
@@ -42,10 +42,10 @@ impl Connection {
         let address = address.as_deref().unwrap_or(DEFAULT_ADDRESS);
         let mut options = ClientOptions::default();
         options.clear_text = self.insecure_http;
-        options.retry_budget = PATIENCE;
+        options.retry_budget = RETRY_BUDGET;
         let client = Client::with_options(address, key, options);
         if let Err(SetupError::ClearText(_)) = client {
-            let advice = "or say `--insecure-http` if everybody on the way can be trusted";
+            let advice = "or pass `--insecure-http` if the network is trusted";
             return client.map_err(|error| anyhow::anyhow!("ONERUN_API_BASE_URL: {error}, {advice}"));
         }
         client.context("ONERUN_API_BASE_URL")
@@ -55,15 +55,18 @@ impl Connection {
 fn key(variable: impl Fn(&str) -> anyhow::Result<Option<String>>) -> anyhow::Result<ApiKey> {
     let Some(text) = variable("ONERUN_API_KEY")?.map(Zeroizing::new) else {
         bail!(
-            "no key to ask with: set ONERUN_API_KEY; for `onerun serve`, which keeps its own in a file: \
+            "no API key: set ONERUN_API_KEY. `onerun serve` stores its key in a file: \
              export ONERUN_API_KEY=$(cat onerun-data/api-key)"
         )
     };
     ApiKey::new(&text).context("ONERUN_API_KEY")
 }
 
-/// A variable of the environment; one that is empty counts as not set, as it does for most programs.
-#[expect(clippy::disallowed_methods, reason = "the program is a composition root; here alone it reads them")]
+/// An environment variable. An empty one counts as unset, as in most programs.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the program is a composition root; it reads the environment only here"
+)]
 pub(crate) fn variable(name: &str) -> anyhow::Result<Option<String>> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.trim().is_empty())),
@@ -85,13 +88,13 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_it_is_the_server_of_this_machine() {
+    fn default_address_is_the_local_server() {
         assert!(connect(None, false).unwrap().contains("127.0.0.1"));
         assert!(connect(Some("https://example.com/stage"), false).is_ok());
     }
 
     #[test]
-    fn a_key_in_clear_text_is_refused_with_advice() {
+    fn clear_text_address_is_refused_with_advice() {
         let error = connect(Some("http://onerun:9000"), false).unwrap_err();
         assert!(error.contains("https") && error.contains("--insecure-http"), "{error}");
         assert!(connect(Some("http://onerun:9000"), true).is_ok());
@@ -100,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_key_says_where_one_is() {
+    fn missing_key_error_says_where_to_find_one() {
         let error = key(|_| Ok(None)).unwrap_err().to_string();
         assert!(error.contains("ONERUN_API_KEY") && error.contains("onerun-data/api-key"), "{error}");
         let error = format!("{:#}", key(|_| Ok(Some("a\nb".into()))).unwrap_err());

@@ -1,4 +1,4 @@
-//! `onerun conversations`: who said what, and the verdicts on it.
+//! `onerun conversations`: transcripts and evaluations.
 
 use std::fmt::{self, Write};
 
@@ -15,19 +15,20 @@ use crate::{
     text::{fields, plain, prose, table, utc},
 };
 
-/// The width of the names of what is said of a conversation.
-const NAMES: usize = 8;
+/// The width of the widest field name, in columns.
+const NAME_WIDTH: usize = 8;
 
-/// What can be asked about conversations.
+/// Subcommands of `onerun conversations`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the conversations of a simulation, newest first; queued ones alone, longest waiting first.
+    /// List the conversations of a simulation, newest first. With `--status queued`, the longest
+    /// waiting come first.
     List(List),
-    /// Show a conversation: the persona, who said what, and the verdicts with the words that they rest on.
+    /// Show a conversation: the persona, the transcript, and the evaluations with the words they quote.
     Show(Show),
 }
 
-/// The simulation that something is in.
+/// Options that select a simulation.
 #[derive(Debug, Args)]
 struct InSimulation {
     /// The simulation's id, as `onerun simulations list` prints it.
@@ -43,22 +44,22 @@ impl InSimulation {
     }
 }
 
-/// Which conversations.
+/// Options of `onerun conversations list`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
     #[command(flatten)]
     of: InSimulation,
-    /// Only those in this status.
+    /// Only conversations with this status.
     #[arg(long)]
     status: Option<Status>,
     #[command(flatten)]
     paging: Paging,
-    /// Print what the API answers.
+    /// Print the API's response as JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Where a conversation is.
+/// Values of `--status`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum Status {
@@ -79,7 +80,7 @@ impl From<Status> for ConversationStatus {
     }
 }
 
-/// Which conversation.
+/// Options of `onerun conversations show`.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     /// The conversation's id.
@@ -87,10 +88,10 @@ pub(crate) struct Show {
     id: String,
     #[command(flatten)]
     of: InSimulation,
-    /// The messages of this attempt, if it took several; by default those of the last one.
+    /// Show the messages of this attempt [default: the last attempt].
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     attempt: Option<u32>,
-    /// Print what the API answers: `{"conversation": …, "items": …}`.
+    /// Print the API's responses as JSON: `{"conversation": …, "items": …}`.
     #[arg(long)]
     json: bool,
 }
@@ -112,7 +113,7 @@ async fn list(options: &List) -> anyhow::Result<()> {
         async |page| simulation.conversations(status, page).await,
         async |conversations| {
             let rows: Vec<_> = conversations.iter().map(|conversation| row(conversation)).collect();
-            Ok(table(["ID", "NO.", "STATUS", "MESSAGES", "VERDICTS", "PERSONA"], &[5], &rows))
+            Ok(table(["ID", "NO.", "STATUS", "MESSAGES", "EVALUATIONS", "PERSONA"], &[5], &rows))
         },
     )
     .await
@@ -124,15 +125,16 @@ fn row(conversation: &Conversation) -> [String; 6] {
         conversation.seq_id.to_string(),
         conversation.status.as_str().to_owned(),
         conversation.item_count.to_string(),
-        verdicts_in_short(conversation),
+        evaluation_counts(conversation),
         plain(&conversation.persona.summary),
     ]
 }
 
-/// How many verdicts are what, or why there are none.
-fn verdicts_in_short(conversation: &Conversation) -> String {
+/// The number of evaluations by outcome, or the evaluation status if there are none.
+fn evaluation_counts(conversation: &Conversation) -> String {
     let counts = [Outcome::Passed, Outcome::Failed, Outcome::Inconclusive].map(|outcome| {
-        let number = conversation.evaluations.iter().filter(|verdict| verdict.outcome == outcome).count();
+        let number =
+            conversation.evaluations.iter().filter(|evaluation| evaluation.outcome == outcome).count();
         (number, results::outcome(outcome))
     });
     let counts: Vec<String> = counts
@@ -143,7 +145,7 @@ fn verdicts_in_short(conversation: &Conversation) -> String {
     if counts.is_empty() { words(&conversation.evaluation_status) } else { counts.join(", ") }
 }
 
-/// A word of the wire as words.
+/// A snake_case value of the API with spaces.
 fn words(word: &str) -> String {
     plain(word).replace('_', " ")
 }
@@ -164,9 +166,9 @@ async fn show(options: &Show) -> anyhow::Result<()> {
     output::print(&text)
 }
 
-/// All there is to say about a conversation.
+/// Writes all details of a conversation.
 fn describe(out: &mut String, conversation: &Conversation, items: &[Verbatim<Item>]) -> fmt::Result {
-    let prose = |text: &str| prose(text, NAMES);
+    let prose = |text: &str| prose(text, NAME_WIDTH);
     let status = conversation.status.as_str();
     let status = match &conversation.end_reason {
         Some(reason) => format!("{status} ({})", words(reason)),
@@ -183,49 +185,50 @@ fn describe(out: &mut String, conversation: &Conversation, items: &[Verbatim<Ite
     ]));
     out.push('\n');
     if items.is_empty() {
-        out.push_str("Nothing has been said.\n");
+        out.push_str("There are no messages.\n");
     }
     for item in items {
         results::message(out, item.role, &item.text())?;
     }
     if conversation.evaluations.is_empty() {
-        return writeln!(out, "\nNo verdicts: {}.", words(&conversation.evaluation_status));
+        return writeln!(out, "\nNo evaluations: {}.", words(&conversation.evaluation_status));
     }
-    conversation.evaluations.iter().try_for_each(|verdict| judged(out, verdict))
+    conversation.evaluations.iter().try_for_each(|evaluation| evaluated(out, evaluation))
 }
 
 /// The number of the current attempt, and how each lost attempt ended.
 fn attempts(conversation: &Conversation) -> Vec<String> {
     let mut lines = vec![conversation.attempt.to_string()];
     for ended in &conversation.ended_attempts {
-        // The status says how an attempt ended that was not lost.
+        // The status already shows how an attempt that was not lost ended.
         let is_lost = ended.failure_reason.is_some() || ended.end_reason == "lease_expired";
         if is_lost {
-            let how = how_it_ended(&ended.end_reason);
-            lines.push(format!("attempt {} ended {}: {how}", ended.attempt, utc(&ended.ended_at)));
+            let reason = end_reason(&ended.end_reason);
+            lines.push(format!("attempt {} ended {}: {reason}", ended.attempt, utc(&ended.ended_at)));
             let reason = match &ended.failure_reason {
                 Some(reason) => format!("the worker's reason: {reason}"),
                 None => "the worker gave no reason".to_owned(),
             };
-            lines.push(prose(&reason, NAMES));
+            lines.push(prose(&reason, NAME_WIDTH));
         }
     }
     lines
 }
 
-/// How an attempt ended.
-fn how_it_ended(reason: &str) -> String {
+/// An end reason in words.
+fn end_reason(reason: &str) -> String {
     match reason {
         "lease_expired" => "lease expired because the worker stopped answering".to_owned(),
         other => words(other),
     }
 }
 
-fn judged(out: &mut String, verdict: &Evaluation) -> fmt::Result {
-    let score = verdict.score.map_or_else(|| "no score".to_owned(), |score| format!("score {score:.2}"));
-    let found = format!("{}, {score}, judged by {}", results::outcome(verdict.outcome), verdict.judge);
-    let reason = verdict.reason.as_deref().unwrap_or("no reason given");
+fn evaluated(out: &mut String, evaluation: &Evaluation) -> fmt::Result {
+    let score = evaluation.score.map_or_else(|| "no score".to_owned(), |score| format!("score {score:.2}"));
+    let outcome =
+        format!("{}, {score}, judged by {}", results::outcome(evaluation.outcome), evaluation.judge);
+    let reason = evaluation.reason.as_deref().unwrap_or("no reason given");
     out.push('\n');
-    results::verdict(out, &verdict.objective.name, &found, reason)?;
-    verdict.quotes.iter().try_for_each(|quote| results::quote(out, &quote.text))
+    results::evaluation(out, &evaluation.objective.name, &outcome, reason)?;
+    evaluation.quotes.iter().try_for_each(|quote| results::quote(out, &quote.text))
 }

@@ -1,7 +1,6 @@
-//! `onerun demo`: a whole simulation, from nothing to verdicts.
+//! `onerun demo`: a whole simulation, from an empty directory to results.
 //!
-//! It is its own user: the server listens on loopback, and everything is done through the public API by the client
-//! that anybody has.
+//! The server listens on loopback, and the demo uses it through the published client, like any other user.
 
 mod report;
 
@@ -31,94 +30,94 @@ use serde::Serialize;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, time::sleep};
 
-use crate::{output, signals::Stop};
+use crate::{output, signals::StopSignal};
 use report::{Excerpt, Report};
 
 /// How many conversations the worker holds at once.
 const CONCURRENCY: usize = 32;
 
-/// How long the worker and the progress bar wait before they look again.
+/// How often the worker and the progress bar poll.
 const POLL: Duration = Duration::from_millis(25);
 
-/// The bar asks for counts, which costs more than a status, once in so many looks.
-const LOOKS_A_COUNT: u32 = 8;
+/// The progress bar requests the results, which cost more than the status, once in this many polls.
+const POLLS_PER_COUNT: u32 = 8;
 
-/// How large the demo is, and what is left of it.
+/// Options of `onerun demo`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many conversations are held.
+    /// How many conversations to hold.
     #[arg(
         long, value_name = "N", default_value_t = 20,
         value_parser = value_parser!(u32).range(i64::from(Target::MIN)..=i64::from(Target::MAX)),
     )]
     conversations: u32,
-    /// Repeats the run that had this seed; by default each run has its own.
+    /// Repeat the run that had this seed [default: a random seed].
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(Seed::MIN..=Seed::MAX))]
     seed: Option<u64>,
-    /// Keeps everything in this directory, which must be empty or not there yet, for `onerun serve --data`.
+    /// Keep the data in this directory for `onerun serve --data`. It must be empty or not exist.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// Prints one JSON document instead of a report.
+    /// Print one JSON document instead of a report.
     #[arg(long)]
     json: bool,
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Document {
     seed: u64,
     conversations: u32,
     personas: u32,
-    /// From the simulation's creation to its last verdict.
+    /// From the creation of the simulation to its last evaluation.
     elapsed_seconds: f64,
     conversations_per_second: f64,
-    /// All that were said, by both sides.
+    /// Messages of both sides.
     messages: u64,
     results: Results,
-    /// Of the whole process, server and worker together; null where the system does not say.
+    /// Of the whole process, server and worker together; null if the system does not report it.
     peak_memory_bytes: Option<u64>,
 }
 
 /// The demo's output.
-enum Shown {
+enum Output {
     Report(String),
     Json(String),
 }
 
 /// Runs the demo.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
-    let mut stop = Stop::listen()?;
+    let mut stop = StopSignal::listen()?;
     let data = DataDirectory::open(options.keep.as_deref())?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    // Not from the environment: the key and the settings of a real server stay out of it.
+    // The demo ignores the environment, which may hold the key and settings of a real server.
     let server = Server::start(Config::default(), data.path(), address).await?;
-    let shown = tokio::select! {
-        shown = simulate(&server, options) => shown,
-        () = stop.asked() => bail_interrupted(),
+    let result = tokio::select! {
+        result = simulate(&server, options) => result,
+        () = stop.received() => bail_interrupted(),
     };
     let stopped = server.shutdown().await;
-    match shown? {
-        Shown::Report(text) => output::print(&text)?,
-        Shown::Json(json) => output::print_json(&json)?,
+    match result? {
+        Output::Report(text) => output::print(&text)?,
+        Output::Json(json) => output::print_json(&json)?,
     }
     Ok(stopped?)
 }
 
-fn bail_interrupted() -> anyhow::Result<Shown> {
+fn bail_interrupted() -> anyhow::Result<Output> {
     bail!("interrupted before the simulation was complete")
 }
 
-/// Runs a simulation on a server, and says how it went.
-async fn simulate(server: &Server, options: &Options) -> anyhow::Result<Shown> {
-    let file = server.key_file().context("the demo's server has no key of its own")?;
+/// Runs a simulation on a server and returns the report.
+async fn simulate(server: &Server, options: &Options) -> anyhow::Result<Output> {
+    let file = server.key_file().context("the demo server has no key file")?;
     let key = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let client = Client::new(&format!("http://{}", server.address()), &ApiKey::new(&key)?)?;
     let seed = match options.seed {
         Some(seed) => seed,
-        // Not of all that there are: short enough to be typed again.
+        // 32 bits are enough, and short to type.
         None => getrandom::u32()?.into(),
     };
-    // So that most personas hold more than one conversation, as in simulations that are to tell them apart.
+    // Two conversations for each persona, so that personas can be compared.
     let personas = (options.conversations / 2).max(1);
 
     let project = client.project(&client.create_project("Demo").await?.id);
@@ -159,7 +158,7 @@ async fn simulate(server: &Server, options: &Options) -> anyhow::Result<Shown> {
             results,
             peak_memory_bytes: peak_memory(),
         };
-        return Ok(Shown::Json(serde_json::to_string_pretty(&document)?));
+        return Ok(Output::Json(serde_json::to_string_pretty(&document)?));
     }
     let excerpt = match best {
         Some((_, conversation)) => Some(excerpt(&simulation, conversation).await?),
@@ -178,14 +177,14 @@ async fn simulate(server: &Server, options: &Options) -> anyhow::Result<Shown> {
         elapsed,
         kept: options.keep.clone().map(|directory| (directory, created.id)),
     };
-    Ok(Shown::Report(report.to_string()))
+    Ok(Output::Report(report.to_string()))
 }
 
 fn agent() -> NewAgent {
     NewAgent { name: demo::AGENT_NAME.into(), description: Some(demo::AGENT_DESCRIPTION.into()) }
 }
 
-/// Holds all conversations of the simulation, and waits until the last is judged.
+/// Holds all conversations of the simulation and waits until the last one is judged.
 async fn complete(
     project: ProjectClient,
     agent_id: &str,
@@ -199,9 +198,9 @@ async fn complete(
 
     let (complete, completed) = oneshot::channel::<()>();
     let work = async {
-        // Ready also if the other side is gone without a word.
+        // Also completes if the sender is dropped.
         let stop = async { drop(completed.await) };
-        worker.run(stop).await.context("the worker cannot go on")
+        worker.run(stop).await.context("the worker failed")
     };
     let watch = async {
         let ended = watch(simulation, conversations).await;
@@ -214,24 +213,24 @@ async fn complete(
     }
     bail!(
         "the simulation did not complete: {}",
-        ended.last_failure_reason.as_deref().unwrap_or("the server does not say why")
+        ended.last_failure_reason.as_deref().unwrap_or("the server gave no reason")
     )
 }
 
-/// Waits until the simulation is over, with a progress bar if standard error is a terminal.
+/// Waits until the simulation ends, with a progress bar if standard error is a terminal.
 async fn watch(simulation: &SimulationClient, conversations: u32) -> anyhow::Result<Simulation> {
     let bar = ProgressBar::with_draw_target(Some(conversations.into()), ProgressDrawTarget::stderr());
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len} conversations scored, {elapsed}")?);
-    let mut looks = 0;
+    let mut polls = 0;
     let ended = loop {
         let seen = simulation.get().await?;
         if !matches!(seen.status, SimulationStatus::Pending | SimulationStatus::InProgress) {
             break seen.into_value();
         }
-        if !bar.is_hidden() && looks % LOOKS_A_COUNT == 0 {
+        if !bar.is_hidden() && polls % POLLS_PER_COUNT == 0 {
             bar.set_position(simulation.results().await?.overall.evaluated);
         }
-        looks += 1;
+        polls += 1;
         sleep(POLL).await;
     };
     bar.finish_and_clear();
@@ -257,15 +256,15 @@ impl Agent for BuiltIn {
     }
 }
 
-/// What all conversations are looked through for.
+/// What the demo collects from all conversations.
 #[derive(Default)]
 struct Survey {
     messages: u64,
-    /// The one to be shown, and how good it is for that: less is better.
+    /// The conversation to show, and its rank; a lower rank is better.
     best: Option<((u8, u32), Conversation)>,
 }
 
-/// Looks through all conversations, a page at a time: there may be too many to hold.
+/// Reads all conversations a page at a time, as there may be too many to hold in memory.
 async fn survey(simulation: &SimulationClient) -> anyhow::Result<Survey> {
     let mut survey = Survey::default();
     let mut request = PageRequest::first(100);
@@ -286,12 +285,14 @@ async fn survey(simulation: &SimulationClient) -> anyhow::Result<Survey> {
     }
 }
 
-/// How good a conversation is to be shown: best one that failed with a quote to prove it, else one that failed; the
-/// first of those by number, so that the same one is shown however the workers' calls fell.
+/// The rank of a conversation to show: first a failed one with a quote, then a failed one without,
+/// then any other. Equal ones are ordered by number, so that each run of a seed shows the same
+/// conversation.
 fn rank(conversation: &Conversation) -> (u8, u32) {
-    let mut failed = conversation.evaluations.iter().filter(|verdict| verdict.outcome == Outcome::Failed);
+    let mut failed =
+        conversation.evaluations.iter().filter(|evaluation| evaluation.outcome == Outcome::Failed);
     let kind = match failed.clone().next() {
-        Some(_) if failed.any(|verdict| !verdict.quotes.is_empty()) => 0,
+        Some(_) if failed.any(|evaluation| !evaluation.quotes.is_empty()) => 0,
         Some(_) => 1,
         None => 2,
     };
@@ -299,7 +300,7 @@ fn rank(conversation: &Conversation) -> (u8, u32) {
 }
 
 async fn excerpt(simulation: &SimulationClient, conversation: Conversation) -> anyhow::Result<Excerpt> {
-    // No demo conversation is longer than a page.
+    // A demo conversation always fits in one page.
     let items = simulation.conversation(&conversation.id).items(None, PageRequest::first(100)).await?;
     let items: Vec<Item> = items.into_value().data.into_iter().map(Verbatim::into_value).collect();
     Ok(Excerpt::new(conversation, &items))
@@ -315,13 +316,13 @@ impl DataDirectory {
     fn open(keep: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = keep else {
             let directory = tempfile::Builder::new().prefix("onerun-demo-").tempdir();
-            return Ok(Self::Temporary(directory.context("cannot make a temporary directory")?));
+            return Ok(Self::Temporary(directory.context("cannot create a temporary directory")?));
         };
         match fs::read_dir(path).map(|mut entries| entries.next().is_some()) {
             Ok(false) => {}
-            Ok(true) => bail!("{} is not empty; name a directory that is, or a new one", path.display()),
+            Ok(true) => bail!("{} is not empty; use an empty or a new directory", path.display()),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                make_private(path).with_context(|| format!("cannot make {}", path.display()))?;
+                create_private(path).with_context(|| format!("cannot create {}", path.display()))?;
             }
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot use {}", path.display()));
@@ -338,8 +339,8 @@ impl DataDirectory {
     }
 }
 
-/// Makes a directory that only its owner can look into: transcripts and a key go there.
-fn make_private(path: &Path) -> io::Result<()> {
+/// Creates a directory that only its owner can read, as it holds transcripts and a key.
+fn create_private(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -347,7 +348,7 @@ fn make_private(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// The most memory that this process has had, as far as the system says.
+/// The peak resident memory of this process in bytes, if the system reports it.
 fn peak_memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix("kB")?;
@@ -359,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_empty_directory_is_used() {
+    fn data_directory_must_be_empty() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("a/b");
         for _ in 0..2 {
@@ -374,7 +375,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_kept_directory_is_private() {
+    fn data_directory_is_private() {
         use std::os::unix::fs::PermissionsExt;
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("kept");
@@ -383,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unproven_failure_is_shown_only_if_there_is_no_proven_one() {
+    fn failure_with_a_quote_ranks_before_one_without() {
         let conversation = |seq: u32, outcome: &str, quotes: &str| {
             let json = format!(
                 r#"{{"id":"c","simulation_id":"s","seq_id":{seq},"status":"ended","attempt":1,"item_count":2,
@@ -406,7 +407,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn peak_memory_is_known() {
+    fn peak_memory_is_reported() {
         assert!(peak_memory().unwrap() > 1024 * 1024);
     }
 }

@@ -1,4 +1,4 @@
-//! `onerun keys`: API keys. Some commands need nobody to be asked; the others ask the API.
+//! `onerun keys`: API keys. `generate`, `check` and `scan` work offline; the others use the API.
 
 mod arguments;
 mod attention;
@@ -18,75 +18,76 @@ use onerun_auth::RootKey;
 
 use crate::{logs, outcome, output, runtime};
 
-/// What is said below the list of commands. One table for all of them.
+/// Help text below the subcommands.
 pub(crate) const AFTER_HELP: &str = "\
 Environment:
   ONERUN_API_BASE_URL  the API's address [default: http://127.0.0.1:9000]
-  ONERUN_API_KEY       the key that is sent; no argument takes a key
-  COLUMNS              how wide tables and texts are [default: the terminal's
-                       width; to a file or a pipe, tables are not cut]
+  ONERUN_API_KEY       the API key; no argument accepts one
+  COLUMNS              the width of tables and text [default: the terminal's
+                       width; tables in a file or a pipe are not cut]
 
-  generate, check and scan ask nobody and need neither; report-leak needs no key.
+  generate, check and scan work offline; report-leak needs no API key.
 
 Exit codes:
-  0  done; or the answer is yes
-  1  the answer is no: the API refused (4xx), a key is not whole, one was found
-     in a file, the audit trail is not what it was, or you said no
-  2  nothing is known of it: a wrong command line, a file that cannot be used,
-     no answer from the API, or one that says that it failed (5xx)
+  0  success, or a positive answer
+  1  a negative answer: the API refused the request (4xx), a key is not well
+     formed, a key was found in a file, the audit trail was changed, or you
+     answered no
+  2  the result is unknown: wrong command line, unusable file, no response from
+     the API, or a server error (5xx)
 
-With --json, standard output is one JSON document, as the API sent it, and
-nothing if the command failed. That of attention is four lists of keys. What a
-terminal would obey or not show is written otherwise, as a \\u escape.";
+With --json, standard output is the API's JSON document, or empty if the command
+failed. That of attention has four lists of keys. Control and invisible
+characters in it are replaced by \\u escapes.";
 
-/// What can be done with keys.
+/// Subcommands of `onerun keys`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a key, and print it alone: `KEY=$(onerun keys create …)`.
+    /// Create a key and print its secret: `KEY=$(onerun keys create …)`.
     ///
-    /// It is shown this once. What else there is to say of it goes to standard error.
+    /// The secret is shown only once. Its other details go to standard error.
     Create(issue::Create),
     /// List keys, newest first.
     List(manage::List),
-    /// List active keys that are worth a look: those that end within 14 days, were not used for 30, never end, or hold
-    /// scopes that they have not used.
+    /// List active keys that need attention: keys that expire within 14 days, were not used for 30
+    /// days, never expire, or have unused scopes.
     ///
-    /// A key that was replaced ends by itself, and is not among them.
+    /// Replaced keys end on their own and are left out.
     Attention(attention::Options),
     /// Show a key.
     Show(manage::Named),
-    /// Change what a key may do, where, from where, how often and how long.
+    /// Change a key's name, scopes, projects, expiry, allowed addresses, rate limit or metadata.
     Update(manage::Update),
-    /// Put a new key in the place of one, and print it alone. The old one goes on for an overlap.
+    /// Replace a key and print the new secret. The old key works until the overlap ends.
     Rotate(issue::Rotate),
-    /// End a key for good.
+    /// Revoke a key permanently.
     Revoke(manage::Revoke),
-    /// Have a key not work until it is enabled.
+    /// Disable a key until it is enabled again.
     Disable(manage::Named),
-    /// Have a disabled key work again.
+    /// Enable a disabled key.
     Enable(manage::Named),
-    /// Show the key in `ONERUN_API_KEY`: what it may do, where, and how long.
+    /// Show the key in `ONERUN_API_KEY`: its scopes, projects and expiry.
     Whoami(manage::Whoami),
-    /// List what was done with keys and by whom, or check that the list is whole.
+    /// List the audit trail of keys, or verify it.
     Audit(audit::Options),
-    /// Revoke keys that leaked: read from standard input, one a line. Having them is all it takes.
+    /// Revoke leaked keys, read from standard input, one per line. No API key is needed.
     ReportLeak(leak::Options),
-    /// Print a new root key: 32 bytes from the system's random generator, in base64.
+    /// Print a new root key: 32 random bytes in base64.
     Generate,
-    /// Say whether a key is whole: read from standard input, and looked at on this machine alone.
+    /// Check the format and checksum of a key on standard input, offline.
     ///
-    /// Exits with 0 if it is, with 1 if it is not. Whether the API accepts it is another question.
+    /// Exits with 0 if they are right and with 1 if not. It does not ask whether the API accepts the key.
     Check {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Find managed keys in files, by their pattern and checksum: for pre-commit hooks and CI.
+    /// Find managed keys in files by pattern and checksum, for pre-commit hooks and CI.
     ///
-    /// Prints where each is and its public id, never the key. Exits with 0 if there is none, with 1 if there is one, and
-    /// with 2 if something could not be read.
+    /// Prints the location and the public id of each, never the secret. Exits with 0 if no key was
+    /// found, with 1 if one was found, and with 2 if a file could not be read.
     Scan {
-        /// Files, and directories with all that is in them but `.git`.
+        /// Files and directories. Directories are scanned recursively, without `.git`.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
         /// Print JSON.
@@ -95,12 +96,12 @@ pub(crate) enum Command {
     },
 }
 
-/// Does it, and says what the program is to exit with. Fails only if standard output was closed.
+/// Runs a subcommand and returns the exit code. Fails only if standard output was closed.
 pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
-    outcome::told(act(command))
+    outcome::report(run_command(command))
 }
 
-fn act(command: &Command) -> anyhow::Result<ExitCode> {
+fn run_command(command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Generate => {
             let key = RootKey::generate(getrandom::fill)?;
@@ -111,12 +112,12 @@ fn act(command: &Command) -> anyhow::Result<ExitCode> {
         Command::Scan { paths, json } => scan::run(paths, *json),
         remote => {
             logs::start("warn");
-            runtime()?.block_on(ask(remote)).map(|()| ExitCode::SUCCESS)
+            runtime()?.block_on(run_remote(remote)).map(|()| ExitCode::SUCCESS)
         }
     }
 }
 
-async fn ask(command: &Command) -> anyhow::Result<()> {
+async fn run_remote(command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Create(options) => issue::create(options).await,
         Command::Rotate(options) => issue::rotate(options).await,

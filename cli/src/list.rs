@@ -1,4 +1,4 @@
-//! Lists: which part of one is asked for, and how it is printed.
+//! Paging options and the printing of lists.
 
 use clap::{Args, value_parser};
 use onerun_client::{
@@ -8,24 +8,24 @@ use onerun_client::{
 
 use crate::{output, text};
 
-/// The most that the API gives at once.
+/// The largest page that the API returns, in entries.
 pub(crate) const PAGE: u32 = 100;
 
-/// Which part of a list.
+/// Which part of a list is requested.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Paging {
-    /// How many at the most.
+    /// Print at most this many.
     #[arg(
         long, value_name = "N", default_value_t = PAGE, value_parser = value_parser!(u32).range(1..=i64::from(PAGE)),
     )]
     limit: u32,
-    /// How many to pass over.
+    /// Skip this many.
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: u32,
-    /// Where an earlier page ended: the `next_cursor` of its JSON.
+    /// Continue after an earlier page: the `next_cursor` of its JSON.
     #[arg(long, conflicts_with = "offset")]
     cursor: Option<String>,
-    /// All of them, however many requests it takes.
+    /// Print all of them, with as many requests as necessary.
     #[arg(long, conflicts_with_all = ["limit", "offset", "cursor"])]
     pub(crate) all: bool,
 }
@@ -36,22 +36,22 @@ impl Paging {
         PageRequest { limit: self.limit, start }
     }
 
-    /// Says that there is more, and how to get it.
-    pub(crate) fn hint(&self, next: Option<PageRequest>) {
+    /// Prints how to get the next page, if there is one.
+    pub(crate) fn print_next(&self, next: Option<PageRequest>) {
         let next = match next.map(|next| next.start) {
-            // A cursor is quoted by no shell's rules here, and needs none: it has letters, digits, `-` and `_`.
+            // A cursor has only letters, digits, `-` and `_`, so a shell needs no quotes.
             Some(Start::Cursor(cursor)) => format!(", or `--cursor {}`", text::plain(&cursor)),
             Some(Start::Offset(offset)) => format!(", or `--offset {offset}`"),
             None => return,
         };
-        output::remark(&format!("More follow: `--all`{next}.\n"));
+        output::print_note(&format!("There are more: use `--all`{next}.\n"));
     }
 }
 
-/// A page of a list, each entry and the whole with the JSON that it was read from.
+/// A page of a list. The page and each entry carry the JSON that they were parsed from.
 type Answer<T> = Result<Verbatim<Page<Verbatim<T>>>, Error>;
 
-/// Prints what `list` answers: the JSON to the byte, or the table that is made of it.
+/// Prints a list: the API's JSON byte for byte, or a table.
 pub(crate) async fn print<T>(
     paging: &Paging,
     json: bool,
@@ -76,12 +76,12 @@ pub(crate) async fn print<T>(
         return output::print_json(page.json());
     }
     output::print(&table(&page.data).await?)?;
-    paging.hint(page.following(&request));
+    paging.print_next(page.following(&request));
     Ok(())
 }
 
-/// All of a list, each entry once: from a server without cursors, one that is made meanwhile moves the others to later
-/// places.
+/// Reads a whole list and removes duplicates: without cursors, an entry that is created meanwhile
+/// moves the others to later pages.
 pub(crate) async fn all<T>(
     id: fn(&T) -> &str,
     list: impl AsyncFn(PageRequest) -> Answer<T>,
@@ -92,7 +92,7 @@ pub(crate) async fn all<T>(
         let page = list(request.clone()).await?.into_value();
         let next = page.following(&request);
         for entry in page.data {
-            // Those that moved are the last ones that were read.
+            // Only entries of the last page can appear again.
             if !entries.iter().rev().take(PAGE as usize).any(|known| id(known) == id(&entry)) {
                 entries.push(entry);
             }
@@ -104,7 +104,7 @@ pub(crate) async fn all<T>(
     }
 }
 
-/// The JSON of some entries, as they were received.
+/// A JSON array of entries, each byte for byte as received.
 pub(crate) fn array<'a, T: 'a>(entries: impl IntoIterator<Item = &'a Verbatim<T>>) -> String {
     format!("[{}]", entries.into_iter().map(Verbatim::json).collect::<Vec<_>>().join(","))
 }

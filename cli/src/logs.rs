@@ -1,10 +1,10 @@
-//! Logs go to standard error: for people on a terminal, JSON lines otherwise.
+//! Logs on standard error: readable text on a terminal, JSON lines otherwise.
 
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Starts logging. `RUST_LOG` says what is logged; without it, `default` does.
+/// Starts logging with the filter in `RUST_LOG`, or with `default` if it is unset.
 pub(crate) fn start(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let registry = tracing_subscriber::registry().with(filter);

@@ -20,10 +20,10 @@ use std::{borrow::Cow, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
-/// How long threads have to end once a server has stopped.
-const THREADS_END: Duration = Duration::from_secs(1);
+/// Blocking threads that still run this long after a server stopped are abandoned.
+const THREAD_SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// Simulate conversations with an AI agent, and score them.
+/// Simulate conversations with an AI agent and score them.
 #[derive(Debug, Parser)]
 #[command(name = "onerun", version)]
 struct Cli {
@@ -35,39 +35,39 @@ struct Cli {
 enum Command {
     /// Serve the API on this machine.
     Serve(serve::Options),
-    /// Simulate and score a small built-in agent: nothing to configure, no network.
+    /// Simulate and score a small built-in agent, without configuration or network.
     Demo(demo::Options),
-    /// API keys.
+    /// Create, list, change, rotate, revoke and check API keys.
     #[command(after_help = keys::AFTER_HELP)]
     Keys {
         #[command(subcommand)]
         command: keys::Command,
     },
-    /// Projects: what everything else belongs to.
+    /// List projects.
     #[command(after_help = outcome::AFTER_HELP)]
     Projects {
         #[command(subcommand)]
         command: projects::Command,
     },
-    /// Simulations, how far they are, and what their verdicts come to.
+    /// Show simulations: progress and results.
     #[command(after_help = outcome::AFTER_HELP)]
     Simulations {
         #[command(subcommand)]
         command: simulations::Command,
     },
-    /// Personas of a simulation, and whether they may hold conversations.
+    /// List, approve and reject the personas of a simulation.
     #[command(after_help = outcome::AFTER_HELP)]
     Personas {
         #[command(subcommand)]
         command: personas::Command,
     },
-    /// Conversations of a simulation: who said what, and the verdicts on it.
+    /// Show the conversations of a simulation: transcripts and evaluations.
     #[command(after_help = outcome::AFTER_HELP)]
     Conversations {
         #[command(subcommand)]
         command: conversations::Command,
     },
-    /// Print the OpenAPI document of the API.
+    /// Print the OpenAPI document.
     Openapi,
 }
 
@@ -75,23 +75,23 @@ fn main() -> ExitCode {
     text::measure_screen(api::variable("COLUMNS").ok().flatten().as_deref());
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
-        Err(error) => return explain(&error),
+        Err(error) => return print_usage(&error),
     };
     match run(command) {
         Ok(code) => code,
-        // Whoever reads has seen enough, as in `onerun demo | head`.
+        // The reader closed the pipe, as in `onerun demo | head`: no failure.
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::complain(&error);
+            output::print_error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Prints help, or what is wrong with the command line. Arguments may come from elsewhere, so a terminal must not obey them.
-fn explain(error: &clap::Error) -> ExitCode {
+/// Prints help or a usage error. The text may repeat untrusted arguments, so control characters are escaped.
+fn print_usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
-    // If nobody can be told, the exit code still tells.
+    // If standard error is closed, the exit code still reports the failure.
     let _ = match text::plain_lines(&text) {
         Cow::Borrowed(_) => error.print(),
         Cow::Owned(text) => output::prompt(&text),
@@ -100,12 +100,12 @@ fn explain(error: &clap::Error) -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let done = match command {
+    let result = match command {
         Command::Keys { command } => return keys::run(&command),
-        Command::Projects { command } => return ask(projects::run(&command)),
-        Command::Simulations { command } => return ask(simulations::run(&command)),
-        Command::Personas { command } => return ask(personas::run(&command)),
-        Command::Conversations { command } => return ask(conversations::run(&command)),
+        Command::Projects { command } => return query(projects::run(&command)),
+        Command::Simulations { command } => return query(simulations::run(&command)),
+        Command::Personas { command } => return query(personas::run(&command)),
+        Command::Conversations { command } => return query(conversations::run(&command)),
         Command::Serve(options) => {
             logs::start("info");
             block_on(serve::run(&options))
@@ -119,21 +119,21 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             output::print_json(&document)
         }
     };
-    done.map(|()| ExitCode::SUCCESS)
+    result.map(|()| ExitCode::SUCCESS)
 }
 
-/// Has the API asked something.
-fn ask(asked: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+/// Runs a command that reads from the API.
+fn query(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
     logs::start("warn");
-    outcome::told(runtime()?.block_on(asked).map(|()| ExitCode::SUCCESS))
+    outcome::report(runtime()?.block_on(command).map(|()| ExitCode::SUCCESS))
 }
 
-/// Runs a server to its end, whatever a thread is still at.
+/// Runs a server until it stops, without waiting for busy threads.
 fn block_on(serving: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(serving);
-    // Dropping the runtime would wait for threads without limit, and one may be matching a pattern.
-    runtime.shutdown_timeout(THREADS_END);
+    // Dropping the runtime would wait for threads without limit; one may be matching a pattern.
+    runtime.shutdown_timeout(THREAD_SHUTDOWN);
     outcome
 }
 
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_definition_is_consistent() {
         Cli::command().debug_assert();
     }
 }

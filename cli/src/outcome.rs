@@ -1,4 +1,4 @@
-//! What came of a command that asks something, and what the program exits with.
+//! Exit codes and error messages of commands that use the API.
 
 use std::{fmt, process::ExitCode};
 
@@ -7,63 +7,65 @@ use onerun_client::Error;
 
 use crate::output;
 
-/// What is said below the list of commands that read from the API.
+/// Help text below the subcommands that read from the API.
 pub(crate) const AFTER_HELP: &str = "\
 Environment:
   ONERUN_API_BASE_URL  the API's address [default: http://127.0.0.1:9000]
-  ONERUN_API_KEY       the key that is sent; no argument takes a key
-  COLUMNS              how wide tables and texts are [default: the terminal's
-                       width; to a file or a pipe, tables are not cut]
+  ONERUN_API_KEY       the API key; no argument accepts one
+  COLUMNS              the width of tables and text [default: the terminal's
+                       width; tables in a file or a pipe are not cut]
 
 Exit codes:
-  0  done
-  1  the API refused (4xx): there is no such thing, or the key may not see it
-  2  nothing is known of it: a wrong command line, no answer from the API, or
-     one that says that it failed (5xx)
+  0  success
+  1  the API refused the request (4xx): the resource does not exist, or the key
+     may not read it
+  2  the result is unknown: wrong command line, no response from the API, or a
+     server error (5xx)
 
-With --json, standard output is one JSON document, and nothing if the command
-failed: the API's answer, or where it takes two, an object of both. Only what a
-terminal would obey or not show is written otherwise, as a \\u escape.";
+With --json, standard output is one JSON document, or empty if the command
+failed. The document is the API's response, or an object of two responses.
+Control and invisible characters in it are replaced by \\u escapes.";
 
-/// Says what went wrong, and what the program is to exit with. Fails only if standard output was closed.
-pub(crate) fn told(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
-    match done {
+/// Prints the error of a command and returns the exit code. Fails only if standard output was closed.
+pub(crate) fn report(result: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    match result {
         Err(error) if !output::is_closed(&error) => {
             let code = exit_code(&error);
-            output::complain(&explained(error));
+            output::print_error(&simplified(error));
             Ok(code)
         }
-        done => done,
+        result => result,
     }
 }
 
-/// That the answer is no. Anything else that goes wrong leaves open what the answer is.
+/// A negative answer (exit code 1). Any other error means that the answer is unknown (exit code 2).
 #[derive(Debug)]
-pub(crate) struct No(pub(crate) String);
+pub(crate) struct Negative(pub(crate) String);
 
-impl fmt::Display for No {
+impl fmt::Display for Negative {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
 }
 
-impl std::error::Error for No {}
+impl std::error::Error for Negative {}
 
-/// An error of the client without its causes, the last of which it has told itself, and with what helps.
-fn explained(error: anyhow::Error) -> anyhow::Error {
+/// A client error without its causes, which its message already contains, and with advice if there
+/// was no connection.
+fn simplified(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<Error>() {
-        Some(told) if told.is_connect() => {
-            anyhow!("{told}; is it running, and is ONERUN_API_BASE_URL its address?")
+        Some(client) if client.is_connect() => {
+            anyhow!("{client}; is it running, and is ONERUN_API_BASE_URL its address?")
         }
-        Some(told) => anyhow!("{told}"),
+        Some(client) => anyhow!("{client}"),
         None => error,
     }
 }
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     let refused = error.downcast_ref::<Error>().and_then(Error::status);
-    let is_no = error.is::<No>() || refused.is_some_and(|status| (400..500).contains(&status));
-    ExitCode::from(if is_no { 1 } else { 2 })
+    let is_negative = error.is::<Negative>() || refused.is_some_and(|status| (400..500).contains(&status));
+    ExitCode::from(if is_negative { 1 } else { 2 })
 }
 
 #[cfg(test)]
@@ -78,11 +80,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_and_what_is_not_known_exit_differently() {
+    fn refused_and_unknown_results_exit_differently() {
         let code = |error: anyhow::Error| format!("{:?}", exit_code(&error));
         let (no, unknown) = (format!("{:?}", ExitCode::from(1)), format!("{:?}", ExitCode::from(2)));
-        for error in [answered(401), answered(404), answered(429), No("no".into()).into()] {
-            assert_eq!(code(Err::<(), _>(error).context("with words before it").unwrap_err()), no);
+        for error in [answered(401), answered(404), answered(429), Negative("no".into()).into()] {
+            assert_eq!(code(Err::<(), _>(error).context("context").unwrap_err()), no);
         }
         for error in [answered(500), answered(503), answered(302), anyhow!("anything else")] {
             assert_eq!(code(error), unknown);

@@ -1,11 +1,11 @@
-//! What the program says: results on standard output, complaints on standard error.
+//! Output: results on standard output, errors and notes on standard error.
 
 use std::io::{self, ErrorKind, Write};
 
 use crate::text;
 
-/// Writes a text to standard output, all of it at once. Characters that a terminal would obey or hide become codes here, also
-/// where a caller forgot them.
+/// Writes text to standard output and flushes it. Control and invisible characters are escaped
+/// here, also if the caller forgot to.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text::plain_lines(text).as_bytes())?;
@@ -13,34 +13,35 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes JSON to standard output, and a line break. Characters that a terminal would obey or hide are escaped.
+/// Writes JSON and a line break to standard output. Control and invisible characters are escaped.
 pub(crate) fn print_json(json: &str) -> anyhow::Result<()> {
     print(&format!("{}\n", text::plain_json(json)))
 }
 
-/// Writes a text to standard error that must be seen before the program goes on.
+/// Writes text to standard error. Fails if it cannot be written, as a question must be seen before
+/// it is answered.
 pub(crate) fn prompt(text: &str) -> io::Result<()> {
     io::stderr().lock().write_all(text::plain_lines(text).as_bytes())
 }
 
-/// Writes one line that says why the program gives up.
-pub(crate) fn complain(error: &anyhow::Error) {
-    // If nobody can be told, the exit code still tells.
+/// Writes an error to standard error, in one line.
+pub(crate) fn print_error(error: &anyhow::Error) {
+    // If standard error is closed, the exit code still reports the failure.
     let _ = prompt(&format!("error: {}\n", line(error)));
 }
 
-/// Writes a text to standard error that a person may want beside the result.
-pub(crate) fn remark(text: &str) {
-    // The result is there without it.
+/// Writes a note to standard error.
+pub(crate) fn print_note(text: &str) {
+    // The result does not depend on it.
     let _ = prompt(text);
 }
 
-/// Whether the reader of standard output went away.
+/// Whether the reader of standard output closed it.
 pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
-/// An error with its causes, each said once: some errors say their cause in their own message.
+/// An error and its causes. A cause that a message already contains is not repeated.
 fn line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -50,7 +51,7 @@ fn line(error: &anyhow::Error) -> String {
             line = format!("{line}: {cause}");
         }
     }
-    // It may have words of the API's in it.
+    // It may contain text from the API.
     text::plain(&line.replace('\n', " "))
 }
 
@@ -61,13 +62,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_one_line_that_says_each_cause_once() {
+    fn error_line_names_each_cause_once() {
         let error = Err::<(), _>(anyhow!("in\nuse")).context("no port: in\nuse").context("no\u{1b} server");
         assert_eq!(line(&error.unwrap_err()), r"no\u{001B} server: no port: in use");
     }
 
     #[test]
-    fn a_reader_that_went_away_is_no_failure() {
+    fn broken_pipe_is_a_closed_output() {
         assert!(is_closed(&io::Error::from(ErrorKind::BrokenPipe).into()));
         assert!(!is_closed(&io::Error::from(ErrorKind::PermissionDenied).into()));
         assert!(!is_closed(&anyhow!("broken pipe")));

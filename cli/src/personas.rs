@@ -1,4 +1,4 @@
-//! `onerun personas`: whom the agent talks to, and who of them may.
+//! `onerun personas`: list, approve and reject the personas of a simulation.
 
 use clap::{Args, Subcommand};
 use onerun_client::{
@@ -13,18 +13,18 @@ use crate::{
     text::{count, plain, table},
 };
 
-/// Commands that list, approve and reject personas.
+/// Subcommands of `onerun personas`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the personas of a simulation, newest first.
     List(List),
-    /// Let personas hold their conversations.
+    /// Approve personas, so that their conversations start.
     Approve(Decide),
-    /// Have personas replaced by others.
+    /// Reject personas; others replace them.
     Reject(Decide),
 }
 
-/// Which personas.
+/// Options of `onerun personas list`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
     /// The simulation's id, as `onerun simulations list` prints it.
@@ -34,12 +34,12 @@ pub(crate) struct List {
     of: InProject,
     #[command(flatten)]
     paging: Paging,
-    /// Print what the API answers.
+    /// Print the API's response as JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Which personas are decided about.
+/// Options of `onerun personas approve` and `reject`.
 #[derive(Debug, Args)]
 pub(crate) struct Decide {
     /// The simulation's id, as `onerun simulations list` prints it.
@@ -48,7 +48,7 @@ pub(crate) struct Decide {
     /// The ids of the personas, as `onerun personas list` prints them.
     #[arg(value_name = "PERSONA_ID", required_unless_present = "all")]
     personas: Vec<String>,
-    /// All that wait for a decision.
+    /// All pending personas.
     #[arg(long, conflicts_with = "personas")]
     all: bool,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
         }
         Command::Reject(options) => {
             let decided = decide(options, async |simulation, id| simulation.reject_persona(id).await).await?;
-            output::print(&format!("rejected {}; others take their places\n", count(decided, "persona")))
+            output::print(&format!("rejected {}; others replace them\n", count(decided, "persona")))
         }
     }
 }
@@ -95,7 +95,7 @@ fn row(persona: &Persona) -> [String; 5] {
     ]
 }
 
-/// Decides about each persona that is meant, and says how many those were. What was decided before a failure stays so.
+/// Calls `decide` for each selected persona and returns their number. Decisions before a failure stay.
 async fn decide(
     options: &Decide,
     decide: impl AsyncFn(&SimulationClient, &str) -> Result<(), onerun_client::Error>,
@@ -110,7 +110,7 @@ async fn decide(
     Ok(decided)
 }
 
-/// The personas that wait for a decision.
+/// The ids of the pending personas.
 async fn pending(simulation: &SimulationClient) -> anyhow::Result<Vec<String>> {
     let mut ids = Vec::new();
     let mut request = PageRequest::first(PAGE as usize);

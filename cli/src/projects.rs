@@ -1,4 +1,4 @@
-//! `onerun projects`: what everything else belongs to.
+//! `onerun projects`.
 
 use clap::{Args, Subcommand};
 use onerun_client::resource::Project;
@@ -9,19 +9,19 @@ use crate::{
     text::{plain, table, time},
 };
 
-/// What can be asked about projects.
+/// Subcommands of `onerun projects`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the projects that the key reaches, newest first.
+    /// List the projects that the key may access, newest first.
     List(List),
 }
 
-/// Which of them.
+/// Options of `onerun projects list`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
     #[command(flatten)]
     paging: Paging,
-    /// Print what the API answers.
+    /// Print the API's response as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Results, transcripts and verdicts as people read them, in the demo's report and of what the API has.
+//! Results, transcripts and evaluations as text, for the demo's report and for `show`.
 
 use std::fmt::{self, Write};
 
@@ -8,7 +8,7 @@ use onerun_client::resource::{
 
 use crate::text::{self, WIDTH, count, labelled, left, plain, width, wrap};
 
-/// The widest column of objectives' names: what is left of a line beside the counts.
+/// The widest column of objective names: the room of a line beside the counts.
 const NAME_WIDTH: usize = 38;
 
 /// The width of the count columns.
@@ -16,7 +16,7 @@ const COUNTS_WIDTH: usize = WIDTH - NAME_WIDTH;
 
 const WHOLE: &str = "Each conversation as a whole";
 
-/// Verdicts by objective, with intervals.
+/// A table of outcomes and pass rates by objective.
 pub(crate) fn table(out: &mut impl Write, results: &Results) -> fmt::Result {
     let room = text::prose_width().saturating_sub(COUNTS_WIDTH);
     let names = results.objectives.iter().map(|objective| plain(&objective.name)).chain([WHOLE.to_owned()]);
@@ -36,7 +36,7 @@ pub(crate) fn table(out: &mut impl Write, results: &Results) -> fmt::Result {
     row(out, wide, WHOLE, &results.overall, results.status)
 }
 
-/// A line of the table, or more if the name is too long for one.
+/// A row of the table. A long name takes several lines.
 fn row(
     out: &mut impl Write,
     wide: usize,
@@ -52,7 +52,7 @@ fn row(
     lines.try_for_each(|line| writeln!(out, "{line}"))
 }
 
-/// The same for a screen too narrow for columns.
+/// The table as lines, for a screen that is too narrow for columns.
 fn by_lines(out: &mut impl Write, results: &Results) -> fmt::Result {
     let objectives = results.objectives.iter().map(|objective| (&*objective.name, &objective.scores));
     for (name, scores) in objectives.chain([(WHOLE, &results.overall)]) {
@@ -68,7 +68,8 @@ fn by_lines(out: &mut impl Write, results: &Results) -> fmt::Result {
     Ok(())
 }
 
-/// A pass rate with its interval, "not judged" if every verdict is inconclusive, or `None` without a rate.
+/// A pass rate with its interval, "not judged" if every evaluation is inconclusive, `None` without
+/// evaluations.
 pub(crate) fn rate(scores: &Scores) -> Option<String> {
     if scores.evaluated > 0 && scores.evaluated == scores.inconclusive {
         return Some("not judged".to_owned());
@@ -77,28 +78,28 @@ pub(crate) fn rate(scores: &Scores) -> Option<String> {
     Some(format!("{}% ({}-{}%)", percent(rate), percent(low), percent(high)))
 }
 
-/// A pass rate as [`rate`] gives it, or a phrase for its absence.
+/// The pass rate, or a phrase if there is none.
 fn rate_in_words(scores: &Scores, status: SimulationStatus) -> String {
     let none = || match status {
-        SimulationStatus::Pending | SimulationStatus::InProgress => "no verdict yet",
-        _ => "no verdicts",
+        SimulationStatus::Pending | SimulationStatus::InProgress => "no results yet",
+        _ => "no results",
     };
     rate(scores).unwrap_or_else(|| none().to_owned())
 }
 
-/// Per cent without decimals. Nearly none is not none, and nearly all is not all.
+/// A whole percentage. Only an exact 0 or 1 gives 0 or 100.
 fn percent(rate: f64) -> String {
     let rounded = (rate * 100.0).round();
     let fair = if rate > 0.0 && rate < 1.0 { rounded.clamp(1.0, 99.0) } else { rounded };
     format!("{fair:.0}")
 }
 
-/// How conversations ended, and how many were not held.
+/// The number of conversations by ending, and of failed ones.
 pub(crate) fn endings(results: &Results, max_turns: u32) -> String {
     let Endings { persona_ended, agent_ended, turn_limit } = results.endings;
     let lost = match results.conversations.failed {
         0 => String::new(),
-        number => format!(" Not held: {number}."),
+        number => format!(" Failed: {number}."),
     };
     format!(
         "Conversations ended by the persona: {persona_ended}, by the agent: {agent_ended}, by the limit of {}: \
@@ -107,7 +108,7 @@ pub(crate) fn endings(results: &Results, max_turns: u32) -> String {
     )
 }
 
-/// A message of a transcript.
+/// Writes a message of a transcript.
 pub(crate) fn message(out: &mut impl Write, role: Role, text: &str) -> fmt::Result {
     let label = match role {
         Role::Persona => "  persona  ",
@@ -116,17 +117,17 @@ pub(crate) fn message(out: &mut impl Write, role: Role, text: &str) -> fmt::Resu
     labelled(out, label, text)
 }
 
-/// A verdict: what was found, in a word or a few, and why.
-pub(crate) fn verdict(out: &mut impl Write, objective: &str, found: &str, reason: &str) -> fmt::Result {
-    labelled(out, "  verdict  ", &format!("{objective}: {found}, because {reason}"))
+/// Writes the outcome of an evaluation and its reason.
+pub(crate) fn evaluation(out: &mut impl Write, objective: &str, outcome: &str, reason: &str) -> fmt::Result {
+    labelled(out, "  result   ", &format!("{objective}: {outcome}, because {reason}"))
 }
 
-/// Words that a verdict rests on.
+/// Writes words that an evaluation quotes.
 pub(crate) fn quote(out: &mut impl Write, text: &str) -> fmt::Result {
     labelled(out, "  quote    ", &format!("\"{text}\""))
 }
 
-/// What was found, in a word.
+/// The name of an outcome.
 pub(crate) fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Passed => "passed",
@@ -153,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_decided_has_no_pass_rate() {
+    fn inconclusive_evaluations_have_no_pass_rate() {
         assert_eq!(rate(&scores(0, 0, 6)).as_deref(), Some("not judged"));
         assert_eq!(rate(&scores(0, 1, 5)).as_deref(), Some("0% (0-39%)"));
         assert_eq!(rate(&scores(0, 0, 0)), None);
     }
 
     #[test]
-    fn percentages_do_not_exaggerate() {
+    fn percentage_never_rounds_to_none_or_all() {
         assert_eq!([0.0, 0.001, 0.5, 0.999, 1.0].map(percent), ["0", "1", "50", "99", "100"]);
     }
 }

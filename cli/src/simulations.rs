@@ -1,4 +1,4 @@
-//! `onerun simulations`: how far simulations are, and what their verdicts come to.
+//! `onerun simulations`: progress and results.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -16,24 +16,24 @@ use crate::{
     text::{count, fields, labelled, plain, prose, table, time, utc},
 };
 
-/// The width of the names of what is said of a simulation.
-const NAMES: usize = 9;
+/// The width of the widest field name, in columns.
+const NAME_WIDTH: usize = 9;
 
-/// How many simulations' results are asked for at once.
-const AT_ONCE: usize = 4;
+/// How many requests for results are in flight at once.
+const CONCURRENT_REQUESTS: usize = 4;
 
-/// What can be asked about simulations.
+/// Subcommands of `onerun simulations`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the simulations of a project, newest first.
     ///
-    /// For the table, each one's results are asked for too; `--json` prints what the API answers to the list alone.
+    /// For the table, the results of each simulation are requested, too. `--json` prints the list only.
     List(List),
-    /// Show a simulation: what it is, how far, and its results by objective.
+    /// Show a simulation: its settings, progress, and results by objective.
     Show(Show),
 }
 
-/// The project that something is in.
+/// Options that select a project.
 #[derive(Debug, Args)]
 pub(crate) struct InProject {
     /// The project's id, as `onerun projects list` prints it.
@@ -49,22 +49,22 @@ impl InProject {
     }
 }
 
-/// Which simulations.
+/// Options of `onerun simulations list`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
     #[command(flatten)]
     of: InProject,
-    /// Only those in this status.
+    /// Only simulations with this status.
     #[arg(long)]
     status: Option<Status>,
     #[command(flatten)]
     paging: Paging,
-    /// Print what the API answers.
+    /// Print the API's response as JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Where a simulation is.
+/// Values of `--status`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum Status {
@@ -89,7 +89,7 @@ impl From<Status> for SimulationStatus {
     }
 }
 
-/// Which simulation.
+/// Options of `onerun simulations show`.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     /// The simulation's id.
@@ -97,7 +97,7 @@ pub(crate) struct Show {
     id: String,
     #[command(flatten)]
     of: InProject,
-    /// Print what the API answers: `{"simulation": …, "results": …}`.
+    /// Print the API's responses as JSON: `{"simulation": …, "results": …}`.
     #[arg(long)]
     json: bool,
 }
@@ -141,14 +141,14 @@ async fn list(options: &List) -> anyhow::Result<()> {
     .await
 }
 
-/// The results of some simulations, by their ids.
+/// The results of each simulation, by id.
 async fn results_of(
     project: &ProjectClient,
     simulations: &[Verbatim<Simulation>],
 ) -> anyhow::Result<BTreeMap<String, Results>> {
-    let mut found = BTreeMap::new();
-    for some in simulations.chunks(AT_ONCE) {
-        let mut calls: JoinSet<_> = some
+    let mut results = BTreeMap::new();
+    for chunk in simulations.chunks(CONCURRENT_REQUESTS) {
+        let mut calls: JoinSet<_> = chunk
             .iter()
             .map(|simulation| {
                 let (id, client) = (simulation.id.clone(), project.simulation(&simulation.id));
@@ -156,10 +156,10 @@ async fn results_of(
             })
             .collect();
         while let Some(call) = calls.join_next().await {
-            found.extend([call??]);
+            results.extend([call??]);
         }
     }
-    Ok(found)
+    Ok(results)
 }
 
 fn ended(counts: &ConversationCounts) -> String {
@@ -178,9 +178,9 @@ async fn show(options: &Show) -> anyhow::Result<()> {
     output::print(&text)
 }
 
-/// All there is to say about a simulation.
+/// Writes all details of a simulation.
 fn describe(out: &mut String, project: &str, simulation: &Simulation, results: &Results) -> fmt::Result {
-    let prose = |text: &str| prose(text, NAMES);
+    let prose = |text: &str| prose(text, NAME_WIDTH);
     let mut lines = vec![
         ("id", plain(&simulation.id)),
         ("name", prose(&simulation.name)),
@@ -189,7 +189,7 @@ fn describe(out: &mut String, project: &str, simulation: &Simulation, results: &
     let reason = results.failures.last_failure_reason.as_deref();
     lines.extend(reason.map(|reason| ("because", prose(reason))));
     if results.personas.pending > 0 && is_running(simulation) {
-        // Not as prose, which would break the command.
+        // Wrapping would break the command.
         let command = format!("onerun personas approve {} --project {} --all", simulation.id, project);
         lines.push(("waits for", format!("{}:\n{}", approvals(results), plain(&command))));
     }
@@ -240,15 +240,15 @@ fn approvals(results: &Results) -> String {
     format!("approval of {}", count(results.personas.pending, "persona"))
 }
 
-/// When a worker last asked for work.
+/// When a worker last polled for conversations.
 fn worker(simulation: &Simulation) -> String {
     match &simulation.agent.last_polled_at {
-        Some(at) => format!("last asked for work {}", utc(at)),
-        None => "none has asked for work yet".to_owned(),
+        Some(at) => format!("last polled {}", utc(at)),
+        None => "no worker has polled yet".to_owned(),
     }
 }
 
-/// How many personas there are to be, and how many are not approved.
+/// The target number of personas, and how many are pending or rejected.
 fn personas(simulation: &Simulation, results: &Results) -> String {
     let counts = &results.personas;
     let others = [(counts.pending, "pending"), (counts.rejected, "rejected")];
@@ -257,7 +257,7 @@ fn personas(simulation: &Simulation, results: &Results) -> String {
     std::iter::once(simulation.target_personas.to_string()).chain(parts).collect::<Vec<_>>().join(", ")
 }
 
-/// How many conversations are where.
+/// The number of conversations by status.
 fn progress(counts: &ConversationCounts) -> String {
     let others = [(counts.failed, "failed"), (counts.in_progress, "in progress"), (counts.queued, "queued")];
     let others = others.into_iter().filter(|(number, _)| *number > 0);
@@ -265,11 +265,11 @@ fn progress(counts: &ConversationCounts) -> String {
     std::iter::once(ended(counts)).chain(parts).collect::<Vec<_>>().join(", ")
 }
 
-/// A line for each kind of problem.
+/// One line for each kind of problem.
 fn problems(results: &Results) -> Vec<String> {
     let Failures { lease_expired, stopped, evaluations, .. } = results.failures;
     [
-        (lease_expired, "given up: the lease of each attempt expired"),
+        (lease_expired, "failed: the lease of every attempt expired"),
         (stopped, "stopped when the simulation ended"),
         (evaluations, "could not be judged"),
         (results.conversations.retried, "needed more than one attempt"),

@@ -1,4 +1,4 @@
-//! Text for terminals: aligned columns, wrapped lines, and visible escapes for control and invisible characters.
+//! Text for terminals: aligned columns, wrapped lines, and escapes for control and invisible characters.
 
 use std::{
     borrow::Cow,
@@ -12,40 +12,40 @@ use unicode_width::UnicodeWidthStr;
 /// The longest line of prose, in columns.
 pub(crate) const WIDTH: usize = 80;
 
-/// The narrowest screen that anything is laid out for.
+/// Narrower screens are treated as this wide.
 const NARROWEST: usize = 20;
 
-/// The least that is left of a column that is cut.
+/// The least width of a column that is cut.
 const LEAST: usize = 8;
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
 
-/// The width of what standard output is shown on; `None` if it is unknown, as for a file or a pipe.
+/// The width of the screen; `None` for a file or a pipe.
 static SCREEN: OnceLock<Option<usize>> = OnceLock::new();
 
-/// Finds out how wide the screen is: as `COLUMNS` says, else as the terminal says. Called once, before anything is printed.
+/// Sets the width of the screen from `COLUMNS`, or else from the terminal. The program calls it
+/// once at its start.
 pub(crate) fn measure_screen(columns: Option<&str>) {
-    let said = columns.and_then(|text| text.trim().parse().ok()).filter(|&columns: &usize| columns > 0);
+    let configured = columns.and_then(|text| text.trim().parse().ok()).filter(|&columns: &usize| columns > 0);
     let measured = || {
         let size = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
         size.map(|(terminal_size::Width(columns), _)| usize::from(columns))
     };
-    // Set once, by the program's start.
-    let _ = SCREEN.set(said.or_else(measured).map(|columns| columns.max(NARROWEST)));
+    let _ = SCREEN.set(configured.or_else(measured).map(|columns| columns.max(NARROWEST)));
 }
 
 fn screen() -> Option<usize> {
     SCREEN.get().copied().flatten()
 }
 
-/// The width of lines of prose: that of the screen, or less if it is wider than is readable.
+/// The width of prose: that of the screen, at most [`WIDTH`].
 pub(crate) fn prose_width() -> usize {
     screen().map_or(WIDTH, |columns| columns.min(WIDTH))
 }
 
-/// Rows below their headings. Each column is as wide as it must be. On a screen that is too narrow for that, the widest
-/// of the columns in `cut` are cut; if that does not do, each row becomes lines of a name and a value.
+/// A table. Each column is as wide as its widest cell. On a narrower screen, the widest of the
+/// columns in `cut` are cut. If that is not enough, each row becomes lines of a name and a value.
 pub(crate) fn table<const N: usize>(headings: [&str; N], cut: &[usize], rows: &[[String; N]]) -> String {
     table_on(screen(), headings, cut, rows)
 }
@@ -79,10 +79,10 @@ fn table_on<const N: usize>(
     text
 }
 
-/// Makes the widest of some columns narrower until all have room; `false` if they have none.
+/// Narrows the widest of the columns in `cut` until all columns fit in `room`; `false` if they cannot.
 fn squeeze(widths: &mut [usize], cut: &[usize], room: usize) -> bool {
     loop {
-        // A column without heading and cells takes no room at the end of a line.
+        // A column without heading and cells takes no room.
         let shown = widths.iter().filter(|&&width| width > 0).count();
         let total = widths.iter().sum::<usize>() + GAP * shown.saturating_sub(1);
         let Some(excess) = total.checked_sub(room).filter(|&excess| excess > 0) else { return true };
@@ -92,12 +92,12 @@ fn squeeze(widths: &mut [usize], cut: &[usize], room: usize) -> bool {
             return false;
         };
         let next = by_width.last().map_or(LEAST, |&(next, _)| next.max(LEAST));
-        // Down to the next widest, and by one where they are equal.
+        // Down to the width of the next column, or by one if both are equal.
         widths[column] = widest - excess.min((widest - next).max(1));
     }
 }
 
-/// Rows as lines of a name and a value, for a screen too narrow for columns.
+/// Rows as lines of a name and a value, for a screen that is too narrow for columns.
 fn records<const N: usize>(headings: &[String; N], rows: &[[String; N]], room: usize) -> String {
     let names = headings.iter().map(|heading| width(heading)).max().unwrap_or(0);
     let mut text = String::new();
@@ -119,7 +119,7 @@ fn records<const N: usize>(headings: &[String; N], rows: &[[String; N]], room: u
     text
 }
 
-/// Names and values, one a line; further lines of a value stand below its first.
+/// Names and values, one per line. Further lines of a value are aligned with its first.
 pub(crate) fn fields(fields: &[(&str, String)]) -> String {
     let wanted = fields.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
     let mut text = String::new();
@@ -134,19 +134,19 @@ pub(crate) fn fields(fields: &[(&str, String)]) -> String {
     text
 }
 
-/// How many columns a text takes that [`plain`] has made.
+/// The width in columns of text that [`plain`] returned.
 pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// A text at the left of a column.
+/// Text padded on the right to `wanted` columns.
 pub(crate) fn left(text: &str, wanted: usize) -> String {
     format!("{text}{:1$}", "", wanted.saturating_sub(width(text)))
 }
 
-/// A text from outside, of which a terminal shows every character and obeys none: the one way in which such text is
-/// printed. What is not seen, or turns the direction of writing, stands as its code, `\u{200B}`, so that two names that
-/// differ look different. An emoji that is made of several stays one.
+/// Escapes untrusted text for a terminal. Everything from outside passes through here before it is
+/// printed. Control characters, invisible ones and direction marks become codes such as `\u{200B}`,
+/// so that different names look different. Joined emoji stay whole.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut before = None;
@@ -168,7 +168,7 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
-/// [`plain`], line by line. Borrowed if nothing had to be changed, so that no copy of a key is made.
+/// [`plain`] for each line. Borrowed if nothing is escaped, so that secrets are not copied.
 pub(crate) fn plain_lines(text: &str) -> Cow<'_, str> {
     if text.chars().any(|char| is_hidden(char) && char != '\n') {
         Cow::Owned(text.split('\n').map(plain).collect::<Vec<_>>().join("\n"))
@@ -177,11 +177,11 @@ pub(crate) fn plain_lines(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// JSON with the same meaning, in which what [`plain`] shows as a code is an escape.
+/// JSON with the same meaning, in which the characters that [`plain`] escapes are `\u` escapes.
 pub(crate) fn plain_json(json: &str) -> String {
     let mut plain = String::with_capacity(json.len());
     for char in json.chars() {
-        // White space stands between values; within a text it is an escape already.
+        // Raw white space is between values; inside a string it is already escaped.
         if matches!(char, '\r' | '\t') {
             plain.push(' ');
         } else if is_hidden(char) && char != '\n' {
@@ -196,8 +196,8 @@ pub(crate) fn plain_json(json: &str) -> String {
     plain
 }
 
-/// Whether a terminal obeys a character, or shows nothing of it, or a space that is none: controls, formats, marks of
-/// direction, separators of lines, fillers, tags and variation selectors. The dashboard has the same list.
+/// Whether a character is escaped: control and format characters, unusual spaces, direction marks,
+/// line separators, fillers, tags and variation selectors. The dashboard has the same list.
 fn is_hidden(char: char) -> bool {
     char.is_control()
         || matches!(char,
@@ -214,18 +214,18 @@ fn is_emoji(char: char) -> bool {
         | '\u{2b05}'..='\u{2b55}' | '\u{1f000}'..='\u{1faff}')
 }
 
-/// Whether another emoji may be joined to it: to an emoji, or to the mark that makes it one.
+/// Whether another emoji may be joined to this character: an emoji or an emoji variation selector.
 fn is_emoji_part(char: Option<char>) -> bool {
     char.is_some_and(|char| is_emoji(char) || char == '\u{fe0f}')
 }
 
-/// A text in at most so many columns, its end cut off.
+/// Cuts text to at most `most` columns, with an ellipsis.
 fn shorten(text: &str, most: usize) -> String {
     if width(text) <= most {
         return text.to_owned();
     }
     let mut short = String::new();
-    // Marks that take no room of their own must not add up without end.
+    // Combining marks have no width, so their number is bounded separately.
     for char in text.chars().take(4 * most) {
         short.push(char);
         if width(&short) >= most {
@@ -239,7 +239,7 @@ fn shorten(text: &str, most: usize) -> String {
     short
 }
 
-/// A text in lines of at most `width` columns, broken between words; a longer word has a line of its own.
+/// Wraps text between words into lines of at most `width` columns. A longer word has its own line.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut length = 0;
@@ -260,7 +260,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// [`wrap`], and longer words broken, too.
+/// [`wrap`] that also breaks long words.
 fn wrap_all(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for mut line in wrap(text, width) {
@@ -283,12 +283,12 @@ fn wrap_all(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A text from outside in lines that fit beside names of this width.
+/// Escaped text in lines that fit beside field names of this width.
 pub(crate) fn prose(text: &str, names: usize) -> String {
     wrap(text, prose_width().saturating_sub(names + GAP).max(LEAST)).join("\n")
 }
 
-/// Writes a text after a label, in lines that are indented by the label's width. Its own lines stay apart.
+/// Writes text after a label, wrapped and indented by the label's width. Its line breaks stay.
 pub(crate) fn labelled(out: &mut impl Write, label: &str, text: &str) -> fmt::Result {
     let indent = width(label);
     let room = prose_width().saturating_sub(indent).max(LEAST);
@@ -300,17 +300,17 @@ pub(crate) fn labelled(out: &mut impl Write, label: &str, text: &str) -> fmt::Re
     Ok(())
 }
 
-/// So many of something.
+/// A number and a noun, in the plural unless the number is 1.
 pub(crate) fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// How often something happened.
+/// A number of occurrences: `once` or `3 times`.
 pub(crate) fn times(number: u64) -> String {
     if number == 1 { "once".to_owned() } else { format!("{number} times") }
 }
 
-/// A time to the minute, in UTC as the API has it.
+/// A timestamp of the API to the minute.
 pub(crate) fn time(text: &str) -> String {
     match (text.get(..10), text.get(10..11), text.get(11..16)) {
         (Some(day), Some("T"), Some(minute)) if text.ends_with('Z') => format!("{day} {minute}"),
@@ -318,7 +318,7 @@ pub(crate) fn time(text: &str) -> String {
     }
 }
 
-/// A time that stands alone.
+/// A timestamp to the minute, with its time zone.
 pub(crate) fn utc(text: &str) -> String {
     format!("{} UTC", time(text))
 }
@@ -338,7 +338,7 @@ mod tests {
     const HOSTILE: &str = "\u{1b}[2J\u{202e}x\ny";
 
     #[test]
-    fn text_from_outside_is_never_obeyed() {
+    fn control_characters_are_escaped() {
         assert_eq!(plain(HOSTILE), r"\u{001B}[2J\u{202E}x\u{000A}y");
         assert_eq!(wrap(HOSTILE, 60), [r"\u{001B}[2J\u{202E}x y"]);
         let mut text = String::new();
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_characters_are_shown_as_their_codes() {
+    fn invisible_characters_are_escaped() {
         for char in [
             '\u{0}',
             '\u{7f}',
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emoji_of_several_stays_one() {
+    fn joined_emoji_stay_whole() {
         for emoji in ["👩\u{200d}💻", "❤\u{fe0f}", "👨\u{200d}👩\u{200d}👧", "❤\u{fe0f}\u{200d}🔥", "👍🏽"]
         {
             assert_eq!(plain(emoji), emoji);
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn json_keeps_its_meaning_and_hides_nothing() {
+    fn escaped_json_keeps_its_meaning() {
         let value = serde_json::json!({ "name": "a\u{9b}2J\u{202e}\u{200b}\u{e0041}\u{7f}ä\n👩\u{200d}💻" });
         for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
             let plain = plain_json(&json);
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned_whatever_is_in_them() {
+    fn columns_are_aligned_with_wide_characters() {
         let rows = ["日本語", "ab", "👩\u{200d}💻", "e\u{301}"].map(|name| [name.to_owned(), "x".to_owned()]);
         let table = table_on(None, ["NAME", "END"], &[0], &rows);
         for line in table.lines() {
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_fits_its_screen() {
+    fn table_fits_the_screen() {
         let headings = ["ID", "NAME", "STATUS"];
         for columns in 20..80 {
             let table = table_on(Some(columns), headings, &[1], &sample());
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_does_not_fit_becomes_lines_of_names_and_values() {
+    fn table_becomes_fields_on_a_narrow_screen() {
         insta::assert_snapshot!(table_on(Some(24), ["ID", "NAME", "STATUS"], &[1], &sample()), @r"
         ID      AAECAwQFBgcI
         NAME    a name that is
@@ -447,13 +447,13 @@ mod tests {
     }
 
     #[test]
-    fn marks_without_end_are_cut() {
+    fn combining_marks_are_bounded() {
         let stacked = format!("a{}", "\u{301}".repeat(10_000));
         assert!(shorten(&format!("{stacked}bcdefghij"), 8).len() < 100);
     }
 
     #[test]
-    fn counts_are_said_in_words() {
+    fn counts_have_singular_and_plural() {
         assert_eq!([0, 1, 2].map(times), ["0 times", "once", "2 times"]);
         assert_eq!([0, 1, 2].map(|n| count(n, "message")), ["0 messages", "1 message", "2 messages"]);
     }

@@ -180,14 +180,14 @@ async fn simulations_and_conversations_are_listed_and_shown() {
     for expected in [
         "status ended (agent decided)".to_owned(),
         format!(" persona {opening} agent It is your fault,\\u{{202E}} and there is no money."),
-        " verdict Blames nobody: failed, score 0.00, judged by checks, because".to_owned(),
+        " result Blames nobody: failed, score 0.00, judged by checks, because".to_owned(),
         " quote \"your fault\"".to_owned(),
-        " verdict Starts the refund: failed, ".to_owned(),
+        " result Starts the refund: failed, ".to_owned(),
     ] {
         assert!(shown.contains(&joined(&expected)), "{expected:?} in {shown}");
     }
     let shown = show.of_simulation(&["show", &show.held, "--attempt", "2"]).await.exits(0);
-    assert!(shown.contains("Nothing has been said."), "{shown}");
+    assert!(shown.contains("There are no messages."), "{shown}");
 }
 
 /// A text as one line.
@@ -245,7 +245,7 @@ async fn all_reads_lists_to_their_end() {
     };
     let said = ask(&["--limit", "5", "--offset", "10"]).await;
     let (_, hint) = said.stderr.split_once("`--all`, or `--cursor ").unwrap_or_else(|| panic!("{said:?}"));
-    let next = ask(&["--limit", "5", "--cursor", hint.trim_end().trim_end_matches("`.")]).await.exits(0);
+    let next = ask(&["--limit", "5", "--cursor", hint.trim_end().trim_end_matches("`.")]).await.stdout;
     assert_eq!(next, ask(&["--limit", "5", "--offset", "15"]).await.stdout);
     assert_eq!((said.code, said.stdout.lines().count()), (0, 6));
     assert_eq!(ask(&["--all"]).await.exits(0).lines().count(), 102);
@@ -344,12 +344,12 @@ async fn the_shown_command_approves_waiting_personas() {
     assert!(row(&listed, &simulation).ends_with("waits for approval of 4 personas"), "{listed}");
     let shown = ask(&[&["simulations", "show", &simulation], in_project.as_slice()].concat()).await;
     assert!(shown.contains("waits for  approval of 4 personas:\n"), "{shown}");
-    assert!(shown.contains("worker     none has asked for work yet\n"), "{shown}");
+    assert!(shown.contains("worker     no worker has polled yet\n"), "{shown}");
 
     let one = project.client.get(&project.path(&simulation, "/personas"), 200).await["data"][0].clone();
     let rejected =
         ask(&[&["personas", "reject", &simulation, &id(&one)], in_project.as_slice()].concat()).await;
-    assert_eq!(rejected, "rejected 1 persona; others take their places\n");
+    assert_eq!(rejected, "rejected 1 persona; others replace them\n");
     eventually("a new persona", || async {
         let seen = project.client.get(&project.path(&simulation, "/results"), 200).await;
         if seen["personas"]["pending"] == 4 { Ok(()) } else { Err(seen.to_string()) }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::serve::{listening, signal};
 
 /// The first line of the block that differs between runs.
-const DIFFERS: &str = "\n--- Below this line each run differs ---";
+const DIFFERS: &str = "\n--- Each run differs below this line ---";
 
 /// A replacement for `curl` with the options that the demo's commands use, for machines without it.
 const CURL: &str = r#"
@@ -53,7 +53,7 @@ async fn demo_runs_to_scores_without_configuration() {
         "\nFrom conversation ",
         "  persona  ",
         "  agent    ",
-        "  verdict  ",
+        "  result   ",
         "onerun serve --port 9000",
         "curl -sS",
         "from onerun.connect import",
@@ -77,7 +77,7 @@ async fn demo_with_the_same_seed_repeats_every_byte() {
 #[tokio::test]
 async fn demo_prints_its_random_seed_which_repeats_the_run() {
     let (first, closing) = report(&["--conversations", "6"]).await;
-    let again = closing.lines().find_map(|line| line.strip_prefix("The same again: onerun demo ")).unwrap();
+    let again = closing.lines().find_map(|line| line.strip_prefix("Repeat this run: onerun demo ")).unwrap();
     let (second, _) = report(&again.split(' ').collect::<Vec<_>>()).await;
     assert_eq!(first, second);
 }
@@ -174,7 +174,7 @@ async fn demo_numbers_out_of_range_are_usage_errors() {
 #[tokio::test]
 async fn demo_commands_to_repeat_by_hand_work() {
     let (report, _) = report(&["--conversations", "1"]).await;
-    let by_hand = report.split_once("\nThe same by hand\n").expect("lines to do it by hand").1;
+    let by_hand = report.split_once("\nDo the same by hand\n").expect("lines to do it by hand").1;
     // The shell commands are indented, with blank lines between them. The first one starts the
     // server.
     let lines: Vec<&str> = by_hand.lines().filter_map(|line| line.strip_prefix("  ")).collect();

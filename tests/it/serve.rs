@@ -379,7 +379,7 @@ async fn non_loopback_address_is_served_with_a_warning() {
     let url = listening(&process).await;
     whoami(&url.replace("0.0.0.0", "127.0.0.1"), KEY).await;
     let log = process.stderr();
-    assert!(log.contains("no TLS") && log.contains("WARN"), "{log}");
+    assert!(log.contains("without TLS") && log.contains("WARN"), "{log}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
-//! What the demo prints.
+//! The demo's report.
 //!
-//! Everything but the block at the end depends on the seed and the number of conversations alone, so two runs of one
-//! seed can be compared. Ids, times and paths are in that block or nowhere.
+//! Everything above the last block depends only on the seed and the number of conversations, so
+//! that two runs of one seed can be compared. Ids, times and paths appear only in the last block.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -12,16 +12,17 @@ use crate::{
     text::{WIDTH, count, labelled, plain},
 };
 
-/// How many messages are shown, at the most, before and after the one that matters.
+/// At most this many messages are shown before the quoted one.
 const BEFORE: usize = 3;
+/// At most this many messages are shown after the quoted one.
 const AFTER: usize = 2;
 
 const BY_HAND: &str = include_str!("by_hand.txt");
 
-/// What starts the block that differs from run to run.
-const DIFFERS: &str = "--- Below this line each run differs ";
+/// The rule above the block that differs between runs.
+const VARIABLE_PART: &str = "--- Each run differs below this line ";
 
-/// What the demo has to report.
+/// The data of the report.
 pub(super) struct Report {
     pub(super) scenario: &'static str,
     pub(super) agent: &'static str,
@@ -33,21 +34,21 @@ pub(super) struct Report {
     pub(super) results: Results,
     pub(super) excerpt: Option<Excerpt>,
     pub(super) elapsed: Duration,
-    /// Where the data is kept, and as which simulation.
+    /// The directory that keeps the data, and the id of the simulation.
     pub(super) kept: Option<(PathBuf, String)>,
 }
 
-/// A part of a conversation, and a verdict on it.
+/// A part of a conversation and one evaluation of it.
 pub(super) struct Excerpt {
     seq: u32,
     persona: String,
-    verdict: Option<Verdict>,
-    /// The messages shown, after so many that are not, before so many that are not.
+    evaluation: Option<EvaluationText>,
     lines: Vec<(Role, String)>,
+    /// How many messages before and after the lines are left out.
     left_out: (usize, usize),
 }
 
-struct Verdict {
+struct EvaluationText {
     objective: String,
     outcome: Outcome,
     reason: String,
@@ -55,12 +56,12 @@ struct Verdict {
 }
 
 impl Excerpt {
-    /// The part of a conversation around what its worst verdict rests on.
+    /// The part of a conversation around the quote of its worst evaluation.
     pub(super) fn new(conversation: Conversation, items: &[Item]) -> Self {
-        let verdict = worst(conversation.evaluations);
-        let quote = verdict.as_ref().and_then(|verdict| verdict.quotes.first());
-        let matters = quote.and_then(|quote| items.iter().position(|item| item.id == quote.item_id));
-        let (from, to) = match matters {
+        let evaluation = worst(conversation.evaluations);
+        let quote = evaluation.as_ref().and_then(|evaluation| evaluation.quotes.first());
+        let quoted = quote.and_then(|quote| items.iter().position(|item| item.id == quote.item_id));
+        let (from, to) = match quoted {
             Some(index) => (index.saturating_sub(BEFORE), (index + AFTER + 1).min(items.len())),
             None => (0, (BEFORE + AFTER + 1).min(items.len())),
         };
@@ -69,20 +70,20 @@ impl Excerpt {
             persona: conversation.persona.summary,
             lines: items[from..to].iter().map(|item| (item.role, item.text())).collect(),
             left_out: (from, items.len() - to),
-            verdict: verdict.map(Verdict::from),
+            evaluation: evaluation.map(EvaluationText::from),
         }
     }
 }
 
-/// The verdict that is most worth a look: a failed one, best with a quote.
-fn worst(verdicts: Vec<Evaluation>) -> Option<Evaluation> {
-    verdicts.into_iter().min_by_key(|verdict| match verdict.outcome {
-        Outcome::Failed => u8::from(verdict.quotes.is_empty()),
+/// The evaluation to show: a failed one with a quote, else a failed one, else any.
+fn worst(evaluations: Vec<Evaluation>) -> Option<Evaluation> {
+    evaluations.into_iter().min_by_key(|evaluation| match evaluation.outcome {
+        Outcome::Failed => u8::from(evaluation.quotes.is_empty()),
         _ => 2,
     })
 }
 
-impl From<Evaluation> for Verdict {
+impl From<Evaluation> for EvaluationText {
     fn from(evaluation: Evaluation) -> Self {
         Self {
             objective: evaluation.objective.name,
@@ -103,7 +104,7 @@ impl fmt::Display for Report {
             self.seed
         )?;
         labelled(out, "Scenario  ", self.scenario)?;
-        labelled(out, "Agent     ", &format!("{}, a small built-in one that makes mistakes", self.agent))?;
+        labelled(out, "Agent     ", &format!("{}, a small built-in agent that makes mistakes", self.agent))?;
         writeln!(out)?;
         results::table(out, &self.results)?;
         writeln!(out)?;
@@ -113,7 +114,7 @@ impl fmt::Display for Report {
             excerpt.fmt(out)?;
         }
         writeln!(out, "\n{BY_HAND}")?;
-        writeln!(out, "{DIFFERS:-<WIDTH$}")?;
+        writeln!(out, "{VARIABLE_PART:-<WIDTH$}")?;
         self.closing(out)
     }
 }
@@ -127,15 +128,15 @@ impl Report {
     fn closing(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.elapsed.as_secs_f64();
         let rate = f64::from(self.conversations) / seconds;
-        writeln!(out, "Took {seconds:.2} s: {rate:.0} conversations a second, all of it over HTTP.")?;
+        writeln!(out, "Took {seconds:.2} s: {rate:.0} conversations a second over HTTP.")?;
         writeln!(
             out,
-            "The same again: onerun demo --conversations {} --seed {}",
+            "Repeat this run: onerun demo --conversations {} --seed {}",
             self.conversations, self.seed
         )?;
         if let Some((directory, simulation)) = &self.kept {
             let directory = plain(&directory.display().to_string());
-            writeln!(out, "Kept, as simulation {simulation}: onerun serve --data {directory}")?;
+            writeln!(out, "Serve its data (simulation {simulation}): onerun serve --data {directory}")?;
         }
         Ok(())
     }
@@ -143,7 +144,7 @@ impl Report {
 
 impl fmt::Display for Excerpt {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seq, persona, verdict, lines, left_out: (before, after) } = self;
+        let Self { seq, persona, evaluation, lines, left_out: (before, after) } = self;
         labelled(out, "", &format!("From conversation {seq}. {persona}"))?;
         writeln!(out)?;
         if *before > 0 {
@@ -155,9 +156,9 @@ impl fmt::Display for Excerpt {
         if *after > 0 {
             writeln!(out, "           ({} after)", count(*after as u64, "message"))?;
         }
-        let Some(Verdict { objective, outcome, reason, quote }) = verdict else { return Ok(()) };
+        let Some(EvaluationText { objective, outcome, reason, quote }) = evaluation else { return Ok(()) };
         writeln!(out)?;
-        results::verdict(out, objective, results::outcome(*outcome), reason)?;
+        results::evaluation(out, objective, results::outcome(*outcome), reason)?;
         quote.iter().try_for_each(|quote| results::quote(out, quote))
     }
 }
@@ -233,27 +234,27 @@ mod tests {
     }
 
     #[test]
-    fn the_report() {
+    fn report_shows_results_and_an_excerpt() {
         insta::assert_snapshot!(report().to_string().replace(BY_HAND, "(by hand)\n"), @r#"
         OneRun demo: 20 conversations with 10 personas, offline, seed 7
 
         Scenario  A customer wants to know what was done about an order, and when; there
                   is not much time left.
-        Agent     Support, a small built-in one that makes mistakes
+        Agent     Support, a small built-in agent that makes mistakes
 
                                                                 incon-        pass rate
         Objective                               passed  failed  clusive  (95% interval)
         --------------------------------------------------------------------------------
         Looks the order up                          20       0        0   100% (84-100%)
         Is kind                                      0       0       20       not judged
-        Comes too late                               0       0        0      no verdicts
+        Comes too late                               0       0        0       no results
         Says what it did for the customer, in       19       1        0     95% (76-99%)
         words that the customer used before
         --------------------------------------------------------------------------------
         Each conversation as a whole                13       6        1     65% (43-82%)
 
         142 messages in all. Conversations ended by the persona: 15, by the agent: 1, by
-        the limit of 20 messages: 3. Not held: 1.
+        the limit of 20 messages: 3. Failed: 1.
 
         From conversation 3. A retired teacher who writes long messages.
 
@@ -272,27 +273,27 @@ mod tests {
                    and on words that go on and on
                    (1 message after)
 
-          verdict  Promises no dates: failed, because the agent says /guaranteed?\b/i
+          result   Promises no dates: failed, because the agent says /guaranteed?\b/i
           quote    "guaranteed"
 
         (by hand)
 
-        --- Below this line each run differs -------------------------------------------
-        Took 1.25 s: 16 conversations a second, all of it over HTTP.
-        The same again: onerun demo --conversations 20 --seed 7
-        Kept, as simulation AbCdEf: onerun serve --data kept
+        --- Each run differs below this line -------------------------------------------
+        Took 1.25 s: 16 conversations a second over HTTP.
+        Repeat this run: onerun demo --conversations 20 --seed 7
+        Serve its data (simulation AbCdEf): onerun serve --data kept
         "#);
     }
 
     #[test]
-    fn no_line_is_wider_than_a_terminal() {
+    fn report_lines_fit_a_terminal() {
         for line in report().to_string().lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
         }
     }
 
     #[test]
-    fn a_conversation_without_verdicts_or_messages_can_be_shown() {
+    fn conversation_without_evaluations_or_messages_is_shown() {
         let mut conversation: Conversation = serde_json::from_str(CONVERSATION).unwrap();
         conversation.evaluations.clear();
         let text = Excerpt::new(conversation, &[]).to_string();

@@ -1,4 +1,4 @@
-//! What is said on the command line about a key.
+//! Command-line arguments that describe a key.
 
 use anyhow::bail;
 use clap::Args;
@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 
 const DAY: u32 = 86_400;
 
-/// What a key may do.
+/// The scopes of a key.
 #[derive(Debug, Args)]
 #[group(id = "grants", multiple = false)]
 pub(super) struct GrantArguments {
-    /// What it may do, such as `agents:read`; several, or several in one with commas.
+    /// A scope, such as `agents:read`. Repeat the option or separate scopes with commas.
     #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
     scope: Vec<String>,
-    /// A set of scopes that has a name: `worker`, `ci`, `monitor`, `read_only` or `admin`.
+    /// A named set of scopes: `worker`, `ci`, `monitor`, `read_only` or `admin`.
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
 }
@@ -29,14 +29,14 @@ impl GrantArguments {
     }
 }
 
-/// Where a key may do it.
+/// The projects of a key.
 #[derive(Debug, Args)]
 #[group(id = "projects", multiple = false)]
 pub(super) struct ProjectArguments {
-    /// The id of a project that it is for; several, or several in one with commas.
+    /// The id of a project that the key may access. Repeat the option or separate ids with commas.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     project: Vec<String>,
-    /// It is for every project, those to come too.
+    /// The key may access every project, also future ones.
     #[arg(long)]
     all_projects: bool,
 }
@@ -50,15 +50,15 @@ impl ProjectArguments {
     }
 }
 
-/// How long a key lives.
+/// The lifetime of a key.
 #[derive(Clone, Copy, Debug, Args)]
 #[group(id = "lifetime", multiple = false)]
 pub(super) struct LifetimeArguments {
-    /// How long it lives from now, in whole days: `30d` or `2w`. A new key lives 90 days by default. A key that replaces
-    /// another lives as long as that one was made for.
+    /// The lifetime from now, in whole days: `30d` or `2w` [default: 90 days for a new key; the
+    /// lifetime of the old key for a replacement].
     #[arg(long, value_name = "TIME", value_parser = days)]
     expires_in: Option<u32>,
-    /// It lives until it is revoked.
+    /// The key works until it is revoked.
     #[arg(long)]
     never_expires: bool,
 }
@@ -69,10 +69,11 @@ impl LifetimeArguments {
     }
 }
 
-/// Data of one's own.
+/// The metadata of a key.
 #[derive(Debug, Args)]
 pub(super) struct MetadataArguments {
-    /// Data of your own, such as `team=checkout`; several.
+    /// Your own data, such as `team=checkout`. Repeat the option for more. An update replaces all
+    /// metadata.
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     metadata: Vec<(String, String)>,
 }
@@ -83,25 +84,24 @@ impl MetadataArguments {
     }
 }
 
-/// The id of a key on the command line: 12 characters, or those with the `onr_` that the key begins with.
+/// Parses the id of a key: 12 characters, with or without the `onr_` before them.
 ///
-/// Not a parser of clap's, which would repeat the text in its message: somebody may have typed a whole key.
+/// This is not a clap parser, because clap repeats the text in its error, and the text may be a whole key.
 pub(super) fn key_id(text: &str) -> anyhow::Result<String> {
     let id = text.strip_prefix("onr_").unwrap_or(text);
     match KeyId::restore(id) {
         Some(id) => Ok(id.to_string()),
         None if id.len() > 12 => bail!(
-            "that is longer than a key's id. If it was a whole key: command lines are kept in histories and \
-             logs and seen by other programs, so take it for leaked, and revoke it. Its id is the 12 \
-             characters after `onr_`"
+            "that is longer than a key's id. If it is a whole key, revoke it: shell histories, logs and other \
+             programs see command lines, so it has leaked. Its id is the 12 characters after `onr_`"
         ),
-        None => bail!("a key's id has 12 characters, as `onerun keys list` prints it"),
+        None => bail!("a key's id has 12 characters, as printed by `onerun keys list`"),
     }
 }
 
-/// A time such as `2w`, `7d`, `24h`, `30m` or `0s`, in seconds.
+/// Parses a duration such as `2w`, `7d`, `24h`, `30m` or `0s` into seconds.
 pub(super) fn seconds(text: &str) -> Result<u32, String> {
-    seconds_or(text, "a number and its unit: `2w`, `7d`, `24h`, `30m` or `0s`")
+    seconds_or(text, "use a number and a unit: `2w`, `7d`, `24h`, `30m` or `0s`")
 }
 
 fn seconds_or(text: &str, advice: &str) -> Result<u32, String> {
@@ -119,21 +119,21 @@ fn seconds_or(text: &str, advice: &str) -> Result<u32, String> {
         return Err(advice());
     }
     let number: u32 = number.parse().map_err(|_| advice())?;
-    number.checked_mul(unit).ok_or_else(|| "far too long".to_owned())
+    number.checked_mul(unit).ok_or_else(|| "the duration is too long".to_owned())
 }
 
-/// A time in whole days.
+/// Parses a duration in whole days.
 pub(super) fn days(text: &str) -> Result<u32, String> {
-    const ADVICE: &str = "a key lives for whole days, so write `1d`, `30d` or `2w`";
+    const ADVICE: &str = "use whole days: `1d`, `30d` or `2w`";
     match seconds_or(text, ADVICE)? {
         seconds if seconds >= DAY && seconds % DAY == 0 => Ok(seconds / DAY),
         _ => Err(ADVICE.to_owned()),
     }
 }
 
-/// A rate such as `100/60s`.
+/// Parses a rate such as `100/60s`.
 pub(super) fn rate(text: &str) -> Result<RateLimit, String> {
-    let advice = || "requests and the time in which they may be made: `100/60s`".to_owned();
+    let advice = || "use a number of requests and a duration: `100/60s`".to_owned();
     let (requests, window) = text.split_once('/').ok_or_else(advice)?;
     let requests = requests.parse().map_err(|_| advice())?;
     Ok(RateLimit { requests, window_seconds: seconds(window).map_err(|_| advice())? })
@@ -142,7 +142,7 @@ pub(super) fn rate(text: &str) -> Result<RateLimit, String> {
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("a name and a value: `team=checkout`".to_owned()),
+        _ => Err("use a name and a value: `team=checkout`".to_owned()),
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_have_a_unit() {
+    fn durations_need_a_unit() {
         for (text, expected) in [("7d", 604_800), ("24h", DAY), ("30m", 1_800), ("90s", 90), ("0s", 0)] {
             assert_eq!(seconds(text), Ok(expected), "{text}");
         }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_is_in_whole_days_and_the_advice_is_taken() {
+    fn lifetimes_are_whole_days_and_the_advice_is_valid() {
         assert_eq!(["7d", "2w", "48h", "24h"].map(days), [Ok(7), Ok(14), Ok(2), Ok(1)]);
         for text in ["12h", "36h", "0d", "30m", "7", ""] {
             let error = days(text).unwrap_err();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_a_count_and_a_time() {
+    fn rate_is_a_count_and_a_duration() {
         assert_eq!(rate("100/60s"), Ok(RateLimit { requests: 100, window_seconds: 60 }));
         assert_eq!(rate("5/1h"), Ok(RateLimit { requests: 5, window_seconds: 3_600 }));
         for text in ["", "100", "100/60", "/60s", "many/60s"] {
@@ -181,14 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn metadata_may_have_anything_behind_its_name() {
+    fn metadata_value_may_be_any_text() {
         assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
         assert_eq!(pair("a="), Ok(("a".to_owned(), String::new())));
         assert!(pair("a").is_err() && pair("=b").is_err());
     }
 
     #[test]
-    fn a_key_is_named_by_its_id_and_never_repeated() {
+    fn key_id_is_parsed_and_a_wrong_one_never_repeated() {
         for text in ["AAECAwQFBgcI", "onr_AAECAwQFBgcI"] {
             assert_eq!(key_id(text).unwrap(), "AAECAwQFBgcI");
         }

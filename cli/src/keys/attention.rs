@@ -1,4 +1,4 @@
-//! `onerun keys attention`: active keys that are worth a look. The dashboard's view of them has the same rules.
+//! `onerun keys attention`: active keys that need attention. The dashboard has a view with the same rules.
 
 use std::fmt::Write;
 
@@ -11,16 +11,17 @@ use onerun_client::{
 use super::table;
 use crate::{api::Connection, list, output};
 
-/// How near an end must be.
+/// Keys that expire within this many days need attention.
 const SOON_DAYS: u32 = 14;
 
-/// How long a key must not have been used.
+/// Keys that were not used for this many days need attention.
 const IDLE_DAYS: u32 = 30;
 
-/// How they are shown.
+/// Options of `onerun keys attention`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Print JSON: `expiring`, `idle`, `never_expires` and `unused_scopes`, each a list of keys as the API sends them.
+    /// Print JSON: `expiring`, `idle`, `never_expires` and `unused_scopes`, each a list of keys as
+    /// the API sends them.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -40,8 +41,8 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     if options.json { output::print_json(&found.json()) } else { output::print(&found.text()) }
 }
 
-/// Keys that a filter finds and that were not replaced: a replaced one ends by itself, and what is wrong with it is wrong
-/// with its successor.
+/// Keys that match a filter, without replaced ones: a replaced key ends on its own, and its
+/// successor has the same problems.
 async fn current(client: &Client, filter: &KeyFilter) -> anyhow::Result<Vec<Verbatim<Key>>> {
     let mut keys = list::all(|key: &Key| &key.id, async |page| client.list_keys(filter, page).await).await?;
     keys.retain(|key| key.replaced_by.is_none());
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_dashboard_counts_the_same_days() {
+    fn dashboard_uses_the_same_days() {
         let dashboard = include_str!("../../../dashboard/attention.js");
         for line in [format!("const SOON_DAYS = {SOON_DAYS};"), format!("const IDLE_DAYS = {IDLE_DAYS};")] {
             assert!(dashboard.lines().any(|found| found == line), "{line}");

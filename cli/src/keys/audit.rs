@@ -1,4 +1,4 @@
-//! `onerun keys audit`: what was done with keys, and whether the record of it is whole.
+//! `onerun keys audit`: the audit trail of keys and its verification.
 
 use std::str::FromStr;
 
@@ -13,34 +13,35 @@ use serde::Serialize;
 use crate::{
     api::Connection,
     list::{self, PAGE, Paging},
-    outcome::No,
+    outcome::Negative,
     output, text,
 };
 
-/// What is listed or checked.
+/// Options of `onerun keys audit`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Check that the entries' hashes fit, and print where the trail ends, as SEQUENCE:HASH. Hashes have no secret: whoever can
-    /// write to the database can rewrite entries and compute them again, or remove the last. Only `--anchor` finds that.
+    /// Verify the hash chain and print the last entry as SEQUENCE:HASH. The hashes use no secret:
+    /// anyone with write access to the database can rewrite entries with new hashes or remove the
+    /// last ones. Only `--anchor` detects that.
     #[arg(long, conflicts_with_all = ["limit", "offset", "all", "oldest"])]
     verify: bool,
-    /// A line that `--verify` printed before and that was kept out of the database's reach: the check fails if the trail up to
-    /// that entry is another; several.
+    /// A line that an earlier `--verify` printed and that you stored outside the database.
+    /// Verification fails if the trail up to that entry has changed. Repeat the option for more.
     #[arg(long, value_name = "SEQUENCE:HASH", requires = "verify")]
     anchor: Vec<Anchor>,
-    /// The first entry first.
+    /// List the oldest entry first.
     #[arg(long)]
     oldest: bool,
     #[command(flatten)]
     paging: Paging,
-    /// Print what the API answers; with `--verify`, what was found.
+    /// Print the API's response as JSON, or the result of `--verify`.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     connection: Connection,
 }
 
-/// An entry by its number and hash.
+/// The number and hash of an entry, noted at an earlier verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Anchor {
     sequence: u64,
@@ -55,9 +56,9 @@ impl FromStr for Anchor {
             let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
             is_hash.then_some((sequence.parse().ok()?, hash.to_ascii_lowercase()))
         });
-        let (sequence, hash) = parts.ok_or("a number, a colon and 64 hexadecimal digits")?;
+        let (sequence, hash) = parts.ok_or("use a number, a colon and 64 hexadecimal digits")?;
         if (sequence == 0) != (hash == NO_HASH) {
-            return Err("0 and a hash of zeros stand for an empty trail, and for nothing else".to_owned());
+            return Err("use 0 and a hash of zeros only together, for an empty trail".to_owned());
         }
         Ok(Self { sequence, hash })
     }
@@ -88,7 +89,7 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
         return output::print_json(page.json());
     }
     output::print(&rows(&page.data))?;
-    options.paging.hint(page.following(&request));
+    options.paging.print_next(page.following(&request));
     Ok(())
 }
 
@@ -96,7 +97,7 @@ fn rows(entries: &[Verbatim<AuditEntry>]) -> String {
     let rows: Vec<_> = entries
         .iter()
         .map(|entry| {
-            // Its name first: there is room for little more.
+            // The name comes first, as the column may be cut.
             let (names, others): (Vec<_>, Vec<_>) =
                 entry.details.iter().partition(|(name, _)| *name == "name");
             let details: Vec<String> =
@@ -115,7 +116,7 @@ fn rows(entries: &[Verbatim<AuditEntry>]) -> String {
     text::table(["NO.", "AT (UTC)", "ACTION", "KEY", "BY", "FROM", "DETAILS"], &[6], &rows)
 }
 
-/// Every entry, oldest first, so that what is added meanwhile moves nothing.
+/// Every entry. They are read oldest first, so that new entries move none of them to another page.
 async fn all(client: &Client) -> anyhow::Result<(Vec<Verbatim<AuditEntry>>, Option<AuditHead>)> {
     let mut entries = Vec::new();
     let mut request = PageRequest::first(PAGE as usize);
@@ -130,38 +131,38 @@ async fn all(client: &Client) -> anyhow::Result<(Vec<Verbatim<AuditEntry>>, Opti
     }
 }
 
-/// What `--verify --json` prints.
+/// The output of `--verify --json`.
 #[derive(Debug, Serialize, PartialEq, Eq)]
-struct Finding {
+struct Verification {
     valid: bool,
-    /// How many entries are as they were written, from the first on.
+    /// How many entries from the first on are valid.
     entries: u64,
-    /// Where the trail ends; none if it is empty or not whole.
+    /// The last entry; `None` if the trail is empty or invalid.
     head: Option<AuditHead>,
-    /// The number of the first entry that is wrong.
+    /// The number of the first invalid entry.
     first_wrong: Option<u64>,
-    /// What is wrong with it.
+    /// Why that entry is invalid.
     reason: Option<String>,
 }
 
 async fn verify(client: &Client, options: &Options) -> anyhow::Result<()> {
-    let mut trail = Trail::new(&options.anchor);
+    let mut trail = TrailReader::new(&options.anchor);
     let mut failed = None;
     let mut request = PageRequest::first(PAGE as usize);
     loop {
         let page = client.list_audit(AuditOrder::Oldest, request.clone()).await?;
         let next = page.following(&request);
-        match trail.take(&page) {
-            Ok(Reading::Goes) => {
+        match trail.read(&page) {
+            Ok(Progress::More) => {
                 request = match next {
                     Some(next) => next,
-                    // The end moved while the last page was read.
+                    // Entries were added while the last page was read.
                     None => PageRequest { start: Start::Offset(u32::try_from(trail.entries())?), ..request },
                 };
             }
-            Ok(Reading::Ends) => break,
-            Err(wrong) => {
-                failed = Some(wrong);
+            Ok(Progress::Complete) => break,
+            Err(invalid) => {
+                failed = Some(invalid);
                 break;
             }
         }
@@ -172,13 +173,15 @@ async fn verify(client: &Client, options: &Options) -> anyhow::Result<()> {
     report(&trail, failed, options.json)
 }
 
-fn report(trail: &Trail, failed: Option<Wrong>, json: bool) -> anyhow::Result<()> {
+fn report(trail: &TrailReader, failed: Option<Invalid>, json: bool) -> anyhow::Result<()> {
     let head = trail.head();
     let entries = trail.entries();
     if json {
-        let finding = match &failed {
-            None => Finding { valid: true, entries, head: head.clone(), first_wrong: None, reason: None },
-            Some(Wrong { sequence, reason }) => Finding {
+        let verification = match &failed {
+            None => {
+                Verification { valid: true, entries, head: head.clone(), first_wrong: None, reason: None }
+            }
+            Some(Invalid { sequence, reason }) => Verification {
                 valid: false,
                 entries,
                 head: None,
@@ -186,11 +189,11 @@ fn report(trail: &Trail, failed: Option<Wrong>, json: bool) -> anyhow::Result<()
                 reason: Some(reason.clone()),
             },
         };
-        output::print_json(&serde_json::to_string(&finding)?)?;
+        output::print_json(&serde_json::to_string(&verification)?)?;
     }
     match failed {
-        Some(Wrong { sequence, reason }) => {
-            Err(No(format!("the audit trail is not what it was, from entry {sequence} on: {reason}")).into())
+        Some(Invalid { sequence, reason }) => {
+            Err(Negative(format!("the audit trail was changed, from entry {sequence} on: {reason}")).into())
         }
         None if json => Ok(()),
         None => {
@@ -199,47 +202,47 @@ fn report(trail: &Trail, failed: Option<Wrong>, json: bool) -> anyhow::Result<()
             output::print(&format!("{sequence}:{hash}\n"))?;
             let known = match trail.last_anchor() {
                 Some(0) | None => {
-                    "Whoever can write to the database can rewrite them so that they do; only an anchor shows that."
+                    "Anyone with write access to the database can rewrite entries and hashes; only an anchor detects that."
                         .to_owned()
                 }
                 Some(last) => format!(
-                    "Up to entry {last} they are those of the anchor; whoever can write to the database can rewrite \
-                     those after it."
+                    "Entries up to {last} match the anchor; anyone with write access to the database can rewrite \
+                     later ones."
                 ),
             };
-            output::remark(&format!(
-                "The hashes of all {entries} entries fit. {known} Keep the line elsewhere, for `--anchor`.\n"
+            output::print_note(&format!(
+                "The hashes of all {entries} entries match. {known} Store the line elsewhere, for `--anchor`.\n"
             ));
             Ok(())
         }
     }
 }
 
-/// The first entry that is wrong, and how.
+/// The first invalid entry, and why it is invalid.
 #[derive(Debug, PartialEq, Eq)]
-struct Wrong {
+struct Invalid {
     sequence: u64,
     reason: String,
 }
 
 /// Whether a trail has been read to its end.
 #[derive(Debug, PartialEq, Eq)]
-enum Reading {
-    Goes,
-    Ends,
+enum Progress {
+    More,
+    Complete,
 }
 
-/// A trail, as far as it has been read.
-struct Trail {
+/// Verifies an audit trail page by page.
+struct TrailReader {
     check: AuditCheck,
     anchors: Vec<Anchor>,
-    /// How often the API named an end that it did not list.
-    short: u32,
+    /// How many pages were empty although the head was not reached.
+    empty_pages: u32,
 }
 
-impl Trail {
+impl TrailReader {
     fn new(anchors: &[Anchor]) -> Self {
-        Self { check: AuditCheck::default(), anchors: anchors.to_vec(), short: 0 }
+        Self { check: AuditCheck::default(), anchors: anchors.to_vec(), empty_pages: 0 }
     }
 
     fn entries(&self) -> u64 {
@@ -250,56 +253,58 @@ impl Trail {
         self.check.head().map(|head| AuditHead { sequence: head.sequence, hash: head.hash.clone() })
     }
 
-    /// Takes what the API lists next, and the end that it names with it.
-    fn take(&mut self, page: &AuditPage) -> Result<Reading, Wrong> {
+    /// Verifies the next page against the entries before it, the anchors, and the head that the API reports.
+    fn read(&mut self, page: &AuditPage) -> Result<Progress, Invalid> {
         for entry in &page.data {
             let expected = self.entries() + 1;
-            let wrong = |reason: String| Wrong { sequence: expected, reason };
-            self.check.take(&sealed(entry)).map_err(|error| wrong(error.to_string()))?;
+            let invalid = |reason: String| Invalid { sequence: expected, reason };
+            self.check.take(&sealed(entry)).map_err(|error| invalid(error.to_string()))?;
             if let Some(anchor) = self.anchors.iter().find(|anchor| anchor.sequence == entry.sequence)
                 && anchor.hash != entry.hash
             {
-                return Err(wrong("it is not the one that was noted for `--anchor`".to_owned()));
+                return Err(invalid("it differs from `--anchor`".to_owned()));
             }
         }
         let named = page.head.as_ref();
         let (read, end) = (self.entries(), named.map_or(0, |head| head.sequence));
         if end < read {
-            let reason = format!("it is listed, and the trail is said to end at entry {end}");
-            return Err(Wrong { sequence: end + 1, reason });
+            let reason = format!("it is listed, but the API reports entry {end} as the last");
+            return Err(Invalid { sequence: end + 1, reason });
         }
         if end == read {
             if self.head().as_ref() != named {
-                let reason = "the trail is said to end with another entry of this number".to_owned();
-                return Err(Wrong { sequence: read, reason });
+                let reason = "the API reports another hash for the last entry".to_owned();
+                return Err(Invalid { sequence: read, reason });
             }
-            return Ok(Reading::Ends);
+            return Ok(Progress::Complete);
         }
-        // An entry that is added just now may be named and not listed yet; the next page has it.
+        // A new entry may be the head before it is listed; the next page has it.
         if page.data.is_empty() {
-            self.short += 1;
+            self.empty_pages += 1;
         }
-        if self.short > 3 {
-            let reason = format!("it is not listed, and the trail is said to end at entry {end}");
-            return Err(Wrong { sequence: read + 1, reason });
+        if self.empty_pages > 3 {
+            let reason = format!("it is missing, and the API reports entry {end} as the last");
+            return Err(Invalid { sequence: read + 1, reason });
         }
-        Ok(Reading::Goes)
+        Ok(Progress::More)
     }
 
-    /// An entry that was noted, and comes after the end.
+    /// The number of the last anchor.
     fn last_anchor(&self) -> Option<u64> {
         self.anchors.iter().map(|anchor| anchor.sequence).max()
     }
 
-    fn missing_anchor(&self) -> Option<Wrong> {
+    /// The error if an anchor is for an entry after the last one.
+    fn missing_anchor(&self) -> Option<Invalid> {
         let end = self.entries();
         let noted = self.anchors.iter().map(|anchor| anchor.sequence).filter(|noted| *noted > end).max()?;
-        let reason = format!("it is gone: entry {noted} was noted, and the trail ends at entry {end}");
-        Some(Wrong { sequence: end + 1, reason })
+        let reason =
+            format!("it is missing: there is an anchor for entry {noted}, but the trail ends at entry {end}");
+        Some(Invalid { sequence: end + 1, reason })
     }
 }
 
-/// An entry as it was hashed.
+/// An entry in the form that is hashed.
 fn sealed(entry: &AuditEntry) -> onerun_auth::AuditEntry {
     let onerun_client::resource::Actor { key_id, address, user_agent, request_id } = entry.actor.clone();
     onerun_auth::AuditEntry {
@@ -324,7 +329,7 @@ mod tests {
 
     use super::*;
 
-    /// A trail of so many entries, as the API has it.
+    /// A trail with this many entries, as the API returns it.
     fn trail(entries: u64) -> Vec<Value> {
         let mut head = None;
         (1..=entries)
@@ -364,26 +369,26 @@ mod tests {
         format!("{}:{}", entry["sequence"], entry["hash"].as_str().unwrap()).parse().unwrap()
     }
 
-    /// What is found in a trail that is listed in pages of two.
+    /// Verifies a trail that is listed in pages of two.
     fn verify(listed: &[Value], head: &Value, anchors: &[Anchor]) -> Option<(u64, String)> {
-        let mut trail = Trail::new(anchors);
+        let mut trail = TrailReader::new(anchors);
         for _ in 0..listed.len() + 5 {
             let data: Vec<_> =
                 listed.iter().skip(usize::try_from(trail.entries()).unwrap()).take(2).collect();
             let page = json!({"data": data, "has_more": false, "head": head});
-            match trail.take(&serde_json::from_value(page).unwrap()) {
-                Ok(Reading::Goes) => {}
-                Ok(Reading::Ends) => {
-                    return trail.missing_anchor().map(|Wrong { sequence, reason }| (sequence, reason));
+            match trail.read(&serde_json::from_value(page).unwrap()) {
+                Ok(Progress::More) => {}
+                Ok(Progress::Complete) => {
+                    return trail.missing_anchor().map(|Invalid { sequence, reason }| (sequence, reason));
                 }
-                Err(Wrong { sequence, reason }) => return Some((sequence, reason)),
+                Err(Invalid { sequence, reason }) => return Some((sequence, reason)),
             }
         }
-        panic!("it does not end")
+        panic!("the trail does not end")
     }
 
     #[test]
-    fn a_whole_trail_is_whole() {
+    fn unchanged_trail_is_valid() {
         for length in 0..6 {
             let trail = trail(length);
             assert_eq!(verify(&trail, &head(&trail), &[]), None, "{length}");
@@ -396,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn every_change_of_every_member_is_found_where_it_is() {
+    fn every_change_of_a_member_is_found() {
         let whole = trail(5);
         for place in 0..5 {
             for pointer in [
@@ -441,19 +446,19 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_is_gone_is_found_by_what_was_noted() {
+    fn truncated_trail_is_found_by_its_anchor() {
         let whole = trail(5);
         let cut = &whole[..3];
-        assert_eq!(verify(cut, &head(&whole), &[]).unwrap().0, 4, "the head that the API names");
-        assert_eq!(verify(cut, &head(cut), &[]), None, "if that is changed too, nothing can be seen");
+        assert_eq!(verify(cut, &head(&whole), &[]).unwrap().0, 4, "the head of the API");
+        assert_eq!(verify(cut, &head(cut), &[]), None, "a changed head hides it");
         let (sequence, reason) = verify(cut, &head(cut), &[anchor(&whole[4])]).unwrap();
         assert_eq!(sequence, 4);
-        assert!(reason.contains("entry 5 was noted"), "{reason}");
+        assert!(reason.contains("anchor for entry 5"), "{reason}");
         assert_eq!(verify(&whole, &head(cut), &[]).unwrap().0, 4, "a head that was set back");
     }
 
     #[test]
-    fn a_trail_that_was_written_anew_is_found_by_what_was_noted() {
+    fn rewritten_trail_is_found_by_its_anchor() {
         let whole = trail(5);
         let mut forged = Vec::new();
         let mut last = None;
@@ -473,21 +478,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_meanwhile_is_no_fault() {
+    fn entry_added_during_verification_is_valid() {
         let whole = trail(4);
-        let mut reading = Trail::new(&[]);
+        let mut reading = TrailReader::new(&[]);
         let page = |from: usize, to: usize, end: usize| -> AuditPage {
             let page = json!({"data": &whole[from..to], "has_more": false, "head": head(&whole[..end])});
             serde_json::from_value(page).unwrap()
         };
-        // The end is read a moment before, or after, what is listed.
-        assert_eq!(reading.take(&page(0, 2, 3)).unwrap(), Reading::Goes);
-        assert_eq!(reading.take(&page(2, 2, 3)).unwrap(), Reading::Goes);
-        assert_eq!(reading.take(&page(2, 4, 4)).unwrap(), Reading::Ends);
+        // The head is read a moment before or after the entries.
+        assert_eq!(reading.read(&page(0, 2, 3)).unwrap(), Progress::More);
+        assert_eq!(reading.read(&page(2, 2, 3)).unwrap(), Progress::More);
+        assert_eq!(reading.read(&page(2, 4, 4)).unwrap(), Progress::Complete);
     }
 
     #[test]
-    fn an_anchor_is_a_number_and_a_hash() {
+    fn anchor_is_a_number_and_a_hash() {
         let hash = "AB".repeat(32);
         let expected = Anchor { sequence: 12, hash: hash.to_ascii_lowercase() };
         assert_eq!(format!("12:{hash}\n").parse(), Ok(expected));

@@ -1,16 +1,16 @@
-//! Asking before what cannot be undone.
+//! Confirmation of irreversible actions.
 
 use std::io::{self, BufRead, IsTerminal};
 
 use anyhow::bail;
 use clap::Args;
 
-use crate::{outcome::No, output};
+use crate::{outcome::Negative, output};
 
-/// Whether somebody is asked.
+/// Whether the user confirmed beforehand.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Consent {
-    /// Do not ask: this cannot be undone.
+    /// Do not ask for confirmation. This cannot be undone.
     #[arg(long)]
     yes: bool,
 }
@@ -20,22 +20,26 @@ impl Consent {
         self.yes
     }
 
-    /// Whether there is anybody to ask. Somebody who does not see the question cannot answer it.
+    /// Whether a user can answer: both standard input and standard error are terminals.
     pub(super) fn can_be_asked() -> bool {
         io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
-    /// Goes on if that was said beforehand, or is said now to this question.
+    /// Asks for confirmation unless `--yes` was passed. Fails if it is refused or there is no terminal.
     pub(super) fn ask(self, question: &str) -> anyhow::Result<()> {
         if self.yes {
             return Ok(());
         }
         if !Self::can_be_asked() {
-            bail!("this cannot be undone, and nobody can be asked: say `--yes` to go on");
+            bail!("this cannot be undone and needs confirmation: run it in a terminal or pass `--yes`");
         }
-        output::prompt(&format!("{question} This cannot be undone. Type `yes` to go on: "))?;
+        output::prompt(&format!("{question} This cannot be undone. Type `yes` to continue: "))?;
         let mut answer = String::new();
         io::stdin().lock().read_line(&mut answer)?;
-        if answer.trim() == "yes" { Ok(()) } else { Err(No("nothing was done".into()).into()) }
+        if answer.trim() == "yes" {
+            Ok(())
+        } else {
+            Err(Negative("canceled: nothing was changed".into()).into())
+        }
     }
 }

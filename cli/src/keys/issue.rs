@@ -1,4 +1,4 @@
-//! `onerun keys create` and `rotate`: what hands out a key, once.
+//! `onerun keys create` and `rotate`: the commands that print a secret, once.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -21,14 +21,14 @@ use super::{
 };
 use crate::{api::Connection, output, text};
 
-/// What a key is made from.
+/// Options of `onerun keys create`.
 #[derive(Debug, Args)]
 #[command(
-    group(ArgGroup::new("what it may do").args(["scope", "preset"]).required(true)),
-    group(ArgGroup::new("where").args(["project", "all_projects"]).required(true)),
+    group(ArgGroup::new("permissions").args(["scope", "preset"]).required(true)),
+    group(ArgGroup::new("reach").args(["project", "all_projects"]).required(true)),
 )]
 pub(crate) struct Create {
-    /// What people call it.
+    /// The name of the key, for people.
     name: String,
     #[command(flatten)]
     grants: GrantArguments,
@@ -36,30 +36,31 @@ pub(crate) struct Create {
     projects: ProjectArguments,
     #[command(flatten)]
     lifetime: LifetimeArguments,
-    /// When it begins to work, such as `2027-01-01T00:00:00Z`.
+    /// When the key starts to work, such as `2027-01-01T00:00:00Z`.
     #[arg(long, value_name = "TIME")]
     not_before: Option<String>,
-    /// The addresses that it works from, such as `10.0.0.0/8`; several, or several in one with commas.
+    /// A range of client addresses, such as `10.0.0.0/8`. Repeat the option or separate ranges with commas.
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     allowed_cidr: Vec<String>,
-    /// How often it may be used, such as `100/60s`.
+    /// The rate limit, such as `100/60s`.
     #[arg(long, value_name = "N/TIME", value_parser = arguments::rate)]
     rate_limit: Option<RateLimit>,
     #[command(flatten)]
     metadata: MetadataArguments,
     #[command(flatten)]
-    to: Destination,
+    to: DestinationArguments,
     #[command(flatten)]
     connection: Connection,
 }
 
-/// How a key is replaced.
+/// Options of `onerun keys rotate`.
 #[derive(Debug, Args)]
 pub(crate) struct Rotate {
     /// The key's id.
     #[arg(value_name = "KEY_ID", allow_hyphen_values = true)]
     id: String,
-    /// How long the old key goes on, at most `7d` [default: 24h]. `0s` ends it at once, as after a leak.
+    /// How long the old key still works, at most `7d` [default: 24h]. `0s` ends it at once, for
+    /// instance after a leak.
     #[arg(long, value_name = "TIME", value_parser = arguments::seconds)]
     overlap: Option<u32>,
     #[command(flatten)]
@@ -67,18 +68,18 @@ pub(crate) struct Rotate {
     #[command(flatten)]
     consent: Consent,
     #[command(flatten)]
-    to: Destination,
+    to: DestinationArguments,
     #[command(flatten)]
     connection: Connection,
 }
 
-/// Where a new key goes.
+/// Where the secret is written.
 #[derive(Debug, Args)]
-struct Destination {
-    /// Print what the API answers, the key in it.
+struct DestinationArguments {
+    /// Print the API's response as JSON, with the secret.
     #[arg(long)]
     json: bool,
-    /// Write to this file, which must not be there yet and which nobody else can read, rather than to standard output.
+    /// Write to this file instead of standard output. The file must not exist; only you can read it.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -86,9 +87,12 @@ struct Destination {
 pub(super) async fn create(options: &Create) -> anyhow::Result<()> {
     let new = NewKey {
         name: options.name.clone(),
-        // Clap sees to it that both are said.
-        grants: options.grants.grants().context("say what the key may do: `--scope` or `--preset`")?,
-        projects: options.projects.projects().context("say where: `--project` or `--all-projects`")?,
+        // Clap requires both.
+        grants: options.grants.grants().context("pass the scopes: `--scope` or `--preset`")?,
+        projects: options
+            .projects
+            .projects()
+            .context("pass the projects: `--project` or `--all-projects`")?,
         lifetime: options.lifetime.lifetime(),
         not_before: options.not_before.clone(),
         allowed_cidrs: (!options.allowed_cidr.is_empty()).then(|| options.allowed_cidr.clone()),
@@ -96,11 +100,11 @@ pub(super) async fn create(options: &Create) -> anyhow::Result<()> {
         metadata: options.metadata.metadata(),
     };
     let client = options.connection.client()?;
-    let place = Place::open(&options.to)?;
+    let destination = Destination::open(&options.to)?;
     match client.create_key(&new).await {
-        Ok(issued) => place.deliver(&issued, options.to.json, &Made::New),
+        Ok(issued) => destination.deliver(&issued, options.to.json, &Origin::New),
         Err(error) => {
-            place.discard();
+            destination.discard();
             Err(error.into())
         }
     }
@@ -113,11 +117,11 @@ pub(super) async fn rotate(options: &Rotate) -> anyhow::Result<()> {
         consent(&client, &id, options.consent).await?;
     }
     let rotation = Rotation { overlap_seconds: options.overlap, lifetime: options.lifetime.lifetime() };
-    let place = Place::open(&options.to)?;
+    let destination = Destination::open(&options.to)?;
     match client.rotate_key(&id, &rotation).await {
-        Ok(issued) => place.deliver(&issued, options.to.json, &Made::InPlaceOfAnother),
+        Ok(issued) => destination.deliver(&issued, options.to.json, &Origin::Rotation),
         Err(error) => {
-            place.discard();
+            destination.discard();
             Err(error.into())
         }
     }
@@ -128,15 +132,15 @@ async fn consent(client: &Client, id: &str, consent: Consent) -> anyhow::Result<
     consent.ask(&format!("Rotate {name} and end it at once?"))
 }
 
-/// Where a new key goes. It is made sure of before there is a key that could be lost.
-enum Place<'a> {
+/// Where the secret is written. It is opened before the key is created, so that no key is lost.
+enum Destination<'a> {
     StandardOutput,
     File(&'a Path, File),
 }
 
-impl<'a> Place<'a> {
-    fn open(destination: &'a Destination) -> anyhow::Result<Self> {
-        let Some(path) = &destination.output else { return Ok(Self::StandardOutput) };
+impl<'a> Destination<'a> {
+    fn open(arguments: &'a DestinationArguments) -> anyhow::Result<Self> {
+        let Some(path) = &arguments.output else { return Ok(Self::StandardOutput) };
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -144,29 +148,29 @@ impl<'a> Place<'a> {
         match options.open(path) {
             Ok(file) => Ok(Self::File(path, file)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                bail!("{} is there already; name a file that is not", path.display())
+                bail!("{} exists already; use the name of a new file", path.display())
             }
-            Err(error) => Err(error).with_context(|| format!("cannot make {}", path.display())),
+            Err(error) => Err(error).with_context(|| format!("cannot create {}", path.display())),
         }
     }
 
-    /// There is no key to keep.
+    /// Removes the file, as there is no secret to store.
     fn discard(self) {
         if let Self::File(path, file) = self {
             drop(file);
-            // Nothing is in it: if it stays, the next attempt says so.
+            // The file is empty. If it cannot be removed, the next attempt reports it.
             let _ = fs::remove_file(path);
         }
     }
 
-    fn deliver(self, issued: &Verbatim<IssuedKey>, json: bool, made: &Made) -> anyhow::Result<()> {
+    fn deliver(self, issued: &Verbatim<IssuedKey>, json: bool, origin: &Origin) -> anyhow::Result<()> {
         let key = &issued.key;
         let id = text::plain(&key.id);
         let Some(secret) = &issued.secret else {
             self.discard();
             bail!(
-                "the key {id} was made, but the answer that had it was lost on the way, and nobody has it now: {}",
-                made.without(&id)
+                "the key {id} was created, but the response with its secret was lost. Next: {}",
+                origin.advice(&id)
             );
         };
         let json = json.then(|| Zeroizing::new(text::plain_json(issued.json())));
@@ -178,32 +182,33 @@ impl<'a> Place<'a> {
                 file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Into::into)
             }
         };
-        // Not as a cause: that nobody reads standard output is no failure elsewhere, and here it loses a key.
+        // The error is not a cause: a closed standard output is no failure elsewhere, but here the
+        // secret is lost.
         written.map_err(|error| {
-            let advice = made.without(&id);
-            anyhow!("the key {id} was made, but it could not be written ({error}) and is gone: {advice}")
+            let advice = origin.advice(&id);
+            anyhow!("the key {id} was created, but its secret could not be written ({error}) and is lost. Next: {advice}")
         })?;
         if json.is_none() {
-            output::remark(&format!("{}\nThis is the one time that the key is shown.\n", table::key(key)));
+            output::print_note(&format!("{}\nThe secret is shown only once.\n", table::key(key)));
         }
         Ok(())
     }
 }
 
-/// How a key came about.
-enum Made {
+/// How a key was created.
+enum Origin {
     New,
-    InPlaceOfAnother,
+    Rotation,
 }
 
-impl Made {
-    /// What to do about a key that nobody has.
-    fn without(&self, id: &str) -> String {
+impl Origin {
+    /// The next step after the secret was lost.
+    fn advice(&self, id: &str) -> String {
         match self {
-            Self::New => format!("`onerun keys revoke {id}`, and make another"),
-            // The old key has been replaced, and can be only once.
-            Self::InPlaceOfAnother => {
-                format!("`onerun keys rotate {id} --overlap 0s` makes another in its place")
+            Self::New => format!("run `onerun keys revoke {id}` and create another"),
+            // The old key cannot be rotated a second time.
+            Self::Rotation => {
+                format!("run `onerun keys rotate {id} --overlap 0s` to replace it")
             }
         }
     }

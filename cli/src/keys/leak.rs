@@ -1,4 +1,4 @@
-//! `onerun keys report-leak`: ends keys by having them.
+//! `onerun keys report-leak`: revokes leaked keys. Possession of a key is the permission to revoke it.
 
 use std::io::{self, BufRead, Read};
 
@@ -9,20 +9,20 @@ use onerun_client::resource::SecretKey;
 use zeroize::Zeroizing;
 
 use super::confirm::Consent;
-use crate::{api::Connection, outcome::No, output};
+use crate::{api::Connection, outcome::Negative, output};
 
 /// The most keys in one report.
 const MAX_KEYS: usize = 100;
 
-/// The most bytes that are read: well above what so many keys have.
+/// At most this much of standard input is read, well above the length of [`MAX_KEYS`] keys.
 const MAX_BYTES: u64 = 16 * 1024;
 
-/// How keys are reported.
+/// Options of `onerun keys report-leak`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     consent: Consent,
-    /// Print what the API answers.
+    /// Print the API's response as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     let client = options.connection.anonymous()?;
     let interactive = Consent::can_be_asked();
     if !interactive && !options.consent.is_given() {
-        // Before the keys are read: they come from where the answer would.
+        // Fail before the keys are read: standard input cannot carry the confirmation, too.
         options.consent.ask("")?;
     }
     let text = if interactive { typed()? } else { piped()? };
@@ -47,12 +47,12 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     if options.json {
         return output::print_json(answer.json());
     }
-    // Not that they were revoked: the API tells nobody whether it knew them.
-    output::print(&format!("reported {}: what the API knew of these is revoked\n", ids.join(", ")))
+    // Not "revoked": the API does not reveal whether it knew them.
+    output::print(&format!("reported {}: those that the API knew are revoked\n", ids.join(", ")))
 }
 
 fn typed() -> anyhow::Result<Zeroizing<String>> {
-    output::prompt("The key that leaked: ")?;
+    output::prompt("Leaked key: ")?;
     let mut text = Zeroizing::new(String::new());
     io::stdin().lock().take(MAX_BYTES).read_line(&mut text)?;
     Ok(text)
@@ -62,12 +62,13 @@ fn piped() -> anyhow::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::new());
     let read = io::stdin().lock().take(MAX_BYTES + 1).read_to_string(&mut text);
     if read.context("standard input cannot be read as text")? as u64 > MAX_BYTES {
-        bail!("standard input has more than {MAX_BYTES} bytes: at most {MAX_KEYS} keys, one a line");
+        bail!("standard input has more than {MAX_BYTES} bytes; send at most {MAX_KEYS} keys, one per line");
     }
     Ok(text)
 }
 
-/// The keys in some lines. Nothing is reported if one of them is none: it would be thought to be revoked.
+/// Parses one key per line. One invalid line refuses the whole report, as the user would think that
+/// key revoked.
 fn keys(text: &str) -> anyhow::Result<Vec<ManagedKey>> {
     let mut keys = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -75,17 +76,19 @@ fn keys(text: &str) -> anyhow::Result<Vec<ManagedKey>> {
             Ok(key) => keys.push(key),
             Err(error) => {
                 let advice = match error {
-                    KeyFormatError::Prefix => "; a root key is rotated where it is kept",
+                    KeyFormatError::Prefix => "; rotate a root key where it is stored",
                     _ => "",
                 };
-                return Err(No(format!("line {}: {error}{advice}. Nothing was reported", number + 1)).into());
+                return Err(
+                    Negative(format!("line {}: {error}{advice}. Nothing was reported", number + 1)).into()
+                );
             }
         }
     }
     match keys.len() {
-        0 => bail!("no key on standard input"),
+        0 => bail!("there is no key on standard input"),
         1..=MAX_KEYS => Ok(keys),
-        many => bail!("{many} keys on standard input; at most {MAX_KEYS} at once"),
+        many => bail!("{many} keys on standard input; send at most {MAX_KEYS} at once"),
     }
 }
 
@@ -96,14 +99,14 @@ mod tests {
     const KEY: &str = "onr_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJyjI1Z3e";
 
     #[test]
-    fn keys_are_read_by_lines_and_all_must_be_whole() {
+    fn report_needs_valid_keys_one_per_line() {
         assert_eq!(keys(&format!("\n {KEY}\r\n\n{KEY}")).unwrap().len(), 2);
         assert!(keys(" \n").is_err());
         assert!(keys(&format!("{KEY}\n").repeat(101)).unwrap_err().to_string().contains("at most 100"));
         let changed = KEY.replace("AAEC", "AAED");
         for (line, reason) in [(changed.as_str(), "checksum"), ("c2VjcmV0", "root key")] {
             let error = keys(&format!("{KEY}\n{line}")).unwrap_err();
-            assert!(error.is::<No>());
+            assert!(error.is::<Negative>());
             let error = error.to_string();
             assert!(error.starts_with("line 2: ") && error.contains(reason), "{error}");
             assert!(!error.contains(line), "{error}");

@@ -1,4 +1,4 @@
-//! What is looked at and changed of keys that there are.
+//! `onerun keys` commands that list, show and change existing keys.
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
@@ -18,31 +18,31 @@ use crate::{
     output, text,
 };
 
-/// Which keys are listed.
+/// Options of `onerun keys list`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Only those in this status.
+    /// Only keys with this status.
     #[arg(long)]
     status: Option<Status>,
-    /// Only those that reach this project.
+    /// Only keys that may access this project.
     #[arg(long, value_name = "ID")]
     project: Option<String>,
-    /// Only those that end within this time, in whole days: `14d` or `2w`.
+    /// Only keys that end within this time, in whole days: `14d` or `2w`.
     #[arg(long, value_name = "TIME", value_parser = arguments::days)]
     expiring_within: Option<u32>,
-    /// Only active ones that were not used for this time, in whole days: `90d` or `4w`.
+    /// Only active keys that were not used for this time, in whole days: `90d` or `4w`.
     #[arg(long, value_name = "TIME", value_parser = arguments::days)]
     idle_for: Option<u32>,
     #[command(flatten)]
     paging: Paging,
-    /// Print what the API answers.
+    /// Print the API's response as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     connection: Connection,
 }
 
-/// Whether a key works, and why not.
+/// Values of `--status`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Status {
     Active,
@@ -64,20 +64,20 @@ impl From<Status> for KeyStatus {
     }
 }
 
-/// A key by its id.
+/// Options of commands on one key.
 #[derive(Debug, Args)]
 pub(crate) struct Named {
     /// The key's id.
     #[arg(value_name = "KEY_ID", allow_hyphen_values = true)]
     id: String,
-    /// Print what the API answers.
+    /// Print the API's response as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     connection: Connection,
 }
 
-/// A key that is to end.
+/// Options of `onerun keys revoke`.
 #[derive(Debug, Args)]
 pub(crate) struct Revoke {
     #[command(flatten)]
@@ -86,12 +86,12 @@ pub(crate) struct Revoke {
     consent: Consent,
 }
 
-/// What is changed. What is not said stays as it is.
+/// Options of `onerun keys update`. Omitted ones leave the key unchanged.
 #[derive(Debug, Args)]
 pub(crate) struct Update {
     #[command(flatten)]
     named: Named,
-    /// What people call it.
+    /// The name of the key, for people.
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
@@ -100,27 +100,27 @@ pub(crate) struct Update {
     projects: ProjectArguments,
     #[command(flatten)]
     lifetime: LifetimeArguments,
-    /// The addresses that it works from, such as `10.0.0.0/8`; several, or several in one with commas.
+    /// A range of client addresses, such as `10.0.0.0/8`. Repeat the option or separate ranges with commas.
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     allowed_cidr: Vec<String>,
-    /// It works from any address.
+    /// Allow every client address.
     #[arg(long, conflicts_with = "allowed_cidr")]
     any_address: bool,
-    /// How often it may be used, such as `100/60s`.
+    /// The rate limit, such as `100/60s`.
     #[arg(long, value_name = "N/TIME", value_parser = arguments::rate)]
     rate_limit: Option<RateLimit>,
-    /// It may be used as often as the server bears.
+    /// Remove the rate limit.
     #[arg(long, conflicts_with = "rate_limit")]
     no_rate_limit: bool,
-    /// What its metadata become, all of them: those that are not said are gone.
+    /// Replaces all metadata.
     #[command(flatten)]
     metadata: arguments::MetadataArguments,
 }
 
-/// The key that is asked with.
+/// Options of `onerun keys whoami`.
 #[derive(Debug, Args)]
 pub(crate) struct Whoami {
-    /// Print what the API answers.
+    /// Print the API's response as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -171,7 +171,7 @@ pub(super) async fn update(options: &Update) -> anyhow::Result<()> {
         metadata: Some(options.metadata.metadata()).filter(|metadata| !metadata.is_empty()),
     };
     if serde_json::to_string(&change)? == "{}" {
-        bail!("say what is to be changed: see `onerun keys update --help`");
+        bail!("nothing to change: pass at least one option, see `onerun keys update --help`");
     }
     print(&options.named.connection.client()?.update_key(&id, &change).await?, options.named.json)
 }
@@ -199,7 +199,8 @@ pub(super) async fn whoami(options: &Whoami) -> anyhow::Result<()> {
     if options.json { output::print_json(key.json()) } else { output::print(&table::whoami(&key)) }
 }
 
-/// What a key is called in a question, if one is to be asked. Whoever may not read keys is asked by its id.
+/// The description of a key in a question. It is the id alone if no question is asked or the key
+/// cannot be read.
 pub(super) async fn name(client: &Client, id: &str, consent: Consent) -> String {
     if consent.is_given() || !Consent::can_be_asked() {
         return id.to_owned();

@@ -1,7 +1,7 @@
-//! `onerun keys scan`: managed keys in files.
+//! `onerun keys scan`: finds managed keys in files.
 //!
-//! A file is read in parts, so its size costs no memory. A key is found in text of one, two or four bytes a character: what
-//! is UTF-16 or UTF-32 to some program is a key to whoever opens it there.
+//! A file is read in parts, so that its size costs no memory. Keys are found in text with one, two
+//! or four bytes per character, as files may be UTF-16 or UTF-32.
 
 use std::{
     fs::{self, File},
@@ -17,23 +17,23 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::{output, text::plain};
 
-/// How much is read at a time.
+/// How many bytes are read at a time.
 const PART: usize = 256 * 1024;
 
-/// The most that is read of something that is no file and may never end, such as a pipe.
+/// At most this many bytes are read from a source that may never end, such as a pipe.
 const MAX_STREAM: u64 = 1024 * 1024 * 1024;
 
-/// The characters of a managed key.
+/// The length of a managed key in characters.
 const KEY_CHARS: usize = 64;
 
-/// How many bytes a character of a text may have.
+/// Supported sizes of a character, in bytes.
 const WIDTHS: [usize; 3] = [1, 2, 4];
 
 const WIDEST: usize = 4;
 
-/// Where a key was found.
+/// A managed key in a file, and an entry of the `--json` output.
 #[derive(Debug, Serialize, PartialEq, Eq)]
-struct Finding {
+struct FoundKey {
     path: String,
     line: usize,
     column: usize,
@@ -41,51 +41,51 @@ struct Finding {
 }
 
 pub(super) fn run(paths: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
-    let (mut findings, mut unread) = (Vec::new(), 0);
-    let mut take = |path: &Path, found: io::Result<Vec<Finding>>| match found {
-        Ok(found) => findings.extend(found),
+    let (mut keys, mut unread) = (Vec::new(), 0);
+    let mut take = |path: &Path, found: io::Result<Vec<FoundKey>>| match found {
+        Ok(found) => keys.extend(found),
         Err(error) => {
             unread += 1;
-            complain(path, &error);
+            print_error(path, &error);
         }
     };
     for path in paths {
         match fs::metadata(path) {
             Ok(named) if named.is_dir() => {
-                for entry in WalkDir::new(path).sort_by_file_name().into_iter().filter_entry(is_looked_at) {
+                for entry in WalkDir::new(path).sort_by_file_name().into_iter().filter_entry(is_scanned) {
                     let found = entry.map_err(io::Error::from).and_then(|entry| {
-                        // Links are skipped: their target is scanned where it lies.
+                        // Symbolic links are skipped, as their targets are scanned in place.
                         if entry.file_type().is_file() { scan(entry.path()) } else { Ok(Vec::new()) }
                     });
                     take(path, found);
                 }
             }
-            // Also a link, a pipe or a device: somebody who names it wants to know what is in it.
+            // A named path is read even if it is a link, a pipe or a device.
             Ok(_) => take(path, scan(path)),
             Err(error) => take(path, Err(error)),
         }
     }
     if json {
-        output::print_json(&serde_json::to_string(&findings)?)?;
+        output::print_json(&serde_json::to_string(&keys)?)?;
     } else {
-        output::print(&findings.iter().map(in_words).collect::<String>())?;
+        output::print(&keys.iter().map(in_words).collect::<String>())?;
     }
-    Ok(match (unread, findings.is_empty()) {
+    Ok(match (unread, keys.is_empty()) {
         (0, true) => ExitCode::SUCCESS,
         (0, false) => ExitCode::FAILURE,
         _ => ExitCode::from(2),
     })
 }
 
-/// What git keeps for itself is compressed: a key in it would not be found.
-fn is_looked_at(entry: &DirEntry) -> bool {
+/// `.git` is skipped: its objects are compressed, so that no key would be found.
+fn is_scanned(entry: &DirEntry) -> bool {
     entry.depth() == 0 || entry.file_name() != ".git"
 }
 
-fn scan(path: &Path) -> io::Result<Vec<Finding>> {
+fn scan(path: &Path) -> io::Result<Vec<FoundKey>> {
     let file = File::open(path)?;
     let most = if file.metadata()?.is_file() { u64::MAX } else { MAX_STREAM };
-    let found = find(file, most, PART)?.into_iter().map(|(line, column, id)| Finding {
+    let found = find(file, most, PART)?.into_iter().map(|(line, column, id)| FoundKey {
         path: path.display().to_string(),
         line,
         column,
@@ -94,7 +94,8 @@ fn scan(path: &Path) -> io::Result<Vec<Finding>> {
     Ok(found.collect())
 }
 
-/// The keys in what is read, `part` bytes at a time, each with its line and column.
+/// The keys in `source` with line and column. It is read `part` bytes at a time, and fails after
+/// `most` bytes.
 fn find(mut source: impl Read, most: u64, part: usize) -> io::Result<Vec<(usize, usize, KeyId)>> {
     let mut found = Vec::new();
     let mut lines: Vec<Lines> =
@@ -119,12 +120,12 @@ fn find(mut source: impl Read, most: u64, part: usize) -> io::Result<Vec<(usize,
             let Some((width, id)) = keys.next() else { continue };
             let low = (before + place) % width;
             if let Some(lines) = lines.iter_mut().find(|lines| (lines.width, lines.low) == (width, low)) {
-                lines.go_to(place, &bytes, before);
+                lines.advance(place, &bytes, before);
                 found.push((lines.line, (before + place - lines.start) / width + 1, id));
             }
         }
         for lines in &mut lines {
-            lines.go_to(ready, &bytes, before);
+            lines.advance(ready, &bytes, before);
         }
         bytes.drain(..ready);
         before += ready;
@@ -134,8 +135,8 @@ fn find(mut source: impl Read, most: u64, part: usize) -> io::Result<Vec<(usize,
     }
 }
 
-/// The key that begins here, in characters of `width` bytes. Which of a character's bytes is the low one does not matter:
-/// between two low ones, all others are zero.
+/// The key at the start of `bytes`, in characters of `width` bytes. The byte order does not matter:
+/// between two low bytes, all others are zero.
 fn key_at(bytes: &[u8], width: usize) -> Option<KeyId> {
     let mut key = [0; KEY_CHARS];
     let last = (KEY_CHARS - 1) * width;
@@ -145,7 +146,7 @@ fn key_at(bytes: &[u8], width: usize) -> Option<KeyId> {
             _ if *byte != 0 => return None,
             _ => {}
         }
-        // Most of what begins with an `o` is known by its second character.
+        // The second character rules out most candidates early.
         if place == width && key.get(1) != Some(&b'n') {
             return None;
         }
@@ -153,16 +154,16 @@ fn key_at(bytes: &[u8], width: usize) -> Option<KeyId> {
     find_managed_keys(&key).next().map(|(_, id)| id)
 }
 
-/// The line that a place is in, in characters of one width and order of bytes.
+/// Counts lines for one character width and byte order.
 struct Lines {
-    /// The bytes of a character.
+    /// Bytes per character.
     width: usize,
-    /// Which of them is the low one.
+    /// The index of the low byte in a character.
     low: usize,
-    /// Up to where line ends were counted.
+    /// The offset up to which line ends were counted.
     at: usize,
     line: usize,
-    /// Where the line's first low byte is.
+    /// The offset of the first low byte of the line.
     start: usize,
 }
 
@@ -171,8 +172,8 @@ impl Lines {
         Self { width, low, at: low, line: 1, start: low }
     }
 
-    /// Counts line ends up to a place in `bytes`, which come after `before` others.
-    fn go_to(&mut self, place: usize, bytes: &[u8], before: usize) {
+    /// Counts line ends up to `place` in `bytes`, which start at the offset `before`.
+    fn advance(&mut self, place: usize, bytes: &[u8], before: usize) {
         let end = before + place;
         while self.at < end {
             let character = self.at - self.low - before;
@@ -190,16 +191,20 @@ impl Lines {
     }
 }
 
-fn in_words(finding: &Finding) -> String {
-    let Finding { path, line, column, key_id } = finding;
+fn in_words(key: &FoundKey) -> String {
+    let FoundKey { path, line, column, key_id } = key;
     format!("{}:{line}:{column}: a managed key, {key_id}\n", harmless(path))
 }
 
-fn complain(path: &Path, error: &io::Error) {
-    output::complain(&anyhow!("{}: {}", harmless(&path.display().to_string()), harmless(&error.to_string())));
+fn print_error(path: &Path, error: &io::Error) {
+    output::print_error(&anyhow!(
+        "{}: {}",
+        harmless(&path.display().to_string()),
+        harmless(&error.to_string())
+    ));
 }
 
-/// A text in which neither a terminal nor a CI system finds a command: `::error::` and `##vso[` are some to those.
+/// Escapes text for a terminal and for CI systems, where `::error::` and `##vso[` are commands.
 fn harmless(text: &str) -> String {
     plain(text).replace("::", ":\\u{003A}").replace("##", "#\\u{0023}")
 }
@@ -229,20 +234,20 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_found_by_line_and_column() {
+    fn key_is_found_with_line_and_column() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("settings");
         let wrong = KEY.replace("AAEC", "AAED");
         fs::write(&file, [b"\xff\n# ", wrong.as_bytes(), b"\nKEY=", KEY.as_bytes(), b"\n"].concat()).unwrap();
         let found = scan(&file).unwrap();
         let path = file.display().to_string();
-        assert_eq!(found, [Finding { path, line: 3, column: 5, key_id: ID.to_owned() }]);
+        assert_eq!(found, [FoundKey { path, line: 3, column: 5, key_id: ID.to_owned() }]);
         assert!(!in_words(&found[0]).contains(KEY));
     }
 
     #[test]
-    fn a_key_is_found_in_utf_16_and_utf_32() {
-        // Characters that have the byte of a line's end in them.
+    fn key_is_found_in_utf_16_and_utf_32() {
+        // These characters contain the byte of a line feed.
         let text = format!("\u{a0a}\u{10a}\nKEY={KEY}\n{KEY}");
         let places_in_text = [(2, 5), (3, 1)];
         assert_eq!(places(text.as_bytes(), PART), places_in_text);
@@ -257,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_found_wherever_a_part_ends() {
+    fn key_is_found_across_part_boundaries() {
         for before in 0..80 {
             let text = format!("{}\n{KEY}", "x".repeat(before));
             for bytes in
@@ -271,20 +276,20 @@ mod tests {
     }
 
     #[test]
-    fn every_one_of_20_000_keys_is_found() {
+    fn all_of_20_000_keys_are_found() {
         let text = iter::repeat_n(format!("{KEY}\n"), 20_000).collect::<String>();
         let found = places(text.as_bytes(), PART);
         assert!(found.into_iter().eq((1..=20_000).map(|line| (line, 1))));
     }
 
     #[test]
-    fn what_does_not_end_is_given_up() {
+    fn endless_source_is_refused() {
         let error = find(io::repeat(b'o'), 1_000_000, PART).unwrap_err();
         assert!(error.to_string().contains("1000000 bytes"), "{error}");
     }
 
     #[test]
-    fn a_name_is_shown_without_its_commands() {
+    fn path_is_escaped_for_terminals_and_ci() {
         assert_eq!(harmless("a\u{1b}[2J\n::error::b"), r"a\u{001B}[2J\u{000A}:\u{003A}error:\u{003A}b");
         assert_eq!(harmless("##vso[x]:::"), r"#\u{0023}vso[x]:\u{003A}:");
         assert_eq!(harmless("src/main.rs"), "src/main.rs");

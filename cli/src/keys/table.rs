@@ -1,19 +1,19 @@
-//! Keys as people read them.
+//! Keys as tables and as lists of fields.
 
 use onerun_auth::{Preset, Scope};
 use onerun_client::resource::{Key, KeyStatus, RateLimit};
 
 use crate::text::{fields, plain, prose, table, time_or, times, utc, utc_or};
 
-/// The width of the names of what is said of a key.
-const NAMES: usize = 12;
+/// The width of the widest field name, in columns.
+const NAME_WIDTH: usize = 12;
 
-/// A list in lines of readable length.
+/// Words wrapped into lines.
 fn wrapped<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    prose(&words.into_iter().collect::<Vec<_>>().join(" "), NAMES)
+    prose(&words.into_iter().collect::<Vec<_>>().join(" "), NAME_WIDTH)
 }
 
-/// Scopes by the name of the preset that they are, or counted.
+/// The preset with exactly these scopes, a single scope, or the number of scopes.
 fn scopes_in_short(scopes: &[String]) -> String {
     let known: Option<Vec<Scope>> =
         scopes.iter().map(|scope| Scope::ALL.into_iter().find(|known| known.as_str() == scope)).collect();
@@ -34,17 +34,17 @@ fn projects_in_short(all: bool, ids: &[String]) -> String {
     }
 }
 
-/// When a key ends, whatever ends it.
+/// When a key ends, by expiry or by the end of its overlap.
 fn end(key: &Key) -> String {
     let ends = [&key.overlap_ends_at, &key.expires_at];
     time_or(ends.into_iter().flatten().min().map(String::as_str), "never")
 }
 
-/// When and why a key ends: what is first of its expiry and the end of its overlap with another.
+/// When and why a key ends: its expiry or the end of its overlap, whichever is earlier.
 fn end_in_full(key: &Key) -> String {
     let expiry = key.expires_at.as_deref();
     match key.overlap_ends_at.as_deref() {
-        // Times of the API sort as texts do.
+        // The API's timestamps sort as text.
         Some(overlap) if expiry.is_none_or(|expiry| overlap < expiry) => {
             let expiry = expiry
                 .map_or_else(|| "would never expire".to_owned(), |at| format!("would expire {}", utc(at)));
@@ -59,7 +59,7 @@ pub(super) fn keys<'a>(keys: impl IntoIterator<Item = &'a Key>) -> String {
     keys_and(keys, "", |_| String::new())
 }
 
-/// A table of keys, with the scopes that each has not used.
+/// A table of keys with their unused scopes.
 pub(super) fn keys_and_unused<'a>(keys: impl IntoIterator<Item = &'a Key>) -> String {
     keys_and(keys, "NOT USED", |key| {
         let unused: Vec<String> = unused(key).map(plain).collect();
@@ -67,7 +67,7 @@ pub(super) fn keys_and_unused<'a>(keys: impl IntoIterator<Item = &'a Key>) -> St
     })
 }
 
-/// A table of keys with one more column.
+/// A table of keys with an additional column.
 fn keys_and<'a>(
     keys: impl IntoIterator<Item = &'a Key>,
     heading: &str,
@@ -95,12 +95,12 @@ fn keys_and<'a>(
     )
 }
 
-/// The scopes that a key holds and was never used with.
+/// The scopes that a key was never used with.
 pub(super) fn unused(key: &Key) -> impl Iterator<Item = &str> {
     key.scopes.iter().filter(|scope| !key.used_scopes.contains(scope)).map(String::as_str)
 }
 
-/// All there is to say about a key.
+/// All details of a key.
 pub(super) fn key(key: &Key) -> String {
     let mut lines = vec![
         ("id", plain(&key.id)),
@@ -120,7 +120,7 @@ pub(super) fn key(key: &Key) -> String {
     lines.push(("created", format!("{} by {}", utc(&key.created_at), plain(&key.created_by))));
     lines.push(("last used", utc_or(key.last_used_at.as_deref(), "never")));
     let unused = wrapped(unused(key));
-    // Of a key that was never used, none was.
+    // Redundant for a key that was never used.
     if key.last_used_at.is_some() && !unused.is_empty() {
         lines.push(("never needed", unused));
     }
@@ -150,7 +150,7 @@ fn status(key: &Key) -> String {
     }
 }
 
-/// All there is to say about the key that was sent.
+/// All details of the caller's key.
 pub(super) fn whoami(key: &onerun_client::resource::Whoami) -> String {
     let mut lines = vec![("id", plain(&key.key_id)), ("kind", plain(&key.kind))];
     lines.extend(key.name.as_deref().map(|name| ("name", plain(name))));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_columns() {
+    fn key_table_has_aligned_columns() {
         let listed = keys(&[
             sample(&json!({})),
             sample(&json!({
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_shown_in_full() {
+    fn key_details_show_every_field() {
         insta::assert_snapshot!(key(&sample(&json!({}))), @r#"
         id          AAECAwQFBgcI
         name        ci of checkout
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_never_obeyed() {
+    fn key_name_is_escaped() {
         let named = sample(&json!({"name": "\u{1b}[2J\u{202e}x\ny"}));
         for text in [keys([&named]), key(&named)] {
             assert!(text.contains(r"\u{001B}[2J\u{202E}x\u{000A}y"), "{text}");

@@ -1,4 +1,4 @@
-//! Why a call failed.
+//! Errors of calls.
 
 use std::time::Duration;
 
@@ -8,34 +8,34 @@ use serde::{Deserialize, de::DeserializeOwned};
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The server refused it, or failed.
+    /// The server refused the call or failed.
     #[error("{message} ({code}, status {status}{})", in_request(.request_id.as_deref()))]
     Api {
         /// The HTTP status.
         status: u16,
-        /// What is wrong, for programs; `unknown` if the server did not say.
+        /// The error code for programs; `unknown` if the response has none.
         code: String,
-        /// What is wrong, for people.
+        /// The message for people.
         message: String,
-        /// What the server's log calls the request.
+        /// The id of the request in the server's log.
         request_id: Option<String>,
-        /// When the server asks to be tried again, from now.
+        /// How long the server asks to wait before the next attempt.
         retry_after: Option<Duration>,
     },
-    /// The server was not reached, or the answer did not arrive whole. Whether the call was carried out is not known.
+    /// There was no connection or no complete response. The server may have processed the call.
     #[error("no answer from the server{}", because(.0))]
     Transport(#[source] reqwest::Error),
-    /// The server's answer is not what this client understands.
-    #[error("the answer is not what was expected (line {}, column {})", .0.line(), .0.column())]
-    // Not `#[source]`: the message may repeat words of a conversation, which belong in no log.
+    /// The response does not have the expected form.
+    #[error("unexpected response (line {}, column {})", .0.line(), .0.column())]
+    // Not `#[source]`: the message may quote a conversation, which must not reach a log.
     Decode(serde_json::Error),
-    /// The system has no randomness for an `Idempotency-Key`. Nothing was sent.
-    #[error("the system has no randomness: {0}")]
+    /// There were no random bytes for an `Idempotency-Key`. Nothing was sent.
+    #[error("the system's random generator failed: {0}")]
     Randomness(#[source] getrandom::Error),
 }
 
-/// The part of a problem document (RFC 9457) that is read. Everything is optional, because a proxy on the way answers
-/// with documents of its own.
+/// The fields of a problem document (RFC 9457) that the client reads. All are optional, because a
+/// proxy may respond with another document.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Problem {
@@ -45,7 +45,7 @@ struct Problem {
 }
 
 impl Error {
-    /// The server's code for what is wrong, if the server answered.
+    /// The error code of the response, if there was one.
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Api { code, .. } => Some(code),
@@ -53,7 +53,7 @@ impl Error {
         }
     }
 
-    /// The HTTP status, if the server answered with one that is an error.
+    /// The HTTP status of an error response.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Api { status, .. } => Some(*status),
@@ -61,7 +61,7 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed a little later: the server was not reached, is busy, or asks to wait.
+    /// Whether the same call may succeed later: the connection failed, or the server is busy or asks to wait.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Api { status, .. } => matches!(status, 429 | 502 | 503 | 504),
@@ -70,12 +70,12 @@ impl Error {
         }
     }
 
-    /// Whether there was no connection, so that nothing was sent.
+    /// Whether the connection failed before anything was sent.
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::Transport(error) if error.is_connect())
     }
 
-    /// When the server asks to be tried again, from now.
+    /// How long the server asks to wait before the next attempt.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Api { retry_after, .. } => *retry_after,
@@ -90,7 +90,7 @@ impl From<reqwest::Error> for Error {
     }
 }
 
-/// Reads an answer: the body of a success, or why there was none.
+/// Reads a response: the body of a success, or the error.
 pub(crate) async fn read<T: DeserializeOwned>(response: Response) -> Result<T, Error> {
     let (status, header_id) = (response.status(), text(&response, "x-request-id"));
     let retry_after = text(&response, header::RETRY_AFTER.as_str());
@@ -113,14 +113,14 @@ fn text(response: &Response, header: &str) -> Option<String> {
 }
 
 fn unexplained(status: StatusCode) -> String {
-    format!("the server answered {status} without a reason")
+    format!("the server responded {status} without a reason")
 }
 
 fn in_request(id: Option<&str>) -> String {
     id.map(|id| format!(", request {id}")).unwrap_or_default()
 }
 
-/// The innermost cause says what happened ("Connection refused"); those above it only that something did.
+/// The innermost cause, such as "Connection refused". The outer ones say only that something failed.
 fn because(error: &reqwest::Error) -> String {
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause.and_then(std::error::Error::source) {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_problem_document_is_understood() {
+    async fn problem_document_is_read() {
         let error = refused(
             "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 2\r\n\r\n\
              {\"code\":\"unavailable\",\"message\":\"try again\",\"status\":503,\"request_id\":\"req_1\",\"new\":1}",
@@ -156,25 +156,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_of_something_else_on_the_way_is_told_as_it_is() {
+    async fn error_without_problem_document_is_reported() {
         let error = refused("HTTP/1.1 404 Not Found\r\nx-request-id: abc\r\n\r\n<html>").await;
         assert_eq!(
             error.to_string(),
-            "the server answered 404 Not Found without a reason (unknown, status 404, request abc)"
+            "the server responded 404 Not Found without a reason (unknown, status 404, request abc)"
         );
         assert!(!error.is_transient());
     }
 
     #[tokio::test]
-    async fn an_answer_that_is_not_understood_is_not_repeated() {
+    async fn unexpected_response_is_not_quoted() {
         let error = refused("HTTP/1.1 200 OK\r\n\r\n{\"id\": \"a secret\", \"name\": 7}").await;
         assert!(matches!(error, Error::Decode(_)), "{error:?}");
-        assert_eq!(error.to_string(), "the answer is not what was expected (line 1, column 28)");
+        assert_eq!(error.to_string(), "unexpected response (line 1, column 28)");
         assert!(!error.is_transient());
     }
 
     #[tokio::test]
-    async fn nobody_there_is_a_transport_error_with_its_cause() {
+    async fn refused_connection_is_a_transport_error_with_its_cause() {
         let client = Client::new(&testing::nowhere().await, &testing::key()).unwrap();
         let error = client.create_project("Demo").await.unwrap_err();
         assert!(error.is_transient());
@@ -183,13 +183,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_answer_is_a_transport_error() {
+    async fn incomplete_response_is_a_transport_error() {
         let error = refused("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"id\":").await;
         assert!(matches!(error, Error::Transport(_)), "{error:?}");
     }
 
     #[tokio::test]
-    async fn what_is_not_known_of_an_answer_is_passed_over() {
+    async fn unknown_fields_are_ignored() {
         let (client, _) = testing::answering(vec![
             "HTTP/1.1 200 OK\r\n\r\n{\"id\":\"p\",\"name\":\"Demo\",\"created_at\":\"t\",\"more\":[]}",
         ])

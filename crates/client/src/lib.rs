@@ -1,9 +1,9 @@
 //! A typed client of OneRun's API, and an agent worker.
 //!
-//! The client knows the wire and nothing of how the server works: what it reads is a part of what is sent, and words
-//! that it does not know are [`Unknown`](resource::SimulationStatus::Unknown) rather than an error, so that a newer
-//! server does not break it. It sends each request once; [`Worker`] is what tries again, and calls that read and
-//! those about keys are if [asked for](ClientOptions::retry_budget).
+//! The client works with newer servers: it ignores unknown fields, and unknown values become
+//! [`Unknown`](resource::SimulationStatus::Unknown). By default it sends each request once.
+//! [`ClientOptions::retry_budget`] lets it retry reads, creations and calls about keys. A
+//! [`Worker`] always retries.
 //!
 //! ```no_run
 //! use onerun_client::{Agent, AgentError, ApiKey, Client, Message, Worker};
@@ -26,8 +26,8 @@
 //!
 //! # HTTPS
 //!
-//! By rustls with ring, trusting what the system trusts. Plain HTTP is for a server on this machine: to another it would
-//! show the key to whoever is on the way, so that has to be [asked for](ClientOptions::clear_text).
+//! TLS is rustls with ring and the system's root certificates. Plain HTTP reveals the key to anyone
+//! on the network path, so to another machine it must be [allowed](ClientOptions::clear_text).
 
 mod client;
 mod error;

@@ -1,4 +1,4 @@
-//! Trying again, for a while.
+//! Retries with backoff, within a time budget.
 
 use std::{fmt::Display, time::Duration};
 
@@ -6,53 +6,53 @@ use tokio::time::{Instant, sleep};
 
 use crate::Error;
 
-/// The longest wait before the second try; it doubles from there.
-const FIRST: Duration = Duration::from_millis(100);
+/// The longest wait before the second attempt. It doubles with each attempt.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// The longest wait before any try.
-const LONGEST: Duration = Duration::from_secs(10);
+/// The longest wait before any attempt.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// How long a call is tried again before it has failed.
+/// How long a call is retried.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Retry {
+pub(crate) struct RetryPolicy {
     pub(crate) budget: Duration,
 }
 
-impl Retry {
-    /// Makes a call until it succeeds, fails for good as `may_pass` tells, or there is no time for another try.
+impl RetryPolicy {
+    /// Repeats a call until it succeeds, fails with an error that is not retryable, or the budget is used up.
     ///
-    /// The call must be safe to repeat: after a broken connection nobody knows whether it was carried out.
+    /// The call must be idempotent: after a broken connection the server may have processed it.
     pub(crate) async fn call<T, F: Future<Output = Result<T, Error>>>(
         self,
         what: impl Display,
-        may_pass: impl Fn(&Error) -> bool,
+        is_retryable: impl Fn(&Error) -> bool,
         mut call: impl FnMut() -> F,
     ) -> Result<T, Error> {
         let deadline = Instant::now() + self.budget;
-        let mut tries = 0;
+        let mut attempts = 0;
         loop {
             let error = match call().await {
-                Err(error) if may_pass(&error) => error,
-                done => return done,
+                Err(error) if is_retryable(&error) => error,
+                result => return result,
             };
-            let wait = pause(tries, error.retry_after());
+            let wait = pause(attempts, error.retry_after());
             if Instant::now() + wait > deadline {
                 return Err(error);
             }
-            tracing::debug!(%error, ?wait, "{what} did not succeed and will be tried again");
+            tracing::debug!(%error, ?wait, "{what} failed and will be retried");
             sleep(wait).await;
-            tries += 1;
+            attempts += 1;
         }
     }
 }
 
-/// How long to wait after so many failed tries: up to twice as long each time, and never less than the server asks
-/// for. All of it is by chance, so that workers that failed together do not come back together.
+/// The wait after `failed` attempts: exponential backoff with full jitter, so that workers that
+/// failed together do not return together. The wait that the server asks for (`at_least`) is added.
 pub(crate) fn pause(failed: u32, at_least: Option<Duration>) -> Duration {
-    let most = FIRST.saturating_mul(2_u32.saturating_pow(failed)).min(LONGEST);
-    // A generator that fails costs the spread, not the call.
-    let chance = getrandom::u32().map_or(1.0, |bits| f64::from(bits) / f64::from(u32::MAX));
-    most.mul_f64(chance) + at_least.unwrap_or_default()
+    let most = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failed)).min(LONGEST_WAIT);
+    // Without randomness the wait is the longest one.
+    let jitter = getrandom::u32().map_or(1.0, |bits| f64::from(bits) / f64::from(u32::MAX));
+    most.mul_f64(jitter) + at_least.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -71,10 +71,10 @@ mod tests {
         }
     }
 
-    /// How the call ends and how often it was made, if the tries end like this.
+    /// The result of a call whose attempts end with `outcome`, and the number of attempts.
     async fn tried(budget: u64, outcome: impl Fn(u32) -> Result<(), Error>) -> (Result<(), Error>, u32) {
         let tries = Cell::new(0);
-        let retry = Retry { budget: Duration::from_secs(budget) };
+        let retry = RetryPolicy { budget: Duration::from_secs(budget) };
         let call = async || {
             tries.set(tries.get() + 1);
             outcome(tries.get())
@@ -83,20 +83,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_passes_is_tried_again() {
+    async fn retryable_error_is_retried() {
         let (result, tries) = tried(30, |nth| if nth < 4 { Err(failure(503, None)) } else { Ok(()) }).await;
         assert!(result.is_ok());
         assert_eq!(tries, 4);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_not_pass_is_not() {
+    async fn other_error_is_not_retried() {
         let (result, tries) = tried(30, |_| Err(failure(409, None))).await;
         assert_eq!((result.unwrap_err().status(), tries), (Some(409), 1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_budget_ends_it() {
+    async fn budget_bounds_the_retries() {
         let started = Instant::now();
         let (result, tries) = tried(30, |_| Err(failure(503, None))).await;
         assert_eq!(result.unwrap_err().status(), Some(503));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_server_says_how_long_to_wait_and_the_budget_still_holds() {
+    async fn retry_after_is_respected_within_the_budget() {
         let started = Instant::now();
         let (_, tries) = tried(30, |nth| if nth < 2 { Err(failure(429, Some(7))) } else { Ok(()) }).await;
         assert!(started.elapsed() >= Duration::from_secs(7));
@@ -114,8 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_to_a_limit() {
-        assert!(pause(0, None) <= FIRST);
-        assert!((0..64).all(|tries| pause(tries, None) <= LONGEST));
+    fn waits_have_a_limit() {
+        assert!(pause(0, None) <= FIRST_WAIT);
+        assert!((0..64).all(|tries| pause(tries, None) <= LONGEST_WAIT));
     }
 }

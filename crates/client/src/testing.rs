@@ -1,4 +1,4 @@
-//! A server for tests: it gives the answers that it was told to, one a connection, and shows what it was sent.
+//! A server for tests. It sends prepared responses, one per connection, and records the requests.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -14,13 +14,13 @@ pub(crate) fn key() -> ApiKey {
     ApiKey::new("a-key").unwrap()
 }
 
-/// A client of a server that gives these answers in this order and then none, and the requests that reach it.
+/// A client of a server that sends these responses in order, and the requests that the server receives.
 pub(crate) async fn answering(answers: Vec<&'static str>) -> (Client, mpsc::UnboundedReceiver<String>) {
     let mut answers = VecDeque::from(answers);
     serving(move |_| answers.pop_front().unwrap_or_default().to_owned()).await
 }
 
-/// A client of a server that asks `answer` what to answer to each request; an empty text breaks the connection.
+/// A client of a server that responds with `answer`. An empty response breaks the connection.
 pub(crate) async fn serving(
     mut answer: impl FnMut(&str) -> String + Send + 'static,
 ) -> (Client, mpsc::UnboundedReceiver<String>) {
@@ -40,13 +40,13 @@ pub(crate) async fn serving(
     (Client::new(&address, &key()).unwrap(), requests)
 }
 
-/// An address at which nobody listens.
+/// An address without a listener.
 pub(crate) async fn nowhere() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-/// One request, whole.
+/// Reads one complete request.
 async fn read(stream: &mut TcpStream) -> String {
     let mut text = String::new();
     let mut buffer = [0; 4096];

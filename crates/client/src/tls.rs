@@ -1,7 +1,6 @@
-//! TLS: rustls, with ring as its cryptography.
+//! TLS with rustls and ring.
 //!
-//! It is set up here rather than by what a program may have set as its default, so that a program has nothing to do, and
-//! none that has a default of its own is told another.
+//! The provider is passed explicitly, so that the client neither needs nor changes the process-wide default.
 
 use std::sync::Arc;
 
@@ -11,13 +10,13 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
-/// Trusts the servers that the system trusts.
+/// Trusts the system's root certificates.
 pub(crate) fn trusting_system() -> Result<ClientConfig, Error> {
     let verifier: Arc<dyn ServerCertVerifier> = Arc::new(Verifier::new(Arc::new(ring::default_provider()))?);
     Ok(builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-/// Trusts no server: for plain HTTP, which has no use for the system's certificates and need not read them.
+/// Trusts no server. For plain HTTP, which does not need the system's certificates.
 pub(crate) fn trusting_nobody() -> Result<ClientConfig, Error> {
     Ok(builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }

@@ -1,14 +1,14 @@
-//! What was read, together with the JSON it was read from.
+//! Parsed values together with their JSON.
 
 use std::{fmt, ops::Deref};
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-/// A value and the JSON that it was read from, to the byte: for programs that pass an answer on. What this client does
-/// not know of it is in the JSON.
+/// A parsed value and its JSON, byte for byte, for programs that forward responses. The JSON also
+/// has the fields that this client ignores.
 ///
-/// `Debug` prints the value alone.
+/// `Debug` prints only the value.
 #[derive(Clone)]
 pub struct Verbatim<T> {
     value: T,
@@ -16,12 +16,12 @@ pub struct Verbatim<T> {
 }
 
 impl<T> Verbatim<T> {
-    /// The JSON, as it was received.
+    /// The JSON as received.
     pub fn json(&self) -> &str {
         self.json.get()
     }
 
-    /// The value alone.
+    /// The value without its JSON.
     pub fn into_value(self) -> T {
         self.value
     }
@@ -55,7 +55,7 @@ mod tests {
     use crate::resource::{Page, Project};
 
     #[test]
-    fn nothing_of_the_text_is_lost_and_none_of_it_is_printed() {
+    fn json_is_complete_and_not_printed() {
         let part = r#"{"new": [1.50, "secret"], "name":"Demo","id":"p","created_at":"t"}"#;
         let text = format!(r#"{{ "has_more": false, "data": [{part}] }}"#);
         let page: Verbatim<Page<Verbatim<Project>>> = serde_json::from_str(&text).unwrap();

@@ -35,10 +35,10 @@ async fn lost_attempts_are_shown_until_the_simulation_fails() {
     };
 
     let shown = ask(&["simulations", "show", &simulation]).await;
-    assert!(shown.contains("worker    none has asked for work yet\n"), "{shown}");
+    assert!(shown.contains("worker    no worker has polled yet\n"), "{shown}");
     lose(&project, &simulation, &conversation, 1).await;
     let shown = ask(&["simulations", "show", &simulation]).await;
-    assert!(shown.contains("worker    last asked for work 20"), "{shown}");
+    assert!(shown.contains("worker    last polled 20"), "{shown}");
     let shown = ask(&[&["conversations", "show", &conversation], of.as_slice()].concat()).await;
     assert!(joined(&shown).contains("attempt 2 attempt 1 ended 20"), "{shown}");
     assert_eq!(shown.matches("lease expired because the worker stopped answering").count(), 1, "{shown}");
@@ -56,9 +56,9 @@ async fn lost_attempts_are_shown_until_the_simulation_fails() {
     for expected in [
         "status failed",
         &format!("because {reason}"),
-        "problems 1 conversation given up: the lease of each attempt expired",
+        "problems 1 conversation failed: the lease of every attempt expired",
         "1 conversation needed more than one attempt",
-        "no verdicts",
+        "no results",
     ] {
         assert!(shown.contains(expected), "{expected:?} in {shown}");
     }

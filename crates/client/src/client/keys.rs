@@ -1,5 +1,5 @@
-//! Calls about keys. They are tried again as [`ClientOptions::retry_budget`](crate::ClientOptions::retry_budget) says:
-//! every one is safe to repeat.
+//! Calls about keys. All are idempotent, and retried within
+//! [`ClientOptions::retry_budget`](crate::ClientOptions::retry_budget).
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -14,16 +14,16 @@ use crate::{
 };
 
 impl Client {
-    /// Makes a key.
+    /// Creates a key.
     ///
-    /// However often it is tried, one key is made. If the answer with its secret is lost on the way, the next one says
-    /// which key was made and is without the secret.
+    /// Retries create no second key. If the response with the secret is lost, a retry returns the
+    /// key without its secret.
     pub async fn create_key(&self, new: &NewKey) -> Result<Verbatim<IssuedKey>, Error> {
-        self.0.at(&["keys"]).create("making a key", new).await
+        self.0.at(&["keys"]).create("creating a key", new).await
     }
 
-    /// Makes a key in the place of this one, which goes on for an overlap. As [`create_key`](Self::create_key) does, it
-    /// makes one.
+    /// Creates a replacement for a key, which still works for an overlap. Like
+    /// [`create_key`](Self::create_key), retries create no second key.
     pub async fn rotate_key(&self, id: &str, rotation: &Rotation) -> Result<Verbatim<IssuedKey>, Error> {
         self.0.at(&["keys", id, "rotate"]).create("rotating a key", rotation).await
     }
@@ -43,61 +43,61 @@ impl Client {
             ("idle_for_days", idle.as_deref()),
         ];
         let query: Vec<_> = query.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        self.0.again("listing keys", || self.0.at(&["keys"]).page_request(&query, &page)).await
+        self.0.retrying("listing keys", || self.0.at(&["keys"]).page_request(&query, &page)).await
     }
 
     /// The key with this id.
     pub async fn get_key(&self, id: &str) -> Result<Verbatim<Key>, Error> {
-        self.0.again("reading a key", || self.0.at(&["keys", id]).request(Method::GET, &[])).await
+        self.0.retrying("reading a key", || self.0.at(&["keys", id]).request(Method::GET, &[])).await
     }
 
-    /// Changes a key. What it was issued as, the secret, stays.
+    /// Changes a key. Its secret stays the same.
     pub async fn update_key(&self, id: &str, change: &KeyChange) -> Result<Verbatim<Key>, Error> {
         let endpoint = self.0.at(&["keys", id]);
-        self.0.again("changing a key", || endpoint.request(Method::PATCH, &[]).json(change)).await
+        self.0.retrying("changing a key", || endpoint.request(Method::PATCH, &[]).json(change)).await
     }
 
-    /// Ends a key for good.
+    /// Revokes a key permanently.
     pub async fn revoke_key(&self, id: &str) -> Result<Verbatim<Key>, Error> {
         self.act(id, "revoke").await
     }
 
-    /// Has a key not work until it is enabled.
+    /// Disables a key until it is enabled again.
     pub async fn disable_key(&self, id: &str) -> Result<Verbatim<Key>, Error> {
         self.act(id, "disable").await
     }
 
-    /// Has a disabled key work again.
+    /// Enables a disabled key.
     pub async fn enable_key(&self, id: &str) -> Result<Verbatim<Key>, Error> {
         self.act(id, "enable").await
     }
 
-    /// Revokes keys by having them, from 1 to 100. What was found of them is told to nobody.
+    /// Revokes leaked keys, from 1 to 100. The response does not reveal which of them the server knew.
     pub async fn revoke_leaked_keys(&self, keys: &[SecretKey]) -> Result<Verbatim<Value>, Error> {
         let keys: Vec<&str> = keys.iter().map(SecretKey::expose).collect();
         let body = json!({ "keys": keys });
         let endpoint = self.0.at(&["keys", "revoke-leaked"]);
-        self.0.again("reporting keys", || endpoint.request(Method::POST, &[]).json(&body)).await
+        self.0.retrying("reporting keys", || endpoint.request(Method::POST, &[]).json(&body)).await
     }
 
-    /// What was done with keys.
+    /// Entries of the audit trail.
     pub async fn list_audit(
         &self,
         order: AuditOrder,
         page: PageRequest,
     ) -> Result<Verbatim<AuditPage>, Error> {
         let query = [("order", order.as_str())];
-        self.0.again("reading the audit trail", || self.0.at(&["audit"]).page_request(&query, &page)).await
+        self.0.retrying("reading the audit trail", || self.0.at(&["audit"]).page_request(&query, &page)).await
     }
 
-    /// Who this client's key is.
+    /// The key of this client.
     pub async fn whoami(&self) -> Result<Verbatim<Whoami>, Error> {
-        self.0.again("asking who the key is", || self.0.at(&["whoami"]).request(Method::GET, &[])).await
+        self.0.retrying("reading the client's key", || self.0.at(&["whoami"]).request(Method::GET, &[])).await
     }
 
     async fn act(&self, id: &str, verb: &str) -> Result<Verbatim<Key>, Error> {
         let endpoint = self.0.at(&["keys", id, verb]);
-        self.0.again(verb, || endpoint.request(Method::POST, &[])).await
+        self.0.retrying(verb, || endpoint.request(Method::POST, &[])).await
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
 
     const SECRET: &str = "onr_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJyjI1Z3e";
 
-    /// A key as the API sends it, with `more` in it.
+    /// A key as the API sends it, with additional members.
     fn key(more: &str) -> String {
         format!(
             r#"HTTP/1.1 200 OK
@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn patient(client: Client) -> Client {
-        Client(Endpoint { retry: crate::retry::Retry { budget: Duration::from_secs(30) }, ..client.0 })
+        Client(Endpoint { retry: crate::retry::RetryPolicy { budget: Duration::from_secs(30) }, ..client.0 })
     }
 
     fn header<'a>(request: &'a str, name: &str) -> &'a str {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_is_made_by_several_tries_is_made_once() {
+    async fn retried_creation_has_one_idempotency_key() {
         let mut tries = 0;
         let (client, mut requests) = testing::serving(move |_| {
             tries += 1;
@@ -186,17 +186,17 @@ mod tests {
 
         client.create_key(&new_key()).await.unwrap();
         let other = requests.recv().await.unwrap();
-        assert_ne!(header(&other, "idempotency-key"), sent[0], "another key is another call");
+        assert_ne!(header(&other, "idempotency-key"), sent[0], "another call has another idempotency key");
     }
 
     #[tokio::test]
-    async fn a_secret_that_was_lost_on_the_way_is_not_there() {
+    async fn lost_secret_is_none() {
         let (client, _requests) = testing::serving(|_| key(r#","key":null"#)).await;
         assert!(client.create_key(&new_key()).await.unwrap().secret.is_none());
     }
 
     #[tokio::test]
-    async fn calls_are_sent_once_unless_asked_and_a_server_that_is_away_is_not_waited_for() {
+    async fn calls_are_not_retried_by_default_or_without_connection() {
         let (client, mut requests) = testing::serving(|_| "HTTP/1.1 503 Busy\r\n\r\n{}".to_owned()).await;
         assert_eq!(client.get_key("k").await.unwrap_err().status(), Some(503));
         assert!(requests.recv().await.unwrap().starts_with("GET /v1/keys/k HTTP"));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_asked_for_is_in_the_request() {
+    async fn requests_carry_all_arguments() {
         let (client, mut requests) = testing::serving(|_| key(r#","key":null"#)).await;
         let everything = NewKey {
             grants: Grants::Scopes(vec!["keys:read".into()]),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lists_are_filtered_and_keep_what_they_were_read_from() {
+    async fn lists_are_filtered_and_keep_their_json() {
         let empty = r#"{"data": [], "has_more": false, "head": {"sequence": 12, "hash": "ab"}}"#;
         let (client, mut requests) =
             testing::serving(move |_| format!("HTTP/1.1 200 OK\r\n\r\n{empty}")).await;
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_key_none_is_sent() {
+    async fn anonymous_client_sends_no_key() {
         let (client, mut requests) = testing::serving(|_| String::new()).await;
         let address = client.0.url.origin().ascii_serialization();
         let client = Client::with_options(&address, None, ClientOptions::default()).unwrap();

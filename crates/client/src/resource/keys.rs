@@ -1,4 +1,4 @@
-//! Keys, and the audit trail of what was done with them.
+//! Keys and their audit trail.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{PageRequest, following};
+use super::{PageRequest, pages::following};
 use crate::Verbatim;
 
 /// A key, without its secret.
@@ -14,31 +14,31 @@ use crate::Verbatim;
 pub struct Key {
     /// Its public id, safe in logs.
     pub id: String,
-    /// What the key begins with: `onr_` and the id.
+    /// The start of the key: `onr_` and the id.
     pub prefix: String,
-    /// What people call it.
+    /// The name for people.
     pub name: String,
-    /// Whether it works, and why not.
+    /// The status.
     pub status: KeyStatus,
-    /// What it may do.
+    /// The scopes.
     pub scopes: Vec<String>,
-    /// Whether it may do so in every project.
+    /// Whether it may access every project.
     pub all_projects: bool,
-    /// The projects that it is bound to, if not all.
+    /// The projects that it may access, if not all.
     pub project_ids: Vec<String>,
-    /// When it begins to work, if that was put off.
+    /// When it starts to work, if later than its creation.
     pub not_before: Option<String>,
-    /// When it ends; `None` if it does not.
+    /// When it expires; `None` if never.
     pub expires_at: Option<String>,
-    /// The addresses that it works from; `None` for any.
+    /// The allowed client addresses; `None` for any.
     pub allowed_cidrs: Option<Vec<String>>,
-    /// How often it may be used; `None` for as often as the server bears.
+    /// The rate limit, if there is one.
     pub rate_limit: Option<RateLimit>,
-    /// Data of its maker's own.
+    /// Your own data.
     pub metadata: Map<String, Value>,
-    /// When it was made.
+    /// When it was created (RFC 3339, UTC).
     pub created_at: String,
-    /// The id of the key that made it.
+    /// The id of the key that created it.
     pub created_by: String,
     /// When it was last changed.
     pub updated_at: String,
@@ -46,25 +46,25 @@ pub struct Key {
     pub disabled_at: Option<String>,
     /// When it was revoked.
     pub revoked_at: Option<String>,
-    /// The key in whose place it was made, by rotation.
+    /// The key that it replaces.
     pub replaces: Option<String>,
-    /// The key that was made in its place.
+    /// The key that replaces it.
     pub replaced_by: Option<String>,
-    /// When that one was made.
+    /// When it was replaced.
     pub replaced_at: Option<String>,
-    /// Until when it works beside that one.
+    /// Until when it works beside its replacement.
     pub overlap_ends_at: Option<String>,
     /// When it was last used, to the minute.
     pub last_used_at: Option<String>,
-    /// Which of its scopes were ever needed.
+    /// Scopes that it was used with.
     pub used_scopes: Vec<String>,
-    /// How often it was used since it was replaced.
+    /// The number of uses since it was replaced.
     pub uses_since_replaced: u64,
     /// When it was last used since it was replaced.
     pub last_used_since_replaced_at: Option<String>,
 }
 
-/// Whether a key works, and why not.
+/// The status of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyStatus {
@@ -72,19 +72,19 @@ pub enum KeyStatus {
     Active,
     /// It does not work yet.
     Pending,
-    /// It does not work until it is enabled.
+    /// Disabled until it is enabled again.
     Disabled,
-    /// Its time, or the overlap after its rotation, is over.
+    /// It has expired, or the overlap after its rotation has ended.
     Expired,
-    /// It does not work any more, for good.
+    /// Revoked permanently.
     Revoked,
-    /// A word that this client does not know.
+    /// A value that this client does not know.
     #[serde(other)]
     Unknown,
 }
 
 impl KeyStatus {
-    /// The wire's word.
+    /// The value in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -97,28 +97,27 @@ impl KeyStatus {
     }
 }
 
-/// How often a key may be used.
+/// A rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
-    /// So many requests, from 1 to 1,000,000,
+    /// The number of requests, from 1 to 1,000,000.
     pub requests: u32,
-    /// in so many seconds, from 1 to 86,400.
+    /// The window in seconds, from 1 to 86,400.
     pub window_seconds: u32,
 }
 
-/// A key that was just made, with its secret unless that was in an earlier answer.
+/// A new key with its secret.
 #[derive(Clone, Debug, Deserialize)]
 pub struct IssuedKey {
-    /// What is known of it.
+    /// The key without its secret.
     #[serde(flatten)]
     pub key: Key,
-    /// The key itself. Exactly one answer has it: `None` if that one was lost on the way. Nobody then has the key, which
-    /// should be revoked.
+    /// The secret. Only one response has it: `None` if that response was lost. Revoke the key then.
     #[serde(rename = "key")]
     pub secret: Option<SecretKey>,
 }
 
-/// The text of a key. It is not printed, and overwritten when it is dropped.
+/// The text of a key. `Debug` does not print it, and it is overwritten when it is dropped.
 #[derive(Clone, Deserialize)]
 #[serde(from = "String")]
 pub struct SecretKey(Zeroizing<String>);
@@ -130,7 +129,7 @@ impl From<String> for SecretKey {
 }
 
 impl SecretKey {
-    /// The text, to hand it on. It does not go to a log.
+    /// The text. Do not log it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -142,50 +141,50 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// What a key is made from.
+/// The fields of a new key.
 #[derive(Clone, Debug, Serialize)]
 pub struct NewKey {
-    /// What people call it.
+    /// The name for people.
     pub name: String,
-    /// What it may do.
+    /// The scopes.
     #[serde(flatten)]
     pub grants: Grants,
-    /// Where it may do so.
+    /// The projects.
     #[serde(flatten)]
     pub projects: Projects,
-    /// How long it lives; 90 days if nothing is said.
+    /// The lifetime; 90 days by default.
     #[serde(flatten)]
     pub lifetime: Option<Lifetime>,
-    /// When it begins to work.
+    /// When it starts to work; at once by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<String>,
-    /// The addresses that it works from, such as `10.0.0.0/8`; any if nothing is said.
+    /// The allowed client addresses, such as `10.0.0.0/8`; any by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_cidrs: Option<Vec<String>>,
-    /// How often it may be used.
+    /// The rate limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
-    /// Data of your own.
+    /// Your own data.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
 }
 
-/// What a key may do.
+/// The scopes of a key.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grants {
     /// These scopes, such as `agents:read`.
     Scopes(Vec<String>),
-    /// A set of scopes that has a name, such as `worker`.
+    /// A named set of scopes, such as `worker`.
     Preset(String),
 }
 
-/// Where a key may do it.
+/// The projects that a key may access.
 #[derive(Clone, Debug)]
 pub enum Projects {
-    /// In every project, those to come too.
+    /// Every project, also future ones.
     All,
-    /// In these, from 1 to 100.
+    /// These, from 1 to 100.
     Only(Vec<String>),
 }
 
@@ -198,10 +197,10 @@ impl Serialize for Projects {
     }
 }
 
-/// How long a key lives.
+/// The lifetime of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// So many days from now, from 1 to 3,650.
+    /// Days from now, from 1 to 3,650.
     Days(u32),
     /// Until it is revoked.
     Unlimited,
@@ -216,33 +215,33 @@ impl Serialize for Lifetime {
     }
 }
 
-/// What is changed of a key. `None` leaves it as it is.
+/// A partial update of a key. `None` leaves a field unchanged.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct KeyChange {
-    /// What people call it.
+    /// The name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What it may do.
+    /// The scopes.
     #[serde(flatten)]
     pub grants: Option<Grants>,
-    /// Where it may do so.
+    /// The projects.
     #[serde(flatten)]
     pub projects: Option<Projects>,
-    /// How long it lives, from now.
+    /// The lifetime from now.
     #[serde(flatten)]
     pub lifetime: Option<Lifetime>,
-    /// The addresses that it works from.
+    /// The allowed client addresses.
     #[serde(flatten)]
     pub addresses: Option<Addresses>,
-    /// How often it may be used.
+    /// The rate limit.
     #[serde(flatten)]
     pub limit: Option<Limit>,
-    /// Data of your own, in place of what was there.
+    /// Your own data, which replaces all earlier data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
 }
 
-/// The addresses that a key works from.
+/// The client addresses that a key works from.
 #[derive(Clone, Debug)]
 pub enum Addresses {
     /// Any.
@@ -260,12 +259,12 @@ impl Serialize for Addresses {
     }
 }
 
-/// How often a key may be used.
+/// A change of the rate limit.
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
-    /// As often as the server bears.
+    /// No limit.
     None,
-    /// So often.
+    /// This limit.
     Rate(RateLimit),
 }
 
@@ -278,67 +277,68 @@ impl Serialize for Limit {
     }
 }
 
-/// How a key is replaced by a new one.
+/// Options of a rotation.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Rotation {
-    /// How long the old key goes on, at most 604,800 seconds and never beyond its own end; a day if nothing is said.
+    /// How long the old key still works, at most 604,800 seconds and never beyond its expiry; one
+    /// day by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap_seconds: Option<u32>,
-    /// How long the new key lives; as long as the old one was made for if nothing is said.
+    /// The lifetime of the new key; that of the old one by default.
     #[serde(flatten)]
     pub lifetime: Option<Lifetime>,
 }
 
-/// Which keys are listed. `None` leaves nothing out.
+/// Filters of a list of keys. `None` does not filter.
 #[derive(Clone, Debug, Default)]
 pub struct KeyFilter {
-    /// Those in this status.
+    /// Keys with this status.
     pub status: Option<KeyStatus>,
-    /// Those that reach this project.
+    /// Keys that may access this project.
     pub project_id: Option<String>,
-    /// Those that end within so many days.
+    /// Keys that end within this many days.
     pub expiring_within_days: Option<u32>,
-    /// Active ones that were not used for so many days.
+    /// Active keys that were not used for this many days.
     pub idle_for_days: Option<u32>,
 }
 
-/// The key that a request was sent with.
+/// The key of the caller.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Whoami {
     /// Its public id.
     pub key_id: String,
-    /// `root` or `managed`; perhaps words that are newer than this client.
+    /// `root` or `managed`; newer servers may have others.
     pub kind: String,
-    /// What people call it.
+    /// The name for people.
     pub name: Option<String>,
-    /// What it may do.
+    /// The scopes.
     pub scopes: Vec<String>,
-    /// Whether it may do so in every project.
+    /// Whether it may access every project.
     pub all_projects: bool,
-    /// The projects that it is bound to, if not all.
+    /// The projects that it may access, if not all.
     pub project_ids: Vec<String>,
-    /// When it ends; `None` if it does not.
+    /// When it expires; `None` if never.
     pub expires_at: Option<String>,
     /// When it was last used, to the minute.
     pub last_used_at: Option<String>,
-    /// The addresses that it works from; `None` for any.
+    /// The allowed client addresses; `None` for any.
     pub allowed_cidrs: Option<Vec<String>>,
-    /// How often it may be used.
+    /// The rate limit.
     pub rate_limit: Option<RateLimit>,
 }
 
-/// In which order the audit trail is listed.
+/// The order of a list of audit entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AuditOrder {
-    /// The last entry first.
+    /// Newest entry first.
     #[default]
     Newest,
-    /// The first entry first; what is added meanwhile moves nothing.
+    /// Oldest entry first. New entries do not move others to another page.
     Oldest,
 }
 
 impl AuditOrder {
-    /// The wire's word.
+    /// The value in JSON.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Newest => "newest",
@@ -347,28 +347,28 @@ impl AuditOrder {
     }
 }
 
-/// A part of the audit trail.
+/// A page of the audit trail.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AuditPage {
-    /// The part.
+    /// The entries.
     pub data: Vec<Verbatim<AuditEntry>>,
-    /// Whether more follows.
+    /// Whether more entries follow.
     pub has_more: bool,
-    /// Where the next page begins; `None` after the last page, and from servers that know no cursors.
+    /// Where the next page starts; `None` after the last page, and from servers without cursors.
     #[serde(default)]
     pub next_cursor: Option<String>,
-    /// Where the whole trail ends; `None` while it is empty.
+    /// The last entry of the whole trail; `None` if it is empty.
     pub head: Option<AuditHead>,
 }
 
 impl AuditPage {
-    /// The request for the page after this one, which `request` asked for; `None` after the last page.
+    /// The request for the next page, given the request for this one; `None` after the last page.
     pub fn following(&self, request: &PageRequest) -> Option<PageRequest> {
         following(request, self.has_more, self.next_cursor.as_deref(), self.data.len())
     }
 }
 
-/// The last entry of an audit trail: whoever has noted it can tell later whether all before it is as it was.
+/// The last entry of an audit trail. Store it to verify later that the entries up to it are unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditHead {
     /// Its number.
@@ -377,36 +377,36 @@ pub struct AuditHead {
     pub hash: String,
 }
 
-/// Something that was done with a key.
+/// An entry of the audit trail.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AuditEntry {
     /// Its number, from 1 without a gap.
     pub sequence: u64,
-    /// When it was done.
+    /// When it happened.
     pub at: String,
-    /// What was done, such as `create_key`.
+    /// The action, such as `create_key`.
     pub action: String,
-    /// With which key it was done.
+    /// The key that was acted on.
     pub key_id: String,
-    /// Who did it.
+    /// The caller.
     pub actor: Actor,
-    /// The particulars.
+    /// Details of the action.
     pub details: BTreeMap<String, String>,
-    /// The hash of the entry before.
+    /// The hash of the previous entry.
     pub previous_hash: String,
     /// The hash of this entry.
     pub hash: String,
 }
 
-/// Who did something.
+/// The caller of an action.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Actor {
-    /// The id of the key that was sent.
+    /// The id of the caller's key.
     pub key_id: String,
-    /// The address that it came from.
+    /// The caller's address.
     pub address: Option<String>,
-    /// What the program called itself.
+    /// The caller's user agent.
     pub user_agent: Option<String>,
-    /// What the server's log calls the request.
+    /// The id of the request in the server's log.
     pub request_id: String,
 }

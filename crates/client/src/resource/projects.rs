@@ -1,0 +1,58 @@
+//! Projects, agents and objectives.
+
+use serde::{Deserialize, Serialize};
+
+/// A project.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Project {
+    /// Its id.
+    pub id: String,
+    /// The name for people.
+    pub name: String,
+    /// When it was created (RFC 3339, UTC).
+    pub created_at: String,
+}
+
+/// The fields of a new agent.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewAgent {
+    /// The name for people.
+    pub name: String,
+    /// Its purpose. Personas are generated with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// An agent under test.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Agent {
+    /// Its id.
+    pub id: String,
+    /// The name for people.
+    pub name: String,
+    /// When a worker last polled for this agent; `None` if none did or the server does not report it.
+    #[serde(default)]
+    pub last_polled_at: Option<String>,
+}
+
+/// The fields of a new objective.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewObjective {
+    /// The name for people.
+    pub name: String,
+    /// The criteria: prose, `check:` lines, or both.
+    pub criteria: String,
+}
+
+/// One version of an objective.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Objective {
+    /// Its id.
+    pub id: String,
+    /// The version, from 1.
+    pub version: u32,
+    /// The name for people.
+    pub name: String,
+    /// The criteria.
+    pub criteria: String,
+}

@@ -1,0 +1,138 @@
+//! Simulations and personas.
+
+use serde::{Deserialize, Serialize};
+
+use super::Agent;
+
+/// The fields of a new simulation.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewSimulation {
+    /// The agent under test.
+    pub agent_id: String,
+    /// The name for people.
+    pub name: String,
+    /// The situation of the personas.
+    pub scenario: String,
+    /// How many conversations to hold.
+    pub target_conversations: u32,
+    /// How many personas to generate.
+    pub target_personas: u32,
+    /// The most messages of a conversation, both sides together.
+    pub max_turns: u32,
+    /// Whether personas are approved when they are generated.
+    pub auto_approve: bool,
+    /// The objectives that conversations are scored against.
+    pub objective_ids: Vec<String>,
+    /// The seed of everything generated; `None` lets the server choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+/// A simulation.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Simulation {
+    /// Its id.
+    pub id: String,
+    /// The name for people.
+    pub name: String,
+    /// The agent under test.
+    pub agent: Agent,
+    /// The situation of the personas.
+    pub scenario: String,
+    /// The status.
+    pub status: SimulationStatus,
+    /// Why it failed or expired.
+    pub last_failure_reason: Option<String>,
+    /// How many conversations to hold.
+    pub target_conversations: u32,
+    /// How many personas to generate.
+    pub target_personas: u32,
+    /// The most messages of a conversation, both sides together.
+    pub max_turns: u32,
+    /// When it was created (RFC 3339, UTC).
+    pub created_at: String,
+    /// The seed of everything generated.
+    pub seed: u64,
+}
+
+/// The status of a simulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SimulationStatus {
+    /// Not started yet.
+    Pending,
+    /// Conversations are being held and judged.
+    InProgress,
+    /// All conversations were held and judged.
+    Completed,
+    /// It could not reach its target.
+    Failed,
+    /// It was stopped.
+    Canceled,
+    /// It took too long.
+    Expired,
+    /// A value that this client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl SimulationStatus {
+    /// The value in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::InProgress => "in_progress",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+            Self::Expired => "expired",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Whether a persona may hold conversations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalStatus {
+    /// Waiting for a decision.
+    Pending,
+    /// It may hold conversations.
+    Approved,
+    /// Another persona replaces it.
+    Rejected,
+    /// A value that this client does not know.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+impl ApprovalStatus {
+    /// The value in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Rejected => "rejected",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A generated person.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Persona {
+    /// Its id.
+    pub id: String,
+    /// Its number within the simulation.
+    pub seq_id: u32,
+    /// Whether it may hold conversations.
+    #[serde(default)]
+    pub approval_status: ApprovalStatus,
+    /// The person in one sentence.
+    pub summary: String,
+    /// The story before the conversation.
+    pub story: String,
+    /// The purpose of the conversation for the persona.
+    pub purpose: String,
+}
