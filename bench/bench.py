@@ -26,9 +26,9 @@ from typing import Any
 HERE = Path(__file__).parent
 OUT = HERE / "out"
 CONNECTIONS, THREADS = 16, 2
-# Seconds, and how often each service has its turn.
+# The duration in seconds, and the turns of each service.
 WARM_UP, DURATION, ROUNDS = 2, 10, 2
-# What the others are compared with.
+# The baseline of the comparison.
 REFERENCE = "onerun serve"
 START_LIMIT = 20.0
 
@@ -39,7 +39,7 @@ def demo(onerun: Path, conversations: int) -> dict[str, Any]:
     with tempfile.TemporaryFile() as output:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL)
-        # The kernel's own account of the process, its peak resident set included.
+        # The kernel's figures for the process, including its peak resident memory.
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -189,7 +189,7 @@ def reads(onerun: Path) -> dict[str, Any]:
             return command, {"AUTH_API_KEY": key, "DATABASE": str(database)}, uvicorn_up(port)
 
         services = {
-            # Without its line for each request, as the comparator; and with it, as it comes.
+            # Without a log line for each request, as the comparator, and with it, the default.
             REFERENCE: lambda: (serve, {"AUTH_API_KEY": key, "RUST_LOG": "warn"}, onerun_up),
             "onerun serve, logging": lambda: (serve, {"AUTH_API_KEY": key}, onerun_up),
             "FastAPI, 1 worker": lambda: uvicorn(1),

@@ -18,9 +18,9 @@ from typing import Any
 from bench import OUT, call, machine, onerun_up, running
 
 OBJECTIVES, LINES = 50, 4
-# Nobody finds a match in it, and the pattern can be at 252 places at once.
+# The text has no match, and the pattern can be at 252 positions at once.
 CHECK = "check: agent never says /a[ab]{250}c/"
-# 50 objectives × 4 × 253 places × 10,000 bytes: about all that one conversation is matched for.
+# 50 objectives × 4 × 253 positions × 10,000 bytes: about the work limit of one conversation.
 MESSAGE = 10_000
 CONVERSATIONS = 16
 SAMPLES = 100

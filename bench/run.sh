@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds what is measured and measures it; see README.md beside this. Options are those of bench.py.
+# Builds and runs the measurements; see README.md. Options are those of bench.py.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

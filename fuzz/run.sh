@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Fuzzes every target for so many seconds, as many at once as there are processors: `fuzz/run.sh [SECONDS]`. What is found
-# goes to fuzz/artifacts, what reaches new code to fuzz/work, from where the next run goes on.
+# Fuzzes each target for SECONDS, one target for each processor at a time: `fuzz/run.sh [SECONDS]`.
+# Failing inputs go to fuzz/artifacts. Inputs that reach new code go to fuzz/work, where the next
+# run continues.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
 export PATH=$PWD/../.tools/bin:$PATH
-# Sanitizers are not stable, and there is one toolchain.
+# Sanitizers need unstable options, and only the stable toolchain is installed.
 export RUSTC_BOOTSTRAP=1
-# Nothing here forgets memory on purpose, and looking for it needs a right that containers do not give.
+# No leak detection: nothing here leaks on purpose, and it needs a right that containers do not
+# have.
 export ASAN_OPTIONS=detect_leaks=0
 export SECONDS_EACH=${1:-300}
 

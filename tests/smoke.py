@@ -19,7 +19,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-# For one answer, and for what must come to be: a cold start, and the way of a job through stream, pipe and queue.
+# Deadlines for one reply, and for a condition: a cold start, and a job's way through stream, pipe
+# and queue.
 ANSWER, PATIENCE = 30, 120
 PROJECT = "Smoke test"
 
@@ -54,7 +55,7 @@ class Api:
              key: str | None = "") -> Any:
         got, found, fields = self.attempt(method, path, body, key)
         if got != status or (code and found.get("code") != code):
-            # What an error says, and never what an answer holds: that may be a key.
+            # The error's message, and never the whole reply, which may contain a key.
             told = {name: found.get(name) for name in ("code", "message", "request_id")} if got >= 400 else ""
             raise Wrong(f"{method} {path}: expected {status} {code or ''}, got {got} {told}")
         if status == 401 and not fields.get("www-authenticate"):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the check of a key, ours and Python's in turns; see ../README.md.
+# Measures the check of a key in Rust and Python, alternately; see ../README.md.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds functions, hello world and the comparator, records what DynamoDB answers to them, and measures them; see
-# ../README.md. Options are those of `bench_lambda measure`.
+# Builds the functions, hello world and the comparator, records DynamoDB's replies to them, and
+# measures them; see ../README.md. Options are those of `bench_lambda measure`.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -15,8 +15,9 @@ command -v openssl >/dev/null || {
 }
 tools/install.sh bench-lambda-venv dynamodb
 
-# A root, an intermediate and a server's certificate with RSA keys of 2,048 bits, which is what AWS's endpoints show; and
-# the bundle that functions trust: the platform's certificates, whose reading is part of what a start costs, and this root.
+# A root, an intermediate and a server certificate with RSA keys of 2,048 bits, as AWS's endpoints
+# have; and the bundle that functions trust: the platform's certificates, which every start must
+# read, and this root.
 certificates() {
     local days=365 bundle
     rm -rf "$certificates"
@@ -48,8 +49,8 @@ mkdir -p "$out"
 target=$(cargo metadata --format-version 1 --no-deps |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 
-# Builds packages one by one, so that none gets features that only another one asks for, and keeps their programs: the
-# next build writes others in their place.
+# Builds packages one by one, so that none gets features that only another one needs. Copies their
+# programs, because the next build replaces them.
 programs() {
     local build=$1 program
     shift

@@ -5,7 +5,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-# What Lambda's Python runtime has of its own, and what pip brings for itself.
+# Packages of Lambda's Python runtime, and pip's own.
 NOT_DEPLOYED = {"boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six.py", "urllib3", "awslambdaric", "simplejson"}
 NOT_DEPLOYED |= {"snapshot_restore_py.py", "pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth"}
 
@@ -24,7 +24,7 @@ def python_files(venv: Path, handler: Path) -> list[tuple[Path, str]]:
         top, *rest = path.relative_to(packages).parts
         if path.is_file() and top not in NOT_DEPLOYED and "__pycache__" not in path.parts and ".dist-info" not in top:
             files.append((path, "/".join([top, *rest])))
-    # A runtime of its own language is linked to the interpreter, not to the function.
+    # A custom runtime is linked to the interpreter, not to the function.
     return [(path, name) for path, name in files if not name.startswith("runtime_client.")]
 
 

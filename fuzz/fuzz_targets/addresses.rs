@@ -1,5 +1,5 @@
-//! Blocks of addresses: what is read is one form of one block and is read back, a block holds what it should, and one
-//! that is within another holds nothing that the other does not.
+//! Address blocks: parsing accepts one form of each block and reads it back, a block contains the
+//! right addresses, and a block within another contains no address outside it.
 
 #![no_main]
 
@@ -14,7 +14,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let Ok(texts) = str::from_utf8(texts) else { return };
     let blocks: Vec<_> = texts.lines().take(16).filter_map(|text| parse_block(text).ok()).collect();
-    // Any address, and ones at the edges of the blocks.
+    // Random addresses, and those at the edges of the blocks.
     let [a, b, c, d, ..] = *bytes;
     let mut addresses = vec![IpAddr::from(*bytes), IpAddr::from([a, b, c, d])];
     for block in &blocks {
@@ -49,8 +49,8 @@ fn step(address: IpAddr, by: i8) -> IpAddr {
     }
 }
 
-/// Whether the first bits are the same, by another way than the one that is tested. An IPv4 address that comes written in
-/// IPv6 is an IPv4 address, as is a block that is written so.
+/// Compares the first bits in another way than the tested code. An IPv4 address or block in IPv6
+/// notation counts as IPv4.
 fn holds(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
     match (network, address.to_canonical()) {
         (IpAddr::V4(network), IpAddr::V4(address)) => {

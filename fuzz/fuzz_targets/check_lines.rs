@@ -1,7 +1,8 @@
-//! Criteria with check lines, against transcripts: nothing panics, quotes occur to the letter, a check and its opposite
-//! never agree, and a line that was read is read back.
+//! Criteria with check lines against transcripts: nothing panics, quotes occur verbatim, a check
+//! and its negation never agree, and a parsed line is read back.
 //!
-//! An input is the criteria and then the messages, the agent's and the persona's in turns, with a zero byte between them.
+//! An input is the criteria and then the messages, alternately of agent and persona, separated by
+//! zero bytes.
 
 #![no_main]
 
@@ -67,7 +68,7 @@ fn transcript<'a>(messages: impl Iterator<Item = &'a str>, variant: usize) -> Tr
     Transcript { items, end_reason }
 }
 
-/// The line that asks for the contrary, where there is one that is written alike.
+/// The negation of a line, if it has one of the same form.
 fn opposite(line: &str) -> Option<String> {
     let lower = line.to_ascii_lowercase();
     let says = lower.find("says ")?;

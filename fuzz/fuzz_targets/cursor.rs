@@ -1,4 +1,4 @@
-//! Cursors: no text makes reading one panic, and a cursor has one form.
+//! Cursors: parsing never panics, and a cursor has only one form.
 
 #![no_main]
 

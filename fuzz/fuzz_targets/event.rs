@@ -1,9 +1,9 @@
-//! Events of Lambda: no JSON makes reading one panic, and whatever texts a caller sends, they are a request that comes from
-//! where the gateway says.
+//! Lambda events: parsing never panics, and any text of a caller gives a request whose address is
+//! the gateway's.
 
 #![no_main]
 
-// The module as it is, without the rest of its crate: that is the AWS SDK, minutes to build and of no use here.
+// The module alone. The crate needs the AWS SDK, which takes minutes to build and is not used here.
 #[path = "../../crates/lambda/src/event.rs"]
 mod event;
 
@@ -17,7 +17,7 @@ use serde_json::json;
 
 use self::event::{Event, EventResponse, Payload};
 
-/// Where events come from.
+/// The source of an event.
 const ADDRESS: &str = "203.0.113.9";
 
 static ROUTER: LazyLock<Router> = LazyLock::new(|| Router::new(ROUTES).expect("the routes differ"));
@@ -51,7 +51,7 @@ fuzz_target!(|data: &[u8]| {
             };
             assert_eq!(request.method, Method::POST);
             assert_eq!(request.address.map(|address| address.to_string()).as_deref(), Some(ADDRESS));
-            // All of the path but for a stage before it.
+            // The whole path, except a stage before it.
             let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(stage.as_ref()));
             assert!(request.path == *path || rest.is_some_and(|rest| request.path == rest));
             answer(&request, payload, body.as_bytes());
@@ -59,7 +59,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// What is done with a request before anybody has to have a key, and an answer in the shape of the event.
+/// The processing before authentication, and a reply in the event's format.
 fn answer(request: &Request, payload: Payload, body: &[u8]) {
     assert_eq!(request.id, "id");
     assert!(request.query.as_deref() != Some(""));

@@ -1,9 +1,10 @@
-//! The headers of a request against a ring and a managed key: whatever they are, exactly one right key is accepted and
-//! nothing else, a proxy that joins repeated fields changes nothing, and no refusal repeats any of it.
+//! Request headers against a key ring and a managed key: exactly one right key is accepted and
+//! nothing else, a proxy that joins repeated fields changes nothing, and no refusal repeats a part
+//! of the headers.
 //!
-//! An input is lines of `name: value`, as bytes. A fuzzer does not guess keys, so these bytes stand for them in a value:
-//! the root key 1 in force, 2 before it, 3 that is not in the ring; the managed key 4 that there is, 5 with its id and another
-//! secret, 6 that there is not. The first byte is the time.
+//! An input is lines of `name: value`, as bytes. A fuzzer cannot guess keys, so bytes in a value
+//! stand for them: the current root key 1, the previous one 2, an unknown one 3; the known managed
+//! key 4, its id with another secret 5, an unknown one 6. The first byte is the time.
 
 #![no_main]
 
@@ -22,7 +23,7 @@ const CURRENT: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";
 const PREVIOUS: &str = "0hH2m7yTq4fVJx9b3kRzW8sLcN5pUeGdA1oXiKtMw6Y=";
 const OTHER: &str = "q3V8ZtL0yJm5RcXe7oNwB2kHs9GdFuTa4iP1xWvEzMI=";
 
-/// When the previous key and the managed one end, in the unit of an input's first byte.
+/// The expiry of the previous key and the managed one, in the unit of an input's first byte.
 const END: i64 = 128;
 
 static MANAGED: LazyLock<[ManagedKey; 3]> = LazyLock::new(|| [managed(1, 1), managed(1, 2), managed(2, 1)]);
@@ -53,10 +54,11 @@ fuzz_target!(|data: &[u8]| {
             assert!(refusal.www_authenticate().is_some());
             let told = format!("{refusal} {refusal:?} {:?}", refusal.www_authenticate());
             for key in [CURRENT, PREVIOUS, OTHER].into_iter().chain(MANAGED.iter().map(ManagedKey::expose)) {
-                // Not the id of a managed key, which is public.
+                // Without the id of a managed key, which is public.
                 assert!(!told.contains(&key[20..28]), "{told}");
             }
-            // What cannot be refused: one key that is right, in one field, and nothing that could be another.
+            // Headers that must be accepted: one right key in one field, and nothing else that
+            // could be a key.
             let right =
                 |name: &str, value: &str| fields.len() == 1 && fields[0] == (name.parse().ok(), value.into());
             assert!(!right("x-api-key", CURRENT));
@@ -73,7 +75,7 @@ fuzz_target!(|data: &[u8]| {
 
 type Field = (Option<HeaderName>, Vec<u8>);
 
-/// The fields of an input, with keys in the place of the bytes that stand for them.
+/// The fields of an input with the keys in place of their bytes.
 fn fields(lines: &[u8]) -> Vec<Field> {
     let field = |line: &[u8]| {
         let colon = line.iter().position(|byte| *byte == b':')?;
@@ -104,7 +106,7 @@ fn map(fields: &[Field]) -> HeaderMap {
     headers
 }
 
-/// The same fields, repeated ones joined.
+/// The same fields with repeated ones joined.
 fn join(headers: &HeaderMap, separator: &[u8]) -> Vec<Field> {
     let values = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
     headers.keys().map(|name| (Some(name.clone()), values(name).join(separator))).collect()
@@ -129,12 +131,13 @@ fn decide(headers: &HeaderMap, second: i64) -> Result<Principal, Refusal> {
     recognize(&ring, &credential, time(second))
 }
 
-/// What a caller could tell apart.
+/// The parts of the outcome that a caller can see.
 fn class(outcome: &Result<Principal, Refusal>) -> Result<String, &'static str> {
     outcome.as_ref().map(|principal| principal.key_id().to_string()).map_err(Refusal::code)
 }
 
-/// Whether the headers hold the key that was recognised and no other, by another way than the one that is tested.
+/// Whether the headers contain the recognized key and no other, decided in another way than in the
+/// tested code.
 fn is_right(headers: &HeaderMap, key_id: &str, second: i64) -> bool {
     let expected = match key_id {
         "root" => CURRENT,
@@ -150,7 +153,7 @@ fn is_right(headers: &HeaderMap, key_id: &str, second: i64) -> bool {
     let is_key = |value: &[u8]| value == expected.as_bytes();
     match (api_keys.as_slice(), authorizations.as_slice()) {
         ([value], others) if is_key(value) => {
-            // Another scheme is somebody else's; a `Bearer` beside the key has nothing after it.
+            // Other schemes are not ours. A `Bearer` beside the key has no value.
             others
                 .iter()
                 .all(|other| !is_bearer(other) || other.len() == 6 || !other[6].is_ascii_whitespace())

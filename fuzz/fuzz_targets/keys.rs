@@ -1,5 +1,5 @@
-//! Texts as keys: nothing panics, a key that was made is read back, what is accepted is the one text of its bytes, and a
-//! key with one character changed is none.
+//! Texts as keys: nothing panics, a generated key is read back, an accepted text is the only one of
+//! its bytes, and a key with one changed character is refused.
 
 #![no_main]
 
@@ -14,7 +14,7 @@ use onerun_auth::{ManagedKey, RootKey, find_managed_keys};
 
 const PREFIX: &str = "onr_";
 const CHARS: usize = 64;
-/// What of a managed key is drawn: its id and its secret.
+/// The random part of a managed key: its id and its secret.
 const DRAWN: usize = 41;
 
 fuzz_target!(|data: &[u8]| {
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
             bytes.copy_from_slice(drawn);
             Ok::<(), Infallible>(())
         });
-        // Most that a fuzzer thinks of is weak.
+        // Most inputs of a fuzzer are too weak for a root key.
         if let Ok(key) = made {
             assert_eq!(key.expose(), STANDARD.encode(drawn));
             root(key.expose());
@@ -68,13 +68,13 @@ fn root(text: &str) {
     assert_eq!(engine.encode(bytes), key.expose(), "two texts are one key");
 }
 
-/// Keys are found exactly where there are some.
+/// The scan finds every key, and nothing else.
 fn found(data: &[u8]) {
     let found: Vec<_> = find_managed_keys(data).map(|(place, id)| (place, id.to_string())).collect();
     let there: Vec<_> = (0..data.len())
         .filter_map(|place| {
             let text = str::from_utf8(data.get(place..place + CHARS)?).ok()?;
-            // A window that begins or ends with white space holds too few characters to be one.
+            // A window that begins or ends with white space has too few characters for a key.
             Some((place, ManagedKey::parse(text).ok()?.id().to_string()))
         })
         .collect();
@@ -86,12 +86,12 @@ fn made(drawn: &[u8; DRAWN], rest: &[u8]) {
     managed(key.expose());
     managed(&format!("\t {}\r\n", key.expose()));
 
-    // Wherever it stands in a file.
+    // At any position in a file.
     let before = rest.len() / 2;
     let file = [&rest[..before], key.expose().as_bytes(), &rest[before..]].concat();
     assert!(find_managed_keys(&file).any(|(place, id)| place == before && id == *key.id()));
 
-    // One character changed, by the rest.
+    // One character changed, chosen by the rest of the input.
     if let [place, character, ..] = rest {
         let mut changed = key.expose().as_bytes().to_vec();
         let place = usize::from(*place) % changed.len();

@@ -22,7 +22,7 @@ from expand import expanded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TABLE, SECRET = "onerun-local", "onerun-local"
-# What the template's references come to in policies.
+# The values of the template's references in policies.
 NAMES = {
     "AWS::AccountId": "123456789012",
     "AWS::Partition": "aws",
@@ -55,7 +55,7 @@ class Roles:
                 self.functions[name] = _resolved(statements)
         command = ["cargo", "run", "--quiet", "--package", "onerun-tests", "--example", "rights"]
         self._rights = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        # A call is asked about by one thread at a time, and answered before the next.
+        # One thread at a time sends a call and reads the answer.
         self._lock = threading.Lock()
         self._tell({"secret": NAMES["Secret"], "key": NAMES["Key.Arn"], "roles": self.functions})
 
@@ -114,10 +114,10 @@ class Door(ThreadingHTTPServer):
         super().__init__((host, 0), _Handler)
         self.roles = roles
         self.targets = {"DynamoDB_20120810": dynamodb, "secretsmanager": moto}
-        # What was refused: nothing, if the template is right.
+        # The refused calls. A correct template has none.
         self.denied: list[str] = []
         self.calls = 0
-        # What each function has consumed of the table, in units of reading and of writing.
+        # The table capacity that each function consumed, in read and write units.
         self.reads: Counter[str] = Counter()
         self.writes: Counter[str] = Counter()
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -133,7 +133,7 @@ class Door(ThreadingHTTPServer):
         match alias.split("." if service == "DynamoDB_20120810" else "/"):
             case ["onerun", function]:
                 real = TABLE if service == "DynamoDB_20120810" else SECRET
-            # The event names the secret itself, and only one function is sent such events.
+            # The event contains the secret's real name, and only one function gets such events.
             case _ if service == "secretsmanager":
                 function, real = "RotateSecretFunction", alias
             case _:
@@ -168,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
         if service == "DynamoDB_20120810":
             body = json.dumps(call | {"ReturnConsumedCapacity": "TOTAL"}).encode()
         quoted = [json.dumps(name).encode() for name in (alias, real)]
-        # DynamoDB Local keeps the tables of one access key from those of another.
+        # DynamoDB Local separates the tables of different access keys.
         authorization = re.sub("Credential=[^/]+", "Credential=local", self.headers["authorization"])
         headers = {"x-amz-target": self.headers["x-amz-target"], "authorization": authorization,
                    "content-type": self.headers["content-type"], "x-amz-date": self.headers["x-amz-date"]}

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-# samtranslator wants a region; which one is no matter.
+# samtranslator needs a region, but does not use it.
 os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")
 
 from samcli.yamlhelper import yaml_parse  # noqa: E402
@@ -21,7 +21,7 @@ class _NoAwsPolicies:
 
 def expanded(template: Path) -> dict[str, Any]:
     source = yaml_parse(template.read_text())
-    # What is packaged is no matter here, and a path is not allowed at this point any more.
+    # The package is irrelevant here, and a local path is not allowed in this step.
     source["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
     return transform(source, {}, _NoAwsPolicies())
 

@@ -33,9 +33,10 @@ import boto3
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAM = [str(ROOT / ".tools/aws/bin/sam"), "local"]
 IMAGE = "onerun-lambda-local"
-# The table and the secret of the events, which events/README.md explains.
+# The table and the secret that the events use; see events/README.md.
 REGION = "eu-central-1"
-# Nobody's credentials: SAM would hand them to functions, and ask AWS itself whose they are, which takes seconds.
+# Invalid credentials. SAM would pass real ones to functions, and first ask AWS for their owner,
+# which takes seconds.
 for name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[name]
 os.environ |= {"AWS_DEFAULT_REGION": REGION, "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -43,11 +44,12 @@ os.environ |= {"AWS_DEFAULT_REGION": REGION, "AWS_CONFIG_FILE": os.devnull, "AWS
 
 from access import SECRET, TABLE, Denied, Door, Roles  # noqa: E402, because samtranslator wants a region
 
-# Each is busy for two thirds of its time, and then waits for its container, so three keep two cores busy.
+# Each is busy for two thirds of its time and then waits for its container, so three use two cores.
 AT_ONCE = 3
-# For one command, and for what must come to be.
+# Deadlines for one command, and for a condition.
 PATIENCE = 120
-# What is left behind for whoever types commands: variables of the functions, the commands, and who to tell to end.
+# The files for a user who types commands: the functions' variables, the commands, and the processes
+# to stop.
 VARIABLES, LINES, PID = (ROOT / ".aws-sam" / name for name in ("env.json", "local-lines.txt", "local.pid"))
 ROTATION = [f"rotate_secret.{step}_secret.json" for step in ("create", "set", "test", "finish")]
 
@@ -94,10 +96,10 @@ class Local:
         self.table = self.aws.resource("dynamodb", endpoint_url=self.dynamodb).Table(TABLE)
         self.roles = Roles(ROOT / "template.yaml")
         self.expected = json.loads((ROOT / "events/expected.json").read_text())
-        # The key that the events send.
+        # The key in the events.
         self.key = json.loads((ROOT / "events/get_whoami.json").read_text())["headers"]["x-api-key"]
         gateway = run("docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
-        # On the address at which containers find this machine.
+        # On the address of this machine for containers.
         self.door = Door(gateway, self.roles, self.dynamodb, self.moto)
         self.api = f"http://{gateway}:{free_port(gateway)}"
         self.common = self._prepare()
@@ -106,10 +108,10 @@ class Local:
         """Fills table and secret, makes the image, and says how functions are started."""
         self.secrets.create_secret(Name=SECRET, SecretString=self.key)
         seed = ("cargo", "run", "--quiet", "--package", "onerun-store-dynamodb", "--example", "seed", "--")
-        # Managed keys, by the names that stand for them in events.
+        # Managed keys by their placeholders in events.
         self.managed = json.loads(run(*seed, self.dynamodb, TABLE, timeout=600))
-        # SAM passes on only variables that the template has, and the template has no addresses of AWS's services. So
-        # they are the image's. What SAM has made of an earlier image must go.
+        # SAM passes only variables of the template, and the template has no addresses of AWS
+        # services. So they are in the image, and SAM's layer of an earlier image must be removed.
         for tag in ("run", f"rapid-{machine()}"):
             subprocess.run(["docker", "image", "rm", "--force", f"{IMAGE}:{tag}"], capture_output=True, check=False)
         container = run("docker", "create", os.environ["ONERUN_LAMBDA_IMAGE"], "sh").strip()
@@ -200,7 +202,7 @@ class Local:
     def started_api(self) -> Iterator[None]:
         host, port = self.api.removeprefix("http://").split(":")
         command = [*SAM, "start-api", "--host", host, "--port", port, "--warm-containers", "LAZY", *self.common]
-        # It answers once it has a function that does.
+        # It replies once it has a working function.
         with started(command, f"{self.api}/health", "start-api"):
             yield
 
@@ -224,7 +226,7 @@ def started(command: list[str], url: str, name: str) -> Iterator[None]:
             print(log.read_text()[-4000:], file=sys.stderr)
             raise
         finally:
-            # It ends its containers, if it has some.
+            # It stops its containers, if it has any.
             server.terminate()
             server.wait(timeout=PATIENCE)
 
@@ -304,7 +306,7 @@ def check_lines(local: Local) -> None:
     answer = typed(whoami)
     expect((answer["statusCode"], json.loads(answer["body"])["kind"]) == (200, "root"), f"whoami: {answer}")
     expect(typed(tick) is None, "a tick answered something")
-    # Another port than that of the line, which may be in use.
+    # Not the port of the printed command, which may be in use.
     port = free_port("127.0.0.1")
     command = ["sh", "-c", "\n".join([*exports, f"exec {api} --port {port}"])]
     with started(command, f"http://127.0.0.1:{port}/health", "start-api-by-hand"):
@@ -322,7 +324,7 @@ def stay(local: Local) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     PID.write_text(str(os.getpid()))
     try:
-        # Whole at once: whoever waits for it reads it.
+        # Written atomically, because another process waits for the file and reads it.
         new = LINES.with_suffix(".new")
         new.write_text("".join(f"{line}\n" for line in local.lines()))
         new.rename(LINES)
@@ -355,7 +357,8 @@ def check_rotation(local: Local) -> None:
     """A rotation as Secrets Manager drives it, against the API that `sam local start-api` runs."""
     event = json.loads((ROOT / "events" / ROTATION[0]).read_text())
     token = event["ClientRequestToken"]
-    # moto would run the function by itself; the steps are ours. It still wants to know one.
+    # moto would run the function itself; here the test runs the steps. It still needs a registered
+    # function.
     config = json.dumps({"lambda": {"use_docker": False}}).encode()
     urllib.request.urlopen(urllib.request.Request(f"{local.moto}/moto-api/config", config,
                                                   {"content-type": "application/json"}), timeout=PATIENCE).close()
@@ -403,7 +406,7 @@ def main() -> int:
                 local.roles.close()
                 return 0
             check_door(local)
-            # Alone, because it makes the image that the others use.
+            # Alone, because it builds the image that the others use.
             first, *rest = chosen or [event for event in every if event not in ROTATION and event != "tick.json"]
             say(f"{1 + len(rest)} events")
             check_all(local, [first])

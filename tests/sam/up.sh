@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What functions need on this machine, kept running: `tests/sam/up.sh` starts DynamoDB Local, moto and a container engine,
-# with the table and the secret filled, and prints what to type. `tests/sam/up.sh down` ends them. The Makefile's
-# `sam-local-up` builds first.
+# Starts the services that functions need on this machine: `tests/sam/up.sh` starts DynamoDB Local,
+# moto and a container engine, fills the table and the secret, and prints commands to type.
+# `tests/sam/up.sh down` stops them. The Makefile's `sam-local-up` builds first.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -15,7 +15,7 @@ fail() {
 }
 
 is_up() {
-    # Whoever ends removes the file, perhaps between a look at it and reading it.
+    # The process removes the file when it ends, possibly between the test and the read.
     kill -0 "$(cat "$pid" 2>/dev/null)" 2>/dev/null
 }
 

@@ -7,16 +7,17 @@ import uuid
 
 import schemathesis
 
-# For each parameter, ids that the server knows. Any of a conversation or persona fits any of a simulation.
+# The ids that the server knows for each parameter. Any conversation or persona id belongs to any of
+# the simulation ids.
 with open(os.environ["ONERUN_IDS"], encoding="utf-8") as file:
     IDS = json.load(file)
 
 RANDOM = random.Random(20261123)
 
-# A simulation of thousands of personas keeps the machine busy long after it was created.
+# A simulation with thousands of personas would keep the machine busy long after its creation.
 MAX_TARGET = 3
 
-# Fields of keys of which one may be given.
+# Alternative fields of keys: only one of each pair may be set.
 CONTRADICTIONS = {
     "scopes": "preset",
     "project_ids": "all_projects",
@@ -25,7 +26,7 @@ CONTRADICTIONS = {
     "expires_in_days": "never_expires",
 }
 
-# No schema says what a block of addresses is.
+# A schema cannot describe an address block.
 BLOCKS = [f"10.{number}.0.0/16" for number in range(20)]
 
 
@@ -34,14 +35,14 @@ def before_call(context, case, **kwargs):
     meta = case.meta
     if meta is not None and meta.generation.mode.is_positive and isinstance(case.body, dict):
         agree(case.operation, case.body)
-    # Two calls under one key are one call, which is refused if their bodies differ.
+    # Two calls with one idempotency key are one call, which is refused if their bodies differ.
     if meta is not None and meta.generation.mode.is_positive and "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = case.headers["Idempotency-Key"][:200] + uuid.uuid4().hex
-    # Sequences of calls take their ids from one another's answers.
+    # Sequences of calls take ids from earlier replies.
     if meta is None or meta.phase.name == "stateful":
         return
     data = meta.phase.data
-    # What is wrong on purpose stays wrong. All else is right, or a 404 would be the answer to everything.
+    # Invalid values stay invalid. All others must exist, or every reply would be a 404.
     wrong = {mutation.parameter for mutation in data.mutations} | {data.parameter}
     know(case, case.path_parameters, wrong)
     know(case, case.query, wrong)
@@ -51,7 +52,7 @@ def before_call(context, case, **kwargs):
         if isinstance(case.body.get("metadata"), dict):
             case.body["metadata"] = kept(case.body["metadata"])
         know(case, case.body, wrong)
-        # No two of them the same.
+        # Without duplicates.
         if isinstance(objectives := case.body.get("objective_ids"), list):
             case.body["objective_ids"] = IDS["objective_id"][: len(objectives)]
         for name in ("target_conversations", "target_personas"):
@@ -67,7 +68,7 @@ def agree(operation, body):
         if body.get(name) is not None:
             body.pop(other, None)
     if operation.path == "/v1/keys":
-        # Of each pair one must be there, and any time is after the end of most keys.
+        # One of each pair is required, and a random time is after the expiry of most keys.
         if body.get("scopes") is None and body.get("preset") is None:
             body["preset"] = "worker"
         if body.get("project_ids") is None:
@@ -93,7 +94,7 @@ def know(case, parameters, wrong):
     for name in (parameters or {}).keys() & IDS.keys() - wrong:
         if not isinstance(parameters[name], str):
             continue
-        # The simulation that all other requests are about must go on.
+        # The simulation that all other requests use must not end.
         if name == "simulation_id" and case.operation.path.endswith("/cancel"):
             parameters[name] = RANDOM.choice(IDS["simulation_to_cancel_id"])
         elif RANDOM.random() < 0.9:

@@ -83,7 +83,7 @@ def check_list(client: onerun.Client, project: str, agent: str, name: str, combi
     for simulation in everything.data:
         check_types(simulation)
 
-    # Statuses as the SDK's enumeration and, once, as plain text, which it takes too.
+    # Statuses as the SDK's enumeration and, once, as plain text, which it also accepts.
     combinations = combine(
         (None, agent), (2, 10), (None, name), (0, 1), ("created_at", "name", "status"), ("asc", "desc"),
         (None, *SimulationStatus, "completed"),
@@ -109,8 +109,8 @@ def check_list(client: onerun.Client, project: str, agent: str, name: str, combi
             and (part is None or part.lower() in simulation.name.lower())
             and status in (None, simulation.status)
         ]
-        # The SDK never sends "asc": it takes that for the default. The server's default is newest first, so a caller
-        # of the SDK gets a descending order whatever it asks for.
+        # The SDK never sends "asc", because it treats that as the default. The server's default is
+        # newest first, so SDK users always get a descending order.
         key = sort_key(sort_by)
         ordered = sorted(map(key, matching), reverse=True)
         got = list(map(key, page.data))
@@ -193,7 +193,7 @@ def refusal(call: Callable[[], object]) -> dict[str, str]:
 
 def check_refusals(client: onerun.Client, project: str, known: str) -> dict[str, dict[str, str]]:
     """What a caller of the SDK learns when the server says no."""
-    # As long as a key may be, and not the key.
+    # A wrong key of valid length.
     stranger = onerun.Client(base_url=client.base_url, api_key="AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
     malformed = onerun.Client(base_url=client.base_url, api_key="not-a-key")
     unknown = "A" * 21
@@ -222,7 +222,7 @@ def main() -> int:
     options = parser.parse_args()
     expected = dict(pair.split("=", 1) for pair in options.simulations)
 
-    # Key and address from the environment, as the SDK documents.
+    # Key and address come from the environment, as the SDK documents.
     client = onerun.Client()
     try:
         seen = {
@@ -233,7 +233,7 @@ def main() -> int:
             "refusals": check_refusals(client, options.project, next(iter(expected))),
         }
         check_pages(client, options.project)
-        # Last, because it adds to what the lists hold.
+        # Last, because it adds rows to the lists.
         seen["created"] = check_created(client, options.project, options.agent, options.objective)
     except (Wrong, onerun.APIError, KeyError, httpx.HTTPError) as error:
         print(f"client_check: {type(error).__name__}: {error}", file=sys.stderr)

@@ -58,7 +58,8 @@ class Agent:
 
     async def say(self, context: RunConversationContext, text: str | None) -> onerun.types.Response:
         """Sends one message, or none to let the persona open, and returns what the persona says."""
-        # A language model would be awaited here; giving way to the other conversations keeps several of them open.
+        # A real worker would await a language model here. Yielding to other conversations keeps
+        # several of them open.
         await asyncio.sleep(0)
         message = text and ResponseInputMessageParams(
             type="message", content=[ResponseInputTextParams(type="text", text=text)]

@@ -106,7 +106,7 @@ def main():
             for text, digest in made:
                 keys[text[4:16]] = Record(digest, now)
             filled = time.monotonic()
-        # Made just now, as headers are that were just read.
+        # Built just before, like headers that were just parsed.
         headers = request(bytes(bytearray(random.choice(made)[0])))
         began = time.perf_counter_ns()
         let_in = check(headers, keys, "conversations:write", PROJECT)

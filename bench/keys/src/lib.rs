@@ -1,4 +1,4 @@
-//! What both measurements are made with: keys, their records, the headers they come in, and randomness.
+//! The shared parts of both measurements: keys, records, request headers and randomness.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -8,14 +8,14 @@ use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{Grant, KeyId, KeyRecord, ManagedKey, NewKeySpec, Preset, ProjectAccess};
 use onerun_domain::{Metadata, Name, ProjectId};
 
-/// What is drawn of a managed key: 9 bytes of id and 32 of secret.
+/// The random part of a managed key: 9 bytes of id and 32 of secret.
 pub type Drawn = [u8; 41];
 
-/// A generator that is quick and good enough to choose with (`SplitMix64`), begun with the system's randomness.
+/// A fast generator for test choices (`SplitMix64`), seeded with the system's randomness.
 pub struct Chance(u64);
 
 impl Chance {
-    /// A generator with a beginning of its own.
+    /// A generator with its own seed.
     ///
     /// # Panics
     ///
@@ -45,7 +45,7 @@ impl Chance {
         u8::try_from(self.number() % 255 + 1).unwrap_or(1)
     }
 
-    /// As many bytes as are asked for.
+    /// As many bytes as requested.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.number().to_le_bytes()[0])
     }
@@ -57,7 +57,7 @@ impl Default for Chance {
     }
 }
 
-/// What a share of sorted values, from 0 to 1, does not exceed.
+/// The value below which a share of the sorted values lies, from 0 to 1.
 ///
 /// # Panics
 ///
@@ -71,7 +71,7 @@ pub fn percentile<T: Copy>(sorted: &[T], share: f64) -> T {
     sorted[((sorted.len() - 1) as f64 * share) as usize]
 }
 
-/// The managed key of what was drawn.
+/// The managed key with these bytes.
 pub fn managed_key(drawn: &Drawn) -> ManagedKey {
     let made = ManagedKey::generate(|bytes| {
         bytes.copy_from_slice(drawn);
@@ -81,11 +81,11 @@ pub fn managed_key(drawn: &Drawn) -> ManagedKey {
     key
 }
 
-/// The record of a key as a worker has it: some scopes, one project, an end.
+/// The record of a worker's key: several scopes, one project, an expiry.
 ///
 /// # Panics
 ///
-/// Never: the name and the id are in order.
+/// Never: the name and the id are valid.
 #[expect(clippy::expect_used, reason = "constants")]
 pub fn record(key: &ManagedKey, project: ProjectId, now: Timestamp) -> KeyRecord {
     let spec = NewKeySpec {
@@ -102,7 +102,7 @@ pub fn record(key: &ManagedKey, project: ProjectId, now: Timestamp) -> KeyRecord
     KeyRecord::new(key, spec, KeyId::restore("root").expect("an id"), now)
 }
 
-/// The headers of a request as the Python SDK sends it, with a key.
+/// Request headers as the Python SDK sends them, with a key.
 ///
 /// # Panics
 ///

@@ -1,7 +1,7 @@
-//! The TLS endpoints that stand for Secrets Manager and DynamoDB.
+//! TLS endpoints in the place of Secrets Manager and DynamoDB.
 //!
-//! Secrets Manager's one answer is made here. DynamoDB's come from a DynamoDB the first time, and are kept; when it is
-//! measured they are played back, so that no database's work and no second program's noise is in the figures.
+//! Secrets Manager's only reply is built here. DynamoDB's replies are recorded from a real DynamoDB
+//! and replayed in the measurement, so that no database and no second program affects the figures.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ use tokio_rustls::{
     },
 };
 
-/// One call of DynamoDB and its answer.
+/// A DynamoDB call and its reply.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Call {
     target: String,
@@ -39,11 +39,11 @@ pub(crate) struct Call {
     answer: String,
 }
 
-/// What is behind the endpoint of DynamoDB.
+/// The backend of the DynamoDB endpoint.
 pub(crate) enum Behind {
-    /// A DynamoDB at `host:port`, over plain HTTP; its answers are kept.
+    /// A DynamoDB at `host:port` over plain HTTP, with recorded replies.
     Database(String),
-    /// Answers that were kept.
+    /// Recorded replies.
     Kept(Arc<Vec<Call>>),
 }
 
@@ -63,10 +63,10 @@ pub(crate) struct Aws {
 }
 
 impl Aws {
-    /// Starts them, with the certificates in a folder and `key` as what the secret holds.
+    /// Starts the endpoints with the certificates of a folder and the secret `key`.
     pub(crate) async fn start(certificates: &Path, key: &str, behind: Behind) -> Result<Self> {
         let acceptor = acceptor(certificates)?;
-        // Two, because on AWS they are two hosts, each with a connection of its own.
+        // Two, because on AWS they are two hosts with separate connections.
         let (secrets, database) =
             (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
         let aws = Self {
@@ -86,7 +86,7 @@ impl Aws {
         Ok(aws)
     }
 
-    /// The variables that lead the SDKs here.
+    /// The variables that point the SDKs to these endpoints.
     pub(crate) fn variables(&self) -> [(&'static str, String); 2] {
         [
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", format!("https://localhost:{}", self.secrets)),
@@ -94,17 +94,17 @@ impl Aws {
         ]
     }
 
-    /// Has other answers played back from now on.
+    /// Replays other replies from now on.
     pub(crate) fn play(&self, calls: Arc<Vec<Call>>) {
         self.state().behind = Behind::Kept(calls);
     }
 
-    /// Takes what was kept.
+    /// Takes the recorded replies.
     pub(crate) fn take_kept(&self) -> Vec<Call> {
         std::mem::take(&mut self.state().kept)
     }
 
-    /// Takes how often which operation was called.
+    /// Takes the number of calls for each operation.
     pub(crate) fn take_counts(&self) -> BTreeMap<String, u32> {
         std::mem::take(&mut self.state().counts)
     }
@@ -158,7 +158,8 @@ impl Aws {
     }
 }
 
-/// The answer to the same request, else to one of the same operation: requests that write name new ids.
+/// The reply to the same request, or else to one of the same operation, because write requests
+/// contain new ids.
 fn find<'a>(calls: &'a [Call], target: &str, asked: &Value) -> Option<&'a Call> {
     let mut same = calls.iter().filter(|call| call.target == target).peekable();
     let first = same.peek().copied();
@@ -174,7 +175,7 @@ pub(crate) async fn forward(
     let stream = TcpStream::connect(address).await.with_context(|| address.to_owned())?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    // A DynamoDB on one machine does not look at the signature, only that there is one: whose tables they are is in it.
+    // A local DynamoDB does not check the signature, but reads the owner of the tables from it.
     let request = Request::post("/")
         .header("host", address)
         .header("content-type", "application/x-amz-json-1.0")
@@ -189,7 +190,7 @@ pub(crate) async fn forward(
     Ok((head.status, head.headers, body.collect().await?.to_bytes()))
 }
 
-/// Makes the table. Only its keys: no operation that is measured reads an index.
+/// Creates the table with its keys only: no measured operation reads an index.
 pub(crate) async fn create_table(address: &str, table: &str) -> Result<()> {
     let schema = json!({
         "TableName": table,
@@ -219,7 +220,8 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, aws: Aws) {
         async move {
             let answered = aws.answer(request).await;
             Ok::<_, Infallible>(answered.unwrap_or_else(|error| {
-                // What no SDK takes for passing, so that the function fails at once and the run ends.
+                // An error that no SDK retries, so that the function fails and the run ends at
+                // once.
                 let body = json!({ "__type": "ValidationException", "message": format!("{error:#}") });
                 let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
                 *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -227,11 +229,11 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, aws: Aws) {
             }))
         }
     });
-    // An end of the connection is what a process that was killed leaves.
+    // A killed process closes its connection.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// TLS as AWS's endpoints have it: an RSA key of 2,048 bits, one intermediate certificate, HTTP/1.1.
+/// TLS like AWS's endpoints: an RSA key of 2,048 bits, one intermediate certificate, HTTP/1.1.
 fn acceptor(folder: &Path) -> Result<TlsAcceptor> {
     let read =
         |name: &str| fs::read(folder.join(name)).with_context(|| folder.join(name).display().to_string());
@@ -243,7 +245,8 @@ fn acceptor(folder: &Path) -> Result<TlsAcceptor> {
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // Both endpoints have one name here and two on AWS, where a session with one would not help with the other.
+    // Both endpoints have one name here and two on AWS, where one's session cannot resume the
+    // other's.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(TlsAcceptor::from(Arc::new(config)))

@@ -1,4 +1,4 @@
-//! What API Gateway sends for a request: payload 2.0 of an HTTP API.
+//! API Gateway's event for a request: payload 2.0 of an HTTP API.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What is measured, and how it is started.
+//! The measured functions and how to start them.
 
 use std::{
     fs::{self, File},
@@ -13,13 +13,13 @@ use crate::{Places, aws::Aws, runtime_api::Environment};
 /// The table's name.
 pub(crate) const TABLE: &str = "onerun-bench";
 
-/// The operations that are measured: without the store, reading from it, and writing to it.
+/// The measured operations: without the store, reading from it, and writing to it.
 pub(crate) const OPERATIONS: [&str; 3] = ["get_whoami", "get_simulation", "create_simulation"];
 
-/// Who wrote a function.
+/// The implementation of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// `hello/`: what any function costs.
+    /// `hello/`: the cost of any function.
     Hello,
     /// A function of the API.
     OneRun,
@@ -30,11 +30,11 @@ pub(crate) enum Kind {
 /// One function in one build.
 #[derive(Clone, Debug)]
 pub(crate) struct Function {
-    /// Who wrote it.
+    /// The implementation.
     pub(crate) kind: Kind,
-    /// Which release build it is.
+    /// The release build.
     pub(crate) build: &'static str,
-    /// What it does.
+    /// The operation.
     pub(crate) operation: &'static str,
     program: PathBuf,
 }
@@ -55,27 +55,27 @@ impl Function {
         Self { kind: Kind::Python, build: "python", operation, program: places.python.clone() }
     }
 
-    /// Its name in figures.
+    /// The name in figures.
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.build, self.operation)
     }
 
-    /// What its size is kept under.
+    /// The key of its size.
     pub(crate) fn package(&self) -> String {
         if self.kind == Kind::Python { "python".into() } else { self.name() }
     }
 
-    /// What the answers it got from DynamoDB are kept under: both builds ask for the same.
+    /// The key of its DynamoDB replies: both builds make the same calls.
     pub(crate) fn tape(&self) -> String {
         format!("{:?}/{}", self.kind, self.operation).to_lowercase()
     }
 
-    /// Where what it logs goes.
+    /// The file of its log.
     pub(crate) fn log(&self, places: &Places) -> PathBuf {
         places.out.join(format!("{}.log", self.name().replace('/', "-")))
     }
 
-    /// How it is started, in the environment that Lambda gives, and nothing else of this one.
+    /// The command, with exactly the variables that Lambda sets.
     pub(crate) fn command(&self, places: &Places, api: &Environment, aws: &Aws) -> Result<Command> {
         let log = self.log(places);
         let log = File::create(&log).with_context(|| log.display().to_string())?;
@@ -117,7 +117,7 @@ impl Function {
         Ok(command)
     }
 
-    /// What it logged, for an error.
+    /// The log, for an error.
     pub(crate) fn logged(&self, places: &Places) -> String {
         fs::read_to_string(self.log(places)).unwrap_or_default()
     }

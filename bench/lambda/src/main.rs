@@ -1,5 +1,6 @@
-//! Measures functions as Lambda runs them: each start a whole process under a Runtime API, with TLS endpoints that stand
-//! for Secrets Manager and DynamoDB. `bench/README.md` says what for and what came of it; `run.sh` builds and runs this.
+//! Measures functions as Lambda runs them. Each start is a whole process under a Runtime API, with
+//! TLS endpoints in the place of Secrets Manager and DynamoDB. `bench/README.md` has the purpose
+//! and the figures; `run.sh` builds and runs this program.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for a person who waits before it")]
 
@@ -30,7 +31,7 @@ use crate::{
 /// The everyday release build.
 const EVERYDAY: &str = "everyday";
 
-/// The build that is deployed: smaller, and minutes in the making.
+/// The deployed build: smaller, and slower to compile.
 const DEPLOY: &str = "deploy";
 
 /// Measures functions as whole processes.
@@ -92,7 +93,7 @@ enum Command {
     },
 }
 
-/// Where things are.
+/// The locations of inputs and outputs.
 struct Places {
     out: PathBuf,
     certificates: PathBuf,
@@ -100,7 +101,7 @@ struct Places {
     deploy: PathBuf,
     python: PathBuf,
     handler: PathBuf,
-    /// The core that functions run on. This program keeps to the first.
+    /// The core of the functions. This program runs on the first.
     core: usize,
 }
 
@@ -144,7 +145,7 @@ async fn run(places: &Places, command: Command) -> Result<()> {
     Ok(())
 }
 
-/// What is measured.
+/// The measured functions.
 fn functions(places: &Places, only: Option<&str>) -> Vec<Function> {
     let mut functions = Vec::new();
     for build in [EVERYDAY, DEPLOY] {

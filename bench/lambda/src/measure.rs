@@ -1,4 +1,4 @@
-//! Starts functions in turns and notes what each start took.
+//! Starts functions in turns and records the cost of each start.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,56 +15,57 @@ use crate::{
     runtime_api::Environment,
 };
 
-/// How much of a core a function has.
+/// A function's share of a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Mode {
-    /// All of it.
+    /// The whole core.
     Full,
-    /// 7%, a function of 128 MB's share, from its start.
+    /// 7% from the start: the share of a function of 128 MB.
     Share,
-    /// All of it until it polls for the first time, then 7%: what Lambda does, which gives initialisation a whole core.
+    /// The whole core until the first poll, then 7%. Lambda gives initialisation a whole core.
     InitFull,
 }
 
 /// One start of a function, in microseconds and KiB.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Sample {
-    /// From its start until it polled for the first time.
+    /// From the start to the first poll.
     pub(crate) init_cpu: f64,
     pub(crate) init_wall: f64,
-    /// From its start until its first answer.
+    /// From the start to the first reply.
     pub(crate) first_cpu: f64,
     pub(crate) first_wall: f64,
-    /// From the first event until its answer.
+    /// From the first event to its reply.
     pub(crate) invocation_wall: f64,
-    /// An invocation after that: CPU on average, to the next poll; wall in the median, to the answer.
+    /// A later invocation: mean CPU time to the next poll, and median wall time to the reply.
     pub(crate) warm_cpu: f64,
     pub(crate) warm_wall: f64,
-    /// The most memory that was resident.
+    /// The peak resident memory.
     pub(crate) peak_kib: f64,
 }
 
-/// What was measured of one function in one mode.
+/// The measurement of one function in one mode.
 #[derive(Serialize)]
 pub(crate) struct Series {
     pub(crate) function: String,
     pub(crate) mode: Mode,
-    /// How often which operation of AWS was called by one start and all its invocations; and how many those were.
+    /// AWS calls by operation in one start with all its invocations, and the number of those
+    /// invocations.
     pub(crate) calls: BTreeMap<String, u32>,
     pub(crate) invocations: u32,
     pub(crate) samples: Vec<Sample>,
 }
 
-/// How often what is done.
+/// The numbers of repetitions.
 pub(crate) struct Plan {
     /// Starts of each function on a full core.
     pub(crate) starts: u32,
     /// Starts of each function at 7%.
     pub(crate) slow_starts: u32,
-    /// Starts of a function in Python at 7%, where each takes some tens of seconds.
+    /// Starts of a Python function at 7%, each of which takes tens of seconds.
     pub(crate) slow_python_starts: u32,
-    /// Invocations after the first on a full core, and, a fifth of them, at 7%.
+    /// Later invocations on a full core; at 7%, a fifth of them.
     pub(crate) warm: u32,
 }
 
@@ -82,7 +83,8 @@ struct Bench<'a> {
     share: Option<(Share, Starter)>,
 }
 
-/// Measures functions. Each round starts every function once, so that whatever else the machine does meets all alike.
+/// Measures functions. Each round starts every function once, so that disturbances affect all
+/// alike.
 pub(crate) async fn measure(
     places: &Places,
     recording: &Recording,
@@ -120,7 +122,7 @@ pub(crate) async fn measure(
             })
             .collect();
         let rounds = if mode == Mode::Full { plan.starts } else { plan.slow_starts };
-        // The first start of each finds its files cold, and is left out.
+        // Each function's first start finds its files uncached and is left out.
         for round in 0..=rounds {
             for (function, series) in functions.iter().zip(&mut all) {
                 let slow = mode != Mode::Full && function.kind == Kind::Python;
@@ -152,7 +154,7 @@ impl Bench<'_> {
         let mut environment = Environment::listen().await?;
         let command = function.command(self.places, &environment, &self.aws)?;
         if mode != Mode::Full {
-            // What the last one overdrew of the share is made up for by then.
+            // Waits until the previous process's excess over the share is repaid.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let starter = match (mode, &self.share) {
@@ -199,7 +201,7 @@ fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-/// The middle one; 0 of none.
+/// The median; 0 without values.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

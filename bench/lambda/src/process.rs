@@ -1,4 +1,4 @@
-//! Processes with a share of one core, and what they use.
+//! Processes with a share of one core, and their resource use.
 
 use std::{
     fs,
@@ -16,26 +16,27 @@ use nix::{
     unistd::Pid,
 };
 
-/// Lambda's period of CPU shares, and what a function of 128 MB has of it: a whole core goes with 1,769 MB.
+/// Lambda's scheduling period, and the quota of a function of 128 MB in it: 1,769 MB have a whole
+/// core.
 const PERIOD_US: u32 = 20_000;
 const QUOTA_US: u32 = PERIOD_US * 128 / 1769;
 
-/// A process's CPU clock: all its threads, ended ones too, in nanoseconds.
+/// A process's CPU clock in nanoseconds, with all its threads, including ended ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cpu(ClockId);
 
 impl Cpu {
-    /// What it has used.
+    /// The time used.
     pub(crate) fn used(self) -> Result<Duration> {
         Ok(self.0.now()?.into())
     }
 }
 
-/// A process that is measured. Ends with this value.
+/// A measured process, killed on drop.
 pub(crate) struct Process {
     child: Child,
     clock: Cpu,
-    /// Just before it was started.
+    /// The time just before its start.
     pub(crate) started: Instant,
 }
 
@@ -49,15 +50,15 @@ impl Process {
         self.child.id()
     }
 
-    /// The most memory it had resident, in KiB. The kernel's figure of the program itself: what `wait` tells includes
-    /// what was resident before the program was loaded.
+    /// The peak resident memory in KiB. The kernel's figure for the program itself: that of `wait`
+    /// includes memory from before the program was loaded.
     pub(crate) fn peak_memory_kib(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
-    /// Ends it.
+    /// Kills it.
     pub(crate) fn end(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
@@ -72,20 +73,20 @@ impl Drop for Process {
     }
 }
 
-/// Starts processes on one core. What a thread of it starts inherits that thread's core and share.
+/// Starts processes on one core. Children inherit this thread's core and share.
 pub(crate) struct Starter {
     requests: mpsc::Sender<(Command, mpsc::Sender<Result<Process>>)>,
 }
 
 impl Starter {
-    /// One that starts processes on `core`, within `share` if there is one.
+    /// A starter for `core`, within `share` if there is one.
     pub(crate) fn new(core: usize, share: Option<&Share>) -> Result<Self> {
         let (requests, received) = mpsc::channel::<(Command, mpsc::Sender<Result<Process>>)>();
         let tasks = share.map(|share| share.folder.join("tasks"));
         let (ready, is_ready) = mpsc::channel();
         thread::spawn(move || {
             let bound = pin(core).and_then(|()| match tasks {
-                // 0 is who writes it: this thread alone.
+                // 0 means the writer: this thread alone.
                 Some(tasks) => fs::write(&tasks, "0").with_context(|| tasks.display().to_string()),
                 None => Ok(()),
             });
@@ -98,7 +99,7 @@ impl Starter {
         Ok(Self { requests })
     }
 
-    /// Starts a process. Does not return to the caller's other tasks before it has.
+    /// Starts a process, without yielding to other tasks.
     pub(crate) fn start(&self, command: Command) -> Result<Process> {
         let (reply, replied) = mpsc::channel();
         self.requests.send((command, reply)).map_err(|_| anyhow!("the starter has ended"))?;
@@ -120,13 +121,14 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     Ok(sched_setaffinity(Pid::from_raw(0), &cores)?)
 }
 
-/// A control group with a function's share of a core. Goes with this value.
+/// A control group with a function's share of a core. It is removed on drop.
 pub(crate) struct Share {
     folder: PathBuf,
 }
 
 impl Share {
-    /// A share as a function of 128 MB has. Needs the `cpu` controller of control groups version 1, and root.
+    /// The share of a function of 128 MB. Needs the `cpu` controller of control groups version 1,
+    /// and root.
     pub(crate) fn new() -> Result<Self> {
         let mounts = fs::read_to_string("/proc/mounts")?;
         let root = mounts.lines().find_map(|line| {
@@ -135,7 +137,7 @@ impl Share {
             (kind == "cgroup" && options.split(',').any(|option| option == "cpu")).then_some(folder)
         });
         let root = root.context("no cpu controller of control groups version 1 is mounted")?;
-        // One that a run left behind when it was interrupted is as good as new.
+        // An interrupted run may have left one; it can be reused.
         let folder = Path::new(root).join("onerun-bench");
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let share = Self { folder };
@@ -156,7 +158,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        // Back to where they came from: a group with anyone in it cannot be removed.
+        // Moves processes back, because a group with processes cannot be removed.
         if let (Ok(tasks), Some(parent)) =
             (fs::read_to_string(self.folder.join("tasks")), self.folder.parent())
         {

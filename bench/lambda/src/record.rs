@@ -1,4 +1,4 @@
-//! Fills a DynamoDB through the functions themselves, and keeps what it answers to each function that is measured.
+//! Fills a DynamoDB through the functions, and records its replies to each measured function.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use crate::{
     runtime_api::Environment,
 };
 
-/// What a run is made of: the same for all functions.
+/// The inputs of a run, the same for all functions.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Recording {
     /// The root key.
     pub(crate) key: String,
     /// The event of each operation.
     pub(crate) events: BTreeMap<String, Value>,
-    /// What DynamoDB answered, by function.
+    /// DynamoDB's replies by function.
     pub(crate) tapes: BTreeMap<String, Arc<Vec<Call>>>,
 }
 
-/// The status and body of an answer.
+/// The status and body of a reply.
 pub(crate) fn read(answer: &Bytes) -> Result<(u64, Value)> {
     let answer: Value = serde_json::from_slice(answer)?;
     let status = answer["statusCode"].as_u64().context("the answer has no status")?;
@@ -44,7 +44,7 @@ struct Recorder<'a> {
 }
 
 impl Recorder<'_> {
-    /// Starts a function, gives it events, and tells what it answered to each.
+    /// Starts a function, sends it events, and returns its replies.
     async fn run(&self, function: &Function, events: &[Value]) -> Result<Vec<(u64, Value)>> {
         let mut environment = Environment::listen().await?;
         let command = function.command(self.places, &environment, &self.aws)?;
@@ -58,7 +58,7 @@ impl Recorder<'_> {
         Ok(answers)
     }
 
-    /// Has a function of the API make something.
+    /// Creates a resource through a function of the API.
     async fn make(
         &self,
         operation: &'static str,
@@ -77,7 +77,7 @@ impl Recorder<'_> {
     }
 }
 
-/// Makes a recording with the DynamoDB at `host:port`.
+/// Records the replies of the DynamoDB at `host:port`.
 pub(crate) async fn record(places: &Places, database: &str) -> Result<Recording> {
     let mut secret = [0_u8; 32];
     getrandom::fill(&mut secret)?;
@@ -134,8 +134,8 @@ pub(crate) async fn record(places: &Places, database: &str) -> Result<Recording>
         let functions = [Function::onerun(places, EVERYDAY, operation), Function::python(places, operation)];
         let mut bodies = Vec::new();
         for function in functions {
-            // Without a key and with a wrong one first: nothing is fast because it lets everyone in. Then twice, since
-            // what is remembered after the first is not asked for again.
+            // First without a key and with a wrong one, so that no function is fast because it
+            // skips the check. Then twice, because a second request may use cached data.
             let events = [&without, &wrong, &with, &with].map(|events| events[operation].clone());
             let answers = recorder.run(&function, &events).await.with_context(|| function.logged(places))?;
             let statuses: Vec<u64> = answers.iter().map(|(status, _)| *status).collect();
@@ -152,7 +152,7 @@ pub(crate) async fn record(places: &Places, database: &str) -> Result<Recording>
     Ok(Recording { key, events: with, tapes })
 }
 
-/// The names in a body, for a comparison that ids and times do not matter to.
+/// The member names of a body, to compare bodies without ids and times.
 fn members(body: &Value) -> Value {
     match body {
         Value::Object(members_of) => {

@@ -1,4 +1,4 @@
-//! Figures as tables to paste into `bench/README.md`.
+//! The figures as tables for `bench/README.md`.
 
 use std::{collections::BTreeMap, fmt::Write, fs};
 
@@ -11,7 +11,7 @@ use crate::{
     measure::{Mode, Sample, Series, median},
 };
 
-/// What is deployed, in bytes.
+/// The deployed size in bytes.
 #[derive(Clone, Copy, Debug, Deserialize)]
 struct Size {
     size: f64,
@@ -112,7 +112,7 @@ pub(crate) fn tables(places: &Places, functions: &[Function], all: &[Series]) ->
     Ok(text)
 }
 
-/// What a function is measured against: hello world of the same build, or the smaller one.
+/// The baseline of a function: hello world of the same build, or the smaller one.
 fn hello(function: &Function) -> String {
     let build = if function.build == "python" { crate::DEPLOY } else { function.build };
     format!("{build}/hello")

@@ -1,5 +1,5 @@
-//! The Lambda Runtime API, for one process: hands it events, and notes when it polls and when it has answered. And as much
-//! of the Extensions API as a function asks for that is an extension of itself.
+//! The Lambda Runtime API for one process. It sends events, and records polls and replies. It also
+//! has the parts of the Extensions API that an internal extension uses.
 
 use std::{
     convert::Infallible,
@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::process::{Cpu, Process};
 
-/// How long any one step of a function may take. At 7% of a core the slowest takes some tens of seconds.
+/// The deadline of one step. At 7% of a core the slowest takes tens of seconds.
 const DEADLINE: Duration = Duration::from_mins(3);
 
 const ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:bench";
@@ -33,22 +33,22 @@ const TRACE: &str = "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42c
 
 /// One invocation.
 pub(crate) struct Invocation {
-    /// When the function could have the event.
+    /// When the event was available to the function.
     pub(crate) sent: Instant,
-    /// When its answer was there.
+    /// When its reply arrived.
     pub(crate) answered: Mark,
-    /// When it asked for the next event.
+    /// When it polled for the next event.
     pub(crate) polled: Mark,
-    /// The answer.
+    /// The reply.
     pub(crate) answer: Bytes,
 }
 
-/// A moment in a process's life.
+/// A point in a process's life.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
-    /// When it was.
+    /// The time.
     pub(crate) at: Instant,
-    /// What CPU time the process had used, all threads together.
+    /// The process's CPU time, all threads together.
     pub(crate) cpu: Duration,
 }
 
@@ -62,13 +62,13 @@ struct Shared {
     cpu: Arc<std::sync::OnceLock<Cpu>>,
     notes: mpsc::UnboundedSender<Note>,
     events: Mutex<mpsc::UnboundedReceiver<Bytes>>,
-    /// What an extension is told: that there is an invocation.
+    /// An extension's event: an invocation started.
     invoked: mpsc::UnboundedSender<Bytes>,
     invocations: Mutex<mpsc::UnboundedReceiver<Bytes>>,
     count: AtomicU64,
 }
 
-/// The Runtime API, and the process that is under it.
+/// The Runtime API with its current process.
 pub(crate) struct Environment {
     address: SocketAddr,
     cpu: Arc<std::sync::OnceLock<Cpu>>,
@@ -79,7 +79,7 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// The API, with nothing under it yet.
+    /// The API without a process.
     pub(crate) async fn listen() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -103,13 +103,13 @@ impl Environment {
         Ok(Self { address, cpu, process: None, events: event, notes, server })
     }
 
-    /// What `AWS_LAMBDA_RUNTIME_API` is.
+    /// The value of `AWS_LAMBDA_RUNTIME_API`.
     pub(crate) fn address(&self) -> String {
         self.address.to_string()
     }
 
-    /// The process that is measured from now on. To be called before anything is awaited after its start, so that it
-    /// cannot call before it is known.
+    /// Sets the measured process. Call it right after the start, before any await, so that the
+    /// process is known at its first call.
     pub(crate) fn hold(&mut self, process: Process) {
         let _ = self.cpu.set(process.cpu_clock());
         self.process = Some(process);
@@ -120,7 +120,7 @@ impl Environment {
         self.process.as_ref().context("no process was started")
     }
 
-    /// Waits until the function asks for an event.
+    /// Waits until the function polls.
     pub(crate) async fn polled(&mut self) -> Result<Mark> {
         match self.note().await? {
             Note::Polled(mark) => Ok(mark),
@@ -129,7 +129,7 @@ impl Environment {
         }
     }
 
-    /// Gives the function an event, once it has polled, and waits for the answer; then until it polls again.
+    /// Sends an event once the function has polled, waits for the reply, then for the next poll.
     pub(crate) async fn invoke(&mut self, event: &Bytes) -> Result<Invocation> {
         let sent = Instant::now();
         self.events.send(event.clone()).map_err(|_| anyhow::anyhow!("nothing listens"))?;
@@ -147,7 +147,7 @@ impl Environment {
         note.context("nothing came from the function in time")?.context("the API has ended")
     }
 
-    /// Ends the process.
+    /// Kills the process.
     pub(crate) fn end(mut self) -> Result<()> {
         self.server.abort();
         match self.process.take() {
@@ -169,7 +169,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(answer(request, &shared).await) }
     });
-    // An end of the connection is what a process that was killed leaves.
+    // A killed process closes its connection.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 

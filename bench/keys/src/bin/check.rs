@@ -1,5 +1,5 @@
-//! What the check of a managed key costs when its record is known, among 10,000: headers, checksum, look-up, digest,
-//! comparison, life, address, scope, project. Nothing waits for a store.
+//! Measures the check of a managed key with a cached record among 10,000: headers, checksum,
+//! lookup, digest, comparison, expiry, address, scope and project. No store is called.
 
 use std::hint::black_box;
 use std::io::{self, Write};
@@ -20,15 +20,15 @@ use serde_json::json;
 #[derive(Parser)]
 #[command(about = "Measures the check of a managed key whose record is known")]
 struct Options {
-    /// How many keys are known.
+    /// The number of cached keys.
     #[arg(long, default_value_t = 10_000)]
     keys: usize,
-    /// How many checks are timed.
+    /// The number of timed checks.
     #[arg(long, default_value_t = 1_000_000)]
     samples: usize,
 }
 
-/// What a process of the API has: what it read of keys, and its clocks.
+/// The API's state: cached key records and clocks.
 struct Process {
     cache: Mutex<KeyCache>,
     project: ProjectId,
@@ -36,7 +36,8 @@ struct Process {
 }
 
 impl Process {
-    /// Whether a request may call a route with this scope in the project. As the API does it, in the same order.
+    /// Whether a request may call a route with this scope in the project, in the order of the API's
+    /// checks.
     fn check(&self, headers: &HeaderMap) -> Result<bool, Refusal> {
         let credential = Credential::of_request(headers)?;
         let Some(key) = credential.managed()? else { return Ok(false) };
@@ -67,7 +68,7 @@ fn main() -> io::Result<()> {
     let wrong = headers(&wrong);
     assert!(process.check(&wrong).is_err(), "a wrong key is refused");
 
-    // As often as they grow old, which is no part of a check.
+    // Refreshes the cache before records expire, outside the timed part.
     let mut filled = None::<Instant>;
     let mut fill = |process: &Process| {
         if filled.is_none_or(|filled| filled.elapsed() > Duration::from_secs(2)) {
@@ -83,7 +84,7 @@ fn main() -> io::Result<()> {
     let mut clock = Vec::with_capacity(samples);
     for index in 0..samples + samples / 10 {
         fill(&process);
-        // Made just now, as headers are that were just read.
+        // Built just before, like headers that were just parsed.
         let request = headers(made[chance.below(keys)].expose());
         let began = Instant::now();
         let is_let_in = black_box(process.check(black_box(&request)));

@@ -1,12 +1,13 @@
-//! Whether the time of a refusal tells anything of a key, by statistics: dudect's way (Reparaz, Balasch, Verbauwhede,
-//! "Dude, is my code constant time?").
+//! Tests statistically whether the time of a refusal reveals anything about a key, in the manner of
+//! dudect (Reparaz, Balasch, Verbauwhede, "Dude, is my code constant time?").
 //!
-//! Two classes of wrong keys are refused in random turns, each refusal is timed by itself, and Welch's t-test says whether
-//! the two means differ. It is made with all times, and again without the slowest ones, cropped at many percentiles, because
-//! what disturbs a machine is slow and drowns what is looked for. The largest |t| counts.
+//! Two classes of wrong keys are refused in random order, and each refusal is timed. Welch's t-test
+//! decides whether the two means differ. It uses all times, and again without the slowest ones,
+//! cropped at many percentiles, because disturbances are slow and hide small differences. The
+//! largest |t| counts.
 //!
-//! The same is done with a comparison that leaks on purpose. If that is not caught, the measurement is worth nothing here,
-//! and the program fails.
+//! A comparison that leaks on purpose is measured in the same way. If its leak is not found, the
+//! measurement is worthless and the program fails.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -20,32 +21,32 @@ use jiff::Timestamp;
 use onerun_auth::{Credential, KeyRecord, KeyRing, Refusal, RootKey, recognize, recognize_managed};
 use onerun_bench_keys::{Chance, Drawn, headers, managed_key, percentile, record};
 
-/// From which |t| on two classes are told apart. By chance, one test in two million exceeds it.
+/// The |t| that distinguishes two classes. By chance, one test in two million exceeds it.
 const THRESHOLD: f64 = 5.0;
 
-/// From how many nanoseconds on it is called a difference. A million samples show a third of a processor's cycle, which is
-/// where code and data happen to lie: it comes and goes with the build.
+/// The smallest difference that counts, in nanoseconds. A million samples show a third of a
+/// processor's cycle, which depends on the location of code and data and changes with the build.
 const RESOLUTION: f64 = 1.0;
 
-/// At how many percentiles times are cropped.
+/// The number of percentiles at which times are cropped.
 const CROPS: usize = 100;
 
-/// How many refusals are prepared at a time.
+/// The number of refusals prepared together.
 const BATCH: usize = 512;
 
 #[derive(Parser)]
 #[command(about = "Looks for differences in the time of refusals")]
 struct Options {
-    /// How many refusals are timed for each pair of classes.
+    /// The number of timed refusals for each pair of classes.
     #[arg(long, default_value_t = 2_000_000)]
     samples: usize,
 }
 
-/// How many keys are known. They are many, and made before anything is timed, because a processor learns what follows in
-/// bytes that it has seen, and an attempt that begins like a known key would profit from that.
+/// The number of known keys. They are many and created before the measurement, because a processor
+/// learns from bytes that it has seen, and an attempt with a known prefix would profit.
 const KNOWN: usize = 16_384;
 
-/// A managed key and a root key that are known.
+/// A known managed key and a known root key.
 struct Known {
     drawn: Drawn,
     managed: String,
@@ -54,26 +55,29 @@ struct Known {
     ring: KeyRing,
 }
 
-/// A request with a wrong key, and what it is compared with.
+/// A request with a wrong key, and the record it is compared with.
 struct Attempt<'a> {
     headers: HeaderMap,
     known: &'a Known,
-    /// Looked up before: a look into a map takes time by what is there, and ids are no secret.
+    /// Looked up before: the time of a map lookup depends on the map's content, and ids are not
+    /// secret.
     record: Option<&'a KeyRecord>,
 }
 
-/// Two classes of wrong keys and what refuses them. Of the wrong keys by themselves, both classes are alike: each is random.
+/// Two classes of wrong keys and the check that refuses them. In themselves both classes are alike:
+/// all keys are random.
 struct Pair {
     name: &'static str,
-    /// Whether the difference is there on purpose.
+    /// Whether the check leaks on purpose.
     leaks: bool,
     classes: [fn(&Known, &mut Chance) -> String; 2],
-    /// Whether there is a record, in each class.
+    /// Whether a record exists, for each class.
     is_found: [bool; 2],
     is_let_in: fn(&Attempt) -> bool,
 }
 
-/// A managed key is 9 bytes of id and 32 of secret; these are the first and the last of the secret.
+/// A managed key has 9 bytes of id and 32 of secret. These are the first and the last of the
+/// secret.
 const FIRST: usize = 9;
 const LAST: usize = 40;
 
@@ -139,13 +143,14 @@ impl Times {
     }
 }
 
-/// What the t-tests of a pair come to.
+/// The result of a pair's t-tests.
 struct Verdict {
     /// The largest |t|.
     t: f64,
-    /// Whether a difference as large as the [`RESOLUTION`] exceeds the [`THRESHOLD`] anywhere.
+    /// Whether a difference of at least [`RESOLUTION`] exceeds [`THRESHOLD`] in any test.
     differs: bool,
-    /// Means of both classes in ns, without the slowest tenth, and how far their difference may be off (95%).
+    /// The means of both classes in ns without the slowest tenth, and the 95% confidence bound of
+    /// their difference.
     means: [f64; 2],
     off: f64,
 }
@@ -178,10 +183,11 @@ fn test(pair: &Pair, known: &[Known], samples: usize, chance: &mut Chance) -> Ve
     let mut times = Vec::with_capacity(samples + BATCH);
     let mut is_warm = false;
     while times.len() < samples {
-        // All before the first is timed: what makes a class differs, and leaves the processor in different states.
+        // All are prepared before the first is timed, because preparing the classes leaves the
+        // processor in different states.
         let batch: Vec<_> = (0..BATCH).map(|_| attempt(pair, known, chance)).collect();
         for (class, attempt) in batch {
-            // Read, whether it will be needed or not, so that it is as near to the processor in either class.
+            // Reads the record even if unused, so that it is cached equally for both classes.
             let Known { managed, record, ring, .. } = attempt.known;
             black_box((record.digest.to_bytes(), managed.clone(), ring.clone()));
             let attempt = Attempt { headers: attempt.headers.clone(), ..attempt };
@@ -199,13 +205,13 @@ fn test(pair: &Pair, known: &[Known], samples: usize, chance: &mut Chance) -> Ve
     let mut sorted: Vec<f64> = times.iter().map(|(_, time)| *time).collect();
     sorted.sort_unstable_by(f64::total_cmp);
     let at = |share| percentile(&sorted, share);
-    // As dudect has them: close together where times are slow.
+    // Percentiles as in dudect: close together where times are slow.
     let crops = (1..=CROPS).map(|crop| at(1.0 - 0.5_f64.powf(10.0 * crop as f64 / CROPS as f64)));
     let (mut t, mut differs) = (0.0, false);
     for crop in crops.chain([f64::INFINITY]) {
         let [a, b] = means(&times, crop);
         let (difference, error) = ((a.mean - b.mean).abs(), (a.error() + b.error()).sqrt());
-        // With few left, or none that differ, there is nothing to test.
+        // Too few or equal times cannot be tested.
         if a.count.min(b.count) >= 10_000.0 && error > 0.0 {
             t = f64::max(t, difference / error);
             differs |= difference / error > THRESHOLD && difference >= RESOLUTION;
@@ -244,7 +250,8 @@ fn root(attempt: &Attempt) -> bool {
     credential.and_then(|sent| recognize(&attempt.known.ring, &sent, Timestamp::UNIX_EPOCH)).is_ok()
 }
 
-/// What must be caught: the same steps as for a managed key, and a comparison that ends at the first difference.
+/// The leak that must be found: the steps of a managed key with a comparison that ends at the first
+/// difference.
 fn leaky(attempt: &Attempt) -> bool {
     let decide = || -> Result<bool, Refusal> {
         let credential = Credential::of_request(&attempt.headers)?;
@@ -274,7 +281,7 @@ fn known(chance: &mut Chance) -> Known {
     Known { drawn, managed: managed.expose().to_owned(), record, root: root.expose().to_owned(), ring }
 }
 
-/// The known key with one byte changed, and the checksum that goes with it.
+/// The known key with one byte changed and a matching checksum.
 fn changed(known: &Known, place: usize, chance: &mut Chance) -> String {
     let mut drawn = known.drawn;
     drawn[place] ^= chance.change();
@@ -287,7 +294,7 @@ fn wrong_secret(known: &Known, chance: &mut Chance) -> String {
     managed_key(&drawn).expose().to_owned()
 }
 
-/// The root key with another character at a place, which could be a root key still.
+/// The root key with another character at one position, in the form of a root key.
 fn changed_root(known: &Known, place: usize, chance: &mut Chance) -> String {
     const CHARACTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = known.root.clone();

@@ -1,5 +1,5 @@
-//! The least function over `lambda_http`: no key, no secret, no store, no log, one thread. What every function costs
-//! whatever it does, and so what the others are measured against.
+//! The smallest function on `lambda_http`: no key, secret, store or log, and one thread. It is the
+//! fixed cost of every function, and the baseline for the others.
 
 use lambda_http::{Body, Error, Request, Response, run, service_fn};
 
