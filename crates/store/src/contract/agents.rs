@@ -3,7 +3,7 @@
 use onerun_domain::{Agent, AgentId, AgentPatch, Description, Direction, Name, Refusal};
 
 use super::fixture::{
-    World, all, assert_duplicate, at_once, in_pages, metadata, name, odd_texts, part, refusal,
+    Fixture, all, assert_duplicate, at_once, in_pages, metadata, name, odd_texts, part, refusal,
 };
 use crate::{AgentList, AgentSummary, ExactFilter, NamedSort};
 
@@ -17,34 +17,34 @@ fn patch(name: Option<&str>, description: Option<&str>) -> AgentPatch {
 }
 
 /// Every field is kept to the letter, and reads the same alone and in a list.
-pub async fn agent_is_read_as_added(world: &World) {
-    let home = world.home().await;
+pub async fn agent_is_read_as_added(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     let widest = "\u{1f600}".repeat(Description::MAX_LENGTH);
     let mut agents = vec![
-        Agent { description: None, ..home.agent() },
-        Agent { description: Some(Description::parse("").unwrap()), ..home.agent() },
-        Agent { description: Some(Description::parse(widest).unwrap()), ..home.agent() },
-        Agent { description: Some(Description::parse("a\r\n\tb ").unwrap()), ..home.agent() },
+        Agent { description: None, ..project.agent() },
+        Agent { description: Some(Description::parse("").unwrap()), ..project.agent() },
+        Agent { description: Some(Description::parse(widest).unwrap()), ..project.agent() },
+        Agent { description: Some(Description::parse("a\r\n\tb ").unwrap()), ..project.agent() },
         Agent {
             metadata: metadata(
                 r#"{"": null, "a": {"b": [1, -1, 0.5, [], {}, {"c": [true, false, "\ud83d\ude00\u0000\"\\"]}]},
                     "big": 18446744073709551615, "small": -9223372036854775808, "%_'\"": "%_'\"",
                     "doubles": [117.63331139400017, 0.1, 1e300, 1.7976931348623157e308, 5e-324, 1e22, -2.5e-8]}"#,
             ),
-            ..home.agent()
+            ..project.agent()
         },
-        Agent { updated_at: world.now(), ..home.agent() },
+        Agent { updated_at: fixture.now(), ..project.agent() },
     ];
     for text in odd_texts() {
         let Ok(name) = Name::parse(text) else { continue };
-        agents.push(Agent { name, ..home.agent() });
+        agents.push(Agent { name, ..project.agent() });
     }
     for agent in agents {
-        let agent = home.add_agent(agent).await;
+        let agent = project.add_agent(agent).await;
         let summary = AgentSummary { agent: agent.clone(), total_simulations: 0 };
-        assert_eq!(home.store.agent(&agent.id).await.unwrap(), Some(summary.clone()));
+        assert_eq!(project.store.agent(&agent.id).await.unwrap(), Some(summary.clone()));
         let sort = NamedSort::CreatedAt(Direction::Descending);
-        let listed = home
+        let listed = project
             .store
             .agents(AgentList { name: None, exact: ExactFilter::default(), sort, page: part(1, 0) })
             .await
@@ -54,124 +54,134 @@ pub async fn agent_is_read_as_added(world: &World) {
 }
 
 /// A second agent of the same id is refused, and the first is kept.
-pub async fn agent_is_added_once(world: &World) {
-    let home = world.home().await;
-    let first = home.add_agent(home.agent()).await;
-    assert_duplicate(&home.store.insert_agent(Agent { name: name("Second"), ..first.clone() }, None).await);
-    assert_eq!(home.agent_list(None, OLDEST_FIRST).await, [first]);
+pub async fn agent_is_added_once(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let first = project.add_agent(project.agent()).await;
+    assert_duplicate(
+        &project.store.insert_agent(Agent { name: name("Second"), ..first.clone() }, None).await,
+    );
+    assert_eq!(project.agent_list(None, OLDEST_FIRST).await, [first]);
 }
 
 /// Nothing is to be had of an agent that there is not, and no decision is asked about it.
-pub async fn unknown_agent_is_none(world: &World) {
-    let home = world.home().await;
-    home.add_agent(home.agent()).await;
-    let unknown = AgentId::generate(world.random());
-    assert_eq!(home.store.agent(&unknown).await.unwrap(), None);
-    let changed = home.store.change_agent(&unknown, Box::new(|_| Err(Refusal::LeaseHeld))).await;
+pub async fn unknown_agent_is_none(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    project.add_agent(project.agent()).await;
+    let unknown = AgentId::generate(fixture.random());
+    assert_eq!(project.store.agent(&unknown).await.unwrap(), None);
+    let changed = project.store.change_agent(&unknown, Box::new(|_| Err(Refusal::LeaseHeld))).await;
     assert_eq!(changed.unwrap(), None);
 }
 
 /// What a decision makes of an agent is answered and kept, and found by its new name.
-pub async fn changed_agent_is_stored(world: &World) {
-    let home = world.home().await;
-    let agent = home.add_agent(home.agent()).await;
-    home.add_simulation(home.simulation(&agent)).await;
-    let now = world.now();
+pub async fn changed_agent_is_stored(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
+    project.add_simulation(project.simulation(&agent)).await;
+    let now = fixture.now();
     let decide =
         Box::new(move |agent: Agent| Ok(agent.patched(patch(Some("Renamed"), Some("Sells \u{e4}")), now)));
-    let changed = home.store.change_agent(&agent.id, decide).await.unwrap().unwrap();
+    let changed = project.store.change_agent(&agent.id, decide).await.unwrap().unwrap();
     let expected = agent.clone().patched(patch(Some("Renamed"), Some("Sells \u{e4}")), now);
     assert_eq!(changed, AgentSummary { agent: expected.clone(), total_simulations: 1 });
-    assert_eq!(home.store.agent(&agent.id).await.unwrap(), Some(changed));
-    assert_eq!(home.agent_list(Some("RENAMED"), OLDEST_FIRST).await, [expected]);
-    assert_eq!(home.agent_list(Some("Agent"), OLDEST_FIRST).await, []);
+    assert_eq!(project.store.agent(&agent.id).await.unwrap(), Some(changed));
+    assert_eq!(project.agent_list(Some("RENAMED"), OLDEST_FIRST).await, [expected]);
+    assert_eq!(project.agent_list(Some("Agent"), OLDEST_FIRST).await, []);
 }
 
 /// A refusal is handed on, and nothing is written.
-pub async fn refused_change_of_an_agent_writes_nothing(world: &World) {
-    let home = world.home().await;
-    let agent = home.add_agent(home.agent()).await;
-    let refused = home.store.change_agent(&agent.id, Box::new(|_| Err(Refusal::LeaseHeld))).await;
+pub async fn refused_change_of_an_agent_writes_nothing(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
+    let refused = project.store.change_agent(&agent.id, Box::new(|_| Err(Refusal::LeaseHeld))).await;
     assert_eq!(refusal(refused), Refusal::LeaseHeld);
-    assert_eq!(home.agent_list(None, OLDEST_FIRST).await, [agent]);
+    assert_eq!(project.agent_list(None, OLDEST_FIRST).await, [agent]);
 }
 
 /// Each change decides from what the one before it wrote.
-pub async fn concurrent_agent_changes_are_all_kept(world: &World) {
-    let home = world.home().await;
-    let id = home.add_agent(home.agent()).await.id;
+pub async fn concurrent_agent_changes_are_all_kept(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let id = project.add_agent(project.agent()).await.id;
     let tasks = (0..8).map(|number| {
-        let (home, id) = (home.clone(), id.clone());
+        let (project, id) = (project.clone(), id.clone());
         Box::pin(async move {
-            let now = home.now();
+            let now = project.now();
             let decide = Box::new(move |agent: Agent| {
                 let name = format!("{}{number}", agent.name);
                 Ok(agent.patched(patch(Some(&name), None), now))
             });
-            home.store.change_agent(&id, decide).await.unwrap().unwrap();
+            project.store.change_agent(&id, decide).await.unwrap().unwrap();
         }) as _
     });
     at_once(tasks.collect()).await;
-    let agent = home.store.agent(&id).await.unwrap().unwrap().agent;
+    let agent = project.store.agent(&id).await.unwrap().unwrap().agent;
     let mut digits: Vec<char> = agent.name.as_str().strip_prefix("Agent").unwrap().chars().collect();
     digits.sort_unstable();
     assert_eq!(digits, ('0'..='7').collect::<Vec<_>>());
 }
 
 /// The newest poll of a worker is kept, shows with the agent wherever it is read, and outlasts a change of it.
-pub async fn newest_poll_of_an_agent_is_stored(world: &World) {
-    let home = world.home().await;
-    let (polled, other) = (home.add_agent(home.agent()).await, home.add_agent(home.agent()).await);
-    let simulation = home.add_simulation(home.simulation(&polled)).await;
-    assert_eq!(home.store.agent(&polled.id).await.unwrap().unwrap().agent.last_polled_at, None);
-    let (first, second) = (world.now(), world.now());
+pub async fn newest_poll_of_an_agent_is_stored(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let (polled, other) =
+        (project.add_agent(project.agent()).await, project.add_agent(project.agent()).await);
+    let simulation = project.add_simulation(project.simulation(&polled)).await;
+    assert_eq!(project.store.agent(&polled.id).await.unwrap().unwrap().agent.last_polled_at, None);
+    let (first, second) = (fixture.now(), fixture.now());
     assert!(first < second);
     for at in [first, second, first] {
-        home.store.note_agent_poll(&polled.id, at).await.unwrap();
+        project.store.note_agent_poll(&polled.id, at).await.unwrap();
     }
     let decide = Box::new(|agent: Agent| Ok(Agent { name: name("Renamed"), ..agent }));
-    home.store.change_agent(&polled.id, decide).await.unwrap().unwrap();
+    project.store.change_agent(&polled.id, decide).await.unwrap().unwrap();
     let expected = Agent { name: name("Renamed"), last_polled_at: Some(second), ..polled };
-    assert_eq!(home.store.agent(&expected.id).await.unwrap().unwrap().agent, expected);
-    assert_eq!(home.store.simulation(&simulation.id).await.unwrap().unwrap().agent, expected);
-    assert_eq!(home.agent_list(None, OLDEST_FIRST).await, [expected, other]);
+    assert_eq!(project.store.agent(&expected.id).await.unwrap().unwrap().agent, expected);
+    assert_eq!(project.store.simulation(&simulation.id).await.unwrap().unwrap().agent, expected);
+    assert_eq!(project.agent_list(None, OLDEST_FIRST).await, [expected, other]);
 }
 
 /// A poll for an agent that there is not, or that is another project's, writes nothing.
-pub async fn poll_for_an_unknown_agent_writes_nothing(world: &World) {
-    let (home, elsewhere) = (world.home().await, world.home().await);
+pub async fn poll_for_an_unknown_agent_writes_nothing(fixture: &Fixture) {
+    let (project, elsewhere) = (fixture.new_project().await, fixture.new_project().await);
     let agent = elsewhere.add_agent(elsewhere.agent()).await;
-    for id in [&AgentId::generate(world.random()), &agent.id] {
-        home.store.note_agent_poll(id, world.now()).await.unwrap();
+    for id in [&AgentId::generate(fixture.random()), &agent.id] {
+        project.store.note_agent_poll(id, fixture.now()).await.unwrap();
     }
-    assert_eq!(home.agent_list(None, OLDEST_FIRST).await, []);
+    assert_eq!(project.agent_list(None, OLDEST_FIRST).await, []);
     assert_eq!(elsewhere.agent_list(None, OLDEST_FIRST).await, [agent]);
 }
 
 /// Simulations are counted for the agent they are of, alone and in a list, whatever their status.
-pub async fn agent_has_its_number_of_simulations(world: &World) {
-    let home = world.home().await;
-    let (busy, idle) = (home.add_agent(home.agent()).await, home.add_agent(home.agent()).await);
+pub async fn agent_has_its_number_of_simulations(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let (busy, idle) = (project.add_agent(project.agent()).await, project.add_agent(project.agent()).await);
     for _ in 0..3 {
-        home.add_simulation(home.simulation(&busy)).await;
+        project.add_simulation(project.simulation(&busy)).await;
     }
-    let canceled = home.simulation(&busy).cancel(world.now()).unwrap();
-    home.add_simulation(canceled).await;
+    let canceled = project.simulation(&busy).cancel(fixture.now()).unwrap();
+    project.add_simulation(canceled).await;
     for (agent, count) in [(&busy, 4), (&idle, 0)] {
-        let summary = home.store.agent(&agent.id).await.unwrap().unwrap();
+        let summary = project.store.agent(&agent.id).await.unwrap().unwrap();
         assert_eq!(summary.total_simulations, count);
     }
     let list = AgentList { name: None, exact: ExactFilter::default(), sort: OLDEST_FIRST, page: all() };
-    let counts: Vec<_> =
-        home.store.agents(list).await.unwrap().data.iter().map(|summary| summary.total_simulations).collect();
+    let counts: Vec<_> = project
+        .store
+        .agents(list)
+        .await
+        .unwrap()
+        .data
+        .iter()
+        .map(|summary| summary.total_simulations)
+        .collect();
     assert_eq!(counts, [4, 0]);
 }
 
 /// A part of the name finds an agent, in either case, also of letters outside ASCII.
-pub async fn agents_are_filtered_by_part_of_a_name_in_any_case(world: &World) {
-    let home = world.home().await;
+pub async fn agents_are_filtered_by_part_of_a_name_in_any_case(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     for text in ["Support Bot", "SUPPORT desk", "\u{c4}rger \u{416}", "Sales"] {
-        home.add_agent(Agent { name: name(text), ..home.agent() }).await;
+        project.add_agent(Agent { name: name(text), ..project.agent() }).await;
     }
     for (filter, found) in [
         ("support", vec!["Support Bot", "SUPPORT desk"]),
@@ -182,21 +192,21 @@ pub async fn agents_are_filtered_by_part_of_a_name_in_any_case(world: &World) {
         ("supportbot", vec![]),
         (" support", vec![]),
     ] {
-        let agents = home.agent_list(Some(filter), OLDEST_FIRST).await;
+        let agents = project.agent_list(Some(filter), OLDEST_FIRST).await;
         assert_eq!(agents.iter().map(|agent| agent.name.as_str()).collect::<Vec<_>>(), found, "{filter}");
     }
 }
 
 /// No character of a filter is a pattern.
-pub async fn name_filter_has_no_wildcards(world: &World) {
-    let home = world.home().await;
+pub async fn name_filter_has_no_wildcards(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     let names = ["a%b", "a_b", "a\\b", "a*b", "a?b", "a[b", "a'b", "a\"b", "axb", "a.b"];
     for text in names {
-        home.add_agent(Agent { name: name(text), ..home.agent() }).await;
+        project.add_agent(Agent { name: name(text), ..project.agent() }).await;
     }
     for text in names {
         for filter in [text, &text[1..2], &text[..2], &text[1..]] {
-            let agents = home.agent_list(Some(filter), OLDEST_FIRST).await;
+            let agents = project.agent_list(Some(filter), OLDEST_FIRST).await;
             let found: Vec<_> = agents.iter().map(|agent| agent.name.as_str()).collect();
             let expected: Vec<_> = names.iter().copied().filter(|name| name.contains(filter)).collect();
             assert_eq!(found, expected, "{filter}");
@@ -205,24 +215,26 @@ pub async fn name_filter_has_no_wildcards(world: &World) {
 }
 
 /// A filter, an order and pages go together: each match is on one page, in order.
-pub async fn filtered_agents_are_sorted_and_paged(world: &World) {
-    let home = world.home().await;
-    let now = world.now();
+pub async fn filtered_agents_are_sorted_and_paged(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let now = fixture.now();
     for text in ["bot b", "other", "Bot A", "bot b", "BOT B", "Other bot"] {
         // One time for all, so that only the backend's own order tells them apart.
-        home.add_agent(Agent { name: name(text), created_at: now, updated_at: now, ..home.agent() }).await;
+        project
+            .add_agent(Agent { name: name(text), created_at: now, updated_at: now, ..project.agent() })
+            .await;
     }
     for (sort, first, last) in [
         (NamedSort::Name(Direction::Ascending), "Bot A", "Other bot"),
         (NamedSort::Name(Direction::Descending), "Other bot", "Bot A"),
     ] {
-        let whole = home.agent_list(Some("bot"), sort).await;
+        let whole = project.agent_list(Some("bot"), sort).await;
         assert_eq!(whole.len(), 5);
         assert_eq!((whole[0].name.as_str(), whole[4].name.as_str()), (first, last));
         for limit in [1, 2, 4, 5, 9] {
             let list =
                 |page| AgentList { name: Some("bot".into()), exact: ExactFilter::default(), sort, page };
-            let pages = in_pages(limit, async |page| home.store.agents(list(page)).await.unwrap()).await;
+            let pages = in_pages(limit, async |page| project.store.agents(list(page)).await.unwrap()).await;
             assert_eq!(pages.into_iter().map(|summary| summary.agent).collect::<Vec<_>>(), whole);
         }
     }
@@ -231,8 +243,8 @@ pub async fn filtered_agents_are_sorted_and_paged(world: &World) {
 const NONE: [usize; 0] = [];
 
 /// Every character of a name and of a text of the metadata counts, and numbers count as they are written.
-pub async fn agents_are_filtered_exactly_by_name_and_metadata(world: &World) {
-    let home = world.home().await;
+pub async fn agents_are_filtered_exactly_by_name_and_metadata(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     let made = [
         ("Desk", r#"{"team": "shop", "build": 17, "big": 18446744073709551615, "live": true}"#),
         ("desk", r#"{"team": "Shop", "build": "17", "none": null}"#),
@@ -242,14 +254,14 @@ pub async fn agents_are_filtered_exactly_by_name_and_metadata(world: &World) {
     ];
     let mut agents = Vec::new();
     for (text, object) in made {
-        let agent = Agent { name: name(text), metadata: metadata(object), ..home.agent() };
-        agents.push(home.add_agent(agent).await);
+        let agent = Agent { name: name(text), metadata: metadata(object), ..project.agent() };
+        agents.push(project.add_agent(agent).await);
     }
     let found = async |named: Option<&str>, filters: &[(&str, &str)]| {
         let metadata = filters.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
         let exact = ExactFilter { name: named.map(str::to_owned), metadata };
         let list = AgentList { name: None, exact: exact.clone(), sort: OLDEST_FIRST, page: all() };
-        let page = home.store.agents(list).await.unwrap();
+        let page = project.store.agents(list).await.unwrap();
         let found: Vec<Agent> = page.data.into_iter().map(|summary| summary.agent).collect();
         let expected: Vec<Agent> =
             agents.iter().filter(|agent| exact.admits(&agent.name, &agent.metadata)).cloned().collect();
@@ -277,17 +289,21 @@ pub async fn agents_are_filtered_exactly_by_name_and_metadata(world: &World) {
         assert_eq!(found(None, &[none]).await, NONE);
     }
     let patched = patch(Some("Renamed"), None);
-    let now = home.now();
+    let now = project.now();
     let rename = Box::new(move |agent: Agent| Ok(agent.patched(patched.clone(), now)));
-    agents_renamed(&home, &agents[0].id, rename).await;
+    agents_renamed(&project, &agents[0].id, rename).await;
 }
 
 /// A renamed agent is found by its new name and no longer by its old one.
-async fn agents_renamed(home: &super::fixture::Home, id: &AgentId, rename: crate::Decide<Agent, Agent>) {
-    home.store.change_agent(id, rename).await.unwrap().unwrap();
+async fn agents_renamed(
+    project: &super::fixture::TestProject,
+    id: &AgentId,
+    rename: crate::Decide<Agent, Agent>,
+) {
+    project.store.change_agent(id, rename).await.unwrap().unwrap();
     for (text, count) in [("Desk", 0), ("Renamed", 1)] {
         let exact = ExactFilter { name: Some(text.to_owned()), metadata: Vec::new() };
         let list = AgentList { name: None, exact, sort: OLDEST_FIRST, page: all() };
-        assert_eq!(home.store.agents(list).await.unwrap().data.len(), count, "{text}");
+        assert_eq!(project.store.agents(list).await.unwrap().data.len(), count, "{text}");
     }
 }

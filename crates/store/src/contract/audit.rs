@@ -5,25 +5,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use onerun_auth::{Actor, AuditEntry, AuditEvent, AuditHead, KeyPatch};
 use onerun_domain::{Direction, Page};
 
-use super::fixture::{Task, World, all, at_once, in_pages, name, odd_texts, part};
+use super::fixture::{Fixture, Task, all, at_once, in_pages, name, odd_texts, part};
 use super::keys::{changed, disabled, enabled, new_key, revoked, rotated, trail, updated};
 use crate::KeyError;
 
 /// It has no entries, and no head.
-pub async fn unstarted_trail_is_empty(world: &World) {
-    assert_eq!(trail(world).await, []);
+pub async fn unstarted_trail_is_empty(fixture: &Fixture) {
+    assert_eq!(trail(fixture).await, []);
     for direction in [Direction::Ascending, Direction::Descending] {
-        let page = world.store.audit(direction, all()).await.unwrap();
+        let page = fixture.store.audit(direction, all()).await.unwrap();
         assert_eq!((page.entries, page.head), (Page { data: vec![], next: None }, None));
     }
 }
 
 /// Every text is kept to the letter, also those that are empty, and so is what is not known.
-pub async fn audit_entry_is_read_as_written(world: &World) {
+pub async fn audit_entry_is_read_as_written(fixture: &Fixture) {
     let mut written = Vec::new();
     for text in odd_texts() {
         for (address, user_agent) in [(None, None), (Some(text.clone()), Some(text.clone()))] {
-            let mut new = new_key(world, "Key");
+            let mut new = new_key(fixture, "Key");
             new.event.actor = Actor {
                 key_id: text.clone(),
                 address,
@@ -33,33 +33,33 @@ pub async fn audit_entry_is_read_as_written(world: &World) {
             let details = [("name", text.as_str()), (text.as_str(), ""), ("", text.as_str())];
             new.event.details = BTreeMap::from(details.map(|(name, value)| (name.into(), value.into())));
             written.push(new.event.clone());
-            world.add_key(new).await.unwrap();
+            fixture.add_key(new).await.unwrap();
         }
     }
-    let events: Vec<AuditEvent> = trail(world).await.into_iter().map(|entry| entry.event).collect();
+    let events: Vec<AuditEvent> = trail(fixture).await.into_iter().map(|entry| entry.event).collect();
     assert_eq!(events, written);
 }
 
 /// One for each, in the order of the changes, and the head is the last one's.
-pub async fn every_key_change_has_an_entry(world: &World) {
-    let new = new_key(world, "Key");
+pub async fn every_key_change_has_an_entry(fixture: &Fixture) {
+    let new = new_key(fixture, "Key");
     let id = new.record.id.clone();
     let mut written = vec![new.event.clone()];
-    world.add_key(new).await.unwrap();
+    fixture.add_key(new).await.unwrap();
     let changes = [
-        updated(world, KeyPatch { name: Some(name("Renamed")), ..KeyPatch::default() }),
-        disabled(world),
-        enabled(world),
-        rotated(world, None).1,
-        revoked(world),
+        updated(fixture, KeyPatch { name: Some(name("Renamed")), ..KeyPatch::default() }),
+        disabled(fixture),
+        enabled(fixture),
+        rotated(fixture, None).1,
+        revoked(fixture),
     ];
     for (event, decide) in changes {
         written.push(event);
-        changed(world, &id, decide).await;
-        let head = world.store.audit(Direction::Descending, part(1, 0)).await.unwrap().head.unwrap();
+        changed(fixture, &id, decide).await;
+        let head = fixture.store.audit(Direction::Descending, part(1, 0)).await.unwrap().head.unwrap();
         assert_eq!(head.sequence, u64::try_from(written.len()).unwrap());
     }
-    let trail = trail(world).await;
+    let trail = trail(fixture).await;
     assert_eq!(trail.iter().map(|entry| entry.event.clone()).collect::<Vec<_>>(), written);
     assert_eq!(
         written.iter().map(|event| event.action.as_str()).collect::<Vec<_>>(),
@@ -68,16 +68,16 @@ pub async fn every_key_change_has_an_entry(world: &World) {
 }
 
 /// Pages of any size hold it all, and each names the head.
-pub async fn trail_is_read_both_ways_in_pages(world: &World) {
+pub async fn trail_is_read_both_ways_in_pages(fixture: &Fixture) {
     for _ in 0..7 {
-        world.add_key(new_key(world, "Key")).await.unwrap();
+        fixture.add_key(new_key(fixture, "Key")).await.unwrap();
     }
-    let mut whole = trail(world).await;
+    let mut whole = trail(fixture).await;
     let head = AuditHead { sequence: 7, hash: whole[6].hash.clone() };
     for direction in [Direction::Ascending, Direction::Descending] {
         for limit in [1, 3, 7, 8] {
             let pages = in_pages(limit, async |page| {
-                let page = world.store.audit(direction, page).await.unwrap();
+                let page = fixture.store.audit(direction, page).await.unwrap();
                 assert_eq!(page.head.as_ref(), Some(&head));
                 page.entries
             });
@@ -88,45 +88,45 @@ pub async fn trail_is_read_both_ways_in_pages(world: &World) {
 }
 
 /// Of many that would write the first entry, one does.
-pub async fn trail_is_started_once(world: &World) {
+pub async fn trail_is_started_once(fixture: &Fixture) {
     let tasks = (0..6).map(|_| {
-        let (world, new) = (world.clone(), new_key(world, "Key"));
-        Box::pin(async move { world.add_key(new).await.unwrap() }) as _
+        let (fixture, new) = (fixture.clone(), new_key(fixture, "Key"));
+        Box::pin(async move { fixture.add_key(new).await.unwrap() }) as _
     });
     at_once(tasks.collect()).await;
-    assert_eq!(trail(world).await.len(), 6);
+    assert_eq!(trail(fixture).await.len(), 6);
 }
 
 /// Whatever is done to keys at one time, the entries of all of it follow one another, without gap or fork.
-pub async fn concurrent_changes_make_one_chain(world: &World) {
+pub async fn concurrent_changes_make_one_chain(fixture: &Fixture) {
     let mut ids = Vec::new();
     for _ in 0..4 {
-        let new = new_key(world, "Key");
+        let new = new_key(fixture, "Key");
         ids.push(new.record.id.clone());
-        world.add_key(new).await.unwrap();
+        fixture.add_key(new).await.unwrap();
     }
-    let before: BTreeSet<String> = trail(world).await.into_iter().map(|entry| request(&entry)).collect();
+    let before: BTreeSet<String> = trail(fixture).await.into_iter().map(|entry| request(&entry)).collect();
     let mut tasks: Vec<Task<Option<String>>> = Vec::new();
     for id in &ids {
-        for (event, decide) in [rotated(world, None).1, revoked(world)] {
-            let (world, id) = (world.clone(), id.clone());
+        for (event, decide) in [rotated(fixture, None).1, revoked(fixture)] {
+            let (fixture, id) = (fixture.clone(), id.clone());
             tasks.push(Box::pin(async move {
                 // A rotation may come too late. Then there must be nothing of it.
-                let changed = world.change_key(&id, decide).await;
+                let changed = fixture.change_key(&id, decide).await;
                 let is_refused = matches!(changed, Err(KeyError::Refused(_)));
                 assert!(changed.is_ok() || is_refused && event.action == "rotate_key", "{changed:?}");
                 changed.is_ok().then_some(event.actor.request_id)
             }));
         }
-        let (world, new) = (world.clone(), new_key(world, "New"));
+        let (fixture, new) = (fixture.clone(), new_key(fixture, "New"));
         tasks.push(Box::pin(async move {
             let request = new.event.actor.request_id.clone();
-            world.add_key(new).await.unwrap();
+            fixture.add_key(new).await.unwrap();
             Some(request)
         }));
     }
     let done: BTreeSet<String> = at_once(tasks).await.into_iter().flatten().collect();
-    let trail = trail(world).await;
+    let trail = trail(fixture).await;
     let told: BTreeSet<String> = trail.iter().map(request).collect();
     assert_eq!(told.len(), trail.len(), "something was told twice");
     assert_eq!(told, before.into_iter().chain(done).collect());

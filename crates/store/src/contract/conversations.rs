@@ -5,7 +5,9 @@ use onerun_domain::{
     MAX_ATTEMPTS, Outcome, Refusal, Role, SimulationId, SimulationStatus, TurnClaim, TurnToken, Work,
 };
 
-use super::fixture::{CLAIM, LEASE, ROUNDS, Scene, World, all, at_once, both, in_pages, part, refusal, turn};
+use super::fixture::{
+    CLAIM, Fixture, LEASE, ROUNDS, Scene, all, at_once, both, in_pages, part, refusal, turn,
+};
 use crate::{ChangeError, ConversationChange, ConversationList, ConversationSummary, EvaluatedConversation};
 
 impl Scene {
@@ -23,8 +25,8 @@ impl Scene {
 }
 
 /// A queued conversation is kept as it is, and reads the same alone and in a list, with its persona.
-pub async fn conversation_is_read_as_added(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn conversation_is_read_as_added(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let conversation = scene.conversations[0].clone();
     let expected =
         EvaluatedConversation { conversation, persona: scene.persona.clone(), evaluations: Vec::new() };
@@ -33,11 +35,11 @@ pub async fn conversation_is_read_as_added(world: &World) {
 }
 
 /// Whatever a decision makes of a conversation is answered and kept, field for field.
-pub async fn every_state_of_a_conversation_is_stored(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn every_state_of_a_conversation_is_stored(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.id(0);
     let stored = scene.conversations[0].clone();
-    let now = world.now();
+    let now = fixture.now();
     // Those at which nothing is left to happen are shown where settling is.
     let mut states = Vec::new();
     for end_reason in EndReason::ALL {
@@ -60,8 +62,8 @@ pub async fn every_state_of_a_conversation_is_stored(world: &World) {
         attempt: 3,
         item_count: 200,
         turn: Some(TurnClaim { token, expires_at: now + CLAIM }),
-        queued_at: world.now(),
-        updated_at: world.now(),
+        queued_at: fixture.now(),
+        updated_at: fixture.now(),
         ..held.clone()
     });
     states.push(held.clone());
@@ -72,7 +74,7 @@ pub async fn every_state_of_a_conversation_is_stored(world: &World) {
         ended_at: now,
     });
     states.push(Conversation { ended_attempts: ended_attempts.to_vec(), ..held });
-    states.push(Conversation { attempt: 2, queued_at: world.now(), ..stored.clone() });
+    states.push(Conversation { attempt: 2, queued_at: fixture.now(), ..stored.clone() });
     states.push(stored);
     for state in states {
         let next = state.clone();
@@ -84,8 +86,8 @@ pub async fn every_state_of_a_conversation_is_stored(world: &World) {
 }
 
 /// Queuing may be repeated, in part or whole: the first of a number is kept, whatever became of it.
-pub async fn second_conversation_of_a_number_is_ignored(world: &World) {
-    let scene = world.scene(2).await;
+pub async fn second_conversation_of_a_number_is_ignored(fixture: &Fixture) {
+    let scene = fixture.scene(2).await;
     let started = scene.start(&scene.id(0)).await.unwrap();
     let again: Vec<_> = (1..=3).map(|seq| scene.conversation(seq)).collect();
     scene.add(&again).await.unwrap();
@@ -103,8 +105,8 @@ pub async fn second_conversation_of_a_number_is_ignored(world: &World) {
 }
 
 /// Two writers of overlapping numbers at one time leave one conversation of each.
-pub async fn concurrent_queueing_queues_conversations_once(world: &World) {
-    let scene = world.scene(0).await;
+pub async fn concurrent_queueing_queues_conversations_once(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
     for round in 0..ROUNDS {
         let [first, second] = [0, 2].map(|shift| {
             let scene = scene.clone();
@@ -121,8 +123,8 @@ pub async fn concurrent_queueing_queues_conversations_once(world: &World) {
 }
 
 /// Nothing is queued in a simulation that does not run, and the refusal says what it is.
-pub async fn conversations_are_queued_only_while_the_simulation_runs(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn conversations_are_queued_only_while_the_simulation_runs(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     for status in SimulationStatus::ALL {
         scene
             .change_simulation(move |view| {
@@ -144,10 +146,10 @@ pub async fn conversations_are_queued_only_while_the_simulation_runs(world: &Wor
 }
 
 /// A simulation that is canceled while its conversations are queued has all of them or none, and none afterwards.
-pub async fn no_conversation_is_queued_after_a_cancel(world: &World) {
-    let home = world.home().await;
+pub async fn no_conversation_is_queued_after_a_cancel(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     for _ in 0..ROUNDS {
-        let scene = home.scene(0).await;
+        let scene = project.scene(0).await;
         let (adding, canceling) = (scene.clone(), scene.clone());
         let (added, seen) = both(
             async move {
@@ -172,11 +174,11 @@ pub async fn no_conversation_is_queued_after_a_cancel(world: &World) {
 }
 
 /// Nothing is to be had of a conversation that there is not, and no decision is asked about it.
-pub async fn unknown_conversation_is_none(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn unknown_conversation_is_none(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let (store, simulation) = (scene.store(), &scene.simulation.id);
-    let nowhere = SimulationId::generate(world.random());
-    let nobody = ConversationId::generate(world.random());
+    let nowhere = SimulationId::generate(fixture.random());
+    let nobody = ConversationId::generate(fixture.random());
     let id = scene.id(0);
     for (simulation, id) in [(simulation, &nobody), (&nowhere, &id)] {
         assert_eq!(store.conversation(simulation, id).await.unwrap(), None);
@@ -191,9 +193,9 @@ pub async fn unknown_conversation_is_none(world: &World) {
 }
 
 /// Newest first; and where time tells none apart, still each on one page.
-pub async fn conversations_are_listed_newest_first(world: &World) {
-    let scene = world.scene(3).await;
-    let now = world.now();
+pub async fn conversations_are_listed_newest_first(fixture: &Fixture) {
+    let scene = fixture.scene(3).await;
+    let now = fixture.now();
     let equal: Vec<_> =
         (4..=6).map(|seq| Conversation { created_at: now, ..scene.conversation(seq) }).collect();
     scene.add(&equal).await.unwrap();
@@ -212,8 +214,8 @@ pub async fn conversations_are_listed_newest_first(world: &World) {
 }
 
 /// A status narrows the list; those that are not queued still come newest first.
-pub async fn conversations_are_filtered_by_status(world: &World) {
-    let scene = world.scene(8).await;
+pub async fn conversations_are_filtered_by_status(fixture: &Fixture) {
+    let scene = fixture.scene(8).await;
     for index in [2, 0, 1] {
         scene.start(&scene.id(index)).await.unwrap();
     }
@@ -238,8 +240,8 @@ pub async fn conversations_are_filtered_by_status(world: &World) {
 }
 
 /// Queued ones that are asked for come longest waiting first, and one that is queued again waits anew.
-pub async fn queued_conversations_are_sorted_by_waiting_time(world: &World) {
-    let scene = world.scene(4).await;
+pub async fn queued_conversations_are_sorted_by_waiting_time(fixture: &Fixture) {
+    let scene = fixture.scene(4).await;
     let queued = Some(ConversationStatus::Queued);
     assert_eq!(scene.seqs_in(queued).await, [1, 2, 3, 4]);
     for index in [0, 2] {
@@ -258,9 +260,9 @@ pub async fn queued_conversations_are_sorted_by_waiting_time(world: &World) {
 }
 
 /// Those that wait since one time are still each on one page.
-pub async fn pages_of_equally_long_waiting_conversations_never_overlap(world: &World) {
-    let scene = world.scene(0).await;
-    let now = world.now();
+pub async fn pages_of_equally_long_waiting_conversations_never_overlap(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
+    let now = fixture.now();
     let equal: Vec<_> = (1..=6)
         .map(|seq| Conversation { queued_at: now, created_at: now, ..scene.conversation(seq) })
         .collect();
@@ -277,8 +279,8 @@ pub async fn pages_of_equally_long_waiting_conversations_never_overlap(world: &W
 }
 
 /// A page tells whether more follows, and one beyond the end is empty.
-pub async fn page_reports_whether_more_follow(world: &World) {
-    let scene = world.scene(3).await;
+pub async fn page_reports_whether_more_follow(fixture: &Fixture) {
+    let scene = fixture.scene(3).await;
     for (limit, offset, size, has_more) in [
         (1, 0, 1, true),
         (2, 1, 2, false),
@@ -293,8 +295,8 @@ pub async fn page_reports_whether_more_follow(world: &World) {
 }
 
 /// Of two workers that start one conversation at one time, one has it, and the other is told that it is taken.
-pub async fn conversation_is_started_by_one_of_two_workers(world: &World) {
-    let scene = world.scene(ROUNDS * 2).await;
+pub async fn conversation_is_started_by_one_of_two_workers(fixture: &Fixture) {
+    let scene = fixture.scene(ROUNDS * 2).await;
     for conversation in &scene.conversations {
         let [one, other] = [0, 1].map(|_| {
             let (scene, id) = (scene.clone(), conversation.id.clone());
@@ -309,10 +311,10 @@ pub async fn conversation_is_started_by_one_of_two_workers(world: &World) {
 }
 
 /// A worker that starts a conversation just when its simulation is canceled did so before, or is refused.
-pub async fn no_conversation_is_started_after_a_cancel(world: &World) {
-    let home = world.home().await;
+pub async fn no_conversation_is_started_after_a_cancel(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     for _ in 0..ROUNDS {
-        let scene = home.scene(1).await;
+        let scene = project.scene(1).await;
         let (starting, canceling) = (scene.clone(), scene.clone());
         let (started, after_cancel) =
             both(async move { starting.start(&starting.id(0)).await }, async move {
@@ -333,8 +335,8 @@ pub async fn no_conversation_is_started_after_a_cancel(world: &World) {
 }
 
 /// Many workers that take what waits longest take each conversation once.
-pub async fn many_workers_share_a_queue(world: &World) {
-    let scene = world.scene(24).await;
+pub async fn many_workers_share_a_queue(fixture: &Fixture) {
+    let scene = fixture.scene(24).await;
     let tasks = (0..4).map(|_| {
         let scene = scene.clone();
         Box::pin(async move {
@@ -356,12 +358,12 @@ pub async fn many_workers_share_a_queue(world: &World) {
 }
 
 /// State, messages, reply, verdicts and jobs of one change are all written.
-pub async fn conversation_change_is_written_completely(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn conversation_change_is_written_completely(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.id(0);
     scene.hold(&id).await;
     let held = scene.stored(&id).await;
-    let now = world.now();
+    let now = fixture.now();
     let items = vec![scene.item(&held, Role::User, "bye"), {
         let item = scene.item(&held, Role::Assistant, "goodbye");
         Item { position: 1, ..item }
@@ -376,7 +378,7 @@ pub async fn conversation_change_is_written_completely(world: &World) {
         },
         Work::FinishSimulation { simulation: scene.simulation.id.clone() },
     ]
-    .map(|work| Job::new(scene.home.project.clone(), work));
+    .map(|work| Job::new(scene.project.id.clone(), work));
     let conversation = Conversation {
         item_count: 2,
         evaluation_status: EvaluationStatus::Completed,
@@ -398,15 +400,15 @@ pub async fn conversation_change_is_written_completely(world: &World) {
     assert_eq!(scene.items(&id, 1).await, items);
     assert_eq!(scene.turn(&id, "one").await, Some(turn("one", 1)));
     assert_eq!(scene.progress().await.settled, 1);
-    let mut taken = world.take_jobs().await;
+    let mut taken = fixture.take_jobs().await;
     taken.sort_by(|one, other| one.id.cmp(&other.id));
     jobs.sort_by(|one, other| one.id.cmp(&other.id));
     assert_eq!(taken, jobs);
 }
 
 /// A refusal is handed on, and neither state, messages, reply, verdicts nor jobs are written.
-pub async fn refused_change_of_a_conversation_writes_nothing(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn refused_change_of_a_conversation_writes_nothing(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.id(0);
     let asked = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
     let counted = asked.clone();
@@ -419,12 +421,12 @@ pub async fn refused_change_of_a_conversation_writes_nothing(world: &World) {
     assert_eq!(refusal(scene.end(&id).await), Refusal::ConversationNotStarted);
     assert_eq!(scene.stored(&id).await, scene.conversations[0]);
     assert_eq!(scene.progress().await, onerun_domain::Progress::default());
-    assert_eq!(world.take_jobs().await, []);
+    assert_eq!(fixture.take_jobs().await, []);
 }
 
 /// A decision is asked with simulation and conversation as they are stored.
-pub async fn conversation_decision_sees_the_newest_state(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn conversation_decision_sees_the_newest_state(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.id(0);
     let started = scene.start(&id).await.unwrap();
     let canceled = scene.cancel().await.unwrap();
@@ -440,8 +442,8 @@ pub async fn conversation_decision_sees_the_newest_state(world: &World) {
 }
 
 /// Each of many changes at one time decides from what the one before it wrote.
-pub async fn concurrent_conversation_changes_are_all_kept(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn concurrent_conversation_changes_are_all_kept(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.id(0);
     scene.start(&id).await.unwrap();
     let tasks = (0..16).map(|number| {
@@ -460,8 +462,8 @@ pub async fn concurrent_conversation_changes_are_all_kept(world: &World) {
 }
 
 /// A worker that is given up costs an attempt; after the last, the conversation has failed.
-pub async fn lost_lease_requeues_until_the_last_attempt(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn lost_lease_requeues_until_the_last_attempt(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.id(0);
     for attempt in 1..MAX_ATTEMPTS {
         scene.start(&id).await.unwrap();
@@ -478,8 +480,8 @@ pub async fn lost_lease_requeues_until_the_last_attempt(world: &World) {
 }
 
 /// Two that give up one worker at one time cost one attempt.
-pub async fn lease_is_lost_once(world: &World) {
-    let scene = world.scene(ROUNDS).await;
+pub async fn lease_is_lost_once(fixture: &Fixture) {
+    let scene = fixture.scene(ROUNDS).await;
     for conversation in &scene.conversations {
         let id = &conversation.id;
         scene.start(id).await.unwrap();
@@ -497,9 +499,9 @@ pub async fn lease_is_lost_once(world: &World) {
 }
 
 /// Those with something left to happen are named, and not more than were asked for.
-pub async fn unfinished_conversations_are_listed(world: &World) {
+pub async fn unfinished_conversations_are_listed(fixture: &Fixture) {
     use super::fixture::Settled;
-    let scene = world.scene(7).await;
+    let scene = fixture.scene(7).await;
     scene.settle(&scene.id(0), Settled::NotApplicable).await.unwrap();
     scene.settle(&scene.id(1), Settled::EvaluationFailed).await.unwrap();
     scene.settle(&scene.id(2), Settled::Evaluated(Vec::new())).await.unwrap();

@@ -1,5 +1,5 @@
-//! What the cases are built from: a world with its own clock and randomness, a project in it, and a running
-//! simulation in that.
+//! Fixtures of the cases: an empty store with its own clock and randomness, a project, and a
+//! running simulation.
 
 use std::{
     fmt::Debug,
@@ -29,24 +29,25 @@ use crate::{
     StoredTurn,
 };
 
-/// How long a lease lasts here.
+/// The length of a lease.
 pub(super) const LEASE: SignedDuration = SignedDuration::from_secs(300);
 
-/// How long the claim of a turn lasts here; shorter than a lease, as everywhere.
+/// The length of a turn's claim, which is shorter than a lease.
 pub(super) const CLAIM: SignedDuration = SignedDuration::from_secs(60);
 
-/// How often a race is run. Each outcome of a race is right by itself, so more rounds only find more.
+/// The number of rounds of a race. Every outcome of a race must be right, so more rounds only find
+/// more errors.
 pub(super) const ROUNDS: u32 = 16;
 
-/// An empty store, and what cases make values with.
+/// An empty store, with a clock and randomness.
 #[derive(Clone)]
-pub struct World {
+pub struct Fixture {
     pub(super) store: Arc<dyn Store>,
     random: Arc<Sequence>,
     microseconds: Arc<AtomicI64>,
 }
 
-/// Numbers that never repeat within a world: ids are made of them.
+/// Unique numbers, from which ids are generated.
 #[derive(Default)]
 struct Sequence(AtomicU64);
 
@@ -66,7 +67,7 @@ pub(super) fn mix(state: u64) -> u64 {
     state ^ (state >> 31)
 }
 
-impl World {
+impl Fixture {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         let start: Timestamp = "2031-03-14T09:26:53.589793Z".parse().unwrap();
         let microseconds = Arc::new(AtomicI64::new(start.as_microsecond()));
@@ -77,12 +78,12 @@ impl World {
         &*self.random
     }
 
-    /// A time in whole microseconds, later than all that were given before.
+    /// A time in whole microseconds, later than every earlier one.
     pub(super) fn now(&self) -> Timestamp {
         Timestamp::from_microsecond(self.microseconds.fetch_add(1_001, Ordering::Relaxed)).unwrap()
     }
 
-    /// Lets time pass.
+    /// Advances the time.
     pub(super) fn pass(&self, time: SignedDuration) -> Timestamp {
         self.microseconds.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::Relaxed);
         self.now()
@@ -94,20 +95,20 @@ impl World {
         Project { id, name: name("Project"), created_at: now, updated_at: now }
     }
 
-    /// A project that is stored, and opened.
-    pub(super) async fn home(&self) -> Home {
+    /// A stored project.
+    pub(super) async fn new_project(&self) -> TestProject {
         let project = self.project();
         self.store.insert_project(project.clone(), None).await.unwrap();
         let store = self.store.open_project(&project.id).await.unwrap().unwrap();
-        Home { world: self.clone(), project: project.id, store }
+        TestProject { fixture: self.clone(), id: project.id, store }
     }
 
-    /// A running simulation of a new project, with its conversations queued.
+    /// A running simulation of a new project, with queued conversations.
     pub(super) async fn scene(&self, conversations: u32) -> Scene {
-        self.home().await.scene(conversations).await
+        self.new_project().await.scene(conversations).await
     }
 
-    /// Takes up to so many jobs of each kind that are due.
+    /// Claims up to `limit` due jobs of each kind.
     pub(super) async fn claim_jobs(&self, limit: u32, now: Timestamp) -> Vec<ClaimedJob> {
         let mut claimed = Vec::new();
         for kind in JobKind::ALL {
@@ -116,7 +117,7 @@ impl World {
         claimed
     }
 
-    /// When the next job of any kind is due.
+    /// The time at which the next job of any kind is due.
     pub(super) async fn next_job_due(&self) -> Option<Timestamp> {
         let mut dues = Vec::new();
         for kind in JobKind::ALL {
@@ -125,7 +126,7 @@ impl World {
         dues.into_iter().min()
     }
 
-    /// Takes and completes all jobs that are due.
+    /// Claims and completes all due jobs.
     pub(super) async fn take_jobs(&self) -> Vec<Job> {
         let now = self.now();
         let claimed = self.claim_jobs(1_000, now).await;
@@ -140,24 +141,24 @@ impl World {
     }
 }
 
-/// A project that is stored, and opened.
+/// A stored project.
 #[derive(Clone)]
-pub(super) struct Home {
-    pub(super) world: World,
-    pub(super) project: ProjectId,
+pub(super) struct TestProject {
+    pub(super) fixture: Fixture,
+    pub(super) id: ProjectId,
     pub(super) store: Arc<dyn ProjectStore>,
 }
 
-impl Home {
+impl TestProject {
     pub(super) fn now(&self) -> Timestamp {
-        self.world.now()
+        self.fixture.now()
     }
 
     pub(super) fn agent(&self) -> Agent {
         let now = self.now();
         Agent {
-            id: AgentId::generate(self.world.random()),
-            project_id: self.project.clone(),
+            id: AgentId::generate(self.fixture.random()),
+            project_id: self.id.clone(),
             name: name("Agent"),
             description: None,
             metadata: Metadata::default(),
@@ -175,8 +176,8 @@ impl Home {
     pub(super) fn objective(&self) -> Objective {
         let now = self.now();
         Objective {
-            id: ObjectiveId::generate(self.world.random()),
-            project_id: self.project.clone(),
+            id: ObjectiveId::generate(self.fixture.random()),
+            project_id: self.id.clone(),
             version: 1,
             name: name("Objective"),
             criteria: Criteria::parse("Is polite.").unwrap(),
@@ -194,8 +195,8 @@ impl Home {
     pub(super) fn simulation(&self, agent: &Agent) -> Simulation {
         let now = self.now();
         Simulation {
-            id: SimulationId::generate(self.world.random()),
-            project_id: self.project.clone(),
+            id: SimulationId::generate(self.fixture.random()),
+            project_id: self.id.clone(),
             agent_id: agent.id.clone(),
             name: name("Simulation"),
             scenario: Scenario::parse("A parcel is late.").unwrap(),
@@ -213,7 +214,7 @@ impl Home {
         }
     }
 
-    /// Adds a simulation as it is, without objectives or jobs.
+    /// Inserts a simulation without objectives or jobs.
     pub(super) async fn add_simulation(&self, simulation: Simulation) -> Simulation {
         self.store.insert_simulation(simulation.clone(), Vec::new(), Vec::new(), None).await.unwrap();
         simulation
@@ -223,7 +224,7 @@ impl Home {
     pub(super) fn persona(&self, simulation: &Simulation, seq: u32) -> Persona {
         let now = self.now();
         Persona {
-            id: PersonaId::generate(self.world.random()),
+            id: PersonaId::generate(self.fixture.random()),
             simulation_id: simulation.id.clone(),
             seq,
             approval: ApprovalStatus::Pending,
@@ -237,7 +238,7 @@ impl Home {
         }
     }
 
-    /// A running simulation with two objectives, one approved persona and its conversations queued.
+    /// A running simulation with two objectives, one approved persona and queued conversations.
     pub(super) async fn scene(&self, conversations: u32) -> Scene {
         let objectives =
             vec![self.add_objective(self.objective()).await, self.add_objective(self.objective()).await];
@@ -253,7 +254,7 @@ impl Home {
         self.store.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await.unwrap();
         let persona = self.persona(&simulation, 1).approve(self.now()).unwrap();
         let mut scene = Scene {
-            home: self.clone(),
+            project: self.clone(),
             agent,
             objectives,
             simulation,
@@ -278,7 +279,7 @@ impl Home {
         page.data.into_iter().map(|summary| summary.agent).collect()
     }
 
-    /// The simulations that `narrow` asks for, of all.
+    /// The simulations of a list request, changed by `narrow`, on all pages.
     pub(super) async fn simulation_list(
         &self,
         order: SimulationOrder,
@@ -304,27 +305,27 @@ pub(super) fn all_simulations(order: SimulationOrder) -> SimulationList {
 /// A running simulation.
 #[derive(Clone)]
 pub(super) struct Scene {
-    pub(super) home: Home,
+    pub(super) project: TestProject,
     pub(super) agent: Agent,
     pub(super) objectives: Vec<Objective>,
     pub(super) simulation: Simulation,
-    /// The one persona, approved.
+    /// The only persona, which is approved.
     pub(super) persona: Persona,
-    /// As they were when they were queued.
+    /// The conversations as they were queued.
     pub(super) conversations: Vec<Conversation>,
 }
 
 impl Scene {
     pub(super) fn now(&self) -> Timestamp {
-        self.home.now()
+        self.project.now()
     }
 
     pub(super) fn pass(&self, time: SignedDuration) -> Timestamp {
-        self.home.world.pass(time)
+        self.project.fixture.pass(time)
     }
 
     pub(super) fn store(&self) -> &dyn ProjectStore {
-        &*self.home.store
+        &*self.project.store
     }
 
     /// The id of the conversation at `index`.
@@ -335,7 +336,7 @@ impl Scene {
     /// A queued conversation that is not stored.
     pub(super) fn conversation(&self, seq: u32) -> Conversation {
         Conversation::queued(
-            ConversationId::generate(self.home.world.random()),
+            ConversationId::generate(self.project.fixture.random()),
             self.simulation.id.clone(),
             self.persona.id.clone(),
             seq,
@@ -347,12 +348,12 @@ impl Scene {
         self.store().add_conversations(&self.simulation.id, conversations.to_vec()).await
     }
 
-    /// The conversation as it is stored, with its verdicts.
+    /// The stored conversation with its verdicts.
     pub(super) async fn read(&self, id: &ConversationId) -> EvaluatedConversation {
         self.store().conversation(&self.simulation.id, id).await.unwrap().unwrap()
     }
 
-    /// The conversation as it is stored.
+    /// The stored conversation.
     pub(super) async fn stored(&self, id: &ConversationId) -> Conversation {
         self.read(id).await.conversation
     }
@@ -361,7 +362,7 @@ impl Scene {
         self.store().simulation(&self.simulation.id).await.unwrap().unwrap().simulation
     }
 
-    /// All messages of one attempt.
+    /// All messages of an attempt.
     pub(super) async fn items(&self, id: &ConversationId, attempt: u32) -> Vec<Item> {
         self.store().items(&self.simulation.id, id, attempt, all()).await.unwrap().data
     }
@@ -374,7 +375,7 @@ impl Scene {
         self.store().conversations(&self.simulation.id, list).await.unwrap()
     }
 
-    /// How far the simulation is, as decisions about it see it.
+    /// The simulation's progress, as decisions see it.
     pub(super) async fn progress(&self) -> Progress {
         let (sender, receiver) = std::sync::mpsc::channel();
         self.change_simulation(move |view| {
@@ -410,7 +411,7 @@ impl Scene {
         changed.map(Option::unwrap)
     }
 
-    /// Changes the state alone.
+    /// Changes the state only.
     pub(super) async fn move_to(
         &self,
         id: &ConversationId,
@@ -425,7 +426,7 @@ impl Scene {
     }
 
     pub(super) fn token(&self) -> TurnToken {
-        TurnToken::generate(self.home.world.random())
+        TurnToken::generate(self.project.fixture.random())
     }
 
     pub(super) async fn claim(
@@ -441,7 +442,7 @@ impl Scene {
         .await
     }
 
-    /// Completes a turn with one message of each side, and with the reply kept if there is a key.
+    /// Completes a turn with one message of each side, and stores the reply if there is a key.
     pub(super) async fn complete(
         &self,
         id: &ConversationId,
@@ -465,10 +466,10 @@ impl Scene {
         .await
     }
 
-    /// A message that follows those that there are.
+    /// A message after the stored ones.
     pub(super) fn item(&self, conversation: &Conversation, role: Role, words: &str) -> Item {
         Item {
-            id: ItemId::generate(self.home.world.random()),
+            id: ItemId::generate(self.project.fixture.random()),
             conversation_id: conversation.id.clone(),
             attempt: conversation.attempt,
             position: conversation.item_count,
@@ -478,7 +479,7 @@ impl Scene {
         }
     }
 
-    /// Appends messages without a turn, which no rule of the domain stands in the way of.
+    /// Appends messages without a turn, which the domain allows.
     pub(super) async fn say(&self, id: &ConversationId, words: &str) -> Result<Conversation, ChangeError> {
         let (scene, words) = (self.clone(), words.to_owned());
         self.change(id, move |view| {
@@ -495,7 +496,7 @@ impl Scene {
         self.move_to(id, move |view| view.conversation.end(&view.simulation, None, now)).await
     }
 
-    /// Gives its worker up, at a time when its lease has run out.
+    /// Expires the worker's lease.
     pub(super) async fn lose_lease(&self, id: &ConversationId) -> Result<Conversation, ChangeError> {
         let now = self.pass(LEASE);
         self.move_to(id, move |view| view.conversation.lose_lease(now)).await
@@ -515,7 +516,8 @@ impl Scene {
         .await
     }
 
-    /// Concludes the evaluation with one verdict for each of the objectives that `outcomes` reaches.
+    /// Completes the evaluation with one verdict for each of `outcomes`, in the order of the
+    /// objectives.
     pub(super) async fn conclude(
         &self,
         id: &ConversationId,
@@ -545,7 +547,7 @@ impl Scene {
         outcome: Outcome,
     ) -> Evaluation {
         Evaluation {
-            id: EvaluationId::generate(self.home.world.random()),
+            id: EvaluationId::generate(self.project.fixture.random()),
             conversation_id: conversation.id.clone(),
             attempt: conversation.attempt,
             objective: objective.reference(),
@@ -563,13 +565,13 @@ impl Scene {
         }
     }
 
-    /// Holds the conversation to its end.
+    /// Ends the conversation.
     pub(super) async fn hold(&self, id: &ConversationId) {
         self.start(id).await.unwrap();
         self.end(id).await.unwrap();
     }
 
-    /// Brings a queued conversation to an end at which nothing is left to happen.
+    /// Brings a queued conversation to a final state.
     pub(super) async fn settle(
         &self,
         id: &ConversationId,
@@ -601,16 +603,16 @@ impl Scene {
     }
 }
 
-/// An end at which nothing is left to happen.
+/// A final state of a conversation.
 #[derive(Clone, Debug)]
 pub(super) enum Settled {
-    /// Held, with these verdicts on the first objectives.
+    /// Ended, with these verdicts on the first objectives.
     Evaluated(Vec<Outcome>),
-    /// Held, and there is nothing to judge.
+    /// Ended, without objectives.
     NotApplicable,
-    /// Held, and could not be judged.
+    /// Ended, with a failed evaluation.
     EvaluationFailed,
-    /// Given up after the last attempt.
+    /// Failed after the last attempt.
     Failed,
 }
 
@@ -661,7 +663,8 @@ pub(super) fn metadata(json: &str) -> Metadata {
     Metadata::parse(serde_json::from_str(json).unwrap()).unwrap()
 }
 
-/// Texts that stores are known to change: wide characters, both forms of one letter, quotes, patterns, edges.
+/// Texts that stores may change: wide characters, both forms of one letter, quotes, patterns,
+/// edges.
 pub(super) fn odd_texts() -> Vec<String> {
     let mut texts = vec!["\u{1f600}".repeat(200), "x".repeat(200)];
     texts.extend(
@@ -681,18 +684,18 @@ pub(super) fn odd_texts() -> Vec<String> {
     texts
 }
 
-/// The first `limit` after `offset`.
+/// A page of `limit` rows from `offset`.
 pub(super) fn part(limit: u32, offset: u32) -> PageRequest {
     PageRequest { limit: Limit::clamped(limit), start: Start::Offset(offset) }
 }
 
-/// As much as a page holds.
+/// A page of the greatest size.
 pub(super) fn all() -> PageRequest {
     part(Limit::MAX, 0)
 }
 
-/// A list put together from pages of `limit`. Holds each page to its size and to what it says of the next, and the pages
-/// that continue from positions to being the same.
+/// A list put together from pages of `limit`. Checks the size of each page and what it reports
+/// about the next one, and that pages by cursor equal pages by offset.
 pub(super) async fn in_pages<T: Debug + PartialEq>(
     limit: u32,
     fetch: impl AsyncFn(PageRequest) -> Page<T>,
@@ -721,7 +724,7 @@ pub(super) async fn in_pages<T: Debug + PartialEq>(
     }
 }
 
-/// Why a change was refused.
+/// The refusal of a change.
 #[track_caller]
 pub(super) fn refusal<T: std::fmt::Debug>(changed: Result<T, ChangeError>) -> Refusal {
     match changed {
@@ -735,8 +738,7 @@ pub(super) fn assert_duplicate<T: std::fmt::Debug>(added: &Result<T, StoreError>
     assert!(matches!(added, Err(StoreError::Duplicate { .. })), "not a duplicate: {added:?}");
 }
 
-/// Whether a change failed because there is something under its key already; any other failure is a failure of
-/// the case.
+/// Whether an insert failed because the key exists. Any other error fails the case.
 #[track_caller]
 pub(super) fn is_duplicate<T: std::fmt::Debug>(changed: &Result<T, ChangeError>) -> bool {
     match changed {
@@ -749,7 +751,7 @@ pub(super) fn is_duplicate<T: std::fmt::Debug>(changed: &Result<T, ChangeError>)
 /// A task of a race.
 pub(super) type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Runs all tasks at one time, on as many threads as there are, and gives what each came to, in their order.
+/// Runs all tasks concurrently, and returns their results in order.
 pub(super) async fn at_once<T: Send + 'static>(tasks: Vec<Task<T>>) -> Vec<T> {
     let barrier = Arc::new(Barrier::new(tasks.len()));
     let running: Vec<_> = tasks
@@ -769,7 +771,7 @@ pub(super) async fn at_once<T: Send + 'static>(tasks: Vec<Task<T>>) -> Vec<T> {
     results
 }
 
-/// Runs two tasks at one time.
+/// Runs two tasks concurrently.
 pub(super) async fn both<A, B>(
     first: impl Future<Output = A> + Send + 'static,
     second: impl Future<Output = B> + Send + 'static,

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use onerun_auth::KeyId;
 use onerun_domain::AgentId;
 
-use super::fixture::{ROUNDS, Scene, World, at_once};
+use super::fixture::{Fixture, ROUNDS, Scene, at_once};
 use crate::{
     ChangeError, ConversationChange, ConversationView, IDEMPOTENCY_RETENTION, IdempotencyId,
     IdempotencyRecord, IdempotencyScope, SimulationChange, StoreError,
@@ -24,8 +24,8 @@ fn record(text: &str, response: &str, created_at: Timestamp) -> IdempotencyRecor
     }
 }
 
-async fn found(world: &World, text: &str, now: Timestamp) -> Option<IdempotencyRecord> {
-    world.store.idempotency_record(&id(text), now).await.unwrap()
+async fn found(fixture: &Fixture, text: &str, now: Timestamp) -> Option<IdempotencyRecord> {
+    fixture.store.idempotency_record(&id(text), now).await.unwrap()
 }
 
 fn is_duplicate<T>(result: &Result<T, StoreError>) -> bool {
@@ -57,86 +57,86 @@ fn run(
 }
 
 /// Whatever can be made or started.
-pub async fn record_is_written_with_the_requests_effect(world: &World) {
-    let now = world.now();
+pub async fn record_is_written_with_the_requests_effect(fixture: &Fixture) {
+    let now = fixture.now();
     let some = |text: &str| Some(record(text, r#"{"id": "\u0000 \ud83d\ude00"}"#, now));
-    let scene = world.scene(1).await;
-    let home = &scene.home;
-    world.store.insert_project(world.project(), some("project")).await.unwrap();
-    home.store.insert_agent(home.agent(), some("agent")).await.unwrap();
-    home.store.insert_objective(home.objective(), some("objective")).await.unwrap();
-    let simulation = home.simulation(&scene.agent);
-    home.store.insert_simulation(simulation, Vec::new(), Vec::new(), some("simulation")).await.unwrap();
+    let scene = fixture.scene(1).await;
+    let project = &scene.project;
+    fixture.store.insert_project(fixture.project(), some("project")).await.unwrap();
+    project.store.insert_agent(project.agent(), some("agent")).await.unwrap();
+    project.store.insert_objective(project.objective(), some("objective")).await.unwrap();
+    let simulation = project.simulation(&scene.agent);
+    project.store.insert_simulation(simulation, Vec::new(), Vec::new(), some("simulation")).await.unwrap();
     let run = run(some("run").unwrap());
-    home.store.change_simulation(&scene.simulation.id, run).await.unwrap().unwrap();
+    project.store.change_simulation(&scene.simulation.id, run).await.unwrap().unwrap();
     let start = start(&scene, some("start").unwrap());
-    home.store.change_conversation(&scene.simulation.id, &scene.id(0), start).await.unwrap().unwrap();
+    project.store.change_conversation(&scene.simulation.id, &scene.id(0), start).await.unwrap().unwrap();
     for text in ["project", "agent", "objective", "simulation", "run", "start"] {
-        assert_eq!(found(world, text, now).await, some(text), "{text}");
+        assert_eq!(found(fixture, text, now).await, some(text), "{text}");
     }
-    assert_eq!(found(world, "unknown", now).await, None);
+    assert_eq!(found(fixture, "unknown", now).await, None);
 }
 
 /// Of any kind, and the record stays as it is.
-pub async fn repeated_request_writes_nothing(world: &World) {
-    let scene = world.scene(1).await;
-    let home = &scene.home;
-    let first = record("a", "1", world.now());
-    world.store.insert_project(world.project(), Some(first.clone())).await.unwrap();
-    let again = || Some(record("a", "2", world.now()));
+pub async fn repeated_request_writes_nothing(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
+    let project = &scene.project;
+    let first = record("a", "1", fixture.now());
+    fixture.store.insert_project(fixture.project(), Some(first.clone())).await.unwrap();
+    let again = || Some(record("a", "2", fixture.now()));
 
-    let project = world.project();
-    assert!(is_duplicate(&world.store.insert_project(project.clone(), again()).await));
-    assert!(world.store.open_project(&project.id).await.unwrap().is_none());
-    let agent = home.agent();
-    assert!(is_duplicate(&home.store.insert_agent(agent.clone(), again()).await));
-    assert_eq!(home.store.agent(&agent.id).await.unwrap(), None);
-    let objective = home.objective();
-    assert!(is_duplicate(&home.store.insert_objective(objective.clone(), again()).await));
-    assert_eq!(home.store.objective(&objective.id).await.unwrap(), None);
-    let simulation = home.simulation(&scene.agent);
-    let inserted = home.store.insert_simulation(simulation.clone(), Vec::new(), Vec::new(), again()).await;
+    let unsaved = fixture.project();
+    assert!(is_duplicate(&fixture.store.insert_project(unsaved.clone(), again()).await));
+    assert!(fixture.store.open_project(&unsaved.id).await.unwrap().is_none());
+    let agent = project.agent();
+    assert!(is_duplicate(&project.store.insert_agent(agent.clone(), again()).await));
+    assert_eq!(project.store.agent(&agent.id).await.unwrap(), None);
+    let objective = project.objective();
+    assert!(is_duplicate(&project.store.insert_objective(objective.clone(), again()).await));
+    assert_eq!(project.store.objective(&objective.id).await.unwrap(), None);
+    let simulation = project.simulation(&scene.agent);
+    let inserted = project.store.insert_simulation(simulation.clone(), Vec::new(), Vec::new(), again()).await;
     assert!(is_duplicate(&inserted));
-    assert_eq!(home.store.simulation(&simulation.id).await.unwrap(), None);
-    let ran = home.store.change_simulation(&scene.simulation.id, run(again().unwrap())).await;
+    assert_eq!(project.store.simulation(&simulation.id).await.unwrap(), None);
+    let ran = project.store.change_simulation(&scene.simulation.id, run(again().unwrap())).await;
     assert!(matches!(ran, Err(ChangeError::Store(StoreError::Duplicate { .. }))), "{ran:?}");
     let start = start(&scene, again().unwrap());
-    let started = home.store.change_conversation(&scene.simulation.id, &scene.id(0), start).await;
+    let started = project.store.change_conversation(&scene.simulation.id, &scene.id(0), start).await;
     assert!(matches!(started, Err(ChangeError::Store(StoreError::Duplicate { .. }))), "{started:?}");
     assert_eq!(scene.stored(&scene.id(0)).await, scene.conversations[0]);
 
-    assert_eq!(found(world, "a", world.now()).await, Some(first));
+    assert_eq!(found(fixture, "a", fixture.now()).await, Some(first));
 }
 
 /// After that its key is free again, whether or not the record was removed.
-pub async fn record_is_valid_for_a_day(world: &World) {
-    let home = world.home().await;
-    let made = world.now();
+pub async fn record_is_valid_for_a_day(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let made = fixture.now();
     let first = record("a", "1", made);
-    home.store.insert_agent(home.agent(), Some(first.clone())).await.unwrap();
+    project.store.insert_agent(project.agent(), Some(first.clone())).await.unwrap();
     let last = made + IDEMPOTENCY_RETENTION;
-    world.store.delete_expired_records(10, last).await.unwrap();
-    assert_eq!(found(world, "a", last).await, Some(first));
+    fixture.store.delete_expired_records(10, last).await.unwrap();
+    assert_eq!(found(fixture, "a", last).await, Some(first));
 
-    let late = world.pass(IDEMPOTENCY_RETENTION + SignedDuration::from_secs(2));
-    assert_eq!(found(world, "a", late).await, None);
+    let late = fixture.pass(IDEMPOTENCY_RETENTION + SignedDuration::from_secs(2));
+    assert_eq!(found(fixture, "a", late).await, None);
     let second = record("a", "2", late);
-    home.store.insert_agent(home.agent(), Some(second.clone())).await.unwrap();
-    assert_eq!(found(world, "a", late).await, Some(second.clone()));
-    world.store.delete_expired_records(10, late).await.unwrap();
-    assert_eq!(found(world, "a", late).await, Some(second));
+    project.store.insert_agent(project.agent(), Some(second.clone())).await.unwrap();
+    assert_eq!(found(fixture, "a", late).await, Some(second.clone()));
+    fixture.store.delete_expired_records(10, late).await.unwrap();
+    assert_eq!(found(fixture, "a", late).await, Some(second));
 }
 
 /// All but one of them make nothing, and the record is that one's.
-pub async fn concurrent_requests_under_one_key_act_once(world: &World) {
-    let home = world.home().await;
+pub async fn concurrent_requests_under_one_key_act_once(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     for round in 0..ROUNDS {
         let text = format!("request {round}");
         let tasks = (0..4).map(|_| {
-            let (home, agent, now) = (home.clone(), home.agent(), world.now());
+            let (project, agent, now) = (project.clone(), project.agent(), fixture.now());
             let record = record(&text, agent.id.as_str(), now);
             Box::pin(async move {
-                let added = home.store.insert_agent(agent.clone(), Some(record)).await;
+                let added = project.store.insert_agent(agent.clone(), Some(record)).await;
                 assert!(added.is_ok() || is_duplicate(&added), "{added:?}");
                 (agent.id, added.is_ok())
             }) as _
@@ -144,22 +144,22 @@ pub async fn concurrent_requests_under_one_key_act_once(world: &World) {
         let outcomes = at_once(tasks.collect()).await;
         let made: Vec<&AgentId> = outcomes.iter().filter(|(_, made)| *made).map(|(id, _)| id).collect();
         assert_eq!(made.len(), 1, "{outcomes:?}");
-        let record = found(world, &text, world.now()).await.unwrap();
+        let record = found(fixture, &text, fixture.now()).await.unwrap();
         assert_eq!(record.response, made[0].as_str());
         for (id, made) in &outcomes {
-            assert_eq!(home.store.agent(id).await.unwrap().is_some(), *made);
+            assert_eq!(project.store.agent(id).await.unwrap().is_some(), *made);
         }
     }
 }
 
 /// The conversation is started once, and the others are refused.
-pub async fn concurrent_starts_under_one_key_record_one(world: &World) {
-    let scene = world.scene(ROUNDS).await;
+pub async fn concurrent_starts_under_one_key_record_one(fixture: &Fixture) {
+    let scene = fixture.scene(ROUNDS).await;
     for round in 0..ROUNDS {
         let (id, text) = (scene.id(usize::try_from(round).unwrap()), format!("start {round}"));
         let tasks = (0..3).map(|number| {
             let (scene, id) = (scene.clone(), id.clone());
-            let record = record(&text, &number.to_string(), world.now());
+            let record = record(&text, &number.to_string(), fixture.now());
             Box::pin(async move {
                 let start = start(&scene, record);
                 let started = scene.store().change_conversation(&scene.simulation.id, &id, start).await;
@@ -173,7 +173,7 @@ pub async fn concurrent_starts_under_one_key_record_one(world: &World) {
         let outcomes = at_once(tasks.collect()).await;
         let won = outcomes.iter().position(|started| *started).unwrap();
         assert_eq!(outcomes.iter().filter(|started| **started).count(), 1);
-        assert_eq!(found(world, &text, world.now()).await.unwrap().response, won.to_string());
+        assert_eq!(found(fixture, &text, fixture.now()).await.unwrap().response, won.to_string());
         assert_eq!(scene.stored(&id).await.attempt, 1);
     }
 }

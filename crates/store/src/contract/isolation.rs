@@ -4,18 +4,18 @@ use onerun_domain::{
     Agent, Conversation, Direction, EndReason, Job, Outcome, Refusal, SimulationStatus, Work,
 };
 
-use super::fixture::{Home, Scene, Settled, World, all};
+use super::fixture::{Fixture, Scene, Settled, TestProject, all};
 use crate::{ConversationList, NamedSort, SimulationList, SimulationOrder};
 
 /// A project with something of everything, and another project.
-async fn two_projects(world: &World) -> (Scene, Home) {
-    let scene = world.scene(3).await;
+async fn two_projects(fixture: &Fixture) -> (Scene, TestProject) {
+    let scene = fixture.scene(3).await;
     let (id, token) = (scene.id(0), scene.token());
     scene.claim(&id, &token).await.unwrap();
     scene.complete(&id, &token, Some("one"), Some(EndReason::PersonaDecided)).await.unwrap();
     let completed = onerun_domain::EvaluationStatus::Completed;
     scene.conclude(&id, completed, &[Outcome::Passed, Outcome::Failed]).await.unwrap();
-    let other = world.home().await;
+    let other = fixture.new_project().await;
     (scene, other)
 }
 
@@ -40,8 +40,8 @@ async fn seen(scene: &Scene) -> String {
 }
 
 /// Reading by an id of another project gives what reading by an unknown one does.
-pub async fn other_projects_cannot_be_read(world: &World) {
-    let (scene, other) = two_projects(world).await;
+pub async fn other_projects_cannot_be_read(fixture: &Fixture) {
+    let (scene, other) = two_projects(fixture).await;
     let store = &other.store;
     let (simulation, conversation) = (&scene.simulation.id, &scene.id(0));
     assert_eq!(store.agent(&scene.agent.id).await.unwrap(), None);
@@ -60,8 +60,8 @@ pub async fn other_projects_cannot_be_read(world: &World) {
 }
 
 /// Lists hold what is the project's own.
-pub async fn other_projects_are_not_listed(world: &World) {
-    let (scene, other) = two_projects(world).await;
+pub async fn other_projects_are_not_listed(fixture: &Fixture) {
+    let (scene, other) = two_projects(fixture).await;
     assert_eq!(other.agent_list(None, NamedSort::Name(Direction::Ascending)).await, []);
     let sort = NamedSort::CreatedAt(Direction::Descending);
     assert_eq!(other.store.objectives(sort, all()).await.unwrap().data, []);
@@ -84,8 +84,8 @@ pub async fn other_projects_are_not_listed(world: &World) {
 }
 
 /// No decision is asked about what is another project's, and nothing of it changes.
-pub async fn other_projects_cannot_be_changed(world: &World) {
-    let (scene, other) = two_projects(world).await;
+pub async fn other_projects_cannot_be_changed(fixture: &Fixture) {
+    let (scene, other) = two_projects(fixture).await;
     let before = seen(&scene).await;
     let store = &other.store;
     let (simulation, conversation) = (&scene.simulation.id, &scene.id(1));
@@ -102,11 +102,11 @@ pub async fn other_projects_cannot_be_changed(world: &World) {
 }
 
 /// What is added under a simulation of another project is not there, whatever is answered, and calls for no work.
-pub async fn other_projects_cannot_be_added_to(world: &World) {
-    let (scene, other) = two_projects(world).await;
-    world.take_jobs().await;
+pub async fn other_projects_cannot_be_added_to(fixture: &Fixture) {
+    let (scene, other) = two_projects(fixture).await;
+    fixture.take_jobs().await;
     let before = seen(&scene).await;
-    let persona = scene.home.persona(&scene.simulation, 2);
+    let persona = scene.project.persona(&scene.simulation, 2);
     let work = Work::StopConversations { simulation: scene.simulation.id.clone() };
     let job = Job::new(other.project.clone(), work);
     let added = other.store.add_persona(persona, vec![job]).await;
@@ -116,17 +116,19 @@ pub async fn other_projects_cannot_be_added_to(world: &World) {
     assert_eq!(seen(&scene).await, before);
     let stored = other.store.conversation(&scene.simulation.id, &queued.id).await.unwrap();
     assert_eq!(stored, None);
-    assert_eq!(world.take_jobs().await, []);
+    assert_eq!(fixture.take_jobs().await, []);
     // The numbers are still free.
-    assert!(scene.store().add_persona(scene.home.persona(&scene.simulation, 2), Vec::new()).await.unwrap());
+    assert!(
+        scene.store().add_persona(scene.project.persona(&scene.simulation, 2), Vec::new()).await.unwrap()
+    );
     scene.add(std::slice::from_ref(&queued)).await.unwrap();
     assert_eq!(scene.stored(&queued.id).await, queued);
 }
 
 /// A simulation that names another project's agent or objectives shows neither, and is not counted for them.
-pub async fn simulation_shows_no_resource_of_another_project(world: &World) {
-    let (scene, other) = two_projects(world).await;
-    world.take_jobs().await;
+pub async fn simulation_shows_no_resource_of_another_project(fixture: &Fixture) {
+    let (scene, other) = two_projects(fixture).await;
+    fixture.take_jobs().await;
     let own = other.add_agent(Agent { name: super::fixture::name("Own"), ..other.agent() }).await;
     let before = seen(&scene).await;
     let of_foreign_agent = other.simulation(&scene.agent);
@@ -139,7 +141,7 @@ pub async fn simulation_shows_no_resource_of_another_project(world: &World) {
         let jobs = vec![Job::new(other.project.clone(), work)];
         if other.store.insert_simulation(simulation, pinned, jobs, None).await.is_err() {
             assert_eq!(other.store.simulation(&id).await.unwrap(), None, "it is half there");
-            assert_eq!(world.take_jobs().await, []);
+            assert_eq!(fixture.take_jobs().await, []);
         }
         if let Ok(Some(detail)) = other.store.simulation(&id).await {
             assert_ne!(detail.agent, scene.agent);
@@ -150,8 +152,8 @@ pub async fn simulation_shows_no_resource_of_another_project(world: &World) {
 }
 
 /// A conversation that names another project's persona does not show it.
-pub async fn conversation_shows_no_persona_of_another_project(world: &World) {
-    let (scene, other) = two_projects(world).await;
+pub async fn conversation_shows_no_persona_of_another_project(fixture: &Fixture) {
+    let (scene, other) = two_projects(fixture).await;
     let own = other.scene(0).await;
     let before = seen(&scene).await;
     let queued = Conversation { persona_id: scene.persona.id.clone(), ..own.conversation(1) };
@@ -171,9 +173,9 @@ pub async fn conversation_shows_no_persona_of_another_project(world: &World) {
 }
 
 /// Personas and conversations are found under their own simulation, and under no other of the project.
-pub async fn conversation_is_found_under_its_own_simulation(world: &World) {
-    let (scene, _) = two_projects(world).await;
-    let sibling = scene.home.scene(1).await;
+pub async fn conversation_is_found_under_its_own_simulation(fixture: &Fixture) {
+    let (scene, _) = two_projects(fixture).await;
+    let sibling = scene.project.scene(1).await;
     let before = seen(&scene).await;
     let (store, simulation, conversation) = (sibling.store(), &sibling.simulation.id, &scene.id(0));
     assert_eq!(store.persona(simulation, &scene.persona.id).await.unwrap(), None);
@@ -194,8 +196,8 @@ pub async fn conversation_is_found_under_its_own_simulation(world: &World) {
 }
 
 /// What happens in one project is counted there alone, though numbers and keys are the same in another.
-pub async fn projects_with_equal_ids_are_isolated(world: &World) {
-    let (one, other) = (world.scene(2).await, world.scene(2).await);
+pub async fn projects_with_equal_ids_are_isolated(fixture: &Fixture) {
+    let (one, other) = (fixture.scene(2).await, fixture.scene(2).await);
     let untouched = seen(&other).await;
     one.settle(&one.id(0), Settled::Evaluated(vec![Outcome::Passed])).await.unwrap();
     one.settle(&one.id(1), Settled::Failed).await.unwrap();

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{ConversationId, Job, JobId, JobKind, PersonaId, ProjectId, SimulationId, Work};
 
-use super::fixture::{LEASE, World, all, at_once, both, in_pages};
+use super::fixture::{Fixture, LEASE, all, at_once, both, in_pages};
 use crate::{ClaimedJob, DeadJob};
 
 /// How many jobs of one project wait before another project's.
 const BACKLOG: usize = 1_000;
 
-impl World {
+impl Fixture {
     /// A job of one and the same project.
     fn job(&self) -> Job {
         self.job_of(&"project00001".parse().unwrap())
@@ -61,11 +61,11 @@ fn first_delivery(jobs: &[Job]) -> Vec<ClaimedJob> {
 }
 
 /// A job is taken as it was added, whatever its work.
-pub async fn every_kind_of_job_is_read_as_added(world: &World) {
-    let simulation = SimulationId::generate(world.random());
-    let persona = PersonaId::generate(world.random());
-    let conversation = ConversationId::generate(world.random());
-    let project = ProjectId::generate(world.random());
+pub async fn every_kind_of_job_is_read_as_added(fixture: &Fixture) {
+    let simulation = SimulationId::generate(fixture.random());
+    let persona = PersonaId::generate(fixture.random());
+    let conversation = ConversationId::generate(fixture.random());
+    let project = ProjectId::generate(fixture.random());
     for work in [
         Work::StartSimulation { simulation: simulation.clone() },
         Work::GeneratePersonas { simulation: simulation.clone(), first_seq: 1 },
@@ -77,251 +77,251 @@ pub async fn every_kind_of_job_is_read_as_added(world: &World) {
         Work::StopConversations { simulation },
     ] {
         let job = Job::new(project.clone(), work);
-        world.store.enqueue(vec![job.clone()]).await.unwrap();
-        let claimed = world.claim_jobs(10, world.now()).await;
+        fixture.store.enqueue(vec![job.clone()]).await.unwrap();
+        let claimed = fixture.claim_jobs(10, fixture.now()).await;
         assert_eq!(claimed, first_delivery(std::slice::from_ref(&job)));
-        world.store.complete_job(&job.id).await.unwrap();
+        fixture.store.complete_job(&job.id).await.unwrap();
     }
 }
 
 /// A job is due at once; those that were added earlier are taken earlier, and not more than were asked for.
-pub async fn jobs_are_claimed_oldest_first(world: &World) {
-    let jobs = world.add_jobs(5).await;
-    assert_eq!(world.claim_jobs(2, world.now()).await, first_delivery(&jobs[..2]));
-    assert_eq!(world.claim_jobs(2, world.now()).await, first_delivery(&jobs[2..4]));
-    assert_eq!(world.claim_jobs(2, world.now()).await, first_delivery(&jobs[4..]));
-    assert_eq!(world.claim_jobs(2, world.now()).await, []);
+pub async fn jobs_are_claimed_oldest_first(fixture: &Fixture) {
+    let jobs = fixture.add_jobs(5).await;
+    assert_eq!(fixture.claim_jobs(2, fixture.now()).await, first_delivery(&jobs[..2]));
+    assert_eq!(fixture.claim_jobs(2, fixture.now()).await, first_delivery(&jobs[2..4]));
+    assert_eq!(fixture.claim_jobs(2, fixture.now()).await, first_delivery(&jobs[4..]));
+    assert_eq!(fixture.claim_jobs(2, fixture.now()).await, []);
 }
 
 /// Projects take turns: the next claim has the first job of another project, and so do two claims of one job.
-pub async fn backlog_does_not_delay_another_project(world: &World) {
-    let job = world.backlog_and_one().await;
-    let claimed = world.claim_jobs(8, world.now()).await;
+pub async fn backlog_does_not_delay_another_project(fixture: &Fixture) {
+    let job = fixture.backlog_and_one().await;
+    let claimed = fixture.claim_jobs(8, fixture.now()).await;
     assert_eq!(claimed.len(), 8);
     assert!(claimed.iter().any(|claimed| claimed.job == job), "{claimed:?}");
 }
 
 /// The turn goes round from one claim to the next.
-pub async fn projects_take_turns_when_jobs_are_claimed_one_by_one(world: &World) {
-    let job = world.backlog_and_one().await;
-    let mut claimed = world.claim_jobs(1, world.now()).await;
-    claimed.extend(world.claim_jobs(1, world.now()).await);
+pub async fn projects_take_turns_when_jobs_are_claimed_one_by_one(fixture: &Fixture) {
+    let job = fixture.backlog_and_one().await;
+    let mut claimed = fixture.claim_jobs(1, fixture.now()).await;
+    claimed.extend(fixture.claim_jobs(1, fixture.now()).await);
     assert!(claimed.iter().any(|claimed| claimed.job == job), "{claimed:?}");
     // With only one project left, it has every turn.
-    assert_eq!(world.claim_jobs(10, world.now()).await.len(), 10);
+    assert_eq!(fixture.claim_jobs(10, fixture.now()).await.len(), 10);
 }
 
 /// A project that comes back from a retry takes its turn like any other.
-pub async fn retried_jobs_do_not_delay_another_project(world: &World) {
-    let [busy, other] = [(); 2].map(|()| ProjectId::generate(world.random()));
-    let jobs: Vec<Job> = (0..40).map(|_| world.job_of(&busy)).collect();
-    world.store.enqueue(jobs.clone()).await.unwrap();
-    let now = world.now();
-    assert_eq!(world.claim_jobs(40, now).await.len(), 40);
-    let job = world.job_of(&other);
-    world.store.enqueue(vec![job.clone()]).await.unwrap();
+pub async fn retried_jobs_do_not_delay_another_project(fixture: &Fixture) {
+    let [busy, other] = [(); 2].map(|()| ProjectId::generate(fixture.random()));
+    let jobs: Vec<Job> = (0..40).map(|_| fixture.job_of(&busy)).collect();
+    fixture.store.enqueue(jobs.clone()).await.unwrap();
+    let now = fixture.now();
+    assert_eq!(fixture.claim_jobs(40, now).await.len(), 40);
+    let job = fixture.job_of(&other);
+    fixture.store.enqueue(vec![job.clone()]).await.unwrap();
     for job in &jobs {
-        world.store.retry_job(&job.id, "busy", now).await.unwrap();
+        fixture.store.retry_job(&job.id, "busy", now).await.unwrap();
     }
-    let claimed = world.claim_jobs(2, world.now()).await;
+    let claimed = fixture.claim_jobs(2, fixture.now()).await;
     assert!(claimed.iter().any(|claimed| claimed.job == job), "{claimed:?}");
 }
 
 /// A claim of one kind takes no job of another, and does not see when it is due.
-pub async fn jobs_are_claimed_by_kind(world: &World) {
-    let project = ProjectId::generate(world.random());
-    let (judging, other) = (world.judging_job_of(&project), world.job_of(&project));
-    world.store.enqueue(vec![judging.clone()]).await.unwrap();
-    let now = world.now();
-    let claim = async |kind| world.store.claim_jobs(kind, 10, now + LEASE, now).await.unwrap();
+pub async fn jobs_are_claimed_by_kind(fixture: &Fixture) {
+    let project = ProjectId::generate(fixture.random());
+    let (judging, other) = (fixture.judging_job_of(&project), fixture.job_of(&project));
+    fixture.store.enqueue(vec![judging.clone()]).await.unwrap();
+    let now = fixture.now();
+    let claim = async |kind| fixture.store.claim_jobs(kind, 10, now + LEASE, now).await.unwrap();
     assert_eq!(claim(JobKind::Other).await, []);
-    assert_eq!(world.store.next_job_due(JobKind::Other).await.unwrap(), None);
-    world.store.enqueue(vec![other.clone()]).await.unwrap();
+    assert_eq!(fixture.store.next_job_due(JobKind::Other).await.unwrap(), None);
+    fixture.store.enqueue(vec![other.clone()]).await.unwrap();
     assert_eq!(claim(JobKind::Judging).await, first_delivery(&[judging]));
     assert_eq!(claim(JobKind::Other).await, first_delivery(&[other]));
 }
 
 /// The same work, called for twice while it waits, is done once.
-pub async fn waiting_job_is_not_enqueued_again(world: &World) {
-    let (job, other) = (world.job(), world.job());
-    world.store.enqueue(vec![job.clone(), job.clone()]).await.unwrap();
-    world.store.enqueue(vec![job.clone(), other.clone()]).await.unwrap();
-    assert_eq!(world.claim_jobs(10, world.now()).await, first_delivery(&[job, other]));
+pub async fn waiting_job_is_not_enqueued_again(fixture: &Fixture) {
+    let (job, other) = (fixture.job(), fixture.job());
+    fixture.store.enqueue(vec![job.clone(), job.clone()]).await.unwrap();
+    fixture.store.enqueue(vec![job.clone(), other.clone()]).await.unwrap();
+    assert_eq!(fixture.claim_jobs(10, fixture.now()).await, first_delivery(&[job, other]));
 }
 
 /// A job that waits to be tried again waits, too: it is neither added again nor due sooner.
-pub async fn job_waiting_for_a_retry_is_not_enqueued_again(world: &World) {
-    let job = world.add_jobs(1).await.remove(0);
-    let now = world.now();
-    world.claim_jobs(1, now).await;
+pub async fn job_waiting_for_a_retry_is_not_enqueued_again(fixture: &Fixture) {
+    let job = fixture.add_jobs(1).await.remove(0);
+    let now = fixture.now();
+    fixture.claim_jobs(1, now).await;
     let due = now + SignedDuration::from_secs(9);
-    world.store.retry_job(&job.id, "busy", due).await.unwrap();
-    world.store.enqueue(vec![job.clone()]).await.unwrap();
-    assert_eq!(world.claim_jobs(10, due).await.len(), 1);
-    world.store.complete_job(&job.id).await.unwrap();
-    assert_eq!(world.next_job_due().await, None);
+    fixture.store.retry_job(&job.id, "busy", due).await.unwrap();
+    fixture.store.enqueue(vec![job.clone()]).await.unwrap();
+    assert_eq!(fixture.claim_jobs(10, due).await.len(), 1);
+    fixture.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(fixture.next_job_due().await, None);
 }
 
 /// Once done, the same work can be called for again, and is new.
-pub async fn completed_job_can_be_enqueued_again(world: &World) {
-    let job = world.add_jobs(1).await.remove(0);
-    world.claim_jobs(1, world.now()).await;
-    world.store.complete_job(&job.id).await.unwrap();
-    assert_eq!(world.claim_jobs(1, world.now() + LEASE).await, []);
-    world.store.enqueue(vec![job.clone()]).await.unwrap();
-    assert_eq!(world.claim_jobs(1, world.now()).await, first_delivery(&[job]));
+pub async fn completed_job_can_be_enqueued_again(fixture: &Fixture) {
+    let job = fixture.add_jobs(1).await.remove(0);
+    fixture.claim_jobs(1, fixture.now()).await;
+    fixture.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(fixture.claim_jobs(1, fixture.now() + LEASE).await, []);
+    fixture.store.enqueue(vec![job.clone()]).await.unwrap();
+    assert_eq!(fixture.claim_jobs(1, fixture.now()).await, first_delivery(&[job]));
 }
 
 /// Work that is called for while it is being done may have read what was before the call: it is done once more.
-pub async fn job_enqueued_while_claimed_runs_once_more(world: &World) {
-    let job = world.add_jobs(1).await.remove(0);
-    world.claim_jobs(1, world.now()).await;
-    world.store.enqueue(vec![job.clone()]).await.unwrap();
-    assert_eq!(world.claim_jobs(1, world.now()).await, [], "the taker is still at it");
-    world.store.complete_job(&job.id).await.unwrap();
-    assert_eq!(world.claim_jobs(10, world.now()).await.len(), 1);
-    world.store.complete_job(&job.id).await.unwrap();
-    assert_eq!(world.next_job_due().await, None);
+pub async fn job_enqueued_while_claimed_runs_once_more(fixture: &Fixture) {
+    let job = fixture.add_jobs(1).await.remove(0);
+    fixture.claim_jobs(1, fixture.now()).await;
+    fixture.store.enqueue(vec![job.clone()]).await.unwrap();
+    assert_eq!(fixture.claim_jobs(1, fixture.now()).await, [], "the taker is still at it");
+    fixture.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(fixture.claim_jobs(10, fixture.now()).await.len(), 1);
+    fixture.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(fixture.next_job_due().await, None);
 }
 
 /// A taken job is hidden for as long as was asked; then it comes again, and says how often.
-pub async fn claimed_job_is_due_again_after_its_claim_expires(world: &World) {
-    let job = world.add_jobs(1).await.remove(0);
-    let now = world.now();
+pub async fn claimed_job_is_due_again_after_its_claim_expires(fixture: &Fixture) {
+    let job = fixture.add_jobs(1).await.remove(0);
+    let now = fixture.now();
     let until = now + SignedDuration::from_secs(30);
-    let claimed = world.store.claim_jobs(JobKind::Other, 1, until, now).await.unwrap();
+    let claimed = fixture.store.claim_jobs(JobKind::Other, 1, until, now).await.unwrap();
     assert_eq!(claimed, first_delivery(std::slice::from_ref(&job)));
     let before = until - SignedDuration::from_micros(1);
-    assert_eq!(world.claim_jobs(1, before).await, []);
-    assert_eq!(world.claim_jobs(1, until).await, [ClaimedJob { job: job.clone(), deliveries: 2 }]);
-    assert_eq!(world.claim_jobs(1, until).await, []);
-    assert_eq!(world.claim_jobs(1, until + LEASE).await, [ClaimedJob { job, deliveries: 3 }]);
+    assert_eq!(fixture.claim_jobs(1, before).await, []);
+    assert_eq!(fixture.claim_jobs(1, until).await, [ClaimedJob { job: job.clone(), deliveries: 2 }]);
+    assert_eq!(fixture.claim_jobs(1, until).await, []);
+    assert_eq!(fixture.claim_jobs(1, until + LEASE).await, [ClaimedJob { job, deliveries: 3 }]);
 }
 
 /// A job is done for good, and saying so twice, or of a job that there is not, is no error.
-pub async fn completed_job_is_deleted(world: &World) {
-    let jobs = world.add_jobs(2).await;
-    world.claim_jobs(1, world.now()).await;
-    world.store.complete_job(&jobs[0].id).await.unwrap();
-    world.store.complete_job(&jobs[0].id).await.unwrap();
-    world.store.complete_job(&JobId::restore("unheard_of".into())).await.unwrap();
-    let claimed = world.claim_jobs(10, world.now() + LEASE + LEASE).await;
+pub async fn completed_job_is_deleted(fixture: &Fixture) {
+    let jobs = fixture.add_jobs(2).await;
+    fixture.claim_jobs(1, fixture.now()).await;
+    fixture.store.complete_job(&jobs[0].id).await.unwrap();
+    fixture.store.complete_job(&jobs[0].id).await.unwrap();
+    fixture.store.complete_job(&JobId::restore("unheard_of".into())).await.unwrap();
+    let claimed = fixture.claim_jobs(10, fixture.now() + LEASE + LEASE).await;
     assert_eq!(claimed, first_delivery(&jobs[1..]));
 }
 
 /// A job that did not succeed is due when it was put off to, and not before; others go first meanwhile.
-pub async fn retried_job_is_due_at_its_retry_time(world: &World) {
-    let jobs = world.add_jobs(2).await;
-    let now = world.now();
-    assert_eq!(world.claim_jobs(1, now).await, first_delivery(&jobs[..1]));
+pub async fn retried_job_is_due_at_its_retry_time(fixture: &Fixture) {
+    let jobs = fixture.add_jobs(2).await;
+    let now = fixture.now();
+    assert_eq!(fixture.claim_jobs(1, now).await, first_delivery(&jobs[..1]));
     let due = now + SignedDuration::from_secs(10);
-    world.store.retry_job(&jobs[0].id, "the model is busy", due).await.unwrap();
+    fixture.store.retry_job(&jobs[0].id, "the model is busy", due).await.unwrap();
     let before = due - SignedDuration::from_micros(1);
-    assert_eq!(world.claim_jobs(10, before).await, first_delivery(&jobs[1..]));
+    assert_eq!(fixture.claim_jobs(10, before).await, first_delivery(&jobs[1..]));
     let again = ClaimedJob { job: jobs[0].clone(), deliveries: 2 };
-    assert_eq!(world.claim_jobs(10, due).await, [again]);
+    assert_eq!(fixture.claim_jobs(10, due).await, [again]);
 }
 
 /// A job may be put off to a time sooner than it would have shown again.
-pub async fn job_can_be_retried_at_once(world: &World) {
-    let job = world.add_jobs(1).await.remove(0);
-    let now = world.now();
-    world.claim_jobs(1, now).await;
-    world.store.retry_job(&job.id, "once more", now).await.unwrap();
-    assert_eq!(world.claim_jobs(1, now).await, [ClaimedJob { job, deliveries: 2 }]);
+pub async fn job_can_be_retried_at_once(fixture: &Fixture) {
+    let job = fixture.add_jobs(1).await.remove(0);
+    let now = fixture.now();
+    fixture.claim_jobs(1, now).await;
+    fixture.store.retry_job(&job.id, "once more", now).await.unwrap();
+    assert_eq!(fixture.claim_jobs(1, now).await, [ClaimedJob { job, deliveries: 2 }]);
 }
 
 /// A job that was done by one taker is not brought back by another that was slower and failed.
-pub async fn completed_job_is_neither_retried_nor_buried(world: &World) {
-    let job = world.add_jobs(1).await.remove(0);
-    world.claim_jobs(1, world.now()).await;
-    world.store.complete_job(&job.id).await.unwrap();
-    let now = world.now();
-    world.store.retry_job(&job.id, "late", now).await.unwrap();
-    world.store.bury_job(&job.id, "late", now).await.unwrap();
-    assert_eq!(world.claim_jobs(1, now + LEASE).await, []);
-    assert_eq!(world.dead().await, []);
-    assert_eq!(world.next_job_due().await, None);
+pub async fn completed_job_is_neither_retried_nor_buried(fixture: &Fixture) {
+    let job = fixture.add_jobs(1).await.remove(0);
+    fixture.claim_jobs(1, fixture.now()).await;
+    fixture.store.complete_job(&job.id).await.unwrap();
+    let now = fixture.now();
+    fixture.store.retry_job(&job.id, "late", now).await.unwrap();
+    fixture.store.bury_job(&job.id, "late", now).await.unwrap();
+    assert_eq!(fixture.claim_jobs(1, now + LEASE).await, []);
+    assert_eq!(fixture.dead().await, []);
+    assert_eq!(fixture.next_job_due().await, None);
 }
 
 /// A job that is given up is kept with its reason and never taken again.
-pub async fn buried_job_is_stored_with_its_reason(world: &World) {
-    let jobs = world.add_jobs(2).await;
-    world.claim_jobs(1, world.now()).await;
-    let buried_at = world.now();
+pub async fn buried_job_is_stored_with_its_reason(fixture: &Fixture) {
+    let jobs = fixture.add_jobs(2).await;
+    fixture.claim_jobs(1, fixture.now()).await;
+    let buried_at = fixture.now();
     let reason = "the model's answer was no JSON: \"\u{1f4a5}\"\n".to_owned();
-    world.store.bury_job(&jobs[0].id, &reason, buried_at).await.unwrap();
-    assert_eq!(world.claim_jobs(10, world.now() + LEASE).await, first_delivery(&jobs[1..]));
-    assert_eq!(world.dead().await, [DeadJob { job: jobs[0].clone(), reason, buried_at }]);
+    fixture.store.bury_job(&jobs[0].id, &reason, buried_at).await.unwrap();
+    assert_eq!(fixture.claim_jobs(10, fixture.now() + LEASE).await, first_delivery(&jobs[1..]));
+    assert_eq!(fixture.dead().await, [DeadJob { job: jobs[0].clone(), reason, buried_at }]);
 }
 
 /// What was given up once does not stand in the way of the same work when it is called for anew.
-pub async fn buried_job_can_be_enqueued_again(world: &World) {
-    let job = world.add_jobs(1).await.remove(0);
-    world.claim_jobs(1, world.now()).await;
-    world.store.bury_job(&job.id, "first", world.now()).await.unwrap();
-    world.store.enqueue(vec![job.clone()]).await.unwrap();
-    assert_eq!(world.claim_jobs(1, world.now()).await, first_delivery(std::slice::from_ref(&job)));
-    world.store.bury_job(&job.id, "second", world.now()).await.unwrap();
-    let dead = world.dead().await;
+pub async fn buried_job_can_be_enqueued_again(fixture: &Fixture) {
+    let job = fixture.add_jobs(1).await.remove(0);
+    fixture.claim_jobs(1, fixture.now()).await;
+    fixture.store.bury_job(&job.id, "first", fixture.now()).await.unwrap();
+    fixture.store.enqueue(vec![job.clone()]).await.unwrap();
+    assert_eq!(fixture.claim_jobs(1, fixture.now()).await, first_delivery(std::slice::from_ref(&job)));
+    fixture.store.bury_job(&job.id, "second", fixture.now()).await.unwrap();
+    let dead = fixture.dead().await;
     assert_eq!((&dead[0].job, dead[0].reason.as_str()), (&job, "second"));
-    assert_eq!(world.claim_jobs(1, world.now() + LEASE).await, []);
+    assert_eq!(fixture.claim_jobs(1, fixture.now() + LEASE).await, []);
 }
 
 /// What was called for while it was being given up was called for anew, and waits.
-pub async fn job_enqueued_while_buried_waits(world: &World) {
-    let job = world.add_jobs(1).await.remove(0);
-    world.claim_jobs(1, world.now()).await;
-    world.store.enqueue(vec![job.clone()]).await.unwrap();
-    world.store.bury_job(&job.id, "no", world.now()).await.unwrap();
-    assert_eq!(world.dead().await.len(), 1);
-    let claimed = world.claim_jobs(10, world.now()).await;
+pub async fn job_enqueued_while_buried_waits(fixture: &Fixture) {
+    let job = fixture.add_jobs(1).await.remove(0);
+    fixture.claim_jobs(1, fixture.now()).await;
+    fixture.store.enqueue(vec![job.clone()]).await.unwrap();
+    fixture.store.bury_job(&job.id, "no", fixture.now()).await.unwrap();
+    assert_eq!(fixture.dead().await.len(), 1);
+    let claimed = fixture.claim_jobs(10, fixture.now()).await;
     assert_eq!(claimed.iter().map(|claimed| &claimed.job).collect::<Vec<_>>(), [&job]);
 }
 
 /// Given-up jobs are listed newest first, in pages.
-pub async fn buried_jobs_are_listed_newest_first(world: &World) {
-    let jobs = world.add_jobs(5).await;
-    world.claim_jobs(5, world.now()).await;
+pub async fn buried_jobs_are_listed_newest_first(fixture: &Fixture) {
+    let jobs = fixture.add_jobs(5).await;
+    fixture.claim_jobs(5, fixture.now()).await;
     let order = [3, 0, 4, 1, 2];
     for index in order {
-        world.store.bury_job(&jobs[index].id, "no", world.now()).await.unwrap();
+        fixture.store.bury_job(&jobs[index].id, "no", fixture.now()).await.unwrap();
     }
     let newest_first: Vec<&Job> = order.iter().rev().map(|index| &jobs[*index]).collect();
     for limit in [1, 2, 5, 6] {
-        let listed = in_pages(limit, async |page| world.store.dead_jobs(page).await.unwrap()).await;
+        let listed = in_pages(limit, async |page| fixture.store.dead_jobs(page).await.unwrap()).await;
         assert_eq!(listed.iter().map(|dead| &dead.job).collect::<Vec<_>>(), newest_first);
     }
 }
 
 /// A host knows how long it may sleep: until a job shows that waits, is hidden or was put off.
-pub async fn next_job_is_known(world: &World) {
-    assert_eq!(world.next_job_due().await, None);
-    let jobs = world.add_jobs(2).await;
-    let now = world.now();
-    assert!(world.next_job_due().await.unwrap() <= now, "a new job is due at once");
-    world.claim_jobs(2, now).await;
-    assert_eq!(world.next_job_due().await, Some(now + LEASE));
+pub async fn next_job_is_known(fixture: &Fixture) {
+    assert_eq!(fixture.next_job_due().await, None);
+    let jobs = fixture.add_jobs(2).await;
+    let now = fixture.now();
+    assert!(fixture.next_job_due().await.unwrap() <= now, "a new job is due at once");
+    fixture.claim_jobs(2, now).await;
+    assert_eq!(fixture.next_job_due().await, Some(now + LEASE));
     let due = now + SignedDuration::from_secs(1);
-    world.store.retry_job(&jobs[1].id, "busy", due).await.unwrap();
-    assert_eq!(world.next_job_due().await, Some(due));
-    world.store.bury_job(&jobs[1].id, "no", now).await.unwrap();
-    assert_eq!(world.next_job_due().await, Some(now + LEASE));
-    world.store.complete_job(&jobs[0].id).await.unwrap();
-    assert_eq!(world.next_job_due().await, None);
+    fixture.store.retry_job(&jobs[1].id, "busy", due).await.unwrap();
+    assert_eq!(fixture.next_job_due().await, Some(due));
+    fixture.store.bury_job(&jobs[1].id, "no", now).await.unwrap();
+    assert_eq!(fixture.next_job_due().await, Some(now + LEASE));
+    fixture.store.complete_job(&jobs[0].id).await.unwrap();
+    assert_eq!(fixture.next_job_due().await, None);
 }
 
 /// Of many takers at one time, each job goes to one.
-pub async fn job_is_claimed_by_one_of_many_claimers(world: &World) {
-    let jobs: Vec<Job> = (0..60).map(|_| world.job()).collect();
-    world.store.enqueue(jobs.clone()).await.unwrap();
-    let now = world.now();
+pub async fn job_is_claimed_by_one_of_many_claimers(fixture: &Fixture) {
+    let jobs: Vec<Job> = (0..60).map(|_| fixture.job()).collect();
+    fixture.store.enqueue(jobs.clone()).await.unwrap();
+    let now = fixture.now();
     let tasks = (0..6).map(|_| {
-        let world = world.clone();
+        let fixture = fixture.clone();
         Box::pin(async move {
             let mut taken = Vec::new();
             loop {
-                let claimed = world.claim_jobs(3, now).await;
+                let claimed = fixture.claim_jobs(3, now).await;
                 if claimed.is_empty() {
                     return taken;
                 }
@@ -337,113 +337,113 @@ pub async fn job_is_claimed_by_one_of_many_claimers(world: &World) {
 }
 
 /// The same work, called for from two sides at one time, is done once.
-pub async fn concurrent_enqueueing_adds_a_job_once(world: &World) {
+pub async fn concurrent_enqueueing_adds_a_job_once(fixture: &Fixture) {
     for _ in 0..super::fixture::ROUNDS {
-        let job = world.job();
-        let (one, other) = (world.store.clone(), world.store.clone());
+        let job = fixture.job();
+        let (one, other) = (fixture.store.clone(), fixture.store.clone());
         let (first, second) = (vec![job.clone()], vec![job.clone()]);
         let (first, second) =
             both(async move { one.enqueue(first).await }, async move { other.enqueue(second).await }).await;
         first.unwrap();
         second.unwrap();
-        assert_eq!(world.claim_jobs(10, world.now()).await, first_delivery(std::slice::from_ref(&job)));
-        world.store.complete_job(&job.id).await.unwrap();
-        assert_eq!(world.next_job_due().await, None);
+        assert_eq!(fixture.claim_jobs(10, fixture.now()).await, first_delivery(std::slice::from_ref(&job)));
+        fixture.store.complete_job(&job.id).await.unwrap();
+        assert_eq!(fixture.next_job_due().await, None);
     }
 }
 
 /// One job is taken by its id, as it was added, and no other with it. It is hidden from both ways of taking.
-pub async fn job_is_claimed_by_its_id(world: &World) {
-    let jobs = world.add_jobs(3).await;
-    let now = world.now();
+pub async fn job_is_claimed_by_its_id(fixture: &Fixture) {
+    let jobs = fixture.add_jobs(3).await;
+    let now = fixture.now();
     let until = now + SignedDuration::from_secs(30);
-    let claimed = world.store.claim_job(&jobs[1].id, until, now).await.unwrap();
+    let claimed = fixture.store.claim_job(&jobs[1].id, until, now).await.unwrap();
     assert_eq!(claimed, Some(ClaimedJob { job: jobs[1].clone(), deliveries: 1 }));
     let before = until - SignedDuration::from_micros(1);
-    assert_eq!(world.claim_job(&jobs[1], before).await, None);
+    assert_eq!(fixture.claim_job(&jobs[1], before).await, None);
     let others = [jobs[0].clone(), jobs[2].clone()];
-    assert_eq!(world.claim_jobs(10, before).await, first_delivery(&others));
-    assert_eq!(world.claim_job(&jobs[0], before).await, None, "a job that was taken with others");
+    assert_eq!(fixture.claim_jobs(10, before).await, first_delivery(&others));
+    assert_eq!(fixture.claim_job(&jobs[0], before).await, None, "a job that was taken with others");
 }
 
 /// A job that is gone, be it done or given up, or that never was, is not taken.
-pub async fn deleted_job_is_not_claimed_by_its_id(world: &World) {
-    let jobs = world.add_jobs(2).await;
+pub async fn deleted_job_is_not_claimed_by_its_id(fixture: &Fixture) {
+    let jobs = fixture.add_jobs(2).await;
     for job in &jobs {
-        assert_eq!(world.claim_job(job, world.now()).await.unwrap().deliveries, 1);
+        assert_eq!(fixture.claim_job(job, fixture.now()).await.unwrap().deliveries, 1);
     }
-    world.store.complete_job(&jobs[0].id).await.unwrap();
-    world.store.bury_job(&jobs[1].id, "no", world.now()).await.unwrap();
-    for job in jobs.iter().chain([&world.job()]) {
-        assert_eq!(world.claim_job(job, world.now() + LEASE).await, None);
+    fixture.store.complete_job(&jobs[0].id).await.unwrap();
+    fixture.store.bury_job(&jobs[1].id, "no", fixture.now()).await.unwrap();
+    for job in jobs.iter().chain([&fixture.job()]) {
+        assert_eq!(fixture.claim_job(job, fixture.now() + LEASE).await, None);
     }
-    assert_eq!(world.next_job_due().await, None);
+    assert_eq!(fixture.next_job_due().await, None);
 }
 
 /// A job that was taken by its id shows again when its taker is given up, in its old place, and counts how often it
 /// was taken in either way.
-pub async fn job_claimed_by_its_id_is_due_again_later(world: &World) {
-    let jobs = world.add_jobs(2).await;
-    let now = world.now();
-    world.claim_job(&jobs[0], now).await.unwrap();
+pub async fn job_claimed_by_its_id_is_due_again_later(fixture: &Fixture) {
+    let jobs = fixture.add_jobs(2).await;
+    let now = fixture.now();
+    fixture.claim_job(&jobs[0], now).await.unwrap();
     let again = |deliveries| ClaimedJob { job: jobs[0].clone(), deliveries };
-    assert_eq!(world.claim_jobs(1, now + LEASE).await, [again(2)]);
+    assert_eq!(fixture.claim_jobs(1, now + LEASE).await, [again(2)]);
     let before = now + LEASE + LEASE - SignedDuration::from_micros(1);
-    assert_eq!(world.claim_job(&jobs[0], before).await, None);
-    assert_eq!(world.claim_job(&jobs[0], now + LEASE + LEASE).await, Some(again(3)));
-    assert_eq!(world.claim_jobs(10, now + LEASE + LEASE).await, first_delivery(&jobs[1..]));
+    assert_eq!(fixture.claim_job(&jobs[0], before).await, None);
+    assert_eq!(fixture.claim_job(&jobs[0], now + LEASE + LEASE).await, Some(again(3)));
+    assert_eq!(fixture.claim_jobs(10, now + LEASE + LEASE).await, first_delivery(&jobs[1..]));
 }
 
 /// A job that was put off is taken by its id when it is due, and not before.
-pub async fn delayed_job_is_claimed_by_its_id_when_due(world: &World) {
-    let job = world.add_jobs(1).await.remove(0);
-    let now = world.now();
-    world.claim_job(&job, now).await.unwrap();
+pub async fn delayed_job_is_claimed_by_its_id_when_due(fixture: &Fixture) {
+    let job = fixture.add_jobs(1).await.remove(0);
+    let now = fixture.now();
+    fixture.claim_job(&job, now).await.unwrap();
     let due = now + SignedDuration::from_secs(10);
-    world.store.retry_job(&job.id, "busy", due).await.unwrap();
-    assert_eq!(world.claim_job(&job, due - SignedDuration::from_micros(1)).await, None);
-    assert_eq!(world.claim_job(&job, due).await, Some(ClaimedJob { job, deliveries: 2 }));
+    fixture.store.retry_job(&job.id, "busy", due).await.unwrap();
+    assert_eq!(fixture.claim_job(&job, due - SignedDuration::from_micros(1)).await, None);
+    assert_eq!(fixture.claim_job(&job, due).await, Some(ClaimedJob { job, deliveries: 2 }));
 }
 
 /// Work that is called for while it is being done is done once more, whichever way it was taken.
-pub async fn job_claimed_by_id_and_enqueued_runs_once_more(world: &World) {
-    let job = world.add_jobs(1).await.remove(0);
-    world.claim_job(&job, world.now()).await.unwrap();
-    world.store.enqueue(vec![job.clone()]).await.unwrap();
-    assert_eq!(world.claim_job(&job, world.now()).await, None, "the taker is still at it");
-    world.store.complete_job(&job.id).await.unwrap();
-    assert_eq!(world.claim_job(&job, world.now()).await.unwrap().deliveries, 1);
-    world.store.complete_job(&job.id).await.unwrap();
-    assert_eq!(world.next_job_due().await, None);
+pub async fn job_claimed_by_id_and_enqueued_runs_once_more(fixture: &Fixture) {
+    let job = fixture.add_jobs(1).await.remove(0);
+    fixture.claim_job(&job, fixture.now()).await.unwrap();
+    fixture.store.enqueue(vec![job.clone()]).await.unwrap();
+    assert_eq!(fixture.claim_job(&job, fixture.now()).await, None, "the taker is still at it");
+    fixture.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(fixture.claim_job(&job, fixture.now()).await.unwrap().deliveries, 1);
+    fixture.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(fixture.next_job_due().await, None);
 }
 
 /// What was called for while a taker was at it that is given up needs no run of its own: the next taker sees it.
-pub async fn job_reclaimed_by_its_id_is_completed_once(world: &World) {
-    let job = world.add_jobs(1).await.remove(0);
-    let now = world.now();
-    world.claim_job(&job, now).await.unwrap();
-    world.store.enqueue(vec![job.clone()]).await.unwrap();
-    assert_eq!(world.claim_job(&job, now + LEASE).await.unwrap().deliveries, 2);
-    world.store.complete_job(&job.id).await.unwrap();
-    assert_eq!(world.next_job_due().await, None);
+pub async fn job_reclaimed_by_its_id_is_completed_once(fixture: &Fixture) {
+    let job = fixture.add_jobs(1).await.remove(0);
+    let now = fixture.now();
+    fixture.claim_job(&job, now).await.unwrap();
+    fixture.store.enqueue(vec![job.clone()]).await.unwrap();
+    assert_eq!(fixture.claim_job(&job, now + LEASE).await.unwrap().deliveries, 2);
+    fixture.store.complete_job(&job.id).await.unwrap();
+    assert_eq!(fixture.next_job_due().await, None);
 }
 
 /// Of many takers of one job at one time, by its id or with others, it goes to one.
-pub async fn job_is_claimed_by_id_by_one_of_many_claimers(world: &World) {
+pub async fn job_is_claimed_by_id_by_one_of_many_claimers(fixture: &Fixture) {
     for _ in 0..super::fixture::ROUNDS {
-        let job = world.add_jobs(1).await.remove(0);
-        let now = world.now();
+        let job = fixture.add_jobs(1).await.remove(0);
+        let now = fixture.now();
         let tasks = (0..6).map(|taker| {
-            let (world, job) = (world.clone(), job.clone());
+            let (fixture, job) = (fixture.clone(), job.clone());
             Box::pin(async move {
                 match taker {
-                    0 => world.claim_jobs(1, now).await,
-                    _ => world.claim_job(&job, now).await.into_iter().collect(),
+                    0 => fixture.claim_jobs(1, now).await,
+                    _ => fixture.claim_job(&job, now).await.into_iter().collect(),
                 }
             }) as _
         });
         let taken: Vec<ClaimedJob> = at_once(tasks.collect()).await.into_iter().flatten().collect();
         assert_eq!(taken, first_delivery(std::slice::from_ref(&job)));
-        world.store.complete_job(&job.id).await.unwrap();
+        fixture.store.complete_job(&job.id).await.unwrap();
     }
 }

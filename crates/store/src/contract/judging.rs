@@ -5,7 +5,7 @@ use onerun_domain::{
     Quote, Refusal, Score, SimulationStatus,
 };
 
-use super::fixture::{ROUNDS, Scene, Settled, World, all, both, name, odd_texts, refusal};
+use super::fixture::{Fixture, ROUNDS, Scene, Settled, all, both, name, odd_texts, refusal};
 use crate::{ConversationChange, ConversationList, ConversationSummary, ConversationView};
 
 impl Scene {
@@ -23,20 +23,20 @@ impl Scene {
 }
 
 /// Every field is kept to the letter, and reads the same alone and in a list, with the objective.
-pub async fn verdict_is_read_as_recorded(world: &World) {
-    let home = world.home().await;
+pub async fn verdict_is_read_as_recorded(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     let mut objectives = Vec::new();
     for _ in 0..14 {
-        objectives.push(home.add_objective(home.objective()).await);
+        objectives.push(project.add_objective(project.objective()).await);
     }
-    let scene = home.scene_about(1, objectives).await;
+    let scene = project.scene_about(1, objectives).await;
     let id = scene.id(0);
     scene.start(&id).await.unwrap();
     let held = scene.end(&id).await.unwrap();
     let scores = [None, Some(0.0), Some(1.0), Some(1.0 / 3.0), Some(0.1), Some(f64::MIN_POSITIVE)];
     let quotes = |count: usize| {
         let texts = odd_texts().into_iter().chain([String::new()]).cycle().skip(count);
-        let quote = |text| Quote { item_id: ItemId::generate(world.random()), text };
+        let quote = |text| Quote { item_id: ItemId::generate(fixture.random()), text };
         texts.take(count).map(quote).collect::<Vec<_>>()
     };
     let texts = odd_texts().into_iter().chain([String::new(), "a\r\n\tb".into()]).cycle();
@@ -63,18 +63,18 @@ pub async fn verdict_is_read_as_recorded(world: &World) {
 
 /// Verdicts come in the order that the simulation names the objectives, whatever order they were recorded in, and
 /// each with the version that it is about.
-pub async fn verdicts_have_judged_versions_in_objective_order(world: &World) {
-    let home = world.home().await;
+pub async fn verdicts_have_judged_versions_in_objective_order(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     let mut objectives = Vec::new();
     for text in ["c", "a", "b"] {
-        objectives.push(home.add_objective(Objective { name: name(text), ..home.objective() }).await);
+        objectives.push(project.add_objective(Objective { name: name(text), ..project.objective() }).await);
     }
-    let scene = home.scene_about(2, objectives).await;
-    let now = world.now();
+    let scene = project.scene_about(2, objectives).await;
+    let now = fixture.now();
     let decide = Box::new(move |objective: Objective| {
         Ok(objective.revised(ObjectivePatch { name: Some(name("z")), criteria: None }, now))
     });
-    home.store.change_objective(&scene.objectives[0].id, decide).await.unwrap();
+    project.store.change_objective(&scene.objectives[0].id, decide).await.unwrap();
     for index in [0, 1] {
         let id = scene.id(index);
         scene.hold(&id).await;
@@ -100,8 +100,8 @@ pub async fn verdicts_have_judged_versions_in_objective_order(world: &World) {
 
 /// A judge takes a conversation up, once or twice, and is done with it once: the second is refused and nothing of
 /// it is written.
-pub async fn repeated_or_late_verdict_is_refused(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn repeated_or_late_verdict_is_refused(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.id(0);
     scene.hold(&id).await;
     let begun = scene.begin_evaluation(&id).await.unwrap();
@@ -120,8 +120,8 @@ pub async fn repeated_or_late_verdict_is_refused(world: &World) {
 
 /// Two judges that are done with one conversation at one time: the verdicts of one are recorded whole, of the other
 /// none.
-pub async fn concurrent_judges_record_one_set_of_verdicts(world: &World) {
-    let scene = world.scene(ROUNDS).await;
+pub async fn concurrent_judges_record_one_set_of_verdicts(fixture: &Fixture) {
+    let scene = fixture.scene(ROUNDS).await;
     for (conversation, round) in scene.conversations.iter().zip(1..) {
         let id = &conversation.id;
         scene.hold(id).await;
@@ -140,8 +140,8 @@ pub async fn concurrent_judges_record_one_set_of_verdicts(world: &World) {
 }
 
 /// A cancel lets what was held be held: its evaluation ends without a verdict, and what was not held has failed.
-pub async fn cancel_during_judging_ends_the_evaluation(world: &World) {
-    let scene = world.scene(4).await;
+pub async fn cancel_during_judging_ends_the_evaluation(fixture: &Fixture) {
+    let scene = fixture.scene(4).await;
     let (judged, waiting, held, queued) = (scene.id(0), scene.id(1), scene.id(2), scene.id(3));
     for id in [&judged, &waiting] {
         scene.hold(id).await;
@@ -170,10 +170,10 @@ pub async fn cancel_during_judging_ends_the_evaluation(world: &World) {
 }
 
 /// A verdict that is made just when its simulation is canceled was recorded before the cancel, or is not at all.
-pub async fn verdict_is_recorded_only_before_a_cancel(world: &World) {
-    let home = world.home().await;
+pub async fn verdict_is_recorded_only_before_a_cancel(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     for _ in 0..ROUNDS * 2 {
-        let scene = home.scene(1).await;
+        let scene = project.scene(1).await;
         let id = scene.id(0);
         scene.hold(&id).await;
         scene.begin_evaluation(&id).await.unwrap();
@@ -215,8 +215,8 @@ pub async fn verdict_is_recorded_only_before_a_cancel(world: &World) {
 }
 
 /// Verdicts are about an attempt: a conversation shows and counts those on the one it is at.
-pub async fn verdicts_are_shown_for_the_current_attempt(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn verdicts_are_shown_for_the_current_attempt(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.id(0);
     let started = scene.start(&id).await.unwrap();
     // No rule of the domain lets an attempt be judged that is given up afterwards; a store need not know that.

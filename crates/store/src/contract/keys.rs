@@ -11,7 +11,7 @@ use onerun_auth::{
 use onerun_domain::{Direction, Metadata, Name, Page, PageRequest, Patch, ProjectId};
 
 use super::fixture::{
-    ROUNDS, Task, World, all, assert_duplicate, at_once, both, in_pages, is_duplicate, metadata, name,
+    Fixture, ROUNDS, Task, all, assert_duplicate, at_once, both, in_pages, is_duplicate, metadata, name,
     odd_texts, part,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 /// A decision about a key, and the event that it writes.
 pub(super) type Change = (AuditEvent, DecideUnasked);
 
-impl World {
+impl Fixture {
     /// Adds a key that no managed key asks for.
     pub(super) async fn add_key(&self, new: NewKey) -> Result<(), StoreError> {
         match self.store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await {
@@ -48,22 +48,22 @@ fn root() -> KeyId {
     KeyId::restore("root").unwrap()
 }
 
-pub(super) fn managed(world: &World) -> ManagedKey {
+pub(super) fn managed(fixture: &Fixture) -> ManagedKey {
     let fill = |buffer: &mut [u8]| {
-        world.random().fill(buffer);
+        fixture.random().fill(buffer);
         Ok::<(), std::convert::Infallible>(())
     };
     ManagedKey::generate(fill).unwrap()
 }
 
-fn record(world: &World, name: Name, grant: Grant) -> KeyRecord {
+fn record(fixture: &Fixture, name: Name, grant: Grant) -> KeyRecord {
     let spec = NewKeySpec { name, grant, not_before: None, metadata: Metadata::default() };
-    KeyRecord::new(&managed(world), spec, root(), world.now())
+    KeyRecord::new(&managed(fixture), spec, root(), fixture.now())
 }
 
 /// An event that no other is equal to.
-fn event(world: &World, action: AuditAction, id: &KeyId) -> AuditEvent {
-    let now = world.now();
+fn event(fixture: &Fixture, action: AuditAction, id: &KeyId) -> AuditEvent {
+    let now = fixture.now();
     AuditEvent {
         at: now.to_string(),
         action: action.as_str().to_owned(),
@@ -78,28 +78,28 @@ fn event(world: &World, action: AuditAction, id: &KeyId) -> AuditEvent {
     }
 }
 
-fn adding(world: &World, record: KeyRecord) -> NewKey {
-    let event = event(world, AuditAction::Create, &record.id);
+fn adding(fixture: &Fixture, record: KeyRecord) -> NewKey {
+    let event = event(fixture, AuditAction::Create, &record.id);
     NewKey { record, event, call: None, max_live: u32::MAX }
 }
 
 /// A key that may do everything.
-pub(super) fn new_key(world: &World, text: &str) -> NewKey {
-    adding(world, record(world, name(text), Grant::everything()))
+pub(super) fn new_key(fixture: &Fixture, text: &str) -> NewKey {
+    adding(fixture, record(fixture, name(text), Grant::everything()))
 }
 
-async fn add(world: &World, record: KeyRecord) -> KeyRecord {
-    world.add_key(adding(world, record.clone())).await.unwrap();
+async fn add(fixture: &Fixture, record: KeyRecord) -> KeyRecord {
+    fixture.add_key(adding(fixture, record.clone())).await.unwrap();
     record
 }
 
 /// A change by one of the transitions of a key.
 fn change(
-    world: &World,
+    fixture: &Fixture,
     action: AuditAction,
     mut transition: impl FnMut(KeyRecord, Timestamp) -> Result<KeyRecord, KeyChangeError> + Send + 'static,
 ) -> Change {
-    let (now, event) = (world.now(), event(world, action, &root()));
+    let (now, event) = (fixture.now(), event(fixture, action, &root()));
     let written = event.clone();
     let decide = Box::new(move |before: KeyRecord| {
         let record = transition(before, now)?;
@@ -108,37 +108,37 @@ fn change(
     (event, decide)
 }
 
-pub(super) fn updated(world: &World, patch: KeyPatch) -> Change {
-    change(world, AuditAction::Update, move |before, now| before.update(patch.clone(), now))
+pub(super) fn updated(fixture: &Fixture, patch: KeyPatch) -> Change {
+    change(fixture, AuditAction::Update, move |before, now| before.update(patch.clone(), now))
 }
 
-pub(super) fn disabled(world: &World) -> Change {
-    change(world, AuditAction::Disable, KeyRecord::disable)
+pub(super) fn disabled(fixture: &Fixture) -> Change {
+    change(fixture, AuditAction::Disable, KeyRecord::disable)
 }
 
-pub(super) fn enabled(world: &World) -> Change {
-    change(world, AuditAction::Enable, KeyRecord::enable)
+pub(super) fn enabled(fixture: &Fixture) -> Change {
+    change(fixture, AuditAction::Enable, KeyRecord::enable)
 }
 
-pub(super) fn revoked(world: &World) -> Change {
-    change(world, AuditAction::Revoke, |before, now| Ok(before.revoke(now)))
+pub(super) fn revoked(fixture: &Fixture) -> Change {
+    change(fixture, AuditAction::Revoke, |before, now| Ok(before.revoke(now)))
 }
 
 /// A rotation, and the id of the new key.
-pub(super) fn rotated(world: &World, call: Option<&str>) -> (KeyId, Change) {
-    let key = managed(world);
+pub(super) fn rotated(fixture: &Fixture, call: Option<&str>) -> (KeyId, Change) {
+    let key = managed(fixture);
     let id = key.id().clone();
-    let call = call.map(|text| call_of(world, &root(), text, &id));
-    (id, rotation(world, key, DAY, call))
+    let call = call.map(|text| call_of(fixture, &root(), text, &id));
+    (id, rotation(fixture, key, DAY, call))
 }
 
 pub(super) fn rotation(
-    world: &World,
+    fixture: &Fixture,
     key: ManagedKey,
     overlap: SignedDuration,
     call: Option<IdempotencyRecord>,
 ) -> Change {
-    let (now, event) = (world.now(), event(world, AuditAction::Rotate, key.id()));
+    let (now, event) = (fixture.now(), event(fixture, AuditAction::Rotate, key.id()));
     let written = event.clone();
     let decide = Box::new(move |before: KeyRecord| {
         let (old, new) = before.rotate(&key, overlap, Some(now + 90 * DAY), root(), now)?;
@@ -153,12 +153,12 @@ pub(super) fn rotation(
     (event, decide)
 }
 
-fn call_of(world: &World, caller: &KeyId, text: &str, made: &KeyId) -> IdempotencyRecord {
+fn call_of(fixture: &Fixture, caller: &KeyId, text: &str, made: &KeyId) -> IdempotencyRecord {
     IdempotencyRecord {
         id: record_id(caller, text),
         request_hash: "ef".repeat(32),
         response: format!(r#"{{"id":"{made}"}}"#),
-        created_at: world.now(),
+        created_at: fixture.now(),
     }
 }
 
@@ -167,8 +167,8 @@ fn record_id(caller: &KeyId, text: &str) -> IdempotencyId {
 }
 
 /// The record of a call that made or rotated a key.
-async fn recorded(world: &World, caller: &KeyId, text: &str) -> Option<IdempotencyRecord> {
-    world.store.idempotency_record(&record_id(caller, text), world.now()).await.unwrap()
+async fn recorded(fixture: &Fixture, caller: &KeyId, text: &str) -> Option<IdempotencyRecord> {
+    fixture.store.idempotency_record(&record_id(caller, text), fixture.now()).await.unwrap()
 }
 
 /// The reason for which a change of a key is refused.
@@ -191,25 +191,25 @@ fn is_duplicate_key<T: std::fmt::Debug>(changed: &Result<T, KeyError>) -> bool {
 }
 
 /// Changes a key that is there, and allows it.
-pub(super) async fn changed(world: &World, id: &KeyId, decide: DecideUnasked) -> KeyChange {
-    world.change_key(id, decide).await.unwrap().unwrap()
+pub(super) async fn changed(fixture: &Fixture, id: &KeyId, decide: DecideUnasked) -> KeyChange {
+    fixture.change_key(id, decide).await.unwrap().unwrap()
 }
 
 /// The whole trail, which must be one chain up to its head.
-pub(super) async fn trail(world: &World) -> Vec<AuditEntry> {
+pub(super) async fn trail(fixture: &Fixture) -> Vec<AuditEntry> {
     let entries =
-        in_pages(100, async |page| world.store.audit(Direction::Ascending, page).await.unwrap().entries);
+        in_pages(100, async |page| fixture.store.audit(Direction::Ascending, page).await.unwrap().entries);
     let entries = entries.await;
     let mut check = AuditCheck::default();
     for entry in &entries {
         check.take(entry).unwrap();
     }
-    let head = world.store.audit(Direction::Descending, part(1, 0)).await.unwrap().head;
+    let head = fixture.store.audit(Direction::Descending, part(1, 0)).await.unwrap().head;
     check.finish(head.as_ref()).unwrap();
     entries
 }
 
-pub(super) fn everything(world: &World, page: PageRequest) -> KeyList {
+pub(super) fn everything(fixture: &Fixture, page: PageRequest) -> KeyList {
     KeyList {
         exact: ExactFilter::default(),
         within: ProjectAccess::All,
@@ -217,7 +217,7 @@ pub(super) fn everything(world: &World, page: PageRequest) -> KeyList {
         project: None,
         ends_by: None,
         idle_since: None,
-        now: world.now(),
+        now: fixture.now(),
         page,
     }
 }
@@ -227,8 +227,8 @@ fn names(page: &Page<KeyView>) -> Vec<&str> {
 }
 
 /// The names of the keys that a list finds, with the list as long as the page allows.
-async fn listed(world: &World, list: impl FnOnce(KeyList) -> KeyList) -> Vec<String> {
-    let page = world.store.keys(list(everything(world, all()))).await.unwrap();
+async fn listed(fixture: &Fixture, list: impl FnOnce(KeyList) -> KeyList) -> Vec<String> {
+    let page = fixture.store.keys(list(everything(fixture, all()))).await.unwrap();
     names(&page).into_iter().map(str::to_owned).collect()
 }
 
@@ -241,78 +241,78 @@ fn limit(requests: u32, window_seconds: u32) -> RateLimit {
 }
 
 /// A grant that has every member.
-fn narrow(world: &World) -> Grant {
-    let ids = [ProjectId::generate(world.random()), ProjectId::generate(world.random())];
+fn narrow(fixture: &Fixture) -> Grant {
+    let ids = [ProjectId::generate(fixture.random()), ProjectId::generate(fixture.random())];
     let blocks = ["10.0.0.0/8", "2001:db8::/32", "203.0.113.9"].map(|text| parse_block(text).unwrap());
     Grant {
         scopes: [Scope::AgentsRead, Scope::KeysWrite].into_iter().collect(),
         projects: ProjectAccess::Only(ids.into()),
         addresses: AddressAccess::Only(blocks.into()),
         rate_limit: Some(limit(RateLimit::MAX_REQUESTS, RateLimit::MAX_WINDOW_SECONDS)),
-        expires_at: Some(world.now() + 90 * DAY),
+        expires_at: Some(fixture.now() + 90 * DAY),
     }
 }
 
 /// Every member is kept to the letter, whether it is there or not.
-pub async fn key_is_read_as_added(world: &World) {
+pub async fn key_is_read_as_added(fixture: &Fixture) {
     let mut records = vec![
-        record(world, name("Everything"), Grant::everything()),
-        record(world, name("Nothing"), Grant { scopes: ScopeSet::NONE, ..Grant::everything() }),
+        record(fixture, name("Everything"), Grant::everything()),
+        record(fixture, name("Nothing"), Grant { scopes: ScopeSet::NONE, ..Grant::everything() }),
         KeyRecord {
-            not_before: Some(world.now()),
+            not_before: Some(fixture.now()),
             metadata: metadata(r#"{"team": "checkout", "nested": {"a": [1, 2.5, null, "\u0000"]}}"#),
-            created_by: record(world, name("Maker"), Grant::everything()).id,
-            ..record(world, name("Narrow"), narrow(world))
+            created_by: record(fixture, name("Maker"), Grant::everything()).id,
+            ..record(fixture, name("Narrow"), narrow(fixture))
         },
     ];
     for scope in Scope::ALL {
         let grant = Grant { scopes: [scope].into_iter().collect(), ..Grant::everything() };
-        records.push(record(world, name("One scope"), grant));
+        records.push(record(fixture, name("One scope"), grant));
     }
     let odd = odd_texts().into_iter().filter_map(|text| Name::parse(text).ok());
-    records.extend(odd.map(|name| record(world, name, Grant::everything())));
+    records.extend(odd.map(|name| record(fixture, name, Grant::everything())));
     for record in records {
-        add(world, record.clone()).await;
-        assert_eq!(world.store.key(&record.id).await.unwrap().as_ref(), Some(&record));
+        add(fixture, record.clone()).await;
+        assert_eq!(fixture.store.key(&record.id).await.unwrap().as_ref(), Some(&record));
         let view = KeyView { record: record.clone(), usage: KeyUsage::NONE };
-        assert_eq!(world.store.key_view(&record.id).await.unwrap().as_ref(), Some(&view));
-        let newest = world.store.keys(everything(world, part(1, 0))).await.unwrap();
+        assert_eq!(fixture.store.key_view(&record.id).await.unwrap().as_ref(), Some(&view));
+        let newest = fixture.store.keys(everything(fixture, part(1, 0))).await.unwrap();
         assert_eq!(newest.data, [view]);
     }
 }
 
 /// A second key of the same id is refused, with all that would be written beside it, and the first is kept.
-pub async fn key_is_added_once(world: &World) {
-    let first = add(world, record(world, name("First"), Grant::everything())).await;
+pub async fn key_is_added_once(fixture: &Fixture) {
+    let first = add(fixture, record(fixture, name("First"), Grant::everything())).await;
     let second = KeyRecord { name: name("Second"), ..first.clone() };
-    let call = call_of(world, &root(), "a", &second.id);
-    let second = NewKey { call: Some(call), ..adding(world, second) };
-    assert_duplicate(&world.add_key(second).await);
-    assert_eq!(world.store.key(&first.id).await.unwrap(), Some(first));
-    assert_eq!(recorded(world, &root(), "a").await, None);
-    assert_eq!(trail(world).await.len(), 1);
+    let call = call_of(fixture, &root(), "a", &second.id);
+    let second = NewKey { call: Some(call), ..adding(fixture, second) };
+    assert_duplicate(&fixture.add_key(second).await);
+    assert_eq!(fixture.store.key(&first.id).await.unwrap(), Some(first));
+    assert_eq!(recorded(fixture, &root(), "a").await, None);
+    assert_eq!(trail(fixture).await.len(), 1);
 }
 
 /// Nothing is to be had of a key that there is not, no decision is asked about it, and nothing is kept of its uses.
-pub async fn unknown_key_is_none(world: &World) {
-    add(world, record(world, name("Key"), Grant::everything())).await;
-    let unknown = record(world, name("Unknown"), Grant::everything());
+pub async fn unknown_key_is_none(fixture: &Fixture) {
+    add(fixture, record(fixture, name("Key"), Grant::everything())).await;
+    let unknown = record(fixture, name("Unknown"), Grant::everything());
     let id = &unknown.id;
-    assert_eq!(world.store.key(id).await.unwrap(), None);
-    assert_eq!(world.store.key_view(id).await.unwrap(), None);
-    let refused = world.change_key(id, Box::new(|_| Err(KeyChangeError::Revoked))).await;
+    assert_eq!(fixture.store.key(id).await.unwrap(), None);
+    assert_eq!(fixture.store.key_view(id).await.unwrap(), None);
+    let refused = fixture.change_key(id, Box::new(|_| Err(KeyChangeError::Revoked))).await;
     assert_eq!(refused.unwrap(), None);
-    let now = world.now();
-    assert!(world.store.add_key_use(id, &used(now, &[Scope::AgentsRead], 0), now).await.unwrap());
-    assert_eq!(world.store.key_view(id).await.unwrap(), None);
-    add(world, unknown.clone()).await;
-    let view = world.store.key_view(id).await.unwrap().unwrap();
+    let now = fixture.now();
+    assert!(fixture.store.add_key_use(id, &used(now, &[Scope::AgentsRead], 0), now).await.unwrap());
+    assert_eq!(fixture.store.key_view(id).await.unwrap(), None);
+    add(fixture, unknown.clone()).await;
+    let view = fixture.store.key_view(id).await.unwrap().unwrap();
     assert_eq!((view.record, view.usage), (unknown.clone(), KeyUsage::NONE));
 }
 
 /// Each state is answered and kept, with what is not changed as it was.
-pub async fn every_state_of_a_key_is_stored(world: &World) {
-    let id = add(world, record(world, name("Key"), narrow(world))).await.id;
+pub async fn every_state_of_a_key_is_stored(fixture: &Fixture) {
+    let id = add(fixture, record(fixture, name("Key"), narrow(fixture))).await.id;
     let all_of_it = KeyPatch {
         name: Some(name("Renamed")),
         scopes: Some(ScopeSet::ALL),
@@ -322,49 +322,49 @@ pub async fn every_state_of_a_key_is_stored(world: &World) {
         expires_at: Patch::Clear,
         metadata: Some(metadata(r#"{"a": "b"}"#)),
     };
-    let some_of_it = KeyPatch { projects: Some(narrow(world).projects), ..KeyPatch::default() };
+    let some_of_it = KeyPatch { projects: Some(narrow(fixture).projects), ..KeyPatch::default() };
     let changes = [
-        updated(world, all_of_it),
-        updated(world, some_of_it),
-        disabled(world),
-        enabled(world),
-        rotated(world, None).1,
-        disabled(world),
-        revoked(world),
+        updated(fixture, all_of_it),
+        updated(fixture, some_of_it),
+        disabled(fixture),
+        enabled(fixture),
+        rotated(fixture, None).1,
+        disabled(fixture),
+        revoked(fixture),
     ];
     for (number, (event, mut decide)) in changes.into_iter().enumerate() {
-        let before = world.store.key(&id).await.unwrap().unwrap();
+        let before = fixture.store.key(&id).await.unwrap().unwrap();
         let expected = decide(before.clone()).unwrap();
-        assert_eq!(changed(world, &id, decide).await, expected);
+        assert_eq!(changed(fixture, &id, decide).await, expected);
         let (KeyChange::To { record, .. } | KeyChange::Rotation { record, .. }) = expected else {
             panic!("{event:?} changes something");
         };
         assert_ne!(*record, before);
         assert_eq!(record.revision, 2 + u64::try_from(number).unwrap());
-        assert_eq!(world.store.key(&id).await.unwrap().as_ref(), Some(&*record));
-        let view = world.store.key_view(&id).await.unwrap().unwrap();
+        assert_eq!(fixture.store.key(&id).await.unwrap().as_ref(), Some(&*record));
+        let view = fixture.store.key_view(&id).await.unwrap().unwrap();
         assert_eq!(view, KeyView { record: *record, usage: KeyUsage::NONE });
     }
 }
 
 /// The key is answered, and nothing is written, to the trail neither.
-pub async fn unchanged_key_is_not_written(world: &World) {
-    let key = add(world, record(world, name("Key"), Grant::everything())).await;
+pub async fn unchanged_key_is_not_written(fixture: &Fixture) {
+    let key = add(fixture, record(fixture, name("Key"), Grant::everything())).await;
     let otherwise = KeyRecord { name: name("Other"), ..key.clone() };
     let answer = otherwise.clone();
     let decide = Box::new(move |_| Ok(KeyChange::None(answer.clone())));
-    assert_eq!(changed(world, &key.id, decide).await, KeyChange::None(otherwise));
-    assert_eq!(world.store.key(&key.id).await.unwrap(), Some(key));
-    assert_eq!(trail(world).await.len(), 1);
+    assert_eq!(changed(fixture, &key.id, decide).await, KeyChange::None(otherwise));
+    assert_eq!(fixture.store.key(&key.id).await.unwrap(), Some(key));
+    assert_eq!(trail(fixture).await.len(), 1);
 }
 
 /// A refusal is handed on, and nothing is written, to the trail neither.
-pub async fn refused_change_of_a_key_writes_nothing(world: &World) {
-    let key = add(world, record(world, name("Key"), Grant::everything())).await;
-    let refused = world.change_key(&key.id, Box::new(|_| Err(KeyChangeError::Disabled))).await;
+pub async fn refused_change_of_a_key_writes_nothing(fixture: &Fixture) {
+    let key = add(fixture, record(fixture, name("Key"), Grant::everything())).await;
+    let refused = fixture.change_key(&key.id, Box::new(|_| Err(KeyChangeError::Disabled))).await;
     assert_eq!(refusal(refused), KeyChangeError::Disabled);
-    assert_eq!(world.store.key(&key.id).await.unwrap(), Some(key));
-    assert_eq!(trail(world).await.len(), 1);
+    assert_eq!(fixture.store.key(&key.id).await.unwrap(), Some(key));
+    assert_eq!(trail(fixture).await.len(), 1);
 }
 
 /// Refuses a caller that is not active, as a host does.
@@ -377,19 +377,19 @@ fn must_be_active(caller: Option<&KeyRecord>, now: Timestamp) -> Result<(), KeyE
 }
 
 /// A key that `caller` makes, while it is active.
-async fn made_by(world: &World, caller: &KeyId, text: &str) -> Result<NewKey, KeyError> {
-    let (now, mut new) = (world.now(), new_key(world, text));
+async fn made_by(fixture: &Fixture, caller: &KeyId, text: &str) -> Result<NewKey, KeyError> {
+    let (now, mut new) = (fixture.now(), new_key(fixture, text));
     new.event.actor.key_id = caller.to_string();
     let decide = Box::new(move |caller: Option<KeyRecord>| {
         must_be_active(caller.as_ref(), now)?;
         Ok(new.clone())
     });
-    world.store.insert_key(Some(caller), decide).await
+    fixture.store.insert_key(Some(caller), decide).await
 }
 
 /// A new name for a key, which `caller` gives it while it is active.
-async fn renamed_by(world: &World, caller: &KeyId, id: &KeyId) -> Result<Option<KeyChange>, KeyError> {
-    let (now, mut event) = (world.now(), event(world, AuditAction::Update, id));
+async fn renamed_by(fixture: &Fixture, caller: &KeyId, id: &KeyId) -> Result<Option<KeyChange>, KeyError> {
+    let (now, mut event) = (fixture.now(), event(fixture, AuditAction::Update, id));
     event.actor.key_id = caller.to_string();
     let patch = KeyPatch { name: Some(name("Renamed")), ..KeyPatch::default() };
     let decide = Box::new(move |record: KeyRecord, caller: Option<KeyRecord>| {
@@ -397,76 +397,76 @@ async fn renamed_by(world: &World, caller: &KeyId, id: &KeyId) -> Result<Option<
         Ok(KeyChange::To { record: record.update(patch.clone(), now)?.into(), event: event.clone() })
     });
     let change = ChangeKey { caller: Some(caller.clone()), is_ending: false, decide };
-    world.store.change_key(id, change).await
+    fixture.store.change_key(id, change).await
 }
 
 /// Ends a key by its revocation.
-async fn end(world: &World, id: &KeyId) {
-    let (_, decide) = revoked(world);
+async fn end(fixture: &Fixture, id: &KeyId) {
+    let (_, decide) = revoked(fixture);
     let change = ChangeKey { is_ending: true, ..ChangeKey::unasked(decide) };
-    world.store.change_key(id, change).await.unwrap().unwrap();
+    fixture.store.change_key(id, change).await.unwrap().unwrap();
 }
 
 /// A caller that was revoked makes and changes nothing, itself neither, and what the decision says is handed on.
-pub async fn revoked_caller_cannot_create_or_change_keys(world: &World) {
-    let caller = add(world, record(world, name("Caller"), Grant::everything())).await.id;
-    let other = made_by(world, &caller, "Other").await.unwrap().record.id;
+pub async fn revoked_caller_cannot_create_or_change_keys(fixture: &Fixture) {
+    let caller = add(fixture, record(fixture, name("Caller"), Grant::everything())).await.id;
+    let other = made_by(fixture, &caller, "Other").await.unwrap().record.id;
     for id in [&other, &caller] {
-        renamed_by(world, &caller, id).await.unwrap().unwrap();
-        assert_eq!(world.store.key(id).await.unwrap().unwrap().name, name("Renamed"));
+        renamed_by(fixture, &caller, id).await.unwrap().unwrap();
+        assert_eq!(fixture.store.key(id).await.unwrap().unwrap().name, name("Renamed"));
     }
-    end(world, &caller).await;
-    let before = trail(world).await.len();
-    let refused = made_by(world, &caller, "Child").await;
+    end(fixture, &caller).await;
+    let before = trail(fixture).await.len();
+    let refused = made_by(fixture, &caller, "Child").await;
     assert!(matches!(refused, Err(KeyError::Caller(_))), "{refused:?}");
     for id in [&other, &caller] {
-        let refused = renamed_by(world, &caller, id).await;
+        let refused = renamed_by(fixture, &caller, id).await;
         assert!(matches!(refused, Err(KeyError::Caller(_))), "{refused:?}");
     }
-    assert_eq!(trail(world).await.len(), before);
-    assert_eq!(world.store.keys(everything(world, all())).await.unwrap().data.len(), 2);
+    assert_eq!(trail(fixture).await.len(), before);
+    assert_eq!(fixture.store.keys(everything(fixture, all())).await.unwrap().data.len(), 2);
 }
 
 /// A caller that the store does not know is told so to the decision.
-pub async fn unknown_caller_is_none_in_the_decision(world: &World) {
-    let unknown = record(world, name("Unknown"), Grant::everything()).id;
-    let new = new_key(world, "Key");
+pub async fn unknown_caller_is_none_in_the_decision(fixture: &Fixture) {
+    let unknown = record(fixture, name("Unknown"), Grant::everything()).id;
+    let new = new_key(fixture, "Key");
     let id = new.record.id.clone();
     let decide = Box::new(move |caller: Option<KeyRecord>| {
         assert_eq!(caller, None);
         Ok(new.clone())
     });
-    world.store.insert_key(Some(&unknown), decide).await.unwrap();
+    fixture.store.insert_key(Some(&unknown), decide).await.unwrap();
     let decide = Box::new(|record: KeyRecord, caller: Option<KeyRecord>| {
         assert_eq!(caller, None);
         Ok(KeyChange::None(record))
     });
     let change = ChangeKey { caller: Some(unknown), is_ending: false, decide };
-    world.store.change_key(&id, change).await.unwrap().unwrap();
+    fixture.store.change_key(&id, change).await.unwrap().unwrap();
 }
 
 /// Whatever a caller asks for while it is revoked, the trail has nothing of it behind the revocation.
-pub async fn caller_cannot_act_after_its_revocation(world: &World) {
+pub async fn caller_cannot_act_after_its_revocation(fixture: &Fixture) {
     for _ in 0..ROUNDS {
-        let caller = add(world, record(world, name("Caller"), Grant::everything())).await.id;
-        let other = add(world, record(world, name("Other"), Grant::everything())).await.id;
+        let caller = add(fixture, record(fixture, name("Caller"), Grant::everything())).await.id;
+        let other = add(fixture, record(fixture, name("Other"), Grant::everything())).await.id;
         let mut tasks: Vec<Task<()>> = Vec::new();
         for number in 0..6 {
-            let (world, caller, other) = (world.clone(), caller.clone(), other.clone());
+            let (fixture, caller, other) = (fixture.clone(), caller.clone(), other.clone());
             tasks.push(Box::pin(async move {
                 let done = match number {
                     2 => {
-                        end(&world, &caller).await;
+                        end(&fixture, &caller).await;
                         Ok(())
                     }
-                    0 | 4 => renamed_by(&world, &caller, &other).await.map(drop),
-                    _ => made_by(&world, &caller, "Child").await.map(drop),
+                    0 | 4 => renamed_by(&fixture, &caller, &other).await.map(drop),
+                    _ => made_by(&fixture, &caller, "Child").await.map(drop),
                 };
                 assert!(matches!(done, Ok(()) | Err(KeyError::Caller(_))), "{done:?}");
             }));
         }
         at_once(tasks).await;
-        let trail = trail(world).await;
+        let trail = trail(fixture).await;
         let revoked = trail.iter().rposition(|entry| entry.event.action == "revoke_key").unwrap();
         let late = trail[revoked..].iter().filter(|entry| entry.event.actor.key_id == caller.as_str());
         assert_eq!(late.count(), 0);
@@ -474,40 +474,40 @@ pub async fn caller_cannot_act_after_its_revocation(world: &World) {
 }
 
 /// Each change decides from what the one before it wrote, and has its entry.
-pub async fn concurrent_key_changes_are_all_kept(world: &World) {
-    let id = add(world, record(world, name("Key"), Grant::everything())).await.id;
+pub async fn concurrent_key_changes_are_all_kept(fixture: &Fixture) {
+    let id = add(fixture, record(fixture, name("Key"), Grant::everything())).await.id;
     let tasks = (0..8).map(|number| {
-        let (world, id) = (world.clone(), id.clone());
+        let (fixture, id) = (fixture.clone(), id.clone());
         Box::pin(async move {
-            let (_, decide) = change(&world, AuditAction::Update, move |before, now| {
+            let (_, decide) = change(&fixture, AuditAction::Update, move |before, now| {
                 let name = Some(name(&format!("{}{number}", before.name)));
                 before.update(KeyPatch { name, ..KeyPatch::default() }, now)
             });
-            changed(&world, &id, decide).await;
+            changed(&fixture, &id, decide).await;
         }) as _
     });
     at_once(tasks.collect()).await;
-    let key = world.store.key(&id).await.unwrap().unwrap();
+    let key = fixture.store.key(&id).await.unwrap().unwrap();
     let mut digits: Vec<char> = key.name.as_str().strip_prefix("Key").unwrap().chars().collect();
     digits.sort_unstable();
     assert_eq!(digits, ('0'..='7').collect::<Vec<_>>());
     assert_eq!(key.revision, 9);
-    assert_eq!(trail(world).await.len(), 9);
+    assert_eq!(trail(fixture).await.len(), 9);
 }
 
 /// Whatever comes at the same time as its revocation.
-pub async fn revoked_key_stays_revoked(world: &World) {
+pub async fn revoked_key_stays_revoked(fixture: &Fixture) {
     for _ in 0..ROUNDS {
-        let id = add(world, record(world, name("Key"), Grant::everything())).await.id;
-        let before = trail(world).await.len();
-        let (_, revoke) = revoked(world);
-        let (_, enable) = change(world, AuditAction::Enable, |before, now| {
+        let id = add(fixture, record(fixture, name("Key"), Grant::everything())).await.id;
+        let before = trail(fixture).await.len();
+        let (_, revoke) = revoked(fixture);
+        let (_, enable) = change(fixture, AuditAction::Enable, |before, now| {
             let disabled = before.disable(now)?;
             disabled.enable(now)
         });
         let store = |decide| {
-            let (world, id) = (world.clone(), id.clone());
-            async move { world.change_key(&id, decide).await }
+            let (fixture, id) = (fixture.clone(), id.clone());
+            async move { fixture.change_key(&id, decide).await }
         };
         let (revoked, enabled) = both(store(revoke), store(enable)).await;
         assert!(revoked.unwrap().is_some());
@@ -518,62 +518,62 @@ pub async fn revoked_key_stays_revoked(world: &World) {
                 0
             }
         };
-        assert!(world.store.key(&id).await.unwrap().unwrap().revoked_at.is_some());
-        assert_eq!(trail(world).await.len(), before + 1 + enabled);
+        assert!(fixture.store.key(&id).await.unwrap().unwrap().revoked_at.is_some());
+        assert_eq!(trail(fixture).await.len(), before + 1 + enabled);
     }
 }
 
 /// Both keys, the call and one entry.
-pub async fn rotation_is_stored_atomically(world: &World) {
-    let old = add(world, record(world, name("Key"), narrow(world))).await;
-    let (id, (event, decide)) = rotated(world, Some("a"));
-    let KeyChange::Rotation { record, new, call, .. } = changed(world, &old.id, decide).await else {
+pub async fn rotation_is_stored_atomically(fixture: &Fixture) {
+    let old = add(fixture, record(fixture, name("Key"), narrow(fixture))).await;
+    let (id, (event, decide)) = rotated(fixture, Some("a"));
+    let KeyChange::Rotation { record, new, call, .. } = changed(fixture, &old.id, decide).await else {
         panic!("not a rotation");
     };
     assert_eq!(record.replaced.as_ref().map(|replaced| &replaced.by), Some(&id));
     assert_eq!(new.replaces.as_ref(), Some(&old.id));
-    assert_eq!(world.store.key(&old.id).await.unwrap().as_ref(), Some(&*record));
-    assert_eq!(world.store.key(&id).await.unwrap().as_ref(), Some(&*new));
-    assert_eq!(recorded(world, &root(), "a").await, call);
+    assert_eq!(fixture.store.key(&old.id).await.unwrap().as_ref(), Some(&*record));
+    assert_eq!(fixture.store.key(&id).await.unwrap().as_ref(), Some(&*new));
+    assert_eq!(recorded(fixture, &root(), "a").await, call);
     assert_eq!(call.unwrap().response, format!(r#"{{"id":"{id}"}}"#));
-    let page = world.store.keys(everything(world, all())).await.unwrap();
+    let page = fixture.store.keys(everything(fixture, all())).await.unwrap();
     assert_eq!(page.data.into_iter().map(|view| view.record).collect::<Vec<_>>(), [*new, *record]);
-    let trail = trail(world).await;
+    let trail = trail(fixture).await;
     assert_eq!(trail.len(), 2);
     assert_eq!(trail[1].event, event);
 }
 
 /// Where the new key's id is taken, or its call is kept already, nothing of it is written.
-pub async fn failed_rotation_writes_nothing(world: &World) {
-    let old = add(world, record(world, name("Key"), Grant::everything())).await;
-    let taken = managed(world);
-    let other = KeyRecord { id: taken.id().clone(), ..record(world, name("Other"), Grant::everything()) };
-    let call = call_of(world, &root(), "taken", &other.id);
-    world.add_key(NewKey { call: Some(call), ..adding(world, other.clone()) }).await.unwrap();
+pub async fn failed_rotation_writes_nothing(fixture: &Fixture) {
+    let old = add(fixture, record(fixture, name("Key"), Grant::everything())).await;
+    let taken = managed(fixture);
+    let other = KeyRecord { id: taken.id().clone(), ..record(fixture, name("Other"), Grant::everything()) };
+    let call = call_of(fixture, &root(), "taken", &other.id);
+    fixture.add_key(NewKey { call: Some(call), ..adding(fixture, other.clone()) }).await.unwrap();
 
-    let free = call_of(world, &root(), "free", taken.id());
-    let (_, decide) = rotation(world, taken, DAY, Some(free));
-    assert!(is_duplicate_key(&world.change_key(&old.id, decide).await));
-    assert_eq!(recorded(world, &root(), "free").await, None);
-    let (new, (_, decide)) = rotated(world, Some("taken"));
-    assert!(is_duplicate_key(&world.change_key(&old.id, decide).await));
-    assert_eq!(world.store.key(&new).await.unwrap(), None);
+    let free = call_of(fixture, &root(), "free", taken.id());
+    let (_, decide) = rotation(fixture, taken, DAY, Some(free));
+    assert!(is_duplicate_key(&fixture.change_key(&old.id, decide).await));
+    assert_eq!(recorded(fixture, &root(), "free").await, None);
+    let (new, (_, decide)) = rotated(fixture, Some("taken"));
+    assert!(is_duplicate_key(&fixture.change_key(&old.id, decide).await));
+    assert_eq!(fixture.store.key(&new).await.unwrap(), None);
 
-    assert_eq!(world.store.key(&old.id).await.unwrap(), Some(old));
-    assert_eq!(world.store.key(&other.id).await.unwrap().as_ref(), Some(&other));
-    let call = recorded(world, &root(), "taken").await.unwrap();
+    assert_eq!(fixture.store.key(&old.id).await.unwrap(), Some(old));
+    assert_eq!(fixture.store.key(&other.id).await.unwrap().as_ref(), Some(&other));
+    let call = recorded(fixture, &root(), "taken").await.unwrap();
     assert_eq!(call.response, format!(r#"{{"id":"{}"}}"#, other.id));
-    assert_eq!(trail(world).await.len(), 2);
+    assert_eq!(trail(fixture).await.len(), 2);
 }
 
 /// Of two rotations at one time one is refused, and makes no key.
-pub async fn key_is_rotated_once(world: &World) {
+pub async fn key_is_rotated_once(fixture: &Fixture) {
     for round in 0..ROUNDS {
-        let old = add(world, record(world, name("Key"), Grant::everything())).await.id;
+        let old = add(fixture, record(fixture, name("Key"), Grant::everything())).await.id;
         let rotate = || {
-            let (new, (_, decide)) = rotated(world, None);
-            let (world, old) = (world.clone(), old.clone());
-            async move { (world.change_key(&old, decide).await.map(drop), new) }
+            let (new, (_, decide)) = rotated(fixture, None);
+            let (fixture, old) = (fixture.clone(), old.clone());
+            async move { (fixture.change_key(&old, decide).await.map(drop), new) }
         };
         let ((first, one), (second, other)) = both(rotate(), rotate()).await;
         let (won, lost, refused) = match (first, second) {
@@ -582,59 +582,59 @@ pub async fn key_is_rotated_once(world: &World) {
             neither => panic!("neither was done: {neither:?}"),
         };
         assert_eq!(refusal(refused), KeyChangeError::Replaced { by: won.clone() });
-        let old = world.store.key(&old).await.unwrap().unwrap();
+        let old = fixture.store.key(&old).await.unwrap().unwrap();
         assert_eq!(old.replaced.unwrap().by, won);
-        assert_eq!(world.store.key(&won).await.unwrap().unwrap().replaces, Some(old.id));
-        assert_eq!(world.store.key(&lost).await.unwrap(), None);
-        assert_eq!(trail(world).await.len(), 2 * (usize::try_from(round).unwrap() + 1));
+        assert_eq!(fixture.store.key(&won).await.unwrap().unwrap().replaces, Some(old.id));
+        assert_eq!(fixture.store.key(&lost).await.unwrap(), None);
+        assert_eq!(trail(fixture).await.len(), 2 * (usize::try_from(round).unwrap() + 1));
     }
 }
 
 /// Each under its own key and its own caller.
-pub async fn calls_are_stored_verbatim_under_their_keys(world: &World) {
-    let other = record(world, name("Caller"), Grant::everything()).id;
+pub async fn calls_are_stored_verbatim_under_their_keys(fixture: &Fixture) {
+    let other = record(fixture, name("Caller"), Grant::everything()).id;
     let mut calls = Vec::new();
     for text in odd_texts() {
         for caller in [&root(), &other] {
-            let record = record(world, name("Key"), Grant::everything());
-            let call = call_of(world, caller, &text, &record.id);
-            let new = NewKey { call: Some(call.clone()), ..adding(world, record) };
-            world.add_key(new).await.unwrap();
+            let record = record(fixture, name("Key"), Grant::everything());
+            let call = call_of(fixture, caller, &text, &record.id);
+            let new = NewKey { call: Some(call.clone()), ..adding(fixture, record) };
+            fixture.add_key(new).await.unwrap();
             calls.push(call);
         }
     }
     for call in calls {
-        let found = world.store.idempotency_record(&call.id, world.now()).await.unwrap();
+        let found = fixture.store.idempotency_record(&call.id, fixture.now()).await.unwrap();
         assert_eq!(found, Some(call));
     }
-    assert_eq!(recorded(world, &root(), "unknown").await, None);
+    assert_eq!(recorded(fixture, &root(), "unknown").await, None);
 }
 
 /// It is refused whole: no key, no entry, and the call that is kept stays as it is.
-pub async fn repeated_call_creates_no_second_key(world: &World) {
-    let (first, second) = (new_key(world, "First"), new_key(world, "Second"));
-    let kept = call_of(world, &root(), "a", &first.record.id);
-    let repeated = call_of(world, &root(), "a", &second.record.id);
-    world.add_key(NewKey { call: Some(kept.clone()), ..first }).await.unwrap();
-    assert_duplicate(&world.add_key(NewKey { call: Some(repeated), ..second.clone() }).await);
-    assert_eq!(recorded(world, &root(), "a").await, Some(kept));
-    assert_eq!(world.store.key(&second.record.id).await.unwrap(), None);
-    assert_eq!(trail(world).await.len(), 1);
+pub async fn repeated_call_creates_no_second_key(fixture: &Fixture) {
+    let (first, second) = (new_key(fixture, "First"), new_key(fixture, "Second"));
+    let kept = call_of(fixture, &root(), "a", &first.record.id);
+    let repeated = call_of(fixture, &root(), "a", &second.record.id);
+    fixture.add_key(NewKey { call: Some(kept.clone()), ..first }).await.unwrap();
+    assert_duplicate(&fixture.add_key(NewKey { call: Some(repeated), ..second.clone() }).await);
+    assert_eq!(recorded(fixture, &root(), "a").await, Some(kept));
+    assert_eq!(fixture.store.key(&second.record.id).await.unwrap(), None);
+    assert_eq!(trail(fixture).await.len(), 1);
     // The same key under no call, or another, is another matter.
-    world.add_key(second).await.unwrap();
+    fixture.add_key(second).await.unwrap();
 }
 
 /// One of them makes its key, and the call that is kept names it.
-pub async fn concurrent_calls_create_one_key(world: &World) {
+pub async fn concurrent_calls_create_one_key(fixture: &Fixture) {
     for round in 0..ROUNDS {
         let text = format!("call {round}");
         let tasks = (0..3).map(|_| {
-            let new = new_key(world, "Key");
-            let call = call_of(world, &root(), &text, &new.record.id);
-            let world = world.clone();
+            let new = new_key(fixture, "Key");
+            let call = call_of(fixture, &root(), &text, &new.record.id);
+            let fixture = fixture.clone();
             Box::pin(async move {
                 let id = new.record.id.clone();
-                let added = world.add_key(NewKey { call: Some(call), ..new }).await;
+                let added = fixture.add_key(NewKey { call: Some(call), ..new }).await;
                 (id, is_duplicate(&added.map_err(crate::ChangeError::from)))
             }) as _
         });
@@ -643,54 +643,55 @@ pub async fn concurrent_calls_create_one_key(world: &World) {
             if is_duplicate { not_made.push(id) } else { made.push(id) }
         }
         assert_eq!((made.len(), not_made.len()), (1, 2));
-        let record = recorded(world, &root(), &text).await.unwrap();
+        let record = recorded(fixture, &root(), &text).await.unwrap();
         assert_eq!(record.response, format!(r#"{{"id":"{}"}}"#, made[0]));
-        assert!(world.store.key(&made[0]).await.unwrap().is_some());
+        assert!(fixture.store.key(&made[0]).await.unwrap().is_some());
         for id in not_made {
-            assert_eq!(world.store.key(&id).await.unwrap(), None);
+            assert_eq!(fixture.store.key(&id).await.unwrap(), None);
         }
-        assert_eq!(trail(world).await.len(), usize::try_from(round).unwrap() + 1);
+        assert_eq!(trail(fixture).await.len(), usize::try_from(round).unwrap() + 1);
     }
 }
 
 /// In pages of any size, and even where no time tells them apart each is on one page.
-pub async fn keys_are_listed_newest_first(world: &World) {
+pub async fn keys_are_listed_newest_first(fixture: &Fixture) {
     for number in 0..4 {
-        add(world, record(world, name(&number.to_string()), Grant::everything())).await;
+        add(fixture, record(fixture, name(&number.to_string()), Grant::everything())).await;
     }
-    assert_eq!(listed(world, |list| list).await, ["3", "2", "1", "0"]);
-    let now = world.now();
+    assert_eq!(listed(fixture, |list| list).await, ["3", "2", "1", "0"]);
+    let now = fixture.now();
     for _ in 0..4 {
-        let equal = KeyRecord { created_at: now, ..record(world, name("4"), Grant::everything()) };
-        add(world, equal).await;
+        let equal = KeyRecord { created_at: now, ..record(fixture, name("4"), Grant::everything()) };
+        add(fixture, equal).await;
     }
-    let whole = world.store.keys(everything(world, all())).await.unwrap();
+    let whole = fixture.store.keys(everything(fixture, all())).await.unwrap();
     assert_eq!(names(&whole), ["4", "4", "4", "4", "3", "2", "1", "0"]);
     let ids: BTreeSet<_> = whole.data.iter().map(|view| view.record.id.clone()).collect();
     assert_eq!(ids.len(), 8);
     for limit in [1, 3, 8, 9] {
-        let pages = in_pages(limit, async |page| world.store.keys(everything(world, page)).await.unwrap());
+        let pages =
+            in_pages(limit, async |page| fixture.store.keys(everything(fixture, page)).await.unwrap());
         assert_eq!(pages.await, whole.data, "{limit}");
     }
 }
 
 /// As it is at the time that is asked about.
-pub async fn keys_are_filtered_by_status(world: &World) {
-    let now = world.now();
-    let everything = |name| record(world, name, Grant::everything());
+pub async fn keys_are_filtered_by_status(fixture: &Fixture) {
+    let now = fixture.now();
+    let everything = |name| record(fixture, name, Grant::everything());
     let until = |end| Grant { expires_at: Some(end), ..Grant::everything() };
-    add(world, everything(name("active"))).await;
-    add(world, everything(name("disabled")).disable(now).unwrap()).await;
-    add(world, everything(name("revoked")).revoke(now)).await;
-    add(world, record(world, name("expired"), until(now))).await;
-    add(world, record(world, name("soon expired"), until(now + DAY))).await;
-    add(world, KeyRecord { not_before: Some(now + DAY), ..everything(name("pending")) }).await;
-    add(world, everything(name("replaced"))).await;
-    let replaced = world.store.keys(self::everything(world, part(1, 0))).await.unwrap().data.remove(0);
-    changed(world, &replaced.record.id, rotated(world, None).1.1).await;
-    let now = world.now();
+    add(fixture, everything(name("active"))).await;
+    add(fixture, everything(name("disabled")).disable(now).unwrap()).await;
+    add(fixture, everything(name("revoked")).revoke(now)).await;
+    add(fixture, record(fixture, name("expired"), until(now))).await;
+    add(fixture, record(fixture, name("soon expired"), until(now + DAY))).await;
+    add(fixture, KeyRecord { not_before: Some(now + DAY), ..everything(name("pending")) }).await;
+    add(fixture, everything(name("replaced"))).await;
+    let replaced = fixture.store.keys(self::everything(fixture, part(1, 0))).await.unwrap().data.remove(0);
+    changed(fixture, &replaced.record.id, rotated(fixture, None).1.1).await;
+    let now = fixture.now();
     let at = async |time: Timestamp, status| {
-        listed(world, move |list| KeyList { status: Some(status), now: time, ..list }).await
+        listed(fixture, move |list| KeyList { status: Some(status), now: time, ..list }).await
     };
     assert_eq!(at(now, KeyStatus::Active).await, ["replaced", "replaced", "soon expired", "active"]);
     assert_eq!(at(now, KeyStatus::Pending).await, ["pending"]);
@@ -711,20 +712,20 @@ fn only(ids: &[&ProjectId]) -> ProjectAccess {
 }
 
 /// Three projects, and a key for each way to reach the first two.
-async fn keys_of_projects(world: &World) -> [ProjectId; 3] {
-    let [a, b, c] = [(); 3].map(|()| ProjectId::generate(world.random()));
-    add(world, record(world, name("all"), Grant::everything())).await;
+async fn keys_of_projects(fixture: &Fixture) -> [ProjectId; 3] {
+    let [a, b, c] = [(); 3].map(|()| ProjectId::generate(fixture.random()));
+    add(fixture, record(fixture, name("all"), Grant::everything())).await;
     for (text, ids) in [("a", vec![&a]), ("b", vec![&b]), ("a b", vec![&a, &b]), ("none", vec![])] {
-        add(world, record(world, name(text), grant_of(&ids))).await;
+        add(fixture, record(fixture, name(text), grant_of(&ids))).await;
     }
     [a, b, c]
 }
 
 /// Those that reach it, by name or because they reach all.
-pub async fn keys_are_filtered_by_project(world: &World) {
-    let [a, b, c] = keys_of_projects(world).await;
+pub async fn keys_are_filtered_by_project(fixture: &Fixture) {
+    let [a, b, c] = keys_of_projects(fixture).await;
     let reaching = async |project: &ProjectId| {
-        listed(world, |list| KeyList { project: Some(project.clone()), ..list }).await
+        listed(fixture, |list| KeyList { project: Some(project.clone()), ..list }).await
     };
     assert_eq!(reaching(&a).await, ["a b", "a", "all"]);
     assert_eq!(reaching(&b).await, ["a b", "b", "all"]);
@@ -732,28 +733,29 @@ pub async fn keys_are_filtered_by_project(world: &World) {
 }
 
 /// Those of which every project is within reach of who asks, and no others, whatever else is asked for.
-pub async fn keys_are_listed_by_project_access(world: &World) {
-    let [a, b, c] = keys_of_projects(world).await;
-    let within = async |ids: &[&ProjectId]| listed(world, |list| KeyList { within: only(ids), ..list }).await;
+pub async fn keys_are_listed_by_project_access(fixture: &Fixture) {
+    let [a, b, c] = keys_of_projects(fixture).await;
+    let within =
+        async |ids: &[&ProjectId]| listed(fixture, |list| KeyList { within: only(ids), ..list }).await;
     assert_eq!(within(&[&a, &b]).await, ["none", "a b", "b", "a"]);
     assert_eq!(within(&[&a, &c]).await, ["none", "a"]);
     assert_eq!(within(&[]).await, ["none"]);
-    let both = listed(world, |list| KeyList { within: only(&[&a]), project: Some(a.clone()), ..list });
+    let both = listed(fixture, |list| KeyList { within: only(&[&a]), project: Some(a.clone()), ..list });
     assert_eq!(both.await, ["a"]);
 }
 
 /// Those that are not over yet and are by then, be it by their expiry or by the end of an overlap.
-pub async fn keys_are_filtered_by_expiry(world: &World) {
-    let now = world.now();
+pub async fn keys_are_filtered_by_expiry(fixture: &Fixture) {
+    let now = fixture.now();
     let until = |end| Grant { expires_at: Some(end), ..Grant::everything() };
-    add(world, record(world, name("never"), Grant::everything())).await;
-    add(world, record(world, name("over"), until(now))).await;
-    add(world, record(world, name("next week"), until(now + 7 * DAY))).await;
-    add(world, record(world, name("next month"), until(now + 30 * DAY))).await;
-    add(world, record(world, name("revoked"), until(now + 7 * DAY)).revoke(now)).await;
-    let replaced = add(world, record(world, name("replaced"), Grant::everything())).await;
-    changed(world, &replaced.id, rotated(world, None).1.1).await;
-    let by = async |end: Timestamp| listed(world, |list| KeyList { ends_by: Some(end), ..list }).await;
+    add(fixture, record(fixture, name("never"), Grant::everything())).await;
+    add(fixture, record(fixture, name("over"), until(now))).await;
+    add(fixture, record(fixture, name("next week"), until(now + 7 * DAY))).await;
+    add(fixture, record(fixture, name("next month"), until(now + 30 * DAY))).await;
+    add(fixture, record(fixture, name("revoked"), until(now + 7 * DAY)).revoke(now)).await;
+    let replaced = add(fixture, record(fixture, name("replaced"), Grant::everything())).await;
+    changed(fixture, &replaced.id, rotated(fixture, None).1.1).await;
+    let by = async |end: Timestamp| listed(fixture, |list| KeyList { ends_by: Some(end), ..list }).await;
     let nobody: [&str; 0] = [];
     assert_eq!(by(now).await, nobody);
     assert_eq!(by(now + 2 * DAY).await, ["replaced"]);
@@ -763,15 +765,16 @@ pub async fn keys_are_filtered_by_expiry(world: &World) {
 }
 
 /// Active ones that were not used since; those that never were count from when they were made.
-pub async fn keys_are_filtered_by_idle_time(world: &World) {
-    let old = add(world, record(world, name("used"), Grant::everything())).await;
-    let made = add(world, record(world, name("never used"), Grant::everything())).await;
-    add(world, record(world, name("disabled"), Grant::everything()).disable(world.now()).unwrap()).await;
-    let now = world.pass(DAY);
+pub async fn keys_are_filtered_by_idle_time(fixture: &Fixture) {
+    let old = add(fixture, record(fixture, name("used"), Grant::everything())).await;
+    let made = add(fixture, record(fixture, name("never used"), Grant::everything())).await;
+    add(fixture, record(fixture, name("disabled"), Grant::everything()).disable(fixture.now()).unwrap())
+        .await;
+    let now = fixture.pass(DAY);
     let since =
-        async |time: Timestamp| listed(world, |list| KeyList { idle_since: Some(time), ..list }).await;
+        async |time: Timestamp| listed(fixture, |list| KeyList { idle_since: Some(time), ..list }).await;
     assert_eq!(since(now).await, ["never used", "used"]);
-    assert!(world.store.add_key_use(&old.id, &used(now, &[], 0), now).await.unwrap());
+    assert!(fixture.store.add_key_use(&old.id, &used(now, &[], 0), now).await.unwrap());
     let moment = SignedDuration::from_micros(1);
     assert_eq!(since(now - moment).await, ["never used"]);
     assert_eq!(since(now).await, ["never used", "used"]);
@@ -781,61 +784,61 @@ pub async fn keys_are_filtered_by_idle_time(world: &World) {
 }
 
 /// However many keys lie between those that are asked for.
-pub async fn filters_find_keys_far_behind_the_newest(world: &World) {
-    let [one, other] = [(); 2].map(|()| ProjectId::generate(world.random()));
+pub async fn filters_find_keys_far_behind_the_newest(fixture: &Fixture) {
+    let [one, other] = [(); 2].map(|()| ProjectId::generate(fixture.random()));
     for number in 0..125 {
         let project = if number % 30 == 0 { &one } else { &other };
-        add(world, record(world, name(&number.to_string()), grant_of(&[project]))).await;
+        add(fixture, record(fixture, name(&number.to_string()), grant_of(&[project]))).await;
     }
     for limit in [1, 2, 5, 100] {
         let pages = in_pages(limit, async |page| {
-            let list = KeyList { project: Some(one.clone()), ..everything(world, page) };
-            world.store.keys(list).await.unwrap()
+            let list = KeyList { project: Some(one.clone()), ..everything(fixture, page) };
+            fixture.store.keys(list).await.unwrap()
         });
         let found: Vec<String> = pages.await.iter().map(|view| view.record.name.to_string()).collect();
         assert_eq!(found, ["120", "90", "60", "30", "0"], "{limit}");
     }
-    let pages = in_pages(50, async |page| world.store.keys(everything(world, page)).await.unwrap());
+    let pages = in_pages(50, async |page| fixture.store.keys(everything(fixture, page)).await.unwrap());
     assert_eq!(pages.await.len(), 125);
 }
 
 /// The last time, every scope, and how many since it was replaced; and they are kept apart from what the key is.
-pub async fn uses_of_a_key_are_added_up(world: &World) {
-    let key = add(world, record(world, name("Key"), Grant::everything())).await;
-    let other = add(world, record(world, name("Other"), Grant::everything())).await;
-    let first = world.now();
+pub async fn uses_of_a_key_are_added_up(fixture: &Fixture) {
+    let key = add(fixture, record(fixture, name("Key"), Grant::everything())).await;
+    let other = add(fixture, record(fixture, name("Other"), Grant::everything())).await;
+    let first = fixture.now();
     let uses = used(first, &[Scope::AgentsRead], 0);
-    assert!(world.store.add_key_use(&key.id, &uses, first).await.unwrap());
-    let (_, disable) = disabled(world);
-    changed(world, &key.id, disable).await;
-    let second = world.pass(WRITE_EVERY);
+    assert!(fixture.store.add_key_use(&key.id, &uses, first).await.unwrap());
+    let (_, disable) = disabled(fixture);
+    changed(fixture, &key.id, disable).await;
+    let second = fixture.pass(WRITE_EVERY);
     let uses = used(second, &[Scope::AgentsRead, Scope::KeysWrite], 3);
-    assert!(world.store.add_key_use(&key.id, &uses, second).await.unwrap());
+    assert!(fixture.store.add_key_use(&key.id, &uses, second).await.unwrap());
     // What was used before, and is told of later.
-    let third = world.pass(WRITE_EVERY);
-    assert!(world.store.add_key_use(&key.id, &used(first, &[], u64::MAX), third).await.unwrap());
+    let third = fixture.pass(WRITE_EVERY);
+    assert!(fixture.store.add_key_use(&key.id, &used(first, &[], u64::MAX), third).await.unwrap());
     let expected = KeyUsage {
         last_used_at: Some(second),
         used_scopes: [Scope::AgentsRead, Scope::KeysWrite].into_iter().collect(),
         uses_since_replaced: u64::MAX,
     };
-    let view = world.store.key_view(&key.id).await.unwrap().unwrap();
+    let view = fixture.store.key_view(&key.id).await.unwrap().unwrap();
     assert_eq!(view.usage, expected);
     assert_eq!(view.record.revision, 2);
-    let listed = world.store.keys(everything(world, all())).await.unwrap().data;
+    let listed = fixture.store.keys(everything(fixture, all())).await.unwrap().data;
     assert_eq!(listed[1].usage, expected);
     assert_eq!(listed[0], KeyView { record: other, usage: KeyUsage::NONE });
-    assert_eq!(trail(world).await.len(), 3);
+    assert_eq!(trail(fixture).await.len(), 3);
 }
 
 /// What comes sooner is handed back, whichever process it comes from and however its clock goes, unless that was put
 /// back by more than that.
-pub async fn uses_of_a_key_are_written_once_a_minute(world: &World) {
-    let key = add(world, record(world, name("Key"), Grant::everything())).await.id;
-    let usage = async || world.store.key_view(&key).await.unwrap().unwrap().usage;
-    let now = world.pass(DAY);
+pub async fn uses_of_a_key_are_written_once_a_minute(fixture: &Fixture) {
+    let key = add(fixture, record(fixture, name("Key"), Grant::everything())).await.id;
+    let usage = async || fixture.store.key_view(&key).await.unwrap().unwrap().usage;
+    let now = fixture.pass(DAY);
     let moment = SignedDuration::from_micros(1);
-    let add = async |at: Timestamp| world.store.add_key_use(&key, &used(at, &[], 1), at).await.unwrap();
+    let add = async |at: Timestamp| fixture.store.add_key_use(&key, &used(at, &[], 1), at).await.unwrap();
     assert!(add(now).await);
     for soon in [now, now + WRITE_EVERY - moment, now - moment, now - WRITE_EVERY + moment] {
         assert!(!add(soon).await, "{soon}");
@@ -848,45 +851,45 @@ pub async fn uses_of_a_key_are_written_once_a_minute(world: &World) {
 }
 
 /// Whoever brings them may be gone within the minute.
-pub async fn key_uses_with_new_details_are_written_at_once(world: &World) {
-    let key = add(world, record(world, name("Key"), Grant::everything())).await.id;
-    let now = world.pass(DAY);
-    let add = async |uses: KeyUse| world.store.add_key_use(&key, &uses, now).await.unwrap();
+pub async fn key_uses_with_new_details_are_written_at_once(fixture: &Fixture) {
+    let key = add(fixture, record(fixture, name("Key"), Grant::everything())).await.id;
+    let now = fixture.pass(DAY);
+    let add = async |uses: KeyUse| fixture.store.add_key_use(&key, &uses, now).await.unwrap();
     assert!(add(used(now, &[Scope::AgentsRead], 0)).await);
     assert!(!add(used(now, &[Scope::AgentsRead], 0)).await);
     assert!(add(used(now, &[Scope::AgentsRead, Scope::SimulationsWrite], 0)).await, "another scope");
     assert!(!add(used(now, &[Scope::SimulationsWrite], 0)).await);
     assert!(add(used(now, &[], 2)).await, "it was replaced");
     assert!(!add(used(now, &[Scope::AgentsRead], 1)).await);
-    let usage = world.store.key_view(&key).await.unwrap().unwrap().usage;
+    let usage = fixture.store.key_view(&key).await.unwrap().unwrap().usage;
     let scopes: Vec<_> = usage.used_scopes.iter().collect();
     assert_eq!((scopes, usage.uses_since_replaced), (vec![Scope::AgentsRead, Scope::SimulationsWrite], 2));
 }
 
 /// One of many writes its own, and the others know that theirs are not.
-pub async fn concurrent_key_uses_are_written_once(world: &World) {
-    let key = add(world, record(world, name("Key"), Grant::everything())).await.id;
+pub async fn concurrent_key_uses_are_written_once(fixture: &Fixture) {
+    let key = add(fixture, record(fixture, name("Key"), Grant::everything())).await.id;
     for round in 1..=ROUNDS {
-        let now = world.pass(WRITE_EVERY);
+        let now = fixture.pass(WRITE_EVERY);
         let tasks = (0..4).map(|_| {
-            let (world, key) = (world.clone(), key.clone());
-            Box::pin(async move { world.store.add_key_use(&key, &used(now, &[], 1), now).await.unwrap() })
+            let (fixture, key) = (fixture.clone(), key.clone());
+            Box::pin(async move { fixture.store.add_key_use(&key, &used(now, &[], 1), now).await.unwrap() })
                 as _
         });
         let written = at_once(tasks.collect()).await;
         assert_eq!(written.iter().filter(|written| **written).count(), 1);
-        let usage = world.store.key_view(&key).await.unwrap().unwrap().usage;
+        let usage = fixture.store.key_view(&key).await.unwrap().unwrap().usage;
         assert_eq!((usage.last_used_at, usage.uses_since_replaced), (Some(now), round.into()));
     }
 }
 
 /// Each bucket has counts of its own, and each window, and each length of a window. Counting goes on beyond the limit.
-pub async fn requests_are_counted_by_bucket_and_window(world: &World) {
+pub async fn requests_are_counted_by_bucket_and_window(fixture: &Fixture) {
     let start = Timestamp::from_second(1_924_992_000).unwrap();
     let (minute, hour) = (limit(2, 60), limit(2, 3_600));
     let count = async |bucket: &str, limit, second| {
         let now = start + SignedDuration::from_secs(second);
-        world.store.count_request(bucket, limit, now).await.unwrap()
+        fixture.store.count_request(bucket, limit, now).await.unwrap()
     };
     for expected in 1..=4 {
         assert_eq!(count("a", minute, expected).await, expected.unsigned_abs());
@@ -906,20 +909,20 @@ pub async fn requests_are_counted_by_bucket_and_window(world: &World) {
 }
 
 /// Each has a number of its own, and none is left out.
-pub async fn concurrent_requests_are_all_counted(world: &World) {
-    let now = world.now();
+pub async fn concurrent_requests_are_all_counted(fixture: &Fixture) {
+    let now = fixture.now();
     let tasks = (0..8).map(|_| {
-        let world = world.clone();
+        let fixture = fixture.clone();
         Box::pin(async move {
             let mut counts = Vec::new();
             for _ in 0..8 {
-                counts.push(world.store.count_request("a", limit(10, 86_400), now).await.unwrap());
+                counts.push(fixture.store.count_request("a", limit(10, 86_400), now).await.unwrap());
             }
             counts
         }) as _
     });
     let counts: Vec<u64> = at_once(tasks.collect()).await.into_iter().flatten().collect();
-    let last = world.store.count_request("a", limit(10, 86_400), now).await.unwrap();
+    let last = fixture.store.count_request("a", limit(10, 86_400), now).await.unwrap();
     assert_eq!(counts.len(), 64);
     assert!(counts.iter().all(|count| (1..last).contains(count)), "{last} of {counts:?}");
     // A lost answer may make one count twice, and then two may be told the same; see `count_request`.

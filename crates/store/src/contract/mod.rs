@@ -1,4 +1,4 @@
-//! What every backend must hold to, as tests.
+//! The contract of every backend, as tests.
 //!
 //! A backend runs the suite in its own tests:
 //!
@@ -13,12 +13,12 @@
 //! onerun_store::contract!(empty_store);
 //! ```
 //!
-//! Each case becomes a test of its own, named by what holds, in a runtime of its own with several threads, on a store
-//! of its own. The second value that the function gives keeps what the store rests on alive, and is dropped after it.
+//! Each case becomes a test, named by its assertion, on a new store and a multi-threaded runtime.
+//! The second value of the function keeps the store's files alive and is dropped after the store.
 //!
-//! The cases change state as the rest of OneRun does: by the transitions of [`onerun_domain`], handed in as
-//! decisions. They wait for nothing; races are run many times over, and every outcome that a case accepts is a right
-//! one, so a failure always is a defect.
+//! The cases change state by the transitions of [`onerun_domain`], passed as decisions. They wait
+//! for nothing. Races run many times, and a case accepts every right outcome, so a failure is
+//! always a defect.
 
 #![expect(
     clippy::unwrap_used,
@@ -49,12 +49,13 @@ pub mod turns;
 
 use std::sync::Arc;
 
-pub use fixture::World;
+pub use fixture::Fixture;
 
 use crate::Store;
 
-/// Makes one test of each case of the [`contract`](mod@crate::contract), on stores that `$factory` makes: the name
-/// of an `async fn() -> (Arc<dyn Store>, Guard)`, whose stores are empty and share nothing.
+/// Creates one test for each case of the [`contract`](mod@crate::contract), on stores from
+/// `$factory`: the name of an `async fn() -> (Arc<dyn Store>, Guard)` that returns empty,
+/// independent stores.
 #[macro_export]
 macro_rules! contract {
     ($factory:ident) => {
@@ -322,18 +323,18 @@ macro_rules! contract {
 }
 
 /// Runs one case on a store from `factory`.
-pub fn run<G>(factory: impl AsyncFnOnce() -> (Arc<dyn Store>, G), case: impl AsyncFnOnce(&World)) {
+pub fn run<G>(factory: impl AsyncFnOnce() -> (Arc<dyn Store>, G), case: impl AsyncFnOnce(&Fixture)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     runtime.block_on(async {
         let (store, guard) = factory().await;
-        case(&World::new(store)).await;
+        case(&Fixture::new(store)).await;
         drop(guard);
     });
 }
 
 #[cfg(test)]
 mod tests {
-    /// A case that the macro does not name would be run by nobody.
+    /// A case that the macro does not list would never run.
     #[test]
     fn every_case_is_in_the_macro() {
         let text = include_str!("mod.rs");

@@ -3,12 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{Simulation, SimulationStatus, TurnClaim};
 
-use super::fixture::{CLAIM, Home, LEASE, Scene, World};
+use super::fixture::{CLAIM, Fixture, LEASE, Scene, TestProject};
 use crate::Overdue;
 
 const MOMENT: SignedDuration = SignedDuration::from_micros(1);
 
-impl World {
+impl Fixture {
     async fn overdue(&self, limit: u32, now: Timestamp) -> Overdue {
         self.store.overdue(limit, now).await.unwrap()
     }
@@ -19,7 +19,7 @@ impl Scene {
         &self,
         index: usize,
     ) -> (onerun_domain::ProjectId, onerun_domain::SimulationId, onerun_domain::ConversationId) {
-        (self.home.project.clone(), self.simulation.id.clone(), self.id(index))
+        (self.project.id.clone(), self.simulation.id.clone(), self.id(index))
     }
 
     /// Starts a conversation with a lease until `until`.
@@ -32,7 +32,7 @@ impl Scene {
     }
 }
 
-impl Home {
+impl TestProject {
     async fn expiring(&self, status: SimulationStatus, expires_at: Timestamp) -> Simulation {
         let agent = self.add_agent(self.agent()).await;
         self.add_simulation(Simulation { status, expires_at, ..self.simulation(&agent) }).await
@@ -40,35 +40,35 @@ impl Home {
 }
 
 /// A conversation is overdue from the moment that its lease runs out, and no longer once it is dealt with.
-pub async fn conversation_is_overdue_when_its_lease_has_run_out(world: &World) {
-    let scene = world.scene(3).await;
+pub async fn conversation_is_overdue_when_its_lease_has_run_out(fixture: &Fixture) {
+    let scene = fixture.scene(3).await;
     let started = scene.start(&scene.id(1)).await.unwrap();
     scene.hold(&scene.id(2)).await;
     let until = started.lease_expires_at.unwrap();
-    assert_eq!(world.overdue(10, until - MOMENT).await, Overdue::default());
+    assert_eq!(fixture.overdue(10, until - MOMENT).await, Overdue::default());
     let overdue = Overdue { conversations: vec![scene.named(1)], simulations: Vec::new() };
-    assert_eq!(world.overdue(10, until).await, overdue);
+    assert_eq!(fixture.overdue(10, until).await, overdue);
     scene.move_to(&scene.id(1), move |view| view.conversation.lose_lease(until)).await.unwrap();
-    assert_eq!(world.overdue(10, until).await, Overdue::default());
+    assert_eq!(fixture.overdue(10, until).await, Overdue::default());
 }
 
 /// A call renews the lease.
-pub async fn renewed_lease_is_not_overdue(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn renewed_lease_is_not_overdue(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let started = scene.start(&scene.id(0)).await.unwrap();
     scene.pass(LEASE - CLAIM);
     let token = scene.token();
     scene.claim(&scene.id(0), &token).await.unwrap();
     let renewed = scene.complete(&scene.id(0), &token, None, None).await.unwrap();
-    assert_eq!(world.overdue(10, started.lease_expires_at.unwrap()).await, Overdue::default());
-    let overdue = world.overdue(10, renewed.lease_expires_at.unwrap()).await;
+    assert_eq!(fixture.overdue(10, started.lease_expires_at.unwrap()).await, Overdue::default());
+    let overdue = fixture.overdue(10, renewed.lease_expires_at.unwrap()).await;
     assert_eq!(overdue.conversations, [scene.named(0)]);
 }
 
 /// While a reply is being made nobody is given up; when its claim has run out, too, it is.
-pub async fn conversation_with_a_claimed_turn_is_not_overdue(world: &World) {
-    let scene = world.scene(2).await;
-    let now = world.now();
+pub async fn conversation_with_a_claimed_turn_is_not_overdue(fixture: &Fixture) {
+    let scene = fixture.scene(2).await;
+    let now = fixture.now();
     let (until, claimed_until) = (now + LEASE, now + LEASE + CLAIM);
     for (index, claimed_until) in [(0, claimed_until), (1, until - MOMENT)] {
         let claim = TurnClaim { token: scene.token(), expires_at: claimed_until };
@@ -77,9 +77,9 @@ pub async fn conversation_with_a_claimed_turn_is_not_overdue(world: &World) {
         };
         scene.move_to(&scene.id(index), decide).await.unwrap();
     }
-    assert_eq!(world.overdue(10, until).await.conversations, [scene.named(1)]);
-    assert_eq!(world.overdue(10, claimed_until - MOMENT).await.conversations, [scene.named(1)]);
-    let mut both = world.overdue(10, claimed_until).await.conversations;
+    assert_eq!(fixture.overdue(10, until).await.conversations, [scene.named(1)]);
+    assert_eq!(fixture.overdue(10, claimed_until - MOMENT).await.conversations, [scene.named(1)]);
+    let mut both = fixture.overdue(10, claimed_until).await.conversations;
     both.sort();
     let mut expected = vec![scene.named(0), scene.named(1)];
     expected.sort();
@@ -87,9 +87,9 @@ pub async fn conversation_with_a_claimed_turn_is_not_overdue(world: &World) {
 }
 
 /// Those that a claimed turn protects take no place of those that are overdue.
-pub async fn claimed_turns_do_not_crowd_out_overdue_conversations(world: &World) {
-    let scene = world.scene(5).await;
-    let now = world.now();
+pub async fn claimed_turns_do_not_crowd_out_overdue_conversations(fixture: &Fixture) {
+    let scene = fixture.scene(5).await;
+    let now = fixture.now();
     for index in 0..4 {
         let claim = TurnClaim { token: scene.token(), expires_at: now + LEASE + LEASE };
         let decide = move |view: crate::ConversationView| {
@@ -98,13 +98,13 @@ pub async fn claimed_turns_do_not_crowd_out_overdue_conversations(world: &World)
         scene.move_to(&scene.id(index), decide).await.unwrap();
     }
     scene.start_until(4, now + LEASE).await;
-    assert_eq!(world.overdue(2, now + LEASE).await.conversations, [scene.named(4)]);
+    assert_eq!(fixture.overdue(2, now + LEASE).await.conversations, [scene.named(4)]);
 }
 
 /// Of all projects, longest overdue first, and not more than were asked for.
-pub async fn longest_overdue_conversations_come_first(world: &World) {
-    let (one, other) = (world.scene(2).await, world.scene(2).await);
-    let now = world.now();
+pub async fn longest_overdue_conversations_come_first(fixture: &Fixture) {
+    let (one, other) = (fixture.scene(2).await, fixture.scene(2).await);
+    let now = fixture.now();
     let after = |seconds| now + SignedDuration::from_secs(seconds);
     one.start_until(0, after(40)).await;
     other.start_until(0, after(20)).await;
@@ -114,24 +114,24 @@ pub async fn longest_overdue_conversations_come_first(world: &World) {
     for limit in 1..=5 {
         let expected: Vec<_> = order.iter().take(limit).cloned().collect();
         let limit = u32::try_from(limit).unwrap();
-        assert_eq!(world.overdue(limit, after(60)).await.conversations, expected);
+        assert_eq!(fixture.overdue(limit, after(60)).await.conversations, expected);
     }
-    assert_eq!(world.overdue(10, after(35)).await.conversations, order[..2]);
+    assert_eq!(fixture.overdue(10, after(35)).await.conversations, order[..2]);
 }
 
 /// A simulation is overdue from the moment that it expires, pending or running, unless it is over.
-pub async fn simulation_is_overdue_when_it_has_expired(world: &World) {
-    let home = world.home().await;
-    let until = world.now() + LEASE;
+pub async fn simulation_is_overdue_when_it_has_expired(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let until = fixture.now() + LEASE;
     let mut expected = Vec::new();
     for status in SimulationStatus::ALL {
-        let simulation = home.expiring(status, until).await;
+        let simulation = project.expiring(status, until).await;
         if !status.is_final() {
-            expected.push((home.project.clone(), simulation.id));
+            expected.push((project.id.clone(), simulation.id));
         }
     }
-    assert_eq!(world.overdue(10, until - MOMENT).await, Overdue::default());
-    let mut overdue = world.overdue(10, until).await;
+    assert_eq!(fixture.overdue(10, until - MOMENT).await, Overdue::default());
+    let mut overdue = fixture.overdue(10, until).await;
     overdue.simulations.sort();
     expected.sort();
     assert_eq!(overdue, Overdue { conversations: Vec::new(), simulations: expected.clone() });
@@ -140,20 +140,20 @@ pub async fn simulation_is_overdue_when_it_has_expired(world: &World) {
             let simulation = view.simulation.expire(view.progress, until)?;
             Ok(crate::SimulationChange::to(simulation, Vec::new()))
         });
-        home.store.change_simulation(simulation, decide).await.unwrap();
+        project.store.change_simulation(simulation, decide).await.unwrap();
     }
-    assert_eq!(world.overdue(10, until).await, Overdue::default());
+    assert_eq!(fixture.overdue(10, until).await, Overdue::default());
 }
 
 /// Of all projects, longest overdue first, and not more than were asked for, apart from the conversations.
-pub async fn longest_overdue_simulations_come_first(world: &World) {
-    let (one, other) = (world.home().await, world.home().await);
-    let now = world.now();
+pub async fn longest_overdue_simulations_come_first(fixture: &Fixture) {
+    let (one, other) = (fixture.new_project().await, fixture.new_project().await);
+    let now = fixture.now();
     let after = |seconds| now + SignedDuration::from_secs(seconds);
     let mut order = Vec::new();
-    for (home, seconds) in [(&one, 30), (&other, 10), (&one, 20)] {
-        let simulation = home.expiring(SimulationStatus::InProgress, after(seconds)).await;
-        order.push((seconds, home.project.clone(), simulation.id));
+    for (project, seconds) in [(&one, 30), (&other, 10), (&one, 20)] {
+        let simulation = project.expiring(SimulationStatus::InProgress, after(seconds)).await;
+        order.push((seconds, project.id.clone(), simulation.id));
     }
     order.sort();
     let order: Vec<_> = order.into_iter().map(|(_, project, simulation)| (project, simulation)).collect();
@@ -162,9 +162,9 @@ pub async fn longest_overdue_simulations_come_first(world: &World) {
         scene.start_until(index, after(15)).await;
     }
     for limit in 1..=4 {
-        let overdue = world.overdue(u32::try_from(limit).unwrap(), after(60)).await;
+        let overdue = fixture.overdue(u32::try_from(limit).unwrap(), after(60)).await;
         assert_eq!(overdue.simulations, order[..limit.min(3)]);
         assert_eq!(overdue.conversations.len(), limit.min(2));
     }
-    assert_eq!(world.overdue(10, after(25)).await.simulations, order[..2]);
+    assert_eq!(fixture.overdue(10, after(25)).await.simulations, order[..2]);
 }

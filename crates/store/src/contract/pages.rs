@@ -9,7 +9,7 @@ use onerun_domain::{
 };
 
 use super::{
-    fixture::{Scene, World, all_simulations, name, part, text},
+    fixture::{Fixture, Scene, all_simulations, name, part, text},
     keys::{everything, new_key},
 };
 use crate::{
@@ -48,13 +48,13 @@ fn assert_stable<I: Clone + Debug + Ord>(before: &[I], walked: &[I]) {
 }
 
 /// Whatever is inserted between two pages.
-pub async fn named_lists_continue_where_they_were(world: &World) {
+pub async fn named_lists_continue_where_they_were(fixture: &Fixture) {
     for sort in DIRECTIONS.into_iter().flat_map(|dir| [NamedSort::CreatedAt(dir), NamedSort::Name(dir)]) {
-        let home = world.home().await;
+        let project = fixture.new_project().await;
         let add = async |names: &[&str]| {
             for text in names {
-                home.add_agent(Agent { name: name(text), ..home.agent() }).await;
-                home.add_objective(Objective { name: name(text), ..home.objective() }).await;
+                project.add_agent(Agent { name: name(text), ..project.agent() }).await;
+                project.add_objective(Objective { name: name(text), ..project.objective() }).await;
             }
         };
         add(&["d", "D", "b", "f", "d"]).await;
@@ -62,18 +62,18 @@ pub async fn named_lists_continue_where_they_were(world: &World) {
 
         let agents = async |page| {
             let list = AgentList { name: None, exact: ExactFilter::default(), sort, page };
-            home.store.agents(list).await.unwrap()
+            project.store.agents(list).await.unwrap()
         };
         let before: Vec<_> = agents(part(100, 0)).await.data.into_iter().map(|row| row.agent.id).collect();
         assert_stable(&before, &walk(agents, |row| row.agent.id.clone(), between).await);
 
-        let objectives = async |page| home.store.objectives(sort, page).await.unwrap();
+        let objectives = async |page| project.store.objectives(sort, page).await.unwrap();
         let before: Vec<_> = objectives(part(100, 0)).await.data.into_iter().map(|row| row.id).collect();
         assert_stable(&before, &walk(objectives, |row| row.id.clone(), between).await);
 
         let within = ProjectAccess::All;
-        let projects = async |page| world.store.projects(&within, sort, page).await.unwrap();
-        let another = async || drop(world.home().await);
+        let projects = async |page| fixture.store.projects(&within, sort, page).await.unwrap();
+        let another = async || drop(fixture.new_project().await);
         for _ in 0..3 {
             another().await;
         }
@@ -81,27 +81,27 @@ pub async fn named_lists_continue_where_they_were(world: &World) {
         assert_stable(&before, &walk(projects, |row| row.id.clone(), another).await);
         // A key that may see some of them continues from the same positions.
         let some = ProjectAccess::Only(before[1..].iter().cloned().collect());
-        let listed = async |page| world.store.projects(&some, sort, page).await.unwrap();
+        let listed = async |page| fixture.store.projects(&some, sort, page).await.unwrap();
         assert_eq!(walk(listed, |row| row.id.clone(), async || {}).await, before[1..]);
     }
 }
 
 /// In every order, that of workers among them.
-pub async fn simulations_continue_where_they_were(world: &World) {
+pub async fn simulations_continue_where_they_were(fixture: &Fixture) {
     for order in [
         SimulationOrder::LongestWaiting,
         SimulationOrder::CreatedAt(Direction::Descending),
         SimulationOrder::Name(Direction::Ascending),
         SimulationOrder::Status(Direction::Ascending),
     ] {
-        let home = world.home().await;
-        let agent = home.add_agent(home.agent()).await;
+        let project = fixture.new_project().await;
+        let agent = project.add_agent(project.agent()).await;
         for (number, text) in ["m", "c", "M", "x"].into_iter().enumerate() {
-            home.scene(u32::try_from(number % 3).unwrap()).await;
-            home.add_simulation(Simulation { name: name(text), ..home.simulation(&agent) }).await;
+            project.scene(u32::try_from(number % 3).unwrap()).await;
+            project.add_simulation(Simulation { name: name(text), ..project.simulation(&agent) }).await;
         }
         let list = async |page| {
-            home.store.simulations(SimulationList { page, ..all_simulations(order) }).await.unwrap()
+            project.store.simulations(SimulationList { page, ..all_simulations(order) }).await.unwrap()
         };
         let before: Vec<_> = list(part(100, 0)).await.data.into_iter().map(|row| row.simulation.id).collect();
         assert_eq!(before.len(), 8);
@@ -109,8 +109,8 @@ pub async fn simulations_continue_where_they_were(world: &World) {
             list,
             |row| row.simulation.id.clone(),
             async || {
-                home.scene(1).await;
-                home.add_simulation(home.simulation(&agent)).await;
+                project.scene(1).await;
+                project.add_simulation(project.simulation(&agent)).await;
             },
         );
         assert_stable(&before, &walked.await);
@@ -118,8 +118,8 @@ pub async fn simulations_continue_where_they_were(world: &World) {
 }
 
 /// Personas, conversations and messages.
-pub async fn lists_of_a_simulation_continue_where_they_were(world: &World) {
-    let scene = world.scene(5).await;
+pub async fn lists_of_a_simulation_continue_where_they_were(fixture: &Fixture) {
+    let scene = fixture.scene(5).await;
     let simulation = &scene.simulation.id;
     let seq = std::sync::atomic::AtomicU32::new(6);
     let next = || seq.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -133,7 +133,7 @@ pub async fn lists_of_a_simulation_continue_where_they_were(world: &World) {
     }
 
     let add = async || {
-        let persona: Persona = scene.home.persona(&scene.simulation, next());
+        let persona: Persona = scene.project.persona(&scene.simulation, next());
         assert!(scene.store().add_persona(persona, Vec::new()).await.unwrap());
     };
     for _ in 0..4 {
@@ -154,39 +154,39 @@ pub async fn lists_of_a_simulation_continue_where_they_were(world: &World) {
 }
 
 /// Both from the newest on: what is added meanwhile is not shown.
-pub async fn keys_and_their_trail_continue_where_they_were(world: &World) {
-    let add = async || world.add_key(new_key(world, "Key")).await.unwrap();
+pub async fn keys_and_their_trail_continue_where_they_were(fixture: &Fixture) {
+    let add = async || fixture.add_key(new_key(fixture, "Key")).await.unwrap();
     for _ in 0..5 {
         add().await;
     }
-    let keys = async |page| world.store.keys(everything(world, page)).await.unwrap();
+    let keys = async |page| fixture.store.keys(everything(fixture, page)).await.unwrap();
     let before: Vec<_> = keys(part(100, 0)).await.data.into_iter().map(|row| row.record.id).collect();
     assert_eq!(walk(keys, |row| row.record.id.clone(), add).await, before);
 
-    let trail = async |page| world.store.audit(Direction::Descending, page).await.unwrap().entries;
+    let trail = async |page| fixture.store.audit(Direction::Descending, page).await.unwrap().entries;
     let before: Vec<_> = trail(part(100, 0)).await.data.into_iter().map(|row| row.sequence).collect();
     assert_eq!(walk(trail, |row| row.sequence, add).await, before);
-    let trail = async |page| world.store.audit(Direction::Ascending, page).await.unwrap().entries;
+    let trail = async |page| fixture.store.audit(Direction::Ascending, page).await.unwrap().entries;
     let walked = walk(trail, |row| row.sequence, add);
     assert_stable(&before.iter().rev().copied().collect::<Vec<_>>(), &walked.await);
 }
 
 /// A row whose sort value changed is passed by the position that it had.
-pub async fn a_list_continues_from_a_row_that_moved(world: &World) {
-    let home = world.home().await;
+pub async fn a_list_continues_from_a_row_that_moved(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     for text in ["b", "d", "f"] {
-        home.add_agent(Agent { name: name(text), ..home.agent() }).await;
+        project.add_agent(Agent { name: name(text), ..project.agent() }).await;
     }
     let list = async |page| {
         let sort = NamedSort::Name(Direction::Ascending);
         let list = AgentList { name: None, exact: ExactFilter::default(), sort, page };
-        home.store.agents(list).await.unwrap()
+        project.store.agents(list).await.unwrap()
     };
     let first = list(part(2, 0)).await;
     let moved = first.data[1].agent.id.clone();
-    let now = world.now();
+    let now = fixture.now();
     let rename = move |agent: Agent| Ok(Agent { name: name("a"), updated_at: now, ..agent });
-    home.store.change_agent(&moved, Box::new(rename)).await.unwrap();
+    project.store.change_agent(&moved, Box::new(rename)).await.unwrap();
     let rest = list(PageRequest::after(Limit::clamped(2), first.next.unwrap())).await;
     let names: Vec<_> = rest.data.iter().map(|row| row.agent.name.as_str()).collect();
     assert_eq!((names, rest.next), (vec!["f"], None));
@@ -214,8 +214,8 @@ async fn assert_bounded<T: Clone + Debug + PartialEq + WireSize>(
 }
 
 /// A conversation of messages that are as large as a request.
-pub async fn pages_of_large_messages_end_at_four_megabytes(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn pages_of_large_messages_end_at_four_megabytes(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.id(0);
     scene.start(&id).await.unwrap();
     let mut large: Vec<Item> = Vec::new();
@@ -245,15 +245,15 @@ async fn say_in_parts(scene: &Scene, content: &[MessageText]) -> Item {
 }
 
 /// Objectives with criteria of the greatest length.
-pub async fn pages_of_large_rows_end_at_four_megabytes(world: &World) {
-    let home = world.home().await;
+pub async fn pages_of_large_rows_end_at_four_megabytes(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     let criteria = Criteria::parse("\u{1f600}".repeat(Criteria::MAX_LENGTH)).unwrap();
     let rows = MAX_PAGE_BYTES / criteria.as_str().len() + 11;
     for _ in 0..rows {
-        home.add_objective(Objective { criteria: criteria.clone(), ..home.objective() }).await;
+        project.add_objective(Objective { criteria: criteria.clone(), ..project.objective() }).await;
     }
     for sort in [NamedSort::CreatedAt(Direction::Descending), NamedSort::Name(Direction::Ascending)] {
-        assert_bounded(rows, async |page| home.store.objectives(sort, page).await.unwrap()).await;
+        assert_bounded(rows, async |page| project.store.objectives(sort, page).await.unwrap()).await;
     }
 }
 
@@ -275,7 +275,7 @@ const LISTS: [&str; 12] = [
 
 /// Where the next page of a list begins.
 async fn next(
-    world: &World,
+    fixture: &Fixture,
     scene: &Scene,
     list: &str,
     page: PageRequest,
@@ -285,7 +285,7 @@ async fn next(
     let agents = |sort, page| AgentList { name: None, exact: ExactFilter::default(), sort, page };
     let simulations = |order, page| SimulationList { page, ..all_simulations(order) };
     Ok(match list {
-        "projects" => world.store.projects(&ProjectAccess::All, oldest, page).await?.next,
+        "projects" => fixture.store.projects(&ProjectAccess::All, oldest, page).await?.next,
         "agents" => store.agents(agents(oldest, page)).await?.next,
         "agents by name" => store.agents(agents(NamedSort::Name(newest), page)).await?.next,
         "objectives" => store.objectives(oldest, page).await?.next,
@@ -297,10 +297,10 @@ async fn next(
         "conversations" => {
             store.conversations(simulation, ConversationList { status: None, page }).await?.next
         }
-        "keys" => world.store.keys(everything(world, page)).await?.next,
+        "keys" => fixture.store.keys(everything(fixture, page)).await?.next,
         "items" => store.items(simulation, &scene.id(0), 1, page).await?.next,
-        "audit" => world.store.audit(newest, page).await?.entries.next,
-        "dead jobs" => world.store.dead_jobs(page).await?.next,
+        "audit" => fixture.store.audit(newest, page).await?.entries.next,
+        "dead jobs" => fixture.store.dead_jobs(page).await?.next,
         _ => panic!("no list {list}"),
     })
 }
@@ -309,20 +309,20 @@ async fn next(
 const SORTED: usize = 9;
 
 /// A position of another list, and what is none, is refused. Numbers are positions in all lists that are numbered.
-pub async fn a_position_of_another_list_is_refused(world: &World) {
-    let scene = world.scene(2).await;
-    world.home().await;
+pub async fn a_position_of_another_list_is_refused(fixture: &Fixture) {
+    let scene = fixture.scene(2).await;
+    fixture.new_project().await;
     for _ in 0..2 {
-        scene.home.scene(1).await;
-        world.add_key(new_key(world, "Key")).await.unwrap();
+        scene.project.scene(1).await;
+        fixture.add_key(new_key(fixture, "Key")).await.unwrap();
         assert!(
-            scene.store().add_persona(scene.home.persona(&scene.simulation, 7), Vec::new()).await.is_ok()
+            scene.store().add_persona(scene.project.persona(&scene.simulation, 7), Vec::new()).await.is_ok()
         );
     }
     let limit = Limit::clamped(1);
     let mut positions = Vec::new();
     for list in &LISTS[..SORTED] {
-        let position = next(world, &scene, list, PageRequest::first(limit)).await.unwrap();
+        let position = next(fixture, &scene, list, PageRequest::first(limit)).await.unwrap();
         positions.push(position.unwrap_or_else(|| panic!("{list} has one page")));
     }
     let long = format!("[\"by-made\",\"{}\",\"\"]", "agent#".repeat(10_000));
@@ -332,7 +332,7 @@ pub async fn a_position_of_another_list_is_refused(world: &World) {
         let foreign = positions.iter().enumerate().filter(|(other, _)| *other != index);
         for position in foreign.map(|(_, position)| position).chain(&broken) {
             let page = PageRequest::after(limit, position.clone());
-            let found = next(world, &scene, list, page).await;
+            let found = next(fixture, &scene, list, page).await;
             assert!(matches!(found, Err(StoreError::UnknownPosition)), "{list}: {position:?}: {found:?}");
         }
     }

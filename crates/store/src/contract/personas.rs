@@ -5,7 +5,7 @@ use onerun_domain::{
 };
 
 use super::fixture::{
-    Home, ROUNDS, Scene, World, all, attributes, both, in_pages, metadata, odd_texts, part, refusal,
+    Fixture, ROUNDS, Scene, TestProject, all, attributes, both, in_pages, metadata, odd_texts, part, refusal,
 };
 use crate::{ChangeError, PersonaChange};
 
@@ -13,7 +13,7 @@ impl Scene {
     fn queue_job(&self, persona: &Persona) -> Job {
         let work =
             Work::QueueConversations { simulation: self.simulation.id.clone(), persona: persona.id.clone() };
-        Job::new(self.home.project.clone(), work)
+        Job::new(self.project.id.clone(), work)
     }
 
     async fn personas(&self) -> Vec<Persona> {
@@ -42,7 +42,7 @@ impl Scene {
     }
 }
 
-impl Home {
+impl TestProject {
     fn odd_personas(&self, scene: &Scene) -> Vec<Persona> {
         let mut seqs = 2..;
         let mut next = || self.persona(&scene.simulation, seqs.next().unwrap());
@@ -91,9 +91,9 @@ impl Home {
 }
 
 /// Every field is kept to the letter, and reads the same alone, in a list and with a conversation.
-pub async fn persona_is_read_as_added(world: &World) {
-    let scene = world.scene(0).await;
-    for (persona, seq) in scene.home.odd_personas(&scene).into_iter().zip(1..) {
+pub async fn persona_is_read_as_added(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
+    for (persona, seq) in scene.project.odd_personas(&scene).into_iter().zip(1..) {
         let persona = scene.added(persona).await;
         let found = scene.store().persona(&scene.simulation.id, &persona.id).await.unwrap();
         assert_eq!(found, Some(persona.clone()));
@@ -107,41 +107,41 @@ pub async fn persona_is_read_as_added(world: &World) {
 }
 
 /// The jobs that a persona calls for wait when it is there.
-pub async fn persona_is_added_with_its_jobs(world: &World) {
-    let scene = world.scene(0).await;
-    let persona = scene.home.persona(&scene.simulation, 2);
+pub async fn persona_is_added_with_its_jobs(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
+    let persona = scene.project.persona(&scene.simulation, 2);
     let job = scene.queue_job(&persona);
     assert!(scene.store().add_persona(persona.clone(), vec![job.clone()]).await.unwrap());
-    assert_eq!(world.take_jobs().await, [job]);
+    assert_eq!(fixture.take_jobs().await, [job]);
 }
 
 /// Making a persona may be repeated: the first of a number is kept, and what the second calls for is not written.
-pub async fn second_persona_of_a_number_is_ignored(world: &World) {
-    let scene = world.scene(0).await;
-    let first = scene.added(scene.home.persona(&scene.simulation, 2)).await;
-    let second = scene.home.persona(&scene.simulation, 2);
+pub async fn second_persona_of_a_number_is_ignored(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
+    let first = scene.added(scene.project.persona(&scene.simulation, 2)).await;
+    let second = scene.project.persona(&scene.simulation, 2);
     let job = scene.queue_job(&second);
     assert!(!scene.store().add_persona(second.clone(), vec![job]).await.unwrap());
     assert_eq!(scene.store().persona(&scene.simulation.id, &second.id).await.unwrap(), None);
     assert_eq!(scene.personas().await, [first, scene.persona.clone()]);
-    assert_eq!(world.take_jobs().await, []);
+    assert_eq!(fixture.take_jobs().await, []);
 }
 
 /// Numbers are a simulation's own.
-pub async fn personas_of_two_simulations_may_have_one_number(world: &World) {
-    let home = world.home().await;
-    let (one, other) = (home.scene(0).await, home.scene(0).await);
-    let first = one.added(home.persona(&one.simulation, 2)).await;
-    let second = other.added(home.persona(&other.simulation, 2)).await;
+pub async fn personas_of_two_simulations_may_have_one_number(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let (one, other) = (project.scene(0).await, project.scene(0).await);
+    let first = one.added(project.persona(&one.simulation, 2)).await;
+    let second = other.added(project.persona(&other.simulation, 2)).await;
     assert_eq!(one.personas().await, [first, one.persona.clone()]);
     assert_eq!(other.personas().await, [second, other.persona.clone()]);
 }
 
 /// Of two makers of one number at one time, one makes it, and only what its persona calls for is written.
-pub async fn concurrent_creation_makes_a_persona_once(world: &World) {
-    let scene = world.scene(0).await;
+pub async fn concurrent_creation_makes_a_persona_once(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
     for seq in 2..2 + ROUNDS {
-        let personas = [0, 1].map(|_| scene.home.persona(&scene.simulation, seq));
+        let personas = [0, 1].map(|_| scene.project.persona(&scene.simulation, seq));
         let [first, second] = personas.clone().map(|persona| {
             let scene = scene.clone();
             async move {
@@ -153,19 +153,19 @@ pub async fn concurrent_creation_makes_a_persona_once(world: &World) {
         assert!(first != second, "made {} times", u8::from(first) + u8::from(second));
         let made = if first { &personas[0] } else { &personas[1] };
         assert_eq!(scene.personas().await[0], *made);
-        assert_eq!(world.take_jobs().await, [scene.queue_job(made)]);
+        assert_eq!(fixture.take_jobs().await, [scene.queue_job(made)]);
     }
 }
 
 /// Nothing is to be had of a persona that there is not, and no decision is asked about it.
-pub async fn unknown_persona_is_none(world: &World) {
-    let scene = world.scene(0).await;
-    let unknown = PersonaId::generate(world.random());
+pub async fn unknown_persona_is_none(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
+    let unknown = PersonaId::generate(fixture.random());
     assert_eq!(scene.store().persona(&scene.simulation.id, &unknown).await.unwrap(), None);
     let refuse = || Box::new(|_| Err(Refusal::LeaseHeld));
     let changed = scene.store().change_persona(&scene.simulation.id, &unknown, refuse()).await;
     assert_eq!(changed.unwrap(), None);
-    let nowhere = SimulationId::generate(world.random());
+    let nowhere = SimulationId::generate(fixture.random());
     assert_eq!(scene.store().persona(&nowhere, &scene.persona.id).await.unwrap(), None);
     let changed = scene.store().change_persona(&nowhere, &scene.persona.id, refuse()).await;
     assert_eq!(changed.unwrap(), None);
@@ -174,34 +174,34 @@ pub async fn unknown_persona_is_none(world: &World) {
 }
 
 /// What a decision makes of a persona is answered and kept, with the jobs that it calls for.
-pub async fn persona_decision_is_stored_with_its_jobs(world: &World) {
-    let scene = world.scene(0).await;
+pub async fn persona_decision_is_stored_with_its_jobs(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
     for (seq, approve, approval) in
         [(2, true, ApprovalStatus::Approved), (3, false, ApprovalStatus::Rejected)]
     {
-        let persona = scene.added(scene.home.persona(&scene.simulation, seq)).await;
+        let persona = scene.added(scene.project.persona(&scene.simulation, seq)).await;
         let decided = scene.decide(&persona.id, approve).await.unwrap();
         let expected = Persona { approval, updated_at: decided.updated_at, ..persona.clone() };
         assert_eq!(decided, expected);
         assert_eq!(scene.personas().await[0], expected);
-        assert_eq!(world.take_jobs().await, [scene.queue_job(&persona)]);
+        assert_eq!(fixture.take_jobs().await, [scene.queue_job(&persona)]);
     }
 }
 
 /// A refusal is handed on, and neither state nor jobs are written.
-pub async fn refused_persona_decision_writes_nothing(world: &World) {
-    let scene = world.scene(0).await;
+pub async fn refused_persona_decision_writes_nothing(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
     let refused = scene.decide(&scene.persona.id, false).await;
     assert_eq!(refusal(refused), Refusal::PersonaDecided { status: ApprovalStatus::Approved });
     assert_eq!(scene.personas().await, std::slice::from_ref(&scene.persona));
-    assert_eq!(world.take_jobs().await, []);
+    assert_eq!(fixture.take_jobs().await, []);
 }
 
 /// A persona that is approved and rejected at one time is one of both, and the other caller is told.
-pub async fn persona_has_only_one_decision(world: &World) {
-    let scene = world.scene(0).await;
+pub async fn persona_has_only_one_decision(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
     for seq in 2..2 + ROUNDS {
-        let id = scene.added(scene.home.persona(&scene.simulation, seq)).await.id;
+        let id = scene.added(scene.project.persona(&scene.simulation, seq)).await.id;
         let [approving, rejecting] = [true, false].map(|approve| {
             let (scene, id) = (scene.clone(), id.clone());
             async move { scene.decide(&id, approve).await }
@@ -215,11 +215,11 @@ pub async fn persona_has_only_one_decision(world: &World) {
 }
 
 /// Numbers come in order from any first one, and not more than were asked for.
-pub async fn persona_numbers_are_sequential(world: &World) {
-    let scene = world.scene(0).await;
+pub async fn persona_numbers_are_sequential(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
     assert_eq!(scene.seqs(1, 10).await, [1]);
     for seq in [10, 3, 7, 20_000, 4] {
-        scene.added(scene.home.persona(&scene.simulation, seq)).await;
+        scene.added(scene.project.persona(&scene.simulation, seq)).await;
     }
     assert_eq!(scene.seqs(1, 100).await, [1, 3, 4, 7, 10, 20_000]);
     assert_eq!(scene.seqs(0, 2).await, [1, 3]);
@@ -229,13 +229,13 @@ pub async fn persona_numbers_are_sequential(world: &World) {
 }
 
 /// Newest first; and where time tells none apart, still each on one page.
-pub async fn personas_are_listed_newest_first(world: &World) {
-    let scene = world.scene(0).await;
-    let now = world.now();
+pub async fn personas_are_listed_newest_first(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
+    let now = fixture.now();
     for seq in 2..=4 {
-        scene.added(Persona { created_at: now, ..scene.home.persona(&scene.simulation, seq) }).await;
+        scene.added(Persona { created_at: now, ..scene.project.persona(&scene.simulation, seq) }).await;
     }
-    let newest = scene.added(scene.home.persona(&scene.simulation, 5)).await;
+    let newest = scene.added(scene.project.persona(&scene.simulation, 5)).await;
     let whole = scene.personas().await;
     assert_eq!((whole.len(), &whole[0], &whole[4]), (5, &newest, &scene.persona));
     let mut seqs: Vec<_> = whole.iter().map(|persona| persona.seq).collect();

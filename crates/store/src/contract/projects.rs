@@ -3,89 +3,89 @@
 use onerun_auth::ProjectAccess;
 use onerun_domain::{Direction, Project, ProjectId, Refusal};
 
-use super::fixture::{World, all, assert_duplicate, at_once, in_pages, name, odd_texts, part, refusal};
+use super::fixture::{Fixture, all, assert_duplicate, at_once, in_pages, name, odd_texts, part, refusal};
 use crate::NamedSort;
 
 /// Every field is kept to the letter.
-pub async fn project_is_read_as_added(world: &World) {
+pub async fn project_is_read_as_added(fixture: &Fixture) {
     for text in odd_texts() {
         let Ok(name) = onerun_domain::Name::parse(text) else { continue };
-        let project = Project { name, updated_at: world.now(), ..world.project() };
-        world.store.insert_project(project.clone(), None).await.unwrap();
-        let opened = world.store.open_project(&project.id).await.unwrap().unwrap();
+        let project = Project { name, updated_at: fixture.now(), ..fixture.project() };
+        fixture.store.insert_project(project.clone(), None).await.unwrap();
+        let opened = fixture.store.open_project(&project.id).await.unwrap().unwrap();
         assert_eq!(opened.project_id(), &project.id);
         assert_eq!(opened.project().await.unwrap(), project);
-        let listed = world.project_list(NamedSort::CreatedAt(Direction::Descending), part(1, 0)).await;
+        let listed = fixture.project_list(NamedSort::CreatedAt(Direction::Descending), part(1, 0)).await;
         assert_eq!(listed.data, [project]);
     }
 }
 
 /// A second project of the same id is refused, and the first is kept.
-pub async fn project_is_added_once(world: &World) {
-    let first = world.project();
-    world.store.insert_project(first.clone(), None).await.unwrap();
+pub async fn project_is_added_once(fixture: &Fixture) {
+    let first = fixture.project();
+    fixture.store.insert_project(first.clone(), None).await.unwrap();
     let second = Project { name: name("Second"), ..first.clone() };
-    assert_duplicate(&world.store.insert_project(second, None).await);
-    let listed = world.project_list(NamedSort::CreatedAt(Direction::Ascending), all()).await;
+    assert_duplicate(&fixture.store.insert_project(second, None).await);
+    let listed = fixture.project_list(NamedSort::CreatedAt(Direction::Ascending), all()).await;
     assert_eq!(listed.data, [first]);
 }
 
 /// There is nothing to be had of a project that there is not.
-pub async fn unknown_project_does_not_open(world: &World) {
-    world.home().await;
-    let unknown = ProjectId::generate(world.random());
-    assert!(world.store.open_project(&unknown).await.unwrap().is_none());
+pub async fn unknown_project_does_not_open(fixture: &Fixture) {
+    fixture.new_project().await;
+    let unknown = ProjectId::generate(fixture.random());
+    assert!(fixture.store.open_project(&unknown).await.unwrap().is_none());
 }
 
 /// What a decision makes of a project is answered and kept.
-pub async fn changed_project_is_stored(world: &World) {
-    let home = world.home().await;
-    let now = world.now();
+pub async fn changed_project_is_stored(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let now = fixture.now();
     let decide = Box::new(move |project: Project| Ok(project.renamed(Some(name("Renamed")), now)));
-    let changed = home.store.change_project(decide).await.unwrap();
+    let changed = project.store.change_project(decide).await.unwrap();
     assert_eq!((changed.name.as_str(), changed.updated_at), ("Renamed", now));
-    assert_eq!(home.store.project().await.unwrap(), changed);
-    let listed = world.project_list(NamedSort::Name(Direction::Ascending), all()).await;
+    assert_eq!(project.store.project().await.unwrap(), changed);
+    let listed = fixture.project_list(NamedSort::Name(Direction::Ascending), all()).await;
     assert_eq!(listed.data, [changed]);
 }
 
 /// A refusal is handed on, and nothing is written.
-pub async fn refused_change_of_a_project_writes_nothing(world: &World) {
-    let home = world.home().await;
-    let before = home.store.project().await.unwrap();
-    let refused = home.store.change_project(Box::new(|_| Err(Refusal::SimulationUnfinished))).await;
+pub async fn refused_change_of_a_project_writes_nothing(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let before = project.store.project().await.unwrap();
+    let refused = project.store.change_project(Box::new(|_| Err(Refusal::SimulationUnfinished))).await;
     assert_eq!(refusal(refused), Refusal::SimulationUnfinished);
-    assert_eq!(home.store.project().await.unwrap(), before);
+    assert_eq!(project.store.project().await.unwrap(), before);
 }
 
 /// Each change decides from what the one before it wrote.
-pub async fn concurrent_project_changes_are_all_kept(world: &World) {
-    let home = world.home().await;
+pub async fn concurrent_project_changes_are_all_kept(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     let tasks = (0..8).map(|number| {
-        let home = home.clone();
+        let project = project.clone();
         Box::pin(async move {
-            let now = home.now();
+            let now = project.now();
             let decide = Box::new(move |project: Project| {
                 let name = name(&format!("{}{number}", project.name));
                 Ok(project.renamed(Some(name), now))
             });
-            home.store.change_project(decide).await.unwrap();
+            project.store.change_project(decide).await.unwrap();
         }) as _
     });
     at_once(tasks.collect()).await;
-    let name = home.store.project().await.unwrap().name;
+    let name = project.store.project().await.unwrap().name;
     let mut digits: Vec<char> = name.as_str().strip_prefix("Project").unwrap().chars().collect();
     digits.sort_unstable();
     assert_eq!(digits, ('0'..='7').collect::<Vec<_>>());
 }
 
 /// By creation and by name without regard to case, both ways, and equal names by creation in the same direction.
-pub async fn projects_are_sorted_both_ways(world: &World) {
+pub async fn projects_are_sorted_both_ways(fixture: &Fixture) {
     for text in ["b", "A", "a", "C", "\u{c4}b", "\u{e4}a", "B"] {
-        world.store.insert_project(Project { name: name(text), ..world.project() }, None).await.unwrap();
+        fixture.store.insert_project(Project { name: name(text), ..fixture.project() }, None).await.unwrap();
     }
     let names = async |sort| {
-        let page = world.project_list(sort, all()).await;
+        let page = fixture.project_list(sort, all()).await;
         page.data.iter().map(|project| project.name.as_str().to_owned()).collect::<Vec<_>>()
     };
     let made = ["b", "A", "a", "C", "\u{c4}b", "\u{e4}a", "B"];
@@ -105,11 +105,11 @@ pub async fn projects_are_sorted_both_ways(world: &World) {
 }
 
 /// Even where neither name nor time tells projects apart, each is on one page, and the same one every time.
-pub async fn pages_of_equal_projects_never_overlap(world: &World) {
-    let now = world.now();
+pub async fn pages_of_equal_projects_never_overlap(fixture: &Fixture) {
+    let now = fixture.now();
     for _ in 0..7 {
-        let project = Project { created_at: now, updated_at: now, ..world.project() };
-        world.store.insert_project(project, None).await.unwrap();
+        let project = Project { created_at: now, updated_at: now, ..fixture.project() };
+        fixture.store.insert_project(project, None).await.unwrap();
     }
     for sort in [
         NamedSort::CreatedAt(Direction::Ascending),
@@ -117,29 +117,29 @@ pub async fn pages_of_equal_projects_never_overlap(world: &World) {
         NamedSort::Name(Direction::Ascending),
         NamedSort::Name(Direction::Descending),
     ] {
-        let whole = world.project_list(sort, all()).await.data;
+        let whole = fixture.project_list(sort, all()).await.data;
         let mut ids: Vec<_> = whole.iter().map(|project| project.id.clone()).collect();
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), 7);
         for limit in [1, 3, 7, 8] {
-            assert_eq!(in_pages(limit, async |page| world.project_list(sort, page).await).await, whole);
+            assert_eq!(in_pages(limit, async |page| fixture.project_list(sort, page).await).await, whole);
         }
     }
 }
 
 /// Those that are asked for and there, in either order and in pages, and no others.
-pub async fn projects_are_listed_by_access(world: &World) {
+pub async fn projects_are_listed_by_access(fixture: &Fixture) {
     let mut ids = Vec::new();
     for text in ["b", "a", "D", "c", "A"] {
-        let project = Project { name: name(text), ..world.project() };
+        let project = Project { name: name(text), ..fixture.project() };
         ids.push(project.id.clone());
-        world.store.insert_project(project, None).await.unwrap();
+        fixture.store.insert_project(project, None).await.unwrap();
     }
-    let unknown = ProjectId::generate(world.random());
+    let unknown = ProjectId::generate(fixture.random());
     let only = |ids: &[&ProjectId]| ProjectAccess::Only(ids.iter().copied().cloned().collect());
     let names = async |within: &ProjectAccess, sort, limit| {
-        let listed = in_pages(limit, async |page| world.store.projects(within, sort, page).await.unwrap());
+        let listed = in_pages(limit, async |page| fixture.store.projects(within, sort, page).await.unwrap());
         listed.await.iter().map(|project| project.name.as_str().to_owned()).collect::<Vec<_>>()
     };
     let within = only(&[&ids[0], &ids[2], &ids[3], &ids[4], &unknown]);

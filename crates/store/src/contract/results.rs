@@ -6,7 +6,7 @@ use onerun_domain::{
     ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, ObjectiveRef, Outcome, Progress, Refusal,
 };
 
-use super::fixture::{Scene, Settled, World, all, in_pages, mix};
+use super::fixture::{Fixture, Scene, Settled, all, in_pages, mix};
 use crate::{ChangeError, ConversationList, ConversationTally, ObjectiveTally, SimulationTally};
 
 impl Scene {
@@ -82,21 +82,21 @@ impl Scene {
 }
 
 /// Before anything has happened, everything is there to be counted, every objective among it.
-pub async fn objectives_without_a_verdict_are_counted(world: &World) {
-    let scene = world.scene(3).await;
+pub async fn objectives_without_a_verdict_are_counted(fixture: &Fixture) {
+    let scene = fixture.scene(3).await;
     let tally = scene.tally().await;
     assert_eq!(tally, scene.recount().await);
     assert_eq!(tally.objectives.len(), 2);
     assert!(tally.objectives.iter().all(|objective| objective.score_count == 0));
     assert_eq!(tally.conversations.in_status(ConversationStatus::Queued), 3);
     assert_eq!(tally.conversations.evaluations(EvaluationStatus::Pending), 3);
-    let empty = world.home().await.scene_about(0, Vec::new()).await.tally().await;
+    let empty = fixture.new_project().await.scene_about(0, Vec::new()).await.tally().await;
     assert_eq!((empty.objectives, empty.conversations), (Vec::new(), ConversationTally::default()));
 }
 
 /// Each end is where it belongs, and nothing is counted that is not there.
-pub async fn each_end_is_counted_under_its_reason(world: &World) {
-    let scene = world.scene(9).await;
+pub async fn each_end_is_counted_under_its_reason(fixture: &Fixture) {
+    let scene = fixture.scene(9).await;
     for (index, outcomes) in [
         vec![Outcome::Passed, Outcome::Passed],
         vec![Outcome::Passed, Outcome::Failed],
@@ -133,12 +133,12 @@ pub async fn each_end_is_counted_under_its_reason(world: &World) {
 }
 
 /// Personas are counted by what was decided about them.
-pub async fn personas_are_counted_by_approval(world: &World) {
-    let scene = world.scene(0).await;
+pub async fn personas_are_counted_by_approval(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
     for (seq, approval) in
         (2..).zip([ApprovalStatus::Pending, ApprovalStatus::Rejected, ApprovalStatus::Pending])
     {
-        let persona = onerun_domain::Persona { approval, ..scene.home.persona(&scene.simulation, seq) };
+        let persona = onerun_domain::Persona { approval, ..scene.project.persona(&scene.simulation, seq) };
         assert!(scene.store().add_persona(persona, Vec::new()).await.unwrap());
     }
     let expected = BTreeMap::from([("approved", 1), ("pending", 2), ("rejected", 1)]);
@@ -146,10 +146,10 @@ pub async fn personas_are_counted_by_approval(world: &World) {
 }
 
 /// Whatever happened, the counts are those of what the lists show; and one simulation's are not another's.
-pub async fn counts_agree_with_the_lists_after_any_history(world: &World) {
-    let home = world.home().await;
+pub async fn counts_agree_with_the_lists_after_any_history(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     for seed in 0..6_u64 {
-        let scenes = [home.scene(6).await, home.scene(5).await];
+        let scenes = [project.scene(6).await, project.scene(5).await];
         let mut state = seed;
         let mut choose = |count: u64| {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -190,8 +190,8 @@ pub async fn counts_agree_with_the_lists_after_any_history(world: &World) {
 }
 
 /// What is counted while things happen is of one moment: no end is counted in one number and not in another.
-pub async fn counts_are_a_consistent_snapshot(world: &World) {
-    let scene = world.scene(24).await;
+pub async fn counts_are_a_consistent_snapshot(fixture: &Fixture) {
+    let scene = fixture.scene(24).await;
     let (settling, counting) = (scene.clone(), scene.clone());
     super::fixture::both(
         async move {

@@ -4,19 +4,19 @@ use onerun_domain::{
     Conversation, ConversationStatus, Job, Outcome, Progress, Refusal, SimulationStatus, Work,
 };
 
-use super::fixture::{ROUNDS, Scene, Settled, Task, World, at_once, both, refusal};
+use super::fixture::{Fixture, ROUNDS, Scene, Settled, Task, at_once, both, refusal};
 use crate::{ChangeError, ConversationChange, SimulationChange};
 
 impl Scene {
     fn finish_job(&self) -> Job {
         let work = Work::FinishSimulation { simulation: self.simulation.id.clone() };
-        Job::new(self.home.project.clone(), work)
+        Job::new(self.project.id.clone(), work)
     }
 }
 
 /// Each end is counted, by its kind; and what is on the way to an end is not.
-pub async fn each_end_is_counted_by_its_kind(world: &World) {
-    let scene = world.scene(6).await;
+pub async fn each_end_is_counted_by_its_kind(fixture: &Fixture) {
+    let scene = fixture.scene(6).await;
     let counts = |settled, conversations_failed, evaluations_failed| Progress {
         settled,
         conversations_failed,
@@ -48,8 +48,8 @@ pub async fn each_end_is_counted_by_its_kind(world: &World) {
 }
 
 /// A change of what is settled already is not counted again.
-pub async fn end_is_counted_once(world: &World) {
-    let scene = world.scene(3).await;
+pub async fn end_is_counted_once(fixture: &Fixture) {
+    let scene = fixture.scene(3).await;
     for index in [0, 1] {
         scene.settle(&scene.id(index), Settled::NotApplicable).await.unwrap();
     }
@@ -68,33 +68,33 @@ pub async fn end_is_counted_once(world: &World) {
 }
 
 /// The last end calls for the simulation's, at the latest.
-pub async fn last_end_enqueues_the_end_of_the_simulation(world: &World) {
+pub async fn last_end_enqueues_the_end_of_the_simulation(fixture: &Fixture) {
     for end in [
         Settled::Evaluated(vec![Outcome::Passed, Outcome::Passed]),
         Settled::NotApplicable,
         Settled::EvaluationFailed,
         Settled::Failed,
     ] {
-        let scene = world.scene(3).await;
+        let scene = fixture.scene(3).await;
         scene.settle(&scene.id(0), Settled::NotApplicable).await.unwrap();
         scene.settle(&scene.id(1), Settled::Failed).await.unwrap();
         // Some backends call with every end. Those calls have been answered when the last end comes.
-        assert!(world.take_jobs().await.iter().all(|job| *job == scene.finish_job()));
+        assert!(fixture.take_jobs().await.iter().all(|job| *job == scene.finish_job()));
         scene.settle(&scene.id(2), end).await.unwrap();
-        assert_eq!(world.take_jobs().await, [scene.finish_job()]);
+        assert_eq!(fixture.take_jobs().await, [scene.finish_job()]);
     }
 }
 
 /// The end of a conversation is counted by the write that its own jobs, messages and reply are in.
-pub async fn end_is_counted_in_the_same_write(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn end_is_counted_in_the_same_write(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let (id, token) = (scene.id(0), scene.token());
     scene.claim(&id, &token).await.unwrap();
     scene.complete(&id, &token, Some("one"), Some(onerun_domain::EndReason::PersonaDecided)).await.unwrap();
     scene.begin_evaluation(&id).await.unwrap();
     let work = Work::StopConversations { simulation: scene.simulation.id.clone() };
-    let job = Job::new(scene.home.project.clone(), work);
-    let (own, now) = (job.clone(), world.now());
+    let job = Job::new(scene.project.id.clone(), work);
+    let (own, now) = (job.clone(), fixture.now());
     scene
         .change(&id, move |view| {
             let conversation = view.conversation.conclude_evaluation(
@@ -107,17 +107,17 @@ pub async fn end_is_counted_in_the_same_write(world: &World) {
         })
         .await
         .unwrap();
-    let mut jobs = world.take_jobs().await;
+    let mut jobs = fixture.take_jobs().await;
     jobs.sort_by(|one, other| one.id.cmp(&other.id));
     assert_eq!(jobs, [scene.finish_job(), job]);
     assert_eq!(scene.progress().await.evaluations_failed, 1);
 }
 
 /// Ends at one time are all counted, and the last of them calls for the simulation's, whichever it is.
-pub async fn concurrent_ends_are_all_counted(world: &World) {
-    let home = world.home().await;
+pub async fn concurrent_ends_are_all_counted(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     for _ in 0..ROUNDS / 4 {
-        let scene = home.scene(12).await;
+        let scene = project.scene(12).await;
         let tasks = (0..12).map(|index| {
             let scene = scene.clone();
             Box::pin(async move {
@@ -132,13 +132,13 @@ pub async fn concurrent_ends_are_all_counted(world: &World) {
         at_once(tasks.collect()).await;
         let expected = Progress { settled: 12, conversations_failed: 0, evaluations_failed: 4 };
         assert_eq!(scene.progress().await, expected);
-        assert_eq!(world.take_jobs().await, [scene.finish_job()]);
+        assert_eq!(fixture.take_jobs().await, [scene.finish_job()]);
     }
 }
 
 /// Two that stop one conversation at one time count one end.
-pub async fn conversation_stopped_twice_is_counted_once(world: &World) {
-    let scene = world.scene(ROUNDS).await;
+pub async fn conversation_stopped_twice_is_counted_once(fixture: &Fixture) {
+    let scene = fixture.scene(ROUNDS).await;
     for index in 0..scene.conversations.len() / 2 {
         scene.hold(&scene.id(index)).await;
     }
@@ -157,13 +157,13 @@ pub async fn conversation_stopped_twice_is_counted_once(world: &World) {
 }
 
 /// A simulation ends when its conversations have, and not before; a job that comes early or twice changes nothing.
-pub async fn simulation_ends_with_its_last_conversation(world: &World) {
+pub async fn simulation_ends_with_its_last_conversation(fixture: &Fixture) {
     for (end, status) in [
         (Settled::Evaluated(vec![Outcome::Failed]), SimulationStatus::Completed),
         (Settled::EvaluationFailed, SimulationStatus::Failed),
         (Settled::Failed, SimulationStatus::Failed),
     ] {
-        let scene = world.scene(2).await;
+        let scene = fixture.scene(2).await;
         let finish = async || {
             let now = scene.now();
             scene
@@ -186,15 +186,15 @@ pub async fn simulation_ends_with_its_last_conversation(world: &World) {
 
 /// A runner that takes up the end of the simulation while the last conversations settle does not miss it: it comes
 /// to it, or is called again.
-pub async fn end_of_a_simulation_is_always_enqueued(world: &World) {
-    let home = world.home().await;
+pub async fn end_of_a_simulation_is_always_enqueued(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     for _ in 0..ROUNDS / 2 {
-        let scene = home.scene(4).await;
+        let scene = project.scene(4).await;
         let finish = {
             let scene = scene.clone();
             async move || {
                 let now = scene.now();
-                let claimed = scene.home.world.claim_jobs(10, now).await;
+                let claimed = scene.project.fixture.claim_jobs(10, now).await;
                 for claimed in &claimed {
                     assert_eq!(claimed.job, scene.finish_job());
                     let decide = move |view: crate::SimulationView| {
@@ -203,7 +203,7 @@ pub async fn end_of_a_simulation_is_always_enqueued(world: &World) {
                     };
                     let finished = scene.change_simulation(decide).await;
                     assert!(matches!(finished, Ok(_) | Err(ChangeError::Refused(_))), "{finished:?}");
-                    scene.home.world.store.complete_job(&claimed.job.id).await.unwrap();
+                    scene.project.fixture.store.complete_job(&claimed.job.id).await.unwrap();
                 }
                 claimed.len()
             }
@@ -228,8 +228,8 @@ pub async fn end_of_a_simulation_is_always_enqueued(world: &World) {
 }
 
 /// An end that is refused is not counted.
-pub async fn refused_end_is_not_counted(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn refused_end_is_not_counted(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.id(0);
     scene.start(&id).await.unwrap();
     let refused = scene
@@ -242,5 +242,5 @@ pub async fn refused_end_is_not_counted(world: &World) {
     assert_eq!(refusal(refused), Refusal::TurnLost);
     assert_eq!(refusal(scene.stop(&id).await), Refusal::SimulationUnfinished);
     assert_eq!(scene.progress().await, Progress::default());
-    assert_eq!(world.take_jobs().await, []);
+    assert_eq!(fixture.take_jobs().await, []);
 }

@@ -7,7 +7,7 @@ use onerun_domain::{
 };
 
 use super::fixture::{
-    Home, ROUNDS, World, all_simulations, assert_duplicate, at_once, both, in_pages, metadata, name,
+    Fixture, ROUNDS, TestProject, all_simulations, assert_duplicate, at_once, both, in_pages, metadata, name,
     odd_texts, part, refusal, target,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 
 const OLDEST_FIRST: SimulationOrder = SimulationOrder::CreatedAt(Direction::Ascending);
 
-impl Home {
+impl TestProject {
     fn start_job(&self, simulation: &Simulation) -> Job {
         Job::new(self.project.clone(), Work::StartSimulation { simulation: simulation.id.clone() })
     }
@@ -44,13 +44,13 @@ fn names(simulations: &[Simulation]) -> Vec<&str> {
 }
 
 /// Every field is kept to the letter, and reads the same alone and in a list, with agent and objectives.
-pub async fn simulation_is_read_as_added(world: &World) {
-    let home = world.home().await;
-    let agent = home.add_agent(home.agent()).await;
-    let objective = home.add_objective(home.objective()).await;
+pub async fn simulation_is_read_as_added(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
+    let objective = project.add_objective(project.objective()).await;
     let widest = "\u{1f600}".repeat(Scenario::MAX_LENGTH);
     let mut simulations = vec![
-        Simulation { scenario: Scenario::parse(widest).unwrap(), ..home.simulation(&agent) },
+        Simulation { scenario: Scenario::parse(widest).unwrap(), ..project.simulation(&agent) },
         Simulation {
             scenario: Scenario::parse("\ta\r\n'%_\"\\ ").unwrap(),
             target_conversations: target(Target::MAX),
@@ -59,158 +59,158 @@ pub async fn simulation_is_read_as_added(world: &World) {
             seed: Seed::parse(Seed::MAX).unwrap(),
             auto_approve: false,
             metadata: metadata(r#"{"build": {"commit": "\u00e9", "tags": [null, 1.25, "'"]}}"#),
-            ..home.simulation(&agent)
+            ..project.simulation(&agent)
         },
         Simulation {
             max_turns: MaxTurns::parse(MaxTurns::MIN.into()).unwrap(),
             seed: Seed::parse(0).unwrap(),
             metadata: Metadata::default(),
-            updated_at: world.now(),
-            expires_at: world.now() + SignedDuration::from_hours(24 * 365 * 1_000),
-            ..home.simulation(&agent)
+            updated_at: fixture.now(),
+            expires_at: fixture.now() + SignedDuration::from_hours(24 * 365 * 1_000),
+            ..project.simulation(&agent)
         },
-        Simulation { last_failure_reason: Some(String::new()), ..home.simulation(&agent) },
+        Simulation { last_failure_reason: Some(String::new()), ..project.simulation(&agent) },
     ];
     for text in odd_texts() {
         let last_failure_reason = Some(text.clone());
         let Ok(name) = Name::parse(text) else { continue };
-        simulations.push(Simulation { name, last_failure_reason, ..home.simulation(&agent) });
+        simulations.push(Simulation { name, last_failure_reason, ..project.simulation(&agent) });
     }
     for status in SimulationStatus::ALL {
-        simulations.push(Simulation { status, ..home.simulation(&agent) });
+        simulations.push(Simulation { status, ..project.simulation(&agent) });
     }
     for simulation in simulations {
         let pinned = vec![objective.reference()];
-        home.store.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await.unwrap();
+        project.store.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await.unwrap();
         let id = simulation.id.clone();
         let detail =
             SimulationDetail { simulation, agent: agent.clone(), objectives: vec![objective.clone()] };
-        assert_eq!(home.store.simulation(&id).await.unwrap(), Some(detail.clone()));
+        assert_eq!(project.store.simulation(&id).await.unwrap(), Some(detail.clone()));
         let order = SimulationOrder::CreatedAt(Direction::Descending);
         let list = SimulationList { page: part(1, 0), ..all_simulations(order) };
-        assert_eq!(home.store.simulations(list).await.unwrap().data, [detail.into()]);
+        assert_eq!(project.store.simulations(list).await.unwrap().data, [detail.into()]);
     }
 }
 
 /// A second simulation of the same id is refused with its jobs, and the first is kept.
-pub async fn simulation_is_added_once(world: &World) {
-    let home = world.home().await;
-    let agent = home.add_agent(home.agent()).await;
-    let first = home.add_simulation(home.simulation(&agent)).await;
+pub async fn simulation_is_added_once(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
+    let first = project.add_simulation(project.simulation(&agent)).await;
     let second = Simulation { name: name("Second"), ..first.clone() };
-    let jobs = vec![home.start_job(&second)];
-    assert_duplicate(&home.store.insert_simulation(second, Vec::new(), jobs, None).await);
-    assert_eq!(home.simulation_list(OLDEST_FIRST, |list| list).await, [first]);
-    assert_eq!(world.take_jobs().await, []);
+    let jobs = vec![project.start_job(&second)];
+    assert_duplicate(&project.store.insert_simulation(second, Vec::new(), jobs, None).await);
+    assert_eq!(project.simulation_list(OLDEST_FIRST, |list| list).await, [first]);
+    assert_eq!(fixture.take_jobs().await, []);
 }
 
 /// The jobs that a simulation is added with wait when it is there.
-pub async fn simulation_is_added_with_its_jobs(world: &World) {
-    let home = world.home().await;
-    let agent = home.add_agent(home.agent()).await;
-    let simulation = home.simulation(&agent);
-    let job = home.start_job(&simulation);
-    home.store.insert_simulation(simulation, Vec::new(), vec![job.clone()], None).await.unwrap();
-    assert_eq!(world.take_jobs().await, [job]);
+pub async fn simulation_is_added_with_its_jobs(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
+    let simulation = project.simulation(&agent);
+    let job = project.start_job(&simulation);
+    project.store.insert_simulation(simulation, Vec::new(), vec![job.clone()], None).await.unwrap();
+    assert_eq!(fixture.take_jobs().await, [job]);
 }
 
 /// Objectives are shown in the order they were named, alone and in a list; and there may be none.
-pub async fn objectives_keep_the_order_of_the_simulation(world: &World) {
-    let home = world.home().await;
-    let agent = home.add_agent(home.agent()).await;
+pub async fn objectives_keep_the_order_of_the_simulation(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
     let mut objectives = Vec::new();
     for text in ["c", "a", "d", "b"] {
-        objectives.push(home.add_objective(Objective { name: name(text), ..home.objective() }).await);
+        objectives.push(project.add_objective(Objective { name: name(text), ..project.objective() }).await);
     }
     objectives.swap(0, 3);
     for count in [0, 1, 4] {
         let pinned: Vec<_> = objectives[..count].iter().map(Objective::reference).collect();
-        let simulation = home.simulation(&agent);
-        home.store.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await.unwrap();
-        let detail = home.store.simulation(&simulation.id).await.unwrap().unwrap();
+        let simulation = project.simulation(&agent);
+        project.store.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await.unwrap();
+        let detail = project.store.simulation(&simulation.id).await.unwrap().unwrap();
         assert_eq!(detail.objectives, objectives[..count]);
         let order = SimulationOrder::CreatedAt(Direction::Descending);
         let list = SimulationList { page: part(1, 0), ..all_simulations(order) };
-        assert_eq!(home.store.simulations(list).await.unwrap().data, [detail.into()]);
+        assert_eq!(project.store.simulations(list).await.unwrap().data, [detail.into()]);
     }
 }
 
 /// Nothing is to be had of a simulation that there is not, and no decision is asked about it.
-pub async fn unknown_simulation_is_none(world: &World) {
-    let home = world.home().await;
-    let agent = home.add_agent(home.agent()).await;
-    home.add_simulation(home.simulation(&agent)).await;
-    let unknown = SimulationId::generate(world.random());
-    assert_eq!(home.store.simulation(&unknown).await.unwrap(), None);
-    assert_eq!(home.store.tally(&unknown).await.unwrap(), None);
-    let changed = home.store.change_simulation(&unknown, Box::new(|_| Err(Refusal::LeaseHeld))).await;
+pub async fn unknown_simulation_is_none(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
+    project.add_simulation(project.simulation(&agent)).await;
+    let unknown = SimulationId::generate(fixture.random());
+    assert_eq!(project.store.simulation(&unknown).await.unwrap(), None);
+    assert_eq!(project.store.tally(&unknown).await.unwrap(), None);
+    let changed = project.store.change_simulation(&unknown, Box::new(|_| Err(Refusal::LeaseHeld))).await;
     assert_eq!(changed.unwrap(), None);
 }
 
 /// A simulation shows its agent as it is now.
-pub async fn simulation_shows_its_agents_current_state(world: &World) {
-    let home = world.home().await;
-    let agent = home.add_agent(home.agent()).await;
-    let simulation = home.add_simulation(home.simulation(&agent)).await;
+pub async fn simulation_shows_its_agents_current_state(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
+    let simulation = project.add_simulation(project.simulation(&agent)).await;
     let decide = Box::new(|agent: Agent| Ok(Agent { name: name("Renamed"), ..agent }));
-    let changed = home.store.change_agent(&agent.id, decide).await.unwrap().unwrap();
-    assert_eq!(home.store.simulation(&simulation.id).await.unwrap().unwrap().agent, changed.agent);
+    let changed = project.store.change_agent(&agent.id, decide).await.unwrap().unwrap();
+    assert_eq!(project.store.simulation(&simulation.id).await.unwrap().unwrap().agent, changed.agent);
 }
 
 /// What a decision makes of a simulation is answered and kept, with the jobs that it calls for.
-pub async fn changed_simulation_is_stored_with_its_jobs(world: &World) {
-    let home = world.home().await;
-    let agent = home.add_agent(home.agent()).await;
-    let simulation = home.add_simulation(home.simulation(&agent)).await;
-    let started = home.start_simulation(&simulation.id).await;
+pub async fn changed_simulation_is_stored_with_its_jobs(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
+    let simulation = project.add_simulation(project.simulation(&agent)).await;
+    let started = project.start_simulation(&simulation.id).await;
     let expected = simulation.clone().start(started.updated_at).unwrap();
     assert_eq!(started, expected);
-    assert_eq!(home.simulation_list(OLDEST_FIRST, |list| list).await, [expected]);
-    let jobs = world.take_jobs().await;
+    assert_eq!(project.simulation_list(OLDEST_FIRST, |list| list).await, [expected]);
+    let jobs = fixture.take_jobs().await;
     let work = Work::GeneratePersonas { simulation: simulation.id.clone(), first_seq: 1 };
-    assert_eq!(jobs, [Job::new(home.project.clone(), work)]);
+    assert_eq!(jobs, [Job::new(project.id.clone(), work)]);
 
-    let now = world.now();
+    let now = fixture.now();
     let decide = Box::new(move |view: SimulationView| {
         let simulation = view.simulation.fail("no model: '\u{1f4a5}'".into(), now)?;
         Ok(SimulationChange::to(simulation, Vec::new()))
     });
-    let failed = home.store.change_simulation(&simulation.id, decide).await.unwrap().unwrap();
+    let failed = project.store.change_simulation(&simulation.id, decide).await.unwrap().unwrap();
     assert_eq!(failed.last_failure_reason.as_deref(), Some("no model: '\u{1f4a5}'"));
-    assert_eq!(home.simulation_list(OLDEST_FIRST, |list| list).await, [failed]);
-    assert_eq!(world.take_jobs().await, []);
+    assert_eq!(project.simulation_list(OLDEST_FIRST, |list| list).await, [failed]);
+    assert_eq!(fixture.take_jobs().await, []);
 }
 
 /// The job that starts a simulation may come twice: the second start changes nothing, and calls for nothing that
 /// waits already.
-pub async fn simulation_is_started_only_once(world: &World) {
-    let home = world.home().await;
-    let agent = home.add_agent(home.agent()).await;
-    let simulation = home.add_simulation(home.simulation(&agent)).await;
-    let started = home.start_simulation(&simulation.id).await;
-    assert_eq!(home.start_simulation(&simulation.id).await, started);
-    assert_eq!(home.simulation_list(OLDEST_FIRST, |list| list).await, [started]);
-    assert_eq!(world.take_jobs().await.len(), 1);
+pub async fn simulation_is_started_only_once(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
+    let simulation = project.add_simulation(project.simulation(&agent)).await;
+    let started = project.start_simulation(&simulation.id).await;
+    assert_eq!(project.start_simulation(&simulation.id).await, started);
+    assert_eq!(project.simulation_list(OLDEST_FIRST, |list| list).await, [started]);
+    assert_eq!(fixture.take_jobs().await.len(), 1);
 }
 
 /// A refusal is handed on, and neither state nor jobs are written.
-pub async fn refused_change_of_a_simulation_writes_nothing(world: &World) {
-    let scene = world.scene(1).await;
-    let now = world.now();
+pub async fn refused_change_of_a_simulation_writes_nothing(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
+    let now = fixture.now();
     let refused = scene.change_simulation(move |view| {
         let simulation = view.simulation.finish(view.progress, now)?;
         Ok(SimulationChange::to(simulation, Vec::new()))
     });
     assert_eq!(refusal(refused.await), Refusal::SimulationUnfinished);
     assert_eq!(scene.stored_simulation().await, scene.simulation);
-    assert_eq!(world.take_jobs().await, []);
+    assert_eq!(fixture.take_jobs().await, []);
 }
 
 /// Of two ends that a simulation could come to at one time, it comes to one, and the other is refused.
-pub async fn simulation_has_only_one_final_status(world: &World) {
-    let home = world.home().await;
+pub async fn simulation_has_only_one_final_status(fixture: &Fixture) {
+    let project = fixture.new_project().await;
     for _ in 0..ROUNDS {
-        let scene = home.scene(1).await;
+        let scene = project.scene(1).await;
         let now = scene.simulation.expires_at;
         let (canceling, expiring) = (scene.clone(), scene.clone());
         let (canceled, expired) = both(
@@ -240,8 +240,8 @@ pub async fn simulation_has_only_one_final_status(world: &World) {
 }
 
 /// Each change decides from what the one before it wrote.
-pub async fn concurrent_simulation_changes_are_all_kept(world: &World) {
-    let scene = world.scene(0).await;
+pub async fn concurrent_simulation_changes_are_all_kept(fixture: &Fixture) {
+    let scene = fixture.scene(0).await;
     let tasks = (0..8).map(|number| {
         let scene = scene.clone();
         Box::pin(async move {
@@ -262,9 +262,9 @@ pub async fn concurrent_simulation_changes_are_all_kept(world: &World) {
 }
 
 /// By creation, by name without regard to case and by the word of the status, both ways.
-pub async fn simulations_are_sorted_both_ways(world: &World) {
-    let home = world.home().await;
-    let agent = home.add_agent(home.agent()).await;
+pub async fn simulations_are_sorted_both_ways(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
     for (text, status) in [
         ("b", SimulationStatus::Pending),
         ("A", SimulationStatus::Failed),
@@ -273,9 +273,9 @@ pub async fn simulations_are_sorted_both_ways(world: &World) {
         ("\u{c4}2", SimulationStatus::Completed),
         ("C", SimulationStatus::Canceled),
     ] {
-        home.add_simulation_as(&agent, text, status).await;
+        project.add_simulation_as(&agent, text, status).await;
     }
-    let sorted = async |order| home.simulation_list(order, |list| list).await;
+    let sorted = async |order| project.simulation_list(order, |list| list).await;
     let made = ["b", "A", "a", "\u{e4}1", "\u{c4}2", "C"];
     assert_eq!(names(&sorted(OLDEST_FIRST).await), made);
     let newest_first = sorted(SimulationOrder::CreatedAt(Direction::Descending)).await;
@@ -301,9 +301,9 @@ pub async fn simulations_are_sorted_both_ways(world: &World) {
 }
 
 /// Filters narrow together, in any order of the list, and count towards pages.
-pub async fn simulations_are_filtered_by_name_status_and_agent(world: &World) {
-    let home = world.home().await;
-    let (one, other) = (home.add_agent(home.agent()).await, home.add_agent(home.agent()).await);
+pub async fn simulations_are_filtered_by_name_status_and_agent(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let (one, other) = (project.add_agent(project.agent()).await, project.add_agent(project.agent()).await);
     for (agent, text, status) in [
         (&one, "Nightly 100%", SimulationStatus::Completed),
         (&one, "nightly \u{c4}", SimulationStatus::Failed),
@@ -311,7 +311,7 @@ pub async fn simulations_are_filtered_by_name_status_and_agent(world: &World) {
         (&one, "smoke_test", SimulationStatus::Completed),
         (&one, "smoke test", SimulationStatus::InProgress),
     ] {
-        home.add_simulation_as(agent, text, status).await;
+        project.add_simulation_as(agent, text, status).await;
     }
     let found = async |name: Option<&str>, status, agent: Option<&Agent>| {
         let mut found = Vec::new();
@@ -328,7 +328,7 @@ pub async fn simulations_are_filtered_by_name_status_and_agent(world: &World) {
                 page,
                 ..all_simulations(order)
             };
-            let pages = in_pages(2, async |page| home.store.simulations(list(page)).await.unwrap()).await;
+            let pages = in_pages(2, async |page| project.store.simulations(list(page)).await.unwrap()).await;
             let mut names: Vec<_> =
                 pages.iter().map(|detail| detail.simulation.name.as_str().to_owned()).collect();
             names.sort_unstable();
@@ -353,13 +353,13 @@ pub async fn simulations_are_filtered_by_name_status_and_agent(world: &World) {
 }
 
 /// Even where nothing tells simulations apart, each is on one page, whatever the order.
-pub async fn pages_of_equal_simulations_never_overlap(world: &World) {
-    let home = world.home().await;
-    let agent = home.add_agent(home.agent()).await;
-    let now = world.now();
+pub async fn pages_of_equal_simulations_never_overlap(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
+    let now = fixture.now();
     for _ in 0..5 {
-        let simulation = Simulation { created_at: now, updated_at: now, ..home.simulation(&agent) };
-        home.add_simulation(simulation).await;
+        let simulation = Simulation { created_at: now, updated_at: now, ..project.simulation(&agent) };
+        project.add_simulation(simulation).await;
     }
     for order in [
         SimulationOrder::CreatedAt(Direction::Ascending),
@@ -370,30 +370,31 @@ pub async fn pages_of_equal_simulations_never_overlap(world: &World) {
         SimulationOrder::Status(Direction::Descending),
         SimulationOrder::LongestWaiting,
     ] {
-        let whole = home.simulation_list(order, |list| list).await;
+        let whole = project.simulation_list(order, |list| list).await;
         let mut ids: Vec<_> = whole.iter().map(|simulation| simulation.id.clone()).collect();
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), 5);
         for limit in [1, 2, 5] {
             let list = |page| SimulationList { page, ..all_simulations(order) };
-            let pages = in_pages(limit, async |page| home.store.simulations(list(page)).await.unwrap()).await;
+            let pages =
+                in_pages(limit, async |page| project.store.simulations(list(page)).await.unwrap()).await;
             assert_eq!(pages.into_iter().map(|detail| detail.simulation).collect::<Vec<_>>(), whole);
         }
     }
 }
 
 /// A worker that looks at one page sees who has waited longest, not what is newest.
-pub async fn simulations_are_sorted_by_longest_waiting_conversation(world: &World) {
-    let home = world.home().await;
-    let idle_old = home.scene(0).await;
+pub async fn simulations_are_sorted_by_longest_waiting_conversation(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let idle_old = project.scene(0).await;
     // Queued first, but started, given up and queued again.
-    let late = home.scene(1).await;
+    let late = project.scene(1).await;
     // One of its two waits from now on; the other is queued again after all others.
-    let early = home.scene(2).await;
+    let early = project.scene(2).await;
     // Of its two, only the later one still waits.
-    let middle = home.scene(2).await;
-    let idle_new = home.scene(1).await;
+    let middle = project.scene(2).await;
+    let idle_new = project.scene(1).await;
     idle_new.start(&idle_new.id(0)).await.unwrap();
     middle.start(&middle.id(0)).await.unwrap();
     late.start(&late.id(0)).await.unwrap();
@@ -407,20 +408,20 @@ pub async fn simulations_are_sorted_by_longest_waiting_conversation(world: &Worl
     for limit in [1, 2, 3, 5, 6] {
         let status = Some(SimulationStatus::InProgress);
         let list = |page| SimulationList { status, page, ..all_simulations(order) };
-        let pages = in_pages(limit, async |page| home.store.simulations(list(page)).await.unwrap()).await;
+        let pages = in_pages(limit, async |page| project.store.simulations(list(page)).await.unwrap()).await;
         let ids: Vec<_> = pages.into_iter().map(|detail| detail.simulation.id).collect();
         assert_eq!(ids, expected, "in pages of {limit}");
     }
     // Started, it waits no longer.
     early.start(&early.id(0)).await.unwrap();
-    let first = home.simulation_list(order, |list| SimulationList { page: part(1, 0), ..list }).await;
+    let first = project.simulation_list(order, |list| SimulationList { page: part(1, 0), ..list }).await;
     assert_eq!(first[0].id, middle.simulation.id);
 }
 
 /// In every order, and together with the other filters.
-pub async fn simulations_are_filtered_exactly_by_name_and_metadata(world: &World) {
-    let home = world.home().await;
-    let agent = home.add_agent(home.agent()).await;
+pub async fn simulations_are_filtered_exactly_by_name_and_metadata(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let agent = project.add_agent(project.agent()).await;
     let mut expected = Vec::new();
     for (text, object) in [
         ("Nightly", r#"{"commit": "1f", "tries": 2}"#),
@@ -429,8 +430,8 @@ pub async fn simulations_are_filtered_exactly_by_name_and_metadata(world: &World
         ("Nightly", r#"{"commit": "1f", "tries": "2"}"#),
     ] {
         let simulation =
-            Simulation { name: name(text), metadata: metadata(object), ..home.simulation(&agent) };
-        let simulation = home.add_simulation(simulation).await;
+            Simulation { name: name(text), metadata: metadata(object), ..project.simulation(&agent) };
+        let simulation = project.add_simulation(simulation).await;
         if text == "Nightly" && object.contains("1f") {
             expected.push(simulation);
         }
@@ -444,15 +445,16 @@ pub async fn simulations_are_filtered_exactly_by_name_and_metadata(world: &World
         SimulationOrder::Name(Direction::Ascending),
         SimulationOrder::Status(Direction::Ascending),
     ] {
-        let found = home.simulation_list(order, |list| SimulationList { exact: exact.clone(), ..list }).await;
+        let found =
+            project.simulation_list(order, |list| SimulationList { exact: exact.clone(), ..list }).await;
         assert_eq!(found, expected, "{order:?}");
     }
     let newest = expected.iter().rev().cloned().collect::<Vec<_>>();
     let order = SimulationOrder::LongestWaiting;
-    let found = home.simulation_list(order, |list| SimulationList { exact: exact.clone(), ..list }).await;
+    let found = project.simulation_list(order, |list| SimulationList { exact: exact.clone(), ..list }).await;
     assert_eq!(found, newest);
     let status = Some(SimulationStatus::Completed);
     let order = SimulationOrder::CreatedAt(Direction::Ascending);
-    let none = home.simulation_list(order, |list| SimulationList { exact, status, ..list }).await;
+    let none = project.simulation_list(order, |list| SimulationList { exact, status, ..list }).await;
     assert_eq!(none, []);
 }

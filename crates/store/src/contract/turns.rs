@@ -5,7 +5,8 @@ use onerun_domain::{
 };
 
 use super::fixture::{
-    CLAIM, LEASE, ROUNDS, Scene, World, at_once, both, in_pages, is_duplicate, odd_texts, refusal, text, turn,
+    CLAIM, Fixture, LEASE, ROUNDS, Scene, at_once, both, in_pages, is_duplicate, odd_texts, refusal, text,
+    turn,
 };
 use crate::{ConversationChange, StoredReply, StoredTurn};
 
@@ -19,8 +20,8 @@ impl Scene {
 }
 
 /// Messages are kept to the letter and in order, in pages.
-pub async fn messages_are_read_as_written(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn messages_are_read_as_written(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.id(0);
     scene.start(&id).await.unwrap();
     let mut contents: Vec<Vec<MessageText>> = odd_texts().iter().map(|words| vec![text(words)]).collect();
@@ -49,8 +50,8 @@ pub async fn messages_are_read_as_written(world: &World) {
 }
 
 /// All of a completed turn is there: state, messages and reply.
-pub async fn completed_turn_is_stored_atomically(world: &World) {
-    let scene = world.scene(2).await;
+pub async fn completed_turn_is_stored_atomically(fixture: &Fixture) {
+    let scene = fixture.scene(2).await;
     let answered = scene.answered().await;
     let id = &answered.id;
     assert_eq!((answered.item_count, &answered.turn), (2, &None));
@@ -63,8 +64,8 @@ pub async fn completed_turn_is_stored_atomically(world: &World) {
 }
 
 /// Whatever was answered under whatever key is answered again.
-pub async fn replies_are_stored_verbatim_under_their_keys(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn replies_are_stored_verbatim_under_their_keys(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.id(0);
     let mut turns = Vec::new();
     let mut keys = odd_texts();
@@ -77,7 +78,7 @@ pub async fn replies_are_stored_verbatim_under_their_keys(world: &World) {
         };
         let reply = StoredReply { text, ended: number % 2 == 0 };
         let input_hash = format!("{number:064x}");
-        let (attempt, created_at) = (1 + number % 3, world.now());
+        let (attempt, created_at) = (1 + number % 3, fixture.now());
         turns.push(StoredTurn { key, input_hash, attempt, reply, created_at });
     }
     for turn in &turns {
@@ -95,8 +96,8 @@ pub async fn replies_are_stored_verbatim_under_their_keys(world: &World) {
 }
 
 /// A second reply under a key is refused, and nothing of its turn is written: no state, message, verdict or job.
-pub async fn second_reply_under_one_key_writes_nothing(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn second_reply_under_one_key_writes_nothing(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let answered = scene.answered().await;
     let id = &answered.id;
     let repeated = {
@@ -110,7 +111,7 @@ pub async fn second_reply_under_one_key_writes_nothing(world: &World) {
                 items: vec![scene.item(&view.conversation, Role::Assistant, "again")],
                 turn: Some(StoredTurn { input_hash: "ef".repeat(32), ..turn("one", 1) }),
                 evaluations: vec![verdict],
-                jobs: vec![onerun_domain::Job::new(scene.home.project.clone(), work)],
+                jobs: vec![onerun_domain::Job::new(scene.project.id.clone(), work)],
                 record: None,
             })
         }
@@ -120,12 +121,12 @@ pub async fn second_reply_under_one_key_writes_nothing(world: &World) {
     assert_eq!((read.conversation, read.evaluations), (answered.clone(), Vec::new()));
     assert_eq!(scene.items(id, 1).await.len(), 2);
     assert_eq!(scene.turn(id, "one").await, Some(turn("one", 1)));
-    assert_eq!(world.take_jobs().await, []);
+    assert_eq!(fixture.take_jobs().await, []);
 }
 
 /// A key is a conversation's own.
-pub async fn two_conversations_may_use_one_key(world: &World) {
-    let scene = world.scene(2).await;
+pub async fn two_conversations_may_use_one_key(fixture: &Fixture) {
+    let scene = fixture.scene(2).await;
     for conversation in &scene.conversations {
         let token = scene.token();
         scene.claim(&conversation.id, &token).await.unwrap();
@@ -136,8 +137,8 @@ pub async fn two_conversations_may_use_one_key(world: &World) {
 }
 
 /// A key stays taken when its attempt is given up: the reply says which attempt it was made in.
-pub async fn reply_outlives_its_attempt(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn reply_outlives_its_attempt(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.answered().await.id;
     scene.lose_lease(&id).await.unwrap();
     scene.start(&id).await.unwrap();
@@ -151,8 +152,8 @@ pub async fn reply_outlives_its_attempt(world: &World) {
 }
 
 /// Messages of an attempt that was given up are kept apart from those of the next, which starts with none.
-pub async fn each_attempt_has_its_own_messages(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn each_attempt_has_its_own_messages(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.answered().await.id;
     let first = scene.items(&id, 1).await;
     scene.lose_lease(&id).await.unwrap();
@@ -167,8 +168,8 @@ pub async fn each_attempt_has_its_own_messages(world: &World) {
 }
 
 /// Of two calls at one time, one has the turn, and the other is told until when at the latest.
-pub async fn turn_is_claimed_by_one_of_two_calls(world: &World) {
-    let scene = world.scene(ROUNDS).await;
+pub async fn turn_is_claimed_by_one_of_two_calls(fixture: &Fixture) {
+    let scene = fixture.scene(ROUNDS).await;
     for conversation in &scene.conversations {
         let [one, other] = [0, 1].map(|_| {
             let (scene, id) = (scene.clone(), conversation.id.clone());
@@ -187,8 +188,8 @@ pub async fn turn_is_claimed_by_one_of_two_calls(world: &World) {
 }
 
 /// Of many calls that go on until each has had its turn, each has one, and no message is lost or doubled.
-pub async fn only_one_call_holds_the_turn(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn only_one_call_holds_the_turn(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.id(0);
     let tasks = (0..6).map(|number: u32| {
         let (scene, id) = (scene.clone(), id.clone());
@@ -216,8 +217,8 @@ pub async fn only_one_call_holds_the_turn(world: &World) {
 }
 
 /// A call whose claim was taken over comes too late: it is refused, and nothing of it is written.
-pub async fn turn_taken_over_is_lost(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn turn_taken_over_is_lost(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let (id, slow, quick) = (scene.id(0), scene.token(), scene.token());
     scene.claim(&id, &slow).await.unwrap();
     scene.pass(CLAIM);
@@ -231,8 +232,8 @@ pub async fn turn_taken_over_is_lost(world: &World) {
 }
 
 /// Two replies under one key that are committed at one time: one is kept whole, of the other nothing.
-pub async fn concurrent_replies_under_one_key_store_one(world: &World) {
-    let scene = world.scene(ROUNDS).await;
+pub async fn concurrent_replies_under_one_key_store_one(fixture: &Fixture) {
+    let scene = fixture.scene(ROUNDS).await;
     for conversation in &scene.conversations {
         let id = &conversation.id;
         scene.start(id).await.unwrap();
@@ -269,8 +270,8 @@ pub async fn concurrent_replies_under_one_key_store_one(world: &World) {
 }
 
 /// A reply that is made just when its worker is given up counts, or the new attempt does, never both.
-pub async fn turn_is_completed_or_its_lease_is_lost(world: &World) {
-    let scene = world.scene(ROUNDS * 2).await;
+pub async fn turn_is_completed_or_its_lease_is_lost(fixture: &Fixture) {
+    let scene = fixture.scene(ROUNDS * 2).await;
     for conversation in &scene.conversations {
         let (id, token) = (&conversation.id, scene.token());
         scene.claim(id, &token).await.unwrap();
@@ -301,8 +302,8 @@ pub async fn turn_is_completed_or_its_lease_is_lost(world: &World) {
 }
 
 /// A worker that ends a conversation while a reply is made is refused, or the reply is; nothing is half written.
-pub async fn conversation_with_a_claimed_turn_is_not_ended(world: &World) {
-    let scene = world.scene(ROUNDS).await;
+pub async fn conversation_with_a_claimed_turn_is_not_ended(fixture: &Fixture) {
+    let scene = fixture.scene(ROUNDS).await;
     for conversation in &scene.conversations {
         let id = &conversation.id;
         scene.start(id).await.unwrap();
@@ -327,14 +328,14 @@ pub async fn conversation_with_a_claimed_turn_is_not_ended(world: &World) {
 }
 
 /// A claim for a later attempt than the first must follow a start; the store shows the decision which it is.
-pub async fn call_of_a_worker_with_a_lost_lease_is_refused(world: &World) {
-    let scene = world.scene(1).await;
+pub async fn call_of_a_worker_with_a_lost_lease_is_refused(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
     let id = scene.answered().await.id;
     scene.lose_lease(&id).await.unwrap();
     let token = scene.token();
     assert_eq!(refusal(scene.claim(&id, &token).await), Refusal::ConversationRequeued { attempt: 2 });
     scene.start(&id).await.unwrap();
-    let now = world.now();
+    let now = fixture.now();
     let stale = scene.move_to(&id, move |view| {
         let claim = TurnClaim { token: token.clone(), expires_at: now + CLAIM };
         view.conversation.claim_turn(&view.simulation, Some(1), claim, LEASE, now)
