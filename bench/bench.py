@@ -1,4 +1,4 @@
-"""Measures `onerun` and, beside it, a FastAPI service of the same route. Run by run.sh; see README.md beside this.
+"""Measures `onerun` and a FastAPI service with the same route. Run by run.sh; see README.md.
 
 Everything is on loopback, bounded in count and time, and stops by itself. Writes bench/out/*.json and prints a table.
 """
@@ -34,7 +34,7 @@ START_LIMIT = 20.0
 
 
 def demo(onerun: Path, conversations: int) -> dict[str, Any]:
-    """A whole simulation through HTTP with an in-process worker: what it reports, and the process's peak memory."""
+    """A whole simulation through HTTP with an in-process worker: its report, and the process's peak memory."""
     command = [onerun, "demo", "--conversations", str(conversations), "--json"]
     with tempfile.TemporaryFile() as output:
         started = time.perf_counter()
@@ -59,7 +59,7 @@ def demo(onerun: Path, conversations: int) -> dict[str, Any]:
 
 @contextmanager
 def running(command: list[Any], env: dict[str, str], wait: Callable[[subprocess.Popen], str]) -> Iterator[str]:
-    """A server: `wait` returns its address once it is up. Stopped in the end."""
+    """A running server, stopped on exit. `wait` returns its address once it listens."""
     process = subprocess.Popen(command, env={"PATH": os.environ["PATH"], **env}, stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
@@ -109,7 +109,7 @@ def call(base: str, key: str, method: str, path: str, body: dict | None = None) 
 
 
 def simulation(base: str, key: str) -> dict:
-    """A simulation with three objectives, made through the API and canceled, so that nothing goes on beside the load."""
+    """A simulation with three objectives, created through the API and canceled, so that no job runs during the load."""
     project = call(base, key, "POST", "/v1/projects", {"name": "Bench"})["id"]
     query = f"?project_id={project}"
     agent = call(base, key, "POST", f"/v1/agents{query}", {"name": "Refund desk", "description": "Handles refunds."})
@@ -159,7 +159,7 @@ def free_port() -> int:
 
 
 def differs(answer: Any, subject: Any) -> str | None:
-    """Where `answer` is not what `subject` is. It may leave fields out, and write the same time differently."""
+    """The first difference between `answer` and `subject`. `answer` may omit fields and write times differently."""
     if isinstance(answer, dict) and isinstance(subject, dict):
         inner = ((name, differs(value, subject.get(name))) for name, value in answer.items() if name[-3:] != "_at")
         return next((f"{name}: {difference}" for name, difference in inner if difference), None)

@@ -1,8 +1,7 @@
-"""Measures how long `onerun serve` takes to answer while it judges the worst check lines that it accepts.
+"""Measures the replies of `onerun serve` while it judges the slowest check lines that it accepts.
 
-`/health` and the revocation of a key, one after the other, on an idle server and then on the same server while it judges: 50
-objectives of the widest patterns, against messages as long as one conversation's work allows. Needs nothing but the
-program: `bench/judging.py --onerun target/release/onerun`. Prints a table and writes bench/out/judging.json.
+Times `/health` and the revocation of a key, first on an idle server, then on the same server while it judges 50 objectives
+with the widest patterns on messages up to a conversation's work limit. Needs only the program: `bench/judging.py --onerun target/release/onerun`. Prints a table and writes bench/out/judging.json.
 """
 
 import argparse
@@ -32,7 +31,7 @@ def judged(base: str, key: str, path: str) -> int:
 
 
 def sample(base: str, key: str) -> dict[str, float]:
-    """Milliseconds of one of each."""
+    """The time of each request once, in milliseconds."""
     made = call(base, key, "POST", "/v1/keys", {"name": "Leaked", "scopes": ["projects:read"], "all_projects": True})["id"]
     took = {}
     for name, method, path in [("health", "GET", "/health"), ("revocation", "POST", f"/v1/keys/{made}/revoke")]:
@@ -52,7 +51,7 @@ def figures(samples: list[dict[str, float]], name: str) -> dict[str, float]:
 
 
 def prepare(base: str, key: str) -> tuple[str, float]:
-    """Conversations that wait to be judged: their path, and how long making the objectives took, each, in ms."""
+    """Creates conversations that wait for evaluation. Returns their path, and the milliseconds to create one objective."""
     project = call(base, key, "POST", "/v1/projects", {"name": "Bench"})["id"]
     query = f"?project_id={project}"
     agent = call(base, key, "POST", f"/v1/agents{query}", {"name": "Agent"})["id"]

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Tries a deployment of OneRun as a caller: `make deploy` runs it against the stack.
+"""Smoke test of a deployment of OneRun. `make deploy` runs it against the stack.
 
     tests/smoke.py --stack onerun                      address and root key by the AWS CLI
     ONERUN_API_BASE_URL=… ONERUN_API_KEY=… tests/smoke.py [--without-jobs]
 
-It makes a managed key, rotates and revokes it, and starts a simulation, waits for its first conversation and cancels it. What
-it makes is in the project "Smoke test", and its keys expire within a day. `--without-jobs` waits for no
-conversation: `sam local start-api` runs no jobs. Every wait is bounded. The exit code is 0 if all is well.
+It creates, rotates and revokes a managed key. Then it starts a simulation, waits for its first conversation, and cancels it.
+Everything is in the project "Smoke test", and its keys expire within a day. `--without-jobs` does not wait for a
+conversation: `sam local start-api` runs no jobs. Every wait is bounded. The exit code is 0 if every check passes.
 """
 
 import argparse
@@ -26,7 +26,7 @@ PROJECT = "Smoke test"
 
 
 class Wrong(Exception):
-    """The deployment is not as it should be."""
+    """A check of the deployment failed."""
 
 
 class Api:
@@ -85,7 +85,7 @@ def strangers(api: Api) -> None:
 
 
 def keys(api: Api) -> None:
-    """Each of these changes keys and the audit trail in one transaction: the role must allow it as AWS reads policies."""
+    """Each call changes keys and the audit trail in one transaction, which the role's policies must allow."""
     who = api.call("GET", "/v1/whoami")
     if who.get("kind") != "root":
         raise Wrong("the key is not the root key")
@@ -155,8 +155,8 @@ def of_stack(stack: str) -> tuple[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Tries a deployment of OneRun as a caller.")
-    parser.add_argument("--stack", help="take address and root key from this CloudFormation stack")
-    parser.add_argument("--without-jobs", action="store_true", help="wait for nothing that a job does")
+    parser.add_argument("--stack", help="read the address and the root key from this CloudFormation stack")
+    parser.add_argument("--without-jobs", action="store_true", help="do not wait for the results of jobs")
     arguments = parser.parse_args()
     try:
         if arguments.stack:

@@ -1,4 +1,4 @@
-"""Makes the comparator's database from one simulation as `onerun serve` returns it.
+"""Creates the comparator's database from a simulation returned by `onerun serve`.
 
     seed.py DATABASE < simulation.json
 """

@@ -1,5 +1,5 @@
-"""Writes the tables of `make bench-keys` from what both programs printed: `report.py OURS PYTHON`, each a file of lines,
-one line a round. Of each figure the best round counts, because what disturbs a machine only makes it slower."""
+"""Prints the tables of `make bench-keys` from the output of both programs: `report.py OURS PYTHON`. Each file has one line
+for each round. The best round of each figure counts, because disturbances only make it slower."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Packs what is measured as it is deployed, and tells how large it is. Usage: sizes.py OUT BIN VENV HANDLER"""
+"""Packs the measured functions as they are deployed, and prints their sizes. Usage: sizes.py OUT BIN VENV HANDLER"""
 
 import json
 import sys

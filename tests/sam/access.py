@@ -1,10 +1,10 @@
-"""What each function may do by template.yaml, and a door to local DynamoDB and Secrets Manager that lets nothing else in.
+"""The rights of each function in template.yaml, and a proxy to local DynamoDB and Secrets Manager that enforces them.
 
-No local counterpart of AWS knows of roles, so a function that lacks a permission would be found out in production. Here the
-template is transformed as AWS does it, and every call is held against the policies of the function that makes it.
+The local AWS services know no roles, so a missing permission would show only in production. Here the template is expanded
+as AWS does it, and every call is checked against the policies of the calling function.
 
-Each function is told of a table and a secret of its own name: `onerun.GetAgentFunction`, `onerun/GetAgentFunction`. That is
-how it is known again; it is given the real ones.
+Each function gets its own names of the table and the secret: `onerun.GetAgentFunction`, `onerun/GetAgentFunction`. They
+identify the caller; the proxy replaces them with the real names.
 """
 
 import http.client
@@ -39,7 +39,7 @@ class Denied(Exception):
 
 
 class Roles:
-    """What each function's role allows. Whether a call is among it, tests/src/rights.rs decides, for these tests too."""
+    """The policies of each function's role. tests/src/rights.rs evaluates them."""
 
     def __init__(self, template: Path) -> None:
         resources = expanded(template)["Resources"]
@@ -83,7 +83,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _resolved(value: Any) -> Any:
-    """What is left of a value when everything that it refers to is named."""
+    """Resolves the references in a value."""
     match value:
         case {"Ref": name}:
             return NAMES.get(name, name)
@@ -99,14 +99,14 @@ def _resolved(value: Any) -> Any:
 
 
 def _tables(operation: str, call: dict[str, Any]) -> set[str]:
-    """The tables that a call names."""
+    """The tables of a call."""
     if operation.startswith("Transact"):
         return {part["TableName"] for item in call["TransactItems"] for part in item.values()}
     return set(call["RequestItems"]) if operation == "BatchGetItem" else {call["TableName"]}
 
 
 class Door(ThreadingHTTPServer):
-    """Forwards what functions call, if their roles allow it."""
+    """Forwards the calls that the function's role allows."""
 
     daemon_threads = True
 
@@ -128,7 +128,7 @@ class Door(ThreadingHTTPServer):
         return f"http://{host}:{port}"
 
     def check(self, service: str, operation: str, call: dict[str, Any]) -> tuple[str, str, str]:
-        """The function that calls, the name by which it calls the table or secret, and the real one."""
+        """The calling function, its name of the table or secret, and the real name."""
         (alias,) = _tables(operation, call) if service == "DynamoDB_20120810" else {call["SecretId"]}
         match alias.split("." if service == "DynamoDB_20120810" else "/"):
             case ["onerun", function]:

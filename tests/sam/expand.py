@@ -1,4 +1,4 @@
-"""Prints template.yaml as AWS deploys it, with its functions and routes expanded by SAM's own transform, as JSON."""
+"""Prints template.yaml as JSON, expanded by SAM's own transform as AWS deploys it."""
 
 import json
 import os

@@ -1,14 +1,15 @@
 """Runs every event in events/ through `sam local invoke`, and the SDK through `sam local start-api`.
 
-The functions are those that `sam build` made, in containers under AWS's runtime emulator. DynamoDB Local and moto hold the
-table and the secret, and access.py lets each function do what template.yaml allows it. `make sam-local` starts DynamoDB Local
-and a container engine: ONERUN_TEST_DYNAMODB and ONERUN_LAMBDA_IMAGE say where they are.
+The functions are built by `sam build` and run in containers under AWS's runtime emulator. DynamoDB Local and moto hold the
+table and the secret, and access.py enforces the rights of template.yaml. `make sam-local` starts DynamoDB Local and a container
+engine, and sets ONERUN_TEST_DYNAMODB and ONERUN_LAMBDA_IMAGE.
 
     tests/sam/local.py [--consumed] [EVENT…]
     tests/sam/local.py --up
 
-With files of events/ named, only these, without the SDK. `--consumed` says what each function has used of the table. `--up`
-sends nothing: it prints what to type, and keeps everything running until it is told to end. `make sam-local-up` calls it.
+With names of files in events/, it sends only these, and does not run the SDK. `--consumed` prints each function's consumed table
+capacity. `--up` sends nothing: it prints commands to type, and keeps everything running until it is stopped. `make sam-local-up`
+calls it.
 """
 
 import base64
@@ -55,7 +56,7 @@ ROTATION = [f"rotate_secret.{step}_secret.json" for step in ("create", "set", "t
 
 
 class Wrong(Exception):
-    """Something is not as it should be."""
+    """A check failed."""
 
 
 def expect(holds: bool, what: str) -> None:
@@ -80,14 +81,14 @@ def is_public(event: str) -> bool:
 
 
 def body_of(answer: dict[str, Any]) -> bytes:
-    """The body of a function's answer, as API Gateway and a client decode it."""
+    """The decoded body of a function's reply."""
     body = base64.b64decode(answer["body"]) if answer.get("isBase64Encoded") else answer["body"].encode()
     compressed = (answer.get("headers") or {}).get("content-encoding") == "gzip"
     return gzip.decompress(body) if compressed else body
 
 
 class Local:
-    """Everything that functions need, on this machine."""
+    """The local services that functions need."""
 
     def __init__(self, moto: str) -> None:
         self.dynamodb, self.moto = os.environ["ONERUN_TEST_DYNAMODB"], moto
@@ -105,7 +106,7 @@ class Local:
         self.common = self._prepare()
 
     def _prepare(self) -> list[str]:
-        """Fills table and secret, makes the image, and says how functions are started."""
+        """Fills the table and the secret, builds the image, and writes the functions' variables."""
         self.secrets.create_secret(Name=SECRET, SecretString=self.key)
         seed = ("cargo", "run", "--quiet", "--package", "onerun-store-dynamodb", "--example", "seed", "--")
         # Managed keys by their placeholders in events.
@@ -127,7 +128,7 @@ class Local:
                 "--parameter-overrides", f"Architecture={machine()}"]
 
     def invoke(self, event: str) -> Any:
-        """What the function answers to an event."""
+        """The function's reply to an event."""
         text = (ROOT / "events" / event).read_text()
         for name, key in self.managed.items():
             text = text.replace(f"<{name}>", key)
@@ -140,7 +141,7 @@ class Local:
         return json.loads(lines[-1])
 
     def check(self, event: str) -> str:
-        """Sends an event and holds the answer against what is expected of it."""
+        """Sends an event and compares the reply with the expected one."""
         answer = self.invoke(event)
         expected = self.expected.get(event, {})
         if "answer" in expected:
@@ -162,7 +163,7 @@ class Local:
         return f"{event}: {status} {code or ''}".rstrip()
 
     def get(self, path: str, key: str | None = None) -> tuple[int, Any]:
-        """What the API answers, by way of `sam local start-api`."""
+        """The API's reply through `sam local start-api`."""
         request = urllib.request.Request(self.api + path, headers={"x-api-key": key} if key else {})
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as response:
@@ -171,7 +172,7 @@ class Local:
             return error.code, json.load(error)
 
     def head(self, path: str, key: str | None = None) -> int:
-        """The status that the API answers to HEAD with."""
+        """The API's status for HEAD."""
         headers = {"x-api-key": key} if key else {}
         request = urllib.request.Request(self.api + path, headers=headers, method="HEAD")
         try:
@@ -181,7 +182,7 @@ class Local:
             return error.code
 
     def lines(self) -> list[str]:
-        """What to type, in the root of the repository: an invocation, a scheduled one, the API, and a request to it."""
+        """Commands to type in the root of the repository: an invocation, a scheduled one, the API, and a request to it."""
         options = " ".join(self.common)
         engine = os.environ.get("DOCKER_HOST")
         return [
@@ -209,7 +210,7 @@ class Local:
 
 @contextmanager
 def started(command: list[str], url: str, name: str) -> Iterator[None]:
-    """A server that answers at `url`, for as long as it is needed."""
+    """A server that answers at `url`, stopped on exit."""
     log = ROOT / f".aws-sam/{name}.log"
     with log.open("w") as output, subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output) as server:
         try:
@@ -244,7 +245,7 @@ def free_port(host: str) -> int:
 
 
 def check_door(local: Local) -> None:
-    """The door is shut to what the template does not allow."""
+    """The proxy refuses calls that the template does not allow."""
     for call, function, partition in (
         ("PutItem", "GetAgentFunction", "p3Xk81LmQzTb"),
         ("UpdateItem", "GetAgentFunction", "keys"),
@@ -273,7 +274,7 @@ def check_all(local: Local, events: list[str]) -> None:
 
 
 def check_jobs(local: Local) -> None:
-    """The jobs of the queue's events were done: they are judged, and the jobs gone."""
+    """The jobs of the queue's events have run: conversations are judged, and the jobs deleted."""
     for conversation in ("conversationToJudge00", "conversationTwice0000"):
         expect(not local.job(f"judge_conversation:{conversation}:1"), f"{conversation}: its job is still there")
         path = f"/v1/simulations/sV1StGXR8Z5jdHi6BmyT0/conversations/{conversation}?project_id=p3Xk81LmQzTb"
@@ -282,7 +283,7 @@ def check_jobs(local: Local) -> None:
 
 
 def check_tick(local: Local) -> None:
-    """The tick ended what had expired, gave the lost conversation back, and did the jobs that were left."""
+    """The tick ended expired simulations, requeued the lost conversation, and ran the remaining jobs."""
     path = "/v1/simulations/simulationToExpire000?project_id=p3Xk81LmQzTb"
     status, found = local.get(path, local.key)
     expect((status, found.get("status")) == (200, "expired"), f"{status} {found}")
@@ -293,7 +294,7 @@ def check_tick(local: Local) -> None:
 
 
 def check_lines(local: Local) -> None:
-    """What `make sam-local-up` prints does what it says, as it is printed, and the README shows it."""
+    """The commands that `make sam-local-up` prints work unchanged, and the README shows them."""
     *exports, whoami, tick, api, curl = local.lines()
     readme = (ROOT / "README.md").read_text()
     for line in (whoami, tick, api):
@@ -319,7 +320,7 @@ def check_lines(local: Local) -> None:
 
 
 def stay(local: Local) -> None:
-    """Says what to type, and keeps everything running until it is told to end."""
+    """Prints the commands, and keeps everything running until it is stopped."""
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     PID.write_text(str(os.getpid()))
@@ -335,7 +336,7 @@ def stay(local: Local) -> None:
 
 
 def check_api(local: Local) -> None:
-    """`sam local start-api` answers the unmodified SDK, and strangers and strange paths as it should."""
+    """`sam local start-api` works with the unmodified SDK, and refuses missing keys and unknown paths."""
     status, found = local.get("/v1/projects")
     expect((status, found["code"]) == (401, "missing_api_key"), f"{status} {found}")
     status, found = local.get("/v2/projects", local.key)

@@ -1,4 +1,4 @@
-"""What a schema cannot say of a request: which ids there are, and what a repeated key means."""
+"""Facts about requests that a schema cannot express: the known ids, and the meaning of a repeated idempotency key."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def before_call(context, case, **kwargs):
 
 
 def agree(operation, body):
-    """Makes fields that contradict one another agree, of which no schema says that they do."""
+    """Makes contradictory fields agree, which no schema can express."""
     if isinstance(projects := body.get("project_ids"), list):
         body["project_ids"] = IDS["project_id"][: len(projects)]
     for name, other in CONTRADICTIONS.items():
@@ -79,7 +79,7 @@ def agree(operation, body):
 
 
 def kept(value):
-    """The same JSON with whole numbers beyond 64 bits as doubles: no schema tells `1e30` from thirty zeros."""
+    """The same JSON with integers beyond 64 bits as doubles: a schema does not distinguish `1e30` from thirty zeros."""
     if isinstance(value, dict):
         return {name: kept(member) for name, member in value.items()}
     if isinstance(value, list):
@@ -90,7 +90,7 @@ def kept(value):
 
 
 def know(case, parameters, wrong):
-    """Makes ids that the server knows of those that it does not; one in ten stays unknown."""
+    """Replaces unknown ids with known ones, except one in ten."""
     for name in (parameters or {}).keys() & IDS.keys() - wrong:
         if not isinstance(parameters[name], str):
             continue

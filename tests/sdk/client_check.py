@@ -1,4 +1,4 @@
-"""Reads simulations through the published SDK in every way its client offers, and checks what comes back.
+"""Reads simulations with every method of the published SDK's client, and checks the results.
 
 Prints one JSON document of what it saw. Exit code 1, and one line that says what was wrong, if any call fails or any
 answer is not what the parameters ask for.
@@ -17,7 +17,7 @@ from onerun.types import Agent, Objective, Pagination, Simulation, SimulationSta
 
 
 class Wrong(Exception):
-    """An answer that is not what it should be."""
+    """An unexpected result."""
 
 
 def expect(holds: bool, what: str) -> None:
@@ -26,7 +26,7 @@ def expect(holds: bool, what: str) -> None:
 
 
 def check_types(simulation: Simulation) -> None:
-    """What the SDK's type hints promise to its user, beyond what parsing has already enforced."""
+    """Checks the promises of the SDK's type hints that its parser does not enforce."""
     expect(isinstance(simulation, Simulation), f"{simulation!r} is no Simulation")
     expect(isinstance(simulation.status, SimulationStatus), f"{simulation.id}: untyped status")
     expect(isinstance(simulation.agent, Agent), f"{simulation.id}: the agent is not populated")
@@ -64,7 +64,7 @@ def sort_key(sort_by: str) -> Callable[[Simulation], Any]:
 
 
 def one_by_one(*choices: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """Every choice once, beside the first of all others."""
+    """Each choice once, with the first choice of all other parameters."""
     first = tuple(options[0] for options in choices)
     yield first
     for place, options in enumerate(choices):
@@ -134,7 +134,7 @@ def check_pages(client: onerun.Client, project: str) -> None:
 
 
 def check_conversations(client: onerun.Client, project: str, simulations: list[str]) -> dict[str, int]:
-    """The raw pages of conversations, with what the SDK's worker reads from them, and `get` on each."""
+    """The raw pages of conversations, with the fields that the SDK's worker reads, and `get` on each."""
     conversations = client.simulations.conversations
     counted = {}
     for simulation_id in simulations:
@@ -159,7 +159,7 @@ def check_conversations(client: onerun.Client, project: str, simulations: list[s
 
 
 def check_created(client: onerun.Client, project: str, agent: str, objectives: list[str]) -> str:
-    """The answer to a create, which the SDK has no method for, parsed by the SDK: the one sure sight of `pending`."""
+    """The reply to a create, parsed by the SDK, which has no method for it. Only this reply reliably shows `pending`."""
     simulation = client._request(
         method="POST",
         url=f"{client.base_url}/v1/simulations",
@@ -182,7 +182,7 @@ def check_created(client: onerun.Client, project: str, agent: str, objectives: l
 
 
 def refusal(call: Callable[[], object]) -> dict[str, str]:
-    """The error that `call` must end in."""
+    """The error that `call` must raise."""
     try:
         answer = call()
     except onerun.APIError as error:
@@ -192,7 +192,7 @@ def refusal(call: Callable[[], object]) -> dict[str, str]:
 
 
 def check_refusals(client: onerun.Client, project: str, known: str) -> dict[str, dict[str, str]]:
-    """What a caller of the SDK learns when the server says no."""
+    """Checks the SDK's errors when the server refuses a call."""
     # A wrong key of valid length.
     stranger = onerun.Client(base_url=client.base_url, api_key="AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
     malformed = onerun.Client(base_url=client.base_url, api_key="not-a-key")
@@ -214,11 +214,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--project", required=True, help="id of the project to read")
     parser.add_argument("--agent", required=True, help="id of an agent that has simulations")
-    parser.add_argument("--objective", action="append", default=[], metavar="ID", help="for the simulation it creates")
-    parser.add_argument("--name", required=True, help="in the names of some simulations, not of all")
+    parser.add_argument("--objective", action="append", default=[], metavar="ID", help="an objective of the simulation to create")
+    parser.add_argument("--name", required=True, help="a text in the names of some simulations, but not all")
     parser.add_argument("--one-by-one", action="store_true",
                         help="try each value of a parameter of lists once, not every combination, which is hundreds of calls")
-    parser.add_argument("simulations", nargs="+", metavar="ID=STATUS", help="a simulation and the status it is in")
+    parser.add_argument("simulations", nargs="+", metavar="ID=STATUS", help="a simulation and its status")
     options = parser.parse_args()
     expected = dict(pair.split("=", 1) for pair in options.simulations)
 

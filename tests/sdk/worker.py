@@ -1,4 +1,4 @@
-"""An agent worker as a OneRun user writes one: the published SDK's `run`, and an agent behind an async entrypoint.
+"""An agent worker as a OneRun user writes it: the published SDK's `run` with an async entrypoint.
 
 The agent is a refund desk that follows rules instead of a language model, so that a run needs no network and ends the
 same way each time. `--raise-first` and `--crash-after` make it as unreliable as real workers are.
@@ -19,7 +19,7 @@ GREETING = "Hello, this is the refund desk. How can I help you?"
 
 
 def reply(turn: int, said: str) -> str:
-    """What the agent answers at its `turn`-th turn (from 0) to a persona that said `said`."""
+    """The agent's reply in its `turn`-th turn (from 0) to the persona's message `said`."""
     if turn == 0:
         return "I am sorry to hear that. Could you tell me your order number, please?"
     if turn == 1:
@@ -30,7 +30,7 @@ def reply(turn: int, said: str) -> str:
 
 
 class Agent:
-    """Answers conversations over one client, and fails where the options say so."""
+    """Holds conversations over one client, and fails as the options request."""
 
     def __init__(self, client: onerun.Client, options: argparse.Namespace) -> None:
         self.responses = client.simulations.conversations.responses
@@ -38,7 +38,7 @@ class Agent:
         self.seen: set[str] = set()
 
     async def converse(self, context: RunConversationContext) -> None:
-        """The entrypoint: one conversation from its start to its end."""
+        """The entrypoint: holds one conversation."""
         first_visit = context.conversation_id not in self.seen
         self.seen.add(context.conversation_id)
         nth = len(self.seen)
@@ -57,7 +57,7 @@ class Agent:
                 return
 
     async def say(self, context: RunConversationContext, text: str | None) -> onerun.types.Response:
-        """Sends one message, or none to let the persona open, and returns what the persona says."""
+        """Sends one message, or none to let the persona open, and returns the persona's reply."""
         # A real worker would await a language model here. Yielding to other conversations keeps
         # several of them open.
         await asyncio.sleep(0)
@@ -75,13 +75,13 @@ class Agent:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--project", required=True, help="id of the project")
-    parser.add_argument("--agent", required=True, help="id of the agent whose conversations to take")
+    parser.add_argument("--agent", required=True, help="id of the agent whose conversations to hold")
     parser.add_argument("--port", type=int, default=0, help="of the worker's own /health; 0 picks a free one")
     parser.add_argument("--single-turn", action="store_true", help="open with a greeting, answer once, stop")
     parser.add_argument("--raise-first", type=int, default=0, metavar="N",
-                        help="raise in the middle of the first N conversations, the first time each is seen")
+                        help="raise in the middle of the first N conversations, each at its first attempt")
     parser.add_argument("--crash-after", type=int, default=0, metavar="N",
-                        help="die by SIGKILL in the middle of the Nth conversation")
+                        help="kill this process with SIGKILL in the middle of the Nth conversation")
     options = parser.parse_args()
 
     client = onerun.Client()

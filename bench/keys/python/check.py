@@ -1,4 +1,4 @@
-"""The comparator: the same check of a key as a Python service would make it, over a dict of 10,000 keys.
+"""The comparator: the same check of a key in Python, over a dict of 10,000 keys.
 
 Written to be quick: nothing is parsed that does not have to be, records are slotted objects, and scopes are frozensets. The
 headers come as an ASGI server hands them over.

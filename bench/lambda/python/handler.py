@@ -266,7 +266,7 @@ def micros(moment: datetime) -> int:
 
 
 def lane(id: str, lanes: int) -> int:
-    """Which part an id belongs to: FNV-1a."""
+    """The shard of an id, by FNV-1a."""
     hash = 0x811C9DC5
     for byte in id.encode():
         hash = (hash ^ byte) * 0x01000193 & 0xFFFFFFFF
