@@ -108,7 +108,7 @@ pub async fn other_projects_cannot_be_added_to(fixture: &Fixture) {
     let before = seen(&scene).await;
     let persona = scene.project.persona(&scene.simulation, 2);
     let work = Work::StopConversations { simulation: scene.simulation.id.clone() };
-    let job = Job::new(other.project.clone(), work);
+    let job = Job::new(other.id.clone(), work);
     let added = other.store.add_persona(persona, vec![job]).await;
     assert!(!matches!(added, Ok(true)), "{added:?}");
     let queued = scene.conversation(4);
@@ -138,7 +138,7 @@ pub async fn simulation_shows_no_resource_of_another_project(fixture: &Fixture) 
     {
         let id = simulation.id.clone();
         let work = Work::StartSimulation { simulation: id.clone() };
-        let jobs = vec![Job::new(other.project.clone(), work)];
+        let jobs = vec![Job::new(other.id.clone(), work)];
         if other.store.insert_simulation(simulation, pinned, jobs, None).await.is_err() {
             assert_eq!(other.store.simulation(&id).await.unwrap(), None, "it is half there");
             assert_eq!(fixture.take_jobs().await, []);

@@ -18,7 +18,7 @@ const OLDEST_FIRST: SimulationOrder = SimulationOrder::CreatedAt(Direction::Asce
 
 impl TestProject {
     fn start_job(&self, simulation: &Simulation) -> Job {
-        Job::new(self.project.clone(), Work::StartSimulation { simulation: simulation.id.clone() })
+        Job::new(self.id.clone(), Work::StartSimulation { simulation: simulation.id.clone() })
     }
 
     /// Starts the simulation, and calls for its personas.
