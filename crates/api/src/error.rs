@@ -222,7 +222,7 @@ impl From<KeysError> for ApiError {
         match error {
             KeysError::NotFound => Self::NotFound(Resource::Key),
             KeysError::NoProject(id) => {
-                wrong_field("/project_ids", format!("names a project that there is not: `{id}`"))
+                wrong_field("/project_ids", format!("names a project that does not exist: `{id}`"))
             }
             KeysError::ExpiresBeforeStart => {
                 wrong_field("/not_before", "must be before the key expires".to_owned())

@@ -23,7 +23,7 @@ use crate::{
 const READ: Access = Access::Requires(Scope::KeysRead);
 const WRITE: Access = Access::Requires(Scope::KeysWrite);
 
-const LEAK_RECEIVED: &str = "Keys that were right are revoked";
+const LEAK_RECEIVED: &str = "All valid keys in the report are revoked";
 
 operations! {
     CREATE_KEY {
@@ -62,7 +62,7 @@ operations! {
         handler: Global(update_key),
         access: WRITE,
         summary: "Change a key",
-        description: "A field that is left out or null stays as it is. The change is in effect everywhere within \
+        description: "A field that is left out or null keeps its value. The change is in effect everywhere within \
             `AUTH_KEY_CACHE_SECONDS`.",
         input: KeyUpdate = json!({ "preset": "read_only", "expires_in_days": 30 }),
         output: KeyOut,

@@ -80,7 +80,7 @@ fn value_or_flag<T, U>(
 fn lifetime(fields: &mut Fields) -> Optional<Lifetime> {
     let days = fields.optional::<Integer<1, MAX_DAYS>>(
         "expires_in_days",
-        "For how many days from now the key is accepted. Not together with `never_expires`.",
+        "The number of days until the key expires. Not together with `never_expires`.",
     );
     let never = fields.optional("never_expires", "true for a key that does not expire.");
     value_or_flag(
@@ -95,12 +95,9 @@ fn lifetime(fields: &mut Fields) -> Optional<Lifetime> {
 fn scopes(fields: &mut Fields) -> Optional<ScopeSet> {
     let scopes = fields.optional::<Distinct<Scope, { Scope::ALL.len() }>>(
         "scopes",
-        "What the key may do. Not together with `preset`.",
+        "The scopes of the key. Not together with `preset`.",
     );
-    let preset = fields.optional::<Preset>(
-        "preset",
-        "A name for the scopes that a kind of caller needs, instead of `scopes`.",
-    );
+    let preset = fields.optional::<Preset>("preset", "A named set of scopes, instead of `scopes`.");
     Some(match (scopes?, preset?) {
         (Some(_), Some(_)) => {
             fields.refuse("preset", "contradicts `scopes`; give one of them");
@@ -114,12 +111,10 @@ fn scopes(fields: &mut Fields) -> Optional<ScopeSet> {
 fn projects(fields: &mut Fields) -> Optional<ProjectAccess> {
     let ids = fields.optional::<List<ProjectId, 1, MAX_PROJECTS>>(
         "project_ids",
-        "The projects that the key reaches. Not together with `all_projects`.",
+        "The projects that the key can access. Not together with `all_projects`.",
     );
-    let all = fields.optional(
-        "all_projects",
-        "true for a key that reaches every project, those that are yet to be created included.",
-    );
+    let all = fields
+        .optional("all_projects", "true for a key that can access every project, including future ones.");
     value_or_flag(
         fields,
         ("project_ids", ids),
@@ -132,9 +127,9 @@ fn projects(fields: &mut Fields) -> Optional<ProjectAccess> {
 fn addresses(fields: &mut Fields) -> Optional<AddressAccess> {
     let blocks = fields.optional::<List<IpNet, 1, MAX_BLOCKS>>(
         "allowed_cidrs",
-        "The blocks of addresses that the key is accepted from. Not together with `any_address`.",
+        "The address blocks that the key is accepted from. Not together with `any_address`.",
     );
-    let any = fields.optional("any_address", "true for a key that is accepted from anywhere.");
+    let any = fields.optional("any_address", "true for a key that is accepted from any address.");
     value_or_flag(
         fields,
         ("allowed_cidrs", blocks),
@@ -149,7 +144,7 @@ fn rate_limit(fields: &mut Fields) -> Option<Patch<RateLimit>> {
         "rate_limit",
         "How many requests the key may make in each window. Not together with `no_rate_limit`.",
     );
-    let none = fields.optional("no_rate_limit", "true for a key that may make any number of requests.");
+    let none = fields.optional("no_rate_limit", "true for a key without a rate limit.");
     let patch = value_or_flag(
         fields,
         ("rate_limit", limit),
@@ -164,11 +159,11 @@ impl Input for RateLimit {
     fn read(fields: &mut Fields) -> Option<Self> {
         let requests = fields.required::<Integer<1, { RateLimit::MAX_REQUESTS }>>(
             "requests",
-            "How many requests a window has.",
+            "The number of requests in a window.",
         );
         let seconds = fields.required::<Integer<1, { RateLimit::MAX_WINDOW_SECONDS }>>(
             "window_seconds",
-            "How long a window is, in seconds.",
+            "The length of a window, in seconds.",
         );
         RateLimit::new(requests?.0, seconds?.0)
     }
@@ -177,7 +172,7 @@ impl Input for RateLimit {
 /// Refuses a key in a name or in metadata: both are shown to others, and a key is a secret.
 fn refuse_secrets(fields: &mut Fields, name: Option<&Name>, metadata: Option<&Metadata>) {
     const ADVICE: &str =
-        "has an API key in it, which is a secret; leave it out, and revoke the key if others saw it";
+        "contains an API key, which is a secret; leave it out, and revoke the key if others saw it";
     let has_key = |text: &str| find_managed_keys(text.as_bytes()).next().is_some();
     if name.is_some_and(|name| has_key(name.as_str())) {
         fields.refuse("name", ADVICE);
@@ -190,11 +185,11 @@ fn refuse_secrets(fields: &mut Fields, name: Option<&Name>, metadata: Option<&Me
 
 impl Input for NewKeyInput {
     fn read(fields: &mut Fields) -> Option<Self> {
-        let name = fields.required("name", "What people call the key.");
+        let name = fields.required("name", "The name of the key, for people.");
         let grant = GrantInput::read(fields);
         let not_before =
-            fields.optional("not_before", "From when on the key is accepted; at once if left out.");
-        let metadata = fields.optional("metadata", "What you note with the key.");
+            fields.optional("not_before", "The time from which the key is accepted; at once by default.");
+        let metadata = fields.optional("metadata", "Your own data.");
         refuse_secrets(fields, name.as_ref(), metadata.as_ref().and_then(Option::as_ref));
         let GrantInput { scopes, projects, addresses, rate_limit, lifetime } = grant?;
         // There is no default: a key gets only permissions that the request names.
@@ -219,10 +214,10 @@ impl Input for NewKeyInput {
 
 impl Input for KeyUpdate {
     fn read(fields: &mut Fields) -> Option<Self> {
-        let name = fields.optional("name", "Another name; null leaves it as it is.");
+        let name = fields.optional("name", "A new name; null keeps the old one.");
         let grant = GrantInput::read(fields);
         let metadata =
-            fields.optional("metadata", "Other metadata in place of all of it; null leaves it as it is.");
+            fields.optional("metadata", "New metadata, which replaces all of the old; null keeps the old.");
         refuse_secrets(
             fields,
             name.as_ref().and_then(Option::as_ref),
@@ -237,8 +232,8 @@ impl Input for Rotation {
     fn read(fields: &mut Fields) -> Option<Self> {
         let overlap = fields.optional::<Integer<0, MAX_OVERLAP_SECONDS>>(
             "overlap_seconds",
-            "For how long the old key is accepted beside the new one, but no longer than it would have been: a day if \
-             nothing is said, 0 for a key that has leaked.",
+            "How long the old key is accepted beside the new one, in seconds. It does not extend the old key's life. A \
+             day by default; 0 for a leaked key.",
         );
         let lifetime = lifetime(fields);
         let seconds = overlap?.map_or(DEFAULT_OVERLAP_SECONDS, |seconds| seconds.0);
@@ -268,15 +263,15 @@ impl Params for KeyQuery {
     fn read(reader: &mut Reader) -> Option<Self> {
         let exact = exact(reader);
         let status = reader.optional("status", "Only keys of this status.");
-        let project = reader.optional("project_id", "Only keys that reach this project.");
+        let project = reader.optional("project_id", "Only keys that can access this project.");
         let expiring = reader.optional::<Whole<0, MAX_DAYS>>(
             "expiring_within_days",
-            "Only keys that are not over, and are over in so many days from now.",
+            "Only keys that are neither revoked nor expired, and end within this number of days.",
         );
         let idle = reader.optional::<Whole<0, MAX_DAYS>>(
             "idle_for_days",
-            "Only active keys that were not used for so many days; those that were never used count from when they were \
-             made.",
+            "Only active keys that were not used for this number of days. A key that was never used counts from its \
+             creation.",
         );
         let page = page(reader);
         let filter = KeyFilter {

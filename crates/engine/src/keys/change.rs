@@ -16,7 +16,7 @@ use super::{
     ends::MakeChange,
 };
 
-/// The input of [`Keys::update`]. `None` leaves a value as it is.
+/// The input of [`Keys::update`]. `None` keeps a value.
 #[derive(Clone, Debug)]
 pub struct KeyUpdate {
     /// The name, for people.
@@ -117,7 +117,7 @@ impl Keys {
         .await
     }
 
-    /// Changes a key by a decision. Nothing is written if the decision leaves the key as it is.
+    /// Changes a key by a decision. Nothing is written if the decision does not change the key.
     async fn change(
         &self,
         caller: Caller,
