@@ -85,7 +85,6 @@ impl Errors {
 }
 
 /// An optional field or parameter that was read: `None` if its value is wrong, `Some(None)` if it is left out.
-#[expect(clippy::option_option, reason = "the outer option is the one that every reader returns")]
 pub(crate) type Optional<T> = Option<Option<T>>;
 
 /// The fields of one object.

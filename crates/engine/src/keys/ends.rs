@@ -233,7 +233,7 @@ mod tests {
         }
         ends.finish(&stored.id);
         ends.drop_oldest(&stored.id);
-        assert_eq!(ends.waiting(), [stored.id.clone()]);
+        assert_eq!(ends.waiting(), std::slice::from_ref(&stored.id));
         assert!(is_revoked(&ends, &stored) && ends.oldest_unwritten(&stored.id).is_some());
         ends.drop_oldest(&stored.id);
         assert_eq!(ends.waiting(), []);
