@@ -145,7 +145,7 @@ fn evaluation_counts(conversation: &Conversation) -> String {
     if counts.is_empty() { words(&conversation.evaluation_status) } else { counts.join(", ") }
 }
 
-/// A snake_case value of the API with spaces.
+/// A value such as `turn_limit` with spaces instead of underscores.
 fn words(word: &str) -> String {
     plain(word).replace('_', " ")
 }

@@ -35,17 +35,17 @@ impl Paging {
         let start = self.cursor.clone().map_or(Start::Offset(self.offset), Start::Cursor);
         PageRequest { limit: self.limit, start }
     }
+}
 
-    /// Prints how to get the next page, if there is one.
-    pub(crate) fn print_next(&self, next: Option<PageRequest>) {
-        let next = match next.map(|next| next.start) {
-            // A cursor has only letters, digits, `-` and `_`, so a shell needs no quotes.
-            Some(Start::Cursor(cursor)) => format!(", or `--cursor {}`", text::plain(&cursor)),
-            Some(Start::Offset(offset)) => format!(", or `--offset {offset}`"),
-            None => return,
-        };
-        output::print_note(&format!("There are more: use `--all`{next}.\n"));
-    }
+/// Prints how to get the next page, if there is one.
+pub(crate) fn print_next(next: Option<PageRequest>) {
+    let next = match next.map(|next| next.start) {
+        // A cursor has only letters, digits, `-` and `_`, so a shell needs no quotes.
+        Some(Start::Cursor(cursor)) => format!(", or `--cursor {}`", text::plain(&cursor)),
+        Some(Start::Offset(offset)) => format!(", or `--offset {offset}`"),
+        None => return,
+    };
+    output::print_note(&format!("There are more: use `--all`{next}.\n"));
 }
 
 /// A page of a list. The page and each entry carry the JSON that they were parsed from.
@@ -76,7 +76,7 @@ pub(crate) async fn print<T>(
         return output::print_json(page.json());
     }
     output::print(&table(&page.data).await?)?;
-    paging.print_next(page.following(&request));
+    print_next(page.following(&request));
     Ok(())
 }
 

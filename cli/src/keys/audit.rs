@@ -89,7 +89,7 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
         return output::print_json(page.json());
     }
     output::print(&rows(&page.data))?;
-    options.paging.print_next(page.following(&request));
+    list::print_next(page.following(&request));
     Ok(())
 }
 
