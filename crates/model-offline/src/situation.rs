@@ -8,14 +8,14 @@ use super::{
     words::{Words, first_sentence, quoted},
 };
 
-/// The remedy that settles the matter.
+/// The remedy that a persona wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
     /// A refund.
     Refund,
     /// A replacement.
     Replacement,
-    /// That something is done.
+    /// An action, such as a cancellation.
     Action,
     /// An answer.
     Answer,
@@ -353,7 +353,7 @@ const REPLACEMENT_WANTS: &[&str] = &[
     "Could I have another one?",
 ];
 
-/// Phrases after which a scenario states what somebody wants to do.
+/// Phrases that introduce a wish in a scenario.
 const WANT_MARKS: &[&str] = &[
     " wants to ",
     " want to ",
@@ -377,7 +377,7 @@ pub(crate) struct Situation {
     pub(crate) sentence: String,
     /// The scenario's first sentence in quotation marks.
     pub(crate) quote: String,
-    /// What somebody wants to do, in the first person.
+    /// The stated wish, in the first person.
     pub(crate) want: String,
 }
 
