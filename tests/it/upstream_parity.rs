@@ -113,7 +113,7 @@ async fn defect_03_agent_description_has_both_names() {
     let agent = project.client.post(&project.path("/agents"), &body, 200).await;
     let simulation = project.create(json!({ "agent_id": id(&agent) })).await;
     let nested = project.simulation(&simulation).await["agent"].clone();
-    let listed = data(&project.get("/agents?name=project&limit=1").await)[0].clone();
+    let listed = data(&project.get("/agents?name=desk&limit=1").await)[0].clone();
     for agent in [agent, nested, listed] {
         assert_eq!(agent["description"], "Answers.");
         assert_eq!(agent["summary"], "Answers.");
