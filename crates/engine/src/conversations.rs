@@ -46,8 +46,8 @@ struct Turn {
 }
 
 impl Engine {
-    /// Gives a queued conversation to a worker. Returns it with the simulation's agent. The idempotency record that
-    /// `record` builds is written in the same transaction.
+    /// Gives a queued conversation to a worker. Returns it with the simulation's agent. The
+    /// idempotency record that `record` builds is written in the same transaction.
     pub async fn start_conversation(
         &self,
         project: &dyn ProjectStore,
@@ -59,7 +59,8 @@ impl Engine {
         let agent = Arc::new(OnceLock::new());
         let seen = Arc::clone(&agent);
         let decide = move |view: ConversationView| {
-            // The agent of a simulation never changes, so the first value stays right when the closure runs again.
+            // The agent of a simulation never changes, so the first value stays right when the
+            // closure runs again.
             seen.get_or_init(|| view.simulation.agent_id.clone());
             let started = view.conversation.start(&view.simulation, lease, now)?;
             Ok(ConversationChange { record: record(&started), ..ConversationChange::to(started) })
@@ -92,8 +93,8 @@ impl Engine {
         self.require_found(project, simulation, changed).await
     }
 
-    /// Answers the agent's messages with the persona's reply. Messages and reply are stored together or not at all.
-    /// A call repeated with its `Idempotency-Key` gets the same reply.
+    /// Answers the agent's messages with the persona's reply. Messages and reply are stored
+    /// together or not at all. A call repeated with its `Idempotency-Key` gets the same reply.
     pub async fn respond(
         &self,
         project: &dyn ProjectStore,
@@ -332,8 +333,9 @@ async fn stored_reply(
     }
 }
 
-/// The stored form of an idempotency key. Each attempt has its own keys. A reply from an earlier attempt is missing
-/// in the present transcript, so it must not be repeated; refusing the key would fail a worker that numbers its turns.
+/// The stored form of an idempotency key. Each attempt has its own keys. A reply from an earlier
+/// attempt is missing in the present transcript, so it must not be repeated; refusing the key would
+/// fail a worker that numbers its turns.
 fn key_of_attempt(attempt: u32, key: &str) -> String {
     format!("{attempt}:{key}")
 }

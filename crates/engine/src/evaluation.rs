@@ -33,8 +33,9 @@ const TRUNCATED: &str = " […]";
 /// The end of a reason if some quotes were dropped.
 const QUOTES_DROPPED: &str = " More quotes were found than are stored.";
 
-/// How much work one conversation does before the next one gets its turn, in bytes times the width of patterns.
-/// Most conversations need less in total. It takes at most a tenth of a second, unless a single message is longer.
+/// How much work one conversation does before the next one gets its turn, in bytes times the width
+/// of patterns. Most conversations need less in total. It takes at most a tenth of a second, unless
+/// a single message is longer.
 const WORK_A_TURN: u64 = 16 * 1024 * 1024;
 
 impl Engine {
@@ -125,8 +126,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Decides the check lines of all objectives. Patterns and transcript come from outside and may need seconds of
-    /// CPU time, so conversations take turns. The work ends when the job's future is dropped.
+    /// Decides the check lines of all objectives. Patterns and transcript come from outside and may
+    /// need seconds of CPU time, so conversations take turns. The work ends when the job's future
+    /// is dropped.
     async fn check(
         &self,
         objectives: &[Objective],
@@ -260,8 +262,8 @@ impl EvaluationDraft {
 }
 
 impl EvaluationDraft {
-    /// Bounds reason and quotes to `max_bytes` of text together, and notes it in the reason. Quotes stay whole or are
-    /// dropped, so that each still occurs literally in the transcript.
+    /// Bounds reason and quotes to `max_bytes` of text together, and notes it in the reason. Quotes
+    /// stay whole or are dropped, so that each still occurs literally in the transcript.
     fn truncated(mut self, max_bytes: usize) -> Self {
         let found = self.quotes.len();
         let mut room = max_bytes / 2;

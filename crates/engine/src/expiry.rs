@@ -1,5 +1,5 @@
-//! The tick: expires leases, simulations and idempotency records. The hosts decide when: a loop on one machine,
-//! a schedule on AWS.
+//! The tick: expires leases, simulations and idempotency records. The hosts decide when: a loop on
+//! one machine, a schedule on AWS.
 
 use std::future::Future;
 
@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use onerun_domain::{ConversationId, ProjectId, SimulationId};
 use onerun_store::{ConversationChange, ConversationView, StoreError, with_causes};
 
-use crate::{Engine, error::ignore_refusal, job_handlers::CHANGES_AT_ONCE, simulations::closed};
+use crate::{Engine, error::ignore_refusal, job_handlers::CHANGES_AT_ONCE, simulations::with_stop_job};
 
 /// How many overdue conversations and simulations one tick processes.
 const OVERDUE_A_TICK: u32 = 256;
@@ -16,8 +16,8 @@ const OVERDUE_A_TICK: u32 = 256;
 const EXPIRED_A_TICK: u32 = 1_024;
 
 impl Engine {
-    /// Ends expired simulations, and queues or fails conversations whose lease has expired. Returns how many were
-    /// overdue. A failure is logged and does not stop the others.
+    /// Ends expired simulations, and queues or fails conversations whose lease has expired. Returns
+    /// how many were overdue. A failure is logged and does not stop the others.
     pub async fn tick(&self) -> Result<usize, StoreError> {
         let overdue = self.store().overdue(OVERDUE_A_TICK, self.now()).await?;
         if let Err(error) = self.store().delete_expired_records(EXPIRED_A_TICK, self.now()).await {
@@ -64,8 +64,9 @@ impl Engine {
     async fn expire_simulation(&self, project: &ProjectId, id: &SimulationId) -> Result<(), StoreError> {
         let Some(project) = self.store().open_project(project).await? else { return Ok(()) };
         let now = self.now();
-        let decide =
-            move |view: onerun_store::SimulationView| Ok(closed(view.simulation.expire(view.progress, now)?));
+        let decide = move |view: onerun_store::SimulationView| {
+            Ok(with_stop_job(view.simulation.expire(view.progress, now)?))
+        };
         ignore_refusal(project.change_simulation(id, Box::new(decide)).await)?;
         Ok(())
     }

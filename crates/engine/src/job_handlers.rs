@@ -6,7 +6,9 @@ use onerun_store::{
     ChangeError, ConversationChange, ConversationView, ProjectStore, SimulationChange, StoreError,
 };
 
-use crate::{Engine, JobError, error::ignore_refusal, personas::running_simulation, simulations::closed};
+use crate::{
+    Engine, JobError, error::ignore_refusal, personas::running_simulation, simulations::with_stop_job,
+};
 
 /// How many conversations one write adds. Some stores bound the size of a write.
 const CONVERSATIONS_A_WRITE: usize = 50;
@@ -39,8 +41,9 @@ impl Engine {
         }
     }
 
-    /// Fails the simulation or evaluation that waits for a job, before the job is buried. Callers see which step
-    /// failed. The reason goes to the log only, because it may repeat a model's or a store's words.
+    /// Fails the simulation or evaluation that waits for a job, before the job is buried. Callers
+    /// see which step failed. The reason goes to the log only, because it may repeat a model's or a
+    /// store's words.
     pub(crate) async fn fail_dependents(&self, job: &Job) -> Result<(), StoreError> {
         let Some(project) = self.store().open_project(&job.project_id).await? else { return Ok(()) };
         let project = project.as_ref();
@@ -60,7 +63,7 @@ impl Engine {
         let failure = format!("{failed_step} in several attempts; the server's log has the reason");
         let now = self.now();
         let decide = Box::new(move |view: onerun_store::SimulationView| {
-            Ok(closed(view.simulation.fail(failure.clone(), now)?))
+            Ok(with_stop_job(view.simulation.fail(failure.clone(), now)?))
         });
         ignore_refusal(project.change_simulation(job.work.simulation(), decide).await)?;
         Ok(())

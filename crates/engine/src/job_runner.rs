@@ -41,8 +41,8 @@ pub enum JobOutcome {
         /// Why the attempt failed.
         reason: String,
     },
-    /// The store did not record the outcome. The job is due again when it is no longer hidden; running it twice
-    /// changes nothing.
+    /// The store did not record the outcome. The job is due again when it is no longer hidden;
+    /// running it twice changes nothing.
     Unrecorded(StoreError),
 }
 
@@ -72,8 +72,9 @@ impl Failure {
 }
 
 impl Engine {
-    /// Runs a claimed job within `limit` and records the outcome: completed, due again later, or buried after the
-    /// last attempt. Writes one log line. `limit` must be shorter than the time that the job is hidden.
+    /// Runs a claimed job within `limit` and records the outcome: completed, due again later, or
+    /// buried after the last attempt. Writes one log line. `limit` must be shorter than the time
+    /// that the job is hidden.
     pub async fn run_job(&self, claimed: ClaimedJob, limit: Duration) -> JobOutcome {
         let started = Instant::now();
         let ClaimedJob { job, deliveries } = claimed;

@@ -122,7 +122,8 @@ impl Engine {
             .unwrap_or_else(|_| Err(ModelError::Unavailable("it did not answer in time".to_owned())))
     }
 
-    /// Parses a caller's input off the request threads, one caller at a time. Compiling criteria can take long.
+    /// Parses a caller's input off the request threads, one caller at a time. Compiling criteria
+    /// can take long.
     pub async fn parse_off_thread<T: Send + 'static>(&self, parse: impl FnOnce() -> T + Send + 'static) -> T {
         match self.cpu_queues.parsing.run(parse).await {
             Ok(parsed) => parsed,

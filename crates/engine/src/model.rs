@@ -1,7 +1,7 @@
 //! The interface to a model: it generates personas, replies as a persona, and judges conversations.
 //!
-//! A model's output is untrusted. The engine bounds and cleans it before storing it, and drops quotes that do not
-//! occur in the transcript.
+//! A model's output is untrusted. The engine bounds and cleans it before storing it, and drops
+//! quotes that do not occur in the transcript.
 
 use async_trait::async_trait;
 use onerun_domain::{Agent, Item, Objective, Outcome, Persona, PersonaAttributes, Score, Simulation};
@@ -12,14 +12,15 @@ pub trait Model: Send + Sync {
     /// The name that every evaluation records.
     fn name(&self) -> &str;
 
-    /// Generates a persona for a simulation's scenario. Requests with different `seq` must return different personas.
+    /// Generates a persona for a simulation's scenario. Requests with different `seq` must return
+    /// different personas.
     async fn persona(&self, request: PersonaRequest<'_>) -> Result<PersonaDraft, ModelError>;
 
     /// Returns the persona's next message.
     async fn reply(&self, request: ReplyRequest<'_>) -> Result<Reply, ModelError>;
 
-    /// Whether this model judges prose. If not, [`Model::judge`] always returns an inconclusive verdict, and callers
-    /// who send prose get a warning.
+    /// Whether this model judges prose. If not, [`Model::judge`] always returns an inconclusive
+    /// verdict, and callers who send prose get a warning.
     fn judges_prose(&self) -> bool {
         true
     }
@@ -35,7 +36,8 @@ pub struct PersonaRequest<'a> {
     pub simulation: &'a Simulation,
     /// The agent under test.
     pub agent: &'a Agent,
-    /// The persona's number within the simulation, from 1. A number above the target replaces a rejected persona.
+    /// The persona's number within the simulation, from 1. A number above the target replaces a
+    /// rejected persona.
     pub seq: u32,
 }
 
@@ -61,10 +63,11 @@ pub struct ReplyRequest<'a> {
     pub agent: &'a Agent,
     /// The persona that speaks.
     pub persona: &'a Persona,
-    /// The conversation's number within the simulation, from 1. It differs between conversations of one persona.
+    /// The conversation's number within the simulation, from 1. It differs between conversations of
+    /// one persona.
     pub conversation_seq: u32,
-    /// All messages, oldest first. Empty if the persona opens the conversation; otherwise the last message is the
-    /// agent's.
+    /// All messages, oldest first. Empty if the persona opens the conversation; otherwise the last
+    /// message is the agent's.
     pub transcript: &'a [Item],
 }
 

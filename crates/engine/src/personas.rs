@@ -164,7 +164,8 @@ fn queue_conversations(persona: &Persona) -> Work {
     Work::QueueConversations { simulation: persona.simulation_id.clone(), persona: persona.id.clone() }
 }
 
-/// Cleans and bounds all attributes. Every field is named, so that a new one does not compile until it is added.
+/// Cleans and bounds all attributes. Every field is named, so that a new one does not compile until
+/// it is added.
 fn clean_attributes(attributes: PersonaAttributes) -> PersonaAttributes {
     let bounded = |text: String| clean(&text, MAX_PERSONA_TEXT);
     let PersonaAttributes {

@@ -41,8 +41,8 @@ pub struct NewSimulation {
 }
 
 impl Engine {
-    /// Creates a simulation and enqueues the job that starts it. The idempotency record that `record` builds is
-    /// written in the same transaction.
+    /// Creates a simulation and enqueues the job that starts it. The idempotency record that
+    /// `record` builds is written in the same transaction.
     pub async fn create_simulation(
         &self,
         project: &dyn ProjectStore,
@@ -79,8 +79,8 @@ impl Engine {
         Ok(detail)
     }
 
-    /// Enqueues the start of a pending simulation. Has no effect on a running one. The record is written in both
-    /// cases.
+    /// Enqueues the start of a pending simulation. Has no effect on a running one. The record is
+    /// written in both cases.
     pub async fn run_simulation(
         &self,
         project: &dyn ProjectStore,
@@ -114,7 +114,7 @@ impl Engine {
     ) -> Result<Simulation, ActError> {
         let now = self.now();
         let changed = project
-            .change_simulation(id, Box::new(move |view| Ok(closed(view.simulation.cancel(now)?))))
+            .change_simulation(id, Box::new(move |view| Ok(with_stop_job(view.simulation.cancel(now)?))))
             .await?;
         changed.ok_or(ActError::NotFound(Resource::Simulation))
     }
@@ -127,7 +127,7 @@ impl Engine {
 }
 
 /// A simulation that has ended, with the job that stops its remaining conversations.
-pub(crate) fn closed(simulation: Simulation) -> SimulationChange {
+pub(crate) fn with_stop_job(simulation: Simulation) -> SimulationChange {
     let work = Work::StopConversations { simulation: simulation.id.clone() };
     let jobs = vec![Job::new(simulation.project_id.clone(), work)];
     SimulationChange::to(simulation, jobs)

@@ -1,4 +1,4 @@
-//! A function that answers one route.
+//! The function of one route.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use onerun_host::SystemClock;
 use serde_json::value::RawValue;
 
 use crate::{
-    Failure,
+    EventError,
     aws::Aws,
     config::{KeyConfig, RouteConfig},
     engine,
@@ -18,14 +18,14 @@ use crate::{
     secret::Secret,
 };
 
-/// Everything that requests for one route are answered with.
+/// The application and router of one route.
 pub(crate) struct Api {
     app: App,
     router: Router,
 }
 
 impl Api {
-    /// Makes the clients, and reads the secret if the route asks for a key.
+    /// Creates the clients, and reads the secret if the route needs a key.
     pub(crate) async fn start(
         route: &'static Route,
         config: RouteConfig,
@@ -42,28 +42,31 @@ impl Api {
             None => Box::new(NoKeys),
         };
         let app = App::new(engine(&aws, &config.engine), authenticator).with_key_cache(config.key_cache);
-        // Other paths are answered as everywhere: that there is no such route.
+        // Unknown paths get the usual 404.
         Ok(Self { app, router: Router::new(&[route])? })
     }
 
-    /// Answers a request. Whatever comes of it is a response; only what is no request fails.
+    /// Answers a request. Fails only if the event is not an HTTP request.
     ///
-    /// The event comes as it was sent: of one that cannot be read, the runtime alone would know.
-    pub(crate) async fn answer(&self, event: LambdaEvent<Box<RawValue>>) -> Result<EventResponse, Failure> {
+    /// The event is raw JSON: if the runtime parsed it, a malformed event would fail without a log line here.
+    pub(crate) async fn answer(
+        &self,
+        event: LambdaEvent<Box<RawValue>>,
+    ) -> Result<EventResponse, EventError> {
         let (event, context) = event.into_parts();
-        // What is wrong with it may repeat what is in it.
+        // The parser's error may repeat the event, so it is dropped.
         let event: Event = serde_json::from_str(event.get()).map_err(|_| NotARequest)?;
         let (request, payload) = event.into_request(context.request_id, &self.router)?;
         Ok(EventResponse::new(self.router.answer(&self.app, request).await, payload))
     }
 
-    /// Waits for the writes that run beside answers.
+    /// Waits until key uses are written.
     pub(crate) async fn drain(&self) {
         self.app.drain().await;
     }
 }
 
-/// No key is accepted: the route asks for none.
+/// Accepts no key: the route needs none.
 struct NoKeys;
 
 #[async_trait::async_trait]

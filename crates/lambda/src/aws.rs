@@ -1,7 +1,8 @@
-//! How AWS is reached: one HTTPS client for all services, region and credentials as Lambda gives them.
+//! The clients of AWS services: one HTTPS client for all, with region and credentials from Lambda's
+//! variables.
 //!
-//! The SDK's default chain is left out on purpose. It looks for profiles, instance metadata and web identities, of
-//! which a function has none, and building it costs more than a request.
+//! The SDK's default credentials chain is not used. It looks for profiles, instance metadata and
+//! web identities. A function has none of them, and building the chain takes longer than a request.
 
 use std::time::Duration;
 
@@ -19,20 +20,20 @@ use onerun_store_dynamodb::DynamoDbStore;
 
 use crate::config::AwsConfig;
 
-/// How long one call to Secrets Manager may take, its retries included. A caller waits for it.
+/// How long one call to Secrets Manager may take, including retries. A caller waits for it.
 const SECRET_TIMEOUT: Duration = Duration::from_secs(4);
 const SECRET_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What clients of AWS's services are made from.
+/// The shared configuration of AWS clients.
 pub(crate) struct Aws {
     config: AwsConfig,
     sdk: SdkConfig,
 }
 
-/// TLS by rustls with ring. AWS-LC, the SDK's default, gathers entropy from the processor's jitter when a process
-/// starts, which takes several times as long as the rest of a cold start.
+/// TLS by rustls with ring. AWS-LC, the SDK's default, gathers entropy from CPU jitter at process
+/// start, which takes several times as long as the rest of a cold start.
 pub(crate) const TLS: Provider = Provider::Rustls(CryptoMode::Ring);
 
 impl Aws {
@@ -48,7 +49,7 @@ impl Aws {
         Self { config, sdk }
     }
 
-    /// The store in a table.
+    /// The store in a DynamoDB table.
     pub(crate) fn store(&self, table: &str) -> DynamoDbStore {
         DynamoDbStore::connect(&self.sdk, self.config.dynamodb.clone(), table)
     }

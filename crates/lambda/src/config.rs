@@ -8,25 +8,25 @@ use onerun_host::{ConfigErrors, Variables};
 
 use crate::keys::PAUSE;
 
-/// How long a turn may last. With a store that is slow once besides, an answer still comes within the 30 s that API
-/// Gateway waits for it.
+/// The default time limit of a turn. Together with one slow store call it stays within the 30 s
+/// that API Gateway waits.
 const TURN: SignedDuration = SignedDuration::from_secs(20);
 
 const TTL: SignedDuration = SignedDuration::from_secs(300);
-/// A secret is read no more often than that: see [`PAUSE`].
+/// The secret is read at most once in this time: see [`PAUSE`].
 const MIN_TTL: i64 = PAUSE.as_secs();
 const MAX_TTL: i64 = 3_600;
 const OVERLAP: SignedDuration = SignedDuration::from_hours(24);
 const MAX_OVERLAP: i64 = 7 * 24 * 60 * 60;
-/// A rotation takes some seconds, and comes to nothing in half of a shorter one.
+/// A rotation takes some seconds and must finish within half of the overlap.
 const MIN_OVERLAP: i64 = 30;
 
-/// How AWS is reached. Credentials are read by the SDK, from the variables that Lambda sets.
+/// Region and endpoints of AWS services. The SDK reads the credentials from the variables that Lambda sets.
 ///
-/// | variable | default | what it is |
+/// | variable | default | meaning |
 /// |---|---|---|
 /// | `AWS_REGION` | must be set; Lambda does | the region |
-/// | `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL_SECRETS_MANAGER`, `AWS_ENDPOINT_URL` | AWS's own | where a service is reached instead, the first two before the third |
+/// | `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL_SECRETS_MANAGER`, `AWS_ENDPOINT_URL` | AWS's endpoints | other endpoints; one for a service takes precedence over the common one |
 #[derive(Clone, Debug)]
 pub(crate) struct AwsConfig {
     pub(crate) region: String,
@@ -34,29 +34,29 @@ pub(crate) struct AwsConfig {
     pub(crate) secrets_manager: Option<String>,
 }
 
-/// Where the root key is.
+/// The source of the root key.
 ///
-/// | variable | default | what it is |
+/// | variable | default | meaning |
 /// |---|---|---|
 /// | `AUTH_SECRET_ID` | | the ARN or name of a secret in Secrets Manager |
 /// | `AUTH_API_KEY` | | the key itself, instead of a secret |
-/// | `AUTH_SECRET_TTL_SECONDS` | 300 | how old what was read of the secret may be while it cannot be read again |
-/// | `AUTH_ROTATION_OVERLAP_SECONDS` | 86400 | how long the key before the last rotation is accepted, from when the present one was made; 0 for not at all, else 30 or more |
+/// | `AUTH_SECRET_TTL_SECONDS` | 300 | how long a cached key is accepted while the secret cannot be read |
+/// | `AUTH_ROTATION_OVERLAP_SECONDS` | 86400 | how long the previous key is accepted after the current one was created: 0, or at least 30 |
 #[derive(Debug)]
 pub(crate) enum KeyConfig {
-    /// In a secret.
+    /// A secret in Secrets Manager.
     Secret { id: String, ttl: SignedDuration, overlap: SignedDuration },
-    /// In the configuration.
+    /// The key itself.
     Key(RootKey),
 }
 
-/// What simulations are kept in and run with.
+/// The table and the engine's settings.
 ///
-/// | variable | default | what it is |
+/// | variable | default | meaning |
 /// |---|---|---|
 /// | `ONERUN_TABLE` | must be set | the DynamoDB table |
-/// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is given to another |
-/// | `ONERUN_TURN_SECONDS` | 20 | how long the answer to one call may take |
+/// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is queued again |
+/// | `ONERUN_TURN_SECONDS` | 20 | how long the response to one call may take |
 #[derive(Debug)]
 pub(crate) struct EngineConfig {
     pub(crate) aws: AwsConfig,
@@ -64,12 +64,11 @@ pub(crate) struct EngineConfig {
     pub(crate) settings: Settings,
 }
 
-/// The configuration of a function that answers a route. One that anyone may call needs no key, and one whose answer is
-/// built in no table either.
+/// The configuration of a route's function. A public route needs no key, and a static one needs no table.
 ///
-/// | variable | default | what it is |
+/// | variable | default | meaning |
 /// |---|---|---|
-/// | `AUTH_KEY_CACHE_SECONDS` | 5 | how long a key may be believed after it was read: what a revocation may take; 0 to read a managed key every time. The secret is read again after 5 s at the soonest |
+/// | `AUTH_KEY_CACHE_SECONDS` | 5 | how long a key is cached, so how long a revocation may take; 0 reads a managed key on every request. The secret is read at most every 5 s |
 #[derive(Debug)]
 pub(crate) struct RouteConfig {
     pub(crate) engine: EngineConfig,
@@ -77,12 +76,12 @@ pub(crate) struct RouteConfig {
     pub(crate) key_cache: SignedDuration,
 }
 
-/// The configuration of the function that rotates the secret: the variables of [`AwsConfig`], and
+/// The configuration of the function that rotates the secret: the variables of [`AwsConfig`], and these.
 ///
-/// | variable | default | what it is |
+/// | variable | default | meaning |
 /// |---|---|---|
-/// | `ONERUN_API_URL` | must be set | the API's address, to try a new key there before it comes into force |
-/// | `AUTH_ROTATION_OVERLAP_SECONDS` | 86400 | as the functions of the API have it |
+/// | `ONERUN_API_URL` | must be set | the API's URL, where a new key is tested before it becomes current |
+/// | `AUTH_ROTATION_OVERLAP_SECONDS` | 86400 | the same value as the API's functions |
 #[derive(Debug)]
 pub(crate) struct RotationConfig {
     pub(crate) aws: AwsConfig,
@@ -105,18 +104,18 @@ fn aws(variables: &mut Variables<'_>) -> AwsConfig {
 
 fn is_url(variables: &mut Variables<'_>, name: &str, text: &str) -> bool {
     let uri = text.parse::<http::Uri>();
-    let is = uri.is_ok_and(|uri| {
+    let is_valid = uri.is_ok_and(|uri| {
         uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none()
     });
-    if !is {
+    if !is_valid {
         variables.refuse(name, "must be a URL such as `https://host`");
     }
-    is
+    is_valid
 }
 
 fn overlap(variables: &mut Variables<'_>) -> SignedDuration {
     const NAME: &str = "AUTH_ROTATION_OVERLAP_SECONDS";
-    // None at all is for a key that has leaked.
+    // Zero is for a key that has leaked.
     match variables.text(NAME).as_deref() {
         Some("0") => SignedDuration::ZERO,
         _ => variables.seconds(NAME, MIN_OVERLAP..=MAX_OVERLAP, OVERLAP),
@@ -204,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn a_public_route_needs_a_region_and_nothing_else() {
+    fn public_route_needs_only_a_region() {
         let config = read("get_health", &[("AWS_REGION", "eu-central-1")]).unwrap();
         assert!(config.keys.is_none());
         assert!(read("get_health", &[]).unwrap_err().starts_with("AWS_REGION: must be set"));
     }
 
     #[test]
-    fn one_source_of_the_key_is_needed_and_one_alone() {
+    fn exactly_one_source_of_the_key_is_required() {
         let given = [("AWS_REGION", "eu-central-1"), ("ONERUN_TABLE", "onerun")];
         for (set, state) in
             [(&[][..], "neither is set"), (&[("AUTH_SECRET_ID", "s"), ("AUTH_API_KEY", KEY)], "both are set")]
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_once() {
+    fn invalid_variables_are_reported_at_once() {
         let errors = read(
             "get_whoami",
             &[
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_of_a_service_comes_before_that_of_all() {
+    fn endpoint_of_a_service_precedes_the_common_endpoint() {
         let config = read(
             "get_health",
             &[
@@ -274,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_needs_the_address_of_the_api() {
+    fn rotation_needs_the_url_of_the_api() {
         let read =
             |set: &[(&str, &str)]| RotationConfig::read(variables(set)).map_err(|errors| errors.to_string());
         let errors = read(&[("AWS_REGION", "eu-central-1")]).unwrap_err();

@@ -1,9 +1,9 @@
-//! Requests as API Gateway and function URLs hand them over, and responses as they want them back.
+//! Events of API Gateway and function URLs, as requests and responses.
 //!
-//! There are two shapes: payload 2.0, of HTTP APIs and function URLs, and payload 1.0, of REST APIs and of HTTP APIs
-//! that ask for it. `lambda_http` reads both, but by way of a URL that it takes for well formed and of headers that it
-//! takes for ASCII: a caller who sends others makes the function fail instead of getting an answer. So events are
-//! read here, and nothing that a caller can send is an error; responses are written in its types.
+//! There are two formats: payload 2.0 (HTTP APIs and function URLs) and payload 1.0 (REST APIs, and
+//! HTTP APIs that are configured for it). `lambda_http` parses both, but it assumes a well-formed
+//! URL and ASCII headers; a caller who sends others makes the function fail. So events are parsed
+//! here, and no request of a caller is an error. Responses use the types of `lambda_http`.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +18,14 @@ use lambda_http::aws_lambda_events::{
 use onerun_api::{Body, Found, MAX_BODY_BYTES, Request, Response, Router};
 use serde::{Deserialize, Serialize};
 
-/// The stage whose name is no part of a path.
+/// The stage whose name is not part of the path.
 const DEFAULT_STAGE: &str = "$default";
 
-/// An event that is a request: the members that are read of either shape.
+/// An HTTP request event: the members that are used of both formats.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Event {
-    // Both.
+    // Both formats.
     headers: Option<BTreeMap<String, Option<String>>>,
     body: Option<String>,
     is_base64_encoded: Option<bool>,
@@ -49,7 +49,7 @@ struct RequestContext {
     identity: Option<Identity>,
 }
 
-/// Of payload 2.0.
+/// Payload 2.0 only.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct HttpContext {
@@ -58,34 +58,33 @@ struct HttpContext {
     source_ip: Option<String>,
 }
 
-/// Of payload 1.0.
+/// Payload 1.0 only.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Identity {
     source_ip: Option<String>,
 }
 
-/// The shape of an event, in which it is answered.
+/// The format of an event. The response has the same format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Payload {
-    /// Payload 1.0.
     V1,
-    /// Payload 2.0.
     V2,
 }
 
-/// The event is no request: whoever invoked the function is not API Gateway and wants no HTTP answer.
+/// The event is not an HTTP request: another service invoked the function.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the event is no HTTP request; this function takes API Gateway's payloads 1.0 and 2.0 and those of function URLs"
+    "the event is not an HTTP request; invoke this function through API Gateway (payload 1.0 or 2.0) or a function URL"
 )]
 pub(crate) struct NotARequest;
 
 impl Event {
-    /// The request that an event is, under the id of its invocation.
+    /// Converts the event. `id` is the id of the invocation.
     pub(crate) fn into_request(self, id: String, router: &Router) -> Result<(Request, Payload), NotARequest> {
         let context = self.request_context.unwrap_or_default();
-        // The gateway's own word on who is connected. A header such as `x-forwarded-for` is the caller's, and is not read.
+        // The gateway reports the peer's address. A header such as `x-forwarded-for` comes from the
+        // caller and is not trusted.
         let source_ip = match &context.http {
             Some(http) => http.source_ip.as_deref(),
             None => context.identity.as_ref().and_then(|identity| identity.source_ip.as_deref()),
@@ -115,8 +114,8 @@ impl Event {
     }
 }
 
-/// A path without the stage that stands before it where a stage has a name. REST APIs leave it out already, so it is
-/// taken off only if the path leads nowhere with it: a stage may well be called `v1`.
+/// Removes the stage's name from the beginning of a path. REST APIs remove it themselves, so it is
+/// removed only if the path matches no route with it: a stage may be named `v1`.
 fn without_stage(path: String, stage: Option<&str>, method: &Method, router: &Router) -> String {
     let is_route = |path: &str| !matches!(router.find(method, path), Found::NoRoute);
     let rest = stage
@@ -129,7 +128,7 @@ fn without_stage(path: String, stage: Option<&str>, method: &Method, router: &Ro
     }
 }
 
-/// The query of payload 1.0, which comes decoded, encoded again.
+/// The query string of payload 1.0, whose parameters arrive decoded.
 fn query_string(
     single: &BTreeMap<String, Option<String>>,
     multiple: &BTreeMap<String, Option<Vec<String>>>,
@@ -140,7 +139,7 @@ fn query_string(
             query.append_pair(name, value);
         }
     }
-    // All of them stand in the other as well, where there is one.
+    // If the event has both maps, `multiple` contains all of `single`.
     for (name, value) in single.iter().filter(|(name, _)| !multiple.contains_key(*name)) {
         query.append_pair(name, value.as_deref().unwrap_or_default());
     }
@@ -148,7 +147,7 @@ fn query_string(
     (!query.is_empty()).then_some(query)
 }
 
-/// The header fields. One that cannot be a field is left out: no client sent it.
+/// The header fields. Invalid fields are dropped: no client can have sent them.
 fn headers(
     single: &BTreeMap<String, Option<String>>,
     multiple: &BTreeMap<String, Option<Vec<String>>>,
@@ -180,7 +179,7 @@ fn body(text: String, is_base64: bool) -> Body {
     STANDARD.decode(text).map_or(Body::Unreadable, |bytes| Body::Read(Bytes::from(bytes)))
 }
 
-/// A response as its event wants it.
+/// A response in the format of its event.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum EventResponse {
@@ -200,7 +199,7 @@ impl EventResponse {
             Payload::V1 => {
                 let mut response = ApiGatewayProxyResponse::default();
                 response.status_code = status;
-                // In one of the two alone, or API Gateway would send each field twice.
+                // In one of the two maps only: API Gateway would send fields in both maps twice.
                 response.multi_value_headers = head.headers;
                 response.body = Some(body);
                 response.is_base64_encoded = is_base64_encoded;
@@ -242,8 +241,8 @@ mod tests {
         }
     }
 
-    /// The same request in every shape: an HTTP API's payload 2.0 and 1.0, a function URL's, a REST API's.
-    fn shapes() -> Vec<Value> {
+    /// The same request in every format: an HTTP API's payload 2.0 and 1.0, a function URL's, a REST API's.
+    fn formats() -> Vec<Value> {
         let id = "AbCdEf012345";
         let path = format!("/v1/projects/{id}");
         let context = |stage: &str| json!({ "stage": stage, "http": { "method": "PATCH", "path": path } });
@@ -279,8 +278,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_is_the_same_in_every_shape() {
-        for event in shapes() {
+    async fn request_is_the_same_in_every_format() {
+        for event in formats() {
             let shown = event.to_string();
             let (request, payload) = read(event).unwrap();
             assert_eq!(payload, if shown.contains("rawPath") { Payload::V2 } else { Payload::V1 });
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_key_is_not_read_as_one() {
+    fn repeated_key_header_keeps_both_values() {
         let request = request(json!({
             "httpMethod": "GET", "path": "/v1/whoami",
             "headers": { "x-api-key": "b" }, "multiValueHeaders": { "x-api-key": ["a", "b"] },
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_least_that_comes_is_a_request() {
+    async fn minimal_event_is_a_request() {
         let least = json!({ "rawPath": "/health", "requestContext": { "http": { "method": "GET" } } });
         let request = request(least);
         assert_eq!((request.path.as_str(), request.query.as_deref()), ("/health", None));
@@ -313,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_no_request_is_told_so() {
+    fn event_that_is_not_a_request_is_refused() {
         for event in [
             json!({}),
             json!({ "Records": [] }),
@@ -327,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_is_broken_or_too_large_is_known_to_be() {
+    async fn broken_or_too_large_body_is_reported() {
         let with = |body: String, is_base64: bool| {
             request(json!({
                 "httpMethod": "POST", "path": "/v1/projects", "body": body, "isBase64Encoded": is_base64,
@@ -342,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_takes_the_shape_of_its_event() {
+    fn response_has_the_format_of_its_event() {
         let response = || {
             let mut response = Response::new(Bytes::from("{\"name\":\"é\"}"));
             response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
@@ -369,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_knows_its_own_route_and_no_other() {
+    fn function_serves_only_its_own_route() {
         let router = Router::new(&[&routes::GET_HEALTH]).unwrap();
         assert!(matches!(router.find(&Method::GET, "/health"), Found::Route(..)));
         assert!(matches!(router.find(&Method::GET, "/v1/projects"), Found::NoRoute));
@@ -377,7 +376,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_a_caller_can_send_is_an_error(
+        fn no_request_of_a_caller_is_an_error(
             path in "\\PC{0,40}",
             query in "\\PC{0,40}",
             name in "\\PC{0,10}",

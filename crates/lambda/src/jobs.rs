@@ -1,9 +1,9 @@
-//! Functions that do work in the background: jobs that the queue delivers, and what time calls for.
+//! The functions of background work: jobs that the queue delivers, and the tick.
 //!
-//! A message only says that there is a job; the job is in the table. So a message that comes twice, late or out of order
-//! finds it done, or taken by another. What fails is put off in the table, not in the queue, and is tried again by the
-//! [`tick`](Jobs::tick). A message goes back to the queue, and in the end to the dead letters, only if it names no job or
-//! if what came of the job could not be recorded.
+//! A message contains only the id of a job; the job is in the table. So a late, repeated or
+//! reordered message finds the job completed or claimed. The table schedules the retry of a failed
+//! job, and the [`tick`](Jobs::tick) runs it. A message returns to the queue, and finally to the
+//! dead-letter queue, only if it has no job id or if the store did not record the job's outcome.
 
 use std::time::Duration;
 
@@ -17,43 +17,43 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
-use crate::Failure;
+use crate::EventError;
 
-/// How many jobs are done at once.
+/// How many jobs run at once.
 const AT_ONCE: usize = 10;
 
-/// How many jobs of each kind a tick takes at once. Few of those that judge, because they are slow.
-const TICK_TAKES: [(JobKind, u32); 2] = [(JobKind::Other, 32), (JobKind::Judging, 8)];
+/// How many jobs of each kind a tick claims at once. Judging is slow, so its number is small.
+const TICK_CLAIMS: [(JobKind, u32); 2] = [(JobKind::Other, 32), (JobKind::Judging, 8)];
 
-/// What is left of an invocation's time when the tries of jobs in it are over, to record what came of them.
+/// The end of an invocation's time that is reserved for recording outcomes.
 const RESERVE: Duration = Duration::from_secs(10);
 
-/// The pauses after which a job that was put off is tried again in the same invocation. What passes in a moment does
-/// not wait for the next minute.
+/// The pauses before a failed job is retried in the same invocation. A brief failure does not wait
+/// for the next tick.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 
-/// The longest id of a job: well above what they have.
+/// The longest accepted job id, well above the length of real ones.
 const MAX_ID: usize = 200;
 
-/// What the queue delivers: the members that are read.
+/// A batch of queue messages: the members that are used.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Batch {
     #[serde(rename = "Records", default)]
-    records: Vec<Message>,
+    records: Vec<QueueMessage>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Message {
+struct QueueMessage {
     message_id: String,
     #[serde(default)]
     body: String,
 }
 
-/// What is to be delivered again.
+/// The messages that the queue must deliver again.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct BatchAnswer {
+pub(crate) struct BatchResponse {
     batch_item_failures: Vec<BatchItemFailure>,
 }
 
@@ -63,15 +63,17 @@ struct BatchItemFailure {
     item_identifier: String,
 }
 
-/// What jobs are done with.
+/// Runs jobs and the tick.
 pub(crate) struct Jobs {
     engine: Engine,
 }
 
-/// Why a message goes back to the queue.
+/// Why a message returns to the queue.
 #[derive(Debug, thiserror::Error)]
-enum Undelivered {
-    #[error("the message is not JSON with the id of a job: it will not be delivered by trying again")]
+enum MessageError {
+    #[error(
+        "the message is not JSON with a `job_id`; it moves to the dead-letter queue, and another delivery does not help"
+    )]
     Malformed,
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -82,28 +84,28 @@ impl Jobs {
         Self { engine }
     }
 
-    /// Does the jobs of a batch. Those that could not be are named, and come again.
-    pub(crate) async fn run(&self, event: LambdaEvent<Batch>) -> BatchAnswer {
+    /// Runs the jobs of a batch. Returns the messages that the queue must deliver again.
+    pub(crate) async fn run(&self, event: LambdaEvent<Batch>) -> BatchResponse {
         let end = end(&event.context);
-        let delivered = stream::iter(event.payload.records).map(async |message: Message| {
+        let delivered = stream::iter(event.payload.records).map(async |message: QueueMessage| {
             let Err(error) = self.deliver(&message.body, end).await else { return None };
             tracing::error!(
                 message_id = message.message_id,
                 error = with_causes(&error),
-                "a message was not delivered"
+                "a queue message failed; the queue delivers it again or moves it to the dead-letter queue"
             );
             Some(BatchItemFailure { item_identifier: message.message_id })
         });
         let failures = delivered.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
-        BatchAnswer { batch_item_failures: failures }
+        BatchResponse { batch_item_failures: failures }
     }
 
-    async fn deliver(&self, body: &str, end: Timestamp) -> Result<(), Undelivered> {
-        let id = job_id(body).ok_or(Undelivered::Malformed)?;
+    async fn deliver(&self, body: &str, end: Timestamp) -> Result<(), MessageError> {
+        let id = job_id(body).ok_or(MessageError::Malformed)?;
         let mut pauses = PAUSES.into_iter();
         while let Some(left) = self.time_left(end) {
             let now = self.engine.now();
-            // Gone, taken by another, or not due yet: nothing to do.
+            // `None`: the job is completed, claimed by another runner, or not due yet.
             let claimed = self.engine.store().claim_job(&id, later(now, JOB_HIDDEN), now).await?;
             let Some(claimed) = claimed else { break };
             match self.engine.run_job(claimed, left).await {
@@ -117,19 +119,19 @@ impl Jobs {
         Ok(())
     }
 
-    /// Ends leases and simulations whose time is over, and does jobs that were left behind: those that failed before,
-    /// and those whose message was lost. Jobs whose message is still on its way may be among them, which costs nothing
-    /// but that message.
-    pub(crate) async fn tick(&self, event: LambdaEvent<IgnoredAny>) -> Result<(), Failure> {
+    /// Processes expired leases and simulations, then runs due jobs: failed ones, and those whose
+    /// message was lost. A job whose message is still in the queue may be among them; its message
+    /// then finds nothing to do.
+    pub(crate) async fn tick(&self, event: LambdaEvent<IgnoredAny>) -> Result<(), EventError> {
         let overdue = self.engine.tick().await?;
         let mut jobs = 0;
         let end = end(&event.context);
         while let Some(left) = self.time_left(end) {
             let now = self.engine.now();
             let mut claimed = Vec::new();
-            for (kind, limit) in TICK_TAKES {
-                let taken = self.engine.store().claim_jobs(kind, limit, later(now, JOB_HIDDEN), now);
-                claimed.extend(taken.await?);
+            for (kind, limit) in TICK_CLAIMS {
+                let jobs = self.engine.store().claim_jobs(kind, limit, later(now, JOB_HIDDEN), now);
+                claimed.extend(jobs.await?);
             }
             if claimed.is_empty() {
                 break;
@@ -142,26 +144,26 @@ impl Jobs {
         Ok(())
     }
 
-    /// How long a try may take that begins now; `None` if it is too late for one.
+    /// How long an attempt that starts now may take. `None` if no time is left.
     fn time_left(&self, end: Timestamp) -> Option<Duration> {
         let left = Duration::try_from(end.duration_since(self.engine.now())).ok()?;
         (!left.is_zero()).then(|| left.min(JOB_LIMIT))
     }
 }
 
-/// When the tries of jobs in an invocation must be over.
+/// When all attempts of an invocation must end.
 fn end(context: &Context) -> Timestamp {
     let deadline = i64::try_from(context.deadline).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     let reserve = SignedDuration::try_from(RESERVE).unwrap_or_default();
     deadline.and_then(|deadline| deadline.checked_sub(reserve).ok()).unwrap_or(Timestamp::MIN)
 }
 
-/// The job that a message is about: the pipe makes it `{"job_id": "…"}`.
+/// The job id of a message. The pipe writes messages as `{"job_id": "…"}`.
 fn job_id(body: &str) -> Option<JobId> {
     let call: Map<String, Value> = serde_json::from_str(body).ok()?;
     let id = call.get("job_id")?.as_str()?;
-    let is_one = (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    is_one.then(|| JobId::restore(id.to_owned()))
+    let is_valid = (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    is_valid.then(|| JobId::restore(id.to_owned()))
 }
 
 #[cfg(test)]
@@ -169,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_json_with_the_id_of_a_job_names_one() {
+    fn message_without_a_valid_job_id_is_malformed() {
         let id = |body: &str| job_id(body).map(|id| id.to_string());
         assert_eq!(
             id(r#"{"job_id":"start_simulation:abc","more":1}"#).as_deref(),
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_read_as_the_queue_sends_it() {
+    fn batch_is_read_in_the_format_of_sqs() {
         let event = r#"{"Records":[{"messageId":"1","receiptHandle":"r","body":"{}","attributes":
             {"ApproximateReceiveCount":"1"},"messageAttributes":{},"md5OfBody":"m","eventSource":"aws:sqs",
             "eventSourceARN":"arn","awsRegion":"eu-central-1"}]}"#;
@@ -202,9 +204,9 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_names_what_is_to_come_again() {
+    fn response_lists_messages_to_deliver_again() {
         let failures = vec![BatchItemFailure { item_identifier: "1".to_owned() }];
-        let answer = serde_json::to_string(&BatchAnswer { batch_item_failures: failures }).unwrap();
+        let answer = serde_json::to_string(&BatchResponse { batch_item_failures: failures }).unwrap();
         assert_eq!(answer, r#"{"batchItemFailures":[{"itemIdentifier":"1"}]}"#);
     }
 }

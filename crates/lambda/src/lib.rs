@@ -1,18 +1,18 @@
-//! OneRun on AWS Lambda: a composition root.
+//! OneRun on AWS Lambda: the composition root.
 //!
-//! Every route is a function of its own, and so is every event: [`serve`], [`run_jobs`], [`tick`] and
-//! [`rotate_secret`] are the whole `main` of one. Each reads its configuration, makes its clients, and then answers one
-//! event after the other, in this thread. What a request is answered with is decided in `onerun-api`, and what a job does
-//! in `onerun-engine`.
+//! Each route and each event has its own function. [`serve`], [`run_jobs`], [`tick`] and
+//! [`rotate_secret`] are the bodies of their `main`. Each reads its configuration, creates its
+//! clients, and then handles one event at a time on one thread. Responses are decided in
+//! `onerun-api`, and jobs in `onerun-engine`.
 //!
-//! A function that could not read its configuration ends with an error that names every variable that is wrong. One that
-//! cannot read its secret goes on, refuses with 503, and recovers by itself.
+//! A function with an invalid configuration exits with an error that names every invalid variable.
+//! A function that cannot read its secret answers 503 and reads it again later.
 
-mod afterwards;
 mod api;
 mod aws;
 mod config;
 mod event;
+mod extension;
 mod jobs;
 mod keys;
 mod logs;
@@ -44,28 +44,28 @@ use crate::{
 pub fn serve(route: &'static Route) -> ExitCode {
     start(async |variables| {
         let api = &Api::start(route, RouteConfig::read(route, variables)?).await?;
-        // Only callers with a key leave something to do.
+        // Only requests with a key leave a key use to write.
         if route.access == Access::Public {
             lambda_runtime::run(service_fn(|event| api.answer(event))).await
         } else {
-            afterwards::run(api).await
+            extension::run(api).await
         }
     })
 }
 
-/// Does the jobs that a queue delivers.
+/// Runs the jobs that the queue delivers.
 pub fn run_jobs() -> ExitCode {
     start(async |variables| {
-        let jobs = &Jobs::new(engine_alone(variables)?);
-        let run = |event| async { Ok::<_, Failure>(jobs.run(event).await) };
+        let jobs = &Jobs::new(engine_from(variables)?);
+        let run = |event| async { Ok::<_, EventError>(jobs.run(event).await) };
         lambda_runtime::run(service_fn(run)).await
     })
 }
 
-/// Does what time calls for, and jobs that were left behind.
+/// Processes expired leases and simulations, and runs jobs that are due again.
 pub fn tick() -> ExitCode {
     start(async |variables| {
-        let jobs = &Jobs::new(engine_alone(variables)?);
+        let jobs = &Jobs::new(engine_from(variables)?);
         lambda_runtime::run(service_fn(|event| jobs.tick(event))).await
     })
 }
@@ -80,8 +80,8 @@ pub fn rotate_secret() -> ExitCode {
     })
 }
 
-/// Runs a function: logs first, so that whatever goes wrong is told, then everything in this one thread. Lambda sends one
-/// event at a time, and has no second processor for the sizes that this needs.
+/// Starts logging, then runs the function on one thread. Lambda sends one event at a time, and
+/// functions of this size have no second CPU.
 fn start(main: impl AsyncFnOnce(Variables<'static>) -> Result<(), lambda_runtime::Error>) -> ExitCode {
     let variables = Variables::from_env();
     logs::start(&variables);
@@ -89,13 +89,16 @@ fn start(main: impl AsyncFnOnce(Variables<'static>) -> Result<(), lambda_runtime
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = with_causes(error.as_ref()), "the function cannot run");
+            tracing::error!(
+                error = with_causes(error.as_ref()),
+                "the function did not start; correct its configuration and deploy again"
+            );
             ExitCode::FAILURE
         }
     }
 }
 
-/// What runs simulations, over the table.
+/// An engine over the DynamoDB table.
 fn engine(aws: &Aws, config: &EngineConfig) -> Engine {
     Engine::new(EngineParts {
         store: Arc::new(aws.store(&config.table)),
@@ -106,23 +109,23 @@ fn engine(aws: &Aws, config: &EngineConfig) -> Engine {
     })
 }
 
-fn engine_alone(variables: Variables<'_>) -> Result<Engine, lambda_runtime::Error> {
+fn engine_from(variables: Variables<'_>) -> Result<Engine, lambda_runtime::Error> {
     let config = EngineConfig::read(variables)?;
     Ok(engine(&Aws::new(config.aws.clone()), &config))
 }
 
-/// Why an event was not handled: what the service that sent it is told, which may send it again.
+/// The error of an event that was not handled. The service that sent the event may send it again.
 #[derive(Debug)]
-pub(crate) struct Failure(String);
+pub(crate) struct EventError(String);
 
-impl<E: std::error::Error + 'static> From<E> for Failure {
+impl<E: std::error::Error + 'static> From<E> for EventError {
     fn from(error: E) -> Self {
         Self(with_causes(&error))
     }
 }
 
-impl From<Failure> for Diagnostic {
-    fn from(failure: Failure) -> Self {
-        Self { error_type: "Failure".to_owned(), error_message: failure.0 }
+impl From<EventError> for Diagnostic {
+    fn from(error: EventError) -> Self {
+        Self { error_type: "Failure".to_owned(), error_message: error.0 }
     }
 }

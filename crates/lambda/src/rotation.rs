@@ -1,16 +1,17 @@
-//! Rotating the secret: the four steps that Secrets Manager asks a function to take, each in an invocation of its own.
+//! Rotates the secret, in the four steps that Secrets Manager invokes one by one.
 //!
-//! | step | what it does |
+//! | step | action |
 //! |---|---|
-//! | `createSecret` | makes the pending version with a new key, if it is not there yet |
-//! | `setSecret` | sees that the pending version holds a usable key; there is nowhere else to set it |
-//! | `testSecret` | asks the deployed API who the new key is, which it recognises while it is pending. Secrets Manager also takes this step alone, when it is told to rotate from now on: then there is no new key, and the one in force is tried |
-//! | `finishSecret` | puts the pending version in force, which makes the one before it the previous one |
+//! | `createSecret` | creates the pending version with a new key, unless it exists |
+//! | `setSecret` | checks that the pending version contains a valid key; there is no other place to set it |
+//! | `testSecret` | calls the deployed API with the new key, which accepts it while it is pending. Secrets Manager also invokes this step alone when rotation is switched on: then there is no new key, and the current one is tested |
+//! | `finishSecret` | makes the pending version current, and the one before it the previous one |
 //!
-//! Every step may be repeated, and may die at any point: each looks at what there is and does what is left. Clients
-//! with the old key go on for the overlap, which counts from when the new version was made. So one that was made long ago
-//! and is still pending, because a rotation died half-way, is not put in force any more: it would take the old key's
-//! overlap with it. Its label is taken off, and the next rotation makes another.
+//! Every step may be repeated, and may crash at any point: each one reads the present state and
+//! does the rest. The old key is accepted for the overlap, which starts when the new version is
+//! created. If a rotation stops half-way, its pending version grows old, and making it current
+//! would leave the old key no overlap. Such a version loses its label, and the next rotation
+//! creates another.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,25 +29,26 @@ use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    Failure,
+    EventError,
     aws::TLS,
     config::RotationConfig,
     keys::{KeySource, PAUSE},
     secret::{CURRENT, Labels, PENDING, Secret, SecretError, Version},
 };
 
-/// How long the API may take to answer. It may have to wait for a [`PAUSE`] before it reads the secret.
+/// How long the API may take to answer. It may wait for a [`PAUSE`] before it reads the secret.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// How often the API is asked, and the pause in between: what Secrets Manager was told may not be told everywhere yet. A
-/// function whose reading of the secret failed has read it again by the next attempt.
+/// How often the API is called, and the pause in between. Secrets Manager is eventually consistent,
+/// and a function that failed to read the secret reads it again before the next attempt.
 const ATTEMPTS: u32 = 3;
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(6);
 
-/// How old a pending version may be where there is no overlap; else half of that.
-const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+/// How old a pending version may be without an overlap. With an overlap, it may be half as old as
+/// the overlap.
+const MAX_PENDING_AGE: SignedDuration = SignedDuration::from_mins(10);
 
-/// What Secrets Manager asks for.
+/// The event of Secrets Manager.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct RotationEvent {
@@ -67,16 +69,18 @@ enum Step {
     Finish,
 }
 
-/// Why a step was not taken. Secrets Manager tries again.
+/// Why a step failed. Secrets Manager invokes it again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RotationError {
-    #[error("the secret is not set up for rotation")]
+    #[error("rotation is not enabled for the secret; enable it in Secrets Manager")]
     NotEnabled,
-    #[error("version `{0}` is not being rotated to: it does not have the label AWSPENDING")]
+    #[error(
+        "version `{0}` does not have the label AWSPENDING, so no rotation to it is under way; start a new rotation"
+    )]
     NotPending(String),
-    #[error("the pending version was made too long ago to be put in force; it was set aside, rotate again")]
+    #[error("the pending version is too old to become current and has lost its label; start a new rotation")]
     TooOld,
-    #[error("the random generator made no key: {0}")]
+    #[error("the random generator returned no usable key: {0}")]
     NoKey(String),
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -84,7 +88,7 @@ pub(crate) enum RotationError {
     Refused { url: String, reason: String },
 }
 
-/// What rotations are done with.
+/// Runs the steps of rotations.
 pub(crate) struct Rotation {
     client: Client,
     config: RotationConfig,
@@ -92,11 +96,10 @@ pub(crate) struct Rotation {
     random: Arc<dyn Random>,
 }
 
-/// How far a rotation has come.
+/// The state of a rotation.
 enum State {
-    /// The version is yet to come into force.
     Pending(Labels),
-    /// It is in force: everything is done.
+    /// The version is current, so no step is left.
     Finished,
 }
 
@@ -110,32 +113,38 @@ impl Rotation {
         Self { client, config, clock, random }
     }
 
-    /// Takes a step.
-    pub(crate) async fn step(&self, event: LambdaEvent<RotationEvent>) -> Result<(), Failure> {
+    /// Runs a step and logs its outcome.
+    pub(crate) async fn step(&self, event: LambdaEvent<RotationEvent>) -> Result<(), EventError> {
         let RotationEvent { step, secret_id, client_request_token: version } = event.payload;
         let secret = Secret::new(self.client.clone(), secret_id);
-        let taken = self.take(step, &secret, &version).await;
-        match &taken {
+        let result = self.run(step, &secret, &version).await;
+        match &result {
             Ok(outcome) => tracing::info!(?step, version, outcome, "rotation"),
-            Err(error) => tracing::error!(?step, version, %error, "a step of the rotation failed"),
+            Err(error) => {
+                tracing::error!(?step, version, %error, "a rotation step failed; the current key stays valid, and Secrets Manager tries again")
+            }
         }
-        Ok(taken.map(drop)?)
+        Ok(result.map(drop)?)
     }
 
-    async fn take(&self, step: Step, secret: &Secret, id: &str) -> Result<&'static str, RotationError> {
+    async fn run(&self, step: Step, secret: &Secret, id: &str) -> Result<&'static str, RotationError> {
         let labels = secret.labels().await?;
         if matches!(step, Step::Test) && !labels.is_on(PENDING, id) {
-            return self.test_alone(secret).await;
+            return self.test_current(secret).await;
         }
-        let State::Pending(labels) = state(labels, id)? else { return Ok("finished before") };
+        let State::Pending(labels) = state(labels, id)? else {
+            return Ok("the rotation had finished before");
+        };
         match step {
             Step::Create => self.create(secret, id).await,
-            Step::Set => {
-                secret.version(id).await.map(|_| "the pending version holds a key").map_err(Into::into)
-            }
+            Step::Set => secret
+                .version(id)
+                .await
+                .map(|_| "the pending version contains a valid key")
+                .map_err(Into::into),
             Step::Test => match secret.version(id).await {
                 Ok(pending) => self.test(&pending).await,
-                Err(SecretError::NotFound(_)) => self.test_alone(secret).await,
+                Err(SecretError::NotFound(_)) => self.test_current(secret).await,
                 Err(error) => Err(error.into()),
             },
             Step::Finish => self.finish(secret, id, &labels).await,
@@ -144,8 +153,8 @@ impl Rotation {
 
     async fn create(&self, secret: &Secret, id: &str) -> Result<&'static str, RotationError> {
         match secret.version(id).await {
-            Ok(_) => return Ok("the pending version was there"),
-            // The label alone is there, from before it had a value.
+            Ok(_) => return Ok("the pending version existed before"),
+            // The version has a label, but no value yet.
             Err(SecretError::NotFound(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -154,7 +163,8 @@ impl Rotation {
             Ok::<(), std::convert::Infallible>(())
         };
         let key = RootKey::generate(fill).map_err(|error| RotationError::NoKey(error.to_string()))?;
-        // In the form of the one in force. One that holds no key is replaced by a plain one: that mends it.
+        // In the form of the current version. If that one contains no key, the new key is stored as
+        // plain text.
         let text = match secret.current().await {
             Ok(current) => current.content.with_key(&key),
             Err(SecretError::NoText | SecretError::NoMember | SecretError::Weak(_)) => {
@@ -163,31 +173,31 @@ impl Rotation {
             Err(error) => return Err(error.into()),
         };
         secret.put_pending(id, &text).await?;
-        Ok("the pending version was made")
+        Ok("the pending version was created")
     }
 
-    /// Tries the key in force: no other was made. Nothing comes into force by this step, and `finishSecret` looks for a
-    /// pending key itself.
-    async fn test_alone(&self, secret: &Secret) -> Result<&'static str, RotationError> {
+    /// Tests the current key, because there is no pending one. This step changes no label, so a
+    /// wrong guess is harmless: `finishSecret` looks for the pending version again.
+    async fn test_current(&self, secret: &Secret) -> Result<&'static str, RotationError> {
         self.test(&secret.current().await?).await?;
-        Ok("there is no new key; the API knows the one in force")
+        Ok("there is no new key; the API accepts the current one")
     }
 
     async fn test(&self, version: &Version) -> Result<&'static str, RotationError> {
-        let mut outcome = self.ask(&version.content.key).await;
+        let mut outcome = self.call_api(&version.content.key).await;
         for _ in 1..ATTEMPTS {
             if outcome.is_ok() {
                 break;
             }
             sleep(ATTEMPT_PAUSE).await;
-            outcome = self.ask(&version.content.key).await;
+            outcome = self.call_api(&version.content.key).await;
         }
         outcome.map_err(|reason| RotationError::Refused { url: self.config.api_url.clone(), reason })?;
-        Ok("the API knows the key")
+        Ok("the API accepts the key")
     }
 
-    /// Asks the API who a key is.
-    async fn ask(&self, key: &RootKey) -> Result<(), String> {
+    /// Calls the API with a key.
+    async fn call_api(&self, key: &RootKey) -> Result<(), String> {
         let settings = HttpConnectorSettings::builder().connect_timeout(Duration::from_secs(3)).build();
         let connector = Connector::builder().connector_settings(settings).tls_provider(TLS).build();
         let request = http::Request::get(format!("{}/v1/whoami", self.config.api_url))
@@ -197,11 +207,11 @@ impl Rotation {
         let request = HttpRequest::try_from(request).map_err(|error| error.to_string())?;
         let answered = timeout(ANSWER_TIMEOUT, connector.call(request)).await;
         let response = answered
-            .map_err(|_| "it did not answer in time".to_owned())?
+            .map_err(|_| "the API did not answer in time".to_owned())?
             .map_err(|error| onerun_store::with_causes(&error))?;
         match response.status().as_u16() {
             200 => Ok(()),
-            status => Err(format!("it answered {status}")),
+            status => Err(format!("the API answered {status}")),
         }
     }
 
@@ -213,26 +223,26 @@ impl Rotation {
     ) -> Result<&'static str, RotationError> {
         let pending = secret.version(id).await?;
         let age = self.clock.now().duration_since(pending.created_at);
-        let patience = if self.config.overlap.is_zero() { PATIENCE } else { self.config.overlap / 2 };
-        if age > patience {
+        let max_age = if self.config.overlap.is_zero() { MAX_PENDING_AGE } else { self.config.overlap / 2 };
+        if age > max_age {
             secret.move_label(PENDING, None, Some(id)).await?;
             return Err(RotationError::TooOld);
         }
-        // Whoever read the secret less than a pause ago, and so may not read it again yet, has seen the pending version
-        // by then, and knows the new key from the moment on that it is in force.
+        // After this wait, every function that may not read the secret again yet has seen the
+        // pending version. So all functions accept the new key as soon as it is current.
         if let Ok(rest) = Duration::try_from(PAUSE + SignedDuration::from_secs(1) - age) {
             sleep(rest).await;
         }
         secret.move_label(CURRENT, Some(id), labels.version(CURRENT)).await?;
-        // The rotation is over for Secrets Manager with or without this label.
+        // Secrets Manager treats the rotation as finished even if this label stays.
         if let Err(error) = secret.move_label(PENDING, None, Some(id)).await {
-            tracing::warn!(%error, "the label AWSPENDING could not be taken off");
+            tracing::warn!(%error, "the label AWSPENDING was not removed; the rotation is complete, and the next one moves the label");
         }
-        Ok("the new key is in force")
+        Ok("the new key is current")
     }
 }
 
-/// How far the rotation to a version has come.
+/// The state of the rotation to the version `id`.
 fn state(labels: Labels, id: &str) -> Result<State, RotationError> {
     if !labels.is_rotation_enabled {
         return Err(RotationError::NotEnabled);

@@ -1,7 +1,7 @@
-//! The secret that the root key is in, as Secrets Manager keeps it.
+//! The secret in Secrets Manager that contains the root key.
 //!
-//! A secret has versions, which never change, and labels that move from one to the next: `AWSCURRENT` is in force,
-//! `AWSPREVIOUS` was, `AWSPENDING` is about to be. No error here repeats anything of a value.
+//! A secret has versions, which never change, and labels that move between them: `AWSCURRENT`,
+//! `AWSPREVIOUS` and `AWSPENDING`. No error here repeats any part of a value.
 
 use std::{collections::HashMap, error::Error, fmt};
 
@@ -19,36 +19,32 @@ use zeroize::Zeroizing;
 
 use crate::keys::KeySource;
 
-/// The name of the key's member in a secret that is a JSON object.
+/// The member with the key, if the secret is a JSON object.
 pub(crate) const MEMBER: &str = "api_key";
 
 pub(crate) const CURRENT: &str = "AWSCURRENT";
 pub(crate) const PREVIOUS: &str = "AWSPREVIOUS";
 pub(crate) const PENDING: &str = "AWSPENDING";
 
-/// Why a secret gave no key. The message is for the log.
+/// Why no key was read from the secret. The message is for the log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SecretError {
-    /// There is no such secret, or no such version of it.
-    #[error("there is no such secret, or no such version of it: {0}")]
+    #[error("there is no such secret or version: {0}; check AUTH_SECRET_ID")]
     NotFound(String),
-    /// It is about to be deleted.
-    #[error("the secret is marked for deletion; restore it, or name another in AUTH_SECRET_ID")]
+    /// The secret is scheduled for deletion.
+    #[error("the secret is marked for deletion; restore it, or set AUTH_SECRET_ID to another")]
     Deleted,
-    /// The function may not read it.
-    #[error("the function may not read the secret, or not use the key that it is encrypted with: {0}")]
+    #[error("the function may not read the secret or use its KMS key; check the function's role: {0}")]
     Denied(String),
-    /// It has no text.
-    #[error("the secret has no text: a key is a string, not binary data")]
+    #[error("the secret is binary; store the key as a string")]
     NoText,
-    /// It is JSON, and not what is understood.
-    #[error("the secret is JSON without a string member `{MEMBER}`")]
+    /// The secret is JSON, but has no key.
+    #[error("the secret is JSON without a string member `{MEMBER}`; add it")]
     NoMember,
-    /// What it holds is no key.
-    #[error("the secret holds no usable key: {0}")]
+    #[error("the secret contains no usable key: {0}")]
     Weak(#[from] WeakKey),
-    /// Secrets Manager did not answer, or not with what was asked for.
-    #[error("Secrets Manager: {0}")]
+    /// Secrets Manager did not answer, or its response is incomplete.
+    #[error("Secrets Manager is unavailable: {0}")]
     Unavailable(String),
 }
 
@@ -59,10 +55,10 @@ pub(crate) struct Version {
     pub(crate) content: Content,
 }
 
-/// What a version holds: a key, in one of two forms.
+/// The content of a version: a key, as plain text or in a JSON object.
 pub(crate) struct Content {
     pub(crate) key: RootKey,
-    /// The other members of the object that it is in; `None` if the key is all there is.
+    /// The JSON object around the key; `None` for plain text.
     object: Option<Map<String, Value>>,
 }
 
@@ -73,7 +69,7 @@ pub(crate) struct Labels {
     pub(crate) is_rotation_enabled: bool,
 }
 
-/// A secret, and how to reach it.
+/// A client for one secret.
 #[derive(Clone)]
 pub(crate) struct Secret {
     client: Client,
@@ -81,11 +77,11 @@ pub(crate) struct Secret {
 }
 
 impl Content {
-    /// Reads a secret's text: a key, or a JSON object with the key in the member `api_key`. White space around either
-    /// is dropped.
+    /// Parses a secret's text: a key, or a JSON object with the key in the member `api_key`.
+    /// Surrounding white space is ignored.
     pub(crate) fn parse(text: &str) -> Result<Self, SecretError> {
         let text = text.trim();
-        // No key begins with a brace: it is no character of base64.
+        // A key never begins with a brace, which is not in the base64 alphabet.
         if !text.starts_with('{') {
             return Ok(Self { key: RootKey::parse(text)?, object: None });
         }
@@ -94,7 +90,7 @@ impl Content {
         Ok(Self { key: RootKey::parse(key)?, object: Some(object) })
     }
 
-    /// The text of a secret that holds another key in the same form.
+    /// The text with another key in the same form.
     pub(crate) fn with_key(&self, key: &RootKey) -> Zeroizing<String> {
         Zeroizing::new(match &self.object {
             None => key.expose().to_owned(),
@@ -114,7 +110,7 @@ impl fmt::Debug for Content {
 }
 
 impl Labels {
-    /// The version that has a label.
+    /// The version with a label.
     pub(crate) fn version(&self, label: &str) -> Option<&str> {
         let labelled = self.versions.iter().find(|(_, labels)| labels.iter().any(|found| found == label));
         labelled.map(|(version, _)| version.as_str())
@@ -128,7 +124,7 @@ impl Labels {
 
 #[cfg(test)]
 impl FromIterator<(String, String)> for Labels {
-    /// Labels by the version that they are on.
+    /// Collects pairs of version and label.
     fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
         let mut labels = Self::default();
         for (version, label) in pairs {
@@ -143,14 +139,15 @@ impl Secret {
         Self { client, id: id.into() }
     }
 
-    /// Makes the version `id` with the label `AWSPENDING`. Made again with the same text, it stays as it is.
+    /// Creates the version `id` with the label `AWSPENDING`. A repeated call with the same text
+    /// changes nothing.
     pub(crate) async fn put_pending(&self, id: &str, text: &str) -> Result<(), SecretError> {
         let put = self.client.put_secret_value().secret_id(&self.id).client_request_token(id);
         put.secret_string(text).version_stages(PENDING).send().await.map_err(|error| failure(&error))?;
         Ok(())
     }
 
-    /// Moves a label to one version, from another, or takes it off.
+    /// Moves a label from one version to another, or removes it if `to` is `None`.
     pub(crate) async fn move_label(
         &self,
         label: &str,
@@ -195,7 +192,7 @@ impl KeySource for Secret {
 }
 
 fn read(output: &GetSecretValueOutput) -> Result<Version, SecretError> {
-    let missing = |what: &str| SecretError::Unavailable(format!("the answer has no {what}"));
+    let missing = |what: &str| SecretError::Unavailable(format!("its response has no {what}"));
     let id = output.version_id().ok_or_else(|| missing("VersionId"))?.to_owned();
     let created_at = output.created_date().ok_or_else(|| missing("CreatedDate"))?;
     let nanoseconds = i32::try_from(created_at.subsec_nanos()).unwrap_or(0);
@@ -211,8 +208,8 @@ where
     R: fmt::Debug + 'static,
 {
     let code = error.code().map(str::to_owned);
-    let told = error.message().map(str::to_owned);
-    let text = match (&code, told) {
+    let message = error.message().map(str::to_owned);
+    let text = match (&code, message) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.clone(),
         (None, _) => with_causes(error),
@@ -239,7 +236,7 @@ mod tests {
     const OTHER: &str = "q3V8ZtL0yJm5RcXe7oNwB2kHs9GdFuTa4iP1xWvEzMI=";
 
     #[test]
-    fn a_key_is_read_as_text_and_in_json_with_white_space_around_it() {
+    fn key_is_read_from_text_and_json_around_white_space() {
         for text in [
             KEY.to_owned(),
             format!(" {KEY}\r\n"),
@@ -251,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_for_what_is_wrong_with_it() {
+    fn invalid_secret_is_refused_with_its_reason() {
         for (text, reason) in [
             ("", "the key is empty"),
             (" \n", "the key is empty"),
@@ -269,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_takes_the_same_form() {
+    fn new_key_has_the_form_of_the_old_one() {
         let other = RootKey::parse(OTHER).unwrap();
         assert_eq!(Content::parse(KEY).unwrap().with_key(&other).as_str(), OTHER);
         let object = format!("{{\"api_key\":\"{KEY}\",\"owner\":\"us\"}}");
@@ -280,11 +277,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic_and_no_error_repeats_it(text in "[{]?\\PC{0,80}[}]?") {
+        fn parsing_never_panics_and_no_error_repeats_the_text(text in "[{]?\\PC{0,80}[}]?") {
             if let Err(error) = Content::parse(&text) {
-                let told = format!("{error} {error:?}");
-                // Shorter texts can be words of the message by chance.
-                prop_assert!(text.trim().len() < 16 || !told.contains(text.trim()));
+                let message = format!("{error} {error:?}");
+                // A short text may occur in the message by chance.
+                prop_assert!(text.trim().len() < 16 || !message.contains(text.trim()));
             }
         }
     }

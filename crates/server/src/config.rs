@@ -7,12 +7,12 @@ use onerun_host::{ConfigErrors, Variables};
 
 /// The configuration of a server.
 ///
-/// | variable | default | what it is |
+/// | variable | default | meaning |
 /// |---|---|---|
-/// | `AUTH_API_KEY` | a key of its own in the data directory | the root key: base64 of 32 or more random bytes |
-/// | `AUTH_KEY_CACHE_SECONDS` | 5 | how long a managed key may be believed after it was read, 0 for not at all: what a revocation may take |
-/// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is given to another |
-/// | `ONERUN_TURN_SECONDS` | 30 | how long the answer to one call may take |
+/// | `AUTH_API_KEY` | the key in the data directory | the root key: base64 of 32 or more random bytes |
+/// | `AUTH_KEY_CACHE_SECONDS` | 5 | how long a managed key is cached, so how long a revocation may take; 0 turns the cache off |
+/// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is queued again |
+/// | `ONERUN_TURN_SECONDS` | 30 | how long the response to one call may take |
 pub struct Config {
     pub(crate) key: Option<RootKey>,
     pub(crate) key_cache: SignedDuration,
@@ -30,7 +30,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it, at once.
+    /// All invalid variables at once.
     pub fn from_env() -> Result<Self, ConfigErrors> {
         Self::read(Variables::from_env())
     }
@@ -42,7 +42,7 @@ impl Config {
         variables.finish(Self { key, key_cache, engine })
     }
 
-    /// The same configuration with this root key.
+    /// Replaces the root key.
     pub fn with_key(self, key: RootKey) -> Self {
         Self { key: Some(key), ..self }
     }
@@ -60,14 +60,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_need_be_said() {
+    fn empty_environment_gives_the_defaults() {
         let config = read(&[]).unwrap();
         assert!(config.key.is_none());
         assert_eq!(config.engine.lease, SignedDuration::from_secs(300));
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_once_without_the_key() {
+    fn invalid_variables_are_reported_at_once_without_the_key() {
         let errors = read(&[
             ("AUTH_API_KEY", "hunter2"),
             ("ONERUN_LEASE_SECONDS", "0"),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_read() {
+    fn lease_is_read_in_seconds() {
         let config = read(&[("ONERUN_LEASE_SECONDS", "2")]).unwrap();
         assert_eq!(config.engine.lease, SignedDuration::from_secs(2));
     }

@@ -1,4 +1,4 @@
-//! HTTP on a socket: requests become [`onerun_api::Request`]s, and that is all that is decided here.
+//! The HTTP server: turns HTTP requests into [`onerun_api::Request`]s. Responses are decided in `onerun-api`.
 
 mod answers;
 mod body;
@@ -26,44 +26,44 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 
 use self::{answers::AnswerDeadline, body::Pending};
-use crate::{GRACE, Service, Unfinished, stop};
+use crate::{SHUTDOWN_GRACE, Service, Unfinished, stop};
 use onerun_host::OsRandom;
 
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much of a request's head, and of what came with it, is held at once. Hyper looks at the limit before it reads and
-/// not after, so a head that is a little larger may still be taken; its own default would let half a megabyte in.
+/// The size of a connection's read buffer, which bounds a request's head. Hyper checks the limit
+/// before it reads, so a slightly larger head may pass. Hyper's default is about half a megabyte.
 const MAX_HEAD_BYTES: usize = 128 * 1024;
 
-/// How long a client may take nothing of what is sent to it. Well below [`GRACE`], so that one that reads nothing does
-/// not have the others' requests called unfinished.
+/// How long a client may read nothing of a response. Well below [`SHUTDOWN_GRACE`], so that one
+/// stalled client does not make a shutdown report unfinished requests.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many connections are served at once; more wait to be accepted.
+/// How many connections are served at once. Further ones wait to be accepted.
 const MAX_CONNECTIONS: u32 = 1_024;
 
-/// One of the [`MAX_CONNECTIONS`] places. It is shared by a connection and the requests that came on it, and free again
-/// when the last of them is done.
-type Place = Arc<OwnedSemaphorePermit>;
+/// One of the [`MAX_CONNECTIONS`] permits. A connection and its requests share it; it is free when
+/// the last of them ends.
+type ConnectionPermit = Arc<OwnedSemaphorePermit>;
 
-/// Serves until `stopped` says so, then lets requests in flight finish.
+/// Serves until the server stops, then waits for requests in flight.
 pub(crate) async fn serve(
     listener: TcpListener,
     service: Arc<Service>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Unfinished> {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
             () = stop(&mut stopped) => break,
         };
-        let Some((stream, peer, place)) = accepted else { continue };
-        let (service, place) = (Arc::clone(&service), Arc::new(place));
-        let held = Arc::clone(&place);
-        let answer = move |request| answer(Arc::clone(&service), Arc::clone(&place), peer, request);
+        let Some((stream, peer, permit)) = accepted else { continue };
+        let (service, permit) = (Arc::clone(&service), Arc::new(permit));
+        let held = Arc::clone(&permit);
+        let answer = move |request| answer(Arc::clone(&service), Arc::clone(&permit), peer, request);
         let watcher = graceful.watcher();
         tokio::spawn(async move {
             serve_connection(stream, answer, watcher).await;
@@ -73,15 +73,16 @@ pub(crate) async fn serve(
     drop(listener);
     let finished = async {
         graceful.shutdown().await;
-        // Requests whose client went away are among them: every place free again means that nothing is left.
-        let _ = places.acquire_many(MAX_CONNECTIONS).await;
+        // Requests whose client has disconnected hold permits too, so all permits free means that
+        // all have ended.
+        let _ = permits.acquire_many(MAX_CONNECTIONS).await;
     };
-    let outcome = timeout(GRACE, finished).await.map_err(|_| Unfinished);
+    let outcome = timeout(SHUTDOWN_GRACE, finished).await.map_err(|_| Unfinished);
     service.app.flush().await;
     outcome
 }
 
-/// Answers the requests that come on a connection, until its end or until the client takes too long to read an answer.
+/// Answers the requests of a connection until it ends or its client takes too long to read a response.
 async fn serve_connection<S, F, A>(stream: S, answer: F, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
@@ -108,28 +109,28 @@ where
             }
         }
         () = deadline.passed() => {
-            tracing::debug!("a connection was closed: its client took too long to read an answer");
+            tracing::debug!("a connection was closed: its client took too long to read a response");
         }
     }
 }
 
-/// The next connection, once there is a place for it.
+/// Waits for a permit, then for the next connection.
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => {
-            // Answers are small and complete: waiting to fill a segment would only delay them.
+            // Responses are written whole, so waiting to fill a segment would only delay them.
             if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "a socket could not be set to send at once");
+                tracing::debug!(%error, "TCP_NODELAY was not set; responses may be delayed");
             }
-            Some((stream, peer.ip(), place))
+            Some((stream, peer.ip(), permit))
         }
         Err(error) => {
-            // Most often too many open files, which another connection's end mends.
-            tracing::warn!(%error, "a connection could not be accepted");
+            // Most often the process has too many open files, until another connection ends.
+            tracing::warn!(%error, "a connection was not accepted; if this repeats, raise the limit of open files");
             sleep(Duration::from_millis(50)).await;
             None
         }
@@ -138,7 +139,7 @@ async fn accept(
 
 async fn answer(
     service: Arc<Service>,
-    place: Place,
+    permit: ConnectionPermit,
     peer: IpAddr,
     request: hyper::Request<Incoming>,
 ) -> Response {
@@ -160,25 +161,25 @@ async fn answer(
     } else {
         finish(async move {
             let response = service.router.answer_within(&service.app, request, hold).await;
-            // In this order: with the last place free, nothing holds the service.
+            // In this order: when the last permit is free, no task holds the service.
             drop(service);
-            drop(place);
+            drop(permit);
             response
         })
         .await
     };
     if !body.discard_rest().await {
-        // What is left of the body would be taken for the next request.
+        // The rest of the body would be read as the next request.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// Runs in a task of its own: a client that goes away must not leave its call half-done.
+/// Runs in a separate task, so that a client that disconnects does not leave its call half done.
 async fn finish(answer: impl Future<Output = Response> + Send + 'static) -> Response {
     tokio::spawn(answer).await.unwrap_or_else(|error| {
-        // `Router::answer` does not panic, and nobody aborts the task.
-        tracing::error!(%error, "a request's task failed");
+        // A bug: `Router::answer` catches panics, and no code aborts the task.
+        tracing::error!(%error, "a request's task failed; its client got 500");
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         response

@@ -1,15 +1,15 @@
 //! OneRun on one machine: HTTP over the routes, SQLite, and background jobs.
 //!
-//! A composition root: it reads the configuration, opens the data directory, and puts store, engine, routes and
-//! server together. What a request is answered with is decided in `onerun-api`, not here.
+//! The composition root: reads the configuration, opens the data directory, and connects store,
+//! engine, routes and HTTP server. Responses are decided in `onerun-api`.
 
 mod config;
-mod data;
+mod data_directory;
 mod http;
 mod runner;
 
 pub use config::Config;
-pub use data::DataError;
+pub use data_directory::DataError;
 pub use onerun_auth::RootKey;
 pub use onerun_host::ConfigErrors;
 
@@ -30,57 +30,59 @@ use onerun_store_sqlite::{OpenError, SqliteStore};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
-    data::{DataDirectory, FoundKey},
+    data_directory::{DataDirectory, FoundKey},
     http::{AnswerMemory, MAX_ANSWER_BYTES},
 };
 
-/// Why a server did not start. Each message says what to do.
+/// Why a server did not start. Each message names the next step.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The database in the data directory cannot be used.
-    #[error("the database in {path} cannot be used: {source}", path = .path.display())]
+    /// The database cannot be opened.
+    #[error("the database {path} cannot be opened: {source}", path = .path.display())]
     Store {
-        /// Where it is.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: OpenError,
     },
-    /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    /// The server cannot listen on the address.
+    #[error(
+        "cannot listen on {address}: {source}; stop the process that uses the port, or choose another one with `--port`"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What is wrong with it.
+        /// The cause.
         source: io::Error,
     },
-    /// Two routes cannot be told apart. The program is wrong.
-    #[error("the routes cannot be told apart: {0}")]
+    /// Two routes match the same requests: a bug.
+    #[error("two routes conflict: {0}; this is a bug in onerun, please report it")]
     Routes(String),
 }
 
-/// Something was still being done when a server had waited long enough for it.
+/// Requests or jobs were still in flight when the shutdown's grace period ended.
 #[derive(Debug, thiserror::Error)]
-#[error("stopped before everything in flight was finished")]
+#[error("stopped before all requests and jobs in flight finished; jobs run again after the next start")]
 pub struct Unfinished;
 
 /// How long requests and jobs in flight may take to finish when the server stops.
-const GRACE: Duration = Duration::from_secs(30);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
-/// What the server and the jobs work with: one of it, shared by all of their tasks. Nothing else holds the engine or
-/// the store, so the store is closed when the last of those tasks is done.
+/// The state that HTTP and job tasks share. Nothing else holds the engine or the store, so the
+/// store closes when the last of those tasks ends.
 struct Service {
     app: App,
     router: Router,
     answer_memory: AnswerMemory,
-    // The lock on the data directory. Fields are dropped in this order, so it is given up once the store is closed.
+    // The lock on the data directory. Fields drop in this order, so it is released after the store closes.
     _data: DataDirectory,
 }
 
-/// A running server. Dropped without [`Server::shutdown`] it stops in the same way, but nobody waits for it: its data
-/// directory can be used again when what was in flight is finished.
+/// A running server. Dropping it without [`Server::shutdown`] stops it in the background: its data
+/// directory is locked until requests and jobs in flight have finished.
 pub struct Server {
     address: SocketAddr,
     key_file: Option<PathBuf>,
@@ -90,7 +92,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the data directory and serves the API on `address`; port 0 picks a free one.
+    /// Opens the data directory and serves the API on `address`. Port 0 chooses a free port.
     pub async fn start(config: Config, data: &Path, address: SocketAddr) -> Result<Self, StartError> {
         Self::start_with(config, data, address, AnswerMemory::new(MAX_ANSWER_BYTES)).await
     }
@@ -124,34 +126,34 @@ impl Server {
         Ok(Self { address, key_file: file, key_was_generated: generated, stop, tasks: [server, runner] })
     }
 
-    /// Where it listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The file that the key is kept in, unless the configuration names the key.
+    /// The key file; `None` if the configuration has the key.
     pub fn key_file(&self) -> Option<&Path> {
         self.key_file.as_deref()
     }
 
-    /// Whether the key was made now.
+    /// Whether this start generated the key.
     pub fn key_was_generated(&self) -> bool {
         self.key_was_generated
     }
 
-    /// Stops: no new connections, requests in flight finish, jobs in flight too, but for conversations being judged, which
-    /// are put off until the next start.
+    /// Stops the server: refuses new connections, and waits for requests and jobs in flight.
+    /// Judging is interrupted and retried after the next start.
     ///
     /// # Errors
     ///
-    /// If they did not within half a minute. They go on for as long as the process does.
+    /// If requests or jobs are still in flight after 30 s. They continue until the process exits.
     pub async fn shutdown(self) -> Result<(), Unfinished> {
-        // The receivers live in the two tasks; if both are gone, there is nothing to tell.
+        // Fails only if both tasks, which hold the receivers, have ended.
         let _ = self.stop.send(true);
         let mut outcome = Ok(());
         for task in self.tasks {
             let finished = task.await.unwrap_or_else(|error| {
-                tracing::error!(%error, "a task of the server failed");
+                tracing::error!(%error, "a task of the server panicked; restart the server");
                 Err(Unfinished)
             });
             outcome = outcome.and(finished);
@@ -160,7 +162,7 @@ impl Server {
     }
 }
 
-/// Ready when the server stops: when it says so, or was dropped.
+/// Waits until the server is shut down or dropped.
 async fn stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
@@ -180,7 +182,7 @@ mod tests {
         Server::start(Config::default(), data, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
     }
 
-    /// Starts a server when its directory is free, which nothing but trying tells.
+    /// Retries until the data directory is free.
     async fn start_when_free(data: &Path) -> Server {
         let started = timeout(Duration::from_mins(1), async {
             loop {
@@ -190,10 +192,10 @@ mod tests {
                 }
             }
         });
-        started.await.expect("the directory is given up").unwrap()
+        started.await.expect("the directory is released").unwrap()
     }
 
-    /// Reads until the answer ends like this.
+    /// Reads until the response ends with `end`.
     fn read_until(stream: &mut TcpStream, end: &str) -> String {
         let mut text = String::new();
         let mut buffer = [0; 1024];
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_directory_is_free_when_a_server_was_shut_down() {
+    async fn data_directory_is_free_after_a_shutdown() {
         let directory = tempfile::tempdir().unwrap();
         for _ in 0..3 {
             start(directory.path()).await.unwrap().shutdown().await.unwrap();
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_server_that_is_dropped_stops_and_gives_up_its_directory() {
+    async fn dropped_server_stops_and_releases_its_directory() {
         let directory = tempfile::tempdir().unwrap();
         let first = start(directory.path()).await.unwrap();
         let address = first.address();
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_directory_is_not_free_while_a_request_of_a_dropped_server_is_in_flight() {
+    async fn dropped_server_holds_its_directory_until_requests_end() {
         let directory = tempfile::tempdir().unwrap();
         let server = start(directory.path()).await.unwrap();
         let key = std::fs::read_to_string(server.key_file().unwrap()).unwrap();
@@ -236,7 +238,7 @@ mod tests {
             key.trim()
         );
         stream.write_all(request.as_bytes()).unwrap();
-        // Said when the body is wanted: the request is in flight from here on.
+        // The server sends this when it reads the body, so the request is in flight now.
         assert_eq!(read_until(&mut stream, "\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
 
         drop(server);
@@ -248,7 +250,7 @@ mod tests {
         start_when_free(directory.path()).await.shutdown().await.unwrap();
     }
 
-    /// The head, in lower case, and the body of the answer to one request on a connection of its own.
+    /// Sends one request on a new connection. Returns the response's head in lower case, and its body.
     fn exchange(server: &Server, request: &str, body: &str) -> (String, String) {
         let key = std::fs::read_to_string(server.key_file().unwrap()).unwrap();
         let mut stream = TcpStream::connect(server.address()).unwrap();
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn without_memory_for_answers_large_ones_become_errors() {
+    async fn large_response_without_memory_becomes_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let memory = AnswerMemory::new(16 * 1024);
@@ -286,16 +288,16 @@ mod tests {
         let (head, body) = exchange(&server, &format!("POST /v1/objectives?project_id={id}"), &objective);
         assert!(head.starts_with("http/1.1 503 "), "{head}");
         assert!(body.contains("\"code\":\"answer_not_sent\""), "{body}");
-        assert!(!head.contains("retry-after"), "a client that tries again would make a second: {head}");
+        assert!(!head.contains("retry-after"), "a retry would create a second objective: {head}");
         let (_, page) = exchange(&server, &format!("GET /v1/objectives?project_id={id}&offset=1"), "");
         assert!(page.contains("\"data\":[]"), "{page}");
         let (head, _) = exchange(&server, &format!("GET /v1/objectives?project_id={id}"), "");
-        assert!(head.starts_with("http/1.1 503 "), "the objective was made: {head}");
+        assert!(head.starts_with("http/1.1 503 "), "the objective was created: {head}");
         server.shutdown().await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_shutdown_that_leaves_something_undone_says_so() {
+    async fn shutdown_reports_unfinished_work() {
         for [server, runner] in [[Err(Unfinished), Ok(())], [Ok(()), Err(Unfinished)]] {
             let server = Server {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

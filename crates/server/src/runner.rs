@@ -1,4 +1,4 @@
-//! Doing jobs in the background, and what time calls for.
+//! Runs background jobs and the tick.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,44 +12,44 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 
-use crate::{GRACE, Service, Unfinished, stop};
+use crate::{SHUTDOWN_GRACE, Service, Unfinished, stop};
 
-/// How many jobs are done at once. Judging has slots of its own, because it is slow and would take all.
-const JOB_SLOTS: u32 = 32;
-const JUDGING_SLOTS: u32 = 8;
+/// How many jobs run at once. Judging has separate permits, because it is slow and would use all of them.
+const JOB_PERMITS: u32 = 32;
+const JUDGING_PERMITS: u32 = 8;
 
-/// How often is looked for jobs while there are none: well below what a person notices.
-const IDLE: Duration = Duration::from_millis(20);
+/// The polling interval while no job is due: too short for a person to notice.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How often is looked for what time has overtaken.
-const TICK: Duration = Duration::from_millis(250);
+/// The interval of the tick, which processes expired leases and simulations.
+const TICK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long workers have to renew their leases after a start before any is taken from them: the server may have been
-/// away for longer than a lease, and they call again within seconds.
-const TRUCE: Duration = Duration::from_secs(10);
+/// How long workers can renew their leases after a start before expired leases are ended. The
+/// server may have been down for longer than a lease, and workers retry within seconds.
+const LEASE_GRACE_PERIOD: Duration = Duration::from_secs(10);
 
-/// Runs until `stopped` says so, then lets jobs in flight finish.
+/// Runs until the server stops, then waits for jobs in flight.
 pub(crate) async fn run(
     service: Arc<Service>,
     lease: SignedDuration,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), Unfinished> {
-    let truce = truce(lease);
+    let grace_period = lease_grace_period(lease);
     let ((), jobs, judging) = tokio::join!(
-        tick(&service.app, truce, stopped.clone()),
-        do_jobs(&service, JobKind::Other, JOB_SLOTS, stopped.clone()),
-        do_jobs(&service, JobKind::Judging, JUDGING_SLOTS, stopped),
+        tick(&service.app, grace_period, stopped.clone()),
+        run_jobs(&service, JobKind::Other, JOB_PERMITS, stopped.clone()),
+        run_jobs(&service, JobKind::Judging, JUDGING_PERMITS, stopped),
     );
     jobs.and(judging)
 }
 
-/// How long after a start no lease is taken.
-fn truce(lease: SignedDuration) -> Duration {
-    lease.unsigned_abs().min(TRUCE)
+/// How long after a start no lease is ended.
+fn lease_grace_period(lease: SignedDuration) -> Duration {
+    lease.unsigned_abs().min(LEASE_GRACE_PERIOD)
 }
 
-async fn tick(app: &App, truce: Duration, mut stopped: watch::Receiver<bool>) {
-    let mut ticks = interval_at(Instant::now() + truce, TICK);
+async fn tick(app: &App, grace_period: Duration, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = interval_at(Instant::now() + grace_period, TICK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -61,54 +61,63 @@ async fn tick(app: &App, truce: Duration, mut stopped: watch::Receiver<bool>) {
         if let Err(error) = app.engine().tick().await {
             tracing::error!(
                 error = with_causes(&error),
-                "tick failed: expired leases and simulations were not processed"
+                "tick failed: expired leases and simulations were not processed; the next tick tries again"
             );
         }
     }
 }
 
-async fn do_jobs(
+async fn run_jobs(
     service: &Arc<Service>,
     kind: JobKind,
-    slots: u32,
+    max_jobs: u32,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), Unfinished> {
-    let free = Arc::new(Semaphore::new(slots as usize));
-    // The sender dropped means the same as its word.
+    let permits = Arc::new(Semaphore::new(max_jobs as usize));
+    // A dropped sender also means that the server stops.
     while !*stopped.borrow() && stopped.has_changed().is_ok() {
-        match take(service.app.engine(), kind, &free).await {
+        match claim_jobs(service.app.engine(), kind, &permits).await {
             Ok(jobs) if !jobs.is_empty() => {
                 for job in jobs {
-                    let Ok(slot) = Arc::clone(&free).acquire_owned().await else { return Err(Unfinished) };
+                    let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                        return Err(Unfinished);
+                    };
                     let service = Arc::clone(service);
                     tokio::spawn(async move {
                         service.app.engine().run_job(job, JOB_LIMIT).await;
-                        // In this order: with the last slot free, nothing holds the service.
+                        // In this order: when the last permit is free, no task holds the service.
                         drop(service);
-                        drop(slot);
+                        drop(permit);
                     });
                 }
                 continue;
             }
             Ok(_) => {}
-            Err(error) => tracing::error!(error = with_causes(&error), "jobs could not be taken"),
+            Err(error) => tracing::error!(
+                error = with_causes(&error),
+                "no jobs were claimed; the next poll tries again"
+            ),
         }
         tokio::select! {
-            () = sleep(IDLE) => {}
+            () = sleep(POLL_INTERVAL) => {}
             () = stop(&mut stopped) => break,
         }
     }
-    // Judging may need a processor for longer than the grace period. What is put off is judged after the next start.
+    // Judging may need more CPU time than the grace period. Interrupted jobs run again after the next start.
     service.app.engine().stop_judging();
-    // Every slot free again means that every job is done.
-    timeout(GRACE, free.acquire_many(slots)).await.map(drop).map_err(|_| Unfinished)
+    // All permits are free when all jobs have ended.
+    timeout(SHUTDOWN_GRACE, permits.acquire_many(max_jobs)).await.map(drop).map_err(|_| Unfinished)
 }
 
-/// As many due jobs of a kind as there are free slots.
-async fn take(engine: &Engine, kind: JobKind, free: &Semaphore) -> Result<Vec<ClaimedJob>, StoreError> {
-    let free = u32::try_from(free.available_permits()).unwrap_or(u32::MAX);
+/// Claims at most as many due jobs of a kind as there are free permits.
+async fn claim_jobs(
+    engine: &Engine,
+    kind: JobKind,
+    permits: &Semaphore,
+) -> Result<Vec<ClaimedJob>, StoreError> {
+    let free = u32::try_from(permits.available_permits()).unwrap_or(u32::MAX);
     let now = engine.now();
-    // Looking is a read; taking is a write, and not made for nothing.
+    // The read avoids a write when no job is due.
     let due = engine.store().next_job_due(kind).await?.is_some_and(|due| due <= now);
     if free == 0 || !due {
         return Ok(Vec::new());
@@ -127,7 +136,7 @@ mod tests {
     use onerun_host::{OsRandom, SystemClock};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_job_that_was_taken_too_often_is_given_up_and_not_tried_again() {
+    async fn job_claimed_too_often_is_buried_without_an_attempt() {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&directory.path().join("onerun.db")).unwrap());
         let settings = Settings::default();
@@ -143,7 +152,7 @@ mod tests {
         let name = Name::parse("Project").unwrap();
         let project = Project { id: id.clone(), name, created_at: now, updated_at: now };
         store.insert_project(project, None).await.unwrap();
-        // Tried, it would succeed: there is no such simulation, so there is nothing to do.
+        // An attempt would succeed: the simulation does not exist, so the handler does nothing.
         let work = Work::StartSimulation { simulation: SimulationId::generate(&OsRandom) };
         let page = PageRequest::first(Limit::clamped(10));
         for (deliveries, reasons) in [
@@ -151,8 +160,8 @@ mod tests {
             (settings.max_deliveries + 1, &["it was claimed too often and never completed"][..]),
         ] {
             store.enqueue(vec![Job::new(id.clone(), work.clone())]).await.unwrap();
-            let mut taken = store.claim_jobs(JobKind::Other, 1, later(now, JOB_HIDDEN), now).await.unwrap();
-            let job = taken.remove(0).job;
+            let mut claimed = store.claim_jobs(JobKind::Other, 1, later(now, JOB_HIDDEN), now).await.unwrap();
+            let job = claimed.remove(0).job;
             let outcome = engine.run_job(ClaimedJob { job, deliveries }, JOB_LIMIT).await;
             assert_eq!(outcome.name(), if reasons.is_empty() { "done" } else { "given_up" });
             let dead = store.dead_jobs(page.clone()).await.unwrap().data;
@@ -163,8 +172,8 @@ mod tests {
     }
 
     #[test]
-    fn workers_have_seconds_to_renew_their_leases_after_a_start() {
-        assert_eq!(truce(SignedDuration::from_secs(300)), Duration::from_secs(10));
-        assert_eq!(truce(SignedDuration::from_secs(2)), Duration::from_secs(2));
+    fn leases_have_a_grace_period_after_a_start() {
+        assert_eq!(lease_grace_period(SignedDuration::from_secs(300)), Duration::from_secs(10));
+        assert_eq!(lease_grace_period(SignedDuration::from_secs(2)), Duration::from_secs(2));
     }
 }

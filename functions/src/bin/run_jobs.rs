@@ -1,4 +1,4 @@
-//! Does the jobs that the queue delivers.
+//! Runs the jobs that the queue delivers.
 
 fn main() -> std::process::ExitCode {
     onerun_lambda::run_jobs()

@@ -1,4 +1,4 @@
-//! Does what time calls for, and jobs that were left behind.
+//! Processes expired leases and simulations, and runs jobs that are due again.
 
 fn main() -> std::process::ExitCode {
     onerun_lambda::tick()

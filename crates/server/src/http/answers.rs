@@ -1,7 +1,8 @@
-//! Answers on their way to clients: how many bytes of them are held, and how long a client may take to read one.
+//! Bounds on responses that are being sent: their memory, and the time that a client may take to
+//! read one.
 //!
-//! Hyper holds an answer's bytes until the socket has taken them and drops them then. So what must end with an answer is
-//! owned by its bytes.
+//! Hyper drops a response's bytes once the socket has accepted them. So the bytes own whatever must
+//! end with the response.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -11,16 +12,18 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How long a client may take to read an answer. A page of four megabytes takes half of it at one megabit a second.
+/// How long a client may take to read a response. A page of four megabytes needs half of it at one
+/// megabit a second.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How many bytes of answers are held at once that no socket has taken yet.
+/// How many bytes of responses may wait for their sockets at once.
 pub(crate) const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
-/// The largest answer that is sent whatever else is held: errors, health, and the outcome of a revocation.
+/// The largest response that is sent even if no memory is free: errors, health, and the outcome of
+/// a revocation.
 const ALWAYS_SENT: usize = 16 * 1024;
 
-/// Memory for the answers of all connections.
+/// The memory for the responses of all connections.
 #[derive(Clone)]
 pub(crate) struct AnswerMemory(Arc<Semaphore>);
 
@@ -29,7 +32,7 @@ impl AnswerMemory {
         Self(Arc::new(Semaphore::new(bytes)))
     }
 
-    /// The same body, counted until its last byte is written. `None` if there is no memory left for it.
+    /// Counts a body until its last byte is written. `None` if no memory is free for it.
     pub(super) fn hold(&self, body: Bytes) -> Option<Bytes> {
         if body.len() <= ALWAYS_SENT {
             return Some(body);
@@ -51,7 +54,7 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// When the answer that a connection is sending must have been read. A connection sends one answer after the other.
+/// The deadline of the response that a connection is sending. A connection sends one response at a time.
 #[derive(Clone)]
 pub(super) struct AnswerDeadline(Arc<watch::Sender<Option<Instant>>>);
 
@@ -60,7 +63,7 @@ impl AnswerDeadline {
         Self(Arc::new(watch::Sender::new(None)))
     }
 
-    /// The same body, whose deadline begins now and ends when its last byte is written.
+    /// Starts the deadline of a body. It ends when the last byte is written.
     pub(super) fn begin(&self, body: Bytes) -> Bytes {
         if body.is_empty() {
             return body;
@@ -70,7 +73,7 @@ impl AnswerDeadline {
         Bytes::from_owner(Timed { body, due, deadline: self.clone() })
     }
 
-    /// Ready when a deadline has passed.
+    /// Waits until a deadline has passed.
     pub(super) async fn passed(&self) {
         let mut changes = self.0.subscribe();
         loop {

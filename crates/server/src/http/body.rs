@@ -1,4 +1,4 @@
-//! A request's body: read if somebody asks for it, thrown away if nobody does.
+//! A request's body: read if the handler wants it, discarded otherwise.
 
 use std::{
     mem,
@@ -14,47 +14,49 @@ use hyper::body::Body as HttpBody;
 use onerun_api::{Body, BodySource, MAX_BODY_BYTES, Sender};
 use tokio::{sync::Semaphore, time::timeout};
 
-/// How long a client may take to send a body.
+/// How long a caller with a key may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long somebody without a key may take to send a body.
+/// How long a caller without a key may take to send a body.
 const PUBLIC_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long somebody without a key may take without one of the [`PUBLIC_BODIES`]: what is sent all at once needs none.
+/// How long a caller without a key may take before the body needs one of the [`PUBLIC_BODIES`]. A
+/// body that arrives with its head needs none.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
-/// How many bodies of callers without a key may be unfinished at one time.
+/// How many bodies of callers without a key may be incomplete at once.
 static PUBLIC_BODIES: Semaphore = Semaphore::const_new(64);
 
-/// How many connections may be read on at one time after their answer is sent. A small part of all connections, so that
-/// callers who never send what they announced keep out nobody.
+/// How many connections may be read at once after their response was sent. A small part of all
+/// connections, so that clients that never finish their bodies do not use all of them.
 static LINGERING: Semaphore = Semaphore::const_new(128);
 
-/// How long an answer waits for the rest of a body that nobody reads, so that another request may follow on the connection.
+/// How long a response waits for the rest of an unread body, so that the connection can carry
+/// another request.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the rest of a body is read on after the answer is sent. Many clients send all of a request before they look for
-/// the answer. If the server closed the connection, they would see it reset instead of the answer.
+/// How long the rest of a body is read after the response was sent. Many clients send the whole
+/// request before they read the response. If the server closed the connection, they would see a
+/// reset instead of the response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much of a body is read on after the answer is sent.
+/// How much of a body is read after the response was sent.
 const LINGER_BYTES: usize = 64 * MAX_BODY_BYTES;
 
-/// What is still to come of a body.
-enum Left<B> {
-    /// This.
-    Some(B),
-    /// Nothing: it was read to its end.
+/// The unread rest of a body.
+enum Rest<B> {
+    Unread(B),
+    /// The body was read to its end.
     Nothing,
-    /// That cannot be known: it is being read, or could not be.
+    /// The body is being read, or reading failed.
     Unknown,
 }
 
-/// A body that came with a request and may not have been sent yet.
+/// A request's body, which the client may not have sent yet.
 pub(super) struct Pending<B> {
-    left: Arc<Mutex<Left<B>>>,
-    /// The client waits to be told that the body is wanted.
-    asks_first: bool,
+    rest: Arc<Mutex<Rest<B>>>,
+    /// The client waits for `100 Continue` before it sends the body.
+    expects_continue: bool,
 }
 
 impl<B> Pending<B>
@@ -62,41 +64,41 @@ where
     B: HttpBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     pub(super) fn new(body: B, headers: &HeaderMap) -> Self {
-        let asks_first = headers.contains_key(header::EXPECT);
-        Self { left: Arc::new(Mutex::new(Left::Some(body))), asks_first }
+        let expects_continue = headers.contains_key(header::EXPECT);
+        Self { rest: Arc::new(Mutex::new(Rest::Unread(body))), expects_continue }
     }
 
-    /// The body, for whoever decides whether it is read.
+    /// The body for the handler, which decides whether it is read.
     pub(super) fn source(&self) -> BodySource {
-        let left = Arc::clone(&self.left);
+        let rest = Arc::clone(&self.rest);
         BodySource::new(move |sender| async move {
-            let Left::Some(mut body) = replace(&left, Left::Unknown) else { return Body::Unreadable };
+            let Rest::Unread(mut body) = replace(&rest, Rest::Unknown) else { return Body::Unreadable };
             let outcome = match sender {
                 Sender::Caller => timeout(BODY_TIMEOUT, read(&mut body, sender.max_bytes())).await.ok(),
-                Sender::Stranger => read_of_stranger(&mut body, sender.max_bytes()).await,
+                Sender::Stranger => read_public(&mut body, sender.max_bytes()).await,
             };
-            let rest = match (&outcome, sender) {
-                (Some(Body::Read(_)), _) => Left::Nothing,
-                (Some(Body::TooLarge), _) | (None, Sender::Caller) => Left::Some(body),
-                _ => Left::Unknown,
+            let unread = match (&outcome, sender) {
+                (Some(Body::Read(_)), _) => Rest::Nothing,
+                (Some(Body::TooLarge), _) | (None, Sender::Caller) => Rest::Unread(body),
+                _ => Rest::Unknown,
             };
-            replace(&left, rest);
+            replace(&rest, unread);
             outcome.unwrap_or(Body::Unreadable)
         })
     }
 
-    /// Takes what was not read off the connection, without keeping it. Returns whether the end was reached, so that another
-    /// request may follow. If it was not, a task goes on reading for a bounded time, so that the client gets to read its
-    /// answer.
+    /// Reads and drops the rest of the body. Returns whether it reached the end, so that another
+    /// request can follow. If not, a task continues to read for a bounded time, so that the client
+    /// can read its response.
     pub(super) async fn discard_rest(self) -> bool {
-        let mut body = match replace(&self.left, Left::Unknown) {
-            Left::Nothing => return true,
-            Left::Some(body) if body.is_end_stream() => return true,
-            Left::Some(body) => body,
-            Left::Unknown => return false,
+        let mut body = match replace(&self.rest, Rest::Unknown) {
+            Rest::Nothing => return true,
+            Rest::Unread(body) if body.is_end_stream() => return true,
+            Rest::Unread(body) => body,
+            Rest::Unknown => return false,
         };
-        // Reading would have the client send what is not wanted.
-        if self.asks_first {
+        // Reading would send `100 Continue`, and the client would send a body that no handler reads.
+        if self.expects_continue {
             return false;
         }
         if !is_too_large(&body, MAX_BODY_BYTES) {
@@ -106,27 +108,27 @@ where
                 Ok(Discarded::Part) | Err(_) => {}
             }
         }
-        if let Ok(place) = LINGERING.try_acquire() {
+        if let Ok(permit) = LINGERING.try_acquire() {
             tokio::spawn(async move {
-                // Whether it came to its end does not matter any more.
+                // The connection closes in any case, so the outcome does not matter.
                 let _ = timeout(LINGER_TIMEOUT, discard(&mut body, LINGER_BYTES)).await;
-                drop(place);
+                drop(permit);
             });
         }
         false
     }
 }
 
-fn replace<B>(left: &Mutex<Left<B>>, now: Left<B>) -> Left<B> {
-    mem::replace(&mut left.lock().unwrap_or_else(PoisonError::into_inner), now)
+fn replace<B>(rest: &Mutex<Rest<B>>, now: Rest<B>) -> Rest<B> {
+    mem::replace(&mut rest.lock().unwrap_or_else(PoisonError::into_inner), now)
 }
 
 fn is_too_large(body: &impl HttpBody, max_bytes: usize) -> bool {
     body.size_hint().lower() > max_bytes as u64
 }
 
-/// Reads a body that anybody may send. `None` if it does not come in time.
-async fn read_of_stranger<B>(body: &mut B, max_bytes: usize) -> Option<Body>
+/// Reads the body of a caller without a key. `None` if it does not arrive in time.
+async fn read_public<B>(body: &mut B, max_bytes: usize) -> Option<Body>
 where
     B: HttpBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
@@ -134,7 +136,7 @@ where
     if let Ok(body) = timeout(AT_ONCE, &mut reading).await {
         return Some(body);
     }
-    let Ok(_place) = PUBLIC_BODIES.try_acquire() else { return Some(Body::TooMany) };
+    let Ok(_permit) = PUBLIC_BODIES.try_acquire() else { return Some(Body::TooMany) };
     timeout(PUBLIC_BODY_TIMEOUT, reading).await.ok()
 }
 
@@ -142,7 +144,8 @@ async fn read<B>(body: &mut B, max_bytes: usize) -> Body
 where
     B: HttpBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
-    // A body that is said to be too large is not waited for; after `Expect: 100-continue` it is not even sent.
+    // A body whose announced length is too large is not read; a client that expects `100 Continue`
+    // does not send it.
     if is_too_large(body, max_bytes) {
         return Body::TooLarge;
     }
@@ -150,24 +153,24 @@ where
         Ok(collected) => Body::Read(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Body::TooLarge,
         Err(error) => {
-            tracing::debug!(error, "a body could not be read");
+            tracing::debug!(error, "a request's body was not read; its client got an error");
             Body::Unreadable
         }
     }
 }
 
-/// How far discarding a body came.
+/// How discarding a body ended.
 enum Discarded {
-    /// To its end.
+    /// At the body's end.
     All,
-    /// To the most that is discarded.
+    /// At the limit of what is discarded.
     Part,
-    /// To where it broke off.
+    /// At an error of the connection.
     Broken,
 }
 
-async fn discard(body: &mut (impl HttpBody<Data = Bytes> + Unpin), most: usize) -> Discarded {
-    let mut left = most;
+async fn discard(body: &mut (impl HttpBody<Data = Bytes> + Unpin), max_bytes: usize) -> Discarded {
+    let mut left = max_bytes;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Discarded::Broken };
         let length = frame.data_ref().map_or(0, Bytes::len);
@@ -188,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    /// A body that comes in parts of these lengths.
+    /// A body that arrives in parts of these lengths.
     fn pending(
         parts: impl Stream<Item = io::Result<usize>> + Send + Unpin + 'static,
     ) -> Pending<impl HttpBody<Data = Bytes, Error = io::Error> + Send + Unpin + 'static> {
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_is_read_once_and_another_request_may_follow() {
+    async fn body_is_read_once_and_another_request_can_follow() {
         let body = pending(stream::iter([Ok(3), Ok(4)]));
         assert!(matches!(body.source().read(Sender::Caller).await, Body::Read(bytes) if bytes.len() == 7));
         assert!(matches!(body.source().read(Sender::Caller).await, Body::Unreadable));
@@ -207,28 +210,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_come_in_time_is_unreadable_and_the_last_of_its_connection() {
+    async fn late_body_is_unreadable_and_ends_its_connection() {
         let body = pending(stream::iter([Ok(3)]).chain(stream::pending()));
         assert!(matches!(body.source().read(Sender::Caller).await, Body::Unreadable));
         assert!(!body.discard_rest().await);
     }
 
     #[tokio::test]
-    async fn a_body_that_breaks_off_is_unreadable_and_the_last_of_its_connection() {
+    async fn interrupted_body_is_unreadable_and_ends_its_connection() {
         let body = pending(stream::iter([Ok(3), Err(io::Error::other("broken off"))]));
         assert!(matches!(body.source().read(Sender::Caller).await, Body::Unreadable));
         assert!(!body.discard_rest().await);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_nobody_reads_is_thrown_away_within_limits() {
+    async fn unread_body_is_discarded_within_limits() {
         assert!(Pending::new(Empty::new(), &HeaderMap::new()).discard_rest().await);
         assert!(pending(stream::iter([Ok(MAX_BODY_BYTES)])).discard_rest().await);
         assert!(!pending(stream::iter([Ok(MAX_BODY_BYTES), Ok(1)])).discard_rest().await, "too much");
         assert!(!pending(stream::pending()).discard_rest().await, "too slow");
     }
 
-    /// A body of endless parts, and a number that is 1 while somebody holds it.
+    /// A body of endless parts, and a weak pointer that shows whether the body still exists.
     fn endless(
         length: usize,
         pause: Duration,
@@ -244,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_rest_of_a_body_is_read_on_after_the_answer_for_a_bounded_time() {
+    async fn unread_body_is_read_for_a_bounded_time_after_the_response() {
         let (body, held) = endless(1, Duration::from_millis(100));
         assert!(!body.discard_rest().await);
         tokio::time::sleep(LINGER_TIMEOUT.mul_f64(0.9)).await;
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_rest_of_a_body_is_read_on_after_the_answer_up_to_a_bounded_size() {
+    async fn unread_body_is_read_up_to_a_bound_after_the_response() {
         let (body, held) = endless(MAX_BODY_BYTES, Duration::from_millis(10));
         assert!(!body.discard_rest().await);
         tokio::time::sleep(LINGER_TIMEOUT / 2).await;
@@ -262,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_reads_is_not_asked_for() {
+    async fn unread_body_is_not_requested_with_100_continue() {
         let parts = Box::pin(stream::once(async { panic!("it was read") }));
         let headers = HeaderMap::from_iter([(header::EXPECT, HeaderValue::from_static("100-continue"))]);
         assert!(

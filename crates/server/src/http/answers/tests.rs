@@ -7,7 +7,7 @@ use crate::http::serve_connection;
 const BODY: usize = 4 * 1024 * 1024;
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
-/// A connection on which every request is answered with [`BODY`] bytes, and of which `buffer` bytes may be on the way.
+/// A connection on which every response has [`BODY`] bytes, with a buffer of `buffer` bytes.
 fn connection(memory: &AnswerMemory, buffer: usize) -> DuplexStream {
     let (client, server) = duplex(buffer);
     let memory = memory.clone();
@@ -22,7 +22,8 @@ fn connection(memory: &AnswerMemory, buffer: usize) -> DuplexStream {
     client
 }
 
-/// Reads up to `bytes` at a time, with a pause after each, until an answer is read or the connection is closed.
+/// Reads up to `bytes` at a time, with a pause after each read, until a response is complete or the
+/// connection closes.
 async fn read_slowly(client: &mut DuplexStream, bytes: usize, pause: Duration) -> Vec<u8> {
     let (mut buffer, mut all) = (vec![0; bytes], Vec::new());
     while !all.ends_with(&[b'a'; BODY]) {
@@ -36,20 +37,20 @@ async fn read_slowly(client: &mut DuplexStream, bytes: usize, pause: Duration) -
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_reads_a_few_bytes_now_and_then_is_cut_off() {
+async fn slow_reader_is_disconnected_at_the_deadline() {
     let memory = AnswerMemory::new(BODY);
     let mut client = connection(&memory, 1_024);
     client.write_all(REQUEST).await.unwrap();
     let began = Instant::now();
-    // Often enough not to be one that reads nothing.
+    // Often enough for the write timeout.
     let read = read_slowly(&mut client, 100, Duration::from_secs(9)).await;
     assert!(read.len() < 3_000, "{}", read.len());
     assert!(began.elapsed() >= ANSWER_TIMEOUT);
-    assert_eq!(memory.0.available_permits(), BODY, "its answer is dropped");
+    assert_eq!(memory.0.available_permits(), BODY, "its response is dropped");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_at_one_megabit_a_second_arrives_whole() {
+async fn page_at_one_megabit_a_second_arrives_whole() {
     let mut client = connection(&AnswerMemory::new(BODY), 64 * 1024);
     client.write_all(REQUEST).await.unwrap();
     let read = read_slowly(&mut client, 12_500, Duration::from_millis(100)).await;
@@ -57,7 +58,7 @@ async fn a_page_at_one_megabit_a_second_arrives_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_answer_of_a_connection_has_its_own_deadline() {
+async fn each_response_of_a_connection_has_its_own_deadline() {
     let mut client = connection(&AnswerMemory::new(BODY), 64 * 1024);
     let began = Instant::now();
     for _ in 0..3 {
@@ -69,26 +70,26 @@ async fn each_answer_of_a_connection_has_its_own_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn memory_is_free_again_once_an_answer_is_read() {
+async fn response_memory_is_free_after_the_response_is_read() {
     let memory = AnswerMemory::new(BODY + ALWAYS_SENT);
     let mut client = connection(&memory, 64 * 1024);
     client.write_all(REQUEST).await.unwrap();
     client.read_u8().await.unwrap();
     assert_eq!(memory.0.available_permits(), ALWAYS_SENT, "held while it is read");
-    assert!(memory.hold(vec![0; ALWAYS_SENT + 1].into()).is_none(), "no memory is left for another");
+    assert!(memory.hold(vec![0; ALWAYS_SENT + 1].into()).is_none(), "no memory is free for another");
     assert!(memory.hold(vec![0; ALWAYS_SENT].into()).is_some(), "a small one is always sent");
     assert!(read_slowly(&mut client, BODY, Duration::ZERO).await.len() > BODY);
     assert_eq!(memory.0.available_permits(), BODY + ALWAYS_SENT);
 }
 
 #[tokio::test]
-async fn memory_is_free_again_when_a_client_goes_away() {
+async fn response_memory_is_free_after_a_disconnect() {
     let memory = AnswerMemory::new(BODY);
     let mut client = connection(&memory, 1_024);
     client.write_all(REQUEST).await.unwrap();
     client.read_u8().await.unwrap();
     assert!(memory.hold(vec![0; BODY].into()).is_none());
     drop(client);
-    // Given back when the connection's task has noticed.
+    // The connection's task releases it when it notices the disconnect.
     assert!(memory.0.acquire_many(u32::try_from(BODY).unwrap()).await.is_ok());
 }

@@ -1,4 +1,4 @@
-//! The data directory: the database, the key, and the lock that keeps a second process out.
+//! The data directory: the database, the root key, and the lock that excludes a second process.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
@@ -10,15 +10,19 @@ use onerun_auth::RootKey;
 #[cfg(unix)]
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 
-/// Why a data directory cannot be used. Each message says what to do.
+/// Why a data directory cannot be used. Each message names the next step.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// It cannot be made or read.
-    #[error("the data directory {path} cannot be used: {source}", path = .path.display())]
+    /// It cannot be created or read.
+    #[error(
+        "the data directory {path} cannot be created or read: {source}; check its permissions, or use another \
+         directory with `--data`",
+        path = .path.display()
+    )]
     Unusable {
-        /// The directory.
+        /// The directory or file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: io::Error,
     },
     /// Another process uses it.
@@ -31,16 +35,16 @@ pub enum DataError {
         /// The directory.
         path: PathBuf,
     },
-    /// Others can put files in it.
+    /// Other users can write to it.
     #[error(
-        "the data directory {path} can be written to by other users of this machine; run `chmod go-w {path}`",
+        "other users of this machine can write to the data directory {path}; run `chmod go-w {path}`",
         path = .path.display()
     )]
     Writable {
         /// The directory.
         path: PathBuf,
     },
-    /// It, or something in it, belongs to somebody else, who can change it at any time.
+    /// Another user owns it or a file in it, and can change it at any time.
     #[error(
         "{path} belongs to another user of this machine; start onerun as that user, run `chown` on it, or use another \
          directory with `--data`",
@@ -50,62 +54,62 @@ pub enum DataError {
         /// The directory or file.
         path: PathBuf,
     },
-    /// Others can read or change a file in it.
-    #[error("{path} can be used by other users of this machine; run `chmod 600 {path}`", path = .path.display())]
+    /// Other users can read or change a file in it.
+    #[error("other users of this machine can read or change {path}; run `chmod 600 {path}`", path = .path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
     },
-    /// The database has nothing in it, although the directory was used before.
+    /// The database file is empty, although the directory was used before.
     #[error(
-        "{path} is empty, but the key beside it is from an earlier start; put a backup of the database in its place, or \
-         remove it to begin with an empty one",
+        "{path} is empty, but the key beside it is from an earlier start; restore a backup of the database, or remove it \
+         to start with an empty one",
         path = .path.display()
     )]
     EmptyDatabase {
         /// The file.
         path: PathBuf,
     },
-    /// Something in it is a link or a directory where a file belongs.
+    /// A link or a directory is where a file is expected.
     #[error("{path} is not a plain file; remove it, or use another directory with `--data`", path = .path.display())]
     NotAFile {
-        /// What is there.
+        /// The link or directory.
         path: PathBuf,
     },
-    /// Others can read or change the key in it.
+    /// Other users can read or change the key file.
     #[error(
-        "the key in {path} can be used by other users of this machine; run `chmod 600 {path}`, or remove the file \
-         to have a new key made",
+        "other users of this machine can read or change the key in {path}; run `chmod 600 {path}`, or remove the file \
+         to generate a new key",
         path = .path.display()
     )]
     ExposedKey {
         /// The file.
         path: PathBuf,
     },
-    /// The key in it is none.
+    /// The key file does not contain a valid key.
     #[error(
-        "the key in {path} cannot be used: {reason}; remove the file to have a new key made",
+        "the key in {path} cannot be used: {reason}; remove the file to generate a new key",
         path = .path.display()
     )]
     BadKey {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why the key is invalid.
         reason: String,
     },
-    /// No key could be made.
-    #[error("no key could be made: {0}")]
+    /// The operating system returned no random bytes.
+    #[error("no root key was generated, because the system's random generator failed: {0}; set AUTH_API_KEY")]
     NoKey(String),
 }
 
-/// A directory that this process alone uses, and that this user alone can write to.
+/// A locked directory that only this process uses and only this user can write to.
 pub(crate) struct DataDirectory {
     path: PathBuf,
-    // The lock lasts as long as the file is open.
+    // Closing the file releases the lock.
     _lock: File,
 }
 
-/// The root key, and where it is kept.
+/// The root key, and its file if the configuration has no key.
 pub(crate) struct FoundKey {
     pub(crate) key: RootKey,
     pub(crate) file: Option<PathBuf>,
@@ -113,18 +117,18 @@ pub(crate) struct FoundKey {
 }
 
 impl DataDirectory {
-    /// Makes the directory if it is not there, and takes it for this process.
+    /// Creates the directory if it is missing, and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, DataError> {
         let unusable = |source| DataError::Unusable { path: path.to_owned(), source };
         let mut builder = DirBuilder::new();
         builder.recursive(true);
-        // Transcripts and the key are in it.
+        // It contains transcripts and the root key.
         #[cfg(unix)]
         builder.mode(0o700);
         builder.create(path).map_err(unusable)?;
-        // Absolute, because SQLite would take a relative `file:…` for a URI.
+        // Absolute, because SQLite reads a relative `file:…` as a URI.
         let path = &fs::canonicalize(path).map_err(unusable)?;
-        // First: nobody else can change what is in it between a look at a file and its use.
+        // Checked first: then no other user can replace a file between its check and its use.
         let found = fs::metadata(path).map_err(unusable)?;
         if !is_ours(&found) {
             return Err(DataError::OthersOwn { path: path.to_owned() });
@@ -133,7 +137,7 @@ impl DataDirectory {
             return Err(DataError::Writable { path: path.to_owned() });
         }
         let file = path.join("lock");
-        // Whoever can open it can lock it.
+        // A user who can open the file can lock it.
         private_file(&file)?;
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
@@ -147,11 +151,11 @@ impl DataDirectory {
         }
     }
 
-    /// Where the database is, or is to be. `is_new` says that the directory was first used by this process.
+    /// The path of the database. `is_new` means that this process is the first to use the directory.
     pub(crate) fn database(&self, is_new: bool) -> Result<PathBuf, DataError> {
         let path = self.path.join("onerun.db");
         let found = private_file(&path)?;
-        // What SQLite keeps beside it is read as a part of it.
+        // SQLite reads these files as part of the database.
         for suffix in ["-wal", "-shm", "-journal"] {
             private_file(&self.path.join(format!("onerun.db{suffix}")))?;
         }
@@ -162,7 +166,7 @@ impl DataDirectory {
         Ok(path)
     }
 
-    /// The configured key; without one, the key in the directory, which is made if it is not there.
+    /// The configured key, or else the key in the directory, which is generated if it is missing.
     pub(crate) fn root_key(&self, configured: Option<RootKey>) -> Result<FoundKey, DataError> {
         if let Some(key) = configured {
             return Ok(FoundKey { key, file: None, generated: false });
@@ -182,7 +186,7 @@ impl DataDirectory {
                 RootKey::generate(getrandom::fill).map_err(|error| DataError::NoKey(error.to_string()))?;
             let beside = path.with_extension("new");
             if plain_file(&beside)?.is_some() {
-                // A process ended before it had it renamed. Who may open it is not known.
+                // Left by a process that crashed before the rename. Its permissions are unknown.
                 fs::remove_file(&beside).map_err(unusable)?;
             }
             self.write_key(&beside, &path, &key).map_err(unusable)?;
@@ -191,7 +195,7 @@ impl DataDirectory {
         Ok(FoundKey { key, file: Some(path), generated })
     }
 
-    /// Writes a key that only the owner can read. Written beside and renamed, so that a crash leaves no half of it.
+    /// Writes a key file that only the owner can read. The rename keeps a crash from leaving half a key.
     fn write_key(&self, beside: &Path, path: &Path, key: &RootKey) -> io::Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -201,14 +205,14 @@ impl DataDirectory {
         writeln!(file, "{}", key.expose())?;
         file.sync_all()?;
         fs::rename(beside, path)?;
-        // Else the name may be lost with the power, and with it the key that somebody has read.
+        // Otherwise a power failure may lose the file's name, and with it a key that is already in use.
         #[cfg(unix)]
         File::open(&self.path)?.sync_all()?;
         Ok(())
     }
 }
 
-/// What is at `path`, if anything. Anything but a file of this user's is refused, links too: what they lead to is not ours.
+/// The metadata of a file, `None` if there is none. Refuses links, directories and files of other users.
 fn plain_file(path: &Path) -> Result<Option<Metadata>, DataError> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() && !is_ours(&found) => {
@@ -221,7 +225,7 @@ fn plain_file(path: &Path) -> Result<Option<Metadata>, DataError> {
     }
 }
 
-/// [`plain_file`], which nobody else can read or change.
+/// Like [`plain_file`], and refuses files that other users can read or change.
 fn private_file(path: &Path) -> Result<Option<Metadata>, DataError> {
     match plain_file(path)? {
         Some(found) if allows(&found, 0o077) => Err(DataError::Exposed { path: path.to_owned() }),
@@ -229,7 +233,7 @@ fn private_file(path: &Path) -> Result<Option<Metadata>, DataError> {
     }
 }
 
-/// Whether something belongs to the user of this process, or to the administrator, who can change everything anyway.
+/// Whether the owner is this process's user, or the administrator, who can change every file anyway.
 fn is_ours(metadata: &Metadata) -> bool {
     #[cfg(unix)]
     return [nix::unistd::geteuid().as_raw(), 0].contains(&metadata.uid());
@@ -240,7 +244,7 @@ fn is_ours(metadata: &Metadata) -> bool {
     }
 }
 
-/// Whether anything of `mode` is allowed. Systems without such modes have lists of who may, which are not looked at.
+/// Whether any bit of `mode` is set. Access control lists of systems without modes are not checked.
 fn allows(metadata: &Metadata, mode: u32) -> bool {
     #[cfg(unix)]
     return metadata.permissions().mode() & mode != 0;
@@ -256,19 +260,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_made_once_and_found_again() {
+    fn root_key_is_generated_once_and_found_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a/b");
         let data = DataDirectory::open(&path).unwrap();
-        let made = data.root_key(None).unwrap();
+        let generated = data.root_key(None).unwrap();
         let found = data.root_key(None).unwrap();
-        assert!(made.generated && !found.generated);
-        assert_eq!(made.key.expose(), found.key.expose());
+        assert!(generated.generated && !found.generated);
+        assert_eq!(generated.key.expose(), found.key.expose());
     }
 
     #[cfg(unix)]
     #[test]
-    fn only_the_owner_can_read_the_key() {
+    fn key_file_is_readable_by_its_owner_only() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDirectory::open(&directory.path().join("data")).unwrap();
         let file = data.root_key(None).unwrap().file.unwrap();
@@ -276,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_process_is_kept_out_until_the_first_is_gone() {
+    fn data_directory_excludes_a_second_process() {
         let directory = tempfile::tempdir().unwrap();
         let first = DataDirectory::open(directory.path()).unwrap();
         assert!(matches!(DataDirectory::open(directory.path()), Err(DataError::InUse { .. })));
@@ -285,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_key_file_is_refused_and_left_as_it_is() {
+    fn broken_key_file_is_refused_and_unchanged() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDirectory::open(directory.path()).unwrap();
         let file = directory.path().join("api-key");
@@ -304,13 +308,13 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_directory_that_others_can_write_to_is_refused() {
+    fn directory_writable_by_others_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         for mode in [0o770, 0o702, 0o1777] {
             set_mode(directory.path(), mode);
             let error = DataDirectory::open(directory.path()).err().unwrap().to_string();
             assert!(error.contains("`chmod go-w "), "{error}");
-            assert!(fs::read_dir(directory.path()).unwrap().next().is_none(), "nothing was put there");
+            assert!(fs::read_dir(directory.path()).unwrap().next().is_none(), "the directory is still empty");
         }
         set_mode(directory.path(), 0o755);
         DataDirectory::open(directory.path()).unwrap();
@@ -318,7 +322,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_key_that_others_can_use_is_refused() {
+    fn key_file_open_to_others_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDirectory::open(directory.path()).unwrap();
         let file = data.root_key(None).unwrap().file.unwrap();
@@ -333,7 +337,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_database_or_lock_that_others_can_use_is_refused() {
+    fn database_or_lock_open_to_others_is_refused() {
         for name in ["lock", "onerun.db", "onerun.db-wal", "onerun.db-shm", "onerun.db-journal"] {
             for mode in [0o644, 0o640, 0o604, 0o620, 0o602] {
                 let directory = tempfile::tempdir().unwrap();
@@ -349,10 +353,10 @@ mod tests {
         }
     }
 
-    /// Only the administrator can give files away, so for others this shows that their own are taken.
+    /// Only the administrator can change a file's owner. Other users test that their own files are accepted.
     #[cfg(unix)]
     #[test]
-    fn what_belongs_to_another_user_is_refused() {
+    fn file_of_another_user_is_refused() {
         for name in ["", "lock", "api-key", "api-key.new", "onerun.db", "onerun.db-wal", "onerun.db-shm"] {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join(name);
@@ -360,22 +364,22 @@ mod tests {
                 fs::write(&path, "").unwrap();
                 set_mode(&path, 0o600);
             }
-            let is_given = std::os::unix::fs::chown(&path, Some(65_534), None).is_ok();
+            let is_foreign = std::os::unix::fs::chown(&path, Some(65_534), None).is_ok();
             let opened = DataDirectory::open(directory.path())
                 .and_then(|data| data.database(true).and_then(|_| data.root_key(None)));
             match opened {
                 Err(DataError::OthersOwn { path }) => {
-                    assert!(is_given && path.ends_with(name), "{name}: {path:?}");
+                    assert!(is_foreign && path.ends_with(name), "{name}: {path:?}");
                 }
-                Err(DataError::BadKey { .. }) => assert!(!is_given && name == "api-key", "{name}"),
+                Err(DataError::BadKey { .. }) => assert!(!is_foreign && name == "api-key", "{name}"),
                 Err(error) => panic!("{name}: {error}"),
-                Ok(_) => assert!(!is_given, "{name}"),
+                Ok(_) => assert!(!is_foreign, "{name}"),
             }
         }
     }
 
     #[test]
-    fn an_empty_database_beside_an_old_key_is_refused_with_what_to_do() {
+    fn empty_database_beside_an_old_key_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDirectory::open(directory.path()).unwrap();
         let file = directory.path().join("onerun.db");
@@ -393,7 +397,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_half_made_key_is_made_anew() {
+    fn half_written_key_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDirectory::open(directory.path()).unwrap();
         let beside = directory.path().join("api-key.new");
@@ -405,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_lock_file_says_stays() {
+    fn lock_file_content_is_unchanged() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("lock"), "mine").unwrap();
         #[cfg(unix)]
@@ -422,7 +426,7 @@ mod tests {
         fs::write(&target, "theirs").unwrap();
         for (name, there) in [("lock", &target), ("api-key", &target), ("api-key.new", &target)]
             .into_iter()
-            // One that leads nowhere would have a file made there.
+            // Following a dangling link would create its target.
             .chain([("onerun.db", &target), ("onerun.db", &elsewhere.path().join("nothing"))])
         {
             let directory = tempfile::tempdir().unwrap();
