@@ -101,7 +101,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Generates the persona with number `seq`.
+    /// Generates the persona numbered `seq`, unless it exists.
     pub(crate) async fn replace_persona(
         &self,
         project: &dyn ProjectStore,

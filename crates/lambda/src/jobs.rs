@@ -72,7 +72,7 @@ pub(crate) struct Jobs {
 #[derive(Debug, thiserror::Error)]
 enum MessageError {
     #[error(
-        "the message is not JSON with a `job_id`; it moves to the dead-letter queue, and another delivery does not help"
+        "the message is not JSON with a `job_id`, so no delivery can succeed; delete it from the dead-letter queue"
     )]
     Malformed,
     #[error(transparent)]

@@ -91,7 +91,7 @@ fn start(main: impl AsyncFnOnce(Variables<'static>) -> Result<(), lambda_runtime
         Err(error) => {
             tracing::error!(
                 error = with_causes(error.as_ref()),
-                "the function did not start; correct its configuration and deploy again"
+                "the function stopped; if a variable is invalid, correct it and deploy again"
             );
             ExitCode::FAILURE
         }

@@ -15,8 +15,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 pub enum DataError {
     /// It cannot be created or read.
     #[error(
-        "the data directory {path} cannot be created or read: {source}; check its permissions, or use another \
-         directory with `--data`",
+        "{path} cannot be created or read: {source}; check its permissions, or use another data directory with `--data`",
         path = .path.display()
     )]
     Unusable {
