@@ -159,7 +159,7 @@ impl Engine {
         &self.keys
     }
 
-    /// The clock.
+    /// The wall clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
