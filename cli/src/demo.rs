@@ -256,7 +256,7 @@ impl Agent for BuiltIn {
     }
 }
 
-/// What the demo collects from all conversations.
+/// The data that the demo collects from all conversations.
 #[derive(Default)]
 struct Survey {
     messages: u64,
