@@ -37,6 +37,7 @@ mod seeds;
 mod serve;
 mod slow_bodies;
 mod sockets;
+mod source_style;
 mod turns;
 mod upstream_parity;
 mod workers;

@@ -1,5 +1,6 @@
-//! Makes a table on a DynamoDB of this machine and fills it with what the files in `events/` name, each in the state that
-//! its event needs: `cargo run -p onerun-store-dynamodb --example seed -- http://127.0.0.1:8000 onerun-local`.
+//! Makes a table on a DynamoDB of this machine and fills it with what the files in `events/` name, each in
+//! the state that its event needs: `cargo run -p onerun-store-dynamodb --example seed --
+//! http://127.0.0.1:8000 onerun-local`.
 //!
 //! Every event that changes something has something of its own, so that they can be tried in any order.
 //!
@@ -111,7 +112,7 @@ async fn keys(store: &dyn Store) -> Result<BTreeMap<&'static str, String>> {
     Ok(sent)
 }
 
-/// What keys may that are about the project of the examples.
+/// The grants of keys for the project of the examples.
 fn read_only() -> Result<Grant> {
     Ok(Grant {
         scopes: Preset::ReadOnly.scopes(),

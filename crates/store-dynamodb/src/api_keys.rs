@@ -1,7 +1,7 @@
 //! Managed keys and how they were used.
 //!
-//! What is written while a key is used (its usage, the counts of its requests) is in partitions of its own, so that a
-//! role can be allowed to write those and no key.
+//! Data written while a key is used (its usage, the counts of its requests) is in separate
+//! partitions, so that a role can be allowed to write those and no key.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join;
@@ -33,7 +33,7 @@ const COUNT: &str = "count of requests";
 const WRITTEN: &str = "written";
 /// How many requests there were.
 const REQUESTS: &str = "requests";
-/// What the last of them is known by.
+/// The id of the last counted request: a retry is not counted again.
 const LAST: &str = "last";
 
 /// For how long after its window a count is kept at least: clocks may differ by as much.
@@ -138,8 +138,8 @@ pub(crate) async fn view(database: &Database, id: &KeyId) -> Result<Option<KeyVi
     key.map(|key| read_view(&key, usage.as_ref())).transpose()
 }
 
-/// A key's item and that of its usage. Two calls rather than one of a batch, so that a role needs no more than it does to
-/// look the key up.
+/// A key's item and that of its usage. Two calls rather than one of a batch, so that a role needs no more
+/// than it does to look the key up.
 async fn both(database: &Database, id: &KeyId) -> Result<(Option<Item>, Option<Item>), StoreError> {
     let (key, usage) = (Key::managed(id), Key::usage(id));
     let (key, usage) = (Box::pin(database.get(WHAT, &key)), Box::pin(database.get(USAGE, &usage)));
@@ -151,8 +151,8 @@ fn read_view(key: &Item, usage: Option<&Item>) -> Result<KeyView, StoreError> {
     Ok(KeyView { record: read_key(key.text(BODY)?)?, usage })
 }
 
-/// One page of keys, newest first. What is asked for can be of any member of a key, so it is looked for in the keys
-/// themselves, up to the end of the page. Keys that are passed over are not held.
+/// One page of keys, newest first. A filter can be on any member of a key, so it is applied to the
+/// keys themselves, up to the end of the page. Keys that do not match are not held.
 pub(crate) async fn list(database: &Database, list: &KeyList) -> Result<Page<KeyView>, StoreError> {
     let query = Query::new(WHAT, keys::KEYS).by(Index::Made, Direction::Descending);
     let (mut left_out, start) = match &list.page.start {
@@ -236,8 +236,8 @@ pub(crate) async fn change(
             Written::All => return Ok(Some(change)),
             Written::Failed(failed) => failed,
         };
-        // What must be new is not. The decision may be another one now, though, if one of the two keys is no longer
-        // what it was.
+        // A new item already exists. The decision may now be a different one, though, if one of the
+        // two keys has changed.
         if !failed.contains(&0) && !failed.contains(&checked) {
             return Err(write::duplicate(&writes, &failed).into());
         }

@@ -26,9 +26,9 @@ const HEAD: &str = "head of the audit trail";
 const SEQUENCE: &str = "sequence";
 const HASH: &str = "hash";
 
-/// Writes changes and what the trail says of them. [`Written::Failed`] tells of the changes alone: that others wrote to
-/// the trail is seen to here. If the changes add a live key, there must be room for it: every new key moves the head, so no
-/// other is added between the count and the write.
+/// Writes changes and what the trail says of them. [`Written::Failed`] tells of the changes alone: that
+/// others wrote to the trail is seen to here. If the changes add a live key, there must be room for it: every
+/// new key moves the head, so no other is added between the count and the write.
 pub(crate) async fn write(
     database: &Database,
     changes: &[Write],

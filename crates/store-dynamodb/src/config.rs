@@ -1,4 +1,4 @@
-//! What the store needs of its client.
+//! The settings that the store needs of its client.
 
 use aws_sdk_dynamodb::config::{Builder, retry::RetryConfig};
 

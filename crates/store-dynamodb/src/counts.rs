@@ -32,14 +32,14 @@ const RETRIED: &str = "retried";
 pub(crate) struct Counts(BTreeMap<String, i128>);
 
 impl Counts {
-    /// What a persona counts as.
+    /// The counts of a persona.
     pub(crate) fn of_persona(approval: ApprovalStatus) -> Self {
         let mut counts = Self::default();
         counts.count(persona(approval));
         counts
     }
 
-    /// What a conversation counts as.
+    /// The counts of a conversation.
     pub(crate) fn of_conversation(stored: &StoredConversation, pinned: &[ObjectiveRef]) -> Self {
         let conversation = &stored.conversation;
         let mut counts = Self::default();
@@ -98,7 +98,7 @@ impl Counts {
         self
     }
 
-    /// What is to be added to `before` to come to this.
+    /// The difference to add to `before`.
     pub(crate) fn since(mut self, before: Self) -> Self {
         for (name, number) in before.0 {
             self.add(name, -number);
@@ -231,7 +231,8 @@ fn score_sum(place: usize) -> String {
     format!("objective_{place}_score_sum")
 }
 
-/// What scores are summed in: 2^-60. A whole number adds up to the same in any order, which a fraction does not.
+/// The unit in which scores are summed: 2^-60. An integer sum is the same in any order, which a sum
+/// of fractions is not.
 const UNIT: f64 = 1.0 / 1_152_921_504_606_846_976.0;
 
 #[expect(clippy::cast_possible_truncation, reason = "a score is from 0 to 1, so this is at most 2^60")]

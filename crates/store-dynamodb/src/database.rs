@@ -45,7 +45,7 @@ pub(crate) struct Database {
 /// Items by key.
 pub(crate) type Found = BTreeMap<Key, Attributes>;
 
-/// What a transaction came to.
+/// The outcome of a transaction.
 #[derive(Debug)]
 pub(crate) enum Written {
     /// All of it was written.
@@ -54,11 +54,11 @@ pub(crate) enum Written {
     Failed(Vec<usize>),
 }
 
-/// What a write outside a transaction came to.
+/// The outcome of a write outside a transaction.
 pub(crate) enum Changed {
     /// It was written; what the item is now.
     Yes(Attributes),
-    /// What must be so for it was not.
+    /// The condition did not hold.
     No,
 }
 
@@ -91,8 +91,8 @@ impl<'a> Answers<'a> {
         &self.query
     }
 
-    /// The items of the next answer: at most `limit`, unless the query has filters, and perhaps none. `None` if there are
-    /// no more answers.
+    /// The items of the next answer: at most `limit`, unless the query has filters, and perhaps none. `None`
+    /// if there are no more answers.
     pub(crate) async fn next(&mut self, limit: usize) -> Result<Option<Vec<Item>>, StoreError> {
         if self.is_over {
             return Ok(None);
@@ -219,7 +219,7 @@ impl Database {
                     }
                     let left = output.unprocessed_keys.into_iter().flatten().map(|(_, keys)| keys.keys);
                     wanted = left.flatten().collect();
-                    // What was left over was throttled, or did not fit into one answer.
+                    // Unprocessed keys were throttled, or did not fit into one reply.
                     if !wanted.is_empty() && !patience.wait().await {
                         return Err(failure::contended("BatchGetItem", "not all items were read in time"));
                     }

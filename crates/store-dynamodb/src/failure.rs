@@ -1,4 +1,4 @@
-//! What DynamoDB's errors mean to the store's callers.
+//! The meaning of DynamoDB's errors for the store's callers.
 
 use std::{error::Error, fmt};
 
@@ -25,7 +25,7 @@ pub(crate) fn unavailable(error: impl Error + Send + Sync + 'static) -> StoreErr
     StoreError::Unavailable(Box::new(error))
 }
 
-/// What a call came to that did not succeed, and that no waiting helps or time is over for.
+/// The error of a call that retries cannot help or whose time is over.
 pub(crate) fn of<E, R>(operation: &'static str, what: &'static str, error: &SdkError<E, R>) -> StoreError
 where
     E: Error + ProvideErrorMetadata + 'static,

@@ -1,5 +1,5 @@
-//! What requests under an `Idempotency-Key` were answered with. DynamoDB removes records some time after they expire, so
-//! what is read is held against the time.
+//! The replies to requests with an `Idempotency-Key`. DynamoDB removes records some time after they
+//! expire, so reads compare the expiry with the time.
 
 use jiff::Timestamp;
 use onerun_store::{IdempotencyId, IdempotencyRecord, StoreError, idempotency_body, read_idempotency};

@@ -1,8 +1,9 @@
 //! Items, as DynamoDB gives them.
 //!
-//! What a thing is stands as JSON in one attribute, `body`. Beside it are only the attributes that DynamoDB itself
-//! must see: keys, what indexes sort and filter by, counters and revisions. So no value depends on what its attribute
-//! types can hold: numbers keep all their digits, and empty texts are texts.
+//! An item holds its value as JSON in one attribute, `body`. Beside it are only the attributes that
+//! DynamoDB itself must see: keys, attributes that indexes sort and filter by, counters and
+//! revisions. So no value depends on DynamoDB's attribute types: numbers keep all their digits, and
+//! empty texts are texts.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -22,17 +23,17 @@ pub(crate) type Attributes = HashMap<String, AttributeValue>;
 pub(crate) const PARTITION: &str = "pk";
 pub(crate) const SORT: &str = "sk";
 pub(crate) const BODY: &str = "body";
-/// How often it was written. What is decided from one revision is written only onto that.
+/// The number of writes. A decision based on one revision is written only onto that revision.
 pub(crate) const REVISION: &str = "revision";
-/// What lists are filtered by.
+/// The attributes that lists filter by.
 pub(crate) const FOLDED: &str = "folded";
 pub(crate) const STATUS: &str = "status";
 pub(crate) const AGENT: &str = "agent";
 /// When a worker last asked for an agent's work: beside the body, because it is written without the agent's revision.
 pub(crate) const LAST_POLLED_AT: &str = "last_polled_at";
-/// What exact filters ask for: hashes of the name and of each text of the metadata.
+/// The attributes of exact filters: hashes of the name and of each text of the metadata.
 pub(crate) const FACETS: &str = "facets";
-/// What the index of due times is made of.
+/// The attributes of the index of due times.
 pub(crate) const LANE: &str = "lane";
 pub(crate) const DUE: &str = "due";
 
@@ -114,7 +115,7 @@ impl Item {
         self.number(REVISION)
     }
 
-    /// What the body says.
+    /// The content of the body.
     pub(crate) fn fields(&self) -> Result<Fields, StoreError> {
         Fields::parse(self.what, self.text(BODY)?)
     }
@@ -141,7 +142,7 @@ impl Fields {
         Ok(Self { what, fields })
     }
 
-    /// What stands in a list.
+    /// A member of a list.
     pub(crate) fn list<T>(
         &mut self,
         name: &'static str,
@@ -157,7 +158,7 @@ impl Fields {
         values.into_iter().map(element).collect()
     }
 
-    /// What stands in a list, which may be missing.
+    /// A member of a list, which may be missing.
     pub(crate) fn optional_list<T>(
         &mut self,
         name: &'static str,

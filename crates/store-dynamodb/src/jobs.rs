@@ -30,13 +30,14 @@ const WHAT: &str = "job";
 const CALLS: &str = "calls";
 /// How many calls there were when it was taken; only a job that is being worked on has it.
 const SEEN: &str = "seen";
-/// What the taker is known by.
+/// The identity of the claimer.
 const TAKER: &str = "taker";
 const DELIVERIES: &str = "deliveries";
 const ADDED: &str = "added";
 const ERROR: &str = "error";
 
-/// How many entries of the index are read in each lane to look for due jobs: projects take turns among the oldest so many.
+/// How many entries of the index are read in each lane to look for due jobs: projects take turns among the
+/// oldest so many.
 const WINDOW: usize = 1_000;
 
 /// The writes that call for jobs: one for each, however often it is named.
@@ -72,7 +73,7 @@ pub(crate) async fn add(database: &Database, jobs: &[Job]) -> Result<(), StoreEr
         .await
 }
 
-/// What every job that is due at `now` sorts before.
+/// The upper bound of the sort keys of jobs due at `now`.
 fn overdue(now: Timestamp) -> String {
     format!("1#{}#{LAST}", keys::time(now))
 }

@@ -50,7 +50,7 @@ impl Key {
         Self::new(project.as_str(), format!("version#{}#{}", reference.id, number(reference.version.into())))
     }
 
-    /// What lists of simulations are made from.
+    /// The entry of a simulation in lists.
     pub(crate) fn entry(project: &ProjectId, id: &SimulationId) -> Self {
         Self::new(project.as_str(), format!("simulation#{id}"))
     }
@@ -85,8 +85,8 @@ impl Key {
         Self::new("key-uses", id)
     }
 
-    /// The record of a request under an `Idempotency-Key`. Those about keys are in a partition that only functions about
-    /// keys may write; each other has its own, so that none of them heats.
+    /// The record of a request under an `Idempotency-Key`. Those about keys are in a partition that only
+    /// functions about keys may write; each other has its own, so that none of them heats.
     pub(crate) fn idempotency(id: &IdempotencyId) -> Self {
         match id.scope() {
             IdempotencyScope::Keys => Self::new("key-calls", id.hash()),
@@ -120,7 +120,8 @@ fn facet(parts: &[&str]) -> String {
     hash
 }
 
-/// What exact filters ask for, of something that has a name and metadata. Hashes, so that each is as short as the next.
+/// The values of exact filters on a name and metadata. They are hashes, so that all have the same
+/// length.
 pub(crate) fn facets(name: &Name, metadata: &Metadata) -> BTreeSet<String> {
     let texts = metadata.texts().map(|(key, text)| facet(&["metadata", key, &text]));
     texts.chain([facet(&["name", name.as_str()])]).collect()

@@ -30,8 +30,8 @@
 //! | `audit` | `entry#`sequence | an entry of the audit trail |
 //! | | `head` | the number and hash of the last entry |
 //!
-//! What is written while keys are used, in `key-uses` and `key-rates`, is apart from the keys, so that a role can be allowed
-//! to update those partitions alone (`dynamodb:LeadingKeys`).
+//! Data written while keys are used, in `key-uses` and `key-rates`, is separate from the keys, so that a role can be
+//! allowed to update those partitions alone (`dynamodb:LeadingKeys`).
 //!
 //! Since every key of a project begins with its id, an id of another project names nothing. What a thing is stands as
 //! JSON in `body`; beside it are only keys, what indexes sort and filter by, counters and revisions. An item holds
@@ -51,7 +51,8 @@
 //! | `by-wait` | `pk`, `waits` | conversations that are not settled, queued ones first; jobs; managed keys by when they are over. Sparse |
 //! | `by-due` (global) | `lane`, `due` | leases with the claims of turns, and expiries, in four lanes each. Sparse |
 //!
-//! `by-made`, `by-name` and `by-status` carry `folded`, `status`, `agent` and `facets` to filter by; the others carry keys alone.
+//! `by-made`, `by-name` and `by-status` carry `folded`, `status`, `agent` and `facets` to filter by; the
+//! others carry keys alone.
 //!
 //! # Access
 //!
@@ -98,18 +99,19 @@
 //!
 //! # Pages
 //!
-//! A list reads the keys of the page's entries from an index, then the rows in groups until the page is full of rows or of
-//! bytes. So no more is held than a page and a group. A row that left the list meanwhile is left out, and the entries
-//! after it are read on.
+//! A list reads the keys of the page's entries from an index, then the rows in groups until the page is full
+//! of rows or of bytes. So no more is held than a page and a group. A row that left the list meanwhile is
+//! left out, and the entries after it are read on.
 //!
-//! A position is what an index sorts a row by and the row's sort key, with the names of list and index. A query starts
-//! after it (`ExclusiveStartKey`). Its partition is the query's own, and the rest must lie within the query's range, so a
-//! position leads nowhere else. Simulations that wait for a worker have the time since when they wait instead. Messages
-//! and entries of the audit trail have their number.
+//! A position is what an index sorts a row by and the row's sort key, with the names of list and index. A
+//! query starts after it (`ExclusiveStartKey`). Its partition is the query's own, and the rest must lie
+//! within the query's range, so a position leads nowhere else. Simulations that wait for a worker have the
+//! time since when they wait instead. Messages and entries of the audit trail have their number.
 //!
-//! A page's `offset` is the wire's, and DynamoDB knows none. Entries before the page are counted (`Select: COUNT`), up to
-//! some thousand a call; with a filter their keys are read and passed over. A name filter reads all names of the project,
-//! or of the status. Both are bounded by the project. Messages and the audit trail pass over nothing.
+//! A page's `offset` is the wire's, and DynamoDB knows none. Entries before the page are counted (`Select:
+//! COUNT`), up to some thousand a call; with a filter their keys are read and passed over. A name filter
+//! reads all names of the project, or of the status. Both are bounded by the project. Messages and the audit
+//! trail pass over nothing.
 //!
 //! # What may be seen late
 //!
@@ -125,13 +127,15 @@
 //! conversation of a gate adds the job that finishes the simulation, because the last of all is the last of its gate,
 //! too: up to eight jobs' worth of calls, and none that all settlements would have to write to.
 //!
-//! All changes of keys meet at the head of the audit trail, whose order is the point of it. Where two come at one time, one
-//! is canceled, seals its entry to the new head, and is tried again; what it was decided from is still held to.
+//! All changes of keys meet at the head of the audit trail, whose order is the point of it. Where two come at
+//! one time, one is canceled, seals its entry to the new head, and is tried again; what it was decided from
+//! is still held to.
 //!
-//! What was canceled, throttled or lost on the way is tried again after pauses drawn by lot, for eight seconds; then
-//! the store is unavailable. An attempt that is not answered within three seconds is lost. A transaction that is sent
-//! again because its answer was lost carries the same token, and so is done once; who takes a job leaves a name, and
-//! knows by it that it was first. The client must not do the same once more: see [`configure`].
+//! Canceled, throttled and lost calls are retried with jitter for eight seconds; then the store is
+//! unavailable. An attempt without a reply within three seconds counts as lost. A transaction that is sent
+//! again because its reply was lost carries the same token, and so is applied once. A claim of a job writes
+//! the claimer's name, by which a retry finds that it was first. The client must not retry as well: see
+//! [`configure`].
 //!
 //! # Jobs on a stream
 //!

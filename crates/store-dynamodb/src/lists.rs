@@ -22,12 +22,12 @@ pub(crate) struct Entries<'a> {
     wanted: usize,
     skip: usize,
     without: HashSet<String>,
-    /// What was read and is in no group yet.
+    /// Rows that were read and are in no group yet.
     read: VecDeque<Entry>,
 }
 
 impl<'a> Entries<'a> {
-    /// What a query of an index finds from the beginning of a page on.
+    /// The rows of an index query from the start of a page on.
     pub(crate) fn new(database: &'a Database, query: Query, page: &PageRequest) -> Result<Self, StoreError> {
         let (answers, skip) = match &page.start {
             Start::Offset(offset) => {
@@ -97,7 +97,7 @@ pub(crate) async fn page<T: WireSize>(
     }
 }
 
-/// What stands under entries. What is no longer there is left out.
+/// The items of entries. Deleted ones are left out.
 pub(crate) async fn rows<T>(
     database: &Database,
     what: &'static str,

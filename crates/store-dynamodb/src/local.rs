@@ -79,7 +79,7 @@ pub async fn create_table(client: &Client, table: &str, stream: Stream) -> Resul
                 .map_err(failure::unavailable)?;
             request = request.global_secondary_indexes(index);
         } else {
-            // What lists are filtered by goes with what they are in the order of.
+            // An index includes the attributes that its lists filter by.
             let filters = match index {
                 Index::Wait => Projection::builder().projection_type(ProjectionType::KeysOnly),
                 _ => Projection::builder()

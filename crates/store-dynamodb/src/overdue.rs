@@ -1,7 +1,8 @@
-//! What time has overtaken, in all projects.
+//! Expired leases and simulations in all projects.
 //!
-//! Found in the index by due times, which may be some moments behind the table. What it still shows is refused by the
-//! decision about it, which reads what is stored; what it does not show yet, the next look finds.
+//! They are found in the index of due times, which may be some moments behind the table. An entry
+//! that is out of date is refused by the decision, which reads the stored state; an entry that is
+//! still missing is found by the next query.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -44,7 +45,7 @@ fn mark(write: Write, kind: &'static str, id: &str, due: Option<Timestamp>) -> W
     }
 }
 
-/// What is overdue, up to `limit` of each kind, longest overdue first.
+/// Overdue conversations and simulations, up to `limit` of each kind, longest overdue first.
 pub(crate) async fn find(database: &Database, limit: u32, now: Timestamp) -> Result<Overdue, StoreError> {
     let mut overdue = Overdue::default();
     for key in overdue_keys(database, LEASE, limit, now).await? {

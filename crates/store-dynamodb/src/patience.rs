@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 /// a model's reply.
 const DEADLINE: Duration = Duration::from_secs(8);
 
-/// How long an attempt may take: many times what DynamoDB needs, and little enough that a call which hangs is made again.
+/// How long an attempt may take: many times what DynamoDB needs, and little enough that a call which hangs is
+/// made again.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// How much time must be left for another attempt.
@@ -20,7 +21,7 @@ const LEAST: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(8);
 const LAST_PAUSE: Duration = Duration::from_millis(400);
 
-/// What is left of the time that a call has, or some calls that follow from one another.
+/// The time left for a call, or for a sequence of calls.
 pub(crate) struct Patience {
     until: Instant,
     pause: Duration,

@@ -28,7 +28,7 @@ pub(crate) enum Index {
     Name,
     /// By status, then by when they were made.
     Status,
-    /// What waits, in the order it is to be taken. Holds only that.
+    /// Queued conversations only, in the order in which workers take them.
     Wait,
     /// By when time overtakes things, over all projects. Holds only what has such a time. The one index that may be
     /// some moments behind.
@@ -95,13 +95,13 @@ pub(crate) struct Query {
 pub(crate) struct Entry {
     /// The key of the item that it is of.
     pub(crate) key: Key,
-    /// What the index sorts it by.
+    /// The index's sort attribute.
     pub(crate) sort: String,
     /// Where a list continues after it.
     pub(crate) position: Position,
 }
 
-/// What is asked for of what a query finds.
+/// The condition on the rows of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// The items of the table, or the entries of the index: keys and what it sorts by.
@@ -131,13 +131,13 @@ impl Query {
         self
     }
 
-    /// What begins with that.
+    /// Values with this prefix.
     pub(crate) fn beginning(mut self, prefix: impl Into<String>) -> Self {
         self.range = Some(Range::Prefix(prefix.into()));
         self
     }
 
-    /// What lies between those, both included.
+    /// Values between these two, inclusive.
     pub(crate) fn between(mut self, first: impl Into<String>, last: impl Into<String>) -> Self {
         self.range = Some(Range::Between(first.into(), last.into()));
         self
@@ -188,7 +188,8 @@ impl Query {
         Ok(Entry { key, sort, position })
     }
 
-    /// The place of a position in the index: what it sorts by there, and the sort key of the item. It came from outside.
+    /// The place of a position in the index: what it sorts by there, and the sort key of the item. It came
+    /// from outside.
     pub(crate) fn place(&self, position: &Position) -> Result<(String, String), StoreError> {
         let (what, index, sort, item): (String, String, String, String) = read_position(position)?;
         let is_key = |text: &str| (1..=MAX_SORT).contains(&text.len());

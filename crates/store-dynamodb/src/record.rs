@@ -14,7 +14,7 @@ use crate::item::{Fields, Item, LAST_POLLED_AT};
 
 type Read<T> = Result<T, StoreError>;
 
-/// What [`Fields::time`] reads back. The clock gives whole microseconds, so nothing is lost.
+/// The text that [`Fields::time`] reads. The clock gives whole microseconds, so nothing is lost.
 fn micros(time: Timestamp) -> i64 {
     time.as_microsecond()
 }
@@ -195,12 +195,12 @@ pub(crate) fn persona(item: &Item) -> Read<Persona> {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredConversation {
     pub(crate) conversation: Conversation,
-    /// What was found about the attempt that it is at: enough to count by, and to know which verdicts to read.
+    /// The verdicts on the current attempt, reduced to the data for counts and for reading them.
     pub(crate) findings: Vec<Finding>,
     pub(crate) revision: u64,
 }
 
-/// What a verdict comes to.
+/// The counts of a verdict.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Finding {
     pub(crate) objective: ObjectiveRef,

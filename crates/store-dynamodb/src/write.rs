@@ -1,4 +1,4 @@
-//! What is written, with what must be so for it to be written.
+//! Writes and their conditions.
 
 use std::collections::HashMap;
 
@@ -83,7 +83,7 @@ impl Write {
         Self::new(what, key, Kind::Delete)
     }
 
-    /// What is written.
+    /// The kind of the written item, for errors.
     pub(crate) fn what(&self) -> &'static str {
         self.what
     }
@@ -346,7 +346,7 @@ impl Write {
     }
 }
 
-/// What was there already, where it must be new.
+/// The error for an item that already exists where it must be new.
 pub(crate) fn duplicate(writes: &[Write], failed: &[usize]) -> StoreError {
     let what = failed.first().and_then(|index| writes.get(*index)).map_or("item", Write::what);
     StoreError::Duplicate { what }

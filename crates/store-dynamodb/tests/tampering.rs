@@ -1,4 +1,4 @@
-//! What somebody changed in the table past the store, on a DynamoDB that `ONERUN_TEST_DYNAMODB` names.
+//! A table that was changed without the store, on the DynamoDB of `ONERUN_TEST_DYNAMODB`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic, in its helpers too")]
 

@@ -1,4 +1,4 @@
-//! What requests under an `Idempotency-Key` were answered with.
+//! The replies to requests with an `Idempotency-Key`.
 
 use jiff::Timestamp;
 use onerun_domain::later;

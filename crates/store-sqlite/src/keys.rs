@@ -57,8 +57,8 @@ pub(crate) fn view(connection: &Connection, id: &KeyId) -> Result<Option<KeyView
     )
 }
 
-/// One page of keys, newest first. What is asked for can be of any member of a key, so it is looked for in the keys
-/// themselves, up to the end of the page. Keys that are passed over are not held.
+/// One page of keys, newest first. A filter can be on any member of a key, so it is applied to the
+/// keys themselves, up to the end of the page. Keys that do not match are not held.
 pub(crate) fn list(connection: &Connection, list: &KeyList) -> Result<Page<KeyView>, StoreError> {
     let (mut left_out, created_at, inserted) = match &list.page.start {
         Start::Offset(offset) => (*offset, i64::MAX, i64::MAX),

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params_from_iter, types::Value};
 
 use crate::{columns::only, sql};
 
-/// What rows are sorted by.
+/// The sort columns of rows.
 #[derive(Clone, Copy)]
 pub(crate) enum SortKey {
     /// An expression that gives a text.
@@ -176,8 +176,8 @@ pub(crate) fn page<T: WireSize>(
     Ok(page.finish())
 }
 
-/// A part of a list whose rows are numbered in its order: the number that it starts after, if it starts at a row, and how
-/// many rows it passes over.
+/// A part of a list whose rows are numbered in its order: the number that it starts after, if it starts at a
+/// row, and how many rows it passes over.
 pub(crate) fn numbered(start: &Start) -> Result<(Option<i64>, u32), StoreError> {
     match start {
         Start::Offset(offset) => Ok((None, *offset)),

@@ -106,7 +106,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     // prepares such a statement anew after its values were cleared, which the cache does after each use: a point
     // read then takes more than ten times as long.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    // What is sorted is small, and a temporary file might have nowhere to go.
+    // Sorts are small, and a temporary file might have no writable directory.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)
 }

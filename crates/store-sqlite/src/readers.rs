@@ -30,7 +30,7 @@ pub(crate) struct Readers {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What waits to be read. A channel of the standard library has one receiver; this has several.
+/// The queue of reads. A channel of the standard library has one receiver; this has several.
 #[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,

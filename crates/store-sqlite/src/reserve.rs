@@ -59,7 +59,7 @@ impl Reserve {
             }
             Err(error) => {
                 tracing::error!(%error, bytes = SIZE, "no room for the reserve: only ends of keys are written");
-                // What was written of it is room that the end of a key may need.
+                // The written part of the reserve is space that a revocation may need.
                 let _ = fs::remove_file(&self.path);
                 self.failed = Some(Instant::now());
             }

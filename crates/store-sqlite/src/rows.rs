@@ -202,7 +202,7 @@ fn ended_attempts(columns: &mut Columns<'_>) -> Read<Vec<EndedAttempt>> {
     })
 }
 
-/// What [`conversation`] reads back as the ended attempts.
+/// The text that [`conversation`] reads as the ended attempts.
 pub(crate) fn ended_attempts_json(attempts: &[EndedAttempt]) -> String {
     let attempt = |ended: &EndedAttempt| {
         Value::Array(vec![
@@ -251,7 +251,7 @@ fn content(columns: &mut Columns<'_>) -> Read<Vec<MessageText>> {
     })
 }
 
-/// What [`item`] reads back as an item's content.
+/// The text that [`item`] reads as an item's content.
 pub(crate) fn content_json(content: &[MessageText]) -> String {
     content.iter().map(MessageText::as_str).collect::<Value>().to_string()
 }
@@ -322,7 +322,7 @@ fn quotes(columns: &mut Columns<'_>) -> Read<Vec<Quote>> {
     })
 }
 
-/// What [`evaluation`] reads back as the quotes.
+/// The text that [`evaluation`] reads as the quotes.
 pub(crate) fn quotes_json(quotes: &[Quote]) -> String {
     let quotes = quotes.iter().map(|quote| vec![quote.item_id.as_str(), quote.text.as_str()]);
     quotes.collect::<Value>().to_string()
@@ -350,7 +350,7 @@ fn metadata(columns: &mut Columns<'_>) -> Read<Metadata> {
     })
 }
 
-/// What is read back as metadata.
+/// The text that is read as metadata.
 pub(crate) fn metadata_json(metadata: &Metadata) -> Result<String, StoreError> {
     json("metadata", metadata.as_map())
 }
@@ -367,7 +367,7 @@ pub(crate) fn json(what: &'static str, value: &impl Serialize) -> Result<String,
     serde_json::to_string(value).map_err(|error| StoreError::Corrupt { what, reason: error.to_string() })
 }
 
-/// What [`Columns::time`] reads back. The clock gives whole microseconds, so nothing is lost.
+/// The text that [`Columns::time`] reads. The clock gives whole microseconds, so nothing is lost.
 pub(crate) fn micros(time: Timestamp) -> i64 {
     time.as_microsecond()
 }

@@ -85,7 +85,7 @@ pub(crate) fn require_one(
     if inserted == 1 { Ok(()) } else { Err(StoreError::Corrupt { what, reason: reason.into() }) }
 }
 
-/// What an error of SQLite means to the store's callers.
+/// The meaning of an SQLite error for the store's callers.
 fn failure(what: &'static str, error: rusqlite::Error) -> StoreError {
     let rusqlite::Error::SqliteFailure(code, _) = &error else {
         // The rest are values that are not of the type that the column has, and such.
@@ -117,7 +117,8 @@ pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| FULL.contains(&error.extended_code))
 }
 
-/// Adds `metadata_has`, which filters as [`Metadata::has`] does. SQLite's own JSON functions change how numbers are written.
+/// Adds `metadata_has`, which filters as [`Metadata::has`] does. SQLite's own JSON functions change how
+/// numbers are written.
 pub(crate) fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     connection.create_scalar_function("metadata_has", 2, flags, |context| {

@@ -56,7 +56,8 @@ impl SqliteStore {
         let mut reserve = Reserve::of(path);
         let connection = match open::writing(path) {
             Err(OpenError::Sqlite(error)) if sql::is_full(&error) => {
-                // What the last process left to do has the reserve: a full disk must not keep keys from being ended.
+                // Work left by the last process may use the reserve: a full disk must not prevent
+                // revocations.
                 reserve.release();
                 open::writing(path)?
             }

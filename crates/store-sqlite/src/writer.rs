@@ -125,7 +125,7 @@ impl WriteError for KeyError {
     }
 }
 
-/// What a write came to, before it is on disk.
+/// The outcome of a write before it is on disk.
 enum Ran {
     Kept,
     Failed,
@@ -164,7 +164,7 @@ where
     }
 
     fn run(&mut self, connection: &Connection) -> Ran {
-        // What `work` leaves half-done on a panic is in the database, and undone with the savepoint.
+        // If `work` panics, its partial writes are undone with the savepoint.
         let result = catch_unwind(AssertUnwindSafe(|| (self.work)(connection)))
             .unwrap_or_else(|_| Err(unavailable("a write panicked").into()));
         let ran = match &result {
@@ -251,7 +251,7 @@ fn run_all(connection: &Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::R
     Ok(())
 }
 
-/// What SQLite says where the disk is full.
+/// SQLite's error for a full disk.
 fn full() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None)
 }

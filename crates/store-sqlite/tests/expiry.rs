@@ -1,4 +1,4 @@
-//! What is removed when it has been kept for long enough.
+//! Removal of rows after their retention time.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 

@@ -1,4 +1,4 @@
-//! What a process that ended leaves to the next one.
+//! The state that a new process finds after the last one has ended.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 

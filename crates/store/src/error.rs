@@ -1,4 +1,4 @@
-//! What can go wrong in a store. Knows nothing of HTTP.
+//! The errors of a store. Knows nothing of HTTP.
 
 use std::error::Error;
 
@@ -11,7 +11,7 @@ pub enum StoreError {
     /// Something with that id is there already.
     #[error("{what} is there already")]
     Duplicate {
-        /// What it is, for the log.
+        /// The kind of value, for the log.
         what: &'static str,
     },
     /// The disk has no room for what is to be written, or takes no more of it.
@@ -23,12 +23,12 @@ pub enum StoreError {
     /// A list was to continue from a position that it does not have: another list's, or none at all.
     #[error("the list has no such position")]
     UnknownPosition,
-    /// What is stored cannot be read back as what it must be.
+    /// A stored value cannot be read back.
     #[error("the stored {what} is corrupt: {reason}")]
     Corrupt {
-        /// What was read.
+        /// The kind of value.
         what: &'static str,
-        /// What is wrong with it.
+        /// The defect.
         reason: String,
     },
 }

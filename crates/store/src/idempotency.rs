@@ -16,7 +16,8 @@ pub const IDEMPOTENCY_RETENTION: SignedDuration = SignedDuration::from_hours(24)
 
 const WHAT: &str = "idempotency record";
 
-/// What a request is about. Records about keys are kept apart, so that a role that may write others may not write these.
+/// The subject of a request. Records about keys are separate, so that a role that may write others
+/// may not write these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IdempotencyScope {
     /// Managed keys.
@@ -25,8 +26,8 @@ pub enum IdempotencyScope {
     Resources,
 }
 
-/// What a record is found by: the caller, the project and the `Idempotency-Key`, hashed, because the latter is a
-/// caller's text of any content.
+/// The key of a record: the caller, the project and the `Idempotency-Key`, hashed, because the last
+/// is a caller's text of any content.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyId {
     scope: IdempotencyScope,
@@ -49,7 +50,7 @@ impl IdempotencyId {
         Self { scope, hash: sha256_hex([part, caller.as_str(), project, idempotency_key]) }
     }
 
-    /// What the request is about.
+    /// The subject of the request.
     pub fn scope(&self) -> IdempotencyScope {
         self.scope
     }
@@ -63,9 +64,10 @@ impl IdempotencyId {
 /// A request that was done, and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyRecord {
-    /// What it is found by.
+    /// The key of the record.
     pub id: IdempotencyId,
-    /// SHA-256, in hex, of the operation and what was sent, to tell a repetition from another request under the same key.
+    /// SHA-256, in hex, of the operation and what was sent, to tell a repetition from another request under
+    /// the same key.
     pub request_hash: String,
     /// The body of the answer, without what is too large to be kept twice or too secret to be kept at all.
     pub response: String,

@@ -29,7 +29,7 @@ pub struct DeadJob {
     pub buried_at: Timestamp,
 }
 
-/// What time has overtaken.
+/// Overdue conversations and simulations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overdue {
     /// Conversations in progress whose lease ran out.

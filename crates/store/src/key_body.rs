@@ -1,4 +1,4 @@
-//! What is kept of keys and of the audit trail, as JSON: the same on every backend.
+//! The stored form of keys and of the audit trail, as JSON: the same on every backend.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -15,7 +15,7 @@ use crate::{ExactFilter, IdempotencyRecord, KeyError, StoreError};
 pub struct NewKey {
     /// The key.
     pub record: KeyRecord,
-    /// What the audit trail says of it.
+    /// The event for the audit trail.
     pub event: AuditEvent,
     /// The record of the request that made it, if it can be repeated.
     pub call: Option<IdempotencyRecord>,
@@ -23,7 +23,7 @@ pub struct NewKey {
     pub max_live: u32,
 }
 
-/// What becomes of a key.
+/// The outcome of a decision about a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KeyChange {
     /// Nothing: it is what it is to be. Nothing is written.
@@ -32,7 +32,7 @@ pub enum KeyChange {
     To {
         /// The key.
         record: Box<KeyRecord>,
-        /// What the audit trail says of it.
+        /// The event for the audit trail.
         event: AuditEvent,
     },
     /// Another key takes its place.
@@ -41,7 +41,7 @@ pub enum KeyChange {
         record: Box<KeyRecord>,
         /// The new one.
         new: Box<KeyRecord>,
-        /// What the audit trail says of it.
+        /// The event for the audit trail.
         event: AuditEvent,
         /// The record of the request, if it can be repeated.
         call: Option<IdempotencyRecord>,
@@ -50,7 +50,7 @@ pub enum KeyChange {
     },
 }
 
-/// How long a key that is over is kept. What was done to it stays in the audit trail.
+/// The retention time of a key after its end. Its changes stay in the audit trail.
 pub const KEY_RETENTION: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// The bound on live keys, which are those that are neither revoked nor expired, for a write that adds one.
@@ -67,7 +67,8 @@ impl LiveKeys {
         Self { max: new.max_live, now: new.record.created_at }
     }
 
-    /// The bound for a change. `None` if it does not add to the live keys: no change or one that takes a key's place at once.
+    /// The bound for a change. `None` if it does not add to the live keys: no change or one that takes a
+    /// key's place at once.
     pub fn with_change(change: &KeyChange) -> Option<Self> {
         let KeyChange::Rotation { record, new, max_live, .. } = change else { return None };
         let now = new.created_at;
@@ -173,20 +174,21 @@ pub struct AuditPage {
 
 /// The part of a store that is about managed keys.
 ///
-/// The audit trail is one chain: whatever changes a key seals its event to the trail's head and writes both, or neither.
-/// No two writes have the same place in it.
+/// The audit trail is one chain: whatever changes a key seals its event to the trail's head and writes both,
+/// or neither. No two writes have the same place in it.
 #[async_trait]
 pub trait KeyStore: Send + Sync {
-    /// Adds a key and gives what was written. The decision is made from the caller's record, and the key is written only
-    /// if that record is still the same: a caller that was revoked a moment before makes no key. Nor is it written if there
-    /// would be more than `max_live` live keys, whoever else adds one at that time.
+    /// Adds a key and gives what was written. The decision is made from the caller's record, and the key is
+    /// written only if that record is still the same: a caller that was revoked a moment before makes no key.
+    /// Nor is it written if there would be more than `max_live` live keys, whoever else adds one at that
+    /// time.
     ///
     /// # Errors
     ///
     /// [`StoreError::Duplicate`] if the id is taken, or there is a record of the same id; nothing is written then.
     async fn insert_key(&self, caller: Option<&KeyId>, decide: DecideNewKey) -> Result<NewKey, KeyError>;
 
-    /// One key, as every write that was answered before has left it. What decides who may call.
+    /// One key, including every acknowledged write. It decides who may call.
     async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
 
     /// One key and how it was used.
@@ -195,8 +197,9 @@ pub trait KeyStore: Send + Sync {
     /// Keys, newest first.
     async fn keys(&self, list: KeyList) -> Result<Page<KeyView>, StoreError>;
 
-    /// Changes a key; `None` if there is no such key. All of the change is written or none of it, and only if the key and
-    /// the caller's record are still as it was decided from. A rotation of which there is a record already is
+    /// Changes a key; `None` if there is no such key. All of the change is written or none of it, and only if
+    /// the key and the caller's record are still as it was decided from. A rotation of which there is a
+    /// record already is
     /// [`StoreError::Duplicate`].
     async fn change_key(&self, id: &KeyId, change: ChangeKey) -> Result<Option<KeyChange>, KeyError>;
 
@@ -206,9 +209,10 @@ pub trait KeyStore: Send + Sync {
     /// forgotten.
     async fn add_key_use(&self, id: &KeyId, uses: &KeyUse, now: Timestamp) -> Result<bool, StoreError>;
 
-    /// Counts a request in the present window of a limit, and says how many there were, this one included. Each `bucket`
-    /// counts for itself, and so does each length of a window. Counts may be lost when the process ends, and need not be
-    /// kept beyond their window. Where the way to the store fails, a request may be counted twice, but never not at all.
+    /// Counts a request in the present window of a limit, and says how many there were, this one included.
+    /// Each `bucket` counts for itself, and so does each length of a window. Counts may be lost when the
+    /// process ends, and need not be kept beyond their window. Where the way to the store fails, a request
+    /// may be counted twice, but never not at all.
     async fn count_request(&self, bucket: &str, limit: RateLimit, now: Timestamp) -> Result<u64, StoreError>;
 
     /// The audit trail, from its oldest entry on or from its newest.

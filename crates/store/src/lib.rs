@@ -1,4 +1,4 @@
-//! What OneRun needs of a store, as traits, and the contract that every backend passes.
+//! The store that OneRun needs, as traits, and the contract that every backend passes.
 //!
 //! The methods say what the domain does. A change of state is a decision of [`onerun_domain`], handed in as a
 //! function: the backend reads the state, asks the decision, and writes the outcome only if the state is still the
@@ -54,8 +54,8 @@ use onerun_domain::{Job, JobId, JobKind, Page, PageRequest, Project, ProjectId};
 pub trait Store: KeyStore {
     /// Adds a project.
     ///
-    /// This and whatever else takes a record writes it with the rest or not at all. If a record that still counts is there
-    /// under the same id, nothing is written and the answer is [`StoreError::Duplicate`].
+    /// This and whatever else takes a record writes it with the rest or not at all. If a record that still
+    /// counts is there under the same id, nothing is written and the answer is [`StoreError::Duplicate`].
     async fn insert_project(
         &self,
         project: Project,
@@ -69,9 +69,9 @@ pub trait Store: KeyStore {
         now: Timestamp,
     ) -> Result<Option<IdempotencyRecord>, StoreError>;
 
-    /// Removes what is kept no longer, up to `limit` of each: idempotency records and replies that no longer count, jobs that
-    /// were given up [long ago](DEAD_JOB_RETENTION), and keys that are [long over](KEY_RETENTION) with their uses. A backend
-    /// that removes them by itself does nothing.
+    /// Removes what is kept no longer, up to `limit` of each: idempotency records and replies that no longer
+    /// count, jobs that were given up [long ago](DEAD_JOB_RETENTION), and keys that are [long
+    /// over](KEY_RETENTION) with their uses. A backend that removes them by itself does nothing.
     async fn delete_expired_records(&self, limit: u32, now: Timestamp) -> Result<(), StoreError>;
 
     /// Lists those projects that are within reach.
@@ -90,8 +90,9 @@ pub trait Store: KeyStore {
     /// come too late for the present run to see. The same holds for jobs that a change carries.
     async fn enqueue(&self, jobs: Vec<Job>) -> Result<(), StoreError>;
 
-    /// Takes up to `limit` jobs of a kind that are due, and hides them from other takers until `hidden_until`. Projects take
-    /// turns, one job each, so that a project with many jobs does not delay another's. Within a project the oldest is first.
+    /// Takes up to `limit` jobs of a kind that are due, and hides them from other takers until
+    /// `hidden_until`. Projects take turns, one job each, so that a project with many jobs does not delay
+    /// another's. Within a project the oldest is first.
     async fn claim_jobs(
         &self,
         kind: JobKind,
@@ -115,8 +116,8 @@ pub trait Store: KeyStore {
     /// A claimed job did not succeed: it is due again at `due`.
     async fn retry_job(&self, id: &JobId, reason: &str, due: Timestamp) -> Result<(), StoreError>;
 
-    /// A claimed job is given up, and kept with the reason where it blocks no other. It may be added again. A backend may keep
-    /// the newest [`MAX_DEAD_JOBS`] alone.
+    /// A claimed job is given up, and kept with the reason where it blocks no other. It may be added again. A
+    /// backend may keep the newest [`MAX_DEAD_JOBS`] alone.
     async fn bury_job(&self, id: &JobId, reason: &str, now: Timestamp) -> Result<(), StoreError>;
 
     /// Jobs that were given up, newest first.
@@ -125,7 +126,8 @@ pub trait Store: KeyStore {
     /// When the next waiting job of a kind is due; `None` if none waits. Hidden jobs count from when they show again.
     async fn next_job_due(&self, kind: JobKind) -> Result<Option<Timestamp>, StoreError>;
 
-    /// What time has overtaken: conversations whose lease ran out and simulations past their expiry, up to `limit`
-    /// of each, longest overdue first. A conversation whose turn is still claimed is not overdue.
+    /// Overdue conversations, whose lease has expired, and overdue simulations, past their expiry,
+    /// up to `limit` of each, longest overdue first. A conversation whose turn is claimed is not
+    /// overdue.
     async fn overdue(&self, limit: u32, now: Timestamp) -> Result<Overdue, StoreError>;
 }

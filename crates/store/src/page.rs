@@ -5,8 +5,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{StoreError, WireSize};
 
-/// The most bytes of serialized rows in a page, unless its first row alone is larger. On AWS an answer of more than 6 MB
-/// fails.
+/// The most bytes of serialized rows in a page, unless its first row alone is larger. On AWS an answer of
+/// more than 6 MB fails.
 pub const MAX_PAGE_BYTES: usize = 4_000_000;
 
 /// Collects the rows of a page until it is full.

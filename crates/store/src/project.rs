@@ -13,14 +13,14 @@ use crate::{
     StoreError,
 };
 
-/// What a decision makes of a state.
+/// The result of a decision about a state.
 pub type Decision<C> = Result<C, Refusal>;
 
 /// A decision about a state. It may be asked again with a newer state, so it must depend on nothing else that changes,
 /// and do nothing but decide.
 pub type Decide<S, C> = Box<dyn FnMut(S) -> Decision<C> + Send>;
 
-/// What is decided about a simulation from.
+/// The state that a decision about a simulation reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimulationView {
     /// The simulation.
@@ -29,7 +29,7 @@ pub struct SimulationView {
     pub progress: Progress,
 }
 
-/// What becomes of a simulation.
+/// The new state of a simulation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimulationChange {
     /// Its new state.
@@ -47,7 +47,7 @@ impl SimulationChange {
     }
 }
 
-/// What becomes of a persona.
+/// The new state of a persona.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PersonaChange {
     /// Its new state.
@@ -56,7 +56,7 @@ pub struct PersonaChange {
     pub jobs: Vec<Job>,
 }
 
-/// What is decided about a conversation from.
+/// The state that a decision about a conversation reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConversationView {
     /// The simulation it belongs to, at the same moment.
@@ -65,7 +65,7 @@ pub struct ConversationView {
     pub conversation: Conversation,
 }
 
-/// What becomes of a conversation.
+/// The new state of a conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConversationChange {
     /// Its new state.
@@ -106,16 +106,16 @@ pub struct StoredTurn {
     pub input_hash: String,
     /// The attempt that it was answered in.
     pub attempt: u32,
-    /// What was answered.
+    /// The reply.
     pub reply: StoredReply,
     /// When. A reply is kept for [`IDEMPOTENCY_RETENTION`](crate::IDEMPOTENCY_RETENTION) at least.
     pub created_at: Timestamp,
 }
 
-/// What a turn was answered with.
+/// The reply of a turn.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct StoredReply {
-    /// What the persona said; `None` if it said nothing.
+    /// The persona's message; `None` if it sent none.
     pub text: Option<String>,
     /// Whether the conversation was over with it.
     pub ended: bool,
@@ -123,8 +123,9 @@ pub struct StoredReply {
 
 /// One project's part of a store. Ids of other projects name nothing here.
 ///
-/// Every list ends its pages as [`PageBuilder`](crate::PageBuilder) does, reads no further than that, and continues from
-/// the positions that it gave. A position that it did not give is [`StoreError::UnknownPosition`].
+/// Every list ends its pages as [`PageBuilder`](crate::PageBuilder) does, reads no further than that, and
+/// continues from the positions that it gave. A position that it did not give is
+/// [`StoreError::UnknownPosition`].
 #[async_trait]
 pub trait ProjectStore: Send + Sync {
     /// The project it is bound to.
@@ -152,8 +153,8 @@ pub trait ProjectStore: Send + Sync {
         decide: Decide<Agent, Agent>,
     ) -> Result<Option<AgentSummary>, ChangeError>;
 
-    /// Notes that a worker asked for an agent's work at `at`. An earlier time than the one that is kept changes nothing, and
-    /// neither does an agent that there is not.
+    /// Notes that a worker asked for an agent's work at `at`. An earlier time than the one that is kept
+    /// changes nothing, and neither does an agent that there is not.
     async fn note_agent_poll(&self, id: &AgentId, at: Timestamp) -> Result<(), StoreError>;
 
     /// Adds an objective, at its first version.

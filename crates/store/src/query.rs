@@ -1,4 +1,4 @@
-//! What is asked of lists, and what comes back in more than one piece.
+//! Requests for lists, and replies that have more than one part.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,8 @@ pub enum NamedSort {
     Name(Direction),
 }
 
-/// What is wanted to the letter. Every character counts, its case included, and no two ways to write one are the same.
+/// The exact values of a filter. Every character counts, including its case, and two notations of a
+/// value differ.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExactFilter {
     /// Only what has this name.
@@ -66,8 +67,9 @@ pub enum SimulationOrder {
     Name(Direction),
     /// By the word of their status.
     Status(Direction),
-    /// Those with a queued conversation first, the one that has waited longest at the head; then the others, newest
-    /// first. What a worker that looks at one page needs, so that nothing starves behind newer simulations.
+    /// Simulations with a queued conversation first, the longest waiting one at the head; then the
+    /// others, newest first. A worker that reads one page needs this order, so that nothing starves
+    /// behind newer simulations.
     LongestWaiting,
 }
 
@@ -135,8 +137,8 @@ pub struct EvaluatedConversation {
     pub evaluations: Vec<(Evaluation, Objective)>,
 }
 
-/// A conversation as lists show it: the verdicts name the judged versions of their objectives and leave out the criteria,
-/// which are far longer than the rest and the same in many rows.
+/// A conversation as lists show it: the verdicts name the judged versions of their objectives and leave out
+/// the criteria, which are far longer than the rest and the same in many rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConversationSummary {
     /// The conversation.

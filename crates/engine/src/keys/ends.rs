@@ -47,8 +47,9 @@ impl Ends {
         }
     }
 
-    /// Puts an end in force until [`finish`](Self::finish) is called or its [unwritten changes](Self::add_unwritten) are
-    /// written. Returns `false`, without effect, if there are too many ends.
+    /// Puts an end in force until [`finish`](Self::finish) is called or its [unwritten
+    /// changes](Self::add_unwritten) are written. Returns `false`, without effect, if there are too many
+    /// ends.
     fn begin(&self, record: KeyRecord) -> bool {
         let mut ends = self.lock();
         let is_new = !ends.contains_key(&record.id);

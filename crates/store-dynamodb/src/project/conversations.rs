@@ -47,7 +47,8 @@ const MAX_NUMBER: u32 = 1_000_000;
 fn put(keys: &SimulationKeys, conversation: &Conversation, findings: &[Finding]) -> Write {
     let (created, seq) = (keys::time(conversation.created_at), keys::number(conversation.seq.into()));
     let status = conversation.status.as_str();
-    // What waits for a worker comes first, longest waiting at the head; then all else that is not settled.
+    // Queued conversations come first, longest waiting at the head; then all others that are not
+    // settled.
     let waits = match conversation.status {
         ConversationStatus::Queued => {
             Some(format!("conversation#queued#{}#{seq}", keys::time(conversation.queued_at)))
@@ -288,7 +289,8 @@ async fn read_names(scope: Scope<'_>, pinned: Vec<ObjectiveRef>) -> Result<Names
     Ok(Names { pinned, names })
 }
 
-/// What the simulation of conversations pins, if there is a verdict on one of them.
+/// The objectives that the conversations' simulation pins, if one of the conversations has a
+/// verdict.
 async fn pinned(
     scope: Scope<'_>,
     keys: &SimulationKeys,
@@ -390,7 +392,7 @@ pub(super) async fn change(
             Written::All => return Ok(Some(planned.conversation)),
             Written::Failed(failed) => failed,
         };
-        // What was decided from is as it was, so something is there already that must be new.
+        // The state of the decision is unchanged, so an item that must be new already exists.
         if !failed.contains(&CONVERSATION) && !failed.contains(&GATE) {
             return Err(duplicate(&writes, &failed).into());
         }
@@ -406,7 +408,7 @@ pub(super) async fn change(
 const CONVERSATION: usize = 0;
 const GATE: usize = 1;
 
-/// What a change comes to.
+/// The outcome of a change.
 struct Planned {
     conversation: Conversation,
     /// `None` if it changes nothing.
@@ -471,7 +473,7 @@ fn record_verdict(keys: &TranscriptKeys, evaluation: &Evaluation) -> Write {
     Write::put(EVALUATION, key, &record::evaluation_body(evaluation)).if_new()
 }
 
-/// What is found about the attempt that the conversation is at after the change.
+/// The verdicts on the attempt that the conversation is at after the change.
 fn findings(
     simulation: &StoredSimulation,
     before: &StoredConversation,
@@ -517,7 +519,7 @@ mod tests {
         }
         assert!(numbers.take(9).unwrap());
         assert!(numbers.take(MAX_NUMBER + 1).is_err());
-        // What one item holds is far more.
+        // An item can hold far more.
         assert!(numbers.bits.len() < 400 * 1024 / 2);
     }
 }

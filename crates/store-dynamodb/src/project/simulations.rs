@@ -321,7 +321,7 @@ pub(super) async fn change(
         } else {
             writes.push(put(scope, &after, &stored.pinned).revise(stored.revision));
             writes.push(put_entry(scope, &after));
-            // What is decided from the simulation as it was is not written any more.
+            // The decision is based on an outdated state and is not written.
             let revision = stored.revision + 1;
             let close = |key| Write::update(COUNTS, key).set(REVISION, item::number(revision));
             writes.extend(scope.keys(id).gates().into_iter().map(close));

@@ -102,8 +102,8 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads on, up to the message at `last` or to the end of the page. Of a message that is in several parts no more is
-    /// held than of one answer beside it.
+    /// Reads on, up to the message at `last` or to the end of the page. Of a message that is in several parts
+    /// no more is held than of one answer beside it.
     async fn read(
         &mut self,
         scope: Scope<'_>,

@@ -20,7 +20,7 @@ use onerun_store_dynamodb::{DynamoDbStore, local::ScratchTable};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-/// What happens to a call.
+/// The fault of a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// Nothing: it is answered.
@@ -68,7 +68,7 @@ pub(crate) struct Call {
     /// How many calls of the operation, and of any, there were before.
     pub(crate) number: usize,
     pub(crate) total: usize,
-    /// What it says.
+    /// The text of the error.
     pub(crate) body: Value,
 }
 
@@ -192,8 +192,8 @@ fn response(status: u16, body: &Value) -> HttpResponse {
     response.unwrap().try_into().unwrap()
 }
 
-/// Makes a call in a runtime of its own, while a thread of the caller's waits for it: paused time stands still as long as
-/// one does, and so goes on only where the store itself waits.
+/// Makes a call in a runtime of its own, while a thread of the caller's waits for it: paused time stands
+/// still as long as one does, and so goes on only where the store itself waits.
 async fn carry_out(
     connector: SharedHttpConnector,
     request: HttpRequest,

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use client::{Call, Fault, Faulty};
 
-/// What the store's documentation promises.
+/// The bounds that the store's documentation promises.
 const DEADLINE: Duration = Duration::from_secs(8);
 
 /// Every operation that the store makes use of.
@@ -109,7 +109,8 @@ async fn faced(
     (result, begun.elapsed(), faulty.calls(operation))
 }
 
-/// What DynamoDB, or what stands in front of it, answers where the same call may succeed a moment later.
+/// Replies of DynamoDB, or of a proxy before it, after which the same call may succeed a moment
+/// later.
 fn refusals() -> Vec<Fault> {
     vec![
         Fault::error(400, "ThrottlingException"),
@@ -268,7 +269,7 @@ fn event(action: &str, key: &KeyId) -> AuditEvent {
     AuditEvent { at: now().to_string(), action, key_id, actor, details: [].into() }
 }
 
-/// What the audit trail tells of, which must be one chain up to its head.
+/// The actions in the audit trail, which must be one chain up to its head.
 async fn told(store: &DynamoDbStore) -> Vec<String> {
     let page = PageRequest::first(Limit::clamped(100));
     let trail = store.audit(Direction::Ascending, page).await.unwrap();

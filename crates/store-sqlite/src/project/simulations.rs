@@ -161,8 +161,8 @@ pub(super) fn list(scope: &Scope<'_>, list: &SimulationList) -> Result<Page<Simu
     })
 }
 
-/// Those that have waited longest come first in descending order, and those where nothing waits last. The wait is looked
-/// up in `conversations_by_wait`, one step for each simulation.
+/// Those that have waited longest come first in descending order, and those where nothing waits last. The
+/// wait is looked up in `conversations_by_wait`, one step for each simulation.
 const WAIT: SortKey = SortKey::Integer(
     "-IFNULL((SELECT MIN(queued_at) FROM conversations
               WHERE conversations.simulation_id = simulations.id AND conversations.status = 'queued'),
@@ -190,7 +190,7 @@ fn detail(columns: &mut Columns<'_>) -> Result<SimulationDetail, StoreError> {
     })
 }
 
-/// What is decided about a simulation from.
+/// Reads the state for a decision about a simulation.
 pub(super) fn view(scope: &Scope<'_>, id: &SimulationId) -> Result<Option<SimulationView>, StoreError> {
     sql::one(
         scope.connection,

@@ -73,7 +73,7 @@ pub async fn unknown_agent_is_none(fixture: &Fixture) {
     assert_eq!(changed.unwrap(), None);
 }
 
-/// What a decision makes of an agent is answered and kept, and found by its new name.
+/// A decision's result is returned and stored, and found by its new name.
 pub async fn changed_agent_is_stored(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let agent = project.add_agent(project.agent()).await;

@@ -200,7 +200,7 @@ pub async fn conversations_are_listed_newest_first(fixture: &Fixture) {
         (4..=6).map(|seq| Conversation { created_at: now, ..scene.conversation(seq) }).collect();
     scene.add(&equal).await.unwrap();
     scene.add(&[scene.conversation(7)]).await.unwrap();
-    // What happens to it does not move it.
+    // Later changes do not move it in the list.
     scene.start(&scene.id(0)).await.unwrap();
     let whole = scene.listed(None).await;
     let mut seqs = scene.seqs_in(None).await;

@@ -101,7 +101,8 @@ pub async fn other_projects_cannot_be_changed(fixture: &Fixture) {
     assert_eq!(seen(&scene).await, before);
 }
 
-/// What is added under a simulation of another project is not there, whatever is answered, and calls for no work.
+/// A row added under a simulation of another project does not exist, whatever the reply, and
+/// enqueues no job.
 pub async fn other_projects_cannot_be_added_to(fixture: &Fixture) {
     let (scene, other) = two_projects(fixture).await;
     fixture.take_jobs().await;
@@ -195,7 +196,7 @@ pub async fn conversation_is_found_under_its_own_simulation(fixture: &Fixture) {
     assert_eq!(seen(&scene).await, before);
 }
 
-/// What happens in one project is counted there alone, though numbers and keys are the same in another.
+/// Changes in one project are counted only there, even if numbers and keys are equal in another.
 pub async fn projects_with_equal_ids_are_isolated(fixture: &Fixture) {
     let (one, other) = (fixture.scene(2).await, fixture.scene(2).await);
     let untouched = seen(&other).await;

@@ -255,7 +255,7 @@ pub async fn buried_job_is_stored_with_its_reason(fixture: &Fixture) {
     assert_eq!(fixture.dead().await, [DeadJob { job: jobs[0].clone(), reason, buried_at }]);
 }
 
-/// What was given up once does not stand in the way of the same work when it is called for anew.
+/// A buried job does not prevent the same work from being enqueued again.
 pub async fn buried_job_can_be_enqueued_again(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
     fixture.claim_jobs(1, fixture.now()).await;
@@ -268,7 +268,7 @@ pub async fn buried_job_can_be_enqueued_again(fixture: &Fixture) {
     assert_eq!(fixture.claim_jobs(1, fixture.now() + LEASE).await, []);
 }
 
-/// What was called for while it was being given up was called for anew, and waits.
+/// A job enqueued while it was being buried is new, and waits.
 pub async fn job_enqueued_while_buried_waits(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
     fixture.claim_jobs(1, fixture.now()).await;
@@ -417,7 +417,8 @@ pub async fn job_claimed_by_id_and_enqueued_runs_once_more(fixture: &Fixture) {
     assert_eq!(fixture.next_job_due().await, None);
 }
 
-/// What was called for while a taker was at it that is given up needs no run of its own: the next taker sees it.
+/// A job enqueued while its claimer is lost needs no separate run: the next claimer sees the
+/// change.
 pub async fn job_reclaimed_by_its_id_is_completed_once(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
     let now = fixture.now();

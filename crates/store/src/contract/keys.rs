@@ -814,7 +814,7 @@ pub async fn uses_of_a_key_are_added_up(fixture: &Fixture) {
     let second = fixture.pass(WRITE_EVERY);
     let uses = used(second, &[Scope::AgentsRead, Scope::KeysWrite], 3);
     assert!(fixture.store.add_key_use(&key.id, &uses, second).await.unwrap());
-    // What was used before, and is told of later.
+    // Uses that happened before, and are reported later.
     let third = fixture.pass(WRITE_EVERY);
     assert!(fixture.store.add_key_use(&key.id, &used(first, &[], u64::MAX), third).await.unwrap());
     let expected = KeyUsage {
@@ -831,8 +831,8 @@ pub async fn uses_of_a_key_are_added_up(fixture: &Fixture) {
     assert_eq!(trail(fixture).await.len(), 3);
 }
 
-/// What comes sooner is handed back, whichever process it comes from and however its clock goes, unless that was put
-/// back by more than that.
+/// Earlier uses are rejected, from any process and with any clock, unless the clock was set back by
+/// more than the interval.
 pub async fn uses_of_a_key_are_written_once_a_minute(fixture: &Fixture) {
     let key = add(fixture, record(fixture, name("Key"), Grant::everything())).await.id;
     let usage = async || fixture.store.key_view(&key).await.unwrap().unwrap().usage;

@@ -26,7 +26,7 @@ impl TestProject {
         self.store.objectives(sort, all()).await.unwrap().data
     }
 
-    /// What a new simulation that pins `references` shows of them.
+    /// The objectives as a new simulation that pins `references` shows them.
     async fn pinned(&self, references: Vec<ObjectiveRef>) -> Vec<Objective> {
         let agent = self.add_agent(self.agent()).await;
         let simulation = self.simulation(&agent);

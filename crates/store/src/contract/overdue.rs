@@ -1,4 +1,4 @@
-//! What time has overtaken.
+//! Overdue conversations and simulations.
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{Simulation, SimulationStatus, TurnClaim};

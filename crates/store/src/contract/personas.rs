@@ -173,7 +173,7 @@ pub async fn unknown_persona_is_none(fixture: &Fixture) {
     assert_eq!(scene.store().persona_seqs(&nowhere, 1, 10).await.unwrap(), Vec::<u32>::new());
 }
 
-/// What a decision makes of a persona is answered and kept, with the jobs that it calls for.
+/// A decision's result about a persona is returned and stored, with its jobs.
 pub async fn persona_decision_is_stored_with_its_jobs(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     for (seq, approve, approval) in

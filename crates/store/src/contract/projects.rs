@@ -37,7 +37,7 @@ pub async fn unknown_project_does_not_open(fixture: &Fixture) {
     assert!(fixture.store.open_project(&unknown).await.unwrap().is_none());
 }
 
-/// What a decision makes of a project is answered and kept.
+/// A decision's result about a project is returned and stored.
 pub async fn changed_project_is_stored(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let now = fixture.now();

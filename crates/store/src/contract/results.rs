@@ -189,7 +189,8 @@ pub async fn counts_agree_with_the_lists_after_any_history(fixture: &Fixture) {
     }
 }
 
-/// What is counted while things happen is of one moment: no end is counted in one number and not in another.
+/// Counts read during changes are a consistent snapshot: no end is counted in one number and
+/// missing in another.
 pub async fn counts_are_a_consistent_snapshot(fixture: &Fixture) {
     let scene = fixture.scene(24).await;
     let (settling, counting) = (scene.clone(), scene.clone());

@@ -157,7 +157,7 @@ pub async fn simulation_shows_its_agents_current_state(fixture: &Fixture) {
     assert_eq!(project.store.simulation(&simulation.id).await.unwrap().unwrap().agent, changed.agent);
 }
 
-/// What a decision makes of a simulation is answered and kept, with the jobs that it calls for.
+/// A decision's result about a simulation is returned and stored, with its jobs.
 pub async fn changed_simulation_is_stored_with_its_jobs(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let agent = project.add_agent(project.agent()).await;
