@@ -15,7 +15,7 @@ use crate::{fixtures::code, seeded_project::SeededProject};
 
 /// The answer to a key of another project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Elsewhere {
+enum OtherProject {
     /// 403 `wrong_project`.
     Refused,
     /// 403 `exceeds_own_key`: the new key would exceed the calling one.
@@ -29,27 +29,27 @@ enum Elsewhere {
 }
 
 /// The protected routes outside projects. Within a project, each refuses a key of another.
-const OUTSIDE_PROJECTS: [(&str, Elsewhere); 14] = [
-    ("get_whoami", Elsewhere::Free),
-    ("create_key", Elsewhere::Exceeds),
-    ("list_keys", Elsewhere::Filtered),
-    ("get_key", Elsewhere::Hidden),
-    ("update_key", Elsewhere::Hidden),
-    ("rotate_key", Elsewhere::Hidden),
-    ("disable_key", Elsewhere::Hidden),
-    ("enable_key", Elsewhere::Hidden),
-    ("revoke_key", Elsewhere::Hidden),
-    ("list_audit", Elsewhere::Refused),
-    ("create_project", Elsewhere::Refused),
-    ("list_projects", Elsewhere::Filtered),
-    ("get_project", Elsewhere::Refused),
-    ("update_project", Elsewhere::Refused),
+const OUTSIDE_PROJECTS: [(&str, OtherProject); 14] = [
+    ("get_whoami", OtherProject::Free),
+    ("create_key", OtherProject::Exceeds),
+    ("list_keys", OtherProject::Filtered),
+    ("get_key", OtherProject::Hidden),
+    ("update_key", OtherProject::Hidden),
+    ("rotate_key", OtherProject::Hidden),
+    ("disable_key", OtherProject::Hidden),
+    ("enable_key", OtherProject::Hidden),
+    ("revoke_key", OtherProject::Hidden),
+    ("list_audit", OtherProject::Refused),
+    ("create_project", OtherProject::Refused),
+    ("list_projects", OtherProject::Filtered),
+    ("get_project", OtherProject::Refused),
+    ("update_project", OtherProject::Refused),
 ];
 
 /// The expected reply to a key of another project.
-fn elsewhere(route: &Route) -> Elsewhere {
+fn elsewhere(route: &Route) -> OtherProject {
     if matches!(route.handler, Handler::InProject(_)) {
-        return Elsewhere::Refused;
+        return OtherProject::Refused;
     }
     let row = OUTSIDE_PROJECTS.iter().find(|(operation, _)| *operation == route.operation);
     row.unwrap_or_else(|| panic!("{} needs a row in OUTSIDE_PROJECTS", route.operation)).1
@@ -138,17 +138,17 @@ async fn cases<'a>(app: &'a TestApp, good: &str) -> Vec<Case<'a>> {
     ];
 
     let hour = SignedDuration::from_hours(1);
-    let expired = root.make_key(json!({ "expires_in_days": 1 })).await;
+    let expired = root.create_key(json!({ "expires_in_days": 1 })).await;
     let early_at = (now + 1_000 * hour).to_string();
-    let early = root.make_key(json!({ "not_before": early_at })).await;
-    let disabled = root.make_key(json!({})).await;
+    let early = root.create_key(json!({ "not_before": early_at })).await;
+    let disabled = root.create_key(json!({})).await;
     root.post_empty(&format!("/v1/keys/{}/disable", disabled.id), 200).await;
-    let revoked = root.make_key(json!({})).await;
+    let revoked = root.create_key(json!({})).await;
     root.post_empty(&format!("/v1/keys/{}/revoke", revoked.id), 200).await;
-    let replaced = root.make_key(json!({})).await;
+    let replaced = root.create_key(json!({})).await;
     root.rotate_key(&replaced.id, json!({ "overlap_seconds": 3600 })).await;
-    let placed = root.make_key(json!({ "allowed_cidrs": ["10.0.0.0/8", "2001:db8::/32"] })).await;
-    let limited = root.make_key(json!({ "rate_limit": { "requests": 1, "window_seconds": 86_400 } })).await;
+    let placed = root.create_key(json!({ "allowed_cidrs": ["10.0.0.0/8", "2001:db8::/32"] })).await;
+    let limited = root.create_key(json!({ "rate_limit": { "requests": 1, "window_seconds": 86_400 } })).await;
     // Both the expiry and the overlap end with this.
     app.advance(24 * hour);
     key(&limited.key).get("/v1/whoami", 200).await;
@@ -207,7 +207,7 @@ fn each_protected_route_outside_projects_has_a_row() {
 async fn every_route_refuses_each_kind_of_wrong_key() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
-    let good = app.root().make_key(json!({})).await;
+    let good = app.root().create_key(json!({})).await;
     let cases = cases(&app, &good.key).await;
     let before = seeded.state().await;
     for route in protected() {
@@ -223,7 +223,7 @@ async fn every_route_refuses_each_kind_of_wrong_key() {
 async fn unproven_key_gets_the_same_bytes_for_every_cause() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
-    let good = app.root().make_key(json!({})).await;
+    let good = app.root().create_key(json!({})).await;
     let mut seen = BTreeSet::new();
     for case in cases(&app, &good.key).await.iter().filter(|case| !case.is_proved) {
         for route in protected() {
@@ -246,7 +246,7 @@ async fn every_route_refuses_a_key_without_its_scope() {
         let Access::Requires(needed) = route.access else { continue };
         let others: Vec<_> =
             Scope::ALL.iter().filter(|scope| **scope != needed).map(|scope| scope.as_str()).collect();
-        let key = app.root().make_key(json!({ "scopes": others })).await;
+        let key = app.root().create_key(json!({ "scopes": others })).await;
         let answer = ask(&seeded, &app.anonymous().with_key(&key.key), route, "").await;
         let challenge = format!(r#"{FORBIDDEN}, scope="{needed}""#);
         hold(route.operation, &answer, &expect(403, "insufficient_scope", &challenge));
@@ -262,7 +262,7 @@ async fn every_route_accepts_a_key_with_only_its_scope() {
     routes.sort_by_key(|route| last.iter().position(|operation| *operation == route.operation));
     for route in routes {
         let Access::Requires(needed) = route.access else { continue };
-        let key = app.root().make_key(json!({ "scopes": [needed.as_str()] })).await;
+        let key = app.root().create_key(json!({ "scopes": [needed.as_str()] })).await;
         let (status, reply) = ask(&seeded, &app.anonymous().with_key(&key.key), route, "").await;
         // The cause is no longer the missing scope: the key would exceed the caller, or its state
         // differs.
@@ -285,31 +285,33 @@ async fn every_route_hides_resources_of_other_projects() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let other = app.root().post("/v1/projects", &json!({ "name": "Other" }), 200).await["id"].clone();
-    let key = app.root().make_key(json!({ "project_ids": [other] })).await;
+    let key = app.root().create_key(json!({ "project_ids": [other] })).await;
     let client = app.anonymous().with_key(&key.key);
     let before = seeded.state().await;
     for route in protected() {
         let (operation, elsewhere) = (route.operation, elsewhere(route));
         let answer = match elsewhere {
             // Without the query, which names the project.
-            Elsewhere::Filtered => client.ask(route.method.clone(), route.path, Body::Read("".into())).await,
+            OtherProject::Filtered => {
+                client.ask(route.method.clone(), route.path, Body::Read("".into())).await
+            }
             _ => ask(&seeded, &client, route, "").await,
         };
         match elsewhere {
-            Elsewhere::Refused => hold(operation, &answer, &expect(403, "wrong_project", FORBIDDEN)),
-            Elsewhere::Exceeds => {
+            OtherProject::Refused => hold(operation, &answer, &expect(403, "wrong_project", FORBIDDEN)),
+            OtherProject::Exceeds => {
                 assert_eq!((answer.0, code(&answer.1.json())), (403, "exceeds_own_key"), "{operation}");
             }
-            Elsewhere::Hidden => {
+            OtherProject::Hidden => {
                 assert_eq!((answer.0, code(&answer.1.json())), (404, "key_not_found"), "{operation}");
             }
-            Elsewhere::Filtered => {
+            OtherProject::Filtered => {
                 let json = answer.1.json();
                 let ids: Vec<_> = json["data"].as_array().unwrap().iter().map(|one| &one["id"]).collect();
                 let own = if operation == "list_keys" { Value::from(key.id.clone()) } else { other.clone() };
                 assert_eq!((answer.0, ids), (200, vec![&own]), "{operation}");
             }
-            Elsewhere::Free => assert_eq!(answer.0, 200, "{operation}"),
+            OtherProject::Free => assert_eq!(answer.0, 200, "{operation}"),
         }
     }
     let mut after = seeded.state().await;
@@ -330,11 +332,11 @@ async fn unknown_project_is_refused_like_a_forbidden_one() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let other = app.root().post("/v1/projects", &json!({ "name": "Other" }), 200).await["id"].clone();
-    let key = app.root().make_key(json!({ "project_ids": [other] })).await;
+    let key = app.root().create_key(json!({ "project_ids": [other] })).await;
     let client = app.anonymous().with_key(&key.key);
     let mut seen = BTreeSet::new();
     for route in protected() {
-        if elsewhere(route) != Elsewhere::Refused {
+        if elsewhere(route) != OtherProject::Refused {
             continue;
         }
         let unknown = crate::seeded_project::path(route, |name| {

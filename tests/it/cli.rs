@@ -5,7 +5,7 @@ use std::process::Output;
 use onerun_tests::{
     eventually,
     process::{Process, Server, onerun, venv},
-    sdk::{SdkProject, Wanted, id, text},
+    sdk::{SdkProject, SimulationFields, id, text},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -69,7 +69,8 @@ impl Show {
     async fn open() -> Self {
         let server = Server::start().await;
         let project = SdkProject::open(server.client()).await;
-        let wanted = Wanted { name: "Refunds", conversations: 2, personas: 2, expires_in_seconds: None };
+        let wanted =
+            SimulationFields { name: "Refunds", conversations: 2, personas: 2, expires_in_seconds: None };
         let simulation = project.simulate(wanted).await;
         let held = project.conversation(&simulation, "queued").await;
         let show = Self { server, project, simulation, held };

@@ -44,7 +44,7 @@ const SEED_VARIABLE: &str = "ONERUN_CRASH_SEED";
 
 #[tokio::test]
 async fn twenty_kills_under_load_lose_and_repeat_nothing() {
-    let mut dice = Dice::thrown();
+    let mut dice = Generator::thrown();
     let mut running = Running { server: Server::start().await, seed: dice.0 };
     let simulation = RefundSimulation::open(&running.server.client()).await;
     let created = simulation.created.clone();
@@ -294,7 +294,7 @@ struct Held {
 }
 
 /// A reply.
-struct Answer {
+struct CallReply {
     status: u16,
     body: Value,
     /// Whether an earlier, unanswered call may have had the effect.
@@ -303,7 +303,7 @@ struct Answer {
 
 impl Load {
     /// Repeats a call until it gets a reply.
-    async fn ask(&self, client: &Client, method: Method, path: &str, body: Option<&Value>) -> Answer {
+    async fn ask(&self, client: &Client, method: Method, path: &str, body: Option<&Value>) -> CallReply {
         let deadline = Instant::now() + DEADLINE;
         let mut is_up = self.is_up.clone();
         let mut repeated = false;
@@ -313,7 +313,7 @@ impl Load {
             if let Some((status, body)) = client.attempt(method.clone(), path, body).await {
                 self.events.send_modify(|events| *events += 1);
                 assert!(status < 500, "{method} {path}: {status} {body}");
-                return Answer { status, body, repeated };
+                return CallReply { status, body, repeated };
             }
             assert!(Instant::now() < deadline, "{method} {path}: no answer within {DEADLINE:?}");
             repeated = true;
@@ -322,7 +322,7 @@ impl Load {
     }
 
     async fn get(&self, path: &str) -> Value {
-        let Answer { status, body, .. } = self.ask(&self.simulation.client, Method::GET, path, None).await;
+        let CallReply { status, body, .. } = self.ask(&self.simulation.client, Method::GET, path, None).await;
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
@@ -479,9 +479,9 @@ fn text(value: &Value, field: &str) -> String {
 }
 
 /// Random numbers from a seed (`SplitMix64`).
-struct Dice(u64);
+struct Generator(u64);
 
-impl Dice {
+impl Generator {
     /// A new seed in each run, unless the environment sets one.
     #[expect(clippy::disallowed_methods, reason = "a run that failed can be repeated")]
     fn thrown() -> Self {

@@ -98,11 +98,11 @@ fn script(document: &str, not_run: &[(&str, usize)]) -> String {
 
 /// A working directory for a script: a repository, a home directory, and the server's address and
 /// key.
-pub(crate) struct Place {
+pub(crate) struct ScriptDirectory {
     directory: tempfile::TempDir,
 }
 
-impl Place {
+impl ScriptDirectory {
     pub(crate) fn of(server: &Server) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let place = Self { directory };
@@ -196,7 +196,7 @@ fn api_keys() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_of_the_docs_on_keys_works() {
     let server = Server::start().await;
-    let place = Place::of(&server);
+    let place = ScriptDirectory::of(&server);
     place.shell("git init --quiet && git add . && git commit --quiet --message 'A shop'").success().await;
     let document = api_keys();
     let script = script(&document, &[("sh aws", 4), ("sh serve", 1), ("yaml", 1)])

@@ -71,7 +71,7 @@ impl SmallDisk {
         self.client(ROOT_KEY)
     }
 
-    async fn make_key(&self) -> (String, String) {
+    async fn create_key(&self) -> (String, String) {
         let new = json!({ "name": "Key", "preset": "admin", "all_projects": true });
         let made = self.root().post("/v1/keys", &new, 200).await;
         (id(&made), made["key"].as_str().expect("a key").to_owned())
@@ -115,7 +115,7 @@ async fn full_disk_does_not_stop_revocation() {
     let Some(disk) = SmallDisk::start().await else { return };
     let mut keys = Vec::new();
     for _ in 0..5 {
-        keys.push(disk.make_key().await);
+        keys.push(disk.create_key().await);
     }
     disk.fill("filler");
     disk.assert_is_full().await;
@@ -153,8 +153,8 @@ async fn full_disk_does_not_stop_revocation() {
 #[tokio::test]
 async fn revocation_without_disk_space_is_written_later() {
     let Some(disk) = SmallDisk::start().await else { return };
-    let (id, key) = &disk.make_key().await;
-    let spare: Vec<_> = [disk.make_key().await, disk.make_key().await, disk.make_key().await].into();
+    let (id, key) = &disk.create_key().await;
+    let spare: Vec<_> = [disk.create_key().await, disk.create_key().await, disk.create_key().await].into();
     disk.fill("filler");
     disk.assert_is_full().await;
     let root = disk.root();

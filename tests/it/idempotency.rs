@@ -114,7 +114,7 @@ async fn idempotency_keys_are_per_caller_and_project() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let other = id(&project.client.post("/v1/projects", &json!({ "name": "Other" }), 200).await);
-    let caller = app.root().make_key(json!({})).await;
+    let caller = app.root().create_key(json!({})).await;
     let body = json!({ "name": "Same" });
     let mut made = Vec::new();
     for client in [app.root(), app.anonymous().with_key(&caller.key)] {

@@ -9,16 +9,16 @@
 use http::Method;
 use jiff::SignedDuration;
 use onerun_auth::KEY_CACHE_TTL;
-use onerun_tests::app::{Client, MadeKey, TestApp, wire_time};
+use onerun_tests::app::{Client, CreatedKey, TestApp, wire_time};
 use serde_json::{Value, json};
 
 use crate::fixtures::{code, data, id};
 
-fn with<'a>(app: &'a TestApp, key: &MadeKey) -> Client<'a> {
+fn with<'a>(app: &'a TestApp, key: &CreatedKey) -> Client<'a> {
     app.anonymous().with_key(&key.key)
 }
 
-async fn act(app: &TestApp, key: &MadeKey, what: &str) -> Value {
+async fn act(app: &TestApp, key: &CreatedKey, what: &str) -> Value {
     app.root().post_empty(&format!("/v1/keys/{}/{what}", key.id), 200).await
 }
 
@@ -29,7 +29,7 @@ async fn act(app: &TestApp, key: &MadeKey, what: &str) -> Value {
 async fn e2b_infra_3324_revoked_key_survives_in_a_cache() {
     let app = TestApp::start();
     let elsewhere = app.beside(KEY_CACHE_TTL);
-    let key = app.root().make_key(json!({})).await;
+    let key = app.root().create_key(json!({})).await;
     with(&elsewhere, &key).get("/v1/whoami", 200).await;
     act(&app, &key, "revoke").await;
     with(&app, &key).get("/v1/whoami", 401).await;
@@ -42,7 +42,7 @@ async fn e2b_infra_3324_revoked_key_survives_in_a_cache() {
 async fn langfuse_17651_use_keeps_a_revoked_key_alive() {
     let app = TestApp::start();
     let elsewhere = app.beside(KEY_CACHE_TTL);
-    let key = app.root().make_key(json!({})).await;
+    let key = app.root().create_key(json!({})).await;
     with(&elsewhere, &key).get("/v1/whoami", 200).await;
     act(&app, &key, "revoke").await;
     // Every second, as a program in a loop would.
@@ -64,7 +64,7 @@ async fn langfuse_17651_use_keeps_a_revoked_key_alive() {
 #[tokio::test]
 async fn anytype_api_10_revocation_waits_for_a_restart() {
     let app = TestApp::start();
-    let key = app.root().make_key(json!({})).await;
+    let key = app.root().create_key(json!({})).await;
     with(&app, &key).get("/v1/whoami", 200).await;
     act(&app, &key, "revoke").await;
     // No restart happened, and no time has passed.
@@ -75,7 +75,7 @@ async fn anytype_api_10_revocation_waits_for_a_restart() {
 #[tokio::test]
 async fn keypal_7_rotation_revokes_the_old_key_at_once() {
     let app = TestApp::start();
-    let old = app.root().make_key(json!({})).await;
+    let old = app.root().create_key(json!({})).await;
     let new = app.root().rotate_key(&old.id, json!({})).await;
     for key in [&old, &new] {
         with(&app, key).get("/v1/whoami", 200).await;
@@ -87,7 +87,7 @@ async fn keypal_7_rotation_revokes_the_old_key_at_once() {
 #[tokio::test]
 async fn unkey_5892_rotation_extends_the_old_keys_life() {
     let app = TestApp::start();
-    let old = app.root().make_key(json!({ "expires_in_days": 1 })).await;
+    let old = app.root().create_key(json!({ "expires_in_days": 1 })).await;
     let end = old.answer["expires_at"].clone();
     app.root().rotate_key(&old.id, json!({ "overlap_seconds": 604_800 })).await;
     let seen = app.root().get(&format!("/v1/keys/{}", old.id), 200).await;
@@ -100,7 +100,7 @@ async fn unkey_5892_rotation_extends_the_old_keys_life() {
 #[tokio::test]
 async fn solana_developer_platform_897_overlap_end_is_not_enforced() {
     let app = TestApp::start();
-    let old = app.root().make_key(json!({ "never_expires": true })).await;
+    let old = app.root().create_key(json!({ "never_expires": true })).await;
     app.root().rotate_key(&old.id, json!({ "overlap_seconds": 60 })).await;
     app.advance(SignedDuration::from_secs(59));
     with(&app, &old).get("/v1/whoami", 200).await;
@@ -113,7 +113,7 @@ async fn solana_developer_platform_897_overlap_end_is_not_enforced() {
 #[tokio::test]
 async fn soter_946_rotation_means_downtime() {
     let app = TestApp::start();
-    let old = app.root().make_key(json!({})).await;
+    let old = app.root().create_key(json!({})).await;
     app.root().rotate_key(&old.id, json!({ "overlap_seconds": 3_600 })).await;
     let seen = async || app.root().get(&format!("/v1/keys/{}", old.id), 200).await;
     assert_eq!(seen().await["uses_since_replaced"], 0);
@@ -125,7 +125,7 @@ async fn soter_946_rotation_means_downtime() {
 #[tokio::test]
 async fn better_auth_10921_every_request_writes_the_key() {
     let app = TestApp::start();
-    let key = app.root().make_key(json!({})).await;
+    let key = app.root().create_key(json!({})).await;
     let client = with(&app, &key);
     client.get("/v1/whoami", 200).await;
     let first = app.root().get(&format!("/v1/keys/{}", key.id), 200).await;
@@ -141,7 +141,7 @@ async fn better_auth_10921_every_request_writes_the_key() {
 #[tokio::test]
 async fn better_auth_4023_request_is_counted_twice() {
     let app = TestApp::start();
-    let key = app.root().make_key(json!({ "rate_limit": { "requests": 2, "window_seconds": 60 } })).await;
+    let key = app.root().create_key(json!({ "rate_limit": { "requests": 2, "window_seconds": 60 } })).await;
     for _ in 0..2 {
         with(&app, &key).get("/v1/whoami", 200).await;
     }
@@ -153,12 +153,13 @@ async fn better_auth_4023_request_is_counted_twice() {
 #[tokio::test]
 async fn better_auth_1886_keys_have_an_unrequested_limit() {
     let app = TestApp::start();
-    let key = app.root().make_key(json!({})).await;
+    let key = app.root().create_key(json!({})).await;
     assert_eq!(key.answer["rate_limit"], Value::Null);
     for _ in 0..50 {
         with(&app, &key).get("/v1/whoami", 200).await;
     }
-    let limited = app.root().make_key(json!({ "rate_limit": { "requests": 1, "window_seconds": 9 } })).await;
+    let limited =
+        app.root().create_key(json!({ "rate_limit": { "requests": 1, "window_seconds": 9 } })).await;
     assert_eq!(limited.answer["rate_limit"], json!({ "requests": 1, "window_seconds": 9 }));
 }
 
@@ -166,7 +167,7 @@ async fn better_auth_1886_keys_have_an_unrequested_limit() {
 #[tokio::test]
 async fn better_auth_reading_an_expired_key_deletes_it() {
     let app = TestApp::start();
-    let key = app.root().make_key(json!({ "expires_in_days": 1, "name": "Nightly" })).await;
+    let key = app.root().create_key(json!({ "expires_in_days": 1, "name": "Nightly" })).await;
     app.advance(SignedDuration::from_hours(24));
     with(&app, &key).get("/v1/whoami", 401).await;
     let seen = app.root().get(&format!("/v1/keys/{}", key.id), 200).await;
@@ -177,7 +178,7 @@ async fn better_auth_reading_an_expired_key_deletes_it() {
 #[tokio::test]
 async fn kong_33_keys_are_stored_in_plain_text() {
     let app = TestApp::start();
-    let key = app.root().make_key(json!({})).await;
+    let key = app.root().create_key(json!({})).await;
     with(&app, &key).get("/v1/whoami", 200).await;
     let kept = app.kept().await;
     let is_kept = |text: &str| kept.windows(text.len()).any(|window| window == text.as_bytes());
@@ -192,7 +193,7 @@ async fn kong_33_keys_are_stored_in_plain_text() {
 #[tokio::test]
 async fn cve_2025_61928_keys_are_created_for_any_named_user() {
     let app = TestApp::start();
-    let key = app.root().make_key(json!({ "scopes": ["agents:read"] })).await;
+    let key = app.root().create_key(json!({ "scopes": ["agents:read"] })).await;
     let body = json!({ "name": "x", "preset": "admin", "all_projects": true });
     app.anonymous().post("/v1/keys", &body, 401).await;
     app.anonymous().patch(&format!("/v1/keys/{}", key.id), &json!({ "preset": "admin" }), 401).await;
@@ -210,7 +211,7 @@ async fn cve_2025_61928_keys_are_created_for_any_named_user() {
 #[tokio::test]
 async fn nixos_org_247_refusal_does_not_name_its_rule() {
     let app = TestApp::start();
-    let key = app.root().make_key(json!({ "scopes": ["keys:write"], "expires_in_days": 7 })).await;
+    let key = app.root().create_key(json!({ "scopes": ["keys:write"], "expires_in_days": 7 })).await;
     let problem = with(&app, &key).get("/v1/projects", 403).await;
     assert!(problem["message"].as_str().unwrap().contains("`projects:read`"), "{problem}");
     let body = json!({ "name": "x", "scopes": ["keys:write"], "all_projects": true, "expires_in_days": 8 });
@@ -226,7 +227,7 @@ async fn refined_github_6092_each_project_needs_its_own_key() {
     for name in ["One", "Two", "Three"] {
         projects.push(id(&app.root().post("/v1/projects", &json!({ "name": name }), 200).await));
     }
-    let key = app.root().make_key(json!({ "project_ids": projects[..2] })).await;
+    let key = app.root().create_key(json!({ "project_ids": projects[..2] })).await;
     let client = with(&app, &key);
     for (project, status) in projects.iter().zip([200, 200, 403]) {
         client.get(&format!("/v1/agents?project_id={project}"), status).await;
@@ -242,7 +243,7 @@ async fn crates_io_missing_or_empty_scopes_grant_everything() {
     root.post("/v1/keys", &json!({ "name": "x", "all_projects": true }), 422).await;
     root.post("/v1/keys", &json!({ "name": "x", "preset": "ci" }), 422).await;
     root.post("/v1/keys", &json!({ "name": "x", "preset": "ci", "project_ids": [] }), 422).await;
-    let key = root.make_key(json!({ "scopes": [] })).await;
+    let key = root.create_key(json!({ "scopes": [] })).await;
     with(&app, &key).get("/v1/projects", 403).await;
 }
 
@@ -251,9 +252,9 @@ async fn crates_io_missing_or_empty_scopes_grant_everything() {
 async fn ninerouter_2351_idle_and_expiring_keys_are_not_shown() {
     let app = TestApp::start();
     let root = app.root();
-    let endless = root.make_key(json!({ "never_expires": true })).await;
+    let endless = root.create_key(json!({ "never_expires": true })).await;
     app.next_instant();
-    let short = root.make_key(json!({ "expires_in_days": 40 })).await;
+    let short = root.create_key(json!({ "expires_in_days": 40 })).await;
     app.advance(SignedDuration::from_hours(30 * 24));
     with(&app, &short).get("/v1/projects", 200).await;
     let ids = |page: Value| data(&page).iter().map(id).collect::<Vec<_>>();

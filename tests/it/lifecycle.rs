@@ -2,7 +2,7 @@
 //! never get stuck.
 
 use jiff::SignedDuration;
-use onerun_tests::app::{Act, TestApp};
+use onerun_tests::app::{Behavior, TestApp};
 use serde_json::{Value, json};
 use tokio::join;
 
@@ -343,7 +343,7 @@ async fn verdict_after_a_cancel_is_not_recorded() {
     let objective = project.objective("Is kind", "The agent is kind.").await;
     let conversation = project.converse(json!({ "objective_ids": [objective] })).await;
     conversation.hold(&[]).await;
-    app.model().on_judge(Act::Waits);
+    app.model().on_judge(Behavior::Waits);
     join!(app.run_jobs(), async {
         app.model().waits().await;
         assert_eq!(conversation.see().await["evaluation_status"], "in_progress");
@@ -432,11 +432,11 @@ async fn final_status_never_changes() {
     let expired = project.simulate(json!({ "expires_in_seconds": 1 })).await;
     app.advance(SignedDuration::from_secs(1));
     app.run_jobs().await;
-    app.model().on_persona(Act::Unavailable);
+    app.model().on_persona(Behavior::Unavailable);
     let failed = project.create(json!({})).await;
     app.run_jobs_and_retries().await;
     assert_eq!(app.take_buried().len(), 1);
-    app.model().on_persona(Act::Offline);
+    app.model().on_persona(Behavior::Offline);
     for (simulation, status) in
         [(&completed.simulation, "completed"), (&expired, "expired"), (&failed, "failed")]
     {
@@ -456,7 +456,7 @@ async fn final_status_never_changes() {
 
 #[tokio::test]
 async fn failed_persona_generation_hides_the_models_words() {
-    for act in [Act::Unavailable, Act::Unusable, Act::Panics] {
+    for act in [Behavior::Unavailable, Behavior::Unusable, Behavior::Panics] {
         let app = TestApp::start();
         let project = TestProject::open(&app).await;
         app.model().on_persona(act);
@@ -477,18 +477,18 @@ async fn short_model_outage_fails_nothing() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Is kind", "The agent is kind.").await;
-    app.model().on_persona(Act::Unavailable);
+    app.model().on_persona(Behavior::Unavailable);
     let simulation = project.create(json!({ "objective_ids": [objective] })).await;
     app.run_jobs().await;
     assert!(project.personas(&simulation).await.is_empty());
-    app.model().on_persona(Act::Offline);
+    app.model().on_persona(Behavior::Offline);
     app.run_jobs_and_retries().await;
     let conversation = &project.test_conversations(&simulation).await[0];
     conversation.hold(&[]).await;
-    app.model().on_judge(Act::Panics);
+    app.model().on_judge(Behavior::Panics);
     app.run_jobs().await;
     assert_eq!(conversation.see().await["evaluation_status"], "in_progress");
-    app.model().on_judge(Act::Offline);
+    app.model().on_judge(Behavior::Offline);
     app.run_jobs_and_retries().await;
     let seen = conversation.see().await;
     assert_eq!(seen["evaluation_status"], "completed");
@@ -508,7 +508,7 @@ async fn failed_judging_is_no_pass_and_fails_the_simulation() {
     let conversations = project.test_conversations(&simulation).await;
     conversations[0].hold(&[]).await;
     app.run_jobs().await;
-    app.model().on_judge(Act::Unusable);
+    app.model().on_judge(Behavior::Unusable);
     conversations[1].hold(&[]).await;
     app.run_jobs_and_retries().await;
     assert_eq!(app.take_buried().len(), 1);
@@ -529,10 +529,10 @@ async fn failed_judging_is_no_pass_and_fails_the_simulation() {
 async fn failing_simulation_does_not_delay_another() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
-    app.model().on_persona(Act::Panics);
+    app.model().on_persona(Behavior::Panics);
     let poisoned = project.create(json!({})).await;
     app.run_jobs().await;
-    app.model().on_persona(Act::Offline);
+    app.model().on_persona(Behavior::Offline);
     let conversation = project.converse(json!({})).await;
     conversation.hold(&[]).await;
     app.run_jobs().await;

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Method;
 use onerun_api::{Body, ROUTES};
 use onerun_engine::Reply;
-use onerun_tests::app::{Act, OTHER_KEY, ROOT_KEY, TestApp};
+use onerun_tests::app::{Behavior, OTHER_KEY, ROOT_KEY, TestApp};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
@@ -70,7 +70,7 @@ async fn every_request_logs_one_line_without_private_data() {
         app.root().with_header("user-agent", SECRET).with_header("cookie", SECRET),
         app.root().with_header("idempotency-key", SECRET),
     ];
-    app.model().on_reply(Act::Says(Reply { text: Some(SECRET.to_owned()), ends: false }));
+    app.model().on_reply(Behavior::Says(Reply { text: Some(SECRET.to_owned()), ends: false }));
     let mut ids = BTreeSet::new();
     for route in ROUTES {
         let mut good = seeded.value(route.operation).unwrap_or_default();
@@ -122,7 +122,7 @@ async fn internal_errors_are_logged_and_not_sent() {
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
     let route = ROUTES.iter().find(|route| route.operation == "create_response").unwrap();
-    for (act, status) in [(Act::Unavailable, 503), (Act::Unusable, 503), (Act::Panics, 500)] {
+    for (act, status) in [(Behavior::Unavailable, 503), (Behavior::Unusable, 503), (Behavior::Panics, 500)] {
         logged();
         app.model().on_reply(act);
         let path = seeded.path(route);
@@ -141,7 +141,7 @@ async fn every_job_logs_one_line_with_its_outcome() {
     record();
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
-    app.model().on_persona(Act::Unavailable);
+    app.model().on_persona(Behavior::Unavailable);
     let failed = project.create(json!({})).await;
     logged();
     app.run_jobs_and_retries().await;
@@ -175,7 +175,7 @@ async fn secrets_are_neither_logged_nor_stored() {
     record();
     let app = TestApp::start();
     let seeded = SeededProject::new(&app).await;
-    let canary = app.root().make_key(json!({ "name": "Canary" })).await;
+    let canary = app.root().create_key(json!({ "name": "Canary" })).await;
     let replaced = app.root().rotate_key(&canary.id, json!({})).await;
     logged();
     let key = |key: &str| app.anonymous().with_header("x-api-key", key);

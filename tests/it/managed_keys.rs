@@ -7,22 +7,22 @@ use jiff::SignedDuration;
 use onerun_api::{Body, ROUTES};
 use onerun_auth::{Actor, AuditCheck, AuditEntry, AuditEvent, AuditHead};
 use onerun_engine::Settings;
-use onerun_tests::app::{Client, MadeKey, TestApp, keys, wire_time};
+use onerun_tests::app::{Client, CreatedKey, TestApp, keys, wire_time};
 use serde_json::{Value, json};
 
 use crate::fixtures::{code, data, id};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-fn with<'a>(app: &'a TestApp, key: &MadeKey) -> Client<'a> {
+fn with<'a>(app: &'a TestApp, key: &CreatedKey) -> Client<'a> {
     app.anonymous().with_key(&key.key)
 }
 
-async fn see(app: &TestApp, key: &MadeKey) -> Value {
+async fn see(app: &TestApp, key: &CreatedKey) -> Value {
     app.root().get(&format!("/v1/keys/{}", key.id), 200).await
 }
 
-async fn act(client: &Client<'_>, key: &MadeKey, what: &str, status: u16) -> Value {
+async fn act(client: &Client<'_>, key: &CreatedKey, what: &str, status: u16) -> Value {
     client.post_empty(&format!("/v1/keys/{}/{what}", key.id), status).await
 }
 
@@ -36,7 +36,7 @@ async fn key_secret_is_shown_only_once() {
     let project = id(&app.root().post("/v1/projects", &json!({ "name": "Shop" }), 200).await);
     let made = app
         .root()
-        .make_key(json!({
+        .create_key(json!({
             "name": "Pipeline of the shop",
             "scopes": ["simulations:read", "simulations:write"],
             "project_ids": [project],
@@ -76,9 +76,9 @@ async fn key_secret_is_shown_only_once() {
 #[tokio::test]
 async fn key_expires_after_90_days_by_default() {
     let app = TestApp::start();
-    let made = app.root().make_key(json!({})).await;
+    let made = app.root().create_key(json!({})).await;
     assert_eq!(made.answer["expires_at"], wire_time(app.now() + 90 * DAY));
-    let endless = app.root().make_key(json!({ "never_expires": true })).await;
+    let endless = app.root().create_key(json!({ "never_expires": true })).await;
     assert_eq!(endless.answer["expires_at"], Value::Null);
     app.advance(3_650 * DAY);
     with(&app, &endless).get("/v1/whoami", 200).await;
@@ -89,8 +89,8 @@ async fn key_expires_after_90_days_by_default() {
 async fn key_over_the_limit_is_refused_until_another_ends() {
     let settings = Settings { max_live_keys: 2, ..TestApp::settings() };
     let app = TestApp::start_with(ROUTES, Box::new(keys()), settings);
-    let expiring = app.root().make_key(json!({ "expires_in_days": 1 })).await;
-    let other = app.root().make_key(json!({})).await;
+    let expiring = app.root().create_key(json!({ "expires_in_days": 1 })).await;
+    let other = app.root().create_key(json!({})).await;
     let body = json!({ "name": "x", "preset": "ci", "all_projects": true });
     let problem = app.root().post("/v1/keys", &body, 409).await;
     assert_eq!(code(&problem), "too_many_keys");
@@ -122,7 +122,7 @@ async fn key_without_scopes_or_projects_is_refused() {
     let pointers: Vec<_> =
         problem["errors"].as_array().unwrap().iter().map(|error| &error["pointer"]).collect();
     assert_eq!(pointers, ["#/scopes", "#/project_ids"]);
-    let none = app.root().make_key(json!({ "scopes": [] })).await;
+    let none = app.root().create_key(json!({ "scopes": [] })).await;
     assert_eq!(none.answer["scopes"], json!([]));
     let problem = with(&app, &none).get("/v1/projects", 403).await;
     assert_eq!(code(&problem), "insufficient_scope");
@@ -195,7 +195,7 @@ async fn repeated_create_makes_one_key_and_one_secret() {
         client.post("/v1/keys", &json!({ "name": "x", "preset": "ci", "all_projects": true }), 422).await;
     assert_eq!(code(&other), "idempotency_key_reused");
     // Two callers may use the same idempotency key.
-    let admin = app.root().make_key(json!({})).await;
+    let admin = app.root().create_key(json!({})).await;
     let theirs =
         with(&app, &admin).with_header("idempotency-key", "deploy-17").post("/v1/keys", &body, 200).await;
     assert_ne!(theirs["id"], first["id"]);
@@ -205,7 +205,7 @@ async fn repeated_create_makes_one_key_and_one_secret() {
 #[tokio::test]
 async fn repeated_rotation_makes_one_key() {
     let app = TestApp::start();
-    let made = app.root().make_key(json!({})).await;
+    let made = app.root().create_key(json!({})).await;
     let client = app.root().with_header("idempotency-key", "r");
     let first = act(&client, &made, "rotate", 200).await;
     let second = act(&client, &made, "rotate", 200).await;
@@ -229,7 +229,7 @@ async fn keys_are_filtered_by_status_expiry_and_use() {
         ("revoked", json!({ "expires_in_days": 5 })),
     ] {
         app.next_instant();
-        made.insert(name, root.make_key(terms).await);
+        made.insert(name, root.create_key(terms).await);
     }
     act(&root, &made["disabled"], "disable", 200).await;
     act(&root, &made["revoked"], "revoke", 200).await;
@@ -261,7 +261,7 @@ async fn keys_are_filtered_by_status_expiry_and_use() {
 #[tokio::test]
 async fn key_change_applies_at_once_on_its_server() {
     let app = TestApp::start();
-    let made = app.root().make_key(json!({ "preset": "ci" })).await;
+    let made = app.root().create_key(json!({ "preset": "ci" })).await;
     let client = with(&app, &made);
     client.post("/v1/keys", &json!({}), 403).await;
     client.get("/v1/projects", 200).await;
@@ -287,7 +287,7 @@ async fn key_change_applies_at_once_on_its_server() {
 #[tokio::test]
 async fn disabled_key_can_be_enabled_and_revoked_cannot() {
     let app = TestApp::start();
-    let made = app.root().make_key(json!({})).await;
+    let made = app.root().create_key(json!({})).await;
     let client = with(&app, &made);
     act(&app.root(), &made, "disable", 200).await;
     assert_eq!(code(&client.get("/v1/whoami", 401).await), "inactive_api_key");
@@ -307,7 +307,7 @@ async fn disabled_key_can_be_enabled_and_revoked_cannot() {
 #[tokio::test]
 async fn rotation_without_overlap_survives_a_clock_reset() {
     let app = TestApp::start();
-    let made = app.root().make_key(json!({})).await;
+    let made = app.root().create_key(json!({})).await;
     let new = app.root().rotate_key(&made.id, json!({ "overlap_seconds": 0 })).await;
     for moved in [SignedDuration::ZERO, SignedDuration::from_secs(-10)] {
         app.advance(moved);
@@ -323,7 +323,7 @@ async fn rotation_without_overlap_survives_a_clock_reset() {
 #[tokio::test]
 async fn rotation_shows_remaining_use_of_the_old_key() {
     let app = TestApp::start();
-    let made = app.root().make_key(json!({ "preset": "read_only", "expires_in_days": 30 })).await;
+    let made = app.root().create_key(json!({ "preset": "read_only", "expires_in_days": 30 })).await;
     let old = with(&app, &made);
     old.get("/v1/projects", 200).await;
     app.advance(DAY);
@@ -366,17 +366,17 @@ async fn key_cannot_create_or_change_a_stronger_key() {
         "allowed_cidrs": ["127.0.0.0/8"],
         "rate_limit": { "requests": 1_000, "window_seconds": 60 },
     });
-    let maker = root.make_key(terms.clone()).await;
+    let maker = root.create_key(terms.clone()).await;
     let client = with(&app, &maker);
     let within = json!({
         "name": "Child", "scopes": ["agents:read"], "project_ids": [mine], "expires_in_days": 9,
         "allowed_cidrs": ["127.0.0.1"], "rate_limit": { "requests": 10, "window_seconds": 60 },
     });
-    let child = client.make_key(within.clone()).await;
+    let child = client.create_key(within.clone()).await;
     // By default it expires with its creator.
     let mut silent = within.clone();
     silent.as_object_mut().unwrap().remove("expires_in_days");
-    assert_eq!(client.make_key(silent).await.answer["expires_at"], maker.answer["expires_at"]);
+    assert_eq!(client.create_key(silent).await.answer["expires_at"], maker.answer["expires_at"]);
 
     let beyond = [
         (json!({ "scopes": ["agents:read", "agents:write"] }), "the scope `agents:write`"),
@@ -421,9 +421,9 @@ async fn weaker_key_cannot_see_or_revoke_a_stronger_one() {
     let app = TestApp::start();
     let root = app.root();
     let mine = id(&root.post("/v1/projects", &json!({ "name": "Mine" }), 200).await);
-    let admin = root.make_key(json!({})).await;
-    let peer = root.make_key(json!({ "project_ids": [mine] })).await;
-    let weak = root.make_key(json!({ "scopes": ["keys:read", "keys:write"], "project_ids": [mine] })).await;
+    let admin = root.create_key(json!({})).await;
+    let peer = root.create_key(json!({ "project_ids": [mine] })).await;
+    let weak = root.create_key(json!({ "scopes": ["keys:read", "keys:write"], "project_ids": [mine] })).await;
     let client = with(&app, &weak);
     for what in ["disable", "enable", "revoke", "rotate"] {
         assert_eq!(code(&act(&client, &admin, what, 404).await), "key_not_found", "{what}");
@@ -438,8 +438,8 @@ async fn weaker_key_cannot_see_or_revoke_a_stronger_one() {
 #[tokio::test]
 async fn responder_can_revoke_a_key_that_expires_later() {
     let app = TestApp::start();
-    let endless = app.root().make_key(json!({ "never_expires": true })).await;
-    let on_call = app.root().make_key(json!({ "expires_in_days": 1 })).await;
+    let endless = app.root().create_key(json!({ "never_expires": true })).await;
+    let on_call = app.root().create_key(json!({ "expires_in_days": 1 })).await;
     act(&with(&app, &on_call), &endless, "revoke", 200).await;
     with(&app, &endless).get("/v1/whoami", 401).await;
 }
@@ -447,8 +447,8 @@ async fn responder_can_revoke_a_key_that_expires_later() {
 #[tokio::test]
 async fn leak_report_revokes_the_key_and_reveals_no_other() {
     let app = TestApp::start();
-    let lost = app.root().make_key(json!({ "name": "Lost" })).await;
-    let kept = app.root().make_key(json!({ "name": "Kept" })).await;
+    let lost = app.root().create_key(json!({ "name": "Lost" })).await;
+    let kept = app.root().create_key(json!({ "name": "Kept" })).await;
     let report = async |keys: Value| {
         let reply = app
             .anonymous()
@@ -489,7 +489,7 @@ async fn leak_reports_are_limited_per_address() {
 #[tokio::test]
 async fn report_with_a_valid_key_is_accepted_over_the_limit() {
     let app = TestApp::start();
-    let made = app.root().make_key(json!({})).await;
+    let made = app.root().create_key(json!({})).await;
     let path = "/v1/keys/revoke-leaked";
     let junk = json!({ "keys": ["x"] });
     for _ in 0..60 {
@@ -531,7 +531,7 @@ async fn malformed_reports_count_against_the_limit() {
 #[tokio::test]
 async fn leak_report_must_be_json() {
     let app = TestApp::start();
-    let made = app.root().make_key(json!({})).await;
+    let made = app.root().create_key(json!({})).await;
     let path = "/v1/keys/revoke-leaked";
     let body = json!({ "keys": [made.key] });
     for wrong in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {
@@ -547,7 +547,7 @@ async fn leak_report_must_be_json() {
 #[tokio::test]
 async fn rate_limit_counts_requests_of_its_window_only() {
     let app = TestApp::start();
-    let made = app.root().make_key(json!({ "rate_limit": { "requests": 3, "window_seconds": 60 } })).await;
+    let made = app.root().create_key(json!({ "rate_limit": { "requests": 3, "window_seconds": 60 } })).await;
     let client = with(&app, &made);
     for remaining in [2, 1, 0] {
         // Also for a request refused for another cause.
@@ -575,7 +575,7 @@ async fn rate_limit_counts_requests_of_its_window_only() {
 async fn processes_share_a_keys_request_count() {
     let app = TestApp::start();
     let other = app.beside(SignedDuration::from_secs(5));
-    let made = app.root().make_key(json!({ "rate_limit": { "requests": 4, "window_seconds": 60 } })).await;
+    let made = app.root().create_key(json!({ "rate_limit": { "requests": 4, "window_seconds": 60 } })).await;
     for app in [&app, &other, &app, &other] {
         with(app, &made).get("/v1/whoami", 200).await;
     }
@@ -587,7 +587,7 @@ async fn processes_share_a_keys_request_count() {
 #[tokio::test]
 async fn key_use_is_recorded_within_a_minute() {
     let app = TestApp::start();
-    let made = app.root().make_key(json!({})).await;
+    let made = app.root().create_key(json!({})).await;
     let client = with(&app, &made);
     assert_eq!(see(&app, &made).await["last_used_at"], Value::Null);
     let first = wire_time(app.now());
@@ -615,9 +615,9 @@ async fn concurrent_responses_follow_their_recorded_use() {
     let app = TestApp::start();
     let mut made = Vec::new();
     for _ in 0..4 {
-        made.push(app.root().make_key(json!({})).await);
+        made.push(app.root().create_key(json!({})).await);
     }
-    let used_by = async |key: &MadeKey| {
+    let used_by = async |key: &CreatedKey| {
         with(&app, key).get("/v1/whoami", 200).await;
         see(&app, key).await["last_used_at"].clone()
     };
@@ -668,9 +668,9 @@ fn entry(json: &Value) -> AuditEntry {
 async fn every_key_change_is_in_a_verifiable_audit_trail() {
     let app = TestApp::start();
     assert_eq!(trail(&app).await, (Vec::new(), None));
-    let made = app.root().make_key(json!({ "name": "First" })).await;
+    let made = app.root().create_key(json!({ "name": "First" })).await;
     let admin = with(&app, &made).at_address(Some("::ffff:203.0.113.9")).with_header("user-agent", "ops/1.0");
-    let other = admin.make_key(json!({ "name": "Second" })).await;
+    let other = admin.create_key(json!({ "name": "Second" })).await;
     let path = format!("/v1/keys/{}", other.id);
     admin.patch(&path, &json!({ "name": "Renamed", "preset": "ci" }), 200).await;
     act(&admin, &other, "disable", 200).await;
@@ -718,7 +718,7 @@ async fn revocation_applies_everywhere_within_the_cache_ttl() {
     let ttl = SignedDuration::from_secs(5);
     let elsewhere = [app.beside(ttl), app.beside(ttl)];
     for what in ["revoke", "disable"] {
-        let made = app.root().make_key(json!({})).await;
+        let made = app.root().create_key(json!({})).await;
         for environment in &elsewhere {
             with(environment, &made).get("/v1/whoami", 200).await;
         }
@@ -738,7 +738,7 @@ async fn frozen_or_reset_clock_invalidates_cached_keys() {
     let elsewhere = app.beside(SignedDuration::from_secs(5));
     // The monotonic clock stops, as it does while an environment is frozen.
     for moved in [SignedDuration::from_hours(1), -SignedDuration::from_secs(2)] {
-        let made = app.root().make_key(json!({})).await;
+        let made = app.root().create_key(json!({})).await;
         with(&elsewhere, &made).get("/v1/whoami", 200).await;
         act(&app.root(), &made, "revoke", 200).await;
         app.advance(moved);
@@ -750,7 +750,7 @@ async fn frozen_or_reset_clock_invalidates_cached_keys() {
 async fn without_a_cache_revocation_applies_at_once() {
     let app = TestApp::start();
     let elsewhere = app.beside(SignedDuration::ZERO);
-    let made = app.root().make_key(json!({})).await;
+    let made = app.root().create_key(json!({})).await;
     with(&elsewhere, &made).get("/v1/whoami", 200).await;
     act(&app.root(), &made, "revoke", 200).await;
     with(&elsewhere, &made).get("/v1/whoami", 401).await;

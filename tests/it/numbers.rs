@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::fixtures::{TestProject, id};
 
 /// Each field with a caller's own JSON: how to create, change and read it.
-struct Place {
+struct JsonField {
     write: (Method, String),
     /// The other fields of the body.
     fields: String,
@@ -16,8 +16,8 @@ struct Place {
     read: Box<dyn Fn(&str) -> String>,
 }
 
-async fn places(project: &TestProject<'_>) -> Vec<Place> {
-    let key = project.client.make_key(json!({})).await;
+async fn places(project: &TestProject<'_>) -> Vec<JsonField> {
+    let key = project.client.create_key(json!({})).await;
     let wanted = project.wanted(json!({})).to_string();
     let (agents, simulations) = (project.path("/agents"), project.path("/simulations"));
     let of = |path: &str| {
@@ -26,22 +26,22 @@ async fn places(project: &TestProject<'_>) -> Vec<Place> {
         Box::new(move |id: &str| format!("{path}/{id}?{query}"))
     };
     vec![
-        Place {
+        JsonField {
             write: (Method::POST, agents.clone()),
             fields: r#""name": "Desk""#.to_owned(),
             read: of(&agents),
         },
-        Place {
+        JsonField {
             write: (Method::POST, simulations.clone()),
             fields: wanted[1..wanted.len() - 1].to_owned(),
             read: of(&simulations),
         },
-        Place {
+        JsonField {
             write: (Method::POST, "/v1/keys".to_owned()),
             fields: r#""name": "Key", "preset": "worker", "all_projects": true"#.to_owned(),
             read: of("/v1/keys"),
         },
-        Place {
+        JsonField {
             write: (Method::PATCH, format!("/v1/keys/{}", key.id)),
             fields: r#""name": "Key""#.to_owned(),
             read: of("/v1/keys"),

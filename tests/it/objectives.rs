@@ -2,7 +2,7 @@
 
 use onerun_domain::{Criteria, Name, Objective, ObjectiveId, Outcome, Score};
 use onerun_engine::Verdict;
-use onerun_tests::app::{Act, TestApp};
+use onerun_tests::app::{Behavior, TestApp};
 use serde_json::{Value, json};
 
 use crate::fixtures::{TestConversation, TestProject, code, id, text};
@@ -128,7 +128,7 @@ async fn failed_check_is_not_overruled_by_a_model() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let mixed = project.objective("Both", "The agent is kind.\ncheck: agent says /sorry/i").await;
-    app.model().on_judge(Act::Says(verdict(Outcome::Passed, Some(1.0), &[])));
+    app.model().on_judge(Behavior::Says(verdict(Outcome::Passed, Some(1.0), &[])));
     let failed = evaluations(&judged(&project, &[&mixed], "No.").await).await.remove(0);
     assert_eq!((&failed["outcome"], &failed["judge"]), (&json!("failed"), &json!("checks")));
     assert_eq!(failed["score"], 0.0);
@@ -143,7 +143,7 @@ async fn quotes_occur_verbatim_in_their_message() {
     let prose = project.objective("Is kind", "The agent is kind.").await;
     let line = "I am truly sorry, \u{201c}Jo\u{201d}.";
     let quotes = ["truly sorry", "I am happy", "TRULY", "", "  ", "\u{201c}Jo\u{201d}", "\"Jo\""];
-    app.model().on_judge(Act::Says(verdict(Outcome::Passed, Some(0.875), &quotes)));
+    app.model().on_judge(Behavior::Says(verdict(Outcome::Passed, Some(0.875), &quotes)));
     let conversation = judged(&project, &[&prose], line).await;
     let item = id(&conversation.items().await[0]);
     let evaluation = evaluations(&conversation).await.remove(0);
@@ -163,7 +163,7 @@ async fn verdict_without_a_reason_is_refused() {
         let app = TestApp::start();
         let project = TestProject::open(&app).await;
         let prose = project.objective("Is kind", "The agent is kind.").await;
-        app.model().on_judge(Act::Says(Verdict {
+        app.model().on_judge(Behavior::Says(Verdict {
             reason: reason.to_owned(),
             ..verdict(Outcome::Passed, Some(1.0), &[])
         }));
@@ -180,7 +180,7 @@ async fn inconclusive_verdict_has_no_score_and_is_no_pass() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let prose = project.objective("Is kind", "The agent is kind.").await;
-    app.model().on_judge(Act::Says(verdict(Outcome::Inconclusive, Some(1.0), &[])));
+    app.model().on_judge(Behavior::Says(verdict(Outcome::Inconclusive, Some(1.0), &[])));
     let conversation = judged(&project, &[&prose], "Hello.").await;
     assert_eq!(evaluations(&conversation).await[0]["score"], Value::Null);
     let results = project.results(&conversation.simulation).await;
@@ -194,7 +194,7 @@ async fn judge_text_is_sanitized_and_truncated() {
     let prose = project.objective("Is kind", "The agent is kind.").await;
     let reason = format!("a\u{0}b\u{1b}{}", "x".repeat(1_000_000));
     let quotes: Vec<_> = vec!["Hello"; 1_000];
-    app.model().on_judge(Act::Says(Verdict { reason, ..verdict(Outcome::Failed, Some(0.0), &quotes) }));
+    app.model().on_judge(Behavior::Says(Verdict { reason, ..verdict(Outcome::Failed, Some(0.0), &quotes) }));
     let conversation = judged(&project, &[&prose], "Hello.").await;
     let evaluation = evaluations(&conversation).await.remove(0);
     let reason = text(&evaluation, "reason");
@@ -254,7 +254,7 @@ async fn end_of_a_conversation_can_be_checked() {
         let persona = project.objective("Persona", "check: persona ended").await;
         let agent = project.objective("Agent", "check: agent ended").await;
         let text_ = Some("Bye.".to_owned());
-        app.model().on_reply(Act::Says(onerun_engine::Reply { text: text_, ends: persona_ends }));
+        app.model().on_reply(Behavior::Says(onerun_engine::Reply { text: text_, ends: persona_ends }));
         let conversation = judged(&project, &[&persona, &agent], "Hello.").await;
         let outcomes: Vec<_> =
             evaluations(&conversation).await.iter().map(|value| text(value, "outcome")).collect();
@@ -300,7 +300,7 @@ async fn silent_agent_passes_no_check() {
 async fn model_cannot_pass_a_silent_agent() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
-    app.model().on_judge(Act::Says(verdict(Outcome::Passed, Some(1.0), &[])));
+    app.model().on_judge(Behavior::Says(verdict(Outcome::Passed, Some(1.0), &[])));
     let (evaluation, _) = found(&project, "The agent is kind.", &[]).await;
     assert_eq!((&evaluation["outcome"], &evaluation["score"]), (&json!("inconclusive"), &Value::Null));
     assert!(text(&evaluation, "reason").contains("The agent said nothing"), "{evaluation}");

@@ -3,9 +3,9 @@
 use http::Method;
 use onerun_engine::Reply;
 use onerun_tests::{
-    app::{Act, TestApp},
+    app::{Behavior, TestApp},
     process::Server,
-    sdk::{self, Wanted, assert_content},
+    sdk::{self, SimulationFields, assert_content},
 };
 use serde_json::{Value, json};
 
@@ -108,7 +108,7 @@ async fn megabyte_messages_are_read_with_default_parameters() {
     conversation.say(None, 200).await;
     let part = json!({ "type": "text", "text": "x".repeat(32_000) });
     let large = json!({ "input": [{ "type": "message", "content": vec![part; 32] }] });
-    app.model().on_reply(Act::Says(Reply { text: Some("Go on.".to_owned()), ends: false }));
+    app.model().on_reply(Behavior::Says(Reply { text: Some("Go on.".to_owned()), ends: false }));
     for _ in 0..7 {
         project.client.post(&conversation.path("/responses"), &large, 200).await;
     }
@@ -259,7 +259,8 @@ async fn sdk_worker_works_through_simulations_with_large_objectives() {
     }
     let mut simulations = Vec::new();
     for _ in 0..10 {
-        let wanted = Wanted { name: "Large", conversations: 1, personas: 1, expires_in_seconds: None };
+        let wanted =
+            SimulationFields { name: "Large", conversations: 1, personas: 1, expires_in_seconds: None };
         simulations.push(project.simulate(wanted).await);
     }
     let worker = project.worker(&[]);

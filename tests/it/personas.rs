@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use onerun_domain::{AgeGroup, PersonaAttributes};
 use onerun_engine::PersonaDraft;
-use onerun_tests::app::{Act, TestApp};
+use onerun_tests::app::{Behavior, TestApp};
 use serde_json::{Value, json};
 
 use crate::fixtures::{TestProject, code, id, text};
@@ -160,7 +160,7 @@ async fn generated_persona_is_sanitized_and_truncated() {
     let kept: String = format!("ab[31mc{}", "x".repeat(10_000)).chars().take(4_000).collect();
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
-    app.model().on_persona(Act::Says(PersonaDraft {
+    app.model().on_persona(Behavior::Says(PersonaDraft {
         summary: hostile.clone(),
         story: hostile.clone(),
         purpose: hostile.clone(),

@@ -1,7 +1,7 @@
 //! The results of a simulation: counts, means, and intervals calculated by hand.
 
 use onerun_engine::Reply;
-use onerun_tests::app::{Act, TestApp};
+use onerun_tests::app::{Behavior, TestApp};
 use serde_json::{Value, json};
 
 use crate::fixtures::{TestProject, extend};
@@ -133,10 +133,10 @@ async fn endings_are_counted_by_their_cause() {
     let conversations = project.test_conversations(&simulation).await;
     conversations[0].hold(&[]).await;
     for conversation in &conversations[1..3] {
-        app.model().on_reply(Act::Says(Reply { text: Some("Bye.".to_owned()), ends: true }));
+        app.model().on_reply(Behavior::Says(Reply { text: Some("Bye.".to_owned()), ends: true }));
         conversation.say(None, 200).await;
     }
-    app.model().on_reply(Act::Offline);
+    app.model().on_reply(Behavior::Offline);
     for conversation in &conversations[3..] {
         assert_eq!(conversation.say(Some("Hello."), 200).await["ended"], true);
         // Said again by the worker, which does not know it.

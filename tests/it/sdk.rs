@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use onerun_tests::{
     process::Server,
-    sdk::{SdkProject, Wanted, assert_content, check_every_status},
+    sdk::{SdkProject, SimulationFields, assert_content, check_every_status},
 };
 
-const THIRTY: Wanted<'static> =
-    Wanted { name: "Thirty refunds", conversations: 30, personas: 10, expires_in_seconds: None };
+const THIRTY: SimulationFields<'static> =
+    SimulationFields { name: "Thirty refunds", conversations: 30, personas: 10, expires_in_seconds: None };
 
 #[tokio::test]
 async fn client_reads_simulations_in_every_status() {
@@ -41,7 +41,7 @@ async fn presets_suffice_for_worker_and_pipeline() {
     let server = Server::start().await;
     let project = SdkProject::open(server.client()).await;
     let ci = project.with_key_of("ci").await;
-    let simulation = ci.simulate(Wanted { conversations: 5, personas: 5, ..THIRTY }).await;
+    let simulation = ci.simulate(SimulationFields { conversations: 5, personas: 5, ..THIRTY }).await;
 
     let worker = project.with_key_of("worker").await.worker(&[]);
     ci.reaches(&simulation, "completed").await;
@@ -54,7 +54,7 @@ async fn presets_suffice_for_worker_and_pipeline() {
 async fn worker_that_answers_once_completes() {
     let server = Server::start().await;
     let project = SdkProject::open(server.client()).await;
-    let simulation = project.simulate(Wanted { conversations: 5, personas: 5, ..THIRTY }).await;
+    let simulation = project.simulate(SimulationFields { conversations: 5, personas: 5, ..THIRTY }).await;
 
     let worker = project.worker(&["--single-turn"]);
     project.reaches(&simulation, "completed").await;

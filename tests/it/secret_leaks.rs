@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use onerun_tests::{
     process::{Process, Server, onerun},
-    sdk::{SdkProject, Wanted, assert_content},
+    sdk::{SdkProject, SimulationFields, assert_content},
 };
 use serde_json::json;
 
@@ -41,7 +41,7 @@ async fn secret_is_printed_once_and_in_no_file_or_log() {
 
     // Used by the published client, by a worker, by the command line, and in wrong ways.
     let project = SdkProject::open(server.client().with_key(&canary)).await;
-    let wanted = Wanted { name: "Canary", conversations: 2, personas: 2, expires_in_seconds: None };
+    let wanted = SimulationFields { name: "Canary", conversations: 2, personas: 2, expires_in_seconds: None };
     let simulation = project.simulate(wanted).await;
     let worker = project.worker(&[]);
     project.reaches(&simulation, "completed").await;

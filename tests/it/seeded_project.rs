@@ -45,7 +45,7 @@ impl<'a> SeededProject<'a> {
         project.decide(&simulation, &id(&personas[0]), "approve", 200).await;
         app.run_jobs().await;
         let persona = id(&personas[1]);
-        let key = project.client.make_key(json!({})).await;
+        let key = project.client.create_key(json!({})).await;
         let conversation = &project.test_conversations(&simulation).await[0];
         conversation.start(200).await;
         conversation.say(None, 200).await;
@@ -73,7 +73,7 @@ impl<'a> SeededProject<'a> {
             return path;
         }
         let known = self.ids.iter().find(|(name, _)| *name == "key_id").map(|(_, id)| id.as_str());
-        path.replace(known.unwrap_or_default(), &self.project.client.make_key(json!({})).await.id)
+        path.replace(known.unwrap_or_default(), &self.project.client.create_key(json!({})).await.id)
     }
 
     /// Every readable resource.

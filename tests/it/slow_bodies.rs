@@ -3,7 +3,7 @@
 use http::Method;
 use onerun_api::{Body, BodySource, ROUTES, Route};
 use onerun_auth::Access;
-use onerun_tests::app::{MadeKey, Reply, TestApp};
+use onerun_tests::app::{CreatedKey, Reply, TestApp};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -18,7 +18,7 @@ fn changing() -> impl Iterator<Item = &'static Route> {
 /// Sends a request with a key, whose body arrives after `meanwhile`.
 async fn send_slowly(
     app: &TestApp,
-    key: &MadeKey,
+    key: &CreatedKey,
     (method, path, body): (Method, &str, Body),
     meanwhile: impl Future<Output = ()>,
 ) -> (u16, Reply) {
@@ -59,7 +59,7 @@ async fn refused_everywhere(meanwhile: (Method, &str, Value), status: u16, expec
     let seeded = SeededProject::new(&app).await;
     let (method, rest, change) = meanwhile;
     for route in changing() {
-        let key = app.root().make_key(json!({})).await;
+        let key = app.root().create_key(json!({})).await;
         let path = seeded.fresh_path(route).await;
         let request = (route.method.clone(), path.as_str(), seeded.body(route));
         let change = async {
@@ -107,7 +107,7 @@ async fn project_removed_before_the_body_is_forbidden() {
     let seeded = SeededProject::new(&app).await;
     let other = app.root().post("/v1/projects", &json!({ "name": "Other" }), 200).await;
     for route in changing().filter(|route| route.parameter_names().contains(&"project_id")) {
-        let key = app.root().make_key(json!({})).await;
+        let key = app.root().create_key(json!({})).await;
         let path = seeded.path(route);
         let request = (route.method.clone(), path.as_str(), seeded.body(route));
         let change = async {
@@ -123,7 +123,7 @@ async fn project_removed_before_the_body_is_forbidden() {
 async fn slow_body_is_counted_once_against_a_rate_limit() {
     let app = TestApp::start();
     let limit = json!({ "rate_limit": { "requests": 3, "window_seconds": 60 } });
-    let key = app.root().make_key(limit).await;
+    let key = app.root().create_key(limit).await;
     let body = || Body::Read(json!({ "name": "Shop" }).to_string().into());
     for _ in 0..3 {
         let (status, reply) = send_slowly(&app, &key, (Method::POST, "/v1/projects", body()), async {}).await;
@@ -144,8 +144,8 @@ async fn key_narrowed_elsewhere_creates_no_wider_key() {
         (("", json!({ "scopes": ["keys:write"] })), 403, "exceeds_own_key"),
         (("", json!({ "scopes": ["keys:read"] })), 403, "insufficient_scope"),
     ] {
-        let key = app.root().make_key(json!({})).await;
-        let other = app.root().make_key(json!({})).await;
+        let key = app.root().create_key(json!({})).await;
+        let other = app.root().create_key(json!({})).await;
         let client = beside.anonymous().with_key(&key.key);
         client.get("/v1/whoami", 200).await;
         let (what, body) = change;

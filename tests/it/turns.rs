@@ -5,7 +5,7 @@ use http::Method;
 use jiff::SignedDuration;
 use onerun_api::MAX_BODY_BYTES;
 use onerun_engine::Reply;
-use onerun_tests::app::{Act, TestApp};
+use onerun_tests::app::{Behavior, TestApp};
 use serde_json::{Value, json};
 use tokio::join;
 
@@ -14,8 +14,8 @@ use crate::fixtures::{TestConversation, TestProject, code, message, text};
 /// A conversation that the persona does not end before its limit.
 const LONG: u32 = 200;
 
-fn says(text: &str) -> Act<Reply> {
-    Act::Says(Reply { text: Some(text.to_owned()), ends: false })
+fn says(text: &str) -> Behavior<Reply> {
+    Behavior::Says(Reply { text: Some(text.to_owned()), ends: false })
 }
 
 /// The persona's words in an answer.
@@ -99,11 +99,11 @@ async fn unanswered_words_repeat_without_the_model() {
     for said in [None, Some("Tell me more.")] {
         let first = conversation.say(said, 200).await;
         let (asked, stored) = (app.model().replies(), count(&conversation).await);
-        app.model().on_reply(Act::Panics);
+        app.model().on_reply(Behavior::Panics);
         for _ in 0..3 {
             assert_eq!(conversation.say(None, 200).await, first);
         }
-        app.model().on_reply(Act::Offline);
+        app.model().on_reply(Behavior::Offline);
         assert_eq!((app.model().replies(), count(&conversation).await), (asked, stored));
     }
 }
@@ -173,7 +173,7 @@ async fn concurrent_call_is_refused_and_not_stored() {
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
     conversation.say(None, 200).await;
-    app.model().on_reply(Act::Waits);
+    app.model().on_reply(Behavior::Waits);
     let (reply, ()) = join!(conversation.say(Some("First."), 200), async {
         app.model().waits().await;
         for said in [Some("Second."), None] {
@@ -184,7 +184,7 @@ async fn concurrent_call_is_refused_and_not_stored() {
         app.model().release();
     });
     assert!(output(&reply).is_some());
-    app.model().on_reply(Act::Offline);
+    app.model().on_reply(Behavior::Offline);
     conversation.say(Some("Third."), 200).await;
     let said: Vec<_> =
         conversation.transcript().await.into_iter().filter(|(role, _)| role == "assistant").collect();
@@ -197,10 +197,10 @@ async fn conversations_do_not_wait_for_one_another() {
     let project = TestProject::open(&app).await;
     let simulation = project.simulate(json!({ "target_conversations": 2, "max_turns": LONG })).await;
     let conversations = project.test_conversations(&simulation).await;
-    app.model().on_reply(Act::Waits);
+    app.model().on_reply(Behavior::Waits);
     join!(conversations[0].say(None, 200), async {
         app.model().waits().await;
-        app.model().on_reply(Act::Offline);
+        app.model().on_reply(Behavior::Offline);
         conversations[1].say(None, 200).await;
         app.model().release();
     });
@@ -213,13 +213,13 @@ async fn turn_of_a_silent_holder_is_taken_over() {
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
     conversation.say(None, 200).await;
-    app.model().on_reply(Act::Waits);
+    app.model().on_reply(Behavior::Waits);
     let (late, ()) = join!(conversation.say(Some("First."), 409), async {
         app.model().waits().await;
         app.advance(SignedDuration::from_secs(30) - SignedDuration::from_micros(1));
         assert_eq!(code(&conversation.say(Some("Second."), 409).await), "turn_in_progress");
         app.next_instant();
-        app.model().on_reply(Act::Offline);
+        app.model().on_reply(Behavior::Offline);
         conversation.say(Some("Second."), 200).await;
         app.model().release();
     });
@@ -242,7 +242,7 @@ async fn lease_does_not_expire_during_a_call() {
     );
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
-    app.model().on_reply(Act::Waits);
+    app.model().on_reply(Behavior::Waits);
     let (reply, ()) = join!(conversation.say(None, 200), async {
         app.model().waits().await;
         app.advance(SignedDuration::from_secs(29));
@@ -259,7 +259,7 @@ async fn reply_after_a_cancel_is_not_stored() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
-    app.model().on_reply(Act::Waits);
+    app.model().on_reply(Behavior::Waits);
     let (late, ()) = join!(conversation.say(None, 409), async {
         app.model().waits().await;
         project.order(&conversation.simulation, "cancel", 200).await;
@@ -285,7 +285,7 @@ async fn call_repeated_under_its_key_gets_the_same_bytes() {
     assert_eq!(second.json()["ended"], true);
 
     // Also after the end, after the evaluation, and while the model fails.
-    app.model().on_reply(Act::Panics);
+    app.model().on_reply(Behavior::Panics);
     for _ in 0..2 {
         let again = conversation.say_with(&opening, "/responses", None, 200).await;
         assert_eq!(again.text, first.text);
@@ -321,9 +321,9 @@ async fn key_of_a_failed_call_can_be_reused() {
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
     let client = project.client.with_header("idempotency-key", "k");
-    app.model().on_reply(Act::Unavailable);
+    app.model().on_reply(Behavior::Unavailable);
     conversation.say_with(&client, "/responses", None, 503).await;
-    app.model().on_reply(Act::Offline);
+    app.model().on_reply(Behavior::Offline);
     let first = conversation.say_with(&client, "/responses", None, 200).await;
     assert_eq!(conversation.say_with(&client, "/responses", None, 200).await.text, first.text);
     assert_eq!(count(&conversation).await, 1);
@@ -335,7 +335,7 @@ async fn call_repeated_too_early_is_refused_then_gets_the_reply() {
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
     let client = project.client.with_header("idempotency-key", "k");
-    app.model().on_reply(Act::Waits);
+    app.model().on_reply(Behavior::Waits);
     let (first, ()) = join!(conversation.say_with(&client, "/responses", Some("Hello."), 200), async {
         app.model().waits().await;
         let problem = conversation.say_with(&client, "/responses", Some("Hello."), 409).await.json();
@@ -392,7 +392,7 @@ async fn unanswered_model_call_fails_only_that_call() {
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
     conversation.say(None, 200).await;
-    for act in [Act::Unavailable, Act::Unusable] {
+    for act in [Behavior::Unavailable, Behavior::Unusable] {
         app.model().on_reply(act);
         let reply = project
             .client
@@ -408,7 +408,7 @@ async fn unanswered_model_call_fails_only_that_call() {
         assert_eq!(conversation.see().await["status"], "in_progress");
     }
     // The turn is free at once.
-    app.model().on_reply(Act::Offline);
+    app.model().on_reply(Behavior::Offline);
     conversation.say(Some("Hello."), 200).await;
     assert_eq!(count(&conversation).await, 3);
 }
@@ -418,11 +418,11 @@ async fn model_panic_is_a_500_without_details() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
-    app.model().on_reply(Act::Panics);
+    app.model().on_reply(Behavior::Panics);
     let problem = conversation.say(None, 500).await;
     assert_eq!(code(&problem), "internal");
     assert_eq!(problem["message"], "something went wrong on our side");
-    app.model().on_reply(Act::Offline);
+    app.model().on_reply(Behavior::Offline);
     project.get("/agents").await;
     assert_eq!(count(&conversation).await, 0);
     // Nobody released the turn, so it is free when its claim expires.
@@ -438,7 +438,7 @@ async fn empty_persona_reply_ends_the_conversation() {
         let app = TestApp::start();
         let project = TestProject::open(&app).await;
         let conversation = project.converse(json!({ "max_turns": LONG })).await;
-        app.model().on_reply(Act::Says(Reply { text: text.map(str::to_owned), ends: false }));
+        app.model().on_reply(Behavior::Says(Reply { text: text.map(str::to_owned), ends: false }));
         let reply = conversation.say(Some("Hello."), 200).await;
         assert_eq!(reply, json!({ "ended": true, "output": [] }), "{text:?}");
         assert_eq!(count(&conversation).await, 1);
@@ -452,7 +452,7 @@ async fn last_words_are_sent_with_the_end() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let conversation = project.converse(json!({ "max_turns": LONG })).await;
-    app.model().on_reply(Act::Says(Reply { text: Some("Bye.".to_owned()), ends: true }));
+    app.model().on_reply(Behavior::Says(Reply { text: Some("Bye.".to_owned()), ends: true }));
     let reply = conversation.say(Some("Hello."), 200).await;
     assert_eq!((output(&reply), &reply["ended"]), (Some("Bye."), &json!(true)));
     assert_eq!(conversation.see().await["end_reason"], "persona_decided");

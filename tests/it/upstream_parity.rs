@@ -36,7 +36,7 @@ use http::Method;
 use jiff::SignedDuration;
 use onerun_api::{Handler, ROUTES};
 use onerun_engine::Reply;
-use onerun_tests::app::{Act, TestApp};
+use onerun_tests::app::{Behavior, TestApp};
 use serde_json::{Value, json};
 use tokio::join;
 
@@ -127,9 +127,9 @@ async fn defect_04_ending_an_ended_conversation_is_fine() {
     let simulation = project.simulate(json!({ "target_conversations": 3, "max_turns": 3 })).await;
     let conversations = project.test_conversations(&simulation).await;
     conversations[0].hold(&[]).await;
-    app.model().on_reply(Act::Says(Reply { text: None, ends: true }));
+    app.model().on_reply(Behavior::Says(Reply { text: None, ends: true }));
     conversations[1].say(None, 200).await;
-    app.model().on_reply(Act::Offline);
+    app.model().on_reply(Behavior::Offline);
     conversations[2].say(None, 200).await;
     assert_eq!(conversations[2].say(Some("Hello."), 200).await["ended"], true);
     for (conversation, reason) in
@@ -371,7 +371,7 @@ async fn defect_15_end_marker_is_not_in_the_text() {
     // A model marks the end separately from the text, so punctuation does not matter.
     for words in ["Bye.", "Bye.\n", "Bye. ", "Bye"] {
         let conversation = project.converse(json!({ "max_turns": 200 })).await;
-        app.model().on_reply(Act::Says(Reply { text: Some(words.to_owned()), ends: true }));
+        app.model().on_reply(Behavior::Says(Reply { text: Some(words.to_owned()), ends: true }));
         let reply = conversation.say(Some("Hello."), 200).await;
         assert_eq!(
             (&reply["ended"], &reply["output"][0]["content"][0]["text"]),
@@ -380,7 +380,7 @@ async fn defect_15_end_marker_is_not_in_the_text() {
         assert_eq!(conversation.see().await["end_reason"], "persona_decided");
     }
     // The offline model leaves no marker in the text, and ignores an agent's marker.
-    app.model().on_reply(Act::Offline);
+    app.model().on_reply(Behavior::Offline);
     let conversation = project.converse(json!({ "max_turns": 200 })).await;
     let mut ended = conversation.say(None, 200).await["ended"] == true;
     assert!(!ended);
@@ -419,7 +419,7 @@ async fn defect_17_each_call_gets_one_reply() {
     let again = conversation.say_with(&client, "/responses", Some("Hello."), 200).await;
     assert_eq!(again.text, first.text);
     // Twice at once.
-    app.model().on_reply(Act::Waits);
+    app.model().on_reply(Behavior::Waits);
     join!(conversation.say(Some("One."), 200), async {
         app.model().waits().await;
         conversation.say(Some("Two."), 409).await;

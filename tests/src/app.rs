@@ -23,8 +23,8 @@ use onerun_domain::{Clock, JobKind, Random, later};
 use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
 use onerun_store::{ClaimedJob, with_causes};
 
-pub use client::{Client, MadeKey, Reply, documentation, success};
-pub use model::{Act, TestModel};
+pub use client::{Client, CreatedKey, Reply, documentation, success};
+pub use model::{Behavior, TestModel};
 
 /// The key that is accepted.
 pub const ROOT_KEY: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";

@@ -37,7 +37,7 @@ use serde_json::{Value, json};
 pub use self::{
     event::{Context, Payload},
     front::{Exchange, Front},
-    function::{Failed, Function},
+    function::{Function, InvocationError},
     queue::{Queue, message_id, sqs_event},
     relay::{Call, Hold, Relay, When},
     secret::{Secret, SecretVersion},
@@ -47,7 +47,7 @@ pub use self::{
 use self::{
     listener::Task,
     pipe::{Pipe, Stream},
-    service::{Caller, aws_program},
+    service::{ServiceClient, aws_program},
 };
 use crate::{
     Client,
@@ -239,7 +239,7 @@ impl Cloud {
         function: &Arc<Function>,
         payload: Payload,
         request: &Request<Bytes>,
-    ) -> Result<Response<Bytes>, Failed> {
+    ) -> Result<Response<Bytes>, InvocationError> {
         let routes = self.template.routes();
         let is_route = |route: &&TemplateRoute| {
             route.operation == function.operation() && route.path != template::DEFAULT_ROUTE
@@ -255,7 +255,7 @@ impl Cloud {
             time,
         };
         let answer = function.invoke(&payload.event(request, &context)).await?;
-        payload.response(&answer).map_err(Failed::Error)
+        payload.response(&answer).map_err(InvocationError::Error)
     }
 
     /// The function of an operation.
@@ -449,7 +449,7 @@ fn lambda_variables(template: &Template, operation: &str) -> BTreeMap<String, St
 /// The template's table, in a DynamoDB that tests share.
 #[derive(Debug)]
 struct Table {
-    caller: Caller,
+    caller: ServiceClient,
     url: String,
     name: String,
     stream: String,
@@ -463,7 +463,7 @@ impl Table {
         );
         let suffix: [u8; 8] = random();
         let name = format!("onerun-test-{:016x}", u64::from_le_bytes(suffix));
-        let caller = Caller::new(&url, "dynamodb", "DynamoDB_20120810");
+        let caller = ServiceClient::new(&url, "dynamodb", "DynamoDB_20120810");
         let made = caller.call("CreateTable", &template.table(&name)).await;
         let stream = made["TableDescription"]["LatestStreamArn"].as_str().expect("a stream").to_owned();
         Self { caller, url, name, stream }

@@ -24,7 +24,7 @@ pub struct SdkProject {
 
 /// The fields of a test simulation.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct SimulationFields<'a> {
     /// The name.
     pub name: &'a str,
     /// The number of conversations.
@@ -62,7 +62,7 @@ impl SdkProject {
     }
 
     /// A new simulation.
-    pub async fn simulate(&self, wanted: Wanted<'_>) -> String {
+    pub async fn simulate(&self, wanted: SimulationFields<'_>) -> String {
         let mut body = json!({
             "agent_id": self.agent,
             "name": wanted.name,
@@ -166,14 +166,15 @@ pub async fn assert_content(mut worker: Process) -> String {
 /// Brings simulations into every status, and reads them with the SDK in every way it can. Three
 /// leases must expire within a minute.
 pub async fn check_every_status(project: &SdkProject) {
-    let wanted = |name| Wanted { name, conversations: 1, personas: 1, expires_in_seconds: None };
+    let wanted = |name| SimulationFields { name, conversations: 1, personas: 1, expires_in_seconds: None };
 
     let in_progress = project.simulate(wanted("Refund that waits")).await;
     let canceled = project.simulate(wanted("Refund withdrawn")).await;
     let completed = project.simulate(wanted("Refund settled")).await;
     let failed = project.simulate(wanted("Complaint nobody answers")).await;
-    let expired =
-        project.simulate(Wanted { expires_in_seconds: Some(1), ..wanted("Complaint too late") }).await;
+    let expired = project
+        .simulate(SimulationFields { expires_in_seconds: Some(1), ..wanted("Complaint too late") })
+        .await;
 
     project.conversation(&in_progress, "queued").await;
 

@@ -9,20 +9,20 @@ use onerun_auth::{Grant, KeyId, KeyRecord, ManagedKey, NewKeySpec, Preset, Proje
 use onerun_domain::{Metadata, Name, ProjectId};
 
 /// The random part of a managed key: 9 bytes of id and 32 of secret.
-pub type Drawn = [u8; 41];
+pub type KeyBytes = [u8; 41];
 
 /// A fast generator for test choices (`SplitMix64`), seeded with the system's randomness.
-pub struct Chance(u64);
+pub struct Generator(u64);
 
-impl Chance {
+impl Generator {
     /// A generator with its own seed.
     ///
     /// # Panics
     ///
     /// If the system has no randomness.
     #[expect(clippy::expect_used, reason = "nothing can be measured without it")]
-    pub fn new() -> Chance {
-        Chance(getrandom::u64().expect("the system's random generator works"))
+    pub fn new() -> Generator {
+        Generator(getrandom::u64().expect("the system's random generator works"))
     }
 
     /// The next number.
@@ -51,7 +51,7 @@ impl Chance {
     }
 }
 
-impl Default for Chance {
+impl Default for Generator {
     fn default() -> Self {
         Self::new()
     }
@@ -72,7 +72,7 @@ pub fn percentile<T: Copy>(sorted: &[T], share: f64) -> T {
 }
 
 /// The managed key with these bytes.
-pub fn managed_key(drawn: &Drawn) -> ManagedKey {
+pub fn managed_key(drawn: &KeyBytes) -> ManagedKey {
     let made = ManagedKey::generate(|bytes| {
         bytes.copy_from_slice(drawn);
         Ok::<(), Infallible>(())

@@ -40,7 +40,7 @@ pub(crate) struct Call {
 }
 
 /// The backend of the DynamoDB endpoint.
-pub(crate) enum Behind {
+pub(crate) enum Backend {
     /// A DynamoDB at `host:port` over plain HTTP, with recorded replies.
     Database(String),
     /// Recorded replies.
@@ -48,23 +48,23 @@ pub(crate) enum Behind {
 }
 
 struct State {
-    behind: Behind,
+    behind: Backend,
     kept: Vec<Call>,
     counts: BTreeMap<String, u32>,
 }
 
 /// The endpoints.
 #[derive(Clone)]
-pub(crate) struct Aws {
+pub(crate) struct Endpoints {
     key: String,
     secrets: u16,
     database: u16,
     state: Arc<Mutex<State>>,
 }
 
-impl Aws {
+impl Endpoints {
     /// Starts the endpoints with the certificates of a folder and the secret `key`.
-    pub(crate) async fn start(certificates: &Path, key: &str, behind: Behind) -> Result<Self> {
+    pub(crate) async fn start(certificates: &Path, key: &str, behind: Backend) -> Result<Self> {
         let acceptor = acceptor(certificates)?;
         // Two, because on AWS they are two hosts with separate connections.
         let (secrets, database) =
@@ -96,7 +96,7 @@ impl Aws {
 
     /// Replays other replies from now on.
     pub(crate) fn play(&self, calls: Arc<Vec<Call>>) {
-        self.state().behind = Behind::Kept(calls);
+        self.state().behind = Backend::Kept(calls);
     }
 
     /// Takes the recorded replies.
@@ -124,8 +124,8 @@ impl Aws {
         }
         let asked: Value = serde_json::from_slice(&body)?;
         let database = match &self.state().behind {
-            Behind::Database(address) => address.clone(),
-            Behind::Kept(calls) => {
+            Backend::Database(address) => address.clone(),
+            Backend::Kept(calls) => {
                 let call = find(calls, &target, &asked)
                     .with_context(|| format!("nothing was kept of {target} {asked}"))?;
                 let answer = Bytes::from(call.answer.clone());
@@ -212,7 +212,7 @@ pub(crate) async fn create_table(address: &str, table: &str) -> Result<()> {
     Ok(())
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, aws: Aws) {
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, aws: Endpoints) {
     let _ = stream.set_nodelay(true);
     let Ok(stream) = acceptor.accept(stream).await else { return };
     let service = service_fn(move |request| {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{Places, aws::Aws, runtime_api::Environment};
+use crate::{Paths, aws::Endpoints, runtime_api::Environment};
 
 /// The table's name.
 pub(crate) const TABLE: &str = "onerun-bench";
@@ -41,17 +41,17 @@ pub(crate) struct Function {
 
 impl Function {
     /// `hello` in a build.
-    pub(crate) fn hello(places: &Places, build: &'static str) -> Self {
+    pub(crate) fn hello(places: &Paths, build: &'static str) -> Self {
         Self { kind: Kind::Hello, build, operation: "hello", program: places.build(build).join("hello") }
     }
 
     /// A function of the API in a build.
-    pub(crate) fn onerun(places: &Places, build: &'static str, operation: &'static str) -> Self {
+    pub(crate) fn onerun(places: &Paths, build: &'static str, operation: &'static str) -> Self {
         Self { kind: Kind::OneRun, build, operation, program: places.build(build).join(operation) }
     }
 
     /// An operation of the function in Python.
-    pub(crate) fn python(places: &Places, operation: &'static str) -> Self {
+    pub(crate) fn python(places: &Paths, operation: &'static str) -> Self {
         Self { kind: Kind::Python, build: "python", operation, program: places.python.clone() }
     }
 
@@ -71,12 +71,12 @@ impl Function {
     }
 
     /// The file of its log.
-    pub(crate) fn log(&self, places: &Places) -> PathBuf {
+    pub(crate) fn log(&self, places: &Paths) -> PathBuf {
         places.out.join(format!("{}.log", self.name().replace('/', "-")))
     }
 
     /// The command, with exactly the variables that Lambda sets.
-    pub(crate) fn command(&self, places: &Places, api: &Environment, aws: &Aws) -> Result<Command> {
+    pub(crate) fn command(&self, places: &Paths, api: &Environment, aws: &Endpoints) -> Result<Command> {
         let log = self.log(places);
         let log = File::create(&log).with_context(|| log.display().to_string())?;
         let mut command = Command::new(&self.program);
@@ -118,7 +118,7 @@ impl Function {
     }
 
     /// The log, for an error.
-    pub(crate) fn logged(&self, places: &Places) -> String {
+    pub(crate) fn logged(&self, places: &Paths) -> String {
         fs::read_to_string(self.log(places)).unwrap_or_default()
     }
 }

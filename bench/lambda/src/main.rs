@@ -94,7 +94,7 @@ enum Command {
 }
 
 /// The locations of inputs and outputs.
-struct Places {
+struct Paths {
     out: PathBuf,
     certificates: PathBuf,
     everyday: PathBuf,
@@ -105,7 +105,7 @@ struct Places {
     core: usize,
 }
 
-impl Places {
+impl Paths {
     fn build(&self, build: &str) -> &Path {
         if build == DEPLOY { &self.deploy } else { &self.everyday }
     }
@@ -115,14 +115,14 @@ fn main() -> Result<()> {
     let options = Options::parse();
     let cores = thread::available_parallelism()?.get();
     let Folders { out, certificates, everyday, deploy, python, handler } = options.folders;
-    let places = Places { out, certificates, everyday, deploy, python, handler, core: cores - 1 };
+    let places = Paths { out, certificates, everyday, deploy, python, handler, core: cores - 1 };
     fs::create_dir_all(&places.out)?;
     process::pin(0)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(&places, options.command))
 }
 
-async fn run(places: &Places, command: Command) -> Result<()> {
+async fn run(places: &Paths, command: Command) -> Result<()> {
     let file = places.out.join("recording.json");
     match command {
         Command::Record { database } => {
@@ -146,7 +146,7 @@ async fn run(places: &Places, command: Command) -> Result<()> {
 }
 
 /// The measured functions.
-fn functions(places: &Places, only: Option<&str>) -> Vec<Function> {
+fn functions(places: &Paths, only: Option<&str>) -> Vec<Function> {
     let mut functions = Vec::new();
     for build in [EVERYDAY, DEPLOY] {
         functions.push(Function::hello(places, build));

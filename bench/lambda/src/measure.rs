@@ -7,8 +7,8 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{
-    Places,
-    aws::Aws,
+    Paths,
+    aws::Endpoints,
     function::{Function, Kind},
     process::{Share, Starter},
     record::{Recording, read},
@@ -76,9 +76,9 @@ impl Plan {
 }
 
 struct Bench<'a> {
-    places: &'a Places,
+    places: &'a Paths,
     recording: &'a Recording,
-    aws: Aws,
+    aws: Endpoints,
     full: Starter,
     share: Option<(Share, Starter)>,
 }
@@ -86,7 +86,7 @@ struct Bench<'a> {
 /// Measures functions. Each round starts every function once, so that disturbances affect all
 /// alike.
 pub(crate) async fn measure(
-    places: &Places,
+    places: &Paths,
     recording: &Recording,
     functions: &[Function],
     plan: &Plan,
@@ -98,11 +98,11 @@ pub(crate) async fn measure(
             None
         }
     };
-    let behind = crate::aws::Behind::Kept(std::sync::Arc::default());
+    let behind = crate::aws::Backend::Kept(std::sync::Arc::default());
     let bench = Bench {
         places,
         recording,
-        aws: Aws::start(&places.certificates, &recording.key, behind).await?,
+        aws: Endpoints::start(&places.certificates, &recording.key, behind).await?,
         full: Starter::new(places.core, None)?,
         share,
     };

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    EVERYDAY, Places,
-    aws::{self, Aws, Behind, Call},
+    EVERYDAY, Paths,
+    aws::{self, Backend, Call, Endpoints},
     event::event,
     function::{Function, OPERATIONS, TABLE},
     process::Starter,
@@ -38,8 +38,8 @@ pub(crate) fn read(answer: &Bytes) -> Result<(u64, Value)> {
 }
 
 struct Recorder<'a> {
-    places: &'a Places,
-    aws: Aws,
+    places: &'a Paths,
+    aws: Endpoints,
     starter: Starter,
 }
 
@@ -78,14 +78,14 @@ impl Recorder<'_> {
 }
 
 /// Records the replies of the DynamoDB at `host:port`.
-pub(crate) async fn record(places: &Places, database: &str) -> Result<Recording> {
+pub(crate) async fn record(places: &Paths, database: &str) -> Result<Recording> {
     let mut secret = [0_u8; 32];
     getrandom::fill(&mut secret)?;
     let key = STANDARD.encode(secret);
     aws::create_table(database, TABLE).await?;
     let recorder = Recorder {
         places,
-        aws: Aws::start(&places.certificates, &key, Behind::Database(database.to_owned())).await?,
+        aws: Endpoints::start(&places.certificates, &key, Backend::Database(database.to_owned())).await?,
         starter: Starter::new(places.core, None)?,
     };
     let project =

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Deserialize;
 
 use crate::{
-    Places,
+    Paths,
     function::Function,
     measure::{Mode, Sample, Series, median},
 };
@@ -19,7 +19,7 @@ struct Size {
 }
 
 /// All tables.
-pub(crate) fn tables(places: &Places, functions: &[Function], all: &[Series]) -> Result<String> {
+pub(crate) fn tables(places: &Paths, functions: &[Function], all: &[Series]) -> Result<String> {
     let sizes: BTreeMap<String, Size> = serde_json::from_slice(&fs::read(places.out.join("sizes.json"))?)?;
     let of =
         |name: &str, mode: Mode| all.iter().find(|series| series.function == name && series.mode == mode);

@@ -2,7 +2,7 @@
 
 use onerun_tests::{aws::Moto, process::Server};
 
-use crate::docs::{Place, aws_blocks};
+use crate::docs::{ScriptDirectory, aws_blocks};
 
 /// A stack with the outputs that the page needs: the address of a local server, and the secret with
 /// its root key. moto creates no secret in a stack.
@@ -17,7 +17,7 @@ aws cloudformation create-stack --stack-name onerun --template-body '{
 #[tokio::test]
 async fn docs_on_keys_are_right_about_aws() {
     let (moto, server) = tokio::join!(Moto::start(), Server::start());
-    let place = Place::of(&server);
+    let place = ScriptDirectory::of(&server);
     let blocks = aws_blocks();
     let [connect, store, rotate, rotate_again] = blocks.as_slice() else {
         panic!("{} blocks for AWS: {blocks:?}", blocks.len())

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use onerun_tests::{
-    aws::{Cloud, Failed, When, message_id, sqs_event, tick_event},
+    aws::{Cloud, InvocationError, When, message_id, sqs_event, tick_event},
     eventually, eventually_within,
-    sdk::{SdkProject, Wanted, id},
+    sdk::{SdkProject, SimulationFields, id},
 };
 use serde_json::{Value, json};
 
-const FOUR: Wanted<'static> =
-    Wanted { name: "Four refunds", conversations: 4, personas: 2, expires_in_seconds: None };
+const FOUR: SimulationFields<'static> =
+    SimulationFields { name: "Four refunds", conversations: 4, personas: 2, expires_in_seconds: None };
 
 #[tokio::test]
 async fn duplicate_and_reordered_messages_change_nothing() {
@@ -269,7 +269,7 @@ async fn kill_in_the_middle(cloud: &Cloud, message: &str, when: When) -> bool {
         () = held.reached() => {
             run_jobs.kill();
             let outcome = invocation.await;
-            assert!(matches!(outcome, Err(Failed::Died(_))), "{outcome:?}");
+            assert!(matches!(outcome, Err(InvocationError::Died(_))), "{outcome:?}");
             true
         }
         outcome = &mut invocation => {

@@ -11,7 +11,7 @@ use onerun_tests::{
     Client,
     aws::{Call, Cloud, Function, Payload, When},
     eventually,
-    sdk::{SdkProject, Wanted, assert_content, id, text},
+    sdk::{SdkProject, SimulationFields, assert_content, id, text},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -438,7 +438,8 @@ async fn worker_with_a_worker_key_completes_a_simulation() {
     let cloud = Cloud::start().await;
     cloud.run_in_background();
     let project = SdkProject::open(cloud.client().await).await;
-    let wanted = Wanted { name: "Four refunds", conversations: 4, personas: 2, expires_in_seconds: None };
+    let wanted =
+        SimulationFields { name: "Four refunds", conversations: 4, personas: 2, expires_in_seconds: None };
     let ci = project.with_key_of("ci").await;
     let simulation = ci.simulate(wanted).await;
 

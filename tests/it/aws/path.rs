@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use onerun_tests::{
     aws::{Cloud, Exchange},
     eventually,
-    sdk::{SdkProject, Wanted, assert_content, check_every_status},
+    sdk::{SdkProject, SimulationFields, assert_content, check_every_status},
 };
 use serde_json::Value;
 
@@ -14,7 +14,8 @@ async fn worker_completes_a_simulation_with_results() {
     let cloud = Cloud::start().await;
     cloud.run_in_background();
     let project = SdkProject::open(cloud.client().await).await;
-    let wanted = Wanted { name: "Ten refunds", conversations: 10, personas: 5, expires_in_seconds: None };
+    let wanted =
+        SimulationFields { name: "Ten refunds", conversations: 10, personas: 5, expires_in_seconds: None };
     let simulation = project.simulate(wanted).await;
 
     let worker = project.worker(&[]);

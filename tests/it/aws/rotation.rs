@@ -6,7 +6,7 @@ use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use onerun_tests::{
     Client,
-    aws::{Cloud, Failed, Relay, When},
+    aws::{Cloud, InvocationError, Relay, When},
     eventually,
     sdk::id,
 };
@@ -23,7 +23,7 @@ const PATHS: [&str; 2] = ["/v1/whoami", "/v1/projects"];
 
 /// A reply, with the times before and after its request.
 #[derive(Debug)]
-struct Answer {
+struct TimedReply {
     sent: Timestamp,
     received: Timestamp,
     status: u16,
@@ -35,15 +35,15 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
-async fn ask(client: &Client, path: &'static str) -> Answer {
+async fn ask(client: &Client, path: &'static str) -> TimedReply {
     let sent = now();
     let (status, body) = client.attempt(Method::GET, path, None).await.expect("the API answers");
     let code = body["code"].as_str().unwrap_or_default().to_owned();
-    Answer { sent, received: now(), status, code }
+    TimedReply { sent, received: now(), status, code }
 }
 
 /// Repeats all requests until a reply is unexpected or `is_enough` returns true.
-async fn keep_asking(client: Client, is_enough: impl Fn(&[Answer]) -> bool) -> Vec<Answer> {
+async fn keep_asking(client: Client, is_enough: impl Fn(&[TimedReply]) -> bool) -> Vec<TimedReply> {
     let mut answers = Vec::new();
     let end = now() + SignedDuration::from_mins(2);
     loop {
@@ -66,7 +66,7 @@ async fn old_key_works_for_the_overlap_and_no_longer() {
     let old = cloud.client().await;
     let project = id(&old.post("/v1/projects", &json!({ "name": "Desk" }), 200).await);
     let are_refused =
-        |answers: &[Answer]| answers.iter().rev().take(PATHS.len()).all(|last| last.status == 401);
+        |answers: &[TimedReply]| answers.iter().rev().take(PATHS.len()).all(|last| last.status == 401);
     let with_old = tokio::spawn(keep_asking(old.clone(), are_refused));
 
     let token = cloud.begin_rotation().await;
@@ -135,8 +135,8 @@ async fn without_an_overlap_the_old_key_ends_within_seconds() {
     let end = now() + SignedDuration::from_secs(5);
     let new = cloud.client().await;
     let is_refused =
-        |answers: &[Answer]| answers.iter().rev().take(PATHS.len()).all(|last| last.status == 401);
-    let is_over = move |answers: &[Answer]| answers.last().is_some_and(|last| last.sent > end);
+        |answers: &[TimedReply]| answers.iter().rev().take(PATHS.len()).all(|last| last.status == 401);
+    let is_over = move |answers: &[TimedReply]| answers.last().is_some_and(|last| last.sent > end);
     let (with_old, with_new) = tokio::join!(keep_asking(old, is_refused), keep_asking(new, is_over));
     for answer in &with_old {
         assert!(answer.status == 401 || (answer.status == 200 && answer.sent < end), "{answer:?}");
@@ -206,7 +206,7 @@ async fn survive(step: &'static str, operation: &'static str, relay: fn(&Cloud) 
         outcome = &mut invocation => panic!("{step} has not called {operation}: {outcome:?}"),
     }
     let outcome = invocation.await;
-    assert!(matches!(outcome, Err(Failed::Died(_))), "{outcome:?}");
+    assert!(matches!(outcome, Err(InvocationError::Died(_))), "{outcome:?}");
     held.release();
 
     assert_eq!(
@@ -249,7 +249,7 @@ async fn key_that_the_api_refuses_is_never_promoted() {
         rotate.run(&cloud.secret.rotation_event(step, &token)).await;
     }
     let tested = rotate.invoke(&cloud.secret.rotation_event("testSecret", &token)).await;
-    let Err(Failed::Error(error)) = tested else { panic!("{tested:?}") };
+    let Err(InvocationError::Error(error)) = tested else { panic!("{tested:?}") };
     assert!(error.contains("did not accept the key") && error.contains("401"), "{error}");
     assert_eq!(cloud.secret.key().await, other, "the old key is in force");
     let asked = cloud.front().exchanges();
@@ -267,12 +267,12 @@ async fn version_that_is_not_pending_is_refused() {
     for step in steps.clone() {
         // Rotation is not set up.
         let outcome = rotate.invoke(&cloud.secret.rotation_event(step, UNKNOWN)).await;
-        assert!(matches!(outcome, Err(Failed::Error(_))), "{step}: {outcome:?}");
+        assert!(matches!(outcome, Err(InvocationError::Error(_))), "{step}: {outcome:?}");
     }
     cloud.begin_rotation().await;
     for step in steps {
         let outcome = rotate.invoke(&cloud.secret.rotation_event(step, UNKNOWN)).await;
-        assert!(matches!(outcome, Err(Failed::Error(_))), "{step}: {outcome:?}");
+        assert!(matches!(outcome, Err(InvocationError::Error(_))), "{step}: {outcome:?}");
     }
     let after = cloud.secret.version("AWSCURRENT").await.expect("a version in force");
     assert_eq!((after.id, after.text), (current.id, current.text));
@@ -303,9 +303,9 @@ async fn one_command_revokes_a_leaked_root_key() {
     assert!(cloud.secret.labels(&first.id).await.is_empty(), "no label is left on the leaked one");
     // No function trusts a cached secret for longer than five seconds, the default.
     let end = now() + SignedDuration::from_secs(5);
-    let is_over = move |answers: &[Answer]| answers.last().is_some_and(|last| last.sent > end);
+    let is_over = move |answers: &[TimedReply]| answers.last().is_some_and(|last| last.sent > end);
     let answers = keep_asking(old.clone(), is_over).await;
-    let refused = |answer: &Answer| answer.status == 401 || (answer.status == 200 && answer.sent < end);
+    let refused = |answer: &TimedReply| answer.status == 401 || (answer.status == 200 && answer.sent < end);
     assert!(answers.iter().all(refused), "{answers:?}");
     for path in PATHS {
         assert_eq!(old.get(path, 401).await["code"], "invalid_api_key");
@@ -339,6 +339,6 @@ async fn test_secret_step_alone_changes_nothing() {
     assert_eq!(asked, [("get_whoami", 200); 3]);
     let before = cloud.secret.call("DescribeSecret", json!({})).await["VersionIdsToStages"].clone();
     let finished = rotate.invoke(&cloud.secret.rotation_event("finishSecret", UNKNOWN)).await;
-    assert!(matches!(finished, Err(Failed::Error(_))), "{finished:?}");
+    assert!(matches!(finished, Err(InvocationError::Error(_))), "{finished:?}");
     assert_eq!(cloud.secret.call("DescribeSecret", json!({})).await["VersionIdsToStages"], before);
 }

@@ -75,7 +75,7 @@ async fn functions_that_check_no_key_read_no_secret() {
 }
 
 /// A way for a secret to be wrong.
-struct Wrong {
+struct InvalidSecret {
     name: &'static str,
     /// The stored value; `None` is no value.
     text: Option<&'static str>,
@@ -83,18 +83,18 @@ struct Wrong {
     cause: &'static str,
 }
 
-const WRONG: [Wrong; 7] = [
-    Wrong { name: "without-value", text: None, cause: "no such secret" },
-    Wrong { name: "blank", text: Some(" \n"), cause: "no usable key" },
-    Wrong {
+const WRONG: [InvalidSecret; 7] = [
+    InvalidSecret { name: "without-value", text: None, cause: "no such secret" },
+    InvalidSecret { name: "blank", text: Some(" \n"), cause: "no usable key" },
+    InvalidSecret {
         name: "weak",
         text: Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         cause: "no usable key",
     },
-    Wrong { name: "placeholder", text: Some("changeme"), cause: "no usable key" },
-    Wrong { name: "no-key", text: Some("correct horse battery staple ####"), cause: "no usable key" },
-    Wrong { name: "other-json", text: Some(r#"{"password":"hunter2hunter2"}"#), cause: "api_key" },
-    Wrong { name: "broken-json", text: Some(r#"{"api_key":"gZ8Y0m5yX2qJ"#), cause: "JSON" },
+    InvalidSecret { name: "placeholder", text: Some("changeme"), cause: "no usable key" },
+    InvalidSecret { name: "no-key", text: Some("correct horse battery staple ####"), cause: "no usable key" },
+    InvalidSecret { name: "other-json", text: Some(r#"{"password":"hunter2hunter2"}"#), cause: "api_key" },
+    InvalidSecret { name: "broken-json", text: Some(r#"{"api_key":"gZ8Y0m5yX2qJ"#), cause: "JSON" },
 ];
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use onerun_tests::{
     eventually,
     process::Server,
-    sdk::{SdkProject, Wanted},
+    sdk::{SdkProject, SimulationFields},
 };
 use serde_json::json;
 
@@ -25,7 +25,8 @@ async fn lose(project: &SdkProject, simulation: &str, conversation: &str, attemp
 async fn lost_attempts_are_shown_until_the_simulation_fails() {
     let server = Server::start_with(&[("ONERUN_LEASE_SECONDS", "1")]).await;
     let project = SdkProject::open(server.client()).await;
-    let wanted = Wanted { name: "Refunds", conversations: 1, personas: 1, expires_in_seconds: None };
+    let wanted =
+        SimulationFields { name: "Refunds", conversations: 1, personas: 1, expires_in_seconds: None };
     let simulation = project.simulate(wanted).await;
     let conversation = project.conversation(&simulation, "queued").await;
     let of = ["--simulation", simulation.as_str()];

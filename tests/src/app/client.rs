@@ -369,7 +369,7 @@ fn check_documented(what: &str, operation: &str, status: u16, reply: &Reply) {
 
 /// A managed key that a test created.
 #[derive(Clone, Debug)]
-pub struct MadeKey {
+pub struct CreatedKey {
     /// The public id.
     pub id: String,
     /// The key.
@@ -378,7 +378,7 @@ pub struct MadeKey {
     pub answer: Value,
 }
 
-impl MadeKey {
+impl CreatedKey {
     fn of(app: &TestApp, answer: Value) -> Self {
         let text = |name: &str| answer[name].as_str().expect("a text").to_owned();
         let (id, key) = (text("id"), text("key"));
@@ -391,7 +391,7 @@ impl MadeKey {
 impl Client<'_> {
     /// Creates a key with all scopes for all projects, changed by `terms`. No later reply may
     /// contain its secret.
-    pub async fn make_key(&self, terms: Value) -> MadeKey {
+    pub async fn create_key(&self, terms: Value) -> CreatedKey {
         let mut body = json!({ "name": "Test", "preset": "admin", "all_projects": true });
         let body_fields = body.as_object_mut().expect("an object");
         let Value::Object(terms) = terms else { panic!("terms are an object") };
@@ -403,11 +403,11 @@ impl Client<'_> {
             }
             body_fields.insert(name, value);
         }
-        MadeKey::of(self.app, self.post("/v1/keys", &body, 200).await)
+        CreatedKey::of(self.app, self.post("/v1/keys", &body, 200).await)
     }
 
     /// Puts a new key in a key's place.
-    pub async fn rotate_key(&self, id: &str, terms: Value) -> MadeKey {
-        MadeKey::of(self.app, self.post(&format!("/v1/keys/{id}/rotate"), &terms, 200).await)
+    pub async fn rotate_key(&self, id: &str, terms: Value) -> CreatedKey {
+        CreatedKey::of(self.app, self.post(&format!("/v1/keys/{id}/rotate"), &terms, 200).await)
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 /// The behaviour of the model when it is called.
 #[derive(Clone, Debug, Default)]
-pub enum Act<T> {
+pub enum Behavior<T> {
     /// Behaves like the offline model.
     #[default]
     Offline,
@@ -35,9 +35,9 @@ pub(super) const INTERNAL: &str = "upstream 10.0.0.7 said: key sk-internal is ov
 
 /// The model of a [`TestApp`](super::TestApp).
 pub struct TestModel {
-    persona: Mutex<Act<PersonaDraft>>,
-    reply: Mutex<Act<Reply>>,
-    judge: Mutex<Act<Verdict>>,
+    persona: Mutex<Behavior<PersonaDraft>>,
+    reply: Mutex<Behavior<Reply>>,
+    judge: Mutex<Behavior<Verdict>>,
     replies: AtomicUsize,
     /// A permit for each call that waits.
     waiting: Semaphore,
@@ -60,17 +60,17 @@ impl Default for TestModel {
 
 impl TestModel {
     /// Configures the creation of personas.
-    pub fn on_persona(&self, act: Act<PersonaDraft>) {
+    pub fn on_persona(&self, act: Behavior<PersonaDraft>) {
         *self.persona.lock().unwrap_or_else(PoisonError::into_inner) = act;
     }
 
     /// Configures the persona's replies.
-    pub fn on_reply(&self, act: Act<Reply>) {
+    pub fn on_reply(&self, act: Behavior<Reply>) {
         *self.reply.lock().unwrap_or_else(PoisonError::into_inner) = act;
     }
 
     /// Configures the evaluation.
-    pub fn on_judge(&self, act: Act<Verdict>) {
+    pub fn on_judge(&self, act: Behavior<Verdict>) {
         *self.judge.lock().unwrap_or_else(PoisonError::into_inner) = act;
     }
 
@@ -89,15 +89,15 @@ impl TestModel {
         self.released.add_permits(1);
     }
 
-    async fn perform<T: Clone>(&self, act: &Mutex<Act<T>>) -> Result<Option<T>, ModelError> {
+    async fn perform<T: Clone>(&self, act: &Mutex<Behavior<T>>) -> Result<Option<T>, ModelError> {
         let act = act.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match act {
-            Act::Offline => Ok(None),
-            Act::Unavailable => Err(ModelError::Unavailable(INTERNAL.to_owned())),
-            Act::Unusable => Err(ModelError::Unusable(INTERNAL.to_owned())),
-            Act::Panics => panic!("{INTERNAL}"),
-            Act::Says(answer) => Ok(Some(answer)),
-            Act::Waits => {
+            Behavior::Offline => Ok(None),
+            Behavior::Unavailable => Err(ModelError::Unavailable(INTERNAL.to_owned())),
+            Behavior::Unusable => Err(ModelError::Unusable(INTERNAL.to_owned())),
+            Behavior::Panics => panic!("{INTERNAL}"),
+            Behavior::Says(answer) => Ok(Some(answer)),
+            Behavior::Waits => {
                 self.waiting.add_permits(1);
                 self.released.acquire().await.expect("it is never closed").forget();
                 Ok(None)

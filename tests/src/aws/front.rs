@@ -44,13 +44,13 @@ pub struct Exchange {
 #[derive(Debug)]
 pub struct Front {
     listener: Listener,
-    routes: Arc<Answering>,
+    routes: Arc<FrontState>,
     exchanges: Arc<Mutex<Vec<Exchange>>>,
 }
 
 /// The state that answers requests.
 #[derive(Debug)]
-struct Answering {
+struct FrontState {
     routes: Vec<(TemplateRoute, Arc<Function>)>,
     requests: AtomicU64,
     /// The cause of each 500, with the function's log.
@@ -60,7 +60,7 @@ struct Answering {
 impl Front {
     pub(crate) async fn start(routes: Vec<(TemplateRoute, Arc<Function>)>) -> Self {
         let exchanges: Arc<Mutex<Vec<Exchange>>> = Arc::default();
-        let routes = Arc::new(Answering { routes, requests: AtomicU64::new(1), failures: Mutex::default() });
+        let routes = Arc::new(FrontState { routes, requests: AtomicU64::new(1), failures: Mutex::default() });
         let (answering, kept) = (Arc::clone(&routes), Arc::clone(&exchanges));
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = Listener::start(address, move |source, request| {
@@ -94,7 +94,7 @@ impl Drop for Front {
     }
 }
 
-impl Answering {
+impl FrontState {
     async fn answer(
         &self,
         source: SocketAddr,

@@ -47,7 +47,7 @@ fn binary(operation: &str) -> PathBuf {
 
 /// Why an invocation has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failed {
+pub enum InvocationError {
     /// The function reported this error.
     Error(String),
     /// The process ended or timed out.
@@ -86,7 +86,7 @@ impl Function {
     }
 
     /// Invokes it with an event and waits for its answer, in an environment that is free or else in a new one.
-    pub async fn invoke(self: &Arc<Self>, event: &Value) -> Result<Value, Failed> {
+    pub async fn invoke(self: &Arc<Self>, event: &Value) -> Result<Value, InvocationError> {
         let (this, event) = (Arc::clone(self), event.to_string());
         // Spawned as a task, because an invocation continues when its caller stops waiting, and
         // keeps its environment busy until it ends.
@@ -209,7 +209,7 @@ impl Environment {
         panic!("the emulator of {operation} does not start");
     }
 
-    async fn invoke(&self, http: &reqwest::Client, event: String) -> Result<Value, Failed> {
+    async fn invoke(&self, http: &reqwest::Client, event: String) -> Result<Value, InvocationError> {
         let sent = http.post(&self.url).timeout(Duration::from_mins(5)).body(event).send().await;
         let answered = match sent {
             Ok(response) => {
@@ -220,15 +220,17 @@ impl Environment {
         };
         let (status, text) = answered.map_err(|error| {
             self.kill();
-            Failed::Died(format!("{error:?}"))
+            InvocationError::Died(format!("{error:?}"))
         })?;
         if !status.is_success() || text.starts_with("Task timed out after") {
-            return Err(Failed::Died(text));
+            return Err(InvocationError::Died(text));
         }
-        let answer: Value = serde_json::from_str(&text).map_err(|_| Failed::Error(text))?;
+        let answer: Value = serde_json::from_str(&text).map_err(|_| InvocationError::Error(text))?;
         // The emulator has no other sign of an error.
         match answer.get("errorType") {
-            Some(_) if answer.get("errorMessage").is_some() => Err(Failed::Error(answer.to_string())),
+            Some(_) if answer.get("errorMessage").is_some() => {
+                Err(InvocationError::Error(answer.to_string()))
+            }
             _ => Ok(answer),
         }
     }

@@ -58,9 +58,10 @@ impl Listener {
                         let answer = Arc::clone(&answer);
                         async move {
                             let (head, body) = request.into_parts();
-                            let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
-                            let response = answer(peer, Request::from_parts(head, body)).await.ok_or(Cut)?;
-                            Ok::<_, Cut>(response.map(Full::new))
+                            let body = body.collect().await.map_err(|_| Disconnect)?.to_bytes();
+                            let response =
+                                answer(peer, Request::from_parts(head, body)).await.ok_or(Disconnect)?;
+                            Ok::<_, Disconnect>(response.map(Full::new))
                         }
                     });
                     // Tests may close a connection early.
@@ -79,17 +80,17 @@ impl Listener {
 
 /// The connection is cut without an answer.
 #[derive(Debug)]
-struct Cut;
+struct Disconnect;
 
-impl std::fmt::Display for Cut {
+impl std::fmt::Display for Disconnect {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("the connection is cut")
     }
 }
 
-impl std::error::Error for Cut {}
+impl std::error::Error for Disconnect {}
 
-impl From<Infallible> for Cut {
+impl From<Infallible> for Disconnect {
     fn from(never: Infallible) -> Self {
         match never {}
     }

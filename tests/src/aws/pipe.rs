@@ -4,12 +4,12 @@
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::service::Caller;
+use super::service::ServiceClient;
 
 /// A reader's position in a table's stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    caller: Caller,
+    caller: ServiceClient,
     arn: String,
     /// The known shards, each with its next iterator unless the shard has ended.
     shards: Mutex<Vec<(String, Option<String>)>>,
@@ -18,7 +18,7 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn new(dynamodb: &str, arn: &str) -> Self {
         Self {
-            caller: Caller::new(dynamodb, "dynamodb", "DynamoDBStreams_20120810"),
+            caller: ServiceClient::new(dynamodb, "dynamodb", "DynamoDBStreams_20120810"),
             arn: arn.to_owned(),
             shards: Mutex::default(),
         }

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::{
     ACCOUNT, REGION,
-    function::{Failed, Function},
-    service::Caller,
+    function::{Function, InvocationError},
+    service::ServiceClient,
 };
 
 /// A queue of SQS.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    caller: Caller,
+    caller: ServiceClient,
     url: String,
     /// The ARN.
     pub arn: String,
@@ -22,7 +22,7 @@ pub struct Queue {
 impl Queue {
     /// Creates a queue with these attributes.
     pub(crate) async fn create(moto: &str, name: &str, attributes: &Value) -> Self {
-        let caller = Caller::new(moto, "sqs", "AmazonSQS");
+        let caller = ServiceClient::new(moto, "sqs", "AmazonSQS");
         let made = caller.call("CreateQueue", &json!({ "QueueName": name, "Attributes": attributes })).await;
         let url = made["QueueUrl"].as_str().unwrap_or_else(|| panic!("no queue: {made}")).to_owned();
         Self { caller, url, arn: format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}") }
@@ -105,7 +105,7 @@ impl Queue {
 
 /// The messages that a function failed to handle: all of them if it fails, if its reply is invalid,
 /// or if it names an unknown message.
-fn failures(outcome: Result<Value, Failed>, messages: &[Value]) -> Vec<Value> {
+fn failures(outcome: Result<Value, InvocationError>, messages: &[Value]) -> Vec<Value> {
     let everything = || messages.iter().map(|message| message["MessageId"].clone()).collect();
     let Ok(answer) = outcome else { return everything() };
     match answer.get("batchItemFailures") {

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::service::{Caller, Moto};
+use super::service::{Moto, ServiceClient};
 
 /// A secret in Secrets Manager.
 #[derive(Debug)]
 pub struct Secret {
-    caller: Caller,
+    caller: ServiceClient,
     /// The ARN.
     pub arn: String,
 }
@@ -27,7 +27,7 @@ pub struct SecretVersion {
 impl Secret {
     /// Creates the template's secret.
     pub(crate) async fn create(moto: &Moto, properties: &Value) -> Self {
-        let caller = Caller::new(moto.url(), "secretsmanager", "secretsmanager");
+        let caller = ServiceClient::new(moto.url(), "secretsmanager", "secretsmanager");
         let password = caller.call("GetRandomPassword", &properties["GenerateSecretString"]).await;
         let input = json!({ "Name": "onerun-key", "SecretString": password["RandomPassword"] });
         let made = caller.call("CreateSecret", &input).await;

@@ -23,14 +23,14 @@ pub(crate) fn free_port() -> u16 {
 
 /// A client of one service's JSON protocol. The local services do not check the signature.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller {
+pub(crate) struct ServiceClient {
     http: reqwest::Client,
     url: String,
     service: &'static str,
     prefix: &'static str,
 }
 
-impl Caller {
+impl ServiceClient {
     pub(crate) fn new(url: &str, service: &'static str, prefix: &'static str) -> Self {
         Self { http: http_client(), url: url.to_owned(), service, prefix }
     }

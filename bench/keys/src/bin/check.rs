@@ -13,7 +13,7 @@ use onerun_auth::{
     Access, Credential, Instants, KEY_CACHE_TTL, KeyCache, Lookup, ManagedKey, Refusal, Scope,
     recognize_managed,
 };
-use onerun_bench_keys::{Chance, headers, managed_key, percentile, record};
+use onerun_bench_keys::{Generator, headers, managed_key, percentile, record};
 use onerun_domain::ProjectId;
 use serde_json::json;
 
@@ -54,7 +54,7 @@ impl Process {
 #[expect(clippy::expect_used, reason = "constants")]
 fn main() -> io::Result<()> {
     let Options { keys, samples } = Options::parse();
-    let mut chance = Chance::new();
+    let mut chance = Generator::new();
     let project: ProjectId = "AbCdEf012345".parse().expect("an id");
     let made: Vec<ManagedKey> = (0..keys).map(|_| managed_key(&chance.bytes())).collect();
     let process = Process {

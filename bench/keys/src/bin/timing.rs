@@ -19,7 +19,7 @@ use clap::Parser;
 use http::HeaderMap;
 use jiff::Timestamp;
 use onerun_auth::{Credential, KeyRecord, KeyRing, Refusal, RootKey, recognize, recognize_managed};
-use onerun_bench_keys::{Chance, Drawn, headers, managed_key, percentile, record};
+use onerun_bench_keys::{Generator, KeyBytes, headers, managed_key, percentile, record};
 
 /// The |t| that distinguishes two classes. By chance, one test in two million exceeds it.
 const THRESHOLD: f64 = 5.0;
@@ -48,7 +48,7 @@ const KNOWN: usize = 16_384;
 
 /// A known managed key and a known root key.
 struct Known {
-    drawn: Drawn,
+    drawn: KeyBytes,
     managed: String,
     record: KeyRecord,
     root: String,
@@ -70,7 +70,7 @@ struct Pair {
     name: &'static str,
     /// Whether the check leaks on purpose.
     leaks: bool,
-    classes: [fn(&Known, &mut Chance) -> String; 2],
+    classes: [fn(&Known, &mut Generator) -> String; 2],
     /// Whether a record exists, for each class.
     is_found: [bool; 2],
     is_let_in: fn(&Attempt) -> bool,
@@ -144,7 +144,7 @@ impl Times {
 }
 
 /// The result of a pair's t-tests.
-struct Verdict {
+struct TestResult {
     /// The largest |t|.
     t: f64,
     /// Whether a difference of at least [`RESOLUTION`] exceeds [`THRESHOLD`] in any test.
@@ -157,7 +157,7 @@ struct Verdict {
 
 fn main() -> io::Result<ExitCode> {
     let Options { samples } = Options::parse();
-    let mut chance = Chance::new();
+    let mut chance = Generator::new();
     let known: Vec<Known> = (0..KNOWN).map(|_| known(&mut chance)).collect();
 
     let mut out = io::stdout();
@@ -165,7 +165,7 @@ fn main() -> io::Result<ExitCode> {
     writeln!(out, "|---|---:|---:|---:|---|")?;
     let mut is_as_expected = true;
     for pair in &PAIRS {
-        let Verdict { t, differs, means: [a, b], off } = test(pair, &known, samples, &mut chance);
+        let TestResult { t, differs, means: [a, b], off } = test(pair, &known, samples, &mut chance);
         is_as_expected &= differs == pair.leaks;
         let verdict = match (differs, pair.leaks) {
             (true, true) => "caught",
@@ -179,7 +179,7 @@ fn main() -> io::Result<ExitCode> {
     Ok(if is_as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn test(pair: &Pair, known: &[Known], samples: usize, chance: &mut Chance) -> Verdict {
+fn test(pair: &Pair, known: &[Known], samples: usize, chance: &mut Generator) -> TestResult {
     let mut times = Vec::with_capacity(samples + BATCH);
     let mut is_warm = false;
     while times.len() < samples {
@@ -218,10 +218,10 @@ fn test(pair: &Pair, known: &[Known], samples: usize, chance: &mut Chance) -> Ve
         }
     }
     let [a, b] = means(&times, at(0.9));
-    Verdict { t, differs, means: [a.mean, b.mean], off: 1.96 * (a.error() + b.error()).sqrt() }
+    TestResult { t, differs, means: [a.mean, b.mean], off: 1.96 * (a.error() + b.error()).sqrt() }
 }
 
-fn attempt<'a>(pair: &Pair, known: &'a [Known], chance: &mut Chance) -> (usize, Attempt<'a>) {
+fn attempt<'a>(pair: &Pair, known: &'a [Known], chance: &mut Generator) -> (usize, Attempt<'a>) {
     let class = usize::from(chance.number() & (1 << 40) != 0);
     let known = &known[chance.below(known.len())];
     let headers = headers(&(pair.classes[class])(known, chance));
@@ -267,7 +267,7 @@ fn leaky(attempt: &Attempt) -> bool {
 }
 
 #[expect(clippy::expect_used, reason = "a random key is a key, but for one in a billion billion")]
-fn known(chance: &mut Chance) -> Known {
+fn known(chance: &mut Generator) -> Known {
     let drawn = chance.bytes();
     let managed = managed_key(&drawn);
     let project = "AbCdEf012345".parse().expect("an id");
@@ -282,20 +282,20 @@ fn known(chance: &mut Chance) -> Known {
 }
 
 /// The known key with one byte changed and a matching checksum.
-fn changed(known: &Known, place: usize, chance: &mut Chance) -> String {
+fn changed(known: &Known, place: usize, chance: &mut Generator) -> String {
     let mut drawn = known.drawn;
     drawn[place] ^= chance.change();
     managed_key(&drawn).expose().to_owned()
 }
 
-fn wrong_secret(known: &Known, chance: &mut Chance) -> String {
-    let mut drawn: Drawn = chance.bytes();
+fn wrong_secret(known: &Known, chance: &mut Generator) -> String {
+    let mut drawn: KeyBytes = chance.bytes();
     drawn[..FIRST].copy_from_slice(&known.drawn[..FIRST]);
     managed_key(&drawn).expose().to_owned()
 }
 
 /// The root key with another character at one position, in the form of a root key.
-fn changed_root(known: &Known, place: usize, chance: &mut Chance) -> String {
+fn changed_root(known: &Known, place: usize, chance: &mut Generator) -> String {
     const CHARACTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = known.root.clone();
     let own = CHARACTERS.iter().position(|character| *character == text.as_bytes()[place]).unwrap_or(0);
