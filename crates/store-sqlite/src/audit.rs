@@ -9,7 +9,7 @@ use crate::{lists, sql};
 
 const WHAT: &str = "audit entry";
 
-/// Adds what happened to the end of the trail.
+/// Appends an event to the trail.
 pub(crate) fn append(connection: &Connection, event: AuditEvent) -> Result<(), StoreError> {
     let entry = event.seal(head(connection)?.as_ref());
     sql::execute(

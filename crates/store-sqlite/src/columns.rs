@@ -103,7 +103,7 @@ impl<'a> Columns<'a> {
         self.optional(|word| parse(word).ok_or("an unknown word"))
     }
 
-    /// Whether the next column has no value. Does not move on.
+    /// Whether the next column is null. Does not advance.
     pub(crate) fn is_null(&self) -> bool {
         matches!(self.row.get_ref(self.next), Ok(ValueRef::Null))
     }

@@ -41,7 +41,7 @@ pub(crate) fn get(
     })
 }
 
-/// Removes records and kept replies that no longer count, up to `limit` of each.
+/// Removes expired records and replies, up to `limit` of each.
 pub(crate) fn delete_expired(connection: &Connection, limit: u32, now: Timestamp) -> Result<(), StoreError> {
     sql::execute(
         connection,
@@ -60,7 +60,7 @@ pub(crate) fn delete_expired(connection: &Connection, limit: u32, now: Timestamp
     Ok(())
 }
 
-/// Whether there are records or kept replies that no longer count.
+/// Whether any record or reply has expired.
 pub(crate) fn has_expired(connection: &Connection, now: Timestamp) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM idempotency_records WHERE expires_at <= ?1)
                    OR EXISTS (SELECT 1 FROM turns WHERE created_at <= ?2)";

@@ -34,7 +34,7 @@ pub(crate) fn add(connection: &Connection, jobs: &[Job]) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Takes jobs that are due. Projects take turns, beginning after the one that was `served` last.
+/// Claims due jobs. Projects take turns, beginning after the one that was `served` last.
 pub(crate) fn claim(
     connection: &Connection,
     kind: JobKind,
@@ -105,7 +105,7 @@ fn is_judging(kind: JobKind) -> bool {
     kind == JobKind::Judging
 }
 
-/// Takes one job, if it is due.
+/// Claims one job, if it is due.
 pub(crate) fn claim_one(
     connection: &Connection,
     id: &JobId,
@@ -175,7 +175,7 @@ pub(crate) fn bury(
     remove(connection, "DELETE FROM jobs WHERE id = ?1", id)
 }
 
-/// Whether there are jobs that were given up long ago.
+/// Whether any dead job has expired.
 pub(crate) fn has_expired(connection: &Connection, now: Timestamp) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM dead_jobs WHERE buried_at <= ?1)";
     let found = sql::one(connection, "dead job", sql, [buried_by(now)], only::<bool>)?;

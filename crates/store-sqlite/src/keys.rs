@@ -20,7 +20,7 @@ use crate::{
 const WHAT: &str = "key";
 const USAGE: &str = "key's usage";
 
-/// Adds a key, with what is written beside it.
+/// Adds a key with its audit entry and idempotency record.
 pub(crate) fn insert(
     connection: &Connection,
     caller: Option<&KeyId>,
@@ -34,7 +34,7 @@ pub(crate) fn insert(
     Ok(new)
 }
 
-/// The record of the key that asks, in the transaction that writes what it asks for.
+/// The calling key's record, read in the transaction that writes the change.
 fn caller_record(connection: &Connection, caller: Option<&KeyId>) -> Result<Option<KeyRecord>, StoreError> {
     caller.map_or(Ok(None), |id| get(connection, id))
 }
@@ -160,7 +160,7 @@ fn refuse_too_many(connection: &Connection, bound: LiveKeys) -> Result<(), KeyEr
     Ok(bound.check(live.unwrap_or(0))?)
 }
 
-/// Whether there are keys that are long over.
+/// Whether any ended key has expired.
 pub(crate) fn has_expired(connection: &Connection, now: Timestamp) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM keys WHERE over_at <= ?1)";
     Ok(sql::one(connection, WHAT, sql, [over_by(now)], only::<bool>)?.unwrap_or(false))

@@ -119,7 +119,7 @@ impl Query {
         })
     }
 
-    /// Leaves out what comes before a position and the row at it.
+    /// Excludes the rows up to and including a position.
     fn continue_after(
         &mut self,
         connection: &Connection,

@@ -22,7 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_bounds.sql"),
 ];
 
-/// Refuses a file that is no OneRun database or is newer than this program. Writes nothing.
+/// Refuses a file that is not a OneRun database or is newer than this program. Writes nothing.
 pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let foreign = || OpenError::Foreign { path: path.to_owned() };
     let application: i64 = match pragma(connection, "application_id") {

@@ -1,4 +1,4 @@
-//! Opening the file: its checks, its settings, and what the last process left behind.
+//! Opens the file: checks, settings, and recovery after the last process.
 
 use std::{
     fs::OpenOptions,
@@ -48,7 +48,7 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// The file is not there and cannot be made.
+    /// The file does not exist and cannot be created.
     #[error("the file cannot be made")]
     Create(#[source] io::Error),
     /// SQLite reports an error.
@@ -98,7 +98,7 @@ fn create(path: &Path) -> Result<(), OpenError> {
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
-    // Each connection is used by one thread, so it needs no lock of its own.
+    // Each connection is used by one thread, so SQLite's mutex is not needed.
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -111,7 +111,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Whoever claimed a job or a turn was in a process that is gone: nobody else can hold one while the file is opened.
+/// Releases claims of jobs and turns: their process has ended, because only one process opens the file.
 fn release_claims(connection: &mut Connection) -> Result<(), OpenError> {
     let transaction = connection.transaction()?;
     transaction.execute("UPDATE jobs SET due = 0, claimed = 0, again = 0 WHERE claimed = 1", [])?;

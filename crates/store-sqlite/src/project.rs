@@ -1,4 +1,4 @@
-//! One project's part of the store: the calls here, what they do to the tables in a file for each resource.
+//! One project's part of the store. The SQL is in a file for each resource.
 
 mod agents;
 pub(crate) mod conversations;

@@ -1,4 +1,4 @@
-//! Counts of requests, in memory: one process owns the file, so that nobody else counts.
+//! Counts of requests, in memory, because one process owns the file.
 
 use std::collections::HashMap;
 

@@ -68,7 +68,7 @@ impl Readers {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.shared.push(Box::new(move |connection| {
-            // A caller that has gone away wants no answer.
+            // The caller may have stopped waiting.
             if !reply.is_closed() {
                 let _ = reply.send(on_snapshot(connection, work));
             }
@@ -91,7 +91,7 @@ impl Drop for Readers {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing that runs under the lock can leave the queue half-changed.
+        // Poisoning is ignored: no critical section leaves the queue inconsistent.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -133,7 +133,7 @@ fn on_snapshot<T>(
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     step(connection, "BEGIN")?;
-    // Nothing can be left half-done: the connection only reads, and the transaction ends here.
+    // A panic is safe: the connection only reads, and the transaction ends here.
     let result = catch_unwind(AssertUnwindSafe(|| work(connection)));
     step(connection, "COMMIT")?;
     result.unwrap_or_else(|_| Err(unavailable("a read panicked")))

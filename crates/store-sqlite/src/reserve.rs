@@ -10,13 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How much room is kept: the end of a key takes some pages of the log, and a checkpoint makes room for more.
+/// The reserved space: ending a key takes some pages of the log, and a checkpoint frees more.
 const SIZE: usize = 1024 * 1024;
 
 /// How long a disk that was found full is not asked again.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// The file that takes up the room.
+/// The file that reserves the space.
 pub(crate) struct Reserve {
     path: PathBuf,
     is_there: bool,
@@ -24,7 +24,7 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve of a database. It is made by the first [`restore`](Self::restore).
+    /// The reserve of a database. The first [`restore`](Self::restore) creates it.
     pub(crate) fn of(database: &Path) -> Self {
         let mut path = database.as_os_str().to_owned();
         path.push("-reserve");
@@ -44,7 +44,7 @@ impl Reserve {
         }
     }
 
-    /// Takes up the room again, unless it is taken; whether it is. A disk that was found full is asked once a second.
+    /// Creates the reserve again and returns whether it exists. After a failure it tries once a second.
     pub(crate) fn restore(&mut self) -> bool {
         if self.is_there {
             return true;
@@ -68,7 +68,7 @@ impl Reserve {
     }
 }
 
-/// Whether the file has its length and the disk keeps room for all of it.
+/// Whether the file has its full length and its blocks are allocated.
 fn is_whole(path: &Path) -> bool {
     let Ok(metadata) = fs::metadata(path) else { return false };
     #[cfg(unix)]

@@ -304,7 +304,7 @@ pub(crate) fn objective_ref(columns: &mut Columns<'_>) -> Read<ObjectiveRef> {
 }
 
 fn score(columns: &mut Columns<'_>) -> Read<Option<Score>> {
-    // The table's CHECK keeps it within 0 and 1, so that nothing is lost here.
+    // The table's CHECK keeps it within 0 and 1, so the cast is exact.
     let score: Option<f64> = columns.value()?;
     Ok(score.and_then(Score::parse))
 }
@@ -355,7 +355,7 @@ pub(crate) fn metadata_json(metadata: &Metadata) -> Result<String, StoreError> {
     json("metadata", metadata.as_map())
 }
 
-/// A value from JSON text. The error tells where it is wrong and not what stands there, as serde's would.
+/// Parses stored JSON. The error names the place but not the value.
 fn from_json<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| {
         format!("not the JSON it must be, at line {} column {}", error.line(), error.column())

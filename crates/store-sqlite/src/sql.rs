@@ -106,12 +106,12 @@ fn failure(what: &'static str, error: rusqlite::Error) -> StoreError {
     }
 }
 
-/// A store that cannot write for now, and whether that is for want of room.
+/// The error of a failed write, which tells whether the disk is full.
 pub(crate) fn unavailable(error: rusqlite::Error) -> StoreError {
     if is_full(&error) { StoreError::Full(Box::new(error)) } else { StoreError::Unavailable(Box::new(error)) }
 }
 
-/// Whether the disk takes no more: it is full, or a quota or limit of the process is reached.
+/// Whether the disk is full, or a quota or limit of the process is reached.
 pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
     const FULL: [i32; 3] = [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE];
     error.sqlite_error().is_some_and(|error| FULL.contains(&error.extended_code))
@@ -133,7 +133,7 @@ pub(crate) fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
     })
 }
 
-/// One more than a page may have, which tells whether more follows.
+/// One more than the limit, to find out whether more rows follow.
 pub(crate) fn overfull(limit: Limit) -> i64 {
     i64::from(limit.get()) + 1
 }

@@ -26,7 +26,7 @@ use crate::{
     writer::{WriteError, Writer},
 };
 
-/// The most project ids that are remembered. Beyond it all are forgotten, and looked up again as they are used.
+/// The most project ids that are cached. Beyond it the cache is cleared.
 const MAX_KNOWN: usize = 10_000;
 
 /// A store in one SQLite file. Clones share it; it is closed when the last of them and of the projects opened
@@ -63,7 +63,7 @@ impl SqliteStore {
             }
             opened => opened?,
         };
-        // Where there is no room for it now, it is made before the first write that needs it.
+        // If there is no space now, the reserve is created before the first write that needs it.
         reserve.restore();
         let writer = Writer::start(connection, reserve)?;
         let readers = Readers::start(path)?;
@@ -96,7 +96,7 @@ impl SqliteStore {
 }
 
 impl Database {
-    /// Runs queries on the database as it is at one moment.
+    /// Runs queries on one snapshot of the database.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -104,7 +104,7 @@ impl Database {
         self.readers.read(work).await
     }
 
-    /// Writes all of it or nothing, durably.
+    /// Runs a durable transaction.
     pub(crate) async fn write<T, E>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,

@@ -24,7 +24,7 @@ use crate::{OpenError, reserve::Reserve, sql};
 /// The most writes in one transaction: enough to share a flush, few enough that the first need not wait long.
 const MAX_BATCH: usize = 128;
 
-/// The thread that writes. Dropping it has what was sent finished first.
+/// The writer thread. Dropping it finishes the queued writes first.
 pub(crate) struct Writer {
     sender: Option<mpsc::Sender<Box<dyn Write>>>,
     thread: Option<JoinHandle<()>>,
@@ -83,7 +83,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let write = Pending { work, is_ending, result: None, reply };
         if let Some(sender) = &self.sender {
-            // If the thread is gone, so is `write`, and with it the sender of the answer.
+            // If the thread has ended, `write` was dropped with the sender of the answer.
             let _ = sender.send(Box::new(write));
         }
         answer.await.unwrap_or_else(|_| Err(unavailable("the thread that writes is gone").into()))
@@ -134,7 +134,7 @@ enum Ran {
 
 /// A write that waits, its type forgotten.
 trait Write: Send {
-    /// Whether it ends a key, and may be run again.
+    /// Whether the write ends a key and can be repeated.
     fn is_ending(&self) -> bool;
 
     /// Runs it.
@@ -179,11 +179,11 @@ where
     fn answer(self: Box<Self>, committed: &Result<(), Arc<rusqlite::Error>>) {
         let result = match committed {
             Ok(()) => self.result.unwrap_or_else(|| Err(unavailable("a write was not run").into())),
-            // Also what was refused: it may have been refused for the sake of a write that is now undone.
+            // Refusals fail as well: one may depend on a write that is undone now.
             Err(error) if sql::is_full(error) => Err(StoreError::Full(Box::new(Arc::clone(error))).into()),
             Err(error) => Err(StoreError::Unavailable(Box::new(Arc::clone(error))).into()),
         };
-        // A caller that has gone away wants no answer.
+        // The caller may have stopped waiting.
         let _ = self.reply.send(result);
     }
 }
@@ -227,7 +227,7 @@ fn answer(batch: Batch, committed: rusqlite::Result<()>) {
     }
 }
 
-/// Runs a batch in one transaction. On an error nothing of it stays.
+/// Runs a batch in one transaction, which is rolled back on an error.
 fn commit(connection: &Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::Result<()> {
     let committed = run_all(connection, batch).and_then(|()| step(connection, "COMMIT"));
     if committed.is_err() && !connection.is_autocommit() {
@@ -243,7 +243,7 @@ fn run_all(connection: &Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::R
         match write.run(connection) {
             Ran::Kept => {}
             Ran::Failed => step(connection, "ROLLBACK TO one")?,
-            // SQLite may have ended the transaction by itself, and with it the savepoint.
+            // SQLite may have ended the transaction, and with it the savepoint.
             Ran::Full => return Err(full()),
         }
         step(connection, "RELEASE one")?;
@@ -308,7 +308,7 @@ mod tests {
         writer.write(read).await.unwrap()
     }
 
-    /// Has the thread wait, so that what is sent meanwhile becomes one batch, until the result is dropped.
+    /// Blocks the thread until the result is dropped, so that later writes become one batch.
     async fn hold(writer: &Arc<Writer>) -> mpsc::Sender<()> {
         let (release, released) = mpsc::channel();
         let (started, starts) = oneshot::channel();

@@ -5,7 +5,7 @@ use std::error::Error;
 use onerun_auth::KeyChangeError;
 use onerun_domain::Refusal;
 
-/// Why a store did not do what it was asked.
+/// The failure of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Something with that id is there already.
@@ -14,7 +14,7 @@ pub enum StoreError {
         /// The kind of value, for the log.
         what: &'static str,
     },
-    /// The disk has no room for what is to be written, or takes no more of it.
+    /// The disk is full, or a quota is reached.
     #[error("the disk is full")]
     Full(#[source] Box<dyn Error + Send + Sync>),
     /// The store cannot be reached, or is too busy; it may work later.
@@ -65,7 +65,7 @@ pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let next = cause.to_string();
-        // Wrappers often say what they wrap.
+        // Wrappers often repeat the message that they wrap.
         if !text.ends_with(&next) {
             text.push_str(": ");
             text.push_str(&next);

@@ -1,5 +1,4 @@
-//! Idempotency records: what a request under an `Idempotency-Key` was answered with, kept so that its repetition gets
-//! the same answer and does nothing twice.
+//! Idempotency records: the answers of requests with an `Idempotency-Key`. A repetition gets the recorded answer.
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::KeyId;
@@ -11,7 +10,7 @@ use crate::{
     key_body::{read, time, write},
 };
 
-/// How long a record is kept.
+/// How long a record is stored.
 pub const IDEMPOTENCY_RETENTION: SignedDuration = SignedDuration::from_hours(24);
 
 const WHAT: &str = "idempotency record";
@@ -69,7 +68,7 @@ pub struct IdempotencyRecord {
     /// SHA-256, in hex, of the operation and what was sent, to tell a repetition from another request under
     /// the same key.
     pub request_hash: String,
-    /// The body of the answer, without what is too large to be kept twice or too secret to be kept at all.
+    /// The body of the answer, without large parts that are stored elsewhere and without secrets.
     pub response: String,
     /// When the request was done.
     pub created_at: Timestamp,
@@ -81,7 +80,7 @@ impl IdempotencyRecord {
         later(self.created_at, IDEMPOTENCY_RETENTION).as_second().saturating_add(1)
     }
 
-    /// Whether the record no longer counts.
+    /// Whether the record has expired.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at() <= now.as_second()
     }

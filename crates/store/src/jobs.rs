@@ -12,10 +12,10 @@ pub struct ClaimedJob {
     pub deliveries: u32,
 }
 
-/// How long a job that was given up is kept.
+/// How long a dead job is stored.
 pub const DEAD_JOB_RETENTION: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// How many jobs that were given up are kept where their number is bounded.
+/// The most dead jobs that a backend with a bound stores.
 pub const MAX_DEAD_JOBS: u32 = 10_000;
 
 /// A job that was given up.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::StoreError;
 
-/// A key's body. It holds the digest of its secret, so it is for a store and for nobody else.
+/// The stored body of a key. It contains the digest of the secret, so only stores may use it.
 pub fn key_body(record: &KeyRecord) -> String {
     let grant = &record.grant;
     write(&KeyBody {
@@ -137,7 +137,7 @@ pub fn audit_body(entry: &AuditEntry) -> String {
     })
 }
 
-/// Reads [`audit_body`]. Whether the entry is what was written is not looked at: that is for whoever checks the trail.
+/// Reads [`audit_body`] without verifying the entry's hash.
 pub fn read_audit(body: &str) -> Result<AuditEntry, StoreError> {
     let body: AuditBody = read(ENTRY, body)?;
     let actor = Actor {
@@ -217,7 +217,7 @@ pub(crate) fn write(body: &impl Serialize) -> String {
     serde_json::to_string(body).unwrap_or_default()
 }
 
-/// The error tells where the body is wrong and not what stands there, as serde's would: that may be a digest.
+/// The error names the place but not the value, unlike serde's: the value may be a digest.
 pub(crate) fn read<'a, T: Deserialize<'a>>(what: &'static str, body: &'a str) -> Result<T, StoreError> {
     serde_json::from_str(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());

@@ -1,4 +1,4 @@
-//! Managed keys, their uses, and the audit trail of what is done to them.
+//! Managed keys, their uses, and the audit trail of changes to them.
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -10,14 +10,14 @@ use onerun_domain::{Direction, Page, PageRequest, ProjectId};
 
 use crate::{ExactFilter, IdempotencyRecord, KeyError, StoreError};
 
-/// A new key, and what is written with it.
+/// A new key with its audit entry and idempotency record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewKey {
     /// The key.
     pub record: KeyRecord,
     /// The event for the audit trail.
     pub event: AuditEvent,
-    /// The record of the request that made it, if it can be repeated.
+    /// The idempotency record of the request, if it has an `Idempotency-Key`.
     pub call: Option<IdempotencyRecord>,
     /// How many live keys there may be with it.
     pub max_live: u32,
@@ -26,7 +26,7 @@ pub struct NewKey {
 /// The outcome of a decision about a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum KeyChange {
-    /// Nothing: it is what it is to be. Nothing is written.
+    /// No change: the key already has the requested state. Nothing is written.
     None(KeyRecord),
     /// Its new state.
     To {
@@ -35,7 +35,7 @@ pub enum KeyChange {
         /// The event for the audit trail.
         event: AuditEvent,
     },
-    /// Another key takes its place.
+    /// A new key replaces it.
     Rotation {
         /// The old key.
         record: Box<KeyRecord>,
@@ -91,18 +91,18 @@ impl LiveKeys {
 /// the store has no such record. It may be asked again with a newer record.
 pub type DecideNewKey = Box<dyn FnMut(Option<KeyRecord>) -> Result<NewKey, KeyError> + Send>;
 
-/// Decides what becomes of a key, from its record and from that of the key that asks for the change, both as they are
+/// Decides on a change of a key, from its record and from that of the key that asks for the change, both as they are
 /// when the change is written. It may be asked again with newer records.
 pub type DecideKey = Box<dyn FnMut(KeyRecord, Option<KeyRecord>) -> Result<KeyChange, KeyError> + Send>;
 
 /// Decides on the change of a key for a caller without a record.
 pub type DecideUnasked = Box<dyn FnMut(KeyRecord) -> Result<KeyChange, KeyChangeError> + Send>;
 
-/// A change of a key, as it is asked for.
+/// A requested change of a key.
 pub struct ChangeKey {
-    /// The managed key that asks. `None` for the root key and for whoever holds the key itself.
+    /// The calling managed key. `None` for the root key and for a report of a leaked key.
     pub caller: Option<KeyId>,
-    /// The key is to be refused from now on, or to do less: the store may use what it keeps in reserve.
+    /// Whether the change only takes permissions away. Such a change may use reserved disk space.
     pub is_ending: bool,
     /// The decision.
     pub decide: DecideKey,
@@ -128,7 +128,7 @@ pub struct KeyView {
 /// Which keys are wanted, newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyList {
-    /// Only those of which every project is among these: what the caller may know of.
+    /// Only keys all of whose projects the caller can access.
     pub within: ProjectAccess,
     /// Only these.
     pub exact: ExactFilter,
@@ -138,7 +138,7 @@ pub struct KeyList {
     pub project: Option<ProjectId>,
     /// Only those that are not over, and are over by then.
     pub ends_by: Option<Timestamp>,
-    /// Only active ones that were not used since then; those that were never used count from when they were made.
+    /// Only active keys without a use since then. A key that was never used counts from its creation.
     pub idle_since: Option<Timestamp>,
     /// The time at which statuses are asked for.
     pub now: Timestamp,
@@ -147,7 +147,7 @@ pub struct KeyList {
 }
 
 impl KeyList {
-    /// Whether a key is wanted.
+    /// Whether a key is part of the list.
     pub fn admits(&self, view: &KeyView) -> bool {
         let KeyView { record, usage } = view;
         let status = record.status(self.now);
@@ -168,7 +168,7 @@ impl KeyList {
 pub struct AuditPage {
     /// The part.
     pub entries: Page<AuditEntry>,
-    /// The last entry that there is, at the same moment or later.
+    /// The last entry of the trail, at the same moment or later.
     pub head: Option<AuditHead>,
 }
 

@@ -49,7 +49,7 @@ use jiff::Timestamp;
 use onerun_auth::ProjectAccess;
 use onerun_domain::{Job, JobId, JobKind, Page, PageRequest, Project, ProjectId};
 
-/// A durable store: what a method has answered survives the death of the process.
+/// A durable store: an acknowledged write survives the death of the process.
 #[async_trait]
 pub trait Store: KeyStore {
     /// Adds a project.

@@ -47,7 +47,7 @@ impl<T: WireSize> PageBuilder<T> {
     }
 }
 
-/// A position made of sort values.
+/// Builds a position from sort values.
 pub fn position(values: &impl Serialize) -> Position {
     // Serializing numbers and texts cannot fail, and an empty position is one that no list has.
     Position::new(serde_json::to_string(values).unwrap_or_default())

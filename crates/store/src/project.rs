@@ -16,8 +16,7 @@ use crate::{
 /// The result of a decision about a state.
 pub type Decision<C> = Result<C, Refusal>;
 
-/// A decision about a state. It may be asked again with a newer state, so it must depend on nothing else that changes,
-/// and do nothing but decide.
+/// A decision about a state. It may be called again with a newer state, so it must be a pure function of it.
 pub type Decide<S, C> = Box<dyn FnMut(S) -> Decision<C> + Send>;
 
 /// The state that a decision about a simulation reads.
@@ -72,7 +71,7 @@ pub struct ConversationChange {
     pub conversation: Conversation,
     /// Messages that are appended to its attempt.
     pub items: Vec<Item>,
-    /// The reply that is kept under the caller's `Idempotency-Key`. If one is kept under that key already, nothing
+    /// The reply that is stored under the caller's `Idempotency-Key`. If one is stored under that key already, nothing
     /// is written and the change fails as [`StoreError::Duplicate`].
     pub turn: Option<StoredTurn>,
     /// Verdicts that are recorded.
@@ -97,18 +96,18 @@ impl ConversationChange {
     }
 }
 
-/// A reply, kept so that a repeated call gets the same one.
+/// A stored reply, which a repeated call gets again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredTurn {
     /// The caller's `Idempotency-Key`.
     pub key: String,
-    /// SHA-256, in hex, of what was sent, to tell a repetition from another call under the same key.
+    /// The SHA-256 of the input, in hex, which distinguishes a repetition from another call with the same key.
     pub input_hash: String,
     /// The attempt that it was answered in.
     pub attempt: u32,
     /// The reply.
     pub reply: StoredReply,
-    /// When. A reply is kept for [`IDEMPOTENCY_RETENTION`](crate::IDEMPOTENCY_RETENTION) at least.
+    /// When it was stored. It stays for at least [`IDEMPOTENCY_RETENTION`](crate::IDEMPOTENCY_RETENTION).
     pub created_at: Timestamp,
 }
 
@@ -117,11 +116,11 @@ pub struct StoredTurn {
 pub struct StoredReply {
     /// The persona's message; `None` if it sent none.
     pub text: Option<String>,
-    /// Whether the conversation was over with it.
+    /// Whether the reply ended the conversation.
     pub ended: bool,
 }
 
-/// One project's part of a store. Ids of other projects name nothing here.
+/// One project's part of a store. Ids of other projects are unknown here.
 ///
 /// Every list ends its pages as [`PageBuilder`](crate::PageBuilder) does, reads no further than that, and
 /// continues from the positions that it gave. A position that it did not give is
@@ -200,7 +199,7 @@ pub trait ProjectStore: Send + Sync {
         decide: Decide<SimulationView, SimulationChange>,
     ) -> Result<Option<Simulation>, ChangeError>;
 
-    /// The counts that results are made of; `None` if there is no such simulation.
+    /// The counts for the results; `None` for an unknown simulation.
     async fn tally(&self, id: &SimulationId) -> Result<Option<SimulationTally>, StoreError>;
 
     /// Adds a persona unless its simulation has one of that number, which is then kept as it is; the jobs are
@@ -278,7 +277,7 @@ pub trait ProjectStore: Send + Sync {
         decide: Decide<ConversationView, ConversationChange>,
     ) -> Result<Option<Conversation>, ChangeError>;
 
-    /// The reply kept under an `Idempotency-Key`.
+    /// The reply stored under an `Idempotency-Key`.
     async fn turn(
         &self,
         simulation: &SimulationId,

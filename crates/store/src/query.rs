@@ -8,11 +8,11 @@ use onerun_domain::{
     SimulationStatus,
 };
 
-/// How projects, agents and objectives are sorted. Equal keys are ordered by when they were made, in the same
+/// The sort order of projects, agents and objectives. Equal values are ordered by creation time, in the same
 /// direction, so that pages never overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedSort {
-    /// By when they were made.
+    /// By creation time.
     CreatedAt(Direction),
     /// By name, ignoring case.
     Name(Direction),
@@ -22,14 +22,14 @@ pub enum NamedSort {
 /// value differ.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExactFilter {
-    /// Only what has this name.
+    /// Only resources with this name.
     pub name: Option<String>,
-    /// Only that of which the metadata [has](Metadata::has) each of these.
+    /// Only resources whose metadata [has](Metadata::has) each of these.
     pub metadata: Vec<(String, String)>,
 }
 
 impl ExactFilter {
-    /// Whether something with this name and metadata is wanted.
+    /// Whether a resource with this name and metadata matches.
     pub fn admits(&self, name: &Name, metadata: &Metadata) -> bool {
         self.name.as_ref().is_none_or(|wanted| wanted == name.as_str())
             && self.metadata.iter().all(|(key, text)| metadata.has(key, text))
@@ -61,7 +61,7 @@ pub struct AgentSummary {
 /// In which order simulations are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SimulationOrder {
-    /// By when they were made.
+    /// By creation time.
     CreatedAt(Direction),
     /// By name, ignoring case.
     Name(Direction),
@@ -165,7 +165,7 @@ pub struct ObjectiveTally {
     pub objective: ObjectiveRef,
     /// How many conversations had which outcome.
     pub outcomes: BTreeMap<&'static str, u64>,
-    /// The sum of the scores that there are.
+    /// The sum of the scores.
     pub score_sum: f64,
     /// How many scores there are.
     pub score_count: u64,

@@ -17,7 +17,7 @@ pub trait WireSize {
 }
 
 /// More than the names of a row's fields and those of its values that have a bound take together: ids, numbers, times,
-/// words. Held to by the property tests of what the API shows.
+/// words. Property tests of the API compare it with the JSON.
 const FIXED: usize = 1_200;
 
 /// An id in quotes and the comma after it.
@@ -52,7 +52,7 @@ fn object<'a>(object: impl IntoIterator<Item = (&'a String, &'a Value)>) -> usiz
 fn value(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) => 5,
-        // With arbitrary precision a number is kept as its text.
+        // With arbitrary precision a number is stored as its text.
         Value::Number(number) => number.to_string().len(),
         Value::String(string) => text(string),
         Value::Array(members) => members.iter().map(|member| self::value(member) + 1).sum::<usize>() + 2,
@@ -66,7 +66,7 @@ fn texts(texts: &BTreeMap<String, String>) -> usize {
 
 /// The agent as a part of another row.
 fn agent(agent: &Agent) -> usize {
-    let description = agent.description.as_ref().map(|description| description.as_str());
+    let description = agent.description.as_ref().map(onerun_domain::Description::as_str);
     // The description is shown twice: once under the name that the published SDK reads.
     FIXED + name(&agent.name) + metadata(&agent.metadata) + 2 * optional_text(description)
 }
@@ -156,7 +156,7 @@ impl WireSize for Item {
 
 impl WireSize for KeyView {
     fn wire_size(&self) -> usize {
-        // The scopes are listed twice: what the key may do and what it was used for.
+        // The scopes appear twice: those of the key and those it was used with.
         let scopes = 2 * Scope::ALL.len() * ID;
         let projects = match &self.record.grant.projects {
             ProjectAccess::All => 0,

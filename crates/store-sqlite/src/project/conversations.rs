@@ -263,7 +263,7 @@ fn view(
     )
 }
 
-/// Writes all that changes about a conversation; what it is identified by, and its persona, do not.
+/// Updates the columns of a conversation that can change.
 fn update(scope: &Scope<'_>, id: &ConversationId, conversation: &Conversation) -> Result<(), StoreError> {
     let (token, claimed_until) = turn_claim(conversation);
     sql::execute(
@@ -351,7 +351,7 @@ fn count_settled(
     jobs::add(scope.connection, &[Job::new(scope.project.clone(), work)])
 }
 
-/// Conversations of all projects whose lease ran out and whose turn nobody holds.
+/// Conversations of all projects with an expired lease and no turn in progress.
 pub(crate) fn overdue(
     connection: &Connection,
     limit: u32,

@@ -29,7 +29,7 @@ pub(crate) fn insert(connection: &Connection, project: &Project) -> Result<(), S
     Ok(())
 }
 
-/// Whether there is such a project.
+/// Whether the project exists.
 pub(crate) fn exists(connection: &Connection, id: &ProjectId) -> Result<bool, StoreError> {
     let sql = "SELECT 1 FROM projects WHERE id = ?1";
     Ok(sql::one(connection, "project", sql, [id.as_str()], only::<i64>)?.is_some())

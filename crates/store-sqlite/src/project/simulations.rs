@@ -19,7 +19,7 @@ use crate::{
     sql::{self, Scope},
 };
 
-/// Adds a simulation, what it pins, and jobs.
+/// Adds a simulation with its pinned objectives and jobs.
 pub(super) fn insert(
     scope: &Scope<'_>,
     simulation: &Simulation,

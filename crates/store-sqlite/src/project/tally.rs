@@ -1,4 +1,4 @@
-//! The counts that results are made of.
+//! The counts for the results of a simulation.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ fn conversations(scope: &Scope<'_>, id: &SimulationId) -> Result<ConversationTal
     Ok(tally)
 }
 
-/// How many conversations had which outcomes together. SQL gathers which occurred; what they make is the domain's.
+/// Counts conversations by overall outcome. SQL collects each one's outcomes; the domain combines them.
 fn outcomes(scope: &Scope<'_>, id: &SimulationId) -> Result<BTreeMap<&'static str, u64>, StoreError> {
     let groups = sql::all(
         scope.connection,

@@ -1,4 +1,4 @@
-//! Messages, and the replies that are kept for a repeated call.
+//! Messages, and the stored replies of turns.
 
 use onerun_domain::{Conversation, ConversationId, Item, Page, PageRequest, SimulationId};
 use onerun_store::{PageBuilder, StoreError, StoredTurn, position};
@@ -117,7 +117,7 @@ pub(super) fn insert_turn(
     Ok(())
 }
 
-/// The reply that is kept under a key.
+/// The reply stored under an `Idempotency-Key`.
 pub(super) fn turn(
     scope: &Scope<'_>,
     simulation: &SimulationId,
