@@ -3,7 +3,7 @@
 //! The files of `dashboard/` become one response. Its Content-Security-Policy names the digest of each script and style, so
 //! the browser runs no others, and lets the page connect to its own server only.
 
-use std::sync::LazyLock;
+use std::{path::Path, sync::LazyLock};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
@@ -78,7 +78,7 @@ fn assemble() -> Result<Document, InvalidHeaderValue> {
     let (mut styles, mut scripts) = (Vec::new(), Vec::new());
     for (name, content) in FILES {
         let source = format!("'sha256-{}'", STANDARD.encode(Sha256::digest(content)));
-        let (sources, named, inlined) = if name.ends_with(".css") {
+        let (sources, named, inlined) = if Path::new(name).extension().is_some_and(|kind| kind == "css") {
             let named = format!("<link rel=\"stylesheet\" href=\"{name}\">");
             (&mut styles, named, format!("<style>{content}</style>"))
         } else {

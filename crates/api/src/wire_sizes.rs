@@ -48,7 +48,7 @@ fn clean() -> impl Strategy<Value = String> {
 }
 
 fn metadata() -> impl Strategy<Value = Metadata> {
-    let number = json!([u64::MAX, i64::MIN, 0.1234567890123456_f64, 1e-300, true, null, {"k": []}]);
+    let number = json!([u64::MAX, i64::MIN, 0.123_456_789_012_345_6_f64, 1e-300, true, null, {"k": []}]);
     prop::collection::btree_map(hostile(), hostile(), 0..5).prop_map(move |texts| {
         let mut object: Map<String, Value> =
             texts.into_iter().map(|(key, text)| (key, Value::String(text))).collect();
@@ -137,7 +137,7 @@ fn evaluation(text: &str) -> Evaluation {
         judge: text.to_owned(),
         prompt_hash: "f".repeat(64),
         outcome: Outcome::Inconclusive,
-        score: Score::parse(0.1234567890123456),
+        score: Score::parse(0.123_456_789_012_345_6),
         reason: text.to_owned(),
         quotes: vec![quote; 10],
         created_at: EARLY,

@@ -142,14 +142,11 @@ impl Query {
         parameters.push(self.parameter(Value::Integer(inserted.ok_or(StoreError::UnknownPosition)?)));
         let columns: Vec<&str> = order.columns().chain(["inserted"]).collect();
         let operator = match order.direction {
-            Direction::Ascending => '>',
-            Direction::Descending => '<',
+            Direction::Ascending => ">",
+            Direction::Descending => "<",
         };
-        self.conditions.push_str(&format!(
-            " AND ({}) {operator} ({})",
-            columns.join(", "),
-            parameters.join(", ")
-        ));
+        let (columns, parameters) = (columns.join(", "), parameters.join(", "));
+        self.conditions.extend([" AND (", &columns, ") ", operator, " (", &parameters, ")"]);
         Ok(())
     }
 

@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn of_two_shortest_texts_the_printed_one_is_kept() {
-        assert!(has_two_shortest_texts(-1_419_863_128_884_603.25));
+        assert!(has_two_shortest_texts("-1419863128884603.25".parse().unwrap()));
         assert_eq!(places("-1419863128884603.2"), [""; 0]);
         assert_eq!(places("-1419863128884603.3"), [""]);
     }

@@ -14,7 +14,7 @@ use tokio::{
 
 /// How long a client may take to read a response. A page of four megabytes needs half of it at one
 /// megabit a second.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How many bytes of responses may wait for their sockets at once.
 pub(crate) const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;

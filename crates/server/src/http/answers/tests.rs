@@ -26,7 +26,8 @@ fn connection(memory: &AnswerMemory, buffer: usize) -> DuplexStream {
 /// connection closes.
 async fn read_slowly(client: &mut DuplexStream, bytes: usize, pause: Duration) -> Vec<u8> {
     let (mut buffer, mut all) = (vec![0; bytes], Vec::new());
-    while !all.ends_with(&[b'a'; BODY]) {
+    let body = vec![b'a'; BODY];
+    while !all.ends_with(&body) {
         match client.read(&mut buffer).await {
             Ok(0) | Err(_) => break,
             Ok(read) => all.extend_from_slice(&buffer[..read]),
