@@ -98,7 +98,14 @@ impl<'a> TestProject<'a> {
 
     /// All personas of a simulation, by number.
     pub(crate) async fn personas(&self, simulation: &str) -> Vec<Value> {
-        by_number(&self.get(&format!("/simulations/{simulation}/personas")).await)
+        let (mut rows, mut query) = (Vec::new(), String::new());
+        loop {
+            let page = self.get(&format!("/simulations/{simulation}/personas{query}")).await;
+            rows.extend_from_slice(data(&page));
+            let Some(cursor) = page["next_cursor"].as_str() else { break };
+            query = format!("?cursor={cursor}");
+        }
+        by_number(&json!({ "data": rows }))
     }
 
     /// Requests `approve` or `reject` for a persona.

@@ -38,6 +38,9 @@ def before_call(context, case, **kwargs):
     # Two calls with one idempotency key are one call, which is refused if their bodies differ.
     if meta is not None and meta.generation.mode.is_positive and "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = case.headers["Idempotency-Key"][:200] + uuid.uuid4().hex
+    # Only the server makes cursors.
+    if meta is not None and meta.generation.mode.is_positive and isinstance(case.query, dict):
+        case.query.pop("cursor", None)
     # Sequences of calls take ids from earlier replies.
     if meta is None or meta.phase.name == "stateful":
         return
