@@ -36,7 +36,7 @@ pub enum Found {
     MethodNotAllowed(String),
 }
 
-/// What is known of a request while it is answered, for its log line and its error.
+/// Facts about a request, collected for its log line and its error.
 #[derive(Default)]
 struct RequestLog {
     operation: Option<&'static str>,
