@@ -32,7 +32,8 @@ pub struct App {
 }
 
 impl App {
-    /// An application over an engine. `root` recognises the root key. A managed key's record is cached for 5 seconds.
+    /// An application over an engine. `root` recognises the root key. A managed key's record is cached for 5
+    /// seconds.
     pub fn new(engine: Engine, root: Box<dyn Authenticator>) -> Self {
         let callers = Callers::new(&engine, root);
         Self { engine, callers, polls: Polls::default() }
@@ -55,8 +56,8 @@ impl App {
         self.callers.write_due();
     }
 
-    /// Writes the ends of keys that are in force but were not written because the disk was full. A host calls this
-    /// regularly.
+    /// Writes the ends of keys that are in force but were not written because the disk was full. A host calls
+    /// this regularly.
     pub async fn write_key_ends(&self) {
         self.engine.keys().write_unwritten_ends().await;
     }

@@ -1,10 +1,10 @@
 //! Authentication of callers: from the headers of a request to the key behind it.
 //!
-//! The host recognises the root key ([`Authenticator`]); [`Keys`] has the records of managed keys. The usage of a key is
-//! collected in memory and written after the answer, at most once a minute.
+//! The host recognises the root key ([`Authenticator`]); [`Keys`] has the records of managed keys. The usage
+//! of a key is collected in memory and written after the answer, at most once a minute.
 //!
-//! Invariant: a request whose key cannot be read or counted is refused with 503, and neither accepted nor refused as
-//! unauthenticated.
+//! Invariant: a request whose key cannot be read or counted is refused with 503, and neither accepted nor
+//! refused as unauthenticated.
 
 use std::{
     collections::HashMap,
@@ -102,7 +102,8 @@ impl Callers {
         }
     }
 
-    /// Writes the usage that is due. A host calls this regularly, so that usage is written without further requests.
+    /// Writes the usage that is due. A host calls this regularly, so that usage is written without further
+    /// requests.
     pub(crate) fn write_due(&self) {
         let now = self.clock.now();
         let due = lock(&self.uses).take_due(now);
@@ -116,8 +117,8 @@ impl Callers {
         &self.writes
     }
 
-    /// Waits for the writes that run beside answers. Any number of tasks may wait at once; one that stops waiting stops
-    /// no write.
+    /// Waits for the writes that run beside answers. Any number of tasks may wait at once; one that stops
+    /// waiting stops no write.
     pub(crate) async fn drain(&self) {
         // The wait ends only on a closed tracker. A closed tracker still accepts writes.
         self.writes.close();
@@ -157,7 +158,8 @@ impl Callers {
         Err(Refusal::RateLimited { key_id: id.clone(), status })
     }
 
-    /// Writes the usage of a key in a task, which no answer waits for. Usage that cannot be written returns to the log.
+    /// Writes the usage of a key in a task, which no answer waits for. Usage that cannot be written returns
+    /// to the log.
     fn write(&self, id: KeyId, uses: KeyUse, now: Timestamp) {
         let (store, log) = (Arc::clone(&self.store), Arc::clone(&self.uses));
         self.writes.spawn(async move {

@@ -1,7 +1,8 @@
 //! Cursors, with which callers continue a list after a page.
 //!
-//! A cursor holds a position of the store and a fingerprint of the list that it belongs to. The fingerprint keeps a cursor
-//! from continuing another list by mistake. It is no secret and grants nothing: every request is authorized by itself.
+//! A cursor holds a position of the store and a fingerprint of the list that it belongs to. The fingerprint
+//! keeps a cursor from continuing another list by mistake. It is no secret and grants nothing: every request
+//! is authorized by itself.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use onerun_domain::{Position, sha256_hex};

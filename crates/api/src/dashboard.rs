@@ -1,7 +1,7 @@
 //! The dashboard: one page that calls the public API with the user's key.
 //!
-//! The files of `dashboard/` become one response. Its Content-Security-Policy names the digest of each script and style, so
-//! the browser runs no others, and lets the page connect to its own server only.
+//! The files of `dashboard/` become one response. Its Content-Security-Policy names the digest of each script
+//! and style, so the browser runs no others, and lets the page connect to its own server only.
 
 use std::{path::Path, sync::LazyLock};
 

@@ -1,5 +1,5 @@
-//! The one path from a request to a response, the same on every host: route, credentials, scope, project, body,
-//! handler, error, headers, log line.
+//! The one path from a request to a response, the same on every host: route, credentials, scope, project,
+//! body, handler, error, headers, log line.
 
 use std::{future::poll_fn, net::IpAddr, panic::AssertUnwindSafe, task::Poll, time::Instant};
 
@@ -88,8 +88,8 @@ impl Router {
         self.answer_within(app, request, Some).await
     }
 
-    /// Answers a request on a host that bounds its answers in flight: `hold` admits a body until it is written, or returns
-    /// `None`. Then the answer is a small error, which is always admitted.
+    /// Answers a request on a host that bounds its answers in flight: `hold` admits a body until it is
+    /// written, or returns `None`. Then the answer is a small error, which is always admitted.
     pub async fn answer_within(
         &self,
         app: &App,
@@ -212,8 +212,8 @@ async fn once<'a>(
     }
 }
 
-/// Reads the body of an admitted request. The flag tells whether it had to be waited for. The body of a GET or HEAD is not
-/// read.
+/// Reads the body of an admitted request. The flag tells whether it had to be waited for. The body of a GET
+/// or HEAD is not read.
 async fn read_body(
     route: &Route,
     method: &Method,
@@ -234,8 +234,8 @@ async fn read_body(
         Poll::Pending => (reading.await, true),
     };
     match body {
-        // Also if the route ignores the body: the caller may not have meant a request that was cut off. A public route
-        // counts it first.
+        // Also if the route ignores the body: the caller may not have meant a request that was cut off. A
+        // public route counts it first.
         Body::Unreadable if sender == Sender::Caller => Err(ApiError::Unreadable),
         body => Ok((body, waited)),
     }
@@ -249,8 +249,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Authenticates the caller again after waiting for the body: the key may have been revoked, disabled or narrowed meanwhile.
-/// The request is not counted again.
+/// Authenticates the caller again after waiting for the body: the key may have been revoked, disabled or
+/// narrowed meanwhile. The request is not counted again.
 async fn admit_again(
     app: &App,
     route: &Route,
@@ -293,8 +293,8 @@ async fn admit(
     Ok(Some(caller.principal))
 }
 
-/// Opens the project that the query names. The key's access is checked first, so a key cannot learn which other projects
-/// exist.
+/// Opens the project that the query names. The key's access is checked first, so a key cannot learn which
+/// other projects exist.
 async fn open_project(
     app: &App,
     principal: Option<&Principal>,

@@ -1,7 +1,7 @@
 //! The error type of the API, and the table of statuses, codes and messages.
 //!
-//! Handlers return [`ApiError`]; the crates below know no HTTP. Each error has a public side (status, code, message) and
-//! may have an internal one, which goes to the log and never into a body.
+//! Handlers return [`ApiError`]; the crates below know no HTTP. Each error has a public side (status, code,
+//! message) and may have an internal one, which goes to the log and never into a body.
 
 use std::error::Error;
 

@@ -22,8 +22,8 @@ pub(crate) trait Input: Sized {
 
 /// Declares the fields of a body, each once: its name, how it is read and its description.
 ///
-/// A field is `required`, `optional`, or `defaulted` with a JSON value. `=>` converts the value that was read. `struct`
-/// declares the type as well; `impl` is for a type of another crate.
+/// A field is `required`, `optional`, or `defaulted` with a JSON value. `=>` converts the value that was
+/// read. `struct` declares the type as well; `impl` is for a type of another crate.
 macro_rules! input {
     ($(#[$meta:meta])* $visibility:vis struct $name:ident {
         $($(#[$attribute:meta])* $field:ident: $type:ty = $kind:ident($($args:expr),+) $(=> $convert:expr)?,)+
@@ -81,7 +81,8 @@ impl Errors {
     }
 }
 
-/// An optional field or parameter that was read: `None` if its value is wrong, `Some(None)` if it is left out.
+/// An optional field or parameter that was read: `None` if its value is wrong, `Some(None)` if it is left
+/// out.
 pub(crate) type Optional<T> = Option<Option<T>>;
 
 /// The fields of one object.

@@ -1,7 +1,8 @@
 //! Repetitions of a request under one `Idempotency-Key`.
 //!
-//! An operation declares whether it takes the header ([`Idempotency`]). Its handler writes [`Call::record`] together with
-//! its change. A repetition is answered from the record, and so is the loser of two concurrent requests.
+//! An operation declares whether it takes the header ([`Idempotency`]). Its handler writes [`Call::record`]
+//! together with its change. A repetition is answered from the record, and so is the loser of two concurrent
+//! requests.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -93,8 +94,8 @@ fn as_recorded(record: IdempotencyRecord) -> Result<Response, ApiError> {
     Ok(Response::new(Bytes::from(record.response)))
 }
 
-/// The recorded simulation with its objectives. Pinned versions never change and are large, so the record leaves them out
-/// and they are read from the store.
+/// The recorded simulation with its objectives. Pinned versions never change and are large, so the record
+/// leaves them out and they are read from the store.
 async fn with_objectives(
     project: &dyn ProjectStore,
     record: &IdempotencyRecord,

@@ -1,4 +1,5 @@
-//! Parses JSON from callers: depth is bounded, duplicate names and rounded numbers are refused, errors name their place.
+//! Parses JSON from callers: depth is bounded, duplicate names and rounded numbers are refused, errors name
+//! their place.
 
 mod numbers;
 

@@ -1,7 +1,8 @@
 //! OneRun's routes, handlers, errors and OpenAPI document, for any host.
 //!
 //! [`ROUTES`] lists every route. A host turns what it receives into a [`Request`] and passes it to
-//! [`Router::answer`], which is the same on every host. The crate knows no AWS, Lambda or SQLite, and reads no environment.
+//! [`Router::answer`], which is the same on every host. The crate knows no AWS, Lambda or SQLite, and reads
+//! no environment.
 
 mod agents;
 mod app;

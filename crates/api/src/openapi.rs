@@ -1,6 +1,7 @@
 //! The OpenAPI 3.1 document, generated from the declared operations.
 //!
-//! Paths, methods, scopes, parameters, schemas, statuses and the examples of errors follow from the declarations.
+//! Paths, methods, scopes, parameters, schemas, statuses and the examples of errors follow from the
+//! declarations.
 
 pub(crate) mod examples;
 

@@ -1,7 +1,7 @@
 //! Operations: a route with the words of its documentation, declared beside its handler.
 //!
-//! The router, the OpenAPI document, the functions on AWS, their sample events and the generated tests all read these
-//! declarations. An operation without access or words does not compile.
+//! The router, the OpenAPI document, the functions on AWS, their sample events and the generated tests all
+//! read these declarations. An operation without access or words does not compile.
 
 use std::{future::Future, pin::Pin};
 
@@ -29,8 +29,8 @@ pub enum Handler {
     Document(fn() -> Result<&'static Document, ApiError>),
     /// Answers without a project.
     Global(for<'a> fn(&'a App, Call) -> HandlerFuture<'a>),
-    /// Answers within the project that the query's `project_id` names. The handler gets that project's part of the store
-    /// and no other.
+    /// Answers within the project that the query's `project_id` names. The handler gets that project's part
+    /// of the store and no other.
     InProject(for<'a> fn(&'a App, &'a dyn ProjectStore, Call) -> HandlerFuture<'a>),
 }
 
@@ -67,7 +67,8 @@ impl Idempotency {
 
 /// The part of an operation that answers requests.
 pub struct Route {
-    /// The operation's one name, `<verb>_<resource>`: that of the handler, the function's binary and the `operationId`.
+    /// The operation's one name, `<verb>_<resource>`: that of the handler, the function's binary and the
+    /// `operationId`.
     pub operation: &'static str,
     /// The method.
     pub method: Method,
@@ -85,7 +86,8 @@ pub struct Route {
     pub handler: Handler,
 }
 
-/// A route and its documentation. A function's binary names the route alone, so the linker leaves the words out.
+/// A route and its documentation. A function's binary names the route alone, so the linker leaves the words
+/// out.
 pub(crate) struct Operation {
     pub(crate) route: &'static Route,
     pub(crate) doc: fn(&mut SchemaGenerator) -> Doc,
@@ -160,8 +162,8 @@ pub(crate) const fn is_same_name(constant: &str, function: &str) -> bool {
 
 /// Declares a module's operations, each with the handler that it is named after.
 ///
-/// `query` lists the parameters, `idempotency` is a variant of [`Idempotency`], `input` and `output` are types with an
-/// example, `errors` are the codes of the operation's own errors.
+/// `query` lists the parameters, `idempotency` is a variant of [`Idempotency`], `input` and `output` are
+/// types with an example, `errors` are the codes of the operation's own errors.
 macro_rules! operations {
     ($($name:ident {
         route: $method:ident $path:literal,

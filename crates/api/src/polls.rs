@@ -25,8 +25,9 @@ pub(crate) struct Polls {
 }
 
 impl Polls {
-    /// Records a poll, if the caller may hold conversations: a read-only key is not a worker's. The write runs in the
-    /// background, as one of `writes`. If it fails, the next poll after the interval writes again.
+    /// Records a poll, if the caller may hold conversations: a read-only key is not a worker's. The write
+    /// runs in the background, as one of `writes`. If it fails, the next poll after the interval writes
+    /// again.
     pub(crate) fn note(
         &self,
         writes: &TaskTracker,

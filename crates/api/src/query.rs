@@ -1,7 +1,7 @@
 //! Reads the query. Like [`fields`](crate::fields), each operation declares its parameters once.
 //!
-//! Unknown parameters and values are refused with the list of known ones. If a misspelled filter were ignored, a script
-//! would not notice its mistake.
+//! Unknown parameters and values are refused with the list of known ones. If a misspelled filter were
+//! ignored, a script would not notice its mistake.
 
 mod params;
 
@@ -149,7 +149,8 @@ impl Query {
         read.filter(|_| reader.errors.is_empty()).ok_or(ApiError::Invalid(reader.errors))
     }
 
-    /// Refuses unknown parameters. A missing `project_id` is reported as well, because a misspelled one is both.
+    /// Refuses unknown parameters. A missing `project_id` is reported as well, because a misspelled one is
+    /// both.
     pub(crate) fn check_names(&self, route: &Route) -> Result<(), ApiError> {
         if route.query.is_ignored() {
             return Ok(());

@@ -69,8 +69,8 @@ impl Sender {
 /// The future of a body.
 pub type Reading = Pin<Box<dyn Future<Output = Body> + Send>>;
 
-/// A body that is not read yet. It is read after authorization, so callers without a key cannot make the host hold large
-/// bodies.
+/// A body that is not read yet. It is read after authorization, so callers without a key cannot make the host
+/// hold large bodies.
 pub struct BodySource(Box<dyn FnOnce(Sender) -> Reading + Send>);
 
 impl BodySource {
@@ -171,7 +171,8 @@ impl Call {
         Ok(self.principal().ok_or(Refusal::MissingKey)?)
     }
 
-    /// The id of `resource` in the path. Text that is no id cannot name anything, so the error is "not found".
+    /// The id of `resource` in the path. Text that is no id cannot name anything, so the error is "not
+    /// found".
     pub(crate) fn id<T: std::str::FromStr>(&self, resource: Resource) -> Result<T, ApiError> {
         let name = missing::of(resource).parameter;
         self.params
@@ -226,7 +227,8 @@ impl Call {
         Self { repeatable, ..self }
     }
 
-    /// The idempotency record with the answer, to be written together with the change; `None` without an `Idempotency-Key`.
+    /// The idempotency record with the answer, to be written together with the change; `None` without an
+    /// `Idempotency-Key`.
     pub(crate) fn record(&self, response: &impl Serialize) -> Option<IdempotencyRecord> {
         self.repeatable.as_ref().map(|repeatable| repeatable.record(response))
     }

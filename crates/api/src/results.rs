@@ -34,7 +34,8 @@ operations! {
 pub(crate) struct ResultsOut {
     simulation_id: String,
     status: SimulationStatusOut,
-    /// Counts over conversations: one fails if any objective failed, else is inconclusive if any is, else passes.
+    /// Counts over conversations: one fails if any objective failed, else is inconclusive if any is, else
+    /// passes.
     overall: ScoresOut,
     /// The results of each objective, in the order of the simulation.
     objectives: Vec<ObjectiveResultsOut>,
@@ -53,8 +54,8 @@ struct ScoresOut {
     evaluated: u64,
     passed: u64,
     failed: u64,
-    /// Undecided evaluations. They count as not passed: otherwise a judge that avoids hard conversations would raise the
-    /// pass rate.
+    /// Undecided evaluations. They count as not passed: otherwise a judge that avoids hard conversations
+    /// would raise the pass rate.
     inconclusive: u64,
     /// The mean score; null if no conversation has one.
     mean_score: Option<f64>,

@@ -43,7 +43,8 @@ pub(crate) struct WhoamiOut {
     allowed_cidrs: Option<Vec<String>>,
     /// The key's rate limit; null for none.
     rate_limit: Option<RateLimitOut>,
-    /// When the key was last used before this request, up to a minute late; null if never, and for a root key.
+    /// When the key was last used before this request, up to a minute late; null if never, and for a root
+    /// key.
     last_used_at: Option<Time>,
 }
 

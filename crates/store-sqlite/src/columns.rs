@@ -1,7 +1,7 @@
 //! Reading the columns of a row, one after the other, as domain types.
 //!
-//! Columns are taken by position, in the order that a `*_columns!` list of [`rows`](crate::rows) names them, since
-//! finding them by name costs more than the rest of a point read.
+//! Columns are taken by position, in the order that a `*_columns!` list of [`rows`](crate::rows) names them,
+//! since finding them by name costs more than the rest of a point read.
 
 use std::{fmt::Display, str::FromStr};
 

@@ -14,8 +14,8 @@ use crate::{
     sql,
 };
 
-/// Adds jobs. One that waits is not added again; one that is being worked on is to be run again after, because what
-/// it was called for may have happened too late for the present run to see.
+/// Adds jobs. One that waits is not added again; one that is being worked on is to be run again after,
+/// because what it was called for may have happened too late for the present run to see.
 pub(crate) fn add(connection: &Connection, jobs: &[Job]) -> Result<(), StoreError> {
     for job in jobs {
         sql::execute(

@@ -1,4 +1,5 @@
-//! Lists: which rows a page has, in an order that never changes under inserts, and reading them until the page is full.
+//! Lists: which rows a page has, in an order that never changes under inserts, and reading them until the
+//! page is full.
 
 use onerun_domain::{Direction, Page, PageRequest, Position, Start};
 use onerun_store::{ExactFilter, PageBuilder, StoreError, WireSize, read_position};
@@ -46,7 +47,8 @@ impl Order {
     }
 }
 
-/// The rows of one table that are wanted. The parts are words of this program; every value from outside is a parameter.
+/// The rows of one table that are wanted. The parts are words of this program; every value from outside is a
+/// parameter.
 pub(crate) struct Query {
     table: &'static str,
     conditions: String,

@@ -84,8 +84,8 @@ pub(crate) fn reading(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Makes the file for its owner alone, if there is none. SQLite would let the process's umask decide, and gives the
-/// files of its log the mode of this one.
+/// Makes the file for its owner alone, if there is none. SQLite would let the process's umask decide, and
+/// gives the files of its log the mode of this one.
 fn create(path: &Path) -> Result<(), OpenError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -102,9 +102,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Plans must not depend on values. Else SQLite notes for almost every `column = ?` that the value may matter, and
-    // prepares such a statement anew after its values were cleared, which the cache does after each use: a point
-    // read then takes more than ten times as long.
+    // Plans must not depend on values. Else SQLite notes for almost every `column = ?` that the value may
+    // matter, and prepares such a statement anew after its values were cleared, which the cache does after
+    // each use: a point read then takes more than ten times as long.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Sorts are small, and a temporary file might have no writable directory.
     connection.pragma_update(None, "temp_store", "MEMORY")?;

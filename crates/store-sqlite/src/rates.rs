@@ -34,8 +34,8 @@ impl Rates {
         *count
     }
 
-    /// Forgets the windows that are over, and if that leaves too many, those with the fewest requests: who made the
-    /// most gains nothing by filling the memory with others.
+    /// Forgets the windows that are over, and if that leaves too many, those with the fewest requests: who
+    /// made the most gains nothing by filling the memory with others.
     fn make_room(&mut self, now: Timestamp) {
         self.counts.retain(|window, _| window.start + i64::from(window.seconds) > now.as_second());
         let mut fewest = 1;

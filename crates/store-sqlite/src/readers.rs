@@ -1,8 +1,8 @@
 //! The threads that read.
 //!
-//! Each has a connection of its own that can do nothing but read, and runs every request in one transaction: all of
-//! its queries see the database at one moment. Whatever was answered as written is seen, because it was committed
-//! before.
+//! Each has a connection of its own that can do nothing but read, and runs every request in one transaction:
+//! all of its queries see the database at one moment. Whatever was answered as written is seen, because it
+//! was committed before.
 
 use std::{
     collections::VecDeque,

@@ -1,7 +1,8 @@
 //! Room on the disk that only the end of a key may use.
 //!
-//! A file beside the database takes up the room. When the end of a key finds the disk full, the file is removed and the
-//! end is written again. Other writes are refused until the file is back, so that they cannot take what it left.
+//! A file beside the database takes up the room. When the end of a key finds the disk full, the file is
+//! removed and the end is written again. Other writes are refused until the file is back, so that they cannot
+//! take what it left.
 
 use std::{
     fs::{self, OpenOptions},

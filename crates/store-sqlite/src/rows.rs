@@ -1,7 +1,8 @@
 //! Rows as domain types, and back.
 //!
-//! Each `*_columns!` names the columns that the function beside it reads, in that order. Nothing is taken from a row
-//! without its type's own parser: a file that was tampered with gives an error, not a value that cannot be.
+//! Each `*_columns!` names the columns that the function beside it reads, in that order. Nothing is taken
+//! from a row without its type's own parser: a file that was tampered with gives an error, not a value that
+//! cannot be.
 
 use std::convert::Infallible;
 

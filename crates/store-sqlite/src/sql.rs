@@ -75,8 +75,8 @@ pub(crate) fn execute(
         .map_err(|error| failure(what, error))
 }
 
-/// Holds an `INSERT … SELECT` that looks up what the row names to having found it. Callers look it up before, so this
-/// only keeps a mistake of theirs from linking projects.
+/// Holds an `INSERT … SELECT` that looks up what the row names to having found it. Callers look it up before,
+/// so this only keeps a mistake of theirs from linking projects.
 pub(crate) fn require_one(
     inserted: usize,
     what: &'static str,
@@ -138,8 +138,8 @@ pub(crate) fn overfull(limit: Limit) -> i64 {
     i64::from(limit.get()) + 1
 }
 
-/// A name as lists compare it: without case. Both small sigmas are one letter, because which of them a capital
-/// becomes depends on what follows, and a part of a name is cut anywhere.
+/// A name as lists compare it: without case. Both small sigmas are one letter, because which of them a
+/// capital becomes depends on what follows, and a part of a name is cut anywhere.
 pub(crate) fn fold(name: &str) -> String {
     name.to_lowercase().replace('ς', "σ")
 }

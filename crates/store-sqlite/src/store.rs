@@ -38,8 +38,8 @@ pub struct SqliteStore {
 
 /// The connections to one file.
 pub(crate) struct Database {
-    // Fields are dropped in this order: the writer last, because only a connection that may write can tidy up the
-    // write-ahead log as the last one closes.
+    // Fields are dropped in this order: the writer last, because only a connection that may write can tidy up
+    // the write-ahead log as the last one closes.
     readers: Readers,
     writer: Writer,
     /// Projects that are known to be there. They are never deleted, so this never misleads.

@@ -1,11 +1,11 @@
 //! The one thread that writes.
 //!
-//! It takes all writes that wait, up to a number, and runs them in one transaction, each in a savepoint of its own:
-//! one that fails is undone alone. None is answered before the transaction is on disk, so that callers who come
-//! together wait for one flush between them rather than for one each.
+//! It takes all writes that wait, up to a number, and runs them in one transaction, each in a savepoint of
+//! its own: one that fails is undone alone. None is answered before the transaction is on disk, so that
+//! callers who come together wait for one flush between them rather than for one each.
 //!
-//! Ends of keys come before the others, in a transaction of their own. Where the disk is full, they are written in the
-//! [`Reserve`]; the others are not written until that is back.
+//! Ends of keys come before the others, in a transaction of their own. Where the disk is full, they are
+//! written in the [`Reserve`]; the others are not written until that is back.
 
 use std::{
     error::Error,
@@ -41,8 +41,8 @@ impl Writer {
         Ok(Self { sender: Some(sender), thread: Some(thread) })
     }
 
-    /// Runs `work` in a transaction, and comes back when that is on disk. Once sent it happens, whether or not the
-    /// caller still waits. All that `work` wrote is undone if it fails.
+    /// Runs `work` in a transaction, and comes back when that is on disk. Once sent it happens, whether or
+    /// not the caller still waits. All that `work` wrote is undone if it fails.
     pub(crate) async fn write<T, E>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -59,7 +59,8 @@ impl Writer {
         self.send(once, false).await
     }
 
-    /// Like [`write`](Self::write), for the end of a key: where the disk is full, `work` is run again in the reserve.
+    /// Like [`write`](Self::write), for the end of a key: where the disk is full, `work` is run again in the
+    /// reserve.
     pub(crate) async fn end<T, E>(
         &self,
         work: impl FnMut(&Connection) -> Result<T, E> + Send + 'static,

@@ -58,8 +58,8 @@ pub enum ChangeError {
     Store(#[from] StoreError),
 }
 
-/// An error's message followed by those of its causes: one line for a log. The debug form, which may hold what was
-/// sent, is left out.
+/// An error's message followed by those of its causes: one line for a log. The debug form, which may hold
+/// what was sent, is left out.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,5 @@
-//! Idempotency records: the answers of requests with an `Idempotency-Key`. A repetition gets the recorded answer.
+//! Idempotency records: the answers of requests with an `Idempotency-Key`. A repetition gets the recorded
+//! answer.
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::KeyId;

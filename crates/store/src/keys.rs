@@ -87,12 +87,12 @@ impl LiveKeys {
     }
 }
 
-/// Decides on a new key, from the record of the key that asks for it as it is when the new one is written: `None` if
-/// the store has no such record. It may be asked again with a newer record.
+/// Decides on a new key, from the record of the key that asks for it as it is when the new one is written:
+/// `None` if the store has no such record. It may be asked again with a newer record.
 pub type DecideNewKey = Box<dyn FnMut(Option<KeyRecord>) -> Result<NewKey, KeyError> + Send>;
 
-/// Decides on a change of a key, from its record and from that of the key that asks for the change, both as they are
-/// when the change is written. It may be asked again with newer records.
+/// Decides on a change of a key, from its record and from that of the key that asks for the change, both as
+/// they are when the change is written. It may be asked again with newer records.
 pub type DecideKey = Box<dyn FnMut(KeyRecord, Option<KeyRecord>) -> Result<KeyChange, KeyError> + Send>;
 
 /// Decides on the change of a key for a caller without a record.
@@ -205,8 +205,8 @@ pub trait KeyStore: Send + Sync {
 
     /// Adds uses of a key to what is known of it, unless some were added less than
     /// [`WRITE_EVERY`](onerun_auth::WRITE_EVERY) before or after `now` and these say [nothing
-    /// new](onerun_auth::KeyUsage::lacks): then `false`, and nothing is written. Uses of a key that is not there are
-    /// forgotten.
+    /// new](onerun_auth::KeyUsage::lacks): then `false`, and nothing is written. Uses of a key that is not
+    /// there are forgotten.
     async fn add_key_use(&self, id: &KeyId, uses: &KeyUse, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Counts a request in the present window of a limit, and says how many there were, this one included.

@@ -1,11 +1,12 @@
 //! The store that OneRun needs, as traits, and the contract that every backend passes.
 //!
 //! The methods say what the domain does. A change of state is a decision of [`onerun_domain`], handed in as a
-//! function: the backend reads the state, asks the decision, and writes the outcome only if the state is still the
-//! one that was decided from. So the rules are written once, and no backend can apply them differently.
+//! function: the backend reads the state, asks the decision, and writes the outcome only if the state is
+//! still the one that was decided from. So the rules are written once, and no backend can apply them
+//! differently.
 //!
-//! Everything that belongs to a project is reached through [`ProjectStore`], which is bound to one: a query that
-//! forgets the project cannot be written.
+//! Everything that belongs to a project is reached through [`ProjectStore`], which is bound to one: a query
+//! that forgets the project cannot be written.
 
 #[cfg(feature = "contract")]
 pub mod contract;
@@ -85,9 +86,10 @@ pub trait Store: KeyStore {
     /// The part of the store that belongs to one project, or `None` if there is no such project.
     async fn open_project(&self, id: &ProjectId) -> Result<Option<Arc<dyn ProjectStore>>, StoreError>;
 
-    /// Adds jobs that no change of state carries. A job that waits already, be it for a retry, is not added again; one
-    /// that is claimed is done once more after it was completed or buried, because what it was called for may have
-    /// come too late for the present run to see. The same holds for jobs that a change carries.
+    /// Adds jobs that no change of state carries. A job that waits already, be it for a retry, is not added
+    /// again; one that is claimed is done once more after it was completed or buried, because what it was
+    /// called for may have come too late for the present run to see. The same holds for jobs that a change
+    /// carries.
     async fn enqueue(&self, jobs: Vec<Job>) -> Result<(), StoreError>;
 
     /// Takes up to `limit` jobs of a kind that are due, and hides them from other takers until
@@ -101,8 +103,9 @@ pub trait Store: KeyStore {
         now: Timestamp,
     ) -> Result<Vec<ClaimedJob>, StoreError>;
 
-    /// Takes one job, if it is there and due, and hides it from other takers until `hidden_until`: for hosts that are
-    /// told of jobs one by one. `None` if it is gone, was taken by another, or is put off to a later time.
+    /// Takes one job, if it is there and due, and hides it from other takers until `hidden_until`: for hosts
+    /// that are told of jobs one by one. `None` if it is gone, was taken by another, or is put off to a later
+    /// time.
     async fn claim_job(
         &self,
         id: &JobId,
@@ -110,7 +113,8 @@ pub trait Store: KeyStore {
         now: Timestamp,
     ) -> Result<Option<ClaimedJob>, StoreError>;
 
-    /// A claimed job is done: it is gone. This and the next two change nothing about a job that is gone already.
+    /// A claimed job is done: it is gone. This and the next two change nothing about a job that is gone
+    /// already.
     async fn complete_job(&self, id: &JobId) -> Result<(), StoreError>;
 
     /// A claimed job did not succeed: it is due again at `due`.
@@ -123,7 +127,8 @@ pub trait Store: KeyStore {
     /// Jobs that were given up, newest first.
     async fn dead_jobs(&self, page: PageRequest) -> Result<Page<DeadJob>, StoreError>;
 
-    /// When the next waiting job of a kind is due; `None` if none waits. Hidden jobs count from when they show again.
+    /// When the next waiting job of a kind is due; `None` if none waits. Hidden jobs count from when they
+    /// show again.
     async fn next_job_due(&self, kind: JobKind) -> Result<Option<Timestamp>, StoreError>;
 
     /// Overdue conversations, whose lease has expired, and overdue simulations, past their expiry,

@@ -25,8 +25,8 @@ impl<T: WireSize> PageBuilder<T> {
         Self { limit, bytes: 0, data: Vec::new(), last: None, is_full: false }
     }
 
-    /// Adds the next row of the list and its position, unless the page has no room for it. `false` if it was not added:
-    /// then no further row is wanted.
+    /// Adds the next row of the list and its position, unless the page has no room for it. `false` if it was
+    /// not added: then no further row is wanted.
     pub fn push(&mut self, row: T, position: Position) -> bool {
         // The comma between two rows is the one byte more.
         let bytes = self.bytes.saturating_add(row.wire_size()).saturating_add(1);

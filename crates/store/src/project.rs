@@ -71,8 +71,8 @@ pub struct ConversationChange {
     pub conversation: Conversation,
     /// Messages that are appended to its attempt.
     pub items: Vec<Item>,
-    /// The reply that is stored under the caller's `Idempotency-Key`. If one is stored under that key already, nothing
-    /// is written and the change fails as [`StoreError::Duplicate`].
+    /// The reply that is stored under the caller's `Idempotency-Key`. If one is stored under that key
+    /// already, nothing is written and the change fails as [`StoreError::Duplicate`].
     pub turn: Option<StoredTurn>,
     /// Verdicts that are recorded.
     pub evaluations: Vec<Evaluation>,
@@ -101,7 +101,8 @@ impl ConversationChange {
 pub struct StoredTurn {
     /// The caller's `Idempotency-Key`.
     pub key: String,
-    /// The SHA-256 of the input, in hex, which distinguishes a repetition from another call with the same key.
+    /// The SHA-256 of the input, in hex, which distinguishes a repetition from another call with the same
+    /// key.
     pub input_hash: String,
     /// The attempt that it was answered in.
     pub attempt: u32,
@@ -169,8 +170,8 @@ pub trait ProjectStore: Send + Sync {
     /// Objectives, each at its newest version.
     async fn objectives(&self, sort: NamedSort, page: PageRequest) -> Result<Page<Objective>, StoreError>;
 
-    /// Adds a version of an objective if the decision makes one; older versions stay. `None` if there is no such
-    /// objective.
+    /// Adds a version of an objective if the decision makes one; older versions stay. `None` if there is no
+    /// such objective.
     async fn change_objective(
         &self,
         id: &ObjectiveId,
@@ -233,8 +234,8 @@ pub trait ProjectStore: Send + Sync {
         decide: Decide<(Simulation, Persona), PersonaChange>,
     ) -> Result<Option<Persona>, ChangeError>;
 
-    /// Adds those of the conversations whose number their simulation does not have yet; the others are kept as they
-    /// are. Refused unless the simulation is in progress. All of one simulation.
+    /// Adds those of the conversations whose number their simulation does not have yet; the others are kept
+    /// as they are. Refused unless the simulation is in progress. All of one simulation.
     async fn add_conversations(
         &self,
         simulation: &SimulationId,
@@ -265,11 +266,11 @@ pub trait ProjectStore: Send + Sync {
 
     /// Changes a conversation; `None` if there is no such conversation.
     ///
-    /// All of the change is written or none of it, and only if conversation and simulation are still as they were
-    /// decided from. A change that settles the conversation is counted in its simulation's [`Progress`] by the same
-    /// write. The write that brings the count to the simulation's target adds the job
-    /// [`Work::FinishSimulation`](onerun_domain::Work::FinishSimulation) as well; a backend that cannot know the count
-    /// may add it with every settlement, since the job decides.
+    /// All of the change is written or none of it, and only if conversation and simulation are still as they
+    /// were decided from. A change that settles the conversation is counted in its simulation's [`Progress`]
+    /// by the same write. The write that brings the count to the simulation's target adds the job
+    /// [`Work::FinishSimulation`](onerun_domain::Work::FinishSimulation) as well; a backend that cannot know
+    /// the count may add it with every settlement, since the job decides.
     async fn change_conversation(
         &self,
         simulation: &SimulationId,

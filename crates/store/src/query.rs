@@ -90,7 +90,8 @@ pub struct SimulationList {
     pub page: PageRequest,
 }
 
-/// A simulation with its agent and its objectives at the versions that it pinned, in the order they were named.
+/// A simulation with its agent and its objectives at the versions that it pinned, in the order they were
+/// named.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimulationDetail {
     /// The simulation.
@@ -116,8 +117,8 @@ impl From<SimulationDetail> for SimulationSummary {
     }
 }
 
-/// Which conversations are wanted: newest first, except that queued ones asked for by that status come longest
-/// waiting first.
+/// Which conversations are wanted: newest first, except that queued ones asked for by that status come
+/// longest waiting first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConversationList {
     /// Only those in this status.
@@ -145,8 +146,8 @@ pub struct ConversationSummary {
     pub conversation: Conversation,
     /// The persona that holds it.
     pub persona: Persona,
-    /// The verdicts on its current attempt, each with the name of the judged version of its objective, in the order the
-    /// simulation names them.
+    /// The verdicts on its current attempt, each with the name of the judged version of its objective, in the
+    /// order the simulation names them.
     pub evaluations: Vec<(Evaluation, Name)>,
 }
 
@@ -180,8 +181,8 @@ pub struct ConversationTally {
     pub by_end_reason: BTreeMap<&'static str, u64>,
     /// By evaluation status.
     pub by_evaluation_status: BTreeMap<&'static str, u64>,
-    /// By what their verdicts make together ([`Outcome::all`]); conversations without a completed evaluation are
-    /// left out.
+    /// By what their verdicts make together ([`Outcome::all`]); conversations without a completed evaluation
+    /// are left out.
     pub by_outcome: BTreeMap<&'static str, u64>,
     /// How many were given up at least once: they are at a later attempt than the first.
     pub retried: u64,

@@ -16,8 +16,8 @@ pub trait WireSize {
     fn wire_size(&self) -> usize;
 }
 
-/// More than the names of a row's fields and those of its values that have a bound take together: ids, numbers, times,
-/// words. Property tests of the API compare it with the JSON.
+/// More than the names of a row's fields and those of its values that have a bound take together: ids,
+/// numbers, times, words. Property tests of the API compare it with the JSON.
 const FIXED: usize = 1_200;
 
 /// An id in quotes and the comma after it.

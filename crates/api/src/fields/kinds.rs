@@ -162,7 +162,8 @@ impl Field for Timestamp {
     }
 }
 
-/// Parses RFC 3339 from year 1 on. Jiff's own parser accepts more: other ISO 8601 forms, time zone names, negative years.
+/// Parses RFC 3339 from year 1 on. Jiff's own parser accepts more: other ISO 8601 forms, time zone names,
+/// negative years.
 pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
     let form: String = text.chars().map(|char| if char.is_ascii_digit() { '0' } else { char }).collect();
     let (date, clock) = (form.get(..10)?, form.get(11..19)?);

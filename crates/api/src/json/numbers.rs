@@ -1,7 +1,8 @@
 //! Finds numbers that storing would round.
 //!
-//! A number is stored as a 64-bit integer or as a double. Any other number would be rounded silently, so it is refused. The
-//! parsed value no longer shows the rounding, so this scans the text, which is valid JSON by then.
+//! A number is stored as a 64-bit integer or as a double. Any other number would be rounded silently, so it
+//! is refused. The parsed value no longer shows the rounding, so this scans the text, which is valid JSON by
+//! then.
 
 use serde_json::Number;
 
@@ -17,7 +18,8 @@ enum Level {
     Object(String),
 }
 
-/// The numbers of a JSON text that are not kept to the digit, each with its place; the first [`MAX_ERRORS`] of them.
+/// The numbers of a JSON text that are not kept to the digit, each with its place; the first [`MAX_ERRORS`]
+/// of them.
 pub(super) fn changed(json: &[u8]) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut levels: Vec<Level> = Vec::new();
@@ -38,7 +40,8 @@ pub(super) fn changed(json: &[u8]) -> Vec<FieldError> {
                     *index += 1;
                 }
             }
-            // A string before a colon is a name. One that is a value is overwritten by the next name, and names nothing.
+            // A string before a colon is a name. One that is a value is overwritten by the next name, and
+            // names nothing.
             b'"' => {
                 if let Some(Level::Object(name)) = levels.last_mut() {
                     *name = serde_json::from_slice(token).unwrap_or_default();
@@ -96,7 +99,8 @@ fn is_kept(literal: &[u8]) -> bool {
     shown.is_some_and(|shown| Decimal::parse(&shown) == Decimal::parse(literal))
 }
 
-/// The value of a decimal number: its digits without zeros at either end, times a power of ten. Zero has no digits.
+/// The value of a decimal number: its digits without zeros at either end, times a power of ten. Zero has no
+/// digits.
 #[derive(PartialEq)]
 struct Decimal {
     is_negative: bool,
@@ -189,7 +193,8 @@ mod tests {
         assert_eq!(places(&json).len(), MAX_ERRORS);
     }
 
-    /// Whether two shortest texts are equally near to a double. Then Rust rounds up, and JSON printers to the even digit.
+    /// Whether two shortest texts are equally near to a double. Then Rust rounds up, and JSON printers to the
+    /// even digit.
     fn has_two_shortest_texts(number: f64) -> bool {
         let digits =
             |text: String| text.split('e').next().unwrap_or_default().trim_end_matches('0').to_owned();

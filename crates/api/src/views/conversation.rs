@@ -133,8 +133,8 @@ impl From<ConversationSummary> for ConversationSummaryOut {
 pub(crate) struct StartedOut {
     /// A message for people.
     pub message: &'static str,
-    /// The number of the started attempt. Send it back as `attempt`, so that a call for a lost attempt cannot reach the
-    /// next.
+    /// The number of the started attempt. Send it back as `attempt`, so that a call for a lost attempt cannot
+    /// reach the next.
     pub attempt: u32,
     /// When the worker's lease expires, unless the worker calls before.
     pub lease_expires_at: Option<Time>,

@@ -17,7 +17,8 @@ use crate::{
 pub(crate) struct PersonaOut {
     id: String,
     simulation_id: String,
-    /// Its number within the simulation, from 1. A persona that replaces a rejected one has a number above the target.
+    /// Its number within the simulation, from 1. A persona that replaces a rejected one has a number above
+    /// the target.
     seq_id: u32,
     approval_status: ApprovalStatusOut,
     /// The persona in a sentence.
