@@ -81,7 +81,7 @@ pub fn document() -> Value {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.method.as_str().to_lowercase()] = operation(route, doc(&mut generator), &problem, &errors);
     }
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "OneRun API",
@@ -99,7 +99,28 @@ pub fn document() -> Value {
                 "bearer": { "type": "http", "scheme": "bearer" },
             },
         },
-    })
+    });
+    unwrap_descriptions(&mut document);
+    document
+}
+
+/// Joins the lines of descriptions, which come from wrapped doc comments. Paragraphs stay.
+fn unwrap_descriptions(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member {
+                    Value::String(text) if name == "description" => {
+                        let paragraphs = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
+                        *text = paragraphs.collect::<Vec<_>>().join("\n\n");
+                    }
+                    _ => unwrap_descriptions(member),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(unwrap_descriptions),
+        _ => {}
+    }
 }
 
 const IDEMPOTENCY_KEY: &str = "A request that is repeated within 24 hours with the same key and body gets the same \
