@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use onerun_auth::{
-    Credential, Grant, KeyId, KeyRecord, KeyRing, NewKeySpec, ManagedKey, Principal, Refusal, RootKey,
+    Credential, Grant, KeyId, KeyRecord, KeyRing, ManagedKey, NewKeySpec, Principal, Refusal, RootKey,
     recognize, recognize_managed,
 };
 use onerun_domain::{Metadata, Name};
@@ -122,8 +122,7 @@ fn decide(headers: &HeaderMap, second: i64) -> Result<Principal, Refusal> {
             not_before: None,
             metadata: Metadata::default(),
         };
-        let record =
-            KeyRecord::new(&MANAGED[0], spec, KeyId::restore("root").expect("it is an id"), time(0));
+        let record = KeyRecord::new(&MANAGED[0], spec, KeyId::restore("root").expect("it is an id"), time(0));
         return recognize_managed(&key, (record.id == *key.id()).then_some(&record), None, time(second));
     }
     let key = |text| RootKey::parse(text).expect("these are keys");
