@@ -89,6 +89,11 @@ def main():
     write(EVENTS / f"{operation}.unauthenticated.json", json.dumps(authenticated, indent=2) + "\n")
     logical_id = "".join(part.capitalize() for part in operation.split("_")) + "Function"
     writes = "" if method == "GET" else "        - !Ref LeaveKeysPolicy\n"
+    api = "Api: {{ Type: HttpApi, Properties: {{ ApiId: !Ref HttpApi, Method: {}, Path: '{}' }} }}"
+    events = [api.format(method, path)]
+    if method == "GET":
+        events.append(api.format("HEAD", path).replace("Api:", "Head:", 1))
+    listed = "\n".join(f"        {line}" for line in events)
     actions = "dynamodb:GetItem" if method == "GET" else "dynamodb:GetItem, dynamodb:PutItem"
     print(
         f"""
@@ -99,7 +104,7 @@ Add to template.yaml, with the actions that the handler needs on the table:
     Metadata: {{ BuildMethod: rust-cargolambda, BuildProperties: {{ Binary: {operation} }} }}
     Properties:
       Events:
-        Api: {{ Type: HttpApi, Properties: {{ ApiId: !Ref HttpApi, Method: {method}, Path: '{path}' }} }}
+{listed}
       Policies:
         - !Ref AuthenticatePolicy
         - !Ref EncryptedTablePolicy
