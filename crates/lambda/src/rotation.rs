@@ -121,7 +121,7 @@ impl Rotation {
         match &result {
             Ok(outcome) => tracing::info!(?step, version, outcome, "rotation"),
             Err(error) => {
-                tracing::error!(?step, version, %error, "a rotation step failed; the current key stays valid, and Secrets Manager tries again")
+                tracing::error!(?step, version, %error, "a rotation step failed; the current key stays valid, and Secrets Manager tries again");
             }
         }
         Ok(result.map(drop)?)
