@@ -215,10 +215,16 @@ impl Write {
         self.set(REVISION, item::number(from + 1)).if_revision(from)
     }
 
+    /// The placeholder of an attribute's name. It is short: an expression has at most 4 KB, and the counts of 50
+    /// objectives are one update.
     fn name(&mut self, name: &str) -> String {
-        let placeholder = format!("#{name}");
-        self.names.insert(placeholder.clone(), name.to_owned());
-        placeholder
+        let known =
+            self.names.iter().find(|(_, known)| *known == name).map(|(placeholder, _)| placeholder.clone());
+        known.unwrap_or_else(|| {
+            let placeholder = format!("#n{}", self.names.len());
+            self.names.insert(placeholder.clone(), name.to_owned());
+            placeholder
+        })
     }
 
     fn value(&mut self, value: AttributeValue) -> String {
