@@ -78,7 +78,7 @@ pub(crate) fn rate(scores: &Scores) -> Option<String> {
     Some(format!("{}% ({}-{}%)", percent(rate), percent(low), percent(high)))
 }
 
-/// The pass rate, or a phrase if there is none.
+/// The pass rate, or the reason for its absence.
 fn rate_in_words(scores: &Scores, status: SimulationStatus) -> String {
     let none = || match status {
         SimulationStatus::Pending | SimulationStatus::InProgress => "no results yet",

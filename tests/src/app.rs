@@ -23,7 +23,7 @@ use onerun_domain::{Clock, JobKind, Random, later};
 use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
 use onerun_store::{ClaimedJob, with_causes};
 
-pub use client::{Client, CreatedKey, Reply, documentation, success};
+pub use client::{Client, CreatedKey, Reply, documentation};
 pub use model::{Behavior, TestModel};
 
 /// The key that is accepted.

@@ -1,6 +1,6 @@
 //! A persona's next message: a script in stages, chosen by what the agent asked and did.
 //!
-//! Nothing is stored between calls: the stage is derived from the transcript each time. The persona
+//! The stage is derived from the transcript at each call, so the model stores no state. The persona
 //! opens once, answers questions, presses when there is no progress, and ends when its goal appears
 //! to be met or its patience runs out. It tells facts only when asked, and never claims that the
 //! agent did something that it did not do.

@@ -211,7 +211,7 @@ impl DataDirectory {
     }
 }
 
-/// The metadata of a file, `None` if there is none. Refuses links, directories and files of other users.
+/// The metadata of a file; `None` if the file does not exist. Refuses links, directories and files of other users.
 fn plain_file(path: &Path) -> Result<Option<Metadata>, DataError> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() && !is_ours(&found) => {

@@ -1,12 +1,12 @@
 //! OneRun's store on SQLite, for one machine.
 //!
-//! One file, in WAL mode with `synchronous = FULL`: what was answered is on disk. One thread writes; it takes
-//! all writes that wait, runs each in a savepoint of one transaction, and answers when that is committed, so
-//! that many callers share one flush to disk. A few threads read, each from a snapshot, and never wait for
+//! The database is one file, in WAL mode with `synchronous = FULL`, so acknowledged writes are on disk. One thread
+//! writes. It runs all waiting writes in one transaction, each in a savepoint, and answers after the commit, so
+//! many callers share one flush to disk. A few threads read, each from a snapshot, and never wait for
 //! the writer.
 //!
-//! The file belongs to one process. That is for the host to see to, by a lock on its data directory; opening
-//! relies on it, and releases the claims that the last process left.
+//! The file belongs to one process. The host ensures this with a lock on its data directory. Opening
+//! the file relies on it, and releases the claims of the last process.
 
 mod audit;
 mod columns;

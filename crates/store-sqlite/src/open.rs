@@ -84,8 +84,8 @@ pub(crate) fn reading(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Makes the file for its owner alone, if there is none. SQLite would let the process's umask decide, and
-/// gives the files of its log the mode of this one.
+/// Creates a missing file with permissions for its owner alone. SQLite would apply the process's umask, and it
+/// creates its log files with the mode of this file.
 fn create(path: &Path) -> Result<(), OpenError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

@@ -335,15 +335,6 @@ pub fn documentation(operation: &str) -> &'static Value {
     OPERATIONS.get(operation).unwrap_or_else(|| panic!("{operation} is not documented"))
 }
 
-/// The status of an operation's success.
-pub fn success(operation: &str) -> u16 {
-    let statuses = documentation(operation)["responses"].as_object().into_iter().flatten();
-    let mut statuses = statuses.filter_map(|(status, _)| status.parse().ok());
-    statuses
-        .find(|status| (200..300).contains(status))
-        .unwrap_or_else(|| panic!("{operation} has no success"))
-}
-
 /// Checks that the document lists this status, content type and error code for the operation.
 fn check_documented(what: &str, operation: &str, status: u16, reply: &Reply) {
     let documented = &documentation(operation)["responses"][status.to_string()];

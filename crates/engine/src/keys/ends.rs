@@ -169,7 +169,7 @@ impl Keys {
     /// Writes the ends of keys that were in force before there was room for them on the disk.
     pub async fn write_unwritten_ends(&self) {
         for id in self.ends.waiting() {
-            // Without room for one end there is none for the others.
+            // The disk is full, so the other ends cannot be written either.
             if self.write_unwritten_ends_of(&id).await.is_err() {
                 return;
             }

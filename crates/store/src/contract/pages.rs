@@ -38,7 +38,7 @@ async fn walk<T, I>(
     panic!("the pages have no end");
 }
 
-/// Nothing is shown twice, and all that was there from the beginning is shown in its order.
+/// Asserts that no row appears twice, and that all rows of `before` appear in their order.
 #[track_caller]
 fn assert_stable<I: Clone + Debug + Ord>(before: &[I], walked: &[I]) {
     let different: BTreeSet<&I> = walked.iter().collect();
@@ -47,7 +47,7 @@ fn assert_stable<I: Clone + Debug + Ord>(before: &[I], walked: &[I]) {
     assert_eq!(kept, before);
 }
 
-/// Whatever is inserted between two pages.
+/// Rows that are inserted between two pages shift no other row.
 pub async fn named_lists_continue_where_they_were(fixture: &Fixture) {
     for sort in DIRECTIONS.into_iter().flat_map(|dir| [NamedSort::CreatedAt(dir), NamedSort::Name(dir)]) {
         let project = fixture.new_project().await;
