@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs pinned tools into .tools/; see tools/README.md. Usage: tools/install.sh [venv|bench-venv|bench-lambda-venv|aws|nextest|deny|sbom|fuzz|dynamodb|browser]...
+# Installs pinned tools into .tools/; see tools/README.md. Usage: tools/install.sh [venv|bench-venv|bench-lambda-venv|aws|models|nextest|deny|sbom|fuzz|dynamodb|browser]...
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -95,6 +95,7 @@ for tool in "$@"; do
     bench-venv) venv bench-venv bench/requirements.txt ;;
     bench-lambda-venv) venv bench-lambda-venv bench/lambda/requirements.txt ;;
     aws) venv aws tools/aws-requirements.lock ;;
+    models) venv models tools/models-requirements.lock ;;
     # Without self-update, which would replace the pinned version.
     nextest) plugin cargo-nextest "$CARGO_NEXTEST" --no-default-features --features default-no-update ;;
     deny) plugin cargo-deny "$CARGO_DENY" ;;
