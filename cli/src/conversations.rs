@@ -11,7 +11,7 @@ use onerun_client::{
 use crate::{
     list::{self, Paging},
     output, results,
-    simulations::InProject,
+    simulations::ProjectArgument,
     text::{fields, plain, prose, table, utc},
 };
 
@@ -35,7 +35,7 @@ struct InSimulation {
     #[arg(long, value_name = "ID")]
     simulation: String,
     #[command(flatten)]
-    of: InProject,
+    of: ProjectArgument,
 }
 
 impl InSimulation {

@@ -9,7 +9,7 @@ use onerun_client::{
 use crate::{
     list::{self, PAGE, Paging},
     output,
-    simulations::InProject,
+    simulations::ProjectArgument,
     text::{count, plain, table},
 };
 
@@ -31,7 +31,7 @@ pub(crate) struct List {
     #[arg(value_name = "SIMULATION_ID")]
     simulation: String,
     #[command(flatten)]
-    of: InProject,
+    of: ProjectArgument,
     #[command(flatten)]
     paging: Paging,
     /// Print the API's response as JSON.
@@ -52,7 +52,7 @@ pub(crate) struct Decide {
     #[arg(long, conflicts_with = "personas")]
     all: bool,
     #[command(flatten)]
-    of: InProject,
+    of: ProjectArgument,
 }
 
 pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {

@@ -35,7 +35,7 @@ pub(crate) enum Command {
 
 /// Options that select a project.
 #[derive(Debug, Args)]
-pub(crate) struct InProject {
+pub(crate) struct ProjectArgument {
     /// The project's id, as `onerun projects list` prints it.
     #[arg(long, value_name = "ID")]
     project: String,
@@ -43,7 +43,7 @@ pub(crate) struct InProject {
     connection: Connection,
 }
 
-impl InProject {
+impl ProjectArgument {
     pub(crate) fn client(&self) -> anyhow::Result<ProjectClient> {
         Ok(self.connection.client()?.project(&self.project))
     }
@@ -53,7 +53,7 @@ impl InProject {
 #[derive(Debug, Args)]
 pub(crate) struct List {
     #[command(flatten)]
-    of: InProject,
+    of: ProjectArgument,
     /// Only simulations with this status.
     #[arg(long)]
     status: Option<Status>,
@@ -96,7 +96,7 @@ pub(crate) struct Show {
     #[arg(value_name = "SIMULATION_ID")]
     id: String,
     #[command(flatten)]
-    of: InProject,
+    of: ProjectArgument,
     /// Print the API's responses as JSON: `{"simulation": …, "results": …}`.
     #[arg(long)]
     json: bool,

@@ -20,13 +20,13 @@ const TURNED: char = '\u{202e}';
 
 /// The exit code and output of a command.
 #[derive(Debug)]
-struct Said {
+struct CliOutput {
     code: i32,
     stdout: String,
     stderr: String,
 }
 
-impl Said {
+impl CliOutput {
     #[track_caller]
     fn exits(self, code: i32) -> String {
         assert_eq!((self.code, self.stderr.as_str()), (code, ""), "{self:?}");
@@ -43,18 +43,18 @@ impl Said {
 }
 
 /// Runs `onerun` with these arguments against this server.
-async fn said(url: &str, key: &str, arguments: &[&str]) -> Said {
-    said_with(url, key, arguments, &[]).await
+async fn run(url: &str, key: &str, arguments: &[&str]) -> CliOutput {
+    run_with(url, key, arguments, &[]).await
 }
 
-/// [`said`] with more environment variables.
-async fn said_with(url: &str, key: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Said {
+/// [`run`] with more environment variables.
+async fn run_with(url: &str, key: &str, arguments: &[&str], environment: &[(&str, &str)]) -> CliOutput {
     let mut command = onerun(arguments);
     command.env("ONERUN_API_BASE_URL", url).env("ONERUN_API_KEY", key).envs(environment.iter().copied());
     let Output { status, stdout, stderr } =
         tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: status.code().expect("not killed"), stdout: text(stdout), stderr: text(stderr) }
+    CliOutput { code: status.code().expect("not killed"), stdout: text(stdout), stderr: text(stderr) }
 }
 
 /// A server with a simulation of two conversations, one of which was held.
@@ -102,17 +102,17 @@ impl Show {
         }
     }
 
-    async fn said(&self, arguments: &[&str]) -> Said {
-        said(self.server.base_url(), self.server.key(), arguments).await
+    async fn run(&self, arguments: &[&str]) -> CliOutput {
+        run(self.server.base_url(), self.server.key(), arguments).await
     }
 
-    /// [`said`](Self::said) of something in the project.
-    async fn of_project(&self, arguments: &[&str]) -> Said {
-        self.said(&[arguments, &["--project", &self.project.id]].concat()).await
+    /// [`run`](Self::run) of something in the project.
+    async fn of_project(&self, arguments: &[&str]) -> CliOutput {
+        self.run(&[arguments, &["--project", &self.project.id]].concat()).await
     }
 
-    /// [`said`](Self::said) of conversations of the simulation.
-    async fn of_simulation(&self, arguments: &[&str]) -> Said {
+    /// [`run`](Self::run) of conversations of the simulation.
+    async fn of_simulation(&self, arguments: &[&str]) -> CliOutput {
         let arguments = [&["conversations"], arguments, &["--simulation", &self.simulation]].concat();
         self.of_project(&arguments).await
     }
@@ -136,7 +136,7 @@ fn row<'a>(table: &'a str, id: &str) -> &'a str {
 #[tokio::test]
 async fn simulations_and_conversations_are_listed_and_shown() {
     let show = Show::open().await;
-    let projects = show.said(&["projects", "list"]).await.exits(0);
+    let projects = show.run(&["projects", "list"]).await.exits(0);
     assert!(row(&projects, &show.project.id).contains("  Refund desk  20"), "{projects}");
 
     let listed = show.of_project(&["simulations", "list"]).await.exits(0);
@@ -217,7 +217,7 @@ async fn json_output_is_the_reply_with_hidden_characters_escaped() {
         assert_eq!(printed, format!("{}\n", show.escaped(&path).await), "{arguments:?}");
     }
     for arguments in [["projects", "list", "--json"].as_slice(), &["projects", "list", "--all", "--json"]] {
-        let printed = show.said(arguments).await.exits(0);
+        let printed = show.run(arguments).await.exits(0);
         assert_eq!(printed, format!("{}\n", show.escaped("/v1/projects").await));
     }
 
@@ -242,13 +242,14 @@ async fn all_reads_lists_to_their_end() {
         server.client().post("/v1/projects", &json!({"name": format!("Shop {number}")}), 200).await;
     }
     let ask = async |more: &[&str]| {
-        said(server.base_url(), server.key(), &[&["projects", "list"], more].concat()).await
+        run(server.base_url(), server.key(), &[&["projects", "list"], more].concat()).await
     };
-    let said = ask(&["--limit", "5", "--offset", "10"]).await;
-    let (_, hint) = said.stderr.split_once("`--all`, or `--cursor ").unwrap_or_else(|| panic!("{said:?}"));
+    let output = ask(&["--limit", "5", "--offset", "10"]).await;
+    let (_, hint) =
+        output.stderr.split_once("`--all`, or `--cursor ").unwrap_or_else(|| panic!("{output:?}"));
     let next = ask(&["--limit", "5", "--cursor", hint.trim_end().trim_end_matches("`.")]).await.stdout;
     assert_eq!(next, ask(&["--limit", "5", "--offset", "15"]).await.stdout);
-    assert_eq!((said.code, said.stdout.lines().count()), (0, 6));
+    assert_eq!((output.code, output.stdout.lines().count()), (0, 6));
     assert_eq!(ask(&["--all"]).await.exits(0).lines().count(), 102);
     let page: Value = serde_json::from_str(&ask(&["--all", "--json"]).await.exits(0)).unwrap();
     assert_eq!((page["data"].as_array().unwrap().len(), &page["has_more"]), (101, &json!(false)));
@@ -279,7 +280,7 @@ async fn missing_resources_exit_with_1_and_bad_usage_with_2() {
         (worker, &["keys", "attention"], "insufficient_scope"),
         ("nonsense", &["projects", "list"], "invalid_api_key"),
     ] {
-        let stderr = said(url, key, arguments).await.fails(1);
+        let stderr = run(url, key, arguments).await.fails(1);
         assert!(stderr.contains(told), "{arguments:?}: {stderr}");
     }
     let away = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -293,16 +294,16 @@ async fn missing_resources_exit_with_1_and_bad_usage_with_2() {
         &["conversations", "show", &show.held, "--simulation", simulation, "--project", project],
         &["keys", "attention"],
     ] {
-        let stderr = said(&away_url, key, &[arguments, &["--json"]].concat()).await.fails(2);
+        let stderr = run(&away_url, key, &[arguments, &["--json"]].concat()).await.fails(2);
         assert!(stderr.contains("no answer") && stderr.contains("is it running"), "{stderr}");
-        let stderr = said(url, " ", arguments).await.fails(2);
+        let stderr = run(url, " ", arguments).await.fails(2);
         assert!(stderr.contains("set ONERUN_API_KEY"), "{stderr}");
     }
-    let wrong = said(url, key, &["simulations", "list"]).await;
+    let wrong = run(url, key, &["simulations", "list"]).await;
     assert_eq!((wrong.code, wrong.stdout.as_str()), (2, ""), "{wrong:?}");
     assert!(wrong.stderr.contains("--project"), "{wrong:?}");
     for group in ["projects", "simulations", "personas", "conversations"] {
-        let help = said(url, key, &[group, "--help"]).await.exits(0);
+        let help = run(url, key, &[group, "--help"]).await.exits(0);
         for expected in ["Exit codes:", "ONERUN_API_BASE_URL", "ONERUN_API_KEY"] {
             assert!(help.contains(expected), "{help}");
         }
@@ -316,7 +317,7 @@ async fn different_names_look_different() {
     for name in names {
         server.client().post("/v1/projects", &json!({ "name": name }), 200).await;
     }
-    let listed = said(server.base_url(), server.key(), &["projects", "list"]).await.exits(0);
+    let listed = run(server.base_url(), server.key(), &["projects", "list"]).await.exits(0);
     assert!(listed.is_ascii(), "{listed}");
     let shown: std::collections::BTreeSet<&str> =
         listed.lines().skip(1).map(|line| line.split_whitespace().nth(1).unwrap()).collect();
@@ -339,7 +340,7 @@ async fn the_shown_command_approves_waiting_personas() {
         if seen["personas"]["pending"] == 4 { Ok(()) } else { Err(seen.to_string()) }
     })
     .await;
-    let ask = async |arguments: &[&str]| said(server.base_url(), server.key(), arguments).await.exits(0);
+    let ask = async |arguments: &[&str]| run(server.base_url(), server.key(), arguments).await.exits(0);
     let in_project = ["--project", &project.id];
     let listed = ask(&[["simulations", "list"], in_project].concat()).await;
     assert!(row(&listed, &simulation).ends_with("waits for approval of 4 personas"), "{listed}");
@@ -403,7 +404,7 @@ async fn keys_that_need_attention_are_listed() {
     })
     .await;
 
-    let printed = said(server.base_url(), server.key(), &["keys", "attention", "--json"]).await.exits(0);
+    let printed = run(server.base_url(), server.key(), &["keys", "attention", "--json"]).await.exits(0);
     let found: Value = serde_json::from_str(&printed).unwrap();
     let ids = |group: &str| -> Vec<String> { found[group].as_array().unwrap().iter().map(id).collect() };
     assert_eq!(ids("expiring"), [soon.as_str()]);
@@ -413,7 +414,7 @@ async fn keys_that_need_attention_are_listed() {
     let one = client.send(Method::GET, &format!("/v1/keys/{never}"), None, 200).await.text;
     assert_eq!(printed.matches(&one).count(), 2, "{one} in {printed}");
 
-    let shown = said(server.base_url(), server.key(), &["keys", "attention"]).await.exits(0);
+    let shown = run(server.base_url(), server.key(), &["keys", "attention"]).await.exits(0);
     let groups: Vec<&str> = shown.split("\n\n").collect();
     let [expiring, idle, forever, unused] = groups[..] else { panic!("not four groups: {shown}") };
     assert!(
@@ -430,7 +431,7 @@ async fn keys_that_need_attention_are_listed() {
     command.args(["-c", AGE]).arg(server.data().join("onerun.db")).args([&later, &replaced]);
     Process::spawn(command).success().await;
     server.restart().await;
-    let shown = said(server.base_url(), server.key(), &["keys", "attention"]).await.exits(0);
+    let shown = run(server.base_url(), server.key(), &["keys", "attention"]).await.exits(0);
     let idle = shown.split("\n\n").nth(1).unwrap();
     assert!(idle.starts_with("Idle for 30 days or more: 1\n"), "{idle}");
     assert!(row(idle, &later).contains("ends later"), "{idle}");

@@ -103,7 +103,7 @@ impl SmallDisk {
     }
 
     /// The audit actions of a key.
-    async fn told_of(&self, key: &str) -> Vec<Value> {
+    async fn audited_operations(&self, key: &str) -> Vec<Value> {
         let trail = self.root().get("/v1/audit?limit=100", 200).await;
         let of_key = data(&trail).iter().filter(|entry| entry["key_id"] == key);
         of_key.map(|entry| entry["action"].clone()).collect()
@@ -173,7 +173,7 @@ async fn revocation_without_disk_space_is_written_later() {
     let problem = root.post_empty(&format!("/v1/keys/{id}/disable"), 507).await;
     assert!(problem["message"].as_str().is_some_and(|text| text.contains("in force")), "{problem}");
     assert_eq!(code(&disk.client(key).get("/v1/projects", 401).await), "inactive_api_key");
-    assert_eq!(disk.told_of(id).await, ["create_key"]);
+    assert_eq!(disk.audited_operations(id).await, ["create_key"]);
     assert_eq!(root.get(&format!("/v1/keys/{id}"), 200).await["status"], "disabled");
     // A second revocation also applies, and a change that restores a key is refused.
     let problem = root.post(&format!("/v1/keys/{id}/enable"), &json!({}), 507).await;
@@ -183,7 +183,7 @@ async fn revocation_without_disk_space_is_written_later() {
     assert_eq!(code(&disk.client(key).get("/v1/whoami", 401).await), "revoked_api_key");
     disk.free("filler");
     eventually("ends in the trail", async || {
-        let told = disk.told_of(id).await;
+        let told = disk.audited_operations(id).await;
         if told == ["revoke_key", "disable_key", "create_key"] { Ok(()) } else { Err(format!("{told:?}")) }
     })
     .await;

@@ -16,13 +16,13 @@ const MANAGED: &str = "onr_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJ
 
 /// The outcome of a command.
 #[derive(Debug)]
-struct Said {
+struct CliOutput {
     code: i32,
     stdout: String,
     stderr: String,
 }
 
-impl Said {
+impl CliOutput {
     fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         Self {
@@ -48,7 +48,7 @@ impl Said {
 }
 
 /// Runs `onerun keys` with these arguments, only these variables, and this input.
-fn keys(arguments: &[&str], environment: &[(&str, &str)], stdin: &str) -> Said {
+fn keys(arguments: &[&str], environment: &[(&str, &str)], stdin: &str) -> CliOutput {
     let mut command = onerun(&[&["keys"], arguments].concat());
     command.envs(environment.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -58,5 +58,5 @@ fn keys(arguments: &[&str], environment: &[(&str, &str)], stdin: &str) -> Said {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         written => written.unwrap(),
     }
-    Said::of(&child.wait_with_output().unwrap())
+    CliOutput::of(&child.wait_with_output().unwrap())
 }

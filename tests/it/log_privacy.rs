@@ -156,17 +156,17 @@ async fn every_job_logs_one_line_with_its_outcome() {
             assert_eq!((&fields["message"], &fields["project_id"]), (&json!("job"), &json!(project.id)));
             assert!(fields["latency_us"].is_u64(), "{line}");
             assert!(fields["job"].as_str().unwrap().contains(&failed), "{line}");
-            let failed = fields["outcome"] != "done";
+            let failed = fields["outcome"] != "completed";
             assert_eq!(fields["reason"].as_str().is_some_and(|reason| reason.contains("upstream")), failed);
             assert_eq!(fields["model_failure"], if failed { json!(true) } else { Value::Null });
             json!([level, fields["work"], fields["outcome"], fields["deliveries"]])
         })
         .collect();
     let made = "generate_personas";
-    let mut expected = vec![json!(["INFO", "start_simulation", "done", 1])];
-    expected.extend((1..5).map(|delivery| json!(["WARN", made, "put_off", delivery])));
-    expected.push(json!(["ERROR", made, "given_up", 5]));
-    expected.push(json!(["INFO", "stop_conversations", "done", 1]));
+    let mut expected = vec![json!(["INFO", "start_simulation", "completed", 1])];
+    expected.extend((1..5).map(|delivery| json!(["WARN", made, "retried", delivery])));
+    expected.push(json!(["ERROR", made, "buried", 5]));
+    expected.push(json!(["INFO", "stop_conversations", "completed", 1]));
     assert_eq!(told, expected);
 }
 

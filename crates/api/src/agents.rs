@@ -2,14 +2,14 @@
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{Agent, AgentId, AgentPatch, Description, Metadata, Name, Resource};
-use onerun_store::{AgentList, AgentSummary, ProjectStore};
+use onerun_store::{AgentSummary, ListAgents, ProjectStore};
 use serde_json::json;
 
 use crate::{
     ApiError, App, Response,
     fields::{METADATA, input},
     operation::operations,
-    query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, exact, page},
+    query::{Params, Reader, SORT_BY_NAME, Sort, SortByKey, exact, page},
     request::{Call, reply},
     views::{AgentSummaryOut, PageOut},
 };
@@ -30,7 +30,7 @@ operations! {
         route: GET "/v1/agents",
         handler: InProject(list_agents),
         access: Access::Requires(Scope::AgentsRead),
-        query: AgentList,
+        query: ListAgents,
         summary: "List agents",
         output: PageOut<AgentSummaryOut>,
     }
@@ -68,11 +68,11 @@ input! {
     }
 }
 
-impl Params for AgentList {
+impl Params for ListAgents {
     fn read(reader: &mut Reader) -> Option<Self> {
         let name = reader.optional("name", "Only agents whose name contains this, ignoring case.");
         let exact = exact(reader);
-        let sort = Sort::<NamedSortKey>::read(reader, SORT_BY_NAME);
+        let sort = Sort::<SortByKey>::read(reader, SORT_BY_NAME);
         let page = page(reader);
         Some(Self { name: name?, exact: exact?, sort: sort?.named(), page: page? })
     }

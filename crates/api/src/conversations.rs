@@ -3,7 +3,7 @@
 use onerun_auth::{Access, Scope};
 use onerun_domain::{Conversation, ConversationStatus, MAX_ATTEMPTS, MessageText, PageRequest, Resource};
 use onerun_engine::TurnRequest;
-use onerun_store::{ConversationList, EvaluatedConversation, ProjectStore, StoredReply};
+use onerun_store::{EvaluatedConversation, ListConversations, ProjectStore, StoredReply};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::{
     fields::{List, MessageWord, Nested, TextWord, input},
     openapi::examples::response_input_example,
     operation::operations,
-    query::{Params, Reader, Whole, long_page, page},
+    query::{Params, Reader, Whole, large_page, page},
     request::{Call, DoneOut, done, reply},
     simulations,
     views::{ContentOut, ConversationOut, ConversationSummaryOut, ItemOut, PageOut, StartedOut},
@@ -150,7 +150,7 @@ impl Params for ItemQuery {
             "attempt",
             "The messages of this attempt; of the current one if nothing is said.",
         );
-        let page = long_page(reader);
+        let page = large_page(reader);
         Some(Self { attempt: attempt?.map(|attempt| attempt.0), page: page? })
     }
 }
@@ -237,7 +237,7 @@ async fn list_conversations(app: &App, project: &dyn ProjectStore, call: Call) -
     if status == Some(ConversationStatus::Queued) {
         app.note_poll(call.principal(), project.project_id(), &simulation.agent_id);
     }
-    let conversations = project.conversations(&simulation.id, ConversationList { status, page }).await?;
+    let conversations = project.conversations(&simulation.id, ListConversations { status, page }).await?;
     reply(&call.page::<_, ConversationSummaryOut>(conversations))
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use onerun_auth::{KeyChangeError, RateStatus, Refusal as AuthRefusal};
 use onerun_domain::{Refusal, Resource};
-use onerun_engine::{ActError, KeysError, ModelError};
+use onerun_engine::{KeysError, ModelError, OperationError};
 use onerun_store::{ChangeError, KeyError, StoreError, with_causes};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -183,7 +183,7 @@ pub enum ApiError {
     Key(#[from] KeyChangeError),
     /// The engine refused or failed.
     #[error(transparent)]
-    Act(#[from] ActError),
+    Operation(#[from] OperationError),
     /// A defect of the server.
     #[error("something went wrong on our side")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
@@ -199,7 +199,7 @@ impl From<StoreError> for ApiError {
                     detail: detail.to_owned(),
                 }])
             }
-            error => Self::Act(ActError::Store(error)),
+            error => Self::Operation(OperationError::Store(error)),
         }
     }
 }
@@ -236,7 +236,7 @@ impl From<KeysError> for ApiError {
 
 impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {
-        Self::Act(error.into())
+        Self::Operation(error.into())
     }
 }
 
@@ -265,7 +265,7 @@ impl ApiError {
             Self::MethodNotAllowed { .. } => (S::MethodNotAllowed, "method_not_allowed"),
             Self::NotFound(resource) => (S::NotFound, missing::of(*resource).code),
             Self::Key(error) => key_change_status(error),
-            Self::Act(error) => return act_public(error),
+            Self::Operation(error) => return operation_public(error),
             Self::Internal(_) => (S::InternalServerError, "internal"),
         };
         Public { status, code, message: self.to_string() }
@@ -276,12 +276,12 @@ impl ApiError {
         match self {
             Self::Auth(refusal) => Some(refusal.cause().to_owned()),
             Self::Internal(error) => Some(with_causes(error.as_ref())),
-            Self::Act(ActError::Store(error)) => Some(with_causes(error)),
+            Self::Operation(OperationError::Store(error)) => Some(with_causes(error)),
             Self::EndUnwritten => Some("the disk is full".to_owned()),
             Self::TooManyAnswers | Self::AnswerNotSent => Some(
                 "answers that clients have not read yet take all the memory there is for them".to_owned(),
             ),
-            Self::Act(ActError::Model(error)) => Some(with_causes(error)),
+            Self::Operation(OperationError::Model(error)) => Some(with_causes(error)),
             _ => None,
         }
     }
@@ -328,9 +328,9 @@ impl ApiError {
     /// The kind of thing that was not found.
     fn missing(&self) -> Option<Resource> {
         match self {
-            Self::NotFound(resource) | Self::Act(ActError::NotFound(resource)) => Some(*resource),
-            Self::Act(ActError::NoAgent(_)) => Some(Resource::Agent),
-            Self::Act(ActError::NoObjectives(_)) => Some(Resource::Objective),
+            Self::NotFound(resource) | Self::Operation(OperationError::NotFound(resource)) => Some(*resource),
+            Self::Operation(OperationError::NoAgent(_)) => Some(Resource::Agent),
+            Self::Operation(OperationError::NoObjectives(_)) => Some(Resource::Objective),
             _ => None,
         }
     }
@@ -347,29 +347,29 @@ impl ApiError {
     }
 }
 
-fn act_public(error: &ActError) -> Public {
+fn operation_public(error: &OperationError) -> Public {
     use ErrorStatus as S;
     let (status, code) = match error {
-        ActError::NotFound(resource) => (S::NotFound, missing::of(*resource).code),
-        ActError::NoAgent(_) => (S::NotFound, missing::of(Resource::Agent).code),
-        ActError::NoObjectives(_) => (S::NotFound, "objectives_not_found"),
-        ActError::IdempotencyKeyReused => (S::UnprocessableContent, "idempotency_key_reused"),
-        ActError::Refused(refusal) => refused_status(refusal),
-        ActError::Model(ModelError::Unavailable(_) | ModelError::Unusable(_)) => {
+        OperationError::NotFound(resource) => (S::NotFound, missing::of(*resource).code),
+        OperationError::NoAgent(_) => (S::NotFound, missing::of(Resource::Agent).code),
+        OperationError::NoObjectives(_) => (S::NotFound, "objectives_not_found"),
+        OperationError::IdempotencyKeyReused => (S::UnprocessableContent, "idempotency_key_reused"),
+        OperationError::Refused(refusal) => refused_status(refusal),
+        OperationError::Model(ModelError::Unavailable(_) | ModelError::Unusable(_)) => {
             let message =
                 "the model gave no answer; nothing of the call was kept, so it can be repeated".into();
             return Public { status: S::ServiceUnavailable, code: "model_unavailable", message };
         }
-        ActError::Store(StoreError::Unavailable(_)) => {
+        OperationError::Store(StoreError::Unavailable(_)) => {
             let message = "the service is busy; try again".into();
             return Public { status: S::ServiceUnavailable, code: "unavailable", message };
         }
-        ActError::Store(StoreError::Full(_)) => {
+        OperationError::Store(StoreError::Full(_)) => {
             let message =
                 "the disk is full, so nothing was stored; free some space on the server and try again".into();
             return Public { status: S::InsufficientStorage, code: "storage_full", message };
         }
-        ActError::Store(
+        OperationError::Store(
             StoreError::Duplicate { .. } | StoreError::Corrupt { .. } | StoreError::UnknownPosition,
         ) => {
             let message = "something went wrong on our side".into();
@@ -492,7 +492,7 @@ mod tests {
             ApiError::from(StoreError::Unavailable(secret.into())),
             ApiError::from(StoreError::Full(secret.into())),
             ApiError::from(StoreError::Corrupt { what: "agent", reason: secret.into() }),
-            ApiError::Act(ActError::Model(ModelError::Unusable(secret.into()))),
+            ApiError::Operation(OperationError::Model(ModelError::Unusable(secret.into()))),
         ];
         for error in errors {
             let response = error.response("r", &[]);

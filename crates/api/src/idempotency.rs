@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use onerun_domain::{SimulationId, sha256_hex};
-use onerun_engine::ActError;
+use onerun_engine::OperationError;
 use onerun_store::{IdempotencyId, IdempotencyRecord, ProjectStore, StoreError};
 use serde::{Serialize, de::IgnoredAny};
 use serde_json::Value;
@@ -65,7 +65,7 @@ impl Repeatable {
         let record = app.engine().store().idempotency_record(&self.id, app.engine().now()).await?;
         let Some(record) = record else { return Ok(None) };
         if record.request_hash != self.request_hash {
-            return Err(ActError::IdempotencyKeyReused.into());
+            return Err(OperationError::IdempotencyKeyReused.into());
         }
         let answer = match (route.idempotency, project) {
             (Idempotency::RecordedSimulation, Some(project)) => with_objectives(project, &record).await,
@@ -80,7 +80,9 @@ pub(crate) fn may_be_repeated(error: &ApiError) -> bool {
     matches!(
         error,
         ApiError::Key(_)
-            | ApiError::Act(ActError::Refused(_) | ActError::Store(StoreError::Duplicate { .. }))
+            | ApiError::Operation(
+                OperationError::Refused(_) | OperationError::Store(StoreError::Duplicate { .. })
+            )
     )
 }
 

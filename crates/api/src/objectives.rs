@@ -2,14 +2,14 @@
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{Criteria, Name, Objective, ObjectiveId, ObjectivePatch, PageRequest, Resource};
-use onerun_store::{NamedSort, ProjectStore};
+use onerun_store::{ProjectStore, SortBy};
 use serde_json::json;
 
 use crate::{
     ApiError, App, Response,
     fields::input,
     operation::operations,
-    query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
+    query::{Params, Reader, SORT_BY_NAME, Sort, SortByKey, page},
     request::{Call, reply},
     views::{ObjectiveOut, PageOut, Warned},
 };
@@ -74,13 +74,13 @@ input! {
 }
 
 pub(crate) struct ObjectiveQuery {
-    sort: NamedSort,
+    sort: SortBy,
     page: PageRequest,
 }
 
 impl Params for ObjectiveQuery {
     fn read(reader: &mut Reader) -> Option<Self> {
-        let sort = Sort::<NamedSortKey>::read(reader, SORT_BY_NAME);
+        let sort = Sort::<SortByKey>::read(reader, SORT_BY_NAME);
         let page = page(reader);
         Some(Self { sort: sort?.named(), page: page? })
     }

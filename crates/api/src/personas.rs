@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     ApiError, App, Response,
     operation::operations,
-    query::{Params, Reader, long_page},
+    query::{Params, Reader, large_page},
     request::{Call, DoneOut, done, reply},
     simulations,
     views::{PageOut, PersonaOut},
@@ -22,7 +22,7 @@ operations! {
         route: GET "/v1/simulations/{simulation_id}/personas",
         handler: InProject(list_personas),
         access: Access::Requires(Scope::PersonasRead),
-        query: LongPage,
+        query: LargePage,
         summary: "List a simulation's personas",
         output: PageOut<PersonaOut>,
         errors: ["simulation_not_found"],
@@ -46,16 +46,16 @@ operations! {
 }
 
 /// The query of `list_personas`.
-pub(crate) struct LongPage(pub(crate) PageRequest);
+pub(crate) struct LargePage(pub(crate) PageRequest);
 
-impl Params for LongPage {
+impl Params for LargePage {
     fn read(reader: &mut Reader) -> Option<Self> {
-        long_page(reader).map(Self)
+        large_page(reader).map(Self)
     }
 }
 
 async fn list_personas(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let LongPage(page) = call.query()?;
+    let LargePage(page) = call.query()?;
     let simulation = simulations::find(project, &call).await?.simulation;
     let personas = project.personas(&simulation.id, page).await?;
     reply(&call.page::<_, PersonaOut>(personas))

@@ -2,14 +2,14 @@
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{Name, PageRequest, Project, ProjectId, Resource};
-use onerun_store::NamedSort;
+use onerun_store::SortBy;
 use serde_json::json;
 
 use crate::{
     ApiError, App, Response,
     fields::input,
     operation::operations,
-    query::{NamedSortKey, Params, Reader, SORT_BY_NAME, Sort, page},
+    query::{Params, Reader, SORT_BY_NAME, Sort, SortByKey, page},
     request::{Call, reply},
     views::{PageOut, ProjectOut},
 };
@@ -67,13 +67,13 @@ input! {
 }
 
 pub(crate) struct ProjectQuery {
-    sort: NamedSort,
+    sort: SortBy,
     page: PageRequest,
 }
 
 impl Params for ProjectQuery {
     fn read(reader: &mut Reader) -> Option<Self> {
-        let sort = Sort::<NamedSortKey>::read(reader, SORT_BY_NAME);
+        let sort = Sort::<SortByKey>::read(reader, SORT_BY_NAME);
         let page = page(reader);
         Some(Self { sort: sort?.named(), page: page? })
     }

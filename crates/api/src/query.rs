@@ -18,7 +18,7 @@ use crate::{
     fields::Optional,
 };
 
-pub(crate) use params::{NamedSortKey, SORT_BY_NAME, Sort, SortKey, Whole, exact, long_page, page};
+pub(crate) use params::{SORT_BY_NAME, Sort, SortByKey, SortKey, Whole, exact, large_page, page};
 
 /// The maximum and default of `limit`.
 const MAX_LIMIT: u32 = 100;

@@ -5,7 +5,7 @@ use onerun_domain::{
     ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, Objective, Outcome, Resource,
     SimulationId, wilson_interval,
 };
-use onerun_store::{ConversationTally, ObjectiveTally, ProjectStore, SimulationTally};
+use onerun_store::{ConversationCounts, ObjectiveCounts, ProjectStore, SimulationCounts};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -155,8 +155,8 @@ struct FailuresOut {
 async fn get_results(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let detail = simulations::find(project, &call).await?;
     let id: SimulationId = detail.simulation.id.clone();
-    let tally = project.tally(&id).await?.ok_or(ApiError::NotFound(Resource::Simulation))?;
-    let SimulationTally { conversations, objectives, personas, .. } = tally;
+    let counts = project.counts(&id).await?.ok_or(ApiError::NotFound(Resource::Simulation))?;
+    let SimulationCounts { conversations, objectives, personas, .. } = counts;
     let by_approval = |status: ApprovalStatus| personas.get(status.as_str()).copied().unwrap_or_default();
     let out = ResultsOut {
         simulation_id: id.into(),
@@ -166,7 +166,7 @@ async fn get_results(_: &App, project: &dyn ProjectStore, call: Call) -> Result<
             .objectives
             .iter()
             .zip(&objectives)
-            .map(|(objective, tally)| objective_results(objective, tally))
+            .map(|(objective, counts)| objective_results(objective, counts))
             .collect(),
         personas: PersonaCountsOut {
             target: detail.simulation.target_personas.get(),
@@ -211,17 +211,17 @@ async fn get_results(_: &App, project: &dyn ProjectStore, call: Call) -> Result<
     reply(&out)
 }
 
-fn overall(conversations: &ConversationTally, objectives: &[ObjectiveTally]) -> ScoresOut {
-    let sum = objectives.iter().map(|tally| tally.score_sum).sum();
-    let count = objectives.iter().map(|tally| tally.score_count).sum();
+fn overall(conversations: &ConversationCounts, objectives: &[ObjectiveCounts]) -> ScoresOut {
+    let sum = objectives.iter().map(|counts| counts.score_sum).sum();
+    let count = objectives.iter().map(|counts| counts.score_count).sum();
     ScoresOut::new(|outcome| conversations.with_outcome(outcome), sum, count)
 }
 
-fn objective_results(objective: &Objective, tally: &ObjectiveTally) -> ObjectiveResultsOut {
+fn objective_results(objective: &Objective, counts: &ObjectiveCounts) -> ObjectiveResultsOut {
     ObjectiveResultsOut {
         objective_id: objective.id.to_string(),
         version: objective.version,
         name: objective.name.to_string(),
-        scores: ScoresOut::new(|outcome| tally.with_outcome(outcome), tally.score_sum, tally.score_count),
+        scores: ScoresOut::new(|outcome| counts.with_outcome(outcome), counts.score_sum, counts.score_count),
     }
 }

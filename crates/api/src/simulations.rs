@@ -3,7 +3,7 @@
 use onerun_auth::{Access, Scope};
 use onerun_domain::{ObjectiveId, Resource, SimulationStatus};
 use onerun_engine::NewSimulation;
-use onerun_store::{ProjectStore, SimulationDetail, SimulationList, SimulationOrder};
+use onerun_store::{ListSimulations, ProjectStore, SimulationDetail, SimulationOrder};
 use serde_json::json;
 
 use crate::{
@@ -44,7 +44,7 @@ operations! {
         route: GET "/v1/simulations",
         handler: InProject(list_simulations),
         access: Access::Requires(Scope::SimulationsRead),
-        query: SimulationList,
+        query: ListSimulations,
         summary: "List simulations",
         output: PageOut<SimulationSummaryOut>,
     }
@@ -115,7 +115,7 @@ impl SortKey for SimulationSortKey {
         &[("created_at", Self::CreatedAt), ("name", Self::Name), ("status", Self::Status)];
 }
 
-impl Params for SimulationList {
+impl Params for ListSimulations {
     fn read(reader: &mut Reader) -> Option<Self> {
         let name = reader.optional("name", "Only simulations whose name contains this, ignoring case.");
         let exact = exact(reader);
@@ -151,7 +151,7 @@ async fn create_simulation(app: &App, project: &dyn ProjectStore, call: Call) ->
 }
 
 async fn list_simulations(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let list: SimulationList = call.query()?;
+    let list: ListSimulations = call.query()?;
     // A worker polls with this query.
     if let (Some(agent), Some(SimulationStatus::InProgress)) = (&list.agent_id, list.status) {
         app.note_poll(call.principal(), project.project_id(), agent);

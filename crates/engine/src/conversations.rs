@@ -11,7 +11,7 @@ use onerun_store::{
     ProjectStore, SimulationDetail, StoreError, StoredReply, StoredTurn,
 };
 
-use crate::{ActError, Engine, Reply, ReplyRequest};
+use crate::{Engine, OperationError, Reply, ReplyRequest};
 
 /// A worker's request for the persona's next message.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +54,7 @@ impl Engine {
         simulation: &SimulationId,
         id: &ConversationId,
         record: impl Fn(&Conversation) -> Option<IdempotencyRecord> + Send + 'static,
-    ) -> Result<(Conversation, Option<AgentId>), ActError> {
+    ) -> Result<(Conversation, Option<AgentId>), OperationError> {
         let (now, lease) = (self.now(), self.settings.lease);
         let agent = Arc::new(OnceLock::new());
         let seen = Arc::clone(&agent);
@@ -77,7 +77,7 @@ impl Engine {
         simulation: &SimulationId,
         id: &ConversationId,
         attempt: Option<u32>,
-    ) -> Result<Conversation, ActError> {
+    ) -> Result<Conversation, OperationError> {
         let now = self.now();
         let decide = move |view: ConversationView| {
             let before = view.conversation.status;
@@ -101,12 +101,12 @@ impl Engine {
         simulation: &SimulationId,
         id: &ConversationId,
         call: TurnRequest,
-    ) -> Result<StoredReply, ActError> {
+    ) -> Result<StoredReply, OperationError> {
         if let Some(reply) = stored_reply(project, simulation, id, &call).await? {
             return Ok(reply);
         }
         let (conversation, token) = match self.claim_turn(project, simulation, id, &call).await {
-            Err(ActError::Refused(refusal)) => {
+            Err(OperationError::Refused(refusal)) => {
                 // A repeated call may have been answered between the lookup and the claim.
                 return match stored_reply(project, simulation, id, &call).await? {
                     Some(reply) => Ok(reply),
@@ -120,7 +120,7 @@ impl Engine {
             Err(error) => {
                 self.release_turn(project, simulation, id, token).await;
                 match (error, stored_reply(project, simulation, id, &call).await?) {
-                    (ActError::Store(StoreError::Duplicate { .. }), Some(reply)) => Ok(reply),
+                    (OperationError::Store(StoreError::Duplicate { .. }), Some(reply)) => Ok(reply),
                     (error, _) => Err(error),
                 }
             }
@@ -133,7 +133,7 @@ impl Engine {
         simulation: &SimulationId,
         id: &ConversationId,
         call: &TurnRequest,
-    ) -> Result<(Conversation, TurnToken), ActError> {
+    ) -> Result<(Conversation, TurnToken), OperationError> {
         let (now, lease, attempt) = (self.now(), self.settings.lease, call.attempt);
         let token = TurnToken::generate(self.random());
         let expires_at = later(now, self.settings.turn);
@@ -154,7 +154,7 @@ impl Engine {
         conversation: Conversation,
         token: TurnToken,
         call: &TurnRequest,
-    ) -> Result<StoredReply, ActError> {
+    ) -> Result<StoredReply, OperationError> {
         let mut turn = load_turn(project, conversation, token).await?;
         if call.messages.is_empty()
             && let Some(last) = turn.transcript.last()
@@ -203,7 +203,7 @@ impl Engine {
         end: Option<EndReason>,
         call: &TurnRequest,
         reply: StoredReply,
-    ) -> Result<StoredReply, ActError> {
+    ) -> Result<StoredReply, OperationError> {
         let (now, lease) = (self.now(), self.settings.lease);
         let Turn { conversation, token, .. } = turn;
         let stored = call.idempotency_key.as_ref().map(|key| StoredTurn {
@@ -229,7 +229,7 @@ impl Engine {
         let changed = project
             .change_conversation(&conversation.simulation_id, &conversation.id, Box::new(decide))
             .await?;
-        changed.map(|_| reply).ok_or(ActError::NotFound(Resource::Conversation))
+        changed.map(|_| reply).ok_or(OperationError::NotFound(Resource::Conversation))
     }
 
     /// Releases a turn. A failure is only logged, because the claim expires.
@@ -270,13 +270,13 @@ impl Engine {
         project: &dyn ProjectStore,
         simulation: &SimulationId,
         changed: Option<T>,
-    ) -> Result<T, ActError> {
+    ) -> Result<T, OperationError> {
         match changed {
             Some(changed) => Ok(changed),
             None if project.simulation(simulation).await?.is_none() => {
-                Err(ActError::NotFound(Resource::Simulation))
+                Err(OperationError::NotFound(Resource::Simulation))
             }
-            None => Err(ActError::NotFound(Resource::Conversation)),
+            None => Err(OperationError::NotFound(Resource::Conversation)),
         }
     }
 }
@@ -304,13 +304,14 @@ async fn load_turn(
     project: &dyn ProjectStore,
     conversation: Conversation,
     token: TurnToken,
-) -> Result<Turn, ActError> {
+) -> Result<Turn, OperationError> {
     let simulation = &conversation.simulation_id;
-    let detail = project.simulation(simulation).await?.ok_or(ActError::NotFound(Resource::Simulation))?;
+    let detail =
+        project.simulation(simulation).await?.ok_or(OperationError::NotFound(Resource::Simulation))?;
     let loaded = project
         .conversation(simulation, &conversation.id)
         .await?
-        .ok_or(ActError::NotFound(Resource::Conversation))?;
+        .ok_or(OperationError::NotFound(Resource::Conversation))?;
     let transcript = all_items(project, simulation, &conversation.id, conversation.attempt).await?;
     Ok(Turn { conversation, token, detail, loaded, transcript })
 }
@@ -320,7 +321,7 @@ async fn stored_reply(
     simulation: &SimulationId,
     id: &ConversationId,
     call: &TurnRequest,
-) -> Result<Option<StoredReply>, ActError> {
+) -> Result<Option<StoredReply>, OperationError> {
     let Some(key) = &call.idempotency_key else { return Ok(None) };
     // Claiming the turn reports a missing conversation.
     let Some(loaded) = project.conversation(simulation, id).await? else { return Ok(None) };
@@ -328,7 +329,7 @@ async fn stored_reply(
     loaded.conversation.require_attempt(call.attempt)?;
     match project.turn(simulation, id, &key_of_attempt(attempt, key)).await? {
         Some(turn) if turn.input_hash == call.input_hash() => Ok(Some(turn.reply)),
-        Some(_) => Err(ActError::IdempotencyKeyReused),
+        Some(_) => Err(OperationError::IdempotencyKeyReused),
         None => Ok(None),
     }
 }

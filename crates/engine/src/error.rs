@@ -7,7 +7,7 @@ use crate::{ModelError, cpu_queue::Closed};
 
 /// Why a caller's operation failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ActError {
+pub enum OperationError {
     /// The project has no such resource.
     #[error("{0} not found")]
     NotFound(Resource),
@@ -37,7 +37,7 @@ fn list(ids: &[ObjectiveId]) -> String {
     ids.iter().map(ObjectiveId::as_str).collect::<Vec<_>>().join(", ")
 }
 
-impl From<ChangeError> for ActError {
+impl From<ChangeError> for OperationError {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::Refused(refusal) => Self::Refused(refusal),

@@ -50,9 +50,9 @@ impl JobOutcome {
     /// The outcome's name, for logs.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Completed => "done",
-            Self::Retried { .. } => "put_off",
-            Self::Buried { .. } => "given_up",
+            Self::Completed => "completed",
+            Self::Retried { .. } => "retried",
+            Self::Buried { .. } => "buried",
             Self::Unrecorded(_) => "unrecorded",
         }
     }

@@ -22,7 +22,7 @@ use onerun_auth::{
     Lookup, ManagedKey, Principal, ProjectAccess, RateStatus, Refusal, Scope, recognize_again,
 };
 use onerun_domain::{Clock, Page, PageRequest, ProjectId, Random, later};
-use onerun_store::{ExactFilter, IdempotencyRecord, KeyError, KeyList, KeyView, Store, StoreError};
+use onerun_store::{ExactFilter, IdempotencyRecord, KeyError, KeyView, ListKeys, Store, StoreError};
 
 use self::ends::Ends;
 
@@ -254,7 +254,7 @@ impl Keys {
     ) -> Result<Page<KeyView>, KeysError> {
         let KeyFilter { exact, status, project, expiring_within_days, idle_for_days } = filter;
         let days = |days: u32| SignedDuration::from_hours(24 * i64::from(days));
-        let list = KeyList {
+        let list = ListKeys {
             exact,
             within: caller.projects().clone(),
             status,

@@ -17,7 +17,7 @@ mod rubrics;
 mod simulations;
 
 pub use conversations::TurnRequest;
-pub use error::{ActError, JobError};
+pub use error::{JobError, OperationError};
 pub use job_runner::{JOB_HIDDEN, JOB_LIMIT, JOB_TARGET, JobOutcome};
 pub use keys::{
     Caller, CreatedKey, KeyFilter, KeyUpdate, Keys, KeysError, Lifetime, NewKeyInput, RecordRequest,

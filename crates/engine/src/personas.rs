@@ -7,7 +7,7 @@ use onerun_domain::{
 };
 use onerun_store::{PersonaChange, ProjectStore, SimulationDetail};
 
-use crate::{ActError, Engine, JobError, PersonaRequest, conversations::clean};
+use crate::{Engine, JobError, OperationError, PersonaRequest, conversations::clean};
 
 /// How many personas one job generates, so that a job stays well within its time limit.
 const PERSONAS_A_JOB: u32 = 25;
@@ -25,7 +25,7 @@ impl Engine {
         project: &dyn ProjectStore,
         simulation: &SimulationId,
         id: &PersonaId,
-    ) -> Result<Persona, ActError> {
+    ) -> Result<Persona, OperationError> {
         self.decide_persona(project, simulation, id, ApprovalStatus::Approved).await
     }
 
@@ -35,7 +35,7 @@ impl Engine {
         project: &dyn ProjectStore,
         simulation: &SimulationId,
         id: &PersonaId,
-    ) -> Result<Persona, ActError> {
+    ) -> Result<Persona, OperationError> {
         self.decide_persona(project, simulation, id, ApprovalStatus::Rejected).await
     }
 
@@ -45,9 +45,9 @@ impl Engine {
         simulation: &SimulationId,
         id: &PersonaId,
         approval: ApprovalStatus,
-    ) -> Result<Persona, ActError> {
+    ) -> Result<Persona, OperationError> {
         if project.simulation(simulation).await?.is_none() {
-            return Err(ActError::NotFound(Resource::Simulation));
+            return Err(OperationError::NotFound(Resource::Simulation));
         }
         let now = self.now();
         let changed = project
@@ -77,7 +77,7 @@ impl Engine {
                 }),
             )
             .await?;
-        changed.ok_or(ActError::NotFound(Resource::Persona))
+        changed.ok_or(OperationError::NotFound(Resource::Persona))
     }
 
     /// Generates a bounded number of a simulation's personas, and enqueues a job for the rest.

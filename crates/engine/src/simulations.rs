@@ -8,7 +8,7 @@ use onerun_domain::{
 };
 use onerun_store::{IdempotencyRecord, ProjectStore, SimulationChange, SimulationDetail};
 
-use crate::{ActError, Engine};
+use crate::{Engine, OperationError};
 
 /// How many objectives are read at once.
 const OBJECTIVES_AT_ONCE: usize = 8;
@@ -48,9 +48,9 @@ impl Engine {
         project: &dyn ProjectStore,
         new: NewSimulation,
         record: impl FnOnce(&SimulationDetail) -> Option<IdempotencyRecord> + Send,
-    ) -> Result<SimulationDetail, ActError> {
+    ) -> Result<SimulationDetail, OperationError> {
         let agent = project.agent(&new.agent_id).await?;
-        let agent = agent.ok_or_else(|| ActError::NoAgent(new.agent_id.clone()))?.agent;
+        let agent = agent.ok_or_else(|| OperationError::NoAgent(new.agent_id.clone()))?.agent;
         let objectives = find_objectives(project, &new.objective_ids).await?;
         let now = self.now();
         let simulation = Simulation {
@@ -86,7 +86,7 @@ impl Engine {
         project: &dyn ProjectStore,
         id: &SimulationId,
         record: Option<IdempotencyRecord>,
-    ) -> Result<Simulation, ActError> {
+    ) -> Result<Simulation, OperationError> {
         let changed = project
             .change_simulation(
                 id,
@@ -103,7 +103,7 @@ impl Engine {
                 }),
             )
             .await?;
-        changed.ok_or(ActError::NotFound(Resource::Simulation))
+        changed.ok_or(OperationError::NotFound(Resource::Simulation))
     }
 
     /// Cancels a simulation at once. A job stops its conversations.
@@ -111,12 +111,12 @@ impl Engine {
         &self,
         project: &dyn ProjectStore,
         id: &SimulationId,
-    ) -> Result<Simulation, ActError> {
+    ) -> Result<Simulation, OperationError> {
         let now = self.now();
         let changed = project
             .change_simulation(id, Box::new(move |view| Ok(with_stop_job(view.simulation.cancel(now)?))))
             .await?;
-        changed.ok_or(ActError::NotFound(Resource::Simulation))
+        changed.ok_or(OperationError::NotFound(Resource::Simulation))
     }
 
     fn random_seed(&self) -> Seed {
@@ -140,12 +140,12 @@ fn start(simulation: &Simulation) -> Job {
 async fn find_objectives(
     project: &dyn ProjectStore,
     ids: &[ObjectiveId],
-) -> Result<Vec<Objective>, ActError> {
+) -> Result<Vec<Objective>, OperationError> {
     // In parallel: on a remote store, sequential reads would cost one round trip each.
     let read = stream::iter(ids.to_vec()).map(|id| async move { project.objective(&id).await });
     let read: Vec<Option<Objective>> = read.buffered(OBJECTIVES_AT_ONCE).try_collect().await?;
     let missing: Vec<ObjectiveId> =
         ids.iter().zip(&read).filter(|(_, found)| found.is_none()).map(|(id, _)| id.clone()).collect();
     let found = read.into_iter().flatten().collect();
-    if missing.is_empty() { Ok(found) } else { Err(ActError::NoObjectives(missing)) }
+    if missing.is_empty() { Ok(found) } else { Err(OperationError::NoObjectives(missing)) }
 }

@@ -1,9 +1,9 @@
 //! The HTTP server: turns HTTP requests into [`onerun_api::Request`]s. Responses are decided in `onerun-api`.
 
-mod answers;
 mod body;
+mod responses;
 
-pub(crate) use answers::{AnswerMemory, MAX_ANSWER_BYTES};
+pub(crate) use responses::{MAX_RESPONSE_BYTES, ResponseMemory};
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-use self::{answers::AnswerDeadline, body::Pending};
+use self::{body::Pending, responses::ResponseDeadline};
 use crate::{SHUTDOWN_GRACE, Service, Unfinished, stop};
 use onerun_host::OsRandom;
 
@@ -91,7 +91,7 @@ where
 {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let deadline = AnswerDeadline::new();
+    let deadline = ResponseDeadline::new();
     let service = service_fn(|request| {
         let answer = answer(request);
         let deadline = deadline.clone();
@@ -154,7 +154,7 @@ async fn answer(
         address: Some(peer),
         body: body.source(),
     };
-    let memory = service.answer_memory.clone();
+    let memory = service.response_memory.clone();
     let hold = move |body| memory.hold(body);
     let mut response = if request.method.is_safe() {
         service.router.answer_within(&service.app, request, hold).await

@@ -31,7 +31,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     data_directory::{DataDirectory, FoundKey},
-    http::{AnswerMemory, MAX_ANSWER_BYTES},
+    http::{MAX_RESPONSE_BYTES, ResponseMemory},
 };
 
 /// Why a server did not start. Each message names the next step.
@@ -76,7 +76,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 struct Service {
     app: App,
     router: Router,
-    answer_memory: AnswerMemory,
+    response_memory: ResponseMemory,
     // The lock on the data directory. Fields drop in this order, so it is released after the store closes.
     _data: DataDirectory,
 }
@@ -94,14 +94,14 @@ pub struct Server {
 impl Server {
     /// Opens the data directory and serves the API on `address`. Port 0 chooses a free port.
     pub async fn start(config: Config, data: &Path, address: SocketAddr) -> Result<Self, StartError> {
-        Self::start_with(config, data, address, AnswerMemory::new(MAX_ANSWER_BYTES)).await
+        Self::start_with(config, data, address, ResponseMemory::new(MAX_RESPONSE_BYTES)).await
     }
 
     async fn start_with(
         config: Config,
         data: &Path,
         address: SocketAddr,
-        answer_memory: AnswerMemory,
+        response_memory: ResponseMemory,
     ) -> Result<Self, StartError> {
         let data = DataDirectory::open(data)?;
         let FoundKey { key, file, generated } = data.root_key(config.key)?;
@@ -119,7 +119,7 @@ impl Server {
         let listener =
             TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-        let service = Arc::new(Service { app, router, answer_memory, _data: data });
+        let service = Arc::new(Service { app, router, response_memory, _data: data });
         let (stop, stopped) = watch::channel(false);
         let server = tokio::spawn(http::serve(listener, Arc::clone(&service), stopped.clone()));
         let runner = tokio::spawn(runner::run(service, config.engine.lease, stopped));
@@ -270,7 +270,7 @@ mod tests {
     async fn large_response_without_memory_becomes_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let memory = AnswerMemory::new(16 * 1024);
+        let memory = ResponseMemory::new(16 * 1024);
         let server = Server::start_with(Config::default(), directory.path(), address, memory).await.unwrap();
 
         let (head, _) = exchange(&server, "GET /health", "");

@@ -163,7 +163,7 @@ mod tests {
             let mut claimed = store.claim_jobs(JobKind::Other, 1, later(now, JOB_HIDDEN), now).await.unwrap();
             let job = claimed.remove(0).job;
             let outcome = engine.run_job(ClaimedJob { job, deliveries }, JOB_LIMIT).await;
-            assert_eq!(outcome.name(), if reasons.is_empty() { "done" } else { "given_up" });
+            assert_eq!(outcome.name(), if reasons.is_empty() { "completed" } else { "buried" });
             let dead = store.dead_jobs(page.clone()).await.unwrap().data;
             let found: Vec<_> = dead.iter().map(|dead| dead.reason.as_str()).collect();
             assert_eq!(found, reasons);

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, ProjectAccess, RateLimit, WRITE_EVERY};
 use onerun_domain::{Direction, Page, PageRequest, Start, later};
 use onerun_store::{
-    ChangeKey, DecideNewKey, ExactFilter, KEY_RETENTION, KeyChange, KeyError, KeyList, KeyView, LiveKeys,
+    ChangeKey, DecideNewKey, ExactFilter, KEY_RETENTION, KeyChange, KeyError, KeyView, ListKeys, LiveKeys,
     NewKey, PageBuilder, StoreError, key_body, read_key, read_usage, usage_body,
 };
 
@@ -20,8 +20,8 @@ use crate::{
     item::{self, BODY, EXPIRES, Item, REVISION},
     keys::{self, Key},
     lists::{Entries, GROUP},
-    patience::Patience,
     query::{Entry, Index, Query},
+    retry::RetryPolicy,
     write::{self, Write},
 };
 
@@ -45,7 +45,7 @@ pub(crate) async fn insert(
     caller: Option<&KeyId>,
     mut decide: DecideNewKey,
 ) -> Result<NewKey, KeyError> {
-    let mut patience = Patience::new();
+    let mut retry = RetryPolicy::new();
     loop {
         let caller = Caller::read(database, caller).await?;
         let new = decide(caller.record()?)?;
@@ -54,15 +54,14 @@ pub(crate) async fn insert(
         let checked = writes.len();
         writes.extend(caller.check()?);
         let bound = Some(LiveKeys::with_new(&new));
-        let Written::Failed(failed) =
-            audit::write(database, &writes, &new.event, bound, &mut patience).await?
+        let Written::Failed(failed) = audit::write(database, &writes, &new.event, bound, &mut retry).await?
         else {
             return Ok(new);
         };
         if failed != [checked] {
             return Err(write::duplicate(&writes, &failed).into());
         }
-        wait(&mut patience).await?;
+        wait(&mut retry).await?;
     }
 }
 
@@ -89,8 +88,8 @@ impl Caller {
     }
 }
 
-async fn wait(patience: &mut Patience) -> Result<(), StoreError> {
-    if patience.wait().await {
+async fn wait(retry: &mut RetryPolicy) -> Result<(), StoreError> {
+    if retry.wait().await {
         return Ok(());
     }
     Err(failure::contended("TransactWriteItems", "others kept changing the key or the one that asks"))
@@ -153,7 +152,7 @@ fn read_view(key: &Item, usage: Option<&Item>) -> Result<KeyView, StoreError> {
 
 /// One page of keys, newest first. A filter can be on any member of a key, so it is applied to the
 /// keys themselves, up to the end of the page. Keys that do not match are not held.
-pub(crate) async fn list(database: &Database, list: &KeyList) -> Result<Page<KeyView>, StoreError> {
+pub(crate) async fn list(database: &Database, list: &ListKeys) -> Result<Page<KeyView>, StoreError> {
     let query = Query::new(WHAT, keys::KEYS).by(Index::Made, Direction::Descending);
     let (mut left_out, start) = match &list.page.start {
         Start::Offset(offset) if is_narrowed(list) => (*offset, Start::Offset(0)),
@@ -186,8 +185,8 @@ pub(crate) async fn list(database: &Database, list: &KeyList) -> Result<Page<Key
 }
 
 /// Whether a list leaves out any keys.
-fn is_narrowed(list: &KeyList) -> bool {
-    let KeyList { within, exact, status, project, ends_by, idle_since, now: _, page: _ } = list;
+fn is_narrowed(list: &ListKeys) -> bool {
+    let ListKeys { within, exact, status, project, ends_by, idle_since, now: _, page: _ } = list;
     *within != ProjectAccess::All
         || *exact != ExactFilter::default()
         || status.is_some()
@@ -205,7 +204,7 @@ pub(crate) async fn change(
     let ChangeKey { caller, is_ending: _, mut decide } = change;
     // A key that changes itself is on its own revision already, and a transaction takes an item once.
     let other = caller.as_ref().filter(|caller| *caller != id);
-    let mut patience = Patience::new();
+    let mut retry = RetryPolicy::new();
     loop {
         let Some(item) = database.get(WHAT, &Key::managed(id)).await? else { return Ok(None) };
         let record = read_key(item.text(BODY)?)?;
@@ -232,7 +231,7 @@ pub(crate) async fn change(
         let checked = writes.len();
         writes.extend(asks.check()?);
         let bound = LiveKeys::with_change(&change);
-        let failed = match audit::write(database, &writes, event, bound, &mut patience).await? {
+        let failed = match audit::write(database, &writes, event, bound, &mut retry).await? {
             Written::All => return Ok(Some(change)),
             Written::Failed(failed) => failed,
         };
@@ -241,7 +240,7 @@ pub(crate) async fn change(
         if !failed.contains(&0) && !failed.contains(&checked) {
             return Err(write::duplicate(&writes, &failed).into());
         }
-        wait(&mut patience).await?;
+        wait(&mut retry).await?;
     }
 }
 
@@ -252,7 +251,7 @@ pub(crate) async fn add_use(
     uses: &KeyUse,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let mut patience = Patience::new();
+    let mut retry = RetryPolicy::new();
     loop {
         let (Some(key), stored) = both(database, id).await? else { return Ok(true) };
         let removed_at = removed_at(&read_key(key.text(BODY)?)?);
@@ -276,10 +275,10 @@ pub(crate) async fn add_use(
         };
         let write = write.set(BODY, item::text(usage_body(&usage.with(uses))));
         // A transaction, because that is done once though its answer is lost.
-        if let Written::All = database.write(&[write], &mut patience).await? {
+        if let Written::All = database.write(&[write], &mut retry).await? {
             return Ok(true);
         }
-        if !patience.wait().await {
+        if !retry.wait().await {
             return Err(failure::contended("TransactWriteItems", "others kept adding uses of a key"));
         }
     }

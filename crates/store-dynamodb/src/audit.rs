@@ -16,8 +16,8 @@ use crate::{
     item::{self, BODY, Item},
     keys::{self, Key},
     lists::overfull,
-    patience::Patience,
     query::Query,
+    retry::RetryPolicy,
     write::Write,
 };
 
@@ -34,7 +34,7 @@ pub(crate) async fn write(
     changes: &[Write],
     event: &AuditEvent,
     bound: Option<LiveKeys>,
-    patience: &mut Patience,
+    retry: &mut RetryPolicy,
 ) -> Result<Written, KeyError> {
     loop {
         let head = head(database).await?;
@@ -43,7 +43,7 @@ pub(crate) async fn write(
         }
         let entry = event.clone().seal(head.as_ref());
         let writes = [changes, &[put_head(&entry, head.as_ref()), put(&entry)]].concat();
-        let Written::Failed(mut failed) = database.write(&writes, patience).await? else {
+        let Written::Failed(mut failed) = database.write(&writes, retry).await? else {
             return Ok(Written::All);
         };
         let only_entry = failed == [changes.len() + 1];
@@ -55,7 +55,7 @@ pub(crate) async fn write(
             let reason = "there are entries behind it".into();
             return Err(StoreError::Corrupt { what: HEAD, reason }.into());
         }
-        if !patience.wait().await {
+        if !retry.wait().await {
             return Err(
                 failure::contended("TransactWriteItems", "others kept writing to the audit trail").into()
             );

@@ -1,9 +1,9 @@
 //! The counts of a simulation's personas and conversations, kept by the write that changes what is counted.
 //!
-//! They are spread over [`GATES`](crate::keys::GATES) items, each for the personas and conversations whose ids fall to
+//! They are spread over [`COUNTER_SHARDS`](crate::keys::COUNTER_SHARDS) items, each for the personas and conversations whose ids fall to
 //! it: one item would be written by every call of every worker, and DynamoDB cancels transactions that meet. All that
 //! one conversation adds to the counts is in one of the items, so that a sum over them never has an end in one number
-//! and not in another. A gate also holds its simulation's revision: a conversation is written only if the simulation is
+//! and not in another. A counter shard also holds its simulation's revision: a conversation is written only if the simulation is
 //! still what it was decided from, and to find that out, all would otherwise have to look at the one simulation.
 
 use std::collections::BTreeMap;
@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use onerun_domain::{
     ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, ObjectiveRef, Outcome, Progress,
 };
-use onerun_store::{ConversationTally, ObjectiveTally, SimulationTally, StoreError};
+use onerun_store::{ConversationCounts, ObjectiveCounts, SimulationCounts, StoreError};
 
 use crate::{
     item::Item,
-    record::{Finding, StoredConversation},
+    record::{StoredConversation, StoredEvaluation},
     write::Write,
 };
 
@@ -68,7 +68,7 @@ impl Counts {
         counts
     }
 
-    fn count_findings(&mut self, findings: &[Finding], pinned: &[ObjectiveRef]) {
+    fn count_findings(&mut self, findings: &[StoredEvaluation], pinned: &[ObjectiveRef]) {
         self.count(together(Outcome::all(findings.iter().map(|finding| finding.outcome))));
         for finding in findings {
             let Some(place) = pinned.iter().position(|objective| *objective == finding.objective) else {
@@ -117,20 +117,20 @@ impl Counts {
         self.0.get(SETTLED).is_some_and(|number| *number > 0)
     }
 
-    /// Adds it to what a gate counts.
-    pub(crate) fn write(&self, gate: Write) -> Write {
-        self.0.iter().fold(gate, |gate, (name, number)| gate.add(name, *number))
+    /// Adds it to what a counter shard counts.
+    pub(crate) fn write(&self, counter_shard: Write) -> Write {
+        self.0.iter().fold(counter_shard, |counter_shard, (name, number)| counter_shard.add(name, *number))
     }
 }
 
-/// The counts of all gates together.
+/// The counts of all counter shards together.
 pub(crate) struct Totals<'a>(pub(crate) &'a [Item]);
 
 impl Totals<'_> {
     fn of(&self, name: &str) -> Result<i128, StoreError> {
         let mut total = 0;
-        for gate in self.0 {
-            total += gate.optional_number::<i128>(name)?.unwrap_or(0);
+        for counter_shard in self.0 {
+            total += counter_shard.optional_number::<i128>(name)?.unwrap_or(0);
         }
         Ok(total)
     }
@@ -157,8 +157,8 @@ impl Totals<'_> {
     }
 
     /// All that results are made of.
-    pub(crate) fn tally(&self, pinned: Vec<ObjectiveRef>) -> Result<SimulationTally, StoreError> {
-        let conversations = ConversationTally {
+    pub(crate) fn counts(&self, pinned: Vec<ObjectiveRef>) -> Result<SimulationCounts, StoreError> {
+        let conversations = ConversationCounts {
             by_status: self.all(ConversationStatus::ALL.map(|word| (word.as_str(), status(word))))?,
             by_end_reason: self.all(EndReason::ALL.map(|word| (word.as_str(), end(word))))?,
             by_evaluation_status: self
@@ -166,16 +166,16 @@ impl Totals<'_> {
             by_outcome: self.all(Outcome::ALL.map(|word| (word.as_str(), together(word))))?,
             retried: self.counted(RETRIED)?,
         };
-        let mut objectives: Vec<ObjectiveTally> = Vec::new();
+        let mut objectives: Vec<ObjectiveCounts> = Vec::new();
         for (place, objective) in pinned.into_iter().enumerate() {
-            objectives.push(ObjectiveTally {
+            objectives.push(ObjectiveCounts {
                 objective,
                 outcomes: self.all(Outcome::ALL.map(|word| (word.as_str(), verdict(place, word))))?,
                 score_sum: from_units(self.of(&score_sum(place))?),
                 score_count: self.counted(&scores(place))?,
             });
         }
-        Ok(SimulationTally {
+        Ok(SimulationCounts {
             progress: self.progress()?,
             conversations,
             objectives,

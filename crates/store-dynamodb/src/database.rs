@@ -23,8 +23,8 @@ use crate::{
     failure,
     item::{Attributes, Item, PARTITION, SORT},
     keys::{self, Key},
-    patience::Patience,
     query::{Asked, Entry, Query},
+    retry::RetryPolicy,
     write::{Write, key_attributes},
 };
 
@@ -115,18 +115,18 @@ impl<'a> Answers<'a> {
     /// A query over many answers takes as long as it takes; each answer has its own time.
     async fn ask(&mut self, asked: Asked, limit: usize) -> Result<QueryOutput, StoreError> {
         let Self { database, query, start, is_over } = self;
-        let mut patience = Patience::new();
+        let mut retry = RetryPolicy::new();
         loop {
             let request = query
                 .request(&database.client, &database.table, asked, limit)
                 .set_exclusive_start_key(start.clone());
-            match patience.attempt(request.send()).await {
+            match retry.attempt(request.send()).await {
                 Ok(mut output) => {
                     *start = output.last_evaluated_key.take();
                     *is_over = start.is_none();
                     return Ok(output);
                 }
-                Err(error) if failure::is_passing(&error) && patience.wait().await => {}
+                Err(error) if failure::is_passing(&error) && retry.wait().await => {}
                 Err(error) => return Err(failure::of("Query", query.what, &error)),
             }
         }
@@ -152,7 +152,7 @@ impl Database {
 
     /// One item as it is now.
     pub(crate) async fn get(&self, what: &'static str, key: &Key) -> Result<Option<Item>, StoreError> {
-        let mut patience = Patience::new();
+        let mut retry = RetryPolicy::new();
         loop {
             let request = self
                 .client
@@ -160,9 +160,9 @@ impl Database {
                 .table_name(&self.table)
                 .set_key(Some(key_attributes(key)))
                 .consistent_read(true);
-            match patience.attempt(request.send()).await {
+            match retry.attempt(request.send()).await {
                 Ok(output) => return Ok(output.item.map(|attributes| Item::new(what, attributes))),
-                Err(error) if failure::is_passing(&error) && patience.wait().await => {}
+                Err(error) if failure::is_passing(&error) && retry.wait().await => {}
                 Err(error) => return Err(failure::of("GetItem", what, &error)),
             }
         }
@@ -201,7 +201,7 @@ impl Database {
         keys: Vec<Key>,
         projection: Option<&str>,
     ) -> Result<Found, StoreError> {
-        let mut patience = Patience::new();
+        let mut retry = RetryPolicy::new();
         let mut found = Found::new();
         let mut wanted: Vec<Attributes> = keys.iter().map(key_attributes).collect();
         while !wanted.is_empty() {
@@ -212,7 +212,7 @@ impl Database {
                 .build()
                 .map_err(failure::unavailable)?;
             let request = self.client.batch_get_item().request_items(&self.table, request);
-            match patience.attempt(request.send()).await {
+            match retry.attempt(request.send()).await {
                 Ok(output) => {
                     for attributes in output.responses.into_iter().flatten().flat_map(|(_, items)| items) {
                         found.insert(key_of(what, &attributes)?, attributes);
@@ -220,11 +220,11 @@ impl Database {
                     let left = output.unprocessed_keys.into_iter().flatten().map(|(_, keys)| keys.keys);
                     wanted = left.flatten().collect();
                     // Unprocessed keys were throttled, or did not fit into one reply.
-                    if !wanted.is_empty() && !patience.wait().await {
+                    if !wanted.is_empty() && !retry.wait().await {
                         return Err(failure::contended("BatchGetItem", "not all items were read in time"));
                     }
                 }
-                Err(error) if failure::is_passing(&error) && patience.wait().await => {}
+                Err(error) if failure::is_passing(&error) && retry.wait().await => {}
                 Err(error) => return Err(failure::of("BatchGetItem", what, &error)),
             }
         }
@@ -236,7 +236,7 @@ impl Database {
         &self,
         what: &'static str,
         keys: &[Key],
-        patience: &mut Patience,
+        retry: &mut RetryPolicy,
     ) -> Result<Vec<Option<Item>>, StoreError> {
         let mut items = Vec::new();
         for key in keys {
@@ -249,7 +249,7 @@ impl Database {
         }
         loop {
             let request = self.client.transact_get_items().set_transact_items(Some(items.clone()));
-            let error = match patience.attempt(request.send()).await {
+            let error = match retry.attempt(request.send()).await {
                 Ok(output) => {
                     let responses = output.responses.unwrap_or_default().into_iter();
                     let item = |attributes: Attributes| {
@@ -266,7 +266,7 @@ impl Database {
                 error.as_service_error(),
                 Some(TransactGetItemsError::TransactionCanceledException(_))
             );
-            if !(canceled || failure::is_passing(&error)) || !patience.wait().await {
+            if !(canceled || failure::is_passing(&error)) || !retry.wait().await {
                 return Err(failure::of("TransactGetItems", what, &error));
             }
         }
@@ -294,7 +294,7 @@ impl Database {
     pub(crate) async fn write(
         &self,
         writes: &[Write],
-        patience: &mut Patience,
+        retry: &mut RetryPolicy,
     ) -> Result<Written, StoreError> {
         let what = writes.first().map_or("nothing", Write::what);
         let items: Vec<_> =
@@ -308,7 +308,7 @@ impl Database {
                 .transact_write_items()
                 .set_transact_items(Some(items.clone()))
                 .client_request_token(&token);
-            let Err(error) = patience.attempt(request.send()).await else { return Ok(Written::All) };
+            let Err(error) = retry.attempt(request.send()).await else { return Ok(Written::All) };
             if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
                 error.as_service_error()
             {
@@ -334,7 +334,7 @@ impl Database {
             } else {
                 lost = true;
             }
-            if !patience.wait().await {
+            if !retry.wait().await {
                 return Err(failure::of("TransactWriteItems", what, &error));
             }
         }
@@ -351,13 +351,13 @@ impl Database {
     }
 
     async fn update_and_return(&self, write: &Write, returned: ReturnValue) -> Result<Changed, StoreError> {
-        let mut patience = Patience::new();
+        let mut retry = RetryPolicy::new();
         loop {
             let request = write.as_update(&self.client, &self.table).return_values(returned.clone());
-            match patience.attempt(request.send()).await {
+            match retry.attempt(request.send()).await {
                 Ok(output) => return Ok(Changed::Yes(output.attributes.unwrap_or_default())),
                 Err(error) if is_condition(&error) => return Ok(Changed::No),
-                Err(error) if failure::is_passing(&error) && patience.wait().await => {}
+                Err(error) if failure::is_passing(&error) && retry.wait().await => {}
                 Err(error) => return Err(failure::of("UpdateItem", write.what(), &error)),
             }
         }
@@ -365,12 +365,12 @@ impl Database {
 
     /// Removes one item, outside a transaction.
     pub(crate) async fn delete(&self, write: &Write) -> Result<Changed, StoreError> {
-        let mut patience = Patience::new();
+        let mut retry = RetryPolicy::new();
         loop {
-            match patience.attempt(write.as_delete(&self.client, &self.table).send()).await {
+            match retry.attempt(write.as_delete(&self.client, &self.table).send()).await {
                 Ok(_) => return Ok(Changed::Yes(Attributes::new())),
                 Err(error) if is_condition(&error) => return Ok(Changed::No),
-                Err(error) if failure::is_passing(&error) && patience.wait().await => {}
+                Err(error) if failure::is_passing(&error) && retry.wait().await => {}
                 Err(error) => return Err(failure::of("DeleteItem", write.what(), &error)),
             }
         }

@@ -34,7 +34,7 @@ pub(crate) const LAST_POLLED_AT: &str = "last_polled_at";
 /// The attributes of exact filters: hashes of the name and of each text of the metadata.
 pub(crate) const FACETS: &str = "facets";
 /// The attributes of the index of due times.
-pub(crate) const LANE: &str = "lane";
+pub(crate) const SHARD: &str = "lane";
 pub(crate) const DUE: &str = "due";
 
 /// When DynamoDB may remove an item, in seconds since 1970; the table says that it is this one.

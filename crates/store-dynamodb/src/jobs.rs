@@ -18,11 +18,11 @@ use crate::{
     database::{AT_ONCE, Changed, Database, Written, token},
     failure,
     item::{self, BODY, EXPIRES, Item},
-    keys::{self, Key, LANES, LAST},
+    keys::{self, Key, LAST, SHARDS},
     lists,
-    patience::Patience,
     query::{Index, Query},
     record,
+    retry::RetryPolicy,
     write::Write,
 };
 
@@ -36,7 +36,7 @@ const DELIVERIES: &str = "deliveries";
 const ADDED: &str = "added";
 const ERROR: &str = "error";
 
-/// How many entries of the index are read in each lane to look for due jobs: projects take turns among the
+/// How many entries of the index are read in each shard to look for due jobs: projects take turns among the
 /// oldest so many.
 const WINDOW: usize = 1_000;
 
@@ -88,7 +88,7 @@ pub(crate) async fn claim(
     now: Timestamp,
 ) -> Result<Vec<ClaimedJob>, StoreError> {
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut patience = Patience::new();
+    let mut retry = RetryPolicy::new();
     loop {
         let due = in_turns(due(database, kind, now).await?, served, wanted);
         let found = due.len();
@@ -99,7 +99,7 @@ pub(crate) async fn claim(
             .await?;
         let claimed: Vec<_> = claimed.into_iter().flatten().collect();
         // All were taken by others meanwhile: there may be more.
-        if !claimed.is_empty() || found == 0 || !patience.wait().await {
+        if !claimed.is_empty() || found == 0 || !retry.wait().await {
             return Ok(claimed);
         }
     }
@@ -116,8 +116,9 @@ struct Due {
 /// The oldest jobs of a kind that are due, in the order they were added.
 async fn due(database: &Database, kind: JobKind, now: Timestamp) -> Result<Vec<Due>, StoreError> {
     let overdue = overdue(now);
-    let queries = (0..LANES).flat_map(|lane| {
-        let query = || Query::new(WHAT, keys::jobs(lane)).by(Index::Wait, Direction::Ascending).limit(WINDOW);
+    let queries = (0..SHARDS).flat_map(|shard| {
+        let query =
+            || Query::new(WHAT, keys::jobs(shard)).by(Index::Wait, Direction::Ascending).limit(WINDOW);
         [query().beginning("0#"), query().between("1#", overdue.clone())]
     });
     let queries: Vec<Query> = queries.collect();
@@ -184,7 +185,7 @@ pub(crate) async fn claim_one(
     now: Timestamp,
 ) -> Result<Option<ClaimedJob>, StoreError> {
     let overdue = overdue(now);
-    let mut patience = Patience::new();
+    let mut retry = RetryPolicy::new();
     loop {
         let Some(item) = database.get(WHAT, &Key::job(id)).await? else { return Ok(None) };
         let job = Due::read(&item)?;
@@ -196,7 +197,7 @@ pub(crate) async fn claim_one(
             return Ok(Some(claimed));
         }
         // Another took it, most likely; or it was done, and called for again.
-        if !patience.wait().await {
+        if !retry.wait().await {
             return Err(failure::contended("UpdateItem", "a job was taken again and again"));
         }
     }
@@ -230,7 +231,7 @@ async fn take(
 /// Ends a job that was done.
 pub(crate) async fn complete(database: &Database, id: &JobId) -> Result<(), StoreError> {
     let done = Write::delete(WHAT, Key::job(id)).if_same(SEEN, CALLS);
-    let mut patience = Patience::new();
+    let mut retry = RetryPolicy::new();
     loop {
         if let Changed::Yes(_) = database.delete(&done).await? {
             return Ok(());
@@ -239,7 +240,7 @@ pub(crate) async fn complete(database: &Database, id: &JobId) -> Result<(), Stor
         if let Changed::Yes(_) = database.update(&renewed(id, &job)?).await? {
             return Ok(());
         }
-        if !patience.wait().await {
+        if !retry.wait().await {
             return Err(failure::contended("UpdateItem", "a job was called for again and again"));
         }
     }
@@ -270,7 +271,7 @@ pub(crate) async fn retry(
     reason: &str,
     due: Timestamp,
 ) -> Result<(), StoreError> {
-    let mut patience = Patience::new();
+    let mut retry = RetryPolicy::new();
     loop {
         let Some(job) = claimed(database, id).await? else { return Ok(()) };
         let waits = job.text(Index::Wait.sort())?;
@@ -283,7 +284,7 @@ pub(crate) async fn retry(
         if let Changed::Yes(_) = database.update(&write).await? {
             return Ok(());
         }
-        if !patience.wait().await {
+        if !retry.wait().await {
             return Err(failure::contended("UpdateItem", "a job was taken again and again"));
         }
     }
@@ -296,7 +297,7 @@ pub(crate) async fn bury(
     reason: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let mut patience = Patience::new();
+    let mut retry = RetryPolicy::new();
     loop {
         let Some(item) = database.get(WHAT, &Key::job(id)).await? else { return Ok(()) };
         let job = record::job(&item)?;
@@ -312,10 +313,10 @@ pub(crate) async fn bury(
         } else {
             Write::delete(WHAT, Key::job(id)).if_equal(CALLS, item::number(calls))
         };
-        if let Written::All = database.write(&[grave, gone], &mut patience).await? {
+        if let Written::All = database.write(&[grave, gone], &mut retry).await? {
             return Ok(());
         }
-        if !patience.wait().await {
+        if !retry.wait().await {
             return Err(failure::contended("TransactWriteItems", "a job was called for again and again"));
         }
     }
@@ -329,10 +330,10 @@ pub(crate) async fn dead(database: &Database, page: &PageRequest) -> Result<Page
 
 /// When the next job of a kind is due.
 pub(crate) async fn next_due(database: &Database, kind: JobKind) -> Result<Option<Timestamp>, StoreError> {
-    let first: BTreeSet<String> = stream::iter(0..LANES)
-        .map(|lane| async move {
+    let first: BTreeSet<String> = stream::iter(0..SHARDS)
+        .map(|shard| async move {
             let query =
-                Query::new(WHAT, keys::jobs(lane)).by(Index::Wait, Direction::Ascending).limit(WINDOW);
+                Query::new(WHAT, keys::jobs(shard)).by(Index::Wait, Direction::Ascending).limit(WINDOW);
             for job in database.query(&query).await? {
                 let job = Due::read(&job)?;
                 if job.kind() == kind {

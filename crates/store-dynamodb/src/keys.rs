@@ -13,10 +13,10 @@ use onerun_domain::{
 use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope};
 
 /// How many items hold a simulation's counts, so that its conversations change side by side.
-pub(crate) const GATES: u32 = 8;
+pub(crate) const COUNTER_SHARDS: u32 = 8;
 
 /// How many partitions hold the jobs, and how many those parts of the index of due times that is for all projects.
-pub(crate) const LANES: u32 = 4;
+pub(crate) const SHARDS: u32 = 4;
 
 /// The key of an item.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +57,7 @@ impl Key {
 
     /// A job.
     pub(crate) fn job(id: &JobId) -> Self {
-        Self::new(jobs(lane(id.as_str(), LANES)), id.as_str())
+        Self::new(jobs(shard(id.as_str(), SHARDS)), id.as_str())
     }
 
     /// A job that was given up.
@@ -146,13 +146,13 @@ pub(crate) const KEYS: &str = "keys";
 pub(crate) const AUDIT: &str = "audit";
 
 /// A partition of jobs.
-pub(crate) fn jobs(lane: u32) -> String {
-    format!("jobs#{lane}")
+pub(crate) fn jobs(shard: u32) -> String {
+    format!("jobs#{shard}")
 }
 
 /// A part of the index of due times.
-pub(crate) fn due_lane(kind: &'static str, lane: u32) -> String {
-    format!("{kind}#{lane}")
+pub(crate) fn due_shard(kind: &'static str, shard: u32) -> String {
+    format!("{kind}#{shard}")
 }
 
 /// The keys of one simulation.
@@ -176,18 +176,18 @@ impl SimulationKeys {
     }
 
     /// One part of its counts.
-    pub(crate) fn gate(&self, number: u32) -> Key {
+    pub(crate) fn counter_shard(&self, number: u32) -> Key {
         self.key(format!("gate#{number}"))
     }
 
     /// All parts of its counts.
-    pub(crate) fn gates(&self) -> Vec<Key> {
-        (0..GATES).map(|number| self.gate(number)).collect()
+    pub(crate) fn counter_shards(&self) -> Vec<Key> {
+        (0..COUNTER_SHARDS).map(|number| self.counter_shard(number)).collect()
     }
 
     /// The part of its counts that a persona or conversation of this id is counted in.
-    pub(crate) fn gate_of(&self, id: &str) -> Key {
-        self.gate(lane(id, GATES))
+    pub(crate) fn counter_shard_of(&self, id: &str) -> Key {
+        self.counter_shard(shard(id, COUNTER_SHARDS))
     }
 
     /// Which numbers of conversations are taken.
@@ -275,11 +275,11 @@ pub(crate) const LAST: &str = "~";
 /// that continues it.
 pub(crate) const END: &str = "\u{1}";
 
-/// Which of `lanes` parts an id belongs to, always the same one: FNV-1a.
-pub(crate) fn lane(id: &str, lanes: u32) -> u32 {
+/// Which of `shards` parts an id belongs to, always the same one: FNV-1a.
+pub(crate) fn shard(id: &str, shards: u32) -> u32 {
     let hash =
         id.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash % lanes
+    hash % shards
 }
 
 /// A name as lists compare it: without case. Both small sigmas are one letter, because which of them a capital
@@ -303,10 +303,10 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_spread_over_all_lanes() {
+    fn ids_are_spread_over_all_shards() {
         let mut counts = [0; 8];
         for number in 0..800 {
-            counts[usize::try_from(lane(&format!("conversation{number:09}"), 8)).unwrap()] += 1;
+            counts[usize::try_from(shard(&format!("conversation{number:09}"), 8)).unwrap()] += 1;
         }
         assert!(counts.iter().all(|count| (50..150).contains(count)), "{counts:?}");
     }

@@ -49,7 +49,7 @@
 //! | `by-name` | `pk`, `named` | projects, agents, objectives, simulations by folded name |
 //! | `by-status` | `pk`, `stated` | simulations and conversations by status |
 //! | `by-wait` | `pk`, `waits` | conversations that are not settled, queued ones first; jobs; managed keys by when they are over. Sparse |
-//! | `by-due` (global) | `lane`, `due` | leases with the claims of turns, and expiries, in four lanes each. Sparse |
+//! | `by-due` (global) | `lane`, `due` | leases with the claims of turns, and expiries, in four shards each. Sparse |
 //!
 //! `by-made`, `by-name` and `by-status` carry `folded`, `status`, `agent` and `facets` to filter by; the
 //! others carry keys alone.
@@ -66,27 +66,27 @@
 //! | `projects`, `agents`, `objectives`, `personas` | `Query` of `by-made` or `by-name`, then `BatchGetItem` of 51 rows at a time; for some projects that alone |
 //! | `note_agent_poll` | one conditional `UpdateItem` of one attribute, which returns nothing |
 //! | `change_project`, `change_agent`, `change_objective` | `GetItem`; transaction on its revision |
-//! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, entry, gates, the agent's count, jobs |
+//! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, entry, counter shards, the agent's count, jobs |
 //! | `simulation` | `GetItem`, then `BatchGetItem` of agent and versions |
 //! | `simulations` | `Query` of `by-made`, `by-name` or `by-status`; for the longest waiting also one of `by-wait` for each running simulation; then `BatchGetItem` of 51 simulations at a time, and of their agents |
-//! | `change_simulation` | snapshot of simulation and gates; transaction: simulation on its revision, entry, gates, jobs |
-//! | `tally` | snapshot of simulation and gates |
-//! | `add_persona` | transaction: persona and number if new, its gate, jobs |
+//! | `change_simulation` | snapshot of simulation and counter shards; transaction: simulation on its revision, entry, counter shards, jobs |
+//! | `counts` | snapshot of simulation and counter shards |
+//! | `add_persona` | transaction: persona and number if new, its counter shard, jobs |
 //! | `persona_seqs` | `Query` of the keys of numbers |
-//! | `change_persona` | snapshot of simulation and persona; transaction: persona on its revision, its gate on the simulation's, jobs |
-//! | `add_conversations` | snapshot of simulation and numbers; transactions of 80: conversations, numbers on their revision, gates on the simulation's |
+//! | `change_persona` | snapshot of simulation and persona; transaction: persona on its revision, its counter shard on the simulation's, jobs |
+//! | `add_conversations` | snapshot of simulation and numbers; transactions of 80: conversations, numbers on their revision, counter shards on the simulation's |
 //! | `conversation` | `GetItem`; with verdicts, another of the simulation; `BatchGetItem` of versions, and of persona and verdicts |
 //! | `conversations` | `Query` of `by-made`, `by-wait` or `by-status`; then `BatchGetItem` of 21 conversations at a time, and of their personas and verdicts; with verdicts, once the simulation and the versions that it pins |
 //! | `unsettled_conversations` | `Query` of `by-wait` |
-//! | `change_conversation` | snapshot of simulation and conversation; transaction: conversation on its revision, its gate on the simulation's, messages, reply, verdicts, jobs |
+//! | `change_conversation` | snapshot of simulation and conversation; transaction: conversation on its revision, its counter shard on the simulation's, messages, reply, verdicts, jobs |
 //! | `items` | `Query` from the page's first position to its last; `GetItem` of the conversation if fewer were found |
 //! | `enqueue`, `complete_job`, `retry_job` | `UpdateItem` or `DeleteItem`, on condition |
-//! | `claim_jobs` | two `Query`s of `by-wait` a lane, a thousand entries at most, then a conditional `UpdateItem` for each |
+//! | `claim_jobs` | two `Query`s of `by-wait` a shard, a thousand entries at most, then a conditional `UpdateItem` for each |
 //! | `claim_job` | `GetItem`, then a conditional `UpdateItem` |
 //! | `bury_job` | `GetItem`; transaction of the job and the dead job |
-//! | `next_job_due` | one `Query` of `by-wait` a lane, a thousand entries at most |
+//! | `next_job_due` | one `Query` of `by-wait` a shard, a thousand entries at most |
 //! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` of 51 rows at a time |
-//! | `overdue` | one `Query` of `by-due` a lane, not consistent |
+//! | `overdue` | one `Query` of `by-due` a shard, not consistent |
 //! | `insert_key` | `GetItem` of the caller and the head; `Query` of `by-wait` for the live keys; transaction: key and call if new, the caller's revision checked, head if it is still that, entry |
 //! | `key`, `idempotency_record` | `GetItem` |
 //! | `delete_expired_records` | nothing: DynamoDB removes them |
@@ -122,9 +122,9 @@
 //! # Contention
 //!
 //! DynamoDB cancels transactions that touch one item at one time. So conversations do not look at their simulation but
-//! at one of its eight *gates*, which has the simulation's revision and the counts of the conversations that fall to
+//! at one of its eight *counter shards*, which has the simulation's revision and the counts of the conversations that fall to
 //! it; a change of the simulation, which is rare, writes all eight. The write that settles the last unsettled
-//! conversation of a gate adds the job that finishes the simulation, because the last of all is the last of its gate,
+//! conversation of a counter shard adds the job that finishes the simulation, because the last of all is the last of its counter shard,
 //! too: up to eight jobs' worth of calls, and none that all settlements would have to write to.
 //!
 //! All changes of keys meet at the head of the audit trail, whose order is the point of it. Where two come at
@@ -155,10 +155,10 @@ mod keys;
 mod lists;
 pub mod local;
 mod overdue;
-mod patience;
 mod project;
 mod query;
 mod record;
+mod retry;
 mod store;
 mod write;
 

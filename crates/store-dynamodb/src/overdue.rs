@@ -11,8 +11,8 @@ use onerun_store::{Overdue, StoreError};
 
 use crate::{
     database::{AT_ONCE, Database},
-    item::{self, DUE, Item, LANE},
-    keys::{self, LANES, LAST},
+    item::{self, DUE, Item, SHARD},
+    keys::{self, LAST, SHARDS},
     query::{Index, Query},
     write::Write,
 };
@@ -39,7 +39,7 @@ pub(crate) fn mark_simulation(write: Write, simulation: &Simulation) -> Write {
 fn mark(write: Write, kind: &'static str, id: &str, due: Option<Timestamp>) -> Write {
     match due {
         Some(due) => write
-            .set(LANE, item::text(keys::due_lane(kind, keys::lane(id, LANES))))
+            .set(SHARD, item::text(keys::due_shard(kind, keys::shard(id, SHARDS))))
             .set(DUE, item::text(keys::time(due))),
         None => write,
     }
@@ -69,9 +69,9 @@ async fn overdue_keys(
 ) -> Result<Vec<(String, String)>, StoreError> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let until = format!("{}{LAST}", keys::time(now));
-    let queries = (0..LANES).map(|lane| {
-        let lane = keys::due_lane(kind, lane);
-        Query::new("due time", lane)
+    let queries = (0..SHARDS).map(|shard| {
+        let shard = keys::due_shard(kind, shard);
+        Query::new("due time", shard)
             .by(Index::Due, Direction::Ascending)
             .between("0", until.clone())
             .limit(limit)

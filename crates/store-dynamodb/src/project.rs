@@ -17,10 +17,10 @@ use onerun_domain::{
     Page, PageRequest, Persona, PersonaId, Project, ProjectId, Simulation, SimulationId,
 };
 use onerun_store::{
-    AgentList, AgentSummary, ChangeError, ConversationChange, ConversationList, ConversationSummary,
-    ConversationView, Decide, EvaluatedConversation, IdempotencyRecord, NamedSort, PersonaChange,
-    ProjectStore, SimulationChange, SimulationDetail, SimulationList, SimulationSummary, SimulationTally,
-    SimulationView, StoreError, StoredTurn,
+    AgentSummary, ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide,
+    EvaluatedConversation, IdempotencyRecord, ListAgents, ListConversations, ListSimulations, PersonaChange,
+    ProjectStore, SimulationChange, SimulationCounts, SimulationDetail, SimulationSummary, SimulationView,
+    SortBy, StoreError, StoredTurn,
 };
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
     failure, idempotency,
     item::Item,
     keys::{Key, SimulationKeys},
-    patience::Patience,
+    retry::RetryPolicy,
     write::{Write, duplicate},
 };
 
@@ -44,19 +44,19 @@ impl DynamoDbProject {
         Self { database, id }
     }
 
-    fn scope(&self) -> Scope<'_> {
-        Scope { database: &self.database, project: &self.id }
+    fn table(&self) -> ProjectTable<'_> {
+        ProjectTable { database: &self.database, project: &self.id }
     }
 }
 
 /// The table, bound to a project.
 #[derive(Clone, Copy)]
-struct Scope<'a> {
+struct ProjectTable<'a> {
     database: &'a Database,
     project: &'a ProjectId,
 }
 
-impl Scope<'_> {
+impl ProjectTable<'_> {
     /// The keys of one of the project's simulations.
     fn keys(&self, simulation: &SimulationId) -> SimulationKeys {
         SimulationKeys::new(self.project, simulation)
@@ -70,7 +70,7 @@ async fn require_new(
     record: Option<&IdempotencyRecord>,
 ) -> Result<(), StoreError> {
     writes.extend(record.map(idempotency::put));
-    match database.write(&writes, &mut Patience::new()).await? {
+    match database.write(&writes, &mut RetryPolicy::new()).await? {
         Written::All => Ok(()),
         Written::Failed(failed) => Err(duplicate(&writes, &failed)),
     }
@@ -101,15 +101,15 @@ impl ProjectStore for DynamoDbProject {
     }
 
     async fn insert_agent(&self, agent: Agent, record: Option<IdempotencyRecord>) -> Result<(), StoreError> {
-        agents::insert(self.scope(), &agent, record.as_ref()).await
+        agents::insert(self.table(), &agent, record.as_ref()).await
     }
 
     async fn agent(&self, id: &AgentId) -> Result<Option<AgentSummary>, StoreError> {
-        agents::get(self.scope(), id).await
+        agents::get(self.table(), id).await
     }
 
-    async fn agents(&self, list: AgentList) -> Result<Page<AgentSummary>, StoreError> {
-        agents::list(self.scope(), &list).await
+    async fn agents(&self, list: ListAgents) -> Result<Page<AgentSummary>, StoreError> {
+        agents::list(self.table(), &list).await
     }
 
     async fn change_agent(
@@ -117,11 +117,11 @@ impl ProjectStore for DynamoDbProject {
         id: &AgentId,
         decide: Decide<Agent, Agent>,
     ) -> Result<Option<AgentSummary>, ChangeError> {
-        agents::change(self.scope(), id, decide).await
+        agents::change(self.table(), id, decide).await
     }
 
     async fn note_agent_poll(&self, id: &AgentId, at: Timestamp) -> Result<(), StoreError> {
-        agents::note_poll(self.scope(), id, at).await
+        agents::note_poll(self.table(), id, at).await
     }
 
     async fn insert_objective(
@@ -129,15 +129,15 @@ impl ProjectStore for DynamoDbProject {
         objective: Objective,
         record: Option<IdempotencyRecord>,
     ) -> Result<(), StoreError> {
-        objectives::insert(self.scope(), &objective, record.as_ref()).await
+        objectives::insert(self.table(), &objective, record.as_ref()).await
     }
 
     async fn objective(&self, id: &ObjectiveId) -> Result<Option<Objective>, StoreError> {
-        objectives::get(self.scope(), id).await
+        objectives::get(self.table(), id).await
     }
 
-    async fn objectives(&self, sort: NamedSort, page: PageRequest) -> Result<Page<Objective>, StoreError> {
-        objectives::list(self.scope(), sort, &page).await
+    async fn objectives(&self, sort: SortBy, page: PageRequest) -> Result<Page<Objective>, StoreError> {
+        objectives::list(self.table(), sort, &page).await
     }
 
     async fn change_objective(
@@ -145,7 +145,7 @@ impl ProjectStore for DynamoDbProject {
         id: &ObjectiveId,
         decide: Decide<Objective, Objective>,
     ) -> Result<Option<Objective>, ChangeError> {
-        objectives::change(self.scope(), id, decide).await
+        objectives::change(self.table(), id, decide).await
     }
 
     async fn insert_simulation(
@@ -155,15 +155,15 @@ impl ProjectStore for DynamoDbProject {
         jobs: Vec<Job>,
         record: Option<IdempotencyRecord>,
     ) -> Result<(), StoreError> {
-        simulations::insert(self.scope(), &simulation, &objectives, &jobs, record.as_ref()).await
+        simulations::insert(self.table(), &simulation, &objectives, &jobs, record.as_ref()).await
     }
 
     async fn simulation(&self, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError> {
-        simulations::get(self.scope(), id).await
+        simulations::get(self.table(), id).await
     }
 
-    async fn simulations(&self, list: SimulationList) -> Result<Page<SimulationSummary>, StoreError> {
-        simulations::list(self.scope(), &list).await
+    async fn simulations(&self, list: ListSimulations) -> Result<Page<SimulationSummary>, StoreError> {
+        simulations::list(self.table(), &list).await
     }
 
     async fn change_simulation(
@@ -171,15 +171,15 @@ impl ProjectStore for DynamoDbProject {
         id: &SimulationId,
         decide: Decide<SimulationView, SimulationChange>,
     ) -> Result<Option<Simulation>, ChangeError> {
-        simulations::change(self.scope(), id, decide).await
+        simulations::change(self.table(), id, decide).await
     }
 
-    async fn tally(&self, id: &SimulationId) -> Result<Option<SimulationTally>, StoreError> {
-        simulations::tally(self.scope(), id).await
+    async fn counts(&self, id: &SimulationId) -> Result<Option<SimulationCounts>, StoreError> {
+        simulations::counts(self.table(), id).await
     }
 
     async fn add_persona(&self, persona: Persona, jobs: Vec<Job>) -> Result<bool, StoreError> {
-        personas::add(self.scope(), &persona, &jobs).await
+        personas::add(self.table(), &persona, &jobs).await
     }
 
     async fn persona(
@@ -187,7 +187,7 @@ impl ProjectStore for DynamoDbProject {
         simulation: &SimulationId,
         id: &PersonaId,
     ) -> Result<Option<Persona>, StoreError> {
-        personas::get(self.scope(), simulation, id).await
+        personas::get(self.table(), simulation, id).await
     }
 
     async fn persona_seqs(
@@ -196,7 +196,7 @@ impl ProjectStore for DynamoDbProject {
         first: u32,
         limit: u32,
     ) -> Result<Vec<u32>, StoreError> {
-        personas::seqs(self.scope(), simulation, first, limit).await
+        personas::seqs(self.table(), simulation, first, limit).await
     }
 
     async fn personas(
@@ -204,7 +204,7 @@ impl ProjectStore for DynamoDbProject {
         simulation: &SimulationId,
         page: PageRequest,
     ) -> Result<Page<Persona>, StoreError> {
-        personas::list(self.scope(), simulation, &page).await
+        personas::list(self.table(), simulation, &page).await
     }
 
     async fn change_persona(
@@ -213,7 +213,7 @@ impl ProjectStore for DynamoDbProject {
         id: &PersonaId,
         decide: Decide<(Simulation, Persona), PersonaChange>,
     ) -> Result<Option<Persona>, ChangeError> {
-        personas::change(self.scope(), simulation, id, decide).await
+        personas::change(self.table(), simulation, id, decide).await
     }
 
     async fn add_conversations(
@@ -221,7 +221,7 @@ impl ProjectStore for DynamoDbProject {
         simulation: &SimulationId,
         conversations: Vec<Conversation>,
     ) -> Result<(), ChangeError> {
-        conversations::add(self.scope(), simulation, &conversations).await
+        conversations::add(self.table(), simulation, &conversations).await
     }
 
     async fn conversation(
@@ -229,15 +229,15 @@ impl ProjectStore for DynamoDbProject {
         simulation: &SimulationId,
         id: &ConversationId,
     ) -> Result<Option<EvaluatedConversation>, StoreError> {
-        conversations::get(self.scope(), simulation, id).await
+        conversations::get(self.table(), simulation, id).await
     }
 
     async fn conversations(
         &self,
         simulation: &SimulationId,
-        list: ConversationList,
+        list: ListConversations,
     ) -> Result<Page<ConversationSummary>, StoreError> {
-        conversations::list(self.scope(), simulation, &list).await
+        conversations::list(self.table(), simulation, &list).await
     }
 
     async fn unsettled_conversations(
@@ -245,7 +245,7 @@ impl ProjectStore for DynamoDbProject {
         simulation: &SimulationId,
         limit: u32,
     ) -> Result<Vec<ConversationId>, StoreError> {
-        conversations::unsettled(self.scope(), simulation, limit).await
+        conversations::unsettled(self.table(), simulation, limit).await
     }
 
     async fn change_conversation(
@@ -254,7 +254,7 @@ impl ProjectStore for DynamoDbProject {
         id: &ConversationId,
         decide: Decide<ConversationView, ConversationChange>,
     ) -> Result<Option<Conversation>, ChangeError> {
-        conversations::change(self.scope(), simulation, id, decide).await
+        conversations::change(self.table(), simulation, id, decide).await
     }
 
     async fn turn(
@@ -263,7 +263,7 @@ impl ProjectStore for DynamoDbProject {
         conversation: &ConversationId,
         key: &str,
     ) -> Result<Option<StoredTurn>, StoreError> {
-        transcripts::turn(self.scope(), simulation, conversation, key).await
+        transcripts::turn(self.table(), simulation, conversation, key).await
     }
 
     async fn items(
@@ -273,6 +273,6 @@ impl ProjectStore for DynamoDbProject {
         attempt: u32,
         page: PageRequest,
     ) -> Result<Page<Message>, StoreError> {
-        transcripts::items(self.scope(), simulation, conversation, attempt, &page).await
+        transcripts::items(self.table(), simulation, conversation, attempt, &page).await
     }
 }

@@ -9,7 +9,7 @@ use onerun_domain::{Direction, Position};
 use onerun_store::{StoreError, position, read_position};
 
 use crate::{
-    item::{self, Attributes, DUE, Item, LANE, PARTITION, SORT},
+    item::{self, Attributes, DUE, Item, PARTITION, SHARD, SORT},
     keys::Key,
 };
 
@@ -53,7 +53,7 @@ impl Index {
     /// The attribute that names its partition.
     pub(crate) fn partition(self) -> &'static str {
         match self {
-            Self::Due => LANE,
+            Self::Due => SHARD,
             _ => PARTITION,
         }
     }

@@ -196,13 +196,13 @@ pub(crate) fn persona(item: &Item) -> Read<Persona> {
 pub(crate) struct StoredConversation {
     pub(crate) conversation: Conversation,
     /// The verdicts on the current attempt, reduced to the data for counts and for reading them.
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings: Vec<StoredEvaluation>,
     pub(crate) revision: u64,
 }
 
 /// The counts of a verdict.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Finding {
+pub(crate) struct StoredEvaluation {
     pub(crate) objective: ObjectiveRef,
     pub(crate) outcome: Outcome,
     pub(crate) score: Option<Score>,
@@ -221,8 +221,8 @@ fn score(fields: &mut Fields) -> Read<Option<Score>> {
 }
 
 /// A conversation's body.
-pub(crate) fn conversation_body(conversation: &Conversation, findings: &[Finding]) -> Value {
-    let finding = |finding: &Finding| {
+pub(crate) fn conversation_body(conversation: &Conversation, findings: &[StoredEvaluation]) -> Value {
+    let finding = |finding: &StoredEvaluation| {
         json!({
             "objective": finding.objective.id,
             "version": finding.objective.version,
@@ -280,7 +280,7 @@ pub(crate) fn conversation(item: &Item) -> Read<StoredConversation> {
         updated_at: fields.time("updated_at")?,
     };
     let findings = fields.list("findings", |fields| {
-        Ok(Finding {
+        Ok(StoredEvaluation {
             objective: fields.reference()?,
             outcome: fields.word("outcome", Outcome::parse)?,
             score: score(fields)?,

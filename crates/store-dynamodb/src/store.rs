@@ -12,7 +12,7 @@ use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
 use onerun_domain::{Direction, Job, JobId, JobKind, Page, PageRequest, Project, ProjectId};
 use onerun_store::{
     AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, IdempotencyId, IdempotencyRecord, KeyChange,
-    KeyError, KeyList, KeyStore, KeyView, NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
+    KeyError, KeyStore, KeyView, ListKeys, NewKey, Overdue, ProjectStore, SortBy, Store, StoreError,
 };
 
 use crate::{
@@ -95,7 +95,7 @@ impl Store for DynamoDbStore {
     async fn projects(
         &self,
         within: &ProjectAccess,
-        sort: NamedSort,
+        sort: SortBy,
         page: PageRequest,
     ) -> Result<Page<Project>, StoreError> {
         projects::list(&self.database, within, sort, &page).await
@@ -176,7 +176,7 @@ impl KeyStore for DynamoDbStore {
         api_keys::view(&self.database, id).await
     }
 
-    async fn keys(&self, list: KeyList) -> Result<Page<KeyView>, StoreError> {
+    async fn keys(&self, list: ListKeys) -> Result<Page<KeyView>, StoreError> {
         api_keys::list(&self.database, &list).await
     }
 

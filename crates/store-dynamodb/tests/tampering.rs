@@ -10,7 +10,7 @@ use onerun_auth::{
 };
 use onerun_domain::{Direction, Limit, Metadata, Name, PageRequest};
 use onerun_store::{
-    AuditPage, ExactFilter, IdempotencyId, IdempotencyRecord, IdempotencyScope, KeyList, KeyStore, NewKey,
+    AuditPage, ExactFilter, IdempotencyId, IdempotencyRecord, IdempotencyScope, KeyStore, ListKeys, NewKey,
     Store, StoreError,
 };
 use onerun_store_dynamodb::{DynamoDbStore, local::ScratchTable};
@@ -150,7 +150,7 @@ async fn invalid_body_is_reported_and_not_shown() {
     let id = key(1).record.id;
     let uses = KeyUse { last_at: now(), scopes: ScopeSet::NONE, since_replaced: 0 };
     assert!(store.add_key_use(&id, &uses, now()).await.unwrap());
-    let list = KeyList {
+    let list = ListKeys {
         exact: ExactFilter::default(),
         within: ProjectAccess::All,
         status: None,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, WRITE_EVERY};
 use onerun_domain::{Page, Start, later};
 use onerun_store::{
-    DecideKey, DecideNewKey, KEY_RETENTION, KeyChange, KeyError, KeyList, KeyView, LiveKeys, NewKey,
+    DecideKey, DecideNewKey, KEY_RETENTION, KeyChange, KeyError, KeyView, ListKeys, LiveKeys, NewKey,
     PageBuilder, StoreError, key_body, position, read_key, read_position, read_usage, usage_body,
 };
 use rusqlite::{Connection, params};
@@ -59,7 +59,7 @@ pub(crate) fn view(connection: &Connection, id: &KeyId) -> Result<Option<KeyView
 
 /// One page of keys, newest first. A filter can be on any member of a key, so it is applied to the
 /// keys themselves, up to the end of the page. Keys that do not match are not held.
-pub(crate) fn list(connection: &Connection, list: &KeyList) -> Result<Page<KeyView>, StoreError> {
+pub(crate) fn list(connection: &Connection, list: &ListKeys) -> Result<Page<KeyView>, StoreError> {
     let (mut left_out, created_at, inserted) = match &list.page.start {
         Start::Offset(offset) => (*offset, i64::MAX, i64::MAX),
         Start::After(position) => {

@@ -2,11 +2,11 @@
 
 mod agents;
 pub(crate) mod conversations;
+mod counts;
 mod objectives;
 mod personas;
 pub(crate) mod projects;
 pub(crate) mod simulations;
-mod tally;
 mod transcripts;
 
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use onerun_domain::{
     PageRequest, Persona, PersonaId, Project, ProjectId, Simulation, SimulationId,
 };
 use onerun_store::{
-    AgentList, AgentSummary, ChangeError, ConversationChange, ConversationList, ConversationSummary,
-    ConversationView, Decide, EvaluatedConversation, IdempotencyRecord, NamedSort, PersonaChange,
-    ProjectStore, SimulationChange, SimulationDetail, SimulationList, SimulationSummary, SimulationTally,
-    SimulationView, StoreError, StoredTurn,
+    AgentSummary, ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide,
+    EvaluatedConversation, IdempotencyRecord, ListAgents, ListConversations, ListSimulations, PersonaChange,
+    ProjectStore, SimulationChange, SimulationCounts, SimulationDetail, SimulationSummary, SimulationView,
+    SortBy, StoreError, StoredTurn,
 };
 
-use crate::{idempotency, sql::Scope, store::Database, writer::WriteError};
+use crate::{idempotency, sql::ProjectTables, store::Database, writer::WriteError};
 
 /// One project's part of a [`SqliteStore`](crate::SqliteStore).
 pub(crate) struct SqliteProject {
@@ -40,22 +40,22 @@ impl SqliteProject {
 
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Scope<'_>) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&ProjectTables<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let project = self.id.clone();
-        self.database.read(move |connection| work(&Scope { connection, project: &project })).await
+        self.database.read(move |connection| work(&ProjectTables { connection, project: &project })).await
     }
 
     async fn write<T, E>(
         &self,
-        work: impl FnOnce(&Scope<'_>) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&ProjectTables<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
         E: WriteError + 'static,
     {
         let project = self.id.clone();
-        self.database.write(move |connection| work(&Scope { connection, project: &project })).await
+        self.database.write(move |connection| work(&ProjectTables { connection, project: &project })).await
     }
 }
 
@@ -70,24 +70,24 @@ impl ProjectStore for SqliteProject {
     }
 
     async fn change_project(&self, decide: Decide<Project, Project>) -> Result<Project, ChangeError> {
-        self.write(move |scope| projects::change(scope, decide)).await
+        self.write(move |tables| projects::change(tables, decide)).await
     }
 
     async fn insert_agent(&self, agent: Agent, record: Option<IdempotencyRecord>) -> Result<(), StoreError> {
-        self.write(move |scope| {
-            agents::insert(scope, &agent)?;
-            idempotency::insert(scope.connection, record.as_ref())
+        self.write(move |tables| {
+            agents::insert(tables, &agent)?;
+            idempotency::insert(tables.connection, record.as_ref())
         })
         .await
     }
 
     async fn agent(&self, id: &AgentId) -> Result<Option<AgentSummary>, StoreError> {
         let id = id.clone();
-        self.read(move |scope| agents::get(scope, &id)).await
+        self.read(move |tables| agents::get(tables, &id)).await
     }
 
-    async fn agents(&self, list: AgentList) -> Result<Page<AgentSummary>, StoreError> {
-        self.read(move |scope| agents::list(scope, &list)).await
+    async fn agents(&self, list: ListAgents) -> Result<Page<AgentSummary>, StoreError> {
+        self.read(move |tables| agents::list(tables, &list)).await
     }
 
     async fn change_agent(
@@ -96,12 +96,12 @@ impl ProjectStore for SqliteProject {
         decide: Decide<Agent, Agent>,
     ) -> Result<Option<AgentSummary>, ChangeError> {
         let id = id.clone();
-        self.write(move |scope| agents::change(scope, &id, decide)).await
+        self.write(move |tables| agents::change(tables, &id, decide)).await
     }
 
     async fn note_agent_poll(&self, id: &AgentId, at: Timestamp) -> Result<(), StoreError> {
         let id = id.clone();
-        self.write(move |scope| agents::note_poll(scope, &id, at)).await
+        self.write(move |tables| agents::note_poll(tables, &id, at)).await
     }
 
     async fn insert_objective(
@@ -109,20 +109,20 @@ impl ProjectStore for SqliteProject {
         objective: Objective,
         record: Option<IdempotencyRecord>,
     ) -> Result<(), StoreError> {
-        self.write(move |scope| {
-            objectives::insert(scope, &objective)?;
-            idempotency::insert(scope.connection, record.as_ref())
+        self.write(move |tables| {
+            objectives::insert(tables, &objective)?;
+            idempotency::insert(tables.connection, record.as_ref())
         })
         .await
     }
 
     async fn objective(&self, id: &ObjectiveId) -> Result<Option<Objective>, StoreError> {
         let id = id.clone();
-        self.read(move |scope| objectives::get(scope, &id)).await
+        self.read(move |tables| objectives::get(tables, &id)).await
     }
 
-    async fn objectives(&self, sort: NamedSort, page: PageRequest) -> Result<Page<Objective>, StoreError> {
-        self.read(move |scope| objectives::list(scope, sort, &page)).await
+    async fn objectives(&self, sort: SortBy, page: PageRequest) -> Result<Page<Objective>, StoreError> {
+        self.read(move |tables| objectives::list(tables, sort, &page)).await
     }
 
     async fn change_objective(
@@ -131,7 +131,7 @@ impl ProjectStore for SqliteProject {
         decide: Decide<Objective, Objective>,
     ) -> Result<Option<Objective>, ChangeError> {
         let id = id.clone();
-        self.write(move |scope| objectives::change(scope, &id, decide)).await
+        self.write(move |tables| objectives::change(tables, &id, decide)).await
     }
 
     async fn insert_simulation(
@@ -141,20 +141,20 @@ impl ProjectStore for SqliteProject {
         jobs: Vec<Job>,
         record: Option<IdempotencyRecord>,
     ) -> Result<(), StoreError> {
-        self.write(move |scope| {
-            simulations::insert(scope, &simulation, &objectives, &jobs)?;
-            idempotency::insert(scope.connection, record.as_ref())
+        self.write(move |tables| {
+            simulations::insert(tables, &simulation, &objectives, &jobs)?;
+            idempotency::insert(tables.connection, record.as_ref())
         })
         .await
     }
 
     async fn simulation(&self, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError> {
         let id = id.clone();
-        self.read(move |scope| simulations::get(scope, &id)).await
+        self.read(move |tables| simulations::get(tables, &id)).await
     }
 
-    async fn simulations(&self, list: SimulationList) -> Result<Page<SimulationSummary>, StoreError> {
-        self.read(move |scope| simulations::list(scope, &list)).await
+    async fn simulations(&self, list: ListSimulations) -> Result<Page<SimulationSummary>, StoreError> {
+        self.read(move |tables| simulations::list(tables, &list)).await
     }
 
     async fn change_simulation(
@@ -163,16 +163,16 @@ impl ProjectStore for SqliteProject {
         decide: Decide<SimulationView, SimulationChange>,
     ) -> Result<Option<Simulation>, ChangeError> {
         let id = id.clone();
-        self.write(move |scope| simulations::change(scope, &id, decide)).await
+        self.write(move |tables| simulations::change(tables, &id, decide)).await
     }
 
-    async fn tally(&self, id: &SimulationId) -> Result<Option<SimulationTally>, StoreError> {
+    async fn counts(&self, id: &SimulationId) -> Result<Option<SimulationCounts>, StoreError> {
         let id = id.clone();
-        self.read(move |scope| tally::get(scope, &id)).await
+        self.read(move |tables| counts::get(tables, &id)).await
     }
 
     async fn add_persona(&self, persona: Persona, jobs: Vec<Job>) -> Result<bool, StoreError> {
-        self.write(move |scope| personas::add(scope, &persona, &jobs)).await
+        self.write(move |tables| personas::add(tables, &persona, &jobs)).await
     }
 
     async fn persona(
@@ -181,7 +181,7 @@ impl ProjectStore for SqliteProject {
         id: &PersonaId,
     ) -> Result<Option<Persona>, StoreError> {
         let (simulation, id) = (simulation.clone(), id.clone());
-        self.read(move |scope| personas::get(scope, &simulation, &id)).await
+        self.read(move |tables| personas::get(tables, &simulation, &id)).await
     }
 
     async fn persona_seqs(
@@ -191,7 +191,7 @@ impl ProjectStore for SqliteProject {
         limit: u32,
     ) -> Result<Vec<u32>, StoreError> {
         let simulation = simulation.clone();
-        self.read(move |scope| personas::seqs(scope, &simulation, first, limit)).await
+        self.read(move |tables| personas::seqs(tables, &simulation, first, limit)).await
     }
 
     async fn personas(
@@ -200,7 +200,7 @@ impl ProjectStore for SqliteProject {
         page: PageRequest,
     ) -> Result<Page<Persona>, StoreError> {
         let simulation = simulation.clone();
-        self.read(move |scope| personas::list(scope, &simulation, &page)).await
+        self.read(move |tables| personas::list(tables, &simulation, &page)).await
     }
 
     async fn change_persona(
@@ -210,7 +210,7 @@ impl ProjectStore for SqliteProject {
         decide: Decide<(Simulation, Persona), PersonaChange>,
     ) -> Result<Option<Persona>, ChangeError> {
         let (simulation, id) = (simulation.clone(), id.clone());
-        self.write(move |scope| personas::change(scope, &simulation, &id, decide)).await
+        self.write(move |tables| personas::change(tables, &simulation, &id, decide)).await
     }
 
     async fn add_conversations(
@@ -219,7 +219,7 @@ impl ProjectStore for SqliteProject {
         conversations: Vec<Conversation>,
     ) -> Result<(), ChangeError> {
         let simulation = simulation.clone();
-        self.write(move |scope| conversations::add(scope, &simulation, &conversations)).await
+        self.write(move |tables| conversations::add(tables, &simulation, &conversations)).await
     }
 
     async fn conversation(
@@ -228,16 +228,16 @@ impl ProjectStore for SqliteProject {
         id: &ConversationId,
     ) -> Result<Option<EvaluatedConversation>, StoreError> {
         let (simulation, id) = (simulation.clone(), id.clone());
-        self.read(move |scope| conversations::get(scope, &simulation, &id)).await
+        self.read(move |tables| conversations::get(tables, &simulation, &id)).await
     }
 
     async fn conversations(
         &self,
         simulation: &SimulationId,
-        list: ConversationList,
+        list: ListConversations,
     ) -> Result<Page<ConversationSummary>, StoreError> {
         let simulation = simulation.clone();
-        self.read(move |scope| conversations::list(scope, &simulation, &list)).await
+        self.read(move |tables| conversations::list(tables, &simulation, &list)).await
     }
 
     async fn unsettled_conversations(
@@ -246,7 +246,7 @@ impl ProjectStore for SqliteProject {
         limit: u32,
     ) -> Result<Vec<ConversationId>, StoreError> {
         let simulation = simulation.clone();
-        self.read(move |scope| conversations::unsettled(scope, &simulation, limit)).await
+        self.read(move |tables| conversations::unsettled(tables, &simulation, limit)).await
     }
 
     async fn change_conversation(
@@ -256,7 +256,7 @@ impl ProjectStore for SqliteProject {
         decide: Decide<ConversationView, ConversationChange>,
     ) -> Result<Option<Conversation>, ChangeError> {
         let (simulation, id) = (simulation.clone(), id.clone());
-        self.write(move |scope| conversations::change(scope, &simulation, &id, decide)).await
+        self.write(move |tables| conversations::change(tables, &simulation, &id, decide)).await
     }
 
     async fn turn(
@@ -266,7 +266,7 @@ impl ProjectStore for SqliteProject {
         key: &str,
     ) -> Result<Option<StoredTurn>, StoreError> {
         let (simulation, conversation, key) = (simulation.clone(), conversation.clone(), key.to_owned());
-        self.read(move |scope| transcripts::turn(scope, &simulation, &conversation, &key)).await
+        self.read(move |tables| transcripts::turn(tables, &simulation, &conversation, &key)).await
     }
 
     async fn items(
@@ -277,6 +277,6 @@ impl ProjectStore for SqliteProject {
         page: PageRequest,
     ) -> Result<Page<Item>, StoreError> {
         let (simulation, conversation) = (simulation.clone(), conversation.clone());
-        self.read(move |scope| transcripts::items(scope, &simulation, &conversation, attempt, &page)).await
+        self.read(move |tables| transcripts::items(tables, &simulation, &conversation, attempt, &page)).await
     }
 }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, Params, ffi, functions::FunctionFlags};
 use crate::columns::Columns;
 
 /// A connection, bound to a project.
-pub(crate) struct Scope<'a> {
+pub(crate) struct ProjectTables<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) project: &'a ProjectId,
 }

@@ -12,7 +12,7 @@ use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
 use onerun_domain::{Direction, Job, JobId, JobKind, Page, PageRequest, Project, ProjectId};
 use onerun_store::{
     AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, IdempotencyId, IdempotencyRecord, KeyChange,
-    KeyError, KeyList, KeyStore, KeyView, NamedSort, NewKey, Overdue, ProjectStore, Store, StoreError,
+    KeyError, KeyStore, KeyView, ListKeys, NewKey, Overdue, ProjectStore, SortBy, Store, StoreError,
 };
 use rusqlite::Connection;
 
@@ -174,7 +174,7 @@ impl Store for SqliteStore {
     async fn projects(
         &self,
         within: &ProjectAccess,
-        sort: NamedSort,
+        sort: SortBy,
         page: PageRequest,
     ) -> Result<Page<Project>, StoreError> {
         let within = within.clone();
@@ -273,7 +273,7 @@ impl KeyStore for SqliteStore {
         self.database.read(move |connection| keys::view(connection, &id)).await
     }
 
-    async fn keys(&self, list: KeyList) -> Result<Page<KeyView>, StoreError> {
+    async fn keys(&self, list: ListKeys) -> Result<Page<KeyView>, StoreError> {
         self.database.read(move |connection| keys::list(connection, &list)).await
     }
 

@@ -19,7 +19,7 @@ use onerun_domain::{
 };
 use onerun_store::{
     ChangeKey, ConversationChange, ConversationView, ExactFilter, IdempotencyId, IdempotencyRecord,
-    IdempotencyScope, KeyChange, KeyList, KeyStore, NewKey, ProjectStore, Store, StoreError, StoredReply,
+    IdempotencyScope, KeyChange, KeyStore, ListKeys, NewKey, ProjectStore, Store, StoreError, StoredReply,
     StoredTurn,
 };
 use onerun_store_sqlite::SqliteStore;
@@ -340,10 +340,10 @@ async fn key_store() -> (SqliteStore, TempDir, KeyRecord, IdempotencyRecord) {
     (store, directory, disabled, call)
 }
 
-fn all_keys(now: Timestamp) -> KeyList {
+fn all_keys(now: Timestamp) -> ListKeys {
     let page = PageRequest::first(Limit::clamped(10));
     let within = ProjectAccess::All;
-    KeyList {
+    ListKeys {
         within,
         exact: ExactFilter::default(),
         status: None,

@@ -127,7 +127,7 @@ pub struct KeyView {
 
 /// Which keys are wanted, newest first.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KeyList {
+pub struct ListKeys {
     /// Only keys all of whose projects the caller can access.
     pub within: ProjectAccess,
     /// Only these.
@@ -146,7 +146,7 @@ pub struct KeyList {
     pub page: PageRequest,
 }
 
-impl KeyList {
+impl ListKeys {
     /// Whether a key is part of the list.
     pub fn admits(&self, view: &KeyView) -> bool {
         let KeyView { record, usage } = view;
@@ -195,7 +195,7 @@ pub trait KeyStore: Send + Sync {
     async fn key_view(&self, id: &KeyId) -> Result<Option<KeyView>, StoreError>;
 
     /// Keys, newest first.
-    async fn keys(&self, list: KeyList) -> Result<Page<KeyView>, StoreError>;
+    async fn keys(&self, list: ListKeys) -> Result<Page<KeyView>, StoreError>;
 
     /// Changes a key; `None` if there is no such key. All of the change is written or none of it, and only if
     /// the key and the caller's record are still as it was decided from. A rotation of which there is a

@@ -28,8 +28,8 @@ pub use idempotency::{
 pub use jobs::{ClaimedJob, DEAD_JOB_RETENTION, DeadJob, MAX_DEAD_JOBS, Overdue};
 pub use key_body::{audit_body, key_body, read_audit, read_key, read_usage, usage_body};
 pub use keys::{
-    AuditPage, ChangeKey, DecideKey, DecideNewKey, DecideUnasked, KEY_RETENTION, KeyChange, KeyList,
-    KeyStore, KeyView, LiveKeys, NewKey,
+    AuditPage, ChangeKey, DecideKey, DecideNewKey, DecideUnasked, KEY_RETENTION, KeyChange, KeyStore,
+    KeyView, ListKeys, LiveKeys, NewKey,
 };
 pub use page::{MAX_PAGE_BYTES, PageBuilder, position, read_position};
 pub use project::{
@@ -37,9 +37,9 @@ pub use project::{
     SimulationView, StoredReply, StoredTurn,
 };
 pub use query::{
-    AgentList, AgentSummary, ConversationList, ConversationSummary, ConversationTally, EvaluatedConversation,
-    ExactFilter, NamedSort, ObjectiveTally, SimulationDetail, SimulationList, SimulationOrder,
-    SimulationSummary, SimulationTally,
+    AgentSummary, ConversationCounts, ConversationSummary, EvaluatedConversation, ExactFilter, ListAgents,
+    ListConversations, ListSimulations, ObjectiveCounts, SimulationCounts, SimulationDetail, SimulationOrder,
+    SimulationSummary, SortBy,
 };
 pub use size::WireSize;
 
@@ -79,7 +79,7 @@ pub trait Store: KeyStore {
     async fn projects(
         &self,
         within: &ProjectAccess,
-        sort: NamedSort,
+        sort: SortBy,
         page: PageRequest,
     ) -> Result<Page<Project>, StoreError>;
 

@@ -8,8 +8,8 @@ use onerun_domain::{
 };
 
 use crate::{
-    AgentList, AgentSummary, ChangeError, ConversationList, ConversationSummary, EvaluatedConversation,
-    IdempotencyRecord, NamedSort, SimulationDetail, SimulationList, SimulationSummary, SimulationTally,
+    AgentSummary, ChangeError, ConversationSummary, EvaluatedConversation, IdempotencyRecord, ListAgents,
+    ListConversations, ListSimulations, SimulationCounts, SimulationDetail, SimulationSummary, SortBy,
     StoreError,
 };
 
@@ -144,7 +144,7 @@ pub trait ProjectStore: Send + Sync {
     async fn agent(&self, id: &AgentId) -> Result<Option<AgentSummary>, StoreError>;
 
     /// Agents.
-    async fn agents(&self, list: AgentList) -> Result<Page<AgentSummary>, StoreError>;
+    async fn agents(&self, list: ListAgents) -> Result<Page<AgentSummary>, StoreError>;
 
     /// Changes an agent; `None` if there is no such agent.
     async fn change_agent(
@@ -168,7 +168,7 @@ pub trait ProjectStore: Send + Sync {
     async fn objective(&self, id: &ObjectiveId) -> Result<Option<Objective>, StoreError>;
 
     /// Objectives, each at its newest version.
-    async fn objectives(&self, sort: NamedSort, page: PageRequest) -> Result<Page<Objective>, StoreError>;
+    async fn objectives(&self, sort: SortBy, page: PageRequest) -> Result<Page<Objective>, StoreError>;
 
     /// Adds a version of an objective if the decision makes one; older versions stay. `None` if there is no
     /// such objective.
@@ -191,7 +191,7 @@ pub trait ProjectStore: Send + Sync {
     async fn simulation(&self, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError>;
 
     /// Simulations.
-    async fn simulations(&self, list: SimulationList) -> Result<Page<SimulationSummary>, StoreError>;
+    async fn simulations(&self, list: ListSimulations) -> Result<Page<SimulationSummary>, StoreError>;
 
     /// Changes a simulation; `None` if there is no such simulation.
     async fn change_simulation(
@@ -201,7 +201,7 @@ pub trait ProjectStore: Send + Sync {
     ) -> Result<Option<Simulation>, ChangeError>;
 
     /// The counts for the results; `None` for an unknown simulation.
-    async fn tally(&self, id: &SimulationId) -> Result<Option<SimulationTally>, StoreError>;
+    async fn counts(&self, id: &SimulationId) -> Result<Option<SimulationCounts>, StoreError>;
 
     /// Adds a persona unless its simulation has one of that number, which is then kept as it is; the jobs are
     /// written only with the persona. `false` if it was not added.
@@ -253,7 +253,7 @@ pub trait ProjectStore: Send + Sync {
     async fn conversations(
         &self,
         simulation: &SimulationId,
-        list: ConversationList,
+        list: ListConversations,
     ) -> Result<Page<ConversationSummary>, StoreError>;
 
     /// The ids of up to `limit` conversations with something left to happen

@@ -11,7 +11,7 @@ use onerun_domain::{
 /// The sort order of projects, agents and objectives. Equal values are ordered by creation time, in the same
 /// direction, so that pages never overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NamedSort {
+pub enum SortBy {
     /// By creation time.
     CreatedAt(Direction),
     /// By name, ignoring case.
@@ -38,13 +38,13 @@ impl ExactFilter {
 
 /// Which agents are wanted.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AgentList {
+pub struct ListAgents {
     /// Only those whose name contains this, ignoring case. Every character stands for itself.
     pub name: Option<String>,
     /// Only these.
     pub exact: ExactFilter,
     /// In which order.
-    pub sort: NamedSort,
+    pub sort: SortBy,
     /// Which part.
     pub page: PageRequest,
 }
@@ -75,7 +75,7 @@ pub enum SimulationOrder {
 
 /// Which simulations are wanted.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SimulationList {
+pub struct ListSimulations {
     /// Only those whose name contains this, ignoring case. Every character stands for itself.
     pub name: Option<String>,
     /// Only these.
@@ -120,7 +120,7 @@ impl From<SimulationDetail> for SimulationSummary {
 /// Which conversations are wanted: newest first, except that queued ones asked for by that status come
 /// longest waiting first.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ConversationList {
+pub struct ListConversations {
     /// Only those in this status.
     pub status: Option<ConversationStatus>,
     /// Which part.
@@ -161,7 +161,7 @@ impl From<EvaluatedConversation> for ConversationSummary {
 
 /// The verdicts on one objective, counted. Only settled conversations with a completed evaluation count.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ObjectiveTally {
+pub struct ObjectiveCounts {
     /// The objective's pinned version.
     pub objective: ObjectiveRef,
     /// How many conversations had which outcome.
@@ -174,7 +174,7 @@ pub struct ObjectiveTally {
 
 /// The conversations of a simulation, counted.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ConversationTally {
+pub struct ConversationCounts {
     /// By status.
     pub by_status: BTreeMap<&'static str, u64>,
     /// By why they are over; those that are not are left out.
@@ -188,7 +188,7 @@ pub struct ConversationTally {
     pub retried: u64,
 }
 
-impl ConversationTally {
+impl ConversationCounts {
     /// How many are in `status`.
     pub fn in_status(&self, status: ConversationStatus) -> u64 {
         self.by_status.get(status.as_str()).copied().unwrap_or(0)
@@ -210,7 +210,7 @@ impl ConversationTally {
     }
 }
 
-impl ObjectiveTally {
+impl ObjectiveCounts {
     /// How many conversations have `outcome`.
     pub fn with_outcome(&self, outcome: Outcome) -> u64 {
         self.outcomes.get(outcome.as_str()).copied().unwrap_or(0)
@@ -219,13 +219,13 @@ impl ObjectiveTally {
 
 /// All that the results of a simulation are worked out from, read at one moment.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SimulationTally {
+pub struct SimulationCounts {
     /// How far it has come.
     pub progress: Progress,
     /// Its conversations.
-    pub conversations: ConversationTally,
+    pub conversations: ConversationCounts,
     /// Its objectives, in the order the simulation names them, each also with no verdict yet.
-    pub objectives: Vec<ObjectiveTally>,
+    pub objectives: Vec<ObjectiveCounts>,
     /// How many personas there are, by approval.
     pub personas: BTreeMap<&'static str, u64>,
 }

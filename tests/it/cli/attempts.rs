@@ -7,7 +7,7 @@ use onerun_tests::{
 };
 use serde_json::json;
 
-use super::{hostile::answering, joined, row, said};
+use super::{hostile::answering, joined, row, run};
 
 /// Starts a conversation and waits until the lease of that attempt expires.
 async fn lose(project: &SdkProject, simulation: &str, conversation: &str, attempt: usize) {
@@ -32,7 +32,7 @@ async fn lost_attempts_are_shown_until_the_simulation_fails() {
     let of = ["--simulation", simulation.as_str()];
     let in_project = ["--project", project.id.as_str()];
     let ask = async |arguments: &[&str]| {
-        said(server.base_url(), server.key(), &[arguments, &in_project].concat()).await.exits(0)
+        run(server.base_url(), server.key(), &[arguments, &in_project].concat()).await.exits(0)
     };
 
     let shown = ask(&["simulations", "show", &simulation]).await;
@@ -80,7 +80,7 @@ async fn a_lost_attempt_shows_the_reason_of_the_worker() {
     });
     let url = answering("200 OK", conversation).await;
     let arguments = ["conversations", "show", "c", "--simulation", "s", "--project", "p"];
-    let shown = said(&url, "k", &arguments).await.exits(0);
+    let shown = run(&url, "k", &arguments).await.exits(0);
     let expected = "attempt 1 ended 2026-01-02 03:04 UTC: lease expired because the worker stopped answering \
                     the worker's reason: out of memory";
     assert!(joined(&shown).contains(expected), "{shown}");

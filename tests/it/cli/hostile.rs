@@ -286,8 +286,8 @@ async fn a_hostile_refusal_is_shown_and_not_obeyed() {
         ("200 OK", &wrong, &show, 2),
     ] {
         let url = answering(status, body.clone()).await;
-        let said = super::said(&url, "k", arguments).await;
-        let shown = said.fails(code);
+        let output = super::run(&url, "k", arguments).await;
+        let shown = output.fails(code);
         Ran { stdout: String::new(), stderr: shown.clone() }.check();
         assert_eq!(shown.contains(SHOWN), code == 1, "{shown}");
     }
@@ -298,7 +298,7 @@ async fn json_of_a_hostile_server_keeps_its_meaning() {
     let project = json!({"id": HOSTILE, "name": HOSTILE, "created_at": HOSTILE});
     let projects = json!({"data": [project], "has_more": false});
     let url = answering("200 OK", projects.clone()).await;
-    let printed = super::said(&url, "k", &["projects", "list", "--json"]).await.exits(0);
+    let printed = super::run(&url, "k", &["projects", "list", "--json"]).await.exits(0);
     assert!(printed.trim_end().is_ascii(), "{printed}");
     assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), projects);
 }

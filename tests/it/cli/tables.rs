@@ -3,7 +3,7 @@
 use onerun_tests::process::Server;
 use serde_json::json;
 
-use super::{Show, said, said_with};
+use super::{Show, run, run_with};
 
 const CHINESE: &str = "订单服务台夜间监控";
 const ARABIC: &str = "مراقب مكتب الطلبات";
@@ -30,8 +30,8 @@ async fn columns_align_beside_names_of_any_script() {
     }
     for columns in ["48", "80", "200"] {
         let environment = [("COLUMNS", columns)];
-        let said = said_with(server.base_url(), server.key(), &["projects", "list"], &environment).await;
-        let listed = said.exits(0);
+        let output = run_with(server.base_url(), server.key(), &["projects", "list"], &environment).await;
+        let listed = output.exits(0);
         let mut lines = listed.lines();
         let headings = lines.next().unwrap();
         let expected = columns_of(&headings[..headings.find("CREATED").unwrap()]);
@@ -66,7 +66,7 @@ async fn every_list_fits_narrow_and_wide_screens() {
         for columns in [40, 80, 200] {
             let environment = [("COLUMNS", columns.to_string())];
             let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
-            let text = said_with(url, key, arguments, &environment).await.exits(0);
+            let text = run_with(url, key, arguments, &environment).await.exits(0);
             // The command that approves personas stays whole, so it can be copied.
             for line in text.lines().filter(|line| !line.contains("--all")) {
                 assert!(columns_of(line) <= columns, "{arguments:?} at {columns}: {line}");
@@ -76,7 +76,7 @@ async fn every_list_fits_narrow_and_wide_screens() {
         assert_ne!(printed[0], printed[2], "{arguments:?}");
     }
     // Without COLUMNS, a pipe gets uncut names.
-    assert!(said(url, key, &["projects", "list"]).await.exits(0).contains(&long));
+    assert!(run(url, key, &["projects", "list"]).await.exits(0).contains(&long));
 }
 
 #[tokio::test]
@@ -84,9 +84,9 @@ async fn a_narrow_screen_loses_no_column() {
     let show = Show::open().await;
     let (url, key) = (show.server.base_url(), show.server.key());
     let arguments = ["simulations", "list", "--project", &show.project.id];
-    let wide = said_with(url, key, &arguments, &[("COLUMNS", "200")]).await.exits(0);
+    let wide = run_with(url, key, &arguments, &[("COLUMNS", "200")]).await.exits(0);
     assert_eq!(wide.lines().count(), 2, "headings and a row:\n{wide}");
-    let narrow = said_with(url, key, &arguments, &[("COLUMNS", "40")]).await.exits(0);
+    let narrow = run_with(url, key, &arguments, &[("COLUMNS", "40")]).await.exits(0);
     assert!(narrow.lines().count() > 2, "a line for each value:\n{narrow}");
     let [headings, row] = wide.lines().collect::<Vec<_>>()[..] else { panic!("{wide}") };
     for word in headings.split_whitespace().filter(|word| *word != "NOTE").chain(row.split_whitespace()) {

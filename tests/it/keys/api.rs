@@ -14,7 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{MANAGED, Said, keys};
+use super::{CliOutput, MANAGED, keys};
 
 /// A server that reads a key's state at every request, and the command line with its root key.
 struct ServerWithCli {
@@ -26,11 +26,11 @@ impl ServerWithCli {
         Self { server: Server::start_with(&[("AUTH_KEY_CACHE_SECONDS", "0")]).await }
     }
 
-    fn keys(&self, arguments: &[&str]) -> Said {
+    fn keys(&self, arguments: &[&str]) -> CliOutput {
         self.keys_as(self.server.key(), arguments)
     }
 
-    fn keys_as(&self, key: &str, arguments: &[&str]) -> Said {
+    fn keys_as(&self, key: &str, arguments: &[&str]) -> CliOutput {
         keys(arguments, &[("ONERUN_API_BASE_URL", self.server.base_url()), ("ONERUN_API_KEY", key)], "")
     }
 
@@ -67,7 +67,7 @@ impl ServerWithCli {
 async fn key_is_created_used_rotated_and_revoked() {
     let cli = ServerWithCli::open().await;
     let project = cli.project().await;
-    let said = cli.keys(&[
+    let output = cli.keys(&[
         "create",
         "ci of shop",
         "--scope",
@@ -85,8 +85,8 @@ async fn key_is_created_used_rotated_and_revoked() {
         "--metadata",
         "team=shop",
     ]);
-    let told = said.stderr.clone();
-    let printed = said.exits(0);
+    let told = output.stderr.clone();
+    let printed = output.exits(0);
     let key = printed.trim_end();
     assert_eq!((printed.len(), key.len()), (65, 64), "the key and a line's end, and nothing else");
     for expected in
@@ -177,9 +177,9 @@ async fn json_output_is_the_reply_to_the_byte() {
         (vec!["audit", "--all"], "/v1/audit?limit=100".to_owned()),
         (vec!["audit", "--oldest"], "/v1/audit?limit=100&order=oldest".to_owned()),
     ] {
-        let said = cli.keys(&[arguments.as_slice(), &["--json"]].concat());
-        assert_eq!(said.stderr, "", "{arguments:?}");
-        assert_eq!(said.exits(0), format!("{}\n", cli.raw(&path).await), "{arguments:?}");
+        let output = cli.keys(&[arguments.as_slice(), &["--json"]].concat());
+        assert_eq!(output.stderr, "", "{arguments:?}");
+        assert_eq!(output.exits(0), format!("{}\n", cli.raw(&path).await), "{arguments:?}");
     }
     let rotated = cli.json(&["rotate", &id]);
     assert_eq!((&rotated["replaces"], rotated["key"].is_string()), (&json!(id), true));
@@ -236,9 +236,9 @@ async fn lists_are_read_to_their_end_if_asked() {
     let page = cli.json(&["list", "--all"]);
     assert_eq!((names(&page), &page["has_more"]), (newest_first, &json!(false)));
 
-    let said = cli.keys(&["list", "--limit", "5", "--offset", "10"]);
-    assert!(said.stderr.contains("`--all`, or `--cursor "), "{said:?}");
-    assert_eq!(said.exits(0).lines().count(), 6);
+    let output = cli.keys(&["list", "--limit", "5", "--offset", "10"]);
+    assert!(output.stderr.contains("`--all`, or `--cursor "), "{output:?}");
+    assert_eq!(output.exits(0).lines().count(), 6);
     let listed = cli.keys(&["list", "--all"]).exits(0);
     let ids: BTreeSet<&str> = listed.lines().skip(1).map(|line| &line[..12]).collect();
     assert_eq!((listed.lines().count(), ids.len()), (202, 201));
@@ -318,12 +318,12 @@ async fn refusals_exit_with_1_and_unknown_outcomes_with_2() {
             arguments.iter().map(ToString::to_string).collect(),
         );
         let shown = arguments.clone();
-        let said = tokio::task::spawn_blocking(move || {
+        let output = tokio::task::spawn_blocking(move || {
             let environment: Vec<_> =
                 environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
             keys(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &environment, "")
         });
-        let stderr = said.await.unwrap().fails(2);
+        let stderr = output.await.unwrap().fails(2);
         assert!(stderr.contains(told), "{shown:?}: {stderr}");
     }
     failure.await.unwrap();
@@ -365,10 +365,10 @@ async fn leaked_keys_are_revoked_by_their_secret() {
     }
 
     // An unknown key is reported like a known one.
-    let said = report(&["--yes"], &format!("{}\n{MANAGED}\n{}\n", first.1, second.1)).exits(0);
-    assert!(said.contains(&first.0) && said.contains("AAECAwQFBgcI"), "{said}");
+    let output = report(&["--yes"], &format!("{}\n{MANAGED}\n{}\n", first.1, second.1)).exits(0);
+    assert!(output.contains(&first.0) && output.contains("AAECAwQFBgcI"), "{output}");
     for key in [&first, &second] {
-        assert!(!said.contains(&key.1));
+        assert!(!output.contains(&key.1));
         assert_eq!(cli.whoami(&key.1, 401).await["code"], "revoked_api_key");
     }
     cli.whoami(&other.1, 200).await;
@@ -445,9 +445,9 @@ async fn unprintable_new_key_is_reported_as_lost() {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
-    let said = Said::of(&child.wait_with_output().unwrap());
+    let output = CliOutput::of(&child.wait_with_output().unwrap());
     let id = cli.json(&["list"])["data"][0]["id"].as_str().unwrap().to_owned();
-    let stderr = said.fails(2);
+    let stderr = output.fails(2);
     assert!(stderr.contains(&format!("onerun keys revoke {id}")), "{stderr}");
 }
 
@@ -523,8 +523,8 @@ async fn https_trusts_only_system_certificates() {
         keys(&["whoami"], &environment, "")
     };
     for host in ["127.0.0.1", "localhost"] {
-        let said = whoami(&front.url(host), authority.to_str()).exits(0);
-        assert!(said.contains("root"), "{said}");
+        let output = whoami(&front.url(host), authority.to_str()).exits(0);
+        assert!(output.contains("root"), "{output}");
     }
     let refused = |url: &str, trusted: &std::path::Path| {
         let stderr = whoami(url, trusted.to_str()).fails(2);

@@ -4,11 +4,11 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{MANAGED, Said};
+use super::{CliOutput, MANAGED};
 
 const ROOT: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";
 
-fn keys(arguments: &[&str], stdin: &str) -> Said {
+fn keys(arguments: &[&str], stdin: &str) -> CliOutput {
     super::keys(arguments, &[], stdin)
 }
 

@@ -3,7 +3,7 @@
 use onerun_tests::process::{Process, Server, venv};
 use serde_json::Value;
 
-use super::{Said, keys};
+use super::{CliOutput, keys};
 
 /// Runs SQL on the database of a stopped server, after removing the triggers that protect the
 /// trail.
@@ -34,13 +34,13 @@ impl Trail {
         trail
     }
 
-    fn keys(&self, arguments: &[&str]) -> Said {
+    fn keys(&self, arguments: &[&str]) -> CliOutput {
         let environment =
             [("ONERUN_API_BASE_URL", self.server.base_url()), ("ONERUN_API_KEY", self.server.key())];
         keys(arguments, &environment, "")
     }
 
-    fn verify(&self, anchors: &[&str]) -> Said {
+    fn verify(&self, anchors: &[&str]) -> CliOutput {
         let mut arguments = vec!["audit", "--verify"];
         arguments.extend(anchors.iter().flat_map(|anchor| ["--anchor", anchor]));
         self.keys(&arguments)
@@ -82,12 +82,15 @@ async fn intact_trail_verifies_and_its_head_is_found() {
 #[tokio::test]
 async fn verify_states_what_only_an_anchor_detects() {
     let trail = Trail::open().await;
-    let said = trail.verify(&[]);
-    assert!(said.stderr.contains("can rewrite entries and hashes; only an anchor detects that"), "{said:?}");
-    let head = said.exits(0);
-    let said = trail.verify(&[head.trim()]);
-    assert!(said.stderr.contains("Entries up to 5 match the anchor"), "{said:?}");
-    said.exits(0);
+    let output = trail.verify(&[]);
+    assert!(
+        output.stderr.contains("can rewrite entries and hashes; only an anchor detects that"),
+        "{output:?}"
+    );
+    let head = output.exits(0);
+    let output = trail.verify(&[head.trim()]);
+    assert!(output.stderr.contains("Entries up to 5 match the anchor"), "{output:?}");
+    output.exits(0);
     let help = trail.keys(&["audit", "--help"]).exits(0);
     let words: Vec<&str> = help.split_whitespace().collect();
     assert!(words.join(" ").contains("Only `--anchor` detects that"), "{help}");
@@ -101,8 +104,8 @@ async fn edited_entry_is_found() {
         .await;
     let stderr = trail.verify(&[]).fails(1);
     assert!(stderr.contains("from entry 1 on: entry 1 was changed"), "{stderr}");
-    let said = trail.keys(&["audit", "--verify", "--json"]);
-    let found: Value = serde_json::from_str(&said.exits(1)).unwrap();
+    let output = trail.keys(&["audit", "--verify", "--json"]);
+    let found: Value = serde_json::from_str(&output.exits(1)).unwrap();
     assert_eq!((&found["valid"], &found["first_wrong"]), (&false.into(), &1.into()), "{found}");
 }
 

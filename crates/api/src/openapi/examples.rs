@@ -6,7 +6,7 @@ use onerun_auth::{
     ScopeSet,
 };
 use onerun_domain::{ApprovalStatus, ConversationStatus, Refusal, Resource, SimulationStatus};
-use onerun_engine::{ActError, ModelError};
+use onerun_engine::{ModelError, OperationError};
 use onerun_store::StoreError;
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         Refusal::StaleAttempt { current: 2 },
         Refusal::PersonaDecided { status: ApprovalStatus::Approved },
     ];
-    let refusals = refusals.map(|refusal| ApiError::Act(ActError::Refused(refusal)));
+    let refusals = refusals.map(|refusal| ApiError::Operation(OperationError::Refused(refusal)));
     let replacement = KeyId::restore(NEW_KEY).unwrap_or(KeyId::ROOT);
     let changes_of_keys = [
         KeyChangeError::Revoked,
@@ -81,11 +81,11 @@ pub(super) fn errors() -> Vec<ApiError> {
         ApiError::UnsupportedMediaType,
         ApiError::Unreadable,
         ApiError::AnswerNotSent,
-        ApiError::Act(ActError::NoObjectives(Vec::new())),
-        ApiError::Act(ActError::IdempotencyKeyReused),
-        ApiError::Act(ActError::Model(ModelError::Unavailable(String::new()))),
-        ApiError::Act(ActError::Store(StoreError::Unavailable("".into()))),
-        ApiError::Act(ActError::Store(StoreError::Full("".into()))),
+        ApiError::Operation(OperationError::NoObjectives(Vec::new())),
+        ApiError::Operation(OperationError::IdempotencyKeyReused),
+        ApiError::Operation(OperationError::Model(ModelError::Unavailable(String::new()))),
+        ApiError::Operation(OperationError::Store(StoreError::Unavailable("".into()))),
+        ApiError::Operation(OperationError::Store(StoreError::Full("".into()))),
         ApiError::Internal("".into()),
     ];
     others.into_iter().chain(of_keys).chain(not_found).chain(refusals).chain(changes_of_keys).collect()

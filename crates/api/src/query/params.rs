@@ -4,7 +4,7 @@ use onerun_auth::KeyStatus;
 use onerun_domain::{
     AgentId, ConversationStatus, Direction, Limit, PageRequest, ProjectId, SimulationStatus, Start,
 };
-use onerun_store::{ExactFilter, NamedSort};
+use onerun_store::{ExactFilter, SortBy};
 use serde_json::{Value, json};
 
 use super::{DEFAULT_LIMIT, DEFAULT_LONG_LIMIT, MAX_LIMIT, MAX_OFFSET, Param, Reader};
@@ -32,7 +32,7 @@ pub(crate) fn page(reader: &mut Reader) -> Option<PageRequest> {
 }
 
 /// A page of a list with a large default.
-pub(crate) fn long_page(reader: &mut Reader) -> Option<PageRequest> {
+pub(crate) fn large_page(reader: &mut Reader) -> Option<PageRequest> {
     page_of::<{ Limit::MAX }>(reader, DEFAULT_LONG_LIMIT, "How many rows at most; 100 by default.")
 }
 
@@ -105,18 +105,18 @@ pub(crate) trait SortKey: Copy + 'static {
 
 /// The sort fields of projects, agents and objectives.
 #[derive(Clone, Copy)]
-pub(crate) enum NamedSortKey {
+pub(crate) enum SortByKey {
     CreatedAt,
     Name,
 }
 
-impl SortKey for NamedSortKey {
+impl SortKey for SortByKey {
     const WORDS: &'static [(&'static str, Self)] = &[("created_at", Self::CreatedAt), ("name", Self::Name)];
 }
 
-struct SortBy<K>(K);
+struct SortField<K>(K);
 
-impl<K: SortKey> Param for SortBy<K> {
+impl<K: SortKey> Param for SortField<K> {
     fn parse(text: &str) -> Result<Self, String> {
         word(text, K::WORDS).map(Self)
     }
@@ -134,7 +134,7 @@ pub(crate) struct Sort<K> {
 
 impl<K: SortKey> Sort<K> {
     pub(crate) fn read(reader: &mut Reader, by: &'static str) -> Option<Self> {
-        let by = reader.optional::<SortBy<K>>("sort_by", by);
+        let by = reader.optional::<SortField<K>>("sort_by", by);
         let direction = reader.optional(
             "sort_dir",
             "`desc` for the largest or newest first, which is the default; `asc` for the smallest or oldest.",
@@ -148,12 +148,12 @@ impl<K: SortKey> Sort<K> {
     }
 }
 
-impl Sort<NamedSortKey> {
+impl Sort<SortByKey> {
     /// The sort order, by creation time by default.
-    pub(crate) fn named(&self) -> NamedSort {
+    pub(crate) fn named(&self) -> SortBy {
         match self.by {
-            Some(NamedSortKey::Name) => NamedSort::Name(self.direction()),
-            Some(NamedSortKey::CreatedAt) | None => NamedSort::CreatedAt(self.direction()),
+            Some(SortByKey::Name) => SortBy::Name(self.direction()),
+            Some(SortByKey::CreatedAt) | None => SortBy::CreatedAt(self.direction()),
         }
     }
 }

@@ -12,7 +12,7 @@
 //! | `ModelFailures` | Count | requests and jobs that failed because of the model | |
 //! | `Jobs` | Count | attempts of jobs | none, and `work` |
 //! | `JobFailures` | Count | failed attempts | |
-//! | `JobsGivenUp` | Count | buried jobs | |
+//! | `JobsBuried` | Count | buried jobs | |
 
 use onerun_api::REQUEST_TARGET;
 use onerun_engine::JOB_TARGET;
@@ -77,11 +77,11 @@ pub(super) fn metrics(target: &str, members: &Map<String, Value>) -> Vec<Metric>
         }
         (JOB_TARGET, Some("job")) => {
             metrics.push(Metric::count("Jobs").by("work"));
-            if text("outcome") != Some("done") {
+            if text("outcome") != Some("completed") {
                 metrics.push(Metric::count("JobFailures"));
             }
-            if text("outcome") == Some("given_up") {
-                metrics.push(Metric::count("JobsGivenUp"));
+            if text("outcome") == Some("buried") {
+                metrics.push(Metric::count("JobsBuried"));
             }
             if members.get("model_failure") == Some(&Value::Bool(true)) {
                 metrics.push(Metric::count("ModelFailures"));

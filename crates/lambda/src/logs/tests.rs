@@ -75,22 +75,23 @@ fn failures_are_counted_by_cause() {
         metrics_of(&failed),
         ["Requests 1 by onerun-test", "Faults 1 by onerun-test", "ModelFailures 1 by onerun-test"]
     );
-    let given_up = line(
+    let buried = line(
         JOB_TARGET,
-        json!({"message": "job", "work": "judge_conversation", "outcome": "given_up", "model_failure": true}),
+        json!({"message": "job", "work": "judge_conversation", "outcome": "buried", "model_failure": true}),
     );
     assert_eq!(
-        metrics_of(&given_up),
+        metrics_of(&buried),
         [
             "Jobs 1 by onerun-test",
             "Jobs 1 by onerun-test,judge_conversation",
             "JobFailures 1 by onerun-test",
-            "JobsGivenUp 1 by onerun-test",
+            "JobsBuried 1 by onerun-test",
             "ModelFailures 1 by onerun-test",
         ]
     );
-    let done = line(JOB_TARGET, json!({"message": "job", "work": "start_simulation", "outcome": "done"}));
-    assert_eq!(metrics_of(&done), ["Jobs 1 by onerun-test", "Jobs 1 by onerun-test,start_simulation"]);
+    let completed =
+        line(JOB_TARGET, json!({"message": "job", "work": "start_simulation", "outcome": "completed"}));
+    assert_eq!(metrics_of(&completed), ["Jobs 1 by onerun-test", "Jobs 1 by onerun-test,start_simulation"]);
 }
 
 #[test]

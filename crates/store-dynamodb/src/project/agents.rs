@@ -2,20 +2,20 @@
 
 use jiff::Timestamp;
 use onerun_domain::{Agent, AgentId, Page};
-use onerun_store::{AgentList, AgentSummary, ChangeError, Decide, IdempotencyRecord, StoreError};
+use onerun_store::{AgentSummary, ChangeError, Decide, IdempotencyRecord, ListAgents, StoreError};
 
 use crate::{
     database::Written,
     item::{self, BODY, FACETS, FOLDED, Item, LAST_POLLED_AT, REVISION},
     keys::{self, Key},
     lists,
-    patience::Patience,
     query::{Index, Query},
     record,
+    retry::RetryPolicy,
     write::Write,
 };
 
-use super::{Scope, contended, projects::order, require_new};
+use super::{ProjectTable, contended, projects::order, require_new};
 
 const WHAT: &str = "agent";
 
@@ -36,21 +36,21 @@ fn describe(write: Write, agent: &Agent) -> Write {
 
 /// Adds an agent.
 pub(super) async fn insert(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     agent: &Agent,
     record: Option<&IdempotencyRecord>,
 ) -> Result<(), StoreError> {
-    let key = Key::agent(scope.project, &agent.id);
+    let key = Key::agent(table.project, &agent.id);
     let write = describe(Write::put_bare(WHAT, key), agent)
         .set(SIMULATIONS, item::number(0))
         .set(REVISION, item::number(1))
         .if_new();
-    require_new(scope.database, vec![write], record).await
+    require_new(table.database, vec![write], record).await
 }
 
 /// Counts one more simulation of an agent, which must be there.
-pub(super) fn count_simulation(scope: Scope<'_>, id: &AgentId) -> Write {
-    Write::update(WHAT, Key::agent(scope.project, id)).add(SIMULATIONS, 1).if_there()
+pub(super) fn count_simulation(table: ProjectTable<'_>, id: &AgentId) -> Write {
+    Write::update(WHAT, Key::agent(table.project, id)).add(SIMULATIONS, 1).if_there()
 }
 
 fn summary(item: &Item) -> Result<AgentSummary, StoreError> {
@@ -58,32 +58,35 @@ fn summary(item: &Item) -> Result<AgentSummary, StoreError> {
 }
 
 /// One agent.
-pub(super) async fn get(scope: Scope<'_>, id: &AgentId) -> Result<Option<AgentSummary>, StoreError> {
-    let found = scope.database.get(WHAT, &Key::agent(scope.project, id)).await?;
+pub(super) async fn get(table: ProjectTable<'_>, id: &AgentId) -> Result<Option<AgentSummary>, StoreError> {
+    let found = table.database.get(WHAT, &Key::agent(table.project, id)).await?;
     found.map(|item| summary(&item)).transpose()
 }
 
 /// One page of agents.
-pub(super) async fn list(scope: Scope<'_>, list: &AgentList) -> Result<Page<AgentSummary>, StoreError> {
+pub(super) async fn list(
+    table: ProjectTable<'_>,
+    list: &ListAgents,
+) -> Result<Page<AgentSummary>, StoreError> {
     let (index, direction) = order(list.sort);
-    let query = Query::new(WHAT, scope.project.as_str())
+    let query = Query::new(WHAT, table.project.as_str())
         .by(index, direction)
         .beginning("agent#")
         .containing(FOLDED, list.name.as_deref().map(keys::fold))
         .having(FACETS, keys::wanted(&list.exact));
-    lists::page(scope.database, query, &list.page, summary).await
+    lists::page(table.database, query, &list.page, summary).await
 }
 
 /// Changes an agent.
 pub(super) async fn change(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     id: &AgentId,
     mut decide: Decide<Agent, Agent>,
 ) -> Result<Option<AgentSummary>, ChangeError> {
-    let key = Key::agent(scope.project, id);
-    let mut patience = Patience::new();
+    let key = Key::agent(table.project, id);
+    let mut retry = RetryPolicy::new();
     loop {
-        let Some(item) = scope.database.get(WHAT, &key).await? else { return Ok(None) };
+        let Some(item) = table.database.get(WHAT, &key).await? else { return Ok(None) };
         let before = summary(&item)?;
         let agent = decide(before.agent.clone())?;
         let changed = agent != before.agent;
@@ -92,22 +95,26 @@ pub(super) async fn change(
             return Ok(Some(after));
         }
         let write = describe(Write::update(WHAT, key.clone()), &after.agent).revise(item.revision()?);
-        if let Written::All = scope.database.write(&[write], &mut patience).await? {
+        if let Written::All = table.database.write(&[write], &mut retry).await? {
             return Ok(Some(after));
         }
-        if !patience.wait().await {
+        if !retry.wait().await {
             return Err(contended(WHAT));
         }
     }
 }
 
 /// Notes that a worker asked for an agent's work.
-pub(super) async fn note_poll(scope: Scope<'_>, id: &AgentId, at: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn note_poll(
+    table: ProjectTable<'_>,
+    id: &AgentId,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     let micros = at.as_microsecond();
-    let write = Write::update(WHAT, Key::agent(scope.project, id))
+    let write = Write::update(WHAT, Key::agent(table.project, id))
         .set(LAST_POLLED_AT, item::number(micros))
         .if_there()
         .if_below(LAST_POLLED_AT, micros.into());
     // If a condition fails, the agent is not there or has a later time, and nothing is to be written.
-    scope.database.update_unread(&write).await
+    table.database.update_unread(&write).await
 }

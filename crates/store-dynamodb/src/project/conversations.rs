@@ -7,8 +7,8 @@ use onerun_domain::{
     Persona, SimulationId, Work,
 };
 use onerun_store::{
-    ChangeError, ConversationChange, ConversationList, ConversationSummary, ConversationView, Decide,
-    EvaluatedConversation, PageBuilder, StoreError,
+    ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide, EvaluatedConversation,
+    ListConversations, PageBuilder, StoreError,
 };
 
 use crate::{
@@ -20,14 +20,14 @@ use crate::{
     keys::{self, Key, SimulationKeys, TranscriptKeys},
     lists::{self, Entries},
     overdue,
-    patience::Patience,
     query::{Entry, Index, Query},
-    record::{self, Finding, StoredConversation, StoredSimulation},
+    record::{self, StoredConversation, StoredEvaluation, StoredSimulation},
+    retry::RetryPolicy,
     write::Write,
 };
 
 use super::{
-    Scope, contended, duplicate, find, personas,
+    ProjectTable, contended, duplicate, find, personas,
     simulations::{self, COUNTS},
     transcripts,
 };
@@ -44,7 +44,7 @@ const TAKEN: &str = "taken";
 /// Numbers are kept in one item, so they have a bound: far above any target.
 const MAX_NUMBER: u32 = 1_000_000;
 
-fn put(keys: &SimulationKeys, conversation: &Conversation, findings: &[Finding]) -> Write {
+fn put(keys: &SimulationKeys, conversation: &Conversation, findings: &[StoredEvaluation]) -> Write {
     let (created, seq) = (keys::time(conversation.created_at), keys::number(conversation.seq.into()));
     let status = conversation.status.as_str();
     // Queued conversations come first, longest waiting at the head; then all others that are not
@@ -66,45 +66,45 @@ fn put(keys: &SimulationKeys, conversation: &Conversation, findings: &[Finding])
 
 /// Adds those conversations whose numbers are free.
 pub(super) async fn add(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     simulation: &SimulationId,
     conversations: &[Conversation],
 ) -> Result<(), ChangeError> {
-    let keys = scope.keys(simulation);
-    require_personas(scope, &keys, conversations).await?;
+    let keys = table.keys(simulation);
+    require_personas(table, &keys, conversations).await?;
     if conversations.is_empty() {
-        return add_some(scope, &keys, conversations).await;
+        return add_some(table, &keys, conversations).await;
     }
     for some in conversations.chunks(MAX_ADDED) {
-        add_some(scope, &keys, some).await?;
+        add_some(table, &keys, some).await?;
     }
     Ok(())
 }
 
 /// Holds the personas to being those of the simulation. They are never removed.
 async fn require_personas(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     keys: &SimulationKeys,
     conversations: &[Conversation],
 ) -> Result<(), StoreError> {
     let wanted: BTreeSet<Key> =
         conversations.iter().map(|conversation| keys.persona(&conversation.persona_id)).collect();
     let count = wanted.len();
-    if scope.database.count(personas::WHAT, wanted).await? == count {
+    if table.database.count(personas::WHAT, wanted).await? == count {
         return Ok(());
     }
     Err(StoreError::Corrupt { what: WHAT, reason: "it names a persona that is not there".into() })
 }
 
 async fn add_some(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     keys: &SimulationKeys,
     conversations: &[Conversation],
 ) -> Result<(), ChangeError> {
-    let mut patience = Patience::new();
+    let mut retry = RetryPolicy::new();
     loop {
         let wanted = [keys.simulation(), keys.numbers()];
-        let mut items = scope.database.snapshot(simulations::WHAT, &wanted, &mut patience).await?.into_iter();
+        let mut items = table.database.snapshot(simulations::WHAT, &wanted, &mut retry).await?.into_iter();
         let (simulation, numbers) = (items.next().flatten(), items.next().flatten());
         let simulation = simulation.ok_or_else(|| StoreError::Corrupt {
             what: simulations::WHAT,
@@ -123,13 +123,13 @@ async fn add_some(
             return Ok(());
         }
         let writes = additions(keys, &stored, &added, taken.write(keys));
-        match scope.database.write(&writes, &mut patience).await? {
+        match table.database.write(&writes, &mut retry).await? {
             Written::All => return Ok(()),
             // Only ids that are there already: reading again would not help.
             Written::Failed(failed) if failed.iter().all(|index| *index < added.len()) => {
                 return Err(duplicate(&writes, &failed).into());
             }
-            Written::Failed(_) if patience.wait().await => {}
+            Written::Failed(_) if retry.wait().await => {}
             Written::Failed(_) => return Err(contended(WHAT)),
         }
     }
@@ -151,11 +151,11 @@ fn additions(
         let stored_conversation =
             StoredConversation { conversation: (*conversation).clone(), findings: Vec::new(), revision: 1 };
         let one = Counts::of_conversation(&stored_conversation, &stored.pinned);
-        let sum = counts.entry(keys.gate_of(conversation.id.as_str())).or_default();
+        let sum = counts.entry(keys.counter_shard_of(conversation.id.as_str())).or_default();
         *sum = std::mem::take(sum).plus(one);
     }
-    let update = |(gate, counts): (Key, Counts)| {
-        counts.write(Write::update(COUNTS, gate)).if_revision(stored.revision)
+    let update = |(counter_shard, counts): (Key, Counts)| {
+        counts.write(Write::update(COUNTS, counter_shard)).if_revision(stored.revision)
     };
     writes.extend(counts.into_iter().map(update));
     writes
@@ -202,20 +202,20 @@ impl Numbers {
 
 /// One conversation with its persona and verdicts.
 pub(super) async fn get(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     simulation: &SimulationId,
     id: &ConversationId,
 ) -> Result<Option<EvaluatedConversation>, StoreError> {
-    let keys = scope.keys(simulation);
-    let Some(item) = scope.database.get(WHAT, &keys.conversation(id)).await? else { return Ok(None) };
+    let keys = table.keys(simulation);
+    let Some(item) = table.database.get(WHAT, &keys.conversation(id)).await? else { return Ok(None) };
     let stored = record::conversation(&item)?;
-    let pinned = pinned(scope, &keys, [&stored]).await?;
-    let versions = stored.findings.iter().map(|finding| Key::version(scope.project, &finding.objective));
-    let versions = scope.database.get_all(WHAT, versions.collect()).await?;
-    let Some(held) = held(scope, &keys, &pinned, vec![stored]).await?.pop() else { return Ok(None) };
+    let pinned = pinned(table, &keys, [&stored]).await?;
+    let versions = stored.findings.iter().map(|finding| Key::version(table.project, &finding.objective));
+    let versions = table.database.get_all(WHAT, versions.collect()).await?;
+    let Some(held) = held(table, &keys, &pinned, vec![stored]).await?.pop() else { return Ok(None) };
     let mut evaluations = Vec::new();
     for evaluation in held.evaluations {
-        let objective = simulations::version(scope, &versions, &evaluation.objective)?;
+        let objective = simulations::version(table, &versions, &evaluation.objective)?;
         evaluations.push((evaluation, objective));
     }
     let Held { conversation, persona, .. } = held;
@@ -227,11 +227,11 @@ const GROUP: usize = 21;
 
 /// One page of conversations. One whose status changes while the page is read may be missing from it.
 pub(super) async fn list(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     simulation: &SimulationId,
-    list: &ConversationList,
+    list: &ListConversations,
 ) -> Result<Page<ConversationSummary>, StoreError> {
-    let keys = scope.keys(simulation);
+    let keys = table.keys(simulation);
     let query = Query::new(WHAT, keys.partition.clone());
     let query = match list.status {
         None => query.by(Index::Made, Direction::Descending).beginning("conversation#"),
@@ -242,7 +242,7 @@ pub(super) async fn list(
             .by(Index::Status, Direction::Descending)
             .beginning(format!("conversation#{}#", status.as_str())),
     };
-    let mut entries = Entries::new(scope.database, query, &list.page)?;
+    let mut entries = Entries::new(table.database, query, &list.page)?;
     let mut page = PageBuilder::new(list.page.limit);
     let mut names = Names::default();
     loop {
@@ -250,14 +250,14 @@ pub(super) async fn list(
         if group.is_empty() {
             return Ok(page.finish());
         }
-        let mut rows = lists::rows(scope.database, WHAT, &group, record::conversation).await?;
+        let mut rows = lists::rows(table.database, WHAT, &group, record::conversation).await?;
         rows.retain(|(_, stored)| list.status.is_none_or(|status| stored.conversation.status == status));
         let (positions, stored): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         if names.pinned.is_empty() {
-            names = read_names(scope, pinned(scope, &keys, &stored).await?).await?;
+            names = read_names(table, pinned(table, &keys, &stored).await?).await?;
         }
         let Names { pinned, names } = &names;
-        for (held, position) in held(scope, &keys, pinned, stored).await?.into_iter().zip(positions) {
+        for (held, position) in held(table, &keys, pinned, stored).await?.into_iter().zip(positions) {
             let Held { conversation, persona, evaluations } = held;
             let named = |evaluation: Evaluation| {
                 let place = pinned.iter().position(|pinned| *pinned == evaluation.objective);
@@ -279,12 +279,12 @@ struct Names {
     names: Vec<Name>,
 }
 
-async fn read_names(scope: Scope<'_>, pinned: Vec<ObjectiveRef>) -> Result<Names, StoreError> {
-    let versions = pinned.iter().map(|objective| Key::version(scope.project, objective)).collect();
-    let versions = scope.database.get_all(WHAT, versions).await?;
+async fn read_names(table: ProjectTable<'_>, pinned: Vec<ObjectiveRef>) -> Result<Names, StoreError> {
+    let versions = pinned.iter().map(|objective| Key::version(table.project, objective)).collect();
+    let versions = table.database.get_all(WHAT, versions).await?;
     let mut names = Vec::new();
     for objective in &pinned {
-        names.push(simulations::version(scope, &versions, objective)?.name);
+        names.push(simulations::version(table, &versions, objective)?.name);
     }
     Ok(Names { pinned, names })
 }
@@ -292,14 +292,14 @@ async fn read_names(scope: Scope<'_>, pinned: Vec<ObjectiveRef>) -> Result<Names
 /// The objectives that the conversations' simulation pins, if one of the conversations has a
 /// verdict.
 async fn pinned(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     keys: &SimulationKeys,
     conversations: impl IntoIterator<Item = &StoredConversation>,
 ) -> Result<Vec<ObjectiveRef>, StoreError> {
     if conversations.into_iter().all(|stored| stored.findings.is_empty()) {
         return Ok(Vec::new());
     }
-    let simulation = scope.database.get(simulations::WHAT, &keys.simulation()).await?;
+    let simulation = table.database.get(simulations::WHAT, &keys.simulation()).await?;
     Ok(record::simulation(&simulation.ok_or_else(|| missing(simulations::WHAT))?)?.pinned)
 }
 
@@ -316,7 +316,7 @@ struct Held {
 
 /// The conversations with their personas and verdicts, these in the order that the simulation pins what they are about.
 async fn held(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     keys: &SimulationKeys,
     pinned: &[ObjectiveRef],
     conversations: Vec<StoredConversation>,
@@ -329,13 +329,13 @@ async fn held(
             findings.iter().map(|finding| transcript.verdict(conversation.attempt, &finding.objective)),
         );
     }
-    let others = scope.database.get_all(WHAT, others).await?;
+    let others = table.database.get_all(WHAT, others).await?;
     let read = |stored: StoredConversation| {
         let StoredConversation { conversation, mut findings, .. } = stored;
         findings.sort_by_key(|finding| pinned.iter().position(|pinned| *pinned == finding.objective));
         let transcript = keys.transcript(&conversation.id);
         let mut evaluations = Vec::new();
-        for Finding { objective, .. } in &findings {
+        for StoredEvaluation { objective, .. } in &findings {
             let key = transcript.verdict(conversation.attempt, objective);
             let verdict = find(EVALUATION, &others, &key).ok_or_else(|| missing(EVALUATION))?;
             evaluations.push(record::evaluation(&verdict)?);
@@ -349,15 +349,15 @@ async fn held(
 
 /// The ids of conversations with something left to happen.
 pub(super) async fn unsettled(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     simulation: &SimulationId,
     limit: u32,
 ) -> Result<Vec<ConversationId>, StoreError> {
-    let query = Query::new(WHAT, scope.keys(simulation).partition)
+    let query = Query::new(WHAT, table.keys(simulation).partition)
         .by(Index::Wait, Direction::Ascending)
         .beginning("conversation#")
         .limit(usize::try_from(limit).unwrap_or(usize::MAX));
-    let found = scope.database.entries(&query).await?;
+    let found = table.database.entries(&query).await?;
     let id = |entry: &Entry| {
         let id = entry.key.sort.strip_prefix("conversation#").and_then(|id| id.parse().ok());
         id.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "its key names no conversation".into() })
@@ -367,17 +367,17 @@ pub(super) async fn unsettled(
 
 /// Changes a conversation.
 pub(super) async fn change(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     simulation: &SimulationId,
     id: &ConversationId,
     mut decide: Decide<ConversationView, ConversationChange>,
 ) -> Result<Option<Conversation>, ChangeError> {
-    let keys = scope.keys(simulation);
+    let keys = table.keys(simulation);
     let wanted = [keys.simulation(), keys.conversation(id)];
-    let mut patience = Patience::new();
+    let mut retry = RetryPolicy::new();
     let mut may_be_last = false;
     loop {
-        let items = scope.database.snapshot(WHAT, &wanted, &mut patience).await?;
+        let items = table.database.snapshot(WHAT, &wanted, &mut retry).await?;
         let [Some(simulation), Some(conversation)] = &items[..] else { return Ok(None) };
         let simulation = record::simulation(simulation)?;
         let before = record::conversation(conversation)?;
@@ -386,19 +386,19 @@ pub(super) async fn change(
             conversation: before.conversation.clone(),
         };
         let change = decide(view)?;
-        let planned = plan(scope, &keys, &simulation, &before, change, may_be_last)?;
+        let planned = plan(table, &keys, &simulation, &before, change, may_be_last)?;
         let Some(writes) = planned.writes else { return Ok(Some(planned.conversation)) };
-        let failed = match scope.database.write(&writes, &mut patience).await? {
+        let failed = match table.database.write(&writes, &mut retry).await? {
             Written::All => return Ok(Some(planned.conversation)),
             Written::Failed(failed) => failed,
         };
         // The state of the decision is unchanged, so an item that must be new already exists.
-        if !failed.contains(&CONVERSATION) && !failed.contains(&GATE) {
+        if !failed.contains(&CONVERSATION) && !failed.contains(&COUNTER_SHARD) {
             return Err(duplicate(&writes, &failed).into());
         }
         // Either the simulation changed, or nothing else is left to happen where this conversation is counted.
-        may_be_last = may_be_last || (planned.settles && failed == [GATE]);
-        if !patience.wait().await {
+        may_be_last = may_be_last || (planned.settles && failed == [COUNTER_SHARD]);
+        if !retry.wait().await {
             return Err(contended(WHAT));
         }
     }
@@ -406,7 +406,7 @@ pub(super) async fn change(
 
 /// The places of two writes of a change.
 const CONVERSATION: usize = 0;
-const GATE: usize = 1;
+const COUNTER_SHARD: usize = 1;
 
 /// The outcome of a change.
 struct Planned {
@@ -418,11 +418,11 @@ struct Planned {
 
 /// The writes of a change.
 ///
-/// The one that settles the last unsettled conversation of a gate adds the job that finishes the simulation: the last
-/// of all is the last of its gate, too. Whether a settlement is the last is a condition of the write, so that no other
+/// The one that settles the last unsettled conversation of a counter shard adds the job that finishes the simulation: the last
+/// of all is the last of its counter shard, too. Whether a settlement is the last is a condition of the write, so that no other
 /// comes in between; only when it fails is the job added.
 fn plan(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     keys: &SimulationKeys,
     simulation: &StoredSimulation,
     before: &StoredConversation,
@@ -446,24 +446,25 @@ fn plan(
     let counts = Counts::of_conversation(&after, &simulation.pinned)
         .since(Counts::of_conversation(before, &simulation.pinned));
     let settles = counts.settles();
-    let gate = keys.gate_of(id.as_str());
-    let mut gate = if counts.is_empty() {
-        Write::check(COUNTS, gate)
+    let counter_shard = keys.counter_shard_of(id.as_str());
+    let mut counter_shard = if counts.is_empty() {
+        Write::check(COUNTS, counter_shard)
     } else {
-        counts.write(Write::update(COUNTS, gate))
+        counts.write(Write::update(COUNTS, counter_shard))
     }
     .if_revision(simulation.revision);
     if settles && may_be_last {
         let work = Work::FinishSimulation { simulation: simulation.simulation.id.clone() };
-        jobs.push(Job::new(scope.project.clone(), work));
+        jobs.push(Job::new(table.project.clone(), work));
     } else if settles {
-        gate = gate.if_above(UNSETTLED, 1);
+        counter_shard = counter_shard.if_above(UNSETTLED, 1);
     }
-    let mut writes = vec![put(keys, &after.conversation, &after.findings).revise(before.revision), gate];
+    let mut writes =
+        vec![put(keys, &after.conversation, &after.findings).revise(before.revision), counter_shard];
     writes.extend(turn.map(|turn| transcripts::keep(&transcript, &turn)));
     writes.extend(transcripts::append(&transcript, &before.conversation, &items)?);
     writes.extend(evaluations.iter().map(|evaluation| record_verdict(&transcript, evaluation)));
-    writes.extend(jobs::calls(scope.database, &jobs));
+    writes.extend(jobs::calls(table.database, &jobs));
     writes.extend(record.as_ref().map(idempotency::put));
     Ok(Planned { conversation: after.conversation, writes: Some(writes), settles })
 }
@@ -478,7 +479,7 @@ fn findings(
     simulation: &StoredSimulation,
     before: &StoredConversation,
     change: &ConversationChange,
-) -> Result<Vec<Finding>, StoreError> {
+) -> Result<Vec<StoredEvaluation>, StoreError> {
     let attempt = change.conversation.attempt;
     let mut findings = before.findings.clone();
     if attempt != before.conversation.attempt {
@@ -487,7 +488,7 @@ fn findings(
     for evaluation in &change.evaluations {
         require_pinned(simulation, &evaluation.objective)?;
         if evaluation.attempt == attempt {
-            findings.push(Finding {
+            findings.push(StoredEvaluation {
                 objective: evaluation.objective.clone(),
                 outcome: evaluation.outcome,
                 score: evaluation.score,

@@ -4,71 +4,71 @@
 use std::collections::BTreeSet;
 
 use onerun_domain::{Objective, ObjectiveId, ObjectiveRef, Page, PageRequest};
-use onerun_store::{ChangeError, Decide, IdempotencyRecord, NamedSort, StoreError};
+use onerun_store::{ChangeError, Decide, IdempotencyRecord, SortBy, StoreError};
 
 use crate::{
     database::Written,
     item::{self, REVISION},
     keys::{self, Key},
     lists,
-    patience::Patience,
     query::{Index, Query},
     record,
+    retry::RetryPolicy,
     write::Write,
 };
 
-use super::{Scope, contended, duplicate, projects::order, require_new};
+use super::{ProjectTable, contended, duplicate, projects::order, require_new};
 
 const WHAT: &str = "objective";
 const VERSION: &str = "objective version";
 
-fn put(scope: Scope<'_>, objective: &Objective) -> Write {
+fn put(table: ProjectTable<'_>, objective: &Objective) -> Write {
     let (id, created) = (&objective.id, keys::time(objective.created_at));
     let folded = keys::fold(objective.name.as_str());
-    Write::put(WHAT, Key::objective(scope.project, id), &record::objective_body(objective))
+    Write::put(WHAT, Key::objective(table.project, id), &record::objective_body(objective))
         .set(Index::Made.sort(), item::text(format!("objective#{created}#{id}")))
         .set(Index::Name.sort(), item::text(format!("objective#{folded}{}{created}#{id}", keys::END)))
 }
 
-fn put_version(scope: Scope<'_>, objective: &Objective) -> Write {
-    let key = Key::version(scope.project, &objective.reference());
+fn put_version(table: ProjectTable<'_>, objective: &Objective) -> Write {
+    let key = Key::version(table.project, &objective.reference());
     Write::put(VERSION, key, &record::objective_body(objective)).if_new()
 }
 
 /// Adds an objective.
 pub(super) async fn insert(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     objective: &Objective,
     record: Option<&IdempotencyRecord>,
 ) -> Result<(), StoreError> {
-    let newest = put(scope, objective).set(REVISION, item::number(1)).if_new();
-    require_new(scope.database, vec![newest, put_version(scope, objective)], record).await
+    let newest = put(table, objective).set(REVISION, item::number(1)).if_new();
+    require_new(table.database, vec![newest, put_version(table, objective)], record).await
 }
 
 /// One objective at its newest version.
-pub(super) async fn get(scope: Scope<'_>, id: &ObjectiveId) -> Result<Option<Objective>, StoreError> {
-    let found = scope.database.get(WHAT, &Key::objective(scope.project, id)).await?;
+pub(super) async fn get(table: ProjectTable<'_>, id: &ObjectiveId) -> Result<Option<Objective>, StoreError> {
+    let found = table.database.get(WHAT, &Key::objective(table.project, id)).await?;
     found.map(|item| record::objective(&item)).transpose()
 }
 
 /// One page of objectives, each at its newest version.
 pub(super) async fn list(
-    scope: Scope<'_>,
-    sort: NamedSort,
+    table: ProjectTable<'_>,
+    sort: SortBy,
     page: &PageRequest,
 ) -> Result<Page<Objective>, StoreError> {
     let (index, direction) = order(sort);
-    let query = Query::new(WHAT, scope.project.as_str()).by(index, direction).beginning("objective#");
-    lists::page(scope.database, query, page, record::objective).await
+    let query = Query::new(WHAT, table.project.as_str()).by(index, direction).beginning("objective#");
+    lists::page(table.database, query, page, record::objective).await
 }
 
 /// Holds the versions that a simulation is to pin to being there. They are never removed, so that nothing can change
 /// about it before the simulation is written.
-pub(super) async fn require(scope: Scope<'_>, references: &[ObjectiveRef]) -> Result<(), StoreError> {
+pub(super) async fn require(table: ProjectTable<'_>, references: &[ObjectiveRef]) -> Result<(), StoreError> {
     let keys: BTreeSet<Key> =
-        references.iter().map(|reference| Key::version(scope.project, reference)).collect();
+        references.iter().map(|reference| Key::version(table.project, reference)).collect();
     let count = keys.len();
-    if scope.database.count(VERSION, keys).await? == count {
+    if table.database.count(VERSION, keys).await? == count {
         return Ok(());
     }
     Err(StoreError::Corrupt { what: "simulation", reason: "it names an objective that is not there".into() })
@@ -76,27 +76,27 @@ pub(super) async fn require(scope: Scope<'_>, references: &[ObjectiveRef]) -> Re
 
 /// Adds the version that the decision makes, if it makes one.
 pub(super) async fn change(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     id: &ObjectiveId,
     mut decide: Decide<Objective, Objective>,
 ) -> Result<Option<Objective>, ChangeError> {
-    let key = Key::objective(scope.project, id);
-    let mut patience = Patience::new();
+    let key = Key::objective(table.project, id);
+    let mut retry = RetryPolicy::new();
     loop {
-        let Some(item) = scope.database.get(WHAT, &key).await? else { return Ok(None) };
+        let Some(item) = table.database.get(WHAT, &key).await? else { return Ok(None) };
         let before = record::objective(&item)?;
         let after = decide(before.clone())?;
         if after == before {
             return Ok(Some(after));
         }
-        let writes = [put(scope, &after).revise(item.revision()?), put_version(scope, &after)];
-        match scope.database.write(&writes, &mut patience).await? {
+        let writes = [put(table, &after).revise(item.revision()?), put_version(table, &after)];
+        match table.database.write(&writes, &mut retry).await? {
             Written::All => return Ok(Some(after)),
             // Versions never change.
             Written::Failed(failed) if !failed.contains(&0) => {
                 return Err(duplicate(&writes, &failed).into());
             }
-            Written::Failed(_) if patience.wait().await => {}
+            Written::Failed(_) if retry.wait().await => {}
             Written::Failed(_) => return Err(contended(WHAT)),
         }
     }

@@ -10,13 +10,13 @@ use crate::{
     jobs,
     keys::{self, PERSONA_NUMBER, SimulationKeys},
     lists,
-    patience::Patience,
     query::{Index, Query},
     record,
+    retry::RetryPolicy,
     write::Write,
 };
 
-use super::{Scope, contended, simulations::COUNTS};
+use super::{ProjectTable, contended, simulations::COUNTS};
 
 pub(super) const WHAT: &str = "persona";
 
@@ -27,16 +27,20 @@ fn put(keys: &SimulationKeys, persona: &Persona) -> Write {
 }
 
 /// Adds a persona and its jobs, unless its simulation has one of that number or is not of this project.
-pub(super) async fn add(scope: Scope<'_>, persona: &Persona, jobs: &[Job]) -> Result<bool, StoreError> {
-    let keys = scope.keys(&persona.simulation_id);
-    let gate = Write::update(COUNTS, keys.gate_of(persona.id.as_str())).if_there();
+pub(super) async fn add(
+    table: ProjectTable<'_>,
+    persona: &Persona,
+    jobs: &[Job],
+) -> Result<bool, StoreError> {
+    let keys = table.keys(&persona.simulation_id);
+    let counter_shard = Write::update(COUNTS, keys.counter_shard_of(persona.id.as_str())).if_there();
     let mut writes = vec![
         put(&keys, persona).set(REVISION, item::number(1)).if_new(),
         Write::put_bare("persona's number", keys.persona_number(persona.seq)).if_new(),
-        Counts::of_persona(persona.approval).write(gate),
+        Counts::of_persona(persona.approval).write(counter_shard),
     ];
-    writes.extend(jobs::calls(scope.database, jobs));
-    match scope.database.write(&writes, &mut Patience::new()).await? {
+    writes.extend(jobs::calls(table.database, jobs));
+    match table.database.write(&writes, &mut RetryPolicy::new()).await? {
         Written::All => Ok(true),
         Written::Failed(failed) if failed == [0] => Err(StoreError::Duplicate { what: WHAT }),
         Written::Failed(_) => Ok(false),
@@ -45,26 +49,26 @@ pub(super) async fn add(scope: Scope<'_>, persona: &Persona, jobs: &[Job]) -> Re
 
 /// One persona.
 pub(super) async fn get(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     simulation: &SimulationId,
     id: &PersonaId,
 ) -> Result<Option<Persona>, StoreError> {
-    let found = scope.database.get(WHAT, &scope.keys(simulation).persona(id)).await?;
+    let found = table.database.get(WHAT, &table.keys(simulation).persona(id)).await?;
     found.map(|item| record::persona(&item)).transpose()
 }
 
 /// The numbers that are taken, from `first` on.
 pub(super) async fn seqs(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     simulation: &SimulationId,
     first: u32,
     limit: u32,
 ) -> Result<Vec<u32>, StoreError> {
     let range = |seq: u32| format!("{PERSONA_NUMBER}{}", keys::number(seq.into()));
-    let query = Query::new(WHAT, scope.keys(simulation).partition)
+    let query = Query::new(WHAT, table.keys(simulation).partition)
         .between(range(first), range(u32::MAX))
         .limit(usize::try_from(limit).unwrap_or(usize::MAX));
-    let found = scope.database.query(&query).await?;
+    let found = table.database.query(&query).await?;
     found.iter().map(seq).collect()
 }
 
@@ -76,28 +80,28 @@ fn seq(item: &Item) -> Result<u32, StoreError> {
 
 /// One page of personas, newest first.
 pub(super) async fn list(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     simulation: &SimulationId,
     page: &PageRequest,
 ) -> Result<Page<Persona>, StoreError> {
-    let query = Query::new(WHAT, scope.keys(simulation).partition)
+    let query = Query::new(WHAT, table.keys(simulation).partition)
         .by(Index::Made, Direction::Descending)
         .beginning("persona#");
-    lists::page(scope.database, query, page, record::persona).await
+    lists::page(table.database, query, page, record::persona).await
 }
 
 /// Changes a persona.
 pub(super) async fn change(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     simulation: &SimulationId,
     id: &PersonaId,
     mut decide: Decide<(Simulation, Persona), PersonaChange>,
 ) -> Result<Option<Persona>, ChangeError> {
-    let keys = scope.keys(simulation);
-    let mut patience = Patience::new();
+    let keys = table.keys(simulation);
+    let mut retry = RetryPolicy::new();
     loop {
         let wanted = [keys.simulation(), keys.persona(id)];
-        let items = scope.database.snapshot(WHAT, &wanted, &mut patience).await?;
+        let items = table.database.snapshot(WHAT, &wanted, &mut retry).await?;
         let [Some(simulation), Some(persona)] = &items[..] else { return Ok(None) };
         let (stored, revision) = (record::simulation(simulation)?, persona.revision()?);
         let before = record::persona(persona)?;
@@ -107,18 +111,19 @@ pub(super) async fn change(
             return Ok(Some(after));
         }
         let counts = Counts::of_persona(after.approval).since(Counts::of_persona(before.approval));
-        let gate = keys.gate_of(id.as_str());
-        let gate = if counts.is_empty() {
-            Write::check(COUNTS, gate)
+        let counter_shard = keys.counter_shard_of(id.as_str());
+        let counter_shard = if counts.is_empty() {
+            Write::check(COUNTS, counter_shard)
         } else {
-            counts.write(Write::update(COUNTS, gate))
+            counts.write(Write::update(COUNTS, counter_shard))
         };
-        let mut writes = vec![put(&keys, &after).revise(revision), gate.if_revision(stored.revision)];
-        writes.extend(jobs::calls(scope.database, &change.jobs));
-        if let Written::All = scope.database.write(&writes, &mut patience).await? {
+        let mut writes =
+            vec![put(&keys, &after).revise(revision), counter_shard.if_revision(stored.revision)];
+        writes.extend(jobs::calls(table.database, &change.jobs));
+        if let Written::All = table.database.write(&writes, &mut retry).await? {
             return Ok(Some(after));
         }
-        if !patience.wait().await {
+        if !retry.wait().await {
             return Err(contended(WHAT));
         }
     }

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use onerun_auth::ProjectAccess;
 use onerun_domain::{Direction, Page, PageRequest, Project, ProjectId, Start};
-use onerun_store::{ChangeError, Decide, IdempotencyRecord, NamedSort, PageBuilder, StoreError};
+use onerun_store::{ChangeError, Decide, IdempotencyRecord, PageBuilder, SortBy, StoreError};
 
 use crate::{
     database::{Database, Written},
     item::{self, Item, REVISION},
     keys::{self, Key},
     lists,
-    patience::Patience,
     query::{Index, Query},
     record,
+    retry::RetryPolicy,
     write::Write,
 };
 
@@ -48,7 +48,7 @@ pub(crate) async fn exists(database: &Database, id: &ProjectId) -> Result<bool, 
 pub(crate) async fn list(
     database: &Database,
     within: &ProjectAccess,
-    sort: NamedSort,
+    sort: SortBy,
     page: &PageRequest,
 ) -> Result<Page<Project>, StoreError> {
     let (index, direction) = order(sort);
@@ -111,7 +111,7 @@ pub(super) async fn change(
     id: &ProjectId,
     mut decide: Decide<Project, Project>,
 ) -> Result<Project, ChangeError> {
-    let mut patience = Patience::new();
+    let mut retry = RetryPolicy::new();
     loop {
         let item = stored(database, id).await?;
         let before = record::project(&item)?;
@@ -120,19 +120,19 @@ pub(super) async fn change(
             return Ok(after);
         }
         let write = put(&after).revise(item.revision()?);
-        if let Written::All = database.write(&[write], &mut patience).await? {
+        if let Written::All = database.write(&[write], &mut retry).await? {
             return Ok(after);
         }
-        if !patience.wait().await {
+        if !retry.wait().await {
             return Err(contended(WHAT));
         }
     }
 }
 
 /// The index that a list of things with a name is in the order of.
-pub(super) fn order(sort: NamedSort) -> (Index, Direction) {
+pub(super) fn order(sort: SortBy) -> (Index, Direction) {
     match sort {
-        NamedSort::CreatedAt(direction) => (Index::Made, direction),
-        NamedSort::Name(direction) => (Index::Name, direction),
+        SortBy::CreatedAt(direction) => (Index::Made, direction),
+        SortBy::Name(direction) => (Index::Name, direction),
     }
 }

@@ -9,8 +9,9 @@ use onerun_domain::{
     SimulationStatus, Start,
 };
 use onerun_store::{
-    ChangeError, Decide, IdempotencyRecord, PageBuilder, SimulationChange, SimulationDetail, SimulationList,
-    SimulationOrder, SimulationSummary, SimulationTally, SimulationView, StoreError, position, read_position,
+    ChangeError, Decide, IdempotencyRecord, ListSimulations, PageBuilder, SimulationChange, SimulationCounts,
+    SimulationDetail, SimulationOrder, SimulationSummary, SimulationView, StoreError, position,
+    read_position,
 };
 
 use crate::{
@@ -22,21 +23,21 @@ use crate::{
     keys::{self, Key},
     lists::{self, Entries, GROUP, overfull, push_all},
     overdue,
-    patience::Patience,
     query::{Entry, Index, Query},
     record::{self, StoredSimulation},
+    retry::RetryPolicy,
     write::Write,
 };
 
-use super::{Scope, agents, contended, duplicate, find, objectives};
+use super::{ProjectTable, agents, contended, duplicate, find, objectives};
 
 pub(super) const WHAT: &str = "simulation";
 pub(super) const COUNTS: &str = "simulation's counts";
 
-fn put_entry(scope: Scope<'_>, simulation: &Simulation) -> Write {
+fn put_entry(table: ProjectTable<'_>, simulation: &Simulation) -> Write {
     let (id, created) = (&simulation.id, keys::time(simulation.created_at));
     let (folded, status) = (keys::fold(simulation.name.as_str()), simulation.status.as_str());
-    Write::put_bare(WHAT, Key::entry(scope.project, id))
+    Write::put_bare(WHAT, Key::entry(table.project, id))
         .set(Index::Made.sort(), item::text(format!("simulation#{created}#{id}")))
         .set(Index::Name.sort(), item::text(format!("simulation#{folded}{}{created}#{id}", keys::END)))
         .set(Index::Status.sort(), item::text(format!("simulation#{status}#{created}#{id}")))
@@ -46,32 +47,33 @@ fn put_entry(scope: Scope<'_>, simulation: &Simulation) -> Write {
         .set(AGENT, item::text(simulation.agent_id.as_str()))
 }
 
-fn put(scope: Scope<'_>, simulation: &Simulation, pinned: &[ObjectiveRef]) -> Write {
-    let key = scope.keys(&simulation.id).simulation();
+fn put(table: ProjectTable<'_>, simulation: &Simulation, pinned: &[ObjectiveRef]) -> Write {
+    let key = table.keys(&simulation.id).simulation();
     let write = Write::put(WHAT, key, &record::simulation_body(simulation, pinned));
     overdue::mark_simulation(write, simulation)
 }
 
 /// Adds a simulation, what it pins, and jobs.
 pub(super) async fn insert(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     simulation: &Simulation,
     pinned: &[ObjectiveRef],
     jobs: &[Job],
     record: Option<&IdempotencyRecord>,
 ) -> Result<(), StoreError> {
-    objectives::require(scope, pinned).await?;
+    objectives::require(table, pinned).await?;
     let revision = || item::number(1);
     let mut writes = vec![
-        put(scope, simulation, pinned).set(REVISION, revision()).if_new(),
-        put_entry(scope, simulation).if_new(),
-        agents::count_simulation(scope, &simulation.agent_id),
+        put(table, simulation, pinned).set(REVISION, revision()).if_new(),
+        put_entry(table, simulation).if_new(),
+        agents::count_simulation(table, &simulation.agent_id),
     ];
-    let gates = scope.keys(&simulation.id).gates();
-    writes.extend(gates.into_iter().map(|key| Write::put_bare(COUNTS, key).set(REVISION, revision())));
-    writes.extend(jobs::calls(scope.database, jobs));
+    let counter_shards = table.keys(&simulation.id).counter_shards();
+    writes
+        .extend(counter_shards.into_iter().map(|key| Write::put_bare(COUNTS, key).set(REVISION, revision())));
+    writes.extend(jobs::calls(table.database, jobs));
     writes.extend(record.map(idempotency::put));
-    match scope.database.write(&writes, &mut Patience::new()).await? {
+    match table.database.write(&writes, &mut RetryPolicy::new()).await? {
         Written::All => Ok(()),
         Written::Failed(failed) if failed == [2] => {
             Err(StoreError::Corrupt { what: WHAT, reason: "it names an agent that is not there".into() })
@@ -81,14 +83,17 @@ pub(super) async fn insert(
 }
 
 /// One simulation with its agent and objectives.
-pub(super) async fn get(scope: Scope<'_>, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError> {
-    let found = scope.database.get(WHAT, &scope.keys(id).simulation()).await?;
+pub(super) async fn get(
+    table: ProjectTable<'_>,
+    id: &SimulationId,
+) -> Result<Option<SimulationDetail>, StoreError> {
+    let found = table.database.get(WHAT, &table.keys(id).simulation()).await?;
     let Some(item) = found else { return Ok(None) };
     let stored = record::simulation(&item)?;
-    let agent = Key::agent(scope.project, &stored.simulation.agent_id);
-    let versions = stored.pinned.iter().map(|objective| Key::version(scope.project, objective));
-    let found = scope.database.get_all(WHAT, versions.chain([agent.clone()]).collect()).await?;
-    let objectives = stored.pinned.iter().map(|objective| version(scope, &found, objective));
+    let agent = Key::agent(table.project, &stored.simulation.agent_id);
+    let versions = stored.pinned.iter().map(|objective| Key::version(table.project, objective));
+    let found = table.database.get_all(WHAT, versions.chain([agent.clone()]).collect()).await?;
+    let objectives = stored.pinned.iter().map(|objective| version(table, &found, objective));
     Ok(Some(SimulationDetail {
         agent: record::agent(&find("agent", &found, &agent).ok_or_else(no_agent)?)?,
         objectives: objectives.collect::<Result<_, _>>()?,
@@ -98,11 +103,11 @@ pub(super) async fn get(scope: Scope<'_>, id: &SimulationId) -> Result<Option<Si
 
 /// A version of an objective, of those that were found.
 pub(super) fn version(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     found: &Found,
     reference: &ObjectiveRef,
 ) -> Result<Objective, StoreError> {
-    let item = find("objective version", found, &Key::version(scope.project, reference));
+    let item = find("objective version", found, &Key::version(table.project, reference));
     let item =
         item.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "its objective is gone".into() })?;
     record::objective(&item)
@@ -110,31 +115,31 @@ pub(super) fn version(
 
 /// One page of simulations.
 pub(super) async fn list(
-    scope: Scope<'_>,
-    list: &SimulationList,
+    table: ProjectTable<'_>,
+    list: &ListSimulations,
 ) -> Result<Page<SimulationSummary>, StoreError> {
     let query = match list.order {
-        SimulationOrder::LongestWaiting => return longest_waiting(scope, list).await,
-        SimulationOrder::Status(direction) => in_status(scope, list, list.status, direction),
+        SimulationOrder::LongestWaiting => return longest_waiting(table, list).await,
+        SimulationOrder::Status(direction) => in_status(table, list, list.status, direction),
         SimulationOrder::CreatedAt(direction) if list.status.is_some() => {
-            in_status(scope, list, list.status, direction)
+            in_status(table, list, list.status, direction)
         }
-        SimulationOrder::CreatedAt(direction) => all(scope, list, Index::Made, direction),
-        SimulationOrder::Name(direction) => all(scope, list, Index::Name, direction),
+        SimulationOrder::CreatedAt(direction) => all(table, list, Index::Made, direction),
+        SimulationOrder::Name(direction) => all(table, list, Index::Name, direction),
     };
-    let entries = Entries::new(scope.database, query, &list.page)?;
-    fill(scope, entries, PageBuilder::new(list.page.limit)).await
+    let entries = Entries::new(table.database, query, &list.page)?;
+    fill(table, entries, PageBuilder::new(list.page.limit)).await
 }
 
 /// The page with the simulations of entries added to it.
 async fn fill(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     mut entries: Entries<'_>,
     mut page: PageBuilder<SimulationSummary>,
 ) -> Result<Page<SimulationSummary>, StoreError> {
     loop {
         let group = entries.group(GROUP).await?;
-        if group.is_empty() || !push_all(&mut page, summaries(scope, &group).await?) {
+        if group.is_empty() || !push_all(&mut page, summaries(table, &group).await?) {
             return Ok(page.finish());
         }
     }
@@ -142,18 +147,18 @@ async fn fill(
 
 /// The simulations of entries, with their agents.
 async fn summaries(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     group: &[Entry],
 ) -> Result<Vec<(Position, SimulationSummary)>, StoreError> {
     let mut own = Vec::new();
     for entry in group {
-        let key = scope.keys(&id(&entry.key)?).simulation();
+        let key = table.keys(&id(&entry.key)?).simulation();
         own.push(Entry { key, ..entry.clone() });
     }
-    let stored = lists::rows(scope.database, WHAT, &own, record::simulation).await?;
-    let agent = |stored: &StoredSimulation| Key::agent(scope.project, &stored.simulation.agent_id);
+    let stored = lists::rows(table.database, WHAT, &own, record::simulation).await?;
+    let agent = |stored: &StoredSimulation| Key::agent(table.project, &stored.simulation.agent_id);
     let agents = stored.iter().map(|(_, stored)| agent(stored)).collect();
-    let agents = scope.database.get_all("agent", agents).await?;
+    let agents = table.database.get_all("agent", agents).await?;
     let summary = |(position, stored): (Position, StoredSimulation)| {
         let agent = find("agent", &agents, &agent(&stored)).ok_or_else(no_agent)?;
         let agent = Agent { description: None, ..record::agent(&agent)? };
@@ -167,15 +172,15 @@ fn no_agent() -> StoreError {
 }
 
 /// All that the list asks for, in the order of an index.
-fn all(scope: Scope<'_>, list: &SimulationList, index: Index, direction: Direction) -> Query {
+fn all(table: ProjectTable<'_>, list: &ListSimulations, index: Index, direction: Direction) -> Query {
     let status = list.status.map(|status| status.as_str().to_owned());
-    narrowed(scope, list).by(index, direction).beginning("simulation#").equal(STATUS, status)
+    narrowed(table, list).by(index, direction).beginning("simulation#").equal(STATUS, status)
 }
 
 /// Those in one status, or all in the order of their status.
 fn in_status(
-    scope: Scope<'_>,
-    list: &SimulationList,
+    table: ProjectTable<'_>,
+    list: &ListSimulations,
     status: Option<SimulationStatus>,
     direction: Direction,
 ) -> Query {
@@ -183,11 +188,11 @@ fn in_status(
         Some(status) => format!("simulation#{}#", status.as_str()),
         None => "simulation#".into(),
     };
-    narrowed(scope, list).by(Index::Status, direction).beginning(prefix)
+    narrowed(table, list).by(Index::Status, direction).beginning(prefix)
 }
 
-fn narrowed(scope: Scope<'_>, list: &SimulationList) -> Query {
-    Query::new(WHAT, scope.project.as_str())
+fn narrowed(table: ProjectTable<'_>, list: &ListSimulations) -> Query {
+    Query::new(WHAT, table.project.as_str())
         .equal(AGENT, list.agent_id.as_ref().map(|id| id.as_str().to_owned()))
         .containing(FOLDED, list.name.as_deref().map(keys::fold))
         .having(FACETS, keys::wanted(&list.exact))
@@ -203,10 +208,10 @@ fn id(key: &Key) -> Result<SimulationId, StoreError> {
 /// Only a running simulation has conversations that wait for a worker: what one that is over has left queued is about
 /// to be stopped, and takes no calls. So those that run are looked at one by one, which are few, and the rest are not.
 async fn longest_waiting(
-    scope: Scope<'_>,
-    list: &SimulationList,
+    table: ProjectTable<'_>,
+    list: &ListSimulations,
 ) -> Result<Page<SimulationSummary>, StoreError> {
-    let waiting = waiting(scope, list).await?;
+    let waiting = waiting(table, list).await?;
     let limit = list.page.limit;
     let (passed, start) = match &list.page.start {
         Start::Offset(offset) => {
@@ -223,19 +228,19 @@ async fn longest_waiting(
         },
     };
     let others = match list.status {
-        Some(_) => in_status(scope, list, list.status, Direction::Descending),
-        None => all(scope, list, Index::Made, Direction::Descending),
+        Some(_) => in_status(table, list, list.status, Direction::Descending),
+        None => all(table, list, Index::Made, Direction::Descending),
     };
-    let entries = Entries::new(scope.database, others, &PageRequest { limit, start })?;
+    let entries = Entries::new(table.database, others, &PageRequest { limit, start })?;
     let mut page = PageBuilder::new(limit);
     let first: Vec<Entry> = waiting.iter().skip(passed).take(overfull(limit)).map(Waiting::entry).collect();
     for group in first.chunks(GROUP) {
-        if !push_all(&mut page, summaries(scope, group).await?) {
+        if !push_all(&mut page, summaries(table, group).await?) {
             return Ok(page.finish());
         }
     }
     let waiting = waiting.into_iter().map(|one| one.entry.key.sort).collect();
-    fill(scope, entries.without(waiting), page).await
+    fill(table, entries.without(waiting), page).await
 }
 
 /// How the position of a simulation that waits for a worker begins. No index is called so.
@@ -257,20 +262,20 @@ impl Waiting {
 }
 
 /// All simulations that wait for a worker, longest waiting first. Those that wait since one time are newest first.
-async fn waiting(scope: Scope<'_>, list: &SimulationList) -> Result<Vec<Waiting>, StoreError> {
+async fn waiting(table: ProjectTable<'_>, list: &ListSimulations) -> Result<Vec<Waiting>, StoreError> {
     let running = SimulationStatus::InProgress;
     if list.status.is_some_and(|status| status != running) {
         return Ok(Vec::new());
     }
-    let candidates = in_status(scope, list, Some(running), Direction::Descending);
-    let candidates = scope.database.entries(&candidates).await?;
+    let candidates = in_status(table, list, Some(running), Direction::Descending);
+    let candidates = table.database.entries(&candidates).await?;
     let waiting: Vec<Option<Waiting>> = stream::iter(candidates)
         .map(|entry| async move {
-            let query = Query::new("conversation", scope.keys(&id(&entry.key)?).partition)
+            let query = Query::new("conversation", table.keys(&id(&entry.key)?).partition)
                 .by(Index::Wait, Direction::Ascending)
                 .beginning("conversation#queued#")
                 .limit(1);
-            let first = scope.database.entries(&query).await?;
+            let first = table.database.entries(&query).await?;
             // `conversation#queued#` time `#` number: only the time counts here.
             let since = first.first().and_then(|first| first.sort.rsplit_once('#'));
             Ok::<_, StoreError>(since.map(|(since, _)| Waiting { since: since.to_owned(), entry }))
@@ -287,50 +292,52 @@ async fn waiting(scope: Scope<'_>, list: &SimulationList) -> Result<Vec<Waiting>
 
 /// A simulation and its counts at one moment.
 async fn counted(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     id: &SimulationId,
-    patience: &mut Patience,
+    retry: &mut RetryPolicy,
 ) -> Result<Option<(StoredSimulation, Vec<Item>)>, StoreError> {
-    let keys = scope.keys(id);
-    let wanted: Vec<Key> = std::iter::once(keys.simulation()).chain(keys.gates()).collect();
-    let mut items = scope.database.snapshot(WHAT, &wanted, patience).await?.into_iter();
+    let keys = table.keys(id);
+    let wanted: Vec<Key> = std::iter::once(keys.simulation()).chain(keys.counter_shards()).collect();
+    let mut items = table.database.snapshot(WHAT, &wanted, retry).await?.into_iter();
     let Some(Some(simulation)) = items.next() else { return Ok(None) };
     Ok(Some((record::simulation(&simulation)?, items.flatten().collect())))
 }
 
 /// Changes a simulation. Its counts only grow, so that a decision from them stays right while they do.
 pub(super) async fn change(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     id: &SimulationId,
     mut decide: Decide<SimulationView, SimulationChange>,
 ) -> Result<Option<Simulation>, ChangeError> {
-    let mut patience = Patience::new();
+    let mut retry = RetryPolicy::new();
     loop {
-        let Some((stored, gates)) = counted(scope, id, &mut patience).await? else { return Ok(None) };
+        let Some((stored, counter_shards)) = counted(table, id, &mut retry).await? else { return Ok(None) };
         let before = stored.simulation.clone();
-        let change =
-            decide(SimulationView { simulation: stored.simulation, progress: Totals(&gates).progress()? })?;
+        let change = decide(SimulationView {
+            simulation: stored.simulation,
+            progress: Totals(&counter_shards).progress()?,
+        })?;
         let after = change.simulation;
         let mut writes = Vec::new();
         if after == before {
             if change.jobs.is_empty() && change.record.is_none() {
                 return Ok(Some(after));
             }
-            let key = scope.keys(id).simulation();
+            let key = table.keys(id).simulation();
             writes.push(Write::check(WHAT, key).if_revision(stored.revision));
         } else {
-            writes.push(put(scope, &after, &stored.pinned).revise(stored.revision));
-            writes.push(put_entry(scope, &after));
+            writes.push(put(table, &after, &stored.pinned).revise(stored.revision));
+            writes.push(put_entry(table, &after));
             // The decision is based on an outdated state and is not written.
             let revision = stored.revision + 1;
             let close = |key| Write::update(COUNTS, key).set(REVISION, item::number(revision));
-            writes.extend(scope.keys(id).gates().into_iter().map(close));
+            writes.extend(table.keys(id).counter_shards().into_iter().map(close));
         }
-        writes.extend(jobs::calls(scope.database, &change.jobs));
+        writes.extend(jobs::calls(table.database, &change.jobs));
         let record = change.record.as_ref().map(idempotency::put);
         let record_at = record.as_ref().map(|_| writes.len());
         writes.extend(record);
-        match scope.database.write(&writes, &mut patience).await? {
+        match table.database.write(&writes, &mut retry).await? {
             Written::All => return Ok(Some(after)),
             // The request was done already.
             Written::Failed(failed) if failed.last().copied() == record_at => {
@@ -338,17 +345,19 @@ pub(super) async fn change(
             }
             Written::Failed(_) => {}
         }
-        if !patience.wait().await {
+        if !retry.wait().await {
             return Err(contended(WHAT));
         }
     }
 }
 
 /// The counts that results are made of.
-pub(super) async fn tally(
-    scope: Scope<'_>,
+pub(super) async fn counts(
+    table: ProjectTable<'_>,
     id: &SimulationId,
-) -> Result<Option<SimulationTally>, StoreError> {
-    let Some((stored, gates)) = counted(scope, id, &mut Patience::new()).await? else { return Ok(None) };
-    Totals(&gates).tally(stored.pinned).map(Some)
+) -> Result<Option<SimulationCounts>, StoreError> {
+    let Some((stored, counter_shards)) = counted(table, id, &mut RetryPolicy::new()).await? else {
+        return Ok(None);
+    };
+    Totals(&counter_shards).counts(stored.pinned).map(Some)
 }

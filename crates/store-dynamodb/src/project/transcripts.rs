@@ -12,13 +12,13 @@ use crate::{
     database::Answers,
     item::{self, BODY, EXPIRES, SORT},
     keys::{self, LAST, TranscriptKeys},
-    patience::Patience,
     query::Query,
     record,
+    retry::RetryPolicy,
     write::{MAX_BODY, Write},
 };
 
-use super::Scope;
+use super::ProjectTable;
 
 const WHAT: &str = "message";
 
@@ -63,7 +63,7 @@ fn cut(mut text: &str, size: usize) -> Vec<&str> {
 
 /// One page of an attempt's messages, oldest first.
 pub(super) async fn items(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     simulation: &SimulationId,
     conversation: &ConversationId,
     attempt: u32,
@@ -73,19 +73,19 @@ pub(super) async fn items(
         Start::Offset(offset) => u64::from(*offset),
         Start::After(position) => u64::from(read_position::<u32>(position)?) + 1,
     };
-    let keys = scope.keys(simulation);
+    let keys = table.keys(simulation);
     let transcript = keys.transcript(conversation);
     let mut reading = Reading { page: PageBuilder::new(page.limit), follows: first, is_full: false };
     let last = first + u64::from(page.limit.get());
-    let mut patience = Patience::new();
+    let mut retry = RetryPolicy::new();
     loop {
-        let read = reading.read(scope, &transcript, attempt, last).await;
+        let read = reading.read(table, &transcript, attempt, last).await;
         // A query may come between the parts of a transaction: the conversation says how many messages there are.
-        if reading.is_full || !more_than(scope, &keys, conversation, attempt, reading.follows).await? {
+        if reading.is_full || !more_than(table, &keys, conversation, attempt, reading.follows).await? {
             read?;
             return Ok(reading.page.finish());
         }
-        if !patience.wait().await {
+        if !retry.wait().await {
             read?;
             let reason = format!("those from position {} on are missing", reading.follows);
             return Err(StoreError::Corrupt { what: WHAT, reason });
@@ -106,7 +106,7 @@ impl Reading {
     /// no more is held than of one answer beside it.
     async fn read(
         &mut self,
-        scope: Scope<'_>,
+        table: ProjectTable<'_>,
         keys: &TranscriptKeys,
         attempt: u32,
         last: u64,
@@ -114,7 +114,7 @@ impl Reading {
         let end = format!("{}{LAST}", keys::message(attempt, last));
         let query =
             Query::new(WHAT, keys.partition.clone()).between(keys::message(attempt, self.follows), end);
-        let mut answers = Answers::new(scope.database, query);
+        let mut answers = Answers::new(table.database, query);
         let mut body: Option<(String, String)> = None;
         while let Some(items) = answers.next(usize::MAX).await? {
             for item in items {
@@ -150,13 +150,13 @@ impl Reading {
 
 /// Whether an attempt has more than `count` messages, as far as its conversation tells: only of the attempt it is at.
 async fn more_than(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     keys: &crate::keys::SimulationKeys,
     conversation: &ConversationId,
     attempt: u32,
     count: u64,
 ) -> Result<bool, StoreError> {
-    let Some(item) = scope.database.get("conversation", &keys.conversation(conversation)).await? else {
+    let Some(item) = table.database.get("conversation", &keys.conversation(conversation)).await? else {
         return Ok(false);
     };
     let conversation = record::conversation(&item)?.conversation;
@@ -173,13 +173,13 @@ pub(super) fn keep(keys: &TranscriptKeys, turn: &StoredTurn) -> Write {
 
 /// The reply that is kept under a key.
 pub(super) async fn turn(
-    scope: Scope<'_>,
+    table: ProjectTable<'_>,
     simulation: &SimulationId,
     conversation: &ConversationId,
     key: &str,
 ) -> Result<Option<StoredTurn>, StoreError> {
-    let key = scope.keys(simulation).transcript(conversation).reply(key);
-    let found = scope.database.get("turn", &key).await?;
+    let key = table.keys(simulation).transcript(conversation).reply(key);
+    let found = table.database.get("turn", &key).await?;
     found.map(|item| record::turn(&item)).transpose()
 }
 

@@ -19,7 +19,7 @@ use onerun_domain::{
     Direction, Job, JobKind, Limit, Metadata, Name, PageRequest, Project, ProjectId, SimulationId, Work,
 };
 use onerun_store::{
-    ChangeKey, ClaimedJob, KeyChange, KeyStore, NamedSort, NewKey, Store, StoreError, with_causes,
+    ChangeKey, ClaimedJob, KeyChange, KeyStore, NewKey, SortBy, Store, StoreError, with_causes,
 };
 use onerun_store_dynamodb::{DynamoDbStore, local::ScratchTable};
 use tokio::time::Instant;
@@ -42,7 +42,7 @@ const OPERATIONS: [&str; 7] = [
 
 async fn list(store: &DynamoDbStore) -> Result<Vec<Project>, StoreError> {
     let page = PageRequest::first(Limit::clamped(100));
-    let sort = NamedSort::CreatedAt(Direction::Ascending);
+    let sort = SortBy::CreatedAt(Direction::Ascending);
     Ok(store.projects(&ProjectAccess::All, sort, page).await?.data)
 }
 
@@ -85,7 +85,7 @@ async fn call(store: &DynamoDbStore, operation: &str) -> Result<(), StoreError> 
         "GetItem" => assert!(store.open_project(&project(0).id).await?.is_some()),
         "TransactGetItems" => {
             let project = store.open_project(&project(0).id).await?.unwrap();
-            assert_eq!(project.tally(&simulation()).await?, None);
+            assert_eq!(project.counts(&simulation()).await?, None);
         }
         "TransactWriteItems" => store.insert_project(project(1), None).await?,
         "UpdateItem" => store.enqueue(vec![job()]).await?,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use onerun_domain::{Agent, AgentId, Description, Page};
-use onerun_store::{AgentList, AgentSummary, ChangeError, Decide, StoreError};
+use onerun_store::{AgentSummary, ChangeError, Decide, ListAgents, StoreError};
 use rusqlite::params;
 
 use super::projects::order;
@@ -10,7 +10,7 @@ use crate::{
     columns::Columns,
     lists::{self, Query},
     rows::{self, agent_columns, metadata_json, micros},
-    sql::{self, Scope},
+    sql::{self, ProjectTables},
 };
 
 macro_rules! summary_columns {
@@ -28,16 +28,16 @@ fn summary(columns: &mut Columns<'_>) -> Result<AgentSummary, StoreError> {
 }
 
 /// Adds an agent.
-pub(super) fn insert(scope: &Scope<'_>, agent: &Agent) -> Result<(), StoreError> {
+pub(super) fn insert(tables: &ProjectTables<'_>, agent: &Agent) -> Result<(), StoreError> {
     sql::execute(
-        scope.connection,
+        tables.connection,
         "agent",
         "INSERT INTO agents
              (id, project_id, name, name_folded, description, metadata, created_at, updated_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             agent.id.as_str(),
-            scope.project.as_str(),
+            tables.project.as_str(),
             agent.name.as_str(),
             sql::fold(agent.name.as_str()),
             agent.description.as_ref().map(Description::as_str),
@@ -50,39 +50,39 @@ pub(super) fn insert(scope: &Scope<'_>, agent: &Agent) -> Result<(), StoreError>
 }
 
 /// One agent.
-pub(super) fn get(scope: &Scope<'_>, id: &AgentId) -> Result<Option<AgentSummary>, StoreError> {
+pub(super) fn get(tables: &ProjectTables<'_>, id: &AgentId) -> Result<Option<AgentSummary>, StoreError> {
     sql::one(
-        scope.connection,
+        tables.connection,
         "agent",
         concat!("SELECT ", summary_columns!(), " FROM agents WHERE id = ?2 AND project_id = ?1"),
-        [scope.project.as_str(), id.as_str()],
+        [tables.project.as_str(), id.as_str()],
         summary,
     )
 }
 
 /// One page of agents.
-pub(super) fn list(scope: &Scope<'_>, list: &AgentList) -> Result<Page<AgentSummary>, StoreError> {
-    let candidates = Query::new("agents", "project_id = ?1", vec![scope.project.as_str().to_owned().into()])
+pub(super) fn list(tables: &ProjectTables<'_>, list: &ListAgents) -> Result<Page<AgentSummary>, StoreError> {
+    let candidates = Query::new("agents", "project_id = ?1", vec![tables.project.as_str().to_owned().into()])
         .and("instr(name_folded, {}) > 0", list.name.as_deref().map(sql::fold))
         .exactly(&list.exact)
-        .candidates(scope.connection, "agent", &order(list.sort), &list.page)?;
+        .candidates(tables.connection, "agent", &order(list.sort), &list.page)?;
     lists::page(candidates, &list.page, |inserted| {
         let sql = concat!("SELECT ", summary_columns!(), " FROM agents WHERE inserted = ?1");
-        sql::one(scope.connection, "agent", sql, [inserted], summary)
+        sql::one(tables.connection, "agent", sql, [inserted], summary)
     })
 }
 
 /// Changes an agent.
 pub(super) fn change(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     id: &AgentId,
     mut decide: Decide<Agent, Agent>,
 ) -> Result<Option<AgentSummary>, ChangeError> {
-    let Some(before) = get(scope, id)? else { return Ok(None) };
+    let Some(before) = get(tables, id)? else { return Ok(None) };
     let agent = decide(before.agent.clone())?;
     if agent != before.agent {
         sql::execute(
-            scope.connection,
+            tables.connection,
             "agent",
             "UPDATE agents SET name = ?2, name_folded = ?3, description = ?4, metadata = ?5, updated_at = ?6
              WHERE id = ?1",
@@ -100,13 +100,13 @@ pub(super) fn change(
 }
 
 /// Notes that a worker asked for an agent's work.
-pub(super) fn note_poll(scope: &Scope<'_>, id: &AgentId, at: Timestamp) -> Result<(), StoreError> {
+pub(super) fn note_poll(tables: &ProjectTables<'_>, id: &AgentId, at: Timestamp) -> Result<(), StoreError> {
     sql::execute(
-        scope.connection,
+        tables.connection,
         "agent",
         "UPDATE agents SET last_polled_at = ?3
          WHERE id = ?2 AND project_id = ?1 AND (last_polled_at IS NULL OR last_polled_at < ?3)",
-        params![scope.project.as_str(), id.as_str(), micros(at)],
+        params![tables.project.as_str(), id.as_str(), micros(at)],
     )?;
     Ok(())
 }

@@ -6,8 +6,8 @@ use onerun_domain::{
     Job, Name, Page, Persona, ProjectId, Score, Simulation, SimulationId, Work,
 };
 use onerun_store::{
-    ChangeError, ConversationChange, ConversationList, ConversationSummary, ConversationView, Decide,
-    EvaluatedConversation, StoreError,
+    ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide, EvaluatedConversation,
+    ListConversations, StoreError,
 };
 use rusqlite::{Connection, params};
 
@@ -23,7 +23,7 @@ use crate::{
         self, conversation_columns, ended_attempts_json, evaluation_columns, micros, objective_columns,
         persona_columns, simulation_columns,
     },
-    sql::{self, Scope},
+    sql::{self, ProjectTables},
 };
 
 /// The tables that `evaluation_columns!` and `objective_columns!` are read from for one conversation.
@@ -44,29 +44,29 @@ macro_rules! verdict_tables {
 }
 /// Adds those conversations whose numbers are free.
 pub(super) fn add(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     conversations: &[Conversation],
 ) -> Result<(), ChangeError> {
-    let view = simulations::view(scope, simulation)?.ok_or_else(|| StoreError::Corrupt {
+    let view = simulations::view(tables, simulation)?.ok_or_else(|| StoreError::Corrupt {
         what: "simulation",
         reason: "conversations are to be added to one that is not there".into(),
     })?;
     view.simulation.require_running()?;
     for conversation in conversations {
-        insert(scope, simulation, conversation)?;
+        insert(tables, simulation, conversation)?;
     }
     Ok(())
 }
 
 fn insert(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     conversation: &Conversation,
 ) -> Result<(), StoreError> {
     let (token, claimed_until) = turn_claim(conversation);
     sql::execute(
-        scope.connection,
+        tables.connection,
         "conversation",
         "INSERT INTO conversations
              (id, simulation_id, persona_id, seq, status, end_reason, evaluation_status, attempt, item_count,
@@ -103,23 +103,23 @@ fn turn_claim(conversation: &Conversation) -> (Option<&str>, Option<i64>) {
 
 /// One conversation with its persona and verdicts.
 pub(super) fn get(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     id: &ConversationId,
 ) -> Result<Option<EvaluatedConversation>, StoreError> {
     let inserted = sql::one(
-        scope.connection,
+        tables.connection,
         "conversation",
         "SELECT conversations.inserted
          FROM conversations JOIN simulations ON simulations.id = conversations.simulation_id
          WHERE conversations.id = ?3 AND conversations.simulation_id = ?2 AND simulations.project_id = ?1",
-        [scope.project.as_str(), simulation.as_str(), id.as_str()],
+        [tables.project.as_str(), simulation.as_str(), id.as_str()],
         only,
     )?;
     let Some(inserted) = inserted else { return Ok(None) };
-    let Some((conversation, persona)) = held(scope, inserted)? else { return Ok(None) };
+    let Some((conversation, persona)) = held(tables, inserted)? else { return Ok(None) };
     let evaluations = verdicts(
-        scope,
+        tables,
         inserted,
         concat!("SELECT ", evaluation_columns!(), ", ", objective_columns!(), verdict_tables!()),
         |columns| Ok((rows::evaluation(columns)?, rows::objective(columns)?)),
@@ -129,9 +129,9 @@ pub(super) fn get(
 
 /// One page of conversations.
 pub(super) fn list(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
-    list: &ConversationList,
+    list: &ListConversations,
 ) -> Result<Page<ConversationSummary>, StoreError> {
     let (condition, status, order) = match list.status {
         // The status stands in the statement itself, or SQLite could not use `conversations_by_wait`.
@@ -146,14 +146,14 @@ pub(super) fn list(
             Order { keys: &[CREATED_AT], direction: Direction::Descending },
         ),
     };
-    let ids = [scope.project.as_str(), simulation.as_str()].map(|id| id.to_owned().into());
+    let ids = [tables.project.as_str(), simulation.as_str()].map(|id| id.to_owned().into());
     let candidates = Query::new("conversations", &condition, ids.to_vec())
         .and("status = {}", status.map(|status| status.as_str().to_owned()))
-        .candidates(scope.connection, "conversation", &order, &list.page)?;
+        .candidates(tables.connection, "conversation", &order, &list.page)?;
     lists::page(candidates, &list.page, |inserted| {
-        let Some((conversation, persona)) = held(scope, inserted)? else { return Ok(None) };
+        let Some((conversation, persona)) = held(tables, inserted)? else { return Ok(None) };
         let evaluations = verdicts(
-            scope,
+            tables,
             inserted,
             concat!("SELECT ", evaluation_columns!(), ", objective_versions.name", verdict_tables!()),
             |columns| Ok((rows::evaluation(columns)?, columns.checked(Name::parse)?)),
@@ -163,9 +163,9 @@ pub(super) fn list(
 }
 
 /// A conversation and the persona that holds it.
-fn held(scope: &Scope<'_>, inserted: i64) -> Result<Option<(Conversation, Persona)>, StoreError> {
+fn held(tables: &ProjectTables<'_>, inserted: i64) -> Result<Option<(Conversation, Persona)>, StoreError> {
     sql::one(
-        scope.connection,
+        tables.connection,
         "conversation",
         concat!(
             "SELECT ",
@@ -182,67 +182,67 @@ fn held(scope: &Scope<'_>, inserted: i64) -> Result<Option<(Conversation, Person
 
 /// The verdicts on the current attempt of a conversation, in the order the simulation names their objectives.
 fn verdicts<T>(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     inserted: i64,
     sql: &str,
     read: impl FnMut(&mut Columns<'_>) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
-    sql::all(scope.connection, "evaluation", sql, [inserted], read)
+    sql::all(tables.connection, "evaluation", sql, [inserted], read)
 }
 
 /// The ids of conversations with something left to happen.
 pub(super) fn unsettled(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     limit: u32,
 ) -> Result<Vec<ConversationId>, StoreError> {
     sql::all(
-        scope.connection,
+        tables.connection,
         "conversation",
         "SELECT id FROM conversations
          WHERE EXISTS (SELECT 1 FROM simulations WHERE id = ?2 AND project_id = ?1)
            AND simulation_id = ?2 AND settled = 0
          ORDER BY inserted LIMIT ?3",
-        params![scope.project.as_str(), simulation.as_str(), limit],
+        params![tables.project.as_str(), simulation.as_str(), limit],
         only_parsed,
     )
 }
 
 /// Changes a conversation.
 pub(super) fn change(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     id: &ConversationId,
     mut decide: Decide<ConversationView, ConversationChange>,
 ) -> Result<Option<Conversation>, ChangeError> {
-    let Some(view) = view(scope, simulation, id)? else { return Ok(None) };
+    let Some(view) = view(tables, simulation, id)? else { return Ok(None) };
     let before = view.clone();
     let change = decide(view)?;
     if let Some(turn) = &change.turn {
-        transcripts::insert_turn(scope, id, turn)?;
+        transcripts::insert_turn(tables, id, turn)?;
     }
-    transcripts::append(scope, &before.conversation, &change.items)?;
+    transcripts::append(tables, &before.conversation, &change.items)?;
     if change.conversation != before.conversation {
-        update(scope, id, &change.conversation)?;
+        update(tables, id, &change.conversation)?;
     }
     for evaluation in &change.evaluations {
-        insert_evaluation(scope, id, evaluation)?;
+        insert_evaluation(tables, id, evaluation)?;
     }
     if change.conversation.is_settled() && !before.conversation.is_settled() {
-        count_settled(scope, &before.simulation, &change.conversation)?;
+        count_settled(tables, &before.simulation, &change.conversation)?;
     }
-    jobs::add(scope.connection, &change.jobs)?;
-    idempotency::insert(scope.connection, change.record.as_ref())?;
+    jobs::add(tables.connection, &change.jobs)?;
+    idempotency::insert(tables.connection, change.record.as_ref())?;
     Ok(Some(change.conversation))
 }
 
 fn view(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     id: &ConversationId,
 ) -> Result<Option<ConversationView>, StoreError> {
     sql::one(
-        scope.connection,
+        tables.connection,
         "conversation",
         concat!(
             "SELECT ",
@@ -253,7 +253,7 @@ fn view(
               WHERE conversations.id = ?3 AND conversations.simulation_id = ?2
                   AND simulations.project_id = ?1"
         ),
-        [scope.project.as_str(), simulation.as_str(), id.as_str()],
+        [tables.project.as_str(), simulation.as_str(), id.as_str()],
         |columns| {
             Ok(ConversationView {
                 simulation: rows::simulation(columns)?,
@@ -264,10 +264,14 @@ fn view(
 }
 
 /// Updates the columns of a conversation that can change.
-fn update(scope: &Scope<'_>, id: &ConversationId, conversation: &Conversation) -> Result<(), StoreError> {
+fn update(
+    tables: &ProjectTables<'_>,
+    id: &ConversationId,
+    conversation: &Conversation,
+) -> Result<(), StoreError> {
     let (token, claimed_until) = turn_claim(conversation);
     sql::execute(
-        scope.connection,
+        tables.connection,
         "conversation",
         "UPDATE conversations
          SET status = ?2, end_reason = ?3, evaluation_status = ?4, attempt = ?5, item_count = ?6,
@@ -295,12 +299,12 @@ fn update(scope: &Scope<'_>, id: &ConversationId, conversation: &Conversation) -
 
 /// Records a verdict, whose objective must be one of the same project.
 fn insert_evaluation(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     id: &ConversationId,
     evaluation: &Evaluation,
 ) -> Result<(), StoreError> {
     let inserted = sql::execute(
-        scope.connection,
+        tables.connection,
         "evaluation",
         "INSERT INTO evaluations
              (conversation_id, attempt, objective_id, objective_version, id, judge, prompt_hash, outcome, score,
@@ -308,7 +312,7 @@ fn insert_evaluation(
          SELECT ?2, ?3, objectives.id, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM objectives
          WHERE objectives.id = ?4 AND objectives.project_id = ?1",
         params![
-            scope.project.as_str(),
+            tables.project.as_str(),
             id.as_str(),
             evaluation.attempt,
             evaluation.objective.id.as_str(),
@@ -328,14 +332,14 @@ fn insert_evaluation(
 
 /// Counts a conversation that was just settled, and calls for the simulation's end with the last of them.
 fn count_settled(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &Simulation,
     conversation: &Conversation,
 ) -> Result<(), StoreError> {
     let failed = conversation.status == ConversationStatus::Failed;
     let unjudged = !failed && conversation.evaluation_status == EvaluationStatus::Failed;
     let settled: Option<u32> = sql::one(
-        scope.connection,
+        tables.connection,
         "simulation",
         "UPDATE simulation_progress
          SET settled = settled + 1, conversations_failed = conversations_failed + ?2,
@@ -348,7 +352,7 @@ fn count_settled(
         return Ok(());
     }
     let work = Work::FinishSimulation { simulation: simulation.id.clone() };
-    jobs::add(scope.connection, &[Job::new(scope.project.clone(), work)])
+    jobs::add(tables.connection, &[Job::new(tables.project.clone(), work)])
 }
 
 /// Conversations of all projects with an expired lease and no turn in progress.

@@ -1,37 +1,37 @@
 //! Objectives, in versions.
 
 use onerun_domain::{Objective, ObjectiveId, Page, PageRequest};
-use onerun_store::{ChangeError, Decide, NamedSort, StoreError};
+use onerun_store::{ChangeError, Decide, SortBy, StoreError};
 use rusqlite::params;
 
 use super::projects::order;
 use crate::{
     lists::{self, Query},
     rows::{self, micros, objective_columns},
-    sql::{self, Scope},
+    sql::{self, ProjectTables},
 };
 
 /// Adds an objective.
-pub(super) fn insert(scope: &Scope<'_>, objective: &Objective) -> Result<(), StoreError> {
+pub(super) fn insert(tables: &ProjectTables<'_>, objective: &Objective) -> Result<(), StoreError> {
     sql::execute(
-        scope.connection,
+        tables.connection,
         "objective",
         "INSERT INTO objectives (id, project_id, version, name_folded, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5)",
         params![
             objective.id.as_str(),
-            scope.project.as_str(),
+            tables.project.as_str(),
             objective.version,
             sql::fold(objective.name.as_str()),
             micros(objective.created_at),
         ],
     )?;
-    insert_version(scope, objective)
+    insert_version(tables, objective)
 }
 
-fn insert_version(scope: &Scope<'_>, objective: &Objective) -> Result<(), StoreError> {
+fn insert_version(tables: &ProjectTables<'_>, objective: &Objective) -> Result<(), StoreError> {
     sql::execute(
-        scope.connection,
+        tables.connection,
         "objective version",
         "INSERT INTO objective_versions (objective_id, version, name, criteria, updated_at)
          VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -47,9 +47,9 @@ fn insert_version(scope: &Scope<'_>, objective: &Objective) -> Result<(), StoreE
 }
 
 /// One objective at its newest version.
-pub(super) fn get(scope: &Scope<'_>, id: &ObjectiveId) -> Result<Option<Objective>, StoreError> {
+pub(super) fn get(tables: &ProjectTables<'_>, id: &ObjectiveId) -> Result<Option<Objective>, StoreError> {
     sql::one(
-        scope.connection,
+        tables.connection,
         "objective",
         concat!(
             "SELECT ",
@@ -59,20 +59,20 @@ pub(super) fn get(scope: &Scope<'_>, id: &ObjectiveId) -> Result<Option<Objectiv
                   AND objective_versions.version = objectives.version
               WHERE objectives.id = ?2 AND objectives.project_id = ?1"
         ),
-        [scope.project.as_str(), id.as_str()],
+        [tables.project.as_str(), id.as_str()],
         rows::objective,
     )
 }
 
 /// One page of objectives, each at its newest version.
 pub(super) fn list(
-    scope: &Scope<'_>,
-    sort: NamedSort,
+    tables: &ProjectTables<'_>,
+    sort: SortBy,
     page: &PageRequest,
 ) -> Result<Page<Objective>, StoreError> {
-    let of_project = vec![scope.project.as_str().to_owned().into()];
+    let of_project = vec![tables.project.as_str().to_owned().into()];
     let candidates = Query::new("objectives", "project_id = ?1", of_project).candidates(
-        scope.connection,
+        tables.connection,
         "objective",
         &order(sort),
         page,
@@ -86,23 +86,23 @@ pub(super) fn list(
                   AND objective_versions.version = objectives.version
               WHERE objectives.inserted = ?1"
         );
-        sql::one(scope.connection, "objective", sql, [inserted], rows::objective)
+        sql::one(tables.connection, "objective", sql, [inserted], rows::objective)
     })
 }
 
 /// Adds the version that the decision makes, if it makes one.
 pub(super) fn change(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     id: &ObjectiveId,
     mut decide: Decide<Objective, Objective>,
 ) -> Result<Option<Objective>, ChangeError> {
-    let Some(before) = get(scope, id)? else { return Ok(None) };
+    let Some(before) = get(tables, id)? else { return Ok(None) };
     let after = decide(before.clone())?;
     if after != before {
         // A version that is there already is refused by its key: versions never change.
-        insert_version(scope, &after)?;
+        insert_version(tables, &after)?;
         sql::execute(
-            scope.connection,
+            tables.connection,
             "objective",
             "UPDATE objectives SET version = ?2, name_folded = ?3 WHERE id = ?1",
             params![id.as_str(), after.version, sql::fold(after.name.as_str())],

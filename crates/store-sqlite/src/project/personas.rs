@@ -10,13 +10,13 @@ use crate::{
     jobs,
     lists::{self, CREATED_AT, Order, Query},
     rows::{self, metadata_json, micros, persona_columns},
-    sql::{self, Scope},
+    sql::{self, ProjectTables},
 };
 
 /// Adds a persona and its jobs, unless its simulation has one of that number or is not of this project.
-pub(super) fn add(scope: &Scope<'_>, persona: &Persona, jobs: &[Job]) -> Result<bool, StoreError> {
+pub(super) fn add(tables: &ProjectTables<'_>, persona: &Persona, jobs: &[Job]) -> Result<bool, StoreError> {
     let added = sql::execute(
-        scope.connection,
+        tables.connection,
         "persona",
         "INSERT INTO personas
              (id, simulation_id, seq, approval, summary, story, purpose, attributes, metadata, created_at,
@@ -25,7 +25,7 @@ pub(super) fn add(scope: &Scope<'_>, persona: &Persona, jobs: &[Job]) -> Result<
          FROM simulations WHERE simulations.id = ?2 AND simulations.project_id = ?1
          ON CONFLICT (simulation_id, seq) DO NOTHING",
         params![
-            scope.project.as_str(),
+            tables.project.as_str(),
             persona.simulation_id.as_str(),
             persona.id.as_str(),
             persona.seq,
@@ -42,18 +42,18 @@ pub(super) fn add(scope: &Scope<'_>, persona: &Persona, jobs: &[Job]) -> Result<
     if added == 0 {
         return Ok(false);
     }
-    jobs::add(scope.connection, jobs)?;
+    jobs::add(tables.connection, jobs)?;
     Ok(true)
 }
 
 /// One persona.
 pub(super) fn get(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     id: &PersonaId,
 ) -> Result<Option<Persona>, StoreError> {
     sql::one(
-        scope.connection,
+        tables.connection,
         "persona",
         concat!(
             "SELECT ",
@@ -61,69 +61,69 @@ pub(super) fn get(
             " FROM personas JOIN simulations ON simulations.id = personas.simulation_id
               WHERE personas.id = ?3 AND personas.simulation_id = ?2 AND simulations.project_id = ?1"
         ),
-        [scope.project.as_str(), simulation.as_str(), id.as_str()],
+        [tables.project.as_str(), simulation.as_str(), id.as_str()],
         rows::persona,
     )
 }
 
 /// The numbers that are taken, from `first` on.
 pub(super) fn seqs(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     first: u32,
     limit: u32,
 ) -> Result<Vec<u32>, StoreError> {
     sql::all(
-        scope.connection,
+        tables.connection,
         "persona",
         "SELECT personas.seq FROM simulations JOIN personas ON personas.simulation_id = simulations.id
          WHERE simulations.id = ?2 AND simulations.project_id = ?1 AND personas.seq >= ?3
          ORDER BY personas.seq LIMIT ?4",
-        params![scope.project.as_str(), simulation.as_str(), first, limit],
+        params![tables.project.as_str(), simulation.as_str(), first, limit],
         only,
     )
 }
 
 /// One page of personas, newest first.
 pub(super) fn list(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     page: &PageRequest,
 ) -> Result<Page<Persona>, StoreError> {
-    let ids = [scope.project.as_str(), simulation.as_str()].map(|id| id.to_owned().into());
+    let ids = [tables.project.as_str(), simulation.as_str()].map(|id| id.to_owned().into());
     let order = Order { keys: &[CREATED_AT], direction: Direction::Descending };
     let candidates = Query::new("personas", OF_SIMULATION, ids.to_vec()).candidates(
-        scope.connection,
+        tables.connection,
         "persona",
         &order,
         page,
     )?;
     lists::page(candidates, page, |inserted| {
         let sql = concat!("SELECT ", persona_columns!(), " FROM personas WHERE inserted = ?1");
-        sql::one(scope.connection, "persona", sql, [inserted], rows::persona)
+        sql::one(tables.connection, "persona", sql, [inserted], rows::persona)
     })
 }
 
 /// Changes a persona.
 pub(super) fn change(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     id: &PersonaId,
     mut decide: Decide<(Simulation, Persona), PersonaChange>,
 ) -> Result<Option<Persona>, ChangeError> {
-    let Some(view) = simulations::view(scope, simulation)? else { return Ok(None) };
-    let Some(before) = get(scope, simulation, id)? else { return Ok(None) };
+    let Some(view) = simulations::view(tables, simulation)? else { return Ok(None) };
+    let Some(before) = get(tables, simulation, id)? else { return Ok(None) };
     let change = decide((view.simulation, before.clone()))?;
     if change.persona != before {
-        update(scope, id, &change.persona)?;
+        update(tables, id, &change.persona)?;
     }
-    jobs::add(scope.connection, &change.jobs)?;
+    jobs::add(tables.connection, &change.jobs)?;
     Ok(Some(change.persona))
 }
 
-fn update(scope: &Scope<'_>, id: &PersonaId, persona: &Persona) -> Result<(), StoreError> {
+fn update(tables: &ProjectTables<'_>, id: &PersonaId, persona: &Persona) -> Result<(), StoreError> {
     sql::execute(
-        scope.connection,
+        tables.connection,
         "persona",
         "UPDATE personas
          SET approval = ?2, summary = ?3, story = ?4, purpose = ?5, attributes = ?6, metadata = ?7,

@@ -2,14 +2,14 @@
 
 use onerun_auth::ProjectAccess;
 use onerun_domain::{Page, PageRequest, Project, ProjectId};
-use onerun_store::{ChangeError, Decide, NamedSort, StoreError};
+use onerun_store::{ChangeError, Decide, SortBy, StoreError};
 use rusqlite::{Connection, params};
 
 use crate::{
     columns::only,
     lists::{self, CREATED_AT, Order, Query, SortKey},
     rows::{self, micros, project_columns},
-    sql::{self, Scope},
+    sql::{self, ProjectTables},
 };
 
 /// Adds a project.
@@ -39,7 +39,7 @@ pub(crate) fn exists(connection: &Connection, id: &ProjectId) -> Result<bool, St
 pub(crate) fn list(
     connection: &Connection,
     within: &ProjectAccess,
-    sort: NamedSort,
+    sort: SortBy,
     page: &PageRequest,
 ) -> Result<Page<Project>, StoreError> {
     let ids = match within {
@@ -55,32 +55,32 @@ pub(crate) fn list(
     })
 }
 
-/// The project of the scope.
-pub(super) fn get(scope: &Scope<'_>) -> Result<Project, StoreError> {
+/// The project of the tables.
+pub(super) fn get(tables: &ProjectTables<'_>) -> Result<Project, StoreError> {
     let found = sql::one(
-        scope.connection,
+        tables.connection,
         "project",
         concat!("SELECT ", project_columns!(), " FROM projects WHERE id = ?1"),
-        [scope.project.as_str()],
+        [tables.project.as_str()],
         rows::project,
     )?;
     found.ok_or_else(|| StoreError::Corrupt { what: "project", reason: "it is gone".into() })
 }
 
-/// Changes the project of the scope.
+/// Changes the project of the tables.
 pub(super) fn change(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     mut decide: Decide<Project, Project>,
 ) -> Result<Project, ChangeError> {
-    let before = get(scope)?;
+    let before = get(tables)?;
     let after = decide(before.clone())?;
     if after != before {
         sql::execute(
-            scope.connection,
+            tables.connection,
             "project",
             "UPDATE projects SET name = ?2, name_folded = ?3, updated_at = ?4 WHERE id = ?1",
             params![
-                scope.project.as_str(),
+                tables.project.as_str(),
                 after.name.as_str(),
                 sql::fold(after.name.as_str()),
                 micros(after.updated_at),
@@ -91,9 +91,9 @@ pub(super) fn change(
 }
 
 /// The order of a list of things with a name.
-pub(super) fn order(sort: NamedSort) -> Order {
+pub(super) fn order(sort: SortBy) -> Order {
     match sort {
-        NamedSort::CreatedAt(direction) => Order { keys: &[CREATED_AT], direction },
-        NamedSort::Name(direction) => Order { keys: &[SortKey::Text("name_folded"), CREATED_AT], direction },
+        SortBy::CreatedAt(direction) => Order { keys: &[CREATED_AT], direction },
+        SortBy::Name(direction) => Order { keys: &[SortKey::Text("name_folded"), CREATED_AT], direction },
     }
 }

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use onerun_domain::{Direction, Job, ObjectiveRef, Page, ProjectId, Simulation, SimulationId};
 use onerun_store::{
-    ChangeError, Decide, NamedSort, SimulationChange, SimulationDetail, SimulationList, SimulationOrder,
-    SimulationSummary, SimulationView, StoreError,
+    ChangeError, Decide, ListSimulations, SimulationChange, SimulationDetail, SimulationOrder,
+    SimulationSummary, SimulationView, SortBy, StoreError,
 };
 use rusqlite::{Connection, params};
 
@@ -16,44 +16,44 @@ use crate::{
     rows::{
         self, agent_columns, metadata_json, micros, objective_columns, progress_columns, simulation_columns,
     },
-    sql::{self, Scope},
+    sql::{self, ProjectTables},
 };
 
 /// Adds a simulation with its pinned objectives and jobs.
 pub(super) fn insert(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &Simulation,
     objectives: &[ObjectiveRef],
     jobs: &[Job],
 ) -> Result<(), StoreError> {
-    insert_row(scope, simulation)?;
+    insert_row(tables, simulation)?;
     sql::execute(
-        scope.connection,
+        tables.connection,
         "simulation",
         "INSERT INTO simulation_progress (simulation_id) VALUES (?1)",
         [simulation.id.as_str()],
     )?;
     for (objective, position) in objectives.iter().zip(0_u32..) {
-        pin(scope, &simulation.id, position, objective)?;
+        pin(tables, &simulation.id, position, objective)?;
     }
-    jobs::add(scope.connection, jobs)
+    jobs::add(tables.connection, jobs)
 }
 
 /// Pins an objective, which must be one of the same project.
 fn pin(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     position: u32,
     objective: &ObjectiveRef,
 ) -> Result<(), StoreError> {
     let pinned = sql::execute(
-        scope.connection,
+        tables.connection,
         "simulation's objective",
         "INSERT INTO simulation_objectives (simulation_id, position, objective_id, version)
          SELECT ?2, ?3, objectives.id, ?5 FROM objectives
          WHERE objectives.id = ?4 AND objectives.project_id = ?1",
         params![
-            scope.project.as_str(),
+            tables.project.as_str(),
             simulation.as_str(),
             position,
             objective.id.as_str(),
@@ -64,9 +64,9 @@ fn pin(
 }
 
 /// Adds the row, whose agent must be one of the same project.
-fn insert_row(scope: &Scope<'_>, simulation: &Simulation) -> Result<(), StoreError> {
+fn insert_row(tables: &ProjectTables<'_>, simulation: &Simulation) -> Result<(), StoreError> {
     let inserted = sql::execute(
-        scope.connection,
+        tables.connection,
         "simulation",
         "INSERT INTO simulations
              (id, project_id, agent_id, name, name_folded, scenario, target_conversations, target_personas,
@@ -76,7 +76,7 @@ fn insert_row(scope: &Scope<'_>, simulation: &Simulation) -> Result<(), StoreErr
          FROM agents WHERE agents.id = ?3 AND agents.project_id = ?2",
         params![
             simulation.id.as_str(),
-            scope.project.as_str(),
+            tables.project.as_str(),
             simulation.agent_id.as_str(),
             simulation.name.as_str(),
             sql::fold(simulation.name.as_str()),
@@ -98,9 +98,12 @@ fn insert_row(scope: &Scope<'_>, simulation: &Simulation) -> Result<(), StoreErr
 }
 
 /// One simulation with its agent and objectives.
-pub(super) fn get(scope: &Scope<'_>, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError> {
+pub(super) fn get(
+    tables: &ProjectTables<'_>,
+    id: &SimulationId,
+) -> Result<Option<SimulationDetail>, StoreError> {
     let found = sql::one(
-        scope.connection,
+        tables.connection,
         "simulation",
         concat!(
             "SELECT ",
@@ -110,12 +113,12 @@ pub(super) fn get(scope: &Scope<'_>, id: &SimulationId) -> Result<Option<Simulat
             " FROM simulations JOIN agents ON agents.id = simulations.agent_id
               WHERE simulations.id = ?2 AND simulations.project_id = ?1"
         ),
-        [scope.project.as_str(), id.as_str()],
+        [tables.project.as_str(), id.as_str()],
         detail,
     )?;
     let Some(mut found) = found else { return Ok(None) };
     found.objectives = sql::all(
-        scope.connection,
+        tables.connection,
         "simulation's objective",
         concat!(
             "SELECT ",
@@ -138,14 +141,17 @@ pub(super) const OF_SIMULATION: &str =
     "EXISTS (SELECT 1 FROM simulations WHERE id = ?2 AND project_id = ?1) AND simulation_id = ?2";
 
 /// One page of simulations.
-pub(super) fn list(scope: &Scope<'_>, list: &SimulationList) -> Result<Page<SimulationSummary>, StoreError> {
-    let of_project = vec![scope.project.as_str().to_owned().into()];
+pub(super) fn list(
+    tables: &ProjectTables<'_>,
+    list: &ListSimulations,
+) -> Result<Page<SimulationSummary>, StoreError> {
+    let of_project = vec![tables.project.as_str().to_owned().into()];
     let candidates = Query::new("simulations", "project_id = ?1", of_project)
         .and("status = {}", list.status.map(|status| status.as_str().to_owned()))
         .and("agent_id = {}", list.agent_id.as_ref().map(|id| id.as_str().to_owned()))
         .and("instr(name_folded, {}) > 0", list.name.as_deref().map(sql::fold))
         .exactly(&list.exact)
-        .candidates(scope.connection, "simulation", &order(list.order), &list.page)?;
+        .candidates(tables.connection, "simulation", &order(list.order), &list.page)?;
     lists::page(candidates, &list.page, |inserted| {
         let sql = concat!(
             "SELECT ",
@@ -155,7 +161,7 @@ pub(super) fn list(scope: &Scope<'_>, list: &SimulationList) -> Result<Page<Simu
             " FROM simulations JOIN agents ON agents.id = simulations.agent_id
               WHERE simulations.inserted = ?1"
         );
-        sql::one(scope.connection, "simulation", sql, [inserted], |columns| {
+        sql::one(tables.connection, "simulation", sql, [inserted], |columns| {
             Ok(SimulationSummary { simulation: rows::simulation(columns)?, agent: rows::agent(columns)? })
         })
     })
@@ -171,8 +177,8 @@ const WAIT: SortKey = SortKey::Integer(
 
 fn order(order: SimulationOrder) -> Order {
     match order {
-        SimulationOrder::CreatedAt(direction) => named_order(NamedSort::CreatedAt(direction)),
-        SimulationOrder::Name(direction) => named_order(NamedSort::Name(direction)),
+        SimulationOrder::CreatedAt(direction) => named_order(SortBy::CreatedAt(direction)),
+        SimulationOrder::Name(direction) => named_order(SortBy::Name(direction)),
         SimulationOrder::Status(direction) => {
             Order { keys: &[SortKey::Text("status"), CREATED_AT], direction }
         }
@@ -191,9 +197,12 @@ fn detail(columns: &mut Columns<'_>) -> Result<SimulationDetail, StoreError> {
 }
 
 /// Reads the state for a decision about a simulation.
-pub(super) fn view(scope: &Scope<'_>, id: &SimulationId) -> Result<Option<SimulationView>, StoreError> {
+pub(super) fn view(
+    tables: &ProjectTables<'_>,
+    id: &SimulationId,
+) -> Result<Option<SimulationView>, StoreError> {
     sql::one(
-        scope.connection,
+        tables.connection,
         "simulation",
         concat!(
             "SELECT ",
@@ -203,7 +212,7 @@ pub(super) fn view(scope: &Scope<'_>, id: &SimulationId) -> Result<Option<Simula
             " FROM simulations JOIN simulation_progress ON simulation_progress.simulation_id = simulations.id
               WHERE simulations.id = ?2 AND simulations.project_id = ?1"
         ),
-        [scope.project.as_str(), id.as_str()],
+        [tables.project.as_str(), id.as_str()],
         |columns| {
             Ok(SimulationView { simulation: rows::simulation(columns)?, progress: rows::progress(columns)? })
         },
@@ -212,24 +221,24 @@ pub(super) fn view(scope: &Scope<'_>, id: &SimulationId) -> Result<Option<Simula
 
 /// Changes a simulation.
 pub(super) fn change(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     id: &SimulationId,
     mut decide: Decide<SimulationView, SimulationChange>,
 ) -> Result<Option<Simulation>, ChangeError> {
-    let Some(view) = view(scope, id)? else { return Ok(None) };
+    let Some(view) = view(tables, id)? else { return Ok(None) };
     let before = view.simulation.clone();
     let change = decide(view)?;
     if change.simulation != before {
-        update(scope, id, &change.simulation)?;
+        update(tables, id, &change.simulation)?;
     }
-    jobs::add(scope.connection, &change.jobs)?;
-    idempotency::insert(scope.connection, change.record.as_ref())?;
+    jobs::add(tables.connection, &change.jobs)?;
+    idempotency::insert(tables.connection, change.record.as_ref())?;
     Ok(Some(change.simulation))
 }
 
-fn update(scope: &Scope<'_>, id: &SimulationId, simulation: &Simulation) -> Result<(), StoreError> {
+fn update(tables: &ProjectTables<'_>, id: &SimulationId, simulation: &Simulation) -> Result<(), StoreError> {
     sql::execute(
-        scope.connection,
+        tables.connection,
         "simulation",
         "UPDATE simulations
          SET name = ?2, name_folded = ?3, metadata = ?4, status = ?5, last_failure_reason = ?6,

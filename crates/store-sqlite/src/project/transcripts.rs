@@ -7,12 +7,12 @@ use rusqlite::params;
 use crate::{
     lists,
     rows::{self, content_json, item_columns, micros, turn_columns},
-    sql::{self, Scope},
+    sql::{self, ProjectTables},
 };
 
 /// Appends messages to the attempt that `conversation` is at.
 pub(super) fn append(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     conversation: &Conversation,
     items: &[Item],
 ) -> Result<(), StoreError> {
@@ -27,14 +27,14 @@ pub(super) fn append(
                 ),
             });
         }
-        insert(scope, &conversation.id, item)?;
+        insert(tables, &conversation.id, item)?;
     }
     Ok(())
 }
 
-fn insert(scope: &Scope<'_>, conversation: &ConversationId, item: &Item) -> Result<(), StoreError> {
+fn insert(tables: &ProjectTables<'_>, conversation: &ConversationId, item: &Item) -> Result<(), StoreError> {
     sql::execute(
-        scope.connection,
+        tables.connection,
         "message",
         "INSERT INTO items (conversation_id, attempt, position, id, role, content, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -53,7 +53,7 @@ fn insert(scope: &Scope<'_>, conversation: &ConversationId, item: &Item) -> Resu
 
 /// One page of an attempt's messages, oldest first.
 pub(super) fn items(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     conversation: &ConversationId,
     attempt: u32,
@@ -62,7 +62,7 @@ pub(super) fn items(
     let (after, offset) = lists::numbered(&page.start)?;
     let mut found = PageBuilder::new(page.limit);
     sql::each(
-        scope.connection,
+        tables.connection,
         "message",
         concat!(
             "SELECT ",
@@ -76,7 +76,7 @@ pub(super) fn items(
               ORDER BY items.position LIMIT ?6 OFFSET ?7"
         ),
         params![
-            scope.project.as_str(),
+            tables.project.as_str(),
             simulation.as_str(),
             conversation.as_str(),
             attempt,
@@ -95,12 +95,12 @@ pub(super) fn items(
 
 /// Keeps a reply under its key, which must be new.
 pub(super) fn insert_turn(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     conversation: &ConversationId,
     turn: &StoredTurn,
 ) -> Result<(), StoreError> {
     sql::execute(
-        scope.connection,
+        tables.connection,
         "turn",
         "INSERT INTO turns (conversation_id, key, input_hash, attempt, reply_text, reply_ended, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -119,13 +119,13 @@ pub(super) fn insert_turn(
 
 /// The reply stored under an `Idempotency-Key`.
 pub(super) fn turn(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     conversation: &ConversationId,
     key: &str,
 ) -> Result<Option<StoredTurn>, StoreError> {
     sql::one(
-        scope.connection,
+        tables.connection,
         "turn",
         concat!(
             "SELECT ",
@@ -136,7 +136,7 @@ pub(super) fn turn(
               WHERE turns.conversation_id = ?3 AND turns.key = ?4 AND conversations.simulation_id = ?2
                   AND simulations.project_id = ?1"
         ),
-        [scope.project.as_str(), simulation.as_str(), conversation.as_str(), key],
+        [tables.project.as_str(), simulation.as_str(), conversation.as_str(), key],
         rows::turn,
     )
 }

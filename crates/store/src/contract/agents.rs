@@ -5,9 +5,9 @@ use onerun_domain::{Agent, AgentId, AgentPatch, Description, Direction, Name, Re
 use super::fixture::{
     Fixture, all, assert_duplicate, at_once, in_pages, metadata, name, odd_texts, part, refusal,
 };
-use crate::{AgentList, AgentSummary, ExactFilter, NamedSort};
+use crate::{AgentSummary, ExactFilter, ListAgents, SortBy};
 
-const OLDEST_FIRST: NamedSort = NamedSort::CreatedAt(Direction::Ascending);
+const OLDEST_FIRST: SortBy = SortBy::CreatedAt(Direction::Ascending);
 
 fn patch(name: Option<&str>, description: Option<&str>) -> AgentPatch {
     AgentPatch {
@@ -43,10 +43,10 @@ pub async fn agent_is_read_as_added(fixture: &Fixture) {
         let agent = project.add_agent(agent).await;
         let summary = AgentSummary { agent: agent.clone(), total_simulations: 0 };
         assert_eq!(project.store.agent(&agent.id).await.unwrap(), Some(summary.clone()));
-        let sort = NamedSort::CreatedAt(Direction::Descending);
+        let sort = SortBy::CreatedAt(Direction::Descending);
         let listed = project
             .store
-            .agents(AgentList { name: None, exact: ExactFilter::default(), sort, page: part(1, 0) })
+            .agents(ListAgents { name: None, exact: ExactFilter::default(), sort, page: part(1, 0) })
             .await
             .unwrap();
         assert_eq!(listed.data, [summary]);
@@ -164,7 +164,7 @@ pub async fn agent_has_its_number_of_simulations(fixture: &Fixture) {
         let summary = project.store.agent(&agent.id).await.unwrap().unwrap();
         assert_eq!(summary.total_simulations, count);
     }
-    let list = AgentList { name: None, exact: ExactFilter::default(), sort: OLDEST_FIRST, page: all() };
+    let list = ListAgents { name: None, exact: ExactFilter::default(), sort: OLDEST_FIRST, page: all() };
     let counts: Vec<_> = project
         .store
         .agents(list)
@@ -225,15 +225,15 @@ pub async fn filtered_agents_are_sorted_and_paged(fixture: &Fixture) {
             .await;
     }
     for (sort, first, last) in [
-        (NamedSort::Name(Direction::Ascending), "Bot A", "Other bot"),
-        (NamedSort::Name(Direction::Descending), "Other bot", "Bot A"),
+        (SortBy::Name(Direction::Ascending), "Bot A", "Other bot"),
+        (SortBy::Name(Direction::Descending), "Other bot", "Bot A"),
     ] {
         let whole = project.agent_list(Some("bot"), sort).await;
         assert_eq!(whole.len(), 5);
         assert_eq!((whole[0].name.as_str(), whole[4].name.as_str()), (first, last));
         for limit in [1, 2, 4, 5, 9] {
             let list =
-                |page| AgentList { name: Some("bot".into()), exact: ExactFilter::default(), sort, page };
+                |page| ListAgents { name: Some("bot".into()), exact: ExactFilter::default(), sort, page };
             let pages = in_pages(limit, async |page| project.store.agents(list(page)).await.unwrap()).await;
             assert_eq!(pages.into_iter().map(|summary| summary.agent).collect::<Vec<_>>(), whole);
         }
@@ -260,7 +260,7 @@ pub async fn agents_are_filtered_exactly_by_name_and_metadata(fixture: &Fixture)
     let found = async |named: Option<&str>, filters: &[(&str, &str)]| {
         let metadata = filters.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
         let exact = ExactFilter { name: named.map(str::to_owned), metadata };
-        let list = AgentList { name: None, exact: exact.clone(), sort: OLDEST_FIRST, page: all() };
+        let list = ListAgents { name: None, exact: exact.clone(), sort: OLDEST_FIRST, page: all() };
         let page = project.store.agents(list).await.unwrap();
         let found: Vec<Agent> = page.data.into_iter().map(|summary| summary.agent).collect();
         let expected: Vec<Agent> =
@@ -303,7 +303,7 @@ async fn agents_renamed(
     project.store.change_agent(id, rename).await.unwrap().unwrap();
     for (text, count) in [("Desk", 0), ("Renamed", 1)] {
         let exact = ExactFilter { name: Some(text.to_owned()), metadata: Vec::new() };
-        let list = AgentList { name: None, exact, sort: OLDEST_FIRST, page: all() };
+        let list = ListAgents { name: None, exact, sort: OLDEST_FIRST, page: all() };
         assert_eq!(project.store.agents(list).await.unwrap().data.len(), count, "{text}");
     }
 }

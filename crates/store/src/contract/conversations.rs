@@ -8,11 +8,11 @@ use onerun_domain::{
 use super::fixture::{
     CLAIM, Fixture, LEASE, ROUNDS, Scene, all, at_once, both, in_pages, part, refusal, turn,
 };
-use crate::{ChangeError, ConversationChange, ConversationList, ConversationSummary, EvaluatedConversation};
+use crate::{ChangeError, ConversationChange, ConversationSummary, EvaluatedConversation, ListConversations};
 
 impl Scene {
     async fn listed(&self, status: Option<ConversationStatus>) -> Vec<ConversationSummary> {
-        self.list(ConversationList { status, page: all() }).await.data
+        self.list(ListConversations { status, page: all() }).await.data
     }
 
     async fn seqs_in(&self, status: Option<ConversationStatus>) -> Vec<u32> {
@@ -187,7 +187,7 @@ pub async fn unknown_conversation_is_none(fixture: &Fixture) {
         assert_eq!(store.items(simulation, id, 1, all()).await.unwrap().data, []);
         assert_eq!(store.turn(simulation, id, "key").await.unwrap(), None);
     }
-    let list = ConversationList { status: None, page: all() };
+    let list = ListConversations { status: None, page: all() };
     assert_eq!(store.conversations(&nowhere, list).await.unwrap().data, []);
     assert_eq!(store.unsettled_conversations(&nowhere, 10).await.unwrap(), Vec::new());
 }
@@ -208,7 +208,7 @@ pub async fn conversations_are_listed_newest_first(fixture: &Fixture) {
     seqs.sort_unstable();
     assert_eq!(seqs, (1..=7).collect::<Vec<_>>());
     for limit in [1, 2, 7, 8] {
-        let list = |page| ConversationList { status: None, page };
+        let list = |page| ListConversations { status: None, page };
         assert_eq!(in_pages(limit, async |page| scene.list(list(page)).await).await, whole);
     }
 }
@@ -233,7 +233,7 @@ pub async fn conversations_are_filtered_by_status(fixture: &Fixture) {
         (ConversationStatus::Failed, vec![7, 6]),
     ] {
         assert_eq!(scene.seqs_in(Some(status)).await, expected);
-        let list = |page| ConversationList { status: Some(status), page };
+        let list = |page| ListConversations { status: Some(status), page };
         let pages = in_pages(1, async |page| scene.list(list(page)).await).await;
         assert_eq!(pages, scene.listed(Some(status)).await);
     }
@@ -253,7 +253,7 @@ pub async fn queued_conversations_are_sorted_by_waiting_time(fixture: &Fixture) 
     assert_eq!(scene.seqs_in(queued).await, [2, 4, 3, 1]);
     assert_eq!(scene.seqs_in(None).await, [4, 3, 2, 1]);
     for limit in [1, 2, 4] {
-        let list = |page| ConversationList { status: queued, page };
+        let list = |page| ListConversations { status: queued, page };
         let pages = in_pages(limit, async |page| scene.list(list(page)).await).await;
         assert_eq!(pages, scene.listed(queued).await);
     }
@@ -273,7 +273,7 @@ pub async fn pages_of_equally_long_waiting_conversations_never_overlap(fixture: 
     seqs.sort_unstable();
     assert_eq!(seqs, [1, 2, 3, 4, 5, 6]);
     for limit in [1, 4, 6] {
-        let list = |page| ConversationList { status, page };
+        let list = |page| ListConversations { status, page };
         assert_eq!(in_pages(limit, async |page| scene.list(list(page)).await).await, whole);
     }
 }
@@ -289,7 +289,7 @@ pub async fn page_reports_whether_more_follow(fixture: &Fixture) {
         (5, 3, 0, false),
         (5, 4_000_000_000, 0, false),
     ] {
-        let page = scene.list(ConversationList { status: None, page: part(limit, offset) }).await;
+        let page = scene.list(ListConversations { status: None, page: part(limit, offset) }).await;
         assert_eq!((page.data.len(), page.has_more()), (size, has_more), "{limit} after {offset}");
     }
 }

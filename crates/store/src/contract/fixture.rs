@@ -23,10 +23,9 @@ use onerun_domain::{
 use tokio::sync::Barrier;
 
 use crate::{
-    AgentList, ChangeError, ClaimedJob, ConversationChange, ConversationList, ConversationSummary,
-    ConversationView, Decision, EvaluatedConversation, ExactFilter, NamedSort, ProjectStore,
-    SimulationChange, SimulationList, SimulationOrder, SimulationView, Store, StoreError, StoredReply,
-    StoredTurn,
+    ChangeError, ClaimedJob, ConversationChange, ConversationSummary, ConversationView, Decision,
+    EvaluatedConversation, ExactFilter, ListAgents, ListConversations, ListSimulations, ProjectStore,
+    SimulationChange, SimulationOrder, SimulationView, SortBy, Store, StoreError, StoredReply, StoredTurn,
 };
 
 /// The length of a lease.
@@ -136,7 +135,7 @@ impl Fixture {
         claimed.into_iter().map(|claimed| claimed.job).collect()
     }
 
-    pub(super) async fn project_list(&self, sort: NamedSort, page: PageRequest) -> Page<Project> {
+    pub(super) async fn project_list(&self, sort: SortBy, page: PageRequest) -> Page<Project> {
         self.store.projects(&ProjectAccess::All, sort, page).await.unwrap()
     }
 }
@@ -272,9 +271,9 @@ impl TestProject {
         scene
     }
 
-    pub(super) async fn agent_list(&self, filter: Option<&str>, sort: NamedSort) -> Vec<Agent> {
+    pub(super) async fn agent_list(&self, filter: Option<&str>, sort: SortBy) -> Vec<Agent> {
         let list =
-            AgentList { name: filter.map(str::to_owned), exact: ExactFilter::default(), sort, page: all() };
+            ListAgents { name: filter.map(str::to_owned), exact: ExactFilter::default(), sort, page: all() };
         let page = self.store.agents(list).await.unwrap();
         page.data.into_iter().map(|summary| summary.agent).collect()
     }
@@ -283,7 +282,7 @@ impl TestProject {
     pub(super) async fn simulation_list(
         &self,
         order: SimulationOrder,
-        narrow: impl FnOnce(SimulationList) -> SimulationList,
+        narrow: impl FnOnce(ListSimulations) -> ListSimulations,
     ) -> Vec<Simulation> {
         let page = self.store.simulations(narrow(all_simulations(order))).await.unwrap();
         page.data.into_iter().map(|detail| detail.simulation).collect()
@@ -291,8 +290,8 @@ impl TestProject {
 }
 
 /// A request for every simulation.
-pub(super) fn all_simulations(order: SimulationOrder) -> SimulationList {
-    SimulationList {
+pub(super) fn all_simulations(order: SimulationOrder) -> ListSimulations {
+    ListSimulations {
         name: None,
         exact: ExactFilter::default(),
         status: None,
@@ -371,7 +370,7 @@ impl Scene {
         self.store().turn(&self.simulation.id, id, key).await.unwrap()
     }
 
-    pub(super) async fn list(&self, list: ConversationList) -> Page<ConversationSummary> {
+    pub(super) async fn list(&self, list: ListConversations) -> Page<ConversationSummary> {
         self.store().conversations(&self.simulation.id, list).await.unwrap()
     }
 

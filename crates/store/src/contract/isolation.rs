@@ -5,7 +5,7 @@ use onerun_domain::{
 };
 
 use super::fixture::{Fixture, Scene, Settled, TestProject, all};
-use crate::{ConversationList, NamedSort, SimulationList, SimulationOrder};
+use crate::{ListConversations, ListSimulations, SimulationOrder, SortBy};
 
 /// A project with something of everything, and another project.
 async fn two_projects(fixture: &Fixture) -> (Scene, TestProject) {
@@ -23,14 +23,14 @@ async fn two_projects(fixture: &Fixture) -> (Scene, TestProject) {
 async fn seen(scene: &Scene) -> String {
     let store = scene.store();
     let simulation = &scene.simulation.id;
-    let list = ConversationList { status: None, page: all() };
+    let list = ListConversations { status: None, page: all() };
     format!(
         "{:#?}",
         (
             (store.project().await.unwrap(), store.agent(&scene.agent.id).await.unwrap()),
-            store.objectives(NamedSort::CreatedAt(Direction::Ascending), all()).await.unwrap(),
+            store.objectives(SortBy::CreatedAt(Direction::Ascending), all()).await.unwrap(),
             store.simulation(simulation).await.unwrap(),
-            store.tally(simulation).await.unwrap(),
+            store.counts(simulation).await.unwrap(),
             store.personas(simulation, all()).await.unwrap(),
             store.conversations(simulation, list).await.unwrap(),
             scene.items(&scene.id(0), 1).await,
@@ -47,12 +47,12 @@ pub async fn other_projects_cannot_be_read(fixture: &Fixture) {
     assert_eq!(store.agent(&scene.agent.id).await.unwrap(), None);
     assert_eq!(store.objective(&scene.objectives[0].id).await.unwrap(), None);
     assert_eq!(store.simulation(simulation).await.unwrap(), None);
-    assert_eq!(store.tally(simulation).await.unwrap(), None);
+    assert_eq!(store.counts(simulation).await.unwrap(), None);
     assert_eq!(store.persona(simulation, &scene.persona.id).await.unwrap(), None);
     assert_eq!(store.persona_seqs(simulation, 1, 10).await.unwrap(), Vec::<u32>::new());
     assert_eq!(store.personas(simulation, all()).await.unwrap().data, []);
     assert_eq!(store.conversation(simulation, conversation).await.unwrap(), None);
-    let list = ConversationList { status: None, page: all() };
+    let list = ListConversations { status: None, page: all() };
     assert_eq!(store.conversations(simulation, list).await.unwrap().data, []);
     assert_eq!(store.unsettled_conversations(simulation, 10).await.unwrap(), Vec::new());
     assert_eq!(store.turn(simulation, conversation, "one").await.unwrap(), None);
@@ -62,8 +62,8 @@ pub async fn other_projects_cannot_be_read(fixture: &Fixture) {
 /// Lists hold what is the project's own.
 pub async fn other_projects_are_not_listed(fixture: &Fixture) {
     let (scene, other) = two_projects(fixture).await;
-    assert_eq!(other.agent_list(None, NamedSort::Name(Direction::Ascending)).await, []);
-    let sort = NamedSort::CreatedAt(Direction::Descending);
+    assert_eq!(other.agent_list(None, SortBy::Name(Direction::Ascending)).await, []);
+    let sort = SortBy::CreatedAt(Direction::Descending);
     assert_eq!(other.store.objectives(sort, all()).await.unwrap().data, []);
     let own = other.scene(1).await;
     for order in [
@@ -75,10 +75,10 @@ pub async fn other_projects_are_not_listed(fixture: &Fixture) {
         let all = other.simulation_list(order, |list| list).await;
         assert_eq!(all, std::slice::from_ref(&own.simulation));
         let agent_id = Some(scene.agent.id.clone());
-        let foreign = other.simulation_list(order, |list| SimulationList { agent_id, ..list }).await;
+        let foreign = other.simulation_list(order, |list| ListSimulations { agent_id, ..list }).await;
         assert_eq!(foreign, []);
         let status = Some(SimulationStatus::InProgress);
-        let running = other.simulation_list(order, |list| SimulationList { status, ..list }).await;
+        let running = other.simulation_list(order, |list| ListSimulations { status, ..list }).await;
         assert_eq!(running, std::slice::from_ref(&own.simulation));
     }
 }
@@ -166,7 +166,7 @@ pub async fn conversation_shows_no_persona_of_another_project(fixture: &Fixture)
     if let Ok(Some(read)) = own.store().conversation(&own.simulation.id, &queued.id).await {
         assert_ne!(read.persona, scene.persona);
     }
-    let list = ConversationList { status: None, page: all() };
+    let list = ListConversations { status: None, page: all() };
     if let Ok(listed) = own.store().conversations(&own.simulation.id, list).await {
         assert!(listed.data.iter().all(|read| read.persona != scene.persona));
     }
@@ -188,7 +188,7 @@ pub async fn conversation_is_found_under_its_own_simulation(fixture: &Fixture) {
     assert_eq!(store.turn(simulation, conversation, "one").await.unwrap(), None);
     assert_eq!(store.items(simulation, conversation, 1, all()).await.unwrap().data, []);
     assert_eq!(store.persona_seqs(simulation, 1, 10).await.unwrap(), [1]);
-    let list = ConversationList { status: None, page: all() };
+    let list = ListConversations { status: None, page: all() };
     let listed = store.conversations(simulation, list).await.unwrap();
     let ids: Vec<_> = listed.data.into_iter().map(|read| read.conversation.id).collect();
     assert_eq!(ids, [sibling.id(0)]);

@@ -6,7 +6,7 @@ use onerun_domain::{
 };
 
 use super::fixture::{Fixture, ROUNDS, Scene, Settled, all, both, name, odd_texts, refusal};
-use crate::{ConversationChange, ConversationList, ConversationSummary, ConversationView};
+use crate::{ConversationChange, ConversationSummary, ConversationView, ListConversations};
 
 impl Scene {
     /// Concludes the evaluation with exactly these verdicts.
@@ -58,7 +58,7 @@ pub async fn verdict_is_read_as_recorded(fixture: &Fixture) {
     let read = scene.read(&id).await;
     let expected: Vec<_> = verdicts.into_iter().zip(scene.objectives.clone()).collect();
     assert_eq!(read.evaluations, expected);
-    assert_eq!(scene.list(ConversationList { status: None, page: all() }).await.data, [read.into()]);
+    assert_eq!(scene.list(ListConversations { status: None, page: all() }).await.data, [read.into()]);
 }
 
 /// Verdicts come in the order that the simulation names the objectives, whatever order they were recorded in, and
@@ -82,7 +82,7 @@ pub async fn verdicts_have_judged_versions_in_objective_order(fixture: &Fixture)
         let verdict = |number: usize| scene.verdict(&held, &scene.objectives[number], Outcome::Passed);
         scene.record(index, vec![verdict(1), verdict(2), verdict(0)]).await;
     }
-    for read in scene.list(ConversationList { status: None, page: all() }).await.data {
+    for read in scene.list(ListConversations { status: None, page: all() }).await.data {
         let judged: Vec<_> =
             read.evaluations.iter().map(|(verdict, name)| (&verdict.objective, name)).collect();
         let references: Vec<_> = scene.objectives.iter().map(Objective::reference).collect();
@@ -208,8 +208,8 @@ pub async fn verdict_is_recorded_only_before_a_cancel(fixture: &Fixture) {
         scene.stop(&id).await.unwrap();
         assert_eq!(scene.read(&id).await.evaluations.len(), recorded);
         assert_eq!(scene.progress().await.settled, 1);
-        let tally = scene.store().tally(&scene.simulation.id).await.unwrap().unwrap();
-        let verdicts: u64 = tally.objectives.iter().flat_map(|objective| objective.outcomes.values()).sum();
+        let counts = scene.store().counts(&scene.simulation.id).await.unwrap().unwrap();
+        let verdicts: u64 = counts.objectives.iter().flat_map(|objective| objective.outcomes.values()).sum();
         assert_eq!(verdicts, u64::try_from(recorded).unwrap());
     }
 }
@@ -236,7 +236,7 @@ pub async fn verdicts_are_shown_for_the_current_attempt(fixture: &Fixture) {
     let verdicts: Vec<_> =
         read.evaluations.iter().map(|(verdict, _)| (verdict.attempt, verdict.outcome)).collect();
     assert_eq!(verdicts, [(2, Outcome::Passed), (2, Outcome::Inconclusive)]);
-    let tally = scene.store().tally(&scene.simulation.id).await.unwrap().unwrap();
-    assert_eq!(tally.conversations.with_outcome(Outcome::Inconclusive), 1);
-    assert_eq!(Outcome::ALL.map(|outcome| tally.objectives[0].with_outcome(outcome)), [1, 0, 0]);
+    let counts = scene.store().counts(&scene.simulation.id).await.unwrap().unwrap();
+    assert_eq!(counts.conversations.with_outcome(Outcome::Inconclusive), 1);
+    assert_eq!(Outcome::ALL.map(|outcome| counts.objectives[0].with_outcome(outcome)), [1, 0, 0]);
 }

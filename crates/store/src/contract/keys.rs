@@ -16,7 +16,7 @@ use super::fixture::{
 };
 use crate::{
     ChangeKey, DecideUnasked, ExactFilter, IdempotencyId, IdempotencyRecord, IdempotencyScope, KeyChange,
-    KeyError, KeyList, KeyView, NewKey, StoreError,
+    KeyError, KeyView, ListKeys, NewKey, StoreError,
 };
 
 /// A decision about a key, and the event that it writes.
@@ -209,8 +209,8 @@ pub(super) async fn trail(fixture: &Fixture) -> Vec<AuditEntry> {
     entries
 }
 
-pub(super) fn everything(fixture: &Fixture, page: PageRequest) -> KeyList {
-    KeyList {
+pub(super) fn everything(fixture: &Fixture, page: PageRequest) -> ListKeys {
+    ListKeys {
         exact: ExactFilter::default(),
         within: ProjectAccess::All,
         status: None,
@@ -227,7 +227,7 @@ fn names(page: &Page<KeyView>) -> Vec<&str> {
 }
 
 /// The names of the keys that a list finds, with the list as long as the page allows.
-async fn listed(fixture: &Fixture, list: impl FnOnce(KeyList) -> KeyList) -> Vec<String> {
+async fn listed(fixture: &Fixture, list: impl FnOnce(ListKeys) -> ListKeys) -> Vec<String> {
     let page = fixture.store.keys(list(everything(fixture, all()))).await.unwrap();
     names(&page).into_iter().map(str::to_owned).collect()
 }
@@ -691,7 +691,7 @@ pub async fn keys_are_filtered_by_status(fixture: &Fixture) {
     changed(fixture, &replaced.record.id, rotated(fixture, None).1.1).await;
     let now = fixture.now();
     let at = async |time: Timestamp, status| {
-        listed(fixture, move |list| KeyList { status: Some(status), now: time, ..list }).await
+        listed(fixture, move |list| ListKeys { status: Some(status), now: time, ..list }).await
     };
     assert_eq!(at(now, KeyStatus::Active).await, ["replaced", "replaced", "soon expired", "active"]);
     assert_eq!(at(now, KeyStatus::Pending).await, ["pending"]);
@@ -725,7 +725,7 @@ async fn keys_of_projects(fixture: &Fixture) -> [ProjectId; 3] {
 pub async fn keys_are_filtered_by_project(fixture: &Fixture) {
     let [a, b, c] = keys_of_projects(fixture).await;
     let reaching = async |project: &ProjectId| {
-        listed(fixture, |list| KeyList { project: Some(project.clone()), ..list }).await
+        listed(fixture, |list| ListKeys { project: Some(project.clone()), ..list }).await
     };
     assert_eq!(reaching(&a).await, ["a b", "a", "all"]);
     assert_eq!(reaching(&b).await, ["a b", "b", "all"]);
@@ -736,11 +736,11 @@ pub async fn keys_are_filtered_by_project(fixture: &Fixture) {
 pub async fn keys_are_listed_by_project_access(fixture: &Fixture) {
     let [a, b, c] = keys_of_projects(fixture).await;
     let within =
-        async |ids: &[&ProjectId]| listed(fixture, |list| KeyList { within: only(ids), ..list }).await;
+        async |ids: &[&ProjectId]| listed(fixture, |list| ListKeys { within: only(ids), ..list }).await;
     assert_eq!(within(&[&a, &b]).await, ["none", "a b", "b", "a"]);
     assert_eq!(within(&[&a, &c]).await, ["none", "a"]);
     assert_eq!(within(&[]).await, ["none"]);
-    let both = listed(fixture, |list| KeyList { within: only(&[&a]), project: Some(a.clone()), ..list });
+    let both = listed(fixture, |list| ListKeys { within: only(&[&a]), project: Some(a.clone()), ..list });
     assert_eq!(both.await, ["a"]);
 }
 
@@ -755,7 +755,7 @@ pub async fn keys_are_filtered_by_expiry(fixture: &Fixture) {
     add(fixture, record(fixture, name("revoked"), until(now + 7 * DAY)).revoke(now)).await;
     let replaced = add(fixture, record(fixture, name("replaced"), Grant::everything())).await;
     changed(fixture, &replaced.id, rotated(fixture, None).1.1).await;
-    let by = async |end: Timestamp| listed(fixture, |list| KeyList { ends_by: Some(end), ..list }).await;
+    let by = async |end: Timestamp| listed(fixture, |list| ListKeys { ends_by: Some(end), ..list }).await;
     let nobody: [&str; 0] = [];
     assert_eq!(by(now).await, nobody);
     assert_eq!(by(now + 2 * DAY).await, ["replaced"]);
@@ -772,7 +772,7 @@ pub async fn keys_are_filtered_by_idle_time(fixture: &Fixture) {
         .await;
     let now = fixture.pass(DAY);
     let since =
-        async |time: Timestamp| listed(fixture, |list| KeyList { idle_since: Some(time), ..list }).await;
+        async |time: Timestamp| listed(fixture, |list| ListKeys { idle_since: Some(time), ..list }).await;
     assert_eq!(since(now).await, ["never used", "used"]);
     assert!(fixture.store.add_key_use(&old.id, &used(now, &[], 0), now).await.unwrap());
     let moment = SignedDuration::from_micros(1);
@@ -792,7 +792,7 @@ pub async fn filters_find_keys_far_behind_the_newest(fixture: &Fixture) {
     }
     for limit in [1, 2, 5, 100] {
         let pages = in_pages(limit, async |page| {
-            let list = KeyList { project: Some(one.clone()), ..everything(fixture, page) };
+            let list = ListKeys { project: Some(one.clone()), ..everything(fixture, page) };
             fixture.store.keys(list).await.unwrap()
         });
         let found: Vec<String> = pages.await.iter().map(|view| view.record.name.to_string()).collect();

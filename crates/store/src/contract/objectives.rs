@@ -7,9 +7,9 @@ use onerun_domain::{
 use super::fixture::{
     Fixture, TestProject, all, assert_duplicate, at_once, in_pages, name, odd_texts, refusal,
 };
-use crate::NamedSort;
+use crate::SortBy;
 
-const OLDEST_FIRST: NamedSort = NamedSort::CreatedAt(Direction::Ascending);
+const OLDEST_FIRST: SortBy = SortBy::CreatedAt(Direction::Ascending);
 
 fn renaming(text: &str) -> ObjectivePatch {
     ObjectivePatch { name: Some(name(text)), criteria: None }
@@ -22,7 +22,7 @@ impl TestProject {
         self.store.change_objective(id, decide).await.unwrap().unwrap()
     }
 
-    async fn objective_list(&self, sort: NamedSort) -> Vec<Objective> {
+    async fn objective_list(&self, sort: SortBy) -> Vec<Objective> {
         self.store.objectives(sort, all()).await.unwrap().data
     }
 
@@ -156,10 +156,10 @@ pub async fn objectives_are_sorted_both_ways_by_their_newest_name(fixture: &Fixt
     }
     project.revise(&ids[0], renaming("A")).await;
     for (sort, expected) in [
-        (NamedSort::CreatedAt(Direction::Ascending), ["A", "B", "a", "b"]),
-        (NamedSort::CreatedAt(Direction::Descending), ["b", "a", "B", "A"]),
-        (NamedSort::Name(Direction::Ascending), ["A", "a", "B", "b"]),
-        (NamedSort::Name(Direction::Descending), ["b", "B", "a", "A"]),
+        (SortBy::CreatedAt(Direction::Ascending), ["A", "B", "a", "b"]),
+        (SortBy::CreatedAt(Direction::Descending), ["b", "a", "B", "A"]),
+        (SortBy::Name(Direction::Ascending), ["A", "a", "B", "b"]),
+        (SortBy::Name(Direction::Descending), ["b", "B", "a", "A"]),
     ] {
         let listed = project.objective_list(sort).await;
         let names: Vec<_> = listed.iter().map(|objective| objective.name.as_str()).collect();
@@ -177,7 +177,7 @@ pub async fn pages_of_equal_objectives_never_overlap(fixture: &Fixture) {
         project.revise(&id, renaming("Other")).await;
         project.revise(&id, renaming("Objective")).await;
     }
-    for sort in [NamedSort::CreatedAt(Direction::Descending), NamedSort::Name(Direction::Ascending)] {
+    for sort in [SortBy::CreatedAt(Direction::Descending), SortBy::Name(Direction::Ascending)] {
         let whole = project.objective_list(sort).await;
         let mut ids: Vec<_> = whole.iter().map(|objective| objective.id.clone()).collect();
         ids.sort();

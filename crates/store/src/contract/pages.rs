@@ -13,8 +13,8 @@ use super::{
     keys::{everything, new_key},
 };
 use crate::{
-    AgentList, ConversationChange, ConversationList, ConversationView, ExactFilter, MAX_PAGE_BYTES,
-    NamedSort, SimulationList, SimulationOrder, StoreError, WireSize,
+    ConversationChange, ConversationView, ExactFilter, ListAgents, ListConversations, ListSimulations,
+    MAX_PAGE_BYTES, SimulationOrder, SortBy, StoreError, WireSize,
 };
 
 const DIRECTIONS: [Direction; 2] = [Direction::Ascending, Direction::Descending];
@@ -49,7 +49,7 @@ fn assert_stable<I: Clone + Debug + Ord>(before: &[I], walked: &[I]) {
 
 /// Rows that are inserted between two pages shift no other row.
 pub async fn named_lists_continue_where_they_were(fixture: &Fixture) {
-    for sort in DIRECTIONS.into_iter().flat_map(|dir| [NamedSort::CreatedAt(dir), NamedSort::Name(dir)]) {
+    for sort in DIRECTIONS.into_iter().flat_map(|dir| [SortBy::CreatedAt(dir), SortBy::Name(dir)]) {
         let project = fixture.new_project().await;
         let add = async |names: &[&str]| {
             for text in names {
@@ -61,7 +61,7 @@ pub async fn named_lists_continue_where_they_were(fixture: &Fixture) {
         let between = async || add(&["a", "e", "D", "z"]).await;
 
         let agents = async |page| {
-            let list = AgentList { name: None, exact: ExactFilter::default(), sort, page };
+            let list = ListAgents { name: None, exact: ExactFilter::default(), sort, page };
             project.store.agents(list).await.unwrap()
         };
         let before: Vec<_> = agents(part(100, 0)).await.data.into_iter().map(|row| row.agent.id).collect();
@@ -101,7 +101,7 @@ pub async fn simulations_continue_where_they_were(fixture: &Fixture) {
             project.add_simulation(Simulation { name: name(text), ..project.simulation(&agent) }).await;
         }
         let list = async |page| {
-            project.store.simulations(SimulationList { page, ..all_simulations(order) }).await.unwrap()
+            project.store.simulations(ListSimulations { page, ..all_simulations(order) }).await.unwrap()
         };
         let before: Vec<_> = list(part(100, 0)).await.data.into_iter().map(|row| row.simulation.id).collect();
         assert_eq!(before.len(), 8);
@@ -124,7 +124,7 @@ pub async fn lists_of_a_simulation_continue_where_they_were(fixture: &Fixture) {
     let seq = std::sync::atomic::AtomicU32::new(6);
     let next = || seq.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     for status in [None, Some(ConversationStatus::Queued)] {
-        let list = async |page| scene.list(ConversationList { status, page }).await;
+        let list = async |page| scene.list(ListConversations { status, page }).await;
         let before: Vec<_> =
             list(part(100, 0)).await.data.into_iter().map(|row| row.conversation.seq).collect();
         let add = async || scene.add(&[scene.conversation(next())]).await.unwrap();
@@ -178,8 +178,8 @@ pub async fn a_list_continues_from_a_row_that_moved(fixture: &Fixture) {
         project.add_agent(Agent { name: name(text), ..project.agent() }).await;
     }
     let list = async |page| {
-        let sort = NamedSort::Name(Direction::Ascending);
-        let list = AgentList { name: None, exact: ExactFilter::default(), sort, page };
+        let sort = SortBy::Name(Direction::Ascending);
+        let list = ListAgents { name: None, exact: ExactFilter::default(), sort, page };
         project.store.agents(list).await.unwrap()
     };
     let first = list(part(2, 0)).await;
@@ -252,7 +252,7 @@ pub async fn pages_of_large_rows_end_at_four_megabytes(fixture: &Fixture) {
     for _ in 0..rows {
         project.add_objective(Objective { criteria: criteria.clone(), ..project.objective() }).await;
     }
-    for sort in [NamedSort::CreatedAt(Direction::Descending), NamedSort::Name(Direction::Ascending)] {
+    for sort in [SortBy::CreatedAt(Direction::Descending), SortBy::Name(Direction::Ascending)] {
         assert_bounded(rows, async |page| project.store.objectives(sort, page).await.unwrap()).await;
     }
 }
@@ -281,13 +281,13 @@ async fn next(
     page: PageRequest,
 ) -> Result<Option<Position>, StoreError> {
     let (store, simulation) = (scene.store(), &scene.simulation.id);
-    let (oldest, newest) = (NamedSort::CreatedAt(Direction::Ascending), Direction::Descending);
-    let agents = |sort, page| AgentList { name: None, exact: ExactFilter::default(), sort, page };
-    let simulations = |order, page| SimulationList { page, ..all_simulations(order) };
+    let (oldest, newest) = (SortBy::CreatedAt(Direction::Ascending), Direction::Descending);
+    let agents = |sort, page| ListAgents { name: None, exact: ExactFilter::default(), sort, page };
+    let simulations = |order, page| ListSimulations { page, ..all_simulations(order) };
     Ok(match list {
         "projects" => fixture.store.projects(&ProjectAccess::All, oldest, page).await?.next,
         "agents" => store.agents(agents(oldest, page)).await?.next,
-        "agents by name" => store.agents(agents(NamedSort::Name(newest), page)).await?.next,
+        "agents by name" => store.agents(agents(SortBy::Name(newest), page)).await?.next,
         "objectives" => store.objectives(oldest, page).await?.next,
         "simulations" => store.simulations(simulations(SimulationOrder::CreatedAt(newest), page)).await?.next,
         "simulations by status" => {
@@ -295,7 +295,7 @@ async fn next(
         }
         "personas" => store.personas(simulation, page).await?.next,
         "conversations" => {
-            store.conversations(simulation, ConversationList { status: None, page }).await?.next
+            store.conversations(simulation, ListConversations { status: None, page }).await?.next
         }
         "keys" => fixture.store.keys(everything(fixture, page)).await?.next,
         "items" => store.items(simulation, &scene.id(0), 1, page).await?.next,

@@ -4,7 +4,7 @@ use onerun_auth::ProjectAccess;
 use onerun_domain::{Direction, Project, ProjectId, Refusal};
 
 use super::fixture::{Fixture, all, assert_duplicate, at_once, in_pages, name, odd_texts, part, refusal};
-use crate::NamedSort;
+use crate::SortBy;
 
 /// Every field is kept to the letter.
 pub async fn project_is_read_as_added(fixture: &Fixture) {
@@ -15,7 +15,7 @@ pub async fn project_is_read_as_added(fixture: &Fixture) {
         let opened = fixture.store.open_project(&project.id).await.unwrap().unwrap();
         assert_eq!(opened.project_id(), &project.id);
         assert_eq!(opened.project().await.unwrap(), project);
-        let listed = fixture.project_list(NamedSort::CreatedAt(Direction::Descending), part(1, 0)).await;
+        let listed = fixture.project_list(SortBy::CreatedAt(Direction::Descending), part(1, 0)).await;
         assert_eq!(listed.data, [project]);
     }
 }
@@ -26,7 +26,7 @@ pub async fn project_is_added_once(fixture: &Fixture) {
     fixture.store.insert_project(first.clone(), None).await.unwrap();
     let second = Project { name: name("Second"), ..first.clone() };
     assert_duplicate(&fixture.store.insert_project(second, None).await);
-    let listed = fixture.project_list(NamedSort::CreatedAt(Direction::Ascending), all()).await;
+    let listed = fixture.project_list(SortBy::CreatedAt(Direction::Ascending), all()).await;
     assert_eq!(listed.data, [first]);
 }
 
@@ -45,7 +45,7 @@ pub async fn changed_project_is_stored(fixture: &Fixture) {
     let changed = project.store.change_project(decide).await.unwrap();
     assert_eq!((changed.name.as_str(), changed.updated_at), ("Renamed", now));
     assert_eq!(project.store.project().await.unwrap(), changed);
-    let listed = fixture.project_list(NamedSort::Name(Direction::Ascending), all()).await;
+    let listed = fixture.project_list(SortBy::Name(Direction::Ascending), all()).await;
     assert_eq!(listed.data, [changed]);
 }
 
@@ -89,13 +89,13 @@ pub async fn projects_are_sorted_both_ways(fixture: &Fixture) {
         page.data.iter().map(|project| project.name.as_str().to_owned()).collect::<Vec<_>>()
     };
     let made = ["b", "A", "a", "C", "\u{c4}b", "\u{e4}a", "B"];
-    assert_eq!(names(NamedSort::CreatedAt(Direction::Ascending)).await, made);
+    assert_eq!(names(SortBy::CreatedAt(Direction::Ascending)).await, made);
     assert_eq!(
-        names(NamedSort::CreatedAt(Direction::Descending)).await,
+        names(SortBy::CreatedAt(Direction::Descending)).await,
         made.map(str::to_owned).into_iter().rev().collect::<Vec<_>>()
     );
-    let mut ascending = names(NamedSort::Name(Direction::Ascending)).await;
-    let mut descending = names(NamedSort::Name(Direction::Descending)).await;
+    let mut ascending = names(SortBy::Name(Direction::Ascending)).await;
+    let mut descending = names(SortBy::Name(Direction::Descending)).await;
     descending.reverse();
     assert_eq!(ascending, descending);
     // Where letters with marks stand among the others is the backend's; among themselves, case does not count.
@@ -112,10 +112,10 @@ pub async fn pages_of_equal_projects_never_overlap(fixture: &Fixture) {
         fixture.store.insert_project(project, None).await.unwrap();
     }
     for sort in [
-        NamedSort::CreatedAt(Direction::Ascending),
-        NamedSort::CreatedAt(Direction::Descending),
-        NamedSort::Name(Direction::Ascending),
-        NamedSort::Name(Direction::Descending),
+        SortBy::CreatedAt(Direction::Ascending),
+        SortBy::CreatedAt(Direction::Descending),
+        SortBy::Name(Direction::Ascending),
+        SortBy::Name(Direction::Descending),
     ] {
         let whole = fixture.project_list(sort, all()).await.data;
         let mut ids: Vec<_> = whole.iter().map(|project| project.id.clone()).collect();
@@ -144,14 +144,14 @@ pub async fn projects_are_listed_by_access(fixture: &Fixture) {
     };
     let within = only(&[&ids[0], &ids[2], &ids[3], &ids[4], &unknown]);
     for limit in [1, 3, 4, 5] {
-        let by_time = async |direction| names(&within, NamedSort::CreatedAt(direction), limit).await;
+        let by_time = async |direction| names(&within, SortBy::CreatedAt(direction), limit).await;
         assert_eq!(by_time(Direction::Ascending).await, ["b", "D", "c", "A"]);
         assert_eq!(by_time(Direction::Descending).await, ["A", "c", "D", "b"]);
-        let by_name = async |direction| names(&within, NamedSort::Name(direction), limit).await;
+        let by_name = async |direction| names(&within, SortBy::Name(direction), limit).await;
         assert_eq!(by_name(Direction::Ascending).await, ["A", "b", "c", "D"]);
         assert_eq!(by_name(Direction::Descending).await, ["D", "c", "b", "A"]);
     }
-    let sort = NamedSort::CreatedAt(Direction::Ascending);
+    let sort = SortBy::CreatedAt(Direction::Ascending);
     assert_eq!(names(&only(&[]), sort, 10).await, [""; 0]);
     assert_eq!(names(&only(&[&unknown]), sort, 10).await, [""; 0]);
     assert_eq!(names(&ProjectAccess::All, sort, 10).await.len(), 5);

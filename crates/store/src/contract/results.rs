@@ -7,37 +7,37 @@ use onerun_domain::{
 };
 
 use super::fixture::{Fixture, Scene, Settled, all, in_pages, mix};
-use crate::{ChangeError, ConversationList, ConversationTally, ObjectiveTally, SimulationTally};
+use crate::{ChangeError, ConversationCounts, ListConversations, ObjectiveCounts, SimulationCounts};
 
 impl Scene {
-    async fn tally(&self) -> SimulationTally {
-        let tally = self.store().tally(&self.simulation.id).await.unwrap().unwrap();
+    async fn counts(&self) -> SimulationCounts {
+        let counts = self.store().counts(&self.simulation.id).await.unwrap().unwrap();
         // Whether what there is none of is counted as nought or left out is the backend's.
         let counted = |counts: BTreeMap<&'static str, u64>| {
             counts.into_iter().filter(|(_, count)| *count > 0).collect::<BTreeMap<_, _>>()
         };
-        let objectives = tally.objectives.into_iter();
-        SimulationTally {
-            conversations: ConversationTally {
-                by_status: counted(tally.conversations.by_status),
-                by_end_reason: counted(tally.conversations.by_end_reason),
-                by_evaluation_status: counted(tally.conversations.by_evaluation_status),
-                by_outcome: counted(tally.conversations.by_outcome),
-                retried: tally.conversations.retried,
+        let objectives = counts.objectives.into_iter();
+        SimulationCounts {
+            conversations: ConversationCounts {
+                by_status: counted(counts.conversations.by_status),
+                by_end_reason: counted(counts.conversations.by_end_reason),
+                by_evaluation_status: counted(counts.conversations.by_evaluation_status),
+                by_outcome: counted(counts.conversations.by_outcome),
+                retried: counts.conversations.retried,
             },
             objectives: objectives
-                .map(|objective| ObjectiveTally { outcomes: counted(objective.outcomes), ..objective })
+                .map(|objective| ObjectiveCounts { outcomes: counted(objective.outcomes), ..objective })
                 .collect(),
-            personas: counted(tally.personas),
-            progress: tally.progress,
+            personas: counted(counts.personas),
+            progress: counts.progress,
         }
     }
 
     /// The same, worked out from what the lists show.
-    async fn recount(&self) -> SimulationTally {
+    async fn recount(&self) -> SimulationCounts {
         let mut progress = Progress::default();
-        let mut tally = ConversationTally::default();
-        let unseen = |objective: ObjectiveRef| ObjectiveTally {
+        let mut counts = ConversationCounts::default();
+        let unseen = |objective: ObjectiveRef| ObjectiveCounts {
             objective,
             outcomes: BTreeMap::new(),
             score_sum: 0.0,
@@ -45,16 +45,16 @@ impl Scene {
         };
         let mut objectives: Vec<_> =
             self.objectives.iter().map(|objective| unseen(objective.reference())).collect();
-        let list = |page| ConversationList { status: None, page };
+        let list = |page| ListConversations { status: None, page };
         for read in in_pages(7, async |page| self.list(list(page)).await).await {
             let conversation = read.conversation;
-            *tally.by_status.entry(conversation.status.as_str()).or_default() += 1;
+            *counts.by_status.entry(conversation.status.as_str()).or_default() += 1;
             if let Some(reason) = conversation.end_reason {
-                *tally.by_end_reason.entry(reason.as_str()).or_default() += 1;
+                *counts.by_end_reason.entry(reason.as_str()).or_default() += 1;
             }
             let evaluation = conversation.evaluation_status;
-            *tally.by_evaluation_status.entry(evaluation.as_str()).or_default() += 1;
-            tally.retried += u64::from(conversation.attempt > 1);
+            *counts.by_evaluation_status.entry(evaluation.as_str()).or_default() += 1;
+            counts.retried += u64::from(conversation.attempt > 1);
             progress.settled += u32::from(conversation.is_settled());
             progress.conversations_failed += u32::from(conversation.status == ConversationStatus::Failed);
             progress.evaluations_failed += u32::from(evaluation == EvaluationStatus::Failed);
@@ -62,10 +62,10 @@ impl Scene {
                 continue;
             }
             let together = Outcome::all(read.evaluations.iter().map(|(verdict, _)| verdict.outcome));
-            *tally.by_outcome.entry(together.as_str()).or_default() += 1;
+            *counts.by_outcome.entry(together.as_str()).or_default() += 1;
             for (verdict, _) in read.evaluations {
                 let objective =
-                    objectives.iter_mut().find(|tally| tally.objective == verdict.objective).unwrap();
+                    objectives.iter_mut().find(|counts| counts.objective == verdict.objective).unwrap();
                 *objective.outcomes.entry(verdict.outcome.as_str()).or_default() += 1;
                 if let Some(score) = verdict.score {
                     objective.score_sum += score.get();
@@ -77,21 +77,21 @@ impl Scene {
         for persona in self.store().personas(&self.simulation.id, all()).await.unwrap().data {
             *personas.entry(persona.approval.as_str()).or_default() += 1;
         }
-        SimulationTally { progress, conversations: tally, objectives, personas }
+        SimulationCounts { progress, conversations: counts, objectives, personas }
     }
 }
 
 /// Before anything has happened, everything is there to be counted, every objective among it.
 pub async fn objectives_without_a_verdict_are_counted(fixture: &Fixture) {
     let scene = fixture.scene(3).await;
-    let tally = scene.tally().await;
-    assert_eq!(tally, scene.recount().await);
-    assert_eq!(tally.objectives.len(), 2);
-    assert!(tally.objectives.iter().all(|objective| objective.score_count == 0));
-    assert_eq!(tally.conversations.in_status(ConversationStatus::Queued), 3);
-    assert_eq!(tally.conversations.evaluations(EvaluationStatus::Pending), 3);
-    let empty = fixture.new_project().await.scene_about(0, Vec::new()).await.tally().await;
-    assert_eq!((empty.objectives, empty.conversations), (Vec::new(), ConversationTally::default()));
+    let counts = scene.counts().await;
+    assert_eq!(counts, scene.recount().await);
+    assert_eq!(counts.objectives.len(), 2);
+    assert!(counts.objectives.iter().all(|objective| objective.score_count == 0));
+    assert_eq!(counts.conversations.in_status(ConversationStatus::Queued), 3);
+    assert_eq!(counts.conversations.evaluations(EvaluationStatus::Pending), 3);
+    let empty = fixture.new_project().await.scene_about(0, Vec::new()).await.counts().await;
+    assert_eq!((empty.objectives, empty.conversations), (Vec::new(), ConversationCounts::default()));
 }
 
 /// Each end is where it belongs, and nothing is counted that is not there.
@@ -114,9 +114,9 @@ pub async fn each_end_is_counted_under_its_reason(fixture: &Fixture) {
     scene.settle(&scene.id(5), Settled::EvaluationFailed).await.unwrap();
     scene.settle(&scene.id(6), Settled::Failed).await.unwrap();
     scene.settle(&scene.id(7), Settled::NotApplicable).await.unwrap();
-    let tally = scene.tally().await;
-    assert_eq!(tally, scene.recount().await);
-    let conversations = &tally.conversations;
+    let counts = scene.counts().await;
+    assert_eq!(counts, scene.recount().await);
+    let conversations = &counts.conversations;
     let by_outcome = Outcome::ALL.map(|outcome| conversations.with_outcome(outcome));
     assert_eq!(by_outcome, [2, 1, 2], "passed, failed, inconclusive");
     let by_evaluation = EvaluationStatus::ALL.map(|status| conversations.evaluations(status));
@@ -124,12 +124,12 @@ pub async fn each_end_is_counted_under_its_reason(fixture: &Fixture) {
     assert_eq!(conversations.ended_by(EndReason::AgentDecided), 7);
     assert_eq!(conversations.ended_by(EndReason::LeaseExpired), 1);
     assert_eq!(conversations.retried, 1);
-    let [first, second] = &tally.objectives[..] else { panic!("{tally:?}") };
+    let [first, second] = &counts.objectives[..] else { panic!("{counts:?}") };
     assert_eq!(Outcome::ALL.map(|outcome| first.with_outcome(outcome)), [3, 0, 1]);
     assert_eq!(Outcome::ALL.map(|outcome| second.with_outcome(outcome)), [2, 1, 0]);
     assert_eq!((first.score_sum, first.score_count), (3.0, 3));
     assert_eq!((second.score_sum, second.score_count), (2.25, 3));
-    assert_eq!(tally.progress, Progress { settled: 8, conversations_failed: 1, evaluations_failed: 1 });
+    assert_eq!(counts.progress, Progress { settled: 8, conversations_failed: 1, evaluations_failed: 1 });
 }
 
 /// Personas are counted by what was decided about them.
@@ -142,7 +142,7 @@ pub async fn personas_are_counted_by_approval(fixture: &Fixture) {
         assert!(scene.store().add_persona(persona, Vec::new()).await.unwrap());
     }
     let expected = BTreeMap::from([("approved", 1), ("pending", 2), ("rejected", 1)]);
-    assert_eq!(scene.tally().await.personas, expected);
+    assert_eq!(scene.counts().await.personas, expected);
 }
 
 /// Whatever happened, the counts are those of what the lists show; and one simulation's are not another's.
@@ -174,18 +174,18 @@ pub async fn counts_agree_with_the_lists_after_any_history(fixture: &Fixture) {
             }
         }
         for scene in &scenes {
-            assert_eq!(scene.tally().await, scene.recount().await, "seed {seed}");
+            assert_eq!(scene.counts().await, scene.recount().await, "seed {seed}");
         }
         scenes[0].cancel().await.unwrap();
         for conversation in &scenes[0].conversations {
             scenes[0].stop(&conversation.id).await.unwrap();
         }
-        let tally = scenes[0].tally().await;
-        assert_eq!(tally, scenes[0].recount().await, "seed {seed}");
-        assert_eq!(tally.progress.settled, 6);
+        let counts = scenes[0].counts().await;
+        assert_eq!(counts, scenes[0].recount().await, "seed {seed}");
+        assert_eq!(counts.progress.settled, 6);
         let running = scenes[1].stop(&scenes[1].id(0)).await;
         assert!(matches!(running, Err(ChangeError::Refused(Refusal::SimulationUnfinished))));
-        assert_eq!(scenes[1].tally().await, scenes[1].recount().await, "seed {seed}");
+        assert_eq!(scenes[1].counts().await, scenes[1].recount().await, "seed {seed}");
     }
 }
 
@@ -203,13 +203,13 @@ pub async fn counts_are_a_consistent_snapshot(fixture: &Fixture) {
         },
         async move {
             loop {
-                let tally = counting.tally().await;
-                let settled = u64::from(tally.progress.settled);
-                let completed = tally.conversations.evaluations(EvaluationStatus::Completed);
+                let counts = counting.counts().await;
+                let settled = u64::from(counts.progress.settled);
+                let completed = counts.conversations.evaluations(EvaluationStatus::Completed);
                 assert_eq!(completed, settled);
-                assert_eq!(tally.conversations.with_outcome(Outcome::Failed), settled);
-                assert_eq!(tally.conversations.by_status.values().sum::<u64>(), 24);
-                for objective in &tally.objectives {
+                assert_eq!(counts.conversations.with_outcome(Outcome::Failed), settled);
+                assert_eq!(counts.conversations.by_status.values().sum::<u64>(), 24);
+                for objective in &counts.objectives {
                     assert_eq!(objective.outcomes.values().sum::<u64>(), settled);
                     assert_eq!(objective.score_count, settled);
                 }

@@ -34,8 +34,8 @@ pub async fn each_end_is_counted_by_its_kind(fixture: &Fixture) {
         assert!(settled.is_settled());
         assert_eq!(scene.stored(&scene.id(index)).await, settled);
         assert_eq!(scene.progress().await, expected);
-        let tally = scene.store().tally(&scene.simulation.id).await.unwrap().unwrap();
-        assert_eq!(tally.progress, expected);
+        let counts = scene.store().counts(&scene.simulation.id).await.unwrap().unwrap();
+        assert_eq!(counts.progress, expected);
     }
     let id = scene.id(5);
     for _ in 0..2 {

@@ -11,7 +11,7 @@ use super::fixture::{
     odd_texts, part, refusal, target,
 };
 use crate::{
-    ExactFilter, SimulationChange, SimulationDetail, SimulationList, SimulationOrder, SimulationView,
+    ExactFilter, ListSimulations, SimulationChange, SimulationDetail, SimulationOrder, SimulationView,
 };
 
 const OLDEST_FIRST: SimulationOrder = SimulationOrder::CreatedAt(Direction::Ascending);
@@ -87,7 +87,7 @@ pub async fn simulation_is_read_as_added(fixture: &Fixture) {
             SimulationDetail { simulation, agent: agent.clone(), objectives: vec![objective.clone()] };
         assert_eq!(project.store.simulation(&id).await.unwrap(), Some(detail.clone()));
         let order = SimulationOrder::CreatedAt(Direction::Descending);
-        let list = SimulationList { page: part(1, 0), ..all_simulations(order) };
+        let list = ListSimulations { page: part(1, 0), ..all_simulations(order) };
         assert_eq!(project.store.simulations(list).await.unwrap().data, [detail.into()]);
     }
 }
@@ -130,7 +130,7 @@ pub async fn objectives_keep_the_order_of_the_simulation(fixture: &Fixture) {
         let detail = project.store.simulation(&simulation.id).await.unwrap().unwrap();
         assert_eq!(detail.objectives, objectives[..count]);
         let order = SimulationOrder::CreatedAt(Direction::Descending);
-        let list = SimulationList { page: part(1, 0), ..all_simulations(order) };
+        let list = ListSimulations { page: part(1, 0), ..all_simulations(order) };
         assert_eq!(project.store.simulations(list).await.unwrap().data, [detail.into()]);
     }
 }
@@ -142,7 +142,7 @@ pub async fn unknown_simulation_is_none(fixture: &Fixture) {
     project.add_simulation(project.simulation(&agent)).await;
     let unknown = SimulationId::generate(fixture.random());
     assert_eq!(project.store.simulation(&unknown).await.unwrap(), None);
-    assert_eq!(project.store.tally(&unknown).await.unwrap(), None);
+    assert_eq!(project.store.counts(&unknown).await.unwrap(), None);
     let changed = project.store.change_simulation(&unknown, Box::new(|_| Err(Refusal::LeaseHeld))).await;
     assert_eq!(changed.unwrap(), None);
 }
@@ -321,7 +321,7 @@ pub async fn simulations_are_filtered_by_name_status_and_agent(fixture: &Fixture
             SimulationOrder::Status(Direction::Ascending),
             SimulationOrder::LongestWaiting,
         ] {
-            let list = |page| SimulationList {
+            let list = |page| ListSimulations {
                 name: name.map(str::to_owned),
                 status,
                 agent_id: agent.map(|agent| agent.id.clone()),
@@ -376,7 +376,7 @@ pub async fn pages_of_equal_simulations_never_overlap(fixture: &Fixture) {
         ids.dedup();
         assert_eq!(ids.len(), 5);
         for limit in [1, 2, 5] {
-            let list = |page| SimulationList { page, ..all_simulations(order) };
+            let list = |page| ListSimulations { page, ..all_simulations(order) };
             let pages =
                 in_pages(limit, async |page| project.store.simulations(list(page)).await.unwrap()).await;
             assert_eq!(pages.into_iter().map(|detail| detail.simulation).collect::<Vec<_>>(), whole);
@@ -407,14 +407,14 @@ pub async fn simulations_are_sorted_by_longest_waiting_conversation(fixture: &Fi
     let order = SimulationOrder::LongestWaiting;
     for limit in [1, 2, 3, 5, 6] {
         let status = Some(SimulationStatus::InProgress);
-        let list = |page| SimulationList { status, page, ..all_simulations(order) };
+        let list = |page| ListSimulations { status, page, ..all_simulations(order) };
         let pages = in_pages(limit, async |page| project.store.simulations(list(page)).await.unwrap()).await;
         let ids: Vec<_> = pages.into_iter().map(|detail| detail.simulation.id).collect();
         assert_eq!(ids, expected, "in pages of {limit}");
     }
     // Started, it waits no longer.
     early.start(&early.id(0)).await.unwrap();
-    let first = project.simulation_list(order, |list| SimulationList { page: part(1, 0), ..list }).await;
+    let first = project.simulation_list(order, |list| ListSimulations { page: part(1, 0), ..list }).await;
     assert_eq!(first[0].id, middle.simulation.id);
 }
 
@@ -446,15 +446,15 @@ pub async fn simulations_are_filtered_exactly_by_name_and_metadata(fixture: &Fix
         SimulationOrder::Status(Direction::Ascending),
     ] {
         let found =
-            project.simulation_list(order, |list| SimulationList { exact: exact.clone(), ..list }).await;
+            project.simulation_list(order, |list| ListSimulations { exact: exact.clone(), ..list }).await;
         assert_eq!(found, expected, "{order:?}");
     }
     let newest = expected.iter().rev().cloned().collect::<Vec<_>>();
     let order = SimulationOrder::LongestWaiting;
-    let found = project.simulation_list(order, |list| SimulationList { exact: exact.clone(), ..list }).await;
+    let found = project.simulation_list(order, |list| ListSimulations { exact: exact.clone(), ..list }).await;
     assert_eq!(found, newest);
     let status = Some(SimulationStatus::Completed);
     let order = SimulationOrder::CreatedAt(Direction::Ascending);
-    let none = project.simulation_list(order, |list| SimulationList { exact, status, ..list }).await;
+    let none = project.simulation_list(order, |list| ListSimulations { exact, status, ..list }).await;
     assert_eq!(none, []);
 }

@@ -8,7 +8,7 @@ const BODY: usize = 4 * 1024 * 1024;
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// A connection on which every response has [`BODY`] bytes, with a buffer of `buffer` bytes.
-fn connection(memory: &AnswerMemory, buffer: usize) -> DuplexStream {
+fn connection(memory: &ResponseMemory, buffer: usize) -> DuplexStream {
     let (client, server) = duplex(buffer);
     let memory = memory.clone();
     let answer = move |_| {
@@ -39,20 +39,20 @@ async fn read_slowly(client: &mut DuplexStream, bytes: usize, pause: Duration) -
 
 #[tokio::test(start_paused = true)]
 async fn slow_reader_is_disconnected_at_the_deadline() {
-    let memory = AnswerMemory::new(BODY);
+    let memory = ResponseMemory::new(BODY);
     let mut client = connection(&memory, 1_024);
     client.write_all(REQUEST).await.unwrap();
     let began = Instant::now();
     // Often enough for the write timeout.
     let read = read_slowly(&mut client, 100, Duration::from_secs(9)).await;
     assert!(read.len() < 3_000, "{}", read.len());
-    assert!(began.elapsed() >= ANSWER_TIMEOUT);
+    assert!(began.elapsed() >= RESPONSE_TIMEOUT);
     assert_eq!(memory.0.available_permits(), BODY, "its response is dropped");
 }
 
 #[tokio::test(start_paused = true)]
 async fn page_at_one_megabit_a_second_arrives_whole() {
-    let mut client = connection(&AnswerMemory::new(BODY), 64 * 1024);
+    let mut client = connection(&ResponseMemory::new(BODY), 64 * 1024);
     client.write_all(REQUEST).await.unwrap();
     let read = read_slowly(&mut client, 12_500, Duration::from_millis(100)).await;
     assert!(read.len() > BODY, "{}", read.len());
@@ -60,19 +60,19 @@ async fn page_at_one_megabit_a_second_arrives_whole() {
 
 #[tokio::test(start_paused = true)]
 async fn each_response_of_a_connection_has_its_own_deadline() {
-    let mut client = connection(&AnswerMemory::new(BODY), 64 * 1024);
+    let mut client = connection(&ResponseMemory::new(BODY), 64 * 1024);
     let began = Instant::now();
     for _ in 0..3 {
         client.write_all(REQUEST).await.unwrap();
         let read = read_slowly(&mut client, 12_500, Duration::from_millis(100)).await;
         assert!(read.len() > BODY, "{}", read.len());
     }
-    assert!(began.elapsed() > ANSWER_TIMEOUT);
+    assert!(began.elapsed() > RESPONSE_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
 async fn response_memory_is_free_after_the_response_is_read() {
-    let memory = AnswerMemory::new(BODY + ALWAYS_SENT);
+    let memory = ResponseMemory::new(BODY + ALWAYS_SENT);
     let mut client = connection(&memory, 64 * 1024);
     client.write_all(REQUEST).await.unwrap();
     client.read_u8().await.unwrap();
@@ -85,7 +85,7 @@ async fn response_memory_is_free_after_the_response_is_read() {
 
 #[tokio::test]
 async fn response_memory_is_free_after_a_disconnect() {
-    let memory = AnswerMemory::new(BODY);
+    let memory = ResponseMemory::new(BODY);
     let mut client = connection(&memory, 1_024);
     client.write_all(REQUEST).await.unwrap();
     client.read_u8().await.unwrap();

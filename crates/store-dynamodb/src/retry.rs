@@ -22,7 +22,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(8);
 const LAST_PAUSE: Duration = Duration::from_millis(400);
 
 /// The time left for a call, or for a sequence of calls.
-pub(crate) struct Patience {
+pub(crate) struct RetryPolicy {
     until: Instant,
     pause: Duration,
 }
@@ -39,7 +39,7 @@ impl fmt::Display for Late {
 
 impl std::error::Error for Late {}
 
-impl Patience {
+impl RetryPolicy {
     /// A call begins.
     pub(crate) fn new() -> Self {
         Self { until: Instant::now() + DEADLINE, pause: FIRST_PAUSE }
@@ -56,7 +56,7 @@ impl Patience {
 
     /// Waits before the next attempt; `false` if there is no time for one.
     pub(crate) async fn wait(&mut self) -> bool {
-        let pause = self.pause.mul_f64(lot());
+        let pause = self.pause.mul_f64(jitter());
         self.pause = (self.pause * 2).min(LAST_PAUSE);
         if Instant::now() + pause + LEAST > self.until {
             return false;
@@ -67,7 +67,7 @@ impl Patience {
 }
 
 /// A number from 0 to 1. Nothing depends on it but when something is tried again.
-fn lot() -> f64 {
+fn jitter() -> f64 {
     f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX)
 }
 
@@ -78,9 +78,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn patience_ends_with_the_deadline() {
         let begun = Instant::now();
-        let mut patience = Patience::new();
+        let mut retry = RetryPolicy::new();
         let mut attempts = 1;
-        while patience.wait().await {
+        while retry.wait().await {
             attempts += 1;
         }
         let elapsed = begun.elapsed();
@@ -92,14 +92,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_hangs_is_made_again_and_ends_with_the_deadline() {
         let begun = Instant::now();
-        let mut patience = Patience::new();
+        let mut retry = RetryPolicy::new();
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let hung: Result<(), SdkError<std::io::Error, ()>> =
-                patience.attempt(std::future::pending()).await;
+            let hung: Result<(), SdkError<std::io::Error, ()>> = retry.attempt(std::future::pending()).await;
             assert!(matches!(hung, Err(SdkError::TimeoutError(_))), "{hung:?}");
-            if !patience.wait().await {
+            if !retry.wait().await {
                 break;
             }
         }

@@ -14,10 +14,10 @@ use tokio::{
 
 /// How long a client may take to read a response. A page of four megabytes needs half of it at one
 /// megabit a second.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How many bytes of responses may wait for their sockets at once.
-pub(crate) const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+pub(crate) const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
 
 /// The largest response that is sent even if no memory is free: errors, health, and the outcome of
 /// a revocation.
@@ -25,9 +25,9 @@ const ALWAYS_SENT: usize = 16 * 1024;
 
 /// The memory for the responses of all connections.
 #[derive(Clone)]
-pub(crate) struct AnswerMemory(Arc<Semaphore>);
+pub(crate) struct ResponseMemory(Arc<Semaphore>);
 
-impl AnswerMemory {
+impl ResponseMemory {
     pub(crate) fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes)))
     }
@@ -56,9 +56,9 @@ impl AsRef<[u8]> for Counted {
 
 /// The deadline of the response that a connection is sending. A connection sends one response at a time.
 #[derive(Clone)]
-pub(super) struct AnswerDeadline(Arc<watch::Sender<Option<Instant>>>);
+pub(super) struct ResponseDeadline(Arc<watch::Sender<Option<Instant>>>);
 
-impl AnswerDeadline {
+impl ResponseDeadline {
     pub(super) fn new() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
     }
@@ -68,7 +68,7 @@ impl AnswerDeadline {
         if body.is_empty() {
             return body;
         }
-        let due = Instant::now() + ANSWER_TIMEOUT;
+        let due = Instant::now() + RESPONSE_TIMEOUT;
         self.0.send_replace(Some(due));
         Bytes::from_owner(Timed { body, due, deadline: self.clone() })
     }
@@ -96,7 +96,7 @@ impl AnswerDeadline {
 struct Timed {
     body: Bytes,
     due: Instant,
-    deadline: AnswerDeadline,
+    deadline: ResponseDeadline,
 }
 
 impl AsRef<[u8]> for Timed {

@@ -5,30 +5,33 @@ use std::collections::BTreeMap;
 use onerun_domain::{
     ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, ObjectiveRef, Outcome, SimulationId,
 };
-use onerun_store::{ConversationTally, ObjectiveTally, SimulationTally, StoreError};
+use onerun_store::{ConversationCounts, ObjectiveCounts, SimulationCounts, StoreError};
 
 use super::simulations;
 use crate::{
     rows,
-    sql::{self, Scope},
+    sql::{self, ProjectTables},
 };
 
 /// All counts of one simulation, at one moment.
-pub(super) fn get(scope: &Scope<'_>, id: &SimulationId) -> Result<Option<SimulationTally>, StoreError> {
-    let Some(view) = simulations::view(scope, id)? else { return Ok(None) };
-    let mut conversations = conversations(scope, id)?;
-    conversations.by_outcome = outcomes(scope, id)?;
-    Ok(Some(SimulationTally {
+pub(super) fn get(
+    tables: &ProjectTables<'_>,
+    id: &SimulationId,
+) -> Result<Option<SimulationCounts>, StoreError> {
+    let Some(view) = simulations::view(tables, id)? else { return Ok(None) };
+    let mut conversations = conversations(tables, id)?;
+    conversations.by_outcome = outcomes(tables, id)?;
+    Ok(Some(SimulationCounts {
         progress: view.progress,
         conversations,
-        objectives: objectives(scope, id)?,
-        personas: personas(scope, id)?,
+        objectives: objectives(tables, id)?,
+        personas: personas(tables, id)?,
     }))
 }
 
-fn conversations(scope: &Scope<'_>, id: &SimulationId) -> Result<ConversationTally, StoreError> {
+fn conversations(tables: &ProjectTables<'_>, id: &SimulationId) -> Result<ConversationCounts, StoreError> {
     let groups = sql::all(
-        scope.connection,
+        tables.connection,
         "conversation",
         "SELECT status, end_reason, evaluation_status, attempt > 1, COUNT(*)
          FROM conversations WHERE simulation_id = ?1 GROUP BY 1, 2, 3, 4",
@@ -40,24 +43,27 @@ fn conversations(scope: &Scope<'_>, id: &SimulationId) -> Result<ConversationTal
             Ok((status, end_reason, evaluation, columns.value::<bool>()?, columns.number()?))
         },
     )?;
-    let mut tally = ConversationTally::default();
+    let mut counts = ConversationCounts::default();
     for (status, end_reason, evaluation, retried, count) in groups {
-        *tally.by_status.entry(status.as_str()).or_default() += count;
-        *tally.by_evaluation_status.entry(evaluation.as_str()).or_default() += count;
+        *counts.by_status.entry(status.as_str()).or_default() += count;
+        *counts.by_evaluation_status.entry(evaluation.as_str()).or_default() += count;
         if let Some(reason) = end_reason {
-            *tally.by_end_reason.entry(reason.as_str()).or_default() += count;
+            *counts.by_end_reason.entry(reason.as_str()).or_default() += count;
         }
         if retried {
-            tally.retried += count;
+            counts.retried += count;
         }
     }
-    Ok(tally)
+    Ok(counts)
 }
 
 /// Counts conversations by overall outcome. SQL collects each one's outcomes; the domain combines them.
-fn outcomes(scope: &Scope<'_>, id: &SimulationId) -> Result<BTreeMap<&'static str, u64>, StoreError> {
+fn outcomes(
+    tables: &ProjectTables<'_>,
+    id: &SimulationId,
+) -> Result<BTreeMap<&'static str, u64>, StoreError> {
     let groups = sql::all(
-        scope.connection,
+        tables.connection,
         "evaluation",
         "SELECT passed, failed, inconclusive, COUNT(*)
          FROM (
@@ -90,15 +96,15 @@ fn outcomes(scope: &Scope<'_>, id: &SimulationId) -> Result<BTreeMap<&'static st
     Ok(counts)
 }
 
-fn objectives(scope: &Scope<'_>, id: &SimulationId) -> Result<Vec<ObjectiveTally>, StoreError> {
+fn objectives(tables: &ProjectTables<'_>, id: &SimulationId) -> Result<Vec<ObjectiveCounts>, StoreError> {
     let pinned = sql::all(
-        scope.connection,
+        tables.connection,
         "simulation's objective",
         "SELECT objective_id, version FROM simulation_objectives WHERE simulation_id = ?1 ORDER BY position",
         [id.as_str()],
         rows::objective_ref,
     )?;
-    let mut verdicts = verdicts(scope, id)?;
+    let mut verdicts = verdicts(tables, id)?;
     Ok(pinned
         .into_iter()
         .map(|objective| verdicts.remove(&objective).unwrap_or_else(|| empty(objective)))
@@ -106,11 +112,11 @@ fn objectives(scope: &Scope<'_>, id: &SimulationId) -> Result<Vec<ObjectiveTally
 }
 
 fn verdicts(
-    scope: &Scope<'_>,
+    tables: &ProjectTables<'_>,
     id: &SimulationId,
-) -> Result<BTreeMap<ObjectiveRef, ObjectiveTally>, StoreError> {
+) -> Result<BTreeMap<ObjectiveRef, ObjectiveCounts>, StoreError> {
     let groups = sql::all(
-        scope.connection,
+        tables.connection,
         "evaluation",
         "SELECT evaluations.objective_id, evaluations.objective_version, evaluations.outcome, COUNT(*),
                 TOTAL(evaluations.score), COUNT(evaluations.score)
@@ -127,23 +133,26 @@ fn verdicts(
             Ok((objective, outcome, columns.number()?, columns.value::<f64>()?, columns.number()?))
         },
     )?;
-    let mut tallies = BTreeMap::new();
+    let mut counts_by_objective = BTreeMap::new();
     for (objective, outcome, count, score_sum, score_count) in groups {
-        let tally = tallies.entry(objective.clone()).or_insert_with(|| empty(objective));
-        *tally.outcomes.entry(outcome.as_str()).or_default() += count;
-        tally.score_sum += score_sum;
-        tally.score_count += score_count;
+        let counts = counts_by_objective.entry(objective.clone()).or_insert_with(|| empty(objective));
+        *counts.outcomes.entry(outcome.as_str()).or_default() += count;
+        counts.score_sum += score_sum;
+        counts.score_count += score_count;
     }
-    Ok(tallies)
+    Ok(counts_by_objective)
 }
 
-fn empty(objective: ObjectiveRef) -> ObjectiveTally {
-    ObjectiveTally { objective, outcomes: BTreeMap::new(), score_sum: 0.0, score_count: 0 }
+fn empty(objective: ObjectiveRef) -> ObjectiveCounts {
+    ObjectiveCounts { objective, outcomes: BTreeMap::new(), score_sum: 0.0, score_count: 0 }
 }
 
-fn personas(scope: &Scope<'_>, id: &SimulationId) -> Result<BTreeMap<&'static str, u64>, StoreError> {
+fn personas(
+    tables: &ProjectTables<'_>,
+    id: &SimulationId,
+) -> Result<BTreeMap<&'static str, u64>, StoreError> {
     let counts = sql::all(
-        scope.connection,
+        tables.connection,
         "persona",
         "SELECT approval, COUNT(*) FROM personas WHERE simulation_id = ?1 GROUP BY approval",
         [id.as_str()],
