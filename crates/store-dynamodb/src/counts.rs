@@ -1,10 +1,12 @@
 //! The counts of a simulation's personas and conversations, kept by the write that changes what is counted.
 //!
-//! They are spread over [`COUNTER_SHARDS`](crate::keys::COUNTER_SHARDS) items, each for the personas and conversations whose ids fall to
-//! it: one item would be written by every call of every worker, and DynamoDB cancels transactions that meet. All that
-//! one conversation adds to the counts is in one of the items, so that a sum over them never has an end in one number
-//! and not in another. A counter shard also holds its simulation's revision: a conversation is written only if the simulation is
-//! still what it was decided from, and to find that out, all would otherwise have to look at the one simulation.
+//! They are spread over [`COUNTER_SHARDS`](crate::keys::COUNTER_SHARDS) items, each for the
+//! personas and conversations whose ids fall to it: one item would be written by every call of
+//! every worker, and DynamoDB cancels transactions that meet. All that one conversation adds to the
+//! counts is in one of the items, so that a sum over them never has an end in one number and not in
+//! another. A counter shard also holds its simulation's revision: a conversation is written only if
+//! the simulation is still what it was decided from, and to find that out, all would otherwise have
+//! to look at the one simulation.
 
 use std::collections::BTreeMap;
 

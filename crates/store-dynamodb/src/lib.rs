@@ -1,7 +1,8 @@
 //! OneRun's store on DynamoDB, for AWS.
 //!
-//! One table, on demand. Nothing is scanned: every call names the items that it is about, or queries one partition.
-//! How the client reaches DynamoDB, with which credentials and TLS, is the host's choice.
+//! One table, on demand. Nothing is scanned: every call names the items that it is about, or
+//! queries one partition. How the client reaches DynamoDB, with which credentials and TLS, is the
+//! host's choice.
 //!
 //! # What is where
 //!
@@ -30,18 +31,20 @@
 //! | `audit` | `entry#`sequence | an entry of the audit trail |
 //! | | `head` | the number and hash of the last entry |
 //!
-//! Data written while keys are used, in `key-uses` and `key-rates`, is separate from the keys, so that a role can be
-//! allowed to update those partitions alone (`dynamodb:LeadingKeys`).
+//! Data written while keys are used, in `key-uses` and `key-rates`, is separate from the keys, so
+//! that a role can be allowed to update those partitions alone (`dynamodb:LeadingKeys`).
 //!
-//! Since every key of a project begins with its id, an id of another project names nothing. What a thing is stands as
-//! JSON in `body`; beside it are only keys, what indexes sort and filter by, counters and revisions. An item holds
-//! 400 KB; all but a message is far smaller by the bounds of the domain, and what is not is refused before it is sent.
+//! Since every key of a project begins with its id, an id of another project names nothing. What a
+//! thing is stands as JSON in `body`; beside it are only keys, what indexes sort and filter by,
+//! counters and revisions. An item holds 400 KB; all but a message is far smaller by the bounds of
+//! the domain, and what is not is refused before it is sent.
 //!
 //! # Indexes
 //!
-//! Four local indexes sort a partition otherwise, and are read consistently, so that a list shows what was written
-//! before it was asked for. They bound what one partition holds to 10 GB, which is millions of simulations of a
-//! project, and cannot be added to a table later. The global one is for what is looked for in all projects.
+//! Four local indexes sort a partition otherwise, and are read consistently, so that a list shows
+//! what was written before it was asked for. They bound what one partition holds to 10 GB, which is
+//! millions of simulations of a project, and cannot be added to a table later. The global one is
+//! for what is looked for in all projects.
 //!
 //! | index | key | sorts |
 //! |---|---|---|
@@ -56,8 +59,9 @@
 //!
 //! # Access
 //!
-//! Reads are consistent but for `overdue`. *Snapshot* is `TransactGetItems`: what is decided from is of one moment, and
-//! never from between the parts of a transaction; otherwise a job could be seen before the change that called for it.
+//! Reads are consistent but for `overdue`. *Snapshot* is `TransactGetItems`: what is decided from
+//! is of one moment, and never from between the parts of a transaction; otherwise a job could be
+//! seen before the change that called for it.
 //!
 //! | method | how |
 //! |---|---|
@@ -115,16 +119,18 @@
 //!
 //! # What may be seen late
 //!
-//! Only `by-due` lags, by moments. A lease that was renewed or ended may still be shown as overdue: the decision about
-//! it reads what is stored, and refuses. One that has just run out may not be shown yet: the next look shows it. A page
-//! that is read while its rows change is of several moments: a conversation that left the status asked for is left out.
+//! Only `by-due` lags, by moments. A lease that was renewed or ended may still be shown as overdue:
+//! the decision about it reads what is stored, and refuses. One that has just run out may not be
+//! shown yet: the next look shows it. A page that is read while its rows change is of several
+//! moments: a conversation that left the status asked for is left out.
 //!
 //! # Contention
 //!
-//! DynamoDB cancels transactions that touch one item at one time. So conversations do not look at their simulation but
-//! at one of its eight *counter shards*, which has the simulation's revision and the counts of the conversations that fall to
-//! it; a change of the simulation, which is rare, writes all eight. The write that settles the last unsettled
-//! conversation of a counter shard adds the job that finishes the simulation, because the last of all is the last of its counter shard,
+//! DynamoDB cancels transactions that touch one item at one time. So conversations do not look at
+//! their simulation but at one of its eight *counter shards*, which has the simulation's revision
+//! and the counts of the conversations that fall to it; a change of the simulation, which is rare,
+//! writes all eight. The write that settles the last unsettled conversation of a counter shard adds
+//! the job that finishes the simulation, because the last of all is the last of its counter shard,
 //! too: up to eight jobs' worth of calls, and none that all settlements would have to write to.
 //!
 //! All changes of keys meet at the head of the audit trail, whose order is the point of it. Where two come at
@@ -139,8 +145,9 @@
 //!
 //! # Jobs on a stream
 //!
-//! A new job is an item inserted under a `pk` that begins with `jobs#`; one that is to be run again is modified, and
-//! its `waits` begins with `0#` again. A filter of the table's stream needs no more than these.
+//! A new job is an item inserted under a `pk` that begins with `jobs#`; one that is to be run again
+//! is modified, and its `waits` begins with `0#` again. A filter of the table's stream needs no
+//! more than these.
 
 mod api_keys;
 mod audit;

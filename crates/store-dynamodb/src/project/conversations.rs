@@ -35,7 +35,8 @@ use super::{
 const WHAT: &str = "conversation";
 const EVALUATION: &str = "evaluation";
 
-/// How many conversations one transaction adds at most: with the counts, the numbers and the check below its bound.
+/// How many conversations one transaction adds at most: with the counts, the numbers and the check
+/// below its bound.
 const MAX_ADDED: usize = 80;
 
 /// The numbers that are taken: a bit for each.
@@ -314,7 +315,8 @@ struct Held {
     evaluations: Vec<Evaluation>,
 }
 
-/// The conversations with their personas and verdicts, these in the order that the simulation pins what they are about.
+/// The conversations with their personas and verdicts, these in the order that the simulation pins
+/// what they are about.
 async fn held(
     table: ProjectTable<'_>,
     keys: &SimulationKeys,
@@ -396,7 +398,8 @@ pub(super) async fn change(
         if !failed.contains(&CONVERSATION) && !failed.contains(&COUNTER_SHARD) {
             return Err(duplicate(&writes, &failed).into());
         }
-        // Either the simulation changed, or nothing else is left to happen where this conversation is counted.
+        // Either the simulation changed, or nothing else is left to happen where this conversation
+        // is counted.
         may_be_last = may_be_last || (planned.settles && failed == [COUNTER_SHARD]);
         if !retry.wait().await {
             return Err(contended(WHAT));
@@ -418,9 +421,10 @@ struct Planned {
 
 /// The writes of a change.
 ///
-/// The one that settles the last unsettled conversation of a counter shard adds the job that finishes the simulation: the last
-/// of all is the last of its counter shard, too. Whether a settlement is the last is a condition of the write, so that no other
-/// comes in between; only when it fails is the job added.
+/// The one that settles the last unsettled conversation of a counter shard adds the job that
+/// finishes the simulation: the last of all is the last of its counter shard, too. Whether a
+/// settlement is the last is a condition of the write, so that no other comes in between; only when
+/// it fails is the job added.
 fn plan(
     table: ProjectTable<'_>,
     keys: &SimulationKeys,
