@@ -64,19 +64,19 @@ impl Counts {
         }
         match conversation.evaluation_status {
             EvaluationStatus::Failed => counts.count(UNJUDGED.into()),
-            EvaluationStatus::Completed => counts.count_findings(&stored.findings, pinned),
+            EvaluationStatus::Completed => counts.count_evaluations(&stored.findings, pinned),
             _ => {}
         }
         counts
     }
 
-    fn count_findings(&mut self, findings: &[StoredEvaluation], pinned: &[ObjectiveRef]) {
+    fn count_evaluations(&mut self, findings: &[StoredEvaluation], pinned: &[ObjectiveRef]) {
         self.count(together(Outcome::all(findings.iter().map(|finding| finding.outcome))));
         for finding in findings {
             let Some(place) = pinned.iter().position(|objective| *objective == finding.objective) else {
                 continue;
             };
-            self.count(verdict(place, finding.outcome));
+            self.count(count_of_outcome(place, finding.outcome));
             if let Some(score) = finding.score {
                 self.count(scores(place));
                 self.add(score_sum(place), to_units(score.get()));
@@ -172,7 +172,8 @@ impl Totals<'_> {
         for (place, objective) in pinned.into_iter().enumerate() {
             objectives.push(ObjectiveCounts {
                 objective,
-                outcomes: self.all(Outcome::ALL.map(|word| (word.as_str(), verdict(place, word))))?,
+                outcomes: self
+                    .all(Outcome::ALL.map(|word| (word.as_str(), count_of_outcome(place, word))))?,
                 score_sum: from_units(self.of(&score_sum(place))?),
                 score_count: self.counted(&scores(place))?,
             });
@@ -221,7 +222,7 @@ fn together(outcome: Outcome) -> String {
     format!("outcome_{}", outcome.as_str())
 }
 
-fn verdict(place: usize, outcome: Outcome) -> String {
+fn count_of_outcome(place: usize, outcome: Outcome) -> String {
     format!("objective_{place}_{}", outcome.as_str())
 }
 

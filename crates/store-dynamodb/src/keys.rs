@@ -237,8 +237,8 @@ impl TranscriptKeys {
         Key { partition: self.partition.clone(), sort: format!("reply#{}", sha256_hex([key])) }
     }
 
-    /// The verdict on an attempt about an objective.
-    pub(crate) fn verdict(&self, attempt: u32, objective: &ObjectiveRef) -> Key {
+    /// The evaluation on an attempt about an objective.
+    pub(crate) fn evaluation(&self, attempt: u32, objective: &ObjectiveRef) -> Key {
         let (attempt, version) = (number(attempt.into()), number(objective.version.into()));
         Key {
             partition: self.partition.clone(),

@@ -17,10 +17,10 @@
 //! | | `gate#`0 to 7 | its counts in eight parts, each with its revision |
 //! | | `numbers` | which numbers of conversations are taken, a bit each |
 //! | | `persona#`persona, `persona-number#`number | a persona, and that its number is taken |
-//! | | `conversation#`conversation | a conversation, and what its verdicts come to |
+//! | | `conversation#`conversation | a conversation, and what its evaluations come to |
 //! | project`#`simulation`#`conversation | `message#`attempt`#`position`#`part | a message, cut where one item would be too large |
 //! | | `reply#`hash | the reply under an `Idempotency-Key`, by the key's SHA-256. Removed by its `expires` |
-//! | | `verdict#`attempt`#`objective`#`version | a verdict |
+//! | | `verdict#`attempt`#`objective`#`version | an evaluation |
 //! | `jobs#`0 to 3 | job | a job that waits or is being worked on |
 //! | `dead-jobs` | job | a job that was given up. Removed by its `expires` |
 //! | `keys` | key | a managed key. Removed by its `expires`, 90 days after it is over |
@@ -79,10 +79,10 @@
 //! | `persona_seqs` | `Query` of the keys of numbers |
 //! | `change_persona` | snapshot of simulation and persona; transaction: persona on its revision, its counter shard on the simulation's, jobs |
 //! | `add_conversations` | snapshot of simulation and numbers; transactions of 80: conversations, numbers on their revision, counter shards on the simulation's |
-//! | `conversation` | `GetItem`; with verdicts, another of the simulation; `BatchGetItem` of versions, and of persona and verdicts |
-//! | `conversations` | `Query` of `by-made`, `by-wait` or `by-status`; then `BatchGetItem` of 21 conversations at a time, and of their personas and verdicts; with verdicts, once the simulation and the versions that it pins |
+//! | `conversation` | `GetItem`; with evaluations, another of the simulation; `BatchGetItem` of versions, and of persona and evaluations |
+//! | `conversations` | `Query` of `by-made`, `by-wait` or `by-status`; then `BatchGetItem` of 21 conversations at a time, and of their personas and evaluations; with evaluations, once the simulation and the versions that it pins |
 //! | `unsettled_conversations` | `Query` of `by-wait` |
-//! | `change_conversation` | snapshot of simulation and conversation; transaction: conversation on its revision, its counter shard on the simulation's, messages, reply, verdicts, jobs |
+//! | `change_conversation` | snapshot of simulation and conversation; transaction: conversation on its revision, its counter shard on the simulation's, messages, reply, evaluations, jobs |
 //! | `items` | `Query` from the page's first position to its last; `GetItem` of the conversation if fewer were found |
 //! | `enqueue`, `complete_job`, `retry_job` | `UpdateItem` or `DeleteItem`, on condition |
 //! | `claim_jobs` | two `Query`s of `by-wait` a shard, a thousand entries at most, then a conditional `UpdateItem` for each |

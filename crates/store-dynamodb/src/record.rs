@@ -195,12 +195,12 @@ pub(crate) fn persona(item: &Item) -> Read<Persona> {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredConversation {
     pub(crate) conversation: Conversation,
-    /// The verdicts on the current attempt, reduced to the data for counts and for reading them.
+    /// The evaluations on the current attempt, reduced to the data for counts and for reading them.
     pub(crate) findings: Vec<StoredEvaluation>,
     pub(crate) revision: u64,
 }
 
-/// The counts of a verdict.
+/// The counts of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredEvaluation {
     pub(crate) objective: ObjectiveRef,
@@ -360,7 +360,7 @@ pub(crate) fn turn(item: &Item) -> Read<StoredTurn> {
     })
 }
 
-/// A verdict's body.
+/// An evaluation's body.
 pub(crate) fn evaluation_body(evaluation: &Evaluation) -> Value {
     let quote = |quote: &Quote| json!({ "item": quote.item_id, "text": quote.text });
     json!({

@@ -156,13 +156,13 @@ macro_rules! contract {
                 job_is_claimed_by_id_by_one_of_many_claimers
             }
             judging {
-                verdict_is_read_as_recorded
-                verdicts_have_judged_versions_in_objective_order
-                repeated_or_late_verdict_is_refused
-                concurrent_judges_record_one_set_of_verdicts
+                evaluation_is_read_as_recorded
+                evaluations_have_judged_versions_in_objective_order
+                repeated_or_late_evaluation_is_refused
+                concurrent_judges_record_one_set_of_evaluations
                 cancel_during_judging_ends_the_evaluation
-                verdict_is_recorded_only_before_a_cancel
-                verdicts_are_shown_for_the_current_attempt
+                evaluation_is_recorded_only_before_a_cancel
+                evaluations_are_shown_for_the_current_attempt
             }
             key_bounds {
                 key_over_the_limit_is_refused
@@ -227,10 +227,10 @@ macro_rules! contract {
                 simulations_continue_where_they_were
                 lists_of_a_simulation_continue_where_they_were
                 keys_and_their_trail_continue_where_they_were
-                a_list_continues_from_a_row_that_moved
+                list_continues_from_a_moved_row
                 pages_of_large_messages_end_at_four_megabytes
                 pages_of_large_rows_end_at_four_megabytes
-                a_position_of_another_list_is_refused
+                position_of_another_list_is_refused
             }
             personas {
                 persona_is_read_as_added
@@ -257,7 +257,7 @@ macro_rules! contract {
                 projects_are_listed_by_access
             }
             results {
-                objectives_without_a_verdict_are_counted
+                objectives_without_a_evaluation_are_counted
                 each_end_is_counted_under_its_reason
                 personas_are_counted_by_approval
                 counts_agree_with_the_lists_after_any_history

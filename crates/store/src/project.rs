@@ -74,7 +74,7 @@ pub struct ConversationChange {
     /// The reply that is stored under the caller's `Idempotency-Key`. If one is stored under that key
     /// already, nothing is written and the change fails as [`StoreError::Duplicate`].
     pub turn: Option<StoredTurn>,
-    /// Verdicts that are recorded.
+    /// Evaluations that are recorded.
     pub evaluations: Vec<Evaluation>,
     /// Jobs that are written with it.
     pub jobs: Vec<Job>,

@@ -127,18 +127,18 @@ pub struct ListConversations {
     pub page: PageRequest,
 }
 
-/// A conversation, its persona, and the verdicts on its current attempt with the objectives they are about.
+/// A conversation, its persona, and the evaluations on its current attempt with the objectives they are about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvaluatedConversation {
     /// The conversation.
     pub conversation: Conversation,
     /// The persona that holds it.
     pub persona: Persona,
-    /// The verdicts, each with the judged version of its objective, in the order the simulation names them.
+    /// The evaluations, each with the judged version of its objective, in the order the simulation names them.
     pub evaluations: Vec<(Evaluation, Objective)>,
 }
 
-/// A conversation as lists show it: the verdicts name the judged versions of their objectives and leave out
+/// A conversation as lists show it: the evaluations name the judged versions of their objectives and leave out
 /// the criteria, which are far longer than the rest and the same in many rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConversationSummary {
@@ -146,7 +146,7 @@ pub struct ConversationSummary {
     pub conversation: Conversation,
     /// The persona that holds it.
     pub persona: Persona,
-    /// The verdicts on its current attempt, each with the name of the judged version of its objective, in the
+    /// The evaluations on its current attempt, each with the name of the judged version of its objective, in the
     /// order the simulation names them.
     pub evaluations: Vec<(Evaluation, Name)>,
 }
@@ -159,7 +159,7 @@ impl From<EvaluatedConversation> for ConversationSummary {
     }
 }
 
-/// The verdicts on one objective, counted. Only settled conversations with a completed evaluation count.
+/// The evaluations on one objective, counted. Only settled conversations with a completed evaluation count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectiveCounts {
     /// The objective's pinned version.
@@ -181,7 +181,7 @@ pub struct ConversationCounts {
     pub by_end_reason: BTreeMap<&'static str, u64>,
     /// By evaluation status.
     pub by_evaluation_status: BTreeMap<&'static str, u64>,
-    /// By what their verdicts make together ([`Outcome::all`]); conversations without a completed evaluation
+    /// By what their evaluations make together ([`Outcome::all`]); conversations without a completed evaluation
     /// are left out.
     pub by_outcome: BTreeMap<&'static str, u64>,
     /// How many were given up at least once: they are at a later attempt than the first.
@@ -224,7 +224,7 @@ pub struct SimulationCounts {
     pub progress: Progress,
     /// Its conversations.
     pub conversations: ConversationCounts,
-    /// Its objectives, in the order the simulation names them, each also with no verdict yet.
+    /// Its objectives, in the order the simulation names them, each also with no evaluation yet.
     pub objectives: Vec<ObjectiveCounts>,
     /// How many personas there are, by approval.
     pub personas: BTreeMap<&'static str, u64>,

@@ -201,7 +201,7 @@ impl Numbers {
     }
 }
 
-/// One conversation with its persona and verdicts.
+/// One conversation with its persona and evaluations.
 pub(super) async fn get(
     table: ProjectTable<'_>,
     simulation: &SimulationId,
@@ -223,7 +223,7 @@ pub(super) async fn get(
     Ok(Some(EvaluatedConversation { conversation, persona, evaluations }))
 }
 
-/// How many conversations are read at one time. Each comes with its persona and up to fifty verdicts.
+/// How many conversations are read at one time. Each comes with its persona and up to fifty evaluations.
 const GROUP: usize = 21;
 
 /// One page of conversations. One whose status changes while the page is read may be missing from it.
@@ -291,7 +291,7 @@ async fn read_names(table: ProjectTable<'_>, pinned: Vec<ObjectiveRef>) -> Resul
 }
 
 /// The objectives that the conversations' simulation pins, if one of the conversations has a
-/// verdict.
+/// evaluation.
 async fn pinned(
     table: ProjectTable<'_>,
     keys: &SimulationKeys,
@@ -308,14 +308,14 @@ fn missing(what: &str) -> StoreError {
     StoreError::Corrupt { what: WHAT, reason: format!("its {what} is gone") }
 }
 
-/// A conversation, the persona that holds it, and its verdicts.
+/// A conversation, the persona that holds it, and its evaluations.
 struct Held {
     conversation: Conversation,
     persona: Persona,
     evaluations: Vec<Evaluation>,
 }
 
-/// The conversations with their personas and verdicts, these in the order that the simulation pins
+/// The conversations with their personas and evaluations, these in the order that the simulation pins
 /// what they are about.
 async fn held(
     table: ProjectTable<'_>,
@@ -328,7 +328,7 @@ async fn held(
         others.insert(keys.persona(&conversation.persona_id));
         let transcript = keys.transcript(&conversation.id);
         others.extend(
-            findings.iter().map(|finding| transcript.verdict(conversation.attempt, &finding.objective)),
+            findings.iter().map(|finding| transcript.evaluation(conversation.attempt, &finding.objective)),
         );
     }
     let others = table.database.get_all(WHAT, others).await?;
@@ -338,9 +338,9 @@ async fn held(
         let transcript = keys.transcript(&conversation.id);
         let mut evaluations = Vec::new();
         for StoredEvaluation { objective, .. } in &findings {
-            let key = transcript.verdict(conversation.attempt, objective);
-            let verdict = find(EVALUATION, &others, &key).ok_or_else(|| missing(EVALUATION))?;
-            evaluations.push(record::evaluation(&verdict)?);
+            let key = transcript.evaluation(conversation.attempt, objective);
+            let evaluation = find(EVALUATION, &others, &key).ok_or_else(|| missing(EVALUATION))?;
+            evaluations.push(record::evaluation(&evaluation)?);
         }
         let persona = find(personas::WHAT, &others, &keys.persona(&conversation.persona_id));
         let persona = record::persona(&persona.ok_or_else(|| missing(personas::WHAT))?)?;
@@ -467,18 +467,18 @@ fn plan(
         vec![put(keys, &after.conversation, &after.findings).revise(before.revision), counter_shard];
     writes.extend(turn.map(|turn| transcripts::keep(&transcript, &turn)));
     writes.extend(transcripts::append(&transcript, &before.conversation, &items)?);
-    writes.extend(evaluations.iter().map(|evaluation| record_verdict(&transcript, evaluation)));
+    writes.extend(evaluations.iter().map(|evaluation| record_evaluation(&transcript, evaluation)));
     writes.extend(jobs::calls(table.database, &jobs));
     writes.extend(record.as_ref().map(idempotency::put));
     Ok(Planned { conversation: after.conversation, writes: Some(writes), settles })
 }
 
-fn record_verdict(keys: &TranscriptKeys, evaluation: &Evaluation) -> Write {
-    let key = keys.verdict(evaluation.attempt, &evaluation.objective);
+fn record_evaluation(keys: &TranscriptKeys, evaluation: &Evaluation) -> Write {
+    let key = keys.evaluation(evaluation.attempt, &evaluation.objective);
     Write::put(EVALUATION, key, &record::evaluation_body(evaluation)).if_new()
 }
 
-/// The verdicts on the attempt that the conversation is at after the change.
+/// The evaluations on the attempt that the conversation is at after the change.
 fn findings(
     simulation: &StoredSimulation,
     before: &StoredConversation,
@@ -502,7 +502,7 @@ fn findings(
     Ok(findings)
 }
 
-/// Verdicts are about what the simulation pins.
+/// Evaluations are about what the simulation pins.
 fn require_pinned(simulation: &StoredSimulation, objective: &ObjectiveRef) -> Result<(), StoreError> {
     if simulation.pinned.contains(objective) {
         return Ok(());

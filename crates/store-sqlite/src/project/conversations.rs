@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The tables that `evaluation_columns!` and `objective_columns!` are read from for one conversation.
-macro_rules! verdict_tables {
+macro_rules! evaluation_tables {
     () => {
         " FROM conversations
           JOIN evaluations ON evaluations.conversation_id = conversations.id
@@ -101,7 +101,7 @@ fn turn_claim(conversation: &Conversation) -> (Option<&str>, Option<i64>) {
     conversation.turn.as_ref().map(|claim| (claim.token.as_str(), micros(claim.expires_at))).unzip()
 }
 
-/// One conversation with its persona and verdicts.
+/// One conversation with its persona and evaluations.
 pub(super) fn get(
     tables: &ProjectTables<'_>,
     simulation: &SimulationId,
@@ -118,10 +118,10 @@ pub(super) fn get(
     )?;
     let Some(inserted) = inserted else { return Ok(None) };
     let Some((conversation, persona)) = held(tables, inserted)? else { return Ok(None) };
-    let evaluations = verdicts(
+    let evaluations = evaluations(
         tables,
         inserted,
-        concat!("SELECT ", evaluation_columns!(), ", ", objective_columns!(), verdict_tables!()),
+        concat!("SELECT ", evaluation_columns!(), ", ", objective_columns!(), evaluation_tables!()),
         |columns| Ok((rows::evaluation(columns)?, rows::objective(columns)?)),
     )?;
     Ok(Some(EvaluatedConversation { conversation, persona, evaluations }))
@@ -152,10 +152,10 @@ pub(super) fn list(
         .candidates(tables.connection, "conversation", &order, &list.page)?;
     lists::page(candidates, &list.page, |inserted| {
         let Some((conversation, persona)) = held(tables, inserted)? else { return Ok(None) };
-        let evaluations = verdicts(
+        let evaluations = evaluations(
             tables,
             inserted,
-            concat!("SELECT ", evaluation_columns!(), ", objective_versions.name", verdict_tables!()),
+            concat!("SELECT ", evaluation_columns!(), ", objective_versions.name", evaluation_tables!()),
             |columns| Ok((rows::evaluation(columns)?, columns.checked(Name::parse)?)),
         )?;
         Ok(Some(ConversationSummary { conversation, persona, evaluations }))
@@ -180,8 +180,8 @@ fn held(tables: &ProjectTables<'_>, inserted: i64) -> Result<Option<(Conversatio
     )
 }
 
-/// The verdicts on the current attempt of a conversation, in the order the simulation names their objectives.
-fn verdicts<T>(
+/// The evaluations on the current attempt of a conversation, in the order the simulation names their objectives.
+fn evaluations<T>(
     tables: &ProjectTables<'_>,
     inserted: i64,
     sql: &str,
@@ -297,7 +297,7 @@ fn update(
     Ok(())
 }
 
-/// Records a verdict, whose objective must be one of the same project.
+/// Records an evaluation, whose objective must be one of the same project.
 fn insert_evaluation(
     tables: &ProjectTables<'_>,
     id: &ConversationId,

@@ -104,14 +104,14 @@ fn objectives(tables: &ProjectTables<'_>, id: &SimulationId) -> Result<Vec<Objec
         [id.as_str()],
         rows::objective_ref,
     )?;
-    let mut verdicts = verdicts(tables, id)?;
+    let mut evaluations = evaluations(tables, id)?;
     Ok(pinned
         .into_iter()
-        .map(|objective| verdicts.remove(&objective).unwrap_or_else(|| empty(objective)))
+        .map(|objective| evaluations.remove(&objective).unwrap_or_else(|| empty(objective)))
         .collect())
 }
 
-fn verdicts(
+fn evaluations(
     tables: &ProjectTables<'_>,
     id: &SimulationId,
 ) -> Result<BTreeMap<ObjectiveRef, ObjectiveCounts>, StoreError> {

@@ -16,7 +16,7 @@ fn patch(name: Option<&str>, description: Option<&str>) -> AgentPatch {
     }
 }
 
-/// Every field is kept to the letter, and reads the same alone and in a list.
+/// Every field is stored verbatim, and reads the same alone and in a list.
 pub async fn agent_is_read_as_added(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let widest = "\u{1f600}".repeat(Description::MAX_LENGTH);
@@ -53,7 +53,7 @@ pub async fn agent_is_read_as_added(fixture: &Fixture) {
     }
 }
 
-/// A second agent of the same id is refused, and the first is kept.
+/// A second agent with the same id is refused, and the first one stays.
 pub async fn agent_is_added_once(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let first = project.add_agent(project.agent()).await;
@@ -63,7 +63,7 @@ pub async fn agent_is_added_once(fixture: &Fixture) {
     assert_eq!(project.agent_list(None, OLDEST_FIRST).await, [first]);
 }
 
-/// Nothing is to be had of an agent that there is not, and no decision is asked about it.
+/// Reads and changes of an unknown agent return `None`; the decision is not called.
 pub async fn unknown_agent_is_none(fixture: &Fixture) {
     let project = fixture.new_project().await;
     project.add_agent(project.agent()).await;
@@ -89,7 +89,7 @@ pub async fn changed_agent_is_stored(fixture: &Fixture) {
     assert_eq!(project.agent_list(Some("Agent"), OLDEST_FIRST).await, []);
 }
 
-/// A refusal is handed on, and nothing is written.
+/// The refusal is returned, and nothing is written.
 pub async fn refused_change_of_an_agent_writes_nothing(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let agent = project.add_agent(project.agent()).await;
@@ -98,7 +98,7 @@ pub async fn refused_change_of_an_agent_writes_nothing(fixture: &Fixture) {
     assert_eq!(project.agent_list(None, OLDEST_FIRST).await, [agent]);
 }
 
-/// Each change decides from what the one before it wrote.
+/// Each change decides from the state that the change before it wrote.
 pub async fn concurrent_agent_changes_are_all_kept(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let id = project.add_agent(project.agent()).await.id;
@@ -120,7 +120,8 @@ pub async fn concurrent_agent_changes_are_all_kept(fixture: &Fixture) {
     assert_eq!(digits, ('0'..='7').collect::<Vec<_>>());
 }
 
-/// The newest poll of a worker is kept, shows with the agent wherever it is read, and outlasts a change of it.
+/// The newest poll of a worker is part of every read of the agent, and outlasts changes of the
+/// agent.
 pub async fn newest_poll_of_an_agent_is_stored(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let (polled, other) =
@@ -140,7 +141,7 @@ pub async fn newest_poll_of_an_agent_is_stored(fixture: &Fixture) {
     assert_eq!(project.agent_list(None, OLDEST_FIRST).await, [expected, other]);
 }
 
-/// A poll for an agent that there is not, or that is another project's, writes nothing.
+/// A poll for an unknown agent, or for one of another project, writes nothing.
 pub async fn poll_for_an_unknown_agent_writes_nothing(fixture: &Fixture) {
     let (project, elsewhere) = (fixture.new_project().await, fixture.new_project().await);
     let agent = elsewhere.add_agent(elsewhere.agent()).await;
@@ -151,7 +152,7 @@ pub async fn poll_for_an_unknown_agent_writes_nothing(fixture: &Fixture) {
     assert_eq!(elsewhere.agent_list(None, OLDEST_FIRST).await, [agent]);
 }
 
-/// Simulations are counted for the agent they are of, alone and in a list, whatever their status.
+/// An agent's simulations are counted, alone and in a list, whatever their status.
 pub async fn agent_has_its_number_of_simulations(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let (busy, idle) = (project.add_agent(project.agent()).await, project.add_agent(project.agent()).await);
@@ -177,7 +178,7 @@ pub async fn agent_has_its_number_of_simulations(fixture: &Fixture) {
     assert_eq!(counts, [4, 0]);
 }
 
-/// A part of the name finds an agent, in either case, also of letters outside ASCII.
+/// A part of a name finds an agent, in upper or lower case, also with letters outside ASCII.
 pub async fn agents_are_filtered_by_part_of_a_name_in_any_case(fixture: &Fixture) {
     let project = fixture.new_project().await;
     for text in ["Support Bot", "SUPPORT desk", "\u{c4}rger \u{416}", "Sales"] {
@@ -197,7 +198,7 @@ pub async fn agents_are_filtered_by_part_of_a_name_in_any_case(fixture: &Fixture
     }
 }
 
-/// No character of a filter is a pattern.
+/// Every character of a filter stands for itself.
 pub async fn name_filter_has_no_wildcards(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let names = ["a%b", "a_b", "a\\b", "a*b", "a?b", "a[b", "a'b", "a\"b", "axb", "a.b"];
@@ -214,12 +215,12 @@ pub async fn name_filter_has_no_wildcards(fixture: &Fixture) {
     }
 }
 
-/// A filter, an order and pages go together: each match is on one page, in order.
+/// Filter, order and pages work together: each match is on exactly one page, in order.
 pub async fn filtered_agents_are_sorted_and_paged(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let now = fixture.now();
     for text in ["bot b", "other", "Bot A", "bot b", "BOT B", "Other bot"] {
-        // One time for all, so that only the backend's own order tells them apart.
+        // All have the same creation time, so only the backend's own order distinguishes them.
         project
             .add_agent(Agent { name: name(text), created_at: now, updated_at: now, ..project.agent() })
             .await;
@@ -242,7 +243,8 @@ pub async fn filtered_agents_are_sorted_and_paged(fixture: &Fixture) {
 
 const NONE: [usize; 0] = [];
 
-/// Every character of a name and of a text of the metadata counts, and numbers count as they are written.
+/// Every character of a name and of a text in the metadata counts. Numbers are compared as they are
+/// written.
 pub async fn agents_are_filtered_exactly_by_name_and_metadata(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let made = [

@@ -9,7 +9,7 @@ use super::fixture::{Fixture, Task, all, at_once, in_pages, name, odd_texts, par
 use super::keys::{changed, disabled, enabled, new_key, revoked, rotated, trail, updated};
 use crate::KeyError;
 
-/// It has no entries, and no head.
+/// A trail that is not started has no entries and no head.
 pub async fn unstarted_trail_is_empty(fixture: &Fixture) {
     assert_eq!(trail(fixture).await, []);
     for direction in [Direction::Ascending, Direction::Descending] {
@@ -18,7 +18,7 @@ pub async fn unstarted_trail_is_empty(fixture: &Fixture) {
     }
 }
 
-/// Every text is kept to the letter, also those that are empty, and so is what is not known.
+/// Every text is stored verbatim, including empty texts, and so are absent fields.
 pub async fn audit_entry_is_read_as_written(fixture: &Fixture) {
     let mut written = Vec::new();
     for text in odd_texts() {
@@ -40,7 +40,7 @@ pub async fn audit_entry_is_read_as_written(fixture: &Fixture) {
     assert_eq!(events, written);
 }
 
-/// One for each, in the order of the changes, and the head is the last one's.
+/// Each change has one entry, in the order of the changes, and the head is the last entry's.
 pub async fn every_key_change_has_an_entry(fixture: &Fixture) {
     let new = new_key(fixture, "Key");
     let id = new.record.id.clone();
@@ -67,7 +67,7 @@ pub async fn every_key_change_has_an_entry(fixture: &Fixture) {
     );
 }
 
-/// Pages of any size hold it all, and each names the head.
+/// Pages of any size together hold the whole trail, and each page names the head.
 pub async fn trail_is_read_both_ways_in_pages(fixture: &Fixture) {
     for _ in 0..7 {
         fixture.add_key(new_key(fixture, "Key")).await.unwrap();
@@ -87,7 +87,7 @@ pub async fn trail_is_read_both_ways_in_pages(fixture: &Fixture) {
     }
 }
 
-/// Of many that would write the first entry, one does.
+/// Of many concurrent first entries, one is written.
 pub async fn trail_is_started_once(fixture: &Fixture) {
     let tasks = (0..6).map(|_| {
         let (fixture, new) = (fixture.clone(), new_key(fixture, "Key"));
@@ -97,7 +97,7 @@ pub async fn trail_is_started_once(fixture: &Fixture) {
     assert_eq!(trail(fixture).await.len(), 6);
 }
 
-/// Whatever is done to keys at one time, the entries of all of it follow one another, without gap or fork.
+/// Whichever changes of keys run concurrently, their entries form one chain without gap or fork.
 pub async fn concurrent_changes_make_one_chain(fixture: &Fixture) {
     let mut ids = Vec::new();
     for _ in 0..4 {
@@ -111,7 +111,7 @@ pub async fn concurrent_changes_make_one_chain(fixture: &Fixture) {
         for (event, decide) in [rotated(fixture, None).1, revoked(fixture)] {
             let (fixture, id) = (fixture.clone(), id.clone());
             tasks.push(Box::pin(async move {
-                // A rotation may come too late. Then there must be nothing of it.
+                // The rotation may come too late. Then it must have written nothing.
                 let changed = fixture.change_key(&id, decide).await;
                 let is_refused = matches!(changed, Err(KeyError::Refused(_)));
                 assert!(changed.is_ok() || is_refused && event.action == "rotate_key", "{changed:?}");

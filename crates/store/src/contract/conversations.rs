@@ -1,4 +1,4 @@
-//! Conversations: queued, listed, started, given up.
+//! Conversations: queued, listed, started, and queued again after a lost lease.
 
 use onerun_domain::{
     Conversation, ConversationId, ConversationStatus, EndReason, EndedAttempt, EvaluationStatus, Item, Job,
@@ -24,7 +24,8 @@ impl Scene {
     }
 }
 
-/// A queued conversation is kept as it is, and reads the same alone and in a list, with its persona.
+/// A queued conversation is stored verbatim, and reads the same alone and in a list, with its
+/// persona.
 pub async fn conversation_is_read_as_added(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let conversation = scene.conversations[0].clone();
@@ -34,13 +35,13 @@ pub async fn conversation_is_read_as_added(fixture: &Fixture) {
     assert_eq!(scene.listed(None).await, [expected.into()]);
 }
 
-/// Whatever a decision makes of a conversation is answered and kept, field for field.
+/// Every state that a decision returns is returned and stored, field for field.
 pub async fn every_state_of_a_conversation_is_stored(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);
     let stored = scene.conversations[0].clone();
     let now = fixture.now();
-    // Those at which nothing is left to happen are shown where settling is.
+    // Final states also count in the simulation's progress.
     let mut states = Vec::new();
     for end_reason in EndReason::ALL {
         for evaluation_status in [EvaluationStatus::Pending, EvaluationStatus::InProgress] {
@@ -85,7 +86,8 @@ pub async fn every_state_of_a_conversation_is_stored(fixture: &Fixture) {
     }
 }
 
-/// Queuing may be repeated, in part or whole: the first of a number is kept, whatever became of it.
+/// Queueing may be repeated, in part or completely: the first conversation of a number stays, in
+/// its current state.
 pub async fn second_conversation_of_a_number_is_ignored(fixture: &Fixture) {
     let scene = fixture.scene(2).await;
     let started = scene.start(&scene.id(0)).await.unwrap();
@@ -104,7 +106,7 @@ pub async fn second_conversation_of_a_number_is_ignored(fixture: &Fixture) {
     }
 }
 
-/// Two writers of overlapping numbers at one time leave one conversation of each.
+/// Two concurrent writers of overlapping numbers leave one conversation for each number.
 pub async fn concurrent_queueing_queues_conversations_once(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     for round in 0..ROUNDS {
@@ -122,7 +124,7 @@ pub async fn concurrent_queueing_queues_conversations_once(fixture: &Fixture) {
     }
 }
 
-/// Nothing is queued in a simulation that does not run, and the refusal says what it is.
+/// Queueing in a simulation that is not running is refused, and the refusal names its status.
 pub async fn conversations_are_queued_only_while_the_simulation_runs(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     for status in SimulationStatus::ALL {
@@ -145,7 +147,8 @@ pub async fn conversations_are_queued_only_while_the_simulation_runs(fixture: &F
     }
 }
 
-/// A simulation that is canceled while its conversations are queued has all of them or none, and none afterwards.
+/// A simulation that is canceled while its conversations are queued has all of them or none, and
+/// later queueing is refused.
 pub async fn no_conversation_is_queued_after_a_cancel(fixture: &Fixture) {
     let project = fixture.new_project().await;
     for _ in 0..ROUNDS {
@@ -173,7 +176,7 @@ pub async fn no_conversation_is_queued_after_a_cancel(fixture: &Fixture) {
     }
 }
 
-/// Nothing is to be had of a conversation that there is not, and no decision is asked about it.
+/// Reads and changes of an unknown conversation return `None`; the decision is not called.
 pub async fn unknown_conversation_is_none(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let (store, simulation) = (scene.store(), &scene.simulation.id);
@@ -192,7 +195,7 @@ pub async fn unknown_conversation_is_none(fixture: &Fixture) {
     assert_eq!(store.unsettled_conversations(&nowhere, 10).await.unwrap(), Vec::new());
 }
 
-/// Newest first; and where time tells none apart, still each on one page.
+/// Newest first. With equal times, each conversation is still on exactly one page.
 pub async fn conversations_are_listed_newest_first(fixture: &Fixture) {
     let scene = fixture.scene(3).await;
     let now = fixture.now();
@@ -213,7 +216,7 @@ pub async fn conversations_are_listed_newest_first(fixture: &Fixture) {
     }
 }
 
-/// A status narrows the list; those that are not queued still come newest first.
+/// A status filters the list. Conversations that are not queued are still sorted newest first.
 pub async fn conversations_are_filtered_by_status(fixture: &Fixture) {
     let scene = fixture.scene(8).await;
     for index in [2, 0, 1] {
@@ -239,7 +242,8 @@ pub async fn conversations_are_filtered_by_status(fixture: &Fixture) {
     }
 }
 
-/// Queued ones that are asked for come longest waiting first, and one that is queued again waits anew.
+/// A list of queued conversations has the longest waiting first. One that is queued again starts to
+/// wait anew.
 pub async fn queued_conversations_are_sorted_by_waiting_time(fixture: &Fixture) {
     let scene = fixture.scene(4).await;
     let queued = Some(ConversationStatus::Queued);
@@ -259,7 +263,7 @@ pub async fn queued_conversations_are_sorted_by_waiting_time(fixture: &Fixture) 
     }
 }
 
-/// Those that wait since one time are still each on one page.
+/// With equal waiting times, each conversation is still on exactly one page.
 pub async fn pages_of_equally_long_waiting_conversations_never_overlap(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     let now = fixture.now();
@@ -278,7 +282,7 @@ pub async fn pages_of_equally_long_waiting_conversations_never_overlap(fixture: 
     }
 }
 
-/// A page tells whether more follows, and one beyond the end is empty.
+/// A page reports whether more rows follow, and a page beyond the end is empty.
 pub async fn page_reports_whether_more_follow(fixture: &Fixture) {
     let scene = fixture.scene(3).await;
     for (limit, offset, size, has_more) in [
@@ -294,7 +298,7 @@ pub async fn page_reports_whether_more_follow(fixture: &Fixture) {
     }
 }
 
-/// Of two workers that start one conversation at one time, one has it, and the other is told that it is taken.
+/// Of two workers that start one conversation concurrently, one gets it and the other is refused.
 pub async fn conversation_is_started_by_one_of_two_workers(fixture: &Fixture) {
     let scene = fixture.scene(ROUNDS * 2).await;
     for conversation in &scene.conversations {
@@ -310,7 +314,7 @@ pub async fn conversation_is_started_by_one_of_two_workers(fixture: &Fixture) {
     }
 }
 
-/// A worker that starts a conversation just when its simulation is canceled did so before, or is refused.
+/// A start that races with the cancel of its simulation succeeds before the cancel, or is refused.
 pub async fn no_conversation_is_started_after_a_cancel(fixture: &Fixture) {
     let project = fixture.new_project().await;
     for _ in 0..ROUNDS {
@@ -334,7 +338,7 @@ pub async fn no_conversation_is_started_after_a_cancel(fixture: &Fixture) {
     }
 }
 
-/// Many workers that take what waits longest take each conversation once.
+/// Many workers that start the longest waiting conversation start each conversation once.
 pub async fn many_workers_share_a_queue(fixture: &Fixture) {
     let scene = fixture.scene(24).await;
     let tasks = (0..4).map(|_| {
@@ -357,7 +361,7 @@ pub async fn many_workers_share_a_queue(fixture: &Fixture) {
     assert_eq!(started, (1..=24).collect::<Vec<_>>());
 }
 
-/// State, messages, reply, verdicts and jobs of one change are all written.
+/// State, messages, reply, evaluations and jobs of one change are all written.
 pub async fn conversation_change_is_written_completely(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);
@@ -368,8 +372,11 @@ pub async fn conversation_change_is_written_completely(fixture: &Fixture) {
         let item = scene.item(&held, Role::Assistant, "goodbye");
         Item { position: 1, ..item }
     }];
-    let verdicts: Vec<_> =
-        scene.objectives.iter().map(|objective| scene.verdict(&held, objective, Outcome::Passed)).collect();
+    let evaluations: Vec<_> = scene
+        .objectives
+        .iter()
+        .map(|objective| scene.evaluation(&held, objective, Outcome::Passed))
+        .collect();
     let mut jobs = [
         Work::JudgeConversation {
             simulation: scene.simulation.id.clone(),
@@ -389,14 +396,14 @@ pub async fn conversation_change_is_written_completely(fixture: &Fixture) {
         conversation: conversation.clone(),
         items: items.clone(),
         turn: Some(turn("one", 1)),
-        evaluations: verdicts.clone(),
+        evaluations: evaluations.clone(),
         jobs: jobs.to_vec(),
         record: None,
     };
     assert_eq!(scene.change(&id, move |_| Ok(change.clone())).await.unwrap(), conversation);
     let read = scene.read(&id).await;
     assert_eq!(read.conversation, conversation);
-    assert_eq!(read.evaluations, verdicts.into_iter().zip(scene.objectives.clone()).collect::<Vec<_>>());
+    assert_eq!(read.evaluations, evaluations.into_iter().zip(scene.objectives.clone()).collect::<Vec<_>>());
     assert_eq!(scene.items(&id, 1).await, items);
     assert_eq!(scene.turn(&id, "one").await, Some(turn("one", 1)));
     assert_eq!(scene.progress().await.settled, 1);
@@ -406,7 +413,7 @@ pub async fn conversation_change_is_written_completely(fixture: &Fixture) {
     assert_eq!(taken, jobs);
 }
 
-/// A refusal is handed on, and neither state, messages, reply, verdicts nor jobs are written.
+/// The refusal is returned, and neither state, messages, reply, evaluations nor jobs are written.
 pub async fn refused_change_of_a_conversation_writes_nothing(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);
@@ -424,7 +431,7 @@ pub async fn refused_change_of_a_conversation_writes_nothing(fixture: &Fixture) 
     assert_eq!(fixture.take_jobs().await, []);
 }
 
-/// A decision is asked with simulation and conversation as they are stored.
+/// A decision is called with the simulation and the conversation as they are stored.
 pub async fn conversation_decision_sees_the_newest_state(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);
@@ -441,7 +448,7 @@ pub async fn conversation_decision_sees_the_newest_state(fixture: &Fixture) {
     assert_eq!(refusal(scene.end(&id).await), Refusal::SimulationNotRunning { status });
 }
 
-/// Each of many changes at one time decides from what the one before it wrote.
+/// Each of many concurrent changes decides from the state that the change before it wrote.
 pub async fn concurrent_conversation_changes_are_all_kept(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);
@@ -461,7 +468,7 @@ pub async fn concurrent_conversation_changes_are_all_kept(fixture: &Fixture) {
     assert_eq!(words, (0..16).collect::<Vec<_>>());
 }
 
-/// A worker that is given up costs an attempt; after the last, the conversation has failed.
+/// A lost lease costs an attempt. After the last attempt, the conversation has failed.
 pub async fn lost_lease_requeues_until_the_last_attempt(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);
@@ -479,7 +486,7 @@ pub async fn lost_lease_requeues_until_the_last_attempt(fixture: &Fixture) {
     assert_eq!(scene.unsettled(10).await, Vec::new());
 }
 
-/// Two that give up one worker at one time cost one attempt.
+/// Two concurrent expiries of one lease cost one attempt.
 pub async fn lease_is_lost_once(fixture: &Fixture) {
     let scene = fixture.scene(ROUNDS).await;
     for conversation in &scene.conversations {
@@ -498,7 +505,7 @@ pub async fn lease_is_lost_once(fixture: &Fixture) {
     }
 }
 
-/// Those with something left to happen are named, and not more than were asked for.
+/// Conversations that are not settled are listed, up to the limit.
 pub async fn unfinished_conversations_are_listed(fixture: &Fixture) {
     use super::fixture::Settled;
     let scene = fixture.scene(7).await;

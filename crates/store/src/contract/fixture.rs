@@ -347,7 +347,7 @@ impl Scene {
         self.store().add_conversations(&self.simulation.id, conversations.to_vec()).await
     }
 
-    /// The stored conversation with its verdicts.
+    /// The stored conversation with its evaluations.
     pub(super) async fn read(&self, id: &ConversationId) -> EvaluatedConversation {
         self.store().conversation(&self.simulation.id, id).await.unwrap().unwrap()
     }
@@ -515,7 +515,7 @@ impl Scene {
         .await
     }
 
-    /// Completes the evaluation with one verdict for each of `outcomes`, in the order of the
+    /// Completes the evaluation with one evaluation for each of `outcomes`, in the order of the
     /// objectives.
     pub(super) async fn conclude(
         &self,
@@ -529,7 +529,7 @@ impl Scene {
                 .objectives
                 .iter()
                 .zip(&outcomes)
-                .map(|(objective, outcome)| scene.verdict(&view.conversation, objective, *outcome))
+                .map(|(objective, outcome)| scene.evaluation(&view.conversation, objective, *outcome))
                 .collect();
             let attempt = view.conversation.attempt;
             let conversation =
@@ -539,7 +539,7 @@ impl Scene {
         .await
     }
 
-    pub(super) fn verdict(
+    pub(super) fn evaluation(
         &self,
         conversation: &Conversation,
         objective: &Objective,
@@ -605,7 +605,7 @@ impl Scene {
 /// A final state of a conversation.
 #[derive(Clone, Debug)]
 pub(super) enum Settled {
-    /// Ended, with these verdicts on the first objectives.
+    /// Ended, with these evaluations on the first objectives.
     Evaluated(Vec<Outcome>),
     /// Ended, without objectives.
     NotApplicable,

@@ -1,4 +1,5 @@
-//! Records of requests under an `Idempotency-Key`: written with what a request makes, or not at all.
+//! Records of requests under an `Idempotency-Key`: written together with the request's effect, or
+//! not at all.
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::KeyId;
@@ -44,7 +45,7 @@ fn start(
     })
 }
 
-/// A change that leaves the simulation as it is, and is recorded.
+/// A change that leaves the simulation unchanged, and is recorded.
 fn run(
     record: IdempotencyRecord,
 ) -> Box<dyn FnMut(crate::SimulationView) -> Result<SimulationChange, onerun_domain::Refusal> + Send> {
@@ -56,7 +57,7 @@ fn run(
     })
 }
 
-/// Whatever can be made or started.
+/// For every request that creates or starts something.
 pub async fn record_is_written_with_the_requests_effect(fixture: &Fixture) {
     let now = fixture.now();
     let some = |text: &str| Some(record(text, r#"{"id": "\u0000 \ud83d\ude00"}"#, now));
@@ -77,7 +78,7 @@ pub async fn record_is_written_with_the_requests_effect(fixture: &Fixture) {
     assert_eq!(found(fixture, "unknown", now).await, None);
 }
 
-/// Of any kind, and the record stays as it is.
+/// Whatever the request creates, the first record stays unchanged.
 pub async fn repeated_request_writes_nothing(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let project = &scene.project;
@@ -108,7 +109,7 @@ pub async fn repeated_request_writes_nothing(fixture: &Fixture) {
     assert_eq!(found(fixture, "a", fixture.now()).await, Some(first));
 }
 
-/// After that its key is free again, whether or not the record was removed.
+/// After a day its idempotency key is free again, whether or not the record was removed.
 pub async fn record_is_valid_for_a_day(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let made = fixture.now();
@@ -127,7 +128,7 @@ pub async fn record_is_valid_for_a_day(fixture: &Fixture) {
     assert_eq!(found(fixture, "a", late).await, Some(second));
 }
 
-/// All but one of them make nothing, and the record is that one's.
+/// One of them takes effect, and the record is its own.
 pub async fn concurrent_requests_under_one_key_act_once(fixture: &Fixture) {
     let project = fixture.new_project().await;
     for round in 0..ROUNDS {
@@ -152,7 +153,7 @@ pub async fn concurrent_requests_under_one_key_act_once(fixture: &Fixture) {
     }
 }
 
-/// The conversation is started once, and the others are refused.
+/// The conversation is started once, and the other starts are refused.
 pub async fn concurrent_starts_under_one_key_record_one(fixture: &Fixture) {
     let scene = fixture.scene(ROUNDS).await;
     for round in 0..ROUNDS {

@@ -1,4 +1,4 @@
-//! Ids of other projects name nothing.
+//! An id of another project is an unknown id.
 
 use onerun_domain::{
     Agent, Conversation, Direction, EndReason, Job, Outcome, Refusal, SimulationStatus, Work,
@@ -7,7 +7,7 @@ use onerun_domain::{
 use super::fixture::{Fixture, Scene, Settled, TestProject, all};
 use crate::{ListConversations, ListSimulations, SimulationOrder, SortBy};
 
-/// A project with something of everything, and another project.
+/// A project with a resource of every kind, and another project.
 async fn two_projects(fixture: &Fixture) -> (Scene, TestProject) {
     let scene = fixture.scene(3).await;
     let (id, token) = (scene.id(0), scene.token());
@@ -19,7 +19,7 @@ async fn two_projects(fixture: &Fixture) -> (Scene, TestProject) {
     (scene, other)
 }
 
-/// All that a caller of the first project sees.
+/// Everything that a caller of the first project can read.
 async fn seen(scene: &Scene) -> String {
     let store = scene.store();
     let simulation = &scene.simulation.id;
@@ -39,7 +39,7 @@ async fn seen(scene: &Scene) -> String {
     )
 }
 
-/// Reading by an id of another project gives what reading by an unknown one does.
+/// Reads by an id of another project return the same as reads by an unknown id.
 pub async fn other_projects_cannot_be_read(fixture: &Fixture) {
     let (scene, other) = two_projects(fixture).await;
     let store = &other.store;
@@ -59,7 +59,7 @@ pub async fn other_projects_cannot_be_read(fixture: &Fixture) {
     assert_eq!(store.items(simulation, conversation, 1, all()).await.unwrap().data, []);
 }
 
-/// Lists hold what is the project's own.
+/// Lists contain only the project's own rows.
 pub async fn other_projects_are_not_listed(fixture: &Fixture) {
     let (scene, other) = two_projects(fixture).await;
     assert_eq!(other.agent_list(None, SortBy::Name(Direction::Ascending)).await, []);
@@ -83,7 +83,7 @@ pub async fn other_projects_are_not_listed(fixture: &Fixture) {
     }
 }
 
-/// No decision is asked about what is another project's, and nothing of it changes.
+/// For another project's rows, no decision is called and nothing changes.
 pub async fn other_projects_cannot_be_changed(fixture: &Fixture) {
     let (scene, other) = two_projects(fixture).await;
     let before = seen(&scene).await;
@@ -126,7 +126,8 @@ pub async fn other_projects_cannot_be_added_to(fixture: &Fixture) {
     assert_eq!(scene.stored(&queued.id).await, queued);
 }
 
-/// A simulation that names another project's agent or objectives shows neither, and is not counted for them.
+/// A simulation that names another project's agent or objectives shows neither, and is not counted
+/// for them.
 pub async fn simulation_shows_no_resource_of_another_project(fixture: &Fixture) {
     let (scene, other) = two_projects(fixture).await;
     fixture.take_jobs().await;
@@ -173,7 +174,8 @@ pub async fn conversation_shows_no_persona_of_another_project(fixture: &Fixture)
     assert_eq!(seen(&scene).await, before);
 }
 
-/// Personas and conversations are found under their own simulation, and under no other of the project.
+/// Personas and conversations are found under their own simulation and under no other simulation of
+/// the project.
 pub async fn conversation_is_found_under_its_own_simulation(fixture: &Fixture) {
     let (scene, _) = two_projects(fixture).await;
     let sibling = scene.project.scene(1).await;

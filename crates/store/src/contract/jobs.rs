@@ -1,4 +1,4 @@
-//! Jobs: added, taken, done, tried again, given up.
+//! Jobs: enqueued, claimed, completed, retried, buried.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +8,11 @@ use onerun_domain::{ConversationId, Job, JobId, JobKind, PersonaId, ProjectId, S
 use super::fixture::{Fixture, LEASE, all, at_once, both, in_pages};
 use crate::{ClaimedJob, DeadJob};
 
-/// How many jobs of one project wait before another project's.
+/// How many jobs of one project are enqueued before the other project's job.
 const BACKLOG: usize = 1_000;
 
 impl Fixture {
-    /// A job of one and the same project.
+    /// A job of the fixture's one project.
     fn job(&self) -> Job {
         self.job_of(&"project00001".parse().unwrap())
     }
@@ -28,7 +28,7 @@ impl Fixture {
         Job::new(project.clone(), Work::JudgeConversation { simulation, conversation, attempt: 1 })
     }
 
-    /// Adds many jobs of a project at once, then one of another.
+    /// Enqueues many jobs of a project at once, then one of another project.
     async fn backlog_and_one(&self) -> Job {
         let [busy, other] = [(); 2].map(|()| ProjectId::generate(self.random()));
         self.store.enqueue((0..BACKLOG).map(|_| self.job_of(&busy)).collect()).await.unwrap();
@@ -60,7 +60,7 @@ fn first_delivery(jobs: &[Job]) -> Vec<ClaimedJob> {
     jobs.iter().map(|job| ClaimedJob { job: job.clone(), deliveries: 1 }).collect()
 }
 
-/// A job is taken as it was added, whatever its work.
+/// A claimed job equals the enqueued one, for every kind of work.
 pub async fn every_kind_of_job_is_read_as_added(fixture: &Fixture) {
     let simulation = SimulationId::generate(fixture.random());
     let persona = PersonaId::generate(fixture.random());
@@ -84,7 +84,7 @@ pub async fn every_kind_of_job_is_read_as_added(fixture: &Fixture) {
     }
 }
 
-/// A job is due at once; those that were added earlier are taken earlier, and not more than were asked for.
+/// A job is due at once. Jobs are claimed in the order they were enqueued, up to the limit.
 pub async fn jobs_are_claimed_oldest_first(fixture: &Fixture) {
     let jobs = fixture.add_jobs(5).await;
     assert_eq!(fixture.claim_jobs(2, fixture.now()).await, first_delivery(&jobs[..2]));
@@ -93,7 +93,8 @@ pub async fn jobs_are_claimed_oldest_first(fixture: &Fixture) {
     assert_eq!(fixture.claim_jobs(2, fixture.now()).await, []);
 }
 
-/// Projects take turns: the next claim has the first job of another project, and so do two claims of one job.
+/// Projects take turns: the next claim returns the first job of the other project, whether it
+/// claims several jobs or one.
 pub async fn backlog_does_not_delay_another_project(fixture: &Fixture) {
     let job = fixture.backlog_and_one().await;
     let claimed = fixture.claim_jobs(8, fixture.now()).await;
@@ -101,17 +102,17 @@ pub async fn backlog_does_not_delay_another_project(fixture: &Fixture) {
     assert!(claimed.iter().any(|claimed| claimed.job == job), "{claimed:?}");
 }
 
-/// The turn goes round from one claim to the next.
+/// The turns continue from one claim to the next.
 pub async fn projects_take_turns_when_jobs_are_claimed_one_by_one(fixture: &Fixture) {
     let job = fixture.backlog_and_one().await;
     let mut claimed = fixture.claim_jobs(1, fixture.now()).await;
     claimed.extend(fixture.claim_jobs(1, fixture.now()).await);
     assert!(claimed.iter().any(|claimed| claimed.job == job), "{claimed:?}");
-    // With only one project left, it has every turn.
+    // The only project left has every turn.
     assert_eq!(fixture.claim_jobs(10, fixture.now()).await.len(), 10);
 }
 
-/// A project that comes back from a retry takes its turn like any other.
+/// A project whose retry is due takes its turn like any other.
 pub async fn retried_jobs_do_not_delay_another_project(fixture: &Fixture) {
     let [busy, other] = [(); 2].map(|()| ProjectId::generate(fixture.random()));
     let jobs: Vec<Job> = (0..40).map(|_| fixture.job_of(&busy)).collect();
@@ -127,7 +128,8 @@ pub async fn retried_jobs_do_not_delay_another_project(fixture: &Fixture) {
     assert!(claimed.iter().any(|claimed| claimed.job == job), "{claimed:?}");
 }
 
-/// A claim of one kind takes no job of another, and does not see when it is due.
+/// A claim of one kind of work returns no job of the other kind, and neither does its next due
+/// time.
 pub async fn jobs_are_claimed_by_kind(fixture: &Fixture) {
     let project = ProjectId::generate(fixture.random());
     let (judging, other) = (fixture.judging_job_of(&project), fixture.job_of(&project));
@@ -141,7 +143,7 @@ pub async fn jobs_are_claimed_by_kind(fixture: &Fixture) {
     assert_eq!(claim(JobKind::Other).await, first_delivery(&[other]));
 }
 
-/// The same work, called for twice while it waits, is done once.
+/// The same work, enqueued twice while it waits, runs once.
 pub async fn waiting_job_is_not_enqueued_again(fixture: &Fixture) {
     let (job, other) = (fixture.job(), fixture.job());
     fixture.store.enqueue(vec![job.clone(), job.clone()]).await.unwrap();
@@ -149,7 +151,7 @@ pub async fn waiting_job_is_not_enqueued_again(fixture: &Fixture) {
     assert_eq!(fixture.claim_jobs(10, fixture.now()).await, first_delivery(&[job, other]));
 }
 
-/// A job that waits to be tried again waits, too: it is neither added again nor due sooner.
+/// A job that waits for a retry counts as waiting: it is neither enqueued again nor due sooner.
 pub async fn job_waiting_for_a_retry_is_not_enqueued_again(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
     let now = fixture.now();
@@ -162,7 +164,7 @@ pub async fn job_waiting_for_a_retry_is_not_enqueued_again(fixture: &Fixture) {
     assert_eq!(fixture.next_job_due().await, None);
 }
 
-/// Once done, the same work can be called for again, and is new.
+/// Once completed, the same work can be enqueued again as a new job.
 pub async fn completed_job_can_be_enqueued_again(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
     fixture.claim_jobs(1, fixture.now()).await;
@@ -172,7 +174,7 @@ pub async fn completed_job_can_be_enqueued_again(fixture: &Fixture) {
     assert_eq!(fixture.claim_jobs(1, fixture.now()).await, first_delivery(&[job]));
 }
 
-/// Work that is called for while it is being done may have read what was before the call: it is done once more.
+/// Work that is enqueued while it runs may have read an older state, so it runs once more.
 pub async fn job_enqueued_while_claimed_runs_once_more(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
     fixture.claim_jobs(1, fixture.now()).await;
@@ -184,7 +186,8 @@ pub async fn job_enqueued_while_claimed_runs_once_more(fixture: &Fixture) {
     assert_eq!(fixture.next_job_due().await, None);
 }
 
-/// A taken job is hidden for as long as was asked; then it comes again, and says how often.
+/// A claimed job is hidden until its claim expires. Then it can be claimed again, with its number
+/// of claims.
 pub async fn claimed_job_is_due_again_after_its_claim_expires(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
     let now = fixture.now();
@@ -198,7 +201,7 @@ pub async fn claimed_job_is_due_again_after_its_claim_expires(fixture: &Fixture)
     assert_eq!(fixture.claim_jobs(1, until + LEASE).await, [ClaimedJob { job, deliveries: 3 }]);
 }
 
-/// A job is done for good, and saying so twice, or of a job that there is not, is no error.
+/// A completed job is deleted. Completing it again, or completing an unknown job, is no error.
 pub async fn completed_job_is_deleted(fixture: &Fixture) {
     let jobs = fixture.add_jobs(2).await;
     fixture.claim_jobs(1, fixture.now()).await;
@@ -209,7 +212,7 @@ pub async fn completed_job_is_deleted(fixture: &Fixture) {
     assert_eq!(claimed, first_delivery(&jobs[1..]));
 }
 
-/// A job that did not succeed is due when it was put off to, and not before; others go first meanwhile.
+/// A retried job is due at its retry time and not before. Other jobs are claimed meanwhile.
 pub async fn retried_job_is_due_at_its_retry_time(fixture: &Fixture) {
     let jobs = fixture.add_jobs(2).await;
     let now = fixture.now();
@@ -222,7 +225,7 @@ pub async fn retried_job_is_due_at_its_retry_time(fixture: &Fixture) {
     assert_eq!(fixture.claim_jobs(10, due).await, [again]);
 }
 
-/// A job may be put off to a time sooner than it would have shown again.
+/// The retry time may be before the end of the claim.
 pub async fn job_can_be_retried_at_once(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
     let now = fixture.now();
@@ -231,7 +234,7 @@ pub async fn job_can_be_retried_at_once(fixture: &Fixture) {
     assert_eq!(fixture.claim_jobs(1, now).await, [ClaimedJob { job, deliveries: 2 }]);
 }
 
-/// A job that was done by one taker is not brought back by another that was slower and failed.
+/// A job that one claimer completed is not brought back by a slower claimer that failed.
 pub async fn completed_job_is_neither_retried_nor_buried(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
     fixture.claim_jobs(1, fixture.now()).await;
@@ -244,7 +247,7 @@ pub async fn completed_job_is_neither_retried_nor_buried(fixture: &Fixture) {
     assert_eq!(fixture.next_job_due().await, None);
 }
 
-/// A job that is given up is kept with its reason and never taken again.
+/// A buried job is stored with its reason and never claimed again.
 pub async fn buried_job_is_stored_with_its_reason(fixture: &Fixture) {
     let jobs = fixture.add_jobs(2).await;
     fixture.claim_jobs(1, fixture.now()).await;
@@ -279,7 +282,7 @@ pub async fn job_enqueued_while_buried_waits(fixture: &Fixture) {
     assert_eq!(claimed.iter().map(|claimed| &claimed.job).collect::<Vec<_>>(), [&job]);
 }
 
-/// Given-up jobs are listed newest first, in pages.
+/// Buried jobs are listed newest first, in pages.
 pub async fn buried_jobs_are_listed_newest_first(fixture: &Fixture) {
     let jobs = fixture.add_jobs(5).await;
     fixture.claim_jobs(5, fixture.now()).await;
@@ -294,7 +297,8 @@ pub async fn buried_jobs_are_listed_newest_first(fixture: &Fixture) {
     }
 }
 
-/// A host knows how long it may sleep: until a job shows that waits, is hidden or was put off.
+/// The next due time covers jobs that wait, are claimed or are to be retried, so a host knows how
+/// long it may sleep.
 pub async fn next_job_is_known(fixture: &Fixture) {
     assert_eq!(fixture.next_job_due().await, None);
     let jobs = fixture.add_jobs(2).await;
@@ -311,7 +315,7 @@ pub async fn next_job_is_known(fixture: &Fixture) {
     assert_eq!(fixture.next_job_due().await, None);
 }
 
-/// Of many takers at one time, each job goes to one.
+/// Of many concurrent claimers, each job goes to one.
 pub async fn job_is_claimed_by_one_of_many_claimers(fixture: &Fixture) {
     let jobs: Vec<Job> = (0..60).map(|_| fixture.job()).collect();
     fixture.store.enqueue(jobs.clone()).await.unwrap();
@@ -336,7 +340,7 @@ pub async fn job_is_claimed_by_one_of_many_claimers(fixture: &Fixture) {
     assert_eq!(taken, jobs.into_iter().map(|job| job.id).collect());
 }
 
-/// The same work, called for from two sides at one time, is done once.
+/// The same work, enqueued concurrently from two sides, runs once.
 pub async fn concurrent_enqueueing_adds_a_job_once(fixture: &Fixture) {
     for _ in 0..super::fixture::ROUNDS {
         let job = fixture.job();
@@ -352,7 +356,8 @@ pub async fn concurrent_enqueueing_adds_a_job_once(fixture: &Fixture) {
     }
 }
 
-/// One job is taken by its id, as it was added, and no other with it. It is hidden from both ways of taking.
+/// One job is claimed by its id, as it was enqueued, and no other with it. It is then hidden from
+/// both kinds of claim.
 pub async fn job_is_claimed_by_its_id(fixture: &Fixture) {
     let jobs = fixture.add_jobs(3).await;
     let now = fixture.now();
@@ -366,7 +371,7 @@ pub async fn job_is_claimed_by_its_id(fixture: &Fixture) {
     assert_eq!(fixture.claim_job(&jobs[0], before).await, None, "a job that was taken with others");
 }
 
-/// A job that is gone, be it done or given up, or that never was, is not taken.
+/// A job that was completed or buried, or that never existed, is not claimed.
 pub async fn deleted_job_is_not_claimed_by_its_id(fixture: &Fixture) {
     let jobs = fixture.add_jobs(2).await;
     for job in &jobs {
@@ -380,8 +385,8 @@ pub async fn deleted_job_is_not_claimed_by_its_id(fixture: &Fixture) {
     assert_eq!(fixture.next_job_due().await, None);
 }
 
-/// A job that was taken by its id shows again when its taker is given up, in its old place, and counts how often it
-/// was taken in either way.
+/// A job that was claimed by its id is due again when its claim expires, in its old position, and
+/// counts claims of both kinds.
 pub async fn job_claimed_by_its_id_is_due_again_later(fixture: &Fixture) {
     let jobs = fixture.add_jobs(2).await;
     let now = fixture.now();
@@ -394,7 +399,7 @@ pub async fn job_claimed_by_its_id_is_due_again_later(fixture: &Fixture) {
     assert_eq!(fixture.claim_jobs(10, now + LEASE + LEASE).await, first_delivery(&jobs[1..]));
 }
 
-/// A job that was put off is taken by its id when it is due, and not before.
+/// A retried job is claimed by its id once it is due, and not before.
 pub async fn delayed_job_is_claimed_by_its_id_when_due(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
     let now = fixture.now();
@@ -405,7 +410,7 @@ pub async fn delayed_job_is_claimed_by_its_id_when_due(fixture: &Fixture) {
     assert_eq!(fixture.claim_job(&job, due).await, Some(ClaimedJob { job, deliveries: 2 }));
 }
 
-/// Work that is called for while it is being done is done once more, whichever way it was taken.
+/// Work that is enqueued while it runs runs once more, whichever way it was claimed.
 pub async fn job_claimed_by_id_and_enqueued_runs_once_more(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
     fixture.claim_job(&job, fixture.now()).await.unwrap();
@@ -429,7 +434,7 @@ pub async fn job_reclaimed_by_its_id_is_completed_once(fixture: &Fixture) {
     assert_eq!(fixture.next_job_due().await, None);
 }
 
-/// Of many takers of one job at one time, by its id or with others, it goes to one.
+/// Of many concurrent claimers of one job, by its id or by its kind, one gets it.
 pub async fn job_is_claimed_by_id_by_one_of_many_claimers(fixture: &Fixture) {
     for _ in 0..super::fixture::ROUNDS {
         let job = fixture.add_jobs(1).await.remove(0);

@@ -1,4 +1,4 @@
-//! Judging: verdicts, and what a cancel makes of them.
+//! Judging: evaluations, and the effect of a cancel on them.
 
 use onerun_domain::{
     ConversationStatus, EndReason, Evaluation, EvaluationStatus, ItemId, Objective, ObjectivePatch, Outcome,
@@ -9,21 +9,24 @@ use super::fixture::{Fixture, ROUNDS, Scene, Settled, all, both, name, odd_texts
 use crate::{ConversationChange, ConversationSummary, ConversationView, ListConversations};
 
 impl Scene {
-    /// Concludes the evaluation with exactly these verdicts.
-    async fn record(&self, index: usize, verdicts: Vec<Evaluation>) {
+    /// Completes the evaluation of a conversation with exactly these evaluations.
+    async fn record(&self, index: usize, evaluations: Vec<Evaluation>) {
         let now = self.now();
         let decide = move |view: ConversationView| {
             let (attempt, completed) = (view.conversation.attempt, EvaluationStatus::Completed);
             let conversation =
                 view.conversation.conclude_evaluation(&view.simulation, attempt, completed, now)?;
-            Ok(ConversationChange { evaluations: verdicts.clone(), ..ConversationChange::to(conversation) })
+            Ok(ConversationChange {
+                evaluations: evaluations.clone(),
+                ..ConversationChange::to(conversation)
+            })
         };
         self.change(&self.id(index), decide).await.unwrap();
     }
 }
 
-/// Every field is kept to the letter, and reads the same alone and in a list, with the objective.
-pub async fn verdict_is_read_as_recorded(fixture: &Fixture) {
+/// Every field is stored verbatim, and reads the same alone and in a list, with the objective.
+pub async fn evaluation_is_read_as_recorded(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let mut objectives = Vec::new();
     for _ in 0..14 {
@@ -40,7 +43,7 @@ pub async fn verdict_is_read_as_recorded(fixture: &Fixture) {
         texts.take(count).map(quote).collect::<Vec<_>>()
     };
     let texts = odd_texts().into_iter().chain([String::new(), "a\r\n\tb".into()]).cycle();
-    let verdicts: Vec<Evaluation> = scene
+    let evaluations: Vec<Evaluation> = scene
         .objectives
         .iter()
         .zip(texts)
@@ -51,19 +54,19 @@ pub async fn verdict_is_read_as_recorded(fixture: &Fixture) {
             score: scores[number % scores.len()].and_then(Score::parse),
             reason: text,
             quotes: quotes(number % 5),
-            ..scene.verdict(&held, objective, Outcome::ALL[number % 3])
+            ..scene.evaluation(&held, objective, Outcome::ALL[number % 3])
         })
         .collect();
-    scene.record(0, verdicts.clone()).await;
+    scene.record(0, evaluations.clone()).await;
     let read = scene.read(&id).await;
-    let expected: Vec<_> = verdicts.into_iter().zip(scene.objectives.clone()).collect();
+    let expected: Vec<_> = evaluations.into_iter().zip(scene.objectives.clone()).collect();
     assert_eq!(read.evaluations, expected);
     assert_eq!(scene.list(ListConversations { status: None, page: all() }).await.data, [read.into()]);
 }
 
-/// Verdicts come in the order that the simulation names the objectives, whatever order they were recorded in, and
-/// each with the version that it is about.
-pub async fn verdicts_have_judged_versions_in_objective_order(fixture: &Fixture) {
+/// Evaluations are sorted as the simulation names the objectives, in whatever order they were
+/// recorded, and each has the version that was judged.
+pub async fn evaluations_have_judged_versions_in_objective_order(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let mut objectives = Vec::new();
     for text in ["c", "a", "b"] {
@@ -79,16 +82,18 @@ pub async fn verdicts_have_judged_versions_in_objective_order(fixture: &Fixture)
         let id = scene.id(index);
         scene.hold(&id).await;
         let held = scene.stored(&id).await;
-        let verdict = |number: usize| scene.verdict(&held, &scene.objectives[number], Outcome::Passed);
-        scene.record(index, vec![verdict(1), verdict(2), verdict(0)]).await;
+        let evaluation = |number: usize| scene.evaluation(&held, &scene.objectives[number], Outcome::Passed);
+        scene.record(index, vec![evaluation(1), evaluation(2), evaluation(0)]).await;
     }
     for read in scene.list(ListConversations { status: None, page: all() }).await.data {
         let judged: Vec<_> =
-            read.evaluations.iter().map(|(verdict, name)| (&verdict.objective, name)).collect();
+            read.evaluations.iter().map(|(evaluation, name)| (&evaluation.objective, name)).collect();
         let references: Vec<_> = scene.objectives.iter().map(Objective::reference).collect();
         let named: Vec<_> = scene.objectives.iter().map(|objective| &objective.name).collect();
         assert_eq!(judged, references.iter().zip(named).collect::<Vec<_>>());
-        assert!(read.evaluations.iter().all(|(verdict, _)| verdict.conversation_id == read.conversation.id));
+        assert!(
+            read.evaluations.iter().all(|(evaluation, _)| evaluation.conversation_id == read.conversation.id)
+        );
         let alone = scene.read(&read.conversation.id).await;
         assert_eq!(
             alone.evaluations.iter().map(|(_, objective)| objective).collect::<Vec<_>>(),
@@ -98,9 +103,9 @@ pub async fn verdicts_have_judged_versions_in_objective_order(fixture: &Fixture)
     }
 }
 
-/// A judge takes a conversation up, once or twice, and is done with it once: the second is refused and nothing of
-/// it is written.
-pub async fn repeated_or_late_verdict_is_refused(fixture: &Fixture) {
+/// An evaluation may start twice but completes once: the second completion is refused and writes
+/// nothing.
+pub async fn repeated_or_late_evaluation_is_refused(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);
     scene.hold(&id).await;
@@ -118,9 +123,9 @@ pub async fn repeated_or_late_verdict_is_refused(fixture: &Fixture) {
     assert_eq!(scene.progress().await.settled, 1);
 }
 
-/// Two judges that are done with one conversation at one time: the verdicts of one are recorded whole, of the other
-/// none.
-pub async fn concurrent_judges_record_one_set_of_verdicts(fixture: &Fixture) {
+/// Of two judges that complete one conversation concurrently, one records all its evaluations and
+/// the other none.
+pub async fn concurrent_judges_record_one_set_of_evaluations(fixture: &Fixture) {
     let scene = fixture.scene(ROUNDS).await;
     for (conversation, round) in scene.conversations.iter().zip(1..) {
         let id = &conversation.id;
@@ -133,13 +138,14 @@ pub async fn concurrent_judges_record_one_set_of_verdicts(fixture: &Fixture) {
         let (loser, kept) = if first.is_ok() { (second, Outcome::Passed) } else { (first, Outcome::Failed) };
         assert_eq!(refusal(loser), Refusal::NothingToEvaluate);
         let outcomes: Vec<_> =
-            scene.read(id).await.evaluations.iter().map(|(verdict, _)| verdict.outcome).collect();
+            scene.read(id).await.evaluations.iter().map(|(evaluation, _)| evaluation.outcome).collect();
         assert_eq!(outcomes, [kept, kept]);
         assert_eq!(scene.progress().await.settled, round);
     }
 }
 
-/// A cancel lets what was held be held: its evaluation ends without a verdict, and what was not held has failed.
+/// After a cancel, held conversations stay ended and their evaluation ends without a result.
+/// Conversations that were not held have failed.
 pub async fn cancel_during_judging_ends_the_evaluation(fixture: &Fixture) {
     let scene = fixture.scene(4).await;
     let (judged, waiting, held, queued) = (scene.id(0), scene.id(1), scene.id(2), scene.id(3));
@@ -162,15 +168,16 @@ pub async fn cancel_during_judging_ends_the_evaluation(fixture: &Fixture) {
         let expected = (status, Some(reason), EvaluationStatus::NotApplicable);
         assert_eq!((stopped.status, stopped.end_reason, stopped.evaluation_status), expected);
         assert_eq!(scene.read(id).await.evaluations, Vec::new());
-        // Stopped again, it stays as it is.
+        // A second stop changes nothing.
         assert_eq!(scene.stop(id).await.unwrap(), stopped);
     }
     let progress = scene.progress().await;
     assert_eq!((progress.settled, progress.conversations_failed, progress.evaluations_failed), (4, 2, 0));
 }
 
-/// A verdict that is made just when its simulation is canceled was recorded before the cancel, or is not at all.
-pub async fn verdict_is_recorded_only_before_a_cancel(fixture: &Fixture) {
+/// An evaluation that races with the cancel of its simulation is recorded before the cancel, or not
+/// at all.
+pub async fn evaluation_is_recorded_only_before_a_cancel(fixture: &Fixture) {
     let project = fixture.new_project().await;
     for _ in 0..ROUNDS * 2 {
         let scene = project.scene(1).await;
@@ -209,18 +216,20 @@ pub async fn verdict_is_recorded_only_before_a_cancel(fixture: &Fixture) {
         assert_eq!(scene.read(&id).await.evaluations.len(), recorded);
         assert_eq!(scene.progress().await.settled, 1);
         let counts = scene.store().counts(&scene.simulation.id).await.unwrap().unwrap();
-        let verdicts: u64 = counts.objectives.iter().flat_map(|objective| objective.outcomes.values()).sum();
-        assert_eq!(verdicts, u64::try_from(recorded).unwrap());
+        let evaluations: u64 =
+            counts.objectives.iter().flat_map(|objective| objective.outcomes.values()).sum();
+        assert_eq!(evaluations, u64::try_from(recorded).unwrap());
     }
 }
 
-/// Verdicts are about an attempt: a conversation shows and counts those on the one it is at.
-pub async fn verdicts_are_shown_for_the_current_attempt(fixture: &Fixture) {
+/// Evaluations belong to an attempt: a conversation shows and counts those of its current attempt.
+pub async fn evaluations_are_shown_for_the_current_attempt(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);
     let started = scene.start(&id).await.unwrap();
-    // No rule of the domain lets an attempt be judged that is given up afterwards; a store need not know that.
-    let early = scene.verdict(&started, &scene.objectives[0], Outcome::Failed);
+    // The domain never judges an attempt whose lease is lost afterwards, but the store does not
+    // depend on that.
+    let early = scene.evaluation(&started, &scene.objectives[0], Outcome::Failed);
     let judged = move |view: ConversationView| {
         Ok(ConversationChange {
             evaluations: vec![early.clone()],
@@ -233,9 +242,9 @@ pub async fn verdicts_are_shown_for_the_current_attempt(fixture: &Fixture) {
     assert_eq!(scene.read(&id).await.evaluations, Vec::new());
     scene.settle(&id, Settled::Evaluated(vec![Outcome::Passed, Outcome::Inconclusive])).await.unwrap();
     let read = scene.read(&id).await;
-    let verdicts: Vec<_> =
-        read.evaluations.iter().map(|(verdict, _)| (verdict.attempt, verdict.outcome)).collect();
-    assert_eq!(verdicts, [(2, Outcome::Passed), (2, Outcome::Inconclusive)]);
+    let evaluations: Vec<_> =
+        read.evaluations.iter().map(|(evaluation, _)| (evaluation.attempt, evaluation.outcome)).collect();
+    assert_eq!(evaluations, [(2, Outcome::Passed), (2, Outcome::Inconclusive)]);
     let counts = scene.store().counts(&scene.simulation.id).await.unwrap().unwrap();
     assert_eq!(counts.conversations.with_outcome(Outcome::Inconclusive), 1);
     assert_eq!(Outcome::ALL.map(|outcome| counts.objectives[0].with_outcome(outcome)), [1, 0, 0]);

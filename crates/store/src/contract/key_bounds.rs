@@ -1,4 +1,4 @@
-//! The bound on live keys: decided in the write, whoever adds a key at that time.
+//! The bound on live keys, which is decided in the write, whoever else adds keys concurrently.
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{KeyChangeError, KeyId, KeyRecord};
@@ -27,7 +27,7 @@ impl Fixture {
         }
     }
 
-    /// Adds as many keys as there can be.
+    /// Adds keys up to the limit.
     async fn fill_with_keys(&self, expires_at: Option<Timestamp>) -> Vec<KeyRecord> {
         let mut records = Vec::new();
         for _ in 0..MAX_LIVE {
@@ -54,7 +54,7 @@ impl Fixture {
     }
 }
 
-/// One key too many is refused, and neither it nor an entry of the trail is written.
+/// A key beyond the limit is refused, and neither the key nor an audit entry is written.
 pub async fn key_over_the_limit_is_refused(fixture: &Fixture) {
     fixture.fill_with_keys(None).await;
     let new = fixture.bounded_key(None);
@@ -64,7 +64,7 @@ pub async fn key_over_the_limit_is_refused(fixture: &Fixture) {
     assert_eq!(trail(fixture).await.len(), MAX_LIVE as usize);
 }
 
-/// A key that is revoked or has expired makes room for another, and for no more than one.
+/// A key that is revoked or has expired makes room for exactly one other.
 pub async fn ended_key_makes_room_for_another(fixture: &Fixture) {
     let now = fixture.now();
     fixture.add_bounded(fixture.bounded_key(Some(now + SignedDuration::from_hours(1)))).await.unwrap();
@@ -81,7 +81,8 @@ pub async fn ended_key_makes_room_for_another(fixture: &Fixture) {
     assert_eq!(fixture.add_bounded(fixture.bounded_key(None)).await, Err(TOO_MANY));
 }
 
-/// With an overlap both keys are live, so a rotation needs room. A rotation that ends the old key at once needs none.
+/// With an overlap both keys are live, so a rotation needs room. A rotation that ends the old key
+/// at once needs none.
 pub async fn rotation_needs_room_unless_it_ends_the_old_key(fixture: &Fixture) {
     let id = fixture.fill_with_keys(None).await.remove(0).id;
     assert_eq!(fixture.rotate_bounded(&id, SignedDuration::from_hours(1)).await, Err(TOO_MANY));
@@ -90,7 +91,7 @@ pub async fn rotation_needs_room_unless_it_ends_the_old_key(fixture: &Fixture) {
     assert_eq!(fixture.add_bounded(fixture.bounded_key(None)).await, Err(TOO_MANY));
 }
 
-/// Of keys that are added at one time, as many are written as there is room for.
+/// Of concurrently added keys, as many are written as there is room for.
 pub async fn concurrent_keys_stay_within_the_limit(fixture: &Fixture) {
     let first = fixture.bounded_key(None);
     fixture.add_bounded(first.clone()).await.unwrap();

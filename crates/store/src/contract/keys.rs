@@ -1,4 +1,4 @@
-//! Managed keys, how they are used, and how often.
+//! Managed keys, their uses and their rates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ use crate::{
 pub(super) type Change = (AuditEvent, DecideUnasked);
 
 impl Fixture {
-    /// Adds a key that no managed key asks for.
+    /// Adds a key without a managed key as the caller.
     pub(super) async fn add_key(&self, new: NewKey) -> Result<(), StoreError> {
         match self.store.insert_key(None, Box::new(move |_| Ok(new.clone()))).await {
             Ok(_) => Ok(()),
@@ -32,7 +32,7 @@ impl Fixture {
         }
     }
 
-    /// Changes a key, which no managed key asks for.
+    /// Changes a key without a managed key as the caller.
     pub(super) async fn change_key(
         &self,
         id: &KeyId,
@@ -61,7 +61,7 @@ fn record(fixture: &Fixture, name: Name, grant: Grant) -> KeyRecord {
     KeyRecord::new(&managed(fixture), spec, root(), fixture.now())
 }
 
-/// An event that no other is equal to.
+/// An event that differs from every other.
 fn event(fixture: &Fixture, action: AuditAction, id: &KeyId) -> AuditEvent {
     let now = fixture.now();
     AuditEvent {
@@ -83,7 +83,7 @@ fn adding(fixture: &Fixture, record: KeyRecord) -> NewKey {
     NewKey { record, event, call: None, max_live: u32::MAX }
 }
 
-/// A key that may do everything.
+/// A key with every scope.
 pub(super) fn new_key(fixture: &Fixture, text: &str) -> NewKey {
     adding(fixture, record(fixture, name(text), Grant::everything()))
 }
@@ -166,12 +166,12 @@ fn record_id(caller: &KeyId, text: &str) -> IdempotencyId {
     IdempotencyId::new(IdempotencyScope::Keys, caller, None, text)
 }
 
-/// The record of a call that made or rotated a key.
+/// The record of a request that created or rotated a key.
 async fn recorded(fixture: &Fixture, caller: &KeyId, text: &str) -> Option<IdempotencyRecord> {
     fixture.store.idempotency_record(&record_id(caller, text), fixture.now()).await.unwrap()
 }
 
-/// The reason for which a change of a key is refused.
+/// The refusal of a change of a key.
 #[track_caller]
 fn refusal<T: std::fmt::Debug>(changed: Result<T, KeyError>) -> KeyChangeError {
     match changed {
@@ -190,7 +190,7 @@ fn is_duplicate_key<T: std::fmt::Debug>(changed: &Result<T, KeyError>) -> bool {
     }
 }
 
-/// Changes a key that is there, and allows it.
+/// Changes an existing key. The change must be allowed.
 pub(super) async fn changed(fixture: &Fixture, id: &KeyId, decide: DecideUnasked) -> KeyChange {
     fixture.change_key(id, decide).await.unwrap().unwrap()
 }
@@ -226,7 +226,7 @@ fn names(page: &Page<KeyView>) -> Vec<&str> {
     page.data.iter().map(|view| view.record.name.as_str()).collect()
 }
 
-/// The names of the keys that a list finds, with the list as long as the page allows.
+/// The names of the keys that a list returns, with the largest page.
 async fn listed(fixture: &Fixture, list: impl FnOnce(ListKeys) -> ListKeys) -> Vec<String> {
     let page = fixture.store.keys(list(everything(fixture, all()))).await.unwrap();
     names(&page).into_iter().map(str::to_owned).collect()
@@ -240,7 +240,7 @@ fn limit(requests: u32, window_seconds: u32) -> RateLimit {
     RateLimit::new(requests, window_seconds).unwrap()
 }
 
-/// A grant that has every member.
+/// A grant with every field set.
 fn narrow(fixture: &Fixture) -> Grant {
     let ids = [ProjectId::generate(fixture.random()), ProjectId::generate(fixture.random())];
     let blocks = ["10.0.0.0/8", "2001:db8::/32", "203.0.113.9"].map(|text| parse_block(text).unwrap());
@@ -253,7 +253,7 @@ fn narrow(fixture: &Fixture) -> Grant {
     }
 }
 
-/// Every member is kept to the letter, whether it is there or not.
+/// Every field is stored verbatim, whether it is set or not.
 pub async fn key_is_read_as_added(fixture: &Fixture) {
     let mut records = vec![
         record(fixture, name("Everything"), Grant::everything()),
@@ -281,7 +281,8 @@ pub async fn key_is_read_as_added(fixture: &Fixture) {
     }
 }
 
-/// A second key of the same id is refused, with all that would be written beside it, and the first is kept.
+/// A second key with the same id is refused with everything that would be written beside it, and
+/// the first key stays.
 pub async fn key_is_added_once(fixture: &Fixture) {
     let first = add(fixture, record(fixture, name("First"), Grant::everything())).await;
     let second = KeyRecord { name: name("Second"), ..first.clone() };
@@ -293,7 +294,8 @@ pub async fn key_is_added_once(fixture: &Fixture) {
     assert_eq!(trail(fixture).await.len(), 1);
 }
 
-/// Nothing is to be had of a key that there is not, no decision is asked about it, and nothing is kept of its uses.
+/// Reads and changes of an unknown key return `None`; the decision is not called, and no uses are
+/// stored.
 pub async fn unknown_key_is_none(fixture: &Fixture) {
     add(fixture, record(fixture, name("Key"), Grant::everything())).await;
     let unknown = record(fixture, name("Unknown"), Grant::everything());
@@ -310,7 +312,7 @@ pub async fn unknown_key_is_none(fixture: &Fixture) {
     assert_eq!((view.record, view.usage), (unknown.clone(), KeyUsage::NONE));
 }
 
-/// Each state is answered and kept, with what is not changed as it was.
+/// Each state is returned and stored; unchanged fields stay the same.
 pub async fn every_state_of_a_key_is_stored(fixture: &Fixture) {
     let id = add(fixture, record(fixture, name("Key"), narrow(fixture))).await.id;
     let all_of_it = KeyPatch {
@@ -347,7 +349,7 @@ pub async fn every_state_of_a_key_is_stored(fixture: &Fixture) {
     }
 }
 
-/// The key is answered, and nothing is written, to the trail neither.
+/// The key is returned, and nothing is written, neither the key nor an audit entry.
 pub async fn unchanged_key_is_not_written(fixture: &Fixture) {
     let key = add(fixture, record(fixture, name("Key"), Grant::everything())).await;
     let otherwise = KeyRecord { name: name("Other"), ..key.clone() };
@@ -358,7 +360,7 @@ pub async fn unchanged_key_is_not_written(fixture: &Fixture) {
     assert_eq!(trail(fixture).await.len(), 1);
 }
 
-/// A refusal is handed on, and nothing is written, to the trail neither.
+/// The refusal is returned, and nothing is written, neither the key nor an audit entry.
 pub async fn refused_change_of_a_key_writes_nothing(fixture: &Fixture) {
     let key = add(fixture, record(fixture, name("Key"), Grant::everything())).await;
     let refused = fixture.change_key(&key.id, Box::new(|_| Err(KeyChangeError::Disabled))).await;
@@ -376,7 +378,7 @@ fn must_be_active(caller: Option<&KeyRecord>, now: Timestamp) -> Result<(), KeyE
     }
 }
 
-/// A key that `caller` makes, while it is active.
+/// A key that `caller` creates while it is active.
 async fn made_by(fixture: &Fixture, caller: &KeyId, text: &str) -> Result<NewKey, KeyError> {
     let (now, mut new) = (fixture.now(), new_key(fixture, text));
     new.event.actor.key_id = caller.to_string();
@@ -387,7 +389,7 @@ async fn made_by(fixture: &Fixture, caller: &KeyId, text: &str) -> Result<NewKey
     fixture.store.insert_key(Some(caller), decide).await
 }
 
-/// A new name for a key, which `caller` gives it while it is active.
+/// A rename of a key by `caller` while it is active.
 async fn renamed_by(fixture: &Fixture, caller: &KeyId, id: &KeyId) -> Result<Option<KeyChange>, KeyError> {
     let (now, mut event) = (fixture.now(), event(fixture, AuditAction::Update, id));
     event.actor.key_id = caller.to_string();
@@ -400,14 +402,15 @@ async fn renamed_by(fixture: &Fixture, caller: &KeyId, id: &KeyId) -> Result<Opt
     fixture.store.change_key(id, change).await
 }
 
-/// Ends a key by its revocation.
+/// Revokes a key.
 async fn end(fixture: &Fixture, id: &KeyId) {
     let (_, decide) = revoked(fixture);
     let change = ChangeKey { is_ending: true, ..ChangeKey::unasked(decide) };
     fixture.store.change_key(id, change).await.unwrap().unwrap();
 }
 
-/// A caller that was revoked makes and changes nothing, itself neither, and what the decision says is handed on.
+/// A revoked caller creates and changes nothing, not even itself, and the decision's error is
+/// returned.
 pub async fn revoked_caller_cannot_create_or_change_keys(fixture: &Fixture) {
     let caller = add(fixture, record(fixture, name("Caller"), Grant::everything())).await.id;
     let other = made_by(fixture, &caller, "Other").await.unwrap().record.id;
@@ -427,7 +430,7 @@ pub async fn revoked_caller_cannot_create_or_change_keys(fixture: &Fixture) {
     assert_eq!(fixture.store.keys(everything(fixture, all())).await.unwrap().data.len(), 2);
 }
 
-/// A caller that the store does not know is told so to the decision.
+/// For a caller that the store does not know, the decision gets `None`.
 pub async fn unknown_caller_is_none_in_the_decision(fixture: &Fixture) {
     let unknown = record(fixture, name("Unknown"), Grant::everything()).id;
     let new = new_key(fixture, "Key");
@@ -445,7 +448,8 @@ pub async fn unknown_caller_is_none_in_the_decision(fixture: &Fixture) {
     fixture.store.change_key(&id, change).await.unwrap().unwrap();
 }
 
-/// Whatever a caller asks for while it is revoked, the trail has nothing of it behind the revocation.
+/// Whatever a caller requests during its revocation, no entry of the trail after the revocation is
+/// the caller's.
 pub async fn caller_cannot_act_after_its_revocation(fixture: &Fixture) {
     for _ in 0..ROUNDS {
         let caller = add(fixture, record(fixture, name("Caller"), Grant::everything())).await.id;
@@ -473,7 +477,7 @@ pub async fn caller_cannot_act_after_its_revocation(fixture: &Fixture) {
     }
 }
 
-/// Each change decides from what the one before it wrote, and has its entry.
+/// Each change decides from the state that the change before it wrote, and has its own entry.
 pub async fn concurrent_key_changes_are_all_kept(fixture: &Fixture) {
     let id = add(fixture, record(fixture, name("Key"), Grant::everything())).await.id;
     let tasks = (0..8).map(|number| {
@@ -495,7 +499,7 @@ pub async fn concurrent_key_changes_are_all_kept(fixture: &Fixture) {
     assert_eq!(trail(fixture).await.len(), 9);
 }
 
-/// Whatever comes at the same time as its revocation.
+/// Whatever runs concurrently with the revocation.
 pub async fn revoked_key_stays_revoked(fixture: &Fixture) {
     for _ in 0..ROUNDS {
         let id = add(fixture, record(fixture, name("Key"), Grant::everything())).await.id;
@@ -523,7 +527,7 @@ pub async fn revoked_key_stays_revoked(fixture: &Fixture) {
     }
 }
 
-/// Both keys, the call and one entry.
+/// Both keys, the idempotency record and one entry are written.
 pub async fn rotation_is_stored_atomically(fixture: &Fixture) {
     let old = add(fixture, record(fixture, name("Key"), narrow(fixture))).await;
     let (id, (event, decide)) = rotated(fixture, Some("a"));
@@ -543,7 +547,7 @@ pub async fn rotation_is_stored_atomically(fixture: &Fixture) {
     assert_eq!(trail[1].event, event);
 }
 
-/// Where the new key's id is taken, or its call is kept already, nothing of it is written.
+/// If the new key's id or the idempotency record exists, nothing of the rotation is written.
 pub async fn failed_rotation_writes_nothing(fixture: &Fixture) {
     let old = add(fixture, record(fixture, name("Key"), Grant::everything())).await;
     let taken = managed(fixture);
@@ -566,7 +570,7 @@ pub async fn failed_rotation_writes_nothing(fixture: &Fixture) {
     assert_eq!(trail(fixture).await.len(), 2);
 }
 
-/// Of two rotations at one time one is refused, and makes no key.
+/// Of two concurrent rotations one is refused and creates no key.
 pub async fn key_is_rotated_once(fixture: &Fixture) {
     for round in 0..ROUNDS {
         let old = add(fixture, record(fixture, name("Key"), Grant::everything())).await.id;
@@ -590,7 +594,7 @@ pub async fn key_is_rotated_once(fixture: &Fixture) {
     }
 }
 
-/// Each under its own key and its own caller.
+/// Each record belongs to its idempotency key and its caller.
 pub async fn calls_are_stored_verbatim_under_their_keys(fixture: &Fixture) {
     let other = record(fixture, name("Caller"), Grant::everything()).id;
     let mut calls = Vec::new();
@@ -610,7 +614,8 @@ pub async fn calls_are_stored_verbatim_under_their_keys(fixture: &Fixture) {
     assert_eq!(recorded(fixture, &root(), "unknown").await, None);
 }
 
-/// It is refused whole: no key, no entry, and the call that is kept stays as it is.
+/// The repeated request is refused completely: no key, no entry, and the stored record stays
+/// unchanged.
 pub async fn repeated_call_creates_no_second_key(fixture: &Fixture) {
     let (first, second) = (new_key(fixture, "First"), new_key(fixture, "Second"));
     let kept = call_of(fixture, &root(), "a", &first.record.id);
@@ -620,11 +625,11 @@ pub async fn repeated_call_creates_no_second_key(fixture: &Fixture) {
     assert_eq!(recorded(fixture, &root(), "a").await, Some(kept));
     assert_eq!(fixture.store.key(&second.record.id).await.unwrap(), None);
     assert_eq!(trail(fixture).await.len(), 1);
-    // The same key under no call, or another, is another matter.
+    // The same key under another record, or under none, is a new request.
     fixture.add_key(second).await.unwrap();
 }
 
-/// One of them makes its key, and the call that is kept names it.
+/// One of them creates its key, and the stored record names it.
 pub async fn concurrent_calls_create_one_key(fixture: &Fixture) {
     for round in 0..ROUNDS {
         let text = format!("call {round}");
@@ -653,7 +658,7 @@ pub async fn concurrent_calls_create_one_key(fixture: &Fixture) {
     }
 }
 
-/// In pages of any size, and even where no time tells them apart each is on one page.
+/// In pages of any size. With equal times, each key is still on exactly one page.
 pub async fn keys_are_listed_newest_first(fixture: &Fixture) {
     for number in 0..4 {
         add(fixture, record(fixture, name(&number.to_string()), Grant::everything())).await;
@@ -675,7 +680,7 @@ pub async fn keys_are_listed_newest_first(fixture: &Fixture) {
     }
 }
 
-/// As it is at the time that is asked about.
+/// The status is the one at the time of the request.
 pub async fn keys_are_filtered_by_status(fixture: &Fixture) {
     let now = fixture.now();
     let everything = |name| record(fixture, name, Grant::everything());
@@ -721,7 +726,7 @@ async fn keys_of_projects(fixture: &Fixture) -> [ProjectId; 3] {
     [a, b, c]
 }
 
-/// Those that reach it, by name or because they reach all.
+/// Keys that reach the project, by its id or because they reach all projects.
 pub async fn keys_are_filtered_by_project(fixture: &Fixture) {
     let [a, b, c] = keys_of_projects(fixture).await;
     let reaching = async |project: &ProjectId| {
@@ -732,7 +737,7 @@ pub async fn keys_are_filtered_by_project(fixture: &Fixture) {
     assert_eq!(reaching(&c).await, ["all"]);
 }
 
-/// Those of which every project is within reach of who asks, and no others, whatever else is asked for.
+/// Only keys all of whose projects the caller reaches, whatever else the list filters.
 pub async fn keys_are_listed_by_project_access(fixture: &Fixture) {
     let [a, b, c] = keys_of_projects(fixture).await;
     let within =
@@ -744,7 +749,8 @@ pub async fn keys_are_listed_by_project_access(fixture: &Fixture) {
     assert_eq!(both.await, ["a"]);
 }
 
-/// Those that are not over yet and are by then, be it by their expiry or by the end of an overlap.
+/// Keys that have not ended but end by that time, by their expiry or by the end of a rotation's
+/// overlap.
 pub async fn keys_are_filtered_by_expiry(fixture: &Fixture) {
     let now = fixture.now();
     let until = |end| Grant { expires_at: Some(end), ..Grant::everything() };
@@ -764,7 +770,7 @@ pub async fn keys_are_filtered_by_expiry(fixture: &Fixture) {
     assert_eq!(by(now + 100 * DAY).await, ["replaced", "replaced", "next month", "next week"]);
 }
 
-/// Active ones that were not used since; those that never were count from when they were made.
+/// Active keys without a use since that time. A key that was never used counts from its creation.
 pub async fn keys_are_filtered_by_idle_time(fixture: &Fixture) {
     let old = add(fixture, record(fixture, name("used"), Grant::everything())).await;
     let made = add(fixture, record(fixture, name("never used"), Grant::everything())).await;
@@ -783,7 +789,7 @@ pub async fn keys_are_filtered_by_idle_time(fixture: &Fixture) {
     assert_eq!(since(made.created_at - moment).await, nobody);
 }
 
-/// However many keys lie between those that are asked for.
+/// However many other keys lie between the matches.
 pub async fn filters_find_keys_far_behind_the_newest(fixture: &Fixture) {
     let [one, other] = [(); 2].map(|()| ProjectId::generate(fixture.random()));
     for number in 0..125 {
@@ -802,7 +808,8 @@ pub async fn filters_find_keys_far_behind_the_newest(fixture: &Fixture) {
     assert_eq!(pages.await.len(), 125);
 }
 
-/// The last time, every scope, and how many since it was replaced; and they are kept apart from what the key is.
+/// The last use, every scope, and the number of uses since the rotation. They are stored apart from
+/// the key.
 pub async fn uses_of_a_key_are_added_up(fixture: &Fixture) {
     let key = add(fixture, record(fixture, name("Key"), Grant::everything())).await;
     let other = add(fixture, record(fixture, name("Other"), Grant::everything())).await;
@@ -814,7 +821,7 @@ pub async fn uses_of_a_key_are_added_up(fixture: &Fixture) {
     let second = fixture.pass(WRITE_EVERY);
     let uses = used(second, &[Scope::AgentsRead, Scope::KeysWrite], 3);
     assert!(fixture.store.add_key_use(&key.id, &uses, second).await.unwrap());
-    // Uses that happened before, and are reported later.
+    // Older uses that are reported later.
     let third = fixture.pass(WRITE_EVERY);
     assert!(fixture.store.add_key_use(&key.id, &used(first, &[], u64::MAX), third).await.unwrap());
     let expected = KeyUsage {
@@ -850,7 +857,7 @@ pub async fn uses_of_a_key_are_written_once_a_minute(fixture: &Fixture) {
     assert_eq!((usage().await.last_used_at, usage().await.uses_since_replaced), expected);
 }
 
-/// Whoever brings them may be gone within the minute.
+/// The process that reports them may end within the minute.
 pub async fn key_uses_with_new_details_are_written_at_once(fixture: &Fixture) {
     let key = add(fixture, record(fixture, name("Key"), Grant::everything())).await.id;
     let now = fixture.pass(DAY);
@@ -866,7 +873,7 @@ pub async fn key_uses_with_new_details_are_written_at_once(fixture: &Fixture) {
     assert_eq!((scopes, usage.uses_since_replaced), (vec![Scope::AgentsRead, Scope::SimulationsWrite], 2));
 }
 
-/// One of many writes its own, and the others know that theirs are not.
+/// One of many concurrent writes stores its uses, and the others learn that theirs are not stored.
 pub async fn concurrent_key_uses_are_written_once(fixture: &Fixture) {
     let key = add(fixture, record(fixture, name("Key"), Grant::everything())).await.id;
     for round in 1..=ROUNDS {
@@ -883,7 +890,7 @@ pub async fn concurrent_key_uses_are_written_once(fixture: &Fixture) {
     }
 }
 
-/// Each bucket has counts of its own, and each window, and each length of a window. Counting goes on beyond the limit.
+/// Each bucket, window and window length has its own count. Counting continues beyond the limit.
 pub async fn requests_are_counted_by_bucket_and_window(fixture: &Fixture) {
     let start = Timestamp::from_second(1_924_992_000).unwrap();
     let (minute, hour) = (limit(2, 60), limit(2, 3_600));
@@ -899,16 +906,16 @@ pub async fn requests_are_counted_by_bucket_and_window(fixture: &Fixture) {
     assert_eq!(count("a", minute, 60).await, 1);
     assert_eq!(count("a", minute, 119).await, 2);
     assert_eq!(count("a", hour, 119).await, 2);
-    // Of a process whose clock is behind.
+    // A request of a process whose clock is behind.
     assert_eq!(count("a", minute, 59).await, 5);
-    // Another number of requests is of the same window.
+    // Another limit with the same window length counts in the same window.
     assert_eq!(count("a", limit(100, 60), 61).await, 3);
     for text in odd_texts() {
         assert_eq!(count(&text, minute, 0).await, 1, "{text:?}");
     }
 }
 
-/// Each has a number of its own, and none is left out.
+/// Each request gets its own number, and no number is left out.
 pub async fn concurrent_requests_are_all_counted(fixture: &Fixture) {
     let now = fixture.now();
     let tasks = (0..8).map(|_| {
@@ -925,6 +932,7 @@ pub async fn concurrent_requests_are_all_counted(fixture: &Fixture) {
     let last = fixture.store.count_request("a", limit(10, 86_400), now).await.unwrap();
     assert_eq!(counts.len(), 64);
     assert!(counts.iter().all(|count| (1..last).contains(count)), "{last} of {counts:?}");
-    // A lost answer may make one count twice, and then two may be told the same; see `count_request`.
+    // After a lost answer, one request may be counted twice, and two requests may get the same
+    // number; see `count_request`.
     assert!(last > 64, "{last}");
 }

@@ -26,7 +26,7 @@ impl TestProject {
         self.store.objectives(sort, all()).await.unwrap().data
     }
 
-    /// The objectives as a new simulation that pins `references` shows them.
+    /// The objectives that a new simulation with `references` shows.
     async fn pinned(&self, references: Vec<ObjectiveRef>) -> Vec<Objective> {
         let agent = self.add_agent(self.agent()).await;
         let simulation = self.simulation(&agent);
@@ -35,7 +35,7 @@ impl TestProject {
     }
 }
 
-/// Every field is kept to the letter, and reads the same alone and in a list.
+/// Every field is stored verbatim, and reads the same alone and in a list.
 pub async fn objective_is_read_as_added(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let widest = "\u{1f600}".repeat(Criteria::MAX_LENGTH);
@@ -54,7 +54,7 @@ pub async fn objective_is_read_as_added(fixture: &Fixture) {
     }
 }
 
-/// A second objective of the same id is refused, and the first is kept.
+/// A second objective with the same id is refused, and the first one stays.
 pub async fn objective_is_added_once(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let first = project.add_objective(project.objective()).await;
@@ -63,7 +63,7 @@ pub async fn objective_is_added_once(fixture: &Fixture) {
     assert_eq!(project.objective_list(OLDEST_FIRST).await, [first]);
 }
 
-/// Nothing is to be had of an objective that there is not, and no decision is asked about it.
+/// Reads and changes of an unknown objective return `None`; the decision is not called.
 pub async fn unknown_objective_is_none(fixture: &Fixture) {
     let project = fixture.new_project().await;
     project.add_objective(project.objective()).await;
@@ -73,7 +73,8 @@ pub async fn unknown_objective_is_none(fixture: &Fixture) {
     assert_eq!(changed.unwrap(), None);
 }
 
-/// The newest version is what an objective shows; a simulation shows the version that it pinned, then and later.
+/// An objective shows its newest version. A simulation shows the version that it pinned, then and
+/// later.
 pub async fn change_adds_a_version_and_keeps_the_old_ones(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let first = project.add_objective(project.objective()).await;
@@ -98,7 +99,7 @@ pub async fn change_adds_a_version_and_keeps_the_old_ones(fixture: &Fixture) {
     assert_eq!(project.pinned(vec![third.reference()]).await, [third]);
 }
 
-/// A decision that changes nothing makes no version.
+/// A decision that changes nothing adds no version.
 pub async fn unchanged_objective_gets_no_version(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let objective = project.add_objective(project.objective()).await;
@@ -109,7 +110,7 @@ pub async fn unchanged_objective_gets_no_version(fixture: &Fixture) {
     assert_eq!(project.revise(&objective.id, renaming("Renamed")).await.version, 2);
 }
 
-/// A refusal is handed on, and nothing is written.
+/// The refusal is returned, and nothing is written.
 pub async fn refused_change_of_an_objective_writes_nothing(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let objective = project.add_objective(project.objective()).await;
@@ -118,7 +119,7 @@ pub async fn refused_change_of_an_objective_writes_nothing(fixture: &Fixture) {
     assert_eq!(project.objective_list(OLDEST_FIRST).await, [objective]);
 }
 
-/// Changes at one time make one version each, and each version holds the changes of those before it.
+/// Each concurrent change adds one version, and each version includes the changes before it.
 pub async fn concurrent_changes_make_one_version_each(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let objective = project.add_objective(project.objective()).await;
@@ -147,7 +148,7 @@ pub async fn concurrent_changes_make_one_version_each(fixture: &Fixture) {
     }
 }
 
-/// By creation of the first version, and by the newest name without regard to case, both ways.
+/// By creation of the first version, and by the newest name regardless of case, both ways.
 pub async fn objectives_are_sorted_both_ways_by_their_newest_name(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let mut ids = Vec::new();
@@ -167,7 +168,8 @@ pub async fn objectives_are_sorted_both_ways_by_their_newest_name(fixture: &Fixt
     }
 }
 
-/// Even where neither name nor time tells objectives apart, each is on one page, once, whatever its versions.
+/// With equal names and times, each objective is still on exactly one page, once, whatever the
+/// number of its versions.
 pub async fn pages_of_equal_objectives_never_overlap(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let now = fixture.now();

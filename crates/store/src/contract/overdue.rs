@@ -39,7 +39,7 @@ impl TestProject {
     }
 }
 
-/// A conversation is overdue from the moment that its lease runs out, and no longer once it is dealt with.
+/// A conversation is overdue from the moment its lease expires until the expiry is processed.
 pub async fn conversation_is_overdue_when_its_lease_has_run_out(fixture: &Fixture) {
     let scene = fixture.scene(3).await;
     let started = scene.start(&scene.id(1)).await.unwrap();
@@ -65,7 +65,8 @@ pub async fn renewed_lease_is_not_overdue(fixture: &Fixture) {
     assert_eq!(overdue.conversations, [scene.named(0)]);
 }
 
-/// While a reply is being made nobody is given up; when its claim has run out, too, it is.
+/// While a turn is claimed, an expired lease is not overdue. It is overdue once the claim has
+/// expired, too.
 pub async fn conversation_with_a_claimed_turn_is_not_overdue(fixture: &Fixture) {
     let scene = fixture.scene(2).await;
     let now = fixture.now();
@@ -86,7 +87,7 @@ pub async fn conversation_with_a_claimed_turn_is_not_overdue(fixture: &Fixture) 
     assert_eq!(both, expected);
 }
 
-/// Those that a claimed turn protects take no place of those that are overdue.
+/// Conversations with a claimed turn take no place in the list of overdue conversations.
 pub async fn claimed_turns_do_not_crowd_out_overdue_conversations(fixture: &Fixture) {
     let scene = fixture.scene(5).await;
     let now = fixture.now();
@@ -101,7 +102,7 @@ pub async fn claimed_turns_do_not_crowd_out_overdue_conversations(fixture: &Fixt
     assert_eq!(fixture.overdue(2, now + LEASE).await.conversations, [scene.named(4)]);
 }
 
-/// Of all projects, longest overdue first, and not more than were asked for.
+/// The longest overdue of all projects come first, up to the limit.
 pub async fn longest_overdue_conversations_come_first(fixture: &Fixture) {
     let (one, other) = (fixture.scene(2).await, fixture.scene(2).await);
     let now = fixture.now();
@@ -119,7 +120,7 @@ pub async fn longest_overdue_conversations_come_first(fixture: &Fixture) {
     assert_eq!(fixture.overdue(10, after(35)).await.conversations, order[..2]);
 }
 
-/// A simulation is overdue from the moment that it expires, pending or running, unless it is over.
+/// A pending or running simulation is overdue from the moment it expires.
 pub async fn simulation_is_overdue_when_it_has_expired(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let until = fixture.now() + LEASE;
@@ -145,7 +146,8 @@ pub async fn simulation_is_overdue_when_it_has_expired(fixture: &Fixture) {
     assert_eq!(fixture.overdue(10, until).await, Overdue::default());
 }
 
-/// Of all projects, longest overdue first, and not more than were asked for, apart from the conversations.
+/// The longest overdue of all projects come first, up to the limit, independently of the
+/// conversations.
 pub async fn longest_overdue_simulations_come_first(fixture: &Fixture) {
     let (one, other) = (fixture.new_project().await, fixture.new_project().await);
     let now = fixture.now();

@@ -1,4 +1,4 @@
-//! Pages of all lists: their bytes, and how they continue.
+//! Pages of all lists: their size in bytes, and how they continue.
 
 use std::{collections::BTreeSet, fmt::Debug};
 
@@ -19,7 +19,7 @@ use crate::{
 
 const DIRECTIONS: [Direction; 2] = [Direction::Ascending, Direction::Descending];
 
-/// The ids of a list that is read on from its positions, with something done between its first pages.
+/// The ids of a list that is read by cursor, with a change between its first pages.
 async fn walk<T, I>(
     fetch: impl AsyncFn(PageRequest) -> Page<T>,
     id: impl Fn(&T) -> I,
@@ -79,14 +79,14 @@ pub async fn named_lists_continue_where_they_were(fixture: &Fixture) {
         }
         let before: Vec<_> = projects(part(100, 0)).await.data.into_iter().map(|row| row.id).collect();
         assert_stable(&before, &walk(projects, |row| row.id.clone(), another).await);
-        // A key that may see some of them continues from the same positions.
+        // A key that may read only some of the projects continues from the same cursors.
         let some = ProjectAccess::Only(before[1..].iter().cloned().collect());
         let listed = async |page| fixture.store.projects(&some, sort, page).await.unwrap();
         assert_eq!(walk(listed, |row| row.id.clone(), async || {}).await, before[1..]);
     }
 }
 
-/// In every order, that of workers among them.
+/// In every order, including the order for workers.
 pub async fn simulations_continue_where_they_were(fixture: &Fixture) {
     for order in [
         SimulationOrder::LongestWaiting,
@@ -153,7 +153,7 @@ pub async fn lists_of_a_simulation_continue_where_they_were(fixture: &Fixture) {
     assert_eq!(walked.await, (0..8).collect::<Vec<_>>());
 }
 
-/// Both from the newest on: what is added meanwhile is not shown.
+/// Newest first, so rows that are added meanwhile are not shown.
 pub async fn keys_and_their_trail_continue_where_they_were(fixture: &Fixture) {
     let add = async || fixture.add_key(new_key(fixture, "Key")).await.unwrap();
     for _ in 0..5 {
@@ -171,8 +171,8 @@ pub async fn keys_and_their_trail_continue_where_they_were(fixture: &Fixture) {
     assert_stable(&before.iter().rev().copied().collect::<Vec<_>>(), &walked.await);
 }
 
-/// A row whose sort value changed is passed by the position that it had.
-pub async fn a_list_continues_from_a_row_that_moved(fixture: &Fixture) {
+/// A row whose sort value changed is still skipped by its old position.
+pub async fn list_continues_from_a_moved_row(fixture: &Fixture) {
     let project = fixture.new_project().await;
     for text in ["b", "d", "f"] {
         project.add_agent(Agent { name: name(text), ..project.agent() }).await;
@@ -192,7 +192,7 @@ pub async fn a_list_continues_from_a_row_that_moved(fixture: &Fixture) {
     assert_eq!((names, rest.next), (vec!["f"], None));
 }
 
-/// All of a list in pages from its positions, and again from offsets, each page held to its bytes.
+/// All rows of a list, read by cursor and again by offset. The bytes of each page are checked.
 async fn assert_bounded<T: Clone + Debug + PartialEq + WireSize>(
     rows: usize,
     fetch: impl AsyncFn(PageRequest) -> Page<T>,
@@ -213,7 +213,7 @@ async fn assert_bounded<T: Clone + Debug + PartialEq + WireSize>(
     assert_eq!(continued.len(), rows);
 }
 
-/// A conversation of messages that are as large as a request.
+/// A conversation whose messages are as large as a request.
 pub async fn pages_of_large_messages_end_at_four_megabytes(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);
@@ -244,7 +244,7 @@ async fn say_in_parts(scene: &Scene, content: &[MessageText]) -> Item {
     item
 }
 
-/// Objectives with criteria of the greatest length.
+/// Objectives with criteria of the maximum length.
 pub async fn pages_of_large_rows_end_at_four_megabytes(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let criteria = Criteria::parse("\u{1f600}".repeat(Criteria::MAX_LENGTH)).unwrap();
@@ -257,7 +257,7 @@ pub async fn pages_of_large_rows_end_at_four_megabytes(fixture: &Fixture) {
     }
 }
 
-/// All lists: first those whose positions are more than a number.
+/// All lists. Those whose cursors are more than a number come first.
 const LISTS: [&str; 12] = [
     "projects",
     "agents",
@@ -273,7 +273,7 @@ const LISTS: [&str; 12] = [
     "dead jobs",
 ];
 
-/// Where the next page of a list begins.
+/// The cursor of the next page of a list.
 async fn next(
     fixture: &Fixture,
     scene: &Scene,
@@ -305,11 +305,12 @@ async fn next(
     })
 }
 
-/// How many of them that are.
+/// The number of lists whose cursors are more than a number.
 const SORTED: usize = 9;
 
-/// A position of another list, and what is none, is refused. Numbers are positions in all lists that are numbered.
-pub async fn a_position_of_another_list_is_refused(fixture: &Fixture) {
+/// A cursor of another list, or one that is invalid, is refused. Numbers are valid in all numbered
+/// lists.
+pub async fn position_of_another_list_is_refused(fixture: &Fixture) {
     let scene = fixture.scene(2).await;
     fixture.new_project().await;
     for _ in 0..2 {

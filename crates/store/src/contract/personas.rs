@@ -1,4 +1,4 @@
-//! Personas: made, listed, decided about.
+//! Personas: created, listed, approved, rejected.
 
 use onerun_domain::{
     AgeGroup, ApprovalStatus, Job, Persona, PersonaAttributes, PersonaId, Refusal, SimulationId, Work,
@@ -20,7 +20,7 @@ impl Scene {
         self.store().personas(&self.simulation.id, all()).await.unwrap().data
     }
 
-    /// Approves or rejects, with a job for the one or the other.
+    /// Approves or rejects a persona, with a job for either decision.
     async fn decide(&self, id: &PersonaId, approve: bool) -> Result<Persona, ChangeError> {
         let (scene, now) = (self.clone(), self.now());
         let decide = Box::new(move |(simulation, persona): (_, Persona)| {
@@ -90,7 +90,7 @@ impl TestProject {
     }
 }
 
-/// Every field is kept to the letter, and reads the same alone, in a list and with a conversation.
+/// Every field is stored verbatim, and reads the same alone, in a list and with a conversation.
 pub async fn persona_is_read_as_added(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     for (persona, seq) in scene.project.odd_personas(&scene).into_iter().zip(1..) {
@@ -106,7 +106,7 @@ pub async fn persona_is_read_as_added(fixture: &Fixture) {
     }
 }
 
-/// The jobs that a persona calls for wait when it is there.
+/// A new persona and its jobs are written together.
 pub async fn persona_is_added_with_its_jobs(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     let persona = scene.project.persona(&scene.simulation, 2);
@@ -115,7 +115,8 @@ pub async fn persona_is_added_with_its_jobs(fixture: &Fixture) {
     assert_eq!(fixture.take_jobs().await, [job]);
 }
 
-/// Making a persona may be repeated: the first of a number is kept, and what the second calls for is not written.
+/// Adding a persona may be repeated: the first of a number stays, and the jobs of the second are
+/// not written.
 pub async fn second_persona_of_a_number_is_ignored(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     let first = scene.added(scene.project.persona(&scene.simulation, 2)).await;
@@ -127,7 +128,7 @@ pub async fn second_persona_of_a_number_is_ignored(fixture: &Fixture) {
     assert_eq!(fixture.take_jobs().await, []);
 }
 
-/// Numbers are a simulation's own.
+/// Each simulation has its own numbers.
 pub async fn personas_of_two_simulations_may_have_one_number(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let (one, other) = (project.scene(0).await, project.scene(0).await);
@@ -137,7 +138,7 @@ pub async fn personas_of_two_simulations_may_have_one_number(fixture: &Fixture) 
     assert_eq!(other.personas().await, [second, other.persona.clone()]);
 }
 
-/// Of two makers of one number at one time, one makes it, and only what its persona calls for is written.
+/// Of two concurrent personas with one number, one is written, and only its jobs are.
 pub async fn concurrent_creation_makes_a_persona_once(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     for seq in 2..2 + ROUNDS {
@@ -157,7 +158,7 @@ pub async fn concurrent_creation_makes_a_persona_once(fixture: &Fixture) {
     }
 }
 
-/// Nothing is to be had of a persona that there is not, and no decision is asked about it.
+/// Reads and changes of an unknown persona return `None`; the decision is not called.
 pub async fn unknown_persona_is_none(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     let unknown = PersonaId::generate(fixture.random());
@@ -188,7 +189,7 @@ pub async fn persona_decision_is_stored_with_its_jobs(fixture: &Fixture) {
     }
 }
 
-/// A refusal is handed on, and neither state nor jobs are written.
+/// The refusal is returned, and neither state nor jobs are written.
 pub async fn refused_persona_decision_writes_nothing(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     let refused = scene.decide(&scene.persona.id, false).await;
@@ -197,7 +198,7 @@ pub async fn refused_persona_decision_writes_nothing(fixture: &Fixture) {
     assert_eq!(fixture.take_jobs().await, []);
 }
 
-/// A persona that is approved and rejected at one time is one of both, and the other caller is told.
+/// Of a concurrent approval and rejection, one succeeds and the other is refused.
 pub async fn persona_has_only_one_decision(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     for seq in 2..2 + ROUNDS {
@@ -214,7 +215,7 @@ pub async fn persona_has_only_one_decision(fixture: &Fixture) {
     }
 }
 
-/// Numbers come in order from any first one, and not more than were asked for.
+/// Numbers are listed in order from any first one, up to the limit.
 pub async fn persona_numbers_are_sequential(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     assert_eq!(scene.seqs(1, 10).await, [1]);
@@ -228,7 +229,7 @@ pub async fn persona_numbers_are_sequential(fixture: &Fixture) {
     assert_eq!(scene.seqs(20_001, 3).await, Vec::<u32>::new());
 }
 
-/// Newest first; and where time tells none apart, still each on one page.
+/// Newest first. With equal times, each persona is still on exactly one page.
 pub async fn personas_are_listed_newest_first(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     let now = fixture.now();

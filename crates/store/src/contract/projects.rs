@@ -6,7 +6,7 @@ use onerun_domain::{Direction, Project, ProjectId, Refusal};
 use super::fixture::{Fixture, all, assert_duplicate, at_once, in_pages, name, odd_texts, part, refusal};
 use crate::SortBy;
 
-/// Every field is kept to the letter.
+/// Every field is stored verbatim.
 pub async fn project_is_read_as_added(fixture: &Fixture) {
     for text in odd_texts() {
         let Ok(name) = onerun_domain::Name::parse(text) else { continue };
@@ -20,7 +20,7 @@ pub async fn project_is_read_as_added(fixture: &Fixture) {
     }
 }
 
-/// A second project of the same id is refused, and the first is kept.
+/// A second project with the same id is refused, and the first one stays.
 pub async fn project_is_added_once(fixture: &Fixture) {
     let first = fixture.project();
     fixture.store.insert_project(first.clone(), None).await.unwrap();
@@ -30,7 +30,7 @@ pub async fn project_is_added_once(fixture: &Fixture) {
     assert_eq!(listed.data, [first]);
 }
 
-/// There is nothing to be had of a project that there is not.
+/// Every read of an unknown project returns `None`.
 pub async fn unknown_project_does_not_open(fixture: &Fixture) {
     fixture.new_project().await;
     let unknown = ProjectId::generate(fixture.random());
@@ -49,7 +49,7 @@ pub async fn changed_project_is_stored(fixture: &Fixture) {
     assert_eq!(listed.data, [changed]);
 }
 
-/// A refusal is handed on, and nothing is written.
+/// The refusal is returned, and nothing is written.
 pub async fn refused_change_of_a_project_writes_nothing(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let before = project.store.project().await.unwrap();
@@ -58,7 +58,7 @@ pub async fn refused_change_of_a_project_writes_nothing(fixture: &Fixture) {
     assert_eq!(project.store.project().await.unwrap(), before);
 }
 
-/// Each change decides from what the one before it wrote.
+/// Each change decides from the state that the change before it wrote.
 pub async fn concurrent_project_changes_are_all_kept(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let tasks = (0..8).map(|number| {
@@ -79,7 +79,8 @@ pub async fn concurrent_project_changes_are_all_kept(fixture: &Fixture) {
     assert_eq!(digits, ('0'..='7').collect::<Vec<_>>());
 }
 
-/// By creation and by name without regard to case, both ways, and equal names by creation in the same direction.
+/// By creation and by name regardless of case, both ways. Equal names are sorted by creation in the
+/// same direction.
 pub async fn projects_are_sorted_both_ways(fixture: &Fixture) {
     for text in ["b", "A", "a", "C", "\u{c4}b", "\u{e4}a", "B"] {
         fixture.store.insert_project(Project { name: name(text), ..fixture.project() }, None).await.unwrap();
@@ -98,13 +99,14 @@ pub async fn projects_are_sorted_both_ways(fixture: &Fixture) {
     let mut descending = names(SortBy::Name(Direction::Descending)).await;
     descending.reverse();
     assert_eq!(ascending, descending);
-    // Where letters with marks stand among the others is the backend's; among themselves, case does not count.
+    // Backends may sort accented letters anywhere; among themselves, case does not count.
     let marked: Vec<String> = ascending.extract_if(.., |name| !name.is_ascii()).collect();
     assert_eq!(marked, ["\u{e4}a", "\u{c4}b"]);
     assert_eq!(ascending, ["A", "a", "b", "B", "C"]);
 }
 
-/// Even where neither name nor time tells projects apart, each is on one page, and the same one every time.
+/// With equal names and times, each project is still on exactly one page, the same one on every
+/// read.
 pub async fn pages_of_equal_projects_never_overlap(fixture: &Fixture) {
     let now = fixture.now();
     for _ in 0..7 {
@@ -128,7 +130,7 @@ pub async fn pages_of_equal_projects_never_overlap(fixture: &Fixture) {
     }
 }
 
-/// Those that are asked for and there, in either order and in pages, and no others.
+/// Exactly the existing projects among the requested ones, in either order and in pages.
 pub async fn projects_are_listed_by_access(fixture: &Fixture) {
     let mut ids = Vec::new();
     for text in ["b", "a", "D", "c", "A"] {

@@ -1,4 +1,4 @@
-//! Results: what is counted agrees with what is there.
+//! Results: counts agree with the stored rows.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::{ChangeError, ConversationCounts, ListConversations, ObjectiveCounts,
 impl Scene {
     async fn counts(&self) -> SimulationCounts {
         let counts = self.store().counts(&self.simulation.id).await.unwrap().unwrap();
-        // Whether what there is none of is counted as nought or left out is the backend's.
+        // Backends may report absent counts as zero or omit them.
         let counted = |counts: BTreeMap<&'static str, u64>| {
             counts.into_iter().filter(|(_, count)| *count > 0).collect::<BTreeMap<_, _>>()
         };
@@ -33,7 +33,7 @@ impl Scene {
         }
     }
 
-    /// The same, worked out from what the lists show.
+    /// The same counts, computed from the lists.
     async fn recount(&self) -> SimulationCounts {
         let mut progress = Progress::default();
         let mut counts = ConversationCounts::default();
@@ -61,13 +61,13 @@ impl Scene {
             if !conversation.is_settled() || evaluation != EvaluationStatus::Completed {
                 continue;
             }
-            let together = Outcome::all(read.evaluations.iter().map(|(verdict, _)| verdict.outcome));
+            let together = Outcome::all(read.evaluations.iter().map(|(evaluation, _)| evaluation.outcome));
             *counts.by_outcome.entry(together.as_str()).or_default() += 1;
-            for (verdict, _) in read.evaluations {
+            for (evaluation, _) in read.evaluations {
                 let objective =
-                    objectives.iter_mut().find(|counts| counts.objective == verdict.objective).unwrap();
-                *objective.outcomes.entry(verdict.outcome.as_str()).or_default() += 1;
-                if let Some(score) = verdict.score {
+                    objectives.iter_mut().find(|counts| counts.objective == evaluation.objective).unwrap();
+                *objective.outcomes.entry(evaluation.outcome.as_str()).or_default() += 1;
+                if let Some(score) = evaluation.score {
                     objective.score_sum += score.get();
                     objective.score_count += 1;
                 }
@@ -81,8 +81,8 @@ impl Scene {
     }
 }
 
-/// Before anything has happened, everything is there to be counted, every objective among it.
-pub async fn objectives_without_a_verdict_are_counted(fixture: &Fixture) {
+/// Before anything has happened, every resource is counted, including every objective.
+pub async fn objectives_without_a_evaluation_are_counted(fixture: &Fixture) {
     let scene = fixture.scene(3).await;
     let counts = scene.counts().await;
     assert_eq!(counts, scene.recount().await);
@@ -94,16 +94,16 @@ pub async fn objectives_without_a_verdict_are_counted(fixture: &Fixture) {
     assert_eq!((empty.objectives, empty.conversations), (Vec::new(), ConversationCounts::default()));
 }
 
-/// Each end is where it belongs, and nothing is counted that is not there.
+/// Each ended conversation is counted under its reason, and nothing else is counted.
 pub async fn each_end_is_counted_under_its_reason(fixture: &Fixture) {
     let scene = fixture.scene(9).await;
     for (index, outcomes) in [
         vec![Outcome::Passed, Outcome::Passed],
         vec![Outcome::Passed, Outcome::Failed],
         vec![Outcome::Inconclusive, Outcome::Passed],
-        // A verdict is missing, which is never a pass of that objective.
+        // A missing evaluation is never a pass of that objective.
         vec![Outcome::Passed],
-        // Without any, there is nothing that passed.
+        // Without evaluations, nothing has passed.
         vec![],
     ]
     .into_iter()
@@ -132,7 +132,7 @@ pub async fn each_end_is_counted_under_its_reason(fixture: &Fixture) {
     assert_eq!(counts.progress, Progress { settled: 8, conversations_failed: 1, evaluations_failed: 1 });
 }
 
-/// Personas are counted by what was decided about them.
+/// Personas are counted by approval status.
 pub async fn personas_are_counted_by_approval(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     for (seq, approval) in
@@ -145,7 +145,8 @@ pub async fn personas_are_counted_by_approval(fixture: &Fixture) {
     assert_eq!(scene.counts().await.personas, expected);
 }
 
-/// Whatever happened, the counts are those of what the lists show; and one simulation's are not another's.
+/// After any history, the counts equal those computed from the lists, for each simulation
+/// separately.
 pub async fn counts_agree_with_the_lists_after_any_history(fixture: &Fixture) {
     let project = fixture.new_project().await;
     for seed in 0..6_u64 {
@@ -189,8 +190,8 @@ pub async fn counts_agree_with_the_lists_after_any_history(fixture: &Fixture) {
     }
 }
 
-/// Counts read during changes are a consistent snapshot: no end is counted in one number and
-/// missing in another.
+/// Counts read during changes are a consistent snapshot: an end is counted in every number or in
+/// none.
 pub async fn counts_are_a_consistent_snapshot(fixture: &Fixture) {
     let scene = fixture.scene(24).await;
     let (settling, counting) = (scene.clone(), scene.clone());

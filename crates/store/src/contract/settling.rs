@@ -1,4 +1,4 @@
-//! Settling: what is counted when nothing is left to happen to a conversation, and what that calls for.
+//! Settling: the counts of settled conversations, and the job that finishes the simulation.
 
 use onerun_domain::{
     Conversation, ConversationStatus, Job, Outcome, Progress, Refusal, SimulationStatus, Work,
@@ -14,7 +14,7 @@ impl Scene {
     }
 }
 
-/// Each end is counted, by its kind; and what is on the way to an end is not.
+/// Each end is counted by its kind, and conversations that have not ended are not counted.
 pub async fn each_end_is_counted_by_its_kind(fixture: &Fixture) {
     let scene = fixture.scene(6).await;
     let counts = |settled, conversations_failed, evaluations_failed| Progress {
@@ -47,7 +47,7 @@ pub async fn each_end_is_counted_by_its_kind(fixture: &Fixture) {
     assert_eq!(scene.progress().await, counts(5, 2, 1));
 }
 
-/// A change of what is settled already is not counted again.
+/// A change of a settled conversation is not counted again.
 pub async fn end_is_counted_once(fixture: &Fixture) {
     let scene = fixture.scene(3).await;
     for index in [0, 1] {
@@ -67,7 +67,7 @@ pub async fn end_is_counted_once(fixture: &Fixture) {
     assert_eq!(progress, Progress { settled: 3, conversations_failed: 1, evaluations_failed: 0 });
 }
 
-/// The last end calls for the simulation's, at the latest.
+/// The last end enqueues the end of the simulation, if no earlier end did.
 pub async fn last_end_enqueues_the_end_of_the_simulation(fixture: &Fixture) {
     for end in [
         Settled::Evaluated(vec![Outcome::Passed, Outcome::Passed]),
@@ -78,14 +78,14 @@ pub async fn last_end_enqueues_the_end_of_the_simulation(fixture: &Fixture) {
         let scene = fixture.scene(3).await;
         scene.settle(&scene.id(0), Settled::NotApplicable).await.unwrap();
         scene.settle(&scene.id(1), Settled::Failed).await.unwrap();
-        // Some backends call with every end. Those calls have been answered when the last end comes.
+        // Some backends enqueue it with every end. These jobs have completed before the last end.
         assert!(fixture.take_jobs().await.iter().all(|job| *job == scene.finish_job()));
         scene.settle(&scene.id(2), end).await.unwrap();
         assert_eq!(fixture.take_jobs().await, [scene.finish_job()]);
     }
 }
 
-/// The end of a conversation is counted by the write that its own jobs, messages and reply are in.
+/// The end of a conversation is counted in the write of its jobs, messages and reply.
 pub async fn end_is_counted_in_the_same_write(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let (id, token) = (scene.id(0), scene.token());
@@ -113,7 +113,7 @@ pub async fn end_is_counted_in_the_same_write(fixture: &Fixture) {
     assert_eq!(scene.progress().await.evaluations_failed, 1);
 }
 
-/// Ends at one time are all counted, and the last of them calls for the simulation's, whichever it is.
+/// Concurrent ends are all counted, and whichever is last enqueues the end of the simulation.
 pub async fn concurrent_ends_are_all_counted(fixture: &Fixture) {
     let project = fixture.new_project().await;
     for _ in 0..ROUNDS / 4 {
@@ -136,7 +136,7 @@ pub async fn concurrent_ends_are_all_counted(fixture: &Fixture) {
     }
 }
 
-/// Two that stop one conversation at one time count one end.
+/// Two concurrent stops of one conversation count as one end.
 pub async fn conversation_stopped_twice_is_counted_once(fixture: &Fixture) {
     let scene = fixture.scene(ROUNDS).await;
     for index in 0..scene.conversations.len() / 2 {
@@ -156,7 +156,8 @@ pub async fn conversation_stopped_twice_is_counted_once(fixture: &Fixture) {
     assert_eq!(scene.progress().await.conversations_failed, ROUNDS / 2);
 }
 
-/// A simulation ends when its conversations have, and not before; a job that comes early or twice changes nothing.
+/// A simulation ends after its conversations, and not before. An early or repeated job changes
+/// nothing.
 pub async fn simulation_ends_with_its_last_conversation(fixture: &Fixture) {
     for (end, status) in [
         (Settled::Evaluated(vec![Outcome::Failed]), SimulationStatus::Completed),
@@ -184,8 +185,8 @@ pub async fn simulation_ends_with_its_last_conversation(fixture: &Fixture) {
     }
 }
 
-/// A runner that takes up the end of the simulation while the last conversations settle does not miss it: it comes
-/// to it, or is called again.
+/// A runner that starts to finish a simulation while its last conversations settle finishes it, or
+/// the job is enqueued again.
 pub async fn end_of_a_simulation_is_always_enqueued(fixture: &Fixture) {
     let project = fixture.new_project().await;
     for _ in 0..ROUNDS / 2 {
@@ -227,7 +228,7 @@ pub async fn end_of_a_simulation_is_always_enqueued(fixture: &Fixture) {
     }
 }
 
-/// An end that is refused is not counted.
+/// A refused end is not counted.
 pub async fn refused_end_is_not_counted(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);

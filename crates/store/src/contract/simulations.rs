@@ -1,4 +1,4 @@
-//! Simulations: kept, listed, changed.
+//! Simulations: stored, listed, changed.
 
 use jiff::SignedDuration;
 use onerun_domain::{
@@ -21,7 +21,7 @@ impl TestProject {
         Job::new(self.id.clone(), Work::StartSimulation { simulation: simulation.id.clone() })
     }
 
-    /// Starts the simulation, and calls for its personas.
+    /// Starts the simulation, and enqueues the generation of its personas.
     async fn start_simulation(&self, id: &SimulationId) -> Simulation {
         let now = self.now();
         let decide = Box::new(move |view: SimulationView| {
@@ -43,7 +43,8 @@ fn names(simulations: &[Simulation]) -> Vec<&str> {
     simulations.iter().map(|simulation| simulation.name.as_str()).collect()
 }
 
-/// Every field is kept to the letter, and reads the same alone and in a list, with agent and objectives.
+/// Every field is stored verbatim, and reads the same alone and in a list, with agent and
+/// objectives.
 pub async fn simulation_is_read_as_added(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let agent = project.add_agent(project.agent()).await;
@@ -92,7 +93,7 @@ pub async fn simulation_is_read_as_added(fixture: &Fixture) {
     }
 }
 
-/// A second simulation of the same id is refused with its jobs, and the first is kept.
+/// A second simulation with the same id is refused with its jobs, and the first one stays.
 pub async fn simulation_is_added_once(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let agent = project.add_agent(project.agent()).await;
@@ -104,7 +105,7 @@ pub async fn simulation_is_added_once(fixture: &Fixture) {
     assert_eq!(fixture.take_jobs().await, []);
 }
 
-/// The jobs that a simulation is added with wait when it is there.
+/// A new simulation and its jobs are written together.
 pub async fn simulation_is_added_with_its_jobs(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let agent = project.add_agent(project.agent()).await;
@@ -114,7 +115,8 @@ pub async fn simulation_is_added_with_its_jobs(fixture: &Fixture) {
     assert_eq!(fixture.take_jobs().await, [job]);
 }
 
-/// Objectives are shown in the order they were named, alone and in a list; and there may be none.
+/// Objectives are shown in the order of the request, alone and in a list. A simulation may have
+/// none.
 pub async fn objectives_keep_the_order_of_the_simulation(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let agent = project.add_agent(project.agent()).await;
@@ -135,7 +137,7 @@ pub async fn objectives_keep_the_order_of_the_simulation(fixture: &Fixture) {
     }
 }
 
-/// Nothing is to be had of a simulation that there is not, and no decision is asked about it.
+/// Reads and changes of an unknown simulation return `None`; the decision is not called.
 pub async fn unknown_simulation_is_none(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let agent = project.add_agent(project.agent()).await;
@@ -147,7 +149,7 @@ pub async fn unknown_simulation_is_none(fixture: &Fixture) {
     assert_eq!(changed.unwrap(), None);
 }
 
-/// A simulation shows its agent as it is now.
+/// A simulation shows its agent's current state.
 pub async fn simulation_shows_its_agents_current_state(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let agent = project.add_agent(project.agent()).await;
@@ -181,8 +183,8 @@ pub async fn changed_simulation_is_stored_with_its_jobs(fixture: &Fixture) {
     assert_eq!(fixture.take_jobs().await, []);
 }
 
-/// The job that starts a simulation may come twice: the second start changes nothing, and calls for nothing that
-/// waits already.
+/// The start job may run twice: the second run changes nothing, and enqueues no job that is already
+/// waiting.
 pub async fn simulation_is_started_only_once(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let agent = project.add_agent(project.agent()).await;
@@ -193,7 +195,7 @@ pub async fn simulation_is_started_only_once(fixture: &Fixture) {
     assert_eq!(fixture.take_jobs().await.len(), 1);
 }
 
-/// A refusal is handed on, and neither state nor jobs are written.
+/// The refusal is returned, and neither state nor jobs are written.
 pub async fn refused_change_of_a_simulation_writes_nothing(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let now = fixture.now();
@@ -206,7 +208,7 @@ pub async fn refused_change_of_a_simulation_writes_nothing(fixture: &Fixture) {
     assert_eq!(fixture.take_jobs().await, []);
 }
 
-/// Of two ends that a simulation could come to at one time, it comes to one, and the other is refused.
+/// Of two concurrent ends of a simulation, one succeeds and the other is refused.
 pub async fn simulation_has_only_one_final_status(fixture: &Fixture) {
     let project = fixture.new_project().await;
     for _ in 0..ROUNDS {
@@ -239,7 +241,7 @@ pub async fn simulation_has_only_one_final_status(fixture: &Fixture) {
     }
 }
 
-/// Each change decides from what the one before it wrote.
+/// Each change decides from the state that the change before it wrote.
 pub async fn concurrent_simulation_changes_are_all_kept(fixture: &Fixture) {
     let scene = fixture.scene(0).await;
     let tasks = (0..8).map(|number| {
@@ -261,7 +263,7 @@ pub async fn concurrent_simulation_changes_are_all_kept(fixture: &Fixture) {
     assert_eq!(digits, ('0'..='7').collect::<Vec<_>>());
 }
 
-/// By creation, by name without regard to case and by the word of the status, both ways.
+/// By creation, by name regardless of case and by the name of the status, both ways.
 pub async fn simulations_are_sorted_both_ways(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let agent = project.add_agent(project.agent()).await;
@@ -282,7 +284,7 @@ pub async fn simulations_are_sorted_both_ways(fixture: &Fixture) {
     assert_eq!(names(&newest_first), made.into_iter().rev().collect::<Vec<_>>());
     let by_name = sorted(SimulationOrder::Name(Direction::Ascending)).await;
     let place = |text| names(&by_name).iter().position(|name| *name == text).unwrap();
-    // Which of `A` and `a` comes first is left open here; letters with marks stand where the backend has them.
+    // The order of `A` and `a`, and that of accented letters, is up to the backend.
     assert!(place("A").max(place("a")) < place("b") && place("b") < place("C"));
     assert!(place("\u{e4}1") < place("\u{c4}2"));
     for (direction, expected) in [
@@ -300,7 +302,7 @@ pub async fn simulations_are_sorted_both_ways(fixture: &Fixture) {
     assert_eq!(folded(&by_name_down), folded(&by_name).into_iter().rev().collect::<Vec<_>>());
 }
 
-/// Filters narrow together, in any order of the list, and count towards pages.
+/// Filters work together, in any order of the list, and before pages are cut.
 pub async fn simulations_are_filtered_by_name_status_and_agent(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let (one, other) = (project.add_agent(project.agent()).await, project.add_agent(project.agent()).await);
@@ -352,7 +354,7 @@ pub async fn simulations_are_filtered_by_name_status_and_agent(fixture: &Fixture
     assert_eq!(found(None, Some(SimulationStatus::InProgress), Some(&other)).await, Vec::<String>::new());
 }
 
-/// Even where nothing tells simulations apart, each is on one page, whatever the order.
+/// With equal sort values, each simulation is still on exactly one page, in every order.
 pub async fn pages_of_equal_simulations_never_overlap(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let agent = project.add_agent(project.agent()).await;
@@ -384,15 +386,15 @@ pub async fn pages_of_equal_simulations_never_overlap(fixture: &Fixture) {
     }
 }
 
-/// A worker that looks at one page sees who has waited longest, not what is newest.
+/// The first page shows the simulations that have waited longest, rather than the newest.
 pub async fn simulations_are_sorted_by_longest_waiting_conversation(fixture: &Fixture) {
     let project = fixture.new_project().await;
     let idle_old = project.scene(0).await;
-    // Queued first, but started, given up and queued again.
+    // Queued first, but started, and queued again after a lost lease.
     let late = project.scene(1).await;
-    // One of its two waits from now on; the other is queued again after all others.
+    // One of its two conversations waits from now on. The other is queued again after all others.
     let early = project.scene(2).await;
-    // Of its two, only the later one still waits.
+    // Of its two conversations, only the later one still waits.
     let middle = project.scene(2).await;
     let idle_new = project.scene(1).await;
     idle_new.start(&idle_new.id(0)).await.unwrap();
@@ -412,7 +414,7 @@ pub async fn simulations_are_sorted_by_longest_waiting_conversation(fixture: &Fi
         let ids: Vec<_> = pages.into_iter().map(|detail| detail.simulation.id).collect();
         assert_eq!(ids, expected, "in pages of {limit}");
     }
-    // Started, it waits no longer.
+    // It is started, so it no longer waits.
     early.start(&early.id(0)).await.unwrap();
     let first = project.simulation_list(order, |list| ListSimulations { page: part(1, 0), ..list }).await;
     assert_eq!(first[0].id, middle.simulation.id);

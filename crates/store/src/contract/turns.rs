@@ -1,4 +1,4 @@
-//! Turns: claimed, completed, repeated; and the messages they leave.
+//! Turns: claimed, completed, repeated; and their messages.
 
 use onerun_domain::{
     Conversation, ConversationStatus, EndReason, Item, MessageText, Refusal, Role, TurnClaim,
@@ -11,7 +11,7 @@ use super::fixture::{
 use crate::{ConversationChange, StoredReply, StoredTurn};
 
 impl Scene {
-    /// A running simulation whose first conversation has said something under the key `one`.
+    /// A running simulation whose first conversation has a reply under the idempotency key `one`.
     async fn answered(&self) -> Conversation {
         let (id, token) = (self.id(0), self.token());
         self.claim(&id, &token).await.unwrap();
@@ -19,7 +19,7 @@ impl Scene {
     }
 }
 
-/// Messages are kept to the letter and in order, in pages.
+/// Messages are stored verbatim and in order, and read in pages.
 pub async fn messages_are_read_as_written(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);
@@ -49,7 +49,7 @@ pub async fn messages_are_read_as_written(fixture: &Fixture) {
     }
 }
 
-/// All of a completed turn is there: state, messages and reply.
+/// State, messages and reply of a completed turn are all written.
 pub async fn completed_turn_is_stored_atomically(fixture: &Fixture) {
     let scene = fixture.scene(2).await;
     let answered = scene.answered().await;
@@ -63,7 +63,7 @@ pub async fn completed_turn_is_stored_atomically(fixture: &Fixture) {
     assert_eq!(scene.items(&scene.id(1), 1).await, []);
 }
 
-/// Whatever was answered under whatever key is answered again.
+/// Each reply is returned again under its idempotency key.
 pub async fn replies_are_stored_verbatim_under_their_keys(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);
@@ -95,7 +95,8 @@ pub async fn replies_are_stored_verbatim_under_their_keys(fixture: &Fixture) {
     assert_eq!(scene.turn(&id, "").await, None);
 }
 
-/// A second reply under a key is refused, and nothing of its turn is written: no state, message, verdict or job.
+/// A second reply under one idempotency key is refused, and nothing of its turn is written: no
+/// state, message, evaluation or job.
 pub async fn second_reply_under_one_key_writes_nothing(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let answered = scene.answered().await;
@@ -103,14 +104,14 @@ pub async fn second_reply_under_one_key_writes_nothing(fixture: &Fixture) {
     let repeated = {
         let scene = scene.clone();
         move |view: crate::ConversationView| {
-            let verdict =
-                scene.verdict(&view.conversation, &scene.objectives[0], onerun_domain::Outcome::Passed);
+            let evaluation =
+                scene.evaluation(&view.conversation, &scene.objectives[0], onerun_domain::Outcome::Passed);
             let work = onerun_domain::Work::FinishSimulation { simulation: scene.simulation.id.clone() };
             Ok(ConversationChange {
                 conversation: Conversation { item_count: 3, ..view.conversation.clone() },
                 items: vec![scene.item(&view.conversation, Role::Assistant, "again")],
                 turn: Some(StoredTurn { input_hash: "ef".repeat(32), ..turn("one", 1) }),
-                evaluations: vec![verdict],
+                evaluations: vec![evaluation],
                 jobs: vec![onerun_domain::Job::new(scene.project.id.clone(), work)],
                 record: None,
             })
@@ -124,7 +125,7 @@ pub async fn second_reply_under_one_key_writes_nothing(fixture: &Fixture) {
     assert_eq!(fixture.take_jobs().await, []);
 }
 
-/// A key is a conversation's own.
+/// Each conversation has its own idempotency keys.
 pub async fn two_conversations_may_use_one_key(fixture: &Fixture) {
     let scene = fixture.scene(2).await;
     for conversation in &scene.conversations {
@@ -136,7 +137,7 @@ pub async fn two_conversations_may_use_one_key(fixture: &Fixture) {
     }
 }
 
-/// A key stays taken when its attempt is given up: the reply says which attempt it was made in.
+/// An idempotency key stays taken when its attempt is lost: the reply names its attempt.
 pub async fn reply_outlives_its_attempt(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.answered().await.id;
@@ -151,7 +152,7 @@ pub async fn reply_outlives_its_attempt(fixture: &Fixture) {
     assert_eq!(scene.turn(&id, "two").await, Some(turn("two", 2)));
 }
 
-/// Messages of an attempt that was given up are kept apart from those of the next, which starts with none.
+/// The messages of a lost attempt are separate from those of the next, which starts with none.
 pub async fn each_attempt_has_its_own_messages(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.answered().await.id;
@@ -167,7 +168,7 @@ pub async fn each_attempt_has_its_own_messages(fixture: &Fixture) {
     assert_eq!(scene.items(&id, 3).await, []);
 }
 
-/// Of two calls at one time, one has the turn, and the other is told until when at the latest.
+/// Of two concurrent calls, one claims the turn, and the other learns when the claim expires.
 pub async fn turn_is_claimed_by_one_of_two_calls(fixture: &Fixture) {
     let scene = fixture.scene(ROUNDS).await;
     for conversation in &scene.conversations {
@@ -187,7 +188,8 @@ pub async fn turn_is_claimed_by_one_of_two_calls(fixture: &Fixture) {
     }
 }
 
-/// Of many calls that go on until each has had its turn, each has one, and no message is lost or doubled.
+/// Many calls that retry until they have claimed the turn all succeed, and no message is lost or
+/// duplicated.
 pub async fn only_one_call_holds_the_turn(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);
@@ -216,7 +218,7 @@ pub async fn only_one_call_holds_the_turn(fixture: &Fixture) {
     }
 }
 
-/// A call whose claim was taken over comes too late: it is refused, and nothing of it is written.
+/// A call whose claim was taken over comes too late: it is refused, and writes nothing.
 pub async fn turn_taken_over_is_lost(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let (id, slow, quick) = (scene.id(0), scene.token(), scene.token());
@@ -231,7 +233,8 @@ pub async fn turn_taken_over_is_lost(fixture: &Fixture) {
     assert_eq!(scene.items(&id, 1).await.len(), 2);
 }
 
-/// Two replies under one key that are committed at one time: one is kept whole, of the other nothing.
+/// Of two concurrent replies under one idempotency key, one is stored completely and the other not
+/// at all.
 pub async fn concurrent_replies_under_one_key_store_one(fixture: &Fixture) {
     let scene = fixture.scene(ROUNDS).await;
     for conversation in &scene.conversations {
@@ -269,7 +272,7 @@ pub async fn concurrent_replies_under_one_key_store_one(fixture: &Fixture) {
     }
 }
 
-/// A reply that is made just when its worker is given up counts, or the new attempt does, never both.
+/// A reply and the loss of its lease race: the reply is stored or the new attempt is, never both.
 pub async fn turn_is_completed_or_its_lease_is_lost(fixture: &Fixture) {
     let scene = fixture.scene(ROUNDS * 2).await;
     for conversation in &scene.conversations {
@@ -301,7 +304,7 @@ pub async fn turn_is_completed_or_its_lease_is_lost(fixture: &Fixture) {
     }
 }
 
-/// A worker that ends a conversation while a reply is made is refused, or the reply is; nothing is half written.
+/// The end of a conversation and a reply race: one of them is refused, and nothing is half written.
 pub async fn conversation_with_a_claimed_turn_is_not_ended(fixture: &Fixture) {
     let scene = fixture.scene(ROUNDS).await;
     for conversation in &scene.conversations {
@@ -327,7 +330,8 @@ pub async fn conversation_with_a_claimed_turn_is_not_ended(fixture: &Fixture) {
     }
 }
 
-/// A claim for a later attempt than the first must follow a start; the store shows the decision which it is.
+/// A claim for a later attempt than the first needs a start. The store shows the attempt to the
+/// decision.
 pub async fn call_of_a_worker_with_a_lost_lease_is_refused(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.answered().await.id;
