@@ -1,11 +1,11 @@
-//! Makes a table on a DynamoDB of this machine and fills it with what the files in `events/` name, each in
-//! the state that its event needs: `cargo run -p onerun-store-dynamodb --example seed --
-//! http://127.0.0.1:8000 onerun-local`.
+//! Creates a table on a local DynamoDB and fills it with the resources that the files in `events/`
+//! name, each in the state that its event needs: `cargo run -p onerun-store-dynamodb --example seed
+//! -- http://127.0.0.1:8000 onerun-local`.
 //!
-//! Every event that changes something has something of its own, so that they can be tried in any order.
+//! Each event that changes something has its own resource, so events can be sent in any order.
 //!
-//! It prints the managed keys that events are sent with, by the names that stand for them there. They are made of fixed
-//! bytes and are no secrets, but look like some, so that they are in no file.
+//! It prints the managed keys of the events, by the names that stand for them there. They are
+//! derived from fixed bytes and are no secrets, but look like some, so no file contains them.
 
 #![expect(clippy::disallowed_methods, reason = "a program is its own composition root")]
 
@@ -31,7 +31,7 @@ use onerun_domain::{
 use onerun_store::{ConversationChange, ConversationView, NewKey, ProjectStore, Store};
 use onerun_store_dynamodb::{DynamoDbStore, local};
 
-/// Longer than anybody tries events against one table.
+/// Longer than anyone tests events against one table.
 const LONG: SignedDuration = SignedDuration::from_hours(24 * 7);
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -57,7 +57,7 @@ async fn main() -> Result {
     let ago = Timestamp::now() - SignedDuration::from_hours(1);
     project.insert(Simulation { expires_at: ago, ..expired }).await?;
 
-    // One simulation in each status, for the SDK to read.
+    // One simulation in each status, for tests with the SDK.
     let project = SeedProject::open(&*store, "projectOfSdk", "Read by the SDK").await?;
     for status in SimulationStatus::ALL {
         project.simulate(&format!("sdk{}", status.as_str().replace('_', "")), status).await?;
@@ -71,7 +71,7 @@ async fn main() -> Result {
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// The managed keys. Those that events are sent with are returned, by name.
+/// Adds the managed keys. Returns those that events are sent with, by name.
 async fn keys(store: &dyn Store) -> Result<BTreeMap<&'static str, String>> {
     let now = Timestamp::now();
     let mut sent = BTreeMap::new();
@@ -104,7 +104,7 @@ async fn keys(store: &dyn Store) -> Result<BTreeMap<&'static str, String>> {
     let limit = RateLimit::new(1, RateLimit::MAX_WINDOW_SECONDS).ok_or("no limit")?;
     let limited = Grant { rate_limit: Some(limit), ..read_only()? };
     let key = insert_key(store, "keyOfLimited", now, limited, Ok).await?;
-    // Today's requests are used up, and tomorrow's, if it is almost tomorrow.
+    // Today's requests are used up, and tomorrow's, too, in case the day is about to end.
     for time in [now, now + DAY] {
         store.count_request(ManagedKey::parse(&key)?.id().as_str(), limit, time).await?;
     }
@@ -123,7 +123,7 @@ fn read_only() -> Result<Grant> {
     })
 }
 
-/// Adds a key whose id can be read, to which something has been done. Its text.
+/// Adds a key with a readable id, changed by `change`. Returns its text.
 async fn insert_key(
     store: &dyn Store,
     id: &str,
@@ -158,7 +158,7 @@ async fn insert_key(
     Ok(key.expose().to_owned())
 }
 
-/// An id that can be read: `name`, followed by zeros up to the length of its kind.
+/// A readable id: `name`, followed by zeros up to the length of its kind.
 fn id<T: FromStr<Err: Error + 'static>>(name: &str, length: usize) -> Result<T> {
     Ok(format!("{name:0<length$}").parse()?)
 }
@@ -264,7 +264,7 @@ impl SeedProject {
         Ok(persona)
     }
 
-    /// Queues a conversation and does something to it.
+    /// Queues a conversation and changes it.
     async fn conversation(
         &self,
         simulation: &Simulation,
@@ -281,7 +281,8 @@ impl SeedProject {
         Ok(())
     }
 
-    /// A simulation that runs: one conversation to start, one to end, two to speak in, and two to judge.
+    /// A running simulation: one conversation to start, one to end, two to respond in, and two to
+    /// judge.
     async fn running(&self) -> Result {
         let simulation = self.simulate("sV1StGXR8Z5jdHi6BmyT0", SimulationStatus::InProgress).await?;
         let one = self.persona(&simulation, "q9Yd7cJ2MvL0aWnEoRt4P", 1).await?;
@@ -295,7 +296,7 @@ impl SeedProject {
         self.conversation(&simulation, &two, ("conversationTwice", 6), ended).await
     }
 
-    /// A simulation that waits for decisions about its personas.
+    /// A simulation whose personas wait for approval.
     async fn awaiting_decisions(&self) -> Result {
         let simulation = self.simulation("simulationToDecide", SimulationStatus::InProgress)?;
         let simulation = self.insert(Simulation { auto_approve: false, ..simulation }).await?;
@@ -304,7 +305,7 @@ impl SeedProject {
         Ok(())
     }
 
-    /// A simulation with a conversation whose worker has been silent for too long.
+    /// A simulation with a conversation whose lease has expired.
     async fn lost(&self) -> Result {
         let simulation = self.simulate("simulationOfLost", SimulationStatus::InProgress).await?;
         let persona = self.persona(&simulation, "personaOfLost", 1).await?;
@@ -321,7 +322,7 @@ fn started(view: ConversationView) -> onerun_store::Decision<ConversationChange>
     Ok(ConversationChange::to(view.conversation.start(&view.simulation, LONG, Timestamp::now())?))
 }
 
-/// One turn: the persona speaks, and the agent's answer is still to come.
+/// One turn: the persona has spoken, and the agent's reply is outstanding.
 fn spoken() -> Result<impl FnMut(ConversationView) -> onerun_store::Decision<ConversationChange> + Send> {
     let words = MessageText::parse("The mirror came broken. Can I have my money back?")?;
     Ok(move |view: ConversationView| {
@@ -343,7 +344,7 @@ fn spoken() -> Result<impl FnMut(ConversationView) -> onerun_store::Decision<Con
     })
 }
 
-/// Over, with the job that judges it.
+/// An ended conversation, with the job that judges it.
 fn ended(view: ConversationView) -> onerun_store::Decision<ConversationChange> {
     let now = Timestamp::now();
     let (simulation, conversation) = (view.simulation, view.conversation);
@@ -357,7 +358,7 @@ fn ended(view: ConversationView) -> onerun_store::Decision<ConversationChange> {
     Ok(ConversationChange { jobs, ..ConversationChange::to(conversation) })
 }
 
-/// Items are found by their place, so that their ids may be the same.
+/// Items are found by their position, so their ids may be equal.
 struct Zeros;
 
 impl onerun_domain::Random for Zeros {

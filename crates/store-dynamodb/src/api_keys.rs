@@ -1,7 +1,7 @@
-//! Managed keys and how they were used.
+//! Managed keys and their usage.
 //!
-//! Data written while a key is used (its usage, the counts of its requests) is in separate
-//! partitions, so that a role can be allowed to write those and no key.
+//! Usage and request counts are written while a key is used. They are in separate partitions, so a
+//! role can be allowed to write those and no key.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join;
@@ -29,17 +29,17 @@ const WHAT: &str = "key";
 const USAGE: &str = "key's usage";
 const COUNT: &str = "count of requests";
 
-/// When the usage was written last, in microseconds.
+/// When the usage was last written, in microseconds.
 const WRITTEN: &str = "written";
-/// How many requests there were.
+/// The number of requests.
 const REQUESTS: &str = "requests";
 /// The id of the last counted request: a retry is not counted again.
 const LAST: &str = "last";
 
-/// For how long after its window a count is kept at least: clocks may differ by as much.
+/// How long a count stays at least after its window, in seconds: clocks may differ by as much.
 const KEPT_AFTER: i64 = 60;
 
-/// Adds a key, with what is written beside it.
+/// Adds a key, with the records that belong to it.
 pub(crate) async fn insert(
     database: &Database,
     caller: Option<&KeyId>,
@@ -65,7 +65,7 @@ pub(crate) async fn insert(
     }
 }
 
-/// The key that asks for a change, as it is read before the change is decided.
+/// The calling key as it was read before the decision.
 struct Caller(Option<Item>);
 
 impl Caller {
@@ -78,7 +78,7 @@ impl Caller {
         self.0.as_ref().map(|item| read_key(item.text(BODY)?)).transpose()
     }
 
-    /// Has the change written only if nobody changed the caller in between.
+    /// A condition that the caller has not changed since it was read.
     fn check(&self) -> Result<Option<Write>, StoreError> {
         let check = |item: &Item| -> Result<Write, StoreError> {
             let key = Key::managed_of(item.text(item::SORT)?);
@@ -92,7 +92,7 @@ async fn wait(retry: &mut RetryPolicy) -> Result<(), StoreError> {
     if retry.wait().await {
         return Ok(());
     }
-    Err(failure::contended("TransactWriteItems", "others kept changing the key or the one that asks"))
+    Err(failure::contended("TransactWriteItems", "other requests kept changing the key or its caller"))
 }
 
 fn put_new(record: &KeyRecord) -> Write {
@@ -104,17 +104,17 @@ fn put_new(record: &KeyRecord) -> Write {
     write.set_some(EXPIRES, removed_at(record))
 }
 
-/// When the key is over, as the index sorts it: those that go on are last.
+/// The end of the key, as the index sorts it. Keys without an end sort last.
 fn over_at(record: &KeyRecord) -> String {
     record.over_at().map_or(keys::LAST.to_owned(), keys::time)
 }
 
-/// When DynamoDB is to remove the key.
+/// When DynamoDB may remove the key.
 fn removed_at(record: &KeyRecord) -> Option<AttributeValue> {
     record.over_at().map(|end| item::number(later(end, KEY_RETENTION).as_second()))
 }
 
-/// How many keys are live, up to the bound.
+/// The number of live keys, up to the bound.
 pub(crate) async fn live(database: &Database, bound: LiveKeys) -> Result<u64, StoreError> {
     let now = keys::time(later(bound.now, SignedDuration::from_micros(1)));
     let query = Query::new(WHAT, keys::KEYS)
@@ -125,20 +125,19 @@ pub(crate) async fn live(database: &Database, bound: LiveKeys) -> Result<u64, St
     Ok(u64::try_from(found).unwrap_or(u64::MAX))
 }
 
-/// One key.
 pub(crate) async fn get(database: &Database, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
     let item = database.get(WHAT, &Key::managed(id)).await?;
     item.map(|item| read_key(item.text(BODY)?)).transpose()
 }
 
-/// One key and how it was used.
+/// One key and its usage.
 pub(crate) async fn view(database: &Database, id: &KeyId) -> Result<Option<KeyView>, StoreError> {
     let (key, usage) = both(database, id).await?;
     key.map(|key| read_view(&key, usage.as_ref())).transpose()
 }
 
-/// A key's item and that of its usage. Two calls rather than one of a batch, so that a role needs no more
-/// than it does to look the key up.
+/// The items of a key and its usage. Two calls instead of one batch, because a role that looks up
+/// keys may then do nothing else.
 async fn both(database: &Database, id: &KeyId) -> Result<(Option<Item>, Option<Item>), StoreError> {
     let (key, usage) = (Key::managed(id), Key::usage(id));
     let (key, usage) = (Box::pin(database.get(WHAT, &key)), Box::pin(database.get(USAGE, &usage)));
@@ -150,8 +149,8 @@ fn read_view(key: &Item, usage: Option<&Item>) -> Result<KeyView, StoreError> {
     Ok(KeyView { record: read_key(key.text(BODY)?)?, usage })
 }
 
-/// One page of keys, newest first. A filter can be on any member of a key, so it is applied to the
-/// keys themselves, up to the end of the page. Keys that do not match are not held.
+/// One page of keys, newest first. A filter may read any field of a key, so it is applied to the
+/// keys themselves, until the page is full. Keys that do not match are dropped at once.
 pub(crate) async fn list(database: &Database, list: &ListKeys) -> Result<Page<KeyView>, StoreError> {
     let query = Query::new(WHAT, keys::KEYS).by(Index::Made, Direction::Descending);
     let (mut left_out, start) = match &list.page.start {
@@ -184,7 +183,7 @@ pub(crate) async fn list(database: &Database, list: &ListKeys) -> Result<Page<Ke
     }
 }
 
-/// Whether a list leaves out any keys.
+/// Whether the list has a filter.
 fn is_narrowed(list: &ListKeys) -> bool {
     let ListKeys { within, exact, status, project, ends_by, idle_since, now: _, page: _ } = list;
     *within != ProjectAccess::All
@@ -195,14 +194,14 @@ fn is_narrowed(list: &ListKeys) -> bool {
         || idle_since.is_some()
 }
 
-/// Changes a key.
 pub(crate) async fn change(
     database: &Database,
     id: &KeyId,
     change: ChangeKey,
 ) -> Result<Option<KeyChange>, KeyError> {
     let ChangeKey { caller, is_ending: _, mut decide } = change;
-    // A key that changes itself is on its own revision already, and a transaction takes an item once.
+    // A key that changes itself is checked by its own revision, and a transaction may name an item
+    // only once.
     let other = caller.as_ref().filter(|caller| *caller != id);
     let mut retry = RetryPolicy::new();
     loop {
@@ -235,8 +234,8 @@ pub(crate) async fn change(
             Written::All => return Ok(Some(change)),
             Written::Failed(failed) => failed,
         };
-        // A new item already exists. The decision may now be a different one, though, if one of the
-        // two keys has changed.
+        // An item that must be new exists. If one of the two keys has changed meanwhile, the
+        // decision may differ, so it is made again.
         if !failed.contains(&0) && !failed.contains(&checked) {
             return Err(write::duplicate(&writes, &failed).into());
         }
@@ -244,7 +243,7 @@ pub(crate) async fn change(
     }
 }
 
-/// Adds uses of a key, unless that was done a moment ago, here or elsewhere.
+/// Adds uses of a key, unless uses were written within the last minute, by any process.
 pub(crate) async fn add_use(
     database: &Database,
     id: &KeyId,
@@ -266,7 +265,7 @@ pub(crate) async fn add_use(
                     StoreError::Corrupt { what: USAGE, reason }
                 })?;
                 let usage = read_usage(item.text(BODY)?)?;
-                // A time that far ahead is of a clock that has been put back since.
+                // A time that is far ahead comes from a clock that has been set back since.
                 if now.duration_since(written).abs() < WRITE_EVERY && !usage.lacks(uses) {
                     return Ok(false);
                 }
@@ -274,7 +273,7 @@ pub(crate) async fn add_use(
             }
         };
         let write = write.set(BODY, item::text(usage_body(&usage.with(uses))));
-        // A transaction, because that is done once though its answer is lost.
+        // A transaction, because its token makes it happen once even if the answer is lost.
         if let Written::All = database.write(&[write], &mut retry).await? {
             return Ok(true);
         }
@@ -284,7 +283,7 @@ pub(crate) async fn add_use(
     }
 }
 
-/// Counts a request in the present window of a limit.
+/// Counts a request in the current window of a limit.
 pub(crate) async fn count(
     database: &Database,
     bucket: &str,
@@ -301,8 +300,8 @@ pub(crate) async fn count(
         .if_other(LAST, item::text(&request));
     let item = match database.update(&write).await? {
         Changed::Yes(attributes) => Some(Item::new(COUNT, attributes)),
-        // The answer was lost, and it was counted. If another came between, it is counted twice, which refuses a
-        // request too many and never one too few.
+        // The request may have been counted and the answer lost. If another request was counted in
+        // between, this one counts twice, which refuses one request too many and never one too few.
         Changed::No => database.get(COUNT, &key).await?,
     };
     item.map_or(Ok(1), |item| item.number(REQUESTS))

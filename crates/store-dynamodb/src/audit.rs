@@ -1,7 +1,8 @@
-//! The audit trail: entries by their number, and its head.
+//! The audit trail: entries by number, and its head.
 //!
-//! Whatever changes a key writes the change, its entry and the head in one transaction, which is on condition that the
-//! head is still the one that the entry was sealed to. So there are neither gaps nor forks, whoever writes at one time.
+//! One transaction writes the change of a key, its entry and the head. Its condition is that the
+//! head is still the one that the entry was sealed to. So the trail has neither gaps nor forks,
+//! whoever writes concurrently.
 
 use onerun_auth::{AuditEntry, AuditEvent, AuditHead};
 use onerun_domain::{Direction, PageRequest, Start};
@@ -26,9 +27,10 @@ const HEAD: &str = "head of the audit trail";
 const SEQUENCE: &str = "sequence";
 const HASH: &str = "hash";
 
-/// Writes changes and what the trail says of them. [`Written::Failed`] tells of the changes alone: that
-/// others wrote to the trail is seen to here. If the changes add a live key, there must be room for it: every
-/// new key moves the head, so no other is added between the count and the write.
+/// Writes changes and their audit entry. [`Written::Failed`] names failed conditions of the changes
+/// only; conflicts about the head are retried here. If the changes add a live key, there must be
+/// room for it: every new key moves the head, so no other key is added between the count and the
+/// write.
 pub(crate) async fn write(
     database: &Database,
     changes: &[Write],
@@ -86,8 +88,8 @@ async fn head(database: &Database) -> Result<Option<AuditHead>, StoreError> {
     database.get(HEAD, &Key::audit_head()).await?.map(read).transpose()
 }
 
-/// One page of the trail up to its head. Entries are found by their numbers, so that nothing is passed over; one that
-/// somebody took out is missing from the list.
+/// One page of the trail up to its head. Entries are found by their numbers, so none is skipped. An
+/// entry that someone deleted is missing from the list.
 pub(crate) async fn list(
     database: &Database,
     direction: Direction,

@@ -2,8 +2,9 @@
 
 use aws_sdk_dynamodb::config::{Builder, retry::RetryConfig};
 
-/// Sets up the configuration of a client for this store; endpoint, region, credentials and TLS are the host's. A host
-/// must use it, because the store makes a call again itself, which a client's own retries would multiply.
+/// Completes the configuration of a client for this store. The host sets endpoint, region,
+/// credentials and TLS. A host must call this, because the store retries calls itself, and the
+/// client's own retries would multiply them.
 pub fn configure(builder: Builder) -> Builder {
     builder.retry_config(RetryConfig::disabled())
 }

@@ -1,12 +1,13 @@
-//! The counts of a simulation's personas and conversations, kept by the write that changes what is counted.
+//! The counts of a simulation's personas and conversations, updated by the write that changes what
+//! they count.
 //!
-//! They are spread over [`COUNTER_SHARDS`](crate::keys::COUNTER_SHARDS) items, each for the
-//! personas and conversations whose ids fall to it: one item would be written by every call of
-//! every worker, and DynamoDB cancels transactions that meet. All that one conversation adds to the
-//! counts is in one of the items, so that a sum over them never has an end in one number and not in
-//! another. A counter shard also holds its simulation's revision: a conversation is written only if
-//! the simulation is still what it was decided from, and to find that out, all would otherwise have
-//! to look at the one simulation.
+//! They are spread over [`COUNTER_SHARDS`](crate::keys::COUNTER_SHARDS) items, by the ids of
+//! personas and conversations. Every call of every worker would write to a single item, and
+//! DynamoDB cancels transactions that meet at one item. Everything that one conversation adds to
+//! the counts is in one shard, so a sum over the shards counts an end in every number or in none. A
+//! counter shard also holds its simulation's revision: a conversation is written only if its
+//! simulation has not changed since the decision, and a shard is a less contended place to check
+//! this than the simulation itself.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ use crate::{
     write::Write,
 };
 
-/// How many conversations have something left to happen.
+/// The number of conversations that are not settled.
 pub(crate) const UNSETTLED: &str = "unsettled";
 
 const SETTLED: &str = "settled";
@@ -29,19 +30,17 @@ const FAILED: &str = "settled_failed";
 const UNJUDGED: &str = "settled_unjudged";
 const RETRIED: &str = "retried";
 
-/// Numbers by the attribute that counts them.
+/// Numbers by their attribute.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Counts(BTreeMap<String, i128>);
 
 impl Counts {
-    /// The counts of a persona.
     pub(crate) fn of_persona(approval: ApprovalStatus) -> Self {
         let mut counts = Self::default();
         counts.count(persona(approval));
         counts
     }
 
-    /// The counts of a conversation.
     pub(crate) fn of_conversation(stored: &StoredConversation, pinned: &[ObjectiveRef]) -> Self {
         let conversation = &stored.conversation;
         let mut counts = Self::default();
@@ -64,20 +63,20 @@ impl Counts {
         }
         match conversation.evaluation_status {
             EvaluationStatus::Failed => counts.count(UNJUDGED.into()),
-            EvaluationStatus::Completed => counts.count_evaluations(&stored.findings, pinned),
+            EvaluationStatus::Completed => counts.count_evaluations(&stored.evaluations, pinned),
             _ => {}
         }
         counts
     }
 
-    fn count_evaluations(&mut self, findings: &[StoredEvaluation], pinned: &[ObjectiveRef]) {
-        self.count(together(Outcome::all(findings.iter().map(|finding| finding.outcome))));
-        for finding in findings {
-            let Some(place) = pinned.iter().position(|objective| *objective == finding.objective) else {
+    fn count_evaluations(&mut self, evaluations: &[StoredEvaluation], pinned: &[ObjectiveRef]) {
+        self.count(together(Outcome::all(evaluations.iter().map(|evaluation| evaluation.outcome))));
+        for evaluation in evaluations {
+            let Some(place) = pinned.iter().position(|objective| *objective == evaluation.objective) else {
                 continue;
             };
-            self.count(count_of_outcome(place, finding.outcome));
-            if let Some(score) = finding.score {
+            self.count(count_of_outcome(place, evaluation.outcome));
+            if let Some(score) = evaluation.score {
                 self.count(scores(place));
                 self.add(score_sum(place), to_units(score.get()));
             }
@@ -92,7 +91,7 @@ impl Counts {
         *self.0.entry(name).or_default() += number;
     }
 
-    /// Both together.
+    /// The sum of both.
     pub(crate) fn plus(mut self, other: Self) -> Self {
         for (name, number) in other.0 {
             self.add(name, number);
@@ -100,7 +99,7 @@ impl Counts {
         self
     }
 
-    /// The difference to add to `before`.
+    /// The difference from `before`.
     pub(crate) fn since(mut self, before: Self) -> Self {
         for (name, number) in before.0 {
             self.add(name, -number);
@@ -109,23 +108,23 @@ impl Counts {
         self
     }
 
-    /// Whether it adds nothing.
+    /// Whether all numbers are 0.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many are settled by it.
+    /// Whether a conversation settles.
     pub(crate) fn settles(&self) -> bool {
         self.0.get(SETTLED).is_some_and(|number| *number > 0)
     }
 
-    /// Adds it to what a counter shard counts.
+    /// Adds the numbers to a counter shard.
     pub(crate) fn write(&self, counter_shard: Write) -> Write {
         self.0.iter().fold(counter_shard, |counter_shard, (name, number)| counter_shard.add(name, *number))
     }
 }
 
-/// The counts of all counter shards together.
+/// The counter shards of a simulation.
 pub(crate) struct Totals<'a>(pub(crate) &'a [Item]);
 
 impl Totals<'_> {
@@ -149,7 +148,6 @@ impl Totals<'_> {
         Ok(u32::try_from(self.counted(name)?).unwrap_or(u32::MAX))
     }
 
-    /// How far the conversations have come.
     pub(crate) fn progress(&self) -> Result<Progress, StoreError> {
         Ok(Progress {
             settled: self.small(SETTLED)?,
@@ -158,7 +156,7 @@ impl Totals<'_> {
         })
     }
 
-    /// All that results are made of.
+    /// The counts that results are computed from.
     pub(crate) fn counts(&self, pinned: Vec<ObjectiveRef>) -> Result<SimulationCounts, StoreError> {
         let conversations = ConversationCounts {
             by_status: self.all(ConversationStatus::ALL.map(|word| (word.as_str(), status(word))))?,
@@ -186,7 +184,7 @@ impl Totals<'_> {
         })
     }
 
-    /// The counts of some words; those that are 0 are left out.
+    /// The counts of some attributes. Counts of 0 are left out.
     fn all<const N: usize>(
         &self,
         words: [(&'static str, String); N],
@@ -234,8 +232,8 @@ fn score_sum(place: usize) -> String {
     format!("objective_{place}_score_sum")
 }
 
-/// The unit in which scores are summed: 2^-60. An integer sum is the same in any order, which a sum
-/// of fractions is not.
+/// The unit in which scores are summed: 2^-60. A sum of integers is the same in any order; a sum of
+/// fractions is not.
 const UNIT: f64 = 1.0 / 1_152_921_504_606_846_976.0;
 
 #[expect(clippy::cast_possible_truncation, reason = "a score is from 0 to 1, so this is at most 2^60")]
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_counts_what_it_changes() {
+    fn change_counts_its_differences() {
         let pending = Counts::of_persona(ApprovalStatus::Pending);
         let approved = Counts::of_persona(ApprovalStatus::Approved);
         let change = approved.clone().since(pending.clone());

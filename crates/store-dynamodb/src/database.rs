@@ -1,4 +1,4 @@
-//! Calls to DynamoDB: each is made again while waiting helps, until its time is over.
+//! Calls to DynamoDB, with retries.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,17 +28,16 @@ use crate::{
     write::{Write, key_attributes},
 };
 
-/// The most keys of one `BatchGetItem`.
+/// The most keys in one `BatchGetItem`.
 const MAX_BATCH: usize = 100;
 
-/// How many calls one method makes at one time.
+/// How many calls one method makes concurrently.
 pub(crate) const AT_ONCE: usize = 16;
 
-/// A table, and how to reach it.
 pub(crate) struct Database {
     client: Client,
     table: String,
-    /// The last number that was given out.
+    /// The last number that [`order`](Self::order) returned.
     last: AtomicU64,
 }
 
@@ -48,21 +47,21 @@ pub(crate) type Found = BTreeMap<Key, Attributes>;
 /// The outcome of a transaction.
 #[derive(Debug)]
 pub(crate) enum Written {
-    /// All of it was written.
     All,
-    /// Nothing was written: what must be so for these writes was not. Counted from 0, in the order they were named.
+    /// Nothing was written, because conditions did not hold. The positions of the failed writes,
+    /// from 0.
     Failed(Vec<usize>),
 }
 
 /// The outcome of a write outside a transaction.
 pub(crate) enum Changed {
-    /// It was written; what the item is now.
+    /// It was written; the attributes after the write.
     Yes(Attributes),
     /// The condition did not hold.
     No,
 }
 
-/// A query that is read answer by answer, so that no more is held than one of them.
+/// A query that is read answer by answer, so that at most one answer is held.
 pub(crate) struct Answers<'a> {
     database: &'a Database,
     query: Query,
@@ -71,12 +70,11 @@ pub(crate) struct Answers<'a> {
 }
 
 impl<'a> Answers<'a> {
-    /// From the beginning of what the query finds.
     pub(crate) fn new(database: &'a Database, query: Query) -> Self {
         Self { database, query, start: None, is_over: false }
     }
 
-    /// From behind the row at a position.
+    /// Starts after the row at a position.
     pub(crate) fn after(
         database: &'a Database,
         query: Query,
@@ -86,13 +84,12 @@ impl<'a> Answers<'a> {
         Ok(Self { database, query, start, is_over: false })
     }
 
-    /// The query.
     pub(crate) fn query(&self) -> &Query {
         &self.query
     }
 
-    /// The items of the next answer: at most `limit`, unless the query has filters, and perhaps none. `None`
-    /// if there are no more answers.
+    /// The items of the next answer: at most `limit`, unless the query has filters, and possibly
+    /// none. `None` if there are no more answers.
     pub(crate) async fn next(&mut self, limit: usize) -> Result<Option<Vec<Item>>, StoreError> {
         if self.is_over {
             return Ok(None);
@@ -102,8 +99,8 @@ impl<'a> Answers<'a> {
         Ok(Some(items.map(|attributes| Item::new(self.query.what, attributes)).collect()))
     }
 
-    /// Passes over so many, without reading what they are. Only for a query without filters: with them, a count says
-    /// nothing about where the next answer begins.
+    /// Skips rows without reading them. Only for a query without filters: with filters, a count
+    /// does not say where the next answer begins.
     pub(crate) async fn skip(&mut self, mut count: usize) -> Result<(), StoreError> {
         while count > 0 && !self.is_over {
             let output = self.ask(Asked::Count, count).await?;
@@ -112,7 +109,7 @@ impl<'a> Answers<'a> {
         Ok(())
     }
 
-    /// A query over many answers takes as long as it takes; each answer has its own time.
+    /// A query over many answers has no deadline as a whole; each answer has its own.
     async fn ask(&mut self, asked: Asked, limit: usize) -> Result<QueryOutput, StoreError> {
         let Self { database, query, start, is_over } = self;
         let mut retry = RetryPolicy::new();
@@ -138,19 +135,19 @@ impl Database {
         Self { client, table, last: AtomicU64::new(0) }
     }
 
-    /// A number greater than all that this process was given before, and roughly in order between processes:
-    /// microseconds since 1970. It orders what was added at one time; nothing else depends on it.
+    /// A number greater than all earlier ones of this process, and roughly ordered between
+    /// processes: microseconds since 1970. It only orders what was added at one time.
     #[expect(clippy::disallowed_methods, reason = "an order of arrival is no fact of the domain")]
     pub(crate) fn order(&self) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_micros();
         let now = u64::try_from(now).unwrap_or(0);
         let next = |last: u64| Some(now.max(last + 1));
-        // `next` always has an answer.
+        // The closure always returns a value.
         let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or(0);
         now.max(last + 1)
     }
 
-    /// One item as it is now.
+    /// One item, read consistently.
     pub(crate) async fn get(&self, what: &'static str, key: &Key) -> Result<Option<Item>, StoreError> {
         let mut retry = RetryPolicy::new();
         loop {
@@ -168,12 +165,12 @@ impl Database {
         }
     }
 
-    /// Items as they are now, each by itself: not all of one moment.
+    /// Items, each read consistently, but not all at one moment.
     pub(crate) async fn get_all(&self, what: &'static str, keys: BTreeSet<Key>) -> Result<Found, StoreError> {
         self.get_batches(what, keys, None).await
     }
 
-    /// How many of these keys have an item. The items are not sent.
+    /// How many of these keys have an item. The items are not transferred.
     pub(crate) async fn count(&self, what: &'static str, keys: BTreeSet<Key>) -> Result<usize, StoreError> {
         let only_keys = format!("{PARTITION}, {SORT}");
         Ok(self.get_batches(what, keys, Some(&only_keys)).await?.len())
@@ -231,7 +228,7 @@ impl Database {
         Ok(found)
     }
 
-    /// Items as they are at one moment, in the order of their keys: what is decided from. At most 100.
+    /// A snapshot of at most 100 items, in the order of their keys, for a decision.
     pub(crate) async fn snapshot(
         &self,
         what: &'static str,
@@ -261,7 +258,7 @@ impl Database {
                 }
                 Err(error) => error,
             };
-            // It was canceled because something is being written to one of them.
+            // The read was canceled because one of the items is being written.
             let canceled = matches!(
                 error.as_service_error(),
                 Some(TransactGetItemsError::TransactionCanceledException(_))
@@ -272,7 +269,7 @@ impl Database {
         }
     }
 
-    /// Items that a query finds, in its order.
+    /// The items of a query, in its order.
     pub(crate) async fn query(&self, query: &Query) -> Result<Vec<Item>, StoreError> {
         let mut answers = Answers::new(self, query.clone());
         let mut found = Vec::new();
@@ -285,12 +282,12 @@ impl Database {
         Ok(found)
     }
 
-    /// The entries of an index that a query finds, in its order.
+    /// The index entries of a query, in its order.
     pub(crate) async fn entries(&self, query: &Query) -> Result<Vec<Entry>, StoreError> {
         self.query(query).await?.iter().map(|item| query.entry(item)).collect()
     }
 
-    /// Writes all of it or nothing. At most 100.
+    /// Writes at most 100 items, all or none.
     pub(crate) async fn write(
         &self,
         writes: &[Write],
@@ -299,7 +296,7 @@ impl Database {
         let what = writes.first().map_or("nothing", Write::what);
         let items: Vec<_> =
             writes.iter().map(|write| write.to_transact_item(&self.table)).collect::<Result<_, _>>()?;
-        // The same token makes a call that is sent again, because its answer was lost, the same call.
+        // With the same token, a repeated call after a lost answer is applied once.
         let mut token = token()?;
         let mut lost = false;
         loop {
@@ -324,8 +321,9 @@ impl Database {
                         return Err(StoreError::Corrupt { what: write.what(), reason });
                     }
                 }
-                // Others were writing the same, or too much was written. That attempt is over; not so an earlier one
-                // whose answer was lost, which a new token would do once more.
+                // The attempt lost a conflict or was throttled, so it wrote nothing. An earlier
+                // attempt whose answer was lost may still have been applied; a new token would
+                // apply it twice.
                 if !lost {
                     token = self::token()?;
                 }
@@ -340,12 +338,14 @@ impl Database {
         }
     }
 
-    /// Writes one item, outside a transaction, and reads what it is now. If the answer is lost it may be written twice.
+    /// Writes one item outside a transaction, and returns it. After a lost answer it may be written
+    /// twice.
     pub(crate) async fn update(&self, write: &Write) -> Result<Changed, StoreError> {
         self.update_and_return(write, ReturnValue::AllNew).await
     }
 
-    /// The same without reading the item: a role may be allowed to write an attribute of an item and to read none.
+    /// Like [`update`](Self::update), without reading the item: a role may be allowed to write an
+    /// attribute and to read none.
     pub(crate) async fn update_unread(&self, write: &Write) -> Result<(), StoreError> {
         self.update_and_return(write, ReturnValue::None).await.map(|_| ())
     }
@@ -363,7 +363,7 @@ impl Database {
         }
     }
 
-    /// Removes one item, outside a transaction.
+    /// Deletes one item outside a transaction.
     pub(crate) async fn delete(&self, write: &Write) -> Result<Changed, StoreError> {
         let mut retry = RetryPolicy::new();
         loop {
@@ -381,13 +381,14 @@ fn is_condition(error: &impl ProvideErrorMetadata) -> bool {
     error.code() == Some("ConditionalCheckFailedException")
 }
 
-/// Which writes of a canceled transaction have `code` as their reason.
+/// The positions of the writes of a canceled transaction whose reason is `code`.
 fn reasons_of(reasons: &[CancellationReason], message: Option<&str>, code: &str) -> Vec<usize> {
     if !reasons.is_empty() {
         let coded = reasons.iter().enumerate().filter(|(_, reason)| reason.code() == Some(code));
         return coded.map(|(index, _)| index).collect();
     }
-    // Older local versions tell it in the message alone: "… [None, ConditionalCheckFailed]".
+    // Older local versions report the reasons in the message only: "… [None,
+    // ConditionalCheckFailed]".
     let Some((_, list)) = message.and_then(|message| message.rsplit_once('[')) else { return Vec::new() };
     let codes = list.trim_end_matches(']').split(',').map(str::trim).enumerate();
     codes.filter(|(_, found)| *found == code).map(|(index, _)| index).collect()
@@ -401,7 +402,7 @@ fn key_of(what: &'static str, attributes: &Attributes) -> Result<Key, StoreError
     Ok(Key { partition: text(PARTITION)?, sort: text(SORT)? })
 }
 
-/// A text that no other call has.
+/// A unique text for one call.
 pub(crate) fn token() -> Result<String, StoreError> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(failure::unavailable)?;
@@ -413,7 +414,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_canceled_transaction_tells_which_writes_failed() {
+    fn canceled_transaction_reports_its_failed_writes() {
         let reason = |code: &str| CancellationReason::builder().code(code).build();
         let reasons = [reason("None"), reason("ConditionalCheckFailed"), reason("TransactionConflict")];
         assert_eq!(reasons_of(&reasons, None, "ConditionalCheckFailed"), [1]);

@@ -5,7 +5,7 @@ use std::{error::Error, fmt};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use onerun_store::{StoreError, with_causes};
 
-/// A call that failed, with all that is known of why in one line: the host logs it, and no caller sees it.
+/// A failed call, with every known cause in one line. The host logs it; no caller sees it.
 #[derive(Debug)]
 struct Failure {
     operation: &'static str,
@@ -20,19 +20,19 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
-/// An error that has nothing to do with what is stored.
+/// An error that does not depend on the stored data.
 pub(crate) fn unavailable(error: impl Error + Send + Sync + 'static) -> StoreError {
     StoreError::Unavailable(Box::new(error))
 }
 
-/// The error of a call that retries cannot help or whose time is over.
+/// The error of a call that cannot be retried or whose time is over.
 pub(crate) fn of<E, R>(operation: &'static str, what: &'static str, error: &SdkError<E, R>) -> StoreError
 where
     E: Error + ProvideErrorMetadata + 'static,
     R: fmt::Debug,
 {
     match error.code() {
-        // A value that no item holds, such as one that is too large. Trying again would not help.
+        // A value that no item can hold, such as one that is too large. Retries would not help.
         Some("ValidationException" | "ItemCollectionSizeLimitExceededException") => {
             let reason = error.message().unwrap_or("DynamoDB does not take it").to_owned();
             StoreError::Corrupt { what, reason }
@@ -71,14 +71,14 @@ where
     source.map_or_else(|| kind.to_owned(), |source| format!("{kind}: {}", with_causes(source)))
 }
 
-/// Whether the same call may succeed a moment later.
+/// Whether the same call may succeed later.
 pub(crate) fn is_passing<E>(error: &SdkError<E>) -> bool
 where
     E: ProvideErrorMetadata,
 {
     match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
-        // Whatever fails on the other side has no code where it is not DynamoDB itself that answers.
+        // A 5xx from something in front of DynamoDB has no error code.
         SdkError::ServiceError(service) if service.raw().status().is_server_error() => true,
         SdkError::ServiceError(_) => error.code().is_some_and(|code| {
             matches!(
@@ -95,7 +95,7 @@ where
     }
 }
 
-/// A call that was not answered well before time was over, though it was made again and again.
+/// The error of a call whose retries were all throttled or canceled.
 pub(crate) fn contended(operation: &'static str, causes: &str) -> StoreError {
     let causes = causes.to_owned();
     StoreError::Unavailable(Box::new(Failure { operation, causes }))

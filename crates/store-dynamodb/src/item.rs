@@ -1,9 +1,9 @@
-//! Items, as DynamoDB gives them.
+//! Items as DynamoDB returns them.
 //!
 //! An item holds its value as JSON in one attribute, `body`. Beside it are only the attributes that
 //! DynamoDB itself must see: keys, attributes that indexes sort and filter by, counters and
 //! revisions. So no value depends on DynamoDB's attribute types: numbers keep all their digits, and
-//! empty texts are texts.
+//! texts may be empty.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,7 +17,6 @@ use onerun_domain::{Metadata, ObjectiveRef};
 use onerun_store::StoreError;
 use serde_json::{Map, Value};
 
-/// Attributes by name.
 pub(crate) type Attributes = HashMap<String, AttributeValue>;
 
 pub(crate) const PARTITION: &str = "pk";
@@ -29,7 +28,8 @@ pub(crate) const REVISION: &str = "revision";
 pub(crate) const FOLDED: &str = "folded";
 pub(crate) const STATUS: &str = "status";
 pub(crate) const AGENT: &str = "agent";
-/// When a worker last asked for an agent's work: beside the body, because it is written without the agent's revision.
+/// When a worker last asked for an agent's work. It is beside the body, because it is written
+/// without the agent's revision.
 pub(crate) const LAST_POLLED_AT: &str = "last_polled_at";
 /// The attributes of exact filters: hashes of the name and of each text of the metadata.
 pub(crate) const FACETS: &str = "facets";
@@ -37,25 +37,23 @@ pub(crate) const FACETS: &str = "facets";
 pub(crate) const SHARD: &str = "lane";
 pub(crate) const DUE: &str = "due";
 
-/// When DynamoDB may remove an item, in seconds since 1970; the table says that it is this one.
+/// When DynamoDB may remove an item, in seconds since 1970. The table's time to live uses this
+/// attribute.
 pub(crate) const EXPIRES: &str = "expires";
 
-/// A text.
 pub(crate) fn text(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
 }
 
-/// Texts without an order.
+/// A set of texts.
 pub(crate) fn texts(texts: BTreeSet<String>) -> AttributeValue {
     AttributeValue::Ss(texts.into_iter().collect())
 }
 
-/// A number.
 pub(crate) fn number(number: impl Display) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
-/// An item that was read.
 #[derive(Debug)]
 pub(crate) struct Item {
     what: &'static str,
@@ -63,12 +61,11 @@ pub(crate) struct Item {
 }
 
 impl Item {
-    /// The attributes of an item that holds `what`.
+    /// The attributes of an item; `what` names its kind in errors.
     pub(crate) fn new(what: &'static str, attributes: Attributes) -> Self {
         Self { what, attributes }
     }
 
-    /// A text.
     pub(crate) fn text(&self, name: &'static str) -> Result<&str, StoreError> {
         match self.attributes.get(name) {
             Some(AttributeValue::S(text)) => Ok(text),
@@ -76,7 +73,7 @@ impl Item {
         }
     }
 
-    /// A number, if there is one.
+    /// A number, or `None` if the attribute is absent.
     pub(crate) fn optional_number<T: FromStr>(&self, name: &str) -> Result<Option<T>, StoreError> {
         match self.attributes.get(name) {
             None => Ok(None),
@@ -87,12 +84,11 @@ impl Item {
         }
     }
 
-    /// A number.
     pub(crate) fn number<T: FromStr>(&self, name: &str) -> Result<T, StoreError> {
         self.optional_number(name)?.ok_or_else(|| self.corrupt(name, "missing"))
     }
 
-    /// A time in microseconds, if there is one.
+    /// A time in microseconds, or `None` if the attribute is absent.
     pub(crate) fn optional_time(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
         let micros: Option<i64> = self.optional_number(name)?;
         let time = |micros| {
@@ -101,7 +97,7 @@ impl Item {
         micros.map(time).transpose()
     }
 
-    /// Bytes; none if there are none.
+    /// Bytes, empty if the attribute is absent.
     pub(crate) fn bytes(&self, name: &str) -> Result<&[u8], StoreError> {
         match self.attributes.get(name) {
             None => Ok(&[]),
@@ -110,12 +106,11 @@ impl Item {
         }
     }
 
-    /// How often it was written.
+    /// The number of writes so far.
     pub(crate) fn revision(&self) -> Result<u64, StoreError> {
         self.number(REVISION)
     }
 
-    /// The content of the body.
     pub(crate) fn fields(&self) -> Result<Fields, StoreError> {
         Fields::parse(self.what, self.text(BODY)?)
     }
@@ -125,15 +120,15 @@ impl Item {
     }
 }
 
-/// A body that is being read. Nothing is taken from it without its type's own parser, and errors name the field but
-/// not its value: that may be someone's words, and they go to the log.
+/// A body that is being read. Every value passes its type's own parser. Errors name the field but
+/// not its value: errors go to the log, and the value may be someone's words.
 pub(crate) struct Fields {
     what: &'static str,
     fields: Map<String, Value>,
 }
 
 impl Fields {
-    /// Reads JSON text that holds `what`.
+    /// Reads JSON text; `what` names its kind in errors.
     pub(crate) fn parse(what: &'static str, json: &str) -> Result<Self, StoreError> {
         let fields = serde_json::from_str(json).map_err(|error| StoreError::Corrupt {
             what,
@@ -142,7 +137,6 @@ impl Fields {
         Ok(Self { what, fields })
     }
 
-    /// A member of a list.
     pub(crate) fn list<T>(
         &mut self,
         name: &'static str,
@@ -158,7 +152,7 @@ impl Fields {
         values.into_iter().map(element).collect()
     }
 
-    /// A member of a list, which may be missing.
+    /// A list, or an empty one if the member is absent.
     pub(crate) fn optional_list<T>(
         &mut self,
         name: &'static str,
@@ -183,12 +177,10 @@ impl Fields {
         values.into_iter().map(element).collect()
     }
 
-    /// A text.
     pub(crate) fn text(&mut self, name: &'static str) -> Result<String, StoreError> {
         self.optional_text(name)?.ok_or_else(|| self.corrupt(name, "missing"))
     }
 
-    /// A text, if there is one.
     pub(crate) fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, StoreError> {
         match self.fields.remove(name) {
             None | Some(Value::Null) => Ok(None),
@@ -197,7 +189,6 @@ impl Fields {
         }
     }
 
-    /// A text that is parsed by `parse`.
     pub(crate) fn checked<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -207,7 +198,6 @@ impl Fields {
         parse(text).map_err(|error| self.corrupt(name, error))
     }
 
-    /// A text that is parsed by `parse`, if there is one.
     pub(crate) fn optional<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -217,12 +207,11 @@ impl Fields {
         text.map(parse).transpose().map_err(|error| self.corrupt(name, error))
     }
 
-    /// A text that is parsed by its type.
     pub(crate) fn parsed<T: FromStr<Err: Display>>(&mut self, name: &'static str) -> Result<T, StoreError> {
         self.checked(name, |text| text.parse())
     }
 
-    /// One word of a list.
+    /// A word that `parse` knows.
     pub(crate) fn word<T>(
         &mut self,
         name: &'static str,
@@ -231,7 +220,6 @@ impl Fields {
         self.checked(name, |word| parse(&word).ok_or("an unknown word"))
     }
 
-    /// One word of a list, if there is one.
     pub(crate) fn optional_word<T>(
         &mut self,
         name: &'static str,
@@ -240,7 +228,6 @@ impl Fields {
         self.optional(name, |word| parse(&word).ok_or("an unknown word"))
     }
 
-    /// A number that is parsed by `parse`.
     pub(crate) fn bounded<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -251,23 +238,19 @@ impl Fields {
         parse(number).map_err(|error| self.corrupt(name, error))
     }
 
-    /// A small number.
     pub(crate) fn number(&mut self, name: &'static str) -> Result<u32, StoreError> {
         self.bounded(name, u32::try_from)
     }
 
-    /// Yes or no.
     pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool, StoreError> {
         let flag = self.fields.get(name).and_then(Value::as_bool);
         flag.ok_or_else(|| self.corrupt(name, "neither true nor false"))
     }
 
-    /// A point in time.
     pub(crate) fn time(&mut self, name: &'static str) -> Result<Timestamp, StoreError> {
         self.optional_time(name)?.ok_or_else(|| self.corrupt(name, "missing"))
     }
 
-    /// A point in time, if there is one.
     pub(crate) fn optional_time(&mut self, name: &'static str) -> Result<Option<Timestamp>, StoreError> {
         match self.fields.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -286,17 +269,15 @@ impl Fields {
         }
     }
 
-    /// A value that serde reads.
     pub(crate) fn value<T: serde::de::DeserializeOwned>(
         &mut self,
         name: &'static str,
     ) -> Result<T, StoreError> {
         let value = self.fields.remove(name).unwrap_or_default();
         // serde's message may quote the value.
-        serde_json::from_value(value).map_err(|_| self.corrupt(name, "not what it must be"))
+        serde_json::from_value(value).map_err(|_| self.corrupt(name, "not a valid value"))
     }
 
-    /// An objective's id and a version.
     pub(crate) fn reference(&mut self) -> Result<ObjectiveRef, StoreError> {
         Ok(ObjectiveRef { id: self.parsed("objective")?, version: self.number("version")? })
     }
@@ -311,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_names_the_field_and_not_what_it_holds() {
+    fn error_names_the_field_but_not_its_value() {
         let mut fields = Fields::parse("agent", r#"{"id": "secret", "at": "secret", "count": -1}"#).unwrap();
         let errors = [
             fields.parsed::<onerun_domain::AgentId>("id").unwrap_err(),

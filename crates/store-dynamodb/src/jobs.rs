@@ -1,11 +1,13 @@
-//! Jobs: added with the change that calls for them, taken, and done or given up.
+//! Jobs: enqueued with the change that needs them, claimed, and completed, retried or buried.
 //!
-//! A job's item counts its *calls*; who takes the job notes how many there were. If there are more when it is done,
-//! something happened that the run may not have seen, and it waits once more. So calling for a job is one
-//! unconditional write, which fits into any transaction and never makes it fail.
+//! A job's item counts its *calls*, which are requests to run it. The claimer stores how many there
+//! were. If there are more at completion, something happened that the run may not have seen, and
+//! the job waits once more. So enqueueing is one unconditional write, which fits into any
+//! transaction and never makes it fail.
 //!
-//! A job sorts in its partition by when it waits until: `0#added#project` at once, in the order they were added, or
-//! `1#due#added#project`. Jobs of an earlier release have no project there, and count as one project's.
+//! A job sorts in its partition by the time it waits for: `0#added#project` if it is due at once,
+//! in the order of enqueueing, or `1#due#added#project`. Jobs of an earlier release have no project
+//! there, and count as one project's.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -28,19 +30,19 @@ use crate::{
 
 const WHAT: &str = "job";
 const CALLS: &str = "calls";
-/// How many calls there were when it was taken; only a job that is being worked on has it.
+/// The number of calls when the job was claimed. Only a claimed job has this attribute.
 const SEEN: &str = "seen";
-/// The identity of the claimer.
+/// The claimer's random name.
 const TAKER: &str = "taker";
 const DELIVERIES: &str = "deliveries";
 const ADDED: &str = "added";
 const ERROR: &str = "error";
 
-/// How many entries of the index are read in each shard to look for due jobs: projects take turns among the
-/// oldest so many.
+/// How many index entries of each shard are read to find due jobs. Projects take turns among these,
+/// the oldest ones.
 const WINDOW: usize = 1_000;
 
-/// The writes that call for jobs: one for each, however often it is named.
+/// The writes that enqueue jobs: one for each job, even if it is named twice.
 pub(crate) fn calls(database: &Database, jobs: &[Job]) -> Vec<Write> {
     let mut called = BTreeSet::new();
     jobs.iter().filter(|job| called.insert(&job.id)).map(|job| call(database, job)).collect()
@@ -64,7 +66,7 @@ fn later(until: Timestamp, added: &str, project: &str) -> String {
     format!("1#{}#{added}#{project}", keys::time(until))
 }
 
-/// Calls for jobs that no change of state carries.
+/// Enqueues jobs without a change of state.
 pub(crate) async fn add(database: &Database, jobs: &[Job]) -> Result<(), StoreError> {
     stream::iter(calls(database, jobs))
         .map(|call| async move { database.update(&call).await.map(drop) })
@@ -78,7 +80,7 @@ fn overdue(now: Timestamp) -> String {
     format!("1#{}#{LAST}", keys::time(now))
 }
 
-/// Takes jobs that are due. Projects take turns, beginning after the one that was `served` last.
+/// Claims due jobs. Projects take turns, beginning after `served`, the project of the last claim.
 pub(crate) async fn claim(
     database: &Database,
     kind: JobKind,
@@ -98,14 +100,14 @@ pub(crate) async fn claim(
             .try_collect()
             .await?;
         let claimed: Vec<_> = claimed.into_iter().flatten().collect();
-        // All were taken by others meanwhile: there may be more.
+        // All were claimed by others meanwhile: there may be more.
         if !claimed.is_empty() || found == 0 || !retry.wait().await {
             return Ok(claimed);
         }
     }
 }
 
-/// A job that may be taken.
+/// A job that is due.
 struct Due {
     key: Key,
     waits: String,
@@ -113,7 +115,7 @@ struct Due {
     project: String,
 }
 
-/// The oldest jobs of a kind that are due, in the order they were added.
+/// The oldest due jobs of a kind, in the order they were enqueued.
 async fn due(database: &Database, kind: JobKind, now: Timestamp) -> Result<Vec<Due>, StoreError> {
     let overdue = overdue(now);
     let queries = (0..SHARDS).flat_map(|shard| {
@@ -135,7 +137,8 @@ async fn due(database: &Database, kind: JobKind, now: Timestamp) -> Result<Vec<D
     Ok(due)
 }
 
-/// Up to `wanted` jobs, one of each project in the order of their ids, beginning after `served`, and again.
+/// Up to `wanted` jobs, one of each project in the order of their ids, beginning after `served`,
+/// and around again.
 fn in_turns(due: Vec<Due>, served: Option<&ProjectId>, wanted: usize) -> Vec<Due> {
     let mut projects: BTreeMap<String, VecDeque<Due>> = BTreeMap::new();
     for job in due {
@@ -159,7 +162,7 @@ fn in_turns(due: Vec<Due>, served: Option<&ProjectId>, wanted: usize) -> Vec<Due
 }
 
 impl Due {
-    /// From a job's item, or its entry in the index.
+    /// From a job's item, or its index entry.
     fn read(item: &Item) -> Result<Self, StoreError> {
         let key = Key { partition: item.text(item::PARTITION)?.into(), sort: item.text(item::SORT)?.into() };
         let waits = item.text(Index::Wait.sort())?.to_owned();
@@ -177,7 +180,7 @@ impl Due {
     }
 }
 
-/// Takes one job, if it is due.
+/// Claims one job if it is due.
 pub(crate) async fn claim_one(
     database: &Database,
     id: &JobId,
@@ -189,21 +192,21 @@ pub(crate) async fn claim_one(
     loop {
         let Some(item) = database.get(WHAT, &Key::job(id)).await? else { return Ok(None) };
         let job = Due::read(&item)?;
-        // Those that are due at once sort before all that are due at a time.
+        // Jobs that are due at once sort before all jobs with a due time.
         if job.waits > overdue {
             return Ok(None);
         }
         if let Some(claimed) = take(database, job, hidden_until).await? {
             return Ok(Some(claimed));
         }
-        // Another took it, most likely; or it was done, and called for again.
+        // Most likely another claimer got it. Or it was completed and enqueued again.
         if !retry.wait().await {
             return Err(failure::contended("UpdateItem", "a job was taken again and again"));
         }
     }
 }
 
-/// Takes one job, unless another did.
+/// Claims one job, unless another claimer got it first.
 async fn take(
     database: &Database,
     job: Due,
@@ -218,7 +221,7 @@ async fn take(
         .if_equal(Index::Wait.sort(), item::text(job.waits));
     let item = match database.update(&write).await? {
         Changed::Yes(attributes) => Some(Item::new(WHAT, attributes)),
-        // If the answer was lost it was made again, and then it is this taker that was first.
+        // After a lost answer the write was repeated; then the stored name is this claimer's.
         Changed::No => database.get(WHAT, &job.key).await?,
     };
     let Some(item) = item else { return Ok(None) };
@@ -228,7 +231,6 @@ async fn take(
     Ok(Some(ClaimedJob { job: record::job(&item)?, deliveries: item.number(DELIVERIES)? }))
 }
 
-/// Ends a job that was done.
 pub(crate) async fn complete(database: &Database, id: &JobId) -> Result<(), StoreError> {
     let done = Write::delete(WHAT, Key::job(id)).if_same(SEEN, CALLS);
     let mut retry = RetryPolicy::new();
@@ -246,14 +248,14 @@ pub(crate) async fn complete(database: &Database, id: &JobId) -> Result<(), Stor
     }
 }
 
-/// The job, if it is being worked on.
+/// The job, if it is claimed.
 async fn claimed(database: &Database, id: &JobId) -> Result<Option<Item>, StoreError> {
     let job = database.get(WHAT, &Key::job(id)).await?;
     let Some(job) = job else { return Ok(None) };
     Ok(job.optional_number::<u64>(SEEN)?.is_some().then_some(job))
 }
 
-/// Has a job that was called for again while it was worked on wait, as if it were new.
+/// The write that makes a job wait as if it were new, because it was enqueued while it ran.
 fn renewed(id: &JobId, job: &Item) -> Result<Write, StoreError> {
     Ok(Write::update(WHAT, Key::job(id))
         .set(Index::Wait.sort(), item::text(at_once(job.text(ADDED)?, &Due::read(job)?.project)))
@@ -264,7 +266,6 @@ fn renewed(id: &JobId, job: &Item) -> Result<Write, StoreError> {
         .if_above(CALLS, job.number(SEEN)?))
 }
 
-/// Has a job run again later.
 pub(crate) async fn retry(
     database: &Database,
     id: &JobId,
@@ -290,7 +291,6 @@ pub(crate) async fn retry(
     }
 }
 
-/// Gives a job up.
 pub(crate) async fn bury(
     database: &Database,
     id: &JobId,
@@ -322,7 +322,7 @@ pub(crate) async fn bury(
     }
 }
 
-/// Jobs that were given up, newest first. One that is given up again meanwhile moves to the head of the list.
+/// Buried jobs, newest first. A job that is buried again meanwhile moves to the head of the list.
 pub(crate) async fn dead(database: &Database, page: &PageRequest) -> Result<Page<DeadJob>, StoreError> {
     let query = Query::new("dead job", keys::DEAD_JOBS).by(Index::Made, Direction::Descending);
     lists::page(database, query, page, record::dead_job).await

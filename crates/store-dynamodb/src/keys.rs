@@ -1,6 +1,7 @@
-//! Where things are: the keys of the table, and the texts that its indexes sort by.
+//! The keys of the table, and the texts that its indexes sort by.
 //!
-//! Every key of what belongs to a project begins with the project's id, so that an id of another project names nothing.
+//! Every key of a project's data begins with the project's id, so an id of another project matches
+//! nothing.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +13,14 @@ use onerun_domain::{
 };
 use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope};
 
-/// How many items hold a simulation's counts, so that its conversations change side by side.
+/// The number of counter shards of a simulation. More shards mean fewer conflicts between its
+/// conversations.
 pub(crate) const COUNTER_SHARDS: u32 = 8;
 
-/// How many partitions hold the jobs, and how many those parts of the index of due times that is for all projects.
+/// The number of partitions of jobs, and of partitions of the global index of due times for each
+/// kind.
 pub(crate) const SHARDS: u32 = 4;
 
-/// The key of an item.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) partition: String,
@@ -30,12 +32,10 @@ impl Key {
         Self { partition: partition.into(), sort: sort.into() }
     }
 
-    /// A project.
     pub(crate) fn project(id: &ProjectId) -> Self {
         Self::new(PROJECTS, id.as_str())
     }
 
-    /// An agent.
     pub(crate) fn agent(project: &ProjectId, id: &AgentId) -> Self {
         Self::new(project.as_str(), format!("agent#{id}"))
     }
@@ -45,7 +45,6 @@ impl Key {
         Self::new(project.as_str(), format!("objective#{id}"))
     }
 
-    /// One version of an objective.
     pub(crate) fn version(project: &ProjectId, reference: &ObjectiveRef) -> Self {
         Self::new(project.as_str(), format!("version#{}#{}", reference.id, number(reference.version.into())))
     }
@@ -55,38 +54,35 @@ impl Key {
         Self::new(project.as_str(), format!("simulation#{id}"))
     }
 
-    /// A job.
     pub(crate) fn job(id: &JobId) -> Self {
         Self::new(jobs(shard(id.as_str(), SHARDS)), id.as_str())
     }
 
-    /// A job that was given up.
     pub(crate) fn dead_job(id: &JobId) -> Self {
         Self::new(DEAD_JOBS, id.as_str())
     }
 
-    /// A managed key.
     pub(crate) fn managed(id: &KeyId) -> Self {
         Self::managed_of(id.as_str())
     }
 
-    /// The managed key of an id that stands in the table.
+    /// The managed key with an id that was read from the table.
     pub(crate) fn managed_of(id: &str) -> Self {
         Self::new(KEYS, id)
     }
 
-    /// How a managed key was used.
     pub(crate) fn usage(id: &KeyId) -> Self {
         Self::usage_of(id.as_str())
     }
 
-    /// How the managed key of an id that stands in the table was used.
+    /// The usage of the managed key with an id that was read from the table.
     pub(crate) fn usage_of(id: &str) -> Self {
         Self::new("key-uses", id)
     }
 
-    /// The record of a request under an `Idempotency-Key`. Those about keys are in a partition that only
-    /// functions about keys may write; each other has its own, so that none of them heats.
+    /// The record of a request under an `Idempotency-Key`. Records of requests about keys are in a
+    /// partition that only functions about keys may write. Each other record has its own partition,
+    /// so that no partition becomes hot.
     pub(crate) fn idempotency(id: &IdempotencyId) -> Self {
         match id.scope() {
             IdempotencyScope::Keys => Self::new("key-calls", id.hash()),
@@ -94,24 +90,22 @@ impl Key {
         }
     }
 
-    /// How many requests a bucket had in a window. Each bucket has a partition, because one of a table with local
-    /// indexes takes no more than a thousand writes in a second.
+    /// The number of requests of a bucket in a window. Each bucket has its own partition, because a
+    /// partition of a table with local indexes takes at most a thousand writes a second.
     pub(crate) fn requests(bucket: &str, window_seconds: u32, start: i64) -> Self {
         Self::new(format!("key-rates#{bucket}"), format!("{window_seconds}#{start}"))
     }
 
-    /// An entry of the audit trail.
     pub(crate) fn audit_entry(sequence: u64) -> Self {
         Self::new(AUDIT, format!("entry#{}", number(sequence)))
     }
 
-    /// The audit trail's head.
     pub(crate) fn audit_head() -> Self {
         Self::new(AUDIT, "head")
     }
 }
 
-/// How many hexadecimal digits of a hash tell a facet from others: 128 bits.
+/// The hexadecimal digits of a facet's hash: 128 bits.
 const FACET: usize = 32;
 
 fn facet(parts: &[&str]) -> String {
@@ -120,42 +114,36 @@ fn facet(parts: &[&str]) -> String {
     hash
 }
 
-/// The values of exact filters on a name and metadata. They are hashes, so that all have the same
+/// The values of exact filters on a name and metadata. They are hashes, so all have the same
 /// length.
 pub(crate) fn facets(name: &Name, metadata: &Metadata) -> BTreeSet<String> {
     let texts = metadata.texts().map(|(key, text)| facet(&["metadata", key, &text]));
     texts.chain([facet(&["name", name.as_str()])]).collect()
 }
 
-/// The facets that a filter asks for.
+/// The facets that match a filter.
 pub(crate) fn wanted(filter: &ExactFilter) -> Vec<String> {
     let texts = filter.metadata.iter().map(|(key, text)| facet(&["metadata", key, text]));
     texts.chain(filter.name.as_deref().map(|name| facet(&["name", name]))).collect()
 }
 
-/// The partition of all projects.
 pub(crate) const PROJECTS: &str = "projects";
 
-/// The partition of jobs that were given up.
 pub(crate) const DEAD_JOBS: &str = "dead-jobs";
 
-/// The partition of managed keys.
 pub(crate) const KEYS: &str = "keys";
 
-/// The partition of the audit trail.
 pub(crate) const AUDIT: &str = "audit";
 
-/// A partition of jobs.
 pub(crate) fn jobs(shard: u32) -> String {
     format!("jobs#{shard}")
 }
 
-/// A part of the index of due times.
+/// A partition of the index of due times.
 pub(crate) fn due_shard(kind: &'static str, shard: u32) -> String {
     format!("{kind}#{shard}")
 }
 
-/// The keys of one simulation.
 #[derive(Clone, Debug)]
 pub(crate) struct SimulationKeys {
     pub(crate) partition: String,
@@ -170,74 +158,69 @@ impl SimulationKeys {
         Key { partition: self.partition.clone(), sort }
     }
 
-    /// The simulation.
     pub(crate) fn simulation(&self) -> Key {
         self.key("simulation".into())
     }
 
-    /// One part of its counts.
     pub(crate) fn counter_shard(&self, number: u32) -> Key {
         self.key(format!("gate#{number}"))
     }
 
-    /// All parts of its counts.
     pub(crate) fn counter_shards(&self) -> Vec<Key> {
         (0..COUNTER_SHARDS).map(|number| self.counter_shard(number)).collect()
     }
 
-    /// The part of its counts that a persona or conversation of this id is counted in.
+    /// The counter shard of the persona or conversation with this id.
     pub(crate) fn counter_shard_of(&self, id: &str) -> Key {
         self.counter_shard(shard(id, COUNTER_SHARDS))
     }
 
-    /// Which numbers of conversations are taken.
+    /// The item that holds which numbers of conversations are taken.
     pub(crate) fn numbers(&self) -> Key {
         self.key("numbers".into())
     }
 
-    /// A persona.
     pub(crate) fn persona(&self, id: &PersonaId) -> Key {
         self.key(format!("persona#{id}"))
     }
 
-    /// That the number of a persona is taken.
+    /// The item that reserves a persona's number.
     pub(crate) fn persona_number(&self, seq: u32) -> Key {
         self.key(format!("{PERSONA_NUMBER}{}", number(seq.into())))
     }
 
-    /// A conversation.
     pub(crate) fn conversation(&self, id: &ConversationId) -> Key {
         self.key(format!("conversation#{id}"))
     }
 
-    /// The keys of one of its conversations.
+    /// The keys of a conversation's messages, replies and evaluations.
     pub(crate) fn transcript(&self, id: &ConversationId) -> TranscriptKeys {
         TranscriptKeys { partition: format!("{}#{id}", self.partition) }
     }
 }
 
-/// How the key of a persona's number begins.
+/// The prefix of the sort keys of personas' numbers.
 pub(crate) const PERSONA_NUMBER: &str = "persona-number#";
 
-/// The keys of what was said in one conversation, and found about it.
+/// The keys of one conversation's messages, replies and evaluations.
 #[derive(Clone, Debug)]
 pub(crate) struct TranscriptKeys {
     pub(crate) partition: String,
 }
 
 impl TranscriptKeys {
-    /// One part of a message.
     pub(crate) fn message(&self, attempt: u32, position: u32, part: usize) -> Key {
         let sort = format!("{}#{part:02}", message(attempt, position.into()));
         Key { partition: self.partition.clone(), sort }
     }
 
-    /// The reply under an `Idempotency-Key`: its hash, because it is a caller's text of any length.
+    /// The reply under an `Idempotency-Key`. The key is a caller's text of any length, so its hash
+    /// is used.
     pub(crate) fn reply(&self, key: &str) -> Key {
         Key { partition: self.partition.clone(), sort: format!("reply#{}", sha256_hex([key])) }
     }
 
-    /// The evaluation on an attempt about an objective.
+    /// The evaluation of an attempt for an objective.
     pub(crate) fn evaluation(&self, attempt: u32, objective: &ObjectiveRef) -> Key {
         let (attempt, version) = (number(attempt.into()), number(objective.version.into()));
         Key {
@@ -247,43 +230,43 @@ impl TranscriptKeys {
     }
 }
 
-/// How the keys of a message's parts begin.
+/// The prefix of the sort keys of a message's parts.
 pub(crate) fn message(attempt: u32, position: u64) -> String {
     format!("message#{}#{}", number(attempt.into()), number(position))
 }
 
-/// A number as a part of a key: sorted as texts, they are in order.
+/// A number as a part of a key, which sorts in numeric order.
 pub(crate) fn number(number: u64) -> String {
     format!("{number:010}")
 }
 
-/// A time as a part of a key: sorted as texts, they are in order. Times before 1970 are all one.
+/// A time as a part of a key, which sorts in order of time. Times before 1970 are equal.
 pub(crate) fn time(time: Timestamp) -> String {
     format!("{:018}", time.as_microsecond().max(0))
 }
 
-/// Bytes as text.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
-/// Sorts behind everything that continues the text before it: keys are ASCII.
+/// Sorts after every continuation of the text before it, because keys are ASCII.
 pub(crate) const LAST: &str = "~";
 
-/// Ends a name within a key. It sorts before everything that a name may go on with, so that a name comes before one
-/// that continues it.
+/// Ends a name within a key. It sorts before every character of a name, so a name comes before its
+/// continuations.
 pub(crate) const END: &str = "\u{1}";
 
-/// Which of `shards` parts an id belongs to, always the same one: FNV-1a.
+/// The shard of an id, stable over releases: FNV-1a.
 pub(crate) fn shard(id: &str, shards: u32) -> u32 {
     let hash =
         id.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash % shards
 }
 
-/// A name as lists compare it: without case. Both small sigmas are one letter, because which of them a capital
-/// becomes depends on what follows, and a part of a name is cut anywhere.
+/// A name in the form that lists compare, regardless of case. Both small sigmas become one letter,
+/// because which of them a capital becomes depends on the next letter, and a filter may end
+/// anywhere.
 pub(crate) fn fold(name: &str) -> String {
     name.to_lowercase().replace('ς', "σ")
 }
@@ -312,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_name_folds_to_a_part_of_the_folded_name() {
+    fn part_of_a_name_folds_to_part_of_the_folded_name() {
         for (name, part) in [("ÄRGER Ж", "ger ж"), ("ΟΔΟΣ ΑΒ", "δοσ α"), ("ΟΔΟΣΑ", "ΔΟΣ"), ("οδος", "ΔΟΣ")]
         {
             assert!(fold(name).contains(&fold(part)), "{name} {part}");
@@ -320,8 +303,8 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_name_fits_into_a_sort_key() {
-        // 1,024 bytes; letters that grow when folded are short to begin with.
+    fn longest_name_fits_into_a_sort_key() {
+        // A sort key has at most 1,024 bytes. Letters that grow when folded are short before.
         let longest = (char::MIN..=char::MAX).map(|letter| fold(&letter.to_string()).len()).max().unwrap();
         assert!(longest * onerun_domain::Name::MAX_LENGTH + "simulation###".len() + 18 + 21 <= 1_024);
     }

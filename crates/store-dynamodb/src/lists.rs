@@ -1,4 +1,5 @@
-//! Lists: the entries of an index in its order, and the rows that they stand for, until a page is full.
+//! Lists: the entries of an index in its order, and the rows that they refer to, until a page is
+//! full.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -11,23 +12,24 @@ use crate::{
     query::{Entry, Query},
 };
 
-/// How many rows are read at one time, so that a page which is full after a few large ones has not read all others. One
-/// more than half of the usual page of a hundred, which reads one row more to know whether more follow.
+/// How many rows are read at a time, so that a page that is full after a few large rows does not
+/// read all others. One more than half of the usual page of a hundred, which reads one further row
+/// to learn whether more follow.
 pub(crate) const GROUP: usize = 51;
 
 /// The entries of a list, in groups.
 pub(crate) struct Entries<'a> {
     answers: Answers<'a>,
-    /// How many one call is to read.
+    /// How many entries the next call asks for.
     wanted: usize,
     skip: usize,
     without: HashSet<String>,
-    /// Rows that were read and are in no group yet.
+    /// Entries that were read and are in no group yet.
     read: VecDeque<Entry>,
 }
 
 impl<'a> Entries<'a> {
-    /// The rows of an index query from the start of a page on.
+    /// The entries of an index query from the start of a page on.
     pub(crate) fn new(database: &'a Database, query: Query, page: &PageRequest) -> Result<Self, StoreError> {
         let (answers, skip) = match &page.start {
             Start::Offset(offset) => {
@@ -39,13 +41,13 @@ impl<'a> Entries<'a> {
         Ok(Self { answers, wanted, skip, without: HashSet::new(), read: VecDeque::new() })
     }
 
-    /// Without the items of these sort keys.
+    /// Leaves out the items with these sort keys.
     pub(crate) fn without(mut self, items: HashSet<String>) -> Self {
         self.without = items;
         self
     }
 
-    /// The next entries, at most `size`; none if there are no more.
+    /// The next entries, at most `size`; empty if there are no more.
     pub(crate) async fn group(&mut self, size: usize) -> Result<Vec<Entry>, StoreError> {
         if self.skip > 0 && self.without.is_empty() && !self.answers.query().is_filtered() {
             self.answers.skip(std::mem::take(&mut self.skip)).await?;
@@ -73,12 +75,12 @@ pub(crate) fn overfull(limit: Limit) -> usize {
     usize::try_from(limit.get()).unwrap_or(usize::MAX).saturating_add(1)
 }
 
-/// Adds rows to a page. `false` if it is full.
+/// Adds rows to a page. Returns `false` if it is full.
 pub(crate) fn push_all<T: WireSize>(page: &mut PageBuilder<T>, rows: Vec<(Position, T)>) -> bool {
     rows.into_iter().all(|(position, row)| page.push(row, position))
 }
 
-/// The page of a list whose rows are the items that an index leads to.
+/// The page of a list whose rows are the items of index entries.
 pub(crate) async fn page<T: WireSize>(
     database: &Database,
     query: Query,
@@ -97,7 +99,7 @@ pub(crate) async fn page<T: WireSize>(
     }
 }
 
-/// The items of entries. Deleted ones are left out.
+/// The items of entries. Deleted items are left out.
 pub(crate) async fn rows<T>(
     database: &Database,
     what: &'static str,

@@ -1,7 +1,8 @@
-//! A DynamoDB on one machine, which speaks plain HTTP and takes any key; and making the table, for it and for tests.
+//! A local DynamoDB, which speaks plain HTTP and accepts any key; and the creation of the table,
+//! for it and for tests.
 //!
-//! On AWS the table is made with everything else that a deployment is made of, where its deletion protection,
-//! point-in-time recovery and encryption are set. This module is the other statement of its keys and indexes.
+//! On AWS the template creates the table, with deletion protection, point-in-time recovery and
+//! encryption. This module repeats its keys and indexes; a test compares the two.
 
 use std::{
     fmt::Write as _,
@@ -27,17 +28,17 @@ use crate::{
     query::Index,
 };
 
-/// Whether a table has a stream. Without one nothing is told of new jobs, and a DynamoDB on one machine is many times
-/// faster.
+/// Whether a table has a stream. Without one nothing is notified of new jobs, and a local DynamoDB
+/// is many times faster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// It has one, of both images.
+    /// A stream with new and old images.
     On,
-    /// It has none.
+    /// No stream.
     Off,
 }
 
-/// A client of the DynamoDB on this machine that answers at `endpoint`, such as `http://127.0.0.1:8000`.
+/// A client of the local DynamoDB at `endpoint`, such as `http://127.0.0.1:8000`.
 pub fn client(endpoint: &str) -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -48,8 +49,8 @@ pub fn client(endpoint: &str) -> Client {
     Client::from_conf(configure(config).build())
 }
 
-/// Makes the table: keys `pk` and `sk`, four local indexes that are read consistently, and one global index of due
-/// times.
+/// Creates the table: keys `pk` and `sk`, four local indexes with consistent reads, and one global
+/// index of due times.
 pub async fn create_table(client: &Client, table: &str, stream: Stream) -> Result<(), StoreError> {
     let stream = match stream {
         Stream::Off => None,
@@ -120,13 +121,13 @@ fn key_schema(partition: &str, sort: &str) -> Result<Vec<KeySchemaElement>, Stor
     Ok(vec![element(partition, KeyType::Hash)?, element(sort, KeyType::Range)?])
 }
 
-/// Removes a table with all that is in it.
+/// Deletes a table with all its data.
 pub async fn delete_table(client: &Client, table: &str) -> Result<(), StoreError> {
     let deleted = client.delete_table().table_name(table).send().await;
     deleted.map(drop).map_err(|error| failure::of("DeleteTable", "table", &error))
 }
 
-/// An empty table of its own, for as long as this is there: what a test runs on.
+/// An empty table for a test, deleted when this is dropped.
 #[derive(Debug)]
 pub struct ScratchTable {
     endpoint: String,
@@ -134,7 +135,8 @@ pub struct ScratchTable {
 }
 
 impl ScratchTable {
-    /// Makes one, without a stream. Waits for it, and may be called anywhere.
+    /// Creates a table without a stream. Blocks until it is ready, and may be called inside or
+    /// outside a runtime.
     pub fn create(endpoint: &str) -> Result<Self, StoreError> {
         static TABLES: AtomicU32 = AtomicU32::new(0);
         let name = format!("onerun-test-{}-{}", process::id(), TABLES.fetch_add(1, Ordering::Relaxed));
@@ -147,12 +149,12 @@ impl ScratchTable {
         &self.name
     }
 
-    /// A client of the DynamoDB that it is in.
+    /// A client of the table's DynamoDB.
     pub fn client(&self) -> Client {
         client(&self.endpoint)
     }
 
-    /// All items that are in it, in words: what somebody sees who steals the table.
+    /// All items as text: what a thief of the table could read.
     pub async fn contents(&self) -> Result<String, StoreError> {
         let client = self.client();
         let mut items = client.scan().table_name(&self.name).into_paginator().items().send();
@@ -165,7 +167,7 @@ impl ScratchTable {
         Ok(contents)
     }
 
-    /// The store in it.
+    /// A store on the table.
     pub fn store(&self) -> DynamoDbStore {
         DynamoDbStore::new(self.client(), &self.name)
     }
@@ -174,15 +176,16 @@ impl ScratchTable {
 impl Drop for ScratchTable {
     /// # Panics
     ///
-    /// If it cannot be removed, unless a test has failed already.
+    /// A table that cannot be deleted fails the test, unless the test has failed already.
     fn drop(&mut self) {
         let deleted = apart(&self.endpoint, async |client| delete_table(client, &self.name).await);
         assert!(deleted.is_ok() || thread::panicking(), "the table {} is left: {deleted:?}", self.name);
     }
 }
 
-/// Runs on a thread and in a runtime of its own, with a client of its own: whoever calls may be in a runtime, which
-/// must not be blocked on, or in none. A client's connections belong to the runtime that they were made in.
+/// Runs on its own thread and runtime, with its own client. The caller may be in a runtime, which
+/// must not be blocked, or in none, and a client's connections belong to the runtime that created
+/// them.
 fn apart(
     endpoint: &str,
     work: impl AsyncFnOnce(&Client) -> Result<(), StoreError> + Send,

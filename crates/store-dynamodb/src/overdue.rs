@@ -1,8 +1,8 @@
 //! Expired leases and simulations in all projects.
 //!
-//! They are found in the index of due times, which may be some moments behind the table. An entry
-//! that is out of date is refused by the decision, which reads the stored state; an entry that is
-//! still missing is found by the next query.
+//! They are found in the index of due times, which may lag behind the table. The decision reads the
+//! stored state and refuses an entry that is out of date. An entry that is still missing is found
+//! by the next query.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use crate::{
 const LEASE: &str = "lease";
 const EXPIRY: &str = "expiry";
 
-/// Has a conversation found when its lease has run out, and the claim of its turn as well.
+/// Makes a conversation overdue when its lease and the claim of its turn have expired.
 pub(crate) fn mark_conversation(write: Write, conversation: &Conversation) -> Write {
     let lease =
         conversation.lease_expires_at.filter(|_| conversation.status == ConversationStatus::InProgress);
@@ -29,13 +29,13 @@ pub(crate) fn mark_conversation(write: Write, conversation: &Conversation) -> Wr
     mark(write, LEASE, conversation.id.as_str(), due)
 }
 
-/// Has a simulation found when it has expired.
+/// Makes a simulation overdue when it expires.
 pub(crate) fn mark_simulation(write: Write, simulation: &Simulation) -> Write {
     let due = (!simulation.status.is_final()).then_some(simulation.expires_at);
     mark(write, EXPIRY, simulation.id.as_str(), due)
 }
 
-/// `write` must put the whole item: what has no due time is not in the index.
+/// `write` must put the whole item, so that an item without a due time leaves the index.
 fn mark(write: Write, kind: &'static str, id: &str, due: Option<Timestamp>) -> Write {
     match due {
         Some(due) => write

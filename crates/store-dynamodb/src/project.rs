@@ -1,4 +1,5 @@
-//! One project's part of the store: the calls here, what they do to the table in a file for each resource.
+//! One project's part of the store: the methods. The files beside it hold the access to the table,
+//! one for each resource.
 
 mod agents;
 mod conversations;
@@ -39,7 +40,7 @@ pub(crate) struct DynamoDbProject {
 }
 
 impl DynamoDbProject {
-    /// The part that belongs to `id`, which must be there.
+    /// The part of the existing project `id`.
     pub(crate) fn new(database: Arc<Database>, id: ProjectId) -> Self {
         Self { database, id }
     }
@@ -57,13 +58,12 @@ struct ProjectTable<'a> {
 }
 
 impl ProjectTable<'_> {
-    /// The keys of one of the project's simulations.
     fn keys(&self, simulation: &SimulationId) -> SimulationKeys {
         SimulationKeys::new(self.project, simulation)
     }
 }
 
-/// Writes what must be new, with the record of the request that asked for it.
+/// Writes items that must be new, with the request's idempotency record.
 async fn require_new(
     database: &Database,
     mut writes: Vec<Write>,
@@ -76,12 +76,12 @@ async fn require_new(
     }
 }
 
-/// Others changed it again and again until time was over.
+/// The error of a change that lost every conflict until its time was over.
 fn contended(what: &'static str) -> ChangeError {
-    failure::contended("TransactWriteItems", &format!("others kept changing the {what}")).into()
+    failure::contended("TransactWriteItems", &format!("other requests kept changing the {what}")).into()
 }
 
-/// An item of those that were found, if it is among them.
+/// The item with this key, if it was found.
 fn find(what: &'static str, found: &Found, key: &Key) -> Option<Item> {
     found.get(key).map(|attributes| Item::new(what, attributes.clone()))
 }

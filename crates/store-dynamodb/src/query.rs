@@ -19,27 +19,26 @@ const MAX_ANSWER: usize = 5_000;
 /// The most bytes of a sort key.
 const MAX_SORT: usize = 1_024;
 
-/// An index that sorts a partition by something else than its keys.
+/// An index, which sorts a partition by another attribute than its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Index {
-    /// By when things were made.
+    /// By time of creation.
     Made,
-    /// By name, ignoring case.
+    /// By name, regardless of case.
     Name,
-    /// By status, then by when they were made.
+    /// By status, then by time of creation.
     Status,
-    /// Queued conversations only, in the order in which workers take them.
+    /// Queued conversations in the order in which workers start them, jobs in the order of their
+    /// claims, and managed keys by their end.
     Wait,
-    /// By when time overtakes things, over all projects. Holds only what has such a time. The one index that may be
-    /// some moments behind.
+    /// By due time, over all projects. Holds only items with a due time. The only index that may
+    /// lag.
     Due,
 }
 
 impl Index {
-    /// All of them.
     pub(crate) const ALL: [Self; 5] = [Self::Made, Self::Name, Self::Status, Self::Wait, Self::Due];
 
-    /// Its name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Made => "by-made",
@@ -50,7 +49,7 @@ impl Index {
         }
     }
 
-    /// The attribute that names its partition.
+    /// The attribute that is its partition key.
     pub(crate) fn partition(self) -> &'static str {
         match self {
             Self::Due => SHARD,
@@ -58,7 +57,7 @@ impl Index {
         }
     }
 
-    /// The attribute that it sorts by.
+    /// The attribute that is its sort key.
     pub(crate) fn sort(self) -> &'static str {
         match self {
             Self::Made => "made",
@@ -70,14 +69,13 @@ impl Index {
     }
 }
 
-/// Which keys.
+/// A range of sort keys.
 #[derive(Clone, Debug)]
 enum Range {
     Prefix(String),
     Between(String, String),
 }
 
-/// A query.
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     pub(crate) what: &'static str,
@@ -86,32 +84,30 @@ pub(crate) struct Query {
     range: Option<Range>,
     direction: Direction,
     filters: Vec<(&'static str, &'static str, String)>,
-    /// How many it finds at most.
+    /// How many rows it returns at most.
     pub(crate) want: usize,
 }
 
-/// An entry of an index.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// The key of the item that it is of.
+    /// The key of the item.
     pub(crate) key: Key,
     /// The index's sort attribute.
     pub(crate) sort: String,
-    /// Where a list continues after it.
+    /// Where a list continues after this entry.
     pub(crate) position: Position,
 }
 
-/// The condition on the rows of a query.
+/// The rows or the number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// The items of the table, or the entries of the index: keys and what it sorts by.
+    /// The items of the table, or the entries of the index: keys and sort attribute.
     Items,
-    /// How many there are.
     Count,
 }
 
 impl Query {
-    /// All of a partition that holds `what`, in ascending order.
+    /// All items of a partition, in ascending order; `what` names their kind in errors.
     pub(crate) fn new(what: &'static str, partition: impl Into<String>) -> Self {
         Self {
             what,
@@ -131,55 +127,54 @@ impl Query {
         self
     }
 
-    /// Values with this prefix.
+    /// Sort keys with this prefix.
     pub(crate) fn beginning(mut self, prefix: impl Into<String>) -> Self {
         self.range = Some(Range::Prefix(prefix.into()));
         self
     }
 
-    /// Values between these two, inclusive.
+    /// Sort keys between these two, inclusive.
     pub(crate) fn between(mut self, first: impl Into<String>, last: impl Into<String>) -> Self {
         self.range = Some(Range::Between(first.into(), last.into()));
         self
     }
 
-    /// Only that of which an attribute is `value`.
+    /// Only items of which an attribute equals `value`.
     pub(crate) fn equal(mut self, attribute: &'static str, value: Option<String>) -> Self {
         self.filters.extend(value.map(|value| (attribute, "=", value)));
         self
     }
 
-    /// Only that of which an attribute contains `value`.
+    /// Only items of which an attribute contains `value`.
     pub(crate) fn containing(mut self, attribute: &'static str, value: Option<String>) -> Self {
-        // Everything contains nothing, and DynamoDB takes no empty text for it.
+        // Every text contains the empty one, which DynamoDB does not accept here.
         let value = value.filter(|value| !value.is_empty());
         self.filters.extend(value.map(|value| (attribute, "contains", value)));
         self
     }
 
-    /// Only that of which an attribute has all of these values.
+    /// Only items of which an attribute has all these values.
     pub(crate) fn having(self, attribute: &'static str, values: Vec<String>) -> Self {
         values.into_iter().fold(self, |query, value| query.containing(attribute, Some(value)))
     }
 
-    /// In this direction of its keys.
     pub(crate) fn directed(mut self, direction: Direction) -> Self {
         self.direction = direction;
         self
     }
 
-    /// At most so many.
+    /// Returns at most `want` rows.
     pub(crate) fn limit(mut self, want: usize) -> Self {
         self.want = want;
         self
     }
 
-    /// Whether it reads more than it finds.
+    /// Whether a filter may drop rows that were read.
     pub(crate) fn is_filtered(&self) -> bool {
         !self.filters.is_empty()
     }
 
-    /// An item that was found by an index, as its entry.
+    /// The index entry of a found item.
     pub(crate) fn entry(&self, item: &Item) -> Result<Entry, StoreError> {
         let key = Key { partition: item.text(PARTITION)?.into(), sort: item.text(SORT)?.into() };
         let (index, sort) = self.index.map_or(("", SORT), |index| (index.name(), index.sort()));
@@ -188,8 +183,8 @@ impl Query {
         Ok(Entry { key, sort, position })
     }
 
-    /// The place of a position in the index: what it sorts by there, and the sort key of the item. It came
-    /// from outside.
+    /// The sort attribute and the item's sort key at a position, checked, because positions come
+    /// from callers.
     pub(crate) fn place(&self, position: &Position) -> Result<(String, String), StoreError> {
         let (what, index, sort, item): (String, String, String, String) = read_position(position)?;
         let is_key = |text: &str| (1..=MAX_SORT).contains(&text.len());
@@ -206,8 +201,8 @@ impl Query {
         }
     }
 
-    /// The key that a query begins after to continue from a position. The partition is the query's own, whatever the
-    /// position says.
+    /// The key after which a query continues from a position. The partition is always the query's
+    /// own.
     pub(crate) fn start_after(&self, position: &Position) -> Result<Attributes, StoreError> {
         let (sort, item) = self.place(position)?;
         let index = self.index.ok_or(StoreError::UnknownPosition)?;
@@ -215,7 +210,7 @@ impl Query {
         Ok(attributes.map(|(name, text)| (name.to_owned(), item::text(text))).into())
     }
 
-    /// The next call. It reads at most so many, if the query has no filters.
+    /// The next call. It reads at most `limit` rows if the query has no filters.
     pub(crate) fn request(
         &self,
         client: &Client,
@@ -233,7 +228,7 @@ impl Query {
             .expression_attribute_names("#p", partition)
             .expression_attribute_values(":p", AttributeValue::S(self.partition.clone()))
             .scan_index_forward(self.direction == Direction::Ascending)
-            // An index over all partitions cannot be read consistently.
+            // A global index cannot be read consistently.
             .consistent_read(self.index != Some(Index::Due));
         if asked == Asked::Count {
             request = request.select(Select::Count);
@@ -273,7 +268,7 @@ impl Query {
                 .expression_attribute_values(placeholder, AttributeValue::S(value.clone()));
         }
         if filters.is_empty() {
-            // The bound counts what is read, not what a filter leaves of it.
+            // DynamoDB's limit counts the rows before filters.
             request = request.limit(i32::try_from(limit.min(MAX_ANSWER)).unwrap_or(i32::MAX));
         } else {
             request = request.filter_expression(filters.join(" AND "));

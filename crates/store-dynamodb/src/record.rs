@@ -14,12 +14,11 @@ use crate::item::{Fields, Item, LAST_POLLED_AT};
 
 type Read<T> = Result<T, StoreError>;
 
-/// The text that [`Fields::time`] reads. The clock gives whole microseconds, so nothing is lost.
+/// The number that [`Fields::time`] reads. The clock gives whole microseconds, so nothing is lost.
 fn micros(time: Timestamp) -> i64 {
     time.as_microsecond()
 }
 
-/// A project's body.
 pub(crate) fn project_body(project: &Project) -> Value {
     json!({
         "id": project.id,
@@ -29,7 +28,6 @@ pub(crate) fn project_body(project: &Project) -> Value {
     })
 }
 
-/// Reads [`project_body`].
 pub(crate) fn project(item: &Item) -> Read<Project> {
     let mut fields = item.fields()?;
     Ok(Project {
@@ -40,7 +38,6 @@ pub(crate) fn project(item: &Item) -> Read<Project> {
     })
 }
 
-/// An agent's body.
 pub(crate) fn agent_body(agent: &Agent) -> Value {
     json!({
         "id": agent.id,
@@ -53,7 +50,6 @@ pub(crate) fn agent_body(agent: &Agent) -> Value {
     })
 }
 
-/// Reads [`agent_body`].
 pub(crate) fn agent(item: &Item) -> Read<Agent> {
     let mut fields = item.fields()?;
     Ok(Agent {
@@ -68,7 +64,6 @@ pub(crate) fn agent(item: &Item) -> Read<Agent> {
     })
 }
 
-/// An objective's body.
 pub(crate) fn objective_body(objective: &Objective) -> Value {
     json!({
         "id": objective.id,
@@ -81,7 +76,6 @@ pub(crate) fn objective_body(objective: &Objective) -> Value {
     })
 }
 
-/// Reads [`objective_body`].
 pub(crate) fn objective(item: &Item) -> Read<Objective> {
     let mut fields = item.fields()?;
     Ok(Objective {
@@ -95,11 +89,10 @@ pub(crate) fn objective(item: &Item) -> Read<Objective> {
     })
 }
 
-/// A simulation as it is stored.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredSimulation {
     pub(crate) simulation: Simulation,
-    /// The objectives that it pins, in the order it names them.
+    /// The pinned objectives, in the order of the request.
     pub(crate) pinned: Vec<ObjectiveRef>,
     pub(crate) revision: u64,
 }
@@ -108,7 +101,6 @@ fn reference_json(reference: &ObjectiveRef) -> Value {
     json!({ "objective": reference.id, "version": reference.version })
 }
 
-/// A simulation's body.
 pub(crate) fn simulation_body(simulation: &Simulation, pinned: &[ObjectiveRef]) -> Value {
     json!({
         "id": simulation.id,
@@ -131,7 +123,6 @@ pub(crate) fn simulation_body(simulation: &Simulation, pinned: &[ObjectiveRef]) 
     })
 }
 
-/// Reads [`simulation_body`].
 pub(crate) fn simulation(item: &Item) -> Read<StoredSimulation> {
     let mut fields = item.fields()?;
     let simulation = Simulation {
@@ -156,7 +147,6 @@ pub(crate) fn simulation(item: &Item) -> Read<StoredSimulation> {
     Ok(StoredSimulation { simulation, pinned, revision: item.revision()? })
 }
 
-/// A persona's body.
 pub(crate) fn persona_body(persona: &Persona) -> Value {
     json!({
         "id": persona.id,
@@ -173,7 +163,6 @@ pub(crate) fn persona_body(persona: &Persona) -> Value {
     })
 }
 
-/// Reads [`persona_body`].
 pub(crate) fn persona(item: &Item) -> Read<Persona> {
     let mut fields = item.fields()?;
     Ok(Persona {
@@ -191,16 +180,15 @@ pub(crate) fn persona(item: &Item) -> Read<Persona> {
     })
 }
 
-/// A conversation as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredConversation {
     pub(crate) conversation: Conversation,
-    /// The evaluations on the current attempt, reduced to the data for counts and for reading them.
-    pub(crate) findings: Vec<StoredEvaluation>,
+    /// The evaluations of the current attempt, reduced to what counts and keys need.
+    pub(crate) evaluations: Vec<StoredEvaluation>,
     pub(crate) revision: u64,
 }
 
-/// The counts of an evaluation.
+/// The part of an evaluation that is stored with its conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredEvaluation {
     pub(crate) objective: ObjectiveRef,
@@ -208,7 +196,7 @@ pub(crate) struct StoredEvaluation {
     pub(crate) score: Option<Score>,
 }
 
-/// A score as text: JSON readers need not keep the last digit of a number.
+/// A score as text: JSON readers may drop the last digit of a number.
 fn score_json(score: Option<Score>) -> Value {
     score.map_or(Value::Null, |score| Value::String(format!("{:e}", score.get())))
 }
@@ -220,14 +208,13 @@ fn score(fields: &mut Fields) -> Read<Option<Score>> {
     })
 }
 
-/// A conversation's body.
-pub(crate) fn conversation_body(conversation: &Conversation, findings: &[StoredEvaluation]) -> Value {
-    let finding = |finding: &StoredEvaluation| {
+pub(crate) fn conversation_body(conversation: &Conversation, evaluations: &[StoredEvaluation]) -> Value {
+    let evaluation = |evaluation: &StoredEvaluation| {
         json!({
-            "objective": finding.objective.id,
-            "version": finding.objective.version,
-            "outcome": finding.outcome.as_str(),
-            "score": score_json(finding.score),
+            "objective": evaluation.objective.id,
+            "version": evaluation.objective.version,
+            "outcome": evaluation.outcome.as_str(),
+            "score": score_json(evaluation.score),
         })
     };
     let ended_attempt = |ended: &EndedAttempt| {
@@ -255,11 +242,10 @@ pub(crate) fn conversation_body(conversation: &Conversation, findings: &[StoredE
         "queued_at": micros(conversation.queued_at),
         "created_at": micros(conversation.created_at),
         "updated_at": micros(conversation.updated_at),
-        "findings": findings.iter().map(finding).collect::<Value>(),
+        "findings": evaluations.iter().map(evaluation).collect::<Value>(),
     })
 }
 
-/// Reads [`conversation_body`].
 pub(crate) fn conversation(item: &Item) -> Read<StoredConversation> {
     let mut fields = item.fields()?;
     let conversation = Conversation {
@@ -279,17 +265,17 @@ pub(crate) fn conversation(item: &Item) -> Read<StoredConversation> {
         created_at: fields.time("created_at")?,
         updated_at: fields.time("updated_at")?,
     };
-    let findings = fields.list("findings", |fields| {
+    let evaluations = fields.list("findings", |fields| {
         Ok(StoredEvaluation {
             objective: fields.reference()?,
             outcome: fields.word("outcome", Outcome::parse)?,
             score: score(fields)?,
         })
     })?;
-    Ok(StoredConversation { conversation, findings, revision: item.revision()? })
+    Ok(StoredConversation { conversation, evaluations, revision: item.revision()? })
 }
 
-/// None in a body that was written before they were kept.
+/// Absent from bodies of earlier releases.
 fn ended_attempts(fields: &mut Fields) -> Read<Vec<EndedAttempt>> {
     fields.optional_list("ended_attempts", |fields| {
         Ok(EndedAttempt {
@@ -309,7 +295,6 @@ fn turn_claim(fields: &mut Fields) -> Read<Option<TurnClaim>> {
         .map(|(token, expires_at)| TurnClaim { token: TurnToken::restore(token), expires_at }))
 }
 
-/// A message's body.
 pub(crate) fn message_body(message: &Message) -> Value {
     json!({
         "id": message.id,
@@ -322,7 +307,6 @@ pub(crate) fn message_body(message: &Message) -> Value {
     })
 }
 
-/// Reads [`message_body`].
 pub(crate) fn message(body: &str) -> Read<Message> {
     let mut fields = Fields::parse("message", body)?;
     Ok(Message {
@@ -336,7 +320,6 @@ pub(crate) fn message(body: &str) -> Read<Message> {
     })
 }
 
-/// A reply's body.
 pub(crate) fn turn_body(turn: &StoredTurn) -> Value {
     json!({
         "key": turn.key,
@@ -348,7 +331,6 @@ pub(crate) fn turn_body(turn: &StoredTurn) -> Value {
     })
 }
 
-/// Reads [`turn_body`].
 pub(crate) fn turn(item: &Item) -> Read<StoredTurn> {
     let mut fields = item.fields()?;
     Ok(StoredTurn {
@@ -360,7 +342,6 @@ pub(crate) fn turn(item: &Item) -> Read<StoredTurn> {
     })
 }
 
-/// An evaluation's body.
 pub(crate) fn evaluation_body(evaluation: &Evaluation) -> Value {
     let quote = |quote: &Quote| json!({ "item": quote.item_id, "text": quote.text });
     json!({
@@ -379,7 +360,6 @@ pub(crate) fn evaluation_body(evaluation: &Evaluation) -> Value {
     })
 }
 
-/// Reads [`evaluation_body`].
 pub(crate) fn evaluation(item: &Item) -> Read<Evaluation> {
     let mut fields = item.fields()?;
     Ok(Evaluation {
@@ -399,12 +379,10 @@ pub(crate) fn evaluation(item: &Item) -> Read<Evaluation> {
     })
 }
 
-/// A job's body.
 pub(crate) fn job_body(job: &Job) -> Value {
     json!({ "id": job.id.as_str(), "project_id": job.project_id, "work": job.work })
 }
 
-/// Reads [`job_body`].
 pub(crate) fn job(item: &Item) -> Read<Job> {
     job_fields(&mut item.fields()?)
 }
@@ -417,7 +395,6 @@ fn job_fields(fields: &mut Fields) -> Read<Job> {
     })
 }
 
-/// The body of a job that was given up.
 pub(crate) fn dead_job_body(job: &Job, reason: &str, buried_at: Timestamp) -> Value {
     json!({
         "id": job.id.as_str(),
@@ -428,7 +405,6 @@ pub(crate) fn dead_job_body(job: &Job, reason: &str, buried_at: Timestamp) -> Va
     })
 }
 
-/// Reads [`dead_job_body`].
 pub(crate) fn dead_job(item: &Item) -> Read<DeadJob> {
     let mut fields = item.fields()?;
     let job = job_fields(&mut fields)?;

@@ -1,23 +1,23 @@
-//! How long a call is waited for, and how long it is made again, before it has failed.
+//! Deadlines and retries of calls.
 
 use std::{fmt, time::Duration};
 
 use aws_sdk_dynamodb::error::SdkError;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long one call may go on, with all that it is made again. Below what a gateway waits for an answer, with room for
-/// a model's reply.
+/// The time for one call with all its retries. Below the timeout of API Gateway, with room for a
+/// model's reply.
 const DEADLINE: Duration = Duration::from_secs(8);
 
-/// How long an attempt may take: many times what DynamoDB needs, and little enough that a call which hangs is
-/// made again.
+/// The time for one attempt: many times what DynamoDB needs, and short enough to retry a call that
+/// hangs.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
-/// How much time must be left for another attempt.
+/// The least time that must be left for another attempt.
 const LEAST: Duration = Duration::from_millis(500);
 
-/// The longest first pause, and the longest of all. Each is up to twice as long as the one before, and its length is
-/// drawn by lot, so that those who stood in one another's way do not meet again.
+/// The longest first pause, and the longest of all. Each pause is up to twice as long as the one
+/// before. Its length is random, so that conflicting callers do not meet again.
 const FIRST_PAUSE: Duration = Duration::from_millis(8);
 const LAST_PAUSE: Duration = Duration::from_millis(400);
 
@@ -27,7 +27,7 @@ pub(crate) struct RetryPolicy {
     pause: Duration,
 }
 
-/// An attempt was not answered in its time.
+/// An attempt was not answered in time.
 #[derive(Debug)]
 struct Late;
 
@@ -40,12 +40,11 @@ impl fmt::Display for Late {
 impl std::error::Error for Late {}
 
 impl RetryPolicy {
-    /// A call begins.
     pub(crate) fn new() -> Self {
         Self { until: Instant::now() + DEADLINE, pause: FIRST_PAUSE }
     }
 
-    /// Makes one attempt. One that is given up may have been carried out.
+    /// Makes one attempt. An attempt that timed out may have been carried out.
     pub(crate) async fn attempt<T, E, R>(
         &self,
         call: impl Future<Output = Result<T, SdkError<E, R>>>,
@@ -54,7 +53,7 @@ impl RetryPolicy {
         timeout_at(until, call).await.unwrap_or_else(|_| Err(SdkError::timeout_error(Late)))
     }
 
-    /// Waits before the next attempt; `false` if there is no time for one.
+    /// Waits before the next attempt. Returns `false` if there is no time for one.
     pub(crate) async fn wait(&mut self) -> bool {
         let pause = self.pause.mul_f64(jitter());
         self.pause = (self.pause * 2).min(LAST_PAUSE);
@@ -66,7 +65,7 @@ impl RetryPolicy {
     }
 }
 
-/// A number from 0 to 1. Nothing depends on it but when something is tried again.
+/// A random number from 0 to 1. Only the time of the next attempt depends on it.
 fn jitter() -> f64 {
     f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX)
 }
@@ -90,7 +89,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_hangs_is_made_again_and_ends_with_the_deadline() {
+    async fn hanging_call_is_retried_until_the_deadline() {
         let begun = Instant::now();
         let mut retry = RetryPolicy::new();
         let mut attempts = 0;

@@ -23,29 +23,30 @@ use crate::{
     project::{DynamoDbProject, projects},
 };
 
-/// The most project ids that are remembered. Beyond it all are forgotten, and looked up again as they are used.
+/// How many project ids are remembered at most. Beyond that all are forgotten, and looked up again.
 const MAX_KNOWN: usize = 10_000;
 
 /// A store in one DynamoDB table. Clones share it.
 #[derive(Clone)]
 pub struct DynamoDbStore {
     database: Arc<Database>,
-    /// Projects that are known to be there. They are never deleted, so this never misleads.
+    /// Projects that are known to exist. They are never deleted, so no entry becomes wrong.
     known: Arc<Mutex<HashSet<ProjectId>>>,
-    /// The project whose job of a kind was taken last. The next one's turn follows; after a start, anybody's.
+    /// The project of the last claim of each kind of job; the next project's turn follows. Empty
+    /// after a start.
     served: Arc<Mutex<BTreeMap<JobKind, ProjectId>>>,
 }
 
 impl DynamoDbStore {
-    /// The store in `table`, reached through `client`. Nothing is called yet. The table must have the keys and
-    /// indexes that [`local::create_table`](crate::local::create_table) gives one.
+    /// The store in `table`, reached through `client`. Makes no call. The table must have the keys
+    /// and indexes that [`local::create_table`](crate::local::create_table) creates.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         let database = Arc::new(Database::new(client, table.into()));
         Self { database, known: Arc::default(), served: Arc::default() }
     }
 
-    /// The store in `table`, over a client of `config`: region, credentials and HTTP client are the host's, what else
-    /// there is to set up is the store's. `endpoint` is where DynamoDB is reached instead of at AWS.
+    /// The store in `table`, with a client from `config`: the host sets region, credentials and
+    /// HTTP client, and the store the rest. `endpoint` replaces AWS's address of DynamoDB.
     pub fn connect(config: impl Into<Builder>, endpoint: Option<String>, table: impl Into<String>) -> Self {
         let mut config = configure(config.into());
         config.set_endpoint_url(endpoint);
@@ -87,7 +88,7 @@ impl Store for DynamoDbStore {
         idempotency::get(&self.database, id, now).await
     }
 
-    /// DynamoDB does, by the attribute `expires`.
+    /// DynamoDB deletes them by the attribute `expires`.
     async fn delete_expired_records(&self, _: u32, _: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }

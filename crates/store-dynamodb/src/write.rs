@@ -12,10 +12,10 @@ use crate::{
     keys::Key,
 };
 
-/// The largest body of an item. DynamoDB's bound is 400 KiB with everything else that is in the item.
+/// The largest body of an item. DynamoDB's bound is 400 KiB for the whole item.
 pub(crate) const MAX_BODY: usize = 380 * 1024;
 
-/// One item that is written, or looked at, in a transaction.
+/// One item that is written or checked, in a transaction or alone.
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
     what: &'static str,
@@ -52,43 +52,39 @@ impl Write {
         }
     }
 
-    /// Writes a whole item, in place of the one that is there.
+    /// Writes a whole item and replaces an existing one.
     pub(crate) fn put(what: &'static str, key: Key, body: &Value) -> Self {
         Self::put_text(what, key, body.to_string())
     }
 
-    /// Writes a whole item with a body that is text already.
+    /// Writes a whole item whose body is JSON text already.
     pub(crate) fn put_text(what: &'static str, key: Key, body: String) -> Self {
         let attributes = Attributes::from([(BODY.to_owned(), AttributeValue::S(body))]);
         Self::new(what, key, Kind::Put(attributes))
     }
 
-    /// Writes a whole item without a body.
     pub(crate) fn put_bare(what: &'static str, key: Key) -> Self {
         Self::new(what, key, Kind::Put(Attributes::new()))
     }
 
-    /// Changes some attributes of an item.
     pub(crate) fn update(what: &'static str, key: Key) -> Self {
         Self::new(what, key, Kind::Update)
     }
 
-    /// Looks at an item and writes nothing.
+    /// Checks conditions on an item without writing it.
     pub(crate) fn check(what: &'static str, key: Key) -> Self {
         Self::new(what, key, Kind::Check)
     }
 
-    /// Removes an item.
     pub(crate) fn delete(what: &'static str, key: Key) -> Self {
         Self::new(what, key, Kind::Delete)
     }
 
-    /// The kind of the written item, for errors.
+    /// The kind of the item, for errors.
     pub(crate) fn what(&self) -> &'static str {
         self.what
     }
 
-    /// Sets an attribute.
     pub(crate) fn set(mut self, name: &str, value: AttributeValue) -> Self {
         if let Kind::Put(attributes) = &mut self.kind {
             attributes.insert(name.to_owned(), value);
@@ -99,7 +95,6 @@ impl Write {
         self
     }
 
-    /// Sets an attribute if there is a value for it.
     pub(crate) fn set_some(self, name: &str, value: Option<AttributeValue>) -> Self {
         match value {
             Some(value) => self.set(name, value),
@@ -107,7 +102,7 @@ impl Write {
         }
     }
 
-    /// Sets an attribute, or removes it if there is no value for it. Of an update alone.
+    /// Sets an attribute, or removes it without a value. Only for updates.
     pub(crate) fn set_or_remove(self, name: &str, value: Option<AttributeValue>) -> Self {
         match value {
             Some(value) => self.set(name, value),
@@ -115,42 +110,41 @@ impl Write {
         }
     }
 
-    /// Sets an attribute that is not there yet.
+    /// Sets an attribute unless it exists.
     pub(crate) fn set_new(mut self, name: &str, value: AttributeValue) -> Self {
         let (name, value) = (self.name(name), self.value(value));
         self.sets.push(format!("{name} = if_not_exists({name}, {value})"));
         self
     }
 
-    /// Sets an attribute to what another is.
+    /// Sets an attribute to the value of another.
     pub(crate) fn copy(mut self, name: &str, from: &str) -> Self {
         let (name, from) = (self.name(name), self.name(from));
         self.sets.push(format!("{name} = {from}"));
         self
     }
 
-    /// Adds to a number, which is 0 if it is not there.
+    /// Adds to a number. An absent one counts as 0.
     pub(crate) fn add(mut self, name: &str, number: i128) -> Self {
         let (name, value) = (self.name(name), self.value(item::number(number)));
         self.adds.push(format!("{name} {value}"));
         self
     }
 
-    /// Removes an attribute.
     pub(crate) fn remove(mut self, name: &str) -> Self {
         let name = self.name(name);
         self.removes.push(name);
         self
     }
 
-    /// Only if there is no such item.
+    /// Only if the item does not exist.
     pub(crate) fn if_new(mut self) -> Self {
         let name = self.name(PARTITION);
         self.conditions.push(format!("attribute_not_exists({name})"));
         self
     }
 
-    /// Only if there is no such item, or an attribute of it is at most that.
+    /// Only if the item does not exist, or an attribute of it is at most `number`.
     pub(crate) fn if_new_or_at_most(mut self, name: &str, number: i128) -> Self {
         let (partition, name) = (self.name(PARTITION), self.name(name));
         let value = self.value(item::number(number));
@@ -158,65 +152,64 @@ impl Write {
         self
     }
 
-    /// Only if the item is there.
+    /// Only if the item exists.
     pub(crate) fn if_there(self) -> Self {
         self.if_has(PARTITION)
     }
 
-    /// Only if the item has an attribute.
     pub(crate) fn if_has(mut self, name: &str) -> Self {
         let name = self.name(name);
         self.conditions.push(format!("attribute_exists({name})"));
         self
     }
 
-    /// Only if an attribute has that value.
+    /// Only if an attribute equals `value`.
     pub(crate) fn if_equal(mut self, name: &str, value: AttributeValue) -> Self {
         let (name, value) = (self.name(name), self.value(value));
         self.conditions.push(format!("{name} = {value}"));
         self
     }
 
-    /// Only if an attribute has another value, or none.
+    /// Only if an attribute has another value, or is absent.
     pub(crate) fn if_other(mut self, name: &str, value: AttributeValue) -> Self {
         let (name, value) = (self.name(name), self.value(value));
         self.conditions.push(format!("(attribute_not_exists({name}) OR {name} <> {value})"));
         self
     }
 
-    /// Only if an attribute is greater than that.
+    /// Only if an attribute is greater than `number`.
     pub(crate) fn if_above(mut self, name: &str, number: i128) -> Self {
         let (name, value) = (self.name(name), self.value(item::number(number)));
         self.conditions.push(format!("{name} > {value}"));
         self
     }
 
-    /// Only if an attribute is less than that, or is not there.
+    /// Only if an attribute is less than `number`, or is absent.
     pub(crate) fn if_below(mut self, name: &str, number: i128) -> Self {
         let (name, value) = (self.name(name), self.value(item::number(number)));
         self.conditions.push(format!("(attribute_not_exists({name}) OR {name} < {value})"));
         self
     }
 
-    /// Only if two attributes are the same.
+    /// Only if two attributes are equal.
     pub(crate) fn if_same(mut self, name: &str, other: &str) -> Self {
         let (name, other) = (self.name(name), self.name(other));
         self.conditions.push(format!("{name} = {other}"));
         self
     }
 
-    /// Only onto that revision.
+    /// Only at this revision.
     pub(crate) fn if_revision(self, revision: u64) -> Self {
         self.if_equal(REVISION, item::number(revision))
     }
 
-    /// Writes the revision that follows the one that was decided from, and only onto that.
+    /// Writes the revision after `from`, and only onto `from`.
     pub(crate) fn revise(self, from: u64) -> Self {
         self.set(REVISION, item::number(from + 1)).if_revision(from)
     }
 
-    /// The placeholder of an attribute's name. It is short: an expression has at most 4 KB, and the counts of 50
-    /// objectives are one update.
+    /// The placeholder of an attribute's name. It is short, because an expression has at most 4 KB,
+    /// and the counts of 50 objectives are one update.
     fn name(&mut self, name: &str) -> String {
         let known =
             self.names.iter().find(|(_, known)| *known == name).map(|(placeholder, _)| placeholder.clone());
@@ -252,7 +245,7 @@ impl Write {
         (!self.values.is_empty()).then(|| self.values.clone())
     }
 
-    /// Refuses a body that no item holds, before DynamoDB does.
+    /// Refuses a body that no item can hold, before DynamoDB does.
     fn check_size(&self) -> Result<(), StoreError> {
         if let Kind::Put(attributes) = &self.kind
             && let Some(AttributeValue::S(body)) = attributes.get(BODY)
@@ -264,7 +257,6 @@ impl Write {
         Ok(())
     }
 
-    /// As a part of a transaction on `table`.
     pub(crate) fn to_transact_item(&self, table: &str) -> Result<TransactWriteItem, StoreError> {
         self.check_size()?;
         let item = TransactWriteItem::builder();
@@ -320,7 +312,6 @@ impl Write {
         })
     }
 
-    /// As an update outside a transaction.
     pub(crate) fn as_update(
         &self,
         client: &aws_sdk_dynamodb::Client,
@@ -336,7 +327,6 @@ impl Write {
             .set_expression_attribute_values(self.values())
     }
 
-    /// As a removal outside a transaction.
     pub(crate) fn as_delete(
         &self,
         client: &aws_sdk_dynamodb::Client,
@@ -352,13 +342,12 @@ impl Write {
     }
 }
 
-/// The error for an item that already exists where it must be new.
+/// The error for an item that exists although it must be new.
 pub(crate) fn duplicate(writes: &[Write], failed: &[usize]) -> StoreError {
     let what = failed.first().and_then(|index| writes.get(*index)).map_or("item", Write::what);
     StoreError::Duplicate { what }
 }
 
-/// A key as attributes.
 pub(crate) fn key_attributes(key: &Key) -> Attributes {
     Attributes::from([
         (PARTITION.to_owned(), AttributeValue::S(key.partition.clone())),

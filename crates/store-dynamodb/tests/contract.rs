@@ -1,4 +1,4 @@
-//! The contract that every backend passes, on a DynamoDB that `ONERUN_TEST_DYNAMODB` names.
+//! The contract that every backend passes, on the DynamoDB in `ONERUN_TEST_DYNAMODB`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic, in its helpers too")]
 

@@ -1,4 +1,4 @@
-//! A table that was changed without the store, on the DynamoDB of `ONERUN_TEST_DYNAMODB`.
+//! A table that was changed without the store, on the DynamoDB in `ONERUN_TEST_DYNAMODB`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic, in its helpers too")]
 
@@ -29,7 +29,7 @@ fn root() -> KeyId {
     KeyId::restore("root").unwrap()
 }
 
-/// The key of a number, which was called for under that number.
+/// A key with a number, created by a call under that number.
 fn key(number: u8) -> NewKey {
     let fill = |buffer: &mut [u8]| {
         buffer.fill(number);
@@ -96,7 +96,7 @@ async fn remove(table: &ScratchTable, partition: &str, sort: &str) {
     delete.condition_expression("attribute_exists(pk)").send().await.unwrap();
 }
 
-/// Has every body of a partition changed by a function.
+/// Changes every body of a partition by a function.
 async fn rewrite(table: &ScratchTable, partition: &str, change: impl Fn(&str) -> String) {
     let query = table.client().query().table_name(table.name());
     let query = query.key_condition_expression("pk = :p").expression_attribute_values(":p", text(partition));

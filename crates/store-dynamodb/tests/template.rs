@@ -1,4 +1,5 @@
-//! The table that a deployment makes is the one that tests make, on a DynamoDB that `ONERUN_TEST_DYNAMODB` names.
+//! The template's table equals the one that tests create, on the DynamoDB in
+//! `ONERUN_TEST_DYNAMODB`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic, in its helpers too")]
 
@@ -11,13 +12,13 @@ use onerun_store::KeyStore;
 use onerun_store_dynamodb::local;
 use yaml_serde::Value;
 
-/// Keys and what is projected, by index; the table itself under its own name. Attributes by name.
+/// Keys and projections by index; the table under its own name. Attributes by name.
 #[derive(Debug, PartialEq)]
 struct Shape {
     attributes: BTreeMap<String, String>,
     keys: BTreeMap<String, Vec<(String, String)>>,
     projections: BTreeMap<String, (String, Vec<String>)>,
-    /// Which indexes are local.
+    /// The local indexes.
     local: Vec<String>,
     stream: String,
     billing: String,

@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_dead_job_makes_room_for_a_new_one() {
+    fn oldest_dead_job_makes_room_for_a_new_one() {
         let directory = tempfile::tempdir().unwrap();
         let connection = crate::open::writing(&directory.path().join("onerun.db")).unwrap();
         let simulation: SimulationId = "simulation00000000001".parse().unwrap();

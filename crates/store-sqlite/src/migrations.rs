@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_brought_to_the_newest_form_and_stays_there() {
+    fn empty_file_is_migrated_once_to_the_newest_version() {
         let (path, _directory) = file();
         for _ in 0..2 {
             let connection = open::writing(&path).unwrap();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_of_another_program_is_refused_and_left_as_it_is() {
+    fn database_of_another_program_is_refused_unchanged() {
         let (path, _directory) = file();
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
         let before = fs::read(&path).unwrap();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+    fn file_that_is_no_database_is_refused_unchanged() {
         let (path, _directory) = file();
         fs::write(&path, "Dear diary, ".repeat(1_000)).unwrap();
         let error = open::writing(&path).unwrap_err();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_a_newer_program_is_refused_by_its_number() {
+    fn file_of_a_newer_program_is_refused_by_its_version() {
         let (path, _directory) = file();
         open::writing(&path).unwrap().pragma_update(None, "user_version", newest() + 1).unwrap();
         let error = open::writing(&path).unwrap_err();

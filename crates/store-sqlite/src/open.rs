@@ -147,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_cannot_be_made_is_an_error_with_its_reason() {
+    fn uncreatable_database_is_an_error_with_its_reason() {
         let directory = tempfile::tempdir().unwrap();
         let error = writing(&directory.path().join("missing/onerun.db")).unwrap_err();
         assert!(matches!(error, OpenError::Create(_)), "{error:?}");
     }
 
     #[test]
-    fn a_statement_is_prepared_once_whatever_its_values() {
+    fn statement_is_prepared_once_for_all_values() {
         let directory = tempfile::tempdir().unwrap();
         let connection = writing(&directory.path().join("onerun.db")).unwrap();
         let sql = "SELECT agents.name FROM simulations JOIN agents ON agents.id = simulations.agent_id

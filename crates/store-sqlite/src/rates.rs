@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn who_made_the_most_requests_is_not_forgotten_for_others() {
+    fn busiest_bucket_is_not_forgotten_for_others() {
         let mut rates = Rates::default();
         for _ in 0..7 {
             rates.count("often", limit(), time(0));

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_costs_its_own_request_alone() {
+    async fn panic_fails_only_its_own_request() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("onerun.db");
         let _writing = open::writing(&path).unwrap();

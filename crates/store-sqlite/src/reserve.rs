@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reserve_is_made_once_and_found_again() {
+    fn reserve_is_created_once() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("onerun.db");
         let mut reserve = Reserve::of(&database);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_without_room_is_not_asked_again_at_once() {
+    fn full_disk_is_not_tried_again_at_once() {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("missing");
         let mut reserve = Reserve::of(&missing.join("onerun.db"));

@@ -195,7 +195,7 @@ fn ended_attempts(columns: &mut Columns<'_>) -> Read<Vec<EndedAttempt>> {
         attempts
             .into_iter()
             .map(|(attempt, end_reason, failure_reason, ended_at)| {
-                let end_reason = EndReason::parse(&end_reason).ok_or("an end reason that there is not")?;
+                let end_reason = EndReason::parse(&end_reason).ok_or("an unknown end reason")?;
                 let ended_at = Timestamp::from_microsecond(ended_at).map_err(|error| error.to_string())?;
                 Ok::<_, String>(EndedAttempt { attempt, end_reason, failure_reason, ended_at })
             })

@@ -87,7 +87,7 @@ impl Writer {
             // If the thread has ended, `write` was dropped with the sender of the answer.
             let _ = sender.send(Box::new(write));
         }
-        answer.await.unwrap_or_else(|_| Err(unavailable("the thread that writes is gone").into()))
+        answer.await.unwrap_or_else(|_| Err(unavailable("the writer thread has ended").into()))
     }
 }
 
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_that_fails_is_undone_and_those_beside_it_stay() {
+    async fn failed_write_is_undone_alone() {
         let writer = Arc::new(writer(connection()));
         let results = batch(
             &writer,
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_transaction_that_sqlite_ended_by_itself_fails_whole() {
+    async fn transaction_rolled_back_by_sqlite_fails_completely() {
         let writer = Arc::new(writer(connection()));
         let results = batch(
             &writer,

@@ -19,10 +19,10 @@ use super::{ProjectTable, contended, projects::order, require_new};
 
 const WHAT: &str = "agent";
 
-/// How many simulations it has.
+/// The number of simulations of an agent.
 const SIMULATIONS: &str = "simulations";
 
-/// Sets all that follows from the agent; the count of its simulations does not.
+/// Sets every attribute that follows from the agent. The number of its simulations does not.
 fn describe(write: Write, agent: &Agent) -> Write {
     let (id, created) = (&agent.id, keys::time(agent.created_at));
     let folded = keys::fold(agent.name.as_str());
@@ -34,7 +34,6 @@ fn describe(write: Write, agent: &Agent) -> Write {
         .set(FACETS, item::texts(keys::facets(&agent.name, &agent.metadata)))
 }
 
-/// Adds an agent.
 pub(super) async fn insert(
     table: ProjectTable<'_>,
     agent: &Agent,
@@ -48,7 +47,7 @@ pub(super) async fn insert(
     require_new(table.database, vec![write], record).await
 }
 
-/// Counts one more simulation of an agent, which must be there.
+/// Counts one more simulation of an existing agent.
 pub(super) fn count_simulation(table: ProjectTable<'_>, id: &AgentId) -> Write {
     Write::update(WHAT, Key::agent(table.project, id)).add(SIMULATIONS, 1).if_there()
 }
@@ -57,13 +56,11 @@ fn summary(item: &Item) -> Result<AgentSummary, StoreError> {
     Ok(AgentSummary { agent: record::agent(item)?, total_simulations: item.number(SIMULATIONS)? })
 }
 
-/// One agent.
 pub(super) async fn get(table: ProjectTable<'_>, id: &AgentId) -> Result<Option<AgentSummary>, StoreError> {
     let found = table.database.get(WHAT, &Key::agent(table.project, id)).await?;
     found.map(|item| summary(&item)).transpose()
 }
 
-/// One page of agents.
 pub(super) async fn list(
     table: ProjectTable<'_>,
     list: &ListAgents,
@@ -77,7 +74,6 @@ pub(super) async fn list(
     lists::page(table.database, query, &list.page, summary).await
 }
 
-/// Changes an agent.
 pub(super) async fn change(
     table: ProjectTable<'_>,
     id: &AgentId,
@@ -104,7 +100,7 @@ pub(super) async fn change(
     }
 }
 
-/// Notes that a worker asked for an agent's work.
+/// Stores when a worker asked for an agent's work.
 pub(super) async fn note_poll(
     table: ProjectTable<'_>,
     id: &AgentId,
@@ -115,6 +111,7 @@ pub(super) async fn note_poll(
         .set(LAST_POLLED_AT, item::number(micros))
         .if_there()
         .if_below(LAST_POLLED_AT, micros.into());
-    // If a condition fails, the agent is not there or has a later time, and nothing is to be written.
+    // If the condition fails, the agent is unknown or has a later time, and nothing needs to be
+    // written.
     table.database.update_unread(&write).await
 }

@@ -1,6 +1,8 @@
 //! Conversations.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod queueing;
+
+use std::collections::BTreeSet;
 
 use onerun_domain::{
     Conversation, ConversationId, ConversationStatus, Direction, Evaluation, Job, Name, ObjectiveRef, Page,
@@ -14,9 +16,7 @@ use onerun_store::{
 use crate::{
     counts::{Counts, UNSETTLED},
     database::Written,
-    idempotency,
-    item::{self, Item, REVISION},
-    jobs,
+    idempotency, item, jobs,
     keys::{self, Key, SimulationKeys, TranscriptKeys},
     lists::{self, Entries},
     overdue,
@@ -32,23 +32,15 @@ use super::{
     transcripts,
 };
 
+pub(super) use queueing::add;
+
 const WHAT: &str = "conversation";
 const EVALUATION: &str = "evaluation";
 
-/// How many conversations one transaction adds at most: with the counts, the numbers and the check
-/// below its bound.
-const MAX_ADDED: usize = 80;
-
-/// The numbers that are taken: a bit for each.
-const TAKEN: &str = "taken";
-
-/// Numbers are kept in one item, so they have a bound: far above any target.
-const MAX_NUMBER: u32 = 1_000_000;
-
-fn put(keys: &SimulationKeys, conversation: &Conversation, findings: &[StoredEvaluation]) -> Write {
+fn put(keys: &SimulationKeys, conversation: &Conversation, evaluations: &[StoredEvaluation]) -> Write {
     let (created, seq) = (keys::time(conversation.created_at), keys::number(conversation.seq.into()));
     let status = conversation.status.as_str();
-    // Queued conversations come first, longest waiting at the head; then all others that are not
+    // Queued conversations sort first, longest waiting at the head, then all others that are not
     // settled.
     let waits = match conversation.status {
         ConversationStatus::Queued => {
@@ -57,148 +49,12 @@ fn put(keys: &SimulationKeys, conversation: &Conversation, findings: &[StoredEva
         _ if conversation.is_settled() => None,
         _ => Some(format!("conversation#unsettled#{seq}")),
     };
-    let body = record::conversation_body(conversation, findings);
+    let body = record::conversation_body(conversation, evaluations);
     let write = Write::put(WHAT, keys.conversation(&conversation.id), &body)
         .set(Index::Made.sort(), item::text(format!("conversation#{created}#{seq}")))
         .set(Index::Status.sort(), item::text(format!("conversation#{status}#{created}#{seq}")))
         .set_some(Index::Wait.sort(), waits.map(item::text));
     overdue::mark_conversation(write, conversation)
-}
-
-/// Adds those conversations whose numbers are free.
-pub(super) async fn add(
-    table: ProjectTable<'_>,
-    simulation: &SimulationId,
-    conversations: &[Conversation],
-) -> Result<(), ChangeError> {
-    let keys = table.keys(simulation);
-    require_personas(table, &keys, conversations).await?;
-    if conversations.is_empty() {
-        return add_some(table, &keys, conversations).await;
-    }
-    for some in conversations.chunks(MAX_ADDED) {
-        add_some(table, &keys, some).await?;
-    }
-    Ok(())
-}
-
-/// Holds the personas to being those of the simulation. They are never removed.
-async fn require_personas(
-    table: ProjectTable<'_>,
-    keys: &SimulationKeys,
-    conversations: &[Conversation],
-) -> Result<(), StoreError> {
-    let wanted: BTreeSet<Key> =
-        conversations.iter().map(|conversation| keys.persona(&conversation.persona_id)).collect();
-    let count = wanted.len();
-    if table.database.count(personas::WHAT, wanted).await? == count {
-        return Ok(());
-    }
-    Err(StoreError::Corrupt { what: WHAT, reason: "it names a persona that is not there".into() })
-}
-
-async fn add_some(
-    table: ProjectTable<'_>,
-    keys: &SimulationKeys,
-    conversations: &[Conversation],
-) -> Result<(), ChangeError> {
-    let mut retry = RetryPolicy::new();
-    loop {
-        let wanted = [keys.simulation(), keys.numbers()];
-        let mut items = table.database.snapshot(simulations::WHAT, &wanted, &mut retry).await?.into_iter();
-        let (simulation, numbers) = (items.next().flatten(), items.next().flatten());
-        let simulation = simulation.ok_or_else(|| StoreError::Corrupt {
-            what: simulations::WHAT,
-            reason: "conversations are to be added to one that is not there".into(),
-        })?;
-        let stored = record::simulation(&simulation)?;
-        stored.simulation.require_running()?;
-        let mut taken = Numbers::read(numbers.as_ref())?;
-        let mut added = Vec::new();
-        for conversation in conversations {
-            if taken.take(conversation.seq)? {
-                added.push(conversation);
-            }
-        }
-        if added.is_empty() {
-            return Ok(());
-        }
-        let writes = additions(keys, &stored, &added, taken.write(keys));
-        match table.database.write(&writes, &mut retry).await? {
-            Written::All => return Ok(()),
-            // Only ids that are there already: reading again would not help.
-            Written::Failed(failed) if failed.iter().all(|index| *index < added.len()) => {
-                return Err(duplicate(&writes, &failed).into());
-            }
-            Written::Failed(_) if retry.wait().await => {}
-            Written::Failed(_) => return Err(contended(WHAT)),
-        }
-    }
-}
-
-/// The conversations, then their numbers, then their counts.
-fn additions(
-    keys: &SimulationKeys,
-    stored: &StoredSimulation,
-    added: &[&Conversation],
-    numbers: Write,
-) -> Vec<Write> {
-    let put_new =
-        |conversation: &&Conversation| put(keys, conversation, &[]).set(REVISION, item::number(1)).if_new();
-    let mut writes: Vec<Write> = added.iter().map(put_new).collect();
-    writes.push(numbers);
-    let mut counts: BTreeMap<Key, Counts> = BTreeMap::new();
-    for conversation in added {
-        let stored_conversation =
-            StoredConversation { conversation: (*conversation).clone(), findings: Vec::new(), revision: 1 };
-        let one = Counts::of_conversation(&stored_conversation, &stored.pinned);
-        let sum = counts.entry(keys.counter_shard_of(conversation.id.as_str())).or_default();
-        *sum = std::mem::take(sum).plus(one);
-    }
-    let update = |(counter_shard, counts): (Key, Counts)| {
-        counts.write(Write::update(COUNTS, counter_shard)).if_revision(stored.revision)
-    };
-    writes.extend(counts.into_iter().map(update));
-    writes
-}
-
-/// Which numbers are taken.
-struct Numbers {
-    bits: Vec<u8>,
-    revision: Option<u64>,
-}
-
-impl Numbers {
-    fn read(item: Option<&Item>) -> Result<Self, StoreError> {
-        let Some(item) = item else { return Ok(Self { bits: Vec::new(), revision: None }) };
-        Ok(Self { bits: item.bytes(TAKEN)?.to_vec(), revision: Some(item.revision()?) })
-    }
-
-    /// Takes a number; `false` if it was taken.
-    fn take(&mut self, seq: u32) -> Result<bool, StoreError> {
-        let byte = usize::try_from(seq / 8).ok().filter(|_| seq <= MAX_NUMBER);
-        let byte = byte.ok_or_else(|| StoreError::Corrupt {
-            what: WHAT,
-            reason: format!("its number is above {MAX_NUMBER}"),
-        })?;
-        if self.bits.len() <= byte {
-            self.bits.resize(byte + 1, 0);
-        }
-        let bit = 1 << (seq % 8);
-        let Some(bits) = self.bits.get_mut(byte) else { return Ok(false) };
-        let free = *bits & bit == 0;
-        *bits |= bit;
-        Ok(free)
-    }
-
-    fn write(self, keys: &SimulationKeys) -> Write {
-        let bits = aws_sdk_dynamodb::types::AttributeValue::B(self.bits.into());
-        let write = Write::put_bare("taken numbers", keys.numbers()).set(TAKEN, bits);
-        match self.revision {
-            Some(revision) => write.revise(revision),
-            None => write.set(REVISION, item::number(1)).if_new(),
-        }
-    }
 }
 
 /// One conversation with its persona and evaluations.
@@ -211,7 +67,8 @@ pub(super) async fn get(
     let Some(item) = table.database.get(WHAT, &keys.conversation(id)).await? else { return Ok(None) };
     let stored = record::conversation(&item)?;
     let pinned = pinned(table, &keys, [&stored]).await?;
-    let versions = stored.findings.iter().map(|finding| Key::version(table.project, &finding.objective));
+    let versions =
+        stored.evaluations.iter().map(|evaluation| Key::version(table.project, &evaluation.objective));
     let versions = table.database.get_all(WHAT, versions.collect()).await?;
     let Some(held) = held(table, &keys, &pinned, vec![stored]).await?.pop() else { return Ok(None) };
     let mut evaluations = Vec::new();
@@ -223,10 +80,12 @@ pub(super) async fn get(
     Ok(Some(EvaluatedConversation { conversation, persona, evaluations }))
 }
 
-/// How many conversations are read at one time. Each comes with its persona and up to fifty evaluations.
+/// How many conversations are read at a time. Each comes with its persona and up to fifty
+/// evaluations.
 const GROUP: usize = 21;
 
-/// One page of conversations. One whose status changes while the page is read may be missing from it.
+/// One page of conversations. A conversation whose status changes while the page is read may be
+/// missing.
 pub(super) async fn list(
     table: ProjectTable<'_>,
     simulation: &SimulationId,
@@ -273,7 +132,7 @@ pub(super) async fn list(
     }
 }
 
-/// The objectives that a simulation pins, and what each is called.
+/// The objectives that a simulation pins, and their names.
 #[derive(Default)]
 struct Names {
     pinned: Vec<ObjectiveRef>,
@@ -290,14 +149,14 @@ async fn read_names(table: ProjectTable<'_>, pinned: Vec<ObjectiveRef>) -> Resul
     Ok(Names { pinned, names })
 }
 
-/// The objectives that the conversations' simulation pins, if one of the conversations has a
+/// The objectives that the conversations' simulation pins, if one of the conversations has an
 /// evaluation.
 async fn pinned(
     table: ProjectTable<'_>,
     keys: &SimulationKeys,
     conversations: impl IntoIterator<Item = &StoredConversation>,
 ) -> Result<Vec<ObjectiveRef>, StoreError> {
-    if conversations.into_iter().all(|stored| stored.findings.is_empty()) {
+    if conversations.into_iter().all(|stored| stored.evaluations.is_empty()) {
         return Ok(Vec::new());
     }
     let simulation = table.database.get(simulations::WHAT, &keys.simulation()).await?;
@@ -305,18 +164,18 @@ async fn pinned(
 }
 
 fn missing(what: &str) -> StoreError {
-    StoreError::Corrupt { what: WHAT, reason: format!("its {what} is gone") }
+    StoreError::Corrupt { what: WHAT, reason: format!("its {what} is missing") }
 }
 
-/// A conversation, the persona that holds it, and its evaluations.
+/// A conversation, its persona, and its evaluations.
 struct Held {
     conversation: Conversation,
     persona: Persona,
     evaluations: Vec<Evaluation>,
 }
 
-/// The conversations with their personas and evaluations, these in the order that the simulation pins
-/// what they are about.
+/// The conversations with their personas and evaluations. Evaluations are in the order of the
+/// simulation's objectives.
 async fn held(
     table: ProjectTable<'_>,
     keys: &SimulationKeys,
@@ -324,20 +183,22 @@ async fn held(
     conversations: Vec<StoredConversation>,
 ) -> Result<Vec<Held>, StoreError> {
     let mut others = BTreeSet::new();
-    for StoredConversation { conversation, findings, .. } in &conversations {
+    for StoredConversation { conversation, evaluations, .. } in &conversations {
         others.insert(keys.persona(&conversation.persona_id));
         let transcript = keys.transcript(&conversation.id);
         others.extend(
-            findings.iter().map(|finding| transcript.evaluation(conversation.attempt, &finding.objective)),
+            evaluations
+                .iter()
+                .map(|evaluation| transcript.evaluation(conversation.attempt, &evaluation.objective)),
         );
     }
     let others = table.database.get_all(WHAT, others).await?;
     let read = |stored: StoredConversation| {
-        let StoredConversation { conversation, mut findings, .. } = stored;
-        findings.sort_by_key(|finding| pinned.iter().position(|pinned| *pinned == finding.objective));
+        let StoredConversation { conversation, evaluations: mut outcomes, .. } = stored;
+        outcomes.sort_by_key(|evaluation| pinned.iter().position(|pinned| *pinned == evaluation.objective));
         let transcript = keys.transcript(&conversation.id);
         let mut evaluations = Vec::new();
-        for StoredEvaluation { objective, .. } in &findings {
+        for StoredEvaluation { objective, .. } in &outcomes {
             let key = transcript.evaluation(conversation.attempt, objective);
             let evaluation = find(EVALUATION, &others, &key).ok_or_else(|| missing(EVALUATION))?;
             evaluations.push(record::evaluation(&evaluation)?);
@@ -349,7 +210,7 @@ async fn held(
     conversations.into_iter().map(read).collect()
 }
 
-/// The ids of conversations with something left to happen.
+/// The ids of conversations that are not settled.
 pub(super) async fn unsettled(
     table: ProjectTable<'_>,
     simulation: &SimulationId,
@@ -367,7 +228,6 @@ pub(super) async fn unsettled(
     found.iter().map(id).collect()
 }
 
-/// Changes a conversation.
 pub(super) async fn change(
     table: ProjectTable<'_>,
     simulation: &SimulationId,
@@ -394,12 +254,13 @@ pub(super) async fn change(
             Written::All => return Ok(Some(planned.conversation)),
             Written::Failed(failed) => failed,
         };
-        // The state of the decision is unchanged, so an item that must be new already exists.
+        // The state that the decision read is unchanged, so the failed condition is an item that
+        // must be new.
         if !failed.contains(&CONVERSATION) && !failed.contains(&COUNTER_SHARD) {
             return Err(duplicate(&writes, &failed).into());
         }
-        // Either the simulation changed, or nothing else is left to happen where this conversation
-        // is counted.
+        // Either the simulation changed, or this is the last unsettled conversation of its counter
+        // shard.
         may_be_last = may_be_last || (planned.settles && failed == [COUNTER_SHARD]);
         if !retry.wait().await {
             return Err(contended(WHAT));
@@ -407,7 +268,7 @@ pub(super) async fn change(
     }
 }
 
-/// The places of two writes of a change.
+/// The positions of two writes of a change.
 const CONVERSATION: usize = 0;
 const COUNTER_SHARD: usize = 1;
 
@@ -421,10 +282,10 @@ struct Planned {
 
 /// The writes of a change.
 ///
-/// The one that settles the last unsettled conversation of a counter shard adds the job that
-/// finishes the simulation: the last of all is the last of its counter shard, too. Whether a
-/// settlement is the last is a condition of the write, so that no other comes in between; only when
-/// it fails is the job added.
+/// The change that settles the last conversation of a counter shard also adds the job that finishes
+/// the simulation: the last conversation of all is also the last of its shard. A condition of the
+/// write says that it is not the last, so no other conversation can settle in between. Only when
+/// that condition fails is the job added.
 fn plan(
     table: ProjectTable<'_>,
     keys: &SimulationKeys,
@@ -433,9 +294,9 @@ fn plan(
     change: ConversationChange,
     may_be_last: bool,
 ) -> Result<Planned, StoreError> {
-    let findings = findings(simulation, before, &change)?;
+    let outcomes = outcomes(simulation, before, &change)?;
     let ConversationChange { conversation, items, turn, evaluations, mut jobs, record } = change;
-    let after = StoredConversation { conversation, findings, revision: before.revision + 1 };
+    let after = StoredConversation { conversation, evaluations: outcomes, revision: before.revision + 1 };
     let changes = after.conversation != before.conversation
         || !items.is_empty()
         || turn.is_some()
@@ -464,7 +325,7 @@ fn plan(
         counter_shard = counter_shard.if_above(UNSETTLED, 1);
     }
     let mut writes =
-        vec![put(keys, &after.conversation, &after.findings).revise(before.revision), counter_shard];
+        vec![put(keys, &after.conversation, &after.evaluations).revise(before.revision), counter_shard];
     writes.extend(turn.map(|turn| transcripts::keep(&transcript, &turn)));
     writes.extend(transcripts::append(&transcript, &before.conversation, &items)?);
     writes.extend(evaluations.iter().map(|evaluation| record_evaluation(&transcript, evaluation)));
@@ -478,53 +339,35 @@ fn record_evaluation(keys: &TranscriptKeys, evaluation: &Evaluation) -> Write {
     Write::put(EVALUATION, key, &record::evaluation_body(evaluation)).if_new()
 }
 
-/// The evaluations on the attempt that the conversation is at after the change.
-fn findings(
+/// The outcomes of the conversation's current attempt after the change.
+fn outcomes(
     simulation: &StoredSimulation,
     before: &StoredConversation,
     change: &ConversationChange,
 ) -> Result<Vec<StoredEvaluation>, StoreError> {
     let attempt = change.conversation.attempt;
-    let mut findings = before.findings.clone();
+    let mut outcomes = before.evaluations.clone();
     if attempt != before.conversation.attempt {
-        findings.clear();
+        outcomes.clear();
     }
     for evaluation in &change.evaluations {
         require_pinned(simulation, &evaluation.objective)?;
         if evaluation.attempt == attempt {
-            findings.push(StoredEvaluation {
+            outcomes.push(StoredEvaluation {
                 objective: evaluation.objective.clone(),
                 outcome: evaluation.outcome,
                 score: evaluation.score,
             });
         }
     }
-    Ok(findings)
+    Ok(outcomes)
 }
 
-/// Evaluations are about what the simulation pins.
+/// An evaluation needs an objective that the simulation pins.
 fn require_pinned(simulation: &StoredSimulation, objective: &ObjectiveRef) -> Result<(), StoreError> {
     if simulation.pinned.contains(objective) {
         return Ok(());
     }
     let reason = "it names an objective that its simulation does not pin".into();
     Err(StoreError::Corrupt { what: EVALUATION, reason })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_is_taken_once() {
-        let mut numbers = Numbers { bits: Vec::new(), revision: None };
-        for seq in [1, 8, 7, 10_000, 0, MAX_NUMBER] {
-            assert!(numbers.take(seq).unwrap());
-            assert!(!numbers.take(seq).unwrap());
-        }
-        assert!(numbers.take(9).unwrap());
-        assert!(numbers.take(MAX_NUMBER + 1).is_err());
-        // An item can hold far more.
-        assert!(numbers.bits.len() < 400 * 1024 / 2);
-    }
 }

@@ -1,5 +1,5 @@
-//! Objectives, in versions: one item for the newest, which lists and changes go by, and one for each version, which
-//! is written once and never changed.
+//! Objectives, in versions: one item for the newest version, used by lists and changes, and one
+//! item for each version, which never changes.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,6 @@ fn put_version(table: ProjectTable<'_>, objective: &Objective) -> Write {
     Write::put(VERSION, key, &record::objective_body(objective)).if_new()
 }
 
-/// Adds an objective.
 pub(super) async fn insert(
     table: ProjectTable<'_>,
     objective: &Objective,
@@ -62,8 +61,8 @@ pub(super) async fn list(
     lists::page(table.database, query, page, record::objective).await
 }
 
-/// Holds the versions that a simulation is to pin to being there. They are never removed, so that nothing can change
-/// about it before the simulation is written.
+/// Fails unless the versions exist. Versions are never removed, so they still exist when the
+/// simulation is written.
 pub(super) async fn require(table: ProjectTable<'_>, references: &[ObjectiveRef]) -> Result<(), StoreError> {
     let keys: BTreeSet<Key> =
         references.iter().map(|reference| Key::version(table.project, reference)).collect();
@@ -71,10 +70,10 @@ pub(super) async fn require(table: ProjectTable<'_>, references: &[ObjectiveRef]
     if table.database.count(VERSION, keys).await? == count {
         return Ok(());
     }
-    Err(StoreError::Corrupt { what: "simulation", reason: "it names an objective that is not there".into() })
+    Err(StoreError::Corrupt { what: "simulation", reason: "it names an unknown objective".into() })
 }
 
-/// Adds the version that the decision makes, if it makes one.
+/// Adds the decision's new version, if there is one.
 pub(super) async fn change(
     table: ProjectTable<'_>,
     id: &ObjectiveId,
@@ -92,7 +91,7 @@ pub(super) async fn change(
         let writes = [put(table, &after).revise(item.revision()?), put_version(table, &after)];
         match table.database.write(&writes, &mut retry).await? {
             Written::All => return Ok(Some(after)),
-            // Versions never change.
+            // The objective has not changed, so its next version exists already.
             Written::Failed(failed) if !failed.contains(&0) => {
                 return Err(duplicate(&writes, &failed).into());
             }

@@ -26,7 +26,8 @@ fn put(keys: &SimulationKeys, persona: &Persona) -> Write {
         .set(Index::Made.sort(), item::text(format!("persona#{created}#{seq}")))
 }
 
-/// Adds a persona and its jobs, unless its simulation has one of that number or is not of this project.
+/// Adds a persona and its jobs, unless its simulation has a persona with that number or belongs to
+/// another project.
 pub(super) async fn add(
     table: ProjectTable<'_>,
     persona: &Persona,
@@ -47,7 +48,6 @@ pub(super) async fn add(
     }
 }
 
-/// One persona.
 pub(super) async fn get(
     table: ProjectTable<'_>,
     simulation: &SimulationId,
@@ -57,7 +57,7 @@ pub(super) async fn get(
     found.map(|item| record::persona(&item)).transpose()
 }
 
-/// The numbers that are taken, from `first` on.
+/// The taken numbers, from `first` on.
 pub(super) async fn seqs(
     table: ProjectTable<'_>,
     simulation: &SimulationId,
@@ -78,7 +78,6 @@ fn seq(item: &Item) -> Result<u32, StoreError> {
         .ok_or_else(|| StoreError::Corrupt { what: "persona's number", reason: "its key names none".into() })
 }
 
-/// One page of personas, newest first.
 pub(super) async fn list(
     table: ProjectTable<'_>,
     simulation: &SimulationId,
@@ -90,7 +89,6 @@ pub(super) async fn list(
     lists::page(table.database, query, page, record::persona).await
 }
 
-/// Changes a persona.
 pub(super) async fn change(
     table: ProjectTable<'_>,
     simulation: &SimulationId,

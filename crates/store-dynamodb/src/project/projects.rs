@@ -1,4 +1,4 @@
-//! Projects. All are in one partition: they are few, small, and written once in a while.
+//! Projects. All are in one partition: they are few, small, and rarely written.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,6 @@ fn put(project: &Project) -> Write {
         .set(Index::Name.sort(), item::text(format!("{folded}{}{created}#{id}", keys::END)))
 }
 
-/// Adds a project.
 pub(crate) async fn insert(
     database: &Database,
     project: &Project,
@@ -39,12 +38,11 @@ pub(crate) async fn insert(
     require_new(database, vec![write], record).await
 }
 
-/// Whether there is such a project.
 pub(crate) async fn exists(database: &Database, id: &ProjectId) -> Result<bool, StoreError> {
     Ok(database.get(WHAT, &Key::project(id)).await?.is_some())
 }
 
-/// One page of the projects within reach.
+/// One page of the projects that the caller may access.
 pub(crate) async fn list(
     database: &Database,
     within: &ProjectAccess,
@@ -59,7 +57,7 @@ pub(crate) async fn list(
     }
 }
 
-/// One page of the projects of these ids, in the order that a query of all has them in.
+/// One page of the projects with these ids, in the order of a query of all projects.
 async fn named(
     database: &Database,
     ids: &BTreeSet<ProjectId>,
@@ -95,17 +93,15 @@ async fn named(
     Ok(built.finish())
 }
 
-/// The project.
 pub(super) async fn get(database: &Database, id: &ProjectId) -> Result<Project, StoreError> {
     record::project(&stored(database, id).await?)
 }
 
 async fn stored(database: &Database, id: &ProjectId) -> Result<Item, StoreError> {
     let found = database.get(WHAT, &Key::project(id)).await?;
-    found.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "it is gone".into() })
+    found.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "it is missing".into() })
 }
 
-/// Changes the project.
 pub(super) async fn change(
     database: &Database,
     id: &ProjectId,
@@ -129,7 +125,7 @@ pub(super) async fn change(
     }
 }
 
-/// The index that a list of things with a name is in the order of.
+/// The index for the order of a list with names.
 pub(super) fn order(sort: SortBy) -> (Index, Direction) {
     match sort {
         SortBy::CreatedAt(direction) => (Index::Made, direction),

@@ -1,5 +1,5 @@
-//! Simulations: an entry among the project's, which lists are made from, and the simulation itself in a partition of
-//! its own, with its counts.
+//! Simulations: an entry in the project's partition, from which lists are read, and the simulation
+//! itself in its own partition, with its counts.
 
 use std::cmp::Reverse;
 
@@ -53,7 +53,7 @@ fn put(table: ProjectTable<'_>, simulation: &Simulation, pinned: &[ObjectiveRef]
     overdue::mark_simulation(write, simulation)
 }
 
-/// Adds a simulation, what it pins, and jobs.
+/// Adds a simulation with its pinned objectives and its jobs.
 pub(super) async fn insert(
     table: ProjectTable<'_>,
     simulation: &Simulation,
@@ -76,7 +76,7 @@ pub(super) async fn insert(
     match table.database.write(&writes, &mut RetryPolicy::new()).await? {
         Written::All => Ok(()),
         Written::Failed(failed) if failed == [2] => {
-            Err(StoreError::Corrupt { what: WHAT, reason: "it names an agent that is not there".into() })
+            Err(StoreError::Corrupt { what: WHAT, reason: "it names an unknown agent".into() })
         }
         Written::Failed(failed) => Err(duplicate(&writes, &failed)),
     }
@@ -101,7 +101,7 @@ pub(super) async fn get(
     }))
 }
 
-/// A version of an objective, of those that were found.
+/// A version of an objective among the found items.
 pub(super) fn version(
     table: ProjectTable<'_>,
     found: &Found,
@@ -109,11 +109,10 @@ pub(super) fn version(
 ) -> Result<Objective, StoreError> {
     let item = find("objective version", found, &Key::version(table.project, reference));
     let item =
-        item.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "its objective is gone".into() })?;
+        item.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "its objective is missing".into() })?;
     record::objective(&item)
 }
 
-/// One page of simulations.
 pub(super) async fn list(
     table: ProjectTable<'_>,
     list: &ListSimulations,
@@ -131,7 +130,7 @@ pub(super) async fn list(
     fill(table, entries, PageBuilder::new(list.page.limit)).await
 }
 
-/// The page with the simulations of entries added to it.
+/// Adds the simulations of entries to a page.
 async fn fill(
     table: ProjectTable<'_>,
     mut entries: Entries<'_>,
@@ -168,16 +167,16 @@ async fn summaries(
 }
 
 fn no_agent() -> StoreError {
-    StoreError::Corrupt { what: WHAT, reason: "its agent is gone".into() }
+    StoreError::Corrupt { what: WHAT, reason: "its agent is missing".into() }
 }
 
-/// All that the list asks for, in the order of an index.
+/// All matches of the list, in the order of an index.
 fn all(table: ProjectTable<'_>, list: &ListSimulations, index: Index, direction: Direction) -> Query {
     let status = list.status.map(|status| status.as_str().to_owned());
     narrowed(table, list).by(index, direction).beginning("simulation#").equal(STATUS, status)
 }
 
-/// Those in one status, or all in the order of their status.
+/// Matches in one status, or all in the order of their status.
 fn in_status(
     table: ProjectTable<'_>,
     list: &ListSimulations,
@@ -203,10 +202,10 @@ fn id(key: &Key) -> Result<SimulationId, StoreError> {
     id.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "its key names no simulation".into() })
 }
 
-/// One page of those with a queued conversation, longest waiting first, then of the others.
+/// One page of simulations with a queued conversation, longest waiting first, then of the others.
 ///
-/// Only a running simulation has conversations that wait for a worker: what one that is over has left queued is about
-/// to be stopped, and takes no calls. So those that run are looked at one by one, which are few, and the rest are not.
+/// Only running simulations are read one by one. Queued conversations of other simulations are
+/// about to be stopped, and no worker can start them.
 async fn longest_waiting(
     table: ProjectTable<'_>,
     list: &ListSimulations,
@@ -243,25 +242,26 @@ async fn longest_waiting(
     fill(table, entries.without(waiting), page).await
 }
 
-/// How the position of a simulation that waits for a worker begins. No index is called so.
+/// The prefix of the position of a simulation that waits for a worker. No index has this name.
 const WAITING: &str = "waiting";
 
 /// A simulation that waits for a worker.
 struct Waiting {
-    /// Since when, as the index has it.
+    /// Since when it waits, as the index has it.
     since: String,
     entry: Entry,
 }
 
 impl Waiting {
-    /// Its entry, with its place among those that wait.
+    /// Its entry, positioned among the waiting simulations.
     fn entry(&self) -> Entry {
         let position = position(&(WAITING, &self.since, &self.entry.sort));
         Entry { position, ..self.entry.clone() }
     }
 }
 
-/// All simulations that wait for a worker, longest waiting first. Those that wait since one time are newest first.
+/// All simulations that wait for a worker, longest waiting first. With equal times, the newest is
+/// first.
 async fn waiting(table: ProjectTable<'_>, list: &ListSimulations) -> Result<Vec<Waiting>, StoreError> {
     let running = SimulationStatus::InProgress;
     if list.status.is_some_and(|status| status != running) {
@@ -276,7 +276,7 @@ async fn waiting(table: ProjectTable<'_>, list: &ListSimulations) -> Result<Vec<
                 .beginning("conversation#queued#")
                 .limit(1);
             let first = table.database.entries(&query).await?;
-            // `conversation#queued#` time `#` number: only the time counts here.
+            // `conversation#queued#` time `#` number: only the time matters here.
             let since = first.first().and_then(|first| first.sort.rsplit_once('#'));
             Ok::<_, StoreError>(since.map(|(since, _)| Waiting { since: since.to_owned(), entry }))
         })
@@ -290,7 +290,7 @@ async fn waiting(table: ProjectTable<'_>, list: &ListSimulations) -> Result<Vec<
     Ok(waiting)
 }
 
-/// A simulation and its counts at one moment.
+/// A snapshot of a simulation and its counts.
 async fn counted(
     table: ProjectTable<'_>,
     id: &SimulationId,
@@ -303,7 +303,7 @@ async fn counted(
     Ok(Some((record::simulation(&simulation)?, items.flatten().collect())))
 }
 
-/// Changes a simulation. Its counts only grow, so that a decision from them stays right while they do.
+/// Changes a simulation. Counts only grow meanwhile, so the decision stays right.
 pub(super) async fn change(
     table: ProjectTable<'_>,
     id: &SimulationId,
@@ -328,7 +328,7 @@ pub(super) async fn change(
         } else {
             writes.push(put(table, &after, &stored.pinned).revise(stored.revision));
             writes.push(put_entry(table, &after));
-            // The decision is based on an outdated state and is not written.
+            // If the state has changed since the decision, nothing is written.
             let revision = stored.revision + 1;
             let close = |key| Write::update(COUNTS, key).set(REVISION, item::number(revision));
             writes.extend(table.keys(id).counter_shards().into_iter().map(close));
@@ -339,7 +339,7 @@ pub(super) async fn change(
         writes.extend(record);
         match table.database.write(&writes, &mut retry).await? {
             Written::All => return Ok(Some(after)),
-            // The request was done already.
+            // The request was already carried out.
             Written::Failed(failed) if failed.last().copied() == record_at => {
                 return Err(StoreError::Duplicate { what: idempotency::WHAT }.into());
             }
@@ -351,7 +351,7 @@ pub(super) async fn change(
     }
 }
 
-/// The counts that results are made of.
+/// The counts that results are computed from.
 pub(super) async fn counts(
     table: ProjectTable<'_>,
     id: &SimulationId,

@@ -1,7 +1,7 @@
-//! Messages, and the replies that are kept for a repeated call.
+//! Messages, and the replies stored under an `Idempotency-Key`.
 //!
-//! A message is one item, or several when it is longer than one holds: the text of its body, cut. Its key says its
-//! position, so that a page is found where it begins and needs no counting.
+//! A message is one item, or several if its body is longer than one item can hold. Its key contains
+//! its position, so a page is found without counting.
 
 use onerun_domain::{
     Conversation, ConversationId, Item as Message, Page, PageRequest, SimulationId, Start, later,
@@ -22,7 +22,7 @@ use super::ProjectTable;
 
 const WHAT: &str = "message";
 
-/// The writes that append messages to the attempt that `conversation` is at.
+/// The writes that append messages to the current attempt of `conversation`.
 pub(super) fn append(
     keys: &TranscriptKeys,
     conversation: &Conversation,
@@ -80,7 +80,8 @@ pub(super) async fn items(
     let mut retry = RetryPolicy::new();
     loop {
         let read = reading.read(table, &transcript, attempt, last).await;
-        // A query may come between the parts of a transaction: the conversation says how many messages there are.
+        // A query may run between the parts of a transaction, so the conversation decides how many
+        // messages there are.
         if reading.is_full || !more_than(table, &keys, conversation, attempt, reading.follows).await? {
             read?;
             return Ok(reading.page.finish());
@@ -102,8 +103,8 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads on, up to the message at `last` or to the end of the page. Of a message that is in several parts
-    /// no more is held than of one answer beside it.
+    /// Reads up to the message at `last` or the end of the page. Holds at most one message in
+    /// several parts, and one answer.
     async fn read(
         &mut self,
         table: ProjectTable<'_>,
@@ -138,7 +139,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Adds a message; `false` if the page is full.
+    /// Adds a message. Returns `false` if the page is full.
     fn add(&mut self, body: &str) -> Result<bool, StoreError> {
         let message = record::message(body)?;
         let number = message.position;
@@ -148,7 +149,8 @@ impl Reading {
     }
 }
 
-/// Whether an attempt has more than `count` messages, as far as its conversation tells: only of the attempt it is at.
+/// Whether an attempt has more than `count` messages. The conversation knows this of its current
+/// attempt only.
 async fn more_than(
     table: ProjectTable<'_>,
     keys: &crate::keys::SimulationKeys,
@@ -163,7 +165,7 @@ async fn more_than(
     Ok(conversation.attempt == attempt && u64::from(conversation.item_count) > count)
 }
 
-/// Keeps a reply under its key, which must be new.
+/// Stores a reply under its idempotency key, which must be new.
 pub(super) fn keep(keys: &TranscriptKeys, turn: &StoredTurn) -> Write {
     let expires = later(turn.created_at, IDEMPOTENCY_RETENTION).as_second().saturating_add(1);
     Write::put("turn", keys.reply(&turn.key), &record::turn_body(turn))
@@ -171,7 +173,7 @@ pub(super) fn keep(keys: &TranscriptKeys, turn: &StoredTurn) -> Write {
         .if_new()
 }
 
-/// The reply that is kept under a key.
+/// The reply under an idempotency key.
 pub(super) async fn turn(
     table: ProjectTable<'_>,
     simulation: &SimulationId,
@@ -188,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_between_characters_and_nothing_is_lost() {
+    fn text_is_cut_between_characters_without_loss() {
         let text = "a\u{e9}\u{1f600}".repeat(7);
         for size in 4..60 {
             let parts = cut(&text, size);

@@ -1,4 +1,4 @@
-//! A client whose calls fail as a test says, in front of the DynamoDB that `ONERUN_TEST_DYNAMODB` names.
+//! A client whose calls fail as a test asks, in front of the DynamoDB in `ONERUN_TEST_DYNAMODB`.
 
 use std::{
     collections::HashMap,
@@ -23,31 +23,29 @@ use tokio::runtime::Runtime;
 /// The fault of a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
-    /// Nothing: it is answered.
+    /// The call succeeds.
     None,
-    /// It is not carried out, and answered with this status and body.
+    /// The call is not carried out, and answered with this status and body.
     Refused(u16, Value),
-    /// It is carried out, and the connection breaks before the answer.
+    /// The call is carried out, and the connection breaks before the answer.
     Lost,
-    /// It is never answered.
+    /// The call is never answered.
     Hung,
-    /// Of a batch of keys, no more than so many are looked at.
+    /// Of a batch of keys, only this many are processed.
     Partial(usize),
 }
 
 impl Fault {
-    /// An error of DynamoDB.
     pub(crate) fn error(status: u16, code: &str) -> Self {
         let kind = format!("com.amazonaws.dynamodb.v20120810#{code}");
         Self::Refused(status, json!({ "__type": kind, "message": "not now" }))
     }
 
-    /// An answer of what stands in front of DynamoDB.
+    /// An answer of a proxy in front of DynamoDB.
     pub(crate) fn bare(status: u16) -> Self {
         Self::Refused(status, Value::Null)
     }
 
-    /// A transaction that is canceled for a reason.
     pub(crate) fn canceled(reason: &str) -> Self {
         Self::Refused(
             400,
@@ -60,21 +58,19 @@ impl Fault {
     }
 }
 
-/// A call, as it was made.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     /// Such as `GetItem`.
     pub(crate) operation: String,
-    /// How many calls of the operation, and of any, there were before.
+    /// The number of earlier calls of the same operation, and of all operations.
     pub(crate) number: usize,
     pub(crate) total: usize,
-    /// The text of the error.
+    /// The request body.
     pub(crate) body: Value,
 }
 
 type Script = dyn Fn(&Call) -> Fault + Send + Sync;
 
-/// The HTTP client.
 #[derive(Clone)]
 pub(crate) struct Faulty {
     inner: SharedHttpClient,
@@ -83,19 +79,17 @@ pub(crate) struct Faulty {
 }
 
 impl Faulty {
-    /// A client that asks `script` what happens to each call.
+    /// A client that asks `script` for the fault of each call.
     pub(crate) fn new(script: impl Fn(&Call) -> Fault + Send + Sync + 'static) -> Self {
         let inner = aws_smithy_http_client::Builder::new().build_http();
         Self { inner, script: Arc::new(script), calls: Arc::default() }
     }
 
-    /// The calls so far of an operation.
     pub(crate) fn calls(&self, operation: &str) -> Vec<Call> {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.iter().filter(|call| call.operation == operation).cloned().collect()
     }
 
-    /// A store in a table, over this client.
     pub(crate) fn store(&self, table: &ScratchTable) -> DynamoDbStore {
         let client = table.client();
         let config = client.config().to_builder().http_client(self.clone()).build();
@@ -192,15 +186,16 @@ fn response(status: u16, body: &Value) -> HttpResponse {
     response.unwrap().try_into().unwrap()
 }
 
-/// Makes a call in a runtime of its own, while a thread of the caller's waits for it: paused time stands
-/// still as long as one does, and so goes on only where the store itself waits.
+/// Makes a call in its own runtime, while a blocking thread of the caller's runtime waits for it.
+/// Paused time stands still while such a thread runs, so it advances only where the store itself
+/// waits.
 async fn carry_out(
     connector: SharedHttpConnector,
     request: HttpRequest,
 ) -> Result<HttpResponse, ConnectorError> {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
     let answered = async move {
-        // With all of its body, which comes by the connection, too.
+        // With the whole body, which also comes through the connection.
         let mut answer = connector.call(request).await?;
         let body = ByteStream::new(answer.take_body()).collect().await;
         *answer.body_mut() =

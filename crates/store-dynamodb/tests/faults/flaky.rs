@@ -1,5 +1,5 @@
-//! The contract that every backend passes, while one call in four fails in a way that passes: what is throttled is done
-//! in the end, and what was done though nobody was told is not done twice.
+//! The contract that every backend passes, while one call in four fails temporarily: throttled
+//! calls succeed in the end, and calls whose answer was lost take effect once.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Calls that are throttled, lost or never answered.
 //!
-//! Time is paused, so that nothing waits: it passes only where the store waits. See [`client`] for why it can be while
-//! a real DynamoDB answers.
+//! Time is paused, so nothing waits: it advances only where the store waits. See [`client`] for how
+//! this works with a real DynamoDB.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic, in its helpers too")]
 
@@ -29,7 +29,7 @@ use client::{Call, Fault, Faulty};
 /// The bounds that the store's documentation promises.
 const DEADLINE: Duration = Duration::from_secs(8);
 
-/// Every operation that the store makes use of.
+/// Every operation that the store uses.
 const OPERATIONS: [&str; 7] = [
     "BatchGetItem",
     "DeleteItem",
@@ -52,7 +52,7 @@ fn table() -> ScratchTable {
     ScratchTable::create(&endpoint).unwrap()
 }
 
-/// A store whose calls are all answered, in paused time.
+/// A store whose calls all succeed, in paused time.
 fn healthy(table: &ScratchTable) -> DynamoDbStore {
     Faulty::new(|_| Fault::None).store(table)
 }
@@ -75,7 +75,7 @@ fn job() -> Job {
     Job::new(project(0).id, Work::StartSimulation { simulation: simulation() })
 }
 
-/// A method that makes a call of an operation, in a table that holds project 0.
+/// A method that calls an operation, in a table that holds project 0.
 async fn call(store: &DynamoDbStore, operation: &str) -> Result<(), StoreError> {
     match operation {
         "BatchGetItem" | "Query" => {
@@ -94,8 +94,8 @@ async fn call(store: &DynamoDbStore, operation: &str) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Makes a call of an operation on a store of its own, with what `fault` says for calls of that operation. The result,
-/// how long it took, and the calls of the operation.
+/// Calls an operation on a new store, with `fault` for calls of that operation. Returns the result,
+/// the time it took, and the calls of the operation.
 async fn faced(
     operation: &'static str,
     fault: impl Fn(&Call) -> Fault + Send + Sync + 'static,
@@ -109,8 +109,7 @@ async fn faced(
     (result, begun.elapsed(), faulty.calls(operation))
 }
 
-/// Replies of DynamoDB, or of a proxy before it, after which the same call may succeed a moment
-/// later.
+/// Replies of DynamoDB, or of a proxy in front of it, after which the same call may succeed later.
 fn refusals() -> Vec<Fault> {
     vec![
         Fault::error(400, "ThrottlingException"),
@@ -217,7 +216,7 @@ async fn transaction_with_a_lost_reply_is_applied_once() {
         Fault::canceled("ThrottlingError"),
     ];
     let lost = move |call: &Call| faults.get(call.number).cloned().unwrap_or(Fault::None);
-    // A second one would find the project there, and say so.
+    // A second call would find the existing project and fail.
     let (result, _, calls) = faced("TransactWriteItems", lost).await;
     result.unwrap();
     assert_eq!(calls.len(), 6);
@@ -245,7 +244,7 @@ async fn job_claim_with_a_lost_reply_stays_with_its_claimer() {
     }
 }
 
-/// A managed key, and what is told of its making.
+/// A managed key, and the event of its creation.
 fn key() -> NewKey {
     let fill = |buffer: &mut [u8]| {
         buffer.fill(7);
@@ -357,7 +356,7 @@ async fn unprocessed_batch_keys_are_read_again() {
         healthy(&table).insert_project(project.clone(), None).await.unwrap();
     }
     let faulty = Faulty::new(|call| match call.operation.as_str() {
-        // Once nothing at all.
+        // One batch processes no key at all.
         "BatchGetItem" if call.number == 1 => Fault::Partial(0),
         "BatchGetItem" => Fault::Partial(15),
         _ => Fault::None,

@@ -50,7 +50,7 @@ pub(super) fn add(
 ) -> Result<(), ChangeError> {
     let view = simulations::view(tables, simulation)?.ok_or_else(|| StoreError::Corrupt {
         what: "simulation",
-        reason: "conversations are to be added to one that is not there".into(),
+        reason: "conversations were added to an unknown one".into(),
     })?;
     view.simulation.require_running()?;
     for conversation in conversations {
@@ -327,7 +327,7 @@ fn insert_evaluation(
             micros(evaluation.created_at),
         ],
     )?;
-    sql::require_one(inserted, "evaluation", "it names an objective that is not there")
+    sql::require_one(inserted, "evaluation", "it names an unknown objective")
 }
 
 /// Counts a conversation that was just settled, and calls for the simulation's end with the last of them.

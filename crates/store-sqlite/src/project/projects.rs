@@ -64,7 +64,7 @@ pub(super) fn get(tables: &ProjectTables<'_>) -> Result<Project, StoreError> {
         [tables.project.as_str()],
         rows::project,
     )?;
-    found.ok_or_else(|| StoreError::Corrupt { what: "project", reason: "it is gone".into() })
+    found.ok_or_else(|| StoreError::Corrupt { what: "project", reason: "it is missing".into() })
 }
 
 /// Changes the project of the tables.

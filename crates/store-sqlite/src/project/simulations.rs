@@ -60,7 +60,7 @@ fn pin(
             objective.version,
         ],
     )?;
-    sql::require_one(pinned, "simulation", "it names an objective that is not there")
+    sql::require_one(pinned, "simulation", "it names an unknown objective")
 }
 
 /// Adds the row, whose agent must be one of the same project.
@@ -94,7 +94,7 @@ fn insert_row(tables: &ProjectTables<'_>, simulation: &Simulation) -> Result<(),
             micros(simulation.expires_at),
         ],
     )?;
-    sql::require_one(inserted, "simulation", "it names an agent that is not there")
+    sql::require_one(inserted, "simulation", "it names an unknown agent")
 }
 
 /// One simulation with its agent and objectives.
