@@ -13,7 +13,6 @@ fn verdict(outcome: Outcome, score: Option<f64>, quotes: &[&str]) -> Verdict {
         score: score.and_then(Score::parse),
         reason: "Because.".to_owned(),
         quotes: quotes.iter().map(|quote| (*quote).to_owned()).collect(),
-        prompt: "Judge this.".to_owned(),
     }
 }
 

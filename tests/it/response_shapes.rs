@@ -218,6 +218,9 @@ async fn simulation_has_its_shape_on_every_route() {
         "max_turns": 5,
         "auto_approve": false,
         "seed": seed,
+        "models": { "persona": "offline", "reply": "offline", "judge": "offline" },
+        "max_cost_usd": null,
+        "max_tokens": null,
         "metadata": {},
         "objectives": [
             project.get(&format!("/objectives/{first}")).await,
@@ -252,6 +255,9 @@ async fn simulation_stores_every_field_of_its_input() {
         "max_turns": 200,
         "auto_approve": true,
         "seed": (1_u64 << 53) - 1,
+        "models": { "persona": "offline", "reply": "offline", "judge": "offline" },
+        "max_cost_usd": 12.5,
+        "max_tokens": 4_294_967_295_u32,
         "metadata": metadata,
         "expires_in_seconds": 1,
     }));

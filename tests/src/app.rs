@@ -24,6 +24,7 @@ use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Sett
 use onerun_store::{ClaimedJob, with_causes};
 
 pub use client::{Client, CreatedKey, Reply, documentation};
+use model::TestModels;
 pub use model::{Behavior, TestModel};
 
 /// The key that is accepted.
@@ -90,7 +91,7 @@ impl TestApp {
         let random = Arc::new(SeededRandom(Mutex::new(1)));
         let engine = Engine::new(EngineParts {
             store,
-            model: model.clone(),
+            models: Arc::new(TestModels::new(Arc::clone(&model))),
             clock: clock.clone(),
             random: random.clone(),
             settings,
@@ -112,7 +113,7 @@ impl TestApp {
     pub fn beside(&self, ttl: SignedDuration) -> Self {
         let engine = Engine::new(EngineParts {
             store: Arc::clone(self.engine().store()),
-            model: self.model.clone(),
+            models: Arc::new(TestModels::new(Arc::clone(&self.model))),
             clock: self.clock.clone(),
             random: self.random.clone(),
             settings: Self::settings(),

@@ -355,7 +355,20 @@ fn operation_public(error: &OperationError) -> Public {
         OperationError::NoObjectives(_) => (S::NotFound, "objectives_not_found"),
         OperationError::IdempotencyKeyReused => (S::UnprocessableContent, "idempotency_key_reused"),
         OperationError::Refused(refusal) => refused_status(refusal),
-        OperationError::Model(ModelError::Unavailable(_) | ModelError::Unusable(_)) => {
+        OperationError::ModelNotAllowed { .. } => (S::UnprocessableContent, "model_not_allowed"),
+        OperationError::ModelWithoutPrice(_) => (S::UnprocessableContent, "model_without_price"),
+        OperationError::Model(ModelError::LimitReached) => {
+            return operation_public(&OperationError::Refused(Refusal::SimulationNotRunning {
+                status: onerun_domain::SimulationStatus::Failed,
+            }));
+        }
+        OperationError::Model(ModelError::Misconfigured(_)) => {
+            let message = "the server's model is not configured correctly; its log has the cause, and \
+                           `onerun models check` finds it"
+                .into();
+            return Public { status: S::ServiceUnavailable, code: "model_misconfigured", message };
+        }
+        OperationError::Model(ModelError::Unavailable { .. } | ModelError::Unusable(_)) => {
             let message =
                 "the model gave no answer; nothing of the call was kept, so it can be repeated".into();
             return Public { status: S::ServiceUnavailable, code: "model_unavailable", message };

@@ -2,13 +2,13 @@
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{ObjectiveId, Resource, SimulationStatus};
-use onerun_engine::NewSimulation;
+use onerun_engine::{NewSimulation, RequestedModels};
 use onerun_store::{ListSimulations, ProjectStore, SimulationDetail, SimulationOrder};
 use serde_json::json;
 
 use crate::{
     ApiError, App, Response,
-    fields::{Distinct, Integer, METADATA, input},
+    fields::{Distinct, Integer, METADATA, Nested, input},
     openapi::examples::new_simulation_example,
     operation::operations,
     query::{Params, Reader, Sort, SortKey, exact, page},
@@ -38,7 +38,7 @@ operations! {
         description: "Objectives are pinned at their newest versions.",
         input: NewSimulation = new_simulation_example(),
         output: Warned<SimulationOut>,
-        errors: ["agent_not_found", "objectives_not_found"],
+        errors: ["agent_not_found", "objectives_not_found", "model_not_allowed", "model_without_price"],
     }
     LIST_SIMULATIONS {
         route: GET "/v1/simulations",
@@ -99,6 +99,27 @@ input! {
             DEFAULT_EXPIRY_SECONDS,
             "The simulation fails if it is not complete after this time, in seconds."
         ) => |seconds: Integer<1, MAX_EXPIRY_SECONDS>| seconds.0,
+        models = defaulted(
+            json!({}),
+            "The models that generate personas, write their messages and judge conversations, each `offline` or \
+             `provider:model` and allowed by the deployment, whose models are the default."
+        ) => |models: Nested<RequestedModels>| models.0,
+        max_cost_usd = optional(
+            "The simulation fails when its calls to models have cost this many US dollars. The calls in flight then may \
+             exceed it. Every model needs a known price."
+        ),
+        max_tokens = optional(
+            "The simulation fails when its calls to models have read and written this many tokens. The calls in flight then \
+             may exceed it."
+        ) => |tokens: Option<Integer<1, { u32::MAX }>>| tokens.map(|tokens| tokens.0.into()),
+    }
+}
+
+input! {
+    impl RequestedModels {
+        persona = optional("Generates the personas."),
+        reply = optional("Writes the personas' messages."),
+        judge = optional("Judges conversations against prose criteria."),
     }
 }
 
@@ -146,7 +167,8 @@ async fn create_simulation(app: &App, project: &dyn ProjectStore, call: Call) ->
         // A repeated request gets the objectives from the store.
         call.record(&Warned::simulation(app, made.clone()).without_objectives())
     };
-    let detail = app.engine().create_simulation(project, new, record).await?;
+    let detail =
+        app.engine().create_simulation(project, new, call.caller()?.key_id().as_str(), record).await?;
     reply(&Warned::simulation(app, detail))
 }
 

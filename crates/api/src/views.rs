@@ -78,14 +78,16 @@ pub(crate) struct Warned<T> {
 
 impl Warned<ObjectiveOut> {
     pub(crate) fn objective(app: &App, objective: Objective) -> Self {
-        let warnings = app.engine().warnings(std::slice::from_ref(&objective));
+        let engine = app.engine();
+        let warnings = engine.warnings(&engine.models().defaults().judge, std::slice::from_ref(&objective));
         Self { written: objective.into(), warnings }
     }
 }
 
 impl Warned<SimulationOut> {
     pub(crate) fn simulation(app: &App, detail: SimulationDetail) -> Self {
-        let warnings = app.engine().warnings(&detail.objectives);
+        let judge = &detail.simulation.options.models.judge;
+        let warnings = app.engine().warnings(judge, &detail.objectives);
         Self { written: detail.into(), warnings }
     }
 

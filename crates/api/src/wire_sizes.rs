@@ -11,7 +11,7 @@ use onerun_domain::{
     AgeGroup, Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason,
     EndedAttempt, Evaluation, EvaluationStatus, Item, MaxTurns, MessageText, Metadata, Name, Objective,
     ObjectiveRef, Outcome, Persona, PersonaAttributes, Project, Quote, Role, Scenario, Score, Seed,
-    Simulation, SimulationStatus, Target,
+    Simulation, SimulationOptions, SimulationStatus, Target,
 };
 use onerun_store::{AgentSummary, ConversationSummary, KeyView, SimulationSummary, WireSize};
 use proptest::prelude::*;
@@ -182,6 +182,7 @@ fn simulation(text: &str, long: &str, metadata: &Metadata) -> Simulation {
         max_turns: MaxTurns::parse(200).unwrap(),
         auto_approve: false,
         seed: Seed::parse(Seed::MAX).unwrap(),
+        options: SimulationOptions::default(),
         metadata: metadata.clone(),
         status: SimulationStatus::InProgress,
         last_failure_reason: Some(long.to_owned()),

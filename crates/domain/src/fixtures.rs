@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::{
     AgentId, ApprovalStatus, Conversation, MaxTurns, Metadata, Name, Persona, PersonaAttributes, Scenario,
-    Seed, Simulation, SimulationStatus, Target, TurnToken,
+    Seed, Simulation, SimulationOptions, SimulationStatus, Target, TurnToken,
 };
 
 /// Seconds after the creation of the simulation.
@@ -29,6 +29,7 @@ pub(crate) fn simulation(target_conversations: u32, target_personas: u32) -> Sim
         max_turns: MaxTurns::default(),
         auto_approve: true,
         seed: Seed::parse(1).unwrap(),
+        options: SimulationOptions::default(),
         metadata: Metadata::default(),
         status: SimulationStatus::Pending,
         last_failure_reason: None,

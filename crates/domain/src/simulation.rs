@@ -7,8 +7,12 @@
 //! `canceled`, `expired` and `failed` are also reached from `pending`. The last four are final.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, MaxTurns, Metadata, Name, ProjectId, Refusal, Scenario, Seed, SimulationId, Target};
+use crate::{
+    AgentId, MaxTurns, Metadata, Name, NanoDollars, ProjectId, Refusal, Scenario, Seed, SimulationId,
+    SimulationModels, Target,
+};
 
 /// The status of a simulation. The published SDK knows exactly these values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +82,8 @@ pub struct Simulation {
     pub auto_approve: bool,
     /// The seed of everything that is generated.
     pub seed: Seed,
+    /// Its optional settings.
+    pub options: SimulationOptions,
     /// The caller's own data.
     pub metadata: Metadata,
     /// Its status.
@@ -90,6 +96,24 @@ pub struct Simulation {
     pub updated_at: Timestamp,
     /// When it expires.
     pub expires_at: Timestamp,
+}
+
+/// A simulation's optional settings, which never change. Every backend stores them as one JSON document, so a
+/// new setting needs a default and no migration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SimulationOptions {
+    /// The models in force since its creation. Simulations of earlier releases used the offline model.
+    pub models: SimulationModels,
+    /// The cost at which the simulation fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cost: Option<NanoDollars>,
+    /// The number of tokens at which the simulation fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// The id of the API key that created the simulation, which its usage is counted for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<Box<str>>,
 }
 
 /// Counts of a simulation's settled conversations.

@@ -4,14 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use onerun_domain::{
     AgentId, Conversation, ConversationId, EndReason, Item, ItemId, Job, Limit, MessageText, PageRequest,
-    Resource, Role, Simulation, SimulationId, Start, TurnClaim, TurnToken, Work, later, sha256_hex,
+    Purpose, Resource, Role, Simulation, SimulationId, Start, TurnClaim, TurnToken, Work, later, sha256_hex,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationView, EvaluatedConversation, IdempotencyRecord,
     ProjectStore, SimulationDetail, StoreError, StoredReply, StoredTurn,
 };
 
-use crate::{Engine, OperationError, Reply, ReplyRequest};
+use crate::{Engine, Meter, OperationError, Reply, ReplyRequest};
 
 /// A worker's request for the persona's next message.
 #[derive(Clone, Debug, Default)]
@@ -169,14 +169,20 @@ impl Engine {
             let item = self.item(&turn, Role::Assistant, message.clone());
             turn.transcript.push(item);
         }
+        let meter = Meter::default();
+        let simulation = &turn.detail.simulation;
         let request = ReplyRequest {
-            simulation: &turn.detail.simulation,
+            simulation,
             agent: &turn.detail.agent,
             persona: &turn.loaded.persona,
             conversation_seq: turn.conversation.seq,
             transcript: &turn.transcript,
+            meter: &meter,
         };
-        let reply = self.within_turn(self.model.reply(request)).await?;
+        let model = self.open_model::<OperationError>(project, simulation, Purpose::Reply).await?;
+        let reply = self.within_turn(model.reply(request)).await;
+        self.count_usage(project, simulation, Purpose::Reply, &meter).await;
+        let reply = reply?;
         let CleanReply { text, ends } = CleanReply::from(reply);
         if let Some(text) = &text {
             let item = self.item(&turn, Role::User, vec![text.clone()]);

@@ -1,6 +1,6 @@
 //! The errors of the engine. They are independent of HTTP.
 
-use onerun_domain::{AgentId, ObjectiveId, Refusal, Resource};
+use onerun_domain::{AgentId, ModelName, ObjectiveId, Refusal, Resource};
 use onerun_store::{ChangeError, StoreError};
 
 use crate::{ModelError, cpu_queue::Closed};
@@ -17,6 +17,20 @@ pub enum OperationError {
     /// The project has none of these objectives.
     #[error("Objectives not found: {}", list(.0))]
     NoObjectives(Vec<ObjectiveId>),
+    /// The deployment does not allow this model.
+    #[error("the model `{name}` is not allowed here; allowed are {}", quoted(.allowed))]
+    ModelNotAllowed {
+        /// The model.
+        name: ModelName,
+        /// The models that are allowed.
+        allowed: Vec<ModelName>,
+    },
+    /// A cost limit needs a price that is unknown.
+    #[error(
+        "the price of the model `{0}` is unknown, so `max_cost_usd` cannot be enforced; use `max_tokens`, or add a price to \
+         the deployment's price file"
+    )]
+    ModelWithoutPrice(ModelName),
     /// The `Idempotency-Key` was used for another request.
     #[error(
         "the `Idempotency-Key` was used for another request in the last 24 hours; send another key with this one"
@@ -35,6 +49,10 @@ pub enum OperationError {
 
 fn list(ids: &[ObjectiveId]) -> String {
     ids.iter().map(ObjectiveId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn quoted(names: &[ModelName]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 impl From<ChangeError> for OperationError {

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
 use onerun_domain::{
     CheckLineError, CheckResult, ConversationId, Evaluation, EvaluationId, EvaluationStatus, Examination,
-    Item, MAX_QUOTES, Objective, Outcome, Quote, Role, Rubric, Score, SimulationId, Transcript, sha256_hex,
+    Item, MAX_QUOTES, ModelName, Objective, Outcome, Purpose, Quote, Role, Rubric, Score, SimulationId,
+    Transcript, sha256_hex,
 };
 use onerun_store::{ConversationChange, ConversationView, ProjectStore, SimulationDetail, StoreError};
 
 use crate::{
-    Engine, JobError, JudgeRequest, ModelError, Verdict,
+    Engine, JobError, JudgeRequest, Meter, ModelError, Question, Verdict,
     conversations::{all_items, clean},
     error::ignore_refusal,
 };
@@ -58,11 +58,7 @@ impl Engine {
         let items = all_items(project, simulation, id, attempt).await?;
         let transcript = Arc::new(Transcript { items, end_reason: conversation.end_reason });
         let checked = self.check(&detail.objectives, &transcript).await?;
-        let objectives = detail.objectives.iter().zip(checked);
-        let drafts: Vec<_> = objectives
-            .map(|(objective, checked)| self.judge(&detail, objective, checked, &transcript))
-            .collect();
-        let drafts = try_join_all(drafts).await?;
+        let drafts = self.judge(project, &detail, checked, &transcript).await?;
 
         let now = self.now();
         let share = (MAX_EVALUATIONS / drafts.len().max(1)).min(MAX_EVALUATION);
@@ -158,32 +154,64 @@ impl Engine {
         Ok(checked.collect())
     }
 
+    /// Asks the judge, in one call, about the prose of all objectives that no failed check has decided.
     async fn judge(
         &self,
+        project: &dyn ProjectStore,
         detail: &SimulationDetail,
-        objective: &Objective,
-        checked: Checked,
+        checked: Vec<Checked>,
         transcript: &Transcript,
-    ) -> Result<EvaluationDraft, JobError> {
-        let (rubric, results) = match checked {
-            Ok(checked) => checked,
-            Err(error) => return Ok(EvaluationDraft::of_refused_criteria(objective, &error)),
-        };
-        let has_checks = !results.is_empty();
-        let checked = EvaluationDraft::of_checks(results, objective);
-        let Some(prose) = &rubric.prose else { return Ok(checked) };
-        if checked.outcome == Outcome::Failed {
-            // A failed check decides the outcome, so the model is not asked.
-            return Ok(checked);
+    ) -> Result<Vec<EvaluationDraft>, JobError> {
+        let mut drafts = Vec::with_capacity(checked.len());
+        let mut rubrics = Vec::new();
+        for (objective, checked) in detail.objectives.iter().zip(checked) {
+            let draft = match checked {
+                Err(error) => EvaluationDraft::of_refused_criteria(objective, &error),
+                Ok((rubric, results)) => {
+                    let has_checks = !results.is_empty();
+                    let draft = EvaluationDraft::of_checks(results, objective);
+                    if rubric.prose.is_some() && draft.outcome != Outcome::Failed {
+                        rubrics.push((drafts.len(), rubric, has_checks));
+                    }
+                    draft
+                }
+            };
+            drafts.push(draft);
         }
+        let questions: Vec<_> = rubrics
+            .iter()
+            .filter_map(|(index, rubric, _)| {
+                let prose = rubric.prose.as_deref()?;
+                Some(Question { objective: detail.objectives.get(*index)?, prose })
+            })
+            .collect();
+        if questions.is_empty() {
+            return Ok(drafts);
+        }
+        let simulation = &detail.simulation;
+        let judge = &simulation.options.models.judge;
+        let meter = Meter::default();
         let request =
-            JudgeRequest { simulation: &detail.simulation, objective, prose, transcript: &transcript.items };
-        let mut verdict = self.within_turn(self.model.judge(request)).await?;
-        if verdict.outcome == Outcome::Passed && !transcript.speaks(Role::Assistant) {
-            verdict.outcome = Outcome::Inconclusive;
-            verdict.reason = format!("The agent said nothing. {}", verdict.reason);
+            JudgeRequest { simulation, questions: &questions, transcript: &transcript.items, meter: &meter };
+        let model = self.open_model::<JobError>(project, simulation, Purpose::Judge).await?;
+        let answer = self.within_turn(model.judge(request)).await;
+        self.count_usage(project, simulation, Purpose::Judge, &meter).await;
+        let answer = answer?;
+        if answer.verdicts.len() != questions.len() {
+            let reason = format!("{} verdicts on {} objectives", answer.verdicts.len(), questions.len());
+            return Err(ModelError::Unusable(reason).into());
         }
-        Ok(checked.with_verdict(verdict, self.model.name(), has_checks, transcript)?)
+        let agent_spoke = transcript.speaks(Role::Assistant);
+        for ((index, _, has_checks), mut verdict) in rubrics.iter().zip(answer.verdicts) {
+            if verdict.outcome == Outcome::Passed && !agent_spoke {
+                verdict.outcome = Outcome::Inconclusive;
+                verdict.reason = format!("The agent said nothing. {}", verdict.reason);
+            }
+            if let Some(draft) = drafts.get_mut(*index) {
+                draft.add_verdict(verdict, judge, &answer.prompt, *has_checks, transcript)?;
+            }
+        }
+        Ok(drafts)
     }
 }
 
@@ -234,30 +262,29 @@ impl EvaluationDraft {
     }
 
     /// Adds the model's verdict on the prose.
-    fn with_verdict(
-        self,
+    fn add_verdict(
+        &mut self,
         verdict: Verdict,
-        model: &str,
+        judge: &ModelName,
+        prompt: &str,
         has_checks: bool,
         transcript: &Transcript,
-    ) -> Result<Self, ModelError> {
+    ) -> Result<(), ModelError> {
         if verdict.reason.trim().is_empty() {
             return Err(ModelError::Unusable("a verdict without a reason".to_owned()));
         }
-        let outcome =
+        self.outcome =
             if has_checks { Outcome::all([self.outcome, verdict.outcome]) } else { verdict.outcome };
-        let mut reasons = vec![verdict.reason];
-        reasons.extend(has_checks.then_some(self.reason));
+        self.score = verdict.score.filter(|_| self.outcome != Outcome::Inconclusive);
+        self.reason =
+            if has_checks { format!("{}; {}", verdict.reason, self.reason) } else { verdict.reason };
         let quotes = verdict.quotes.iter().filter_map(|text| find_quote(text, &transcript.items));
-        Ok(Self {
-            outcome,
-            score: verdict.score.filter(|_| outcome != Outcome::Inconclusive),
-            reason: reasons.join("; "),
-            // One more than is stored shows that some were dropped.
-            quotes: self.quotes.into_iter().chain(quotes).take(MAX_QUOTES + 1).collect(),
-            judge: if has_checks { format!("{CHECKS}+{model}") } else { model.to_owned() },
-            prompt_hash: sha256_hex([self.prompt_hash.as_str(), &verdict.prompt]),
-        })
+        self.quotes.extend(quotes);
+        // One more than is stored shows that some were dropped.
+        self.quotes.truncate(MAX_QUOTES + 1);
+        self.judge = if has_checks { format!("{CHECKS}+{judge}") } else { judge.to_string() };
+        self.prompt_hash = sha256_hex([self.prompt_hash.as_str(), prompt]);
+        Ok(())
     }
 }
 

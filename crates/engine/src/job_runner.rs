@@ -198,7 +198,7 @@ mod tests {
         let expected = with_causes(&no_disk());
         assert!(expected.contains("no disk"), "{expected}");
         assert_eq!(reason(async { Err(no_disk().into()) }).await, Some((expected, false)));
-        let busy = ModelError::Unavailable("busy".to_owned());
+        let busy = ModelError::unavailable("busy");
         let (text, is_model_failure) = reason(async { Err(busy.into()) }).await.unwrap();
         assert!(text.contains("busy") && is_model_failure, "{text}");
         let panics = reason(async { if true { panic!("a bug") } else { Ok(()) } }).await;

@@ -15,6 +15,7 @@ mod model;
 mod personas;
 mod rubrics;
 mod simulations;
+mod usage;
 
 pub use conversations::TurnRequest;
 pub use error::{JobError, OperationError};
@@ -24,14 +25,15 @@ pub use keys::{
     RequestOrigin, Rotation,
 };
 pub use model::{
-    JudgeRequest, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
+    JudgeRequest, Meter, Model, ModelCall, ModelError, Models, PersonaDraft, PersonaRequest, Question, Reply,
+    ReplyRequest, Verdict, Verdicts,
 };
-pub use simulations::NewSimulation;
+pub use simulations::{NewSimulation, RequestedModels};
 
 use std::{future::Future, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-use onerun_domain::{Clock, Objective, Random};
+use onerun_domain::{Clock, ModelName, Objective, Random};
 use onerun_store::Store;
 
 use crate::{
@@ -69,8 +71,8 @@ impl Default for Settings {
 pub struct EngineParts {
     /// Stores projects, simulations, keys and jobs.
     pub store: Arc<dyn Store>,
-    /// Plays the personas and judges prose.
-    pub model: Arc<dyn Model>,
+    /// The models that play the personas and judge prose.
+    pub models: Arc<dyn Models>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// The source of ids, seeds and keys.
@@ -83,7 +85,7 @@ pub struct EngineParts {
 #[derive(Clone)]
 pub struct Engine {
     store: Arc<dyn Store>,
-    model: Arc<dyn Model>,
+    models: Arc<dyn Models>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     settings: Settings,
@@ -95,12 +97,12 @@ pub struct Engine {
 impl Engine {
     /// Creates an engine with an empty rubric cache.
     pub fn new(parts: EngineParts) -> Self {
-        let EngineParts { store, model, clock, random, settings } = parts;
+        let EngineParts { store, models, clock, random, settings } = parts;
         let keys =
             Keys::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&random), settings.max_live_keys);
         Self {
             store,
-            model,
+            models,
             clock,
             random,
             settings,
@@ -119,7 +121,7 @@ impl Engine {
         let limit = self.settings.turn.unsigned_abs().mul_f64(0.9);
         tokio::time::timeout(limit, answer)
             .await
-            .unwrap_or_else(|_| Err(ModelError::Unavailable("it did not answer in time".to_owned())))
+            .unwrap_or_else(|_| Err(ModelError::unavailable("it did not answer in time")))
     }
 
     /// Parses a caller's input off the request threads, one caller at a time. Compiling criteria
@@ -137,21 +139,26 @@ impl Engine {
         self.cpu_queues.judging.close();
     }
 
-    /// One sentence for each objective whose prose criteria this engine's model cannot judge.
-    pub fn warnings(&self, objectives: &[Objective]) -> Vec<String> {
-        if self.model.judges_prose() {
+    /// One sentence for each objective whose prose criteria `judge` cannot judge.
+    pub fn warnings(&self, judge: &ModelName, objectives: &[Objective]) -> Vec<String> {
+        if !judge.is_offline() {
             return Vec::new();
         }
         let with_prose = objectives.iter().filter(|objective| objective.criteria.has_prose());
         let warnings = with_prose.map(|objective| {
             format!(
-                "The criteria of objective {} (\"{}\") have prose, which only a language model can judge, and this server \
-                 has none: unless a check line fails, verdicts are inconclusive. Lines such as \
+                "The criteria of objective {} (\"{}\") have prose, which only a language model can judge, and the \
+                 judge is `offline`: unless a check line fails, verdicts are inconclusive. Lines such as \
                  `check: agent says /pattern/i` are decided without one.",
                 objective.id, objective.name
             )
         });
         warnings.collect()
+    }
+
+    /// The models that this deployment offers.
+    pub fn models(&self) -> &dyn Models {
+        self.models.as_ref()
     }
 
     /// The use cases of managed keys.

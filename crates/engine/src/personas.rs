@@ -2,18 +2,21 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
-    ApprovalStatus, Job, Metadata, Persona, PersonaAttributes, PersonaId, Refusal, Resource, SimulationId,
-    SimulationStatus, Work,
+    ApprovalStatus, Job, Limit, Metadata, PageRequest, Persona, PersonaAttributes, PersonaId, Purpose,
+    Refusal, Resource, SimulationId, SimulationStatus, Work,
 };
 use onerun_store::{PersonaChange, ProjectStore, SimulationDetail};
 
-use crate::{Engine, JobError, OperationError, PersonaRequest, conversations::clean};
+use crate::{Engine, JobError, Meter, OperationError, PersonaRequest, conversations::clean};
 
 /// How many personas one job generates, so that a job stays well within its time limit.
 const PERSONAS_A_JOB: u32 = 25;
 
 /// How many personas are generated at once.
 const PERSONAS_AT_ONCE: usize = 8;
+
+/// How many of the newest personas a new one is compared with.
+const OTHERS: u32 = 100;
 
 /// The longest text of a persona's field, in characters. A model's longer text is truncated.
 const MAX_PERSONA_TEXT: usize = 4_000;
@@ -92,7 +95,9 @@ impl Engine {
         let last_seq = first_seq.saturating_add(PERSONAS_A_JOB - 1).min(target);
         let present = project.persona_seqs(simulation, first_seq, PERSONAS_A_JOB).await?;
         let missing = (first_seq..=last_seq).filter(|seq| !present.contains(seq));
-        let generated: Vec<_> = missing.map(|seq| self.generate_persona(project, &detail, seq)).collect();
+        let others = self.other_personas(project, &detail).await?;
+        let generated: Vec<_> =
+            missing.map(|seq| self.generate_persona(project, &detail, seq, &others)).collect();
         stream::iter(generated).buffered(PERSONAS_AT_ONCE).try_collect::<()>().await?;
         if last_seq < target {
             let work = Work::GeneratePersonas { simulation: simulation.clone(), first_seq: last_seq + 1 };
@@ -112,7 +117,22 @@ impl Engine {
         if project.persona_seqs(simulation, seq, 1).await? == [seq] {
             return Ok(());
         }
-        self.generate_persona(project, &detail, seq).await
+        let others = self.other_personas(project, &detail).await?;
+        self.generate_persona(project, &detail, seq, &others).await
+    }
+
+    /// The personas that a new one must differ from. The offline model needs none.
+    async fn other_personas(
+        &self,
+        project: &dyn ProjectStore,
+        detail: &SimulationDetail,
+    ) -> Result<Vec<Persona>, JobError> {
+        let simulation = &detail.simulation;
+        if simulation.options.models.persona.is_offline() {
+            return Ok(Vec::new());
+        }
+        let page = PageRequest::first(Limit::clamped(OTHERS));
+        Ok(project.personas(&simulation.id, page).await?.data)
     }
 
     async fn generate_persona(
@@ -120,11 +140,15 @@ impl Engine {
         project: &dyn ProjectStore,
         detail: &SimulationDetail,
         seq: u32,
+        others: &[Persona],
     ) -> Result<(), JobError> {
         let simulation = &detail.simulation;
-        let draft = self
-            .within_turn(self.model.persona(PersonaRequest { simulation, agent: &detail.agent, seq }))
-            .await?;
+        let meter = Meter::default();
+        let request = PersonaRequest { simulation, agent: &detail.agent, seq, others, meter: &meter };
+        let model = self.open_model::<JobError>(project, simulation, Purpose::Persona).await?;
+        let draft = self.within_turn(model.persona(request)).await;
+        self.count_usage(project, simulation, Purpose::Persona, &meter).await;
+        let draft = draft?;
         let now = self.now();
         let approval =
             if simulation.auto_approve { ApprovalStatus::Approved } else { ApprovalStatus::Pending };

@@ -3,8 +3,9 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
 use onerun_domain::{
-    AgentId, Job, MaxTurns, Metadata, Name, Objective, ObjectiveId, Resource, Scenario, Seed, Simulation,
-    SimulationId, SimulationStatus, Target, Work, later,
+    AgentId, Job, MaxTurns, Metadata, ModelName, Name, NanoDollars, Objective, ObjectiveId, Resource,
+    Scenario, Seed, Simulation, SimulationId, SimulationModels, SimulationOptions, SimulationStatus, Target,
+    Work, later,
 };
 use onerun_store::{IdempotencyRecord, ProjectStore, SimulationChange, SimulationDetail};
 
@@ -38,6 +39,23 @@ pub struct NewSimulation {
     pub metadata: Metadata,
     /// The time until the simulation expires, in seconds.
     pub expires_in_seconds: u32,
+    /// The models; the deployment's by default.
+    pub models: RequestedModels,
+    /// The cost at which the simulation fails.
+    pub max_cost_usd: Option<NanoDollars>,
+    /// The number of tokens at which the simulation fails.
+    pub max_tokens: Option<u64>,
+}
+
+/// The models that a caller names for a simulation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestedModels {
+    /// Generates the personas.
+    pub persona: Option<ModelName>,
+    /// Writes the personas' messages.
+    pub reply: Option<ModelName>,
+    /// Judges conversations.
+    pub judge: Option<ModelName>,
 }
 
 impl Engine {
@@ -47,8 +65,10 @@ impl Engine {
         &self,
         project: &dyn ProjectStore,
         new: NewSimulation,
+        created_by: &str,
         record: impl FnOnce(&SimulationDetail) -> Option<IdempotencyRecord> + Send,
     ) -> Result<SimulationDetail, OperationError> {
+        let models = self.choose_models(new.models, new.max_cost_usd)?;
         let agent = project.agent(&new.agent_id).await?;
         let agent = agent.ok_or_else(|| OperationError::NoAgent(new.agent_id.clone()))?.agent;
         let objectives = find_objectives(project, &new.objective_ids).await?;
@@ -64,6 +84,12 @@ impl Engine {
             max_turns: new.max_turns,
             auto_approve: new.auto_approve,
             seed: new.seed.unwrap_or_else(|| self.random_seed()),
+            options: SimulationOptions {
+                models,
+                max_cost: new.max_cost_usd,
+                max_tokens: new.max_tokens,
+                created_by: Some(created_by.into()),
+            },
             metadata: new.metadata,
             status: SimulationStatus::Pending,
             last_failure_reason: None,
@@ -117,6 +143,30 @@ impl Engine {
             .change_simulation(id, Box::new(move |view| Ok(with_stop_job(view.simulation.cancel(now)?))))
             .await?;
         changed.ok_or(OperationError::NotFound(Resource::Simulation))
+    }
+
+    /// The models of a new simulation: the requested ones, and the deployment's for the rest.
+    fn choose_models(
+        &self,
+        requested: RequestedModels,
+        max_cost: Option<NanoDollars>,
+    ) -> Result<SimulationModels, OperationError> {
+        let defaults = self.models.defaults().clone();
+        let models = SimulationModels {
+            persona: requested.persona.unwrap_or(defaults.persona),
+            reply: requested.reply.unwrap_or(defaults.reply),
+            judge: requested.judge.unwrap_or(defaults.judge),
+        };
+        let allowed = self.models.allowed();
+        if let Some(name) = models.names().into_iter().find(|name| !allowed.contains(name)) {
+            return Err(OperationError::ModelNotAllowed { name: name.clone(), allowed: allowed.to_vec() });
+        }
+        if max_cost.is_some()
+            && let Some(name) = models.names().into_iter().find(|name| !self.models.has_price(name))
+        {
+            return Err(OperationError::ModelWithoutPrice(name.clone()));
+        }
+        Ok(models)
     }
 
     fn random_seed(&self) -> Seed {

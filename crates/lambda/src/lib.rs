@@ -28,7 +28,7 @@ pub use onerun_api::routes;
 use onerun_auth::Access;
 use onerun_engine::{Engine, EngineParts};
 use onerun_host::{OsRandom, SystemClock, Variables};
-use onerun_model_offline::Offline;
+use onerun_model_offline::OfflineModels;
 use onerun_store::with_causes;
 use tokio::runtime;
 
@@ -102,7 +102,7 @@ fn start(main: impl AsyncFnOnce(Variables<'static>) -> Result<(), lambda_runtime
 fn engine(aws: &Aws, config: &EngineConfig) -> Engine {
     Engine::new(EngineParts {
         store: Arc::new(aws.store(&config.table)),
-        model: Arc::new(Offline),
+        models: Arc::new(OfflineModels::default()),
         clock: Arc::new(SystemClock),
         random: Arc::new(OsRandom),
         settings: config.settings,

@@ -18,22 +18,22 @@ mod situation;
 mod testing;
 mod words;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use onerun_domain::Outcome;
+use onerun_domain::{ModelName, Outcome, SimulationModels};
 
 pub use sample_agent::SampleAgent;
 
 use character::Character;
 use onerun_engine::{
-    JudgeRequest, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
+    JudgeRequest, Model, ModelError, Models, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
+    Verdicts,
 };
 
 /// The offline model.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Offline;
-
-/// The model's name in evaluations.
-const NAME: &str = "offline";
 
 /// The judge's prompt. It does not depend on the conversation, so its hash is constant.
 const JUDGE_PROMPT: &str = "onerun offline judge, version 1: prose criteria are not judged; every verdict on them is \
@@ -46,12 +46,8 @@ const JUDGE_REASON: &str = "Prose criteria need a language model, and this simul
 
 #[async_trait]
 impl Model for Offline {
-    fn name(&self) -> &str {
-        NAME
-    }
-
     async fn persona(&self, request: PersonaRequest<'_>) -> Result<PersonaDraft, ModelError> {
-        let PersonaRequest { simulation, agent, seq } = request;
+        let PersonaRequest { simulation, agent, seq, .. } = request;
         Ok(Character::of(simulation, seq).draft(simulation, agent, seq))
     }
 
@@ -59,18 +55,49 @@ impl Model for Offline {
         Ok(reply::reply(&request))
     }
 
-    fn judges_prose(&self) -> bool {
-        false
-    }
-
-    async fn judge(&self, _request: JudgeRequest<'_>) -> Result<Verdict, ModelError> {
-        Ok(Verdict {
+    async fn judge(&self, request: JudgeRequest<'_>) -> Result<Verdicts, ModelError> {
+        let verdict = Verdict {
             outcome: Outcome::Inconclusive,
             score: None,
             reason: JUDGE_REASON.to_owned(),
             quotes: Vec::new(),
-            prompt: JUDGE_PROMPT.to_owned(),
-        })
+        };
+        let verdicts = vec![verdict; request.questions.len()];
+        Ok(Verdicts { verdicts, prompt: JUDGE_PROMPT.to_owned(), version: None })
+    }
+}
+
+/// The models of a deployment that has the offline model alone.
+#[derive(Clone, Debug)]
+pub struct OfflineModels {
+    defaults: SimulationModels,
+    allowed: [ModelName; 1],
+}
+
+impl Default for OfflineModels {
+    fn default() -> Self {
+        Self { defaults: SimulationModels::default(), allowed: [ModelName::offline()] }
+    }
+}
+
+impl Models for OfflineModels {
+    fn defaults(&self) -> &SimulationModels {
+        &self.defaults
+    }
+
+    fn allowed(&self) -> &[ModelName] {
+        &self.allowed
+    }
+
+    fn has_price(&self, name: &ModelName) -> bool {
+        name.is_offline()
+    }
+
+    fn open(&self, name: &ModelName) -> Result<Arc<dyn Model>, ModelError> {
+        if name.is_offline() {
+            return Ok(Arc::new(Offline));
+        }
+        Err(ModelError::Misconfigured(format!("`{name}` is not configured here")))
     }
 }
 

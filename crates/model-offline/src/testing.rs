@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use onerun_domain::{
     Agent, ApprovalStatus, Description, Item, MaxTurns, MessageText, Metadata, Name, Persona, Role, Scenario,
-    Seed, Simulation, SimulationStatus, Target,
+    Seed, Simulation, SimulationOptions, SimulationStatus, Target,
 };
 
 use super::{SampleAgent, character::Character, demo, reply};
-use onerun_engine::{Reply, ReplyRequest};
+use onerun_engine::{Meter, Reply, ReplyRequest};
 
 pub(crate) fn simulation(seed: u64, scenario: &str) -> Simulation {
     Simulation {
@@ -21,6 +21,7 @@ pub(crate) fn simulation(seed: u64, scenario: &str) -> Simulation {
         max_turns: MaxTurns::parse(20).unwrap(),
         auto_approve: true,
         seed: Seed::parse(seed).unwrap(),
+        options: SimulationOptions::default(),
         metadata: Metadata::default(),
         status: SimulationStatus::InProgress,
         last_failure_reason: None,
@@ -79,6 +80,7 @@ pub(crate) fn answer(simulation: &Simulation, seq: u32, conversation: u32, lines
     let transcript: Vec<Item> =
         lines.iter().enumerate().map(|(position, (role, text))| item(position, *role, text)).collect();
     reply::reply(&ReplyRequest {
+        meter: &Meter::default(),
         simulation,
         agent: &agent,
         persona: &persona,
@@ -104,6 +106,7 @@ pub(crate) fn converse(
     let mut transcript: Vec<Item> = Vec::new();
     while transcript.len() < 100 {
         let reply = reply::reply(&ReplyRequest {
+            meter: &Meter::default(),
             simulation,
             agent: &agent,
             persona: &persona,

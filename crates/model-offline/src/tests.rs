@@ -10,7 +10,7 @@ use crate::{
     Offline, demo,
     testing::{agent, answer, as_text, conversation, converse, item, persona, simulation},
 };
-use onerun_engine::{JudgeRequest, Model, PersonaRequest, ReplyRequest};
+use onerun_engine::{JudgeRequest, Meter, Model, PersonaRequest, Question, ReplyRequest};
 
 const OTHER_SCENARIOS: [&str; 4] = [
     "A hobby cook wants to impress their in-laws with a soufflé.",
@@ -22,13 +22,20 @@ const OTHER_SCENARIOS: [&str; 4] = [
 #[test]
 fn same_request_gets_the_same_answer() {
     let (simulation, agent) = (simulation(9, demo::SCENARIO), agent());
-    let request = PersonaRequest { simulation: &simulation, agent: &agent, seq: 4 };
+    let request = PersonaRequest {
+        simulation: &simulation,
+        agent: &agent,
+        seq: 4,
+        others: &[],
+        meter: &Meter::default(),
+    };
     let draft = || Offline.persona(request).now_or_never().unwrap().unwrap();
     assert_eq!(draft(), draft());
     let persona = persona(&simulation, &agent, 4);
     let transcript = [item(0, Role::User, "Hi."), item(1, Role::Assistant, "Hello! What is your name?")];
     for transcript in [&transcript[..0], &transcript] {
         let request = ReplyRequest {
+            meter: &Meter::default(),
             simulation: &simulation,
             agent: &agent,
             persona: &persona,
@@ -54,8 +61,10 @@ fn prose_verdict_is_constant_and_inconclusive() {
         updated_at: jiff::Timestamp::UNIX_EPOCH,
     };
     let judge = |prose, transcript: &[Item]| {
-        let request = JudgeRequest { simulation: &simulation, objective: &objective, prose, transcript };
-        Offline.judge(request).now_or_never().unwrap().unwrap()
+        let questions = &[Question { objective: &objective, prose }];
+        let meter = &Meter::default();
+        let request = JudgeRequest { simulation: &simulation, questions, transcript, meter };
+        Offline.judge(request).now_or_never().unwrap().unwrap().verdicts.remove(0)
     };
     let verdict = judge("Is kind.", &[]);
     assert_eq!((verdict.outcome, verdict.score), (Outcome::Inconclusive, None));

@@ -25,7 +25,7 @@ use onerun_api::{App, ROUTES, Router};
 use onerun_auth::KeyRing;
 use onerun_engine::{Engine, EngineParts};
 use onerun_host::{OsRandom, SystemClock};
-use onerun_model_offline::Offline;
+use onerun_model_offline::OfflineModels;
 use onerun_store_sqlite::{OpenError, SqliteStore};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -109,7 +109,7 @@ impl Server {
         let store = SqliteStore::open(&path).map_err(|source| StartError::Store { path, source })?;
         let engine = Engine::new(EngineParts {
             store: Arc::new(store),
-            model: Arc::new(Offline),
+            models: Arc::new(OfflineModels::default()),
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
             settings: config.engine,

@@ -129,7 +129,7 @@ async fn claim_jobs(
 mod tests {
     use onerun_domain::{Clock, Job, Limit, Name, PageRequest, Project, ProjectId, SimulationId, Work};
     use onerun_engine::{EngineParts, Settings};
-    use onerun_model_offline::Offline;
+    use onerun_model_offline::OfflineModels;
     use onerun_store_sqlite::SqliteStore;
 
     use super::*;
@@ -142,7 +142,7 @@ mod tests {
         let settings = Settings::default();
         let engine = Engine::new(EngineParts {
             store,
-            model: Arc::new(Offline),
+            models: Arc::new(OfflineModels::default()),
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
             settings,

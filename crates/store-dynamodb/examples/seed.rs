@@ -26,7 +26,7 @@ use onerun_auth::{
 use onerun_domain::{
     AgeGroup, Agent, ApprovalStatus, Conversation, Criteria, Item, Job, MaxTurns, MessageText, Metadata,
     Name, Objective, Persona, PersonaAttributes, Project, ProjectId, Role, Scenario, Seed, Simulation,
-    SimulationId, SimulationStatus, Target, TurnClaim, TurnToken, Work,
+    SimulationId, SimulationOptions, SimulationStatus, Target, TurnClaim, TurnToken, Work,
 };
 use onerun_store::{ConversationChange, ConversationView, NewKey, ProjectStore, Store};
 use onerun_store_dynamodb::{DynamoDbStore, local};
@@ -224,6 +224,7 @@ impl SeedProject {
             max_turns: MaxTurns::default(),
             auto_approve: true,
             seed: Seed::parse(7)?,
+            options: SimulationOptions::default(),
             metadata: Metadata::default(),
             status,
             last_failure_reason: None,

@@ -15,6 +15,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use onerun_domain::{Metadata, ObjectiveRef};
 use onerun_store::StoreError;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub(crate) type Attributes = HashMap<String, AttributeValue>;
@@ -179,6 +180,15 @@ impl Fields {
 
     pub(crate) fn text(&mut self, name: &'static str) -> Result<String, StoreError> {
         self.optional_text(name)?.ok_or_else(|| self.corrupt(name, "missing"))
+    }
+
+    /// A document with its own serialised form. A missing one is the default, as earlier releases wrote none.
+    pub(crate) fn document<T: Default + DeserializeOwned>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<T, StoreError> {
+        let Some(value) = self.fields.remove(name) else { return Ok(T::default()) };
+        serde_json::from_value(value).map_err(|_| self.corrupt(name, "not the document it must be"))
     }
 
     pub(crate) fn optional_text(&mut self, name: &'static str) -> Result<Option<String>, StoreError> {

@@ -11,7 +11,7 @@ use onerun_domain::{
     AgentId, ConversationId, JobId, Metadata, Name, ObjectiveId, ObjectiveRef, PersonaId, ProjectId,
     SimulationId, sha256_hex,
 };
-use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope};
+use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope, UsageKey};
 
 /// The number of counter shards of a simulation. More shards mean fewer conflicts between its
 /// conversations.
@@ -96,6 +96,18 @@ impl Key {
         Self::new(format!("key-rates#{bucket}"), format!("{window_seconds}#{start}"))
     }
 
+    /// A project's usage of models under one key of usage.
+    pub(crate) fn model_usage(project: &ProjectId, key: &UsageKey) -> Self {
+        let created_by = key.created_by.as_deref().unwrap_or_default();
+        let sort = format!("{}#{created_by}#{}#{}", key.day, key.purpose.as_str(), key.model);
+        Self::new(Self::model_usage_partition(project), sort)
+    }
+
+    /// The partition of a project's usage of models.
+    pub(crate) fn model_usage_partition(project: &ProjectId) -> String {
+        format!("{project}#usage")
+    }
+
     pub(crate) fn audit_entry(sequence: u64) -> Self {
         Self::new(AUDIT, format!("entry#{}", number(sequence)))
     }
@@ -173,6 +185,16 @@ impl SimulationKeys {
     /// The counter shard of the persona or conversation with this id.
     pub(crate) fn counter_shard_of(&self, id: &str) -> Key {
         self.counter_shard(shard(id, COUNTER_SHARDS))
+    }
+
+    /// The simulation's usage of models under one key of usage.
+    pub(crate) fn usage(&self, key: &UsageKey) -> Key {
+        self.key(format!("{}{}#{}#{}", self.usage_prefix(), key.day, key.purpose.as_str(), key.model))
+    }
+
+    /// How the sort keys of usage begin.
+    pub(crate) fn usage_prefix(&self) -> &'static str {
+        "usage#"
     }
 
     /// The item that holds which numbers of conversations are taken.

@@ -14,12 +14,14 @@
 //! | | `simulation#`simulation | the entry of a simulation in lists |
 //! | project`#`simulation | `simulation` | the simulation, with the versions it pins |
 //! | | `gate#`0 to 7 | its eight counter shards, each with the simulation's revision |
+//! | | `usage#`day`#`purpose`#`model | the simulation's usage of models |
 //! | | `numbers` | the taken numbers of conversations, one bit each |
 //! | | `persona#`persona, `persona-number#`number | a persona, and the reservation of its number |
 //! | | `conversation#`conversation | a conversation, with the outcomes of its evaluations |
 //! | project`#`simulation`#`conversation | `message#`attempt`#`position`#`part | a message, cut where one item would be too large |
 //! | | `reply#`hash | the reply under an `Idempotency-Key`, by its SHA-256. Removed by its `expires` |
 //! | | `verdict#`attempt`#`objective`#`version | an evaluation |
+//! | project`#usage` | day`#`key`#`purpose`#`model | the project's usage of models |
 //! | `jobs#`0 to 3 | job | a job that waits or is claimed |
 //! | `dead-jobs` | job | a buried job. Removed by its `expires` |
 //! | `keys` | key | a managed key. Removed by its `expires`, 90 days after its end |
@@ -73,6 +75,8 @@
 //! | `simulation` | `GetItem`, then `BatchGetItem` of agent and versions |
 //! | `simulations` | `Query` of `by-made`, `by-name` or `by-status`; for the longest waiting also one of `by-wait` for each running simulation; then `BatchGetItem` of 51 simulations at a time, and of their agents |
 //! | `change_simulation` | snapshot of simulation and counter shards; transaction: simulation on its revision, entry, counter shards, jobs |
+//! | `add_usage` | two `UpdateItem`, which add to numbers |
+//! | `usage_of_simulation`, `usage` | `Query` |
 //! | `counts` | snapshot of simulation and counter shards |
 //! | `add_persona` | transaction: persona and number if new, its counter shard, jobs |
 //! | `persona_seqs` | `Query` of the keys of numbers |

@@ -8,20 +8,21 @@ mod personas;
 pub(crate) mod projects;
 mod simulations;
 mod transcripts;
+mod usage;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use onerun_domain::{
-    Agent, AgentId, Conversation, ConversationId, Item as Message, Job, Objective, ObjectiveId, ObjectiveRef,
-    Page, PageRequest, Persona, PersonaId, Project, ProjectId, Simulation, SimulationId,
+    Agent, AgentId, Conversation, ConversationId, Item as Message, Job, ModelUsage, Objective, ObjectiveId,
+    ObjectiveRef, Page, PageRequest, Persona, PersonaId, Project, ProjectId, Simulation, SimulationId,
 };
 use onerun_store::{
     AgentSummary, ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide,
     EvaluatedConversation, IdempotencyRecord, ListAgents, ListConversations, ListSimulations, PersonaChange,
     ProjectStore, SimulationChange, SimulationCounts, SimulationDetail, SimulationSummary, SimulationView,
-    SortBy, StoreError, StoredTurn,
+    SortBy, StoreError, StoredTurn, UsageKey, UsageRow,
 };
 
 use crate::{
@@ -176,6 +177,18 @@ impl ProjectStore for DynamoDbProject {
 
     async fn counts(&self, id: &SimulationId) -> Result<Option<SimulationCounts>, StoreError> {
         simulations::counts(self.table(), id).await
+    }
+
+    async fn add_usage(&self, key: UsageKey, usage: ModelUsage) -> Result<(), StoreError> {
+        usage::add(self.table(), &key, &usage).await
+    }
+
+    async fn usage_of_simulation(&self, id: &SimulationId) -> Result<Vec<UsageRow>, StoreError> {
+        usage::of_simulation(self.table(), id).await
+    }
+
+    async fn usage(&self, first: Date, last: Date) -> Result<Vec<UsageRow>, StoreError> {
+        usage::between(self.table(), first, last).await
     }
 
     async fn add_persona(&self, persona: Persona, jobs: Vec<Job>) -> Result<bool, StoreError> {

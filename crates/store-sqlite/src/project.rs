@@ -8,20 +8,21 @@ mod personas;
 pub(crate) mod projects;
 pub(crate) mod simulations;
 mod transcripts;
+mod usage;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use onerun_domain::{
-    Agent, AgentId, Conversation, ConversationId, Item, Job, Objective, ObjectiveId, ObjectiveRef, Page,
-    PageRequest, Persona, PersonaId, Project, ProjectId, Simulation, SimulationId,
+    Agent, AgentId, Conversation, ConversationId, Item, Job, ModelUsage, Objective, ObjectiveId,
+    ObjectiveRef, Page, PageRequest, Persona, PersonaId, Project, ProjectId, Simulation, SimulationId,
 };
 use onerun_store::{
     AgentSummary, ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide,
     EvaluatedConversation, IdempotencyRecord, ListAgents, ListConversations, ListSimulations, PersonaChange,
     ProjectStore, SimulationChange, SimulationCounts, SimulationDetail, SimulationSummary, SimulationView,
-    SortBy, StoreError, StoredTurn,
+    SortBy, StoreError, StoredTurn, UsageKey, UsageRow,
 };
 
 use crate::{idempotency, sql::ProjectTables, store::Database, writer::WriteError};
@@ -169,6 +170,19 @@ impl ProjectStore for SqliteProject {
     async fn counts(&self, id: &SimulationId) -> Result<Option<SimulationCounts>, StoreError> {
         let id = id.clone();
         self.read(move |tables| counts::get(tables, &id)).await
+    }
+
+    async fn add_usage(&self, key: UsageKey, usage: ModelUsage) -> Result<(), StoreError> {
+        self.write(move |scope| usage::add(scope, &key, &usage)).await
+    }
+
+    async fn usage_of_simulation(&self, id: &SimulationId) -> Result<Vec<UsageRow>, StoreError> {
+        let id = id.clone();
+        self.read(move |scope| usage::of_simulation(scope, &id)).await
+    }
+
+    async fn usage(&self, first: Date, last: Date) -> Result<Vec<UsageRow>, StoreError> {
+        self.read(move |scope| usage::between(scope, first, last)).await
     }
 
     async fn add_persona(&self, persona: Persona, jobs: Vec<Job>) -> Result<bool, StoreError> {

@@ -88,8 +88,8 @@ macro_rules! simulation_columns {
     () => {
         "simulations.id, simulations.project_id, simulations.agent_id, simulations.name, simulations.scenario, \
          simulations.target_conversations, simulations.target_personas, simulations.max_turns, \
-         simulations.auto_approve, simulations.seed, simulations.metadata, simulations.status, \
-         simulations.last_failure_reason, simulations.created_at, simulations.updated_at, \
+         simulations.auto_approve, simulations.seed, simulations.options, simulations.metadata, \
+         simulations.status, simulations.last_failure_reason, simulations.created_at, simulations.updated_at, \
          simulations.expires_at"
     };
 }
@@ -107,6 +107,7 @@ pub(crate) fn simulation(columns: &mut Columns<'_>) -> Read<Simulation> {
         max_turns: columns.bounded(MaxTurns::parse)?,
         auto_approve: columns.value()?,
         seed: columns.bounded(Seed::parse)?,
+        options: columns.checked(from_json)?,
         metadata: metadata(columns)?,
         status: columns.word(SimulationStatus::parse)?,
         last_failure_reason: columns.value()?,

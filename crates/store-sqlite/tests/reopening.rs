@@ -15,7 +15,7 @@ use onerun_auth::{
 use onerun_domain::{
     AgeGroup, Agent, ApprovalStatus, Conversation, Direction, Item, Job, JobKind, Limit, MaxTurns,
     MessageText, Metadata, Name, PageRequest, Persona, PersonaAttributes, Project, Role, Scenario, Seed,
-    Simulation, SimulationStatus, Target, TurnClaim, TurnToken, Work,
+    Simulation, SimulationOptions, SimulationStatus, Target, TurnClaim, TurnToken, Work,
 };
 use onerun_store::{
     ChangeKey, ConversationChange, ConversationView, ExactFilter, IdempotencyId, IdempotencyRecord,
@@ -67,6 +67,7 @@ impl Scene {
             max_turns: MaxTurns::default(),
             auto_approve: true,
             seed: Seed::parse(7).unwrap(),
+            options: SimulationOptions::default(),
             metadata: Metadata::default(),
             status: SimulationStatus::InProgress,
             last_failure_reason: None,

@@ -46,6 +46,7 @@ pub mod results;
 pub mod settling;
 pub mod simulations;
 pub mod turns;
+pub mod usage;
 
 use std::sync::Arc;
 
@@ -308,6 +309,10 @@ macro_rules! contract {
                 conversation_with_a_claimed_turn_is_not_ended
                 call_of_a_worker_with_a_lost_lease_is_refused
             }
+            usage {
+                usage_is_added_up_by_simulation_and_project
+                concurrent_additions_of_usage_are_all_counted
+            }
         }
     };
     (@groups $factory:ident $($group:ident { $($case:ident)+ })+) => {
@@ -357,6 +362,7 @@ mod tests {
             ("settling", include_str!("contract/settling.rs")),
             ("simulations", include_str!("contract/simulations.rs")),
             ("turns", include_str!("contract/turns.rs")),
+            ("usage", include_str!("contract/usage.rs")),
         ];
         assert_eq!(groups.len(), text.lines().filter(|line| line.starts_with("pub mod ")).count());
         for (group, source) in groups {

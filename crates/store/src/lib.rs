@@ -34,7 +34,7 @@ pub use keys::{
 pub use page::{MAX_PAGE_BYTES, PageBuilder, position, read_position};
 pub use project::{
     ConversationChange, ConversationView, Decide, Decision, PersonaChange, ProjectStore, SimulationChange,
-    SimulationView, StoredReply, StoredTurn,
+    SimulationView, StoredReply, StoredTurn, UsageKey, UsageRow,
 };
 pub use query::{
     AgentSummary, ConversationCounts, ConversationSummary, EvaluatedConversation, ExactFilter, ListAgents,

@@ -1,10 +1,11 @@
 //! The part of a store that belongs to one project.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use onerun_domain::{
-    Agent, AgentId, Conversation, ConversationId, Evaluation, Item, Job, Objective, ObjectiveId, Page,
-    PageRequest, Persona, PersonaId, Progress, Project, ProjectId, Refusal, Simulation, SimulationId,
+    Agent, AgentId, Conversation, ConversationId, Evaluation, Item, Job, ModelName, ModelUsage, Objective,
+    ObjectiveId, Page, PageRequest, Persona, PersonaId, Progress, Project, ProjectId, Purpose, Refusal,
+    Simulation, SimulationId,
 };
 
 use crate::{
@@ -119,6 +120,36 @@ pub struct StoredReply {
     pub text: Option<String>,
     /// Whether the reply ended the conversation.
     pub ended: bool,
+}
+
+/// The key that usage is counted under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageKey {
+    /// The simulation.
+    pub simulation: SimulationId,
+    /// The id of the API key that created the simulation.
+    pub created_by: Option<Box<str>>,
+    /// The day of the calls, in UTC.
+    pub day: Date,
+    /// The purpose of the calls.
+    pub purpose: Purpose,
+    /// The model.
+    pub model: ModelName,
+}
+
+/// The usage of some calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRow {
+    /// The id of the API key that created the simulations.
+    pub created_by: Option<Box<str>>,
+    /// The day of the calls, in UTC.
+    pub day: Date,
+    /// The purpose of the calls.
+    pub purpose: Purpose,
+    /// The model.
+    pub model: ModelName,
+    /// The sum.
+    pub usage: ModelUsage,
 }
 
 /// One project's part of a store. Ids of other projects are unknown here.
@@ -285,6 +316,15 @@ pub trait ProjectStore: Send + Sync {
         conversation: &ConversationId,
         key: &str,
     ) -> Result<Option<StoredTurn>, StoreError>;
+
+    /// Adds what calls to a model consumed to what is stored under the same key. The simulation must exist.
+    async fn add_usage(&self, key: UsageKey, usage: ModelUsage) -> Result<(), StoreError>;
+
+    /// A simulation's usage, by day, purpose and model. Empty for an unknown simulation.
+    async fn usage_of_simulation(&self, id: &SimulationId) -> Result<Vec<UsageRow>, StoreError>;
+
+    /// The project's usage from `first` to `last`, both included, by day, key, purpose and model.
+    async fn usage(&self, first: Date, last: Date) -> Result<Vec<UsageRow>, StoreError>;
 
     /// The messages of one attempt, oldest first.
     async fn items(

@@ -26,6 +26,7 @@ impl Kind {
         match kind.as_str().unwrap() {
             "boolean" => Self::boolean(),
             "integer" => Self::whole(number("minimum"), number("maximum")),
+            "number" => Self::amount(&schema["minimum"], &schema["maximum"]),
             "string" if schema["format"] == "date-time" => Self::time(),
             "string" if schema["enum"].is_array() => Self::word(&schema["enum"]),
             "string" if schema["maxLength"].is_null() => Self::id(),
@@ -35,6 +36,7 @@ impl Kind {
                 Self::text(length("maxLength"), length("minLength") == 0, has_lines)
             }
             "array" => Self::array(&schema["items"], number("minItems") == 0, length("maxItems")),
+            "object" if name == "models" => Self::models(&schema["properties"]),
             "object" if schema["properties"].is_object() => Self::object(&schema["properties"]),
             "object" => Self::metadata(),
             other => panic!("{name} is of an unknown kind: {other}"),
@@ -59,6 +61,27 @@ impl Kind {
         if let Some(words) = items["enum"].as_array() {
             kind.good.push(Value::from(&words[..2]).to_string());
         }
+        kind
+    }
+
+    /// A number of dollars.
+    fn amount(min: &Value, max: &Value) -> Self {
+        let mut kind = kind(&["true", "\"1\"", "[]", "{}", "0", "-1", "1e300"], &[]);
+        kind.bad.push((max.as_f64().unwrap() * 1.001).to_string());
+        kind.good = vec![min.to_string(), max.to_string()];
+        kind
+    }
+
+    /// The names of models. The tests' deployment allows the offline model alone.
+    fn models(properties: &Value) -> Self {
+        let all = |name: &str| {
+            let names = properties.as_object().unwrap().keys().map(|purpose| (purpose.clone(), name.into()));
+            Value::Object(names.collect()).to_string()
+        };
+        let mut kind =
+            kind(&["5", "\"offline\"", "[]", r#"{"reply": 5}"#, r#"{"other": "offline"}"#], &["{}"]);
+        kind.bad.extend(["", "gpt-5", "openai", "openai:", "mistral:x", "openai:a b"].map(all));
+        kind.good.push(all("offline"));
         kind
     }
 

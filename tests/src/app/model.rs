@@ -1,15 +1,17 @@
 //! A model that behaves as a test configures it, and by default like the offline model.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
+use onerun_domain::{ModelName, SimulationModels};
 use onerun_engine::{
-    JudgeRequest, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
+    JudgeRequest, Model, ModelError, Models, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
+    Verdicts,
 };
-use onerun_model_offline::Offline;
+use onerun_model_offline::{Offline, OfflineModels};
 use tokio::sync::Semaphore;
 
 /// The behaviour of the model when it is called.
@@ -93,7 +95,7 @@ impl TestModel {
         let act = act.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match act {
             Behavior::Offline => Ok(None),
-            Behavior::Unavailable => Err(ModelError::Unavailable(INTERNAL.to_owned())),
+            Behavior::Unavailable => Err(ModelError::unavailable(INTERNAL)),
             Behavior::Unusable => Err(ModelError::Unusable(INTERNAL.to_owned())),
             Behavior::Panics => panic!("{INTERNAL}"),
             Behavior::Says(answer) => Ok(Some(answer)),
@@ -108,10 +110,6 @@ impl TestModel {
 
 #[async_trait]
 impl Model for TestModel {
-    fn name(&self) -> &str {
-        Offline.name()
-    }
-
     async fn persona(&self, request: PersonaRequest<'_>) -> Result<PersonaDraft, ModelError> {
         match self.perform(&self.persona).await? {
             Some(draft) => Ok(draft),
@@ -127,14 +125,44 @@ impl Model for TestModel {
         }
     }
 
-    fn judges_prose(&self) -> bool {
-        Offline.judges_prose()
-    }
-
-    async fn judge(&self, request: JudgeRequest<'_>) -> Result<Verdict, ModelError> {
+    async fn judge(&self, request: JudgeRequest<'_>) -> Result<Verdicts, ModelError> {
         match self.perform(&self.judge).await? {
-            Some(verdict) => Ok(verdict),
+            Some(verdict) => Ok(Verdicts {
+                verdicts: vec![verdict; request.questions.len()],
+                prompt: "the prompt of the test".to_owned(),
+                version: None,
+            }),
             None => Offline.judge(request).await,
         }
+    }
+}
+
+/// A deployment whose offline model is a [`TestModel`].
+pub(super) struct TestModels {
+    model: Arc<TestModel>,
+    offline: OfflineModels,
+}
+
+impl TestModels {
+    pub(super) fn new(model: Arc<TestModel>) -> Self {
+        Self { model, offline: OfflineModels::default() }
+    }
+}
+
+impl Models for TestModels {
+    fn defaults(&self) -> &SimulationModels {
+        self.offline.defaults()
+    }
+
+    fn allowed(&self) -> &[ModelName] {
+        self.offline.allowed()
+    }
+
+    fn has_price(&self, name: &ModelName) -> bool {
+        self.offline.has_price(name)
+    }
+
+    fn open(&self, _: &ModelName) -> Result<Arc<dyn Model>, ModelError> {
+        Ok(Arc::clone(&self.model) as Arc<dyn Model>)
     }
 }

@@ -4,8 +4,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use onerun_auth::{Preset, Scope, parse_block};
 use onerun_domain::{
-    AgentId, Criteria, Description, MaxTurns, MessageText, Metadata, Name, ObjectiveId, ProjectId, Scenario,
-    Seed, Target,
+    AgentId, Criteria, Description, MaxTurns, MessageText, Metadata, ModelName, Name, NanoDollars,
+    ObjectiveId, ProjectId, Scenario, Seed, Target,
 };
 use serde_json::{Value, json};
 
@@ -112,6 +112,7 @@ parsed_fields! {
     AgentId: id_schema(AgentId::LENGTH),
     ObjectiveId: id_schema(ObjectiveId::LENGTH),
     ProjectId: id_schema(ProjectId::LENGTH),
+    ModelName: json!({ "type": "string", "pattern": "^(offline|(openai|anthropic|bedrock):[!-~]+)$", "maxLength": 256 }),
     Scope: json!({ "type": "string", "enum": Scope::ALL.map(Scope::as_str) }),
     Preset: json!({ "type": "string", "enum": Preset::ALL.map(Preset::as_str) }),
 }
@@ -215,6 +216,25 @@ impl Field for Metadata {
 
     fn schema() -> Value {
         json!({ "type": "object", "additionalProperties": true })
+    }
+}
+
+/// The most dollars that a field takes.
+const MAX_DOLLARS: f64 = 1_000_000.0;
+
+/// An amount of US dollars, more than 0.
+impl Field for NanoDollars {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        let dollars = value.as_f64().filter(|dollars| *dollars <= MAX_DOLLARS);
+        let amount = dollars.and_then(Self::from_dollars).filter(|amount| *amount > Self::default());
+        if amount.is_none() {
+            errors.push(pointer, format!("must be a number of US dollars above 0 and at most {MAX_DOLLARS}"));
+        }
+        amount
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "number", "minimum": 1e-9, "maximum": MAX_DOLLARS })
     }
 }
 

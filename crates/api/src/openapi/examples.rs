@@ -5,7 +5,7 @@ use onerun_auth::{
     Excess, InvalidCause, KeyChangeError, KeyId, NO_HASH, Preset, RateLimit, Refusal as AuthRefusal, Scope,
     ScopeSet,
 };
-use onerun_domain::{ApprovalStatus, ConversationStatus, Refusal, Resource, SimulationStatus};
+use onerun_domain::{ApprovalStatus, ConversationStatus, ModelName, Refusal, Resource, SimulationStatus};
 use onerun_engine::{ModelError, OperationError};
 use onerun_store::StoreError;
 use serde_json::{Value, json};
@@ -83,7 +83,12 @@ pub(super) fn errors() -> Vec<ApiError> {
         ApiError::AnswerNotSent,
         ApiError::Operation(OperationError::NoObjectives(Vec::new())),
         ApiError::Operation(OperationError::IdempotencyKeyReused),
-        ApiError::Operation(OperationError::Model(ModelError::Unavailable(String::new()))),
+        ApiError::Operation(OperationError::ModelNotAllowed {
+            name: ModelName::offline(),
+            allowed: Vec::new(),
+        }),
+        ApiError::Operation(OperationError::ModelWithoutPrice(ModelName::offline())),
+        ApiError::Operation(OperationError::Model(ModelError::unavailable(""))),
         ApiError::Operation(OperationError::Store(StoreError::Unavailable("".into()))),
         ApiError::Operation(OperationError::Store(StoreError::Full("".into()))),
         ApiError::Internal("".into()),

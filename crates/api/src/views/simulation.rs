@@ -1,6 +1,6 @@
 //! Simulations in responses.
 
-use onerun_domain::Simulation;
+use onerun_domain::{NanoDollars, Simulation, SimulationModels};
 use onerun_store::{SimulationDetail, SimulationSummary};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -11,6 +11,25 @@ use crate::{
     operation::Example,
     views::{AgentOut, ObjectiveOut, ShortAgentOut, SimulationStatusOut, Time},
 };
+
+/// The models of a simulation, each `offline` or `provider:model`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Models")]
+pub(crate) struct ModelsOut {
+    /// Generates the personas.
+    persona: String,
+    /// Writes the personas' messages.
+    reply: String,
+    /// Judges conversations against prose criteria.
+    judge: String,
+}
+
+impl From<&SimulationModels> for ModelsOut {
+    fn from(models: &SimulationModels) -> Self {
+        let SimulationModels { persona, reply, judge } = models;
+        Self { persona: persona.to_string(), reply: reply.to_string(), judge: judge.to_string() }
+    }
+}
 
 /// A simulation without its agent and objectives.
 #[derive(Serialize, JsonSchema)]
@@ -30,6 +49,12 @@ struct SimulationFields {
     auto_approve: bool,
     /// The seed of everything that is generated.
     seed: u64,
+    /// The models in force since the simulation was created.
+    models: ModelsOut,
+    /// The cost in US dollars at which the simulation fails.
+    max_cost_usd: Option<f64>,
+    /// The number of tokens at which the simulation fails.
+    max_tokens: Option<u64>,
     /// Your own data.
     metadata: Map<String, Value>,
     created_at: Time,
@@ -52,6 +77,9 @@ impl From<Simulation> for SimulationFields {
             max_turns: simulation.max_turns.get(),
             auto_approve: simulation.auto_approve,
             seed: simulation.seed.get(),
+            models: (&simulation.options.models).into(),
+            max_cost_usd: simulation.options.max_cost.map(NanoDollars::dollars),
+            max_tokens: simulation.options.max_tokens,
             metadata: simulation.metadata.as_map().clone(),
             created_at: Time(simulation.created_at),
             updated_at: Time(simulation.updated_at),
@@ -109,6 +137,12 @@ impl Example for SimulationOut {
             fields.insert("agent".to_owned(), AgentOut::example());
             fields.insert("status".to_owned(), json!("in_progress"));
             fields.insert("last_failure_reason".to_owned(), json!(null));
+            fields.insert(
+                "models".to_owned(),
+                json!({ "persona": "openai:gpt-5-mini", "reply": "openai:gpt-5-mini", "judge": "openai:gpt-5" }),
+            );
+            fields.insert("max_cost_usd".to_owned(), json!(null));
+            fields.insert("max_tokens".to_owned(), json!(null));
             fields.insert("metadata".to_owned(), json!({}));
             fields.insert("objectives".to_owned(), json!([ObjectiveOut::example()]));
             fields.insert("created_at".to_owned(), json!(MADE));

@@ -70,9 +70,10 @@ fn insert_row(tables: &ProjectTables<'_>, simulation: &Simulation) -> Result<(),
         "simulation",
         "INSERT INTO simulations
              (id, project_id, agent_id, name, name_folded, scenario, target_conversations, target_personas,
-              max_turns, auto_approve, seed, metadata, status, last_failure_reason, created_at, updated_at,
+              max_turns, auto_approve, seed, options, metadata, status, last_failure_reason, created_at, updated_at,
               expires_at)
-         SELECT ?1, agents.project_id, agents.id, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17
+         SELECT ?1, agents.project_id, agents.id, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+                ?17, ?18
          FROM agents WHERE agents.id = ?3 AND agents.project_id = ?2",
         params![
             simulation.id.as_str(),
@@ -86,6 +87,7 @@ fn insert_row(tables: &ProjectTables<'_>, simulation: &Simulation) -> Result<(),
             simulation.max_turns.get(),
             simulation.auto_approve,
             sql::integer(simulation.seed.get()),
+            rows::json("simulation's options", &simulation.options)?,
             metadata_json(&simulation.metadata)?,
             simulation.status.as_str(),
             simulation.last_failure_reason,

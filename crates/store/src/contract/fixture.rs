@@ -16,9 +16,10 @@ use onerun_auth::ProjectAccess;
 use onerun_domain::{
     AgeGroup, Agent, AgentId, ApprovalStatus, Conversation, ConversationId, Criteria, EndReason, Evaluation,
     EvaluationId, EvaluationStatus, Item, ItemId, Job, JobKind, Limit, MAX_ATTEMPTS, MaxTurns, MessageText,
-    Metadata, Name, Objective, ObjectiveId, Outcome, Page, PageRequest, Persona, PersonaAttributes,
-    PersonaId, Progress, Project, ProjectId, Random, Refusal, Role, Scenario, Score, Seed, Simulation,
-    SimulationId, SimulationStatus, Start, Target, TurnClaim, TurnToken,
+    Metadata, ModelName, Name, NanoDollars, Objective, ObjectiveId, Outcome, Page, PageRequest, Persona,
+    PersonaAttributes, PersonaId, Progress, Project, ProjectId, Random, Refusal, Role, Scenario, Score, Seed,
+    Simulation, SimulationId, SimulationModels, SimulationOptions, SimulationStatus, Start, Target,
+    TurnClaim, TurnToken,
 };
 use tokio::sync::Barrier;
 
@@ -204,6 +205,12 @@ impl TestProject {
             max_turns: MaxTurns::default(),
             auto_approve: true,
             seed: Seed::parse(7).unwrap(),
+            options: SimulationOptions {
+                models: SimulationModels::all(&ModelName::parse("openai:gpt-5-mini").unwrap()),
+                max_cost: Some(NanoDollars::new(1)),
+                max_tokens: Some(u64::MAX),
+                created_by: Some("kAbCdEfGh123".into()),
+            },
             metadata: Metadata::default(),
             status: SimulationStatus::Pending,
             last_failure_reason: None,
