@@ -283,6 +283,9 @@ async fn all_errors_of_a_body_are_reported_together() {
         "metadata": [],
         "seed": -1,
         "expires_in_seconds": 0,
+        "models": { "persona": "gpt-5", "reply": 5, "judge": "openai:", "other": "offline" },
+        "max_cost_usd": 0,
+        "max_tokens": 0,
         "expiry": 1,
     });
     let problem =
@@ -302,6 +305,12 @@ async fn all_errors_of_a_body_are_reported_together() {
             "#/seed",
             "#/metadata",
             "#/expires_in_seconds",
+            "#/models/persona",
+            "#/models/reply",
+            "#/models/judge",
+            "#/models/other",
+            "#/max_cost_usd",
+            "#/max_tokens",
             "#/expiry",
         ]
     );
