@@ -1,0 +1,28 @@
+//! Chat models of OpenAI, Anthropic and Bedrock, and of every server that speaks one of their wires.
+//!
+//! Nothing here opens a socket: a [`Provider`] sends requests through a [`Transport`], which each host
+//! implements. The wires are pure: they turn a [`ChatRequest`] into an HTTP request and an HTTP response
+//! into a [`ChatAnswer`].
+//!
+//! Answers are untrusted. A wire accepts every shape that servers are known to send, and reports
+//! everything else as an error without panicking.
+
+mod chat;
+mod dialect;
+mod json;
+mod prices;
+mod provider;
+mod record;
+mod secret;
+mod transport;
+mod wire;
+
+pub use chat::{ChatAnswer, ChatError, ChatMessage, ChatRequest, ChatRole, Detail, Finish, Schema};
+pub use dialect::{Dialect, Parameter, Structure};
+pub use json::json_text;
+pub use prices::{Price, Prices, PricesError};
+pub use provider::{CircuitConfig, Limits, Provider};
+pub use record::{RecordError, RecordingTransport, ReplayingTransport};
+pub use secret::Secret;
+pub use transport::{MAX_RESPONSE_BYTES, Transport, TransportError};
+pub use wire::{Anthropic, AwsCredentials, Converse, EndpointError, OpenAi, Wire};

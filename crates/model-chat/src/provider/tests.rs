@@ -1,0 +1,418 @@
+use std::{collections::VecDeque, sync::atomic::AtomicUsize};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::{
+    chat::{ChatMessage, ChatRole, Schema},
+    secret::Secret,
+    transport::TransportError,
+    wire::OpenAi,
+};
+
+static SCHEMA: Schema = Schema { name: "answer", json: r#"{"type": "object"}"# };
+
+/// A clock for signatures, which OpenAI's wire does not have.
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        "2026-11-30T12:00:00Z".parse().unwrap()
+    }
+}
+
+/// What a scripted transport does with the next request.
+enum Step {
+    Respond(u16, Value),
+    RetryAfter(u16, &'static str),
+    Fail(TransportError),
+    /// Never answers.
+    Hang,
+    /// Answers after the notice.
+    Wait(Arc<Notify>),
+}
+
+/// A transport that follows a script, and answers `ok` when that is finished.
+#[derive(Default)]
+struct Script {
+    steps: Mutex<VecDeque<Step>>,
+    requests: Mutex<Vec<Value>>,
+    at_once: AtomicUsize,
+    most_at_once: AtomicUsize,
+}
+
+impl Script {
+    fn new(steps: impl IntoIterator<Item = Step>) -> Arc<Self> {
+        Arc::new(Self { steps: Mutex::new(steps.into_iter().collect()), ..Self::default() })
+    }
+
+    fn sent(&self) -> usize {
+        self.requests.lock().unwrap().len()
+    }
+
+    fn request(&self, index: usize) -> Value {
+        self.requests.lock().unwrap()[index].clone()
+    }
+}
+
+fn ok() -> Value {
+    json!({"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}]})
+}
+
+fn answer(status: u16, body: &Value) -> Response<Bytes> {
+    Response::builder().status(status).body(Bytes::from(body.to_string())).unwrap()
+}
+
+#[async_trait]
+impl Transport for Script {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, TransportError> {
+        self.requests.lock().unwrap().push(serde_json::from_slice(request.body()).unwrap());
+        let now = self.at_once.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+        self.most_at_once.fetch_max(now, std::sync::atomic::Ordering::SeqCst);
+        let step = self.steps.lock().unwrap().pop_front();
+        let result = match step {
+            None => Ok(answer(200, &ok())),
+            Some(Step::Respond(status, body)) => Ok(answer(status, &body)),
+            Some(Step::RetryAfter(status, wait)) => {
+                let mut response = answer(status, &json!({"error": "later"}));
+                response.headers_mut().insert("retry-after", wait.parse().unwrap());
+                Ok(response)
+            }
+            Some(Step::Fail(error)) => Err(error),
+            Some(Step::Hang) => {
+                sleep(timeout * 2).await;
+                Ok(answer(200, &ok()))
+            }
+            Some(Step::Wait(notify)) => {
+                notify.notified().await;
+                Ok(answer(200, &ok()))
+            }
+        };
+        self.at_once.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        result
+    }
+}
+
+fn limited(script: &Arc<Script>, limits: Limits) -> Provider {
+    let wire = Wire::OpenAi(OpenAi::new(None, Secret::parse("sk-test")).unwrap());
+    let circuit = CircuitConfig { failures: 3, pause: Duration::from_secs(30) };
+    Provider::new(wire, Arc::clone(script) as Arc<dyn Transport>, Arc::new(FixedClock), limits, circuit)
+}
+
+fn provider(script: &Arc<Script>) -> Provider {
+    limited(script, Limits::default())
+}
+
+fn request() -> ChatRequest {
+    ChatRequest {
+        system: "Be Ann.".into(),
+        messages: vec![ChatMessage { role: ChatRole::User, text: "Hi".into() }],
+        schema: Some(&SCHEMA),
+        max_tokens: 10,
+        temperature: Some(0.1),
+        seed: Some(1),
+    }
+}
+
+fn after(seconds: u64) -> Instant {
+    Instant::now() + Duration::from_secs(seconds)
+}
+
+async fn send(provider: &Provider, seconds: u64) -> Result<ChatAnswer, ChatError> {
+    provider.send("m", &request(), after(seconds)).await
+}
+
+fn refusal(parameter: &str) -> Step {
+    let error = json!({"message": "unsupported", "param": parameter, "code": "unsupported_parameter"});
+    Step::Respond(400, json!({"error": error}))
+}
+
+fn down() -> Step {
+    Step::Respond(500, json!({"error": {"message": "internal"}}))
+}
+
+fn broken() -> TransportError {
+    TransportError::Broken("reset".into())
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_parameters_are_left_out_from_then_on() {
+    let script =
+        Script::new([refusal("temperature"), refusal("response_format"), refusal("response_format")]);
+    let provider = provider(&script);
+    assert_eq!(send(&provider, 20).await.unwrap().text.as_deref(), Some("ok"));
+    assert_eq!(script.sent(), 4);
+    assert_eq!(script.request(0)["response_format"]["type"], "json_schema");
+    assert_eq!(script.request(2)["response_format"]["type"], "json_object");
+    let last = script.request(3);
+    assert!(last.get("response_format").is_none() && last.get("temperature").is_none(), "{last}");
+    assert_eq!(last["seed"], 1);
+
+    send(&provider, 20).await.unwrap();
+    assert_eq!((script.sent(), script.request(4)), (5, last));
+    // Another model may accept them.
+    provider.send("other", &request(), after(20)).await.unwrap();
+    assert_eq!(script.request(5)["temperature"], 0.1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn endless_refusals_are_a_wrong_configuration() {
+    let script = Script::new(std::iter::repeat_with(|| refusal("max_tokens")).take(50));
+    let error = send(&provider(&script), 20).await.unwrap_err();
+    assert!(matches!(error, ChatError::Configuration(_)), "{error:?}");
+    assert_eq!(script.sent(), MAX_NEGOTIATION);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusal_of_an_unused_parameter_changes_nothing() {
+    let script = Script::new([refusal("response_format")]);
+    let provider = provider(&script);
+    let prose = ChatRequest { schema: None, ..request() };
+    let error = provider.send("m", &prose, after(20)).await.unwrap_err();
+    assert!(matches!(error, ChatError::Configuration(_)), "{error:?}");
+    send(&provider, 20).await.unwrap();
+    assert_eq!(script.request(1)["response_format"]["type"], "json_schema");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rate_limit_is_waited_for_within_the_deadline() {
+    let script = Script::new([Step::RetryAfter(429, "3")]);
+    let start = Instant::now();
+    send(&provider(&script), 20).await.unwrap();
+    assert_eq!((script.sent(), start.elapsed()), (2, Duration::from_secs(3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rate_limit_past_the_deadline_is_reported_at_once() {
+    let script = Script::new([Step::RetryAfter(429, "60")]);
+    let provider = provider(&script);
+    let start = Instant::now();
+    let error = send(&provider, 20).await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_mins(1)));
+    assert!(error.was_sent() && error.is_temporary());
+    // The next caller does not ask at all.
+    let error = send(&provider, 20).await.unwrap_err();
+    assert_eq!(error, ChatError::Busy { retry_after: Some(Duration::from_mins(1)) });
+    assert_eq!((script.sent(), start.elapsed()), (1, Duration::ZERO));
+    // Other models are not affected.
+    provider.send("other", &request(), after(20)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn second_rate_limit_is_reported() {
+    let script = Script::new([Step::RetryAfter(429, "1"), Step::RetryAfter(503, "1"), down()]);
+    let error = send(&provider(&script), 20).await.unwrap_err();
+    assert!(matches!(error, ChatError::Overloaded { .. }), "{error:?}");
+    assert_eq!(script.sent(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_connection_is_tried_again_once() {
+    let refused = || Step::Fail(TransportError::Connect("refused".into()));
+    let script = Script::new([refused()]);
+    send(&provider(&script), 20).await.unwrap();
+    assert_eq!(script.sent(), 2);
+
+    let script = Script::new([refused(), refused(), refused()]);
+    let error = send(&provider(&script), 20).await.unwrap_err();
+    assert!(matches!(error, ChatError::Connect(_)) && !error.was_sent(), "{error:?}");
+    assert_eq!(script.sent(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn call_that_may_be_billed_is_not_repeated() {
+    for step in [
+        Step::Hang,
+        Step::Fail(TransportError::Timeout),
+        Step::Fail(broken()),
+        Step::Fail(TransportError::TooLarge),
+        Step::Respond(200, json!({"choices": []})),
+        down(),
+        Step::Respond(503, json!({"error": "no Retry-After"})),
+        Step::Respond(429, json!({"error": "no Retry-After"})),
+    ] {
+        let script = Script::new([step]);
+        send(&provider(&script), 20).await.unwrap_err();
+        assert_eq!(script.sent(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_recording_is_no_failure_of_the_provider() {
+    let missing = || Step::Fail(TransportError::NotRecorded("trial 1 is not in the recording".into()));
+    let script = Script::new([missing(), missing(), missing(), missing()]);
+    let provider = provider(&script);
+    for _ in 0..4 {
+        let error = send(&provider, 20).await.unwrap_err();
+        assert_eq!(error.detail(), Some("trial 1 is not in the recording"));
+        assert!(!error.was_sent() && !error.is_temporary());
+    }
+    assert_eq!(script.sent(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn transport_that_hangs_is_cut_off_at_the_deadline() {
+    let script = Script::new([Step::Hang]);
+    let start = Instant::now();
+    assert_eq!(send(&provider(&script), 20).await, Err(ChatError::Timeout));
+    assert_eq!(start.elapsed(), Duration::from_secs(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn circuit_opens_after_failures_in_a_row() {
+    let script = Script::new([down(), Step::Hang, Step::Fail(broken())]);
+    let provider = provider(&script);
+    for _ in 0..3 {
+        send(&provider, 10).await.unwrap_err();
+    }
+    let error = send(&provider, 10).await.unwrap_err();
+    assert_eq!(script.sent(), 3);
+    assert!(!error.was_sent());
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(30)));
+    let message = "the provider is considered down after 3 failed calls in a row; the last one: \
+                   the provider's answer could not be read";
+    assert_eq!(error.to_string(), message);
+
+    sleep(Duration::from_secs(30)).await;
+    send(&provider, 10).await.unwrap();
+    send(&provider, 10).await.unwrap();
+    assert_eq!(script.sent(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_of_any_kind_resets_the_count() {
+    for alive in [
+        Step::Respond(200, ok()),
+        Step::Respond(401, json!({"error": "key"})),
+        Step::Respond(429, json!({"error": "rate"})),
+    ] {
+        let script = Script::new([down(), down(), alive, down(), down()]);
+        let provider = provider(&script);
+        for _ in 0..5 {
+            let _ = send(&provider, 10).await;
+        }
+        send(&provider, 10).await.unwrap();
+        assert_eq!(script.sent(), 6);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_time_out_does_not_open_the_circuit() {
+    let script = Script::new([Step::Hang, Step::Hang, Step::Hang, Step::Hang]);
+    let provider = provider(&script);
+    for _ in 0..4 {
+        assert_eq!(send(&provider, 2).await, Err(ChatError::Timeout));
+    }
+    send(&provider, 2).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_probe_decides_about_an_open_circuit() {
+    let notify = Arc::new(Notify::new());
+    let script = Script::new([down(), down(), down(), down(), Step::Wait(Arc::clone(&notify))]);
+    let provider = Arc::new(provider(&script));
+    for _ in 0..3 {
+        send(&provider, 10).await.unwrap_err();
+    }
+    sleep(Duration::from_secs(30)).await;
+    // The first probe fails, so the pause begins again.
+    assert!(matches!(send(&provider, 10).await, Err(ChatError::Failed { .. })));
+    assert!(matches!(send(&provider, 10).await, Err(ChatError::CircuitOpen { failures: 4, .. })));
+    sleep(Duration::from_secs(30)).await;
+    let probe = {
+        let provider = Arc::clone(&provider);
+        tokio::spawn(async move { send(&provider, 10).await })
+    };
+    while script.sent() < 5 {
+        tokio::task::yield_now().await;
+    }
+    // Meanwhile nobody else is let through.
+    assert!(matches!(send(&provider, 10).await, Err(ChatError::CircuitOpen { .. })));
+    notify.notify_one();
+    probe.await.unwrap().unwrap();
+    send(&provider, 10).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn canceled_probe_leaves_room_for_the_next_one() {
+    let script = Script::new([down(), down(), down(), Step::Hang]);
+    let provider = provider(&script);
+    for _ in 0..3 {
+        send(&provider, 10).await.unwrap_err();
+    }
+    sleep(Duration::from_secs(30)).await;
+    timeout(Duration::from_secs(1), send(&provider, 10)).await.unwrap_err();
+    assert_eq!(script.sent(), 4);
+    send(&provider, 10).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_at_once_are_limited_and_waits_end_at_the_deadline() {
+    let notify = Arc::new(Notify::new());
+    let script = Script::new([Step::Wait(Arc::clone(&notify)), Step::Wait(Arc::clone(&notify))]);
+    let provider = Arc::new(limited(&script, Limits { concurrency: 2, per_minute: None }));
+    let calls: Vec<_> = (0..6)
+        .map(|_| {
+            let provider = Arc::clone(&provider);
+            tokio::spawn(async move { send(&provider, 60).await })
+        })
+        .collect();
+    while script.sent() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let start = Instant::now();
+    assert_eq!(send(&provider, 3).await, Err(ChatError::Busy { retry_after: None }));
+    assert_eq!((script.sent(), start.elapsed()), (2, Duration::from_secs(3)));
+    notify.notify_one();
+    notify.notify_one();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!((script.sent(), script.most_at_once.load(std::sync::atomic::Ordering::SeqCst)), (6, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rate_is_limited_after_a_burst() {
+    let script = Script::new([]);
+    // One call per second, of which five may be sent at once.
+    let provider = limited(&script, Limits { concurrency: 9, per_minute: NonZeroU32::new(60) });
+    let start = Instant::now();
+    for _ in 0..5 {
+        send(&provider, 1).await.unwrap();
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    send(&provider, 5).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::from_secs(1));
+    for _ in 0..3 {
+        send(&provider, 5).await.unwrap();
+    }
+    assert_eq!(start.elapsed(), Duration::from_secs(4));
+    sleep(Duration::from_mins(1)).await;
+    for _ in 0..5 {
+        send(&provider, 1).await.unwrap();
+    }
+    assert_eq!(start.elapsed(), Duration::from_secs(64));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rate_without_room_before_the_deadline_is_refused_at_once() {
+    let script = Script::new([]);
+    let provider = limited(&script, Limits { concurrency: 9, per_minute: NonZeroU32::new(2) });
+    let start = Instant::now();
+    send(&provider, 10).await.unwrap();
+    let error = send(&provider, 10).await.unwrap_err();
+    assert_eq!(error, ChatError::Busy { retry_after: Some(Duration::from_secs(30)) });
+    assert_eq!((script.sent(), start.elapsed()), (1, Duration::ZERO));
+    // The refused call has used nothing up.
+    send(&provider, 40).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::from_secs(30));
+}
