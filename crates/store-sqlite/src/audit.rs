@@ -1,4 +1,4 @@
-//! The audit trail. Only the one thread that writes seals entries, so each follows the one before it.
+//! The audit trail. Only the writer thread seals entries, so each follows the one before it.
 
 use onerun_auth::{AuditEvent, AuditHead};
 use onerun_domain::{Direction, PageRequest};

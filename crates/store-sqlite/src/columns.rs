@@ -1,7 +1,7 @@
 //! Reading the columns of a row, one after the other, as domain types.
 //!
-//! Columns are taken by position, in the order that a `*_columns!` list of [`rows`](crate::rows) names them,
-//! since finding them by name costs more than the rest of a point read.
+//! Columns are read by position, in the order of the `*_columns!` lists in [`rows`](crate::rows).
+//! Finding them by name would cost more than the rest of a point read.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -20,12 +20,12 @@ pub(crate) struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// Begins with the first column of a row that holds `what`.
+    /// Starts at the first column of a row; `what` names the kind of row in errors.
     pub(crate) fn new(what: &'static str, row: &'a Row<'a>) -> Self {
         Self { what, row, next: 0 }
     }
 
-    /// The next column, as SQLite has it.
+    /// The next column, unparsed.
     pub(crate) fn value<T: FromSql>(&mut self) -> Result<T, StoreError> {
         let index = self.advance();
         self.row.get(index).map_err(|error| self.corrupt(index, &error))
@@ -38,14 +38,12 @@ impl<'a> Columns<'a> {
         u64::try_from(number).map_err(|error| self.corrupt(index, &error))
     }
 
-    /// A point in time.
     pub(crate) fn time(&mut self) -> Result<Timestamp, StoreError> {
         let index = self.advance();
         let time: i64 = self.row.get(index).map_err(|error| self.corrupt(index, &error))?;
         Timestamp::from_microsecond(time).map_err(|error| self.corrupt(index, &error))
     }
 
-    /// A point in time, if there is one.
     pub(crate) fn optional_time(&mut self) -> Result<Option<Timestamp>, StoreError> {
         let index = self.advance();
         let time: Option<i64> = self.row.get(index).map_err(|error| self.corrupt(index, &error))?;
@@ -53,12 +51,10 @@ impl<'a> Columns<'a> {
             .transpose()
     }
 
-    /// A text that is parsed by its type.
     pub(crate) fn parsed<T: FromStr<Err: Display>>(&mut self) -> Result<T, StoreError> {
         self.checked(str::parse)
     }
 
-    /// A text that is parsed by `parse`.
     pub(crate) fn checked<T, E: Display>(
         &mut self,
         parse: impl FnOnce(&'a str) -> Result<T, E>,
@@ -68,7 +64,6 @@ impl<'a> Columns<'a> {
         parse(text).map_err(|error| self.corrupt(index, &error))
     }
 
-    /// A text that is parsed by `parse`, if there is one.
     pub(crate) fn optional<T, E: Display>(
         &mut self,
         parse: impl FnOnce(&'a str) -> Result<T, E>,
@@ -80,7 +75,6 @@ impl<'a> Columns<'a> {
         self.checked(parse).map(Some)
     }
 
-    /// A number that is parsed by `parse`.
     pub(crate) fn bounded<T, E: Display>(
         &mut self,
         parse: impl FnOnce(u64) -> Result<T, E>,
@@ -90,12 +84,11 @@ impl<'a> Columns<'a> {
         parse(number).map_err(|error| self.corrupt(index, &error))
     }
 
-    /// One word of a list.
+    /// A word that `parse` knows.
     pub(crate) fn word<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
         self.checked(|word| parse(word).ok_or("an unknown word"))
     }
 
-    /// One word of a list, if there is one.
     pub(crate) fn optional_word<T>(
         &mut self,
         parse: impl FnOnce(&str) -> Option<T>,
@@ -119,7 +112,8 @@ impl<'a> Columns<'a> {
         value.as_str().map_err(|error| self.corrupt(index, &error))
     }
 
-    /// Names the column but not its value: that may be someone's words, and this goes to the log.
+    /// Names the column but not its value: the error goes to the log, and the value may be
+    /// someone's words.
     fn corrupt(&self, index: usize, reason: &dyn Display) -> StoreError {
         let column = self.row.as_ref().column_name(index).unwrap_or("?");
         StoreError::Corrupt { what: self.what, reason: format!("column `{column}`: {reason}") }
@@ -136,7 +130,6 @@ pub(crate) fn only_parsed<T: FromStr<Err: Display>>(columns: &mut Columns<'_>) -
     columns.parsed()
 }
 
-/// Reads a row of one point in time, if there is one.
 pub(crate) fn only_time(columns: &mut Columns<'_>) -> Result<Option<Timestamp>, StoreError> {
     columns.optional_time()
 }

@@ -11,7 +11,7 @@ use crate::{rows::micros, sql};
 
 const WHAT: &str = "idempotency record";
 
-/// Adds the record of a request, in place of one that no longer counts.
+/// Adds the record of a request, and replaces an expired one.
 pub(crate) fn insert(connection: &Connection, record: Option<&IdempotencyRecord>) -> Result<(), StoreError> {
     let Some(record) = record else { return Ok(()) };
     sql::execute(
@@ -29,7 +29,7 @@ pub(crate) fn insert(connection: &Connection, record: Option<&IdempotencyRecord>
     Ok(())
 }
 
-/// The record of a request, unless it no longer counts.
+/// The record of a request, unless it has expired.
 pub(crate) fn get(
     connection: &Connection,
     id: &IdempotencyId,

@@ -1,4 +1,4 @@
-//! Jobs: added with the change that calls for them, taken, and done or given up.
+//! Jobs: enqueued with the change that needs them, claimed, and completed, retried or buried.
 
 use jiff::Timestamp;
 use onerun_domain::{Job, JobId, JobKind, Page, PageRequest, ProjectId};
@@ -14,8 +14,8 @@ use crate::{
     sql,
 };
 
-/// Adds jobs. One that waits is not added again; one that is being worked on is to be run again after,
-/// because what it was called for may have happened too late for the present run to see.
+/// Enqueues jobs. A job that waits is not added again. A claimed job will run again afterwards,
+/// because the current run may not see the change that needs it.
 pub(crate) fn add(connection: &Connection, jobs: &[Job]) -> Result<(), StoreError> {
     for job in jobs {
         sql::execute(
@@ -34,7 +34,7 @@ pub(crate) fn add(connection: &Connection, jobs: &[Job]) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Claims due jobs. Projects take turns, beginning after the one that was `served` last.
+/// Claims due jobs. Projects take turns, beginning after `served`, the project of the last claim.
 pub(crate) fn claim(
     connection: &Connection,
     kind: JobKind,
@@ -43,7 +43,7 @@ pub(crate) fn claim(
     hidden_until: Timestamp,
     now: Timestamp,
 ) -> Result<Vec<ClaimedJob>, StoreError> {
-    // A job whose time has come joins those that are due at once, in its old place.
+    // A job that has become due joins those that are due at once, in its old position.
     sql::execute(
         connection,
         "job",
@@ -129,13 +129,11 @@ pub(crate) fn claim_one(
     )
 }
 
-/// Ends a job that was done.
 pub(crate) fn complete(connection: &Connection, id: &JobId) -> Result<(), StoreError> {
-    // Not one whose taker was given up meanwhile: it waits to be run again.
+    // Not if its claim has expired meanwhile: then it waits to run again.
     remove(connection, "DELETE FROM jobs WHERE id = ?1 AND claimed = 1", id)
 }
 
-/// Has a job run again later.
 pub(crate) fn retry(
     connection: &Connection,
     id: &JobId,
@@ -151,7 +149,6 @@ pub(crate) fn retry(
     Ok(())
 }
 
-/// Gives a job up.
 pub(crate) fn bury(
     connection: &Connection,
     id: &JobId,
@@ -182,7 +179,7 @@ pub(crate) fn has_expired(connection: &Connection, now: Timestamp) -> Result<boo
     Ok(found.unwrap_or(false))
 }
 
-/// Removes up to `limit` jobs that were given up long ago.
+/// Removes up to `limit` buried jobs whose retention time is over.
 pub(crate) fn delete_expired(connection: &Connection, limit: u32, now: Timestamp) -> Result<(), StoreError> {
     sql::execute(
         connection,
@@ -198,7 +195,7 @@ fn buried_by(now: Timestamp) -> i64 {
     micros(onerun_domain::later(now, -DEAD_JOB_RETENTION))
 }
 
-/// Jobs that were given up, newest first.
+/// Buried jobs, newest first.
 pub(crate) fn dead(connection: &Connection, page: &PageRequest) -> Result<Page<DeadJob>, StoreError> {
     let (after, offset) = lists::numbered(&page.start)?;
     let mut jobs = PageBuilder::new(page.limit);
@@ -229,7 +226,7 @@ pub(crate) fn next_due(connection: &Connection, kind: JobKind) -> Result<Option<
     Ok(due.flatten())
 }
 
-/// Removes a job, unless it was called for again while it ran: then it waits as if it were new.
+/// Removes a job. If it was enqueued again while it ran, it waits as if it were new.
 fn remove(connection: &Connection, delete: &str, id: &JobId) -> Result<(), StoreError> {
     let renewed = sql::execute(
         connection,
@@ -244,7 +241,7 @@ fn remove(connection: &Connection, delete: &str, id: &JobId) -> Result<(), Store
     Ok(())
 }
 
-/// A time as `due` holds it, where 0 means at once.
+/// A time for the column `due`, where 0 means at once.
 fn hidden(until: Timestamp) -> i64 {
     micros(until).max(1)
 }

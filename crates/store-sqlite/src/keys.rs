@@ -1,4 +1,4 @@
-//! Managed keys and how they were used.
+//! Managed keys and their usage.
 
 use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, WRITE_EVERY};
@@ -39,13 +39,12 @@ fn caller_record(connection: &Connection, caller: Option<&KeyId>) -> Result<Opti
     caller.map_or(Ok(None), |id| get(connection, id))
 }
 
-/// One key.
 pub(crate) fn get(connection: &Connection, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
     let sql = "SELECT body FROM keys WHERE id = ?1";
     sql::one(connection, WHAT, sql, [id.as_str()], |columns| read_key(&columns.value::<String>()?))
 }
 
-/// One key and how it was used.
+/// One key and its usage.
 pub(crate) fn view(connection: &Connection, id: &KeyId) -> Result<Option<KeyView>, StoreError> {
     sql::one(
         connection,
@@ -57,8 +56,8 @@ pub(crate) fn view(connection: &Connection, id: &KeyId) -> Result<Option<KeyView
     )
 }
 
-/// One page of keys, newest first. A filter can be on any member of a key, so it is applied to the
-/// keys themselves, up to the end of the page. Keys that do not match are not held.
+/// One page of keys, newest first. A filter may read any field of a key, so it is applied to the
+/// keys themselves, until the page is full. Keys that do not match are dropped at once.
 pub(crate) fn list(connection: &Connection, list: &ListKeys) -> Result<Page<KeyView>, StoreError> {
     let (mut left_out, created_at, inserted) = match &list.page.start {
         Start::Offset(offset) => (*offset, i64::MAX, i64::MAX),
@@ -93,7 +92,6 @@ pub(crate) fn list(connection: &Connection, list: &ListKeys) -> Result<Page<KeyV
     Ok(page.finish())
 }
 
-/// Changes a key.
 pub(crate) fn change(
     connection: &Connection,
     id: &KeyId,
@@ -121,7 +119,7 @@ pub(crate) fn change(
     Ok(Some(change))
 }
 
-/// Adds uses of a key, unless that was done a moment ago.
+/// Adds uses of a key, unless uses were written within the last minute.
 pub(crate) fn add_use(
     connection: &Connection,
     id: &KeyId,
@@ -136,7 +134,7 @@ pub(crate) fn add_use(
     let stored = sql::one(connection, USAGE, sql, [id.as_str()], |columns| {
         Ok((columns.time()?, read_usage(&columns.value::<String>()?)?))
     })?;
-    // A time that far ahead is of a clock that has been put back since.
+    // A time that is far ahead comes from a clock that has been set back since.
     let is_recent = |at: Timestamp| now.duration_since(at).abs() < WRITE_EVERY;
     if stored.as_ref().is_some_and(|(at, usage)| is_recent(*at) && !usage.lacks(uses)) {
         return Ok(false);
@@ -166,7 +164,7 @@ pub(crate) fn has_expired(connection: &Connection, now: Timestamp) -> Result<boo
     Ok(sql::one(connection, WHAT, sql, [over_by(now)], only::<bool>)?.unwrap_or(false))
 }
 
-/// Removes up to `limit` keys that are long over, and how they were used.
+/// Removes up to `limit` keys whose retention time is over, and their usage.
 pub(crate) fn delete_expired(connection: &Connection, limit: u32, now: Timestamp) -> Result<(), StoreError> {
     for sql in [
         "DELETE FROM key_uses WHERE key_id IN

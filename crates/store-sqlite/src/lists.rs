@@ -1,5 +1,4 @@
-//! Lists: which rows a page has, in an order that never changes under inserts, and reading them until the
-//! page is full.
+//! Lists: the rows of a page, in an order that inserts never change, read until the page is full.
 
 use onerun_domain::{Direction, Page, PageRequest, Position, Start};
 use onerun_store::{ExactFilter, PageBuilder, StoreError, WireSize, read_position};
@@ -10,9 +9,9 @@ use crate::{columns::only, sql};
 /// The sort columns of rows.
 #[derive(Clone, Copy)]
 pub(crate) enum SortKey {
-    /// An expression that gives a text.
+    /// An expression whose value is a text.
     Text(&'static str),
-    /// An expression that gives a whole number.
+    /// An expression whose value is an integer.
     Integer(&'static str),
 }
 
@@ -47,7 +46,7 @@ impl Order {
     }
 }
 
-/// The rows of one table that are wanted. The parts are words of this program; every value from outside is a
+/// A filtered table. The parts are constants of this program; every value from outside is a
 /// parameter.
 pub(crate) struct Query {
     table: &'static str,
@@ -55,14 +54,14 @@ pub(crate) struct Query {
     params: Vec<Value>,
 }
 
-/// A row that belongs on a page, unless those before it fill the page.
+/// A row for a page, unless the rows before it fill the page.
 pub(crate) struct Candidate {
     pub(crate) inserted: i64,
     pub(crate) position: Position,
 }
 
 impl Query {
-    /// Begins with a table and a first condition, whose parameters are `params`.
+    /// A table with a first condition, whose parameters are `params`.
     pub(crate) fn new(table: &'static str, condition: &str, params: Vec<Value>) -> Self {
         Self { table, conditions: condition.to_owned(), params }
     }
@@ -85,7 +84,7 @@ impl Query {
         })
     }
 
-    /// The rows of one page in an order, and one more. They are few bytes each: a number and a position.
+    /// The rows of one page in an order, and one more. Each is small: a number and a position.
     pub(crate) fn candidates(
         mut self,
         connection: &Connection,
@@ -175,8 +174,8 @@ pub(crate) fn page<T: WireSize>(
     Ok(page.finish())
 }
 
-/// A part of a list whose rows are numbered in its order: the number that it starts after, if it starts at a
-/// row, and how many rows it passes over.
+/// The start of a page of numbered rows: the number that it starts after, if any, and how many rows
+/// it skips.
 pub(crate) fn numbered(start: &Start) -> Result<(Option<i64>, u32), StoreError> {
     match start {
         Start::Offset(offset) => Ok((None, *offset)),

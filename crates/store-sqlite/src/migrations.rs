@@ -1,7 +1,8 @@
-//! Brings a database to the form that this program reads.
+//! Migrates a database to the version that this program reads.
 //!
-//! Migrations are numbered from 1 and never changed once released; the number of the last one applied is the
-//! database's `user_version`. The `application_id` tells a OneRun database from any other.
+//! Migrations are numbered from 1 and never changed once released. The number of the last applied
+//! migration is the database's `user_version`. The `application_id` distinguishes a OneRun database
+//! from others.
 
 use std::path::Path;
 
@@ -12,7 +13,6 @@ use crate::OpenError;
 /// `OneR` in ASCII.
 const APPLICATION_ID: i64 = 0x4f6e_6552;
 
-/// All migrations, in the order of their numbers.
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_keys.sql"),
@@ -47,7 +47,7 @@ pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), OpenErro
     Ok(())
 }
 
-/// Applies the migrations that are missing: all of them, or none.
+/// Applies all missing migrations, or none.
 pub(crate) fn apply(connection: &mut Connection) -> Result<(), OpenError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = pragma(&transaction, "user_version")?;

@@ -11,13 +11,13 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use crate::migrations;
 
-/// How many prepared statements a connection keeps: more than there are.
+/// How many prepared statements a connection caches: more than the program has.
 const STATEMENTS: usize = 256;
 
-/// How long a connection waits for another, such as a backup that holds the file for a moment.
+/// How long a connection waits for another, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The file that holds recent writes is cut back to this size once it has been larger.
+/// The write-ahead log is truncated to this size after it has been larger.
 const MAX_IDLE_WAL: i64 = 64 * 1024 * 1024;
 
 /// Why a database could not be opened.
@@ -59,7 +59,7 @@ pub enum OpenError {
     Thread(#[source] io::Error),
 }
 
-/// Opens the connection that writes; creates the file if there is none, and brings it to the newest form.
+/// Opens the writing connection. Creates a missing file, and migrates it to the newest version.
 pub(crate) fn writing(path: &Path) -> Result<Connection, OpenError> {
     create(path)?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -77,7 +77,7 @@ pub(crate) fn writing(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Opens a connection that reads.
+/// Opens a reading connection.
 pub(crate) fn reading(path: &Path) -> Result<Connection, OpenError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     crate::sql::add_functions(&connection)?;
@@ -102,9 +102,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Plans must not depend on values. Else SQLite notes for almost every `column = ?` that the value may
-    // matter, and prepares such a statement anew after its values were cleared, which the cache does after
-    // each use: a point read then takes more than ten times as long.
+    // Query plans must not depend on values. Otherwise SQLite assumes for almost every `column = ?`
+    // that the value matters, and prepares the statement again after its values are cleared, which
+    // the cache does after each use. A point read then takes more than ten times as long.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Sorts are small, and a temporary file might have no writable directory.
     connection.pragma_update(None, "temp_store", "MEMORY")?;

@@ -34,7 +34,7 @@ pub(crate) struct SqliteProject {
 }
 
 impl SqliteProject {
-    /// The part that belongs to `id`, which must be there.
+    /// The part of the existing project `id`.
     pub(crate) fn new(database: Arc<Database>, id: ProjectId) -> Self {
         Self { database, id }
     }

@@ -1,14 +1,14 @@
-//! Counts of requests, in memory, because one process owns the file.
+//! Request counts, in memory, because one process owns the file.
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 use onerun_auth::RateLimit;
 
-/// The most windows that are counted at one time.
+/// The most windows that are counted at once.
 const MAX_WINDOWS: usize = 100_000;
 
-/// How many requests there were in which window.
+/// The number of requests in each window.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
     counts: HashMap<Window, u64>,
@@ -22,7 +22,7 @@ struct Window {
 }
 
 impl Rates {
-    /// Counts a request in the present window; how many there were, this one included.
+    /// Counts a request in the current window. Returns the count, including this request.
     pub(crate) fn count(&mut self, bucket: &str, limit: RateLimit, now: Timestamp) -> u64 {
         let window =
             Window { bucket: bucket.to_owned(), seconds: limit.window_seconds(), start: limit.window(now) };
@@ -34,8 +34,8 @@ impl Rates {
         *count
     }
 
-    /// Forgets the windows that are over, and if that leaves too many, those with the fewest requests: who
-    /// made the most gains nothing by filling the memory with others.
+    /// Removes ended windows, and if too many are left, those with the fewest requests. So the
+    /// caller with the most requests gains nothing by filling the memory with other windows.
     fn make_room(&mut self, now: Timestamp) {
         self.counts.retain(|window, _| window.start + i64::from(window.seconds) > now.as_second());
         let mut fewest = 1;

@@ -1,8 +1,8 @@
-//! The threads that read.
+//! The reader threads.
 //!
-//! Each has a connection of its own that can do nothing but read, and runs every request in one transaction:
-//! all of its queries see the database at one moment. Whatever was answered as written is seen, because it
-//! was committed before.
+//! Each has its own connection, which can only read, and runs every request in one transaction, so
+//! all its queries see one snapshot. A snapshot includes every acknowledged write, because a write
+//! is committed before its answer.
 
 use std::{
     collections::VecDeque,
@@ -18,13 +18,13 @@ use tokio::sync::oneshot;
 
 use crate::{OpenError, open, writer::unavailable};
 
-/// How many threads read: enough that a long read does not keep short ones waiting on a small machine.
+/// The number of reader threads on a small machine: enough that a long read does not delay short
+/// ones.
 const MIN_READERS: usize = 4;
 const MAX_READERS: usize = 8;
 
 type Task = Box<dyn FnOnce(&Connection) + Send>;
 
-/// The threads that read.
 pub(crate) struct Readers {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -45,7 +45,6 @@ struct Queue {
 }
 
 impl Readers {
-    /// Starts the threads.
     pub(crate) fn start(path: &Path) -> Result<Self, OpenError> {
         let count = thread::available_parallelism().map_or(MIN_READERS, usize::from);
         let mut readers = Self { shared: Arc::default(), threads: Vec::new() };
@@ -105,7 +104,7 @@ impl Shared {
         }
     }
 
-    /// The next task; `None` when there are no more to come.
+    /// The next task. `None` once the queue is closed.
     fn pop(&self) -> Option<Task> {
         let mut queue = self.lock();
         loop {

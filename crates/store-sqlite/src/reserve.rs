@@ -1,8 +1,8 @@
-//! Room on the disk that only the end of a key may use.
+//! Disk space that only the end of a key may use.
 //!
-//! A file beside the database takes up the room. When the end of a key finds the disk full, the file is
-//! removed and the end is written again. Other writes are refused until the file is back, so that they cannot
-//! take what it left.
+//! A file beside the database takes up the space. When the end of a key finds the disk full, the
+//! file is deleted and the end is written again. Other writes are refused until the file exists
+//! again, so that they cannot use the freed space.
 
 use std::{
     fs::{self, OpenOptions},
@@ -14,7 +14,7 @@ use std::{
 /// The reserved space: ending a key takes some pages of the log, and a checkpoint frees more.
 const SIZE: usize = 1024 * 1024;
 
-/// How long a disk that was found full is not asked again.
+/// How long after a failure the reserve is not created again.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// The file that reserves the space.
@@ -34,7 +34,7 @@ impl Reserve {
         Self { path, is_there, failed: None }
     }
 
-    /// Frees the room.
+    /// Frees the space.
     pub(crate) fn release(&mut self) {
         self.is_there = false;
         self.failed = Some(Instant::now());

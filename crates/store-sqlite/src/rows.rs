@@ -1,8 +1,8 @@
 //! Rows as domain types, and back.
 //!
-//! Each `*_columns!` names the columns that the function beside it reads, in that order. Nothing is taken
-//! from a row without its type's own parser: a file that was tampered with gives an error, not a value that
-//! cannot be.
+//! Each `*_columns!` names the columns that the function beside it reads, in that order. Every
+//! value passes its type's own parser, so a file that was tampered with causes an error and never
+//! an invalid value.
 
 use std::convert::Infallible;
 
@@ -369,7 +369,8 @@ pub(crate) fn json(what: &'static str, value: &impl Serialize) -> Result<String,
     serde_json::to_string(value).map_err(|error| StoreError::Corrupt { what, reason: error.to_string() })
 }
 
-/// The text that [`Columns::time`] reads. The clock gives whole microseconds, so nothing is lost.
+/// The integer that [`Columns::time`] reads. The clock gives whole microseconds, so nothing is
+/// lost.
 pub(crate) fn micros(time: Timestamp) -> i64 {
     time.as_microsecond()
 }

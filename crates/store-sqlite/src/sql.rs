@@ -1,4 +1,4 @@
-//! Running statements, with the errors of SQLite as those of a store.
+//! Runs statements, and translates SQLite's errors into those of a store.
 
 use onerun_domain::{Limit, Metadata, ProjectId};
 use onerun_store::StoreError;
@@ -44,7 +44,7 @@ pub(crate) fn all<T>(
     Ok(found)
 }
 
-/// One row after the other, for as long as more are wanted.
+/// Passes rows to `row`, one by one, while it wants more.
 pub(crate) fn each(
     connection: &Connection,
     what: &'static str,
@@ -62,7 +62,7 @@ pub(crate) fn each(
     Ok(())
 }
 
-/// Runs a statement that gives no rows; how many it changed.
+/// Runs a statement that returns no rows. Returns the number of changed rows.
 pub(crate) fn execute(
     connection: &Connection,
     what: &'static str,
@@ -75,8 +75,8 @@ pub(crate) fn execute(
         .map_err(|error| failure(what, error))
 }
 
-/// Holds an `INSERT … SELECT` that looks up what the row names to having found it. Callers look it up before,
-/// so this only keeps a mistake of theirs from linking projects.
+/// Fails unless an `INSERT … SELECT` found the rows that it refers to. Callers check this before;
+/// here it only keeps a caller's bug from linking two projects.
 pub(crate) fn require_one(
     inserted: usize,
     what: &'static str,
@@ -88,7 +88,7 @@ pub(crate) fn require_one(
 /// The meaning of an SQLite error for the store's callers.
 fn failure(what: &'static str, error: rusqlite::Error) -> StoreError {
     let rusqlite::Error::SqliteFailure(code, _) = &error else {
-        // The rest are values that are not of the type that the column has, and such.
+        // Other errors mean a value of an unexpected type.
         return StoreError::Corrupt { what, reason: error.to_string() };
     };
     match code.extended_code {
@@ -106,7 +106,7 @@ fn failure(what: &'static str, error: rusqlite::Error) -> StoreError {
     }
 }
 
-/// The error of a failed write, which tells whether the disk is full.
+/// The error of a failed write, which distinguishes a full disk.
 pub(crate) fn unavailable(error: rusqlite::Error) -> StoreError {
     if is_full(&error) { StoreError::Full(Box::new(error)) } else { StoreError::Unavailable(Box::new(error)) }
 }
@@ -138,13 +138,14 @@ pub(crate) fn overfull(limit: Limit) -> i64 {
     i64::from(limit.get()) + 1
 }
 
-/// A name as lists compare it: without case. Both small sigmas are one letter, because which of them a
-/// capital becomes depends on what follows, and a part of a name is cut anywhere.
+/// A name in the form that lists compare, regardless of case. Both small sigmas become one letter,
+/// because which of them a capital becomes depends on the next letter, and a filter may end
+/// anywhere.
 pub(crate) fn fold(name: &str) -> String {
     name.to_lowercase().replace('ς', "σ")
 }
 
-/// A number as SQLite has it. All that are stored are far below the bound.
+/// A number for SQLite. All stored numbers are far below its bound.
 pub(crate) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -26,11 +26,11 @@ use crate::{
     writer::{WriteError, Writer},
 };
 
-/// The most project ids that are cached. Beyond it the cache is cleared.
+/// How many project ids are cached at most. Beyond that the cache is cleared.
 const MAX_KNOWN: usize = 10_000;
 
-/// A store in one SQLite file. Clones share it; it is closed when the last of them and of the projects opened
-/// through them is dropped, after what was sent to it is written.
+/// A store in one SQLite file. Clones share it. It is closed, after all its writes, when the last
+/// clone and the last of its projects are dropped.
 #[derive(Clone)]
 pub struct SqliteStore {
     database: Arc<Database>,
@@ -38,20 +38,22 @@ pub struct SqliteStore {
 
 /// The connections to one file.
 pub(crate) struct Database {
-    // Fields are dropped in this order: the writer last, because only a connection that may write can tidy up
-    // the write-ahead log as the last one closes.
+    // Fields are dropped in this order. The writer is last, because only the last connection to
+    // close can remove the write-ahead log, and only if it may write.
     readers: Readers,
     writer: Writer,
-    /// Projects that are known to be there. They are never deleted, so this never misleads.
+    /// Projects that are known to exist. They are never deleted, so no entry becomes wrong.
     known: Mutex<HashSet<ProjectId>>,
     rates: Mutex<Rates>,
-    /// The project whose job of a kind was taken last. The next one's turn follows; after a start, anybody's.
+    /// The project of the last claim of each kind of job; the next project's turn follows. Empty
+    /// after a start.
     served: Mutex<BTreeMap<JobKind, ProjectId>>,
 }
 
 impl SqliteStore {
-    /// Opens the file at `path`, or makes it, in a directory that is there; brings it to the newest form, and
-    /// releases the claims that the last process left. The file must not be open in another process.
+    /// Opens the file at `path`, or creates it in an existing directory; migrates it to the newest
+    /// version, and releases the claims of the last process. The file must not be open in another
+    /// process.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let mut reserve = Reserve::of(path);
         let connection = match open::writing(path) {
@@ -116,7 +118,7 @@ impl Database {
         self.writer.write(work).await
     }
 
-    /// Writes the end of a key, durably, and with the reserve if the disk is full.
+    /// Writes the end of a key durably, in the reserve if the disk is full.
     pub(crate) async fn end<T, E>(
         &self,
         work: impl FnMut(&Connection) -> Result<T, E> + Send + 'static,
@@ -154,7 +156,7 @@ impl Store for SqliteStore {
     }
 
     async fn delete_expired_records(&self, limit: u32, now: Timestamp) -> Result<(), StoreError> {
-        // Most of the time there are none, and the thread that writes has better things to do.
+        // Usually there are none, and the check needs no writer.
         let has_expired = move |connection: &Connection| {
             Ok(idempotency::has_expired(connection, now)?
                 || jobs::has_expired(connection, now)?

@@ -1,11 +1,11 @@
-//! The one thread that writes.
+//! The writer thread.
 //!
-//! It takes all writes that wait, up to a number, and runs them in one transaction, each in a savepoint of
-//! its own: one that fails is undone alone. None is answered before the transaction is on disk, so that
-//! callers who come together wait for one flush between them rather than for one each.
+//! It runs all waiting writes, up to a number, in one transaction, each in its own savepoint: a
+//! write that fails is undone alone. No write is answered before the transaction is on disk, so
+//! concurrent callers wait for one flush together.
 //!
-//! Ends of keys come before the others, in a transaction of their own. Where the disk is full, they are
-//! written in the [`Reserve`]; the others are not written until that is back.
+//! Ends of keys run before other writes, in their own transaction. If the disk is full, they are
+//! written in the [`Reserve`], and other writes are refused until the reserve exists again.
 
 use std::{
     error::Error,
@@ -21,7 +21,8 @@ use tokio::sync::oneshot;
 
 use crate::{OpenError, reserve::Reserve, sql};
 
-/// The most writes in one transaction: enough to share a flush, few enough that the first need not wait long.
+/// The most writes in one transaction: enough to share a flush, and few enough that the first one
+/// does not wait long.
 const MAX_BATCH: usize = 128;
 
 /// The writer thread. Dropping it finishes the queued writes first.
@@ -31,7 +32,6 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread.
     pub(crate) fn start(connection: Connection, reserve: Reserve) -> Result<Self, OpenError> {
         let (sender, receiver) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -41,8 +41,8 @@ impl Writer {
         Ok(Self { sender: Some(sender), thread: Some(thread) })
     }
 
-    /// Runs `work` in a transaction, and comes back when that is on disk. Once sent it happens, whether or
-    /// not the caller still waits. All that `work` wrote is undone if it fails.
+    /// Runs `work` in a transaction, and returns when that is on disk. Once sent, it runs whether
+    /// or not the caller still waits. If it fails, everything that it wrote is undone.
     pub(crate) async fn write<T, E>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -59,8 +59,8 @@ impl Writer {
         self.send(once, false).await
     }
 
-    /// Like [`write`](Self::write), for the end of a key: where the disk is full, `work` is run again in the
-    /// reserve.
+    /// Like [`write`](Self::write), for the end of a key: if the disk is full, `work` runs again in
+    /// the reserve.
     pub(crate) async fn end<T, E>(
         &self,
         work: impl FnMut(&Connection) -> Result<T, E> + Send + 'static,
@@ -102,7 +102,7 @@ impl Drop for Writer {
     }
 }
 
-/// Why a write failed.
+/// The error of a write.
 pub(crate) trait WriteError: From<StoreError> + Send {
     /// Whether the disk is full.
     fn is_full(&self) -> bool;
@@ -133,15 +133,14 @@ enum Ran {
     Full,
 }
 
-/// A write that waits, its type forgotten.
+/// A waiting write.
 trait Write: Send {
     /// Whether the write ends a key and can be repeated.
     fn is_ending(&self) -> bool;
 
-    /// Runs it.
     fn run(&mut self, connection: &Connection) -> Ran;
 
-    /// Tells the caller how it went.
+    /// Sends the result to the caller.
     fn answer(self: Box<Self>, committed: &Result<(), Arc<rusqlite::Error>>);
 }
 
@@ -180,7 +179,7 @@ where
     fn answer(self: Box<Self>, committed: &Result<(), Arc<rusqlite::Error>>) {
         let result = match committed {
             Ok(()) => self.result.unwrap_or_else(|| Err(unavailable("a write was not run").into())),
-            // Refusals fail as well: one may depend on a write that is undone now.
+            // Refused writes fail, too: a refusal may depend on a write that is now undone.
             Err(error) if sql::is_full(error) => Err(StoreError::Full(Box::new(Arc::clone(error))).into()),
             Err(error) => Err(StoreError::Unavailable(Box::new(Arc::clone(error))).into()),
         };
@@ -204,14 +203,14 @@ fn run(connection: &Connection, mut reserve: Reserve, receiver: &mpsc::Receiver<
     }
 }
 
-/// Runs ends of keys in one transaction, and once more in the reserve if the disk is full.
+/// Runs ends of keys in one transaction, and again in the reserve if the disk is full.
 fn end(connection: &Connection, reserve: &mut Reserve, ends: &mut Batch) -> rusqlite::Result<()> {
     let committed = commit(connection, ends);
     if !committed.as_ref().is_err_and(sql::is_full) {
         return committed;
     }
     reserve.release();
-    // The log begins anew once all of it is in the database, and then needs no further room.
+    // After a checkpoint of the whole log, writes start at its beginning and need no further space.
     if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
         tracing::warn!(%error, "the log cannot be moved into the database");
     }
@@ -261,7 +260,7 @@ fn step(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
-/// The store cannot answer, for a reason that is not SQLite's.
+/// The store cannot answer, for another reason than an error of SQLite.
 pub(crate) fn unavailable(reason: &'static str) -> StoreError {
     StoreError::Unavailable(Box::<dyn Error + Send + Sync>::from(reason))
 }
@@ -376,7 +375,7 @@ mod tests {
             vec![
                 Box::new(|connection| insert(connection, 1)),
                 Box::new(|connection| {
-                    // Found out only by the commit, as a full disk is.
+                    // The commit finds this error, as it finds a full disk.
                     connection.execute_batch("PRAGMA defer_foreign_keys = ON").unwrap();
                     connection.execute("INSERT INTO numbers VALUES (2, 99)", []).unwrap();
                     Ok(2)

@@ -100,7 +100,7 @@ impl Scene {
         (store, project)
     }
 
-    /// Writes everything, with the turn of the conversation claimed, and closes the store.
+    /// Writes a row of every kind, claims the turn of the conversation, and closes the store.
     async fn write(&self) {
         let store = SqliteStore::open(&self.path()).unwrap();
         store.insert_project(self.project.clone(), None).await.unwrap();
@@ -292,7 +292,7 @@ async fn invalid_value_is_reported_and_not_shown() {
     assert_eq!(error.to_string(), "the stored simulation is corrupt: column `name`: must not be empty");
 }
 
-/// Opens the store that holds a key, which was called for, used and disabled.
+/// Opens the store with a key that was created by a recorded request, used and disabled.
 async fn key_store() -> (SqliteStore, TempDir, KeyRecord, IdempotencyRecord) {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&directory.path().join("onerun.db")).unwrap();

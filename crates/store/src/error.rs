@@ -1,4 +1,4 @@
-//! The errors of a store. Knows nothing of HTTP.
+//! The errors of a store, independent of HTTP.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use onerun_domain::Refusal;
 /// The failure of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Something with that id is there already.
+    /// The id exists already.
     #[error("{what} is there already")]
     Duplicate {
         /// The kind of value, for the log.
@@ -17,10 +17,10 @@ pub enum StoreError {
     /// The disk is full, or a quota is reached.
     #[error("the disk is full")]
     Full(#[source] Box<dyn Error + Send + Sync>),
-    /// The store cannot be reached, or is too busy; it may work later.
+    /// The store cannot be reached or is too busy. It may work later.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
-    /// A list was to continue from a position that it does not have: another list's, or none at all.
+    /// The position of a list is invalid, or belongs to another list.
     #[error("the list has no such position")]
     UnknownPosition,
     /// A stored value cannot be read back.
@@ -36,7 +36,7 @@ pub enum StoreError {
 /// Why a key was not added or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The key that asks for it may not ask any more.
+    /// The calling key is no longer allowed to do this.
     #[error(transparent)]
     Caller(#[from] onerun_auth::Refusal),
     /// The change is refused.
@@ -58,8 +58,8 @@ pub enum ChangeError {
     Store(#[from] StoreError),
 }
 
-/// An error's message followed by those of its causes: one line for a log. The debug form, which may hold
-/// what was sent, is left out.
+/// An error's message followed by those of its causes: one line for a log. The debug form is left
+/// out, because it may contain the request.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -16,8 +16,8 @@ pub const IDEMPOTENCY_RETENTION: SignedDuration = SignedDuration::from_hours(24)
 
 const WHAT: &str = "idempotency record";
 
-/// The subject of a request. Records about keys are separate, so that a role that may write others
-/// may not write these.
+/// The subject of a request. Records about keys are separate, so a role that may write other
+/// records may not write these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum IdempotencyScope {
     /// Managed keys.
@@ -26,8 +26,8 @@ pub enum IdempotencyScope {
     Resources,
 }
 
-/// The key of a record: the caller, the project and the `Idempotency-Key`, hashed, because the last
-/// is a caller's text of any content.
+/// The key of a record: caller, project and `Idempotency-Key`, hashed, because the last is any text
+/// of a caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyId {
     scope: IdempotencyScope,
@@ -35,7 +35,7 @@ pub struct IdempotencyId {
 }
 
 impl IdempotencyId {
-    /// The id of a caller's request in a project, or in none.
+    /// The id of a caller's request, in a project if there is one.
     pub fn new(
         scope: IdempotencyScope,
         caller: &KeyId,
@@ -55,28 +55,28 @@ impl IdempotencyId {
         self.scope
     }
 
-    /// SHA-256, in hex, of everything that tells it from others.
+    /// SHA-256 of all parts, in hex.
     pub fn hash(&self) -> &str {
         &self.hash
     }
 }
 
-/// A request that was done, and its answer.
+/// A request that was carried out, and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyRecord {
     /// The key of the record.
     pub id: IdempotencyId,
-    /// SHA-256, in hex, of the operation and what was sent, to tell a repetition from another request under
-    /// the same key.
+    /// SHA-256, in hex, of the operation and the input. It distinguishes a repetition from another
+    /// request under the same key.
     pub request_hash: String,
     /// The body of the answer, without large parts that are stored elsewhere and without secrets.
     pub response: String,
-    /// When the request was done.
+    /// When the request was carried out.
     pub created_at: Timestamp,
 }
 
 impl IdempotencyRecord {
-    /// From when on the record no longer counts, in whole seconds since 1970.
+    /// When the record expires, in whole seconds since 1970.
     pub fn expires_at(&self) -> i64 {
         later(self.created_at, IDEMPOTENCY_RETENTION).as_second().saturating_add(1)
     }

@@ -100,7 +100,7 @@ pub fn read_key(body: &str) -> Result<KeyRecord, StoreError> {
     })
 }
 
-/// How a key was used, as a body.
+/// The stored body of a key's usage.
 pub fn usage_body(usage: &KeyUsage) -> String {
     write(&UsageBody {
         last_used_at: usage.last_used_at.map(Timestamp::as_microsecond),
@@ -213,7 +213,7 @@ fn corrupt(what: &'static str, reason: impl std::fmt::Display) -> StoreError {
 }
 
 pub(crate) fn write(body: &impl Serialize) -> String {
-    // Text, numbers and maps of them with text for names: serializing them cannot fail.
+    // Texts, numbers and maps with text keys always serialize.
     serde_json::to_string(body).unwrap_or_default()
 }
 
@@ -275,7 +275,7 @@ mod tests {
         json!({"last_used_at": 1, "used_scopes": ["agents:read"], "uses_since_replaced": 1})
     }
 
-    /// With one member, named by its path, put to another value or, without one, taken out.
+    /// Sets the member at `path`, or removes it without a value.
     fn with(mut body: Value, path: &str, value: Option<Value>) -> String {
         let (parent, member) = path.rsplit_once('/').unwrap();
         let parent = body.pointer_mut(parent).unwrap().as_object_mut().unwrap();
@@ -334,7 +334,7 @@ mod tests {
             "/revision",
         ];
         for path in all {
-            // A text that may stand nowhere but in a name.
+            // A text that is invalid everywhere but in a name.
             let value = if path == "/name" { json!(["SECRET"]) } else { json!("SECRET \u{1}") };
             assert_corrupt(KEY, read_key(&with(key(), path, Some(value))));
         }

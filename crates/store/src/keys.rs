@@ -19,7 +19,7 @@ pub struct NewKey {
     pub event: AuditEvent,
     /// The idempotency record of the request, if it has an `Idempotency-Key`.
     pub call: Option<IdempotencyRecord>,
-    /// How many live keys there may be with it.
+    /// How many keys may be live, including this one.
     pub max_live: u32,
 }
 
@@ -28,7 +28,7 @@ pub struct NewKey {
 pub enum KeyChange {
     /// No change: the key already has the requested state. Nothing is written.
     None(KeyRecord),
-    /// Its new state.
+    /// The key changes.
     To {
         /// The key.
         record: Box<KeyRecord>,
@@ -43,9 +43,9 @@ pub enum KeyChange {
         new: Box<KeyRecord>,
         /// The event for the audit trail.
         event: AuditEvent,
-        /// The record of the request, if it can be repeated.
+        /// The idempotency record of the request, if it has an `Idempotency-Key`.
         call: Option<IdempotencyRecord>,
-        /// How many live keys there may be with the new one.
+        /// How many keys may be live, including the new one.
         max_live: u32,
     },
 }
@@ -53,11 +53,12 @@ pub enum KeyChange {
 /// The retention time of a key after its end. Its changes stay in the audit trail.
 pub const KEY_RETENTION: SignedDuration = SignedDuration::from_hours(90 * 24);
 
-/// The bound on live keys, which are those that are neither revoked nor expired, for a write that adds one.
+/// The bound on live keys, for a write that adds one. A key is live if it is neither revoked nor
+/// expired.
 #[derive(Clone, Copy, Debug)]
 pub struct LiveKeys {
     max: u32,
-    /// When they are counted.
+    /// The time for which expiry is checked.
     pub now: Timestamp,
 }
 
@@ -67,8 +68,8 @@ impl LiveKeys {
         Self { max: new.max_live, now: new.record.created_at }
     }
 
-    /// The bound for a change. `None` if it does not add to the live keys: no change or one that takes a
-    /// key's place at once.
+    /// The bound for a change. `None` if the change adds no live key: no change, or a replacement
+    /// that ends the old key at once.
     pub fn with_change(change: &KeyChange) -> Option<Self> {
         let KeyChange::Rotation { record, new, max_live, .. } = change else { return None };
         let now = new.created_at;
@@ -76,23 +77,23 @@ impl LiveKeys {
         goes_on.then_some(Self { max: *max_live, now })
     }
 
-    /// How many have to be counted at most.
+    /// How many keys need to be counted at most.
     pub fn limit(self) -> u32 {
         self.max
     }
 
-    /// Refuses another key if there are so many.
+    /// Refuses another key if `live` keys have reached the bound.
     pub fn check(self, live: u64) -> Result<(), KeyChangeError> {
         if live < u64::from(self.max) { Ok(()) } else { Err(KeyChangeError::TooManyKeys { limit: self.max }) }
     }
 }
 
-/// Decides on a new key, from the record of the key that asks for it as it is when the new one is written:
-/// `None` if the store has no such record. It may be asked again with a newer record.
+/// Decides on a new key from the caller's record at the time of the write, or `None` for an unknown
+/// caller. It may be called again with a newer record.
 pub type DecideNewKey = Box<dyn FnMut(Option<KeyRecord>) -> Result<NewKey, KeyError> + Send>;
 
-/// Decides on a change of a key, from its record and from that of the key that asks for the change, both as
-/// they are when the change is written. It may be asked again with newer records.
+/// Decides on a change of a key from its record and the caller's, both at the time of the write. It
+/// may be called again with newer records.
 pub type DecideKey = Box<dyn FnMut(KeyRecord, Option<KeyRecord>) -> Result<KeyChange, KeyError> + Send>;
 
 /// Decides on the change of a key for a caller without a record.
@@ -109,40 +110,41 @@ pub struct ChangeKey {
 }
 
 impl ChangeKey {
-    /// A change that no managed key asks for.
+    /// A change without a managed key as the caller.
     pub fn unasked(mut decide: DecideUnasked) -> Self {
         let decide: DecideKey = Box::new(move |record, _| Ok(decide(record)?));
         Self { caller: None, is_ending: false, decide }
     }
 }
 
-/// A key and how it was used.
+/// A key and its usage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyView {
     /// The key.
     pub record: KeyRecord,
-    /// How it was used.
+    /// Its usage.
     pub usage: KeyUsage,
 }
 
-/// Which keys are wanted, newest first.
+/// A request for a list of keys, newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListKeys {
     /// Only keys all of whose projects the caller can access.
     pub within: ProjectAccess,
-    /// Only these.
+    /// Only keys with this name and metadata.
     pub exact: ExactFilter,
-    /// Only those of this status.
+    /// Only keys in this status.
     pub status: Option<KeyStatus>,
-    /// Only those that reach this project.
+    /// Only keys that reach this project.
     pub project: Option<ProjectId>,
-    /// Only those that are not over, and are over by then.
+    /// Only keys that have not ended but end by this time.
     pub ends_by: Option<Timestamp>,
-    /// Only active keys without a use since then. A key that was never used counts from its creation.
+    /// Only active keys without a use since this time. A key that was never used counts from its
+    /// creation.
     pub idle_since: Option<Timestamp>,
-    /// The time at which statuses are asked for.
+    /// The time for which statuses are computed.
     pub now: Timestamp,
-    /// Which part.
+    /// The page.
     pub page: PageRequest,
 }
 
@@ -163,58 +165,58 @@ impl ListKeys {
     }
 }
 
-/// A part of the audit trail, and where the whole of it ends.
+/// A page of the audit trail, and the trail's head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditPage {
-    /// The part.
+    /// The entries.
     pub entries: Page<AuditEntry>,
-    /// The last entry of the trail, at the same moment or later.
+    /// The last entry of the trail, from the same snapshot or a later one.
     pub head: Option<AuditHead>,
 }
 
-/// The part of a store that is about managed keys.
+/// The part of a store for managed keys.
 ///
-/// The audit trail is one chain: whatever changes a key seals its event to the trail's head and writes both,
-/// or neither. No two writes have the same place in it.
+/// The audit trail is one chain: every change of a key seals its event to the trail's head, and
+/// writes both or neither. No two entries have the same position.
 #[async_trait]
 pub trait KeyStore: Send + Sync {
-    /// Adds a key and gives what was written. The decision is made from the caller's record, and the key is
-    /// written only if that record is still the same: a caller that was revoked a moment before makes no key.
-    /// Nor is it written if there would be more than `max_live` live keys, whoever else adds one at that
-    /// time.
+    /// Adds a key, and returns what was written. The decision reads the caller's record, and the
+    /// key is written only if that record has not changed, so a caller that has just been revoked
+    /// creates no key. Nor is it written if more than `max_live` keys would be live, whoever else
+    /// adds one concurrently.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Duplicate`] if the id is taken, or there is a record of the same id; nothing is written then.
+    /// [`StoreError::Duplicate`] if the id or the idempotency record exists; then nothing is
+    /// written.
     async fn insert_key(&self, caller: Option<&KeyId>, decide: DecideNewKey) -> Result<NewKey, KeyError>;
 
-    /// One key, including every acknowledged write. It decides who may call.
+    /// One key, including every acknowledged write, because it decides who may call.
     async fn key(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError>;
 
-    /// One key and how it was used.
+    /// One key and its usage.
     async fn key_view(&self, id: &KeyId) -> Result<Option<KeyView>, StoreError>;
 
-    /// Keys, newest first.
+    /// A page of keys, newest first.
     async fn keys(&self, list: ListKeys) -> Result<Page<KeyView>, StoreError>;
 
-    /// Changes a key; `None` if there is no such key. All of the change is written or none of it, and only if
-    /// the key and the caller's record are still as it was decided from. A rotation of which there is a
-    /// record already is
-    /// [`StoreError::Duplicate`].
+    /// Changes a key. `None` if it does not exist. All of the change is written or none of it, and
+    /// only if the key's and the caller's records have not changed since the decision. A rotation
+    /// with an existing idempotency record is [`StoreError::Duplicate`].
     async fn change_key(&self, id: &KeyId, change: ChangeKey) -> Result<Option<KeyChange>, KeyError>;
 
-    /// Adds uses of a key to what is known of it, unless some were added less than
-    /// [`WRITE_EVERY`](onerun_auth::WRITE_EVERY) before or after `now` and these say [nothing
-    /// new](onerun_auth::KeyUsage::lacks): then `false`, and nothing is written. Uses of a key that is not
-    /// there are forgotten.
+    /// Adds uses to a key's usage. If uses were written less than
+    /// [`WRITE_EVERY`](onerun_auth::WRITE_EVERY) before or after `now` and these contain [nothing
+    /// new](onerun_auth::KeyUsage::lacks), it returns `false` and writes nothing. Uses of an
+    /// unknown key are dropped.
     async fn add_key_use(&self, id: &KeyId, uses: &KeyUse, now: Timestamp) -> Result<bool, StoreError>;
 
-    /// Counts a request in the present window of a limit, and says how many there were, this one included.
-    /// Each `bucket` counts for itself, and so does each length of a window. Counts may be lost when the
-    /// process ends, and need not be kept beyond their window. Where the way to the store fails, a request
-    /// may be counted twice, but never not at all.
+    /// Counts a request in the current window of a limit, and returns the count, including this
+    /// request. Each `bucket` has its own counts, and so has each window length. Counts may be lost
+    /// when the process ends, and need not outlive their window. After a failed call, a request may
+    /// have been counted twice, but never not at all.
     async fn count_request(&self, bucket: &str, limit: RateLimit, now: Timestamp) -> Result<u64, StoreError>;
 
-    /// The audit trail, from its oldest entry on or from its newest.
+    /// A page of the audit trail, oldest or newest entries first.
     async fn audit(&self, direction: Direction, page: PageRequest) -> Result<AuditPage, StoreError>;
 }

@@ -1,12 +1,11 @@
 //! The store that OneRun needs, as traits, and the contract that every backend passes.
 //!
-//! The methods say what the domain does. A change of state is a decision of [`onerun_domain`], handed in as a
-//! function: the backend reads the state, asks the decision, and writes the outcome only if the state is
-//! still the one that was decided from. So the rules are written once, and no backend can apply them
-//! differently.
+//! A change of state is a decision of [`onerun_domain`], passed as a function: the backend reads
+//! the state, calls the decision, and writes its result only if the state has not changed since. So
+//! the rules are written once, and no backend can apply them differently.
 //!
-//! Everything that belongs to a project is reached through [`ProjectStore`], which is bound to one: a query
-//! that forgets the project cannot be written.
+//! A project's data is only reachable through [`ProjectStore`], which is bound to one project: a
+//! query that forgets the project cannot be written.
 
 #[cfg(feature = "contract")]
 pub mod contract;
@@ -55,27 +54,28 @@ use onerun_domain::{Job, JobId, JobKind, Page, PageRequest, Project, ProjectId};
 pub trait Store: KeyStore {
     /// Adds a project.
     ///
-    /// This and whatever else takes a record writes it with the rest or not at all. If a record that still
-    /// counts is there under the same id, nothing is written and the answer is [`StoreError::Duplicate`].
+    /// An insert or change with an idempotency record writes both or neither. If an unexpired
+    /// record with the same id exists, nothing is written and the error is
+    /// [`StoreError::Duplicate`].
     async fn insert_project(
         &self,
         project: Project,
         record: Option<IdempotencyRecord>,
     ) -> Result<(), StoreError>;
 
-    /// The record of a request, unless it no longer counts.
+    /// The record of a request, unless it has expired.
     async fn idempotency_record(
         &self,
         id: &IdempotencyId,
         now: Timestamp,
     ) -> Result<Option<IdempotencyRecord>, StoreError>;
 
-    /// Removes what is kept no longer, up to `limit` of each: idempotency records and replies that no longer
-    /// count, jobs that were given up [long ago](DEAD_JOB_RETENTION), and keys that are [long
-    /// over](KEY_RETENTION) with their uses. A backend that removes them by itself does nothing.
+    /// Removes data whose retention time is over, up to `limit` of each kind: idempotency records
+    /// and replies, [buried jobs](DEAD_JOB_RETENTION), and [ended keys](KEY_RETENTION) with their
+    /// usage. A backend that removes them without this call does nothing.
     async fn delete_expired_records(&self, limit: u32, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Lists those projects that are within reach.
+    /// Lists the projects that the caller may access.
     async fn projects(
         &self,
         within: &ProjectAccess,
@@ -83,18 +83,17 @@ pub trait Store: KeyStore {
         page: PageRequest,
     ) -> Result<Page<Project>, StoreError>;
 
-    /// The part of the store that belongs to one project, or `None` if there is no such project.
+    /// The part of the store that belongs to one project, or `None` if the project does not exist.
     async fn open_project(&self, id: &ProjectId) -> Result<Option<Arc<dyn ProjectStore>>, StoreError>;
 
-    /// Adds jobs that no change of state carries. A job that waits already, be it for a retry, is not added
-    /// again; one that is claimed is done once more after it was completed or buried, because what it was
-    /// called for may have come too late for the present run to see. The same holds for jobs that a change
-    /// carries.
+    /// Enqueues jobs without a change of state. A job that waits, also for a retry, is not added
+    /// again. A claimed job runs once more after it is completed or buried, because the current run
+    /// may not see the change that needs it. The same holds for jobs that a change enqueues.
     async fn enqueue(&self, jobs: Vec<Job>) -> Result<(), StoreError>;
 
-    /// Takes up to `limit` jobs of a kind that are due, and hides them from other takers until
-    /// `hidden_until`. Projects take turns, one job each, so that a project with many jobs does not delay
-    /// another's. Within a project the oldest is first.
+    /// Claims up to `limit` due jobs of a kind, and hides them from other claimers until
+    /// `hidden_until`. Projects take turns, one job each, so a project with many jobs does not
+    /// delay another's. Within a project the oldest is first.
     async fn claim_jobs(
         &self,
         kind: JobKind,
@@ -103,9 +102,9 @@ pub trait Store: KeyStore {
         now: Timestamp,
     ) -> Result<Vec<ClaimedJob>, StoreError>;
 
-    /// Takes one job, if it is there and due, and hides it from other takers until `hidden_until`: for hosts
-    /// that are told of jobs one by one. `None` if it is gone, was taken by another, or is put off to a later
-    /// time.
+    /// Claims one job if it exists and is due, and hides it from other claimers until
+    /// `hidden_until`: for hosts that are notified of single jobs. `None` if it does not exist, is
+    /// claimed, or waits for a retry.
     async fn claim_job(
         &self,
         id: &JobId,
@@ -113,22 +112,22 @@ pub trait Store: KeyStore {
         now: Timestamp,
     ) -> Result<Option<ClaimedJob>, StoreError>;
 
-    /// A claimed job is done: it is gone. This and the next two change nothing about a job that is gone
-    /// already.
+    /// Completes a claimed job, which deletes it. This and the next two methods do nothing if the
+    /// job does not exist.
     async fn complete_job(&self, id: &JobId) -> Result<(), StoreError>;
 
-    /// A claimed job did not succeed: it is due again at `due`.
+    /// Makes a claimed job that failed due again at `due`.
     async fn retry_job(&self, id: &JobId, reason: &str, due: Timestamp) -> Result<(), StoreError>;
 
-    /// A claimed job is given up, and kept with the reason where it blocks no other. It may be added again. A
-    /// backend may keep the newest [`MAX_DEAD_JOBS`] alone.
+    /// Buries a claimed job: stores it with the reason, where it blocks no other job. It may be
+    /// enqueued again. A backend may keep only the newest [`MAX_DEAD_JOBS`].
     async fn bury_job(&self, id: &JobId, reason: &str, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Jobs that were given up, newest first.
+    /// A page of buried jobs, newest first.
     async fn dead_jobs(&self, page: PageRequest) -> Result<Page<DeadJob>, StoreError>;
 
-    /// When the next waiting job of a kind is due; `None` if none waits. Hidden jobs count from when they
-    /// show again.
+    /// When the next waiting job of a kind is due. `None` if none waits. A claimed job is due when
+    /// its claim expires.
     async fn next_job_due(&self, kind: JobKind) -> Result<Option<Timestamp>, StoreError>;
 
     /// Overdue conversations, whose lease has expired, and overdue simulations, past their expiry,

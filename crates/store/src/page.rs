@@ -1,12 +1,12 @@
-//! Putting pages together, bounded in rows and in bytes, and the form of positions.
+//! Builds pages, bounded in rows and in bytes, and defines the form of positions.
 
 use onerun_domain::{Limit, Page, Position};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{StoreError, WireSize};
 
-/// The most bytes of serialized rows in a page, unless its first row alone is larger. On AWS an answer of
-/// more than 6 MB fails.
+/// The most bytes of serialized rows in a page, unless its first row alone is larger. On AWS an
+/// answer of more than 6 MB fails.
 pub const MAX_PAGE_BYTES: usize = 4_000_000;
 
 /// Collects the rows of a page until it is full.
@@ -25,10 +25,10 @@ impl<T: WireSize> PageBuilder<T> {
         Self { limit, bytes: 0, data: Vec::new(), last: None, is_full: false }
     }
 
-    /// Adds the next row of the list and its position, unless the page has no room for it. `false` if it was
-    /// not added: then no further row is wanted.
+    /// Adds the next row of the list and its position, if the page has room. Returns `false` if it
+    /// was not added; then the page is full.
     pub fn push(&mut self, row: T, position: Position) -> bool {
-        // The comma between two rows is the one byte more.
+        // One byte more for the comma between two rows.
         let bytes = self.bytes.saturating_add(row.wire_size()).saturating_add(1);
         self.is_full = self.is_full
             || self.data.len() >= self.limit
@@ -49,7 +49,7 @@ impl<T: WireSize> PageBuilder<T> {
 
 /// Builds a position from sort values.
 pub fn position(values: &impl Serialize) -> Position {
-    // Serializing numbers and texts cannot fail, and an empty position is one that no list has.
+    // Numbers and texts always serialize, and an empty position is invalid in every list.
     Position::new(serde_json::to_string(values).unwrap_or_default())
 }
 

@@ -20,12 +20,12 @@ pub type Decision<C> = Result<C, Refusal>;
 /// A decision about a state. It may be called again with a newer state, so it must be a pure function of it.
 pub type Decide<S, C> = Box<dyn FnMut(S) -> Decision<C> + Send>;
 
-/// The state that a decision about a simulation reads.
+/// The state for a decision about a simulation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimulationView {
     /// The simulation.
     pub simulation: Simulation,
-    /// How far its conversations have come.
+    /// The progress of its conversations.
     pub progress: Progress,
 }
 
@@ -36,7 +36,7 @@ pub struct SimulationChange {
     pub simulation: Simulation,
     /// Jobs that are written with it.
     pub jobs: Vec<Job>,
-    /// The record of the request that asked for it.
+    /// The idempotency record of the request.
     pub record: Option<IdempotencyRecord>,
 }
 
@@ -56,10 +56,10 @@ pub struct PersonaChange {
     pub jobs: Vec<Job>,
 }
 
-/// The state that a decision about a conversation reads.
+/// The state for a decision about a conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConversationView {
-    /// The simulation it belongs to, at the same moment.
+    /// Its simulation, from the same snapshot.
     pub simulation: Simulation,
     /// The conversation.
     pub conversation: Conversation,
@@ -79,12 +79,12 @@ pub struct ConversationChange {
     pub evaluations: Vec<Evaluation>,
     /// Jobs that are written with it.
     pub jobs: Vec<Job>,
-    /// The record of the request that asked for it.
+    /// The idempotency record of the request.
     pub record: Option<IdempotencyRecord>,
 }
 
 impl ConversationChange {
-    /// A change of state alone.
+    /// A change of the state only.
     pub fn to(conversation: Conversation) -> Self {
         Self {
             conversation,
@@ -105,7 +105,7 @@ pub struct StoredTurn {
     /// The SHA-256 of the input, in hex, which distinguishes a repetition from another call with the same
     /// key.
     pub input_hash: String,
-    /// The attempt that it was answered in.
+    /// The attempt of the reply.
     pub attempt: u32,
     /// The reply.
     pub reply: StoredReply,
@@ -154,12 +154,12 @@ pub struct UsageRow {
 
 /// One project's part of a store. Ids of other projects are unknown here.
 ///
-/// Every list ends its pages as [`PageBuilder`](crate::PageBuilder) does, reads no further than that, and
-/// continues from the positions that it gave. A position that it did not give is
+/// Every list ends its pages as [`PageBuilder`](crate::PageBuilder) does, reads no further than
+/// that, and continues from its own positions. Any other position is
 /// [`StoreError::UnknownPosition`].
 #[async_trait]
 pub trait ProjectStore: Send + Sync {
-    /// The project it is bound to.
+    /// The id of the project.
     fn project_id(&self) -> &ProjectId;
 
     /// The project.
@@ -171,21 +171,21 @@ pub trait ProjectStore: Send + Sync {
     /// Adds an agent.
     async fn insert_agent(&self, agent: Agent, record: Option<IdempotencyRecord>) -> Result<(), StoreError>;
 
-    /// One agent.
+    /// One agent with its number of simulations.
     async fn agent(&self, id: &AgentId) -> Result<Option<AgentSummary>, StoreError>;
 
-    /// Agents.
+    /// A page of agents.
     async fn agents(&self, list: ListAgents) -> Result<Page<AgentSummary>, StoreError>;
 
-    /// Changes an agent; `None` if there is no such agent.
+    /// Changes an agent. `None` if it does not exist.
     async fn change_agent(
         &self,
         id: &AgentId,
         decide: Decide<Agent, Agent>,
     ) -> Result<Option<AgentSummary>, ChangeError>;
 
-    /// Notes that a worker asked for an agent's work at `at`. An earlier time than the one that is kept
-    /// changes nothing, and neither does an agent that there is not.
+    /// Stores when a worker last asked for an agent's work. A time before the stored one changes
+    /// nothing, and neither does an unknown agent.
     async fn note_agent_poll(&self, id: &AgentId, at: Timestamp) -> Result<(), StoreError>;
 
     /// Adds an objective, at its first version.
@@ -198,18 +198,18 @@ pub trait ProjectStore: Send + Sync {
     /// One objective, at its newest version.
     async fn objective(&self, id: &ObjectiveId) -> Result<Option<Objective>, StoreError>;
 
-    /// Objectives, each at its newest version.
+    /// A page of objectives, each at its newest version.
     async fn objectives(&self, sort: SortBy, page: PageRequest) -> Result<Page<Objective>, StoreError>;
 
-    /// Adds a version of an objective if the decision makes one; older versions stay. `None` if there is no
-    /// such objective.
+    /// Adds the decision's new version of an objective, if there is one. Older versions stay.
+    /// `None` if the objective does not exist.
     async fn change_objective(
         &self,
         id: &ObjectiveId,
         decide: Decide<Objective, Objective>,
     ) -> Result<Option<Objective>, ChangeError>;
 
-    /// Adds a simulation with the objectives that it pins, and jobs.
+    /// Adds a simulation with its pinned objectives, and jobs.
     async fn insert_simulation(
         &self,
         simulation: Simulation,
@@ -218,31 +218,31 @@ pub trait ProjectStore: Send + Sync {
         record: Option<IdempotencyRecord>,
     ) -> Result<(), StoreError>;
 
-    /// One simulation.
+    /// One simulation with its agent and objectives.
     async fn simulation(&self, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError>;
 
-    /// Simulations.
+    /// A page of simulations.
     async fn simulations(&self, list: ListSimulations) -> Result<Page<SimulationSummary>, StoreError>;
 
-    /// Changes a simulation; `None` if there is no such simulation.
+    /// Changes a simulation. `None` if it does not exist.
     async fn change_simulation(
         &self,
         id: &SimulationId,
         decide: Decide<SimulationView, SimulationChange>,
     ) -> Result<Option<Simulation>, ChangeError>;
 
-    /// The counts for the results; `None` for an unknown simulation.
+    /// The counts for the results. `None` if the simulation does not exist.
     async fn counts(&self, id: &SimulationId) -> Result<Option<SimulationCounts>, StoreError>;
 
-    /// Adds a persona unless its simulation has one of that number, which is then kept as it is; the jobs are
-    /// written only with the persona. `false` if it was not added.
+    /// Adds a persona and its jobs, unless its simulation has a persona with that number, which
+    /// then stays unchanged. Returns `false` if nothing was added.
     async fn add_persona(&self, persona: Persona, jobs: Vec<Job>) -> Result<bool, StoreError>;
 
     /// One persona.
     async fn persona(&self, simulation: &SimulationId, id: &PersonaId)
     -> Result<Option<Persona>, StoreError>;
 
-    /// The numbers, in order, of the personas that a simulation has from `first` on, up to `limit`.
+    /// The numbers of a simulation's personas from `first` on, in order, up to `limit`.
     async fn persona_seqs(
         &self,
         simulation: &SimulationId,
@@ -250,14 +250,14 @@ pub trait ProjectStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<u32>, StoreError>;
 
-    /// Personas, newest first.
+    /// A page of personas, newest first.
     async fn personas(
         &self,
         simulation: &SimulationId,
         page: PageRequest,
     ) -> Result<Page<Persona>, StoreError>;
 
-    /// Changes a persona; `None` if there is no such persona.
+    /// Changes a persona. `None` if it does not exist.
     async fn change_persona(
         &self,
         simulation: &SimulationId,
@@ -265,43 +265,44 @@ pub trait ProjectStore: Send + Sync {
         decide: Decide<(Simulation, Persona), PersonaChange>,
     ) -> Result<Option<Persona>, ChangeError>;
 
-    /// Adds those of the conversations whose number their simulation does not have yet; the others are kept
-    /// as they are. Refused unless the simulation is in progress. All of one simulation.
+    /// Adds conversations of one simulation. Conversations whose number exists are left out, and
+    /// the existing ones stay unchanged. Refused unless the simulation is in progress.
     async fn add_conversations(
         &self,
         simulation: &SimulationId,
         conversations: Vec<Conversation>,
     ) -> Result<(), ChangeError>;
 
-    /// One conversation.
+    /// One conversation with its persona and evaluations.
     async fn conversation(
         &self,
         simulation: &SimulationId,
         id: &ConversationId,
     ) -> Result<Option<EvaluatedConversation>, StoreError>;
 
-    /// Conversations.
+    /// A page of conversations.
     async fn conversations(
         &self,
         simulation: &SimulationId,
         list: ListConversations,
     ) -> Result<Page<ConversationSummary>, StoreError>;
 
-    /// The ids of up to `limit` conversations with something left to happen
-    /// ([`Conversation::is_settled`] is false).
+    /// The ids of up to `limit` conversations that are not settled (see
+    /// [`Conversation::is_settled`]).
     async fn unsettled_conversations(
         &self,
         simulation: &SimulationId,
         limit: u32,
     ) -> Result<Vec<ConversationId>, StoreError>;
 
-    /// Changes a conversation; `None` if there is no such conversation.
+    /// Changes a conversation. `None` if it does not exist.
     ///
-    /// All of the change is written or none of it, and only if conversation and simulation are still as they
-    /// were decided from. A change that settles the conversation is counted in its simulation's [`Progress`]
-    /// by the same write. The write that brings the count to the simulation's target adds the job
-    /// [`Work::FinishSimulation`](onerun_domain::Work::FinishSimulation) as well; a backend that cannot know
-    /// the count may add it with every settlement, since the job decides.
+    /// All of the change is written or none of it, and only if conversation and simulation have not
+    /// changed since the decision. A change that settles the conversation is counted in its
+    /// simulation's [`Progress`] by the same write. The write that brings the count to the
+    /// simulation's target also adds the job
+    /// [`Work::FinishSimulation`](onerun_domain::Work::FinishSimulation). A backend that cannot
+    /// know the count may add it with every settlement, because the job decides.
     async fn change_conversation(
         &self,
         simulation: &SimulationId,

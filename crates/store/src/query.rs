@@ -1,4 +1,4 @@
-//! Requests for lists, and replies that have more than one part.
+//! Requests for lists, and the rows and counts that reads return.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use onerun_domain::{
 pub enum SortBy {
     /// By creation time.
     CreatedAt(Direction),
-    /// By name, ignoring case.
+    /// By name, regardless of case.
     Name(Direction),
 }
 
@@ -36,62 +36,62 @@ impl ExactFilter {
     }
 }
 
-/// Which agents are wanted.
+/// A request for a list of agents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListAgents {
-    /// Only those whose name contains this, ignoring case. Every character stands for itself.
+    /// Only agents whose name contains this, regardless of case. Every character stands for itself.
     pub name: Option<String>,
-    /// Only these.
+    /// Only agents with this name and metadata.
     pub exact: ExactFilter,
-    /// In which order.
+    /// The order.
     pub sort: SortBy,
-    /// Which part.
+    /// The page.
     pub page: PageRequest,
 }
 
-/// An agent and how many simulations it has.
+/// An agent and its number of simulations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentSummary {
     /// The agent.
     pub agent: Agent,
-    /// How many simulations it has.
+    /// The number of its simulations.
     pub total_simulations: u64,
 }
 
-/// In which order simulations are wanted.
+/// The sort order of simulations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SimulationOrder {
     /// By creation time.
     CreatedAt(Direction),
-    /// By name, ignoring case.
+    /// By name, regardless of case.
     Name(Direction),
-    /// By the word of their status.
+    /// By the name of their status.
     Status(Direction),
     /// Simulations with a queued conversation first, the longest waiting one at the head; then the
-    /// others, newest first. A worker that reads one page needs this order, so that nothing starves
-    /// behind newer simulations.
+    /// others, newest first. A worker reads one page in this order, so no simulation starves behind
+    /// newer ones.
     LongestWaiting,
 }
 
-/// Which simulations are wanted.
+/// A request for a list of simulations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListSimulations {
-    /// Only those whose name contains this, ignoring case. Every character stands for itself.
+    /// Only simulations whose name contains this, regardless of case. Every character stands for
+    /// itself.
     pub name: Option<String>,
-    /// Only these.
+    /// Only simulations with this name and metadata.
     pub exact: ExactFilter,
-    /// Only those in this status.
+    /// Only simulations in this status.
     pub status: Option<SimulationStatus>,
-    /// Only those of this agent.
+    /// Only simulations of this agent.
     pub agent_id: Option<AgentId>,
-    /// In which order.
+    /// The order.
     pub order: SimulationOrder,
-    /// Which part.
+    /// The page.
     pub page: PageRequest,
 }
 
-/// A simulation with its agent and its objectives at the versions that it pinned, in the order they were
-/// named.
+/// A simulation with its agent and its pinned objectives, in the order of the request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimulationDetail {
     /// The simulation.
@@ -107,7 +107,8 @@ pub struct SimulationDetail {
 pub struct SimulationSummary {
     /// The simulation.
     pub simulation: Simulation,
-    /// Its agent, without the description: that is far longer than the rest, and the same in many rows.
+    /// Its agent without the description, which is far longer than the rest and the same in many
+    /// rows.
     pub agent: Agent,
 }
 
@@ -117,37 +118,38 @@ impl From<SimulationDetail> for SimulationSummary {
     }
 }
 
-/// Which conversations are wanted: newest first, except that queued ones asked for by that status come
-/// longest waiting first.
+/// A request for a list of conversations, newest first. Queued ones, if that status is the filter,
+/// come longest waiting first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListConversations {
-    /// Only those in this status.
+    /// Only conversations in this status.
     pub status: Option<ConversationStatus>,
-    /// Which part.
+    /// The page.
     pub page: PageRequest,
 }
 
-/// A conversation, its persona, and the evaluations on its current attempt with the objectives they are about.
+/// A conversation, its persona, and the evaluations of its current attempt with their objectives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvaluatedConversation {
     /// The conversation.
     pub conversation: Conversation,
-    /// The persona that holds it.
+    /// Its persona.
     pub persona: Persona,
-    /// The evaluations, each with the judged version of its objective, in the order the simulation names them.
+    /// The evaluations, each with the judged version of its objective, in the order of the
+    /// simulation's objectives.
     pub evaluations: Vec<(Evaluation, Objective)>,
 }
 
-/// A conversation as lists show it: the evaluations name the judged versions of their objectives and leave out
-/// the criteria, which are far longer than the rest and the same in many rows.
+/// A conversation as lists show it. Objectives are reduced to their names: the criteria are far
+/// longer than the rest and the same in many rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConversationSummary {
     /// The conversation.
     pub conversation: Conversation,
-    /// The persona that holds it.
+    /// Its persona.
     pub persona: Persona,
-    /// The evaluations on its current attempt, each with the name of the judged version of its objective, in the
-    /// order the simulation names them.
+    /// The evaluations of its current attempt, each with the name of the judged version of its
+    /// objective, in the order of the simulation's objectives.
     pub evaluations: Vec<(Evaluation, Name)>,
 }
 
@@ -159,73 +161,74 @@ impl From<EvaluatedConversation> for ConversationSummary {
     }
 }
 
-/// The evaluations on one objective, counted. Only settled conversations with a completed evaluation count.
+/// The counts of one objective's evaluations. Only settled conversations with a completed
+/// evaluation count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectiveCounts {
     /// The objective's pinned version.
     pub objective: ObjectiveRef,
-    /// How many conversations had which outcome.
+    /// The number of conversations by outcome.
     pub outcomes: BTreeMap<&'static str, u64>,
     /// The sum of the scores.
     pub score_sum: f64,
-    /// How many scores there are.
+    /// The number of scores.
     pub score_count: u64,
 }
 
-/// The conversations of a simulation, counted.
+/// The counts of a simulation's conversations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConversationCounts {
     /// By status.
     pub by_status: BTreeMap<&'static str, u64>,
-    /// By why they are over; those that are not are left out.
+    /// By end reason; conversations that have not ended are left out.
     pub by_end_reason: BTreeMap<&'static str, u64>,
     /// By evaluation status.
     pub by_evaluation_status: BTreeMap<&'static str, u64>,
-    /// By what their evaluations make together ([`Outcome::all`]); conversations without a completed evaluation
-    /// are left out.
+    /// By overall outcome ([`Outcome::all`]); conversations without a completed evaluation are left
+    /// out.
     pub by_outcome: BTreeMap<&'static str, u64>,
-    /// How many were given up at least once: they are at a later attempt than the first.
+    /// The number of conversations that lost a lease: they are at a later attempt than the first.
     pub retried: u64,
 }
 
 impl ConversationCounts {
-    /// How many are in `status`.
+    /// The number of conversations in `status`.
     pub fn in_status(&self, status: ConversationStatus) -> u64 {
         self.by_status.get(status.as_str()).copied().unwrap_or(0)
     }
 
-    /// How many are over because of `reason`.
+    /// The number of conversations that ended because of `reason`.
     pub fn ended_by(&self, reason: EndReason) -> u64 {
         self.by_end_reason.get(reason.as_str()).copied().unwrap_or(0)
     }
 
-    /// How many evaluations are in `status`.
+    /// The number of evaluations in `status`.
     pub fn evaluations(&self, status: EvaluationStatus) -> u64 {
         self.by_evaluation_status.get(status.as_str()).copied().unwrap_or(0)
     }
 
-    /// How many conversations have `outcome`.
+    /// The number of conversations with `outcome`.
     pub fn with_outcome(&self, outcome: Outcome) -> u64 {
         self.by_outcome.get(outcome.as_str()).copied().unwrap_or(0)
     }
 }
 
 impl ObjectiveCounts {
-    /// How many conversations have `outcome`.
+    /// The number of conversations with `outcome`.
     pub fn with_outcome(&self, outcome: Outcome) -> u64 {
         self.outcomes.get(outcome.as_str()).copied().unwrap_or(0)
     }
 }
 
-/// All that the results of a simulation are worked out from, read at one moment.
+/// The counts that a simulation's results are computed from, read in one snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimulationCounts {
-    /// How far it has come.
+    /// Its progress.
     pub progress: Progress,
     /// Its conversations.
     pub conversations: ConversationCounts,
-    /// Its objectives, in the order the simulation names them, each also with no evaluation yet.
+    /// Its objectives, in the order of the simulation, also those without an evaluation.
     pub objectives: Vec<ObjectiveCounts>,
-    /// How many personas there are, by approval.
+    /// The number of personas by approval status.
     pub personas: BTreeMap<&'static str, u64>,
 }

@@ -1,4 +1,4 @@
-//! How large rows are on the wire: never less than their JSON has bytes, and cheap to tell.
+//! The size of rows on the wire: at least the bytes of their JSON, and cheap to compute.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use crate::{AgentSummary, ConversationSummary, DeadJob, KeyView, SimulationSumma
 
 /// A row of a list.
 pub trait WireSize {
-    /// At least as many bytes as the row has as JSON in a response.
+    /// At least the number of bytes of the row's JSON in a response.
     fn wire_size(&self) -> usize;
 }
 
-/// More than the names of a row's fields and those of its values that have a bound take together: ids,
-/// numbers, times, words. Property tests of the API compare it with the JSON.
+/// A bound for a row's field names and its values of bounded length: ids, numbers, times, words.
+/// Property tests of the API compare it with the JSON.
 const FIXED: usize = 1_200;
 
 /// An id in quotes and the comma after it.

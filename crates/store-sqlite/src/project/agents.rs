@@ -27,7 +27,6 @@ fn summary(columns: &mut Columns<'_>) -> Result<AgentSummary, StoreError> {
     Ok(AgentSummary { agent: rows::agent(columns)?, total_simulations: columns.number()? })
 }
 
-/// Adds an agent.
 pub(super) fn insert(tables: &ProjectTables<'_>, agent: &Agent) -> Result<(), StoreError> {
     sql::execute(
         tables.connection,
@@ -49,7 +48,6 @@ pub(super) fn insert(tables: &ProjectTables<'_>, agent: &Agent) -> Result<(), St
     Ok(())
 }
 
-/// One agent.
 pub(super) fn get(tables: &ProjectTables<'_>, id: &AgentId) -> Result<Option<AgentSummary>, StoreError> {
     sql::one(
         tables.connection,
@@ -60,7 +58,6 @@ pub(super) fn get(tables: &ProjectTables<'_>, id: &AgentId) -> Result<Option<Age
     )
 }
 
-/// One page of agents.
 pub(super) fn list(tables: &ProjectTables<'_>, list: &ListAgents) -> Result<Page<AgentSummary>, StoreError> {
     let candidates = Query::new("agents", "project_id = ?1", vec![tables.project.as_str().to_owned().into()])
         .and("instr(name_folded, {}) > 0", list.name.as_deref().map(sql::fold))
@@ -72,7 +69,6 @@ pub(super) fn list(tables: &ProjectTables<'_>, list: &ListAgents) -> Result<Page
     })
 }
 
-/// Changes an agent.
 pub(super) fn change(
     tables: &ProjectTables<'_>,
     id: &AgentId,
@@ -99,7 +95,7 @@ pub(super) fn change(
     Ok(Some(AgentSummary { agent, ..before }))
 }
 
-/// Notes that a worker asked for an agent's work.
+/// Stores when a worker asked for an agent's work.
 pub(super) fn note_poll(tables: &ProjectTables<'_>, id: &AgentId, at: Timestamp) -> Result<(), StoreError> {
     sql::execute(
         tables.connection,

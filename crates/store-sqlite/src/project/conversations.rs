@@ -26,7 +26,7 @@ use crate::{
     sql::{self, ProjectTables},
 };
 
-/// The tables that `evaluation_columns!` and `objective_columns!` are read from for one conversation.
+/// The tables of `evaluation_columns!` and `objective_columns!` for one conversation.
 macro_rules! evaluation_tables {
     () => {
         " FROM conversations
@@ -42,7 +42,7 @@ macro_rules! evaluation_tables {
           ORDER BY pinned.position"
     };
 }
-/// Adds those conversations whose numbers are free.
+/// Adds the conversations whose numbers are free.
 pub(super) fn add(
     tables: &ProjectTables<'_>,
     simulation: &SimulationId,
@@ -134,7 +134,7 @@ pub(super) fn list(
     list: &ListConversations,
 ) -> Result<Page<ConversationSummary>, StoreError> {
     let (condition, status, order) = match list.status {
-        // The status stands in the statement itself, or SQLite could not use `conversations_by_wait`.
+        // The status is part of the statement, so that SQLite can use `conversations_by_wait`.
         Some(ConversationStatus::Queued) => (
             format!("{OF_SIMULATION} AND status = 'queued'"),
             None,
@@ -162,7 +162,7 @@ pub(super) fn list(
     })
 }
 
-/// A conversation and the persona that holds it.
+/// A conversation and its persona.
 fn held(tables: &ProjectTables<'_>, inserted: i64) -> Result<Option<(Conversation, Persona)>, StoreError> {
     sql::one(
         tables.connection,
@@ -180,7 +180,8 @@ fn held(tables: &ProjectTables<'_>, inserted: i64) -> Result<Option<(Conversatio
     )
 }
 
-/// The evaluations on the current attempt of a conversation, in the order the simulation names their objectives.
+/// The evaluations of a conversation's current attempt, in the order of the simulation's
+/// objectives.
 fn evaluations<T>(
     tables: &ProjectTables<'_>,
     inserted: i64,
@@ -190,7 +191,7 @@ fn evaluations<T>(
     sql::all(tables.connection, "evaluation", sql, [inserted], read)
 }
 
-/// The ids of conversations with something left to happen.
+/// The ids of conversations that are not settled.
 pub(super) fn unsettled(
     tables: &ProjectTables<'_>,
     simulation: &SimulationId,
@@ -208,7 +209,6 @@ pub(super) fn unsettled(
     )
 }
 
-/// Changes a conversation.
 pub(super) fn change(
     tables: &ProjectTables<'_>,
     simulation: &SimulationId,
@@ -297,7 +297,7 @@ fn update(
     Ok(())
 }
 
-/// Records an evaluation, whose objective must be one of the same project.
+/// Records an evaluation. Its objective must belong to the same project.
 fn insert_evaluation(
     tables: &ProjectTables<'_>,
     id: &ConversationId,
@@ -330,7 +330,7 @@ fn insert_evaluation(
     sql::require_one(inserted, "evaluation", "it names an unknown objective")
 }
 
-/// Counts a conversation that was just settled, and calls for the simulation's end with the last of them.
+/// Counts a conversation that was just settled. The last one enqueues the end of the simulation.
 fn count_settled(
     tables: &ProjectTables<'_>,
     simulation: &Simulation,

@@ -13,7 +13,7 @@ use crate::{
     sql::{self, ProjectTables},
 };
 
-/// All counts of one simulation, at one moment.
+/// All counts of one simulation, from one snapshot.
 pub(super) fn get(
     tables: &ProjectTables<'_>,
     id: &SimulationId,
@@ -57,7 +57,8 @@ fn conversations(tables: &ProjectTables<'_>, id: &SimulationId) -> Result<Conver
     Ok(counts)
 }
 
-/// Counts conversations by overall outcome. SQL collects each one's outcomes; the domain combines them.
+/// Counts conversations by overall outcome. SQL collects the outcomes of each; the domain combines
+/// them.
 fn outcomes(
     tables: &ProjectTables<'_>,
     id: &SimulationId,

@@ -11,7 +11,6 @@ use crate::{
     sql::{self, ProjectTables},
 };
 
-/// Adds an objective.
 pub(super) fn insert(tables: &ProjectTables<'_>, objective: &Objective) -> Result<(), StoreError> {
     sql::execute(
         tables.connection,
@@ -90,7 +89,7 @@ pub(super) fn list(
     })
 }
 
-/// Adds the version that the decision makes, if it makes one.
+/// Adds the decision's new version, if there is one.
 pub(super) fn change(
     tables: &ProjectTables<'_>,
     id: &ObjectiveId,
@@ -99,7 +98,7 @@ pub(super) fn change(
     let Some(before) = get(tables, id)? else { return Ok(None) };
     let after = decide(before.clone())?;
     if after != before {
-        // A version that is there already is refused by its key: versions never change.
+        // Versions never change: an existing one fails by its primary key.
         insert_version(tables, &after)?;
         sql::execute(
             tables.connection,

@@ -13,7 +13,8 @@ use crate::{
     sql::{self, ProjectTables},
 };
 
-/// Adds a persona and its jobs, unless its simulation has one of that number or is not of this project.
+/// Adds a persona and its jobs, unless its simulation has a persona with that number or belongs to
+/// another project.
 pub(super) fn add(tables: &ProjectTables<'_>, persona: &Persona, jobs: &[Job]) -> Result<bool, StoreError> {
     let added = sql::execute(
         tables.connection,
@@ -46,7 +47,6 @@ pub(super) fn add(tables: &ProjectTables<'_>, persona: &Persona, jobs: &[Job]) -
     Ok(true)
 }
 
-/// One persona.
 pub(super) fn get(
     tables: &ProjectTables<'_>,
     simulation: &SimulationId,
@@ -66,7 +66,7 @@ pub(super) fn get(
     )
 }
 
-/// The numbers that are taken, from `first` on.
+/// The taken numbers, from `first` on.
 pub(super) fn seqs(
     tables: &ProjectTables<'_>,
     simulation: &SimulationId,
@@ -84,7 +84,6 @@ pub(super) fn seqs(
     )
 }
 
-/// One page of personas, newest first.
 pub(super) fn list(
     tables: &ProjectTables<'_>,
     simulation: &SimulationId,
@@ -104,7 +103,6 @@ pub(super) fn list(
     })
 }
 
-/// Changes a persona.
 pub(super) fn change(
     tables: &ProjectTables<'_>,
     simulation: &SimulationId,

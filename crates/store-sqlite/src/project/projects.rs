@@ -12,7 +12,6 @@ use crate::{
     sql::{self, ProjectTables},
 };
 
-/// Adds a project.
 pub(crate) fn insert(connection: &Connection, project: &Project) -> Result<(), StoreError> {
     sql::execute(
         connection,
@@ -35,7 +34,7 @@ pub(crate) fn exists(connection: &Connection, id: &ProjectId) -> Result<bool, St
     Ok(sql::one(connection, "project", sql, [id.as_str()], only::<i64>)?.is_some())
 }
 
-/// One page of the projects within reach.
+/// One page of the projects that the caller may access.
 pub(crate) fn list(
     connection: &Connection,
     within: &ProjectAccess,
@@ -55,7 +54,7 @@ pub(crate) fn list(
     })
 }
 
-/// The project of the tables.
+/// The project that the tables are bound to.
 pub(super) fn get(tables: &ProjectTables<'_>) -> Result<Project, StoreError> {
     let found = sql::one(
         tables.connection,
@@ -67,7 +66,6 @@ pub(super) fn get(tables: &ProjectTables<'_>) -> Result<Project, StoreError> {
     found.ok_or_else(|| StoreError::Corrupt { what: "project", reason: "it is missing".into() })
 }
 
-/// Changes the project of the tables.
 pub(super) fn change(
     tables: &ProjectTables<'_>,
     mut decide: Decide<Project, Project>,
@@ -90,7 +88,7 @@ pub(super) fn change(
     Ok(after)
 }
 
-/// The order of a list of things with a name.
+/// The order of a list with names.
 pub(super) fn order(sort: SortBy) -> Order {
     match sort {
         SortBy::CreatedAt(direction) => Order { keys: &[CREATED_AT], direction },

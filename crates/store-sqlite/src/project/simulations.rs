@@ -39,7 +39,7 @@ pub(super) fn insert(
     jobs::add(tables.connection, jobs)
 }
 
-/// Pins an objective, which must be one of the same project.
+/// Pins an objective. It must belong to the same project.
 fn pin(
     tables: &ProjectTables<'_>,
     simulation: &SimulationId,
@@ -63,7 +63,7 @@ fn pin(
     sql::require_one(pinned, "simulation", "it names an unknown objective")
 }
 
-/// Adds the row, whose agent must be one of the same project.
+/// Adds the row. Its agent must belong to the same project.
 fn insert_row(tables: &ProjectTables<'_>, simulation: &Simulation) -> Result<(), StoreError> {
     let inserted = sql::execute(
         tables.connection,
@@ -142,7 +142,6 @@ pub(super) fn get(
 pub(super) const OF_SIMULATION: &str =
     "EXISTS (SELECT 1 FROM simulations WHERE id = ?2 AND project_id = ?1) AND simulation_id = ?2";
 
-/// One page of simulations.
 pub(super) fn list(
     tables: &ProjectTables<'_>,
     list: &ListSimulations,
@@ -169,8 +168,9 @@ pub(super) fn list(
     })
 }
 
-/// Those that have waited longest come first in descending order, and those where nothing waits last. The
-/// wait is looked up in `conversations_by_wait`, one step for each simulation.
+/// The longest waiting simulations come first in descending order, and those without a queued
+/// conversation last. The time is looked up in `conversations_by_wait`, one step for each
+/// simulation.
 const WAIT: SortKey = SortKey::Integer(
     "-IFNULL((SELECT MIN(queued_at) FROM conversations
               WHERE conversations.simulation_id = simulations.id AND conversations.status = 'queued'),
@@ -221,7 +221,6 @@ pub(super) fn view(
     )
 }
 
-/// Changes a simulation.
 pub(super) fn change(
     tables: &ProjectTables<'_>,
     id: &SimulationId,
@@ -260,7 +259,7 @@ fn update(tables: &ProjectTables<'_>, id: &SimulationId, simulation: &Simulation
     Ok(())
 }
 
-/// Simulations of all projects that are not over and past their expiry.
+/// Simulations of all projects that are pending or running and past their expiry.
 pub(crate) fn overdue(
     connection: &Connection,
     limit: u32,

@@ -10,7 +10,7 @@ use crate::{
     sql::{self, ProjectTables},
 };
 
-/// Appends messages to the attempt that `conversation` is at.
+/// Appends messages to the current attempt of `conversation`.
 pub(super) fn append(
     tables: &ProjectTables<'_>,
     conversation: &Conversation,
@@ -93,7 +93,7 @@ pub(super) fn items(
     Ok(found.finish())
 }
 
-/// Keeps a reply under its key, which must be new.
+/// Stores a reply under its idempotency key, which must be new.
 pub(super) fn insert_turn(
     tables: &ProjectTables<'_>,
     conversation: &ConversationId,
