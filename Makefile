@@ -1,7 +1,7 @@
 # All commands for developers and CI. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build deploy sam-local-build sam-local-up sam-local-down sbom test test-exhaustive test-dashboard test-dynamodb test-moto test-aws template-lint sam-build sam-local lint fmt advisories openapi openapi-check new-route demo bench bench-keys bench-timing bench-lambda fuzz fuzz-short clean
+.PHONY: help tools build deploy sam-local-build sam-local-up sam-local-down sbom test test-exhaustive test-dashboard test-dynamodb test-moto test-aws test-models template-lint sam-build sam-local lint fmt advisories openapi openapi-check new-route demo bench bench-keys bench-timing bench-lambda fuzz fuzz-short clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh built take precedence over older ones on the PATH.
@@ -27,7 +27,7 @@ EXHAUSTIVE := package(onerun-auth) & test(/^cache::interleavings::(disabled_or|k
 test: ## Run all tests except those below
 	@tools/install.sh venv nextest
 	cargo build $(TESTED) --bins --tests
-	cargo nextest run $(TESTED) --filterset 'not (package(onerun-tests) & test(/^aws::/)) & not ($(EXHAUSTIVE))'
+	cargo nextest run $(TESTED) --filterset 'not (package(onerun-tests) & test(/^(aws|models)::/)) & not ($(EXHAUSTIVE))'
 	cargo test --doc $(TESTED)
 
 test-exhaustive: ## Check every order of steps in the models of cached keys
@@ -44,7 +44,7 @@ test-dynamodb: ## Test the AWS host, the store and the API on DynamoDB Local (ne
 	@tools/install.sh nextest dynamodb
 	tools/dynamodb.sh run cargo nextest run --package onerun-lambda --package onerun-store-dynamodb --package onerun-tests \
 		--test-threads 4 \
-		--filterset 'not (package(onerun-tests) & test(/^(aws|cli|crash|demo|docs|keys|schemathesis|sdk|secret_leaks|serve|sockets)::/))'
+		--filterset 'not (package(onerun-tests) & test(/^(aws|cli|crash|demo|docs|keys|models|schemathesis|sdk|secret_leaks|serve|sockets)::/))'
 
 test-moto: ## Test the store on moto, another DynamoDB emulator
 	@tools/install.sh nextest aws
@@ -55,7 +55,13 @@ sam-build sam-local-build sam-local template-lint deploy: export SAM_CLI_TELEMET
 sam-build sam-local-build sam-local template-lint: export AWS_DEFAULT_REGION ?= eu-central-1
 sam-build sam-local-build sam-local template-lint deploy: export PATH := $(CURDIR)/.tools/aws/bin:$(PATH)
 
-template-lint: ## Check template.yaml
+template-# One test at a time: each has a model of its own, and the model uses the machine fully.
+test-models: ## Test with a real language model on this machine (a download of 250 MB, once)
+	@tools/install.sh venv nextest models
+	cargo build $(TESTED) --bins --tests
+	cargo nextest run $(TESTED) --test-threads 1 --filterset 'package(onerun-tests) & test(/^models::/)'
+
+lint: ## Check template.yaml
 	@tools/install.sh aws
 	cfn-lint template.yaml
 	sam validate --lint

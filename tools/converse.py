@@ -4,7 +4,8 @@ ministack checks requests and builds replies. This script asks the other server 
 schema of a structured reply and the reason why a reply ended, and invents a text if the other server does not answer.
 
 It prints `listening on http://127.0.0.1:PORT`, and exits when its standard input ends, that is, with the process that
-started it. Usage: converse.py URL [PORT], where URL has no path; without a port, on a free one.
+started it. Usage: converse.py URL [PORT], where URL has no path; without a port, on a free one. It sends the key in
+OPENAI_API_KEY.
 """
 
 import asyncio
@@ -67,7 +68,8 @@ def ask(model, messages, system, inference, tools=None):
     payload.update((INFERENCE[name], value) for name, value in (inference or {}).items() if name in INFERENCE)
     if wanted := schema():
         payload["response_format"] = {"type": "json_schema", "json_schema": {"name": "reply", "schema": wanted}}
-    sent = urllib.request.Request(UPSTREAM, json.dumps(payload).encode(), {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', '')}"}
+    sent = urllib.request.Request(UPSTREAM, json.dumps(payload).encode(), headers)
     try:
         with urllib.request.urlopen(sent, timeout=SECONDS) as response:
             answer = json.load(response)

@@ -1,6 +1,7 @@
 """Compares texts by meaning, with the weights of all-MiniLM-L6-v2.
 
-It reads a JSON array of texts from standard input and writes the cosine similarity of each pair as a JSON matrix.
+It writes the cosine similarity of each pair of texts as a JSON matrix. Usage: embeddings.py FILE, where FILE has a JSON array
+of texts.
 """
 
 import importlib.util
@@ -84,5 +85,5 @@ def embed(text):
     return mean / np.linalg.norm(mean)
 
 
-vectors = np.array([embed(text) for text in json.load(sys.stdin)])
+vectors = np.array([embed(text) for text in json.loads(pathlib.Path(sys.argv[1]).read_text())])
 json.dump((vectors @ vectors.T).astype(float).round(6).tolist(), sys.stdout)

@@ -11,7 +11,6 @@
 mod event;
 mod front;
 mod function;
-mod listener;
 mod pipe;
 mod queue;
 mod relay;
@@ -45,12 +44,12 @@ pub use self::{
     template::{Template, TemplateRoute},
 };
 use self::{
-    listener::Task,
     pipe::{Pipe, Stream},
     service::{ServiceClient, aws_program},
 };
 use crate::{
     Client,
+    listener::Task,
     process::{Process, workspace},
     rights::{Rights, table_arn},
 };
@@ -517,10 +516,6 @@ impl Drop for Table {
         };
         let _ = delete();
     }
-}
-
-fn http_client() -> reqwest::Client {
-    crate::http::builder().build().expect("an HTTP client without TLS always builds")
 }
 
 /// Unique bytes.

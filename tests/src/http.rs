@@ -145,9 +145,14 @@ impl Client {
     }
 }
 
+/// An HTTP client without TLS, key or timeout.
+pub fn http_client() -> reqwest::Client {
+    builder().build().expect("an HTTP client without TLS always builds")
+}
+
 /// Builds an HTTP client without TLS. Its empty set of trusted certificates satisfies the
 /// constructor.
-pub(crate) fn builder() -> reqwest::ClientBuilder {
+fn builder() -> reqwest::ClientBuilder {
     let nobody = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring has the versions of TLS that are the default")

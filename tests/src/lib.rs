@@ -11,12 +11,14 @@
 pub mod app;
 pub mod aws;
 mod http;
+mod listener;
 pub mod process;
+pub mod provider;
 pub mod rights;
 pub mod sdk;
 pub mod template;
 pub mod tls;
 mod wait;
 
-pub use http::{Client, Reply};
+pub use http::{Client, Reply, http_client};
 pub use wait::{eventually, eventually_within};

@@ -80,10 +80,21 @@ pub struct Process {
 impl Process {
     /// Starts `command` without input.
     #[track_caller]
-    pub fn spawn(mut command: Command) -> Self {
+    pub fn spawn(command: Command) -> Self {
+        Self::spawn_with(command, Stdio::null())
+    }
+
+    /// Starts `command`, whose standard input ends when this process does, even if it is killed.
+    #[track_caller]
+    pub(crate) fn spawn_until_exit(command: Command) -> Self {
+        Self::spawn_with(command, Stdio::piped())
+    }
+
+    #[track_caller]
+    fn spawn_with(mut command: Command, stdin: Stdio) -> Self {
         let what = format!("{command:?}");
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

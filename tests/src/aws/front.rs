@@ -19,9 +19,9 @@ use serde_json::json;
 use super::{
     event::{Context, Payload, decode},
     function::Function,
-    listener::Listener,
     template::{DEFAULT_ROUTE, TemplateRoute},
 };
+use crate::listener::Listener;
 
 /// API Gateway's timeout for a function.
 const DEADLINE: Duration = Duration::from_secs(30);

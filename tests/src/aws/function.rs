@@ -14,9 +14,9 @@ use std::{
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use super::{http_client, service::free_port};
+use super::service::free_port;
 use crate::{
-    eventually,
+    eventually, http_client,
     process::{Process, workspace},
 };
 

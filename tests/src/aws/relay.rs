@@ -15,8 +15,7 @@ use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
-use super::listener::Listener;
-use crate::{eventually, rights::Rights};
+use crate::{eventually, listener::Listener, rights::Rights};
 
 /// A recorded call.
 #[derive(Clone, Debug)]
@@ -99,7 +98,7 @@ impl Relay {
             upstream: upstream.trim_end_matches('/').to_owned(),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             traffic: Arc::new(traffic),
-            http: super::http_client(),
+            http: crate::http_client(),
             listener: Mutex::default(),
         };
         let listener = relay.listen().await.expect("a free port");

@@ -4,9 +4,9 @@ use std::{net::TcpListener, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{ACCESS_KEY, ACCOUNT, REGION, http_client};
+use super::{ACCESS_KEY, ACCOUNT, REGION};
 use crate::{
-    eventually_within,
+    eventually_within, http_client,
     process::{Process, program_of},
 };
 

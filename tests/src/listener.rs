@@ -1,11 +1,15 @@
-//! A small HTTP server, used by the API Gateway stand-in and by the relays.
+//! A small HTTP server, used by the API Gateway stand-in, by the relays and by the provider of models.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpListener,
@@ -43,6 +47,21 @@ impl Listener {
         F: Fn(SocketAddr, Request<Bytes>) -> A + Send + Sync + 'static,
         A: Future<Output = Option<Response<Bytes>>> + Send + 'static,
     {
+        let answer = Arc::new(answer);
+        Self::start_with_bodies(address, move |peer, request| {
+            let answer = Arc::clone(&answer);
+            async move { Some(answer(peer, request).await?.map(Full::new)) }
+        })
+        .await
+    }
+
+    /// [`start`](Self::start) with bodies that may end with an error, which closes the connection.
+    pub(crate) async fn start_with_bodies<F, A, B>(address: SocketAddr, answer: F) -> std::io::Result<Self>
+    where
+        F: Fn(SocketAddr, Request<Bytes>) -> A + Send + Sync + 'static,
+        A: Future<Output = Option<Response<B>>> + Send + 'static,
+        B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
+    {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let answer = Arc::new(answer);
@@ -59,9 +78,7 @@ impl Listener {
                         async move {
                             let (head, body) = request.into_parts();
                             let body = body.collect().await.map_err(|_| Disconnect)?.to_bytes();
-                            let response =
-                                answer(peer, Request::from_parts(head, body)).await.ok_or(Disconnect)?;
-                            Ok::<_, Disconnect>(response.map(Full::new))
+                            answer(peer, Request::from_parts(head, body)).await.ok_or(Disconnect)
                         }
                     });
                     // Tests may close a connection early.
@@ -80,7 +97,7 @@ impl Listener {
 
 /// The connection is cut without an answer.
 #[derive(Debug)]
-struct Disconnect;
+pub(crate) struct Disconnect;
 
 impl std::fmt::Display for Disconnect {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -89,9 +106,3 @@ impl std::fmt::Display for Disconnect {
 }
 
 impl std::error::Error for Disconnect {}
-
-impl From<Infallible> for Disconnect {
-    fn from(never: Infallible) -> Self {
-        match never {}
-    }
-}

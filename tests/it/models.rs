@@ -1,0 +1,3 @@
+//! Tests with a real language model. `make test-models` runs them.
+
+mod counterparts;
