@@ -188,7 +188,7 @@ pub enum ChatError {
         /// What the call consumed, if that much could be read.
         tokens: Option<TokenUsage>,
     },
-    /// The provider reported an error of its own.
+    /// The provider reported an internal error.
     #[error("the provider failed with status {status}")]
     Failed {
         /// The HTTP status.

@@ -41,6 +41,19 @@ pub enum Parameter {
 }
 
 impl Dialect {
+    /// Every dialect of a wire with this form of structured output between the schema and the prompt.
+    pub(crate) fn all(fallback: Structure) -> impl Iterator<Item = Self> {
+        let structures = [Structure::Schema, fallback, Structure::Prompt];
+        structures.into_iter().flat_map(|structure| {
+            (0..8).map(move |bits| Self {
+                structure,
+                temperature: bits & 1 == 0,
+                seed: bits & 2 == 0,
+                completion_limit: bits & 4 == 0,
+            })
+        })
+    }
+
     /// The dialect without a parameter that was refused. `None` if it has no other form.
     ///
     /// `fallback` is the wire's form of structured output between the schema and the prompt.

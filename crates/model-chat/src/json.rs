@@ -17,18 +17,23 @@ pub fn json_text(text: &str) -> &str {
 /// The text without reasoning that a server has left in it. `None` if the model has not finished its
 /// reasoning.
 ///
-/// Templates of chat models often write the opening tag into the prompt, so it may be missing here.
+/// Templates of chat models often write the opening tag into the prompt, so it may be missing here. Then
+/// the closing tag must end a line, and the text must not be JSON: a message may quote the tag.
 pub(crate) fn without_reasoning(text: &str) -> Option<&str> {
     const OPEN: &str = "<think>";
     const CLOSE: &str = "</think>";
     let start = text.trim_start();
-    let after_close = || text.split_once(CLOSE).map(|(_, answer)| answer.trim_start());
-    if start.starts_with(OPEN) {
-        return after_close();
-    }
-    match text.find(CLOSE) {
-        Some(close) if !text[..close].contains(OPEN) => after_close(),
-        _ => Some(text),
+    let (before, after) = match text.split_once(CLOSE) {
+        Some(parts) => parts,
+        None if start.starts_with(OPEN) => return None,
+        None => return Some(text),
+    };
+    let ends_line = after.is_empty() || after.starts_with(['\n', '\r']);
+    let is_json = start.starts_with(['{', '[', '`']);
+    if start.starts_with(OPEN) || (ends_line && !is_json && !before.contains(OPEN)) {
+        Some(after.trim_start())
+    } else {
+        Some(text)
     }
 }
 
@@ -87,10 +92,15 @@ mod tests {
     #[test]
     fn reasoning_is_removed_from_text() {
         assert_eq!(without_reasoning("<think>hm</think>\n\nHi"), Some("Hi"));
-        assert_eq!(without_reasoning("hm, well</think>Hi"), Some("Hi"));
+        assert_eq!(without_reasoning("<think>hm</think>Hi"), Some("Hi"));
+        assert_eq!(without_reasoning("hm, well\n</think>\nHi"), Some("Hi"));
+        assert_eq!(without_reasoning("hm, well</think>"), Some(""));
         assert_eq!(without_reasoning("\n<think>hm"), None);
-        assert_eq!(without_reasoning("Hi"), Some("Hi"));
-        assert_eq!(without_reasoning("tags: <think></think>"), Some("tags: <think></think>"));
+        for text in
+            ["Hi", "tags: <think></think>", "Why do you say </think> to me?", "{\"quote\": \"a</think>\n\"}"]
+        {
+            assert_eq!(without_reasoning(text), Some(text));
+        }
     }
 
     #[test]

@@ -38,6 +38,9 @@ const FAIR_CALL: Duration = Duration::from_secs(5);
 /// The maximum number of requests that find out which parameters a model supports.
 const MAX_NEGOTIATION: usize = 6;
 
+/// The longest pause after a provider named a time to try again. Some name the next day, but quotas change.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
 /// The maximum number of models that are remembered. Names come from the configuration.
 const MAX_MODELS: usize = 256;
 
@@ -147,15 +150,18 @@ impl Provider {
         let mut last = Detail::new("", []);
         for _ in 0..MAX_NEGOTIATION {
             let dialect = self.state(model).dialect;
-            let error = match self.attempt(model, request, dialect, deadline).await {
+            let (parameter, detail) = match self.attempt(model, request, dialect, deadline).await {
                 Err(ChatError::Unsupported { parameter, detail }) => (parameter, detail),
+                Err(ChatError::NotRecorded(detail)) => {
+                    return self.replay(model, request, deadline, detail).await;
+                }
                 other => return other,
             };
-            let (parameter, detail) = error;
             let next = dialect.without(parameter, self.wire.fallback());
             let Some(next) = next.filter(|_| is_used(parameter, request)) else {
                 return Err(ChatError::Configuration(detail));
             };
+            tracing::info!(model, ?parameter, detail = detail.as_str(), "parameter of a model left out");
             self.change(model, |state| {
                 // Another call may have learned something in the meantime; then this one tries that first.
                 if state.dialect == dialect {
@@ -165,6 +171,25 @@ impl Provider {
             last = detail;
         }
         Err(ChatError::Configuration(last))
+    }
+
+    /// Looks for a request in a recording under every other dialect. When it was recorded, another request
+    /// may have found out what the model supports, because requests run in any order.
+    async fn replay(
+        &self,
+        model: &str,
+        request: &ChatRequest,
+        deadline: Instant,
+        missing: Detail,
+    ) -> Result<ChatAnswer, ChatError> {
+        for dialect in Dialect::all(self.wire.fallback()) {
+            match self.attempt(model, request, dialect, deadline).await {
+                Err(ChatError::NotRecorded(_) | ChatError::Unsupported { .. }) => {}
+                other => return other,
+            }
+        }
+        tracing::warn!(model, detail = missing.as_str(), "request is not in the recording");
+        Err(ChatError::NotRecorded(missing))
     }
 
     /// Sends one request.
@@ -186,14 +211,18 @@ impl Provider {
         let call = self.circuit.admit()?;
         let (result, health) = self.call(http, time).await;
         call.settle(health);
-        if let Err(error) = &result {
-            tracing::warn!(model, %error, detail = error.detail(), "call to a model failed");
-            if let ChatError::RateLimited { retry_after: Some(wait), .. }
-            | ChatError::Overloaded { retry_after: Some(wait), .. } = error
-            {
-                let until = Instant::now() + *wait;
-                self.change(model, |state| state.paused_until = state.paused_until.max(Some(until)));
-            }
+        match &result {
+            // `negotiate` and `replay` report these.
+            Ok(_) | Err(ChatError::Unsupported { .. } | ChatError::NotRecorded(_)) => {}
+            Err(error) => tracing::warn!(model, %error, detail = error.detail(), "call to a model failed"),
+        }
+        if let Err(
+            ChatError::RateLimited { retry_after: Some(wait), .. }
+            | ChatError::Overloaded { retry_after: Some(wait), .. },
+        ) = &result
+        {
+            let until = Instant::now() + (*wait).min(LONGEST_PAUSE);
+            self.change(model, |state| state.paused_until = state.paused_until.max(Some(until)));
         }
         result
     }

@@ -31,7 +31,7 @@ struct State {
 pub(super) enum Health {
     /// It answers, even if it refuses the request.
     Up,
-    /// It does not answer, or reports an error of its own.
+    /// It does not answer, or reports an internal error.
     Down(String),
     /// The call says nothing about it.
     Unknown,

@@ -247,16 +247,69 @@ async fn call_that_may_be_billed_is_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn long_rate_limit_is_checked_again_after_a_minute() {
+    let script = Script::new([Step::RetryAfter(429, "86400")]);
+    let provider = provider(&script);
+    let error = send(&provider, 20).await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_hours(24)));
+    sleep(LONGEST_PAUSE).await;
+    send(&provider, 20).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn missing_recording_is_no_failure_of_the_provider() {
     let missing = || Step::Fail(TransportError::NotRecorded("trial 1 is not in the recording".into()));
-    let script = Script::new([missing(), missing(), missing(), missing()]);
+    let script = Script::new(std::iter::repeat_with(missing).take(1000));
     let provider = provider(&script);
     for _ in 0..4 {
         let error = send(&provider, 20).await.unwrap_err();
         assert_eq!(error.detail(), Some("trial 1 is not in the recording"));
         assert!(!error.was_sent() && !error.is_temporary());
     }
-    assert_eq!(script.sent(), 4);
+}
+
+/// Sends the requests in this order through a new provider.
+async fn talk(transport: Arc<dyn Transport>, texts: &[&str]) -> Vec<Result<ChatAnswer, ChatError>> {
+    let wire = Wire::OpenAi(OpenAi::new(None, Secret::parse("sk-test")).unwrap());
+    let provider =
+        Provider::new(wire, transport, Arc::new(FixedClock), Limits::default(), CircuitConfig::default());
+    let mut results = Vec::new();
+    for text in texts {
+        let message = ChatMessage { role: ChatRole::User, text: (*text).into() };
+        let request = ChatRequest { messages: vec![message], ..request() };
+        results.push(provider.send("m", &request, after(20)).await);
+    }
+    results
+}
+
+#[tokio::test]
+async fn recording_is_replayed_in_another_order() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("calls.jsonl");
+    let steps = Script::new([refusal("temperature"), refusal("response_format")]);
+    // `a` finds out what the model supports; `b` and `c` are recorded in their last form alone.
+    let recording = crate::RecordingTransport::new(Shared(steps), &path).unwrap();
+    let recorded = talk(Arc::new(recording), &["a", "b", "c", "b"]).await;
+    for order in [["a", "b", "b", "c"], ["c", "b", "b", "a"], ["b", "a", "c", "b"]] {
+        let replay = Arc::new(crate::ReplayingTransport::open(&path).unwrap());
+        assert_eq!(talk(Arc::clone(&replay) as Arc<dyn Transport>, &order).await, recorded, "{order:?}");
+        let error = talk(replay, &["d"]).await.remove(0).unwrap_err();
+        assert!(matches!(error, ChatError::NotRecorded(_)), "{error:?}");
+    }
+}
+
+/// A shared script as a transport.
+struct Shared(Arc<Script>);
+
+#[async_trait]
+impl Transport for Shared {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, TransportError> {
+        self.0.send(request, timeout).await
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -335,7 +388,7 @@ async fn one_probe_decides_about_an_open_circuit() {
     while script.sent() < 5 {
         tokio::task::yield_now().await;
     }
-    // Meanwhile nobody else is let through.
+    // Meanwhile no other call is let through.
     assert!(matches!(send(&provider, 10).await, Err(ChatError::CircuitOpen { .. })));
     notify.notify_one();
     probe.await.unwrap().unwrap();

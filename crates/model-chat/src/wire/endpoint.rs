@@ -8,7 +8,7 @@ pub enum EndpointError {
     /// It is no absolute URL.
     #[error("must be an `http` or `https` URL, such as `https://api.example.com/v1`")]
     Url,
-    /// It has a user name or a password.
+    /// It has a user name, a password or a key.
     #[error("must not contain credentials; set the API key instead")]
     Credentials,
     /// A region has other than lower-case letters, digits and `-`.
@@ -18,6 +18,10 @@ pub enum EndpointError {
     #[error("must consist of visible ASCII characters")]
     AccessKey,
 }
+
+/// Names of parameters that hold a key. A URL is logged, so a key in it would be, too.
+const CREDENTIALS: [&str; 8] =
+    ["key", "api_key", "api-key", "apikey", "token", "access_token", "subscription-key", "sig"];
 
 /// A base URL: the part before the path of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +45,10 @@ impl Endpoint {
         if (*scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) || authority.host().is_empty() {
             return Err(EndpointError::Url);
         }
-        if authority.as_str().contains('@') {
+        let names =
+            uri.query().unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or(pair));
+        let mut names = names.map(str::to_ascii_lowercase);
+        if authority.as_str().contains('@') || names.any(|name| CREDENTIALS.contains(&name.as_str())) {
             return Err(EndpointError::Credentials);
         }
         Ok(Self {
@@ -103,6 +110,8 @@ mod tests {
         {
             assert_eq!(Endpoint::parse(text), Err(EndpointError::Url), "{text}");
         }
-        assert_eq!(Endpoint::parse("https://me:pw@a.example"), Err(EndpointError::Credentials));
+        for text in ["https://me:pw@a.example", "https://a.example/v1?api-version=1&Key=secret"] {
+            assert_eq!(Endpoint::parse(text), Err(EndpointError::Credentials), "{text}");
+        }
     }
 }

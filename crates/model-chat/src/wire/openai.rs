@@ -24,6 +24,10 @@ use crate::{
 /// OpenAI's base URL.
 const OPENAI: &str = "https://api.openai.com/v1";
 
+/// The ends of hosts of Azure's resources, which want their key in another header.
+const AZURE: [&str; 4] =
+    [".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com", ".openai.azure.us"];
+
 /// The path of the operation.
 const OPERATION: &str = "/chat/completions";
 
@@ -51,7 +55,7 @@ impl OpenAi {
     }
 
     fn is_azure(&self) -> bool {
-        self.endpoint.host().ends_with(".azure.com")
+        AZURE.iter().any(|suffix| self.endpoint.host().ends_with(suffix))
             || self.endpoint.query().is_some_and(|query| query.contains("api-version="))
     }
 
