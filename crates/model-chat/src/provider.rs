@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use http::Request;
 use onerun_domain::Clock;
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::{
@@ -20,8 +21,9 @@ use self::{
     limiter::Limiter,
 };
 use crate::{
-    chat::{ChatAnswer, ChatError, ChatRequest, Detail},
+    chat::{ChatAnswer, ChatError, ChatRequest, Detail, Finish},
     dialect::{Dialect, Parameter},
+    json::json_text,
     transport::{Transport, TransportError},
     wire::Wire,
 };
@@ -152,25 +154,52 @@ impl Provider {
             let dialect = self.state(model).dialect;
             let (parameter, detail) = match self.attempt(model, request, dialect, deadline).await {
                 Err(ChatError::Unsupported { parameter, detail }) => (parameter, detail),
+                Ok(answer) => {
+                    self.notice_ignored_schema(model, request, dialect, &answer);
+                    return Ok(answer);
+                }
                 Err(ChatError::NotRecorded(detail)) => {
                     return self.replay(model, request, deadline, detail).await;
                 }
-                other => return other,
+                Err(error) => return Err(error),
             };
             let next = dialect.without(parameter, self.wire.fallback());
             let Some(next) = next.filter(|_| is_used(parameter, request)) else {
                 return Err(ChatError::Configuration(detail));
             };
             tracing::info!(model, ?parameter, detail = detail.as_str(), "parameter of a model left out");
-            self.change(model, |state| {
-                // Another call may have learned something in the meantime; then this one tries that first.
-                if state.dialect == dialect {
-                    state.dialect = next;
-                }
-            });
+            self.learn(model, dialect, next);
             last = detail;
         }
         Err(ChatError::Configuration(last))
+    }
+
+    /// Conveys the schema in another way from now on, if the answer is no JSON at all. Some servers ignore
+    /// parameters that they do not know, so the model has never seen the schema.
+    fn notice_ignored_schema(
+        &self,
+        model: &str,
+        request: &ChatRequest,
+        dialect: Dialect,
+        answer: &ChatAnswer,
+    ) {
+        let Some(text) = answer.text.as_deref().filter(|_| answer.finish == Finish::Complete) else { return };
+        if request.schema.is_none() || serde_json::from_str::<IgnoredAny>(json_text(text)).is_ok() {
+            return;
+        }
+        if let Some(next) = dialect.without(Parameter::Structure, self.wire.fallback()) {
+            tracing::info!(model, structure = ?dialect.structure, "a model ignored the schema of its answer");
+            self.learn(model, dialect, next);
+        }
+    }
+
+    /// Replaces a dialect. If another call has replaced it in the meantime, that is tried first.
+    fn learn(&self, model: &str, dialect: Dialect, next: Dialect) {
+        self.change(model, |state| {
+            if state.dialect == dialect {
+                state.dialect = next;
+            }
+        });
     }
 
     /// Looks for a request in a recording under every other dialect. When it was recorded, another request

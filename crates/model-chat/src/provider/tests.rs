@@ -60,8 +60,12 @@ impl Script {
     }
 }
 
+fn says(text: &str) -> Value {
+    json!({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]})
+}
+
 fn ok() -> Value {
-    json!({"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}]})
+    says("{}")
 }
 
 fn answer(status: u16, body: &Value) -> Response<Bytes> {
@@ -149,7 +153,7 @@ async fn refused_parameters_are_left_out_from_then_on() {
     let script =
         Script::new([refusal("temperature"), refusal("response_format"), refusal("response_format")]);
     let provider = provider(&script);
-    assert_eq!(send(&provider, 20).await.unwrap().text.as_deref(), Some("ok"));
+    assert_eq!(send(&provider, 20).await.unwrap().text.as_deref(), Some("{}"));
     assert_eq!(script.sent(), 4);
     assert_eq!(script.request(0)["response_format"]["type"], "json_schema");
     assert_eq!(script.request(2)["response_format"]["type"], "json_object");
@@ -162,6 +166,36 @@ async fn refused_parameters_are_left_out_from_then_on() {
     // Another model may accept them.
     provider.send("other", &request(), after(20)).await.unwrap();
     assert_eq!(script.request(5)["temperature"], 0.1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ignored_schema_is_conveyed_in_another_way() {
+    let prose = || Step::Respond(200, says("Hello!"));
+    let script = Script::new([prose(), Step::Respond(200, says("```json\n{}\n```")), prose(), prose()]);
+    let provider = provider(&script);
+    for _ in 0..5 {
+        send(&provider, 20).await.unwrap();
+    }
+    let formats: Vec<Value> =
+        (0..5).map(|index| script.request(index)["response_format"]["type"].clone()).collect();
+    let expected =
+        ["json_schema".into(), "json_object".into(), "json_object".into(), Value::Null, Value::Null];
+    assert_eq!(formats, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn prose_that_was_asked_for_or_cut_off_changes_nothing() {
+    let cut = json!({"choices": [{"message": {"content": "{\"a"}, "finish_reason": "length"}]});
+    let refused = json!({"choices": [{"message": {"content": null, "refusal": "no"}}]});
+    let script =
+        Script::new([Step::Respond(200, says("Hi")), Step::Respond(200, cut), Step::Respond(200, refused)]);
+    let provider = provider(&script);
+    let prose = ChatRequest { schema: None, ..request() };
+    provider.send("m", &prose, after(20)).await.unwrap();
+    for _ in 0..3 {
+        send(&provider, 20).await.unwrap();
+    }
+    assert_eq!(script.request(3)["response_format"]["type"], "json_schema");
 }
 
 #[tokio::test(start_paused = true)]

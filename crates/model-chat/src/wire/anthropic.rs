@@ -113,7 +113,8 @@ fn payload(model: &str, request: &ChatRequest, dialect: Dialect) -> Value {
                 "input_schema": schema(answer),
             });
             payload.insert("tools".into(), json!([tool]));
-            payload.insert("tool_choice".into(), json!({"type": "tool", "name": TOOL}));
+            // There is one tool, so `any` means this one. More servers know `any`.
+            payload.insert("tool_choice".into(), json!({"type": "any"}));
         }
         _ => {}
     }

@@ -176,9 +176,10 @@ fn payload(request: &ChatRequest, dialect: Dialect) -> Value {
                 "description": format!("Gives the answer: {}", answer.name),
                 "inputSchema": {"json": schema(answer)},
             });
+            // There is one tool, so `any` means this one. More models know `any`.
             payload.insert(
                 "toolConfig".into(),
-                json!({"tools": [{"toolSpec": tool}], "toolChoice": {"tool": {"name": TOOL}}}),
+                json!({"tools": [{"toolSpec": tool}], "toolChoice": {"any": {}}}),
             );
         }
         _ => {}

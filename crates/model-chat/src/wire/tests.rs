@@ -182,7 +182,7 @@ fn anthropic_request_has_the_documented_form() {
 
     let tool = with(&wire, Structure::Tool);
     assert_eq!(tool["tools"][0]["input_schema"], schema);
-    assert_eq!(tool["tool_choice"], json!({"type": "tool", "name": "answer"}));
+    assert_eq!(tool["tool_choice"], json!({"type": "any"}));
     assert!(tool.get("output_config").is_none());
 }
 
@@ -218,7 +218,7 @@ fn converse_request_has_the_documented_form() {
 
     let tool = with(&wire, Structure::Tool);
     assert_eq!(tool["toolConfig"]["tools"][0]["toolSpec"]["inputSchema"]["json"], schema);
-    assert_eq!(tool["toolConfig"]["toolChoice"], json!({"tool": {"name": "answer"}}));
+    assert_eq!(tool["toolConfig"]["toolChoice"], json!({"any": {}}));
     assert!(tool.get("outputConfig").is_none());
 }
 
