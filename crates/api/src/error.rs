@@ -368,7 +368,9 @@ fn operation_public(error: &OperationError) -> Public {
                 .into();
             return Public { status: S::ServiceUnavailable, code: "model_misconfigured", message };
         }
-        OperationError::Model(ModelError::Unavailable { .. } | ModelError::Unusable(_)) => {
+        OperationError::Model(
+            ModelError::Unavailable { .. } | ModelError::Down { .. } | ModelError::Unusable(_),
+        ) => {
             let message =
                 "the model gave no answer; nothing of the call was kept, so it can be repeated".into();
             return Public { status: S::ServiceUnavailable, code: "model_unavailable", message };

@@ -190,6 +190,14 @@ pub enum ModelError {
         /// When the provider wants to be asked again, if it says so.
         retry_after: Option<Duration>,
     },
+    /// The provider has failed so often that it is not asked at present. The text may be shown to callers.
+    #[error("the model is unavailable: {reason}")]
+    Down {
+        /// The cause, without a provider's words.
+        reason: String,
+        /// When the provider is asked again.
+        retry_after: Duration,
+    },
     /// The answer is malformed or incomplete.
     #[error("the model's answer cannot be used: {0}")]
     Unusable(String),

@@ -7,17 +7,24 @@
 //! Answers are untrusted. A wire accepts every shape that servers are known to send, and reports
 //! everything else as an error without panicking.
 
+mod ask;
 mod chat;
+mod chat_model;
+mod config;
 mod dialect;
 mod json;
+mod judge;
+mod persona;
 mod prices;
 mod provider;
 mod record;
+mod reply;
 mod secret;
 mod transport;
 mod wire;
 
 pub use chat::{ChatAnswer, ChatError, ChatMessage, ChatRequest, ChatRole, Detail, Finish, Schema};
+pub use config::{ChatModels, ModelConfig};
 pub use dialect::{Dialect, Parameter, Structure};
 pub use json::json_text;
 pub use prices::{Price, Prices, PricesError};

@@ -21,7 +21,7 @@ mod words;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use onerun_domain::{ModelName, Outcome, SimulationModels};
+use onerun_domain::{Agent, ModelName, Outcome, Simulation, SimulationModels};
 
 pub use sample_agent::SampleAgent;
 
@@ -30,6 +30,11 @@ use onerun_engine::{
     JudgeRequest, Model, ModelError, Models, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
     Verdicts,
 };
+
+/// The outline of a person, drawn by the persona's number. No two numbers have the same outline.
+pub fn outline(simulation: &Simulation, agent: &Agent, seq: u32) -> PersonaDraft {
+    Character::of(simulation, seq).draft(simulation, agent, seq)
+}
 
 /// The offline model.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,7 +53,7 @@ const JUDGE_REASON: &str = "Prose criteria need a language model, and this simul
 impl Model for Offline {
     async fn persona(&self, request: PersonaRequest<'_>) -> Result<PersonaDraft, ModelError> {
         let PersonaRequest { simulation, agent, seq, .. } = request;
-        Ok(Character::of(simulation, seq).draft(simulation, agent, seq))
+        Ok(outline(simulation, agent, seq))
     }
 
     async fn reply(&self, request: ReplyRequest<'_>) -> Result<Reply, ModelError> {

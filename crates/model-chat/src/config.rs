@@ -1,0 +1,316 @@
+//! The models of a deployment, from its variables.
+
+use std::{fs, num::NonZeroU32, path::Path, sync::Arc};
+
+use onerun_domain::{Clock, ModelName, Provider as ProviderName, SimulationModels};
+use onerun_engine::{Model, ModelError, Models};
+use onerun_host::Variables;
+use onerun_model_offline::Offline;
+
+use crate::{
+    Anthropic, AwsCredentials, CircuitConfig, Converse, Limits, OpenAi, Prices, Provider, Secret, Transport,
+    Wire, chat_model::ChatModel,
+};
+
+/// The longest file that holds a key, in bytes.
+const MAX_KEY_FILE: u64 = 64 * 1024;
+
+/// The most models that a deployment may allow.
+const MAX_ALLOWED: usize = 100;
+
+/// The models of a deployment.
+///
+/// | variable | default | meaning |
+/// |---|---|---|
+/// | `ONERUN_MODEL` | `offline` | the model for everything: `offline` or `provider:model` |
+/// | `ONERUN_PERSONA_MODEL`, `ONERUN_REPLY_MODEL`, `ONERUN_JUDGE_MODEL` | `ONERUN_MODEL` | the model for one purpose |
+/// | `ONERUN_ALLOWED_MODELS` | | further models that a simulation may name, separated by commas |
+/// | `OPENAI_API_KEY`, `OPENAI_API_KEY_FILE` | | the key, or a file that holds it |
+/// | `OPENAI_BASE_URL` | OpenAI's | a server that speaks chat completions |
+/// | `ANTHROPIC_API_KEY`, `ANTHROPIC_API_KEY_FILE`, `ANTHROPIC_BASE_URL` | Anthropic's | the same for Messages |
+/// | `AWS_REGION` | | the region of Bedrock |
+/// | `AWS_BEARER_TOKEN_BEDROCK`, or `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | | the credentials for Bedrock |
+/// | `AWS_ENDPOINT_URL_BEDROCK_RUNTIME` | AWS's | another endpoint of Bedrock |
+/// | `ONERUN_PRICES_FILE` | | prices that replace or extend the built-in ones |
+/// | `ONERUN_MODEL_CONCURRENCY` | 16 | how many calls to one provider this process makes at once |
+/// | `ONERUN_MODEL_CALLS_PER_MINUTE` | no limit | how many calls to one provider this process makes in a minute |
+#[derive(Clone, Debug)]
+pub struct ModelConfig {
+    defaults: SimulationModels,
+    allowed: Vec<ModelName>,
+    prices: Arc<Prices>,
+    limits: Limits,
+    /// The wires of all providers that a model names and that have credentials.
+    wires: Vec<(ProviderName, Wire)>,
+}
+
+impl Default for ModelConfig {
+    /// The offline model alone.
+    fn default() -> Self {
+        Self {
+            defaults: SimulationModels::default(),
+            allowed: vec![ModelName::offline()],
+            prices: Arc::default(),
+            limits: Limits::default(),
+            wires: Vec::new(),
+        }
+    }
+}
+
+impl ModelConfig {
+    /// Reads the names and prices of models, and what is needed to call them.
+    pub fn read(variables: &mut Variables<'_>) -> Self {
+        let mut config = Self::read_names(variables);
+        for provider in [ProviderName::OpenAi, ProviderName::Anthropic, ProviderName::Bedrock] {
+            let Some(name) = config.allowed.iter().find(|name| name.provider() == provider) else { continue };
+            let wire = match provider {
+                ProviderName::OpenAi => open_ai(variables, name),
+                ProviderName::Anthropic => anthropic(variables, name),
+                ProviderName::Bedrock | ProviderName::Offline => bedrock(variables, name),
+            };
+            config.wires.extend(wire.map(|wire| (provider, wire)));
+        }
+        config
+    }
+
+    /// Reads the names and prices of models alone, for a process that calls none.
+    pub fn read_names(variables: &mut Variables<'_>) -> Self {
+        let default = name(variables, "ONERUN_MODEL").unwrap_or_else(ModelName::offline);
+        let mut purpose = |variable| name(variables, variable).unwrap_or_else(|| default.clone());
+        let defaults = SimulationModels {
+            persona: purpose("ONERUN_PERSONA_MODEL"),
+            reply: purpose("ONERUN_REPLY_MODEL"),
+            judge: purpose("ONERUN_JUDGE_MODEL"),
+        };
+        let mut allowed = vec![ModelName::offline()];
+        let listed = variables.text("ONERUN_ALLOWED_MODELS").unwrap_or_default();
+        let mut further = Vec::new();
+        for text in listed.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+            match ModelName::parse(text) {
+                Ok(name) => further.push(name),
+                Err(error) => variables.refuse("ONERUN_ALLOWED_MODELS", &format!("`{text}` {error}")),
+            }
+        }
+        for name in defaults.names().into_iter().cloned().chain(further) {
+            if !allowed.contains(&name) {
+                allowed.push(name);
+            }
+        }
+        if allowed.len() > MAX_ALLOWED {
+            variables.refuse("ONERUN_ALLOWED_MODELS", &format!("must name at most {MAX_ALLOWED} models"));
+        }
+        let prices = Arc::new(prices(variables));
+        Self { defaults, allowed, prices, limits: limits(variables), wires: Vec::new() }
+    }
+
+    /// The models in use by default.
+    pub fn defaults(&self) -> &SimulationModels {
+        &self.defaults
+    }
+
+    /// All models that a simulation may name.
+    pub fn allowed(&self) -> &[ModelName] {
+        &self.allowed
+    }
+
+    /// The prices.
+    pub fn prices(&self) -> &Prices {
+        &self.prices
+    }
+
+    /// The same configuration with one model for everything.
+    pub fn with_model(mut self, name: &ModelName) -> Self {
+        self.defaults = SimulationModels::all(name);
+        self
+    }
+
+    /// The models, called through a transport.
+    pub fn open(self, transport: &Arc<dyn Transport>, clock: &Arc<dyn Clock>) -> ChatModels {
+        let providers = self
+            .wires
+            .iter()
+            .map(|(name, wire)| {
+                let (transport, clock) = (Arc::clone(transport), Arc::clone(clock));
+                let provider =
+                    Provider::new(wire.clone(), transport, clock, self.limits, CircuitConfig::default());
+                (*name, Arc::new(provider))
+            })
+            .collect();
+        ChatModels { config: self, providers }
+    }
+
+    /// The models, of which only the offline model can be called.
+    pub fn names_only(self) -> ChatModels {
+        ChatModels { config: self, providers: Vec::new() }
+    }
+}
+
+/// The models of a deployment.
+pub struct ChatModels {
+    config: ModelConfig,
+    providers: Vec<(ProviderName, Arc<Provider>)>,
+}
+
+impl ChatModels {
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+}
+
+impl Models for ChatModels {
+    fn defaults(&self) -> &SimulationModels {
+        &self.config.defaults
+    }
+
+    fn allowed(&self) -> &[ModelName] {
+        &self.config.allowed
+    }
+
+    fn has_price(&self, name: &ModelName) -> bool {
+        name.is_offline() || self.config.prices.price(name, None).is_some()
+    }
+
+    fn open(&self, name: &ModelName) -> Result<Arc<dyn Model>, ModelError> {
+        if name.is_offline() {
+            return Ok(Arc::new(Offline));
+        }
+        // A simulation keeps its models, and the deployment may have changed since.
+        if !self.config.allowed.contains(name) {
+            return Err(ModelError::Misconfigured(format!(
+                "`{name}` is not allowed any more; add it to ONERUN_ALLOWED_MODELS"
+            )));
+        }
+        let found = self.providers.iter().find(|(provider, _)| *provider == name.provider());
+        let Some((_, provider)) = found else {
+            return Err(ModelError::Misconfigured(format!("this process has no credentials for `{name}`")));
+        };
+        Ok(Arc::new(ChatModel {
+            name: name.clone(),
+            provider: Arc::clone(provider),
+            prices: Arc::clone(&self.config.prices),
+        }))
+    }
+}
+
+fn name(variables: &mut Variables<'_>, variable: &str) -> Option<ModelName> {
+    let text = variables.text(variable)?;
+    ModelName::parse(&text).map_err(|error| variables.refuse(variable, &error.to_string())).ok()
+}
+
+fn open_ai(variables: &mut Variables<'_>, name: &ModelName) -> Option<Wire> {
+    let key = secret(variables, "OPENAI_API_KEY");
+    let base_url = variables.text("OPENAI_BASE_URL");
+    if key.is_none() && base_url.is_none() {
+        let problem =
+            format!("must be set, or OPENAI_BASE_URL for a server that needs no key: `{name}` is configured");
+        variables.refuse("OPENAI_API_KEY", &problem);
+        return None;
+    }
+    let wire = OpenAi::new(base_url.as_deref(), key);
+    wire.map(Wire::OpenAi).map_err(|error| variables.refuse("OPENAI_BASE_URL", &error.to_string())).ok()
+}
+
+fn anthropic(variables: &mut Variables<'_>, name: &ModelName) -> Option<Wire> {
+    let key = secret(variables, "ANTHROPIC_API_KEY");
+    let base_url = variables.text("ANTHROPIC_BASE_URL");
+    if key.is_none() && base_url.is_none() {
+        let problem = format!(
+            "must be set, or ANTHROPIC_BASE_URL for a server that needs no key: `{name}` is configured"
+        );
+        variables.refuse("ANTHROPIC_API_KEY", &problem);
+        return None;
+    }
+    let wire = Anthropic::new(base_url.as_deref(), key);
+    wire.map(Wire::Anthropic).map_err(|error| variables.refuse("ANTHROPIC_BASE_URL", &error.to_string())).ok()
+}
+
+fn bedrock(variables: &mut Variables<'_>, name: &ModelName) -> Option<Wire> {
+    let region = variables.text("AWS_REGION").or_else(|| variables.text("AWS_DEFAULT_REGION"));
+    let Some(region) = region else {
+        variables.refuse("AWS_REGION", &format!("must be set to Bedrock's region: `{name}` is configured"));
+        return None;
+    };
+    let credentials = if let Some(token) = secret(variables, "AWS_BEARER_TOKEN_BEDROCK") {
+        AwsCredentials::Bearer(token)
+    } else {
+        let (id, key) = (secret(variables, "AWS_ACCESS_KEY_ID"), secret(variables, "AWS_SECRET_ACCESS_KEY"));
+        let (Some(id), Some(secret_key)) = (id, key) else {
+            let problem = format!(
+                "must be set with AWS_SECRET_ACCESS_KEY, or AWS_BEARER_TOKEN_BEDROCK: `{name}` is configured. \
+                 `aws configure export-credentials --format env` prints those of a profile"
+            );
+            variables.refuse("AWS_ACCESS_KEY_ID", &problem);
+            return None;
+        };
+        let session_token = secret(variables, "AWS_SESSION_TOKEN");
+        AwsCredentials::AccessKey { id, secret: secret_key, session_token }
+    };
+    let endpoint = variables.text("AWS_ENDPOINT_URL_BEDROCK_RUNTIME");
+    let wire = Converse::new(&region, endpoint.as_deref(), credentials);
+    let wire = wire.map_err(|error| {
+        let variable = if endpoint.is_some() { "AWS_ENDPOINT_URL_BEDROCK_RUNTIME" } else { "AWS_REGION" };
+        variables.refuse(variable, &error.to_string());
+    });
+    wire.map(Wire::Converse).ok()
+}
+
+/// A secret from a variable, or from the file that another variable names.
+fn secret(variables: &mut Variables<'_>, variable: &str) -> Option<Secret> {
+    let file_variable = format!("{variable}_FILE");
+    let (source, text) = match (variables.text(variable), variables.text(&file_variable)) {
+        (Some(text), _) => (variable.to_owned(), text),
+        (None, Some(path)) => match read_file(Path::new(&path)) {
+            Ok(text) => (file_variable, text),
+            Err(error) => {
+                variables.refuse(&file_variable, &format!("cannot be read: {error}"));
+                return None;
+            }
+        },
+        (None, None) => return None,
+    };
+    let secret = Secret::parse(&text);
+    if secret.is_none() {
+        variables.refuse(&source, "must be one word of visible ASCII characters");
+    }
+    secret
+}
+
+fn read_file(path: &Path) -> std::io::Result<String> {
+    if fs::metadata(path)?.len() > MAX_KEY_FILE {
+        return Err(std::io::Error::other("the file is too large"));
+    }
+    fs::read_to_string(path)
+}
+
+fn prices(variables: &mut Variables<'_>) -> Prices {
+    const FILE: &str = "ONERUN_PRICES_FILE";
+    let built_in = Prices::built_in().unwrap_or_default();
+    let Some(path) = variables.text(FILE) else { return built_in };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            variables.refuse(FILE, &format!("cannot be read: {error}"));
+            return built_in;
+        }
+    };
+    built_in.clone().with(&text).unwrap_or_else(|error| {
+        variables.refuse(FILE, &error.to_string());
+        built_in
+    })
+}
+
+fn limits(variables: &mut Variables<'_>) -> Limits {
+    let mut number = |variable: &str, max: u32| {
+        let text = variables.text(variable)?;
+        let number = text.parse::<u32>().ok().filter(|number| *number <= max).and_then(NonZeroU32::new);
+        if number.is_none() {
+            variables.refuse(variable, &format!("must be an integer from 1 to {max}"));
+        }
+        number
+    };
+    let concurrency = number("ONERUN_MODEL_CONCURRENCY", 1_000);
+    let per_minute = number("ONERUN_MODEL_CALLS_PER_MINUTE", 1_000_000);
+    let concurrency = concurrency.and_then(|number| usize::try_from(number.get()).ok());
+    Limits { concurrency: concurrency.unwrap_or(Limits::default().concurrency), per_minute }
+}

@@ -1,0 +1,172 @@
+//! Generates personas.
+//!
+//! The offline model draws an outline by the persona's number: name, age, occupation, speech style, temper. No two numbers
+//! have the same outline, so personas of one simulation differ, and a replacement differs from the rejected one. The chat
+//! model writes the person's story around the outline.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use onerun_domain::{AgeGroup, Persona, derive_seed};
+use onerun_engine::{ModelError, PersonaDraft, PersonaRequest};
+use onerun_model_offline::outline;
+use serde::Deserialize;
+
+use crate::{
+    ask::Asked,
+    chat::{ChatMessage, ChatRequest, ChatRole, Schema},
+};
+
+const MAX_TOKENS: u32 = 6_000;
+
+/// Personas whose stories share more than this part of their words are too similar.
+const MAX_SIMILARITY: f64 = 0.6;
+
+/// The maximum number of items in each of a persona's lists.
+const MAX_FACTS: usize = 12;
+
+const SCHEMA: Schema = Schema {
+    name: "persona",
+    json: r#"{
+        "type": "object",
+        "properties": {
+            "summary": { "type": "string", "description": "The person in one sentence: name, age, occupation, manner." },
+            "age_group": { "type": "string", "enum": ["teen", "young_adult", "adult", "senior"] },
+            "occupation": { "type": "string" },
+            "story": { "type": "string", "description": "The person's situation and why they contact the agent, in three to six sentences." },
+            "goal": { "type": "string", "description": "What the person wants from this conversation, in one sentence." },
+            "knows": { "type": "array", "items": { "type": "string" }, "description": "Facts that the person may mention on their own." },
+            "tells_when_asked": { "type": "array", "items": { "type": "string" }, "description": "Facts that the person tells only when asked, with exact values." },
+            "stops_when": { "type": "string", "description": "When the person ends the conversation: satisfied, or giving up." },
+            "language": { "type": "string", "description": "The language that the person writes." }
+        },
+        "required": ["summary", "age_group", "occupation", "story", "goal", "knows", "tells_when_asked", "stops_when", "language"],
+        "additionalProperties": false
+    }"#,
+};
+
+const SYSTEM: &str = "\
+You invent people who talk to a software agent in a test. You are given the agent, a scenario and the outline of a person. \
+Write the person so that the scenario is true for them, from their own side.
+
+Rules:
+- The scenario decides what happened and what the person wants. Never replace its subject by another one.
+- Keep the name and the manner of the outline. Change age and occupation only if the scenario demands it.
+- Make this person's circumstances specific: names, dates, numbers, places. Invent exact values for everything that the \
+agent may ask for, such as names, ids, dates or addresses, and list them under `tells_when_asked`.
+- The person does not know how the agent works, and knows nothing about this test.
+- Write in English, except that examples of the person's own words may be in their language. The person's language is \
+English unless the scenario or the agent says otherwise.
+- Answer with one JSON object with the members `summary`, `age_group` (`teen`, `young_adult`, `adult` or `senior`), \
+`occupation`, `story`, `goal`, `knows` (a list), `tells_when_asked` (a list), `stops_when` and `language`.";
+
+/// A persona as the model writes it.
+#[derive(Deserialize)]
+struct Written {
+    summary: String,
+    age_group: AgeGroup,
+    occupation: String,
+    story: String,
+    goal: String,
+    #[serde(default)]
+    knows: Vec<String>,
+    #[serde(default)]
+    tells_when_asked: Vec<String>,
+    #[serde(default)]
+    stops_when: String,
+    #[serde(default)]
+    language: String,
+}
+
+/// Generates the persona of a number.
+pub(crate) async fn persona(
+    asked: &Asked<'_>,
+    request: &PersonaRequest<'_>,
+) -> Result<PersonaDraft, ModelError> {
+    let PersonaRequest { simulation, agent, seq, others, .. } = *request;
+    let outline = outline(simulation, agent, seq);
+    let mut text = format!("Agent: {}\n", agent.name.as_str());
+    if let Some(description) = &agent.description {
+        _ = writeln!(text, "What the agent is for: {}", description.as_str());
+    }
+    _ = write!(
+        text,
+        "Scenario: {}\n\nOutline of the person: {}\nSpeech: {}; {}\nCharacter: {}\nUnder stress: {}; {}\n",
+        simulation.scenario.as_str(),
+        outline.summary,
+        outline.attributes.speech_style,
+        outline.attributes.speech_patterns,
+        outline.attributes.personality_traits,
+        outline.attributes.stress_triggers,
+        outline.attributes.stress_reactions,
+    );
+    let chat = ChatRequest {
+        system: SYSTEM.to_owned(),
+        messages: vec![ChatMessage { role: ChatRole::User, text }],
+        schema: Some(&SCHEMA),
+        max_tokens: MAX_TOKENS,
+        temperature: Some(1.0),
+        // Some servers read seeds as signed 32-bit integers.
+        seed: Some(derive_seed(simulation.seed, &["chat", "persona", &seq.to_string()]) >> 33),
+    };
+    let check = |written: Written| {
+        for (name, text) in
+            [("summary", &written.summary), ("story", &written.story), ("goal", &written.goal)]
+        {
+            if text.trim().is_empty() {
+                return Err(format!("`{name}` must not be empty"));
+            }
+        }
+        if let Some(other) = others.iter().find(|other| is_similar(&written, other)) {
+            return Err(format!(
+                "the person is too similar to another one of this test, \"{}\"; write other circumstances",
+                other.summary
+            ));
+        }
+        Ok(written)
+    };
+    let written = asked.ask(chat, check).await?.answer;
+    let mut attributes = outline.attributes;
+    attributes.age_group = written.age_group;
+    if !written.occupation.trim().is_empty() {
+        attributes.occupation = written.occupation;
+    }
+    let mut story = written.story.trim().to_owned();
+    let mut list = |title: &str, facts: &[String]| {
+        let facts = facts.iter().map(|fact| fact.trim()).filter(|fact| !fact.is_empty());
+        let facts: Vec<_> = facts.take(MAX_FACTS).collect();
+        if !facts.is_empty() {
+            _ = write!(story, "\n\n{title}:");
+            for fact in facts {
+                _ = write!(story, "\n- {fact}");
+            }
+        }
+    };
+    list("Knows", &written.knows);
+    list("Tells only when asked", &written.tells_when_asked);
+    for (title, text) in
+        [("Ends the conversation when", &written.stops_when), ("Language", &written.language)]
+    {
+        if !text.trim().is_empty() {
+            _ = write!(story, "\n\n{title}: {}", text.trim());
+        }
+    }
+    Ok(PersonaDraft { summary: written.summary, story, purpose: written.goal, attributes })
+}
+
+fn is_similar(written: &Written, other: &Persona) -> bool {
+    let ours = words(&[&written.summary, &written.story, &written.goal]);
+    let theirs = words(&[&other.summary, &other.story, &other.purpose]);
+    let shared = ours.intersection(&theirs).count();
+    let all = ours.len() + theirs.len() - shared;
+    all > 0 && shared as f64 / all as f64 > MAX_SIMILARITY
+}
+
+/// The longer words of some texts. Short ones are in every text.
+fn words(texts: &[&str]) -> BTreeSet<String> {
+    texts
+        .iter()
+        .flat_map(|text| text.split(|character: char| !character.is_alphanumeric()))
+        .filter(|word| word.chars().count() > 3)
+        .map(str::to_lowercase)
+        .collect()
+}
