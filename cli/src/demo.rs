@@ -23,7 +23,7 @@ use onerun_client::{
         Simulation, SimulationStatus,
     },
 };
-use onerun_domain::{Seed, Target};
+use onerun_domain::{ModelName, Seed, Target};
 use onerun_model_offline::{SampleAgent, demo};
 use onerun_server::{Config, Server};
 use serde::Serialize;
@@ -57,6 +57,10 @@ pub(crate) struct Options {
     /// Keep the data in this directory for `onerun serve --data`. It must be empty or not exist.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Let this model play the personas, such as `openai:gpt-5-mini`. Its key is read from the environment: see
+    /// `onerun models --help`. [default: the offline model]
+    #[arg(long, value_name = "PROVIDER:MODEL")]
+    model: Option<ModelName>,
     /// Print one JSON document instead of a report.
     #[arg(long)]
     json: bool,
@@ -89,8 +93,12 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let mut stop = StopSignal::listen()?;
     let data = DataDirectory::open(options.keep.as_deref())?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    // The demo ignores the environment, which may hold the key and settings of a real server.
-    let server = Server::start(Config::default(), data.path(), address).await?;
+    // The demo ignores the rest of the environment, which may hold the key and settings of a real server.
+    let config = match &options.model {
+        Some(model) => Config::with_models_of_env(Some(model))?,
+        None => Config::default(),
+    };
+    let server = Server::start(config, data.path(), address).await?;
     let result = tokio::select! {
         result = simulate(&server, options) => result,
         () = stop.received() => bail_interrupted(),

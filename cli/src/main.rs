@@ -6,6 +6,7 @@ mod demo;
 mod keys;
 mod list;
 mod logs;
+mod models;
 mod outcome;
 mod output;
 mod personas;
@@ -67,6 +68,12 @@ enum Command {
         #[command(subcommand)]
         command: conversations::Command,
     },
+    /// Check the language models that play personas and judge conversations.
+    #[command(after_help = models::AFTER_HELP)]
+    Models {
+        #[command(subcommand)]
+        command: models::Command,
+    },
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -106,6 +113,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Simulations { command } => return query(simulations::run(&command)),
         Command::Personas { command } => return query(personas::run(&command)),
         Command::Conversations { command } => return query(conversations::run(&command)),
+        Command::Models { command } => {
+            logs::start("warn");
+            return runtime()?.block_on(models::run(&command));
+        }
         Command::Serve(options) => {
             logs::start("info");
             block_on(serve::run(&options))

@@ -29,6 +29,7 @@ pub(crate) struct Options {
 /// Serves until the process is asked to stop.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let config = Config::from_env()?;
+    let models = config.models().clone();
     // Before anything is open: from here on a signal stops the server instead of killing it.
     let mut stop = StopSignal::listen()?;
     let server = Server::start(config, &options.data, SocketAddr::new(options.host, options.port)).await?;
@@ -45,6 +46,15 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
         }
         Some(file) => tracing::info!("the API key is in {}", plain(&file.display().to_string())),
         None => tracing::info!("the API key is in AUTH_API_KEY"),
+    }
+    let [persona, reply, judge] = models.names();
+    if models.names().iter().all(|name| name.is_offline()) {
+        tracing::info!(
+            "scripted personas (offline): set ONERUN_MODEL=provider:model for a language model; \
+             `onerun models --help` explains how"
+        );
+    } else {
+        tracing::info!("models: {persona} for personas, {reply} for replies, {judge} as the judge");
     }
     output::print(&format!("listening on http://{}\n", server.address()))?;
 

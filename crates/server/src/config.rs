@@ -2,8 +2,12 @@
 
 use jiff::SignedDuration;
 use onerun_auth::{KEY_CACHE_TTL, RootKey};
+use onerun_domain::{ModelName, SimulationModels};
 use onerun_engine::Settings;
 use onerun_host::{ConfigErrors, Variables};
+use onerun_model_chat::ModelConfig;
+
+use crate::models::Traffic;
 
 /// The configuration of a server.
 ///
@@ -13,15 +17,25 @@ use onerun_host::{ConfigErrors, Variables};
 /// | `AUTH_KEY_CACHE_SECONDS` | 5 | how long a managed key is cached, so how long a revocation may take; 0 turns the cache off |
 /// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is queued again |
 /// | `ONERUN_TURN_SECONDS` | 30 | how long the response to one call may take |
+///
+/// and the variables of [`ModelConfig`], `ONERUN_MODEL_RECORD` and `ONERUN_MODEL_REPLAY`.
 pub struct Config {
     pub(crate) key: Option<RootKey>,
     pub(crate) key_cache: SignedDuration,
     pub(crate) engine: Settings,
+    pub(crate) models: ModelConfig,
+    pub(crate) traffic: Traffic,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { key: None, key_cache: KEY_CACHE_TTL, engine: Settings::default() }
+        Self {
+            key: None,
+            key_cache: KEY_CACHE_TTL,
+            engine: Settings::default(),
+            models: ModelConfig::default(),
+            traffic: Traffic::default(),
+        }
     }
 }
 
@@ -39,7 +53,32 @@ impl Config {
         let key = variables.root_key("AUTH_API_KEY");
         let key_cache = variables.key_cache();
         let engine = variables.settings(Settings::default());
-        variables.finish(Self { key, key_cache, engine })
+        let models = ModelConfig::read(&mut variables);
+        let traffic = Traffic::read(&mut variables);
+        variables.finish(Self { key, key_cache, engine, models, traffic })
+    }
+
+    /// Reads the models from the environment and leaves everything else at its default. `model` replaces the
+    /// environment's model for everything.
+    ///
+    /// # Errors
+    ///
+    /// All invalid variables at once.
+    pub fn with_models_of_env(model: Option<&ModelName>) -> Result<Self, ConfigErrors> {
+        let environment = Variables::from_env();
+        let mut variables = Variables::new(|name| match (name, model) {
+            ("ONERUN_MODEL", Some(model)) => Some(model.to_string()),
+            ("ONERUN_PERSONA_MODEL" | "ONERUN_REPLY_MODEL" | "ONERUN_JUDGE_MODEL", Some(_)) => None,
+            _ => environment.text(name),
+        });
+        let models = ModelConfig::read(&mut variables);
+        let traffic = Traffic::read(&mut variables);
+        variables.finish(Self { models, traffic, ..Self::default() })
+    }
+
+    /// The models that simulations use if they name none.
+    pub fn models(&self) -> &SimulationModels {
+        self.models.defaults()
     }
 
     /// Replaces the root key.

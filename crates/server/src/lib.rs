@@ -6,10 +6,14 @@
 mod config;
 mod data_directory;
 mod http;
+mod model_check;
+mod models;
 mod runner;
 
 pub use config::Config;
 pub use data_directory::DataError;
+pub use model_check::{Checked, check_models};
+pub use models::ModelsError;
 pub use onerun_auth::RootKey;
 pub use onerun_host::ConfigErrors;
 
@@ -23,9 +27,9 @@ use std::{
 
 use onerun_api::{App, ROUTES, Router};
 use onerun_auth::KeyRing;
+use onerun_domain::Clock;
 use onerun_engine::{Engine, EngineParts};
 use onerun_host::{OsRandom, SystemClock};
-use onerun_model_offline::OfflineModels;
 use onerun_store_sqlite::{OpenError, SqliteStore};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -58,6 +62,9 @@ pub enum StartError {
         /// The cause.
         source: io::Error,
     },
+    /// The models could not be opened.
+    #[error(transparent)]
+    Models(#[from] ModelsError),
     /// Two routes match the same requests: a bug.
     #[error("two routes conflict: {0}; this is a bug in onerun, please report it")]
     Routes(String),
@@ -107,10 +114,12 @@ impl Server {
         let FoundKey { key, file, generated } = data.root_key(config.key)?;
         let path = data.database(generated)?;
         let store = SqliteStore::open(&path).map_err(|source| StartError::Store { path, source })?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let models = models::open(config.models, &config.traffic, &clock)?;
         let engine = Engine::new(EngineParts {
             store: Arc::new(store),
-            models: Arc::new(OfflineModels::default()),
-            clock: Arc::new(SystemClock),
+            models: Arc::new(models),
+            clock,
             random: Arc::new(OsRandom),
             settings: config.engine,
         });

@@ -1,0 +1,107 @@
+//! `onerun models`: checks the configured models.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use onerun_domain::{ModelName, Purpose};
+use onerun_server::{Checked, Config, check_models};
+
+use crate::{output, text::plain};
+
+/// The longest excerpt of an answer, in characters.
+const MAX_EXCERPT: usize = 120;
+
+pub(crate) const AFTER_HELP: &str = "\
+Variables:
+  ONERUN_MODEL             the model for everything: `offline`, or `provider:model` with the provider `openai`
+                           (any server that speaks chat completions), `anthropic` or `bedrock`
+  ONERUN_PERSONA_MODEL, ONERUN_REPLY_MODEL, ONERUN_JUDGE_MODEL
+                           the model for one purpose, if it differs
+  OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, AWS_REGION and AWS's credentials
+                           how to reach a provider; OPENAI_API_KEY_FILE and ANTHROPIC_API_KEY_FILE name files
+
+Examples:
+  ONERUN_MODEL=openai:gpt-5-mini OPENAI_API_KEY=sk-… onerun models check
+  OPENAI_BASE_URL=http://127.0.0.1:11434/v1 onerun models check --model openai:llama3.2
+
+Exit codes: 0 all work, 1 one does not, 2 invalid arguments or variables";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Ask each configured model for one persona, one reply and one verdict, and show what that cost.
+    #[command(after_help = AFTER_HELP)]
+    Check {
+        /// Use this model for everything, instead of those of the environment.
+        #[arg(long, value_name = "PROVIDER:MODEL")]
+        model: Option<ModelName>,
+    },
+}
+
+pub(crate) async fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    let Command::Check { model } = command;
+    let config = match Config::with_models_of_env(model.as_ref()) {
+        Ok(config) => config,
+        Err(error) => {
+            output::print_error(&error.into());
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let mut lines = Vec::new();
+    let mut failed = false;
+    check_models(&config, |checked| {
+        failed |= checked.answer.is_err();
+        let text = line(checked);
+        // Each call takes seconds, so each result is shown at once.
+        if let Err(error) = output::print(&text) {
+            lines.push(error);
+        }
+    })
+    .await?;
+    if let Some(error) = lines.into_iter().next() {
+        return Err(error);
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn line(checked: &Checked) -> String {
+    let Checked { model, purpose, answer, usage, elapsed, retires } = checked;
+    let what = match purpose {
+        Purpose::Persona => "persona",
+        Purpose::Reply => "reply",
+        Purpose::Judge => "verdict",
+    };
+    let mark = if answer.is_ok() { "ok  " } else { "FAIL" };
+    let mut text = format!("{mark} {what:<8} {}  {:.1} s", plain(&model.to_string()), elapsed.as_secs_f64());
+    if usage.calls > 0 {
+        let tokens = usage.tokens;
+        let read = tokens.input + tokens.cached_input + tokens.cache_write;
+        text.push_str(&format!(", {read} tokens in, {} out, ", tokens.output));
+        text.push_str(&match usage.unpriced_calls {
+            0 => usage.cost.to_string(),
+            _ => "cost unknown".to_owned(),
+        });
+    }
+    if usage.failed_calls > 0 && answer.is_ok() {
+        text.push_str(", after one repair");
+    }
+    text.push('\n');
+    match answer {
+        Ok(answer) => {
+            let mut excerpt: String = answer.chars().take(MAX_EXCERPT).collect();
+            if excerpt.len() < answer.len() {
+                excerpt.push('…');
+            }
+            text.push_str(&format!("     {}\n", plain(&excerpt)));
+        }
+        Err(error) => text.push_str(&format!("     {}\n", plain(&error.to_string()))),
+    }
+    if let Some(date) = retires {
+        text.push_str(&format!("     this model retires on {date}: choose another one\n"));
+    }
+    if usage.unpriced_calls > 0 {
+        text.push_str(
+            "     no price is known for it, so cost limits are refused: add one with ONERUN_PRICES_FILE\n",
+        );
+    }
+    text
+}
