@@ -42,4 +42,5 @@ mod sockets;
 mod source_style;
 mod turns;
 mod upstream_parity;
+mod wires;
 mod workers;

@@ -1,3 +1,4 @@
 //! Tests with a real language model. `make test-models` runs them.
 
 mod counterparts;
+mod wires;

@@ -7,8 +7,10 @@
 
 mod answer;
 mod faults;
+mod narrow;
 mod real;
 mod request;
+mod script;
 
 use std::{
     fmt,
@@ -17,19 +19,23 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
+use onerun_model_chat::{Transport, TransportError};
 
 pub use self::{
     answer::{Answer, Finish, Reply, Tokens},
     faults::{Fault, Faults},
     real::{Converse, LanguageModel, Upstream, similarities},
     request::{Message, Prompt, Wire},
+    script::{Role, obedient_judge, play, verdicts},
 };
 use crate::listener::{Disconnect, Listener};
 
@@ -199,6 +205,25 @@ impl Provider {
         })
         .await;
         *lock(&self.listener) = Some(listener);
+    }
+}
+
+/// Calls in this process, without a socket, so that a test can pause the clock.
+#[async_trait]
+impl Transport for Provider {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, TransportError> {
+        if lock(&self.listener).is_none() {
+            return Err(TransportError::Connect("the provider is down".to_owned()));
+        }
+        match tokio::time::timeout(timeout, self.state.answer(request)).await {
+            Ok(Delivery::Whole(response)) => Ok(response),
+            Ok(Delivery::Cut(_)) => Err(TransportError::Broken("the connection was cut".to_owned())),
+            Err(_) => Err(TransportError::Timeout),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::{Answer, Finish, PROVIDER_KEY, Prompt, Tokens, Wire};
+use super::{Answer, Finish, PROVIDER_KEY, Prompt, Tokens, Wire, narrow};
 use crate::{
     process::{Process, program_of},
     wait::DEADLINE,
@@ -120,6 +120,11 @@ impl Upstream {
         prompt: &Prompt,
         request: &Request<Bytes>,
     ) -> (Response<Bytes>, Option<(String, Tokens)>) {
+        let narrow = narrow::body(prompt).map(|body| {
+            let (head, _) = request.clone().into_parts();
+            Request::from_parts(head, Bytes::from(body.to_string()))
+        });
+        let request = narrow.as_ref().unwrap_or(request);
         // llama.cpp's Messages ignore the schema, so its chat completions give the answer.
         if prompt.wire == Wire::Messages && prompt.schema.is_some() {
             let body = Bytes::from(chat_completion(prompt).to_string());
@@ -142,7 +147,8 @@ impl Upstream {
     }
 
     async fn send(&self, server: &str, request: &Request<Bytes>) -> Response<Bytes> {
-        let url = format!("{server}{}", request.uri());
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let url = format!("{server}{path}");
         let mut sent = self.http.post(url).header(header::CONTENT_TYPE, "application/json");
         for name in ["authorization", "x-amz-date", "anthropic-version"] {
             if let Some(value) = request.headers().get(name) {
@@ -178,7 +184,7 @@ fn chat_completion(prompt: &Prompt) -> Value {
         "messages": system.into_iter().chain(others).collect::<Vec<_>>(),
         "response_format": {
             "type": "json_schema",
-            "json_schema": { "name": "reply", "schema": prompt.schema, "strict": true },
+            "json_schema": { "name": "reply", "schema": narrow::schema(prompt), "strict": true },
         },
     });
     for name in ["max_tokens", "temperature"] {

@@ -105,6 +105,12 @@ impl Prompt {
         self.messages.last().map_or("", |message| &message.text)
     }
 
+    /// The number of objectives that it asks a judge about. Each is a JSON object on a line of its own, before the
+    /// transcript.
+    pub fn objectives(&self) -> usize {
+        self.last().lines().filter(|line| line.starts_with('{') && line.contains("\"criteria\"")).count()
+    }
+
     /// All of its text.
     pub fn text(&self) -> String {
         let texts = self.messages.iter().map(|message| message.text.as_str());
