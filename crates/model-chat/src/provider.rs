@@ -14,7 +14,10 @@ use bytes::Bytes;
 use http::Request;
 use onerun_domain::Clock;
 use serde::de::IgnoredAny;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 
 use self::{
     circuit::{Circuit, Health},
@@ -230,8 +233,7 @@ impl Provider {
         deadline: Instant,
     ) -> Result<ChatAnswer, ChatError> {
         self.circuit.check()?;
-        let _permit = self.limiter.enter(deadline).await?;
-        self.wait_while_paused(model, deadline).await?;
+        let _permit = self.enter(model, deadline).await?;
         let time = deadline.saturating_duration_since(Instant::now());
         if time < SHORTEST_CALL {
             return Err(ChatError::Busy { retry_after: None });
@@ -264,6 +266,8 @@ impl Provider {
             Ok(response) => {
                 let result = self.wire.answer(&response, self.clock.now());
                 let health = match &result {
+                    // It is short of capacity, and has its time to recover.
+                    Err(ChatError::Overloaded { retry_after: Some(_), .. }) => Health::Unknown,
                     Err(error @ (ChatError::Overloaded { .. } | ChatError::Failed { status: 500.., .. })) => {
                         Health::Down(error.to_string())
                     }
@@ -279,16 +283,25 @@ impl Provider {
         }
     }
 
-    /// Waits until the provider wants requests for this model again.
-    async fn wait_while_paused(&self, model: &str, deadline: Instant) -> Result<(), ChatError> {
-        let Some(until) = self.state(model).paused_until.filter(|until| *until > Instant::now()) else {
-            return Ok(());
-        };
-        if until + SHORTEST_CALL > deadline {
-            return Err(ChatError::Busy { retry_after: Some(until - Instant::now()) });
+    /// Waits until the provider wants requests for this model, and for room within its limits. A call that
+    /// waits for the former has no permit, since other models may go ahead.
+    async fn enter(&self, model: &str, deadline: Instant) -> Result<SemaphorePermit<'_>, ChatError> {
+        let mut permit = None;
+        loop {
+            let until = self.state(model).paused_until.filter(|until| *until > Instant::now());
+            match (until, permit) {
+                (None, Some(permit)) => return Ok(permit),
+                (None, None) => permit = Some(self.limiter.enter(deadline).await?),
+                (Some(until), _) if until + SHORTEST_CALL > deadline => {
+                    return Err(ChatError::Busy { retry_after: Some(until - Instant::now()) });
+                }
+                (Some(until), given_back) => {
+                    drop(given_back);
+                    sleep_until(until).await;
+                    permit = None;
+                }
+            }
         }
-        sleep_until(until).await;
-        Ok(())
     }
 
     fn state(&self, model: &str) -> ModelState {

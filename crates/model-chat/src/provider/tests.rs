@@ -242,6 +242,35 @@ async fn rate_limit_past_the_deadline_is_reported_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn call_that_waits_for_a_pause_leaves_room_to_other_models() {
+    let script = Script::new([Step::RetryAfter(429, "10")]);
+    let provider = Arc::new(limited(&script, Limits { concurrency: 1, per_minute: None }));
+    send(&provider, 5).await.unwrap_err();
+    let waiting = {
+        let provider = Arc::clone(&provider);
+        tokio::spawn(async move { send(&provider, 20).await })
+    };
+    tokio::task::yield_now().await;
+    let start = Instant::now();
+    provider.send("other", &request(), after(5)).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    waiting.await.unwrap().unwrap();
+    assert_eq!(start.elapsed(), Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn overload_with_a_time_to_try_again_is_no_failure() {
+    let script = Script::new(std::iter::repeat_with(|| Step::RetryAfter(503, "2")).take(9));
+    let provider = provider(&script);
+    for _ in 0..9 {
+        let error = send(&provider, 1).await.unwrap_err();
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(2)), "{error:?}");
+        sleep(Duration::from_secs(2)).await;
+    }
+    send(&provider, 1).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn second_rate_limit_is_reported() {
     let script = Script::new([Step::RetryAfter(429, "1"), Step::RetryAfter(503, "1"), down()]);
     let error = send(&provider(&script), 20).await.unwrap_err();
