@@ -1,5 +1,5 @@
 //! Answers of providers of chat models on all wires: none panics, texts are bounded, no error repeats the
-//! key, and a structured answer in the text is found as it is.
+//! key, and the JSON in a text is found again in itself.
 //!
 //! An input is a byte for the wire, a byte for the status, a line for the headers, and the body. The byte 7
 //! in the body stands for the key, which a fuzzer cannot guess.

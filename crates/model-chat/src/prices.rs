@@ -47,7 +47,7 @@ pub enum PricesError {
     TooMany,
 }
 
-/// A table as it is written. Prices are in US dollars per million tokens.
+/// The form of a table. Prices are in US dollars per million tokens.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
@@ -122,7 +122,7 @@ impl Prices {
             None => model,
         };
         // Inference in any region costs as much as in one. That within a geography, such as `eu.`, costs more
-        // for most models, so it has prices of its own.
+        // for most models, and has its own prices.
         lookup(id.strip_prefix("global.").unwrap_or(id))
     }
 

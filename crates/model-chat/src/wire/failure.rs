@@ -240,7 +240,7 @@ fn message(error: &Value) -> Option<String> {
     })
 }
 
-/// The status of an error without an HTTP status of its own.
+/// The status of an error that came without an HTTP status.
 fn status(error: &Value, words: &str) -> u16 {
     let code = ["code", "status", "status_code"].iter().find_map(|name| count(error, name));
     let code = code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
