@@ -93,15 +93,30 @@ impl<T: Transport> Transport for RecordingTransport<T> {
         let canonical = Canonical::new(&request);
         let secrets = line::secrets(&request);
         let trial = self.trials.next(canonical.digest());
+        let mut pending = Pending { recorder: Arc::clone(&self.recorder), call: Some((canonical, trial)) };
         let result = self.inner.send(request, timeout).await;
-        let line = Line::new(canonical, trial, &result, &secrets);
-        let recorder = Arc::clone(&self.recorder);
-        // A slow disk must not hold up other requests.
-        let written = tokio::task::spawn_blocking(move || recorder.write(&line)).await;
-        if let Ok(Err(error)) = written {
-            tracing::error!(%error, "a call to a model was not recorded");
+        if let Some((canonical, trial)) = pending.call.take() {
+            let line = Line::new(canonical, trial, &result, &secrets);
+            let recorder = Arc::clone(&self.recorder);
+            // A slow disk must not hold up other requests.
+            let _ = tokio::task::spawn_blocking(move || recorder.record(&line)).await;
         }
         result
+    }
+}
+
+/// A call that has not ended. If it is abandoned, it is recorded as a time-out, so that later trials keep
+/// their numbers.
+struct Pending {
+    recorder: Arc<Recorder>,
+    call: Option<(Canonical, u32)>,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some((canonical, trial)) = self.call.take() {
+            self.recorder.record(&Line::new(canonical, trial, &Err(TransportError::Timeout), &[]));
+        }
     }
 }
 
@@ -125,6 +140,13 @@ impl Recorder {
     /// Whether nothing more is recorded.
     fn is_full(&self) -> bool {
         self.size.load(Ordering::Relaxed) > self.limit
+    }
+
+    /// Appends a line, or logs why not. Calls continue without it.
+    fn record(&self, line: &Line) {
+        if let Err(error) = self.write(line) {
+            tracing::error!(%error, "a call to a model was not recorded");
+        }
     }
 
     /// Appends a line. The lock keeps lines of several processes apart. The first line that does not fit is

@@ -1,6 +1,6 @@
 //! How requests reach a provider.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +20,17 @@ pub trait Transport: Send + Sync {
         request: Request<Bytes>,
         timeout: Duration,
     ) -> Result<Response<Bytes>, TransportError>;
+}
+
+#[async_trait]
+impl<T: Transport + ?Sized> Transport for Arc<T> {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, TransportError> {
+        (**self).send(request, timeout).await
+    }
 }
 
 /// Why no response arrived. The texts are for the log.

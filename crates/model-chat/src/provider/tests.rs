@@ -353,27 +353,13 @@ async fn recording_is_replayed_in_another_order() {
     let path = folder.path().join("calls.jsonl");
     let steps = Script::new([refusal("temperature"), refusal("response_format")]);
     // `a` finds out what the model supports; `b` and `c` are recorded in their last form alone.
-    let recording = crate::RecordingTransport::new(Shared(steps), &path).unwrap();
+    let recording = crate::RecordingTransport::new(steps, &path).unwrap();
     let recorded = talk(Arc::new(recording), &["a", "b", "c", "b"]).await;
     for order in [["a", "b", "b", "c"], ["c", "b", "b", "a"], ["b", "a", "c", "b"]] {
         let replay = Arc::new(crate::ReplayingTransport::open(&path).unwrap());
         assert_eq!(talk(Arc::clone(&replay) as Arc<dyn Transport>, &order).await, recorded, "{order:?}");
         let error = talk(replay, &["d"]).await.remove(0).unwrap_err();
         assert!(matches!(error, ChatError::NotRecorded(_)), "{error:?}");
-    }
-}
-
-/// A shared script as a transport.
-struct Shared(Arc<Script>);
-
-#[async_trait]
-impl Transport for Shared {
-    async fn send(
-        &self,
-        request: Request<Bytes>,
-        timeout: Duration,
-    ) -> Result<Response<Bytes>, TransportError> {
-        self.0.send(request, timeout).await
     }
 }
 

@@ -103,6 +103,36 @@ async fn failures_are_replayed() {
     assert!(matches!(send(&replay, "{\"a\":1}").await, Err(TransportError::Broken(_))));
 }
 
+/// A transport whose first call never ends.
+#[derive(Default)]
+struct SlowAtFirst(AtomicU32);
+
+#[async_trait]
+impl Transport for SlowAtFirst {
+    async fn send(
+        &self,
+        _request: Request<Bytes>,
+        _timeout: Duration,
+    ) -> Result<Response<Bytes>, TransportError> {
+        if self.0.fetch_add(1, Ordering::Relaxed) == 0 {
+            std::future::pending::<()>().await;
+        }
+        Ok(response(200, b"second"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn abandoned_call_is_replayed_as_a_time_out() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("calls.jsonl");
+    let recording = RecordingTransport::new(SlowAtFirst::default(), &path).unwrap();
+    tokio::time::timeout(Duration::from_secs(1), send(&recording, "{}")).await.unwrap_err();
+    send(&recording, "{}").await.unwrap();
+    let replay = ReplayingTransport::open(&path).unwrap();
+    assert_eq!(send(&replay, "{}").await.unwrap_err(), TransportError::Timeout);
+    assert_eq!(send(&replay, "{}").await.unwrap().body(), "second");
+}
+
 #[tokio::test]
 async fn unknown_request_is_refused() {
     let folder = TempDir::new().unwrap();
