@@ -1,6 +1,6 @@
 'use strict';
 
-// A conversation: its persona, its transcript and its verdicts.
+// A conversation: its persona, its transcript and its evaluations.
 
 /** At most how many pages of messages are loaded at once; the API bounds each page in bytes. */
 const MESSAGE_PAGES = 4;
@@ -30,7 +30,7 @@ async function conversationView(context) {
         attemptLinks(context, conversation),
         transcript(messages, evaluations, () => nextMessages(next)),
       ),
-      h('section', h('h2', 'Verdicts'), verdicts(conversation)),
+      h('section', h('h2', 'Evaluations'), evaluationList(conversation)),
     ),
   ];
 }
@@ -84,7 +84,7 @@ function attemptLinks(context, { attempt }) {
   );
 }
 
-/** Messages in order, with the quotes of verdicts marked. `more` loads further ones. */
+/** Messages in order, with the quotes of evaluations marked. `more` loads further ones. */
 function transcript({ items, isAll }, evaluations, more) {
   if (items.length === 0) return h('p.empty', 'No messages.');
   const quotes = evaluations.flatMap((evaluation) => evaluation.quotes);
@@ -155,12 +155,12 @@ function marked(text, quotes) {
   return nodes;
 }
 
-function verdicts({ evaluations, evaluation_status: status }) {
-  if (evaluations.length === 0) return h('p.empty', `No verdicts: ${plain(status)}.`);
-  return h('ul.verdicts', evaluations.map(verdict));
+function evaluationList({ evaluations, evaluation_status: status }) {
+  if (evaluations.length === 0) return h('p.empty', `No evaluations: ${plain(status)}.`);
+  return h('ul.evaluations', evaluations.map(evaluationCard));
 }
 
-function verdict({ objective, objective_version: version, outcome, score, reason, quotes, judge }) {
+function evaluationCard({ objective, objective_version: version, outcome, score, reason, quotes, judge }) {
   return h(
     'li.card',
     h('h3', objective.name),

@@ -316,12 +316,12 @@ async function copy(text) {
 }
 
 /**
- * A pass rate and its confidence interval on a scale from 0 to 1. If every verdict is inconclusive, nothing was judged, and
+ * A pass rate and its confidence interval on a scale from 0 to 1. If every evaluation is inconclusive, nothing was judged, and
  * there is no rate to draw.
  */
 function intervalPlot({ pass_rate: rate, pass_rate_interval: interval, ...counts }, status) {
   if (rate === null || interval === null) {
-    return h('span.muted', ['pending', 'in_progress'].includes(status) ? 'no verdict yet' : 'no verdicts');
+    return h('span.muted', ['pending', 'in_progress'].includes(status) ? 'no results yet' : 'no results');
   }
   if (counts.inconclusive === counts.evaluated) return badge('unsure', 'not judged');
   const at = (share) => `${(share * 100).toFixed(2)}%`;

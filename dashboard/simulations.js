@@ -147,11 +147,11 @@ function approvalNotice(simulation, { personas }, context) {
   );
 }
 
-/** When a worker last asked for conversations of an agent. */
+/** When a worker last polled for conversations of an agent. */
 const workerFact = (agent) =>
   agent.last_polled_at
-    ? ['last asked for work ', time(agent.last_polled_at)]
-    : badge('warn', 'none has asked for work yet');
+    ? ['last polled ', time(agent.last_polled_at)]
+    : badge('warn', 'no worker has polled yet');
 
 function simulationFilters(context, names) {
   const { params, query } = context;
@@ -270,7 +270,7 @@ function simulationFacts(simulation, results) {
   const { failures, endings } = results;
   const troubles = [
     failures.lease_expired > 0 &&
-      `${count(failures.lease_expired, 'conversation')} given up: the lease of each attempt expired`,
+      `${count(failures.lease_expired, 'conversation')} failed: the lease of each attempt expired`,
     failures.stopped > 0 && `${count(failures.stopped, 'conversation')} stopped when the simulation ended`,
     failures.evaluations > 0 && `${count(failures.evaluations, 'conversation')} could not be judged`,
     results.conversations.retried > 0 &&
@@ -317,7 +317,7 @@ function resultsTable({ objectives, overall, status }) {
     scores.mean_score === null ? '—' : scores.mean_score.toFixed(2),
   ];
   return table({
-    caption: 'Verdicts by objective',
+    caption: 'Evaluations by objective',
     columns: ['Objective', 'Result', 'Passed', 'Failed', 'Inconclusive', 'Mean score'],
     rows: [
       ...objectives.map((one) => row([one.name, h('span.sub', `version ${one.version}`)], one)),
@@ -339,7 +339,7 @@ async function conversationList(context) {
     table({
       caption: 'Conversations, newest first',
       empty: 'No conversations yet.',
-      columns: ['Persona', 'Status', 'Messages', 'Verdicts'],
+      columns: ['Persona', 'Status', 'Messages', 'Evaluations'],
       rows: page.data.map((one) => [
         [
           link(simulationAddress(params.project, params.simulation, one.id), one.persona.summary),
@@ -351,14 +351,14 @@ async function conversationList(context) {
           one.attempt > 1 && h('span.sub', `attempt ${one.attempt}`),
         ],
         String(one.item_count),
-        verdictsInShort(one),
+        evaluationsInShort(one),
       ]),
     }),
     pager(context, page, 'conversation'),
   );
 }
 
-function verdictsInShort({ evaluations, evaluation_status: status }) {
+function evaluationsInShort({ evaluations, evaluation_status: status }) {
   if (evaluations.length === 0) return h('span.muted', plain(status));
   const outcomes = ['passed', 'failed', 'inconclusive'];
   const counts = outcomes.map((outcome) => [

@@ -211,12 +211,12 @@ test('the list shows state, progress and result apart', async () => {
   assert.deepEqual((await cells(NAMES.long)).slice(0, 3), [
     'in progress\nwaits for a worker',
     '1 queued of 1',
-    'no verdict yet',
+    'no results yet',
   ]);
   assert.deepEqual((await cells(NAMES.emoji)).slice(0, 3), [
     'in progress\n4 personas wait for approval',
     'none yet of 4',
-    'no verdict yet',
+    'no results yet',
   ]);
   await visit(page, `#/simulations/${server.project.id}`);
   const [state, progress, result] = await cells(simulation.name);
@@ -234,8 +234,8 @@ test('state, progress and result have different colours', async () => {
   assert.notEqual(ended, failed);
   // Ended conversations may have passed or failed, so their bar is neither green nor red.
   const passed = await show(`#/simulations/${server.project.id}/${simulation.id}`);
-  const verdicts = ['.badge.good', '.badge.bad'].map((kind) => colour(passed.locator(kind).first()));
-  assert.ok(!(await Promise.all(verdicts)).includes(ended), ended);
+  const evaluations = ['.badge.good', '.badge.bad'].map((kind) => colour(passed.locator(kind).first()));
+  assert.ok(!(await Promise.all(evaluations)).includes(ended), ended);
   // Nothing was judged, so no rate is drawn.
   assert.equal(await row(NAMES.arabic).locator('.interval').count(), 0);
 });
@@ -245,7 +245,7 @@ test('a failed simulation shows its reason and its problems', async () => {
   const facts = await page.locator('.facts').first().innerText();
   for (const text of [
     '1 of 3 conversations could not be held: each was given up after 3 attempts',
-    '1 conversation given up: the lease of each attempt expired',
+    '1 conversation failed: the lease of each attempt expired',
     '2 conversations needed more than one attempt',
   ])
     assert.ok(facts.includes(text), facts);
@@ -302,7 +302,7 @@ test('right-to-left names keep their own order', async () => {
   assert.ok(end < start, `the end is at ${end}, the start at ${start}`);
 });
 
-test('verdicts mark their quotes in the transcript', async () => {
+test('evaluations mark their quotes in the transcript', async () => {
   const at = `/v1/simulations/${simulation.id}/conversations`;
   const project = `project_id=${server.project.id}`;
   const { data } = await server.get(`${at}?limit=100&${project}`);
@@ -315,13 +315,13 @@ test('verdicts mark their quotes in the transcript', async () => {
     items.map((item) => item.content.map((part) => part.text).join('\n')),
   );
   for (const { objective, outcome, reason, quotes } of conversation.evaluations) {
-    const verdict = page
+    const card = page
       .getByRole('listitem')
       .filter({ has: page.getByRole('heading', { name: objective.name }) });
-    const text = await verdict.innerText();
+    const text = await card.innerText();
     assert.ok(text.includes(outcome) && text.includes(reason.replaceAll('`', '')), text);
     for (const quote of quotes) {
-      await verdict.getByRole('button', { name: quote.text }).first().click();
+      await card.getByRole('button', { name: quote.text }).first().click();
       const focused = page.locator(':focus');
       assert.equal(await focused.getAttribute('id'), `item-${quote.item_id}`);
       assert.ok(
@@ -383,24 +383,24 @@ test('a button approves the personas that wait', async () => {
   await page.getByText('4 personas wait for approval').waitFor();
   await visit(page, `#/simulations/${project}/${simulation}`);
   await page.getByText(`onerun personas approve ${simulation} --project ${project} --all`).waitFor();
-  await page.getByText('none has asked for work yet').waitFor();
+  await page.getByText('no worker has polled yet').waitFor();
   await page.getByRole('button', { name: 'Approve all' }).click();
   await eventually(async () => (await results()).personas.approved === 4, 'they are approved');
   await page.getByRole('button', { name: 'Approve all' }).waitFor({ state: 'detached' });
   assert.deepEqual(page.troubles, []);
 });
 
-test('a running simulation shows when a worker last asked', async () => {
+test('a running simulation shows when a worker last polled', async () => {
   const { project, simulation, agent } = await waiting('Asked', { auto_approve: true });
   const ask = `/v1/simulations?project_id=${project}&agent_id=${agent}&status=in_progress`;
   await server.get(ask);
   const seen = () => server.get(`/v1/agents/${agent}?project_id=${project}`);
   await eventually(async () => (await seen()).last_polled_at, 'the poll is noted');
   const page = await show(`#/simulations/${project}/${simulation}`);
-  await page.getByText('last asked for work just now').waitFor();
+  await page.getByText('last polled just now').waitFor();
 });
 
-test('inconclusive verdicts have no pass rate', async () => {
+test('inconclusive evaluations have no pass rate', async () => {
   const page = await open(browser, server);
   const scores = { evaluated: 6, passed: 0, failed: 0, inconclusive: 6, pass_rate: 0 };
   const text = await page.evaluate((scores) => {
@@ -411,9 +411,9 @@ test('inconclusive verdicts have no pass rate', async () => {
     ]);
   }, scores);
   assert.deepEqual(text, [
-    ['not judged', 'no verdicts'],
-    ['not judged', 'no verdict yet'],
-    ['not judged', 'no verdicts'],
+    ['not judged', 'no results'],
+    ['not judged', 'no results yet'],
+    ['not judged', 'no results'],
   ]);
 });
 

@@ -1,4 +1,4 @@
-//! Lost attempts, and when a worker last asked for work.
+//! Lost attempts, and when a worker last polled.
 
 use onerun_tests::{
     eventually,
