@@ -2,6 +2,8 @@
 
 mod endpoint;
 mod keys;
+#[cfg(test)]
+mod operations;
 mod setup;
 
 use reqwest::Method;

@@ -1,0 +1,209 @@
+//! Holds the client's methods to the operations in `openapi.json`: method, path, parameters, headers and body.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    resource::{
+        AuditOrder, ConversationStatus, Grants, KeyChange, KeyFilter, KeyStatus, NewAgent, NewKey,
+        NewObjective, NewSimulation, PageRequest, Projects, Rotation, SimulationStatus, Turn,
+    },
+    testing,
+};
+
+const DOCUMENT: &str = include_str!("../../../../openapi.json");
+
+/// The operations without a method, each with the reason.
+const WITHOUT_METHOD: [(&str, &str); 14] = [
+    ("cancel_simulation", "neither a worker nor the program cancels"),
+    ("get_agent", "a simulation contains its agent"),
+    ("get_dashboard", "for browsers"),
+    ("get_health", "for load balancers"),
+    ("get_objective", "results contain the objectives"),
+    ("get_openapi", "for generators"),
+    ("get_project", "a list contains every field"),
+    ("list_agents", "a simulation contains its agent"),
+    ("list_objectives", "results contain the objectives"),
+    ("read_items", "the old form of `list_items`"),
+    ("run_simulation", "a simulation starts when it is created"),
+    ("update_agent", "neither a worker nor the program changes one"),
+    ("update_objective", "neither a worker nor the program changes one"),
+    ("update_project", "neither a worker nor the program changes one"),
+];
+
+/// An operation of the document.
+struct Operation {
+    method: String,
+    path: String,
+    /// The names of the query's parameters, and whether each is required.
+    query: BTreeMap<String, bool>,
+    takes_idempotency_key: bool,
+    body: Option<Value>,
+}
+
+fn operations() -> BTreeMap<String, Operation> {
+    let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+    let mut operations = BTreeMap::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let (query, others): (Vec<&Value>, Vec<&Value>) =
+                parameters.partition(|parameter| parameter["in"] == "query");
+            let name = |parameter: &Value| parameter["name"].as_str().unwrap().to_owned();
+            let query = query.into_iter().map(|one| (name(one), one["required"] == true)).collect();
+            let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+            operations.insert(
+                operation["operationId"].as_str().unwrap().to_owned(),
+                Operation {
+                    method: method.to_uppercase(),
+                    path: path.clone(),
+                    query,
+                    takes_idempotency_key: others.into_iter().any(|one| name(one) == "Idempotency-Key"),
+                    body: (!body.is_null()).then(|| body.clone()),
+                },
+            );
+        }
+    }
+    operations
+}
+
+impl Operation {
+    /// Whether a path is this operation's, and how many of its segments are fixed.
+    fn matches(&self, path: &str) -> Option<usize> {
+        let (pattern, path): (Vec<&str>, Vec<&str>) =
+            (self.path.split('/').collect(), path.split('/').collect());
+        let is_parameter = |segment: &str| segment.starts_with('{');
+        let fits = pattern.len() == path.len()
+            && pattern.iter().zip(path).all(|(one, other)| is_parameter(one) || *one == other);
+        fits.then(|| pattern.into_iter().filter(|segment| !is_parameter(segment)).count())
+    }
+
+    /// Checks the query, the headers and the body of a request to this operation.
+    fn check(&self, id: &str, query: &str, head: &str, body: &str) {
+        let names: BTreeSet<String> =
+            query.split('&').filter_map(|pair| Some(pair.split_once('=')?.0.to_owned())).collect();
+        for name in &names {
+            assert!(self.query.contains_key(name), "{id} has no parameter {name}");
+        }
+        for (name, _) in self.query.iter().filter(|(_, is_required)| **is_required) {
+            assert!(names.contains(name), "{id} needs the parameter {name}");
+        }
+        let has_key = head.lines().any(|line| line.starts_with("idempotency-key: "));
+        assert!(!has_key || self.takes_idempotency_key, "{id} ignores an idempotency key");
+        match &self.body {
+            Some(schema) => assert_fits(id, schema, &serde_json::from_str(body).unwrap()),
+            None => assert!(["", "{}"].contains(&body), "{id} has no body, but was sent {body}"),
+        }
+    }
+}
+
+/// Checks the members of a value: all are known, and none that is required is missing.
+fn assert_fits(place: &str, schema: &Value, value: &Value) {
+    for item in value.as_array().into_iter().flatten() {
+        assert_fits(place, &schema["items"], item);
+    }
+    let Some(members) = value.as_object() else { return };
+    for (name, member) in members {
+        let known = &schema["properties"][name];
+        assert!(!known.is_null() || schema["additionalProperties"] == true, "{place} has no member {name}");
+        assert_fits(&format!("{place}.{name}"), known, member);
+    }
+    for name in schema["required"].as_array().into_iter().flatten() {
+        assert!(members.contains_key(name.as_str().unwrap()), "{place} needs the member {name}");
+    }
+}
+
+#[tokio::test]
+async fn methods_send_requests_of_documented_operations() {
+    let (client, mut requests) = testing::serving(|_| "HTTP/1.1 200 OK\r\n\r\n{}".to_owned()).await;
+    let page = || PageRequest::first(10);
+    let (agent, objective) = (
+        NewAgent { name: "a".into(), description: Some("b".into()) },
+        NewObjective { name: "a".into(), criteria: "b".into() },
+    );
+    let new_simulation = NewSimulation {
+        agent_id: "a".into(),
+        name: "a".into(),
+        scenario: "b".into(),
+        target_conversations: 1,
+        target_personas: 1,
+        max_turns: 2,
+        auto_approve: true,
+        objective_ids: vec!["o".into()],
+        seed: Some(1),
+    };
+    let new_key = NewKey {
+        name: "a".into(),
+        grants: Grants::Preset("ci".into()),
+        projects: Projects::All,
+        lifetime: None,
+        not_before: Some("2027-01-01T00:00:00Z".into()),
+        allowed_cidrs: Some(vec!["::1".into()]),
+        rate_limit: None,
+        metadata: Map::new(),
+    };
+    let filter = KeyFilter {
+        status: Some(KeyStatus::Active),
+        project_id: Some("p".into()),
+        expiring_within_days: Some(1),
+        idle_for_days: Some(1),
+    };
+    let change = KeyChange { name: Some("b".into()), ..KeyChange::default() };
+    let rotation = Rotation { overlap_seconds: Some(1), lifetime: None };
+    let project = client.project("p");
+    let simulation = project.simulation("s");
+    let conversation = simulation.conversation("c");
+    let turn = Turn { attempt: 1, idempotency_key: "k", says: Some("Hello") };
+
+    // Most answers are not what a method reads; only its request counts.
+    let _ = client.list_projects(page()).await;
+    let _ = client.create_project("a").await;
+    let _ = project.create_agent(&agent).await;
+    let _ = project.create_objective(&objective).await;
+    let _ = project.create_simulation(&new_simulation).await;
+    let _ = project.simulations_in_progress("a", page()).await;
+    let _ = project.list_simulations(Some(SimulationStatus::Failed), page()).await;
+    let _ = simulation.get().await;
+    let _ = simulation.results().await;
+    let _ = simulation.personas(page()).await;
+    let _ = simulation.approve_persona("q").await;
+    let _ = simulation.reject_persona("q").await;
+    let _ = simulation.conversations(Some(ConversationStatus::Queued), page()).await;
+    let _ = conversation.get().await;
+    let _ = conversation.start("k").await;
+    let _ = conversation.respond(&turn).await;
+    let _ = conversation.respond(&Turn { says: None, ..turn }).await;
+    let _ = conversation.end(1).await;
+    let _ = conversation.items(Some(1), page()).await;
+    let _ = client.create_key(&new_key).await;
+    let _ = client.rotate_key("k", &rotation).await;
+    let _ = client.list_keys(&filter, page()).await;
+    let _ = client.get_key("k").await;
+    let _ = client.update_key("k", &change).await;
+    let _ = client.revoke_key("k").await;
+    let _ = client.disable_key("k").await;
+    let _ = client.enable_key("k").await;
+    let _ = client.revoke_leaked_keys(&["onr_k".to_owned().into()]).await;
+    let _ = client.list_audit(AuditOrder::Newest, page()).await;
+    let _ = client.whoami().await;
+
+    let operations = operations();
+    let mut called = BTreeSet::new();
+    while let Ok(request) = requests.try_recv() {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let [method, target, _] = head.lines().next().unwrap().split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{head}")
+        };
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let matches = operations.iter().filter(|(_, operation)| operation.method == method);
+        let best = matches.filter_map(|(id, operation)| Some((operation.matches(path)?, id, operation)));
+        let (_, id, operation) = best.max_by_key(|(fixed, ..)| *fixed).unwrap_or_else(|| panic!("{head}"));
+        operation.check(id, query, head, body);
+        called.insert(id.as_str());
+    }
+    let without: BTreeSet<&str> = WITHOUT_METHOD.iter().map(|(id, _)| *id).collect();
+    assert!(called.is_disjoint(&without), "these have a method: {:?}", &called & &without);
+    let known: BTreeSet<&str> = operations.keys().map(String::as_str).collect();
+    assert_eq!(&called | &without, known, "each operation has a method or a reason to have none");
+}
