@@ -1,17 +1,18 @@
 //! The routes and the deployment agree: template, functions, events and OpenAPI document have the
 //! same operations, and each function has exactly the rights that its route needs.
 
+mod events;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
 };
 
 use http::Method;
-use onerun_api::{Found, Handler, ROUTES, Route, Router};
-use onerun_auth::{Access, Scope, find_managed_keys};
+use onerun_api::{Handler, ROUTES, Route};
+use onerun_auth::{Access, Scope};
 use onerun_domain::ProjectId;
 use onerun_tests::{
-    app::ROOT_KEY,
     aws,
     process::workspace,
     rights::Rights,
@@ -377,91 +378,4 @@ fn document_describes_every_route() {
     let route =
         |route: &&Route| (route.operation.to_owned(), route.method.to_string(), route.path.to_owned());
     assert_eq!(described, ROUTES.iter().map(route).collect());
-}
-
-#[test]
-fn no_scanner_finds_a_key_in_an_event() {
-    let (events, _) = events();
-    for (name, event) in &events {
-        let found = find_managed_keys(event.to_string().as_bytes()).next();
-        assert_eq!(found, None, "{name}");
-    }
-}
-
-/// The events by file name, with the expected replies of some.
-fn events() -> (BTreeMap<String, Value>, Value) {
-    let files = fs::read_dir(workspace().join("events")).unwrap().map(|file| file.unwrap().path());
-    let files = files.filter(|path| path.extension().is_some_and(|kind| kind == "json"));
-    let mut events: BTreeMap<String, Value> = files
-        .map(|path| {
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            (name, serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap())
-        })
-        .collect();
-    let expected = events.remove("expected.json").unwrap();
-    (events, expected)
-}
-
-#[test]
-fn every_operation_has_events_and_every_event_a_route() {
-    let (events, expected) = events();
-    let operations = operations();
-    for name in events.keys() {
-        assert!(operations.contains(name.split('.').next().unwrap()), "{name} is an event of no operation");
-    }
-    for route in ROUTES {
-        assert!(events.contains_key(&format!("{}.json", route.operation)), "{}", route.operation);
-        let name = format!("{}.unauthenticated.json", route.operation);
-        assert!(events.contains_key(&name), "{name}");
-    }
-    for name in [
-        "run_jobs.json",
-        "run_jobs.duplicate.json",
-        "run_jobs.poison.json",
-        "tick.json",
-        "rotate_secret.create_secret.json",
-        "rotate_secret.set_secret.json",
-        "rotate_secret.test_secret.json",
-        "rotate_secret.finish_secret.json",
-    ] {
-        assert!(events.contains_key(name), "{name}");
-    }
-    for (name, _) in entries(&expected) {
-        assert!(events.contains_key(name), "{name} is expected and not there");
-    }
-}
-
-#[test]
-fn event_is_a_request_of_its_route() {
-    let router = Router::new(ROUTES).unwrap();
-    let (events, expected) = events();
-    for (name, event) in &events {
-        let Some(route) = ROUTES.iter().find(|route| Some(route.operation) == name.split('.').next()) else {
-            continue;
-        };
-        let context = &event["requestContext"];
-        let (method, path) = match event["version"].as_str() {
-            Some("1.0") => (&event["httpMethod"], &event["path"]),
-            _ => (&context["http"]["method"], &event["rawPath"]),
-        };
-        let method: Method = method.as_str().unwrap().parse().unwrap();
-        let found = router.find(&method, path.as_str().unwrap());
-        if expected[name]["status"] == 404 {
-            assert!(matches!(found, Found::NoRoute), "{name}");
-            assert_eq!(event["routeKey"], "$default");
-            continue;
-        }
-        assert!(matches!(found, Found::Route(found, _) if found.operation == route.operation), "{name}");
-        // A function URL has no routes.
-        if !name.ends_with(".url.json") && event["version"] == "2.0" {
-            assert_eq!(event["routeKey"], format!("{method} {}", route.path), "{name}");
-        }
-        let key = entries(&event["headers"]).find(|(header, _)| *header == "x-api-key").map(|(_, key)| key);
-        assert_eq!(key.is_none(), name.ends_with(".unauthenticated.json"), "{name}");
-        // Or the name of a managed key. No file contains the key.
-        let is_known = |key: &Value| {
-            key == ROOT_KEY || key.as_str().is_some_and(|key| key.starts_with('<') && key.ends_with('>'))
-        };
-        assert!(key.is_none_or(is_known), "{name}");
-    }
 }
