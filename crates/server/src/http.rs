@@ -40,6 +40,10 @@ const MAX_HEAD_BYTES: usize = 128 * 1024;
 /// stalled client does not make a shutdown report unfinished requests.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long before the end of [`SHUTDOWN_GRACE`] the connections are closed whose clients are still reading a
+/// response. They may read for longer than the whole grace period, and their requests have finished.
+const READERS_CUT_BEFORE_GRACE_ENDS: Duration = Duration::from_secs(5);
+
 /// How many connections are served at once. Further ones wait to be accepted.
 const MAX_CONNECTIONS: u32 = 1_024;
 
@@ -55,6 +59,7 @@ pub(crate) async fn serve(
 ) -> Result<(), Unfinished> {
     let graceful = GracefulShutdown::new();
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
+    let (cut_readers, cut) = watch::channel(false);
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &permits) => accepted,
@@ -64,9 +69,9 @@ pub(crate) async fn serve(
         let (service, permit) = (Arc::clone(&service), Arc::new(permit));
         let held = Arc::clone(&permit);
         let answer = move |request| answer(Arc::clone(&service), Arc::clone(&permit), peer, request);
-        let watcher = graceful.watcher();
+        let (watcher, cut) = (graceful.watcher(), cut.clone());
         tokio::spawn(async move {
-            serve_connection(stream, answer, watcher).await;
+            serve_connection(stream, answer, watcher, cut).await;
             drop(held);
         });
     }
@@ -77,13 +82,20 @@ pub(crate) async fn serve(
         // all have ended.
         let _ = permits.acquire_many(MAX_CONNECTIONS).await;
     };
-    let outcome = timeout(SHUTDOWN_GRACE, finished).await.map_err(|_| Unfinished);
+    let mut finished = Box::pin(finished);
+    let mut outcome = timeout(SHUTDOWN_GRACE - READERS_CUT_BEFORE_GRACE_ENDS, &mut finished).await;
+    if outcome.is_err() {
+        cut_readers.send_replace(true);
+        outcome = timeout(READERS_CUT_BEFORE_GRACE_ENDS, finished).await;
+    }
+    let outcome = outcome.map_err(|_| Unfinished);
     service.app.flush().await;
     outcome
 }
 
 /// Answers the requests of a connection until it ends or its client takes too long to read a response.
-async fn serve_connection<S, F, A>(stream: S, answer: F, watcher: Watcher)
+/// Once `cut` is true, every response that is still being read is too late.
+async fn serve_connection<S, F, A>(stream: S, answer: F, watcher: Watcher, mut cut: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
     F: Fn(hyper::Request<Incoming>) -> A + Send,
@@ -108,7 +120,7 @@ where
                 tracing::debug!(%error, "a connection ended early");
             }
         }
-        () = deadline.passed() => {
+        () = deadline.passed(&mut cut) => {
             tracing::debug!("a connection was closed: its client took too long to read a response");
         }
     }

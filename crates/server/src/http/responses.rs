@@ -73,11 +73,14 @@ impl ResponseDeadline {
         Bytes::from_owner(Timed { body, due, deadline: self.clone() })
     }
 
-    /// Waits until a deadline has passed.
-    pub(super) async fn passed(&self) {
+    /// Waits until a deadline has passed. Once `cut` is true, every deadline has.
+    pub(super) async fn passed(&self, cut: &mut watch::Receiver<bool>) {
         let mut changes = self.0.subscribe();
         loop {
             let due = *changes.borrow_and_update();
+            if due.is_some() && *cut.borrow_and_update() {
+                return;
+            }
             let passed = async {
                 match due {
                     Some(due) => sleep_until(due).await,
@@ -88,6 +91,7 @@ impl ResponseDeadline {
                 () = passed => return,
                 // The sender is in `self`, so this is always a change.
                 _ = changes.changed() => {}
+                Ok(()) = cut.changed() => {}
             }
         }
     }

@@ -9,6 +9,11 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// A connection on which every response has [`BODY`] bytes, with a buffer of `buffer` bytes.
 fn connection(memory: &ResponseMemory, buffer: usize) -> DuplexStream {
+    connection_until(memory, buffer, watch::channel(false).1)
+}
+
+/// Like [`connection`], closed while a response is read once `cut` is true.
+fn connection_until(memory: &ResponseMemory, buffer: usize, cut: watch::Receiver<bool>) -> DuplexStream {
     let (client, server) = duplex(buffer);
     let memory = memory.clone();
     let answer = move |_| {
@@ -17,7 +22,7 @@ fn connection(memory: &ResponseMemory, buffer: usize) -> DuplexStream {
     };
     tokio::spawn(async move {
         let graceful = GracefulShutdown::new();
-        serve_connection(server, answer, graceful.watcher()).await;
+        serve_connection(server, answer, graceful.watcher(), cut).await;
     });
     client
 }
@@ -48,6 +53,32 @@ async fn slow_reader_is_disconnected_at_the_deadline() {
     assert!(read.len() < 3_000, "{}", read.len());
     assert!(began.elapsed() >= RESPONSE_TIMEOUT);
     assert_eq!(memory.0.available_permits(), BODY, "its response is dropped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_reader_is_disconnected_when_readers_are_cut() {
+    let memory = ResponseMemory::new(BODY);
+    let (cut_readers, cut) = watch::channel(false);
+    let mut client = connection_until(&memory, 1_024, cut);
+    let began = Instant::now();
+    client.write_all(REQUEST).await.unwrap();
+    client.read_u8().await.unwrap();
+    cut_readers.send_replace(true);
+    let read = read_slowly(&mut client, BODY, Duration::ZERO).await;
+    assert!(read.len() < BODY, "{}", read.len());
+    assert!(began.elapsed() < RESPONSE_TIMEOUT);
+    assert_eq!(memory.0.available_permits(), BODY, "its response is dropped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connection_stays_open_when_readers_are_cut() {
+    let (cut_readers, cut) = watch::channel(false);
+    let mut client = connection_until(&ResponseMemory::new(BODY), 2 * BODY, cut);
+    client.write_all(REQUEST).await.unwrap();
+    assert!(read_slowly(&mut client, BODY, Duration::ZERO).await.len() > BODY);
+    cut_readers.send_replace(true);
+    client.write_all(REQUEST).await.unwrap();
+    assert!(read_slowly(&mut client, BODY, Duration::ZERO).await.len() > BODY, "a fast reader is not cut");
 }
 
 #[tokio::test(start_paused = true)]
