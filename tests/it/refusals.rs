@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
-use onerun_api::{Authenticator, Body, ROUTES, Route};
+use onerun_api::{Authenticator, Body, ROUTES, Route, routes};
 use onerun_auth::{Access, Credential, Principal, Refusal};
-use onerun_tests::app::{Client, OTHER_KEY, PREVIOUS_KEY, PREVIOUS_KEY_ENDS, ROOT_KEY, Reply, TestApp};
+use onerun_tests::app::{Client, OTHER_KEY, PREVIOUS_KEY, PREVIOUS_KEY_ENDS, ROOT_KEY, Reply, TestApp, keys};
 use serde_json::{Value, json};
 
 use crate::{
@@ -372,6 +372,19 @@ async fn head_of_a_write_only_path_is_refused() {
     let reply = app.root().send(Method::HEAD, "/v1/keys/revoke-leaked", None, 405).await;
     assert_eq!(reply.header("allow"), Some("POST"));
     app.root().send(Method::HEAD, "/v1/nothing", None, 404).await;
+}
+
+/// On AWS, API Gateway sends these requests to the functions of `/v1/keys/{key_id}`.
+#[tokio::test]
+async fn route_of_one_key_finds_no_key_named_revoke_leaked() {
+    for (method, route) in [(Method::GET, &routes::GET_KEY), (Method::PATCH, &routes::UPDATE_KEY)] {
+        let app = TestApp::start_with(&[route], Box::new(keys()), TestApp::settings());
+        let path = "/v1/keys/revoke-leaked";
+        app.anonymous().send(method.clone(), path, None, 401).await;
+        let body = (method == Method::PATCH).then(|| json!({ "name": "a" }));
+        let reply = app.root().send(method, path, body.as_ref(), 404).await;
+        assert_eq!(code(&reply.json()), "key_not_found");
+    }
 }
 
 #[tokio::test]
