@@ -137,7 +137,7 @@ class Door(ThreadingHTTPServer):
             case _ if service == "secretsmanager":
                 function, real = "RotateSecretFunction", alias
             case _:
-                raise Denied(f"nobody calls a table {alias}")
+                raise Denied(f"no function calls the table {alias}")
         real_call = json.loads(json.dumps(call).replace(json.dumps(alias), json.dumps(real)))
         self.roles.require(function, f"{service}.{operation}", real_call)
         return function, alias, real

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import boto3
+from botocore.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAM = [str(ROOT / ".tools/aws/bin/sam"), "local"]
@@ -47,8 +48,8 @@ from access import SECRET, TABLE, Denied, Door, Roles  # noqa: E402, because sam
 
 # Each is busy for two thirds of its time and then waits for its container, so three use two cores.
 AT_ONCE = 3
-# Deadlines for one command, and for a condition.
-PATIENCE = 120
+# The time limit in seconds of one command, and of a condition.
+DEADLINE = 120
 # The files for a user who types commands: the functions' variables, the commands, and the processes
 # to stop.
 VARIABLES, LINES, PID = (ROOT / ".aws-sam" / name for name in ("env.json", "local-lines.txt", "local.pid"))
@@ -65,7 +66,7 @@ def expect(holds: bool, what: str) -> None:
 
 
 def run(*command: str, **options: Any) -> str:
-    options = {"cwd": ROOT, "stdout": subprocess.PIPE, "timeout": PATIENCE, "text": True} | options
+    options = {"cwd": ROOT, "stdout": subprocess.PIPE, "timeout": DEADLINE, "text": True} | options
     done = subprocess.run(command, check=False, **options)
     expect(done.returncode == 0, f"{' '.join(command[:4])} … ended with {done.returncode}\n{done.stdout}")
     return done.stdout
@@ -104,6 +105,7 @@ class Local:
         self.door = Door(gateway, self.roles, self.dynamodb, self.moto)
         self.api = f"http://{gateway}:{free_port(gateway)}"
         self.common = self._prepare()
+        self._warm_up()
 
     def _prepare(self) -> list[str]:
         """Fills the table and the secret, builds the image, and writes the functions' variables."""
@@ -127,13 +129,24 @@ class Local:
         return ["--env-vars", str(VARIABLES.relative_to(ROOT)), "--invoke-image", f"{IMAGE}:run", "--skip-pull-image",
                 "--parameter-overrides", f"Architecture={machine()}"]
 
+    def _warm_up(self) -> None:
+        """Reads the table and the secret as a function does. The first calls of moto and of the proxy's rights take seconds,
+        after which a function would answer 503."""
+        retries = Config(connect_timeout=DEADLINE, read_timeout=DEADLINE, retries={"total_max_attempts": 1})
+        at = {"endpoint_url": self.door.url, "config": retries}
+        self.aws.client("dynamodb", **at).get_item(
+            TableName="onerun.GetAgentFunction", Key={"pk": {"S": "p3Xk81LmQzTb"}, "sk": {"S": "agent#a7Gd20HsWvYc"}})
+        secrets = self.aws.client("secretsmanager", **at)
+        secrets.describe_secret(SecretId="onerun/GetAgentFunction")
+        secrets.get_secret_value(SecretId="onerun/GetAgentFunction")
+
     def invoke(self, event: str) -> Any:
         """The function's reply to an event."""
         text = (ROOT / "events" / event).read_text()
         for name, key in self.managed.items():
             text = text.replace(f"<{name}>", key)
         command = [*SAM, "invoke", function_of(event), "--event", "-", *self.common]
-        done = subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, timeout=PATIENCE,
+        done = subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, timeout=DEADLINE,
                               check=False)
         lines = done.stdout.strip().splitlines()
         if done.returncode != 0 or not lines:
@@ -166,7 +179,7 @@ class Local:
         """The API's reply through `sam local start-api`."""
         request = urllib.request.Request(self.api + path, headers={"x-api-key": key} if key else {})
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+            with urllib.request.urlopen(request, timeout=DEADLINE) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
@@ -176,7 +189,7 @@ class Local:
         headers = {"x-api-key": key} if key else {}
         request = urllib.request.Request(self.api + path, headers=headers, method="HEAD")
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+            with urllib.request.urlopen(request, timeout=DEADLINE) as response:
                 return response.status
         except urllib.error.HTTPError as error:
             return error.code
@@ -196,8 +209,8 @@ class Local:
 
     def job(self, name: str) -> bool:
         """Whether a job is in the table."""
-        lanes = (self.table.get_item(Key={"pk": f"jobs#{lane}", "sk": name}, ConsistentRead=True) for lane in range(4))
-        return any("Item" in found for found in lanes)
+        shards = (self.table.get_item(Key={"pk": f"jobs#{shard}", "sk": name}, ConsistentRead=True) for shard in range(4))
+        return any("Item" in found for found in shards)
 
     @contextmanager
     def started_api(self) -> Iterator[None]:
@@ -214,11 +227,11 @@ def started(command: list[str], url: str, name: str) -> Iterator[None]:
     log = ROOT / f".aws-sam/{name}.log"
     with log.open("w") as output, subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output) as server:
         try:
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + DEADLINE
             while True:
                 expect(server.poll() is None and time.monotonic() < deadline, f"{name} does not answer")
                 try:
-                    urllib.request.urlopen(url, timeout=PATIENCE).close()
+                    urllib.request.urlopen(url, timeout=DEADLINE).close()
                     break
                 except urllib.error.URLError:
                     time.sleep(0.2)
@@ -229,7 +242,7 @@ def started(command: list[str], url: str, name: str) -> Iterator[None]:
         finally:
             # It stops its containers, if it has any.
             server.terminate()
-            server.wait(timeout=PATIENCE)
+            server.wait(timeout=DEADLINE)
 
 
 def machine() -> str:
@@ -313,7 +326,7 @@ def check_lines(local: Local) -> None:
     with started(command, f"http://127.0.0.1:{port}/health", "start-api-by-hand"):
         url, header = curl.replace(":3000/", f":{port}/"), shlex.split(curl)[-1]
         request = urllib.request.Request(shlex.split(url)[2], headers=dict([header.split(": ", 1)]))
-        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+        with urllib.request.urlopen(request, timeout=DEADLINE) as response:
             expect(json.load(response)["kind"] == "root", "whoami by start-api")
         smoke = os.environ | {"ONERUN_API_BASE_URL": f"http://127.0.0.1:{port}", "ONERUN_API_KEY": local.key}
         print(run(sys.executable, "tests/smoke.py", "--without-jobs", env=smoke, timeout=600), end="", flush=True)
@@ -362,7 +375,7 @@ def check_rotation(local: Local) -> None:
     # function.
     config = json.dumps({"lambda": {"use_docker": False}}).encode()
     urllib.request.urlopen(urllib.request.Request(f"{local.moto}/moto-api/config", config,
-                                                  {"content-type": "application/json"}), timeout=PATIENCE).close()
+                                                  {"content-type": "application/json"}), timeout=DEADLINE).close()
     role = local.aws.client("iam", endpoint_url=local.moto).create_role(RoleName="rotation", AssumeRolePolicyDocument="{}")
     function = local.aws.client("lambda", endpoint_url=local.moto).create_function(
         FunctionName="RotateSecretFunction", Runtime="provided.al2023", Role=role["Role"]["Arn"], Handler="bootstrap",
