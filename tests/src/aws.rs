@@ -16,12 +16,12 @@ mod queue;
 mod relay;
 mod secret;
 mod service;
+mod table;
 mod template;
 
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     path::Path,
     process::Command,
     sync::{Arc, Mutex, PoisonError},
@@ -45,13 +45,14 @@ pub use self::{
 };
 use self::{
     pipe::{Pipe, Stream},
-    service::{ServiceClient, aws_program},
+    service::aws_program,
+    table::Table,
 };
 use crate::{
     Client,
     listener::Task,
     process::{Process, workspace},
-    rights::{Rights, table_arn},
+    rights::Rights,
 };
 
 const REGION: &str = "eu-central-1";
@@ -331,8 +332,8 @@ impl Cloud {
     /// The items of waiting and claimed jobs.
     pub async fn jobs(&self) -> Vec<Value> {
         let mut jobs = Vec::new();
-        for lane in 0..4 {
-            jobs.extend(self.items(&format!("jobs#{lane}")).await);
+        for shard in 0..4 {
+            jobs.extend(self.items(&format!("jobs#{shard}")).await);
         }
         jobs
     }
@@ -443,79 +444,6 @@ fn lambda_variables(template: &Template, operation: &str) -> BTreeMap<String, St
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
-}
-
-/// The template's table, in a DynamoDB that tests share.
-#[derive(Debug)]
-struct Table {
-    caller: ServiceClient,
-    url: String,
-    name: String,
-    stream: String,
-}
-
-impl Table {
-    async fn create(template: &Template) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "a test is its own composition root")]
-        let url = std::env::var("ONERUN_TEST_DYNAMODB").expect(
-            "ONERUN_TEST_DYNAMODB must name a DynamoDB, such as http://127.0.0.1:8000; `make test-aws` starts one",
-        );
-        let suffix: [u8; 8] = random();
-        let name = format!("onerun-test-{:016x}", u64::from_le_bytes(suffix));
-        let caller = ServiceClient::new(&url, "dynamodb", "DynamoDB_20120810");
-        let made = caller.call("CreateTable", &template.table(&name)).await;
-        let stream = made["TableDescription"]["LatestStreamArn"].as_str().expect("a stream").to_owned();
-        Self { caller, url, name, stream }
-    }
-
-    fn arn(&self) -> String {
-        table_arn(&self.name)
-    }
-
-    async fn items(&self, partition: &str) -> Vec<Value> {
-        let query = json!({
-            "TableName": self.name,
-            "KeyConditionExpression": "pk = :pk",
-            "ExpressionAttributeValues": { ":pk": { "S": partition } },
-            "ConsistentRead": true,
-        });
-        self.caller.call("Query", &query).await["Items"].as_array().cloned().unwrap_or_default()
-    }
-
-    async fn set(&self, item: &Value, attributes: &[(&str, Value)]) {
-        let updates: serde_json::Map<String, Value> = attributes
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), json!({ "Action": "PUT", "Value": value })))
-            .collect();
-        let update = json!({
-            "TableName": self.name,
-            "Key": { "pk": item["pk"], "sk": item["sk"] },
-            "AttributeUpdates": updates,
-        });
-        self.caller.call("UpdateItem", &update).await;
-    }
-}
-
-impl Drop for Table {
-    /// Deleted explicitly, because `drop` cannot await. A leftover table costs only memory.
-    fn drop(&mut self) {
-        let delete = || {
-            let host = self.url.trim_start_matches("http://").trim_end_matches('/');
-            let body = json!({ "TableName": self.name }).to_string();
-            let request = format!(
-                "POST / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n\
-                 content-type: application/x-amz-json-1.0\r\nx-amz-target: DynamoDB_20120810.DeleteTable\r\n\
-                 authorization: {}\r\n\r\n{body}",
-                body.len(),
-                service::authorization("dynamodb"),
-            );
-            let mut stream = TcpStream::connect(host)?;
-            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-            stream.write_all(request.as_bytes())?;
-            stream.read(&mut [0; 64])
-        };
-        let _ = delete();
-    }
 }
 
 /// Unique bytes.

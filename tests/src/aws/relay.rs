@@ -50,7 +50,7 @@ impl Hold {
         let mut reached = self.reached.subscribe();
         let wait = reached.wait_for(|reached| *reached);
         let waited = tokio::time::timeout(Duration::from_mins(1), wait).await;
-        assert!(waited.is_ok(), "nobody called {} within a minute", self.operation);
+        assert!(waited.is_ok(), "no call of {} within a minute", self.operation);
     }
 
     /// Whether a call is held.

@@ -77,7 +77,7 @@ impl Secret {
     }
 
     /// Starts a rotation as Secrets Manager does: it adds a version without a value, labelled as
-    /// pending. Returns its id. Moto is told not to invoke the function: the test runs the steps.
+    /// pending. Returns its id. Moto is configured not to invoke the function: the test runs the steps.
     pub async fn begin_rotation(&self, function_arn: &str) -> String {
         let token = token();
         let input = json!({
