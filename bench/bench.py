@@ -1,6 +1,6 @@
 """Measures `onerun` and a FastAPI service with the same route. Run by run.sh; see README.md.
 
-Everything is on loopback, bounded in count and time, and stops by itself. Writes bench/out/*.json and prints a table.
+Everything is on loopback, bounded in count and time, and ends without help. Writes bench/out/*.json and prints a table.
 """
 
 import argparse

@@ -86,7 +86,7 @@ const api = (() => {
     try {
       told = JSON.parse(text) ?? {};
     } catch {
-      // A proxy in between may answer with a page of its own.
+      // A proxy in between may answer with its own page.
     }
     return new ApiError({
       status: response.status,

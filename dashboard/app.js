@@ -1,7 +1,7 @@
 'use strict';
 
 // Routing. The part of the address after `#` names the view; browsers do not send it to the server. The key is never in it:
-// an address whose parts do not look like ids is replaced, because somebody may have pasted a key into it.
+// an address whose parts do not look like ids is replaced, because a key may have been pasted into it.
 
 const VIEWS = [
   { pattern: /^#\/me$/, view: whoamiView, nav: 'me' },

@@ -12,7 +12,7 @@ async function attentionView({ signal }) {
     api.all('v1/keys', { query: { idle_for_days: IDLE_DAYS }, signal }),
     api.all('v1/keys', { query: { status: 'active' }, signal }),
   ]);
-  // A replaced key ends by itself. Its successor is listed instead.
+  // A replaced key ends without a revocation. Its successor is listed instead.
   const current = ({ data }) => data.filter((key) => !key.replaced_by);
   const unused = (key) => key.scopes.filter((scope) => !key.used_scopes.includes(scope));
   const sections = [

@@ -125,7 +125,7 @@ const offsetOf = (query) => Math.max(0, Number.parseInt(query.get('offset'), 10)
 
 /**
  * Cursors of pages by the address of the page. A cursor keeps its place when rows are inserted, an offset does not. Cursors
- * stay out of the address, where they would look like a key that somebody pasted.
+ * stay out of the address, where they would look like a key that was pasted.
  */
 const cursors = new Map();
 

@@ -263,7 +263,7 @@ async fn missing_resources_exit_with_1_and_bad_usage_with_2() {
     let worker = show.project.with_key_of("worker").await;
     let worker = worker.client.key().unwrap();
     let elsewhere = "AbCdEfGhIjKlMnOpQrStU";
-    for (key, arguments, told) in [
+    for (key, arguments, reported) in [
         (key, ["simulations", "list", "--project", "AbCdEfGhIjKl"].as_slice(), "project_not_found"),
         (key, &["simulations", "show", elsewhere, "--project", project], "simulation_not_found"),
         (
@@ -281,7 +281,7 @@ async fn missing_resources_exit_with_1_and_bad_usage_with_2() {
         ("nonsense", &["projects", "list"], "invalid_api_key"),
     ] {
         let stderr = run(url, key, arguments).await.fails(1);
-        assert!(stderr.contains(told), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(reported), "{arguments:?}: {stderr}");
     }
     let away = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let away_url = format!("http://{}", away.local_addr().unwrap());

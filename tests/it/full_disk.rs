@@ -183,8 +183,12 @@ async fn revocation_without_disk_space_is_written_later() {
     assert_eq!(code(&disk.client(key).get("/v1/whoami", 401).await), "revoked_api_key");
     disk.free("filler");
     eventually("ends in the trail", async || {
-        let told = disk.audited_operations(id).await;
-        if told == ["revoke_key", "disable_key", "create_key"] { Ok(()) } else { Err(format!("{told:?}")) }
+        let reported = disk.audited_operations(id).await;
+        if reported == ["revoke_key", "disable_key", "create_key"] {
+            Ok(())
+        } else {
+            Err(format!("{reported:?}"))
+        }
     })
     .await;
     assert_eq!(code(&disk.client(key).get("/v1/whoami", 401).await), "revoked_api_key");

@@ -149,7 +149,7 @@ async fn every_job_logs_one_line_with_its_outcome() {
     let log = logged();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let jobs: Vec<&Value> = lines.iter().filter(|line| line["target"] == "onerun::job").collect();
-    let told: Vec<_> = jobs
+    let reported: Vec<_> = jobs
         .iter()
         .map(|line| {
             let (level, fields) = (&line["level"], &line["fields"]);
@@ -167,7 +167,7 @@ async fn every_job_logs_one_line_with_its_outcome() {
     expected.extend((1..5).map(|delivery| json!(["WARN", made, "retried", delivery])));
     expected.push(json!(["ERROR", made, "buried", 5]));
     expected.push(json!(["INFO", "stop_conversations", "completed", 1]));
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }
 
 #[tokio::test]

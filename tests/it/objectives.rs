@@ -338,7 +338,7 @@ async fn expensive_pattern_is_refused_with_its_line() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let classes = format!("check: agent says /[{}]/i", r"[\W\w]".repeat(300));
-    for (criteria, told) in [
+    for (criteria, reported) in [
         ("Kind.\ncheck: agent never says /a[ab]{1000}c/", "on line 2 whose pattern would take too much work"),
         (&classes, "on line 1 whose pattern has too many or too large character classes"),
         ("check: agent says /\\w{200}/", "on line 1 whose pattern is too large once compiled"),
@@ -347,7 +347,7 @@ async fn expensive_pattern_is_refused_with_its_line() {
         let body = json!({ "name": "Dear", "criteria": criteria });
         let problem = project.client.post(&project.path("/objectives"), &body, 422).await;
         assert_eq!(problem["errors"][0]["pointer"], "#/criteria");
-        assert!(text(&problem["errors"][0], "detail").contains(told), "{problem}");
+        assert!(text(&problem["errors"][0], "detail").contains(reported), "{problem}");
     }
     let long = json!({ "name": "Dear", "criteria": format!("check: agent says /{}/", "ab".repeat(1_001)) });
     assert_eq!(code(&project.client.post(&project.path("/objectives"), &long, 422).await), "invalid_request");

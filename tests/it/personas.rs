@@ -66,7 +66,7 @@ async fn rejected_persona_is_replaced_in_its_conversations() {
     assert_eq!(approvals, ["approved", "rejected", "rejected", "approved"]);
     let people: BTreeSet<_> =
         project.personas(&simulation).await.iter().map(|persona| text(persona, "summary")).collect();
-    assert_eq!(people.len(), 4, "a replacement is somebody else");
+    assert_eq!(people.len(), 4, "a replacement is a new persona");
     assert_eq!(project.personas(&simulation).await[1]["summary"], first[1]["summary"]);
 
     for conversation in project.test_conversations(&simulation).await {

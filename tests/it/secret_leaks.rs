@@ -33,11 +33,11 @@ async fn keys(server: &Server, key: &str, arguments: &[&str]) -> (String, String
 async fn secret_is_printed_once_and_in_no_file_or_log() {
     let mut server = Server::start().await;
     let root = server.key().to_owned();
-    let (made, told) =
+    let (made, reported) =
         keys(&server, &root, &["create", "Canary", "--preset", "admin", "--all-projects"]).await;
     let canary = made.trim().to_owned();
-    assert_eq!(canary.len(), 64, "{made} {told}");
-    let mut printed = vec![told];
+    assert_eq!(canary.len(), 64, "{made} {reported}");
+    let mut printed = vec![reported];
 
     // Used by the published client, by a worker, by the command line, and in wrong ways.
     let project = SdkProject::open(server.client().with_key(&canary)).await;
@@ -59,9 +59,9 @@ async fn secret_is_printed_once_and_in_no_file_or_log() {
     server.restart().await;
     let client = server.client();
     client.with_key(&canary).get("/v1/whoami", 200).await;
-    let (rotated, told) = keys(&server, &root, &["rotate", &canary[4..16], "--overlap", "1h"]).await;
+    let (rotated, reported) = keys(&server, &root, &["rotate", &canary[4..16], "--overlap", "1h"]).await;
     let next = rotated.trim().to_owned();
-    printed.push(told);
+    printed.push(reported);
     client.with_key(&canary).get("/v1/whoami", 200).await;
     client.anonymous().post("/v1/keys/revoke-leaked", &json!({ "keys": [canary, next] }), 202).await;
     client.with_key(&canary).get("/v1/whoami", 401).await;

@@ -310,8 +310,8 @@ async fn idle_connections_do_not_delay_shutdown() {
 }
 
 /// Asks for more and more without reading an answer, until sending fails; how it does.
-fn send_without_reading(stream: &mut TcpStream, patience: Duration) -> ErrorKind {
-    stream.set_write_timeout(Some(patience)).unwrap();
+fn send_without_reading(stream: &mut TcpStream, wait: Duration) -> ErrorKind {
+    stream.set_write_timeout(Some(wait)).unwrap();
     let requests = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);
     loop {
         if let Err(error) = stream.write_all(requests.as_bytes()) {

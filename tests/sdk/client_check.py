@@ -186,7 +186,7 @@ def refusal(call: Callable[[], object]) -> dict[str, str]:
     try:
         answer = call()
     except onerun.APIError as error:
-        expect(error.code.islower() and error.message.strip() != "", f"an error nobody can act on: {error!r}")
+        expect(error.code.islower() and error.message.strip() != "", f"an error without a next step: {error!r}")
         return {"code": error.code, "message": error.message}
     raise Wrong(f"not refused: {answer!r}")
 

@@ -98,7 +98,7 @@ impl TestApp {
         });
         Self {
             app: App::new(engine, authenticator),
-            router: Router::new(routes).expect("routes that can be told apart"),
+            router: Router::new(routes).expect("routes without conflicts"),
             clock,
             model,
             requests: AtomicU64::new(1),
@@ -120,7 +120,7 @@ impl TestApp {
         });
         Self {
             app: App::new(engine, Box::new(keys())).with_key_cache(ttl),
-            router: Router::new(ROUTES).expect("routes that can be told apart"),
+            router: Router::new(ROUTES).expect("routes without conflicts"),
             clock: self.clock.clone(),
             model: self.model.clone(),
             requests: AtomicU64::new(1_000_000),
@@ -199,7 +199,7 @@ impl TestApp {
             assert!(due > self.now(), "a job that is due was left");
             self.set_now(due);
         }
-        panic!("jobs are retried for ever");
+        panic!("jobs are retried without end");
     }
 
     /// The jobs buried since the last call. A test that expects them must read them.
@@ -244,7 +244,7 @@ impl TestApp {
                 self.run_job(job).await;
             }
         }
-        panic!("there is always something left to do");
+        panic!("jobs enqueue jobs without end");
     }
 
     /// Does a job and records its outcome, as every host does.

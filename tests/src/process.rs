@@ -328,7 +328,7 @@ impl Server {
         loop {
             match launch(self.data.path(), &self.environment, port).await {
                 Ok((process, base_url)) => {
-                    assert_eq!(base_url, self.base_url, "listens elsewhere than it was told to");
+                    assert_eq!(base_url, self.base_url, "listens at another address than configured");
                     self.process = process;
                     return;
                 }

@@ -23,8 +23,8 @@ from mangum import Mangum
 from pydantic import BaseModel, ConfigDict, Field
 
 TABLE = os.environ["ONERUN_TABLE"]
-GATES = 8
-LANES = 4
+COUNTER_SHARDS = 8
+SHARDS = 4
 LETTERS = string.ascii_letters + string.digits
 SCOPES = [
     f"{resource}:{action}"
@@ -202,7 +202,7 @@ async def create_simulation(new: NewSimulation, project_id: Project) -> Simulati
             new=True,
             body={"S": json.dumps(body)},
             revision={"N": "1"},
-            lane={"S": f"expiry#{lane(id, LANES)}"},
+            lane={"S": f"expiry#{shard(id, SHARDS)}"},
             due={"S": f"{expires:018}"},
         ),
         put(
@@ -222,9 +222,9 @@ async def create_simulation(new: NewSimulation, project_id: Project) -> Simulati
             {":one": {"N": "1"}},
             ConditionExpression="attribute_exists(pk)",
         ),
-        *(put(partition, f"gate#{gate}", revision={"N": "1"}) for gate in range(GATES)),
+        *(put(partition, f"gate#{shard}", revision={"N": "1"}) for shard in range(COUNTER_SHARDS)),
         update(
-            f"jobs#{lane(job, LANES)}",
+            f"jobs#{shard(job, SHARDS)}",
             job,
             "SET body = if_not_exists(body, :body), added = if_not_exists(added, :added), "
             "waits = if_not_exists(waits, :waits) ADD calls :one, deliveries :zero",
@@ -265,12 +265,12 @@ def micros(moment: datetime) -> int:
     return round(moment.timestamp() * 1e6)
 
 
-def lane(id: str, lanes: int) -> int:
+def shard(id: str, shards: int) -> int:
     """The shard of an id, by FNV-1a."""
     hash = 0x811C9DC5
     for byte in id.encode():
         hash = (hash ^ byte) * 0x01000193 & 0xFFFFFFFF
-    return hash % lanes
+    return hash % shards
 
 
 def version_key(project_id: str, objective: str, version: int) -> tuple[str, str]:

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn patience_ends_with_the_deadline() {
+    async fn retries_end_with_the_deadline() {
         let begun = Instant::now();
         let mut retry = RetryPolicy::new();
         let mut attempts = 1;

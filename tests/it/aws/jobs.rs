@@ -194,7 +194,7 @@ async fn buried_job_is_a_dead_letter_with_its_reason() {
     let answer = cloud.function("run_jobs").run(&sqs_event(&[&message], 1)).await;
     assert_eq!(answer, json!({ "batchItemFailures": [] }));
 
-    assert_eq!(project.status(&simulation).await, "failed", "nothing waits for it for ever");
+    assert_eq!(project.status(&simulation).await, "failed", "no job waits for it");
     cloud.run_pipes().await;
     let letters = cloud.dead_letters.receive(10).await;
     assert_eq!(letters.len(), 1, "{letters:?}");
@@ -234,7 +234,7 @@ async fn settle(cloud: &Cloud, history: &mut Vec<String>) {
         history.extend(messages);
         deliver(cloud, history).await;
     }
-    panic!("work makes work for ever: {:?}", cloud.jobs().await);
+    panic!("jobs enqueue jobs without end: {:?}", cloud.jobs().await);
 }
 
 /// Delivers all messages of the stream. Kills the function in the middle of each job, then delivers
@@ -255,7 +255,7 @@ async fn survive(cloud: &Cloud, kills: &mut u32) {
             }
         }
     }
-    panic!("work makes work for ever: {:?}", cloud.jobs().await);
+    panic!("jobs enqueue jobs without end: {:?}", cloud.jobs().await);
 }
 
 /// Delivers a message and kills the function at its first transaction; `false` if there was none.

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 const PAYLOADS: [Payload; 3] = [Payload::V1, Payload::V2, Payload::FunctionUrl];
 
-#[expect(clippy::disallowed_methods, reason = "what is accepted until when is told by the system's clock")]
+#[expect(clippy::disallowed_methods, reason = "keys expire by the system's clock")]
 fn now() -> Timestamp {
     Timestamp::now()
 }

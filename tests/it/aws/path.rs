@@ -67,8 +67,8 @@ async fn client_reads_simulations_in_every_status() {
 async fn assert_nothing_is_left(cloud: &Cloud) {
     eventually("end of all jobs", || async {
         let mut left = Vec::new();
-        for lane in 0..4 {
-            left.extend(cloud.items(&format!("jobs#{lane}")).await);
+        for shard in 0..4 {
+            left.extend(cloud.items(&format!("jobs#{shard}")).await);
         }
         let messages = cloud.job_queue.depth().await;
         if left.is_empty() && messages == 0 { Ok(()) } else { Err(format!("{messages} messages, {left:?}")) }
@@ -98,7 +98,7 @@ async fn one_line_each(cloud: &Cloud, exchanges: &[Exchange]) -> Vec<Value> {
     let mut seen = HashMap::new();
     for line in &lines {
         let id = line["request_id"].as_str().unwrap_or_else(|| panic!("no id in {line}"));
-        let exchange = expected.get(id).unwrap_or_else(|| panic!("nobody was told {line}"));
+        let exchange = expected.get(id).unwrap_or_else(|| panic!("no exchange has the log line {line}"));
         assert_eq!(line["operation"], exchange.operation.as_str(), "{line}");
         assert_eq!(line["status"], exchange.status, "{line}");
         assert_eq!(seen.insert(id, line), None, "two lines of {id}");

@@ -30,7 +30,7 @@ struct TimedReply {
     code: String,
 }
 
-#[expect(clippy::disallowed_methods, reason = "what is accepted until when is told by the system's clock")]
+#[expect(clippy::disallowed_methods, reason = "keys expire by the system's clock")]
 fn now() -> Timestamp {
     Timestamp::now()
 }
@@ -107,7 +107,7 @@ async fn old_key_works_for_the_overlap_and_no_longer() {
         }
     }
     let in_overlap = with_old.iter().filter(|answer| answer.sent > finished && answer.status == 200).count();
-    assert!(in_overlap >= PATHS.len(), "nobody asked with the old key in the overlap");
+    assert!(in_overlap >= PATHS.len(), "no request used the old key in the overlap");
     let refused = with_old.last().expect("answers");
     assert!(["expired_api_key", "invalid_api_key"].contains(&refused.code.as_str()), "{refused:?}");
     // A function that starts now does not accept it either.

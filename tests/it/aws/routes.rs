@@ -88,7 +88,7 @@ async fn every_function_has_the_rights_it_uses() {
         .map(|function| function.operation())
         .collect();
     let all: BTreeSet<&str> = cloud.functions().map(|function| function.operation()).collect();
-    assert_eq!(used, all, "a function that nobody has asked");
+    assert_eq!(used, all, "a function was not called");
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn do_jobs(cloud: &Cloud) {
             assert_eq!(answer, json!({ "batchItemFailures": [] }));
         }
     }
-    panic!("work makes work for ever: {:?}", cloud.jobs().await);
+    panic!("jobs enqueue jobs without end: {:?}", cloud.jobs().await);
 }
 
 /// Every list in every order, by every filter, and on its second page.

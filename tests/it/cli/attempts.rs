@@ -63,7 +63,7 @@ async fn lost_attempts_are_shown_until_the_simulation_fails() {
     ] {
         assert!(shown.contains(expected), "{expected:?} in {shown}");
     }
-    assert!(!shown.contains("worker"), "nobody waits for one any more: {shown}");
+    assert!(!shown.contains("worker"), "no conversation waits for one: {shown}");
 }
 
 #[tokio::test]

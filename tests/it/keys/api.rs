@@ -85,16 +85,16 @@ async fn key_is_created_used_rotated_and_revoked() {
         "--metadata",
         "team=shop",
     ]);
-    let told = output.stderr.clone();
+    let reported = output.stderr.clone();
     let printed = output.exits(0);
     let key = printed.trim_end();
     assert_eq!((printed.len(), key.len()), (65, 64), "the key and a line's end, and nothing else");
     for expected in
         ["ci of shop", "agents:read agents:write keys:read", &project, "127.0.0.0/8", "1000 in 60 s"]
     {
-        assert!(told.contains(expected), "{expected:?} in {told}");
+        assert!(reported.contains(expected), "{expected:?} in {reported}");
     }
-    assert!(!told.contains(key), "{told}");
+    assert!(!reported.contains(key), "{reported}");
 
     let id = &key[4..16];
     let who = cli.whoami(key, 200).await;
@@ -202,7 +202,11 @@ async fn key_file_is_private_and_never_overwritten() {
     let stderr = cli.keys(&create).fails(2);
     assert!(stderr.contains("exists already"), "{stderr}");
     assert_eq!(fs::read_to_string(&file).unwrap(), key);
-    assert_eq!(cli.json(&["list"])["data"].as_array().unwrap().len(), 1, "no key that nobody has");
+    assert_eq!(
+        cli.json(&["list"])["data"].as_array().unwrap().len(),
+        1,
+        "no key without an owner was created"
+    );
 
     let other = directory.path().join("other");
     let refused = ["create", "a", "--preset", "none", "--all-projects", "--output", other.to_str().unwrap()];
@@ -255,7 +259,7 @@ async fn refusals_exit_with_1_and_unknown_outcomes_with_2() {
     let cli = ServerWithCli::open().await;
     let url = cli.server.base_url();
     let (_, worker) = cli.worker();
-    for (key, arguments, told) in [
+    for (key, arguments, reported) in [
         (MANAGED, ["show", "AAECAwQFBgcI"].as_slice(), "invalid_api_key"),
         (&worker, &["list"], "insufficient_scope"),
         (&worker, &["create", "a", "--preset", "admin", "--all-projects"], "insufficient_scope"),
@@ -264,7 +268,7 @@ async fn refusals_exit_with_1_and_unknown_outcomes_with_2() {
         (cli.server.key(), &["create", "a", "--preset", "none", "--all-projects"], "invalid_request"),
     ] {
         let stderr = cli.keys_as(key, arguments).fails(1);
-        assert!(stderr.starts_with("error: ") && stderr.contains(told), "{arguments:?}: {stderr}");
+        assert!(stderr.starts_with("error: ") && stderr.contains(reported), "{arguments:?}: {stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
 
@@ -281,7 +285,7 @@ async fn refusals_exit_with_1_and_unknown_outcomes_with_2() {
     let away = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let away_url = format!("http://{}", away.local_addr().unwrap());
     drop(away);
-    for (environment, arguments, told) in [
+    for (environment, arguments, reported) in [
         (
             [("ONERUN_API_BASE_URL", url), ("ONERUN_API_KEY", " ")],
             ["whoami"].as_slice(),
@@ -324,7 +328,7 @@ async fn refusals_exit_with_1_and_unknown_outcomes_with_2() {
             keys(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &environment, "")
         });
         let stderr = output.await.unwrap().fails(2);
-        assert!(stderr.contains(told), "{shown:?}: {stderr}");
+        assert!(stderr.contains(reported), "{shown:?}: {stderr}");
     }
     failure.await.unwrap();
 

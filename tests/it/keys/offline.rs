@@ -15,7 +15,7 @@ fn keys(arguments: &[&str], stdin: &str) -> CliOutput {
 #[test]
 fn key_is_checked_without_being_printed() {
     let changed = MANAGED.replace("AAEC", "AAED");
-    for (key, code, told) in [
+    for (key, code, reported) in [
         (MANAGED, 0, "a managed key, AAECAwQFBgcI"),
         (ROOT, 0, "a root key"),
         (&changed, 1, "checksum is wrong"),
@@ -24,7 +24,7 @@ fn key_is_checked_without_being_printed() {
     ] {
         let output = keys(&["check"], &format!("{key}\n"));
         assert_eq!(output.code, code, "{output:?}");
-        assert!(output.stdout.contains(told), "{output:?}");
+        assert!(output.stdout.contains(reported), "{output:?}");
         assert!(!format!("{output:?}").contains(key));
     }
     let seen: Value = serde_json::from_str(&keys(&["check", "--json"], MANAGED).exits(0)).unwrap();
@@ -72,9 +72,9 @@ fn names_of_scanned_files_are_escaped() {
     assert_eq!(found.lines().count(), 1, "{found}");
     assert!(found.contains(r"/a\u{001B}[2J\u{000A}:\u{003A}error:\u{003A}b:1:1: a managed key"), "{found}");
     let missing = directory.path().join("\n::error::c");
-    let told = keys(&["scan", missing.to_str().unwrap()], "").fails(2);
-    assert_eq!(told.lines().count(), 1, "{told}");
-    assert!(!told.contains("::"), "{told}");
+    let reported = keys(&["scan", missing.to_str().unwrap()], "").fails(2);
+    assert_eq!(reported.lines().count(), 1, "{reported}");
+    assert!(!reported.contains("::"), "{reported}");
 }
 
 #[test]
@@ -96,5 +96,5 @@ fn keys_in_files_are_found_and_not_printed() {
 
     let output = scan(&["/no/such/file"]);
     assert!(output.stderr.contains("/no/such/file"), "{output:?}");
-    assert!(output.exits(2).contains("a/settings"), "and what was found is told all the same");
+    assert!(output.exits(2).contains("a/settings"), "and the found keys are still reported");
 }
