@@ -75,7 +75,7 @@ pub struct ChatAnswer {
     pub finish: Finish,
     /// The provider's own name for the model that answered.
     pub version: Option<String>,
-    /// What the call consumed; `None` if the provider did not report it.
+    /// The tokens that the call consumed; `None` if the provider did not report it.
     pub tokens: Option<TokenUsage>,
 }
 
@@ -183,9 +183,9 @@ pub enum ChatError {
     /// The answer was cut off, too large, or not what the wire defines. It may be billed.
     #[error("the provider's answer could not be read")]
     Broken {
-        /// What is wrong with it.
+        /// The defect.
         detail: Detail,
-        /// What the call consumed, if that much could be read.
+        /// The tokens that the call consumed, if they could be read.
         tokens: Option<TokenUsage>,
     },
     /// The provider reported an internal error.
@@ -250,7 +250,7 @@ impl ChatError {
         matches!(self, Self::Timeout | Self::Broken { .. } | Self::Failed { .. })
     }
 
-    /// What the failed call consumed, if the provider reported it.
+    /// The tokens that the failed call consumed, if the provider reported it.
     pub fn tokens(&self) -> Option<TokenUsage> {
         match self {
             Self::Broken { tokens, .. } => *tokens,

@@ -89,7 +89,7 @@ pub struct Provider {
     models: Mutex<HashMap<String, ModelState>>,
 }
 
-/// What is known about a model.
+/// The state of a model.
 #[derive(Clone, Copy)]
 struct ModelState {
     dialect: Dialect,

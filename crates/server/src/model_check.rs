@@ -28,7 +28,7 @@ pub struct Checked {
     pub purpose: Purpose,
     /// An excerpt of the answer, or why there is none.
     pub answer: Result<String, ModelError>,
-    /// What the calls consumed.
+    /// The usage of the calls.
     pub usage: ModelUsage,
     /// How long it took.
     pub elapsed: Duration,

@@ -27,7 +27,7 @@ struct State {
     probing: bool,
 }
 
-/// What a call says about the provider.
+/// The health of the provider, according to one call.
 pub(super) enum Health {
     /// It answers, even if it refuses the request.
     Up,

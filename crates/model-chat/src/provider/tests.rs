@@ -28,7 +28,7 @@ impl Clock for FixedClock {
     }
 }
 
-/// What a scripted transport does with the next request.
+/// The next step of a scripted transport.
 enum Step {
     Respond(u16, Value),
     RetryAfter(u16, &'static str),

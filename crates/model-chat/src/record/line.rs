@@ -50,7 +50,7 @@ pub(super) struct Line {
     outcome: Outcome,
 }
 
-/// What came back.
+/// The recorded outcome of a request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Outcome {
@@ -170,7 +170,7 @@ impl Line {
         Ok(line)
     }
 
-    /// What the transport returned when this line was recorded.
+    /// The result of the transport when this line was recorded.
     pub(super) fn result(&self) -> Result<Response<Bytes>, TransportError> {
         let recorded = || "as it was recorded".to_owned();
         let response = match &self.outcome {
