@@ -29,6 +29,7 @@ async function conversationView(context) {
         h('h2', 'Transcript'),
         attemptLinks(context, conversation),
         transcript(messages, evaluations, () => nextMessages(next)),
+        personaFaults(conversation),
       ),
       h('section', h('h2', 'Evaluations'), evaluationList(conversation)),
     ),
@@ -188,6 +189,31 @@ function evaluationCard({ objective, objective_version: version, outcome, score,
     h('p.small.muted', `judged by ${judge}, version ${version} of the objective`),
     h('details', h('summary', 'Criteria'), h('pre', objective.criteria)),
   );
+}
+
+/** The faults of the persona, each with a link to its message. */
+function personaFaults({ persona_faults: faults }) {
+  if (faults.length === 0) return null;
+  const isLeftOut = faults.some((fault) => fault.severity === 'critical');
+  return [
+    h('h2', 'Mistakes of the persona'),
+    isLeftOut &&
+      h('p.small', 'This conversation is left out of the results: a fault of the persona decided it.'),
+    h(
+      'ul.quotes',
+      faults.map((fault) =>
+        h(
+          'li',
+          `${plain(fault.kind)} (${fault.severity}): `,
+          h(
+            'button.quote',
+            { type: 'button', title: 'Show in the transcript', click: () => showQuote(fault) },
+            `“${fault.quote}”`,
+          ),
+        ),
+      ),
+    ),
+  ];
 }
 
 function showQuote(quote) {

@@ -275,6 +275,8 @@ function simulationFacts(simulation, results) {
     failures.evaluations > 0 && `${count(failures.evaluations, 'conversation')} could not be judged`,
     results.conversations.retried > 0 &&
       `${count(results.conversations.retried, 'conversation')} needed more than one attempt`,
+    results.persona_faults.critical > 0 &&
+      `${count(results.persona_faults.critical, 'conversation')} left out of the results: a fault of the persona decided them`,
   ].filter(Boolean);
   return [
     conversationProgress(results.conversations),

@@ -190,6 +190,9 @@ fn describe(out: &mut String, conversation: &Conversation, items: &[Verbatim<Ite
     for item in items {
         results::message(out, item.role, &item.text())?;
     }
+    for fault in &conversation.persona_faults {
+        results::persona_fault(out, &words(&fault.kind), &fault.severity, &fault.quote)?;
+    }
     if conversation.evaluations.is_empty() {
         return writeln!(out, "\nNo evaluations: {}.", words(&conversation.evaluation_status));
     }

@@ -117,6 +117,12 @@ pub(crate) fn message(out: &mut impl Write, role: Role, text: &str) -> fmt::Resu
     labelled(out, label, text)
 }
 
+/// Writes a fault of the persona.
+pub(crate) fn persona_fault(out: &mut impl Write, kind: &str, severity: &str, quote: &str) -> fmt::Result {
+    let effect = if severity == "critical" { ", so the conversation is left out of the results" } else { "" };
+    labelled(out, "  fault    ", &format!("the persona {kind} ({severity}){effect}: \"{quote}\""))
+}
+
 /// Writes the outcome of an evaluation and its reason.
 pub(crate) fn evaluation(out: &mut impl Write, objective: &str, outcome: &str, reason: &str) -> fmt::Result {
     labelled(out, "  result   ", &format!("{objective}: {outcome}, because {reason}"))

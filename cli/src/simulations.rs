@@ -273,6 +273,7 @@ fn problems(results: &Results) -> Vec<String> {
         (stopped, "stopped when the simulation ended"),
         (evaluations, "could not be judged"),
         (results.conversations.retried, "needed more than one attempt"),
+        (results.persona_faults.critical, "left out of the results: a fault of the persona decided them"),
     ]
     .into_iter()
     .filter(|(number, _)| *number > 0)

@@ -2,13 +2,14 @@
 
 use onerun_domain::{Criteria, Name, Objective, ObjectiveId, Outcome, Score};
 use onerun_engine::Verdict;
-use onerun_tests::app::{Behavior, TestApp};
+use onerun_tests::app::{Behavior, JUDGE_VERSION, TestApp};
 use serde_json::{Value, json};
 
 use crate::fixtures::{TestConversation, TestProject, code, id, text};
 
 fn verdict(outcome: Outcome, score: Option<f64>, quotes: &[&str]) -> Verdict {
     Verdict {
+        ordinal: None,
         outcome,
         score: score.and_then(Score::parse),
         reason: "Because.".to_owned(),
@@ -154,6 +155,39 @@ async fn quotes_occur_verbatim_in_their_message() {
             { "item_id": item, "text": "\u{201c}Jo\u{201d}" },
         ])
     );
+}
+
+#[tokio::test]
+async fn evaluation_has_the_version_and_usage_of_its_model() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    let prose = project.objective("Is kind", "The agent is kind.").await;
+    let checks = project.objective("Refunds", "check: agent says /refund/i").await;
+    let graded = Verdict { ordinal: Some(4), ..verdict(Outcome::Passed, Some(0.8), &[]) };
+    app.model().on_judge(Behavior::Says(graded.clone()));
+    let conversation = judged(&project, &[&prose, &checks], "Gladly.").await;
+    let usage = json!({
+        "calls": 1,
+        "failed_calls": 0,
+        "unpriced_calls": 0,
+        "input_tokens": 700,
+        "cached_input_tokens": 60,
+        "cache_write_tokens": 5,
+        "output_tokens": 40,
+        "reasoning_tokens": 30,
+        "cost_usd": 0.0015,
+    });
+    let details = |evaluation: &Value| {
+        ["ordinal", "judge_version", "judge_usage"].map(|member| evaluation[member].clone())
+    };
+    let [judged_by_model, judged_by_checks] = &evaluations(&conversation).await[..] else { panic!() };
+    assert_eq!(details(judged_by_model), [json!(4), json!(JUDGE_VERSION), usage]);
+    assert_eq!(details(judged_by_checks), [Value::Null, Value::Null, Value::Null]);
+
+    let beyond = Verdict { ordinal: Some(6), ..graded };
+    app.model().on_judge(Behavior::Says(beyond));
+    let conversation = judged(&project, &[&prose], "Gladly.").await;
+    assert_eq!(evaluations(&conversation).await, Vec::<Value>::new(), "a grade above 5 is no verdict");
 }
 
 #[tokio::test]

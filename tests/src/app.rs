@@ -25,7 +25,7 @@ use onerun_store::{ClaimedJob, with_causes};
 
 pub use client::{Client, CreatedKey, Reply, documentation};
 use model::TestModels;
-pub use model::{Behavior, TestModel};
+pub use model::{Behavior, JUDGE_VERSION, TestModel};
 
 /// The key that is accepted.
 pub const ROOT_KEY: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";

@@ -2,8 +2,8 @@
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{
-    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, Objective, Outcome, Resource,
-    SimulationId, wilson_interval,
+    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, FaultSeverity, Objective, Outcome,
+    Resource, SimulationId, wilson_interval,
 };
 use onerun_store::{ConversationCounts, ObjectiveCounts, ProjectStore, SimulationCounts};
 use schemars::JsonSchema;
@@ -35,7 +35,7 @@ pub(crate) struct ResultsOut {
     simulation_id: String,
     status: SimulationStatusOut,
     /// Counts over conversations: one fails if any objective failed, else is inconclusive if any is, else
-    /// passes.
+    /// passes. Conversations with a critical fault of the persona are left out, here and in `objectives`.
     overall: ScoresOut,
     /// The results of each objective, in the order of the simulation.
     objectives: Vec<ObjectiveResultsOut>,
@@ -43,6 +43,7 @@ pub(crate) struct ResultsOut {
     conversations: ConversationCountsOut,
     endings: EndingsOut,
     evaluations: EvaluationCountsOut,
+    persona_faults: PersonaFaultCountsOut,
     failures: FailuresOut,
 }
 
@@ -138,6 +139,17 @@ struct EvaluationCountsOut {
     not_applicable: u64,
 }
 
+/// Counts of conversations by the severity of their persona's worst fault.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PersonaFaultCounts")]
+struct PersonaFaultCountsOut {
+    /// Conversations that are left out of `overall` and `objectives`, because a fault of the persona decided
+    /// how they went.
+    critical: u64,
+    /// Conversations with small faults, which count like the others.
+    minor: u64,
+}
+
 /// Counts of failures.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Failures")]
@@ -193,6 +205,10 @@ async fn get_results(_: &App, project: &dyn ProjectStore, call: Call) -> Result<
             completed: conversations.evaluations(EvaluationStatus::Completed),
             failed: conversations.evaluations(EvaluationStatus::Failed),
             not_applicable: conversations.evaluations(EvaluationStatus::NotApplicable),
+        },
+        persona_faults: PersonaFaultCountsOut {
+            critical: conversations.with_worst_fault(FaultSeverity::Critical),
+            minor: conversations.with_worst_fault(FaultSeverity::Minor),
         },
         failures: FailuresOut {
             lease_expired: conversations.ended_by(EndReason::LeaseExpired),

@@ -9,8 +9,10 @@ mod item;
 mod key;
 mod objective;
 mod persona;
+mod persona_fault;
 mod project;
 mod simulation;
+mod usage;
 
 use jiff::Timestamp;
 use onerun_domain::{Interval, Objective, wire_time};
@@ -27,8 +29,10 @@ pub(crate) use item::*;
 pub(crate) use key::*;
 pub(crate) use objective::*;
 pub(crate) use persona::*;
+pub(crate) use persona_fault::*;
 pub(crate) use project::*;
 pub(crate) use simulation::*;
+pub(crate) use usage::*;
 
 /// A time: RFC 3339, in UTC, in microseconds.
 #[derive(Clone, Copy)]
@@ -134,6 +138,8 @@ words! {
     EvaluationStatusOut(EvaluationStatus),
     EndReasonOut(EndReason),
     OutcomeOut(Outcome),
+    PersonaFaultKindOut(PersonaFaultKind),
+    FaultSeverityOut(FaultSeverity),
 }
 
 /// A 95% confidence interval of a rate.

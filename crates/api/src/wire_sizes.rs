@@ -9,9 +9,10 @@ use onerun_auth::{
 };
 use onerun_domain::{
     AgeGroup, Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason,
-    EndedAttempt, Evaluation, EvaluationStatus, Item, MaxTurns, MessageText, Metadata, Name, Objective,
-    ObjectiveRef, Outcome, Persona, PersonaAttributes, Project, Quote, Role, Scenario, Score, Seed,
-    Simulation, SimulationOptions, SimulationStatus, Target,
+    EndedAttempt, Evaluation, EvaluationDetails, EvaluationStatus, FaultSeverity, Item, MAX_PERSONA_FAULTS,
+    MaxTurns, MessageText, Metadata, ModelUsage, Name, NanoDollars, Objective, ObjectiveRef, Outcome,
+    Persona, PersonaAttributes, PersonaFault, PersonaFaultKind, Project, Quote, Role, Scenario, Score, Seed,
+    Simulation, SimulationOptions, SimulationStatus, Target, TokenUsage,
 };
 use onerun_store::{AgentSummary, ConversationSummary, KeyView, SimulationSummary, WireSize};
 use proptest::prelude::*;
@@ -140,6 +141,23 @@ fn evaluation(text: &str) -> Evaluation {
         score: Score::parse(0.123_456_789_012_345_6),
         reason: text.to_owned(),
         quotes: vec![quote; 10],
+        details: EvaluationDetails {
+            model_version: Some(text.to_owned()),
+            ordinal: Some(5),
+            usage: Some(ModelUsage {
+                calls: u64::MAX,
+                failed_calls: u64::MAX,
+                unpriced_calls: u64::MAX,
+                tokens: TokenUsage {
+                    input: u64::MAX,
+                    cached_input: u64::MAX,
+                    cache_write: u64::MAX,
+                    output: u64::MAX,
+                    reasoning: u64::MAX,
+                },
+                cost: NanoDollars::new(u64::MAX),
+            }),
+        },
         created_at: EARLY,
     }
 }
@@ -162,6 +180,15 @@ fn conversation(text: &str) -> Conversation {
         attempt: u32::MAX,
         ended_attempts: vec![attempt; 3],
         item_count: u32::MAX,
+        persona_faults: vec![
+            PersonaFault {
+                kind: PersonaFaultKind::LeavesCharacter,
+                severity: FaultSeverity::Critical,
+                item_id: LONG_ID.parse().unwrap(),
+                quote: text.to_owned(),
+            };
+            MAX_PERSONA_FAULTS
+        ],
         lease_expires_at: Some(EARLY),
         turn: None,
         queued_at: EARLY,

@@ -17,7 +17,10 @@ pub use status::{ConversationStatus, EndReason, EvaluationStatus};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{ConversationId, PersonaId, Random, Refusal, Simulation, SimulationId, SimulationStatus, later};
+use crate::{
+    ConversationId, FaultSeverity, PersonaFault, PersonaId, Random, Refusal, Simulation, SimulationId,
+    SimulationStatus, later,
+};
 
 /// The number of attempts after which a conversation has failed.
 pub const MAX_ATTEMPTS: u32 = 3;
@@ -88,6 +91,8 @@ pub struct Conversation {
     pub ended_attempts: Vec<EndedAttempt>,
     /// The number of messages in the current attempt.
     pub item_count: u32,
+    /// The persona's faults in the current attempt, found when it was evaluated.
+    pub persona_faults: Vec<PersonaFault>,
     /// When the lease expires; `Some` exactly while it is in progress.
     pub lease_expires_at: Option<Timestamp>,
     /// The call that is being answered, if any.
@@ -120,6 +125,7 @@ impl Conversation {
             attempt: 1,
             ended_attempts: Vec::new(),
             item_count: 0,
+            persona_faults: Vec::new(),
             lease_expires_at: None,
             turn: None,
             queued_at: now,
@@ -245,6 +251,7 @@ impl Conversation {
             attempt: self.attempt + 1,
             ended_attempts,
             item_count: 0,
+            persona_faults: Vec::new(),
             lease_expires_at: None,
             turn: None,
             queued_at: now,
@@ -290,6 +297,16 @@ impl Conversation {
             }
             _ => self,
         })
+    }
+
+    /// Notes the persona's faults in the current attempt.
+    pub fn with_persona_faults(self, persona_faults: Vec<PersonaFault>) -> Self {
+        Self { persona_faults, ..self }
+    }
+
+    /// The severity of the persona's worst fault. A conversation with a critical one is left out of pass rates.
+    pub fn worst_fault(&self) -> Option<FaultSeverity> {
+        self.persona_faults.iter().map(|fault| fault.severity).max()
     }
 
     /// Ends the evaluation of `attempt` with the final status `outcome`.

@@ -1,8 +1,9 @@
 //! Evaluations: the outcome of one conversation against one version of an objective.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::{ConversationId, EvaluationId, ItemId, ObjectiveRef};
+use crate::{ConversationId, EvaluationId, ItemId, ModelUsage, ObjectiveRef};
 
 /// The outcome of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,9 +106,31 @@ pub struct Evaluation {
     pub reason: String,
     /// The words that support the outcome.
     pub quotes: Vec<Quote>,
+    /// Optional facts about the judgement.
+    pub details: EvaluationDetails,
     /// When it was stored.
     pub created_at: Timestamp,
 }
+
+/// Optional facts about an evaluation. Every backend stores them as one JSON document, so a new fact needs a
+/// default and no migration. Evaluations of earlier releases have none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EvaluationDetails {
+    /// The provider's own name for the version of the model that judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_version: Option<String>,
+    /// The model's grade from 0 to [`MAX_ORDINAL`], from which the score follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordinal: Option<u8>,
+    /// The consumption of the calls that judged the conversation. One call judges several objectives, so the
+    /// evaluations of one conversation share it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<ModelUsage>,
+}
+
+/// The best grade of a judge. A grade divided by it is the score.
+pub const MAX_ORDINAL: u8 = 5;
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@
 //! parsing, and a state changes only by a method that may refuse.
 
 mod agent;
+mod agreement;
 mod check;
 mod conversation;
 mod digest;
@@ -21,6 +22,7 @@ mod objective;
 mod page;
 mod patch;
 mod persona;
+mod persona_fault;
 mod project;
 mod refusal;
 mod resource;
@@ -32,13 +34,14 @@ mod text;
 mod usage;
 
 pub use agent::{Agent, AgentPatch};
+pub use agreement::Agreement;
 pub use check::{Check, CheckLineError, CheckResult, Examination, Rubric};
 pub use conversation::{
     Conversation, ConversationStatus, EndReason, EndedAttempt, EvaluationStatus, MAX_ATTEMPTS, TurnClaim,
     TurnToken,
 };
 pub use digest::sha256_hex;
-pub use evaluation::{Evaluation, MAX_QUOTES, Outcome, Quote, Score};
+pub use evaluation::{Evaluation, EvaluationDetails, MAX_ORDINAL, MAX_QUOTES, Outcome, Quote, Score};
 pub use id::{
     AgentId, ConversationId, EvaluationId, IdError, ItemId, ObjectiveId, PersonaId, ProjectId, SimulationId,
 };
@@ -50,6 +53,7 @@ pub use objective::{Objective, ObjectivePatch, ObjectiveRef};
 pub use page::{Direction, Limit, Page, PageRequest, Position, Start};
 pub use patch::Patch;
 pub use persona::{AgeGroup, ApprovalStatus, Persona, PersonaAttributes};
+pub use persona_fault::{FaultSeverity, MAX_PERSONA_FAULTS, PersonaFault, PersonaFaultKind, persona_faults};
 pub use project::Project;
 pub use refusal::Refusal;
 pub use resource::Resource;

@@ -54,7 +54,7 @@ pub struct NanoDollars(u64);
 
 impl NanoDollars {
     /// An amount in billionths of a dollar.
-    pub fn new(billionths: u64) -> Self {
+    pub const fn new(billionths: u64) -> Self {
         Self(billionths)
     }
 

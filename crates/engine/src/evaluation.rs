@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use onerun_domain::{
-    CheckLineError, CheckResult, ConversationId, Evaluation, EvaluationId, EvaluationStatus, Examination,
-    Item, MAX_QUOTES, ModelName, Objective, Outcome, Purpose, Quote, Role, Rubric, Score, SimulationId,
-    Transcript, sha256_hex,
+    CheckLineError, CheckResult, Conversation, ConversationId, Evaluation, EvaluationDetails, EvaluationId,
+    EvaluationStatus, Examination, Item, MAX_ORDINAL, MAX_QUOTES, ModelName, ModelUsage, Objective, Outcome,
+    PersonaFault, Purpose, Quote, Role, Rubric, Score, Simulation, SimulationId, Transcript, sha256_hex,
 };
 use onerun_store::{ConversationChange, ConversationView, ProjectStore, SimulationDetail, StoreError};
 
@@ -26,6 +26,9 @@ const MAX_EVALUATIONS: usize = 256 * 1024;
 
 /// The longest quote that is taken from a model, in characters.
 const MAX_QUOTE: usize = 1_000;
+
+/// The longest version of a model that is stored, in bytes.
+const MAX_VERSION: usize = 200;
 
 /// The end of a truncated reason.
 const TRUNCATED: &str = " […]";
@@ -57,6 +60,7 @@ impl Engine {
         let Some(detail) = project.simulation(simulation).await? else { return Ok(()) };
         let items = all_items(project, simulation, id, attempt).await?;
         let transcript = Arc::new(Transcript { items, end_reason: conversation.end_reason });
+        let faults = self.persona_faults(project, &detail.simulation, &conversation, &transcript).await?;
         let checked = self.check(&detail.objectives, &transcript).await?;
         let drafts = self.judge(project, &detail, checked, &transcript).await?;
 
@@ -77,6 +81,7 @@ impl Engine {
                 score: draft.score,
                 reason: draft.reason,
                 quotes: draft.quotes,
+                details: draft.details,
                 created_at: now,
             })
             .collect();
@@ -85,8 +90,24 @@ impl Engine {
         } else {
             EvaluationStatus::Completed
         };
-        self.conclude(project, simulation, id, attempt, status, evaluations).await?;
+        self.conclude(project, simulation, id, attempt, status, evaluations, faults).await?;
         Ok(())
+    }
+
+    /// The faults of the conversation's persona. The transcript comes from outside and may be long, so
+    /// conversations take turns.
+    async fn persona_faults(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &Simulation,
+        conversation: &Conversation,
+        transcript: &Arc<Transcript>,
+    ) -> Result<Vec<PersonaFault>, JobError> {
+        let persona = project.persona(&conversation.simulation_id, &conversation.persona_id).await?;
+        let Some(persona) = persona else { return Ok(Vec::new()) };
+        let (scenario, transcript) = (simulation.scenario.clone(), Arc::clone(transcript));
+        let find = move || onerun_domain::persona_faults(&scenario, &persona, &transcript);
+        Ok(self.cpu_queues.judging.run(find).await?)
     }
 
     /// Stores that the evaluation of one attempt at a conversation failed.
@@ -97,9 +118,11 @@ impl Engine {
         id: &ConversationId,
         attempt: u32,
     ) -> Result<(), StoreError> {
-        self.conclude(project, simulation, id, attempt, EvaluationStatus::Failed, Vec::new()).await
+        self.conclude(project, simulation, id, attempt, EvaluationStatus::Failed, Vec::new(), Vec::new())
+            .await
     }
 
+    #[expect(clippy::too_many_arguments, reason = "they are the parts of one write")]
     async fn conclude(
         &self,
         project: &dyn ProjectStore,
@@ -108,11 +131,12 @@ impl Engine {
         attempt: u32,
         status: EvaluationStatus,
         evaluations: Vec<Evaluation>,
+        faults: Vec<PersonaFault>,
     ) -> Result<(), StoreError> {
         let now = self.now();
         let decide = move |view: ConversationView| {
-            let conversation =
-                view.conversation.conclude_evaluation(&view.simulation, attempt, status, now)?;
+            let concluded = view.conversation.conclude_evaluation(&view.simulation, attempt, status, now)?;
+            let conversation = concluded.with_persona_faults(faults.clone());
             Ok(ConversationChange {
                 evaluations: evaluations.clone(),
                 ..ConversationChange::to(conversation)
@@ -201,6 +225,8 @@ impl Engine {
             let reason = format!("{} verdicts on {} objectives", answer.verdicts.len(), questions.len());
             return Err(ModelError::Unusable(reason).into());
         }
+        let version = answer.version.map(|version| clean(&version, MAX_VERSION));
+        let judgement = Judgement { judge, prompt: &answer.prompt, version, usage: meter.usage() };
         let agent_spoke = transcript.speaks(Role::Assistant);
         for ((index, _, has_checks), mut verdict) in rubrics.iter().zip(answer.verdicts) {
             if verdict.outcome == Outcome::Passed && !agent_spoke {
@@ -208,7 +234,7 @@ impl Engine {
                 verdict.reason = format!("The agent said nothing. {}", verdict.reason);
             }
             if let Some(draft) = drafts.get_mut(*index) {
-                draft.add_verdict(verdict, judge, &answer.prompt, *has_checks, transcript)?;
+                draft.add_verdict(verdict, &judgement, *has_checks, transcript)?;
             }
         }
         Ok(drafts)
@@ -218,6 +244,14 @@ impl Engine {
 /// An objective's rubric with the results of its checks, or why its criteria were refused.
 type Checked = Result<(Arc<Rubric>, Vec<CheckResult>), CheckLineError>;
 
+/// The facts that the verdicts of one answer share.
+struct Judgement<'a> {
+    judge: &'a ModelName,
+    prompt: &'a str,
+    version: Option<String>,
+    usage: ModelUsage,
+}
+
 /// The evaluation against one objective, before it has an id.
 struct EvaluationDraft {
     outcome: Outcome,
@@ -226,6 +260,7 @@ struct EvaluationDraft {
     quotes: Vec<Quote>,
     judge: String,
     prompt_hash: String,
+    details: EvaluationDetails,
 }
 
 impl EvaluationDraft {
@@ -246,6 +281,7 @@ impl EvaluationDraft {
             quotes: decisive.into_iter().chain(others).flat_map(|result| result.quotes).collect(),
             judge: CHECKS.to_owned(),
             prompt_hash: sha256_hex([objective.criteria.as_str()]),
+            details: EvaluationDetails::default(),
         }
     }
 
@@ -258,6 +294,7 @@ impl EvaluationDraft {
             quotes: Vec::new(),
             judge: CHECKS.to_owned(),
             prompt_hash: sha256_hex([objective.criteria.as_str()]),
+            details: EvaluationDetails::default(),
         }
     }
 
@@ -265,25 +302,34 @@ impl EvaluationDraft {
     fn add_verdict(
         &mut self,
         verdict: Verdict,
-        judge: &ModelName,
-        prompt: &str,
+        judgement: &Judgement<'_>,
         has_checks: bool,
         transcript: &Transcript,
     ) -> Result<(), ModelError> {
         if verdict.reason.trim().is_empty() {
             return Err(ModelError::Unusable("a verdict without a reason".to_owned()));
         }
+        if verdict.ordinal.is_some_and(|ordinal| ordinal > MAX_ORDINAL) {
+            return Err(ModelError::Unusable(format!("a verdict with a grade above {MAX_ORDINAL}")));
+        }
         self.outcome =
             if has_checks { Outcome::all([self.outcome, verdict.outcome]) } else { verdict.outcome };
-        self.score = verdict.score.filter(|_| self.outcome != Outcome::Inconclusive);
+        let is_decided = self.outcome != Outcome::Inconclusive;
+        self.score = verdict.score.filter(|_| is_decided);
+        self.details = EvaluationDetails {
+            model_version: judgement.version.clone(),
+            ordinal: verdict.ordinal.filter(|_| is_decided),
+            usage: Some(judgement.usage),
+        };
         self.reason =
             if has_checks { format!("{}; {}", verdict.reason, self.reason) } else { verdict.reason };
         let quotes = verdict.quotes.iter().filter_map(|text| find_quote(text, &transcript.items));
         self.quotes.extend(quotes);
         // One more than is stored shows that some were dropped.
         self.quotes.truncate(MAX_QUOTES + 1);
+        let Judgement { judge, prompt, .. } = judgement;
         self.judge = if has_checks { format!("{CHECKS}+{judge}") } else { judge.to_string() };
-        self.prompt_hash = sha256_hex([self.prompt_hash.as_str(), prompt]);
+        self.prompt_hash = sha256_hex([self.prompt_hash.as_str(), *prompt]);
         Ok(())
     }
 }
@@ -337,6 +383,7 @@ mod tests {
             quotes: quotes.iter().map(quote).collect(),
             judge: CHECKS.to_owned(),
             prompt_hash: String::new(),
+            details: EvaluationDetails::default(),
         }
     }
 

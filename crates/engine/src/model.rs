@@ -173,6 +173,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// A score, if the model gives one.
     pub score: Option<Score>,
+    /// The model's grade from 0 to [`MAX_ORDINAL`](onerun_domain::MAX_ORDINAL), if the score follows from one.
+    pub ordinal: Option<u8>,
     /// Why the model decided so. Must not be blank.
     pub reason: String,
     /// Literal quotes that support the verdict. Those that do not occur in the transcript are dropped.

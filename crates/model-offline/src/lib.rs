@@ -64,6 +64,7 @@ impl Model for Offline {
         let verdict = Verdict {
             outcome: Outcome::Inconclusive,
             score: None,
+            ordinal: None,
             reason: JUDGE_REASON.to_owned(),
             quotes: Vec::new(),
         };

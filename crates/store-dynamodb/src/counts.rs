@@ -12,7 +12,8 @@
 use std::collections::BTreeMap;
 
 use onerun_domain::{
-    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, ObjectiveRef, Outcome, Progress,
+    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, FaultSeverity, ObjectiveRef, Outcome,
+    Progress,
 };
 use onerun_store::{ConversationCounts, ObjectiveCounts, SimulationCounts, StoreError};
 
@@ -52,6 +53,9 @@ impl Counts {
         if conversation.attempt > 1 {
             counts.count(RETRIED.into());
         }
+        if let Some(severity) = conversation.worst_fault() {
+            counts.count(worst_fault(severity));
+        }
         if !conversation.is_settled() {
             counts.count(UNSETTLED.into());
             return counts;
@@ -63,7 +67,9 @@ impl Counts {
         }
         match conversation.evaluation_status {
             EvaluationStatus::Failed => counts.count(UNJUDGED.into()),
-            EvaluationStatus::Completed => counts.count_evaluations(&stored.evaluations, pinned),
+            EvaluationStatus::Completed if conversation.worst_fault() != Some(FaultSeverity::Critical) => {
+                counts.count_evaluations(&stored.evaluations, pinned);
+            }
             _ => {}
         }
         counts
@@ -164,6 +170,7 @@ impl Totals<'_> {
             by_evaluation_status: self
                 .all(EvaluationStatus::ALL.map(|word| (word.as_str(), evaluation(word))))?,
             by_outcome: self.all(Outcome::ALL.map(|word| (word.as_str(), together(word))))?,
+            by_worst_fault: self.all(FaultSeverity::ALL.map(|word| (word.as_str(), worst_fault(word))))?,
             retried: self.counted(RETRIED)?,
         };
         let mut objectives: Vec<ObjectiveCounts> = Vec::new();
@@ -214,6 +221,10 @@ fn evaluation(status: EvaluationStatus) -> String {
 
 fn end(reason: EndReason) -> String {
     format!("end_{}", reason.as_str())
+}
+
+fn worst_fault(severity: FaultSeverity) -> String {
+    format!("fault_{}", severity.as_str())
 }
 
 fn together(outcome: Outcome) -> String {

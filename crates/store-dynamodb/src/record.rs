@@ -238,6 +238,7 @@ pub(crate) fn conversation_body(conversation: &Conversation, evaluations: &[Stor
         "attempt": conversation.attempt,
         "ended_attempts": conversation.ended_attempts.iter().map(ended_attempt).collect::<Value>(),
         "item_count": conversation.item_count,
+        "persona_faults": conversation.persona_faults,
         "lease_expires_at": conversation.lease_expires_at.map(micros),
         "turn_token": conversation.turn.as_ref().map(|claim| claim.token.as_str()),
         "turn_expires_at": conversation.turn.as_ref().map(|claim| micros(claim.expires_at)),
@@ -261,6 +262,7 @@ pub(crate) fn conversation(item: &Item) -> Read<StoredConversation> {
         attempt: fields.number("attempt")?,
         ended_attempts: ended_attempts(&mut fields)?,
         item_count: fields.number("item_count")?,
+        persona_faults: fields.document("persona_faults")?,
         lease_expires_at: fields.optional_time("lease_expires_at")?,
         turn: turn_claim(&mut fields)?,
         queued_at: fields.time("queued_at")?,
@@ -358,6 +360,7 @@ pub(crate) fn evaluation_body(evaluation: &Evaluation) -> Value {
         "score": score_json(evaluation.score),
         "reason": evaluation.reason,
         "quotes": evaluation.quotes.iter().map(quote).collect::<Value>(),
+        "details": evaluation.details,
         "created_at": micros(evaluation.created_at),
     })
 }
@@ -377,6 +380,7 @@ pub(crate) fn evaluation(item: &Item) -> Read<Evaluation> {
         quotes: fields.list("quotes", |fields| {
             Ok(Quote { item_id: fields.parsed("item")?, text: fields.text("text")? })
         })?,
+        details: fields.document("details")?,
         created_at: fields.time("created_at")?,
     })
 }

@@ -21,6 +21,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_fair_jobs.sql"),
     include_str!("migrations/0006_bounds.sql"),
     include_str!("migrations/0007_models.sql"),
+    include_str!("migrations/0008_evaluation_details.sql"),
+    include_str!("migrations/0009_persona_faults.sql"),
 ];
 
 /// Refuses a file that is not a OneRun database or is newer than this program. Writes nothing.

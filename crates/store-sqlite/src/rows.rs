@@ -163,7 +163,7 @@ macro_rules! conversation_columns {
         "conversations.id, conversations.simulation_id, conversations.persona_id, conversations.seq, \
          conversations.status, conversations.end_reason, conversations.evaluation_status, \
          conversations.attempt, conversations.ended_attempts, conversations.item_count, \
-         conversations.lease_expires_at, \
+         conversations.persona_faults, conversations.lease_expires_at, \
          conversations.turn_token, conversations.turn_expires_at, conversations.queued_at, \
          conversations.created_at, conversations.updated_at"
     };
@@ -182,6 +182,7 @@ pub(crate) fn conversation(columns: &mut Columns<'_>) -> Read<Conversation> {
         attempt: columns.value()?,
         ended_attempts: ended_attempts(columns)?,
         item_count: columns.value()?,
+        persona_faults: columns.checked(from_json)?,
         lease_expires_at: columns.optional_time()?,
         turn: turn_claim(columns)?,
         queued_at: columns.time()?,
@@ -279,7 +280,7 @@ macro_rules! evaluation_columns {
     () => {
         "evaluations.id, evaluations.conversation_id, evaluations.attempt, evaluations.objective_id, \
          evaluations.objective_version, evaluations.judge, evaluations.prompt_hash, evaluations.outcome, \
-         evaluations.score, evaluations.reason, evaluations.quotes, evaluations.created_at"
+         evaluations.score, evaluations.reason, evaluations.quotes, evaluations.details, evaluations.created_at"
     };
 }
 
@@ -296,6 +297,7 @@ pub(crate) fn evaluation(columns: &mut Columns<'_>) -> Read<Evaluation> {
         score: score(columns)?,
         reason: columns.value()?,
         quotes: quotes(columns)?,
+        details: columns.checked(from_json)?,
         created_at: columns.time()?,
     })
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use onerun_domain::{
     Agent, AgentId, Conversation, ConversationStatus, Direction, EndReason, Evaluation, EvaluationStatus,
-    Metadata, Name, Objective, ObjectiveRef, Outcome, PageRequest, Persona, Progress, Simulation,
-    SimulationStatus,
+    FaultSeverity, Metadata, Name, Objective, ObjectiveRef, Outcome, PageRequest, Persona, Progress,
+    Simulation, SimulationStatus,
 };
 
 /// The sort order of projects, agents and objectives. Equal values are ordered by creation time, in the same
@@ -187,6 +187,9 @@ pub struct ConversationCounts {
     /// By overall outcome ([`Outcome::all`]); conversations without a completed evaluation are left
     /// out.
     pub by_outcome: BTreeMap<&'static str, u64>,
+    /// By the severity of their persona's worst fault; conversations without one are left out. Those with a
+    /// critical one are not counted by outcome, neither here nor for objectives.
+    pub by_worst_fault: BTreeMap<&'static str, u64>,
     /// The number of conversations that lost a lease: they are at a later attempt than the first.
     pub retried: u64,
 }
@@ -205,6 +208,11 @@ impl ConversationCounts {
     /// The number of evaluations in `status`.
     pub fn evaluations(&self, status: EvaluationStatus) -> u64 {
         self.by_evaluation_status.get(status.as_str()).copied().unwrap_or(0)
+    }
+
+    /// The number of conversations whose persona's worst fault is of `severity`.
+    pub fn with_worst_fault(&self, severity: FaultSeverity) -> u64 {
+        self.by_worst_fault.get(severity.as_str()).copied().unwrap_or(0)
     }
 
     /// The number of conversations with `outcome`.

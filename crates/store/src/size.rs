@@ -23,6 +23,9 @@ const FIXED: usize = 1_200;
 /// An id in quotes and the comma after it.
 const ID: usize = 32;
 
+/// More than a sum of calls to models takes.
+const USAGE: usize = 512;
+
 /// The bytes of a text as JSON, quotes included.
 fn text(text: &str) -> usize {
     let escaped = |byte: u8| match byte {
@@ -75,13 +78,16 @@ fn conversation(conversation: &Conversation) -> usize {
     let ended = |reason: &Option<String>| FIXED + optional_text(reason.as_deref());
     let attempts: usize =
         conversation.ended_attempts.iter().map(|attempt| ended(&attempt.failure_reason)).sum();
-    FIXED + attempts
+    let faults: usize = conversation.persona_faults.iter().map(|fault| text(&fault.quote) + 5 * ID).sum();
+    FIXED + attempts + faults
 }
 
 fn evaluation((evaluation, objective): &(Evaluation, Name)) -> usize {
-    let Evaluation { judge, prompt_hash, reason, quotes, .. } = evaluation;
+    let Evaluation { judge, prompt_hash, reason, quotes, details, .. } = evaluation;
     let quotes: usize = quotes.iter().map(|quote| text(&quote.text) + 2 * ID).sum();
-    FIXED + text(judge) + text(prompt_hash) + text(reason) + quotes + name(objective)
+    let version = optional_text(details.model_version.as_deref());
+    let usage = details.usage.map_or(4, |_| USAGE);
+    FIXED + version + usage + text(judge) + text(prompt_hash) + text(reason) + quotes + name(objective)
 }
 
 impl WireSize for Project {

@@ -6,10 +6,10 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use onerun_domain::{ModelName, SimulationModels};
+use onerun_domain::{ModelName, NanoDollars, SimulationModels, TokenUsage};
 use onerun_engine::{
-    JudgeRequest, Model, ModelError, Models, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
-    Verdicts,
+    JudgeRequest, Model, ModelCall, ModelError, Models, PersonaDraft, PersonaRequest, Reply, ReplyRequest,
+    Verdict, Verdicts,
 };
 use onerun_model_offline::{Offline, OfflineModels};
 use tokio::sync::Semaphore;
@@ -34,6 +34,16 @@ pub enum Behavior<T> {
 
 /// The text of the model's errors. It may occur in logs only.
 pub(super) const INTERNAL: &str = "upstream 10.0.0.7 said: key sk-internal is over its quota";
+
+/// The version of the model that gives configured verdicts.
+pub const JUDGE_VERSION: &str = "judge-2031-03-14";
+
+/// The consumption of each configured verdict.
+const JUDGE_CALL: ModelCall = ModelCall {
+    tokens: TokenUsage { input: 700, cached_input: 60, cache_write: 5, output: 40, reasoning: 30 },
+    cost: Some(NanoDollars::new(1_500_000)),
+    failed: false,
+};
 
 /// The model of a [`TestApp`](super::TestApp).
 pub struct TestModel {
@@ -127,11 +137,14 @@ impl Model for TestModel {
 
     async fn judge(&self, request: JudgeRequest<'_>) -> Result<Verdicts, ModelError> {
         match self.perform(&self.judge).await? {
-            Some(verdict) => Ok(Verdicts {
-                verdicts: vec![verdict; request.questions.len()],
-                prompt: "the prompt of the test".to_owned(),
-                version: None,
-            }),
+            Some(verdict) => {
+                request.meter.add(JUDGE_CALL);
+                Ok(Verdicts {
+                    verdicts: vec![verdict; request.questions.len()],
+                    prompt: "the prompt of the test".to_owned(),
+                    version: Some(JUDGE_VERSION.to_owned()),
+                })
+            }
             None => Offline.judge(request).await,
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     operation::Example,
     views::{
         ConversationStatusOut, EndReasonOut, EvaluationOut, EvaluationStatusOut, EvaluationSummaryOut,
-        PersonaOut, Time,
+        PersonaFaultOut, PersonaOut, Time,
     },
 };
 
@@ -58,6 +58,9 @@ struct ConversationFields {
     ended_attempts: Vec<EndedAttemptOut>,
     /// The number of messages in the current attempt.
     item_count: u32,
+    /// The persona's faults, found when the conversation was judged. With a critical one, the conversation
+    /// counts neither for nor against the agent.
+    persona_faults: Vec<PersonaFaultOut>,
     /// When the worker's lease expires, unless the worker calls before.
     lease_expires_at: Option<Time>,
     metadata: Map<String, Value>,
@@ -79,6 +82,7 @@ impl ConversationFields {
             attempt: conversation.attempt,
             ended_attempts: conversation.ended_attempts.into_iter().map(EndedAttemptOut::from).collect(),
             item_count: conversation.item_count,
+            persona_faults: conversation.persona_faults.into_iter().map(PersonaFaultOut::from).collect(),
             lease_expires_at: conversation.lease_expires_at.map(Time),
             metadata: Map::new(),
             created_at: Time(conversation.created_at),
@@ -167,6 +171,7 @@ impl Example for ConversationOut {
                 "attempt": 1, "end_reason": "persona_decided", "failure_reason": null, "ended_at": CHANGED,
             }],
             "item_count": 5,
+            "persona_faults": [],
             "lease_expires_at": null,
             "metadata": {},
             "created_at": MADE,

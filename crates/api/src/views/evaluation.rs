@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     openapi::examples::{CHANGED, CONVERSATION, OBJECTIVE},
     operation::Example,
-    views::{ObjectiveOut, OutcomeOut, Time},
+    views::{ModelUsageOut, ObjectiveOut, OutcomeOut, Time},
 };
 
 /// A literal quote from the transcript.
@@ -32,10 +32,18 @@ struct EvaluationFields {
     /// From 0 to 1; null if inconclusive.
     #[schemars(range(min = 0.0, max = 1.0))]
     score: Option<f64>,
+    /// The grade that a model gave; the score is a fifth of it. Null without one.
+    #[schemars(range(min = 0, max = 5))]
+    ordinal: Option<u8>,
     reason: Option<String>,
     quotes: Vec<QuoteOut>,
     /// The judge: a model's name, `checks`, or both.
     judge: String,
+    /// The provider's own name for the version of the model that judged; null if it gave none.
+    judge_version: Option<String>,
+    /// The consumption of the calls that judged the conversation, shared by all its evaluations. Null if no
+    /// model judged.
+    judge_usage: Option<ModelUsageOut>,
     /// The SHA-256 of the judge's prompt, in hex.
     prompt_hash: String,
     created_at: Time,
@@ -57,7 +65,10 @@ impl From<Evaluation> for EvaluationFields {
                 .into_iter()
                 .map(|quote| QuoteOut { item_id: quote.item_id.into(), text: quote.text })
                 .collect(),
+            ordinal: evaluation.details.ordinal,
             judge: evaluation.judge,
+            judge_version: evaluation.details.model_version,
+            judge_usage: evaluation.details.usage.map(ModelUsageOut::from),
             prompt_hash: evaluation.prompt_hash,
             created_at: Time(evaluation.created_at),
             updated_at: Time(evaluation.created_at),
@@ -118,9 +129,12 @@ impl Example for EvaluationOut {
             "objective": ObjectiveOut::example(),
             "outcome": "passed",
             "score": 1.0,
+            "ordinal": null,
             "reason": "`check: agent says /refund/i` holds",
             "quotes": [{ "item_id": "iB8nD5vF1TgR6pWqY3sKa", "text": "refund" }],
             "judge": "checks",
+            "judge_version": null,
+            "judge_usage": null,
             "prompt_hash": "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184",
             "created_at": CHANGED,
             "updated_at": CHANGED,

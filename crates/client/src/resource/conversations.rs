@@ -59,10 +59,26 @@ pub struct Conversation {
     pub lease_expires_at: Option<String>,
     /// The number of messages of the attempt.
     pub item_count: u32,
+    /// The persona's faults; empty if the server does not report them.
+    #[serde(default)]
+    pub persona_faults: Vec<PersonaFault>,
     /// The persona of the conversation.
     pub persona: Persona,
     /// The evaluations, in the order of the simulation's objectives.
     pub evaluations: Vec<Evaluation>,
+}
+
+/// A fault of a persona.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PersonaFault {
+    /// The kind, such as `leaves_character`.
+    pub kind: String,
+    /// `minor`, or `critical`: then the conversation is left out of pass rates.
+    pub severity: String,
+    /// The message with the fault.
+    pub item_id: String,
+    /// Words of that message.
+    pub quote: String,
 }
 
 /// An ended attempt of a conversation.

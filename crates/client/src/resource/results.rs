@@ -24,6 +24,9 @@ pub struct Results {
     pub endings: Endings,
     /// Conversations by evaluation status.
     pub evaluations: EvaluationCounts,
+    /// Conversations by their persona's worst fault; all zero if the server does not report them.
+    #[serde(default)]
+    pub persona_faults: PersonaFaultCounts,
     /// Counts of failures.
     pub failures: Failures,
 }
@@ -124,6 +127,15 @@ pub struct EvaluationCounts {
     pub failed: u64,
     /// Nothing to judge.
     pub not_applicable: u64,
+}
+
+/// Conversations by the severity of their persona's worst fault.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PersonaFaultCounts {
+    /// Left out of the pass rates.
+    pub critical: u64,
+    /// Counted like the others.
+    pub minor: u64,
 }
 
 /// Counts of failures.

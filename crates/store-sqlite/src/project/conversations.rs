@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use onerun_domain::{
     Conversation, ConversationId, ConversationStatus, Direction, EndReason, Evaluation, EvaluationStatus,
-    Job, Name, Page, Persona, ProjectId, Score, Simulation, SimulationId, Work,
+    FaultSeverity, Job, Name, Page, Persona, ProjectId, Score, Simulation, SimulationId, Work,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide, EvaluatedConversation,
@@ -71,8 +71,8 @@ fn insert(
         "INSERT INTO conversations
              (id, simulation_id, persona_id, seq, status, end_reason, evaluation_status, attempt, item_count,
               lease_expires_at, turn_token, turn_expires_at, queued_at, settled, created_at, updated_at,
-              ended_attempts)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+              ended_attempts, persona_faults, worst_fault)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
          ON CONFLICT (simulation_id, seq) DO NOTHING",
         params![
             conversation.id.as_str(),
@@ -92,6 +92,8 @@ fn insert(
             micros(conversation.created_at),
             micros(conversation.updated_at),
             ended_attempts_json(&conversation.ended_attempts),
+            rows::json("conversation", &conversation.persona_faults)?,
+            conversation.worst_fault().map(FaultSeverity::as_str),
         ],
     )?;
     Ok(())
@@ -276,7 +278,7 @@ fn update(
         "UPDATE conversations
          SET status = ?2, end_reason = ?3, evaluation_status = ?4, attempt = ?5, item_count = ?6,
              lease_expires_at = ?7, turn_token = ?8, turn_expires_at = ?9, queued_at = ?10, settled = ?11,
-             updated_at = ?12, ended_attempts = ?13
+             updated_at = ?12, ended_attempts = ?13, persona_faults = ?14, worst_fault = ?15
          WHERE id = ?1",
         params![
             id.as_str(),
@@ -292,6 +294,8 @@ fn update(
             conversation.is_settled(),
             micros(conversation.updated_at),
             ended_attempts_json(&conversation.ended_attempts),
+            rows::json("conversation", &conversation.persona_faults)?,
+            conversation.worst_fault().map(FaultSeverity::as_str),
         ],
     )?;
     Ok(())
@@ -308,8 +312,8 @@ fn insert_evaluation(
         "evaluation",
         "INSERT INTO evaluations
              (conversation_id, attempt, objective_id, objective_version, id, judge, prompt_hash, outcome, score,
-              reason, quotes, created_at)
-         SELECT ?2, ?3, objectives.id, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM objectives
+              reason, quotes, details, created_at)
+         SELECT ?2, ?3, objectives.id, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14 FROM objectives
          WHERE objectives.id = ?4 AND objectives.project_id = ?1",
         params![
             tables.project.as_str(),
@@ -324,6 +328,7 @@ fn insert_evaluation(
             evaluation.score.map(Score::get),
             evaluation.reason,
             rows::quotes_json(&evaluation.quotes),
+            rows::json("evaluation", &evaluation.details)?,
             micros(evaluation.created_at),
         ],
     )?;

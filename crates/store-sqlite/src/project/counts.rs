@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use onerun_domain::{
-    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, ObjectiveRef, Outcome, SimulationId,
+    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, FaultSeverity, ObjectiveRef, Outcome,
+    SimulationId,
 };
 use onerun_store::{ConversationCounts, ObjectiveCounts, SimulationCounts, StoreError};
 
@@ -33,22 +34,27 @@ fn conversations(tables: &ProjectTables<'_>, id: &SimulationId) -> Result<Conver
     let groups = sql::all(
         tables.connection,
         "conversation",
-        "SELECT status, end_reason, evaluation_status, attempt > 1, COUNT(*)
-         FROM conversations WHERE simulation_id = ?1 GROUP BY 1, 2, 3, 4",
+        "SELECT status, end_reason, evaluation_status, attempt > 1, worst_fault, COUNT(*)
+         FROM conversations WHERE simulation_id = ?1 GROUP BY 1, 2, 3, 4, 5",
         [id.as_str()],
         |columns| {
             let status = columns.word(ConversationStatus::parse)?;
             let end_reason = columns.optional_word(EndReason::parse)?;
             let evaluation = columns.word(EvaluationStatus::parse)?;
-            Ok((status, end_reason, evaluation, columns.value::<bool>()?, columns.number()?))
+            let retried = columns.value::<bool>()?;
+            let worst_fault = columns.optional_word(FaultSeverity::parse)?;
+            Ok((status, end_reason, evaluation, retried, worst_fault, columns.number()?))
         },
     )?;
     let mut counts = ConversationCounts::default();
-    for (status, end_reason, evaluation, retried, count) in groups {
+    for (status, end_reason, evaluation, retried, worst_fault, count) in groups {
         *counts.by_status.entry(status.as_str()).or_default() += count;
         *counts.by_evaluation_status.entry(evaluation.as_str()).or_default() += count;
         if let Some(reason) = end_reason {
             *counts.by_end_reason.entry(reason.as_str()).or_default() += count;
+        }
+        if let Some(severity) = worst_fault {
+            *counts.by_worst_fault.entry(severity.as_str()).or_default() += count;
         }
         if retried {
             counts.retried += count;
@@ -76,6 +82,7 @@ fn outcomes(
                  AND evaluations.attempt = conversations.attempt
              WHERE conversations.simulation_id = ?1 AND conversations.status = 'ended'
                AND conversations.evaluation_status = 'completed'
+               AND conversations.worst_fault IS NOT 'critical'
              GROUP BY conversations.inserted
          )
          GROUP BY 1, 2, 3",
@@ -126,6 +133,7 @@ fn evaluations(
              AND evaluations.attempt = conversations.attempt
          WHERE conversations.simulation_id = ?1 AND conversations.status = 'ended'
            AND conversations.evaluation_status = 'completed'
+           AND conversations.worst_fault IS NOT 'critical'
          GROUP BY 1, 2, 3",
         [id.as_str()],
         |columns| {

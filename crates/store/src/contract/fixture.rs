@@ -15,11 +15,11 @@ use jiff::{SignedDuration, Timestamp};
 use onerun_auth::ProjectAccess;
 use onerun_domain::{
     AgeGroup, Agent, AgentId, ApprovalStatus, Conversation, ConversationId, Criteria, EndReason, Evaluation,
-    EvaluationId, EvaluationStatus, Item, ItemId, Job, JobKind, Limit, MAX_ATTEMPTS, MaxTurns, MessageText,
-    Metadata, ModelName, Name, NanoDollars, Objective, ObjectiveId, Outcome, Page, PageRequest, Persona,
-    PersonaAttributes, PersonaId, Progress, Project, ProjectId, Random, Refusal, Role, Scenario, Score, Seed,
-    Simulation, SimulationId, SimulationModels, SimulationOptions, SimulationStatus, Start, Target,
-    TurnClaim, TurnToken,
+    EvaluationDetails, EvaluationId, EvaluationStatus, Item, ItemId, Job, JobKind, Limit, MAX_ATTEMPTS,
+    MaxTurns, MessageText, Metadata, ModelName, Name, NanoDollars, Objective, ObjectiveId, Outcome, Page,
+    PageRequest, Persona, PersonaAttributes, PersonaFault, PersonaId, Progress, Project, ProjectId, Random,
+    Refusal, Role, Scenario, Score, Seed, Simulation, SimulationId, SimulationModels, SimulationOptions,
+    SimulationStatus, Start, Target, TurnClaim, TurnToken,
 };
 use tokio::sync::Barrier;
 
@@ -530,6 +530,17 @@ impl Scene {
         status: EvaluationStatus,
         outcomes: &[Outcome],
     ) -> Result<Conversation, ChangeError> {
+        self.conclude_with(id, status, outcomes, Vec::new()).await
+    }
+
+    /// Like [`conclude`](Self::conclude), with the persona's faults.
+    pub(super) async fn conclude_with(
+        &self,
+        id: &ConversationId,
+        status: EvaluationStatus,
+        outcomes: &[Outcome],
+        faults: Vec<PersonaFault>,
+    ) -> Result<Conversation, ChangeError> {
         let (now, scene, outcomes) = (self.now(), self.clone(), outcomes.to_vec());
         self.change(id, move |view| {
             let evaluations = scene
@@ -539,8 +550,8 @@ impl Scene {
                 .map(|(objective, outcome)| scene.evaluation(&view.conversation, objective, *outcome))
                 .collect();
             let attempt = view.conversation.attempt;
-            let conversation =
-                view.conversation.conclude_evaluation(&view.simulation, attempt, status, now)?;
+            let concluded = view.conversation.conclude_evaluation(&view.simulation, attempt, status, now)?;
+            let conversation = concluded.with_persona_faults(faults.clone());
             Ok(ConversationChange { evaluations, ..ConversationChange::to(conversation) })
         })
         .await
@@ -567,6 +578,7 @@ impl Scene {
             },
             reason: format!("It {}.", outcome.as_str()),
             quotes: Vec::new(),
+            details: EvaluationDetails::default(),
             created_at: self.now(),
         }
     }

@@ -1,8 +1,8 @@
 //! Judging: evaluations, and the effect of a cancel on them.
 
 use onerun_domain::{
-    ConversationStatus, EndReason, Evaluation, EvaluationStatus, ItemId, Objective, ObjectivePatch, Outcome,
-    Quote, Refusal, Score, SimulationStatus,
+    ConversationStatus, EndReason, Evaluation, EvaluationDetails, EvaluationStatus, ItemId, ModelUsage,
+    NanoDollars, Objective, ObjectivePatch, Outcome, Quote, Refusal, Score, SimulationStatus, TokenUsage,
 };
 
 use super::fixture::{Fixture, ROUNDS, Scene, Settled, all, both, name, odd_texts, refusal};
@@ -52,6 +52,23 @@ pub async fn evaluation_is_read_as_recorded(fixture: &Fixture) {
             judge: format!("j{text}"),
             prompt_hash: format!("{number:064x}"),
             score: scores[number % scores.len()].and_then(Score::parse),
+            details: EvaluationDetails {
+                model_version: (number % 2 == 1).then(|| format!("v{text}")),
+                ordinal: u8::try_from(number % 7).ok().filter(|ordinal| *ordinal < 6),
+                usage: (number % 3 == 1).then_some(ModelUsage {
+                    calls: u64::MAX,
+                    failed_calls: 1,
+                    unpriced_calls: 2,
+                    tokens: TokenUsage {
+                        input: 3,
+                        cached_input: 4,
+                        cache_write: 5,
+                        output: 6,
+                        reasoning: u64::MAX,
+                    },
+                    cost: NanoDollars::new(u64::MAX),
+                }),
+            },
             reason: text,
             quotes: quotes(number % 5),
             ..scene.evaluation(&held, objective, Outcome::ALL[number % 3])

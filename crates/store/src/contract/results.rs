@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use onerun_domain::{
-    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, ObjectiveRef, Outcome, Progress, Refusal,
+    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, FaultSeverity, ItemId, ObjectiveRef,
+    Outcome, PersonaFault, PersonaFaultKind, Progress, Refusal,
 };
 
 use super::fixture::{Fixture, Scene, Settled, all, in_pages, mix};
@@ -23,6 +24,7 @@ impl Scene {
                 by_end_reason: counted(counts.conversations.by_end_reason),
                 by_evaluation_status: counted(counts.conversations.by_evaluation_status),
                 by_outcome: counted(counts.conversations.by_outcome),
+                by_worst_fault: counted(counts.conversations.by_worst_fault),
                 retried: counts.conversations.retried,
             },
             objectives: objectives
@@ -55,10 +57,14 @@ impl Scene {
             let evaluation = conversation.evaluation_status;
             *counts.by_evaluation_status.entry(evaluation.as_str()).or_default() += 1;
             counts.retried += u64::from(conversation.attempt > 1);
+            if let Some(severity) = conversation.worst_fault() {
+                *counts.by_worst_fault.entry(severity.as_str()).or_default() += 1;
+            }
             progress.settled += u32::from(conversation.is_settled());
             progress.conversations_failed += u32::from(conversation.status == ConversationStatus::Failed);
             progress.evaluations_failed += u32::from(evaluation == EvaluationStatus::Failed);
-            if !conversation.is_settled() || evaluation != EvaluationStatus::Completed {
+            let is_excluded = conversation.worst_fault() == Some(FaultSeverity::Critical);
+            if !conversation.is_settled() || evaluation != EvaluationStatus::Completed || is_excluded {
                 continue;
             }
             let together = Outcome::all(read.evaluations.iter().map(|(evaluation, _)| evaluation.outcome));
@@ -130,6 +136,40 @@ pub async fn each_end_is_counted_under_its_reason(fixture: &Fixture) {
     assert_eq!((first.score_sum, first.score_count), (3.0, 3));
     assert_eq!((second.score_sum, second.score_count), (2.25, 3));
     assert_eq!(counts.progress, Progress { settled: 8, conversations_failed: 1, evaluations_failed: 1 });
+}
+
+/// A conversation in which the persona made a critical fault is counted apart, and not by its outcomes.
+pub async fn critical_fault_of_a_persona_excludes_the_conversation(fixture: &Fixture) {
+    let scene = fixture.scene(4).await;
+    let fault = |severity| PersonaFault {
+        kind: PersonaFaultKind::Invents,
+        severity,
+        item_id: ItemId::generate(fixture.random()),
+        quote: "ORD-99812 \u{1f600}\n\"".into(),
+    };
+    let (minor, critical) = (fault(FaultSeverity::Minor), fault(FaultSeverity::Critical));
+    let of_conversations =
+        [vec![], vec![minor.clone()], vec![minor.clone(), critical.clone()], vec![critical]];
+    for (index, faults) in of_conversations.iter().enumerate() {
+        let id = scene.id(index);
+        scene.hold(&id).await;
+        let outcomes = [Outcome::Passed, Outcome::Passed];
+        scene.conclude_with(&id, EvaluationStatus::Completed, &outcomes, faults.clone()).await.unwrap();
+        assert_eq!(scene.read(&id).await.conversation.persona_faults, *faults);
+        assert_eq!(scene.read(&id).await.evaluations.len(), 2, "its evaluations are stored");
+    }
+    let counts = scene.counts().await;
+    assert_eq!(counts, scene.recount().await);
+    let conversations = &counts.conversations;
+    assert_eq!(FaultSeverity::ALL.map(|severity| conversations.with_worst_fault(severity)), [1, 2]);
+    assert_eq!(conversations.with_outcome(Outcome::Passed), 2);
+    assert_eq!(conversations.evaluations(EvaluationStatus::Completed), 4);
+    for objective in &counts.objectives {
+        assert_eq!((objective.with_outcome(Outcome::Passed), objective.score_count), (2, 2));
+    }
+    assert_eq!(counts.progress.settled, 4);
+    let list = scene.list(ListConversations { status: None, page: all() }).await;
+    assert_eq!(list.data.iter().filter(|row| !row.conversation.persona_faults.is_empty()).count(), 3);
 }
 
 /// Personas are counted by approval status.
