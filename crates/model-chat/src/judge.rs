@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use onerun_domain::{Item, Outcome, Role, Score};
+use onerun_domain::{Item, MAX_ORDINAL, Outcome, Role, Score};
 use onerun_engine::{JudgeRequest, ModelError, Question, Verdict, Verdicts};
 use serde::Deserialize;
 use serde_json::json;
@@ -20,9 +20,6 @@ const BASE_TOKENS: u32 = 4_000;
 
 /// The tokens of one verdict.
 const TOKENS_A_VERDICT: u32 = 600;
-
-/// The highest ordinal.
-const TOP: u8 = 5;
 
 const SCHEMA: Schema = Schema {
     name: "verdicts",
@@ -174,10 +171,11 @@ fn verdict(written: WrittenVerdict) -> Result<Verdict, String> {
             "the `verdict` on objective {objective} must be `passed`, `failed` or `inconclusive`"
         ));
     };
+    let ordinal = score.filter(|_| outcome != Outcome::Inconclusive);
     let score = match (outcome, score) {
         (Outcome::Inconclusive, _) => None,
-        (Outcome::Passed, Some(score @ 3..=TOP)) | (Outcome::Failed, Some(score @ 0..=2)) => {
-            Score::of(score.into(), TOP.into())
+        (Outcome::Passed, Some(score @ 3..=MAX_ORDINAL)) | (Outcome::Failed, Some(score @ 0..=2)) => {
+            Score::of(score.into(), MAX_ORDINAL.into())
         }
         (Outcome::Passed, _) => {
             return Err(format!("objective {objective} is `passed`, so `score` must be 3 to 5"));
@@ -186,5 +184,5 @@ fn verdict(written: WrittenVerdict) -> Result<Verdict, String> {
             return Err(format!("objective {objective} is `failed`, so `score` must be 0 to 2"));
         }
     };
-    Ok(Verdict { outcome, score, reason: reasoning, quotes })
+    Ok(Verdict { outcome, score, ordinal, reason: reasoning, quotes })
 }
