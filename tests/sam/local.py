@@ -53,6 +53,8 @@ DEADLINE = 120
 # The files for a user who types commands: the functions' variables, the commands, and the processes
 # to stop.
 VARIABLES, LINES, PID = (ROOT / ".aws-sam" / name for name in ("env.json", "local-lines.txt", "local.pid"))
+# The job of run_simulation.json.
+OVERDUE_JOB = "start_simulation:simulationToRun000000"
 ROTATION = [f"rotate_secret.{step}_secret.json" for step in ("create", "set", "test", "finish")]
 
 
@@ -207,10 +209,10 @@ class Local:
             f"curl -s http://127.0.0.1:3000/v1/whoami -H 'x-api-key: {self.key}'",
         ]
 
-    def job(self, name: str) -> bool:
-        """Whether a job is in the table."""
+    def job(self, name: str) -> dict[str, Any] | None:
+        """A job's item, if it is in the table."""
         shards = (self.table.get_item(Key={"pk": f"jobs#{shard}", "sk": name}, ConsistentRead=True) for shard in range(4))
-        return any("Item" in found for found in shards)
+        return next((found["Item"] for found in shards if "Item" in found), None)
 
     @contextmanager
     def started_api(self) -> Iterator[None]:
@@ -295,15 +297,25 @@ def check_jobs(local: Local) -> None:
         expect((status, found.get("evaluation_status")) == (200, "completed"), f"{conversation}: {status} {found}")
 
 
+def lose_message(local: Local) -> None:
+    """As if a job's message had been sent long ago: no pipe reads this table."""
+    job = local.job(OVERDUE_JOB)
+    expect(job is not None, "run_simulation enqueued no job")
+    waits = f"0#{0:018}#{job['waits'].split('#')[2]}"
+    local.table.update_item(Key={"pk": job["pk"], "sk": job["sk"]}, UpdateExpression="SET waits = :waits",
+                            ExpressionAttributeValues={":waits": waits})
+
+
 def check_tick(local: Local) -> None:
-    """The tick ended expired simulations, requeued the lost conversation, and ran the remaining jobs."""
+    """The tick ended expired simulations, requeued the lost conversation, and sent the overdue job again."""
     path = "/v1/simulations/simulationToExpire000?project_id=p3Xk81LmQzTb"
     status, found = local.get(path, local.key)
     expect((status, found.get("status")) == (200, "expired"), f"{status} {found}")
     path = "/v1/simulations/simulationOfLost00000/conversations/conversationToLose000?project_id=p3Xk81LmQzTb"
     status, found = local.get(path, local.key)
     expect((status, found.get("status"), found.get("attempt")) == (200, "queued", 2), f"{status} {found}")
-    expect(not local.job("start_simulation:simulationToRun000000"), "a job was left behind")
+    job = local.job(OVERDUE_JOB)
+    expect(job is not None and job["waits"].count("#") == 3, f"the tick did not send a job again: {job}")
 
 
 def check_lines(local: Local) -> None:
@@ -432,6 +444,7 @@ def main() -> int:
                     say("what the jobs did")
                     check_jobs(local)
                     say("a tick")
+                    lose_message(local)
                     check_all(local, ["tick.json"])
                     check_tick(local)
                     say("start-api")

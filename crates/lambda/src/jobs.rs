@@ -2,17 +2,19 @@
 //!
 //! A message contains only the id of a job; the job is in the table. So a late, repeated or
 //! reordered message finds the job completed or claimed. The table schedules the retry of a failed
-//! job, and the [`tick`](Jobs::tick) runs it. A message returns to the queue, and finally to the
-//! dead-letter queue, only if it has no job id or if the store did not record the job's outcome.
+//! job, and the [`tick`](Tick::run) sends its message again when it is due. So only one function runs
+//! jobs and needs models. A message returns to the queue, and finally to the dead-letter queue, only
+//! if it has no job id or if the store did not record the job's outcome.
 
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{Context, LambdaEvent};
-use onerun_domain::{JobId, JobKind, later};
+use onerun_domain::{JobId, later};
 use onerun_engine::{Engine, JOB_HIDDEN, JOB_LIMIT, JobOutcome};
 use onerun_store::{StoreError, with_causes};
+use onerun_store_dynamodb::DynamoDbStore;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 use tokio::time::sleep;
@@ -22,8 +24,9 @@ use crate::EventError;
 /// How many jobs run at once.
 const AT_ONCE: usize = 10;
 
-/// How many jobs of each kind a tick claims at once. Judging is slow, so its number is small.
-const TICK_CLAIMS: [(JobKind, u32); 2] = [(JobKind::Other, 32), (JobKind::Judging, 8)];
+/// The time after which the message of a waiting job may be lost, and a tick sends another. A message
+/// that is still in the queue then has a duplicate, whose delivery costs one read of the table.
+const RESEND_AFTER: SignedDuration = SignedDuration::from_mins(5);
 
 /// The end of an invocation's time that is reserved for recording outcomes.
 const RESERVE: Duration = Duration::from_secs(10);
@@ -63,9 +66,15 @@ struct BatchItemFailure {
     item_identifier: String,
 }
 
-/// Runs jobs and the tick.
+/// Runs jobs.
 pub(crate) struct Jobs {
     engine: Engine,
+}
+
+/// Finds what is overdue.
+pub(crate) struct Tick {
+    engine: Engine,
+    store: DynamoDbStore,
 }
 
 /// Why a message returns to the queue.
@@ -119,35 +128,28 @@ impl Jobs {
         Ok(())
     }
 
-    /// Processes expired leases and simulations, then runs due jobs: failed ones, and those whose
-    /// message was lost. A job whose message is still in the queue may be among them; its message
-    /// then finds nothing to do.
-    pub(crate) async fn tick(&self, event: LambdaEvent<IgnoredAny>) -> Result<(), EventError> {
-        let overdue = self.engine.tick().await?;
-        let mut jobs = 0;
-        let end = end(&event.context);
-        while let Some(left) = self.time_left(end) {
-            let now = self.engine.now();
-            let mut claimed = Vec::new();
-            for (kind, limit) in TICK_CLAIMS {
-                let jobs = self.engine.store().claim_jobs(kind, limit, later(now, JOB_HIDDEN), now);
-                claimed.extend(jobs.await?);
-            }
-            if claimed.is_empty() {
-                break;
-            }
-            jobs += claimed.len();
-            let done = stream::iter(claimed).map(|job| self.engine.run_job(job, left));
-            done.buffer_unordered(AT_ONCE).for_each(|_| std::future::ready(())).await;
-        }
-        tracing::info!(overdue, jobs, "tick");
-        Ok(())
-    }
-
     /// How long an attempt that starts now may take. `None` if no time is left.
     fn time_left(&self, end: Timestamp) -> Option<Duration> {
         let left = Duration::try_from(end.duration_since(self.engine.now())).ok()?;
         (!left.is_zero()).then(|| left.min(JOB_LIMIT))
+    }
+}
+
+impl Tick {
+    /// The engine must be over the same store.
+    pub(crate) fn new(engine: Engine, store: DynamoDbStore) -> Self {
+        Self { engine, store }
+    }
+
+    /// Processes expired leases and simulations, then sends messages of due jobs again: failed ones,
+    /// those of functions that were killed, and those whose message may be lost.
+    pub(crate) async fn run(&self, _: LambdaEvent<IgnoredAny>) -> Result<(), EventError> {
+        let overdue = self.engine.tick().await?;
+        let now = self.engine.now();
+        let sent_before = now.checked_sub(RESEND_AFTER).unwrap_or(Timestamp::MIN);
+        let jobs = self.store.resend_jobs(sent_before, now).await?;
+        tracing::info!(overdue, jobs, "tick");
+        Ok(())
     }
 }
 

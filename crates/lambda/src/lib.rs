@@ -36,7 +36,7 @@ use crate::{
     api::Api,
     aws::Aws,
     config::{EngineConfig, RotationConfig, RouteConfig},
-    jobs::Jobs,
+    jobs::{Jobs, Tick},
     rotation::Rotation,
 };
 
@@ -62,11 +62,13 @@ pub fn run_jobs() -> ExitCode {
     })
 }
 
-/// Processes expired leases and simulations, and runs jobs that are due again.
+/// Processes expired leases and simulations, and sends messages of jobs that are due again.
 pub fn tick() -> ExitCode {
     start(async |variables| {
-        let jobs = &Jobs::new(engine_from(variables)?);
-        lambda_runtime::run(service_fn(|event| jobs.tick(event))).await
+        let config = EngineConfig::read(variables)?;
+        let aws = Aws::new(config.aws.clone());
+        let tick = &Tick::new(engine(&aws, &config), aws.store(&config.table));
+        lambda_runtime::run(service_fn(|event| tick.run(event))).await
     })
 }
 

@@ -7,7 +7,8 @@
 //!
 //! A job sorts in its partition by the time it waits for: `0#added#project` if it is due at once,
 //! in the order of enqueueing, or `1#due#added#project`. Jobs of an earlier release have no project
-//! there, and count as one project's.
+//! there, and count as one project's. A job whose message was sent again has the time of that at the
+//! end: `0#added#project#sent`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -62,6 +63,10 @@ fn at_once(added: &str, project: &str) -> String {
     format!("0#{added}#{project}")
 }
 
+fn sent_again(added: &str, project: &str, sent: Timestamp) -> String {
+    format!("0#{added}#{project}#{}", keys::time(sent))
+}
+
 fn later(until: Timestamp, added: &str, project: &str) -> String {
     format!("1#{}#{added}#{project}", keys::time(until))
 }
@@ -92,7 +97,9 @@ pub(crate) async fn claim(
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut retry = RetryPolicy::new();
     loop {
-        let due = in_turns(due(database, kind, now).await?, served, wanted);
+        let mut due = due(database, now).await?;
+        due.retain(|job| job.kind() == kind);
+        let due = in_turns(due, served, wanted);
         let found = due.len();
         let claimed: Vec<Option<ClaimedJob>> = stream::iter(due)
             .map(|job| take(database, job, hidden_until))
@@ -107,16 +114,43 @@ pub(crate) async fn claim(
     }
 }
 
+/// Writes due jobs so that the table's stream delivers them again: those that were enqueued, and sent
+/// again, before `sent_before`; retries that are due; and jobs whose claim has expired. Returns how many.
+pub(crate) async fn send_again(
+    database: &Database,
+    sent_before: Timestamp,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let sent_before = keys::time(sent_before);
+    let mut due = due(database, now).await?;
+    due.retain(|job| job.sent.as_ref().is_none_or(|sent| *sent < sent_before));
+    let sent: Vec<bool> = stream::iter(due)
+        .map(|job| async move {
+            let waits = sent_again(&job.added, &job.project, now);
+            let write = Write::update(WHAT, job.key)
+                .set(Index::Wait.sort(), item::text(waits))
+                .if_equal(Index::Wait.sort(), item::text(job.waits));
+            // If the condition fails, the job was claimed or completed meanwhile.
+            database.update(&write).await.map(|changed| matches!(changed, Changed::Yes(_)))
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(sent.into_iter().filter(|was_sent| *was_sent).count())
+}
+
 /// A job that is due.
 struct Due {
     key: Key,
     waits: String,
     added: String,
     project: String,
+    /// When the last message was sent. `None` for retries and claims, which have none yet.
+    sent: Option<String>,
 }
 
-/// The oldest due jobs of a kind, in the order they were enqueued.
-async fn due(database: &Database, kind: JobKind, now: Timestamp) -> Result<Vec<Due>, StoreError> {
+/// The oldest due jobs, in the order they were enqueued.
+async fn due(database: &Database, now: Timestamp) -> Result<Vec<Due>, StoreError> {
     let overdue = overdue(now);
     let queries = (0..SHARDS).flat_map(|shard| {
         let query =
@@ -131,7 +165,7 @@ async fn due(database: &Database, kind: JobKind, now: Timestamp) -> Result<Vec<D
         .await?;
     let mut due = Vec::new();
     for item in found.into_iter().flatten() {
-        due.extend(Some(Due::read(&item)?).filter(|job| job.kind() == kind));
+        due.push(Due::read(&item)?);
     }
     due.sort_by(|one, other| one.added.cmp(&other.added));
     Ok(due)
@@ -167,12 +201,14 @@ impl Due {
         let key = Key { partition: item.text(item::PARTITION)?.into(), sort: item.text(item::SORT)?.into() };
         let waits = item.text(Index::Wait.sort())?.to_owned();
         let mut parts = waits.split('#');
-        if parts.next() == Some("1") {
+        let is_later = parts.next() == Some("1");
+        if is_later {
             parts.next();
         }
         let mut part = || parts.next().unwrap_or_default().to_owned();
         let (added, project) = (part(), part());
-        Ok(Self { key, waits, added, project })
+        let sent = (!is_later).then(|| parts.next().unwrap_or(&added).to_owned());
+        Ok(Self { key, waits, added, project, sent })
     }
 
     fn kind(&self) -> JobKind {

@@ -89,6 +89,7 @@
 //! | `items` | `Query` from the page's first position to its last; `GetItem` of the conversation if that found fewer |
 //! | `enqueue`, `complete_job`, `retry_job` | conditional `UpdateItem` or `DeleteItem` |
 //! | `claim_jobs` | two `Query`s of `by-wait` a shard, a thousand entries at most, then a conditional `UpdateItem` for each |
+//! | `resend_jobs` | the `Query`s of `claim_jobs`, then a conditional `UpdateItem` for each |
 //! | `claim_job` | `GetItem`, then a conditional `UpdateItem` |
 //! | `bury_job` | `GetItem`; transaction of the job and the dead job |
 //! | `next_job_due` | one `Query` of `by-wait` a shard, a thousand entries at most |

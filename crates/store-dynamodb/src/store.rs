@@ -53,6 +53,13 @@ impl DynamoDbStore {
         Self::new(Client::from_conf(config.build()), table)
     }
 
+    /// Makes the table's stream deliver due jobs again: retries, jobs whose claim has expired, and jobs
+    /// whose message was sent before `sent_before` and may be lost. Reads the 1,000 oldest jobs of each
+    /// shard. Returns the number of messages.
+    pub async fn resend_jobs(&self, sent_before: Timestamp, now: Timestamp) -> Result<usize, StoreError> {
+        jobs::send_again(&self.database, sent_before, now).await
+    }
+
     async fn is_known(&self, id: &ProjectId) -> Result<bool, StoreError> {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known().contains(id) {

@@ -35,20 +35,21 @@ async fn duplicate_and_reordered_messages_change_nothing() {
 }
 
 #[tokio::test]
-async fn tick_runs_jobs_whose_messages_are_lost_or_late() {
+async fn tick_sends_lost_messages_again() {
     let cloud = Cloud::start().await;
     let project = SdkProject::open(cloud.client().await).await;
     let simulation = project.simulate(FOUR).await;
 
-    cloud.function("tick").run(&tick_event()).await;
+    let mut messages = Vec::new();
+    lose_every_message(&cloud, &mut messages).await;
     for conversation in project.conversations(&simulation).await {
         hold(&project, &simulation, &id(&conversation)).await;
     }
-    cloud.function("tick").run(&tick_event()).await;
+    lose_every_message(&cloud, &mut messages).await;
     assert_done(&cloud, &project, &simulation).await;
 
+    // They were late, not lost.
     let before = everything(&cloud, &project, &simulation).await;
-    let messages = cloud.job_messages().await;
     assert!(messages.len() > 4, "{messages:?}");
     for message in &messages {
         cloud.job_queue.send(message, 1).await;
@@ -93,14 +94,18 @@ async fn tick_finishes_jobs_of_a_killed_function() {
     let project = SdkProject::open(cloud.client().await).await;
     let simulation = project.simulate(FOUR).await;
 
-    let messages = cloud.job_messages().await;
+    let mut messages = cloud.job_messages().await;
     assert!(kill_in_the_middle(&cloud, &messages[0], When::After).await);
-    // Nobody claims the job while its function may still run.
+    messages.extend(cloud.job_messages().await);
+    // No message is sent while the function may still run.
     cloud.function("tick").run(&tick_event()).await;
+    assert_eq!(cloud.job_messages().await, Vec::<String>::new());
     assert_eq!(cloud.jobs().await.iter().filter(|job| job.get("seen").is_some()).count(), 1);
 
     let_hidden_jobs_show(&cloud).await;
     cloud.function("tick").run(&tick_event()).await;
+    assert_eq!(cloud.job_messages().await, messages[..1]);
+    settle(&cloud, &mut messages).await;
     let conversations = project.conversations(&simulation).await;
     assert_eq!(conversations.len(), 4, "{conversations:?}");
     assert_eq!(cloud.jobs().await, Vec::<Value>::new());
@@ -235,6 +240,39 @@ async fn settle(cloud: &Cloud, history: &mut Vec<String>) {
         deliver(cloud, history).await;
     }
     panic!("jobs enqueue jobs without end: {:?}", cloud.jobs().await);
+}
+
+/// Loses every message of the stream and delivers those that ticks send again, until no job is left.
+async fn lose_every_message(cloud: &Cloud, lost: &mut Vec<String>) {
+    for _round in 0..100 {
+        lost.extend(cloud.job_messages().await);
+        let jobs = cloud.jobs().await;
+        if jobs.is_empty() {
+            return;
+        }
+        // A message that was just sent is not lost yet.
+        cloud.function("tick").run(&tick_event()).await;
+        assert_eq!(cloud.job_messages().await, Vec::<String>::new());
+        let_messages_be_overdue(cloud, &jobs).await;
+        // The change of the item is a record of the stream.
+        cloud.job_messages().await;
+        cloud.function("tick").run(&tick_event()).await;
+        let sent = cloud.job_messages().await;
+        assert_eq!(sent.len(), jobs.len(), "{sent:?}");
+        deliver(cloud, &sent).await;
+    }
+    panic!("jobs enqueue jobs without end: {:?}", cloud.jobs().await);
+}
+
+/// As if the messages of waiting jobs had been sent ten minutes ago.
+async fn let_messages_be_overdue(cloud: &Cloud, jobs: &[Value]) {
+    for job in jobs {
+        let waits = job["waits"]["S"].as_str().expect("when it was sent");
+        let (added, project) = waits.trim_start_matches("0#").split_once('#').expect("three parts");
+        let added = added.parse::<u64>().expect("microseconds") - 600_000_000;
+        let waits = json!({ "S": format!("0#{added:018}#{project}") });
+        cloud.set_attributes(job, &[("waits", waits)]).await;
+    }
 }
 
 /// Delivers all messages of the stream. Kills the function in the middle of each job, then delivers
