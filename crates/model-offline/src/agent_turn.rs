@@ -1,80 +1,16 @@
-//! Recognises what an agent's message asks for and does, by keywords. Only English is understood;
+//! Recognises what an agent's message asks, does and refuses, by keywords. Only English is understood;
 //! other languages count as statements and questions.
+//!
+//! Each clause is read alone, so that a negation, a condition or a report in one clause does not
+//! change what another clause says.
 
-use super::words::Words;
-
-/// A fact that a persona may be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fact {
-    Number,
-    Name,
-    Email,
-    Phone,
-    Date,
-    Address,
-    Item,
-    Photo,
-}
-
-impl Fact {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Number,
-        Self::Name,
-        Self::Email,
-        Self::Phone,
-        Self::Date,
-        Self::Address,
-        Self::Item,
-        Self::Photo,
-    ];
-
-    fn keys(self) -> &'static [&'static str] {
-        match self {
-            Self::Number => &[
-                "order number*",
-                "order id",
-                "order no",
-                "order #*",
-                "reference*",
-                "booking number",
-                "account number",
-                "customer number",
-                "ticket number",
-                "confirmation number",
-                "policy number",
-                "invoice number",
-                "account id",
-                "customer id",
-                "case number",
-                "tracking number",
-                "booking code",
-            ],
-            Self::Name => &["your name", "full name", "your first name", "your last name", "your surname"],
-            Self::Email => &["email*", "e-mail*"],
-            Self::Phone => &["phone number", "telephone*", "mobile number", "number to call"],
-            Self::Date => &["date", "which day", "what day", "when did you", "when was it"],
-            Self::Address => &[
-                "postal address",
-                "your address",
-                "delivery address",
-                "shipping address",
-                "postcode",
-                "zip code",
-            ],
-            Self::Item => &[
-                "which item",
-                "what item",
-                "which product",
-                "what product",
-                "which article",
-                "what did you order",
-                "what did you buy",
-                "which order",
-            ],
-            Self::Photo => &["photo*", "picture*", "screenshot*"],
-        }
-    }
-}
+use super::{
+    acts::Act,
+    deeds::read_deeds,
+    facts::repeated,
+    requests::{Fact, is_request, requested},
+    words::Words,
+};
 
 /// The content of one turn of the agent.
 #[derive(Clone, Debug, Default)]
@@ -84,30 +20,37 @@ pub(crate) struct AgentTurn {
     pub(crate) empty: bool,
     /// The requested facts, in the order of [`Fact::ALL`].
     pub(crate) asks: Vec<Fact>,
+    /// Values that the agent attributes to the persona and wants confirmed.
+    pub(crate) repeated: Vec<(Fact, String)>,
     /// A yes-or-no question was asked.
     pub(crate) yes_no: bool,
     /// A hash of that question's words: the same question gets the same answer.
     pub(crate) question_hash: u64,
     /// Confirmation was requested.
     pub(crate) confirms: bool,
-    /// Any question was asked.
+    /// The agent asked for permission to go ahead.
+    pub(crate) proposes: bool,
+    /// The agent waits for an answer: to any question or request, except whether there is anything
+    /// else.
     pub(crate) question: bool,
     /// The agent asked whether there is anything else.
     pub(crate) anything_else: bool,
     pub(crate) apology: bool,
-    /// A refund was offered.
-    pub(crate) offers_refund: bool,
-    /// A replacement was offered.
-    pub(crate) offers_replacement: bool,
+    /// The acts that the agent offered or asked about.
+    pub(crate) offers: Vec<Act>,
     /// The agent wants to hand over to someone else.
     pub(crate) escalation: bool,
     /// Something was done, or will certainly be.
     pub(crate) done: bool,
-    /// A refund was mentioned.
-    pub(crate) refund: bool,
-    /// A replacement was mentioned.
-    pub(crate) replacement: bool,
-    /// The agent refused.
+    /// The acts that were done. Empty if the agent did not name them.
+    pub(crate) done_acts: Vec<Act>,
+    /// Whether the matter as a whole was done: "all set", "that has been resolved".
+    pub(crate) done_generic: bool,
+    /// The clauses that say what was done.
+    pub(crate) deeds: String,
+    /// All acts that were mentioned.
+    pub(crate) mentions: Vec<Act>,
+    /// The agent refused, or something failed.
     pub(crate) refuses: bool,
     /// The agent asked to wait.
     pub(crate) wait: bool,
@@ -118,26 +61,6 @@ pub(crate) struct AgentTurn {
     pub(crate) long: bool,
 }
 
-const REQUEST: &[&str] = &[
-    "please",
-    "could you",
-    "can you",
-    "would you",
-    "need",
-    "provide",
-    "share",
-    "tell me",
-    "let me know",
-    "send me",
-    "give me",
-    "what is",
-    "what's",
-    "may i have",
-    "can i have",
-    "could i have",
-    "require",
-    "confirm your",
-];
 const OPEN_REQUEST: &[&str] = &[
     "tell me more",
     "tell me a bit",
@@ -152,73 +75,28 @@ const OPEN_REQUEST: &[&str] = &[
     "how can i help",
     "how may i help",
 ];
-const YES_NO: &[&str] = &[
+pub(crate) const YES_NO: &[&str] = &[
     "is", "are", "was", "were", "do", "does", "did", "have", "has", "had", "can", "could", "would", "will",
     "shall", "should", "may",
 ];
-const DONE_WORDS: &[&str] = &[
-    "refunded",
-    "processed",
-    "issued",
-    "approved",
-    "arranged",
-    "sent",
-    "shipped",
-    "dispatched",
-    "replaced",
-    "fixed",
-    "reset",
-    "resolved",
-    "canceled",
-    "cancelled",
-    "booked",
-    "rebooked",
-    "scheduled",
-    "rescheduled",
-    "confirmed",
-    "completed",
-    "corrected",
-    "unlocked",
-    "restored",
-    "credited",
-    "reimbursed",
-    "escalated",
-    "forwarded",
-    "transferred",
-    "solved",
-    "sorted",
+
+/// Questions at the end of a matter, which nobody has to answer.
+const CLOSING: &[&str] = &[
+    "anything else",
+    "something else",
+    "any other question*",
+    "any other concern*",
+    "any further question*",
+    "any more questions",
+    "further assistance",
+    "does that help",
+    "does this help",
+    "does that make sense",
+    "does that answer",
+    "was that helpful",
+    "did that help",
 ];
-const DONE_PHRASES: &[&str] = &[
-    "on its way",
-    "all set",
-    "is done",
-    "taken care of",
-    "you will receive",
-    "you'll receive",
-    "it is settled",
-];
-const HELPERS: &[&str] = &[
-    "i have",
-    "i've",
-    "we have",
-    "we've",
-    "has been",
-    "have been",
-    "is",
-    "are",
-    "was",
-    "were",
-    "will be",
-    "i just",
-    "i had",
-    "been",
-    "i",
-    "we",
-];
-const NOT_YET: &[&str] = &[
-    "once", "if", "after", "before", "until", "when", "not", "cannot", "can't", "unable", "never", "hasn't",
-    "haven't", "isn't", "wasn't", "won't", "unless",
-];
+
 const REFUSALS: &[&str] = &[
     "cannot",
     "can't",
@@ -231,6 +109,21 @@ const REFUSALS: &[&str] = &[
     "no longer possible",
     "don't have access",
     "do not have access",
+    "couldn't",
+    "could not",
+    "wasn't able",
+    "weren't able",
+    "declined",
+    "rejected",
+    "denied",
+    "failed",
+    "not eligible",
+    "ineligible",
+    "against our policy",
+    "against the policy",
+    "non-refundable",
+    "not permitted",
+    "not available",
 ];
 const OFFERS: &[&str] = &[
     "i can",
@@ -242,22 +135,43 @@ const OFFERS: &[&str] = &[
     "would you prefer",
     "which would you",
     "shall i",
+    "shall we",
     "should i",
+    "should we",
+    "may i",
+    "can i",
+    "want me to",
+    "like me to",
     "happy to",
     "able to",
     "offer*",
     "prefer*",
+    "you want",
+    "you'd like",
+    "you would like",
 ];
-const REFUND: &[&str] = &["refund*", "money back", "reimburse*", "credited"];
-const REPLACEMENT: &[&str] = &[
-    "replace*",
-    "new one",
-    "send it again",
-    "send another",
-    "another one",
-    "resend*",
-    "ship another",
-    "reship*",
+const PROPOSALS: &[&str] = &[
+    "shall i",
+    "shall we",
+    "should i",
+    "should we",
+    "may i proceed",
+    "can i proceed",
+    "want me to",
+    "like me to",
+    "go ahead",
+    "proceed",
+    "okay with you",
+    "ok with you",
+    "is that okay",
+    "is that ok",
+    "do you agree",
+    "do you accept",
+    "do you want to continue",
+    "would that work",
+    "does that work",
+    "sound good",
+    "sounds good",
 ];
 
 /// The minimum number of letters in an answer.
@@ -275,15 +189,8 @@ pub(crate) fn read_turn(text: &str) -> AgentTurn {
     let mut turn = AgentTurn {
         empty: text.is_empty(),
         apology: words.has_any(&["sorry", "apolog*", "regret"]),
-        anything_else: words.has_any(&[
-            "anything else",
-            "something else",
-            "any other question*",
-            "any further question*",
-            "further assistance",
-        ]),
-        refund: words.has_any(REFUND),
-        replacement: words.has_any(REPLACEMENT),
+        anything_else: words.has_any(CLOSING),
+        mentions: Act::named_in(&words),
         escalation: words.has_any(&[
             "supervisor",
             "colleague",
@@ -292,6 +199,8 @@ pub(crate) fn read_turn(text: &str) -> AgentTurn {
             "escalat*",
             "manager",
             "transfer you",
+            "transferred you",
+            "transferring you",
         ]),
         wait: words.has_any(&[
             "one moment",
@@ -309,7 +218,7 @@ pub(crate) fn read_turn(text: &str) -> AgentTurn {
             "have a great day",
             "have a nice day",
             "take care",
-        ]),
+        ]) && !words.has("taken care of"),
         substance: letters >= SUBSTANCE,
         long: letters >= LONG,
         ..AgentTurn::default()
@@ -317,39 +226,80 @@ pub(crate) fn read_turn(text: &str) -> AgentTurn {
     for sentence in sentences(text) {
         read_sentence(sentence, &mut turn);
     }
+    // "A code was sent. Please read it to me."
+    if turn.question
+        && turn.asks.is_empty()
+        && words.has_any(&["read it", "tell me it", "enter it", "digits"])
+        && words.has_any(&["code", "passcode", "pin"])
+    {
+        turn.asks.push(Fact::Code);
+    }
+    // Values count only where the agent wants them confirmed.
+    if !turn.confirms {
+        turn.repeated.clear();
+    }
     turn.asks.sort_by_key(|fact| Fact::ALL.iter().position(|other| other == fact));
     turn.asks.dedup();
+    for acts in [&mut turn.offers, &mut turn.done_acts] {
+        acts.sort_unstable();
+        acts.dedup();
+    }
     turn
 }
 
 fn read_sentence(sentence: &str, turn: &mut AgentTurn) {
     let words = Words::of(sentence);
-    let asks = sentence.ends_with('?');
-    turn.question |= asks && !words.has_any(&["anything else", "something else"]);
-    let open = words.has_any(OPEN_REQUEST);
-    turn.question |= open;
+    let end = sentence.trim_end_matches(['"', '”', '\'', ')', '*', '_', ' ']);
+    let asks = end.ends_with(['?', '？', '؟']);
+    let closes = words.has_any(CLOSING);
+    let open = words.has_any(OPEN_REQUEST) && (asks || words.has_any(&["please", "tell me", "let me know"]));
+    let requests = is_request(&words, asks) && !closes;
+    turn.question |= requests || open;
     let refuses = words.has_any(REFUSALS);
-    turn.refuses |= refuses;
-    if asks || words.has_any(REQUEST) {
-        let facts = Fact::ALL.into_iter().filter(|fact| words.has_any(fact.keys()));
-        turn.asks.extend(facts);
+    turn.refuses |= refuses && !asks;
+    let stated = if closes { Vec::new() } else { repeated(sentence) };
+    if !closes {
+        // "Your name is Ada, right?" states the name.
+        let requested = requested(sentence, &words, asks).into_iter();
+        turn.asks.extend(requested.filter(|fact| !stated.iter().any(|(stated, _)| stated == fact)));
+        turn.question |= !turn.asks.is_empty();
     }
-    if words.has_any(OFFERS) && !refuses {
-        turn.offers_refund |= words.has_any(REFUND);
-        turn.offers_replacement |= words.has_any(REPLACEMENT);
+    let start = sentence.trim_start_matches(|character: char| !character.is_alphanumeric());
+    let start = ["and ", "so ", "or ", "but ", "then ", "okay, ", "great, "]
+        .iter()
+        .fold(start, |start, prefix| start.strip_prefix(prefix).unwrap_or(start));
+    let first = start.split(|character: char| !character.is_alphanumeric()).next().unwrap_or_default();
+    let is_past = matches!(first, "did" | "was" | "were" | "has" | "had" | "have");
+    if words.has_any(OFFERS) && !closes && !is_past {
+        // "I cannot refund it, but I can send a new one."
+        let offer = if refuses && !asks {
+            sentence.rsplit_once(" but ").map_or("", |(_, offer)| offer)
+        } else {
+            sentence
+        };
+        turn.offers.extend(Act::named_in(&Words::of(offer)));
     }
-    if asks && !open {
-        let start = sentence.trim_start_matches(|character: char| !character.is_alphanumeric());
-        let start = start.trim_start_matches("and ").trim_start_matches("so ").trim_start_matches("or ");
-        let first = start.split(|character: char| !character.is_alphanumeric()).next().unwrap_or_default();
+    if asks && !open && !closes {
         if YES_NO.contains(&first) {
             turn.yes_no = true;
             turn.question_hash = hash(start);
         }
-        turn.confirms |= words.has_any(&["correct", "right", "confirm", "accurate"]);
+        turn.confirms |= words.has_any(&["correct", "right", "confirm", "accurate", "is that you"]);
+        turn.confirms |= !stated.is_empty() && (YES_NO.contains(&first) || words.has("am i"));
+        turn.proposes |= words.has_any(PROPOSALS);
+        if !is_past && turn.confirms {
+            turn.offers.extend(Act::named_in(&words));
+        }
+    } else if requests {
+        turn.proposes |=
+            words.has_any(&["to proceed", "to go ahead", "to continue", "reply yes", "say yes", "type yes"]);
+        turn.confirms |= words.has_any(&["please confirm", "confirm that", "confirm whether", "confirm if"])
+            && turn.asks.is_empty();
     }
-    let certain = words.has_any(DONE_PHRASES) || (words.has_any(DONE_WORDS) && words.has_any(HELPERS));
-    turn.done |= certain && !asks && !words.has_any(NOT_YET);
+    turn.repeated.extend(stated);
+    if !asks && !closes {
+        read_deeds(sentence, &words, turn);
+    }
 }
 
 /// FNV-1a.
@@ -358,11 +308,31 @@ fn hash(text: &str) -> u64 {
         .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
 }
 
-/// Splits a text into sentences with their closing marks. A line break also ends a sentence.
+/// Splits a text into sentences with their closing marks. A line break also ends a sentence; a mark
+/// within an address or a number does not.
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive(['.', '!', '?', '\n', ';', '。', '？'])
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = rest.char_indices().find_map(|(index, character)| {
+            let end = index + character.len_utf8();
+            let is_last =
+                rest[end..].chars().next().is_none_or(|next| !next.is_alphanumeric() && next != '/');
+            let ends = match character {
+                '\n' | '。' | '？' | '！' | '؟' | ';' => true,
+                '.' | '!' | '?' => is_last,
+                _ => false,
+            };
+            ends.then_some(end)
+        });
+        let (sentence, after) = rest.split_at(end.unwrap_or(rest.len()));
+        rest = after;
+        Some(sentence)
+    })
+    .map(str::trim)
+    .filter(|part| !part.is_empty())
 }
 
 /// A text of up to 8,000 bytes unchanged; the start and end of a longer one, where questions
@@ -403,32 +373,11 @@ mod tests {
     }
 
     #[test]
-    fn done_is_distinguished_from_promised_and_asked() {
-        for text in [
-            "I have issued the refund.",
-            "Your replacement is on its way!",
-            "It's fixed. The account was unlocked",
-            "A refund will be processed today",
-        ] {
-            assert!(read_turn(text).done, "{text}");
-        }
-        for text in [
-            "Once I have the number, the refund will be processed.",
-            "Has it been sent?",
-            "It has not been sent.",
-            "I can refund you.",
-            "Hello!",
-        ] {
-            assert!(!read_turn(text).done, "{text}");
-        }
-    }
-
-    #[test]
     fn offers_refusals_and_closings_are_recognised() {
         let turn = read_turn("I'm sorry. Would you prefer a refund or a replacement?");
-        assert!(turn.apology && turn.offers_refund && turn.offers_replacement && turn.yes_no);
+        assert!(turn.apology && turn.offers == [Act::Refund, Act::Replace] && turn.yes_no);
         let turn = read_turn("Unfortunately we can't offer a refund.");
-        assert!(turn.refuses && !turn.offers_refund);
+        assert!(turn.refuses && turn.offers.is_empty());
         let turn = read_turn("Is there anything else I can do? Bye!");
         assert!(turn.anything_else && turn.goodbye && !turn.question);
         assert!(read_turn("").empty && read_turn(" \n").empty);

@@ -4,9 +4,11 @@
 use onerun_domain::{AgeGroup, Agent, PersonaAttributes, Seed, Simulation, derive_seed};
 
 use super::{
+    acts::Act,
     dice::Dice,
+    facts::Facts,
     people::{self, Occupation, Register, Style, Temper},
-    situation::{Goal, Situation},
+    situation::Situation,
     words::{Slots, clean, fill, first_sentence, quoted, shorten},
 };
 use onerun_engine::PersonaDraft;
@@ -56,24 +58,11 @@ pub(crate) struct Character {
     pub(crate) voice: u64,
     /// The number of the agent's messages after which they give up.
     pub(crate) patience: usize,
-    /// Whether they accept a remedy other than the one they want.
+    /// Whether they accept another remedy for goods than the one they want.
     pub(crate) flexible: bool,
     pub(crate) situation: Situation,
     /// The facts they tell when asked.
     pub(crate) facts: Facts,
-}
-
-/// The facts that a persona knows, the same in all of its conversations.
-#[derive(Debug)]
-pub(crate) struct Facts {
-    pub(crate) number: String,
-    pub(crate) name: String,
-    pub(crate) email: String,
-    pub(crate) phone: String,
-    pub(crate) date: String,
-    pub(crate) address: String,
-    pub(crate) amount: String,
-    pub(crate) item: &'static str,
 }
 
 impl Character {
@@ -109,7 +98,7 @@ impl Character {
             voice: dice.roll(),
             patience,
             flexible: temper == Temper::Calm || dice.once_in(2),
-            facts: Facts::of(given, family, &mut dice),
+            facts: Facts::of(given, family, simulation.scenario.as_str(), &mut dice),
             situation: Situation::read(simulation.scenario.as_str(), &mut dice),
         }
     }
@@ -149,16 +138,18 @@ impl Character {
         };
         let situation = &self.situation;
         let words = fill(dice.pick(situation.topic.openings), self);
-        let detail = fill(dice.pick(situation.topic.details), self);
+        let detail = fill(dice.pick(situation.details()), self);
         let moment = dice.pick(people::MOMENTS);
         let facts = &self.facts;
         let story = format!(
             "{given} {economy}, and {attitude}. The situation: {quote} In {given}'s words: “{words} {detail}” {moment} \
-             Told only when asked: the number is {number}, the date {date}, the e-mail address {email}.",
+             Told only when asked: the number is {number}, the personal number {account}, the date {date}, the e-mail \
+             address {email}.",
             given = self.given,
             quote = situation.quote,
             words = words.replace(['“', '”'], "'"),
             number = facts.number,
+            account = facts.account,
             date = facts.date,
             email = facts.email,
         );
@@ -169,24 +160,51 @@ impl Character {
         let name = agent_name(agent);
         let role = agent.description.as_ref().map(|text| first_sentence(text.as_str(), 160));
         let role = role.filter(|role| !role.is_empty()).map(|role| format!(" ({})", quoted(&role)));
-        let noun = of_another(&fill(self.situation.topic.noun, self));
-        let aim = match self.situation.goal {
-            Goal::Refund => format!("to get the money back for {noun}"),
-            Goal::Replacement => format!("to get a replacement for {noun}"),
-            Goal::Action => format!("to have {noun} dealt with"),
-            Goal::Answer if self.situation.want.is_empty() => {
-                format!("for help with this: {}", quoted(self.situation.sentence.trim_end_matches('.')))
-            }
-            Goal::Answer => format!("for help to {}", of_another(&self.situation.want)),
+        let aim = self.aim(&name);
+        let flexible = if self.flexible && self.situation.is_about_goods {
+            "would accept another fair way"
+        } else {
+            "accepts nothing else"
         };
-        let flexible = if self.flexible { "would accept another fair way" } else { "accepts nothing else" };
         format!(
-            "{given} comes to {name}{role} {aim}. {given} {flexible}, is content once that is settled, and gives up after about \
+            "{given} comes to {name}{role} {aim} {given} {flexible}, is content once that is settled, and gives up after about \
              {patience} answers that do not help.",
             role = role.unwrap_or_default(),
             given = self.given,
             patience = self.patience,
         )
+    }
+
+    /// The second half of the purpose's first sentence.
+    fn aim(&self, agent: &str) -> String {
+        let Situation { matter, goal, topic, noun, sentence, is_about_goods, .. } = &self.situation;
+        let remedy = match goal {
+            Some(Act::Refund) if *is_about_goods => Some("the money back"),
+            Some(Act::Replace) if *is_about_goods => Some("a replacement"),
+            _ => None,
+        };
+        let remedies = remedy.map(|remedy| format!(" {} wants {remedy}.", self.given)).unwrap_or_default();
+        match (&matter.wish, &matter.statement) {
+            (Some(wish), statement) => {
+                // "I want you to fix it": the agent is to fix it.
+                let wish = wish
+                    .strip_prefix("you ")
+                    .map_or_else(|| of_another(wish), |wish| format!("{agent} {}", of_another(wish)));
+                let wish = wish.trim_end_matches('.');
+                match statement {
+                    Some(statement) => {
+                        format!("because of this: {} {} wants {wish}.", quoted(statement), self.given)
+                    }
+                    None => format!("and wants {wish}."),
+                }
+            }
+            (None, Some(statement)) => format!("because of this: {}{remedies}", quoted(statement)),
+            (None, None) if topic.noun.contains("{item}") => match remedy {
+                Some(remedy) => format!("to get {remedy} for {}.", of_another(noun)),
+                None => format!("to have {} dealt with.", of_another(noun)),
+            },
+            (None, None) => format!("for help with this: {}{remedies}", quoted(sentence)),
+        }
     }
 }
 
@@ -221,32 +239,18 @@ impl Slots for Character {
             "phone" => &self.facts.phone,
             "date" => &self.facts.date,
             "address" => &self.facts.address,
-            "amount" => &self.facts.amount,
-            "item" => self.facts.item,
+            "account" => &self.facts.account,
+            "day" => &self.facts.day,
+            "item" => self.situation.item,
+            "noun" => &self.situation.noun,
             "quote" => &self.situation.quote,
-            "sentence" => &self.situation.sentence,
-            "want" => &self.situation.want,
+            "statement" => self.situation.matter.statement.as_deref().unwrap_or_default(),
+            "wish" => self.situation.matter.wish.as_deref().unwrap_or_default().trim_end_matches('.'),
+            "detail0" | "detail1" | "detail2" | "detail3" => {
+                let index = usize::from(name.as_bytes()[6] - b'0');
+                self.situation.matter.details.get(index).map_or("", String::as_str)
+            }
             _ => "",
-        }
-    }
-}
-
-impl Facts {
-    fn of(given: &str, family: &str, dice: &mut Dice) -> Self {
-        let mail = |name: &str| {
-            name.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_ascii_lowercase()
-        };
-        Self {
-            number: (10_000_000 + dice.below(90_000_000)).to_string(),
-            name: format!("{given} {family}"),
-            // A domain reserved for examples (RFC 2606), and a range of phone numbers reserved for
-            // fiction.
-            email: format!("{}.{}@example.com", mail(given), mail(family)),
-            phone: format!("555 01{:02}", dice.below(100)),
-            date: format!("{} {}", 1 + dice.below(28), dice.pick(people::MONTHS)),
-            address: format!("{} {}", 1 + dice.below(120), dice.pick(people::STREETS)),
-            amount: format!("{}.{:02}", 9 + dice.below(190), dice.below(20) * 5),
-            item: dice.pick(people::ITEMS),
         }
     }
 }

@@ -5,14 +5,20 @@
 //! identical texts. Personas are drawn from curated lists and the scenario's words; replies follow
 //! a script in stages; prose is not evaluated.
 
+mod acts;
 mod agent_turn;
 mod character;
+mod deeds;
 pub mod demo;
 mod dice;
+mod facts;
+mod grammar;
 mod lines;
 mod people;
 mod reply;
+mod requests;
 mod sample_agent;
+mod scenario;
 mod situation;
 #[cfg(test)]
 mod testing;

@@ -86,11 +86,44 @@ pub(crate) const ADDRESS: Rows = [
     &["{address}", "{address}."],
 ];
 pub(crate) const ITEM: Rows = [
-    &["It is about the {item}.", "The {item}.", "I mean the {item}."],
-    &["It concerns the {item}.", "The article in question is the {item}."],
-    &["The {item}, that's the one.", "It's the {item}."],
-    &["The {item}.", "{item}"],
+    &["It is about {noun}.", "I mean {noun}."],
+    &["It concerns {noun}.", "I am referring to {noun}."],
+    &["{noun}, that's the one.", "It's {noun}."],
+    &["{noun}.", "About {noun}."],
 ];
+pub(crate) const ACCOUNT: Rows = [
+    &["Mine is {account}.", "I have {account} here.", "It should be {account}."],
+    &["My own is {account}.", "On my papers it is {account}."],
+    &["Mine's {account}.", "That'd be {account}."],
+    &["{account}", "{account}.", "Mine: {account}"],
+];
+pub(crate) const DAY: Rows = [
+    &["{day} would suit me.", "I could do {day}."],
+    &["{day} would be convenient.", "I should prefer {day}."],
+    &["{day} works for me.", "How about {day}?"],
+    &["{day}.", "{day}, please."],
+];
+pub(crate) const CODE: Rows = [
+    &["I have not received a code.", "There is no code here yet.", "No code has reached me so far."],
+    &["I regret to say that no code has reached me.", "I have not received any code as yet."],
+    &["Hm, no code here.", "Didn't get any code, sorry."],
+    &["No code came.", "Got no code."],
+];
+pub(crate) const SECRET: Rows = [
+    &["I would rather not write that here.", "I do not tell that to anyone. Is there another way?"],
+    &["I prefer not to disclose that in writing.", "I would ask you to identify me in another way."],
+    &["Sorry, I won't share that here.", "Not comfortable typing that in, sorry."],
+    &["Not here.", "I do not share that."],
+];
+
+/// Prefixes for a fact that the agent repeated wrongly.
+pub(crate) const CORRECTS: Rows = [
+    &["No, that is not right.", "No, that is wrong.", "That is a mistake."],
+    &["No, that is not correct.", "I am afraid that is mistaken."],
+    &["Nope, that's not right.", "No, that's wrong."],
+    &["No.", "Wrong."],
+];
+
 pub(crate) const PHOTO: Rows = [
     &[
         "I cannot send pictures here, but I can describe it.",
@@ -152,23 +185,46 @@ pub(crate) const WANT_OTHER_REFUND: Rows = [
     &["No. Refund.", "No, money back."],
 ];
 pub(crate) const WANT_OTHER_REPLACEMENT: Rows = [
-    &[
-        "I do not want the money, I need the {item}. Can you send a replacement?",
-        "I would rather have a replacement.",
-    ],
+    &["I do not want the money. Can you send a replacement?", "I would rather have a replacement."],
     &[
         "I would much rather have a replacement, if I may.",
-        "It is the {item} itself that I need: a replacement, please.",
+        "It is the thing itself that I need: a replacement, please.",
     ],
-    &["I'd rather have a new {item}, to be fair. A replacement?", "Can't I just get a replacement?"],
-    &["No. Replacement.", "I need the {item}. Replacement, please."],
+    &["I'd rather have a new one, to be fair. A replacement?", "Can't I just get a replacement?"],
+    &["No. Replacement.", "I need the thing. Replacement, please."],
 ];
 
 pub(crate) const OFF_TOPIC: Rows = [
-    &["That is not what I came for. {wants}", "I think that you mean something else. It is about {noun}."],
-    &["I believe there is a misunderstanding. It concerns {noun}.", "That is not my concern. {wants}"],
-    &["Huh? That's not what I'm here for. {wants}", "Wait, no. It's about {noun}."],
-    &["Not my question.", "No. It is about {noun}."],
+    &[
+        "That is not what I came for. It is about {noun}.",
+        "I think that you mean something else. It is about {noun}.",
+    ],
+    &[
+        "I believe there is a misunderstanding. It concerns {noun}.",
+        "That is not my concern. It concerns {noun}.",
+    ],
+    &["Huh? That's not what I'm here for. It's about {noun}.", "Wait, no. It's about {noun}."],
+    &["Not what I asked. I mean {noun}.", "No. It is about {noun}."],
+];
+
+/// Accepts one of several offers.
+pub(crate) const ACCEPTS: Rows = [
+    &["Please {act}.", "Then please {act}."],
+    &["I would ask you to {act}.", "Kindly {act}."],
+    &["Just {act}, please.", "Please {act}, thanks."],
+    &["Please {act}."],
+];
+
+/// Answers to a question when there is nothing left to want.
+pub(crate) const ENOUGH: Rows = [
+    &[
+        "That is all I need, thank you.",
+        "I have what I came for, thank you.",
+        "There is nothing else, thank you.",
+    ],
+    &["Thank you, I have everything that I need.", "I require nothing further, thank you."],
+    &["I'm good, thanks!", "That's all I need, thanks!"],
+    &["All I need.", "Nothing else.", "I have it all."],
 ];
 
 pub(crate) const GO_ON: Rows = [
@@ -307,7 +363,7 @@ pub(crate) const GIVES_UP: Rows = [
     &[
         "This does not lead anywhere. I will leave it at that.",
         "I do not think that you can help me. Goodbye.",
-        "I have to stop here. {noun_open}",
+        "I have to stop here. I will find another way.",
     ],
     &["I am sorry to say that this was of no help. Good day.", "I shall pursue this elsewhere. Goodbye."],
     &["Okay, this isn't working. I'm off.", "I give up, sorry. Bye."],

@@ -769,25 +769,4 @@ pub(crate) const MONTHS: &[&str] = &[
     "December",
 ];
 
-pub(crate) const ITEMS: &[&str] = &[
-    "desk lamp",
-    "kettle",
-    "pair of headphones",
-    "rain jacket",
-    "coffee grinder",
-    "backpack",
-    "bookshelf",
-    "set of bowls",
-    "toaster",
-    "wool blanket",
-    "frying pan",
-    "wall clock",
-    "bicycle pump",
-    "office chair",
-    "garden hose",
-    "board game",
-    "pair of trainers",
-    "radio",
-    "mirror",
-    "tea set",
-];
+pub(crate) const DAYS: &[&str] = &["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];

@@ -8,23 +8,24 @@
 use onerun_domain::{Agent, Role, derive_seed};
 
 use super::{
-    agent_turn::{AgentTurn, Fact, read_turn},
+    acts::Act,
+    agent_turn::{AgentTurn, read_turn},
     character::{Character, agent_name},
     dice::Dice,
     lines::{
-        ADDRESS, AFTER_SORRY, AFTER_SORRY_SHORT, AGAIN, CHATTER, DATE, EMAIL, FOLLOW_UPS, GIVES_UP,
-        GIVES_UP_SHORT, GO_ON, GREETINGS, IMPATIENT, ITEM, LEARN, LEARNED, MORE, NAME, NO, NOTHING_HEARD,
-        NUMBER, OFF_TOPIC, PHONE, PHOTO, PRESSED_MANNERS, PUSHES, REFUSED, STILL_OPEN, TAKE_REFUND,
-        TAKE_REPLACEMENT, THANKS, WAITING, WANT_OTHER_REFUND, WANT_OTHER_REPLACEMENT, WHAT_NOW, YES,
+        ACCEPTS, ACCOUNT, ADDRESS, AFTER_SORRY, AFTER_SORRY_SHORT, AGAIN, CHATTER, CODE, CORRECTS, DATE, DAY,
+        EMAIL, ENOUGH, FOLLOW_UPS, GIVES_UP, GIVES_UP_SHORT, GO_ON, GREETINGS, IMPATIENT, ITEM, LEARN,
+        LEARNED, MORE, NAME, NO, NOTHING_HEARD, NUMBER, OFF_TOPIC, PHONE, PHOTO, PRESSED_MANNERS, PUSHES,
+        REFUSED, Rows, SECRET, STILL_OPEN, TAKE_REFUND, TAKE_REPLACEMENT, THANKS, WAITING, WANT_OTHER_REFUND,
+        WANT_OTHER_REPLACEMENT, WHAT_NOW, YES,
     },
     people::{Register, Temper},
-    situation::Goal,
-    words::{bounded, fill},
+    requests::Fact,
+    words::{bounded, fill, shares_word},
 };
 use onerun_engine::{Reply, ReplyRequest};
 
-/// The number of the agent's messages that are still answered after patience has run out, while it
-/// asks for something: a customer does not leave while being asked for the order number.
+/// The number of the agent's offers that are still answered after patience has run out.
 const GRACE: usize = 2;
 
 /// The inputs of a reply.
@@ -58,7 +59,10 @@ pub(crate) fn reply(request: &ReplyRequest<'_>) -> Reply {
     } else {
         builder.answer(&turns, &mut mood)
     };
-    let line = bounded(&line);
+    let mut line = bounded(&line);
+    if previous.last().is_some_and(|last| *last == line) {
+        line = bounded(&format!("{} {line}", builder.line(AGAIN[builder.row])));
+    }
     // Repeating itself would be worse than silence, so the persona ends here.
     if line.is_empty() || previous.last().is_some_and(|last| *last == line) {
         return Reply { text: None, ends: true };
@@ -109,7 +113,7 @@ impl ReplyBuilder<'_> {
         parts.push(self.line(topic.openings));
         let brief = self.character.style.register == Register::Terse;
         if !brief || self.dice.once_in(3) {
-            parts.push(self.line(topic.details));
+            parts.push(self.line(self.character.situation.details()));
         }
         if self.character.style.chatty {
             parts.push(self.line(CHATTER));
@@ -140,7 +144,10 @@ impl ReplyBuilder<'_> {
         let count = turns.len();
         let was_met = (1..count).any(|end| self.is_met(&turns[..end], enough));
         let met = was_met || self.is_met(turns, enough);
-        let over = count >= self.character.patience;
+        // Never leaves while the agent waits for an answer.
+        if now.question {
+            return (self.continues(now, before, met), false);
+        }
         let way_over = count >= self.character.patience + GRACE;
         if met && (was_met || way_over || !follows_up || now.goodbye) {
             return (self.thanks(), true);
@@ -148,108 +155,145 @@ impl ReplyBuilder<'_> {
         if met {
             return (self.follow_up(), false);
         }
-        let awaited = !now.asks.is_empty() || now.offers_refund || now.offers_replacement || now.confirms;
-        if now.goodbye || way_over || (over && !awaited) {
+        let over = count >= self.character.patience;
+        if now.goodbye || way_over || (over && now.offers.is_empty()) {
             return (self.gives_up(), true);
         }
-        (self.continues(now, before, count), false)
+        (self.continues(now, before, met), false)
     }
 
-    /// Whether the goal appears to be met after these turns.
+    /// Whether the persona takes this act for what they want.
+    fn accepts(&self, act: Act) -> bool {
+        let situation = &self.character.situation;
+        match situation.goal {
+            Some(goal) => {
+                let other_remedy = self.character.flexible && situation.is_about_goods && act.is_remedy();
+                goal.fulfilled_by(act) || other_remedy
+            }
+            None => !situation.is_unrelated(act),
+        }
+    }
+
+    /// Whether the goal appears to be met by the last of these turns.
     fn is_met(&self, turns: &[AgentTurn], enough: usize) -> bool {
         let Some((now, before)) = turns.split_last() else { return false };
-        // An agent that still asks for something is not done.
-        if !now.asks.is_empty() {
-            return false;
+        if now.done && now.escalation {
+            return true;
         }
-        // "It has been issued" may refer to the refund of the previous turn.
-        let spoke_of = |of: fn(&AgentTurn) -> bool| of(now) || before.last().is_some_and(of);
-        let handed_over = now.done && now.escalation;
-        match self.character.situation.goal {
-            _ if handed_over => true,
-            Goal::Refund => {
-                now.done && (spoke_of(|turn| turn.refund) || (self.character.flexible && now.replacement))
-            }
-            Goal::Replacement => {
-                now.done && (spoke_of(|turn| turn.replacement) || (self.character.flexible && now.refund))
-            }
-            Goal::Action => now.done,
-            Goal::Answer => {
-                let helps = |turn: &AgentTurn| {
-                    let off_topic = turn.refund || turn.replacement;
-                    turn.substance && (!turn.question || turn.long) && !turn.refuses && !off_topic
-                };
-                let answers = turns.iter().filter(|turn| helps(turn)).count();
-                // A message with a question counts as half an answer, so that an agent that always
-                // ends with a question can succeed too.
-                helps(now) && (answers > enough || (answers == enough && !now.question))
-            }
+        let situation = &self.character.situation;
+        let did_it = now.done
+            && match now.done_acts.is_empty() {
+                false => now.done_acts.iter().any(|act| self.accepts(*act)),
+                // "It is done" may refer to an offer that the persona did not accept.
+                true if now.done_generic => before.last().is_none_or(|turn| {
+                    turn.offers.is_empty() || turn.offers.iter().any(|act| self.accepts(*act))
+                }),
+                true => {
+                    let matter = &situation.matter;
+                    let own = matter.wish.iter().chain(&matter.statement).chain([&situation.sentence]);
+                    own.into_iter().any(|text| shares_word(text, &now.deeds))
+                }
+            };
+        if did_it || situation.goal.is_some() {
+            return did_it;
         }
+        let helps = |turn: &AgentTurn| {
+            let off_topic = turn.mentions.iter().any(|act| situation.is_unrelated(*act));
+            turn.substance && (!turn.question || turn.long) && !turn.refuses && !off_topic
+        };
+        let answers = turns.iter().filter(|turn| helps(turn)).count();
+        // A message with a question counts as half an answer, so that an agent that always ends with a
+        // question can succeed too.
+        helps(now) && (answers > enough || (answers == enough && !now.question))
     }
 
-    fn continues(&mut self, now: &AgentTurn, before: &[AgentTurn], count: usize) -> String {
+    fn continues(&mut self, now: &AgentTurn, before: &[AgentTurn], met: bool) -> String {
         let mut parts = Vec::with_capacity(3);
-        let presses = self.character.temper != Temper::Calm
-            && 2 * count > self.character.patience
+        let presses = !met
+            && self.character.temper != Temper::Calm
+            && 2 * (before.len() + 1) > self.character.patience
             && self.dice.once_in(2);
         if presses {
             parts.push(self.line(IMPATIENT));
         } else if self.dice.once_in(3) {
             parts.push(self.character.pattern.1.to_owned());
         }
-        let main = if now.empty {
-            self.line(NOTHING_HEARD[self.row])
-        } else if !now.asks.is_empty() {
-            let again = now.asks.iter().all(|fact| before.iter().any(|turn| turn.asks.contains(fact)));
-            if again {
-                parts.push(self.line(AGAIN[self.row]));
-            }
-            self.facts(&now.asks)
-        } else if now.offers_refund || now.offers_replacement {
-            self.choose(now)
-        } else if now.escalation && (now.yes_no || !now.refuses) {
-            self.line(GO_ON[self.row])
-        } else if now.refuses {
-            self.line(REFUSED[self.row])
-        } else if now.confirms {
-            self.line(YES[self.row])
-        } else if now.yes_no {
-            let yes = Dice::new(self.character.voice ^ now.question_hash).once_in(2);
-            self.line(if yes { YES[self.row] } else { NO[self.row] })
-        } else if now.question {
-            self.line(MORE[self.row])
-        } else if now.anything_else {
-            self.line(STILL_OPEN[self.row])
-        } else if now.wait {
-            self.line(WAITING[self.row])
-        } else if now.apology && self.character.temper == Temper::Short {
-            self.line(AFTER_SORRY_SHORT)
-        } else if now.apology {
-            self.line(AFTER_SORRY[self.row])
-        } else if presses {
-            self.line(PUSHES)
-        } else if self.character.situation.goal == Goal::Answer && now.substance {
-            self.line(LEARN[self.row])
-        } else {
-            self.line(WHAT_NOW[self.row])
-        };
-        parts.push(main);
+        parts.push(self.main_part(now, before, met, presses));
         distinct(parts)
     }
 
-    fn choose(&mut self, now: &AgentTurn) -> String {
-        let wants_money = match self.character.situation.goal {
-            Goal::Refund => true,
-            Goal::Replacement => false,
-            Goal::Action | Goal::Answer => return self.line(OFF_TOPIC[self.row]),
+    /// The sentence that answers what the agent asked, did or refused, in this order.
+    fn main_part(&mut self, now: &AgentTurn, before: &[AgentTurn], met: bool, presses: bool) -> String {
+        if now.empty {
+            return self.line(NOTHING_HEARD[self.row]);
+        }
+        let wrong = self.character.facts.wrong(&now.repeated);
+        if !wrong.is_empty() {
+            return format!("{} {}", self.line(CORRECTS[self.row]), self.facts(&wrong));
+        }
+        if !now.asks.is_empty() {
+            let again = now.asks.iter().all(|fact| before.iter().any(|turn| turn.asks.contains(fact)));
+            let prefix = if again { self.line(AGAIN[self.row]) + " " } else { String::new() };
+            return prefix + &self.facts(&now.asks);
+        }
+        let unrelated = |act: &Act| self.character.situation.is_unrelated(*act);
+        let did_something_else = now.done && !now.done_acts.is_empty() && now.done_acts.iter().all(unrelated);
+        let is_short = self.character.temper == Temper::Short;
+        let gets_advice = self.character.situation.goal.is_none() && now.substance;
+        let rows: &[&str] = if !(now.offers.is_empty() || (met && now.done)) {
+            return self.choose(now);
+        } else if now.escalation && (now.yes_no || !now.refuses) {
+            GO_ON[self.row]
+        } else if now.refuses && !now.question {
+            REFUSED[self.row]
+        } else if now.confirms {
+            YES[self.row]
+        } else if now.proposes {
+            GO_ON[self.row]
+        } else if now.yes_no {
+            let yes = Dice::new(self.character.voice ^ now.question_hash).once_in(2);
+            if yes { YES[self.row] } else { NO[self.row] }
+        } else if now.question && met {
+            ENOUGH[self.row]
+        } else if now.question {
+            MORE[self.row]
+        } else if did_something_else {
+            OFF_TOPIC[self.row]
+        } else if now.anything_else {
+            STILL_OPEN[self.row]
+        } else if now.wait {
+            WAITING[self.row]
+        } else if now.apology && is_short {
+            AFTER_SORRY_SHORT
+        } else if now.apology {
+            AFTER_SORRY[self.row]
+        } else if presses {
+            PUSHES
+        } else if gets_advice {
+            LEARN[self.row]
+        } else {
+            WHAT_NOW[self.row]
         };
-        let rows = match (wants_money, now.offers_refund, now.offers_replacement) {
-            (true, true, _) => TAKE_REFUND,
-            (false, _, true) => TAKE_REPLACEMENT,
-            (true, false, _) if self.character.flexible => TAKE_REPLACEMENT,
-            (false, _, false) if self.character.flexible => TAKE_REFUND,
-            (true, false, _) => WANT_OTHER_REFUND,
-            (false, _, false) => WANT_OTHER_REPLACEMENT,
+        self.line(rows)
+    }
+
+    /// Chooses among the acts that the agent offers. Accepts only an act that gives what the persona
+    /// wants.
+    fn choose(&mut self, now: &AgentTurn) -> String {
+        let goal = self.character.situation.goal;
+        let fit: Vec<Act> = now.offers.iter().copied().filter(|act| self.accepts(*act)).collect();
+        let best = fit.iter().copied().find(|act| Some(*act) == goal).or_else(|| fit.first().copied());
+        let rows: &Rows = match best {
+            Some(Act::Refund) => &TAKE_REFUND,
+            Some(Act::Replace) => &TAKE_REPLACEMENT,
+            Some(act) if now.offers.len() > 1 => {
+                let request = act.request().unwrap_or_default();
+                return self.line(ACCEPTS[self.row]).replace("{act}", request);
+            }
+            Some(_) => &GO_ON,
+            None if goal == Some(Act::Refund) => &WANT_OTHER_REFUND,
+            None if goal == Some(Act::Replace) => &WANT_OTHER_REPLACEMENT,
+            None => &OFF_TOPIC,
         };
         self.line(rows[self.row])
     }
@@ -259,13 +303,17 @@ impl ReplyBuilder<'_> {
         for fact in asked.iter().take(4) {
             let rows = match fact {
                 Fact::Number => NUMBER,
+                Fact::Account => ACCOUNT,
                 Fact::Name => NAME,
                 Fact::Email => EMAIL,
                 Fact::Phone => PHONE,
                 Fact::Date => DATE,
+                Fact::Day => DAY,
                 Fact::Address => ADDRESS,
                 Fact::Item => ITEM,
                 Fact::Photo => PHOTO,
+                Fact::Code => CODE,
+                Fact::Secret => SECRET,
             };
             lines.push(self.line(rows[self.row]));
         }
@@ -273,9 +321,9 @@ impl ReplyBuilder<'_> {
     }
 
     fn follow_up(&mut self) -> String {
-        if self.character.temper == Temper::Short && self.character.situation.goal != Goal::Answer {
+        if self.character.temper == Temper::Short && self.character.situation.goal.is_some() {
             self.line(PUSHES)
-        } else if self.character.situation.goal == Goal::Answer {
+        } else if self.character.situation.goal.is_none() {
             self.line(LEARN[self.row])
         } else {
             self.line(FOLLOW_UPS[self.row])
@@ -283,7 +331,7 @@ impl ReplyBuilder<'_> {
     }
 
     fn thanks(&mut self) -> String {
-        let rows = if self.character.situation.goal == Goal::Answer { LEARNED } else { THANKS };
+        let rows = if self.character.situation.goal.is_none() { LEARNED } else { THANKS };
         self.line(rows[self.row])
     }
 
@@ -299,9 +347,10 @@ impl ReplyBuilder<'_> {
     fn line(&mut self, templates: &[&str]) -> String {
         let start = self.dice.index(templates.len());
         let situation = &self.character.situation;
-        let detail = self.dice.pick(situation.topic.details);
+        let detail = self.dice.pick(situation.details());
         let wants = self.dice.pick(situation.wants());
-        let mut first = None;
+        // If all were used: one that differs from the last message.
+        let mut fallback: Option<String> = None;
         for turn in 0..templates.len() {
             let template = templates[(start + turn) % templates.len()];
             let line = self.fill(template, detail, wants);
@@ -310,9 +359,16 @@ impl ReplyBuilder<'_> {
             if is_new {
                 return line;
             }
-            first.get_or_insert(line);
+            if fallback.is_none()
+                || self
+                    .previous
+                    .last()
+                    .is_some_and(|last| fallback.as_ref().is_some_and(|line| last.contains(line.as_str())))
+            {
+                fallback = Some(line);
+            }
         }
-        first.unwrap_or_default()
+        fallback.unwrap_or_default()
     }
 
     fn fill(&self, template: &str, detail: &str, wants: &str) -> String {
@@ -321,12 +377,7 @@ impl ReplyBuilder<'_> {
         }
         // These slots stand for templates and names of this conversation; the others are the
         // persona's.
-        let noun = self.character.situation.topic.noun;
-        let template = template
-            .replace("{noun_open}", "{noun} will have to wait.")
-            .replace("{noun}", noun)
-            .replace("{detail}", detail)
-            .replace("{wants}", wants);
+        let template = template.replace("{detail}", detail).replace("{wants}", wants);
         let line = match template.split_once("{agent}") {
             Some((before, after)) => {
                 format!(
@@ -344,11 +395,12 @@ impl ReplyBuilder<'_> {
 
 /// Capitalises the first letter.
 fn capitalised(line: &str) -> String {
+    // E-mail addresses and identifiers stay as they are.
+    let word = line.split(' ').next().unwrap_or_default();
+    let is_value = word.contains(['@', '_']) || word.contains(|character: char| character.is_ascii_digit());
     let mut characters = line.chars();
     match characters.next() {
-        Some(first) if first.is_lowercase() && !line.contains('@') => {
-            first.to_uppercase().chain(characters).collect()
-        }
+        Some(first) if first.is_lowercase() && !is_value => first.to_uppercase().chain(characters).collect(),
         _ => line.to_owned(),
     }
 }

@@ -1,46 +1,30 @@
-//! The topic of a conversation: a scenario classified by keywords, and the sentences for it.
+//! The situation of one persona: the scenario's matter, and the sentences that state it.
 //!
-//! A scenario is free text. A scenario that names a common topic gets that topic's sentences; one
-//! that names several distributes them among the personas. Any other scenario is quoted.
+//! The subject always comes from the scenario: its sentences in the first person, or else a quotation.
+//! Only a scenario about a shop's order that offers several troubles ("late, damaged or wrong") has
+//! sentences of its own, so that its personas differ.
 
 use super::{
-    dice::Dice,
+    acts::Act,
+    dice::{Dice, wrap},
+    scenario::Matter,
     words::{Words, first_sentence, quoted},
 };
 
-/// The remedy that a persona wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Goal {
-    /// A refund.
-    Refund,
-    /// A replacement.
-    Replacement,
-    /// An action, such as a cancellation.
-    Action,
-    /// An answer.
-    Answer,
-}
-
-/// A common topic.
+/// The sentences of a situation. Slots are filled from the character.
 #[derive(Debug)]
 pub(crate) struct Topic {
     keys: &'static [&'static str],
-    /// Used only if no other topic is named.
-    last_resort: bool,
-    goals: &'static [Goal],
     /// Opening sentences.
     pub(crate) openings: &'static [&'static str],
     /// Further details.
-    pub(crate) details: &'static [&'static str],
-    /// Requests; empty if the goal has its own.
-    wants: &'static [&'static str],
-    /// The topic as a noun phrase.
+    details: &'static [&'static str],
+    /// The topic as a noun phrase, with `{item}`.
     pub(crate) noun: &'static str,
 }
 
-const REMEDY: &[Goal] = &[Goal::Refund, Goal::Replacement, Goal::Refund];
-
-const TOPICS: &[Topic] = &[
+/// The troubles of a shop's order.
+const ORDERS: &[Topic] = &[
     Topic {
         keys: &[
             "late",
@@ -50,51 +34,43 @@ const TOPICS: &[Topic] = &[
             "hasn't arrived",
             "never arrived",
             "overdue",
-            "lost parcel",
-            "missing parcel",
-            "missing package",
-            "where is my order",
+            "lost",
+            "missing",
         ],
-        last_resort: false,
-        goals: REMEDY,
         openings: &[
-            "My order with the {item} has not arrived.",
-            "I ordered a {item} and it is more than a week late.",
-            "The {item} I bought should have been here days ago.",
+            "My {item} has not arrived.",
+            "My {item} is more than a week late.",
+            "My {item} should have been here days ago.",
             "I am still waiting for my {item}; the delivery date has passed.",
-            "My parcel with a {item} in it never came.",
+            "My {item} never came.",
             "The tracking for my {item} has not moved for six days.",
         ],
         details: &[
             "The shop's page still says that it is being prepared.",
             "I stayed at home for it two days in a row.",
-            "My neighbours have not seen a parcel either.",
+            "My neighbours have not seen it either.",
             "It was paid for in full when I ordered it.",
             "The first date I was given was last Monday, and since then there has been no news.",
         ],
-        wants: &[],
         noun: "the {item} that has not come",
     },
     Topic {
         keys: &["damag*", "broken", "crack*", "defect*", "faulty", "scratch*"],
-        last_resort: false,
-        goals: REMEDY,
         openings: &[
-            "The {item} I ordered arrived damaged.",
+            "My {item} arrived damaged.",
             "My {item} came today and it is broken.",
-            "I unpacked my new {item} and it is damaged all along one side.",
+            "I unpacked my {item} and everything is damaged along one side.",
             "There is something wrong with the {item} I got: it does not work at all.",
-            "The box was fine, but the {item} inside was broken.",
-            "I have just received a {item} that cannot be used.",
+            "The box was fine, but the inside of my {item} was broken.",
+            "I have just received my {item}, and it is damaged so badly that it cannot be used.",
         ],
         details: &[
-            "I have taken photos of it.",
+            "I have looked at it closely.",
             "The packaging had a dent on one side.",
             "It has not been used, not even once.",
             "I had looked forward to it all week.",
-            "I tried it twice, in two different rooms, to be sure that it is not my fault.",
+            "I tried it twice, to be sure that it is not my fault.",
         ],
-        wants: &[],
         noun: "the damaged {item}",
     },
     Topic {
@@ -106,236 +82,93 @@ const TOPICS: &[Topic] = &[
             "wrong article*",
             "wrong colour",
             "wrong color",
-            "not what they ordered",
         ],
-        last_resort: false,
-        goals: REMEDY,
         openings: &[
-            "I ordered a {item} and something else was in the box.",
-            "You sent me the wrong thing: it should have been a {item}.",
-            "My parcel came, but the {item} I ordered is not in it.",
-            "There was a mix-up with my order: I paid for a {item} and got something else.",
-            "The label says {item}, and what is inside is not that.",
+            "I opened my {item} and something else was in the box.",
+            "You sent me the wrong thing with my {item}.",
+            "My {item} came, but the box holds the wrong thing.",
+            "There was a mix-up with my {item}: I paid for one thing and got another.",
+            "The label on my {item} is right, and the thing inside is the wrong one.",
         ],
         details: &[
-            "What I got is of no use to me.",
-            "The paper in the box has the right order on it.",
+            "The thing that I got is of no use to me.",
+            "The paper in the box lists the right thing.",
             "I have left everything in the box as it was.",
             "I checked my order, and I did not click the wrong one.",
         ],
-        wants: &[],
-        noun: "the {item} that I did not get",
+        noun: "the wrong {item}",
     },
-    Topic {
-        keys: &[
-            "charged twice",
-            "double charge*",
-            "overcharg*",
-            "billing",
-            "bill",
-            "bills",
-            "invoice*",
-            "charge*",
-        ],
-        last_resort: false,
-        goals: &[Goal::Refund],
-        openings: &[
-            "I was charged {amount} twice.",
-            "There is a charge of {amount} on my account that I do not understand.",
-            "My last bill is {amount} higher than it should be.",
-            "I think that I have been billed wrongly, for {amount}.",
-            "The invoice says {amount}, and that is not what was agreed.",
-        ],
-        details: &[
-            "I have the bank statement in front of me.",
-            "Nothing has changed on my side since last month.",
-            "I only noticed because I go through my statements on Sundays.",
-            "It may look small, but it is not small for me.",
-        ],
-        wants: &[
-            "Please put that right.",
-            "I would like the difference back.",
-            "I want that money refunded.",
-        ],
-        noun: "the charge of {amount}",
-    },
-    Topic {
-        keys: &["cancel*", "unsubscrib*", "terminate*"],
-        last_resort: false,
-        goals: &[Goal::Action],
-        openings: &[
-            "I would like to cancel.",
-            "I need to get out of my contract.",
-            "I tried to cancel and found no way to do it.",
-            "Please cancel what I have with you.",
-            "I no longer need it and want to cancel.",
-        ],
-        details: &[
-            "I hardly used it in the last months.",
-            "It renews soon, and I want to be out before that.",
-            "There is no button for it where I looked.",
-            "It is nothing personal, my situation has changed.",
-        ],
-        wants: &[
-            "Can you do that for me?",
-            "What do I have to do?",
-            "Please confirm it in writing when it is done.",
-        ],
-        noun: "my cancellation",
-    },
-    Topic {
-        keys: &[
-            "password*",
-            "log in",
-            "login",
-            "locked out",
-            "sign in",
-            "logging in",
-            "access their account",
-        ],
-        last_resort: false,
-        goals: &[Goal::Action],
-        openings: &[
-            "I cannot get into my account.",
-            "My password is not accepted any more.",
-            "I am locked out of my account.",
-            "I try to sign in and I am sent back to the start every time.",
-            "The link to reset my password does nothing.",
-        ],
-        details: &[
-            "It worked until the day before yesterday.",
-            "I tried it on the phone and on the computer.",
-            "I am sure that I typed it correctly.",
-            "I need something that is in there, today.",
-        ],
-        wants: &["Can you let me back in?", "How do I get in again?", "Please reset it for me."],
-        noun: "my account",
-    },
-    Topic {
-        keys: &[
-            "crash*",
-            "bug",
-            "bugs",
-            "error*",
-            "outage*",
-            "not working",
-            "doesn't work",
-            "does not work",
-            "won't start",
-            "wi-fi",
-            "wifi",
-            "internet connection",
-            "technical problem*",
-            "technical issue*",
-            "troubleshoot*",
-        ],
-        last_resort: false,
-        goals: &[Goal::Action],
-        openings: &[
-            "It has stopped working.",
-            "It worked yesterday, and today it does not.",
-            "I keep getting an error, whatever I do.",
-            "I have a technical problem that I cannot solve alone.",
-            "Nothing happens when I start it.",
-        ],
-        details: &[
-            "I have already switched it off and on again.",
-            "It began after the last update.",
-            "It is not the cable, I checked that.",
-            "I am not an expert, so please go slowly.",
-        ],
-        wants: &["Can you help me get it running?", "What can I do?", "How do we fix that?"],
-        noun: "the thing that does not work",
-    },
-    Topic {
-        keys: &[
-            "book a",
-            "booking*",
-            "reserv*",
-            "appointment*",
-            "reschedul*",
-            "book an",
-            "schedule a",
-            "flight*",
-        ],
-        last_resort: false,
-        goals: &[Goal::Action],
-        openings: &[
-            "I need to arrange a date.",
-            "I would like to book, and I am not sure how.",
-            "I have a booking that has to change.",
-            "Something has come up, so my date does not fit any more.",
-            "I am looking for a place on {date}.",
-        ],
-        details: &[
-            "Mornings are best for me.",
-            "It would be for two people.",
-            "I am flexible by a day or so, but not more.",
-            "I looked at the calendar on the page and could not make sense of it.",
-        ],
-        wants: &["Can you arrange that?", "What is possible?", "Could you put me down for {date}?"],
-        noun: "my booking",
-    },
-    Topic {
-        keys: &["refund*", "money back", "return an", "return a", "returns", "reimburse*"],
-        last_resort: true,
-        goals: &[Goal::Refund],
-        openings: &[
-            "I want to return a {item}.",
-            "I would like my money back for a {item}.",
-            "I bought a {item} and it is not for me.",
-            "I am not happy with the {item} I bought.",
-        ],
-        details: &[
-            "It is unused, and I still have the box.",
-            "It looked different in the pictures.",
-            "I read that it can be sent back within 30 days.",
-        ],
-        wants: &[],
-        noun: "the {item} that I want to return",
-    },
+];
+
+const DETAILS: &[&str] = &[
+    "I have thought about it for a while.",
+    "This is new to me.",
+    "There are a few things about it that I do not understand.",
+    "It matters to me to get this right.",
+    "I did look around before I came here.",
 ];
 
 const QUOTED: Topic = Topic {
     keys: &[],
-    last_resort: true,
-    goals: &[Goal::Answer],
     openings: &[
         "It is about this: {quote}",
         "Here is my situation: {quote}",
         "I have come with this: {quote}",
         "Let me put it like this: {quote}",
-        "What I am dealing with: {quote}",
+        "This is the matter: {quote}",
         "You may know this kind of thing: {quote}",
     ],
-    details: &[
-        "I have thought about it for a while.",
-        "I am new to this.",
-        "There are a few things about it that I do not understand.",
-        "It matters to me to get this right.",
-        "I did look around before I came here.",
-    ],
-    wants: &[
-        "What do you suggest?",
-        "Can you help me with that?",
-        "Where do we start?",
-        "What would you do?",
-        "How do we go about it?",
-    ],
+    details: DETAILS,
     noun: "what I came for",
 };
 
-const WANTED: Topic = Topic {
+const WISHED: Topic = Topic {
     openings: &[
-        "I want to {want}.",
-        "I would like to {want}.",
-        "I need to {want}.",
-        "I am trying to {want}.",
-        "My plan is to {want}.",
-        "What I am here for is to {want}.",
+        "I want {wish}.",
+        "I would like {wish}.",
+        "I need {wish}.",
+        "I am here because I want {wish}.",
+        "To come to the point: I would like {wish}.",
+        "It is simple: I want {wish}.",
     ],
     ..QUOTED
 };
+
+const STATED: Topic = Topic {
+    openings: &[
+        "{statement}",
+        "Here is my problem: {statement}",
+        "This is why I am here: {statement}",
+        "To come to the point: {statement}",
+        "It is like this: {statement}",
+        "This is the matter: {statement}",
+    ],
+    ..QUOTED
+};
+
+const WISHES: &[&str] = &[
+    "I want {wish}.",
+    "I would like {wish}.",
+    "So I need {wish}.",
+    "Can you help? I would like {wish}.",
+    "That is why I want {wish}.",
+];
+
+const ADVICE_WANTS: &[&str] = &[
+    "What do you suggest?",
+    "Can you help me with that?",
+    "Where do we start?",
+    "What would you do?",
+    "How do we go about it?",
+];
+
+const ACTION_WANTS: &[&str] = &[
+    "Can you do that for me?",
+    "Can you help me with that?",
+    "Please take care of it.",
+    "How do we go about it?",
+    "Could you see to that?",
+];
 
 const REFUND_WANTS: &[&str] = &[
     "I would like my money back.",
@@ -353,96 +186,165 @@ const REPLACEMENT_WANTS: &[&str] = &[
     "Could I have another one?",
 ];
 
-/// Phrases that introduce a wish in a scenario.
-const WANT_MARKS: &[&str] = &[
-    " wants to ",
-    " want to ",
-    " needs to ",
-    " need to ",
-    " is trying to ",
-    " are trying to ",
-    " would like to ",
-    " wishes to ",
-    " wish to ",
-    " tries to ",
-    " hopes to ",
-];
+const SCENARIO_DETAILS: &[&str] = &["{detail0}", "{detail1}", "{detail2}", "{detail3}"];
+
+/// The maximum length of a wish that serves as a noun phrase.
+const NOUN: usize = 60;
 
 /// The scenario as one persona experiences it.
 #[derive(Debug)]
 pub(crate) struct Situation {
     pub(crate) topic: &'static Topic,
-    pub(crate) goal: Goal,
+    /// The act that the persona wants from the agent; `None` if the persona wants advice.
+    pub(crate) goal: Option<Act>,
+    /// Whether the goal is a remedy for goods, for which there are several.
+    pub(crate) is_about_goods: bool,
+    /// All acts that the scenario names.
+    named: Vec<Act>,
+    pub(crate) matter: Matter,
     /// The scenario's first sentence.
     pub(crate) sentence: String,
     /// The scenario's first sentence in quotation marks.
     pub(crate) quote: String,
-    /// The stated wish, in the first person.
-    pub(crate) want: String,
+    /// The scenario's word for an order.
+    pub(crate) item: &'static str,
+    /// The matter as a noun phrase in the first person.
+    pub(crate) noun: String,
 }
 
 impl Situation {
-    /// Classifies a scenario for one persona. The dice make its choices.
+    /// Reads a scenario for one persona. The dice make its choices.
     pub(crate) fn read(scenario: &str, dice: &mut Dice) -> Self {
         let mut sentence = first_sentence(scenario, 220);
         if sentence.is_empty() {
             "a matter of one's own".clone_into(&mut sentence);
         }
-        if !sentence.ends_with(['.', '!', '?', '…', '。', '！', '？']) {
+        if !sentence.ends_with(['.', '!', '?', '…', '。', '！', '？', '।', '؟']) {
             sentence.push('.');
         }
-        let want = wanted(&sentence).unwrap_or_default();
         // The number of rolls does not depend on the scenario, so that the persona stays the same
         // person.
         let (which, goal) = (dice.roll(), dice.roll());
         let text: String = scenario.chars().take(3_000).collect::<String>().to_lowercase().replace('’', "'");
         let words = Words::of(&text);
-        let named: Vec<&'static Topic> = TOPICS.iter().filter(|topic| words.has_any(topic.keys)).collect();
-        let first_class: Vec<&'static Topic> =
-            named.iter().copied().filter(|topic| !topic.last_resort).collect();
-        let named = if first_class.is_empty() { named } else { first_class };
-        let topic = if let Some(topic) = named.get(super::dice::wrap(which, named.len())) {
-            topic
-        } else if want.is_empty() {
-            &QUOTED
-        } else {
-            &WANTED
+        let item =
+            ["order", "parcel", "package", "shipment", "delivery"].into_iter().find(|item| words.has(item));
+        let is_shop =
+            words.has_any(&["shop*", "store", "online", "parcel", "package", "shipment", "retail*"]);
+        let troubles: Vec<&'static Topic> = ORDERS.iter().filter(|topic| words.has_any(topic.keys)).collect();
+        let mut matter = Matter::read(scenario);
+        let order =
+            (item.is_some() && is_shop && troubles.len() > 1).then(|| troubles[wrap(which, troubles.len())]);
+        let topic = match order {
+            Some(order) => {
+                matter = Matter::default();
+                order
+            }
+            None if matter.statement.is_some() => &STATED,
+            None if matter.wish.is_some() => &WISHED,
+            None => &QUOTED,
         };
-        let goal = topic.goals[super::dice::wrap(goal, topic.goals.len())];
+        let is_about_goods = order.is_some() || (!troubles.is_empty() && is_goods(&words));
+        let named = Act::named_in(&words);
+        let goal = goal_of(&matter, is_about_goods, &named, goal);
+        let item = item.unwrap_or("order");
+        let noun = noun(topic, &matter, item);
         let quote = quoted(&sentence);
-        Self { topic, goal, sentence, quote, want }
+        Self { topic, goal, is_about_goods, named, matter, sentence, quote, item, noun }
     }
 
     /// The sentences for the request.
     pub(crate) fn wants(&self) -> &'static [&'static str] {
         match self.goal {
-            _ if !self.topic.wants.is_empty() => self.topic.wants,
-            Goal::Replacement => REPLACEMENT_WANTS,
-            Goal::Refund | Goal::Action | Goal::Answer => REFUND_WANTS,
+            _ if self.matter.statement.is_some() && self.matter.wish.is_some() => WISHES,
+            Some(_) if self.matter.wish.is_some() => ACTION_WANTS,
+            Some(Act::Refund) => REFUND_WANTS,
+            Some(Act::Replace) => REPLACEMENT_WANTS,
+            Some(_) => ACTION_WANTS,
+            None => ADVICE_WANTS,
+        }
+    }
+
+    /// The sentences for details.
+    pub(crate) fn details(&self) -> &'static [&'static str] {
+        match self.matter.details.len() {
+            0 => self.topic.details,
+            count => &SCENARIO_DETAILS[..count.min(SCENARIO_DETAILS.len())],
+        }
+    }
+
+    /// Whether an act has nothing to do with the scenario.
+    pub(crate) fn is_unrelated(&self, act: Act) -> bool {
+        match self.goal {
+            Some(goal) => !(goal.fulfilled_by(act) || (self.is_about_goods && act.is_remedy())),
+            None => matches!(act, Act::Refund | Act::Replace | Act::Cancel) && !self.named.contains(&act),
         }
     }
 }
 
-/// The text after "wants to", in the first person.
-fn wanted(sentence: &str) -> Option<String> {
-    let lower = sentence.to_ascii_lowercase();
-    let (at, mark) = WANT_MARKS
-        .iter()
-        .filter_map(|mark| lower.find(mark).map(|at| (at, mark)))
-        .min_by_key(|(at, _)| *at)?;
-    let rest = sentence.get(at + mark.len()..)?.trim_end_matches(['.', '!', '?', '…', ' ']);
-    let words: Vec<&str> = rest
-        .split(' ')
-        .map(|word| match word.trim_end_matches([',', ';']).to_ascii_lowercase().as_str() {
-            "their" | "his" | "her" => "my",
-            "they" | "he" | "she" => "I",
-            "them" | "him" => "me",
-            "themselves" | "himself" | "herself" => "myself",
-            _ => word,
-        })
-        .collect();
-    let want = words.join(" ");
-    want.chars().any(char::is_alphanumeric).then_some(want)
+/// Whether a scenario is about goods that somebody bought.
+fn is_goods(words: &Words<'_>) -> bool {
+    let bought =
+        ["order", "ordered", "bought", "purchas*", "parcel", "package", "shipment", "delivered", "product*"];
+    words.has_any(&bought)
+        || (words.has_any(&["customer*", "buyer*", "shopper*", "consumer*"])
+            && words.has_any(&["got", "received", "arrived", "gets", "receives"]))
+}
+
+/// The act that the persona wants.
+fn goal_of(matter: &Matter, is_about_goods: bool, named: &[Act], roll: u64) -> Option<Act> {
+    if let Some(wish) = &matter.wish {
+        let wish = wish.to_lowercase();
+        if is_about_goods && wish.starts_with("to return") {
+            return Some(Act::Refund);
+        }
+        let words = Words::of(&wish);
+        return Act::first_in(&words)
+            .or_else(|| is_about_goods.then_some(Act::Refund).filter(|_| wish.contains("money")));
+    }
+    if is_about_goods {
+        let remedies = [Act::Refund, Act::Replace, Act::Refund];
+        let named: Vec<Act> =
+            named.iter().copied().filter(|act| matches!(act, Act::Refund | Act::Replace)).collect();
+        // A scenario in which others "still want what they ordered" names a replacement in other words.
+        let choices = if named == [Act::Replace] { &named[..] } else { &remedies[..] };
+        return Some(choices[wrap(roll, choices.len())]);
+    }
+    let statement = matter.statement.as_ref()?.to_lowercase();
+    let words = Words::of(&statement);
+    if words.has_any(&[
+        "broken",
+        "broke",
+        "leak*",
+        "not work",
+        "not working",
+        "doesn't work",
+        "stopped working",
+        "crash*",
+        "faulty",
+    ]) {
+        return Some(Act::Repair);
+    }
+    words.has_any(&["log in", "locked out", "sign in", "password*"]).then_some(Act::Access)
+}
+
+fn noun(topic: &Topic, matter: &Matter, item: &str) -> String {
+    if let Some(statement) = &matter.statement {
+        let about =
+            statement.strip_prefix("It is about ").map(|about| about.trim_end_matches('.').to_owned());
+        return about
+            .filter(|about| about.chars().count() <= NOUN)
+            .unwrap_or_else(|| "my problem".to_owned());
+    }
+    let Some(wish) = &matter.wish else { return topic.noun.replace("{item}", item) };
+    let is_short = wish.chars().count() <= NOUN;
+    let first = wish.split(' ').next().unwrap_or_default();
+    match first {
+        "to" if wish.starts_with("to know ") => "my question".to_owned(),
+        "to" if is_short => format!("my request {wish}"),
+        "a" | "an" | "the" | "my" if is_short => wish.clone(),
+        _ => "my request".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -454,25 +356,52 @@ mod tests {
     }
 
     #[test]
-    fn scenario_with_several_topics_is_distributed() {
-        let scenario = "An order went wrong: it is late, it arrived damaged, or it is the wrong thing.";
-        let mut nouns: Vec<_> = (0..30).map(|seed| read(scenario, seed).topic.noun).collect();
+    fn order_with_several_troubles_is_distributed() {
+        let scenario = "A shop's order went wrong: it is late, it arrived damaged, or it is the wrong thing.";
+        let mut nouns: Vec<_> = (0..30).map(|seed| read(scenario, seed).noun).collect();
         nouns.sort_unstable();
         nouns.dedup();
         assert_eq!(nouns.len(), 3);
     }
 
     #[test]
-    fn want_is_converted_to_the_first_person() {
-        let situation = read("A hobby cook wants to impress their in-laws with a soufflé. Be kind.", 1);
-        assert_eq!(situation.want, "impress my in-laws with a soufflé");
-        assert_eq!(situation.goal, Goal::Answer);
+    fn goal_follows_from_the_scenario() {
+        for (scenario, goal) in [
+            ("A guest wants to change their booking.", Some(Act::Change)),
+            ("A customer got a broken kettle. They want a refund.", Some(Act::Refund)),
+            ("A customer got a broken kettle and wants to return it.", Some(Act::Refund)),
+            ("A gym member wants to cancel their membership.", Some(Act::Cancel)),
+            ("A patient calls to reschedule an appointment.", Some(Act::Change)),
+            ("A tenant's heating is broken.", Some(Act::Repair)),
+            ("A reader wants to renew a loan.", Some(Act::Renew)),
+            ("A member cannot log in.", Some(Act::Access)),
+            ("A student is late for class.", None),
+            ("A passenger's flight was cancelled.", None),
+            ("A hobby cook wants to impress their in-laws.", None),
+        ] {
+            assert_eq!(read(scenario, 1).goal, goal, "{scenario}");
+        }
     }
 
     #[test]
-    fn scenario_without_a_known_topic_is_quoted() {
+    fn unrelated_acts_are_recognised() {
+        let booking = read("A guest wants to change their booking.", 1);
+        assert!(booking.is_unrelated(Act::Refund) && booking.is_unrelated(Act::Cancel));
+        assert!(!booking.is_unrelated(Act::Change));
+        let kettle = read("A customer got a broken kettle.", 1);
+        assert!(
+            !kettle.is_unrelated(Act::Refund)
+                && !kettle.is_unrelated(Act::Replace)
+                && kettle.is_unrelated(Act::Cancel)
+        );
+        let class = read("A student is late for class.", 1);
+        assert!(class.is_unrelated(Act::Refund) && !class.is_unrelated(Act::Book));
+    }
+
+    #[test]
+    fn scenario_that_cannot_be_converted_is_quoted() {
         let situation = read("Ein Schüler fragt nach \"Photosynthese\".", 1);
         assert_eq!(situation.quote, "“Ein Schüler fragt nach 'Photosynthese'.”");
-        assert!(situation.want.is_empty());
+        assert_eq!(situation.matter, Matter::default());
     }
 }

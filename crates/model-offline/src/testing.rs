@@ -94,7 +94,7 @@ pub(crate) fn conversation(simulation: &Simulation, seq: u32, conversation: u32)
     converse(simulation, seq, conversation, |lines| SampleAgent.reply(lines))
 }
 
-/// A conversation with any agent, of up to 100 messages.
+/// A conversation with any agent, of up to 40 messages.
 pub(crate) fn converse(
     simulation: &Simulation,
     seq: u32,
@@ -104,7 +104,7 @@ pub(crate) fn converse(
     let agent = agent();
     let persona = persona(simulation, &agent, seq);
     let mut transcript: Vec<Item> = Vec::new();
-    while transcript.len() < 100 {
+    while transcript.len() < 40 {
         let reply = reply::reply(&ReplyRequest {
             meter: &Meter::default(),
             simulation,

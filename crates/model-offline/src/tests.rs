@@ -6,6 +6,10 @@ use futures_util::FutureExt;
 use onerun_domain::{EndReason, Item, Outcome, Role, Rubric, Transcript};
 use proptest::prelude::*;
 
+mod agents;
+mod histories;
+mod scenarios;
+
 use crate::{
     Offline, demo,
     testing::{agent, answer, as_text, conversation, converse, item, persona, simulation},
@@ -85,28 +89,29 @@ fn persona_and_conversation_are_reproduced_literally() {
         persona.story,
         "Kwame is careful after an expensive year, and doubts that the first answer is the right one. The \
          situation: “A customer of Larch & Linen, a small online shop for the home, writes to support because \
-         something went wrong with an order.” In Kwame's words: “You sent me the wrong thing: it should have been a \
-         frying pan. I have left everything in the box as it was.” It has to fit into a lunch break. Told only when \
-         asked: the number is 96982708, the date 15 August, the e-mail address kwame.tran@example.com."
+         something went wrong with an order.” In Kwame's words: “My order came today and it is broken. The packaging \
+         had a dent on one side.” It has to fit into a lunch break. Told only when asked: the number is 96982708, the \
+         personal number 844551, the date 20 July, the e-mail address kwame.tran@example.com."
     );
     assert_eq!(
         persona.purpose,
-        "Kwame comes to Larch & Linen Support (“Answers customers of a small online shop in chat.”) to get a \
-         replacement for the frying pan that they did not get. Kwame accepts nothing else, is content once that is \
-         settled, and gives up after about 3 answers that do not help."
+        "Kwame comes to Larch & Linen Support (“Answers customers of a small online shop in chat.”) to get the money \
+         back for the damaged order. Kwame accepts nothing else, is content once that is settled, and gives up after \
+         about 3 answers that do not help."
     );
     assert_eq!(persona.attributes.stress_triggers, "canned phrases; vague answers");
     assert_eq!(
         as_text(&transcript),
-        "user: My parcel came, but the frying pan I ordered is not in it. I have left everything in the box as it \
-         was. Please send it again.\n\
+        "user: My order came today and it is broken. The packaging had a dent on one side. Please refund it.\n\
          assistant: I am sorry for the trouble. Could you give me your order number, so that I can look into it?\n\
          user: 96982708\n\
-         assistant: Thank you, I have found order 96982708. That should not have happened. Would you like a refund \
-         or a replacement?\n\
-         user: Let us get on with it. The replacement.\n\
-         assistant: I have arranged that: your replacement is on its way to you, free of charge. Is there anything \
-         else I can do for you?\n\
+         assistant: Thank you. I am sorry that it came to you like that. Could you send me a photo of the damage?\n\
+         user: Let us get on with it. Cannot send one.\n\
+         assistant: Thank you, I have found order 96982708. That should not have happened. Would you like a refund or \
+         a replacement?\n\
+         user: I am losing patience. Refund, please.\n\
+         assistant: I have issued the refund in full, to the card you paid with. Is there anything else I can do for \
+         you?\n\
          user: And when exactly? I need a guarantee that it is there by tomorrow.\n\
          assistant: Yes, of course. That is guaranteed by tomorrow.\n\
          user: Thanks.\n"
@@ -183,7 +188,7 @@ fn persona_gives_up_on_a_useless_agent() {
     for seed in 0..20 {
         let simulation = simulation(seed, demo::SCENARIO);
         for (seq, nonsense) in
-            ["", "Let me check.", "I am sorry.", "What?", "Please share your order number."]
+            ["", "Let me check.", "I am sorry.", "That is how it is.", "Unfortunately we cannot do that."]
                 .into_iter()
                 .enumerate()
         {
@@ -301,7 +306,8 @@ proptest! {
         let (transcript, ended) = converse(&simulation, seq, 1, |lines| {
             Some(agent[lines.len() / 2 % agent.len()].to_owned())
         });
-        prop_assert!(ended && transcript.len() <= 40, "{}", as_text(&transcript));
+        // An agent that always asks is left by nobody, so the maximum of messages ends it.
+        prop_assert!(ended || transcript.len() == 40, "{}", as_text(&transcript));
         let said: Vec<_> =
             transcript.iter().filter(|item| item.role == Role::User).map(Item::text).collect();
         for pair in said.windows(2) {

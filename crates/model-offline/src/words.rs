@@ -1,27 +1,52 @@
 //! Prepares callers' texts for use in sentences: cleans, shortens and quotes them, and fills
 //! templates.
 
+use unicode_segmentation::UnicodeSegmentation;
+
 /// The maximum length of a persona's message, in characters.
 pub(crate) const MAX_LINE: usize = 600;
 
 /// The number of characters of a text that are read.
 const MAX_READ: usize = 4_000;
 
-/// Converts a text to one line of visible words: control, format and direction characters and runs
-/// of white space become one space.
+/// Converts a text to one line of visible characters. Control, format and direction characters and
+/// runs of white space become one space. Joiners and tags within a visible character stay: Persian
+/// words, Devanagari, emoji families and flags need them.
 pub(crate) fn clean(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(MAX_READ));
-    for character in text.chars().take(MAX_READ) {
-        if character.is_control() || character.is_whitespace() || is_invisible(character) {
+    let end = text.char_indices().nth(MAX_READ).map_or(text.len(), |(index, _)| index);
+    let within = |(start, cluster): &(usize, &str)| start + cluster.len() <= end;
+    for (_, cluster) in text.grapheme_indices(true).take_while(within) {
+        let mut characters = cluster.chars();
+        let Some(base) = characters.next() else { continue };
+        if base.is_control() || base.is_whitespace() || is_invisible(base) {
             if !line.is_empty() && !line.ends_with(' ') {
                 line.push(' ');
             }
-        } else {
-            line.push(character);
+            continue;
+        }
+        line.push(base);
+        for character in characters {
+            let joins = is_joiner(character) && !line.ends_with(is_joiner);
+            let tags = base == BLACK_FLAG && is_tag(character);
+            if joins || tags || !(character.is_control() || is_invisible(character)) {
+                line.push(character);
+            }
         }
     }
-    line.truncate(line.trim_end().len());
+    line.truncate(line.trim_end_matches(|last: char| last == ' ' || is_joiner(last)).len());
     line
+}
+
+/// The base of the flags of England, Scotland and Wales, which tags complete.
+const BLACK_FLAG: char = '\u{1f3f4}';
+
+fn is_joiner(character: char) -> bool {
+    matches!(character, '\u{200c}' | '\u{200d}')
+}
+
+fn is_tag(character: char) -> bool {
+    matches!(character, '\u{e0020}'..='\u{e007f}')
 }
 
 /// Whether a character reorders or hides its neighbours.
@@ -31,12 +56,19 @@ fn is_invisible(character: char) -> bool {
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The text, or its start up to the end of a word with an ellipsis; at most `max` characters.
+/// The text, or its start up to the end of a word with an ellipsis; at most `max` characters. Never
+/// cuts within what a reader sees as one character.
 pub(crate) fn shorten(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();
     }
-    let mut head: String = text.chars().take(max.saturating_sub(1)).collect();
+    let mut head = String::new();
+    let mut room = max.saturating_sub(1);
+    for cluster in text.graphemes(true) {
+        let Some(left) = room.checked_sub(cluster.chars().count()) else { break };
+        room = left;
+        head.push_str(cluster);
+    }
     // A word is split only if it is longer than half of the limit.
     if let Some(blank) = head.rfind(' ')
         && blank > head.len() / 2
@@ -48,37 +80,139 @@ pub(crate) fn shorten(text: &str, max: usize) -> String {
     head
 }
 
-/// The first sentence of a text, cleaned, without heading or list marks, at most `max` characters.
-/// Empty if the text has no words.
-pub(crate) fn first_sentence(text: &str, max: usize) -> String {
+/// The sentences of a text, cleaned, without headings and list marks, each at most `max` characters;
+/// at most `count` of them.
+pub(crate) fn sentences(text: &str, count: usize, max: usize) -> Vec<String> {
+    let mut found = Vec::new();
     for line in text.lines().take(200) {
         let line = clean(line);
         let line = line.trim_start_matches(['#', '*', '-', '>', '•', '=', '_', '`', '~', '|', ' ']);
-        let line = line.trim_end_matches(['*', '=', '_', '`', '~', '|', ' ']);
+        let mut rest = line.trim_end_matches(['*', '=', '_', '`', '~', '|', ' ']);
         // A heading such as "Scenario:" has no content.
-        if line.ends_with(':') || !line.chars().any(char::is_alphanumeric) {
+        if rest.ends_with(':') {
             continue;
         }
-        return shorten(until_full_stop(line), max);
+        while !rest.is_empty() && found.len() < count {
+            let (sentence, after) = rest.split_at(full_stop(rest));
+            if sentence.chars().any(char::is_alphanumeric) {
+                found.push(shorten(sentence.trim(), max));
+            }
+            rest = after.trim_start();
+        }
     }
-    let all = clean(text);
-    if all.chars().any(char::is_alphanumeric) { shorten(until_full_stop(&all), max) } else { String::new() }
+    found
 }
 
-fn until_full_stop(line: &str) -> &str {
+/// The first sentence of a text; empty if the text has no words.
+pub(crate) fn first_sentence(text: &str, max: usize) -> String {
+    let mut first = sentences(text, 1, max);
+    first.pop().unwrap_or_else(|| {
+        let all = clean(text);
+        if all.chars().any(char::is_alphanumeric) {
+            shorten(&all[..full_stop(&all)], max)
+        } else {
+            String::new()
+        }
+    })
+}
+
+/// The offset after the first sentence of a line.
+fn full_stop(line: &str) -> usize {
     for (index, character) in line.char_indices() {
         let end = index + character.len_utf8();
         let stops = match character {
             '.' | '!' | '?' => line[end..].is_empty() || line[end..].starts_with(' '),
-            '。' | '！' | '？' => true,
+            '。' | '！' | '？' | '।' | '؟' => true,
             _ => false,
         };
         // "Mr. X" and "e.g. this" are not sentences.
         if stops && index >= 12 {
-            return &line[..end];
+            return end;
         }
     }
-    line
+    line.len()
+}
+
+/// Frequent words that say nothing about a subject.
+const COMMON: &[&str] = &[
+    "about",
+    "after",
+    "again",
+    "also",
+    "another",
+    "because",
+    "been",
+    "before",
+    "being",
+    "could",
+    "does",
+    "doing",
+    "done",
+    "each",
+    "from",
+    "have",
+    "having",
+    "help",
+    "here",
+    "into",
+    "just",
+    "know",
+    "like",
+    "more",
+    "most",
+    "much",
+    "need",
+    "needs",
+    "only",
+    "other",
+    "over",
+    "please",
+    "problem",
+    "request",
+    "should",
+    "some",
+    "someone",
+    "something",
+    "such",
+    "than",
+    "that",
+    "their",
+    "them",
+    "then",
+    "there",
+    "these",
+    "they",
+    "thing",
+    "this",
+    "those",
+    "want",
+    "wants",
+    "were",
+    "what",
+    "when",
+    "where",
+    "whether",
+    "which",
+    "while",
+    "will",
+    "with",
+    "would",
+    "your",
+    "customer",
+    "support",
+];
+
+/// Whether two texts share a word that says something about their subject. Endings are ignored.
+pub(crate) fn shares_word(one: &str, other: &str) -> bool {
+    let stems = |text: &str| -> Vec<String> {
+        text.split(|character: char| !character.is_alphanumeric())
+            .map(str::to_lowercase)
+            .filter(|word| word.chars().count() >= 4 && !COMMON.contains(&word.as_str()))
+            .map(|word| word.chars().take(5).collect())
+            .collect()
+    };
+    let others = stems(other);
+    stems(one).iter().any(|stem| others.contains(stem))
 }
 
 /// The text in quotation marks. Marks within it are replaced, so they cannot close the quotation.
@@ -145,16 +279,21 @@ impl<'a> Words<'a> {
     /// Whether the text contains a word or phrase. A keyword that ends in `*` also matches longer
     /// words.
     pub(crate) fn has(&self, key: &str) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// The offset of the first occurrence of a keyword.
+    pub(crate) fn find(&self, key: &str) -> Option<usize> {
         let (key, open) = key.strip_suffix('*').map_or((key, false), |stem| (stem, true));
-        let Some(first) = key.as_bytes().first() else { return false };
+        let first = key.as_bytes().first()?;
         if self.firsts & bit(*first) == 0 {
-            return false;
+            return None;
         }
-        self.starts.iter().any(|(byte, start)| {
-            byte == first
-                && self.text[*start..]
-                    .strip_prefix(key)
-                    .is_some_and(|after| open || !after.chars().next().is_some_and(char::is_alphanumeric))
+        let starts = self.starts.iter().filter(|(byte, _)| byte == first).map(|(_, start)| *start);
+        starts.into_iter().find(|start| {
+            self.text[*start..]
+                .strip_prefix(key)
+                .is_some_and(|after| open || !after.chars().next().is_some_and(char::is_alphanumeric))
         })
     }
 
@@ -183,6 +322,37 @@ mod tests {
         let text = "# Scenario:\n\n- Mr. Ode wants a new door. It is urgent.";
         assert_eq!(first_sentence(text, 100), "Mr. Ode wants a new door.");
         assert_eq!(first_sentence(" \u{200b}\n…", 100), "");
+    }
+
+    #[test]
+    fn joined_characters_stay_whole() {
+        let family = "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}";
+        let england = "\u{1f3f4}\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}";
+        let canada = "\u{1f1e8}\u{1f1e6}";
+        for whole in ["می\u{200c}خواهم", "क्षत्रिय", "क्\u{200d}ष", "e\u{301}", family, england, canada]
+        {
+            assert_eq!(clean(whole), whole);
+            let text = whole.repeat(20);
+            let clusters: Vec<&str> = text.graphemes(true).collect();
+            for max in 1..text.chars().count() {
+                let head = shorten(&text, max);
+                let head = head.strip_suffix('…').unwrap();
+                let kept: Vec<&str> = head.graphemes(true).collect();
+                assert!(clusters.starts_with(&kept), "{max}: {head}");
+            }
+        }
+    }
+
+    #[test]
+    fn hidden_characters_are_removed() {
+        for (text, visible) in [
+            ("a\u{202e}b", "a b"),
+            ("a\u{e0049}b", "ab"),
+            ("\u{200d}a\u{200b}\u{200b}b", "a b"),
+            ("a\u{200d}\u{200d}\u{200d}b\u{200c}", "a\u{200d}b"),
+        ] {
+            assert_eq!(clean(text), visible, "{text:?}");
+        }
     }
 
     #[test]
