@@ -301,12 +301,26 @@ function simulationFacts(simulation, results) {
         ],
         ['Agent', simulation.agent.name],
         ['Personas', `${simulation.target_personas}, seed ${simulation.seed}`],
+        ['Models', modelsFact(simulation.models)],
         ['Created', fullTime(simulation.created_at)],
         ['Id', code(simulation.id)],
       ],
       { short: true },
     ),
   ];
+}
+
+function modelsFact({ persona, reply, judge }) {
+  if (reply === 'offline') {
+    return [
+      `Scripted personas (offline)${judge === 'offline' ? '' : `, judged by ${judge}`}. To configure a language model, start the server with `,
+      code('ONERUN_MODEL=provider:model'),
+      '; see docs/models.md.',
+    ];
+  }
+  return persona === reply && reply === judge
+    ? reply
+    : `Personas by ${persona}, their messages by ${reply}, judged by ${judge}`;
 }
 
 function resultsTable({ objectives, overall, status }) {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use clap::{Args, Subcommand, ValueEnum};
 use onerun_client::{
     ProjectClient, Verbatim,
-    resource::{ConversationCounts, Failures, Results, Simulation, SimulationStatus},
+    resource::{ConversationCounts, Failures, Models, Results, Simulation, SimulationStatus},
 };
 use tokio::task::JoinSet;
 
@@ -200,6 +200,7 @@ fn describe(out: &mut String, project: &str, simulation: &Simulation, results: &
         ("scenario", prose(&simulation.scenario)),
         ("agent", prose(&simulation.agent.name)),
         ("personas", format!("{}, seed {}", personas(simulation, results), simulation.seed)),
+        ("models", prose(&models(&simulation.models))),
         ("ended", progress(&results.conversations)),
         ("judged", format!("{} of {}", results.evaluations.completed, results.conversations.target)),
         ("created", utc(&simulation.created_at)),
@@ -255,6 +256,22 @@ fn personas(simulation: &Simulation, results: &Results) -> String {
     let others = others.into_iter().filter(|(number, _)| *number > 0);
     let parts = others.map(|(number, what)| format!("{number} {what}"));
     std::iter::once(simulation.target_personas.to_string()).chain(parts).collect::<Vec<_>>().join(", ")
+}
+
+/// The models in force, with the way to a language model if there is none.
+fn models(models: &Models) -> String {
+    let Models { persona, reply, judge } = models;
+    if models.are_scripted() {
+        let judged = if judge == "offline" { String::new() } else { format!(", judged by {judge}") };
+        return format!(
+            "scripted personas (offline){judged}; to configure a language model, start the server with \
+             ONERUN_MODEL=provider:model (docs/models.md)"
+        );
+    }
+    if persona == reply && reply == judge {
+        return reply.clone();
+    }
+    format!("personas by {persona}, their messages by {reply}, judged by {judge}")
 }
 
 /// The number of conversations by status.

@@ -151,6 +151,8 @@ async fn simulations_and_conversations_are_listed_and_shown() {
         "status    in_progress\n",
         "scenario  A customer asks for a refund of a kettle that arrived broken.\n",
         "agent     Desk\n",
+        "models    scripted personas (offline); to configure a language model, start the server with \
+         ONERUN_MODEL=provider:model (docs/models.md)\n",
         "ended     1 of 2, 1 queued\n",
         "judged    1 of 2\n",
         "\nStarts the refund                  0       1        0       0% (0-79%)\n",

@@ -98,9 +98,9 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
-            "OneRun demo: {} with {}, offline, seed {}\n",
+            "OneRun demo: {} with {} (offline), seed {}\n",
             count(self.conversations.into(), "conversation"),
-            count(self.personas.into(), "persona"),
+            count(self.personas.into(), "scripted persona"),
             self.seed
         )?;
         labelled(out, "Scenario  ", self.scenario)?;
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn report_shows_results_and_an_excerpt() {
         insta::assert_snapshot!(report().to_string().replace(BY_HAND, "(by hand)\n"), @r#"
-        OneRun demo: 20 conversations with 10 personas, offline, seed 7
+        OneRun demo: 20 conversations with 10 scripted personas (offline), seed 7
 
         Scenario  A customer wants to know what was done about an order, and when; there
                   is not much time left.

@@ -230,6 +230,7 @@ async fn no_path_is_printed_that_a_terminal_obeys_or_hides() {
     let ran = Ran { stdout: server.stdout(), stderr: server.stderr() };
     ran.check();
     assert!(ran.stderr.contains("the API key is in"), "{ran:?}");
+    assert!(ran.stderr.contains("scripted personas (offline): set ONERUN_MODEL=provider:model"), "{ran:?}");
 }
 
 /// The commands that help lists.

@@ -53,6 +53,26 @@ pub struct Simulation {
     pub created_at: String,
     /// The seed of everything generated.
     pub seed: u64,
+    /// The models in force.
+    pub models: Models,
+}
+
+/// The models of a simulation, each `offline` or `provider:model`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Models {
+    /// Generates the personas.
+    pub persona: String,
+    /// Writes the personas' messages.
+    pub reply: String,
+    /// Judges conversations against prose criteria.
+    pub judge: String,
+}
+
+impl Models {
+    /// Whether a script writes the personas' messages, rather than a language model.
+    pub fn are_scripted(&self) -> bool {
+        self.reply == "offline"
+    }
 }
 
 /// The status of a simulation.
