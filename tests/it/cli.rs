@@ -78,7 +78,7 @@ impl Show {
         show.post("responses", None).await;
         show.post("responses", Some(&format!("It is your fault,{TURNED} and there is no money."))).await;
         show.post("end", None).await;
-        eventually("verdicts", || async {
+        eventually("evaluations", || async {
             let seen = show.project.client.get(&show.path(""), 200).await;
             if seen["evaluation_status"] == "completed" { Ok(()) } else { Err(seen.to_string()) }
         })

@@ -225,7 +225,7 @@ impl RefundSimulation {
         self.assert_results(&conversations).await;
     }
 
-    /// Checks that a conversation ended as its worker saw it, has one verdict on each objective,
+    /// Checks that a conversation ended as its worker saw it, has one evaluation on each objective,
     /// and has exactly the acknowledged messages. Returns their ids.
     async fn assert_was_held(&self, conversation: &Value, held: &Held) -> Vec<String> {
         assert_eq!(conversation["status"], "ended", "{conversation}");

@@ -337,7 +337,7 @@ async fn cancel_stops_all_work_and_keeps_results() {
 }
 
 #[tokio::test]
-async fn verdict_after_a_cancel_is_not_recorded() {
+async fn evaluation_after_a_cancel_is_not_recorded() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Is kind", "The agent is kind.").await;
@@ -513,7 +513,7 @@ async fn failed_judging_is_no_pass_and_fails_the_simulation() {
     app.run_jobs_and_retries().await;
     assert_eq!(app.take_buried().len(), 1);
     let seen = conversations[1].see().await;
-    // Either all verdicts on a conversation are recorded or none.
+    // Either all evaluations on a conversation are recorded or none.
     assert_parts(&seen, &json!({ "status": "ended", "evaluation_status": "failed", "evaluations": [] }));
     let reason = "1 of 2 conversations could not be evaluated";
     assert_parts(

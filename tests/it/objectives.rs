@@ -1,4 +1,4 @@
-//! Objectives and verdicts: the judged version, the judge, and the evidence.
+//! Objectives and evaluations: the judged version, the judge, and the evidence.
 
 use onerun_domain::{Criteria, Name, Objective, ObjectiveId, Outcome, Score};
 use onerun_engine::Verdict;
@@ -69,7 +69,7 @@ async fn simulation_is_judged_by_objective_versions_at_creation() {
 }
 
 #[tokio::test]
-async fn verdicts_follow_the_order_of_objectives() {
+async fn evaluations_follow_the_order_of_objectives() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let mut objectives = Vec::new();
@@ -86,7 +86,7 @@ async fn verdicts_follow_the_order_of_objectives() {
 }
 
 #[tokio::test]
-async fn every_verdict_is_a_separate_row() {
+async fn every_evaluation_is_a_separate_row() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Helps", "check: agent replies >= 1").await;
@@ -209,7 +209,7 @@ async fn verdict_without_a_reason_is_refused() {
 }
 
 #[tokio::test]
-async fn inconclusive_verdict_has_no_score_and_is_no_pass() {
+async fn inconclusive_evaluation_has_no_score_and_is_no_pass() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let prose = project.objective("Is kind", "The agent is kind.").await;
@@ -237,7 +237,7 @@ async fn judge_text_is_sanitized_and_truncated() {
 }
 
 #[tokio::test]
-async fn verdicts_on_one_conversation_are_bounded_together() {
+async fn evaluations_on_one_conversation_are_bounded_together() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let criteria = format!("check: agent never says /bye/\n{}", "check: agent says /(🙂|\\n)+/\n".repeat(19));
@@ -295,7 +295,7 @@ async fn end_of_a_conversation_can_be_checked() {
     }
 }
 
-/// The verdicts on a conversation with these agent messages, each in these parts.
+/// The evaluations of a conversation with these agent messages, each in these parts.
 async fn found<'d, 'a>(
     project: &'d TestProject<'a>,
     criteria: &str,
@@ -405,7 +405,7 @@ async fn stored_invalid_criteria_are_inconclusive() {
     };
     stored.unwrap().unwrap().insert_objective(old.clone(), None).await.unwrap();
     let conversation = judged(&project, &[&old.id.to_string(), &good], "Hello.").await;
-    let [old, good] = &evaluations(&conversation).await[..] else { panic!("two verdicts") };
+    let [old, good] = &evaluations(&conversation).await[..] else { panic!("two evaluations") };
     assert_eq!((&old["outcome"], &old["score"]), (&json!("inconclusive"), &Value::Null));
     assert!(text(old, "reason").contains("on line 1 whose pattern would take too much work"), "{old}");
     assert_eq!(good["outcome"], "passed");

@@ -169,7 +169,7 @@ async fn objective_shape_has_a_new_version_per_change() {
     assert_eq!(patched, expected);
 
     app.next_instant();
-    // An ineffective change creates no version: equal versions would make equal verdicts look
+    // An ineffective change creates no version: equal versions would make equal evaluations look
     // different.
     for nothing in [json!({}), json!({ "name": "Is friendly", "criteria": null })] {
         assert_eq!(written(project.client.patch(&path, &nothing, 200).await), expected, "{nothing}");

@@ -115,7 +115,7 @@ async fn counts_rates_and_wilson_intervals_are_right() {
     // 2 of 4, which score 1, ½, 1 and 0.
     let two_of_four = (0.5, 0.150_038_989_152_149_47, 0.849_961_010_847_850_6);
     assert_scores(&objectives[1], [4, 2, 2, 0], Some(0.625), Some(two_of_four));
-    // Inconclusive verdicts count as not passed: 0 of 4, without a score.
+    // Inconclusive evaluations count as not passed: 0 of 4, without a score.
     let none_of_four = (0.0, 0.0, 0.489_890_836_454_597_3);
     assert_scores(&objectives[2], [4, 0, 0, 4], None, Some(none_of_four));
     // One failed its check; the others are inconclusive.

@@ -25,7 +25,7 @@ fn without_ids_and_times(value: &Value) -> Value {
     }
 }
 
-/// A whole simulation: personas, messages and verdicts.
+/// A whole simulation: personas, messages and evaluations.
 async fn run(project: &TestProject<'_>, objectives: &[String], seed: u64) -> Value {
     let simulation = project
         .simulate(json!({
@@ -55,7 +55,7 @@ async fn run(project: &TestProject<'_>, objectives: &[String], seed: u64) -> Val
 }
 
 #[tokio::test]
-async fn same_seed_repeats_personas_words_and_verdicts() {
+async fn same_seed_repeats_personas_words_and_evaluations() {
     let (app, other) = (TestApp::start(), TestApp::start());
     let (project, elsewhere) = (TestProject::open(&app).await, TestProject::open(&other).await);
     let mut objectives = [Vec::new(), Vec::new()];

@@ -361,7 +361,7 @@ async fn judging_blocks_no_signal_and_no_request() {
     );
 
     server.restart().await;
-    eventually_within(Duration::from_mins(3), "verdicts", || async {
+    eventually_within(Duration::from_mins(3), "evaluations", || async {
         let seen = client.get(&path, 200).await;
         if seen["evaluation_status"] == "completed" {
             Ok(seen)

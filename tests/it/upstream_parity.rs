@@ -8,7 +8,7 @@
 //! 5. A default order that its SDK cannot ask for. Here.
 //! 6. An unknown simulation is a 500. Here.
 //! 7. Items are listed by POST alone. Here.
-//! 8. Two verdicts on one objective collide. Here.
+//! 8. Two evaluations on one objective collide. Here.
 //! 9. Late work overwrites statuses. Here, and among the store's contract tests, with real
 //!    concurrency.
 //! 10. Canceling loses a final status, and repeating it is a 500. Here.
@@ -205,7 +205,7 @@ async fn defect_08_one_objective_judges_many_conversations() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective = project.objective("Helps", "check: persona replies >= 1").await;
-    let mut verdicts = BTreeSet::new();
+    let mut evaluations = BTreeSet::new();
     for _ in 0..2 {
         let simulation =
             project.simulate(json!({ "target_conversations": 3, "objective_ids": [objective] })).await;
@@ -217,10 +217,10 @@ async fn defect_08_one_objective_judges_many_conversations() {
         for shown in project.conversations(&simulation).await {
             let [evaluation] = &shown["evaluations"].as_array().unwrap()[..] else { panic!("not one") };
             assert_eq!(evaluation["objective_id"], objective);
-            verdicts.insert(id(evaluation));
+            evaluations.insert(id(evaluation));
         }
     }
-    assert_eq!(verdicts.len(), 6);
+    assert_eq!(evaluations.len(), 6);
 }
 
 #[tokio::test]
@@ -433,7 +433,7 @@ async fn defect_17_each_call_gets_one_reply() {
 }
 
 #[tokio::test]
-async fn defect_18_verdict_has_objective_score_and_evidence() {
+async fn defect_18_evaluation_has_objective_score_and_evidence() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
     let objective =
