@@ -172,7 +172,8 @@ impl Provider {
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// All calls so far, in the order in which they came. A request that the provider rejected is no call.
+    /// All calls so far, in the order of their arrival. Requests that the provider rejected are not
+    /// among them.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.state.calls).clone()
     }
@@ -188,7 +189,7 @@ impl Provider {
         lock(&self.state.rejected).clone()
     }
 
-    /// Injects no fault from now on, or injects them again. The schedule goes on where it was.
+    /// Stops or resumes the injection of faults. The schedule continues where it stopped.
     pub fn inject(&self, is_faulty: bool) {
         self.state.is_faulty.store(is_faulty, Ordering::SeqCst);
     }

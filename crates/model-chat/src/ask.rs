@@ -41,8 +41,8 @@ pub(crate) struct Answered<T> {
 }
 
 impl Asked<'_> {
-    /// Asks for a JSON object. `check` turns it into the answer, or names what is wrong with it. A wrong or
-    /// refused answer is asked for once more, with its fault.
+    /// Asks for a JSON object. `check` turns it into the answer, or names its defect. After a wrong
+    /// or refused answer, the model is asked once more and shown the defect.
     pub(crate) async fn ask<W: DeserializeOwned, T>(
         &self,
         mut request: ChatRequest,
@@ -123,7 +123,7 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// If nothing else is known, the call failed at an unknown cost.
+    /// By default the call failed, with an unknown cost.
     fn start(meter: &'a Meter) -> Self {
         Self { meter, counted: ModelCall { failed: true, ..ModelCall::default() } }
     }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// The JSON object in a model's text: without a fence around it, and without prose before and after.
-/// Returns the trimmed text if it has no object.
+/// The JSON object in a model's text, without a fence around it and without prose before or after
+/// it. If the text has no object, it is returned trimmed.
 ///
 /// It checks only braces; the caller parses the result.
 pub fn json_text(text: &str) -> &str {
@@ -47,7 +47,7 @@ pub(crate) fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     value.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty())
 }
 
-/// A member that counts something. Some servers write a float or a string.
+/// A member with a count. Some servers write a float or a string.
 pub(crate) fn count(value: &Value, name: &str) -> Option<u64> {
     match value.get(name)? {
         Value::Number(number) => number.as_u64().or_else(|| {

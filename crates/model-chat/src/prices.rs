@@ -39,7 +39,7 @@ pub enum PricesError {
     /// A price is negative, too high or not a number.
     #[error("`{0}`: `{1}` must be a price in US dollars per million tokens, from 0 to 1000000")]
     Price(String, &'static str),
-    /// A name is no model.
+    /// A name is not a model's name.
     #[error("`{0}`: the model must be `provider:model`, such as `openai:gpt-5-mini`")]
     Model(String),
     /// The table is too large.
@@ -175,8 +175,8 @@ impl Price {
     }
 }
 
-/// Whether the end of a name is a date or a version such as `-2025-08-07`, `-20250929-v1:0`, `@20250929` or
-/// `-latest`. A single digit is none: `-5` makes another model.
+/// Whether the end of a name is a date or a version such as `-2025-08-07`, `-20250929-v1:0`,
+/// `@20250929` or `-latest`. A single digit is not a version: `-5` names another model.
 fn is_version(text: &str) -> bool {
     let mut parts = text.split(['-', '@', ':']).skip(1);
     let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());

@@ -98,7 +98,7 @@ struct ModelState {
 }
 
 impl Provider {
-    /// A provider of which nothing is known yet. The clock dates signatures.
+    /// A provider without any state. The clock dates signatures.
     pub fn new(
         wire: Wire,
         transport: Arc<dyn Transport>,
@@ -177,8 +177,8 @@ impl Provider {
         Err(ChatError::Configuration(last))
     }
 
-    /// Conveys the schema in another way from now on, if the answer is no JSON at all. Some servers ignore
-    /// parameters that they do not know, so the model has never seen the schema.
+    /// From now on conveys the schema in another way, if the answer is not JSON. Some servers
+    /// ignore parameters that they do not know, so the model has never seen the schema.
     fn notice_ignored_schema(
         &self,
         model: &str,
@@ -243,7 +243,7 @@ impl Provider {
         let (result, health) = self.call(http, time).await;
         call.settle(health);
         match &result {
-            // `negotiate` and `replay` report these.
+            // `negotiate` and `replay` report these errors.
             Ok(_) | Err(ChatError::Unsupported { .. } | ChatError::NotRecorded(_)) => {}
             Err(error) => tracing::warn!(model, %error, detail = error.detail(), "call to a model failed"),
         }
@@ -266,7 +266,7 @@ impl Provider {
             Ok(response) => {
                 let result = self.wire.answer(&response, self.clock.now());
                 let health = match &result {
-                    // It is short of capacity, and has its time to recover.
+                    // The provider is overloaded. The pause that it asked for lets it recover.
                     Err(ChatError::Overloaded { retry_after: Some(_), .. }) => Health::Unknown,
                     Err(error @ (ChatError::Overloaded { .. } | ChatError::Failed { status: 500.., .. })) => {
                         Health::Down(error.to_string())

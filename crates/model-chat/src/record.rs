@@ -1,8 +1,8 @@
 //! Records the traffic with models into a file, and replays it without a network.
 //!
-//! A recording is a file of JSON lines. Each line has a request without its credentials, and what came
-//! back. A request that is sent several times in a run is numbered, so that each trial gets the answer of
-//! the same trial in the recording.
+//! A recording is a file of JSON lines. Each line has a request without its credentials, and the
+//! result. If a run sends a request several times, the trials are numbered, so that each trial gets
+//! the answer of the same trial in the recording.
 
 mod line;
 
@@ -61,8 +61,8 @@ impl Trials {
     }
 }
 
-/// A transport that sends requests through another one and records what comes back. Failures are recorded,
-/// too.
+/// A transport that sends requests through another one and records the results. Failures are
+/// recorded, too.
 pub struct RecordingTransport<T> {
     inner: T,
     trials: Trials,
@@ -70,7 +70,7 @@ pub struct RecordingTransport<T> {
 }
 
 impl<T: Transport> RecordingTransport<T> {
-    /// Records into a file, behind what it contains already. The file may be used by several processes.
+    /// Appends to a file. Several processes may use the file.
     pub fn new(inner: T, path: &Path) -> Result<Self, RecordError> {
         Ok(Self {
             inner,
@@ -137,7 +137,7 @@ impl Recorder {
         Ok(Self { file: Mutex::new(file), size: AtomicU64::new(size), limit })
     }
 
-    /// Whether nothing more is recorded.
+    /// Whether recording has stopped.
     fn is_full(&self) -> bool {
         self.size.load(Ordering::Relaxed) > self.limit
     }

@@ -1,5 +1,5 @@
-//! Every recorded answer of a provider is read as the file says. `source` in each file names where the
-//! shape comes from.
+//! Every recorded answer of a provider is read as the file expects. `source` in each file names the
+//! origin of the answer's form.
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -25,7 +25,7 @@ struct Recorded {
     status: u16,
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// JSON, or a string that is the whole body.
+    /// JSON, or a string with the whole body.
     body: Value,
     expected: Value,
 }
@@ -89,7 +89,7 @@ fn kind(error: &ChatError) -> &'static str {
     }
 }
 
-/// The result in the form of the files.
+/// The result in the form that the files use.
 fn shown(result: &Result<ChatAnswer, ChatError>) -> Value {
     let tokens = |tokens: Option<TokenUsage>| serde_json::to_value(tokens).unwrap();
     match result {

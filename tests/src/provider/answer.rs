@@ -105,7 +105,7 @@ impl Tokens {
 /// A scripted answer.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
-    /// The text. For a tool that the model must use, the tool's input as JSON.
+    /// The text. If the model must use a tool, the tool's input as JSON.
     pub text: String,
     /// The reason why it ended.
     pub finish: Finish,
@@ -254,7 +254,8 @@ impl Answer {
         })
     }
 
-    /// The text as the input of the tool that the model must use. A text that is no JSON stays a text.
+    /// The text as the input of the tool that the model must use. A text that is not JSON stays a
+    /// text.
     fn tool_input(&self, prompt: &Prompt) -> Option<Value> {
         if prompt.is_tool { serde_json::from_str(&self.text).ok() } else { None }
     }

@@ -235,7 +235,7 @@ async fn rate_limit_past_the_deadline_is_reported_at_once() {
     let error = send(&provider, 20).await.unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_mins(1)));
     assert!(error.was_sent() && error.is_temporary());
-    // The next caller does not ask at all.
+    // The next caller leaves the parameter out at once.
     let error = send(&provider, 20).await.unwrap_err();
     assert_eq!(error, ChatError::Busy { retry_after: Some(Duration::from_mins(1)) });
     assert_eq!((script.sent(), start.elapsed()), (1, Duration::ZERO));
@@ -352,7 +352,7 @@ async fn recording_is_replayed_in_another_order() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("calls.jsonl");
     let steps = Script::new([refusal("temperature"), refusal("response_format")]);
-    // `a` finds out what the model supports; `b` and `c` are recorded in their last form alone.
+    // `a` finds out what the model supports; `b` and `c` are recorded in their final form only.
     let recording = crate::RecordingTransport::new(steps, &path).unwrap();
     let recorded = talk(Arc::new(recording), &["a", "b", "c", "b"]).await;
     for order in [["a", "b", "b", "c"], ["c", "b", "b", "a"], ["b", "a", "c", "b"]] {

@@ -161,7 +161,7 @@ impl Line {
         Self { key: request.key(trial), trial, request, outcome }
     }
 
-    /// Parses a line. The error says what is wrong.
+    /// Parses a line. The error names the defect.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let line: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if line.key != line.request.key(line.trial) {

@@ -5,7 +5,7 @@ use http::{Uri, uri::Scheme};
 /// Why a base URL was refused. The message completes a sentence that starts with the variable's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// It is no absolute URL.
+    /// The URL is not absolute.
     #[error("must be an `http` or `https` URL, such as `https://api.example.com/v1`")]
     Url,
     /// It has a user name, a password or a key.

@@ -102,7 +102,7 @@ pub(super) fn success(
             // A web page: the base URL is not that of an API.
             ChatError::Configuration(beginning)
         } else if start.starts_with(['{', '[']) {
-            // It may be a part of an answer, which is private.
+            // The text may be a part of an answer, which is private.
             ChatError::broken(&format!("{} bytes are not JSON: {error}", body.len()), [])
         } else {
             ChatError::Broken { detail: beginning, tokens: None }
@@ -159,7 +159,7 @@ impl<'a> Failure<'a> {
     }
 
     fn from_text(message: &str, secrets: &[&str]) -> Self {
-        // Only the beginning: a page of HTML may be long.
+        // Only the beginning, because an HTML page may be long.
         let message = &message[..message.floor_char_boundary(4096)];
         Self {
             status: 500,

@@ -161,7 +161,7 @@ fn answer(json: &Value, choice: &Value) -> ChatAnswer {
     let (content, part_refuses) = content(message.get("content").unwrap_or(&nothing));
     let written = content
         .or_else(|| tool_input(message))
-        // The older completions.
+        // The older API for completions.
         .or_else(|| text(choice, "text").map(str::to_owned));
     let text = written.as_deref().and_then(without_reasoning).filter(|text| !text.trim().is_empty());
     let finish = match choice.get("finish_reason").and_then(Value::as_str) {
@@ -206,7 +206,7 @@ fn tool_input(message: &Value) -> Option<String> {
     }
 }
 
-/// The words of several servers. An empty one comes from servers that report none.
+/// The values of several servers. Servers that report none send an empty one.
 fn finish(reason: &str) -> Finish {
     match reason.to_ascii_lowercase().as_str() {
         "" | "stop" | "eos" | "eos_token" | "end" | "end_turn" | "stop_sequence" | "complete"

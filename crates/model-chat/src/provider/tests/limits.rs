@@ -147,7 +147,7 @@ async fn rate_without_room_before_the_deadline_is_refused_at_once() {
     let error = send(&provider, 10).await.unwrap_err();
     assert_eq!(error, ChatError::Busy { retry_after: Some(Duration::from_secs(30)) });
     assert_eq!((script.sent(), start.elapsed()), (1, Duration::ZERO));
-    // The refused call has used nothing up.
+    // The refused call took no token.
     send(&provider, 40).await.unwrap();
     assert_eq!(start.elapsed(), Duration::from_secs(30));
 }
