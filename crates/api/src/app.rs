@@ -1,5 +1,7 @@
 //! The application that answers requests.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{Credential, KeyRing, Principal, Refusal, recognize};
@@ -29,6 +31,8 @@ pub struct App {
     engine: Engine,
     callers: Callers,
     polls: Polls,
+    /// When the head of a response is sent before its body; `None` if the host cannot do that.
+    late_after: Option<Duration>,
 }
 
 impl App {
@@ -36,7 +40,7 @@ impl App {
     /// seconds.
     pub fn new(engine: Engine, root: Box<dyn Authenticator>) -> Self {
         let callers = Callers::new(&engine, root);
-        Self { engine, callers, polls: Polls::default() }
+        Self { engine, callers, polls: Polls::default(), late_after: None }
     }
 
     /// The same application with another time to live of cached keys. With zero, every request reads its key.
@@ -44,6 +48,13 @@ impl App {
     pub fn with_key_cache(self, ttl: SignedDuration) -> Self {
         self.engine.keys().set_cache_ttl(ttl);
         self
+    }
+
+    /// The same application on a host that can send a [`LateBody`](crate::LateBody). A persona's reply that takes
+    /// longer than `after` gets one.
+    #[must_use]
+    pub fn with_late_bodies(self, after: Duration) -> Self {
+        Self { late_after: Some(after), ..self }
     }
 
     /// The engine.
@@ -76,6 +87,10 @@ impl App {
     /// Records, beside the answer, that a worker asked for an agent's work.
     pub(crate) fn note_poll(&self, caller: Option<&Principal>, project: &ProjectId, agent: &AgentId) {
         self.polls.note(self.callers.writes(), &self.engine, caller, project, agent);
+    }
+
+    pub(crate) fn late_after(&self) -> Option<Duration> {
+        self.late_after
     }
 
     pub(crate) fn callers(&self) -> &Callers {

@@ -2,14 +2,14 @@
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{Conversation, ConversationStatus, MAX_ATTEMPTS, MessageText, PageRequest, Resource};
-use onerun_engine::TurnRequest;
+use onerun_engine::{OperationError, PendingReply, TurnRequest};
 use onerun_store::{EvaluatedConversation, ListConversations, ProjectStore, StoredReply};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    ApiError, App, Response,
+    ApiError, App, LateBody, Response,
     fields::{List, MessageWord, Nested, TextWord, input},
     openapi::examples::response_input_example,
     operation::operations,
@@ -105,7 +105,8 @@ operations! {
         idempotency: InConversation,
         summary: "Send the agent's messages and get the persona's reply",
         description: "One call at a time for each conversation. The first attempt need not be started before. A \
-            refused or failed call stores nothing.",
+            refused or failed call stores nothing. If the model is slow, the answer is 503 with the code `turn_pending` and \
+            the reply is still generated: the same messages, sent again, get it, and it is generated only once.",
         input: ResponseInput = response_input_example(),
         output: ResponseOut,
         errors: [
@@ -117,6 +118,7 @@ operations! {
             "stale_attempt",
             "turn_in_progress",
             "turn_lost",
+            "turn_pending",
             "model_unavailable",
         ],
     }
@@ -281,8 +283,35 @@ async fn create_response(app: &App, project: &dyn ProjectStore, call: Call) -> R
     let key = call.idempotency_key()?;
     let messages = call.body::<ResponseInput>()?.messages();
     let turn = TurnRequest { messages, attempt, idempotency_key: key };
-    let answer = app.engine().respond(project, &simulation, &id, turn).await?;
-    reply(&ResponseOut::from(answer))
+    let pending = app.engine().respond(project, &simulation, &id, turn).await?;
+    let turn = app.engine().turn();
+    let late_after = app.late_after().filter(|after| *after < turn);
+    match (pending.within(late_after.unwrap_or(turn)).await, late_after) {
+        (Ok(answer), _) => response_to(answer),
+        (Err(pending), None) => response_to(pending.leave().await),
+        (Err(pending), Some(_)) => Ok(late_response(pending, call.origin().request_id.clone())),
+    }
+}
+
+fn response_to(answer: Result<StoredReply, OperationError>) -> Result<Response, ApiError> {
+    reply(&ResponseOut::from(answer?))
+}
+
+/// A response whose body comes when the reply is there.
+///
+/// The status 200 is sent before that. If the reply fails, the body is the error as it would have been without the
+/// status. The published SDK then raises `PARSE_ERROR`, so its worker abandons the attempt, and the conversation is
+/// queued again when the lease expires. An empty reply would do more harm: an agent would answer it, and the
+/// transcript would have a message that answers nothing.
+fn late_response(pending: PendingReply, request_id: String) -> Response {
+    LateBody::response(async move {
+        let response = response_to(pending.outcome().await).unwrap_or_else(|error| {
+            let cause = error.internal();
+            tracing::warn!(request_id, cause, "a reply failed after its response had begun: {error}");
+            error.response(&request_id, &[])
+        });
+        response.into_body()
+    })
 }
 
 async fn find(project: &dyn ProjectStore, call: &Call) -> Result<EvaluatedConversation, ApiError> {

@@ -282,6 +282,7 @@ impl ApiError {
                 "answers that clients have not read yet take all the memory there is for them".to_owned(),
             ),
             Self::Operation(OperationError::Model(error)) => Some(with_causes(error)),
+            Self::Operation(error @ OperationError::Panicked(_)) => Some(with_causes(error)),
             _ => None,
         }
     }
@@ -357,6 +358,11 @@ fn operation_public(error: &OperationError) -> Public {
         OperationError::Refused(refusal) => refused_status(refusal),
         OperationError::ModelNotAllowed { .. } => (S::UnprocessableContent, "model_not_allowed"),
         OperationError::ModelWithoutPrice(_) => (S::UnprocessableContent, "model_without_price"),
+        OperationError::TurnPending => (S::ServiceUnavailable, "turn_pending"),
+        OperationError::Panicked(_) => {
+            let message = "something went wrong on our side".into();
+            return Public { status: S::InternalServerError, code: "internal", message };
+        }
         OperationError::Model(ModelError::LimitReached) => {
             return operation_public(&OperationError::Refused(Refusal::SimulationNotRunning {
                 status: onerun_domain::SimulationStatus::Failed,

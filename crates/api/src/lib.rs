@@ -19,6 +19,7 @@ mod health;
 mod idempotency;
 mod json;
 mod keys;
+mod late;
 mod missing;
 mod objectives;
 pub mod openapi;
@@ -40,6 +41,7 @@ pub use app::{App, Authenticator};
 pub use built_in::Document;
 pub use dispatch::{Found, REQUEST_TARGET, Router};
 pub use error::{ApiError, ErrorStatus, FieldError, Place};
+pub use late::{FutureBody, LateBody};
 pub use operation::{Handler, HandlerFuture, Idempotency, Route};
 pub use query::Parameters;
 pub use request::{

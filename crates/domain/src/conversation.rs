@@ -9,51 +9,25 @@
 //! A started conversation has a lease, which every call of its worker renews. When the lease
 //! expires, the conversation is queued again as a new attempt with an empty transcript; after
 //! [`MAX_ATTEMPTS`] it has failed. Turns are exclusive: a call claims the turn before the persona's
-//! reply is generated, and completes it afterwards.
+//! reply is generated, and completes it afterwards. A caller may leave before that. Its reply is then
+//! undelivered: the completed turn stays with the conversation until a call with the same input gets
+//! the reply, or a call with other input takes the next turn.
 
 mod status;
+mod turn;
 
 pub use status::{ConversationStatus, EndReason, EvaluationStatus};
+pub use turn::{TurnClaim, TurnToken};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    ConversationId, FaultSeverity, PersonaFault, PersonaId, Random, Refusal, Simulation, SimulationId,
+    ConversationId, FaultSeverity, PersonaFault, PersonaId, Refusal, Simulation, SimulationId,
     SimulationStatus, later,
 };
 
 /// The number of attempts after which a conversation has failed.
 pub const MAX_ATTEMPTS: u32 = 3;
-
-/// Identifies one claim of a turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TurnToken(String);
-
-impl TurnToken {
-    /// A new, unique token.
-    pub fn generate(random: &dyn Random) -> Self {
-        Self(crate::ItemId::generate(random).as_str().to_owned())
-    }
-
-    /// Restores a stored token.
-    pub fn restore(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The token as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// The claim of a call that is being answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TurnClaim {
-    /// Identifies the call.
-    pub token: TurnToken,
-    /// When another call may take over, in case this one died.
-    pub expires_at: Timestamp,
-}
 
 /// A finished attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +69,7 @@ pub struct Conversation {
     pub persona_faults: Vec<PersonaFault>,
     /// When the lease expires; `Some` exactly while it is in progress.
     pub lease_expires_at: Option<Timestamp>,
-    /// The call that is being answered, if any.
+    /// The call that is being answered or whose reply is undelivered, if any.
     pub turn: Option<TurnClaim>,
     /// When it was last queued.
     pub queued_at: Timestamp,
@@ -162,7 +136,7 @@ impl Conversation {
         })
     }
 
-    /// Claims the turn for one call. A first attempt is started if it was not; a later one must
+    /// Claims the turn for one call. Refused if the reply to the same input is undelivered. A first attempt is started if it was not; a later one must
     /// have been started, because a call without a start then comes from the worker whose lease
     /// expired.
     pub fn claim_turn(
@@ -176,6 +150,11 @@ impl Conversation {
         self.require_open(attempt)?;
         simulation.require_running()?;
         self.require_free_turn(now)?;
+        if let Some(turn) = &self.turn
+            && claim.token.input().is_some_and(|input| self.has_undelivered_reply(input))
+        {
+            return Err(Refusal::TurnInProgress { until: turn.expires_at });
+        }
         let started = match self.status {
             ConversationStatus::Queued if self.attempt > 1 => {
                 return Err(Refusal::ConversationRequeued { attempt: self.attempt });
@@ -210,6 +189,36 @@ impl Conversation {
             Some(reason) => answered.ended(reason, now),
             None => answered,
         })
+    }
+
+    /// Marks the reply of the turn that [`complete_turn`](Self::complete_turn) has just completed as
+    /// undelivered, because its caller has left.
+    #[must_use]
+    pub fn with_undelivered_reply(self, token: &TurnToken, now: Timestamp) -> Self {
+        let turn = TurnClaim { token: token.undelivered(), expires_at: now };
+        Self { turn: Some(turn), ..self }
+    }
+
+    /// Whether the reply to a call with this input is undelivered.
+    pub fn has_undelivered_reply(&self, input: &str) -> bool {
+        self.turn
+            .as_ref()
+            .is_some_and(|turn| turn.token.is_undelivered() && turn.token.input() == Some(input))
+    }
+
+    /// Delivers the undelivered reply of a turn. A later call with the same input takes a turn of its
+    /// own. After the end no turn can follow, so the reply stays undelivered and can be repeated.
+    pub fn deliver_reply(
+        self,
+        token: &TurnToken,
+        lease: SignedDuration,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        self.require_claim(&token.undelivered())?;
+        if self.status != ConversationStatus::InProgress {
+            return Ok(self);
+        }
+        Ok(Self { turn: None, lease_expires_at: Some(later(now, lease)), updated_at: now, ..self })
     }
 
     /// Releases the claimed turn because no reply could be generated. Nothing of the call is
@@ -437,6 +446,8 @@ mod tests {
             prop_assert!(started.lease_expires_at.is_some());
             let claimed = started.claim_turn(&running, None, claim, lease, later).unwrap();
             let completed = claimed.clone().complete_turn(&running, &token(1), u32::MAX, None, lease, now).unwrap();
+            let left = completed.clone().with_undelivered_reply(&token(1), now);
+            prop_assert!(left.deliver_reply(&token(1), lease, later).unwrap().turn.is_none());
             let again = Conversation { turn: claimed.turn.clone(), ..completed };
             let full = again.complete_turn(&running, &token(1), u32::MAX, None, lease, later).unwrap();
             prop_assert_eq!(full.item_count, u32::MAX);

@@ -71,5 +71,5 @@ pub(crate) fn persona() -> Persona {
 }
 
 pub(crate) fn token(number: u8) -> TurnToken {
-    TurnToken::restore(number.to_string())
+    TurnToken::restore(format!("{number}.input{number}"))
 }

@@ -39,6 +39,14 @@ pub enum OperationError {
     /// The state of a resource does not allow it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The model has not replied within the caller's wait. The reply is still generated.
+    #[error(
+        "the model has not replied yet; send the same messages again to get its reply, which is generated only once"
+    )]
+    TurnPending,
+    /// The model or the code around it panicked: a bug.
+    #[error("a reply panicked: {0}")]
+    Panicked(String),
     /// The model gave no answer.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -10,9 +10,8 @@ use onerun_domain::{
 use onerun_store::{ConversationChange, ConversationView, ProjectStore, SimulationDetail, StoreError};
 
 use crate::{
-    Engine, JobError, JudgeRequest, Meter, ModelError, Question, Verdict,
-    conversations::{all_items, clean},
-    error::ignore_refusal,
+    Engine, JobError, JudgeRequest, Meter, ModelError, Question, Verdict, conversations::all_items,
+    error::ignore_refusal, turns::clean,
 };
 
 /// The judge of an evaluation that check lines alone decide.

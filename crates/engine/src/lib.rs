@@ -15,9 +15,9 @@ mod model;
 mod personas;
 mod rubrics;
 mod simulations;
+mod turns;
 mod usage;
 
-pub use conversations::TurnRequest;
 pub use error::{JobError, OperationError};
 pub use job_runner::{JOB_HIDDEN, JOB_LIMIT, JOB_TARGET, JobOutcome};
 pub use keys::{
@@ -29,6 +29,7 @@ pub use model::{
     ReplyRequest, Verdict, Verdicts,
 };
 pub use simulations::{NewSimulation, RequestedModels};
+pub use turns::{PendingReply, TurnRequest};
 
 use std::{future::Future, sync::Arc};
 
@@ -39,6 +40,7 @@ use onerun_store::Store;
 use crate::{
     cpu_queue::{Closed, CpuQueues},
     rubrics::RubricCache,
+    turns::RunningTurns,
 };
 
 /// Time limits and attempt limits.
@@ -46,9 +48,11 @@ use crate::{
 pub struct Settings {
     /// How long a worker may be silent before its conversation is queued again.
     pub lease: SignedDuration,
-    /// How long one call may hold a turn before another call can claim it. A model call times out a little
-    /// earlier.
+    /// How long a caller waits for a reply. The model of a job times out a little earlier.
     pub turn: SignedDuration,
+    /// How long one call may hold a turn before another call can claim it. The model's reply times out a little
+    /// earlier.
+    pub reply: SignedDuration,
     /// How often a job is attempted before it is buried.
     pub max_deliveries: u32,
     /// How many managed keys may be neither revoked nor expired.
@@ -56,11 +60,12 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// A lease of 300 s, turns of 30 s, and job attempts spread over almost four minutes.
+    /// A lease of 300 s, turns of 30 s, replies of 120 s, and job attempts spread over almost four minutes.
     fn default() -> Self {
         Self {
             lease: SignedDuration::from_secs(300),
             turn: SignedDuration::from_secs(30),
+            reply: SignedDuration::from_secs(120),
             max_deliveries: job_runner::MAX_DELIVERIES,
             max_live_keys: 10_000,
         }
@@ -91,6 +96,7 @@ pub struct Engine {
     settings: Settings,
     rubrics: RubricCache,
     cpu_queues: Arc<CpuQueues>,
+    turns: Arc<RunningTurns>,
     keys: Arc<Keys>,
 }
 
@@ -108,6 +114,7 @@ impl Engine {
             settings,
             rubrics: RubricCache::default(),
             cpu_queues: Arc::new(CpuQueues::new()),
+            turns: Arc::new(RunningTurns::new()),
             keys: Arc::new(keys),
         }
     }
@@ -117,7 +124,6 @@ impl Engine {
         &self,
         answer: impl Future<Output = Result<T, ModelError>>,
     ) -> Result<T, ModelError> {
-        // The rest of the turn is for storing the answer before the claim expires.
         let limit = self.settings.turn.unsigned_abs().mul_f64(0.9);
         tokio::time::timeout(limit, answer)
             .await

@@ -7,7 +7,7 @@ use onerun_domain::{
 };
 use onerun_store::{PersonaChange, ProjectStore, SimulationDetail};
 
-use crate::{Engine, JobError, Meter, OperationError, PersonaRequest, conversations::clean};
+use crate::{Engine, JobError, Meter, OperationError, PersonaRequest, turns::clean};
 
 /// How many personas one job generates, so that a job stays well within its time limit.
 const PERSONAS_A_JOB: u32 = 25;

@@ -96,11 +96,13 @@ impl<'a> Variables<'a> {
         }
     }
 
-    /// The lengths of leases and turns: `ONERUN_LEASE_SECONDS` and `ONERUN_TURN_SECONDS`.
+    /// The lengths of leases, turns and replies: `ONERUN_LEASE_SECONDS`, `ONERUN_TURN_SECONDS` and
+    /// `ONERUN_REPLY_SECONDS`.
     pub fn settings(&mut self, defaults: Settings) -> Settings {
         Settings {
             lease: self.seconds("ONERUN_LEASE_SECONDS", 1..=MAX_SECONDS, defaults.lease),
             turn: self.seconds("ONERUN_TURN_SECONDS", 1..=MAX_SECONDS, defaults.turn),
+            reply: self.seconds("ONERUN_REPLY_SECONDS", 1..=MAX_SECONDS, defaults.reply),
             ..defaults
         }
     }

@@ -16,7 +16,8 @@ use crate::models::Traffic;
 /// | `AUTH_API_KEY` | the key in the data directory | the root key: base64 of 32 or more random bytes |
 /// | `AUTH_KEY_CACHE_SECONDS` | 5 | how long a managed key is cached, so how long a revocation may take; 0 turns the cache off |
 /// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is queued again |
-/// | `ONERUN_TURN_SECONDS` | 30 | how long the response to one call may take |
+/// | `ONERUN_TURN_SECONDS` | 30 | how long a call waits for the persona's reply; from 16 on, the response is sent late instead |
+/// | `ONERUN_REPLY_SECONDS` | 120 | how long the persona's reply may take |
 ///
 /// and the variables of [`ModelConfig`], `ONERUN_MODEL_RECORD` and `ONERUN_MODEL_REPLAY`.
 pub struct Config {

@@ -1,21 +1,22 @@
 //! The HTTP server: turns HTTP requests into [`onerun_api::Request`]s. Responses are decided in `onerun-api`.
 
 mod body;
+mod late;
 mod responses;
 
+pub(crate) use late::LATE_AFTER;
 pub(crate) use responses::{MAX_RESPONSE_BYTES, ResponseMemory};
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
 };
-use onerun_api::{Request, Response};
+use onerun_api::{LateBody, Request, Response};
 use onerun_domain::{ItemId, Random};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -25,7 +26,7 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-use self::{body::Pending, responses::ResponseDeadline};
+use self::{body::Pending, late::ResponseBody, responses::ResponseDeadline};
 use crate::{SHUTDOWN_GRACE, Service, Unfinished, stop};
 use onerun_host::OsRandom;
 
@@ -81,14 +82,21 @@ pub(crate) async fn serve(
         // Requests whose client has disconnected hold permits too, so all permits free means that
         // all have ended.
         let _ = permits.acquire_many(MAX_CONNECTIONS).await;
+        service.app.engine().finish_turns().await;
     };
     let mut finished = Box::pin(finished);
     let mut outcome = timeout(SHUTDOWN_GRACE - READERS_CUT_BEFORE_GRACE_ENDS, &mut finished).await;
     if outcome.is_err() {
         cut_readers.send_replace(true);
-        outcome = timeout(READERS_CUT_BEFORE_GRACE_ENDS, finished).await;
+        let cancelled = async {
+            service.app.engine().cancel_turns().await;
+            finished.await;
+        };
+        outcome = timeout(READERS_CUT_BEFORE_GRACE_ENDS, cancelled).await;
     }
     let outcome = outcome.map_err(|_| Unfinished);
+    // Their tasks hold the store, which closes before the data directory is free.
+    service.app.engine().cancel_turns().await;
     service.app.flush().await;
     outcome
 }
@@ -107,7 +115,14 @@ where
     let service = service_fn(|request| {
         let answer = answer(request);
         let deadline = deadline.clone();
-        async move { Ok::<_, Infallible>(answer.await.map(|body| Full::new(deadline.begin(body)))) }
+        async move {
+            let mut response = answer.await;
+            let late = LateBody::take(&mut response);
+            Ok::<_, Infallible>(response.map(|body| match late {
+                Some(late) => ResponseBody::late(late, deadline),
+                None => ResponseBody::whole(body, &deadline),
+            }))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

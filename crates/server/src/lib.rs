@@ -35,7 +35,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     data_directory::{DataDirectory, FoundKey},
-    http::{MAX_RESPONSE_BYTES, ResponseMemory},
+    http::{LATE_AFTER, MAX_RESPONSE_BYTES, ResponseMemory},
 };
 
 /// Why a server did not start. Each message names the next step.
@@ -78,8 +78,8 @@ pub struct Unfinished;
 /// How long requests and jobs in flight may take to finish when the server stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
-/// The state that HTTP and job tasks share. Nothing else holds the engine or the store, so the
-/// store closes when the last of those tasks ends.
+/// The state that HTTP and job tasks share. Besides them, only the tasks that generate replies hold the
+/// store, and the HTTP task waits for their end. So the store closes when the last of those tasks ends.
 struct Service {
     app: App,
     router: Router,
@@ -123,7 +123,9 @@ impl Server {
             random: Arc::new(OsRandom),
             settings: config.engine,
         });
-        let app = App::new(engine, Box::new(KeyRing::new(&key))).with_key_cache(config.key_cache);
+        let app = App::new(engine, Box::new(KeyRing::new(&key)))
+            .with_key_cache(config.key_cache)
+            .with_late_bodies(LATE_AFTER);
         let router = Router::new(ROUTES).map_err(|error| StartError::Routes(error.to_string()))?;
         let listener =
             TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;

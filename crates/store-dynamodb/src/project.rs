@@ -35,6 +35,7 @@ use crate::{
 };
 
 /// One project's part of a [`DynamoDbStore`](crate::DynamoDbStore).
+#[derive(Clone)]
 pub(crate) struct DynamoDbProject {
     database: Arc<Database>,
     id: ProjectId,
@@ -89,6 +90,10 @@ fn find(what: &'static str, found: &Found, key: &Key) -> Option<Item> {
 
 #[async_trait]
 impl ProjectStore for DynamoDbProject {
+    fn another(&self) -> Arc<dyn ProjectStore> {
+        Arc::new(self.clone())
+    }
+
     fn project_id(&self) -> &ProjectId {
         &self.id
     }

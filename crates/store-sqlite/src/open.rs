@@ -111,13 +111,14 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Releases claims of jobs and turns: their process has ended, because only one process opens the file.
+/// Releases claims of jobs and turns: their process has ended, because only one process opens the file. Turns that
+/// are complete stay, because a repeated call gets their undelivered reply.
 fn release_claims(connection: &mut Connection) -> Result<(), OpenError> {
     let transaction = connection.transaction()?;
     transaction.execute("UPDATE jobs SET due = 0, claimed = 0, again = 0 WHERE claimed = 1", [])?;
     transaction.execute(
         "UPDATE conversations SET turn_token = NULL, turn_expires_at = NULL \
-         WHERE status = 'in_progress' AND turn_token IS NOT NULL",
+         WHERE status = 'in_progress' AND turn_token IS NOT NULL AND turn_token NOT LIKE '%.undelivered'",
         [],
     )?;
     transaction.commit()?;

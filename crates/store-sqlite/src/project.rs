@@ -28,6 +28,7 @@ use onerun_store::{
 use crate::{idempotency, sql::ProjectTables, store::Database, writer::WriteError};
 
 /// One project's part of a [`SqliteStore`](crate::SqliteStore).
+#[derive(Clone)]
 pub(crate) struct SqliteProject {
     database: Arc<Database>,
     id: ProjectId,
@@ -62,6 +63,10 @@ impl SqliteProject {
 
 #[async_trait]
 impl ProjectStore for SqliteProject {
+    fn another(&self) -> Arc<dyn ProjectStore> {
+        Arc::new(self.clone())
+    }
+
     fn project_id(&self) -> &ProjectId {
         &self.id
     }

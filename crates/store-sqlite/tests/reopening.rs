@@ -272,6 +272,26 @@ async fn claimed_turn_is_free_at_once_after_reopening() {
 }
 
 #[tokio::test]
+async fn undelivered_reply_survives_reopening() {
+    let scene = Scene::new();
+    scene.write().await;
+    let (store, project) = scene.open().await;
+    scene.claim_turn(&*project, "one").await;
+    let (now, token) = (scene.now(), TurnToken::restore("one".into()));
+    let decide = move |view: onerun_store::ConversationView| {
+        let completed = view.conversation.complete_turn(&view.simulation, &token, 0, None, LEASE, now)?;
+        Ok(ConversationChange::to(completed.with_undelivered_reply(&token, now)))
+    };
+    let (simulation, id) = (&scene.simulation.id, &scene.conversation.id);
+    let completed = project.change_conversation(simulation, id, Box::new(decide)).await.unwrap();
+    drop((store, project));
+
+    let (_store, project) = scene.open().await;
+    let found = project.conversation(simulation, id).await.unwrap().unwrap();
+    assert_eq!(Some(found.conversation), completed);
+}
+
+#[tokio::test]
 async fn closed_store_leaves_its_file_and_the_reserve() {
     let scene = Scene::new();
     scene.write().await;

@@ -304,6 +304,7 @@ macro_rules! contract {
                 each_attempt_has_its_own_messages
                 turn_is_claimed_by_one_of_two_calls
                 only_one_call_holds_the_turn
+                undelivered_reply_stays_until_delivered
                 turn_taken_over_is_lost
                 concurrent_replies_under_one_key_store_one
                 turn_is_completed_or_its_lease_is_lost

@@ -1,5 +1,7 @@
 //! The part of a store that belongs to one project.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::{Timestamp, civil::Date};
 use onerun_domain::{
@@ -159,6 +161,9 @@ pub struct UsageRow {
 /// [`StoreError::UnknownPosition`].
 #[async_trait]
 pub trait ProjectStore: Send + Sync {
+    /// Another handle to the same project, for a task that outlives the request.
+    fn another(&self) -> Arc<dyn ProjectStore>;
+
     /// The id of the project.
     fn project_id(&self) -> &ProjectId;
 

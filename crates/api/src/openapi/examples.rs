@@ -88,6 +88,7 @@ pub(super) fn errors() -> Vec<ApiError> {
             allowed: Vec::new(),
         }),
         ApiError::Operation(OperationError::ModelWithoutPrice(ModelName::offline())),
+        ApiError::Operation(OperationError::TurnPending),
         ApiError::Operation(OperationError::Model(ModelError::unavailable(""))),
         ApiError::Operation(OperationError::Store(StoreError::Unavailable("".into()))),
         ApiError::Operation(OperationError::Store(StoreError::Full("".into()))),

@@ -50,7 +50,8 @@ enum Step {
     FinishSimulation { progress: Progress },
     Start { lease: Second },
     ClaimTurn { named: NamedAttempt, token: u8, claim: Second, lease: Second },
-    CompleteTurn { token: u8, messages: u32, end: Option<EndReason>, lease: Second },
+    CompleteTurn { token: u8, messages: u32, end: Option<EndReason>, has_left: bool, lease: Second },
+    DeliverReply { token: u8, lease: Second },
     ReleaseTurn { token: u8 },
     End { named: NamedAttempt },
     LoseLease,
@@ -90,9 +91,12 @@ fn step() -> impl Strategy<Value = Step> {
         12 => seconds().prop_map(|lease| Step::Start { lease }),
         12 => (named(), 0..3_u8, seconds(), seconds())
             .prop_map(|(named, token, claim, lease)| Step::ClaimTurn { named, token, claim, lease }),
-        12 => (0..3_u8, 0..3_u32, end, seconds()).prop_map(|(token, messages, end, lease)| {
-            Step::CompleteTurn { token, messages, end, lease }
-        }),
+        12 => (0..3_u8, 0..3_u32, end, any::<bool>(), seconds()).prop_map(
+            |(token, messages, end, has_left, lease)| {
+                Step::CompleteTurn { token, messages, end, has_left, lease }
+            }
+        ),
+        8 => (0..3_u8, seconds()).prop_map(|(token, lease)| Step::DeliverReply { token, lease }),
         4 => (0..3_u8).prop_map(|token| Step::ReleaseTurn { token }),
         3 => named().prop_map(|named| Step::End { named }),
         12 => Just(Step::LoseLease),
@@ -115,6 +119,8 @@ struct Model {
     messages: u32,
     lease: Option<Second>,
     claim: Option<(u8, Second)>,
+    /// The holder of the last turn, if its reply is undelivered, and the time of the reply.
+    undelivered: Option<(u8, Second)>,
 }
 
 impl Model {
@@ -128,11 +134,18 @@ impl Model {
             messages: 0,
             lease: None,
             claim: None,
+            undelivered: None,
         }
     }
 
     fn of(now: Second, simulation: &Simulation, conversation: &Conversation) -> Self {
         let second = |time: Timestamp| time.as_second() - at(0).as_second();
+        let holder = |text: &str| text.split_once('.').unwrap().0.parse().unwrap();
+        let turn = |is_undelivered| {
+            let turn = conversation.turn.as_ref();
+            turn.filter(|turn| turn.token.is_undelivered() == is_undelivered)
+                .map(|turn| (holder(turn.token.as_str()), second(turn.expires_at)))
+        };
         Self {
             now,
             simulation: simulation.status,
@@ -141,10 +154,8 @@ impl Model {
             attempt: conversation.attempt,
             messages: conversation.item_count,
             lease: conversation.lease_expires_at.map(second),
-            claim: conversation
-                .turn
-                .as_ref()
-                .map(|claim| (claim.token.as_str().parse().unwrap(), second(claim.expires_at))),
+            claim: turn(false),
+            undelivered: turn(true),
         }
     }
 
@@ -179,7 +190,13 @@ impl Model {
             lease: Some(self.now + lease),
             ..self.clone()
         };
-        let ended = |status| Self { conversation: status, lease: None, claim: None, ..self.clone() };
+        let ended = |status| Self {
+            conversation: status,
+            lease: None,
+            claim: None,
+            undelivered: None,
+            ..self.clone()
+        };
         let failed =
             || Self { evaluation: EvaluationStatus::NotApplicable, ..ended(ConversationStatus::Failed) };
         let over = |status| (!self.is_over()).then(|| Self { simulation: status, ..model.clone() });
@@ -205,15 +222,27 @@ impl Model {
                     ConversationStatus::InProgress => !self.is_answering(),
                     ConversationStatus::Ended | ConversationStatus::Failed => false,
                 };
-                (open && named.is_right() && self.is_running())
-                    .then(|| Self { claim: Some((token, self.now + claim)), ..held(lease) })
+                let is_repeated = self.undelivered.is_some_and(|(holder, _)| holder == token);
+                (open && !is_repeated && named.is_right() && self.is_running()).then(|| Self {
+                    claim: Some((token, self.now + claim)),
+                    undelivered: None,
+                    ..held(lease)
+                })
             }
-            Step::CompleteTurn { token, messages, end, lease } => {
+            Step::CompleteTurn { token, messages, end, has_left, lease } => {
                 let mine = self.claim.is_some_and(|(holder, _)| holder == token);
                 let messages = self.messages + messages;
+                let undelivered = has_left.then_some((token, self.now));
                 (mine && self.is_running()).then(|| match end {
-                    Some(_) => Self { messages, ..ended(ConversationStatus::Ended) },
-                    None => Self { messages, claim: None, ..held(lease) },
+                    Some(_) => Self { messages, undelivered, ..ended(ConversationStatus::Ended) },
+                    None => Self { messages, undelivered, claim: None, ..held(lease) },
+                })
+            }
+            Step::DeliverReply { token, lease } => {
+                let is_undelivered = self.undelivered.is_some_and(|(holder, _)| holder == token);
+                is_undelivered.then(|| match self.conversation {
+                    ConversationStatus::InProgress => Self { undelivered: None, ..held(lease) },
+                    _ => model,
                 })
             }
             Step::ReleaseTurn { token } => {
@@ -286,10 +315,15 @@ impl Stored {
                 self.conversation =
                     conversation.claim_turn(running, named.attempt(current), claim, lease, now)?;
             }
-            Step::CompleteTurn { token: holder, messages, end, lease } => {
-                let lease = SignedDuration::from_secs(lease);
+            Step::CompleteTurn { token: holder, messages, end, has_left, lease } => {
+                let (token, lease) = (token(holder), SignedDuration::from_secs(lease));
+                let completed = conversation.complete_turn(running, &token, messages, end, lease, now)?;
                 self.conversation =
-                    conversation.complete_turn(running, &token(holder), messages, end, lease, now)?;
+                    if has_left { completed.with_undelivered_reply(&token, now) } else { completed };
+            }
+            Step::DeliverReply { token: holder, lease } => {
+                let lease = SignedDuration::from_secs(lease);
+                self.conversation = conversation.deliver_reply(&token(holder), lease, now)?;
             }
             Step::ReleaseTurn { token: holder } => {
                 self.conversation = conversation.release_turn(&token(holder), now)?;
@@ -347,7 +381,8 @@ fn assert_state(Stored { simulation, conversation, .. }: &Stored) {
     use ConversationStatus as C;
     let status = conversation.status;
     assert_eq!(conversation.lease_expires_at.is_some(), status == C::InProgress);
-    assert!(conversation.turn.is_none() || status == C::InProgress);
+    let is_undelivered = conversation.turn.as_ref().is_some_and(|turn| turn.token.is_undelivered());
+    assert!(conversation.turn.is_none() || status == C::InProgress || (is_undelivered && status == C::Ended));
     assert_eq!(conversation.end_reason.is_some(), matches!(status, C::Ended | C::Failed));
     assert!((1..=MAX_ATTEMPTS).contains(&conversation.attempt));
     if conversation.evaluation_status != EvaluationStatus::Pending {

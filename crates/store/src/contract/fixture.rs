@@ -432,7 +432,7 @@ impl Scene {
     }
 
     pub(super) fn token(&self) -> TurnToken {
-        TurnToken::generate(self.project.fixture.random())
+        TurnToken::generate(&"ab".repeat(32), self.project.fixture.random())
     }
 
     pub(super) async fn claim(
@@ -468,6 +468,21 @@ impl Scene {
             let conversation =
                 view.conversation.complete_turn(&view.simulation, &token, 2, end, LEASE, now)?;
             Ok(ConversationChange { items, turn, ..ConversationChange::to(conversation) })
+        })
+        .await
+    }
+
+    /// Completes a turn with two messages, whose caller has left.
+    pub(super) async fn complete_unheard(
+        &self,
+        id: &ConversationId,
+        token: &TurnToken,
+        end: Option<EndReason>,
+    ) -> Result<Conversation, ChangeError> {
+        let (now, token) = (self.now(), token.clone());
+        self.move_to(id, move |view| {
+            let completed = view.conversation.complete_turn(&view.simulation, &token, 2, end, LEASE, now)?;
+            Ok(completed.with_undelivered_reply(&token, now))
         })
         .await
     }

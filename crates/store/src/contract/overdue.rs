@@ -9,13 +9,13 @@ use crate::Overdue;
 const MOMENT: SignedDuration = SignedDuration::from_micros(1);
 
 impl Fixture {
-    async fn overdue(&self, limit: u32, now: Timestamp) -> Overdue {
+    pub(super) async fn overdue(&self, limit: u32, now: Timestamp) -> Overdue {
         self.store.overdue(limit, now).await.unwrap()
     }
 }
 
 impl Scene {
-    fn named(
+    pub(super) fn named(
         &self,
         index: usize,
     ) -> (onerun_domain::ProjectId, onerun_domain::SimulationId, onerun_domain::ConversationId) {

@@ -1,7 +1,7 @@
 //! Turns: claimed, completed, repeated; and their messages.
 
 use onerun_domain::{
-    Conversation, ConversationStatus, EndReason, Item, MessageText, Refusal, Role, TurnClaim,
+    Conversation, ConversationStatus, EndReason, Item, MessageText, Refusal, Role, TurnClaim, TurnToken,
 };
 
 use super::fixture::{
@@ -216,6 +216,41 @@ pub async fn only_one_call_holds_the_turn(fixture: &Fixture) {
     for number in 0..6 {
         assert!(scene.turn(&id, &number.to_string()).await.is_some());
     }
+}
+
+/// An undelivered reply stays with its conversation, also after the end, until it is delivered. It blocks only a
+/// call with the same input, and does not keep an expired lease alive.
+pub async fn undelivered_reply_stays_until_delivered(fixture: &Fixture) {
+    let scene = fixture.scene(3).await;
+    for (index, end) in [(0, None), (1, None), (2, Some(EndReason::PersonaDecided))] {
+        let (id, token) = (scene.id(index), scene.token());
+        scene.claim(&id, &token).await.unwrap();
+        let completed = scene.complete_unheard(&id, &token, end).await.unwrap();
+        assert!(completed.turn.as_ref().is_some_and(|turn| turn.token.is_undelivered()));
+        assert_eq!(scene.stored(&id).await, completed);
+        assert_eq!(refusal(scene.complete(&id, &token, None, None).await), Refusal::TurnLost);
+    }
+    let (kept, taken, ended) = (scene.id(0), scene.id(1), scene.id(2));
+    let turn = scene.stored(&kept).await.turn.unwrap();
+    let until = turn.expires_at;
+    assert_eq!(refusal(scene.claim(&kept, &scene.token()).await), Refusal::TurnInProgress { until });
+    let other = TurnToken::generate(&"cd".repeat(32), fixture.random());
+    let claimed = scene.claim(&taken, &other).await.unwrap();
+    assert_eq!(claimed.turn.map(|turn| turn.token), Some(other));
+    let over = Refusal::ConversationOver { status: ConversationStatus::Ended };
+    assert_eq!(refusal(scene.claim(&ended, &scene.token()).await), over);
+
+    let now = fixture.now();
+    let deliver =
+        move |view: crate::ConversationView| view.conversation.deliver_reply(&turn.token, LEASE, now);
+    let delivered = scene.move_to(&kept, deliver.clone()).await.unwrap();
+    assert_eq!((&delivered.turn, delivered.item_count), (&None, 2));
+    assert_eq!(refusal(scene.move_to(&kept, deliver).await), Refusal::TurnLost);
+    let token = scene.token();
+    scene.claim(&kept, &token).await.unwrap();
+    let completed = scene.complete_unheard(&kept, &token, None).await.unwrap();
+    let overdue = fixture.overdue(10, completed.lease_expires_at.unwrap()).await.conversations;
+    assert!(overdue.contains(&scene.named(0)), "{overdue:?}");
 }
 
 /// A call whose claim was taken over comes too late: it is refused, and writes nothing.

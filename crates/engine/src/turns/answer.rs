@@ -1,0 +1,135 @@
+//! The answer of a call that holds the turn.
+
+use onerun_domain::{Conversation, EndReason, Item, ItemId, MessageText, Purpose, Resource, Role, TurnToken};
+use onerun_store::{
+    ConversationChange, ConversationView, EvaluatedConversation, SimulationDetail, StoredReply,
+};
+use tokio::time::timeout;
+
+use super::{call::TurnCall, pending::Caller, text::CleanReply};
+use crate::{
+    Meter, ModelError, OperationError, ReplyRequest,
+    conversations::{all_items, judge},
+};
+
+/// A claimed turn.
+pub(super) struct Turn<'a> {
+    pub(super) call: &'a TurnCall,
+    pub(super) conversation: Conversation,
+    pub(super) token: TurnToken,
+}
+
+/// The messages that a turn adds, and its outcome.
+struct Answer {
+    items: Vec<Item>,
+    end: Option<EndReason>,
+    reply: StoredReply,
+}
+
+impl Turn<'_> {
+    /// Generates the persona's reply, and stores it with the agent's messages.
+    pub(super) async fn answer(self, caller: &Caller) -> Result<StoredReply, OperationError> {
+        let answer = self.generate().await?;
+        self.complete(answer, caller).await
+    }
+
+    async fn generate(&self) -> Result<Answer, OperationError> {
+        let (engine, project) = (&self.call.engine, self.call.project.as_ref());
+        let (detail, loaded) = self.load().await?;
+        let simulation = &detail.simulation;
+        let mut transcript =
+            all_items(project, &simulation.id, &self.conversation.id, self.conversation.attempt).await?;
+        if self.call.request.messages.is_empty()
+            && let Some(last) = transcript.last()
+            && last.role == Role::User
+        {
+            // The worker asks again for a message that it has not answered. A persona does not answer itself.
+            let reply = StoredReply { text: Some(last.text()), ended: false };
+            return Ok(Answer { items: Vec::new(), end: None, reply });
+        }
+        let stored = transcript.len();
+        for message in &self.call.request.messages {
+            let item = self.item(transcript.len(), Role::Assistant, message.clone());
+            transcript.push(item);
+        }
+        let meter = Meter::default();
+        let request = ReplyRequest {
+            simulation,
+            agent: &detail.agent,
+            persona: &loaded.persona,
+            conversation_seq: self.conversation.seq,
+            transcript: &transcript,
+            meter: &meter,
+        };
+        let model = engine.open_model::<OperationError>(project, simulation, Purpose::Reply).await?;
+        // The rest of the limit is for storing the reply before the claim expires.
+        let reply = timeout(engine.reply_limit().mul_f64(0.9), model.reply(request)).await;
+        engine.count_usage(project, simulation, Purpose::Reply, &meter).await;
+        let reply = reply.map_err(|_| ModelError::unavailable("it did not answer in time"))??;
+        let CleanReply { text, ends } = CleanReply::from(reply);
+        if let Some(text) = &text {
+            let item = self.item(transcript.len(), Role::User, vec![text.clone()]);
+            transcript.push(item);
+        }
+        let max_turns = usize::try_from(simulation.max_turns.get()).unwrap_or(usize::MAX);
+        let end = if ends || text.is_none() {
+            Some(EndReason::PersonaDecided)
+        } else if transcript.len() >= max_turns {
+            Some(EndReason::MaxTurnsReached)
+        } else {
+            None
+        };
+        let reply = StoredReply { text: text.map(|text| text.as_str().to_owned()), ended: end.is_some() };
+        Ok(Answer { items: transcript.split_off(stored), end, reply })
+    }
+
+    async fn complete(self, answer: Answer, caller: &Caller) -> Result<StoredReply, OperationError> {
+        let Self { call, conversation, token } = self;
+        let Answer { items, end, reply } = answer;
+        let (now, lease) = (call.engine.now(), call.engine.settings.lease);
+        let stored = call.stored_turn(conversation.attempt, &reply);
+        let messages = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        // Decided once, because the store may run the closure again.
+        let is_delivered = caller.answer();
+        let decide = move |view: ConversationView| {
+            let simulation = view.simulation;
+            let mut conversation =
+                view.conversation.complete_turn(&simulation, &token, messages, end, lease, now)?;
+            if !is_delivered {
+                conversation = conversation.with_undelivered_reply(&token, now);
+            }
+            let jobs = end.map(|_| judge(&simulation, &conversation)).into_iter().collect();
+            Ok(ConversationChange {
+                items: items.clone(),
+                turn: stored.clone(),
+                jobs,
+                ..ConversationChange::to(conversation)
+            })
+        };
+        let changed = call.project.change_conversation(&call.simulation, &call.id, Box::new(decide)).await?;
+        changed.map(|_| reply).ok_or(OperationError::NotFound(Resource::Conversation))
+    }
+
+    async fn load(&self) -> Result<(SimulationDetail, EvaluatedConversation), OperationError> {
+        let (project, simulation) = (self.call.project.as_ref(), &self.call.simulation);
+        let detail =
+            project.simulation(simulation).await?.ok_or(OperationError::NotFound(Resource::Simulation))?;
+        let loaded = project
+            .conversation(simulation, &self.call.id)
+            .await?
+            .ok_or(OperationError::NotFound(Resource::Conversation))?;
+        Ok((detail, loaded))
+    }
+
+    fn item(&self, position: usize, role: Role, content: Vec<MessageText>) -> Item {
+        Item {
+            id: ItemId::generate(self.call.engine.random()),
+            conversation_id: self.conversation.id.clone(),
+            attempt: self.conversation.attempt,
+            position: u32::try_from(position).unwrap_or(u32::MAX),
+            role,
+            content,
+            created_at: self.call.engine.now(),
+        }
+    }
+}
