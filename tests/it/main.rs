@@ -38,6 +38,7 @@ mod seeded_project;
 mod seeds;
 mod serve;
 mod slow_bodies;
+mod slow_turns;
 mod sockets;
 mod source_style;
 mod turns;

@@ -216,7 +216,7 @@ async fn turn_of_a_silent_holder_is_taken_over() {
     app.model().on_reply(Behavior::Waits);
     let (late, ()) = join!(conversation.say(Some("First."), 409), async {
         app.model().waits().await;
-        app.advance(SignedDuration::from_secs(30) - SignedDuration::from_micros(1));
+        app.advance(SignedDuration::from_secs(120) - SignedDuration::from_micros(1));
         assert_eq!(code(&conversation.say(Some("Second."), 409).await), "turn_in_progress");
         app.next_instant();
         app.model().on_reply(Behavior::Offline);
@@ -330,24 +330,6 @@ async fn key_of_a_failed_call_can_be_reused() {
 }
 
 #[tokio::test]
-async fn call_repeated_too_early_is_refused_then_gets_the_reply() {
-    let app = TestApp::start();
-    let project = TestProject::open(&app).await;
-    let conversation = project.converse(json!({ "max_turns": LONG })).await;
-    let client = project.client.with_header("idempotency-key", "k");
-    app.model().on_reply(Behavior::Waits);
-    let (first, ()) = join!(conversation.say_with(&client, "/responses", Some("Hello."), 200), async {
-        app.model().waits().await;
-        let problem = conversation.say_with(&client, "/responses", Some("Hello."), 409).await.json();
-        assert_eq!(code(&problem), "turn_in_progress");
-        app.model().release();
-    });
-    let again = conversation.say_with(&client, "/responses", Some("Hello."), 200).await;
-    assert_eq!(again.text, first.text);
-    assert_eq!((count(&conversation).await, app.model().replies()), (2, 1));
-}
-
-#[tokio::test]
 async fn idempotency_keys_are_per_attempt() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
@@ -425,9 +407,7 @@ async fn model_panic_is_a_500_without_details() {
     app.model().on_reply(Behavior::Offline);
     project.get("/agents").await;
     assert_eq!(count(&conversation).await, 0);
-    // Nobody released the turn, so it is free when its claim expires.
-    assert_eq!(code(&conversation.say(None, 409).await), "turn_in_progress");
-    app.advance(SignedDuration::from_secs(30));
+    // The turn is free at once.
     conversation.say(None, 200).await;
     assert_eq!(count(&conversation).await, 1);
 }

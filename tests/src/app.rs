@@ -14,6 +14,7 @@ use std::{
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -107,6 +108,11 @@ impl TestApp {
             random,
             backing: Arc::new(backing),
         }
+    }
+
+    /// Sends a late body when the model does not reply at once.
+    pub fn allow_late_bodies(&mut self) {
+        self.app.allow_late_bodies(Duration::ZERO);
     }
 
     /// A second server on the same store and clock, which caches managed keys for `ttl`.

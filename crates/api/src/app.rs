@@ -50,11 +50,10 @@ impl App {
         self
     }
 
-    /// The same application on a host that can send a [`LateBody`](crate::LateBody). A persona's reply that takes
-    /// longer than `after` gets one.
-    #[must_use]
-    pub fn with_late_bodies(self, after: Duration) -> Self {
-        Self { late_after: Some(after), ..self }
+    /// Gives a persona's reply that takes longer than `after` a [`LateBody`](crate::LateBody). Only for a host that
+    /// sends them.
+    pub fn allow_late_bodies(&mut self, after: Duration) {
+        self.late_after = Some(after);
     }
 
     /// The engine.

@@ -354,7 +354,8 @@ fn write_log(id: &str, log: &RequestLog, response: &Response, error: Option<&Api
             )
         };
     }
-    if status >= 500 {
+    // A pending turn is not a failure.
+    if status >= 500 && code != Some("turn_pending") {
         line!(error);
     } else {
         line!(info);

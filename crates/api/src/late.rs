@@ -29,7 +29,7 @@ impl LateBody {
     }
 
     /// A response with this body.
-    pub(crate) fn response(body: impl Future<Output = Bytes> + Send + 'static) -> Response {
+    pub fn response(body: impl Future<Output = Bytes> + Send + 'static) -> Response {
         let mut response = Response::default();
         response.extensions_mut().insert(Self(Arc::new(Mutex::new(Some(Box::pin(body))))));
         response

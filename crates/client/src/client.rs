@@ -20,6 +20,7 @@ use crate::{
 use endpoint::Endpoint;
 
 pub(crate) use endpoint::idempotency_key;
+use setup::REPLY_TIMEOUT;
 pub use setup::{ApiKey, ClientOptions, SetupError};
 
 /// A client of one server with one key. Cheap to clone; clones share their connections.
@@ -163,6 +164,7 @@ impl ConversationClient {
         let attempt = turn.attempt.to_string();
         let url = self.0.at(&["responses"]).full_url(&[("attempt", attempt.as_str())]);
         let request = self.0.http.request(Method::POST, url).json(&json!({ "input": message }));
+        let request = request.timeout(REPLY_TIMEOUT);
         error::read(request.header("idempotency-key", turn.idempotency_key).send().await?).await
     }
 

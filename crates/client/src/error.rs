@@ -39,6 +39,7 @@ pub enum Error {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Problem {
+    status: Option<u16>,
     code: Option<String>,
     message: Option<String>,
     request_id: Option<String>,
@@ -95,12 +96,20 @@ pub(crate) async fn read<T: DeserializeOwned>(response: Response) -> Result<T, E
     let (status, header_id) = (response.status(), text(&response, "x-request-id"));
     let retry_after = text(&response, header::RETRY_AFTER.as_str());
     let body = response.bytes().await?;
-    if status.is_success() {
-        return serde_json::from_slice(&body).map_err(Error::Decode);
-    }
-    let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
+    let problem: Problem = if status.is_success() {
+        match serde_json::from_slice(&body) {
+            Ok(success) => return Ok(success),
+            // A failure after the head was sent. The status is in the body only.
+            Err(error) => match serde_json::from_slice::<Problem>(&body) {
+                Ok(problem) if problem.code.is_some() && problem.status.is_some() => problem,
+                _ => return Err(Error::Decode(error)),
+            },
+        }
+    } else {
+        serde_json::from_slice(&body).unwrap_or_default()
+    };
     Err(Error::Api {
-        status: status.as_u16(),
+        status: problem.status.filter(|_| status.is_success()).unwrap_or_else(|| status.as_u16()),
         code: problem.code.unwrap_or_else(|| "unknown".to_owned()),
         message: problem.message.unwrap_or_else(|| unexplained(status)),
         request_id: problem.request_id.or(header_id),
@@ -163,6 +172,16 @@ mod tests {
             "the server responded 404 Not Found without a reason (unknown, status 404, request abc)"
         );
         assert!(!error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn problem_after_white_space_is_an_error_of_its_status() {
+        let error = refused(
+            "HTTP/1.1 200 OK\r\n\r\n   {\"code\":\"model_unavailable\",\"message\":\"no answer\",\"status\":503}",
+        )
+        .await;
+        assert_eq!((error.code(), error.status()), (Some("model_unavailable"), Some(503)));
+        assert!(error.is_transient());
     }
 
     #[tokio::test]

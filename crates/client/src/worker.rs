@@ -14,7 +14,7 @@ use tokio::{select, time::sleep};
 use crate::{
     Error, ProjectClient,
     resource::{ConversationStatus, PageRequest, Role},
-    retry::{RetryPolicy, pause},
+    retry::pause,
 };
 use workload::{QueuedConversation, Workload};
 
@@ -57,6 +57,9 @@ pub struct WorkerOptions {
     /// How long a call is retried if the server is busy or unreachable. Keep it shorter than the
     /// server's lease: after that, another worker may hold the conversation.
     pub retry_budget: Duration,
+    /// How long a turn is repeated while the server reports that the persona's model is slow. The server
+    /// generates the reply only once.
+    pub reply_budget: Duration,
     /// How long open conversations may continue once the worker is asked to stop. Those that are
     /// still open then are abandoned, which costs each an attempt.
     pub grace: Duration,
@@ -68,6 +71,7 @@ impl Default for WorkerOptions {
             concurrency: 10,
             poll_interval: Duration::from_secs(1),
             retry_budget: Duration::from_mins(1),
+            reply_budget: Duration::from_secs(150),
             grace: Duration::from_secs(30),
         }
     }
@@ -128,8 +132,7 @@ impl<A: Agent> Worker<A> {
             while has_capacity(&workload)
                 && let Some(conversation) = workload.waiting.pop_front()
             {
-                let retry = RetryPolicy { budget: self.options.retry_budget };
-                workload.start(conversation, Arc::clone(&self.agent), retry);
+                workload.start(conversation, Arc::clone(&self.agent), self.options);
             }
             select! {
                 // `stop` comes first, so that a busy worker notices it at once.
@@ -257,6 +260,14 @@ mod tests {
     /// Runs a worker for a while, with a server that lists one conversation once and sends
     /// `answers` to the other calls.
     async fn work<A: Agent>(agent: A, answers: Vec<String>) -> (WorkerReport, Vec<String>) {
+        work_with(WorkerOptions::default(), agent, answers).await
+    }
+
+    async fn work_with<A: Agent>(
+        options: WorkerOptions,
+        agent: A,
+        answers: Vec<String>,
+    ) -> (WorkerReport, Vec<String>) {
         let mut listed = false;
         let mut answers = VecDeque::from(answers);
         let (client, requests) = testing::serving(move |request| {
@@ -271,7 +282,7 @@ mod tests {
             }
         })
         .await;
-        let options = WorkerOptions { poll_interval: Duration::from_millis(5), ..WorkerOptions::default() };
+        let options = WorkerOptions { poll_interval: Duration::from_millis(5), ..options };
         let worker = Worker::new(client.project("p"), "a", agent).with_options(options);
         let report = worker.run(sleep(Duration::from_millis(300))).await.unwrap();
         (report, posts(requests))
@@ -343,6 +354,21 @@ mod tests {
         let (report, posts) = work(Counting::new(9), answers).await;
         assert_eq!(posts, ["start", "start again", "responses c.1.0", "responses c.1.0", "responses c.1.0"]);
         assert_eq!(report.held, 1);
+    }
+
+    #[tokio::test]
+    async fn pending_turn_is_repeated_beyond_the_retry_budget() {
+        for (reply_budget, held) in [(Duration::from_mins(1), 1), (Duration::ZERO, 0)] {
+            let mut answers = vec![ok(r#"{"attempt":1}"#)];
+            answers.extend((0..3).map(|_| refusal(503, "turn_pending")));
+            answers.push(says("Hello", true));
+            let options =
+                WorkerOptions { retry_budget: Duration::ZERO, reply_budget, ..WorkerOptions::default() };
+            let (report, posts) = work_with(options, Counting::new(9), answers).await;
+            let repeated = if held == 1 { 4 } else { 1 };
+            assert_eq!(posts[1..], vec!["responses c.1.0"; repeated]);
+            assert_eq!((report.held, report.failed), (held, 1 - held));
+        }
     }
 
     #[tokio::test]

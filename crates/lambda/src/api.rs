@@ -1,6 +1,6 @@
 //! The function of one route.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use lambda_runtime::LambdaEvent;
 use onerun_api::{App, Authenticator, Route, Router};
@@ -63,6 +63,16 @@ impl Api {
     /// Waits until key uses are written.
     pub(crate) async fn drain(&self) {
         self.app.drain().await;
+    }
+
+    /// Waits until replies whose callers have left are stored.
+    pub(crate) async fn finish_turns(&self) {
+        self.app.engine().finish_turns().await;
+    }
+
+    /// How long a reply may take.
+    pub(crate) fn reply_limit(&self) -> Duration {
+        self.app.engine().reply_limit()
     }
 }
 

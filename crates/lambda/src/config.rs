@@ -56,7 +56,8 @@ pub(crate) enum KeyConfig {
 /// |---|---|---|
 /// | `ONERUN_TABLE` | must be set | the DynamoDB table |
 /// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is queued again |
-/// | `ONERUN_TURN_SECONDS` | 20 | how long the response to one call may take |
+/// | `ONERUN_TURN_SECONDS` | 20 | how long a call waits for the persona's reply |
+/// | `ONERUN_REPLY_SECONDS` | 120 | how long the persona's reply may take; the function's timeout must be 15 s longer |
 #[derive(Debug)]
 pub(crate) struct EngineConfig {
     pub(crate) aws: AwsConfig,

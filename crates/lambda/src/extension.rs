@@ -1,4 +1,4 @@
-//! Work after the response: writing how keys were used.
+//! Work after the response: writing how keys were used, and finishing replies whose callers have left.
 //!
 //! Lambda freezes an environment as soon as all of its processes wait for the next event, and may
 //! never thaw it. A background task would stop there. So the function registers itself as an
@@ -13,15 +13,18 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::api::Api;
 
-/// How long the work may take. No caller waits for it, but its time is billed.
+/// How long writing key uses may take. No caller waits for it, but its time is billed.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Answers requests, and writes key uses after each response.
+/// How long storing a reply may take once the model's time is over.
+const STORE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Answers requests, and does the work after each response.
 pub(crate) async fn run(api: &Api) -> Result<(), Error> {
     let answered = &Notify::new();
     let after_response = service_fn(|_: lambda_extension::LambdaEvent| async {
         answered.notified().await;
-        write_key_uses(api).await;
+        tokio::join!(write_key_uses(api), finish_turns(api));
         Ok::<_, Error>(())
     });
     let extension = Extension::new()
@@ -45,7 +48,8 @@ pub(crate) async fn run(api: &Api) -> Result<(), Error> {
             // Emulators of Lambda may not support extensions.
             tracing::warn!(
                 error,
-                "the function did not register as an extension; each response waits until key uses are written"
+                "the function did not register as an extension; each response waits until key uses are written, and a \
+                 reply whose caller has left is lost if the environment is frozen"
             );
             let answer = service_fn(|event| async {
                 let answer = api.answer(event).await;
@@ -62,6 +66,12 @@ async fn write_key_uses(api: &Api) {
         tracing::warn!(
             "key uses were not written in time and may be lost; if this repeats, check DynamoDB's latency"
         );
+    }
+}
+
+async fn finish_turns(api: &Api) {
+    if timeout(api.reply_limit() + STORE_LIMIT, api.finish_turns()).await.is_err() {
+        tracing::warn!("a reply was not stored in time; the next call asks the model again");
     }
 }
 

@@ -123,9 +123,8 @@ impl Server {
             random: Arc::new(OsRandom),
             settings: config.engine,
         });
-        let app = App::new(engine, Box::new(KeyRing::new(&key)))
-            .with_key_cache(config.key_cache)
-            .with_late_bodies(LATE_AFTER);
+        let mut app = App::new(engine, Box::new(KeyRing::new(&key))).with_key_cache(config.key_cache);
+        app.allow_late_bodies(LATE_AFTER);
         let router = Router::new(ROUTES).map_err(|error| StartError::Routes(error.to_string()))?;
         let listener =
             TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;

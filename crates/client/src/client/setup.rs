@@ -14,9 +14,12 @@ use crate::{retry::RetryPolicy, tls};
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a response may take. The server's own time limit for a turn is shorter, so that it
-/// responds with an error.
+/// How long a response may take.
 const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How long the persona's reply may take. The server's own limit is shorter, so that it responds with an
+/// error.
+pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(150);
 
 const USER_AGENT: &str = concat!("onerun-client/", env!("CARGO_PKG_VERSION"));
 

@@ -1,11 +1,13 @@
 //! One conversation, from its start to its end.
 
-use super::{Agent, AgentError, Message};
+use tokio::time::{Instant, sleep};
+
+use super::{Agent, AgentError, Message, WorkerOptions};
 use crate::{
     ConversationClient, Error,
     client::idempotency_key,
-    resource::{Role, Turn},
-    retry::RetryPolicy,
+    resource::{Response, Role, Turn},
+    retry::{RetryPolicy, pause},
 };
 
 /// How the work on one conversation ended.
@@ -21,8 +23,9 @@ pub(super) async fn hold<A: Agent>(
     client: &ConversationClient,
     id: &str,
     agent: &A,
-    retry: RetryPolicy,
+    options: WorkerOptions,
 ) -> Ending {
+    let retry = RetryPolicy { budget: options.retry_budget };
     let idempotency_key = match idempotency_key() {
         Ok(idempotency_key) => idempotency_key,
         Err(error) => return Ending::Failed(error.into()),
@@ -34,7 +37,7 @@ pub(super) async fn hold<A: Agent>(
         Err(error) if is_refused(&error) => return Ending::Taken(error),
         Err(error) => return Ending::Failed(error.into()),
     };
-    match converse(client, id, attempt, agent, retry).await {
+    match converse(client, id, attempt, agent, options).await {
         Ok(()) => Ending::Held,
         Err(Interruption::Call(error)) if is_refused(&error) => Ending::Lost(error),
         Err(Interruption::Call(error)) => Ending::Failed(error.into()),
@@ -53,15 +56,15 @@ async fn converse<A: Agent>(
     id: &str,
     attempt: u32,
     agent: &A,
-    retry: RetryPolicy,
+    options: WorkerOptions,
 ) -> Result<(), Interruption> {
+    let retry = RetryPolicy { budget: options.retry_budget };
     let mut transcript: Vec<Message> = Vec::new();
     for turn in 0_u32.. {
         let idempotency_key = format!("{id}.{attempt}.{turn}");
         let says = transcript.last().map(|message| message.text.as_str());
         let turn = Turn { attempt, idempotency_key: &idempotency_key, says };
-        let response =
-            retry.call("a turn", is_retryable, || client.respond(&turn)).await.map_err(Interruption::Call)?;
+        let response = respond(client, &turn, options).await.map_err(Interruption::Call)?;
         if response.ended {
             return Ok(());
         }
@@ -77,6 +80,30 @@ async fn converse<A: Agent>(
         .call("ending a conversation", is_retryable, || client.end(attempt))
         .await
         .map_err(Interruption::Call)
+}
+
+/// Takes a turn. While the persona's model is slow, the call is repeated with the same key.
+async fn respond(
+    client: &ConversationClient,
+    turn: &Turn<'_>,
+    options: WorkerOptions,
+) -> Result<Response, Error> {
+    let retry = RetryPolicy { budget: options.retry_budget };
+    let deadline = Instant::now() + options.reply_budget;
+    loop {
+        let is_worth_it = |error: &Error| is_retryable(error) && !is_pending(error);
+        match retry.call("a turn", is_worth_it, || client.respond(turn)).await {
+            Err(error) if is_pending(&error) && Instant::now() < deadline => {
+                sleep(pause(0, error.retry_after())).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether the persona's reply is still being generated.
+fn is_pending(error: &Error) -> bool {
+    error.code() == Some("turn_pending")
 }
 
 /// Whether a retry of a call in a conversation may succeed. A turn in progress is most likely this

@@ -15,7 +15,7 @@ use super::{
     Agent, WorkerOptions, WorkerReport,
     hold::{Ending, hold},
 };
-use crate::{ConversationClient, retry::RetryPolicy};
+use crate::ConversationClient;
 
 /// A conversation that the server listed as queued.
 pub(super) struct QueuedConversation {
@@ -62,11 +62,11 @@ impl Workload {
         &mut self,
         conversation: QueuedConversation,
         agent: Arc<A>,
-        retry: RetryPolicy,
+        options: WorkerOptions,
     ) {
         let QueuedConversation { id, client } = conversation;
         let held_id = id.clone();
-        let task = self.tasks.spawn(async move { hold(&client, &held_id, agent.as_ref(), retry).await });
+        let task = self.tasks.spawn(async move { hold(&client, &held_id, agent.as_ref(), options).await });
         self.held.insert(task.id(), id);
     }
 

@@ -65,7 +65,11 @@ pub(super) fn metrics(target: &str, members: &Map<String, Value>) -> Vec<Metric>
                 by: None,
             }));
             let status = members.get("status").and_then(Value::as_u64).unwrap_or(0);
-            if status >= 500 {
+            let is_pending = text("code") == Some("turn_pending");
+            if is_pending {
+                metrics.push(Metric::count("PendingTurns"));
+            }
+            if status >= 500 && !is_pending {
                 metrics.push(Metric::count("Faults"));
             }
             if members.get("refused") == Some(&Value::Bool(true)) {

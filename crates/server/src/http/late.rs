@@ -92,39 +92,63 @@ impl Body for ResponseBody {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
-    use http_body_util::BodyExt;
-    use tokio::sync::oneshot;
+    use hyper_util::server::graceful::GracefulShutdown;
+    use onerun_api::LateBody;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        sync::oneshot,
+    };
 
     use super::*;
+    use crate::http::serve_connection;
 
-    #[tokio::test(start_paused = true)]
-    async fn late_body_follows_one_space_every_five_seconds() {
-        let (sender, receiver) = oneshot::channel::<Bytes>();
-        let body = Box::pin(async { receiver.await.unwrap() });
-        let mut body = ResponseBody::late(body, ResponseDeadline::new());
-        let started = Instant::now();
-        for space in 0..3 {
-            let frame = body.frame().await.unwrap().unwrap();
-            assert_eq!(frame.into_data().unwrap(), " ");
-            assert_eq!(started.elapsed().as_secs(), space * 5);
+    /// A connection that was sent a request, and the body of the late response to each request.
+    async fn requested() -> (DuplexStream, oneshot::Sender<&'static str>) {
+        let (sender, receiver) = oneshot::channel();
+        let (mut client, server) = duplex(1_024);
+        let receiver = std::sync::Mutex::new(Some(receiver));
+        let answer = move |_| {
+            let body = receiver.lock().unwrap().take();
+            async { LateBody::response(async { Bytes::from(body.unwrap().await.unwrap_or("lost")) }) }
+        };
+        tokio::spawn(async move {
+            let graceful = GracefulShutdown::new();
+            serve_connection(server, answer, graceful.watcher()).await;
+        });
+        client.write_all(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        (client, sender)
+    }
+
+    async fn read_until(client: &mut DuplexStream, end: &str) -> String {
+        let mut text = String::new();
+        while !text.ends_with(end) {
+            text.push(char::from(client.read_u8().await.unwrap()));
         }
-        sender.send(Bytes::from_static(b"{}")).unwrap();
-        assert_eq!(body.collect().await.unwrap().to_bytes(), "{}");
-        assert_eq!(started.elapsed().as_secs(), 10);
+        text
     }
 
     #[tokio::test(start_paused = true)]
-    async fn late_body_is_dropped_with_its_connection() {
-        let (sender, receiver) = oneshot::channel::<()>();
-        let body = Box::pin(async move {
-            let _held = sender;
-            pending().await
-        });
-        let mut body = ResponseBody::late(body, ResponseDeadline::new());
-        body.frame().await.unwrap().unwrap();
-        drop(body);
-        assert!(receiver.await.is_err());
+    async fn late_body_follows_a_space_every_five_seconds() {
+        let (mut client, sender) = requested().await;
+        let started = Instant::now();
+        let head = read_until(&mut client, "\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("transfer-encoding: chunked"), "{head}");
+        for space in 0..30 {
+            assert_eq!(read_until(&mut client, " \r\n").await, "1\r\n \r\n");
+            assert_eq!(started.elapsed().as_secs(), space * 5);
+        }
+        sender.send("{}").unwrap();
+        assert_eq!(read_until(&mut client, "0\r\n\r\n").await, "2\r\n{}\r\n0\r\n\r\n");
+        assert_eq!(started.elapsed().as_secs(), 145, "the body was not sent at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_body_is_dropped_when_its_client_disconnects() {
+        let (mut client, mut sender) = requested().await;
+        read_until(&mut client, " \r\n").await;
+        let started = Instant::now();
+        drop(client);
+        sender.closed().await;
+        assert!(started.elapsed() <= SPACE_INTERVAL);
     }
 }
