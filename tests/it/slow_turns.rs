@@ -8,7 +8,7 @@ use tokio::{join, task::yield_now};
 
 use crate::fixtures::{TestConversation, TestProject, code};
 
-/// An application whose callers never wait for a model.
+/// An application whose callers wait for a model for a millisecond at most.
 fn impatient() -> TestApp {
     let settings = Settings { turn: SignedDuration::ZERO, ..TestApp::settings() };
     TestApp::start_with(onerun_api::ROUTES, Box::new(onerun_tests::app::keys()), settings)
@@ -145,8 +145,9 @@ async fn last_reply_is_repeated_after_the_end() {
         let app = impatient();
         let project = TestProject::open(&app).await;
         let conversation = converse(&project).await;
-        app.model().on_reply(Behavior::Says(ModelReply { text: text.map(str::to_owned), ends: true }));
+        app.model().on_reply(Behavior::SaysLater(ModelReply { text: text.map(str::to_owned), ends: true }));
         say_in_vain(&conversation, &project.client, Some("Hello.")).await;
+        app.model().release();
         for _ in 0..2 {
             let reply = say_until_answered(&conversation, &project.client, Some("Hello.")).await;
             assert_eq!(reply["ended"], true);
@@ -164,14 +165,11 @@ async fn failed_pending_reply_is_generated_again() {
     let app = impatient();
     let project = TestProject::open(&app).await;
     let conversation = converse(&project).await;
-    for act in [Behavior::Unavailable, Behavior::Unusable, Behavior::Panics] {
-        app.model().on_reply(act);
-        let before = app.model().replies();
-        // The first call has left before its reply fails.
+    app.model().on_reply(Behavior::FailsLater);
+    for _ in 0..3 {
         say_in_vain(&conversation, &project.client, None).await;
-        while app.model().replies() == before {
-            yield_now().await;
-        }
+        app.model().waits().await;
+        app.model().release();
         app.engine().finish_turns().await;
     }
     app.model().on_reply(Behavior::Offline);

@@ -30,6 +30,10 @@ pub enum Behavior<T> {
     Says(T),
     /// Waits until it is released, then behaves like the offline model.
     Waits,
+    /// Waits until it is released, then returns this reply.
+    SaysLater(T),
+    /// Waits until it is released, then fails as unreachable.
+    FailsLater,
 }
 
 /// The text of the model's errors. It may occur in logs only.
@@ -110,11 +114,23 @@ impl TestModel {
             Behavior::Panics => panic!("{INTERNAL}"),
             Behavior::Says(answer) => Ok(Some(answer)),
             Behavior::Waits => {
-                self.waiting.add_permits(1);
-                self.released.acquire().await.expect("it is never closed").forget();
+                self.wait().await;
                 Ok(None)
             }
+            Behavior::SaysLater(answer) => {
+                self.wait().await;
+                Ok(Some(answer))
+            }
+            Behavior::FailsLater => {
+                self.wait().await;
+                Err(ModelError::unavailable(INTERNAL))
+            }
         }
+    }
+
+    async fn wait(&self) {
+        self.waiting.add_permits(1);
+        self.released.acquire().await.expect("it is never closed").forget();
     }
 }
 

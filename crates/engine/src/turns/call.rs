@@ -1,6 +1,6 @@
 //! One call for a reply: it gets a stored reply, waits for another call with the same messages, or takes the turn.
 
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{any::Any, future::ready, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use onerun_domain::{
@@ -9,6 +9,7 @@ use onerun_domain::{
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationView, ProjectStore, StoreError, StoredReply, StoredTurn,
+    with_causes,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
@@ -74,10 +75,28 @@ impl TurnCall {
         }
     }
 
-    /// Begins the call. Fails if it neither gets a reply nor may wait for one.
+    /// Begins the call, and continues it in a task. Fails if it neither gets a reply nor may wait for one.
     pub(super) async fn begin_reply(self: Arc<Self>) -> Result<PendingReply, OperationError> {
-        let begun = self.begin().await?;
-        Ok(PendingReply::new(Arc::clone(&self.caller), self.finish(begun)))
+        let begun = match self.begin().await? {
+            Begun::Replied(reply) => {
+                return Ok(PendingReply::new(Arc::clone(&self.caller), ready(Ok(reply))));
+            }
+            begun => begun,
+        };
+        let (sender, receiver) = oneshot::channel();
+        let call = Arc::clone(&self);
+        self.engine.turns.spawn(async move {
+            let outcome = call.finish(begun).await;
+            match sender.send(outcome) {
+                Ok(()) | Err(Ok(_) | Err(OperationError::TurnPending)) => {}
+                Err(Err(error)) => {
+                    let error = with_causes(&error);
+                    tracing::warn!(conversation = %call.id, error, "a reply failed after its caller had left; the next call asks again");
+                }
+            }
+        });
+        let outcome = async { receiver.await.unwrap_or_else(|_| Err(stopping().into())) };
+        Ok(PendingReply::new(Arc::clone(&self.caller), outcome))
     }
 
     async fn begin(&self) -> Result<Begun, OperationError> {
@@ -92,17 +111,18 @@ impl TurnCall {
         }
     }
 
-    async fn finish(self: Arc<Self>, mut begun: Begun) -> Result<StoredReply, OperationError> {
+    async fn finish(&self, mut begun: Begun) -> Result<StoredReply, OperationError> {
         loop {
-            let awaited = match begun {
+            match begun {
                 Begun::Replied(reply) => return Ok(reply),
-                Begun::Claimed(conversation, token, permit) => {
-                    return self.answer_in_task(*conversation, token, permit).await;
+                Begun::Claimed(conversation, token, _permit) => {
+                    return self.answer_or_release(*conversation, token).await;
                 }
-                Begun::Awaited(awaited) => awaited,
-            };
-            if let Some(reply) = self.await_turn(&awaited).await? {
-                return Ok(reply);
+                Begun::Awaited(awaited) => {
+                    if let Some(reply) = self.await_turn(&awaited).await? {
+                        return Ok(reply);
+                    }
+                }
             }
             // The other call failed or died, so this one takes its turn.
             begun = self.begin().await?;
@@ -151,6 +171,9 @@ impl TurnCall {
     /// Waits for the reply of another call. `None` if that call stored none.
     async fn await_turn(&self, awaited: &AwaitedTurn) -> Result<Option<StoredReply>, OperationError> {
         loop {
+            if self.caller.has_left() {
+                return Err(OperationError::TurnPending);
+            }
             let Some(conversation) = self.conversation().await? else { return Err(Refusal::TurnLost.into()) };
             if conversation.attempt != awaited.attempt {
                 return Err(Refusal::TurnLost.into());
@@ -172,7 +195,9 @@ impl TurnCall {
                     return Ok(Some(reply));
                 }
             }
-            sleep(POLL_INTERVAL).await;
+            if self.engine.turns.unless_stopped(sleep(POLL_INTERVAL)).await.is_none() {
+                return Err(stopping().into());
+            }
         }
     }
 
@@ -200,6 +225,9 @@ impl TurnCall {
         reply: &StoredReply,
         is_undelivered: bool,
     ) -> Result<(), OperationError> {
+        if !self.caller.answer() {
+            return Ok(());
+        }
         let stored = match self.stored_turn(conversation.attempt, reply) {
             Some(turn) if self.turn(&turn.key).await?.is_none() => Some(turn),
             _ => None,
@@ -260,26 +288,6 @@ impl TurnCall {
     async fn conversation(&self) -> Result<Option<Conversation>, StoreError> {
         let found = self.project.conversation(&self.simulation, &self.id).await?;
         Ok(found.map(|found| found.conversation))
-    }
-
-    /// Answers in a task that continues when the caller leaves.
-    async fn answer_in_task(
-        self: Arc<Self>,
-        conversation: Conversation,
-        token: TurnToken,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<StoredReply, OperationError> {
-        let (sender, receiver) = oneshot::channel();
-        let call = Arc::clone(&self);
-        self.engine.turns.spawn(async move {
-            let outcome = call.answer_or_release(conversation, token).await;
-            if let Err(Err(error)) = sender.send(outcome) {
-                let error = onerun_store::with_causes(&error);
-                tracing::warn!(conversation = %call.id, error, "a reply failed after its caller had left; the next call asks again");
-            }
-            drop(permit);
-        });
-        receiver.await.unwrap_or_else(|_| Err(stopping().into()))
     }
 
     async fn answer_or_release(

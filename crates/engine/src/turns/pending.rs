@@ -65,15 +65,19 @@ pub(super) struct Caller(AtomicU8);
 impl Caller {
     /// Records that the caller has left. Returns false if the reply came first.
     fn leave(&self) -> bool {
-        self.become_(HAS_LEFT)
+        self.settle(HAS_LEFT)
     }
 
     /// Records that the reply is there. Returns false if the caller has left.
     pub(super) fn answer(&self) -> bool {
-        self.become_(IS_ANSWERED)
+        self.settle(IS_ANSWERED)
     }
 
-    fn become_(&self, state: u8) -> bool {
+    pub(super) fn has_left(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == HAS_LEFT
+    }
+
+    fn settle(&self, state: u8) -> bool {
         let before = self.0.compare_exchange(WAITS, state, Ordering::SeqCst, Ordering::SeqCst);
         before.map_or_else(|found| found == state, |_| true)
     }
@@ -88,6 +92,8 @@ mod tests {
         let caller = Caller::default();
         assert!(caller.answer() && !caller.leave() && caller.answer());
         let caller = Caller::default();
-        assert!(caller.leave() && !caller.answer() && caller.leave());
+        assert!(
+            !caller.has_left() && caller.leave() && !caller.answer() && caller.leave() && caller.has_left()
+        );
     }
 }

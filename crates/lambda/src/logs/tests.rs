@@ -75,8 +75,7 @@ fn failures_are_counted_by_cause() {
         metrics_of(&failed),
         ["Requests 1 by onerun-test", "Faults 1 by onerun-test", "ModelFailures 1 by onerun-test"]
     );
-    let pending =
-        line(REQUEST_TARGET, json!({"message": "request", "status": 503, "code": "turn_pending"}));
+    let pending = line(REQUEST_TARGET, json!({"message": "request", "status": 503, "code": "turn_pending"}));
     assert_eq!(metrics_of(&pending), ["Requests 1 by onerun-test", "PendingTurns 1 by onerun-test"]);
     let buried = line(
         JOB_TARGET,
