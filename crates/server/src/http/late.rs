@@ -96,7 +96,7 @@ mod tests {
     use onerun_api::LateBody;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-        sync::oneshot,
+        sync::{oneshot, watch},
     };
 
     use super::*;
@@ -113,7 +113,8 @@ mod tests {
         };
         tokio::spawn(async move {
             let graceful = GracefulShutdown::new();
-            serve_connection(server, answer, graceful.watcher()).await;
+            let (_stays_open, cut) = watch::channel(false);
+            serve_connection(server, answer, graceful.watcher(), cut).await;
         });
         client.write_all(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         (client, sender)
