@@ -3,6 +3,7 @@
 mod api;
 mod conversations;
 mod demo;
+mod evaluations;
 mod keys;
 mod list;
 mod logs;
@@ -68,6 +69,12 @@ enum Command {
         #[command(subcommand)]
         command: conversations::Command,
     },
+    /// Judge the conversations of a simulation again, and compare the judges.
+    #[command(after_help = outcome::AFTER_HELP)]
+    Evaluations {
+        #[command(subcommand)]
+        command: evaluations::Command,
+    },
     /// Check the language models that play personas and judge conversations.
     #[command(after_help = models::AFTER_HELP)]
     Models {
@@ -113,6 +120,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Simulations { command } => return query(simulations::run(&command)),
         Command::Personas { command } => return query(personas::run(&command)),
         Command::Conversations { command } => return query(conversations::run(&command)),
+        Command::Evaluations { command } => return query(evaluations::run(&command)),
         Command::Models { command } => {
             logs::start("warn");
             return runtime()?.block_on(models::run(&command));

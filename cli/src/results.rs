@@ -75,7 +75,12 @@ pub(crate) fn rate(scores: &Scores) -> Option<String> {
         return Some("not judged".to_owned());
     }
     let (rate, Interval { low, high }) = (scores.pass_rate?, scores.pass_rate_interval?);
-    Some(format!("{}% ({}-{}%)", percent(rate), percent(low), percent(high)))
+    Some(rate_with_interval(rate, Interval { low, high }))
+}
+
+/// A pass rate with its interval.
+pub(crate) fn rate_with_interval(rate: f64, Interval { low, high }: Interval) -> String {
+    format!("{}% ({}-{}%)", percent(rate), percent(low), percent(high))
 }
 
 /// The pass rate, or the reason for its absence.
@@ -88,7 +93,7 @@ fn rate_in_words(scores: &Scores, status: SimulationStatus) -> String {
 }
 
 /// A whole percentage. Only an exact 0 or 1 gives 0 or 100.
-fn percent(rate: f64) -> String {
+pub(crate) fn percent(rate: f64) -> String {
     let rounded = (rate * 100.0).round();
     let fair = if rate > 0.0 && rate < 1.0 { rounded.clamp(1.0, 99.0) } else { rounded };
     format!("{fair:.0}")

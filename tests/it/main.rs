@@ -13,6 +13,7 @@ mod crash;
 mod demo;
 mod deployment_consistency;
 mod docs;
+mod evaluations;
 mod fixtures;
 mod full_disk;
 mod idempotency;

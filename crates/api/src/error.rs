@@ -416,6 +416,10 @@ fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
         Refusal::StaleAttempt { .. } => (S::Conflict, "stale_attempt"),
         Refusal::LeaseHeld => (S::Conflict, "lease_held"),
         Refusal::PersonaDecided { .. } => (S::Conflict, "persona_decided"),
+        Refusal::SimulationNotOver { .. } => (S::Conflict, "simulation_not_over"),
+        Refusal::NothingToJudge => (S::Conflict, "nothing_to_judge"),
+        Refusal::EvaluationRunOver => (S::Conflict, "evaluation_run_over"),
+        Refusal::EvaluationRunUnfinished => (S::Conflict, "evaluation_run_unfinished"),
         Refusal::NothingToEvaluate => (S::Conflict, "nothing_to_evaluate"),
     }
 }

@@ -33,6 +33,12 @@ pub(crate) const fn of(resource: Resource) -> Missing {
             "conversations",
             "GET /v1/simulations/{simulation_id}/conversations",
         ),
+        Resource::Evaluation => (
+            "evaluation_not_found",
+            "evaluation_id",
+            "evaluation runs",
+            "GET /v1/simulations/{simulation_id}/evaluations",
+        ),
         Resource::Key => ("key_not_found", "key_id", "keys", "GET /v1/keys"),
     };
     Missing { code, parameter, plural, list }

@@ -1,17 +1,17 @@
 //! All operations, in the order of their resources. A function on AWS names its route here.
 
 use crate::{
-    Route, agents, audit, conversations, dashboard, health, keys, objectives, openapi, operation::Operation,
-    personas, projects, results, simulations, whoami,
+    Route, agents, audit, conversations, dashboard, evaluations, health, keys, labels, objectives, openapi,
+    operation::Operation, personas, projects, results, simulations, whoami,
 };
 
 pub use crate::{
-    agents::*, audit::*, conversations::*, dashboard::*, health::*, keys::*, objectives::*, openapi::*,
-    personas::*, projects::*, results::*, simulations::*, whoami::*,
+    agents::*, audit::*, conversations::*, dashboard::*, evaluations::*, health::*, keys::*, labels::*,
+    objectives::*, openapi::*, personas::*, projects::*, results::*, simulations::*, whoami::*,
 };
 
 /// The operations of each module that has any.
-pub(crate) const OPERATIONS: [&[Operation]; 13] = [
+pub(crate) const OPERATIONS: [&[Operation]; 15] = [
     health::OPERATIONS,
     openapi::OPERATIONS,
     dashboard::OPERATIONS,
@@ -23,8 +23,10 @@ pub(crate) const OPERATIONS: [&[Operation]; 13] = [
     objectives::OPERATIONS,
     simulations::OPERATIONS,
     results::OPERATIONS,
+    evaluations::OPERATIONS,
     personas::OPERATIONS,
     conversations::OPERATIONS,
+    labels::OPERATIONS,
 ];
 
 /// The routes of all operations.

@@ -5,6 +5,7 @@
 mod agent;
 mod conversation;
 mod evaluation;
+mod evaluation_run;
 mod item;
 mod key;
 mod objective;
@@ -25,6 +26,7 @@ use crate::App;
 pub(crate) use agent::*;
 pub(crate) use conversation::*;
 pub(crate) use evaluation::*;
+pub(crate) use evaluation_run::*;
 pub(crate) use item::*;
 pub(crate) use key::*;
 pub(crate) use objective::*;
@@ -138,6 +140,7 @@ words! {
     EvaluationStatusOut(EvaluationStatus),
     EndReasonOut(EndReason),
     OutcomeOut(Outcome),
+    EvaluationRunStatusOut(EvaluationRunStatus),
     PersonaFaultKindOut(PersonaFaultKind),
     FaultSeverityOut(FaultSeverity),
 }

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::{
     Error, Verbatim, error,
     resource::{
-        Agent, Conversation, ConversationStatus, Item, KeyStatus, NewAgent, NewObjective, NewSimulation,
-        Objective, Page, PageRequest, Persona, Project, Response, Results, Simulation, SimulationStatus,
-        Started, Turn,
+        Agent, Conversation, ConversationStatus, EvaluationReport, EvaluationRun, Item, KeyStatus, Label,
+        Labels, NewAgent, NewObjective, NewSimulation, Objective, Page, PageRequest, Persona, Project,
+        Response, Results, Simulation, SimulationStatus, Started, Turn,
     },
 };
 use endpoint::Endpoint;
@@ -133,6 +133,24 @@ impl SimulationClient {
         self.0.at(&["conversations"]).page(status.as_slice(), page).await
     }
 
+    /// Judges its conversations again with another judge. The simulation must have ended.
+    pub async fn create_evaluation(&self, judge: &str) -> Result<Verbatim<EvaluationRun>, Error> {
+        self.0.at(&["evaluations"]).create("creating an evaluation run", &json!({ "judge": judge })).await
+    }
+
+    /// Its evaluation runs, newest first.
+    pub async fn list_evaluations(
+        &self,
+        page: PageRequest,
+    ) -> Result<Verbatim<Page<Verbatim<EvaluationRun>>>, Error> {
+        self.0.at(&["evaluations"]).page(&[], page).await
+    }
+
+    /// An evaluation run with its results.
+    pub async fn evaluation(&self, id: &str) -> Result<Verbatim<EvaluationReport>, Error> {
+        self.0.at(&["evaluations", id]).get(&[]).await
+    }
+
     /// A client of the conversation with this id. Sends nothing.
     pub fn conversation(&self, id: &str) -> ConversationClient {
         ConversationClient(self.0.at(&["conversations", id]))
@@ -174,6 +192,19 @@ impl ConversationClient {
         let url = self.0.at(&["end"]).full_url(&[("attempt", attempt.as_str())]);
         let request = self.0.http.request(Method::POST, url);
         error::read::<Value>(request.send().await?).await.map(drop)
+    }
+
+    /// Stores labels in place of earlier ones.
+    pub async fn put_labels(&self, labels: &[Label]) -> Result<Verbatim<Labels>, Error> {
+        let labels = json!({ "labels": labels });
+        let labels_endpoint = self.0.at(&["labels"]);
+        let request = || labels_endpoint.request(Method::PUT, &[]).json(&labels);
+        labels_endpoint.retrying("storing labels", request).await
+    }
+
+    /// The labels of the conversation.
+    pub async fn labels(&self) -> Result<Verbatim<Labels>, Error> {
+        self.0.at(&["labels"]).get(&[]).await
     }
 
     /// The messages of an attempt, by default the current one, oldest first.

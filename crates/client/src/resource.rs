@@ -1,6 +1,7 @@
 //! The requests and responses of the API that workers and pipelines need.
 
 mod conversations;
+mod evaluation_runs;
 mod keys;
 mod pages;
 mod projects;
@@ -8,6 +9,7 @@ mod results;
 mod simulations;
 
 pub use conversations::*;
+pub use evaluation_runs::*;
 pub use keys::*;
 pub use pages::*;
 pub use projects::*;

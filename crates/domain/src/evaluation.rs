@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::{ConversationId, EvaluationId, ItemId, ModelUsage, ObjectiveRef};
 
 /// The outcome of an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The criteria were met.
     Passed,

@@ -135,6 +135,11 @@ id!(
     EvaluationId,
     21
 );
+id!(
+    /// Identifies an [`EvaluationRun`](crate::EvaluationRun).
+    EvaluationRunId,
+    21
+);
 
 #[cfg(test)]
 mod tests {

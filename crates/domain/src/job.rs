@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ConversationId, PersonaId, ProjectId, SimulationId};
+use crate::{ConversationId, EvaluationRunId, PersonaId, ProjectId, SimulationId, sha256_hex};
 
 /// Identifies a job by its work, so the same work is stored only once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,6 +80,24 @@ pub enum Work {
         /// The simulation.
         simulation: SimulationId,
     },
+    /// Queue a bounded number of an evaluation run's conversations for its judge, and enqueue the rest.
+    QueueEvaluations {
+        /// The simulation.
+        simulation: SimulationId,
+        /// The evaluation run.
+        run: EvaluationRunId,
+        /// The position of the last conversation that is queued; `None` at first.
+        after: Option<String>,
+    },
+    /// Judge one conversation of an evaluation run.
+    JudgeAgain {
+        /// The simulation.
+        simulation: SimulationId,
+        /// The evaluation run.
+        run: EvaluationRunId,
+        /// The conversation.
+        conversation: ConversationId,
+    },
 }
 
 impl Work {
@@ -92,7 +110,9 @@ impl Work {
             | Self::QueueConversations { simulation, .. }
             | Self::JudgeConversation { simulation, .. }
             | Self::FinishSimulation { simulation }
-            | Self::StopConversations { simulation } => simulation,
+            | Self::StopConversations { simulation }
+            | Self::QueueEvaluations { simulation, .. }
+            | Self::JudgeAgain { simulation, .. } => simulation,
         }
     }
 
@@ -106,6 +126,8 @@ impl Work {
             Self::JudgeConversation { .. } => "judge_conversation",
             Self::FinishSimulation { .. } => "finish_simulation",
             Self::StopConversations { .. } => "stop_conversations",
+            Self::QueueEvaluations { .. } => "queue_evaluations",
+            Self::JudgeAgain { .. } => "judge_again",
         }
     }
 
@@ -123,6 +145,12 @@ impl Work {
             Self::JudgeConversation { conversation, attempt, .. } => {
                 format!("{name}:{conversation}:{attempt}")
             }
+            Self::QueueEvaluations { run, after, .. } => match after {
+                // A position may be long and have any characters.
+                Some(after) => format!("{name}:{run}:{}", sha256_hex([after.as_str()])),
+                None => format!("{name}:{run}"),
+            },
+            Self::JudgeAgain { run, conversation, .. } => format!("{name}:{run}:{conversation}"),
         })
     }
 }
@@ -142,7 +170,8 @@ impl JobKind {
 
     /// The kind of a job. An id begins with the name of the work.
     pub fn of(id: &JobId) -> Self {
-        if id.0.starts_with("judge_conversation:") { Self::Judging } else { Self::Other }
+        let judges = ["judge_conversation:", "judge_again:"];
+        if judges.iter().any(|name| id.0.starts_with(name)) { Self::Judging } else { Self::Other }
     }
 }
 
@@ -174,6 +203,12 @@ mod tests {
         let conversation: ConversationId = "conversation000000001".parse().unwrap();
         let kind = |work: Work| JobKind::of(&work.id());
         assert_eq!(kind(Work::FinishSimulation { simulation: simulation.clone() }), JobKind::Other);
+        let run: EvaluationRunId = "evaluationrun00000001".parse().unwrap();
+        let queue = Work::QueueEvaluations { simulation: simulation.clone(), run: run.clone(), after: None };
+        assert_eq!(kind(queue), JobKind::Other);
+        let again =
+            Work::JudgeAgain { simulation: simulation.clone(), run, conversation: conversation.clone() };
+        assert_eq!(kind(again), JobKind::Judging);
         assert_eq!(kind(Work::JudgeConversation { simulation, conversation, attempt: 1 }), JobKind::Judging);
     }
 }

@@ -11,11 +11,13 @@ mod check;
 mod conversation;
 mod digest;
 mod evaluation;
+mod evaluation_run;
 #[cfg(test)]
 mod fixtures;
 mod id;
 mod item;
 mod job;
+mod label;
 mod model_name;
 mod number;
 mod objective;
@@ -42,11 +44,14 @@ pub use conversation::{
 };
 pub use digest::sha256_hex;
 pub use evaluation::{Evaluation, EvaluationDetails, MAX_ORDINAL, MAX_QUOTES, Outcome, Quote, Score};
+pub use evaluation_run::{EvaluationRun, EvaluationRunStatus, Outcomes, RunResult};
 pub use id::{
-    AgentId, ConversationId, EvaluationId, IdError, ItemId, ObjectiveId, PersonaId, ProjectId, SimulationId,
+    AgentId, ConversationId, EvaluationId, EvaluationRunId, IdError, ItemId, ObjectiveId, PersonaId,
+    ProjectId, SimulationId,
 };
 pub use item::{Item, Role, Transcript};
 pub use job::{Job, JobId, JobKind, Work};
+pub use label::{ConversationLabels, Label};
 pub use model_name::{ModelName, ModelNameError, Provider, Purpose, SimulationModels};
 pub use number::{MaxTurns, NumberError, Seed, Target};
 pub use objective::{Objective, ObjectivePatch, ObjectiveRef};
@@ -61,5 +66,5 @@ pub use seed::derive_seed;
 pub use simulation::{Progress, Simulation, SimulationOptions, SimulationStatus};
 pub use source::{Clock, Random, later, wire_time};
 pub use statistics::{Interval, wilson_interval};
-pub use text::{Criteria, Description, MessageText, Metadata, Name, Scenario, TextError};
+pub use text::{Criteria, Description, MessageText, Metadata, Name, Note, Scenario, TextError};
 pub use usage::{ModelUsage, NanoDollars, TokenUsage};

@@ -69,6 +69,24 @@ pub enum Refusal {
         /// The decision.
         status: ApprovalStatus,
     },
+    /// Only the conversations of a simulation that has ended are judged again.
+    #[error("the simulation is {}: judge its conversations again once it has ended", .status.as_str())]
+    SimulationNotOver {
+        /// Its status.
+        status: SimulationStatus,
+    },
+    /// There is nothing that an evaluation run could judge.
+    #[error(
+        "there is nothing to judge again: the simulation has no objectives, or no conversation that was held without a \
+         critical fault of its persona"
+    )]
+    NothingToJudge,
+    /// The evaluation run has ended.
+    #[error("the evaluation run has ended")]
+    EvaluationRunOver,
+    /// The evaluation run has conversations to judge.
+    #[error("the evaluation run has conversations that are not judged")]
+    EvaluationRunUnfinished,
     /// The evaluation is final, or the conversation cannot be evaluated.
     #[error("the conversation has no open evaluation")]
     NothingToEvaluate,

@@ -17,6 +17,8 @@ pub enum Resource {
     Persona,
     /// A conversation of a simulation.
     Conversation,
+    /// An evaluation run of a simulation.
+    Evaluation,
     /// An API key.
     Key,
 }

@@ -142,6 +142,12 @@ text!(
 );
 parsed_text!(Description);
 text!(
+    /// A person's explanation of a label: 1 to 1,000 characters.
+    Note,
+    Bounds { max: 1_000, may_be_empty: false, lines: true }
+);
+parsed_text!(Note);
+text!(
     /// The situation that a simulation's personas are in: 1 to 20,000 characters.
     Scenario,
     Bounds { max: 20_000, may_be_empty: false, lines: true }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use onerun_domain::{
     CheckLineError, CheckResult, Conversation, ConversationId, Evaluation, EvaluationDetails, EvaluationId,
-    EvaluationStatus, Examination, Item, MAX_ORDINAL, MAX_QUOTES, ModelName, ModelUsage, Objective, Outcome,
-    PersonaFault, Purpose, Quote, Role, Rubric, Score, Simulation, SimulationId, Transcript, sha256_hex,
+    EvaluationStatus, Examination, Item, MAX_ORDINAL, MAX_QUOTES, ModelName, ModelUsage, Objective,
+    ObjectiveRef, Outcome, PersonaFault, Purpose, Quote, Role, Rubric, Score, Simulation, SimulationId,
+    Transcript, sha256_hex,
 };
 use onerun_store::{ConversationChange, ConversationView, ProjectStore, SimulationDetail, StoreError};
 
@@ -60,30 +61,9 @@ impl Engine {
         let items = all_items(project, simulation, id, attempt).await?;
         let transcript = Arc::new(Transcript { items, end_reason: conversation.end_reason });
         let faults = self.persona_faults(project, &detail.simulation, &conversation, &transcript).await?;
-        let checked = self.check(&detail.objectives, &transcript).await?;
-        let drafts = self.judge(project, &detail, checked, &transcript).await?;
-
-        let now = self.now();
-        let share = (MAX_EVALUATIONS / drafts.len().max(1)).min(MAX_EVALUATION);
-        let evaluations: Vec<_> = detail
-            .objectives
-            .iter()
-            .zip(drafts.into_iter().map(|draft| draft.truncated(share)))
-            .map(|(objective, draft)| Evaluation {
-                id: EvaluationId::generate(self.random()),
-                conversation_id: id.clone(),
-                attempt,
-                objective: objective.reference(),
-                judge: draft.judge,
-                prompt_hash: draft.prompt_hash,
-                outcome: draft.outcome,
-                score: draft.score,
-                reason: draft.reason,
-                quotes: draft.quotes,
-                details: draft.details,
-                created_at: now,
-            })
-            .collect();
+        let judge = &detail.simulation.options.models.judge;
+        let evaluations = self.evaluate(project, &detail, judge, &transcript).await?;
+        let evaluations: Vec<_> = evaluations.into_iter().map(|one| one.stored(self, id, attempt)).collect();
         let status = if evaluations.is_empty() {
             EvaluationStatus::NotApplicable
         } else {
@@ -107,6 +87,20 @@ impl Engine {
         let (scenario, transcript) = (simulation.scenario.clone(), Arc::clone(transcript));
         let find = move || onerun_domain::persona_faults(&scenario, &persona, &transcript);
         Ok(self.cpu_queues.judging.run(find).await?)
+    }
+
+    /// Evaluates a transcript against all objectives of its simulation, in their order. Prose is judged by `judge`.
+    pub(crate) async fn evaluate(
+        &self,
+        project: &dyn ProjectStore,
+        detail: &SimulationDetail,
+        judge: &ModelName,
+        transcript: &Arc<Transcript>,
+    ) -> Result<Vec<EvaluationDraft>, JobError> {
+        let checked = self.check(&detail.objectives, transcript).await?;
+        let drafts = self.judge(project, detail, judge, checked, transcript).await?;
+        let share = (MAX_EVALUATIONS / drafts.len().max(1)).min(MAX_EVALUATION);
+        Ok(drafts.into_iter().map(|draft| draft.truncated(share)).collect())
     }
 
     /// Stores that the evaluation of one attempt at a conversation failed.
@@ -182,6 +176,7 @@ impl Engine {
         &self,
         project: &dyn ProjectStore,
         detail: &SimulationDetail,
+        judge: &ModelName,
         checked: Vec<Checked>,
         transcript: &Transcript,
     ) -> Result<Vec<EvaluationDraft>, JobError> {
@@ -212,13 +207,12 @@ impl Engine {
             return Ok(drafts);
         }
         let simulation = &detail.simulation;
-        let judge = &simulation.options.models.judge;
         let meter = Meter::default();
         let request =
             JudgeRequest { simulation, questions: &questions, transcript: &transcript.items, meter: &meter };
-        let model = self.open_model::<JobError>(project, simulation, Purpose::Judge).await?;
+        let model = self.open_named_model::<JobError>(project, simulation, judge).await?;
         let answer = self.within_turn(model.judge(request)).await;
-        self.count_usage(project, simulation, Purpose::Judge, &meter).await;
+        self.count_usage_of(project, simulation, Purpose::Judge, judge, &meter).await;
         let answer = answer?;
         if answer.verdicts.len() != questions.len() {
             let reason = format!("{} verdicts on {} objectives", answer.verdicts.len(), questions.len());
@@ -252,14 +246,15 @@ struct Judgement<'a> {
 }
 
 /// The evaluation against one objective, before it has an id.
-struct EvaluationDraft {
-    outcome: Outcome,
+pub(crate) struct EvaluationDraft {
+    objective: ObjectiveRef,
+    pub(crate) outcome: Outcome,
     score: Option<Score>,
     reason: String,
     quotes: Vec<Quote>,
     judge: String,
     prompt_hash: String,
-    details: EvaluationDetails,
+    pub(crate) details: EvaluationDetails,
 }
 
 impl EvaluationDraft {
@@ -274,6 +269,7 @@ impl EvaluationDraft {
         let (decisive, others): (Vec<_>, Vec<_>) =
             results.into_iter().partition(|result| result.outcome == Outcome::Failed);
         Self {
+            objective: objective.reference(),
             outcome,
             score,
             reason,
@@ -287,6 +283,7 @@ impl EvaluationDraft {
     /// Inconclusive: an earlier release accepted these criteria, and this one refuses them.
     fn of_refused_criteria(objective: &Objective, error: &CheckLineError) -> Self {
         Self {
+            objective: objective.reference(),
             outcome: Outcome::Inconclusive,
             score: None,
             reason: format!("The objective's `criteria` {error}. Change them, and judge by the new version."),
@@ -334,6 +331,24 @@ impl EvaluationDraft {
 }
 
 impl EvaluationDraft {
+    /// The evaluation of one attempt at a conversation.
+    fn stored(self, engine: &Engine, conversation: &ConversationId, attempt: u32) -> Evaluation {
+        Evaluation {
+            id: EvaluationId::generate(engine.random()),
+            conversation_id: conversation.clone(),
+            attempt,
+            objective: self.objective,
+            judge: self.judge,
+            prompt_hash: self.prompt_hash,
+            outcome: self.outcome,
+            score: self.score,
+            reason: self.reason,
+            quotes: self.quotes,
+            details: self.details,
+            created_at: engine.now(),
+        }
+    }
+
     /// Bounds reason and quotes to `max_bytes` of text together, and notes it in the reason. Quotes
     /// stay whole or are dropped, so that each still occurs literally in the transcript.
     fn truncated(mut self, max_bytes: usize) -> Self {
@@ -376,6 +391,7 @@ mod tests {
         let item_id: ItemId = "iB8nD5vF1TgR6pWqY3sKa".parse().unwrap();
         let quote = |text: &String| Quote { item_id: item_id.clone(), text: text.clone() };
         EvaluationDraft {
+            objective: ObjectiveRef { id: "objective001".parse().unwrap(), version: 1 },
             outcome: Outcome::Failed,
             score: None,
             reason: reason.to_owned(),

@@ -38,10 +38,16 @@ impl Engine {
             }
             Work::FinishSimulation { simulation } => self.finish_simulation(project, simulation).await,
             Work::StopConversations { simulation } => self.stop_conversations(project, simulation).await,
+            Work::QueueEvaluations { simulation, run, after } => {
+                self.queue_evaluations(project, simulation, run, after.as_deref()).await
+            }
+            Work::JudgeAgain { simulation, run, conversation } => {
+                self.judge_again(project, simulation, run, conversation).await
+            }
         }
     }
 
-    /// Fails the simulation or evaluation that waits for a job, before the job is buried. Callers
+    /// Fails the simulation, evaluation or evaluation run that waits for a job, before the job is buried. Callers
     /// see which step failed. The reason goes to the log only, because it may repeat a model's or a
     /// store's words.
     pub(crate) async fn fail_dependents(&self, job: &Job) -> Result<(), StoreError> {
@@ -50,6 +56,12 @@ impl Engine {
         let failed_step = match &job.work {
             Work::JudgeConversation { simulation, conversation, attempt } => {
                 return self.fail_evaluation(project, simulation, conversation, *attempt).await;
+            }
+            Work::QueueEvaluations { simulation, run, .. } => {
+                return self.fail_run(project, simulation, run).await;
+            }
+            Work::JudgeAgain { simulation, run, conversation } => {
+                return self.fail_judging_again(project, simulation, run, conversation).await;
             }
             Work::StartSimulation { .. } => "it could not be started",
             Work::GeneratePersonas { .. } | Work::ReplacePersona { .. } => {

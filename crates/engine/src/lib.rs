@@ -7,6 +7,7 @@ mod conversations;
 mod cpu_queue;
 mod error;
 mod evaluation;
+mod evaluation_runs;
 mod expiry;
 mod job_handlers;
 mod job_runner;
@@ -19,6 +20,7 @@ mod turns;
 mod usage;
 
 pub use error::{JobError, OperationError};
+pub use evaluation_runs::{Disagreement, EvaluationReport, ObjectiveReport};
 pub use job_runner::{JOB_HIDDEN, JOB_LIMIT, JOB_TARGET, JobOutcome};
 pub use keys::{
     Caller, CreatedKey, KeyFilter, KeyUpdate, Keys, KeysError, Lifetime, NewKeyInput, RecordRequest,

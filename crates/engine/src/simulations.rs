@@ -157,16 +157,26 @@ impl Engine {
             reply: requested.reply.unwrap_or(defaults.reply),
             judge: requested.judge.unwrap_or(defaults.judge),
         };
+        self.require_allowed(&models.names(), max_cost)?;
+        Ok(models)
+    }
+
+    /// Refuses models that the deployment does not allow, or that a limit of cost cannot be enforced for.
+    pub(crate) fn require_allowed(
+        &self,
+        names: &[&ModelName],
+        max_cost: Option<NanoDollars>,
+    ) -> Result<(), OperationError> {
         let allowed = self.models.allowed();
-        if let Some(name) = models.names().into_iter().find(|name| !allowed.contains(name)) {
-            return Err(OperationError::ModelNotAllowed { name: name.clone(), allowed: allowed.to_vec() });
+        if let Some(name) = names.iter().find(|name| !allowed.contains(name)) {
+            return Err(OperationError::ModelNotAllowed { name: (*name).clone(), allowed: allowed.to_vec() });
         }
         if max_cost.is_some()
-            && let Some(name) = models.names().into_iter().find(|name| !self.models.has_price(name))
+            && let Some(name) = names.iter().find(|name| !self.models.has_price(name))
         {
-            return Err(OperationError::ModelWithoutPrice(name.clone()));
+            return Err(OperationError::ModelWithoutPrice((*name).clone()));
         }
-        Ok(models)
+        Ok(())
     }
 
     fn random_seed(&self) -> Seed {

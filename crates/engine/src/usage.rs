@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
-use onerun_domain::{ModelUsage, Purpose, Simulation};
+use onerun_domain::{ModelName, ModelUsage, Purpose, Simulation};
 use onerun_store::{ProjectStore, SimulationView, StoreError, UsageKey};
 
 use crate::{Engine, Meter, Model, ModelError, error::ignore_refusal, simulations::with_stop_job};
@@ -20,10 +20,23 @@ impl Engine {
     where
         E: From<ModelError> + From<StoreError>,
     {
+        self.open_named_model(project, simulation, simulation.options.models.name(purpose)).await
+    }
+
+    /// [`open_model`](Self::open_model) for a model that the simulation itself does not use.
+    pub(crate) async fn open_named_model<E>(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &Simulation,
+        name: &ModelName,
+    ) -> Result<Arc<dyn Model>, E>
+    where
+        E: From<ModelError> + From<StoreError>,
+    {
         if self.is_at_limit(project, simulation).await? {
             return Err(ModelError::LimitReached.into());
         }
-        Ok(self.models.open(simulation.options.models.name(purpose))?)
+        Ok(self.models.open(name)?)
     }
 
     /// Stores what was consumed. A failure is only logged: the answer has been paid for.
@@ -32,6 +45,19 @@ impl Engine {
         project: &dyn ProjectStore,
         simulation: &Simulation,
         purpose: Purpose,
+        meter: &Meter,
+    ) {
+        let name = simulation.options.models.name(purpose);
+        self.count_usage_of(project, simulation, purpose, name, meter).await;
+    }
+
+    /// [`count_usage`](Self::count_usage) of a model that the simulation itself does not use.
+    pub(crate) async fn count_usage_of(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &Simulation,
+        purpose: Purpose,
+        name: &ModelName,
         meter: &Meter,
     ) {
         let usage = meter.usage();
@@ -43,7 +69,7 @@ impl Engine {
             created_by: simulation.options.created_by.clone(),
             day: self.now().to_zoned(TimeZone::UTC).date(),
             purpose,
-            model: simulation.options.models.name(purpose).clone(),
+            model: name.clone(),
         };
         if let Err(error) = project.add_usage(key, usage).await {
             tracing::error!(

@@ -24,11 +24,14 @@ use onerun_auth::{
     ProjectAccess, RateLimit, parse_block,
 };
 use onerun_domain::{
-    AgeGroup, Agent, ApprovalStatus, Conversation, Criteria, Item, Job, MaxTurns, MessageText, Metadata,
-    Name, Objective, Persona, PersonaAttributes, Project, ProjectId, Role, Scenario, Seed, Simulation,
-    SimulationId, SimulationOptions, SimulationStatus, Target, TurnClaim, TurnToken, Work,
+    AgeGroup, Agent, ApprovalStatus, Conversation, Criteria, EvaluationRun, EvaluationRunStatus, Item, Job,
+    MaxTurns, MessageText, Metadata, ModelName, Name, Objective, Persona, PersonaAttributes, Project,
+    ProjectId, Role, Scenario, Seed, Simulation, SimulationId, SimulationOptions, SimulationStatus, Target,
+    TurnClaim, TurnToken, Work,
 };
-use onerun_store::{ConversationChange, ConversationView, NewKey, ProjectStore, Store};
+use onerun_store::{
+    ConversationChange, ConversationView, NewKey, ProjectStore, SimulationChange, SimulationView, Store,
+};
 use onerun_store_dynamodb::{DynamoDbStore, local};
 
 /// Longer than anyone tests events against one table.
@@ -51,6 +54,7 @@ async fn main() -> Result {
     project.running().await?;
     project.awaiting_decisions().await?;
     project.lost().await?;
+    project.judged().await?;
     project.simulate("simulationToRun", SimulationStatus::Pending).await?;
     project.simulate("simulationToCancel", SimulationStatus::InProgress).await?;
     let expired = project.simulation("simulationToExpire", SimulationStatus::InProgress)?;
@@ -303,6 +307,30 @@ impl SeedProject {
         let simulation = self.insert(Simulation { auto_approve: false, ..simulation }).await?;
         self.persona(&simulation, "personaToApprove", 1).await?;
         self.persona(&simulation, "personaToReject", 2).await?;
+        Ok(())
+    }
+
+    /// A completed simulation with one conversation, and an evaluation run of it.
+    async fn judged(&self) -> Result {
+        let simulation = self.simulate("simulationJudged", SimulationStatus::InProgress).await?;
+        let persona = self.persona(&simulation, "personaOfJudged", 1).await?;
+        self.conversation(&simulation, &persona, ("conversationJudged", 1), ended).await?;
+        let complete = |view: SimulationView| {
+            let simulation = Simulation { status: SimulationStatus::Completed, ..view.simulation };
+            Ok(SimulationChange::to(simulation, Vec::new()))
+        };
+        self.project.change_simulation(&simulation.id, Box::new(complete)).await?;
+        let now = Timestamp::now();
+        let run = EvaluationRun {
+            id: long("evaluationRun")?,
+            simulation_id: simulation.id,
+            judge: ModelName::offline(),
+            status: EvaluationRunStatus::Pending,
+            conversations: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        self.project.insert_evaluation_run(run, Vec::new(), None).await?;
         Ok(())
     }
 

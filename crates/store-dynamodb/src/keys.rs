@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use onerun_auth::KeyId;
 use onerun_domain::{
-    AgentId, ConversationId, JobId, Metadata, Name, ObjectiveId, ObjectiveRef, PersonaId, ProjectId,
-    SimulationId, sha256_hex,
+    AgentId, ConversationId, EvaluationRunId, JobId, Metadata, Name, ObjectiveId, ObjectiveRef, PersonaId,
+    ProjectId, SimulationId, sha256_hex,
 };
 use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope, UsageKey};
 
@@ -215,9 +215,62 @@ impl SimulationKeys {
         self.key(format!("conversation#{id}"))
     }
 
+    pub(crate) fn evaluation_run(&self, id: &EvaluationRunId) -> Key {
+        self.key(format!("{}{id}", self.evaluation_run_prefix()))
+    }
+
+    /// The prefix of the sort keys of evaluation runs.
+    pub(crate) fn evaluation_run_prefix(&self) -> &'static str {
+        "evaluation-run#"
+    }
+
+    pub(crate) fn labels(&self, conversation: &ConversationId) -> Key {
+        self.key(format!("{}{conversation}", self.labels_prefix()))
+    }
+
+    /// The prefix of the sort keys of labels.
+    pub(crate) fn labels_prefix(&self) -> &'static str {
+        "labels#"
+    }
+
+    /// The keys of an evaluation run's results and of their counts.
+    pub(crate) fn run(&self, id: &EvaluationRunId) -> RunKeys {
+        RunKeys { partition: format!("{}#{id}", self.partition) }
+    }
+
     /// The keys of a conversation's messages, replies and evaluations.
     pub(crate) fn transcript(&self, id: &ConversationId) -> TranscriptKeys {
         TranscriptKeys { partition: format!("{}#{id}", self.partition) }
+    }
+}
+
+/// The keys of an evaluation run's results and of their counts.
+#[derive(Clone, Debug)]
+pub(crate) struct RunKeys {
+    pub(crate) partition: String,
+}
+
+impl RunKeys {
+    fn key(&self, sort: String) -> Key {
+        Key { partition: self.partition.clone(), sort }
+    }
+
+    pub(crate) fn result(&self, conversation: &ConversationId) -> Key {
+        self.key(format!("{}{conversation}", self.result_prefix()))
+    }
+
+    /// The prefix of the sort keys of results.
+    pub(crate) fn result_prefix(&self) -> &'static str {
+        "result#"
+    }
+
+    pub(crate) fn counter_shards(&self) -> Vec<Key> {
+        (0..COUNTER_SHARDS).map(|number| self.key(format!("counts#{number}"))).collect()
+    }
+
+    /// The counter shard of a conversation's result.
+    pub(crate) fn counter_shard_of(&self, conversation: &ConversationId) -> Key {
+        self.key(format!("counts#{}", shard(conversation.as_str(), COUNTER_SHARDS)))
     }
 }
 

@@ -86,6 +86,14 @@
 //! | `conversations` | `Query` of `by-made`, `by-wait` or `by-status`; then `BatchGetItem` of 21 conversations at a time, and of their personas and evaluations; with evaluations, once the simulation and the versions that it pins |
 //! | `unsettled_conversations` | `Query` of `by-wait` |
 //! | `change_conversation` | snapshot of simulation and conversation; transaction: conversation on its revision, its counter shard on the simulation's, messages, reply, evaluations, jobs |
+//! | `insert_evaluation_run` | transaction: run if new, a check of the simulation, jobs |
+//! | `evaluation_run` | `BatchGetItem` of run and counter shards |
+//! | `evaluation_runs` | `Query` of `by-made`; then `BatchGetItem` of 21 runs at a time, and of their counter shards |
+//! | `change_evaluation_run` | `BatchGetItem` of run and counter shards; transaction: run on its revision, jobs |
+//! | `add_run_result` | transaction: result if new, its counter shard, checks of run and conversation |
+//! | `run_result`, `conversation_labels` | `GetItem` |
+//! | `run_results`, `labels` | `Query` |
+//! | `put_labels` | transaction: labels, a check of the conversation |
 //! | `items` | `Query` from the page's first position to its last; `GetItem` of the conversation if that found fewer |
 //! | `enqueue`, `complete_job`, `retry_job` | conditional `UpdateItem` or `DeleteItem` |
 //! | `claim_jobs` | two `Query`s of `by-wait` a shard, a thousand entries at most, then a conditional `UpdateItem` for each |

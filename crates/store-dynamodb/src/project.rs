@@ -3,6 +3,7 @@
 
 mod agents;
 mod conversations;
+mod evaluation_runs;
 mod objectives;
 mod personas;
 pub(crate) mod projects;
@@ -15,14 +16,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{Timestamp, civil::Date};
 use onerun_domain::{
-    Agent, AgentId, Conversation, ConversationId, Item as Message, Job, ModelUsage, Objective, ObjectiveId,
-    ObjectiveRef, Page, PageRequest, Persona, PersonaId, Project, ProjectId, Simulation, SimulationId,
+    Agent, AgentId, Conversation, ConversationId, ConversationLabels, EvaluationRun, EvaluationRunId,
+    Item as Message, Job, ModelUsage, Objective, ObjectiveId, ObjectiveRef, Page, PageRequest, Persona,
+    PersonaId, Project, ProjectId, RunResult, Simulation, SimulationId,
 };
 use onerun_store::{
     AgentSummary, ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide,
-    EvaluatedConversation, IdempotencyRecord, ListAgents, ListConversations, ListSimulations, PersonaChange,
-    ProjectStore, SimulationChange, SimulationCounts, SimulationDetail, SimulationSummary, SimulationView,
-    SortBy, StoreError, StoredTurn, UsageKey, UsageRow,
+    EvaluatedConversation, EvaluationRunChange, EvaluationRunView, IdempotencyRecord, ListAgents,
+    ListConversations, ListSimulations, PersonaChange, ProjectStore, SimulationChange, SimulationCounts,
+    SimulationDetail, SimulationSummary, SimulationView, SortBy, StoreError, StoredTurn, UsageKey, UsageRow,
 };
 
 use crate::{
@@ -292,5 +294,92 @@ impl ProjectStore for DynamoDbProject {
         page: PageRequest,
     ) -> Result<Page<Message>, StoreError> {
         transcripts::items(self.table(), simulation, conversation, attempt, &page).await
+    }
+
+    async fn insert_evaluation_run(
+        &self,
+        run: EvaluationRun,
+        jobs: Vec<Job>,
+        record: Option<IdempotencyRecord>,
+    ) -> Result<(), StoreError> {
+        evaluation_runs::insert(self.table(), &run, &jobs, record.as_ref()).await
+    }
+
+    async fn evaluation_run(
+        &self,
+        simulation: &SimulationId,
+        id: &EvaluationRunId,
+    ) -> Result<Option<EvaluationRunView>, StoreError> {
+        evaluation_runs::get(self.table(), simulation, id).await
+    }
+
+    async fn evaluation_runs(
+        &self,
+        simulation: &SimulationId,
+        page: PageRequest,
+    ) -> Result<Page<EvaluationRunView>, StoreError> {
+        evaluation_runs::list(self.table(), simulation, &page).await
+    }
+
+    async fn change_evaluation_run(
+        &self,
+        simulation: &SimulationId,
+        id: &EvaluationRunId,
+        decide: Decide<EvaluationRunView, EvaluationRunChange>,
+    ) -> Result<Option<EvaluationRun>, ChangeError> {
+        evaluation_runs::change(self.table(), simulation, id, decide).await
+    }
+
+    async fn add_run_result(
+        &self,
+        simulation: &SimulationId,
+        run: &EvaluationRunId,
+        result: RunResult,
+    ) -> Result<bool, StoreError> {
+        evaluation_runs::add_result(self.table(), simulation, run, &result).await
+    }
+
+    async fn run_result(
+        &self,
+        simulation: &SimulationId,
+        run: &EvaluationRunId,
+        conversation: &ConversationId,
+    ) -> Result<Option<RunResult>, StoreError> {
+        evaluation_runs::result(self.table(), simulation, run, conversation).await
+    }
+
+    async fn run_results(
+        &self,
+        simulation: &SimulationId,
+        run: &EvaluationRunId,
+        after: Option<&ConversationId>,
+        limit: u32,
+    ) -> Result<Vec<RunResult>, StoreError> {
+        evaluation_runs::results(self.table(), simulation, run, after, limit).await
+    }
+
+    async fn put_labels(
+        &self,
+        simulation: &SimulationId,
+        labels: ConversationLabels,
+    ) -> Result<bool, StoreError> {
+        evaluation_runs::put_labels(self.table(), simulation, &labels).await
+    }
+
+    async fn conversation_labels(
+        &self,
+        simulation: &SimulationId,
+        conversation: &ConversationId,
+    ) -> Result<Option<ConversationLabels>, StoreError> {
+        evaluation_runs::conversation_labels(self.table(), simulation, conversation).await
+    }
+
+    async fn labels(
+        &self,
+        simulation: &SimulationId,
+        after: Option<&ConversationId>,
+        limit: u32,
+    ) -> Result<Vec<ConversationLabels>, StoreError> {
+        evaluation_runs::labels(self.table(), simulation, after, limit).await
     }
 }

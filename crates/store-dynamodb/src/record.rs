@@ -416,3 +416,48 @@ pub(crate) fn dead_job(item: &Item) -> Read<DeadJob> {
     let job = job_fields(&mut fields)?;
     Ok(DeadJob { job, reason: fields.text("reason")?, buried_at: fields.time("buried_at")? })
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+    use onerun_domain::{EvaluationDetails, EvaluationId};
+
+    use super::*;
+    use crate::item::{BODY, REVISION};
+
+    /// An item whose body lacks some members.
+    fn without(mut body: Value, members: &[&str]) -> Item {
+        for member in members {
+            assert!(body.as_object_mut().unwrap().remove(*member).is_some(), "{member}");
+        }
+        let body = AttributeValue::S(body.to_string());
+        let revision = AttributeValue::N("1".into());
+        Item::new("conversation", [(BODY.to_owned(), body), (REVISION.to_owned(), revision)].into())
+    }
+
+    #[test]
+    fn judged_conversation_of_an_older_release_is_read() {
+        let id = "conversation000000001".parse().unwrap();
+        let (simulation, persona) =
+            ("simulation00000000001".parse().unwrap(), "persona00000000000001".parse().unwrap());
+        let stored = Conversation::queued(id, simulation, persona, 1, Timestamp::UNIX_EPOCH);
+        let older = without(conversation_body(&stored, &[]), &["persona_faults", "ended_attempts"]);
+        assert_eq!(conversation(&older).unwrap().conversation, stored);
+
+        let judged = Evaluation {
+            id: "evaluation00000000001".parse::<EvaluationId>().unwrap(),
+            conversation_id: stored.id,
+            attempt: 1,
+            objective: ObjectiveRef { id: "objective001".parse().unwrap(), version: 1 },
+            judge: "checks".into(),
+            prompt_hash: "ab".into(),
+            outcome: Outcome::Passed,
+            score: None,
+            reason: "It is.".into(),
+            quotes: Vec::new(),
+            details: EvaluationDetails::default(),
+            created_at: Timestamp::UNIX_EPOCH,
+        };
+        assert_eq!(evaluation(&without(evaluation_body(&judged), &["details"])).unwrap(), judged);
+    }
+}

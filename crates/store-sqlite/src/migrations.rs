@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0007_models.sql"),
     include_str!("migrations/0008_evaluation_details.sql"),
     include_str!("migrations/0009_persona_faults.sql"),
+    include_str!("migrations/0010_evaluation_runs.sql"),
 ];
 
 /// Refuses a file that is not a OneRun database or is newer than this program. Writes nothing.
@@ -80,7 +81,7 @@ fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
 mod tests {
     use std::{fs, path::PathBuf};
 
-    use onerun_domain::{Direction, Limit, PageRequest};
+    use onerun_domain::{Direction, EvaluationDetails, Limit, Outcome, PageRequest, SimulationOptions};
     use onerun_store::{KeyStore, Store};
     use tempfile::TempDir;
 
@@ -130,6 +131,64 @@ mod tests {
             let version: i64 = pragma(&Connection::open(&path).unwrap(), "user_version").unwrap();
             assert_eq!(version, newest());
         }
+    }
+
+    /// A judged conversation as release 0.1 wrote it, before the migration of models.
+    const JUDGED: &str = "
+        INSERT INTO projects (id, name, name_folded, created_at, updated_at)
+        VALUES ('project00001', 'Kept', 'kept', 0, 0);
+        INSERT INTO agents (id, project_id, name, name_folded, metadata, created_at, updated_at)
+        VALUES ('agent0000001', 'project00001', 'A', 'a', '{}', 0, 0);
+        INSERT INTO objectives (id, project_id, version, name_folded, created_at)
+        VALUES ('objective001', 'project00001', 1, 'o', 0);
+        INSERT INTO objective_versions (objective_id, version, name, criteria, updated_at)
+        VALUES ('objective001', 1, 'O', 'Is kind.', 0);
+        INSERT INTO simulations (id, project_id, agent_id, name, name_folded, scenario, target_conversations,
+            target_personas, max_turns, auto_approve, seed, metadata, status, created_at, updated_at, expires_at)
+        VALUES ('simulation00000000001', 'project00001', 'agent0000001', 'S', 's', 'A late parcel.', 1, 1, 5, 1, 7,
+            '{}', 'completed', 0, 0, 0);
+        INSERT INTO simulation_objectives VALUES ('simulation00000000001', 0, 'objective001', 1);
+        INSERT INTO simulation_progress VALUES ('simulation00000000001', 1, 0, 0);
+        INSERT INTO personas (id, simulation_id, seq, approval, summary, story, purpose, attributes, metadata,
+            created_at, updated_at)
+        VALUES ('persona00000000000001', 'simulation00000000001', 1, 'approved', '', '', '',
+            '{\"age_group\":\"adult\",\"speech_style\":\"\",\"education\":\"\",\"occupation\":\"\",\"economic_status\":\"\",\"personality_traits\":\"\",\"values\":\"\",\"habits\":\"\",\"interests\":\"\",\"speech_patterns\":\"\",\"typical_behavior\":\"\",\"stress_triggers\":\"\",\"stress_reactions\":\"\",\"version\":\"1\"}',
+            '{}', 0, 0);
+        INSERT INTO conversations (id, simulation_id, persona_id, seq, status, end_reason, evaluation_status, attempt,
+            item_count, queued_at, settled, created_at, updated_at)
+        VALUES ('conversation000000001', 'simulation00000000001', 'persona00000000000001', 1, 'ended', 'agent_decided',
+            'completed', 1, 0, 0, 1, 0, 0);
+        INSERT INTO evaluations
+        VALUES ('conversation000000001', 1, 'objective001', 1, 'evaluation00000000001', 'checks', 'ab', 'passed', 1.0,
+            'It is.', '[]', 0);
+    ";
+
+    #[tokio::test]
+    async fn judged_conversation_of_an_older_release_is_read() {
+        let (path, _directory) = file();
+        let connection = Connection::open(&path).unwrap();
+        for migration in &MIGRATIONS[..6] {
+            connection.execute_batch(migration).unwrap();
+        }
+        connection.execute_batch(JUDGED).unwrap();
+        connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        connection.pragma_update(None, "user_version", 6).unwrap();
+        drop(connection);
+
+        let store = SqliteStore::open(&path).unwrap();
+        let project = store.open_project(&"project00001".parse().unwrap()).await.unwrap().unwrap();
+        let simulation = "simulation00000000001".parse().unwrap();
+        let detail = project.simulation(&simulation).await.unwrap().unwrap();
+        assert_eq!(detail.simulation.options, SimulationOptions::default());
+        let id = "conversation000000001".parse().unwrap();
+        let read = project.conversation(&simulation, &id).await.unwrap().unwrap();
+        assert_eq!(read.conversation.persona_faults, []);
+        assert_eq!(read.evaluations[0].0.details, EvaluationDetails::default());
+        let counts = project.counts(&simulation).await.unwrap().unwrap();
+        assert_eq!(counts.conversations.with_outcome(Outcome::Passed), 1);
+        let page = PageRequest::first(Limit::clamped(1));
+        assert_eq!(project.evaluation_runs(&simulation, page).await.unwrap().data, []);
+        assert_eq!(project.labels(&simulation, None, 1).await.unwrap(), []);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod agents;
 pub(crate) mod conversations;
 mod counts;
+mod evaluation_runs;
 mod objectives;
 mod personas;
 pub(crate) mod projects;
@@ -15,14 +16,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{Timestamp, civil::Date};
 use onerun_domain::{
-    Agent, AgentId, Conversation, ConversationId, Item, Job, ModelUsage, Objective, ObjectiveId,
-    ObjectiveRef, Page, PageRequest, Persona, PersonaId, Project, ProjectId, Simulation, SimulationId,
+    Agent, AgentId, Conversation, ConversationId, ConversationLabels, EvaluationRun, EvaluationRunId, Item,
+    Job, ModelUsage, Objective, ObjectiveId, ObjectiveRef, Page, PageRequest, Persona, PersonaId, Project,
+    ProjectId, RunResult, Simulation, SimulationId,
 };
 use onerun_store::{
     AgentSummary, ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide,
-    EvaluatedConversation, IdempotencyRecord, ListAgents, ListConversations, ListSimulations, PersonaChange,
-    ProjectStore, SimulationChange, SimulationCounts, SimulationDetail, SimulationSummary, SimulationView,
-    SortBy, StoreError, StoredTurn, UsageKey, UsageRow,
+    EvaluatedConversation, EvaluationRunChange, EvaluationRunView, IdempotencyRecord, ListAgents,
+    ListConversations, ListSimulations, PersonaChange, ProjectStore, SimulationChange, SimulationCounts,
+    SimulationDetail, SimulationSummary, SimulationView, SortBy, StoreError, StoredTurn, UsageKey, UsageRow,
 };
 
 use crate::{idempotency, sql::ProjectTables, store::Database, writer::WriteError};
@@ -297,5 +299,107 @@ impl ProjectStore for SqliteProject {
     ) -> Result<Page<Item>, StoreError> {
         let (simulation, conversation) = (simulation.clone(), conversation.clone());
         self.read(move |tables| transcripts::items(tables, &simulation, &conversation, attempt, &page)).await
+    }
+
+    async fn insert_evaluation_run(
+        &self,
+        run: EvaluationRun,
+        jobs: Vec<Job>,
+        record: Option<IdempotencyRecord>,
+    ) -> Result<(), StoreError> {
+        self.write(move |tables| {
+            evaluation_runs::insert(tables, &run, &jobs)?;
+            idempotency::insert(tables.connection, record.as_ref())
+        })
+        .await
+    }
+
+    async fn evaluation_run(
+        &self,
+        simulation: &SimulationId,
+        id: &EvaluationRunId,
+    ) -> Result<Option<EvaluationRunView>, StoreError> {
+        let (simulation, id) = (simulation.clone(), id.clone());
+        self.read(move |tables| evaluation_runs::get(tables, &simulation, &id)).await
+    }
+
+    async fn evaluation_runs(
+        &self,
+        simulation: &SimulationId,
+        page: PageRequest,
+    ) -> Result<Page<EvaluationRunView>, StoreError> {
+        let simulation = simulation.clone();
+        self.read(move |tables| evaluation_runs::list(tables, &simulation, &page)).await
+    }
+
+    async fn change_evaluation_run(
+        &self,
+        simulation: &SimulationId,
+        id: &EvaluationRunId,
+        decide: Decide<EvaluationRunView, EvaluationRunChange>,
+    ) -> Result<Option<EvaluationRun>, ChangeError> {
+        let (simulation, id) = (simulation.clone(), id.clone());
+        self.write(move |tables| evaluation_runs::change(tables, &simulation, &id, decide)).await
+    }
+
+    async fn add_run_result(
+        &self,
+        simulation: &SimulationId,
+        run: &EvaluationRunId,
+        result: RunResult,
+    ) -> Result<bool, StoreError> {
+        let (simulation, run) = (simulation.clone(), run.clone());
+        self.write(move |tables| evaluation_runs::add_result(tables, &simulation, &run, &result)).await
+    }
+
+    async fn run_result(
+        &self,
+        simulation: &SimulationId,
+        run: &EvaluationRunId,
+        conversation: &ConversationId,
+    ) -> Result<Option<RunResult>, StoreError> {
+        let (simulation, run, conversation) = (simulation.clone(), run.clone(), conversation.clone());
+        self.read(move |tables| evaluation_runs::result(tables, &simulation, &run, &conversation)).await
+    }
+
+    async fn run_results(
+        &self,
+        simulation: &SimulationId,
+        run: &EvaluationRunId,
+        after: Option<&ConversationId>,
+        limit: u32,
+    ) -> Result<Vec<RunResult>, StoreError> {
+        let (simulation, run, after) = (simulation.clone(), run.clone(), after.cloned());
+        self.read(move |tables| evaluation_runs::results(tables, &simulation, &run, after.as_ref(), limit))
+            .await
+    }
+
+    async fn put_labels(
+        &self,
+        simulation: &SimulationId,
+        labels: ConversationLabels,
+    ) -> Result<bool, StoreError> {
+        let simulation = simulation.clone();
+        self.write(move |tables| evaluation_runs::put_labels(tables, &simulation, &labels)).await
+    }
+
+    async fn conversation_labels(
+        &self,
+        simulation: &SimulationId,
+        conversation: &ConversationId,
+    ) -> Result<Option<ConversationLabels>, StoreError> {
+        let (simulation, conversation) = (simulation.clone(), conversation.clone());
+        self.read(move |tables| evaluation_runs::conversation_labels(tables, &simulation, &conversation))
+            .await
+    }
+
+    async fn labels(
+        &self,
+        simulation: &SimulationId,
+        after: Option<&ConversationId>,
+        limit: u32,
+    ) -> Result<Vec<ConversationLabels>, StoreError> {
+        let (simulation, after) = (simulation.clone(), after.cloned());
+        self.read(move |tables| evaluation_runs::labels(tables, &simulation, after.as_ref(), limit)).await
     }
 }

@@ -360,7 +360,7 @@ pub(crate) fn metadata_json(metadata: &Metadata) -> Result<String, StoreError> {
 }
 
 /// Parses stored JSON. The error names the place but not the value.
-fn from_json<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, String> {
+pub(crate) fn from_json<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| {
         format!("not the JSON it must be, at line {} column {}", error.line(), error.column())
     })

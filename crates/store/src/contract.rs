@@ -31,6 +31,7 @@ mod fixture;
 pub mod agents;
 pub mod audit;
 pub mod conversations;
+pub mod evaluation_runs;
 pub mod idempotency;
 pub mod isolation;
 pub mod jobs;
@@ -107,6 +108,14 @@ macro_rules! contract {
                 lost_lease_requeues_until_the_last_attempt
                 lease_is_lost_once
                 unfinished_conversations_are_listed
+            }
+            evaluation_runs {
+                evaluation_run_is_read_as_added
+                evaluation_runs_are_listed_newest_first
+                evaluation_run_change_is_written_with_its_jobs
+                run_result_is_added_once_and_counted_once
+                concurrent_run_results_are_all_counted
+                labels_are_replaced_and_listed
             }
             idempotency {
                 record_is_written_with_the_requests_effect

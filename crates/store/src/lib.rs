@@ -32,8 +32,9 @@ pub use keys::{
 };
 pub use page::{MAX_PAGE_BYTES, PageBuilder, position, read_position};
 pub use project::{
-    ConversationChange, ConversationView, Decide, Decision, PersonaChange, ProjectStore, SimulationChange,
-    SimulationView, StoredReply, StoredTurn, UsageKey, UsageRow,
+    ConversationChange, ConversationView, Decide, Decision, EvaluationRunChange, EvaluationRunView,
+    PersonaChange, ProjectStore, RunCounts, SimulationChange, SimulationView, StoredReply, StoredTurn,
+    UsageKey, UsageRow,
 };
 pub use query::{
     AgentSummary, ConversationCounts, ConversationSummary, EvaluatedConversation, ExactFilter, ListAgents,

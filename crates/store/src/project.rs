@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{Timestamp, civil::Date};
 use onerun_domain::{
-    Agent, AgentId, Conversation, ConversationId, Evaluation, Item, Job, ModelName, ModelUsage, Objective,
-    ObjectiveId, Page, PageRequest, Persona, PersonaId, Progress, Project, ProjectId, Purpose, Refusal,
-    Simulation, SimulationId,
+    Agent, AgentId, Conversation, ConversationId, ConversationLabels, Evaluation, EvaluationRun,
+    EvaluationRunId, Item, Job, ModelName, ModelUsage, Objective, ObjectiveId, Page, PageRequest, Persona,
+    PersonaId, Progress, Project, ProjectId, Purpose, Refusal, RunResult, Simulation, SimulationId,
 };
 
 use crate::{
@@ -97,6 +97,40 @@ impl ConversationChange {
             record: None,
         }
     }
+}
+
+/// An evaluation run and the counts of its results.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvaluationRunView {
+    /// The run.
+    pub run: EvaluationRun,
+    /// Its results, counted.
+    pub counts: RunCounts,
+}
+
+/// The results of an evaluation run, counted by conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunCounts {
+    /// Judged conversations.
+    pub judged: u32,
+    /// Conversations whose evaluation failed.
+    pub failed: u32,
+}
+
+impl RunCounts {
+    /// The number of conversations with a result.
+    pub fn settled(self) -> u32 {
+        self.judged.saturating_add(self.failed)
+    }
+}
+
+/// The new state of an evaluation run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvaluationRunChange {
+    /// Its new state.
+    pub run: EvaluationRun,
+    /// Jobs that are written with it.
+    pub jobs: Vec<Job>,
 }
 
 /// A stored reply, which a repeated call gets again.
@@ -340,6 +374,86 @@ pub trait ProjectStore: Send + Sync {
         attempt: u32,
         page: PageRequest,
     ) -> Result<Page<Item>, StoreError>;
+
+    /// Adds an evaluation run of a simulation, with jobs.
+    async fn insert_evaluation_run(
+        &self,
+        run: EvaluationRun,
+        jobs: Vec<Job>,
+        record: Option<IdempotencyRecord>,
+    ) -> Result<(), StoreError>;
+
+    /// One evaluation run.
+    async fn evaluation_run(
+        &self,
+        simulation: &SimulationId,
+        id: &EvaluationRunId,
+    ) -> Result<Option<EvaluationRunView>, StoreError>;
+
+    /// Evaluation runs of a simulation, newest first.
+    async fn evaluation_runs(
+        &self,
+        simulation: &SimulationId,
+        page: PageRequest,
+    ) -> Result<Page<EvaluationRunView>, StoreError>;
+
+    /// Changes an evaluation run. Returns `None` for an unknown one.
+    async fn change_evaluation_run(
+        &self,
+        simulation: &SimulationId,
+        id: &EvaluationRunId,
+        decide: Decide<EvaluationRunView, EvaluationRunChange>,
+    ) -> Result<Option<EvaluationRun>, ChangeError>;
+
+    /// Adds the result of a run for one conversation, and counts it, in one write. Returns `false`, and writes
+    /// nothing, if the run has a result for that conversation, or if run or conversation is unknown.
+    async fn add_run_result(
+        &self,
+        simulation: &SimulationId,
+        run: &EvaluationRunId,
+        result: RunResult,
+    ) -> Result<bool, StoreError>;
+
+    /// The result of a run for one conversation.
+    async fn run_result(
+        &self,
+        simulation: &SimulationId,
+        run: &EvaluationRunId,
+        conversation: &ConversationId,
+    ) -> Result<Option<RunResult>, StoreError>;
+
+    /// Up to `limit` results of a run, ordered by the id of their conversation, which is greater than `after`.
+    async fn run_results(
+        &self,
+        simulation: &SimulationId,
+        run: &EvaluationRunId,
+        after: Option<&ConversationId>,
+        limit: u32,
+    ) -> Result<Vec<RunResult>, StoreError>;
+
+    /// Stores the labels of a conversation in place of earlier ones. Returns `false`, and writes nothing, for an
+    /// unknown conversation.
+    async fn put_labels(
+        &self,
+        simulation: &SimulationId,
+        labels: ConversationLabels,
+    ) -> Result<bool, StoreError>;
+
+    /// The labels of one conversation.
+    async fn conversation_labels(
+        &self,
+        simulation: &SimulationId,
+        conversation: &ConversationId,
+    ) -> Result<Option<ConversationLabels>, StoreError>;
+
+    /// The labels of up to `limit` conversations, ordered by the id of the conversation, which is greater than
+    /// `after`.
+    async fn labels(
+        &self,
+        simulation: &SimulationId,
+        after: Option<&ConversationId>,
+        limit: u32,
+    ) -> Result<Vec<ConversationLabels>, StoreError>;
 }
 
 #[cfg(test)]

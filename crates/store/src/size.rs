@@ -8,7 +8,7 @@ use onerun_domain::{
 };
 use serde_json::Value;
 
-use crate::{AgentSummary, ConversationSummary, DeadJob, KeyView, SimulationSummary};
+use crate::{AgentSummary, ConversationSummary, DeadJob, EvaluationRunView, KeyView, SimulationSummary};
 
 /// A row of a list.
 pub trait WireSize {
@@ -150,6 +150,12 @@ impl WireSize for ConversationSummary {
         conversation(&self.conversation)
             + self.persona.wire_size()
             + self.evaluations.iter().map(evaluation).sum::<usize>()
+    }
+}
+
+impl WireSize for EvaluationRunView {
+    fn wire_size(&self) -> usize {
+        FIXED + text(&self.run.judge.to_string())
     }
 }
 

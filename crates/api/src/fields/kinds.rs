@@ -4,8 +4,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use onerun_auth::{Preset, Scope, parse_block};
 use onerun_domain::{
-    AgentId, Criteria, Description, MaxTurns, MessageText, Metadata, ModelName, Name, NanoDollars,
-    ObjectiveId, ProjectId, Scenario, Seed, Target,
+    AgentId, Criteria, Description, MaxTurns, MessageText, Metadata, ModelName, Name, NanoDollars, Note,
+    ObjectiveId, Outcome, ProjectId, Scenario, Seed, Target,
 };
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ macro_rules! text_fields {
     )*};
 }
 
-text_fields!(Name, Description, Scenario, Criteria, MessageText);
+text_fields!(Name, Description, Scenario, Criteria, MessageText, Note);
 
 /// The schema of a text: no control characters, and not only white space if it must not be empty.
 fn text_schema(min: usize, max: usize, has_lines: bool) -> Value {
@@ -188,6 +188,20 @@ pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
 
 /// `0001-01-01T00:00:00Z`, in microseconds since 1970.
 const YEAR_1: i64 = -62_135_596_800_000_000;
+
+impl Field for Outcome {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        let outcome = value.as_str().and_then(Self::parse);
+        if outcome.is_none() {
+            errors.push(pointer, format!("must be one of {}", Self::ALL.map(Self::as_str).join(", ")));
+        }
+        outcome
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "enum": Self::ALL.map(Self::as_str) })
+    }
+}
 
 impl Field for bool {
     fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {

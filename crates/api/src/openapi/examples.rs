@@ -34,6 +34,8 @@ pub(super) fn errors() -> Vec<ApiError> {
         Refusal::TurnLost,
         Refusal::StaleAttempt { current: 2 },
         Refusal::PersonaDecided { status: ApprovalStatus::Approved },
+        Refusal::SimulationNotOver { status: SimulationStatus::InProgress },
+        Refusal::NothingToJudge,
     ];
     let refusals = refusals.map(|refusal| ApiError::Operation(OperationError::Refused(refusal)));
     let replacement = KeyId::restore(NEW_KEY).unwrap_or(KeyId::ROOT);
@@ -55,6 +57,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         Resource::Simulation,
         Resource::Persona,
         Resource::Conversation,
+        Resource::Evaluation,
         Resource::Key,
     ];
     let not_found = not_found.map(ApiError::NotFound);

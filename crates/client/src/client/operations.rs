@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     resource::{
-        AuditOrder, ConversationStatus, Grants, KeyChange, KeyFilter, KeyStatus, NewAgent, NewKey,
-        NewObjective, NewSimulation, PageRequest, Projects, Rotation, SimulationStatus, Turn,
+        AuditOrder, ConversationStatus, Grants, KeyChange, KeyFilter, KeyStatus, Label, NewAgent, NewKey,
+        NewObjective, NewSimulation, Outcome, PageRequest, Projects, Rotation, SimulationStatus, Turn,
     },
     testing,
 };
@@ -154,6 +154,7 @@ async fn methods_send_requests_of_documented_operations() {
     let project = client.project("p");
     let simulation = project.simulation("s");
     let conversation = simulation.conversation("c");
+    let label = Label { objective_id: "o".into(), outcome: Outcome::Failed, note: Some("a".into()) };
     let turn = Turn { attempt: 1, idempotency_key: "k", says: Some("Hello") };
 
     // Most answers are not what a method reads; only its request counts.
@@ -170,6 +171,11 @@ async fn methods_send_requests_of_documented_operations() {
     let _ = simulation.approve_persona("q").await;
     let _ = simulation.reject_persona("q").await;
     let _ = simulation.conversations(Some(ConversationStatus::Queued), page()).await;
+    let _ = simulation.create_evaluation("offline").await;
+    let _ = simulation.list_evaluations(page()).await;
+    let _ = simulation.evaluation("e").await;
+    let _ = conversation.put_labels(&[label]).await;
+    let _ = conversation.labels().await;
     let _ = conversation.get().await;
     let _ = conversation.start("k").await;
     let _ = conversation.respond(&turn).await;

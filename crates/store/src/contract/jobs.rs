@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use onerun_domain::{ConversationId, Job, JobId, JobKind, PersonaId, ProjectId, SimulationId, Work};
+use onerun_domain::{
+    ConversationId, EvaluationRunId, Job, JobId, JobKind, PersonaId, ProjectId, SimulationId, Work,
+};
 
 use super::fixture::{Fixture, LEASE, all, at_once, both, in_pages};
 use crate::{ClaimedJob, DeadJob};
@@ -65,6 +67,7 @@ pub async fn every_kind_of_job_is_read_as_added(fixture: &Fixture) {
     let simulation = SimulationId::generate(fixture.random());
     let persona = PersonaId::generate(fixture.random());
     let conversation = ConversationId::generate(fixture.random());
+    let run = EvaluationRunId::generate(fixture.random());
     let project = ProjectId::generate(fixture.random());
     for work in [
         Work::StartSimulation { simulation: simulation.clone() },
@@ -72,9 +75,20 @@ pub async fn every_kind_of_job_is_read_as_added(fixture: &Fixture) {
         Work::GeneratePersonas { simulation: simulation.clone(), first_seq: u32::MAX },
         Work::ReplacePersona { simulation: simulation.clone(), seq: 10_001 },
         Work::QueueConversations { simulation: simulation.clone(), persona },
-        Work::JudgeConversation { simulation: simulation.clone(), conversation, attempt: 3 },
+        Work::JudgeConversation {
+            simulation: simulation.clone(),
+            conversation: conversation.clone(),
+            attempt: 3,
+        },
         Work::FinishSimulation { simulation: simulation.clone() },
-        Work::StopConversations { simulation },
+        Work::StopConversations { simulation: simulation.clone() },
+        Work::QueueEvaluations { simulation: simulation.clone(), run: run.clone(), after: None },
+        Work::QueueEvaluations {
+            simulation: simulation.clone(),
+            run: run.clone(),
+            after: Some("[\"é\"]".into()),
+        },
+        Work::JudgeAgain { simulation, run, conversation },
     ] {
         let job = Job::new(project.clone(), work);
         fixture.store.enqueue(vec![job.clone()]).await.unwrap();
