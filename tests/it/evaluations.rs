@@ -114,6 +114,17 @@ async fn finished_simulation_is_judged_again() {
 }
 
 #[tokio::test]
+async fn repeated_request_creates_one_run() {
+    let app = TestApp::start();
+    let finished = Finished::open(&app, 1).await;
+    let client = finished.project.client.with_header("idempotency-key", "again");
+    let (path, body) = (finished.path("/evaluations"), json!({ "judge": "offline" }));
+    let first = client.post(&path, &body, 200).await;
+    assert_eq!(client.post(&path, &body, 200).await, first);
+    assert_eq!(data(&finished.project.client.get(&path, 200).await).len(), 1);
+}
+
+#[tokio::test]
 async fn run_of_many_conversations_is_queued_in_steps() {
     let app = TestApp::start();
     let finished = Finished::open(&app, 90).await;

@@ -21,6 +21,15 @@ pub(crate) fn path(route: &Route, find: impl Fn(&str) -> Option<String>) -> Stri
     format!("{path}?project_id={project}")
 }
 
+/// The status of a valid request. The seeded simulation has not ended, so it cannot be judged again yet.
+pub(crate) fn valid_status(route: &Route) -> u16 {
+    match route.operation {
+        "create_evaluation" => 409,
+        "get_evaluation" => 404,
+        _ => route.status.as_u16(),
+    }
+}
+
 /// A project with one resource of each kind, and their ids by parameter name.
 pub(crate) struct SeededProject<'a> {
     pub(crate) project: TestProject<'a>,
@@ -110,6 +119,13 @@ impl<'a> SeededProject<'a> {
                     *field = value;
                 }
             }
+        }
+        if let Some(judge) = body.get_mut("judge") {
+            *judge = json!("offline");
+        }
+        let objective = self.ids.iter().find(|(name, _)| *name == "objective_id").map(|(_, id)| json!(id));
+        for label in body.get_mut("labels").and_then(Value::as_array_mut).into_iter().flatten() {
+            label["objective_id"] = objective.clone().unwrap_or_default();
         }
         Some(body)
     }

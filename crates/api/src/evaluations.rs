@@ -71,8 +71,8 @@ impl Params for EvaluationPage {
 }
 
 async fn create_evaluation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let simulation = call.id(Resource::Simulation)?;
     let NewEvaluation { judge } = call.body()?;
+    let simulation = call.id(Resource::Simulation)?;
     let recorder = call.recorder();
     let record = move |view: &EvaluationRunView| recorder(&EvaluationRunOut::from(view.clone()));
     let created = app.engine().create_evaluation_run(project, &simulation, judge, record).await?;

@@ -1,7 +1,9 @@
 //! Labels: people's outcomes on conversations, which judges are compared with.
 
 use onerun_auth::{Access, Scope};
-use onerun_domain::{ConversationLabels, Label, Note, ObjectiveId, Outcome, Resource};
+use onerun_domain::{
+    ConversationId, ConversationLabels, Label, Note, ObjectiveId, Outcome, Resource, SimulationId,
+};
 use onerun_store::ProjectStore;
 use serde_json::json;
 
@@ -60,9 +62,9 @@ input! {
 }
 
 async fn put_labels(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    let NewLabels { labels: List(labels) } = call.body()?;
     let detail = simulations::find(project, &call).await?;
     let conversation_id = call.id(Resource::Conversation)?;
-    let NewLabels { labels: List(labels) } = call.body()?;
     let mut stored: Vec<Label> = Vec::new();
     let mut errors = Vec::new();
     for (index, Nested(label)) in labels.into_iter().enumerate() {
@@ -79,6 +81,7 @@ async fn put_labels(app: &App, project: &dyn ProjectStore, call: Call) -> Result
         errors.push(FieldError { place, detail: detail.to_owned() });
     }
     if !errors.is_empty() {
+        require_conversation(project, &detail.simulation.id, &conversation_id).await?;
         return Err(ApiError::Invalid(errors));
     }
     let labels = ConversationLabels {
@@ -99,8 +102,15 @@ async fn get_labels(_: &App, project: &dyn ProjectStore, call: Call) -> Result<R
     if let Some(labels) = project.conversation_labels(&simulation, &id).await? {
         return reply(&LabelsOut::from(labels));
     }
-    if project.conversation(&simulation, &id).await?.is_none() {
-        return Err(ApiError::NotFound(Resource::Conversation));
-    }
+    require_conversation(project, &simulation, &id).await?;
     reply(&LabelsOut::none(id))
+}
+
+async fn require_conversation(
+    project: &dyn ProjectStore,
+    simulation: &SimulationId,
+    id: &ConversationId,
+) -> Result<(), ApiError> {
+    let found = project.conversation(simulation, id).await?;
+    found.map(drop).ok_or(ApiError::NotFound(Resource::Conversation))
 }

@@ -86,7 +86,7 @@ impl FaultSeverity {
 /// A fault of a persona in one message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PersonaFault {
-    /// What is wrong.
+    /// The kind of the mistake.
     pub kind: PersonaFaultKind,
     /// How much it matters.
     pub severity: FaultSeverity,

@@ -30,6 +30,7 @@ impl Kind {
             "string" if schema["format"] == "date-time" => Self::time(),
             "string" if schema["enum"].is_array() => Self::word(&schema["enum"]),
             "string" if schema["maxLength"].is_null() => Self::id(),
+            "string" if name == "judge" => Self::model(),
             "string" if name == "criteria" => Self::criteria(length("maxLength")),
             "string" => {
                 let has_lines = !schema["pattern"].as_str().unwrap().contains(r"\x00-\x1f");
@@ -70,6 +71,11 @@ impl Kind {
         kind.bad.push((max.as_f64().unwrap() * 1.001).to_string());
         kind.good = vec![min.to_string(), max.to_string()];
         kind
+    }
+
+    /// The name of a model.
+    fn model() -> Self {
+        kind(&["5", "[]", "\"\"", "\"gpt-5\"", "\"openai:\"", "\" offline\""], &["\"offline\""])
     }
 
     /// The names of models. The tests' deployment allows the offline model alone.
