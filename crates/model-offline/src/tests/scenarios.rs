@@ -3,7 +3,7 @@
 use crate::testing::{agent, answer, persona, simulation};
 
 /// None of them is about a shop.
-const SCENARIOS: [&str; 40] = [
+pub(super) const SCENARIOS: [&str; 40] = [
     "A patient calls the dentist to move an appointment to next week.",
     "A patient's crown fell out while eating, and it hurts.",
     "A code-review bot comments on a pull request that adds a cache without a limit.",
