@@ -25,9 +25,11 @@ mod examination;
 mod folding;
 mod line;
 mod pattern;
+mod redaction;
 mod width;
 
 pub use examination::Examination;
+pub use redaction::{Redaction, RedactionError};
 
 use std::sync::Arc;
 

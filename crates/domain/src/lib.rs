@@ -37,7 +37,7 @@ mod usage;
 
 pub use agent::{Agent, AgentPatch};
 pub use agreement::Agreement;
-pub use check::{Check, CheckLineError, CheckResult, Examination, Rubric};
+pub use check::{Check, CheckLineError, CheckResult, Examination, Redaction, RedactionError, Rubric};
 pub use conversation::{
     Conversation, ConversationStatus, EndReason, EndedAttempt, EvaluationStatus, MAX_ATTEMPTS, TurnClaim,
     TurnToken,

@@ -117,6 +117,11 @@ impl Pattern {
         self.regex.search(&Input::new(text)).map(|found| found.range())
     }
 
+    /// Finds all matches in a folded text that are not empty.
+    pub(super) fn find_all(&self, text: &str) -> impl Iterator<Item = std::ops::Range<usize>> {
+        self.regex.find_iter(text).map(|found| found.range()).filter(|range| !range.is_empty())
+    }
+
     /// The number of positions of the pattern that may be active at once: the maximum work per
     /// byte.
     pub(super) fn width(&self) -> u64 {
