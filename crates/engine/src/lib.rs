@@ -15,6 +15,7 @@ mod keys;
 mod model;
 mod personas;
 mod rubrics;
+mod similarity;
 mod simulations;
 mod turns;
 mod usage;
@@ -30,6 +31,7 @@ pub use model::{
     JudgeRequest, Meter, Model, ModelCall, ModelError, Models, PersonaDraft, PersonaRequest, Question, Reply,
     ReplyRequest, Verdict, Verdicts,
 };
+pub use similarity::is_similar;
 pub use simulations::{NewSimulation, RequestedModels};
 pub use turns::{PendingReply, TurnRequest};
 

@@ -3,11 +3,13 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
     ApprovalStatus, Job, Limit, Metadata, PageRequest, Persona, PersonaAttributes, PersonaId, Purpose,
-    Refusal, Resource, SimulationId, SimulationStatus, Work,
+    Refusal, Resource, Simulation, SimulationId, SimulationStatus, Work,
 };
 use onerun_store::{PersonaChange, ProjectStore, SimulationDetail};
 
-use crate::{Engine, JobError, Meter, OperationError, PersonaRequest, turns::clean};
+use crate::{
+    Engine, JobError, Meter, OperationError, PersonaDraft, PersonaRequest, is_similar, turns::clean,
+};
 
 /// How many personas one job generates, so that a job stays well within its time limit.
 const PERSONAS_A_JOB: u32 = 25;
@@ -96,12 +98,46 @@ impl Engine {
         let present = project.persona_seqs(simulation, first_seq, PERSONAS_A_JOB).await?;
         let missing = (first_seq..=last_seq).filter(|seq| !present.contains(seq));
         let others = self.other_personas(project, &detail).await?;
-        let generated: Vec<_> =
-            missing.map(|seq| self.generate_persona(project, &detail, seq, &others)).collect();
-        stream::iter(generated).buffered(PERSONAS_AT_ONCE).try_collect::<()>().await?;
+        self.generate_distinct(project, &detail, missing, others).await?;
         if last_seq < target {
             let work = Work::GeneratePersonas { simulation: simulation.clone(), first_seq: last_seq + 1 };
             self.store().enqueue(vec![Job::new(project.project_id().clone(), work)]).await?;
+        }
+        Ok(())
+    }
+
+    /// Generates some personas at the same time. One that is similar to an earlier one of them is generated
+    /// again, when the model knows the others. The order is that of the numbers, so that a replayed recording
+    /// contains the same requests.
+    async fn generate_distinct(
+        &self,
+        project: &dyn ProjectStore,
+        detail: &SimulationDetail,
+        seqs: impl Iterator<Item = u32>,
+        mut others: Vec<Persona>,
+    ) -> Result<(), JobError> {
+        let simulation = &detail.simulation;
+        let (mut added, mut similar) = (Vec::new(), Vec::new());
+        {
+            let others = others.as_slice();
+            let draft =
+                |seq| async move { Ok((seq, self.draft_persona(project, detail, seq, others).await?)) };
+            let drafts: Vec<_> = seqs.map(draft).collect();
+            let mut drafts = stream::iter(drafts).buffered(PERSONAS_AT_ONCE);
+            while let Some((seq, draft)) = drafts.try_next().await.map_err(|error: JobError| error)? {
+                let is_scripted = simulation.options.models.persona.is_offline();
+                let is_repeated = |other| is_similar(&simulation.scenario, &draft, other);
+                if !is_scripted && added.iter().any(is_repeated) {
+                    similar.push(seq);
+                } else {
+                    added.push(self.add_persona(project, simulation, seq, draft).await?);
+                }
+            }
+        }
+        others.extend(added);
+        for seq in similar {
+            let draft = self.draft_persona(project, detail, seq, &others).await?;
+            others.push(self.add_persona(project, simulation, seq, draft).await?);
         }
         Ok(())
     }
@@ -118,7 +154,9 @@ impl Engine {
             return Ok(());
         }
         let others = self.other_personas(project, &detail).await?;
-        self.generate_persona(project, &detail, seq, &others).await
+        let draft = self.draft_persona(project, &detail, seq, &others).await?;
+        self.add_persona(project, &detail.simulation, seq, draft).await?;
+        Ok(())
     }
 
     /// The personas that a new one must differ from. The offline model needs none.
@@ -135,20 +173,30 @@ impl Engine {
         Ok(project.personas(&simulation.id, page).await?.data)
     }
 
-    async fn generate_persona(
+    async fn draft_persona(
         &self,
         project: &dyn ProjectStore,
         detail: &SimulationDetail,
         seq: u32,
         others: &[Persona],
-    ) -> Result<(), JobError> {
+    ) -> Result<PersonaDraft, JobError> {
         let simulation = &detail.simulation;
         let meter = Meter::default();
         let request = PersonaRequest { simulation, agent: &detail.agent, seq, others, meter: &meter };
         let model = self.open_model::<JobError>(project, simulation, Purpose::Persona).await?;
         let draft = self.within_turn(model.persona(request)).await;
         self.count_usage(project, simulation, Purpose::Persona, &meter).await;
-        let draft = draft?;
+        Ok(draft?)
+    }
+
+    /// Stores a persona, with the job that queues its conversations if it needs no approval.
+    async fn add_persona(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &Simulation,
+        seq: u32,
+        draft: PersonaDraft,
+    ) -> Result<Persona, JobError> {
         let now = self.now();
         let approval =
             if simulation.auto_approve { ApprovalStatus::Approved } else { ApprovalStatus::Pending };
@@ -170,8 +218,8 @@ impl Engine {
         } else {
             Vec::new()
         };
-        project.add_persona(persona, jobs).await?;
-        Ok(())
+        project.add_persona(persona.clone(), jobs).await?;
+        Ok(persona)
     }
 }
 
