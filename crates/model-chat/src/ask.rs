@@ -1,14 +1,16 @@
-//! One question to a chat model: counted, and repaired once if its answer has the wrong form.
+//! One question to a chat model. Its calls are counted, and a faulty answer is asked for once more.
 
 use std::time::Duration;
 
-use onerun_domain::ModelName;
+use onerun_domain::{ModelName, NanoDollars, Redaction};
 use onerun_engine::{Meter, ModelCall, ModelError};
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use serde_path_to_error::Path;
 use tokio::time::Instant;
 
 use crate::{
-    Prices, Provider,
+    Prices, Provider, Sent,
     chat::{ChatAnswer, ChatError, ChatMessage, ChatRequest, ChatRole, Finish},
     json::json_text,
 };
@@ -18,10 +20,28 @@ const MAX_BROKEN: usize = 4_000;
 
 /// Why an answer could not be used.
 enum Fault {
-    /// The model refused, or wrote nothing.
+    /// The model or a filter refused.
     Refused,
-    /// The answer has the wrong form.
+    /// The answer has the wrong form. The text repeats nothing that the model wrote: it is logged, and it
+    /// is sent outside of the delimiters that mark untrusted text.
     Form(String),
+}
+
+/// Which answer to a question is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Try {
+    First,
+    /// The last one. If it is refused, there is no answer.
+    Second,
+}
+
+/// How the model is asked for a better answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repair {
+    /// It sees its answer, and then the fault.
+    WithAnswer,
+    /// The fault follows the question. The answer may repeat untrusted text, so it is not shown.
+    WithoutAnswer,
 }
 
 /// A chat model that is asked.
@@ -30,6 +50,9 @@ pub(crate) struct Asked<'a> {
     pub(crate) provider: &'a Provider,
     pub(crate) prices: &'a Prices,
     pub(crate) meter: &'a Meter,
+    /// What must not reach the provider. It is applied to each text of a request before texts are put
+    /// together, so that a pattern cannot damage what is between them.
+    pub(crate) redaction: &'a Redaction,
     /// How long all calls that one question needs may take together.
     pub(crate) limit: Duration,
 }
@@ -41,116 +64,153 @@ pub(crate) struct Answered<T> {
 }
 
 impl Asked<'_> {
-    /// Asks for a JSON object. `check` turns it into the answer, or names its defect. After a wrong
-    /// or refused answer, the model is asked once more and shown the defect.
+    /// Asks for a JSON object. `check` turns it into the answer, or names the fault without the model's
+    /// words. A faulty or refused answer is asked for once more.
     pub(crate) async fn ask<W: DeserializeOwned, T>(
         &self,
         mut request: ChatRequest,
-        check: impl Fn(W) -> Result<T, String>,
+        repair: Repair,
+        check: impl Fn(W, Try) -> Result<T, String>,
     ) -> Result<Answered<T>, ModelError> {
         let deadline = Instant::now() + self.limit;
-        let mut repaired = false;
-        loop {
-            let mut call = Call::start(self.meter);
-            let result = self.provider.send(self.name.model(), &request, deadline).await;
-            let answer = match result {
-                Ok(answer) => answer,
-                Err(error) => {
-                    call.fails(self, &error);
-                    return Err(error.into());
-                }
+        let (answer, fault) =
+            match self.ask_once(&request, deadline, |written| check(written, Try::First)).await? {
+                (answer, Ok(read)) => return Ok(Answered { answer: read, version: answer.version }),
+                (answer, Err(fault)) => (answer, fault),
             };
-            let read = read(&answer, &check);
-            call.ends(self, &answer, read.is_err());
-            let fault = match read {
-                Ok(read) => return Ok(Answered { answer: read, version: answer.version }),
-                Err(fault) => fault,
-            };
-            if repaired {
-                return Err(ModelError::Unusable(match fault {
-                    Fault::Refused => "it refused to answer twice".to_owned(),
-                    Fault::Form(fault) => format!("its form was wrong twice: {fault}"),
-                }));
+        repair.extend(&mut request.messages, &answer, &fault);
+        match self.ask_once(&request, deadline, |written| check(written, Try::Second)).await? {
+            (answer, Ok(read)) => Ok(Answered { answer: read, version: answer.version }),
+            (_, Err(Fault::Refused)) => Err(ModelError::Unusable("it refused to answer twice".to_owned())),
+            (_, Err(Fault::Form(fault))) => {
+                Err(ModelError::Unusable(format!("it was wrong twice, at last because {fault}")))
             }
-            repaired = true;
-            request.messages.extend(repair(&answer, &fault));
         }
+    }
+
+    /// Sends a request, counts what that took, and reads the answer.
+    async fn ask_once<W: DeserializeOwned, T>(
+        &self,
+        request: &ChatRequest,
+        deadline: Instant,
+        check: impl Fn(W) -> Result<T, String>,
+    ) -> Result<(ChatAnswer, Result<T, Fault>), ModelError> {
+        let mut call = Call { meter: self.meter, sent: Sent::default(), outcome: None };
+        match self.provider.send(self.name.model(), request, deadline, &call.sent).await {
+            Ok(answer) => {
+                let read = read(&answer, check);
+                call.outcome = Some(self.answered(&answer, read.is_err()));
+                Ok((answer, read))
+            }
+            Err(error) => {
+                call.outcome = Some(self.failed(&error));
+                Err(error.into())
+            }
+        }
+    }
+
+    fn answered(&self, answer: &ChatAnswer, failed: bool) -> ModelCall {
+        let price = self.prices.price(self.name, answer.version.as_deref());
+        ModelCall {
+            tokens: answer.tokens.unwrap_or_default(),
+            cost: price.zip(answer.tokens).map(|(price, tokens)| price.cost(tokens)),
+            failed,
+        }
+    }
+
+    fn failed(&self, error: &ChatError) -> ModelCall {
+        let tokens = error.tokens();
+        let cost = match tokens {
+            Some(tokens) => self.prices.price(self.name, None).map(|price| price.cost(tokens)),
+            None => (!error.may_be_billed()).then(NanoDollars::default),
+        };
+        ModelCall { tokens: tokens.unwrap_or_default(), cost, failed: true }
     }
 }
 
 /// Reads the JSON object of an answer.
 fn read<W: DeserializeOwned, T>(
     answer: &ChatAnswer,
-    check: &impl Fn(W) -> Result<T, String>,
+    check: impl Fn(W) -> Result<T, String>,
 ) -> Result<T, Fault> {
-    let Some(text) = answer.text.as_deref().filter(|_| answer.finish != Finish::Refused) else {
+    if answer.finish == Finish::Refused {
         return Err(Fault::Refused);
-    };
+    }
+    let cut = if answer.finish == Finish::Length { "the answer was cut off; " } else { "" };
+    let form = |fault: &str| Fault::Form(format!("{cut}{fault}"));
+    let text = answer.text.as_deref().ok_or_else(|| form("it is empty"))?;
     let mut deserializer = serde_json::Deserializer::from_str(json_text(text));
-    let read = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let cut = if answer.finish == Finish::Length { "the answer was cut off; " } else { "" };
-        Fault::Form(format!("{cut}at `{}`: {}", error.path(), error.inner()))
-    })?;
-    check(read).map_err(Fault::Form)
+    let written = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| form(&describe(error.path(), error.inner())))?;
+    deserializer.end().map_err(|_| form("there is more than one JSON object"))?;
+    check(written).map_err(|fault| form(&fault))
 }
 
-/// The messages that ask for a better answer.
-fn repair(answer: &ChatAnswer, fault: &Fault) -> Vec<ChatMessage> {
-    let message = |role, text: String| ChatMessage { role, text };
-    let said = answer.text.as_deref().unwrap_or_default();
-    let said: String = said.chars().take(MAX_BROKEN).collect();
-    let said = if said.trim().is_empty() { "(no answer)".to_owned() } else { said };
-    let request = match fault {
-        Fault::Refused => {
-            "This is a rehearsal with invented people, for testing software. Nobody is deceived or harmed. Answer with the \
-             JSON object, in a way that you find acceptable."
-                .to_owned()
-        }
-        Fault::Form(fault) => {
-            format!(
-                "That answer cannot be used: {fault}. Answer again with the complete JSON object of the requested form, and \
-                 nothing else."
-            )
-        }
-    };
-    vec![message(ChatRole::Assistant, said), message(ChatRole::User, request)]
+/// What is wrong with JSON, without the model's words: the messages of `serde_json` repeat them.
+fn describe(path: &Path, error: &serde_json::Error) -> String {
+    match error.classify() {
+        Category::Eof => return "the JSON object is not complete".to_owned(),
+        Category::Syntax | Category::Io => return format!("line {} is not valid JSON", error.line()),
+        Category::Data => {}
+    }
+    let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    if text.starts_with("missing field ") || text.starts_with("duplicate field ") {
+        return format!("`{path}` has a {text}");
+    }
+    match text.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("`{path}` must be {expected}"),
+        None => format!("`{path}` is not valid"),
+    }
 }
 
-/// A call that is counted when it ends, also if its future is dropped.
+impl Repair {
+    /// Adds the request for a better answer.
+    fn extend(self, messages: &mut Vec<ChatMessage>, answer: &ChatAnswer, fault: &Fault) {
+        let request = match fault {
+            Fault::Refused => {
+                "This is a test of software with invented people; nobody is deceived or harmed. Answer with the JSON \
+                 object, in a way that you find acceptable."
+                    .to_owned()
+            }
+            Fault::Form(fault) => format!(
+                "Your answer cannot be used: {fault}. Answer again, with nothing but the complete JSON object."
+            ),
+        };
+        match (self, messages.last_mut()) {
+            (Self::WithoutAnswer, Some(question)) => {
+                question.text.push_str("\n\n");
+                question.text.push_str(&request);
+            }
+            _ => {
+                let answer: String =
+                    answer.text.as_deref().unwrap_or_default().chars().take(MAX_BROKEN).collect();
+                let text = if answer.trim().is_empty() { "(no answer)".to_owned() } else { answer };
+                messages.push(ChatMessage { role: ChatRole::Assistant, text });
+                messages.push(ChatMessage { role: ChatRole::User, text: request });
+            }
+        }
+    }
+}
+
+/// Counts the requests of one call when it ends, also if its future is dropped.
 struct Call<'a> {
     meter: &'a Meter,
-    counted: ModelCall,
-}
-
-impl<'a> Call<'a> {
-    /// By default the call failed, with an unknown cost.
-    fn start(meter: &'a Meter) -> Self {
-        Self { meter, counted: ModelCall { failed: true, ..ModelCall::default() } }
-    }
-
-    fn ends(&mut self, asked: &Asked<'_>, answer: &ChatAnswer, failed: bool) {
-        let price = asked.prices.price(asked.name, answer.version.as_deref());
-        self.counted = ModelCall {
-            tokens: answer.tokens.unwrap_or_default(),
-            cost: price.zip(answer.tokens).map(|(price, tokens)| price.cost(tokens)),
-            failed,
-        };
-    }
-
-    fn fails(&mut self, asked: &Asked<'_>, error: &ChatError) {
-        let tokens = error.tokens();
-        let price = asked.prices.price(asked.name, None);
-        let cost = match tokens.zip(price) {
-            Some((tokens, price)) => Some(price.cost(tokens)),
-            None => (!error.may_be_billed()).then(Default::default),
-        };
-        self.counted = ModelCall { tokens: tokens.unwrap_or_default(), cost, failed: true };
-    }
+    sent: Sent,
+    /// How the last request ended, if it has.
+    outcome: Option<ModelCall>,
 }
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        self.meter.add(self.counted);
+        let free = ModelCall { failed: true, cost: Some(NanoDollars::default()), ..ModelCall::default() };
+        let unfinished = ModelCall { cost: free.cost.filter(|_| !self.sent.is_waiting()), ..free };
+        let Some(earlier) = self.sent.count().checked_sub(1) else { return };
+        // Only requests that the provider refused without billing them are followed by another one.
+        for _ in 0..earlier {
+            self.meter.add(free);
+        }
+        self.meter.add(self.outcome.unwrap_or(unfinished));
     }
 }
 
@@ -173,3 +233,6 @@ impl From<ChatError> for ModelError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use onerun_domain::ModelName;
+use onerun_domain::{ModelName, Redaction};
 use onerun_engine::{
     JudgeRequest, Meter, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdicts,
 };
@@ -18,11 +18,19 @@ pub(crate) struct ChatModel {
     pub(crate) name: ModelName,
     pub(crate) provider: Arc<Provider>,
     pub(crate) prices: Arc<Prices>,
+    pub(crate) redaction: Arc<Redaction>,
 }
 
 impl ChatModel {
     fn asked<'a>(&'a self, meter: &'a Meter) -> Asked<'a> {
-        Asked { name: &self.name, provider: &self.provider, prices: &self.prices, meter, limit: LIMIT }
+        Asked {
+            name: &self.name,
+            provider: &self.provider,
+            prices: &self.prices,
+            meter,
+            redaction: &self.redaction,
+            limit: LIMIT,
+        }
     }
 }
 
@@ -40,3 +48,6 @@ impl Model for ChatModel {
         judge::judge(&self.asked(request.meter), &request).await
     }
 }
+
+#[cfg(test)]
+mod tests;

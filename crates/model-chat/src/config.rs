@@ -1,8 +1,13 @@
 //! The models of a deployment, from its variables.
 
-use std::{fs, num::NonZeroU32, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    num::NonZeroU32,
+    sync::Arc,
+};
 
-use onerun_domain::{Clock, ModelName, Provider as ProviderName, SimulationModels};
+use onerun_domain::{Clock, ModelName, Provider as ProviderName, Redaction, SimulationModels};
 use onerun_engine::{Model, ModelError, Models};
 use onerun_host::Variables;
 use onerun_model_offline::Offline;
@@ -12,8 +17,17 @@ use crate::{
     Wire, chat_model::ChatModel,
 };
 
-/// The longest file that holds a key, in bytes.
-const MAX_KEY_FILE: u64 = 64 * 1024;
+/// The longest file that holds a key or patterns, in bytes.
+const MAX_FILE: u64 = 64 * 1024;
+
+/// The longest file that holds prices, in bytes.
+const MAX_PRICES_FILE: u64 = 4 * 1024 * 1024;
+
+/// Set to replay a recording, which needs no credentials. The host reads its value.
+const REPLAY: &str = "ONERUN_MODEL_REPLAY";
+
+/// Stands for credentials that are never sent.
+const PLACEHOLDER: &str = "replayed";
 
 /// The most models that a deployment may allow.
 const MAX_ALLOWED: usize = 100;
@@ -25,20 +39,25 @@ const MAX_ALLOWED: usize = 100;
 /// | `ONERUN_MODEL` | `offline` | the model for everything: `offline` or `provider:model` |
 /// | `ONERUN_PERSONA_MODEL`, `ONERUN_REPLY_MODEL`, `ONERUN_JUDGE_MODEL` | `ONERUN_MODEL` | the model for one purpose |
 /// | `ONERUN_ALLOWED_MODELS` | | further models that a simulation may name, separated by commas |
-/// | `OPENAI_API_KEY`, `OPENAI_API_KEY_FILE` | | the key, or a file that holds it |
+/// | `OPENAI_API_KEY` | | the key |
 /// | `OPENAI_BASE_URL` | OpenAI's | a server that speaks chat completions |
-/// | `ANTHROPIC_API_KEY`, `ANTHROPIC_API_KEY_FILE`, `ANTHROPIC_BASE_URL` | Anthropic's | the same for Messages |
+/// | `ANTHROPIC_API_KEY`, `ANTHROPIC_BASE_URL` | Anthropic's | the same for Messages |
 /// | `AWS_REGION` | | the region of Bedrock |
 /// | `AWS_BEARER_TOKEN_BEDROCK`, or `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | | the credentials for Bedrock |
 /// | `AWS_ENDPOINT_URL_BEDROCK_RUNTIME` | AWS's | another endpoint of Bedrock |
 /// | `ONERUN_PRICES_FILE` | | prices that replace or extend the built-in ones |
+/// | `ONERUN_REDACT_FILE` | | patterns, one a line, of what is removed from all text before it is sent to a provider |
 /// | `ONERUN_MODEL_CONCURRENCY` | 16 | how many calls to one provider this process makes at once |
 /// | `ONERUN_MODEL_CALLS_PER_MINUTE` | no limit | how many calls to one provider this process makes in a minute |
+///
+/// Each secret may also be in a file, which a variable with `_FILE` at the end of its name names. If
+/// `ONERUN_MODEL_REPLAY` is set, no secret is needed.
 #[derive(Clone, Debug)]
 pub struct ModelConfig {
     defaults: SimulationModels,
     allowed: Vec<ModelName>,
     prices: Arc<Prices>,
+    redaction: Arc<Redaction>,
     limits: Limits,
     /// The wires of all providers that a model names and that have credentials.
     wires: Vec<(ProviderName, Wire)>,
@@ -51,6 +70,7 @@ impl Default for ModelConfig {
             defaults: SimulationModels::default(),
             allowed: vec![ModelName::offline()],
             prices: Arc::default(),
+            redaction: Arc::default(),
             limits: Limits::default(),
             wires: Vec::new(),
         }
@@ -69,6 +89,9 @@ impl ModelConfig {
                 ProviderName::Bedrock | ProviderName::Offline => bedrock(variables, name),
             };
             config.wires.extend(wire.map(|wire| (provider, wire)));
+        }
+        if !config.wires.is_empty() {
+            config.redaction = Arc::new(redaction(variables));
         }
         config
     }
@@ -100,7 +123,8 @@ impl ModelConfig {
             variables.refuse("ONERUN_ALLOWED_MODELS", &format!("must name at most {MAX_ALLOWED} models"));
         }
         let prices = Arc::new(prices(variables));
-        Self { defaults, allowed, prices, limits: limits(variables), wires: Vec::new() }
+        let limits = limits(variables);
+        Self { defaults, allowed, prices, redaction: Arc::default(), limits, wires: Vec::new() }
     }
 
     /// The models in use by default.
@@ -189,6 +213,7 @@ impl Models for ChatModels {
             name: name.clone(),
             provider: Arc::clone(provider),
             prices: Arc::clone(&self.config.prices),
+            redaction: Arc::clone(&self.config.redaction),
         }))
     }
 }
@@ -257,16 +282,20 @@ fn bedrock(variables: &mut Variables<'_>, name: &ModelName) -> Option<Wire> {
 
 /// A secret from a variable, or from the file that another variable names.
 fn secret(variables: &mut Variables<'_>, variable: &str) -> Option<Secret> {
+    if variables.text(REPLAY).is_some() {
+        return Secret::parse(PLACEHOLDER);
+    }
     let file_variable = format!("{variable}_FILE");
     let (source, text) = match (variables.text(variable), variables.text(&file_variable)) {
-        (Some(text), _) => (variable.to_owned(), text),
-        (None, Some(path)) => match read_file(Path::new(&path)) {
-            Ok(text) => (file_variable, text),
-            Err(error) => {
-                variables.refuse(&file_variable, &format!("cannot be read: {error}"));
-                return None;
-            }
-        },
+        (Some(_), Some(_)) => {
+            variables.refuse(&file_variable, &format!("must not be set together with {variable}"));
+            return None;
+        }
+        (Some(text), None) => (variable.to_owned(), text),
+        (None, Some(path)) => {
+            let text = read_file(variables, &file_variable, &path, MAX_FILE)?;
+            (file_variable, text)
+        }
         (None, None) => return None,
     };
     let secret = Secret::parse(&text);
@@ -276,27 +305,37 @@ fn secret(variables: &mut Variables<'_>, variable: &str) -> Option<Secret> {
     secret
 }
 
-fn read_file(path: &Path) -> std::io::Result<String> {
-    if fs::metadata(path)?.len() > MAX_KEY_FILE {
-        return Err(std::io::Error::other("the file is too large"));
-    }
-    fs::read_to_string(path)
+/// Reads a file of at most `max` bytes, whatever its size claims to be.
+fn read_file(variables: &mut Variables<'_>, variable: &str, path: &str, max: u64) -> Option<String> {
+    let read = || -> io::Result<String> {
+        let mut text = String::new();
+        File::open(path)?.take(max + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > max {
+            return Err(io::Error::other(format!("the file has more than {max} bytes")));
+        }
+        Ok(text)
+    };
+    read().map_err(|error| variables.refuse(variable, &format!("cannot be read: {error}"))).ok()
 }
 
 fn prices(variables: &mut Variables<'_>) -> Prices {
     const FILE: &str = "ONERUN_PRICES_FILE";
     let built_in = Prices::built_in().unwrap_or_default();
     let Some(path) = variables.text(FILE) else { return built_in };
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) => {
-            variables.refuse(FILE, &format!("cannot be read: {error}"));
-            return built_in;
-        }
-    };
+    let Some(text) = read_file(variables, FILE, &path, MAX_PRICES_FILE) else { return built_in };
     built_in.clone().with(&text).unwrap_or_else(|error| {
         variables.refuse(FILE, &error.to_string());
         built_in
+    })
+}
+
+fn redaction(variables: &mut Variables<'_>) -> Redaction {
+    const FILE: &str = "ONERUN_REDACT_FILE";
+    let text = variables.text(FILE).and_then(|path| read_file(variables, FILE, &path, MAX_FILE));
+    let Some(text) = text else { return Redaction::default() };
+    Redaction::parse(&text).unwrap_or_else(|error| {
+        variables.refuse(FILE, &error.to_string());
+        Redaction::default()
     })
 }
 
@@ -314,3 +353,6 @@ fn limits(variables: &mut Variables<'_>) -> Limits {
     let concurrency = concurrency.and_then(|number| usize::try_from(number.get()).ok());
     Limits { concurrency: concurrency.unwrap_or(Limits::default().concurrency), per_minute }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ mod provider;
 mod record;
 mod reply;
 mod secret;
+#[cfg(test)]
+mod testing;
 mod transport;
 mod wire;
 
@@ -28,7 +30,7 @@ pub use config::{ChatModels, ModelConfig};
 pub use dialect::{Dialect, Parameter, Structure};
 pub use json::json_text;
 pub use prices::{Price, Prices, PricesError};
-pub use provider::{CircuitConfig, Limits, Provider};
+pub use provider::{CircuitConfig, Limits, Provider, Sent};
 pub use record::{RecordError, RecordingTransport, ReplayingTransport};
 pub use secret::Secret;
 pub use transport::{MAX_RESPONSE_BYTES, Transport, TransportError};

@@ -1,25 +1,26 @@
 //! Generates personas.
 //!
-//! The offline model draws an outline by the persona's number: name, age, occupation, speech style, temper. No two numbers
-//! have the same outline, so personas of one simulation differ, and a replacement differs from the rejected one. The chat
-//! model writes the person's story around the outline.
+//! The offline model draws an outline by the persona's number: name, age, occupation, speech style, temper. No two
+//! numbers have the same outline, so personas of one simulation differ, and a replacement differs from the rejected
+//! one. The chat model writes the person's story around the outline. A story that is too similar to another one is
+//! asked for again.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::fmt::Write as _;
 
-use onerun_domain::{AgeGroup, Persona, derive_seed};
-use onerun_engine::{ModelError, PersonaDraft, PersonaRequest};
+use onerun_domain::{AgeGroup, PersonaAttributes, derive_seed};
+use onerun_engine::{ModelError, PersonaDraft, PersonaRequest, is_similar};
 use onerun_model_offline::outline;
 use serde::Deserialize;
 
 use crate::{
-    ask::Asked,
+    ask::{Asked, Repair, Try},
     chat::{ChatMessage, ChatRequest, ChatRole, Schema},
 };
 
 const MAX_TOKENS: u32 = 6_000;
 
-/// Personas whose stories share more than this part of their words are too similar.
-const MAX_SIMILARITY: f64 = 0.6;
+/// The longest story with its lists, in characters: the engine cuts longer ones.
+const MAX_STORY: usize = 4_000;
 
 /// The maximum number of items in each of a persona's lists.
 const MAX_FACTS: usize = 12;
@@ -49,10 +50,11 @@ You invent people who talk to a software agent in a test. You are given the agen
 Write the person so that the scenario is true for them, from their own side.
 
 Rules:
-- The scenario decides what happened and what the person wants. Never replace its subject by another one.
+- The scenario decides what happened and what the person wants. Never replace its subject by another one. If it speaks to \
+`you`, that is the person; write about them in the third person.
 - Keep the name and the manner of the outline. Change age and occupation only if the scenario demands it.
-- Make this person's circumstances specific: names, dates, numbers, places. Invent exact values for everything that the \
-agent may ask for, such as names, ids, dates or addresses, and list them under `tells_when_asked`.
+- Make this person's circumstances specific: names, dates, numbers, places. Keep every value that the scenario gives. Invent \
+exact values for everything else that the agent may ask for, such as ids or addresses, and list them under `tells_when_asked`.
 - The person does not know how the agent works, and knows nothing about this test.
 - Write in English, except that examples of the person's own words may be in their language. The person's language is \
 English unless the scenario or the agent says otherwise.
@@ -84,15 +86,17 @@ pub(crate) async fn persona(
 ) -> Result<PersonaDraft, ModelError> {
     let PersonaRequest { simulation, agent, seq, others, .. } = *request;
     let outline = outline(simulation, agent, seq);
-    let mut text = format!("Agent: {}\n", agent.name.as_str());
+    let redact = |text| asked.redaction.redact(text);
+    let mut text = format!("Agent: {}\n", redact(agent.name.as_str()));
     if let Some(description) = &agent.description {
-        _ = writeln!(text, "What the agent is for: {}", description.as_str());
+        _ = writeln!(text, "What the agent is for: {}", redact(description.as_str()));
     }
     _ = write!(
         text,
         "Scenario: {}\n\nOutline of the person: {}\nSpeech: {}; {}\nCharacter: {}\nUnder stress: {}; {}\n",
-        simulation.scenario.as_str(),
-        outline.summary,
+        redact(simulation.scenario.as_str()),
+        // The outline repeats words of the scenario.
+        redact(&outline.summary),
         outline.attributes.speech_style,
         outline.attributes.speech_patterns,
         outline.attributes.personality_traits,
@@ -108,7 +112,7 @@ pub(crate) async fn persona(
         // Some servers read seeds as signed 32-bit integers.
         seed: Some(derive_seed(simulation.seed, &["chat", "persona", &seq.to_string()]) >> 33),
     };
-    let check = |written: Written| {
+    let check = |written: Written, attempt| {
         for (name, text) in
             [("summary", &written.summary), ("story", &written.story), ("goal", &written.goal)]
         {
@@ -116,57 +120,50 @@ pub(crate) async fn persona(
                 return Err(format!("`{name}` must not be empty"));
             }
         }
-        if let Some(other) = others.iter().find(|other| is_similar(&written, other)) {
+        let draft = draft(written, outline.attributes.clone());
+        if attempt == Try::First && draft.story.chars().count() > MAX_STORY {
+            return Err(format!("`story` and the lists together must have at most {MAX_STORY} characters"));
+        }
+        if let Some(other) = others.iter().find(|other| is_similar(&simulation.scenario, &draft, other)) {
             return Err(format!(
-                "the person is too similar to another one of this test, \"{}\"; write other circumstances",
-                other.summary
+                "the person's circumstances are those of persona {} of this test; write another person, whose \
+                 reasons, facts and values differ",
+                other.seq
             ));
         }
-        Ok(written)
+        Ok(draft)
     };
-    let written = asked.ask(chat, check).await?.answer;
-    let mut attributes = outline.attributes;
+    Ok(asked.ask(chat, Repair::WithAnswer, check).await?.answer)
+}
+
+/// The persona, whose story ends with what the model wrote about language, end and facts.
+fn draft(written: Written, mut attributes: PersonaAttributes) -> PersonaDraft {
     attributes.age_group = written.age_group;
     if !written.occupation.trim().is_empty() {
-        attributes.occupation = written.occupation;
+        attributes.occupation = one_line(&written.occupation);
     }
     let mut story = written.story.trim().to_owned();
-    let mut list = |title: &str, facts: &[String]| {
-        let facts = facts.iter().map(|fact| fact.trim()).filter(|fact| !fact.is_empty());
-        let facts: Vec<_> = facts.take(MAX_FACTS).collect();
-        if !facts.is_empty() {
-            _ = write!(story, "\n\n{title}:");
-            for fact in facts {
-                _ = write!(story, "\n- {fact}");
-            }
-        }
-    };
-    list("Knows", &written.knows);
-    list("Tells only when asked", &written.tells_when_asked);
+    // A story that is too long loses its end, so the facts come last.
     for (title, text) in
-        [("Ends the conversation when", &written.stops_when), ("Language", &written.language)]
+        [("Language", &written.language), ("Ends the conversation when", &written.stops_when)]
     {
         if !text.trim().is_empty() {
-            _ = write!(story, "\n\n{title}: {}", text.trim());
+            _ = write!(story, "\n\n{title}: {}", one_line(text));
         }
     }
-    Ok(PersonaDraft { summary: written.summary, story, purpose: written.goal, attributes })
+    for (title, facts) in [("Knows", &written.knows), ("Tells only when asked", &written.tells_when_asked)] {
+        let facts: Vec<_> = facts.iter().map(|fact| one_line(fact)).filter(|fact| !fact.is_empty()).collect();
+        if !facts.is_empty() {
+            _ = write!(story, "\n\n{title}:\n- {}", facts[..facts.len().min(MAX_FACTS)].join("\n- "));
+        }
+    }
+    PersonaDraft { summary: one_line(&written.summary), story, purpose: one_line(&written.goal), attributes }
 }
 
-fn is_similar(written: &Written, other: &Persona) -> bool {
-    let ours = words(&[&written.summary, &written.story, &written.goal]);
-    let theirs = words(&[&other.summary, &other.story, &other.purpose]);
-    let shared = ours.intersection(&theirs).count();
-    let all = ours.len() + theirs.len() - shared;
-    all > 0 && shared as f64 / all as f64 > MAX_SIMILARITY
+/// A text without line breaks, which would end an item of a list.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The longer words of some texts. Short ones are in every text.
-fn words(texts: &[&str]) -> BTreeSet<String> {
-    texts
-        .iter()
-        .flat_map(|text| text.split(|character: char| !character.is_alphanumeric()))
-        .filter(|word| word.chars().count() > 3)
-        .map(str::to_lowercase)
-        .collect()
-}
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 mod circuit;
 mod limiter;
+mod sent;
 
 use std::{
     collections::HashMap,
@@ -19,6 +20,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
+pub use self::sent::Sent;
 use self::{
     circuit::{Circuit, Health},
     limiter::Limiter,
@@ -120,14 +122,15 @@ impl Provider {
     ///
     /// A parameter that the model refuses is left out, now and in later requests. A call is repeated once
     /// if it certainly was not billed: without a connection, or if the provider names a time to try again
-    /// that leaves room before the deadline.
+    /// that leaves room before the deadline. `sent` counts the requests that the provider receives.
     pub async fn send(
         &self,
         model: &str,
         request: &ChatRequest,
         deadline: Instant,
+        sent: &Sent,
     ) -> Result<ChatAnswer, ChatError> {
-        let error = match self.negotiate(model, request, deadline).await {
+        let error = match self.negotiate(model, request, deadline, sent).await {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
@@ -141,7 +144,7 @@ impl Provider {
             return Err(error);
         }
         sleep(wait).await;
-        self.negotiate(model, request, deadline).await
+        self.negotiate(model, request, deadline, sent).await
     }
 
     /// Sends a request, and again without each parameter that the model refuses. The provider does not bill
@@ -151,18 +154,19 @@ impl Provider {
         model: &str,
         request: &ChatRequest,
         deadline: Instant,
+        sent: &Sent,
     ) -> Result<ChatAnswer, ChatError> {
         let mut last = Detail::new("", []);
         for _ in 0..MAX_NEGOTIATION {
             let dialect = self.state(model).dialect;
-            let (parameter, detail) = match self.attempt(model, request, dialect, deadline).await {
+            let (parameter, detail) = match self.attempt(model, request, dialect, deadline, sent).await {
                 Err(ChatError::Unsupported { parameter, detail }) => (parameter, detail),
                 Ok(answer) => {
                     self.notice_ignored_schema(model, request, dialect, &answer);
                     return Ok(answer);
                 }
                 Err(ChatError::NotRecorded(detail)) => {
-                    return self.replay(model, request, deadline, detail).await;
+                    return self.replay(model, request, deadline, detail, sent).await;
                 }
                 Err(error) => return Err(error),
             };
@@ -213,9 +217,10 @@ impl Provider {
         request: &ChatRequest,
         deadline: Instant,
         missing: Detail,
+        sent: &Sent,
     ) -> Result<ChatAnswer, ChatError> {
         for dialect in Dialect::all(self.wire.fallback()) {
-            match self.attempt(model, request, dialect, deadline).await {
+            match self.attempt(model, request, dialect, deadline, sent).await {
                 Err(ChatError::NotRecorded(_) | ChatError::Unsupported { .. }) => {}
                 other => return other,
             }
@@ -231,6 +236,7 @@ impl Provider {
         request: &ChatRequest,
         dialect: Dialect,
         deadline: Instant,
+        sent: &Sent,
     ) -> Result<ChatAnswer, ChatError> {
         self.circuit.check()?;
         let _permit = self.enter(model, deadline).await?;
@@ -240,7 +246,9 @@ impl Provider {
         }
         let http = self.wire.request(model, request, dialect, self.clock.now())?;
         let call = self.circuit.admit()?;
+        sent.begin();
         let (result, health) = self.call(http, time).await;
+        sent.end(result.as_ref().err().is_none_or(ChatError::was_sent));
         call.settle(health);
         match &result {
             // `negotiate` and `replay` report these errors.

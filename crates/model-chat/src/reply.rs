@@ -1,13 +1,18 @@
 //! Writes a persona's next message.
 
+mod plain;
+mod question;
+
 use std::fmt::Write as _;
 
-use onerun_domain::{Item, Persona, Role, derive_seed};
+use onerun_domain::{Item, Redaction, Role, derive_seed};
 use onerun_engine::{ModelError, Reply, ReplyRequest};
 use serde::Deserialize;
+use serde_json::Value;
 
+use self::{plain::plain, question::awaits_answer};
 use crate::{
-    ask::Asked,
+    ask::{Asked, Repair, Try},
     chat::{ChatMessage, ChatRequest, ChatRole, Schema},
 };
 
@@ -39,7 +44,7 @@ How to play:
 - Write as this person writes in a chat: their manner, their language, usually one to three sentences. No stage directions, \
 no labels, no quotation marks around the message.
 - Begin with what you want, not with all you know. Tell further facts when the agent asks for them. Give exactly the values \
-above; if you are asked for something that is not given, say that you do not have it. Never invent a value.
+below; if you are asked for something that is not given, say that you do not have it. Never invent a value.
 - You are not the agent: do not offer help, do not carry out what you asked for, do not confirm on the agent's behalf.
 - If the agent repeats one of your facts wrongly, correct it.
 - Do not repeat a message that you have written. Never mention that this is a test or that you are a model.
@@ -47,9 +52,10 @@ above; if you are asked for something that is not given, say that you do not hav
 When to stop (`stop`: true, with a `reason`):
 - `goal_completed`: the agent has said that what you want is done, not only that it will be done.
 - `gave_up`: the agent clearly cannot or will not help, and you have tried once more.
-- `transferred`: the agent hands you over to a human. `out_of_scope`: the conversation has left your subject for good.
-- Never stop while the agent asks you something that it needs in order to go on, such as a confirmation: answer first, with \
-`stop`: false. In all other cases `stop` is false and `reason` is `continues`.
+- `transferred`: the agent hands you over to a human.
+- `out_of_scope`: the conversation has left your subject for good.
+In all other cases `stop` is false and `reason` is `continues`. While the agent asks you for something that it needs in order \
+to go on, such as a confirmation, answer it and do not stop yet.
 
 Answer with one JSON object with the members `message`, `stop` and `reason`.";
 
@@ -67,39 +73,47 @@ pub(crate) async fn reply(asked: &Asked<'_>, request: &ReplyRequest<'_>) -> Resu
     let path = [persona.seq.to_string(), conversation_seq.to_string(), transcript.len().to_string()];
     let seed = derive_seed(simulation.seed, &["chat", "reply", &path[0], &path[1], &path[2]]);
     let chat = ChatRequest {
-        system: instructions(request),
-        messages: messages(transcript),
+        system: instructions(asked.redaction, request),
+        messages: messages(asked.redaction, transcript),
         schema: Some(&SCHEMA),
         max_tokens: MAX_TOKENS,
         temperature: Some(0.8),
         seed: Some(seed >> 33),
     };
     let opens = transcript.is_empty();
-    let check = |written: Written| {
-        let text = written.message.unwrap_or_default();
-        let text = plain(&text, persona).to_owned();
-        if text.is_empty() && (opens || !written.stop) {
-            return Err("`message` must not be empty unless `stop` is true".to_owned());
+    let is_asked = awaits_answer(transcript);
+    let check = |written: Written, attempt| {
+        let text = plain(&written.message.unwrap_or_default(), &persona.summary);
+        let fault = if text.is_empty() && opens {
+            return Err("`message` is empty, but this person writes first".to_owned());
+        } else if text.is_empty() && is_asked {
+            Some("`message` is empty, but the agent has asked this person something")
+        } else if text.is_empty() && !written.stop {
+            Some("`message` must not be empty unless `stop` is true")
+        } else if repeats(&text, transcript) {
+            Some("`message` repeats an earlier message word for word; write what this person says next")
+        } else {
+            None
+        };
+        // An error would end the conversation for the worker, so the second answer is accepted: a person who
+        // says nothing ends the conversation, and a person may repeat a message.
+        if let Some(fault) = fault.filter(|_| attempt == Try::First) {
+            return Err(fault.to_owned());
         }
-        if repeats(&text, transcript) {
-            return Err(
-                "`message` repeats an earlier message word for word; write what this person says next"
-                    .to_owned(),
-            );
-        }
-        Ok(Reply { text: Some(text).filter(|text| !text.is_empty()), ends: written.stop })
+        // A person who stops while the agent waits would leave it without the answer that it needs.
+        let ends = text.is_empty() || (written.stop && !opens && !is_asked);
+        Ok(Reply { text: Some(text).filter(|text| !text.is_empty()), ends })
     };
-    let mut reply = asked.ask(chat, check).await?.answer;
-    // A model that stops here would leave the agent without the answer that it needs.
-    if opens || (reply.text.is_some() && awaits_answer(transcript)) {
-        reply.ends = false;
-    }
-    Ok(reply)
+    Ok(asked.ask(chat, Repair::WithAnswer, check).await?.answer)
 }
 
-fn instructions(request: &ReplyRequest<'_>) -> String {
+fn instructions(redaction: &Redaction, request: &ReplyRequest<'_>) -> String {
     let ReplyRequest { simulation, agent, persona, .. } = *request;
-    let mut text = format!("{RULES}\n\nThe person:\n{}\n\n{}\n", persona.summary, persona.story);
+    let mut text = format!(
+        "{RULES}\n\nThe person:\n{}\n\n{}\n",
+        redaction.redact(&persona.summary),
+        redaction.redact(&persona.story)
+    );
     let attributes = &persona.attributes;
     for (name, value) in [
         ("Goal", &persona.purpose),
@@ -111,57 +125,42 @@ fn instructions(request: &ReplyRequest<'_>) -> String {
         ("Stress reactions", &attributes.stress_reactions),
     ] {
         if !value.trim().is_empty() {
-            _ = writeln!(text, "{name}: {value}");
+            _ = writeln!(text, "{name}: {}", redaction.redact(value));
         }
     }
-    _ = write!(text, "\nThe situation: {}\nThe agent: {}", simulation.scenario.as_str(), agent.name.as_str());
+    _ = write!(
+        text,
+        "\nThe situation, in which `you` is this person: {}\nThe agent: {}",
+        redaction.redact(simulation.scenario.as_str()),
+        redaction.redact(agent.name.as_str())
+    );
     if let Some(description) = &agent.description {
-        _ = write!(text, ", {}", description.as_str());
+        _ = write!(text, ", {}", redaction.redact(description.as_str()));
     }
     text
 }
 
-/// The transcript as the model sees it: its own messages are the assistant's. Messages of one side in a row are joined,
-/// so that turns alternate; nothing is left out.
-fn messages(transcript: &[Item]) -> Vec<ChatMessage> {
-    let mut messages = vec![ChatMessage { role: ChatRole::User, text: OPENING.to_owned() }];
-    for item in transcript {
-        let role = match item.role {
-            Role::User => ChatRole::Assistant,
-            Role::Assistant => ChatRole::User,
-        };
-        let text = item.text();
-        match messages.last_mut() {
-            // If the agent spoke first, the person did not.
-            Some(last) if role == ChatRole::User && last.text == OPENING => last.text = text,
-            Some(last) if last.role == role => {
-                last.text.push_str("\n\n");
-                last.text.push_str(&text);
-            }
-            _ => messages.push(ChatMessage { role, text }),
-        }
+/// The transcript as the model sees it: its own messages are the assistant's, in the form in which it writes them, so
+/// that it keeps to that form. Messages of one side in a row are joined, so that turns alternate; nothing is left out.
+fn messages(redaction: &Redaction, transcript: &[Item]) -> Vec<ChatMessage> {
+    let mut messages = Vec::with_capacity(transcript.len() + 1);
+    if transcript.first().is_none_or(|first| first.role == Role::User) {
+        messages.push(ChatMessage { role: ChatRole::User, text: OPENING.to_owned() });
+    }
+    for side in transcript.chunk_by(|one, next| one.role == next.role) {
+        let texts: Vec<_> = side.iter().map(|item| redaction.redact(&item.text()).into_owned()).collect();
+        let text = texts.join("\n\n");
+        messages.push(match side[0].role {
+            Role::User => ChatMessage { role: ChatRole::Assistant, text: as_answer(&text) },
+            Role::Assistant => ChatMessage { role: ChatRole::User, text },
+        });
     }
     messages
 }
 
-/// A message without a label, such as the person's name, and without quotation marks around it.
-fn plain<'a>(text: &'a str, persona: &Persona) -> &'a str {
-    let mut text = text.trim();
-    let name = persona.summary.split([',', ' ']).next().unwrap_or_default();
-    for label in ["User", "Customer", "Person", "Me", name] {
-        if let Some(rest) = text.strip_prefix(label).and_then(|rest| rest.strip_prefix(':'))
-            && !label.is_empty()
-        {
-            text = rest.trim_start();
-        }
-    }
-    for (open, close) in [('"', '"'), ('“', '”')] {
-        let inner = text.strip_prefix(open).and_then(|text| text.strip_suffix(close));
-        if let Some(inner) = inner.filter(|inner| !inner.contains([open, close])) {
-            text = inner.trim();
-        }
-    }
-    text
+/// An earlier message as the model answered. It did not stop, because the conversation continued.
+fn as_answer(text: &str) -> String {
+    format!(r#"{{"message": {}, "stop": false, "reason": "continues"}}"#, Value::from(text))
 }
 
 fn repeats(text: &str, transcript: &[Item]) -> bool {
@@ -171,22 +170,5 @@ fn repeats(text: &str, transcript: &[Item]) -> bool {
         && transcript.iter().any(|item| item.role == Role::User && item.text().trim() == text)
 }
 
-/// Whether the agent's last message asks something that it needs an answer to. An offer of more help does not.
-fn awaits_answer(transcript: &[Item]) -> bool {
-    const OFFERS: [&str; 6] = [
-        "anything else",
-        "something else",
-        "any other question",
-        "other questions",
-        "further assist",
-        "help you with today",
-    ];
-    let Some(last) = transcript.last().filter(|item| item.role == Role::Assistant) else { return false };
-    let text = last.text();
-    let Some(end) = text.rfind(['?', '？', '؟']) else { return false };
-    let start = text[..end]
-        .rfind(['.', '!', '?', '\n', '。', '！', '？'])
-        .map_or(0, |index| index + text[index..].chars().next().map_or(1, char::len_utf8));
-    let question = text[start..end].to_lowercase();
-    !OFFERS.iter().any(|offer| question.contains(offer))
-}
+#[cfg(test)]
+mod tests;

@@ -134,7 +134,7 @@ fn after(seconds: u64) -> Instant {
 }
 
 async fn send(provider: &Provider, seconds: u64) -> Result<ChatAnswer, ChatError> {
-    provider.send("m", &request(), after(seconds)).await
+    provider.send("m", &request(), after(seconds), &Sent::default()).await
 }
 
 fn refusal(parameter: &str) -> Step {
@@ -166,7 +166,7 @@ async fn refused_parameters_are_left_out_from_then_on() {
     send(&provider, 20).await.unwrap();
     assert_eq!((script.sent(), script.request(4)), (5, last));
     // Another model may accept them.
-    provider.send("other", &request(), after(20)).await.unwrap();
+    provider.send("other", &request(), after(20), &Sent::default()).await.unwrap();
     assert_eq!(script.request(5)["temperature"], 0.1);
 }
 
@@ -193,7 +193,7 @@ async fn prose_that_was_asked_for_or_cut_off_changes_nothing() {
         Script::new([Step::Respond(200, says("Hi")), Step::Respond(200, cut), Step::Respond(200, refused)]);
     let provider = provider(&script);
     let prose = ChatRequest { schema: None, ..request() };
-    provider.send("m", &prose, after(20)).await.unwrap();
+    provider.send("m", &prose, after(20), &Sent::default()).await.unwrap();
     for _ in 0..3 {
         send(&provider, 20).await.unwrap();
     }
@@ -213,7 +213,7 @@ async fn refusal_of_an_unused_parameter_changes_nothing() {
     let script = Script::new([refusal("response_format")]);
     let provider = provider(&script);
     let prose = ChatRequest { schema: None, ..request() };
-    let error = provider.send("m", &prose, after(20)).await.unwrap_err();
+    let error = provider.send("m", &prose, after(20), &Sent::default()).await.unwrap_err();
     assert!(matches!(error, ChatError::Configuration(_)), "{error:?}");
     send(&provider, 20).await.unwrap();
     assert_eq!(script.request(1)["response_format"]["type"], "json_schema");
@@ -240,7 +240,7 @@ async fn rate_limit_past_the_deadline_is_reported_at_once() {
     assert_eq!(error, ChatError::Busy { retry_after: Some(Duration::from_mins(1)) });
     assert_eq!((script.sent(), start.elapsed()), (1, Duration::ZERO));
     // Other models are not affected.
-    provider.send("other", &request(), after(20)).await.unwrap();
+    provider.send("other", &request(), after(20), &Sent::default()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -342,7 +342,7 @@ async fn talk(transport: Arc<dyn Transport>, texts: &[&str]) -> Vec<Result<ChatA
     for text in texts {
         let message = ChatMessage { role: ChatRole::User, text: (*text).into() };
         let request = ChatRequest { messages: vec![message], ..request() };
-        results.push(provider.send("m", &request, after(20)).await);
+        results.push(provider.send("m", &request, after(20), &Sent::default()).await);
     }
     results
 }
