@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use onerun_domain::{Clock, TokenUsage};
 use onerun_model_chat::{
     Anthropic, AwsCredentials, ChatAnswer, ChatError, ChatMessage, ChatRequest, ChatRole, CircuitConfig,
-    Converse, Finish, Limits, OpenAi, Provider as ChatProvider, Schema, Secret, Wire as ChatWire,
+    Converse, Finish, Limits, OpenAi, Provider as ChatProvider, Schema, Secret, Sent, Wire as ChatWire,
 };
 use onerun_tests::provider::{Faults, Outcome, PROVIDER_KEY, Prompt, Provider, Reply, Tokens, Wire};
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -72,7 +72,7 @@ fn message(role: ChatRole, text: &str) -> ChatMessage {
 }
 
 async fn send(client: &ChatProvider, request: &ChatRequest) -> Result<ChatAnswer, ChatError> {
-    client.send("eu.small-v1:0", request, Instant::now() + Duration::from_secs(20)).await
+    client.send("eu.small-v1:0", request, Instant::now() + Duration::from_secs(20), &Sent::default()).await
 }
 
 /// The provider's count in OneRun's terms.

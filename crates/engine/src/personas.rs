@@ -17,8 +17,9 @@ const PERSONAS_A_JOB: u32 = 25;
 /// How many personas are generated at once.
 const PERSONAS_AT_ONCE: usize = 8;
 
-/// How many of the newest personas a new one is compared with.
-const OTHERS: u32 = 100;
+/// How many of the newest personas a new one is compared with. A replacement must differ from the persona that was
+/// rejected, too, so this is the longest page.
+const OTHERS: u32 = Limit::MAX;
 
 /// The longest text of a persona's field, in characters. A model's longer text is truncated.
 const MAX_PERSONA_TEXT: usize = 4_000;

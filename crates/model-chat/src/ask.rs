@@ -177,19 +177,15 @@ impl Repair {
                 "Your answer cannot be used: {fault}. Answer again, with nothing but the complete JSON object."
             ),
         };
-        match (self, messages.last_mut()) {
-            (Self::WithoutAnswer, Some(question)) => {
-                question.text.push_str("\n\n");
-                question.text.push_str(&request);
-            }
-            _ => {
-                let answer: String =
-                    answer.text.as_deref().unwrap_or_default().chars().take(MAX_BROKEN).collect();
-                let text = if answer.trim().is_empty() { "(no answer)".to_owned() } else { answer };
-                messages.push(ChatMessage { role: ChatRole::Assistant, text });
-                messages.push(ChatMessage { role: ChatRole::User, text: request });
-            }
+        if let (Self::WithoutAnswer, Some(question)) = (self, messages.last_mut()) {
+            question.text.push_str("\n\n");
+            question.text.push_str(&request);
+            return;
         }
+        let answer: String = answer.text.as_deref().unwrap_or_default().chars().take(MAX_BROKEN).collect();
+        let text = if answer.trim().is_empty() { "(no answer)".to_owned() } else { answer };
+        messages.push(ChatMessage { role: ChatRole::Assistant, text });
+        messages.push(ChatMessage { role: ChatRole::User, text: request });
     }
 }
 

@@ -120,7 +120,7 @@ pub(crate) async fn persona(
                 return Err(format!("`{name}` must not be empty"));
             }
         }
-        let draft = draft(written, outline.attributes.clone());
+        let draft = draft(&written, outline.attributes.clone());
         if attempt == Try::First && draft.story.chars().count() > MAX_STORY {
             return Err(format!("`story` and the lists together must have at most {MAX_STORY} characters"));
         }
@@ -137,7 +137,7 @@ pub(crate) async fn persona(
 }
 
 /// The persona, whose story ends with what the model wrote about language, end and facts.
-fn draft(written: Written, mut attributes: PersonaAttributes) -> PersonaDraft {
+fn draft(written: &Written, mut attributes: PersonaAttributes) -> PersonaDraft {
     attributes.age_group = written.age_group;
     if !written.occupation.trim().is_empty() {
         attributes.occupation = one_line(&written.occupation);

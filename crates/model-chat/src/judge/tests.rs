@@ -41,9 +41,8 @@ fn complete(count: usize) -> Value {
     json!({"verdicts": (1..=count).map(|number| entry(number, "passed")).collect::<Vec<_>>()})
 }
 
-/// An answer that is no answer, and how it came about.
-fn malformed(count: usize) -> impl Strategy<Value = String> {
-    let at = 0..count;
+/// An answer with one wrong or missing member.
+fn wrong_member(count: usize) -> impl Strategy<Value = String> {
     let changed = move |member: &'static str, values: Vec<Value>| {
         (0..count, sample::select(values)).prop_map(move |(at, value)| {
             let mut answer = complete(count);
@@ -81,6 +80,31 @@ fn malformed(count: usize) -> impl Strategy<Value = String> {
     ];
     let reasons = vec![json!(""), json!(" \n"), json!(null), json!(3), json!(["because"]), json!({})];
     let quotes = vec![json!("Hello"), json!(null), json!([1]), json!([null]), json!({})];
+    prop_oneof![
+        changed("objective", foreign.to_vec()),
+        changed("verdict", words),
+        changed("score", scores),
+        changed("reasoning", reasons),
+        changed("quotes", quotes),
+        // Without a member.
+        (0..count, sample::select(vec!["objective", "reasoning", "verdict", "score"])).prop_map(
+            move |(at, member)| {
+                let mut answer = complete(count);
+                answer["verdicts"][at].as_object_mut().unwrap().remove(member);
+                answer.to_string()
+            }
+        ),
+    ]
+}
+
+/// An answer that is no answer.
+fn malformed(count: usize) -> impl Strategy<Value = String> {
+    prop_oneof![wrong_member(count), wrong_whole(count)]
+}
+
+/// An answer whose members are well formed, but not the whole.
+fn wrong_whole(count: usize) -> impl Strategy<Value = String> {
+    let at = 0..count;
     let wholes = [
         "",
         " ",
@@ -122,19 +146,6 @@ fn malformed(count: usize) -> impl Strategy<Value = String> {
                 } else {
                     list.insert(at, entry(at + 1, word));
                 }
-                answer.to_string()
-            }
-        ),
-        changed("objective", foreign.to_vec()),
-        changed("verdict", words),
-        changed("score", scores),
-        changed("reasoning", reasons),
-        changed("quotes", quotes),
-        // Without a member.
-        (at.clone(), sample::select(vec!["objective", "reasoning", "verdict", "score"])).prop_map(
-            move |(at, member)| {
-                let mut answer = complete(count);
-                answer["verdicts"][at].as_object_mut().unwrap().remove(member);
                 answer.to_string()
             }
         ),

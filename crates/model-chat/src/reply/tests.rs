@@ -52,7 +52,9 @@ fn history() -> impl Strategy<Value = Vec<Item>> {
             if index > 0 || opens {
                 push(Role::User, persona);
             }
-            agents.iter().for_each(|text| push(Role::Assistant, text));
+            for text in agents {
+                push(Role::Assistant, text);
+            }
         }
         items
     })
@@ -65,7 +67,7 @@ fn histories_keep_the_invariants_of_a_persona() {
     let persona = persona(&simulation(SCENARIO));
     let name = persona.summary.split(',').next().unwrap().to_owned();
     let labels = [
-        "".to_owned(),
+        String::new(),
         "User: ".to_owned(),
         format!("{name}: "),
         "**Customer:** ".to_owned(),
