@@ -44,7 +44,7 @@ test-dynamodb: ## Test the AWS host, the store and the API on DynamoDB Local (ne
 	@tools/install.sh nextest dynamodb
 	tools/dynamodb.sh run cargo nextest run --package onerun-lambda --package onerun-store-dynamodb --package onerun-tests \
 		--test-threads 4 \
-		--filterset 'not (package(onerun-tests) & test(/^(aws|cli|crash|demo|docs|keys|models|schemathesis|sdk|secret_leaks|serve|sockets)::/))'
+		--filterset 'not (package(onerun-tests) & test(/^(aws|cli|crash|demo|docs|keys|model_personas|models|schemathesis|sdk|secret_leaks|serve|sockets)::/))'
 
 test-moto: ## Test the store on moto, another DynamoDB emulator
 	@tools/install.sh nextest aws
