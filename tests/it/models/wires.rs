@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use onerun_model_chat::Finish;
+use onerun_model_chat::{Finish, Sent};
 use onerun_tests::provider::{Converse, Faults, LanguageModel, Provider, Upstream, Wire};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ async fn model_answers_over_each_wire_with_its_own_count() {
         let mut request = request();
         request.max_tokens = 200;
         let deadline = Instant::now() + Duration::from_mins(5);
-        let answer = client.send("smollm2", &request, deadline).await.unwrap();
+        let answer = client.send("smollm2", &request, deadline, &Sent::default()).await.unwrap();
 
         let text = answer.text.unwrap();
         assert_eq!(answer.finish, Finish::Complete, "{text}");
