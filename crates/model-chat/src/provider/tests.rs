@@ -254,7 +254,7 @@ async fn call_that_waits_for_a_pause_leaves_room_to_other_models() {
     };
     tokio::task::yield_now().await;
     let start = Instant::now();
-    provider.send("other", &request(), after(5)).await.unwrap();
+    provider.send("other", &request(), after(5), &Sent::default()).await.unwrap();
     assert_eq!(start.elapsed(), Duration::ZERO);
     waiting.await.unwrap().unwrap();
     assert_eq!(start.elapsed(), Duration::from_secs(10));
