@@ -243,7 +243,7 @@ async fn late_body_has_the_reply_or_the_error() {
     assert_eq!(code(&conversation.say(Some("Hello."), 200).await), "internal");
     app.model().on_reply(Behavior::Offline);
     assert_eq!(conversation.say(Some("Hello."), 200).await["ended"], false);
-    // What is known before the model is asked has its status.
+    // An error that is known before the model is asked has its status.
     assert_eq!(
         code(&conversation.say_with(&app.anonymous(), "/responses", None, 401).await.json()),
         "missing_api_key"

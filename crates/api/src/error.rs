@@ -359,10 +359,6 @@ fn operation_public(error: &OperationError) -> Public {
         OperationError::ModelNotAllowed { .. } => (S::UnprocessableContent, "model_not_allowed"),
         OperationError::ModelWithoutPrice(_) => (S::UnprocessableContent, "model_without_price"),
         OperationError::TurnPending => (S::ServiceUnavailable, "turn_pending"),
-        OperationError::Panicked(_) => {
-            let message = "something went wrong on our side".into();
-            return Public { status: S::InternalServerError, code: "internal", message };
-        }
         OperationError::Model(ModelError::LimitReached) => {
             return operation_public(&OperationError::Refused(Refusal::SimulationNotRunning {
                 status: onerun_domain::SimulationStatus::Failed,
@@ -390,7 +386,8 @@ fn operation_public(error: &OperationError) -> Public {
                 "the disk is full, so nothing was stored; free some space on the server and try again".into();
             return Public { status: S::InsufficientStorage, code: "storage_full", message };
         }
-        OperationError::Store(
+        OperationError::Panicked(_)
+        | OperationError::Store(
             StoreError::Duplicate { .. } | StoreError::Corrupt { .. } | StoreError::UnknownPosition,
         ) => {
             let message = "something went wrong on our side".into();

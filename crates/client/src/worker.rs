@@ -205,7 +205,8 @@ mod tests {
     use crate::testing;
 
     const SIMULATIONS: &str = r#"{"data":[{"id":"s","name":"S","status":"in_progress",
-        "last_failure_reason":null,"target_conversations":1,"seed":1,"agent":{"id":"a","name":"A"},"scenario":"",
+        "last_failure_reason":null,"target_conversations":1,"seed":1,
+        "models":{"persona":"offline","reply":"offline","judge":"offline"},"agent":{"id":"a","name":"A"},"scenario":"",
         "target_personas":1,"max_turns":12,"created_at":"2026-11-25T10:00:00Z"}],"has_more":false}"#;
 
     fn ok(body: &str) -> String {

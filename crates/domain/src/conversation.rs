@@ -136,9 +136,9 @@ impl Conversation {
         })
     }
 
-    /// Claims the turn for one call. Refused if the reply to the same input is undelivered. A first attempt is started if it was not; a later one must
-    /// have been started, because a call without a start then comes from the worker whose lease
-    /// expired.
+    /// Claims the turn for one call. Refused if the reply to the same input is undelivered. A first
+    /// attempt is started if it was not; a later one must have been started, because a call without a
+    /// start then comes from the worker whose lease expired.
     pub fn claim_turn(
         self,
         simulation: &Simulation,
