@@ -4,6 +4,7 @@ mod docs;
 mod expanded;
 mod jobs;
 mod keys;
+mod models;
 mod path;
 mod payloads;
 mod rotation;

@@ -181,10 +181,37 @@ fn function_reads_the_secret_only_if_it_checks_keys() {
         assert_eq!(rights.actions(route.operation, "secretsmanager"), expected, "{}", route.operation);
     }
     for operation in ["run_jobs", "tick"] {
-        assert!(rights.actions(operation, "secretsmanager").is_empty(), "{operation}");
+        assert!(!rights.may_read_secret(operation, "Secret"), "{operation}");
     }
     let rotates = set(&["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"]);
     assert_eq!(rights.actions("rotate_secret", "secretsmanager"), &reads | &rotates);
+}
+
+#[test]
+fn only_functions_with_models_have_their_keys_and_bedrock() {
+    const WITH_MODELS: [&str; 2] = ["create_response", "run_jobs"];
+    let (rights, without) = (aws::Template::rights(), aws::Template::rights_with(&[]));
+    let template = Template::read();
+    for operation in operations() {
+        let calls_models = WITH_MODELS.contains(&operation);
+        assert_eq!(rights.may_read_secret(operation, "ModelKeys"), calls_models, "{operation}");
+        assert!(!without.may_read_secret(operation, "ModelKeys"), "{operation}");
+        let invokes = if calls_models { set(&["bedrock:InvokeModel"]) } else { BTreeSet::new() };
+        assert_eq!(rights.actions(operation, "bedrock"), invokes, "{operation}");
+        assert_eq!(without.actions(operation, "bedrock"), BTreeSet::new(), "{operation}");
+        let variables = &template.function(operation)["Properties"]["Environment"]["Variables"];
+        for name in ["ONERUN_MODEL_KEYS_SECRET_ID", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"] {
+            assert_eq!(variables.get(name).is_some(), calls_models, "{operation}: {name}");
+        }
+    }
+}
+
+#[test]
+fn queue_hides_a_message_for_six_timeouts_of_its_function() {
+    let template = Template::read();
+    let timeout = template.function("run_jobs")["Properties"]["Timeout"].as_u64();
+    let hidden = &template.0["Resources"]["JobQueue"]["Properties"]["VisibilityTimeout"];
+    assert_eq!(hidden.as_u64(), timeout.map(|timeout| 6 * timeout));
 }
 
 /// One partition of each kind: see the list of `onerun-store-dynamodb`.

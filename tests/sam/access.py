@@ -49,7 +49,8 @@ class Roles:
                 role = resources[resource["Properties"]["Role"]["Fn::GetAtt"][0]]["Properties"]
                 documents = [policy["PolicyDocument"] for policy in role.get("Policies", [])]
                 for policy in role["ManagedPolicyArns"]:
-                    if isinstance(policy, dict):
+                    # The other policies are those of conditions, none of which holds for the default parameters.
+                    if isinstance(policy, dict) and "Ref" in policy:
                         documents.append(resources[policy["Ref"]]["Properties"]["PolicyDocument"])
                 statements = [statement for document in documents for statement in _list(document["Statement"])]
                 self.functions[name] = _resolved(statements)

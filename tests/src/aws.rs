@@ -59,6 +59,9 @@ const REGION: &str = "eu-central-1";
 const ACCOUNT: &str = "123456789012";
 const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 
+/// The name of the secret with the keys of models' providers. Tests create it, if they need it.
+pub const MODEL_KEYS_SECRET: &str = "model-keys";
+
 /// The functions without a route.
 const EVENT_FUNCTIONS: [&str; 3] = ["run_jobs", "tick", "rotate_secret"];
 
@@ -125,6 +128,7 @@ impl Cloud {
         let (table_name, key_name) = (name("AWS::DynamoDB::Table"), name("AWS::KMS::Key"));
         let key = format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/{key_name}");
         template.refer(&secret_name, &secret.arn);
+        template.refer("ModelKeysSecretArn", MODEL_KEYS_SECRET);
         template.refer(&table_name, &table.name);
         template.refer(&format!("{table_name}.Arn"), &table.arn());
         template.refer(&format!("{key_name}.Arn"), &key);

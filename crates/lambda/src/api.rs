@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use lambda_runtime::LambdaEvent;
 use onerun_api::{App, Authenticator, Route, Router};
 use onerun_auth::{Credential, KeyRing, Principal, Refusal};
@@ -15,6 +16,7 @@ use crate::{
     engine,
     event::{Event, EventResponse, NotARequest},
     keys::SecretKeys,
+    models::FunctionModels,
     secret::Secret,
 };
 
@@ -22,28 +24,24 @@ use crate::{
 pub(crate) struct Api {
     app: App,
     router: Router,
+    models: Arc<dyn FunctionModels>,
 }
 
 impl Api {
-    /// Creates the clients, and reads the secret if the route needs a key.
+    /// Reads the secrets: that of the root key if the route needs a key, and that of the models' keys if the
+    /// route calls models.
     pub(crate) async fn start(
         route: &'static Route,
         config: RouteConfig,
+        aws: &Aws,
+        models: Arc<dyn FunctionModels>,
     ) -> Result<Self, lambda_runtime::Error> {
-        let aws = Aws::new(config.engine.aws.clone());
-        let authenticator: Box<dyn Authenticator> = match config.keys {
-            Some(KeyConfig::Secret { id, ttl, overlap }) => {
-                let secret = Secret::new(aws.secrets_manager(), id);
-                let keys = SecretKeys::new(secret, Arc::new(SystemClock), ttl, config.key_cache, overlap);
-                keys.start().await;
-                Box::new(keys)
-            }
-            Some(KeyConfig::Key(key)) => Box::new(KeyRing::new(&key)),
-            None => Box::new(NoKeys),
-        };
-        let app = App::new(engine(&aws, &config.engine), authenticator).with_key_cache(config.key_cache);
+        let (authenticator, ()) =
+            tokio::join!(authenticator(config.keys, config.key_cache, aws), models.refresh());
+        let engine = engine(aws, &config.engine, Arc::clone(&models) as _);
+        let app = App::new(engine, authenticator).with_key_cache(config.key_cache);
         // Unknown paths get the usual 404.
-        Ok(Self { app, router: Router::new(&[route])? })
+        Ok(Self { app, router: Router::new(&[route])?, models })
     }
 
     /// Answers a request. Fails only if the event is not an HTTP request.
@@ -57,6 +55,7 @@ impl Api {
         // The parser's error may repeat the event, so it is dropped.
         let event: Event = serde_json::from_str(event.get()).map_err(|_| NotARequest)?;
         let (request, payload) = event.into_request(context.request_id, &self.router)?;
+        self.models.refresh().await;
         Ok(EventResponse::new(self.router.answer(&self.app, request).await, payload))
     }
 
@@ -73,6 +72,23 @@ impl Api {
     /// How long a reply may take.
     pub(crate) fn reply_limit(&self) -> Duration {
         self.app.engine().reply_limit()
+    }
+}
+
+async fn authenticator(
+    keys: Option<KeyConfig>,
+    key_cache: SignedDuration,
+    aws: &Aws,
+) -> Box<dyn Authenticator> {
+    match keys {
+        Some(KeyConfig::Secret { id, ttl, overlap }) => {
+            let secret = Secret::new(aws.secrets_manager(), id);
+            let keys = SecretKeys::new(secret, Arc::new(SystemClock), ttl, key_cache, overlap);
+            keys.start().await;
+            Box::new(keys)
+        }
+        Some(KeyConfig::Key(key)) => Box::new(KeyRing::new(&key)),
+        None => Box::new(NoKeys),
     }
 }
 

@@ -5,6 +5,7 @@ use onerun_api::{Handler, Route};
 use onerun_auth::{Access, RootKey};
 use onerun_engine::Settings;
 use onerun_host::{ConfigErrors, Variables};
+use onerun_model_chat::ModelConfig;
 
 use crate::keys::PAUSE;
 
@@ -77,6 +78,25 @@ pub(crate) struct RouteConfig {
     pub(crate) key_cache: SignedDuration,
 }
 
+/// The models of a function that calls some: the variables of [`ModelConfig`], and this.
+///
+/// | variable | default | meaning |
+/// |---|---|---|
+/// | `ONERUN_MODEL_KEYS_SECRET_ID` | | the ARN or name of a secret with the keys of providers, such as `{"OPENAI_API_KEY": "…"}`; its members take precedence over variables. Read again after `AUTH_SECRET_TTL_SECONDS` |
+#[derive(Debug)]
+pub(crate) struct CallableConfig {
+    /// Names and prices alone, if the keys are in a secret.
+    pub(crate) models: ModelConfig,
+    pub(crate) keys: Option<ModelKeyConfig>,
+}
+
+/// The secret with the keys of models.
+#[derive(Debug)]
+pub(crate) struct ModelKeyConfig {
+    pub(crate) id: String,
+    pub(crate) ttl: SignedDuration,
+}
+
 /// The configuration of the function that rotates the secret: the variables of [`AwsConfig`], and these.
 ///
 /// | variable | default | meaning |
@@ -144,9 +164,8 @@ fn keys(variables: &mut Variables<'_>) -> Option<KeyConfig> {
 
 impl EngineConfig {
     /// Reads the configuration of a function without a route.
-    pub(crate) fn read(mut variables: Variables<'_>) -> Result<Self, ConfigErrors> {
-        let config = Self::of(&mut variables, true);
-        variables.finish(config)
+    pub(crate) fn read(variables: &mut Variables<'_>) -> Self {
+        Self::of(variables, true)
     }
 
     fn of(variables: &mut Variables<'_>, is_table_needed: bool) -> Self {
@@ -162,11 +181,21 @@ impl EngineConfig {
 
 impl RouteConfig {
     /// Reads the configuration of the function that answers `route`.
-    pub(crate) fn read(route: &Route, mut variables: Variables<'_>) -> Result<Self, ConfigErrors> {
-        let engine = EngineConfig::of(&mut variables, !matches!(route.handler, Handler::Static(_)));
-        let keys = if route.access == Access::Public { None } else { keys(&mut variables) };
-        let key_cache = variables.key_cache();
-        variables.finish(Self { engine, keys, key_cache })
+    pub(crate) fn read(route: &Route, variables: &mut Variables<'_>) -> Self {
+        let engine = EngineConfig::of(variables, !matches!(route.handler, Handler::Static(_)));
+        let keys = if route.access == Access::Public { None } else { keys(variables) };
+        Self { engine, keys, key_cache: variables.key_cache() }
+    }
+}
+
+impl CallableConfig {
+    /// Reads the models of a function that calls some.
+    pub(crate) fn read(variables: &mut Variables<'_>) -> Self {
+        let Some(id) = variables.text("ONERUN_MODEL_KEYS_SECRET_ID") else {
+            return Self { models: ModelConfig::read(variables), keys: None };
+        };
+        let ttl = variables.seconds("AUTH_SECRET_TTL_SECONDS", MIN_TTL..=MAX_TTL, TTL);
+        Self { models: ModelConfig::read_names(variables), keys: Some(ModelKeyConfig { id, ttl }) }
     }
 }
 
@@ -200,7 +229,9 @@ mod tests {
 
     fn read(operation: &str, set: &[(&str, &str)]) -> Result<RouteConfig, String> {
         let route = ROUTES.iter().find(|route| route.operation == operation).unwrap();
-        RouteConfig::read(route, variables(set)).map_err(|errors| errors.to_string())
+        let mut variables = variables(set);
+        let config = RouteConfig::read(route, &mut variables);
+        variables.finish(config).map_err(|errors| errors.to_string())
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! jobs and needs models. A message returns to the queue, and finally to the dead-letter queue, only
 //! if it has no job id or if the store did not record the job's outcome.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
-use crate::EventError;
+use crate::{EventError, models::FunctionModels};
 
 /// How many jobs run at once.
 const AT_ONCE: usize = 10;
@@ -69,6 +69,7 @@ struct BatchItemFailure {
 /// Runs jobs.
 pub(crate) struct Jobs {
     engine: Engine,
+    models: Arc<dyn FunctionModels>,
 }
 
 /// Finds what is overdue.
@@ -89,13 +90,16 @@ enum MessageError {
 }
 
 impl Jobs {
-    pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine }
+    /// Reads the secret with the models' keys. The engine must have the same models.
+    pub(crate) async fn start(engine: Engine, models: Arc<dyn FunctionModels>) -> Self {
+        models.refresh().await;
+        Self { engine, models }
     }
 
     /// Runs the jobs of a batch. Returns the messages that the queue must deliver again.
     pub(crate) async fn run(&self, event: LambdaEvent<Batch>) -> BatchResponse {
         let end = end(&event.context);
+        self.models.refresh().await;
         let delivered = stream::iter(event.payload.records).map(async |message: QueueMessage| {
             let Err(error) = self.deliver(&message.body, end).await else { return None };
             tracing::error!(

@@ -1,7 +1,7 @@
 //! OneRun on AWS Lambda: the composition root.
 //!
-//! Each route and each event has its own function. [`serve`], [`run_jobs`], [`tick`] and
-//! [`rotate_secret`] are the bodies of their `main`. Each reads its configuration, creates its
+//! Each route and each event has its own function. [`serve`], [`serve_with_models`], [`run_jobs`],
+//! [`tick`] and [`rotate_secret`] are the bodies of their `main`. Each reads its configuration, creates its
 //! clients, and then handles one event at a time on one thread. Responses are decided in
 //! `onerun-api`, and jobs in `onerun-engine`.
 //!
@@ -16,8 +16,10 @@ mod extension;
 mod jobs;
 mod keys;
 mod logs;
+mod models;
 mod rotation;
 mod secret;
+mod transport;
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -26,37 +28,71 @@ use onerun_api::Route;
 /// The routes, each under the name of its operation.
 pub use onerun_api::routes;
 use onerun_auth::Access;
-use onerun_engine::{Engine, EngineParts};
+use onerun_engine::{Engine, EngineParts, Models};
 use onerun_host::{OsRandom, SystemClock, Variables};
-use onerun_model_offline::OfflineModels;
+use onerun_model_chat::ModelConfig;
 use onerun_store::with_causes;
 use tokio::runtime;
 
 use crate::{
     api::Api,
     aws::Aws,
-    config::{EngineConfig, RotationConfig, RouteConfig},
+    config::{CallableConfig, EngineConfig, ModelKeyConfig, RotationConfig, RouteConfig},
     jobs::{Jobs, Tick},
+    models::{CallableModels, FunctionModels, ModelKeys, ModelNames, ModelParts},
     rotation::Rotation,
+    secret::Secret,
+    transport::ModelTransport,
 };
 
-/// Answers requests for one route.
+/// Answers requests for one route that calls no model.
 pub fn serve(route: &'static Route) -> ExitCode {
-    start(async |variables| {
-        let api = &Api::start(route, RouteConfig::read(route, variables)?).await?;
-        // Only requests with a key leave a key use to write.
-        if route.access == Access::Public {
-            lambda_runtime::run(service_fn(|event| api.answer(event))).await
-        } else {
-            extension::run(api).await
-        }
+    start(async |mut variables| {
+        let config = RouteConfig::read(route, &mut variables);
+        let names = ModelConfig::read_names(&mut variables);
+        let (config, names) = variables.finish((config, names))?;
+        let aws = Aws::new(config.engine.aws.clone());
+        answer(route, config, &aws, Arc::new(ModelNames(names))).await
     })
+}
+
+/// Answers requests for one route that calls models.
+pub fn serve_with_models(route: &'static Route) -> ExitCode {
+    start(async |mut variables| {
+        let config = RouteConfig::read(route, &mut variables);
+        let models = CallableConfig::read(&mut variables);
+        let (config, models) = variables.finish((config, models))?;
+        let aws = Aws::new(config.engine.aws.clone());
+        let models = callable(&aws, models);
+        answer(route, config, &aws, models).await
+    })
+}
+
+async fn answer(
+    route: &'static Route,
+    config: RouteConfig,
+    aws: &Aws,
+    models: Arc<dyn FunctionModels>,
+) -> Result<(), lambda_runtime::Error> {
+    let api = &Api::start(route, config, aws, models).await?;
+    // Only requests with a key leave a key use to write.
+    if route.access == Access::Public {
+        lambda_runtime::run(service_fn(|event| api.answer(event))).await
+    } else {
+        extension::run(api).await
+    }
 }
 
 /// Runs the jobs that the queue delivers.
 pub fn run_jobs() -> ExitCode {
-    start(async |variables| {
-        let jobs = &Jobs::new(engine_from(variables)?);
+    start(async |mut variables| {
+        let config = EngineConfig::read(&mut variables);
+        let models = CallableConfig::read(&mut variables);
+        let (config, models) = variables.finish((config, models))?;
+        let aws = Aws::new(config.aws.clone());
+        let models = callable(&aws, models);
+        let engine = engine(&aws, &config, Arc::clone(&models) as _);
+        let jobs = &Jobs::start(engine, models).await;
         let run = |event| async { Ok::<_, EventError>(jobs.run(event).await) };
         lambda_runtime::run(service_fn(run)).await
     })
@@ -64,10 +100,13 @@ pub fn run_jobs() -> ExitCode {
 
 /// Processes expired leases and simulations, and sends messages of jobs that are due again.
 pub fn tick() -> ExitCode {
-    start(async |variables| {
-        let config = EngineConfig::read(variables)?;
+    start(async |mut variables| {
+        let config = EngineConfig::read(&mut variables);
+        let names = ModelConfig::read_names(&mut variables);
+        let (config, names) = variables.finish((config, names))?;
         let aws = Aws::new(config.aws.clone());
-        let tick = &Tick::new(engine(&aws, &config), aws.store(&config.table));
+        let engine = engine(&aws, &config, Arc::new(ModelNames(names)));
+        let tick = &Tick::new(engine, aws.store(&config.table));
         lambda_runtime::run(service_fn(|event| tick.run(event))).await
     })
 }
@@ -101,19 +140,31 @@ fn start(main: impl AsyncFnOnce(Variables<'static>) -> Result<(), lambda_runtime
 }
 
 /// An engine over the DynamoDB table.
-fn engine(aws: &Aws, config: &EngineConfig) -> Engine {
+fn engine(aws: &Aws, config: &EngineConfig, models: Arc<dyn Models>) -> Engine {
     Engine::new(EngineParts {
         store: Arc::new(aws.store(&config.table)),
-        models: Arc::new(OfflineModels::default()),
+        models,
         clock: Arc::new(SystemClock),
         random: Arc::new(OsRandom),
         settings: config.settings,
     })
 }
 
-fn engine_from(variables: Variables<'_>) -> Result<Engine, lambda_runtime::Error> {
-    let config = EngineConfig::read(variables)?;
-    Ok(engine(&Aws::new(config.aws.clone()), &config))
+/// Models that the function calls.
+fn callable(aws: &Aws, config: CallableConfig) -> Arc<dyn FunctionModels> {
+    let parts = ModelParts {
+        transport: Arc::new(ModelTransport::new()),
+        clock: Arc::new(SystemClock),
+        variables: Variables::from_env,
+    };
+    let CallableConfig { models, keys } = config;
+    Arc::new(match keys {
+        Some(ModelKeyConfig { id, ttl }) => {
+            let source = Box::new(Secret::new(aws.secrets_manager(), id));
+            CallableModels::with_secret(models, parts, ModelKeys { source, ttl })
+        }
+        None => CallableModels::new(models, parts),
+    })
 }
 
 /// The error of an event that was not handled. The service that sent the event may send it again.

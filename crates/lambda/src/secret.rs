@@ -1,4 +1,4 @@
-//! The secret in Secrets Manager that contains the root key.
+//! Secrets in Secrets Manager: one with the root key, and perhaps one with the keys of models.
 //!
 //! A secret has versions, which never change, and labels that move between them: `AWSCURRENT`,
 //! `AWSPREVIOUS` and `AWSPENDING`. No error here repeats any part of a value.
@@ -17,7 +17,7 @@ use onerun_store::with_causes;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::keys::KeySource;
+use crate::{keys::KeySource, models::ModelKeySource};
 
 /// The member with the key, if the secret is a JSON object.
 pub(crate) const MEMBER: &str = "api_key";
@@ -26,13 +26,13 @@ pub(crate) const CURRENT: &str = "AWSCURRENT";
 pub(crate) const PREVIOUS: &str = "AWSPREVIOUS";
 pub(crate) const PENDING: &str = "AWSPENDING";
 
-/// Why no key was read from the secret. The message is for the log.
+/// Why no key was read from a secret. The message is for the log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SecretError {
-    #[error("there is no such secret or version: {0}; check AUTH_SECRET_ID")]
+    #[error("there is no such secret or version: {0}; check the secret's id in the function's variables")]
     NotFound(String),
     /// The secret is scheduled for deletion.
-    #[error("the secret is marked for deletion; restore it, or set AUTH_SECRET_ID to another")]
+    #[error("the secret is marked for deletion; restore it, or name another in the function's variables")]
     Deleted,
     #[error("the function may not read the secret or use its KMS key; check the function's role: {0}")]
     Denied(String),
@@ -160,6 +160,15 @@ impl Secret {
             .set_remove_from_version_id(from.map(str::to_owned));
         update.send().await.map_err(|error| failure(&error))?;
         Ok(())
+    }
+}
+
+#[async_trait]
+impl ModelKeySource for Secret {
+    async fn text(&self) -> Result<Zeroizing<String>, SecretError> {
+        let sent = self.client.get_secret_value().secret_id(&self.id).version_stage(CURRENT).send().await;
+        let output = sent.map_err(|error| failure(&error))?;
+        output.secret_string.map(Zeroizing::new).ok_or(SecretError::NoText)
     }
 }
 

@@ -74,9 +74,17 @@ impl Template {
     }
 
     /// The rights of the functions, with resources under their names in the template: the table is
-    /// `Table`.
+    /// `Table`. The deployment has models of Bedrock, and the other providers' keys.
     pub fn rights() -> Rights {
+        Self::rights_with(&[("ModelKeysSecretArn", "ModelKeys"), ("BedrockModelArns", "Model,Profile")])
+    }
+
+    /// The rights of the functions, with values of parameters.
+    pub fn rights_with(parameters: &[(&str, &str)]) -> Rights {
         let mut template = Self::read();
+        for (name, value) in parameters {
+            template.refer(name, value);
+        }
         let names: Vec<String> = template.resources().map(|(name, _)| name.clone()).collect();
         for name in names {
             template.refer(&name, &name);
@@ -86,7 +94,7 @@ impl Template {
         Rights::new(template.roles(), "Secret", "Key")
     }
 
-    /// Sets the local name of a resource, or of an attribute such as `Queue.Arn`.
+    /// Sets the value of a parameter, or the local name of a resource or of an attribute such as `Queue.Arn`.
     pub(crate) fn refer(&mut self, name: &str, value: &str) {
         self.references.insert(name.to_owned(), value.to_owned());
     }
@@ -170,9 +178,10 @@ impl Template {
         };
         let mut statements = Vec::new();
         for policy in list(&self.function(operation)["Policies"]) {
+            let Some(policy) = self.chosen(&policy) else { continue };
             let document = match policy.get("Ref").and_then(Value::as_str) {
                 Some(name) => self.document["Resources"][name]["Properties"]["PolicyDocument"].clone(),
-                None => policy,
+                None => policy.clone(),
             };
             let found = list(&document["Statement"]);
             assert!(!found.is_empty(), "a policy of {operation} without a statement: {document}");
@@ -181,11 +190,36 @@ impl Template {
         statements
     }
 
+    /// The branch of a condition that applies; other values as they are. `None` for no value.
+    fn chosen<'a>(&self, value: &'a Value) -> Option<&'a Value> {
+        let Some(condition) = value.get("Fn::If") else { return Some(value) };
+        let holds = self.holds(&self.document["Conditions"][condition[0].as_str().expect("a condition")]);
+        let branch = &condition[if holds { 1 } else { 2 }];
+        (branch["Ref"] != "AWS::NoValue").then_some(branch)
+    }
+
+    fn holds(&self, condition: &Value) -> bool {
+        if let Some(negated) = condition.get("Fn::Not") {
+            return !self.holds(&negated[0]);
+        }
+        let sides = condition.get("Fn::Equals").unwrap_or_else(|| panic!("not known: {condition}"));
+        self.resolve(&sides[0]) == self.resolve(&sides[1])
+    }
+
+    /// Whether a value refers to a parameter that is a list.
+    fn is_list(&self, value: &Value) -> bool {
+        let name = value["Ref"].as_str().unwrap_or_default();
+        self.document["Parameters"][name]["Type"] == "CommaDelimitedList"
+    }
+
     /// A value with everything resolved that is in it.
     fn resolve_all(&self, value: &Value) -> Value {
         match value {
             Value::Array(values) => values.iter().map(|value| self.resolve_all(value)).collect(),
             Value::Object(members) => {
+                if self.is_list(value) {
+                    return self.resolve(value).split(',').collect();
+                }
                 if members.keys().any(|name| name == "Ref" || name.starts_with("Fn::")) {
                     return self.resolve(value).into();
                 }
@@ -243,6 +277,11 @@ impl Template {
                     .as_array()
                     .map(|parts| parts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("."));
                 known(&parts.or_else(|| scalar(argument)).expect("an attribute"))
+            }
+            "Fn::Join" => {
+                let delimiter = argument[0].as_str().expect("a delimiter");
+                assert!(self.is_list(&argument[1]), "the test does not know {argument}");
+                self.resolve(&argument[1]).replace(',', delimiter)
             }
             "Fn::Sub" => {
                 let (text, own) = match argument {
