@@ -290,6 +290,7 @@ function simulationFacts(simulation, results) {
           `persona ${endings.persona_ended}, agent ${endings.agent_ended}, turn limit ${endings.turn_limit}`,
         ],
         ['Judged', `${results.evaluations.completed} of ${results.conversations.target}`],
+        ['Model calls', usageWords(results.usage)],
         [
           'Problems',
           troubles.length > 0
@@ -321,6 +322,22 @@ function modelsFact({ persona, reply, judge }) {
   return persona === reply && reply === judge
     ? reply
     : `Personas by ${persona}, their messages by ${reply}, judged by ${judge}`;
+}
+
+// The calls to models and their cost; null if there were none.
+function usageWords({ total, models }) {
+  if (total.calls === 0) return null;
+  const read = total.input_tokens + total.cached_input_tokens + total.cache_write_tokens;
+  const dollars = total.cost_usd < 0.01 ? total.cost_usd.toPrecision(2) : total.cost_usd.toFixed(2);
+  const cost = total.unpriced_calls > 0 ? `$${dollars} and ${total.unpriced_calls} of unknown cost` : `$${dollars}`;
+  const failed = total.failed_calls > 0 ? `, ${total.failed_calls} failed` : '';
+  return h('div', [
+    h('div', `${count(total.calls, 'call')}, ${read} tokens in, ${total.output_tokens} out, ${cost}${failed}`),
+    h(
+      'ul.plain',
+      models.map((one) => h('li', `${one.purpose}: ${one.model}, ${count(one.calls, 'call')}`)),
+    ),
+  ]);
 }
 
 function resultsTable({ objectives, overall, status }) {

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use onerun_client::resource::{
     Endings, Interval, ObjectiveResults, Outcome, Results, Role, Scores, SimulationStatus,
 };
+use onerun_domain::NanoDollars;
 
 use crate::text::{self, WIDTH, count, labelled, left, plain, width, wrap};
 
@@ -111,6 +112,28 @@ pub(crate) fn endings(results: &Results, max_turns: u32) -> String {
          {turn_limit}.{lost}",
         count(max_turns.into(), "message"),
     )
+}
+
+/// The calls to models and their cost, in words; `None` if there were none.
+pub(crate) fn usage(results: &Results) -> Option<String> {
+    let usage = results.usage.total;
+    if usage.calls == 0 {
+        return None;
+    }
+    let read = usage.input_tokens + usage.cached_input_tokens + usage.cache_write_tokens;
+    let mut text = format!(
+        "{}, {read} tokens in, {} out, {}",
+        count(usage.calls, "call"),
+        usage.output_tokens,
+        NanoDollars::from_dollars(usage.cost_usd).unwrap_or_default()
+    );
+    if usage.unpriced_calls > 0 {
+        _ = write!(text, " and {} of unknown cost", count(usage.unpriced_calls, "call"));
+    }
+    if usage.failed_calls > 0 {
+        _ = write!(text, "; {} failed", count(usage.failed_calls, "call"));
+    }
+    Some(text)
 }
 
 /// Writes a message of a transcript.

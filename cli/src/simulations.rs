@@ -205,6 +205,9 @@ fn describe(out: &mut String, project: &str, simulation: &Simulation, results: &
         ("judged", format!("{} of {}", results.evaluations.completed, results.conversations.target)),
         ("created", utc(&simulation.created_at)),
     ]);
+    if let Some(usage) = results::usage(results) {
+        lines.push(("models", usage));
+    }
     let problems = problems(results);
     if !problems.is_empty() {
         lines.push(("problems", problems.join("\n")));

@@ -34,6 +34,7 @@ mod request;
 mod results;
 pub mod routes;
 mod simulations;
+mod usage;
 mod views;
 mod whoami;
 #[cfg(test)]

@@ -346,7 +346,7 @@ impl Reader<'_> {
         T::parse(text).map_err(|detail| self.refuse(name, &detail)).ok()
     }
 
-    fn refuse(&mut self, name: &str, detail: &str) {
+    pub(crate) fn refuse(&mut self, name: &str, detail: &str) {
         self.errors.push(FieldError { place: Place::Query(name.to_owned()), detail: detail.to_owned() });
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     operation::operations,
     request::{Call, reply},
     simulations,
-    views::{IntervalOut, SimulationStatusOut},
+    views::{IntervalOut, ModelsOut, SimulationStatusOut, UsageReportOut},
 };
 
 operations! {
@@ -45,6 +45,10 @@ pub(crate) struct ResultsOut {
     evaluations: EvaluationCountsOut,
     persona_faults: PersonaFaultCountsOut,
     failures: FailuresOut,
+    /// The models in force since the simulation was created.
+    models: ModelsOut,
+    /// The calls to models so far. The offline model makes none.
+    usage: UsageReportOut,
 }
 
 /// Counts of evaluations.
@@ -160,7 +164,7 @@ struct FailuresOut {
     stopped: u64,
     /// Conversations that could not be judged.
     evaluations: u64,
-    /// Why the simulation failed or expired; null otherwise.
+    /// Why the simulation failed or expired, or what it waits for; null otherwise.
     last_failure_reason: Option<String>,
 }
 
@@ -168,6 +172,7 @@ async fn get_results(_: &App, project: &dyn ProjectStore, call: Call) -> Result<
     let detail = simulations::find(project, &call).await?;
     let id: SimulationId = detail.simulation.id.clone();
     let counts = project.counts(&id).await?.ok_or(ApiError::NotFound(Resource::Simulation))?;
+    let usage = project.usage_of_simulation(&id).await?;
     let SimulationCounts { conversations, objectives, personas, .. } = counts;
     let by_approval = |status: ApprovalStatus| personas.get(status.as_str()).copied().unwrap_or_default();
     let out = ResultsOut {
@@ -223,6 +228,8 @@ async fn get_results(_: &App, project: &dyn ProjectStore, call: Call) -> Result<
             evaluations: conversations.evaluations(EvaluationStatus::Failed),
             last_failure_reason: detail.simulation.last_failure_reason.clone(),
         },
+        models: (&detail.simulation.options.models).into(),
+        usage: UsageReportOut::new(usage.into_iter().map(|row| (row.purpose, row.model, row.usage))),
     };
     reply(&out)
 }

@@ -2,16 +2,16 @@
 
 use crate::{
     Route, agents, audit, conversations, dashboard, evaluations, health, keys, labels, objectives, openapi,
-    operation::Operation, personas, projects, results, simulations, whoami,
+    operation::Operation, personas, projects, results, simulations, usage, whoami,
 };
 
 pub use crate::{
     agents::*, audit::*, conversations::*, dashboard::*, evaluations::*, health::*, keys::*, labels::*,
-    objectives::*, openapi::*, personas::*, projects::*, results::*, simulations::*, whoami::*,
+    objectives::*, openapi::*, personas::*, projects::*, results::*, simulations::*, usage::*, whoami::*,
 };
 
 /// The operations of each module that has any.
-pub(crate) const OPERATIONS: [&[Operation]; 15] = [
+pub(crate) const OPERATIONS: [&[Operation]; 16] = [
     health::OPERATIONS,
     openapi::OPERATIONS,
     dashboard::OPERATIONS,
@@ -27,6 +27,7 @@ pub(crate) const OPERATIONS: [&[Operation]; 15] = [
     personas::OPERATIONS,
     conversations::OPERATIONS,
     labels::OPERATIONS,
+    usage::OPERATIONS,
 ];
 
 /// The routes of all operations.

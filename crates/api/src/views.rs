@@ -93,7 +93,9 @@ impl Warned<ObjectiveOut> {
 impl Warned<SimulationOut> {
     pub(crate) fn simulation(app: &App, detail: SimulationDetail) -> Self {
         let judge = &detail.simulation.options.models.judge;
-        let warnings = app.engine().warnings(judge, &detail.objectives);
+        let engine = app.engine();
+        let mut warnings = engine.warnings(judge, &detail.objectives);
+        warnings.extend(engine.retirements(&detail.simulation.options.models));
         Self { written: detail.into(), warnings }
     }
 

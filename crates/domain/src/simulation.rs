@@ -166,6 +166,15 @@ impl Simulation {
         self.close(SimulationStatus::Failed, Some(reason), now)
     }
 
+    /// Notes why the simulation makes no progress. It goes on.
+    pub fn note_failure(self, reason: String, now: Timestamp) -> Result<Self, Refusal> {
+        self.require_running()?;
+        if self.last_failure_reason.as_ref() == Some(&reason) {
+            return Ok(self);
+        }
+        Ok(Self { last_failure_reason: Some(reason), updated_at: now, ..self })
+    }
+
     /// Finishes the simulation once every conversation is settled: completed if all were held and
     /// evaluated, else failed.
     pub fn finish(self, progress: Progress, now: Timestamp) -> Result<Self, Refusal> {
@@ -232,8 +241,8 @@ impl Simulation {
         if self.status.is_final() {
             return Err(Refusal::SimulationOver { status: self.status });
         }
-        let last_failure_reason = reason.or(self.last_failure_reason);
-        Ok(Self { status, last_failure_reason, updated_at: now, ..self })
+        // A note of a past problem says nothing about the end.
+        Ok(Self { status, last_failure_reason: reason, updated_at: now, ..self })
     }
 }
 

@@ -81,6 +81,17 @@ impl Engine {
         Ok(())
     }
 
+    /// Shows callers of a running simulation what it waits for.
+    pub(crate) async fn note_failure(&self, job: &Job, notice: &str) -> Result<(), StoreError> {
+        let Some(project) = self.store().open_project(&job.project_id).await? else { return Ok(()) };
+        let (notice, now) = (notice.to_owned(), self.now());
+        let decide = Box::new(move |view: onerun_store::SimulationView| {
+            Ok(SimulationChange::to(view.simulation.note_failure(notice.clone(), now)?, Vec::new()))
+        });
+        ignore_refusal(project.change_simulation(job.work.simulation(), decide).await)?;
+        Ok(())
+    }
+
     async fn start_simulation(
         &self,
         project: &dyn ProjectStore,

@@ -8,7 +8,7 @@ use onerun_domain::{Job, later};
 use onerun_store::{ClaimedJob, StoreError, with_causes};
 use tokio::time::{Instant, timeout};
 
-use crate::{Engine, JobError};
+use crate::{Engine, JobError, ModelError};
 
 /// The target of a job's log line. The host on AWS turns these lines into metrics.
 pub const JOB_TARGET: &str = "onerun::job";
@@ -25,6 +25,9 @@ pub(crate) const MAX_DELIVERIES: u32 = 12;
 /// How long a job waits after its first failure. The delay doubles with each further failure.
 const FIRST_DELAY: SignedDuration = SignedDuration::from_millis(200);
 const MAX_DELAY: SignedDuration = SignedDuration::from_secs(60);
+
+/// How `last_failure_reason` begins while a provider is down.
+const DOWN: &str = "the simulation waits for a model";
 
 /// The outcome of one delivery of a job.
 #[derive(Debug)]
@@ -63,11 +66,15 @@ struct Failure {
     reason: String,
     /// Whether the model caused it.
     is_model_failure: bool,
+    /// A text that callers may see, if a provider is down.
+    notice: Option<String>,
+    /// When the model wants to be asked again.
+    retry_after: Option<Duration>,
 }
 
 impl Failure {
     fn new(reason: String) -> Self {
-        Self { reason, is_model_failure: false }
+        Self { reason, is_model_failure: false, notice: None, retry_after: None }
     }
 }
 
@@ -99,12 +106,17 @@ impl Engine {
         failure: Option<&Failure>,
     ) -> Result<JobOutcome, StoreError> {
         let (store, now) = (self.store(), self.now());
-        let Some(Failure { reason, .. }) = failure else {
+        let Some(Failure { reason, notice, retry_after, .. }) = failure else {
             store.complete_job(&job.id).await?;
             return Ok(JobOutcome::Completed);
         };
         if deliveries < self.settings.max_deliveries {
-            store.retry_job(&job.id, reason, later(now, delay(deliveries))).await?;
+            let wanted = retry_after.and_then(|wait| SignedDuration::try_from(wait).ok());
+            let wait = delay(deliveries).max(wanted.unwrap_or_default().min(MAX_DELAY));
+            store.retry_job(&job.id, reason, later(now, wait)).await?;
+            if let Some(notice) = notice {
+                self.note_failure(job, notice).await?;
+            }
             return Ok(JobOutcome::Retried { reason: reason.clone() });
         }
         // In this order: if marking the failure fails, the job is due again and marks it then.
@@ -120,7 +132,14 @@ async fn attempt(job: impl Future<Output = Result<(), JobError>>, limit: Duratio
         Ok(Ok(Ok(()))) => None,
         Ok(Ok(Err(error))) => {
             let is_model_failure = matches!(error, JobError::Model(_));
-            Some(Failure { reason: with_causes(&error), is_model_failure })
+            let (notice, retry_after) = match &error {
+                JobError::Model(ModelError::Down { reason, retry_after }) => {
+                    (Some(format!("{}: {reason}", DOWN)), Some(*retry_after))
+                }
+                JobError::Model(ModelError::Unavailable { retry_after, .. }) => (None, *retry_after),
+                _ => (None, None),
+            };
+            Some(Failure { reason: with_causes(&error), is_model_failure, notice, retry_after })
         }
         Ok(Err(_)) => Some(Failure::new("the job panicked".to_owned())),
         Err(_) => Some(Failure::new(format!("the job did not finish within {} s", limit.as_secs()))),
@@ -169,8 +188,6 @@ fn log(job: &Job, deliveries: u32, failure: Option<&Failure>, outcome: &JobOutco
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ModelError;
-
     async fn reason(job: impl Future<Output = Result<(), JobError>>) -> Option<(String, bool)> {
         attempt(job, JOB_LIMIT).await.map(|failure| (failure.reason, failure.is_model_failure))
     }

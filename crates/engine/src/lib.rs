@@ -6,6 +6,7 @@
 mod conversations;
 mod cpu_queue;
 mod error;
+mod estimate;
 mod evaluation;
 mod evaluation_runs;
 mod expiry;
@@ -21,6 +22,7 @@ mod turns;
 mod usage;
 
 pub use error::{JobError, OperationError};
+pub use estimate::{Estimate, EstimateInput};
 pub use evaluation_runs::{Disagreement, EvaluationReport, ObjectiveReport};
 pub use job_runner::{JOB_HIDDEN, JOB_LIMIT, JOB_TARGET, JobOutcome};
 pub use keys::{
@@ -37,8 +39,8 @@ pub use turns::{PendingReply, TurnRequest};
 
 use std::{future::Future, sync::Arc};
 
-use jiff::{SignedDuration, Timestamp};
-use onerun_domain::{Clock, ModelName, Objective, Random};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use onerun_domain::{Clock, ModelName, Objective, Random, SimulationModels};
 use onerun_store::Store;
 
 use crate::{
@@ -46,6 +48,9 @@ use crate::{
     rubrics::RubricCache,
     turns::RunningTurns,
 };
+
+/// How many days before its retirement a model is reported.
+pub const RETIREMENT_DAYS: u16 = 30;
 
 /// Time limits and attempt limits.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +152,19 @@ impl Engine {
     /// Stops judging within a few seconds. Jobs that were judging a conversation are retried later.
     pub fn stop_judging(&self) {
         self.cpu_queues.judging.close();
+    }
+
+    /// One sentence for each of a simulation's models that is about to retire.
+    pub fn retirements(&self, models: &SimulationModels) -> Vec<String> {
+        let today = self.now().to_zoned(TimeZone::UTC).date();
+        let mut names = models.names().to_vec();
+        names.sort();
+        names.dedup();
+        let retiring = names.into_iter().filter_map(|name| {
+            let date = self.models.retires(name, today, RETIREMENT_DAYS)?;
+            Some(format!("The model `{name}` retires on {date}; choose another one before."))
+        });
+        retiring.collect()
     }
 
     /// One sentence for each objective whose prose criteria `judge` cannot judge.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use jiff::civil::Date;
 use onerun_domain::{
     Agent, Item, ModelName, ModelUsage, NanoDollars, Objective, Outcome, Persona, PersonaAttributes, Score,
     Simulation, SimulationModels, TokenUsage,
@@ -22,8 +23,11 @@ pub trait Models: Send + Sync {
     /// The models that a simulation may name. The defaults are among them.
     fn allowed(&self) -> &[ModelName];
 
-    /// Whether a call's cost can be computed. The offline model costs nothing.
-    fn has_price(&self, name: &ModelName) -> bool;
+    /// The cost of tokens; `None` without a known price. The offline model costs nothing.
+    fn cost(&self, name: &ModelName, tokens: TokenUsage) -> Option<NanoDollars>;
+
+    /// The date on which a model retires, if that is known and at most `days` after `today`.
+    fn retires(&self, name: &ModelName, today: Date, days: u16) -> Option<Date>;
 
     /// Opens a model. Fails for a model that is not allowed, or that this process cannot call.
     fn open(&self, name: &ModelName) -> Result<Arc<dyn Model>, ModelError>;

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use onerun_domain::{
     AgentId, Job, MaxTurns, Metadata, ModelName, Name, NanoDollars, Objective, ObjectiveId, Resource,
     Scenario, Seed, Simulation, SimulationId, SimulationModels, SimulationOptions, SimulationStatus, Target,
-    Work, later,
+    TokenUsage, Work, later,
 };
 use onerun_store::{IdempotencyRecord, ProjectStore, SimulationChange, SimulationDetail};
 
@@ -146,7 +146,7 @@ impl Engine {
     }
 
     /// The models of a new simulation: the requested ones, and the deployment's for the rest.
-    fn choose_models(
+    pub(crate) fn choose_models(
         &self,
         requested: RequestedModels,
         max_cost: Option<NanoDollars>,
@@ -172,7 +172,8 @@ impl Engine {
             return Err(OperationError::ModelNotAllowed { name: (*name).clone(), allowed: allowed.to_vec() });
         }
         if max_cost.is_some()
-            && let Some(name) = names.iter().find(|name| !self.models.has_price(name))
+            && let Some(name) =
+                names.iter().find(|name| self.models.cost(name, TokenUsage::default()).is_none())
         {
             return Err(OperationError::ModelWithoutPrice((*name).clone()));
         }

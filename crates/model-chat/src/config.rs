@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use onerun_domain::{Clock, ModelName, Provider as ProviderName, Redaction, SimulationModels};
+use jiff::civil::Date;
+use onerun_domain::{
+    Clock, ModelName, NanoDollars, Provider as ProviderName, Redaction, SimulationModels, TokenUsage,
+};
 use onerun_engine::{Model, ModelError, Models};
 use onerun_host::Variables;
 use onerun_model_offline::Offline;
@@ -191,8 +194,15 @@ impl Models for ChatModels {
         &self.config.allowed
     }
 
-    fn has_price(&self, name: &ModelName) -> bool {
-        name.is_offline() || self.config.prices.price(name, None).is_some()
+    fn cost(&self, name: &ModelName, tokens: TokenUsage) -> Option<NanoDollars> {
+        if name.is_offline() {
+            return Some(NanoDollars::default());
+        }
+        self.config.prices.price(name, None).map(|price| price.cost(tokens))
+    }
+
+    fn retires(&self, name: &ModelName, today: Date, days: u16) -> Option<Date> {
+        self.config.prices.retires_within(name, today, days)
     }
 
     fn open(&self, name: &ModelName) -> Result<Arc<dyn Model>, ModelError> {

@@ -27,7 +27,8 @@ mod words;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use onerun_domain::{Agent, ModelName, Outcome, Simulation, SimulationModels};
+use jiff::civil::Date;
+use onerun_domain::{Agent, ModelName, NanoDollars, Outcome, Simulation, SimulationModels, TokenUsage};
 
 pub use sample_agent::SampleAgent;
 
@@ -101,8 +102,12 @@ impl Models for OfflineModels {
         &self.allowed
     }
 
-    fn has_price(&self, name: &ModelName) -> bool {
-        name.is_offline()
+    fn cost(&self, name: &ModelName, _: TokenUsage) -> Option<NanoDollars> {
+        name.is_offline().then(NanoDollars::default)
+    }
+
+    fn retires(&self, _: &ModelName, _: Date, _: u16) -> Option<Date> {
+        None
     }
 
     fn open(&self, name: &ModelName) -> Result<Arc<dyn Model>, ModelError> {

@@ -13,7 +13,8 @@ use onerun_domain::{
     Target, TextError, later,
 };
 use onerun_engine::{
-    JudgeRequest, Meter, ModelError, Models, PersonaDraft, PersonaRequest, Question, ReplyRequest,
+    JudgeRequest, Meter, ModelError, Models, PersonaDraft, PersonaRequest, Question, RETIREMENT_DAYS,
+    ReplyRequest,
 };
 use onerun_host::{OsRandom, SystemClock};
 
@@ -35,9 +36,6 @@ pub struct Checked {
     /// The date on which the model retires, if that is within 30 days or past.
     pub retires: Option<jiff::civil::Date>,
 }
-
-/// How many days before its retirement a model is reported.
-const RETIREMENT_DAYS: u16 = 30;
 
 /// Asks each configured model for one persona, one reply and one verdict. `report` gets each result at once.
 pub async fn check_models(config: &Config, mut report: impl FnMut(&Checked)) -> Result<(), ModelsError> {
@@ -103,7 +101,7 @@ pub async fn check_models(config: &Config, mut report: impl FnMut(&Checked)) -> 
             answer,
             usage: meter.usage(),
             elapsed: started.elapsed(),
-            retires: models.config().prices().retires_within(name, today, RETIREMENT_DAYS),
+            retires: models.retires(name, today, RETIREMENT_DAYS),
         });
     }
     Ok(())

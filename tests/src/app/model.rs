@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use jiff::civil::Date;
 use onerun_domain::{ModelName, NanoDollars, SimulationModels, TokenUsage};
 use onerun_engine::{
     JudgeRequest, Model, ModelCall, ModelError, Models, PersonaDraft, PersonaRequest, Reply, ReplyRequest,
@@ -187,8 +188,12 @@ impl Models for TestModels {
         self.offline.allowed()
     }
 
-    fn has_price(&self, name: &ModelName) -> bool {
-        self.offline.has_price(name)
+    fn cost(&self, name: &ModelName, tokens: TokenUsage) -> Option<NanoDollars> {
+        self.offline.cost(name, tokens)
+    }
+
+    fn retires(&self, name: &ModelName, today: Date, days: u16) -> Option<Date> {
+        self.offline.retires(name, today, days)
     }
 
     fn open(&self, _: &ModelName) -> Result<Arc<dyn Model>, ModelError> {

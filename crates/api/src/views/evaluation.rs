@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     openapi::examples::{CHANGED, CONVERSATION, OBJECTIVE},
     operation::Example,
-    views::{ModelUsageOut, ObjectiveOut, OutcomeOut, Time},
+    views::{UsageOut, ObjectiveOut, OutcomeOut, Time},
 };
 
 /// A literal quote from the transcript.
@@ -43,7 +43,7 @@ struct EvaluationFields {
     judge_version: Option<String>,
     /// The consumption of the calls that judged the conversation, shared by all its evaluations. Null if no
     /// model judged.
-    judge_usage: Option<ModelUsageOut>,
+    judge_usage: Option<UsageOut>,
     /// The SHA-256 of the judge's prompt, in hex.
     prompt_hash: String,
     created_at: Time,
@@ -68,7 +68,7 @@ impl From<Evaluation> for EvaluationFields {
             ordinal: evaluation.details.ordinal,
             judge: evaluation.judge,
             judge_version: evaluation.details.model_version,
-            judge_usage: evaluation.details.usage.map(ModelUsageOut::from),
+            judge_usage: evaluation.details.usage.map(UsageOut::from),
             prompt_hash: evaluation.prompt_hash,
             created_at: Time(evaluation.created_at),
             updated_at: Time(evaluation.created_at),

@@ -40,7 +40,7 @@ struct SimulationFields {
     name: String,
     scenario: String,
     status: SimulationStatusOut,
-    /// Why the simulation failed or expired; null otherwise.
+    /// Why the simulation failed or expired, or what it waits for; null otherwise.
     last_failure_reason: Option<String>,
     target_conversations: u32,
     target_personas: u32,

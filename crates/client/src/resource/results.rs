@@ -29,6 +29,9 @@ pub struct Results {
     pub persona_faults: PersonaFaultCounts,
     /// Counts of failures.
     pub failures: Failures,
+    /// The calls to models so far; all zero if the server does not report them.
+    #[serde(default)]
+    pub usage: UsageReport,
 }
 
 /// Evaluations by outcome, and the pass rate.
@@ -149,4 +152,48 @@ pub struct Failures {
     pub evaluations: u64,
     /// Why the simulation failed or expired.
     pub last_failure_reason: Option<String>,
+}
+
+/// Usage of models in all, and by purpose and model.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct UsageReport {
+    /// All calls.
+    pub total: Usage,
+    /// One entry for each purpose and model.
+    pub models: Vec<ModelUsage>,
+}
+
+/// The usage of one model for one purpose.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ModelUsage {
+    /// `persona`, `reply` or `judge`.
+    pub purpose: String,
+    /// `provider:model`.
+    pub model: String,
+    /// The sum of its calls.
+    #[serde(flatten)]
+    pub usage: Usage,
+}
+
+/// The sum of some calls to models.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// The number of calls.
+    pub calls: u64,
+    /// Calls whose answer could not be used or did not arrive.
+    pub failed_calls: u64,
+    /// Calls of unknown cost, which `cost_usd` does not include.
+    pub unpriced_calls: u64,
+    /// Tokens read, outside of the provider's cache.
+    pub input_tokens: u64,
+    /// Tokens read from the provider's cache.
+    pub cached_input_tokens: u64,
+    /// Tokens written to the provider's cache.
+    pub cache_write_tokens: u64,
+    /// Tokens written, including those of reasoning.
+    pub output_tokens: u64,
+    /// The part of `output_tokens` that is reasoning.
+    pub reasoning_tokens: u64,
+    /// The cost in US dollars, by list prices.
+    pub cost_usd: f64,
 }
