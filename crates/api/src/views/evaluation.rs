@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     openapi::examples::{CHANGED, CONVERSATION, OBJECTIVE},
     operation::Example,
-    views::{UsageOut, ObjectiveOut, OutcomeOut, Time},
+    views::{ObjectiveOut, OutcomeOut, Time, UsageOut},
 };
 
 /// A literal quote from the transcript.
