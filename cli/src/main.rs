@@ -122,7 +122,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Conversations { command } => return query(conversations::run(&command)),
         Command::Evaluations { command } => return query(evaluations::run(&command)),
         Command::Models { command } => {
-            logs::start("warn");
+            // The report has every failure with its cause.
+            logs::start("error");
             return runtime()?.block_on(models::run(&command));
         }
         Command::Serve(options) => {

@@ -206,7 +206,7 @@ fn describe(out: &mut String, project: &str, simulation: &Simulation, results: &
         ("created", utc(&simulation.created_at)),
     ]);
     if let Some(usage) = results::usage(results) {
-        lines.push(("models", usage));
+        lines.push(("usage", usage));
     }
     let problems = problems(results);
     if !problems.is_empty() {

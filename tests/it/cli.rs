@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 mod attempts;
 mod hostile;
+mod models;
 mod tables;
 
 /// Overrides the direction of writing. The API keeps it in messages, where it may be right.

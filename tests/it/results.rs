@@ -61,6 +61,8 @@ async fn results_without_conversations_are_zeros_and_nulls() {
         "evaluations": { "pending": 0, "in_progress": 0, "completed": 0, "failed": 0, "not_applicable": 0 },
         "persona_faults": { "critical": 0, "minor": 0 },
         "failures": { "lease_expired": 0, "stopped": 0, "evaluations": 0, "last_failure_reason": null },
+        "models": { "persona": "offline", "reply": "offline", "judge": "offline" },
+        "usage": { "total": no_usage(), "models": [] },
     });
     assert_eq!(project.results(&simulation).await, expected);
 
@@ -150,4 +152,11 @@ async fn endings_are_counted_by_their_cause() {
         results["conversations"],
         json!({ "target": 6, "queued": 0, "in_progress": 0, "ended": 6, "failed": 0, "retried": 0 })
     );
+}
+
+fn no_usage() -> Value {
+    json!({
+        "calls": 0, "failed_calls": 0, "unpriced_calls": 0, "input_tokens": 0, "cached_input_tokens": 0,
+        "cache_write_tokens": 0, "output_tokens": 0, "reasoning_tokens": 0, "cost_usd": 0.0,
+    })
 }

@@ -157,7 +157,8 @@ impl Example for UsageByOut {
 struct EstimateOut {
     /// The models that the simulation would use.
     models: ModelsOut,
-    /// The usage if conversations have a typical length: seven messages of the persona, or fewer if `max_turns` is lower.
+    /// The usage if conversations have a typical length: seven messages of the persona, or fewer if `max_turns`
+    /// is lower.
     typical: UsageReportOut,
     /// The usage if every conversation reaches `max_turns`.
     longest: UsageReportOut,

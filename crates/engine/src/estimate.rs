@@ -1,7 +1,7 @@
 //! Estimates the usage of a simulation before it runs.
 //!
-//! The figures are averages of customer-service conversations and of this program's prompts. English text has about four
-//! characters a token.
+//! The figures are averages of customer-service conversations and of this program's prompts.
+//! English text has about four characters a token.
 
 use onerun_domain::{MaxTurns, ModelUsage, Purpose, SimulationModels, Target, TokenUsage};
 

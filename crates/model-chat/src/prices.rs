@@ -1,4 +1,4 @@
-//! What tokens cost, and when models retire. Both are data: see `prices.json`.
+//! The prices of tokens, and the retirement of models. Both are data: see `prices.json`.
 
 use std::collections::BTreeMap;
 

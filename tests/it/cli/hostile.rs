@@ -257,7 +257,7 @@ async fn every_command_is_tried_with_hostile_names() {
     let asked = COMMANDS.map(|(line, _)| line.split(' ').take(2).collect::<Vec<_>>().join(" "));
     let mut tried: BTreeSet<String> = asked.into_iter().collect();
     tried.extend(OWN.map(str::to_owned));
-    tried.extend(["serve", "demo", "keys scan"].map(str::to_owned));
+    tried.extend(["serve", "demo", "keys scan", "models check"].map(str::to_owned));
     assert_eq!(there_are, tried);
 }
 

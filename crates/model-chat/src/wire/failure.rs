@@ -1,4 +1,4 @@
-//! What a provider's error means.
+//! The meaning of a provider's errors.
 
 use std::time::Duration;
 
