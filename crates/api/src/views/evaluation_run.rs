@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     openapi::examples::{CHANGED, CONVERSATION, KEY_ID, MADE, OBJECTIVE, SIMULATION},
     operation::Example,
-    views::{EvaluationRunStatusOut, IntervalOut, ModelUsageOut, OutcomeOut, Time},
+    views::{EvaluationRunStatusOut, IntervalOut, OutcomeOut, Time, UsageOut},
 };
 
 /// A run of another judge over the conversations of a simulation.
@@ -66,7 +66,7 @@ pub(crate) struct EvaluationReportOut {
     /// The versions of the model that judged, as the provider names them.
     judge_versions: Vec<String>,
     /// The consumption of the calls that the results come from.
-    usage: ModelUsageOut,
+    usage: UsageOut,
     /// The results of each objective, in the order of the simulation.
     objectives: Vec<ObjectiveReportOut>,
     /// Conversations on which the run's judge and the simulation's differ: the first 20 by id.
