@@ -9,8 +9,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
-use onerun_domain::{Clock, ModelName, SimulationModels};
+use jiff::{SignedDuration, Timestamp, civil::Date};
+use onerun_domain::{Clock, ModelName, NanoDollars, SimulationModels, TokenUsage};
 use onerun_engine::{Model, ModelError, Models};
 use onerun_host::{ConfigErrors, Variables};
 use onerun_model_chat::{ChatModels, ModelConfig, Transport};
@@ -45,8 +45,12 @@ impl Models for ModelNames {
         self.0.allowed()
     }
 
-    fn has_price(&self, name: &ModelName) -> bool {
-        has_price(&self.0, name)
+    fn cost(&self, name: &ModelName, tokens: TokenUsage) -> Option<NanoDollars> {
+        self.0.cost(name, tokens)
+    }
+
+    fn retires(&self, name: &ModelName, today: Date, days: u16) -> Option<Date> {
+        self.0.prices().retires_within(name, today, days)
     }
 
     fn open(&self, _: &ModelName) -> Result<Arc<dyn Model>, ModelError> {
@@ -187,8 +191,12 @@ impl Models for CallableModels {
         self.names.allowed()
     }
 
-    fn has_price(&self, name: &ModelName) -> bool {
-        has_price(&self.names, name)
+    fn cost(&self, name: &ModelName, tokens: TokenUsage) -> Option<NanoDollars> {
+        self.names.cost(name, tokens)
+    }
+
+    fn retires(&self, name: &ModelName, today: Date, days: u16) -> Option<Date> {
+        self.names.prices().retires_within(name, today, days)
     }
 
     fn open(&self, name: &ModelName) -> Result<Arc<dyn Model>, ModelError> {
@@ -202,10 +210,6 @@ impl Models for CallableModels {
             )),
         }
     }
-}
-
-fn has_price(config: &ModelConfig, name: &ModelName) -> bool {
-    name.is_offline() || config.prices().price(name, None).is_some()
 }
 
 /// Whether a time is less than `length` ago. A time in the future is none: the clock was set back.

@@ -145,6 +145,14 @@ impl ModelConfig {
         &self.prices
     }
 
+    /// The cost of tokens; `None` without a known price. The offline model costs nothing.
+    pub fn cost(&self, name: &ModelName, tokens: TokenUsage) -> Option<NanoDollars> {
+        if name.is_offline() {
+            return Some(NanoDollars::default());
+        }
+        self.prices.price(name, None).map(|price| price.cost(tokens))
+    }
+
     /// The same configuration with one model for everything.
     pub fn with_model(mut self, name: &ModelName) -> Self {
         self.defaults = SimulationModels::all(name);
@@ -195,10 +203,7 @@ impl Models for ChatModels {
     }
 
     fn cost(&self, name: &ModelName, tokens: TokenUsage) -> Option<NanoDollars> {
-        if name.is_offline() {
-            return Some(NanoDollars::default());
-        }
-        self.config.prices.price(name, None).map(|price| price.cost(tokens))
+        self.config.cost(name, tokens)
     }
 
     fn retires(&self, name: &ModelName, today: Date, days: u16) -> Option<Date> {
