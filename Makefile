@@ -55,13 +55,13 @@ sam-build sam-local-build sam-local template-lint deploy: export SAM_CLI_TELEMET
 sam-build sam-local-build sam-local template-lint: export AWS_DEFAULT_REGION ?= eu-central-1
 sam-build sam-local-build sam-local template-lint deploy: export PATH := $(CURDIR)/.tools/aws/bin:$(PATH)
 
-template-# One test at a time: each has a model of its own, and the model uses the machine fully.
+# One test at a time: each has a model of its own, and the model uses the machine fully.
 test-models: ## Test with a real language model on this machine (a download of 250 MB, once)
 	@tools/install.sh venv nextest models
 	cargo build $(TESTED) --bins --tests
 	cargo nextest run $(TESTED) --test-threads 1 --filterset 'package(onerun-tests) & test(/^models::/)'
 
-lint: ## Check template.yaml
+template-lint: ## Check template.yaml
 	@tools/install.sh aws
 	cfn-lint template.yaml
 	sam validate --lint

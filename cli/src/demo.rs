@@ -179,6 +179,7 @@ async fn simulate(server: &Server, options: &Options) -> anyhow::Result<Output> 
         seed,
         conversations: options.conversations,
         personas,
+        model: options.model.as_ref().filter(|name| !name.is_offline()).map(ModelName::to_string),
         messages,
         results,
         excerpt,

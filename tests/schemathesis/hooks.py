@@ -70,6 +70,11 @@ def agree(operation, body):
     """Makes contradictory fields agree, which no schema can express."""
     # The deployment decides which models are allowed.
     body.pop("models", None)
+    if "judge" in body:
+        body["judge"] = "offline"
+    # Labels are of objectives of the simulation.
+    if isinstance(body.get("labels"), list):
+        body["labels"] = []
     if isinstance(projects := body.get("project_ids"), list):
         body["project_ids"] = IDS["project_id"][: len(projects)]
     for name, other in CONTRADICTIONS.items():

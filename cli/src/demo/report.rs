@@ -30,6 +30,8 @@ pub(super) struct Report {
     pub(super) seed: u64,
     pub(super) conversations: u32,
     pub(super) personas: u32,
+    /// The model that plays them; `None` for the offline model.
+    pub(super) model: Option<String>,
     pub(super) messages: u64,
     pub(super) results: Results,
     pub(super) excerpt: Option<Excerpt>,
@@ -98,9 +100,9 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
-            "OneRun demo: {} with {} (offline), seed {}\n",
+            "OneRun demo: {} with {}, seed {}\n",
             count(self.conversations.into(), "conversation"),
-            count(self.personas.into(), "scripted persona"),
+            self.personas(),
             self.seed
         )?;
         labelled(out, "Scenario  ", self.scenario)?;
@@ -109,6 +111,9 @@ impl fmt::Display for Report {
         results::table(out, &self.results)?;
         writeln!(out)?;
         self.endings(out)?;
+        if let Some(usage) = results::usage(&self.results) {
+            labelled(out, "", &format!("Model calls: {usage}."))?;
+        }
         if let Some(excerpt) = &self.excerpt {
             writeln!(out)?;
             excerpt.fmt(out)?;
@@ -120,6 +125,15 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// The number of personas, and who plays them.
+    fn personas(&self) -> String {
+        let number = self.personas.into();
+        match &self.model {
+            None => format!("{} (offline)", count(number, "scripted persona")),
+            Some(model) => format!("{} ({})", count(number, "persona"), plain(model)),
+        }
+    }
+
     fn endings(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let endings = results::endings(&self.results, self.max_turns);
         labelled(out, "", &format!("{} in all. {endings}", count(self.messages, "message")))
@@ -225,6 +239,7 @@ mod tests {
             seed: 7,
             conversations: 20,
             personas: 10,
+            model: None,
             messages: 142,
             results: serde_json::from_str(RESULTS).unwrap(),
             excerpt: Some(Excerpt::new(serde_json::from_str(CONVERSATION).unwrap(), &items(9))),

@@ -8,7 +8,7 @@ use std::error::Error;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use onerun_auth::{KeyChangeError, RateStatus, Refusal as AuthRefusal};
-use onerun_domain::{Refusal, Resource};
+use onerun_domain::{Refusal, Resource, SimulationStatus};
 use onerun_engine::{KeysError, ModelError, OperationError};
 use onerun_store::{ChangeError, KeyError, StoreError, with_causes};
 use schemars::JsonSchema;
@@ -360,14 +360,11 @@ fn operation_public(error: &OperationError) -> Public {
         OperationError::ModelWithoutPrice(_) => (S::UnprocessableContent, "model_without_price"),
         OperationError::TurnPending => (S::ServiceUnavailable, "turn_pending"),
         OperationError::Model(ModelError::LimitReached) => {
-            return operation_public(&OperationError::Refused(Refusal::SimulationNotRunning {
-                status: onerun_domain::SimulationStatus::Failed,
-            }));
+            refused_status(&Refusal::SimulationNotRunning { status: SimulationStatus::Failed })
         }
         OperationError::Model(ModelError::Misconfigured(_)) => {
-            let message = "the server's model is not configured correctly; its log has the cause, and \
-                           `onerun models check` finds it"
-                .into();
+            let message =
+                "the model is not configured correctly; `onerun models check` on the server says why".into();
             return Public { status: S::ServiceUnavailable, code: "model_misconfigured", message };
         }
         OperationError::Model(

@@ -358,6 +358,7 @@ mod tests {
             ("agents", include_str!("contract/agents.rs")),
             ("audit", include_str!("contract/audit.rs")),
             ("conversations", include_str!("contract/conversations.rs")),
+            ("evaluation_runs", include_str!("contract/evaluation_runs.rs")),
             ("idempotency", include_str!("contract/idempotency.rs")),
             ("isolation", include_str!("contract/isolation.rs")),
             ("jobs", include_str!("contract/jobs.rs")),

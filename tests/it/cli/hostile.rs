@@ -131,7 +131,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
 }
 
 /// The commands that ask the API, and whether they show its answer to people, too.
-const COMMANDS: [(&str, bool); 20] = [
+const COMMANDS: [(&str, bool); 23] = [
     ("projects list", true),
     ("simulations list --project p", true),
     ("simulations show s --project p", true),
@@ -140,6 +140,9 @@ const COMMANDS: [(&str, bool); 20] = [
     ("personas reject s p --project p", false),
     ("conversations list --simulation s --project p", true),
     ("conversations show c --simulation s --project p", true),
+    ("evaluations create s --judge openai:x --project p", true),
+    ("evaluations list s --project p", true),
+    ("evaluations show s r --project p", true),
     ("keys create name --preset ci --all-projects", true),
     ("keys list", true),
     ("keys attention", true),

@@ -15,14 +15,16 @@ use crate::{
 const DOCUMENT: &str = include_str!("../../../../openapi.json");
 
 /// The operations without a method, each with the reason.
-const WITHOUT_METHOD: [(&str, &str); 14] = [
+const WITHOUT_METHOD: [(&str, &str); 16] = [
     ("cancel_simulation", "neither a worker nor the program cancels"),
+    ("estimate_simulation", "neither a worker nor the program estimates"),
     ("get_agent", "a simulation contains its agent"),
     ("get_dashboard", "for browsers"),
     ("get_health", "for load balancers"),
     ("get_objective", "results contain the objectives"),
     ("get_openapi", "for generators"),
     ("get_project", "a list contains every field"),
+    ("get_usage", "results contain the usage of a simulation"),
     ("list_agents", "a simulation contains its agent"),
     ("list_objectives", "results contain the objectives"),
     ("read_items", "the old form of `list_items`"),
