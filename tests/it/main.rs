@@ -22,6 +22,7 @@ mod known_vulnerabilities;
 mod lifecycle;
 mod log_privacy;
 mod managed_keys;
+mod model_faults;
 mod model_personas;
 mod models;
 mod numbers;

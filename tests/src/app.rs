@@ -6,6 +6,7 @@
 
 mod client;
 mod model;
+mod served;
 mod store;
 
 use std::{
@@ -27,6 +28,7 @@ use onerun_store::{ClaimedJob, with_causes};
 pub use client::{Client, CreatedKey, Reply, documentation};
 use model::TestModels;
 pub use model::{Behavior, JUDGE_VERSION, TestModel};
+pub use served::ServedApp;
 
 /// The key that is accepted.
 pub const ROOT_KEY: &str = "gZ8Y0m5yX2qJr1o0Gm3mS4u7wE6bTtKkNnHh9CcVvQE=";

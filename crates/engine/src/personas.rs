@@ -1,6 +1,6 @@
 //! Generates personas, and approves or rejects them.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use onerun_domain::{
     ApprovalStatus, Job, Limit, Metadata, PageRequest, Persona, PersonaAttributes, PersonaId, Purpose,
     Refusal, Resource, Simulation, SimulationId, SimulationStatus, Work,
@@ -119,13 +119,22 @@ impl Engine {
     ) -> Result<(), JobError> {
         let simulation = &detail.simulation;
         let (mut added, mut similar) = (Vec::new(), Vec::new());
+        let mut failure: Option<JobError> = None;
         {
             let others = others.as_slice();
             let draft =
                 |seq| async move { Ok((seq, self.draft_persona(project, detail, seq, others).await?)) };
             let drafts: Vec<_> = seqs.map(draft).collect();
             let mut drafts = stream::iter(drafts).buffered(PERSONAS_AT_ONCE);
-            while let Some((seq, draft)) = drafts.try_next().await.map_err(|error: JobError| error)? {
+            while let Some(drafted) = drafts.next().await {
+                let (seq, draft): (u32, PersonaDraft) = match drafted {
+                    Ok(drafted) => drafted,
+                    // The others finish, because their calls are paid.
+                    Err(error) => {
+                        failure.get_or_insert(error);
+                        continue;
+                    }
+                };
                 let is_scripted = simulation.options.models.persona.is_offline();
                 let is_repeated = |other| is_similar(&simulation.scenario, &draft, other);
                 if !is_scripted && added.iter().any(is_repeated) {
@@ -134,6 +143,9 @@ impl Engine {
                     added.push(self.add_persona(project, simulation, seq, draft).await?);
                 }
             }
+        }
+        if let Some(error) = failure {
+            return Err(error);
         }
         others.extend(added);
         for seq in similar {

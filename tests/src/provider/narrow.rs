@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::{Prompt, Role, Wire};
 
 /// The most characters of a text.
-const TEXT: usize = 80;
+const TEXT: usize = 40;
 
 /// The most items of a list.
-const LIST: usize = 2;
+const LIST: usize = 1;
 
 /// The body of a prompt with a narrower schema. `None` if it has no schema.
 pub(super) fn body(prompt: &Prompt) -> Option<Value> {
