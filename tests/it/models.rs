@@ -1,4 +1,5 @@
 //! Tests with a real language model. `make test-models` runs them.
 
 mod counterparts;
+mod simulation;
 mod wires;
