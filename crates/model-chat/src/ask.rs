@@ -50,7 +50,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) provider: &'a Provider,
     pub(crate) prices: &'a Prices,
     pub(crate) meter: &'a Meter,
-    /// What must not reach the provider. It is applied to each text of a request before texts are put
+    /// Removes text that must not reach the provider. It is applied to each text of a request before texts are put
     /// together, so that a pattern cannot damage what is between them.
     pub(crate) redaction: &'a Redaction,
     /// How long all calls that one question needs may take together.
@@ -146,7 +146,7 @@ fn read<W: DeserializeOwned, T>(
     check(written).map_err(|fault| form(&fault))
 }
 
-/// What is wrong with JSON, without the model's words: the messages of `serde_json` repeat them.
+/// Names the fault of JSON without the model's words, which the messages of `serde_json` repeat.
 fn describe(path: &Path, error: &serde_json::Error) -> String {
     match error.classify() {
         Category::Eof => return "the JSON object is not complete".to_owned(),

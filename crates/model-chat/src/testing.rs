@@ -23,7 +23,7 @@ use crate::{
     chat_model::ChatModel,
 };
 
-/// What the provider answers.
+/// An answer of the provider.
 #[derive(Clone)]
 pub(crate) enum Answer {
     /// The model's text.

@@ -48,7 +48,7 @@ pub enum RedactionError {
 }
 
 impl Redaction {
-    /// What takes the place of a match.
+    /// The text that takes the place of a match.
     pub const REPLACEMENT: &str = "[redacted]";
 
     /// Parses one pattern a line. Blank lines and lines that start with `#` are ignored.
