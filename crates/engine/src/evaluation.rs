@@ -211,7 +211,7 @@ impl Engine {
         let request =
             JudgeRequest { simulation, questions: &questions, transcript: &transcript.items, meter: &meter };
         let model = self.open_named_model::<JobError>(project, simulation, judge).await?;
-        let answer = self.within_turn(model.judge(request)).await;
+        let answer = self.within_limit(model.judge(request)).await;
         self.count_usage_of(project, simulation, Purpose::Judge, judge, &meter).await;
         let answer = answer?;
         if answer.verdicts.len() != questions.len() {

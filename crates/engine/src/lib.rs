@@ -128,13 +128,12 @@ impl Engine {
         }
     }
 
-    /// Waits for a model's answer for nine tenths of a turn.
-    async fn within_turn<T>(
+    /// Waits for a model's answer to a job for as long as for a reply. No caller waits for it.
+    async fn within_limit<T>(
         &self,
         answer: impl Future<Output = Result<T, ModelError>>,
     ) -> Result<T, ModelError> {
-        let limit = self.settings.turn.unsigned_abs().mul_f64(0.9);
-        tokio::time::timeout(limit, answer)
+        tokio::time::timeout(self.settings.reply.unsigned_abs(), answer)
             .await
             .unwrap_or_else(|_| Err(ModelError::unavailable("it did not answer in time")))
     }

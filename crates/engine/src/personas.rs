@@ -197,7 +197,7 @@ impl Engine {
         let meter = Meter::default();
         let request = PersonaRequest { simulation, agent: &detail.agent, seq, others, meter: &meter };
         let model = self.open_model::<JobError>(project, simulation, Purpose::Persona).await?;
-        let draft = self.within_turn(model.persona(request)).await;
+        let draft = self.within_limit(model.persona(request)).await;
         self.count_usage(project, simulation, Purpose::Persona, &meter).await;
         Ok(draft?)
     }

@@ -75,7 +75,7 @@
 //! | `simulation` | `GetItem`, then `BatchGetItem` of agent and versions |
 //! | `simulations` | `Query` of `by-made`, `by-name` or `by-status`; for the longest waiting also one of `by-wait` for each running simulation; then `BatchGetItem` of 51 simulations at a time, and of their agents |
 //! | `change_simulation` | snapshot of simulation and counter shards; transaction: simulation on its revision, entry, counter shards, jobs |
-//! | `add_usage` | two `UpdateItem`, which add to numbers |
+//! | `add_usage` | transaction of two items, which adds to numbers |
 //! | `usage_of_simulation`, `usage` | `Query` |
 //! | `counts` | snapshot of simulation and counter shards |
 //! | `add_persona` | transaction: persona and number if new, its counter shard, jobs |

@@ -1,17 +1,18 @@
 //! Usage of models: one item for each simulation, day, purpose and model, and one for each day, key,
 //! purpose and model of the project.
 
-use futures_util::future::try_join;
 use jiff::civil::Date;
 use onerun_domain::{ModelName, ModelUsage, NanoDollars, Purpose, SimulationId, TokenUsage};
 use onerun_store::{StoreError, UsageKey, UsageRow};
 
 use super::ProjectTable;
 use crate::{
+    database::Written,
     item::{self, Item},
     keys::{Key, LAST},
     query::Query,
-    write::Write,
+    retry::RetryPolicy,
+    write::{Write, duplicate},
 };
 
 const WHAT: &str = "model usage";
@@ -27,10 +28,12 @@ pub(super) async fn add(
 ) -> Result<(), StoreError> {
     let of_simulation = table.keys(&key.simulation).usage(key);
     let of_project = Key::model_usage(table.project, key);
-    let (of_simulation, of_project) = (write(of_simulation, key, usage), write(of_project, key, usage));
-    // Not one transaction, which would cost twice as much. The client retries each.
-    try_join(table.database.update_unread(&of_simulation), table.database.update_unread(&of_project)).await?;
-    Ok(())
+    // A transaction has a token, so it is applied once although an answer may be lost.
+    let writes = [write(of_simulation, key, usage), write(of_project, key, usage)];
+    match table.database.write(&writes, &mut RetryPolicy::new()).await? {
+        Written::All => Ok(()),
+        Written::Failed(failed) => Err(duplicate(&writes, &failed)),
+    }
 }
 
 fn write(at: Key, key: &UsageKey, usage: &ModelUsage) -> Write {
