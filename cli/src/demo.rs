@@ -57,7 +57,7 @@ pub(crate) struct Options {
     /// Keep the data in this directory for `onerun serve --data`. It must be empty or not exist.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// Let this model play the personas, such as `openai:gpt-5-mini`. Its key is read from the environment: see
+    /// Let this model play the personas, such as `openai:gpt-5.4-mini`. Its key is read from the environment: see
     /// `onerun models --help`. [default: the offline model]
     #[arg(long, value_name = "PROVIDER:MODEL")]
     model: Option<ModelName>,

@@ -21,7 +21,7 @@ Variables:
                            how to reach a provider; OPENAI_API_KEY_FILE and ANTHROPIC_API_KEY_FILE name files
 
 Examples:
-  ONERUN_MODEL=openai:gpt-5-mini OPENAI_API_KEY=sk-… onerun models check
+  ONERUN_MODEL=openai:gpt-5.4-mini OPENAI_API_KEY=sk-… onerun models check
   OPENAI_BASE_URL=http://127.0.0.1:11434/v1 onerun models check --model openai:llama3.2
 
 Exit codes: 0 all work, 1 one does not, 2 invalid arguments or variables";

@@ -47,7 +47,7 @@ async fn report(arguments: &[&str]) -> (String, String) {
 async fn demo_runs_to_scores_without_configuration() {
     let (report, closing) = report(&[]).await;
     for expected in [
-        "20 conversations with 10 scripted personas (offline)",
+        "20 conversations, 10 scripted personas (offline)",
         "(95% interval)",
         "Each conversation as a whole  ",
         "\nFrom conversation ",

@@ -168,7 +168,7 @@ async fn run_is_refused_before_the_end_and_without_a_judge() {
     project.order(&running, "cancel", 200).await;
     app.run_jobs().await;
     assert_eq!(code(&refused(&running, "offline", 409).await), "nothing_to_judge");
-    assert_eq!(code(&refused(&finished.simulation, "openai:gpt-5", 422).await), "model_not_allowed");
+    assert_eq!(code(&refused(&finished.simulation, "openai:gpt-5.4", 422).await), "model_not_allowed");
     assert_eq!(code(&refused(&finished.simulation, "gpt-5", 422).await), "invalid_request");
     assert_eq!(code(&refused("simulation00000000001", "offline", 404).await), "simulation_not_found");
     let unknown = finished.path("/evaluations/evaluationrun00000001");

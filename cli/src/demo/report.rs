@@ -100,7 +100,7 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
-            "OneRun demo: {} with {}, seed {}\n",
+            "OneRun demo: {}, {}, seed {}\n",
             count(self.conversations.into(), "conversation"),
             self.personas(),
             self.seed
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn report_shows_results_and_an_excerpt() {
         insta::assert_snapshot!(report().to_string().replace(BY_HAND, "(by hand)\n"), @r#"
-        OneRun demo: 20 conversations with 10 scripted personas (offline), seed 7
+        OneRun demo: 20 conversations, 10 scripted personas (offline), seed 7
 
         Scenario  A customer wants to know what was done about an order, and when; there
                   is not much time left.

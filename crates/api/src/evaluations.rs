@@ -25,7 +25,7 @@ operations! {
         description: "The simulation must have ended. No conversation is held again, and the simulation's own evaluations \
             and results do not change. Conversations with a critical fault of the persona are left out. `get_evaluation` \
             compares the two judges, and both with people's labels.",
-        input: NewEvaluation = json!({ "judge": "anthropic:claude-sonnet-4-5" }),
+        input: NewEvaluation = json!({ "judge": "anthropic:claude-sonnet-5-5" }),
         output: EvaluationRunOut,
         errors: [
             "simulation_not_found",

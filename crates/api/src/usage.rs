@@ -179,7 +179,7 @@ impl Example for EstimateOut {
     fn example() -> Value {
         let report = json!({ "total": UsageOut::example(), "models": [] });
         json!({
-            "models": { "persona": "openai:gpt-5-mini", "reply": "openai:gpt-5-mini", "judge": "openai:gpt-5" },
+            "models": { "persona": "openai:gpt-5.4-mini", "reply": "openai:gpt-5.4-mini", "judge": "openai:gpt-5.4" },
             "typical": report, "longest": report,
         })
     }

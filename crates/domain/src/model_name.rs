@@ -45,7 +45,7 @@ impl Provider {
 pub enum ModelNameError {
     /// The name has no known provider.
     #[error(
-        "must be `offline` or `provider:model` with the provider `openai`, `anthropic` or `bedrock`, such as `openai:gpt-5-mini`"
+        "must be `offline` or `provider:model` with the provider `openai`, `anthropic` or `bedrock`, such as `openai:gpt-5.4-mini`"
     )]
     Provider,
     /// The part after the colon is missing, too long, or has other than visible ASCII characters.
@@ -55,7 +55,7 @@ pub enum ModelNameError {
     Model,
 }
 
-/// A model's name: `offline`, or `provider:model` such as `openai:gpt-5-mini`.
+/// A model's name: `offline`, or `provider:model` such as `openai:gpt-5.4-mini`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ModelName {
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn name_is_offline_or_provider_and_model() {
-        for text in ["offline", "openai:gpt-5-mini", "bedrock:eu.anthropic.claude-sonnet-4-5-20250929-v1:0"] {
+        for text in ["offline", "openai:gpt-5.4-mini", "bedrock:eu.anthropic.claude-sonnet-5-5-v1:0"] {
             assert_eq!(ModelName::parse(text).unwrap().to_string(), text);
         }
         for text in ["", "gpt-5", "offline:x", "mistral:large", ":x"] {

@@ -40,7 +40,7 @@ pub enum PricesError {
     #[error("`{0}`: `{1}` must be a price in US dollars per million tokens, from 0 to 1000000")]
     Price(String, &'static str),
     /// A name is not a model's name.
-    #[error("`{0}`: the model must be `provider:model`, such as `openai:gpt-5-mini`")]
+    #[error("`{0}`: the model must be `provider:model`, such as `openai:gpt-5.4-mini`")]
     Model(String),
     /// The table is too large.
     #[error("the prices must be of at most {MAX_MODELS} models")]

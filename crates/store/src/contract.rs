@@ -268,8 +268,8 @@ macro_rules! contract {
             }
             results {
                 objectives_without_a_evaluation_are_counted
-                critical_fault_of_a_persona_excludes_the_conversation
                 each_end_is_counted_under_its_reason
+                critical_fault_of_a_persona_excludes_the_conversation
                 personas_are_counted_by_approval
                 counts_agree_with_the_lists_after_any_history
                 counts_are_a_consistent_snapshot

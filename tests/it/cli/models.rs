@@ -18,8 +18,8 @@ async fn offline_model_is_checked_without_variables() {
 #[tokio::test]
 async fn missing_credentials_are_named_with_the_next_step() {
     for (model, named) in [
-        ("openai:gpt-5-mini", "OPENAI_API_KEY: must be set, or OPENAI_BASE_URL"),
-        ("anthropic:claude-sonnet-4-5", "ANTHROPIC_API_KEY: must be set, or ANTHROPIC_BASE_URL"),
+        ("openai:gpt-5.4-mini", "OPENAI_API_KEY: must be set, or OPENAI_BASE_URL"),
+        ("anthropic:claude-sonnet-5-5", "ANTHROPIC_API_KEY: must be set, or ANTHROPIC_BASE_URL"),
         ("bedrock:eu.amazon.nova-lite-v1:0", "AWS_REGION: must be set"),
     ] {
         let ran = check(&["--model", model], &[]).await;
@@ -34,7 +34,7 @@ async fn missing_credentials_are_named_with_the_next_step() {
 #[tokio::test]
 async fn unreachable_provider_fails_each_check() {
     let environment = [("OPENAI_BASE_URL", "http://127.0.0.1:1/v1"), ("OPENAI_API_KEY", "sk-secret-0123")];
-    let ran = check(&["--model", "openai:gpt-5-mini"], &environment).await;
+    let ran = check(&["--model", "openai:gpt-5.4-mini"], &environment).await;
     assert_eq!(ran.code, 1, "{ran:?}");
     assert_eq!(ran.stdout.matches("FAIL").count(), 3, "{ran:?}");
     assert!(ran.stdout.contains("could not be reached; check the base URL"), "{ran:?}");

@@ -232,7 +232,7 @@ impl Example for EvaluationRunOut {
         json!({
             "id": RUN,
             "simulation_id": SIMULATION,
-            "judge": "anthropic:claude-sonnet-4-5",
+            "judge": "anthropic:claude-sonnet-5-5",
             "status": "completed",
             "conversations": { "target": 20, "judged": 20, "failed": 0 },
             "created_at": MADE,
@@ -244,7 +244,7 @@ impl Example for EvaluationRunOut {
 impl Example for EvaluationReportOut {
     fn example() -> Value {
         let mut report = EvaluationRunOut::example();
-        report["judge_versions"] = json!(["claude-sonnet-4-5-20250929"]);
+        report["judge_versions"] = json!(["claude-sonnet-5-5-20250929"]);
         report["usage"] = json!({
             "calls": 20,
             "failed_calls": 0,

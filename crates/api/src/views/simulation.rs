@@ -139,7 +139,7 @@ impl Example for SimulationOut {
             fields.insert("last_failure_reason".to_owned(), json!(null));
             fields.insert(
                 "models".to_owned(),
-                json!({ "persona": "openai:gpt-5-mini", "reply": "openai:gpt-5-mini", "judge": "openai:gpt-5" }),
+                json!({ "persona": "openai:gpt-5.4-mini", "reply": "openai:gpt-5.4-mini", "judge": "openai:gpt-5.4" }),
             );
             fields.insert("max_cost_usd".to_owned(), json!(null));
             fields.insert("max_tokens".to_owned(), json!(null));

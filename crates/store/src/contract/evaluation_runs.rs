@@ -16,7 +16,7 @@ impl Scene {
         EvaluationRun {
             id: EvaluationRunId::generate(self.project.fixture.random()),
             simulation_id: self.simulation.id.clone(),
-            judge: ModelName::parse("anthropic:claude-sonnet-4-5").unwrap(),
+            judge: ModelName::parse("anthropic:claude-sonnet-5-5").unwrap(),
             status: EvaluationRunStatus::Pending,
             conversations: u32::try_from(self.conversations.len()).unwrap(),
             created_at: now,

@@ -206,7 +206,7 @@ impl TestProject {
             auto_approve: true,
             seed: Seed::parse(7).unwrap(),
             options: SimulationOptions {
-                models: SimulationModels::all(&ModelName::parse("openai:gpt-5-mini").unwrap()),
+                models: SimulationModels::all(&ModelName::parse("openai:gpt-5.4-mini").unwrap()),
                 max_cost: Some(NanoDollars::new(1)),
                 max_tokens: Some(u64::MAX),
                 created_by: Some("kAbCdEfGh123".into()),
