@@ -57,6 +57,13 @@ async fn every_operation_matches_the_openapi_document() {
     assert_eq!(complaints(&server.final_log().await), "", "the server complained");
 }
 
+/// Operations on evaluation runs, which only a simulation that has ended can have. The simulation of these tests must not
+/// end; `evaluations` tests them.
+const OF_ENDED_SIMULATIONS: [&str; 2] = [
+    "POST /v1/simulations/{simulation_id}/evaluations",
+    "GET /v1/simulations/{simulation_id}/evaluations/{evaluation_id}",
+];
+
 /// Each operation was tested, and at least once with a request that was not refused.
 fn assert_reached(report: &Value) {
     let operations = &report["operations"];
@@ -67,6 +74,9 @@ fn assert_reached(report: &Value) {
     assert_eq!(operations["total"], rates.len());
     for (operation, phases) in rates {
         let phases = phases.as_object().expect("the counts of each phase");
+        if OF_ENDED_SIMULATIONS.contains(&operation.as_str()) {
+            continue;
+        }
         let accepted: u64 = phases.values().filter_map(|phase| phase["accepted"].as_u64()).sum();
         assert!(accepted > 0, "{operation} was never reached: {phases:?}");
     }

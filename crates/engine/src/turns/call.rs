@@ -261,6 +261,8 @@ impl TurnCall {
         conversation.require_attempt(self.request.attempt)?;
         match self.turn(&key_of_attempt(conversation.attempt, key)).await? {
             Some(turn) if turn.input_hash == self.input => {
+                // The reply may have been stored after the conversation was read.
+                let conversation = self.conversation().await?.unwrap_or(conversation);
                 let is_undelivered = conversation.has_undelivered_reply(&self.input);
                 self.deliver(&conversation, &turn.reply, is_undelivered).await?;
                 Ok(Some(turn.reply))
