@@ -46,5 +46,6 @@ mod sockets;
 mod source_style;
 mod turns;
 mod upstream_parity;
+mod usage;
 mod wires;
 mod workers;

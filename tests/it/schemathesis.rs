@@ -57,8 +57,8 @@ async fn every_operation_matches_the_openapi_document() {
     assert_eq!(complaints(&server.final_log().await), "", "the server complained");
 }
 
-/// Operations on evaluation runs, which only a simulation that has ended can have. The simulation of these tests must not
-/// end; `evaluations` tests them.
+/// Operations on evaluation runs, which only a simulation that has ended can have. The simulation of these
+/// tests must not end; `evaluations` tests them.
 const OF_ENDED_SIMULATIONS: [&str; 2] = [
     "POST /v1/simulations/{simulation_id}/evaluations",
     "GET /v1/simulations/{simulation_id}/evaluations/{evaluation_id}",

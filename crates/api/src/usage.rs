@@ -227,5 +227,5 @@ async fn get_usage(app: &App, project: &dyn ProjectStore, call: Call) -> Result<
 
 async fn estimate_simulation(app: &App, _: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let input: EstimateInput = call.body()?;
-    reply(&EstimateOut::from(app.engine().estimate(input)?))
+    reply(&EstimateOut::from(app.engine().estimate(&input)?))
 }

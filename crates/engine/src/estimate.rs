@@ -55,10 +55,10 @@ pub struct Estimate {
 
 impl Engine {
     /// Estimates the usage of a simulation. Calls without a known price are counted as unpriced.
-    pub fn estimate(&self, input: EstimateInput) -> Result<Estimate, OperationError> {
+    pub fn estimate(&self, input: &EstimateInput) -> Result<Estimate, OperationError> {
         let models = self.choose_models(input.models.clone(), None)?;
         let longest = u64::from(input.max_turns.get()).div_ceil(2);
-        let usage = |replies| Purpose::ALL.map(|purpose| self.priced(&models, purpose, &input, replies));
+        let usage = |replies| Purpose::ALL.map(|purpose| self.priced(&models, purpose, input, replies));
         Ok(Estimate { typical: usage(longest.min(TYPICAL_REPLIES)), longest: usage(longest), models })
     }
 
@@ -104,4 +104,30 @@ fn tokens(purpose: Purpose, input: &EstimateInput, replies: u64) -> (u64, TokenU
         }
     };
     (calls, TokenUsage { input: read, output: written, ..TokenUsage::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn estimate_follows_the_number_of_calls() {
+        let input = EstimateInput {
+            target_conversations: Target::parse(10).unwrap(),
+            target_personas: Target::parse(5).unwrap(),
+            max_turns: MaxTurns::parse(6).unwrap(),
+            objectives: 2,
+            models: RequestedModels::default(),
+        };
+        let of = |purpose| {
+            let (calls, tokens) = tokens(purpose, &input, 3);
+            (calls, tokens.input, tokens.output)
+        };
+        assert_eq!(of(Purpose::Persona), (5, 5 * 750, 5 * 450));
+        // The second reply reads one turn of 110 tokens, the third two.
+        assert_eq!(of(Purpose::Reply), (30, 10 * (3 * 1_150 + 3 * 110), 30 * 50));
+        assert_eq!(of(Purpose::Judge), (10, 10 * (750 + 2 * 60 + 3 * 110), 10 * 2 * 180));
+        let none = EstimateInput { objectives: 0, ..input };
+        assert_eq!(tokens(Purpose::Judge, &none, 3).0, 0);
+    }
 }

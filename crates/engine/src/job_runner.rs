@@ -65,7 +65,7 @@ impl JobOutcome {
 struct Failure {
     reason: String,
     /// Whether the model caused it.
-    is_model_failure: bool,
+    by_model: bool,
     /// A text that callers may see, if a provider is down.
     notice: Option<String>,
     /// When the model wants to be asked again.
@@ -74,7 +74,7 @@ struct Failure {
 
 impl Failure {
     fn new(reason: String) -> Self {
-        Self { reason, is_model_failure: false, notice: None, retry_after: None }
+        Self { reason, by_model: false, notice: None, retry_after: None }
     }
 }
 
@@ -131,15 +131,15 @@ async fn attempt(job: impl Future<Output = Result<(), JobError>>, limit: Duratio
     match timeout(limit, AssertUnwindSafe(job).catch_unwind()).await {
         Ok(Ok(Ok(()))) => None,
         Ok(Ok(Err(error))) => {
-            let is_model_failure = matches!(error, JobError::Model(_));
+            let by_model = matches!(error, JobError::Model(_));
             let (notice, retry_after) = match &error {
                 JobError::Model(ModelError::Down { reason, retry_after }) => {
-                    (Some(format!("{}: {reason}", DOWN)), Some(*retry_after))
+                    (Some(format!("{DOWN}: {reason}")), Some(*retry_after))
                 }
                 JobError::Model(ModelError::Unavailable { retry_after, .. }) => (None, *retry_after),
                 _ => (None, None),
             };
-            Some(Failure { reason: with_causes(&error), is_model_failure, notice, retry_after })
+            Some(Failure { reason: with_causes(&error), by_model, notice, retry_after })
         }
         Ok(Err(_)) => Some(Failure::new("the job panicked".to_owned())),
         Err(_) => Some(Failure::new(format!("the job did not finish within {} s", limit.as_secs()))),
@@ -156,7 +156,7 @@ fn delay(deliveries: u32) -> SignedDuration {
 fn log(job: &Job, deliveries: u32, failure: Option<&Failure>, outcome: &JobOutcome, started: Instant) {
     let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     let reason = failure.map(|failure| failure.reason.as_str());
-    let model_failure = failure.is_some_and(|failure| failure.is_model_failure).then_some(true);
+    let model_failure = failure.is_some_and(|failure| failure.by_model).then_some(true);
     let error = match outcome {
         JobOutcome::Unrecorded(error) => Some(with_causes(error)),
         _ => None,
@@ -189,7 +189,7 @@ fn log(job: &Job, deliveries: u32, failure: Option<&Failure>, outcome: &JobOutco
 mod tests {
     use super::*;
     async fn reason(job: impl Future<Output = Result<(), JobError>>) -> Option<(String, bool)> {
-        attempt(job, JOB_LIMIT).await.map(|failure| (failure.reason, failure.is_model_failure))
+        attempt(job, JOB_LIMIT).await.map(|failure| (failure.reason, failure.by_model))
     }
 
     #[test]

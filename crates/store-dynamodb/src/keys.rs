@@ -189,11 +189,11 @@ impl SimulationKeys {
 
     /// The simulation's usage of models under one key of usage.
     pub(crate) fn usage(&self, key: &UsageKey) -> Key {
-        self.key(format!("{}{}#{}#{}", self.usage_prefix(), key.day, key.purpose.as_str(), key.model))
+        self.key(format!("{}{}#{}#{}", Self::usage_prefix(), key.day, key.purpose.as_str(), key.model))
     }
 
     /// How the sort keys of usage begin.
-    pub(crate) fn usage_prefix(&self) -> &'static str {
+    pub(crate) fn usage_prefix() -> &'static str {
         "usage#"
     }
 
@@ -216,20 +216,20 @@ impl SimulationKeys {
     }
 
     pub(crate) fn evaluation_run(&self, id: &EvaluationRunId) -> Key {
-        self.key(format!("{}{id}", self.evaluation_run_prefix()))
+        self.key(format!("{}{id}", Self::evaluation_run_prefix()))
     }
 
     /// The prefix of the sort keys of evaluation runs.
-    pub(crate) fn evaluation_run_prefix(&self) -> &'static str {
+    pub(crate) fn evaluation_run_prefix() -> &'static str {
         "evaluation-run#"
     }
 
     pub(crate) fn labels(&self, conversation: &ConversationId) -> Key {
-        self.key(format!("{}{conversation}", self.labels_prefix()))
+        self.key(format!("{}{conversation}", Self::labels_prefix()))
     }
 
     /// The prefix of the sort keys of labels.
-    pub(crate) fn labels_prefix(&self) -> &'static str {
+    pub(crate) fn labels_prefix() -> &'static str {
         "labels#"
     }
 
@@ -256,11 +256,11 @@ impl RunKeys {
     }
 
     pub(crate) fn result(&self, conversation: &ConversationId) -> Key {
-        self.key(format!("{}{conversation}", self.result_prefix()))
+        self.key(format!("{}{conversation}", Self::result_prefix()))
     }
 
     /// The prefix of the sort keys of results.
-    pub(crate) fn result_prefix(&self) -> &'static str {
+    pub(crate) fn result_prefix() -> &'static str {
         "result#"
     }
 

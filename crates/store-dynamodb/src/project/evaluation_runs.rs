@@ -50,7 +50,12 @@ fn document<T: DeserializeOwned>(what: &'static str, item: &Item) -> Result<T, S
 }
 
 fn put_run(keys: &SimulationKeys, run: &EvaluationRun) -> Result<Write, StoreError> {
-    let made = format!("{}{}#{}", keys.evaluation_run_prefix(), keys::time(run.created_at), run.id);
+    let made = format!(
+        "{}{}#{}",
+        crate::keys::SimulationKeys::evaluation_run_prefix(),
+        keys::time(run.created_at),
+        run.id
+    );
     Ok(put(RUN, keys.evaluation_run(&run.id), run)?.set(Index::Made.sort(), item::text(made)))
 }
 
@@ -110,7 +115,7 @@ pub(super) async fn list(
     let keys = table.keys(simulation);
     let query = Query::new(RUN, keys.partition.as_str())
         .by(Index::Made, Direction::Descending)
-        .beginning(keys.evaluation_run_prefix());
+        .beginning(crate::keys::SimulationKeys::evaluation_run_prefix());
     let mut entries = Entries::new(table.database, query, request)?;
     let mut page = PageBuilder::new(request.limit);
     loop {
@@ -200,7 +205,7 @@ pub(super) async fn results(
     limit: u32,
 ) -> Result<Vec<RunResult>, StoreError> {
     let keys = table.keys(simulation).run(run);
-    documents(table, RESULT, &keys.partition, keys.result_prefix(), after, limit).await
+    documents(table, RESULT, &keys.partition, crate::keys::RunKeys::result_prefix(), after, limit).await
 }
 
 /// The documents of a partition whose sort keys are a prefix and a conversation's id, after one.
@@ -250,5 +255,6 @@ pub(super) async fn labels(
     limit: u32,
 ) -> Result<Vec<ConversationLabels>, StoreError> {
     let keys = table.keys(simulation);
-    documents(table, LABELS, &keys.partition, keys.labels_prefix(), after, limit).await
+    documents(table, LABELS, &keys.partition, crate::keys::SimulationKeys::labels_prefix(), after, limit)
+        .await
 }

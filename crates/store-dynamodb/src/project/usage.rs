@@ -69,7 +69,8 @@ pub(super) async fn of_simulation(
     id: &SimulationId,
 ) -> Result<Vec<UsageRow>, StoreError> {
     let keys = table.keys(id);
-    let query = Query::new(WHAT, keys.partition.as_str()).beginning(keys.usage_prefix());
+    let query =
+        Query::new(WHAT, keys.partition.as_str()).beginning(crate::keys::SimulationKeys::usage_prefix());
     rows(table, &query).await
 }
 
