@@ -350,6 +350,7 @@ fn expected_item(item: &Value, conversation: &str, role: &str, words: &str, made
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one conversation passes through every status")]
 async fn conversation_has_its_shape_in_every_status() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;

@@ -85,7 +85,8 @@ pub(crate) async fn serve(
         service.app.engine().finish_turns().await;
     };
     let mut finished = Box::pin(finished);
-    let mut outcome = timeout(SHUTDOWN_GRACE - READERS_CUT_BEFORE_GRACE_ENDS, &mut finished).await;
+    let readers_stay = SHUTDOWN_GRACE.saturating_sub(READERS_CUT_BEFORE_GRACE_ENDS);
+    let mut outcome = timeout(readers_stay, &mut finished).await;
     if outcome.is_err() {
         cut_readers.send_replace(true);
         let cancelled = async {
