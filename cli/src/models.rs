@@ -1,6 +1,6 @@
 //! `onerun models`: checks the configured models.
 
-use std::process::ExitCode;
+use std::{fmt::Write as _, process::ExitCode};
 
 use clap::Subcommand;
 use onerun_domain::{ModelName, Purpose};
@@ -75,7 +75,7 @@ fn line(checked: &Checked) -> String {
     if usage.calls > 0 {
         let tokens = usage.tokens;
         let read = tokens.input + tokens.cached_input + tokens.cache_write;
-        text.push_str(&format!(", {read} tokens in, {} out, ", tokens.output));
+        _ = write!(text, ", {read} tokens in, {} out, ", tokens.output);
         text.push_str(&match usage.unpriced_calls {
             0 => usage.cost.to_string(),
             _ => "cost unknown".to_owned(),
@@ -91,12 +91,12 @@ fn line(checked: &Checked) -> String {
             if excerpt.len() < answer.len() {
                 excerpt.push('…');
             }
-            text.push_str(&format!("     {}\n", plain(&excerpt)));
+            _ = writeln!(text, "     {}", plain(&excerpt));
         }
-        Err(error) => text.push_str(&format!("     {}\n", plain(&error.to_string()))),
+        Err(error) => _ = writeln!(text, "     {}", plain(&error.to_string())),
     }
     if let Some(date) = retires {
-        text.push_str(&format!("     this model retires on {date}: choose another one\n"));
+        _ = writeln!(text, "     this model retires on {date}: choose another one");
     }
     if usage.unpriced_calls > 0 {
         text.push_str(
