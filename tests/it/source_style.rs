@@ -14,10 +14,7 @@ const COLUMNS: usize = 120;
 const LINES: usize = 500;
 
 /// Longer files, with the reason.
-const LONG_FILES: [(&str, &str); 2] = [
-    ("crates/model-offline/src/people.rs", "data: names of personas"),
-    ("crates/store-dynamodb/src/project/conversations.rs", "to be split by operation"),
-];
+const LONG_FILES: [(&str, &str); 1] = [("crates/model-offline/src/people.rs", "data: names of personas")];
 
 /// Every Rust file of the repository that git tracks or will track, with its text.
 fn sources() -> Vec<(String, String)> {
