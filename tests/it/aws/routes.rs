@@ -67,9 +67,20 @@ async fn every_function_has_the_rights_it_uses() {
     client.post_empty(&path(&format!("{conversation}/end")), 200).await;
     do_jobs(&cloud).await;
     client.get(&project.path(&simulation, "/results"), 200).await;
+    let labels = path(&format!("{conversation}/labels"));
+    let label = json!({ "labels": [{ "objective_id": project.objectives[0], "outcome": "passed" }] });
+    client.send(Method::PUT, &labels, Some(&label), 200).await;
+    client.get(&labels, 200).await;
+    client.get(&within("/v1/usage"), 200).await;
+    let estimated = json!({ "target_conversations": 2, "target_personas": 1 });
+    client.post(&within("/v1/simulations/estimate"), &estimated, 200).await;
 
     let canceled = simulate(&project, json!({})).await;
     client.post_empty(&project.path(&canceled, "/cancel"), 200).await;
+    let evaluations = project.path(&canceled, "/evaluations");
+    let run = id(&client.post(&evaluations, &json!({ "judge": "offline" }), 200).await);
+    client.get(&evaluations, 200).await;
+    client.get(&project.path(&canceled, &format!("/evaluations/{run}")), 200).await;
     let run = simulate(&project, json!({})).await;
     client.post_empty(&project.path(&run, "/run"), 200).await;
     cloud.function("tick").run(&tick_event()).await;
