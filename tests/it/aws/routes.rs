@@ -77,15 +77,18 @@ async fn every_function_has_the_rights_it_uses() {
 
     let canceled = simulate(&project, json!({})).await;
     client.post_empty(&project.path(&canceled, "/cancel"), 200).await;
-    let evaluations = project.path(&canceled, "/evaluations");
-    let run = id(&client.post(&evaluations, &json!({ "judge": "offline" }), 200).await);
-    client.get(&evaluations, 200).await;
-    client.get(&project.path(&canceled, &format!("/evaluations/{run}")), 200).await;
     let run = simulate(&project, json!({})).await;
     client.post_empty(&project.path(&run, "/run"), 200).await;
     cloud.function("tick").run(&tick_event()).await;
     do_jobs(&cloud).await;
     lists(&project, &[&simulation, &canceled]).await;
+
+    client.post_empty(&project.path(&simulation, "/cancel"), 200).await;
+    let evaluations = project.path(&simulation, "/evaluations");
+    let judged = id(&client.post(&evaluations, &json!({ "judge": "offline" }), 200).await);
+    do_jobs(&cloud).await;
+    client.get(&evaluations, 200).await;
+    client.get(&project.path(&simulation, &format!("/evaluations/{judged}")), 200).await;
 
     let rotate = cloud.function("rotate_secret");
     let token = cloud.begin_rotation().await;
