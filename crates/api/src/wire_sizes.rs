@@ -10,9 +10,9 @@ use onerun_auth::{
 use onerun_domain::{
     AgeGroup, Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason,
     EndedAttempt, Evaluation, EvaluationDetails, EvaluationStatus, FaultSeverity, Item, MAX_PERSONA_FAULTS,
-    MaxTurns, MessageText, Metadata, ModelUsage, Name, NanoDollars, Objective, ObjectiveRef, Outcome,
-    Persona, PersonaAttributes, PersonaFault, PersonaFaultKind, Project, Quote, Role, Scenario, Score, Seed,
-    Simulation, SimulationOptions, SimulationStatus, Target, TokenUsage,
+    MaxTurns, MessageText, Metadata, ModelName, ModelUsage, Name, NanoDollars, Objective, ObjectiveRef,
+    Outcome, Persona, PersonaAttributes, PersonaFault, PersonaFaultKind, Project, Quote, Role, Scenario,
+    Score, Seed, Simulation, SimulationModels, SimulationOptions, SimulationStatus, Target, TokenUsage,
 };
 use onerun_store::{AgentSummary, ConversationSummary, KeyView, SimulationSummary, WireSize};
 use proptest::prelude::*;
@@ -209,7 +209,14 @@ fn simulation(text: &str, long: &str, metadata: &Metadata) -> Simulation {
         max_turns: MaxTurns::parse(200).unwrap(),
         auto_approve: false,
         seed: Seed::parse(Seed::MAX).unwrap(),
-        options: SimulationOptions::default(),
+        options: SimulationOptions {
+            models: SimulationModels::all(
+                &ModelName::parse(&format!("bedrock:{}", "\"".repeat(248))).unwrap(),
+            ),
+            max_cost: Some(NanoDollars::new(999_999_123_456_789)),
+            max_tokens: Some(u64::MAX),
+            created_by: Some(SHORT_ID.into()),
+        },
         metadata: metadata.clone(),
         status: SimulationStatus::InProgress,
         last_failure_reason: Some(long.to_owned()),

@@ -112,6 +112,29 @@ impl Persona {
         self.decide(ApprovalStatus::Rejected, now)
     }
 
+    /// All texts that a persona consists of.
+    pub fn texts(&self) -> [&str; 16] {
+        let attributes = &self.attributes;
+        [
+            &self.summary,
+            &self.story,
+            &self.purpose,
+            &attributes.speech_style,
+            &attributes.education,
+            &attributes.occupation,
+            &attributes.economic_status,
+            &attributes.personality_traits,
+            &attributes.values,
+            &attributes.habits,
+            &attributes.interests,
+            &attributes.speech_patterns,
+            &attributes.typical_behavior,
+            &attributes.stress_triggers,
+            &attributes.stress_reactions,
+            &attributes.version,
+        ]
+    }
+
     fn decide(self, approval: ApprovalStatus, now: Timestamp) -> Result<Self, Refusal> {
         match self.approval {
             ApprovalStatus::Pending => Ok(Self { approval, updated_at: now, ..self }),

@@ -139,26 +139,3 @@ impl<'a> Message<'a> {
         self.item.role == Role::User
     }
 }
-
-/// The texts that a persona was generated from or with.
-fn persona_texts(persona: &Persona) -> [&str; 16] {
-    let attributes = &persona.attributes;
-    [
-        &persona.summary,
-        &persona.story,
-        &persona.purpose,
-        &attributes.speech_style,
-        &attributes.education,
-        &attributes.occupation,
-        &attributes.economic_status,
-        &attributes.personality_traits,
-        &attributes.values,
-        &attributes.habits,
-        &attributes.interests,
-        &attributes.speech_patterns,
-        &attributes.typical_behavior,
-        &attributes.stress_triggers,
-        &attributes.stress_reactions,
-        &attributes.version,
-    ]
-}

@@ -122,26 +122,7 @@ impl WireSize for SimulationSummary {
 
 impl WireSize for Persona {
     fn wire_size(&self) -> usize {
-        let attributes = &self.attributes;
-        let texts = [
-            &self.summary,
-            &self.story,
-            &self.purpose,
-            &attributes.speech_style,
-            &attributes.education,
-            &attributes.occupation,
-            &attributes.economic_status,
-            &attributes.personality_traits,
-            &attributes.values,
-            &attributes.habits,
-            &attributes.interests,
-            &attributes.speech_patterns,
-            &attributes.typical_behavior,
-            &attributes.stress_triggers,
-            &attributes.stress_reactions,
-            &attributes.version,
-        ];
-        FIXED + texts.iter().map(|one| text(one)).sum::<usize>() + metadata(&self.metadata)
+        FIXED + self.texts().into_iter().map(text).sum::<usize>() + metadata(&self.metadata)
     }
 }
 

@@ -4,7 +4,7 @@
 //! agent then finds nothing under it: no agent could have done better.
 
 use super::{
-    FaultSeverity, Message, PersonaFault, PersonaFaultKind, persona_texts,
+    FaultSeverity, Message, PersonaFault, PersonaFaultKind,
     words::{contains_any, sentences, words},
 };
 use crate::{Persona, Scenario};
@@ -76,7 +76,7 @@ const MAX_EXAMINED: usize = 100;
 pub(super) fn faults(scenario: &Scenario, persona: &Persona, messages: &[Message<'_>]) -> Vec<PersonaFault> {
     let mut known = Known::default();
     known.add(scenario.as_str());
-    for text in persona_texts(persona) {
+    for text in persona.texts() {
         known.add(text);
     }
     for (key, text) in persona.metadata.texts() {
