@@ -46,20 +46,17 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    let mut lines = Vec::new();
+    let mut printed = Ok(());
     let mut failed = false;
     check_models(&config, |checked| {
         failed |= checked.answer.is_err();
-        let text = line(checked);
         // Each call takes seconds, so each result is shown at once.
-        if let Err(error) = output::print(&text) {
-            lines.push(error);
+        if printed.is_ok() {
+            printed = output::print(&line(checked));
         }
     })
     .await?;
-    if let Some(error) = lines.into_iter().next() {
-        return Err(error);
-    }
+    printed?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -261,7 +261,7 @@ fn personas(simulation: &Simulation, results: &Results) -> String {
     std::iter::once(simulation.target_personas.to_string()).chain(parts).collect::<Vec<_>>().join(", ")
 }
 
-/// The models in force, with the way to a language model if there is none.
+/// The models in force. If personas are scripted, the text says how to configure a language model.
 fn models(models: &Models) -> String {
     let Models { persona, reply, judge } = models;
     if models.are_scripted() {

@@ -153,12 +153,6 @@ impl ModelConfig {
         self.prices.price(name, None).map(|price| price.cost(tokens))
     }
 
-    /// The same configuration with one model for everything.
-    pub fn with_model(mut self, name: &ModelName) -> Self {
-        self.defaults = SimulationModels::all(name);
-        self
-    }
-
     /// The models, called through a transport.
     pub fn open(self, transport: &Arc<dyn Transport>, clock: &Arc<dyn Clock>) -> ChatModels {
         let providers = self
@@ -184,13 +178,6 @@ impl ModelConfig {
 pub struct ChatModels {
     config: ModelConfig,
     providers: Vec<(ProviderName, Arc<Provider>)>,
-}
-
-impl ChatModels {
-    /// The configuration.
-    pub fn config(&self) -> &ModelConfig {
-        &self.config
-    }
 }
 
 impl Models for ChatModels {
@@ -239,30 +226,33 @@ fn name(variables: &mut Variables<'_>, variable: &str) -> Option<ModelName> {
 }
 
 fn open_ai(variables: &mut Variables<'_>, name: &ModelName) -> Option<Wire> {
-    let key = secret(variables, "OPENAI_API_KEY");
-    let base_url = variables.text("OPENAI_BASE_URL");
-    if key.is_none() && base_url.is_none() {
-        let problem =
-            format!("must be set, or OPENAI_BASE_URL for a server that needs no key: `{name}` is configured");
-        variables.refuse("OPENAI_API_KEY", &problem);
-        return None;
-    }
+    let (key, base_url) = key_and_url(variables, name, "OPENAI_API_KEY", "OPENAI_BASE_URL")?;
     let wire = OpenAi::new(base_url.as_deref(), key);
     wire.map(Wire::OpenAi).map_err(|error| variables.refuse("OPENAI_BASE_URL", &error.to_string())).ok()
 }
 
 fn anthropic(variables: &mut Variables<'_>, name: &ModelName) -> Option<Wire> {
-    let key = secret(variables, "ANTHROPIC_API_KEY");
-    let base_url = variables.text("ANTHROPIC_BASE_URL");
-    if key.is_none() && base_url.is_none() {
-        let problem = format!(
-            "must be set, or ANTHROPIC_BASE_URL for a server that needs no key: `{name}` is configured"
-        );
-        variables.refuse("ANTHROPIC_API_KEY", &problem);
-        return None;
-    }
+    let (key, base_url) = key_and_url(variables, name, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL")?;
     let wire = Anthropic::new(base_url.as_deref(), key);
     wire.map(Wire::Anthropic).map_err(|error| variables.refuse("ANTHROPIC_BASE_URL", &error.to_string())).ok()
+}
+
+/// A provider's key and base URL, of which one is needed.
+fn key_and_url(
+    variables: &mut Variables<'_>,
+    name: &ModelName,
+    key_variable: &str,
+    url_variable: &str,
+) -> Option<(Option<Secret>, Option<String>)> {
+    let key = secret(variables, key_variable);
+    let base_url = variables.text(url_variable);
+    if key.is_none() && base_url.is_none() {
+        let problem =
+            format!("must be set, or {url_variable} for a server that needs no key: `{name}` is configured");
+        variables.refuse(key_variable, &problem);
+        return None;
+    }
+    Some((key, base_url))
 }
 
 fn bedrock(variables: &mut Variables<'_>, name: &ModelName) -> Option<Wire> {

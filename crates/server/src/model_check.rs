@@ -27,7 +27,7 @@ pub struct Checked {
     pub model: ModelName,
     /// The purpose it was asked for.
     pub purpose: Purpose,
-    /// An excerpt of the answer, or why there is none.
+    /// The answer in short, or the error.
     pub answer: Result<String, ModelError>,
     /// The usage of the calls.
     pub usage: ModelUsage,
