@@ -39,7 +39,7 @@ pub struct Prompt {
     pub wire: Wire,
     /// The requested model.
     pub model: String,
-    /// The system prompt, empty if there is none.
+    /// The system prompt. Empty without one.
     pub system: String,
     /// The other messages.
     pub messages: Vec<Message>,

@@ -78,7 +78,7 @@ pub async fn record_is_written_with_the_requests_effect(fixture: &Fixture) {
     assert_eq!(found(fixture, "unknown", now).await, None);
 }
 
-/// Whatever the request creates, the first record stays unchanged.
+/// A repeated request leaves the first record unchanged, for every resource that requests create.
 pub async fn repeated_request_writes_nothing(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let project = &scene.project;

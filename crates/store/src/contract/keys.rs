@@ -448,8 +448,7 @@ pub async fn unknown_caller_is_none_in_the_decision(fixture: &Fixture) {
     fixture.store.change_key(&id, change).await.unwrap().unwrap();
 }
 
-/// Whatever a caller requests during its revocation, no entry of the trail after the revocation is
-/// the caller's.
+/// The trail has no entry of a caller after the caller's revocation.
 pub async fn caller_cannot_act_after_its_revocation(fixture: &Fixture) {
     for _ in 0..ROUNDS {
         let caller = add(fixture, record(fixture, name("Caller"), Grant::everything())).await.id;
@@ -499,7 +498,7 @@ pub async fn concurrent_key_changes_are_all_kept(fixture: &Fixture) {
     assert_eq!(trail(fixture).await.len(), 9);
 }
 
-/// Whatever runs concurrently with the revocation.
+/// No concurrent change undoes a revocation.
 pub async fn revoked_key_stays_revoked(fixture: &Fixture) {
     for _ in 0..ROUNDS {
         let id = add(fixture, record(fixture, name("Key"), Grant::everything())).await.id;
