@@ -6,22 +6,15 @@ use jiff::Timestamp;
 use onerun_domain::{Clock, TokenUsage};
 use onerun_model_chat::{
     Anthropic, AwsCredentials, ChatAnswer, ChatError, ChatMessage, ChatRequest, ChatRole, CircuitConfig,
-    Converse, Finish, Limits, OpenAi, Provider as ChatProvider, Schema, Secret, Sent, Wire as ChatWire,
+    Converse, Finish, Kind, Limits, OpenAi, Property, Provider as ChatProvider, Schema, Secret, Sent,
+    Wire as ChatWire,
 };
 use onerun_tests::provider::{Faults, Outcome, PROVIDER_KEY, Prompt, Provider, Reply, Tokens, Wire};
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-const REPLY: Schema = Schema {
-    name: "reply",
-    json: r#"{
-        "type": "object",
-        "properties": { "message": { "type": "string" } },
-        "required": ["message"],
-        "additionalProperties": false
-    }"#,
-};
+const REPLY: Schema = Schema { name: "reply", properties: &[Property::new("message", Kind::Text)] };
 
 /// The clock that dates signatures.
 struct Fixed;
@@ -105,7 +98,7 @@ async fn strict_provider_accepts_requests_of_each_wire() {
         assert_eq!(prompt.model, "eu.small-v1:0");
         assert_eq!(prompt.system, "You are a customer.");
         assert_eq!(prompt.last(), "How can I help?");
-        assert_eq!(prompt.schema, Some(serde_json::from_str::<Value>(REPLY.json).unwrap()));
+        assert_eq!(prompt.schema, Some(serde_json::from_str::<Value>(&REPLY.json()).unwrap()));
         assert_eq!(prompt.max_tokens, Some(60));
         assert_eq!(provider.rejected(), [""; 0]);
     }

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use onerun_domain::TokenUsage;
 
-use crate::{dialect::Parameter, secret::redact, transport::TransportError};
+use crate::{dialect::Parameter, schema::Schema, secret::redact, transport::TransportError};
 
 /// The maximum length of a [`Detail`], in bytes.
 const MAX_DETAIL: usize = 500;
@@ -53,16 +53,6 @@ impl ChatRole {
             Self::Assistant => "assistant",
         }
     }
-}
-
-/// The schema of a structured answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schema {
-    /// A name of letters, digits, `_` and `-`, which providers show to the model.
-    pub name: &'static str,
-    /// A JSON Schema. Each object in it lists all of its properties as required and forbids others, because
-    /// strict modes demand that.
-    pub json: &'static str,
 }
 
 /// A model's answer.

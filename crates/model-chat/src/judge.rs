@@ -12,7 +12,8 @@ use serde_json::json;
 
 use crate::{
     ask::{Asked, Repair},
-    chat::{ChatMessage, ChatRequest, ChatRole, Schema},
+    chat::{ChatMessage, ChatRequest, ChatRole},
+    schema::{Kind, Property, Schema},
 };
 
 /// The tokens of the shortest answer, with reasoning.
@@ -21,32 +22,19 @@ const BASE_TOKENS: u32 = 4_000;
 /// The tokens of one verdict.
 const TOKENS_A_VERDICT: u32 = 600;
 
-const SCHEMA: Schema = Schema {
-    name: "verdicts",
-    json: r#"{
-        "type": "object",
-        "properties": {
-            "verdicts": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "objective": { "type": "integer", "description": "The number of the objective." },
-                        "requirement": { "type": "string", "description": "The objective as a positive requirement on the agent." },
-                        "reasoning": { "type": "string", "description": "What in the transcript speaks for and against it." },
-                        "quotes": { "type": "array", "items": { "type": "string" }, "description": "Words of the transcript, to the letter." },
-                        "verdict": { "type": "string", "enum": ["passed", "failed", "inconclusive"] },
-                        "score": { "type": "integer", "enum": [0, 1, 2, 3, 4, 5] }
-                    },
-                    "required": ["objective", "requirement", "reasoning", "quotes", "verdict", "score"],
-                    "additionalProperties": false
-                }
-            }
-        },
-        "required": ["verdicts"],
-        "additionalProperties": false
-    }"#,
-};
+/// One verdict. The model reasons before it decides, because it writes the members in this order.
+const VERDICT: &[Property] = &[
+    Property::new("objective", Kind::Integer).described("The number of the objective."),
+    Property::new("requirement", Kind::Text)
+        .described("The objective as a positive requirement on the agent."),
+    Property::new("reasoning", Kind::Text).described("What in the transcript speaks for and against it."),
+    Property::new("quotes", Kind::Texts).described("Words of the transcript, to the letter."),
+    Property::new("verdict", Kind::Word(&["passed", "failed", "inconclusive"])),
+    Property::new("score", Kind::Number(&[0, 1, 2, 3, 4, 5])),
+];
+
+const SCHEMA: Schema =
+    Schema { name: "verdicts", properties: &[Property::new("verdicts", Kind::Objects(VERDICT))] };
 
 const SYSTEM: &str = "\
 You judge whether a software agent met objectives in one conversation with a user. You are given the objectives, and the \
@@ -106,7 +94,7 @@ pub(crate) async fn judge(asked: &Asked<'_>, request: &JudgeRequest<'_>) -> Resu
     // The judge's words may repeat the agent's, so they stay out of the request for a better answer.
     let check = |written: Written, _| verdicts(written, questions.len());
     let answered = asked.ask(chat, Repair::WithoutAnswer, check).await?;
-    let prompt = format!("{SYSTEM}\n{}", SCHEMA.json);
+    let prompt = format!("{SYSTEM}\n{}", SCHEMA.json());
     Ok(Verdicts { verdicts: answered.answer, prompt, version: answered.version })
 }
 

@@ -19,19 +19,21 @@ mod prices;
 mod provider;
 mod record;
 mod reply;
+mod schema;
 mod secret;
 #[cfg(test)]
 mod testing;
 mod transport;
 mod wire;
 
-pub use chat::{ChatAnswer, ChatError, ChatMessage, ChatRequest, ChatRole, Detail, Finish, Schema};
+pub use chat::{ChatAnswer, ChatError, ChatMessage, ChatRequest, ChatRole, Detail, Finish};
 pub use config::{ChatModels, ModelConfig};
 pub use dialect::{Dialect, Parameter, Structure};
 pub use json::json_text;
 pub use prices::{Price, Prices, PricesError};
 pub use provider::{CircuitConfig, Limits, Provider, Sent};
 pub use record::{RecordError, RecordingTransport, ReplayingTransport};
+pub use schema::{Kind, Property, Schema};
 pub use secret::Secret;
 pub use transport::{MAX_RESPONSE_BYTES, Transport, TransportError};
 pub use wire::{Anthropic, AwsCredentials, Converse, EndpointError, OpenAi, Wire};

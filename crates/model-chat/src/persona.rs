@@ -14,7 +14,8 @@ use serde::Deserialize;
 
 use crate::{
     ask::{Asked, Repair, Try},
-    chat::{ChatMessage, ChatRequest, ChatRole, Schema},
+    chat::{ChatMessage, ChatRequest, ChatRole},
+    schema::{Kind, Property, Schema},
 };
 
 const MAX_TOKENS: u32 = 6_000;
@@ -27,22 +28,22 @@ const MAX_FACTS: usize = 12;
 
 const SCHEMA: Schema = Schema {
     name: "persona",
-    json: r#"{
-        "type": "object",
-        "properties": {
-            "summary": { "type": "string", "description": "The person in one sentence: name, age, occupation, manner." },
-            "age_group": { "type": "string", "enum": ["teen", "young_adult", "adult", "senior"] },
-            "occupation": { "type": "string" },
-            "story": { "type": "string", "description": "The person's situation and why they contact the agent, in three to six sentences." },
-            "goal": { "type": "string", "description": "What the person wants from this conversation, in one sentence." },
-            "knows": { "type": "array", "items": { "type": "string" }, "description": "Facts that the person may mention on their own." },
-            "tells_when_asked": { "type": "array", "items": { "type": "string" }, "description": "Facts that the person tells only when asked, with exact values." },
-            "stops_when": { "type": "string", "description": "When the person ends the conversation: satisfied, or giving up." },
-            "language": { "type": "string", "description": "The language that the person writes." }
-        },
-        "required": ["summary", "age_group", "occupation", "story", "goal", "knows", "tells_when_asked", "stops_when", "language"],
-        "additionalProperties": false
-    }"#,
+    properties: &[
+        Property::new("summary", Kind::Text)
+            .described("The person in one sentence: name, age, occupation, manner."),
+        Property::new("age_group", Kind::Word(&["teen", "young_adult", "adult", "senior"])),
+        Property::new("occupation", Kind::Text),
+        Property::new("story", Kind::Text)
+            .described("The person's situation and why they contact the agent, in three to six sentences."),
+        Property::new("goal", Kind::Text)
+            .described("What the person wants from this conversation, in one sentence."),
+        Property::new("knows", Kind::Texts).described("Facts that the person may mention on their own."),
+        Property::new("tells_when_asked", Kind::Texts)
+            .described("Facts that the person tells only when asked, with exact values."),
+        Property::new("stops_when", Kind::Text)
+            .described("When the person ends the conversation: satisfied, or giving up."),
+        Property::new("language", Kind::Text).described("The language that the person writes."),
+    ],
 };
 
 const SYSTEM: &str = "\

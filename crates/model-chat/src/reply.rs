@@ -13,7 +13,8 @@ use serde_json::Value;
 use self::{plain::plain, question::awaits_answer};
 use crate::{
     ask::{Asked, Repair, Try},
-    chat::{ChatMessage, ChatRequest, ChatRole, Schema},
+    chat::{ChatMessage, ChatRequest, ChatRole},
+    schema::{Kind, Property, Schema},
 };
 
 /// Reasoning counts as output, so the limit is far above the length of a message.
@@ -21,16 +22,16 @@ const MAX_TOKENS: u32 = 4_000;
 
 const SCHEMA: Schema = Schema {
     name: "reply",
-    json: r#"{
-        "type": "object",
-        "properties": {
-            "message": { "type": "string", "description": "The person's next message; empty if the person says nothing more." },
-            "stop": { "type": "boolean", "description": "Whether the person ends the conversation with this message." },
-            "reason": { "type": "string", "enum": ["continues", "goal_completed", "gave_up", "transferred", "out_of_scope"] }
-        },
-        "required": ["message", "stop", "reason"],
-        "additionalProperties": false
-    }"#,
+    properties: &[
+        Property::new("message", Kind::Text)
+            .described("The person's next message; empty if the person says nothing more."),
+        Property::new("stop", Kind::Boolean)
+            .described("Whether the person ends the conversation with this message."),
+        Property::new(
+            "reason",
+            Kind::Word(&["continues", "goal_completed", "gave_up", "transferred", "out_of_scope"]),
+        ),
+    ],
 };
 
 /// The first message that the model sees. The persona's own opening stays in the model's context, and most providers

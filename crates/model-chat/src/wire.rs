@@ -10,7 +10,7 @@ mod retry_after;
 use bytes::Bytes;
 use http::{Request, Response};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::Serialize;
 
 pub use self::{
     anthropic::Anthropic,
@@ -19,8 +19,9 @@ pub use self::{
     openai::OpenAi,
 };
 use crate::{
-    chat::{ChatAnswer, ChatError, ChatMessage, ChatRequest, ChatRole, Schema},
+    chat::{ChatAnswer, ChatError, ChatMessage, ChatRequest, ChatRole},
     dialect::{Dialect, Structure},
+    schema::Schema,
 };
 
 /// The name of the tool that a model must use to give a structured answer.
@@ -93,14 +94,14 @@ impl Wire {
     }
 }
 
-/// Serialises a body.
-fn body(value: &Value) -> Bytes {
-    Bytes::from(value.to_string())
+/// Serialises a body. Its types have no value that can fail to serialise.
+fn body(payload: &impl Serialize) -> Bytes {
+    Bytes::from(serde_json::to_vec(payload).unwrap_or_default())
 }
 
-/// Parses a schema. It is a constant of this crate, so a failure is a defect that tests find.
-fn schema(schema: &Schema) -> Value {
-    serde_json::from_str(schema.json).unwrap_or(Value::Null)
+/// A tool whose input is the answer.
+fn tool_description(schema: &Schema) -> String {
+    format!("Gives the answer: {}", schema.name)
 }
 
 /// The instructions, with the schema where no parameter conveys it.
@@ -108,7 +109,8 @@ fn system(request: &ChatRequest, dialect: Dialect) -> String {
     match (request.schema, dialect.structure) {
         (Some(schema), Structure::Object | Structure::Prompt) => format!(
             "{}\n\nAnswer with one JSON object and nothing else. It must match this JSON Schema:\n{}",
-            request.system, schema.json
+            request.system,
+            schema.json()
         ),
         _ => request.system.clone(),
     }

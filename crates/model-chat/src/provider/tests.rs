@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::{
-    chat::{ChatMessage, ChatRole, Schema},
+    chat::{ChatMessage, ChatRole},
+    schema::Schema,
     secret::Secret,
     transport::TransportError,
     wire::OpenAi,
@@ -17,7 +18,7 @@ use crate::{
 
 mod limits;
 
-static SCHEMA: Schema = Schema { name: "answer", json: r#"{"type": "object"}"# };
+static SCHEMA: Schema = Schema { name: "answer", properties: &[] };
 
 /// A clock for signatures, which OpenAI's wire does not have.
 struct FixedClock;

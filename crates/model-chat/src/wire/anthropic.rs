@@ -4,18 +4,20 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use jiff::Timestamp;
 use onerun_domain::TokenUsage;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::{
     TOOL, alternating, body, bounded,
     endpoint::{Endpoint, EndpointError},
     failure::{Failure, shapeless, success},
-    schema, system,
+    system, tool_description,
 };
 use crate::{
     chat::{ChatAnswer, ChatError, ChatRequest, Detail, Finish},
     dialect::{Dialect, Structure},
     json::{count, member, object, text, without_reasoning},
+    schema::Schema,
     secret::Secret,
 };
 
@@ -84,41 +86,65 @@ impl Anthropic {
 }
 
 /// The body of a request.
-fn payload(model: &str, request: &ChatRequest, dialect: Dialect) -> Value {
+#[derive(Serialize)]
+struct Payload {
+    #[serde(flatten)]
+    parameters: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_config: Option<OutputConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools: Option<[Tool; 1]>,
+}
+
+#[derive(Serialize)]
+struct OutputConfig {
+    format: Format,
+}
+
+#[derive(Serialize)]
+struct Format {
+    r#type: &'static str,
+    schema: &'static Schema,
+}
+
+#[derive(Serialize)]
+struct Tool {
+    name: &'static str,
+    description: String,
+    input_schema: &'static Schema,
+}
+
+fn payload(model: &str, request: &ChatRequest, dialect: Dialect) -> Payload {
     let messages: Vec<Value> = alternating(&request.messages)
         .into_iter()
         .map(|(role, text)| json!({"role": role.as_str(), "content": text}))
         .collect();
-    let mut payload = object([
+    let mut parameters = object([
         ("model", model.into()),
         ("max_tokens", request.max_tokens.into()),
         ("messages", messages.into()),
     ]);
     let system = system(request, dialect);
     if !system.trim().is_empty() {
-        payload.insert("system".into(), system.into());
+        parameters.insert("system".into(), system.into());
     }
     if let Some(temperature) = request.temperature.filter(|_| dialect.temperature) {
-        payload.insert("temperature".into(), temperature.into());
+        parameters.insert("temperature".into(), temperature.into());
     }
+    let (mut output_config, mut tools) = (None, None);
     match (request.schema, dialect.structure) {
-        (Some(answer), Structure::Schema) => {
-            let format = json!({"type": "json_schema", "schema": schema(answer)});
-            payload.insert("output_config".into(), json!({"format": format}));
+        (Some(schema), Structure::Schema) => {
+            output_config = Some(OutputConfig { format: Format { r#type: "json_schema", schema } });
         }
-        (Some(answer), Structure::Tool) => {
-            let tool = json!({
-                "name": TOOL,
-                "description": format!("Gives the answer: {}", answer.name),
-                "input_schema": schema(answer),
-            });
-            payload.insert("tools".into(), json!([tool]));
+        (Some(schema), Structure::Tool) => {
+            let description = tool_description(schema);
+            tools = Some([Tool { name: TOOL, description, input_schema: schema }]);
             // There is one tool, so `any` means this one. More servers know `any`.
-            payload.insert("tool_choice".into(), json!({"type": "any"}));
+            parameters.insert("tool_choice".into(), json!({"type": "any"}));
         }
         _ => {}
     }
-    payload.into()
+    Payload { parameters, output_config, tools }
 }
 
 /// Reads a message. The input of a tool is the answer, if the model used one.

@@ -10,18 +10,20 @@ use http::{Request, Response, header};
 use jiff::Timestamp;
 use onerun_domain::TokenUsage;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::{
     TOOL, alternating, body, bounded,
     endpoint::{Endpoint, EndpointError},
     failure::{shapeless, success},
-    schema, system,
+    system, tool_description,
 };
 use crate::{
     chat::{ChatAnswer, ChatError, ChatRequest, Detail, Finish},
     dialect::{Dialect, Structure},
     json::{count, member, object, text, without_reasoning},
+    schema::Schema,
     secret::Secret,
 };
 
@@ -149,7 +151,41 @@ impl Converse {
 }
 
 /// The body of a request.
-fn payload(request: &ChatRequest, dialect: Dialect) -> Value {
+#[derive(Serialize)]
+struct Payload {
+    #[serde(flatten)]
+    parameters: Map<String, Value>,
+    #[serde(rename = "toolConfig", skip_serializing_if = "Option::is_none")]
+    tool_config: Option<ToolConfig>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ToolConfig {
+    tools: [Tool; 1],
+    tool_choice: Value,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tool {
+    tool_spec: ToolSpec,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ToolSpec {
+    name: &'static str,
+    description: String,
+    input_schema: InputSchema,
+}
+
+#[derive(Serialize)]
+struct InputSchema {
+    json: &'static Schema,
+}
+
+fn payload(request: &ChatRequest, dialect: Dialect) -> Payload {
     let messages: Vec<Value> = alternating(&request.messages)
         .into_iter()
         .map(|(role, text)| json!({"role": role.as_str(), "content": [{"text": text}]}))
@@ -158,33 +194,31 @@ fn payload(request: &ChatRequest, dialect: Dialect) -> Value {
     if let Some(temperature) = request.temperature.filter(|_| dialect.temperature) {
         config.insert("temperature".into(), temperature.into());
     }
-    let mut payload = object([("messages", messages.into()), ("inferenceConfig", config.into())]);
+    let mut parameters = object([("messages", messages.into()), ("inferenceConfig", config.into())]);
     let system = system(request, dialect);
     if !system.trim().is_empty() {
-        payload.insert("system".into(), json!([{"text": system}]));
+        parameters.insert("system".into(), json!([{"text": system}]));
     }
+    let mut tool_config = None;
     match (request.schema, dialect.structure) {
-        (Some(answer), Structure::Schema) => {
+        (Some(schema), Structure::Schema) => {
             // Bedrock wants the schema as a string.
-            let schema = json!({"name": answer.name, "schema": schema(answer).to_string()});
+            let schema = json!({"name": schema.name, "schema": schema.json()});
             let format = json!({"type": "json_schema", "structure": {"jsonSchema": schema}});
-            payload.insert("outputConfig".into(), json!({"textFormat": format}));
+            parameters.insert("outputConfig".into(), json!({"textFormat": format}));
         }
-        (Some(answer), Structure::Tool) => {
-            let tool = json!({
-                "name": TOOL,
-                "description": format!("Gives the answer: {}", answer.name),
-                "inputSchema": {"json": schema(answer)},
-            });
+        (Some(schema), Structure::Tool) => {
+            let tool_spec = ToolSpec {
+                name: TOOL,
+                description: tool_description(schema),
+                input_schema: InputSchema { json: schema },
+            };
             // There is one tool, so `any` means this one. More models know `any`.
-            payload.insert(
-                "toolConfig".into(),
-                json!({"tools": [{"toolSpec": tool}], "toolChoice": {"any": {}}}),
-            );
+            tool_config = Some(ToolConfig { tools: [Tool { tool_spec }], tool_choice: json!({"any": {}}) });
         }
         _ => {}
     }
-    payload.into()
+    Payload { parameters, tool_config }
 }
 
 /// Reads a message. The input of a tool is the answer, if the model used one.

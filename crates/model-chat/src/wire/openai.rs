@@ -6,18 +6,20 @@ use http::{Request, Response, header};
 use jiff::Timestamp;
 use onerun_domain::TokenUsage;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::{
     body, bounded,
     endpoint::{Endpoint, EndpointError},
     failure::{Failure, shapeless, success},
-    schema, system,
+    system,
 };
 use crate::{
     chat::{ChatAnswer, ChatError, ChatRequest, Detail, Finish},
     dialect::{Dialect, Structure},
     json::{count, member, object, text, without_reasoning},
+    schema::Schema,
     secret::Secret,
 };
 
@@ -118,7 +120,29 @@ impl OpenAi {
 }
 
 /// The body of a request.
-fn payload(model: &str, request: &ChatRequest, dialect: Dialect) -> Value {
+#[derive(Serialize)]
+struct Payload {
+    #[serde(flatten)]
+    parameters: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ResponseFormat {
+    JsonObject,
+    JsonSchema { json_schema: JsonSchema },
+}
+
+#[derive(Serialize)]
+struct JsonSchema {
+    name: &'static str,
+    strict: bool,
+    schema: &'static Schema,
+}
+
+fn payload(model: &str, request: &ChatRequest, dialect: Dialect) -> Payload {
     let system = json!({"role": "system", "content": system(request, dialect)});
     let turns = request
         .messages
@@ -126,31 +150,27 @@ fn payload(model: &str, request: &ChatRequest, dialect: Dialect) -> Value {
         .map(|message| json!({"role": message.role.as_str(), "content": message.text}));
     let messages: Vec<Value> = std::iter::once(system).chain(turns).collect();
     let limit = if dialect.completion_limit { "max_completion_tokens" } else { "max_tokens" };
-    let mut payload = object([
+    let mut parameters = object([
         ("model", model.into()),
         ("messages", messages.into()),
         (limit, request.max_tokens.into()),
         ("stream", false.into()),
     ]);
     if let Some(temperature) = request.temperature.filter(|_| dialect.temperature) {
-        payload.insert("temperature".into(), temperature.into());
+        parameters.insert("temperature".into(), temperature.into());
     }
     if let Some(seed) = request.seed.filter(|_| dialect.seed) {
         // Servers read it as a signed integer.
-        payload.insert("seed".into(), (seed & i64::MAX.cast_unsigned()).into());
+        parameters.insert("seed".into(), (seed & i64::MAX.cast_unsigned()).into());
     }
-    let format = request.schema.and_then(|answer| match dialect.structure {
-        Structure::Schema => Some(json!({
-            "type": "json_schema",
-            "json_schema": {"name": answer.name, "strict": true, "schema": schema(answer)},
-        })),
-        Structure::Object => Some(json!({"type": "json_object"})),
+    let response_format = request.schema.and_then(|schema| match dialect.structure {
+        Structure::Schema => Some(ResponseFormat::JsonSchema {
+            json_schema: JsonSchema { name: schema.name, strict: true, schema },
+        }),
+        Structure::Object => Some(ResponseFormat::JsonObject),
         Structure::Tool | Structure::Prompt => None,
     });
-    if let Some(format) = format {
-        payload.insert("response_format".into(), format);
-    }
-    payload.into()
+    Payload { parameters, response_format }
 }
 
 /// Reads the first choice.

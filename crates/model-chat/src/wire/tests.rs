@@ -1,13 +1,25 @@
 use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::{chat::Finish, dialect::Parameter, json_text, secret::Secret};
+use crate::{
+    chat::Finish,
+    dialect::Parameter,
+    json_text,
+    schema::{Kind, Property},
+    secret::Secret,
+};
 
+/// Its members are in no alphabetical order.
 static ANSWER: Schema = Schema {
     name: "reply",
-    json: r#"{"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"], "additionalProperties": false}"#,
+    properties: &[
+        Property::new("requirement", Kind::Text),
+        Property::new("reasoning", Kind::Text),
+        Property::new("verdict", Kind::Boolean),
+        Property::new("score", Kind::Integer),
+    ],
 };
 
 fn key(text: &str) -> Secret {
@@ -75,7 +87,7 @@ fn openai_request_has_the_documented_form() {
     assert_eq!(url, "https://api.openai.com/v1/chat/completions");
     assert_eq!(headers["authorization"], "Bearer sk-test");
     assert!(headers["authorization"].is_sensitive());
-    let schema: Value = serde_json::from_str(ANSWER.json).unwrap();
+    let schema: Value = serde_json::from_str(&ANSWER.json()).unwrap();
     let expected = json!({
         "model": "some-model",
         "messages": [
@@ -121,7 +133,20 @@ fn refused_parameters_are_left_out() {
     assert!(prompt.get("response_format").is_none());
     for body in [object, prompt] {
         let system = body["messages"][0]["content"].as_str().unwrap();
-        assert!(system.contains("JSON") && system.contains(ANSWER.json), "{system}");
+        assert!(system.contains("JSON") && system.contains(&ANSWER.json()), "{system}");
+    }
+}
+
+#[test]
+fn each_wire_sends_a_schema_in_its_declared_order() {
+    for wire in [openai(None), anthropic(None), converse(access_key(None))] {
+        for structure in [Structure::Schema, wire.fallback(), Structure::Prompt] {
+            let dialect = Dialect { structure, ..wire.dialect() };
+            let http = wire.request("some-model", &request(), dialect, now()).unwrap();
+            // Some places hold the schema as a string.
+            let body = String::from_utf8(http.body().to_vec()).unwrap().replace('\\', "");
+            assert!(body.contains(&ANSWER.json()), "{structure:?}: {body}");
+        }
     }
 }
 
@@ -165,7 +190,7 @@ fn anthropic_request_has_the_documented_form() {
     assert_eq!(url, "https://api.anthropic.com/v1/messages");
     assert_eq!(headers["x-api-key"], "sk-ant-test");
     assert_eq!(headers["anthropic-version"], "2023-06-01");
-    let schema: Value = serde_json::from_str(ANSWER.json).unwrap();
+    let schema: Value = serde_json::from_str(&ANSWER.json()).unwrap();
     let expected = json!({
         "model": "some-model",
         "max_tokens": 300,
@@ -200,7 +225,7 @@ fn converse_request_has_the_documented_form() {
     let (url, headers, body) = sent(&wire, wire.dialect());
     assert_eq!(url, "https://bedrock-runtime.eu-central-1.amazonaws.com/model/some-model/converse");
     assert_eq!(headers["authorization"], "Bearer bedrock-key");
-    let schema: Value = serde_json::from_str(ANSWER.json).unwrap();
+    let schema: Value = serde_json::from_str(&ANSWER.json()).unwrap();
     let expected = json!({
         "system": [{"text": "Be Ann."}],
         "messages": [
@@ -211,7 +236,7 @@ fn converse_request_has_the_documented_form() {
         "inferenceConfig": {"maxTokens": 300, "temperature": 0.5},
         "outputConfig": {"textFormat": {
             "type": "json_schema",
-            "structure": {"jsonSchema": {"name": "reply", "schema": schema.to_string()}},
+            "structure": {"jsonSchema": {"name": "reply", "schema": ANSWER.json()}},
         }},
     });
     assert_eq!(body, expected);
