@@ -1,0 +1,23 @@
+//! OneRun's gates, verdicts and reports.
+//!
+//! A [`Plan`] says which trials are expected and which gates they must pass. [`evaluate`] holds the observed
+//! [`CaseRun`]s against it and returns a [`Report`], which [`render`] writes for people and for other programs.
+//! Expected numbers come from the plan alone, so data that is missing never improves a verdict.
+//!
+//! Nothing here reads a clock, a file or the network.
+
+mod evaluate;
+mod plan;
+pub mod render;
+mod report;
+mod run;
+
+pub use evaluate::evaluate;
+pub use plan::{
+    Against, Basis, Gate, Plan, PlannedCase, PlannedObjective, Quarantine, RegressionMode, Subject,
+};
+pub use report::{
+    CaseReport, EvaluationReport, GateReport, GateStatus, ObjectiveReport, Planned, QuarantineReport, Rate,
+    Report, TrialCounts, TrialOutcome, TrialReport, VERSION, Verdict,
+};
+pub use run::{CaseRun, Trial, TrialEnd, TrialEvaluation};
