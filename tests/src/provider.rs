@@ -28,7 +28,7 @@ use futures_util::{StreamExt, stream};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
-use onerun_model_chat::{Transport, TransportError};
+use onerun_transport::{Transport, TransportError};
 
 pub use self::{
     answer::{Answer, Finish, Reply, Tokens},

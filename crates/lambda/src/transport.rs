@@ -12,8 +12,8 @@ use aws_smithy_runtime_api::client::{
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
-use onerun_model_chat::{MAX_RESPONSE_BYTES, Transport, TransportError};
 use onerun_store::with_causes;
+use onerun_transport::{MAX_RESPONSE_BYTES, Transport, TransportError};
 use tokio::time::timeout;
 
 use crate::aws::TLS;

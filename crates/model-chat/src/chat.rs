@@ -4,7 +4,9 @@ use std::{fmt, time::Duration};
 
 use onerun_domain::TokenUsage;
 
-use crate::{dialect::Parameter, schema::Schema, secret::redact, transport::TransportError};
+use onerun_transport::TransportError;
+
+use crate::{dialect::Parameter, schema::Schema, secret::redact};
 
 /// The maximum length of a [`Detail`], in bytes.
 const MAX_DETAIL: usize = 500;

@@ -14,10 +14,11 @@ use onerun_domain::{
 use onerun_engine::{Model, ModelError, Models};
 use onerun_host::Variables;
 use onerun_model_offline::Offline;
+use onerun_transport::Transport;
 
 use crate::{
-    Anthropic, AwsCredentials, CircuitConfig, Converse, Limits, OpenAi, Prices, Provider, Secret, Transport,
-    Wire, chat_model::ChatModel,
+    Anthropic, AwsCredentials, CircuitConfig, Converse, Limits, OpenAi, Prices, Provider, Secret, Wire,
+    chat_model::ChatModel,
 };
 
 /// The longest file that holds a key or patterns, in bytes.

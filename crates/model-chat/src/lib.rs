@@ -1,6 +1,6 @@
 //! Chat models of OpenAI, Anthropic and Bedrock, and of every server that speaks one of their wires.
 //!
-//! Nothing here opens a socket: a [`Provider`] sends requests through a [`Transport`], which each host
+//! Nothing here opens a socket: a [`Provider`] sends requests through a [`Transport`](onerun_transport::Transport), which each host
 //! implements. The wires are pure: they turn a [`ChatRequest`] into an HTTP request and an HTTP response
 //! into a [`ChatAnswer`].
 //!
@@ -23,7 +23,6 @@ mod schema;
 mod secret;
 #[cfg(test)]
 mod testing;
-mod transport;
 mod wire;
 
 pub use chat::{ChatAnswer, ChatError, ChatMessage, ChatRequest, ChatRole, Detail, Finish};
@@ -35,5 +34,4 @@ pub use provider::{CircuitConfig, Limits, Provider, Sent};
 pub use record::{RecordError, RecordingTransport, ReplayingTransport};
 pub use schema::{Kind, Property, Schema};
 pub use secret::Secret;
-pub use transport::{MAX_RESPONSE_BYTES, Transport, TransportError};
 pub use wire::{Anthropic, AwsCredentials, Converse, EndpointError, OpenAi, Wire};

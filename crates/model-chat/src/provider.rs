@@ -14,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use http::Request;
 use onerun_domain::Clock;
+use onerun_transport::{Transport, TransportError};
 use serde::de::IgnoredAny;
 use tokio::{
     sync::SemaphorePermit,
@@ -29,7 +30,6 @@ use crate::{
     chat::{ChatAnswer, ChatError, ChatRequest, Detail, Finish},
     dialect::{Dialect, Parameter},
     json::json_text,
-    transport::{Transport, TransportError},
     wire::Wire,
 };
 

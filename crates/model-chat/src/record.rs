@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use self::line::{Canonical, Line};
-use crate::transport::{Transport, TransportError};
+use onerun_transport::{Transport, TransportError};
 
 /// The maximum size of a recording, in bytes.
 pub(crate) const MAX_RECORDING: u64 = 256 * 1024 * 1024;

@@ -16,12 +16,10 @@ use onerun_domain::{
 };
 use onerun_engine::PersonaDraft;
 use onerun_model_offline::outline;
+use onerun_transport::{Transport, TransportError};
 use serde_json::{Value, json};
 
-use crate::{
-    CircuitConfig, Limits, OpenAi, Prices, Provider, Secret, Transport, TransportError, Wire,
-    chat_model::ChatModel,
-};
+use crate::{CircuitConfig, Limits, OpenAi, Prices, Provider, Secret, Wire, chat_model::ChatModel};
 
 /// An answer of the provider.
 #[derive(Clone)]

@@ -9,6 +9,7 @@ mod http;
 mod model_check;
 mod models;
 mod runner;
+mod transport;
 
 pub use config::Config;
 pub use data_directory::DataError;
@@ -16,6 +17,7 @@ pub use model_check::{Checked, check_models};
 pub use models::ModelsError;
 pub use onerun_auth::RootKey;
 pub use onerun_host::ConfigErrors;
+pub use transport::{HttpError, HttpTransport};
 
 use std::{
     io,

@@ -1,24 +1,13 @@
 //! Opens the models of a server, over HTTP.
 
-use std::{error::Error as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
-use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
 use onerun_domain::Clock;
 use onerun_host::Variables;
-use onerun_model_chat::{
-    ChatModels, MAX_RESPONSE_BYTES, ModelConfig, RecordError, RecordingTransport, ReplayingTransport,
-    Transport, TransportError,
-};
-use reqwest::redirect::Policy;
-use rustls::{ClientConfig, crypto::ring};
-use rustls_platform_verifier::BuilderVerifierExt;
+use onerun_model_chat::{ChatModels, ModelConfig, RecordError, RecordingTransport, ReplayingTransport};
+use onerun_transport::Transport;
 
-/// How long connecting to a provider may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-const USER_AGENT: &str = concat!("onerun/", env!("CARGO_PKG_VERSION"));
+use crate::transport::{HttpError, HttpTransport};
 
 /// Whether traffic with models is recorded or replayed.
 ///
@@ -52,15 +41,12 @@ impl Traffic {
 /// Why the models could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelsError {
-    /// The system has no certificates that can be used.
-    #[error("cannot read the system's root certificates")]
-    Roots(#[source] rustls::Error),
+    /// There is no HTTP client.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// The sample that models are asked about is not valid: a bug.
     #[error("the sample is not valid: {0}; this is a bug in onerun, please report it")]
     Sample(String),
-    /// The HTTP client was not created.
-    #[error("cannot create the HTTP client")]
-    Http(#[source] reqwest::Error),
     /// The recording cannot be used.
     #[error("the recording {} cannot be used", path.display())]
     Recording {
@@ -92,67 +78,4 @@ pub(crate) fn open(
         Traffic::Replayed(path) => Arc::new(ReplayingTransport::open(path).map_err(failed(path))?),
     };
     Ok(config.open(&transport, clock))
-}
-
-/// Sends requests to providers. Proxies are taken from the environment.
-struct HttpTransport(reqwest::Client);
-
-impl HttpTransport {
-    fn new() -> Result<Self, ModelsError> {
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(BuilderVerifierExt::with_platform_verifier)
-            .map_err(ModelsError::Roots)?
-            .with_no_client_auth();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .user_agent(USER_AGENT)
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build()
-            .map_err(ModelsError::Http)?;
-        Ok(Self(client))
-    }
-}
-
-#[async_trait]
-impl Transport for HttpTransport {
-    async fn send(
-        &self,
-        request: Request<Bytes>,
-        timeout: Duration,
-    ) -> Result<Response<Bytes>, TransportError> {
-        let mut request = reqwest::Request::try_from(request).map_err(failure)?;
-        *request.timeout_mut() = Some(timeout);
-        let mut response = self.0.execute(request).await.map_err(failure)?;
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(failure)? {
-            if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
-                return Err(TransportError::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        let mut answer = Response::new(body.freeze());
-        *answer.status_mut() = response.status();
-        *answer.headers_mut() = std::mem::take(response.headers_mut());
-        Ok(answer)
-    }
-}
-
-fn failure(error: reqwest::Error) -> TransportError {
-    // The URL may have a secret in its query.
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    if error.is_connect() {
-        TransportError::Connect(text)
-    } else if error.is_timeout() {
-        TransportError::Timeout
-    } else {
-        TransportError::Broken(text)
-    }
 }

@@ -7,7 +7,8 @@ use onerun_api::{App, Body, BodySource, ROUTES, Router};
 use onerun_domain::{Clock, JobKind, later};
 use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, Settings};
 use onerun_host::{OsRandom, SystemClock, Variables};
-use onerun_model_chat::{ModelConfig, Transport};
+use onerun_model_chat::ModelConfig;
+use onerun_transport::Transport;
 
 use super::{ROOT_KEY, keys, store};
 use crate::{

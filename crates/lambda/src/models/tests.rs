@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use onerun_model_chat::TransportError;
+use onerun_transport::TransportError;
 
 use super::*;
 

@@ -2,9 +2,10 @@ use std::{sync::Arc, time::Duration};
 
 use onerun_domain::{ModelUsage, NanoDollars, TokenUsage};
 use onerun_engine::{Meter, Model as _, ModelError, Reply, ReplyRequest};
+use onerun_transport::TransportError;
 
 use crate::{
-    Prices, TransportError,
+    Prices,
     chat_model::ChatModel,
     testing::{Answer, COST, TOKENS, agent, messages, model_with, persona, simulation},
 };

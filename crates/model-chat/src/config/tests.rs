@@ -6,7 +6,8 @@ use http::{Request, Response};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{TransportError, testing::FixedClock};
+use crate::testing::FixedClock;
+use onerun_transport::TransportError;
 
 /// Reads a configuration; the error has every problem.
 fn read(set: &[(&str, &str)]) -> Result<ModelConfig, String> {

@@ -12,7 +12,6 @@ use crate::{
     chat::{ChatMessage, ChatRole},
     schema::Schema,
     secret::Secret,
-    transport::TransportError,
     wire::OpenAi,
 };
 

@@ -7,7 +7,9 @@ use onerun_domain::sha256_hex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{secret::redact, transport::TransportError};
+use onerun_transport::TransportError;
+
+use crate::secret::redact;
 
 /// The headers of responses that wires read.
 const HEADERS: [&str; 11] = [

@@ -1,4 +1,6 @@
-//! How requests reach a provider.
+//! HTTP as a trait: how requests reach providers of models and agents.
+//!
+//! Each host implements [`Transport`] with its own HTTP client, and tests script it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,13 +38,13 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 /// Why no response arrived. The texts are for the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
-    /// The time-out passed. The provider may have done the work.
+    /// The time-out passed. The receiver may have done the work.
     #[error("no answer in time")]
     Timeout,
-    /// No connection was established, so the provider has received nothing.
+    /// No connection was established, so nothing was received.
     #[error("no connection: {0}")]
     Connect(String),
-    /// The connection broke after it was established. The provider may have done the work.
+    /// The connection broke after it was established. The receiver may have done the work.
     #[error("the connection broke: {0}")]
     Broken(String),
     /// The response is larger than [`MAX_RESPONSE_BYTES`].
