@@ -68,8 +68,8 @@ pub enum Basis {
     LowerBound,
 }
 
-/// A condition of the verdict `pass`. It is evaluated for each agent on its own, except the agent that others are
-/// compared with.
+/// A condition of the verdict `pass`. It is evaluated for each agent on its own, except the agent
+/// that others are compared with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
@@ -82,7 +82,8 @@ pub enum Gate {
         /// The figure that is compared.
         on: Basis,
     },
-    /// A minimum of pass^k: the probability that `k` trials of one task all pass. A task is one persona of one case.
+    /// A minimum of pass^k: the probability that `k` trials of one task all pass. A task is one
+    /// persona of one case.
     PassPower {
         /// The trials.
         of: Subject,
@@ -116,8 +117,8 @@ pub enum Against {
 pub enum RegressionMode {
     /// Any objective of any trial that passed before and does not pass now.
     EachTrial,
-    /// An objective with more broken than fixed trials, if McNemar's exact test finds the difference significant. The
-    /// p-values are corrected by Holm's method over the objectives.
+    /// An objective with more broken than fixed trials, if McNemar's exact test finds the
+    /// difference significant. The p-values are corrected by Holm's method over the objectives.
     Significant {
         /// The largest p-value that counts: above 0, below 1.
         alpha: f64,

@@ -88,8 +88,8 @@ pub struct Report {
     pub cases: Vec<CaseReport>,
     /// The quarantined cases and objectives.
     pub quarantined: Vec<QuarantineReport>,
-    /// The number of evaluations that did not pass and whose reasons are left out, because the report would be too
-    /// long.
+    /// The number of evaluations that did not pass and whose reasons are left out, because the
+    /// report would be too long.
     pub reasons_left_out: u64,
 }
 
