@@ -144,6 +144,7 @@ async fn simulate(server: &Server, options: &Options) -> anyhow::Result<Output> 
             target_conversations: options.conversations,
             target_personas: personas,
             max_turns: demo::MAX_TURNS,
+            personas_from: None,
             auto_approve: true,
             objective_ids,
             seed: Some(seed),

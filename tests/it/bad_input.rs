@@ -278,6 +278,7 @@ async fn all_errors_of_a_body_are_reported_together() {
         "name": " ",
         "target_conversations": 0,
         "target_personas": 10_001,
+        "personas_from": "x",
         "max_turns": 201,
         "auto_approve": "yes",
         "objective_ids": ["x", 5],
@@ -299,6 +300,7 @@ async fn all_errors_of_a_body_are_reported_together() {
             "#/scenario",
             "#/target_conversations",
             "#/target_personas",
+            "#/personas_from",
             "#/auto_approve",
             "#/max_turns",
             "#/objective_ids/0",
@@ -318,7 +320,7 @@ async fn all_errors_of_a_body_are_reported_together() {
     assert_eq!(
         problem["message"],
         "the request is invalid: `agent_id` must be 12 letters or digits; `name` must not be empty; `scenario` is \
-         required; and 16 more"
+         required; and 17 more"
     );
 }
 

@@ -7,7 +7,7 @@ use onerun_engine::PersonaDraft;
 use onerun_tests::app::{Behavior, TestApp};
 use serde_json::{Value, json};
 
-use crate::fixtures::{TestProject, code, id, text};
+use crate::fixtures::{TestProject, code, id, merge, text};
 
 /// The numbers of each persona's conversations, by the persona's number.
 async fn held(project: &TestProject<'_>, simulation: &str) -> Vec<(u64, Vec<u64>)> {
@@ -188,5 +188,97 @@ async fn generated_persona_is_sanitized_and_truncated() {
     }
     for (name, value) in persona["attributes"].as_object().unwrap() {
         assert!(name == "age_group" || *value == kept, "{name}");
+    }
+}
+
+/// The texts and numbers of a simulation's personas.
+async fn people(project: &TestProject<'_>, simulation: &str) -> Vec<Value> {
+    let mut personas = project.personas(simulation).await;
+    for persona in &mut personas {
+        merge(persona, json!({ "id": null, "simulation_id": null, "created_at": null, "updated_at": null }));
+    }
+    personas
+}
+
+#[tokio::test]
+async fn copied_personas_are_the_same_and_approved() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    let first = project.simulate(json!({ "target_personas": 3, "target_conversations": 7 })).await;
+    app.model().on_persona(Behavior::Unavailable);
+    let copied = json!({
+        "personas_from": first,
+        "target_personas": 3,
+        "target_conversations": 7,
+        "auto_approve": false,
+        "seed": null,
+    });
+    let second = project.simulate(copied.clone()).await;
+    let simulation = project.simulation(&second).await;
+    assert_eq!((&simulation["personas_from"], &simulation["seed"]), (&json!(first), &json!(7)));
+    assert_eq!(people(&project, &second).await, people(&project, &first).await);
+    assert_eq!(held(&project, &second).await, [(1, vec![1, 4, 7]), (2, vec![2, 5]), (3, vec![3, 6])]);
+
+    // The same agent gets the same replies.
+    let mut transcripts = Vec::new();
+    for simulation in [&first, &second] {
+        let conversation = &project.test_conversations(simulation).await[3];
+        conversation.hold(&["Hello. What is your order number?"]).await;
+        transcripts.push(conversation.transcript().await);
+    }
+    assert_eq!(transcripts[0], transcripts[1]);
+
+    // A copy of a copy with a seed of its own has the same people, who know the same facts.
+    let mut third = copied;
+    merge(&mut third, json!({ "personas_from": second, "target_personas": 2, "seed": 8 }));
+    let third = project.simulate(third).await;
+    assert_eq!(people(&project, &third).await, people(&project, &first).await[..2]);
+    let conversation = &project.test_conversations(&third).await[0];
+    let summary = text(&project.personas(&third).await[0], "summary");
+    let name = summary.split(' ').next().unwrap();
+    conversation.start(200).await;
+    conversation.say(None, 200).await;
+    let reply = conversation.say(Some("What is your name?"), 200).await;
+    assert!(reply.to_string().contains(name), "{name}: {reply}");
+}
+
+#[tokio::test]
+async fn copied_replacement_keeps_its_number() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    let first = project.simulate(pending(2, 5)).await;
+    decide(&project, &first, 2, "reject").await;
+    let copied = json!({ "personas_from": first, "target_personas": 2, "target_conversations": 5 });
+    let body = project.wanted(copied.clone());
+    let refused = project.client.post(&project.path("/simulations"), &body, 409).await;
+    assert_eq!(code(&refused), "personas_not_ready");
+    assert!(text(&refused, "message").starts_with("0 of 2 personas"), "{refused}");
+    decide(&project, &first, 1, "approve").await;
+    decide(&project, &first, 4, "approve").await;
+    let second = project.simulate(copied).await;
+    assert_eq!(held(&project, &second).await, [(1, vec![1, 3, 5]), (4, vec![2, 4])]);
+
+    let fewer = json!({ "personas_from": first, "target_personas": 1 });
+    let refused = project.client.post(&project.path("/simulations"), &project.wanted(fewer), 422).await;
+    assert_eq!(refused["errors"][0]["pointer"], "#/target_personas");
+    assert!(text(&refused, "message").contains("must be 2"), "{refused}");
+}
+
+#[tokio::test]
+async fn personas_that_cannot_be_copied_are_refused() {
+    let app = TestApp::start();
+    let (project, other) = (TestProject::open(&app).await, TestProject::open(&app).await);
+    let source = project.simulate(json!({ "target_personas": 2 })).await;
+    let foreign = other.simulate(json!({ "target_personas": 2 })).await;
+    for (changes, field, words) in [
+        (json!({ "personas_from": foreign }), "personas_from", "does not exist in this project"),
+        (json!({ "personas_from": source, "target_personas": 3 }), "target_personas", "must be at most 2"),
+        (json!({ "personas_from": source, "scenario": "Another." }), "scenario", "in `personas_from`"),
+    ] {
+        let body = project.wanted(changes);
+        let problem = project.client.post(&project.path("/simulations"), &body, 422).await;
+        assert_eq!(code(&problem), "invalid_request");
+        assert_eq!(problem["errors"][0]["pointer"], format!("#/{field}"));
+        assert!(text(&problem, "message").contains(words), "{problem}");
     }
 }

@@ -217,6 +217,7 @@ async fn simulation_has_its_shape_on_every_route() {
         "target_personas": 2,
         "max_turns": 5,
         "auto_approve": false,
+        "personas_from": null,
         "seed": seed,
         "models": { "persona": "offline", "reply": "offline", "judge": "offline" },
         "max_cost_usd": null,

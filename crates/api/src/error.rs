@@ -183,7 +183,7 @@ pub enum ApiError {
     Key(#[from] KeyChangeError),
     /// The engine refused or failed.
     #[error(transparent)]
-    Operation(#[from] OperationError),
+    Operation(OperationError),
     /// A defect of the server.
     #[error("something went wrong on our side")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
@@ -204,6 +204,20 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<OperationError> for ApiError {
+    fn from(error: OperationError) -> Self {
+        match error {
+            OperationError::Field { field, detail } => wrong_field(field, detail),
+            error => Self::Operation(error),
+        }
+    }
+}
+
+/// One wrong field of the body.
+fn wrong_field(field: &str, detail: String) -> ApiError {
+    ApiError::Invalid(vec![FieldError { place: Place::Body(format!("/{field}")), detail }])
+}
+
 impl From<KeyError> for ApiError {
     fn from(error: KeyError) -> Self {
         match error {
@@ -216,16 +230,13 @@ impl From<KeyError> for ApiError {
 
 impl From<KeysError> for ApiError {
     fn from(error: KeysError) -> Self {
-        let wrong_field = |pointer: &str, detail: String| {
-            Self::Invalid(vec![FieldError { place: Place::Body(pointer.to_owned()), detail }])
-        };
         match error {
             KeysError::NotFound => Self::NotFound(Resource::Key),
             KeysError::NoProject(id) => {
-                wrong_field("/project_ids", format!("names a project that does not exist: `{id}`"))
+                wrong_field("project_ids", format!("names a project that does not exist: `{id}`"))
             }
             KeysError::ExpiresBeforeStart => {
-                wrong_field("/not_before", "must be before the key expires".to_owned())
+                wrong_field("not_before", "must be before the key expires".to_owned())
             }
             KeysError::EndUnwritten => Self::EndUnwritten,
             KeysError::TooManyReports(status) => Self::TooManyReports(status),
@@ -356,6 +367,8 @@ fn operation_public(error: &OperationError) -> Public {
         OperationError::NoObjectives(_) => (S::NotFound, "objectives_not_found"),
         OperationError::IdempotencyKeyReused => (S::UnprocessableContent, "idempotency_key_reused"),
         OperationError::Refused(refusal) => refused_status(refusal),
+        OperationError::Field { .. } => (S::UnprocessableContent, "invalid_request"),
+        OperationError::PersonasNotReady { .. } => (S::Conflict, "personas_not_ready"),
         OperationError::ModelNotAllowed { .. } => (S::UnprocessableContent, "model_not_allowed"),
         OperationError::ModelWithoutPrice(_) => (S::UnprocessableContent, "model_without_price"),
         OperationError::TurnPending => (S::ServiceUnavailable, "turn_pending"),

@@ -38,7 +38,7 @@ operations! {
         description: "Objectives are pinned at their newest versions.",
         input: NewSimulation = new_simulation_example(),
         output: Warned<SimulationOut>,
-        errors: ["agent_not_found", "objectives_not_found", "model_not_allowed", "model_without_price"],
+        errors: ["agent_not_found", "objectives_not_found", "personas_not_ready", "model_not_allowed", "model_without_price"],
     }
     LIST_SIMULATIONS {
         route: GET "/v1/simulations",
@@ -85,7 +85,15 @@ input! {
         scenario = required("The situation that the personas are in."),
         target_conversations = required("The number of conversations to hold."),
         target_personas = required("The number of personas, who share the conversations evenly."),
-        auto_approve = defaulted(false, "Whether personas are approved automatically. Otherwise each waits for approval."),
+        personas_from = optional(
+            "A simulation of the same project and scenario whose personas are copied, with their texts and numbers, rather \
+             than generated, so that agents can be compared on the same people. All of its personas must be approved; the \
+             copies are. With fewer `target_personas`, those with the lowest numbers are copied."
+        ),
+        auto_approve = defaulted(
+            false,
+            "Whether generated personas are approved automatically. Otherwise each waits for approval."
+        ),
         max_turns = defaulted(
             5,
             "The maximum number of messages in a conversation, of both sides together. It is checked after each reply of \
@@ -93,7 +101,10 @@ input! {
         ),
         objective_ids = defaulted(json!([]), "The objectives, each pinned at its newest version.")
             => |ids: Distinct<ObjectiveId, MAX_OBJECTIVES>| ids.0,
-        seed = optional("The seed of everything that is generated, for repeatable runs; random by default."),
+        seed = optional(
+            "The seed of everything that is generated, for repeatable runs. By default it is random, or with `personas_from` \
+             the seed of that simulation."
+        ),
         metadata = defaulted(json!({}), METADATA),
         expires_in_seconds = defaulted(
             DEFAULT_EXPIRY_SECONDS,

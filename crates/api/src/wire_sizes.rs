@@ -11,8 +11,9 @@ use onerun_domain::{
     AgeGroup, Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason,
     EndedAttempt, Evaluation, EvaluationDetails, EvaluationStatus, FaultSeverity, Item, MAX_PERSONA_FAULTS,
     MaxTurns, MessageText, Metadata, ModelName, ModelUsage, Name, NanoDollars, Objective, ObjectiveRef,
-    Outcome, Persona, PersonaAttributes, PersonaFault, PersonaFaultKind, Project, Quote, Role, Scenario,
-    Score, Seed, Simulation, SimulationModels, SimulationOptions, SimulationStatus, Target, TokenUsage,
+    Outcome, Persona, PersonaAttributes, PersonaFault, PersonaFaultKind, PersonaSource, Project, Quote, Role,
+    Scenario, Score, Seed, Simulation, SimulationModels, SimulationOptions, SimulationStatus, Target,
+    TokenUsage,
 };
 use onerun_store::{AgentSummary, ConversationSummary, KeyView, SimulationSummary, WireSize};
 use proptest::prelude::*;
@@ -210,6 +211,7 @@ fn simulation(text: &str, long: &str, metadata: &Metadata) -> Simulation {
         auto_approve: false,
         seed: Seed::parse(Seed::MAX).unwrap(),
         options: SimulationOptions {
+            personas_from: Some(PersonaSource::new(LONG_ID.parse().unwrap(), Seed::parse(0).unwrap())),
             models: SimulationModels::all(
                 &ModelName::parse(&format!("bedrock:{}", "\"".repeat(248))).unwrap(),
             ),

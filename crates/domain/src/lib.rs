@@ -63,7 +63,7 @@ pub use project::Project;
 pub use refusal::Refusal;
 pub use resource::Resource;
 pub use seed::derive_seed;
-pub use simulation::{Progress, Simulation, SimulationOptions, SimulationStatus};
+pub use simulation::{PersonaSource, Progress, Simulation, SimulationOptions, SimulationStatus};
 pub use source::{Clock, Random, later, wire_time};
 pub use statistics::{Interval, PairCounts, holm, mcnemar_exact, pass_power, wilson_interval};
 pub use text::{Criteria, Description, MessageText, Metadata, Name, Note, Scenario, TextError};

@@ -103,6 +103,9 @@ pub struct Simulation {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SimulationOptions {
+    /// The simulation that its personas are copied from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub personas_from: Option<PersonaSource>,
     /// The models in force since its creation. Simulations of earlier releases used the offline model.
     pub models: SimulationModels,
     /// The cost at which the simulation fails.
@@ -114,6 +117,27 @@ pub struct SimulationOptions {
     /// The id of the API key that created the simulation, which its usage is counted for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_by: Option<Box<str>>,
+}
+
+/// The simulation that another one copies its personas from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersonaSource {
+    /// The simulation.
+    pub simulation: SimulationId,
+    /// The seed that its personas were generated with, which the offline model needs for their replies.
+    seed: u64,
+}
+
+impl PersonaSource {
+    /// The personas of `simulation`, which were generated with `seed`.
+    pub fn new(simulation: SimulationId, seed: Seed) -> Self {
+        Self { simulation, seed: seed.get() }
+    }
+
+    /// The personas of a simulation, which may be copies, too.
+    pub fn of(simulation: &Simulation) -> Self {
+        Self::new(simulation.id.clone(), simulation.persona_seed())
+    }
 }
 
 /// Counts of a simulation's settled conversations.
@@ -128,6 +152,11 @@ pub struct Progress {
 }
 
 impl Simulation {
+    /// The seed that its personas were generated with.
+    pub fn persona_seed(&self) -> Seed {
+        self.options.personas_from.as_ref().map_or(self.seed, |source| Seed::from_bits(source.seed))
+    }
+
     /// Starts the simulation. Repeating it changes nothing.
     pub fn start(self, now: Timestamp) -> Result<Self, Refusal> {
         match self.status {

@@ -17,6 +17,25 @@ pub enum OperationError {
     /// The project has none of these objectives.
     #[error("Objectives not found: {}", list(.0))]
     NoObjectives(Vec<ObjectiveId>),
+    /// A field does not fit what is stored.
+    #[error("`{field}` {detail}")]
+    Field {
+        /// The field of the input.
+        field: &'static str,
+        /// The end of a sentence that starts with the field.
+        detail: String,
+    },
+    /// The personas of another simulation cannot be copied yet.
+    #[error(
+        "{approved} of {target} personas of the simulation in `personas_from` are approved; wait until they are generated, \
+         approve those that wait for it, and send the request again"
+    )]
+    PersonasNotReady {
+        /// The number of its approved personas.
+        approved: u64,
+        /// Its `target_personas`.
+        target: u32,
+    },
     /// The deployment does not allow this model.
     #[error("the model `{name}` is not allowed here; allowed are {}", quoted(.allowed))]
     ModelNotAllowed {

@@ -14,6 +14,7 @@ mod job_handlers;
 mod job_runner;
 mod keys;
 mod model;
+mod persona_copies;
 mod personas;
 mod rubrics;
 mod similarity;

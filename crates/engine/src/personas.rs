@@ -14,8 +14,8 @@ use crate::{
 /// How many personas one job generates, so that a job stays well within its time limit.
 const PERSONAS_A_JOB: u32 = 25;
 
-/// How many personas are generated at once.
-const PERSONAS_AT_ONCE: usize = 8;
+/// How many personas are generated or copied at once.
+pub(crate) const PERSONAS_AT_ONCE: usize = 8;
 
 /// How many of the newest personas a new one is compared with. A replacement must differ from the persona that was
 /// rejected, too, so this is the longest page.
@@ -94,6 +94,9 @@ impl Engine {
         first_seq: u32,
     ) -> Result<(), JobError> {
         let Some(detail) = running_simulation(project, simulation).await? else { return Ok(()) };
+        if let Some(source) = &detail.simulation.options.personas_from {
+            return self.copy_personas(project, &detail.simulation, source).await;
+        }
         let target = detail.simulation.target_personas.get();
         let last_seq = first_seq.saturating_add(PERSONAS_A_JOB - 1).min(target);
         let present = project.persona_seqs(simulation, first_seq, PERSONAS_A_JOB).await?;
@@ -245,7 +248,7 @@ pub(crate) async fn running_simulation(
     Ok(detail.filter(|detail| detail.simulation.status == SimulationStatus::InProgress))
 }
 
-fn queue_conversations(persona: &Persona) -> Work {
+pub(crate) fn queue_conversations(persona: &Persona) -> Work {
     Work::QueueConversations { simulation: persona.simulation_id.clone(), persona: persona.id.clone() }
 }
 

@@ -1,5 +1,5 @@
-//! The character of a persona: drawn from lists by the simulation's seed and the persona's number
-//! alone, so that it is always the same person, and no two numbers are the same person.
+//! The character of a persona: drawn from lists by the seed of the simulation's personas and the persona's
+//! number alone, so that it is always the same person, and no two numbers are the same person.
 
 use onerun_domain::{AgeGroup, Agent, PersonaAttributes, Seed, Simulation, derive_seed};
 
@@ -68,9 +68,9 @@ pub(crate) struct Character {
 impl Character {
     /// The person with this number.
     pub(crate) fn of(simulation: &Simulation, seq: u32) -> Self {
-        let [given, family, occupation, traits, style, interest] = choices(simulation.seed, seq);
+        let [given, family, occupation, traits, style, interest] = choices(simulation.persona_seed(), seq);
         let number = seq.to_string();
-        let mut dice = Dice::new(derive_seed(simulation.seed, &["offline", "persona", &number]));
+        let mut dice = Dice::new(derive_seed(simulation.persona_seed(), &["offline", "persona", &number]));
         let (given, family) = (people::GIVEN[given], people::FAMILY[family]);
         let occupation = &people::OCCUPATIONS[occupation];
         let (trait_text, temper) = people::TRAITS[traits];

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use onerun_auth::{Preset, Scope, parse_block};
 use onerun_domain::{
     AgentId, Criteria, Description, MaxTurns, MessageText, Metadata, ModelName, Name, NanoDollars, Note,
-    ObjectiveId, Outcome, ProjectId, Scenario, Seed, Target,
+    ObjectiveId, Outcome, ProjectId, Scenario, Seed, SimulationId, Target,
 };
 use serde_json::{Value, json};
 
@@ -112,6 +112,7 @@ parsed_fields! {
     AgentId: id_schema(AgentId::LENGTH),
     ObjectiveId: id_schema(ObjectiveId::LENGTH),
     ProjectId: id_schema(ProjectId::LENGTH),
+    SimulationId: id_schema(SimulationId::LENGTH),
     ModelName: json!({ "type": "string", "pattern": "^(offline|(openai|anthropic|bedrock):[!-~]+)$", "maxLength": 256 }),
     Scope: json!({ "type": "string", "enum": Scope::ALL.map(Scope::as_str) }),
     Preset: json!({ "type": "string", "enum": Preset::ALL.map(Preset::as_str) }),

@@ -86,6 +86,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         ApiError::AnswerNotSent,
         ApiError::Operation(OperationError::NoObjectives(Vec::new())),
         ApiError::Operation(OperationError::IdempotencyKeyReused),
+        ApiError::Operation(OperationError::PersonasNotReady { approved: 3, target: 10 }),
         ApiError::Operation(OperationError::ModelNotAllowed {
             name: ModelName::offline(),
             allowed: Vec::new(),

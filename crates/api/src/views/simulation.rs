@@ -47,6 +47,8 @@ struct SimulationFields {
     /// The maximum number of messages in a conversation, of both sides together.
     max_turns: u32,
     auto_approve: bool,
+    /// The simulation that the personas were copied from; null if they were generated.
+    personas_from: Option<String>,
     /// The seed of everything that is generated.
     seed: u64,
     /// The models in force since the simulation was created.
@@ -76,6 +78,7 @@ impl From<Simulation> for SimulationFields {
             target_personas: simulation.target_personas.get(),
             max_turns: simulation.max_turns.get(),
             auto_approve: simulation.auto_approve,
+            personas_from: simulation.options.personas_from.map(|source| source.simulation.into()),
             seed: simulation.seed.get(),
             models: (&simulation.options.models).into(),
             max_cost_usd: simulation.options.max_cost.map(NanoDollars::dollars),
@@ -143,6 +146,7 @@ impl Example for SimulationOut {
             );
             fields.insert("max_cost_usd".to_owned(), json!(null));
             fields.insert("max_tokens".to_owned(), json!(null));
+            fields.insert("personas_from".to_owned(), json!(null));
             fields.insert("metadata".to_owned(), json!({}));
             fields.insert("objectives".to_owned(), json!([ObjectiveOut::example()]));
             fields.insert("created_at".to_owned(), json!(MADE));

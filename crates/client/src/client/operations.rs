@@ -131,6 +131,7 @@ async fn methods_send_requests_of_documented_operations() {
         target_conversations: 1,
         target_personas: 1,
         max_turns: 2,
+        personas_from: None,
         auto_approve: true,
         objective_ids: vec!["o".into()],
         seed: Some(1),

@@ -19,11 +19,15 @@ pub struct NewSimulation {
     pub target_personas: u32,
     /// The most messages of a conversation, both sides together.
     pub max_turns: u32,
+    /// The simulation to copy the personas from; `None` generates them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub personas_from: Option<String>,
     /// Whether personas are approved when they are generated.
     pub auto_approve: bool,
     /// The objectives that conversations are scored against.
     pub objective_ids: Vec<String>,
-    /// The seed of everything generated; `None` lets the server choose.
+    /// The seed of everything generated; `None` lets the server choose: the seed of the simulation in
+    /// `personas_from`, or a random one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
 }

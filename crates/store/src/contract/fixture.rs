@@ -17,9 +17,9 @@ use onerun_domain::{
     AgeGroup, Agent, AgentId, ApprovalStatus, Conversation, ConversationId, Criteria, EndReason, Evaluation,
     EvaluationDetails, EvaluationId, EvaluationStatus, Item, ItemId, Job, JobKind, Limit, MAX_ATTEMPTS,
     MaxTurns, MessageText, Metadata, ModelName, Name, NanoDollars, Objective, ObjectiveId, Outcome, Page,
-    PageRequest, Persona, PersonaAttributes, PersonaFault, PersonaId, Progress, Project, ProjectId, Random,
-    Refusal, Role, Scenario, Score, Seed, Simulation, SimulationId, SimulationModels, SimulationOptions,
-    SimulationStatus, Start, Target, TurnClaim, TurnToken,
+    PageRequest, Persona, PersonaAttributes, PersonaFault, PersonaId, PersonaSource, Progress, Project,
+    ProjectId, Random, Refusal, Role, Scenario, Score, Seed, Simulation, SimulationId, SimulationModels,
+    SimulationOptions, SimulationStatus, Start, Target, TurnClaim, TurnToken,
 };
 use tokio::sync::Barrier;
 
@@ -206,6 +206,10 @@ impl TestProject {
             auto_approve: true,
             seed: Seed::parse(7).unwrap(),
             options: SimulationOptions {
+                personas_from: Some(PersonaSource::new(
+                    SimulationId::generate(self.fixture.random()),
+                    Seed::parse(Seed::MAX).unwrap(),
+                )),
                 models: SimulationModels::all(&ModelName::parse("openai:gpt-5.4-mini").unwrap()),
                 max_cost: Some(NanoDollars::new(1)),
                 max_tokens: Some(u64::MAX),
