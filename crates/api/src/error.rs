@@ -104,9 +104,9 @@ impl ErrorStatus {
     }
 }
 
-/// The place of an error in a request.
+/// The location of an error in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// A JSON pointer into the body (RFC 6901).
     Body(String),
     /// A parameter of the query.
@@ -115,11 +115,11 @@ pub enum Place {
     Header(&'static str),
 }
 
-/// One error in a request. The detail continues a sentence that starts with the place.
+/// One error in a request. The detail continues a sentence that starts with the location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// The place of the error.
-    pub place: Place,
+    /// The location of the error.
+    pub location: Location,
     /// The error and how to correct it.
     pub detail: String,
 }
@@ -195,7 +195,7 @@ impl From<StoreError> for ApiError {
             StoreError::UnknownPosition => {
                 let detail = "is not one that this list gave; leave it out to begin with the first page";
                 Self::Invalid(vec![FieldError {
-                    place: Place::Query("cursor".to_owned()),
+                    location: Location::Query("cursor".to_owned()),
                     detail: detail.to_owned(),
                 }])
             }
@@ -215,7 +215,7 @@ impl From<OperationError> for ApiError {
 
 /// One wrong field of the body.
 fn wrong_field(field: &str, detail: String) -> ApiError {
-    ApiError::Invalid(vec![FieldError { place: Place::Body(format!("/{field}")), detail }])
+    ApiError::Invalid(vec![FieldError { location: Location::Body(format!("/{field}")), detail }])
 }
 
 impl From<KeyError> for ApiError {
@@ -447,11 +447,11 @@ fn sentence(errors: &[FieldError]) -> String {
     let mut parts: Vec<String> = errors
         .iter()
         .take(ERRORS_IN_MESSAGE)
-        .map(|error| match &error.place {
-            Place::Body(pointer) if pointer.is_empty() => format!("the body {}", error.detail),
-            Place::Body(pointer) => format!("`{}` {}", pointer.trim_start_matches('/'), error.detail),
-            Place::Query(name) => format!("the query's `{name}` {}", error.detail),
-            Place::Header(name) => format!("the header `{name}` {}", error.detail),
+        .map(|error| match &error.location {
+            Location::Body(pointer) if pointer.is_empty() => format!("the body {}", error.detail),
+            Location::Body(pointer) => format!("`{}` {}", pointer.trim_start_matches('/'), error.detail),
+            Location::Query(name) => format!("the query's `{name}` {}", error.detail),
+            Location::Header(name) => format!("the header `{name}` {}", error.detail),
         })
         .collect();
     if errors.len() > ERRORS_IN_MESSAGE {
@@ -484,7 +484,7 @@ pub(crate) struct Problem {
     errors: Vec<ProblemField>,
 }
 
-/// One error in a request. Exactly one of `pointer`, `parameter` and `header` is its place.
+/// One error in a request. Exactly one of `pointer`, `parameter` and `header` is its location.
 #[derive(Serialize, JsonSchema)]
 struct ProblemField {
     /// A JSON pointer into the body, as a URI fragment (`#/name`).
@@ -503,10 +503,10 @@ struct ProblemField {
 impl From<&FieldError> for ProblemField {
     fn from(error: &FieldError) -> Self {
         let mut field = Self { pointer: None, parameter: None, header: None, detail: error.detail.clone() };
-        match &error.place {
-            Place::Body(pointer) => field.pointer = Some(format!("#{pointer}")),
-            Place::Query(name) => field.parameter = Some(name.clone()),
-            Place::Header(name) => field.header = Some(name),
+        match &error.location {
+            Location::Body(pointer) => field.pointer = Some(format!("#{pointer}")),
+            Location::Query(name) => field.parameter = Some(name.clone()),
+            Location::Header(name) => field.header = Some(name),
         }
         field
     }
@@ -545,7 +545,10 @@ mod tests {
     #[test]
     fn every_wrong_field_is_listed_and_the_first_are_in_the_message() {
         let errors: Vec<_> = ["/a", "/b/0", "", "/d"]
-            .map(|pointer| FieldError { place: Place::Body(pointer.into()), detail: "must be x".into() })
+            .map(|pointer| FieldError {
+                location: Location::Body(pointer.into()),
+                detail: "must be x".into(),
+            })
             .into();
         let response = ApiError::Invalid(errors).response("r", &[]);
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     ApiError,
-    error::{FieldError, Place},
+    error::{FieldError, Location},
     json::join,
 };
 
@@ -71,7 +71,7 @@ pub(crate) struct Errors(Vec<FieldError>);
 impl Errors {
     pub(crate) fn push(&mut self, pointer: &str, detail: impl Into<String>) {
         if self.0.len() < MAX_ERRORS {
-            self.0.push(FieldError { place: Place::Body(pointer.to_owned()), detail: detail.into() });
+            self.0.push(FieldError { location: Location::Body(pointer.to_owned()), detail: detail.into() });
         }
     }
 
@@ -238,8 +238,8 @@ mod tests {
         match Fields::read_root::<Thing>(value) {
             Err(ApiError::Invalid(errors)) => errors
                 .into_iter()
-                .map(|error| match error.place {
-                    Place::Body(pointer) => (pointer, error.detail),
+                .map(|error| match error.location {
+                    Location::Body(pointer) => (pointer, error.detail),
                     other => panic!("{other:?}"),
                 })
                 .collect(),

@@ -1,5 +1,5 @@
 //! Parses JSON from callers: depth is bounded, duplicate names and rounded numbers are refused, errors name
-//! their place.
+//! their location.
 
 mod numbers;
 
@@ -14,7 +14,7 @@ use serde_path_to_error::{Path, Segment};
 
 use crate::{
     ApiError,
-    error::{FieldError, Place},
+    error::{FieldError, Location},
 };
 
 /// The maximum nesting of arrays and objects in a body.
@@ -52,7 +52,7 @@ fn pointer(path: &Path) -> String {
 }
 
 fn refuse(pointer: String, detail: String) -> ApiError {
-    ApiError::Invalid(vec![FieldError { place: Place::Body(pointer), detail }])
+    ApiError::Invalid(vec![FieldError { location: Location::Body(pointer), detail }])
 }
 
 struct Bounded(Value);
@@ -155,7 +155,9 @@ mod tests {
     fn refused(text: &str) -> (String, String) {
         match parse(text.as_bytes()) {
             Err(ApiError::Invalid(errors)) => match &errors[..] {
-                [FieldError { place: Place::Body(pointer), detail }] => (pointer.clone(), detail.clone()),
+                [FieldError { location: Location::Body(pointer), detail }] => {
+                    (pointer.clone(), detail.clone())
+                }
                 other => panic!("{other:?}"),
             },
             other => panic!("{other:?}"),

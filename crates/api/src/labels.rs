@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     ApiError, App, Response,
-    error::{FieldError, Place},
+    error::{FieldError, Location},
     fields::{List, Nested, input},
     openapi::examples::OBJECTIVE,
     operation::operations,
@@ -77,8 +77,8 @@ async fn put_labels(app: &App, project: &dyn ProjectStore, call: Call) -> Result
             stored.push(Label { objective_id, outcome, note: note.map(|note| note.as_str().to_owned()) });
             continue;
         };
-        let place = Place::Body(format!("/labels/{index}/objective_id"));
-        errors.push(FieldError { place, detail: detail.to_owned() });
+        let location = Location::Body(format!("/labels/{index}/objective_id"));
+        errors.push(FieldError { location, detail: detail.to_owned() });
     }
     if !errors.is_empty() {
         require_conversation(project, &detail.simulation.id, &conversation_id).await?;

@@ -43,7 +43,7 @@ mod wire_sizes;
 pub use app::{App, Authenticator};
 pub use built_in::Document;
 pub use dispatch::{Found, REQUEST_TARGET, Router};
-pub use error::{ApiError, ErrorStatus, FieldError, Place};
+pub use error::{ApiError, ErrorStatus, FieldError, Location};
 pub use late::{FutureBody, LateBody};
 pub use operation::{Handler, HandlerFuture, Idempotency, Route};
 pub use query::Parameters;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     ApiError, Handler, Route,
     cursor::{Cursor, Fingerprint, MAX_CURSOR},
-    error::{FieldError, Place},
+    error::{FieldError, Location},
     fields::Optional,
 };
 
@@ -168,7 +168,7 @@ impl Query {
         let mut errors: Vec<FieldError> =
             unknown.iter().map(|name| unknown_parameter(name, &known)).collect();
         if self.broken && known.is_empty() {
-            errors.push(FieldError { place: Place::Query(String::new()), detail: BROKEN.to_owned() });
+            errors.push(FieldError { location: Location::Query(String::new()), detail: BROKEN.to_owned() });
         }
         if errors.is_empty() {
             return Ok(());
@@ -191,7 +191,7 @@ fn unknown_parameter(name: &str, known: &[&str]) -> FieldError {
     let listed = if known.is_empty() { "none".to_owned() } else { format!("`{}`", known.join("`, `")) };
     let detail = format!("is not a parameter of this operation{meant}; it has {listed}");
     let name = name.chars().take(MAX_UNKNOWN_NAME).collect();
-    FieldError { place: Place::Query(name), detail }
+    FieldError { location: Location::Query(name), detail }
 }
 
 const BROKEN: &str = "cannot be read: the query must be percent-encoded UTF-8";
@@ -347,7 +347,8 @@ impl Reader<'_> {
     }
 
     pub(crate) fn refuse(&mut self, name: &str, detail: &str) {
-        self.errors.push(FieldError { place: Place::Query(name.to_owned()), detail: detail.to_owned() });
+        self.errors
+            .push(FieldError { location: Location::Query(name.to_owned()), detail: detail.to_owned() });
     }
 }
 
@@ -456,8 +457,8 @@ mod tests {
         ] {
             match parse(&query) {
                 Err(ApiError::Invalid(errors)) => {
-                    let [FieldError { place, detail: found }] = &errors[..] else { panic!("{errors:?}") };
-                    assert_eq!(*place, Place::Query(name.to_owned()), "{query}");
+                    let [FieldError { location, detail: found }] = &errors[..] else { panic!("{errors:?}") };
+                    assert_eq!(*location, Location::Query(name.to_owned()), "{query}");
                     assert!(found.starts_with(detail), "{query}: {found}");
                 }
                 other => panic!("{query}: {other:?}"),

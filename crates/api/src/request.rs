@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::{
     ApiError, Route,
     cursor::{Cursor, Fingerprint},
-    error::{FieldError, Place},
+    error::{FieldError, Location},
     fields::{Fields, Input},
     idempotency::{self, Repeatable},
     json, missing,
@@ -274,8 +274,10 @@ impl Call {
 }
 
 fn read_idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldError> {
-    let refuse =
-        |detail: &str| FieldError { place: Place::Header("Idempotency-Key"), detail: detail.to_owned() };
+    let refuse = |detail: &str| FieldError {
+        location: Location::Header("Idempotency-Key"),
+        detail: detail.to_owned(),
+    };
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

@@ -8,18 +8,17 @@ use serde_json::Number;
 
 use super::join;
 use crate::{
-    error::{FieldError, Place},
+    error::{FieldError, Location},
     fields::MAX_ERRORS,
 };
 
-/// The place of a scan in a document.
+/// The position of a scan in a document.
 enum Level {
     Array(usize),
     Object(String),
 }
 
-/// The numbers of a JSON text that are not kept to the digit, each with its place; the first [`MAX_ERRORS`]
-/// of them.
+/// The first [`MAX_ERRORS`] numbers of a JSON text that are not kept to the digit, each with its location.
 pub(super) fn changed(json: &[u8]) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut levels: Vec<Level> = Vec::new();
@@ -48,11 +47,11 @@ pub(super) fn changed(json: &[u8]) -> Vec<FieldError> {
                 }
             }
             b'-' | b'0'..=b'9' if !is_kept(token) => {
-                let place = Place::Body(pointer(&levels));
+                let location = Location::Body(pointer(&levels));
                 let detail = "must be a 64-bit integer or have no more digits than a double keeps: \
                               send this number as a string"
                     .to_owned();
-                errors.push(FieldError { place, detail });
+                errors.push(FieldError { location, detail });
                 if errors.len() == MAX_ERRORS {
                     break;
                 }
@@ -71,7 +70,7 @@ fn pointer(levels: &[Level]) -> String {
     })
 }
 
-/// The place after a string that begins at `start`.
+/// The position after a string that begins at `start`.
 fn end_of_string(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(byte) = json.get(at) {
@@ -137,11 +136,11 @@ mod tests {
     use super::*;
 
     fn places(json: &str) -> Vec<String> {
-        let place = |error: FieldError| match error.place {
-            Place::Body(pointer) => pointer,
+        let location = |error: FieldError| match error.location {
+            Location::Body(pointer) => pointer,
             other => panic!("{other:?}"),
         };
-        changed(json.as_bytes()).into_iter().map(place).collect()
+        changed(json.as_bytes()).into_iter().map(location).collect()
     }
 
     #[test]

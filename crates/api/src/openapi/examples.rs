@@ -14,7 +14,7 @@ use crate::{
     ApiError,
     audit::AuditPageOut,
     conversations::ResponseOut,
-    error::{FieldError, Place},
+    error::{FieldError, Location},
     operation::Example,
     results::ResultsOut,
     views::{MadeKeyOut, UsageOut},
@@ -62,7 +62,7 @@ pub(super) fn errors() -> Vec<ApiError> {
     ];
     let not_found = not_found.map(ApiError::NotFound);
     let wrong_field =
-        FieldError { place: Place::Body("/name".to_owned()), detail: "must not be empty".to_owned() };
+        FieldError { location: Location::Body("/name".to_owned()), detail: "must not be empty".to_owned() };
     let key_id = KeyId::restore(KEY_ID).unwrap_or(KeyId::ROOT);
     let limit = RateLimit::new(100, 60).map(|limit| limit.status(101, Timestamp::UNIX_EPOCH));
     let limited = limit.map(|status| AuthRefusal::RateLimited { key_id: key_id.clone(), status });
