@@ -51,7 +51,7 @@ const OUTSIDE_PROJECTS: [(&str, OtherProject); 14] = [
 
 /// The expected reply to a key of another project.
 fn elsewhere(route: &Route) -> OtherProject {
-    if matches!(route.handler, Handler::InProject(_)) {
+    if matches!(route.handler, Handler::Project(_)) {
         return OtherProject::Refused;
     }
     let row = OUTSIDE_PROJECTS.iter().find(|(operation, _)| *operation == route.operation);
@@ -202,7 +202,7 @@ fn hold(what: &str, (status, reply): &(u16, Reply), expected: &Expected) {
 #[test]
 fn each_protected_route_outside_projects_has_a_row() {
     let rows: Vec<_> = OUTSIDE_PROJECTS.iter().map(|(operation, _)| *operation).collect();
-    let outside = protected().filter(|route| !matches!(route.handler, Handler::InProject(_)));
+    let outside = protected().filter(|route| !matches!(route.handler, Handler::Project(_)));
     assert_eq!(rows, outside.map(|route| route.operation).collect::<Vec<_>>());
 }
 

@@ -495,7 +495,7 @@ async fn defect_20_projects_do_not_reach_each_other() {
     let other = TestProject::open(&app).await;
     let before = seeded.state().await;
     app.next_instant();
-    for route in ROUTES.iter().filter(|route| matches!(route.handler, Handler::InProject(_))) {
+    for route in ROUTES.iter().filter(|route| matches!(route.handler, Handler::Project(_))) {
         let path = path(route, |name| {
             let known = seeded.ids.iter().find(|(known, _)| *known == name);
             if name == "project_id" { Some(other.id.clone()) } else { known.map(|(_, id)| id.clone()) }

@@ -19,7 +19,7 @@ const NOT_FOUND: ApiError = ApiError::NotFound(Resource::Agent);
 operations! {
     CREATE_AGENT {
         route: POST "/v1/agents",
-        handler: InProject(create_agent),
+        handler: Project(create_agent),
         access: Access::Requires(Scope::AgentsWrite),
         idempotency: Recorded,
         summary: "Create an agent",
@@ -28,7 +28,7 @@ operations! {
     }
     LIST_AGENTS {
         route: GET "/v1/agents",
-        handler: InProject(list_agents),
+        handler: Project(list_agents),
         access: Access::Requires(Scope::AgentsRead),
         query: ListAgents,
         summary: "List agents",
@@ -36,7 +36,7 @@ operations! {
     }
     GET_AGENT {
         route: GET "/v1/agents/{agent_id}",
-        handler: InProject(get_agent),
+        handler: Project(get_agent),
         access: Access::Requires(Scope::AgentsRead),
         summary: "Get an agent",
         output: AgentSummaryOut,
@@ -44,7 +44,7 @@ operations! {
     }
     UPDATE_AGENT {
         route: PATCH "/v1/agents/{agent_id}",
-        handler: InProject(update_agent),
+        handler: Project(update_agent),
         access: Access::Requires(Scope::AgentsWrite),
         summary: "Change an agent",
         input: AgentPatch = json!({ "description": "Answers questions about orders." }),

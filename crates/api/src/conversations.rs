@@ -28,7 +28,7 @@ const ENDED: &str = "Conversation ended successfully";
 operations! {
     LIST_CONVERSATIONS {
         route: GET "/v1/simulations/{simulation_id}/conversations",
-        handler: InProject(list_conversations),
+        handler: Project(list_conversations),
         access: Access::Requires(Scope::ConversationsRead),
         query: ConversationQuery,
         summary: "List a simulation's conversations",
@@ -37,7 +37,7 @@ operations! {
     }
     GET_CONVERSATION {
         route: GET "/v1/simulations/{simulation_id}/conversations/{conversation_id}",
-        handler: InProject(get_conversation),
+        handler: Project(get_conversation),
         access: Access::Requires(Scope::ConversationsRead),
         summary: "Get a conversation",
         output: ConversationOut,
@@ -45,7 +45,7 @@ operations! {
     }
     START_CONVERSATION {
         route: POST "/v1/simulations/{simulation_id}/conversations/{conversation_id}/start",
-        handler: InProject(start_conversation),
+        handler: Project(start_conversation),
         access: Access::Requires(Scope::ConversationsWrite),
         idempotency: Recorded,
         summary: "Start a queued conversation",
@@ -62,7 +62,7 @@ operations! {
     }
     END_CONVERSATION {
         route: POST "/v1/simulations/{simulation_id}/conversations/{conversation_id}/end",
-        handler: InProject(end_conversation),
+        handler: Project(end_conversation),
         access: Access::Requires(Scope::ConversationsWrite),
         query: AttemptQuery,
         summary: "End a conversation",
@@ -80,7 +80,7 @@ operations! {
     }
     LIST_ITEMS {
         route: GET "/v1/simulations/{simulation_id}/conversations/{conversation_id}/items",
-        handler: InProject(list_items),
+        handler: Project(list_items),
         access: Access::Requires(Scope::ConversationsRead),
         query: ItemQuery,
         summary: "List a conversation's messages, oldest first",
@@ -89,7 +89,7 @@ operations! {
     }
     READ_ITEMS {
         route: POST "/v1/simulations/{simulation_id}/conversations/{conversation_id}/items",
-        handler: InProject(read_items),
+        handler: Project(read_items),
         access: Access::Requires(Scope::ConversationsRead),
         query: ItemQuery,
         summary: "List a conversation's messages, oldest first",
@@ -99,7 +99,7 @@ operations! {
     }
     CREATE_RESPONSE {
         route: POST "/v1/simulations/{simulation_id}/conversations/{conversation_id}/responses",
-        handler: InProject(create_response),
+        handler: Project(create_response),
         access: Access::Requires(Scope::ConversationsWrite),
         query: AttemptQuery,
         idempotency: InConversation,

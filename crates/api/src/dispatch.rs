@@ -14,7 +14,7 @@ use onerun_store::ProjectStore;
 use crate::{
     ApiError, App, Body, BodySource, Handler, HandlerFuture, Request, Response, Route, Sender,
     idempotency::{Repeatable, may_be_repeated},
-    query::{InProject, Query, percent_decode},
+    query::{ProjectQuery, Query, percent_decode},
     request::Call,
 };
 
@@ -143,7 +143,7 @@ impl Router {
                 let call = read_call(app, route, request, principal, params, query, None).await?;
                 once(app, route, None, call, |call| handler(app, call)).await
             }
-            Handler::InProject(handler) => {
+            Handler::Project(handler) => {
                 let project = open_project(app, principal.as_ref(), &query, log).await?;
                 let project = project.as_ref();
                 let call = read_call(app, route, request, principal, params, query, Some(project)).await?;
@@ -302,7 +302,7 @@ async fn open_project(
     log: &mut RequestLog,
 ) -> Result<std::sync::Arc<dyn ProjectStore>, ApiError> {
     const NOT_FOUND: ApiError = ApiError::NotFound(Resource::Project);
-    let InProject(text) = query.read()?;
+    let ProjectQuery(text) = query.read()?;
     log.parameters.push(("project_id".to_owned(), text.clone()));
     let id: ProjectId = text.parse().map_err(|_| NOT_FOUND)?;
     log.project_id = Some(id.to_string());

@@ -18,7 +18,7 @@ use crate::{
 operations! {
     CREATE_EVALUATION {
         route: POST "/v1/simulations/{simulation_id}/evaluations",
-        handler: InProject(create_evaluation),
+        handler: Project(create_evaluation),
         access: Access::Requires(Scope::SimulationsWrite),
         idempotency: Recorded,
         summary: "Judge the conversations of a simulation again, with another judge",
@@ -37,7 +37,7 @@ operations! {
     }
     LIST_EVALUATIONS {
         route: GET "/v1/simulations/{simulation_id}/evaluations",
-        handler: InProject(list_evaluations),
+        handler: Project(list_evaluations),
         access: Access::Requires(Scope::SimulationsRead),
         query: EvaluationPage,
         summary: "List the evaluation runs of a simulation, newest first",
@@ -46,7 +46,7 @@ operations! {
     }
     GET_EVALUATION {
         route: GET "/v1/simulations/{simulation_id}/evaluations/{evaluation_id}",
-        handler: InProject(get_evaluation),
+        handler: Project(get_evaluation),
         access: Access::Requires(Scope::SimulationsRead),
         summary: "Get an evaluation run with its results and its agreement with other judges",
         output: EvaluationReportOut,

@@ -24,7 +24,7 @@ const MAX_LABELS: usize = 50;
 operations! {
     PUT_LABELS {
         route: PUT "/v1/simulations/{simulation_id}/conversations/{conversation_id}/labels",
-        handler: InProject(put_labels),
+        handler: Project(put_labels),
         access: Access::Requires(Scope::SimulationsWrite),
         summary: "Label a conversation by hand",
         description: "Stores people's outcomes on the simulation's objectives, in place of earlier ones. They change no \
@@ -38,7 +38,7 @@ operations! {
     }
     GET_LABELS {
         route: GET "/v1/simulations/{simulation_id}/conversations/{conversation_id}/labels",
-        handler: InProject(get_labels),
+        handler: Project(get_labels),
         access: Access::Requires(Scope::SimulationsRead),
         summary: "Get the labels of a conversation",
         output: LabelsOut,

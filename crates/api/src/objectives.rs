@@ -19,7 +19,7 @@ const NOT_FOUND: ApiError = ApiError::NotFound(Resource::Objective);
 operations! {
     CREATE_OBJECTIVE {
         route: POST "/v1/objectives",
-        handler: InProject(create_objective),
+        handler: Project(create_objective),
         access: Access::Requires(Scope::ObjectivesWrite),
         idempotency: Recorded,
         summary: "Create an objective",
@@ -28,7 +28,7 @@ operations! {
     }
     LIST_OBJECTIVES {
         route: GET "/v1/objectives",
-        handler: InProject(list_objectives),
+        handler: Project(list_objectives),
         access: Access::Requires(Scope::ObjectivesRead),
         query: ObjectiveQuery,
         summary: "List objectives, each at its newest version",
@@ -36,7 +36,7 @@ operations! {
     }
     GET_OBJECTIVE {
         route: GET "/v1/objectives/{objective_id}",
-        handler: InProject(get_objective),
+        handler: Project(get_objective),
         access: Access::Requires(Scope::ObjectivesRead),
         summary: "Get an objective at its newest version",
         output: ObjectiveOut,
@@ -44,7 +44,7 @@ operations! {
     }
     UPDATE_OBJECTIVE {
         route: PATCH "/v1/objectives/{objective_id}",
-        handler: InProject(update_objective),
+        handler: Project(update_objective),
         access: Access::Requires(Scope::ObjectivesWrite),
         summary: "Create a new version of an objective",
         description: "Simulations keep the version that they pinned. A request that changes nothing creates no \

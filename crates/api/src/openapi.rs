@@ -199,7 +199,7 @@ fn codes<'a>(route: &Route, doc: &'a Doc) -> Vec<&'a str> {
     if matches!(route.access, Access::Requires(_)) {
         codes.push("insufficient_scope");
     }
-    let in_project = matches!(route.handler, Handler::InProject(_));
+    let in_project = matches!(route.handler, Handler::Project(_));
     if in_project {
         codes.extend(["wrong_project", "project_not_found"]);
     }

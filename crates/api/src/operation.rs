@@ -31,7 +31,7 @@ pub enum Handler {
     Global(for<'a> fn(&'a App, Call) -> HandlerFuture<'a>),
     /// Answers within the project that the query's `project_id` names. The handler gets that project's part
     /// of the store and no other.
-    InProject(for<'a> fn(&'a App, &'a dyn ProjectStore, Call) -> HandlerFuture<'a>),
+    Project(for<'a> fn(&'a App, &'a dyn ProjectStore, Call) -> HandlerFuture<'a>),
 }
 
 /// The effect of an `Idempotency-Key` on an operation.
@@ -229,8 +229,8 @@ macro_rules! operations {
     (@handler Static $handler:ident) => { $crate::Handler::Static($handler) };
     (@handler Document $handler:ident) => { $crate::Handler::Document($handler) };
     (@handler Global $handler:ident) => { $crate::Handler::Global(|app, call| Box::pin($handler(app, call))) };
-    (@handler InProject $handler:ident) => {
-        $crate::Handler::InProject(|app, project, call| Box::pin($handler(app, project, call)))
+    (@handler Project $handler:ident) => {
+        $crate::Handler::Project(|app, project, call| Box::pin($handler(app, project, call)))
     };
 }
 pub(crate) use operations;

@@ -20,7 +20,7 @@ const REJECTED: &str = "Persona rejected successfully";
 operations! {
     LIST_PERSONAS {
         route: GET "/v1/simulations/{simulation_id}/personas",
-        handler: InProject(list_personas),
+        handler: Project(list_personas),
         access: Access::Requires(Scope::PersonasRead),
         query: LargePage,
         summary: "List a simulation's personas",
@@ -29,7 +29,7 @@ operations! {
     }
     APPROVE_PERSONA {
         route: POST "/v1/simulations/{simulation_id}/personas/{persona_id}/approve",
-        handler: InProject(approve_persona),
+        handler: Project(approve_persona),
         access: Access::Requires(Scope::PersonasWrite),
         summary: "Approve a persona, so that it holds conversations",
         output: DoneOut = json!({ "message": APPROVED }),
@@ -37,7 +37,7 @@ operations! {
     }
     REJECT_PERSONA {
         route: POST "/v1/simulations/{simulation_id}/personas/{persona_id}/reject",
-        handler: InProject(reject_persona),
+        handler: Project(reject_persona),
         access: Access::Requires(Scope::PersonasWrite),
         summary: "Reject a persona, so that another replaces it",
         output: DoneOut = json!({ "message": REJECTED }),

@@ -89,7 +89,7 @@ impl Route {
     /// The documentation of the query's parameters.
     pub(crate) fn parameter_docs(&self) -> Vec<ParamDoc> {
         let mut docs = match self.handler {
-            Handler::InProject(_) => Reader::docs::<InProject>(),
+            Handler::Project(_) => Reader::docs::<ProjectQuery>(),
             Handler::Static(_) | Handler::Document(_) | Handler::Global(_) => Vec::new(),
         };
         docs.extend(self.query.docs());
@@ -173,8 +173,8 @@ impl Query {
         if errors.is_empty() {
             return Ok(());
         }
-        if matches!(route.handler, Handler::InProject(_))
-            && let Err(ApiError::Invalid(lacking)) = self.read::<InProject>()
+        if matches!(route.handler, Handler::Project(_))
+            && let Err(ApiError::Invalid(lacking)) = self.read::<ProjectQuery>()
         {
             errors.extend(lacking);
         }
@@ -362,10 +362,10 @@ pub(crate) fn percent_decode(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
-/// The project that an operation works in.
-pub(crate) struct InProject(pub(crate) String);
+/// The query of every operation within a project.
+pub(crate) struct ProjectQuery(pub(crate) String);
 
-impl Params for InProject {
+impl Params for ProjectQuery {
     fn read(reader: &mut Reader) -> Option<Self> {
         reader.required::<String>("project_id", "The project that the operation works in.").map(Self)
     }
@@ -476,8 +476,8 @@ mod tests {
 
     #[test]
     fn a_project_is_required() {
-        assert!(Query::parse(None).read::<InProject>().is_err());
-        assert_eq!(Query::parse(Some("project_id=a%20b+c")).read::<InProject>().unwrap().0, "a b c");
+        assert!(Query::parse(None).read::<ProjectQuery>().is_err());
+        assert_eq!(Query::parse(Some("project_id=a%20b+c")).read::<ProjectQuery>().unwrap().0, "a b c");
     }
 
     proptest! {

@@ -20,7 +20,7 @@ use crate::{
 operations! {
     GET_RESULTS {
         route: GET "/v1/simulations/{simulation_id}/results",
-        handler: InProject(get_results),
+        handler: Project(get_results),
         access: Access::Requires(Scope::SimulationsRead),
         summary: "Get a simulation's results",
         output: ResultsOut,

@@ -31,7 +31,7 @@ const CANCEL_REQUESTED: &str = "Simulation cancel requested";
 operations! {
     CREATE_SIMULATION {
         route: POST "/v1/simulations",
-        handler: InProject(create_simulation),
+        handler: Project(create_simulation),
         access: Access::Requires(Scope::SimulationsWrite),
         idempotency: RecordedSimulation,
         summary: "Create a simulation and start it",
@@ -42,7 +42,7 @@ operations! {
     }
     LIST_SIMULATIONS {
         route: GET "/v1/simulations",
-        handler: InProject(list_simulations),
+        handler: Project(list_simulations),
         access: Access::Requires(Scope::SimulationsRead),
         query: ListSimulations,
         summary: "List simulations",
@@ -50,7 +50,7 @@ operations! {
     }
     GET_SIMULATION {
         route: GET "/v1/simulations/{simulation_id}",
-        handler: InProject(get_simulation),
+        handler: Project(get_simulation),
         access: Access::Requires(Scope::SimulationsRead),
         summary: "Get a simulation",
         output: SimulationOut,
@@ -58,7 +58,7 @@ operations! {
     }
     RUN_SIMULATION {
         route: POST "/v1/simulations/{simulation_id}/run",
-        handler: InProject(run_simulation),
+        handler: Project(run_simulation),
         access: Access::Requires(Scope::SimulationsWrite),
         idempotency: Recorded,
         summary: "Request that a simulation runs",
@@ -68,7 +68,7 @@ operations! {
     }
     CANCEL_SIMULATION {
         route: POST "/v1/simulations/{simulation_id}/cancel",
-        handler: InProject(cancel_simulation),
+        handler: Project(cancel_simulation),
         access: Access::Requires(Scope::SimulationsWrite),
         summary: "Cancel a simulation",
         description: "From now on calls of workers are refused, and unfinished conversations fail as \

@@ -32,7 +32,7 @@ const MAX_KEYS: usize = 100;
 operations! {
     GET_USAGE {
         route: GET "/v1/usage",
-        handler: InProject(get_usage),
+        handler: Project(get_usage),
         access: Access::Requires(Scope::SimulationsRead),
         query: UsageQuery,
         summary: "Get a project's usage of models",
@@ -42,7 +42,7 @@ operations! {
     }
     ESTIMATE_SIMULATION {
         route: POST "/v1/simulations/estimate",
-        handler: InProject(estimate_simulation),
+        handler: Project(estimate_simulation),
         access: Access::Requires(Scope::SimulationsRead),
         summary: "Estimate a simulation's usage of models",
         description: "Nothing is created and no model is asked. The figures follow from the average length of messages: \
