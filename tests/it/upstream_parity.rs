@@ -327,7 +327,7 @@ async fn defect_13_failures_have_a_reason() {
     assert_eq!(simulation["status"], "failed");
     assert_eq!(
         simulation["last_failure_reason"],
-        "1 of 1 conversations could not be held: each was given up after 3 attempts"
+        "1 of 1 conversations could not be held: each failed after 3 attempts"
     );
 }
 

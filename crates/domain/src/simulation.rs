@@ -217,7 +217,7 @@ impl Simulation {
         let mut reasons = Vec::new();
         if progress.conversations_failed > 0 {
             reasons.push(format!(
-                "{} of {target} conversations could not be held: each was given up after {} attempts",
+                "{} of {target} conversations could not be held: each failed after {} attempts",
                 progress.conversations_failed,
                 crate::MAX_ATTEMPTS
             ));

@@ -289,10 +289,9 @@ impl TranscriptKeys {
         Key { partition: self.partition.clone(), sort }
     }
 
-    /// The reply under an `Idempotency-Key`. The key is a caller's text of any length, so its hash
-    /// is used.
-    pub(crate) fn reply(&self, key: &str) -> Key {
-        Key { partition: self.partition.clone(), sort: format!("reply#{}", sha256_hex([key])) }
+    /// The reply under an `Idempotency-Key`, which is a caller's text of any length, so its hash is used.
+    pub(crate) fn reply(&self, idempotency_key: &str) -> Key {
+        Key { partition: self.partition.clone(), sort: format!("reply#{}", sha256_hex([idempotency_key])) }
     }
 
     /// The evaluation of an attempt for an objective.

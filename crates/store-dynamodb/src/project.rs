@@ -281,9 +281,9 @@ impl ProjectStore for DynamoDbProject {
         &self,
         simulation: &SimulationId,
         conversation: &ConversationId,
-        key: &str,
+        idempotency_key: &str,
     ) -> Result<Option<StoredTurn>, StoreError> {
-        transcripts::turn(self.table(), simulation, conversation, key).await
+        transcripts::turn(self.table(), simulation, conversation, idempotency_key).await
     }
 
     async fn items(

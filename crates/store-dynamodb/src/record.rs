@@ -326,7 +326,7 @@ pub(crate) fn message(body: &str) -> Read<Message> {
 
 pub(crate) fn turn_body(turn: &StoredTurn) -> Value {
     json!({
-        "key": turn.key,
+        "key": turn.idempotency_key,
         "input_hash": turn.input_hash,
         "attempt": turn.attempt,
         "at": micros(turn.created_at),
@@ -338,7 +338,7 @@ pub(crate) fn turn_body(turn: &StoredTurn) -> Value {
 pub(crate) fn turn(item: &Item) -> Read<StoredTurn> {
     let mut fields = item.fields()?;
     Ok(StoredTurn {
-        key: fields.text("key")?,
+        idempotency_key: fields.text("key")?,
         input_hash: fields.text("input_hash")?,
         attempt: fields.number("attempt")?,
         reply: StoredReply { text: fields.optional_text("text")?, ended: fields.flag("ended")? },

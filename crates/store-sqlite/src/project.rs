@@ -284,10 +284,11 @@ impl ProjectStore for SqliteProject {
         &self,
         simulation: &SimulationId,
         conversation: &ConversationId,
-        key: &str,
+        idempotency_key: &str,
     ) -> Result<Option<StoredTurn>, StoreError> {
-        let (simulation, conversation, key) = (simulation.clone(), conversation.clone(), key.to_owned());
-        self.read(move |tables| transcripts::turn(tables, &simulation, &conversation, &key)).await
+        let (simulation, conversation) = (simulation.clone(), conversation.clone());
+        let idempotency_key = idempotency_key.to_owned();
+        self.read(move |tables| transcripts::turn(tables, &simulation, &conversation, &idempotency_key)).await
     }
 
     async fn items(

@@ -268,7 +268,7 @@ macro_rules! turn_columns {
 /// Reads `turn_columns!`.
 pub(crate) fn turn(columns: &mut Columns<'_>) -> Read<StoredTurn> {
     Ok(StoredTurn {
-        key: columns.value()?,
+        idempotency_key: columns.value()?,
         input_hash: columns.value()?,
         attempt: columns.value()?,
         reply: StoredReply { text: columns.value()?, ended: columns.value()? },

@@ -160,7 +160,7 @@ impl Scene {
 
 fn stored_turn() -> StoredTurn {
     StoredTurn {
-        key: "key".into(),
+        idempotency_key: "key".into(),
         input_hash: "cd".repeat(32),
         attempt: 1,
         reply: StoredReply { text: None, ended: true },

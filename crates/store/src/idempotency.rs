@@ -26,7 +26,7 @@ pub enum IdempotencyScope {
     Resources,
 }
 
-/// The key of a record: caller, project and `Idempotency-Key`, hashed, because the last is any text
+/// The id of a record: caller, project and `Idempotency-Key`, hashed, because the last is any text
 /// of a caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyId {
@@ -64,7 +64,7 @@ impl IdempotencyId {
 /// A request that was carried out, and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyRecord {
-    /// The key of the record.
+    /// The id of the record.
     pub id: IdempotencyId,
     /// SHA-256, in hex, of the operation and the input. It distinguishes a repetition from another
     /// request under the same key.
@@ -118,9 +118,14 @@ struct Body {
 mod tests {
     use super::*;
 
-    fn id(scope: IdempotencyScope, caller: &str, project: Option<&str>, key: &str) -> IdempotencyId {
+    fn id(
+        scope: IdempotencyScope,
+        caller: &str,
+        project: Option<&str>,
+        idempotency_key: &str,
+    ) -> IdempotencyId {
         let project = project.map(|id| id.parse().unwrap());
-        IdempotencyId::new(scope, &KeyId::restore(caller).unwrap(), project.as_ref(), key)
+        IdempotencyId::new(scope, &KeyId::restore(caller).unwrap(), project.as_ref(), idempotency_key)
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub struct EvaluationRunChange {
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredTurn {
     /// The caller's `Idempotency-Key`.
-    pub key: String,
+    pub idempotency_key: String,
     /// The SHA-256 of the input, in hex, which distinguishes a repetition from another call with the same
     /// key.
     pub input_hash: String,
@@ -354,7 +354,7 @@ pub trait ProjectStore: Send + Sync {
         &self,
         simulation: &SimulationId,
         conversation: &ConversationId,
-        key: &str,
+        idempotency_key: &str,
     ) -> Result<Option<StoredTurn>, StoreError>;
 
     /// Adds what calls to a model consumed to what is stored under the same key. The simulation must exist.

@@ -229,7 +229,7 @@ impl TurnCall {
             return Ok(());
         }
         let stored = match self.stored_turn(conversation.attempt, reply) {
-            Some(turn) if self.turn(&turn.key).await?.is_none() => Some(turn),
+            Some(turn) if self.turn(&turn.idempotency_key).await?.is_none() => Some(turn),
             _ => None,
         };
         let is_running = conversation.status == ConversationStatus::InProgress;
@@ -275,7 +275,7 @@ impl TurnCall {
     /// The reply as it is stored under the request's `Idempotency-Key`, if it has one.
     pub(super) fn stored_turn(&self, attempt: u32, reply: &StoredReply) -> Option<StoredTurn> {
         self.request.idempotency_key.as_ref().map(|key| StoredTurn {
-            key: key_of_attempt(attempt, key),
+            idempotency_key: key_of_attempt(attempt, key),
             input_hash: self.input.clone(),
             attempt,
             reply: reply.clone(),
@@ -283,8 +283,8 @@ impl TurnCall {
         })
     }
 
-    async fn turn(&self, key: &str) -> Result<Option<StoredTurn>, StoreError> {
-        self.project.turn(&self.simulation, &self.id, key).await
+    async fn turn(&self, idempotency_key: &str) -> Result<Option<StoredTurn>, StoreError> {
+        self.project.turn(&self.simulation, &self.id, idempotency_key).await
     }
 
     async fn conversation(&self) -> Result<Option<Conversation>, StoreError> {

@@ -168,7 +168,7 @@ async fn more_than(
 /// Stores a reply under its idempotency key, which must be new.
 pub(super) fn keep(keys: &TranscriptKeys, turn: &StoredTurn) -> Write {
     let expires = later(turn.created_at, IDEMPOTENCY_RETENTION).as_second().saturating_add(1);
-    Write::put("turn", keys.reply(&turn.key), &record::turn_body(turn))
+    Write::put("turn", keys.reply(&turn.idempotency_key), &record::turn_body(turn))
         .set(EXPIRES, item::number(expires))
         .if_new()
 }
@@ -178,9 +178,9 @@ pub(super) async fn turn(
     table: ProjectTable<'_>,
     simulation: &SimulationId,
     conversation: &ConversationId,
-    key: &str,
+    idempotency_key: &str,
 ) -> Result<Option<StoredTurn>, StoreError> {
-    let key = table.keys(simulation).transcript(conversation).reply(key);
+    let key = table.keys(simulation).transcript(conversation).reply(idempotency_key);
     let found = table.database.get("turn", &key).await?;
     found.map(|item| record::turn(&item)).transpose()
 }

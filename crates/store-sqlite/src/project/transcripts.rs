@@ -106,7 +106,7 @@ pub(super) fn insert_turn(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             conversation.as_str(),
-            turn.key,
+            turn.idempotency_key,
             turn.input_hash,
             turn.attempt,
             turn.reply.text,
@@ -122,7 +122,7 @@ pub(super) fn turn(
     tables: &ProjectTables<'_>,
     simulation: &SimulationId,
     conversation: &ConversationId,
-    key: &str,
+    idempotency_key: &str,
 ) -> Result<Option<StoredTurn>, StoreError> {
     sql::one(
         tables.connection,
@@ -136,7 +136,7 @@ pub(super) fn turn(
               WHERE turns.conversation_id = ?3 AND turns.key = ?4 AND conversations.simulation_id = ?2
                   AND simulations.project_id = ?1"
         ),
-        [tables.project.as_str(), simulation.as_str(), conversation.as_str(), key],
+        [tables.project.as_str(), simulation.as_str(), conversation.as_str(), idempotency_key],
         rows::turn,
     )
 }

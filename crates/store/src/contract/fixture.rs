@@ -377,8 +377,8 @@ impl Scene {
         self.store().items(&self.simulation.id, id, attempt, all()).await.unwrap().data
     }
 
-    pub(super) async fn turn(&self, id: &ConversationId, key: &str) -> Option<StoredTurn> {
-        self.store().turn(&self.simulation.id, id, key).await.unwrap()
+    pub(super) async fn turn(&self, id: &ConversationId, idempotency_key: &str) -> Option<StoredTurn> {
+        self.store().turn(&self.simulation.id, id, idempotency_key).await.unwrap()
     }
 
     pub(super) async fn list(&self, list: ListConversations) -> Page<ConversationSummary> {
@@ -653,10 +653,10 @@ pub(super) enum Settled {
     Failed,
 }
 
-/// A reply under `key`.
-pub(super) fn turn(key: &str, attempt: u32) -> StoredTurn {
+/// A reply under an `Idempotency-Key`.
+pub(super) fn turn(idempotency_key: &str, attempt: u32) -> StoredTurn {
     StoredTurn {
-        key: key.to_owned(),
+        idempotency_key: idempotency_key.to_owned(),
         input_hash: "cd".repeat(32),
         attempt,
         reply: StoredReply { text: Some("b".into()), ended: false },

@@ -70,19 +70,19 @@ pub async fn replies_are_stored_verbatim_under_their_keys(fixture: &Fixture) {
     let mut turns = Vec::new();
     let mut keys = odd_texts();
     keys.extend(["One", "one", "one ", "\u{e9}", "e\u{301}"].map(str::to_owned));
-    for (key, number) in keys.into_iter().zip(0_u32..) {
+    for (idempotency_key, number) in keys.into_iter().zip(0_u32..) {
         let text = match number % 3 {
             0 => None,
             1 => Some(String::new()),
-            _ => Some(key.repeat(3)),
+            _ => Some(idempotency_key.repeat(3)),
         };
         let reply = StoredReply { text, ended: number % 2 == 0 };
         let input_hash = format!("{number:064x}");
         let (attempt, created_at) = (1 + number % 3, fixture.now());
-        turns.push(StoredTurn { key, input_hash, attempt, reply, created_at });
+        turns.push(StoredTurn { idempotency_key, input_hash, attempt, reply, created_at });
     }
     for turn in &turns {
-        assert_eq!(scene.turn(&id, &turn.key).await, None);
+        assert_eq!(scene.turn(&id, &turn.idempotency_key).await, None);
         let turn = turn.clone();
         let change = move |view: crate::ConversationView| {
             Ok(ConversationChange { turn: Some(turn.clone()), ..ConversationChange::to(view.conversation) })
@@ -90,7 +90,7 @@ pub async fn replies_are_stored_verbatim_under_their_keys(fixture: &Fixture) {
         scene.change(&id, change).await.unwrap();
     }
     for turn in turns {
-        assert_eq!(scene.turn(&id, &turn.key).await, Some(turn));
+        assert_eq!(scene.turn(&id, &turn.idempotency_key).await, Some(turn));
     }
     assert_eq!(scene.turn(&id, "").await, None);
 }
