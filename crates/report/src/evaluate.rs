@@ -1,17 +1,40 @@
 //! The evaluation of a plan's gates.
+//!
+//! Every gate is evaluated twice: with each missing result counted as failed, and with each counted as
+//! passed. If both agree, the missing results do not matter. Otherwise the gate is undecided.
+
+mod baseline;
+mod cases;
+mod check;
+mod gates;
+mod regression;
+
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 
-use crate::{CaseRun, Plan, Planned, Report, TrialCounts, VERSION, Verdict};
+use crate::{
+    Against, Basis, CaseRun, Gate, GateReport, GateStatus, Plan, Planned, Report, Subject, TrialCounts,
+    TrialOutcome, VERSION, Verdict,
+    text::{cut, plural},
+};
+
+/// The maximum number of reasons in a report.
+const MAX_REASONS: usize = 50;
+
+/// The maximum number of characters of a text from outside in a reason.
+const MAX_FAILURE: usize = 300;
 
 /// The report on `runs`, held against `plan` and, if a gate asks for it, against a `baseline`.
 pub fn evaluate(plan: &Plan, runs: &[CaseRun], baseline: Option<&Report>, at: Timestamp) -> Report {
-    let _ = (runs, baseline);
-    Report {
+    let default = [Gate::PassRate { of: Subject::All, min: 1.0, on: Basis::Rate }];
+    let gates = if plan.gates.is_empty() { &default[..] } else { &plan.gates };
+    let mut report = Report {
         version: VERSION,
         name: plan.name.clone(),
         verdict: Verdict::Config,
-        reasons: vec!["gates are not evaluated yet".to_owned()],
+        reasons: check::plan_problems(plan),
         complete: false,
         at,
         planned: Planned::default(),
@@ -22,5 +45,142 @@ pub fn evaluate(plan: &Plan, runs: &[CaseRun], baseline: Option<&Report>, at: Ti
         cases: Vec::new(),
         quarantined: Vec::new(),
         reasons_left_out: 0,
+    };
+    // The numbers of a wrong plan may be beyond all bounds.
+    if !report.reasons.is_empty() {
+        limit(&mut report.reasons);
+        return report;
+    }
+    let mut problems = check::data_problems(plan, runs);
+    cases::fill(&mut report, plan, runs);
+    let needs_baseline =
+        gates.iter().any(|gate| matches!(gate, Gate::NoRegression { against: Against::Baseline, .. }));
+    if needs_baseline {
+        match baseline {
+            Some(baseline) => problems.extend(baseline::problems(baseline, &report.cases)),
+            None => problems.push(
+                "there is no baseline: approve the report of an earlier run, or remove the gate that needs one"
+                    .to_owned(),
+            ),
+        }
+    }
+    let agents = gated_agents(&report, gates);
+    if agents.is_empty() {
+        problems.push("every agent is compared with another one, so that no agent has a gate".to_owned());
+    }
+    report.gates = agents
+        .iter()
+        .flat_map(|agent| gates.iter().map(|gate| gates::evaluate(gate, agent, &report.cases, baseline)))
+        .collect();
+    report.complete = problems.is_empty() && is_complete(&report);
+    report.verdict = if problems.is_empty() { verdict(&report.gates) } else { Verdict::Config };
+    let several_agents = agents.len() > 1;
+    report.reasons = problems;
+    report.reasons.extend(
+        report
+            .gates
+            .iter()
+            .filter(|gate| gate.status != GateStatus::Passed)
+            .map(|gate| reason(gate, several_agents)),
+    );
+    report.reasons.extend(warnings(&report, needs_baseline.then_some(baseline).flatten()));
+    limit(&mut report.reasons);
+    report
+}
+
+/// The agents with gates, in the order of the plan: those that no gate compares others with.
+fn gated_agents(report: &Report, gates: &[Gate]) -> Vec<String> {
+    let is_reference = |agent: &str| {
+        gates.iter().any(|gate| {
+            matches!(gate, Gate::NoRegression { against: Against::Agent(other), .. } if other == agent)
+        })
+    };
+    let mut agents: Vec<String> = Vec::new();
+    for case in &report.cases {
+        if !agents.contains(&case.agent) && !is_reference(&case.agent) {
+            agents.push(case.agent.clone());
+        }
+    }
+    agents
+}
+
+/// The verdict that follows from the gates.
+fn verdict(gates: &[GateReport]) -> Verdict {
+    let any = |status| gates.iter().any(|gate| gate.status == status);
+    if gates.is_empty() || any(GateStatus::Config) {
+        Verdict::Config
+    } else if any(GateStatus::Failed) {
+        Verdict::Fail
+    } else if any(GateStatus::Infra) {
+        Verdict::Infra
+    } else if any(GateStatus::Inconclusive) {
+        Verdict::Inconclusive
+    } else {
+        Verdict::Pass
+    }
+}
+
+/// Whether every trial that counts was held and judged.
+fn is_complete(report: &Report) -> bool {
+    report.cases.iter().all(|case| {
+        case.objectives.iter().filter(|objective| !objective.quarantined).all(|one| one.counts.infra == 0)
+    })
+}
+
+fn reason(gate: &GateReport, several_agents: bool) -> String {
+    let of = if several_agents { format!(" for agent `{}`", gate.agent) } else { String::new() };
+    let status = match gate.status {
+        GateStatus::Passed => "passed",
+        GateStatus::Failed => "failed",
+        GateStatus::Inconclusive => "is undecided, because evaluations are inconclusive",
+        GateStatus::Infra => "is undecided, because results are missing",
+        GateStatus::Config => "cannot be evaluated",
+    };
+    format!("the gate \"{}\" {status}{of}: {}", gate.text, gate.detail)
+}
+
+/// Facts that a reader must know beside the verdict.
+fn warnings(report: &Report, baseline: Option<&Report>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for quarantine in report.quarantined.iter().filter(|quarantine| quarantine.expired) {
+        warnings.push(format!(
+            "the quarantine of {} ended on {}, so that its results count: mend it or renew the quarantine ({})",
+            quarantine.place(),
+            quarantine.until,
+            quarantine.owner,
+        ));
+    }
+    for case in &report.cases {
+        if let Some(failure) = &case.failure {
+            warnings.push(format!("the simulation of case `{}`: {}", case.key, cut(failure, MAX_FAILURE)));
+        }
+        let infra =
+            u64::try_from(case.trials.iter().filter(|trial| trial.outcome == TrialOutcome::Infra).count());
+        if let Some(infra) = infra.ok().filter(|infra| *infra > 0) {
+            let first = case.trials.iter().find_map(|trial| trial.failure.as_deref());
+            warnings.push(format!(
+                "case `{}`: {} of {} not held or not judged{}",
+                case.key,
+                infra,
+                plural(case.planned_trials.into(), "trial"),
+                first.map(|first| format!(", the first: {}", cut(first, MAX_FAILURE))).unwrap_or_default(),
+            ));
+        }
+    }
+    if let Some(baseline) = baseline {
+        for case in &report.cases {
+            if !baseline.cases.iter().any(|other| other.key == case.key) {
+                warnings.push(format!("case `{}` is new: the baseline does not have it", case.key));
+            }
+        }
+    }
+    warnings
+}
+
+fn limit(reasons: &mut Vec<String>) {
+    let more = reasons.len().saturating_sub(MAX_REASONS);
+    if more > 0 {
+        reasons.truncate(MAX_REASONS);
+        reasons.push(format!("and {more} more"));
     }
 }

@@ -8,10 +8,13 @@
 //! Nothing here reads a clock, a file or the network.
 
 mod evaluate;
+#[cfg(test)]
+mod fixtures;
 mod plan;
 pub mod render;
 mod report;
 mod run;
+mod text;
 
 pub use evaluate::evaluate;
 pub use plan::{

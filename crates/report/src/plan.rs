@@ -1,8 +1,12 @@
 //! Plans: the expected trials and the gates.
 
+use std::fmt;
+
 use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::text::percent;
 
 /// The expected trials of a run and the gates that they must pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +103,44 @@ pub enum Gate {
         /// The differences that count as a regression.
         mode: RegressionMode,
     },
+}
+
+impl Gate {
+    /// The gate in words.
+    pub fn text(&self) -> String {
+        match self {
+            Self::PassRate { of, min, on } => {
+                let bound = match on {
+                    Basis::Rate => "",
+                    Basis::LowerBound => "lower bound of the ",
+                };
+                format!("{bound}pass rate of {of} ≥ {}", percent(*min))
+            }
+            Self::PassPower { of, k, min } => format!("pass^{k} of {of} ≥ {}", percent(*min)),
+            Self::NoRegression { against, mode } => {
+                let against = match against {
+                    Against::Baseline => "the baseline".to_owned(),
+                    Against::Agent(agent) => format!("agent `{agent}`"),
+                };
+                match mode {
+                    RegressionMode::EachTrial => format!("no trial regresses against {against}"),
+                    RegressionMode::Significant { alpha } => {
+                        format!("no significant regression against {against} (alpha {alpha})")
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all trials"),
+            Self::Objective(key) => write!(f, "objective `{key}`"),
+            Self::Scenario(key) => write!(f, "scenario `{key}`"),
+        }
+    }
 }
 
 /// The results that a run is compared with.
