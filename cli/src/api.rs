@@ -28,6 +28,11 @@ impl Connection {
         self.connect(Some(&key(variable)?), variable)
     }
 
+    /// A client that sends this key.
+    pub(crate) fn client_with(&self, key: &ApiKey) -> anyhow::Result<Client> {
+        self.connect(Some(key), variable)
+    }
+
     /// A client without a key.
     pub(crate) fn anonymous(&self) -> anyhow::Result<Client> {
         self.connect(None, variable)

@@ -16,8 +16,8 @@ use anyhow::{Context, bail};
 use clap::{Args, value_parser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use onerun_client::{
-    Agent, AgentError, ApiKey, Client, Message, ProjectClient, SimulationClient, Verbatim, Worker,
-    WorkerOptions,
+    Agent, AgentError, AgentSession, ApiKey, Client, ConversationInfo, Message, ProjectClient, Reply,
+    SimulationClient, Verbatim, Worker, WorkerOptions,
     resource::{
         Conversation, Item, NewAgent, NewObjective, NewSimulation, Outcome, PageRequest, Results, Role,
         Simulation, SimulationStatus,
@@ -251,7 +251,15 @@ async fn watch(simulation: &SimulationClient, conversations: u32) -> anyhow::Res
 struct BuiltIn;
 
 impl Agent for BuiltIn {
-    async fn reply(&self, transcript: &[Message]) -> Result<Option<String>, AgentError> {
+    type Session = Self;
+
+    async fn open(&self, _: &ConversationInfo) -> Result<Self, AgentError> {
+        Ok(Self)
+    }
+}
+
+impl AgentSession for BuiltIn {
+    async fn reply(&mut self, transcript: &[Message]) -> Result<Reply, AgentError> {
         let transcript: Vec<_> = transcript
             .iter()
             .map(|message| {
@@ -262,7 +270,7 @@ impl Agent for BuiltIn {
                 (role, message.text.as_str())
             })
             .collect();
-        Ok(SampleAgent.reply(&transcript))
+        Ok(SampleAgent.reply(&transcript).into())
     }
 }
 

@@ -17,6 +17,7 @@ mod serve;
 mod signals;
 mod simulations;
 mod text;
+mod worker;
 
 use std::{borrow::Cow, process::ExitCode, time::Duration};
 
@@ -37,6 +38,8 @@ struct Cli {
 enum Command {
     /// Serve the API on this machine.
     Serve(serve::Options),
+    /// Hold queued conversations with an agent: a chat API, an HTTP endpoint or a command.
+    Worker(worker::Options),
     /// Simulate and score a small built-in agent, without configuration or network.
     Demo(demo::Options),
     /// Create, list, change, rotate, revoke and check API keys.
@@ -129,6 +132,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(options) => {
             logs::start("info");
             block_on(serve::run(&options))
+        }
+        Command::Worker(options) => {
+            logs::start("info");
+            block_on(worker::run(&options))
         }
         Command::Demo(options) => {
             logs::start("warn");

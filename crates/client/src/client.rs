@@ -1,10 +1,13 @@
 //! The client, and the clients of a project, a simulation and a conversation.
 
 mod endpoint;
+mod key;
 mod keys;
 #[cfg(test)]
 mod operations;
 mod setup;
+
+use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -38,6 +41,13 @@ impl Client {
         self.0.at(&["projects"]).create("creating a project", &json!({ "name": name })).await
     }
 
+    /// The same client, which reads another key with `read` when the server refuses the key (401). `read`
+    /// returns `None` if there is no key to read; it is called from asynchronous code, so it must be quick.
+    /// Clones made before do not use it.
+    pub fn with_key_source(self, read: impl Fn() -> Option<ApiKey> + Send + Sync + 'static) -> Self {
+        Self(Endpoint { key: self.0.key.clone().with_source(Arc::new(read)), ..self.0 })
+    }
+
     /// A client of the project with this id. Sends nothing.
     pub fn project(&self, id: &str) -> ProjectClient {
         ProjectClient(Endpoint { project: Some(id.to_owned()), ..self.0.clone() })
@@ -49,6 +59,11 @@ impl Client {
 pub struct ProjectClient(Endpoint);
 
 impl ProjectClient {
+    /// Whether the client reads another key when the server refuses the current one.
+    pub(crate) fn has_key_source(&self) -> bool {
+        self.0.key.has_source()
+    }
+
     /// Creates an agent.
     pub async fn create_agent(&self, new: &NewAgent) -> Result<Agent, Error> {
         self.0.at(&["agents"]).create("creating an agent", new).await
@@ -72,6 +87,17 @@ impl ProjectClient {
         page: PageRequest,
     ) -> Result<Page<Simulation>, Error> {
         let query = [("agent_id", agent_id), ("status", "in_progress")];
+        self.0.at(&["simulations"]).page(&query, page).await
+    }
+
+    /// The simulations of an agent with a status, newest first.
+    pub async fn simulations_of_agent(
+        &self,
+        agent_id: &str,
+        status: SimulationStatus,
+        page: PageRequest,
+    ) -> Result<Page<Simulation>, Error> {
+        let query = [("agent_id", agent_id), ("status", status.as_str()), ("sort_by", "created_at")];
         self.0.at(&["simulations"]).page(&query, page).await
     }
 
@@ -162,6 +188,11 @@ impl SimulationClient {
 pub struct ConversationClient(Endpoint);
 
 impl ConversationClient {
+    /// Whether the client reads another key when the server refuses the current one.
+    pub(crate) fn has_key_source(&self) -> bool {
+        self.0.key.has_source()
+    }
+
     /// The current state of the conversation.
     pub async fn get(&self) -> Result<Verbatim<Conversation>, Error> {
         self.0.get(&[]).await
@@ -170,8 +201,12 @@ impl ConversationClient {
     /// Starts the conversation if it is queued, and returns the attempt. A retry with the same
     /// idempotency key returns the same attempt.
     pub async fn start(&self, idempotency_key: &str) -> Result<Started, Error> {
-        let request = self.0.at(&["start"]).request(Method::POST, &[]).json(&json!({}));
-        error::read(request.header("idempotency-key", idempotency_key).send().await?).await
+        let start = self.0.at(&["start"]);
+        let request = || {
+            let request = start.request(Method::POST, &[]).json(&json!({}));
+            request.header("idempotency-key", idempotency_key)
+        };
+        error::read(self.0.send(request).await?).await
     }
 
     /// Sends the agent's message, or none to let the persona open, and returns the persona's message.
@@ -181,17 +216,20 @@ impl ConversationClient {
             .map(|text| json!([{ "type": "message", "content": [{ "type": "text", "text": text }] }]));
         let attempt = turn.attempt.to_string();
         let url = self.0.at(&["responses"]).full_url(&[("attempt", attempt.as_str())]);
-        let request = self.0.http.request(Method::POST, url).json(&json!({ "input": message }));
-        let request = request.timeout(REPLY_TIMEOUT);
-        error::read(request.header("idempotency-key", turn.idempotency_key).send().await?).await
+        let body = json!({ "input": message });
+        let request = || {
+            let request = self.0.http.request(Method::POST, url.clone()).json(&body).timeout(REPLY_TIMEOUT);
+            request.header("idempotency-key", turn.idempotency_key)
+        };
+        error::read(self.0.send(request).await?).await
     }
 
     /// Ends this attempt of the conversation. Does nothing if the conversation has ended already.
     pub async fn end(&self, attempt: u32) -> Result<(), Error> {
         let attempt = attempt.to_string();
         let url = self.0.at(&["end"]).full_url(&[("attempt", attempt.as_str())]);
-        let request = self.0.http.request(Method::POST, url);
-        error::read::<Value>(request.send().await?).await.map(drop)
+        let request = || self.0.http.request(Method::POST, url.clone());
+        error::read::<Value>(self.0.send(request).await?).await.map(drop)
     }
 
     /// Stores labels in place of earlier ones.

@@ -6,13 +6,23 @@
 //! [`Worker`] always retries.
 //!
 //! ```no_run
-//! use onerun_client::{Agent, AgentError, ApiKey, Client, Message, Worker};
+//! use onerun_client::{
+//!     Agent, AgentError, AgentSession, ApiKey, Client, ConversationInfo, Message, Reply, Worker,
+//! };
 //!
 //! struct Parrot;
 //!
 //! impl Agent for Parrot {
-//!     async fn reply(&self, transcript: &[Message]) -> Result<Option<String>, AgentError> {
-//!         Ok(transcript.last().map(|message| message.text.clone()))
+//!     type Session = Parrot;
+//!
+//!     async fn open(&self, _: &ConversationInfo) -> Result<Parrot, AgentError> {
+//!         Ok(Parrot)
+//!     }
+//! }
+//!
+//! impl AgentSession for Parrot {
+//!     async fn reply(&mut self, transcript: &[Message]) -> Result<Reply, AgentError> {
+//!         Ok(transcript.last().map(|message| message.text.clone()).into())
 //!     }
 //! }
 //!
@@ -45,4 +55,7 @@ pub use client::{
 };
 pub use error::Error;
 pub use verbatim::Verbatim;
-pub use worker::{Agent, AgentError, Message, Worker, WorkerOptions, WorkerReport};
+pub use worker::{
+    Agent, AgentError, AgentSession, ConversationInfo, Message, Reply, Worker, WorkerOptions, WorkerReport,
+    WorkerStatus,
+};

@@ -115,6 +115,7 @@ impl Command {
 /// A line to the command: one turn.
 #[derive(Serialize)]
 struct Turn<'a> {
+    agent_id: &'a str,
     conversation_id: &'a str,
     simulation_id: &'a str,
     attempt: u32,
@@ -238,6 +239,7 @@ fn line(about: &ConversationInfo, transcript: &[Message]) -> Vec<u8> {
         .collect();
     let last = transcript.iter().rfind(|message| message.role == Role::User);
     let turn = Turn {
+        agent_id: &about.agent_id,
         conversation_id: &about.conversation_id,
         simulation_id: &about.simulation_id,
         attempt: about.attempt,
@@ -251,3 +253,6 @@ fn line(about: &ConversationInfo, transcript: &[Message]) -> Vec<u8> {
     line.push(b'\n');
     line
 }
+
+#[cfg(all(test, unix))]
+mod tests;

@@ -57,6 +57,7 @@ impl HttpEndpoint {
         let variables = Variables {
             message: last.map(|message| message.text.as_str()).unwrap_or_default(),
             messages: &messages,
+            agent_id: &about.agent_id,
             conversation_id: &about.conversation_id,
             simulation_id: &about.simulation_id,
             attempt: about.attempt,

@@ -18,6 +18,8 @@ mod path;
 mod secrets;
 pub mod spec;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, sync::Arc};
 
@@ -52,13 +54,15 @@ pub struct Message {
 /// What an agent may know about a conversation. The persona is not part of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConversationInfo {
+    /// The id of the agent.
+    pub agent_id: String,
     /// The id of the conversation.
     pub conversation_id: String,
     /// The id of its simulation.
     pub simulation_id: String,
     /// The attempt, from 1. A new attempt starts with an empty transcript.
     pub attempt: u32,
-    /// The metadata of the conversation.
+    /// The metadata of the simulation.
     pub metadata: Map<String, Value>,
 }
 

@@ -67,7 +67,7 @@ pub struct HttpSpec {
     #[serde(default)]
     pub headers: Headers,
     /// The document to send each turn. Its strings may have the expressions `message`, `messages`,
-    /// `conversation_id`, `simulation_id`, `attempt`, `turn` and `metadata` between `{{` and `}}`.
+    /// `agent_id`, `conversation_id`, `simulation_id`, `attempt`, `turn` and `metadata` between `{{` and `}}`.
     pub body: Template,
     /// Where the reply is in the response: `$.output[0].text` or the JSON pointer `/output/0/text`.
     pub reply: JsonPath,

@@ -26,6 +26,7 @@ const FUEL: u64 = 10_000;
 pub(crate) struct Variables<'a> {
     pub(crate) message: &'a str,
     pub(crate) messages: &'a [TemplateMessage<'a>],
+    pub(crate) agent_id: &'a str,
     pub(crate) conversation_id: &'a str,
     pub(crate) simulation_id: &'a str,
     pub(crate) attempt: u32,
@@ -34,8 +35,8 @@ pub(crate) struct Variables<'a> {
 }
 
 /// The names of [`Variables`].
-const NAMES: [&str; 7] =
-    ["message", "messages", "conversation_id", "simulation_id", "attempt", "turn", "metadata"];
+const NAMES: [&str; 8] =
+    ["message", "messages", "agent_id", "conversation_id", "simulation_id", "attempt", "turn", "metadata"];
 
 /// A message in the form that chat APIs use.
 #[derive(Clone, Copy, Serialize)]

@@ -1,8 +1,9 @@
 //! Requests to one URL.
 
-use reqwest::{Method, RequestBuilder, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::key::{KeySlot, with_key};
 use crate::{
     Error, error,
     resource::{PageRequest, Start},
@@ -14,6 +15,7 @@ use crate::{
 pub(super) struct Endpoint {
     pub(super) http: reqwest::Client,
     pub(super) url: Url,
+    pub(super) key: KeySlot,
     pub(super) project: Option<String>,
     pub(super) retry: RetryPolicy,
 }
@@ -71,12 +73,25 @@ impl Endpoint {
         what: &str,
         request: impl Fn() -> RequestBuilder,
     ) -> Result<T, Error> {
-        let call = async || error::read(request().send().await?).await;
+        let call = async || error::read(self.send(&request).await?).await;
         self.retry.call(what, is_retryable, call).await
     }
 
+    /// Sends a request with the key. If the server refuses the key, another one is read and the request sent
+    /// once more: a refused request was not processed.
+    pub(super) async fn send(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, Error> {
+        let key = self.key.current();
+        let response = with_key(request(), key.as_ref()).send().await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(other) = self.key.instead_of(key.as_ref())
+        {
+            return Ok(with_key(request(), Some(&other)).send().await?);
+        }
+        Ok(response)
+    }
+
     pub(super) async fn post<T: DeserializeOwned>(&self, body: &impl Serialize) -> Result<T, Error> {
-        error::read(self.request(Method::POST, &[]).json(body).send().await?).await
+        error::read(self.send(|| self.request(Method::POST, &[]).json(body)).await?).await
     }
 
     /// Creates something with an idempotency key, so that retries create no second one.

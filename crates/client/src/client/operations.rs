@@ -167,6 +167,7 @@ async fn methods_send_requests_of_documented_operations() {
     let _ = project.create_objective(&objective).await;
     let _ = project.create_simulation(&new_simulation).await;
     let _ = project.simulations_in_progress("a", page()).await;
+    let _ = project.simulations_of_agent("a", SimulationStatus::Pending, page()).await;
     let _ = project.list_simulations(Some(SimulationStatus::Failed), page()).await;
     let _ = simulation.get().await;
     let _ = simulation.results().await;

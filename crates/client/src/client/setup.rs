@@ -2,13 +2,9 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
-use reqwest::{
-    Url,
-    header::{HeaderMap, HeaderName, HeaderValue},
-    redirect::Policy,
-};
+use reqwest::{Url, header::HeaderValue, redirect::Policy};
 
-use super::{Client, endpoint::Endpoint};
+use super::{Client, endpoint::Endpoint, key::KeySlot};
 use crate::{retry::RetryPolicy, tls};
 
 /// How long connecting may take.
@@ -25,7 +21,7 @@ const USER_AGENT: &str = concat!("onerun-client/", env!("CARGO_PKG_VERSION"));
 
 /// An API key. `Debug` does not print it.
 #[derive(Clone)]
-pub struct ApiKey(HeaderValue);
+pub struct ApiKey(pub(super) HeaderValue);
 
 impl ApiKey {
     /// Accepts a key, without the white space around it. Fails unless it is visible ASCII.
@@ -108,14 +104,9 @@ impl Client {
         url.set_query(None);
         url.set_fragment(None);
 
-        let mut headers = HeaderMap::new();
-        if let Some(key) = key {
-            headers.insert(HeaderName::from_static("x-api-key"), key.0.clone());
-        }
         let trust = if url.scheme() == "https" { tls::trusting_system() } else { tls::trusting_nobody() };
         let mut http = reqwest::Client::builder()
             .tls_backend_preconfigured(trust.map_err(SetupError::Roots)?)
-            .default_headers(headers)
             .user_agent(USER_AGENT)
             .redirect(Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -125,7 +116,7 @@ impl Client {
         }
         let http = http.build().map_err(SetupError::Http)?;
         let retry = RetryPolicy { budget: options.retry_budget };
-        Ok(Self(Endpoint { http, url, project: None, retry }.at(&["v1"])))
+        Ok(Self(Endpoint { http, url, key: KeySlot::new(key), project: None, retry }.at(&["v1"])))
     }
 }
 

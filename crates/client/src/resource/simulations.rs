@@ -1,6 +1,7 @@
 //! Simulations and personas.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::Agent;
 
@@ -59,6 +60,9 @@ pub struct Simulation {
     pub seed: u64,
     /// The models in force.
     pub models: Models,
+    /// Values that its creator attached.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
 }
 
 /// The models of a simulation, each `offline` or `provider:model`.

@@ -1,8 +1,14 @@
 //! One conversation, from its start to its end.
 
-use tokio::time::{Instant, sleep};
+use std::sync::OnceLock;
 
-use super::{Agent, AgentError, Message, WorkerOptions};
+use tokio::{
+    select,
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use super::{Agent, AgentError, AgentSession, ConversationInfo, Message, WorkerOptions};
 use crate::{
     ConversationClient, Error,
     client::idempotency_key,
@@ -18,31 +24,13 @@ pub(super) enum Ending {
     Failed(AgentError),
 }
 
-/// Holds one conversation from its start to its end.
-pub(super) async fn hold<A: Agent>(
-    client: &ConversationClient,
-    id: &str,
-    agent: &A,
-    options: WorkerOptions,
-) -> Ending {
-    let retry = RetryPolicy { budget: options.retry_budget };
-    let idempotency_key = match idempotency_key() {
-        Ok(idempotency_key) => idempotency_key,
-        Err(error) => return Ending::Failed(error.into()),
-    };
-    let started =
-        retry.call("starting a conversation", Error::is_transient, || client.start(&idempotency_key)).await;
-    let attempt = match started {
-        Ok(started) => started.attempt,
-        Err(error) if is_refused(&error) => return Ending::Taken(error),
-        Err(error) => return Ending::Failed(error.into()),
-    };
-    match converse(client, id, attempt, agent, options).await {
-        Ok(()) => Ending::Held,
-        Err(Interruption::Call(error)) if is_refused(&error) => Ending::Lost(error),
-        Err(Interruption::Call(error)) => Ending::Failed(error.into()),
-        Err(Interruption::Agent(error)) => Ending::Failed(error),
-    }
+/// A conversation that is held.
+pub(super) struct Hold {
+    pub(super) client: ConversationClient,
+    pub(super) about: ConversationInfo,
+    pub(super) options: WorkerOptions,
+    /// Becomes true when the conversation is to be abandoned.
+    pub(super) abandon: watch::Receiver<bool>,
 }
 
 /// Why a conversation was not held to its end.
@@ -51,65 +39,106 @@ enum Interruption {
     Agent(AgentError),
 }
 
-async fn converse<A: Agent>(
-    client: &ConversationClient,
-    id: &str,
-    attempt: u32,
-    agent: &A,
-    options: WorkerOptions,
-) -> Result<(), Interruption> {
-    let retry = RetryPolicy { budget: options.retry_budget };
-    let mut transcript: Vec<Message> = Vec::new();
-    for turn in 0_u32.. {
-        let idempotency_key = format!("{id}.{attempt}.{turn}");
-        let says = transcript.last().map(|message| message.text.as_str());
-        let turn = Turn { attempt, idempotency_key: &idempotency_key, says };
-        let response = respond(client, &turn, options).await.map_err(Interruption::Call)?;
-        if response.ended {
-            return Ok(());
-        }
-        transcript.extend(
-            response.output.iter().map(|message| Message { role: Role::Persona, text: message.text() }),
-        );
-        match agent.reply(&transcript).await.map_err(Interruption::Agent)? {
-            Some(text) => transcript.push(Message { role: Role::Agent, text }),
-            None => break,
+impl Hold {
+    /// Holds the conversation from its start to its end.
+    pub(super) async fn run<A: Agent>(mut self, agent: &A) -> Ending {
+        let attempt = OnceLock::new();
+        let mut abandon = self.abandon.clone();
+        select! {
+            ending = self.start_and_converse(agent, &attempt) => ending,
+            // The sender lives as long as the worker.
+            _ = abandon.wait_for(|abandon| *abandon) => Ending::Failed("the worker stopped".into()),
         }
     }
-    retry
-        .call("ending a conversation", is_retryable, || client.end(attempt))
-        .await
-        .map_err(Interruption::Call)
-}
 
-/// Takes a turn. While the persona's model is slow, the call is repeated with the same key.
-async fn respond(
-    client: &ConversationClient,
-    turn: &Turn<'_>,
-    options: WorkerOptions,
-) -> Result<Response, Error> {
-    let retry = RetryPolicy { budget: options.retry_budget };
-    let deadline = Instant::now() + options.reply_budget;
-    loop {
-        let is_worth_it = |error: &Error| is_retryable(error) && !is_pending(error);
-        match retry.call("a turn", is_worth_it, || client.respond(turn)).await {
-            Err(error) if is_pending(&error) && Instant::now() < deadline => {
-                sleep(pause(0, error.retry_after())).await;
-            }
-            result => return result,
+    async fn start_and_converse<A: Agent>(&mut self, agent: &A, attempt: &OnceLock<u32>) -> Ending {
+        let idempotency_key = match idempotency_key() {
+            Ok(idempotency_key) => idempotency_key,
+            Err(error) => return Ending::Failed(error.into()),
+        };
+        let start = || self.client.start(&idempotency_key);
+        let started = self.retry().call("starting a conversation", |error| self.is_transient(error), start);
+        self.about.attempt = match started.await {
+            Ok(started) => started.attempt,
+            Err(error) if is_refused(&error) => return Ending::Taken(error),
+            Err(error) => return Ending::Failed(error.into()),
+        };
+        attempt.get_or_init(|| self.about.attempt);
+        match self.converse(agent).await {
+            Ok(()) => Ending::Held,
+            Err(Interruption::Call(error)) if is_refused(&error) => Ending::Lost(error),
+            Err(Interruption::Call(error)) => Ending::Failed(error.into()),
+            Err(Interruption::Agent(error)) => Ending::Failed(error),
         }
+    }
+
+    async fn converse<A: Agent>(&self, agent: &A) -> Result<(), Interruption> {
+        let (id, attempt) = (&self.about.conversation_id, self.about.attempt);
+        let mut session = agent.open(&self.about).await.map_err(Interruption::Agent)?;
+        let mut transcript: Vec<Message> = Vec::new();
+        let mut is_last = false;
+        for turn in 0_u32.. {
+            let idempotency_key = format!("{id}.{attempt}.{turn}");
+            let says = transcript.last().map(|message| message.text.as_str());
+            let turn = Turn { attempt, idempotency_key: &idempotency_key, says };
+            let response = self.respond(&turn).await.map_err(Interruption::Call)?;
+            if response.ended {
+                session.close().await;
+                return Ok(());
+            }
+            if is_last {
+                break;
+            }
+            transcript.extend(
+                response.output.iter().map(|message| Message { role: Role::Persona, text: message.text() }),
+            );
+            let reply = session.reply(&transcript).await.map_err(Interruption::Agent)?;
+            match reply.text {
+                Some(text) => transcript.push(Message { role: Role::Agent, text }),
+                None => break,
+            }
+            is_last = reply.end;
+        }
+        let end = || self.client.end(attempt);
+        let ended = self.retry().call("ending a conversation", |error| self.is_retryable(error), end).await;
+        session.close().await;
+        ended.map_err(Interruption::Call)
+    }
+
+    /// Takes a turn. While the persona's model is slow, the call is repeated with the same key.
+    async fn respond(&self, turn: &Turn<'_>) -> Result<Response, Error> {
+        let deadline = Instant::now() + self.options.reply_budget;
+        loop {
+            let is_worth_it = |error: &Error| self.is_retryable(error) && !is_pending(error);
+            match self.retry().call("a turn", is_worth_it, || self.client.respond(turn)).await {
+                Err(error) if is_pending(&error) && Instant::now() < deadline => {
+                    sleep(pause(0, error.retry_after())).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn retry(&self) -> RetryPolicy {
+        RetryPolicy { budget: self.options.retry_budget }
+    }
+
+    /// Whether the same call may succeed later.
+    fn is_transient(&self, error: &Error) -> bool {
+        // A rotated key may take a while to arrive.
+        error.is_transient() || (error.status() == Some(401) && self.client.has_key_source())
+    }
+
+    /// Whether a retry of a call in a conversation may succeed. A turn in progress is most likely this
+    /// worker's own, whose response was lost.
+    fn is_retryable(&self, error: &Error) -> bool {
+        self.is_transient(error) || error.code() == Some("turn_in_progress")
     }
 }
 
 /// Whether the persona's reply is still being generated.
 fn is_pending(error: &Error) -> bool {
     error.code() == Some("turn_pending")
-}
-
-/// Whether a retry of a call in a conversation may succeed. A turn in progress is most likely this
-/// worker's own, whose response was lost.
-fn is_retryable(error: &Error) -> bool {
-    error.is_transient() || error.code() == Some("turn_in_progress")
 }
 
 /// Whether the server refused because the conversation is not, or no longer, this worker's.

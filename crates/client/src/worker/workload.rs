@@ -2,29 +2,32 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use tokio::{
+    sync::watch,
     task::{Id, JoinError, JoinSet},
     time::{Instant, timeout},
 };
 
 use super::{
-    Agent, WorkerOptions, WorkerReport,
-    hold::{Ending, hold},
+    Agent, ConversationInfo, WorkerOptions, WorkerStatus,
+    hold::{Ending, Hold},
 };
 use crate::ConversationClient;
 
+/// How long reporting abandoned conversations may take.
+const ABANDON_TIME: Duration = Duration::from_secs(5);
+
 /// A conversation that the server listed as queued.
 pub(super) struct QueuedConversation {
-    pub(super) id: String,
     pub(super) client: ConversationClient,
+    pub(super) about: ConversationInfo,
 }
 
 /// The conversations of a worker.
-#[derive(Default)]
 pub(super) struct Workload {
     /// Listed and not started yet.
     pub(super) waiting: VecDeque<QueuedConversation>,
@@ -34,10 +37,23 @@ pub(super) struct Workload {
     /// Conversations that could not be held, and until when they are skipped, as the server may
     /// list them a little longer.
     skipped: HashMap<String, Instant>,
-    pub(super) report: WorkerReport,
+    status: Arc<WorkerStatus>,
+    /// Set when open conversations are to be abandoned.
+    abandon: watch::Sender<bool>,
 }
 
 impl Workload {
+    pub(super) fn new(status: Arc<WorkerStatus>) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            tasks: JoinSet::new(),
+            held: HashMap::new(),
+            skipped: HashMap::new(),
+            status,
+            abandon: watch::Sender::new(false),
+        }
+    }
+
     /// Adds listed conversations. Returns whether any of them is new.
     pub(super) fn add(&mut self, listed: Vec<QueuedConversation>) -> bool {
         let now = Instant::now();
@@ -45,12 +61,15 @@ impl Workload {
         let known: HashSet<&str> = self
             .held
             .values()
-            .chain(self.waiting.iter().map(|waiting| &waiting.id))
+            .chain(self.waiting.iter().map(|waiting| &waiting.about.conversation_id))
             .map(String::as_str)
             .collect();
         let new: Vec<_> = listed
             .into_iter()
-            .filter(|listed| !known.contains(listed.id.as_str()) && !self.skipped.contains_key(&listed.id))
+            .filter(|listed| {
+                let id = &listed.about.conversation_id;
+                !known.contains(id.as_str()) && !self.skipped.contains_key(id)
+            })
             .collect();
         let any = !new.is_empty();
         self.waiting.extend(new);
@@ -64,10 +83,12 @@ impl Workload {
         agent: Arc<A>,
         options: WorkerOptions,
     ) {
-        let QueuedConversation { id, client } = conversation;
-        let held_id = id.clone();
-        let task = self.tasks.spawn(async move { hold(&client, &held_id, agent.as_ref(), options).await });
+        let QueuedConversation { client, about } = conversation;
+        let id = about.conversation_id.clone();
+        let hold = Hold { client, about, options, abandon: self.abandon.subscribe() };
+        let task = self.tasks.spawn(async move { hold.run(agent.as_ref()).await });
         self.held.insert(task.id(), id);
+        self.status.open.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a conversation that ended.
@@ -77,41 +98,46 @@ impl Workload {
             Err(error) => (error.id(), Ending::Failed("the agent panicked".into())),
         };
         let Some(conversation) = self.held.remove(&task) else { return };
+        self.status.open.fetch_sub(1, Ordering::Relaxed);
         let count = match ending {
             Ending::Held => {
-                self.report.held += 1;
+                self.status.held.fetch_add(1, Ordering::Relaxed);
                 return;
             }
             Ending::Taken(error) => {
                 tracing::debug!(conversation, %error, "conversation already taken");
-                &mut self.report.taken
+                &self.status.taken
             }
             Ending::Lost(error) => {
                 tracing::info!(conversation, %error, "conversation lost");
-                &mut self.report.lost
+                &self.status.lost
             }
             Ending::Failed(error) => {
                 tracing::warn!(conversation, %error, "conversation abandoned; it will be queued again");
-                &mut self.report.failed
+                &self.status.failed
             }
         };
-        *count += 1;
+        count.fetch_add(1, Ordering::Relaxed);
         self.skipped.insert(conversation, Instant::now() + skip_for);
     }
 
-    /// Waits until open conversations end, at most for the grace period.
+    /// Waits until open conversations end, at most for the grace period. Those that are still open then are
+    /// abandoned.
     pub(super) async fn drain(&mut self, options: WorkerOptions) {
-        let all = async {
-            while let Some(ended) = self.tasks.join_next_with_id().await {
-                self.record(ended, options.poll_interval);
-            }
-        };
-        if timeout(options.grace, all).await.is_err() {
-            tracing::warn!(
-                conversations = self.tasks.len(),
-                "conversations abandoned at the end of the grace period"
-            );
+        if timeout(options.grace, self.join_all(options)).await.is_ok() {
+            return;
+        }
+        let conversations = self.tasks.len();
+        tracing::warn!(conversations, "conversations abandoned at the end of the grace period");
+        self.abandon.send_replace(true);
+        if timeout(ABANDON_TIME, self.join_all(options)).await.is_err() {
             self.tasks.shutdown().await;
+        }
+    }
+
+    async fn join_all(&mut self, options: WorkerOptions) {
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.record(ended, options.poll_interval);
         }
     }
 }

@@ -49,6 +49,14 @@ impl StandardError {
     }
 }
 
+#[cfg(test)]
+impl StandardError {
+    /// Whether every process has closed the stream within the limit.
+    pub(super) async fn is_closed_within(&mut self, limit: Duration) -> bool {
+        timeout(limit, &mut self.reader).await.is_ok()
+    }
+}
+
 impl Drop for StandardError {
     fn drop(&mut self) {
         self.reader.abort();

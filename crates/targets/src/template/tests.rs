@@ -12,6 +12,7 @@ fn variables_of<T>(use_them: impl FnOnce(&Variables<'_>) -> T) -> T {
             TemplateMessage { role: "assistant", content: "Hello" },
             TemplateMessage { role: "user", content: hostile },
         ],
+        agent_id: "a",
         conversation_id: "c",
         simulation_id: "s",
         attempt: 2,

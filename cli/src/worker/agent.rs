@@ -1,0 +1,147 @@
+//! A target as the agent of a worker.
+
+use std::{fmt, fs::File, io::Read as _, sync::Arc};
+
+use anyhow::{Context, bail};
+use onerun_client::{Agent, AgentError, AgentSession, ConversationInfo, Message, Reply, resource::Role};
+use onerun_server::HttpTransport;
+use onerun_targets::{Session, Target, TargetSpec};
+use tokio::time::Instant;
+
+use super::metrics::Replies;
+use crate::api::variable;
+
+/// The maximum size of a target's description in bytes.
+const MAX_FILE: u64 = 256 * 1024;
+
+/// An agent that a description says how to reach.
+pub(super) struct TargetAgent {
+    target: Target,
+    replies: Arc<Replies>,
+}
+
+impl TargetAgent {
+    /// Opens the agent that a file or a text describes.
+    pub(super) fn open(described: &str) -> anyhow::Result<Self> {
+        let spec = read(described)?;
+        // A variable that is not text is reported as not set.
+        let mut lookup = |name: &str| variable(name).ok().flatten();
+        let target = Target::new(&spec, &mut lookup, Arc::new(HttpTransport::new()?)).context("--target")?;
+        Ok(Self { target, replies: Arc::default() })
+    }
+
+    /// The counts of the agent's replies.
+    pub(super) fn replies(&self) -> Arc<Replies> {
+        Arc::clone(&self.replies)
+    }
+}
+
+/// Reads a description from a file, or from the text itself if it starts with a brace.
+fn read(described: &str) -> anyhow::Result<TargetSpec> {
+    if described.trim_start().starts_with('{') {
+        return serde_saphyr::from_str(described).context("--target");
+    }
+    let mut text = String::new();
+    let opened = File::open(described).with_context(|| {
+        format!("--target: cannot read {described}; write a description such as `{{command: [python, agent.py]}}` in braces")
+    })?;
+    let read = opened.take(MAX_FILE + 1).read_to_string(&mut text);
+    if read.with_context(|| format!("--target: cannot read {described}"))? as u64 > MAX_FILE {
+        bail!("--target: {described} has more than {MAX_FILE} bytes");
+    }
+    serde_saphyr::from_str(&text).with_context(|| format!("--target: {described}"))
+}
+
+impl fmt::Display for TargetAgent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.target.fmt(formatter)
+    }
+}
+
+impl Agent for TargetAgent {
+    type Session = TargetSession;
+
+    async fn open(&self, about: &ConversationInfo) -> Result<TargetSession, AgentError> {
+        let about = onerun_targets::ConversationInfo {
+            agent_id: about.agent_id.clone(),
+            conversation_id: about.conversation_id.clone(),
+            simulation_id: about.simulation_id.clone(),
+            attempt: about.attempt,
+            metadata: about.metadata.clone(),
+        };
+        let replies = Arc::clone(&self.replies);
+        match self.target.open(&about).await {
+            Ok(session) => Ok(TargetSession { session, replies }),
+            Err(error) => {
+                replies.failed(&error);
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// One conversation with the agent.
+pub(super) struct TargetSession {
+    session: Session,
+    replies: Arc<Replies>,
+}
+
+impl AgentSession for TargetSession {
+    async fn reply(&mut self, transcript: &[Message]) -> Result<Reply, AgentError> {
+        let transcript: Vec<_> = transcript
+            .iter()
+            .map(|message| onerun_targets::Message {
+                role: match message.role {
+                    Role::Persona => onerun_targets::Role::User,
+                    Role::Agent => onerun_targets::Role::Assistant,
+                },
+                text: message.text.clone(),
+            })
+            .collect();
+        let asked = Instant::now();
+        match self.session.reply(&transcript).await {
+            Ok(onerun_targets::Reply { text, end }) => {
+                self.replies.replied(asked.elapsed());
+                Ok(Reply { text, end })
+            }
+            Err(error) => {
+                self.replies.failed(&error);
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn close(self) {
+        self.session.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn description_is_a_file_or_a_text_in_braces() {
+        assert!(read("{command: [python, agent.py]}").is_ok());
+        assert!(read(" {\"openai\": {\"url\": \"http://localhost:1\", \"model\": \"m\"}}").is_ok());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(
+            file.path(),
+            "http:\n  url: http://localhost:1/\n  body: {a: '{{ message }}'}\n  reply: $.b\n",
+        )
+        .unwrap();
+        assert!(read(file.path().to_str().unwrap()).is_ok());
+        let error = format!("{:#}", read("command.yaml").unwrap_err());
+        assert!(error.contains("cannot read command.yaml") && error.contains("in braces"), "{error}");
+    }
+
+    #[test]
+    fn wrong_description_is_refused_with_its_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "openai:\n  url: http://localhost:1/\n  modle: m\n").unwrap();
+        let error = format!("{:#}", read(file.path().to_str().unwrap()).unwrap_err());
+        assert!(error.contains("modle") && error.contains('3'), "{error}");
+        let error = format!("{:#}", read("{http: {url: 'http://a', body: {}, reply: x}}").unwrap_err());
+        assert!(error.contains("`x` is not a path"), "{error}");
+    }
+}
