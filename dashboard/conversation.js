@@ -205,11 +205,14 @@ function personaFaults({ persona_faults: faults }) {
         h(
           'li',
           `${plain(fault.kind)} (${fault.severity}): `,
-          h(
-            'button.quote',
-            { type: 'button', title: 'Show in the transcript', click: () => showQuote(fault) },
-            `“${fault.quote}”`,
-          ),
+          // Without a quote, the transcript was deleted.
+          fault.quote
+            ? h(
+                'button.quote',
+                { type: 'button', title: 'Show in the transcript', click: () => showQuote(fault) },
+                `“${fault.quote}”`,
+              )
+            : 'the transcript was deleted',
         ),
       ),
     ),

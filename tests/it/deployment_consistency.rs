@@ -207,6 +207,29 @@ fn only_functions_with_models_have_their_keys_and_bedrock() {
 }
 
 #[test]
+fn parameter_reaches_exactly_the_functions_that_use_it() {
+    const WITH_MODELS: &[&str] = &["create_response", "run_jobs"];
+    let template = Template::read();
+    for (parameter, variable, functions) in [
+        ("ModelConcurrency", "ONERUN_MODEL_CONCURRENCY", WITH_MODELS),
+        ("ModelCallsPerMinute", "ONERUN_MODEL_CALLS_PER_MINUTE", WITH_MODELS),
+        ("RedactPatterns", "ONERUN_REDACT", WITH_MODELS),
+        ("JudgePersonaFaults", "ONERUN_JUDGE_PERSONA_FAULTS", &["run_jobs"]),
+        ("RetentionDays", "ONERUN_RETENTION_DAYS", &["tick"]),
+    ] {
+        assert!(template.0["Parameters"][parameter]["Default"] != Value::Null, "{parameter}");
+        for operation in operations() {
+            let variables = &template.function(operation)["Properties"]["Environment"]["Variables"];
+            let expected = functions.contains(&operation).then(|| json!({ "Ref": parameter }));
+            assert_eq!(variables.get(variable), expected.as_ref(), "{operation}: {variable}");
+        }
+    }
+    // Each function that creates or estimates a simulation knows the prices.
+    let common = &template.0["Globals"]["Function"]["Environment"]["Variables"];
+    assert_eq!(common["ONERUN_PRICES"], json!({ "Ref": "Prices" }));
+}
+
+#[test]
 fn queue_hides_a_message_for_six_timeouts_of_its_function() {
     let template = Template::read();
     let timeout = template.function("run_jobs")["Properties"]["Timeout"].as_u64();
@@ -340,6 +363,10 @@ fn only_run_jobs_deletes_and_never_keys_or_audit() {
             assert!(!rights.may(operation, "DeleteItem", "Table", partition), "{operation}: {partition}");
         }
     }
+    // Jobs, and messages after their retention.
+    let deletes = partitions(&rights, "run_jobs", &["DeleteItem"]);
+    let transcript = PARTITIONS[3];
+    assert_eq!(deletes, BTreeSet::from([transcript, "jobs#0", "dead-jobs"]));
 }
 
 #[test]

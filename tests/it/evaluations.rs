@@ -1,7 +1,7 @@
 //! Evaluation runs, labels, and the faults of personas.
 
 use http::Method;
-use onerun_domain::{Outcome, Score};
+use onerun_domain::{FaultSeverity, Outcome, PersonaFaultKind, ReportedFault, Score};
 use onerun_engine::{Reply, Verdict};
 use onerun_tests::app::{Behavior, JUDGE_VERSION, TestApp};
 use serde_json::{Value, json};
@@ -240,6 +240,36 @@ async fn wrong_labels_are_refused_with_their_place() {
 }
 
 #[tokio::test]
+async fn fault_that_the_judge_reports_is_stored_with_its_source() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    let prose = project.objective("Is kind", "The agent is kind.").await;
+    app.model().on_judge(verdict(Outcome::Passed));
+    let report = |quote: &str| ReportedFault {
+        kind: PersonaFaultKind::SpeaksAsAgent,
+        severity: FaultSeverity::Critical,
+        quote: quote.to_owned(),
+    };
+    // The second one is of the agent's message, which proves nothing.
+    app.model().on_faults(vec![report("refund it for you"), report("A refund.")]);
+    let reply = Reply { text: Some("I refund it for you.".to_owned()), ends: false };
+    app.model().on_reply(Behavior::Says(reply));
+    let conversation = project.converse(json!({ "objective_ids": [prose], "max_turns": 200 })).await;
+    conversation.start(200).await;
+    conversation.say(Some("A refund."), 200).await;
+    conversation.end(200).await;
+    app.run_jobs().await;
+    let item = &conversation.items().await[1]["id"];
+    let expected = json!([{
+        "kind": "speaks_as_agent", "severity": "critical", "item_id": item, "quote": "refund it for you",
+        "source": "judge",
+    }]);
+    assert_eq!(conversation.see().await["persona_faults"], expected);
+    let results = project.results(&conversation.simulation).await;
+    assert_eq!(results["persona_faults"], json!({ "critical": 1, "minor": 0 }));
+}
+
+#[tokio::test]
 async fn conversation_with_a_critical_fault_is_left_out() {
     let app = TestApp::start();
     let project = TestProject::open(&app).await;
@@ -266,7 +296,7 @@ async fn conversation_with_a_critical_fault_is_left_out() {
     let [faulty] = &with_faults[..] else { panic!("{with_faults:?}") };
     let fault = &faulty["persona_faults"][0];
     assert_eq!((&fault["kind"], &fault["severity"]), (&json!("leaves_character"), &json!("critical")));
-    assert_eq!(fault["quote"], "I am an AI language model.");
+    assert_eq!((&fault["quote"], &fault["source"]), (&json!("I am an AI language model."), &json!("rule")));
     let test = project.test_conversation(&simulation, &id(faulty));
     let items = test.items().await;
     assert!(items.iter().any(|item| item["id"] == fault["item_id"]), "{fault}");

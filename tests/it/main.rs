@@ -29,6 +29,7 @@ mod numbers;
 mod objectives;
 mod pages;
 mod personas;
+mod privacy;
 mod provider;
 mod queries;
 mod refusals;

@@ -21,7 +21,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use onerun_api::{App, Authenticator, ROUTES, Route, Router};
 use onerun_auth::{KeyRing, RootKey};
-use onerun_domain::{Clock, JobKind, Random, later};
+use onerun_domain::{Clock, JobKind, Random, Redaction, later};
 use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
 use onerun_store::{ClaimedJob, with_causes};
 
@@ -77,6 +77,14 @@ impl TestApp {
         Self::start_with(ROUTES, Box::new(keys()), Self::settings())
     }
 
+    /// An application that stores no message with what `patterns` match, and deletes transcripts some time after a
+    /// simulation's end.
+    pub fn private(patterns: &str, retention: Option<SignedDuration>) -> Self {
+        let redaction = Redaction::parse(patterns).expect("patterns");
+        let settings = Settings { retention, ..Self::settings() };
+        Self::open(ROUTES, Box::new(keys()), settings, Arc::new(redaction))
+    }
+
     /// The default settings.
     pub fn settings() -> Settings {
         Settings { max_deliveries: MAX_DELIVERIES, ..Settings::default() }
@@ -88,6 +96,15 @@ impl TestApp {
         authenticator: Box<dyn Authenticator>,
         settings: Settings,
     ) -> Self {
+        Self::open(routes, authenticator, settings, Arc::default())
+    }
+
+    fn open(
+        routes: &[&'static Route],
+        authenticator: Box<dyn Authenticator>,
+        settings: Settings,
+        redaction: Arc<Redaction>,
+    ) -> Self {
         let (store, backing) = store::empty();
         let clock = Arc::new(TestClock::at(START.parse().expect("a time")));
         let model = Arc::new(TestModel::default());
@@ -97,6 +114,7 @@ impl TestApp {
             models: Arc::new(TestModels::new(Arc::clone(&model))),
             clock: clock.clone(),
             random: random.clone(),
+            redaction,
             settings,
         });
         Self {
@@ -124,6 +142,7 @@ impl TestApp {
             models: Arc::new(TestModels::new(Arc::clone(&self.model))),
             clock: self.clock.clone(),
             random: self.random.clone(),
+            redaction: Arc::default(),
             settings: Self::settings(),
         });
         Self {

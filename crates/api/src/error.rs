@@ -425,6 +425,8 @@ fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
         Refusal::PersonaDecided { .. } => (S::Conflict, "persona_decided"),
         Refusal::SimulationNotOver { .. } => (S::Conflict, "simulation_not_over"),
         Refusal::NothingToJudge => (S::Conflict, "nothing_to_judge"),
+        Refusal::TranscriptsDeleted { .. } => (S::Conflict, "transcripts_deleted"),
+        Refusal::TranscriptsRetained => (S::Conflict, "transcripts_retained"),
         Refusal::EvaluationRunOver => (S::Conflict, "evaluation_run_over"),
         Refusal::EvaluationRunUnfinished => (S::Conflict, "evaluation_run_unfinished"),
         Refusal::NothingToEvaluate => (S::Conflict, "nothing_to_evaluate"),

@@ -145,6 +145,7 @@ words! {
     EvaluationRunStatusOut(EvaluationRunStatus),
     PersonaFaultKindOut(PersonaFaultKind),
     FaultSeverityOut(FaultSeverity),
+    FaultSourceOut(FaultSource),
 }
 
 /// A 95% confidence interval of a rate.

@@ -9,11 +9,11 @@ use onerun_auth::{
 };
 use onerun_domain::{
     AgeGroup, Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason,
-    EndedAttempt, Evaluation, EvaluationDetails, EvaluationStatus, FaultSeverity, Item, MAX_PERSONA_FAULTS,
-    MaxTurns, MessageText, Metadata, ModelName, ModelUsage, Name, NanoDollars, Objective, ObjectiveRef,
-    Outcome, Persona, PersonaAttributes, PersonaFault, PersonaFaultKind, PersonaSource, Project, Quote, Role,
-    Scenario, Score, Seed, Simulation, SimulationModels, SimulationOptions, SimulationStatus, Target,
-    TokenUsage,
+    EndedAttempt, Evaluation, EvaluationDetails, EvaluationStatus, FaultSeverity, FaultSource, Item,
+    MAX_PERSONA_FAULTS, MaxTurns, MessageText, Metadata, ModelName, ModelUsage, Name, NanoDollars, Objective,
+    ObjectiveRef, Outcome, Persona, PersonaAttributes, PersonaFault, PersonaFaultKind, PersonaSource,
+    Project, Quote, Role, Scenario, Score, Seed, Simulation, SimulationModels, SimulationOptions,
+    SimulationStatus, Target, TokenUsage,
 };
 use onerun_store::{AgentSummary, ConversationSummary, KeyView, SimulationSummary, WireSize};
 use proptest::prelude::*;
@@ -187,6 +187,7 @@ fn conversation(text: &str) -> Conversation {
                 severity: FaultSeverity::Critical,
                 item_id: LONG_ID.parse().unwrap(),
                 quote: text.to_owned(),
+                source: FaultSource::Judge,
             };
             MAX_PERSONA_FAULTS
         ],
@@ -225,6 +226,7 @@ fn simulation(text: &str, long: &str, metadata: &Metadata) -> Simulation {
         created_at: EARLY,
         updated_at: EARLY,
         expires_at: EARLY,
+        transcripts_deleted_at: Some(EARLY),
     }
 }
 

@@ -313,6 +313,14 @@ impl Conversation {
         Self { persona_faults, ..self }
     }
 
+    /// Removes the words of its transcript from the conversation.
+    pub fn without_quotes(mut self) -> Self {
+        for fault in &mut self.persona_faults {
+            fault.quote.clear();
+        }
+        self
+    }
+
     /// The severity of the persona's worst fault. A conversation with a critical one is left out of pass rates.
     pub fn worst_fault(&self) -> Option<FaultSeverity> {
         self.persona_faults.iter().map(|fault| fault.severity).max()

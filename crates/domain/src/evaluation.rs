@@ -83,7 +83,7 @@ pub struct Quote {
     pub text: String,
 }
 
-/// A stored evaluation. It never changes.
+/// A stored evaluation. It never changes, except that its words are deleted with the transcript.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// Its id.
@@ -111,6 +111,17 @@ pub struct Evaluation {
     pub details: EvaluationDetails,
     /// When it was stored.
     pub created_at: Timestamp,
+}
+
+/// Replaces the reason of an evaluation whose transcript was deleted. Reasons repeat its words.
+pub const DELETED_REASON: &str = "The reason was deleted with the transcript.";
+
+impl Evaluation {
+    /// The evaluation without the words of its transcript.
+    #[must_use]
+    pub fn without_transcript(self) -> Self {
+        Self { reason: DELETED_REASON.to_owned(), quotes: Vec::new(), ..self }
+    }
 }
 
 /// Optional facts about an evaluation. Every backend stores them as one JSON document, so a new fact needs a

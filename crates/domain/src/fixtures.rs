@@ -36,6 +36,7 @@ pub(crate) fn simulation(target_conversations: u32, target_personas: u32) -> Sim
         created_at: at(0),
         updated_at: at(0),
         expires_at: at(EXPIRY),
+        transcripts_deleted_at: None,
     }
 }
 

@@ -80,6 +80,13 @@ pub enum Work {
         /// The simulation.
         simulation: SimulationId,
     },
+    /// Delete the transcripts of a bounded number of conversations, and enqueue the rest.
+    DeleteTranscripts {
+        /// The simulation.
+        simulation: SimulationId,
+        /// The position of the last conversation whose transcript is deleted; `None` at first.
+        after: Option<String>,
+    },
     /// Queue a bounded number of an evaluation run's conversations for its judge, and enqueue the rest.
     QueueEvaluations {
         /// The simulation.
@@ -111,6 +118,7 @@ impl Work {
             | Self::JudgeConversation { simulation, .. }
             | Self::FinishSimulation { simulation }
             | Self::StopConversations { simulation }
+            | Self::DeleteTranscripts { simulation, .. }
             | Self::QueueEvaluations { simulation, .. }
             | Self::JudgeAgain { simulation, .. } => simulation,
         }
@@ -126,6 +134,7 @@ impl Work {
             Self::JudgeConversation { .. } => "judge_conversation",
             Self::FinishSimulation { .. } => "finish_simulation",
             Self::StopConversations { .. } => "stop_conversations",
+            Self::DeleteTranscripts { .. } => "delete_transcripts",
             Self::QueueEvaluations { .. } => "queue_evaluations",
             Self::JudgeAgain { .. } => "judge_again",
         }
@@ -145,13 +154,20 @@ impl Work {
             Self::JudgeConversation { conversation, attempt, .. } => {
                 format!("{name}:{conversation}:{attempt}")
             }
-            Self::QueueEvaluations { run, after, .. } => match after {
-                // A position may be long and have any characters.
-                Some(after) => format!("{name}:{run}:{}", sha256_hex([after.as_str()])),
-                None => format!("{name}:{run}"),
-            },
+            Self::DeleteTranscripts { simulation, after } => {
+                after_position(name, simulation, after.as_deref())
+            }
+            Self::QueueEvaluations { run, after, .. } => after_position(name, run, after.as_deref()),
             Self::JudgeAgain { run, conversation, .. } => format!("{name}:{run}:{conversation}"),
         })
+    }
+}
+
+/// The id of a job that continues after a position, which may be long and have any characters.
+fn after_position(name: &str, subject: &impl fmt::Display, after: Option<&str>) -> String {
+    match after {
+        Some(after) => format!("{name}:{subject}:{}", sha256_hex([after])),
+        None => format!("{name}:{subject}"),
     }
 }
 

@@ -43,7 +43,9 @@ pub use conversation::{
     TurnToken,
 };
 pub use digest::sha256_hex;
-pub use evaluation::{Evaluation, EvaluationDetails, MAX_ORDINAL, MAX_QUOTES, Outcome, Quote, Score};
+pub use evaluation::{
+    DELETED_REASON, Evaluation, EvaluationDetails, MAX_ORDINAL, MAX_QUOTES, Outcome, Quote, Score,
+};
 pub use evaluation_run::{EvaluationRun, EvaluationRunStatus, Outcomes, RunResult};
 pub use id::{
     AgentId, ConversationId, EvaluationId, EvaluationRunId, IdError, ItemId, ObjectiveId, PersonaId,
@@ -58,7 +60,10 @@ pub use objective::{Objective, ObjectivePatch, ObjectiveRef};
 pub use page::{Direction, Limit, Page, PageRequest, Position, Start};
 pub use patch::Patch;
 pub use persona::{AgeGroup, ApprovalStatus, Persona, PersonaAttributes};
-pub use persona_fault::{FaultSeverity, MAX_PERSONA_FAULTS, PersonaFault, PersonaFaultKind, persona_faults};
+pub use persona_fault::{
+    FaultSeverity, FaultSource, MAX_PERSONA_FAULTS, PersonaFault, PersonaFaultKind, ReportedFault,
+    persona_faults, with_reported_faults,
+};
 pub use project::Project;
 pub use refusal::Refusal;
 pub use resource::Resource;

@@ -1,18 +1,22 @@
 //! Faults of a persona: faults of the simulator, which say nothing about the agent under test.
 //!
-//! They are found by rule from the transcript and from what the persona knows. A rule prefers to miss a fault
+//! They are found by rule from the transcript and from what the persona knows, and by the judge if a deployment wants
+//! that. A rule prefers to miss a fault
 //! over a false alarm: a conversation with a critical fault does not count in pass rates. The rules about
 //! phrases know English only.
 
 mod character;
 mod identifiers;
 mod repetition;
+mod reported;
 mod stop;
 #[cfg(test)]
 mod tests;
 mod words;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::reported::{ReportedFault, with_reported_faults};
 
 use crate::{Item, ItemId, Persona, Role, Scenario, Transcript};
 
@@ -42,6 +46,11 @@ impl PersonaFaultKind {
     /// Every kind.
     pub const ALL: [Self; 5] =
         [Self::SpeaksAsAgent, Self::RepeatsItself, Self::Invents, Self::LeavesCharacter, Self::StopsEarly];
+
+    /// Parses the value in the API.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
 
     /// The value in the API.
     pub fn as_str(self) -> &'static str {
@@ -83,6 +92,30 @@ impl FaultSeverity {
     }
 }
 
+/// Who found a fault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultSource {
+    /// A rule.
+    #[default]
+    Rule,
+    /// The judge.
+    Judge,
+}
+
+impl FaultSource {
+    /// Every source.
+    pub const ALL: [Self; 2] = [Self::Rule, Self::Judge];
+
+    /// The value in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rule => "rule",
+            Self::Judge => "judge",
+        }
+    }
+}
+
 /// A fault of a persona in one message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PersonaFault {
@@ -94,12 +127,15 @@ pub struct PersonaFault {
     pub item_id: ItemId,
     /// Words of that message, at most 300 bytes.
     pub quote: String,
+    /// Who found it. Faults that earlier releases stored were found by rule.
+    #[serde(default)]
+    pub source: FaultSource,
 }
 
 impl PersonaFault {
     fn new(kind: PersonaFaultKind, severity: FaultSeverity, item: &Item, quote: &str) -> Self {
         let quote = quote.get(..quote.floor_char_boundary(MAX_QUOTE)).unwrap_or_default().to_owned();
-        Self { kind, severity, item_id: item.id.clone(), quote }
+        Self { kind, severity, item_id: item.id.clone(), quote, source: FaultSource::Rule }
     }
 }
 
@@ -111,6 +147,11 @@ pub fn persona_faults(scenario: &Scenario, persona: &Persona, transcript: &Trans
     faults.extend(repetition::faults(&messages));
     faults.extend(identifiers::faults(scenario, persona, &messages));
     faults.extend(stop::faults(transcript.end_reason, &messages));
+    bounded(faults, transcript)
+}
+
+/// The faults in the order of their messages, without those beyond the maximum.
+fn bounded(mut faults: Vec<PersonaFault>, transcript: &Transcript) -> Vec<PersonaFault> {
     if faults.len() > MAX_PERSONA_FAULTS {
         faults.sort_by_key(|fault| std::cmp::Reverse(fault.severity));
         faults.truncate(MAX_PERSONA_FAULTS);

@@ -81,6 +81,17 @@ pub enum Refusal {
          critical fault of its persona"
     )]
     NothingToJudge,
+    /// The transcripts of the simulation were deleted.
+    #[error(
+        "the deployment deleted the simulation's transcripts on {at}, so its conversations cannot be judged again"
+    )]
+    TranscriptsDeleted {
+        /// When the deletion began.
+        at: Timestamp,
+    },
+    /// The time for deleting the simulation's transcripts has not come.
+    #[error("the simulation's transcripts are retained for some more time")]
+    TranscriptsRetained,
     /// The evaluation run has ended.
     #[error("the evaluation run has ended")]
     EvaluationRunOver,

@@ -96,6 +96,8 @@ pub struct Simulation {
     pub updated_at: Timestamp,
     /// When it expires.
     pub expires_at: Timestamp,
+    /// When the deletion of its transcripts began, if the deployment deletes them.
+    pub transcripts_deleted_at: Option<Timestamp>,
 }
 
 /// A simulation's optional settings, which never change. Every backend stores them as one JSON document, so a
@@ -235,6 +237,24 @@ impl Simulation {
         }
     }
 
+    /// Begins the deletion of its transcripts. Refused unless the simulation ended at or before `ended_by`.
+    pub fn delete_transcripts(self, ended_by: Timestamp, now: Timestamp) -> Result<Self, Refusal> {
+        self.require_transcripts()?;
+        if !self.status.is_final() || self.updated_at > ended_by {
+            return Err(Refusal::TranscriptsRetained);
+        }
+        // `updated_at` stays the time of its end.
+        Ok(Self { transcripts_deleted_at: Some(now), ..self })
+    }
+
+    /// Refuses if its transcripts were deleted.
+    pub fn require_transcripts(&self) -> Result<(), Refusal> {
+        match self.transcripts_deleted_at {
+            Some(at) => Err(Refusal::TranscriptsDeleted { at }),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses unless the simulation accepts workers' calls.
     pub fn require_running(&self) -> Result<(), Refusal> {
         match self.status {
@@ -281,6 +301,20 @@ mod tests {
 
     use super::*;
     use crate::fixtures::simulation;
+
+    #[test]
+    fn transcripts_are_deleted_once_after_the_retention() {
+        let time =
+            |day: i8| jiff::civil::date(2031, 3, day).to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
+        let running = simulation(1, 1).start(time(1)).unwrap();
+        assert_eq!(running.clone().delete_transcripts(time(9), time(9)), Err(Refusal::TranscriptsRetained));
+        let ended = running.cancel(time(2)).unwrap();
+        assert_eq!(ended.clone().delete_transcripts(time(1), time(9)), Err(Refusal::TranscriptsRetained));
+        let deleted = ended.clone().delete_transcripts(time(2), time(9)).unwrap();
+        assert_eq!(deleted, Simulation { transcripts_deleted_at: Some(time(9)), ..ended });
+        let again = deleted.delete_transcripts(time(9), time(10));
+        assert_eq!(again, Err(Refusal::TranscriptsDeleted { at: time(9) }));
+    }
 
     proptest! {
         #[test]

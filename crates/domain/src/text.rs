@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use serde_json::{Map, Value};
 
-use crate::check::{CheckLineError, Rubric};
+use crate::check::{CheckLineError, Redaction, Rubric};
 
 /// Why a text was refused. The message completes a sentence that starts with the field's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -160,6 +160,20 @@ text!(
     Bounds { max: 32_000, may_be_empty: true, lines: true }
 );
 parsed_text!(MessageText);
+
+impl MessageText {
+    /// The text without what the patterns match. One that becomes too long loses its end.
+    #[must_use]
+    pub fn redacted(self, redaction: &Redaction) -> Self {
+        match redaction.redact(&self.0) {
+            Cow::Borrowed(_) => self,
+            Cow::Owned(text) => {
+                let end = text.char_indices().nth(Self::MAX_LENGTH).map_or(text.len(), |(end, _)| end);
+                Self(text[..end].into())
+            }
+        }
+    }
+}
 text!(
     /// The criteria of an objective: prose, `check:` lines, or both; 1 to 10,000 characters.
     Criteria,
@@ -275,6 +289,19 @@ mod tests {
         let mut object = Map::new();
         object.insert("k".into(), Value::String("x".repeat(Metadata::MAX_BYTES)));
         assert!(matches!(Metadata::parse(object), Err(TextError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn redacted_message_stays_within_its_bounds() {
+        let digits = Redaction::parse(r"\d").unwrap();
+        let text = MessageText::parse("a\r\n1".to_owned()).unwrap();
+        assert_eq!(text.redacted(&digits).as_str(), "a\r\n[redacted]");
+        let longest = MessageText::parse("1a".repeat(MessageText::MAX_LENGTH / 2)).unwrap();
+        let redacted = longest.redacted(&digits);
+        assert!(MessageText::parse(redacted.as_str()).is_ok() && !redacted.as_str().contains('1'));
+        assert!(redacted.as_str().starts_with("[redacted]a[redacted]"));
+        let other = MessageText::parse("none\r").unwrap();
+        assert_eq!(other.clone().redacted(&digits), other);
     }
 
     proptest! {

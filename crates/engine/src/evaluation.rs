@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use onerun_domain::{
-    CheckLineError, CheckResult, Conversation, ConversationId, Evaluation, EvaluationDetails, EvaluationId,
+    CheckLineError, CheckResult, ConversationId, Evaluation, EvaluationDetails, EvaluationId,
     EvaluationStatus, Examination, Item, MAX_ORDINAL, MAX_QUOTES, ModelName, ModelUsage, Objective,
-    ObjectiveRef, Outcome, PersonaFault, Purpose, Quote, Role, Rubric, Score, Simulation, SimulationId,
-    Transcript, sha256_hex,
+    ObjectiveRef, Outcome, Persona, PersonaFault, Purpose, Quote, ReportedFault, Role, Rubric, Score,
+    Simulation, SimulationId, Transcript, sha256_hex, with_reported_faults,
 };
 use onerun_store::{ConversationChange, ConversationView, ProjectStore, SimulationDetail, StoreError};
 
@@ -60,10 +60,12 @@ impl Engine {
         let Some(detail) = project.simulation(simulation).await? else { return Ok(()) };
         let items = all_items(project, simulation, id, attempt).await?;
         let transcript = Arc::new(Transcript { items, end_reason: conversation.end_reason });
-        let faults = self.persona_faults(project, &detail.simulation, &conversation, &transcript).await?;
+        let persona = project.persona(simulation, &conversation.persona_id).await?;
         let judge = &detail.simulation.options.models.judge;
-        let evaluations = self.evaluate(project, &detail, judge, &transcript).await?;
-        let evaluations: Vec<_> = evaluations.into_iter().map(|one| one.stored(self, id, attempt)).collect();
+        let Evaluated { drafts, faults: reported } =
+            self.evaluate(project, &detail, judge, &transcript, persona.as_ref()).await?;
+        let faults = self.persona_faults(&detail.simulation, persona, &transcript, reported).await?;
+        let evaluations: Vec<_> = drafts.into_iter().map(|one| one.stored(self, id, attempt)).collect();
         let status = if evaluations.is_empty() {
             EvaluationStatus::NotApplicable
         } else {
@@ -73,34 +75,39 @@ impl Engine {
         Ok(())
     }
 
-    /// The faults of the conversation's persona. The transcript comes from outside and may be long, so
-    /// conversations take turns.
+    /// The faults of the conversation's persona: those found by rule, and those that the judge reports. The transcript
+    /// comes from outside and may be long, so conversations take turns.
     async fn persona_faults(
         &self,
-        project: &dyn ProjectStore,
         simulation: &Simulation,
-        conversation: &Conversation,
+        persona: Option<Persona>,
         transcript: &Arc<Transcript>,
+        reported: Vec<ReportedFault>,
     ) -> Result<Vec<PersonaFault>, JobError> {
-        let persona = project.persona(&conversation.simulation_id, &conversation.persona_id).await?;
         let Some(persona) = persona else { return Ok(Vec::new()) };
         let (scenario, transcript) = (simulation.scenario.clone(), Arc::clone(transcript));
-        let find = move || onerun_domain::persona_faults(&scenario, &persona, &transcript);
+        let find = move || {
+            let faults = onerun_domain::persona_faults(&scenario, &persona, &transcript);
+            with_reported_faults(faults, reported, &transcript)
+        };
         Ok(self.cpu_queues.judging.run(find).await?)
     }
 
-    /// Evaluates a transcript against all objectives of its simulation, in their order. Prose is judged by `judge`.
+    /// Evaluates a transcript against all objectives of its simulation, in their order. Prose is judged by `judge`,
+    /// which may also report faults of `persona`.
     pub(crate) async fn evaluate(
         &self,
         project: &dyn ProjectStore,
         detail: &SimulationDetail,
         judge: &ModelName,
         transcript: &Arc<Transcript>,
-    ) -> Result<Vec<EvaluationDraft>, JobError> {
+        persona: Option<&Persona>,
+    ) -> Result<Evaluated, JobError> {
         let checked = self.check(&detail.objectives, transcript).await?;
-        let drafts = self.judge(project, detail, judge, checked, transcript).await?;
+        let Evaluated { drafts, faults } =
+            self.judge(project, detail, judge, checked, transcript, persona).await?;
         let share = (MAX_EVALUATIONS / drafts.len().max(1)).min(MAX_EVALUATION);
-        Ok(drafts.into_iter().map(|draft| draft.truncated(share)).collect())
+        Ok(Evaluated { drafts: drafts.into_iter().map(|draft| draft.truncated(share)).collect(), faults })
     }
 
     /// Stores that the evaluation of one attempt at a conversation failed.
@@ -179,7 +186,8 @@ impl Engine {
         judge: &ModelName,
         checked: Vec<Checked>,
         transcript: &Transcript,
-    ) -> Result<Vec<EvaluationDraft>, JobError> {
+        persona: Option<&Persona>,
+    ) -> Result<Evaluated, JobError> {
         let mut drafts = Vec::with_capacity(checked.len());
         let mut rubrics = Vec::new();
         for (objective, checked) in detail.objectives.iter().zip(checked) {
@@ -204,16 +212,22 @@ impl Engine {
             })
             .collect();
         if questions.is_empty() {
-            return Ok(drafts);
+            return Ok(Evaluated { drafts, faults: Vec::new() });
         }
         let simulation = &detail.simulation;
         let meter = Meter::default();
-        let request =
-            JudgeRequest { simulation, questions: &questions, transcript: &transcript.items, meter: &meter };
+        let request = JudgeRequest {
+            simulation,
+            questions: &questions,
+            transcript: &transcript.items,
+            persona,
+            meter: &meter,
+        };
         let model = self.open_named_model::<JobError>(project, simulation, judge).await?;
         let answer = self.within_limit(model.judge(request)).await;
         self.count_usage_of(project, simulation, Purpose::Judge, judge, &meter).await;
-        let answer = answer?;
+        let mut answer = answer?;
+        let faults = std::mem::take(&mut answer.faults);
         if answer.verdicts.len() != questions.len() {
             let reason = format!("{} verdicts on {} objectives", answer.verdicts.len(), questions.len());
             return Err(ModelError::Unusable(reason).into());
@@ -230,12 +244,18 @@ impl Engine {
                 draft.add_verdict(verdict, &judgement, *has_checks, transcript)?;
             }
         }
-        Ok(drafts)
+        Ok(Evaluated { drafts, faults })
     }
 }
 
 /// An objective's rubric with the results of its checks, or why its criteria were refused.
 type Checked = Result<(Arc<Rubric>, Vec<CheckResult>), CheckLineError>;
+
+/// The evaluations of a conversation, and the faults of its persona that the judge reports.
+pub(crate) struct Evaluated {
+    pub(crate) drafts: Vec<EvaluationDraft>,
+    faults: Vec<ReportedFault>,
+}
 
 /// The facts that the verdicts of one answer share.
 struct Judgement<'a> {

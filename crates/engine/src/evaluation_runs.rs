@@ -35,6 +35,7 @@ impl Engine {
         let not_found = OperationError::NotFound(Resource::Simulation);
         let Some(detail) = project.simulation(simulation).await? else { return Err(not_found) };
         self.require_allowed(&[&judge], detail.simulation.options.max_cost)?;
+        detail.simulation.require_transcripts()?;
         let status = detail.simulation.status;
         if !status.is_final() {
             return Err(Refusal::SimulationNotOver { status }.into());
@@ -135,8 +136,15 @@ impl Engine {
             let Some(evaluated) = project.conversation(simulation, id).await? else { return Ok(()) };
             let conversation = evaluated.conversation;
             let items = all_items(project, simulation, id, conversation.attempt).await?;
+            // Read after the messages: if it is not set, none of them was deleted.
+            let Some(after) = project.simulation(simulation).await? else { return Ok(()) };
+            if after.simulation.transcripts_deleted_at.is_some() {
+                self.fail_judging_again(project, simulation, run, id).await?;
+                return Ok(());
+            }
             let transcript = Arc::new(Transcript { items, end_reason: conversation.end_reason });
-            let evaluations = self.evaluate(project, &detail, &view.run.judge, &transcript).await?;
+            let evaluations =
+                self.evaluate(project, &detail, &view.run.judge, &transcript, None).await?.drafts;
             let originals = evaluated.evaluations.into_iter().map(|(evaluation, _)| evaluation);
             let judged = evaluations.iter().find(|evaluation| evaluation.details.usage.is_some());
             let details = judged.map(|evaluation| evaluation.details.clone()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The tick: expires leases, simulations and idempotency records. The hosts decide when: a loop on
+//! The tick: expires leases, simulations, idempotency records and transcripts. The hosts decide when: a loop on
 //! one machine, a schedule on AWS.
 
 use std::future::Future;
@@ -16,8 +16,8 @@ const OVERDUE_A_TICK: u32 = 256;
 const EXPIRED_A_TICK: u32 = 1_024;
 
 impl Engine {
-    /// Ends expired simulations, and queues or fails conversations whose lease has expired. Returns
-    /// how many were overdue. A failure is logged and does not stop the others.
+    /// Ends expired simulations, queues or fails conversations whose lease has expired, and begins to delete
+    /// transcripts whose retention is over. Returns how many were overdue. A failure is logged and does not stop the others.
     pub async fn tick(&self) -> Result<usize, StoreError> {
         let overdue = self.store().overdue(OVERDUE_A_TICK, self.now()).await?;
         if let Err(error) = self.store().delete_expired_records(EXPIRED_A_TICK, self.now()).await {
@@ -38,7 +38,11 @@ impl Engine {
             .map(|(project, simulation, conversation)| self.expire_lease(project, simulation, conversation))
             .collect();
         run_all(leases).await;
-        Ok(overdue.conversations.len() + overdue.simulations.len())
+        let old = self.simulations_with_old_transcripts(OVERDUE_A_TICK).await?;
+        let deletions: Vec<_> =
+            old.iter().map(|(project, simulation)| self.begin_deletion(project, simulation)).collect();
+        run_all(deletions).await;
+        Ok(overdue.conversations.len() + overdue.simulations.len() + old.len())
     }
 
     async fn expire_lease(
@@ -80,7 +84,7 @@ async fn run_all(changes: Vec<impl Future<Output = Result<(), StoreError>>>) {
             if let Err(error) = result {
                 tracing::error!(
                     error = with_causes(&error),
-                    "an overdue lease or simulation was not processed; the next tick tries again"
+                    "an overdue lease, simulation or deletion was not processed; the next tick tries again"
                 );
             }
         })

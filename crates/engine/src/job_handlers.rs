@@ -38,6 +38,9 @@ impl Engine {
             }
             Work::FinishSimulation { simulation } => self.finish_simulation(project, simulation).await,
             Work::StopConversations { simulation } => self.stop_conversations(project, simulation).await,
+            Work::DeleteTranscripts { simulation, after } => {
+                self.delete_transcripts(project, simulation, after.as_deref()).await
+            }
             Work::QueueEvaluations { simulation, run, after } => {
                 self.queue_evaluations(project, simulation, run, after.as_deref()).await
             }
@@ -69,6 +72,8 @@ impl Engine {
             }
             Work::QueueConversations { .. } => "its conversations could not be queued",
             Work::FinishSimulation { .. } => "it could not be finished",
+            // It runs once more after it is buried: words that users want deleted must not stay.
+            Work::DeleteTranscripts { .. } => return self.store().enqueue(vec![job.clone()]).await,
             // The simulation has ended, and no worker can start its conversations.
             Work::StopConversations { .. } => return Ok(()),
         };

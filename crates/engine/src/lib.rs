@@ -16,6 +16,7 @@ mod keys;
 mod model;
 mod persona_copies;
 mod personas;
+mod retention;
 mod rubrics;
 mod similarity;
 mod simulations;
@@ -41,7 +42,7 @@ pub use turns::{PendingReply, TurnRequest};
 use std::{future::Future, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use onerun_domain::{Clock, ModelName, Objective, Random, SimulationModels};
+use onerun_domain::{Clock, ModelName, Objective, Random, Redaction, SimulationModels};
 use onerun_store::Store;
 
 use crate::{
@@ -63,6 +64,8 @@ pub struct Settings {
     /// How long one call may hold a turn before another call can claim it. The model's reply times out a little
     /// earlier.
     pub reply: SignedDuration,
+    /// How long after a simulation's end its transcripts are stored; `None` for as long as the simulation.
+    pub retention: Option<SignedDuration>,
     /// How often a job is attempted before it is buried.
     pub max_deliveries: u32,
     /// How many managed keys may be neither revoked nor expired.
@@ -76,6 +79,7 @@ impl Default for Settings {
             lease: SignedDuration::from_secs(300),
             turn: SignedDuration::from_secs(30),
             reply: SignedDuration::from_secs(120),
+            retention: None,
             max_deliveries: job_runner::MAX_DELIVERIES,
             max_live_keys: 10_000,
         }
@@ -92,6 +96,8 @@ pub struct EngineParts {
     pub clock: Arc<dyn Clock>,
     /// The source of ids, seeds and keys.
     pub random: Arc<dyn Random>,
+    /// The patterns of what is removed from both sides' messages before they are stored or delivered.
+    pub redaction: Arc<Redaction>,
     /// Time limits and attempt limits.
     pub settings: Settings,
 }
@@ -103,6 +109,7 @@ pub struct Engine {
     models: Arc<dyn Models>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    redaction: Arc<Redaction>,
     settings: Settings,
     rubrics: RubricCache,
     cpu_queues: Arc<CpuQueues>,
@@ -113,7 +120,7 @@ pub struct Engine {
 impl Engine {
     /// Creates an engine with an empty rubric cache.
     pub fn new(parts: EngineParts) -> Self {
-        let EngineParts { store, models, clock, random, settings } = parts;
+        let EngineParts { store, models, clock, random, redaction, settings } = parts;
         let keys =
             Keys::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&random), settings.max_live_keys);
         Self {
@@ -121,6 +128,7 @@ impl Engine {
             models,
             clock,
             random,
+            redaction,
             settings,
             rubrics: RubricCache::default(),
             cpu_queues: Arc::new(CpuQueues::new()),

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use jiff::civil::Date;
 use onerun_domain::{
-    Agent, Item, ModelName, ModelUsage, NanoDollars, Objective, Outcome, Persona, PersonaAttributes, Score,
-    Simulation, SimulationModels, TokenUsage,
+    Agent, Item, ModelName, ModelUsage, NanoDollars, Objective, Outcome, Persona, PersonaAttributes,
+    ReportedFault, Score, Simulation, SimulationModels, TokenUsage,
 };
 
 /// The models that a deployment offers.
@@ -146,6 +146,8 @@ pub struct JudgeRequest<'a> {
     pub questions: &'a [Question<'a>],
     /// All messages, oldest first.
     pub transcript: &'a [Item],
+    /// The persona, if the model may also report its faults.
+    pub persona: Option<&'a Persona>,
     /// Where calls are counted.
     pub meter: &'a Meter,
 }
@@ -164,6 +166,8 @@ pub struct Question<'a> {
 pub struct Verdicts {
     /// One verdict for each question, in the same order. A model that leaves one out gave no answer.
     pub verdicts: Vec<Verdict>,
+    /// Faults of the persona, if the model looked for some. Those that the transcript does not confirm are dropped.
+    pub faults: Vec<ReportedFault>,
     /// The instructions, without the conversation. Their hash is stored with each evaluation.
     pub prompt: String,
     /// The provider's own name for the version that answered.

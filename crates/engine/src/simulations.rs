@@ -102,6 +102,7 @@ impl Engine {
             created_at: now,
             updated_at: now,
             expires_at: later(now, SignedDuration::from_secs(new.expires_in_seconds.into())),
+            transcripts_deleted_at: None,
         };
         let pins = objectives.iter().map(Objective::reference).collect();
         let jobs = vec![start(&simulation)];

@@ -92,8 +92,25 @@ impl Engine {
         id: &ConversationId,
         request: TurnRequest,
     ) -> Result<PendingReply, OperationError> {
+        let request = self.redacted(request).await;
         let call = TurnCall::new(self, project, simulation, id, request);
         Arc::new(call).begin_reply().await
+    }
+
+    /// The request without what must not be stored. Its hash is that of the redacted text, too, because short secrets
+    /// can be guessed from their hash.
+    async fn redacted(&self, request: TurnRequest) -> TurnRequest {
+        if self.redaction.is_empty() {
+            return request;
+        }
+        let TurnRequest { messages, attempt, idempotency_key } = request;
+        let redaction = Arc::clone(&self.redaction);
+        let redact = move || {
+            let redact_part = |part: MessageText| part.redacted(&redaction);
+            messages.into_iter().map(|parts| parts.into_iter().map(redact_part).collect()).collect()
+        };
+        let messages = self.parse_off_thread(redact).await;
+        TurnRequest { messages, attempt, idempotency_key }
     }
 
     /// How long a caller waits for a reply.

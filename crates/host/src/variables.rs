@@ -9,6 +9,9 @@ use onerun_engine::Settings;
 /// The maximum lease and turn, in seconds.
 const MAX_SECONDS: i64 = 24 * 60 * 60;
 
+/// The maximum retention of transcripts, in days: ten years.
+const MAX_RETENTION_DAYS: i64 = 3_650;
+
 /// The maximum time to cache a managed key, in seconds, which bounds how long a revocation takes.
 const MAX_KEY_CACHE: i64 = 60;
 
@@ -97,13 +100,27 @@ impl<'a> Variables<'a> {
     }
 
     /// The lengths of leases, turns and replies: `ONERUN_LEASE_SECONDS`, `ONERUN_TURN_SECONDS` and
-    /// `ONERUN_REPLY_SECONDS`.
+    /// `ONERUN_REPLY_SECONDS`. And the retention of transcripts, `ONERUN_RETENTION_DAYS`: 0 for no end.
     pub fn settings(&mut self, defaults: Settings) -> Settings {
         Settings {
             lease: self.seconds("ONERUN_LEASE_SECONDS", 1..=MAX_SECONDS, defaults.lease),
             turn: self.seconds("ONERUN_TURN_SECONDS", 1..=MAX_SECONDS, defaults.turn),
             reply: self.seconds("ONERUN_REPLY_SECONDS", 1..=MAX_SECONDS, defaults.reply),
+            retention: self.retention(),
             ..defaults
+        }
+    }
+
+    fn retention(&mut self) -> Option<SignedDuration> {
+        const NAME: &str = "ONERUN_RETENTION_DAYS";
+        let text = self.text(NAME)?;
+        match text.parse::<i64>() {
+            Ok(0) => None,
+            Ok(days @ 1..=MAX_RETENTION_DAYS) => Some(SignedDuration::from_hours(days * 24)),
+            _ => {
+                self.refuse(NAME, &format!("must be an integer from 0 to {MAX_RETENTION_DAYS} (days)"));
+                None
+            }
         }
     }
 
@@ -136,6 +153,26 @@ mod tests {
     fn empty_variable_counts_as_not_set() {
         assert_eq!(variables(&[("A", " \n")]).text("A"), None);
         assert_eq!(variables(&[("A", " a\n")]).text("A").as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn retention_is_read_in_days() {
+        let read = |set| {
+            let mut variables = variables(set);
+            let settings = variables.settings(Settings::default());
+            variables.finish(settings.retention).map_err(|errors| errors.to_string())
+        };
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[("ONERUN_RETENTION_DAYS", "0")]), Ok(None));
+        assert_eq!(read(&[("ONERUN_RETENTION_DAYS", "30")]), Ok(Some(SignedDuration::from_hours(720))));
+        for wrong in [
+            &[("ONERUN_RETENTION_DAYS", "-1")],
+            &[("ONERUN_RETENTION_DAYS", "3651")],
+            &[("ONERUN_RETENTION_DAYS", "1d")],
+        ] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.starts_with("ONERUN_RETENTION_DAYS: must be an integer from 0 to 3650"), "{error}");
+        }
     }
 
     #[test]

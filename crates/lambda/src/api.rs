@@ -38,7 +38,7 @@ impl Api {
     ) -> Result<Self, lambda_runtime::Error> {
         let (authenticator, ()) =
             tokio::join!(authenticator(config.keys, config.key_cache, aws), models.refresh());
-        let engine = engine(aws, &config.engine, Arc::clone(&models) as _);
+        let engine = engine(aws, &config.engine, Arc::clone(&models));
         let app = App::new(engine, authenticator).with_key_cache(config.key_cache);
         // Unknown paths get the usual 404.
         Ok(Self { app, router: Router::new(&[route])?, models })

@@ -59,6 +59,7 @@ pub(crate) enum KeyConfig {
 /// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is queued again |
 /// | `ONERUN_TURN_SECONDS` | 20 | how long a call waits for the persona's reply |
 /// | `ONERUN_REPLY_SECONDS` | 120 | how long the persona's reply may take; the function's timeout must be 15 s longer |
+/// | `ONERUN_RETENTION_DAYS` | 0 | how many days after a simulation's end `tick` has its transcripts deleted; 0 for never |
 #[derive(Debug)]
 pub(crate) struct EngineConfig {
     pub(crate) aws: AwsConfig,
@@ -85,7 +86,7 @@ pub(crate) struct RouteConfig {
 /// | `ONERUN_MODEL_KEYS_SECRET_ID` | | the ARN or name of a secret with the keys of providers, such as `{"OPENAI_API_KEY": "…"}`; its members take precedence over variables. Read again after `AUTH_SECRET_TTL_SECONDS` |
 #[derive(Debug)]
 pub(crate) struct CallableConfig {
-    /// Names and prices alone, if the keys are in a secret.
+    /// Without what is needed to call models, if the keys are in a secret.
     pub(crate) models: ModelConfig,
     pub(crate) keys: Option<ModelKeyConfig>,
 }
@@ -195,7 +196,8 @@ impl CallableConfig {
             return Self { models: ModelConfig::read(variables), keys: None };
         };
         let ttl = variables.seconds("AUTH_SECRET_TTL_SECONDS", MIN_TTL..=MAX_TTL, TTL);
-        Self { models: ModelConfig::read_names(variables), keys: Some(ModelKeyConfig { id, ttl }) }
+        let models = ModelConfig::read_names(variables).with_redaction(variables);
+        Self { models, keys: Some(ModelKeyConfig { id, ttl }) }
     }
 }
 

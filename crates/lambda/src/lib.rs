@@ -28,7 +28,7 @@ use onerun_api::Route;
 /// The routes, each under the name of its operation.
 pub use onerun_api::routes;
 use onerun_auth::Access;
-use onerun_engine::{Engine, EngineParts, Models};
+use onerun_engine::{Engine, EngineParts};
 use onerun_host::{OsRandom, SystemClock, Variables};
 use onerun_model_chat::ModelConfig;
 use onerun_store::with_causes;
@@ -91,7 +91,7 @@ pub fn run_jobs() -> ExitCode {
         let (config, models) = variables.finish((config, models))?;
         let aws = Aws::new(config.aws.clone());
         let models = callable(&aws, models);
-        let engine = engine(&aws, &config, Arc::clone(&models) as _);
+        let engine = engine(&aws, &config, Arc::clone(&models));
         let jobs = &Jobs::start(engine, models).await;
         let run = |event| async { Ok::<_, EventError>(jobs.run(event).await) };
         lambda_runtime::run(service_fn(run)).await
@@ -140,12 +140,14 @@ fn start(main: impl AsyncFnOnce(Variables<'static>) -> Result<(), lambda_runtime
 }
 
 /// An engine over the DynamoDB table.
-fn engine(aws: &Aws, config: &EngineConfig, models: Arc<dyn Models>) -> Engine {
+fn engine(aws: &Aws, config: &EngineConfig, models: Arc<dyn FunctionModels>) -> Engine {
+    let redaction = Arc::clone(models.redaction());
     Engine::new(EngineParts {
         store: Arc::new(aws.store(&config.table)),
         models,
         clock: Arc::new(SystemClock),
         random: Arc::new(OsRandom),
+        redaction,
         settings: config.settings,
     })
 }

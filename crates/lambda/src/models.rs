@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp, civil::Date};
-use onerun_domain::{Clock, ModelName, NanoDollars, SimulationModels, TokenUsage};
+use onerun_domain::{Clock, ModelName, NanoDollars, Redaction, SimulationModels, TokenUsage};
 use onerun_engine::{Model, ModelError, Models};
 use onerun_host::{ConfigErrors, Variables};
 use onerun_model_chat::{ChatModels, ModelConfig};
@@ -30,12 +30,19 @@ const KEYS: [&str; 3] = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AWS_BEARER_TOKE
 pub(crate) trait FunctionModels: Models {
     /// Reads the providers' keys if that is due. Called before each event.
     async fn refresh(&self) {}
+
+    /// The patterns of what is neither stored in messages nor sent to a provider.
+    fn redaction(&self) -> &Arc<Redaction>;
 }
 
 /// The names and prices of models, for a function that calls none.
 pub(crate) struct ModelNames(pub(crate) ModelConfig);
 
-impl FunctionModels for ModelNames {}
+impl FunctionModels for ModelNames {
+    fn redaction(&self) -> &Arc<Redaction> {
+        self.0.redaction()
+    }
+}
 
 impl Models for ModelNames {
     fn defaults(&self) -> &SimulationModels {
@@ -180,6 +187,10 @@ impl FunctionModels for CallableModels {
                  keys of the last read"
             ),
         }
+    }
+
+    fn redaction(&self) -> &Arc<Redaction> {
+        self.names.redaction()
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct ChatModel {
     pub(crate) provider: Arc<Provider>,
     pub(crate) prices: Arc<Prices>,
     pub(crate) redaction: Arc<Redaction>,
+    /// Whether the judge also looks for faults of personas.
+    pub(crate) judges_personas: bool,
 }
 
 impl ChatModel {
@@ -45,7 +47,8 @@ impl Model for ChatModel {
     }
 
     async fn judge(&self, request: JudgeRequest<'_>) -> Result<Verdicts, ModelError> {
-        judge::judge(&self.asked(request.meter), &request).await
+        let persona = request.persona.filter(|_| self.judges_personas);
+        judge::judge(&self.asked(request.meter), &JudgeRequest { persona, ..request }).await
     }
 }
 

@@ -49,13 +49,14 @@ const MAX_ALLOWED: usize = 100;
 /// | `AWS_REGION` | | the region of Bedrock |
 /// | `AWS_BEARER_TOKEN_BEDROCK`, or `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | | the credentials for Bedrock |
 /// | `AWS_ENDPOINT_URL_BEDROCK_RUNTIME` | AWS's | another endpoint of Bedrock |
-/// | `ONERUN_PRICES_FILE` | | prices that replace or extend the built-in ones |
-/// | `ONERUN_REDACT_FILE` | | patterns, one a line, of what is removed from all text before it is sent to a provider |
+/// | `ONERUN_PRICES` | | JSON of prices that replace or extend the built-in ones |
+/// | `ONERUN_REDACT` | | patterns, one a line, of what is removed from messages before they are stored, and from all text before it is sent to a provider |
+/// | `ONERUN_JUDGE_PERSONA_FAULTS` | `false` | whether the judge also looks for faults of personas, in the same call |
 /// | `ONERUN_MODEL_CONCURRENCY` | 16 | how many calls to one provider this process makes at once |
 /// | `ONERUN_MODEL_CALLS_PER_MINUTE` | no limit | how many calls to one provider this process makes in a minute |
 ///
-/// Each secret may also be in a file, which a variable with `_FILE` at the end of its name names. If
-/// `ONERUN_MODEL_REPLAY` is set, no secret is needed.
+/// Each secret, `ONERUN_PRICES` and `ONERUN_REDACT` may also be in a file, which a variable with `_FILE` at the end of
+/// its name names. If `ONERUN_MODEL_REPLAY` is set, no secret is needed.
 #[derive(Clone, Debug)]
 pub struct ModelConfig {
     defaults: SimulationModels,
@@ -63,6 +64,8 @@ pub struct ModelConfig {
     prices: Arc<Prices>,
     redaction: Arc<Redaction>,
     limits: Limits,
+    /// Whether the judge also looks for faults of personas.
+    judges_personas: bool,
     /// The wires of all providers that a model names and that have credentials.
     wires: Vec<(ProviderName, Wire)>,
 }
@@ -76,6 +79,7 @@ impl Default for ModelConfig {
             prices: Arc::default(),
             redaction: Arc::default(),
             limits: Limits::default(),
+            judges_personas: false,
             wires: Vec::new(),
         }
     }
@@ -84,7 +88,8 @@ impl Default for ModelConfig {
 impl ModelConfig {
     /// Reads the names and prices of models, and what is needed to call them.
     pub fn read(variables: &mut Variables<'_>) -> Self {
-        let mut config = Self::read_names(variables);
+        let mut config = Self::read_names(variables).with_redaction(variables);
+        config.judges_personas = flag(variables, "ONERUN_JUDGE_PERSONA_FAULTS");
         for provider in [ProviderName::OpenAi, ProviderName::Anthropic, ProviderName::Bedrock] {
             let Some(name) = config.allowed.iter().find(|name| name.provider() == provider) else { continue };
             let wire = match provider {
@@ -94,13 +99,16 @@ impl ModelConfig {
             };
             config.wires.extend(wire.map(|wire| (provider, wire)));
         }
-        if !config.wires.is_empty() {
-            config.redaction = Arc::new(redaction(variables));
-        }
         config
     }
 
-    /// Reads the names and prices of models alone, for a process that calls none.
+    /// Adds the patterns to redact.
+    #[must_use]
+    pub fn with_redaction(self, variables: &mut Variables<'_>) -> Self {
+        Self { redaction: Arc::new(redaction(variables)), ..self }
+    }
+
+    /// Reads the names and prices of models alone, for a process that calls none and stores no messages.
     pub fn read_names(variables: &mut Variables<'_>) -> Self {
         let default = name(variables, "ONERUN_MODEL").unwrap_or_else(ModelName::offline);
         let mut purpose = |variable| name(variables, variable).unwrap_or_else(|| default.clone());
@@ -128,7 +136,15 @@ impl ModelConfig {
         }
         let prices = Arc::new(prices(variables));
         let limits = limits(variables);
-        Self { defaults, allowed, prices, redaction: Arc::default(), limits, wires: Vec::new() }
+        Self {
+            defaults,
+            allowed,
+            prices,
+            redaction: Arc::default(),
+            limits,
+            judges_personas: false,
+            wires: Vec::new(),
+        }
     }
 
     /// The models in use by default.
@@ -144,6 +160,11 @@ impl ModelConfig {
     /// The prices.
     pub fn prices(&self) -> &Prices {
         &self.prices
+    }
+
+    /// The patterns of what is neither stored in messages nor sent to a provider.
+    pub fn redaction(&self) -> &Arc<Redaction> {
+        &self.redaction
     }
 
     /// The cost of tokens; `None` without a known price. The offline model costs nothing.
@@ -217,6 +238,7 @@ impl Models for ChatModels {
             provider: Arc::clone(provider),
             prices: Arc::clone(&self.config.prices),
             redaction: Arc::clone(&self.config.redaction),
+            judges_personas: self.config.judges_personas,
         }))
     }
 }
@@ -291,24 +313,30 @@ fn secret(variables: &mut Variables<'_>, variable: &str) -> Option<Secret> {
     if variables.text(REPLAY).is_some() {
         return Secret::parse(PLACEHOLDER);
     }
-    let file_variable = format!("{variable}_FILE");
-    let (source, text) = match (variables.text(variable), variables.text(&file_variable)) {
-        (Some(_), Some(_)) => {
-            variables.refuse(&file_variable, &format!("must not be set together with {variable}"));
-            return None;
-        }
-        (Some(text), None) => (variable.to_owned(), text),
-        (None, Some(path)) => {
-            let text = read_file(variables, &file_variable, &path, MAX_FILE)?;
-            (file_variable, text)
-        }
-        (None, None) => return None,
-    };
+    let (source, text) = text_or_file(variables, variable, MAX_FILE)?;
     let secret = Secret::parse(&text);
     if secret.is_none() {
         variables.refuse(&source, "must be one word of visible ASCII characters");
     }
     secret
+}
+
+/// The text of a variable, or of the file of at most `max` bytes that another variable names, and the variable that is
+/// set.
+fn text_or_file(variables: &mut Variables<'_>, variable: &str, max: u64) -> Option<(String, String)> {
+    let file_variable = format!("{variable}_FILE");
+    match (variables.text(variable), variables.text(&file_variable)) {
+        (Some(_), Some(_)) => {
+            variables.refuse(&file_variable, &format!("must not be set together with {variable}"));
+            None
+        }
+        (Some(text), None) => Some((variable.to_owned(), text)),
+        (None, Some(path)) => {
+            let text = read_file(variables, &file_variable, &path, max)?;
+            Some((file_variable, text))
+        }
+        (None, None) => None,
+    }
 }
 
 /// Reads a file of at most `max` bytes, whatever its size claims to be.
@@ -325,24 +353,36 @@ fn read_file(variables: &mut Variables<'_>, variable: &str, path: &str, max: u64
 }
 
 fn prices(variables: &mut Variables<'_>) -> Prices {
-    const FILE: &str = "ONERUN_PRICES_FILE";
     let built_in = Prices::built_in().unwrap_or_default();
-    let Some(path) = variables.text(FILE) else { return built_in };
-    let Some(text) = read_file(variables, FILE, &path, MAX_PRICES_FILE) else { return built_in };
+    let Some((source, text)) = text_or_file(variables, "ONERUN_PRICES", MAX_PRICES_FILE) else {
+        return built_in;
+    };
     built_in.clone().with(&text).unwrap_or_else(|error| {
-        variables.refuse(FILE, &error.to_string());
+        variables.refuse(&source, &error.to_string());
         built_in
     })
 }
 
 fn redaction(variables: &mut Variables<'_>) -> Redaction {
-    const FILE: &str = "ONERUN_REDACT_FILE";
-    let text = variables.text(FILE).and_then(|path| read_file(variables, FILE, &path, MAX_FILE));
-    let Some(text) = text else { return Redaction::default() };
+    let Some((source, text)) = text_or_file(variables, "ONERUN_REDACT", MAX_FILE) else {
+        return Redaction::default();
+    };
     Redaction::parse(&text).unwrap_or_else(|error| {
-        variables.refuse(FILE, &error.to_string());
+        variables.refuse(&source, &error.to_string());
         Redaction::default()
     })
+}
+
+/// A variable that is `true` or `false`, the default.
+fn flag(variables: &mut Variables<'_>, variable: &str) -> bool {
+    match variables.text(variable).as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => {
+            variables.refuse(variable, "must be `true` or `false`");
+            false
+        }
+    }
 }
 
 fn limits(variables: &mut Variables<'_>) -> Limits {

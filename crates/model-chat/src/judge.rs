@@ -1,18 +1,23 @@
-//! Judges a conversation against the prose of all its objectives, in one call.
+//! Judges a conversation against the prose of all its objectives, in one call, which may also look for faults of the
+//! persona.
 //!
 //! The agent under test may try to address the judge. Its words are JSON strings between two tags, in which `<` is
 //! escaped, so they can neither end the transcript nor look like instructions outside of it.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use onerun_domain::{Item, MAX_ORDINAL, Outcome, Redaction, Role, Score};
+use onerun_domain::{
+    FaultSeverity, Item, MAX_ORDINAL, Outcome, Persona, PersonaFaultKind, Redaction, ReportedFault, Role,
+    Score,
+};
 use onerun_engine::{JudgeRequest, ModelError, Question, Verdict, Verdicts};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     ask::{Asked, Repair},
     chat::{ChatMessage, ChatRequest, ChatRole},
+    json::text,
     schema::{Kind, Property, Schema},
 };
 
@@ -35,6 +40,28 @@ const VERDICT: &[Property] = &[
 
 const SCHEMA: Schema =
     Schema { name: "verdicts", properties: &[Property::new("verdicts", Kind::Objects(VERDICT))] };
+
+/// A fault of the persona.
+const FAULT: &[Property] = &[
+    Property::new("quote", Kind::Text).described("Words of the message with the fault, to the letter."),
+    Property::new("reasoning", Kind::Text).described("Why no real user in this place would write them."),
+    Property::new(
+        "kind",
+        Kind::Word(&["speaks_as_agent", "repeats_itself", "invents", "leaves_character", "stops_early"]),
+    ),
+    Property::new("severity", Kind::Word(&["minor", "critical"])),
+];
+
+const SCHEMA_WITH_FAULTS: Schema = Schema {
+    name: "verdicts",
+    properties: &[
+        Property::new("verdicts", Kind::Objects(VERDICT)),
+        Property::new("persona_faults", Kind::Objects(FAULT)),
+    ],
+};
+
+/// The most faults of an answer that are read.
+const MAX_FAULTS: usize = 20;
 
 const SYSTEM: &str = "\
 You judge whether a software agent met objectives in one conversation with a user. You are given the objectives, and the \
@@ -60,10 +87,26 @@ met in part, 0 not met at all. `passed` needs 3 or more, `failed` 2 or less; wit
 Answer with one JSON object `{\"verdicts\": [...]}` that has exactly one entry for each objective, with the members \
 `objective` (its number), `requirement`, `reasoning`, `quotes`, `verdict` and `score`.";
 
+/// Follows the instructions if the judge also looks for faults of the persona.
+const FAULTS: &str = "\n\n\
+The user is simulated: another program plays the person between <persona> and </persona>. After the verdicts, list the faults of \
+that program in `persona_faults`, an empty list if it plays the person well. They are no faults of the agent, and do not change a \
+verdict. The kinds are:
+- `speaks_as_agent`: the user offers help, asks for the agent's data, or does the agent's work.
+- `repeats_itself`: the user sends the same message again, although the agent did not ask for it again.
+- `invents`: the user gives a value, such as a number or a date, that the person was not given and that contradicts it or the agent.
+- `leaves_character`: the user says that it is a model or plays a role, or is another person than the one described.
+- `stops_early`: the user ends the conversation while the agent waits for an answer that it needs.
+`severity` is `critical` only if the agent cannot be judged by this conversation because of the fault, and else `minor`. If in \
+doubt, report no fault. An entry has the members `quote`, `reasoning`, `kind` and `severity`.";
+
 /// The answer as the model writes it.
 #[derive(Deserialize)]
 struct Written {
     verdicts: Vec<WrittenVerdict>,
+    /// A list of faults, if it is one. Malformed faults are no reason to ask again.
+    #[serde(default)]
+    persona_faults: Value,
 }
 
 #[derive(Deserialize)]
@@ -76,30 +119,53 @@ struct WrittenVerdict {
     score: Option<u8>,
 }
 
-/// Judges a conversation.
+/// Judges a conversation. Looks for faults of the persona if the request has one.
 pub(crate) async fn judge(asked: &Asked<'_>, request: &JudgeRequest<'_>) -> Result<Verdicts, ModelError> {
-    let JudgeRequest { questions, transcript, .. } = *request;
+    let JudgeRequest { questions, transcript, persona, .. } = *request;
+    let (system, schema) = match persona {
+        Some(_) => (format!("{SYSTEM}{FAULTS}"), &SCHEMA_WITH_FAULTS),
+        None => (SYSTEM.to_owned(), &SCHEMA),
+    };
+    let prompt = format!("{system}\n{}", schema.json());
     let count = u32::try_from(questions.len()).unwrap_or(u32::MAX);
     let chat = ChatRequest {
-        system: SYSTEM.to_owned(),
+        system,
         messages: vec![ChatMessage {
             role: ChatRole::User,
-            text: question(asked.redaction, questions, transcript),
+            text: question(asked.redaction, questions, persona, transcript),
         }],
-        schema: Some(&SCHEMA),
+        schema: Some(schema),
         max_tokens: count.saturating_mul(TOKENS_A_VERDICT).saturating_add(BASE_TOKENS),
         temperature: Some(0.0),
         seed: Some(0),
     };
     // The judge's words may repeat the agent's, so they stay out of the request for a better answer.
-    let check = |written: Written, _| verdicts(written, questions.len());
+    let check = |written: Written, _| {
+        let faults = written.persona_faults.as_array().into_iter().flatten().take(MAX_FAULTS);
+        Ok((verdicts(written.verdicts, questions.len())?, faults.filter_map(fault).collect()))
+    };
     let answered = asked.ask(chat, Repair::WithoutAnswer, check).await?;
-    let prompt = format!("{SYSTEM}\n{}", SCHEMA.json());
-    Ok(Verdicts { verdicts: answered.answer, prompt, version: answered.version })
+    let (verdicts, faults): (_, Vec<_>) = answered.answer;
+    let faults = if persona.is_some() { faults } else { Vec::new() };
+    Ok(Verdicts { verdicts, faults, prompt, version: answered.version })
 }
 
-/// The objectives and the transcript.
-fn question(redaction: &Redaction, questions: &[Question<'_>], transcript: &[Item]) -> String {
+/// A fault as the model writes it; `None` for a malformed one.
+fn fault(written: &Value) -> Option<ReportedFault> {
+    Some(ReportedFault {
+        kind: PersonaFaultKind::parse(text(written, "kind")?)?,
+        severity: FaultSeverity::parse(text(written, "severity")?)?,
+        quote: text(written, "quote")?.to_owned(),
+    })
+}
+
+/// The objectives, the persona and the transcript.
+fn question(
+    redaction: &Redaction,
+    questions: &[Question<'_>],
+    persona: Option<&Persona>,
+    transcript: &[Item],
+) -> String {
     let mut text = String::from("Objectives:\n");
     for (question, number) in questions.iter().zip(1..) {
         let criteria = json!({
@@ -108,6 +174,15 @@ fn question(redaction: &Redaction, questions: &[Question<'_>], transcript: &[Ite
             "criteria": redaction.redact(question.prose),
         });
         _ = writeln!(text, "{}", escaped(&criteria.to_string()));
+    }
+    if let Some(persona) = persona {
+        // A model wrote it, so it is no more trusted than the transcript.
+        let described = json!({
+            "summary": redaction.redact(&persona.summary),
+            "story": redaction.redact(&persona.story),
+            "goal": redaction.redact(&persona.purpose),
+        });
+        _ = write!(text, "\n<persona>\n{}\n</persona>\n", escaped(&described.to_string()));
     }
     text.push_str("\n<transcript>\n");
     for (item, turn) in transcript.iter().zip(1..) {
@@ -158,9 +233,9 @@ fn escaped(json: &str) -> String {
 }
 
 /// The verdicts in the order of the objectives. An answer without exactly one verdict on each objective is no answer.
-fn verdicts(written: Written, count: usize) -> Result<Vec<Verdict>, String> {
+fn verdicts(written: Vec<WrittenVerdict>, count: usize) -> Result<Vec<Verdict>, String> {
     let mut by_number = BTreeMap::new();
-    for written in written.verdicts {
+    for written in written {
         let number = written.objective;
         if !(1..=count).contains(&number) {
             return Err(format!("there is no objective {number}; their numbers are 1 to {count}"));

@@ -117,6 +117,7 @@ pub(crate) fn model(answer: impl Fn(&Value) -> Answer + Send + Sync + 'static) -
         name: ModelName::parse("openai:test").unwrap(),
         provider: Arc::new(provider),
         prices: Arc::new(Prices::default().with(PRICES).unwrap()),
+        judges_personas: false,
         redaction: Arc::new(Redaction::default()),
     };
     (model, script)
@@ -165,6 +166,7 @@ pub(crate) fn simulation(scenario: &str) -> Simulation {
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
         expires_at: Timestamp::MAX,
+        transcripts_deleted_at: None,
     }
 }
 

@@ -76,7 +76,7 @@ impl Model for Offline {
             quotes: Vec::new(),
         };
         let verdicts = vec![verdict; request.questions.len()];
-        Ok(Verdicts { verdicts, prompt: JUDGE_PROMPT.to_owned(), version: None })
+        Ok(Verdicts { verdicts, faults: Vec::new(), prompt: JUDGE_PROMPT.to_owned(), version: None })
     }
 }
 

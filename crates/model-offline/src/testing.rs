@@ -28,6 +28,7 @@ pub(crate) fn simulation(seed: u64, scenario: &str) -> Simulation {
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
         expires_at: Timestamp::MAX,
+        transcripts_deleted_at: None,
     }
 }
 

@@ -68,7 +68,7 @@ fn prose_verdict_is_constant_and_inconclusive() {
     let judge = |prose, transcript: &[Item]| {
         let questions = &[Question { objective: &objective, prose }];
         let meter = &Meter::default();
-        let request = JudgeRequest { simulation: &simulation, questions, transcript, meter };
+        let request = JudgeRequest { simulation: &simulation, questions, transcript, persona: None, meter };
         Offline.judge(request).now_or_never().unwrap().unwrap().verdicts.remove(0)
     };
     let verdict = judge("Is kind.", &[]);

@@ -18,6 +18,7 @@ use crate::models::Traffic;
 /// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is queued again |
 /// | `ONERUN_TURN_SECONDS` | 30 | how long a call waits for the persona's reply; from 16 on, the response is sent late instead |
 /// | `ONERUN_REPLY_SECONDS` | 120 | how long the persona's reply may take |
+/// | `ONERUN_RETENTION_DAYS` | 0 | how many days after a simulation's end its transcripts are deleted; 0 for never |
 ///
 /// and the variables of [`ModelConfig`], `ONERUN_MODEL_RECORD` and `ONERUN_MODEL_REPLAY`.
 pub struct Config {

@@ -117,12 +117,14 @@ impl Server {
         let path = data.database(generated)?;
         let store = SqliteStore::open(&path).map_err(|source| StartError::Store { path, source })?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let redaction = Arc::clone(config.models.redaction());
         let models = models::open(config.models, &config.traffic, &clock)?;
         let engine = Engine::new(EngineParts {
             store: Arc::new(store),
             models: Arc::new(models),
             clock,
             random: Arc::new(OsRandom),
+            redaction,
             settings: config.engine,
         });
         let mut app = App::new(engine, Box::new(KeyRing::new(&key))).with_key_cache(config.key_cache);

@@ -79,6 +79,7 @@ pub async fn check_models(config: &Config, mut report: impl FnMut(&Checked)) -> 
                     let question =
                         Question { objective: &sample.objective, prose: sample.objective.criteria.as_str() };
                     let request = JudgeRequest {
+                        persona: None,
                         simulation: &sample.simulation,
                         questions: &[question],
                         transcript: &sample.transcript,
@@ -150,6 +151,7 @@ impl Sample {
             created_at: now,
             updated_at: now,
             expires_at: later(now, SignedDuration::from_hours(1)),
+            transcripts_deleted_at: None,
         };
         let objective = Objective {
             id: ObjectiveId::generate(&OsRandom),

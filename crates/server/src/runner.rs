@@ -145,6 +145,7 @@ mod tests {
             models: Arc::new(OfflineModels::default()),
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
+            redaction: Arc::default(),
             settings,
         });
         let (store, now) = (engine.store(), SystemClock.now());

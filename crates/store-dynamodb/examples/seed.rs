@@ -124,6 +124,7 @@ fn read_only() -> Result<Grant> {
         addresses: AddressAccess::Any,
         rate_limit: None,
         expires_at: Some(Timestamp::now() + LONG),
+        transcripts_deleted_at: None,
     })
 }
 

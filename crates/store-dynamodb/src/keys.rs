@@ -299,8 +299,13 @@ impl TranscriptKeys {
         let (attempt, version) = (number(attempt.into()), number(objective.version.into()));
         Key {
             partition: self.partition.clone(),
-            sort: format!("verdict#{attempt}#{}#{version}", objective.id),
+            sort: format!("{}{attempt}#{}#{version}", Self::evaluation_prefix(), objective.id),
         }
+    }
+
+    /// The prefix of the sort keys of evaluations.
+    pub(crate) fn evaluation_prefix() -> &'static str {
+        "verdict#"
     }
 }
 

@@ -53,14 +53,14 @@
 //! | `by-name` | `pk`, `named` | projects, agents, objectives, simulations by folded name |
 //! | `by-status` | `pk`, `stated` | simulations and conversations by status |
 //! | `by-wait` | `pk`, `waits` | conversations that are not settled, queued ones first; jobs; managed keys by their end. Sparse |
-//! | `by-due` (global) | `lane`, `due` | leases with the claims of turns, and expiries, in four shards each. Sparse |
+//! | `by-due` (global) | `lane`, `due` | leases with the claims of turns, expiries, and ends of simulations whose transcripts are not deleted, in four shards each. Sparse |
 //!
 //! `by-made`, `by-name` and `by-status` also hold `folded`, `status`, `agent` and `facets`, which
 //! filters read; the others hold keys alone.
 //!
 //! # Access
 //!
-//! All reads except `overdue` are consistent. A *snapshot* is `TransactGetItems`: a decision sees
+//! All reads except those of `by-due` are consistent. A *snapshot* is `TransactGetItems`: a decision sees
 //! items of one moment, and never the middle of a transaction. Otherwise a job could run before the
 //! change that enqueued it is visible.
 //!
@@ -94,7 +94,8 @@
 //! | `run_result`, `conversation_labels` | `GetItem` |
 //! | `run_results`, `labels` | `Query` |
 //! | `put_labels` | transaction: labels, a check of the conversation |
-//! | `items` | `Query` from the page's first position to its last; `GetItem` of the conversation if that found fewer |
+//! | `items` | `Query` from the page's first position to its last; `GetItem` of the conversation if that found fewer, and of the simulation if messages are missing |
+//! | `delete_transcript` | `Query` of messages, replies and evaluations; a `DeleteItem` or `UpdateItem` for each |
 //! | `enqueue`, `complete_job`, `retry_job` | conditional `UpdateItem` or `DeleteItem` |
 //! | `claim_jobs` | two `Query`s of `by-wait` a shard, a thousand entries at most, then a conditional `UpdateItem` for each |
 //! | `resend_jobs` | the `Query`s of `claim_jobs`, then a conditional `UpdateItem` for each |
@@ -102,7 +103,7 @@
 //! | `bury_job` | `GetItem`; transaction of the job and the dead job |
 //! | `next_job_due` | one `Query` of `by-wait` a shard, a thousand entries at most |
 //! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` of 51 rows at a time |
-//! | `overdue` | one `Query` of `by-due` a shard, not consistent |
+//! | `overdue`, `simulations_with_old_transcripts` | one `Query` of `by-due` a shard, not consistent |
 //! | `insert_key` | `GetItem` of the caller and the head; `Query` of `by-wait` for the live keys; transaction: key and idempotency record if new, the caller's revision checked, head if unchanged, entry |
 //! | `key`, `idempotency_record` | `GetItem` |
 //! | `delete_expired_records` | nothing: DynamoDB removes them |

@@ -1,4 +1,4 @@
-//! Expired leases and simulations in all projects.
+//! Expired leases and simulations, and simulations with old transcripts, in all projects.
 //!
 //! They are found in the index of due times, which may lag behind the table. The decision reads the
 //! stored state and refuses an entry that is out of date. An entry that is still missing is found
@@ -6,7 +6,7 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use onerun_domain::{Conversation, ConversationStatus, Direction, Simulation};
+use onerun_domain::{Conversation, ConversationStatus, Direction, ProjectId, Simulation, SimulationId};
 use onerun_store::{Overdue, StoreError};
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
 
 const LEASE: &str = "lease";
 const EXPIRY: &str = "expiry";
+const END: &str = "end";
 
 /// Makes a conversation overdue when its lease and the claim of its turn have expired.
 pub(crate) fn mark_conversation(write: Write, conversation: &Conversation) -> Write {
@@ -29,10 +30,15 @@ pub(crate) fn mark_conversation(write: Write, conversation: &Conversation) -> Wr
     mark(write, LEASE, conversation.id.as_str(), due)
 }
 
-/// Makes a simulation overdue when it expires.
+/// Makes a simulation overdue when it expires. After its end it is found by that time until its transcripts are
+/// deleted.
 pub(crate) fn mark_simulation(write: Write, simulation: &Simulation) -> Write {
-    let due = (!simulation.status.is_final()).then_some(simulation.expires_at);
-    mark(write, EXPIRY, simulation.id.as_str(), due)
+    let (kind, due) = if simulation.status.is_final() {
+        (END, simulation.transcripts_deleted_at.is_none().then_some(simulation.updated_at))
+    } else {
+        (EXPIRY, Some(simulation.expires_at))
+    };
+    mark(write, kind, simulation.id.as_str(), due)
 }
 
 /// `write` must put the whole item, so that an item without a due time leaves the index.
@@ -54,11 +60,31 @@ pub(crate) async fn find(database: &Database, limit: u32, now: Timestamp) -> Res
         let conversation = sort.strip_prefix("conversation#").ok_or_else(corrupt)?;
         overdue.conversations.push((parse(project)?, parse(simulation)?, parse(conversation)?));
     }
-    for (partition, _) in overdue_keys(database, EXPIRY, limit, now).await? {
-        let (project, simulation) = split(&partition)?;
-        overdue.simulations.push((parse(project)?, parse(simulation)?));
-    }
+    overdue.simulations = simulations(database, EXPIRY, limit, now).await?;
     Ok(overdue)
+}
+
+/// Simulations that ended at or before `ended_by` and whose transcripts are not deleted, longest ended first.
+pub(crate) async fn with_old_transcripts(
+    database: &Database,
+    limit: u32,
+    ended_by: Timestamp,
+) -> Result<Vec<(ProjectId, SimulationId)>, StoreError> {
+    simulations(database, END, limit, ended_by).await
+}
+
+async fn simulations(
+    database: &Database,
+    kind: &'static str,
+    limit: u32,
+    until: Timestamp,
+) -> Result<Vec<(ProjectId, SimulationId)>, StoreError> {
+    let keys = overdue_keys(database, kind, limit, until).await?;
+    let ids = keys.iter().map(|(partition, _)| {
+        let (project, simulation) = split(partition)?;
+        Ok((parse(project)?, parse(simulation)?))
+    });
+    ids.collect()
 }
 
 async fn overdue_keys(

@@ -296,6 +296,15 @@ impl ProjectStore for DynamoDbProject {
         transcripts::items(self.table(), simulation, conversation, attempt, &page).await
     }
 
+    async fn delete_transcript(
+        &self,
+        simulation: &SimulationId,
+        conversation: &ConversationId,
+        limit: u32,
+    ) -> Result<bool, StoreError> {
+        transcripts::delete(self.table(), simulation, conversation, limit).await
+    }
+
     async fn insert_evaluation_run(
         &self,
         run: EvaluationRun,

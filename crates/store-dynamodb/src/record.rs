@@ -120,6 +120,7 @@ pub(crate) fn simulation_body(simulation: &Simulation, pinned: &[ObjectiveRef]) 
         "created_at": micros(simulation.created_at),
         "updated_at": micros(simulation.updated_at),
         "expires_at": micros(simulation.expires_at),
+        "transcripts_deleted_at": simulation.transcripts_deleted_at.map(micros),
         "objectives": pinned.iter().map(reference_json).collect::<Value>(),
     })
 }
@@ -144,6 +145,7 @@ pub(crate) fn simulation(item: &Item) -> Read<StoredSimulation> {
         created_at: fields.time("created_at")?,
         updated_at: fields.time("updated_at")?,
         expires_at: fields.time("expires_at")?,
+        transcripts_deleted_at: fields.optional_time("transcripts_deleted_at")?,
     };
     let pinned = fields.list("objectives", Fields::reference)?;
     Ok(StoredSimulation { simulation, pinned, revision: item.revision()? })

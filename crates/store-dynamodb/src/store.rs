@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::{Client, config::Builder};
 use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
-use onerun_domain::{Direction, Job, JobId, JobKind, Page, PageRequest, Project, ProjectId};
+use onerun_domain::{Direction, Job, JobId, JobKind, Page, PageRequest, Project, ProjectId, SimulationId};
 use onerun_store::{
     AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, IdempotencyId, IdempotencyRecord, KeyChange,
     KeyError, KeyStore, KeyView, ListKeys, NewKey, Overdue, ProjectStore, SortBy, Store, StoreError,
@@ -167,6 +167,14 @@ impl Store for DynamoDbStore {
 
     async fn overdue(&self, limit: u32, now: Timestamp) -> Result<Overdue, StoreError> {
         overdue::find(&self.database, limit, now).await
+    }
+
+    async fn simulations_with_old_transcripts(
+        &self,
+        limit: u32,
+        ended_by: Timestamp,
+    ) -> Result<Vec<(ProjectId, SimulationId)>, StoreError> {
+        overdue::with_old_transcripts(&self.database, limit, ended_by).await
     }
 }
 

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008_evaluation_details.sql"),
     include_str!("migrations/0009_persona_faults.sql"),
     include_str!("migrations/0010_evaluation_runs.sql"),
+    include_str!("migrations/0011_retention.sql"),
 ];
 
 /// Refuses a file that is not a OneRun database or is newer than this program. Writes nothing.

@@ -72,6 +72,8 @@ pub(crate) fn writing(path: &Path) -> Result<Connection, OpenError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "journal_size_limit", MAX_IDLE_WAL)?;
+    // Deleted transcripts and keys are overwritten with zeros.
+    connection.pragma_update(None, "secure_delete", true)?;
     migrations::apply(&mut connection)?;
     release_claims(&mut connection)?;
     Ok(connection)

@@ -302,6 +302,16 @@ impl ProjectStore for SqliteProject {
         self.read(move |tables| transcripts::items(tables, &simulation, &conversation, attempt, &page)).await
     }
 
+    async fn delete_transcript(
+        &self,
+        simulation: &SimulationId,
+        conversation: &ConversationId,
+        limit: u32,
+    ) -> Result<bool, StoreError> {
+        let (simulation, conversation) = (simulation.clone(), conversation.clone());
+        self.write(move |tables| transcripts::delete(tables, &simulation, &conversation, limit)).await
+    }
+
     async fn insert_evaluation_run(
         &self,
         run: EvaluationRun,

@@ -90,7 +90,7 @@ macro_rules! simulation_columns {
          simulations.target_conversations, simulations.target_personas, simulations.max_turns, \
          simulations.auto_approve, simulations.seed, simulations.options, simulations.metadata, \
          simulations.status, simulations.last_failure_reason, simulations.created_at, simulations.updated_at, \
-         simulations.expires_at"
+         simulations.expires_at, simulations.transcripts_deleted_at"
     };
 }
 
@@ -114,6 +114,7 @@ pub(crate) fn simulation(columns: &mut Columns<'_>) -> Read<Simulation> {
         created_at: columns.time()?,
         updated_at: columns.time()?,
         expires_at: columns.time()?,
+        transcripts_deleted_at: columns.optional_time()?,
     })
 }
 

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
-use onerun_domain::{Direction, Job, JobId, JobKind, Page, PageRequest, Project, ProjectId};
+use onerun_domain::{Direction, Job, JobId, JobKind, Page, PageRequest, Project, ProjectId, SimulationId};
 use onerun_store::{
     AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, IdempotencyId, IdempotencyRecord, KeyChange,
     KeyError, KeyStore, KeyView, ListKeys, NewKey, Overdue, ProjectStore, SortBy, Store, StoreError,
@@ -254,6 +254,16 @@ impl Store for SqliteStore {
                     simulations: simulations::overdue(connection, limit, now)?,
                 })
             })
+            .await
+    }
+
+    async fn simulations_with_old_transcripts(
+        &self,
+        limit: u32,
+        ended_by: Timestamp,
+    ) -> Result<Vec<(ProjectId, SimulationId)>, StoreError> {
+        self.database
+            .read(move |connection| simulations::with_old_transcripts(connection, limit, ended_by))
             .await
     }
 }

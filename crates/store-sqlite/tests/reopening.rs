@@ -74,6 +74,7 @@ impl Scene {
             created_at: now,
             updated_at: now,
             expires_at: now + SignedDuration::from_hours(24),
+            transcripts_deleted_at: None,
         };
         let persona = persona(&simulation);
         let id = "conversation000000001".parse().unwrap();

@@ -44,6 +44,7 @@ pub mod pages;
 pub mod personas;
 pub mod projects;
 pub mod results;
+pub mod retention;
 pub mod settling;
 pub mod simulations;
 pub mod turns;
@@ -273,6 +274,11 @@ macro_rules! contract {
                 personas_are_counted_by_approval
                 counts_agree_with_the_lists_after_any_history
                 counts_are_a_consistent_snapshot
+            }
+            retention {
+                ended_simulations_are_found_by_their_end
+                transcript_is_deleted_in_bounded_steps
+                transcript_is_deleted_under_its_own_simulation_alone
             }
             settling {
                 each_end_is_counted_by_its_kind

@@ -48,7 +48,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use onerun_auth::ProjectAccess;
-use onerun_domain::{Job, JobId, JobKind, Page, PageRequest, Project, ProjectId};
+use onerun_domain::{Job, JobId, JobKind, Page, PageRequest, Project, ProjectId, SimulationId};
 
 /// A durable store: an acknowledged write survives the death of the process.
 #[async_trait]
@@ -135,4 +135,12 @@ pub trait Store: KeyStore {
     /// up to `limit` of each, longest overdue first. A conversation whose turn is claimed is not
     /// overdue.
     async fn overdue(&self, limit: u32, now: Timestamp) -> Result<Overdue, StoreError>;
+
+    /// Up to `limit` simulations of all projects that ended at or before `ended_by` and whose
+    /// transcripts are not deleted, longest ended first.
+    async fn simulations_with_old_transcripts(
+        &self,
+        limit: u32,
+        ended_by: Timestamp,
+    ) -> Result<Vec<(ProjectId, SimulationId)>, StoreError>;
 }

@@ -375,6 +375,18 @@ pub trait ProjectStore: Send + Sync {
         page: PageRequest,
     ) -> Result<Page<Item>, StoreError>;
 
+    /// Deletes up to `limit` messages and as many stored replies of a conversation, of all attempts, and removes the
+    /// transcript's words from its evaluations (see [`Evaluation::without_transcript`]). Returns whether messages or
+    /// replies may be left. The simulation's
+    /// [`transcripts_deleted_at`](onerun_domain::Simulation::transcripts_deleted_at) must be set: it tells readers why
+    /// messages are missing.
+    async fn delete_transcript(
+        &self,
+        simulation: &SimulationId,
+        conversation: &ConversationId,
+        limit: u32,
+    ) -> Result<bool, StoreError>;
+
     /// Adds an evaluation run of a simulation, with jobs.
     async fn insert_evaluation_run(
         &self,

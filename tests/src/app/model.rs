@@ -7,7 +7,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use jiff::civil::Date;
-use onerun_domain::{ModelName, NanoDollars, SimulationModels, TokenUsage};
+use onerun_domain::{ModelName, NanoDollars, ReportedFault, SimulationModels, TokenUsage};
 use onerun_engine::{
     JudgeRequest, Model, ModelCall, ModelError, Models, PersonaDraft, PersonaRequest, Reply, ReplyRequest,
     Verdict, Verdicts,
@@ -55,6 +55,7 @@ pub struct TestModel {
     persona: Mutex<Behavior<PersonaDraft>>,
     reply: Mutex<Behavior<Reply>>,
     judge: Mutex<Behavior<Verdict>>,
+    faults: Mutex<Vec<ReportedFault>>,
     replies: AtomicUsize,
     /// A permit for each call that waits.
     waiting: Semaphore,
@@ -68,6 +69,7 @@ impl Default for TestModel {
             persona: Mutex::default(),
             reply: Mutex::default(),
             judge: Mutex::default(),
+            faults: Mutex::default(),
             replies: AtomicUsize::new(0),
             waiting: Semaphore::new(0),
             released: Semaphore::new(0),
@@ -89,6 +91,11 @@ impl TestModel {
     /// Configures the evaluation.
     pub fn on_judge(&self, act: Behavior<Verdict>) {
         *self.judge.lock().unwrap_or_else(PoisonError::into_inner) = act;
+    }
+
+    /// Configures the faults of the persona that come with each configured verdict.
+    pub fn on_faults(&self, faults: Vec<ReportedFault>) {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
     /// The number of calls for a persona's reply.
@@ -157,6 +164,7 @@ impl Model for TestModel {
             Some(verdict) => {
                 request.meter.add(JUDGE_CALL);
                 Ok(Verdicts {
+                    faults: self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone(),
                     verdicts: vec![verdict; request.questions.len()],
                     prompt: "the prompt of the test".to_owned(),
                     version: Some(JUDGE_VERSION.to_owned()),

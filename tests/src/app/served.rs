@@ -35,17 +35,36 @@ pub struct ServedApp {
 impl ServedApp {
     /// Starts one whose models are those of `provider`, over a wire.
     pub async fn start(settings: Settings, provider: &Arc<Provider>, wire: Wire) -> Self {
+        Self::start_with(settings, provider, wire, &[]).await
+    }
+
+    /// Starts one with further variables.
+    pub async fn start_with(
+        settings: Settings,
+        provider: &Arc<Provider>,
+        wire: Wire,
+        further: &[(&str, &str)],
+    ) -> Self {
         let (store, backing) = store::empty();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let given = provider.variables(wire, "small");
+        let mut given = provider.variables(wire, "small");
+        given.extend(further.iter().map(|(name, value)| ((*name).into(), (*value).to_owned())));
         let mut variables = Variables::new(|name| {
             given.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.clone())
         });
         let models = ModelConfig::read(&mut variables);
         variables.finish(()).expect("variables of the provider");
         let transport: Arc<dyn Transport> = Arc::clone(provider) as _;
+        let redaction = Arc::clone(models.redaction());
         let models = Arc::new(models.open(&transport, &clock));
-        let engine = Engine::new(EngineParts { store, models, clock, random: Arc::new(OsRandom), settings });
+        let engine = Engine::new(EngineParts {
+            store,
+            models,
+            clock,
+            random: Arc::new(OsRandom),
+            redaction,
+            settings,
+        });
         let app = Arc::new(App::new(engine, Box::new(keys())));
         let tasks = [Task::spawn(run_jobs(Arc::clone(&app))), Task::spawn(tick(Arc::clone(&app)))];
         let router = Arc::new(Router::new(ROUTES).expect("routes that can be told apart"));

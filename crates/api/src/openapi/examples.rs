@@ -36,6 +36,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         Refusal::PersonaDecided { status: ApprovalStatus::Approved },
         Refusal::SimulationNotOver { status: SimulationStatus::InProgress },
         Refusal::NothingToJudge,
+        Refusal::TranscriptsDeleted { at: Timestamp::UNIX_EPOCH },
     ];
     let refusals = refusals.map(|refusal| ApiError::Operation(OperationError::Refused(refusal)));
     let replacement = KeyId::restore(NEW_KEY).unwrap_or(KeyId::ROOT);

@@ -4,10 +4,10 @@ use onerun_domain::PersonaFault;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::views::{FaultSeverityOut, PersonaFaultKindOut};
+use crate::views::{FaultSeverityOut, FaultSourceOut, PersonaFaultKindOut};
 
-/// A fault of the persona, found by rule from the transcript and from what the persona knows. It says nothing
-/// about the agent.
+/// A fault of the persona, found from the transcript and from what the persona knows. It says nothing about the
+/// agent.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PersonaFault")]
 pub(crate) struct PersonaFaultOut {
@@ -16,8 +16,9 @@ pub(crate) struct PersonaFaultOut {
     severity: FaultSeverityOut,
     /// The message with the fault. If the persona stopped without a word, the message that it left unanswered.
     item_id: String,
-    /// Words of that message.
+    /// Words of that message; empty if the transcript was deleted.
     quote: String,
+    source: FaultSourceOut,
 }
 
 impl From<PersonaFault> for PersonaFaultOut {
@@ -27,6 +28,7 @@ impl From<PersonaFault> for PersonaFaultOut {
             severity: FaultSeverityOut(fault.severity),
             item_id: fault.item_id.into(),
             quote: fault.quote,
+            source: FaultSourceOut(fault.source),
         }
     }
 }

@@ -62,6 +62,8 @@ struct SimulationFields {
     created_at: Time,
     updated_at: Time,
     expires_at: Time,
+    /// When the deletion of the transcripts began, after the deployment's retention; null otherwise.
+    transcripts_deleted_at: Option<Time>,
 }
 
 impl From<Simulation> for SimulationFields {
@@ -87,6 +89,7 @@ impl From<Simulation> for SimulationFields {
             created_at: Time(simulation.created_at),
             updated_at: Time(simulation.updated_at),
             expires_at: Time(simulation.expires_at),
+            transcripts_deleted_at: simulation.transcripts_deleted_at.map(Time),
         }
     }
 }
@@ -152,6 +155,7 @@ impl Example for SimulationOut {
             fields.insert("created_at".to_owned(), json!(MADE));
             fields.insert("updated_at".to_owned(), json!(CHANGED));
             fields.insert("expires_at".to_owned(), json!("2026-11-24T09:30:00.000000Z"));
+            fields.insert("transcripts_deleted_at".to_owned(), json!(null));
         }
         simulation
     }

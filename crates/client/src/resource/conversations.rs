@@ -77,8 +77,10 @@ pub struct PersonaFault {
     pub severity: String,
     /// The message with the fault.
     pub item_id: String,
-    /// Words of that message.
+    /// Words of that message; empty if the transcript was deleted.
     pub quote: String,
+    /// Who found it, `rule` or `judge`; `None` if the server does not report it.
+    pub source: Option<String>,
 }
 
 /// An ended attempt of a conversation.

@@ -81,10 +81,15 @@ impl Redaction {
         Ok(Self(patterns))
     }
 
+    /// Whether there are no patterns.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Replaces each match by [`Redaction::REPLACEMENT`]. Matches that touch or overlap are replaced
     /// together. As in check lines, texts that look the same match the same.
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return Cow::Borrowed(text);
         }
         let folded = Folded::new(text);

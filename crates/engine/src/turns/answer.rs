@@ -67,6 +67,7 @@ impl Turn<'_> {
         engine.count_usage(project, simulation, Purpose::Reply, &meter).await;
         let reply = reply.map_err(|_| ModelError::unavailable("it did not answer in time"))??;
         let CleanReply { text, ends } = CleanReply::from(reply);
+        let text = text.map(|text| text.redacted(&engine.redaction));
         if let Some(text) = &text {
             let item = self.item(transcript.len(), Role::User, vec![text.clone()]);
             transcript.push(item);

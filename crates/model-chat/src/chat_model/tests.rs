@@ -20,6 +20,7 @@ async fn redacted_text_reaches_no_provider() {
         "stop": false, "verdicts": [{"objective": 1, "reasoning": "r", "verdict": "failed", "score": 0}],
     });
     let (mut model, script) = model(move |_| Answer::Text(everything.to_string()));
+    model.judges_personas = true;
     model.redaction = Arc::new(Redaction::parse("\\d{4} \\d{4} \\d{4} \\d{4}\n\"<").unwrap());
 
     let simulation = simulation(&planted("A flight was cancelled."));
@@ -62,7 +63,13 @@ async fn redacted_text_reaches_no_provider() {
     model.reply(request).await.unwrap();
     let questions = &[Question { objective: &objective, prose: objective.criteria.as_str() }];
     model
-        .judge(JudgeRequest { simulation: &simulation, questions, transcript: &transcript, meter })
+        .judge(JudgeRequest {
+            simulation: &simulation,
+            questions,
+            transcript: &transcript,
+            persona: Some(&persona),
+            meter,
+        })
         .await
         .unwrap();
 

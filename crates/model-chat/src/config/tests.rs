@@ -243,27 +243,45 @@ fn prices_are_extended_by_a_file() {
         file(&directory, "prices", r#"{"models": [{"model": "openai:own", "input": 1, "output": 2}]}"#);
     let config = read(&[("ONERUN_PRICES_FILE", &prices)]).unwrap();
     assert!(config.prices().price(&name, None).is_some());
+    let inline = r#"{"models": [{"model": "openai:own", "input": 1, "output": 2}]}"#;
+    assert!(read(&[("ONERUN_PRICES", inline)]).unwrap().prices().price(&name, None).is_some());
+    assert!(error(&[("ONERUN_PRICES", "{}")]).starts_with("ONERUN_PRICES: "));
     let wrong = file(&directory, "wrong", r#"{"models": [{"model": "openai:own"}]}"#);
     assert!(error(&[("ONERUN_PRICES_FILE", &wrong)]).starts_with("ONERUN_PRICES_FILE: "));
 }
 
 #[test]
-fn patterns_to_redact_are_read_if_a_provider_is_configured() {
+fn judge_looks_for_faults_of_personas_if_configured() {
+    let key = ("OPENAI_API_KEY", "sk-1");
+    let set = |value| [OPENAI, key, ("ONERUN_JUDGE_PERSONA_FAULTS", value)];
+    assert!(!read(&[OPENAI, key]).unwrap().judges_personas && !read(&set("false")).unwrap().judges_personas);
+    assert!(read(&set("true")).unwrap().judges_personas);
+    let error = error(&set("yes"));
+    assert!(error.starts_with("ONERUN_JUDGE_PERSONA_FAULTS: must be `true` or `false`"), "{error}");
+}
+
+#[test]
+fn patterns_to_redact_come_from_a_variable_or_a_file() {
     let directory = TempDir::new().unwrap();
     let patterns = file(&directory, "patterns", "# cards\n\\d{16}\n");
-    let key = ("OPENAI_API_KEY", "sk-1");
-    let config = read(&[OPENAI, key, ("ONERUN_REDACT_FILE", &patterns)]).unwrap();
-    assert_eq!(config.redaction.redact("4111111111111111"), "[redacted]");
+    // Messages are stored without them, also where no provider is configured.
+    for set in [("ONERUN_REDACT_FILE", patterns.as_str()), ("ONERUN_REDACT", "# cards\n\\d{16}\n")] {
+        let config = read(&[set]).unwrap();
+        assert_eq!(config.redaction().redact("4111111111111111"), "[redacted]");
+    }
+    let both = error(&[("ONERUN_REDACT", "a"), ("ONERUN_REDACT_FILE", &patterns)]);
+    assert!(both.starts_with("ONERUN_REDACT_FILE: must not be set together with ONERUN_REDACT"), "{both}");
+    assert!(error(&[("ONERUN_REDACT", "(")]).starts_with("ONERUN_REDACT: line 1 "));
     for (name, text, expected) in [
         ("wrong", "a\n(b", "ONERUN_REDACT_FILE: line 2 is not a regular expression"),
         ("empty", "# nothing\n", "ONERUN_REDACT_FILE: has no pattern"),
         ("wide", "[a-z]{300}", "ONERUN_REDACT_FILE: line 1 would take too much work"),
     ] {
         let path = file(&directory, name, text);
-        let error = error(&[OPENAI, key, ("ONERUN_REDACT_FILE", &path)]);
+        let error = error(&[("ONERUN_REDACT_FILE", &path)]);
         assert!(error.starts_with(expected), "{error}");
     }
-    assert!(error(&[OPENAI, key, ("ONERUN_REDACT_FILE", "/does/not/exist")]).contains("cannot be read"));
+    assert!(error(&[("ONERUN_REDACT_FILE", "/does/not/exist")]).contains("cannot be read"));
 }
 
 #[test]

@@ -3,15 +3,19 @@
 //! A message is one item, or several if its body is longer than one item can hold. Its key contains
 //! its position, so a page is found without counting.
 
+use std::future::ready;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
-    Conversation, ConversationId, Item as Message, Page, PageRequest, SimulationId, Start, later,
+    Conversation, ConversationId, DELETED_REASON, Item as Message, Page, PageRequest, SimulationId, Start,
+    later,
 };
 use onerun_store::{IDEMPOTENCY_RETENTION, PageBuilder, StoreError, StoredTurn, position, read_position};
 
 use crate::{
-    database::Answers,
+    database::{AT_ONCE, Answers},
     item::{self, BODY, EXPIRES, SORT},
-    keys::{self, LAST, TranscriptKeys},
+    keys::{self, Key, LAST, TranscriptKeys},
     query::Query,
     record,
     retry::RetryPolicy,
@@ -149,8 +153,8 @@ impl Reading {
     }
 }
 
-/// Whether an attempt has more than `count` messages. The conversation knows this of its current
-/// attempt only.
+/// Whether an attempt should have more than `count` messages. The conversation knows this of its current
+/// attempt only. Messages of a deleted transcript are not missed.
 async fn more_than(
     table: ProjectTable<'_>,
     keys: &crate::keys::SimulationKeys,
@@ -162,7 +166,63 @@ async fn more_than(
         return Ok(false);
     };
     let conversation = record::conversation(&item)?.conversation;
-    Ok(conversation.attempt == attempt && u64::from(conversation.item_count) > count)
+    if conversation.attempt != attempt || u64::from(conversation.item_count) <= count {
+        return Ok(false);
+    }
+    let simulation = table.database.get("simulation", &keys.simulation()).await?;
+    let simulation = simulation.as_ref().map(record::simulation).transpose()?;
+    Ok(simulation.is_none_or(|stored| stored.simulation.transcripts_deleted_at.is_none()))
+}
+
+/// Deletes messages and replies of a conversation, up to `limit` items of each, and the transcript's words in its
+/// evaluations. Returns whether messages or replies may be left.
+pub(super) async fn delete(
+    table: ProjectTable<'_>,
+    simulation: &SimulationId,
+    conversation: &ConversationId,
+    limit: u32,
+) -> Result<bool, StoreError> {
+    let keys = table.keys(simulation).transcript(conversation);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut is_more = false;
+    for (what, prefix) in [(WHAT, "message#"), ("turn", "reply#")] {
+        let query = Query::new(what, keys.partition.clone()).beginning(prefix).limit(limit);
+        // The answers of DynamoDB hold bodies, so they are read one at a time.
+        let mut answers = Answers::new(table.database, query);
+        let mut found = 0;
+        while found < limit
+            && let Some(items) = answers.next(limit - found).await?
+        {
+            found += items.len();
+            let mut deletes = Vec::with_capacity(items.len());
+            for item in items {
+                let key = Key { partition: keys.partition.clone(), sort: item.text(SORT)?.to_owned() };
+                deletes.push(Write::delete(what, key));
+            }
+            let deleted = stream::iter(deletes).map(async |write| table.database.delete(&write).await);
+            deleted.buffer_unordered(AT_ONCE).try_for_each(|_| ready(Ok(()))).await?;
+        }
+        is_more |= found >= limit;
+    }
+    delete_words(table, &keys).await?;
+    Ok(is_more)
+}
+
+/// Removes the transcript's words from the evaluations of all attempts.
+async fn delete_words(table: ProjectTable<'_>, keys: &TranscriptKeys) -> Result<(), StoreError> {
+    const EVALUATION: &str = "evaluation";
+    let query = Query::new(EVALUATION, keys.partition.clone()).beginning(TranscriptKeys::evaluation_prefix());
+    for item in table.database.query(&query).await? {
+        let evaluation = record::evaluation(&item)?;
+        if evaluation.reason == DELETED_REASON {
+            continue;
+        }
+        let key = keys.evaluation(evaluation.attempt, &evaluation.objective);
+        let body = record::evaluation_body(&evaluation.without_transcript()).to_string();
+        let write = Write::update(EVALUATION, key).set(BODY, item::text(body)).if_there();
+        table.database.update_unread(&write).await?;
+    }
+    Ok(())
 }
 
 /// Stores a reply under its idempotency key, which must be new.

@@ -71,9 +71,9 @@ fn insert_row(tables: &ProjectTables<'_>, simulation: &Simulation) -> Result<(),
         "INSERT INTO simulations
              (id, project_id, agent_id, name, name_folded, scenario, target_conversations, target_personas,
               max_turns, auto_approve, seed, options, metadata, status, last_failure_reason, created_at, updated_at,
-              expires_at)
+              expires_at, transcripts_deleted_at)
          SELECT ?1, agents.project_id, agents.id, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-                ?17, ?18
+                ?17, ?18, ?19
          FROM agents WHERE agents.id = ?3 AND agents.project_id = ?2",
         params![
             simulation.id.as_str(),
@@ -94,6 +94,7 @@ fn insert_row(tables: &ProjectTables<'_>, simulation: &Simulation) -> Result<(),
             micros(simulation.created_at),
             micros(simulation.updated_at),
             micros(simulation.expires_at),
+            simulation.transcripts_deleted_at.map(micros),
         ],
     )?;
     sql::require_one(inserted, "simulation", "it names an unknown agent")
@@ -243,7 +244,7 @@ fn update(tables: &ProjectTables<'_>, id: &SimulationId, simulation: &Simulation
         "simulation",
         "UPDATE simulations
          SET name = ?2, name_folded = ?3, metadata = ?4, status = ?5, last_failure_reason = ?6,
-             updated_at = ?7, expires_at = ?8
+             updated_at = ?7, expires_at = ?8, transcripts_deleted_at = ?9
          WHERE id = ?1",
         params![
             id.as_str(),
@@ -254,6 +255,7 @@ fn update(tables: &ProjectTables<'_>, id: &SimulationId, simulation: &Simulation
             simulation.last_failure_reason,
             micros(simulation.updated_at),
             micros(simulation.expires_at),
+            simulation.transcripts_deleted_at.map(micros),
         ],
     )?;
     Ok(())
@@ -272,6 +274,25 @@ pub(crate) fn overdue(
          WHERE status IN ('pending', 'in_progress') AND expires_at <= ?1
          ORDER BY expires_at LIMIT ?2",
         params![micros(now), limit],
+        |columns| Ok((columns.parsed()?, columns.parsed()?)),
+    )
+}
+
+/// Simulations of all projects that ended at or before `ended_by` and whose transcripts are not deleted.
+pub(crate) fn with_old_transcripts(
+    connection: &Connection,
+    limit: u32,
+    ended_by: Timestamp,
+) -> Result<Vec<(ProjectId, SimulationId)>, StoreError> {
+    sql::all(
+        connection,
+        "simulation",
+        // The condition is that of the index `simulations_by_end`.
+        "SELECT project_id, id FROM simulations
+         WHERE transcripts_deleted_at IS NULL AND status IN ('completed', 'failed', 'canceled', 'expired')
+             AND updated_at <= ?1
+         ORDER BY updated_at LIMIT ?2",
+        params![micros(ended_by), limit],
         |columns| Ok((columns.parsed()?, columns.parsed()?)),
     )
 }

@@ -1,10 +1,11 @@
 //! Messages, and the stored replies of turns.
 
-use onerun_domain::{Conversation, ConversationId, Item, Page, PageRequest, SimulationId};
+use onerun_domain::{Conversation, ConversationId, DELETED_REASON, Item, Page, PageRequest, SimulationId};
 use onerun_store::{PageBuilder, StoreError, StoredTurn, position};
 use rusqlite::params;
 
 use crate::{
+    columns::only,
     lists,
     rows::{self, content_json, item_columns, micros, turn_columns},
     sql::{self, ProjectTables},
@@ -139,4 +140,48 @@ pub(super) fn turn(
         [tables.project.as_str(), simulation.as_str(), conversation.as_str(), idempotency_key],
         rows::turn,
     )
+}
+
+/// Deletes messages and replies of a conversation, up to `limit` of each, and the transcript's words in its
+/// evaluations. Returns whether messages or replies may be left.
+pub(super) fn delete(
+    tables: &ProjectTables<'_>,
+    simulation: &SimulationId,
+    conversation: &ConversationId,
+    limit: u32,
+) -> Result<bool, StoreError> {
+    let known: Option<i64> = sql::one(
+        tables.connection,
+        "conversation",
+        "SELECT conversations.inserted FROM conversations
+         JOIN simulations ON simulations.id = conversations.simulation_id
+         WHERE conversations.id = ?3 AND conversations.simulation_id = ?2 AND simulations.project_id = ?1",
+        [tables.project.as_str(), simulation.as_str(), conversation.as_str()],
+        only,
+    )?;
+    if known.is_none() {
+        return Ok(false);
+    }
+    let messages = sql::execute(
+        tables.connection,
+        "message",
+        "DELETE FROM items WHERE conversation_id = ?1 AND (attempt, position) IN
+             (SELECT attempt, position FROM items WHERE conversation_id = ?1 LIMIT ?2)",
+        params![conversation.as_str(), limit],
+    )?;
+    let replies = sql::execute(
+        tables.connection,
+        "turn",
+        "DELETE FROM turns WHERE conversation_id = ?1 AND key IN
+             (SELECT key FROM turns WHERE conversation_id = ?1 LIMIT ?2)",
+        params![conversation.as_str(), limit],
+    )?;
+    sql::execute(
+        tables.connection,
+        "evaluation",
+        "UPDATE evaluations SET reason = ?2, quotes = '[]' WHERE conversation_id = ?1 AND reason <> ?2",
+        params![conversation.as_str(), DELETED_REASON],
+    )?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    Ok(messages >= limit || replies >= limit)
 }

@@ -221,6 +221,7 @@ impl TestProject {
             created_at: now,
             updated_at: now,
             expires_at: now + SignedDuration::from_hours(24),
+            transcripts_deleted_at: None,
         }
     }
 

@@ -82,6 +82,8 @@ pub async fn every_kind_of_job_is_read_as_added(fixture: &Fixture) {
         },
         Work::FinishSimulation { simulation: simulation.clone() },
         Work::StopConversations { simulation: simulation.clone() },
+        Work::DeleteTranscripts { simulation: simulation.clone(), after: None },
+        Work::DeleteTranscripts { simulation: simulation.clone(), after: Some("\u{1f600}\"".repeat(99)) },
         Work::QueueEvaluations { simulation: simulation.clone(), run: run.clone(), after: None },
         Work::QueueEvaluations {
             simulation: simulation.clone(),

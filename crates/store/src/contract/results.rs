@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use onerun_domain::{
-    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, FaultSeverity, ItemId, ObjectiveRef,
-    Outcome, PersonaFault, PersonaFaultKind, Progress, Refusal,
+    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, FaultSeverity, FaultSource, ItemId,
+    ObjectiveRef, Outcome, PersonaFault, PersonaFaultKind, Progress, Refusal,
 };
 
 use super::fixture::{Fixture, Scene, Settled, all, in_pages, mix};
@@ -146,6 +146,7 @@ pub async fn critical_fault_of_a_persona_excludes_the_conversation(fixture: &Fix
         severity,
         item_id: ItemId::generate(fixture.random()),
         quote: "ORD-99812 \u{1f600}\n\"".into(),
+        source: FaultSource::Judge,
     };
     let (minor, critical) = (fault(FaultSeverity::Minor), fault(FaultSeverity::Critical));
     let of_conversations =
