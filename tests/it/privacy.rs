@@ -21,7 +21,7 @@ async fn redacted_words_of_both_sides_are_never_stored() {
     let app = TestApp::private(PATTERN, None);
     let project = TestProject::open(&app).await;
     let seen = project.objective("Seen", "check: agent says /redacted/").await;
-    let leaked = project.objective("Leaked", "check: user says /1111/").await;
+    let leaked = project.objective("Leaked", "check: persona says /1111/").await;
     let conversation = project.converse(json!({ "objective_ids": [seen, leaked] })).await;
     conversation.start(200).await;
     app.model().on_reply(says(&format!("Mine is {CARD}."), false));

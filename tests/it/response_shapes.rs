@@ -230,6 +230,7 @@ async fn simulation_has_its_shape_on_every_route() {
         "created_at": app.now_text(),
         "updated_at": app.now_text(),
         "expires_at": "2026-01-06T09:00:00.000000Z",
+        "transcripts_deleted_at": null,
     });
     assert_eq!(simulation, expected);
     assert_eq!(project.simulation(&id).await, expected);

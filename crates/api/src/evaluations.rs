@@ -31,6 +31,7 @@ operations! {
             "simulation_not_found",
             "simulation_not_over",
             "nothing_to_judge",
+            "transcripts_deleted",
             "model_not_allowed",
             "model_without_price",
         ],
