@@ -124,7 +124,6 @@ fn read_only() -> Result<Grant> {
         addresses: AddressAccess::Any,
         rate_limit: None,
         expires_at: Some(Timestamp::now() + LONG),
-        transcripts_deleted_at: None,
     })
 }
 
@@ -236,6 +235,7 @@ impl SeedProject {
             created_at: now,
             updated_at: now,
             expires_at: now + LONG,
+            transcripts_deleted_at: None,
         })
     }
 
