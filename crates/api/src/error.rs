@@ -3,6 +3,8 @@
 //! Handlers return [`ApiError`]; the crates below know no HTTP. Each error has a public side (status, code,
 //! message) and may have an internal one, which goes to the log and never into a body.
 
+mod refusals;
+
 use std::error::Error;
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use onerun_store::{ChangeError, KeyError, StoreError, with_causes};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use self::refusals::{key_change_status, refused_status};
 use crate::{Response, missing};
 
 /// The `Retry-After` of an unavailable service, in seconds.
@@ -405,44 +408,6 @@ fn operation_public(error: &OperationError) -> Public {
         }
     };
     Public { status, code, message: error.to_string() }
-}
-
-/// The status of a refusal, the same as in the published service where it has one.
-fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
-    use ErrorStatus as S;
-    match refusal {
-        Refusal::SimulationOver { .. } => (S::Conflict, "simulation_over"),
-        Refusal::SimulationNotRunning { .. } => (S::Conflict, "simulation_not_running"),
-        Refusal::SimulationUnfinished => (S::Conflict, "simulation_unfinished"),
-        Refusal::ConversationNotQueued { .. } => (S::Conflict, "conversation_not_queued"),
-        Refusal::ConversationNotStarted => (S::BadRequest, "conversation_not_started"),
-        Refusal::ConversationRequeued { .. } => (S::Conflict, "conversation_requeued"),
-        Refusal::ConversationOver { .. } => (S::BadRequest, "conversation_over"),
-        Refusal::TurnInProgress { .. } => (S::Conflict, "turn_in_progress"),
-        Refusal::TurnLost => (S::Conflict, "turn_lost"),
-        Refusal::StaleAttempt { .. } => (S::Conflict, "stale_attempt"),
-        Refusal::LeaseHeld => (S::Conflict, "lease_held"),
-        Refusal::PersonaDecided { .. } => (S::Conflict, "persona_decided"),
-        Refusal::SimulationNotOver { .. } => (S::Conflict, "simulation_not_over"),
-        Refusal::NothingToJudge => (S::Conflict, "nothing_to_judge"),
-        Refusal::TranscriptsDeleted { .. } => (S::Conflict, "transcripts_deleted"),
-        Refusal::TranscriptsRetained => (S::Conflict, "transcripts_retained"),
-        Refusal::EvaluationRunOver => (S::Conflict, "evaluation_run_over"),
-        Refusal::EvaluationRunUnfinished => (S::Conflict, "evaluation_run_unfinished"),
-        Refusal::NothingToEvaluate => (S::Conflict, "nothing_to_evaluate"),
-    }
-}
-
-fn key_change_status(error: &KeyChangeError) -> (ErrorStatus, &'static str) {
-    use ErrorStatus as S;
-    match error {
-        KeyChangeError::Revoked => (S::Conflict, "key_revoked"),
-        KeyChangeError::Expired => (S::Conflict, "key_expired"),
-        KeyChangeError::Disabled => (S::Conflict, "key_disabled"),
-        KeyChangeError::Replaced { .. } => (S::Conflict, "key_replaced"),
-        KeyChangeError::TooManyKeys { .. } => (S::Conflict, "too_many_keys"),
-        KeyChangeError::ExceedsOwnKey { .. } => (S::Forbidden, "exceeds_own_key"),
-    }
 }
 
 fn sentence(errors: &[FieldError]) -> String {

@@ -1,7 +1,8 @@
 //! Retention: the transcripts of a simulation are deleted some time after its end, if the deployment wants that.
 //!
-//! The tick marks the simulation and enqueues a job, in one write. From then on no conversation is judged again. The job
-//! deletes the transcripts of some conversations and enqueues the next one. A step that runs twice finds less to delete.
+//! The tick marks the simulation and enqueues a job, in one write. From then on no conversation is judged again.
+//! The job deletes the transcripts of some conversations and enqueues the next one. A step that runs twice finds
+//! less to delete.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{

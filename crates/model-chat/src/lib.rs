@@ -1,8 +1,8 @@
 //! Chat models of OpenAI, Anthropic and Bedrock, and of every server that speaks one of their wires.
 //!
-//! Nothing here opens a socket: a [`Provider`] sends requests through a [`Transport`](onerun_transport::Transport), which each host
-//! implements. The wires are pure: they turn a [`ChatRequest`] into an HTTP request and an HTTP response
-//! into a [`ChatAnswer`].
+//! Nothing here opens a socket: a [`Provider`] sends requests through a [`Transport`](onerun_transport::Transport),
+//! which each host implements. The wires are pure: they turn a [`ChatRequest`] into an HTTP request and an HTTP
+//! response into a [`ChatAnswer`].
 //!
 //! Answers are untrusted. A wire accepts every shape that servers are known to send, and reports
 //! everything else as an error without panicking.
