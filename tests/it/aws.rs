@@ -10,3 +10,4 @@ mod payloads;
 mod rotation;
 mod routes;
 mod secret;
+mod unreliable_provider;

@@ -18,10 +18,11 @@ use onerun_tests::{
 use serde_json::json;
 
 /// The calls of a simulation are more than the hundred in which each fault occurs.
-const LONG: Scale = Scale { conversations: 20, replies: 4 };
+const LONG: Scale = Scale { conversations: 20, replies: 4, verdicts: 1 };
 
-/// Without late bodies, each slow reply costs an attempt. So there are fewer replies than attempts.
-pub(crate) const SHORT: Scale = Scale { conversations: 30, replies: 2 };
+/// Without late bodies, each slow reply costs an attempt. So there are fewer replies than attempts. The agent has no
+/// turn in which it could start the refund, so a check line fails, and the judge is not asked.
+pub(crate) const SHORT: Scale = Scale { conversations: 40, replies: 2, verdicts: 0 };
 
 const LIMIT: Duration = Duration::from_secs(250);
 
@@ -32,6 +33,8 @@ pub(crate) struct Scale {
     conversations: usize,
     /// The number of the persona's messages in each conversation.
     replies: usize,
+    /// The number of the judge's answers for each conversation.
+    verdicts: usize,
 }
 
 /// Starts the provider.
@@ -72,13 +75,14 @@ async fn sdk_completes_at_a_host_without_late_bodies() {
 }
 
 /// Runs a simulation with the SDK's worker, and checks it. The error describes the first violation.
+#[expect(clippy::print_stdout, reason = "the figures, shown with --no-capture")]
 pub(crate) async fn completes(
     project: &SdkProject,
     provider: &Provider,
     scale: Scale,
     worker: &[&str],
 ) -> Result<(), String> {
-    let Scale { conversations, replies } = scale;
+    let Scale { conversations, replies, verdicts } = scale;
     let body = json!({
         "agent_id": project.agent,
         "name": "Refunds with faults",
@@ -131,10 +135,17 @@ pub(crate) async fn completes(
 
     // Every fault but slowness loses the answer, which forces another call. All other calls are counted.
     let unforced = calls.iter().filter(|call| matches!(call.fault, None | Some(Fault::Slow { .. }))).count();
-    let useful = conversations * (1 + replies + 1);
+    let useful = conversations * (1 + replies + verdicts);
     if unforced * 100 > useful * 105 {
-        return Err(format!("{unforced} calls without a fault that forces another, for {useful} answers: {counts:?}"));
+        return Err(format!(
+            "{unforced} calls without a fault that forces another, for {useful} answers: {counts:?}"
+        ));
     }
+
+    println!(
+        "{} calls, {unforced} of them not forced by a fault, for {useful} answers: {counts:?}",
+        calls.len()
+    );
 
     let results = project.client.get(&project.path(&simulation, "/results"), 200).await;
     let reported = &results["usage"]["total"];

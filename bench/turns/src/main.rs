@@ -3,7 +3,11 @@
 //! The provider is the test kit's. It answers each call after a fixed delay and records how long it took. The rest of a
 //! turn is OneRun's: HTTP on both sides, and the store.
 
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a benchmark prints its figures, and stops at a failure")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a benchmark prints its figures, and stops at a failure"
+)]
 
 use std::{
     collections::HashMap,
@@ -122,10 +126,8 @@ fn report(store: &str, at_once: usize, turns: &[Turn], provider: &Provider) {
             Some((answer["message"].as_str()?.to_owned(), call.took))
         })
         .collect();
-    let mut times: Vec<f64> = turns
-        .iter()
-        .map(|turn| (turn.took - answers[&turn.message]).as_secs_f64() * 1_000.0)
-        .collect();
+    let mut times: Vec<f64> =
+        turns.iter().map(|turn| (turn.took - answers[&turn.message]).as_secs_f64() * 1_000.0).collect();
     times.sort_by(f64::total_cmp);
     let percentile = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
     println!(

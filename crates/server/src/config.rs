@@ -63,7 +63,8 @@ impl Config {
     fn read(mut variables: Variables<'_>) -> Result<Self, ConfigErrors> {
         let key = variables.root_key("AUTH_API_KEY");
         let key_cache = variables.key_cache();
-        let late_after = variables.seconds("ONERUN_STREAM_SECONDS", 1..=MAX_LATE_AFTER, LATE_AFTER).unsigned_abs();
+        let late_after =
+            variables.seconds("ONERUN_STREAM_SECONDS", 1..=MAX_LATE_AFTER, LATE_AFTER).unsigned_abs();
         let engine = variables.settings(Settings::default());
         let models = ModelConfig::read(&mut variables);
         let traffic = Traffic::read(&mut variables);

@@ -135,7 +135,8 @@ impl Server {
         let listener =
             TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-        let service = Arc::new(Service { app, router, response_memory, late_after: config.late_after, _data: data });
+        let service =
+            Arc::new(Service { app, router, response_memory, late_after: config.late_after, _data: data });
         let (stop, stopped) = watch::channel(false);
         let server = tokio::spawn(http::serve(listener, Arc::clone(&service), stopped.clone()));
         let runner = tokio::spawn(runner::run(service, config.engine.lease, stopped));
