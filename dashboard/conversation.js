@@ -6,7 +6,10 @@
 const MESSAGE_PAGES = 4;
 
 const howItEnded = (reason) =>
-  reason === 'lease_expired' ? 'lease expired because the worker stopped answering' : plain(reason);
+  ({
+    lease_expired: 'lease expired because the worker stopped answering',
+    agent_failed: 'the worker reported that the agent failed',
+  })[reason] ?? plain(reason);
 
 async function conversationView(context) {
   const { params, query, signal } = context;

@@ -222,6 +222,7 @@ fn attempts(conversation: &Conversation) -> Vec<String> {
 fn end_reason(reason: &str) -> String {
     match reason {
         "lease_expired" => "lease expired because the worker stopped answering".to_owned(),
+        "agent_failed" => "the worker reported that the agent failed".to_owned(),
         other => words(other),
     }
 }

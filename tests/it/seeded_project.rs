@@ -1,6 +1,6 @@
 //! A project with one resource of each kind, and requests for any route.
 
-use onerun_api::{Body, Route};
+use onerun_api::{Body, ROUTES, Route};
 use onerun_tests::app::{TestApp, documentation};
 use serde_json::{Value, json};
 
@@ -28,6 +28,19 @@ pub(crate) fn valid_status(route: &Route) -> u16 {
         "get_evaluation" => 404,
         _ => route.status.as_u16(),
     }
+}
+
+/// All routes, those first and last that would make others impossible. The others keep their order.
+pub(crate) fn in_possible_order() -> Vec<&'static Route> {
+    let mut routes = ROUTES.to_vec();
+    routes.sort_by_key(|route| match route.operation {
+        // The conversation is queued again, and the next route starts it.
+        "fail_conversation" => 0,
+        "end_conversation" => 2,
+        "cancel_simulation" => 3,
+        _ => 1,
+    });
+    routes
 }
 
 /// A project with one resource of each kind, and their ids by parameter name.

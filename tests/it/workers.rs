@@ -1,10 +1,10 @@
 //! Workers: the time of the last poll, and the end of each attempt.
 
 use jiff::SignedDuration;
-use onerun_tests::app::TestApp;
+use onerun_tests::app::{Behavior, TestApp};
 use serde_json::{Value, json};
 
-use crate::fixtures::{TestProject, id};
+use crate::fixtures::{TestProject, code, id};
 
 const LEASE: SignedDuration = SignedDuration::from_secs(300);
 
@@ -101,6 +101,82 @@ async fn conversation_shows_how_each_attempt_ended() {
     assert_eq!(ended[0], lost[0], "what ended stays as it is");
     assert_eq!(ended[1]["attempt"], 2);
     assert_eq!(ended[1]["end_reason"], "agent_decided");
+}
+
+fn failure(attempt: u32, reason: &str) -> Value {
+    json!({ "attempt": attempt, "reason": reason })
+}
+
+#[tokio::test]
+async fn reported_failure_ends_the_attempt_at_once() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 200 })).await;
+    let fail = async |attempt, reason, status| {
+        project.client.post(&conversation.path("/fail"), &failure(attempt, reason), status).await
+    };
+    assert_eq!(code(&fail(1, "early", 400).await), "conversation_not_started");
+    conversation.start(200).await;
+    conversation.say(None, 200).await;
+    assert_eq!(code(&fail(2, "later", 409).await), "stale_attempt");
+    assert_eq!(fail(1, "out of memory", 200).await, json!({ "message": "Failure recorded" }));
+    let seen = conversation.see().await;
+    let ended = json!([{
+        "attempt": 1, "end_reason": "agent_failed", "failure_reason": "out of memory", "ended_at": app.now_text(),
+    }]);
+    assert_eq!((&seen["status"], &seen["attempt"]), (&json!("queued"), &json!(2)));
+    assert_eq!((&seen["ended_attempts"], &seen["item_count"]), (&ended, &json!(0)));
+    assert_eq!(seen["lease_expires_at"], Value::Null);
+
+    // A repeated report reaches no later attempt, and changes nothing.
+    app.next_instant();
+    conversation.start(200).await;
+    fail(1, "again", 200).await;
+    let seen = conversation.see().await;
+    assert_eq!((&seen["status"], &seen["ended_attempts"]), (&json!("in_progress"), &ended));
+    conversation.end(200).await;
+    assert_eq!(code(&fail(2, "late", 400).await), "conversation_over");
+}
+
+#[tokio::test]
+async fn third_reported_failure_fails_with_its_reason() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({})).await;
+    for attempt in 1..=3 {
+        assert_eq!(conversation.start(200).await["attempt"], attempt);
+        let body = failure(attempt, &format!("HTTP 500, call {attempt}"));
+        project.client.post(&conversation.path("/fail"), &body, 200).await;
+    }
+    let seen = conversation.see().await;
+    assert_eq!((&seen["status"], &seen["end_reason"]), (&json!("failed"), &json!("agent_failed")));
+    assert_eq!(seen["evaluation_status"], "not_applicable");
+    assert_eq!(seen["ended_attempts"][2]["failure_reason"], "HTTP 500, call 3");
+    app.run_jobs().await;
+    let failures = project.results(&conversation.simulation).await["failures"].clone();
+    let reason = "1 of 1 conversations could not be held: each was given up after 3 attempts; a worker reported: \
+                  HTTP 500, call 3";
+    assert_eq!(failures["agent_failed"], 1);
+    assert_eq!((&failures["lease_expired"], &failures["last_failure_reason"]), (&json!(0), &json!(reason)));
+    assert_eq!(project.status(&conversation.simulation).await, "failed");
+}
+
+#[tokio::test]
+async fn failure_is_not_reported_during_a_turn() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({})).await;
+    conversation.start(200).await;
+    app.model().on_reply(Behavior::Waits);
+    let report = async {
+        app.model().waits().await;
+        let body = failure(1, "stopped");
+        let refused = project.client.post(&conversation.path("/fail"), &body, 409).await;
+        assert_eq!(code(&refused), "turn_in_progress");
+        app.model().release();
+    };
+    tokio::join!(conversation.say(None, 200), report);
+    assert_eq!(conversation.see().await["attempt"], 1);
 }
 
 #[tokio::test]

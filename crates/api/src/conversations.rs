@@ -1,7 +1,9 @@
 //! Conversations, their messages, and the turns that workers take.
 
 use onerun_auth::{Access, Scope};
-use onerun_domain::{Conversation, ConversationStatus, MAX_ATTEMPTS, MessageText, PageRequest, Resource};
+use onerun_domain::{
+    Conversation, ConversationStatus, FailureReason, MAX_ATTEMPTS, MessageText, PageRequest, Resource,
+};
 use onerun_engine::{OperationError, PendingReply, TurnRequest};
 use onerun_store::{EvaluatedConversation, ListConversations, ProjectStore, StoredReply};
 use schemars::JsonSchema;
@@ -10,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     ApiError, App, LateBody, Response,
-    fields::{List, MessageWord, Nested, TextWord, input},
+    fields::{Integer, List, MessageWord, Nested, TextWord, input},
     openapi::examples::response_input_example,
     operation::operations,
     query::{Params, Reader, Whole, large_page, page},
@@ -24,6 +26,7 @@ const MAX_MESSAGES: usize = 50;
 const MAX_PARTS: usize = 50;
 
 const ENDED: &str = "Conversation ended successfully";
+const FAILED: &str = "Failure recorded";
 
 operations! {
     LIST_CONVERSATIONS {
@@ -68,6 +71,26 @@ operations! {
         summary: "End a conversation",
         description: "On a conversation that has ended already, this changes nothing.",
         output: DoneOut = json!({ "message": ENDED }),
+        errors: [
+            "simulation_not_found",
+            "conversation_not_found",
+            "conversation_not_started",
+            "conversation_over",
+            "simulation_not_running",
+            "stale_attempt",
+            "turn_in_progress",
+        ],
+    }
+    FAIL_CONVERSATION {
+        route: POST "/v1/simulations/{simulation_id}/conversations/{conversation_id}/fail",
+        handler: Project(fail_conversation),
+        access: Access::Requires(Scope::ConversationsWrite),
+        summary: "Report that the agent failed",
+        description: "For workers whose agent crashed, timed out or cannot be reached. The attempt ends at once: the \
+            conversation is queued again as a new attempt, and fails after the third. The reason is shown with the \
+            attempt. Repeating the report changes nothing.",
+        input: FailureInput = json!({ "attempt": 1, "reason": "The agent did not answer within 60 seconds." }),
+        output: DoneOut = json!({ "message": FAILED }),
         errors: [
             "simulation_not_found",
             "conversation_not_found",
@@ -181,6 +204,15 @@ input! {
 }
 
 input! {
+    /// The body of `fail_conversation`.
+    pub(crate) struct FailureInput {
+        attempt: u32 = required("The attempt that the worker started.")
+            => |attempt: Integer<1, MAX_ATTEMPTS>| attempt.0,
+        reason: FailureReason = required("How the agent failed, for people to read."),
+    }
+}
+
+input! {
     struct MessageInput {
         #[expect(dead_code, reason = "reading it checks the word")]
         r#type: MessageWord = required("Always `message`."),
@@ -263,6 +295,13 @@ async fn end_conversation(app: &App, project: &dyn ProjectStore, call: Call) -> 
     let AttemptQuery(attempt) = call.query()?;
     app.engine().end_conversation(project, &simulation, &id, attempt).await?;
     done(ENDED)
+}
+
+async fn fail_conversation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    let (simulation, id) = (call.id(Resource::Simulation)?, call.id(Resource::Conversation)?);
+    let FailureInput { attempt, reason } = call.body()?;
+    app.engine().fail_conversation(project, &simulation, &id, attempt, reason).await?;
+    done(FAILED)
 }
 
 async fn list_items(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

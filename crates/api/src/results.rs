@@ -160,6 +160,8 @@ struct PersonaFaultCountsOut {
 struct FailuresOut {
     /// Conversations whose last lease expired.
     lease_expired: u64,
+    /// Conversations whose last worker reported that the agent failed.
+    agent_failed: u64,
     /// Conversations stopped by the end of the simulation.
     stopped: u64,
     /// Conversations that could not be judged.
@@ -217,6 +219,7 @@ async fn get_results(_: &App, project: &dyn ProjectStore, call: Call) -> Result<
         },
         failures: FailuresOut {
             lease_expired: conversations.ended_by(EndReason::LeaseExpired),
+            agent_failed: conversations.ended_by(EndReason::AgentFailed),
             stopped: [
                 EndReason::SimulationCanceled,
                 EndReason::SimulationExpired,

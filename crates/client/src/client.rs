@@ -232,6 +232,15 @@ impl ConversationClient {
         error::read::<Value>(self.0.send(request).await?).await.map(drop)
     }
 
+    /// Reports that the agent failed in this attempt, which ends at once. Control characters of the reason are
+    /// replaced and its end is cut off, so that no reason is refused. Does nothing if it was reported already.
+    pub async fn fail(&self, attempt: u32, reason: &str) -> Result<(), Error> {
+        let body = json!({ "attempt": attempt, "reason": failure_reason(reason) });
+        let endpoint = self.0.at(&["fail"]);
+        let request = || endpoint.request(Method::POST, &[]).json(&body);
+        endpoint.retrying::<Value>("reporting a failure", request).await.map(drop)
+    }
+
     /// Stores labels in place of earlier ones.
     pub async fn put_labels(&self, labels: &[Label]) -> Result<Verbatim<Labels>, Error> {
         let labels = json!({ "labels": labels });
@@ -255,6 +264,14 @@ impl ConversationClient {
         let attempt = attempt.as_deref().map(|attempt| ("attempt", attempt));
         self.0.at(&["items"]).page(attempt.as_slice(), page).await
     }
+}
+
+/// A reason that the server accepts.
+fn failure_reason(reason: &str) -> String {
+    const MAX_CHARACTERS: usize = 1_000;
+    let clean = reason.chars().map(|one| if one.is_control() && one != '\n' { ' ' } else { one });
+    let clean: String = clean.take(MAX_CHARACTERS).collect();
+    if clean.trim().is_empty() { "no reason given".to_owned() } else { clean }
 }
 
 #[cfg(test)]

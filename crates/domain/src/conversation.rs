@@ -2,13 +2,14 @@
 //! evaluated.
 //!
 //! ```text
-//! conversation  queued → in_progress → ended | failed       (in_progress → queued when its lease expires)
+//! conversation  queued → in_progress → ended | failed       (in_progress → queued when its lease expires
+//!                                                            or its worker reports a failure)
 //! evaluation    pending → in_progress → completed | failed | not_applicable
 //! ```
 //!
 //! A started conversation has a lease, which every call of its worker renews. When the lease
-//! expires, the conversation is queued again as a new attempt with an empty transcript; after
-//! [`MAX_ATTEMPTS`] it has failed. Turns are exclusive: a call claims the turn before the persona's
+//! expires, or the worker reports that the agent failed, the conversation is queued again as a new
+//! attempt with an empty transcript; after [`MAX_ATTEMPTS`] it has failed. Turns are exclusive: a call claims the turn before the persona's
 //! reply is generated, and completes it afterwards. A caller may leave before that. Its reply is then
 //! undelivered: the completed turn stays with the conversation until a call with the same input gets
 //! the reply, or a call with other input takes the next turn.
@@ -22,7 +23,7 @@ pub use turn::{TurnClaim, TurnToken};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    ConversationId, FaultSeverity, PersonaFault, PersonaId, Refusal, Simulation, SimulationId,
+    ConversationId, FailureReason, FaultSeverity, PersonaFault, PersonaId, Refusal, Simulation, SimulationId,
     SimulationStatus, later,
 };
 
@@ -36,7 +37,7 @@ pub struct EndedAttempt {
     pub attempt: u32,
     /// Why it ended.
     pub end_reason: EndReason,
-    /// The worker's explanation of its failure, if it gave one.
+    /// The worker's explanation of the agent's failure, if it gave one.
     pub failure_reason: Option<String>,
     /// When it ended.
     pub ended_at: Timestamp,
@@ -251,22 +252,35 @@ impl Conversation {
             Some(until) if until <= now => self.require_free_turn(now).map_err(|_| Refusal::LeaseHeld)?,
             _ => return Err(Refusal::LeaseHeld),
         }
-        if self.attempt >= MAX_ATTEMPTS {
-            return Ok(self.failed(EndReason::LeaseExpired, now));
+        Ok(self.lost(EndReason::LeaseExpired, None, now))
+    }
+
+    /// Ends `attempt` because its worker reports that the agent failed: queues a new attempt, or fails the
+    /// conversation after the last one. Repeating it changes nothing.
+    pub fn fail(
+        self,
+        simulation: &Simulation,
+        attempt: u32,
+        reason: &FailureReason,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        let is_reported =
+            |ended: &EndedAttempt| ended.attempt == attempt && ended.end_reason == EndReason::AgentFailed;
+        if self.ended_attempts.iter().any(is_reported) {
+            return Ok(self);
         }
-        let ended_attempts = self.attempts_with(EndReason::LeaseExpired, now);
-        Ok(Self {
-            status: ConversationStatus::Queued,
-            attempt: self.attempt + 1,
-            ended_attempts,
-            item_count: 0,
-            persona_faults: Vec::new(),
-            lease_expires_at: None,
-            turn: None,
-            queued_at: now,
-            updated_at: now,
-            ..self
-        })
+        self.require_attempt(Some(attempt))?;
+        match self.status {
+            ConversationStatus::Queued => Err(Refusal::ConversationNotStarted),
+            ConversationStatus::Ended | ConversationStatus::Failed => {
+                Err(Refusal::ConversationOver { status: self.status })
+            }
+            ConversationStatus::InProgress => {
+                simulation.require_running()?;
+                self.require_free_turn(now)?;
+                Ok(self.lost(EndReason::AgentFailed, Some(reason.to_string()), now))
+            }
+        }
     }
 
     /// Stops the conversation because its simulation is over: an unfinished conversation fails, a
@@ -380,18 +394,43 @@ impl Conversation {
     }
 
     /// The ended attempts, including the current one if a worker holds it.
-    fn attempts_with(&self, end_reason: EndReason, now: Timestamp) -> Vec<EndedAttempt> {
+    fn attempts_with(
+        &self,
+        end_reason: EndReason,
+        failure_reason: Option<String>,
+        now: Timestamp,
+    ) -> Vec<EndedAttempt> {
         let mut attempts = self.ended_attempts.clone();
         if self.status == ConversationStatus::InProgress {
             let attempt = self.attempt;
-            attempts.push(EndedAttempt { attempt, end_reason, failure_reason: None, ended_at: now });
+            attempts.push(EndedAttempt { attempt, end_reason, failure_reason, ended_at: now });
         }
         attempts
     }
 
+    /// Queues a new attempt, or fails the conversation after the last one.
+    fn lost(self, reason: EndReason, failure_reason: Option<String>, now: Timestamp) -> Self {
+        let ended_attempts = self.attempts_with(reason, failure_reason, now);
+        if self.attempt >= MAX_ATTEMPTS {
+            return Self { ended_attempts, ..self.failed(reason, now) };
+        }
+        Self {
+            status: ConversationStatus::Queued,
+            attempt: self.attempt + 1,
+            ended_attempts,
+            item_count: 0,
+            persona_faults: Vec::new(),
+            lease_expires_at: None,
+            turn: None,
+            queued_at: now,
+            updated_at: now,
+            ..self
+        }
+    }
+
     fn ended(self, reason: EndReason, now: Timestamp) -> Self {
         Self {
-            ended_attempts: self.attempts_with(reason, now),
+            ended_attempts: self.attempts_with(reason, None, now),
             status: ConversationStatus::Ended,
             end_reason: Some(reason),
             lease_expires_at: None,

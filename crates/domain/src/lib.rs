@@ -71,5 +71,7 @@ pub use seed::derive_seed;
 pub use simulation::{PersonaSource, Progress, Simulation, SimulationOptions, SimulationStatus};
 pub use source::{Clock, Random, later, wire_time};
 pub use statistics::{Interval, PairCounts, holm, mcnemar_exact, pass_power, wilson_interval};
-pub use text::{Criteria, Description, MessageText, Metadata, Name, Note, Scenario, TextError};
+pub use text::{
+    Criteria, Description, FailureReason, MessageText, Metadata, Name, Note, Scenario, TextError,
+};
 pub use usage::{ModelUsage, NanoDollars, TokenUsage};

@@ -255,6 +255,18 @@ impl Simulation {
         }
     }
 
+    /// Adds an example of the failures that workers reported to the reason of a failed simulation.
+    #[must_use]
+    pub fn with_reported_failure(self, example: Option<&str>) -> Self {
+        let last_failure_reason = match (self.status, self.last_failure_reason, example) {
+            (SimulationStatus::Failed, Some(reason), Some(example)) => {
+                Some(format!("{reason}; a worker reported: {example}"))
+            }
+            (_, reason, _) => reason,
+        };
+        Self { last_failure_reason, ..self }
+    }
+
     /// Refuses unless the simulation accepts workers' calls.
     pub fn require_running(&self) -> Result<(), Refusal> {
         match self.status {

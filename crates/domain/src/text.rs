@@ -148,6 +148,12 @@ text!(
 );
 parsed_text!(Note);
 text!(
+    /// A worker's explanation of its agent's failure: 1 to 1,000 characters.
+    FailureReason,
+    Bounds { max: 1_000, may_be_empty: false, lines: true }
+);
+parsed_text!(FailureReason);
+text!(
     /// The situation that a simulation's personas are in: 1 to 20,000 characters.
     Scenario,
     Bounds { max: 20_000, may_be_empty: false, lines: true }

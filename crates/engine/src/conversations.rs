@@ -1,10 +1,10 @@
-//! Workers' operations on conversations: start and end. Turns are in [`crate::turns`].
+//! Workers' operations on conversations: start, end and report a failure. Turns are in [`crate::turns`].
 
 use std::sync::{Arc, OnceLock};
 
 use onerun_domain::{
-    AgentId, Conversation, ConversationId, Item, Job, Limit, PageRequest, Resource, Simulation, SimulationId,
-    Start, Work,
+    AgentId, Conversation, ConversationId, FailureReason, Item, Job, Limit, PageRequest, Resource,
+    Simulation, SimulationId, Start, Work,
 };
 use onerun_store::{ConversationChange, ConversationView, IdempotencyRecord, ProjectStore, StoreError};
 
@@ -53,6 +53,23 @@ impl Engine {
                 vec![judge(&view.simulation, &conversation)]
             };
             Ok(ConversationChange { jobs, ..ConversationChange::to(conversation) })
+        };
+        let changed = project.change_conversation(simulation, id, Box::new(decide)).await?;
+        self.require_found(project, simulation, changed).await
+    }
+
+    /// Ends an attempt whose agent failed. Repeating it changes nothing.
+    pub async fn fail_conversation(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        id: &ConversationId,
+        attempt: u32,
+        reason: FailureReason,
+    ) -> Result<Conversation, OperationError> {
+        let now = self.now();
+        let decide = move |view: ConversationView| {
+            Ok(ConversationChange::to(view.conversation.fail(&view.simulation, attempt, &reason, now)?))
         };
         let changed = project.change_conversation(simulation, id, Box::new(decide)).await?;
         self.require_found(project, simulation, changed).await

@@ -1,9 +1,13 @@
 //! The handlers of jobs, one for each kind of [`Work`].
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use onerun_domain::{Conversation, ConversationId, Job, PersonaId, Simulation, SimulationId, Work};
+use onerun_domain::{
+    Conversation, ConversationId, ConversationStatus, Job, Limit, PageRequest, PersonaId, Simulation,
+    SimulationId, Work,
+};
 use onerun_store::{
-    ChangeError, ConversationChange, ConversationView, ProjectStore, SimulationChange, StoreError,
+    ChangeError, ConversationChange, ConversationView, ListConversations, ProjectStore, SimulationChange,
+    StoreError,
 };
 
 use crate::{
@@ -146,9 +150,10 @@ impl Engine {
         simulation: &SimulationId,
     ) -> Result<(), JobError> {
         let now = self.now();
+        let example = reported_failure(project, simulation).await?;
         let decide = Box::new(move |view: onerun_store::SimulationView| {
             let simulation: Simulation = view.simulation.finish(view.progress, now)?;
-            Ok(SimulationChange::to(simulation, Vec::new()))
+            Ok(SimulationChange::to(simulation.with_reported_failure(example.as_deref()), Vec::new()))
         });
         ignore_refusal(project.change_simulation(simulation, decide).await)?;
         Ok(())
@@ -187,4 +192,18 @@ impl Engine {
         let changed = project.change_conversation(simulation, id, Box::new(decide)).await;
         Ok(ignore_refusal(changed)?.is_some())
     }
+}
+
+/// The last failure that a worker reported of the newest failed conversation.
+async fn reported_failure(
+    project: &dyn ProjectStore,
+    simulation: &SimulationId,
+) -> Result<Option<String>, StoreError> {
+    let list = ListConversations {
+        status: Some(ConversationStatus::Failed),
+        page: PageRequest::first(Limit::clamped(1)),
+    };
+    let failed = project.conversations(simulation, list).await?.data.into_iter().next();
+    let attempts = failed.map(|summary| summary.conversation.ended_attempts).unwrap_or_default();
+    Ok(attempts.into_iter().rev().find_map(|attempt| attempt.failure_reason))
 }

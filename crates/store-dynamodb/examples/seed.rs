@@ -223,7 +223,7 @@ impl SeedProject {
             agent_id: self.agent.id.clone(),
             name: Name::parse(format!("Refunds, {}", status.as_str()))?,
             scenario: Scenario::parse("A parcel arrived damaged, and the customer wants the money back.")?,
-            target_conversations: Target::parse(6)?,
+            target_conversations: Target::parse(7)?,
             target_personas: Target::parse(2)?,
             max_turns: MaxTurns::default(),
             auto_approve: true,
@@ -287,7 +287,7 @@ impl SeedProject {
         Ok(())
     }
 
-    /// A running simulation: one conversation to start, one to end, two to respond in, and two to
+    /// A running simulation: one conversation to start, one to end, one to fail, two to respond in, and two to
     /// judge.
     async fn running(&self) -> Result {
         let simulation = self.simulate("sV1StGXR8Z5jdHi6BmyT0", SimulationStatus::InProgress).await?;
@@ -299,7 +299,8 @@ impl SeedProject {
         self.conversation(&simulation, &one, ("cM3hK8xQ5ZrT1uVbN6wJd", 3), spoken()?).await?;
         self.conversation(&simulation, &two, ("conversationToAnswer", 4), spoken()?).await?;
         self.conversation(&simulation, &one, ("conversationToJudge", 5), ended).await?;
-        self.conversation(&simulation, &two, ("conversationTwice", 6), ended).await
+        self.conversation(&simulation, &two, ("conversationTwice", 6), ended).await?;
+        self.conversation(&simulation, &one, ("conversationToFail", 7), started).await
     }
 
     /// A simulation whose personas wait for approval.

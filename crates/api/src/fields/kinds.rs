@@ -4,8 +4,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use onerun_auth::{Preset, Scope, parse_block};
 use onerun_domain::{
-    AgentId, Criteria, Description, MaxTurns, MessageText, Metadata, ModelName, Name, NanoDollars, Note,
-    ObjectiveId, Outcome, ProjectId, Scenario, Seed, SimulationId, Target,
+    AgentId, Criteria, Description, FailureReason, MaxTurns, MessageText, Metadata, ModelName, Name,
+    NanoDollars, Note, ObjectiveId, Outcome, ProjectId, Scenario, Seed, SimulationId, Target,
 };
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ macro_rules! text_fields {
     )*};
 }
 
-text_fields!(Name, Description, Scenario, Criteria, MessageText, Note);
+text_fields!(Name, Description, Scenario, Criteria, MessageText, Note, FailureReason);
 
 /// The schema of a text: no control characters, and not only white space if it must not be empty.
 fn text_schema(min: usize, max: usize, has_lines: bool) -> Value {

@@ -185,6 +185,7 @@ async fn methods_send_requests_of_documented_operations() {
     let _ = conversation.respond(&turn).await;
     let _ = conversation.respond(&Turn { says: None, ..turn }).await;
     let _ = conversation.end(1).await;
+    let _ = conversation.fail(1, "a").await;
     let _ = conversation.items(Some(1), page()).await;
     let _ = client.create_key(&new_key).await;
     let _ = client.rotate_key("k", &rotation).await;

@@ -146,6 +146,9 @@ pub struct PersonaFaultCounts {
 pub struct Failures {
     /// Conversations that failed because the lease of every attempt expired.
     pub lease_expired: u64,
+    /// Conversations that failed because the agent did; 0 if the server does not report them.
+    #[serde(default)]
+    pub agent_failed: u64,
     /// Conversations stopped because the simulation ended.
     pub stopped: u64,
     /// Conversations that could not be judged.

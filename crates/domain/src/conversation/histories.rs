@@ -8,13 +8,16 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use crate::{
-    Conversation, ConversationStatus, EndReason, EvaluationStatus, MAX_ATTEMPTS, Progress, Refusal,
-    Simulation, SimulationStatus, TurnClaim,
+    Conversation, ConversationStatus, EndReason, EvaluationStatus, FailureReason, MAX_ATTEMPTS, Progress,
+    Refusal, Simulation, SimulationStatus, TurnClaim,
     fixtures::{EXPIRY, Second, at, conversation, simulation, token},
 };
 
 /// The number of conversations in the simulation.
 const TARGET: u32 = 3;
+
+/// The reason of a reported failure.
+const REASON: &str = "out of memory";
 
 /// The attempt that a caller names.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +57,7 @@ enum Step {
     DeliverReply { token: u8, lease: Second },
     ReleaseTurn { token: u8 },
     End { named: NamedAttempt },
+    Fail { named: NamedAttempt },
     LoseLease,
     Stop,
     BeginEvaluation { named: NamedAttempt },
@@ -99,6 +103,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..3_u8, seconds()).prop_map(|(token, lease)| Step::DeliverReply { token, lease }),
         4 => (0..3_u8).prop_map(|token| Step::ReleaseTurn { token }),
         3 => named().prop_map(|named| Step::End { named }),
+        6 => named().prop_map(|named| Step::Fail { named }),
         12 => Just(Step::LoseLease),
         4 => Just(Step::Stop),
         4 => named().prop_map(|named| Step::BeginEvaluation { named }),
@@ -121,6 +126,8 @@ struct Model {
     claim: Option<(u8, Second)>,
     /// The holder of the last turn, if its reply is undelivered, and the time of the reply.
     undelivered: Option<(u8, Second)>,
+    /// The attempts whose failure a worker reported.
+    reported: Vec<u32>,
 }
 
 impl Model {
@@ -135,6 +142,7 @@ impl Model {
             lease: None,
             claim: None,
             undelivered: None,
+            reported: Vec::new(),
         }
     }
 
@@ -156,6 +164,15 @@ impl Model {
             lease: conversation.lease_expires_at.map(second),
             claim: turn(false),
             undelivered: turn(true),
+            reported: conversation
+                .ended_attempts
+                .iter()
+                .filter(|ended| ended.end_reason == EndReason::AgentFailed)
+                .map(|ended| {
+                    assert_eq!(ended.failure_reason.as_deref(), Some(REASON));
+                    ended.attempt
+                })
+                .collect(),
         }
     }
 
@@ -199,6 +216,10 @@ impl Model {
         };
         let failed =
             || Self { evaluation: EvaluationStatus::NotApplicable, ..ended(ConversationStatus::Failed) };
+        let retried = || match self.attempt {
+            MAX_ATTEMPTS => failed(),
+            attempt => Self { attempt: attempt + 1, messages: 0, ..ended(ConversationStatus::Queued) },
+        };
         let over = |status| (!self.is_over()).then(|| Self { simulation: status, ..model.clone() });
         match *step {
             Step::StartSimulation if self.is_over() => None,
@@ -258,11 +279,19 @@ impl Model {
             },
             Step::LoseLease => {
                 let lost = self.lease.is_some_and(|until| until <= self.now) && !self.is_answering();
-                lost.then(|| match self.attempt {
-                    MAX_ATTEMPTS => failed(),
-                    attempt => {
-                        Self { attempt: attempt + 1, messages: 0, ..ended(ConversationStatus::Queued) }
-                    }
+                lost.then(retried)
+            }
+            Step::Fail { named } => {
+                let attempt = named.attempt(self.attempt).unwrap_or(self.attempt);
+                if self.reported.contains(&attempt) {
+                    return Some(model);
+                }
+                let is_held = self.conversation == ConversationStatus::InProgress;
+                let may_fail = is_held && self.is_running() && !self.is_answering();
+                (may_fail && named.is_right()).then(|| {
+                    let mut reported = self.reported.clone();
+                    reported.push(attempt);
+                    Self { reported, ..retried() }
                 })
             }
             Step::Stop => self.is_over().then(|| match self.conversation {
@@ -297,8 +326,8 @@ impl Stored {
         let now = at(self.now);
         let (simulation, conversation) = (self.simulation.clone(), self.conversation.clone());
         let current = conversation.attempt;
-        // An evaluation always names its attempt.
-        let evaluated = |named: NamedAttempt| named.attempt(current).unwrap_or(current);
+        // An evaluation and a failure always name their attempt.
+        let required = |named: NamedAttempt| named.attempt(current).unwrap_or(current);
         let running = &self.simulation;
         match step.clone() {
             Step::StartSimulation => self.simulation = simulation.start(now)?,
@@ -331,14 +360,18 @@ impl Stored {
             Step::End { named } => {
                 self.conversation = conversation.end(running, named.attempt(current), now)?;
             }
+            Step::Fail { named } => {
+                let (attempt, reason) = (required(named), FailureReason::parse(REASON.to_owned()).unwrap());
+                self.conversation = conversation.fail(running, attempt, &reason, now)?;
+            }
             Step::LoseLease => self.conversation = conversation.lose_lease(now)?,
             Step::Stop => self.conversation = conversation.stop(running, now)?,
             Step::BeginEvaluation { named } => {
-                self.conversation = conversation.begin_evaluation(running, evaluated(named), now)?;
+                self.conversation = conversation.begin_evaluation(running, required(named), now)?;
             }
             Step::ConcludeEvaluation { named, outcome } => {
                 self.conversation =
-                    conversation.conclude_evaluation(running, evaluated(named), outcome, now)?;
+                    conversation.conclude_evaluation(running, required(named), outcome, now)?;
             }
             Step::Wait { seconds } => self.now += seconds,
         }

@@ -86,6 +86,8 @@ pub enum EndReason {
     MaxTurnsReached,
     /// The lease of its last attempt expired.
     LeaseExpired,
+    /// The worker of its last attempt reported that the agent failed.
+    AgentFailed,
     /// The simulation was canceled.
     SimulationCanceled,
     /// The simulation expired.
@@ -96,11 +98,12 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every value.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::AgentDecided,
         Self::PersonaDecided,
         Self::MaxTurnsReached,
         Self::LeaseExpired,
+        Self::AgentFailed,
         Self::SimulationCanceled,
         Self::SimulationExpired,
         Self::SimulationFailed,
@@ -113,6 +116,7 @@ impl EndReason {
             Self::PersonaDecided => "persona_decided",
             Self::MaxTurnsReached => "max_turns_reached",
             Self::LeaseExpired => "lease_expired",
+            Self::AgentFailed => "agent_failed",
             Self::SimulationCanceled => "simulation_canceled",
             Self::SimulationExpired => "simulation_expired",
             Self::SimulationFailed => "simulation_failed",
