@@ -1,4 +1,4 @@
-//! The style rules of the source that no linter checks: lengths of test names, comments and files.
+//! The rules of the source that no linter checks: lengths of test names, comments and files, and examples that no test runs.
 
 use std::{fs, process::Command};
 
@@ -100,4 +100,28 @@ fn production_files_have_at_most_500_lines() {
         }
     }
     assert_none("split these files by subject", &violations);
+}
+
+/// Cargo reads a library once more to look for its examples, so libraries without any turn that off.
+#[test]
+fn each_example_in_documentation_is_compiled() {
+    let mut violations = Vec::new();
+    for (path, text) in sources() {
+        let Some((package, _)) = path.split_once("/src/") else { continue };
+        let manifest = fs::read_to_string(workspace().join(package).join("Cargo.toml")).unwrap();
+        if !manifest.contains("\ndoctest = false\n") {
+            continue;
+        }
+        let fences = comments(&text).filter_map(|(number, line)| {
+            let fence = line.trim_start().strip_prefix("//")?.strip_prefix(['/', '!'])?.trim().strip_prefix("```")?;
+            Some((number, fence))
+        });
+        // Every second fence ends a block.
+        for (number, language) in fences.step_by(2) {
+            if language != "text" {
+                violations.push(format!("{path}:{number}"));
+            }
+        }
+    }
+    assert_none("remove `doctest = false` from the manifests of these packages", &violations);
 }

@@ -7,8 +7,12 @@
 //! A project's data is only reachable through [`ProjectStore`], which is bound to one project: a
 //! query that forgets the project cannot be written.
 
-#[cfg(feature = "contract")]
+// Unit tests do not use the suite, which takes long to compile.
+#[cfg(all(feature = "contract", not(test)))]
 pub mod contract;
+#[cfg(test)]
+#[path = "contract/tests.rs"]
+mod contract_tests;
 mod error;
 mod idempotency;
 mod jobs;

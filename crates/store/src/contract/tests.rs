@@ -1,0 +1,37 @@
+//! Tests of the list of cases, which need not compile the cases.
+
+/// A case that the macro does not list would never run.
+#[test]
+fn every_case_is_in_the_macro() {
+    let text = include_str!("../contract.rs");
+    let groups = [
+        ("agents", include_str!("agents.rs")),
+        ("audit", include_str!("audit.rs")),
+        ("conversations", include_str!("conversations.rs")),
+        ("evaluation_runs", include_str!("evaluation_runs.rs")),
+        ("idempotency", include_str!("idempotency.rs")),
+        ("isolation", include_str!("isolation.rs")),
+        ("jobs", include_str!("jobs.rs")),
+        ("judging", include_str!("judging.rs")),
+        ("key_bounds", include_str!("key_bounds.rs")),
+        ("keys", include_str!("keys.rs")),
+        ("objectives", include_str!("objectives.rs")),
+        ("overdue", include_str!("overdue.rs")),
+        ("pages", include_str!("pages.rs")),
+        ("personas", include_str!("personas.rs")),
+        ("projects", include_str!("projects.rs")),
+        ("results", include_str!("results.rs")),
+        ("settling", include_str!("settling.rs")),
+        ("simulations", include_str!("simulations.rs")),
+        ("turns", include_str!("turns.rs")),
+        ("usage", include_str!("usage.rs")),
+    ];
+    assert_eq!(groups.len(), text.lines().filter(|line| line.starts_with("pub mod ")).count());
+    for (group, source) in groups {
+        let start = text.find(&format!("            {group} {{\n")).unwrap();
+        let listed = text[start..].lines().skip(1).map(str::trim).take_while(|line| *line != "}");
+        let written = source.lines().filter_map(|line| line.strip_prefix("pub async fn "));
+        let written = written.map(|line| line.split('(').next().unwrap());
+        assert_eq!(listed.collect::<Vec<_>>(), written.collect::<Vec<_>>(), "{group}");
+    }
+}
