@@ -10,4 +10,3 @@ mod payloads;
 mod rotation;
 mod routes;
 mod secret;
-mod unreliable_provider;

@@ -9,7 +9,11 @@ use std::{
 /// The default deadline of a wait. It is long, because the machine may be busy.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
+/// The shortest pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(25);
+
+/// The longest pause. Attempts of a long wait would take time from the work that is waited for.
+const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// Polls `attempt` until it returns `Ok`, for at most a minute. The `Err` describes the missing
 /// condition; the last one is in the panic.
@@ -32,7 +36,8 @@ where
     // Taken here, because inside the future the caller is the runtime.
     let caller = Location::caller();
     async move {
-        let deadline = Instant::now() + limit;
+        let start = Instant::now();
+        let deadline = start + limit;
         loop {
             match attempt().await {
                 Ok(value) => return value,
@@ -40,7 +45,7 @@ where
                     assert!(Instant::now() < deadline, "{caller}: no {what} within {limit:?}: {missing}");
                 }
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep((start.elapsed() / 20).clamp(PAUSE, LONG_PAUSE)).await;
         }
     }
 }
