@@ -113,7 +113,8 @@ fn each_example_in_documentation_is_compiled() {
             continue;
         }
         let fences = comments(&text).filter_map(|(number, line)| {
-            let fence = line.trim_start().strip_prefix("//")?.strip_prefix(['/', '!'])?.trim().strip_prefix("```")?;
+            let fence =
+                line.trim_start().strip_prefix("//")?.strip_prefix(['/', '!'])?.trim().strip_prefix("```")?;
             Some((number, fence))
         });
         // Every second fence ends a block.
