@@ -12,7 +12,7 @@ pub enum SpecError {
     Field {
         /// The field, such as `openai.url`.
         field: String,
-        /// What is wrong with it.
+        /// The reason why it is refused.
         problem: String,
     },
     /// Workers hold the conversations, so there is nothing to call.

@@ -51,7 +51,7 @@ pub struct Message {
     pub text: String,
 }
 
-/// What an agent may know about a conversation. The persona is not part of it.
+/// The facts about a conversation that an agent may know. The persona is not part of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConversationInfo {
     /// The id of the agent.
@@ -66,7 +66,7 @@ pub struct ConversationInfo {
     pub metadata: Map<String, Value>,
 }
 
-/// What an agent replied.
+/// An agent's reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The message. `None` only if the agent ends the conversation without one.

@@ -38,7 +38,7 @@ pub trait AgentSession: Send + 'static {
     }
 }
 
-/// What an agent may know about a conversation.
+/// The facts about a conversation that an agent may know.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConversationInfo {
     /// The id of the agent.
@@ -62,7 +62,7 @@ pub struct Message {
     pub text: String,
 }
 
-/// What an agent replied.
+/// An agent's reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The message. Without one, the conversation ends.
