@@ -52,6 +52,9 @@ pub(crate) struct List {
     /// Only conversations with this status.
     #[arg(long)]
     status: Option<Status>,
+    /// Only conversations that the results count with this outcome.
+    #[arg(long)]
+    outcome: Option<CountedOutcome>,
     #[command(flatten)]
     paging: Paging,
     /// Print the API's response as JSON.
@@ -76,6 +79,24 @@ impl From<Status> for ConversationStatus {
             Status::InProgress => Self::InProgress,
             Status::Ended => Self::Ended,
             Status::Failed => Self::Failed,
+        }
+    }
+}
+
+/// Values of `--outcome`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CountedOutcome {
+    Passed,
+    Failed,
+    Inconclusive,
+}
+
+impl From<CountedOutcome> for Outcome {
+    fn from(outcome: CountedOutcome) -> Self {
+        match outcome {
+            CountedOutcome::Passed => Self::Passed,
+            CountedOutcome::Failed => Self::Failed,
+            CountedOutcome::Inconclusive => Self::Inconclusive,
         }
     }
 }
@@ -110,7 +131,10 @@ async fn list(options: &List) -> anyhow::Result<()> {
         &options.paging,
         options.json,
         |conversation: &Conversation| &conversation.id,
-        async |page| simulation.conversations(status, page).await,
+        async |page| match options.outcome {
+            Some(outcome) => simulation.conversations_by_outcome(status, outcome.into(), page).await,
+            None => simulation.conversations(status, page).await,
+        },
         async |conversations| {
             let rows: Vec<_> = conversations.iter().map(|conversation| row(conversation)).collect();
             Ok(table(["ID", "NO.", "STATUS", "MESSAGES", "EVALUATIONS", "PERSONA"], &[5], &rows))

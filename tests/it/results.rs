@@ -124,6 +124,15 @@ async fn counts_rates_and_wilson_intervals_are_right() {
     assert_scores(&objectives[3], [4, 0, 1, 3], Some(0.0), Some(none_of_four));
     // Overall, two are inconclusive because of prose, and two failed.
     assert_scores(&results["overall"], [4, 0, 2, 2], Some(5.5 / 9.0), Some(none_of_four));
+    let by_outcome = async |outcome: &str| {
+        let page = project.get(&format!("/simulations/{simulation}/conversations?outcome={outcome}")).await;
+        page["data"].as_array().unwrap().iter().map(|row| row["seq_id"].clone()).collect::<Vec<_>>()
+    };
+    for outcome in ["passed", "failed", "inconclusive"] {
+        let found = by_outcome(outcome).await;
+        assert_eq!(json!(found.len()), results["overall"][outcome], "{outcome}: {found:?}");
+    }
+    assert_eq!(by_outcome("failed").await, [4, 2]);
     assert_eq!(results["evaluations"]["completed"], 4);
     assert_eq!(results["endings"], json!({ "persona_ended": 0, "agent_ended": 4, "turn_limit": 0 }));
 }

@@ -2,7 +2,8 @@
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{
-    Conversation, ConversationStatus, FailureReason, MAX_ATTEMPTS, MessageText, PageRequest, Resource,
+    Conversation, ConversationStatus, FailureReason, MAX_ATTEMPTS, MessageText, Outcome, PageRequest,
+    Resource,
 };
 use onerun_engine::{OperationError, PendingReply, TurnRequest};
 use onerun_store::{EvaluatedConversation, ListConversations, ProjectStore, StoredReply};
@@ -149,6 +150,7 @@ operations! {
 
 pub(crate) struct ConversationQuery {
     status: Option<ConversationStatus>,
+    outcome: Option<Outcome>,
     page: PageRequest,
 }
 
@@ -159,8 +161,13 @@ impl Params for ConversationQuery {
             "Only conversations in this status. Conversations come newest first; those asked for as `queued` come \
              longest waiting first.",
         );
+        let outcome = reader.optional(
+            "outcome",
+            "Only conversations that the results count with this outcome: `failed` if an objective failed, `inconclusive` \
+             if one is undecided, and else `passed`. Conversations with a critical fault of the persona have none.",
+        );
         let page = page(reader);
-        Some(Self { status: status?, page: page? })
+        Some(Self { status: status?, outcome: outcome?, page: page? })
     }
 }
 
@@ -266,12 +273,13 @@ impl From<StoredReply> for ResponseOut {
 }
 
 async fn list_conversations(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let ConversationQuery { status, page } = call.query()?;
+    let ConversationQuery { status, outcome, page } = call.query()?;
     let simulation = simulations::find(project, &call).await?.simulation;
     if status == Some(ConversationStatus::Queued) {
         app.note_poll(call.principal(), project.project_id(), &simulation.agent_id);
     }
-    let conversations = project.conversations(&simulation.id, ListConversations { status, page }).await?;
+    let conversations =
+        project.conversations(&simulation.id, ListConversations { status, outcome, page }).await?;
     reply(&call.page::<_, ConversationSummaryOut>(conversations))
 }
 

@@ -16,8 +16,8 @@ use crate::{
     Error, Verbatim, error,
     resource::{
         Agent, Conversation, ConversationStatus, EvaluationReport, EvaluationRun, Item, KeyStatus, Label,
-        Labels, NewAgent, NewObjective, NewSimulation, Objective, Page, PageRequest, Persona, Project,
-        Response, Results, Simulation, SimulationStatus, Started, Turn,
+        Labels, NewAgent, NewObjective, NewSimulation, Objective, Outcome, Page, PageRequest, Persona,
+        Project, Response, Results, Simulation, SimulationStatus, Started, Turn,
     },
 };
 use endpoint::Endpoint;
@@ -157,6 +157,18 @@ impl SimulationClient {
     ) -> Result<Verbatim<Page<Verbatim<Conversation>>>, Error> {
         let status = status.map(|status| ("status", status.as_str()));
         self.0.at(&["conversations"]).page(status.as_slice(), page).await
+    }
+
+    /// Its conversations in a status that the results count with an outcome, newest first.
+    pub async fn conversations_by_outcome(
+        &self,
+        status: Option<ConversationStatus>,
+        outcome: Outcome,
+        page: PageRequest,
+    ) -> Result<Verbatim<Page<Verbatim<Conversation>>>, Error> {
+        let mut query = vec![("outcome", outcome.as_str())];
+        query.extend(status.map(|status| ("status", status.as_str())));
+        self.0.at(&["conversations"]).page(&query, page).await
     }
 
     /// Judges its conversations again with another judge. The simulation must have ended.

@@ -78,7 +78,7 @@ impl Engine {
             Some(position) => PageRequest::after(limit, Position::new(position)),
             None => PageRequest::first(limit),
         };
-        let list = ListConversations { status: Some(ConversationStatus::Ended), page };
+        let list = ListConversations { status: Some(ConversationStatus::Ended), outcome: None, page };
         let page = project.conversations(simulation, list).await?;
         let conversations = page.data.into_iter().map(|row| row.conversation).filter(is_judged);
         let jobs: Vec<Job> = conversations

@@ -201,6 +201,7 @@ async fn reported_failure(
 ) -> Result<Option<String>, StoreError> {
     let list = ListConversations {
         status: Some(ConversationStatus::Failed),
+        outcome: None,
         page: PageRequest::first(Limit::clamped(1)),
     };
     let failed = project.conversations(simulation, list).await?.data.into_iter().next();

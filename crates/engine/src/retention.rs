@@ -77,7 +77,9 @@ impl Engine {
             Some(position) => PageRequest::after(limit, Position::new(position)),
             None => PageRequest::first(limit),
         };
-        let page = project.conversations(simulation, ListConversations { status: None, page }).await?;
+        let page = project
+            .conversations(simulation, ListConversations { status: None, outcome: None, page })
+            .await?;
         stream::iter(page.data)
             .map(|row| delete_transcript(project, row.conversation))
             .buffer_unordered(CONVERSATIONS_AT_ONCE)

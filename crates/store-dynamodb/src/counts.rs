@@ -65,18 +65,17 @@ impl Counts {
             counts.count(FAILED.into());
             return counts;
         }
-        match conversation.evaluation_status {
-            EvaluationStatus::Failed => counts.count(UNJUDGED.into()),
-            EvaluationStatus::Completed if conversation.worst_fault() != Some(FaultSeverity::Critical) => {
-                counts.count_evaluations(&stored.evaluations, pinned);
-            }
-            _ => {}
+        if conversation.evaluation_status == EvaluationStatus::Failed {
+            counts.count(UNJUDGED.into());
+        }
+        if let Some(outcome) = counted_outcome(stored) {
+            counts.count(together(outcome));
+            counts.count_evaluations(&stored.evaluations, pinned);
         }
         counts
     }
 
     fn count_evaluations(&mut self, evaluations: &[StoredEvaluation], pinned: &[ObjectiveRef]) {
-        self.count(together(Outcome::all(evaluations.iter().map(|evaluation| evaluation.outcome))));
         for evaluation in evaluations {
             let Some(place) = pinned.iter().position(|objective| *objective == evaluation.objective) else {
                 continue;
@@ -128,6 +127,15 @@ impl Counts {
     pub(crate) fn write(&self, counter_shard: Write) -> Write {
         self.0.iter().fold(counter_shard, |counter_shard, (name, number)| counter_shard.add(name, *number))
     }
+}
+
+/// The outcome that a conversation is counted with.
+pub(crate) fn counted_outcome(stored: &StoredConversation) -> Option<Outcome> {
+    let conversation = &stored.conversation;
+    let is_counted = conversation.status == ConversationStatus::Ended
+        && conversation.evaluation_status == EvaluationStatus::Completed
+        && conversation.worst_fault() != Some(FaultSeverity::Critical);
+    is_counted.then(|| Outcome::all(stored.evaluations.iter().map(|evaluation| evaluation.outcome)))
 }
 
 /// The counter shards of a simulation.

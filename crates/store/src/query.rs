@@ -124,6 +124,8 @@ impl From<SimulationDetail> for SimulationSummary {
 pub struct ListConversations {
     /// Only conversations in this status.
     pub status: Option<ConversationStatus>,
+    /// Only conversations that are counted with this outcome (see [`ConversationCounts::by_outcome`]).
+    pub outcome: Option<Outcome>,
     /// The page.
     pub page: PageRequest,
 }

@@ -2,7 +2,7 @@
 
 use onerun_auth::KeyStatus;
 use onerun_domain::{
-    AgentId, ConversationStatus, Direction, Limit, PageRequest, ProjectId, SimulationStatus, Start,
+    AgentId, ConversationStatus, Direction, Limit, Outcome, PageRequest, ProjectId, SimulationStatus, Start,
 };
 use onerun_store::{ExactFilter, SortBy};
 use serde_json::{Value, json};
@@ -175,7 +175,7 @@ macro_rules! statuses {
     )*};
 }
 
-statuses!(SimulationStatus, ConversationStatus, KeyStatus);
+statuses!(SimulationStatus, ConversationStatus, KeyStatus, Outcome);
 
 macro_rules! ids {
     ($($type:ident of $what:literal),*) => {$(

@@ -139,6 +139,18 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// The value in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Inconclusive => "inconclusive",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Words that appear verbatim in the transcript.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Quote {

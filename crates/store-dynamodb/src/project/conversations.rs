@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use onerun_domain::{
     Conversation, ConversationId, ConversationStatus, Direction, Evaluation, Job, Name, ObjectiveRef, Page,
-    Persona, SimulationId, Work,
+    PageRequest, Persona, SimulationId, Start, Work,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide, EvaluatedConversation,
@@ -14,7 +14,7 @@ use onerun_store::{
 };
 
 use crate::{
-    counts::{Counts, UNSETTLED},
+    counts::{Counts, UNSETTLED, counted_outcome},
     database::Written,
     idempotency, item, jobs,
     keys::{self, Key, SimulationKeys, TranscriptKeys},
@@ -93,7 +93,9 @@ pub(super) async fn list(
 ) -> Result<Page<ConversationSummary>, StoreError> {
     let keys = table.keys(simulation);
     let query = Query::new(WHAT, keys.partition.clone());
-    let query = match list.status {
+    // Only ended conversations are counted with an outcome.
+    let status = list.status.or(list.outcome.map(|_| ConversationStatus::Ended));
+    let query = match status {
         None => query.by(Index::Made, Direction::Descending).beginning("conversation#"),
         Some(ConversationStatus::Queued) => {
             query.by(Index::Wait, Direction::Ascending).beginning("conversation#queued#")
@@ -102,7 +104,12 @@ pub(super) async fn list(
             .by(Index::Status, Direction::Descending)
             .beginning(format!("conversation#{}#", status.as_str())),
     };
-    let mut entries = Entries::new(table.database, query, &list.page)?;
+    // The index does not know outcomes, so only rows that were read can be skipped.
+    let (request, mut skip) = match (&list.page.start, list.outcome) {
+        (Start::Offset(offset), Some(_)) => (PageRequest::first(list.page.limit), *offset),
+        _ => (list.page.clone(), 0),
+    };
+    let mut entries = Entries::new(table.database, query, &request)?;
     let mut page = PageBuilder::new(list.page.limit);
     let mut names = Names::default();
     loop {
@@ -111,7 +118,13 @@ pub(super) async fn list(
             return Ok(page.finish());
         }
         let mut rows = lists::rows(table.database, WHAT, &group, record::conversation).await?;
-        rows.retain(|(_, stored)| list.status.is_none_or(|status| stored.conversation.status == status));
+        rows.retain(|(_, stored)| {
+            let is_wanted = status.is_none_or(|status| stored.conversation.status == status)
+                && list.outcome.is_none_or(|outcome| counted_outcome(stored) == Some(outcome));
+            let is_skipped = is_wanted && skip > 0;
+            skip -= u32::from(is_skipped);
+            is_wanted && !is_skipped
+        });
         let (positions, stored): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         if names.pinned.is_empty() {
             names = read_names(table, pinned(table, &keys, &stored).await?).await?;

@@ -129,6 +129,16 @@ pub(super) fn get(
     Ok(Some(EvaluatedConversation { conversation, persona, evaluations }))
 }
 
+/// The condition on conversations that are counted with an outcome, which is combined as
+/// [`Outcome::all`](onerun_domain::Outcome::all) does.
+const COUNTED_AS: &str = "status = 'ended' AND evaluation_status = 'completed'
+    AND worst_fault IS NOT 'critical'
+    AND (SELECT CASE WHEN TOTAL(outcome = 'failed') > 0 THEN 'failed'
+                     WHEN TOTAL(outcome = 'inconclusive') > 0 OR COUNT(*) = 0 THEN 'inconclusive'
+                     ELSE 'passed' END
+         FROM evaluations WHERE evaluations.conversation_id = conversations.id
+             AND evaluations.attempt = conversations.attempt) = {}";
+
 /// One page of conversations.
 pub(super) fn list(
     tables: &ProjectTables<'_>,
@@ -151,6 +161,7 @@ pub(super) fn list(
     let ids = [tables.project.as_str(), simulation.as_str()].map(|id| id.to_owned().into());
     let candidates = Query::new("conversations", &condition, ids.to_vec())
         .and("status = {}", status.map(|status| status.as_str().to_owned()))
+        .and(COUNTED_AS, list.outcome.map(|outcome| outcome.as_str().to_owned()))
         .candidates(tables.connection, "conversation", &order, &list.page)?;
     lists::page(candidates, &list.page, |inserted| {
         let Some((conversation, persona)) = held(tables, inserted)? else { return Ok(None) };

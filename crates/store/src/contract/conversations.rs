@@ -12,7 +12,7 @@ use crate::{ChangeError, ConversationChange, ConversationSummary, EvaluatedConve
 
 impl Scene {
     async fn listed(&self, status: Option<ConversationStatus>) -> Vec<ConversationSummary> {
-        self.list(ListConversations { status, page: all() }).await.data
+        self.list(ListConversations { status, outcome: None, page: all() }).await.data
     }
 
     async fn seqs_in(&self, status: Option<ConversationStatus>) -> Vec<u32> {
@@ -190,7 +190,7 @@ pub async fn unknown_conversation_is_none(fixture: &Fixture) {
         assert_eq!(store.items(simulation, id, 1, all()).await.unwrap().data, []);
         assert_eq!(store.turn(simulation, id, "key").await.unwrap(), None);
     }
-    let list = ListConversations { status: None, page: all() };
+    let list = ListConversations { status: None, outcome: None, page: all() };
     assert_eq!(store.conversations(&nowhere, list).await.unwrap().data, []);
     assert_eq!(store.unsettled_conversations(&nowhere, 10).await.unwrap(), Vec::new());
 }
@@ -211,7 +211,7 @@ pub async fn conversations_are_listed_newest_first(fixture: &Fixture) {
     seqs.sort_unstable();
     assert_eq!(seqs, (1..=7).collect::<Vec<_>>());
     for limit in [1, 2, 7, 8] {
-        let list = |page| ListConversations { status: None, page };
+        let list = |page| ListConversations { status: None, outcome: None, page };
         assert_eq!(in_pages(limit, async |page| scene.list(list(page)).await).await, whole);
     }
 }
@@ -236,7 +236,7 @@ pub async fn conversations_are_filtered_by_status(fixture: &Fixture) {
         (ConversationStatus::Failed, vec![7, 6]),
     ] {
         assert_eq!(scene.seqs_in(Some(status)).await, expected);
-        let list = |page| ListConversations { status: Some(status), page };
+        let list = |page| ListConversations { status: Some(status), outcome: None, page };
         let pages = in_pages(1, async |page| scene.list(list(page)).await).await;
         assert_eq!(pages, scene.listed(Some(status)).await);
     }
@@ -257,7 +257,7 @@ pub async fn queued_conversations_are_sorted_by_waiting_time(fixture: &Fixture) 
     assert_eq!(scene.seqs_in(queued).await, [2, 4, 3, 1]);
     assert_eq!(scene.seqs_in(None).await, [4, 3, 2, 1]);
     for limit in [1, 2, 4] {
-        let list = |page| ListConversations { status: queued, page };
+        let list = |page| ListConversations { status: queued, outcome: None, page };
         let pages = in_pages(limit, async |page| scene.list(list(page)).await).await;
         assert_eq!(pages, scene.listed(queued).await);
     }
@@ -277,7 +277,7 @@ pub async fn pages_of_equally_long_waiting_conversations_never_overlap(fixture: 
     seqs.sort_unstable();
     assert_eq!(seqs, [1, 2, 3, 4, 5, 6]);
     for limit in [1, 4, 6] {
-        let list = |page| ListConversations { status, page };
+        let list = |page| ListConversations { status, outcome: None, page };
         assert_eq!(in_pages(limit, async |page| scene.list(list(page)).await).await, whole);
     }
 }
@@ -293,7 +293,8 @@ pub async fn page_reports_whether_more_follow(fixture: &Fixture) {
         (5, 3, 0, false),
         (5, 4_000_000_000, 0, false),
     ] {
-        let page = scene.list(ListConversations { status: None, page: part(limit, offset) }).await;
+        let page =
+            scene.list(ListConversations { status: None, outcome: None, page: part(limit, offset) }).await;
         assert_eq!((page.data.len(), page.has_more()), (size, has_more), "{limit} after {offset}");
     }
 }

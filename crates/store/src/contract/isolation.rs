@@ -23,7 +23,7 @@ async fn two_projects(fixture: &Fixture) -> (Scene, TestProject) {
 async fn seen(scene: &Scene) -> String {
     let store = scene.store();
     let simulation = &scene.simulation.id;
-    let list = ListConversations { status: None, page: all() };
+    let list = ListConversations { status: None, outcome: None, page: all() };
     format!(
         "{:#?}",
         (
@@ -52,7 +52,7 @@ pub async fn other_projects_cannot_be_read(fixture: &Fixture) {
     assert_eq!(store.persona_seqs(simulation, 1, 10).await.unwrap(), Vec::<u32>::new());
     assert_eq!(store.personas(simulation, all()).await.unwrap().data, []);
     assert_eq!(store.conversation(simulation, conversation).await.unwrap(), None);
-    let list = ListConversations { status: None, page: all() };
+    let list = ListConversations { status: None, outcome: None, page: all() };
     assert_eq!(store.conversations(simulation, list).await.unwrap().data, []);
     assert_eq!(store.unsettled_conversations(simulation, 10).await.unwrap(), Vec::new());
     assert_eq!(store.turn(simulation, conversation, "one").await.unwrap(), None);
@@ -167,7 +167,7 @@ pub async fn conversation_shows_no_persona_of_another_project(fixture: &Fixture)
     if let Ok(Some(read)) = own.store().conversation(&own.simulation.id, &queued.id).await {
         assert_ne!(read.persona, scene.persona);
     }
-    let list = ListConversations { status: None, page: all() };
+    let list = ListConversations { status: None, outcome: None, page: all() };
     if let Ok(listed) = own.store().conversations(&own.simulation.id, list).await {
         assert!(listed.data.iter().all(|read| read.persona != scene.persona));
     }
@@ -190,7 +190,7 @@ pub async fn conversation_is_found_under_its_own_simulation(fixture: &Fixture) {
     assert_eq!(store.turn(simulation, conversation, "one").await.unwrap(), None);
     assert_eq!(store.items(simulation, conversation, 1, all()).await.unwrap().data, []);
     assert_eq!(store.persona_seqs(simulation, 1, 10).await.unwrap(), [1]);
-    let list = ListConversations { status: None, page: all() };
+    let list = ListConversations { status: None, outcome: None, page: all() };
     let listed = store.conversations(simulation, list).await.unwrap();
     let ids: Vec<_> = listed.data.into_iter().map(|read| read.conversation.id).collect();
     assert_eq!(ids, [sibling.id(0)]);

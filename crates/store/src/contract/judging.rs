@@ -78,7 +78,10 @@ pub async fn evaluation_is_read_as_recorded(fixture: &Fixture) {
     let read = scene.read(&id).await;
     let expected: Vec<_> = evaluations.into_iter().zip(scene.objectives.clone()).collect();
     assert_eq!(read.evaluations, expected);
-    assert_eq!(scene.list(ListConversations { status: None, page: all() }).await.data, [read.into()]);
+    assert_eq!(
+        scene.list(ListConversations { status: None, outcome: None, page: all() }).await.data,
+        [read.into()]
+    );
 }
 
 /// Evaluations are sorted as the simulation names the objectives, in whatever order they were
@@ -102,7 +105,7 @@ pub async fn evaluations_have_judged_versions_in_objective_order(fixture: &Fixtu
         let evaluation = |number: usize| scene.evaluation(&held, &scene.objectives[number], Outcome::Passed);
         scene.record(index, vec![evaluation(1), evaluation(2), evaluation(0)]).await;
     }
-    for read in scene.list(ListConversations { status: None, page: all() }).await.data {
+    for read in scene.list(ListConversations { status: None, outcome: None, page: all() }).await.data {
         let judged: Vec<_> =
             read.evaluations.iter().map(|(evaluation, name)| (&evaluation.objective, name)).collect();
         let references: Vec<_> = scene.objectives.iter().map(Objective::reference).collect();

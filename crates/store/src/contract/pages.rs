@@ -124,7 +124,7 @@ pub async fn lists_of_a_simulation_continue_where_they_were(fixture: &Fixture) {
     let seq = std::sync::atomic::AtomicU32::new(6);
     let next = || seq.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     for status in [None, Some(ConversationStatus::Queued)] {
-        let list = async |page| scene.list(ListConversations { status, page }).await;
+        let list = async |page| scene.list(ListConversations { status, outcome: None, page }).await;
         let before: Vec<_> =
             list(part(100, 0)).await.data.into_iter().map(|row| row.conversation.seq).collect();
         let add = async || scene.add(&[scene.conversation(next())]).await.unwrap();
@@ -295,7 +295,10 @@ async fn next(
         }
         "personas" => store.personas(simulation, page).await?.next,
         "conversations" => {
-            store.conversations(simulation, ListConversations { status: None, page }).await?.next
+            store
+                .conversations(simulation, ListConversations { status: None, outcome: None, page })
+                .await?
+                .next
         }
         "keys" => fixture.store.keys(everything(fixture, page)).await?.next,
         "items" => store.items(simulation, &scene.id(0), 1, page).await?.next,

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use onerun_domain::{
-    ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, FaultSeverity, FaultSource, ItemId,
-    ObjectiveRef, Outcome, PersonaFault, PersonaFaultKind, Progress, Refusal,
+    ApprovalStatus, ConversationId, ConversationStatus, EndReason, EvaluationStatus, FaultSeverity,
+    FaultSource, ItemId, Limit, ObjectiveRef, Outcome, PageRequest, PersonaFault, PersonaFaultKind, Progress,
+    Refusal, Start,
 };
 
 use super::fixture::{Fixture, Scene, Settled, all, in_pages, mix};
@@ -35,6 +36,27 @@ impl Scene {
         }
     }
 
+    /// The conversations that are counted with an outcome, newest first.
+    async fn counted_as(&self, outcome: Outcome) -> Vec<ConversationId> {
+        let list = |page| ListConversations { status: None, outcome: Some(outcome), page };
+        let rows = in_pages(2, async |page| self.list(list(page)).await).await;
+        rows.into_iter().map(|row| row.conversation.id).collect()
+    }
+
+    /// Asserts that the lists by outcome have the counted conversations.
+    async fn check_outcomes(&self, counts: &SimulationCounts) {
+        for outcome in Outcome::ALL {
+            let found = self.counted_as(outcome).await;
+            assert_eq!(found.len() as u64, counts.conversations.with_outcome(outcome), "{outcome:?}");
+            let start = Start::Offset(1);
+            let page = PageRequest { limit: Limit::clamped(1), start };
+            let list = ListConversations { status: None, outcome: Some(outcome), page };
+            let second: Vec<_> =
+                self.list(list).await.data.into_iter().map(|row| row.conversation.id).collect();
+            assert_eq!(second, found.get(1).into_iter().cloned().collect::<Vec<_>>(), "{outcome:?}");
+        }
+    }
+
     /// The same counts, computed from the lists.
     async fn recount(&self) -> SimulationCounts {
         let mut progress = Progress::default();
@@ -47,7 +69,7 @@ impl Scene {
         };
         let mut objectives: Vec<_> =
             self.objectives.iter().map(|objective| unseen(objective.reference())).collect();
-        let list = |page| ListConversations { status: None, page };
+        let list = |page| ListConversations { status: None, outcome: None, page };
         for read in in_pages(7, async |page| self.list(list(page)).await).await {
             let conversation = read.conversation;
             *counts.by_status.entry(conversation.status.as_str()).or_default() += 1;
@@ -169,7 +191,12 @@ pub async fn critical_fault_of_a_persona_excludes_the_conversation(fixture: &Fix
         assert_eq!((objective.with_outcome(Outcome::Passed), objective.score_count), (2, 2));
     }
     assert_eq!(counts.progress.settled, 4);
-    let list = scene.list(ListConversations { status: None, page: all() }).await;
+    assert_eq!(
+        scene.counted_as(Outcome::Passed).await,
+        [scene.id(1), scene.id(0)],
+        "none with a critical fault"
+    );
+    let list = scene.list(ListConversations { status: None, outcome: None, page: all() }).await;
     assert_eq!(list.data.iter().filter(|row| !row.conversation.persona_faults.is_empty()).count(), 3);
 }
 
@@ -216,7 +243,9 @@ pub async fn counts_agree_with_the_lists_after_any_history(fixture: &Fixture) {
             }
         }
         for scene in &scenes {
-            assert_eq!(scene.counts().await, scene.recount().await, "seed {seed}");
+            let counts = scene.counts().await;
+            assert_eq!(counts, scene.recount().await, "seed {seed}");
+            scene.check_outcomes(&counts).await;
         }
         scenes[0].cancel().await.unwrap();
         for conversation in &scenes[0].conversations {
