@@ -46,6 +46,7 @@ mod slow_turns;
 mod sockets;
 mod source_style;
 mod turns;
+mod unreliable_provider;
 mod upstream_parity;
 mod usage;
 mod wires;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use onerun_tests::{
+    eventually,
     process::Server,
+    provider::{Fault, Faults, Provider, Role, Wire, play},
     sdk::{SdkProject, SimulationFields, assert_content, check_every_status},
 };
 
@@ -34,6 +36,34 @@ async fn sdk_worker_holds_thirty_conversations_without_errors() {
 
     assert_content(worker).await;
     project.assert_evaluated(&simulation, 30).await;
+}
+
+#[tokio::test]
+async fn sdk_worker_waits_for_a_late_body() {
+    let slow = Fault::Slow { delay: Duration::from_secs(8) };
+    let provider = Provider::start_with(Faults::seeded(0).with(100, slow), play).await;
+    provider.inject(false);
+    let mut variables = provider.variables(Wire::ChatCompletions, "small");
+    variables.push(("ONERUN_STREAM_SECONDS".to_owned(), "2".to_owned()));
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let server = Server::start_with(&variables).await;
+    let project = SdkProject::open(server.client()).await;
+    let one = SimulationFields { conversations: 1, personas: 1, ..THIRTY };
+    let simulation = project.simulate(one).await;
+    eventually("queued conversation", || async {
+        let found = project.conversations(&simulation).await.len();
+        if found == 1 { Ok(()) } else { Err(found.to_string()) }
+    })
+    .await;
+    provider.inject(true);
+
+    let worker = project.worker(&["--single-turn", "--timeout", "5"]);
+    project.reaches(&simulation, "completed").await;
+
+    assert_content(worker).await;
+    project.assert_evaluated(&simulation, 1).await;
+    let roles: Vec<_> = provider.calls().iter().filter_map(|call| Role::of(&call.prompt)).collect();
+    assert_eq!(roles, [Role::Persona, Role::Message, Role::Message, Role::Judge]);
 }
 
 #[tokio::test]

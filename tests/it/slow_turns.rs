@@ -45,6 +45,10 @@ async fn say_in_vain(conversation: &TestConversation<'_, '_>, client: &Client<'_
     assert_eq!(reply.header("retry-after"), Some("2"));
 }
 
+fn said_text(reply: &Value) -> String {
+    reply["output"][0]["content"][0]["text"].as_str().unwrap_or_default().to_owned()
+}
+
 async fn said(conversation: &TestConversation<'_, '_>) -> Vec<String> {
     conversation.transcript().await.into_iter().map(|(_, text)| text).collect()
 }
@@ -168,13 +172,58 @@ async fn failed_pending_reply_is_generated_again() {
     app.model().on_reply(Behavior::FailsLater);
     for _ in 0..3 {
         say_in_vain(&conversation, &project.client, None).await;
-        app.model().waits().await;
-        app.model().release();
+        for _ in 0..2 {
+            app.model().waits().await;
+            app.model().release();
+        }
         app.engine().finish_turns().await;
     }
     app.model().on_reply(Behavior::Offline);
     say_until_answered(&conversation, &project.client, None).await;
-    assert_eq!((said(&conversation).await.len(), app.model().replies()), (1, 4));
+    assert_eq!((said(&conversation).await.len(), app.model().replies()), (1, 7));
+}
+
+#[tokio::test]
+async fn lost_reply_is_asked_for_once_more_in_its_turn() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    let conversation = converse(&project).await;
+    app.model().on_reply(Behavior::FailsLater);
+    let (reply, ()) = join!(conversation.say(Some("Hello."), 200), async {
+        app.model().waits().await;
+        app.model().on_reply(Behavior::Offline);
+        app.model().release();
+    });
+    assert_eq!(reply["ended"], false);
+    assert_eq!((said(&conversation).await.len(), app.model().replies()), (2, 2));
+}
+
+#[tokio::test]
+async fn reply_of_an_earlier_attempt_is_not_generated_again() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    let conversation = converse(&project).await;
+    let agent = [None, Some("Hello."), Some("What is your order number?")];
+    let mut replies = Vec::new();
+    for text in agent {
+        replies.push(conversation.say(text, 200).await);
+    }
+    for (attempt, other) in [(2, "Which order?"), (3, "Good morning.")] {
+        app.advance(SignedDuration::from_secs(300));
+        app.run_jobs().await;
+        conversation.start(200).await;
+        assert_eq!(conversation.see().await["attempt"], attempt);
+        let before = app.model().replies();
+        for (text, reply) in agent.iter().zip(&replies).take(4 - attempt) {
+            let repeated = conversation.say(*text, 200).await;
+            assert_eq!(said_text(&repeated), said_text(reply));
+        }
+        assert_eq!(app.model().replies(), before);
+        // After other words, the earlier attempts have nothing in common with this one.
+        conversation.say(Some(other), 200).await;
+        assert_eq!(app.model().replies(), before + 1);
+    }
+    assert_eq!(said(&conversation).await[..2], [said_text(&replies[0]), "Good morning.".to_owned()]);
 }
 
 #[tokio::test]
@@ -248,5 +297,5 @@ async fn late_body_has_the_reply_or_the_error() {
         code(&conversation.say_with(&app.anonymous(), "/responses", None, 401).await.json()),
         "missing_api_key"
     );
-    assert_eq!((said(&conversation).await.len(), app.model().replies()), (2, 3));
+    assert_eq!((said(&conversation).await.len(), app.model().replies()), (2, 4));
 }

@@ -58,13 +58,12 @@ class Agent:
 
     async def say(self, context: RunConversationContext, text: str | None) -> onerun.types.Response:
         """Sends one message, or none to let the persona open, and returns the persona's reply."""
-        # A real worker would await a language model here. Yielding to other conversations keeps
-        # several of them open.
-        await asyncio.sleep(0)
         message = text and ResponseInputMessageParams(
             type="message", content=[ResponseInputTextParams(type="text", text=text)]
         )
-        return self.responses.create(
+        # In a thread, because the SDK's call blocks, and other conversations must not wait for it.
+        return await asyncio.to_thread(
+            self.responses.create,
             project_id=context.project_id,
             simulation_id=context.simulation_id,
             conversation_id=context.conversation_id,
@@ -82,9 +81,11 @@ def main() -> None:
                         help="raise in the middle of the first N conversations, each at its first attempt")
     parser.add_argument("--crash-after", type=int, default=0, metavar="N",
                         help="kill this process with SIGKILL in the middle of the Nth conversation")
+    parser.add_argument("--timeout", type=int, default=30, metavar="SECONDS",
+                        help="how long the client waits for each byte; the default is the SDK's")
     options = parser.parse_args()
 
-    client = onerun.Client()
+    client = onerun.Client(timeout=options.timeout)
     run(
         WorkerOptions(
             project_id=options.project,

@@ -27,12 +27,13 @@ pub fn workspace() -> PathBuf {
 /// programs for that package's own tests only.
 pub fn onerun(arguments: &[&str]) -> Command {
     let this = std::env::current_exe().expect("a test knows its own path");
-    // target/debug/deps/it-0123 → target/debug/onerun
+    // target/debug/deps/it-0123 → target/debug/onerun, and target/release/bench_turns → target/release/onerun
     let program = this
-        .parent()
-        .and_then(Path::parent)
-        .map(|profile| profile.join(format!("onerun{}", std::env::consts::EXE_SUFFIX)))
-        .filter(|program| program.is_file())
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join(format!("onerun{}", std::env::consts::EXE_SUFFIX)))
+        .find(|program| program.is_file())
         .unwrap_or_else(|| panic!("no `onerun` program beside {}: run `make build`", this.display()));
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("RUST_BACKTRACE", "1");

@@ -29,6 +29,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
 use onerun_transport::{Transport, TransportError};
+use tokio::time::Instant;
 
 pub use self::{
     answer::{Answer, Finish, Reply, Tokens},
@@ -70,6 +71,8 @@ pub struct Call {
     pub text: Option<String>,
     /// The tokens of the answer, whether the caller got it or not.
     pub tokens: Tokens,
+    /// How long the answer took.
+    pub took: Duration,
 }
 
 type Script = dyn Fn(&Prompt) -> Reply + Send + Sync;
@@ -296,6 +299,7 @@ impl State {
             }
         };
         let wire = prompt.wire;
+        let start = Instant::now();
         let (pending, fault) = self.record(prompt.clone());
         match fault {
             Some(Fault::Silent) => std::future::pending().await,
@@ -308,6 +312,7 @@ impl State {
         }
         let (response, reply) = self.respond(&prompt, &request).await;
         pending.update(|call| {
+            call.took = start.elapsed();
             if let Some((text, tokens)) = reply {
                 call.text = Some(text);
                 call.tokens = tokens;
@@ -332,7 +337,8 @@ impl State {
         let number = calls.len();
         let fault = if self.is_faulty.load(Ordering::SeqCst) { self.faults.fault(number) } else { None };
         let outcome = Outcome::Pending;
-        calls.push(Call { prompt, fault, outcome, text: None, tokens: Tokens::default() });
+        let (tokens, took) = (Tokens::default(), Duration::ZERO);
+        calls.push(Call { prompt, fault, outcome, text: None, tokens, took });
         (Pending { state: self, number }, fault)
     }
 

@@ -1,5 +1,7 @@
 //! The configuration of a server, read once.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use onerun_auth::{KEY_CACHE_TTL, RootKey};
 use onerun_domain::{ModelName, SimulationModels};
@@ -9,6 +11,10 @@ use onerun_model_chat::ModelConfig;
 
 use crate::models::Traffic;
 
+/// The published SDK waits 30 s for each byte.
+const LATE_AFTER: SignedDuration = SignedDuration::from_secs(15);
+const MAX_LATE_AFTER: i64 = 3_600;
+
 /// The configuration of a server.
 ///
 /// | variable | default | meaning |
@@ -16,7 +22,8 @@ use crate::models::Traffic;
 /// | `AUTH_API_KEY` | the key in the data directory | the root key: base64 of 32 or more random bytes |
 /// | `AUTH_KEY_CACHE_SECONDS` | 5 | how long a managed key is cached, so how long a revocation may take; 0 turns the cache off |
 /// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is queued again |
-/// | `ONERUN_TURN_SECONDS` | 30 | how long a call waits for the persona's reply; from 16 on, the response is sent late instead |
+/// | `ONERUN_TURN_SECONDS` | 30 | how long a call waits for the persona's reply |
+/// | `ONERUN_STREAM_SECONDS` | 15 | if less than `ONERUN_TURN_SECONDS`: after how long a waiting call gets the head of its response and then white space until the reply is there |
 /// | `ONERUN_REPLY_SECONDS` | 120 | how long the persona's reply may take |
 /// | `ONERUN_RETENTION_DAYS` | 0 | how many days after a simulation's end its transcripts are deleted; 0 for never |
 ///
@@ -24,6 +31,7 @@ use crate::models::Traffic;
 pub struct Config {
     pub(crate) key: Option<RootKey>,
     pub(crate) key_cache: SignedDuration,
+    pub(crate) late_after: Duration,
     pub(crate) engine: Settings,
     pub(crate) models: ModelConfig,
     pub(crate) traffic: Traffic,
@@ -34,6 +42,7 @@ impl Default for Config {
         Self {
             key: None,
             key_cache: KEY_CACHE_TTL,
+            late_after: LATE_AFTER.unsigned_abs(),
             engine: Settings::default(),
             models: ModelConfig::default(),
             traffic: Traffic::default(),
@@ -54,10 +63,12 @@ impl Config {
     fn read(mut variables: Variables<'_>) -> Result<Self, ConfigErrors> {
         let key = variables.root_key("AUTH_API_KEY");
         let key_cache = variables.key_cache();
+        let late_after =
+            variables.seconds("ONERUN_STREAM_SECONDS", 1..=MAX_LATE_AFTER, LATE_AFTER).unsigned_abs();
         let engine = variables.settings(Settings::default());
         let models = ModelConfig::read(&mut variables);
         let traffic = Traffic::read(&mut variables);
-        variables.finish(Self { key, key_cache, engine, models, traffic })
+        variables.finish(Self { key, key_cache, late_after, engine, models, traffic })
     }
 
     /// Reads the models from the environment and leaves everything else at its default. `model` replaces the

@@ -4,7 +4,6 @@ mod body;
 mod late;
 mod responses;
 
-pub(crate) use late::LATE_AFTER;
 pub(crate) use responses::{MAX_RESPONSE_BYTES, ResponseMemory};
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
@@ -61,6 +60,7 @@ pub(crate) async fn serve(
     let graceful = GracefulShutdown::new();
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
     let (cut_readers, cut) = watch::channel(false);
+    let late_after = service.late_after;
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &permits) => accepted,
@@ -72,7 +72,7 @@ pub(crate) async fn serve(
         let answer = move |request| answer(Arc::clone(&service), Arc::clone(&permit), peer, request);
         let (watcher, cut) = (graceful.watcher(), cut.clone());
         tokio::spawn(async move {
-            serve_connection(stream, answer, watcher, cut).await;
+            serve_connection(stream, answer, late_after, watcher, cut).await;
             drop(held);
         });
     }
@@ -104,8 +104,13 @@ pub(crate) async fn serve(
 
 /// Answers the requests of a connection until it ends or its client takes too long to read a response.
 /// Once `cut` is true, every response that is still being read is too late.
-async fn serve_connection<S, F, A>(stream: S, answer: F, watcher: Watcher, mut cut: watch::Receiver<bool>)
-where
+async fn serve_connection<S, F, A>(
+    stream: S,
+    answer: F,
+    late_after: Duration,
+    watcher: Watcher,
+    mut cut: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Send + 'static,
     F: Fn(hyper::Request<Incoming>) -> A + Send,
     A: Future<Output = Response> + Send,
@@ -120,7 +125,7 @@ where
             let mut response = answer.await;
             let late = LateBody::take(&mut response);
             Ok::<_, Infallible>(response.map(|body| match late {
-                Some(late) => ResponseBody::late(late, deadline),
+                Some(late) => ResponseBody::late(late, late_after, deadline),
                 None => ResponseBody::whole(body, &deadline),
             }))
         }

@@ -37,7 +37,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     data_directory::{DataDirectory, FoundKey},
-    http::{LATE_AFTER, MAX_RESPONSE_BYTES, ResponseMemory},
+    http::{MAX_RESPONSE_BYTES, ResponseMemory},
 };
 
 /// Why a server did not start. Each message names the next step.
@@ -86,6 +86,8 @@ struct Service {
     app: App,
     router: Router,
     response_memory: ResponseMemory,
+    /// After how long a waiting call gets the head of its response.
+    late_after: Duration,
     // The lock on the data directory. Fields drop in this order, so it is released after the store closes.
     _data: DataDirectory,
 }
@@ -128,12 +130,13 @@ impl Server {
             settings: config.engine,
         });
         let mut app = App::new(engine, Box::new(KeyRing::new(&key))).with_key_cache(config.key_cache);
-        app.allow_late_bodies(LATE_AFTER);
+        app.allow_late_bodies(config.late_after);
         let router = Router::new(ROUTES).map_err(|error| StartError::Routes(error.to_string()))?;
         let listener =
             TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-        let service = Arc::new(Service { app, router, response_memory, _data: data });
+        let service =
+            Arc::new(Service { app, router, response_memory, late_after: config.late_after, _data: data });
         let (stop, stopped) = watch::channel(false);
         let server = tokio::spawn(http::serve(listener, Arc::clone(&service), stopped.clone()));
         let runner = tokio::spawn(runner::run(service, config.engine.lease, stopped));

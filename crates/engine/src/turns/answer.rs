@@ -1,14 +1,16 @@
 //! The answer of a call that holds the turn.
 
+use std::time::Duration;
+
 use onerun_domain::{Conversation, EndReason, Item, ItemId, MessageText, Purpose, Resource, Role, TurnToken};
 use onerun_store::{
     ConversationChange, ConversationView, EvaluatedConversation, SimulationDetail, StoredReply,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::{call::TurnCall, pending::Caller, text::CleanReply};
 use crate::{
-    Meter, ModelError, OperationError, ReplyRequest,
+    Meter, Model, ModelError, OperationError, Reply, ReplyRequest,
     conversations::{all_items, judge},
 };
 
@@ -24,6 +26,25 @@ struct Answer {
     items: Vec<Item>,
     end: Option<EndReason>,
     reply: StoredReply,
+}
+
+/// Asks for a reply, and once more if the first answer does not arrive. The published worker abandons its attempt
+/// after any error, and with it all turns of the conversation. A tenth of the limit is left for storing the reply
+/// before the claim expires.
+async fn ask(model: &dyn Model, request: ReplyRequest<'_>, limit: Duration) -> Result<Reply, ModelError> {
+    let start = Instant::now();
+    let ask_until = async |deadline| {
+        let reply = timeout_at(deadline, model.reply(request)).await;
+        reply.unwrap_or_else(|_| Err(ModelError::unavailable("it did not answer in time")))
+    };
+    match ask_until(start + limit.mul_f64(0.45)).await {
+        Err(ModelError::Unavailable { .. }) => ask_until(start + limit.mul_f64(0.9)).await,
+        reply => reply,
+    }
+}
+
+fn is_same_message(one: &Item, other: &Item) -> bool {
+    one.role == other.role && one.content == other.content
 }
 
 impl Turn<'_> {
@@ -52,20 +73,24 @@ impl Turn<'_> {
             let item = self.item(transcript.len(), Role::Assistant, message.clone());
             transcript.push(item);
         }
-        let meter = Meter::default();
-        let request = ReplyRequest {
-            simulation,
-            agent: &detail.agent,
-            persona: &loaded.persona,
-            conversation_seq: self.conversation.seq,
-            transcript: &transcript,
-            meter: &meter,
+        let reply = match self.reply_of_earlier_attempt(&transcript).await? {
+            Some(reply) => reply,
+            None => {
+                let meter = Meter::default();
+                let request = ReplyRequest {
+                    simulation,
+                    agent: &detail.agent,
+                    persona: &loaded.persona,
+                    conversation_seq: self.conversation.seq,
+                    transcript: &transcript,
+                    meter: &meter,
+                };
+                let model = engine.open_model::<OperationError>(project, simulation, Purpose::Reply).await?;
+                let reply = ask(model.as_ref(), request, engine.reply_limit()).await;
+                engine.count_usage(project, simulation, Purpose::Reply, &meter).await;
+                reply?
+            }
         };
-        let model = engine.open_model::<OperationError>(project, simulation, Purpose::Reply).await?;
-        // The rest of the limit is for storing the reply before the claim expires.
-        let reply = timeout(engine.reply_limit().mul_f64(0.9), model.reply(request)).await;
-        engine.count_usage(project, simulation, Purpose::Reply, &meter).await;
-        let reply = reply.map_err(|_| ModelError::unavailable("it did not answer in time"))??;
         let CleanReply { text, ends } = CleanReply::from(reply);
         let text = text.map(|text| text.redacted(&engine.redaction));
         if let Some(text) = &text {
@@ -82,6 +107,21 @@ impl Turn<'_> {
         };
         let reply = StoredReply { text: text.map(|text| text.as_str().to_owned()), ended: end.is_some() };
         Ok(Answer { items: transcript.split_off(stored), end, reply })
+    }
+
+    /// The persona's reply to the same messages in an earlier attempt, which is paid for. A worker that repeats a
+    /// conversation repeats at least the beginning, and often all that a rule-based agent says.
+    async fn reply_of_earlier_attempt(&self, transcript: &[Item]) -> Result<Option<Reply>, OperationError> {
+        let project = self.call.project.as_ref();
+        for attempt in (1..self.conversation.attempt).rev() {
+            let earlier = all_items(project, &self.call.simulation, &self.conversation.id, attempt).await?;
+            let Some((same, rest)) = earlier.split_at_checked(transcript.len()) else { continue };
+            let is_same = same.iter().zip(transcript).all(|(one, other)| is_same_message(one, other));
+            if let Some(reply) = rest.first().filter(|item| is_same && item.role == Role::User) {
+                return Ok(Some(Reply { text: Some(reply.text()), ends: false }));
+            }
+        }
+        Ok(None)
     }
 
     async fn complete(self, answer: Answer, caller: &Caller) -> Result<StoredReply, OperationError> {

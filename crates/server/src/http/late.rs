@@ -14,11 +14,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::responses::ResponseDeadline;
 
-/// When the head of a late response is sent. The published SDK waits 30 s for each byte.
-pub(crate) const LATE_AFTER: Duration = Duration::from_secs(15);
-
-/// The pause between two bytes of white space.
-const SPACE_INTERVAL: Duration = Duration::from_secs(5);
+/// How many bytes of white space are sent in the time after which the head of a late response is sent.
+const SPACES: u32 = 3;
 
 /// The body of a response.
 pub(super) enum ResponseBody {
@@ -32,6 +29,7 @@ pub(super) enum ResponseBody {
 pub(super) struct Late {
     body: FutureBody,
     next_space: Pin<Box<Sleep>>,
+    space_interval: Duration,
     deadline: ResponseDeadline,
 }
 
@@ -41,9 +39,10 @@ impl ResponseBody {
         Self::Whole(Some(deadline.begin(body)))
     }
 
-    /// A body whose deadline begins when it is complete.
-    pub(super) fn late(body: FutureBody, deadline: ResponseDeadline) -> Self {
-        Self::Late(Late { body, next_space: Box::pin(sleep(Duration::ZERO)), deadline })
+    /// A body whose head is sent `after` the request, and whose deadline begins when it is complete.
+    pub(super) fn late(body: FutureBody, after: Duration, deadline: ResponseDeadline) -> Self {
+        let next_space = Box::pin(sleep(Duration::ZERO));
+        Self::Late(Late { body, next_space, space_interval: after / SPACES, deadline })
     }
 }
 
@@ -71,7 +70,7 @@ impl Body for ResponseBody {
         if late.next_space.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        late.next_space.as_mut().reset(Instant::now() + SPACE_INTERVAL);
+        late.next_space.as_mut().reset(Instant::now() + late.space_interval);
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b" ")))))
     }
 
@@ -102,6 +101,8 @@ mod tests {
     use super::*;
     use crate::http::serve_connection;
 
+    const LATE_AFTER: Duration = Duration::from_secs(15);
+
     /// A connection that was sent a request, and the body of the late response to each request.
     async fn requested() -> (DuplexStream, oneshot::Sender<&'static str>) {
         let (sender, receiver) = oneshot::channel();
@@ -114,7 +115,7 @@ mod tests {
         tokio::spawn(async move {
             let graceful = GracefulShutdown::new();
             let (_stays_open, cut) = watch::channel(false);
-            serve_connection(server, answer, graceful.watcher(), cut).await;
+            serve_connection(server, answer, LATE_AFTER, graceful.watcher(), cut).await;
         });
         client.write_all(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         (client, sender)
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn late_body_follows_a_space_every_five_seconds() {
+    async fn late_body_follows_a_space_every_third_of_its_delay() {
         let (mut client, sender) = requested().await;
         let started = Instant::now();
         let head = read_until(&mut client, "\r\n\r\n").await;
@@ -150,6 +151,6 @@ mod tests {
         let started = Instant::now();
         drop(client);
         sender.closed().await;
-        assert!(started.elapsed() <= SPACE_INTERVAL);
+        assert!(started.elapsed() <= LATE_AFTER / SPACES);
     }
 }

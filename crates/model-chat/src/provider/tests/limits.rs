@@ -51,6 +51,29 @@ async fn short_time_out_does_not_open_the_circuit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn wait_for_a_permit_is_no_failure_of_the_provider() {
+    let notify = Arc::new(Notify::new());
+    let script = Script::new([Step::Wait(Arc::clone(&notify))]);
+    let provider = Arc::new(limited(&script, Limits { concurrency: 1, per_minute: None }));
+    let slow = {
+        let provider = Arc::clone(&provider);
+        tokio::spawn(async move { send(&provider, 600).await })
+    };
+    while script.sent() < 1 {
+        tokio::task::yield_now().await;
+    }
+    // More than the failures that open the circuit, and longer than a fair call.
+    for _ in 0..5 {
+        assert_eq!(send(&provider, 20).await, Err(ChatError::Busy { retry_after: None }));
+        timeout(Duration::from_secs(20), send(&provider, 60)).await.unwrap_err();
+    }
+    notify.notify_one();
+    slow.await.unwrap().unwrap();
+    send(&provider, 20).await.unwrap();
+    assert_eq!(script.sent(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_probe_decides_about_an_open_circuit() {
     let notify = Arc::new(Notify::new());
     let script = Script::new([down(), down(), down(), down(), Step::Wait(Arc::clone(&notify))]);

@@ -22,7 +22,7 @@ fn connection_until(memory: &ResponseMemory, buffer: usize, cut: watch::Receiver
     };
     tokio::spawn(async move {
         let graceful = GracefulShutdown::new();
-        serve_connection(server, answer, graceful.watcher(), cut).await;
+        serve_connection(server, answer, Duration::from_secs(15), graceful.watcher(), cut).await;
     });
     client
 }

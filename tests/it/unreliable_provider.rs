@@ -1,0 +1,175 @@
+//! Simulations of the stock SDK complete with an unreliable provider. No conversation is lost, and no turn is asked for
+//! again unless a fault lost its answer.
+//!
+//! The time limits are between a fifteenth and a sixth of the real ones. Their order is the real one: a call waits less
+//! long than a slow answer takes, and the model's share of the reply limit is longer than that.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::SignedDuration;
+use onerun_engine::Settings;
+use onerun_tests::{
+    app::ServedApp,
+    eventually_within,
+    process::Server,
+    provider::{Call, Fault, Faults, Outcome, Provider, Role, Wire, play},
+    sdk::{SdkProject, id},
+};
+use serde_json::json;
+
+/// The calls of a simulation are more than the hundred in which each fault occurs.
+const LONG: Scale = Scale { conversations: 20, replies: 4, verdicts: 1 };
+
+/// Without late bodies, each slow reply costs an attempt. So there are fewer replies than attempts. The agent has no
+/// turn in which it could start the refund, so a check line fails, and the judge is not asked.
+const SHORT: Scale = Scale { conversations: 40, replies: 2, verdicts: 0 };
+
+const LIMIT: Duration = Duration::from_secs(250);
+
+/// The size of a simulation.
+#[derive(Clone, Copy)]
+struct Scale {
+    /// The number of conversations, and of personas.
+    conversations: usize,
+    /// The number of the persona's messages in each conversation.
+    replies: usize,
+    /// The number of the judge's answers for each conversation.
+    verdicts: usize,
+}
+
+/// Starts the provider.
+async fn unreliable_provider() -> Provider {
+    let faults = Faults::unreliable(3, Duration::from_secs(6), Duration::from_secs(1));
+    Provider::start_with(faults, play).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sdk_completes_with_an_unreliable_provider() {
+    let provider = unreliable_provider().await;
+    let mut variables = provider.variables(Wire::ChatCompletions, "small");
+    for (name, seconds) in [("STREAM", 1), ("TURN", 5), ("REPLY", 20), ("LEASE", 30)] {
+        variables.push((format!("ONERUN_{name}_SECONDS"), seconds.to_string()));
+    }
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut server = Server::start_with(&variables).await;
+    let project = SdkProject::open(server.client()).await;
+
+    let result = completes(&project, &provider, LONG, &["--timeout", "4"]).await;
+
+    let log = server.final_log().await;
+    result.unwrap_or_else(|problem| panic!("{problem}\n{log}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sdk_completes_at_a_host_without_late_bodies() {
+    let provider = Arc::new(unreliable_provider().await);
+    let settings = Settings {
+        turn: SignedDuration::from_secs(4),
+        reply: SignedDuration::from_secs(20),
+        lease: SignedDuration::from_secs(15),
+        ..Settings::default()
+    };
+    let app = ServedApp::start(settings, &provider, Wire::Messages).await;
+    let project = SdkProject::open(app.client()).await;
+    completes(&project, &provider, SHORT, &[]).await.unwrap();
+}
+
+/// Runs a simulation with the SDK's worker, and checks it. The error describes the first violation.
+#[expect(clippy::print_stdout, reason = "the figures, shown with --no-capture")]
+async fn completes(
+    project: &SdkProject,
+    provider: &Provider,
+    scale: Scale,
+    worker: &[&str],
+) -> Result<(), String> {
+    let Scale { conversations, replies, verdicts } = scale;
+    let body = json!({
+        "agent_id": project.agent,
+        "name": "Refunds with faults",
+        "scenario": "A customer asks for a refund of a kettle that arrived broken.",
+        "target_conversations": conversations,
+        "target_personas": conversations,
+        "auto_approve": true,
+        "max_turns": 2 * replies - 1,
+        "objective_ids": project.objectives,
+    });
+    let made = project.client.post(&format!("/v1/simulations?project_id={}", project.id), &body, 200).await;
+    let simulation = id(&made);
+    let worker = project.worker(worker);
+    let ended = eventually_within(LIMIT, "simulation that has ended", || async {
+        let seen = project.client.get(&project.path(&simulation, ""), 200).await;
+        if ["completed", "failed"].contains(&seen["status"].as_str().unwrap_or_default()) {
+            Ok(seen)
+        } else {
+            Err(format!("{seen}\n{:?}\n{}", counts(&provider.calls()), worker.report()))
+        }
+    })
+    .await;
+    let calls = provider.calls();
+    let counts = counts(&calls);
+    if ended["status"] != "completed" {
+        return Err(format!("{ended}\n{counts:?}\n{}", worker.report()));
+    }
+    project.assert_evaluated(&simulation, conversations).await;
+
+    for conversation in project.conversations(&simulation).await {
+        let path = project.path(&simulation, &format!("/conversations/{}/items", id(&conversation)));
+        let page = project.client.get(&format!("{path}&limit=100"), 200).await;
+        let items = page["data"].as_array().expect("a page has data");
+        let roles: Vec<&str> = items.iter().filter_map(|item| item["role"].as_str()).collect();
+        let expected: Vec<&str> = ["user", "assistant"].into_iter().cycle().take(2 * replies - 1).collect();
+        if roles != expected {
+            return Err(format!("a turn is lost or doubled: {page}"));
+        }
+    }
+
+    // The persona and its earlier messages make a prompt unique.
+    let mut answers: BTreeMap<String, usize> = BTreeMap::new();
+    let is_message = |call: &&Call| Role::of(&call.prompt) == Some(Role::Message);
+    for call in calls.iter().filter(is_message).filter(|call| call.outcome == Outcome::Answered) {
+        *answers.entry(call.prompt.text()).or_default() += 1;
+    }
+    if let Some((prompt, count)) = answers.iter().find(|(_, count)| **count > 1) {
+        return Err(format!("{count} answers to one prompt: {prompt}"));
+    }
+
+    // Every fault but slowness loses the answer, which forces another call. All other calls are counted.
+    let unforced = calls.iter().filter(|call| matches!(call.fault, None | Some(Fault::Slow { .. }))).count();
+    let useful = conversations * (1 + replies + verdicts);
+    if unforced * 100 > useful * 105 {
+        return Err(format!(
+            "{unforced} calls without a fault that forces another, for {useful} answers: {counts:?}"
+        ));
+    }
+
+    println!(
+        "{} calls, {unforced} of them not forced by a fault, for {useful} answers: {counts:?}",
+        calls.len()
+    );
+
+    let results = project.client.get(&project.path(&simulation, "/results"), 200).await;
+    let reported = &results["usage"]["total"];
+    let counted = provider.tokens();
+    for (name, count) in [
+        ("input_tokens", counted.input),
+        ("cached_input_tokens", counted.cached_input),
+        ("cache_write_tokens", counted.cache_write),
+        ("output_tokens", counted.output),
+        ("reasoning_tokens", counted.reasoning),
+    ] {
+        if reported[name] != count {
+            return Err(format!("{name} is {count} at the provider: {results}"));
+        }
+    }
+    if provider.rejected().is_empty() { Ok(()) } else { Err(format!("{:?}", provider.rejected())) }
+}
+
+/// How many calls have which purpose, fault and result.
+fn counts(calls: &[Call]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for call in calls {
+        let name = format!("{:?} {:?} {:?}", Role::of(&call.prompt), call.fault, call.outcome);
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
