@@ -554,6 +554,34 @@ async fn defect_22_work_waits_for_no_tick() {
     assert_eq!((&seen["status"], &seen["updated_at"]), (&json!("completed"), &seen["created_at"]));
 }
 
+/// The worker sends the published SDK's queries, and holds what it finds between two polls.
+#[tokio::test]
+async fn stock_worker_reaches_fifty_simulations_in_ten_polls() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    for _ in 0..50 {
+        app.next_instant();
+        let wanted = json!({ "target_conversations": 30, "target_personas": 3, "max_turns": 200 });
+        project.simulate(wanted).await;
+    }
+    let running = format!("/simulations?agent_id={}&status=in_progress&limit=10", project.agent);
+    let mut served = std::collections::BTreeSet::new();
+    for _ in 0..10 {
+        app.advance(SignedDuration::from_secs(5));
+        for simulation in data(&project.get(&running).await) {
+            let simulation = id(simulation);
+            let page = project.get(&format!("/simulations/{simulation}/conversations?status=queued")).await;
+            for conversation in data(&page) {
+                let conversation = project.test_conversation(&simulation, &id(conversation));
+                conversation.start(200).await;
+                conversation.end(200).await;
+            }
+            served.insert(simulation);
+        }
+    }
+    assert_eq!(served.len(), 50);
+}
+
 #[tokio::test]
 async fn defect_23_polling_first_pages_starves_no_conversation() {
     let app = TestApp::start();

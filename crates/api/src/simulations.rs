@@ -156,8 +156,8 @@ impl Params for ListSimulations {
         let sort = Sort::<SimulationSortKey>::read(
             reader,
             "`created_at`, which is the default, `name` or `status`. If neither this nor `sort_dir` is given and `status` \
-             is `in_progress`, simulations with a queued conversation come first, the longest waiting at the head, so \
-             that a worker that looks at one page starves none.",
+             is `in_progress`, simulations with a queued conversation come first, those at the head that wait longest \
+             and had the fewest conversations held, so that a worker that looks at one page serves all in turn.",
         );
         let page = page(reader);
         let (status, sort) = (status?, sort?);

@@ -42,8 +42,8 @@ pub use project::{
 };
 pub use query::{
     AgentSummary, ConversationCounts, ConversationSummary, EvaluatedConversation, ExactFilter, ListAgents,
-    ListConversations, ListSimulations, ObjectiveCounts, SimulationCounts, SimulationDetail, SimulationOrder,
-    SimulationSummary, SortBy,
+    ListConversations, ListSimulations, MAX_TURN_DELAY, ObjectiveCounts, SimulationCounts, SimulationDetail,
+    SimulationOrder, SimulationSummary, SortBy, TURN_SLICE,
 };
 pub use size::WireSize;
 

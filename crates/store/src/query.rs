@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use onerun_domain::{
     Agent, AgentId, Conversation, ConversationStatus, Direction, EndReason, Evaluation, EvaluationStatus,
     FaultSeverity, Metadata, Name, Objective, ObjectiveRef, Outcome, PageRequest, Persona, Progress,
@@ -67,11 +68,18 @@ pub enum SimulationOrder {
     Name(Direction),
     /// By the name of their status.
     Status(Direction),
-    /// Simulations with a queued conversation first, the longest waiting one at the head; then the
-    /// others, newest first. A worker reads one page in this order, so no simulation starves behind
-    /// newer ones.
+    /// Simulations with a queued conversation first, then the others, newest first. The former are ordered by
+    /// the time since which their longest waiting conversation is queued, plus [`TURN_SLICE`] for each number
+    /// up to its own, but at most [`MAX_TURN_DELAY`]. A worker reads one page in this order: it serves
+    /// simulations in turn, and none starves behind newer ones.
     LongestWaiting,
 }
+
+/// How far one served conversation puts a simulation behind others.
+pub const TURN_SLICE: SignedDuration = SignedDuration::from_secs(10);
+
+/// How far all its served conversations put a simulation behind others at most.
+pub const MAX_TURN_DELAY: SignedDuration = SignedDuration::from_hours(1);
 
 /// A request for a list of simulations.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,9 +9,9 @@ use onerun_domain::{
     SimulationStatus, Start,
 };
 use onerun_store::{
-    ChangeError, Decide, IdempotencyRecord, ListSimulations, PageBuilder, SimulationChange, SimulationCounts,
-    SimulationDetail, SimulationOrder, SimulationSummary, SimulationView, StoreError, position,
-    read_position,
+    ChangeError, Decide, IdempotencyRecord, ListSimulations, MAX_TURN_DELAY, PageBuilder, SimulationChange,
+    SimulationCounts, SimulationDetail, SimulationOrder, SimulationSummary, SimulationView, StoreError,
+    TURN_SLICE, position, read_position,
 };
 
 use crate::{
@@ -247,7 +247,7 @@ const WAITING: &str = "waiting";
 
 /// A simulation that waits for a worker.
 struct Waiting {
-    /// Since when it waits, as the index has it.
+    /// The time of its turn, in a form that sorts.
     since: String,
     entry: Entry,
 }
@@ -276,9 +276,8 @@ async fn waiting(table: ProjectTable<'_>, list: &ListSimulations) -> Result<Vec<
                 .beginning("conversation#queued#")
                 .limit(1);
             let first = table.database.entries(&query).await?;
-            // `conversation#queued#` time `#` number: only the time matters here.
-            let since = first.first().and_then(|first| first.sort.rsplit_once('#'));
-            Ok::<_, StoreError>(since.map(|(since, _)| Waiting { since: since.to_owned(), entry }))
+            let since = first.first().map(|first| turn(&first.sort)).transpose()?;
+            Ok::<_, StoreError>(since.map(|since| Waiting { since, entry }))
         })
         .buffered(AT_ONCE)
         .try_collect()
@@ -288,6 +287,18 @@ async fn waiting(table: ProjectTable<'_>, list: &ListSimulations) -> Result<Vec<
         (&one.since, Reverse(&one.entry.sort)).cmp(&(&other.since, Reverse(&other.entry.sort)))
     });
     Ok(waiting)
+}
+
+/// The time of a simulation's turn, from the entry of its longest waiting conversation: `conversation#queued#` time
+/// `#` number.
+fn turn(sort: &str) -> Result<String, StoreError> {
+    let mut parts = sort.rsplit('#').map(str::parse::<i64>);
+    let (Some(Ok(seq)), Some(Ok(queued_at))) = (parts.next(), parts.next()) else {
+        return Err(StoreError::Corrupt { what: WHAT, reason: "its queue has no time and number".into() });
+    };
+    let delay = TURN_SLICE.saturating_mul(i32::try_from(seq).unwrap_or(i32::MAX)).min(MAX_TURN_DELAY);
+    let delay = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
+    Ok(format!("{:018}", queued_at.saturating_add(delay)))
 }
 
 /// A snapshot of a simulation and its counts.

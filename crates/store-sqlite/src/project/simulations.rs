@@ -169,12 +169,13 @@ pub(super) fn list(
     })
 }
 
-/// The longest waiting simulations come first in descending order, and those without a queued
-/// conversation last. The time is looked up in `conversations_by_wait`, one step for each
-/// simulation.
+/// [`SimulationOrder::LongestWaiting`] in descending order, with simulations without a queued conversation last. The
+/// conversation is looked up in `conversations_by_wait`, one step for each simulation. `TURN_SLICE` is 10,000,000 and
+/// `MAX_TURN_DELAY` 3,600,000,000 microseconds.
 const WAIT: SortKey = SortKey::Integer(
-    "-IFNULL((SELECT MIN(queued_at) FROM conversations
-              WHERE conversations.simulation_id = simulations.id AND conversations.status = 'queued'),
+    "-IFNULL((SELECT queued_at + MIN(seq * 10000000, 3600000000) FROM conversations
+              WHERE conversations.simulation_id = simulations.id AND conversations.status = 'queued'
+              ORDER BY queued_at, inserted LIMIT 1),
              9223372036854775807)",
 );
 
@@ -295,4 +296,18 @@ pub(crate) fn with_old_transcripts(
         params![micros(ended_by), limit],
         |columns| Ok((columns.parsed()?, columns.parsed()?)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use onerun_store::{MAX_TURN_DELAY, TURN_SLICE};
+
+    use super::*;
+
+    #[test]
+    fn sort_key_has_the_turn_slice_and_its_limit() {
+        let SortKey::Integer(key) = WAIT else { panic!("not an integer") };
+        let expected = format!("MIN(seq * {}, {})", TURN_SLICE.as_micros(), MAX_TURN_DELAY.as_micros());
+        assert!(key.contains(&expected), "{key}");
+    }
 }

@@ -11,7 +11,8 @@ use super::fixture::{
     odd_texts, part, refusal, target,
 };
 use crate::{
-    ExactFilter, ListSimulations, SimulationChange, SimulationDetail, SimulationOrder, SimulationView,
+    ExactFilter, ListSimulations, MAX_TURN_DELAY, SimulationChange, SimulationDetail, SimulationOrder,
+    SimulationView,
 };
 
 const OLDEST_FIRST: SimulationOrder = SimulationOrder::CreatedAt(Direction::Ascending);
@@ -418,6 +419,30 @@ pub async fn simulations_are_sorted_by_longest_waiting_conversation(fixture: &Fi
     early.start(&early.id(0)).await.unwrap();
     let first = project.simulation_list(order, |list| ListSimulations { page: part(1, 0), ..list }).await;
     assert_eq!(first[0].id, middle.simulation.id);
+}
+
+/// A worker that takes the first page serves each simulation before it serves one twice, unless that one waits much
+/// longer.
+pub async fn simulations_are_served_in_turn(fixture: &Fixture) {
+    let project = fixture.new_project().await;
+    let mut scenes = Vec::new();
+    for _ in 0..4 {
+        scenes.push(project.scene(3).await);
+    }
+    let first = async || {
+        let list = |list| ListSimulations { page: part(1, 0), ..list };
+        project.simulation_list(SimulationOrder::LongestWaiting, list).await[0].id.clone()
+    };
+    for conversation in 0..2 {
+        for scene in &scenes {
+            assert_eq!(first().await, scene.simulation.id);
+            scene.start(&scene.id(conversation)).await.unwrap();
+        }
+    }
+    // A newer simulation does not come first for ever.
+    fixture.pass(MAX_TURN_DELAY);
+    let _new = project.scene(1).await;
+    assert_eq!(first().await, scenes[0].simulation.id);
 }
 
 /// In every order, and together with the other filters.
