@@ -1,4 +1,5 @@
-//! The rules of the source that no linter checks: lengths of test names, comments and files, and examples that no test runs.
+//! The rules of the source that no linter checks: lengths of test names, comments and files, and examples that no
+//! test runs.
 
 use std::{fs, process::Command};
 

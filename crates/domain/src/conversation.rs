@@ -2,17 +2,18 @@
 //! evaluated.
 //!
 //! ```text
-//! conversation  queued → in_progress → ended | failed       (in_progress → queued when its lease expires
-//!                                                            or its worker reports a failure)
+//! conversation  queued → in_progress → ended | failed
+//!               in_progress → queued when its lease expires or its worker reports a failure
 //! evaluation    pending → in_progress → completed | failed | not_applicable
 //! ```
 //!
 //! A started conversation has a lease, which every call of its worker renews. When the lease
 //! expires, or the worker reports that the agent failed, the conversation is queued again as a new
-//! attempt with an empty transcript; after [`MAX_ATTEMPTS`] it has failed. Turns are exclusive: a call claims the turn before the persona's
-//! reply is generated, and completes it afterwards. A caller may leave before that. Its reply is then
-//! undelivered: the completed turn stays with the conversation until a call with the same input gets
-//! the reply, or a call with other input takes the next turn.
+//! attempt with an empty transcript; after [`MAX_ATTEMPTS`] it has failed. Turns are exclusive: a
+//! call claims the turn before the persona's reply is generated, and completes it afterwards. A
+//! caller may leave before that. Its reply is then undelivered: the completed turn stays with the
+//! conversation until a call with the same input gets the reply, or a call with other input takes
+//! the next turn.
 
 mod status;
 mod turn;
