@@ -50,4 +50,5 @@ mod unreliable_provider;
 mod upstream_parity;
 mod usage;
 mod wires;
+mod worker_program;
 mod workers;
