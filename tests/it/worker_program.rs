@@ -151,6 +151,43 @@ async fn wrong_words_of_an_agent_are_judged() {
 }
 
 #[tokio::test]
+async fn agent_that_cannot_reply_is_not_judged() {
+    let server = Server::start().await;
+    let project = Project::open(&server).await;
+    let (_service, address) = service().await;
+    let mut hanging = command_agent(&["hanging"]);
+    hanging["command"]["timeout_seconds"] = json!(1);
+    let mut stranger = chat_api(&address);
+    stranger["openai"]["api_key_env"] = json!("ONERUN_PROJECT");
+    let http =
+        |path: &str| json!({ "http": { "url": format!("{address}{path}"), "body": {}, "reply": "$.text" } });
+    for (target, reason) in [
+        (command_agent(&["crashing"]), "exit status: 1); it wrote: "),
+        (command_agent(&["garbled"]), "has the wrong form"),
+        (hanging, "the agent did not reply within 1 s"),
+        (http("/crash"), "status 500 Internal Server Error"),
+        (http("/page"), "it is not JSON: <html>welcome</html>"),
+        (http("/missing"), "status 404 Not Found"),
+        (stranger, "status 401 Unauthorized: {\"detail\":\"not accepted: Bearer [redacted]\"}"),
+    ] {
+        let simulation = project.simulate(1).await;
+        let mut worker = Process::spawn(project.worker(&target, &["--until", &simulation]));
+        worker.success().await;
+        let results = project.get(&simulation, "/results").await;
+        assert_eq!(results["overall"]["evaluated"], 0, "{target}: {results}");
+        let page = project.get(&simulation, "/conversations").await;
+        let conversation = &page["data"][0];
+        assert_eq!(conversation["status"], "failed", "{target}: {conversation}");
+        let attempts = conversation["ended_attempts"].as_array().unwrap();
+        assert_eq!(attempts.len(), 3, "{target}: {conversation}");
+        for attempt in attempts {
+            let given = text(attempt, "failure_reason");
+            assert!(given.contains(reason), "{reason}: {given}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn sigterm_lets_open_conversations_end() {
     let server = Server::start().await;
     let project = Project::open(&server).await;

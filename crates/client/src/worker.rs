@@ -145,6 +145,8 @@ impl<A: Agent> Worker<A> {
                 }
             }
         }
+        // Its connection would stay open and silent.
+        drop(poll);
         workload.drain(self.options).await;
         Ok(self.status.report())
     }

@@ -1,4 +1,4 @@
-//! What a worker needs from an agent.
+//! The interface between a worker and an agent.
 
 use serde_json::{Map, Value};
 

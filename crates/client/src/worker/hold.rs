@@ -1,11 +1,11 @@
 //! One conversation, from its start to its end.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use tokio::{
     select,
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{Agent, AgentError, AgentSession, ConversationInfo, Message, WorkerOptions};
@@ -15,6 +15,9 @@ use crate::{
     resource::{Response, Role, Turn},
     retry::{RetryPolicy, pause},
 };
+
+/// How long reporting a failure may take.
+const REPORT_TIME: Duration = Duration::from_secs(3);
 
 /// How the work on one conversation ended.
 pub(super) enum Ending {
@@ -44,10 +47,24 @@ impl Hold {
     pub(super) async fn run<A: Agent>(mut self, agent: &A) -> Ending {
         let attempt = OnceLock::new();
         let mut abandon = self.abandon.clone();
-        select! {
+        let ending = select! {
             ending = self.start_and_converse(agent, &attempt) => ending,
             // The sender lives as long as the worker.
             _ = abandon.wait_for(|abandon| *abandon) => Ending::Failed("the worker stopped".into()),
+        };
+        if let (Ending::Failed(error), Some(attempt)) = (&ending, attempt.get()) {
+            self.report_failure(*attempt, error).await;
+        }
+        ending
+    }
+
+    /// Reports why the attempt ended, so that the next one need not wait for the end of the lease. Without the
+    /// report it waits, as with a server that has no such route.
+    async fn report_failure(&self, attempt: u32, reason: &AgentError) {
+        let reported = timeout(REPORT_TIME, self.client.fail(attempt, &reason.to_string())).await;
+        if let Ok(Err(error)) = reported {
+            let conversation = &self.about.conversation_id;
+            tracing::debug!(conversation, %error, "the failure was not reported; the lease will expire");
         }
     }
 

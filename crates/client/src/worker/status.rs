@@ -1,4 +1,4 @@
-//! What a worker has done.
+//! Counts of a worker.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -119,7 +119,8 @@ fn posts(mut requests: UnboundedReceiver<String>) -> Vec<String> {
         };
         let (path, rest) = rest.split_once("?project_id=p").unwrap();
         let key = rest.lines().find_map(|line| line.strip_prefix("idempotency-key: ")).unwrap_or_default();
-        let said = rest.split_once("\"text\":\"").map_or("", |(_, said)| said.split('"').next().unwrap());
+        let words = rest.split_once("\"text\":\"").or_else(|| rest.split_once("\"reason\":\""));
+        let said = words.map_or("", |(_, said)| said.split('"').next().unwrap());
         if path == "start" {
             // The key is random, so only repetitions are compared.
             assert_eq!(key.len(), 32);
@@ -216,7 +217,8 @@ async fn pending_turn_is_repeated_beyond_the_retry_budget() {
             WorkerOptions { retry_budget: Duration::ZERO, reply_budget, ..WorkerOptions::default() };
         let (report, posts) = work_with(options, Counting::new(9), answers).await;
         let repeated = if held == 1 { 4 } else { 1 };
-        assert_eq!(posts[1..], vec!["responses c.1.0"; repeated]);
+        let turns: Vec<_> = posts.iter().filter(|post| post.starts_with("responses")).collect();
+        assert_eq!(turns, vec!["responses c.1.0"; repeated]);
         assert_eq!((report.held, report.failed), (held, 1 - held));
     }
 }
@@ -259,10 +261,12 @@ impl AgentSession for Failing {
 
 #[tokio::test]
 async fn failing_agent_costs_only_its_conversation() {
-    for panics in [false, true] {
-        let (report, posts) =
-            work(Failing { panics }, vec![ok(r#"{"attempt":1}"#), says("Hello", false)]).await;
-        assert_eq!(posts, ["start", "responses c.1.0"]);
+    // A server without the route for failures is no obstacle.
+    for (panics, answer) in [(false, ok("{}")), (false, refusal(404, "not_found")), (true, ok("{}"))] {
+        let answers = vec![ok(r#"{"attempt":1}"#), says("Hello", false), answer];
+        let (report, posts) = work(Failing { panics }, answers).await;
+        let reported = if panics { vec![] } else { vec!["fail  out of tokens"] };
+        assert_eq!(posts, [vec!["start", "responses c.1.0"], reported].concat());
         assert_eq!(report, WorkerReport { failed: 1, ..WorkerReport::default() });
     }
 }
@@ -354,4 +358,30 @@ async fn key_that_stays_refused_ends_the_worker() {
     let worker = Worker::new(client.project("p"), "a", Counting::new(9)).with_options(options);
     let error = worker.run(std::future::pending()).await.unwrap_err();
     assert_eq!(error.code(), Some("revoked_api_key"));
+}
+
+/// Never replies.
+struct Silent;
+
+impl Agent for Silent {
+    type Session = Self;
+
+    async fn open(&self, _: &ConversationInfo) -> Result<Self, AgentError> {
+        Ok(Self)
+    }
+}
+
+impl AgentSession for Silent {
+    async fn reply(&mut self, _: &[Message]) -> Result<Reply, AgentError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn conversation_open_after_the_grace_period_is_reported() {
+    let options = WorkerOptions { grace: Duration::ZERO, ..WorkerOptions::default() };
+    let answers = vec![ok(r#"{"attempt":1}"#), says("Hello", false), ok("{}")];
+    let (report, posts) = work_with(options, Silent, answers).await;
+    assert_eq!(posts, ["start", "responses c.1.0", "fail  the worker stopped"]);
+    assert_eq!(report, WorkerReport { failed: 1, ..WorkerReport::default() });
 }
