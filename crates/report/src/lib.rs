@@ -7,6 +7,7 @@
 //!
 //! Nothing here reads a clock, a file or the network.
 
+mod compare;
 mod evaluate;
 #[cfg(test)]
 mod fixtures;
@@ -16,6 +17,10 @@ mod report;
 mod run;
 mod text;
 
+pub use compare::{
+    ALPHA, ChangedTrial, ComparedObjective, ComparedSide, ComparedTrials, Comparison, MAX_CHANGED, Side,
+    SideObjective, compare,
+};
 pub use evaluate::evaluate;
 pub use plan::{
     Against, Basis, Gate, Plan, PlannedCase, PlannedObjective, Quarantine, RegressionMode, Subject,
@@ -24,4 +29,4 @@ pub use report::{
     CaseReport, EvaluationReport, GateReport, GateStatus, ObjectiveReport, Planned, QuarantineReport, Rate,
     Report, TrialCounts, TrialOutcome, TrialReport, VERSION, Verdict,
 };
-pub use run::{CaseRun, Trial, TrialEnd, TrialEvaluation};
+pub use run::{CaseRun, Held, Trial, TrialEnd, TrialEvaluation, persona_key};
