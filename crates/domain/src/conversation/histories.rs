@@ -22,9 +22,7 @@ const REASON: &str = "out of memory";
 /// The attempt that a caller names.
 #[derive(Clone, Copy, Debug)]
 enum NamedAttempt {
-    /// None.
     None,
-    /// The current one.
     Current,
     /// Another one.
     Other,
