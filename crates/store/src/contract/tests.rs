@@ -21,6 +21,7 @@ fn every_case_is_in_the_macro() {
         ("personas", include_str!("personas.rs")),
         ("projects", include_str!("projects.rs")),
         ("results", include_str!("results.rs")),
+        ("retention", include_str!("retention.rs")),
         ("settling", include_str!("settling.rs")),
         ("simulations", include_str!("simulations.rs")),
         ("turns", include_str!("turns.rs")),
