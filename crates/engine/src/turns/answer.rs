@@ -73,23 +73,22 @@ impl Turn<'_> {
             let item = self.item(transcript.len(), Role::Assistant, message.clone());
             transcript.push(item);
         }
-        let reply = match self.reply_of_earlier_attempt(&transcript).await? {
-            Some(reply) => reply,
-            None => {
-                let meter = Meter::default();
-                let request = ReplyRequest {
-                    simulation,
-                    agent: &detail.agent,
-                    persona: &loaded.persona,
-                    conversation_seq: self.conversation.seq,
-                    transcript: &transcript,
-                    meter: &meter,
-                };
-                let model = engine.open_model::<OperationError>(project, simulation, Purpose::Reply).await?;
-                let reply = ask(model.as_ref(), request, engine.reply_limit()).await;
-                engine.count_usage(project, simulation, Purpose::Reply, &meter).await;
-                reply?
-            }
+        let reply = if let Some(reply) = self.reply_of_earlier_attempt(&transcript).await? {
+            reply
+        } else {
+            let meter = Meter::default();
+            let request = ReplyRequest {
+                simulation,
+                agent: &detail.agent,
+                persona: &loaded.persona,
+                conversation_seq: self.conversation.seq,
+                transcript: &transcript,
+                meter: &meter,
+            };
+            let model = engine.open_model::<OperationError>(project, simulation, Purpose::Reply).await?;
+            let reply = ask(model.as_ref(), request, engine.reply_limit()).await;
+            engine.count_usage(project, simulation, Purpose::Reply, &meter).await;
+            reply?
         };
         let CleanReply { text, ends } = CleanReply::from(reply);
         let text = text.map(|text| text.redacted(&engine.redaction));
