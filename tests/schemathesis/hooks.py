@@ -61,6 +61,9 @@ def before_call(context, case, **kwargs):
         # Without duplicates.
         if isinstance(objectives := case.body.get("objective_ids"), list):
             case.body["objective_ids"] = IDS["objective_id"][: len(objectives)]
+        # Personas can be copied only from a simulation of the same scenario, whose personas are approved.
+        if case.body.get("personas_from") is not None:
+            case.body["personas_from"] = None
         for name in ("target_conversations", "target_personas"):
             if name in case.body:
                 case.body[name] = min(case.body[name], MAX_TARGET)

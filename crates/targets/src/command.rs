@@ -114,6 +114,7 @@ impl Command {
 
 /// A line to the command: one turn.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the protocol")]
 struct Turn<'a> {
     agent_id: &'a str,
     conversation_id: &'a str,

@@ -75,10 +75,9 @@ impl TargetError {
     pub(crate) fn of_transport(error: TransportError, limit: Duration) -> Self {
         match error {
             TransportError::Timeout => Self::TimedOut(limit),
-            TransportError::Connect(text) => Self::Unreachable(text),
+            TransportError::Connect(text) | TransportError::NotRecorded(text) => Self::Unreachable(text),
             TransportError::Broken(text) => Self::BrokeOff(text),
             error @ TransportError::TooLarge => Self::Unusable(error.to_string()),
-            TransportError::NotRecorded(text) => Self::Unreachable(text),
         }
     }
 }

@@ -27,6 +27,7 @@ impl Transport for Script {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "answers may also be errors")]
 fn answer(status: u16, body: impl Into<Bytes>) -> Answer {
     Ok(Response::builder().status(status).body(body.into()).unwrap())
 }

@@ -24,7 +24,6 @@ const REASON: &str = "out of memory";
 enum NamedAttempt {
     None,
     Current,
-    /// Another one.
     Other,
 }
 
@@ -198,6 +197,7 @@ impl Model {
     }
 
     /// The state after a step; `None` if the tables refuse it.
+    #[expect(clippy::too_many_lines, reason = "one arm for each step of the tables")]
     fn after(&self, step: &Step) -> Option<Self> {
         let model = self.clone();
         let held = |lease| Self {

@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
+
 use std::path::Path;
 
 use serde_json::json;
@@ -79,8 +81,8 @@ async fn unusable_answer_is_reported_with_an_excerpt() {
             r#"read -r line; echo '{"reply": 7}'"#,
             "has the wrong form (invalid type: integer `7`, expected a string",
         ),
-        (r#"read -r line; echo '{}'"#, "has neither `reply` nor `\"end\": true`"),
-        (r#"read -r line; printf '\377\n'"#, "the command's output: Unable to decode input as UTF8"),
+        (r"read -r line; echo '{}'", "has neither `reply` nor `\"end\": true`"),
+        (r"read -r line; printf '\377\n'", "the command's output: Unable to decode input as UTF8"),
         ("read -r line; head -c 2000000 /dev/zero | tr '\\0' x", "a line of more than 1048576 bytes"),
         (
             r#"read -r line; printf '{"reply": "%s"}\n' "$(head -c 33000 /dev/zero | tr '\0' x)""#,
@@ -152,5 +154,5 @@ async fn processes_of_the_command_are_killed_with_it() {
     let CommandSession { group, mut errors, .. } = session;
     drop(group);
     // `sleep` holds standard error open for as long as it lives.
-    assert!(errors.is_closed_within(Duration::from_secs(60)).await);
+    assert!(errors.is_closed_within(Duration::from_mins(1)).await);
 }

@@ -13,7 +13,7 @@ fn shortest_forms_are_accepted() {
     else {
         panic!("not a chat API")
     };
-    assert_eq!(chat.timeout_seconds.duration(), Duration::from_secs(60));
+    assert_eq!(chat.timeout_seconds.duration(), Duration::from_mins(1));
     let TargetSpec::Command(command) = parse(json!({ "command": ["python", "agent.py"] })).unwrap() else {
         panic!("not a command")
     };
