@@ -91,7 +91,7 @@ impl Metrics {
         json!({ "status": status, "open_conversations": self.status.open() }).to_string()
     }
 
-    /// The figures in the OpenMetrics format.
+    /// The figures in the `OpenMetrics` format.
     fn text(&self) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("onerun_worker");
         let report = self.status.report();
@@ -179,7 +179,7 @@ mod tests {
     fn figures_are_in_the_openmetrics_format() {
         let metrics = Metrics::new(Arc::default(), Arc::default());
         metrics.replies.replied(Duration::from_millis(300));
-        metrics.replies.failed(&TargetError::TimedOut(Duration::from_secs(60)));
+        metrics.replies.failed(&TargetError::TimedOut(Duration::from_mins(1)));
         let text = metrics.text().unwrap();
         for line in [
             "onerun_worker_open_conversations 0",

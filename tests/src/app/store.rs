@@ -17,6 +17,10 @@ pub(super) enum Backing {
 
 impl Backing {
     /// The bytes of all files of a directory, or of all items of a table.
+    #[cfg_attr(
+        not(feature = "dynamodb"),
+        expect(clippy::unused_async, reason = "a table is read over the network")
+    )]
     pub(super) async fn contents(&self) -> Vec<u8> {
         match self {
             Backing::Directory(directory) => {
