@@ -306,8 +306,8 @@ macro_rules! contract {
                 simulations_are_sorted_both_ways
                 simulations_are_filtered_by_name_status_and_agent
                 pages_of_equal_simulations_never_overlap
-                simulations_are_served_in_turn
                 simulations_are_sorted_by_longest_waiting_conversation
+                simulations_are_served_in_turn
                 simulations_are_filtered_exactly_by_name_and_metadata
             }
             turns {
