@@ -1,6 +1,6 @@
 //! OneRun's gates, verdicts and reports.
 //!
-//! A [`Plan`] says which trials are expected and which gates they must pass. [`evaluate`] holds the
+//! A [`Plan`] says which trials are expected and which gates they must pass. [`evaluate()`] holds the
 //! observed [`CaseRun`]s against it and returns a [`Report`], which [`render`] writes for people
 //! and for other programs. Expected numbers come from the plan alone, so data that is missing never
 //! improves a verdict.
