@@ -126,8 +126,10 @@ fn report(store: &str, at_once: usize, turns: &[Turn], provider: &Provider) {
             Some((answer["message"].as_str()?.to_owned(), call.took))
         })
         .collect();
-    let mut times: Vec<f64> =
-        turns.iter().map(|turn| (turn.took - answers[&turn.message]).as_secs_f64() * 1_000.0).collect();
+    let mut times: Vec<f64> = turns
+        .iter()
+        .map(|turn| turn.took.saturating_sub(answers[&turn.message]).as_secs_f64() * 1_000.0)
+        .collect();
     times.sort_by(f64::total_cmp);
     let percentile = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
     println!(
