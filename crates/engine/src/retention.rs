@@ -5,6 +5,7 @@
 //! less to delete.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use onerun_domain::{
     Conversation, ConversationId, Job, Limit, PageRequest, Position, ProjectId, Simulation, SimulationId,
     Work,
@@ -26,13 +27,17 @@ const CONVERSATIONS_AT_ONCE: usize = 4;
 const MESSAGES_A_WRITE: u32 = 200;
 
 impl Engine {
+    /// The retention is over for simulations that ended by this time; `None` without a retention.
+    fn retention_over_at(&self, now: Timestamp) -> Option<Timestamp> {
+        now.checked_sub(self.settings.retention?).ok()
+    }
+
     /// Simulations that ended so long ago that their transcripts are to be deleted.
     pub(crate) async fn simulations_with_old_transcripts(
         &self,
         limit: u32,
     ) -> Result<Vec<(ProjectId, SimulationId)>, StoreError> {
-        let ended_by = self.settings.retention.and_then(|retention| self.now().checked_sub(retention).ok());
-        match ended_by {
+        match self.retention_over_at(self.now()) {
             Some(ended_by) => self.store().simulations_with_old_transcripts(limit, ended_by).await,
             None => Ok(Vec::new()),
         }
@@ -46,10 +51,7 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let Some(project) = self.store().open_project(project).await? else { return Ok(()) };
         let now = self.now();
-        let Some(ended_by) = self.settings.retention.and_then(|retention| now.checked_sub(retention).ok())
-        else {
-            return Ok(());
-        };
+        let Some(ended_by) = self.retention_over_at(now) else { return Ok(()) };
         let decide = move |view: SimulationView| {
             let simulation = view.simulation.delete_transcripts(ended_by, now)?;
             let jobs = vec![job(&simulation, None)];
