@@ -74,6 +74,27 @@ pub struct PersonaAttributes {
     pub version: String,
 }
 
+impl PersonaAttributes {
+    /// All texts among them.
+    pub fn texts(&self) -> [&str; 13] {
+        [
+            &self.speech_style,
+            &self.education,
+            &self.occupation,
+            &self.economic_status,
+            &self.personality_traits,
+            &self.values,
+            &self.habits,
+            &self.interests,
+            &self.speech_patterns,
+            &self.typical_behavior,
+            &self.stress_triggers,
+            &self.stress_reactions,
+            &self.version,
+        ]
+    }
+}
+
 /// A generated persona.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Persona {
@@ -113,26 +134,9 @@ impl Persona {
     }
 
     /// All texts that a persona consists of.
-    pub fn texts(&self) -> [&str; 16] {
-        let attributes = &self.attributes;
-        [
-            &self.summary,
-            &self.story,
-            &self.purpose,
-            &attributes.speech_style,
-            &attributes.education,
-            &attributes.occupation,
-            &attributes.economic_status,
-            &attributes.personality_traits,
-            &attributes.values,
-            &attributes.habits,
-            &attributes.interests,
-            &attributes.speech_patterns,
-            &attributes.typical_behavior,
-            &attributes.stress_triggers,
-            &attributes.stress_reactions,
-            &attributes.version,
-        ]
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let own = [&self.summary, &self.story, &self.purpose];
+        own.into_iter().map(String::as_str).chain(self.attributes.texts())
     }
 
     fn decide(self, approval: ApprovalStatus, now: Timestamp) -> Result<Self, Refusal> {

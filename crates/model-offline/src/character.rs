@@ -371,23 +371,8 @@ mod tests {
         for seq in 1..=200 {
             let draft = Character::of(&simulation, seq).draft(&simulation, &agent(), seq);
             let attributes = draft.attributes;
-            for text in [
-                &draft.summary,
-                &draft.story,
-                &draft.purpose,
-                &attributes.speech_style,
-                &attributes.education,
-                &attributes.occupation,
-                &attributes.economic_status,
-                &attributes.personality_traits,
-                &attributes.values,
-                &attributes.habits,
-                &attributes.interests,
-                &attributes.speech_patterns,
-                &attributes.typical_behavior,
-                &attributes.stress_triggers,
-                &attributes.stress_reactions,
-            ] {
+            let own = [draft.summary.as_str(), &draft.story, &draft.purpose];
+            for text in own.into_iter().chain(attributes.texts()) {
                 assert!(!text.is_empty() && !text.contains(['{', '}']), "{text}");
             }
             assert_eq!(attributes.version, "1");

@@ -122,7 +122,7 @@ impl WireSize for SimulationSummary {
 
 impl WireSize for Persona {
     fn wire_size(&self) -> usize {
-        FIXED + self.texts().into_iter().map(text).sum::<usize>() + metadata(&self.metadata)
+        FIXED + self.texts().map(text).sum::<usize>() + metadata(&self.metadata)
     }
 }
 
