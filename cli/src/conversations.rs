@@ -127,14 +127,12 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
 async fn list(options: &List) -> anyhow::Result<()> {
     let simulation = options.of.client()?;
     let status = options.status.map(Into::into);
+    let outcome = options.outcome.map(Into::into);
     list::print(
         &options.paging,
         options.json,
         |conversation: &Conversation| &conversation.id,
-        async |page| match options.outcome {
-            Some(outcome) => simulation.conversations_by_outcome(status, outcome.into(), page).await,
-            None => simulation.conversations(status, page).await,
-        },
+        async |page| simulation.conversations_by_outcome(status, outcome, page).await,
         async |conversations| {
             let rows: Vec<_> = conversations.iter().map(|conversation| row(conversation)).collect();
             Ok(table(["ID", "NO.", "STATUS", "MESSAGES", "EVALUATIONS", "PERSONA"], &[5], &rows))

@@ -155,19 +155,19 @@ impl SimulationClient {
         status: Option<ConversationStatus>,
         page: PageRequest,
     ) -> Result<Verbatim<Page<Verbatim<Conversation>>>, Error> {
-        let status = status.map(|status| ("status", status.as_str()));
-        self.0.at(&["conversations"]).page(status.as_slice(), page).await
+        self.conversations_by_outcome(status, None, page).await
     }
 
-    /// Its conversations in a status that the results count with an outcome, newest first.
+    /// Like [`conversations`](Self::conversations), only those that the results count with this outcome.
     pub async fn conversations_by_outcome(
         &self,
         status: Option<ConversationStatus>,
-        outcome: Outcome,
+        outcome: Option<Outcome>,
         page: PageRequest,
     ) -> Result<Verbatim<Page<Verbatim<Conversation>>>, Error> {
-        let mut query = vec![("outcome", outcome.as_str())];
-        query.extend(status.map(|status| ("status", status.as_str())));
+        let outcome = outcome.map(|outcome| ("outcome", outcome.as_str()));
+        let status = status.map(|status| ("status", status.as_str()));
+        let query: Vec<_> = [outcome, status].into_iter().flatten().collect();
         self.0.at(&["conversations"]).page(&query, page).await
     }
 

@@ -175,7 +175,7 @@ async fn methods_send_requests_of_documented_operations() {
     let _ = simulation.approve_persona("q").await;
     let _ = simulation.reject_persona("q").await;
     let _ = simulation.conversations(Some(ConversationStatus::Queued), page()).await;
-    let _ = simulation.conversations_by_outcome(None, Outcome::Failed, page()).await;
+    let _ = simulation.conversations_by_outcome(None, Some(Outcome::Failed), page()).await;
     let _ = simulation.create_evaluation("offline").await;
     let _ = simulation.list_evaluations(page()).await;
     let _ = simulation.evaluation("e").await;
