@@ -310,7 +310,7 @@ fn differ(before: &TrialReport, after: &TrialReport) -> bool {
         && (before.persona_key.is_none() || before.persona_key != after.persona_key)
 }
 
-/// Whether an outcome passed; `None` if there is none.
+/// Whether the trial passed; `None` if it has no outcome.
 fn has_passed(outcome: TrialOutcome) -> Option<bool> {
     match outcome {
         TrialOutcome::Passed => Some(true),

@@ -191,9 +191,9 @@ pub struct CaseReport {
     pub scenario_key: String,
     /// The scenario.
     pub scenario: String,
-    /// The simulation; null if there is none.
+    /// The simulation's id; null if the case was not run.
     pub simulation_id: Option<String>,
-    /// The simulation's status; null if there is none.
+    /// The simulation's status; null if the case was not run.
     pub status: Option<String>,
     /// Why the simulation failed or expired.
     pub failure: Option<String>,
@@ -275,7 +275,7 @@ pub struct TrialReport {
     pub persona_key: Option<String>,
     /// The persona in a sentence.
     pub persona_summary: String,
-    /// The conversation; null if there is none.
+    /// The conversation's id; null if the trial is missing.
     pub conversation_id: Option<String>,
     /// The number of messages.
     pub messages: u32,
