@@ -54,6 +54,9 @@ async fn every_function_has_the_rights_it_uses() {
     let conversation = project.conversation(&simulation, "queued").await;
     client.get(&path(&conversation), 200).await;
     client.post_empty(&path(&format!("{conversation}/start")), 200).await;
+    let failure = json!({ "attempt": 1, "reason": "out of memory" });
+    client.post(&path(&format!("{conversation}/fail")), &failure, 200).await;
+    client.post_empty(&path(&format!("{conversation}/start")), 200).await;
     let responses = path(&format!("{conversation}/responses"));
     let said = |text: &str| json!({ "input": [{ "type": "message", "content": [{ "type": "text", "text": text }] }] });
     let keyed = client.with_header("idempotency-key", "once");
