@@ -10,8 +10,9 @@ use onerun_client::{
 
 use crate::{
     list::{self, Paging},
-    output, results,
-    simulations::ProjectArgument,
+    output,
+    project::ProjectArgument,
+    results,
     text::{fields, plain, prose, table, utc},
 };
 
@@ -39,8 +40,8 @@ struct InSimulation {
 }
 
 impl InSimulation {
-    fn client(&self) -> anyhow::Result<SimulationClient> {
-        Ok(self.of.client()?.simulation(&self.simulation))
+    async fn client(&self) -> anyhow::Result<SimulationClient> {
+        Ok(self.of.client().await?.simulation(&self.simulation))
     }
 }
 
@@ -125,7 +126,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
 }
 
 async fn list(options: &List) -> anyhow::Result<()> {
-    let simulation = options.of.client()?;
+    let simulation = options.of.client().await?;
     let status = options.status.map(Into::into);
     let outcome = options.outcome.map(Into::into);
     list::print(
@@ -173,7 +174,7 @@ fn words(word: &str) -> String {
 }
 
 async fn show(options: &Show) -> anyhow::Result<()> {
-    let client = options.of.client()?.conversation(&options.id);
+    let client = options.of.client().await?.conversation(&options.id);
     let conversation = client.get().await?;
     let items =
         list::all(|item: &Item| &item.id, async |page| client.items(options.attempt, page).await).await?;

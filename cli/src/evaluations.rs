@@ -7,8 +7,9 @@ use onerun_client::resource::{Agreement, EvaluationReport, EvaluationRun};
 
 use crate::{
     list::{self, Paging},
-    output, results,
-    simulations::ProjectArgument,
+    output,
+    project::ProjectArgument,
+    results,
     text::{count, fields, labelled, plain, table, utc},
 };
 
@@ -79,7 +80,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
 }
 
 async fn create(options: &Create) -> anyhow::Result<()> {
-    let simulation = options.of.client()?.simulation(&options.simulation);
+    let simulation = options.of.client().await?.simulation(&options.simulation);
     let run = simulation.create_evaluation(&options.judge).await?;
     if options.json {
         return output::print_json(run.json());
@@ -89,7 +90,7 @@ async fn create(options: &Create) -> anyhow::Result<()> {
 }
 
 async fn list(options: &List) -> anyhow::Result<()> {
-    let simulation = options.of.client()?.simulation(&options.simulation);
+    let simulation = options.of.client().await?.simulation(&options.simulation);
     list::print(
         &options.paging,
         options.json,
@@ -116,7 +117,7 @@ fn judged(run: &EvaluationRun) -> String {
 }
 
 async fn show(options: &Show) -> anyhow::Result<()> {
-    let simulation = options.of.client()?.simulation(&options.simulation);
+    let simulation = options.of.client().await?.simulation(&options.simulation);
     let report = simulation.evaluation(&options.id).await?;
     if options.json {
         return output::print_json(report.json());

@@ -11,6 +11,7 @@ mod models;
 mod outcome;
 mod output;
 mod personas;
+mod project;
 mod projects;
 mod results;
 mod serve;

@@ -12,6 +12,7 @@ pub(crate) const AFTER_HELP: &str = "\
 Environment:
   ONERUN_API_BASE_URL  the API's address [default: http://127.0.0.1:9000]
   ONERUN_API_KEY       the API key; no argument accepts one
+  ONERUN_PROJECT       the project's id or name, unless --project is given
   COLUMNS              the width of tables and text [default: the terminal's
                        width; tables in a file or a pipe are not cut]
 

@@ -9,7 +9,7 @@ use onerun_client::{
 use crate::{
     list::{self, PAGE, Paging},
     output,
-    simulations::ProjectArgument,
+    project::ProjectArgument,
     text::{count, plain, table},
 };
 
@@ -71,7 +71,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
 }
 
 async fn list(options: &List) -> anyhow::Result<()> {
-    let simulation = options.of.client()?.simulation(&options.simulation);
+    let simulation = options.of.client().await?.simulation(&options.simulation);
     list::print(
         &options.paging,
         options.json,
@@ -100,7 +100,7 @@ async fn decide(
     options: &Decide,
     decide: impl AsyncFn(&SimulationClient, &str) -> Result<(), onerun_client::Error>,
 ) -> anyhow::Result<u64> {
-    let simulation = options.of.client()?.simulation(&options.simulation);
+    let simulation = options.of.client().await?.simulation(&options.simulation);
     let ids = if options.all { pending(&simulation).await? } else { options.personas.clone() };
     let mut decided = 0;
     for id in &ids {

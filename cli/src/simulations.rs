@@ -10,9 +10,10 @@ use onerun_client::{
 use tokio::task::JoinSet;
 
 use crate::{
-    api::Connection,
     list::{self, Paging},
-    output, results,
+    output,
+    project::ProjectArgument,
+    results,
     text::{count, fields, labelled, plain, prose, table, time, utc},
 };
 
@@ -31,22 +32,6 @@ pub(crate) enum Command {
     List(List),
     /// Show a simulation: its settings, progress, and results by objective.
     Show(Show),
-}
-
-/// Options that select a project.
-#[derive(Debug, Args)]
-pub(crate) struct ProjectArgument {
-    /// The project's id, as `onerun projects list` prints it.
-    #[arg(long, value_name = "ID")]
-    project: String,
-    #[command(flatten)]
-    connection: Connection,
-}
-
-impl ProjectArgument {
-    pub(crate) fn client(&self) -> anyhow::Result<ProjectClient> {
-        Ok(self.connection.client()?.project(&self.project))
-    }
 }
 
 /// Options of `onerun simulations list`.
@@ -110,7 +95,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
 }
 
 async fn list(options: &List) -> anyhow::Result<()> {
-    let project = options.of.client()?;
+    let project = options.of.client().await?;
     let status = options.status.map(Into::into);
     list::print(
         &options.paging,
@@ -167,14 +152,15 @@ fn ended(counts: &ConversationCounts) -> String {
 }
 
 async fn show(options: &Show) -> anyhow::Result<()> {
-    let client = options.of.client()?.simulation(&options.id);
+    let project = options.of.client().await?;
+    let client = project.simulation(&options.id);
     let (simulation, results) = (client.get().await?, client.results().await?);
     if options.json {
         let (simulation, results) = (simulation.json(), results.json());
         return output::print_json(&format!("{{\"simulation\":{simulation},\"results\":{results}}}"));
     }
     let mut text = String::new();
-    describe(&mut text, &options.of.project, &simulation, &results)?;
+    describe(&mut text, project.id(), &simulation, &results)?;
     output::print(&text)
 }
 

@@ -14,11 +14,16 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args, value_parser};
-use onerun_client::{ApiKey, Client, Error, Worker, WorkerOptions, WorkerReport};
-use tokio::{net::TcpListener, select};
+use onerun_client::{ApiKey, Client, Error, ProjectClient, Worker, WorkerOptions, WorkerReport};
+use tokio::{net::TcpListener, select, time::sleep};
 use zeroize::Zeroizing;
 
-use crate::{api::Connection, output, signals::StopSignal, text::count};
+use crate::{
+    output,
+    project::{ProjectArgument, find_agent},
+    signals::StopSignal,
+    text::count,
+};
 use agent::TargetAgent;
 use metrics::Metrics;
 use until::Until;
@@ -26,15 +31,18 @@ use until::Until;
 /// The maximum size of a key file in bytes.
 const MAX_KEY_FILE: u64 = 16 * 1024;
 
+/// How long to wait before looking again for the project and its agents.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Options of `onerun worker`.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("end").multiple(false), after_help = AFTER_HELP)]
 pub(crate) struct Options {
-    /// The project's id, as `onerun projects list` prints it.
-    #[arg(long, value_name = "ID", env = "ONERUN_PROJECT")]
-    project: String,
-    /// The agent whose conversations to hold. Repeat it for several agents behind the same target.
-    #[arg(long = "agent", value_name = "ID", required = true)]
+    #[command(flatten)]
+    of: ProjectArgument,
+    /// The id or exact name of the agent whose conversations to hold. Repeat it for several agents behind the same
+    /// target.
+    #[arg(long = "agent", value_name = "ID|NAME", required = true)]
     agents: Vec<String>,
     /// How to reach the agent: a YAML or JSON file, or the description itself, such as
     /// `{command: [python, agent.py]}`. docs/targets.md describes it.
@@ -59,15 +67,13 @@ pub(crate) struct Options {
     /// Serve `/health` and Prometheus `/metrics` at this address, such as `127.0.0.1:9464`.
     #[arg(long, value_name = "ADDRESS")]
     metrics_address: Option<SocketAddr>,
-    #[command(flatten)]
-    connection: Connection,
 }
 
 const AFTER_HELP: &str = "\
 Environment:
   ONERUN_API_BASE_URL  the API's address [default: http://127.0.0.1:9000]
   ONERUN_API_KEY       an API key with the preset `worker`; see also --key-file
-  ONERUN_PROJECT       the project, unless --project is given
+  ONERUN_PROJECT       the project's id or name, unless --project is given
 
 Exit codes:
   0  the worker was asked to stop, or its end was reached
@@ -77,14 +83,17 @@ Exit codes:
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let (mut stop, mut stop_at_once) = (StopSignal::listen()?, StopSignal::listen()?);
     let agent = TargetAgent::open(&options.target)?;
-    let project = client(options)?.project(&options.project);
-    let until = Until::new(project.clone(), options);
+    let client = client(options)?;
+    let (project, agents, until) = select! {
+        found = find(&client, options) => found.map_err(|error| explain(error, options))?,
+        () = stop.received() => return Ok(()),
+    };
 
     let mut settings = WorkerOptions::default();
     settings.concurrency = options.concurrency.into();
     settings.grace = Duration::from_secs(options.grace_seconds.into());
     let (target, replies) = (agent.to_string(), agent.replies());
-    let worker = Worker::for_agents(project, options.agents.clone(), agent).with_options(settings);
+    let worker = Worker::for_agents(project, agents, agent).with_options(settings);
 
     let metrics = Metrics::new(worker.status(), replies);
     if let Some(address) = options.metrics_address {
@@ -109,7 +118,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     select! {
         report = worker.run(ending) => match report {
             Ok(report) => output::print(&summary(&report)),
-            Err(error) => Err(explain(error, options)),
+            Err(error) => Err(explain(error.into(), options)),
         },
         () = twice => bail!("stopped at once; open conversations continue with other workers when their leases expire"),
     }
@@ -117,8 +126,9 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 
 /// A client with the key of the file or of the environment.
 fn client(options: &Options) -> anyhow::Result<Client> {
-    let Some(path) = &options.key_file else { return options.connection.client() };
-    let client = options.connection.client_with(&read_key(path)?)?;
+    let connection = options.of.connection();
+    let Some(path) = &options.key_file else { return connection.client() };
+    let client = connection.client_with(&read_key(path)?)?;
     // A pipe can be read only once, and reading it again might block.
     if !path.is_file() {
         return Ok(client);
@@ -145,16 +155,52 @@ fn read_key(path: &Path) -> anyhow::Result<ApiKey> {
     ApiKey::new(&text).with_context(named)
 }
 
+/// The project, the ids of its agents and the end of the work. Waits for a server that is not there yet, as polls do.
+async fn find(client: &Client, options: &Options) -> anyhow::Result<(ProjectClient, Vec<String>, Until)> {
+    loop {
+        let find = async {
+            let project = options.of.select(client).await?;
+            let agents = find_agents(&project, &options.agents).await?;
+            let until = Until::open(project.clone(), options, &agents).await?;
+            Ok((project, agents, until))
+        };
+        match find.await {
+            Err(error) if is_transient(&error) => {
+                tracing::warn!(error = format!("{error:#}"), "the server cannot be reached; trying again");
+                sleep(RETRY_INTERVAL).await;
+            }
+            found => return found,
+        }
+    }
+}
+
+fn is_transient(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Error>().is_some_and(Error::is_transient)
+}
+
+/// The ids of the agents, each once.
+async fn find_agents(project: &ProjectClient, wanted: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut ids = Vec::new();
+    for wanted in wanted {
+        let id = find_agent(project, wanted).await?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
 /// An error of the API with the next step.
-fn explain(error: Error, options: &Options) -> anyhow::Error {
-    let advice = match error.status() {
+fn explain(error: anyhow::Error, options: &Options) -> anyhow::Error {
+    let Some(of_api) = error.downcast_ref::<Error>() else { return error };
+    let advice = match of_api.status() {
         Some(401) if options.key_file.is_some() => "the key file still has a key that the server refuses",
         Some(401) => "set ONERUN_API_KEY to a valid key, or use --key-file",
         Some(403) => "the key needs the scopes of the preset `worker`",
         Some(404) => "check --project and --agent",
-        _ => "conversations cannot be listed",
+        _ => "the worker cannot continue",
     };
-    anyhow::Error::from(error).context(advice)
+    error.context(advice)
 }
 
 fn summary(report: &WorkerReport) -> String {

@@ -302,15 +302,51 @@ async fn missing_resources_exit_with_1_and_bad_usage_with_2() {
         let stderr = run(url, " ", arguments).await.fails(2);
         assert!(stderr.contains("set ONERUN_API_KEY"), "{stderr}");
     }
-    let wrong = run(url, key, &["simulations", "list"]).await;
+    let wrong = run(url, key, &["simulations", "show", "--project", project]).await;
     assert_eq!((wrong.code, wrong.stdout.as_str()), (2, ""), "{wrong:?}");
-    assert!(wrong.stderr.contains("--project"), "{wrong:?}");
+    assert!(wrong.stderr.contains("<SIMULATION_ID>"), "{wrong:?}");
     for group in ["projects", "simulations", "personas", "conversations"] {
         let help = run(url, key, &[group, "--help"]).await.exits(0);
         for expected in ["Exit codes:", "ONERUN_API_BASE_URL", "ONERUN_API_KEY"] {
             assert!(help.contains(expected), "{help}");
         }
     }
+}
+
+#[tokio::test]
+async fn project_is_selected_by_id_name_or_default() {
+    let show = Show::open().await;
+    let (url, key, id) = (show.server.base_url(), show.server.key(), show.project.id.as_str());
+    let name = show.project.client.get(&format!("/v1/projects/{id}"), 200).await;
+    let name = name["name"].as_str().unwrap();
+    let list = ["simulations", "list"];
+    let expected = run(url, key, &[&list[..], &["--project", id]].concat()).await.exits(0);
+    assert!(expected.contains(&show.simulation), "{expected}");
+    let ask = async |variable: &str| run_with(url, key, &list, &[("ONERUN_PROJECT", variable)]).await;
+    // An empty variable counts as unset, and there is only one project.
+    for variable in [id, name, ""] {
+        assert_eq!(ask(variable).await.exits(0), expected, "{variable}");
+    }
+
+    // Names of the form of an id: an id counts before a name.
+    let create = async |name: &str| {
+        let made = show.project.client.post("/v1/projects", &json!({ "name": name }), 200).await;
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let (first, second) = (create("OrderSupport").await, create(id).await);
+    assert_eq!(ask(id).await.exits(0), expected);
+    assert_eq!(ask("OrderSupport").await.exits(0).lines().count(), 1, "only headings");
+    let third = create("OrderSupport").await;
+    let refused = ask("OrderSupport").await.fails(1);
+    assert!(refused.contains("2 projects have the name `OrderSupport`"), "{refused}");
+    assert!(refused.contains(&first) && refused.contains(&third) && !refused.contains(&second), "{refused}");
+    let refused = ask("Nobody\u{202e}").await.fails(1);
+    assert!(
+        refused.contains("no project has the name `Nobody") && !refused.contains('\u{202e}'),
+        "{refused}"
+    );
+    let refused = ask(" ").await.fails(1);
+    assert!(refused.contains("give one with --project or ONERUN_PROJECT"), "{refused}");
 }
 
 #[tokio::test]

@@ -188,6 +188,74 @@ async fn agent_that_cannot_reply_is_not_judged() {
 }
 
 #[tokio::test]
+async fn project_and_agent_are_found_by_name() {
+    let server = Server::start().await;
+    let project = Project::open(&server).await;
+    let simulation = project.simulate(1).await;
+    let target = command_agent(&["good"]).to_string();
+    let worker = |key: &str, selected: &[&str]| {
+        let mut command = onerun(&[&["worker", "--target", &target, "--until-idle"], selected].concat());
+        command.env("ONERUN_API_BASE_URL", project.client.base_url()).env("ONERUN_API_KEY", key);
+        command
+    };
+    let key = project.client.key().unwrap();
+    let held = |process: &Process| process.stdout().ends_with("held 1 conversation\n");
+    let mut by_name = Process::spawn(worker(key, &["--agent", "Desk", "--project", "Refund desk"]));
+    by_name.success().await;
+    assert!(held(&by_name), "{}", by_name.report());
+    project.reaches(&simulation, "completed").await;
+
+    // A worker's key may not list projects, but has only one.
+    project.simulate(1).await;
+    let new_key = json!({ "name": "worker", "preset": "worker", "project_ids": [project.id] });
+    let of_worker = text(&project.client.post("/v1/keys", &new_key, 200).await, "key");
+    let mut by_default = Process::spawn(worker(&of_worker, &["--agent", "Desk"]));
+    by_default.success().await;
+    assert!(held(&by_default), "{}", by_default.report());
+
+    let path = |resource: &str| format!("/v1/{resource}?project_id={}", project.id);
+    let twins = [(), ()].map(|()| project.client.post(&path("agents"), &json!({ "name": "Twin" }), 200));
+    let [first, second] = twins;
+    let (first, second) = (text(&first.await, "id"), text(&second.await, "id"));
+    project.client.post("/v1/projects", &json!({ "name": "Another" }), 200).await;
+    for (key, selected, expected) in [
+        (key, ["--agent", "Twin", "--project", &project.id].as_slice(), format!("{second}, {first}")),
+        (key, &["--agent", "desk", "--project", &project.id], "no agent has the name `desk`".to_owned()),
+        (
+            key,
+            &["--agent", "AbCdEfGhIjKl", "--project", &project.id],
+            "check --project and --agent".to_owned(),
+        ),
+        (key, &["--agent", "Desk", "--project", "Nothing"], "no project has the name `Nothing`".to_owned()),
+        (key, &["--agent", "Desk"], "the key may access several projects".to_owned()),
+        (&of_worker, &["--agent", "Desk", "--project", "Refund desk"], "give its id".to_owned()),
+    ] {
+        let mut refused = Process::spawn(worker(key, selected));
+        let status = refused.exit(std::time::Duration::from_mins(1)).await;
+        assert_eq!(status.code(), Some(1), "{}", refused.report());
+        assert!(refused.stderr().contains(&expected), "{expected}: {}", refused.report());
+    }
+}
+
+#[tokio::test]
+async fn worker_until_an_unknown_simulation_is_refused() {
+    let server = Server::start().await;
+    let project = Project::open(&server).await;
+    for unknown in ["AbCdEfGhIjKlMnOpQrStU", "Refunds\u{202e}"] {
+        let mut worker = Process::spawn(project.worker(&command_agent(&["good"]), &["--until", unknown]));
+        assert_eq!(
+            worker.exit(std::time::Duration::from_mins(1)).await.code(),
+            Some(1),
+            "{}",
+            worker.report()
+        );
+        let shown = "error: --until: the project has no simulation `";
+        assert!(worker.stderr().contains(shown), "{}", worker.report());
+        assert!(!worker.stderr().contains('\u{202e}'), "{}", worker.report());
+    }
+}
+
+#[tokio::test]
 async fn sigterm_lets_open_conversations_end() {
     let server = Server::start().await;
     let project = Project::open(&server).await;

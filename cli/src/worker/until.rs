@@ -2,6 +2,7 @@
 
 use std::{future::pending, time::Duration};
 
+use anyhow::bail;
 use onerun_client::{
     Error, ProjectClient,
     resource::{PageRequest, SimulationStatus},
@@ -9,6 +10,7 @@ use onerun_client::{
 use tokio::time::sleep;
 
 use super::Options;
+use crate::text::plain;
 
 /// How often the server is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -28,13 +30,27 @@ enum End {
 }
 
 impl Until {
-    pub(super) fn new(project: ProjectClient, options: &Options) -> Self {
+    /// The end that the options ask for, of a worker for these agents. Fails if the simulation does not exist: a
+    /// worker for it would run for ever.
+    pub(super) async fn open(
+        project: ProjectClient,
+        options: &Options,
+        agents: &[String],
+    ) -> anyhow::Result<Self> {
         let end = match &options.until {
-            Some(simulation) => End::Over(simulation.clone()),
-            None if options.until_idle => End::Idle(options.agents.clone()),
+            Some(simulation) => match project.simulation(simulation).get().await {
+                Err(error) if error.status() == Some(404) => {
+                    bail!("--until: the project has no simulation `{}` ({error})", plain(simulation))
+                }
+                found => {
+                    found?;
+                    End::Over(simulation.clone())
+                }
+            },
+            None if options.until_idle => End::Idle(agents.to_vec()),
             None => End::Never,
         };
-        Self { project, end }
+        Ok(Self { project, end })
     }
 
     /// Waits until the end is reached. An error counts as not reached: the worker itself reports errors that
@@ -44,11 +60,6 @@ impl Until {
             match self.is_reached().await {
                 Ok(true) => return,
                 Ok(false) => {}
-                // Without this, a worker for a mistyped simulation would run for ever.
-                Err(error) if matches!(error.status(), Some(404)) && matches!(self.end, End::Over(_)) => {
-                    tracing::error!(%error, "the simulation of --until does not exist");
-                    return;
-                }
                 Err(error) => tracing::warn!(%error, "cannot tell whether the work is over"),
             }
             sleep(INTERVAL).await;

@@ -36,6 +36,11 @@ impl Client {
         self.0.at(&["projects"]).page(&[], page).await
     }
 
+    /// The project with this id.
+    pub async fn get_project(&self, id: &str) -> Result<Verbatim<Project>, Error> {
+        self.0.at(&["projects", id]).get(&[]).await
+    }
+
     /// Creates a project.
     pub async fn create_project(&self, name: &str) -> Result<Project, Error> {
         self.0.at(&["projects"]).create("creating a project", &json!({ "name": name })).await
@@ -62,6 +67,26 @@ impl ProjectClient {
     /// Whether the client reads another key when the server refuses the current one.
     pub(crate) fn has_key_source(&self) -> bool {
         self.0.key.has_source()
+    }
+
+    /// The id of the project.
+    pub fn id(&self) -> &str {
+        self.0.project.as_deref().unwrap_or_default()
+    }
+
+    /// The agent with this id.
+    pub async fn agent(&self, id: &str) -> Result<Verbatim<Agent>, Error> {
+        self.0.at(&["agents", id]).get(&[]).await
+    }
+
+    /// Agents, newest first; only those with exactly this name, if one is given.
+    pub async fn list_agents(
+        &self,
+        name: Option<&str>,
+        page: PageRequest,
+    ) -> Result<Verbatim<Page<Verbatim<Agent>>>, Error> {
+        let name = name.map(|name| ("exact_name", name));
+        self.0.at(&["agents"]).page(name.as_slice(), page).await
     }
 
     /// Creates an agent.

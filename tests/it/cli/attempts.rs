@@ -76,10 +76,10 @@ async fn a_lost_attempt_shows_the_reason_of_the_worker() {
             "attempt": 1, "end_reason": "lease_expired", "failure_reason": "out of memory",
             "ended_at": "2026-01-02T03:04:05Z",
         }],
-        "data": [], "has_more": false,
+        "data": [], "has_more": false, "name": "Shop", "created_at": "2026-01-02T03:04:05Z",
     });
     let url = answering("200 OK", conversation).await;
-    let arguments = ["conversations", "show", "c", "--simulation", "s", "--project", "p"];
+    let arguments = ["conversations", "show", "c", "--simulation", "s", "--project", "AbCdEfGhIjKl"];
     let shown = run(&url, "k", &arguments).await.exits(0);
     let expected = "attempt 1 ended 2026-01-02 03:04 UTC: lease expired because the worker stopped answering \
                     the worker's reason: out of memory";

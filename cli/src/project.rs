@@ -1,0 +1,154 @@
+//! Selects a project, and what is in it, by id or by name.
+
+use clap::Args;
+use onerun_client::{
+    Client, Error, ProjectClient,
+    resource::{Agent, PageRequest, Project},
+};
+
+use crate::{api::Connection, list, outcome::Negative, text::plain};
+
+/// The length of the ids of projects, agents and objectives.
+const ID_LENGTH: usize = 12;
+
+/// How many resources of one name an error shows.
+const MAX_SHOWN: usize = 10;
+
+/// Options that select a project.
+#[derive(Debug, Args)]
+pub(crate) struct ProjectArgument {
+    /// The project's id or exact name [default: the only project that the key may access].
+    #[arg(long, value_name = "ID|NAME", env = "ONERUN_PROJECT", hide_env_values = true)]
+    project: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl ProjectArgument {
+    /// A client of the project with the key in `ONERUN_API_KEY`.
+    pub(crate) async fn client(&self) -> anyhow::Result<ProjectClient> {
+        self.select(&self.connection.client()?).await
+    }
+
+    /// The options of the connection.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// A client of the project with the key of this client.
+    pub(crate) async fn select(&self, client: &Client) -> anyhow::Result<ProjectClient> {
+        // An empty variable counts as unset.
+        let wanted = self.project.as_deref().filter(|wanted| !wanted.trim().is_empty());
+        let id = match wanted {
+            Some(wanted) => find_project(client, wanted).await?,
+            None => only_project(client).await?,
+        };
+        Ok(client.project(&id))
+    }
+}
+
+/// The id of the project with this id or exact name. An id counts before a name.
+async fn find_project(client: &Client, wanted: &str) -> anyhow::Result<String> {
+    let get = async || client.get_project(wanted).await.map(drop);
+    let named = async || {
+        let projects =
+            list::all(|project: &Project| &project.id, async |page| client.list_projects(page).await).await?;
+        Ok(projects
+            .iter()
+            .filter(|project| project.name == wanted)
+            .map(|project| project.id.clone())
+            .collect())
+    };
+    find("project", wanted, get, named).await
+}
+
+/// The id of the agent with this id or exact name. An id counts before a name.
+pub(crate) async fn find_agent(project: &ProjectClient, wanted: &str) -> anyhow::Result<String> {
+    let get = async || project.agent(wanted).await.map(drop);
+    let named = async || {
+        let agents =
+            list::all(|agent: &Agent| &agent.id, async |page| project.list_agents(Some(wanted), page).await)
+                .await?;
+        // A server that does not know the filter lists all agents.
+        Ok(agents.iter().filter(|agent| agent.name == wanted).map(|agent| agent.id.clone()).collect())
+    };
+    find("agent", wanted, get, named).await
+}
+
+/// The id of the resource with this id or exact name. `get` asks for the resource with this id, and `named` returns the
+/// ids of those with this name.
+///
+/// A key that may read neither (such as a worker's, about projects) can still use an id: the calls that follow check
+/// it.
+pub(crate) async fn find(
+    what: &str,
+    wanted: &str,
+    get: impl AsyncFnOnce() -> Result<(), Error>,
+    named: impl AsyncFnOnce() -> Result<Vec<String>, Error>,
+) -> anyhow::Result<String> {
+    let refusal = if is_id(wanted) {
+        match get().await {
+            Ok(()) => return Ok(wanted.to_owned()),
+            Err(error) if matches!(error.status(), Some(403 | 404)) => Some(error),
+            Err(error) => return Err(error.into()),
+        }
+    } else {
+        None
+    };
+    let ids = match (named().await, &refusal) {
+        (Err(error), Some(_)) if is_beyond_key(&error) => return Ok(wanted.to_owned()),
+        (Err(error), None) if is_beyond_key(&error) => {
+            let advice = format!("the key may not look for a {what} by name: give its id ({error})");
+            return Err(Negative(advice).into());
+        }
+        (found, _) => found?,
+    };
+    match (&ids[..], refusal) {
+        ([id], _) => Ok(id.clone()),
+        ([], Some(refusal)) => Err(refusal.into()),
+        ([], None) => {
+            Err(Negative(format!("no {what} has the name `{}`; names are case-sensitive", plain(wanted)))
+                .into())
+        }
+        (ids, _) => {
+            let shown: Vec<_> = ids.iter().take(MAX_SHOWN).map(|id| plain(id)).collect();
+            let rest = if ids.len() > MAX_SHOWN { ", …" } else { "" };
+            Err(Negative(format!(
+                "{} {what}s have the name `{}`: give the id of one: {}{rest}",
+                ids.len(),
+                plain(wanted),
+                shown.join(", "),
+            ))
+            .into())
+        }
+    }
+}
+
+/// The id of the only project that the key may access.
+async fn only_project(client: &Client) -> anyhow::Result<String> {
+    let key = client.whoami().await?;
+    let (ids, more) = if key.all_projects {
+        let page = match client.list_projects(PageRequest::first(2)).await {
+            Err(error) if is_beyond_key(&error) => return Err(Negative(SEVERAL.to_owned()).into()),
+            page => page?,
+        };
+        (page.data.iter().map(|project| project.id.clone()).collect(), page.has_more)
+    } else {
+        (key.project_ids.clone(), false)
+    };
+    match &ids[..] {
+        [id] if !more => Ok(id.clone()),
+        [] => Err(Negative("there is no project yet".to_owned()).into()),
+        _ => Err(Negative(SEVERAL.to_owned()).into()),
+    }
+}
+
+const SEVERAL: &str = "the key may access several projects: give one with --project or ONERUN_PROJECT; `onerun projects list` prints them";
+
+fn is_id(text: &str) -> bool {
+    text.len() == ID_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn is_beyond_key(error: &Error) -> bool {
+    error.code() == Some("insufficient_scope")
+}
