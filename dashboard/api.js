@@ -82,19 +82,19 @@ const api = (() => {
   }
 
   function problem(text, response) {
-    let told = {};
+    let body = {};
     try {
-      told = JSON.parse(text) ?? {};
+      body = JSON.parse(text) ?? {};
     } catch {
       // A proxy in between may answer with its own page.
     }
     return new ApiError({
       status: response.status,
-      code: told.code ?? 'unknown',
-      message: told.message ?? `the API answered with status ${response.status}`,
-      requestId: told.request_id ?? response.headers.get('x-request-id'),
+      code: body.code ?? 'unknown',
+      message: body.message ?? `the API answered with status ${response.status}`,
+      requestId: body.request_id ?? response.headers.get('x-request-id'),
       retryAfter: Number(response.headers.get('retry-after')) || null,
-      errors: Array.isArray(told.errors) ? told.errors : [],
+      errors: Array.isArray(body.errors) ? body.errors : [],
     });
   }
 

@@ -39,7 +39,7 @@ async function conversationView(context) {
   ];
 }
 
-/** Attempts that a worker lost or gave up, and why. */
+/** Attempts that a worker lost or abandoned, and why. */
 function lostAttempts(ended = []) {
   const lost = ended.filter((one) => one.end_reason === 'lease_expired' || one.failure_reason);
   if (lost.length === 0) return null;

@@ -266,27 +266,27 @@ function clearWrong(form) {
  * fields are shown at those fields, others above the buttons. A second click while a call runs does nothing.
  */
 function apiForm({ className = '', content, submit, danger = false, cancel = null, check = () => [], send }) {
-  const told = h('div');
+  const summary = h('div');
   const go = h(`button.${danger ? 'danger' : 'primary'}`, { type: 'submit' }, submit);
   const form = h(
     `form${className && `.${className}`}`,
     { novalidate: true, autocomplete: 'off' },
     content,
-    told,
+    summary,
   );
   fill(form, h('div.buttons', go, cancel && button('Cancel', cancel)));
 
   function tell(error) {
     const wrongs = (error.errors ?? []).map((one) => [(one.pointer ?? '').replace(/^#\//, ''), one.detail]);
     const homeless = showWrong(form, wrongs);
-    if (wrongs.length === 0 || homeless.length > 0) refill(told, problem(error));
+    if (wrongs.length === 0 || homeless.length > 0) refill(summary, problem(error));
     if (wrongs.length === 0) go.focus();
   }
 
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     if (go.getAttribute('aria-disabled')) return;
-    refill(told);
+    refill(summary);
     const wrongs = check();
     showWrong(form, wrongs);
     if (wrongs.length > 0) return;

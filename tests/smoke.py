@@ -21,7 +21,7 @@ from typing import Any
 
 # Deadlines for one reply, and for a condition: a cold start, and a job's way through stream, pipe
 # and queue.
-ANSWER, PATIENCE = 30, 120
+ANSWER, LIMIT = 30, 120
 PROJECT = "Smoke test"
 
 
@@ -63,12 +63,12 @@ class Api:
         return found
 
     def eventually(self, what: str, holds: Any) -> Any:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + LIMIT
         while True:
             if found := holds():
                 return found
             if time.monotonic() > end:
-                raise Wrong(f"{what}: not within {PATIENCE} s")
+                raise Wrong(f"{what}: not within {LIMIT} s")
             time.sleep(0.5)
 
 

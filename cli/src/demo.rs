@@ -327,7 +327,7 @@ async fn excerpt(simulation: &SimulationClient, conversation: Conversation) -> a
 /// Where the demo's server keeps its data.
 enum DataDirectory {
     Temporary(TempDir),
-    Kept(PathBuf),
+    Permanent(PathBuf),
 }
 
 impl DataDirectory {
@@ -346,13 +346,13 @@ impl DataDirectory {
                 return Err(error).with_context(|| format!("cannot use {}", path.display()));
             }
         }
-        Ok(Self::Kept(path.to_owned()))
+        Ok(Self::Permanent(path.to_owned()))
     }
 
     fn path(&self) -> &Path {
         match self {
             Self::Temporary(directory) => directory.path(),
-            Self::Kept(path) => path,
+            Self::Permanent(path) => path,
         }
     }
 }

@@ -44,12 +44,12 @@ pub(crate) enum Backend {
     /// A DynamoDB at `host:port` over plain HTTP, with recorded replies.
     Database(String),
     /// Recorded replies.
-    Kept(Arc<Vec<Call>>),
+    Recorded(Arc<Vec<Call>>),
 }
 
 struct State {
-    behind: Backend,
-    kept: Vec<Call>,
+    backend: Backend,
+    recorded: Vec<Call>,
     counts: BTreeMap<String, u32>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Endpoints {
 
 impl Endpoints {
     /// Starts the endpoints with the certificates of a folder and the secret `key`.
-    pub(crate) async fn start(certificates: &Path, key: &str, behind: Backend) -> Result<Self> {
+    pub(crate) async fn start(certificates: &Path, key: &str, backend: Backend) -> Result<Self> {
         let acceptor = acceptor(certificates)?;
         // Two, because on AWS they are two hosts with separate connections.
         let (secrets, database) =
@@ -73,7 +73,7 @@ impl Endpoints {
             key: key.to_owned(),
             secrets: secrets.local_addr()?.port(),
             database: database.local_addr()?.port(),
-            state: Arc::new(Mutex::new(State { behind, kept: Vec::new(), counts: BTreeMap::new() })),
+            state: Arc::new(Mutex::new(State { backend, recorded: Vec::new(), counts: BTreeMap::new() })),
         };
         for listener in [secrets, database] {
             let (aws, acceptor) = (aws.clone(), acceptor.clone());
@@ -96,12 +96,12 @@ impl Endpoints {
 
     /// Replays other replies from now on.
     pub(crate) fn play(&self, calls: Arc<Vec<Call>>) {
-        self.state().behind = Backend::Kept(calls);
+        self.state().backend = Backend::Recorded(calls);
     }
 
     /// Takes the recorded replies.
-    pub(crate) fn take_kept(&self) -> Vec<Call> {
-        std::mem::take(&mut self.state().kept)
+    pub(crate) fn take_recorded(&self) -> Vec<Call> {
+        std::mem::take(&mut self.state().recorded)
     }
 
     /// Takes the number of calls for each operation.
@@ -123,11 +123,11 @@ impl Endpoints {
             return Ok(reply(200, "application/x-amz-json-1.1", None, self.secret().into())?);
         }
         let asked: Value = serde_json::from_slice(&body)?;
-        let database = match &self.state().behind {
+        let database = match &self.state().backend {
             Backend::Database(address) => address.clone(),
-            Backend::Kept(calls) => {
+            Backend::Recorded(calls) => {
                 let call = find(calls, &target, &asked)
-                    .with_context(|| format!("nothing was kept of {target} {asked}"))?;
+                    .with_context(|| format!("no recorded reply to {target} {asked}"))?;
                 let answer = Bytes::from(call.answer.clone());
                 return Ok(reply(call.status, "application/x-amz-json-1.0", call.crc32.as_deref(), answer)?);
             }
@@ -141,7 +141,7 @@ impl Endpoints {
             answer: String::from_utf8(answer.to_vec())?,
         };
         let reply = reply(call.status, "application/x-amz-json-1.0", call.crc32.as_deref(), answer)?;
-        self.state().kept.push(call);
+        self.state().recorded.push(call);
         Ok(reply)
     }
 

@@ -73,7 +73,7 @@ enum Command {
         #[arg(long, env = "ONERUN_TEST_DYNAMODB")]
         database: String,
     },
-    /// Measures, with the answers that were kept
+    /// Measures, with the recorded replies
     Measure {
         /// Starts of each function on a full core
         #[arg(long, default_value_t = 40)]

@@ -98,11 +98,11 @@ pub(crate) async fn measure(
             None
         }
     };
-    let behind = crate::aws::Backend::Kept(std::sync::Arc::default());
+    let backend = crate::aws::Backend::Recorded(std::sync::Arc::default());
     let bench = Bench {
         places,
         recording,
-        aws: Endpoints::start(&places.certificates, &recording.key, behind).await?,
+        aws: Endpoints::start(&places.certificates, &recording.key, backend).await?,
         full: Starter::new(places.core, None)?,
         share,
     };

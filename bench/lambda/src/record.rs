@@ -129,7 +129,7 @@ pub(crate) async fn record(places: &Paths, database: &str) -> Result<Recording> 
     };
     let (without, wrong, with) = (events(None), events(Some("wrong")), events(Some(&key)));
     let mut tapes = BTreeMap::new();
-    recorder.aws.take_kept();
+    recorder.aws.take_recorded();
     for operation in OPERATIONS {
         let functions = [Function::onerun(places, EVERYDAY, operation), Function::python(places, operation)];
         let mut bodies = Vec::new();
@@ -142,7 +142,7 @@ pub(crate) async fn record(places: &Paths, database: &str) -> Result<Recording> 
             if statuses != [401, 401, 200, 200] {
                 bail!("{} answered {answers:?}\n{}", function.name(), function.logged(places));
             }
-            tapes.insert(function.tape(), Arc::new(recorder.aws.take_kept()));
+            tapes.insert(function.tape(), Arc::new(recorder.aws.take_recorded()));
             bodies.push(answers.into_iter().next_back().map(|(_, body)| members(&body)));
         }
         if bodies[0] != bodies[1] {

@@ -107,7 +107,7 @@ pub struct Evaluation {
     pub reason: String,
     /// The words that support the outcome.
     pub quotes: Vec<Quote>,
-    /// Optional facts about the judgement.
+    /// Optional details of how the judge decided.
     pub details: EvaluationDetails,
     /// When it was stored.
     pub created_at: Timestamp,

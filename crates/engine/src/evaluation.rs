@@ -233,7 +233,7 @@ impl Engine {
             return Err(ModelError::Unusable(reason).into());
         }
         let version = answer.version.map(|version| clean(&version, MAX_VERSION));
-        let judgement = Judgement { judge, prompt: &answer.prompt, version, usage: meter.usage() };
+        let source = VerdictSource { judge, prompt: &answer.prompt, version, usage: meter.usage() };
         let agent_spoke = transcript.speaks(Role::Assistant);
         for ((index, _, has_checks), mut verdict) in rubrics.iter().zip(answer.verdicts) {
             if verdict.outcome == Outcome::Passed && !agent_spoke {
@@ -241,7 +241,7 @@ impl Engine {
                 verdict.reason = format!("The agent said nothing. {}", verdict.reason);
             }
             if let Some(draft) = drafts.get_mut(*index) {
-                draft.add_verdict(verdict, &judgement, *has_checks, transcript)?;
+                draft.add_verdict(verdict, &source, *has_checks, transcript)?;
             }
         }
         Ok(Evaluated { drafts, faults })
@@ -257,8 +257,8 @@ pub(crate) struct Evaluated {
     faults: Vec<ReportedFault>,
 }
 
-/// The facts that the verdicts of one answer share.
-struct Judgement<'a> {
+/// The judge's answer that verdicts come from.
+struct VerdictSource<'a> {
     judge: &'a ModelName,
     prompt: &'a str,
     version: Option<String>,
@@ -318,7 +318,7 @@ impl EvaluationDraft {
     fn add_verdict(
         &mut self,
         verdict: Verdict,
-        judgement: &Judgement<'_>,
+        source: &VerdictSource<'_>,
         has_checks: bool,
         transcript: &Transcript,
     ) -> Result<(), ModelError> {
@@ -333,9 +333,9 @@ impl EvaluationDraft {
         let is_decided = self.outcome != Outcome::Inconclusive;
         self.score = verdict.score.filter(|_| is_decided);
         self.details = EvaluationDetails {
-            model_version: judgement.version.clone(),
+            model_version: source.version.clone(),
             ordinal: verdict.ordinal.filter(|_| is_decided),
-            usage: Some(judgement.usage),
+            usage: Some(source.usage),
         };
         self.reason =
             if has_checks { format!("{}; {}", verdict.reason, self.reason) } else { verdict.reason };
@@ -343,7 +343,7 @@ impl EvaluationDraft {
         self.quotes.extend(quotes);
         // One more than is stored shows that some were dropped.
         self.quotes.truncate(MAX_QUOTES + 1);
-        let Judgement { judge, prompt, .. } = judgement;
+        let VerdictSource { judge, prompt, .. } = source;
         self.judge = if has_checks { format!("{CHECKS}+{judge}") } else { judge.to_string() };
         self.prompt_hash = sha256_hex([self.prompt_hash.as_str(), *prompt]);
         Ok(())

@@ -32,7 +32,7 @@ impl Engine {
         now.checked_sub(self.settings.retention?).ok()
     }
 
-    /// Simulations that ended so long ago that their transcripts are to be deleted.
+    /// Simulations that ended so long ago that their transcripts must be deleted.
     pub(crate) async fn simulations_with_old_transcripts(
         &self,
         limit: u32,

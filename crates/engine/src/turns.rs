@@ -130,7 +130,7 @@ impl Engine {
         self.turns.tasks.wait().await;
     }
 
-    /// Gives up the replies that are being generated, so that their turns are free for the next process.
+    /// Cancels the replies that are being generated, and releases their turns for the next process.
     pub async fn cancel_turns(&self) {
         self.turns.stop.cancel();
         self.finish_turns().await;

@@ -2,7 +2,7 @@
 //!
 //! One transaction writes the change of a key, its entry and the head. Its condition is that the
 //! head is still the one that the entry was sealed to. So the trail has neither gaps nor forks,
-//! whoever writes concurrently.
+//! even if several callers write concurrently.
 
 use onerun_auth::{AuditEntry, AuditEvent, AuditHead};
 use onerun_domain::{Direction, PageRequest, Start};

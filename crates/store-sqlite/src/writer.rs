@@ -128,7 +128,7 @@ impl WriteError for KeyError {
 
 /// The outcome of a write before it is on disk.
 enum Ran {
-    Kept,
+    Succeeded,
     Failed,
     Full,
 }
@@ -168,7 +168,7 @@ where
         let result = catch_unwind(AssertUnwindSafe(|| (self.work)(connection)))
             .unwrap_or_else(|_| Err(unavailable("a write panicked").into()));
         let ran = match &result {
-            Ok(_) => Ran::Kept,
+            Ok(_) => Ran::Succeeded,
             Err(error) if error.is_full() => Ran::Full,
             Err(_) => Ran::Failed,
         };
@@ -241,7 +241,7 @@ fn run_all(connection: &Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::R
     for write in batch {
         step(connection, "SAVEPOINT one")?;
         match write.run(connection) {
-            Ran::Kept => {}
+            Ran::Succeeded => {}
             Ran::Failed => step(connection, "ROLLBACK TO one")?,
             // SQLite may have ended the transaction, and with it the savepoint.
             Ran::Full => return Err(full()),

@@ -182,8 +182,8 @@ pub struct AuditPage {
 pub trait KeyStore: Send + Sync {
     /// Adds a key, and returns what was written. The decision reads the caller's record, and the
     /// key is written only if that record has not changed, so a caller that has just been revoked
-    /// creates no key. Nor is it written if more than `max_live` keys would be live, whoever else
-    /// adds one concurrently.
+    /// creates no key. It is not written either if more than `max_live` keys would be live, even if
+    /// others add keys concurrently.
     ///
     /// # Errors
     ///

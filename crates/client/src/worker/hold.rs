@@ -32,7 +32,7 @@ pub(super) struct Hold {
     pub(super) client: ConversationClient,
     pub(super) about: ConversationInfo,
     pub(super) options: WorkerOptions,
-    /// Becomes true when the conversation is to be abandoned.
+    /// Becomes true when the conversation must be abandoned.
     pub(super) abandon: watch::Receiver<bool>,
 }
 

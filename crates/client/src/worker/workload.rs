@@ -38,7 +38,7 @@ pub(super) struct Workload {
     /// list them a little longer.
     skipped: HashMap<String, Instant>,
     status: Arc<WorkerStatus>,
-    /// Set when open conversations are to be abandoned.
+    /// Set when open conversations must be abandoned.
     abandon: watch::Sender<bool>,
 }
 

@@ -195,7 +195,7 @@ pub async fn job_enqueued_while_claimed_runs_once_more(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
     fixture.claim_jobs(1, fixture.now()).await;
     fixture.store.enqueue(vec![job.clone()]).await.unwrap();
-    assert_eq!(fixture.claim_jobs(1, fixture.now()).await, [], "the taker is still at it");
+    assert_eq!(fixture.claim_jobs(1, fixture.now()).await, [], "the job is still claimed");
     fixture.store.complete_job(&job.id).await.unwrap();
     assert_eq!(fixture.claim_jobs(10, fixture.now()).await.len(), 1);
     fixture.store.complete_job(&job.id).await.unwrap();
@@ -313,7 +313,7 @@ pub async fn buried_jobs_are_listed_newest_first(fixture: &Fixture) {
     }
 }
 
-/// The next due time covers jobs that wait, are claimed or are to be retried, so a host knows how
+/// The next due time covers jobs that wait, are claimed or will be retried, so a host knows how
 /// long it may sleep.
 pub async fn next_job_is_known(fixture: &Fixture) {
     assert_eq!(fixture.next_job_due().await, None);
@@ -431,7 +431,7 @@ pub async fn job_claimed_by_id_and_enqueued_runs_once_more(fixture: &Fixture) {
     let job = fixture.add_jobs(1).await.remove(0);
     fixture.claim_job(&job, fixture.now()).await.unwrap();
     fixture.store.enqueue(vec![job.clone()]).await.unwrap();
-    assert_eq!(fixture.claim_job(&job, fixture.now()).await, None, "the taker is still at it");
+    assert_eq!(fixture.claim_job(&job, fixture.now()).await, None, "the job is still claimed");
     fixture.store.complete_job(&job.id).await.unwrap();
     assert_eq!(fixture.claim_job(&job, fixture.now()).await.unwrap().deliveries, 1);
     fixture.store.complete_job(&job.id).await.unwrap();
@@ -455,10 +455,10 @@ pub async fn job_is_claimed_by_id_by_one_of_many_claimers(fixture: &Fixture) {
     for _ in 0..super::fixture::ROUNDS {
         let job = fixture.add_jobs(1).await.remove(0);
         let now = fixture.now();
-        let tasks = (0..6).map(|taker| {
+        let tasks = (0..6).map(|claimer| {
             let (fixture, job) = (fixture.clone(), job.clone());
             Box::pin(async move {
-                match taker {
+                match claimer {
                     0 => fixture.claim_jobs(1, now).await,
                     _ => fixture.claim_job(&job, now).await.into_iter().collect(),
                 }

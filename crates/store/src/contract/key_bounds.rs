@@ -1,4 +1,4 @@
-//! The bound on live keys, which is decided in the write, whoever else adds keys concurrently.
+//! The bound on live keys, which is decided in the write, so concurrent callers cannot exceed it.
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_auth::{KeyChangeError, KeyId, KeyRecord};
