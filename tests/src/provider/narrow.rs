@@ -33,8 +33,9 @@ pub(super) fn body(prompt: &Prompt) -> Option<Value> {
 /// The narrower schema of a prompt.
 pub(super) fn schema(prompt: &Prompt) -> Option<Value> {
     let mut schema = prompt.schema.clone()?;
-    if Role::of(prompt) == Some(Role::Judge) {
-        let item = &schema["properties"]["verdicts"]["items"];
+    let item = schema.pointer("/properties/verdicts/items").cloned();
+    // A narrow schema has no `items`. Converse's server asks through a second provider, which gets one.
+    if let Some(item) = item.filter(|_| Role::of(prompt) == Some(Role::Judge)) {
         let of = |verdict: &str, scores: &[u8], number: usize| {
             let mut item = item.clone();
             item["properties"]["objective"] = json!({ "const": number });
@@ -73,5 +74,58 @@ fn shorten(schema: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(shorten),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Request;
+
+    use super::*;
+    use crate::provider::PROVIDER_KEY;
+
+    /// The prompt of a judge, with this schema.
+    fn prompt(schema: &Value) -> Prompt {
+        let body = json!({
+            "model": "test",
+            "messages": [{ "role": "user", "content": "{\"criteria\":\"The agent helps.\",\"objective\":1}" }],
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": { "name": "verdicts", "strict": true, "schema": schema },
+            },
+        });
+        let request = Request::post("/v1/chat/completions")
+            .header("authorization", format!("Bearer {PROVIDER_KEY}"))
+            .header("content-type", "application/json")
+            .body(Bytes::from(body.to_string()))
+            .unwrap();
+        Prompt::read(&request).unwrap_or_else(|rejection| panic!("{}", rejection.reason))
+    }
+
+    #[test]
+    fn narrow_schema_stays_as_it_is() {
+        let verdict = json!({
+            "type": "object",
+            "properties": {
+                "objective": { "type": "integer" },
+                "reasoning": { "type": "string" },
+                "verdict": { "type": "string", "enum": ["passed", "failed", "inconclusive"] },
+                "score": { "type": "integer", "enum": [0, 1, 2, 3, 4, 5] },
+            },
+            "required": ["objective", "reasoning", "verdict", "score"],
+            "additionalProperties": false,
+        });
+        let wide = json!({
+            "type": "object",
+            "properties": { "verdicts": { "type": "array", "items": verdict } },
+            "required": ["verdicts"],
+            "additionalProperties": false,
+        });
+        let narrow = schema(&prompt(&wide)).unwrap();
+        let choice = &narrow["properties"]["verdicts"]["prefixItems"][0]["anyOf"][1];
+        assert_eq!(choice["properties"]["objective"], json!({ "const": 1 }));
+        assert_eq!(choice["required"], verdict["required"]);
+        assert_eq!(schema(&prompt(&narrow)).unwrap(), narrow);
     }
 }
