@@ -8,6 +8,7 @@ const MESSAGE_PAGES = 4;
 const howItEnded = (reason) =>
   ({
     lease_expired: 'lease expired because the worker stopped answering',
+    reply_late: 'the persona’s reply came late, so the worker left',
     agent_failed: 'the worker reported that the agent failed',
   })[reason] ?? plain(reason);
 
@@ -41,7 +42,8 @@ async function conversationView(context) {
 
 /** Attempts that a worker lost or abandoned, and why. */
 function lostAttempts(ended = []) {
-  const lost = ended.filter((one) => one.end_reason === 'lease_expired' || one.failure_reason);
+  const isLate = (one) => one.end_reason === 'reply_late';
+  const lost = ended.filter((one) => one.end_reason === 'lease_expired' || isLate(one) || one.failure_reason);
   if (lost.length === 0) return null;
   return h(
     'ul.plain',
@@ -51,7 +53,8 @@ function lostAttempts(ended = []) {
         `Attempt ${one.attempt} ended `,
         time(one.ended_at),
         `: ${howItEnded(one.end_reason)}. `,
-        one.failure_reason ? `The worker’s reason: ${one.failure_reason}` : 'The worker gave no reason.',
+        one.failure_reason && `The worker’s reason: ${one.failure_reason}`,
+        !one.failure_reason && !isLate(one) && 'The worker gave no reason.',
       ),
     ),
   );

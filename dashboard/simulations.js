@@ -271,6 +271,8 @@ function simulationFacts(simulation, results) {
   const troubles = [
     failures.lease_expired > 0 &&
       `${count(failures.lease_expired, 'conversation')} failed: the lease of each attempt expired`,
+    failures.reply_late > 0 &&
+      `${count(failures.reply_late, 'conversation')} failed: replies came late in every attempt`,
     failures.agent_failed > 0 &&
       `${count(failures.agent_failed, 'conversation')} failed: the agent failed in the last attempt`,
     failures.stopped > 0 && `${count(failures.stopped, 'conversation')} stopped when the simulation ended`,

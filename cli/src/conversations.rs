@@ -227,10 +227,14 @@ fn attempts(conversation: &Conversation) -> Vec<String> {
     let mut lines = vec![conversation.attempt.to_string()];
     for ended in &conversation.ended_attempts {
         // The status already shows how an attempt that was not lost ended.
-        let is_lost = ended.failure_reason.is_some() || ended.end_reason == "lease_expired";
+        let is_late = ended.end_reason == "reply_late";
+        let is_lost = ended.failure_reason.is_some() || is_late || ended.end_reason == "lease_expired";
         if is_lost {
             let reason = end_reason(&ended.end_reason);
             lines.push(format!("attempt {} ended {}: {reason}", ended.attempt, utc(&ended.ended_at)));
+            if is_late {
+                continue;
+            }
             let reason = match &ended.failure_reason {
                 Some(reason) => format!("the worker's reason: {reason}"),
                 None => "the worker gave no reason".to_owned(),
@@ -245,6 +249,7 @@ fn attempts(conversation: &Conversation) -> Vec<String> {
 fn end_reason(reason: &str) -> String {
     match reason {
         "lease_expired" => "lease expired because the worker stopped answering".to_owned(),
+        "reply_late" => "the persona's reply came late, so the worker left".to_owned(),
         "agent_failed" => "the worker reported that the agent failed".to_owned(),
         other => words(other),
     }

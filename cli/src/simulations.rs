@@ -273,9 +273,10 @@ fn progress(counts: &ConversationCounts) -> String {
 
 /// One line for each kind of problem.
 fn problems(results: &Results) -> Vec<String> {
-    let Failures { lease_expired, agent_failed, stopped, evaluations, .. } = results.failures;
+    let Failures { lease_expired, reply_late, agent_failed, stopped, evaluations, .. } = results.failures;
     [
         (lease_expired, "failed: the lease of every attempt expired"),
+        (reply_late, "failed: replies came late in every attempt"),
         (agent_failed, "failed: the agent failed in the last attempt"),
         (stopped, "stopped when the simulation ended"),
         (evaluations, "could not be judged"),

@@ -201,7 +201,7 @@ test('the list shows state, progress and result apart', async () => {
       .filter({ has: page.getByRole('link', { name }) })
       .getByRole('cell')
       .allInnerTexts();
-  const reason = '1 of 3 conversations could not be held: each failed after 3 attempts';
+  const reason = '1 of 3 conversations could not be held in any attempt';
   assert.deepEqual((await cells(NAMES.arabic)).slice(0, 3), [
     `failed\n${reason}`,
     '2 ended, 1 failed of 3',
@@ -244,7 +244,7 @@ test('a failed simulation shows its reason and its problems', async () => {
   const page = await show(`#/simulations/${worldly.project}/${worldly.failed}`);
   const facts = await page.locator('.facts').first().innerText();
   for (const text of [
-    '1 of 3 conversations could not be held: each failed after 3 attempts',
+    '1 of 3 conversations could not be held in any attempt',
     '1 conversation failed: the lease of each attempt expired',
     '2 conversations needed more than one attempt',
   ])

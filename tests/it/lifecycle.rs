@@ -263,7 +263,7 @@ async fn third_lost_attempt_fails_conversation_and_simulation() {
         app.run_jobs().await;
         assert_eq!(conversation.see().await["evaluations"][0]["outcome"], "passed");
     }
-    let reason = "1 of 4 conversations could not be held: each failed after 3 attempts";
+    let reason = "1 of 4 conversations could not be held in any attempt";
     assert_parts(
         &project.simulation(&simulation).await,
         &json!({ "status": "failed", "last_failure_reason": reason }),

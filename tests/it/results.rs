@@ -60,7 +60,7 @@ async fn results_without_conversations_are_zeros_and_nulls() {
         "endings": { "persona_ended": 0, "agent_ended": 0, "turn_limit": 0 },
         "evaluations": { "pending": 0, "in_progress": 0, "completed": 0, "failed": 0, "not_applicable": 0 },
         "persona_faults": { "critical": 0, "minor": 0 },
-        "failures": { "lease_expired": 0, "agent_failed": 0, "stopped": 0, "evaluations": 0, "last_failure_reason": null },
+        "failures": { "lease_expired": 0, "reply_late": 0, "agent_failed": 0, "stopped": 0, "evaluations": 0, "last_failure_reason": null },
         "models": { "persona": "offline", "reply": "offline", "judge": "offline" },
         "usage": { "total": no_usage(), "models": [] },
     });

@@ -226,6 +226,54 @@ async fn reply_of_an_earlier_attempt_is_not_generated_again() {
     assert_eq!(said(&conversation).await[..2], [said_text(&replies[0]), "Good morning.".to_owned()]);
 }
 
+/// A worker calls, leaves before the reply comes, and does not come back.
+async fn leave(conversation: &TestConversation<'_, '_>, app: &TestApp, client: &Client<'_>, text: &str) {
+    conversation.start(200).await;
+    app.model().on_reply(Behavior::Waits);
+    say_in_vain(conversation, client, Some(text)).await;
+    app.model().waits().await;
+    app.model().release();
+    app.engine().finish_turns().await;
+    app.advance(SignedDuration::from_secs(300));
+    app.run_jobs().await;
+}
+
+#[tokio::test]
+async fn attempt_lost_to_a_late_reply_is_not_counted() {
+    let app = impatient();
+    let project = TestProject::open(&app).await;
+    let conversation = converse(&project).await;
+    for attempt in 1..=5 {
+        leave(&conversation, &app, &project.client, &format!("Hello {attempt}.")).await;
+        let seen = conversation.see().await;
+        let ended = &seen["ended_attempts"][attempt - 1];
+        assert_eq!((&seen["status"], &ended["end_reason"]), (&json!("queued"), &json!("reply_late")));
+    }
+    for status in ["queued", "queued", "failed"] {
+        conversation.start(200).await;
+        app.advance(SignedDuration::from_secs(300));
+        app.run_jobs().await;
+        assert_eq!(conversation.see().await["status"], status);
+    }
+    assert_eq!(conversation.see().await["end_reason"], "lease_expired");
+}
+
+#[tokio::test]
+async fn conversation_fails_after_ten_late_replies() {
+    let app = impatient();
+    let project = TestProject::open(&app).await;
+    let conversation = converse(&project).await;
+    for attempt in 1..=10 {
+        assert_eq!(conversation.see().await["status"], "queued");
+        leave(&conversation, &app, &project.client, &format!("Hello {attempt}.")).await;
+    }
+    let seen = conversation.see().await;
+    assert_eq!((&seen["status"], &seen["end_reason"]), (&json!("failed"), &json!("reply_late")));
+    let failures = project.results(&conversation.simulation).await["failures"].clone();
+    assert_eq!((&failures["reply_late"], &failures["lease_expired"]), (&json!(1), &json!(0)));
+    assert_eq!(failures["last_failure_reason"], "1 of 1 conversations could not be held in any attempt");
+}
+
 #[tokio::test]
 async fn turn_of_a_stopped_server_is_taken_by_the_next() {
     let app = impatient();

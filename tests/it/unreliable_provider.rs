@@ -17,25 +17,14 @@ use onerun_tests::{
 };
 use serde_json::json;
 
-/// The calls of a simulation are more than the hundred in which each fault occurs.
-const LONG: Scale = Scale { conversations: 20, replies: 4, verdicts: 1 };
+/// The number of conversations, and of personas. The calls of a simulation are more than the hundred in which each
+/// fault occurs.
+const CONVERSATIONS: usize = 20;
 
-/// Without late bodies, each slow reply costs an attempt. So there are fewer replies than attempts. The agent has no
-/// turn in which it could start the refund, so a check line fails, and the judge is not asked.
-const SHORT: Scale = Scale { conversations: 40, replies: 2, verdicts: 0 };
+/// The number of the persona's messages in each conversation. More than the attempts that a conversation may lose.
+const REPLIES: usize = 4;
 
 const LIMIT: Duration = Duration::from_secs(250);
-
-/// The size of a simulation.
-#[derive(Clone, Copy)]
-struct Scale {
-    /// The number of conversations, and of personas.
-    conversations: usize,
-    /// The number of the persona's messages in each conversation.
-    replies: usize,
-    /// The number of the judge's answers for each conversation.
-    verdicts: usize,
-}
 
 /// Starts the provider.
 async fn unreliable_provider() -> Provider {
@@ -54,7 +43,7 @@ async fn sdk_completes_with_an_unreliable_provider() {
     let mut server = Server::start_with(&variables).await;
     let project = SdkProject::open(server.client()).await;
 
-    let result = completes(&project, &provider, LONG, &["--timeout", "4"]).await;
+    let result = completes(&project, &provider, &["--timeout", "4"]).await;
 
     let log = server.final_log().await;
     result.unwrap_or_else(|problem| panic!("{problem}\n{log}"));
@@ -71,26 +60,20 @@ async fn sdk_completes_at_a_host_without_late_bodies() {
     };
     let app = ServedApp::start(settings, &provider, Wire::Messages).await;
     let project = SdkProject::open(app.client()).await;
-    completes(&project, &provider, SHORT, &[]).await.unwrap();
+    completes(&project, &provider, &[]).await.unwrap();
 }
 
 /// Runs a simulation with the SDK's worker, and checks it. The error describes the first violation.
 #[expect(clippy::print_stdout, reason = "the figures, shown with --no-capture")]
-async fn completes(
-    project: &SdkProject,
-    provider: &Provider,
-    scale: Scale,
-    worker: &[&str],
-) -> Result<(), String> {
-    let Scale { conversations, replies, verdicts } = scale;
+async fn completes(project: &SdkProject, provider: &Provider, worker: &[&str]) -> Result<(), String> {
     let body = json!({
         "agent_id": project.agent,
         "name": "Refunds with faults",
         "scenario": "A customer asks for a refund of a kettle that arrived broken.",
-        "target_conversations": conversations,
-        "target_personas": conversations,
+        "target_conversations": CONVERSATIONS,
+        "target_personas": CONVERSATIONS,
         "auto_approve": true,
-        "max_turns": 2 * replies - 1,
+        "max_turns": 2 * REPLIES - 1,
         "objective_ids": project.objectives,
     });
     let made = project.client.post(&format!("/v1/simulations?project_id={}", project.id), &body, 200).await;
@@ -110,14 +93,14 @@ async fn completes(
     if ended["status"] != "completed" {
         return Err(format!("{ended}\n{counts:?}\n{}", worker.report()));
     }
-    project.assert_evaluated(&simulation, conversations).await;
+    project.assert_evaluated(&simulation, CONVERSATIONS).await;
 
     for conversation in project.conversations(&simulation).await {
         let path = project.path(&simulation, &format!("/conversations/{}/items", id(&conversation)));
         let page = project.client.get(&format!("{path}&limit=100"), 200).await;
         let items = page["data"].as_array().expect("a page has data");
         let roles: Vec<&str> = items.iter().filter_map(|item| item["role"].as_str()).collect();
-        let expected: Vec<&str> = ["user", "assistant"].into_iter().cycle().take(2 * replies - 1).collect();
+        let expected: Vec<&str> = ["user", "assistant"].into_iter().cycle().take(2 * REPLIES - 1).collect();
         if roles != expected {
             return Err(format!("a turn is lost or doubled: {page}"));
         }
@@ -135,7 +118,8 @@ async fn completes(
 
     // Every fault but slowness loses the answer, which forces another call. All other calls are counted.
     let unforced = calls.iter().filter(|call| matches!(call.fault, None | Some(Fault::Slow { .. }))).count();
-    let useful = conversations * (1 + replies + verdicts);
+    // A conversation takes its persona, its replies and its verdicts.
+    let useful = CONVERSATIONS * (1 + REPLIES + 1);
     if unforced * 100 > useful * 105 {
         return Err(format!(
             "{unforced} calls without a fault that forces another, for {useful} answers: {counts:?}"

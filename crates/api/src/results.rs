@@ -160,6 +160,8 @@ struct PersonaFaultCountsOut {
 struct FailuresOut {
     /// Conversations whose last lease expired.
     lease_expired: u64,
+    /// Conversations of which too many attempts were abandoned because a reply came late.
+    reply_late: u64,
     /// Conversations whose last worker reported that the agent failed.
     agent_failed: u64,
     /// Conversations stopped by the end of the simulation.
@@ -219,6 +221,7 @@ async fn get_results(_: &App, project: &dyn ProjectStore, call: Call) -> Result<
         },
         failures: FailuresOut {
             lease_expired: conversations.ended_by(EndReason::LeaseExpired),
+            reply_late: conversations.ended_by(EndReason::ReplyLate),
             agent_failed: conversations.ended_by(EndReason::AgentFailed),
             stopped: [
                 EndReason::SimulationCanceled,

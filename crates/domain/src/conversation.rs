@@ -9,11 +9,13 @@
 //!
 //! A started conversation has a lease, which every call of its worker renews. When the lease
 //! expires, or the worker reports that the agent failed, the conversation is queued again as a new
-//! attempt with an empty transcript; after [`MAX_ATTEMPTS`] it has failed. Turns are exclusive: a
-//! call claims the turn before the persona's reply is generated, and completes it afterwards. A
-//! caller may leave before that. Its reply is then undelivered: the completed turn stays with the
-//! conversation until a call with the same input gets the reply, or a call with other input takes
-//! the next turn.
+//! attempt with an empty transcript; after [`MAX_LOST_ATTEMPTS`] it has failed. An attempt whose
+//! worker left because a reply came late is not counted among them, but [`MAX_ATTEMPTS`] bounds all.
+//!
+//! Turns are exclusive: a call claims the turn before the persona's reply is generated, and completes
+//! it afterwards. A caller may leave before that. Its reply is then undelivered: the completed turn
+//! stays with the conversation until a call with the same input gets the reply, or a call with other
+//! input takes the next turn.
 
 mod status;
 mod turn;
@@ -28,8 +30,12 @@ use crate::{
     SimulationStatus, later,
 };
 
-/// The number of attempts after which a conversation has failed.
-pub const MAX_ATTEMPTS: u32 = 3;
+/// The number of lost attempts after which a conversation has failed. Attempts that ended with
+/// [`EndReason::ReplyLate`] are not counted.
+pub const MAX_LOST_ATTEMPTS: u32 = 3;
+
+/// The number of attempts of all kinds after which a conversation has failed.
+pub const MAX_ATTEMPTS: u32 = 10;
 
 /// A finished attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -247,13 +253,16 @@ impl Conversation {
     }
 
     /// Handles an expired lease: queues a new attempt, or fails the conversation after the last
-    /// one. Refused while the lease is valid or a call is being answered.
+    /// one. Refused while the lease is valid or a call is being answered. If a reply is undelivered, the
+    /// worker has left because the reply came late, which is not its fault.
     pub fn lose_lease(self, now: Timestamp) -> Result<Self, Refusal> {
         match self.lease_expires_at {
             Some(until) if until <= now => self.require_free_turn(now).map_err(|_| Refusal::LeaseHeld)?,
             _ => return Err(Refusal::LeaseHeld),
         }
-        Ok(self.lost(EndReason::LeaseExpired, None, now))
+        let reply_was_late = self.turn.as_ref().is_some_and(|turn| turn.token.is_undelivered());
+        let reason = if reply_was_late { EndReason::ReplyLate } else { EndReason::LeaseExpired };
+        Ok(self.lost(reason, None, now))
     }
 
     /// Ends `attempt` because its worker reports that the agent failed: queues a new attempt, or fails the
@@ -412,7 +421,9 @@ impl Conversation {
     /// Queues a new attempt, or fails the conversation after the last one.
     fn lost(self, reason: EndReason, failure_reason: Option<String>, now: Timestamp) -> Self {
         let ended_attempts = self.attempts_with(reason, failure_reason, now);
-        if self.attempt >= MAX_ATTEMPTS {
+        let late = ended_attempts.iter().filter(|ended| ended.end_reason == EndReason::ReplyLate).count();
+        let late = u32::try_from(late).unwrap_or(u32::MAX);
+        if self.attempt >= MAX_ATTEMPTS || self.attempt.saturating_sub(late) >= MAX_LOST_ATTEMPTS {
             return Self { ended_attempts, ..self.failed(reason, now) };
         }
         Self {

@@ -39,8 +39,8 @@ pub use agent::{Agent, AgentPatch};
 pub use agreement::Agreement;
 pub use check::{Check, CheckLineError, CheckResult, Examination, Redaction, RedactionError, Rubric};
 pub use conversation::{
-    Conversation, ConversationStatus, EndReason, EndedAttempt, EvaluationStatus, MAX_ATTEMPTS, TurnClaim,
-    TurnToken,
+    Conversation, ConversationStatus, EndReason, EndedAttempt, EvaluationStatus, MAX_ATTEMPTS,
+    MAX_LOST_ATTEMPTS, TurnClaim, TurnToken,
 };
 pub use digest::sha256_hex;
 pub use evaluation::{

@@ -219,9 +219,8 @@ impl Simulation {
         let mut reasons = Vec::new();
         if progress.conversations_failed > 0 {
             reasons.push(format!(
-                "{} of {target} conversations could not be held: each failed after {} attempts",
-                progress.conversations_failed,
-                crate::MAX_ATTEMPTS
+                "{} of {target} conversations could not be held in any attempt",
+                progress.conversations_failed
             ));
         }
         if progress.evaluations_failed > 0 {

@@ -225,7 +225,7 @@ impl Example for ResultsOut {
             "endings": { "persona_ended": 17, "agent_ended": 1, "turn_limit": 2 },
             "evaluations": { "pending": 0, "in_progress": 0, "completed": 20, "failed": 0, "not_applicable": 0 },
             "persona_faults": { "critical": 0, "minor": 1 },
-            "failures": { "lease_expired": 0, "agent_failed": 0, "stopped": 0, "evaluations": 0, "last_failure_reason": null },
+            "failures": { "lease_expired": 0, "reply_late": 0, "agent_failed": 0, "stopped": 0, "evaluations": 0, "last_failure_reason": null },
             "models": { "persona": "openai:gpt-5.4-mini", "reply": "openai:gpt-5.4-mini", "judge": "openai:gpt-5.4" },
             "usage": { "total": UsageOut::example(), "models": [] },
         })

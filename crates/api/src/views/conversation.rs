@@ -21,8 +21,8 @@ use crate::{
 struct EndedAttemptOut {
     /// Its number, from 1.
     attempt: u32,
-    /// How it ended. After `lease_expired` and `agent_failed` the conversation is queued again, unless it was the last
-    /// attempt.
+    /// How it ended. After `lease_expired`, `reply_late` and `agent_failed` the conversation is queued again, unless it
+    /// was the last attempt.
     end_reason: EndReasonOut,
     /// The failure that the worker reported; null if it reported none, as after a crash.
     failure_reason: Option<String>,

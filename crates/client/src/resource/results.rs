@@ -146,6 +146,9 @@ pub struct PersonaFaultCounts {
 pub struct Failures {
     /// Conversations that failed because the lease of every attempt expired.
     pub lease_expired: u64,
+    /// Conversations that failed because replies came late in every attempt; 0 if the server does not report them.
+    #[serde(default)]
+    pub reply_late: u64,
     /// Conversations that failed because the agent did; 0 if the server does not report them.
     #[serde(default)]
     pub agent_failed: u64,

@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use crate::{
-    Conversation, ConversationStatus, EndReason, EvaluationStatus, FailureReason, MAX_ATTEMPTS, Progress,
-    Refusal, Simulation, SimulationStatus, TurnClaim,
+    Conversation, ConversationStatus, EndReason, EvaluationStatus, FailureReason, MAX_ATTEMPTS,
+    MAX_LOST_ATTEMPTS, Progress, Refusal, Simulation, SimulationStatus, TurnClaim,
     fixtures::{EXPIRY, Second, at, conversation, simulation, token},
 };
 
@@ -125,6 +125,8 @@ struct Model {
     undelivered: Option<(u8, Second)>,
     /// The attempts whose failure a worker reported.
     reported: Vec<u32>,
+    /// The number of attempts that were abandoned because a reply came late.
+    late: u32,
 }
 
 impl Model {
@@ -140,6 +142,7 @@ impl Model {
             claim: None,
             undelivered: None,
             reported: Vec::new(),
+            late: 0,
         }
     }
 
@@ -170,6 +173,11 @@ impl Model {
                     ended.attempt
                 })
                 .collect(),
+            late: {
+                let ended = conversation.ended_attempts.iter();
+                let late = ended.filter(|ended| ended.end_reason == EndReason::ReplyLate).count();
+                u32::try_from(late).unwrap()
+            },
         }
     }
 
@@ -214,9 +222,11 @@ impl Model {
         };
         let failed =
             || Self { evaluation: EvaluationStatus::NotApplicable, ..ended(ConversationStatus::Failed) };
-        let retried = || match self.attempt {
-            MAX_ATTEMPTS => failed(),
-            attempt => Self { attempt: attempt + 1, messages: 0, ..ended(ConversationStatus::Queued) },
+        let retried = |late: u32| {
+            let is_last = self.attempt == MAX_ATTEMPTS || self.attempt - late == MAX_LOST_ATTEMPTS;
+            let next =
+                || Self { attempt: self.attempt + 1, messages: 0, ..ended(ConversationStatus::Queued) };
+            Self { late, ..if is_last { failed() } else { next() } }
         };
         let over = |status| (!self.is_over()).then(|| Self { simulation: status, ..model.clone() });
         match *step {
@@ -277,7 +287,7 @@ impl Model {
             },
             Step::LoseLease => {
                 let lost = self.lease.is_some_and(|until| until <= self.now) && !self.is_answering();
-                lost.then(retried)
+                lost.then(|| retried(self.late + u32::from(self.undelivered.is_some())))
             }
             Step::Fail { named } => {
                 let attempt = named.attempt(self.attempt).unwrap_or(self.attempt);
@@ -289,7 +299,7 @@ impl Model {
                 (may_fail && named.is_right()).then(|| {
                     let mut reported = self.reported.clone();
                     reported.push(attempt);
-                    Self { reported, ..retried() }
+                    Self { reported, ..retried(self.late) }
                 })
             }
             Step::Stop => self.is_over().then(|| match self.conversation {

@@ -86,6 +86,8 @@ pub enum EndReason {
     MaxTurnsReached,
     /// The lease of its last attempt expired.
     LeaseExpired,
+    /// The lease of its last attempt expired after its worker had left, because a reply came late.
+    ReplyLate,
     /// The worker of its last attempt reported that the agent failed.
     AgentFailed,
     /// The simulation was canceled.
@@ -98,11 +100,12 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every value.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AgentDecided,
         Self::PersonaDecided,
         Self::MaxTurnsReached,
         Self::LeaseExpired,
+        Self::ReplyLate,
         Self::AgentFailed,
         Self::SimulationCanceled,
         Self::SimulationExpired,
@@ -116,6 +119,7 @@ impl EndReason {
             Self::PersonaDecided => "persona_decided",
             Self::MaxTurnsReached => "max_turns_reached",
             Self::LeaseExpired => "lease_expired",
+            Self::ReplyLate => "reply_late",
             Self::AgentFailed => "agent_failed",
             Self::SimulationCanceled => "simulation_canceled",
             Self::SimulationExpired => "simulation_expired",

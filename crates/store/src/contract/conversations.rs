@@ -2,7 +2,7 @@
 
 use onerun_domain::{
     Conversation, ConversationId, ConversationStatus, EndReason, EndedAttempt, EvaluationStatus, Item, Job,
-    MAX_ATTEMPTS, Outcome, Refusal, Role, SimulationId, SimulationStatus, TurnClaim, TurnToken, Work,
+    MAX_LOST_ATTEMPTS, Outcome, Refusal, Role, SimulationId, SimulationStatus, TurnClaim, TurnToken, Work,
 };
 
 use super::fixture::{
@@ -473,7 +473,7 @@ pub async fn concurrent_conversation_changes_are_all_kept(fixture: &Fixture) {
 pub async fn lost_lease_requeues_until_the_last_attempt(fixture: &Fixture) {
     let scene = fixture.scene(1).await;
     let id = scene.id(0);
-    for attempt in 1..MAX_ATTEMPTS {
+    for attempt in 1..MAX_LOST_ATTEMPTS {
         scene.start(&id).await.unwrap();
         let lost = scene.lose_lease(&id).await.unwrap();
         assert_eq!((lost.status, lost.attempt), (ConversationStatus::Queued, attempt + 1));

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use onerun_auth::ProjectAccess;
 use onerun_domain::{
     AgeGroup, Agent, AgentId, ApprovalStatus, Conversation, ConversationId, Criteria, EndReason, Evaluation,
-    EvaluationDetails, EvaluationId, EvaluationStatus, Item, ItemId, Job, JobKind, Limit, MAX_ATTEMPTS,
+    EvaluationDetails, EvaluationId, EvaluationStatus, Item, ItemId, Job, JobKind, Limit, MAX_LOST_ATTEMPTS,
     MaxTurns, MessageText, Metadata, ModelName, Name, NanoDollars, Objective, ObjectiveId, Outcome, Page,
     PageRequest, Persona, PersonaAttributes, PersonaFault, PersonaId, PersonaSource, Progress, Project,
     ProjectId, Random, Refusal, Role, Scenario, Score, Seed, Simulation, SimulationId, SimulationModels,
@@ -630,7 +630,7 @@ impl Scene {
                 self.conclude(id, EvaluationStatus::Failed, &[]).await
             }
             Settled::Failed => {
-                for _ in 1..MAX_ATTEMPTS {
+                for _ in 1..MAX_LOST_ATTEMPTS {
                     self.start(id).await?;
                     self.lose_lease(id).await?;
                 }
