@@ -4,8 +4,12 @@
 //! The model is derived from the tables alone. It holds states, attempts, leases, and the holder of
 //! the turn.
 
+mod invariants;
+
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+
+use invariants::{assert_edges, assert_move, assert_state};
 
 use crate::{
     Conversation, ConversationStatus, EndReason, EvaluationStatus, FailureReason, MAX_ATTEMPTS,
@@ -125,8 +129,8 @@ struct Model {
     undelivered: Option<(u8, Second)>,
     /// The attempts whose failure a worker reported.
     reported: Vec<u32>,
-    /// The number of attempts that were abandoned because a reply came late.
-    late: u32,
+    /// The attempts that were lost to a late reply.
+    late: Vec<u32>,
 }
 
 impl Model {
@@ -142,7 +146,7 @@ impl Model {
             claim: None,
             undelivered: None,
             reported: Vec::new(),
-            late: 0,
+            late: Vec::new(),
         }
     }
 
@@ -154,6 +158,10 @@ impl Model {
             turn.filter(|turn| turn.token.is_undelivered() == is_undelivered)
                 .map(|turn| (holder(turn.token.as_str()), second(turn.expires_at)))
         };
+        let ended = |reason| {
+            let ended = conversation.ended_attempts.iter().filter(|ended| ended.end_reason == reason);
+            ended.map(|ended| ended.attempt).collect()
+        };
         Self {
             now,
             simulation: simulation.status,
@@ -164,20 +172,8 @@ impl Model {
             lease: conversation.lease_expires_at.map(second),
             claim: turn(false),
             undelivered: turn(true),
-            reported: conversation
-                .ended_attempts
-                .iter()
-                .filter(|ended| ended.end_reason == EndReason::AgentFailed)
-                .map(|ended| {
-                    assert_eq!(ended.failure_reason.as_deref(), Some(REASON));
-                    ended.attempt
-                })
-                .collect(),
-            late: {
-                let ended = conversation.ended_attempts.iter();
-                let late = ended.filter(|ended| ended.end_reason == EndReason::ReplyLate).count();
-                u32::try_from(late).unwrap()
-            },
+            reported: ended(EndReason::AgentFailed),
+            late: ended(EndReason::ReplyLate),
         }
     }
 
@@ -222,8 +218,9 @@ impl Model {
         };
         let failed =
             || Self { evaluation: EvaluationStatus::NotApplicable, ..ended(ConversationStatus::Failed) };
-        let retried = |late: u32| {
-            let is_last = self.attempt == MAX_ATTEMPTS || self.attempt - late == MAX_LOST_ATTEMPTS;
+        let retried = |late: Vec<u32>| {
+            let lost = self.attempt - u32::try_from(late.len()).unwrap();
+            let is_last = lost == MAX_LOST_ATTEMPTS || self.attempt == MAX_ATTEMPTS;
             let next =
                 || Self { attempt: self.attempt + 1, messages: 0, ..ended(ConversationStatus::Queued) };
             Self { late, ..if is_last { failed() } else { next() } }
@@ -287,7 +284,8 @@ impl Model {
             },
             Step::LoseLease => {
                 let lost = self.lease.is_some_and(|until| until <= self.now) && !self.is_answering();
-                lost.then(|| retried(self.late + u32::from(self.undelivered.is_some())))
+                let late = self.undelivered.map(|_| self.attempt);
+                lost.then(|| retried(self.late.iter().copied().chain(late).collect()))
             }
             Step::Fail { named } => {
                 let attempt = named.attempt(self.attempt).unwrap_or(self.attempt);
@@ -299,7 +297,7 @@ impl Model {
                 (may_fail && named.is_right()).then(|| {
                     let mut reported = self.reported.clone();
                     reported.push(attempt);
-                    Self { reported, ..retried(self.late) }
+                    Self { reported, ..retried(self.late.clone()) }
                 })
             }
             Step::Stop => self.is_over().then(|| match self.conversation {
@@ -385,90 +383,6 @@ impl Stored {
         }
         Ok(())
     }
-}
-
-/// Asserts that each status moved along an edge of the tables, including the edges at the end of a
-/// simulation: queued conversations fail, and a pending evaluation becomes final without being in
-/// progress.
-fn assert_edges(before: &Stored, after: &Stored) {
-    use ConversationStatus as C;
-    use EvaluationStatus as E;
-    use SimulationStatus as S;
-    let (from, to) = (before.simulation.status, after.simulation.status);
-    let allowed = match from {
-        S::Pending => matches!(to, S::InProgress | S::Canceled | S::Expired | S::Failed),
-        S::InProgress => matches!(to, S::Completed | S::Failed | S::Canceled | S::Expired),
-        S::Completed | S::Failed | S::Canceled | S::Expired => false,
-    };
-    assert!(from == to || allowed, "{from:?} to {to:?}");
-    let (from, to) = (before.conversation.status, after.conversation.status);
-    let allowed = match from {
-        C::Queued => matches!(to, C::InProgress | C::Failed),
-        C::InProgress => matches!(to, C::Queued | C::Ended | C::Failed),
-        C::Ended | C::Failed => false,
-    };
-    assert!(from == to || allowed, "{from:?} to {to:?}");
-    let (from, to) = (before.conversation.evaluation_status, after.conversation.evaluation_status);
-    let allowed = match from {
-        E::Pending => to != E::Pending,
-        E::InProgress => matches!(to, E::Completed | E::Failed | E::NotApplicable),
-        E::Completed | E::Failed | E::NotApplicable => false,
-    };
-    assert!(from == to || allowed, "{from:?} to {to:?}");
-}
-
-/// Asserts what holds in every state.
-fn assert_state(Stored { simulation, conversation, .. }: &Stored) {
-    use ConversationStatus as C;
-    let status = conversation.status;
-    assert_eq!(conversation.lease_expires_at.is_some(), status == C::InProgress);
-    let is_undelivered = conversation.turn.as_ref().is_some_and(|turn| turn.token.is_undelivered());
-    assert!(conversation.turn.is_none() || status == C::InProgress || (is_undelivered && status == C::Ended));
-    assert_eq!(conversation.end_reason.is_some(), matches!(status, C::Ended | C::Failed));
-    assert!((1..=MAX_ATTEMPTS).contains(&conversation.attempt));
-    if conversation.evaluation_status != EvaluationStatus::Pending {
-        assert!(matches!(status, C::Ended | C::Failed));
-    }
-    if status == C::Failed {
-        assert_eq!(conversation.evaluation_status, EvaluationStatus::NotApplicable);
-    }
-    if matches!(simulation.status, SimulationStatus::Failed | SimulationStatus::Expired) {
-        assert!(simulation.last_failure_reason.is_some());
-    }
-}
-
-/// Asserts what holds between two successive states.
-fn assert_move(before: &Stored, after: &Stored) {
-    let (old, new) = (&before.conversation, &after.conversation);
-    let requeued = old.status == ConversationStatus::InProgress && new.status == ConversationStatus::Queued;
-    assert_eq!(new.attempt, old.attempt + u32::from(requeued));
-    assert!(if requeued { new.item_count == 0 } else { new.item_count >= old.item_count });
-    assert_eq!(new.queued_at, if requeued { at(after.now) } else { old.queued_at });
-    assert!(new.is_settled() || !old.is_settled(), "a settled conversation became unsettled");
-    if old.is_settled() {
-        assert_eq!(new, old);
-    }
-    if new != old {
-        assert_eq!(new.updated_at, at(after.now));
-    }
-    if old.end_reason.is_some() {
-        assert_eq!(new.end_reason, old.end_reason);
-    }
-    let identity = |of: &Conversation| {
-        (of.id.clone(), of.simulation_id.clone(), of.persona_id.clone(), of.seq, of.created_at)
-    };
-    assert_eq!(identity(new), identity(old));
-    let (old, new) = (&before.simulation, &after.simulation);
-    if old.status.is_final() {
-        assert_eq!(new, old);
-    }
-    let changed = Simulation {
-        status: new.status,
-        last_failure_reason: new.last_failure_reason.clone(),
-        updated_at: new.updated_at,
-        ..old.clone()
-    };
-    assert_eq!(new, &changed);
 }
 
 proptest! {

@@ -93,8 +93,8 @@ impl Keys {
         .await
     }
 
-    /// Disables or revokes a key. Only its scopes and projects must be within the caller's, so that a person who responds
-    /// to a leak can end a key with a longer life, a higher rate limit or other addresses.
+    /// Disables or revokes a key. Only its scopes and projects must be within the caller's, so that a person who
+    /// responds to a leak can end a key with a longer life, a higher rate limit or other addresses.
     async fn end(
         &self,
         caller: Caller,
