@@ -1,4 +1,4 @@
-//! What holds in every state of a history, and between two successive ones.
+//! The invariants of every state of a history, and of two successive states.
 
 use super::{REASON, Stored};
 use crate::{
