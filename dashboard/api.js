@@ -28,8 +28,12 @@ const api = (() => {
   /** What `GET /v1/whoami` says about the key. */
   let caller = null;
 
-  async function call(method, path, { query = {}, body = null, idempotencyKey = null, signal = null } = {}) {
-    const headers = { accept: 'application/json', 'x-api-key': key };
+  async function call(
+    method,
+    path,
+    { query = {}, body = null, idempotencyKey = null, signal = null, read = parse } = {},
+  ) {
+    const headers = { accept: read === parse ? 'application/json' : '*/*', 'x-api-key': key };
     if (body !== null) headers['content-type'] = 'application/json';
     if (idempotencyKey !== null) headers['idempotency-key'] = idempotencyKey;
     const deadline = AbortSignal.timeout(DEADLINE_MS);
@@ -53,7 +57,7 @@ const api = (() => {
       throw new ApiError({ status: 0, code: 'unreachable', message: 'the API did not answer' });
     }
     noteUsage(response.headers);
-    if (response.ok) return parse(text, response);
+    if (response.ok) return read(text, response);
     const error = problem(text, response);
     // The user may have entered another key since this call began.
     if (error.status === 401 && key === asked) refused(error);
@@ -141,6 +145,8 @@ const api = (() => {
     may: (scope) => caller?.scopes.includes(scope) ?? false,
 
     get: (path, options) => call('GET', path, options),
+    /** The text of an answer that is not JSON. */
+    text: (path, options) => call('GET', path, { ...options, read: (text) => text }),
     post: (path, options) => call('POST', path, options),
     patch: (path, options) => call('PATCH', path, options),
 

@@ -197,6 +197,8 @@ function evaluationCard({ objective, objective_version: version, outcome, score,
   );
 }
 
+const foundBy = ({ source }) => (source === 'judge' ? 'the judge' : 'a rule');
+
 /** The faults of the persona, each with a link to its message. */
 function personaFaults({ persona_faults: faults }) {
   if (faults.length === 0) return null;
@@ -210,7 +212,7 @@ function personaFaults({ persona_faults: faults }) {
       faults.map((fault) =>
         h(
           'li',
-          `${plain(fault.kind)} (${fault.severity}): `,
+          `${plain(fault.kind)} (${fault.severity}, found by ${foundBy(fault)}): `,
           // Without a quote, the transcript was deleted.
           fault.quote
             ? h(

@@ -240,7 +240,8 @@ async function simulationView(context) {
     const simulation = await api.get(path`v1/simulations/${params.simulation}`, ask);
     return { simulation, results: await resultsOf(simulation, signal) };
   };
-  const [first, conversations] = await Promise.all([load(), conversationList(context)]);
+  const first = await load();
+  const conversations = await conversationList(context, first.results.objectives);
   const body = h('div');
   await refreshWhile(context, body, first, {
     load,
@@ -259,6 +260,7 @@ async function simulationView(context) {
   return [
     heading(first.simulation.name, {
       above: link(simulationAddress(params.project), 'Simulations'),
+      actions: [api.may('conversations:read') && button('Download report', () => downloadReport(context))].filter(Boolean),
       about: first.simulation.scenario,
     }),
     body,
@@ -308,6 +310,7 @@ function simulationFacts(simulation, results) {
         ['Personas', `${simulation.target_personas}, seed ${simulation.seed}`],
         ['Models', modelsFact(simulation.models)],
         ['Created', fullTime(simulation.created_at)],
+        ['Transcripts deleted', simulation.transcripts_deleted_at && fullTime(simulation.transcripts_deleted_at)],
         ['Id', code(simulation.id)],
       ],
       { short: true },
@@ -364,18 +367,73 @@ function resultsTable({ objectives, overall, status }) {
   });
 }
 
-async function conversationList(context) {
+/** Saves the report as one page, which shows the worst conversations with the words that decided. */
+async function downloadReport({ params, signal }) {
+  const query = { project_id: params.project, format: 'html' };
+  try {
+    const page = await api.text(path`v1/simulations/${params.simulation}/report`, { query, signal });
+    const address = URL.createObjectURL(new Blob([page], { type: 'text/html' }));
+    h('a', { href: address, download: `report-${params.simulation}.html` }).click();
+    // The browser reads it after the click.
+    setTimeout(() => URL.revokeObjectURL(address), LOOK_AGAIN_MS);
+    announce('The report is saved.');
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!(error instanceof ApiError)) throw error;
+    failDialog(error);
+  }
+}
+
+function conversationFilters(context, filters, objectives) {
+  const { params } = context;
+  const option = (value, text, chosen) => h('option', { value, selected: value === chosen }, text);
+  const outcome = h(
+    'select',
+    { id: 'filter-outcome' },
+    option('', 'any', filters.outcome ?? ''),
+    ['passed', 'failed', 'inconclusive'].map((word) => option(word, word, filters.outcome)),
+  );
+  const objective = h(
+    'select',
+    { id: 'filter-objective' },
+    option('', 'whole conversation', filters.objective_id ?? ''),
+    objectives.map((one) => option(one.objective_id, one.name, filters.objective_id)),
+  );
+  const here = simulationAddress(params.project, params.simulation);
+  const apply = (event) => {
+    event.preventDefault();
+    const search = new URLSearchParams();
+    if (outcome.value !== '') search.set('outcome', outcome.value);
+    if (outcome.value !== '' && objective.value !== '') search.set('objective_id', objective.value);
+    goTo(search.size === 0 ? here : `${here}?${search}`);
+  };
+  return h(
+    'form.filters',
+    { submit: apply, 'aria-label': 'Filter conversations' },
+    h('div.filter', h('label', { for: outcome.id }, 'Outcome'), outcome),
+    h('div.filter', h('label', { for: objective.id }, 'Of'), objective),
+    h(
+      'div.buttons',
+      h('button', { type: 'submit', id: 'filter-apply' }, 'Filter'),
+      filters.outcome && linkButton(here, 'Show all', 'quiet'),
+    ),
+  );
+}
+
+async function conversationList(context, objectives) {
   if (!api.may('conversations:read'))
     return h('p.empty', prose('Your key does not have the scope `conversations:read`.'));
-  const { params, signal } = context;
-  const ask = { project_id: params.project, ...pageQuery(context) };
+  const { params, query, signal } = context;
+  const filters = { outcome: query.get('outcome'), objective_id: query.get('objective_id') };
+  const ask = { project_id: params.project, ...filters, ...pageQuery(context) };
   const page = await api.get(path`v1/simulations/${params.simulation}/conversations`, { query: ask, signal });
   return h(
     'section',
     h('h2', 'Conversations'),
+    conversationFilters(context, filters, objectives),
     table({
       caption: 'Conversations, newest first',
-      empty: 'No conversations yet.',
+      empty: filters.outcome ? 'No conversations match the filter.' : 'No conversations yet.',
       columns: ['Persona', 'Status', 'Messages', 'Evaluations'],
       rows: page.data.map((one) => [
         [

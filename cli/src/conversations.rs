@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use clap::{Args, Subcommand, ValueEnum, value_parser};
 use onerun_client::{
     SimulationClient, Verbatim,
-    resource::{Conversation, ConversationStatus, Evaluation, Item, Outcome},
+    resource::{Conversation, ConversationStatus, CountedOutcome, Evaluation, Item, Outcome},
 };
 
 use crate::{
@@ -54,8 +54,14 @@ pub(crate) struct List {
     #[arg(long)]
     status: Option<Status>,
     /// Only conversations that the results count with this outcome.
-    #[arg(long)]
-    outcome: Option<CountedOutcome>,
+    #[arg(long, group = "counted")]
+    outcome: Option<OutcomeValue>,
+    /// The same as `--outcome failed`.
+    #[arg(long, group = "counted")]
+    failed: bool,
+    /// With `--outcome` or `--failed`: the outcome of this objective instead of the whole conversation.
+    #[arg(long, value_name = "ID", requires = "counted")]
+    objective: Option<String>,
     #[command(flatten)]
     paging: Paging,
     /// Print the API's response as JSON.
@@ -86,18 +92,18 @@ impl From<Status> for ConversationStatus {
 
 /// Values of `--outcome`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum CountedOutcome {
+enum OutcomeValue {
     Passed,
     Failed,
     Inconclusive,
 }
 
-impl From<CountedOutcome> for Outcome {
-    fn from(outcome: CountedOutcome) -> Self {
+impl From<OutcomeValue> for Outcome {
+    fn from(outcome: OutcomeValue) -> Self {
         match outcome {
-            CountedOutcome::Passed => Self::Passed,
-            CountedOutcome::Failed => Self::Failed,
-            CountedOutcome::Inconclusive => Self::Inconclusive,
+            OutcomeValue::Passed => Self::Passed,
+            OutcomeValue::Failed => Self::Failed,
+            OutcomeValue::Inconclusive => Self::Inconclusive,
         }
     }
 }
@@ -125,15 +131,23 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
     }
 }
 
+impl List {
+    /// The outcome that is asked for.
+    fn counted_outcome(&self) -> Option<CountedOutcome> {
+        let outcome = if self.failed { Some(Outcome::Failed) } else { self.outcome.map(Into::into) };
+        outcome.map(|outcome| CountedOutcome { outcome, objective_id: self.objective.clone() })
+    }
+}
+
 async fn list(options: &List) -> anyhow::Result<()> {
     let simulation = options.of.client().await?;
     let status = options.status.map(Into::into);
-    let outcome = options.outcome.map(Into::into);
+    let outcome = options.counted_outcome();
     list::print(
         &options.paging,
         options.json,
         |conversation: &Conversation| &conversation.id,
-        async |page| simulation.conversations_by_outcome(status, outcome, page).await,
+        async |page| simulation.conversations_by_outcome(status, outcome.as_ref(), page).await,
         async |conversations| {
             let rows: Vec<_> = conversations.iter().map(|conversation| row(conversation)).collect();
             Ok(table(["ID", "NO.", "STATUS", "MESSAGES", "EVALUATIONS", "PERSONA"], &[5], &rows))
@@ -214,7 +228,7 @@ fn describe(out: &mut String, conversation: &Conversation, items: &[Verbatim<Ite
         results::message(out, item.role, &item.text())?;
     }
     for fault in &conversation.persona_faults {
-        results::persona_fault(out, &words(&fault.kind), &fault.severity, &fault.quote)?;
+        results::persona_fault(out, fault)?;
     }
     if conversation.evaluations.is_empty() {
         return writeln!(out, "\nNo evaluations: {}.", words(&conversation.evaluation_status));

@@ -13,6 +13,7 @@ mod output;
 mod personas;
 mod project;
 mod projects;
+mod reports;
 mod results;
 mod serve;
 mod signals;
@@ -79,6 +80,12 @@ enum Command {
         #[command(subcommand)]
         command: evaluations::Command,
     },
+    /// Show the report on a simulation: its verdict, and the results that it follows from.
+    #[command(after_help = reports::AFTER_HELP)]
+    Report(reports::ReportOptions),
+    /// Compare two simulations with the same personas, conversation by conversation.
+    #[command(after_help = reports::AFTER_HELP)]
+    Compare(reports::CompareOptions),
     /// Check the language models that play personas and judge conversations.
     #[command(after_help = models::AFTER_HELP)]
     Models {
@@ -125,6 +132,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Personas { command } => return query(personas::run(&command)),
         Command::Conversations { command } => return query(conversations::run(&command)),
         Command::Evaluations { command } => return query(evaluations::run(&command)),
+        Command::Report(options) => return exit_with(reports::report(&options)),
+        Command::Compare(options) => return exit_with(reports::compare(&options)),
         Command::Models { command } => {
             // The report has every failure with its cause.
             logs::start("error");
@@ -154,6 +163,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 fn query(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
     logs::start("warn");
     outcome::report(runtime()?.block_on(command).map(|()| ExitCode::SUCCESS))
+}
+
+/// Runs a command that reads from the API and decides its exit code.
+fn exit_with(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    logs::start("warn");
+    runtime()?.block_on(command)
 }
 
 /// Runs a server until it stops, without waiting for busy threads.

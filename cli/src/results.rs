@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use onerun_client::resource::{
-    Endings, Interval, ObjectiveResults, Outcome, Results, Role, Scores, SimulationStatus,
+    Endings, Interval, ObjectiveResults, Outcome, PersonaFault, Results, Role, Scores, SimulationStatus,
 };
 use onerun_domain::NanoDollars;
 
@@ -146,9 +146,18 @@ pub(crate) fn message(out: &mut impl Write, role: Role, text: &str) -> fmt::Resu
 }
 
 /// Writes a fault of the persona.
-pub(crate) fn persona_fault(out: &mut impl Write, kind: &str, severity: &str, quote: &str) -> fmt::Result {
+pub(crate) fn persona_fault(out: &mut impl Write, fault: &PersonaFault) -> fmt::Result {
+    let PersonaFault { kind, severity, quote, .. } = fault;
+    let finder = match fault.source.as_deref() {
+        Some("rule") => ", found by a rule",
+        Some("judge") => ", found by the judge",
+        _ => "",
+    };
     let effect = if severity == "critical" { ", so the conversation is left out of the results" } else { "" };
-    labelled(out, "  fault    ", &format!("the persona {kind} ({severity}){effect}: \"{quote}\""))
+    // The words are deleted with the transcript.
+    let quote = if quote.is_empty() { String::new() } else { format!(": \"{quote}\"") };
+    let kind = kind.replace('_', " ");
+    labelled(out, "  fault    ", &format!("the persona {kind} ({severity}{finder}){effect}{quote}"))
 }
 
 /// Writes the outcome of an evaluation and its reason.

@@ -191,6 +191,9 @@ fn describe(out: &mut String, project: &str, simulation: &Simulation, results: &
         ("judged", format!("{} of {}", results.evaluations.completed, results.conversations.target)),
         ("created", utc(&simulation.created_at)),
     ]);
+    if let Some(at) = &simulation.transcripts_deleted_at {
+        lines.push(("deleted", format!("the transcripts, {}", utc(at))));
+    }
     if let Some(usage) = results::usage(results) {
         lines.push(("usage", usage));
     }

@@ -1,6 +1,7 @@
 // Simulations: the dashboard shows what the API returns.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 
 import { NAMES, Server, eventually, launch, open, settled, signIn, visit } from './harness.mjs';
@@ -121,6 +122,44 @@ test('conversations are paged by twenty', async () => {
   assert.equal(await conversations.count(), 4);
   await page.getByRole('link', { name: 'Previous' }).click();
   await page.getByText('1 to 20').waitFor();
+});
+
+test('conversations are filtered by the outcome of an objective', async () => {
+  const page = await show(`#/simulations/${server.project.id}/${simulation.id}`);
+  const results = await server.get(
+    `/v1/simulations/${simulation.id}/results?project_id=${server.project.id}`,
+  );
+  const objective = results.objectives.find((one) => one.failed > 0);
+  for (const [chosen, failed] of [
+    ['', results.overall.failed],
+    [objective.objective_id, objective.failed],
+  ]) {
+    await page.getByLabel('Outcome').selectOption('failed');
+    await page.getByLabel('Of', { exact: true }).selectOption(chosen);
+    await page.getByRole('button', { name: 'Filter' }).click();
+    await page.waitForFunction((id) => location.hash.includes(`objective_id=${id}`) === (id !== ''), chosen);
+    await settled(page);
+    const wanted = new URLSearchParams({ outcome: 'failed', limit: 100, project_id: server.project.id });
+    if (chosen !== '') wanted.set('objective_id', chosen);
+    const { data } = await server.get(`/v1/simulations/${simulation.id}/conversations?${wanted}`);
+    assert.equal(data.length, failed);
+    assert.deepEqual(ascending(await walk(page)), ascending(data.map((one) => one.seq_id)));
+  }
+  await page.getByRole('link', { name: 'Show all' }).click();
+  await page.getByText('1 to 20').waitFor();
+  assert.deepEqual(page.troubles, []);
+});
+
+test('the report is saved as a page', async () => {
+  const page = await show(`#/simulations/${server.project.id}/${simulation.id}`);
+  const [download] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('button', { name: 'Download report' }).click(),
+  ]);
+  assert.equal(download.suggestedFilename(), `report-${simulation.id}.html`);
+  const text = await readFile(await download.path(), 'utf8');
+  assert.ok(text.startsWith('<!doctype html>') && text.includes(simulation.name), text.slice(0, 500));
+  assert.deepEqual(page.troubles, []);
 });
 
 test('the pager skips no row of a page that ends early', async () => {

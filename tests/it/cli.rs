@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 mod attempts;
 mod hostile;
 mod models;
+mod reports;
 mod tables;
 
 /// Overrides the direction of writing. The API keeps it in messages, where it may be right.

@@ -33,6 +33,7 @@ mod privacy;
 mod provider;
 mod queries;
 mod refusals;
+mod reports;
 mod response_shapes;
 mod results;
 mod schemathesis;

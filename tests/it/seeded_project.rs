@@ -18,7 +18,11 @@ pub(crate) fn path(route: &Route, find: impl Fn(&str) -> Option<String>) -> Stri
         return format!("{path}?");
     }
     let project = find("project_id").unwrap_or_else(|| "A".repeat(12));
-    format!("{path}?project_id={project}")
+    let with = match route.operation {
+        "get_comparison" => format!("&with={}", find("with").unwrap_or_else(|| "A".repeat(21))),
+        _ => String::new(),
+    };
+    format!("{path}?project_id={project}{with}")
 }
 
 /// The status of a valid request. The seeded simulation has not ended, so it cannot be judged again yet.
@@ -63,6 +67,7 @@ impl<'a> SeededProject<'a> {
                 "objective_ids": [objective.clone()],
             }))
             .await;
+        let earlier = project.create(json!({ "name": "Earlier" })).await;
         let personas = project.personas(&simulation).await;
         project.decide(&simulation, &id(&personas[0]), "approve", 200).await;
         app.run_jobs().await;
@@ -77,6 +82,7 @@ impl<'a> SeededProject<'a> {
             ("agent_id", project.agent.clone()),
             ("objective_id", objective),
             ("simulation_id", simulation),
+            ("with", earlier),
             ("conversation_id", conversation),
             ("persona_id", persona),
             ("key_id", key.id),

@@ -2,11 +2,10 @@
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{
-    Conversation, ConversationStatus, FailureReason, MAX_ATTEMPTS, MessageText, Outcome, PageRequest,
-    Resource,
+    Conversation, ConversationStatus, FailureReason, MAX_ATTEMPTS, MessageText, PageRequest, Resource,
 };
 use onerun_engine::{OperationError, PendingReply, TurnRequest};
-use onerun_store::{EvaluatedConversation, ListConversations, ProjectStore, StoredReply};
+use onerun_store::{CountedOutcome, EvaluatedConversation, ListConversations, ProjectStore, StoredReply};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -150,7 +149,7 @@ operations! {
 
 pub(crate) struct ConversationQuery {
     status: Option<ConversationStatus>,
-    outcome: Option<Outcome>,
+    outcome: Option<CountedOutcome>,
     page: PageRequest,
 }
 
@@ -166,8 +165,20 @@ impl Params for ConversationQuery {
             "Only conversations that the results count with this outcome: `failed` if an objective failed, `inconclusive` \
              if one is undecided, and else `passed`. Conversations with a critical fault of the persona have none.",
         );
+        let objective = reader.optional(
+            "objective_id",
+            "With `outcome`: the outcome of this objective instead of the whole conversation.",
+        );
         let page = page(reader);
-        Some(Self { status: status?, outcome: outcome?, page: page? })
+        let outcome = match (outcome?, objective?) {
+            (Some(outcome), objective) => Some(CountedOutcome { outcome, objective }),
+            (None, None) => None,
+            (None, Some(_)) => {
+                reader.refuse("objective_id", "needs `outcome`; give both");
+                return None;
+            }
+        };
+        Some(Self { status: status?, outcome, page: page? })
     }
 }
 

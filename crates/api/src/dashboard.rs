@@ -57,8 +57,8 @@ const FILES: [(&str, &str); 17] = files![
     "app.js",
 ];
 
-const HEADERS: [(HeaderName, &str); 6] = [
-    (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+/// The security headers of every answer that a browser may show, besides its content security policy.
+pub(crate) const PAGE_HEADERS: [(HeaderName, &str); 5] = [
     (header::REFERRER_POLICY, "no-referrer"),
     (header::X_FRAME_OPTIONS, "DENY"),
     // Isolates the window in which a key is pasted from other pages.
@@ -96,7 +96,8 @@ fn assemble() -> Result<Document, InvalidHeaderValue> {
         styles.join(" "),
     );
     let mut headers: HeaderMap =
-        HEADERS.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
+        PAGE_HEADERS.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CONTENT_SECURITY_POLICY, policy.try_into()?);
     Document::new(body.into(), headers)
 }

@@ -30,6 +30,7 @@ mod personas;
 mod polls;
 mod projects;
 mod query;
+mod reports;
 mod request;
 mod results;
 pub mod routes;

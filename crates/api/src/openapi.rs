@@ -140,12 +140,20 @@ const DESCRIPTION: &str = "Puts an AI agent in front of generated personas for m
 
 fn operation(route: &Route, doc: Doc, problem: &Schema, errors: &BTreeMap<&str, ApiError>) -> Value {
     let mut responses = Map::new();
+    let mut content = Map::new();
+    content.insert(
+        doc.media_type.to_owned(),
+        json!({ "schema": doc.output.schema, "example": doc.output.example }),
+    );
+    for media_type in doc.other_media_types {
+        content.insert((*media_type).to_owned(), json!({ "schema": { "type": "string" } }));
+    }
     responses.insert(
         route.status.as_str().to_owned(),
         json!({
             "description": doc.summary,
             "headers": rate_headers(route),
-            "content": { doc.media_type: { "schema": doc.output.schema, "example": doc.output.example } },
+            "content": content,
         }),
     );
     if matches!(route.handler, Handler::Document(_)) {
@@ -343,13 +351,16 @@ mod tests {
         assert!(committed == document(), "openapi.json is out of date: run `make openapi` and commit it");
     }
 
-    /// The success response of an operation.
+    /// The success response of an operation, in the media type that has an example. Others are texts.
     fn success(operation: &Value) -> &Value {
         let responses = operation["responses"].as_object().unwrap();
         let (_, response) = responses.iter().find(|(status, _)| status.starts_with('2')).unwrap();
         let content = response["content"].as_object().unwrap();
-        assert_eq!(content.len(), 1);
-        content.values().next().unwrap()
+        let (with_example, others): (Vec<&Value>, Vec<&Value>) =
+            content.values().partition(|content| content.get("example").is_some());
+        assert!(others.iter().all(|content| content["schema"] == json!({ "type": "string" })), "{others:?}");
+        assert_eq!(with_example.len(), 1);
+        with_example[0]
     }
 
     #[test]

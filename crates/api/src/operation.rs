@@ -99,6 +99,8 @@ pub(crate) struct Doc {
     pub(crate) description: &'static str,
     pub(crate) input: Option<InputDoc>,
     pub(crate) media_type: &'static str,
+    /// Media types that the query can ask for instead. Each is a text.
+    pub(crate) other_media_types: &'static [&'static str],
     pub(crate) output: Sample,
     /// The codes of the operation's own errors; those that follow from the route are added.
     pub(crate) errors: &'static [&'static str],
@@ -177,6 +179,7 @@ macro_rules! operations {
         $(optional_input: $optional_input:ty = $optional_input_example:expr,)?
         $(status: $status:ident,)?
         $(media_type: $media_type:literal,)?
+        $(other_media_types: $other_media_types:expr,)?
         output: $output:ty $(= $output_example:expr)?,
         $(errors: $errors:expr,)?
     })+) => {
@@ -211,6 +214,7 @@ macro_rules! operations {
                         $(Some($crate::operation::InputDoc::of::<$optional_input>($optional_input_example, true)))?
                     ] None),
                     media_type: operations!(@or [$($media_type)?] "application/json"),
+                    other_media_types: operations!(@or [$(&$other_media_types)?] &[]),
                     output: $crate::operation::Sample::of::<$output>(
                         generator,
                         operations!(@or [$($output_example)?] <$output as $crate::operation::Example>::example()),

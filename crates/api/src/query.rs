@@ -18,7 +18,9 @@ use crate::{
     fields::Optional,
 };
 
-pub(crate) use params::{SORT_BY_NAME, Sort, SortByKey, SortKey, Whole, exact, large_page, page};
+pub(crate) use params::{
+    SORT_BY_NAME, Sort, SortByKey, SortKey, Whole, exact, large_page, page, word, words_schema,
+};
 
 /// The maximum and default of `limit`.
 const MAX_LIMIT: u32 = 100;

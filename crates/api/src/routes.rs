@@ -2,16 +2,17 @@
 
 use crate::{
     Route, agents, audit, conversations, dashboard, evaluations, health, keys, labels, objectives, openapi,
-    operation::Operation, personas, projects, results, simulations, usage, whoami,
+    operation::Operation, personas, projects, reports, results, simulations, usage, whoami,
 };
 
 pub use crate::{
     agents::*, audit::*, conversations::*, dashboard::*, evaluations::*, health::*, keys::*, labels::*,
-    objectives::*, openapi::*, personas::*, projects::*, results::*, simulations::*, usage::*, whoami::*,
+    objectives::*, openapi::*, personas::*, projects::*, reports::*, results::*, simulations::*, usage::*,
+    whoami::*,
 };
 
 /// The operations of each module that has any.
-pub(crate) const OPERATIONS: [&[Operation]; 16] = [
+pub(crate) const OPERATIONS: [&[Operation]; 17] = [
     health::OPERATIONS,
     openapi::OPERATIONS,
     dashboard::OPERATIONS,
@@ -23,6 +24,7 @@ pub(crate) const OPERATIONS: [&[Operation]; 16] = [
     objectives::OPERATIONS,
     simulations::OPERATIONS,
     results::OPERATIONS,
+    reports::OPERATIONS,
     evaluations::OPERATIONS,
     personas::OPERATIONS,
     conversations::OPERATIONS,

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use crate::{
     Error, Verbatim, error,
     resource::{
-        Agent, Conversation, ConversationStatus, EvaluationReport, EvaluationRun, Item, KeyStatus, Label,
-        Labels, NewAgent, NewObjective, NewSimulation, Objective, Outcome, Page, PageRequest, Persona,
-        Project, Response, Results, Simulation, SimulationStatus, Started, Turn,
+        Agent, Comparison, Conversation, ConversationStatus, CountedOutcome, EvaluationReport, EvaluationRun,
+        Item, KeyStatus, Label, Labels, MinPassRate, NewAgent, NewObjective, NewSimulation, Objective, Page,
+        PageRequest, Persona, Project, Report, Response, Results, Simulation, SimulationStatus, Started,
+        Turn,
     },
 };
 use endpoint::Endpoint;
@@ -159,6 +160,20 @@ impl SimulationClient {
         self.0.at(&["results"]).get(&[]).await
     }
 
+    /// The report on it. Without a gate, every conversation must pass.
+    pub async fn report(&self, gate: Option<MinPassRate>) -> Result<Verbatim<Report>, Error> {
+        let min = gate.map(|gate| gate.min.to_string());
+        let min = min.as_deref().map(|min| ("min_pass_rate", min));
+        let on = gate.filter(|gate| gate.on_lower_bound).map(|_| ("on", "lower_bound"));
+        let query: Vec<_> = [min, on].into_iter().flatten().collect();
+        self.0.at(&["report"]).get(&query).await
+    }
+
+    /// Its comparison with the earlier simulation with this id.
+    pub async fn compare_with(&self, earlier: &str) -> Result<Verbatim<Comparison>, Error> {
+        self.0.at(&["compare"]).get(&[("with", earlier)]).await
+    }
+
     /// Its personas, newest first.
     pub async fn personas(&self, page: PageRequest) -> Result<Verbatim<Page<Verbatim<Persona>>>, Error> {
         self.0.at(&["personas"]).page(&[], page).await
@@ -187,12 +202,14 @@ impl SimulationClient {
     pub async fn conversations_by_outcome(
         &self,
         status: Option<ConversationStatus>,
-        outcome: Option<Outcome>,
+        outcome: Option<&CountedOutcome>,
         page: PageRequest,
     ) -> Result<Verbatim<Page<Verbatim<Conversation>>>, Error> {
-        let outcome = outcome.map(|outcome| ("outcome", outcome.as_str()));
+        let objective = outcome.and_then(|counted| counted.objective_id.as_deref());
+        let objective = objective.map(|id| ("objective_id", id));
+        let outcome = outcome.map(|counted| ("outcome", counted.outcome.as_str()));
         let status = status.map(|status| ("status", status.as_str()));
-        let query: Vec<_> = [outcome, status].into_iter().flatten().collect();
+        let query: Vec<_> = [outcome, objective, status].into_iter().flatten().collect();
         self.0.at(&["conversations"]).page(&query, page).await
     }
 

@@ -5,6 +5,7 @@ mod evaluation_runs;
 mod keys;
 mod pages;
 mod projects;
+mod reports;
 mod results;
 mod simulations;
 
@@ -13,6 +14,7 @@ pub use evaluation_runs::*;
 pub use keys::*;
 pub use pages::*;
 pub use projects::*;
+pub use reports::*;
 pub use results::*;
 pub use simulations::*;
 

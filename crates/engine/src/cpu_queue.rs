@@ -16,6 +16,8 @@ pub(crate) struct CpuQueues {
     pub(crate) parsing: CpuQueue,
     /// Judging conversations.
     pub(crate) judging: CpuQueue,
+    /// Writing reports while their callers wait.
+    pub(crate) reporting: CpuQueue,
 }
 
 pub(crate) struct CpuQueue(Arc<Semaphore>);
@@ -27,7 +29,7 @@ pub(crate) struct Closed;
 impl CpuQueues {
     pub(crate) fn new() -> Self {
         let queue = || CpuQueue(Arc::new(Semaphore::new(AT_ONCE)));
-        Self { parsing: queue(), judging: queue() }
+        Self { parsing: queue(), judging: queue(), reporting: queue() }
     }
 }
 

@@ -16,6 +16,7 @@ mod keys;
 mod model;
 mod persona_copies;
 mod personas;
+mod reports;
 mod retention;
 mod rubrics;
 mod similarity;
@@ -44,9 +45,11 @@ use std::{future::Future, sync::Arc};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use onerun_domain::{Clock, ModelName, Objective, Random, Redaction, SimulationModels};
 use onerun_store::Store;
+use tokio::sync::Semaphore;
 
 use crate::{
-    cpu_queue::{Closed, CpuQueues},
+    cpu_queue::{Closed, CpuQueue, CpuQueues},
+    reports::REPORTS_AT_ONCE,
     rubrics::RubricCache,
     turns::RunningTurns,
 };
@@ -114,6 +117,7 @@ pub struct Engine {
     rubrics: RubricCache,
     cpu_queues: Arc<CpuQueues>,
     turns: Arc<RunningTurns>,
+    reports: Arc<Semaphore>,
     keys: Arc<Keys>,
 }
 
@@ -133,6 +137,7 @@ impl Engine {
             rubrics: RubricCache::default(),
             cpu_queues: Arc::new(CpuQueues::new()),
             turns: Arc::new(RunningTurns::new()),
+            reports: Arc::new(Semaphore::new(REPORTS_AT_ONCE)),
             keys: Arc::new(keys),
         }
     }
@@ -150,11 +155,12 @@ impl Engine {
     /// Parses a caller's input off the request threads, one caller at a time. Compiling criteria
     /// can take long.
     pub async fn parse_off_thread<T: Send + 'static>(&self, parse: impl FnOnce() -> T + Send + 'static) -> T {
-        match self.cpu_queues.parsing.run(parse).await {
-            Ok(parsed) => parsed,
-            // The parsing queue is never closed.
-            Err(Closed) => std::future::pending().await,
-        }
+        run_off_thread(&self.cpu_queues.parsing, parse).await
+    }
+
+    /// Writes a report off the request threads, one at a time.
+    async fn write_off_thread<T: Send + 'static>(&self, write: impl FnOnce() -> T + Send + 'static) -> T {
+        run_off_thread(&self.cpu_queues.reporting, write).await
     }
 
     /// Stops judging within a few seconds. Jobs that were judging a conversation are retried later.
@@ -220,5 +226,13 @@ impl Engine {
     /// The source of ids.
     pub fn random(&self) -> &dyn Random {
         self.random.as_ref()
+    }
+}
+
+/// Runs a caller's work in a queue that is never closed.
+async fn run_off_thread<T: Send + 'static>(queue: &CpuQueue, work: impl FnOnce() -> T + Send + 'static) -> T {
+    match queue.run(work).await {
+        Ok(done) => done,
+        Err(Closed) => std::future::pending().await,
     }
 }

@@ -63,9 +63,9 @@ pub struct SideObjective {
 /// The comparison of two simulations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
-    /// `fail` if an objective regressed significantly, `pass` if none did; `inconclusive` or
-    /// `infra` if inconclusive or missing results could decide it; `config` if there are too few
-    /// pairs to decide it.
+    /// `fail` if an objective regressed significantly, `pass` if none did and both simulations are
+    /// over; `inconclusive` or `infra` if inconclusive or missing results could decide it; `config`
+    /// if there are too few pairs to decide it.
     pub verdict: Verdict,
     /// The figures that decided, in words.
     pub detail: String,
@@ -271,6 +271,14 @@ fn compared_side(side: &Side, case: Option<&CaseReport>) -> ComparedSide {
 
 fn warnings(before: &Side, after: &Side) -> Vec<String> {
     let mut warnings = Vec::new();
+    for (side, name) in [(before, "earlier"), (after, "later")] {
+        if !side.run.is_over() {
+            warnings.push(format!(
+                "the {name} simulation is not over (its status is `{}`), so its results are not final",
+                side.run.status
+            ));
+        }
+    }
     if before.scenario != after.scenario {
         warnings.push("the scenarios differ".to_owned());
     }

@@ -72,10 +72,16 @@ pub fn evaluate(plan: &Plan, runs: &[CaseRun], baseline: Option<&Report>, at: Ti
         .iter()
         .flat_map(|agent| gates.iter().map(|gate| gates::evaluate(gate, agent, &report.cases, baseline)))
         .collect();
-    report.complete = problems.is_empty() && is_complete(&report);
-    report.verdict = if problems.is_empty() { verdict(&report.gates) } else { Verdict::Config };
+    let running: Vec<String> = runs.iter().filter(|run| !run.is_over()).map(running).collect();
+    report.complete = problems.is_empty() && running.is_empty() && is_complete(&report);
+    report.verdict = match verdict(&report.gates) {
+        _ if !problems.is_empty() => Verdict::Config,
+        Verdict::Pass if !running.is_empty() => Verdict::Infra,
+        verdict => verdict,
+    };
     let several_agents = agents.len() > 1;
     report.reasons = problems;
+    report.reasons.extend(running);
     report.reasons.extend(
         report
             .gates
@@ -118,6 +124,14 @@ fn verdict(gates: &[GateReport]) -> Verdict {
     } else {
         Verdict::Pass
     }
+}
+
+fn running(run: &CaseRun) -> String {
+    format!(
+        "the simulation of case `{}` is not over (its status is `{}`), so its results are not final",
+        run.case,
+        cut(&run.status, MAX_FAILURE)
+    )
 }
 
 /// Whether every trial that counts was held and judged.

@@ -15,7 +15,9 @@ mod plan;
 pub mod render;
 mod report;
 mod run;
+mod severity;
 mod text;
+mod trials;
 
 pub use compare::{
     ALPHA, ChangedTrial, ComparedObjective, ComparedSide, ComparedTrials, Comparison, MAX_CHANGED, Side,
@@ -30,3 +32,4 @@ pub use report::{
     Report, TrialCounts, TrialOutcome, TrialReport, VERSION, Verdict,
 };
 pub use run::{CaseRun, Held, Trial, TrialEnd, TrialEvaluation, persona_key};
+pub use trials::Trials;

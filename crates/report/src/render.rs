@@ -35,6 +35,12 @@ pub(crate) fn worst_first(report: &Report) -> Vec<Bad<'_>> {
     bad
 }
 
+/// The number of trials that did not pass, those that are left out included.
+fn not_passed(report: &Report) -> usize {
+    let counted = |case: &CaseReport| case.counts.failed + case.counts.inconclusive + case.counts.infra;
+    usize::try_from(report.cases.iter().map(counted).sum::<u64>()).unwrap_or(usize::MAX)
+}
+
 impl Bad<'_> {
     /// The trial in words.
     fn title(&self) -> String {

@@ -16,13 +16,13 @@ pub const VERSION: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Every gate passed.
+    /// Every gate passed, and every simulation is over.
     Pass,
     /// A gate failed, whatever the missing results would have been.
     Fail,
     /// A gate is undecided, because evaluations are inconclusive.
     Inconclusive,
-    /// A gate is undecided, because results are missing.
+    /// A gate is undecided, because results are missing, or a simulation is not over.
     Infra,
     /// The plan, the data or the baseline do not fit together.
     Config,
@@ -69,7 +69,7 @@ pub struct Report {
     pub verdict: Verdict,
     /// Why the verdict is not `pass`, and warnings.
     pub reasons: Vec<String>,
-    /// Whether every planned trial was held and judged.
+    /// Whether every simulation is over, and every planned trial was held and judged.
     pub complete: bool,
     /// When the report was made.
     #[schemars(with = "String")]
@@ -211,6 +211,10 @@ pub struct CaseReport {
     pub objectives: Vec<ObjectiveReport>,
     /// The trials, by number.
     pub trials: Vec<TrialReport>,
+    /// The number of trials that are left out of `trials`, because the report would be too long. The
+    /// worst ones stay, and all are counted.
+    #[serde(default)]
+    pub trials_left_out: u64,
 }
 
 /// The results of one objective of a case.
@@ -289,6 +293,7 @@ pub struct TrialReport {
 
 /// The evaluation of a trial on one objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TrialEvaluation")]
 pub struct EvaluationReport {
     /// The key of the objective.
     pub objective: String,

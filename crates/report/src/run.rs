@@ -1,6 +1,6 @@
 //! Observed results.
 
-use onerun_domain::{Outcome, sha256_hex};
+use onerun_domain::{Outcome, SimulationStatus, sha256_hex};
 
 /// The observed results of one case: one simulation.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,13 @@ pub struct CaseRun {
     pub cost_usd: Option<f64>,
     /// The trials: conversations.
     pub trials: Vec<Trial>,
+}
+
+impl CaseRun {
+    /// Whether the simulation is over. With a status that is unknown here, it is not.
+    pub(crate) fn is_over(&self) -> bool {
+        SimulationStatus::parse(&self.status).is_some_and(SimulationStatus::is_final)
+    }
 }
 
 /// One conversation.
@@ -61,7 +68,7 @@ pub struct TrialEvaluation {
     pub outcome: Outcome,
     /// The score from 0 to 1.
     pub score: Option<f64>,
-    /// The judge's explanation.
+    /// The judge's explanation. Without it and quotes, the report says that they are left out.
     pub reason: String,
     /// The words of the transcript that support the outcome.
     pub quotes: Vec<String>,

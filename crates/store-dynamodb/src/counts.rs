@@ -15,7 +15,7 @@ use onerun_domain::{
     ApprovalStatus, ConversationStatus, EndReason, EvaluationStatus, FaultSeverity, ObjectiveRef, Outcome,
     Progress,
 };
-use onerun_store::{ConversationCounts, ObjectiveCounts, SimulationCounts, StoreError};
+use onerun_store::{ConversationCounts, CountedOutcome, ObjectiveCounts, SimulationCounts, StoreError};
 
 use crate::{
     item::Item,
@@ -130,12 +130,24 @@ impl Counts {
 }
 
 /// The outcome that a conversation is counted with.
-pub(crate) fn counted_outcome(stored: &StoredConversation) -> Option<Outcome> {
+fn counted_outcome(stored: &StoredConversation) -> Option<Outcome> {
     let conversation = &stored.conversation;
     let is_counted = conversation.status == ConversationStatus::Ended
         && conversation.evaluation_status == EvaluationStatus::Completed
         && conversation.worst_fault() != Some(FaultSeverity::Critical);
     is_counted.then(|| Outcome::all(stored.evaluations.iter().map(|evaluation| evaluation.outcome)))
+}
+
+/// Whether a conversation is counted with an outcome.
+pub(crate) fn is_counted_as(stored: &StoredConversation, wanted: &CountedOutcome) -> bool {
+    let Some(together) = counted_outcome(stored) else { return false };
+    match &wanted.objective {
+        None => together == wanted.outcome,
+        Some(objective) => stored
+            .evaluations
+            .iter()
+            .any(|evaluation| evaluation.objective.id == *objective && evaluation.outcome == wanted.outcome),
+    }
 }
 
 /// The counter shards of a simulation.

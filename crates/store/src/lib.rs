@@ -41,9 +41,9 @@ pub use project::{
     UsageKey, UsageRow,
 };
 pub use query::{
-    AgentSummary, ConversationCounts, ConversationSummary, EvaluatedConversation, ExactFilter, ListAgents,
-    ListConversations, ListSimulations, MAX_TURN_DELAY, ObjectiveCounts, SimulationCounts, SimulationDetail,
-    SimulationOrder, SimulationSummary, SortBy, TURN_SLICE,
+    AgentSummary, ConversationCounts, ConversationSummary, CountedOutcome, EvaluatedConversation,
+    ExactFilter, ListAgents, ListConversations, ListSimulations, MAX_TURN_DELAY, ObjectiveCounts,
+    SimulationCounts, SimulationDetail, SimulationOrder, SimulationSummary, SortBy, TURN_SLICE,
 };
 pub use size::WireSize;
 

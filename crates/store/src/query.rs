@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use onerun_domain::{
     Agent, AgentId, Conversation, ConversationStatus, Direction, EndReason, Evaluation, EvaluationStatus,
-    FaultSeverity, Metadata, Name, Objective, ObjectiveRef, Outcome, PageRequest, Persona, Progress,
-    Simulation, SimulationStatus,
+    FaultSeverity, Metadata, Name, Objective, ObjectiveId, ObjectiveRef, Outcome, PageRequest, Persona,
+    Progress, Simulation, SimulationStatus,
 };
 
 /// The sort order of projects, agents and objectives. Equal values are ordered by creation time, in the same
@@ -126,14 +126,31 @@ impl From<SimulationDetail> for SimulationSummary {
     }
 }
 
+/// An outcome that conversations are counted with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedOutcome {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The objective with this outcome (see [`ObjectiveCounts::outcomes`]); `None` for the conversation as a whole
+    /// (see [`ConversationCounts::by_outcome`]).
+    pub objective: Option<ObjectiveId>,
+}
+
+impl CountedOutcome {
+    /// Conversations with this outcome as a whole.
+    pub fn whole(outcome: Outcome) -> Self {
+        Self { outcome, objective: None }
+    }
+}
+
 /// A request for a list of conversations, newest first. Queued ones, if that status is the filter,
 /// come longest waiting first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListConversations {
     /// Only conversations in this status.
     pub status: Option<ConversationStatus>,
-    /// Only conversations that are counted with this outcome (see [`ConversationCounts::by_outcome`]).
-    pub outcome: Option<Outcome>,
+    /// Only conversations that are counted with this outcome.
+    pub outcome: Option<CountedOutcome>,
     /// The page.
     pub page: PageRequest,
 }

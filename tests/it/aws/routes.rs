@@ -70,6 +70,8 @@ async fn every_function_has_the_rights_it_uses() {
     client.post_empty(&path(&format!("{conversation}/end")), 200).await;
     do_jobs(&cloud).await;
     client.get(&project.path(&simulation, "/results"), 200).await;
+    let report = client.get(&project.path(&simulation, "/report"), 200).await;
+    assert_eq!(report["verdict"], "infra", "{report}");
     let labels = path(&format!("{conversation}/labels"));
     let label = json!({ "labels": [{ "objective_id": project.objectives[0], "outcome": "passed" }] });
     client.send(Method::PUT, &labels, Some(&label), 200).await;
@@ -80,6 +82,8 @@ async fn every_function_has_the_rights_it_uses() {
 
     let canceled = simulate(&project, json!({})).await;
     client.post_empty(&project.path(&canceled, "/cancel"), 200).await;
+    let with = format!("{}&with={simulation}", project.path(&canceled, "/compare"));
+    assert_eq!(client.get(&with, 200).await["before"]["simulation_id"], simulation);
     let run = simulate(&project, json!({})).await;
     client.post_empty(&project.path(&run, "/run"), 200).await;
     cloud.function("tick").run(&tick_event()).await;

@@ -74,7 +74,11 @@ fn poison(value: Value) -> Value {
 
 fn poison_field((name, value): (String, Value)) -> (String, Value) {
     match name.as_str() {
-        "status" | "approval_status" | "role" | "type" | "outcome" => (name, value),
+        // A report is read by the types that wrote it, also its `verdict`, `gate` and `at`.
+        "status" | "approval_status" | "role" | "type" | "outcome" | "verdict" | "gate" | "at" => {
+            (name, value)
+        }
+        "before" | "after" if value.is_string() => (name, value),
         // Or a list would never end.
         "has_more" => (name, json!(false)),
         "metadata" | "details" => {
@@ -131,7 +135,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
 }
 
 /// The commands that ask the API, and whether they show its answer to people, too.
-const COMMANDS: [(&str, bool); 23] = [
+const COMMANDS: [(&str, bool); 25] = [
     ("projects list", true),
     ("simulations list --project ID", true),
     ("simulations show s --project ID", true),
@@ -143,6 +147,8 @@ const COMMANDS: [(&str, bool); 23] = [
     ("evaluations create s --judge openai:x --project ID", true),
     ("evaluations list s --project ID", true),
     ("evaluations show s r --project ID", true),
+    ("report s --project ID", true),
+    ("compare t s --project ID", true),
     ("keys create name --preset ci --all-projects", true),
     ("keys list", true),
     ("keys attention", true),
@@ -251,13 +257,14 @@ async fn listed(group: &[&str]) -> Vec<String> {
 async fn every_command_is_tried_with_hostile_names() {
     let mut there_are = BTreeSet::new();
     for group in listed(&[]).await {
-        if ["serve", "demo", "openapi", "worker"].contains(&group.as_str()) {
+        if ["serve", "demo", "openapi", "worker", "report", "compare"].contains(&group.as_str()) {
             there_are.insert(group);
         } else {
             there_are.extend(listed(&[&group]).await.into_iter().map(|name| format!("{group} {name}")));
         }
     }
-    let asked = COMMANDS.map(|(line, _)| line.split(' ').take(2).collect::<Vec<_>>().join(" "));
+    let words = |line: &str| if line.starts_with("report ") || line.starts_with("compare ") { 1 } else { 2 };
+    let asked = COMMANDS.map(|(line, _)| line.split(' ').take(words(line)).collect::<Vec<_>>().join(" "));
     let mut tried: BTreeSet<String> = asked.into_iter().collect();
     tried.extend(OWN.map(str::to_owned));
     tried.extend(["serve", "demo", "worker", "keys scan", "models check"].map(str::to_owned));

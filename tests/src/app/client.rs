@@ -220,6 +220,9 @@ impl<'a> Client<'a> {
     }
 }
 
+/// The types of answers that a browser may show.
+const OF_PAGES: [&str; 3] = ["text/html; charset=utf-8", "text/markdown; charset=utf-8", "application/xml"];
+
 /// The security headers that only pages have.
 const OF_A_PAGE: [&str; 6] = [
     "content-security-policy",
@@ -243,7 +246,7 @@ fn check(what: &str, id: &str, is_head: bool, response: Response) -> (u16, Reply
     assert_eq!(reply.header("cache-control"), Some(kept), "{what}");
     assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{what}");
     assert_eq!(reply.header("x-request-id"), Some(id), "{what}");
-    let is_page = status == 200 && reply.header("content-type") == Some("text/html; charset=utf-8");
+    let is_page = status == 200 && reply.header("content-type").is_some_and(|kind| OF_PAGES.contains(&kind));
     for name in reply.headers.keys() {
         let allowed = [CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS, X_REQUEST_ID].contains(name)
             || (*name == WWW_AUTHENTICATE && [401, 403].contains(&status))

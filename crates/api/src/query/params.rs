@@ -2,7 +2,8 @@
 
 use onerun_auth::KeyStatus;
 use onerun_domain::{
-    AgentId, ConversationStatus, Direction, Limit, Outcome, PageRequest, ProjectId, SimulationStatus, Start,
+    AgentId, ConversationStatus, Direction, Limit, ObjectiveId, Outcome, PageRequest, ProjectId,
+    SimulationId, SimulationStatus, Start,
 };
 use onerun_store::{ExactFilter, SortBy};
 use serde_json::{Value, json};
@@ -72,7 +73,7 @@ pub(crate) fn exact(reader: &mut Reader) -> Option<ExactFilter> {
 }
 
 /// A parameter with a fixed set of words.
-fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, String> {
+pub(crate) fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, String> {
     let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
     found.ok_or_else(|| {
         let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
@@ -80,7 +81,8 @@ fn word<T: Copy>(text: &str, words: &[(&'static str, T)]) -> Result<T, String> {
     })
 }
 
-fn words_schema<T>(words: &[(&'static str, T)]) -> Value {
+/// The schema of such a parameter.
+pub(crate) fn words_schema<T>(words: &[(&'static str, T)]) -> Value {
     let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
     json!({ "type": "string", "enum": words })
 }
@@ -194,4 +196,9 @@ macro_rules! ids {
     )*};
 }
 
-ids!(AgentId of "an agent", ProjectId of "a project");
+ids!(
+    AgentId of "an agent",
+    ObjectiveId of "an objective",
+    ProjectId of "a project",
+    SimulationId of "a simulation"
+);

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use crate::{
+    SimulationClient,
     resource::{
-        AuditOrder, ConversationStatus, Grants, KeyChange, KeyFilter, KeyStatus, Label, NewAgent, NewKey,
-        NewObjective, NewSimulation, Outcome, PageRequest, Projects, Rotation, SimulationStatus, Turn,
+        AuditOrder, ConversationStatus, CountedOutcome, Grants, KeyChange, KeyFilter, KeyStatus, Label,
+        MinPassRate, NewAgent, NewKey, NewObjective, NewSimulation, Outcome, PageRequest, Projects, Rotation,
+        SimulationStatus, Turn,
     },
     testing,
 };
@@ -113,6 +115,17 @@ fn assert_fits(place: &str, schema: &Value, value: &Value) {
     }
 }
 
+/// Calls the methods about reports.
+async fn call_reports(simulation: &SimulationClient) {
+    for objective_id in [None, Some("o".to_owned())] {
+        let outcome = CountedOutcome { outcome: Outcome::Failed, objective_id };
+        let _ = simulation.conversations_by_outcome(None, Some(&outcome), PageRequest::first(10)).await;
+    }
+    let _ = simulation.report(None).await;
+    let _ = simulation.report(Some(MinPassRate { min: 0.9, on_lower_bound: true })).await;
+    let _ = simulation.compare_with("t").await;
+}
+
 #[tokio::test]
 async fn methods_send_requests_of_documented_operations() {
     let (client, mut requests) = testing::serving(|_| "HTTP/1.1 200 OK\r\n\r\n{}".to_owned()).await;
@@ -171,11 +184,11 @@ async fn methods_send_requests_of_documented_operations() {
     let _ = project.list_simulations(Some(SimulationStatus::Failed), page()).await;
     let _ = simulation.get().await;
     let _ = simulation.results().await;
+    call_reports(&simulation).await;
     let _ = simulation.personas(page()).await;
     let _ = simulation.approve_persona("q").await;
     let _ = simulation.reject_persona("q").await;
     let _ = simulation.conversations(Some(ConversationStatus::Queued), page()).await;
-    let _ = simulation.conversations_by_outcome(None, Some(Outcome::Failed), page()).await;
     let _ = simulation.create_evaluation("offline").await;
     let _ = simulation.list_evaluations(page()).await;
     let _ = simulation.evaluation("e").await;

@@ -151,6 +151,15 @@ impl Outcome {
     }
 }
 
+/// An outcome that the results count conversations with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedOutcome {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The objective with this outcome; `None` for the conversation as a whole.
+    pub objective_id: Option<String>,
+}
+
 /// Words that appear verbatim in the transcript.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Quote {

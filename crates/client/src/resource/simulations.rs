@@ -63,6 +63,9 @@ pub struct Simulation {
     /// Values that its creator attached.
     #[serde(default)]
     pub metadata: Map<String, Value>,
+    /// When the deletion of its transcripts began; `None` if they are stored.
+    #[serde(default)]
+    pub transcripts_deleted_at: Option<String>,
 }
 
 /// The models of a simulation, each `offline` or `provider:model`.

@@ -1,27 +1,20 @@
 //! The results of each case, in the order of the plan.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use onerun_domain::wilson_interval;
 
 use crate::{
     CaseReport, CaseRun, EvaluationReport, ObjectiveReport, Plan, PlannedCase, Quarantine, QuarantineReport,
-    Rate, Report, Trial, TrialCounts, TrialEnd, TrialEvaluation, TrialOutcome, TrialReport, text::cut,
+    Rate, Report, Trial, TrialCounts, TrialEnd, TrialEvaluation, TrialOutcome, TrialReport,
+    severity::worst_first,
+    text::cut,
+    trials::{MAX_FAILURE, MAX_REASON_BYTES, MAX_SUMMARY},
 };
 
-/// The maximum size of all reasons and quotes of a report, in bytes of JSON.
-const MAX_REASON_BYTES: usize = 512 * 1024;
-
-/// Maximum numbers of characters.
-const MAX_REASON: usize = 2_000;
-const MAX_QUOTE: usize = 500;
-const MAX_SUMMARY: usize = 300;
+/// The maximum number of characters of a scenario.
 const MAX_SCENARIO: usize = 1_000;
-const MAX_FAILURE: usize = 500;
-
-/// The maximum number of quotes of an evaluation.
-const MAX_QUOTES: usize = 5;
 
 /// Fills in the cases, the quarantines and the counts.
 pub(super) fn fill(report: &mut Report, plan: &Plan, runs: &[CaseRun]) {
@@ -104,6 +97,7 @@ fn case_report(case: &PlannedCase, run: Option<&CaseRun>, active: &[&Quarantine]
         rate: Rate::of(counts),
         objectives,
         trials,
+        trials_left_out: 0,
     }
 }
 
@@ -181,50 +175,32 @@ fn quarantine_report(one: &Quarantine, cases: &[CaseReport], expired: bool) -> Q
 
 /// Adds reasons and quotes to the evaluations that did not pass, for the worst trials first.
 fn fill_reasons(report: &mut Report, by_case: &BTreeMap<&str, &CaseRun>) {
-    let mut places: Vec<(usize, usize)> = Vec::new();
-    for (case_place, case) in report.cases.iter().enumerate() {
-        places.extend((0..case.trials.len()).map(|trial_place| (case_place, trial_place)));
-    }
-    places.sort_by_cached_key(|(case, trial)| {
-        (report.cases[*case].trials[*trial].severity(report.cases[*case].quarantined), *case, *trial)
-    });
     let mut left = MAX_REASON_BYTES;
-    for (case_place, trial_place) in places {
-        let case = &mut report.cases[case_place];
-        let trial = &mut case.trials[trial_place];
-        let observed = by_case
-            .get(case.key.as_str())
-            .and_then(|run| run.trials.iter().find(|observed| observed.number == trial.number));
-        let Some(observed) = observed else { continue };
+    let mut observed: BTreeMap<(usize, u32), &Trial> = BTreeMap::new();
+    for (place, case) in report.cases.iter().enumerate() {
+        for trial in by_case.get(case.key.as_str()).into_iter().flat_map(|run| &run.trials) {
+            observed.entry((place, trial.number)).or_insert(trial);
+        }
+    }
+    for (case, trial) in worst_first(report) {
+        let trial = &mut report.cases[case].trials[trial];
+        let Some(observed) = observed.get(&(case, trial.number)) else { continue };
         for evaluation in &mut trial.evaluations {
             if matches!(evaluation.outcome, TrialOutcome::Passed | TrialOutcome::Infra) {
                 continue;
             }
             let Some(found) = evaluation_of(observed, &evaluation.objective) else { continue };
-            let reason = cut(&found.reason, MAX_REASON);
-            let quotes: Vec<String> =
-                found.quotes.iter().take(MAX_QUOTES).map(|quote| cut(quote, MAX_QUOTE)).collect();
-            let size = json_size(&reason) + quotes.iter().map(|quote| json_size(quote) + 3).sum::<usize>();
-            if size > left {
+            let found = found.shortened();
+            let size = found.text_size();
+            if found.has_no_text() || size > left {
                 report.reasons_left_out += 1;
                 continue;
             }
             left -= size;
-            evaluation.reason = Some(reason);
-            evaluation.quotes = quotes;
+            evaluation.reason = Some(found.reason);
+            evaluation.quotes = found.quotes;
         }
     }
-}
-
-/// The size of a text in JSON, in bytes.
-fn json_size(text: &str) -> usize {
-    text.chars()
-        .map(|character| match character {
-            '"' | '\\' => 2,
-            '\0'..='\x1f' => 6,
-            _ => character.len_utf8(),
-        })
-        .sum()
 }
 
 fn count(number: usize) -> u64 {
@@ -245,29 +221,6 @@ impl TrialOutcome {
             });
         }
         together.unwrap_or(Self::Infra)
-    }
-}
-
-impl TrialReport {
-    /// Sorts the worst trials first: failed before inconclusive before infra, many failed objectives before
-    /// few, low scores before high ones. Quarantined cases come last.
-    pub(crate) fn severity(&self, quarantined: bool) -> (bool, u8, Reverse<usize>, u32) {
-        let rank = match self.outcome {
-            TrialOutcome::Failed => 0,
-            TrialOutcome::Inconclusive => 1,
-            TrialOutcome::Infra => 2,
-            TrialOutcome::Passed => 3,
-        };
-        let failed = self.evaluations.iter().filter(|one| one.outcome == TrialOutcome::Failed).count();
-        let scores: Vec<f64> = self.evaluations.iter().filter_map(|one| one.score).collect();
-        let mean = if scores.is_empty() { 1.0 } else { scores.iter().sum::<f64>() / scores.len() as f64 };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a number from 0 to 1000, because the cast saturates"
-        )]
-        let score = (mean.clamp(0.0, 1.0) * 1_000.0) as u32;
-        (quarantined, rank, Reverse(failed), score)
     }
 }
 

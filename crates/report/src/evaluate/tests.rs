@@ -34,6 +34,26 @@ fn solved(plan: &Plan, outcomes: &[Outcome]) -> Vec<CaseRun> {
 }
 
 #[test]
+fn running_simulation_never_passes() {
+    let plan = plan(vec![case("refund", 4, 4)], vec![rate(0.5)]);
+    let mut runs = passed(&plan);
+    for status in ["pending", "in_progress", "", "a new word"] {
+        runs[0].status = status.into();
+        let report = evaluate(&plan, &runs, None, now());
+        assert_eq!((report.verdict, report.complete), (Verdict::Infra, false), "{status}");
+        assert!(report.reasons[0].contains("is not over"), "{:?}", report.reasons);
+        assert_eq!(report.gates[0].status, GateStatus::Passed);
+    }
+    for status in ["completed", "failed", "canceled", "expired"] {
+        runs[0].status = status.into();
+        assert_eq!(evaluate(&plan, &runs, None, now()).verdict, Verdict::Pass, "{status}");
+    }
+    runs[0] = run(&plan.cases[0], |_, _| Failed);
+    runs[0].status = "in_progress".into();
+    assert_eq!(evaluate(&plan, &runs, None, now()).verdict, Verdict::Fail, "whatever follows");
+}
+
+#[test]
 fn verdicts_have_words_and_exit_codes() {
     let all = [Verdict::Pass, Verdict::Fail, Verdict::Inconclusive, Verdict::Infra, Verdict::Config];
     assert_eq!(all.map(Verdict::as_str), ["pass", "fail", "inconclusive", "infra", "config"]);

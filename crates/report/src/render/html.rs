@@ -6,7 +6,7 @@ mod cases;
 
 use std::fmt::Write as _;
 
-use super::{Bad, counted, escape::xml, outcome, rate, worst_first};
+use super::{Bad, counted, escape::xml, not_passed, outcome, rate, worst_first};
 use crate::{
     EvaluationReport, GateStatus, Report, TrialCounts, TrialOutcome, Verdict,
     text::{percent, plural},
@@ -56,7 +56,7 @@ fn explanation(verdict: Verdict) -> &'static str {
         Verdict::Pass => "Every gate passed.",
         Verdict::Fail => "A gate failed, whatever the missing results would have been.",
         Verdict::Inconclusive => "A gate is undecided, because evaluations are inconclusive.",
-        Verdict::Infra => "A gate is undecided, because results are missing.",
+        Verdict::Infra => "Results are missing, or not final.",
         Verdict::Config => "The plan, the data and the baseline do not fit together.",
     }
 }
@@ -99,7 +99,7 @@ fn header(out: &mut String, report: &Report) {
             _ = writeln!(out, "<div class=\"{class}\"><dt>{name}</dt><dd>{number}</dd></div>");
         }
     }
-    if let Some(cost) = report.cost_usd {
+    if let Some(cost) = report.cost_usd.filter(|cost| *cost > 0.0) {
         _ = writeln!(out, "<div><dt>cost of models</dt><dd>${cost:.4}</dd></div>");
     }
     out.push_str("</dl>\n");
@@ -183,8 +183,9 @@ fn conversations(out: &mut String, report: &Report) {
     for (place, one) in bad.iter().take(MAX_CONVERSATIONS).enumerate() {
         conversation(out, one, place < OPEN_CONVERSATIONS);
     }
-    if bad.len() > MAX_CONVERSATIONS {
-        let more = plural(u64::try_from(bad.len() - MAX_CONVERSATIONS).unwrap_or_default(), "conversation");
+    let more = not_passed(report).saturating_sub(bad.len().min(MAX_CONVERSATIONS));
+    if more > 0 {
+        let more = plural(u64::try_from(more).unwrap_or_default(), "conversation");
         _ = writeln!(out, "<p>{more} that did not pass are not shown here.</p>");
     }
     out.push_str("</section>\n");

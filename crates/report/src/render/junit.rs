@@ -11,6 +11,15 @@ use crate::{CaseReport, GateReport, GateStatus, Report, TrialOutcome, Verdict, t
 /// The maximum number of characters of a message, which test reporters show in one line.
 const MAX_MESSAGE: usize = 300;
 
+/// A suite of tests.
+struct Suite {
+    name: String,
+    properties: Vec<(&'static str, String)>,
+    tests: Vec<Test>,
+    /// The number of conversations that are left out of the report.
+    left_out: u64,
+}
+
 /// A test of a suite.
 struct Test {
     name: String,
@@ -28,20 +37,27 @@ struct Problem {
 
 /// The report as a JUnit document. Quarantined and inconclusive results are skipped tests.
 pub fn junit(report: &Report) -> String {
-    let mut suites = vec![("gates".to_owned(), Vec::new(), gate_tests(report))];
+    let mut suites = vec![Suite {
+        name: "gates".to_owned(),
+        properties: Vec::new(),
+        tests: gate_tests(report),
+        left_out: 0,
+    }];
     for case in &report.cases {
         let properties = vec![
             ("agent", case.agent.clone()),
             ("scenario", case.scenario.clone()),
             ("simulation", case.simulation_id.clone().unwrap_or_default()),
         ];
-        suites.push((case.key.clone(), properties, case_tests(case)));
+        suites.push(Suite {
+            name: case.key.clone(),
+            properties,
+            tests: case_tests(case),
+            left_out: case.trials_left_out,
+        });
     }
-    let count = |element: &str| {
-        let tests = suites.iter().flat_map(|(_, _, tests)| tests);
-        tests.filter(|test| test.is(element)).count()
-    };
-    let all: usize = suites.iter().map(|(_, _, tests)| tests.len()).sum();
+    let count = |element: &str| suites.iter().map(|suite| suite.count(element)).sum::<usize>();
+    let all: usize = suites.iter().map(|suite| suite.tests.len()).sum();
     let mut out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
     _ = writeln!(
         out,
@@ -50,8 +66,8 @@ pub fn junit(report: &Report) -> String {
         count("failure"),
         count("error")
     );
-    for (name, properties, tests) in &suites {
-        suite(&mut out, report, name, properties, tests);
+    for suite in &suites {
+        suite.write(&mut out, report);
     }
     out.push_str("</testsuites>\n");
     out
@@ -63,61 +79,74 @@ impl Test {
     }
 }
 
-fn suite(out: &mut String, report: &Report, name: &str, properties: &[(&str, String)], tests: &[Test]) {
-    let count = |element: &str| tests.iter().filter(|test| test.is(element)).count();
-    _ = writeln!(
-        out,
-        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" timestamp=\"{}\">",
-        xml(name),
-        tests.len(),
-        count("failure"),
-        count("error"),
-        count("skipped"),
-        report.at.strftime("%Y-%m-%dT%H:%M:%S")
-    );
-    if !properties.is_empty() {
-        out.push_str("    <properties>\n");
-        for (name, value) in properties {
-            _ = writeln!(out, "      <property name=\"{name}\" value=\"{}\"/>", xml(value));
-        }
-        out.push_str("    </properties>\n");
+impl Suite {
+    fn count(&self, element: &str) -> usize {
+        self.tests.iter().filter(|test| test.is(element)).count()
     }
-    for test in tests {
-        let head = format!(
-            "    <testcase name=\"{}\" classname=\"{}.{}\"",
-            xml(&test.name),
-            xml(&report.name),
-            xml(name)
+
+    fn write(&self, out: &mut String, report: &Report) {
+        let Self { name, properties, tests, left_out } = self;
+        _ = writeln!(
+            out,
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" timestamp=\"{}\">",
+            xml(name),
+            tests.len(),
+            self.count("failure"),
+            self.count("error"),
+            self.count("skipped"),
+            report.at.strftime("%Y-%m-%dT%H:%M:%S")
         );
-        match &test.result {
-            Ok(()) => _ = writeln!(out, "{head}/>"),
-            Err(Problem { element, kind, message, text }) => {
-                _ = writeln!(out, "{head}>");
-                _ = writeln!(
-                    out,
-                    "      <{element} type=\"{kind}\" message=\"{}\">{}</{element}>",
-                    xml(&cut(message, MAX_MESSAGE)),
-                    xml(text)
-                );
-                out.push_str("    </testcase>\n");
+        if !properties.is_empty() {
+            out.push_str("    <properties>\n");
+            for (name, value) in properties {
+                _ = writeln!(out, "      <property name=\"{name}\" value=\"{}\"/>", xml(value));
+            }
+            out.push_str("    </properties>\n");
+        }
+        for test in tests {
+            let head = format!(
+                "    <testcase name=\"{}\" classname=\"{}.{}\"",
+                xml(&test.name),
+                xml(&report.name),
+                xml(name)
+            );
+            match &test.result {
+                Ok(()) => _ = writeln!(out, "{head}/>"),
+                Err(Problem { element, kind, message, text }) => {
+                    _ = writeln!(out, "{head}>");
+                    _ = writeln!(
+                        out,
+                        "      <{element} type=\"{kind}\" message=\"{}\">{}</{element}>",
+                        xml(&cut(message, MAX_MESSAGE)),
+                        xml(text)
+                    );
+                    out.push_str("    </testcase>\n");
+                }
             }
         }
+        if *left_out > 0 {
+            _ = writeln!(out, "    <system-out>{left_out} conversations are left out.</system-out>");
+        }
+        out.push_str("  </testsuite>\n");
     }
-    out.push_str("  </testsuite>\n");
 }
 
 fn gate_tests(report: &Report) -> Vec<Test> {
     let mut tests: Vec<Test> = report.gates.iter().map(gate_test).collect();
-    // Of a wrong plan or wrong data the gates know nothing.
-    let is_blamed = report.gates.iter().any(|gate| gate.status == GateStatus::Config);
-    if report.verdict == Verdict::Config && !is_blamed {
+    // The gates know nothing of a wrong plan, wrong data, and simulations that are not over.
+    let is_blamed = report.gates.iter().any(|gate| match report.verdict {
+        Verdict::Config => gate.status == GateStatus::Config,
+        _ => gate.status != GateStatus::Passed,
+    });
+    if report.verdict != Verdict::Pass && !is_blamed {
         let problem = Problem {
             element: "error",
-            kind: "config",
+            kind: report.verdict.as_str(),
             message: report.reasons.first().cloned().unwrap_or_default(),
             text: report.reasons.join("\n"),
         };
-        tests.push(Test { name: "configuration".to_owned(), result: Err(problem) });
+        let name = if report.verdict == Verdict::Config { "configuration" } else { "simulations" };
+        tests.push(Test { name: name.to_owned(), result: Err(problem) });
     }
     tests
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{counted, escape::markdown as escape, outcome, rate, worst_first};
+use super::{counted, escape::markdown as escape, not_passed, outcome, rate, worst_first};
 use crate::{CaseReport, GateStatus, Report, TrialCounts, text::cut};
 
 /// The maximum size of a document in bytes, below the limit of a step summary on GitHub.
@@ -49,7 +49,7 @@ fn summary(report: &Report) -> String {
     if report.rate.is_some_and(|rate| rate.low_evidence) {
         text.push_str(" The interval is wide: more conversations are needed for a reliable rate.");
     }
-    if let Some(cost) = report.cost_usd {
+    if let Some(cost) = report.cost_usd.filter(|cost| *cost > 0.0) {
         _ = write!(text, " Models: ${cost:.4}.");
     }
     text
@@ -150,8 +150,9 @@ fn conversations(out: &mut String, report: &Report) {
         }
         shown += 1;
     }
-    if bad.len() > shown {
-        _ = writeln!(out, "{} more did not pass.\n", bad.len() - shown);
+    let more = not_passed(report).saturating_sub(shown);
+    if more > 0 {
+        _ = writeln!(out, "{more} more did not pass.\n");
     }
 }
 

@@ -14,7 +14,7 @@ use onerun_store::{
 };
 
 use crate::{
-    counts::{Counts, UNSETTLED, counted_outcome},
+    counts::{Counts, UNSETTLED, is_counted_as},
     database::Written,
     idempotency, item, jobs,
     keys::{self, Key, SimulationKeys, TranscriptKeys},
@@ -94,7 +94,7 @@ pub(super) async fn list(
     let keys = table.keys(simulation);
     let query = Query::new(WHAT, keys.partition.clone());
     // Only ended conversations are counted with an outcome.
-    let status = list.status.or(list.outcome.map(|_| ConversationStatus::Ended));
+    let status = list.status.or(list.outcome.as_ref().map(|_| ConversationStatus::Ended));
     let query = match status {
         None => query.by(Index::Made, Direction::Descending).beginning("conversation#"),
         Some(ConversationStatus::Queued) => {
@@ -105,7 +105,7 @@ pub(super) async fn list(
             .beginning(format!("conversation#{}#", status.as_str())),
     };
     // The index does not know outcomes, so only rows that were read can be skipped.
-    let (request, mut skip) = match (&list.page.start, list.outcome) {
+    let (request, mut skip) = match (&list.page.start, &list.outcome) {
         (Start::Offset(offset), Some(_)) => (PageRequest::first(list.page.limit), *offset),
         _ => (list.page.clone(), 0),
     };
@@ -120,7 +120,7 @@ pub(super) async fn list(
         let mut rows = lists::rows(table.database, WHAT, &group, record::conversation).await?;
         rows.retain(|(_, stored)| {
             let is_wanted = status.is_none_or(|status| stored.conversation.status == status)
-                && list.outcome.is_none_or(|outcome| counted_outcome(stored) == Some(outcome));
+                && list.outcome.as_ref().is_none_or(|outcome| is_counted_as(stored, outcome));
             let is_skipped = is_wanted && skip > 0;
             skip -= u32::from(is_skipped);
             is_wanted && !is_skipped

@@ -6,8 +6,8 @@ use onerun_domain::{
     FaultSeverity, Job, Name, Page, Persona, ProjectId, Score, Simulation, SimulationId, Work,
 };
 use onerun_store::{
-    ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide, EvaluatedConversation,
-    ListConversations, StoreError,
+    ChangeError, ConversationChange, ConversationSummary, ConversationView, CountedOutcome, Decide,
+    EvaluatedConversation, ListConversations, StoreError,
 };
 use rusqlite::{Connection, params};
 
@@ -26,14 +26,15 @@ use crate::{
     sql::{self, ProjectTables},
 };
 
-/// The tables of `evaluation_columns!` and `objective_columns!` for one conversation.
+/// The tables of `evaluation_columns!` and `objective_columns!` for one conversation. An evaluation whose objective
+/// is lost is an error, not one evaluation less.
 macro_rules! evaluation_tables {
     () => {
         " FROM conversations
           JOIN evaluations ON evaluations.conversation_id = conversations.id
               AND evaluations.attempt = conversations.attempt
-          JOIN objectives ON objectives.id = evaluations.objective_id
-          JOIN objective_versions ON objective_versions.objective_id = evaluations.objective_id
+          LEFT JOIN objectives ON objectives.id = evaluations.objective_id
+          LEFT JOIN objective_versions ON objective_versions.objective_id = evaluations.objective_id
               AND objective_versions.version = evaluations.objective_version
           LEFT JOIN simulation_objectives AS pinned ON pinned.simulation_id = conversations.simulation_id
               AND pinned.objective_id = evaluations.objective_id
@@ -129,11 +130,18 @@ pub(super) fn get(
     Ok(Some(EvaluatedConversation { conversation, persona, evaluations }))
 }
 
-/// The condition on conversations that are counted with an outcome, which is combined as
+/// The condition on conversations that are counted.
+const COUNTED: &str =
+    "status = 'ended' AND evaluation_status = 'completed' AND worst_fault IS NOT 'critical'";
+
+/// The condition on an outcome of an objective: its id and the outcome.
+const OUTCOME_OF_OBJECTIVE: &str = "EXISTS (SELECT 1 FROM evaluations
+    WHERE evaluations.conversation_id = conversations.id AND evaluations.attempt = conversations.attempt
+        AND objective_id || ' ' || outcome = {})";
+
+/// The condition on the outcome of a conversation, which is combined as
 /// [`Outcome::all`](onerun_domain::Outcome::all) does.
-const COUNTED_AS: &str = "status = 'ended' AND evaluation_status = 'completed'
-    AND worst_fault IS NOT 'critical'
-    AND (SELECT CASE WHEN TOTAL(outcome = 'failed') > 0 THEN 'failed'
+const OUTCOME_OF_CONVERSATION: &str = "(SELECT CASE WHEN TOTAL(outcome = 'failed') > 0 THEN 'failed'
                      WHEN TOTAL(outcome = 'inconclusive') > 0 OR COUNT(*) = 0 THEN 'inconclusive'
                      ELSE 'passed' END
          FROM evaluations WHERE evaluations.conversation_id = conversations.id
@@ -158,10 +166,20 @@ pub(super) fn list(
             Order { keys: &[CREATED_AT], direction: Direction::Descending },
         ),
     };
+    let condition = if list.outcome.is_some() { format!("{condition} AND {COUNTED}") } else { condition };
+    let (outcome, value) = match &list.outcome {
+        None => (OUTCOME_OF_CONVERSATION, None),
+        Some(CountedOutcome { outcome, objective: None }) => {
+            (OUTCOME_OF_CONVERSATION, Some(outcome.as_str().to_owned()))
+        }
+        Some(CountedOutcome { outcome, objective: Some(objective) }) => {
+            (OUTCOME_OF_OBJECTIVE, Some(format!("{objective} {}", outcome.as_str())))
+        }
+    };
     let ids = [tables.project.as_str(), simulation.as_str()].map(|id| id.to_owned().into());
     let candidates = Query::new("conversations", &condition, ids.to_vec())
         .and("status = {}", status.map(|status| status.as_str().to_owned()))
-        .and(COUNTED_AS, list.outcome.map(|outcome| outcome.as_str().to_owned()))
+        .and(outcome, value)
         .candidates(tables.connection, "conversation", &order, &list.page)?;
     lists::page(candidates, &list.page, |inserted| {
         let Some((conversation, persona)) = held(tables, inserted)? else { return Ok(None) };

@@ -120,6 +120,7 @@ pub(super) fn get(
         detail,
     )?;
     let Some(mut found) = found else { return Ok(None) };
+    // A pinned objective that is lost is an error, not one objective less.
     found.objectives = sql::all(
         tables.connection,
         "simulation's objective",
@@ -127,8 +128,8 @@ pub(super) fn get(
             "SELECT ",
             objective_columns!(),
             " FROM simulation_objectives AS pinned
-              JOIN objectives ON objectives.id = pinned.objective_id
-              JOIN objective_versions ON objective_versions.objective_id = pinned.objective_id
+              LEFT JOIN objectives ON objectives.id = pinned.objective_id
+              LEFT JOIN objective_versions ON objective_versions.objective_id = pinned.objective_id
                   AND objective_versions.version = pinned.version
               WHERE pinned.simulation_id = ?1
               ORDER BY pinned.position"

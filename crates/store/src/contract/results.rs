@@ -9,7 +9,9 @@ use onerun_domain::{
 };
 
 use super::fixture::{Fixture, Scene, Settled, all, in_pages, mix};
-use crate::{ChangeError, ConversationCounts, ListConversations, ObjectiveCounts, SimulationCounts};
+use crate::{
+    ChangeError, ConversationCounts, CountedOutcome, ListConversations, ObjectiveCounts, SimulationCounts,
+};
 
 impl Scene {
     async fn counts(&self) -> SimulationCounts {
@@ -37,20 +39,28 @@ impl Scene {
     }
 
     /// The conversations that are counted with an outcome, newest first.
-    async fn counted_as(&self, outcome: Outcome) -> Vec<ConversationId> {
-        let list = |page| ListConversations { status: None, outcome: Some(outcome), page };
+    async fn counted_as(&self, outcome: &CountedOutcome) -> Vec<ConversationId> {
+        let list = |page| ListConversations { status: None, outcome: Some(outcome.clone()), page };
         let rows = in_pages(2, async |page| self.list(list(page)).await).await;
         rows.into_iter().map(|row| row.conversation.id).collect()
     }
 
     /// Asserts that the lists by outcome have the counted conversations.
     async fn check_outcomes(&self, counts: &SimulationCounts) {
-        for outcome in Outcome::ALL {
-            let found = self.counted_as(outcome).await;
-            assert_eq!(found.len() as u64, counts.conversations.with_outcome(outcome), "{outcome:?}");
+        let whole = Outcome::ALL
+            .map(|outcome| (CountedOutcome::whole(outcome), counts.conversations.with_outcome(outcome)));
+        let of_objectives = counts.objectives.iter().flat_map(|counts| {
+            Outcome::ALL.map(|outcome| {
+                let objective = Some(counts.objective.id.clone());
+                (CountedOutcome { outcome, objective }, counts.with_outcome(outcome))
+            })
+        });
+        for (outcome, count) in whole.into_iter().chain(of_objectives) {
+            let found = self.counted_as(&outcome).await;
+            assert_eq!(found.len() as u64, count, "{outcome:?}");
             let start = Start::Offset(1);
             let page = PageRequest { limit: Limit::clamped(1), start };
-            let list = ListConversations { status: None, outcome: Some(outcome), page };
+            let list = ListConversations { status: None, outcome: Some(outcome.clone()), page };
             let second: Vec<_> =
                 self.list(list).await.data.into_iter().map(|row| row.conversation.id).collect();
             assert_eq!(second, found.get(1).into_iter().cloned().collect::<Vec<_>>(), "{outcome:?}");
@@ -192,7 +202,7 @@ pub async fn critical_fault_of_a_persona_excludes_the_conversation(fixture: &Fix
     }
     assert_eq!(counts.progress.settled, 4);
     assert_eq!(
-        scene.counted_as(Outcome::Passed).await,
+        scene.counted_as(&CountedOutcome::whole(Outcome::Passed)).await,
         [scene.id(1), scene.id(0)],
         "none with a critical fault"
     );

@@ -66,12 +66,10 @@ fn squares(out: &mut String, case: &CaseReport) {
         );
     }
     out.push_str("</ol>\n");
-    if case.trials.len() > MAX_SQUARES {
-        _ = writeln!(
-            out,
-            "<p class=\"id\">{} more conversations are not drawn.</p>",
-            case.trials.len() - MAX_SQUARES
-        );
+    let drawn = u64::try_from(case.trials.len().min(MAX_SQUARES)).unwrap_or_default();
+    let more = u64::from(case.planned_trials).saturating_sub(drawn);
+    if more > 0 {
+        _ = writeln!(out, "<p class=\"id\">{more} more conversations are not drawn.</p>");
     }
 }
 
