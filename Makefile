@@ -34,6 +34,8 @@ ELSEWHERE := package(onerun-lambda) | package(onerun-store-dynamodb) | (package(
 # Large models that check every order of many steps. `make test` runs smaller ones.
 EXHAUSTIVE := package(onerun-auth) & test(/^cache::interleavings::(disabled_or|key_revoked_after|frozen_|moved_|three_)/)
 
+# Many tests wait for real time, so more of them run at once than there are cores.
+test: export NEXTEST_TEST_THREADS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 test: ## Run all tests except those below
 	@tools/install.sh venv nextest
 	cargo build $(TESTED) --bins --tests

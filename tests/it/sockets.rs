@@ -343,22 +343,29 @@ async fn client_that_reads_nothing_does_not_delay_shutdown() {
 async fn refused_request_gets_no_100_continue() {
     let server = Server::start().await;
     let key = format!("x-api-key: {}\r\n", server.key());
-    for (request, status, code) in [
+    let refused = [
         ("POST /v1/projects HTTP/1.1\r\n".to_owned(), 401, "missing_api_key"),
         ("POST /v1/projects HTTP/1.1\r\nx-api-key: wrong\r\n".to_owned(), 401, "invalid_api_key"),
         (format!("POST /v1/agents?project_id=none HTTP/1.1\r\n{key}"), 404, "project_not_found"),
         (format!("POST /v1/nothing HTTP/1.1\r\n{key}"), 404, "route_not_found"),
         (format!("PUT /v1/projects HTTP/1.1\r\n{key}"), 405, "method_not_allowed"),
-    ] {
-        // Neither waited for: the server closes the connection, because it cannot know where the
-        // next request starts.
-        for more in ["expect: 100-continue\r\n", ""] {
-            let answer =
-                exchange(&server, format!("{request}host: localhost\r\n{more}content-length: 100\r\n\r\n"));
-            assert_problem(&answer, status, code);
-            assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    ];
+    // The server waits some seconds for the rest of each body, so the requests are sent at once.
+    std::thread::scope(|scope| {
+        for (request, status, code) in &refused {
+            // Neither is waited for: the server closes the connection, because it cannot know where
+            // the next request starts.
+            for more in ["expect: 100-continue\r\n", ""] {
+                let server = &server;
+                scope.spawn(move || {
+                    let head = format!("{request}host: localhost\r\n{more}content-length: 100\r\n\r\n");
+                    let answer = exchange(server, head);
+                    assert_problem(&answer, *status, code);
+                    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+                });
+            }
         }
-    }
+    });
     let wanted =
         format!("{}expect: 100-continue\r\nconnection: close\r\n", head(&server, "POST /v1/projects"));
     let answer = exchange(&server, format!("{wanted}content-length: 15\r\n\r\n{{\"name\": \"One\"}}"));
