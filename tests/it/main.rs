@@ -8,6 +8,7 @@
 mod auth_matrix;
 mod aws;
 mod bad_input;
+mod check_parity;
 mod cli;
 mod crash;
 mod demo;
