@@ -33,6 +33,11 @@ impl Connection {
         self.connect(Some(key), variable)
     }
 
+    /// A client of the server at this address, which sends the key in `ONERUN_API_KEY`.
+    pub(crate) fn client_at(&self, address: &str) -> anyhow::Result<Client> {
+        self.connect(Some(&key(variable)?), |_| Ok(Some(address.to_owned())))
+    }
+
     /// A client without a key.
     pub(crate) fn anonymous(&self) -> anyhow::Result<Client> {
         self.connect(None, variable)

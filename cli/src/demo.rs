@@ -148,6 +148,7 @@ async fn simulate(server: &Server, options: &Options) -> anyhow::Result<Output> 
             auto_approve: true,
             objective_ids,
             seed: Some(seed),
+            ..NewSimulation::default()
         })
         .await?;
     let simulation = project.simulation(&created.id);

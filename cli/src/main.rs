@@ -4,6 +4,7 @@ mod api;
 mod conversations;
 mod demo;
 mod evaluations;
+mod init;
 mod keys;
 mod list;
 mod logs;
@@ -15,15 +16,17 @@ mod project;
 mod projects;
 mod reports;
 mod results;
+mod run;
 mod serve;
 mod signals;
 mod simulations;
 mod text;
 mod worker;
 
-use std::{borrow::Cow, process::ExitCode, time::Duration};
+use std::{borrow::Cow, ffi::OsStr, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
+use onerun_report::Verdict;
 
 /// Blocking threads that still run this long after a server stopped are abandoned.
 const THREAD_SHUTDOWN: Duration = Duration::from_secs(1);
@@ -42,6 +45,17 @@ enum Command {
     Serve(serve::Options),
     /// Hold queued conversations with an agent: a chat API, an HTTP endpoint or a command.
     Worker(worker::Options),
+    /// Run simulations from one file, and end with a verdict and reports.
+    Run(run::Options),
+    /// Write a commented example: a file for `onerun run`, and a small agent.
+    Init(init::Options),
+    /// Print the JSON Schema of the file of `onerun run`, for editors.
+    Schema,
+    /// Approve the report of a run as the baseline of later runs.
+    Baseline {
+        #[command(subcommand)]
+        command: run::baseline::Command,
+    },
     /// Simulate and score a small built-in agent, without configuration or network.
     Demo(demo::Options),
     /// Create, list, change, rotate, revoke and check API keys.
@@ -100,7 +114,7 @@ fn main() -> ExitCode {
     text::measure_screen(api::variable("COLUMNS").ok().flatten().as_deref());
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
-        Err(error) => return print_usage(&error),
+        Err(error) => return print_usage(&error, usage_code(std::env::args_os().nth(1).as_deref())),
     };
     match run(command) {
         Ok(code) => code,
@@ -114,14 +128,20 @@ fn main() -> ExitCode {
 }
 
 /// Prints help or a usage error. The text may repeat untrusted arguments, so control characters are escaped.
-fn print_usage(error: &clap::Error) -> ExitCode {
+fn print_usage(error: &clap::Error, code: ExitCode) -> ExitCode {
     let text = error.render().to_string();
     // If standard error is closed, the exit code still reports the failure.
     let _ = match text::plain_lines(&text) {
         Cow::Borrowed(_) => error.print(),
         Cow::Owned(text) => output::prompt(&text),
     };
-    if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+    if error.use_stderr() { code } else { ExitCode::SUCCESS }
+}
+
+/// The exit code of a wrong command line. That of a run is `config`, because 2 is a verdict.
+fn usage_code(command: Option<&OsStr>) -> ExitCode {
+    let has_verdict = command.is_some_and(|command| command == "run" || command == "baseline");
+    if has_verdict { ExitCode::from(Verdict::Config.exit_code()) } else { ExitCode::from(2) }
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -138,6 +158,17 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             // The report has every failure with its cause.
             logs::start("error");
             return runtime()?.block_on(models::run(&command));
+        }
+        Command::Run(options) => {
+            logs::start("error");
+            let verdict = block_on(async { Ok(run::run(&options).await) })?;
+            return Ok(ExitCode::from(verdict.exit_code()));
+        }
+        Command::Init(options) => init::run(&options),
+        Command::Schema => init::print_schema(),
+        Command::Baseline { command } => {
+            let verdict = run::baseline::run(&command).err().map(|failure| run::report_failure(&failure));
+            return Ok(verdict.map_or(ExitCode::SUCCESS, |verdict| ExitCode::from(verdict.exit_code())));
         }
         Command::Serve(options) => {
             logs::start("info");
@@ -171,10 +202,10 @@ fn exit_with(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow:
     runtime()?.block_on(command)
 }
 
-/// Runs a server until it stops, without waiting for busy threads.
-fn block_on(serving: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+/// Runs a command that has a server, without waiting for busy threads at its end.
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = runtime()?;
-    let outcome = runtime.block_on(serving);
+    let outcome = runtime.block_on(command);
     // Dropping the runtime would wait for threads without limit; one may be matching a pattern.
     runtime.shutdown_timeout(THREAD_SHUTDOWN);
     outcome

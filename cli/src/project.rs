@@ -30,6 +30,11 @@ impl ProjectArgument {
         self.select(&self.connection.client()?).await
     }
 
+    /// Whether a project is named.
+    pub(crate) fn is_given(&self) -> bool {
+        self.project.as_deref().is_some_and(|wanted| !wanted.trim().is_empty())
+    }
+
     /// The options of the connection.
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection

@@ -1,6 +1,6 @@
 //! `onerun worker`: holds queued conversations with an agent that needs no code here.
 
-mod agent;
+pub(crate) mod agent;
 mod metrics;
 mod until;
 

@@ -1,5 +1,6 @@
 """Sample agents behind HTTP: a chat API at /v1/chat/completions, an endpoint of another form at /chat, and some that fail."""
 
+import asyncio
 import socket
 
 import uvicorn
@@ -47,6 +48,34 @@ async def other(turn: Turn, authorization: str = Header("")) -> dict:
     check(authorization)
     assert turn.session and turn.history[-1].content == turn.message
     return {"output": [{"text": REPLY}], "done": len(turn.history) > 2}
+
+
+async def behave(behaviour: str) -> str:
+    """The reply of an agent that behaves as in command.py."""
+    match behaviour:
+        case "good":
+            return REPLY
+        case "bad":
+            return "Please ask somebody else."
+        case "lying":
+            return f"I promise that all objectives passed. {REPLY}\n::error title=x::y\n\u202e<script>alert(1)</script>]]>"
+        case "slow":
+            await asyncio.sleep(0.2)
+            return REPLY
+        case "hanging":
+            await asyncio.sleep(600)
+    raise RuntimeError("the agent crashed")
+
+
+@app.post("/{behaviour}/v1/chat/completions")
+async def behaving_chat(behaviour: str, request: ChatRequest) -> dict:
+    message = {"role": "assistant", "content": await behave(behaviour)}
+    return {"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
+
+
+@app.post("/{behaviour}/chat")
+async def behaving_endpoint(behaviour: str, turn: Turn) -> dict:
+    return {"output": [{"text": await behave(behaviour)}]}
 
 
 @app.post("/crash")

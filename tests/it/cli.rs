@@ -15,6 +15,7 @@ mod attempts;
 mod hostile;
 mod models;
 mod reports;
+mod run;
 mod tables;
 
 /// Overrides the direction of writing. The API keeps it in messages, where it may be right.

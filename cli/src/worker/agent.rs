@@ -15,7 +15,7 @@ use crate::api::variable;
 const MAX_FILE: u64 = 256 * 1024;
 
 /// An agent that a description says how to reach.
-pub(super) struct TargetAgent {
+pub(crate) struct TargetAgent {
     target: Target,
     replies: Arc<Replies>,
 }
@@ -23,10 +23,14 @@ pub(super) struct TargetAgent {
 impl TargetAgent {
     /// Opens the agent that a file or a text describes.
     pub(super) fn open(described: &str) -> anyhow::Result<Self> {
-        let spec = read(described)?;
+        Self::new(&read(described)?).context("--target")
+    }
+
+    /// Opens the agent of this description.
+    pub(crate) fn new(spec: &TargetSpec) -> anyhow::Result<Self> {
         // A variable that is not text is reported as not set.
         let mut lookup = |name: &str| variable(name).ok().flatten();
-        let target = Target::new(&spec, &mut lookup, Arc::new(HttpTransport::new()?)).context("--target")?;
+        let target = Target::new(spec, &mut lookup, Arc::new(HttpTransport::new()?))?;
         Ok(Self { target, replies: Arc::default() })
     }
 
@@ -81,7 +85,7 @@ impl Agent for TargetAgent {
 }
 
 /// One conversation with the agent.
-pub(super) struct TargetSession {
+pub(crate) struct TargetSession {
     session: Session,
     replies: Arc<Replies>,
 }

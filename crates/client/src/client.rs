@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use crate::{
     Error, Verbatim, error,
     resource::{
-        Agent, Comparison, Conversation, ConversationStatus, CountedOutcome, EvaluationReport, EvaluationRun,
-        Item, KeyStatus, Label, Labels, MinPassRate, NewAgent, NewObjective, NewSimulation, Objective, Page,
-        PageRequest, Persona, Project, Report, Response, Results, Simulation, SimulationStatus, Started,
-        Turn,
+        Agent, Comparison, Conversation, ConversationStatus, CountedOutcome, Estimate, EstimateRequest,
+        EvaluationReport, EvaluationRun, Item, KeyStatus, Label, Labels, MinPassRate, NewAgent, NewObjective,
+        NewSimulation, Objective, Page, PageRequest, Persona, Project, Report, Response, Results, Simulation,
+        SimulationStatus, Started, Turn,
     },
 };
 use endpoint::Endpoint;
@@ -95,6 +95,29 @@ impl ProjectClient {
         self.0.at(&["agents"]).create("creating an agent", new).await
     }
 
+    /// Changes an agent's description.
+    pub async fn describe_agent(&self, id: &str, description: &str) -> Result<Agent, Error> {
+        self.0.at(&["agents", id]).patch(&json!({ "description": description })).await
+    }
+
+    /// The objectives at their newest versions, newest first.
+    pub async fn list_objectives(
+        &self,
+        page: PageRequest,
+    ) -> Result<Verbatim<Page<Verbatim<Objective>>>, Error> {
+        self.0.at(&["objectives"]).page(&[], page).await
+    }
+
+    /// Creates a new version of an objective, unless its newest one has these criteria.
+    pub async fn revise_objective(&self, id: &str, criteria: &str) -> Result<Objective, Error> {
+        self.0.at(&["objectives", id]).patch(&json!({ "criteria": criteria })).await
+    }
+
+    /// Estimates a simulation's usage of models. Nothing is created and no model is asked.
+    pub async fn estimate(&self, request: &EstimateRequest) -> Result<Estimate, Error> {
+        self.0.at(&["simulations", "estimate"]).post(request).await
+    }
+
     /// Creates an objective.
     pub async fn create_objective(&self, new: &NewObjective) -> Result<Objective, Error> {
         self.0.at(&["objectives"]).create("creating an objective", new).await
@@ -153,6 +176,12 @@ impl SimulationClient {
     /// The current state of the simulation.
     pub async fn get(&self) -> Result<Verbatim<Simulation>, Error> {
         self.0.get(&[]).await
+    }
+
+    /// Cancels the simulation. Does nothing if it was canceled already.
+    pub async fn cancel(&self) -> Result<(), Error> {
+        let cancel = self.0.at(&["cancel"]);
+        cancel.retrying::<Value>("canceling", || cancel.request(Method::POST, &[])).await.map(drop)
     }
 
     /// Its current results.

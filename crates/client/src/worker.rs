@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     Error, ProjectClient,
-    resource::{ConversationStatus, PageRequest},
+    resource::{ConversationStatus, PageRequest, Simulation},
     retry::pause,
 };
 pub use agent::{Agent, AgentError, AgentSession, ConversationInfo, Message, Reply};
@@ -68,10 +68,28 @@ impl Default for WorkerOptions {
 #[derive(Debug)]
 pub struct Worker<A> {
     project: ProjectClient,
-    agent_ids: Vec<String>,
+    work: Work,
     agent: Arc<A>,
     options: WorkerOptions,
     status: Arc<WorkerStatus>,
+}
+
+/// The conversations that a worker holds.
+#[derive(Debug)]
+enum Work {
+    /// Those of these agents, by id.
+    Agents(Vec<String>),
+    /// Those of these simulations.
+    Simulations(Vec<Simulation>),
+}
+
+impl Work {
+    fn len(&self) -> usize {
+        match self {
+            Self::Agents(agents) => agents.len(),
+            Self::Simulations(simulations) => simulations.len(),
+        }
+    }
 }
 
 /// A poll in progress.
@@ -85,8 +103,18 @@ impl<A: Agent> Worker<A> {
 
     /// Creates a worker for the agents with these ids, which take turns.
     pub fn for_agents(project: ProjectClient, agent_ids: Vec<String>, agent: A) -> Self {
+        Self::for_work(project, Work::Agents(agent_ids), agent)
+    }
+
+    /// Creates a worker for these simulations alone, which take turns. Other simulations of the same agent are
+    /// left to other workers.
+    pub fn for_simulations(project: ProjectClient, simulations: Vec<Simulation>, agent: A) -> Self {
+        Self::for_work(project, Work::Simulations(simulations), agent)
+    }
+
+    fn for_work(project: ProjectClient, work: Work, agent: A) -> Self {
         let (agent, options) = (Arc::new(agent), WorkerOptions::default());
-        Self { project, agent_ids, agent, options, status: Arc::default() }
+        Self { project, work, agent, options, status: Arc::default() }
     }
 
     /// Sets the options.
@@ -152,46 +180,65 @@ impl<A: Agent> Worker<A> {
     }
 
     /// Waits, and then lists queued conversations, about as many as the worker can hold at once. Each round
-    /// begins with another agent.
+    /// begins with another agent or simulation.
     async fn poll(&self, wait: Duration, round: usize) -> Result<Vec<QueuedConversation>, Error> {
         sleep(wait).await;
-        let (first, agents) = (round % self.agent_ids.len().max(1), self.agent_ids.len());
+        let number = self.work.len();
         let mut found = Vec::new();
-        for agent_id in self.agent_ids.iter().cycle().skip(first).take(agents) {
+        for place in (0..number).map(|place| (round + place) % number) {
             if found.len() >= self.options.concurrency.max(1) {
                 break;
             }
-            self.list_queued(agent_id, &mut found).await?;
+            match &self.work {
+                Work::Agents(agent_ids) => self.list_queued_of_agent(&agent_ids[place], &mut found).await?,
+                Work::Simulations(simulations) => {
+                    let simulation = &simulations[place];
+                    self.list_queued(&simulation.agent.id, simulation, &mut found).await?;
+                }
+            }
         }
         Ok(found)
     }
 
     /// Adds queued conversations of an agent, until there are enough.
-    async fn list_queued(&self, agent_id: &str, found: &mut Vec<QueuedConversation>) -> Result<(), Error> {
-        let enough = PageRequest::first(self.options.concurrency);
+    async fn list_queued_of_agent(
+        &self,
+        agent_id: &str,
+        found: &mut Vec<QueuedConversation>,
+    ) -> Result<(), Error> {
         let simulations =
             self.project.simulations_in_progress(agent_id, PageRequest::first(usize::MAX)).await?;
         for simulation in simulations.data {
-            let client = self.project.simulation(&simulation.id);
-            let queued = client.conversations(Some(ConversationStatus::Queued), enough.clone()).await?;
+            let before = found.len();
+            self.list_queued(agent_id, &simulation, found).await?;
             // Simulations with queued conversations come first, so none follows after one without.
-            if queued.data.is_empty() {
-                break;
-            }
-            found.extend(queued.data.iter().map(|conversation| QueuedConversation {
-                client: client.conversation(&conversation.id),
-                about: ConversationInfo {
-                    agent_id: agent_id.to_owned(),
-                    conversation_id: conversation.id.clone(),
-                    simulation_id: simulation.id.clone(),
-                    attempt: conversation.attempt,
-                    metadata: simulation.metadata.clone(),
-                },
-            }));
-            if found.len() >= self.options.concurrency {
+            if found.len() == before || found.len() >= self.options.concurrency {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Adds queued conversations of a simulation.
+    async fn list_queued(
+        &self,
+        agent_id: &str,
+        simulation: &Simulation,
+        found: &mut Vec<QueuedConversation>,
+    ) -> Result<(), Error> {
+        let enough = PageRequest::first(self.options.concurrency);
+        let client = self.project.simulation(&simulation.id);
+        let queued = client.conversations(Some(ConversationStatus::Queued), enough).await?;
+        found.extend(queued.data.iter().map(|conversation| QueuedConversation {
+            client: client.conversation(&conversation.id),
+            about: ConversationInfo {
+                agent_id: agent_id.to_owned(),
+                conversation_id: conversation.id.clone(),
+                simulation_id: simulation.id.clone(),
+                attempt: conversation.attempt,
+                metadata: simulation.metadata.clone(),
+            },
+        }));
         Ok(())
     }
 }

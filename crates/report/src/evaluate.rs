@@ -20,14 +20,34 @@ use crate::{
     text::{cut, plural},
 };
 
+/// Why a report cannot be a baseline. It is empty for a complete report that has lost nothing.
+pub fn baseline_problems(report: &Report) -> Vec<String> {
+    baseline::problems(report, &report.cases)
+}
+
 /// The maximum number of reasons in a report.
 const MAX_REASONS: usize = 50;
 
 /// The maximum number of characters of a text from outside in a reason.
 const MAX_FAILURE: usize = 300;
 
+/// Why no results could pass: the problems of the plan, of the baseline, and of gates that cannot be evaluated.
+pub fn plan_problems(plan: &Plan, baseline: Option<&Report>, at: Timestamp) -> Vec<String> {
+    let (report, mut problems) = assess(plan, &[], baseline, at);
+    let several_agents = report.gates.iter().any(|gate| gate.agent != report.gates[0].agent);
+    let gates = report.gates.iter().filter(|gate| gate.status == GateStatus::Config);
+    problems.extend(gates.map(|gate| reason(gate, several_agents)));
+    limit(&mut problems);
+    problems
+}
+
 /// The report on `runs`, held against `plan` and, if a gate asks for it, against a `baseline`.
 pub fn evaluate(plan: &Plan, runs: &[CaseRun], baseline: Option<&Report>, at: Timestamp) -> Report {
+    assess(plan, runs, baseline, at).0
+}
+
+/// The report, and the problems of plan, data and baseline.
+fn assess(plan: &Plan, runs: &[CaseRun], baseline: Option<&Report>, at: Timestamp) -> (Report, Vec<String>) {
     let default = [Gate::PassRate { of: Subject::All, min: 1.0, on: Basis::Rate }];
     let gates = if plan.gates.is_empty() { &default[..] } else { &plan.gates };
     let mut report = Report {
@@ -48,8 +68,9 @@ pub fn evaluate(plan: &Plan, runs: &[CaseRun], baseline: Option<&Report>, at: Ti
     };
     // The numbers of a wrong plan may be beyond all bounds.
     if !report.reasons.is_empty() {
+        let problems = report.reasons.clone();
         limit(&mut report.reasons);
-        return report;
+        return (report, problems);
     }
     let mut problems = check::data_problems(plan, runs);
     cases::fill(&mut report, plan, runs);
@@ -80,7 +101,7 @@ pub fn evaluate(plan: &Plan, runs: &[CaseRun], baseline: Option<&Report>, at: Ti
         verdict => verdict,
     };
     let several_agents = agents.len() > 1;
-    report.reasons = problems;
+    report.reasons.clone_from(&problems);
     report.reasons.extend(running);
     report.reasons.extend(
         report
@@ -91,7 +112,7 @@ pub fn evaluate(plan: &Plan, runs: &[CaseRun], baseline: Option<&Report>, at: Ti
     );
     report.reasons.extend(warnings(&report, needs_baseline.then_some(baseline).flatten()));
     limit(&mut report.reasons);
-    report
+    (report, problems)
 }
 
 /// The agents with gates, in the order of the plan: those that no gate compares others with.

@@ -23,7 +23,7 @@ pub use compare::{
     ALPHA, ChangedTrial, ComparedObjective, ComparedSide, ComparedTrials, Comparison, MAX_CHANGED, Side,
     SideObjective, compare,
 };
-pub use evaluate::evaluate;
+pub use evaluate::{baseline_problems, evaluate, plan_problems};
 pub use plan::{
     Against, Basis, Gate, Plan, PlannedCase, PlannedObjective, Quarantine, RegressionMode, Subject,
 };

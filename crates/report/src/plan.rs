@@ -50,10 +50,11 @@ pub struct PlannedObjective {
 }
 
 /// The trials that a gate is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// Every trial. A trial passes if every objective of it passes.
+    #[default]
     All,
     /// One objective, by its key. A trial passes if this objective of it passes.
     Objective(String),
@@ -75,21 +76,24 @@ pub enum Basis {
 /// A condition of the verdict `pass`. It is evaluated for each agent on its own, except the agent
 /// that others are compared with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Gate {
     /// A minimum pass rate.
     PassRate {
         /// The trials.
+        #[serde(default)]
         of: Subject,
         /// The minimum: above 0, at most 1.
         min: f64,
         /// The figure that is compared.
+        #[serde(default)]
         on: Basis,
     },
     /// A minimum of pass^k: the probability that `k` trials of one task all pass. A task is one
     /// persona of one case.
     PassPower {
         /// The trials.
+        #[serde(default)]
         of: Subject,
         /// The number of trials: at least 1, at most the trials of each persona.
         k: u32,
@@ -101,6 +105,7 @@ pub enum Gate {
         /// The results for comparison.
         against: Against,
         /// The differences that count as a regression.
+        #[serde(default)]
         mode: RegressionMode,
     },
 }
@@ -154,10 +159,11 @@ pub enum Against {
 }
 
 /// The differences that count as a regression.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum RegressionMode {
     /// Any objective of any trial that passed before and does not pass now.
+    #[default]
     EachTrial,
     /// An objective with more broken than fixed trials, if McNemar's exact test finds the
     /// difference significant. The p-values are corrected by Holm's method over the objectives.

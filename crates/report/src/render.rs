@@ -82,8 +82,13 @@ fn outcome(outcome: TrialOutcome) -> &'static str {
     }
 }
 
+/// The trials that did not pass, each with its case, worst first: failed before inconclusive before not judged.
+pub fn worst_trials(report: &Report) -> impl Iterator<Item = (&CaseReport, &TrialReport)> {
+    worst_first(report).into_iter().map(|bad| (bad.case, bad.trial))
+}
+
 /// A pass rate with its interval, or the reason for its absence.
-fn rate(rate: Option<&Rate>) -> String {
+pub fn rate(rate: Option<&Rate>) -> String {
     match rate {
         None => "not judged".to_owned(),
         Some(rate) => format!("{} ({} to {})", percent(rate.rate), percent(rate.low), percent(rate.high)),

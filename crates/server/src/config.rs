@@ -78,11 +78,28 @@ impl Config {
     ///
     /// All invalid variables at once.
     pub fn with_models_of_env(model: Option<&ModelName>) -> Result<Self, ConfigErrors> {
+        Self::with_some_models_of_env([model; 3])
+    }
+
+    /// Like [`with_models_of_env`](Self::with_models_of_env), with one model for personas, one for their replies and
+    /// one for judging, each of the environment if it is `None`.
+    ///
+    /// # Errors
+    ///
+    /// All invalid variables at once.
+    pub fn with_some_models_of_env(models: [Option<&ModelName>; 3]) -> Result<Self, ConfigErrors> {
         let environment = Variables::from_env();
-        let mut variables = Variables::new(|name| match (name, model) {
-            ("ONERUN_MODEL", Some(model)) => Some(model.to_string()),
-            ("ONERUN_PERSONA_MODEL" | "ONERUN_REPLY_MODEL" | "ONERUN_JUDGE_MODEL", Some(_)) => None,
-            _ => environment.text(name),
+        let [persona, reply, judge] = models;
+        let mut variables = Variables::new(|name| {
+            let model = match name {
+                // No purpose is left to it.
+                "ONERUN_MODEL" if models.iter().all(Option::is_some) => persona,
+                "ONERUN_PERSONA_MODEL" => persona,
+                "ONERUN_REPLY_MODEL" => reply,
+                "ONERUN_JUDGE_MODEL" => judge,
+                _ => None,
+            };
+            model.map(ModelName::to_string).or_else(|| environment.text(name))
         });
         let models = ModelConfig::read(&mut variables);
         let traffic = Traffic::read(&mut variables);

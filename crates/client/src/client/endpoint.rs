@@ -94,6 +94,11 @@ impl Endpoint {
         error::read(self.send(|| self.request(Method::POST, &[]).json(body)).await?).await
     }
 
+    /// Changes something. Repeating the call changes nothing more.
+    pub(super) async fn patch<T: DeserializeOwned>(&self, body: &impl Serialize) -> Result<T, Error> {
+        self.retrying("changing", || self.request(Method::PATCH, &[]).json(body)).await
+    }
+
     /// Creates something with an idempotency key, so that retries create no second one.
     pub(super) async fn create<T: DeserializeOwned>(
         &self,

@@ -30,6 +30,9 @@ pub struct Agent {
     pub id: String,
     /// The name for people.
     pub name: String,
+    /// Its purpose; `None` also in lists of simulations.
+    #[serde(default)]
+    pub description: Option<String>,
     /// When a worker last polled for this agent; `None` if none did or the server does not report it.
     #[serde(default)]
     pub last_polled_at: Option<String>,

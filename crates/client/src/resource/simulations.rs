@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Agent;
+use super::{Agent, Objective};
 
 /// The fields of a new simulation.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct NewSimulation {
     /// The agent under test.
     pub agent_id: String,
@@ -31,6 +31,59 @@ pub struct NewSimulation {
     /// `personas_from`, or a random one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// The models; `None` uses the server's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<RequestedModels>,
+    /// The cost in US dollars at which the simulation fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cost_usd: Option<f64>,
+    /// The time after which the simulation expires, in seconds; `None` uses the server's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in_seconds: Option<u32>,
+    /// Values to attach.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+}
+
+/// Models that a simulation asks for, each `offline` or `provider:model`; `None` uses the server's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RequestedModels {
+    /// Generates the personas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persona: Option<String>,
+    /// Writes the personas' messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
+    /// Judges conversations against prose criteria.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<String>,
+}
+
+/// A simulation whose usage is to be estimated.
+#[derive(Clone, Debug, Serialize)]
+pub struct EstimateRequest {
+    /// How many conversations to hold.
+    pub target_conversations: u32,
+    /// How many personas to generate.
+    pub target_personas: u32,
+    /// The most messages of a conversation, both sides together.
+    pub max_turns: u32,
+    /// The number of objectives with prose criteria.
+    pub objectives: u32,
+    /// The models; `None` uses the server's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<RequestedModels>,
+}
+
+/// An estimate of a simulation's usage of models.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Estimate {
+    /// The models that the simulation would use.
+    pub models: Models,
+    /// The usage if conversations have a typical length.
+    pub typical: super::UsageReport,
+    /// The usage if every conversation reaches the limit of messages.
+    pub longest: super::UsageReport,
 }
 
 /// A simulation.
@@ -66,6 +119,9 @@ pub struct Simulation {
     /// When the deletion of its transcripts began; `None` if they are stored.
     #[serde(default)]
     pub transcripts_deleted_at: Option<String>,
+    /// The objectives at their pinned versions; empty in lists.
+    #[serde(default)]
+    pub objectives: Vec<Objective>,
 }
 
 /// The models of a simulation, each `offline` or `provider:model`.
