@@ -143,6 +143,7 @@ async fn simulate(server: &Server, options: &Options) -> anyhow::Result<Output> 
             scenario: demo::SCENARIO.into(),
             target_conversations: options.conversations,
             target_personas: personas,
+            personas: Vec::new(),
             max_turns: demo::MAX_TURNS,
             personas_from: None,
             auto_approve: true,

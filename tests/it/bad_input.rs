@@ -57,7 +57,12 @@ fn alternative(field: &str) -> Option<&'static str> {
 
 /// Whether a field is one of two alternatives, so that it alone cannot be left out.
 fn is_one_of_two(operation: &str, field: &str) -> bool {
-    operation == "create_key" && ["scopes", "preset", "project_ids", "all_projects"].contains(&field)
+    match operation {
+        "create_key" => ["scopes", "preset", "project_ids", "all_projects"].contains(&field),
+        // The other is `personas`.
+        "create_simulation" => field == "target_personas",
+        _ => false,
+    }
 }
 
 /// The fields of an operation with a body: name, kind, and whether null is a value.

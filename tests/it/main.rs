@@ -15,6 +15,7 @@ mod demo;
 mod deployment_consistency;
 mod docs;
 mod evaluations;
+mod explicit_personas;
 mod fixtures;
 mod full_disk;
 mod idempotency;

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use onerun_domain::{AgeGroup, PersonaAttributes};
-use onerun_engine::PersonaDraft;
+use onerun_domain::{AgeGroup, PersonaAttributes, PersonaDraft};
 use onerun_tests::app::{Behavior, TestApp};
 use serde_json::{Value, json};
 

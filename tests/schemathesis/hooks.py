@@ -17,13 +17,14 @@ RANDOM = random.Random(20261123)
 # A simulation with thousands of personas would keep the machine busy long after its creation.
 MAX_TARGET = 3
 
-# Alternative fields of keys: only one of each pair may be set.
+# Alternative fields: only one of each pair may be set.
 CONTRADICTIONS = {
     "scopes": "preset",
     "project_ids": "all_projects",
     "allowed_cidrs": "any_address",
     "rate_limit": "no_rate_limit",
     "expires_in_days": "never_expires",
+    "personas": "target_personas",
 }
 
 # A schema cannot describe an address block.
@@ -65,7 +66,7 @@ def before_call(context, case, **kwargs):
         if case.body.get("personas_from") is not None:
             case.body["personas_from"] = None
         for name in ("target_conversations", "target_personas"):
-            if name in case.body:
+            if case.body.get(name) is not None:
                 case.body[name] = min(case.body[name], MAX_TARGET)
 
 
@@ -83,6 +84,9 @@ def agree(operation, body):
     for name, other in CONTRADICTIONS.items():
         if body.get(name) is not None:
             body.pop(other, None)
+    if operation.path == "/v1/simulations" and body.get("personas") is None:
+        body.setdefault("target_personas", 1)
+        body["target_personas"] = body["target_personas"] or 1
     if operation.path == "/v1/keys":
         # One of each pair is required, and a random time is after the expiry of most keys.
         if body.get("scopes") is None and body.get("preset") is None:

@@ -22,7 +22,7 @@ pub(crate) trait Input: Sized {
 
 /// Declares the fields of a body, each once: its name, how it is read and its description.
 ///
-/// A field is `required`, `optional`, or `defaulted` with a JSON value. `=>` converts the value that was
+/// A field is `required`, `optional`, `defaulted` with a JSON value, or read `together` with others. `=>` converts the value that was
 /// read. `struct` declares the type as well; `impl` is for a type of another crate.
 macro_rules! input {
     ($(#[$meta:meta])* $visibility:vis struct $name:ident {
@@ -76,7 +76,7 @@ impl Errors {
     }
 
     /// The value of a result; its error is remembered.
-    fn keep<T, E: ToString>(&mut self, pointer: &str, result: Result<T, E>) -> Option<T> {
+    pub(crate) fn keep<T, E: ToString>(&mut self, pointer: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.push(pointer, error.to_string())).ok()
     }
 }
@@ -169,6 +169,15 @@ impl Fields<'_> {
                 None
             }
         }
+    }
+
+    /// Fields that are read together, because they depend on each other. The name is that of their value.
+    pub(crate) fn together<T>(
+        &mut self,
+        _name: &str,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        read(self)
     }
 
     /// Adds an error of a field that contradicts another.

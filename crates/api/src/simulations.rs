@@ -1,14 +1,17 @@
-//! Simulations: an agent in front of generated personas for many conversations.
+//! Simulations: an agent in front of personas for many conversations.
 
 use onerun_auth::{Access, Scope};
-use onerun_domain::{ObjectiveId, Resource, SimulationStatus};
-use onerun_engine::{NewSimulation, RequestedModels};
+use onerun_domain::{
+    ExplicitPersonas, ObjectiveId, PersonaAttributes, PersonaDetail, PersonaDraft, PersonaText, Resource,
+    SimulationId, SimulationStatus, Target,
+};
+use onerun_engine::{NewPersonas, NewSimulation, RequestedModels};
 use onerun_store::{ListSimulations, ProjectStore, SimulationDetail, SimulationOrder};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     ApiError, App, Response,
-    fields::{Distinct, Integer, METADATA, Nested, input},
+    fields::{Distinct, Errors, Field, Fields, Integer, List, METADATA, Nested, input},
     openapi::examples::new_simulation_example,
     operation::operations,
     query::{Params, Reader, Sort, SortKey, exact, page},
@@ -84,15 +87,11 @@ input! {
         name = required("A name for people to read."),
         scenario = required("The situation that the personas are in."),
         target_conversations = required("The number of conversations to hold."),
-        target_personas = required("The number of personas, who share the conversations evenly."),
-        personas_from = optional(
-            "A simulation of the same project and scenario whose personas are copied, with their texts and numbers, rather \
-             than generated, so that agents can be compared on the same people. All of its personas must be approved; the \
-             copies are. With fewer `target_personas`, those with the lowest numbers are copied."
-        ),
+        personas = together(read_personas),
         auto_approve = defaulted(
             false,
-            "Whether generated personas are approved automatically. Otherwise each waits for approval."
+            "Whether generated personas and those in `personas` are approved automatically. Otherwise each waits for \
+             approval."
         ),
         max_turns = defaulted(
             5,
@@ -123,6 +122,92 @@ input! {
             "The simulation fails when its calls to models have read and written this many tokens. The calls in flight then \
              may exceed it."
         ) => |tokens: Option<Integer<1, { u32::MAX }>>| tokens.map(|tokens| tokens.0.into()),
+    }
+}
+
+/// Reads the fields that say which personas a new simulation has.
+fn read_personas(fields: &mut Fields) -> Option<NewPersonas> {
+    let target = fields.optional::<Target>(
+        "target_personas",
+        "The number of personas, who share the conversations evenly. Required without `personas`, whose number is the \
+         default.",
+    );
+    let explicit = fields.optional::<ExplicitPersonas>(
+        "personas",
+        "The personas, rather than generated ones: at most 256 KiB as JSON together. One that is rejected is replaced by a \
+         generated one. Not together with `personas_from`.",
+    );
+    let from = fields.optional::<SimulationId>(
+        "personas_from",
+        "A simulation of the same project and scenario whose personas are copied, with their texts and numbers, rather \
+         than generated, so that agents can be compared on the same people. All of its personas must be approved; the \
+         copies are. With fewer `target_personas`, those with the lowest numbers are copied.",
+    );
+    let (target, explicit, from) = (target?, explicit?, from?);
+    if let Some(explicit) = explicit {
+        if from.is_some() {
+            fields.refuse("personas_from", "contradicts `personas`; give one of them");
+        }
+        let count = explicit.count();
+        if target.is_some_and(|target| target != count) {
+            fields.refuse(
+                "target_personas",
+                &format!("must be {count}, the number of `personas`, or be left out"),
+            );
+        }
+        return Some(NewPersonas::Explicit(explicit));
+    }
+    let Some(target) = target else {
+        fields.refuse("target_personas", "is required, unless the request has `personas`");
+        return None;
+    };
+    Some(from.map_or(NewPersonas::Generated(target), |from| NewPersonas::Copied { from, target }))
+}
+
+impl Field for ExplicitPersonas {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        let List(drafts) = PersonaList::read(value, pointer, errors)?;
+        errors.keep(pointer, Self::parse(drafts.into_iter().map(|Nested(draft)| draft).collect()))
+    }
+
+    fn schema() -> Value {
+        PersonaList::schema()
+    }
+}
+
+/// At most as many personas as [`ExplicitPersonas`] accepts.
+type PersonaList = List<Nested<PersonaDraft>, 1, { ExplicitPersonas::MAX }>;
+
+input! {
+    impl PersonaDraft {
+        summary = required("The persona in one sentence.") => |text: PersonaText| text.to_string(),
+        story = defaulted("", "The background of the conversation.") => |text: PersonaDetail| text.to_string(),
+        purpose = required("The persona's goal in the conversation.") => |text: PersonaText| text.to_string(),
+        attributes = defaulted(json!({}), "Traits by name.")
+            => |attributes: Nested<PersonaAttributes>| attributes.0,
+    }
+}
+
+/// The words of a trait.
+const TRAIT: &str = "Empty if it is unknown.";
+
+input! {
+    impl PersonaAttributes {
+        age_group = defaulted("adult", "The age: 13 to 19, 20 to 35, 36 to 55, or over 55 years."),
+        speech_style = defaulted("", TRAIT) => |text: PersonaDetail| text.to_string(),
+        education = defaulted("", TRAIT) => |text: PersonaDetail| text.to_string(),
+        occupation = defaulted("", TRAIT) => |text: PersonaDetail| text.to_string(),
+        economic_status = defaulted("", TRAIT) => |text: PersonaDetail| text.to_string(),
+        personality_traits = defaulted("", TRAIT) => |text: PersonaDetail| text.to_string(),
+        values = defaulted("", TRAIT) => |text: PersonaDetail| text.to_string(),
+        habits = defaulted("", TRAIT) => |text: PersonaDetail| text.to_string(),
+        interests = defaulted("", TRAIT) => |text: PersonaDetail| text.to_string(),
+        speech_patterns = defaulted("", TRAIT) => |text: PersonaDetail| text.to_string(),
+        typical_behavior = defaulted("", TRAIT) => |text: PersonaDetail| text.to_string(),
+        stress_triggers = defaulted("", TRAIT) => |text: PersonaDetail| text.to_string(),
+        stress_reactions = defaulted("", TRAIT) => |text: PersonaDetail| text.to_string(),
+        version = defaulted("1", "The version of this list of traits.")
+            => |text: PersonaDetail| text.to_string(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{Span, civil::Date, tz::TimeZone};
 use onerun_auth::{Access, Scope};
-use onerun_domain::{ModelUsage, Purpose};
+use onerun_domain::{ModelUsage, Purpose, Target};
 use onerun_engine::{Estimate, EstimateInput};
 use onerun_store::ProjectStore;
 use schemars::JsonSchema;
@@ -58,7 +58,8 @@ operations! {
 input! {
     impl EstimateInput {
         target_conversations = required("The number of conversations."),
-        target_personas = required("The number of personas."),
+        target_personas = required("The number of personas to generate: 0 if they are given in `personas` or copied.")
+            => |count: Integer<0, { Target::MAX }>| count.0,
         max_turns = defaulted(5, "The maximum number of messages in a conversation, of both sides together."),
         objectives = defaulted(0, "The number of objectives with prose criteria.") => |count: Integer<0, 50>| count.0,
         models = defaulted(json!({}), "The models, as for a simulation.")

@@ -213,6 +213,7 @@ fn simulation(text: &str, long: &str, metadata: &Metadata) -> Simulation {
         seed: Seed::parse(Seed::MAX).unwrap(),
         options: SimulationOptions {
             personas_from: Some(PersonaSource::new(LONG_ID.parse().unwrap(), Seed::parse(0).unwrap())),
+            explicit_personas: true,
             models: SimulationModels::all(
                 &ModelName::parse(&format!("bedrock:{}", "\"".repeat(248))).unwrap(),
             ),

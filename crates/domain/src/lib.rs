@@ -59,7 +59,10 @@ pub use number::{MaxTurns, NumberError, Seed, Target};
 pub use objective::{Objective, ObjectivePatch, ObjectiveRef};
 pub use page::{Direction, Limit, Page, PageRequest, Position, Start};
 pub use patch::Patch;
-pub use persona::{AgeGroup, ApprovalStatus, Persona, PersonaAttributes};
+pub use persona::{
+    AgeGroup, ApprovalStatus, ExplicitPersonas, ExplicitPersonasError, Persona, PersonaAttributes,
+    PersonaDraft,
+};
 pub use persona_fault::{
     FaultSeverity, FaultSource, MAX_PERSONA_FAULTS, PersonaFault, PersonaFaultKind, ReportedFault,
     persona_faults, with_reported_faults,
@@ -72,6 +75,7 @@ pub use simulation::{PersonaSource, Progress, Simulation, SimulationOptions, Sim
 pub use source::{Clock, Random, later, wire_time};
 pub use statistics::{Interval, PairCounts, holm, mcnemar_exact, pass_power, wilson_interval};
 pub use text::{
-    Criteria, Description, FailureReason, MessageText, Metadata, Name, Note, Scenario, TextError,
+    Criteria, Description, FailureReason, MessageText, Metadata, Name, Note, PersonaDetail, PersonaText,
+    Scenario, TextError,
 };
 pub use usage::{ModelUsage, NanoDollars, TokenUsage};

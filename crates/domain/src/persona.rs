@@ -1,4 +1,4 @@
-//! Personas: the generated people that an agent talks to.
+//! Personas: the people that an agent talks to.
 //!
 //! ```text
 //! pending → approved | rejected
@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Metadata, PersonaId, Refusal, SimulationId};
+use crate::{Metadata, PersonaId, Refusal, SimulationId, Target};
 
 /// Whether a persona may hold conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,26 @@ pub enum AgeGroup {
     Senior,
 }
 
+impl AgeGroup {
+    /// Every age group.
+    pub const ALL: [Self; 4] = [Self::Teen, Self::YoungAdult, Self::Adult, Self::Senior];
+
+    /// The value in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Teen => "teen",
+            Self::YoungAdult => "young_adult",
+            Self::Adult => "adult",
+            Self::Senior => "senior",
+        }
+    }
+
+    /// Parses the value in the API.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|age_group| age_group.as_str() == word)
+    }
+}
+
 /// The attributes of a persona. An empty text means unknown. The names are those of the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say all there is to say")]
@@ -95,7 +115,76 @@ impl PersonaAttributes {
     }
 }
 
-/// A generated persona.
+/// The texts of a persona, as a model or a caller wrote them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PersonaDraft {
+    /// Who the person is, in one sentence.
+    pub summary: String,
+    /// Why the person contacts the agent.
+    pub story: String,
+    /// The person's goal in the conversation.
+    pub purpose: String,
+    /// Age group, speech style, habits and so on.
+    pub attributes: PersonaAttributes,
+}
+
+/// Why explicit personas were refused. The message completes a sentence that starts with the field's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExplicitPersonasError {
+    /// There are none, or too many.
+    #[error("must have 1 to {max} values, and has {count}", max = ExplicitPersonas::MAX)]
+    Count {
+        /// Their number.
+        count: usize,
+    },
+    /// They are too large together.
+    #[error("must be at most {max} bytes as JSON, all attributes included, and is {length}", max = ExplicitPersonas::MAX_BYTES)]
+    TooLarge {
+        /// Their size as JSON.
+        length: usize,
+    },
+}
+
+/// The personas that the caller of a new simulation wrote: 1 to 100, with at most 256 KiB as JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExplicitPersonas {
+    drafts: Vec<PersonaDraft>,
+    count: Target,
+}
+
+impl ExplicitPersonas {
+    /// The maximum number.
+    pub const MAX: usize = 100;
+
+    /// The maximum size of all together as JSON, in bytes. One item of `DynamoDB` has to hold it.
+    pub const MAX_BYTES: usize = 256 * 1024;
+
+    /// Checks number and size.
+    pub fn parse(drafts: Vec<PersonaDraft>) -> Result<Self, ExplicitPersonasError> {
+        let count = drafts.len();
+        let target = u64::try_from(count).ok().and_then(|count| Target::parse(count).ok());
+        let Some(target) = target.filter(|_| count <= Self::MAX) else {
+            return Err(ExplicitPersonasError::Count { count });
+        };
+        let length = serde_json::to_vec(&drafts).map_or(usize::MAX, |json| json.len());
+        if length > Self::MAX_BYTES {
+            return Err(ExplicitPersonasError::TooLarge { length });
+        }
+        Ok(Self { drafts, count: target })
+    }
+
+    /// Their number.
+    pub fn count(&self) -> Target {
+        self.count
+    }
+
+    /// Their texts, in the order of their numbers.
+    pub fn into_drafts(self) -> Vec<PersonaDraft> {
+        self.drafts
+    }
+}
+
+/// A persona of a simulation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Persona {
     /// Its id.
@@ -154,6 +243,32 @@ mod tests {
 
     use super::*;
     use crate::fixtures::{at, persona};
+
+    fn draft(summary: &str) -> PersonaDraft {
+        let persona = persona();
+        let (story, purpose, attributes) = (persona.story, persona.purpose, persona.attributes);
+        PersonaDraft { summary: summary.to_owned(), story, purpose, attributes }
+    }
+
+    #[test]
+    fn explicit_personas_are_bounded_in_number_and_bytes() {
+        let of = |count| ExplicitPersonas::parse(vec![draft("Ada"); count]);
+        assert_eq!(of(100).unwrap().count().get(), 100);
+        for count in [0, 101] {
+            assert_eq!(of(count), Err(ExplicitPersonasError::Count { count }));
+        }
+        // A quotation mark takes two bytes of JSON.
+        let wide = draft(&"\"".repeat(ExplicitPersonas::MAX_BYTES / 2));
+        assert!(matches!(ExplicitPersonas::parse(vec![wide]), Err(ExplicitPersonasError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn age_group_words_match_their_json() {
+        for age_group in AgeGroup::ALL {
+            assert_eq!(serde_json::to_value(age_group).unwrap(), age_group.as_str());
+            assert_eq!(AgeGroup::parse(age_group.as_str()), Some(age_group));
+        }
+    }
 
     proptest! {
         #[test]

@@ -1,4 +1,4 @@
-//! Simulations: one agent in many conversations with generated personas.
+//! Simulations: one agent in many conversations with personas.
 //!
 //! ```text
 //! pending → in_progress → completed | failed | canceled | expired
@@ -108,6 +108,10 @@ pub struct SimulationOptions {
     /// The simulation that its personas are copied from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub personas_from: Option<PersonaSource>,
+    /// Whether a caller wrote the personas, of this simulation or of the one that they are copied from. Those that
+    /// replace rejected ones are generated.
+    #[serde(skip_serializing_if = "is_false")]
+    pub explicit_personas: bool,
     /// The models in force since its creation. Simulations of earlier releases used the offline model.
     pub models: SimulationModels,
     /// The cost at which the simulation fails.
@@ -119,6 +123,11 @@ pub struct SimulationOptions {
     /// The id of the API key that created the simulation, which its usage is counted for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_by: Option<Box<str>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// The simulation that another one copies its personas from.
@@ -157,6 +166,11 @@ impl Simulation {
     /// The seed that its personas were generated with.
     pub fn persona_seed(&self) -> Seed {
         self.options.personas_from.as_ref().map_or(self.seed, |source| Seed::from_bits(source.seed))
+    }
+
+    /// Whether a caller wrote the persona with this number.
+    pub fn has_explicit_persona(&self, seq: u32) -> bool {
+        self.options.explicit_personas && seq <= self.target_personas.get()
     }
 
     /// Starts the simulation. Repeating it changes nothing.

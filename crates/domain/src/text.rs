@@ -160,6 +160,18 @@ text!(
 );
 parsed_text!(Scenario);
 text!(
+    /// A required text of a persona: 1 to 4,000 characters.
+    PersonaText,
+    Bounds { max: 4_000, may_be_empty: false, lines: true }
+);
+parsed_text!(PersonaText);
+text!(
+    /// An optional text of a persona: up to 4,000 characters.
+    PersonaDetail,
+    Bounds { max: 4_000, may_be_empty: true, lines: true }
+);
+parsed_text!(PersonaDetail);
+text!(
     /// One part of a message: up to 32,000 characters. It may be empty: an agent that says nothing
     /// must be judged, not refused.
     MessageText,

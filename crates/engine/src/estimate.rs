@@ -32,8 +32,8 @@ const TYPICAL_REPLIES: u64 = 7;
 pub struct EstimateInput {
     /// The number of conversations.
     pub target_conversations: Target,
-    /// The number of personas.
-    pub target_personas: Target,
+    /// The number of personas to generate. Those that are copied or that a caller wrote cost nothing.
+    pub target_personas: u32,
     /// The most messages of one conversation.
     pub max_turns: MaxTurns,
     /// The number of objectives with prose criteria.
@@ -89,7 +89,7 @@ fn tokens(purpose: Purpose, input: &EstimateInput, replies: u64) -> (u64, TokenU
     let earlier_turns = replies * replies.saturating_sub(1) / 2;
     let (calls, read, written) = match purpose {
         Purpose::Persona => {
-            let personas = u64::from(input.target_personas.get());
+            let personas = u64::from(input.target_personas);
             (personas, personas * PERSONA_PROMPT, personas * PERSONA_ANSWER)
         }
         Purpose::Reply => {
@@ -114,7 +114,7 @@ mod tests {
     fn estimate_follows_the_number_of_calls() {
         let input = EstimateInput {
             target_conversations: Target::parse(10).unwrap(),
-            target_personas: Target::parse(5).unwrap(),
+            target_personas: 5,
             max_turns: MaxTurns::parse(6).unwrap(),
             objectives: 2,
             models: RequestedModels::default(),
@@ -127,7 +127,8 @@ mod tests {
         // The second reply reads one turn of 110 tokens, the third two.
         assert_eq!(of(Purpose::Reply), (30, 10 * (3 * 1_150 + 3 * 110), 30 * 50));
         assert_eq!(of(Purpose::Judge), (10, 10 * (750 + 2 * 60 + 3 * 110), 10 * 2 * 180));
-        let none = EstimateInput { objectives: 0, ..input };
+        let none = EstimateInput { objectives: 0, target_personas: 0, ..input };
+        assert_eq!(tokens(Purpose::Persona, &none, 3), (0, TokenUsage::default()));
         assert_eq!(tokens(Purpose::Judge, &none, 3).0, 0);
     }
 }

@@ -33,11 +33,11 @@ pub use keys::{
     RequestOrigin, Rotation,
 };
 pub use model::{
-    JudgeRequest, Meter, Model, ModelCall, ModelError, Models, PersonaDraft, PersonaRequest, Question, Reply,
-    ReplyRequest, Verdict, Verdicts,
+    JudgeRequest, Meter, Model, ModelCall, ModelError, Models, PersonaRequest, Question, Reply, ReplyRequest,
+    Verdict, Verdicts,
 };
 pub use similarity::is_similar;
-pub use simulations::{NewSimulation, RequestedModels};
+pub use simulations::{NewPersonas, NewSimulation, RequestedModels};
 pub use turns::{PendingReply, TurnRequest};
 
 use std::{future::Future, sync::Arc};

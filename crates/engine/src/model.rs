@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use jiff::civil::Date;
 use onerun_domain::{
-    Agent, Item, ModelName, ModelUsage, NanoDollars, Objective, Outcome, Persona, PersonaAttributes,
+    Agent, Item, ModelName, ModelUsage, NanoDollars, Objective, Outcome, Persona, PersonaDraft,
     ReportedFault, Score, Simulation, SimulationModels, TokenUsage,
 };
 
@@ -94,19 +94,6 @@ pub struct PersonaRequest<'a> {
     pub others: &'a [Persona],
     /// Where calls are counted.
     pub meter: &'a Meter,
-}
-
-/// A persona without an id.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PersonaDraft {
-    /// Who the person is, in one sentence.
-    pub summary: String,
-    /// Why the person contacts the agent.
-    pub story: String,
-    /// The person's goal in the conversation.
-    pub purpose: String,
-    /// Age group, speech style, habits and so on.
-    pub attributes: PersonaAttributes,
 }
 
 /// The input of [`Model::reply`].

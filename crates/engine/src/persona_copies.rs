@@ -1,20 +1,24 @@
 //! Copies the personas of another simulation, so that two agents meet the same people.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use onerun_domain::{ApprovalStatus, Job, Limit, PageRequest, Persona, PersonaId, PersonaSource, Simulation};
+use onerun_domain::{
+    ApprovalStatus, Job, Limit, PageRequest, Persona, PersonaId, PersonaSource, Scenario, Simulation,
+    SimulationId, Target,
+};
 use onerun_store::{ProjectStore, StoreError};
 
 use crate::{
-    Engine, JobError, NewSimulation, OperationError,
+    Engine, JobError, OperationError,
     personas::{PERSONAS_AT_ONCE, queue_conversations},
 };
 
-/// The simulation that a new one copies its personas from.
+/// The simulation that a new one copies `target` personas from.
 pub(crate) async fn find_persona_source(
     project: &dyn ProjectStore,
-    new: &NewSimulation,
-) -> Result<Option<Simulation>, OperationError> {
-    let Some(id) = &new.personas_from else { return Ok(None) };
+    id: &SimulationId,
+    target: Target,
+    scenario: &Scenario,
+) -> Result<Simulation, OperationError> {
     let refuse = |field, detail| Err(OperationError::Field { field, detail });
     let (detail, counts) = (project.simulation(id).await?, project.counts(id).await?);
     let (Some(detail), Some(counts)) = (detail, counts) else {
@@ -24,7 +28,7 @@ pub(crate) async fn find_persona_source(
         );
     };
     let source = detail.simulation;
-    if source.scenario != new.scenario {
+    if source.scenario != *scenario {
         return refuse(
             "scenario",
             "must be that of the simulation in `personas_from`, because its personas have a goal in it"
@@ -32,7 +36,7 @@ pub(crate) async fn find_persona_source(
         );
     }
     let available = source.target_personas;
-    if new.target_personas > available {
+    if target > available {
         return refuse(
             "target_personas",
             format!(
@@ -42,7 +46,7 @@ pub(crate) async fn find_persona_source(
     }
     let personas = |approval: ApprovalStatus| counts.personas.get(approval.as_str()).copied().unwrap_or(0);
     // The number of a replacement fits only a simulation with the same number of personas.
-    if new.target_personas < available && personas(ApprovalStatus::Rejected) > 0 {
+    if target < available && personas(ApprovalStatus::Rejected) > 0 {
         return refuse(
             "target_personas",
             format!(
@@ -55,7 +59,7 @@ pub(crate) async fn find_persona_source(
     if approved < u64::from(available.get()) {
         return Err(OperationError::PersonasNotReady { approved, target: available.get() });
     }
-    Ok(Some(source))
+    Ok(source)
 }
 
 impl Engine {

@@ -1,15 +1,13 @@
-//! Generates personas, and approves or rejects them.
+//! Generates personas or adds those that a caller wrote, and approves or rejects them.
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
-    ApprovalStatus, Job, Limit, Metadata, PageRequest, Persona, PersonaAttributes, PersonaId, Purpose,
-    Refusal, Resource, Simulation, SimulationId, SimulationStatus, Work,
+    ApprovalStatus, Job, Limit, Metadata, PageRequest, Persona, PersonaAttributes, PersonaDraft, PersonaId,
+    PersonaText, Purpose, Refusal, Resource, Simulation, SimulationId, SimulationStatus, Work,
 };
-use onerun_store::{PersonaChange, ProjectStore, SimulationDetail};
+use onerun_store::{PersonaChange, ProjectStore, SimulationDetail, StoreError};
 
-use crate::{
-    Engine, JobError, Meter, OperationError, PersonaDraft, PersonaRequest, is_similar, turns::clean,
-};
+use crate::{Engine, JobError, Meter, OperationError, PersonaRequest, is_similar, turns::clean};
 
 /// How many personas one job generates, so that a job stays well within its time limit.
 const PERSONAS_A_JOB: u32 = 25;
@@ -22,7 +20,7 @@ pub(crate) const PERSONAS_AT_ONCE: usize = 8;
 const OTHERS: u32 = Limit::MAX;
 
 /// The longest text of a persona's field, in characters. A model's longer text is truncated.
-const MAX_PERSONA_TEXT: usize = 4_000;
+const MAX_PERSONA_TEXT: usize = PersonaText::MAX_LENGTH;
 
 impl Engine {
     /// Approves a persona. A job queues its conversations.
@@ -97,6 +95,9 @@ impl Engine {
         if let Some(source) = &detail.simulation.options.personas_from {
             return self.copy_personas(project, &detail.simulation, source).await;
         }
+        if detail.simulation.options.explicit_personas {
+            return self.add_explicit_personas(project, &detail.simulation).await;
+        }
         let target = detail.simulation.target_personas.get();
         let last_seq = first_seq.saturating_add(PERSONAS_A_JOB - 1).min(target);
         let present = project.persona_seqs(simulation, first_seq, PERSONAS_A_JOB).await?;
@@ -108,6 +109,25 @@ impl Engine {
             self.store().enqueue(vec![Job::new(project.project_id().clone(), work)]).await?;
         }
         Ok(())
+    }
+
+    /// Adds the personas that the caller of a simulation wrote. At most 100, they are the work of one job.
+    async fn add_explicit_personas(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &Simulation,
+    ) -> Result<(), JobError> {
+        let drafts = project.explicit_personas(&simulation.id).await?;
+        if drafts.is_empty() {
+            let reason = "its explicit personas are missing".into();
+            return Err(StoreError::Corrupt { what: "simulation", reason }.into());
+        }
+        let added: Vec<_> = drafts
+            .into_iter()
+            .zip(1..)
+            .map(|(draft, seq)| self.add_persona(project, simulation, seq, draft))
+            .collect();
+        stream::iter(added).buffered(PERSONAS_AT_ONCE).try_for_each(async |_| Ok(())).await
     }
 
     /// Generates some personas at the same time. One that is similar to an earlier one of them is generated
@@ -243,7 +263,7 @@ impl Engine {
 pub(crate) async fn running_simulation(
     project: &dyn ProjectStore,
     simulation: &SimulationId,
-) -> Result<Option<SimulationDetail>, onerun_store::StoreError> {
+) -> Result<Option<SimulationDetail>, StoreError> {
     let detail = project.simulation(simulation).await?;
     Ok(detail.filter(|detail| detail.simulation.status == SimulationStatus::InProgress))
 }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use onerun_domain::{Persona, Scenario};
-
-use crate::PersonaDraft;
+use onerun_domain::{Persona, PersonaDraft, Scenario};
 
 /// Personas that share more than this part of their longer words are similar.
 const MAX_SIMILARITY: f64 = 0.6;

@@ -3,10 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use onerun_domain::{ModelName, Redaction};
-use onerun_engine::{
-    JudgeRequest, Meter, Model, ModelError, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdicts,
-};
+use onerun_domain::{ModelName, PersonaDraft, Redaction};
+use onerun_engine::{JudgeRequest, Meter, Model, ModelError, PersonaRequest, Reply, ReplyRequest, Verdicts};
 
 use crate::{Prices, Provider, ask::Asked, judge, persona, reply};
 

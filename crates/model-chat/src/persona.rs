@@ -7,8 +7,8 @@
 
 use std::fmt::Write as _;
 
-use onerun_domain::{AgeGroup, PersonaAttributes, derive_seed};
-use onerun_engine::{ModelError, PersonaDraft, PersonaRequest, is_similar};
+use onerun_domain::{AgeGroup, PersonaAttributes, PersonaDraft, derive_seed};
+use onerun_engine::{ModelError, PersonaRequest, is_similar};
 use onerun_model_offline::outline;
 use serde::Deserialize;
 

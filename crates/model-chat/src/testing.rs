@@ -11,10 +11,9 @@ use http::{Request, Response};
 use jiff::Timestamp;
 use onerun_domain::{
     Agent, ApprovalStatus, Clock, Description, Item, MaxTurns, MessageText, Metadata, ModelName, Name,
-    Objective, Persona, Redaction, Role, Scenario, Seed, Simulation, SimulationOptions, SimulationStatus,
-    Target,
+    Objective, Persona, PersonaDraft, Redaction, Role, Scenario, Seed, Simulation, SimulationOptions,
+    SimulationStatus, Target,
 };
-use onerun_engine::PersonaDraft;
 use onerun_model_offline::outline;
 use onerun_transport::{Transport, TransportError};
 use serde_json::{Value, json};

@@ -1,7 +1,9 @@
 //! The character of a persona: drawn from lists by the seed of the simulation's personas and the persona's
 //! number alone, so that it is always the same person, and no two numbers are the same person.
 
-use onerun_domain::{AgeGroup, Agent, PersonaAttributes, Seed, Simulation, derive_seed};
+use onerun_domain::{
+    AgeGroup, Agent, Persona, PersonaAttributes, PersonaDraft, Seed, Simulation, derive_seed,
+};
 
 use super::{
     acts::Act,
@@ -11,7 +13,6 @@ use super::{
     situation::Situation,
     words::{Slots, clean, fill, first_sentence, quoted, shorten},
 };
-use onerun_engine::PersonaDraft;
 
 /// The version of the attributes' format.
 const ATTRIBUTES_VERSION: &str = "1";
@@ -44,8 +45,8 @@ const _: () = assert!(PEOPLE > u32::MAX as u64);
 /// A person and the facts they know.
 #[derive(Debug)]
 pub(crate) struct Character {
-    pub(crate) given: &'static str,
-    pub(crate) family: &'static str,
+    pub(crate) given: String,
+    family: &'static str,
     years: u64,
     occupation: &'static Occupation,
     trait_text: &'static str,
@@ -86,7 +87,7 @@ impl Character {
             AgeGroup::Senior => (56, 30),
         };
         Self {
-            given,
+            given: given.to_owned(),
             family,
             years: youngest + dice.below(span),
             occupation,
@@ -101,6 +102,23 @@ impl Character {
             facts: Facts::of(given, family, simulation.scenario.as_str(), &mut dice),
             situation: Situation::read(simulation.scenario.as_str(), &mut dice),
         }
+    }
+
+    /// The person who speaks as this persona. One that a caller wrote speaks of its own purpose and story, and
+    /// knows only what they state.
+    pub(crate) fn of_persona(simulation: &Simulation, persona: &Persona) -> Self {
+        let drawn = Self::of(simulation, persona.seq);
+        if !simulation.has_explicit_persona(persona.seq) {
+            return drawn;
+        }
+        let number = persona.seq.to_string();
+        let mut dice = Dice::new(derive_seed(simulation.persona_seed(), &["offline", "explicit", &number]));
+        let Persona { summary, story, purpose, .. } = persona;
+        let situation = Situation::read(&format!("{} {story}", wish(purpose)), &mut dice);
+        let name = name_in(summary).unwrap_or_else(|| drawn.facts.name.clone());
+        let given = name.split(' ').next().unwrap_or_default().to_owned();
+        let facts = Facts::stated(name, drawn.facts.day, &format!("{summary} {purpose} {story}"));
+        Self { given, situation, facts, ..drawn }
     }
 
     fn summary(&self) -> String {
@@ -208,6 +226,44 @@ impl Character {
     }
 }
 
+/// A purpose in a form that [`Situation`] reads: "To get a refund." is what a customer wants.
+fn wish(purpose: &str) -> String {
+    let purpose = clean(purpose);
+    let first = purpose.split(' ').next().unwrap_or_default();
+    let rest = purpose.get(first.len()..).unwrap_or_default();
+    let stop = if purpose.ends_with(['.', '!', '?']) { "" } else { "." };
+    match first {
+        "To" | "to" => format!("A customer wants to{rest}{stop}"),
+        "Wants" | "wants" => format!("A customer wants{rest}{stop}"),
+        _ => format!("{purpose}{stop}"),
+    }
+}
+
+/// The name that a summary begins with: "Ada Lovelace, 38, a clerk", "Ada is a clerk".
+fn name_in(summary: &str) -> Option<String> {
+    let summary = clean(summary);
+    let is_name = |word: &&str| {
+        let letters = word.trim_end_matches(',');
+        letters.starts_with(char::is_uppercase)
+            && letters.chars().all(|letter| letter.is_alphabetic() || matches!(letter, '-' | '\'' | '’'))
+    };
+    let mut name: Vec<&str> = Vec::new();
+    let mut words = summary.split(' ').peekable();
+    while let Some(word) = words.next_if(is_name) {
+        name.push(word.trim_end_matches(','));
+        if word.ends_with(',') {
+            break;
+        }
+    }
+    let next = words.peek().copied().unwrap_or_default();
+    let names_one = summary.split(' ').next().is_some_and(|first| first.ends_with(','))
+        || next.starts_with('(')
+        || next == "is";
+    let is_article = name.first().is_some_and(|first| matches!(*first, "A" | "An" | "The"));
+    let is_known = !is_article && (matches!(name.len(), 2..=4) || (name.len() == 1 && names_one));
+    is_known.then(|| name.join(" "))
+}
+
 /// Converts first-person words to the third person.
 fn of_another(words: &str) -> String {
     let words: Vec<&str> = words
@@ -234,7 +290,7 @@ impl Slots for Character {
         match name {
             "number" => &self.facts.number,
             "name" => &self.facts.name,
-            "given" => self.given,
+            "given" => &self.given,
             "email" => &self.facts.email,
             "phone" => &self.facts.phone,
             "date" => &self.facts.date,
@@ -363,6 +419,21 @@ mod tests {
         let simulation = simulation(11, "Anything.");
         let names: HashSet<_> = (1..=100).map(|seq| Character::of(&simulation, seq).given).collect();
         assert_eq!(names.len(), 100);
+    }
+
+    #[test]
+    fn name_is_read_from_a_summary() {
+        for (summary, name) in [
+            ("Kwame Tran, 38, an insurance clerk: restless.", Some("Kwame Tran")),
+            ("Ada is a nurse.", Some("Ada")),
+            ("Mia, a student.", Some("Mia")),
+            ("Zoë O'Neill-Ray (52) repairs clocks.", Some("Zoë O'Neill-Ray")),
+            ("A hurried clerk.", None),
+            ("Busy nurse with two children.", None),
+            ("", None),
+        ] {
+            assert_eq!(name_in(summary).as_deref(), name, "{summary}");
+        }
     }
 
     #[test]

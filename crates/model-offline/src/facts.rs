@@ -42,6 +42,36 @@ impl Facts {
         facts
     }
 
+    /// Only the facts that a text states. The others are empty.
+    pub(crate) fn stated(name: String, day: String, text: &str) -> Self {
+        let unknown = String::new;
+        let mut facts = Self {
+            number: unknown(),
+            account: unknown(),
+            name,
+            email: unknown(),
+            phone: unknown(),
+            date: unknown(),
+            day,
+            address: unknown(),
+        };
+        facts.read_stated(text);
+        facts
+    }
+
+    /// Whether the persona does not know a fact.
+    pub(crate) fn is_unknown(&self, fact: Fact) -> bool {
+        match fact {
+            Fact::Number => self.number.is_empty(),
+            Fact::Account => self.account.is_empty(),
+            Fact::Email => self.email.is_empty(),
+            Fact::Phone => self.phone.is_empty(),
+            Fact::Date => self.date.is_empty(),
+            Fact::Address => self.address.is_empty(),
+            Fact::Name | Fact::Day | Fact::Item | Fact::Photo | Fact::Code | Fact::Secret => false,
+        }
+    }
+
     /// Takes identifiers and the e-mail address from a scenario that states them.
     fn read_stated(&mut self, scenario: &str) {
         let scenario = clean(scenario);
@@ -104,6 +134,9 @@ impl Facts {
 
     /// Whether a value that the agent repeated is not this persona's.
     fn contradicts(&self, fact: Fact, value: &str) -> bool {
+        if self.is_unknown(fact) {
+            return false;
+        }
         let same = |own: &str| letters(own) == letters(value);
         match fact {
             Fact::Email => self.email.to_lowercase() != value,
@@ -262,6 +295,18 @@ mod tests {
         assert_eq!((stated.account.as_str(), stated.number.as_str()), ("4821973", "#W2378156"));
         let drawn = facts("A student is late for class.");
         assert_eq!((drawn.account.len(), drawn.number.len()), (6, 8));
+    }
+
+    #[test]
+    fn facts_that_a_text_does_not_state_are_unknown() {
+        let facts =
+            Facts::stated("Ada".into(), "Monday".into(), "Her order is #A-10427, her email ada@example.org.");
+        assert_eq!((facts.number.as_str(), facts.email.as_str()), ("#A-10427", "ada@example.org"));
+        for fact in [Fact::Account, Fact::Phone, Fact::Date, Fact::Address] {
+            assert!(facts.is_unknown(fact), "{fact:?}");
+        }
+        assert_eq!(facts.wrong(&repeated("your phone number is 555 99 88, right?")), []);
+        assert_eq!(facts.wrong(&repeated("your order number is 11112222, correct?")), [Fact::Number]);
     }
 
     #[test]

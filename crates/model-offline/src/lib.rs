@@ -28,14 +28,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::civil::Date;
-use onerun_domain::{Agent, ModelName, NanoDollars, Outcome, Simulation, SimulationModels, TokenUsage};
+use onerun_domain::{
+    Agent, ModelName, NanoDollars, Outcome, PersonaDraft, Simulation, SimulationModels, TokenUsage,
+};
 
 pub use sample_agent::SampleAgent;
 
 use character::Character;
 use onerun_engine::{
-    JudgeRequest, Model, ModelError, Models, PersonaDraft, PersonaRequest, Reply, ReplyRequest, Verdict,
-    Verdicts,
+    JudgeRequest, Model, ModelError, Models, PersonaRequest, Reply, ReplyRequest, Verdict, Verdicts,
 };
 
 /// The outline of a person, drawn by the persona's number. No two numbers have the same outline.

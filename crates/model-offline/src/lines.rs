@@ -116,6 +116,14 @@ pub(crate) const SECRET: Rows = [
     &["Not here.", "I do not share that."],
 ];
 
+/// Answers about a fact that the persona does not know.
+pub(crate) const UNKNOWN: Rows = [
+    &["I do not have that at hand.", "I do not have that, sorry."],
+    &["I am afraid I do not have that.", "That I do not have, unfortunately."],
+    &["Sorry, I don't have that.", "Don't have that one, sorry."],
+    &["I do not have it.", "Do not have that."],
+];
+
 /// Prefixes for a fact that the agent repeated wrongly.
 pub(crate) const CORRECTS: Rows = [
     &["No, that is not right.", "No, that is wrong.", "That is a mistake."],

@@ -16,8 +16,8 @@ use super::{
         ACCEPTS, ACCOUNT, ADDRESS, AFTER_SORRY, AFTER_SORRY_SHORT, AGAIN, CHATTER, CODE, CORRECTS, DATE, DAY,
         EMAIL, ENOUGH, FOLLOW_UPS, GIVES_UP, GIVES_UP_SHORT, GO_ON, GREETINGS, IMPATIENT, ITEM, LEARN,
         LEARNED, MORE, NAME, NO, NOTHING_HEARD, NUMBER, OFF_TOPIC, PHONE, PHOTO, PRESSED_MANNERS, PUSHES,
-        REFUSED, Rows, SECRET, STILL_OPEN, TAKE_REFUND, TAKE_REPLACEMENT, THANKS, WAITING, WANT_OTHER_REFUND,
-        WANT_OTHER_REPLACEMENT, WHAT_NOW, YES,
+        REFUSED, Rows, SECRET, STILL_OPEN, TAKE_REFUND, TAKE_REPLACEMENT, THANKS, UNKNOWN, WAITING,
+        WANT_OTHER_REFUND, WANT_OTHER_REPLACEMENT, WHAT_NOW, YES,
     },
     people::{Register, Temper},
     requests::Fact,
@@ -40,7 +40,7 @@ struct ReplyBuilder<'a> {
 
 /// The persona's next message.
 pub(crate) fn reply(request: &ReplyRequest<'_>) -> Reply {
-    let character = Character::of(request.simulation, request.persona.seq);
+    let character = Character::of_persona(request.simulation, request.persona);
     let (previous, turns) = turns(request);
     let numbers = [request.persona.seq, request.conversation_seq].map(|number| number.to_string());
     let stage = (previous.len() + turns.len()).to_string();
@@ -302,6 +302,7 @@ impl ReplyBuilder<'_> {
         let mut lines = Vec::with_capacity(asked.len());
         for fact in asked.iter().take(4) {
             let rows = match fact {
+                _ if self.character.facts.is_unknown(*fact) => UNKNOWN,
                 Fact::Number => NUMBER,
                 Fact::Account => ACCOUNT,
                 Fact::Name => NAME,

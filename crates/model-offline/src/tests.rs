@@ -7,6 +7,7 @@ use onerun_domain::{EndReason, Item, Outcome, Role, Rubric, Transcript};
 use proptest::prelude::*;
 
 mod agents;
+mod explicit;
 mod faults;
 mod histories;
 mod scenarios;

@@ -8,13 +8,12 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{
     Agent, AgentId, Clock, ConversationId, Criteria, Description, Item, ItemId, MaxTurns, MessageText,
-    Metadata, ModelName, ModelUsage, Name, Objective, ObjectiveId, Persona, PersonaId, ProjectId, Purpose,
-    Role, Scenario, Seed, Simulation, SimulationId, SimulationModels, SimulationOptions, SimulationStatus,
-    Target, TextError, later,
+    Metadata, ModelName, ModelUsage, Name, Objective, ObjectiveId, Persona, PersonaDraft, PersonaId,
+    ProjectId, Purpose, Role, Scenario, Seed, Simulation, SimulationId, SimulationModels, SimulationOptions,
+    SimulationStatus, Target, TextError, later,
 };
 use onerun_engine::{
-    JudgeRequest, Meter, ModelError, Models, PersonaDraft, PersonaRequest, Question, RETIREMENT_DAYS,
-    ReplyRequest,
+    JudgeRequest, Meter, ModelError, Models, PersonaRequest, Question, RETIREMENT_DAYS, ReplyRequest,
 };
 use onerun_host::{OsRandom, SystemClock};
 

@@ -241,7 +241,7 @@ impl SeedProject {
 
     async fn insert(&self, simulation: Simulation) -> Result<Simulation> {
         let pinned = vec![self.objective.reference()];
-        self.project.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await?;
+        self.project.insert_simulation(simulation.clone(), pinned, Vec::new(), Vec::new(), None).await?;
         Ok(simulation)
     }
 

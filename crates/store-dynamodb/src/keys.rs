@@ -202,6 +202,11 @@ impl SimulationKeys {
         self.key("numbers".into())
     }
 
+    /// The item that holds the personas that a caller wrote.
+    pub(crate) fn explicit_personas(&self) -> Key {
+        self.key("explicit-personas".into())
+    }
+
     pub(crate) fn persona(&self, id: &PersonaId) -> Key {
         self.key(format!("persona#{id}"))
     }

@@ -16,6 +16,7 @@
 //! | | `gate#`0 to 7 | its eight counter shards, each with the simulation's revision |
 //! | | `usage#`day`#`purpose`#`model | the simulation's usage of models |
 //! | | `numbers` | the taken numbers of conversations, one bit each |
+//! | | `explicit-personas` | the personas that the caller wrote, at most 256 KiB |
 //! | | `persona#`persona, `persona-number#`number | a persona, and the reservation of its number |
 //! | | `conversation#`conversation | a conversation, with the outcomes of its evaluations |
 //! | project`#`simulation`#`conversation | `message#`attempt`#`position`#`part | a message, cut where one item would be too large |
@@ -37,8 +38,8 @@
 //!
 //! Every key of a project's data begins with the project's id, so an id of another project matches
 //! nothing. A value is JSON in `body`. Beside it are only keys, attributes that indexes sort and
-//! filter by, counters and revisions. An item holds 400 KB. All but messages are far smaller by the
-//! bounds of the domain, and a larger body is refused before it is sent.
+//! filter by, counters and revisions. An item holds 400 KB. All but messages and explicit personas are far smaller by
+//! the bounds of the domain, and a larger body is refused before it is sent.
 //!
 //! # Indexes
 //!
@@ -71,7 +72,7 @@
 //! | `projects`, `agents`, `objectives`, `personas` | `Query` of `by-made` or `by-name`, then `BatchGetItem` of 51 rows at a time; for a given set of projects only the latter |
 //! | `note_agent_poll` | one conditional `UpdateItem` of one attribute, which returns nothing |
 //! | `change_project`, `change_agent`, `change_objective` | `GetItem`; transaction on its revision |
-//! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, entry, counter shards, the agent's count, jobs |
+//! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, entry, counter shards, the agent's count, explicit personas, jobs |
 //! | `simulation` | `GetItem`, then `BatchGetItem` of agent and versions |
 //! | `simulations` | `Query` of `by-made`, `by-name` or `by-status`; for the longest waiting also one of `by-wait` for each running simulation; then `BatchGetItem` of 51 simulations at a time, and of their agents |
 //! | `change_simulation` | snapshot of simulation and counter shards; transaction: simulation on its revision, entry, counter shards, jobs |
@@ -79,6 +80,7 @@
 //! | `usage_of_simulation`, `usage` | `Query` |
 //! | `counts` | snapshot of simulation and counter shards |
 //! | `add_persona` | transaction: persona and number if new, its counter shard, jobs |
+//! | `explicit_personas` | `GetItem` |
 //! | `persona_seqs` | `Query` of the keys of numbers |
 //! | `change_persona` | snapshot of simulation and persona; transaction: persona on its revision, its counter shard on the simulation's, jobs |
 //! | `add_conversations` | snapshot of simulation and numbers; transactions of 80: conversations, numbers on their revision, counter shards on the simulation's |

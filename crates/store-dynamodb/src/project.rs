@@ -18,7 +18,7 @@ use jiff::{Timestamp, civil::Date};
 use onerun_domain::{
     Agent, AgentId, Conversation, ConversationId, ConversationLabels, EvaluationRun, EvaluationRunId,
     Item as Message, Job, ModelUsage, Objective, ObjectiveId, ObjectiveRef, Page, PageRequest, Persona,
-    PersonaId, Project, ProjectId, RunResult, Simulation, SimulationId,
+    PersonaDraft, PersonaId, Project, ProjectId, RunResult, Simulation, SimulationId,
 };
 use onerun_store::{
     AgentSummary, ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide,
@@ -160,14 +160,24 @@ impl ProjectStore for DynamoDbProject {
         &self,
         simulation: Simulation,
         objectives: Vec<ObjectiveRef>,
+        explicit_personas: Vec<PersonaDraft>,
         jobs: Vec<Job>,
         record: Option<IdempotencyRecord>,
     ) -> Result<(), StoreError> {
-        simulations::insert(self.table(), &simulation, &objectives, &jobs, record.as_ref()).await
+        let new = simulations::NewSimulation {
+            simulation: &simulation,
+            pinned: &objectives,
+            explicit_personas: &explicit_personas,
+        };
+        simulations::insert(self.table(), new, &jobs, record.as_ref()).await
     }
 
     async fn simulation(&self, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError> {
         simulations::get(self.table(), id).await
+    }
+
+    async fn explicit_personas(&self, id: &SimulationId) -> Result<Vec<PersonaDraft>, StoreError> {
+        personas::explicit(self.table(), id).await
     }
 
     async fn simulations(&self, list: ListSimulations) -> Result<Page<SimulationSummary>, StoreError> {

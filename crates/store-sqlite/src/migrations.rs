@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0009_persona_faults.sql"),
     include_str!("migrations/0010_evaluation_runs.sql"),
     include_str!("migrations/0011_retention.sql"),
+    include_str!("migrations/0012_explicit_personas.sql"),
 ];
 
 /// Refuses a file that is not a OneRun database or is newer than this program. Writes nothing.

@@ -17,8 +17,8 @@ use async_trait::async_trait;
 use jiff::{Timestamp, civil::Date};
 use onerun_domain::{
     Agent, AgentId, Conversation, ConversationId, ConversationLabels, EvaluationRun, EvaluationRunId, Item,
-    Job, ModelUsage, Objective, ObjectiveId, ObjectiveRef, Page, PageRequest, Persona, PersonaId, Project,
-    ProjectId, RunResult, Simulation, SimulationId,
+    Job, ModelUsage, Objective, ObjectiveId, ObjectiveRef, Page, PageRequest, Persona, PersonaDraft,
+    PersonaId, Project, ProjectId, RunResult, Simulation, SimulationId,
 };
 use onerun_store::{
     AgentSummary, ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide,
@@ -146,11 +146,13 @@ impl ProjectStore for SqliteProject {
         &self,
         simulation: Simulation,
         objectives: Vec<ObjectiveRef>,
+        explicit_personas: Vec<PersonaDraft>,
         jobs: Vec<Job>,
         record: Option<IdempotencyRecord>,
     ) -> Result<(), StoreError> {
         self.write(move |tables| {
             simulations::insert(tables, &simulation, &objectives, &jobs)?;
+            personas::insert_explicit(tables, &simulation.id, &explicit_personas)?;
             idempotency::insert(tables.connection, record.as_ref())
         })
         .await
@@ -159,6 +161,11 @@ impl ProjectStore for SqliteProject {
     async fn simulation(&self, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError> {
         let id = id.clone();
         self.read(move |tables| simulations::get(tables, &id)).await
+    }
+
+    async fn explicit_personas(&self, id: &SimulationId) -> Result<Vec<PersonaDraft>, StoreError> {
+        let id = id.clone();
+        self.read(move |tables| personas::explicit(tables, &id)).await
     }
 
     async fn simulations(&self, list: ListSimulations) -> Result<Page<SimulationSummary>, StoreError> {

@@ -107,7 +107,10 @@ impl Scene {
         store.insert_project(self.project.clone(), None).await.unwrap();
         let project = store.open_project(&self.project.id).await.unwrap().unwrap();
         project.insert_agent(self.agent.clone(), None).await.unwrap();
-        project.insert_simulation(self.simulation.clone(), Vec::new(), vec![self.job()], None).await.unwrap();
+        project
+            .insert_simulation(self.simulation.clone(), Vec::new(), Vec::new(), vec![self.job()], None)
+            .await
+            .unwrap();
         assert!(project.add_persona(self.persona.clone(), Vec::new()).await.unwrap());
         let conversations = vec![self.conversation.clone()];
         project.add_conversations(&self.simulation.id, conversations).await.unwrap();

@@ -244,6 +244,7 @@ macro_rules! contract {
                 position_of_another_list_is_refused
             }
             personas {
+                explicit_personas_are_read_as_written
                 persona_is_read_as_added
                 persona_is_added_with_its_jobs
                 second_persona_of_a_number_is_ignored

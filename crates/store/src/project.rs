@@ -7,7 +7,8 @@ use jiff::{Timestamp, civil::Date};
 use onerun_domain::{
     Agent, AgentId, Conversation, ConversationId, ConversationLabels, Evaluation, EvaluationRun,
     EvaluationRunId, Item, Job, ModelName, ModelUsage, Objective, ObjectiveId, Page, PageRequest, Persona,
-    PersonaId, Progress, Project, ProjectId, Purpose, Refusal, RunResult, Simulation, SimulationId,
+    PersonaDraft, PersonaId, Progress, Project, ProjectId, Purpose, Refusal, RunResult, Simulation,
+    SimulationId,
 };
 
 use crate::{
@@ -248,17 +249,21 @@ pub trait ProjectStore: Send + Sync {
         decide: Decide<Objective, Objective>,
     ) -> Result<Option<Objective>, ChangeError>;
 
-    /// Adds a simulation with its pinned objectives, and jobs.
+    /// Adds a simulation with its pinned objectives, the personas that its caller wrote, and jobs.
     async fn insert_simulation(
         &self,
         simulation: Simulation,
         objectives: Vec<onerun_domain::ObjectiveRef>,
+        explicit_personas: Vec<PersonaDraft>,
         jobs: Vec<Job>,
         record: Option<IdempotencyRecord>,
     ) -> Result<(), StoreError>;
 
     /// One simulation with its agent and objectives.
     async fn simulation(&self, id: &SimulationId) -> Result<Option<SimulationDetail>, StoreError>;
+
+    /// The personas that the caller of a simulation wrote, in their order; none for other simulations.
+    async fn explicit_personas(&self, id: &SimulationId) -> Result<Vec<PersonaDraft>, StoreError>;
 
     /// A page of simulations.
     async fn simulations(&self, list: ListSimulations) -> Result<Page<SimulationSummary>, StoreError>;

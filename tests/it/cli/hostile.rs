@@ -257,8 +257,8 @@ async fn listed(group: &[&str]) -> Vec<String> {
 async fn every_command_is_tried_with_hostile_names() {
     let mut there_are = BTreeSet::new();
     for group in listed(&[]).await {
-        let single =
-            ["serve", "demo", "openapi", "worker", "run", "init", "schema", "report", "compare"].contains(&group.as_str());
+        let single = ["serve", "demo", "openapi", "worker", "run", "init", "schema", "report", "compare"]
+            .contains(&group.as_str());
         if single {
             there_are.insert(group);
         } else {

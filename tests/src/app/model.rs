@@ -7,10 +7,10 @@ use std::sync::{
 
 use async_trait::async_trait;
 use jiff::civil::Date;
-use onerun_domain::{ModelName, NanoDollars, ReportedFault, SimulationModels, TokenUsage};
+use onerun_domain::{ModelName, NanoDollars, PersonaDraft, ReportedFault, SimulationModels, TokenUsage};
 use onerun_engine::{
-    JudgeRequest, Model, ModelCall, ModelError, Models, PersonaDraft, PersonaRequest, Reply, ReplyRequest,
-    Verdict, Verdicts,
+    JudgeRequest, Model, ModelCall, ModelError, Models, PersonaRequest, Reply, ReplyRequest, Verdict,
+    Verdicts,
 };
 use onerun_model_offline::{Offline, OfflineModels};
 use tokio::sync::Semaphore;

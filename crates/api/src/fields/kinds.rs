@@ -4,8 +4,9 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use onerun_auth::{Preset, Scope, parse_block};
 use onerun_domain::{
-    AgentId, Criteria, Description, FailureReason, MaxTurns, MessageText, Metadata, ModelName, Name,
-    NanoDollars, Note, ObjectiveId, Outcome, ProjectId, Scenario, Seed, SimulationId, Target,
+    AgeGroup, AgentId, Criteria, Description, FailureReason, MaxTurns, MessageText, Metadata, ModelName,
+    Name, NanoDollars, Note, ObjectiveId, Outcome, PersonaDetail, PersonaText, ProjectId, Scenario, Seed,
+    SimulationId, Target,
 };
 use serde_json::{Value, json};
 
@@ -49,7 +50,17 @@ macro_rules! text_fields {
     )*};
 }
 
-text_fields!(Name, Description, Scenario, Criteria, MessageText, Note, FailureReason);
+text_fields!(
+    Name,
+    Description,
+    Scenario,
+    Criteria,
+    MessageText,
+    Note,
+    FailureReason,
+    PersonaText,
+    PersonaDetail
+);
 
 /// The schema of a text: no control characters, and not only white space if it must not be empty.
 fn text_schema(min: usize, max: usize, has_lines: bool) -> Value {
@@ -190,19 +201,25 @@ pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
 /// `0001-01-01T00:00:00Z`, in microseconds since 1970.
 const YEAR_1: i64 = -62_135_596_800_000_000;
 
-impl Field for Outcome {
-    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
-        let outcome = value.as_str().and_then(Self::parse);
-        if outcome.is_none() {
-            errors.push(pointer, format!("must be one of {}", Self::ALL.map(Self::as_str).join(", ")));
-        }
-        outcome
-    }
+macro_rules! word_fields {
+    ($($type:ident),*) => {$(
+        impl Field for $type {
+            fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+                let word = value.as_str().and_then(Self::parse);
+                if word.is_none() {
+                    errors.push(pointer, format!("must be one of {}", Self::ALL.map(Self::as_str).join(", ")));
+                }
+                word
+            }
 
-    fn schema() -> Value {
-        json!({ "type": "string", "enum": Self::ALL.map(Self::as_str) })
-    }
+            fn schema() -> Value {
+                json!({ "type": "string", "enum": Self::ALL.map(Self::as_str) })
+            }
+        }
+    )*};
 }
+
+word_fields!(Outcome, AgeGroup);
 
 impl Field for bool {
     fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {

@@ -11,7 +11,7 @@ use crate::{
     views::{ApprovalStatusOut, Time},
 };
 
-/// A generated person.
+/// A person that the agent talks to.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Persona")]
 pub(crate) struct PersonaOut {

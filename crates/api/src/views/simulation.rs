@@ -47,7 +47,7 @@ struct SimulationFields {
     /// The maximum number of messages in a conversation, of both sides together.
     max_turns: u32,
     auto_approve: bool,
-    /// The simulation that the personas were copied from; null if they were generated.
+    /// The simulation that the personas were copied from; null otherwise.
     personas_from: Option<String>,
     /// The seed of everything that is generated.
     seed: u64,

@@ -8,8 +8,8 @@ use crate::{
     SimulationClient,
     resource::{
         AuditOrder, ConversationStatus, CountedOutcome, EstimateRequest, Grants, KeyChange, KeyFilter,
-        KeyStatus, Label, MinPassRate, NewAgent, NewKey, NewObjective, NewSimulation, Outcome, PageRequest,
-        Projects, RequestedModels, Rotation, SimulationStatus, Turn,
+        KeyStatus, Label, MinPassRate, NewAgent, NewKey, NewObjective, NewPersona, NewSimulation, Outcome,
+        PageRequest, Projects, RequestedModels, Rotation, SimulationStatus, Turn,
     },
     testing,
 };
@@ -141,6 +141,12 @@ async fn methods_send_requests_of_documented_operations() {
         scenario: "b".into(),
         target_conversations: 1,
         target_personas: 1,
+        personas: vec![NewPersona {
+            summary: "a".into(),
+            story: "b".into(),
+            purpose: "c".into(),
+            attributes: [("age_group".into(), "teen".into())].into(),
+        }],
         max_turns: 2,
         personas_from: None,
         auto_approve: true,

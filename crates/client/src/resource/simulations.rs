@@ -1,5 +1,7 @@
 //! Simulations and personas.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,14 +18,17 @@ pub struct NewSimulation {
     pub scenario: String,
     /// How many conversations to hold.
     pub target_conversations: u32,
-    /// How many personas to generate.
+    /// How many personas there are: the number of `personas`, if there are any.
     pub target_personas: u32,
+    /// The personas, at most 100. If there are none, they are generated or copied.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub personas: Vec<NewPersona>,
     /// The most messages of a conversation, both sides together.
     pub max_turns: u32,
-    /// The simulation to copy the personas from; `None` generates them.
+    /// The simulation to copy the personas from, unless `personas` are given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub personas_from: Option<String>,
-    /// Whether personas are approved when they are generated.
+    /// Whether personas need no approval.
     pub auto_approve: bool,
     /// The objectives that conversations are scored against.
     pub objective_ids: Vec<String>,
@@ -86,6 +91,21 @@ pub struct Estimate {
     pub longest: super::UsageReport,
 }
 
+/// A persona of a new simulation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewPersona {
+    /// The person in one sentence.
+    pub summary: String,
+    /// The background of the conversation.
+    #[serde(default)]
+    pub story: String,
+    /// The person's goal in the conversation.
+    pub purpose: String,
+    /// Traits by name, such as `speech_style`. The API documents the names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+}
+
 /// A simulation.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Simulation {
@@ -103,7 +123,7 @@ pub struct Simulation {
     pub last_failure_reason: Option<String>,
     /// How many conversations to hold.
     pub target_conversations: u32,
-    /// How many personas to generate.
+    /// How many personas hold the conversations.
     pub target_personas: u32,
     /// The most messages of a conversation, both sides together.
     pub max_turns: u32,

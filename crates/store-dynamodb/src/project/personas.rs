@@ -1,7 +1,10 @@
 //! Personas.
 
-use onerun_domain::{Direction, Job, Page, PageRequest, Persona, PersonaId, Simulation, SimulationId};
+use onerun_domain::{
+    Direction, Job, Page, PageRequest, Persona, PersonaDraft, PersonaId, Simulation, SimulationId,
+};
 use onerun_store::{ChangeError, Decide, PersonaChange, StoreError};
+use serde_json::json;
 
 use crate::{
     counts::Counts,
@@ -19,6 +22,7 @@ use crate::{
 use super::{ProjectTable, contended, simulations::COUNTS};
 
 pub(super) const WHAT: &str = "persona";
+const EXPLICIT: &str = "explicit personas";
 
 fn put(keys: &SimulationKeys, persona: &Persona) -> Write {
     let (created, seq) = (keys::time(persona.created_at), keys::number(persona.seq.into()));
@@ -46,6 +50,20 @@ pub(super) async fn add(
         Written::Failed(failed) if failed == [0] => Err(StoreError::Duplicate { what: WHAT }),
         Written::Failed(_) => Ok(false),
     }
+}
+
+/// The item with the personas that the caller of a new simulation wrote, if there are any.
+pub(super) fn put_explicit(keys: &SimulationKeys, drafts: &[PersonaDraft]) -> Option<Write> {
+    let put = || Write::put(EXPLICIT, keys.explicit_personas(), &json!({ "personas": drafts })).if_new();
+    (!drafts.is_empty()).then(put)
+}
+
+pub(super) async fn explicit(
+    table: ProjectTable<'_>,
+    simulation: &SimulationId,
+) -> Result<Vec<PersonaDraft>, StoreError> {
+    let found = table.database.get(EXPLICIT, &table.keys(simulation).explicit_personas()).await?;
+    found.map_or_else(|| Ok(Vec::new()), |item| item.fields()?.value("personas"))
 }
 
 pub(super) async fn get(

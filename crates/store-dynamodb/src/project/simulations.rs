@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
-    Agent, Direction, Job, Objective, ObjectiveRef, Page, PageRequest, Position, Simulation, SimulationId,
-    SimulationStatus, Start,
+    Agent, Direction, Job, Objective, ObjectiveRef, Page, PageRequest, PersonaDraft, Position, Simulation,
+    SimulationId, SimulationStatus, Start,
 };
 use onerun_store::{
     ChangeError, Decide, IdempotencyRecord, ListSimulations, MAX_TURN_DELAY, PageBuilder, SimulationChange,
@@ -29,7 +29,7 @@ use crate::{
     write::Write,
 };
 
-use super::{ProjectTable, agents, contended, duplicate, find, objectives};
+use super::{ProjectTable, agents, contended, duplicate, find, objectives, personas};
 
 pub(super) const WHAT: &str = "simulation";
 pub(super) const COUNTS: &str = "simulation's counts";
@@ -53,14 +53,21 @@ fn put(table: ProjectTable<'_>, simulation: &Simulation, pinned: &[ObjectiveRef]
     overdue::mark_simulation(write, simulation)
 }
 
-/// Adds a simulation with its pinned objectives and its jobs.
+/// A simulation with what is written together with it.
+pub(super) struct NewSimulation<'a> {
+    pub(super) simulation: &'a Simulation,
+    pub(super) pinned: &'a [ObjectiveRef],
+    pub(super) explicit_personas: &'a [PersonaDraft],
+}
+
+/// Adds a simulation with its pinned objectives, its explicit personas and its jobs.
 pub(super) async fn insert(
     table: ProjectTable<'_>,
-    simulation: &Simulation,
-    pinned: &[ObjectiveRef],
+    new: NewSimulation<'_>,
     jobs: &[Job],
     record: Option<&IdempotencyRecord>,
 ) -> Result<(), StoreError> {
+    let NewSimulation { simulation, pinned, explicit_personas } = new;
     objectives::require(table, pinned).await?;
     let revision = || item::number(1);
     let mut writes = vec![
@@ -71,6 +78,7 @@ pub(super) async fn insert(
     let counter_shards = table.keys(&simulation.id).counter_shards();
     writes
         .extend(counter_shards.into_iter().map(|key| Write::put_bare(COUNTS, key).set(REVISION, revision())));
+    writes.extend(personas::put_explicit(&table.keys(&simulation.id), explicit_personas));
     writes.extend(jobs::calls(table.database, jobs));
     writes.extend(record.map(idempotency::put));
     match table.database.write(&writes, &mut RetryPolicy::new()).await? {

@@ -1,6 +1,8 @@
 //! Personas.
 
-use onerun_domain::{Direction, Job, Page, PageRequest, Persona, PersonaId, Simulation, SimulationId};
+use onerun_domain::{
+    Direction, Job, Page, PageRequest, Persona, PersonaDraft, PersonaId, Simulation, SimulationId,
+};
 use onerun_store::{ChangeError, Decide, PersonaChange, StoreError};
 use rusqlite::params;
 
@@ -12,6 +14,8 @@ use crate::{
     rows::{self, metadata_json, micros, persona_columns},
     sql::{self, ProjectTables},
 };
+
+const EXPLICIT: &str = "explicit personas";
 
 /// Adds a persona and its jobs, unless its simulation has a persona with that number or belongs to
 /// another project.
@@ -45,6 +49,39 @@ pub(super) fn add(tables: &ProjectTables<'_>, persona: &Persona, jobs: &[Job]) -
     }
     jobs::add(tables.connection, jobs)?;
     Ok(true)
+}
+
+/// Adds the personas that the caller of a new simulation wrote.
+pub(super) fn insert_explicit(
+    tables: &ProjectTables<'_>,
+    simulation: &SimulationId,
+    drafts: &[PersonaDraft],
+) -> Result<(), StoreError> {
+    if !drafts.is_empty() {
+        sql::execute(
+            tables.connection,
+            EXPLICIT,
+            "INSERT INTO explicit_personas (simulation_id, body) VALUES (?1, ?2)",
+            params![simulation.as_str(), rows::json(EXPLICIT, &drafts)?],
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn explicit(
+    tables: &ProjectTables<'_>,
+    simulation: &SimulationId,
+) -> Result<Vec<PersonaDraft>, StoreError> {
+    let found = sql::one(
+        tables.connection,
+        EXPLICIT,
+        "SELECT explicit_personas.body FROM explicit_personas
+         JOIN simulations ON simulations.id = explicit_personas.simulation_id
+         WHERE simulations.id = ?2 AND simulations.project_id = ?1",
+        [tables.project.as_str(), simulation.as_str()],
+        |columns| columns.checked(rows::from_json),
+    )?;
+    Ok(found.unwrap_or_default())
 }
 
 pub(super) fn get(

@@ -210,6 +210,7 @@ impl TestProject {
                     SimulationId::generate(self.fixture.random()),
                     Seed::parse(Seed::MAX).unwrap(),
                 )),
+                explicit_personas: true,
                 models: SimulationModels::all(&ModelName::parse("openai:gpt-5.4-mini").unwrap()),
                 max_cost: Some(NanoDollars::new(1)),
                 max_tokens: Some(u64::MAX),
@@ -227,7 +228,10 @@ impl TestProject {
 
     /// Inserts a simulation without objectives or jobs.
     pub(super) async fn add_simulation(&self, simulation: Simulation) -> Simulation {
-        self.store.insert_simulation(simulation.clone(), Vec::new(), Vec::new(), None).await.unwrap();
+        self.store
+            .insert_simulation(simulation.clone(), Vec::new(), Vec::new(), Vec::new(), None)
+            .await
+            .unwrap();
         simulation
     }
 
@@ -262,7 +266,7 @@ impl TestProject {
         let simulation =
             Simulation { target_conversations: target(conversations.max(1)), ..self.simulation(&agent) };
         let pinned = objectives.iter().map(Objective::reference).collect();
-        self.store.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await.unwrap();
+        self.store.insert_simulation(simulation.clone(), pinned, Vec::new(), Vec::new(), None).await.unwrap();
         let persona = self.persona(&simulation, 1).approve(self.now()).unwrap();
         let mut scene = Scene {
             project: self.clone(),

@@ -67,7 +67,11 @@ pub async fn record_is_written_with_the_requests_effect(fixture: &Fixture) {
     project.store.insert_agent(project.agent(), some("agent")).await.unwrap();
     project.store.insert_objective(project.objective(), some("objective")).await.unwrap();
     let simulation = project.simulation(&scene.agent);
-    project.store.insert_simulation(simulation, Vec::new(), Vec::new(), some("simulation")).await.unwrap();
+    project
+        .store
+        .insert_simulation(simulation, Vec::new(), Vec::new(), Vec::new(), some("simulation"))
+        .await
+        .unwrap();
     let run = run(some("run").unwrap());
     project.store.change_simulation(&scene.simulation.id, run).await.unwrap().unwrap();
     let start = start(&scene, some("start").unwrap());
@@ -96,7 +100,10 @@ pub async fn repeated_request_writes_nothing(fixture: &Fixture) {
     assert!(is_duplicate(&project.store.insert_objective(objective.clone(), again()).await));
     assert_eq!(project.store.objective(&objective.id).await.unwrap(), None);
     let simulation = project.simulation(&scene.agent);
-    let inserted = project.store.insert_simulation(simulation.clone(), Vec::new(), Vec::new(), again()).await;
+    let inserted = project
+        .store
+        .insert_simulation(simulation.clone(), Vec::new(), Vec::new(), Vec::new(), again())
+        .await;
     assert!(is_duplicate(&inserted));
     assert_eq!(project.store.simulation(&simulation.id).await.unwrap(), None);
     let ran = project.store.change_simulation(&scene.simulation.id, run(again().unwrap())).await;

@@ -141,7 +141,7 @@ pub async fn simulation_shows_no_resource_of_another_project(fixture: &Fixture) 
         let id = simulation.id.clone();
         let work = Work::StartSimulation { simulation: id.clone() };
         let jobs = vec![Job::new(other.id.clone(), work)];
-        if other.store.insert_simulation(simulation, pinned, jobs, None).await.is_err() {
+        if other.store.insert_simulation(simulation, pinned, Vec::new(), jobs, None).await.is_err() {
             assert_eq!(other.store.simulation(&id).await.unwrap(), None, "it is half there");
             assert_eq!(fixture.take_jobs().await, []);
         }

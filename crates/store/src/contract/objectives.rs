@@ -30,7 +30,10 @@ impl TestProject {
     async fn pinned(&self, references: Vec<ObjectiveRef>) -> Vec<Objective> {
         let agent = self.add_agent(self.agent()).await;
         let simulation = self.simulation(&agent);
-        self.store.insert_simulation(simulation.clone(), references, Vec::new(), None).await.unwrap();
+        self.store
+            .insert_simulation(simulation.clone(), references, Vec::new(), Vec::new(), None)
+            .await
+            .unwrap();
         self.store.simulation(&simulation.id).await.unwrap().unwrap().objectives
     }
 }
@@ -81,7 +84,7 @@ pub async fn change_adds_a_version_and_keeps_the_old_ones(fixture: &Fixture) {
     let agent = project.add_agent(project.agent()).await;
     let simulation = project.simulation(&agent);
     let pinned = vec![first.reference()];
-    project.store.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await.unwrap();
+    project.store.insert_simulation(simulation.clone(), pinned, Vec::new(), Vec::new(), None).await.unwrap();
 
     let second = project.revise(&first.id, renaming("Renamed")).await;
     let criteria = Criteria::parse("check: persona ended").unwrap();

@@ -1,7 +1,8 @@
 //! Personas: created, listed, approved, rejected.
 
 use onerun_domain::{
-    AgeGroup, ApprovalStatus, Job, Persona, PersonaAttributes, PersonaId, Refusal, SimulationId, Work,
+    AgeGroup, ApprovalStatus, ExplicitPersonas, Job, Persona, PersonaAttributes, PersonaDraft, PersonaId,
+    Refusal, SimulationId, Work,
 };
 
 use super::fixture::{
@@ -56,7 +57,7 @@ impl TestProject {
                 ..next()
             });
         }
-        for age_group in [AgeGroup::Teen, AgeGroup::YoungAdult, AgeGroup::Adult, AgeGroup::Senior] {
+        for age_group in AgeGroup::ALL {
             personas.push(Persona { attributes: PersonaAttributes { age_group, ..attributes() }, ..next() });
         }
         for approval in ApprovalStatus::ALL {
@@ -88,6 +89,31 @@ impl TestProject {
         });
         personas
     }
+}
+
+/// The personas that a caller wrote are read back in their order, of this project's simulation alone.
+pub async fn explicit_personas_are_read_as_written(fixture: &Fixture) {
+    let (project, other) = (fixture.new_project().await, fixture.new_project().await);
+    let agent = project.add_agent(project.agent()).await;
+    let simulation = project.simulation(&agent);
+    let none = project.add_simulation(project.simulation(&agent)).await;
+    let draft = |text: &str| PersonaDraft {
+        summary: text.to_owned(),
+        story: format!("s{text}"),
+        purpose: format!("p{text}"),
+        attributes: PersonaAttributes { habits: text.to_owned(), ..attributes() },
+    };
+    let mut drafts: Vec<_> = odd_texts().iter().map(|text| draft(text)).collect();
+    let size = |drafts: &[PersonaDraft]| serde_json::to_vec(drafts).unwrap().len();
+    let last = draft("");
+    let rest = ExplicitPersonas::MAX_BYTES - size(&drafts) - size(std::slice::from_ref(&last));
+    drafts.push(PersonaDraft { story: format!("s{}", "\u{1f600}".repeat(rest / 4)), ..last });
+    assert!(ExplicitPersonas::parse(drafts.clone()).is_ok());
+    let id = simulation.id.clone();
+    project.store.insert_simulation(simulation, Vec::new(), drafts.clone(), Vec::new(), None).await.unwrap();
+    assert_eq!(project.store.explicit_personas(&id).await.unwrap(), drafts);
+    assert_eq!(project.store.explicit_personas(&none.id).await.unwrap(), []);
+    assert_eq!(other.store.explicit_personas(&id).await.unwrap(), []);
 }
 
 /// Every field is stored verbatim, and reads the same alone, in a list and with a conversation.

@@ -83,7 +83,11 @@ pub async fn simulation_is_read_as_added(fixture: &Fixture) {
     }
     for simulation in simulations {
         let pinned = vec![objective.reference()];
-        project.store.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await.unwrap();
+        project
+            .store
+            .insert_simulation(simulation.clone(), pinned, Vec::new(), Vec::new(), None)
+            .await
+            .unwrap();
         let id = simulation.id.clone();
         let detail =
             SimulationDetail { simulation, agent: agent.clone(), objectives: vec![objective.clone()] };
@@ -101,7 +105,7 @@ pub async fn simulation_is_added_once(fixture: &Fixture) {
     let first = project.add_simulation(project.simulation(&agent)).await;
     let second = Simulation { name: name("Second"), ..first.clone() };
     let jobs = vec![project.start_job(&second)];
-    assert_duplicate(&project.store.insert_simulation(second, Vec::new(), jobs, None).await);
+    assert_duplicate(&project.store.insert_simulation(second, Vec::new(), Vec::new(), jobs, None).await);
     assert_eq!(project.simulation_list(OLDEST_FIRST, |list| list).await, [first]);
     assert_eq!(fixture.take_jobs().await, []);
 }
@@ -112,7 +116,11 @@ pub async fn simulation_is_added_with_its_jobs(fixture: &Fixture) {
     let agent = project.add_agent(project.agent()).await;
     let simulation = project.simulation(&agent);
     let job = project.start_job(&simulation);
-    project.store.insert_simulation(simulation, Vec::new(), vec![job.clone()], None).await.unwrap();
+    project
+        .store
+        .insert_simulation(simulation, Vec::new(), Vec::new(), vec![job.clone()], None)
+        .await
+        .unwrap();
     assert_eq!(fixture.take_jobs().await, [job]);
 }
 
@@ -129,7 +137,11 @@ pub async fn objectives_keep_the_order_of_the_simulation(fixture: &Fixture) {
     for count in [0, 1, 4] {
         let pinned: Vec<_> = objectives[..count].iter().map(Objective::reference).collect();
         let simulation = project.simulation(&agent);
-        project.store.insert_simulation(simulation.clone(), pinned, Vec::new(), None).await.unwrap();
+        project
+            .store
+            .insert_simulation(simulation.clone(), pinned, Vec::new(), Vec::new(), None)
+            .await
+            .unwrap();
         let detail = project.store.simulation(&simulation.id).await.unwrap().unwrap();
         assert_eq!(detail.objectives, objectives[..count]);
         let order = SimulationOrder::CreatedAt(Direction::Descending);
