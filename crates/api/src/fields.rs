@@ -22,8 +22,8 @@ pub(crate) trait Input: Sized {
 
 /// Declares the fields of a body, each once: its name, how it is read and its description.
 ///
-/// A field is `required`, `optional`, `defaulted` with a JSON value, or read `together` with others. `=>` converts the value that was
-/// read. `struct` declares the type as well; `impl` is for a type of another crate.
+/// A field is `required`, `optional`, `defaulted` with a JSON value, or read `together` with others. `=>` converts
+/// the value that was read. `struct` declares the type as well; `impl` is for a type of another crate.
 macro_rules! input {
     ($(#[$meta:meta])* $visibility:vis struct $name:ident {
         $($(#[$attribute:meta])* $field:ident: $type:ty = $kind:ident($($args:expr),+) $(=> $convert:expr)?,)+
