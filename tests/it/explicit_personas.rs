@@ -47,7 +47,7 @@ async fn explicit_personas_are_those_that_were_written() {
     assert_eq!((&defaults["age_group"], &defaults["version"]), (&json!("adult"), &json!("1")));
     assert_eq!(personas[1]["story"], "");
 
-    // What a list shows can be sent again.
+    // Personas of a list can be sent again.
     let mut again = Vec::new();
     for persona in &personas {
         let field = |name: &str| (name.to_owned(), persona[name].clone());
