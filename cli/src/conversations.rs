@@ -32,7 +32,7 @@ pub(crate) enum Command {
 /// Options that select a simulation.
 #[derive(Debug, Args)]
 struct InSimulation {
-    /// The simulation's id, as `onerun simulations list` prints it.
+    /// The simulation's id or exact name.
     #[arg(long, value_name = "ID")]
     simulation: String,
     #[command(flatten)]
@@ -41,7 +41,7 @@ struct InSimulation {
 
 impl InSimulation {
     async fn client(&self) -> anyhow::Result<SimulationClient> {
-        Ok(self.of.client().await?.simulation(&self.simulation))
+        self.of.simulation(&self.simulation).await
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) enum Command {
 /// Options of `onerun evaluations create`.
 #[derive(Debug, Args)]
 pub(crate) struct Create {
-    /// The simulation's id, as `onerun simulations list` prints it.
+    /// The simulation's id or exact name.
     #[arg(value_name = "SIMULATION_ID")]
     simulation: String,
     /// The model that judges, as `provider:model`. The server must allow it.
@@ -43,7 +43,7 @@ pub(crate) struct Create {
 /// Options of `onerun evaluations list`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// The simulation's id, as `onerun simulations list` prints it.
+    /// The simulation's id or exact name.
     #[arg(value_name = "SIMULATION_ID")]
     simulation: String,
     #[command(flatten)]
@@ -58,7 +58,7 @@ pub(crate) struct List {
 /// Options of `onerun evaluations show`.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// The simulation's id, as `onerun simulations list` prints it.
+    /// The simulation's id or exact name.
     #[arg(value_name = "SIMULATION_ID")]
     simulation: String,
     /// The run's id, as `onerun evaluations list` prints it.
@@ -80,7 +80,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
 }
 
 async fn create(options: &Create) -> anyhow::Result<()> {
-    let simulation = options.of.client().await?.simulation(&options.simulation);
+    let simulation = options.of.simulation(&options.simulation).await?;
     let run = simulation.create_evaluation(&options.judge).await?;
     if options.json {
         return output::print_json(run.json());
@@ -90,7 +90,7 @@ async fn create(options: &Create) -> anyhow::Result<()> {
 }
 
 async fn list(options: &List) -> anyhow::Result<()> {
-    let simulation = options.of.client().await?.simulation(&options.simulation);
+    let simulation = options.of.simulation(&options.simulation).await?;
     list::print(
         &options.paging,
         options.json,
@@ -117,7 +117,7 @@ fn judged(run: &EvaluationRun) -> String {
 }
 
 async fn show(options: &Show) -> anyhow::Result<()> {
-    let simulation = options.of.client().await?.simulation(&options.simulation);
+    let simulation = options.of.simulation(&options.simulation).await?;
     let report = simulation.evaluation(&options.id).await?;
     if options.json {
         return output::print_json(report.json());

@@ -1,14 +1,18 @@
 //! The `onerun` program.
 
+mod agents;
 mod api;
 mod conversations;
+mod creation;
 mod demo;
 mod evaluations;
 mod init;
+mod input;
 mod keys;
 mod list;
 mod logs;
 mod models;
+mod objectives;
 mod outcome;
 mod output;
 mod personas;
@@ -64,13 +68,25 @@ enum Command {
         #[command(subcommand)]
         command: keys::Command,
     },
-    /// List projects.
+    /// Create, show and list projects.
     #[command(after_help = outcome::AFTER_HELP)]
     Projects {
         #[command(subcommand)]
         command: projects::Command,
     },
-    /// Show simulations: progress and results.
+    /// Create, show and list the agents of a project.
+    #[command(after_help = outcome::AFTER_HELP)]
+    Agents {
+        #[command(subcommand)]
+        command: agents::Command,
+    },
+    /// Create, show and list the objectives of a project.
+    #[command(after_help = outcome::AFTER_HELP)]
+    Objectives {
+        #[command(subcommand)]
+        command: objectives::Command,
+    },
+    /// Create, show, await and cancel simulations.
     #[command(after_help = outcome::AFTER_HELP)]
     Simulations {
         #[command(subcommand)]
@@ -148,7 +164,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let result = match command {
         Command::Keys { command } => return keys::run(&command),
         Command::Projects { command } => return query(projects::run(&command)),
-        Command::Simulations { command } => return query(simulations::run(&command)),
+        Command::Agents { command } => return query(agents::run(&command)),
+        Command::Objectives { command } => return query(objectives::run(&command)),
+        Command::Simulations { command } => return exit_with(simulations::run(&command)),
         Command::Personas { command } => return query(personas::run(&command)),
         Command::Conversations { command } => return query(conversations::run(&command)),
         Command::Evaluations { command } => return query(evaluations::run(&command)),
@@ -192,8 +210,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 /// Runs a command that reads from the API.
 fn query(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
-    logs::start("warn");
-    outcome::report(runtime()?.block_on(command).map(|()| ExitCode::SUCCESS))
+    exit_with(async { outcome::report(command.await.map(|()| ExitCode::SUCCESS)) })
 }
 
 /// Runs a command that reads from the API and decides its exit code.

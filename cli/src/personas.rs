@@ -27,7 +27,7 @@ pub(crate) enum Command {
 /// Options of `onerun personas list`.
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// The simulation's id, as `onerun simulations list` prints it.
+    /// The simulation's id or exact name.
     #[arg(value_name = "SIMULATION_ID")]
     simulation: String,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(crate) struct List {
 /// Options of `onerun personas approve` and `reject`.
 #[derive(Debug, Args)]
 pub(crate) struct Decide {
-    /// The simulation's id, as `onerun simulations list` prints it.
+    /// The simulation's id or exact name.
     #[arg(value_name = "SIMULATION_ID")]
     simulation: String,
     /// The ids of the personas, as `onerun personas list` prints them.
@@ -71,7 +71,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
 }
 
 async fn list(options: &List) -> anyhow::Result<()> {
-    let simulation = options.of.client().await?.simulation(&options.simulation);
+    let simulation = options.of.simulation(&options.simulation).await?;
     list::print(
         &options.paging,
         options.json,
@@ -100,7 +100,7 @@ async fn decide(
     options: &Decide,
     decide: impl AsyncFn(&SimulationClient, &str) -> Result<(), onerun_client::Error>,
 ) -> anyhow::Result<u64> {
-    let simulation = options.of.client().await?.simulation(&options.simulation);
+    let simulation = options.of.simulation(&options.simulation).await?;
     let ids = if options.all { pending(&simulation).await? } else { options.personas.clone() };
     let mut decided = 0;
     for id in &ids {
@@ -108,6 +108,16 @@ async fn decide(
         decided += 1;
     }
     Ok(decided)
+}
+
+/// Approves all pending personas and returns their number.
+pub(crate) async fn approve_all(simulation: &SimulationClient) -> anyhow::Result<u64> {
+    let mut approved = 0;
+    for id in pending(simulation).await? {
+        simulation.approve_persona(&id).await?;
+        approved += 1;
+    }
+    Ok(approved)
 }
 
 /// The ids of the pending personas.

@@ -2,14 +2,17 @@
 
 use clap::Args;
 use onerun_client::{
-    Client, Error, ProjectClient,
-    resource::{Agent, PageRequest, Project},
+    Client, Error, ProjectClient, SimulationClient,
+    resource::{Agent, Objective, PageRequest, Project},
 };
 
 use crate::{api::Connection, list, outcome::Negative, text::plain};
 
 /// The length of the ids of projects, agents and objectives.
 const ID_LENGTH: usize = 12;
+
+/// The length of the ids of simulations.
+const LONG_ID_LENGTH: usize = 21;
 
 /// How many resources of one name an error shows.
 const MAX_SHOWN: usize = 10;
@@ -35,6 +38,12 @@ impl ProjectArgument {
         self.project.as_deref().is_some_and(|wanted| !wanted.trim().is_empty())
     }
 
+    /// A client of the simulation with this id or exact name.
+    pub(crate) async fn simulation(&self, wanted: &str) -> anyhow::Result<SimulationClient> {
+        let project = self.client().await?;
+        Ok(project.simulation(&find_simulation(&project, wanted).await?))
+    }
+
     /// The options of the connection.
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
@@ -53,31 +62,60 @@ impl ProjectArgument {
 }
 
 /// The id of the project with this id or exact name. An id counts before a name.
-async fn find_project(client: &Client, wanted: &str) -> anyhow::Result<String> {
+pub(crate) async fn find_project(client: &Client, wanted: &str) -> anyhow::Result<String> {
     let get = async || client.get_project(wanted).await.map(drop);
-    let named = async || {
-        let projects =
-            list::all(|project: &Project| &project.id, async |page| client.list_projects(page).await).await?;
-        Ok(projects
-            .iter()
-            .filter(|project| project.name == wanted)
-            .map(|project| project.id.clone())
-            .collect())
-    };
-    find("project", wanted, get, named).await
+    find("project", wanted, get, async || projects_named(client, wanted).await).await
+}
+
+/// The ids of the projects with exactly this name, newest first.
+pub(crate) async fn projects_named(client: &Client, name: &str) -> Result<Vec<String>, Error> {
+    let projects =
+        list::all(|project: &Project| &project.id, async |page| client.list_projects(page).await).await?;
+    Ok(projects.iter().filter(|project| project.name == name).map(|project| project.id.clone()).collect())
 }
 
 /// The id of the agent with this id or exact name. An id counts before a name.
 pub(crate) async fn find_agent(project: &ProjectClient, wanted: &str) -> anyhow::Result<String> {
     let get = async || project.agent(wanted).await.map(drop);
+    find("agent", wanted, get, async || agents_named(project, wanted).await).await
+}
+
+/// The ids of the agents with exactly this name, newest first.
+pub(crate) async fn agents_named(project: &ProjectClient, name: &str) -> Result<Vec<String>, Error> {
+    let agents =
+        list::all(|agent: &Agent| &agent.id, async |page| project.list_agents(Some(name), page).await)
+            .await?;
+    // A server that does not know the filter lists all agents.
+    Ok(agents.iter().filter(|agent| agent.name == name).map(|agent| agent.id.clone()).collect())
+}
+
+/// The id of the objective with this id or exact name. An id counts before a name.
+pub(crate) async fn find_objective(project: &ProjectClient, wanted: &str) -> anyhow::Result<String> {
+    let get = async || project.objective(wanted).await.map(drop);
+    find("objective", wanted, get, async || objectives_named(project, wanted).await).await
+}
+
+/// The ids of the objectives with exactly this name, newest first.
+pub(crate) async fn objectives_named(project: &ProjectClient, name: &str) -> Result<Vec<String>, Error> {
+    let list = async |page| project.list_objectives(page).await;
+    let objectives = list::all(|objective: &Objective| &objective.id, list).await?;
+    Ok(objectives
+        .iter()
+        .filter(|objective| objective.name == name)
+        .map(|objective| objective.id.clone())
+        .collect())
+}
+
+/// The id of the simulation with this id or exact name. An id counts before a name.
+pub(crate) async fn find_simulation(project: &ProjectClient, wanted: &str) -> anyhow::Result<String> {
+    let get = async || project.simulation(wanted).get().await.map(drop);
+    // Of many simulations with one name, no more are counted than one page has.
     let named = async || {
-        let agents =
-            list::all(|agent: &Agent| &agent.id, async |page| project.list_agents(Some(wanted), page).await)
-                .await?;
-        // A server that does not know the filter lists all agents.
-        Ok(agents.iter().filter(|agent| agent.name == wanted).map(|agent| agent.id.clone()).collect())
+        let found = project.simulations_named(wanted, PageRequest::first(list::PAGE as usize)).await?;
+        let named = found.data.iter().filter(|simulation| simulation.name == wanted);
+        Ok(named.map(|simulation| simulation.id.clone()).collect())
     };
-    find("agent", wanted, get, named).await
+    find("simulation", wanted, get, named).await
 }
 
 /// The id of the resource with this id or exact name. `get` asks for the resource with this id, and `named` returns the
@@ -115,18 +153,20 @@ pub(crate) async fn find(
             Err(Negative(format!("no {what} has the name `{}`; names are case-sensitive", plain(wanted)))
                 .into())
         }
-        (ids, _) => {
-            let shown: Vec<_> = ids.iter().take(MAX_SHOWN).map(|id| plain(id)).collect();
-            let rest = if ids.len() > MAX_SHOWN { ", …" } else { "" };
-            Err(Negative(format!(
-                "{} {what}s have the name `{}`: give the id of one: {}{rest}",
-                ids.len(),
-                plain(wanted),
-                shown.join(", "),
-            ))
-            .into())
-        }
+        (ids, _) => Err(several(what, wanted, ids).into()),
     }
+}
+
+/// The error about a name that several resources have.
+pub(crate) fn several(what: &str, name: &str, ids: &[String]) -> Negative {
+    let shown: Vec<_> = ids.iter().take(MAX_SHOWN).map(|id| plain(id)).collect();
+    let rest = if ids.len() > MAX_SHOWN { ", …" } else { "" };
+    Negative(format!(
+        "{} {what}s have the name `{}`: give the id of one: {}{rest}",
+        ids.len(),
+        plain(name),
+        shown.join(", "),
+    ))
 }
 
 /// The id of the only project that the key may access.
@@ -151,7 +191,7 @@ async fn only_project(client: &Client) -> anyhow::Result<String> {
 const SEVERAL: &str = "the key may access several projects: give one with --project or ONERUN_PROJECT; `onerun projects list` prints them";
 
 fn is_id(text: &str) -> bool {
-    text.len() == ID_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    matches!(text.len(), ID_LENGTH | LONG_ID_LENGTH) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn is_beyond_key(error: &Error) -> bool {

@@ -5,15 +5,53 @@ use onerun_client::resource::Project;
 
 use crate::{
     api::Connection,
+    creation::Creation,
     list::{self, Paging},
-    text::{plain, table, time},
+    output,
+    project::{find_project, projects_named},
+    text::{fields, plain, prose, table, time, utc},
 };
+
+/// The width of the widest field name, in columns.
+const NAME_WIDTH: usize = 7;
 
 /// Subcommands of `onerun projects`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Create a project, and print its id.
+    #[command(after_help = "\
+Example:
+  export ONERUN_PROJECT=$(onerun projects create 'Order support' --unless-exists)")]
+    Create(Create),
+    /// Show a project.
+    #[command(visible_alias = "show")]
+    Get(Get),
     /// List the projects that the key may access, newest first.
     List(List),
+}
+
+/// Options of `onerun projects create`.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The project's name.
+    name: String,
+    #[command(flatten)]
+    creation: Creation,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Options of `onerun projects get`.
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// The project's id or exact name.
+    #[arg(value_name = "ID|NAME")]
+    project: String,
+    /// Print the API's response as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// Options of `onerun projects list`.
@@ -29,7 +67,37 @@ pub(crate) struct List {
 }
 
 pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
-    let Command::List(options) = command;
+    match command {
+        Command::Create(options) => create(options).await,
+        Command::Get(options) => get(options).await,
+        Command::List(options) => list(options).await,
+    }
+}
+
+async fn create(options: &Create) -> anyhow::Result<()> {
+    let client = options.connection.client()?;
+    let named = async || projects_named(&client, &options.name).await;
+    let id = match options.creation.existing("project", &options.name, named).await? {
+        Some(id) => id,
+        None => client.create_project(&options.name).await?.id,
+    };
+    options.creation.printing.print(&id, async || client.get_project(&id).await).await
+}
+
+async fn get(options: &Get) -> anyhow::Result<()> {
+    let client = options.connection.client()?;
+    let project = client.get_project(&find_project(&client, &options.project).await?).await?;
+    if options.json {
+        return output::print_json(project.json());
+    }
+    output::print(&fields(&[
+        ("id", plain(&project.id)),
+        ("name", prose(&project.name, NAME_WIDTH)),
+        ("created", utc(&project.created_at)),
+    ]))
+}
+
+async fn list(options: &List) -> anyhow::Result<()> {
     let client = options.connection.client()?;
     list::print(
         &options.paging,

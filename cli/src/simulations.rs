@@ -1,6 +1,9 @@
-//! `onerun simulations`: progress and results.
+//! `onerun simulations`.
 
-use std::{collections::BTreeMap, fmt};
+mod create;
+mod wait;
+
+use std::{collections::BTreeMap, fmt, process::ExitCode};
 
 use clap::{Args, Subcommand, ValueEnum};
 use onerun_client::{
@@ -11,8 +14,8 @@ use tokio::task::JoinSet;
 
 use crate::{
     list::{self, Paging},
-    output,
-    project::ProjectArgument,
+    outcome, output, personas,
+    project::{ProjectArgument, find_simulation},
     results,
     text::{count, fields, labelled, plain, prose, table, time, utc},
 };
@@ -26,12 +29,23 @@ const CONCURRENT_REQUESTS: usize = 4;
 /// Subcommands of `onerun simulations`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Create a simulation, which starts at once, and print its id.
+    #[command(after_help = create::EXAMPLES)]
+    Create(Box<create::Create>),
     /// List the simulations of a project, newest first.
     ///
     /// For the table, the results of each simulation are requested, too. `--json` prints the list only.
     List(List),
     /// Show a simulation: its settings, progress, and results by objective.
+    #[command(visible_alias = "get")]
     Show(Show),
+    /// Wait until a simulation is over, show its progress, and print its results.
+    #[command(after_help = wait::HELP)]
+    Wait(wait::Wait),
+    /// Approve all pending personas of a simulation, so that their conversations start.
+    Approve(Selected),
+    /// Cancel a simulation. Conversations in progress are stopped.
+    Cancel(Selected),
 }
 
 /// Options of `onerun simulations list`.
@@ -74,24 +88,47 @@ impl From<Status> for SimulationStatus {
     }
 }
 
+/// A simulation.
+#[derive(Debug, Args)]
+pub(crate) struct Selected {
+    /// The simulation's id or exact name.
+    #[arg(value_name = "SIMULATION_ID")]
+    simulation: String,
+    #[command(flatten)]
+    of: ProjectArgument,
+}
+
 /// Options of `onerun simulations show`.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// The simulation's id.
-    #[arg(value_name = "SIMULATION_ID")]
-    id: String,
     #[command(flatten)]
-    of: ProjectArgument,
+    of: Selected,
     /// Print the API's responses as JSON: `{"simulation": …, "results": …}`.
     #[arg(long)]
     json: bool,
 }
 
-pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
-    match command {
+pub(crate) async fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    let done = match command {
+        Command::Wait(options) => return wait::run(options).await,
+        Command::Create(options) => create::run(options).await,
         Command::List(options) => list(options).await,
         Command::Show(options) => show(options).await,
-    }
+        Command::Approve(options) => approve(options).await,
+        Command::Cancel(options) => cancel(options).await,
+    };
+    outcome::report(done.map(|()| ExitCode::SUCCESS))
+}
+
+async fn approve(options: &Selected) -> anyhow::Result<()> {
+    let simulation = options.of.simulation(&options.simulation).await?;
+    let approved = personas::approve_all(&simulation).await?;
+    output::print(&format!("approved {}\n", count(approved, "persona")))
+}
+
+async fn cancel(options: &Selected) -> anyhow::Result<()> {
+    options.of.simulation(&options.simulation).await?.cancel().await?;
+    output::print("canceled\n")
 }
 
 async fn list(options: &List) -> anyhow::Result<()> {
@@ -152,16 +189,20 @@ fn ended(counts: &ConversationCounts) -> String {
 }
 
 async fn show(options: &Show) -> anyhow::Result<()> {
-    let project = options.of.client().await?;
-    let client = project.simulation(&options.id);
+    let project = options.of.of.client().await?;
+    let client = project.simulation(&find_simulation(&project, &options.of.simulation).await?);
     let (simulation, results) = (client.get().await?, client.results().await?);
     if options.json {
-        let (simulation, results) = (simulation.json(), results.json());
-        return output::print_json(&format!("{{\"simulation\":{simulation},\"results\":{results}}}"));
+        return print_json(&simulation, &results);
     }
     let mut text = String::new();
     describe(&mut text, project.id(), &simulation, &results)?;
     output::print(&text)
+}
+
+fn print_json(simulation: &Verbatim<Simulation>, results: &Verbatim<Results>) -> anyhow::Result<()> {
+    let (simulation, results) = (simulation.json(), results.json());
+    output::print_json(&format!("{{\"simulation\":{simulation},\"results\":{results}}}"))
 }
 
 /// Writes all details of a simulation.

@@ -1,4 +1,4 @@
-//! `onerun projects`, `simulations`, `personas`, `conversations` and `keys attention`.
+//! `onerun projects`, `agents`, `objectives`, `simulations`, `personas`, `conversations` and `keys attention`.
 
 use std::process::Output;
 
@@ -15,6 +15,7 @@ mod attempts;
 mod hostile;
 mod models;
 mod reports;
+mod resources;
 mod run;
 mod tables;
 
@@ -307,7 +308,7 @@ async fn missing_resources_exit_with_1_and_bad_usage_with_2() {
     let wrong = run(url, key, &["simulations", "show", "--project", project]).await;
     assert_eq!((wrong.code, wrong.stdout.as_str()), (2, ""), "{wrong:?}");
     assert!(wrong.stderr.contains("<SIMULATION_ID>"), "{wrong:?}");
-    for group in ["projects", "simulations", "personas", "conversations"] {
+    for group in ["projects", "agents", "objectives", "simulations", "personas", "conversations"] {
         let help = run(url, key, &[group, "--help"]).await.exits(0);
         for expected in ["Exit codes:", "ONERUN_API_BASE_URL", "ONERUN_API_KEY"] {
             assert!(help.contains(expected), "{help}");

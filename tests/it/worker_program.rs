@@ -77,7 +77,7 @@ fn text(value: &Value, member: &str) -> String {
 }
 
 /// The sample command with this behaviour.
-fn command_agent(behaviour: &[&str]) -> Value {
+pub(crate) fn command_agent(behaviour: &[&str]) -> Value {
     let python = venv("python").get_program().to_str().unwrap().to_owned();
     let script = workspace().join("tests/agents/command.py");
     let run = [&[python.as_str(), script.to_str().unwrap()], behaviour].concat();

@@ -100,6 +100,11 @@ impl ProjectClient {
         self.0.at(&["agents", id]).patch(&json!({ "description": description })).await
     }
 
+    /// The objective with this id, at its newest version.
+    pub async fn objective(&self, id: &str) -> Result<Verbatim<Objective>, Error> {
+        self.0.at(&["objectives", id]).get(&[]).await
+    }
+
     /// The objectives at their newest versions, newest first.
     pub async fn list_objectives(
         &self,
@@ -148,6 +153,15 @@ impl ProjectClient {
     ) -> Result<Page<Simulation>, Error> {
         let query = [("agent_id", agent_id), ("status", status.as_str()), ("sort_by", "created_at")];
         self.0.at(&["simulations"]).page(&query, page).await
+    }
+
+    /// The simulations with exactly this name, newest first.
+    pub async fn simulations_named(
+        &self,
+        name: &str,
+        page: PageRequest,
+    ) -> Result<Verbatim<Page<Verbatim<Simulation>>>, Error> {
+        self.0.at(&["simulations"]).page(&[("exact_name", name), ("sort_by", "created_at")], page).await
     }
 
     /// Simulations, newest first.

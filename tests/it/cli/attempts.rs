@@ -76,10 +76,15 @@ async fn a_lost_attempt_shows_the_reason_of_the_worker() {
             "attempt": 1, "end_reason": "lease_expired", "failure_reason": "out of memory",
             "ended_at": "2026-01-02T03:04:05Z",
         }],
+        // The same answer is also that about the project and the simulation.
         "data": [], "has_more": false, "name": "Shop", "created_at": "2026-01-02T03:04:05Z",
+        "agent": {"id": "a", "name": "Desk"}, "scenario": "A kettle is broken.", "target_conversations": 1,
+        "target_personas": 1, "max_turns": 5, "seed": 7,
+        "models": {"persona": "offline", "reply": "offline", "judge": "offline"},
     });
     let url = answering("200 OK", conversation).await;
-    let arguments = ["conversations", "show", "c", "--simulation", "s", "--project", "AbCdEfGhIjKl"];
+    let arguments =
+        ["conversations", "show", "c", "--simulation", "AbCdEfGhIjKlMnOpQrStU", "--project", "AbCdEfGhIjKl"];
     let shown = run(&url, "k", &arguments).await.exits(0);
     let expected = "attempt 1 ended 2026-01-02 03:04 UTC: lease expired because the worker stopped answering \
                     the worker's reason: out of memory";

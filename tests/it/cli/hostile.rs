@@ -29,6 +29,7 @@ const SHOWN_IN_JSON: &str = r"\u202e\u200b\u2028\u061c\u00ad\ufeff\udb40\udc41";
 
 const KEY: &str = "onr_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJyjI1Z3e";
 const ID: &str = "AAECAwQFBgcI";
+const SIMULATION: &str = "AAECAwQFBgcIAAECAwQFB";
 
 #[derive(Debug)]
 struct Ran {
@@ -135,18 +136,30 @@ async fn read_request(stream: &mut TcpStream) -> String {
 }
 
 /// The commands that ask the API, and whether they show its answer to people, too.
-const COMMANDS: [(&str, bool); 25] = [
+const COMMANDS: [(&str, bool); 37] = [
     ("projects list", true),
+    ("projects get ID", true),
+    ("projects create x", true),
+    ("agents list --project ID", true),
+    ("agents get ID --project ID", true),
+    ("agents create x --project ID", true),
+    ("objectives list --project ID", true),
+    ("objectives get ID --project ID", true),
+    ("objectives create x --criteria y --project ID", true),
+    ("simulations create x --agent ID --scenario y --personas 1 --project ID", true),
+    ("simulations wait SIMULATION --timeout 1 --project ID", false),
+    ("simulations approve SIMULATION --project ID", false),
+    ("simulations cancel SIMULATION --project ID", false),
     ("simulations list --project ID", true),
-    ("simulations show s --project ID", true),
-    ("personas list s --project ID", true),
-    ("personas approve s --all --project ID", false),
-    ("personas reject s p --project ID", false),
-    ("conversations list --simulation s --project ID", true),
-    ("conversations show c --simulation s --project ID", true),
-    ("evaluations create s --judge openai:x --project ID", true),
-    ("evaluations list s --project ID", true),
-    ("evaluations show s r --project ID", true),
+    ("simulations show SIMULATION --project ID", true),
+    ("personas list SIMULATION --project ID", true),
+    ("personas approve SIMULATION --all --project ID", false),
+    ("personas reject SIMULATION p --project ID", false),
+    ("conversations list --simulation SIMULATION --project ID", true),
+    ("conversations show c --simulation SIMULATION --project ID", true),
+    ("evaluations create SIMULATION --judge openai:x --project ID", true),
+    ("evaluations list SIMULATION --project ID", true),
+    ("evaluations show SIMULATION r --project ID", true),
     ("report s --project ID", true),
     ("compare t s --project ID", true),
     ("keys create name --preset ci --all-projects", true),
@@ -177,14 +190,15 @@ async fn no_command_prints_what_a_terminal_obeys_or_hides() {
         ran
     };
     for (line, shows) in COMMANDS {
-        let line = line.replace("ID", ID);
+        let line = line.replace("SIMULATION", SIMULATION).replace("ID", ID);
         let arguments: Vec<&str> = line.split(' ').collect();
         let ran = run(&arguments).await;
         let shown = format!("{}{}", ran.stdout, ran.stderr);
         // Long words are broken over lines.
         let joined: String = shown.split_whitespace().collect();
         assert_eq!(joined.contains(SHOWN), shows, "{line}: {ran:?}");
-        if !arguments.contains(&"approve") && !arguments.contains(&"reject") {
+        let prints_no_answer = ["approve", "reject", "cancel", "wait"];
+        if !prints_no_answer.contains(&arguments[1]) {
             let ran = run(&[&arguments[..], &["--json"]].concat()).await;
             assert!(serde_json::from_str::<Value>(&ran.stdout).is_ok(), "{line}: {ran:?}");
             assert!(ran.stdout.contains(SHOWN_IN_JSON), "{line}: {ran:?}");
@@ -294,7 +308,7 @@ pub(super) async fn answering(status: &'static str, body: Value) -> String {
 async fn a_hostile_refusal_is_shown_and_not_obeyed() {
     let refusal = json!({"code": HOSTILE, "message": HOSTILE});
     let wrong = json!({"id": HOSTILE, "status": HOSTILE});
-    let show = ["conversations", "show", "c", "--project", "p", "--simulation", "s"];
+    let show = ["conversations", "show", "c", "--project", ID, "--simulation", SIMULATION];
     for (status, body, arguments, code) in [
         ("404 Not Found", &refusal, ["projects", "list"].as_slice(), 1),
         ("404 Not Found", &refusal, &["keys", "list"], 1),

@@ -17,10 +17,9 @@ use crate::{
 const DOCUMENT: &str = include_str!("../../../../openapi.json");
 
 /// The operations without a method, each with the reason.
-const WITHOUT_METHOD: [(&str, &str); 8] = [
+const WITHOUT_METHOD: [(&str, &str); 7] = [
     ("get_dashboard", "for browsers"),
     ("get_health", "for load balancers"),
-    ("get_objective", "results contain the objectives"),
     ("get_openapi", "for generators"),
     ("get_usage", "results contain the usage of a simulation"),
     ("read_items", "the old form of `list_items`"),
@@ -200,7 +199,9 @@ async fn methods_send_requests_of_documented_operations() {
     let _ = project.revise_objective("o", "b").await;
     let _ = project.estimate(&estimate).await;
     let _ = project.create_objective(&objective).await;
+    let _ = project.objective("o").await;
     let _ = project.create_simulation(&new_simulation).await;
+    let _ = project.simulations_named("a", page()).await;
     let _ = project.simulations_in_progress("a", page()).await;
     let _ = project.simulations_of_agent("a", SimulationStatus::Pending, page()).await;
     let _ = project.list_simulations(Some(SimulationStatus::Failed), page()).await;

@@ -58,4 +58,10 @@ pub struct Objective {
     pub name: String,
     /// The criteria.
     pub criteria: String,
+    /// When it was created (RFC 3339, UTC).
+    #[serde(default)]
+    pub created_at: String,
+    /// Likely mistakes, each with its consequence; only in the answer to a creation or a change.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }

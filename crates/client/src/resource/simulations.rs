@@ -142,6 +142,9 @@ pub struct Simulation {
     /// The objectives at their pinned versions; empty in lists.
     #[serde(default)]
     pub objectives: Vec<Objective>,
+    /// Likely mistakes, each with its consequence; only in the answer to a creation.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// The models of a simulation, each `offline` or `provider:model`.
