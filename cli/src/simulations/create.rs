@@ -8,7 +8,7 @@ use onerun_client::{
     ProjectClient,
     resource::{NewPersona, NewSimulation},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     creation::{Printing, print_warnings},
@@ -120,6 +120,10 @@ pub(super) async fn run(options: &Create) -> anyhow::Result<()> {
         auto_approve: options.auto_approve,
         objective_ids: find_objectives(&project, &options.objectives).await?,
         seed: options.seed,
+        models: None,
+        max_cost_usd: None,
+        expires_in_seconds: None,
+        metadata: Map::new(),
     };
     let created = project.create_simulation(&new).await?;
     print_warnings(&created.warnings);
