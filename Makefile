@@ -1,7 +1,7 @@
 # All commands for developers and CI. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build deploy sam-local-build sam-local-up sam-local-down sbom test test-exhaustive test-dashboard test-dynamodb test-moto test-aws test-models template-lint sam-build sam-local lint fmt advisories openapi openapi-check new-route demo bench bench-keys bench-timing bench-lambda fuzz fuzz-short clean
+.PHONY: help tools build deploy sam-local-build sam-local-up sam-local-down sbom test test-exhaustive test-dashboard test-dynamodb test-moto test-aws test-models template-lint sam-build sam-local lint fmt advisories openapi openapi-check new-route demo bench bench-workers bench-keys bench-timing bench-lambda fuzz fuzz-short clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh built take precedence over older ones on the PATH.
@@ -171,6 +171,11 @@ demo: ## Simulate and score 20 conversations on this machine
 bench: ## Measure throughput, memory and requests per second (see bench/README.md)
 	@tools/install.sh bench-venv
 	bench/run.sh
+
+bench-workers: ## Measure `onerun worker` beside the published SDK's worker (see bench/README.md)
+	@tools/install.sh venv
+	cargo build --release --package onerun-cli
+	python3 bench/workers/run.py --onerun $(or $(CARGO_TARGET_DIR),target)/release/onerun --python .tools/venv/bin/python
 
 bench-lambda: ## Measure functions under Lambda's runtime (see bench/README.md)
 	bench/lambda/run.sh

@@ -51,6 +51,12 @@ pub(crate) struct Options {
     /// How many conversations to hold at once.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u16).range(1..=500))]
     concurrency: u16,
+    /// How long the server may wait for queued conversations, in seconds. On AWS, fewer cost less: docs/worker.md.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = value_parser!(u16).range(0..=20))]
+    wait_seconds: u16,
+    /// How long to wait between two polls that found nothing and did not wait at the server, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = value_parser!(u16).range(1..=3600))]
+    poll_seconds: u16,
     /// Read the API key from this file, instead of `ONERUN_API_KEY`. If the server refuses the key, the file is
     /// read again, so that a rotated key needs no restart.
     #[arg(long, value_name = "FILE")]
@@ -91,6 +97,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
 
     let mut settings = WorkerOptions::default();
     settings.concurrency = options.concurrency.into();
+    settings.wait = Duration::from_secs(options.wait_seconds.into());
+    settings.poll_interval = Duration::from_secs(options.poll_seconds.into());
     settings.grace = Duration::from_secs(options.grace_seconds.into());
     let (target, replies) = (agent.to_string(), agent.replies());
     let worker = Worker::for_agents(project, agents, agent).with_options(settings);

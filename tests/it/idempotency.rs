@@ -35,12 +35,13 @@ fn every_creating_post_accepts_an_idempotency_key() {
         "create_simulation",
         "run_simulation",
         "create_evaluation",
+        "claim_conversations",
         "start_conversation",
         "create_response",
     ];
     assert_eq!(operations, expected);
     for route in ROUTES.iter().filter(|route| route.method == Method::POST) {
-        let makes = ["create_", "rotate_", "run_", "start_"];
+        let makes = ["create_", "rotate_", "run_", "start_", "claim_"];
         let makes = makes.iter().any(|verb| route.operation.starts_with(verb));
         assert_eq!(route.idempotency.takes_key(), makes, "{}", route.operation);
     }
@@ -81,7 +82,7 @@ async fn repeated_request_gets_the_same_reply_once() {
         assert_eq!(seeded.state().await, before, "{}", route.operation);
         seen += 1;
     }
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 9);
 }
 
 #[tokio::test]

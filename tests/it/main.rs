@@ -9,6 +9,7 @@ mod auth_matrix;
 mod aws;
 mod bad_input;
 mod check_parity;
+mod claims;
 mod cli;
 mod crash;
 mod demo;

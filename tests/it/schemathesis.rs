@@ -95,6 +95,7 @@ async fn seed_project(client: &Client) -> Value {
         format!("/v1/{rest}{joint}project_id={project}")
     };
     let agent = id(&client.post(&path("agents"), &json!({ "name": "Desk" }), 200).await);
+    let idle = id(&client.post(&path("agents"), &json!({ "name": "Idle desk" }), 200).await);
     let mut objectives = Vec::new();
     for criteria in ["check: agent says /refund/i", "check: agent replies <= 6", "The agent is kind."] {
         let body = json!({ "name": "Refunds", "criteria": criteria });
@@ -141,6 +142,7 @@ async fn seed_project(client: &Client) -> Value {
         "key_id": keys,
         "project_id": [project],
         "agent_id": [agent],
+        "agent_to_claim_id": [idle],
         "objective_id": objectives,
         "simulation_id": [simulation],
         "simulation_to_cancel_id": [to_cancel],

@@ -1,6 +1,6 @@
 //! The unmodified published SDK works with the real program.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use onerun_tests::{
     eventually,
@@ -36,6 +36,44 @@ async fn sdk_worker_holds_thirty_conversations_without_errors() {
 
     assert_content(worker).await;
     project.assert_evaluated(&simulation, 30).await;
+}
+
+/// Polls that queue nothing do not count: the worker is busy then.
+#[tokio::test]
+async fn sdk_worker_reaches_fifty_simulations_in_ten_polls() {
+    let server = Server::start().await;
+    let project = SdkProject::open(server.client()).await;
+    let mut simulations = Vec::new();
+    for _ in 0..50 {
+        let wanted =
+            SimulationFields { name: "Refunds", conversations: 3, personas: 1, expires_in_seconds: None };
+        simulations.push(project.simulate(wanted).await);
+    }
+    for simulation in &simulations {
+        eventually("queued conversations", || async {
+            let found = project.conversations(simulation).await.len();
+            if found == 3 { Ok(()) } else { Err(found.to_string()) }
+        })
+        .await;
+    }
+    let worker = project.worker(&["--single-turn"]);
+    for simulation in &simulations {
+        project.reaches(simulation, "completed").await;
+    }
+    let log = assert_content(worker).await;
+    let (mut polls, mut reached) = (0, BTreeMap::new());
+    for line in log.lines() {
+        if line.starts_with("Queued ") && line.ends_with(" conversations for run") {
+            polls += 1;
+        }
+        if line.starts_with("Processing conversation ")
+            && let Some((_, simulation)) = line.split_once(" in simulation ")
+        {
+            reached.entry(simulation).or_insert(polls);
+        }
+    }
+    assert_eq!(reached.len(), 50, "{log}");
+    assert!(reached.values().all(|poll| *poll <= 10), "{reached:?}");
 }
 
 #[tokio::test]

@@ -103,6 +103,72 @@ async fn conversation_shows_how_each_attempt_ended() {
     assert_eq!(ended[1]["end_reason"], "agent_decided");
 }
 
+#[tokio::test]
+async fn renewed_lease_outlives_a_slow_agent() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({ "max_turns": 200 })).await;
+    let renew = async |attempt: u32, status| {
+        project.client.post(&conversation.path("/renew"), &json!({ "attempt": attempt }), status).await
+    };
+    assert_eq!(code(&renew(1, 400).await), "conversation_not_started");
+    let first = conversation.start(200).await["lease_expires_at"].clone();
+    for _ in 0..4 {
+        app.advance(LEASE / 3);
+        let renewed = renew(1, 200).await;
+        assert_eq!(renewed["attempt"], 1);
+        assert!(renewed["lease_expires_at"].as_str() > first.as_str(), "{renewed}");
+        assert_eq!(renewed["lease_expires_at"], conversation.see().await["lease_expires_at"]);
+        app.run_jobs().await;
+    }
+    assert_eq!(conversation.see().await["attempt"], 1);
+    conversation.say(None, 200).await;
+
+    // A lease that has expired can be renewed until the tick takes it.
+    app.advance(LEASE);
+    renew(1, 200).await;
+    app.run_jobs().await;
+    assert_eq!(conversation.see().await["status"], "in_progress");
+    app.advance(LEASE);
+    app.run_jobs().await;
+    assert_eq!(code(&renew(1, 409).await), "stale_attempt");
+    assert_eq!(code(&renew(2, 400).await), "conversation_not_started");
+
+    conversation.start(200).await;
+    conversation.end(200).await;
+    assert_eq!(code(&renew(2, 409).await), "attempt_over");
+}
+
+#[tokio::test]
+async fn lease_of_a_canceled_simulation_is_not_renewed() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({})).await;
+    conversation.start(200).await;
+    project.order(&conversation.simulation, "cancel", 200).await;
+    let renew =
+        async || project.client.post(&conversation.path("/renew"), &json!({ "attempt": 1 }), 409).await;
+    assert_eq!(code(&renew().await), "simulation_not_running");
+    app.run_jobs().await;
+    assert_eq!(code(&renew().await), "attempt_over");
+}
+
+#[tokio::test]
+async fn lease_is_renewed_during_a_turn() {
+    let app = TestApp::start();
+    let project = TestProject::open(&app).await;
+    let conversation = project.converse(json!({})).await;
+    conversation.start(200).await;
+    app.model().on_reply(Behavior::Waits);
+    let renew = async {
+        app.model().waits().await;
+        project.client.post(&conversation.path("/renew"), &json!({ "attempt": 1 }), 200).await;
+        app.model().release();
+    };
+    tokio::join!(conversation.say(None, 200), renew);
+    assert_eq!(conversation.see().await["item_count"], 1);
+}
+
 fn failure(attempt: u32, reason: &str) -> Value {
     json!({ "attempt": attempt, "reason": reason })
 }

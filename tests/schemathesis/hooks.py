@@ -62,6 +62,10 @@ def before_call(context, case, **kwargs):
         # Without duplicates.
         if isinstance(objectives := case.body.get("objective_ids"), list):
             case.body["objective_ids"] = IDS["objective_id"][: len(objectives)]
+        # An agent without conversations, because other requests start those. Waiting for some would take long.
+        if isinstance(agents := case.body.get("agent_ids"), list):
+            case.body["agent_ids"] = IDS["agent_to_claim_id"] * len(agents)
+            case.body.pop("wait_seconds", None)
         # Personas can be copied only from a simulation of the same scenario, whose personas are approved.
         if case.body.get("personas_from") is not None:
             case.body["personas_from"] = None

@@ -18,7 +18,7 @@ use crate::{
     query::{Params, Reader, Whole, large_page, page},
     request::{Call, DoneOut, done, reply},
     simulations,
-    views::{ContentOut, ConversationOut, ConversationSummaryOut, ItemOut, PageOut, StartedOut},
+    views::{ContentOut, ConversationOut, ConversationSummaryOut, ItemOut, LeaseOut, PageOut, StartedOut},
 };
 
 /// The maximum number of messages in a call, and of parts in a message.
@@ -61,6 +61,24 @@ operations! {
             "conversation_not_found",
             "conversation_not_queued",
             "simulation_not_running",
+        ],
+    }
+    RENEW_CONVERSATION {
+        route: POST "/v1/simulations/{simulation_id}/conversations/{conversation_id}/renew",
+        handler: Project(renew_conversation),
+        access: Access::Requires(Scope::ConversationsWrite),
+        summary: "Renew a conversation's lease",
+        description: "For workers whose agent takes long: the lease continues from now, without a turn. A refusal means \
+            that the worker no longer holds the attempt, and that its work on it is lost.",
+        input: AttemptInput = json!({ "attempt": 1 }),
+        output: LeaseOut,
+        errors: [
+            "simulation_not_found",
+            "conversation_not_found",
+            "conversation_not_started",
+            "attempt_over",
+            "simulation_not_running",
+            "stale_attempt",
         ],
     }
     END_CONVERSATION {
@@ -222,6 +240,14 @@ input! {
 }
 
 input! {
+    /// The body of `renew_conversation`.
+    pub(crate) struct AttemptInput {
+        attempt: u32 = required("The attempt that the worker started.")
+            => |attempt: Integer<1, MAX_ATTEMPTS>| attempt.0,
+    }
+}
+
+input! {
     /// The body of `fail_conversation`.
     pub(crate) struct FailureInput {
         attempt: u32 = required("The attempt that the worker started.")
@@ -301,12 +327,20 @@ async fn get_conversation(_: &App, project: &dyn ProjectStore, call: Call) -> Re
 async fn start_conversation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     let (simulation, id) = (call.id(Resource::Simulation)?, call.id(Resource::Conversation)?);
     let recorder = call.recorder();
-    let record = move |started: &Conversation| recorder(&StartedOut::from(started.clone()));
+    let lease = app.engine().lease();
+    let record = move |started: &Conversation| recorder(&StartedOut::new(started, lease));
     let (conversation, agent) = app.engine().start_conversation(project, &simulation, &id, record).await?;
     if let Some(agent) = agent {
         app.note_poll(call.principal(), project.project_id(), &agent);
     }
-    reply(&StartedOut::from(conversation))
+    reply(&StartedOut::new(&conversation, lease))
+}
+
+async fn renew_conversation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    let (simulation, id) = (call.id(Resource::Simulation)?, call.id(Resource::Conversation)?);
+    let AttemptInput { attempt } = call.body()?;
+    let renewed = app.engine().renew_conversation(project, &simulation, &id, attempt).await?;
+    reply(&LeaseOut::new(&renewed, app.engine().lease()))
 }
 
 async fn end_conversation(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

@@ -15,7 +15,7 @@ use crate::{
     ApiError, App, Body, BodySource, Handler, HandlerFuture, Request, Response, Route, Sender,
     idempotency::{Repeatable, may_be_repeated},
     query::{ProjectQuery, Query, percent_decode},
-    request::Call,
+    request::{Admission, Call},
 };
 
 /// The target of the log line of a request. The host on AWS makes metrics of these lines.
@@ -156,7 +156,7 @@ impl Router {
 /// Reads the body of an admitted request. If that took time, the caller is authenticated again.
 async fn read_call(
     app: &App,
-    route: &Route,
+    route: &'static Route,
     request: Request,
     mut principal: Option<Principal>,
     params: Vec<(String, String)>,
@@ -171,7 +171,8 @@ async fn read_call(
             principal.authorize_project(project.project_id())?;
         }
     }
-    Ok(Call::new(route.path, principal, params, query, &request.headers, origin, body))
+    let Request { headers, address, presence, .. } = request;
+    Ok(Call::new(Admission { route, headers, address, presence }, principal, params, query, origin, body))
 }
 
 /// The methods of a path, as `Allow` names them.
@@ -251,7 +252,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Authenticates the caller again after waiting for the body: the key may have been revoked, disabled or
 /// narrowed meanwhile. The request is not counted again.
-async fn admit_again(
+pub(crate) async fn admit_again(
     app: &App,
     route: &Route,
     headers: &HeaderMap,

@@ -9,6 +9,7 @@ mod app;
 mod audit;
 mod built_in;
 mod callers;
+mod claims;
 mod conversations;
 pub mod cursor;
 mod dashboard;
@@ -49,6 +50,7 @@ pub use late::{FutureBody, LateBody};
 pub use operation::{Handler, HandlerFuture, Idempotency, Route};
 pub use query::Parameters;
 pub use request::{
-    Body, BodySource, Call, MAX_BODY_BYTES, MAX_PUBLIC_BODY_BYTES, Reading, Request, Response, Sender,
+    Body, BodySource, Call, MAX_BODY_BYTES, MAX_PUBLIC_BODY_BYTES, Presence, PresenceGuard, Reading, Request,
+    Response, Sender,
 };
 pub use routes::ROUTES;

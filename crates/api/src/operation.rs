@@ -45,6 +45,8 @@ pub enum Idempotency {
     RecordedSimulation,
     /// Like `Recorded`, in the records of operations that create keys.
     RecordedKey,
+    /// The handler records each part of the answer with what that part creates.
+    RecordedParts,
     /// The handler records replies with the conversation, for each attempt.
     InConversation,
 }
@@ -58,7 +60,7 @@ impl Idempotency {
     /// Where the answer is recorded, or `None` if it has no record of its own.
     pub(crate) fn scope(self) -> Option<IdempotencyScope> {
         match self {
-            Self::None | Self::InConversation => None,
+            Self::None | Self::RecordedParts | Self::InConversation => None,
             Self::Recorded | Self::RecordedSimulation => Some(IdempotencyScope::Resources),
             Self::RecordedKey => Some(IdempotencyScope::Keys),
         }

@@ -7,13 +7,15 @@ use http::{HeaderMap, Method, header};
 use onerun_auth::{Actor, Principal, Refusal};
 use onerun_domain::{Page, Position, Resource};
 use onerun_engine::RequestOrigin;
-use onerun_store::IdempotencyRecord;
+use onerun_store::{IdempotencyRecord, ProjectStore};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    ApiError, Route,
+    ApiError, App, Route,
     cursor::{Cursor, Fingerprint},
+    dispatch::admit_again,
     error::{FieldError, Location},
     fields::{Fields, Input},
     idempotency::{self, Repeatable},
@@ -99,6 +101,29 @@ impl fmt::Debug for BodySource {
     }
 }
 
+/// Whether the caller of a request still waits for its response. By default it always does.
+#[derive(Clone, Debug, Default)]
+pub struct Presence(CancellationToken);
+
+/// The caller has left when this is dropped.
+#[derive(Debug)]
+pub struct PresenceGuard {
+    _guard: DropGuard,
+}
+
+impl Presence {
+    /// A caller that waits until the guard is dropped.
+    pub fn guarded() -> (Self, PresenceGuard) {
+        let left = CancellationToken::new();
+        (Self(left.clone()), PresenceGuard { _guard: left.drop_guard() })
+    }
+
+    /// Waits for a value, or returns `None` once the caller has left.
+    pub(crate) async fn wait_for<T>(&self, value: impl Future<Output = T>) -> Option<T> {
+        self.0.run_until_cancelled(value).await
+    }
+}
+
 /// A request as a host received it.
 #[derive(Debug)]
 pub struct Request {
@@ -116,6 +141,8 @@ pub struct Request {
     pub address: Option<IpAddr>,
     /// The body.
     pub body: BodySource,
+    /// Whether the caller still waits.
+    pub presence: Presence,
 }
 
 impl Request {
@@ -130,9 +157,17 @@ impl Request {
     }
 }
 
-/// An authorized request as its handler gets it, without the key.
+/// What a request was admitted with, to admit it again after a wait.
+pub(crate) struct Admission {
+    pub(crate) route: &'static Route,
+    pub(crate) headers: HeaderMap,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) presence: Presence,
+}
+
+/// An authorized request as its handler gets it. Handlers cannot read the key.
 pub struct Call {
-    path: &'static str,
+    admission: Admission,
     principal: Option<Principal>,
     params: Vec<(String, String)>,
     query: Query,
@@ -144,16 +179,30 @@ pub struct Call {
 
 impl Call {
     pub(crate) fn new(
-        path: &'static str,
+        admission: Admission,
         principal: Option<Principal>,
         params: Vec<(String, String)>,
         query: Query,
-        headers: &HeaderMap,
         origin: RequestOrigin,
         body: Body,
     ) -> Self {
-        let idempotency_key = read_idempotency_key(headers);
-        Self { path, principal, params, query, idempotency_key, repeatable: None, origin, body }
+        let idempotency_key = read_idempotency_key(&admission.headers);
+        Self { admission, principal, params, query, idempotency_key, repeatable: None, origin, body }
+    }
+
+    /// Whether the caller still waits.
+    pub(crate) fn presence(&self) -> &Presence {
+        &self.admission.presence
+    }
+
+    /// Checks again, after a wait, that the caller's key may make this call: it may have been revoked, disabled or
+    /// narrowed meanwhile. The request is not counted again.
+    pub(crate) async fn admit_again(&self, app: &App, project: &dyn ProjectStore) -> Result<(), ApiError> {
+        let Admission { route, headers, address, .. } = &self.admission;
+        if let Some(principal) = admit_again(app, route, headers, *address).await? {
+            principal.authorize_project(project.project_id())?;
+        }
+        Ok(())
     }
 
     /// Where the call comes from, for the audit trail.
@@ -189,7 +238,7 @@ impl Call {
 
     /// The requested list.
     fn list(&self) -> Fingerprint {
-        self.query.fingerprint(self.path, &self.params)
+        self.query.fingerprint(self.admission.route.path, &self.params)
     }
 
     /// A page for the response, with the cursor of the next page.
@@ -296,6 +345,11 @@ fn read_idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldErro
 pub(crate) fn reply<T: Serialize>(body: &T) -> Result<Response, ApiError> {
     let bytes = serde_json::to_vec(body).map_err(|error| ApiError::Internal(Box::new(error)))?;
     Ok(Response::new(Bytes::from(bytes)))
+}
+
+/// A part of a successful reply.
+pub(crate) fn to_json<T: Serialize>(part: &T) -> Result<String, ApiError> {
+    serde_json::to_string(part).map_err(|error| ApiError::Internal(Box::new(error)))
 }
 
 /// A successful reply with the status that the route declares.

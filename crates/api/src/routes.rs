@@ -1,13 +1,14 @@
 //! All operations, in the order of their resources. A function on AWS names its route here.
 
 use crate::{
-    Route, agents, audit, conversations, dashboard, evaluations, health, keys, labels, objectives, openapi,
-    operation::Operation, personas, projects, reports, results, simulations, usage, whoami,
+    Route, agents, audit, claims, conversations, dashboard, evaluations, health, keys, labels, objectives,
+    openapi, operation::Operation, personas, projects, reports, results, simulations, usage, whoami,
 };
 
 pub use crate::{
-    agents::*, audit::*, conversations::*, dashboard::*, evaluations::*, health::*, keys::*, labels::*,
-    objectives::*, openapi::*, personas::*, projects::*, reports::*, results::*, simulations::*, usage::*,
+    agents::*, audit::*, claims::*, conversations::*, dashboard::*, evaluations::*, health::*, keys::*,
+    labels::*, objectives::*, openapi::*, personas::*, projects::*, reports::*, results::*, simulations::*,
+    usage::*,
     whoami::*,
 };
 
@@ -27,6 +28,7 @@ pub(crate) const OPERATIONS: [&[Operation]; 17] = [
     reports::OPERATIONS,
     evaluations::OPERATIONS,
     personas::OPERATIONS,
+    claims::OPERATIONS,
     conversations::OPERATIONS,
     labels::OPERATIONS,
     usage::OPERATIONS,

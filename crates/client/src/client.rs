@@ -7,7 +7,7 @@ mod keys;
 mod operations;
 mod setup;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use crate::{
     Error, Verbatim, error,
     resource::{
-        Agent, Comparison, Conversation, ConversationStatus, CountedOutcome, Estimate, EstimateRequest,
-        EvaluationReport, EvaluationRun, Item, KeyStatus, Label, Labels, MinPassRate, NewAgent, NewObjective,
-        NewSimulation, Objective, Page, PageRequest, Persona, Project, Report, Response, Results, Simulation,
-        SimulationStatus, Started, Turn,
+        Agent, Claims, Comparison, Conversation, ConversationStatus, CountedOutcome, Estimate, EstimateRequest,
+        EvaluationReport, EvaluationRun, Item, KeyStatus, Label, Labels, Lease, MinPassRate, NewAgent,
+        NewObjective, NewSimulation, Objective, Page, PageRequest, Persona, Project, Report, Response, Results,
+        Simulation, SimulationStatus, Started, Turn,
     },
 };
 use endpoint::Endpoint;
@@ -176,6 +176,22 @@ impl ProjectClient {
         self.0.at(&["simulations"]).page(&query, page).await
     }
 
+    /// Starts up to `limit` queued conversations of these agents, of whatever simulation. If nothing is queued, the
+    /// server waits up to `wait`, at most 20 s. A retry with the same idempotency key returns the same conversations.
+    pub async fn claim(
+        &self,
+        agent_ids: &[String],
+        limit: u32,
+        wait: Duration,
+        idempotency_key: &str,
+    ) -> Result<Claims, Error> {
+        let body = json!({ "agent_ids": agent_ids, "limit": limit, "wait_seconds": wait.as_secs() });
+        let claim = self.0.at(&["conversations", "claim"]);
+        let request =
+            || claim.request(Method::POST, &[]).json(&body).header("idempotency-key", idempotency_key);
+        error::read(self.0.send(request).await?).await
+    }
+
     /// A client of the simulation with this id. Sends nothing.
     pub fn simulation(&self, id: &str) -> SimulationClient {
         SimulationClient(self.0.at(&["simulations", id]))
@@ -321,6 +337,11 @@ impl ConversationClient {
         error::read(self.0.send(request).await?).await
     }
 
+    /// Renews the lease of an attempt that this client holds. Fails with the status 409 if the attempt is over.
+    pub async fn renew(&self, attempt: u32) -> Result<Lease, Error> {
+        self.0.at(&["renew"]).post(&json!({ "attempt": attempt })).await
+    }
+
     /// Ends this attempt of the conversation. Does nothing if the conversation has ended already.
     pub async fn end(&self, attempt: u32) -> Result<(), Error> {
         let attempt = attempt.to_string();
@@ -373,8 +394,6 @@ fn failure_reason(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{resource::Start, retry::RetryPolicy, testing};
 

@@ -31,6 +31,10 @@ pub(crate) async fn serving(
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let request = read(&mut stream).await;
+            // The client gave the call up before it sent anything.
+            if request.is_empty() {
+                continue;
+            }
             let answer = answer(&request);
             let _ = sent.send(request);
             let _ =

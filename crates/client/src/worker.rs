@@ -1,6 +1,7 @@
 //! The agent worker: claims queued conversations of agents and holds them.
 
 mod agent;
+mod find;
 mod hold;
 mod status;
 mod workload;
@@ -11,19 +12,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    select,
-    time::{Instant, sleep},
-};
+use tokio::{select, time::Instant};
 
-use crate::{
-    Error, ProjectClient,
-    resource::{ConversationStatus, PageRequest, Simulation},
-    retry::pause,
-};
+use crate::{Error, ProjectClient, resource::Simulation, retry::pause};
 pub use agent::{Agent, AgentError, AgentSession, ConversationInfo, Message, Reply};
+use find::{Claims, Found};
 pub use status::{WorkerReport, WorkerStatus};
-use workload::{QueuedConversation, Workload};
+use workload::Workload;
 
 /// Options of a [`Worker`].
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +26,10 @@ use workload::{QueuedConversation, Workload};
 pub struct WorkerOptions {
     /// How many conversations the worker holds at once; 0 counts as 1.
     pub concurrency: usize,
-    /// How long to wait after a poll that found nothing new. Otherwise the worker polls again as
-    /// soon as it has capacity.
+    /// How long the server may wait for a queued conversation, at most 20 s. Zero polls at the poll interval instead.
+    pub wait: Duration,
+    /// How long to wait after a poll that found nothing new and did not wait at the server. Otherwise the worker polls
+    /// again as soon as it has capacity. The second attempt of a conversation is held after as long.
     pub poll_interval: Duration,
     /// How long a call is retried if the server is busy or unreachable. Keep it shorter than the
     /// server's lease: after that, another worker may hold the conversation.
@@ -52,6 +49,7 @@ impl Default for WorkerOptions {
     fn default() -> Self {
         Self {
             concurrency: 10,
+            wait: Duration::from_secs(20),
             poll_interval: Duration::from_secs(1),
             retry_budget: Duration::from_mins(1),
             reply_budget: Duration::from_secs(150),
@@ -64,7 +62,8 @@ impl Default for WorkerOptions {
 /// Claims queued conversations of agents and lets an [`Agent`] hold them.
 ///
 /// Each turn has an `Idempotency-Key`, so that a retry stores nothing twice. Each turn names its
-/// attempt, so that a worker whose lease has expired cannot add messages to the next attempt.
+/// attempt, so that a worker whose lease has expired cannot add messages to the next attempt. While the
+/// agent thinks, the worker renews its lease.
 #[derive(Debug)]
 pub struct Worker<A> {
     project: ProjectClient,
@@ -72,6 +71,7 @@ pub struct Worker<A> {
     agent: Arc<A>,
     options: WorkerOptions,
     status: Arc<WorkerStatus>,
+    claims: Claims,
 }
 
 /// The conversations that a worker holds.
@@ -93,7 +93,7 @@ impl Work {
 }
 
 /// A poll in progress.
-type Poll<'a> = Pin<Box<dyn Future<Output = Result<Vec<QueuedConversation>, Error>> + Send + 'a>>;
+type Poll<'a> = Pin<Box<dyn Future<Output = Result<Found, Error>> + Send + 'a>>;
 
 impl<A: Agent> Worker<A> {
     /// Creates a worker for the agent with this id.
@@ -114,7 +114,7 @@ impl<A: Agent> Worker<A> {
 
     fn for_work(project: ProjectClient, work: Work, agent: A) -> Self {
         let (agent, options) = (Arc::new(agent), WorkerOptions::default());
-        Self { project, work, agent, options, status: Arc::default() }
+        Self { project, work, agent, options, status: Arc::default(), claims: Claims::default() }
     }
 
     /// Sets the options.
@@ -157,7 +157,9 @@ impl<A: Agent> Worker<A> {
                         Ok(found) => {
                             failures = Failures::default();
                             self.status.polls.fetch_add(1, Ordering::Relaxed);
-                            if workload.add(found) { Duration::ZERO } else { self.options.poll_interval }
+                            let has_waited = found.has_waited;
+                            let is_new = workload.add(found.conversations);
+                            if is_new || has_waited { Duration::ZERO } else { self.options.poll_interval }
                         }
                         Err(error) => {
                             self.status.failed_polls.fetch_add(1, Ordering::Relaxed);
@@ -177,69 +179,6 @@ impl<A: Agent> Worker<A> {
         drop(poll);
         workload.drain(self.options).await;
         Ok(self.status.report())
-    }
-
-    /// Waits, and then lists queued conversations, about as many as the worker can hold at once. Each round
-    /// begins with another agent or simulation.
-    async fn poll(&self, wait: Duration, round: usize) -> Result<Vec<QueuedConversation>, Error> {
-        sleep(wait).await;
-        let number = self.work.len();
-        let mut found = Vec::new();
-        for place in (0..number).map(|place| (round + place) % number) {
-            if found.len() >= self.options.concurrency.max(1) {
-                break;
-            }
-            match &self.work {
-                Work::Agents(agent_ids) => self.list_queued_of_agent(&agent_ids[place], &mut found).await?,
-                Work::Simulations(simulations) => {
-                    let simulation = &simulations[place];
-                    self.list_queued(&simulation.agent.id, simulation, &mut found).await?;
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Adds queued conversations of an agent, until there are enough.
-    async fn list_queued_of_agent(
-        &self,
-        agent_id: &str,
-        found: &mut Vec<QueuedConversation>,
-    ) -> Result<(), Error> {
-        let simulations =
-            self.project.simulations_in_progress(agent_id, PageRequest::first(usize::MAX)).await?;
-        for simulation in simulations.data {
-            let before = found.len();
-            self.list_queued(agent_id, &simulation, found).await?;
-            // Simulations with queued conversations come first, so none follows after one without.
-            if found.len() == before || found.len() >= self.options.concurrency {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds queued conversations of a simulation.
-    async fn list_queued(
-        &self,
-        agent_id: &str,
-        simulation: &Simulation,
-        found: &mut Vec<QueuedConversation>,
-    ) -> Result<(), Error> {
-        let enough = PageRequest::first(self.options.concurrency);
-        let client = self.project.simulation(&simulation.id);
-        let queued = client.conversations(Some(ConversationStatus::Queued), enough).await?;
-        found.extend(queued.data.iter().map(|conversation| QueuedConversation {
-            client: client.conversation(&conversation.id),
-            about: ConversationInfo {
-                agent_id: agent_id.to_owned(),
-                conversation_id: conversation.id.clone(),
-                simulation_id: simulation.id.clone(),
-                attempt: conversation.attempt,
-                metadata: simulation.metadata.clone(),
-            },
-        }));
-        Ok(())
     }
 }
 

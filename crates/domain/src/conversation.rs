@@ -7,8 +7,8 @@
 //! evaluation    pending → in_progress → completed | failed | not_applicable
 //! ```
 //!
-//! A started conversation has a lease, which every call of its worker renews. When the lease
-//! expires, or the worker reports that the agent failed, the conversation is queued again as a new
+//! A started conversation has a lease, which every call of its worker renews, and
+//! [`renew`](Conversation::renew) without any other effect. When the lease expires, or the worker reports that the agent failed, the conversation is queued again as a new
 //! attempt with an empty transcript; after [`MAX_LOST_ATTEMPTS`] it has failed. An attempt whose
 //! worker left because a reply came late is not counted among them, but [`MAX_ATTEMPTS`] bounds all.
 //!
@@ -248,6 +248,30 @@ impl Conversation {
                 simulation.require_running()?;
                 self.require_free_turn(now)?;
                 Ok(self.ended(EndReason::AgentDecided, now))
+            }
+        }
+    }
+
+    /// Renews the lease of `attempt`, which its worker still holds. A lease that has expired can be renewed until
+    /// [`lose_lease`](Self::lose_lease) took it. A lease is never shortened.
+    pub fn renew(
+        self,
+        simulation: &Simulation,
+        attempt: u32,
+        lease: SignedDuration,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        self.require_attempt(Some(attempt))?;
+        match self.status {
+            ConversationStatus::Queued => Err(Refusal::ConversationNotStarted),
+            ConversationStatus::Ended | ConversationStatus::Failed => Err(Refusal::AttemptOver { attempt }),
+            ConversationStatus::InProgress => {
+                simulation.require_running()?;
+                let renewed = Some(later(now, lease));
+                if renewed <= self.lease_expires_at {
+                    return Ok(self);
+                }
+                Ok(Self { lease_expires_at: renewed, updated_at: now, ..self })
             }
         }
     }

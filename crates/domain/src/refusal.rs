@@ -45,6 +45,12 @@ pub enum Refusal {
         /// Its final status.
         status: ConversationStatus,
     },
+    /// The attempt is over, so its lease cannot be renewed.
+    #[error("attempt {attempt} is over: its lease cannot be renewed")]
+    AttemptOver {
+        /// The attempt.
+        attempt: u32,
+    },
     /// Another call is being answered.
     #[error("another call is being answered for this conversation: one turn at a time")]
     TurnInProgress {

@@ -1,4 +1,4 @@
-//! Workers' operations on conversations: start, end and report a failure. Turns are in [`crate::turns`].
+//! Workers' operations on conversations: start, renew, end and report a failure. Turns are in [`crate::turns`].
 
 use std::sync::{Arc, OnceLock};
 
@@ -33,6 +33,22 @@ impl Engine {
         let changed = project.change_conversation(simulation, id, Box::new(decide)).await?;
         let conversation = self.require_found(project, simulation, changed).await?;
         Ok((conversation, agent.get().cloned()))
+    }
+
+    /// Renews the lease of an attempt.
+    pub async fn renew_conversation(
+        &self,
+        project: &dyn ProjectStore,
+        simulation: &SimulationId,
+        id: &ConversationId,
+        attempt: u32,
+    ) -> Result<Conversation, OperationError> {
+        let (now, lease) = (self.now(), self.settings.lease);
+        let decide = move |view: ConversationView| {
+            Ok(ConversationChange::to(view.conversation.renew(&view.simulation, attempt, lease, now)?))
+        };
+        let changed = project.change_conversation(simulation, id, Box::new(decide)).await?;
+        self.require_found(project, simulation, changed).await
     }
 
     /// Ends a conversation for its worker. Has no effect on a conversation that has ended.
@@ -72,7 +88,9 @@ impl Engine {
             Ok(ConversationChange::to(view.conversation.fail(&view.simulation, attempt, &reason, now)?))
         };
         let changed = project.change_conversation(simulation, id, Box::new(decide)).await?;
-        self.require_found(project, simulation, changed).await
+        let conversation = self.require_found(project, simulation, changed).await?;
+        self.notices.queued(project.project_id());
+        Ok(conversation)
     }
 
     /// Turns `None` into the right 404: simulation or conversation.

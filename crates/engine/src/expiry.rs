@@ -58,6 +58,7 @@ impl Engine {
             move |view: ConversationView| Ok(ConversationChange::to(view.conversation.lose_lease(now)?));
         let changed = project.change_conversation(simulation, id, Box::new(decide)).await;
         if let Some(conversation) = ignore_refusal(changed)? {
+            self.notices.queued(project.project_id());
             tracing::info!(
                 %simulation, conversation = %id, status = conversation.status.as_str(),
                 attempt = conversation.attempt, "a lease expired: the worker was silent for too long"

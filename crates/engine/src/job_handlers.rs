@@ -136,7 +136,7 @@ impl Engine {
                 })
                 .collect();
             match project.add_conversations(simulation, conversations).await {
-                Ok(()) => {}
+                Ok(()) => self.notices.queued(project.project_id()),
                 Err(ChangeError::Refused(_)) => return Ok(()),
                 Err(ChangeError::Store(error)) => return Err(error.into()),
             }

@@ -3,6 +3,7 @@
 //! The state machines of [`onerun_domain`] decide every change of state, inside the store's conditional
 //! writes. An engine holds no state that can become stale, so several engines can share one store.
 
+mod claims;
 mod conversations;
 mod cpu_queue;
 mod error;
@@ -24,6 +25,7 @@ mod simulations;
 mod turns;
 mod usage;
 
+pub use claims::{Claim, ClaimRequest, ClaimedConversation, QueueWait};
 pub use error::{JobError, OperationError};
 pub use estimate::{Estimate, EstimateInput};
 pub use evaluation_runs::{Disagreement, EvaluationReport, ObjectiveReport};
@@ -48,6 +50,7 @@ use onerun_store::Store;
 use tokio::sync::Semaphore;
 
 use crate::{
+    claims::QueueNotices,
     cpu_queue::{Closed, CpuQueue, CpuQueues},
     reports::REPORTS_AT_ONCE,
     rubrics::RubricCache,
@@ -119,6 +122,7 @@ pub struct Engine {
     turns: Arc<RunningTurns>,
     reports: Arc<Semaphore>,
     keys: Arc<Keys>,
+    notices: Arc<QueueNotices>,
 }
 
 impl Engine {
@@ -139,6 +143,7 @@ impl Engine {
             turns: Arc::new(RunningTurns::new()),
             reports: Arc::new(Semaphore::new(REPORTS_AT_ONCE)),
             keys: Arc::new(keys),
+            notices: Arc::new(QueueNotices::new()),
         }
     }
 
@@ -206,6 +211,11 @@ impl Engine {
     /// The use cases of managed keys.
     pub fn keys(&self) -> &Arc<Keys> {
         &self.keys
+    }
+
+    /// How long a worker may be silent before its conversation is queued again.
+    pub fn lease(&self) -> SignedDuration {
+        self.settings.lease
     }
 
     /// The wall clock.

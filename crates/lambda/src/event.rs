@@ -15,7 +15,7 @@ use lambda_http::aws_lambda_events::{
     apigw::{ApiGatewayProxyResponse, ApiGatewayV2httpResponse},
     encodings::Body as EventBody,
 };
-use onerun_api::{Body, Found, MAX_BODY_BYTES, Request, Response, Router};
+use onerun_api::{Body, Found, MAX_BODY_BYTES, Presence, Request, Response, Router};
 use serde::{Deserialize, Serialize};
 
 /// The stage whose name is not part of the path.
@@ -110,7 +110,8 @@ impl Event {
         let headers =
             headers(&self.headers.unwrap_or_default(), &self.multi_value_headers.unwrap_or_default());
         let body = body(self.body.unwrap_or_default(), self.is_base64_encoded.unwrap_or(false));
-        Ok((Request { id, method, path, query, headers, address, body: body.into() }, payload))
+        let presence = Presence::default();
+        Ok((Request { id, method, path, query, headers, address, body: body.into(), presence }, payload))
     }
 }
 

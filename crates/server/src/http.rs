@@ -15,7 +15,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
 };
-use onerun_api::{LateBody, Request, Response};
+use onerun_api::{LateBody, Presence, Request, Response};
 use onerun_domain::{ItemId, Random};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -77,6 +77,7 @@ pub(crate) async fn serve(
         });
     }
     drop(listener);
+    service.app.engine().end_waits();
     let finished = async {
         graceful.shutdown().await;
         // Requests whose client has disconnected hold permits too, so all permits free means that
@@ -178,6 +179,8 @@ async fn answer(
 ) -> Response {
     let (head, body) = request.into_parts();
     let body = Pending::new(body, &head.headers);
+    // Hyper drops this future, and the guard with it, when the client disconnects.
+    let (presence, _guard) = Presence::guarded();
     let request = Request {
         id: request_id(&OsRandom),
         method: head.method,
@@ -186,6 +189,7 @@ async fn answer(
         headers: head.headers,
         address: Some(peer),
         body: body.source(),
+        presence,
     };
     let memory = service.response_memory.clone();
     let hold = move |body| memory.hold(body);

@@ -223,7 +223,7 @@ impl SeedProject {
             agent_id: self.agent.id.clone(),
             name: Name::parse(format!("Refunds, {}", status.as_str()))?,
             scenario: Scenario::parse("A parcel arrived damaged, and the customer wants the money back.")?,
-            target_conversations: Target::parse(7)?,
+            target_conversations: Target::parse(9)?,
             target_personas: Target::parse(2)?,
             max_turns: MaxTurns::default(),
             auto_approve: true,
@@ -287,20 +287,23 @@ impl SeedProject {
         Ok(())
     }
 
-    /// A running simulation: one conversation to start, one to end, one to fail, two to respond in, and two to
-    /// judge.
+    /// A running simulation: one conversation to claim, one to start, one to renew, one to end, one to fail, two to
+    /// respond in, and two to judge.
     async fn running(&self) -> Result {
         let simulation = self.simulate("sV1StGXR8Z5jdHi6BmyT0", SimulationStatus::InProgress).await?;
         let one = self.persona(&simulation, "q9Yd7cJ2MvL0aWnEoRt4P", 1).await?;
         let two = self.persona(&simulation, "personaTwo", 2).await?;
         let queued = |view: ConversationView| Ok(ConversationChange::to(view.conversation));
+        // Queued first, so that the claim starts it.
+        self.conversation(&simulation, &one, ("conversationToClaim", 9), queued).await?;
         self.conversation(&simulation, &one, ("conversationToStart", 1), queued).await?;
         self.conversation(&simulation, &two, ("conversationToEnd", 2), started).await?;
         self.conversation(&simulation, &one, ("cM3hK8xQ5ZrT1uVbN6wJd", 3), spoken()?).await?;
         self.conversation(&simulation, &two, ("conversationToAnswer", 4), spoken()?).await?;
         self.conversation(&simulation, &one, ("conversationToJudge", 5), ended).await?;
         self.conversation(&simulation, &two, ("conversationTwice", 6), ended).await?;
-        self.conversation(&simulation, &one, ("conversationToFail", 7), started).await
+        self.conversation(&simulation, &one, ("conversationToFail", 7), started).await?;
+        self.conversation(&simulation, &two, ("conversationToRenew", 8), started).await
     }
 
     /// A simulation whose personas wait for approval.

@@ -23,8 +23,9 @@ use onerun_domain::{
 use onerun_store::{
     AgentSummary, ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide,
     EvaluatedConversation, EvaluationRunChange, EvaluationRunView, IdempotencyRecord, ListAgents,
-    ListConversations, ListSimulations, PersonaChange, ProjectStore, SimulationChange, SimulationCounts,
-    SimulationDetail, SimulationSummary, SimulationView, SortBy, StoreError, StoredTurn, UsageKey, UsageRow,
+    ListConversations, ListSimulations, PersonaChange, ProjectStore, QueuedConversation, SimulationChange,
+    SimulationCounts, SimulationDetail, SimulationSummary, SimulationView, SortBy, StoreError, StoredTurn,
+    UsageKey, UsageRow,
 };
 
 use crate::{
@@ -268,6 +269,14 @@ impl ProjectStore for DynamoDbProject {
         list: ListConversations,
     ) -> Result<Page<ConversationSummary>, StoreError> {
         conversations::list(self.table(), simulation, &list).await
+    }
+
+    async fn queued_conversations(
+        &self,
+        agents: &[AgentId],
+        limit: u32,
+    ) -> Result<Vec<QueuedConversation>, StoreError> {
+        simulations::queued(self.table(), agents, limit).await
     }
 
     async fn unsettled_conversations(

@@ -84,6 +84,8 @@ pub(crate) struct Query {
     range: Option<Range>,
     direction: Direction,
     filters: Vec<(&'static str, &'static str, String)>,
+    /// An attribute and its accepted values.
+    one_of: Option<(&'static str, Vec<String>)>,
     /// How many rows it returns at most.
     pub(crate) want: usize,
 }
@@ -116,6 +118,7 @@ impl Query {
             range: None,
             direction: Direction::Ascending,
             filters: Vec::new(),
+            one_of: None,
             want: usize::MAX,
         }
     }
@@ -145,6 +148,12 @@ impl Query {
         self
     }
 
+    /// Only items of which an attribute equals one of these values, at least one and at most 100.
+    pub(crate) fn one_of(mut self, attribute: &'static str, values: Vec<String>) -> Self {
+        self.one_of = Some((attribute, values));
+        self
+    }
+
     /// Only items of which an attribute contains `value`.
     pub(crate) fn containing(mut self, attribute: &'static str, value: Option<String>) -> Self {
         // Every text contains the empty one, which DynamoDB does not accept here.
@@ -171,7 +180,7 @@ impl Query {
 
     /// Whether a filter may drop rows that were read.
     pub(crate) fn is_filtered(&self) -> bool {
-        !self.filters.is_empty()
+        !self.filters.is_empty() || self.one_of.is_some()
     }
 
     /// The index entry of a found item.
@@ -266,6 +275,14 @@ impl Query {
             request = request
                 .expression_attribute_names(name, *attribute)
                 .expression_attribute_values(placeholder, AttributeValue::S(value.clone()));
+        }
+        if let Some((attribute, values)) = &self.one_of {
+            let placeholders: Vec<_> = (0..values.len()).map(|number| format!(":o{number}")).collect();
+            filters.push(format!("#o IN ({})", placeholders.join(", ")));
+            request = request.expression_attribute_names("#o", *attribute);
+            for (placeholder, value) in placeholders.into_iter().zip(values) {
+                request = request.expression_attribute_values(placeholder, AttributeValue::S(value.clone()));
+            }
         }
         if filters.is_empty() {
             // DynamoDB's limit counts the rows before filters.

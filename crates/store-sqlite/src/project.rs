@@ -23,8 +23,9 @@ use onerun_domain::{
 use onerun_store::{
     AgentSummary, ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide,
     EvaluatedConversation, EvaluationRunChange, EvaluationRunView, IdempotencyRecord, ListAgents,
-    ListConversations, ListSimulations, PersonaChange, ProjectStore, SimulationChange, SimulationCounts,
-    SimulationDetail, SimulationSummary, SimulationView, SortBy, StoreError, StoredTurn, UsageKey, UsageRow,
+    ListConversations, ListSimulations, PersonaChange, ProjectStore, QueuedConversation, SimulationChange,
+    SimulationCounts, SimulationDetail, SimulationSummary, SimulationView, SortBy, StoreError, StoredTurn,
+    UsageKey, UsageRow,
 };
 
 use crate::{idempotency, sql::ProjectTables, store::Database, writer::WriteError};
@@ -266,6 +267,15 @@ impl ProjectStore for SqliteProject {
     ) -> Result<Page<ConversationSummary>, StoreError> {
         let simulation = simulation.clone();
         self.read(move |tables| conversations::list(tables, &simulation, &list)).await
+    }
+
+    async fn queued_conversations(
+        &self,
+        agents: &[AgentId],
+        limit: u32,
+    ) -> Result<Vec<QueuedConversation>, StoreError> {
+        let agents = agents.to_vec();
+        self.read(move |tables| conversations::queued(tables, &agents, limit)).await
     }
 
     async fn unsettled_conversations(

@@ -43,6 +43,7 @@ pub mod overdue;
 pub mod pages;
 pub mod personas;
 pub mod projects;
+pub mod queue;
 pub mod results;
 pub mod retention;
 pub mod settling;
@@ -108,7 +109,13 @@ macro_rules! contract {
                 concurrent_conversation_changes_are_all_kept
                 lost_lease_requeues_until_the_last_attempt
                 lease_is_lost_once
+                attempt_is_renewed_or_over
                 unfinished_conversations_are_listed
+            }
+            queue {
+                queued_conversations_of_simulations_take_turns
+                queue_has_only_running_simulations_of_its_agents
+                queue_is_shared_by_many_workers
             }
             evaluation_runs {
                 evaluation_run_is_read_as_added

@@ -21,6 +21,7 @@ mod keys;
 mod page;
 mod project;
 mod query;
+mod queue;
 mod size;
 
 pub use error::{ChangeError, KeyError, StoreError, with_causes};
@@ -45,6 +46,7 @@ pub use query::{
     ExactFilter, ListAgents, ListConversations, ListSimulations, MAX_TURN_DELAY, ObjectiveCounts,
     SimulationCounts, SimulationDetail, SimulationOrder, SimulationSummary, SortBy, TURN_SLICE,
 };
+pub use queue::{QueuedConversation, SimulationQueue, take_turns, turn_at};
 pub use size::WireSize;
 
 use std::sync::Arc;

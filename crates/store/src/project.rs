@@ -13,8 +13,8 @@ use onerun_domain::{
 
 use crate::{
     AgentSummary, ChangeError, ConversationSummary, EvaluatedConversation, IdempotencyRecord, ListAgents,
-    ListConversations, ListSimulations, SimulationCounts, SimulationDetail, SimulationSummary, SortBy,
-    StoreError,
+    ListConversations, ListSimulations, QueuedConversation, SimulationCounts, SimulationDetail,
+    SimulationSummary, SortBy, StoreError,
 };
 
 /// The result of a decision about a state.
@@ -330,6 +330,15 @@ pub trait ProjectStore: Send + Sync {
         simulation: &SimulationId,
         list: ListConversations,
     ) -> Result<Page<ConversationSummary>, StoreError>;
+
+    /// Up to `limit` queued conversations of running simulations of these agents. Simulations take turns, in the
+    /// order of [`SimulationOrder::LongestWaiting`](crate::SimulationOrder::LongestWaiting), and each gives its longest
+    /// waiting conversation.
+    async fn queued_conversations(
+        &self,
+        agents: &[AgentId],
+        limit: u32,
+    ) -> Result<Vec<QueuedConversation>, StoreError>;
 
     /// The ids of up to `limit` conversations that are not settled (see
     /// [`Conversation::is_settled`]).

@@ -151,7 +151,8 @@ fn body(name: &str, event: &Value) -> String {
 /// ids are unknown there.
 fn status(route: &Route) -> u16 {
     let has_ids = route.path.replace("{project_id}", "").contains('{');
-    if has_ids || route.operation == "create_simulation" { 404 } else { route.status.as_u16() }
+    let names_agents = ["create_simulation", "claim_conversations"].contains(&route.operation);
+    if has_ids || names_agents { 404 } else { route.status.as_u16() }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use http::{
         X_CONTENT_TYPE_OPTIONS,
     },
 };
-use onerun_api::{Body, BodySource, Found, LateBody, Request, Response, openapi};
+use onerun_api::{Body, BodySource, Found, LateBody, Presence, Request, Response, openapi};
 use serde_json::{Value, json};
 
 use super::{OTHER_KEY, PREVIOUS_KEY, ROOT_KEY, TestApp, model::INTERNAL};
@@ -200,7 +200,16 @@ impl<'a> Client<'a> {
             let is_head = method == Method::HEAD;
             let mut headers = headers;
             headers.entry("content-type").or_insert(HeaderValue::from_static("application/json"));
-            let request = Request { id: id.clone(), method, path, query, headers, address, body };
+            let request = Request {
+                id: id.clone(),
+                method,
+                path,
+                query,
+                headers,
+                address,
+                body,
+                presence: Presence::default(),
+            };
             let mut response = app.router.answer(&app.app, request).await;
             // A late body may be an error under the status 200, which is not documented.
             let late = LateBody::take(&mut response);

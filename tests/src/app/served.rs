@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::Request;
-use onerun_api::{App, Body, BodySource, ROUTES, Router};
+use onerun_api::{App, Body, BodySource, Presence, ROUTES, Router};
 use onerun_domain::{Clock, JobKind, later};
 use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, Settings};
 use onerun_host::{OsRandom, SystemClock, Variables};
@@ -105,6 +105,7 @@ fn read(peer: SocketAddr, request: Request<bytes::Bytes>) -> onerun_api::Request
         headers: head.headers,
         address: Some(peer.ip()),
         body: BodySource::from(Body::Read(body)),
+        presence: Presence::default(),
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
         Refusal::ConversationNotStarted => (S::BadRequest, "conversation_not_started"),
         Refusal::ConversationRequeued { .. } => (S::Conflict, "conversation_requeued"),
         Refusal::ConversationOver { .. } => (S::BadRequest, "conversation_over"),
+        Refusal::AttemptOver { .. } => (S::Conflict, "attempt_over"),
         Refusal::TurnInProgress { .. } => (S::Conflict, "turn_in_progress"),
         Refusal::TurnLost => (S::Conflict, "turn_lost"),
         Refusal::StaleAttempt { .. } => (S::Conflict, "stale_attempt"),

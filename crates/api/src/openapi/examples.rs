@@ -30,6 +30,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         Refusal::ConversationNotStarted,
         Refusal::ConversationRequeued { attempt: 2 },
         Refusal::ConversationOver { status: ConversationStatus::Ended },
+        Refusal::AttemptOver { attempt: 1 },
         Refusal::TurnInProgress { until: Timestamp::UNIX_EPOCH },
         Refusal::TurnLost,
         Refusal::StaleAttempt { current: 2 },

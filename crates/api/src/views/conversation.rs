@@ -1,13 +1,15 @@
 //! Conversations in responses.
 
+use jiff::SignedDuration;
 use onerun_domain::{Conversation, EndedAttempt, Persona};
+use onerun_engine::ClaimedConversation;
 use onerun_store::{ConversationSummary, EvaluatedConversation};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    openapi::examples::{CHANGED, CONVERSATION, MADE, OBJECTIVE, PERSONA, SIMULATION},
+    openapi::examples::{AGENT, CHANGED, CONVERSATION, MADE, OBJECTIVE, PERSONA, SIMULATION},
     operation::Example,
     views::{
         ConversationStatusOut, EndReasonOut, EvaluationOut, EvaluationStatusOut, EvaluationSummaryOut,
@@ -132,6 +134,94 @@ impl From<ConversationSummary> for ConversationSummaryOut {
     }
 }
 
+/// The lease of an attempt.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Lease")]
+pub(crate) struct LeaseOut {
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// When the worker's lease expires, unless the worker calls before.
+    pub lease_expires_at: Option<Time>,
+    /// How long the lease is, from each call of the worker.
+    pub lease_seconds: i64,
+}
+
+impl LeaseOut {
+    /// The lease of a conversation, which has this length.
+    pub(crate) fn new(conversation: &Conversation, lease: SignedDuration) -> Self {
+        Self {
+            attempt: conversation.attempt,
+            lease_expires_at: conversation.lease_expires_at.map(Time),
+            lease_seconds: lease.as_secs(),
+        }
+    }
+}
+
+impl Example for LeaseOut {
+    fn example() -> Value {
+        json!({ "attempt": 1, "lease_expires_at": "2026-11-23T09:35:00.000000Z", "lease_seconds": 300 })
+    }
+}
+
+/// Conversations that a claim started.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Claims")]
+pub(crate) struct ClaimsOut {
+    /// The conversations, in the order in which simulations took turns.
+    data: Vec<ClaimedOut>,
+}
+
+/// A conversation that a claim started.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Claimed")]
+pub(crate) struct ClaimedOut {
+    /// The id of the conversation.
+    conversation_id: String,
+    /// The id of its simulation.
+    simulation_id: String,
+    /// The id of its agent.
+    agent_id: String,
+    /// The number of the started attempt. Send it back as `attempt`, so that a call for a lost attempt cannot
+    /// reach the next.
+    attempt: u32,
+    /// When the worker's lease expires, unless the worker calls before.
+    lease_expires_at: Option<Time>,
+    /// How long the lease is, from each call of the worker.
+    lease_seconds: i64,
+    /// The simulation's metadata.
+    metadata: Map<String, Value>,
+}
+
+impl ClaimedOut {
+    /// A conversation whose lease has this length.
+    pub(crate) fn new(claimed: &ClaimedConversation, lease: SignedDuration) -> Self {
+        let ClaimedConversation { conversation, agent, metadata } = claimed;
+        let LeaseOut { attempt, lease_expires_at, lease_seconds } = LeaseOut::new(conversation, lease);
+        Self {
+            conversation_id: conversation.id.to_string(),
+            simulation_id: conversation.simulation_id.to_string(),
+            agent_id: agent.to_string(),
+            attempt,
+            lease_expires_at,
+            lease_seconds,
+            metadata: metadata.as_map().clone(),
+        }
+    }
+}
+
+impl Example for ClaimsOut {
+    fn example() -> Value {
+        let mut claimed = LeaseOut::example();
+        for (name, id) in
+            [("conversation_id", CONVERSATION), ("simulation_id", SIMULATION), ("agent_id", AGENT)]
+        {
+            claimed[name] = id.into();
+        }
+        claimed["metadata"] = json!({});
+        json!({ "data": [claimed] })
+    }
+}
+
 /// The answer to a started conversation.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Started")]
@@ -143,15 +233,15 @@ pub(crate) struct StartedOut {
     pub attempt: u32,
     /// When the worker's lease expires, unless the worker calls before.
     pub lease_expires_at: Option<Time>,
+    /// How long the lease is, from each call of the worker.
+    pub lease_seconds: i64,
 }
 
-impl From<Conversation> for StartedOut {
-    fn from(conversation: Conversation) -> Self {
-        Self {
-            message: "Conversation started successfully",
-            attempt: conversation.attempt,
-            lease_expires_at: conversation.lease_expires_at.map(Time),
-        }
+impl StartedOut {
+    /// The answer about a conversation whose lease has this length.
+    pub(crate) fn new(conversation: &Conversation, lease: SignedDuration) -> Self {
+        let LeaseOut { attempt, lease_expires_at, lease_seconds } = LeaseOut::new(conversation, lease);
+        Self { message: "Conversation started successfully", attempt, lease_expires_at, lease_seconds }
     }
 }
 
@@ -196,6 +286,7 @@ impl Example for StartedOut {
             "message": "Conversation started successfully",
             "attempt": 1,
             "lease_expires_at": "2026-11-23T09:35:00.000000Z",
+            "lease_seconds": 300,
         })
     }
 }

@@ -1,6 +1,9 @@
 //! Holds the client's methods to the operations in `openapi.json`: method, path, parameters, headers and body.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::{Map, Value};
 
@@ -218,10 +221,12 @@ async fn methods_send_requests_of_documented_operations() {
     let _ = simulation.evaluation("e").await;
     let _ = conversation.put_labels(&[label]).await;
     let _ = conversation.labels().await;
+    let _ = project.claim(&["a".to_owned()], 1, Duration::from_secs(1), "k").await;
     let _ = conversation.get().await;
     let _ = conversation.start("k").await;
     let _ = conversation.respond(&turn).await;
     let _ = conversation.respond(&Turn { says: None, ..turn }).await;
+    let _ = conversation.renew(1).await;
     let _ = conversation.end(1).await;
     let _ = conversation.fail(1, "a").await;
     let _ = conversation.items(Some(1), page()).await;

@@ -1,6 +1,7 @@
 //! Conversations, messages and evaluations.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::Persona;
 
@@ -220,6 +221,44 @@ fn text(parts: &[Content]) -> String {
 pub struct Started {
     /// The number of the attempt.
     pub attempt: u32,
+    /// How long the lease is; `None` if the server does not say.
+    #[serde(default)]
+    pub lease_seconds: Option<u64>,
+}
+
+/// Conversations that a claim started.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Claims {
+    /// The conversations.
+    pub data: Vec<Claimed>,
+}
+
+/// A conversation that a claim started.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Claimed {
+    /// The id of the conversation.
+    pub conversation_id: String,
+    /// The id of its simulation.
+    pub simulation_id: String,
+    /// The id of its agent.
+    pub agent_id: String,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// How long the lease is; `None` if the server does not say.
+    #[serde(default)]
+    pub lease_seconds: Option<u64>,
+    /// The metadata of the simulation.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+}
+
+/// The lease of an attempt.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Lease {
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// When the lease expires (RFC 3339, UTC).
+    pub lease_expires_at: Option<String>,
 }
 
 /// A request for the persona's next message.

@@ -1,6 +1,14 @@
 //! One conversation, from its start to its end.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    any::Any,
+    future::{pending, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::OnceLock,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::{
     select,
@@ -12,7 +20,7 @@ use super::{Agent, AgentError, AgentSession, ConversationInfo, Message, WorkerOp
 use crate::{
     ConversationClient, Error,
     client::idempotency_key,
-    resource::{Response, Role, Turn},
+    resource::{Response, Role, Started, Turn},
     retry::{RetryPolicy, pause},
 };
 
@@ -32,6 +40,8 @@ pub(super) struct Hold {
     pub(super) client: ConversationClient,
     pub(super) about: ConversationInfo,
     pub(super) options: WorkerOptions,
+    /// The length of the lease if the conversation is started already.
+    pub(super) lease: Option<Duration>,
     /// Becomes true when the conversation must be abandoned.
     pub(super) abandon: watch::Receiver<bool>,
 }
@@ -69,17 +79,16 @@ impl Hold {
     }
 
     async fn start_and_converse<A: Agent>(&mut self, agent: &A, attempt: &OnceLock<u32>) -> Ending {
-        let idempotency_key = match idempotency_key() {
-            Ok(idempotency_key) => idempotency_key,
-            Err(error) => return Ending::Failed(error.into()),
-        };
-        let start = || self.client.start(&idempotency_key);
-        let started = self.retry().call("starting a conversation", |error| self.is_transient(error), start);
-        self.about.attempt = match started.await {
-            Ok(started) => started.attempt,
-            Err(error) if is_refused(&error) => return Ending::Taken(error),
-            Err(error) => return Ending::Failed(error.into()),
-        };
+        if self.lease.is_none() {
+            match self.start().await {
+                Ok(started) => {
+                    self.about.attempt = started.attempt;
+                    self.lease = started.lease_seconds.map(Duration::from_secs);
+                }
+                Err(error) if is_refused(&error) => return Ending::Taken(error),
+                Err(error) => return Ending::Failed(error.into()),
+            }
+        }
         attempt.get_or_init(|| self.about.attempt);
         match self.converse(agent).await {
             Ok(()) => Ending::Held,
@@ -89,9 +98,17 @@ impl Hold {
         }
     }
 
+    async fn start(&self) -> Result<Started, Error> {
+        let idempotency_key = idempotency_key()?;
+        let start = || self.client.start(&idempotency_key);
+        self.retry().call("starting a conversation", |error| self.is_transient(error), start).await
+    }
+
     async fn converse<A: Agent>(&self, agent: &A) -> Result<(), Interruption> {
         let (id, attempt) = (&self.about.conversation_id, self.about.attempt);
-        let mut session = agent.open(&self.about).await.map_err(Interruption::Agent)?;
+        // Earlier attempts failed, perhaps because the agent is down for a moment.
+        sleep(self.options.poll_interval.saturating_mul(attempt.saturating_sub(1))).await;
+        let mut session = self.while_held(agent.open(&self.about)).await?;
         let mut transcript: Vec<Message> = Vec::new();
         let mut is_last = false;
         for turn in 0_u32.. {
@@ -109,7 +126,7 @@ impl Hold {
             transcript.extend(
                 response.output.iter().map(|message| Message { role: Role::Persona, text: message.text() }),
             );
-            let reply = session.reply(&transcript).await.map_err(Interruption::Agent)?;
+            let reply = self.while_held(session.reply(&transcript)).await?;
             match reply.text {
                 Some(text) => transcript.push(Message { role: Role::Agent, text }),
                 None => break,
@@ -120,6 +137,39 @@ impl Hold {
         let ended = self.retry().call("ending a conversation", |error| self.is_retryable(error), end).await;
         session.close().await;
         ended.map_err(Interruption::Call)
+    }
+
+    /// Waits for the agent and renews the lease meanwhile. Once the server refuses that, the agent's work is given up.
+    async fn while_held<T>(
+        &self,
+        work: impl Future<Output = Result<T, AgentError>>,
+    ) -> Result<T, Interruption> {
+        select! {
+            done = catch_panic(work) => done.and_then(|done| done).map_err(Interruption::Agent),
+            refusal = self.renew_lease() => Err(Interruption::Call(refusal)),
+        }
+    }
+
+    /// Renews the lease again and again. Returns the server's refusal. A server that does not know renewals is not
+    /// asked again.
+    async fn renew_lease(&self) -> Error {
+        let Some(lease) = self.lease else { return pending().await };
+        let (interval, soon) = (lease / 3, lease / 12);
+        let mut wait = interval;
+        loop {
+            sleep(wait).await;
+            wait = match timeout(interval, self.client.renew(self.about.attempt)).await {
+                Ok(Ok(_)) => interval,
+                Ok(Err(error)) if is_unknown_route(&error) => pending().await,
+                Ok(Err(error)) if is_refused(&error) => return error,
+                Ok(Err(error)) => {
+                    let conversation = &self.about.conversation_id;
+                    tracing::debug!(conversation, %error, "the lease was not renewed; trying again");
+                    soon
+                }
+                Err(_) => soon,
+            };
+        }
     }
 
     /// Takes a turn. While the persona's model is slow, the call is repeated with the same key.
@@ -150,6 +200,36 @@ impl Hold {
     /// worker's own, whose response was lost.
     fn is_retryable(&self, error: &Error) -> bool {
         self.is_transient(error) || error.code() == Some("turn_in_progress")
+    }
+}
+
+/// Turns a panic into an error with the panic's message.
+async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, AgentError> {
+    let mut work = pin!(work);
+    let poll = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+        Ok(poll) => poll.map(Ok),
+        // It is not polled again.
+        Err(panic) => Poll::Ready(Err(panic_message(panic.as_ref()).into())),
+    });
+    poll.await
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    match text {
+        Some(text) => format!("the agent panicked: {text}"),
+        None => "the agent panicked".to_owned(),
+    }
+}
+
+/// Whether the server does not know the route: it is older, or another implementation.
+pub(super) fn is_unknown_route(error: &Error) -> bool {
+    const RESOURCES: [&str; 4] =
+        ["agent_not_found", "conversation_not_found", "project_not_found", "simulation_not_found"];
+    match error.status() {
+        Some(405) => true,
+        Some(404) => !error.code().is_some_and(|code| RESOURCES.contains(&code)),
+        _ => false,
     }
 }
 

@@ -21,16 +21,18 @@ use crate::ConversationClient;
 /// How long reporting abandoned conversations may take.
 const ABANDON_TIME: Duration = Duration::from_secs(5);
 
-/// A conversation that the server listed as queued.
-pub(super) struct QueuedConversation {
+/// A conversation that the worker is about to hold.
+pub(super) struct FoundConversation {
     pub(super) client: ConversationClient,
     pub(super) about: ConversationInfo,
+    /// The length of the lease if a claim started the conversation; `None` if the server listed it as queued.
+    pub(super) lease: Option<Duration>,
 }
 
 /// The conversations of a worker.
 pub(super) struct Workload {
-    /// Listed and not started yet.
-    pub(super) waiting: VecDeque<QueuedConversation>,
+    /// Found, and no task holds them yet.
+    pub(super) waiting: VecDeque<FoundConversation>,
     pub(super) tasks: JoinSet<Ending>,
     /// The conversation of each task.
     pub(super) held: HashMap<Id, String>,
@@ -54,8 +56,8 @@ impl Workload {
         }
     }
 
-    /// Adds listed conversations. Returns whether any of them is new.
-    pub(super) fn add(&mut self, listed: Vec<QueuedConversation>) -> bool {
+    /// Adds found conversations. Returns whether any of them is new. One that a claim started always is.
+    pub(super) fn add(&mut self, found: Vec<FoundConversation>) -> bool {
         let now = Instant::now();
         self.skipped.retain(|_, until| *until > now);
         let known: HashSet<&str> = self
@@ -64,11 +66,11 @@ impl Workload {
             .chain(self.waiting.iter().map(|waiting| &waiting.about.conversation_id))
             .map(String::as_str)
             .collect();
-        let new: Vec<_> = listed
+        let new: Vec<_> = found
             .into_iter()
-            .filter(|listed| {
-                let id = &listed.about.conversation_id;
-                !known.contains(id.as_str()) && !self.skipped.contains_key(id)
+            .filter(|found| {
+                let id = &found.about.conversation_id;
+                found.lease.is_some() || (!known.contains(id.as_str()) && !self.skipped.contains_key(id))
             })
             .collect();
         let any = !new.is_empty();
@@ -79,13 +81,13 @@ impl Workload {
     /// Starts a task that holds a conversation.
     pub(super) fn start<A: Agent>(
         &mut self,
-        conversation: QueuedConversation,
+        conversation: FoundConversation,
         agent: Arc<A>,
         options: WorkerOptions,
     ) {
-        let QueuedConversation { client, about } = conversation;
+        let FoundConversation { client, about, lease } = conversation;
         let id = about.conversation_id.clone();
-        let hold = Hold { client, about, options, abandon: self.abandon.subscribe() };
+        let hold = Hold { client, about, options, lease, abandon: self.abandon.subscribe() };
         let task = self.tasks.spawn(async move { hold.run(agent.as_ref()).await });
         self.held.insert(task.id(), id);
         self.status.open.fetch_add(1, Ordering::Relaxed);

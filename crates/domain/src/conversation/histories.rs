@@ -57,6 +57,7 @@ enum Step {
     CompleteTurn { token: u8, messages: u32, end: Option<EndReason>, has_left: bool, lease: Second },
     DeliverReply { token: u8, lease: Second },
     ReleaseTurn { token: u8 },
+    Renew { named: NamedAttempt, lease: Second },
     End { named: NamedAttempt },
     Fail { named: NamedAttempt },
     LoseLease,
@@ -103,6 +104,7 @@ fn step() -> impl Strategy<Value = Step> {
         ),
         8 => (0..3_u8, seconds()).prop_map(|(token, lease)| Step::DeliverReply { token, lease }),
         4 => (0..3_u8).prop_map(|token| Step::ReleaseTurn { token }),
+        8 => (named(), seconds()).prop_map(|(named, lease)| Step::Renew { named, lease }),
         3 => named().prop_map(|named| Step::End { named }),
         6 => named().prop_map(|named| Step::Fail { named }),
         12 => Just(Step::LoseLease),
@@ -274,6 +276,11 @@ impl Model {
             Step::ReleaseTurn { token } => {
                 self.claim.is_some_and(|(holder, _)| holder == token).then_some(Self { claim: None, ..model })
             }
+            Step::Renew { named, lease } => {
+                let is_held = self.conversation == ConversationStatus::InProgress && self.is_running();
+                (is_held && named.is_right())
+                    .then(|| Self { lease: self.lease.max(Some(self.now + lease)), ..model })
+            }
             Step::End { named } if !named.is_right() => None,
             Step::End { .. } => match self.conversation {
                 ConversationStatus::Ended => Some(model),
@@ -332,7 +339,7 @@ impl Stored {
         let now = at(self.now);
         let (simulation, conversation) = (self.simulation.clone(), self.conversation.clone());
         let current = conversation.attempt;
-        // An evaluation and a failure always name their attempt.
+        // An evaluation, a renewal and a failure always name their attempt.
         let required = |named: NamedAttempt| named.attempt(current).unwrap_or(current);
         let running = &self.simulation;
         match step.clone() {
@@ -362,6 +369,10 @@ impl Stored {
             }
             Step::ReleaseTurn { token: holder } => {
                 self.conversation = conversation.release_turn(&token(holder), now)?;
+            }
+            Step::Renew { named, lease } => {
+                let lease = SignedDuration::from_secs(lease);
+                self.conversation = conversation.renew(running, required(named), lease, now)?;
             }
             Step::End { named } => {
                 self.conversation = conversation.end(running, named.attempt(current), now)?;
@@ -410,8 +421,8 @@ proptest! {
             Stored { now: 0, simulation: simulation(TARGET, 2), conversation: conversation(at(0)) };
         for step in &steps {
             // A repeated step changes nothing or is refused. The exceptions are time, which passes
-            // twice, and a claim, which its holder may repeat once it has expired.
-            let repeats = !matches!(step, Step::Wait { .. } | Step::ClaimTurn { .. });
+            // twice, a claim, which its holder may repeat once it has expired, and the renewal of a lease.
+            let repeats = !matches!(step, Step::Wait { .. } | Step::ClaimTurn { .. } | Step::Renew { .. });
             if stored.step(step).is_ok() && repeats {
                 let once = stored.clone();
                 stored.now += 1;

@@ -20,7 +20,7 @@ use crate::{
     keys::{self, Key, SimulationKeys, TranscriptKeys},
     lists::{self, Entries},
     overdue,
-    query::{Entry, Index, Query},
+    query::{Index, Query},
     record::{self, StoredConversation, StoredEvaluation, StoredSimulation},
     retry::RetryPolicy,
     write::Write,
@@ -234,11 +234,12 @@ pub(super) async fn unsettled(
         .beginning("conversation#")
         .limit(usize::try_from(limit).unwrap_or(usize::MAX));
     let found = table.database.entries(&query).await?;
-    let id = |entry: &Entry| {
-        let id = entry.key.sort.strip_prefix("conversation#").and_then(|id| id.parse().ok());
-        id.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "its key names no conversation".into() })
-    };
-    found.iter().map(id).collect()
+    found.iter().map(|entry| id(&entry.key)).collect()
+}
+
+pub(super) fn id(key: &Key) -> Result<ConversationId, StoreError> {
+    let id = key.sort.strip_prefix("conversation#").and_then(|id| id.parse().ok());
+    id.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "its key names no conversation".into() })
 }
 
 pub(super) async fn change(

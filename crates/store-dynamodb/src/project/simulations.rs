@@ -1,17 +1,18 @@
 //! Simulations: an entry in the project's partition, from which lists are read, and the simulation
 //! itself in its own partition, with its counts.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::VecDeque};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
-    Agent, Direction, Job, Objective, ObjectiveRef, Page, PageRequest, PersonaDraft, Position, Simulation,
+    Agent, AgentId, Direction, Job, Objective, ObjectiveRef, Page, PageRequest, PersonaDraft, Position,
+    Simulation,
     SimulationId, SimulationStatus, Start,
 };
 use onerun_store::{
-    ChangeError, Decide, IdempotencyRecord, ListSimulations, MAX_TURN_DELAY, PageBuilder, SimulationChange,
-    SimulationCounts, SimulationDetail, SimulationOrder, SimulationSummary, SimulationView, StoreError,
-    TURN_SLICE, position, read_position,
+    ChangeError, Decide, IdempotencyRecord, ListSimulations, PageBuilder, QueuedConversation,
+    SimulationChange, SimulationCounts, SimulationDetail, SimulationOrder, SimulationQueue,
+    SimulationSummary, SimulationView, StoreError, position, read_position, take_turns, turn_at,
 };
 
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
     write::Write,
 };
 
-use super::{ProjectTable, agents, contended, duplicate, find, objectives, personas};
+use super::{ProjectTable, agents, contended, conversations, duplicate, find, objectives, personas};
 
 pub(super) const WHAT: &str = "simulation";
 pub(super) const COUNTS: &str = "simulation's counts";
@@ -276,37 +277,71 @@ async fn waiting(table: ProjectTable<'_>, list: &ListSimulations) -> Result<Vec<
         return Ok(Vec::new());
     }
     let candidates = in_status(table, list, Some(running), Direction::Descending);
-    let candidates = table.database.entries(&candidates).await?;
-    let waiting: Vec<Option<Waiting>> = stream::iter(candidates)
+    let queues = queues(table, &candidates, 1).await?;
+    let waiting = |(entry, queue): (Entry, SimulationQueue)| {
+        let (turn, _) = queue.conversations.front()?;
+        Some(Waiting { since: format!("{turn:018}"), entry })
+    };
+    Ok(queues.into_iter().filter_map(waiting).collect())
+}
+
+/// Queued conversations of running simulations of these agents. Simulations take turns.
+pub(super) async fn queued(
+    table: ProjectTable<'_>,
+    agents: &[AgentId],
+    limit: u32,
+) -> Result<Vec<QueuedConversation>, StoreError> {
+    let Some(limit) = usize::try_from(limit).ok().filter(|_| !agents.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let running = Query::new(WHAT, table.project.as_str())
+        .by(Index::Status, Direction::Descending)
+        .beginning(format!("simulation#{}#", SimulationStatus::InProgress.as_str()))
+        .one_of(AGENT, agents.iter().map(|id| id.as_str().to_owned()).collect());
+    let queues = queues(table, &running, limit).await?;
+    Ok(take_turns(queues.into_iter().map(|(_, queue)| queue).collect(), limit))
+}
+
+/// The simulations of a query that have a queued conversation, longest waiting first, each with up to `limit` of its
+/// conversations. With equal times, the newest simulation is first.
+async fn queues(
+    table: ProjectTable<'_>,
+    running: &Query,
+    limit: usize,
+) -> Result<Vec<(Entry, SimulationQueue)>, StoreError> {
+    let candidates = table.database.entries(running).await?;
+    let queues: Vec<Option<(Entry, SimulationQueue)>> = stream::iter(candidates)
         .map(|entry| async move {
-            let query = Query::new("conversation", table.keys(&id(&entry.key)?).partition)
+            let simulation = id(&entry.key)?;
+            let query = Query::new("conversation", table.keys(&simulation).partition)
                 .by(Index::Wait, Direction::Ascending)
                 .beginning("conversation#queued#")
-                .limit(1);
-            let first = table.database.entries(&query).await?;
-            let since = first.first().map(|first| turn(&first.sort)).transpose()?;
-            Ok::<_, StoreError>(since.map(|since| Waiting { since, entry }))
+                .limit(limit);
+            let found = table.database.entries(&query).await?;
+            let conversations: Result<VecDeque<_>, StoreError> =
+                found.iter().map(|entry| Ok((turn(&entry.sort)?, conversations::id(&entry.key)?))).collect();
+            let queue = SimulationQueue { simulation, conversations: conversations? };
+            Ok::<_, StoreError>((!queue.conversations.is_empty()).then_some((entry, queue)))
         })
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
-    let mut waiting: Vec<Waiting> = waiting.into_iter().flatten().collect();
-    waiting.sort_by(|one, other| {
-        (&one.since, Reverse(&one.entry.sort)).cmp(&(&other.since, Reverse(&other.entry.sort)))
-    });
-    Ok(waiting)
+    let mut queues: Vec<(Entry, SimulationQueue)> = queues.into_iter().flatten().collect();
+    let order = |(entry, queue): &(Entry, SimulationQueue)| {
+        (queue.conversations.front().map(|(turn, _)| *turn), Reverse(entry.sort.clone()))
+    };
+    queues.sort_by_cached_key(order);
+    Ok(queues)
 }
 
-/// The time of a simulation's turn, from the entry of its longest waiting conversation: `conversation#queued#` time
-/// `#` number.
-fn turn(sort: &str) -> Result<String, StoreError> {
+/// The time of a conversation's turn, in microseconds since 1970, from its entry: `conversation#queued#` time `#`
+/// number.
+fn turn(sort: &str) -> Result<i64, StoreError> {
     let mut parts = sort.rsplit('#').map(str::parse::<i64>);
     let (Some(Ok(seq)), Some(Ok(queued_at))) = (parts.next(), parts.next()) else {
         return Err(StoreError::Corrupt { what: WHAT, reason: "its queue has no time and number".into() });
     };
-    let delay = TURN_SLICE.saturating_mul(i32::try_from(seq).unwrap_or(i32::MAX)).min(MAX_TURN_DELAY);
-    let delay = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
-    Ok(format!("{:018}", queued_at.saturating_add(delay)))
+    Ok(turn_at(queued_at, u32::try_from(seq).unwrap_or(u32::MAX)))
 }
 
 /// A snapshot of a simulation and its counts.

@@ -2,12 +2,14 @@
 
 use jiff::Timestamp;
 use onerun_domain::{
-    Conversation, ConversationId, ConversationStatus, Direction, EndReason, Evaluation, EvaluationStatus,
-    FaultSeverity, Job, Name, Page, Persona, ProjectId, Score, Simulation, SimulationId, Work,
+    AgentId, Conversation, ConversationId, ConversationStatus, Direction, EndReason, Evaluation,
+    EvaluationStatus, FaultSeverity, Job, Name, Page, Persona, ProjectId, Score, Simulation, SimulationId,
+    Work,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationSummary, ConversationView, CountedOutcome, Decide,
-    EvaluatedConversation, ListConversations, StoreError,
+    EvaluatedConversation, ListConversations, QueuedConversation, SimulationQueue, StoreError, take_turns,
+    turn_at,
 };
 use rusqlite::{Connection, params};
 
@@ -220,6 +222,32 @@ fn evaluations<T>(
     read: impl FnMut(&mut Columns<'_>) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
     sql::all(tables.connection, "evaluation", sql, [inserted], read)
+}
+
+/// Queued conversations of running simulations of these agents. Simulations take turns.
+pub(super) fn queued(
+    tables: &ProjectTables<'_>,
+    agents: &[AgentId],
+    limit: u32,
+) -> Result<Vec<QueuedConversation>, StoreError> {
+    // Each of them has a conversation that comes before those of all later ones.
+    let simulations = simulations::longest_waiting(tables, agents, limit)?;
+    let queue = |simulation: SimulationId| {
+        let conversations = sql::all(
+            tables.connection,
+            "conversation",
+            "SELECT id, queued_at, seq FROM conversations
+             WHERE simulation_id = ?1 AND status = 'queued' ORDER BY queued_at, inserted LIMIT ?2",
+            params![simulation.as_str(), limit],
+            |columns| {
+                let (id, queued_at, seq) = (columns.parsed()?, columns.value()?, columns.value()?);
+                Ok((turn_at(queued_at, seq), id))
+            },
+        )?;
+        Ok(SimulationQueue { simulation, conversations: conversations.into() })
+    };
+    let queues: Result<Vec<_>, StoreError> = simulations.into_iter().map(queue).collect();
+    Ok(take_turns(queues?, usize::try_from(limit).unwrap_or(usize::MAX)))
 }
 
 /// The ids of conversations that are not settled.

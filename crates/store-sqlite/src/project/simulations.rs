@@ -1,7 +1,7 @@
 //! Simulations.
 
 use jiff::Timestamp;
-use onerun_domain::{Direction, Job, ObjectiveRef, Page, ProjectId, Simulation, SimulationId};
+use onerun_domain::{AgentId, Direction, Job, ObjectiveRef, Page, ProjectId, Simulation, SimulationId};
 use onerun_store::{
     ChangeError, Decide, ListSimulations, SimulationChange, SimulationDetail, SimulationOrder,
     SimulationSummary, SimulationView, SortBy, StoreError,
@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 
 use super::projects::order as named_order;
 use crate::{
-    columns::Columns,
+    columns::{Columns, only_parsed},
     idempotency, jobs,
     lists::{self, CREATED_AT, Order, Query, SortKey},
     rows::{
@@ -168,6 +168,30 @@ pub(super) fn list(
             Ok(SimulationSummary { simulation: rows::simulation(columns)?, agent: rows::agent(columns)? })
         })
     })
+}
+
+/// Running simulations of these agents with a queued conversation, longest waiting first.
+pub(super) fn longest_waiting(
+    tables: &ProjectTables<'_>,
+    agents: &[AgentId],
+    limit: u32,
+) -> Result<Vec<SimulationId>, StoreError> {
+    let (SortKey::Integer(wait) | SortKey::Text(wait)) = WAIT;
+    let agents = rows::json("agents", &agents)?;
+    let sql = format!(
+        "SELECT id FROM simulations
+         WHERE project_id = ?1 AND status = 'in_progress' AND agent_id IN (SELECT value FROM json_each(?2))
+             AND EXISTS (SELECT 1 FROM conversations
+                         WHERE conversations.simulation_id = simulations.id AND conversations.status = 'queued')
+         ORDER BY {wait} DESC, created_at DESC, inserted DESC LIMIT ?3"
+    );
+    sql::all(
+        tables.connection,
+        "simulation",
+        &sql,
+        params![tables.project.as_str(), agents, limit],
+        only_parsed,
+    )
 }
 
 /// [`SimulationOrder::LongestWaiting`] in descending order, with simulations without a queued conversation last. The

@@ -1,8 +1,9 @@
 //! Conversations: queued, listed, started, and queued again after a lost lease.
 
 use onerun_domain::{
-    Conversation, ConversationId, ConversationStatus, EndReason, EndedAttempt, EvaluationStatus, Item, Job,
-    MAX_LOST_ATTEMPTS, Outcome, Refusal, Role, SimulationId, SimulationStatus, TurnClaim, TurnToken, Work,
+    Conversation, ConversationId, ConversationStatus, EndReason, EndedAttempt, EvaluationStatus,
+    FailureReason, Item, Job, MAX_LOST_ATTEMPTS, Outcome, Refusal, Role, SimulationId, SimulationStatus,
+    TurnClaim, TurnToken, Work,
 };
 
 use super::fixture::{
@@ -503,6 +504,58 @@ pub async fn lease_is_lost_once(fixture: &Fixture) {
         assert_eq!(refusal(loser), Refusal::LeaseHeld);
         assert_eq!(winner.unwrap().attempt, 2);
         assert_eq!(scene.stored(id).await.attempt, 2);
+    }
+}
+
+/// A renewal that races with the expiry of the lease, the end or the failure of the attempt succeeds before it, or is
+/// refused. An attempt is never over and renewed.
+pub async fn attempt_is_renewed_or_over(fixture: &Fixture) {
+    let scene = fixture.scene(ROUNDS * 3).await;
+    for (index, conversation) in scene.conversations.iter().enumerate() {
+        let id = &conversation.id;
+        scene.start(id).await.unwrap();
+        let now = scene.pass(LEASE);
+        let (renewing, ending) = (scene.clone(), scene.clone());
+        let (renewed_id, ended_id) = (id.clone(), id.clone());
+        let (renewed, ended) = both(
+            async move {
+                renewing
+                    .move_to(&renewed_id, move |view| {
+                        view.conversation.renew(&view.simulation, 1, LEASE, now)
+                    })
+                    .await
+            },
+            async move {
+                let reason = FailureReason::parse("out of memory".to_owned()).unwrap();
+                ending
+                    .move_to(&ended_id, move |view| match index % 3 {
+                        0 => view.conversation.lose_lease(now),
+                        1 => view.conversation.end(&view.simulation, Some(1), now),
+                        _ => view.conversation.fail(&view.simulation, 1, &reason, now),
+                    })
+                    .await
+            },
+        )
+        .await;
+        let stored = scene.stored(id).await;
+        match (renewed, ended) {
+            (Ok(renewed), Err(ended)) => {
+                assert_eq!(refusal(Err::<(), _>(ended)), Refusal::LeaseHeld);
+                assert_eq!(renewed.lease_expires_at, Some(now + LEASE));
+                assert_eq!(stored, renewed);
+            }
+            // The renewal came first, or it was refused.
+            (renewed, Ok(ended)) => {
+                if let Err(refused) = renewed {
+                    let expected =
+                        [Refusal::StaleAttempt { current: 2 }, Refusal::AttemptOver { attempt: 1 }];
+                    assert!(expected.contains(&refusal(Err::<(), _>(refused))));
+                }
+                assert_eq!(stored, ended);
+                assert_eq!(stored.lease_expires_at, None);
+            }
+            (Err(renewed), Err(ended)) => panic!("{renewed:?}, {ended:?}"),
+        }
     }
 }
 
