@@ -27,6 +27,9 @@ CONTRADICTIONS = {
     "personas": "target_personas",
 }
 
+# Parameters of the query that need another one.
+NEEDED = {"objective_id": "outcome", "on": "min_pass_rate"}
+
 # A schema cannot describe an address block.
 BLOCKS = [f"10.{number}.0.0/16" for number in range(20)]
 
@@ -44,6 +47,12 @@ def before_call(context, case, **kwargs):
     # Only the server makes cursors.
     if meta is not None and meta.generation.mode.is_positive and isinstance(case.query, dict):
         case.query.pop("cursor", None)
+        for name, other in NEEDED.items():
+            if case.query.get(other) is None:
+                case.query.pop(name, None)
+        # A simulation is compared with another one of the project.
+        if "with" in case.query:
+            case.query["with"] = RANDOM.choice(IDS["simulation_to_cancel_id"])
         # The days of a report are at most 92.
         if case.operation.path == "/v1/usage":
             case.query.pop("first", None)

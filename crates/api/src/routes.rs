@@ -8,12 +8,11 @@ use crate::{
 pub use crate::{
     agents::*, audit::*, claims::*, conversations::*, dashboard::*, evaluations::*, health::*, keys::*,
     labels::*, objectives::*, openapi::*, personas::*, projects::*, reports::*, results::*, simulations::*,
-    usage::*,
-    whoami::*,
+    usage::*, whoami::*,
 };
 
 /// The operations of each module that has any.
-pub(crate) const OPERATIONS: [&[Operation]; 17] = [
+pub(crate) const OPERATIONS: [&[Operation]; 18] = [
     health::OPERATIONS,
     openapi::OPERATIONS,
     dashboard::OPERATIONS,

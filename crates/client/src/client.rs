@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use crate::{
     Error, Verbatim, error,
     resource::{
-        Agent, Claims, Comparison, Conversation, ConversationStatus, CountedOutcome, Estimate, EstimateRequest,
-        EvaluationReport, EvaluationRun, Item, KeyStatus, Label, Labels, Lease, MinPassRate, NewAgent,
-        NewObjective, NewSimulation, Objective, Page, PageRequest, Persona, Project, Report, Response, Results,
-        Simulation, SimulationStatus, Started, Turn,
+        Agent, Claims, Comparison, Conversation, ConversationStatus, CountedOutcome, Estimate,
+        EstimateRequest, EvaluationReport, EvaluationRun, Item, KeyStatus, Label, Labels, Lease, MinPassRate,
+        NewAgent, NewObjective, NewSimulation, Objective, Page, PageRequest, Persona, Project, Report,
+        Response, Results, Simulation, SimulationStatus, Started, Turn,
     },
 };
 use endpoint::Endpoint;

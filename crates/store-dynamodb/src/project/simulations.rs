@@ -6,8 +6,7 @@ use std::{cmp::Reverse, collections::VecDeque};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use onerun_domain::{
     Agent, AgentId, Direction, Job, Objective, ObjectiveRef, Page, PageRequest, PersonaDraft, Position,
-    Simulation,
-    SimulationId, SimulationStatus, Start,
+    Simulation, SimulationId, SimulationStatus, Start,
 };
 use onerun_store::{
     ChangeError, Decide, IdempotencyRecord, ListSimulations, PageBuilder, QueuedConversation,
