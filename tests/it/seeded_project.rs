@@ -38,11 +38,14 @@ pub(crate) fn valid_status(route: &Route) -> u16 {
 pub(crate) fn in_possible_order() -> Vec<&'static Route> {
     let mut routes = ROUTES.to_vec();
     routes.sort_by_key(|route| match route.operation {
-        // The conversation is queued again, and the next route starts it.
-        "fail_conversation" => 0,
-        "end_conversation" => 2,
-        "cancel_simulation" => 3,
-        _ => 1,
+        // The first attempt is renewed, then it fails. The conversation is queued again and started, so that a claim
+        // finds none.
+        "renew_conversation" => 0,
+        "fail_conversation" => 1,
+        "claim_conversations" => 3,
+        "end_conversation" => 4,
+        "cancel_simulation" => 5,
+        _ => 2,
     });
     routes
 }

@@ -20,6 +20,7 @@ fn every_case_is_in_the_macro() {
         ("pages", include_str!("pages.rs")),
         ("personas", include_str!("personas.rs")),
         ("projects", include_str!("projects.rs")),
+        ("queue", include_str!("queue.rs")),
         ("results", include_str!("results.rs")),
         ("retention", include_str!("retention.rs")),
         ("settling", include_str!("settling.rs")),
