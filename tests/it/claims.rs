@@ -149,7 +149,7 @@ async fn waiting_claim_gets_what_is_queued_meanwhile() {
     };
     let (claimed, simulation) = tokio::join!(claim(&project, 2, 20), queue);
     assert!(!claimed.is_empty() && claimed.iter().all(|one| one["simulation_id"] == simulation.as_str()));
-    // What is queued again is found, too.
+    // A conversation that is queued again is found, too.
     let conversation = project.test_conversation(&simulation, &text(&claimed[0], "conversation_id"));
     claim(&project, 2, 0).await;
     let fail = async {

@@ -390,7 +390,7 @@ async fn conversation_has_its_shape_in_every_status() {
     let lease = "2026-01-05T09:05:00.000001Z";
     assert_eq!(
         started,
-        json!({ "message": "Conversation started successfully", "attempt": 1, "lease_expires_at": lease })
+        json!({ "message": "Conversation started successfully", "attempt": 1, "lease_expires_at": lease, "lease_seconds": 300 })
     );
     expected["status"] = "in_progress".into();
     expected["lease_expires_at"] = lease.into();

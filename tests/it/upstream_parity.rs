@@ -505,8 +505,8 @@ async fn defect_20_projects_do_not_reach_each_other() {
                 let expected = format!("{resource}_not_found");
                 assert_eq!((status, code(&reply.json())), (404, expected.as_str()), "{}", route.operation);
             }
-            // Its body names the agent.
-            (None, "create_simulation") => {
+            // The body names the agent.
+            (None, "create_simulation" | "claim_conversations") => {
                 assert_eq!((status, code(&reply.json())), (404, "agent_not_found"));
             }
             (None, operation) if route.method == Method::GET => {

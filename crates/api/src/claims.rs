@@ -87,7 +87,7 @@ async fn claim_conversations(
         if !claims.is_empty() {
             break claims;
         }
-        // What is started for a caller that has left would be lost.
+        // A conversation that is started for a caller that has left would be lost.
         let again = call.presence().wait_for(queue.is_worth_another_read()).await;
         if again != Some(true) {
             break claims;

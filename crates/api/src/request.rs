@@ -157,7 +157,7 @@ impl Request {
     }
 }
 
-/// What a request was admitted with, to admit it again after a wait.
+/// The parts of an admitted request that are needed to admit it again after a wait.
 pub(crate) struct Admission {
     pub(crate) route: &'static Route,
     pub(crate) headers: HeaderMap,

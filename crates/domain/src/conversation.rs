@@ -8,8 +8,9 @@
 //! ```
 //!
 //! A started conversation has a lease, which every call of its worker renews, and
-//! [`renew`](Conversation::renew) without any other effect. When the lease expires, or the worker reports that the agent failed, the conversation is queued again as a new
-//! attempt with an empty transcript; after [`MAX_LOST_ATTEMPTS`] it has failed. An attempt whose
+//! [`renew`](Conversation::renew) without any other effect. When the lease expires, or the worker
+//! reports that the agent failed, the conversation is queued again as a new attempt with an empty
+//! transcript; after [`MAX_LOST_ATTEMPTS`] it has failed. An attempt whose
 //! worker left because a reply came late is not counted among them, but [`MAX_ATTEMPTS`] bounds all.
 //!
 //! Turns are exclusive: a call claims the turn before the persona's reply is generated, and completes

@@ -54,7 +54,7 @@ pub struct ClaimedConversation {
     pub metadata: Metadata,
 }
 
-/// What a claim found for one of its places.
+/// The result of a claim for one of its places.
 #[derive(Clone, Debug)]
 pub enum Claim {
     /// A conversation, which was started.
@@ -155,7 +155,7 @@ impl Engine {
         for other in others {
             match other {
                 Ok(claim) => claims.extend(claim),
-                // What was started would be lost with the error.
+                // The started conversations would be lost with the error.
                 Err(error) => {
                     tracing::warn!(%error, "a claim started fewer conversations than it could have");
                 }

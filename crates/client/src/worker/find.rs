@@ -24,7 +24,7 @@ const MAX_CLAIMED: usize = 50;
 /// The lease of a server that does not say how long it is.
 const DEFAULT_LEASE: Duration = Duration::from_mins(5);
 
-/// What a poll found.
+/// The result of a poll.
 pub(super) struct Found {
     pub(super) conversations: Vec<FoundConversation>,
     /// Whether the server waited for conversations, so that the next poll need not.
