@@ -262,7 +262,7 @@ async fn file_that_cannot_be_used_is_refused_by_option() {
         std::fs::write(&path, content).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    let (large, binary) = (file("large", &[b'x'; 70_000]), file("binary", b"\xff"));
+    let (large, binary) = (file("large", &vec![b'x'; 70_000]), file("binary", b"\xff"));
     let missing = directory.path().join("missing").to_str().unwrap().to_owned();
     for (path, words) in
         [(&large, "has more than 65536 bytes"), (&binary, "is not UTF-8 text"), (&missing, "cannot read")]
