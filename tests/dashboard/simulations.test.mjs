@@ -105,7 +105,8 @@ async function walk(page) {
     if ((await next.count()) === 0) return numbers;
     const before = await page.locator('.pager').innerText();
     await next.click();
-    await page.waitForFunction((text) => document.querySelector('.pager').innerText !== text, before);
+    // While the next page is loaded, there may be no pager.
+    await page.waitForFunction((text) => (document.querySelector('.pager')?.innerText ?? text) !== text, before);
     await settled(page);
   }
 }
