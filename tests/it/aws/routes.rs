@@ -56,7 +56,13 @@ async fn every_function_has_the_rights_it_uses() {
     client.post_empty(&path(&format!("{conversation}/start")), 200).await;
     let failure = json!({ "attempt": 1, "reason": "out of memory" });
     client.post(&path(&format!("{conversation}/fail")), &failure, 200).await;
-    client.post_empty(&path(&format!("{conversation}/start")), 200).await;
+    let claim = within("/v1/conversations/claim");
+    let wanted = json!({ "agent_ids": [project.agent], "limit": 50, "wait_seconds": 1 });
+    let claiming = client.with_header("idempotency-key", "claim");
+    let claimed = claiming.post(&claim, &wanted, 200).await;
+    assert_eq!(claimed["data"].as_array().map(Vec::len), Some(1), "{claimed}");
+    assert_eq!(claiming.post(&claim, &wanted, 200).await, claimed);
+    assert_eq!(client.post(&claim, &wanted, 200).await["data"], json!([]));
     client.post(&path(&format!("{conversation}/renew")), &json!({ "attempt": 2 }), 200).await;
     let responses = path(&format!("{conversation}/responses"));
     let said = |text: &str| json!({ "input": [{ "type": "message", "content": [{ "type": "text", "text": text }] }] });
@@ -69,12 +75,6 @@ async fn every_function_has_the_rights_it_uses() {
         assert!(items["data"].as_array().is_some_and(|items| items.len() >= 3), "{items}");
     }
     client.post_empty(&path(&format!("{conversation}/end")), 200).await;
-    let claim = within("/v1/conversations/claim");
-    let wanted = json!({ "agent_ids": [project.agent], "limit": 50, "wait_seconds": 1 });
-    let claimed = keyed.post(&claim, &wanted, 200).await;
-    assert_eq!(claimed["data"].as_array().map(Vec::len), Some(1), "{claimed}");
-    assert_eq!(keyed.post(&claim, &wanted, 200).await, claimed);
-    assert_eq!(client.post(&claim, &wanted, 200).await["data"], json!([]));
     do_jobs(&cloud).await;
     client.get(&project.path(&simulation, "/results"), 200).await;
     let report = client.get(&project.path(&simulation, "/report"), 200).await;
