@@ -5,7 +5,7 @@ use onerun_client::resource::{Agent, NewAgent};
 
 use crate::{
     creation::Creation,
-    list::{self, Paging},
+    list::{self, Listing},
     output,
     project::{ProjectArgument, agents_named, find_agent},
     text::{fields, plain, prose, table, utc_or},
@@ -64,10 +64,7 @@ pub(crate) struct List {
     #[command(flatten)]
     of: ProjectArgument,
     #[command(flatten)]
-    paging: Paging,
-    /// Print the API's response as JSON.
-    #[arg(long)]
-    json: bool,
+    listing: Listing,
 }
 
 pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
@@ -107,8 +104,7 @@ async fn get(options: &Get) -> anyhow::Result<()> {
 async fn list(options: &List) -> anyhow::Result<()> {
     let project = options.of.client().await?;
     list::print(
-        &options.paging,
-        options.json,
+        &options.listing,
         |agent: &Agent| &agent.id,
         async |page| project.list_agents(None, page).await,
         async |agents| {

@@ -9,7 +9,7 @@ use onerun_client::{
 };
 
 use crate::{
-    list::{self, Paging},
+    list::{self, Listing},
     output,
     project::ProjectArgument,
     results,
@@ -63,10 +63,7 @@ pub(crate) struct List {
     #[arg(long, value_name = "ID", requires = "counted")]
     objective: Option<String>,
     #[command(flatten)]
-    paging: Paging,
-    /// Print the API's response as JSON.
-    #[arg(long)]
-    json: bool,
+    listing: Listing,
 }
 
 /// Values of `--status`.
@@ -144,8 +141,7 @@ async fn list(options: &List) -> anyhow::Result<()> {
     let status = options.status.map(Into::into);
     let outcome = options.counted_outcome();
     list::print(
-        &options.paging,
-        options.json,
+        &options.listing,
         |conversation: &Conversation| &conversation.id,
         async |page| simulation.conversations_by_outcome(status, outcome.as_ref(), page).await,
         async |conversations| {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use onerun_client::resource::{Agreement, EvaluationReport, EvaluationRun};
 
 use crate::{
-    list::{self, Paging},
+    list::{self, Listing},
     output,
     project::ProjectArgument,
     results,
@@ -49,10 +49,7 @@ pub(crate) struct List {
     #[command(flatten)]
     of: ProjectArgument,
     #[command(flatten)]
-    paging: Paging,
-    /// Print the API's response as JSON.
-    #[arg(long)]
-    json: bool,
+    listing: Listing,
 }
 
 /// Options of `onerun evaluations show`.
@@ -92,8 +89,7 @@ async fn create(options: &Create) -> anyhow::Result<()> {
 async fn list(options: &List) -> anyhow::Result<()> {
     let simulation = options.of.simulation(&options.simulation).await?;
     list::print(
-        &options.paging,
-        options.json,
+        &options.listing,
         |run: &EvaluationRun| &run.id,
         async |page| simulation.list_evaluations(page).await,
         async |runs| {

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use crate::{output, run::RunFile, text::plain};
 
 const FILE: &str = include_str!("init/onerun.yaml");
-const AGENT: &str = include_str!("init/agent.py");
+const AGENT: &str = include_str!("../../examples/command/agent.py");
 const GITHUB: &str = include_str!("init/github.yml");
 const GITLAB: &str = include_str!("init/gitlab.yml");
 

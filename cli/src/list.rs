@@ -37,6 +37,16 @@ impl Paging {
     }
 }
 
+/// Options of a list.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Listing {
+    #[command(flatten)]
+    paging: Paging,
+    /// Print the API's response as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Prints how to get the next page, if there is one.
 pub(crate) fn print_next(next: Option<PageRequest>) {
     let next = match next.map(|next| next.start) {
@@ -53,15 +63,14 @@ type Answer<T> = Result<Verbatim<Page<Verbatim<T>>>, Error>;
 
 /// Prints a list: the API's JSON byte for byte, or a table.
 pub(crate) async fn print<T>(
-    paging: &Paging,
-    json: bool,
+    Listing { paging, json }: &Listing,
     id: fn(&T) -> &str,
     list: impl AsyncFn(PageRequest) -> Answer<T>,
     table: impl AsyncFnOnce(&[Verbatim<T>]) -> anyhow::Result<String>,
 ) -> anyhow::Result<()> {
     if paging.all {
         let entries = all(id, list).await?;
-        return if json {
+        return if *json {
             output::print_json(&format!(
                 "{{\"data\":{},\"has_more\":false,\"next_cursor\":null}}",
                 array(&entries)
@@ -72,7 +81,7 @@ pub(crate) async fn print<T>(
     }
     let request = paging.first();
     let page = list(request.clone()).await?;
-    if json {
+    if *json {
         return output::print_json(page.json());
     }
     output::print(&table(&page.data).await?)?;

@@ -8,7 +8,7 @@ use onerun_client::resource::{NewObjective, Objective};
 use crate::{
     creation::{Creation, print_warnings},
     input,
-    list::{self, Paging},
+    list::{self, Listing},
     output,
     project::{ProjectArgument, find_objective, objectives_named},
     text::{fields, plain, prose, table, time, utc},
@@ -77,10 +77,7 @@ pub(crate) struct List {
     #[command(flatten)]
     of: ProjectArgument,
     #[command(flatten)]
-    paging: Paging,
-    /// Print the API's response as JSON.
-    #[arg(long)]
-    json: bool,
+    listing: Listing,
 }
 
 pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
@@ -128,8 +125,7 @@ async fn get(options: &Get) -> anyhow::Result<()> {
 async fn list(options: &List) -> anyhow::Result<()> {
     let project = options.of.client().await?;
     list::print(
-        &options.paging,
-        options.json,
+        &options.listing,
         |objective: &Objective| &objective.id,
         async |page| project.list_objectives(page).await,
         async |objectives| {

@@ -1,6 +1,12 @@
-//! Output: results on standard output, errors and notes on standard error.
+//! Output: results on standard output or in files, errors and notes on standard error.
 
-use std::io::{self, ErrorKind, Write};
+use std::{
+    fs,
+    io::{self, ErrorKind, Write},
+    path::Path,
+};
+
+use anyhow::Context;
 
 use crate::text;
 
@@ -41,6 +47,33 @@ pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
+/// Writes a file in one step: a reader sees the old or the new text, and a failure leaves the old one.
+pub(crate) fn replace_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    // A pipe or a device cannot be replaced.
+    if path.exists() && !path.is_file() {
+        return fs::write(path, text).with_context(failed);
+    }
+    // A link stays a link.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".onerun-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(directory_of(&path)).with_context(failed)?;
+    file.write_all(text.as_bytes()).with_context(failed)?;
+    file.persist(&path).with_context(failed)?;
+    Ok(())
+}
+
+/// The directory of a file.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// An error and its causes. A cause that a message already contains is not repeated.
 fn line(error: &anyhow::Error) -> String {
     let mut line = String::new();
@@ -57,9 +90,22 @@ fn line(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::{Context, anyhow};
+    use anyhow::anyhow;
 
     use super::*;
+
+    #[test]
+    fn file_is_replaced_in_one_step_and_links_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("a"), directory.path().join("b"));
+        replace_file(&file, "old").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace_file(&link, "new").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+        assert!(replace_file(&directory.path().join("no/such"), "x").is_err());
+    }
 
     #[test]
     fn error_line_names_each_cause_once() {

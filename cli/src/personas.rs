@@ -7,7 +7,7 @@ use onerun_client::{
 };
 
 use crate::{
-    list::{self, PAGE, Paging},
+    list::{self, Listing, PAGE},
     output,
     project::ProjectArgument,
     text::{count, plain, table},
@@ -33,10 +33,7 @@ pub(crate) struct List {
     #[command(flatten)]
     of: ProjectArgument,
     #[command(flatten)]
-    paging: Paging,
-    /// Print the API's response as JSON.
-    #[arg(long)]
-    json: bool,
+    listing: Listing,
 }
 
 /// Options of `onerun personas approve` and `reject`.
@@ -73,8 +70,7 @@ pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
 async fn list(options: &List) -> anyhow::Result<()> {
     let simulation = options.of.simulation(&options.simulation).await?;
     list::print(
-        &options.paging,
-        options.json,
+        &options.listing,
         |persona: &Persona| &persona.id,
         async |page| simulation.personas(page).await,
         async |personas| {

@@ -33,9 +33,14 @@ impl ProjectArgument {
         self.select(&self.connection.client()?).await
     }
 
+    /// The id or name. An empty variable counts as unset.
+    fn wanted(&self) -> Option<&str> {
+        self.project.as_deref().filter(|wanted| !wanted.trim().is_empty())
+    }
+
     /// Whether a project is named.
     pub(crate) fn is_given(&self) -> bool {
-        self.project.as_deref().is_some_and(|wanted| !wanted.trim().is_empty())
+        self.wanted().is_some()
     }
 
     /// A client of the simulation with this id or exact name.
@@ -51,9 +56,7 @@ impl ProjectArgument {
 
     /// A client of the project with the key of this client.
     pub(crate) async fn select(&self, client: &Client) -> anyhow::Result<ProjectClient> {
-        // An empty variable counts as unset.
-        let wanted = self.project.as_deref().filter(|wanted| !wanted.trim().is_empty());
-        let id = match wanted {
+        let id = match self.wanted() {
             Some(wanted) => find_project(client, wanted).await?,
             None => only_project(client).await?,
         };

@@ -6,7 +6,7 @@ use onerun_client::resource::Project;
 use crate::{
     api::Connection,
     creation::Creation,
-    list::{self, Paging},
+    list::{self, Listing},
     output,
     project::{find_project, projects_named},
     text::{fields, plain, prose, table, time, utc},
@@ -58,10 +58,7 @@ pub(crate) struct Get {
 #[derive(Debug, Args)]
 pub(crate) struct List {
     #[command(flatten)]
-    paging: Paging,
-    /// Print the API's response as JSON.
-    #[arg(long)]
-    json: bool,
+    listing: Listing,
     #[command(flatten)]
     connection: Connection,
 }
@@ -100,8 +97,7 @@ async fn get(options: &Get) -> anyhow::Result<()> {
 async fn list(options: &List) -> anyhow::Result<()> {
     let client = options.connection.client()?;
     list::print(
-        &options.paging,
-        options.json,
+        &options.listing,
         |project: &Project| &project.id,
         async |page| client.list_projects(page).await,
         async |projects| {

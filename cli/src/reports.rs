@@ -2,11 +2,7 @@
 
 mod text;
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -134,7 +130,7 @@ async fn write_report(options: &ReportOptions) -> anyhow::Result<Verdict> {
             Format::Json => format!("{}\n", answer.json()),
             _ => rendered(&report, format)?,
         };
-        write_file(file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+        output::replace_file(file, &text)?;
         output::print_note(&format!("{}: {}\n", crate::text::plain(&report.name), report.verdict));
     } else if format == Format::Json {
         output::print_json(answer.json())?;
@@ -168,13 +164,4 @@ async fn print_comparison(options: &CompareOptions) -> anyhow::Result<Verdict> {
 fn parse<T: DeserializeOwned>(json: &str) -> anyhow::Result<T> {
     serde_json::from_str(json)
         .context("the API's response has a form that this program does not know; use the server's version")
-}
-
-/// Writes all of a file or nothing: a reader never sees a part.
-fn write_file(file: &Path, text: &str) -> anyhow::Result<()> {
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = tempfile::NamedTempFile::new_in(directory)?;
-    temporary.write_all(text.as_bytes())?;
-    temporary.persist(file)?;
-    Ok(())
 }

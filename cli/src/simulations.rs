@@ -13,7 +13,7 @@ use onerun_client::{
 use tokio::task::JoinSet;
 
 use crate::{
-    list::{self, Paging},
+    list::{self, Listing},
     outcome, output, personas,
     project::{ProjectArgument, find_simulation},
     results,
@@ -57,10 +57,7 @@ pub(crate) struct List {
     #[arg(long)]
     status: Option<Status>,
     #[command(flatten)]
-    paging: Paging,
-    /// Print the API's response as JSON.
-    #[arg(long)]
-    json: bool,
+    listing: Listing,
 }
 
 /// Values of `--status`.
@@ -135,8 +132,7 @@ async fn list(options: &List) -> anyhow::Result<()> {
     let project = options.of.client().await?;
     let status = options.status.map(Into::into);
     list::print(
-        &options.paging,
-        options.json,
+        &options.listing,
         |simulation: &Simulation| &simulation.id,
         async |page| project.list_simulations(status, page).await,
         async |simulations| {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::Connection,
-    list::{self, Paging},
+    list::{self, Listing},
     output, text,
 };
 
@@ -34,10 +34,7 @@ pub(crate) struct List {
     #[arg(long, value_name = "TIME", value_parser = arguments::days)]
     idle_for: Option<u32>,
     #[command(flatten)]
-    paging: Paging,
-    /// Print the API's response as JSON.
-    #[arg(long)]
-    json: bool,
+    listing: Listing,
     #[command(flatten)]
     connection: Connection,
 }
@@ -136,8 +133,7 @@ pub(super) async fn list(options: &List) -> anyhow::Result<()> {
         idle_for_days: options.idle_for,
     };
     list::print(
-        &options.paging,
-        options.json,
+        &options.listing,
         |key: &Key| &key.id,
         async |page| client.list_keys(&filter, page).await,
         async |keys| Ok(table::keys(keys.iter().map(|key| &**key))),

@@ -2,19 +2,16 @@
 
 use std::{
     fs::File,
-    io::{ErrorKind, Read as _},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand};
 use onerun_report::{Report, baseline_problems, render};
 
-use super::{
-    failure::Failure,
-    outputs::{replace, to_json},
-};
+use super::{failure::Failure, outputs::to_json};
 use crate::{
-    output,
+    input, output,
     text::{count, plain},
 };
 
@@ -69,13 +66,9 @@ pub(crate) fn read(path: &Path) -> Result<Report, Failure> {
         ErrorKind::NotFound => Failure::config(format!("the report {shown} does not exist")),
         _ => Failure::config(format!("cannot read the report {shown}: {error}")),
     })?;
-    let mut bytes = Vec::new();
-    let read = file.take(MAX_REPORT + 1).read_to_end(&mut bytes);
-    let read = read.map_err(|error| Failure::config(format!("cannot read the report {shown}: {error}")))?;
-    if read as u64 > MAX_REPORT {
-        return Err(Failure::config(format!("the report {shown} has more than {MAX_REPORT} bytes")));
-    }
-    serde_json::from_slice(&bytes)
+    let text = input::read_bounded(file, &format!("the report {shown}"), MAX_REPORT);
+    let text = text.map_err(|error| Failure::config(format!("{error:#}")))?;
+    serde_json::from_str(&text)
         .map_err(|error| Failure::config(format!("{shown} is not a report of `onerun run --json`: {error}")))
 }
 
@@ -94,5 +87,5 @@ pub(crate) fn read_baseline(path: &Path) -> Result<Report, Failure> {
 /// Writes a baseline.
 pub(crate) fn write(report: &Report, path: &Path) -> Result<(), Failure> {
     let text = to_json(report).map_err(Failure::infra)?;
-    replace(path, &text).map_err(|error| Failure::infra(format!("{error:#}")))
+    output::replace_file(path, &text).map_err(|error| Failure::infra(format!("{error:#}")))
 }

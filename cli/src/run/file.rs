@@ -6,11 +6,10 @@ mod values;
 
 use std::{
     fs::File,
-    io::Read as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use jiff::civil::Date;
 use onerun_domain::{Criteria, Description, ModelName, Name, Scenario};
 use onerun_report::Gate;
@@ -20,6 +19,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use serde_saphyr::{Spanned, UserMessageFormatter};
 
+use crate::input;
 pub(crate) use values::{Count, Key, Keyed, SeedNumber, Turns};
 use values::{parsed, parsed_option, text_or_object};
 
@@ -256,13 +256,9 @@ impl Source {
     /// Reads a file.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let name = path.display().to_string();
-        let mut text = String::new();
         let file = File::open(path)
             .with_context(|| format!("cannot read {name}; `onerun init` writes an example"))?;
-        let read = file.take(MAX_FILE + 1).read_to_string(&mut text);
-        if read.with_context(|| format!("cannot read {name}"))? as u64 > MAX_FILE {
-            bail!("{name} has more than {MAX_FILE} bytes");
-        }
+        let text = input::read_bounded(file, &name, MAX_FILE)?;
         Ok(Self { path: name, directory: path.parent().unwrap_or(Path::new("")).to_owned(), text })
     }
 

@@ -1,7 +1,7 @@
 //! The files that a run writes, and what GitHub Actions shows.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::OpenOptions,
     io::Write as _,
     path::{Path, PathBuf},
 };
@@ -60,7 +60,7 @@ impl Outputs {
                 return Err(Failure::config(format!("{name}: {} is named twice", path.display())));
             }
             seen.push(path);
-            let directory = directory_of(path);
+            let directory = output::directory_of(path);
             if !directory.is_dir() {
                 let directory = directory.display();
                 return Err(Failure::config(format!("{name}: the directory {directory} does not exist")));
@@ -83,7 +83,7 @@ impl Outputs {
                 _ => render::html(report),
             };
             let written = if path != Path::new(STDOUT) {
-                replace(path, &text)
+                output::replace_file(path, &text)
             } else if name == "--json" {
                 output::print_json(text.trim_end())
             } else {
@@ -100,32 +100,6 @@ pub(crate) fn to_json(report: &Report) -> anyhow::Result<String> {
     let mut text = serde_json::to_string_pretty(report)?;
     text.push('\n');
     Ok(text)
-}
-
-/// Writes a file in one step: a reader sees the old or the new text, and a failure leaves the old one.
-pub(crate) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    let failed = || format!("cannot write {}", path.display());
-    // A pipe or a device cannot be replaced.
-    if path.exists() && !path.is_file() {
-        return fs::write(path, text).with_context(failed);
-    }
-    // A link stays a link.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".onerun-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(directory_of(&path)).with_context(failed)?;
-    file.write_all(text.as_bytes()).with_context(failed)?;
-    file.persist(&path).with_context(failed)?;
-    Ok(())
-}
-
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 /// GitHub Actions, if this process runs in it.
@@ -182,19 +156,6 @@ impl Drop for GitHub {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn file_is_replaced_in_one_step_and_links_stay() {
-        let directory = tempfile::tempdir().unwrap();
-        let (file, link) = (directory.path().join("a"), directory.path().join("b"));
-        replace(&file, "old").unwrap();
-        #[cfg(unix)]
-        std::os::unix::fs::symlink(&file, &link).unwrap();
-        replace(&link, "new").unwrap();
-        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
-        assert!(replace(&directory.path().join("no/such"), "x").is_err());
-    }
 
     #[test]
     fn unusable_outputs_are_refused_before_the_run() {

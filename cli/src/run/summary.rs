@@ -58,12 +58,9 @@ fn write_summary(out: &mut String, report: &Report, judge_is_offline: bool) -> s
     }
     if report.verdict != Verdict::Pass {
         // Those of gates are above.
-        let is_of_gate = |reason: &str| {
-            reason
-                .strip_prefix("the gate \"")
-                .is_some_and(|rest| report.gates.iter().any(|gate| rest.starts_with(gate.text.as_str())))
-        };
-        let others: Vec<&String> = report.reasons.iter().filter(|reason| !is_of_gate(reason)).collect();
+        let of_gates: Vec<String> = report.gates.iter().map(|gate| gate.reason(several_agents)).collect();
+        let others: Vec<&String> =
+            report.reasons.iter().filter(|reason| !of_gates.contains(reason)).collect();
         for reason in others.iter().take(MAX_REASONS) {
             labelled(out, "why   ", &cut(reason))?;
         }

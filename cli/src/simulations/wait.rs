@@ -8,6 +8,7 @@ use onerun_client::{
     Error, SimulationClient, Verbatim,
     resource::{Results, Simulation, SimulationStatus},
 };
+use onerun_report::Verdict;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{approvals, describe, is_running, print_json, progress};
@@ -22,11 +23,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a server may be unreachable.
 const MAX_OUTAGE: Duration = Duration::from_mins(1);
-
-/// Exit codes.
-const INCONCLUSIVE: u8 = 2;
-const FAILED: u8 = 3;
-const REFUSED: u8 = 4;
 
 pub(super) const HELP: &str = "\
 Progress goes to standard error, the results to standard output.
@@ -65,10 +61,12 @@ pub(crate) struct Wait {
 type View = (Verbatim<Simulation>, Verbatim<Results>);
 
 pub(super) async fn run(options: &Wait) -> anyhow::Result<ExitCode> {
-    outcome::report_as(wait(options).await, REFUSED, FAILED)
+    let result = wait(options).await.map(|verdict| ExitCode::from(verdict.exit_code()));
+    outcome::report_as(result, Verdict::Config.exit_code(), Verdict::Infra.exit_code())
 }
 
-async fn wait(options: &Wait) -> anyhow::Result<ExitCode> {
+/// The verdict whose exit code fits: `pass` if every conversation was held and judged.
+async fn wait(options: &Wait) -> anyhow::Result<Verdict> {
     let project = options.of.client().await?;
     let client = project.simulation(&find_simulation(&project, &options.simulation).await?);
     let mut shown = String::new();
@@ -80,7 +78,7 @@ async fn wait(options: &Wait) -> anyhow::Result<ExitCode> {
     let Ok(over) = over else {
         let seconds = options.timeout.unwrap_or_default();
         output::print_error(&anyhow!("the simulation is not over after {seconds} s: {shown}"));
-        return Ok(ExitCode::from(INCONCLUSIVE));
+        return Ok(Verdict::Inconclusive);
     };
     let (simulation, results) = over?;
     if options.json {
@@ -90,11 +88,11 @@ async fn wait(options: &Wait) -> anyhow::Result<ExitCode> {
         describe(&mut text, project.id(), &simulation, &results)?;
         output::print(&text)?;
     }
-    Ok(ExitCode::from(match simulation.status {
-        SimulationStatus::Completed => 0,
-        SimulationStatus::Failed | SimulationStatus::Expired => FAILED,
-        _ => INCONCLUSIVE,
-    }))
+    Ok(match simulation.status {
+        SimulationStatus::Completed => Verdict::Pass,
+        SimulationStatus::Failed | SimulationStatus::Expired => Verdict::Infra,
+        _ => Verdict::Inconclusive,
+    })
 }
 
 /// Waits until the simulation is over. `shown` is its progress.

@@ -1,15 +1,15 @@
 //! A target as the agent of a worker.
 
-use std::{fmt, fs::File, io::Read as _, sync::Arc};
+use std::{fmt, fs::File, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use onerun_client::{Agent, AgentError, AgentSession, ConversationInfo, Message, Reply, resource::Role};
 use onerun_server::HttpTransport;
 use onerun_targets::{Session, Target, TargetSpec};
 use tokio::time::Instant;
 
 use super::metrics::Replies;
-use crate::api::variable;
+use crate::{api::variable, input};
 
 /// The maximum size of a target's description in bytes.
 const MAX_FILE: u64 = 256 * 1024;
@@ -45,14 +45,10 @@ fn read(described: &str) -> anyhow::Result<TargetSpec> {
     if described.trim_start().starts_with('{') {
         return serde_saphyr::from_str(described).context("--target");
     }
-    let mut text = String::new();
     let opened = File::open(described).with_context(|| {
         format!("--target: cannot read {described}; write a description such as `{{command: [python, agent.py]}}` in braces")
     })?;
-    let read = opened.take(MAX_FILE + 1).read_to_string(&mut text);
-    if read.with_context(|| format!("--target: cannot read {described}"))? as u64 > MAX_FILE {
-        bail!("--target: {described} has more than {MAX_FILE} bytes");
-    }
+    let text = input::read_bounded(opened, described, MAX_FILE).context("--target")?;
     serde_saphyr::from_str(&text).with_context(|| format!("--target: {described}"))
 }
 

@@ -36,7 +36,7 @@ pub fn plan_problems(plan: &Plan, baseline: Option<&Report>, at: Timestamp) -> V
     let (report, mut problems) = assess(plan, &[], baseline, at);
     let several_agents = report.gates.iter().any(|gate| gate.agent != report.gates[0].agent);
     let gates = report.gates.iter().filter(|gate| gate.status == GateStatus::Config);
-    problems.extend(gates.map(|gate| reason(gate, several_agents)));
+    problems.extend(gates.map(|gate| gate.reason(several_agents)));
     limit(&mut problems);
     problems
 }
@@ -108,7 +108,7 @@ fn assess(plan: &Plan, runs: &[CaseRun], baseline: Option<&Report>, at: Timestam
             .gates
             .iter()
             .filter(|gate| gate.status != GateStatus::Passed)
-            .map(|gate| reason(gate, several_agents)),
+            .map(|gate| gate.reason(several_agents)),
     );
     report.reasons.extend(warnings(&report, needs_baseline.then_some(baseline).flatten()));
     limit(&mut report.reasons);
@@ -160,18 +160,6 @@ fn is_complete(report: &Report) -> bool {
     report.cases.iter().all(|case| {
         case.objectives.iter().filter(|objective| !objective.quarantined).all(|one| one.counts.infra == 0)
     })
-}
-
-fn reason(gate: &GateReport, several_agents: bool) -> String {
-    let of = if several_agents { format!(" for agent `{}`", gate.agent) } else { String::new() };
-    let status = match gate.status {
-        GateStatus::Passed => "passed",
-        GateStatus::Failed => "failed",
-        GateStatus::Inconclusive => "is undecided, because evaluations are inconclusive",
-        GateStatus::Infra => "is undecided, because results are missing",
-        GateStatus::Config => "cannot be evaluated",
-    };
-    format!("the gate \"{}\" {status}{of}: {}", gate.text, gate.detail)
 }
 
 /// Facts that a reader must know beside the verdict.

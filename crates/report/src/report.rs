@@ -151,6 +151,21 @@ pub struct GateReport {
     pub detail: String,
 }
 
+impl GateReport {
+    /// Why the gate did not pass, in words. With several agents, it names the gate's one.
+    pub fn reason(&self, several_agents: bool) -> String {
+        let of = if several_agents { format!(" for agent `{}`", self.agent) } else { String::new() };
+        let status = match self.status {
+            GateStatus::Passed => "passed",
+            GateStatus::Failed => "failed",
+            GateStatus::Inconclusive => "is undecided, because evaluations are inconclusive",
+            GateStatus::Infra => "is undecided, because results are missing",
+            GateStatus::Config => "cannot be evaluated",
+        };
+        format!("the gate \"{}\" {status}{of}: {}", self.text, self.detail)
+    }
+}
+
 /// The result of a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
