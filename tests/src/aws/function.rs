@@ -38,9 +38,9 @@ fn emulator() -> PathBuf {
 /// binaries only for that package's own tests.
 fn binary(operation: &str) -> PathBuf {
     let this = std::env::current_exe().expect("a test knows its own path");
-    // target/debug/deps/it-0123 → target/release/get_whoami
+    // target/debug/deps/it-0123 → target/lambda/get_whoami/bootstrap
     let target = this.ancestors().nth(3).expect("a test is in a target directory");
-    let binary = target.join("release").join(operation);
+    let binary = target.join("lambda").join(operation).join("bootstrap");
     assert!(binary.is_file(), "no function {}: run `make test-aws`", binary.display());
     binary
 }
