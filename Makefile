@@ -112,6 +112,7 @@ functions:
 
 sam-local-build: functions
 	@tools/install.sh venv dynamodb
+	cargo build $(DYNAMODB) --example seed --example rights
 	sam build --parameter-overrides Architecture=$(LOCAL_ARCHITECTURE) >.tools/aws/sam-build.log 2>&1 || \
 		{ cat .tools/aws/sam-build.log; exit 1; }
 

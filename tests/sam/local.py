@@ -44,7 +44,7 @@ for name in [name for name in os.environ if name.startswith("AWS_")]:
 os.environ |= {"AWS_DEFAULT_REGION": REGION, "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
                "AWS_EC2_METADATA_DISABLED": "true", "SAM_CLI_TELEMETRY": "0"}
 
-from access import SECRET, TABLE, Denied, Door, Roles  # noqa: E402, because samtranslator wants a region
+from access import SECRET, TABLE, Denied, Door, Roles, example  # noqa: E402, because samtranslator wants a region
 
 # Each is busy for two thirds of its time and then waits for its container, so three use two cores.
 AT_ONCE = 3
@@ -112,9 +112,8 @@ class Local:
     def _prepare(self) -> list[str]:
         """Fills the table and the secret, builds the image, and writes the functions' variables."""
         self.secrets.create_secret(Name=SECRET, SecretString=self.key)
-        seed = ("cargo", "run", "--quiet", "--package", "onerun-store-dynamodb", "--example", "seed", "--")
         # Managed keys by their placeholders in events.
-        self.managed = json.loads(run(*seed, self.dynamodb, TABLE, timeout=600))
+        self.managed = json.loads(run(example("seed"), self.dynamodb, TABLE))
         # SAM passes only variables of the template, and the template has no addresses of AWS
         # services. So they are in the image, and SAM's layer of an earlier image must be removed.
         for tag in ("run", f"rapid-{machine()}"):
