@@ -26,6 +26,7 @@ mod signals;
 mod simulations;
 mod text;
 mod worker;
+mod yaml;
 
 use std::{borrow::Cow, ffi::OsStr, process::ExitCode, time::Duration};
 

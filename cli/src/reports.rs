@@ -10,7 +10,10 @@ use onerun_client::resource::MinPassRate;
 use onerun_report::{Comparison, Report, Verdict, render};
 use serde::de::DeserializeOwned;
 
-use crate::{outcome, output, project::ProjectArgument};
+use crate::{
+    outcome, output,
+    project::{ProjectArgument, find_simulation},
+};
 
 /// Help text below the options of both commands.
 pub(crate) const AFTER_HELP: &str = "\
@@ -35,7 +38,7 @@ docs/reports.md says what the figures mean. The environment is that of
 /// Options of `onerun report`.
 #[derive(Debug, Args)]
 pub(crate) struct ReportOptions {
-    /// The simulation's id, as `onerun simulations list` prints it.
+    /// The simulation's id or exact name.
     #[arg(value_name = "SIMULATION_ID")]
     simulation: String,
     #[command(flatten)]
@@ -78,10 +81,10 @@ enum Format {
 /// Options of `onerun compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareOptions {
-    /// The id of the earlier simulation.
+    /// The earlier simulation: its id or exact name.
     #[arg(value_name = "BEFORE_ID")]
     before: String,
-    /// The id of the later simulation, with the same personas.
+    /// The later simulation, with the same personas: its id or exact name.
     #[arg(value_name = "AFTER_ID")]
     after: String,
     #[command(flatten)]
@@ -122,7 +125,7 @@ fn exit_code(of_verdict: bool, result: anyhow::Result<Verdict>) -> anyhow::Resul
 
 async fn write_report(options: &ReportOptions) -> anyhow::Result<Verdict> {
     let gate = options.min_pass_rate.map(|min| MinPassRate { min, on_lower_bound: options.on_lower_bound });
-    let answer = options.of.client().await?.simulation(&options.simulation).report(gate).await?;
+    let answer = options.of.simulation(&options.simulation).await?.report(gate).await?;
     let report: Report = parse(answer.json())?;
     let format = if options.json { Format::Json } else { options.format };
     if let Some(file) = &options.output {
@@ -151,7 +154,10 @@ fn rendered(report: &Report, format: Format) -> anyhow::Result<String> {
 }
 
 async fn print_comparison(options: &CompareOptions) -> anyhow::Result<Verdict> {
-    let answer = options.of.client().await?.simulation(&options.after).compare_with(&options.before).await?;
+    let project = options.of.client().await?;
+    let before = find_simulation(&project, &options.before).await?;
+    let after = find_simulation(&project, &options.after).await?;
+    let answer = project.simulation(&after).compare_with(&before).await?;
     let comparison: Comparison = parse(answer.json())?;
     if options.json {
         output::print_json(answer.json())?;

@@ -150,7 +150,8 @@ impl<'a> Execution<'a> {
             scenario: planned.text.clone(),
             target_conversations: planned.conversations,
             target_personas: planned.personas,
-            personas: Vec::new(),
+            // The others get copies.
+            personas: if source.is_none() { planned.explicit_personas.to_vec() } else { Vec::new() },
             max_turns: planned.max_turns,
             personas_from: source.map(|source| source.id.clone()),
             auto_approve: true,
@@ -299,8 +300,7 @@ pub(crate) async fn estimates(plan: &RunPlan, host: &Host) -> Result<Vec<Estimat
         let prose = planned.objectives.iter().filter(|one| plan.objectives[**one].has_prose).count();
         let request = EstimateRequest {
             target_conversations: planned.conversations,
-            // Other agents than the first one meet copies, which cost nothing.
-            target_personas: if planned.agent == 0 { planned.personas } else { 0 },
+            target_personas: planned.generated_personas(),
             max_turns: planned.max_turns,
             objectives: u32::try_from(prose).unwrap_or(u32::MAX),
             models: plan.requested_models(),

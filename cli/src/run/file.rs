@@ -2,6 +2,7 @@
 //!
 //! Every value is parsed while the file is read, so that a wrong one is reported with its line and column.
 
+mod personas;
 mod values;
 
 use std::{
@@ -17,9 +18,10 @@ use onerun_targets::TargetSpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
-use serde_saphyr::{Spanned, UserMessageFormatter};
+use serde_saphyr::Spanned;
 
-use crate::input;
+use crate::{input, yaml};
+pub(crate) use personas::PersonasSpec;
 pub(crate) use values::{Count, Key, Keyed, SeedNumber, Turns};
 use values::{parsed, parsed_option, text_or_object};
 
@@ -44,13 +46,14 @@ pub(crate) struct RunFile {
     pub(crate) scenarios: Keyed<ScenarioSpec>,
     /// The properties of a good conversation.
     pub(crate) objectives: Keyed<ObjectiveSpec>,
-    /// The number of conversations of each scenario with each agent.
-    #[serde(default = "default_conversations")]
-    pub(crate) conversations: Count,
-    /// The number of personas of each scenario, who share the conversations evenly. By default every conversation has a
-    /// persona of its own.
+    /// The number of conversations of each scenario with each agent. By default 10, or one with each persona if
+    /// `personas` has them.
     #[serde(default)]
-    pub(crate) personas: Option<Count>,
+    pub(crate) conversations: Option<Count>,
+    /// The personas of each scenario, who share the conversations evenly: their number, or the personas themselves. By
+    /// default every conversation has a generated persona of its own.
+    #[serde(default)]
+    pub(crate) personas: Option<PersonasSpec>,
     /// The maximum number of messages in a conversation, of both sides together.
     #[serde(default = "default_turns")]
     pub(crate) max_turns: Turns,
@@ -77,10 +80,6 @@ pub(crate) struct RunFile {
     pub(crate) metadata: Map<String, Value>,
 }
 
-fn default_conversations() -> Count {
-    Count::of(10)
-}
-
 fn default_turns() -> Turns {
     Turns::of(12)
 }
@@ -102,7 +101,7 @@ pub(crate) struct AgentSpec {
 pub(crate) struct ScenarioSpec {
     pub(crate) text: Scenario,
     pub(crate) conversations: Option<Count>,
-    pub(crate) personas: Option<Count>,
+    pub(crate) personas: Option<PersonasSpec>,
     pub(crate) max_turns: Option<Turns>,
     pub(crate) objectives: Option<Vec<Spanned<Key>>>,
 }
@@ -118,9 +117,9 @@ struct ScenarioObject {
     /// The number of conversations with each agent.
     #[serde(default)]
     conversations: Option<Count>,
-    /// The number of personas.
+    /// The personas: their number, or the personas themselves.
     #[serde(default)]
-    personas: Option<Count>,
+    personas: Option<PersonasSpec>,
     /// The maximum number of messages in a conversation.
     #[serde(default)]
     max_turns: Option<Turns>,
@@ -269,21 +268,9 @@ impl Source {
 
     /// Parses the file. The error has the place and an excerpt.
     pub(crate) fn parse(&self) -> anyhow::Result<RunFile> {
-        let options = serde_saphyr::options! { strict_booleans: true };
-        serde_saphyr::from_str_with_options(&self.text, options).map_err(|error| {
-            let plain = error.without_snippet();
-            let message = plain.render_with_options(serde_saphyr::render_options! {
-                formatter: &UserMessageFormatter,
-                snippets: serde_saphyr::SnippetMode::Off,
-            });
-            match plain.location() {
-                Some(location) => {
-                    let (line, column) = (location.line(), location.column());
-                    let end = format!(" at line {line}, column {column}");
-                    anyhow::anyhow!(self.at(line, column, message.strip_suffix(&end).unwrap_or(&message)))
-                }
-                None => anyhow::anyhow!("{}: {message}", self.path),
-            }
+        yaml::parse(&self.text).map_err(|problem| match problem.place {
+            Some((line, column)) => anyhow::anyhow!(self.at(line, column, &problem.message)),
+            None => anyhow::anyhow!("{}: {problem}", self.path),
         })
     }
 
@@ -362,8 +349,13 @@ mod tests {
     #[test]
     fn shortest_file_has_defaults() {
         let file = parse(SHORTEST).unwrap();
-        assert_eq!((file.conversations.get(), file.max_turns.get(), file.seed.get()), (10, 12, 0));
-        assert!(file.gates.is_empty() && file.personas.is_none() && file.agents.is_empty());
+        assert_eq!((file.max_turns.get(), file.seed.get()), (12, 0));
+        assert!(
+            file.conversations.is_none()
+                && file.gates.is_empty()
+                && file.personas.is_none()
+                && file.agents.is_empty()
+        );
     }
 
     #[test]
@@ -382,15 +374,35 @@ mod tests {
         for (more, place, message) in [
             ("conversatoins: 3\n", "onerun.yaml:5:1: ", "conversatoins"),
             ("conversations: 0\n", "onerun.yaml:5:16: ", "must be an integer from 1 to 10000"),
-            ("conversations: many\n", "onerun.yaml:5:16: ", ""),
+            ("conversations: many\n", "onerun.yaml:5:16: ", "must be a whole number"),
             ("max_turns: 500\n", "onerun.yaml:5:12: ", "must be an integer from 1 to 200"),
-            ("seed: -1\n", "onerun.yaml:5:7: ", ""),
+            ("seed: -1\n", "onerun.yaml:5:7: ", "must be a whole number, not below 0"),
             ("name: Twice\n", "onerun.yaml:5:1: ", "name"),
             ("gates:\n- pass_rate: {mni: 1}\n", "onerun.yaml:6:15: ", "mni"),
             ("gates:\n- pass_rate: {min: 1, onn: rate}\n", "onerun.yaml:6:23: ", "onn"),
             ("quarantine: [{case: a, owner: b, until: soon, reason: c}]\n", "onerun.yaml:5:41: ", ""),
             ("models: {judge: gpt}\n", "onerun.yaml:5:17: ", "provider"),
             ("agents:\n  A b: {target: workers}\n", "onerun.yaml:6:3: ", "lower-case"),
+            ("agents:\n  a: workers\n", "onerun.yaml:6:6: ", "must be an object with fields"),
+            ("baseline: [a]\n", "onerun.yaml:5:11: ", "must be a text"),
+            ("gates: {pass_rate: {min: 1}}\n", "onerun.yaml:5:8: ", "must be a list"),
+            ("personas: 0\n", "onerun.yaml:5:11: ", "must be an integer from 1 to 10000"),
+            ("personas: many\n", "onerun.yaml:5:1: ", "expected a number, or a list of personas"),
+            ("personas: []\n", "onerun.yaml:5:11: ", "must have 1 to 100 values"),
+            ("personas: [Ada]\n", "onerun.yaml:5:12: ", "must be an object with fields"),
+            ("personas:\n- {summary: Ada.}\n", "onerun.yaml:6:4: ", "missing field `purpose`"),
+            ("personas:\n- {summary: Ada., purpose: ' '}\n", "onerun.yaml:6:28: ", "must not be empty"),
+            ("personas:\n- {summary: Ada., purpose: b, storry: c}\n", "onerun.yaml:6:31: ", "`storry`"),
+            (
+                "personas:\n- {summary: A., purpose: b, attributes: {mood: c}}\n",
+                "onerun.yaml:6:42: ",
+                "`mood`",
+            ),
+            (
+                "personas:\n- {summary: A., purpose: b, attributes: {age_group: old}}\n",
+                "onerun.yaml:6:53: ",
+                "teen, young_adult, adult, senior",
+            ),
         ] {
             let error = with(more);
             assert!(error.starts_with(place) && error.contains(message), "{more}: {error}");
@@ -404,6 +416,53 @@ mod tests {
         assert!(error.contains("missing field `objectives`"), "{error}");
         assert!(parse("name: [\n").is_err());
         assert!(parse("").is_err());
+    }
+
+    #[test]
+    fn malformed_target_is_reported_with_place_and_next_step() {
+        const FORMS: &str = "`{command: [python, agent.py]}` or `workers`";
+        for (target, column, message) in [
+            ("workers: {}", 18, "write nested fields in braces or on lines of their own"),
+            ("{workers: {}}", 11, "`workers` has no settings: write `target: workers`"),
+            ("worker", 11, FORMS),
+            ("http://localhost:8000", 11, FORMS),
+            ("{url: http://localhost:8000}", 12, FORMS),
+            ("[python, agent.py]", 3, FORMS),
+            ("{}", 11, FORMS),
+            ("", 3, FORMS),
+            ("5", 3, FORMS),
+            ("command", 11, "`command` needs settings: write "),
+            ("{command: [a], http: {}}", 11, "a target has one kind: remove the others"),
+            ("{command: [a], env: {}}", 26, "`env` is not a kind of target"),
+            (
+                "{command: python agent.py}",
+                12,
+                "a list such as `[python, agent.py]`, or an object with `run`",
+            ),
+            ("{command: {run: python}}", 27, "must be a list"),
+            ("{command: {env: {}}}", 22, "missing field `run`"),
+            ("{openai: http://localhost:8000}", 20, "must be an object with fields"),
+            ("{openai: {url: http://localhost:8000}}", 21, "missing field `model`"),
+            ("{openai: {url: localhost, model: m}}", 26, "write it as `http://localhost:8000/chat`"),
+            ("{http: }", 16, "must be an object with fields"),
+            ("{http: {url: http://a, reply: $.a}}", 34, "missing field `body`"),
+            ("{http: {url: http://a, body: {}, reply: a}}", 51, "write it as `$.output[0].text`"),
+            ("{http: {url: http://a, body: {a: '{{b}}'}, reply: $.a}}", 40, "unknown variable `b`"),
+        ] {
+            let error = parse(&format!("name: Desk\nagent:\n  target: {target}\n")).unwrap_err();
+            let place = format!("onerun.yaml:3:{column}: ");
+            assert!(error.starts_with(&place) && error.contains(message), "{target}: {error}");
+        }
+    }
+
+    #[test]
+    fn personas_of_the_file_have_the_defaults_of_the_api() {
+        let file = parse(&format!("{SHORTEST}personas: [{{summary: Ada., purpose: To ask.}}]\n")).unwrap();
+        let Some(PersonasSpec::Explicit(personas)) = file.personas else { panic!("{:?}", file.personas) };
+        let attributes = &personas[0].attributes;
+        assert_eq!((personas[0].summary.as_str(), personas[0].story.as_str()), ("Ada.", ""));
+        let given = ["age_group", "version", "habits"].map(|name| attributes[name].as_str());
+        assert_eq!((given, attributes.len()), (["adult", "1", ""], 14));
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! The plan of a run: what follows from the file, before anything starts.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use onerun_client::resource::RequestedModels;
+use onerun_client::resource::{NewPersona, RequestedModels};
 use onerun_domain::{Metadata, ModelName, Seed, derive_seed};
 use onerun_report::{Against, Gate, PlannedCase, PlannedObjective, Quarantine};
 use onerun_targets::TargetSpec;
 use serde_json::{Map, Value};
 
-use super::file::{Count, Key, RunFile, ScenarioSpec, Source};
+use super::file::{Count, Key, PersonasSpec, RunFile, ScenarioSpec, Source};
 
 /// The key of the agent in a file with `agent`.
 const ONLY_AGENT: &str = "agent";
@@ -17,6 +20,9 @@ const ONLY_AGENT: &str = "agent";
 const MAX_CASES: usize = 200;
 const MAX_OBJECTIVES: usize = 50;
 const MAX_CONVERSATIONS: u64 = 50_000;
+
+/// The number of conversations of each scenario by default, unless the file has the personas.
+const DEFAULT_CONVERSATIONS: u32 = 10;
 
 /// How long a simulation may take by default, and at most, in seconds.
 const DEFAULT_EXPIRY: u32 = 3_600;
@@ -73,9 +79,19 @@ pub(crate) struct RunSimulation {
     pub(crate) text: String,
     pub(crate) conversations: u32,
     pub(crate) personas: u32,
+    /// The personas, unless they are generated.
+    pub(crate) explicit_personas: Arc<[NewPersona]>,
     pub(crate) max_turns: u32,
     pub(crate) seed: u64,
     pub(crate) max_cost_usd: Option<f64>,
+}
+
+impl RunSimulation {
+    /// How many personas a model generates. Those of the file, and the copies that other agents than the first one
+    /// meet, cost nothing.
+    pub(crate) fn generated_personas(&self) -> u32 {
+        if self.agent == 0 && self.explicit_personas.is_empty() { self.personas } else { 0 }
+    }
 }
 
 impl RunPlan {
@@ -102,15 +118,13 @@ impl RunPlan {
                 // The same problem of a scenario is reported once.
                 let mut own = if place == 0 { Some(&mut problems) } else { None };
                 let chosen = chosen_objectives(key, scenario, &objectives, source, own.as_deref_mut());
-                let conversations = scenario.conversations.unwrap_or(file.conversations).get();
-                let given = scenario.personas.or(file.personas);
-                let personas = given.map_or(conversations, Count::get);
+                let People { conversations, personas, explicit } = People::of(&file, scenario);
                 if let Some(problems) = own
                     && personas > conversations
                 {
                     problems.push(format!(
                         "scenarios.{key}: {personas} personas cannot share {conversations} conversations: \
-                         lower `personas` or raise `conversations`"
+                         use fewer `personas`, or raise `conversations`"
                     ));
                 }
                 let seed = derive_seed(Seed::from_bits(file.seed.get()), &[key.as_str()]);
@@ -122,6 +136,7 @@ impl RunPlan {
                     text: scenario.text.to_string(),
                     conversations,
                     personas,
+                    explicit_personas: explicit,
                     max_turns: scenario.max_turns.unwrap_or(file.max_turns).get(),
                     seed: Seed::from_bits(seed).get(),
                     max_cost_usd: None,
@@ -219,6 +234,34 @@ fn agents(file: &RunFile, directory: &Path, problems: &mut Vec<String>) -> Vec<R
         description: spec.description.as_ref().map(ToString::to_string),
     });
     agents.collect()
+}
+
+/// The conversations and personas of a scenario.
+struct People {
+    conversations: u32,
+    personas: u32,
+    explicit: Arc<[NewPersona]>,
+}
+
+impl People {
+    fn of(file: &RunFile, scenario: &ScenarioSpec) -> Self {
+        let conversations = scenario.conversations.or(file.conversations).map(Count::get);
+        match scenario.personas.as_ref().or(file.personas.as_ref()) {
+            Some(PersonasSpec::Explicit(explicit)) => {
+                let personas = u32::try_from(explicit.len()).unwrap_or(u32::MAX);
+                let conversations = conversations.unwrap_or(personas);
+                Self { conversations, personas, explicit: Arc::clone(explicit) }
+            }
+            generated => {
+                let conversations = conversations.unwrap_or(DEFAULT_CONVERSATIONS);
+                let personas = match generated {
+                    Some(PersonasSpec::Generated(count)) => count.get(),
+                    _ => conversations,
+                };
+                Self { conversations, personas, explicit: Arc::default() }
+            }
+        }
+    }
 }
 
 /// The places of a scenario's objectives.

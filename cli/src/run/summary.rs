@@ -101,7 +101,10 @@ fn write_plan(out: &mut String, plan: &RunPlan, estimates: &[Estimate], server: 
         .iter()
         .map(|one| {
             let numbers = [u64::from(one.conversations), one.personas.into(), one.max_turns.into()];
-            let [conversations, personas, max_turns] = numbers.map(|number| number.to_string());
+            let [conversations, mut personas, max_turns] = numbers.map(|number| number.to_string());
+            if !one.explicit_personas.is_empty() {
+                personas.push_str(" (given)");
+            }
             [plain(&one.case), conversations, personas, max_turns, one.objectives.len().to_string()]
         })
         .collect();

@@ -9,7 +9,7 @@ use onerun_targets::{Session, Target, TargetSpec};
 use tokio::time::Instant;
 
 use super::metrics::Replies;
-use crate::{api::variable, input};
+use crate::{api::variable, input, yaml};
 
 /// The maximum size of a target's description in bytes.
 const MAX_FILE: u64 = 256 * 1024;
@@ -43,13 +43,13 @@ impl TargetAgent {
 /// Reads a description from a file, or from the text itself if it starts with a brace.
 fn read(described: &str) -> anyhow::Result<TargetSpec> {
     if described.trim_start().starts_with('{') {
-        return serde_saphyr::from_str(described).context("--target");
+        return yaml::parse(described).context("--target");
     }
     let opened = File::open(described).with_context(|| {
         format!("--target: cannot read {described}; write a description such as `{{command: [python, agent.py]}}` in braces")
     })?;
     let text = input::read_bounded(opened, described, MAX_FILE).context("--target")?;
-    serde_saphyr::from_str(&text).with_context(|| format!("--target: {described}"))
+    yaml::parse(&text).with_context(|| format!("--target: {described}"))
 }
 
 impl fmt::Display for TargetAgent {

@@ -18,9 +18,8 @@ use crate::{
 /// How to reach an agent.
 ///
 /// Every value was parsed, so an invalid description does not deserialize, and the error is at its field.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
+#[derive(Clone, Debug, PartialEq, JsonSchema)]
+#[schemars(rename_all = "lowercase", inline)]
 pub enum TargetSpec {
     /// An API that is compatible with OpenAI's chat completions.
     OpenAi(OpenAiSpec),
@@ -32,9 +31,89 @@ pub enum TargetSpec {
     Workers,
 }
 
+impl<'de> Deserialize<'de> for TargetSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl<'de> Visitor<'de> for Forms {
+            type Value = TargetSpec;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "a target: {FORMS}")
+            }
+
+            fn visit_str<E: de::Error>(self, kind: &str) -> Result<TargetSpec, E> {
+                match Kind::parse(kind) {
+                    Some(Kind::Workers) => Ok(TargetSpec::Workers),
+                    Some(_) => Err(E::custom(format!("`{kind}` needs settings: write {FORMS}"))),
+                    None => Err(E::custom(unknown_kind(kind))),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<TargetSpec, A::Error> {
+                let Some(kind) = members.next_key::<Kind>()? else {
+                    return Err(de::Error::custom(format!("the target is missing: write {FORMS}")));
+                };
+                let target = match kind {
+                    Kind::OpenAi => TargetSpec::OpenAi(members.next_value()?),
+                    Kind::Http => TargetSpec::Http(members.next_value()?),
+                    Kind::Command => TargetSpec::Command(members.next_value()?),
+                    Kind::Workers => {
+                        return Err(de::Error::custom("`workers` has no settings: write `target: workers`"));
+                    }
+                };
+                match members.next_key::<Kind>()? {
+                    None => Ok(target),
+                    Some(_) => Err(de::Error::custom("a target has one kind: remove the others")),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+/// The forms of a target, for errors.
+const FORMS: &str = "`{openai: {url: …, model: …}}`, `{http: {url: …, body: …, reply: …}}`, `{command: [python, agent.py]}` or \
+    `workers`";
+
+/// The kinds of targets.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+enum Kind {
+    OpenAi,
+    Http,
+    Command,
+    Workers,
+}
+
+impl Kind {
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "openai" => Some(Self::OpenAi),
+            "http" => Some(Self::Http),
+            "command" => Some(Self::Command),
+            "workers" => Some(Self::Workers),
+            _ => None,
+        }
+    }
+}
+
+impl TryFrom<String> for Kind {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        Self::parse(&word).ok_or_else(|| unknown_kind(&word))
+    }
+}
+
+fn unknown_kind(word: &str) -> String {
+    format!("`{}` is not a kind of target: write {FORMS}", excerpt(word))
+}
+
 /// An API that is compatible with OpenAI's chat completions. It receives the whole conversation each turn.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `url` and `model`")]
 pub struct OpenAiSpec {
     /// The base URL, such as `http://localhost:8000/v1`. `/chat/completions` is appended unless it is there.
     pub url: UrlText,
@@ -56,7 +135,7 @@ pub struct OpenAiSpec {
 
 /// Any HTTP endpoint that takes and returns JSON.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `url`, `body` and `reply`")]
 pub struct HttpSpec {
     /// The URL of the endpoint.
     pub url: UrlText,

@@ -38,7 +38,7 @@ impl Desk {
     async fn simulate(&self, answers: &[&str], personas_from: Option<&str>) -> String {
         let body = json!({
             "agent_id": self.project.agent,
-            "name": "Refunds",
+            "name": if personas_from.is_some() { "Candidate" } else { "Refunds" },
             "scenario": "A customer asks for a refund of a kettle that arrived broken.",
             "target_conversations": answers.len(),
             "target_personas": answers.len(),
@@ -103,6 +103,7 @@ async fn report_shows_the_verdict_and_the_worst_conversations() {
         assert!(text.contains(expected), "no {expected} in {text}");
     }
     assert!(!text.contains("number 1,"), "{text}");
+    assert_eq!(desk.run(&["report", "Refunds"]).await.exits(0), text);
     for columns in [40, 80] {
         let arguments = ["report", &simulation, "--project", &desk.project.id];
         let environment = [("COLUMNS", &*columns.to_string())];
@@ -175,6 +176,7 @@ async fn comparison_shows_what_changed() {
         assert!(text.contains(expected), "no {expected} in {text}");
     }
     assert!(text.find("number 3: ") < text.find("number 2: "), "broken ones first: {text}");
+    assert_eq!(desk.run(&["compare", "Refunds", "Candidate"]).await.exits(0), text);
     desk.run(&["compare", &before, &after, "--exit-code"]).await.exits(0);
     let json = desk.run(&["compare", &before, &after, "--json"]).await.exits(0);
     let comparison: Value = serde_json::from_str(&json).unwrap();
@@ -182,6 +184,11 @@ async fn comparison_shows_what_changed() {
     let error = desk.run(&["compare", &before, &before]).await.fails(1);
     assert!(error.contains("itself"), "{error}");
     let other = desk.simulate(&[REFUND], None).await;
+    for arguments in [["compare", "Refunds", &after].as_slice(), &["report", "Refunds", "--exit-code"]] {
+        let output = desk.run(arguments).await;
+        assert!(output.stderr.contains("2 simulations have the name `Refunds`"), "{output:?}");
+        assert_eq!(output.code, if arguments.contains(&"--exit-code") { 4 } else { 1 });
+    }
     let text = desk.run(&["compare", &before, &other, "--exit-code"]).await;
     assert_eq!(text.code, 4, "{text:?}");
     for columns in [40, 80] {

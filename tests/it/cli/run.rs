@@ -279,6 +279,63 @@ async fn candidates_meet_the_same_personas() {
 }
 
 #[tokio::test]
+async fn personas_of_the_file_meet_every_agent() {
+    let server = Server::start().await;
+    let project = project(&server).await;
+    let agents = json!({ "current": { "target": command_agent("good") }, "candidate": { "target": command_agent("good") } });
+    let personas = json!([
+        { "summary": "Ada, who counts.", "purpose": "To get the money back.", "story": "Order #A-10427 is late.",
+            "attributes": { "age_group": "senior", "speech_style": "\"few\" words" } },
+        { "summary": "Bo.", "purpose": "To send it back." },
+        { "summary": "\u{202e}Cy.", "purpose": "To complain." },
+    ]);
+    let mut run = Run::of(&Value::Null)
+        .with("agents", agents)
+        .with("personas", personas.clone())
+        .with("models", json!({ "persona": "offline" }));
+    for member in ["agent", "conversations"] {
+        run.file.as_object_mut().unwrap().remove(member);
+    }
+    let output = ends(on(&server, run.command(&["--dry-run"]), None), 0).await;
+    assert!(output.stdout.contains("2 cases, 6 conversations"), "{}", output.stdout);
+    assert!(output.stdout.contains("3 (given)"), "{}", output.stdout);
+    ends(on(&server, run.command(&["--json", "report.json"]), None), 0).await;
+    assert_eq!(run.report()["planned"]["trials"], 6);
+    let list = async |path: &str| {
+        let page = server.client().get(&format!("/v1/{path}?project_id={project}"), 200).await;
+        page["data"].as_array().unwrap().clone()
+    };
+    let simulations = list("simulations").await;
+    assert_eq!(simulations.len(), 2);
+    for simulation in simulations {
+        let id = simulation["id"].as_str().unwrap();
+        let mut shown = list(&format!("simulations/{id}/personas")).await;
+        shown.sort_by_key(|persona| persona["seq_id"].as_u64());
+        assert_eq!(shown.len(), 3);
+        for (shown, written) in shown.iter().zip(personas.as_array().unwrap()) {
+            let names = ["summary", "purpose"];
+            assert!(names.iter().all(|name| shown[name] == written[name]), "{shown}");
+        }
+        assert_eq!(shown[0]["attributes"]["speech_style"], "\"few\" words");
+        assert_eq!(shown[1]["attributes"]["age_group"], "adult");
+    }
+}
+
+#[tokio::test]
+async fn personas_of_the_file_cost_nothing_to_generate() {
+    let estimate = async |personas: Value| {
+        let run = Run::of(&command_agent("good")).with("personas", personas);
+        let mut command = run.command(&["--dry-run"]);
+        command.env("ONERUN_MODEL", "openai:gpt-4o-mini").env("OPENAI_API_KEY", "none");
+        let output = ends(command, 0).await;
+        let calls = output.stdout.split_once("about ").and_then(|(_, rest)| rest.split_once(" calls"));
+        calls.unwrap_or_else(|| panic!("{}", output.stdout)).0.parse::<u32>().unwrap()
+    };
+    let one = json!({ "summary": "Ada.", "purpose": "To ask." });
+    assert_eq!(estimate(json!(2)).await, estimate(json!([one, one])).await + 2);
+}
+
+#[tokio::test]
 async fn wrong_command_line_file_or_key_is_config() {
     let run = Run::of(&command_agent("good"));
     for (more, expected) in [
@@ -322,8 +379,8 @@ async fn every_problem_of_a_file_is_reported_with_its_place() {
         output.stderr,
         "config: wrong.yaml:7:33: there is no objective `polite` in `objectives`\n  \
          \x20   objectives: [starts-refund, polite]\n                                  ^\n\
-         wrong.yaml: scenarios.kettle: 20 personas cannot share 10 conversations: lower `personas` or raise \
-         `conversations`\n"
+         wrong.yaml: scenarios.kettle: 20 personas cannot share 10 conversations: use fewer `personas`, or \
+         raise `conversations`\n"
     );
     for (gates, expected) in [
         (json!([{ "pass_rate": { "min": 2 } }]), "the minimum must be above 0 and at most 1"),

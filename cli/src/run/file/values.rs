@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
-use onerun_domain::{Criteria, Description, MaxTurns, ModelName, Name, Scenario, Seed, Target, TextError};
+use onerun_domain::{
+    Criteria, Description, MaxTurns, ModelName, Name, PersonaText, Scenario, Seed, Target, TextError,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer,
@@ -155,12 +157,6 @@ number!(
     SeedNumber: Seed, u64, 9_007_199_254_740_991_u64
 );
 
-impl Count {
-    pub(super) const fn of(number: u32) -> Self {
-        Self(number)
-    }
-}
-
 impl Turns {
     pub(super) const fn of(number: u32) -> Self {
         Self(number)
@@ -188,7 +184,7 @@ macro_rules! from_text {
     };
 }
 
-from_text!(Criteria, Description, Name, Scenario);
+from_text!(Criteria, Description, Name, PersonaText, Scenario);
 
 impl FromText for ModelName {
     fn from_text(text: String) -> Result<Self, String> {

@@ -53,7 +53,13 @@ fn wrong_field_is_refused_with_the_next_step() {
         json!({ "http": spec })
     };
     for (spec, expected) in [
-        (json!("worker"), "unknown variant `worker`, expected one of `openai`, `http`, `command`, `workers`"),
+        (json!("worker"), "`worker` is not a kind of target: write `{openai: {url: …, model: …}}`"),
+        (json!("http"), "`http` needs settings: write "),
+        (json!({ "workers": {} }), "`workers` has no settings: write `target: workers`"),
+        (json!({ "command": ["a"], "http": {} }), "a target has one kind"),
+        (json!({ "\u{1b}[31m": 1 }), "`\\u{1b}[31m` is not a kind of target"),
+        (json!({}), "the target is missing: write "),
+        (json!({ "openai": "http://a" }), "expected an object with `url` and `model`"),
         (json!({ "openai": { "url": "http://a" } }), "missing field `model`"),
         (json!({ "openai": { "url": "http://a", "model": "m", "modle": 1 } }), "unknown field `modle`"),
         (json!({ "command": [] }), "must start with a program"),
