@@ -98,7 +98,7 @@ async fn hostile_server() -> String {
     tokio::spawn(async move {
         let router = Router::new(ROUTES).unwrap();
         while let Ok((mut stream, _)) = listener.accept().await {
-            let head = read_request(&mut stream).await;
+            let Some(head) = read_request(&mut stream).await else { continue };
             let mut words = head.split([' ', '?']);
             let method = Method::from_bytes(words.next().unwrap().as_bytes()).unwrap();
             let body = match router.find(&method, words.next().unwrap()) {
@@ -118,18 +118,21 @@ fn example(operation: &str) -> Value {
     poison(good["content"]["application/json"]["example"].clone())
 }
 
-/// Reads a request to its end, and returns its head.
-async fn read_request(stream: &mut TcpStream) -> String {
+/// Reads a request to its end, and returns it; `None` if the client opened the connection in vain.
+async fn read_request(stream: &mut TcpStream) -> Option<String> {
     let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
         let text = String::from_utf8_lossy(&bytes).to_lowercase();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
             if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
-                return String::from_utf8_lossy(&bytes).into_owned();
+                return Some(String::from_utf8_lossy(&bytes).into_owned());
             }
         }
         let read = stream.read(&mut buffer).await.unwrap();
+        if read == 0 && bytes.is_empty() {
+            return None;
+        }
         assert!(read > 0, "closed after {text}");
         bytes.extend_from_slice(&buffer[..read]);
     }
@@ -296,7 +299,9 @@ pub(super) async fn answering(status: &'static str, body: Value) -> String {
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            read_request(&mut stream).await;
+            if read_request(&mut stream).await.is_none() {
+                continue;
+            }
             let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n{body}");
             let _ = stream.write_all(answer.as_bytes()).await;
         }
