@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const PROGRAM = join(ROOT, 'target/debug/onerun');
+export const PROGRAM = join(ROOT, 'target/debug/onerun');
 
 /** Loads packages that `tools/install.sh browser` installs. */
 export const require = createRequire(join(ROOT, '.tools/browser/package.json'));
@@ -257,14 +257,10 @@ export function launch() {
   });
 }
 
-/**
- * Opens the dashboard in a new browser context. `page.troubles` collects uncaught errors, dialogs, and violations of the
- * Content-Security-Policy.
- */
-export async function open(browser, server, { viewport = WIDE, colorScheme = 'light', ...options } = {}) {
+/** A page in a new browser context. `page.troubles` collects uncaught errors and dialogs. */
+export async function newPage(browser, { viewport = WIDE, colorScheme = 'light', ...options } = {}) {
   const context = await browser.newContext({ viewport, colorScheme, timezoneId: 'UTC', ...options });
   context.setDefaultTimeout(DEADLINE_MS);
-  await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.url });
   const page = await context.newPage();
   page.troubles = [];
   // The page opens no alerts itself, so an alert comes from an injected script.
@@ -273,6 +269,14 @@ export async function open(browser, server, { viewport = WIDE, colorScheme = 'li
     dialog.dismiss();
   });
   page.on('pageerror', (error) => page.troubles.push(`uncaught: ${error.message}`));
+  return page;
+}
+
+/** Opens the dashboard. `page.troubles` also collects violations of the Content-Security-Policy. */
+export async function open(browser, server, options) {
+  const page = await newPage(browser, options);
+  const permissions = ['clipboard-read', 'clipboard-write'];
+  await page.context().grantPermissions(permissions, { origin: server.url });
   page.on('console', (message) => {
     if (/Content.Security.Policy|Trusted ?Type/i.test(message.text())) page.troubles.push(message.text());
   });

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 mod attempts;
 mod hostile;
+mod junit;
 mod models;
 mod reports;
 mod resources;

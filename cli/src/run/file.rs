@@ -261,6 +261,13 @@ impl Source {
         Ok(Self { path: name, directory: path.parent().unwrap_or(Path::new("")).to_owned(), text })
     }
 
+    /// A file with this path and text.
+    #[cfg(test)]
+    pub(crate) fn of(path: &str, text: &str) -> Self {
+        let directory = Path::new(path).parent().unwrap_or(Path::new("")).to_owned();
+        Self { path: path.to_owned(), directory, text: text.to_owned() }
+    }
+
     /// The directory that paths in the file are relative to.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
@@ -341,9 +348,7 @@ mod tests {
         objectives: {polite: 'check: agent never says /no/'}\n";
 
     fn parse(text: &str) -> Result<RunFile, String> {
-        Source { path: "onerun.yaml".into(), directory: PathBuf::new(), text: text.into() }
-            .parse()
-            .map_err(|error| error.to_string())
+        Source::of("onerun.yaml", text).parse().map_err(|error| error.to_string())
     }
 
     #[test]

@@ -367,3 +367,175 @@ fn baseline(file: &RunFile, source: &Source, problems: &mut Vec<String>) -> Opti
     }
     Some(source.directory().join(baseline))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGENT: &str = "agent: {target: {command: [./agent]}}\n";
+    const TWO: &str =
+        "agents: {old: {target: workers}, new: {target: {command: {run: [./agent], cwd: bots}}}}\n";
+    const SCENARIOS: &str =
+        "scenarios: {refund: A broken kettle., order: {text: A late parcel., conversations: 30}}\n";
+    const OBJECTIVES: &str =
+        "objectives: {polite: 'check: agent never says /no/', kind: The agent is kind.}\n";
+
+    fn plan(text: &str) -> Result<RunPlan, Vec<String>> {
+        let source = Source::of("desk/onerun.yaml", text);
+        RunPlan::new(source.parse().unwrap(), &source)
+    }
+
+    fn plan_of(agents: &str, more: &str) -> RunPlan {
+        plan(&format!("name: Desk\n{agents}{SCENARIOS}{OBJECTIVES}{more}")).unwrap()
+    }
+
+    #[test]
+    fn each_agent_has_each_scenario_under_a_stable_key() {
+        let keys = |plan: &RunPlan| plan.simulations.iter().map(|one| one.case.clone()).collect::<Vec<_>>();
+        let (one, two) = (plan_of(AGENT, ""), plan_of(TWO, ""));
+        assert_eq!(keys(&one), ["refund", "order"]);
+        assert_eq!(keys(&two), ["refund@old", "order@old", "refund@new", "order@new"]);
+        assert_eq!(two.conversations(), 80);
+        for (planned, reported) in two.simulations.iter().zip(&two.report.cases) {
+            assert_eq!((&planned.case, planned.conversations), (&reported.key, reported.trials));
+            assert_eq!(two.agents[planned.agent].key, reported.agent);
+            assert_eq!((planned.objectives.len(), reported.objectives.len()), (2, 2));
+        }
+    }
+
+    #[test]
+    fn seed_of_a_scenario_depends_on_its_key_alone() {
+        let seeds = |plan: &RunPlan| plan.simulations.iter().map(|one| one.seed).collect::<Vec<_>>();
+        let (one, two) = (seeds(&plan_of(AGENT, "")), seeds(&plan_of(TWO, "conversations: 3\n")));
+        assert_eq!((&two[..2], &two[2..]), (&one[..], &one[..]));
+        assert_ne!(one[0], one[1]);
+        let other = "scenarios: {order: {text: Another., conversations: 30}}\n";
+        let alone = plan(&format!("name: Desk\n{AGENT}{other}{OBJECTIVES}")).unwrap();
+        assert_eq!(seeds(&alone), one[1..]);
+        assert_ne!(seeds(&plan_of(AGENT, "seed: 1\n")), one);
+    }
+
+    #[test]
+    fn settings_of_a_scenario_come_before_those_of_the_file() {
+        let scenarios = "scenarios:\n  own: {text: A., conversations: 4, personas: 2, max_turns: 6, objectives: [kind]}\n  \
+            common: B.\n";
+        let file = format!(
+            "name: Desk\n{AGENT}{scenarios}{OBJECTIVES}conversations: 9\npersonas: 3\nmax_turns: 8\n"
+        );
+        let plan = plan(&file).unwrap();
+        let [own, common] = &plan.simulations[..] else { panic!("{:?}", plan.simulations) };
+        assert_eq!((own.conversations, own.personas, own.max_turns), (4, 2, 6));
+        assert_eq!((common.conversations, common.personas, common.max_turns), (9, 3, 8));
+        assert_eq!((&own.objectives[..], &common.objectives[..]), (&[1][..], &[0, 1][..]));
+    }
+
+    #[test]
+    fn each_written_persona_has_a_conversation_by_default() {
+        let personas =
+            |count| format!("personas: [{}]\n", ["{summary: A., purpose: b}"; 3][..count].join(", "));
+        let plan = plan_of(TWO, &personas(3));
+        let numbers =
+            plan.simulations.iter().map(|one| (one.conversations, one.personas)).collect::<Vec<_>>();
+        assert_eq!(numbers, [(3, 3), (30, 3), (3, 3), (30, 3)]);
+        assert!(plan.simulations.iter().all(|one| one.generated_personas() == 0));
+        let generated = |plan: RunPlan| {
+            plan.simulations.iter().map(RunSimulation::generated_personas).collect::<Vec<_>>()
+        };
+        assert_eq!(generated(plan_of(TWO, "personas: 3\n")), [3, 3, 0, 0]);
+        assert_eq!(generated(plan_of(TWO, "")), [10, 30, 0, 0]);
+    }
+
+    #[test]
+    fn limit_of_cost_is_shared_by_conversations() {
+        let plan = plan_of(AGENT, "limits: {max_cost_usd: 2, expires_in_seconds: 60, concurrency: 3}\n");
+        let shares: Vec<_> = plan.simulations.iter().map(|one| one.max_cost_usd).collect();
+        assert_eq!(shares, [Some(0.5), Some(1.5)]);
+        assert_eq!((plan.expires_in_seconds, plan.concurrency), (60, 3));
+        let plan = plan_of(AGENT, "");
+        assert!(plan.simulations.iter().all(|one| one.max_cost_usd.is_none()));
+        assert_eq!((plan.expires_in_seconds, plan.concurrency), (3_600, 10));
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let plan = plan_of(TWO, "baseline: base.json\n");
+        assert_eq!(plan.baseline, Some(PathBuf::from("desk/base.json")));
+        let TargetSpec::Command(command) = &plan.agents[1].target else { panic!("{:?}", plan.agents) };
+        assert_eq!(command.cwd, Some(PathBuf::from("desk/bots")));
+    }
+
+    #[test]
+    fn plan_without_a_baseline_keeps_its_other_gates() {
+        let gates = "gates: [pass_rate: {min: 1}, no_regression: {against: baseline}]\nbaseline: b.json\n";
+        let mut plan = plan_of(AGENT, gates);
+        assert!(plan.needs_baseline());
+        plan.without_baseline();
+        assert!(!plan.needs_baseline() && plan.baseline.is_none());
+        assert_eq!(plan.report.gates.len(), 1);
+    }
+
+    #[test]
+    fn every_problem_of_a_plan_is_reported_once() {
+        let problems = |text: &str| plan(&format!("name: Desk\n{text}")).unwrap_err();
+        let both = format!("{AGENT}{TWO}{SCENARIOS}{OBJECTIVES}");
+        for (text, expected) in [
+            ("scenarios: {}\nobjectives: {}\n".to_owned(), "agent: is missing"),
+            (format!("{AGENT}scenarios: {{}}\n{OBJECTIVES}"), "scenarios: must have at least one scenario"),
+            (format!("{AGENT}{SCENARIOS}objectives: {{}}\n"), "objectives: must have at least one objective"),
+            (both.clone(), "write either `agent` or `agents`, not both"),
+            (
+                format!("{TWO}{SCENARIOS}{OBJECTIVES}personas: 20\n"),
+                "20 personas cannot share 10 conversations",
+            ),
+            (format!("{AGENT}{SCENARIOS}{OBJECTIVES}baseline: ''\n"), "baseline: must not be empty"),
+            (format!("{AGENT}{SCENARIOS}{OBJECTIVES}limits: {{max_cost_usd: 0}}\n"), "limits.max_cost_usd: "),
+            (
+                format!("{AGENT}{SCENARIOS}{OBJECTIVES}limits: {{max_cost_usd: .nan}}\n"),
+                "limits.max_cost_usd: ",
+            ),
+            (format!("{AGENT}{SCENARIOS}{OBJECTIVES}limits: {{concurrency: 501}}\n"), "limits.concurrency: "),
+            (
+                format!("{AGENT}{SCENARIOS}{OBJECTIVES}limits: {{expires_in_seconds: 0}}\n"),
+                "limits.expires_in_seconds: ",
+            ),
+            (
+                format!("{AGENT}{OBJECTIVES}scenarios: {{a: {{text: b, objectives: []}}}}\n"),
+                "must not be empty",
+            ),
+            (
+                format!("{TWO}{OBJECTIVES}scenarios: {{a: {{text: b, objectives: [kind, kind]}}}}\n"),
+                "objective `kind` is there twice",
+            ),
+            (
+                format!("{AGENT}{SCENARIOS}{OBJECTIVES}metadata: {{a: {}}}\n", "x".repeat(17_000)),
+                "metadata: ",
+            ),
+        ] {
+            let problems = problems(&text);
+            let found = problems.iter().filter(|problem| problem.contains(expected)).count();
+            assert_eq!(found, 1, "{expected}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn cases_and_conversations_of_a_plan_are_bounded() {
+        let scenarios = |count: usize| -> String {
+            let lines = (0..count).map(|number| format!("  s{number}: A kettle.\n"));
+            format!("scenarios:\n{}", lines.collect::<String>())
+        };
+        let of = |count, conversations: u32| {
+            let agents = if count > 100 { TWO } else { AGENT };
+            let file = format!(
+                "name: Desk\n{agents}{}{OBJECTIVES}conversations: {conversations}\n",
+                scenarios(count)
+            );
+            plan(&file).map(|plan| plan.simulations.len())
+        };
+        assert_eq!(of(100, 500), Ok(100));
+        assert_eq!(
+            of(100, 501).unwrap_err(),
+            ["50100 conversations are more than 50000: split the file into several"]
+        );
+        assert_eq!(of(101, 1).unwrap_err(), ["202 cases are more than 200: split the file into several"]);
+    }
+}

@@ -8,7 +8,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::{ApiKey, Client};
+use crate::{ApiKey, Client, Error};
 
 pub(crate) fn key() -> ApiKey {
     ApiKey::new("a-key").unwrap()
@@ -42,6 +42,12 @@ pub(crate) async fn serving(
         }
     });
     (Client::new(&address, &key()).unwrap(), requests)
+}
+
+/// The error of a call that the server refused.
+pub(crate) fn refused(status: u16, code: &str) -> Error {
+    let (code, message) = (code.to_owned(), "no".to_owned());
+    Error::Api { status, code, message, request_id: None, retry_after: None }
 }
 
 /// An address without a listener.

@@ -11,7 +11,7 @@ use onerun_api::{Found, ROUTES, Router};
 use onerun_tests::{
     app::documentation,
     eventually,
-    process::{Process, onerun},
+    process::{Process, onerun, venv},
 };
 use reqwest::Method;
 use serde_json::{Map, Value, json};
@@ -180,7 +180,7 @@ const COMMANDS: [(&str, bool); 37] = [
 ];
 
 /// Commands that print nothing but what they make themselves.
-const OWN: [&str; 3] = ["openapi", "keys generate", "keys check"];
+const OWN: [&str; 4] = ["openapi", "schema", "keys generate", "keys check"];
 
 #[tokio::test]
 async fn no_command_prints_what_a_terminal_obeys_or_hides() {
@@ -259,6 +259,78 @@ async fn no_path_is_printed_that_a_terminal_obeys_or_hides() {
     assert!(ran.stderr.contains("scripted personas (offline): set ONERUN_MODEL=provider:model"), "{ran:?}");
 }
 
+/// [`HOSTILE`] without what a name may not have.
+const NAME: &str = "\u{202e}\u{200b}\u{2028}\u{61c}\u{ad}\u{feff}\u{e0041}";
+
+#[tokio::test]
+async fn no_run_prints_what_a_terminal_obeys_or_hides() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(HOSTILE);
+    std::fs::create_dir(&path).unwrap();
+    let agent = path.join("agent.py");
+    let script = "import json, sys\n\
+        print(json.loads(sys.argv[1]), file=sys.stderr)\n\
+        for line in sys.stdin:\n    \
+            print(json.dumps({'reply': 'no ' + json.loads(sys.argv[2])}), flush=True)\n";
+    std::fs::write(&agent, script).unwrap();
+    let words = [HOSTILE, NAME].map(|text| json!(text).to_string());
+    let python = venv("python").get_program().to_str().unwrap().to_owned();
+    let run_file = json!({
+        "name": format!("Desk{NAME}"),
+        "agent": { "target": { "command": [python, agent, words[0], words[1]] }, "description": NAME.to_owned() + "x" },
+        "scenarios": { "kettle": { "text": format!("A kettle{NAME}"), "personas": [
+            { "summary": format!("Ada{NAME}"), "purpose": format!("To ask{NAME}") },
+        ] } },
+        "objectives": { "polite": { "name": format!("Polite{NAME}"), "criteria": "check: agent never says /no/" } },
+        "conversations": 1,
+        "max_turns": 4,
+    });
+    let invalid = json!({ "name": format!("Desk{NAME}"), (HOSTILE): 1 });
+    let write = |name: &str, text: &str| {
+        let path = path.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let good = write("good.yaml", &run_file.to_string());
+    let wrong = write("wrong.yaml", &invalid.to_string());
+    let raw = write("raw.yaml", &format!("name: {HOSTILE}\n"));
+    let report = write("report.json", &json!({ "name": HOSTILE, (HOSTILE): HOSTILE }).to_string());
+    let missing = path.join("missing");
+    let in_place = |words: &[&str], path: &Path, more: &[&str]| {
+        let mut command = onerun(words);
+        command.arg(path).args(more);
+        run(command, "")
+    };
+    for (words, file, more) in [
+        (["run"].as_slice(), &good, [].as_slice()),
+        (&["run"], &good, &["--dry-run"]),
+        (&["run"], &good, &["--markdown", "-"]),
+        (&["run"], &good, &["--metadata", HOSTILE]),
+        (&["run"], &good, &["--baseline", HOSTILE]),
+        (&["run"], &wrong, &[]),
+        (&["run"], &raw, &[]),
+        (&["run"], &missing, &[]),
+        (&["init"], &path, &[]),
+        (&["init"], &path, &[]),
+        (&["baseline", "approve"], &report, &["--output", "unwritten.json"]),
+        (&["baseline", "approve"], &missing, &["--output", "unwritten.json"]),
+        (&["worker", "--agent", "x", "--target"], &missing, &[]),
+        (&["worker", "--agent", "x", "--target"], &wrong, &[]),
+        (&["worker", "--agent", "x", "--target", "{command: [x]}", "--key-file"], &missing, &[]),
+    ] {
+        let ran = in_place(words, file, more).await;
+        ran.check();
+        // Programs escape in lower or upper case, and long words are broken over lines.
+        let shown: String = format!("{}{}", ran.stdout, ran.stderr).split_whitespace().collect();
+        assert!(shown.to_lowercase().contains("u{202e}"), "{words:?} {more:?}: {ran:?}");
+    }
+    assert!(!Path::new("unwritten.json").exists());
+    for format in ["--json", "--junit", "--html"] {
+        let ran = in_place(&["run"], &good, &[format, "-", "--quiet"]).await;
+        Ran { stdout: String::new(), stderr: ran.stderr }.check();
+    }
+}
+
 /// The commands that help lists.
 async fn listed(group: &[&str]) -> Vec<String> {
     let ran = run(onerun(&[group, &["--help"]].concat()), "").await;
@@ -287,7 +359,7 @@ async fn every_command_is_tried_with_hostile_names() {
     let mut tried: BTreeSet<String> = asked.into_iter().collect();
     tried.extend(OWN.map(str::to_owned));
     tried.extend(
-        ["serve", "demo", "worker", "keys scan", "models check", "run", "init", "schema", "baseline approve"]
+        ["serve", "demo", "worker", "keys scan", "models check", "run", "init", "baseline approve"]
             .map(str::to_owned),
     );
     assert_eq!(there_are, tried);
@@ -317,6 +389,12 @@ async fn a_hostile_refusal_is_shown_and_not_obeyed() {
     for (status, body, arguments, code) in [
         ("404 Not Found", &refusal, ["projects", "list"].as_slice(), 1),
         ("404 Not Found", &refusal, &["keys", "list"], 1),
+        (
+            "404 Not Found",
+            &refusal,
+            &["worker", "--project", ID, "--agent", ID, "--target", "{command: [x]}"],
+            1,
+        ),
         // An answer of another form is reported without its content.
         ("200 OK", &wrong, &show, 2),
     ] {

@@ -3,17 +3,18 @@ mod claims;
 use std::{
     collections::VecDeque,
     sync::{
-        Mutex,
+        Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
 };
 
-use tokio::{
-    sync::{Semaphore, mpsc::UnboundedReceiver},
-    time::sleep,
-};
+use tokio::sync::{Semaphore, mpsc::UnboundedReceiver};
 
-use super::*;
+use super::{
+    hold::Ending,
+    workload::{FoundConversation, Workload},
+    *,
+};
 use crate::{resource::Role, testing};
 
 const SIMULATIONS: &str = r#"{"data":[{"id":"s","name":"S","status":"in_progress",
@@ -89,8 +90,8 @@ fn refused_claim(request: &str) -> Option<String> {
     request.starts_with("POST /v1/conversations/claim").then(|| refusal(404, "route_not_found"))
 }
 
-/// Runs a worker for a while, with a server that does not know claims, lists one conversation once and sends
-/// `answers` to the other calls.
+/// Runs a worker until its conversation is over, with a server that does not know claims, lists one conversation once
+/// and sends `answers` to the other calls.
 async fn work<A: Agent>(agent: A, answers: Vec<String>) -> (WorkerReport, Vec<String>) {
     work_with(WorkerOptions::default(), agent, answers).await
 }
@@ -100,12 +101,28 @@ async fn work_with<A: Agent>(
     agent: A,
     answers: Vec<String>,
 ) -> (WorkerReport, Vec<String>) {
+    work_until(Arc::new(Semaphore::new(0)), options, agent, answers).await
+}
+
+/// [`work_with`], which also ends once `stop` has a permit.
+async fn work_until<A: Agent>(
+    stop: Arc<Semaphore>,
+    options: WorkerOptions,
+    agent: A,
+    answers: Vec<String>,
+) -> (WorkerReport, Vec<String>) {
+    let status: Arc<OnceLock<Arc<WorkerStatus>>> = Arc::default();
+    let (of_worker, over) = (Arc::clone(&status), Arc::clone(&stop));
     let mut listed = false;
     let mut answers = VecDeque::from(answers);
     let (client, requests) = testing::serving(move |request| {
         if let Some(refusal) = refused_claim(request) {
             refusal
         } else if request.starts_with("GET /v1/simulations?") {
+            // The worker polls on, so one of its polls follows the end of the conversation.
+            if of_worker.get().is_some_and(|status| status.report() != WorkerReport::default()) {
+                over.add_permits(1);
+            }
             ok(SIMULATIONS)
         } else if request.starts_with("GET") {
             let ids: &[&str] = if listed { &[] } else { &["c"] };
@@ -118,7 +135,8 @@ async fn work_with<A: Agent>(
     .await;
     let options = WorkerOptions { poll_interval: Duration::from_millis(5), ..options };
     let worker = Worker::new(client.project("p"), "a", agent).with_options(options);
-    let report = worker.run(sleep(Duration::from_millis(300))).await.unwrap();
+    status.set(worker.status()).unwrap();
+    let report = worker.run(async { stop.acquire().await.unwrap().forget() }).await.unwrap();
     (report, posts(requests))
 }
 
@@ -297,25 +315,33 @@ async fn unreachable_server_is_polled_again() {
     assert_eq!(error.code(), Some("revoked_api_key"));
 }
 
-#[tokio::test]
-async fn conversation_that_stays_listed_is_not_retried_in_a_loop() {
-    let (client, requests) = testing::serving(|request| {
-        if let Some(refusal) = refused_claim(request) {
-            refusal
-        } else if request.starts_with("GET /v1/simulations?") {
-            ok(SIMULATIONS)
-        } else if request.starts_with("GET") {
-            conversations(&["c"])
-        } else {
-            refusal(409, "conversation_not_queued")
-        }
-    })
-    .await;
-    let options = WorkerOptions { poll_interval: Duration::from_millis(100), ..WorkerOptions::default() };
-    let worker = Worker::new(client.project("p"), "a", Counting::new(9)).with_options(options);
-    worker.run(sleep(Duration::from_millis(350))).await.unwrap();
-    let posts = posts(requests);
-    assert!((1..=4).contains(&posts.len()), "{posts:?}");
+#[tokio::test(start_paused = true)]
+async fn conversation_that_stays_listed_is_skipped_for_a_while() {
+    let (client, _requests) = testing::answering(Vec::new()).await;
+    let found = || {
+        let client = client.project("p").simulation("s").conversation("c");
+        let about = ConversationInfo { conversation_id: "c".into(), ..ConversationInfo::default() };
+        vec![FoundConversation { client, about, lease: None }]
+    };
+    let skip_for = Duration::from_secs(1);
+    for ending in [
+        Ending::Taken(testing::refused(409, "conversation_not_queued")),
+        Ending::Lost(testing::refused(409, "stale_attempt")),
+        Ending::Failed("out of tokens".into()),
+    ] {
+        let mut workload = Workload::new(Arc::default());
+        assert!(workload.add(found()));
+        assert!(!workload.add(found()), "it waits");
+        workload.waiting.clear();
+        let task = workload.tasks.spawn(async { ending }).id();
+        workload.held.insert(task, "c".into());
+        assert!(!workload.add(found()), "it is held");
+        let ended = workload.tasks.join_next_with_id().await.unwrap();
+        workload.record(ended, skip_for);
+        assert!(!workload.add(found()), "it is skipped");
+        tokio::time::advance(skip_for).await;
+        assert!(workload.add(found()));
+    }
 }
 
 #[tokio::test]
@@ -377,19 +403,20 @@ async fn key_that_stays_refused_ends_the_worker() {
     assert_eq!(error.code(), Some("revoked_api_key"));
 }
 
-/// Never replies.
-struct Silent;
+/// Never replies. The semaphore gets a permit when it is asked.
+struct Silent(Arc<Semaphore>);
 
 impl Agent for Silent {
     type Session = Self;
 
     async fn open(&self, _: &ConversationInfo) -> Result<Self, AgentError> {
-        Ok(Self)
+        Ok(Self(Arc::clone(&self.0)))
     }
 }
 
 impl AgentSession for Silent {
     async fn reply(&mut self, _: &[Message]) -> Result<Reply, AgentError> {
+        self.0.add_permits(1);
         std::future::pending().await
     }
 }
@@ -398,7 +425,8 @@ impl AgentSession for Silent {
 async fn conversation_open_after_the_grace_period_is_reported() {
     let options = WorkerOptions { grace: Duration::ZERO, ..WorkerOptions::default() };
     let answers = vec![ok(r#"{"attempt":1}"#), says("Hello", false), ok("{}")];
-    let (report, posts) = work_with(options, Silent, answers).await;
+    let asked = Arc::new(Semaphore::new(0));
+    let (report, posts) = work_until(Arc::clone(&asked), options, Silent(asked), answers).await;
     assert_eq!(posts, ["start", "responses c.1.0", "fail  the worker stopped"]);
     assert_eq!(report, WorkerReport { failed: 1, ..WorkerReport::default() });
 }

@@ -51,9 +51,10 @@ pub fn html(report: &Report) -> String {
 }
 
 /// The verdict in a sentence.
-fn explanation(verdict: Verdict) -> &'static str {
-    match verdict {
+fn explanation(report: &Report) -> &'static str {
+    match report.verdict {
         Verdict::Pass => "Every gate passed.",
+        Verdict::Fail if report.complete => "A gate failed.",
         Verdict::Fail => "A gate failed, whatever the missing results would have been.",
         Verdict::Inconclusive => "A gate is undecided, because evaluations are inconclusive.",
         Verdict::Infra => "Results are missing, or not final.",
@@ -67,7 +68,7 @@ fn header(out: &mut String, report: &Report) {
         out,
         "<header>\n<h1>{}</h1>\n<p class=\"verdict {verdict}\"><strong>{verdict}</strong> {}</p>",
         xml(&report.name),
-        explanation(report.verdict)
+        explanation(report)
     );
     let TrialCounts { passed, failed, inconclusive, infra, quarantined } = report.counts;
     if let Some(figures) = &report.rate {

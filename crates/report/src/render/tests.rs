@@ -72,6 +72,18 @@ fn html_loads_nothing_and_names_its_style_by_digest() {
 }
 
 #[test]
+fn html_speaks_of_missing_results_only_if_there_are_some() {
+    let missing = "whatever the missing results would have been";
+    let plan = plan(vec![case("refund", 4, 4)], Vec::new());
+    let mut runs = [run(&plan.cases[0], |_, _| Failed)];
+    assert!(!html(&evaluate(&plan, &runs, None, now())).contains(missing));
+    runs[0].trials.pop();
+    let report = evaluate(&plan, &runs, None, now());
+    assert_eq!(report.verdict, Verdict::Fail);
+    assert!(html(&report).contains(missing));
+}
+
+#[test]
 fn html_shows_the_worst_conversations_with_the_words_that_decided() {
     let mut plan = plan(vec![case("refund", 60, 60)], Vec::new());
     plan.cases[0].scenario = "The customer wants the money back.".into();

@@ -131,7 +131,7 @@ async fn lease_is_renewed_while_the_agent_thinks() {
 async fn refused_renewal_ends_the_work_of_the_agent() {
     let stop = Arc::new(Semaphore::new(0));
     let lost = Arc::clone(&stop);
-    let (report, _) = work_by_claims(Silent, stop, move |path| match path {
+    let (report, _) = work_by_claims(Silent(Arc::new(Semaphore::new(0))), stop, move |path| match path {
         RENEW => {
             lost.add_permits(1);
             Some(refusal(409, "stale_attempt"))

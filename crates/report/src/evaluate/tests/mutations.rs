@@ -70,7 +70,7 @@ fn a_run() -> impl Strategy<Value = Run> {
 /// Removes something, chosen by `what` and `place`; `false` if there is nothing of that kind.
 fn remove(run: &mut Run, what: u8, place: &[Index; 3]) -> bool {
     let Run { runs, baseline, .. } = run;
-    if what < 5 {
+    if what < 6 {
         if runs.is_empty() {
             return false;
         }
@@ -82,6 +82,13 @@ fn remove(run: &mut Run, what: u8, place: &[Index; 3]) -> bool {
         let trials = &mut runs[case].trials;
         if trials.is_empty() {
             return false;
+        }
+        if what == 5 {
+            let objective = ["polite", "solved"][place[1].index(2)];
+            for trial in trials {
+                trial.evaluations.retain(|evaluation| evaluation.objective != objective);
+            }
+            return true;
         }
         let trial = place[1].index(trials.len());
         if what == 1 {
@@ -108,7 +115,7 @@ fn remove(run: &mut Run, what: u8, place: &[Index; 3]) -> bool {
         return false;
     }
     let case = place[0].index(baseline.cases.len());
-    if what == 5 {
+    if what == 6 {
         baseline.cases.remove(case);
         return true;
     }
@@ -119,8 +126,8 @@ fn remove(run: &mut Run, what: u8, place: &[Index; 3]) -> bool {
     let trial = place[1].index(case.trials.len());
     let objective = place[2].index(case.objectives.len());
     match what {
-        6 => _ = case.trials.remove(trial),
-        7 => {
+        7 => _ = case.trials.remove(trial),
+        8 => {
             let removed = case.objectives.remove(objective);
             for trial in &mut case.trials {
                 trial.evaluations.retain(|evaluation| evaluation.objective != removed.key);
@@ -144,7 +151,7 @@ proptest! {
     #[test]
     fn lost_data_never_makes_a_pass(
         before in a_run(),
-        steps in prop::collection::vec((0_u8..9, any::<[Index; 3]>()), 1..6),
+        steps in prop::collection::vec((0_u8..10, any::<[Index; 3]>()), 1..6),
     ) {
         let verdict = evaluate(&before.plan, &before.runs, Some(&before.baseline), now()).verdict;
         let mut run = before.clone();
@@ -156,16 +163,30 @@ proptest! {
             if verdict != Verdict::Pass {
                 prop_assert_ne!(after.verdict, Verdict::Pass, "{:?}", after.gates);
             }
-            if what >= 5 && uses_baseline(&run.plan) {
+            if what >= 6 && uses_baseline(&run.plan) {
                 prop_assert_eq!(after.verdict, Verdict::Config);
             }
             // Without gates every trial must pass, so that each loss matters.
-            if (0..4).contains(&what) && run.plan.gates.is_empty() && run.plan.quarantine.is_empty() {
+            if what < 6 && what != 4 && run.plan.gates.is_empty() && run.plan.quarantine.is_empty() {
                 prop_assert_ne!(after.verdict, Verdict::Pass);
             }
         }
     }
 
+    #[test]
+    fn lost_plan_or_baseline_is_config(before in a_run(), what in 0_u8..3, place in any::<[Index; 2]>()) {
+        let Run { mut plan, runs, baseline } = before;
+        if uses_baseline(&plan) {
+            prop_assert_eq!(evaluate(&plan, &runs, None, now()).verdict, Verdict::Config);
+        }
+        let case = place[0].index(plan.cases.len());
+        match what {
+            0 => _ = plan.cases.remove(case),
+            1 => _ = plan.cases[case].objectives.remove(place[1].index(2)),
+            _ => plan.cases[case].trials -= 1,
+        }
+        prop_assert_eq!(evaluate(&plan, &runs, Some(&baseline), now()).verdict, Verdict::Config);
+    }
 }
 
 proptest! {
