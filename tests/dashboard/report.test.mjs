@@ -12,12 +12,15 @@ import { HOSTILE, NARROW, PROGRAM, WIDE, launch, newPage, picture, require } fro
 
 const axe = require.resolve('axe-core/axe.min.js');
 
-/** A hostile text that is a valid name: markup, the ends of other markup, and the order of a line reversed. */
-const NAME = `${HOSTILE}</title></style></main>]]>\u202e`;
+/** A hostile text that is a valid name: markup, and the ends of other markup. */
+const NAME = `${HOSTILE}</title></style></main>]]>`;
+
+/** The same with a character that reverses the order of a line, which no name may have. */
+const TEXT = `${NAME}\u202e`;
 
 const AGENT = `
   require('node:readline').createInterface({ input: process.stdin }).on('line', () =>
-    console.log(JSON.stringify({ reply: ${JSON.stringify(NAME)} })));
+    console.log(JSON.stringify({ reply: ${JSON.stringify(TEXT)} })));
 `;
 
 let browser;
@@ -35,8 +38,8 @@ after(async () => {
 function report(name, criteria, exitCode) {
   const file = {
     name: NAME,
-    agent: { description: NAME, target: { command: [process.execPath, '-e', AGENT] } },
-    scenarios: { hostile: { text: NAME, personas: [{ summary: NAME, purpose: NAME }] } },
+    agent: { description: TEXT, target: { command: [process.execPath, '-e', AGENT] } },
+    scenarios: { hostile: { text: TEXT, personas: [{ summary: TEXT, purpose: TEXT }] } },
     objectives: { hostile: { name: NAME, criteria } },
     conversations: 3,
     max_turns: 4,
@@ -62,7 +65,7 @@ for (const [verdict, criteria, exitCode, sentence] of [
       page.on('request', (request) => requests.push(request.url()));
       page.on('console', (message) => page.troubles.push(message.text()));
       await page.goto(address, { waitUntil: 'networkidle' });
-      assert.equal(await page.locator('p.verdict').innerText(), `${verdict} ${sentence}`);
+      assert.equal(await page.locator('p.verdict').innerText(), `${verdict.toUpperCase()} ${sentence}`);
       assert.equal((await page.title()).includes('<script>alert(2)</script>'), true);
       const text = await page.locator('main').innerText();
       assert.ok(text.includes(HOSTILE), text);

@@ -259,33 +259,34 @@ async fn no_path_is_printed_that_a_terminal_obeys_or_hides() {
     assert!(ran.stderr.contains("scripted personas (offline): set ONERUN_MODEL=provider:model"), "{ran:?}");
 }
 
-/// [`HOSTILE`] without what a name may not have.
-const NAME: &str = "\u{202e}\u{200b}\u{2028}\u{61c}\u{ad}\u{feff}\u{e0041}";
+/// The characters of [`HOSTILE`] that a text of several lines may have, and those that a name may have, too.
+const TEXT: &str = "\u{202e}\u{200b}\u{2028}\u{61c}\u{ad}\u{feff}\u{e0041}";
+const NAME: &str = "\u{200b}\u{2028}\u{61c}\u{ad}\u{feff}\u{e0041}";
 
 #[tokio::test]
 async fn no_run_prints_what_a_terminal_obeys_or_hides() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(HOSTILE);
     std::fs::create_dir(&path).unwrap();
-    let agent = path.join("agent.py");
     let script = "import json, sys\n\
-        print(json.loads(sys.argv[1]), file=sys.stderr)\n\
+        words = json.load(open('words.json'))\n\
+        print(words[0], file=sys.stderr)\n\
         for line in sys.stdin:\n    \
-            print(json.dumps({'reply': 'no ' + json.loads(sys.argv[2])}), flush=True)\n";
-    std::fs::write(&agent, script).unwrap();
-    let words = [HOSTILE, NAME].map(|text| json!(text).to_string());
+            print(json.dumps({'reply': 'no ' + words[1]}), flush=True)\n";
+    std::fs::write(path.join("hostile.py"), script).unwrap();
+    std::fs::write(path.join("words.json"), json!([HOSTILE, TEXT]).to_string()).unwrap();
     let python = venv("python").get_program().to_str().unwrap().to_owned();
     let run_file = json!({
         "name": format!("Desk{NAME}"),
-        "agent": { "target": { "command": [python, agent, words[0], words[1]] }, "description": NAME.to_owned() + "x" },
-        "scenarios": { "kettle": { "text": format!("A kettle{NAME}"), "personas": [
-            { "summary": format!("Ada{NAME}"), "purpose": format!("To ask{NAME}") },
+        "agent": { "target": { "command": [python, "hostile.py"] }, "description": format!("{TEXT}x") },
+        "scenarios": { "kettle": { "text": format!("A kettle{TEXT}"), "personas": [
+            { "summary": format!("Ada{TEXT}"), "purpose": format!("To ask{TEXT}") },
         ] } },
         "objectives": { "polite": { "name": format!("Polite{NAME}"), "criteria": "check: agent never says /no/" } },
         "conversations": 1,
         "max_turns": 4,
     });
-    let invalid = json!({ "name": format!("Desk{NAME}"), (HOSTILE): 1 });
+    let invalid = json!({ "name": format!("Desk{NAME}"), (format!("\u{1b}{TEXT}")): 1 });
     let write = |name: &str, text: &str| {
         let path = path.join(name);
         std::fs::write(&path, text).unwrap();
@@ -301,32 +302,43 @@ async fn no_run_prints_what_a_terminal_obeys_or_hides() {
         command.arg(path).args(more);
         run(command, "")
     };
-    for (words, file, more) in [
-        (["run"].as_slice(), &good, [].as_slice()),
-        (&["run"], &good, &["--dry-run"]),
-        (&["run"], &good, &["--markdown", "-"]),
-        (&["run"], &good, &["--metadata", HOSTILE]),
-        (&["run"], &good, &["--baseline", HOSTILE]),
-        (&["run"], &wrong, &[]),
-        (&["run"], &raw, &[]),
-        (&["run"], &missing, &[]),
-        (&["init"], &path, &[]),
-        (&["init"], &path, &[]),
-        (&["baseline", "approve"], &report, &["--output", "unwritten.json"]),
-        (&["baseline", "approve"], &missing, &["--output", "unwritten.json"]),
-        (&["worker", "--agent", "x", "--target"], &missing, &[]),
-        (&["worker", "--agent", "x", "--target"], &wrong, &[]),
-        (&["worker", "--agent", "x", "--target", "{command: [x]}", "--key-file"], &missing, &[]),
+    for (words, file, more, says) in [
+        (["run"].as_slice(), &good, [].as_slice(), ":FAIL"),
+        (&["run"], &good, &["--dry-run"], ":1case,1conversation,"),
+        (&["run"], &good, &["--metadata", HOSTILE], "writeNAME=VALUE"),
+        (&["run"], &good, &["--baseline", HOSTILE], "nogatecompareswithit"),
+        (&["run"], &wrong, &[], "unknownfield"),
+        (&["run"], &raw, &[], "config:"),
+        (&["run"], &missing, &[], "cannotread"),
+        (&["init"], &path, &[], "wrote"),
+        (&["init"], &path, &[], "existsalready"),
+        (&["baseline", "approve"], &report, &["--output", "unwritten.json"], "config:"),
+        (&["baseline", "approve"], &missing, &["--output", "unwritten.json"], "config:"),
+        (&["worker", "--agent", "x", "--target"], &missing, &[], "--target:cannotread"),
+        (&["worker", "--agent", "x", "--target"], &wrong, &[], "isnotakindoftarget"),
+        (
+            &["worker", "--agent", "x", "--target", "{command: [x]}", "--key-file"],
+            &missing,
+            &[],
+            "--key-file",
+        ),
     ] {
         let ran = in_place(words, file, more).await;
         ran.check();
-        // Programs escape in lower or upper case, and long words are broken over lines.
+        // Messages escape in lower or upper case, and long words are broken over lines.
         let shown: String = format!("{}{}", ran.stdout, ran.stderr).split_whitespace().collect();
-        assert!(shown.to_lowercase().contains("u{202e}"), "{words:?} {more:?}: {ran:?}");
+        assert!(shown.contains(says), "{words:?} {more:?}: {ran:?}");
+        // The advice about a baseline names no file.
+        let shows_hidden = shown.to_lowercase().contains("u{200b}");
+        assert_eq!(shows_hidden, !more.contains(&"--baseline"), "{words:?} {more:?}: {ran:?}");
     }
     assert!(!Path::new("unwritten.json").exists());
-    for format in ["--json", "--junit", "--html"] {
+    for format in ["--json", "--junit", "--markdown", "--html"] {
         let ran = in_place(&["run"], &good, &[format, "-", "--quiet"]).await;
+        assert!(
+            ran.stdout.contains("Desk") && !ran.stdout.contains(['\u{1b}', '\u{202e}']),
+            "{format}: {ran:?}"
+        );
         Ran { stdout: String::new(), stderr: ran.stderr }.check();
     }
 }
