@@ -471,6 +471,26 @@ mod tests {
     }
 
     #[test]
+    fn schema_has_the_bounds_of_every_value() {
+        let schema = schemars::schema_for!(RunFile).to_value();
+        for (name, bound, value) in [
+            ("Count", "minimum", 1.into()),
+            ("Count", "maximum", 10_000.into()),
+            ("Turns", "maximum", 200.into()),
+            ("SeedNumber", "maximum", 9_007_199_254_740_991_u64.into()),
+            ("Key", "maxLength", 60.into()),
+            ("Key", "pattern", "^[a-z0-9][a-z0-9_-]*$".into()),
+            ("Detail", "maxLength", 4_000.into()),
+            ("Timeout", "minimum", 1.into()),
+            ("Timeout", "maximum", 600.into()),
+            ("CommandLine", "minItems", 1.into()),
+        ] {
+            let value: Value = value;
+            assert_eq!(schema["$defs"][name][bound], value, "{bound} of {name}");
+        }
+    }
+
+    #[test]
     fn alias_bomb_is_refused() {
         let mut bomb = "metadata:\n  a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
         for level in 1..9 {

@@ -215,7 +215,8 @@ struct CommandObject {
 /// A program and its arguments.
 #[derive(Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<String>")]
-struct CommandLine(#[schemars(length(min = 1))] Vec<String>);
+#[schemars(extend("minItems" = 1))]
+struct CommandLine(Vec<String>);
 
 impl TryFrom<Vec<String>> for CommandLine {
     type Error = &'static str;
@@ -360,7 +361,8 @@ impl TryFrom<BTreeMap<String, EnvText>> for Headers {
 /// How long one reply may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "u64")]
-pub struct Timeout(#[schemars(range(min = 1, max = 600))] u16);
+#[schemars(extend("minimum" = 1, "maximum" = Self::MAX))]
+pub struct Timeout(u16);
 
 impl Timeout {
     const MAX: u16 = 600;

@@ -132,7 +132,8 @@ struct AttributesObject {
 /// A text of at most 4,000 characters, which may be empty.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
-struct Detail(#[schemars(length(max = 4_000))] String);
+#[schemars(extend("maxLength" = PersonaDetail::MAX_LENGTH))]
+struct Detail(String);
 
 impl TryFrom<String> for Detail {
     type Error = String;

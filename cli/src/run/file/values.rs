@@ -20,7 +20,8 @@ const MAX_KEY: usize = 60;
 /// The stable name of an agent, a scenario or an objective. Results of different runs are compared by it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
-pub(crate) struct Key(#[schemars(regex(pattern = "^[a-z0-9][a-z0-9_-]*$"), length(max = 60))] String);
+#[schemars(extend("pattern" = "^[a-z0-9][a-z0-9_-]*$", "maxLength" = MAX_KEY))]
+pub(crate) struct Key(String);
 
 impl Key {
     pub(crate) fn as_str(&self) -> &str {
@@ -122,11 +123,12 @@ impl<T: JsonSchema> JsonSchema for Keyed<T> {
 }
 
 macro_rules! number {
-    ($(#[$doc:meta])* $name:ident: $domain:ident, $inner:ty, $max:literal) => {
+    ($(#[$doc:meta])* $name:ident: $domain:ident, $inner:ty) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
         #[serde(try_from = "u64")]
-        pub(crate) struct $name(#[schemars(range(min = $domain::MIN, max = $max))] $inner);
+        #[schemars(extend("minimum" = $domain::MIN, "maximum" = $domain::MAX))]
+        pub(crate) struct $name($inner);
 
         impl $name {
             pub(crate) fn get(self) -> $inner {
@@ -146,15 +148,15 @@ macro_rules! number {
 
 number!(
     /// A number of conversations or personas.
-    Count: Target, u32, 10_000
+    Count: Target, u32
 );
 number!(
     /// The maximum number of messages in a conversation.
-    Turns: MaxTurns, u32, 200
+    Turns: MaxTurns, u32
 );
 number!(
     /// The seed of everything that is generated.
-    SeedNumber: Seed, u64, 9_007_199_254_740_991_u64
+    SeedNumber: Seed, u64
 );
 
 impl Turns {
