@@ -592,6 +592,70 @@ async fn example_of_init_runs_and_is_never_overwritten() {
     assert_eq!(fs::read_to_string(directory.path().join("desk/agent.py")).unwrap(), "mine");
 }
 
+#[tokio::test]
+async fn schema_and_program_agree_on_files() {
+    let run = Run::of(&command_agent("good"));
+    let schema = ends(onerun(&["schema"]), 0).await.stdout;
+    fs::write(run.path("schema.json"), schema).unwrap();
+    let mut check = venv("python");
+    check.arg("tests/checks/schema.py").arg(run.path("schema.json"));
+    let mut expected = Vec::new();
+    for example in
+        ["examples/command", "examples/http", "examples/openai", "examples/workers", "cli/src/init"]
+    {
+        check.arg(format!("{example}/onerun.yaml"));
+        expected.push("valid");
+    }
+    let persona = json!({ "summary": "Ada.", "purpose": "To ask." });
+    let with = |member: &str, value: Value| {
+        let mut persona = persona.clone();
+        persona[member] = value;
+        json!([persona])
+    };
+    for (number, (member, value)) in [
+        ("personas", json!(2)),
+        ("personas", json!([persona])),
+        ("personas", with("attributes", json!({ "age_group": "teen", "habits": "" }))),
+        ("personas", with("attributes", json!({ "age_group": "old" }))),
+        ("personas", with("attributes", json!({ "mood": "x" }))),
+        ("personas", with("purpose", json!(""))),
+        ("personas", with("story", "x".repeat(4_001).into())),
+        ("personas", with("storry", "x".into())),
+        ("personas", json!([])),
+        ("personas", json!(0)),
+        ("personas", json!("many")),
+        ("conversations", json!(10_001)),
+        ("max_turns", json!(201)),
+        ("seed", json!(-1)),
+        ("scenarios", json!({ "A b": "A kettle." })),
+        ("agent", json!({ "target": { "workers": {} } })),
+        ("agent", json!({ "target": "command" })),
+        ("agent", json!({ "target": { "command": [] } })),
+        ("agent", json!({ "target": { "command": { "run": ["a"], "timeout_seconds": 601 } } })),
+        ("agent", json!({ "target": { "openai": { "url": "http://localhost" } } })),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut file = run.file.clone();
+        file[member] = value.clone();
+        let path = run.path(&format!("{number}.json"));
+        fs::write(&path, file.to_string()).unwrap();
+        check.arg(&path);
+        let accepts = number < 3;
+        expected.push(if accepts { "valid" } else { "invalid" });
+        let mut command = onerun(&["run", "--dry-run"]);
+        command.arg(path);
+        let mut process = Process::spawn(command);
+        let code = process.exit(LIMIT).await.code();
+        assert_eq!(code, Some(if accepts { 0 } else { 4 }), "{member}: {value}: {}", process.report());
+    }
+    let output = check.output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let found: Vec<&str> = shown.lines().collect();
+    assert_eq!(found, expected, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// `onerun run` with an example, where `python3` is that of the tests.
 fn example(kind: &str) -> Command {
     let mut command = onerun(&["run", &format!("examples/{kind}/onerun.yaml")]);

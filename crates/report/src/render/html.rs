@@ -232,7 +232,7 @@ fn evaluation(out: &mut String, name: &str, counts: bool, evaluation: &Evaluatio
         out,
         "<div class=\"evaluation {class}\">\n<p><b>{}</b> {class}{score}{mark}</p>\n<p>{}</p>",
         xml(name),
-        xml(reason)
+        code(reason)
     );
     for quote in &evaluation.quotes {
         _ = writeln!(out, "<blockquote>{}</blockquote>", xml(quote));

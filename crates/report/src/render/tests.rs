@@ -89,10 +89,12 @@ fn html_shows_the_worst_conversations_with_the_words_that_decided() {
     plan.cases[0].scenario = "The customer wants the money back.".into();
     let mut runs = [run(&plan.cases[0], |number, _| if number == 7 { Passed } else { Failed })];
     runs[0].trials[41].evaluations[0].score = Some(0.0);
+    runs[0].trials[41].evaluations[0].reason = "`check: agent says /<b>/` does not hold".into();
     let page = html(&evaluate(&plan, &runs, None, now()));
     let worst = page.find("refund, conversation 42").unwrap();
     assert!(worst < page.find("refund, conversation 1<").unwrap(), "the lowest score first");
     assert!(page.contains("<blockquote>I cannot help you</blockquote>"));
+    assert!(page.contains("<p><code>check: agent says /&lt;b&gt;/</code> does not hold</p>"));
     assert!(page.contains("9 conversations that did not pass are not shown here"));
     assert!(!page.contains("refund, conversation 7<"));
 }
