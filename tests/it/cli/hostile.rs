@@ -419,6 +419,19 @@ async fn a_hostile_refusal_is_shown_and_not_obeyed() {
 }
 
 #[tokio::test]
+async fn no_check_of_models_prints_what_a_terminal_obeys_or_hides() {
+    let refusal = json!({ "error": { "message": HOSTILE, "type": HOSTILE, "code": HOSTILE } });
+    for (model, variable, path) in [("openai:x", "OPENAI", "/v1"), ("anthropic:x", "ANTHROPIC", "")] {
+        let url = answering("400 Bad Request", refusal.clone()).await;
+        let mut command = onerun(&["models", "check", "--model", model]);
+        command.env(format!("{variable}_BASE_URL"), url + path).env(format!("{variable}_API_KEY"), "k");
+        let ran = run(command, "").await;
+        ran.check();
+        assert!(ran.stdout.contains(r"\u{202E}\u{200B}"), "{ran:?}");
+    }
+}
+
+#[tokio::test]
 async fn json_of_a_hostile_server_keeps_its_meaning() {
     let project = json!({"id": HOSTILE, "name": HOSTILE, "created_at": HOSTILE});
     let projects = json!({"data": [project], "has_more": false});
