@@ -10,3 +10,5 @@ mod payloads;
 mod rotation;
 mod routes;
 mod secret;
+#[cfg(feature = "dynamodb")]
+mod units;

@@ -4,7 +4,11 @@
 //! run only when a test runs them, and ids come from a seed. Nothing waits, and nothing depends on
 //! the machine's speed.
 
+#[cfg(feature = "dynamodb")]
+mod capacity;
 mod client;
+#[cfg(feature = "dynamodb")]
+mod meter;
 mod model;
 mod served;
 mod store;
@@ -23,9 +27,11 @@ use onerun_api::{App, Authenticator, ROUTES, Route, Router};
 use onerun_auth::{KeyRing, RootKey};
 use onerun_domain::{Clock, JobKind, Random, Redaction, later};
 use onerun_engine::{Engine, EngineParts, JOB_HIDDEN, JOB_LIMIT, JobOutcome, Settings};
-use onerun_store::{ClaimedJob, with_causes};
+use onerun_store::{ClaimedJob, Store, with_causes};
 
 pub use client::{Client, CreatedKey, Reply, documentation};
+#[cfg(feature = "dynamodb")]
+pub use meter::{Meter, Units};
 use model::TestModels;
 pub use model::{Behavior, JUDGE_VERSION, TestModel};
 pub use served::ServedApp;
@@ -99,6 +105,14 @@ impl TestApp {
         Self::open(routes, authenticator, settings, Arc::default())
     }
 
+    /// An application on DynamoDB, with a meter of what it consumes.
+    #[cfg(feature = "dynamodb")]
+    pub async fn metered() -> (Self, Meter) {
+        let (store, backing, meter) = store::metered().await;
+        let app = Self::over(store, backing, ROUTES, Box::new(keys()), Self::settings(), Arc::default());
+        (app, meter)
+    }
+
     fn open(
         routes: &[&'static Route],
         authenticator: Box<dyn Authenticator>,
@@ -106,6 +120,17 @@ impl TestApp {
         redaction: Arc<Redaction>,
     ) -> Self {
         let (store, backing) = store::empty();
+        Self::over(store, backing, routes, authenticator, settings, redaction)
+    }
+
+    fn over(
+        store: Arc<dyn Store>,
+        backing: store::Backing,
+        routes: &[&'static Route],
+        authenticator: Box<dyn Authenticator>,
+        settings: Settings,
+        redaction: Arc<Redaction>,
+    ) -> Self {
         let clock = Arc::new(TestClock::at(START.parse().expect("a time")));
         let model = Arc::new(TestModel::default());
         let random = Arc::new(SeededRandom(Mutex::new(1)));

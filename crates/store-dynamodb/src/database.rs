@@ -167,13 +167,22 @@ impl Database {
 
     /// Items, each read consistently, but not all at one moment.
     pub(crate) async fn get_all(&self, what: &'static str, keys: BTreeSet<Key>) -> Result<Found, StoreError> {
-        self.get_batches(what, keys, None).await
+        self.get_batches(what, keys, None, true).await
+    }
+
+    /// Items that change rarely, at half the price. What was written in the last second may be missing or old.
+    pub(crate) async fn get_all_lagging(
+        &self,
+        what: &'static str,
+        keys: BTreeSet<Key>,
+    ) -> Result<Found, StoreError> {
+        self.get_batches(what, keys, None, false).await
     }
 
     /// How many of these keys have an item. The items are not transferred.
     pub(crate) async fn count(&self, what: &'static str, keys: BTreeSet<Key>) -> Result<usize, StoreError> {
         let only_keys = format!("{PARTITION}, {SORT}");
-        Ok(self.get_batches(what, keys, Some(&only_keys)).await?.len())
+        Ok(self.get_batches(what, keys, Some(&only_keys), true).await?.len())
     }
 
     async fn get_batches(
@@ -181,11 +190,12 @@ impl Database {
         what: &'static str,
         keys: BTreeSet<Key>,
         projection: Option<&str>,
+        is_consistent: bool,
     ) -> Result<Found, StoreError> {
         let keys: Vec<Key> = keys.into_iter().collect();
         let batches: Vec<Vec<Key>> = keys.chunks(MAX_BATCH).map(<[Key]>::to_vec).collect();
         let found: Vec<Found> = stream::iter(batches)
-            .map(|batch| self.get_batch(what, batch, projection))
+            .map(|batch| self.get_batch(what, batch, projection, is_consistent))
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await?;
@@ -197,6 +207,7 @@ impl Database {
         what: &'static str,
         keys: Vec<Key>,
         projection: Option<&str>,
+        is_consistent: bool,
     ) -> Result<Found, StoreError> {
         let mut retry = RetryPolicy::new();
         let mut found = Found::new();
@@ -205,7 +216,7 @@ impl Database {
             let request = KeysAndAttributes::builder()
                 .set_keys(Some(wanted.clone()))
                 .set_projection_expression(projection.map(str::to_owned))
-                .consistent_read(true)
+                .consistent_read(is_consistent)
                 .build()
                 .map_err(failure::unavailable)?;
             let request = self.client.batch_get_item().request_items(&self.table, request);
@@ -363,6 +374,20 @@ impl Database {
         }
     }
 
+    /// Puts one item outside a transaction. After a lost answer it may be put twice: a condition on the item before
+    /// then fails although it was written.
+    pub(crate) async fn put(&self, write: &Write) -> Result<Changed, StoreError> {
+        let mut retry = RetryPolicy::new();
+        loop {
+            match retry.attempt(write.as_put(&self.client, &self.table)?.send()).await {
+                Ok(_) => return Ok(Changed::Yes(Attributes::new())),
+                Err(error) if is_condition(&error) => return Ok(Changed::No),
+                Err(error) if failure::is_passing(&error) && retry.wait().await => {}
+                Err(error) => return Err(failure::of("PutItem", write.what(), &error)),
+            }
+        }
+    }
+
     /// Deletes one item outside a transaction.
     pub(crate) async fn delete(&self, write: &Write) -> Result<Changed, StoreError> {
         let mut retry = RetryPolicy::new();
@@ -404,9 +429,14 @@ fn key_of(what: &'static str, attributes: &Attributes) -> Result<Key, StoreError
 
 /// A unique text for one call.
 pub(crate) fn token() -> Result<String, StoreError> {
+    Ok(keys::hex(&unique()?))
+}
+
+/// Unique bytes for one call.
+pub(crate) fn unique() -> Result<[u8; 16], StoreError> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(failure::unavailable)?;
-    Ok(keys::hex(&bytes))
+    Ok(bytes)
 }
 
 #[cfg(test)]

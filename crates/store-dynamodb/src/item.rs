@@ -25,6 +25,12 @@ pub(crate) const SORT: &str = "sk";
 pub(crate) const BODY: &str = "body";
 /// The number of writes. A decision based on one revision is written only onto that revision.
 pub(crate) const REVISION: &str = "revision";
+/// The form of the item. A reader refuses a form that is newer than its own.
+pub(crate) const SCHEMA: &str = "schema";
+pub(crate) const CURRENT_SCHEMA: u32 = 2;
+/// The revision that the change of messages makes, and the change's random name.
+pub(crate) const FENCE: &str = "fence";
+pub(crate) const WRITER: &str = "writer";
 /// The attributes that lists filter by.
 pub(crate) const FOLDED: &str = "folded";
 pub(crate) const STATUS: &str = "status";
@@ -74,6 +80,11 @@ impl Item {
         }
     }
 
+    /// A text, or `None` if the attribute is absent.
+    pub(crate) fn optional_text(&self, name: &'static str) -> Result<Option<&str>, StoreError> {
+        if self.attributes.contains_key(name) { self.text(name).map(Some) } else { Ok(None) }
+    }
+
     /// A number, or `None` if the attribute is absent.
     pub(crate) fn optional_number<T: FromStr>(&self, name: &str) -> Result<Option<T>, StoreError> {
         match self.attributes.get(name) {
@@ -113,6 +124,9 @@ impl Item {
     }
 
     pub(crate) fn fields(&self) -> Result<Fields, StoreError> {
+        if self.optional_number::<u32>(SCHEMA)?.is_some_and(|schema| schema > CURRENT_SCHEMA) {
+            return Err(self.corrupt(SCHEMA, "a newer release wrote it"));
+        }
         Fields::parse(self.what, self.text(BODY)?)
     }
 

@@ -18,10 +18,17 @@ use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope, UsageKey};
 pub(crate) const COUNTER_SHARDS: u32 = 8;
 
 /// The number of partitions of jobs, and of partitions of the global index of due times for each
-/// kind.
+/// kind but leases.
 pub(crate) const SHARDS: u32 = 4;
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The number of partitions of leases in the global index of due times. A conversation's start and
+/// end write there.
+pub(crate) const LEASE_SHARDS: u32 = 16;
+
+/// The number of partitions of a simulation's usage of models, and of a project's.
+pub(crate) const USAGE_SHARDS: u32 = 4;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
     pub(crate) partition: String,
     pub(crate) sort: String,
@@ -96,16 +103,16 @@ impl Key {
         Self::new(format!("key-rates#{bucket}"), format!("{window_seconds}#{start}"))
     }
 
-    /// A project's usage of models under one key of usage.
-    pub(crate) fn model_usage(project: &ProjectId, key: &UsageKey) -> Self {
+    /// A project's usage of models under one key of usage, by one writer.
+    pub(crate) fn model_usage(project: &ProjectId, key: &UsageKey, writer: &str) -> Self {
         let created_by = key.created_by.as_deref().unwrap_or_default();
-        let sort = format!("{}#{created_by}#{}#{}", key.day, key.purpose.as_str(), key.model);
-        Self::new(Self::model_usage_partition(project), sort)
+        let sort = format!("{}#{created_by}#{}#{}#{writer}", key.day, key.purpose.as_str(), key.model);
+        Self::new(Self::model_usage_partition(project, shard(writer, USAGE_SHARDS)), sort)
     }
 
-    /// The partition of a project's usage of models.
-    pub(crate) fn model_usage_partition(project: &ProjectId) -> String {
-        format!("{project}#usage")
+    /// A partition of a project's usage of models.
+    pub(crate) fn model_usage_partition(project: &ProjectId, shard: u32) -> String {
+        format!("{project}#usage#{shard}")
     }
 
     pub(crate) fn audit_entry(sequence: u64) -> Self {
@@ -187,14 +194,15 @@ impl SimulationKeys {
         self.counter_shard(shard(id, COUNTER_SHARDS))
     }
 
-    /// The simulation's usage of models under one key of usage.
-    pub(crate) fn usage(&self, key: &UsageKey) -> Key {
-        self.key(format!("{}{}#{}#{}", Self::usage_prefix(), key.day, key.purpose.as_str(), key.model))
+    /// The simulation's usage of models under one key of usage, by one writer.
+    pub(crate) fn usage(&self, key: &UsageKey, writer: &str) -> Key {
+        let sort = format!("{}#{}#{}#{writer}", key.day, key.purpose.as_str(), key.model);
+        Key { partition: self.usage_partition(shard(writer, USAGE_SHARDS)), sort }
     }
 
-    /// How the sort keys of usage begin.
-    pub(crate) fn usage_prefix() -> &'static str {
-        "usage#"
+    /// A partition of the simulation's usage of models.
+    pub(crate) fn usage_partition(&self, shard: u32) -> String {
+        format!("{}#usage#{shard}", self.partition)
     }
 
     /// The item that holds which numbers of conversations are taken.
@@ -216,8 +224,14 @@ impl SimulationKeys {
         self.key(format!("{PERSONA_NUMBER}{}", number(seq.into())))
     }
 
+    /// The conversation itself, in its own partition.
     pub(crate) fn conversation(&self, id: &ConversationId) -> Key {
-        self.key(format!("conversation#{id}"))
+        Key { partition: self.transcript(id).partition, sort: CONVERSATION.into() }
+    }
+
+    /// The entry of a conversation in lists.
+    pub(crate) fn conversation_entry(&self, id: &ConversationId) -> Key {
+        self.key(format!("{CONVERSATION}#{id}"))
     }
 
     pub(crate) fn evaluation_run(&self, id: &EvaluationRunId) -> Key {
@@ -279,6 +293,9 @@ impl RunKeys {
     }
 }
 
+/// The sort key of a conversation in its own partition, and the prefix of those of its entries in lists.
+pub(crate) const CONVERSATION: &str = "conversation";
+
 /// The prefix of the sort keys of personas' numbers.
 pub(crate) const PERSONA_NUMBER: &str = "persona-number#";
 
@@ -289,7 +306,8 @@ pub(crate) struct TranscriptKeys {
 }
 
 impl TranscriptKeys {
-    pub(crate) fn message(&self, attempt: u32, position: u32, part: usize) -> Key {
+    /// The messages of an attempt from a position on, as one change added them.
+    pub(crate) fn messages(&self, attempt: u32, position: u32, part: usize) -> Key {
         let sort = format!("{}#{part:02}", message(attempt, position.into()));
         Key { partition: self.partition.clone(), sort }
     }
@@ -314,7 +332,7 @@ impl TranscriptKeys {
     }
 }
 
-/// The prefix of the sort keys of a message's parts.
+/// The prefix of the sort keys of an item with messages, and of its parts.
 pub(crate) fn message(attempt: u32, position: u64) -> String {
     format!("message#{}#{}", number(attempt.into()), number(position))
 }

@@ -14,15 +14,16 @@
 //! | | `simulation#`simulation | the entry of a simulation in lists |
 //! | project`#`simulation | `simulation` | the simulation, with the versions it pins |
 //! | | `gate#`0 to 7 | its eight counter shards, each with the simulation's revision |
-//! | | `usage#`day`#`purpose`#`model | the simulation's usage of models |
 //! | | `numbers` | the taken numbers of conversations, one bit each |
 //! | | `explicit-personas` | the personas that the caller wrote, at most 256 KiB |
 //! | | `persona#`persona, `persona-number#`number | a persona, and the reservation of its number |
-//! | | `conversation#`conversation | a conversation, with the outcomes of its evaluations |
-//! | project`#`simulation`#`conversation | `message#`attempt`#`position`#`part | a message, cut where one item would be too large |
-//! | | `reply#`hash | the reply under an `Idempotency-Key`, by its SHA-256. Removed by its `expires` |
+//! | | `conversation#`conversation | the entry of a conversation in lists. Written when the conversation is queued, starts, ends or settles |
+//! | project`#`simulation`#`conversation | `conversation` | a conversation, with the outcomes of its evaluations, where its replies under an `Idempotency-Key` are, and the names of its last writes |
+//! | | `message#`attempt`#`position`#`part | the messages that one change added, from a position on, with the reply of the turn. Cut where one item would be too large |
+//! | | `reply#`hash | a reply under an `Idempotency-Key` that was stored without messages, by the key's SHA-256. Removed by its `expires` |
 //! | | `verdict#`attempt`#`objective`#`version | an evaluation |
-//! | project`#usage` | day`#`key`#`purpose`#`model | the project's usage of models |
+//! | project`#`simulation`#usage#`0 to 3 | day`#`purpose`#`model`#`writer | the simulation's usage of models that one process counted |
+//! | project`#usage#`0 to 3 | day`#`key`#`purpose`#`model`#`writer | the same for the project |
 //! | `jobs#`0 to 3 | job | a job that waits or is claimed |
 //! | `dead-jobs` | job | a buried job. Removed by its `expires` |
 //! | `keys` | key | a managed key. Removed by its `expires`, 90 days after its end |
@@ -38,7 +39,8 @@
 //!
 //! Every key of a project's data begins with the project's id, so an id of another project matches
 //! nothing. A value is JSON in `body`. Beside it are only keys, attributes that indexes sort and
-//! filter by, counters and revisions. An item holds 400 KB. All but messages and explicit personas are far smaller by
+//! filter by, counters and revisions. `schema` is the number of the item's form; a newer one than the reader's is
+//! refused. An item holds 400 KB. All but messages and explicit personas are far smaller by
 //! the bounds of the domain, and a larger body is refused before it is sent.
 //!
 //! # Indexes
@@ -52,23 +54,24 @@
 //! |---|---|---|
 //! | `by-made` | `pk`, `made` | projects, agents, objectives, simulations, personas, conversations, dead jobs, managed keys |
 //! | `by-name` | `pk`, `named` | projects, agents, objectives, simulations by folded name |
-//! | `by-status` | `pk`, `stated` | simulations and conversations by status |
+//! | `by-status` | `pk`, `stated` | simulations by status, and conversations that have ended or failed |
 //! | `by-wait` | `pk`, `waits` | conversations that are not settled, queued ones first; jobs; managed keys by their end. Sparse |
-//! | `by-due` (global) | `lane`, `due` | leases with the claims of turns, expiries, and ends of simulations whose transcripts are not deleted, in four shards each. Sparse |
+//! | `by-due` (global) | `lane`, `due` | marks of leases in 16 shards; expiries, and ends of simulations whose transcripts are not deleted, in four shards each. Sparse |
 //!
 //! `by-made`, `by-name` and `by-status` also hold `folded`, `status`, `agent` and `facets`, which
 //! filters read; the others hold keys alone.
 //!
 //! # Access
 //!
-//! All reads except those of `by-due` are consistent. A *snapshot* is `TransactGetItems`: a decision sees
+//! All reads except those of `by-due` and of the agent and persona of a reply are consistent. A *snapshot* is `TransactGetItems`: a decision sees
 //! items of one moment, and never the middle of a transaction. Otherwise a job could run before the
 //! change that enqueued it is visible.
 //!
 //! | method | calls |
 //! |---|---|
 //! | `insert_project`, `insert_agent`, `insert_objective` | one transaction, if the id is new |
-//! | `project`, `open_project`, `agent`, `objective`, `persona`, `turn` | `GetItem`; an opened project is remembered |
+//! | `project`, `open_project`, `agent`, `objective`, `persona` | `GetItem`; an opened project is remembered |
+//! | `turn` | `GetItem` of the conversation, which says where the reply is; `GetItem` of it if there is one |
 //! | `projects`, `agents`, `objectives`, `personas` | `Query` of `by-made` or `by-name`, then `BatchGetItem` of 51 rows at a time; for a given set of projects only the latter |
 //! | `note_agent_poll` | one conditional `UpdateItem` of one attribute, which returns nothing |
 //! | `change_project`, `change_agent`, `change_objective` | `GetItem`; transaction on its revision |
@@ -76,18 +79,20 @@
 //! | `simulation` | `GetItem`, then `BatchGetItem` of agent and versions |
 //! | `simulations` | `Query` of `by-made`, `by-name` or `by-status`; for the longest waiting also one of `by-wait` for each running simulation; then `BatchGetItem` of 51 simulations at a time, and of their agents |
 //! | `change_simulation` | snapshot of simulation and counter shards; transaction: simulation on its revision, entry, counter shards, jobs |
-//! | `add_usage` | transaction of two items, which adds to numbers |
-//! | `usage_of_simulation`, `usage` | `Query` |
+//! | `add_usage` | two `PutItem`s of this process's totals |
+//! | `usage_of_simulation`, `usage` | a `Query` a shard |
 //! | `counts` | snapshot of simulation and counter shards |
 //! | `add_persona` | transaction: persona and number if new, its counter shard, jobs |
 //! | `explicit_personas` | `GetItem` |
 //! | `persona_seqs` | `Query` of the keys of numbers |
 //! | `change_persona` | snapshot of simulation and persona; transaction: persona on its revision, its counter shard on the simulation's, jobs |
-//! | `add_conversations` | snapshot of simulation and numbers; transactions of 80: conversations, numbers on their revision, counter shards on the simulation's |
+//! | `add_conversations` | snapshot of simulation and numbers; transactions of 40: conversations, their entries, numbers on their revision, counter shards on the simulation's |
 //! | `conversation` | `GetItem`; with evaluations, `GetItem` of the simulation; `BatchGetItem` of versions, and of persona and evaluations |
 //! | `conversations` | `Query` of `by-made`, `by-wait` or `by-status`; then `BatchGetItem` of 21 conversations at a time, and of their personas and evaluations; with evaluations, once the simulation and the versions that it pins |
 //! | `unsettled_conversations` | `Query` of `by-wait` |
-//! | `change_conversation` | snapshot of simulation and conversation; transaction: conversation on its revision, its counter shard on the simulation's, messages, reply, evaluations, jobs |
+//! | `change_conversation`, a turn | `BatchGetItem` of simulation and conversation, or `GetItem` of the simulation if this process claimed the turn; `PutItem` of the messages, then of the conversation on its revision |
+//! | `change_conversation`, others | the same read, or a snapshot if that led to no change; transaction: conversation on its revision, its entry, its counter shard on the simulation's, messages, evaluations, jobs |
+//! | `reply_context` | at once: `BatchGetItem` of agent and persona, not consistent; `Query` of the messages |
 //! | `insert_evaluation_run` | transaction: run if new, a check of the simulation, jobs |
 //! | `evaluation_run` | `BatchGetItem` of run and counter shards |
 //! | `evaluation_runs` | `Query` of `by-made`; then `BatchGetItem` of 21 runs at a time, and of their counter shards |
@@ -96,8 +101,8 @@
 //! | `run_result`, `conversation_labels` | `GetItem` |
 //! | `run_results`, `labels` | `Query` |
 //! | `put_labels` | transaction: labels, a check of the conversation |
-//! | `items` | `Query` from the page's first position to its last; `GetItem` of the conversation if that found fewer, and of the simulation if messages are missing |
-//! | `delete_transcript` | `Query` of messages, replies and evaluations; a `DeleteItem` or `UpdateItem` for each |
+//! | `items` | `GetItem` of the conversation, which says how many there are; `Query` up to the page's last; `GetItem` of the simulation if messages are missing |
+//! | `delete_transcript` | `Query` of messages, replies and evaluations; a `DeleteItem` or `UpdateItem` for each item |
 //! | `enqueue`, `complete_job`, `retry_job` | conditional `UpdateItem` or `DeleteItem` |
 //! | `claim_jobs` | two `Query`s of `by-wait` a shard, a thousand entries at most, then a conditional `UpdateItem` for each |
 //! | `resend_jobs` | the `Query`s of `claim_jobs`, then a conditional `UpdateItem` for each |
@@ -105,7 +110,8 @@
 //! | `bury_job` | `GetItem`; transaction of the job and the dead job |
 //! | `next_job_due` | one `Query` of `by-wait` a shard, a thousand entries at most |
 //! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` of 51 rows at a time |
-//! | `overdue`, `simulations_with_old_transcripts` | one `Query` of `by-due` a shard, not consistent |
+//! | `overdue` | one `Query` of `by-due` a shard, not consistent, a thousand marks at most; `BatchGetItem` of their conversations; `UpdateItem` of each mark that came too early |
+//! | `simulations_with_old_transcripts` | one `Query` of `by-due` a shard, not consistent |
 //! | `insert_key` | `GetItem` of the caller and the head; `Query` of `by-wait` for the live keys; transaction: key and idempotency record if new, the caller's revision checked, head if unchanged, entry |
 //! | `key`, `idempotency_record` | `GetItem` |
 //! | `delete_expired_records` | nothing: DynamoDB removes them |
@@ -135,10 +141,32 @@
 //!
 //! # Reads that lag
 //!
-//! Only `by-due` lags, for moments. A lease that was renewed or ended may still be listed as
+//! Agent and persona of a reply are read at half the price: a change of the last second may be missing.
+//!
+//! `by-due` lags for moments. A lease that was renewed or ended may still be listed as
 //! overdue; the decision about it reads the stored state and refuses. A lease that has just expired
 //! may not be listed yet; the next query lists it. A page that is read while its rows change shows
 //! several moments, and leaves out a conversation that no longer has the filter's status.
+//!
+//! # Turns
+//!
+//! A turn is claimed, and then completed with its messages. Nothing else must be true together with either, so neither is
+//! a transaction, which would cost twice as much. The claim is one `PutItem` of the conversation on its revision. The
+//! completion puts the messages first, where nobody reads them, because the conversation says how many there are. Then it
+//! puts the conversation on its revision, and so makes them count. If the process dies in between, the next completion
+//! puts its messages in the same place: they have a greater *fence*, the revision that their change will make. Messages
+//! with a smaller fence never replace those with a greater one, so a late process changes nothing. A conversation
+//! remembers the random names of its last eight writes, by which a write that is repeated after a lost answer recognizes
+//! itself.
+//!
+//! A simulation may be cancelled between the decision about a turn and its write. The turn is then written as if it had
+//! come before. Whatever moves a count, such as a start or an end, checks the simulation's revision.
+//!
+//! The lease of a conversation is renewed by both writes. Its *mark* in `by-due` stays: it says when the tick looks at the
+//! conversation, and the tick moves it if the lease is longer by then. So an entry of that index is written when a
+//! conversation starts and when it ends.
+//!
+//! Usage of models is counted without a common item: each process has items of its own, and puts their totals.
 //!
 //! # Contention
 //!

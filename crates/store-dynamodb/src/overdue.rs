@@ -3,17 +3,24 @@
 //! They are found in the index of due times, which may lag behind the table. The decision reads the
 //! stored state and refuses an entry that is out of date. An entry that is still missing is found
 //! by the next query.
+//!
+//! The entry of a lease is a mark: it says when to look at the conversation, and is not moved when the lease is renewed.
+
+use std::future::ready;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use onerun_domain::{Conversation, ConversationStatus, Direction, ProjectId, Simulation, SimulationId};
+use onerun_domain::{
+    Conversation, ConversationId, ConversationStatus, Direction, ProjectId, Simulation, SimulationId,
+};
 use onerun_store::{Overdue, StoreError};
 
 use crate::{
     database::{AT_ONCE, Database},
-    item::{self, DUE, Item, SHARD},
-    keys::{self, LAST, SHARDS},
+    item::{self, DUE, Item, REVISION, SHARD},
+    keys::{self, CONVERSATION, Key, LAST, LEASE_SHARDS, SHARDS},
     query::{Index, Query},
+    record::{self, StoredConversation},
     write::Write,
 };
 
@@ -21,13 +28,30 @@ const LEASE: &str = "lease";
 const EXPIRY: &str = "expiry";
 const END: &str = "end";
 
-/// Makes a conversation overdue when its lease and the claim of its turn have expired.
-pub(crate) fn mark_conversation(write: Write, conversation: &Conversation) -> Write {
+/// When the lease of a conversation and the claim of its turn have expired.
+fn due(conversation: &Conversation) -> Option<Timestamp> {
     let lease =
         conversation.lease_expires_at.filter(|_| conversation.status == ConversationStatus::InProgress);
     let claim = conversation.turn.as_ref().map(|claim| claim.expires_at);
-    let due = lease.map(|lease| claim.map_or(lease, |claim| claim.max(lease)));
-    mark(write, LEASE, conversation.id.as_str(), due)
+    lease.map(|lease| claim.map_or(lease, |claim| claim.max(lease)))
+}
+
+/// The mark of a conversation after a change. A mark stays while it is early enough, because moving it costs as much
+/// as the turn itself: the tick moves it if it is due too early.
+pub(crate) fn next_mark(mark: Option<&str>, conversation: &Conversation) -> Option<String> {
+    let due = keys::time(due(conversation)?);
+    Some(mark.filter(|mark| *mark <= due.as_str()).map_or(due.clone(), str::to_owned))
+}
+
+/// Makes the tick look at a conversation at the time of its mark.
+pub(crate) fn mark_conversation(write: Write, stored: &StoredConversation) -> Write {
+    match &stored.due {
+        Some(due) => {
+            let shard = keys::shard(stored.conversation.id.as_str(), LEASE_SHARDS);
+            write.set(SHARD, item::text(keys::due_shard(LEASE, shard))).set(DUE, item::text(due.clone()))
+        }
+        None => write,
+    }
 }
 
 /// Makes a simulation overdue when it expires. After its end it is found by that time until its transcripts are
@@ -53,15 +77,50 @@ fn mark(write: Write, kind: &'static str, id: &str, due: Option<Timestamp>) -> W
 
 /// Overdue conversations and simulations, up to `limit` of each kind, longest overdue first.
 pub(crate) async fn find(database: &Database, limit: u32, now: Timestamp) -> Result<Overdue, StoreError> {
-    let mut overdue = Overdue::default();
-    for key in overdue_keys(database, LEASE, limit, now).await? {
-        let (partition, sort) = key;
-        let (project, simulation) = split(&partition)?;
-        let conversation = sort.strip_prefix("conversation#").ok_or_else(corrupt)?;
-        overdue.conversations.push((parse(project)?, parse(simulation)?, parse(conversation)?));
+    let conversations = conversations(database, limit, now).await?;
+    Ok(Overdue { conversations, simulations: simulations(database, EXPIRY, limit, now).await? })
+}
+
+/// How many marks of each shard one search reads.
+const MARKS: usize = 1_000;
+
+/// Conversations whose lease has expired. Marks that came too early are moved to the time that the conversation has now.
+async fn conversations(
+    database: &Database,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Vec<(ProjectId, SimulationId, ConversationId)>, StoreError> {
+    let marks = overdue_keys(database, LEASE, LEASE_SHARDS, MARKS, now).await?;
+    let keys = marks.into_iter().map(|(partition, sort)| Key { partition, sort }).collect();
+    let mut overdue = Vec::new();
+    let mut early = Vec::new();
+    for (key, attributes) in database.get_all(CONVERSATION, keys).await? {
+        let stored = record::conversation(&Item::new(CONVERSATION, attributes))?;
+        match due(&stored.conversation) {
+            Some(due) if due <= now => overdue.push((due, place(&key)?)),
+            Some(due) => early.push(move_mark(key, &stored, due)),
+            // It has ended, and the index lags.
+            None => {}
+        }
     }
-    overdue.simulations = simulations(database, EXPIRY, limit, now).await?;
-    Ok(overdue)
+    let moved = stream::iter(early).map(|write| async move { database.update_unread(&write).await });
+    moved.buffer_unordered(AT_ONCE).try_for_each(|()| ready(Ok(()))).await?;
+    overdue.sort();
+    overdue.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(overdue.into_iter().map(|(_, place)| place).collect())
+}
+
+/// If the conversation changes meanwhile, the mark stays where the change puts it.
+fn move_mark(key: Key, stored: &StoredConversation, due: Timestamp) -> Write {
+    Write::update(CONVERSATION, key)
+        .set(DUE, item::text(keys::time(due)))
+        .if_equal(REVISION, item::number(stored.revision))
+}
+
+fn place(key: &Key) -> Result<(ProjectId, SimulationId, ConversationId), StoreError> {
+    let (project, rest) = split(&key.partition)?;
+    let (simulation, conversation) = split(rest)?;
+    Ok((parse(project)?, parse(simulation)?, parse(conversation)?))
 }
 
 /// Simulations that ended at or before `ended_by` and whose transcripts are not deleted, longest ended first.
@@ -79,7 +138,9 @@ async fn simulations(
     limit: u32,
     until: Timestamp,
 ) -> Result<Vec<(ProjectId, SimulationId)>, StoreError> {
-    let keys = overdue_keys(database, kind, limit, until).await?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut keys = overdue_keys(database, kind, SHARDS, limit, until).await?;
+    keys.truncate(limit);
     let ids = keys.iter().map(|(partition, _)| {
         let (project, simulation) = split(partition)?;
         Ok((parse(project)?, parse(simulation)?))
@@ -87,15 +148,16 @@ async fn simulations(
     ids.collect()
 }
 
+/// The keys of due items, up to `limit` of each shard, longest due first.
 async fn overdue_keys(
     database: &Database,
     kind: &'static str,
-    limit: u32,
+    shards: u32,
+    limit: usize,
     now: Timestamp,
 ) -> Result<Vec<(String, String)>, StoreError> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let until = format!("{}{LAST}", keys::time(now));
-    let queries = (0..SHARDS).map(|shard| {
+    let queries = (0..shards).map(|shard| {
         let shard = keys::due_shard(kind, shard);
         Query::new("due time", shard)
             .by(Index::Due, Direction::Ascending)
@@ -114,7 +176,6 @@ async fn overdue_keys(
         due.push((item.text(DUE)?.to_owned(), place));
     }
     due.sort();
-    due.truncate(limit);
     Ok(due.into_iter().map(|(_, place)| place).collect())
 }
 

@@ -11,6 +11,9 @@ mod simulations;
 mod transcripts;
 mod usage;
 
+use conversations::ClaimedConversations;
+use usage::UsageWriter;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -23,9 +26,9 @@ use onerun_domain::{
 use onerun_store::{
     AgentSummary, ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide,
     EvaluatedConversation, EvaluationRunChange, EvaluationRunView, IdempotencyRecord, ListAgents,
-    ListConversations, ListSimulations, PersonaChange, ProjectStore, QueuedConversation, SimulationChange,
-    SimulationCounts, SimulationDetail, SimulationSummary, SimulationView, SortBy, StoreError, StoredTurn,
-    UsageKey, UsageRow,
+    ListConversations, ListSimulations, PersonaChange, ProjectStore, QueuedConversation, ReplyContext,
+    SimulationChange, SimulationCounts, SimulationDetail, SimulationSummary, SimulationView, SortBy,
+    StoreError, StoredTurn, UsageKey, UsageRow,
 };
 
 use crate::{
@@ -41,17 +44,25 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct DynamoDbProject {
     database: Arc<Database>,
+    memory: Arc<ProcessMemory>,
     id: ProjectId,
+}
+
+/// What a process remembers of all projects. It saves calls, and nothing depends on it.
+#[derive(Default)]
+pub(crate) struct ProcessMemory {
+    usage: UsageWriter,
+    claimed: ClaimedConversations,
 }
 
 impl DynamoDbProject {
     /// The part of the existing project `id`.
-    pub(crate) fn new(database: Arc<Database>, id: ProjectId) -> Self {
-        Self { database, id }
+    pub(crate) fn new(database: Arc<Database>, memory: Arc<ProcessMemory>, id: ProjectId) -> Self {
+        Self { database, memory, id }
     }
 
     fn table(&self) -> ProjectTable<'_> {
-        ProjectTable { database: &self.database, project: &self.id }
+        ProjectTable { database: &self.database, memory: &self.memory, project: &self.id }
     }
 }
 
@@ -59,6 +70,7 @@ impl DynamoDbProject {
 #[derive(Clone, Copy)]
 struct ProjectTable<'a> {
     database: &'a Database,
+    memory: &'a ProcessMemory,
     project: &'a ProjectId,
 }
 
@@ -294,6 +306,14 @@ impl ProjectStore for DynamoDbProject {
         decide: Decide<ConversationView, ConversationChange>,
     ) -> Result<Option<Conversation>, ChangeError> {
         conversations::change(self.table(), simulation, id, decide).await
+    }
+
+    async fn reply_context(
+        &self,
+        simulation: &Simulation,
+        conversation: &Conversation,
+    ) -> Result<ReplyContext, StoreError> {
+        transcripts::reply_context(self.table(), simulation, conversation).await
     }
 
     async fn turn(

@@ -20,7 +20,7 @@ use crate::{
     config::configure,
     database::Database,
     idempotency, jobs, overdue,
-    project::{DynamoDbProject, projects},
+    project::{DynamoDbProject, ProcessMemory, projects},
 };
 
 /// How many project ids are remembered at most. Beyond that all are forgotten, and looked up again.
@@ -30,6 +30,7 @@ const MAX_KNOWN: usize = 10_000;
 #[derive(Clone)]
 pub struct DynamoDbStore {
     database: Arc<Database>,
+    memory: Arc<ProcessMemory>,
     /// Projects that are known to exist. They are never deleted, so no entry becomes wrong.
     known: Arc<Mutex<HashSet<ProjectId>>>,
     /// The project of the last claim of each kind of job; the next project's turn follows. Empty
@@ -42,7 +43,7 @@ impl DynamoDbStore {
     /// and indexes that [`local::create_table`](crate::local::create_table) creates.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         let database = Arc::new(Database::new(client, table.into()));
-        Self { database, known: Arc::default(), served: Arc::default() }
+        Self { database, memory: Arc::default(), known: Arc::default(), served: Arc::default() }
     }
 
     /// The store in `table`, with a client from `config`: the host sets region, credentials and
@@ -113,7 +114,11 @@ impl Store for DynamoDbStore {
         if !self.is_known(id).await? {
             return Ok(None);
         }
-        Ok(Some(Arc::new(DynamoDbProject::new(Arc::clone(&self.database), id.clone()))))
+        Ok(Some(Arc::new(DynamoDbProject::new(
+            Arc::clone(&self.database),
+            Arc::clone(&self.memory),
+            id.clone(),
+        ))))
     }
 
     async fn enqueue(&self, jobs: Vec<Job>) -> Result<(), StoreError> {

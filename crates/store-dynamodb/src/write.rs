@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     failure,
-    item::{self, Attributes, BODY, PARTITION, REVISION, SORT},
+    item::{self, Attributes, BODY, FENCE, PARTITION, REVISION, SCHEMA, SORT, WRITER},
     keys::Key,
 };
 
@@ -59,12 +59,12 @@ impl Write {
 
     /// Writes a whole item whose body is JSON text already.
     pub(crate) fn put_text(what: &'static str, key: Key, body: String) -> Self {
-        let attributes = Attributes::from([(BODY.to_owned(), AttributeValue::S(body))]);
-        Self::new(what, key, Kind::Put(attributes))
+        Self::put_bare(what, key).set(BODY, AttributeValue::S(body))
     }
 
     pub(crate) fn put_bare(what: &'static str, key: Key) -> Self {
-        Self::new(what, key, Kind::Put(Attributes::new()))
+        let schema = item::number(item::CURRENT_SCHEMA);
+        Self::new(what, key, Kind::Put(Attributes::from([(SCHEMA.to_owned(), schema)])))
     }
 
     pub(crate) fn update(what: &'static str, key: Key) -> Self {
@@ -83,6 +83,10 @@ impl Write {
     /// The kind of the item, for errors.
     pub(crate) fn what(&self) -> &'static str {
         self.what
+    }
+
+    pub(crate) fn is_update(&self) -> bool {
+        matches!(self.kind, Kind::Update)
     }
 
     pub(crate) fn set(mut self, name: &str, value: AttributeValue) -> Self {
@@ -150,6 +154,20 @@ impl Write {
         let value = self.value(item::number(number));
         self.conditions.push(format!("(attribute_not_exists({partition}) OR {name} <= {value})"));
         self
+    }
+
+    /// Only if the item does not exist, or was written with a smaller fence, or by the same writer with this one.
+    /// Sets both.
+    pub(crate) fn fenced(self, fence: u64, writer: &str) -> Self {
+        let mut write = self.set(FENCE, item::number(fence)).set(WRITER, item::text(writer));
+        let (partition, fence_name, writer_name) =
+            (write.name(PARTITION), write.name(FENCE), write.name(WRITER));
+        let (fence, writer) = (write.value(item::number(fence)), write.value(item::text(writer)));
+        write.conditions.push(format!(
+            "(attribute_not_exists({partition}) OR {fence_name} < {fence} OR \
+             ({fence_name} = {fence} AND {writer_name} = {writer}))"
+        ));
+        write
     }
 
     /// Only if the item exists.
@@ -325,6 +343,30 @@ impl Write {
             .set_condition_expression(self.condition())
             .set_expression_attribute_names(self.names())
             .set_expression_attribute_values(self.values())
+    }
+
+    /// A call that puts the whole item. Fails for other kinds of writes.
+    pub(crate) fn as_put(
+        &self,
+        client: &aws_sdk_dynamodb::Client,
+        table: &str,
+    ) -> Result<aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder, StoreError> {
+        self.check_size()?;
+        let Kind::Put(attributes) = &self.kind else {
+            return Err(StoreError::Corrupt {
+                what: self.what,
+                reason: "it is not written as a whole".into(),
+            });
+        };
+        let mut attributes = attributes.clone();
+        attributes.extend(key_attributes(&self.key));
+        Ok(client
+            .put_item()
+            .table_name(table)
+            .set_item(Some(attributes))
+            .set_condition_expression(self.condition())
+            .set_expression_attribute_names(self.names())
+            .set_expression_attribute_values(self.values()))
     }
 
     pub(crate) fn as_delete(

@@ -23,6 +23,7 @@ mod project;
 mod query;
 mod queue;
 mod size;
+mod turn;
 
 pub use error::{ChangeError, KeyError, StoreError, with_causes};
 pub use idempotency::{
@@ -38,8 +39,7 @@ pub use keys::{
 pub use page::{MAX_PAGE_BYTES, PageBuilder, position, read_position};
 pub use project::{
     ConversationChange, ConversationView, Decide, Decision, EvaluationRunChange, EvaluationRunView,
-    PersonaChange, ProjectStore, RunCounts, SimulationChange, SimulationView, StoredReply, StoredTurn,
-    UsageKey, UsageRow,
+    PersonaChange, ProjectStore, RunCounts, SimulationChange, SimulationView, UsageKey, UsageRow,
 };
 pub use query::{
     AgentSummary, ConversationCounts, ConversationSummary, CountedOutcome, EvaluatedConversation,
@@ -48,6 +48,7 @@ pub use query::{
 };
 pub use queue::{QueuedConversation, SimulationQueue, take_turns, turn_at};
 pub use size::WireSize;
+pub use turn::{ReplyContext, StoredReply, StoredTurn};
 
 use std::sync::Arc;
 

@@ -6,15 +6,15 @@ use async_trait::async_trait;
 use jiff::{Timestamp, civil::Date};
 use onerun_domain::{
     Agent, AgentId, Conversation, ConversationId, ConversationLabels, Evaluation, EvaluationRun,
-    EvaluationRunId, Item, Job, ModelName, ModelUsage, Objective, ObjectiveId, Page, PageRequest, Persona,
-    PersonaDraft, PersonaId, Progress, Project, ProjectId, Purpose, Refusal, RunResult, Simulation,
-    SimulationId,
+    EvaluationRunId, Item, Job, Limit, ModelName, ModelUsage, Objective, ObjectiveId, Page, PageRequest,
+    Persona, PersonaDraft, PersonaId, Progress, Project, ProjectId, Purpose, Refusal, RunResult, Simulation,
+    SimulationId, Start,
 };
 
 use crate::{
     AgentSummary, ChangeError, ConversationSummary, EvaluatedConversation, IdempotencyRecord, ListAgents,
-    ListConversations, ListSimulations, QueuedConversation, SimulationCounts, SimulationDetail,
-    SimulationSummary, SortBy, StoreError,
+    ListConversations, ListSimulations, QueuedConversation, ReplyContext, SimulationCounts, SimulationDetail,
+    SimulationSummary, SortBy, StoreError, StoredTurn,
 };
 
 /// The result of a decision about a state.
@@ -78,6 +78,9 @@ pub struct ConversationChange {
     /// The reply that is stored under the caller's `Idempotency-Key`. If one is stored under that key
     /// already, nothing is written and the change fails as [`StoreError::Duplicate`].
     pub turn: Option<StoredTurn>,
+    /// An `Idempotency-Key` under which no reply must be stored. If one is, nothing is written and the change fails as
+    /// [`StoreError::Duplicate`].
+    pub unless_replied: Option<String>,
     /// Evaluations that are recorded.
     pub evaluations: Vec<Evaluation>,
     /// Jobs that are written with it.
@@ -93,6 +96,7 @@ impl ConversationChange {
             conversation,
             items: Vec::new(),
             turn: None,
+            unless_replied: None,
             evaluations: Vec::new(),
             jobs: Vec::new(),
             record: None,
@@ -132,31 +136,6 @@ pub struct EvaluationRunChange {
     pub run: EvaluationRun,
     /// Jobs that are written with it.
     pub jobs: Vec<Job>,
-}
-
-/// A stored reply, which a repeated call gets again.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredTurn {
-    /// The caller's `Idempotency-Key`.
-    pub idempotency_key: String,
-    /// The SHA-256 of the input, in hex, which distinguishes a repetition from another call with the same
-    /// key.
-    pub input_hash: String,
-    /// The attempt of the reply.
-    pub attempt: u32,
-    /// The reply.
-    pub reply: StoredReply,
-    /// When it was stored. It stays for at least [`IDEMPOTENCY_RETENTION`](crate::IDEMPOTENCY_RETENTION).
-    pub created_at: Timestamp,
-}
-
-/// The reply of a turn.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct StoredReply {
-    /// The persona's message; `None` if it sent none.
-    pub text: Option<String>,
-    /// Whether the reply ended the conversation.
-    pub ended: bool,
 }
 
 /// The key that usage is counted under.
@@ -351,7 +330,8 @@ pub trait ProjectStore: Send + Sync {
     /// Changes a conversation. `None` if it does not exist.
     ///
     /// All of the change is written or none of it, and only if conversation and simulation have not
-    /// changed since the decision. A change that settles the conversation is counted in its
+    /// changed since the decision. A change of turn, lease or messages alone, which moves no count and enqueues no job,
+    /// may be written although the simulation changed meanwhile, as if it had come before. A change that settles the conversation is counted in its
     /// simulation's [`Progress`] by the same write. The write that brings the count to the
     /// simulation's target also adds the job
     /// [`Work::FinishSimulation`](onerun_domain::Work::FinishSimulation). A backend that cannot
@@ -362,6 +342,28 @@ pub trait ProjectStore: Send + Sync {
         id: &ConversationId,
         decide: Decide<ConversationView, ConversationChange>,
     ) -> Result<Option<Conversation>, ChangeError>;
+
+    /// What the reply to a conversation depends on, as the conversation was last written. A change of the agent in the
+    /// last second may be missing.
+    async fn reply_context(
+        &self,
+        simulation: &Simulation,
+        conversation: &Conversation,
+    ) -> Result<ReplyContext, StoreError> {
+        let corrupt = |what| StoreError::Corrupt { what, reason: "it is missing".into() };
+        let agent = self.agent(&simulation.agent_id).await?.ok_or_else(|| corrupt("agent"))?.agent;
+        let persona = self.persona(&simulation.id, &conversation.persona_id).await?;
+        let mut items = Vec::new();
+        let mut request = PageRequest::first(Limit::clamped(Limit::MAX));
+        loop {
+            let page =
+                self.items(&simulation.id, &conversation.id, conversation.attempt, request.clone()).await?;
+            items.extend(page.data);
+            let Some(position) = page.next else { break };
+            request.start = Start::After(position);
+        }
+        Ok(ReplyContext { agent, persona: persona.ok_or_else(|| corrupt("persona"))?, items })
+    }
 
     /// The reply stored under an `Idempotency-Key`.
     async fn turn(

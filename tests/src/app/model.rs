@@ -50,6 +50,13 @@ const JUDGE_CALL: ModelCall = ModelCall {
     failed: false,
 };
 
+/// The consumption of each configured reply.
+const REPLY_CALL: ModelCall = ModelCall {
+    tokens: TokenUsage { input: 900, cached_input: 600, cache_write: 0, output: 50, reasoning: 0 },
+    cost: Some(NanoDollars::new(800_000)),
+    failed: false,
+};
+
 /// The model of a [`TestApp`](super::TestApp).
 pub struct TestModel {
     persona: Mutex<Behavior<PersonaDraft>>,
@@ -154,7 +161,10 @@ impl Model for TestModel {
     async fn reply(&self, request: ReplyRequest<'_>) -> Result<Reply, ModelError> {
         self.replies.fetch_add(1, Ordering::SeqCst);
         match self.perform(&self.reply).await? {
-            Some(reply) => Ok(reply),
+            Some(reply) => {
+                request.meter.add(REPLY_CALL);
+                Ok(reply)
+            }
             None => Offline.reply(request).await,
         }
     }

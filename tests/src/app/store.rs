@@ -46,6 +46,16 @@ pub(super) fn empty() -> (Arc<dyn Store>, Backing) {
     (Arc::new(store), Backing::Directory(directory))
 }
 
+/// A new empty store on the DynamoDB of the test run, with a meter.
+#[cfg(feature = "dynamodb")]
+pub(super) async fn metered() -> (Arc<dyn Store>, Backing, super::Meter) {
+    #[expect(clippy::disallowed_methods, reason = "a test kit is its own composition root")]
+    let endpoint = std::env::var("ONERUN_TEST_DYNAMODB").expect("`make test-aws` starts a DynamoDB");
+    let table = ScratchTable::create(&endpoint).expect("a table is made");
+    let meter = super::Meter::start(&endpoint).await;
+    (Arc::new(meter.store(&table)), Backing::Table(table), meter)
+}
+
 #[cfg(feature = "dynamodb")]
 fn on_dynamodb(endpoint: &str) -> (Arc<dyn Store>, Backing) {
     let table = ScratchTable::create(endpoint).expect("a table is made");

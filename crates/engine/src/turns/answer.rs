@@ -1,11 +1,12 @@
 //! The answer of a call that holds the turn.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use onerun_domain::{Conversation, EndReason, Item, ItemId, MessageText, Purpose, Resource, Role, TurnToken};
-use onerun_store::{
-    ConversationChange, ConversationView, EvaluatedConversation, SimulationDetail, StoredReply,
+use futures_util::future::join;
+use onerun_domain::{
+    Conversation, EndReason, Item, ItemId, MessageText, Purpose, Resource, Role, Simulation, TurnToken,
 };
+use onerun_store::{ConversationChange, ConversationView, ReplyContext, StoredReply};
 use tokio::time::{Instant, timeout_at};
 
 use super::{call::TurnCall, pending::Caller, text::CleanReply};
@@ -17,6 +18,7 @@ use crate::{
 /// A claimed turn.
 pub(super) struct Turn<'a> {
     pub(super) call: &'a TurnCall,
+    pub(super) simulation: Simulation,
     pub(super) conversation: Conversation,
     pub(super) token: TurnToken,
 }
@@ -50,16 +52,25 @@ fn is_same_message(one: &Item, other: &Item) -> bool {
 impl Turn<'_> {
     /// Generates the persona's reply, and stores it with the agent's messages.
     pub(super) async fn answer(self, caller: &Caller) -> Result<StoredReply, OperationError> {
-        let answer = self.generate().await?;
-        self.complete(answer, caller).await
+        let meter = Meter::default();
+        let (engine, project) = (self.call.engine.clone(), Arc::clone(&self.call.project));
+        let simulation = self.simulation.clone();
+        // The usage need not be stored before the reply.
+        let count = || engine.count_usage(project.as_ref(), &simulation, Purpose::Reply, &meter);
+        match self.generate(&meter).await {
+            Ok(answer) => join(self.complete(answer, caller), count()).await.0,
+            Err(error) => {
+                count().await;
+                Err(error)
+            }
+        }
     }
 
-    async fn generate(&self) -> Result<Answer, OperationError> {
+    async fn generate(&self, meter: &Meter) -> Result<Answer, OperationError> {
         let (engine, project) = (&self.call.engine, self.call.project.as_ref());
-        let (detail, loaded) = self.load().await?;
-        let simulation = &detail.simulation;
-        let mut transcript =
-            all_items(project, &simulation.id, &self.conversation.id, self.conversation.attempt).await?;
+        let simulation = &self.simulation;
+        let ReplyContext { agent, persona, items: mut transcript } =
+            project.reply_context(simulation, &self.conversation).await?;
         if self.call.request.messages.is_empty()
             && let Some(last) = transcript.last()
             && last.role == Role::User
@@ -76,19 +87,16 @@ impl Turn<'_> {
         let reply = if let Some(reply) = self.reply_of_earlier_attempt(&transcript).await? {
             reply
         } else {
-            let meter = Meter::default();
             let request = ReplyRequest {
                 simulation,
-                agent: &detail.agent,
-                persona: &loaded.persona,
+                agent: &agent,
+                persona: &persona,
                 conversation_seq: self.conversation.seq,
                 transcript: &transcript,
-                meter: &meter,
+                meter,
             };
             let model = engine.open_model::<OperationError>(project, simulation, Purpose::Reply).await?;
-            let reply = ask(model.as_ref(), request, engine.reply_limit()).await;
-            engine.count_usage(project, simulation, Purpose::Reply, &meter).await;
-            reply?
+            ask(model.as_ref(), request, engine.reply_limit()).await?
         };
         let CleanReply { text, ends } = CleanReply::from(reply);
         let text = text.map(|text| text.redacted(&engine.redaction));
@@ -124,7 +132,7 @@ impl Turn<'_> {
     }
 
     async fn complete(self, answer: Answer, caller: &Caller) -> Result<StoredReply, OperationError> {
-        let Self { call, conversation, token } = self;
+        let Self { call, conversation, token, .. } = self;
         let Answer { items, end, reply } = answer;
         let (now, lease) = (call.engine.now(), call.engine.settings.lease);
         let stored = call.stored_turn(conversation.attempt, &reply);
@@ -148,17 +156,6 @@ impl Turn<'_> {
         };
         let changed = call.project.change_conversation(&call.simulation, &call.id, Box::new(decide)).await?;
         changed.map(|_| reply).ok_or(OperationError::NotFound(Resource::Conversation))
-    }
-
-    async fn load(&self) -> Result<(SimulationDetail, EvaluatedConversation), OperationError> {
-        let (project, simulation) = (self.call.project.as_ref(), &self.call.simulation);
-        let detail =
-            project.simulation(simulation).await?.ok_or(OperationError::NotFound(Resource::Simulation))?;
-        let loaded = project
-            .conversation(simulation, &self.call.id)
-            .await?
-            .ok_or(OperationError::NotFound(Resource::Conversation))?;
-        Ok((detail, loaded))
     }
 
     fn item(&self, position: usize, role: Role, content: Vec<MessageText>) -> Item {

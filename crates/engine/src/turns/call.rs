@@ -1,11 +1,17 @@
 //! One call for a reply: it gets a stored reply, waits for another call with the same messages, or takes the turn.
 
-use std::{any::Any, future::ready, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    future::ready,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use onerun_domain::{
-    Conversation, ConversationId, ConversationStatus, Refusal, Role, SimulationId, TurnClaim, TurnToken,
-    later,
+    Conversation, ConversationId, ConversationStatus, Refusal, Resource, Role, Simulation, SimulationId,
+    TurnClaim, TurnToken, later,
 };
 use onerun_store::{
     ChangeError, ConversationChange, ConversationView, ProjectStore, StoreError, StoredReply, StoredTurn,
@@ -45,7 +51,14 @@ enum Begun {
     /// Another call with the same messages is being answered.
     Awaited(AwaitedTurn),
     /// The call holds the turn.
-    Claimed(Box<Conversation>, TurnToken, OwnedSemaphorePermit),
+    Claimed(Box<ClaimedTurn>, OwnedSemaphorePermit),
+}
+
+/// A turn that this call holds.
+struct ClaimedTurn {
+    simulation: Simulation,
+    conversation: Conversation,
+    token: TurnToken,
 }
 
 /// A turn that another call holds.
@@ -100,13 +113,18 @@ impl TurnCall {
     }
 
     async fn begin(&self) -> Result<Begun, OperationError> {
-        if let Some(reply) = self.reply_under_key().await? {
-            return Ok(Begun::Replied(reply));
-        }
-        let permit = self.engine.turns.admit()?;
+        let permit = match self.engine.turns.admit() {
+            Ok(permit) => permit,
+            // A stored reply needs no permit.
+            Err(error) => return Ok(Begun::Replied(self.reply_under_key().await?.ok_or(error)?)),
+        };
         match self.claim().await {
-            Ok((conversation, token)) => Ok(Begun::Claimed(Box::new(conversation), token, permit)),
+            Ok(claimed) => Ok(Begun::Claimed(Box::new(claimed), permit)),
             Err(OperationError::Refused(refusal)) => self.after_refusal(refusal).await,
+            Err(OperationError::Store(StoreError::Duplicate { what })) => {
+                let reply = self.reply_under_key().await?;
+                Ok(Begun::Replied(reply.ok_or(StoreError::Duplicate { what })?))
+            }
             Err(error) => Err(error),
         }
     }
@@ -115,9 +133,7 @@ impl TurnCall {
         loop {
             match begun {
                 Begun::Replied(reply) => return Ok(reply),
-                Begun::Claimed(conversation, token, _permit) => {
-                    return self.answer_or_release(*conversation, token).await;
-                }
+                Begun::Claimed(claimed, _permit) => return self.answer_or_release(*claimed).await,
                 Begun::Awaited(awaited) => {
                     if let Some(reply) = self.await_turn(&awaited).await? {
                         return Ok(reply);
@@ -129,19 +145,28 @@ impl TurnCall {
         }
     }
 
-    async fn claim(&self) -> Result<(Conversation, TurnToken), OperationError> {
+    /// Claims the turn, unless a reply is stored under the request's `Idempotency-Key`.
+    async fn claim(&self) -> Result<ClaimedTurn, OperationError> {
         let Engine { settings, .. } = &self.engine;
         let (now, lease, attempt) = (self.engine.now(), settings.lease, self.request.attempt);
         let token = TurnToken::generate(&self.input, self.engine.random());
         let claim = TurnClaim { token: token.clone(), expires_at: later(now, settings.reply) };
+        let key = self.request.idempotency_key.clone();
+        let seen = Arc::new(Mutex::new(None));
+        let shown = Arc::clone(&seen);
         let decide = move |view: ConversationView| {
-            let claimed =
-                view.conversation.claim_turn(&view.simulation, attempt, claim.clone(), lease, now)?;
-            Ok(ConversationChange::to(claimed))
+            let ConversationView { simulation, conversation } = view;
+            let claimed = conversation.claim_turn(&simulation, attempt, claim.clone(), lease, now)?;
+            *shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(simulation);
+            let unless_replied = key.as_ref().map(|key| key_of_attempt(claimed.attempt, key));
+            Ok(ConversationChange { unless_replied, ..ConversationChange::to(claimed) })
         };
         let project = self.project.as_ref();
         let changed = project.change_conversation(&self.simulation, &self.id, Box::new(decide)).await?;
-        Ok((self.engine.require_found(project, &self.simulation, changed).await?, token))
+        let conversation = self.engine.require_found(project, &self.simulation, changed).await?;
+        let simulation = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let simulation = simulation.ok_or(OperationError::NotFound(Resource::Simulation))?;
+        Ok(ClaimedTurn { simulation, conversation, token })
     }
 
     /// A refused claim may come from a call with the same messages, which is or was answered.
@@ -292,12 +317,9 @@ impl TurnCall {
         Ok(found.map(|found| found.conversation))
     }
 
-    async fn answer_or_release(
-        &self,
-        conversation: Conversation,
-        token: TurnToken,
-    ) -> Result<StoredReply, OperationError> {
-        let turn = Turn { call: self, conversation, token: token.clone() };
+    async fn answer_or_release(&self, claimed: ClaimedTurn) -> Result<StoredReply, OperationError> {
+        let ClaimedTurn { simulation, conversation, token } = claimed;
+        let turn = Turn { call: self, simulation, conversation, token: token.clone() };
         let answered = AssertUnwindSafe(turn.answer(&self.caller)).catch_unwind();
         let error = match self.engine.turns.unless_stopped(answered).await {
             Some(Ok(Ok(reply))) => return Ok(reply),

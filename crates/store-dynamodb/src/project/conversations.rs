@@ -1,60 +1,78 @@
 //! Conversations.
 
+mod changing;
+mod claimed;
 mod queueing;
 
 use std::collections::BTreeSet;
 
 use onerun_domain::{
-    Conversation, ConversationId, ConversationStatus, Direction, Evaluation, Job, Name, ObjectiveRef, Page,
-    PageRequest, Persona, SimulationId, Start, Work,
+    Conversation, ConversationId, ConversationStatus, Direction, Evaluation, Name, ObjectiveRef, Page,
+    PageRequest, Persona, SimulationId, Start,
 };
-use onerun_store::{
-    ChangeError, ConversationChange, ConversationSummary, ConversationView, Decide, EvaluatedConversation,
-    ListConversations, PageBuilder, StoreError,
-};
+use onerun_store::{ConversationSummary, EvaluatedConversation, ListConversations, PageBuilder, StoreError};
 
 use crate::{
-    counts::{Counts, UNSETTLED, is_counted_as},
-    database::Written,
-    idempotency, item, jobs,
-    keys::{self, Key, SimulationKeys, TranscriptKeys},
+    counts::is_counted_as,
+    item,
+    keys::{self, Key, SimulationKeys},
     lists::{self, Entries},
     overdue,
-    query::{Index, Query},
-    record::{self, StoredConversation, StoredEvaluation, StoredSimulation},
-    retry::RetryPolicy,
+    query::{Entry, Index, Query},
+    record::{self, StoredConversation, StoredEvaluation},
     write::Write,
 };
 
-use super::{
-    ProjectTable, contended, duplicate, find, personas,
-    simulations::{self, COUNTS},
-    transcripts,
-};
+use super::{ProjectTable, find, personas, simulations};
 
+pub(super) use changing::change;
+pub(crate) use claimed::ClaimedConversations;
 pub(super) use queueing::add;
 
 const WHAT: &str = "conversation";
+const ENTRY: &str = "entry of a conversation";
+/// The prefix of places of conversations that run or wait for their evaluation.
+const UNSETTLED: &str = "conversation#unsettled#";
 const EVALUATION: &str = "evaluation";
 
-fn put(keys: &SimulationKeys, conversation: &Conversation, evaluations: &[StoredEvaluation]) -> Write {
-    let (created, seq) = (keys::time(conversation.created_at), keys::number(conversation.seq.into()));
-    let status = conversation.status.as_str();
-    // Queued conversations sort first, longest waiting at the head, then all others that are not
-    // settled.
-    let waits = match conversation.status {
+/// Writes the conversation itself, as it is after a change.
+fn put(keys: &SimulationKeys, stored: &StoredConversation) -> Write {
+    let write =
+        Write::put(WHAT, keys.conversation(&stored.conversation.id), &record::conversation_body(stored));
+    let write =
+        stored.attributes().into_iter().fold(write, |write, (name, value)| write.set_some(name, value));
+    overdue::mark_conversation(write, stored)
+}
+
+/// Writes the entry of a conversation in lists.
+fn put_entry(keys: &SimulationKeys, conversation: &Conversation) -> Write {
+    let place = place(conversation);
+    // Queued and running conversations are found in the index of those that wait. Each index that an entry is in costs
+    // as much as the entry.
+    let over = matches!(conversation.status, ConversationStatus::Ended | ConversationStatus::Failed);
+    let stated = over.then(|| format!("conversation#{}#{place}", conversation.status.as_str()));
+    Write::put_bare(ENTRY, keys.conversation_entry(&conversation.id))
+        .set(Index::Made.sort(), item::text(format!("conversation#{place}")))
+        .set_some(Index::Status.sort(), stated.map(item::text))
+        .set_some(Index::Wait.sort(), waits(conversation).map(item::text))
+}
+
+/// Where a conversation is in lists by time of creation.
+fn place(conversation: &Conversation) -> String {
+    format!("{}#{}", keys::time(conversation.created_at), keys::number(conversation.seq.into()))
+}
+
+/// Where the entry of a conversation is among those that are not settled: queued ones first, longest waiting at the
+/// head.
+fn waits(conversation: &Conversation) -> Option<String> {
+    match conversation.status {
         ConversationStatus::Queued => {
+            let seq = keys::number(conversation.seq.into());
             Some(format!("conversation#queued#{}#{seq}", keys::time(conversation.queued_at)))
         }
         _ if conversation.is_settled() => None,
-        _ => Some(format!("conversation#unsettled#{seq}")),
-    };
-    let body = record::conversation_body(conversation, evaluations);
-    let write = Write::put(WHAT, keys.conversation(&conversation.id), &body)
-        .set(Index::Made.sort(), item::text(format!("conversation#{created}#{seq}")))
-        .set(Index::Status.sort(), item::text(format!("conversation#{status}#{created}#{seq}")))
-        .set_some(Index::Wait.sort(), waits.map(item::text));
-    overdue::mark_conversation(write, conversation)
+        _ => Some(format!("{UNSETTLED}{}", place(conversation))),
+    }
 }
 
 /// One conversation with its persona and evaluations.
@@ -100,13 +118,17 @@ pub(super) async fn list(
         Some(ConversationStatus::Queued) => {
             query.by(Index::Wait, Direction::Ascending).beginning("conversation#queued#")
         }
+        Some(ConversationStatus::InProgress) => {
+            query.by(Index::Wait, Direction::Descending).beginning(UNSETTLED)
+        }
         Some(status) => query
             .by(Index::Status, Direction::Descending)
             .beginning(format!("conversation#{}#", status.as_str())),
     };
-    // The index does not know outcomes, so only rows that were read can be skipped.
-    let (request, mut skip) = match (&list.page.start, &list.outcome) {
-        (Start::Offset(offset), Some(_)) => (PageRequest::first(list.page.limit), *offset),
+    // The index knows neither outcomes nor which conversations run, so only rows that were read can be skipped.
+    let is_exact = list.outcome.is_none() && status != Some(ConversationStatus::InProgress);
+    let (request, mut skip) = match &list.page.start {
+        Start::Offset(offset) if !is_exact => (PageRequest::first(list.page.limit), *offset),
         _ => (list.page.clone(), 0),
     };
     let mut entries = Entries::new(table.database, query, &request)?;
@@ -117,7 +139,11 @@ pub(super) async fn list(
         if group.is_empty() {
             return Ok(page.finish());
         }
-        let mut rows = lists::rows(table.database, WHAT, &group, record::conversation).await?;
+        let mut own = Vec::new();
+        for entry in group {
+            own.push(Entry { key: keys.conversation(&id(&entry.key)?), ..entry });
+        }
+        let mut rows = lists::rows(table.database, WHAT, &own, record::conversation).await?;
         rows.retain(|(_, stored)| {
             let is_wanted = status.is_none_or(|status| stored.conversation.status == status)
                 && list.outcome.as_ref().is_none_or(|outcome| is_counted_as(stored, outcome));
@@ -240,148 +266,4 @@ pub(super) async fn unsettled(
 pub(super) fn id(key: &Key) -> Result<ConversationId, StoreError> {
     let id = key.sort.strip_prefix("conversation#").and_then(|id| id.parse().ok());
     id.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "its key names no conversation".into() })
-}
-
-pub(super) async fn change(
-    table: ProjectTable<'_>,
-    simulation: &SimulationId,
-    id: &ConversationId,
-    mut decide: Decide<ConversationView, ConversationChange>,
-) -> Result<Option<Conversation>, ChangeError> {
-    let keys = table.keys(simulation);
-    let wanted = [keys.simulation(), keys.conversation(id)];
-    let mut retry = RetryPolicy::new();
-    let mut may_be_last = false;
-    loop {
-        let items = table.database.snapshot(WHAT, &wanted, &mut retry).await?;
-        let [Some(simulation), Some(conversation)] = &items[..] else { return Ok(None) };
-        let simulation = record::simulation(simulation)?;
-        let before = record::conversation(conversation)?;
-        let view = ConversationView {
-            simulation: simulation.simulation.clone(),
-            conversation: before.conversation.clone(),
-        };
-        let change = decide(view)?;
-        let planned = plan(table, &keys, &simulation, &before, change, may_be_last)?;
-        let Some(writes) = planned.writes else { return Ok(Some(planned.conversation)) };
-        let failed = match table.database.write(&writes, &mut retry).await? {
-            Written::All => return Ok(Some(planned.conversation)),
-            Written::Failed(failed) => failed,
-        };
-        // The state that the decision read is unchanged, so the failed condition is an item that
-        // must be new.
-        if !failed.contains(&CONVERSATION) && !failed.contains(&COUNTER_SHARD) {
-            return Err(duplicate(&writes, &failed).into());
-        }
-        // Either the simulation changed, or this is the last unsettled conversation of its counter
-        // shard.
-        may_be_last = may_be_last || (planned.settles && failed == [COUNTER_SHARD]);
-        if !retry.wait().await {
-            return Err(contended(WHAT));
-        }
-    }
-}
-
-/// The positions of two writes of a change.
-const CONVERSATION: usize = 0;
-const COUNTER_SHARD: usize = 1;
-
-/// The outcome of a change.
-struct Planned {
-    conversation: Conversation,
-    /// `None` if it changes nothing.
-    writes: Option<Vec<Write>>,
-    settles: bool,
-}
-
-/// The writes of a change.
-///
-/// The change that settles the last conversation of a counter shard also adds the job that finishes
-/// the simulation: the last conversation of all is also the last of its shard. A condition of the
-/// write says that it is not the last, so no other conversation can settle in between. Only when
-/// that condition fails is the job added.
-fn plan(
-    table: ProjectTable<'_>,
-    keys: &SimulationKeys,
-    simulation: &StoredSimulation,
-    before: &StoredConversation,
-    change: ConversationChange,
-    may_be_last: bool,
-) -> Result<Planned, StoreError> {
-    let outcomes = outcomes(simulation, before, &change)?;
-    let ConversationChange { conversation, items, turn, evaluations, mut jobs, record } = change;
-    let after = StoredConversation { conversation, evaluations: outcomes, revision: before.revision + 1 };
-    let changes = after.conversation != before.conversation
-        || !items.is_empty()
-        || turn.is_some()
-        || !evaluations.is_empty()
-        || !jobs.is_empty()
-        || record.is_some();
-    if !changes {
-        return Ok(Planned { conversation: after.conversation, writes: None, settles: false });
-    }
-    let id = &before.conversation.id;
-    let transcript = keys.transcript(id);
-    let counts = Counts::of_conversation(&after, &simulation.pinned)
-        .since(Counts::of_conversation(before, &simulation.pinned));
-    let settles = counts.settles();
-    let counter_shard = keys.counter_shard_of(id.as_str());
-    let mut counter_shard = if counts.is_empty() {
-        Write::check(COUNTS, counter_shard)
-    } else {
-        counts.write(Write::update(COUNTS, counter_shard))
-    }
-    .if_revision(simulation.revision);
-    if settles && may_be_last {
-        let work = Work::FinishSimulation { simulation: simulation.simulation.id.clone() };
-        jobs.push(Job::new(table.project.clone(), work));
-    } else if settles {
-        counter_shard = counter_shard.if_above(UNSETTLED, 1);
-    }
-    let mut writes =
-        vec![put(keys, &after.conversation, &after.evaluations).revise(before.revision), counter_shard];
-    writes.extend(turn.map(|turn| transcripts::keep(&transcript, &turn)));
-    writes.extend(transcripts::append(&transcript, &before.conversation, &items)?);
-    writes.extend(evaluations.iter().map(|evaluation| record_evaluation(&transcript, evaluation)));
-    writes.extend(jobs::calls(table.database, &jobs));
-    writes.extend(record.as_ref().map(idempotency::put));
-    Ok(Planned { conversation: after.conversation, writes: Some(writes), settles })
-}
-
-fn record_evaluation(keys: &TranscriptKeys, evaluation: &Evaluation) -> Write {
-    let key = keys.evaluation(evaluation.attempt, &evaluation.objective);
-    Write::put(EVALUATION, key, &record::evaluation_body(evaluation)).if_new()
-}
-
-/// The outcomes of the conversation's current attempt after the change.
-fn outcomes(
-    simulation: &StoredSimulation,
-    before: &StoredConversation,
-    change: &ConversationChange,
-) -> Result<Vec<StoredEvaluation>, StoreError> {
-    let attempt = change.conversation.attempt;
-    let mut outcomes = before.evaluations.clone();
-    if attempt != before.conversation.attempt {
-        outcomes.clear();
-    }
-    for evaluation in &change.evaluations {
-        require_pinned(simulation, &evaluation.objective)?;
-        if evaluation.attempt == attempt {
-            outcomes.push(StoredEvaluation {
-                objective: evaluation.objective.clone(),
-                outcome: evaluation.outcome,
-                score: evaluation.score,
-            });
-        }
-    }
-    Ok(outcomes)
-}
-
-/// An evaluation needs an objective that the simulation pins.
-fn require_pinned(simulation: &StoredSimulation, objective: &ObjectiveRef) -> Result<(), StoreError> {
-    if simulation.pinned.contains(objective) {
-        return Ok(());
-    }
-    let reason = "it names an objective that its simulation does not pin".into();
-    Err(StoreError::Corrupt { what: EVALUATION, reason })
 }

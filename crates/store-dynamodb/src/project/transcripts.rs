@@ -1,40 +1,59 @@
 //! Messages, and the replies stored under an `Idempotency-Key`.
 //!
-//! A message is one item, or several if its body is longer than one item can hold. Its key contains
-//! its position, so a page is found without counting.
+//! The messages that one change adds are one item, or several if they are longer than one item can hold. The
+//! conversation says how many messages an attempt has. What lies behind that number belongs to a change that was not
+//! completed, and is never read.
 
-use std::future::ready;
+use std::{collections::BTreeSet, future::ready};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, future::try_join, stream};
 use onerun_domain::{
-    Conversation, ConversationId, DELETED_REASON, Item as Message, Page, PageRequest, SimulationId, Start,
-    later,
+    Conversation, ConversationId, DELETED_REASON, Item as Message, Limit, Page, PageRequest, Simulation,
+    SimulationId, Start, later,
 };
-use onerun_store::{IDEMPOTENCY_RETENTION, PageBuilder, StoreError, StoredTurn, position, read_position};
+use onerun_store::{
+    IDEMPOTENCY_RETENTION, PageBuilder, ReplyContext, StoreError, StoredTurn, position, read_position,
+};
+use serde_json::Value;
 
 use crate::{
     database::{AT_ONCE, Answers},
-    item::{self, BODY, EXPIRES, SORT},
+    item::{self, BODY, EXPIRES, Item, SORT},
     keys::{self, Key, LAST, TranscriptKeys},
     query::Query,
-    record,
+    record::{self, ReplyPlace, StoredConversation},
     retry::RetryPolicy,
     write::{MAX_BODY, Write},
 };
 
-use super::ProjectTable;
+use super::{ProjectTable, find, personas, simulations};
 
 const WHAT: &str = "message";
 
-/// The writes that append messages to the current attempt of `conversation`.
+/// The reply of a turn, beside its messages.
+const REPLY: &str = "reply";
+
+/// What appends messages.
+#[derive(Default)]
+pub(super) struct Appended {
+    pub(super) writes: Vec<Write>,
+    /// Where the reply of the turn is, if it is with the messages.
+    pub(super) reply: Option<ReplyPlace>,
+}
+
+/// The writes that append messages to the current attempt of a conversation, on its revision and by a change with this
+/// name.
 pub(super) fn append(
     keys: &TranscriptKeys,
-    conversation: &Conversation,
+    before: &StoredConversation,
     messages: &[Message],
-) -> Result<Vec<Write>, StoreError> {
-    let mut writes = Vec::new();
+    turn: Option<&StoredTurn>,
+    writer: &str,
+) -> Result<Appended, StoreError> {
+    let StoredConversation { conversation, revision, .. } = before;
+    let attempt = conversation.attempt;
     for (message, position) in messages.iter().zip(conversation.item_count..) {
-        if message.attempt != conversation.attempt || message.position != position {
+        if message.attempt != attempt || message.position != position {
             let (attempt, found) = (message.attempt, message.position);
             return Err(StoreError::Corrupt {
                 what: WHAT,
@@ -44,13 +63,21 @@ pub(super) fn append(
                 ),
             });
         }
-        let body = record::message_body(message).to_string();
+    }
+    let mut appended = Appended::default();
+    for (position, body) in record::messages_bodies(messages, MAX_BODY) {
         for (part, text) in cut(&body, MAX_BODY).into_iter().enumerate() {
-            let key = keys.message(message.attempt, message.position, part);
-            writes.push(Write::put_text(WHAT, key, text.to_owned()).if_new());
+            let key = keys.messages(attempt, position, part);
+            appended.writes.push(Write::put_text(WHAT, key, text.to_owned()).fenced(revision + 1, writer));
         }
     }
-    Ok(writes)
+    if let [one] = &mut appended.writes[..]
+        && let Some(body) = turn.and_then(|turn| record::reply_body(turn, messages))
+    {
+        *one = one.clone().set(REPLY, item::text(body.to_string()));
+        appended.reply = Some(ReplyPlace::Messages { attempt, position: conversation.item_count });
+    }
+    Ok(appended)
 }
 
 /// A text in parts of at most `size` bytes, cut between characters.
@@ -74,52 +101,95 @@ pub(super) async fn items(
     page: &PageRequest,
 ) -> Result<Page<Message>, StoreError> {
     let first = match &page.start {
-        Start::Offset(offset) => u64::from(*offset),
-        Start::After(position) => u64::from(read_position::<u32>(position)?) + 1,
+        Start::Offset(offset) => *offset,
+        Start::After(position) => read_position::<u32>(position)?.saturating_add(1),
     };
     let keys = table.keys(simulation);
-    let transcript = keys.transcript(conversation);
-    let mut reading = Reading { page: PageBuilder::new(page.limit), follows: first, is_full: false };
-    let last = first + u64::from(page.limit.get());
-    let mut retry = RetryPolicy::new();
-    loop {
-        let read = reading.read(table, &transcript, attempt, last).await;
-        // A query may run between the parts of a transaction, so the conversation decides how many
-        // messages there are.
-        if reading.is_full || !more_than(table, &keys, conversation, attempt, reading.follows).await? {
-            read?;
-            return Ok(reading.page.finish());
+    let stored = table.database.get("conversation", &keys.conversation(conversation)).await?;
+    let stored = stored.map(|item| record::conversation(&item)).transpose()?;
+    let wanted = Wanted {
+        simulation,
+        conversation,
+        attempt,
+        count: stored.map_or(0, |stored| stored.count_of(attempt)),
+    };
+    wanted.page(table, first, PageBuilder::new(page.limit)).await
+}
+
+/// The messages of an attempt.
+struct Wanted<'a> {
+    simulation: &'a SimulationId,
+    conversation: &'a ConversationId,
+    attempt: u32,
+    count: u32,
+}
+
+impl Wanted<'_> {
+    async fn page(
+        &self,
+        table: ProjectTable<'_>,
+        first: u32,
+        page: PageBuilder<Message>,
+    ) -> Result<Page<Message>, StoreError> {
+        let mut reading = Reading { page, first, follows: 0, is_full: false };
+        let mut retry = RetryPolicy::new();
+        loop {
+            let read = reading.read(table, self).await;
+            // The messages of a transaction may become visible after its conversation.
+            if reading.is_full || reading.follows >= self.count || self.is_deleted(table).await? {
+                read?;
+                return Ok(reading.page.finish());
+            }
+            if !retry.wait().await {
+                read?;
+                let reason = format!("those from position {} on are missing", reading.follows);
+                return Err(StoreError::Corrupt { what: WHAT, reason });
+            }
         }
-        if !retry.wait().await {
-            read?;
-            let reason = format!("those from position {} on are missing", reading.follows);
-            return Err(StoreError::Corrupt { what: WHAT, reason });
+    }
+
+    async fn all(&self, table: ProjectTable<'_>) -> Result<Vec<Message>, StoreError> {
+        let mut items: Vec<Message> = Vec::new();
+        loop {
+            let first = u32::try_from(items.len()).unwrap_or(u32::MAX);
+            let page = self.page(table, first, PageBuilder::new(Limit::clamped(Limit::MAX))).await?;
+            let is_last = page.next.is_none();
+            items.extend(page.data);
+            if is_last {
+                return Ok(items);
+            }
         }
+    }
+
+    /// Whether messages may be missing.
+    async fn is_deleted(&self, table: ProjectTable<'_>) -> Result<bool, StoreError> {
+        let keys = table.keys(self.simulation);
+        let simulation = table.database.get(simulations::WHAT, &keys.simulation()).await?;
+        let simulation = simulation.as_ref().map(record::simulation).transpose()?;
+        Ok(simulation.is_some_and(|stored| stored.simulation.transcripts_deleted_at.is_some()))
     }
 }
 
 /// A page of messages that is being read.
 struct Reading {
     page: PageBuilder<Message>,
+    /// The position of the first message of the page.
+    first: u32,
     /// The position of the next message.
-    follows: u64,
+    follows: u32,
     is_full: bool,
 }
 
 impl Reading {
-    /// Reads up to the message at `last` or the end of the page. Holds at most one message in
-    /// several parts, and one answer.
-    async fn read(
-        &mut self,
-        table: ProjectTable<'_>,
-        keys: &TranscriptKeys,
-        attempt: u32,
-        last: u64,
-    ) -> Result<(), StoreError> {
-        let end = format!("{}{LAST}", keys::message(attempt, last));
-        let query =
-            Query::new(WHAT, keys.partition.clone()).between(keys::message(attempt, self.follows), end);
-        let mut answers = Answers::new(table.database, query);
+    /// Reads to the end of the page or of the attempt. Holds at most one message in several parts, and one answer.
+    async fn read(&mut self, table: ProjectTable<'_>, wanted: &Wanted<'_>) -> Result<(), StoreError> {
+        if self.follows >= wanted.count {
+            return Ok(());
+        }
+        let keys = table.keys(wanted.simulation).transcript(wanted.conversation);
+        let start = keys::message(wanted.attempt, self.follows.into());
+        let end = format!("{}{LAST}", keys::message(wanted.attempt, u64::from(wanted.count) - 1));
+        let mut answers = Answers::new(table.database, Query::new(WHAT, keys.partition).between(start, end));
         let mut body: Option<(String, String)> = None;
         while let Some(items) = answers.next(usize::MAX).await? {
             for item in items {
@@ -129,7 +199,7 @@ impl Reading {
                     Some((before, body)) if before == place => body.push_str(text),
                     _ => {
                         if let Some((_, whole)) = body.replace((place.to_owned(), text.to_owned()))
-                            && !self.add(&whole)?
+                            && !self.add(wanted, &whole)?
                         {
                             return Ok(());
                         }
@@ -138,43 +208,65 @@ impl Reading {
             }
         }
         if let Some((_, whole)) = body {
-            self.add(&whole)?;
+            self.add(wanted, &whole)?;
         }
         Ok(())
     }
 
-    /// Adds a message. Returns `false` if the page is full.
-    fn add(&mut self, body: &str) -> Result<bool, StoreError> {
-        let message = record::message(body)?;
-        let number = message.position;
-        self.is_full = !self.page.push(message, position(&number));
-        self.follows = u64::from(number) + 1;
-        Ok(!self.is_full)
+    /// Adds the messages of an item. Returns `false` if the page is full.
+    fn add(&mut self, wanted: &Wanted<'_>, body: &str) -> Result<bool, StoreError> {
+        for message in record::messages(wanted.conversation, wanted.attempt, body)? {
+            let number = message.position;
+            // An item that was left by a change that was not completed.
+            if number < self.follows || number >= wanted.count {
+                break;
+            }
+            if number >= self.first {
+                self.is_full = !self.page.push(message, position(&number));
+                if self.is_full {
+                    return Ok(false);
+                }
+            }
+            self.follows = number + 1;
+        }
+        Ok(true)
     }
 }
 
-/// Whether an attempt should have more than `count` messages. The conversation knows this of its current
-/// attempt only. Messages of a deleted transcript are not missed.
-async fn more_than(
+/// What a reply depends on.
+pub(super) async fn reply_context(
     table: ProjectTable<'_>,
-    keys: &crate::keys::SimulationKeys,
-    conversation: &ConversationId,
-    attempt: u32,
-    count: u64,
-) -> Result<bool, StoreError> {
-    let Some(item) = table.database.get("conversation", &keys.conversation(conversation)).await? else {
-        return Ok(false);
+    simulation: &Simulation,
+    conversation: &Conversation,
+) -> Result<ReplyContext, StoreError> {
+    let keys = table.keys(&simulation.id);
+    let agent = Key::agent(table.project, &simulation.agent_id);
+    let persona = keys.persona(&conversation.persona_id);
+    let both = || BTreeSet::from([agent.clone(), persona.clone()]);
+    let known = async {
+        // They change rarely, and were there before the conversation.
+        let found = table.database.get_all_lagging(WHAT, both()).await?;
+        if found.len() == both().len() { Ok(found) } else { table.database.get_all(WHAT, both()).await }
     };
-    let conversation = record::conversation(&item)?.conversation;
-    if conversation.attempt != attempt || u64::from(conversation.item_count) <= count {
-        return Ok(false);
-    }
-    let simulation = table.database.get("simulation", &keys.simulation()).await?;
-    let simulation = simulation.as_ref().map(record::simulation).transpose()?;
-    Ok(simulation.is_none_or(|stored| stored.simulation.transcripts_deleted_at.is_none()))
+    let wanted = Wanted {
+        simulation: &simulation.id,
+        conversation: &conversation.id,
+        attempt: conversation.attempt,
+        count: conversation.item_count,
+    };
+    let (found, items) = try_join(known, wanted.all(table)).await?;
+    let missing =
+        |what| StoreError::Corrupt { what, reason: "a conversation names it, and it is missing".into() };
+    Ok(ReplyContext {
+        agent: record::agent(&find("agent", &found, &agent).ok_or_else(|| missing("agent"))?)?,
+        persona: record::persona(
+            &find(personas::WHAT, &found, &persona).ok_or_else(|| missing(personas::WHAT))?,
+        )?,
+        items,
+    })
 }
 
-/// Deletes messages and replies of a conversation, up to `limit` items of each, and the transcript's words in its
+/// Deletes messages and replies of a conversation, up to `limit` of each, and the transcript's words in its
 /// evaluations. Returns whether messages or replies may be left.
 pub(super) async fn delete(
     table: ProjectTable<'_>,
@@ -189,23 +281,46 @@ pub(super) async fn delete(
         let query = Query::new(what, keys.partition.clone()).beginning(prefix).limit(limit);
         // The answers of DynamoDB hold bodies, so they are read one at a time.
         let mut answers = Answers::new(table.database, query);
-        let mut found = 0;
-        while found < limit
-            && let Some(items) = answers.next(limit - found).await?
+        let mut left = limit;
+        while left > 0
+            && let Some(items) = answers.next(left).await?
         {
-            found += items.len();
-            let mut deletes = Vec::with_capacity(items.len());
+            let mut writes = Vec::with_capacity(items.len());
             for item in items {
-                let key = Key { partition: keys.partition.clone(), sort: item.text(SORT)?.to_owned() };
-                deletes.push(Write::delete(what, key));
+                if left > 0 {
+                    writes.push(deletion(&keys, what, &item, &mut left)?);
+                }
             }
-            let deleted = stream::iter(deletes).map(async |write| table.database.delete(&write).await);
-            deleted.buffer_unordered(AT_ONCE).try_for_each(|_| ready(Ok(()))).await?;
+            let written = stream::iter(writes).map(async |write: Write| match write.is_update() {
+                true => table.database.update_unread(&write).await,
+                false => table.database.delete(&write).await.map(drop),
+            });
+            written.buffer_unordered(AT_ONCE).try_for_each(|()| ready(Ok(()))).await?;
         }
-        is_more |= found >= limit;
+        is_more |= left == 0;
     }
     delete_words(table, &keys).await?;
     Ok(is_more)
+}
+
+/// Deletes an item, or its first messages if it has more than are left to delete.
+fn deletion(
+    keys: &TranscriptKeys,
+    what: &'static str,
+    item: &Item,
+    left: &mut usize,
+) -> Result<Write, StoreError> {
+    let key = Key { partition: keys.partition.clone(), sort: item.text(SORT)?.to_owned() };
+    // A part of a message is no list.
+    let messages = serde_json::from_str::<Vec<Value>>(item.text(BODY)?).unwrap_or_default();
+    let count = messages.len().max(1);
+    if count <= *left {
+        *left -= count;
+        return Ok(Write::delete(what, key));
+    }
+    let rest: Value = messages.into_iter().skip(std::mem::take(left)).collect();
+    let body = item::text(rest.to_string());
+    Ok(Write::update(what, key).set(BODY, body).remove(REPLY).if_there())
 }
 
 /// Removes the transcript's words from the evaluations of all attempts.
@@ -240,9 +355,26 @@ pub(super) async fn turn(
     conversation: &ConversationId,
     idempotency_key: &str,
 ) -> Result<Option<StoredTurn>, StoreError> {
-    let key = table.keys(simulation).transcript(conversation).reply(idempotency_key);
-    let found = table.database.get("turn", &key).await?;
-    found.map(|item| record::turn(&item)).transpose()
+    let keys = table.keys(simulation);
+    let Some(item) = table.database.get("conversation", &keys.conversation(conversation)).await? else {
+        return Ok(None);
+    };
+    let keys = keys.transcript(conversation);
+    match record::conversation(&item)?.replies.find(idempotency_key) {
+        None => Ok(None),
+        Some(ReplyPlace::OwnItem) => {
+            let found = table.database.get("turn", &keys.reply(idempotency_key)).await?;
+            found.map(|item| record::turn(&item)).transpose()
+        }
+        Some(ReplyPlace::Messages { attempt, position }) => {
+            let found = table.database.get(WHAT, &keys.messages(attempt, position, 0)).await?;
+            let Some(item) = found else { return Ok(None) };
+            // Without its reply, it is being deleted.
+            let Some(reply) = item.optional_text(REPLY)? else { return Ok(None) };
+            let turn = record::reply(reply, &record::messages(conversation, attempt, item.text(BODY)?)?)?;
+            Ok((turn.idempotency_key == idempotency_key).then_some(turn))
+        }
+    }
 }
 
 #[cfg(test)]

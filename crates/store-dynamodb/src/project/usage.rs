@@ -1,18 +1,28 @@
-//! Usage of models: one item for each simulation, day, purpose and model, and one for each day, key,
-//! purpose and model of the project.
+//! Usage of models: one item for each simulation, day, purpose, model and writer, and one for each day, key, purpose,
+//! model and writer of the project.
+//!
+//! A *writer* is a store of one process. It alone writes its items, so it knows their totals and puts them whole. That
+//! costs one unit, cannot count a call twice although an answer was lost, and never meets another writer. Readers add up
+//! the writers.
 
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError},
+};
+
+use futures_util::{StreamExt, TryStreamExt, future::try_join, stream};
 use jiff::civil::Date;
 use onerun_domain::{ModelName, ModelUsage, NanoDollars, Purpose, SimulationId, TokenUsage};
 use onerun_store::{StoreError, UsageKey, UsageRow};
+use tokio::sync::Mutex;
 
 use super::ProjectTable;
 use crate::{
-    database::Written,
+    database::{AT_ONCE, token},
     item::{self, Item},
-    keys::{Key, LAST},
+    keys::{Key, LAST, USAGE_SHARDS},
     query::Query,
-    retry::RetryPolicy,
-    write::{Write, duplicate},
+    write::Write,
 };
 
 const WHAT: &str = "model usage";
@@ -21,31 +31,67 @@ const DAY: &str = "day";
 const PURPOSE: &str = "purpose";
 const MODEL: &str = "model";
 
+/// How many totals a writer remembers. Beyond that it begins anew under another name.
+const MAX_TOTALS: usize = 10_000;
+
+/// The totals of this process, by the keys of their items.
+#[derive(Default)]
+pub(crate) struct UsageWriter(std::sync::Mutex<Totals>);
+
+#[derive(Default)]
+struct Totals {
+    /// Random. Empty before the first use.
+    name: String,
+    totals: HashMap<Key, Arc<Mutex<ModelUsage>>>,
+}
+
+impl UsageWriter {
+    /// The item that this writer has for a usage, and its total.
+    fn total(&self, item: impl FnOnce(&str) -> Key) -> Result<(Key, Arc<Mutex<ModelUsage>>), StoreError> {
+        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if own.name.is_empty() || own.totals.len() >= MAX_TOTALS {
+            *own = Totals { name: token()?, totals: HashMap::new() };
+        }
+        let key = item(&own.name);
+        let total = Arc::clone(own.totals.entry(key.clone()).or_default());
+        Ok((key, total))
+    }
+}
+
 pub(super) async fn add(
     table: ProjectTable<'_>,
     key: &UsageKey,
     usage: &ModelUsage,
 ) -> Result<(), StoreError> {
-    let of_simulation = table.keys(&key.simulation).usage(key);
-    let of_project = Key::model_usage(table.project, key);
-    // A transaction has a token, so it is applied once although an answer may be lost.
-    let writes = [write(of_simulation, key, usage), write(of_project, key, usage)];
-    match table.database.write(&writes, &mut RetryPolicy::new()).await? {
-        Written::All => Ok(()),
-        Written::Failed(failed) => Err(duplicate(&writes, &failed)),
-    }
+    let writer = &table.memory.usage;
+    let of_simulation = writer.total(|name| table.keys(&key.simulation).usage(key, name))?;
+    let of_project = writer.total(|name| Key::model_usage(table.project, key, name))?;
+    try_join(add_to(table, of_simulation, key, usage), add_to(table, of_project, key, usage)).await?;
+    Ok(())
+}
+
+/// Adds to a total and stores it. If that fails, the next addition stores both.
+async fn add_to(
+    table: ProjectTable<'_>,
+    (at, total): (Key, Arc<Mutex<ModelUsage>>),
+    key: &UsageKey,
+    usage: &ModelUsage,
+) -> Result<(), StoreError> {
+    let mut total = total.lock().await;
+    *total = [*total, *usage].into_iter().sum();
+    table.database.put(&write(at, key, &total)).await.map(drop)
 }
 
 fn write(at: Key, key: &UsageKey, usage: &ModelUsage) -> Write {
-    let mut write = Write::update(WHAT, at)
+    let write = Write::put_bare(WHAT, at)
         .set(CREATED_BY, item::text(key.created_by.as_deref().unwrap_or_default()))
         .set(DAY, item::text(key.day.to_string()))
         .set(PURPOSE, item::text(key.purpose.as_str()))
         .set(MODEL, item::text(key.model.to_string()));
-    for (name, number) in numbers(usage) {
-        write = write.add(name, number.into());
-    }
-    write
+    let write =
+        numbers(usage).into_iter().fold(write, |write, (name, number)| write.set(name, item::number(number)));
+    // An earlier put that was believed lost must not replace this one.
+    write.if_new_or_at_most("calls", usage.calls.into())
 }
 
 fn numbers(usage: &ModelUsage) -> [(&'static str, u64); 9] {
@@ -69,9 +115,7 @@ pub(super) async fn of_simulation(
     id: &SimulationId,
 ) -> Result<Vec<UsageRow>, StoreError> {
     let keys = table.keys(id);
-    let query =
-        Query::new(WHAT, keys.partition.as_str()).beginning(crate::keys::SimulationKeys::usage_prefix());
-    rows(table, &query).await
+    rows(table, |shard| Query::new(WHAT, keys.usage_partition(shard))).await
 }
 
 pub(super) async fn between(
@@ -79,20 +123,30 @@ pub(super) async fn between(
     first: Date,
     last: Date,
 ) -> Result<Vec<UsageRow>, StoreError> {
-    let query = Query::new(WHAT, Key::model_usage_partition(table.project))
-        .between(format!("{first}#"), format!("{last}#{LAST}"));
-    rows(table, &query).await
+    rows(table, |shard| {
+        Query::new(WHAT, Key::model_usage_partition(table.project, shard))
+            .between(format!("{first}#"), format!("{last}#{LAST}"))
+    })
+    .await
 }
 
-async fn rows(table: ProjectTable<'_>, query: &Query) -> Result<Vec<UsageRow>, StoreError> {
-    let mut rows: Vec<UsageRow> =
-        table.database.query(query).await?.iter().map(row).collect::<Result<_, _>>()?;
-    rows.sort_by(|a, b| {
-        let order =
-            |row: &UsageRow| (row.day, row.created_by.clone(), row.purpose.as_str(), row.model.to_string());
-        order(a).cmp(&order(b))
-    });
-    Ok(rows)
+/// The sums over all shards and writers.
+async fn rows(table: ProjectTable<'_>, query: impl Fn(u32) -> Query) -> Result<Vec<UsageRow>, StoreError> {
+    let queries: Vec<Query> = (0..USAGE_SHARDS).map(query).collect();
+    let found: Vec<Vec<Item>> = stream::iter(queries)
+        .map(|query| async move { table.database.query(&query).await })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut sums = BTreeMap::new();
+    for item in found.iter().flatten() {
+        let row = row(item)?;
+        let order = (row.day, row.created_by.clone(), row.purpose.as_str(), row.model.to_string());
+        let sum: &mut UsageRow =
+            sums.entry(order).or_insert_with(|| UsageRow { usage: ModelUsage::default(), ..row.clone() });
+        sum.usage = [sum.usage, row.usage].into_iter().sum();
+    }
+    Ok(sums.into_values().collect())
 }
 
 fn row(item: &Item) -> Result<UsageRow, StoreError> {

@@ -277,6 +277,11 @@ pub(super) fn change(
     let Some(view) = view(tables, simulation, id)? else { return Ok(None) };
     let before = view.clone();
     let change = decide(view)?;
+    if let Some(key) = &change.unless_replied
+        && transcripts::turn(tables, simulation, id, key)?.is_some()
+    {
+        return Err(StoreError::Duplicate { what: "turn" }.into());
+    }
     if let Some(turn) = &change.turn {
         transcripts::insert_turn(tables, id, turn)?;
     }

@@ -398,6 +398,7 @@ pub async fn conversation_change_is_written_completely(fixture: &Fixture) {
         conversation: conversation.clone(),
         items: items.clone(),
         turn: Some(turn("one", 1)),
+        unless_replied: None,
         evaluations: evaluations.clone(),
         jobs: jobs.to_vec(),
         record: None,

@@ -111,6 +111,7 @@ pub async fn second_reply_under_one_key_writes_nothing(fixture: &Fixture) {
                 conversation: Conversation { item_count: 3, ..view.conversation.clone() },
                 items: vec![scene.item(&view.conversation, Role::Assistant, "again")],
                 turn: Some(StoredTurn { input_hash: "ef".repeat(32), ..turn("one", 1) }),
+                unless_replied: None,
                 evaluations: vec![evaluation],
                 jobs: vec![onerun_domain::Job::new(scene.project.id.clone(), work)],
                 record: None,

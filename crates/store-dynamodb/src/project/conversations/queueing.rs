@@ -20,12 +20,12 @@ use super::{
         ProjectTable, contended, duplicate, personas,
         simulations::{self, COUNTS},
     },
-    WHAT, put,
+    WHAT, put, put_entry,
 };
 
 /// How many conversations one transaction adds at most, so that it stays within DynamoDB's bound
 /// with the counts, the numbers and the check.
-const MAX_ADDED: usize = 80;
+const MAX_ADDED: usize = 40;
 
 /// The taken numbers: one bit each.
 const TAKEN: &str = "taken";
@@ -95,7 +95,7 @@ async fn add_some(
         match table.database.write(&writes, &mut retry).await? {
             Written::All => return Ok(()),
             // Only ids that exist already failed; reading again would not help.
-            Written::Failed(failed) if failed.iter().all(|index| *index < added.len()) => {
+            Written::Failed(failed) if failed.iter().all(|index| *index < 2 * added.len()) => {
                 return Err(duplicate(&writes, &failed).into());
             }
             Written::Failed(_) if retry.wait().await => {}
@@ -104,24 +104,23 @@ async fn add_some(
     }
 }
 
-/// The conversations, then their numbers, then their counts.
+/// The conversations with their entries, then their numbers, then their counts.
 fn additions(
     keys: &SimulationKeys,
     stored: &StoredSimulation,
     added: &[&Conversation],
     numbers: Write,
 ) -> Vec<Write> {
-    let put_new =
-        |conversation: &&Conversation| put(keys, conversation, &[]).set(REVISION, item::number(1)).if_new();
-    let mut writes: Vec<Write> = added.iter().map(put_new).collect();
+    let put_new = |conversation: &&Conversation| {
+        let stored = StoredConversation::new((*conversation).clone());
+        let own = put(keys, &stored).set(REVISION, item::number(stored.revision)).if_new();
+        [own, put_entry(keys, conversation).if_new()]
+    };
+    let mut writes: Vec<Write> = added.iter().flat_map(put_new).collect();
     writes.push(numbers);
     let mut counts: BTreeMap<Key, Counts> = BTreeMap::new();
     for conversation in added {
-        let stored_conversation = StoredConversation {
-            conversation: (*conversation).clone(),
-            evaluations: Vec::new(),
-            revision: 1,
-        };
+        let stored_conversation = StoredConversation::new((*conversation).clone());
         let one = Counts::of_conversation(&stored_conversation, &stored.pinned);
         let sum = counts.entry(keys.counter_shard_of(conversation.id.as_str())).or_default();
         *sum = std::mem::take(sum).plus(one);

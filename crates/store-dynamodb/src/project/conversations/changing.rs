@@ -1,0 +1,349 @@
+//! Changes of conversations.
+//!
+//! Most changes are turns: they change the conversation itself and add messages, and nothing else must be true together
+//! with them. They need no transaction, which would cost twice as much. First the messages are put, which nobody reads
+//! before the conversation counts them, and then the conversation on its revision. Messages of a change that was not
+//! completed are replaced by the next one, because they carry the revision that their change would have made
+//! ([`Write::fenced`]).
+//!
+//! All other changes are transactions. They write the conversation on its revision, and what they count to a counter
+//! shard on the simulation's revision.
+
+use std::collections::BTreeSet;
+
+use onerun_domain::{Conversation, ConversationId, Evaluation, Job, ObjectiveRef, SimulationId, Work};
+use onerun_store::{ChangeError, ConversationChange, ConversationView, Decide, StoreError};
+
+use crate::{
+    counts::{Counts, UNSETTLED},
+    database::{Changed, Written, unique},
+    idempotency, jobs,
+    keys::{self, SimulationKeys, TranscriptKeys},
+    overdue,
+    record::{self, ReplyPlace, StoredConversation, StoredEvaluation, StoredSimulation},
+    retry::RetryPolicy,
+    write::Write,
+};
+
+use super::{
+    super::{
+        ProjectTable, contended, duplicate, find,
+        simulations::{self, COUNTS},
+        transcripts,
+    },
+    EVALUATION, WHAT, put, put_entry,
+};
+
+/// What an earlier try of a change taught.
+#[derive(Default)]
+struct Tried {
+    /// Whether the state must be read as of one moment.
+    needs_snapshot: bool,
+    /// Whether this may be the last unsettled conversation of its counter shard.
+    may_be_last: bool,
+    /// The revision on which the messages of another change were found.
+    blocked_at: Option<u64>,
+}
+
+pub(in super::super) async fn change(
+    table: ProjectTable<'_>,
+    simulation: &SimulationId,
+    id: &ConversationId,
+    mut decide: Decide<ConversationView, ConversationChange>,
+) -> Result<Option<Conversation>, ChangeError> {
+    let keys = table.keys(simulation);
+    let mut retry = RetryPolicy::new();
+    let mut tried = Tried::default();
+    loop {
+        let found = read(table, &keys, id, tried.needs_snapshot, &mut retry).await?;
+        // The parts of a transaction become visible one after the other, so only a change is decided at the first try.
+        let is_final = std::mem::replace(&mut tried.needs_snapshot, true);
+        let Some((simulation, before)) = found else {
+            if is_final {
+                return Ok(None);
+            }
+            continue;
+        };
+        let view = ConversationView {
+            simulation: simulation.simulation.clone(),
+            conversation: before.conversation.clone(),
+        };
+        let change = match decide(view) {
+            Ok(change) => change,
+            Err(_) if !is_final => continue,
+            Err(refusal) => return Err(refusal.into()),
+        };
+        let planned = match plan(table, &keys, &simulation, &before, change, tried.may_be_last) {
+            Ok(Some(planned)) => planned,
+            Ok(None) | Err(_) if !is_final => continue,
+            Ok(None) => return Ok(Some(before.conversation)),
+            Err(error) => return Err(error.into()),
+        };
+        if planned.write(table, &keys, &before, &mut tried, &mut retry).await? {
+            table.memory.claimed.note(keys.conversation(id), &planned.after);
+            return Ok(Some(planned.after.conversation));
+        }
+        if !retry.wait().await {
+            return Err(contended(WHAT));
+        }
+    }
+}
+
+/// The state for a decision.
+async fn read(
+    table: ProjectTable<'_>,
+    keys: &SimulationKeys,
+    id: &ConversationId,
+    at_one_moment: bool,
+    retry: &mut RetryPolicy,
+) -> Result<Option<(StoredSimulation, StoredConversation)>, StoreError> {
+    let wanted = [keys.simulation(), keys.conversation(id)];
+    let claimed = table.memory.claimed.take(&keys.conversation(id));
+    if !at_one_moment && let Some(claimed) = claimed {
+        let simulation = table.database.get(simulations::WHAT, &keys.simulation()).await?;
+        let simulation = simulation.map(|item| record::simulation(&item)).transpose()?;
+        return Ok(simulation.map(|simulation| (simulation, claimed)));
+    }
+    let (simulation, conversation) = if at_one_moment {
+        let mut items = table.database.snapshot(WHAT, &wanted, retry).await?.into_iter();
+        (items.next().flatten(), items.next().flatten())
+    } else {
+        let found = table.database.get_all(WHAT, BTreeSet::from(wanted.clone())).await?;
+        let [simulation, conversation] = &wanted;
+        (find(simulations::WHAT, &found, simulation), find(WHAT, &found, conversation))
+    };
+    let (Some(simulation), Some(conversation)) = (simulation, conversation) else { return Ok(None) };
+    Ok(Some((record::simulation(&simulation)?, record::conversation(&conversation)?)))
+}
+
+/// The writes of a change.
+struct Planned {
+    after: StoredConversation,
+    /// The random name of the change.
+    writer: [u8; 16],
+    /// The conversation, on its revision.
+    conversation: Write,
+    /// The messages.
+    messages: Vec<Write>,
+    /// The counter shard, if there is a count or something that must not outlive the simulation.
+    counter_shard: Option<Write>,
+    /// Everything else that must be true together.
+    others: Vec<Write>,
+    settles: bool,
+}
+
+impl Planned {
+    /// Whether everything was written. If not, the change must be decided again.
+    async fn write(
+        &self,
+        table: ProjectTable<'_>,
+        keys: &SimulationKeys,
+        before: &StoredConversation,
+        tried: &mut Tried,
+        retry: &mut RetryPolicy,
+    ) -> Result<bool, StoreError> {
+        if self.counter_shard.is_none() && self.others.is_empty() {
+            return self.write_one_by_one(table, keys, before, tried).await;
+        }
+        let mut writes = vec![self.conversation.clone()];
+        writes.extend(self.counter_shard.clone());
+        let counted = writes.len();
+        writes.extend(self.messages.clone());
+        let rest = writes.len();
+        writes.extend(self.others.clone());
+        let failed = match table.database.write(&writes, retry).await? {
+            Written::All => return Ok(true),
+            Written::Failed(failed) => failed,
+        };
+        if failed.iter().any(|index| (counted..rest).contains(index)) {
+            unblock(table, keys, before, tried).await?;
+            return Ok(false);
+        }
+        // The state that the decision read is unchanged, so the failed condition is an item that must be new.
+        if failed.iter().all(|index| *index >= rest) {
+            return Err(duplicate(&writes, &failed));
+        }
+        // Either the simulation changed, or this is the last unsettled conversation of its counter shard.
+        tried.may_be_last = tried.may_be_last || (self.settles && failed == [1]);
+        Ok(false)
+    }
+
+    async fn write_one_by_one(
+        &self,
+        table: ProjectTable<'_>,
+        keys: &SimulationKeys,
+        before: &StoredConversation,
+        tried: &mut Tried,
+    ) -> Result<bool, StoreError> {
+        for messages in &self.messages {
+            if let Changed::No = table.database.put(messages).await? {
+                unblock(table, keys, before, tried).await?;
+                return Ok(false);
+            }
+        }
+        if let Changed::Yes(_) = table.database.put(&self.conversation).await? {
+            return Ok(true);
+        }
+        // Perhaps the write was repeated after a lost answer.
+        let id = keys.conversation(&before.conversation.id);
+        let found =
+            table.database.get(WHAT, &id).await?.map(|item| record::conversation(&item)).transpose()?;
+        Ok(found.is_some_and(|found| found.was_written_by(&self.writer)))
+    }
+}
+
+/// Messages of another change on the same revision are in the way. If it has not been completed by the second try, its
+/// revision is taken from it.
+async fn unblock(
+    table: ProjectTable<'_>,
+    keys: &SimulationKeys,
+    before: &StoredConversation,
+    tried: &mut Tried,
+) -> Result<(), StoreError> {
+    if tried.blocked_at.replace(before.revision) == Some(before.revision) {
+        let key = keys.conversation(&before.conversation.id);
+        table.database.update(&Write::update(WHAT, key).revise(before.revision)).await?;
+    }
+    Ok(())
+}
+
+/// The writes of a change; `None` if it changes nothing.
+///
+/// The change that settles the last conversation of a counter shard also adds the job that finishes
+/// the simulation: the last conversation of all is also the last of its shard. A condition of the
+/// write says that it is not the last, so no other conversation can settle in between. Only when
+/// that condition fails is the job added.
+fn plan(
+    table: ProjectTable<'_>,
+    keys: &SimulationKeys,
+    simulation: &StoredSimulation,
+    before: &StoredConversation,
+    change: ConversationChange,
+    may_be_last: bool,
+) -> Result<Option<Planned>, StoreError> {
+    let ConversationChange { conversation, items, turn, unless_replied, evaluations, mut jobs, record } =
+        change;
+    let is_replied = |key: &String| before.replies.find(key).is_some();
+    if unless_replied.as_ref().is_some_and(is_replied)
+        || turn.as_ref().is_some_and(|turn| is_replied(&turn.idempotency_key))
+    {
+        return Err(StoreError::Duplicate { what: "turn" });
+    }
+    let changes = conversation != before.conversation
+        || !items.is_empty()
+        || turn.is_some()
+        || !evaluations.is_empty()
+        || !jobs.is_empty()
+        || record.is_some();
+    if !changes {
+        return Ok(None);
+    }
+    let writer = unique()?;
+    let mut after = after(simulation, before, conversation, &evaluations)?;
+    after.note_writer(&writer);
+    let transcript = keys.transcript(&before.conversation.id);
+    let appended =
+        transcripts::append(&transcript, before, &items, turn.as_ref(), &keys::hex(writer.split_at(8).0))?;
+    let counts = Counts::of_conversation(&after, &simulation.pinned)
+        .since(Counts::of_conversation(before, &simulation.pinned));
+    let settles = counts.settles();
+    let counter_shard = keys.counter_shard_of(before.conversation.id.as_str());
+    let mut counter_shard = if counts.is_empty() {
+        let needs_check = !evaluations.is_empty() || !jobs.is_empty() || record.is_some();
+        needs_check.then(|| Write::check(COUNTS, counter_shard))
+    } else {
+        Some(counts.write(Write::update(COUNTS, counter_shard)))
+    }
+    .map(|write| write.if_revision(simulation.revision));
+    if settles && may_be_last {
+        let work = Work::FinishSimulation { simulation: simulation.simulation.id.clone() };
+        jobs.push(Job::new(table.project.clone(), work));
+    } else if settles {
+        counter_shard = counter_shard.map(|shard| shard.if_above(UNSETTLED, 1));
+    }
+    let mut others = Vec::new();
+    if let Some(turn) = turn {
+        let place = appended.reply.unwrap_or(ReplyPlace::OwnItem);
+        after.replies.add(&turn.idempotency_key, place);
+        others.extend((place == ReplyPlace::OwnItem).then(|| transcripts::keep(&transcript, &turn)));
+    }
+    let is_moved = before.conversation.status != after.conversation.status
+        || before.conversation.queued_at != after.conversation.queued_at
+        || before.conversation.is_settled() != after.conversation.is_settled();
+    others.extend(is_moved.then(|| put_entry(keys, &after.conversation)));
+    others.extend(evaluations.iter().map(|evaluation| record_evaluation(&transcript, evaluation)));
+    others.extend(jobs::calls(table.database, &jobs));
+    others.extend(record.as_ref().map(idempotency::put));
+    let conversation = put(keys, &after).revise(before.revision);
+    Ok(Some(Planned {
+        after,
+        writer,
+        conversation,
+        messages: appended.writes,
+        counter_shard,
+        others,
+        settles,
+    }))
+}
+
+/// The stored conversation after a change, without the replies that it adds.
+fn after(
+    simulation: &StoredSimulation,
+    before: &StoredConversation,
+    conversation: Conversation,
+    evaluations: &[Evaluation],
+) -> Result<StoredConversation, StoreError> {
+    let mut earlier_counts = before.earlier_counts.clone();
+    let attempts = usize::try_from(conversation.attempt.saturating_sub(1)).unwrap_or(0);
+    if attempts > earlier_counts.len() {
+        earlier_counts.push(before.conversation.item_count);
+        earlier_counts.resize(attempts, 0);
+    }
+    Ok(StoredConversation {
+        evaluations: outcomes(simulation, before, conversation.attempt, evaluations)?,
+        earlier_counts,
+        replies: before.replies.clone(),
+        writers: before.writers.clone(),
+        due: overdue::next_mark(before.due.as_deref(), &conversation),
+        revision: before.revision + 1,
+        conversation,
+    })
+}
+
+fn record_evaluation(keys: &TranscriptKeys, evaluation: &Evaluation) -> Write {
+    let key = keys.evaluation(evaluation.attempt, &evaluation.objective);
+    Write::put(EVALUATION, key, &record::evaluation_body(evaluation)).if_new()
+}
+
+/// The outcomes of the conversation's current attempt after the change.
+fn outcomes(
+    simulation: &StoredSimulation,
+    before: &StoredConversation,
+    attempt: u32,
+    evaluations: &[Evaluation],
+) -> Result<Vec<StoredEvaluation>, StoreError> {
+    let mut outcomes = before.evaluations.clone();
+    if attempt != before.conversation.attempt {
+        outcomes.clear();
+    }
+    for evaluation in evaluations {
+        require_pinned(simulation, &evaluation.objective)?;
+        if evaluation.attempt == attempt {
+            outcomes.push(StoredEvaluation {
+                objective: evaluation.objective.clone(),
+                outcome: evaluation.outcome,
+                score: evaluation.score,
+            });
+        }
+    }
+    Ok(outcomes)
+}
+
+/// An evaluation needs an objective that the simulation pins.
+fn require_pinned(simulation: &StoredSimulation, objective: &ObjectiveRef) -> Result<(), StoreError> {
+    if simulation.pinned.contains(objective) {
+        return Ok(());
+    }
+    let reason = "it names an objective that its simulation does not pin".into();
+    Err(StoreError::Corrupt { what: EVALUATION, reason })
+}
