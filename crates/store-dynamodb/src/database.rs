@@ -379,7 +379,7 @@ impl Database {
     pub(crate) async fn put(&self, write: &Write) -> Result<Changed, StoreError> {
         let mut retry = RetryPolicy::new();
         loop {
-            match retry.attempt(write.as_put(&self.client, &self.table)?.send()).await {
+            match retry.attempt(Box::pin(write.as_put(&self.client, &self.table)?.send())).await {
                 Ok(_) => return Ok(Changed::Yes(Attributes::new())),
                 Err(error) if is_condition(&error) => return Ok(Changed::No),
                 Err(error) if failure::is_passing(&error) && retry.wait().await => {}

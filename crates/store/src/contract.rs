@@ -326,6 +326,8 @@ macro_rules! contract {
                 two_conversations_may_use_one_key
                 reply_outlives_its_attempt
                 each_attempt_has_its_own_messages
+                context_of_a_reply_is_of_the_present_attempt
+                change_under_a_replied_key_writes_nothing
                 turn_is_claimed_by_one_of_two_calls
                 only_one_call_holds_the_turn
                 undelivered_reply_stays_until_delivered

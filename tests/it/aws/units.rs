@@ -1,6 +1,8 @@
 //! What the hot path consumes of DynamoDB, by operation, with bounds. `cargo nextest run … aws::units --no-capture`
 //! prints the table.
 
+#![expect(clippy::print_stderr, reason = "the table is for people")]
+
 use std::fmt::Write as _;
 
 use futures_util::future::join_all;

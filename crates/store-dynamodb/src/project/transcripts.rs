@@ -291,9 +291,12 @@ pub(super) async fn delete(
                     writes.push(deletion(&keys, what, &item, &mut left)?);
                 }
             }
-            let written = stream::iter(writes).map(async |write: Write| match write.is_update() {
-                true => table.database.update_unread(&write).await,
-                false => table.database.delete(&write).await.map(drop),
+            let written = stream::iter(writes).map(async |write: Write| {
+                if write.is_update() {
+                    table.database.update_unread(&write).await
+                } else {
+                    table.database.delete(&write).await.map(drop)
+                }
             });
             written.buffer_unordered(AT_ONCE).try_for_each(|()| ready(Ok(()))).await?;
         }

@@ -169,6 +169,47 @@ pub async fn each_attempt_has_its_own_messages(fixture: &Fixture) {
     assert_eq!(scene.items(&id, 3).await, []);
 }
 
+/// The context of a reply is the agent, the persona and the messages of the present attempt.
+pub async fn context_of_a_reply_is_of_the_present_attempt(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
+    let answered = scene.answered().await;
+    let id = &answered.id;
+    let context = async |conversation: &Conversation| {
+        scene.store().reply_context(&scene.simulation, conversation).await.unwrap()
+    };
+    let found = context(&answered).await;
+    assert_eq!(found.items, scene.items(id, 1).await);
+    assert_eq!(found.persona, scene.read(id).await.persona);
+    assert_eq!(found.agent.id, scene.simulation.agent_id);
+    scene.lose_lease(id).await.unwrap();
+    let started = scene.start(id).await.unwrap();
+    assert_eq!(context(&started).await.items, []);
+}
+
+/// A change that must find no reply under an idempotency key is refused if there is one, and writes nothing.
+pub async fn change_under_a_replied_key_writes_nothing(fixture: &Fixture) {
+    let scene = fixture.scene(1).await;
+    let answered = scene.answered().await;
+    let id = &answered.id;
+    let now = scene.pass(CLAIM);
+    let change = async |key: &str| {
+        let key = key.to_owned();
+        let decide = move |view: crate::ConversationView| {
+            let conversation = Conversation { updated_at: now, ..view.conversation };
+            Ok(ConversationChange {
+                unless_replied: Some(key.clone()),
+                ..ConversationChange::to(conversation)
+            })
+        };
+        scene.change(id, decide).await
+    };
+    assert!(is_duplicate(&change("one").await));
+    assert_eq!(scene.stored(id).await, answered);
+    let changed = change("two").await.unwrap();
+    assert_eq!(changed.updated_at, now);
+    assert_eq!(scene.stored(id).await, changed);
+}
+
 /// Of two concurrent calls, one claims the turn, and the other learns when the claim expires.
 pub async fn turn_is_claimed_by_one_of_two_calls(fixture: &Fixture) {
     let scene = fixture.scene(ROUNDS).await;

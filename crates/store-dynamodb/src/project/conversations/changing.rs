@@ -79,7 +79,8 @@ pub(in super::super) async fn change(
             Ok(None) => return Ok(Some(before.conversation)),
             Err(error) => return Err(error.into()),
         };
-        if planned.write(table, &keys, &before, &mut tried, &mut retry).await? {
+        let write = planned.write(table, &keys, &before, &mut tried, &mut retry);
+        if Box::pin(write).await? {
             table.memory.claimed.note(keys.conversation(id), &planned.after);
             return Ok(Some(planned.after.conversation));
         }
