@@ -63,9 +63,9 @@
 //!
 //! # Access
 //!
-//! All reads except those of `by-due` and of the agent and persona of a reply are consistent. A *snapshot* is `TransactGetItems`: a decision sees
-//! items of one moment, and never the middle of a transaction. Otherwise a job could run before the
-//! change that enqueued it is visible.
+//! All reads except those of `by-due` and of the agent and persona of a reply are consistent. A *snapshot* is
+//! `TransactGetItems`: a decision sees items of one moment, and never the middle of a transaction. Otherwise a job
+//! could run before the change that enqueued it is visible.
 //!
 //! | method | calls |
 //! |---|---|
@@ -150,21 +150,21 @@
 //!
 //! # Turns
 //!
-//! A turn is claimed, and then completed with its messages. Nothing else must be true together with either, so neither is
-//! a transaction, which would cost twice as much. The claim is one `PutItem` of the conversation on its revision. The
-//! completion puts the messages first, where nobody reads them, because the conversation says how many there are. Then it
-//! puts the conversation on its revision, and so makes them count. If the process dies in between, the next completion
-//! puts its messages in the same place: they have a greater *fence*, the revision that their change will make. Messages
-//! with a smaller fence never replace those with a greater one, so a late process changes nothing. A conversation
-//! remembers the random names of its last eight writes, by which a write that is repeated after a lost answer recognizes
-//! itself.
+//! A turn is claimed, and then completed with its messages. Nothing else must be true together with either, so
+//! neither is a transaction, which would cost twice as much. The claim is one `PutItem` of the conversation on its
+//! revision. The completion puts the messages first, where nobody reads them, because the conversation says how many
+//! there are. Then it puts the conversation on its revision, and so makes them count. If the process dies in between,
+//! the next completion puts its messages in the same place: they have a greater *fence*, the revision that their
+//! change will make. Messages with a smaller fence never replace those with a greater one, so a late process changes
+//! nothing. A conversation remembers the random names of its last eight writes, by which a write that is repeated
+//! after a lost answer recognizes itself.
 //!
 //! A simulation may be cancelled between the decision about a turn and its write. The turn is then written as if it had
 //! come before. Whatever moves a count, such as a start or an end, checks the simulation's revision.
 //!
-//! The lease of a conversation is renewed by both writes. Its *mark* in `by-due` stays: it says when the tick looks at the
-//! conversation, and the tick moves it if the lease is longer by then. So an entry of that index is written when a
-//! conversation starts and when it ends.
+//! The lease of a conversation is renewed by both writes. Its *mark* in `by-due` stays: it says when the tick looks
+//! at the conversation, and the tick moves it if the lease is longer by then. So an entry of that index is written
+//! when a conversation starts and when it ends.
 //!
 //! Usage of models is counted without a common item: each process has items of its own, and puts their totals.
 //!

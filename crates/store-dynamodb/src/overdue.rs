@@ -4,7 +4,8 @@
 //! stored state and refuses an entry that is out of date. An entry that is still missing is found
 //! by the next query.
 //!
-//! The entry of a lease is a mark: it says when to look at the conversation, and is not moved when the lease is renewed.
+//! The entry of a lease is a mark: it says when to look at the conversation, and is not moved when the lease is
+//! renewed.
 
 use std::future::ready;
 
@@ -84,7 +85,8 @@ pub(crate) async fn find(database: &Database, limit: u32, now: Timestamp) -> Res
 /// How many marks of each shard one search reads.
 const MARKS: usize = 1_000;
 
-/// Conversations whose lease has expired. Marks that came too early are moved to the time that the conversation has now.
+/// Conversations whose lease has expired. Marks that came too early are moved to the time that the conversation has
+/// now.
 async fn conversations(
     database: &Database,
     limit: u32,

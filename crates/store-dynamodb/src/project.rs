@@ -48,7 +48,7 @@ pub(crate) struct DynamoDbProject {
     id: ProjectId,
 }
 
-/// What a process remembers of all projects. It saves calls, and nothing depends on it.
+/// The memory of a process about all projects. It saves calls, and nothing depends on it.
 #[derive(Default)]
 pub(crate) struct ProcessMemory {
     usage: UsageWriter,

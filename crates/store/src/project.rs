@@ -331,11 +331,10 @@ pub trait ProjectStore: Send + Sync {
     ///
     /// All of the change is written or none of it, and only if conversation and simulation have not
     /// changed since the decision. A change of turn, lease or messages alone, which moves no count and enqueues no job,
-    /// may be written although the simulation changed meanwhile, as if it had come before. A change that settles the conversation is counted in its
-    /// simulation's [`Progress`] by the same write. The write that brings the count to the
-    /// simulation's target also adds the job
-    /// [`Work::FinishSimulation`](onerun_domain::Work::FinishSimulation). A backend that cannot
-    /// know the count may add it with every settlement, because the job decides.
+    /// may be written although the simulation changed meanwhile, as if it had come before. A change that settles the
+    /// conversation is counted in its simulation's [`Progress`] by the same write. The write that brings the count to
+    /// the simulation's target also adds the job [`Work::FinishSimulation`](onerun_domain::Work::FinishSimulation). A
+    /// backend that cannot know the count may add it with every settlement, because the job decides.
     async fn change_conversation(
         &self,
         simulation: &SimulationId,
@@ -343,7 +342,7 @@ pub trait ProjectStore: Send + Sync {
         decide: Decide<ConversationView, ConversationChange>,
     ) -> Result<Option<Conversation>, ChangeError>;
 
-    /// What the reply to a conversation depends on, as the conversation was last written. A change of the agent in the
+    /// The context of the reply to a conversation, as the conversation was last written. A change of the agent in the
     /// last second may be missing.
     async fn reply_context(
         &self,

@@ -28,7 +28,7 @@ pub struct StoredReply {
     pub ended: bool,
 }
 
-/// What a persona's reply depends on, beside its simulation and conversation.
+/// The context of a persona's reply, beside its simulation and conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplyContext {
     /// The simulation's agent.

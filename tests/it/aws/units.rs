@@ -1,4 +1,4 @@
-//! What the hot path consumes of DynamoDB, by operation, with bounds. `cargo nextest run … aws::units --no-capture`
+//! Units of DynamoDB that the hot path consumes, by operation, with bounds. `cargo nextest run … aws::units --no-capture`
 //! prints the table.
 
 #![expect(clippy::print_stderr, reason = "the table is for people")]

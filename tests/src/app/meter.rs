@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::capacity::{self, Images, Indexes};
 use crate::listener::Listener;
 
-/// What some calls consumed.
+/// The consumption of some calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Units {
     /// Write units, with those of indexes.
@@ -64,7 +64,7 @@ impl Meter {
         DynamoDbStore::new(local::client(&format!("http://{}", self.listener.address())), table.name())
     }
 
-    /// What was consumed since the last call of this method.
+    /// The consumption since the last call of this method.
     pub fn take(&self) -> Units {
         self.take_logged().0
     }

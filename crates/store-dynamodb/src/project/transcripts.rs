@@ -33,7 +33,7 @@ const WHAT: &str = "message";
 /// The reply of a turn, beside its messages.
 const REPLY: &str = "reply";
 
-/// What appends messages.
+/// The writes that append messages.
 #[derive(Default)]
 pub(super) struct Appended {
     pub(super) writes: Vec<Write>,
@@ -233,7 +233,7 @@ impl Reading {
     }
 }
 
-/// What a reply depends on.
+/// The agent, persona and messages that a reply depends on.
 pub(super) async fn reply_context(
     table: ProjectTable<'_>,
     simulation: &Simulation,

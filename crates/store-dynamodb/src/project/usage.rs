@@ -2,8 +2,8 @@
 //! model and writer of the project.
 //!
 //! A *writer* is a store of one process. It alone writes its items, so it knows their totals and puts them whole. That
-//! costs one unit, cannot count a call twice although an answer was lost, and never meets another writer. Readers add up
-//! the writers.
+//! costs one unit, cannot count a call twice although an answer was lost, and never meets another writer. Readers add
+//! up the writers.
 
 use std::{
     collections::{BTreeMap, HashMap},

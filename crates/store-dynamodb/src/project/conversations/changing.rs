@@ -9,10 +9,11 @@
 //! All other changes are transactions. They write the conversation on its revision, and what they count to a counter
 //! shard on the simulation's revision.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use onerun_domain::{Conversation, ConversationId, Evaluation, Job, ObjectiveRef, SimulationId, Work};
 use onerun_store::{ChangeError, ConversationChange, ConversationView, Decide, StoreError};
+use tokio::time::Instant;
 
 use crate::{
     counts::{Counts, UNSETTLED},
@@ -34,15 +35,15 @@ use super::{
     EVALUATION, WHAT, put, put_entry,
 };
 
-/// What an earlier try of a change taught.
+/// The lessons of earlier tries of a change.
 #[derive(Default)]
 struct Tried {
     /// Whether the state must be read as of one moment.
     needs_snapshot: bool,
     /// Whether this may be the last unsettled conversation of its counter shard.
     may_be_last: bool,
-    /// The revision on which the messages of another change were found.
-    blocked_at: Option<u64>,
+    /// The revision on which the messages of another change were found, and when.
+    blocked: Option<(u64, Instant)>,
 }
 
 pub(in super::super) async fn change(
@@ -193,15 +194,23 @@ impl Planned {
     }
 }
 
-/// Messages of another change on the same revision are in the way. If it has not been completed by the second try, its
-/// revision is taken from it.
+/// The time that another change has between its messages and its conversation: many times what it needs.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Messages of another change on the same revision are in the way. If it is not completed in time, its revision is taken
+/// from it.
 async fn unblock(
     table: ProjectTable<'_>,
     keys: &SimulationKeys,
     before: &StoredConversation,
     tried: &mut Tried,
 ) -> Result<(), StoreError> {
-    if tried.blocked_at.replace(before.revision) == Some(before.revision) {
+    let since = match tried.blocked {
+        Some((revision, since)) if revision == before.revision => since,
+        _ => Instant::now(),
+    };
+    tried.blocked = Some((before.revision, since));
+    if since.elapsed() >= PATIENCE {
         let key = keys.conversation(&before.conversation.id);
         table.database.update(&Write::update(WHAT, key).revise(before.revision)).await?;
     }
