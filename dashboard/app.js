@@ -31,6 +31,19 @@ const VIEWS = [
     nav: 'simulations',
     scope: 'conversations:read',
   },
+  { pattern: /^#\/monitors$/, view: monitorProjectsView, nav: 'monitors', scope: 'monitors:read' },
+  {
+    pattern: /^#\/monitors\/(?<project>[A-Za-z0-9]{12})$/,
+    view: monitorsView,
+    nav: 'monitors',
+    scope: 'monitors:read',
+  },
+  {
+    pattern: /^#\/monitors\/(?<project>[A-Za-z0-9]{12})\/(?<monitor>[A-Za-z0-9]{12})$/,
+    view: monitorView,
+    nav: 'monitors',
+    scope: 'monitors:read',
+  },
 ];
 
 /** A parameter of an address: an id, a word or a number. A key is longer. */
@@ -45,6 +58,7 @@ function navigation() {
     api.may('keys:read') && ['attention', '#/attention', 'Attention'],
     mayAudit && ['audit', '#/audit', 'Audit'],
     api.may('simulations:read') && ['simulations', '#/simulations', 'Simulations'],
+    api.may('monitors:read') && ['monitors', '#/monitors', 'Monitors'],
   ].filter(Boolean);
 }
 

@@ -28,6 +28,7 @@ function badge(kind, text) {
 
 const BADGES = {
   active: 'good',
+  paused: 'paused',
   pending: 'waiting',
   disabled: 'paused',
   expired: 'unsure',

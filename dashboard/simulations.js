@@ -10,19 +10,23 @@ const isRunning = (simulation) => ['pending', 'in_progress'].includes(simulation
 const simulationAddress = (project, ...ids) =>
   ['#/simulations', project, ...ids].map((id, i) => (i ? encodeURIComponent(id) : id)).join('/');
 
-async function projectsView({ signal }) {
+/** Lets the user choose a project. */
+async function projectsView(
+  { signal },
+  { title = 'Simulations', address = simulationAddress, show = 'Show simulations' } = {},
+) {
   const { names, isAll } = await reachableProjects(signal);
   const mayList = api.may('projects:read');
   if (names.size === 1 && isAll) {
     const [[only]] = names;
-    location.replace(simulationAddress(only));
+    location.replace(address(only));
   }
   const id = h('input', { type: 'text', spellcheck: 'false', autocomplete: 'off' });
   const go = (event) => {
     event.preventDefault();
     const given = id.value.trim();
     if (PROJECT_ID.test(given)) {
-      location.hash = simulationAddress(given);
+      location.hash = address(given);
       return;
     }
     // Somebody may have pasted a key, which must not stay in the page or get into the address.
@@ -30,11 +34,11 @@ async function projectsView({ signal }) {
     showWrong(event.currentTarget, [['project', 'a project id has 12 letters and digits']]);
   };
   return [
-    heading('Simulations', { about: 'Choose a project.' }),
+    heading(title, { about: 'Choose a project.' }),
     names.size > 0 &&
       h(
         'ul.links',
-        Array.from(names, ([one, name]) => h('li', link(simulationAddress(one), name, h('span.id', one)))),
+        Array.from(names, ([one, name]) => h('li', link(address(one), name, h('span.id', one)))),
       ),
     names.size === 0 && isAll && h('p.empty', 'No projects yet.'),
     !isAll &&
@@ -49,7 +53,7 @@ async function projectsView({ signal }) {
             : 'Your key cannot list projects.',
           pointers: ['project'],
         }),
-        h('div.buttons', h('button.primary', { type: 'submit' }, 'Show simulations')),
+        h('div.buttons', h('button.primary', { type: 'submit' }, show)),
       ),
   ];
 }

@@ -9,6 +9,7 @@ const RESOURCES = [
   'simulations',
   'personas',
   'conversations',
+  'monitors',
   'keys',
   'audit',
 ];
@@ -30,11 +31,15 @@ const PRESETS = [
   {
     name: 'ci',
     about: 'For a pipeline: creates, runs and reads simulations',
-    scopes: ['projects:read', ...both('agents', 'objectives', 'simulations', 'personas', 'conversations')],
+    scopes: [
+      'projects:read',
+      ...both('agents', 'objectives', 'simulations', 'personas', 'conversations'),
+      'monitors:read',
+    ],
   },
   {
     name: 'monitor',
-    about: 'For a scheduled monitor: starts simulations and reads results',
+    about: 'For monitoring: starts simulations, manages monitors and reads results',
     scopes: [
       'projects:read',
       'agents:read',
@@ -42,6 +47,7 @@ const PRESETS = [
       ...both('simulations'),
       'personas:read',
       'conversations:read',
+      ...both('monitors'),
     ],
   },
   {

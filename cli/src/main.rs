@@ -12,6 +12,7 @@ mod keys;
 mod list;
 mod logs;
 mod models;
+mod monitors;
 mod objectives;
 mod outcome;
 mod output;
@@ -93,6 +94,12 @@ enum Command {
         #[command(subcommand)]
         command: simulations::Command,
     },
+    /// Create, show, pause and run monitors, which start simulations on a schedule.
+    #[command(after_help = outcome::AFTER_HELP)]
+    Monitors {
+        #[command(subcommand)]
+        command: monitors::Command,
+    },
     /// List, approve and reject the personas of a simulation.
     #[command(after_help = outcome::AFTER_HELP)]
     Personas {
@@ -168,6 +175,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Agents { command } => return query(agents::run(&command)),
         Command::Objectives { command } => return query(objectives::run(&command)),
         Command::Simulations { command } => return exit_with(simulations::run(&command)),
+        Command::Monitors { command } => return query(monitors::run(&command)),
         Command::Personas { command } => return query(personas::run(&command)),
         Command::Conversations { command } => return query(conversations::run(&command)),
         Command::Evaluations { command } => return query(evaluations::run(&command)),

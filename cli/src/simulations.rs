@@ -3,6 +3,8 @@
 mod create;
 mod wait;
 
+pub(crate) use create::Settings;
+
 use std::{collections::BTreeMap, fmt, process::ExitCode};
 
 use clap::{Args, Subcommand, ValueEnum};

@@ -37,6 +37,7 @@ async function createViews() {
   const worldly = await server.worldly();
   const { project, simulation, conversation } = await server.hostile();
   const { everything, replaced, partial } = await createKeys(worldly.project);
+  const monitor = await createMonitors(worldly, project);
   const [demo] = (await server.get(`/v1/simulations?project_id=${server.project.id}`)).data;
   const at = `/v1/simulations/${demo.id}/conversations`;
   const { data } = await server.get(`${at}?limit=100&project_id=${server.project.id}`);
@@ -84,8 +85,46 @@ async function createViews() {
     { name: 'world-held', hash: world(worldly.failed, worldly.held) },
     { name: 'world-lost', hash: world(worldly.failed, worldly.lost) },
     { name: 'world-retried', hash: world(worldly.failed, worldly.retried) },
+    { name: 'monitor-projects', hash: '#/monitors' },
+    { name: 'monitors', hash: `#/monitors/${worldly.project}` },
+    { name: 'monitor', hash: `#/monitors/${worldly.project}/${monitor}` },
+    { name: 'hostile-monitors', hash: `#/monitors/${project}` },
     { name: 'missing', hash: '#/keys/AAAAAAAAAAAA' },
   ];
+}
+
+/** Creates monitors with and without a schedule, and runs one. Returns its id. */
+async function createMonitors({ project, agent }, hostileProject) {
+  const create = (name, more, of = project, agentId = agent) =>
+    server.post(`/v1/monitors?project_id=${of}`, {
+      name,
+      simulation: {
+        name,
+        agent_id: agentId,
+        scenario: `A customer of ${NAMES.japanese} wants a refund. ${NAMES.emoji}`,
+        target_conversations: 20,
+        target_personas: 10,
+      },
+      ...more,
+    });
+  const daily = { expression: 'cron(30 9 ? * MON-FRI *)', timezone: 'Europe/Berlin' };
+  const { id } = await create(NAMES.arabic, {
+    schedule: daily,
+    gate: { min_pass_rate: 0.6, on: 'lower_bound' },
+  });
+  await create(NAMES.long, { schedule: { expression: 'rate(1 hour)' }, state: 'paused' });
+  await create(NAMES.chinese, {});
+  const [{ id: agentId }] = (await server.get(`/v1/agents?project_id=${hostileProject}`)).data;
+  await create(HOSTILE, { schedule: daily }, hostileProject, agentId);
+  const runs = `/v1/monitors/${id}/runs?project_id=${project}`;
+  await server.post(runs, {});
+  await server.post(runs, {});
+  const started = async () => (await server.get(runs)).data.every((run) => run.simulation_id !== null);
+  await eventually(started, 'the runs have simulations');
+  const [{ simulation_id: simulation }] = (await server.get(runs)).data;
+  await server.post(`/v1/simulations/${simulation}/cancel?project_id=${project}`, {});
+  await eventually(async () => (await server.get(runs)).data[0].verdict === 'infra', 'the run has a verdict');
+  return id;
 }
 
 /** Creates keys in every state and with names in several scripts. */

@@ -15,6 +15,7 @@ mod attempts;
 mod hostile;
 mod junit;
 mod models;
+mod monitors;
 mod reports;
 mod resources;
 mod run;

@@ -21,7 +21,7 @@ use onerun_tests::{
 use serde_json::{Value, json};
 
 /// Functions without a route.
-const EVENT_FUNCTIONS: [&str; 3] = ["run_jobs", "tick", "rotate_secret"];
+const EVENT_FUNCTIONS: [&str; 4] = ["run_jobs", "tick", "run_monitor", "rotate_secret"];
 
 fn operations() -> BTreeSet<&'static str> {
     ROUTES.iter().map(|route| route.operation).chain(EVENT_FUNCTIONS).collect()
@@ -180,7 +180,7 @@ fn function_reads_the_secret_only_if_it_checks_keys() {
         let expected = if route.access == Access::Public { BTreeSet::new() } else { reads.clone() };
         assert_eq!(rights.actions(route.operation, "secretsmanager"), expected, "{}", route.operation);
     }
-    for operation in ["run_jobs", "tick"] {
+    for operation in ["run_jobs", "tick", "run_monitor"] {
         assert!(!rights.may_read_secret(operation, "Secret"), "{operation}");
     }
     let rotates = set(&["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"]);
@@ -238,11 +238,12 @@ fn queue_hides_a_message_for_six_timeouts_of_its_function() {
 }
 
 /// One partition of each kind: see the list of `onerun-store-dynamodb`.
-const PARTITIONS: [&str; 12] = [
+const PARTITIONS: [&str; 13] = [
     "projects",
     "p3Xk81LmQzTb",
     "p3Xk81LmQzTb#sV1StGXR8Z5jdHi6BmyT0",
     "p3Xk81LmQzTb#sV1StGXR8Z5jdHi6BmyT0#cM3hK8xQ5ZrT1uVbN6wJd",
+    "p3Xk81LmQzTb#m4Wf93TcNqRs",
     "jobs#0",
     "dead-jobs",
     "keys",
@@ -321,13 +322,16 @@ fn function_has_only_the_table_rights_of_its_route() {
             }
         }
     }
-    for operation in ["run_jobs", "tick"] {
+    for operation in ["run_jobs", "tick", "run_monitor"] {
         let writes = partitions(&rights, operation, &["PutItem", "UpdateItem"]);
         assert!(writes.is_disjoint(&of_keys), "{operation} writes {writes:?}");
     }
     // Jobs, and messages after their retention.
     let deletes = partitions(&rights, "run_jobs", &["DeleteItem"]);
     assert_eq!(deletes, BTreeSet::from(["dead-jobs", "jobs#0", PARTITIONS[3]]));
+    // Monitors, which are items of their project.
+    let deletes = partitions(&rights, "delete_monitor", &["DeleteItem"]);
+    assert_eq!(deletes, BTreeSet::from(["p3Xk81LmQzTb"]));
     assert!(rights.actions("rotate_secret", "dynamodb").is_empty());
 }
 
@@ -355,11 +359,11 @@ fn list_function_may_write_only_the_poll_time() {
 }
 
 #[test]
-fn only_run_jobs_deletes_and_never_keys_or_audit() {
+fn only_two_functions_delete_and_never_keys_or_audit() {
     let rights = aws::Template::rights();
     for operation in operations() {
         let deletes = rights.actions(operation, "dynamodb").contains("dynamodb:DeleteItem");
-        assert_eq!(deletes, operation == "run_jobs", "{operation}");
+        assert_eq!(deletes, ["run_jobs", "delete_monitor"].contains(&operation), "{operation}");
         for partition in OF_KEYS {
             assert!(!rights.may(operation, "DeleteItem", "Table", partition), "{operation}: {partition}");
         }

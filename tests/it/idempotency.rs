@@ -38,6 +38,8 @@ fn every_creating_post_accepts_an_idempotency_key() {
         "claim_conversations",
         "start_conversation",
         "create_response",
+        "create_monitor",
+        "create_monitor_run",
     ];
     assert_eq!(operations, expected);
     for route in ROUTES.iter().filter(|route| route.method == Method::POST) {
@@ -82,7 +84,7 @@ async fn repeated_request_gets_the_same_reply_once() {
         assert_eq!(seeded.state().await, before, "{}", route.operation);
         seen += 1;
     }
-    assert_eq!(seen, 9);
+    assert_eq!(seen, 11);
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ mod managed_keys;
 mod model_faults;
 mod model_personas;
 mod models;
+mod monitors;
 mod numbers;
 mod objectives;
 mod pages;

@@ -20,6 +20,8 @@ const APPROVED: usize = 40;
 const CONVERSATIONS: usize = 300;
 /// Enough that some are left after those that were revoked or rotated.
 const KEYS: usize = 100;
+/// Enough that some are left after those that were deleted.
+const MONITORS: usize = 100;
 /// The number of conversations of the approved personas.
 const QUEUED: usize = APPROVED * CONVERSATIONS / PERSONAS;
 
@@ -138,7 +140,14 @@ async fn seed_project(client: &Client) -> Value {
         let body = json!({ "name": format!("Key {number}"), "preset": "ci", "all_projects": true });
         keys.push(id(&client.post("/v1/keys", &body, 200).await));
     }
+    let mut monitors = Vec::new();
+    for number in 0..MONITORS {
+        let body =
+            json!({ "name": format!("Monitor {number}"), "simulation": wanted(1, 1), "state": "paused" });
+        monitors.push(id(&client.post(&path("monitors"), &body, 200).await));
+    }
     json!({
+        "monitor_id": monitors,
         "key_id": keys,
         "project_id": [project],
         "agent_id": [agent],
@@ -147,6 +156,7 @@ async fn seed_project(client: &Client) -> Value {
         "simulation_id": [simulation],
         "simulation_to_cancel_id": [to_cancel],
         "persona_id": personas,
+        "held_conversation_id": conversations[10..30],
         "conversation_id": conversations,
     })
 }

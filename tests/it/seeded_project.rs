@@ -45,6 +45,7 @@ pub(crate) fn in_possible_order() -> Vec<&'static Route> {
         "claim_conversations" => 3,
         "end_conversation" => 4,
         "cancel_simulation" => 5,
+        "delete_monitor" => 6,
         _ => 2,
     });
     routes
@@ -80,6 +81,9 @@ impl<'a> SeededProject<'a> {
         conversation.start(200).await;
         conversation.say(None, 200).await;
         let conversation = conversation.id.clone();
+        let monitor = project.wanted(json!({ "objective_ids": [objective.clone()] }));
+        let monitor = json!({ "name": "Refunds", "simulation": monitor });
+        let monitor = id(&project.client.post(&project.path("/monitors"), &monitor, 200).await);
         let ids = vec![
             ("project_id", project.id.clone()),
             ("agent_id", project.agent.clone()),
@@ -89,6 +93,7 @@ impl<'a> SeededProject<'a> {
             ("conversation_id", conversation),
             ("persona_id", persona),
             ("key_id", key.id),
+            ("monitor_id", monitor),
         ];
         Self { project, ids }
     }
@@ -110,7 +115,7 @@ impl<'a> SeededProject<'a> {
     /// Every readable resource.
     pub(crate) async fn state(&self) -> Value {
         let mut state = vec![self.project.client.get("/v1/projects?limit=100", 200).await];
-        for rest in ["/agents", "/objectives", "/simulations"] {
+        for rest in ["/agents", "/objectives", "/simulations", "/monitors"] {
             state.push(self.project.get(&format!("{rest}?limit=100")).await);
         }
         let simulations: Vec<_> = data(&state[3]).iter().map(id).collect();
@@ -122,17 +127,17 @@ impl<'a> SeededProject<'a> {
                 state.push(json!(conversation.items().await));
             }
         }
+        for monitor in data(&state[4]).iter().map(id).collect::<Vec<_>>() {
+            state.push(self.project.get(&format!("/monitors/{monitor}/runs")).await);
+        }
         for path in ["/v1/keys?limit=100", "/v1/audit?limit=100"] {
             state.push(self.project.client.get(path, 200).await);
         }
         state.into()
     }
 
-    /// The documented example of the operation's body with this project's ids; `None` if it reads
-    /// no body.
-    pub(crate) fn value(&self, operation: &str) -> Option<Value> {
-        let mut body =
-            documentation(operation).get("requestBody")?["content"]["application/json"]["example"].clone();
+    /// Replaces the ids of an example by this project's.
+    fn set_ids(&self, body: &mut Value) {
         for (parameter, id) in &self.ids {
             for (field, value) in
                 [((*parameter).to_owned(), json!(id)), (format!("{parameter}s"), json!([id]))]
@@ -141,6 +146,17 @@ impl<'a> SeededProject<'a> {
                     *field = value;
                 }
             }
+        }
+    }
+
+    /// The documented example of the operation's body with this project's ids; `None` if it reads
+    /// no body.
+    pub(crate) fn value(&self, operation: &str) -> Option<Value> {
+        let mut body =
+            documentation(operation).get("requestBody")?["content"]["application/json"]["example"].clone();
+        self.set_ids(&mut body);
+        if let Some(simulation) = body.get_mut("simulation") {
+            self.set_ids(simulation);
         }
         if let Some(judge) = body.get_mut("judge") {
             *judge = json!("offline");

@@ -27,6 +27,9 @@ CONTRADICTIONS = {
     "personas": "target_personas",
 }
 
+# Operations on the attempt of a conversation that a worker holds.
+OF_HELD = ("/fail", "/renew")
+
 # Parameters of the query that need another one.
 NEEDED = {"objective_id": "outcome", "on": "min_pass_rate"}
 
@@ -67,20 +70,30 @@ def before_call(context, case, **kwargs):
     if not meta.generation.mode.is_positive:
         return
     if isinstance(case.body, dict):
-        know(case, case.body, wrong)
-        # Without duplicates.
-        if isinstance(objectives := case.body.get("objective_ids"), list):
-            case.body["objective_ids"] = IDS["objective_id"][: len(objectives)]
-        # An agent without conversations, because other requests start those. Waiting for some would take long.
-        if isinstance(agents := case.body.get("agent_ids"), list):
-            case.body["agent_ids"] = IDS["agent_to_claim_id"] * len(agents)
-            case.body.pop("wait_seconds", None)
-        # Personas can be copied only from a simulation of the same scenario, whose personas are approved.
-        if case.body.get("personas_from") is not None:
-            case.body["personas_from"] = None
-        for name in ("target_conversations", "target_personas"):
-            if case.body.get(name) is not None:
-                case.body[name] = min(case.body[name], MAX_TARGET)
+        exist(case, case.body, wrong)
+        if isinstance(simulation := case.body.get("simulation"), dict):
+            exist(case, simulation, wrong)
+
+
+def exist(case, body, wrong):
+    """Makes a body refer to what exists, and asks for little work."""
+    know(case, body, wrong)
+    # Without duplicates.
+    if isinstance(objectives := body.get("objective_ids"), list):
+        body["objective_ids"] = IDS["objective_id"][: len(objectives)]
+    # Most conversations are at their first attempt.
+    if case.operation.path.endswith(OF_HELD) and body.get("attempt") is not None:
+        body["attempt"] = 1
+    # An agent without conversations, because other requests start those. Waiting for some would take long.
+    if isinstance(agents := body.get("agent_ids"), list):
+        body["agent_ids"] = IDS["agent_to_claim_id"] * len(agents)
+        body.pop("wait_seconds", None)
+    # Personas can be copied only from a simulation of the same scenario, whose personas are approved.
+    if body.get("personas_from") is not None:
+        body["personas_from"] = None
+    for name in ("target_conversations", "target_personas"):
+        if body.get(name) is not None:
+            body[name] = min(body[name], MAX_TARGET)
 
 
 def agree(operation, body):
@@ -89,6 +102,18 @@ def agree(operation, body):
     body.pop("models", None)
     if "judge" in body:
         body["judge"] = "offline"
+    # A schema does not say which texts are schedules. This one starts nothing meanwhile.
+    if isinstance(schedule := body.get("schedule"), dict):
+        schedule.update(expression="0 0 29 2 *", timezone="Europe/Berlin")
+    # A lower bound needs more conversations than these simulations have.
+    if isinstance(gate := body.get("gate"), dict):
+        gate.pop("on", None)
+    if isinstance(simulation := body.get("simulation"), dict):
+        agree(operation, simulation)
+        # The monitor may have a gate, which needs an objective.
+        simulation["objective_ids"] = IDS["objective_id"][:1]
+        if isinstance(simulation.get("metadata"), dict):
+            simulation["metadata"] = kept(simulation["metadata"])
     # Labels are of objectives of the simulation.
     if isinstance(body.get("labels"), list):
         body["labels"] = []
@@ -97,7 +122,7 @@ def agree(operation, body):
     for name, other in CONTRADICTIONS.items():
         if body.get(name) is not None:
             body.pop(other, None)
-    if operation.path == "/v1/simulations" and body.get("personas") is None:
+    if "scenario" in body and body.get("personas") is None:
         body.setdefault("target_personas", 1)
         body["target_personas"] = body["target_personas"] or 1
     if operation.path == "/v1/keys":
@@ -131,4 +156,5 @@ def know(case, parameters, wrong):
         if name == "simulation_id" and case.operation.path.endswith("/cancel"):
             parameters[name] = RANDOM.choice(IDS["simulation_to_cancel_id"])
         elif RANDOM.random() < 0.9:
-            parameters[name] = RANDOM.choice(IDS[name])
+            is_held = name == "conversation_id" and case.operation.path.endswith(OF_HELD)
+            parameters[name] = RANDOM.choice(IDS["held_conversation_id" if is_held else name])

@@ -63,7 +63,7 @@ const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 pub const MODEL_KEYS_SECRET: &str = "model-keys";
 
 /// The functions without a route.
-const EVENT_FUNCTIONS: [&str; 3] = ["run_jobs", "tick", "rotate_secret"];
+const EVENT_FUNCTIONS: [&str; 4] = ["run_jobs", "tick", "run_monitor", "rotate_secret"];
 
 /// The polling interval of the stream and the queue.
 const PAUSE: Duration = Duration::from_millis(50);

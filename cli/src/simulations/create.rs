@@ -41,13 +41,27 @@ prints.";
 
 /// Options of `onerun simulations create`.
 #[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The simulation's name.
+    name: String,
+    #[command(flatten)]
+    settings: Settings,
+    /// Approve the personas, so that conversations start at once. Otherwise `onerun simulations approve` does.
+    #[arg(long)]
+    auto_approve: bool,
+    #[command(flatten)]
+    of: ProjectArgument,
+    #[command(flatten)]
+    printing: Printing,
+}
+
+/// The settings of a new simulation, besides its name.
+#[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("situation").required(true),
     group = ArgGroup::new("people").required(true).multiple(true),
 )]
-pub(crate) struct Create {
-    /// The simulation's name.
-    name: String,
+pub(crate) struct Settings {
     /// The agent under test: its id or exact name.
     #[arg(long, value_name = "ID|NAME")]
     agent: String,
@@ -72,62 +86,80 @@ pub(crate) struct Create {
     /// Copy the personas of this simulation, so that two agents meet the same people: its id or exact name.
     #[arg(long, value_name = "ID|NAME", requires = "personas")]
     personas_from: Option<String>,
-    /// Approve the personas, so that conversations start at once. Otherwise `onerun simulations approve` does.
-    #[arg(long)]
-    auto_approve: bool,
     /// The most messages of a conversation, of both sides together.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..=200))]
     max_turns: u32,
     /// The seed of everything that is generated, for repeatable runs [default: random].
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    #[command(flatten)]
-    of: ProjectArgument,
-    #[command(flatten)]
-    printing: Printing,
+}
+
+/// The contents of the files that settings name.
+pub(crate) struct Inputs {
+    scenario: String,
+    personas: Vec<NewPersona>,
 }
 
 pub(super) async fn run(options: &Create) -> anyhow::Result<()> {
-    let is_stdin = |file: &Path| file.as_os_str() == "-";
-    if options.scenario_file.as_deref().is_some_and(is_stdin)
-        && options.personas_file.as_deref().is_some_and(is_stdin)
-    {
-        bail!("--scenario-file and --personas-file cannot both be standard input");
-    }
-    let scenario = match &options.scenario_file {
-        Some(path) => input::read("--scenario-file", path, MAX_SCENARIO)?.trim_end().to_owned(),
-        None => options.scenario.clone().unwrap_or_default(),
-    };
-    let personas = match &options.personas_file {
-        Some(path) => read_personas(&input::read("--personas-file", path, MAX_PERSONAS)?)?,
-        None => Vec::new(),
-    };
-    let given = u32::try_from(personas.len()).context("--personas-file: too many personas")?;
-    let target_personas = options.personas.unwrap_or(given);
+    let inputs = options.settings.read()?;
     let project = options.of.client().await?;
-    let new = NewSimulation {
-        agent_id: find_agent(&project, &options.agent).await?,
-        name: options.name.clone(),
-        scenario,
-        target_conversations: options.conversations.unwrap_or(target_personas),
-        target_personas,
-        personas,
-        max_turns: options.max_turns,
-        personas_from: match &options.personas_from {
-            Some(wanted) => Some(find_simulation(&project, wanted).await?),
-            None => None,
-        },
-        auto_approve: options.auto_approve,
-        objective_ids: find_objectives(&project, &options.objectives).await?,
-        seed: options.seed,
-        models: None,
-        max_cost_usd: None,
-        expires_in_seconds: None,
-        metadata: Map::new(),
-    };
+    let new = options.settings.simulation(&project, &options.name, inputs, options.auto_approve).await?;
     let created = project.create_simulation(&new).await?;
     print_warnings(&created.warnings);
     options.printing.print(&created.id, async || project.simulation(&created.id).get().await).await
+}
+
+impl Settings {
+    /// Reads the files.
+    pub(crate) fn read(&self) -> anyhow::Result<Inputs> {
+        let is_stdin = |file: &Path| file.as_os_str() == "-";
+        if self.scenario_file.as_deref().is_some_and(is_stdin)
+            && self.personas_file.as_deref().is_some_and(is_stdin)
+        {
+            bail!("--scenario-file and --personas-file cannot both be standard input");
+        }
+        let scenario = match &self.scenario_file {
+            Some(path) => input::read("--scenario-file", path, MAX_SCENARIO)?.trim_end().to_owned(),
+            None => self.scenario.clone().unwrap_or_default(),
+        };
+        let personas = match &self.personas_file {
+            Some(path) => read_personas(&input::read("--personas-file", path, MAX_PERSONAS)?)?,
+            None => Vec::new(),
+        };
+        Ok(Inputs { scenario, personas })
+    }
+
+    /// The simulation, with the ids of what the settings name.
+    pub(crate) async fn simulation(
+        &self,
+        project: &ProjectClient,
+        name: &str,
+        Inputs { scenario, personas }: Inputs,
+        auto_approve: bool,
+    ) -> anyhow::Result<NewSimulation> {
+        let given = u32::try_from(personas.len()).context("--personas-file: too many personas")?;
+        let target_personas = self.personas.unwrap_or(given);
+        Ok(NewSimulation {
+            agent_id: find_agent(project, &self.agent).await?,
+            name: name.to_owned(),
+            scenario,
+            target_conversations: self.conversations.unwrap_or(target_personas),
+            target_personas,
+            personas,
+            max_turns: self.max_turns,
+            personas_from: match &self.personas_from {
+                Some(wanted) => Some(find_simulation(project, wanted).await?),
+                None => None,
+            },
+            auto_approve,
+            objective_ids: find_objectives(project, &self.objectives).await?,
+            seed: self.seed,
+            models: None,
+            max_cost_usd: None,
+            expires_in_seconds: None,
+            metadata: Map::new(),
+        })
+    }
 }
 
 async fn find_objectives(project: &ProjectClient, wanted: &[String]) -> anyhow::Result<Vec<String>> {

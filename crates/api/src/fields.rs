@@ -180,6 +180,23 @@ impl Fields<'_> {
         read(self)
     }
 
+    /// Reads an object in which one field has another default.
+    pub(crate) fn with_default<T: Input>(&mut self, name: &str, default: impl Into<Value>) -> Option<T> {
+        let default = default.into();
+        if let Source::Object { object, .. } = &mut self.source
+            && !object.contains_key(name)
+        {
+            object.insert(name.to_owned(), default.clone());
+        }
+        let read = T::read(self);
+        if let Source::Schema { properties, .. } = &mut self.source
+            && let Some(property) = properties.get_mut(name)
+        {
+            property["default"] = default;
+        }
+        read
+    }
+
     /// Adds an error of a field that contradicts another.
     pub(crate) fn refuse(&mut self, name: &str, detail: &str) {
         if let Source::Object { errors, .. } = &mut self.source {

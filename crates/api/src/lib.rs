@@ -24,6 +24,7 @@ mod keys;
 mod labels;
 mod late;
 mod missing;
+mod monitors;
 mod objectives;
 pub mod openapi;
 mod operation;

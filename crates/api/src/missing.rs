@@ -39,6 +39,7 @@ pub(crate) const fn of(resource: Resource) -> Missing {
             "evaluation runs",
             "GET /v1/simulations/{simulation_id}/evaluations",
         ),
+        Resource::Monitor => ("monitor_not_found", "monitor_id", "monitors", "GET /v1/monitors"),
         Resource::Key => ("key_not_found", "key_id", "keys", "GET /v1/keys"),
     };
     Missing { code, parameter, plural, list }

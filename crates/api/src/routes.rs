@@ -1,18 +1,19 @@
 //! All operations, in the order of their resources. A function on AWS names its route here.
 
 use crate::{
-    Route, agents, audit, claims, conversations, dashboard, evaluations, health, keys, labels, objectives,
-    openapi, operation::Operation, personas, projects, reports, results, simulations, usage, whoami,
+    Route, agents, audit, claims, conversations, dashboard, evaluations, health, keys, labels, monitors,
+    objectives, openapi, operation::Operation, personas, projects, reports, results, simulations, usage,
+    whoami,
 };
 
 pub use crate::{
     agents::*, audit::*, claims::*, conversations::*, dashboard::*, evaluations::*, health::*, keys::*,
-    labels::*, objectives::*, openapi::*, personas::*, projects::*, reports::*, results::*, simulations::*,
-    usage::*, whoami::*,
+    labels::*, monitors::*, objectives::*, openapi::*, personas::*, projects::*, reports::*, results::*,
+    simulations::*, usage::*, whoami::*,
 };
 
 /// The operations of each module that has any.
-pub(crate) const OPERATIONS: [&[Operation]; 18] = [
+pub(crate) const OPERATIONS: [&[Operation]; 19] = [
     health::OPERATIONS,
     openapi::OPERATIONS,
     dashboard::OPERATIONS,
@@ -30,6 +31,7 @@ pub(crate) const OPERATIONS: [&[Operation]; 18] = [
     claims::OPERATIONS,
     conversations::OPERATIONS,
     labels::OPERATIONS,
+    monitors::OPERATIONS,
     usage::OPERATIONS,
 ];
 

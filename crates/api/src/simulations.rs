@@ -2,10 +2,9 @@
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{
-    ExplicitPersonas, ObjectiveId, PersonaAttributes, PersonaDetail, PersonaDraft, PersonaText, Resource,
-    SimulationId, SimulationStatus, Target,
+    ExplicitPersonas, NewPersonas, NewSimulation, ObjectiveId, PersonaAttributes, PersonaDetail,
+    PersonaDraft, PersonaText, RequestedModels, Resource, SimulationId, SimulationStatus, Target,
 };
-use onerun_engine::{NewPersonas, NewSimulation, RequestedModels};
 use onerun_store::{ListSimulations, ProjectStore, SimulationDetail, SimulationOrder};
 use serde_json::{Value, json};
 

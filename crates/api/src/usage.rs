@@ -63,7 +63,7 @@ input! {
         max_turns = defaulted(5, "The maximum number of messages in a conversation, of both sides together."),
         objectives = defaulted(0, "The number of objectives with prose criteria.") => |count: Integer<0, 50>| count.0,
         models = defaulted(json!({}), "The models, as for a simulation.")
-            => |models: Nested<onerun_engine::RequestedModels>| models.0,
+            => |models: Nested<onerun_domain::RequestedModels>| models.0,
     }
 }
 

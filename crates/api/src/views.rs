@@ -8,6 +8,7 @@ mod evaluation;
 mod evaluation_run;
 mod item;
 mod key;
+mod monitor;
 mod objective;
 mod persona;
 mod persona_fault;
@@ -29,6 +30,7 @@ pub(crate) use evaluation::*;
 pub(crate) use evaluation_run::*;
 pub(crate) use item::*;
 pub(crate) use key::*;
+pub(crate) use monitor::*;
 pub(crate) use objective::*;
 pub(crate) use persona::*;
 pub(crate) use persona_fault::*;
@@ -146,6 +148,10 @@ words! {
     PersonaFaultKindOut(PersonaFaultKind),
     FaultSeverityOut(FaultSeverity),
     FaultSourceOut(FaultSource),
+    MonitorStateOut(MonitorState),
+    MonitorTriggerOut(MonitorTrigger),
+    GateBasisOut(GateBasis),
+    RunVerdictOut(RunVerdict),
 }
 
 /// A 95% confidence interval of a rate.

@@ -9,11 +9,13 @@ use onerun_auth::{
 };
 use onerun_domain::{
     AgeGroup, Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason,
-    EndedAttempt, Evaluation, EvaluationDetails, EvaluationStatus, FaultSeverity, FaultSource, Item,
-    MAX_PERSONA_FAULTS, MaxTurns, MessageText, Metadata, ModelName, ModelUsage, Name, NanoDollars, Objective,
-    ObjectiveRef, Outcome, Persona, PersonaAttributes, PersonaFault, PersonaFaultKind, PersonaSource,
-    Project, Quote, Role, Scenario, Score, Seed, Simulation, SimulationModels, SimulationOptions,
-    SimulationStatus, Target, TokenUsage,
+    EndedAttempt, Evaluation, EvaluationDetails, EvaluationStatus, ExplicitPersonas, FaultSeverity,
+    FaultSource, GateBasis, Item, MAX_PERSONA_FAULTS, MaxTurns, MessageText, Metadata, ModelName, ModelUsage,
+    Monitor, MonitorGate, MonitorRun, MonitorRunId, MonitorState, Name, NanoDollars, NewPersonas,
+    NewSimulation, Objective, ObjectiveRef, Outcome, Persona, PersonaAttributes, PersonaDraft, PersonaFault,
+    PersonaFaultKind, PersonaSource, Project, Quote, RequestedModels, Role, RunOutcomes, RunResults,
+    RunVerdict, Scenario, Schedule, Score, Seed, Simulation, SimulationModels, SimulationOptions,
+    SimulationStatus, Target, TokenUsage, Zone,
 };
 use onerun_store::{AgentSummary, ConversationSummary, KeyView, SimulationSummary, WireSize};
 use proptest::prelude::*;
@@ -23,14 +25,17 @@ use serde_json::{Map, Value, json};
 use crate::{
     audit::AuditEntryOut,
     views::{
-        AgentSummaryOut, ConversationSummaryOut, ItemOut, KeyOut, ObjectiveOut, PersonaOut, ProjectOut,
-        SimulationSummaryOut,
+        AgentSummaryOut, ConversationSummaryOut, ItemOut, KeyOut, MonitorOut, MonitorRunOut, ObjectiveOut,
+        PersonaOut, ProjectOut, SimulationSummaryOut,
     },
 };
 
 /// The times with the longest form.
 const EARLY: Timestamp = Timestamp::MIN;
 const LATE: Timestamp = Timestamp::MAX;
+
+/// A time that a schedule has later ones than.
+const LATE_ENOUGH: Timestamp = Timestamp::UNIX_EPOCH;
 
 const LONG_ID: &str = "WWWWWWWWWWWWWWWWWWWWW";
 const SHORT_ID: &str = "WWWWWWWWWWWW";
@@ -220,6 +225,7 @@ fn simulation(text: &str, long: &str, metadata: &Metadata) -> Simulation {
             max_cost: Some(NanoDollars::new(999_999_123_456_789)),
             max_tokens: Some(u64::MAX),
             created_by: Some(SHORT_ID.into()),
+            monitor_run: None,
         },
         metadata: metadata.clone(),
         status: SimulationStatus::InProgress,
@@ -228,6 +234,60 @@ fn simulation(text: &str, long: &str, metadata: &Metadata) -> Simulation {
         updated_at: EARLY,
         expires_at: EARLY,
         transcripts_deleted_at: Some(EARLY),
+    }
+}
+
+fn monitor(text: &str, long: &str, metadata: &Metadata) -> Monitor {
+    let Persona { summary, story, purpose, attributes, .. } = persona(text, metadata);
+    let draft = PersonaDraft { summary, story, purpose, attributes };
+    let model = Some(ModelName::parse(&format!("bedrock:{}", "\"".repeat(248))).unwrap());
+    let zone = Zone::parse("America/Argentina/ComodRivadavia").unwrap();
+    let expression = "cron(1,3,5,7,9,11,13,15 0,2,4,6,8,10,12 ? 1,3,5,7,9,11 MON,TUE,WED,THU,FRI 2030-2199)";
+    let schedule = Schedule::parse(expression, zone).unwrap();
+    Monitor {
+        id: SHORT_ID.parse().unwrap(),
+        project_id: SHORT_ID.parse().unwrap(),
+        name: name(text),
+        simulation: NewSimulation {
+            agent_id: SHORT_ID.parse().unwrap(),
+            name: name(text),
+            scenario: Scenario::parse(long).unwrap(),
+            target_conversations: Target::parse(10_000).unwrap(),
+            personas: NewPersonas::Explicit(ExplicitPersonas::parse(vec![draft; 5]).unwrap()),
+            max_turns: MaxTurns::parse(200).unwrap(),
+            auto_approve: false,
+            objective_ids: vec![SHORT_ID.parse().unwrap(); 50],
+            seed: Some(Seed::parse(Seed::MAX).unwrap()),
+            metadata: metadata.clone(),
+            expires_in_seconds: u32::MAX,
+            models: RequestedModels { persona: model.clone(), reply: model.clone(), judge: model },
+            max_cost_usd: Some(NanoDollars::new(999_999_123_456_789)),
+            max_tokens: Some(u64::MAX),
+        },
+        next_run_at: schedule.next_after(LATE_ENOUGH, LATE_ENOUGH),
+        schedule: Some(schedule),
+        gate: Some(MonitorGate { min_pass_rate: 0.123_456_789_012_345_6, on: GateBasis::LowerBound }),
+        state: MonitorState::Active,
+        metadata: metadata.clone(),
+        created_by: SHORT_ID.into(),
+        scheduled_since: EARLY,
+        created_at: EARLY,
+        updated_at: EARLY,
+    }
+}
+
+fn monitor_run(text: &str, monitor: &Monitor) -> MonitorRun {
+    let outcomes =
+        RunOutcomes { passed: 1_000_000, failed: 1_000_000, inconclusive: 1_000_000, infra: u64::MAX };
+    let results =
+        RunResults { outcomes, verdict: Some(RunVerdict::Inconclusive), reasons: vec![text.to_owned(); 5] };
+    MonitorRun {
+        started_at: Some(EARLY),
+        ended_at: Some(EARLY),
+        status: SimulationStatus::InProgress,
+        failure_reason: Some(text.to_owned()),
+        results: Some(results),
+        ..MonitorRun::requested(MonitorRunId::derive(&[]), monitor, EARLY)
     }
 }
 
@@ -284,6 +344,13 @@ proptest! {
             agent: Agent { description: None, ..agent(&text, &long, &metadata) },
         };
         holds(summary, |row| Box::new(SimulationSummaryOut::from(row)));
+        let monitor = monitor(&text, &long, &metadata);
+        let warnings = || {
+            let model = "\"".repeat(250);
+            vec![format!("The model `{model}` retires on 2031-03-14; choose another one before."); 3]
+        };
+        holds(monitor_run(&text, &monitor), |row| Box::new(MonitorRunOut::from(&row)));
+        holds(monitor, |row| Box::new(MonitorOut::new(&row, warnings())));
         let usage = KeyUsage {
             last_used_at: Some(EARLY),
             used_scopes: ScopeSet::ALL,

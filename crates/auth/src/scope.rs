@@ -35,6 +35,10 @@ pub enum Scope {
     ConversationsRead,
     /// Start conversations, respond in them and end them, as an agent worker does.
     ConversationsWrite,
+    /// Get and list monitors and their runs.
+    MonitorsRead,
+    /// Create, change and delete monitors, and start their runs, which create simulations.
+    MonitorsWrite,
     /// Get and list managed keys, without their secrets.
     KeysRead,
     /// Create, change, rotate and revoke managed keys.
@@ -45,7 +49,7 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope, in the order in which sets list them.
-    pub const ALL: [Scope; 15] = [
+    pub const ALL: [Scope; 17] = [
         Scope::ProjectsRead,
         Scope::ProjectsWrite,
         Scope::AgentsRead,
@@ -58,6 +62,8 @@ impl Scope {
         Scope::PersonasWrite,
         Scope::ConversationsRead,
         Scope::ConversationsWrite,
+        Scope::MonitorsRead,
+        Scope::MonitorsWrite,
         Scope::KeysRead,
         Scope::KeysWrite,
         Scope::AuditRead,
@@ -78,6 +84,8 @@ impl Scope {
             Scope::PersonasWrite => "personas:write",
             Scope::ConversationsRead => "conversations:read",
             Scope::ConversationsWrite => "conversations:write",
+            Scope::MonitorsRead => "monitors:read",
+            Scope::MonitorsWrite => "monitors:write",
             Scope::KeysRead => "keys:read",
             Scope::KeysWrite => "keys:write",
             Scope::AuditRead => "audit:read",
@@ -86,7 +94,7 @@ impl Scope {
 
     /// The scope's bit in a [`ScopeSet`]. It is never stored: sets are stored as names, so bits may
     /// change.
-    const fn bit(self) -> u16 {
+    const fn bit(self) -> u32 {
         1 << self as u16
     }
 }
@@ -110,7 +118,7 @@ impl FromStr for Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be a scope: `resource:action`, with `projects`, `agents`, `objectives`, `simulations`, `personas`, \
-     `conversations` or `keys` as the resource and `read` or `write` as the action, or `audit:read`"
+     `conversations`, `monitors` or `keys` as the resource and `read` or `write` as the action, or `audit:read`"
 )]
 pub struct UnknownScope;
 
@@ -122,7 +130,7 @@ pub struct UnknownScope;
 /// let everything_or_nothing: onerun_auth::ScopeSet = Default::default();
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct ScopeSet(u16);
+pub struct ScopeSet(u32);
 
 impl ScopeSet {
     /// Every scope.
@@ -174,7 +182,7 @@ pub enum Preset {
     Worker,
     /// A pipeline: sets up simulations, runs them with its own worker, and reads the results.
     Ci,
-    /// A scheduled monitor: runs simulations of existing agents and objectives, and reads the
+    /// A scheduled monitor: runs simulations of existing agents and objectives, manages monitors, and reads the
     /// results.
     Monitor,
     /// A reader of projects and results. Keys and the audit trail are excluded: they are about
@@ -203,13 +211,14 @@ impl Preset {
     /// The scopes of the preset.
     pub fn scopes(self) -> ScopeSet {
         use Scope as S;
-        const READ: [Scope; 6] = [
+        const READ: [Scope; 7] = [
             S::ProjectsRead,
             S::AgentsRead,
             S::ObjectivesRead,
             S::SimulationsRead,
             S::PersonasRead,
             S::ConversationsRead,
+            S::MonitorsRead,
         ];
         const RUN: [Scope; 5] = [
             S::AgentsWrite,
@@ -225,7 +234,7 @@ impl Preset {
                     .collect()
             }
             Preset::Ci => READ.into_iter().chain(RUN).collect(),
-            Preset::Monitor => READ.into_iter().chain([S::SimulationsWrite]).collect(),
+            Preset::Monitor => READ.into_iter().chain([S::SimulationsWrite, S::MonitorsWrite]).collect(),
             Preset::ReadOnly => READ.into_iter().collect(),
             Preset::Admin => ScopeSet::ALL,
         }
@@ -273,8 +282,16 @@ mod tests {
     #[test]
     fn every_resource_has_a_read_and_a_write_scope() {
         let names: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
-        let resources =
-            ["projects", "agents", "objectives", "simulations", "personas", "conversations", "keys"];
+        let resources = [
+            "projects",
+            "agents",
+            "objectives",
+            "simulations",
+            "personas",
+            "conversations",
+            "monitors",
+            "keys",
+        ];
         let mut expected: Vec<_> =
             resources.iter().flat_map(|r| [format!("{r}:read"), format!("{r}:write")]).collect();
         // The audit trail cannot be written through the API.
@@ -300,13 +317,13 @@ mod tests {
         assert_eq!(
             names(Preset::Monitor),
             "projects:read agents:read objectives:read simulations:read simulations:write personas:read \
-             conversations:read"
+             conversations:read monitors:read monitors:write"
         );
         for preset in [Preset::Worker, Preset::Ci, Preset::Monitor, Preset::ReadOnly] {
             assert!(!names(preset).contains("keys") && !names(preset).contains("audit"), "{preset:?}");
             assert!(!preset.scopes().contains(Scope::ProjectsWrite), "{preset:?}");
         }
-        assert_eq!(Preset::Ci.scopes().iter().count(), 11);
+        assert_eq!(Preset::Ci.scopes().iter().count(), 12);
         assert!(Preset::ReadOnly.scopes().iter().all(|scope| scope.as_str().ends_with(":read")));
         assert_eq!(Preset::Admin.scopes(), ScopeSet::ALL);
     }

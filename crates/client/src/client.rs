@@ -3,6 +3,7 @@
 mod endpoint;
 mod key;
 mod keys;
+mod monitors;
 #[cfg(test)]
 mod operations;
 mod setup;

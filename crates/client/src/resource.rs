@@ -3,6 +3,7 @@
 mod conversations;
 mod evaluation_runs;
 mod keys;
+mod monitors;
 mod pages;
 mod projects;
 mod reports;
@@ -12,6 +13,7 @@ mod simulations;
 pub use conversations::*;
 pub use evaluation_runs::*;
 pub use keys::*;
+pub use monitors::*;
 pub use pages::*;
 pub use projects::*;
 pub use reports::*;

@@ -5,9 +5,17 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::Random;
+use crate::{Random, sha256_hex};
 
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// A text that follows from `parts`, and is different for different parts.
+fn derived_text(parts: &[&str], length: usize) -> String {
+    let digits = sha256_hex(parts.iter().copied());
+    let bytes = (0..length).filter_map(|place| digits.get(2 * place..2 * place + 2));
+    let letters = bytes.filter_map(|digits| u8::from_str_radix(digits, 16).ok());
+    letters.map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()])).collect()
+}
 
 /// Why a text is not an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +55,11 @@ macro_rules! id {
             /// Generates an id.
             pub fn generate(random: &dyn Random) -> Self {
                 Self(random_text(random, $length).into_boxed_str())
+            }
+
+            /// The id that follows from `parts`: the same parts give the same id.
+            pub fn derive(parts: &[&str]) -> Self {
+                Self(derived_text(parts, $length).into_boxed_str())
             }
 
             /// The id as text.
@@ -140,6 +153,16 @@ id!(
     EvaluationRunId,
     21
 );
+id!(
+    /// Identifies a [`Monitor`](crate::Monitor).
+    MonitorId,
+    12
+);
+id!(
+    /// Identifies a [`MonitorRun`](crate::MonitorRun).
+    MonitorRunId,
+    21
+);
 
 #[cfg(test)]
 mod tests {
@@ -164,6 +187,14 @@ mod tests {
             let id = SimulationId::generate(&random);
             assert_eq!(id.as_str().parse::<SimulationId>(), Ok(id));
         }
+    }
+
+    #[test]
+    fn derived_id_follows_from_its_parts() {
+        let id = SimulationId::derive(&["monitor", "2031-03-14T09:26:53Z"]);
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        assert_eq!(SimulationId::derive(&["monitor", "2031-03-14T09:26:53Z"]), id);
+        assert_ne!(SimulationId::derive(&["monitor", "2031-03-14T09:26:54Z"]), id);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ConversationId, EvaluationRunId, PersonaId, ProjectId, SimulationId, sha256_hex};
+use crate::{
+    ConversationId, EvaluationRunId, MonitorId, MonitorRunId, PersonaId, ProjectId, SimulationId, sha256_hex,
+};
 
 /// Identifies a job by its work, so the same work is stored only once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +98,24 @@ pub enum Work {
         /// The position of the last conversation that is queued; `None` at first.
         after: Option<String>,
     },
+    /// Create the simulation of a monitor's run.
+    StartMonitorRun {
+        /// The simulation that is created.
+        simulation: SimulationId,
+        /// The monitor.
+        monitor: MonitorId,
+        /// The run.
+        run: MonitorRunId,
+    },
+    /// Store the results of a monitor's run, whose simulation has ended.
+    FinishMonitorRun {
+        /// The simulation.
+        simulation: SimulationId,
+        /// The monitor.
+        monitor: MonitorId,
+        /// The run.
+        run: MonitorRunId,
+    },
     /// Judge one conversation of an evaluation run.
     JudgeAgain {
         /// The simulation.
@@ -120,6 +140,8 @@ impl Work {
             | Self::StopConversations { simulation }
             | Self::DeleteTranscripts { simulation, .. }
             | Self::QueueEvaluations { simulation, .. }
+            | Self::StartMonitorRun { simulation, .. }
+            | Self::FinishMonitorRun { simulation, .. }
             | Self::JudgeAgain { simulation, .. } => simulation,
         }
     }
@@ -136,6 +158,8 @@ impl Work {
             Self::StopConversations { .. } => "stop_conversations",
             Self::DeleteTranscripts { .. } => "delete_transcripts",
             Self::QueueEvaluations { .. } => "queue_evaluations",
+            Self::StartMonitorRun { .. } => "start_monitor_run",
+            Self::FinishMonitorRun { .. } => "finish_monitor_run",
             Self::JudgeAgain { .. } => "judge_again",
         }
     }
@@ -150,6 +174,7 @@ impl Work {
             | Self::ReplacePersona { simulation, seq } => {
                 format!("{name}:{simulation}:{seq}")
             }
+            Self::StartMonitorRun { run, .. } | Self::FinishMonitorRun { run, .. } => format!("{name}:{run}"),
             Self::QueueConversations { persona, .. } => format!("{name}:{persona}"),
             Self::JudgeConversation { conversation, attempt, .. } => {
                 format!("{name}:{conversation}:{attempt}")

@@ -19,6 +19,8 @@ mod item;
 mod job;
 mod label;
 mod model_name;
+mod monitor;
+mod new_simulation;
 mod number;
 mod objective;
 mod page;
@@ -28,6 +30,7 @@ mod persona_fault;
 mod project;
 mod refusal;
 mod resource;
+mod schedule;
 mod seed;
 mod simulation;
 mod source;
@@ -48,13 +51,18 @@ pub use evaluation::{
 };
 pub use evaluation_run::{EvaluationRun, EvaluationRunStatus, Outcomes, RunResult};
 pub use id::{
-    AgentId, ConversationId, EvaluationId, EvaluationRunId, IdError, ItemId, ObjectiveId, PersonaId,
-    ProjectId, SimulationId,
+    AgentId, ConversationId, EvaluationId, EvaluationRunId, IdError, ItemId, MonitorId, MonitorRunId,
+    ObjectiveId, PersonaId, ProjectId, SimulationId,
 };
 pub use item::{Item, Role, Transcript};
 pub use job::{Job, JobId, JobKind, Work};
 pub use label::{ConversationLabels, Label};
 pub use model_name::{ModelName, ModelNameError, Provider, Purpose, SimulationModels};
+pub use monitor::{
+    GateBasis, MONITOR_RUN_RETENTION, Monitor, MonitorGate, MonitorPatch, MonitorRun, MonitorState,
+    MonitorTrigger, RunOutcomes, RunResults, RunVerdict,
+};
+pub use new_simulation::{NewPersonas, NewSimulation, RequestedModels};
 pub use number::{MaxTurns, NumberError, Seed, Target};
 pub use objective::{Objective, ObjectivePatch, ObjectiveRef};
 pub use page::{Direction, Limit, Page, PageRequest, Position, Start};
@@ -70,8 +78,11 @@ pub use persona_fault::{
 pub use project::Project;
 pub use refusal::Refusal;
 pub use resource::Resource;
+pub use schedule::{Schedule, ScheduleError, Zone, ZoneError};
 pub use seed::derive_seed;
-pub use simulation::{PersonaSource, Progress, Simulation, SimulationOptions, SimulationStatus};
+pub use simulation::{
+    MonitorRunRef, PersonaSource, Progress, Simulation, SimulationOptions, SimulationStatus,
+};
 pub use source::{Clock, Random, later, wire_time};
 pub use statistics::{Interval, PairCounts, holm, mcnemar_exact, pass_power, wilson_interval};
 pub use text::{

@@ -13,7 +13,8 @@ pub struct NumberError {
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident: $inner:ty, $min:literal..=$max:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "u64", into = "u64")]
         pub struct $name($inner);
 
         impl $name {
@@ -39,6 +40,20 @@ macro_rules! number {
         impl fmt::Display for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(formatter)
+            }
+        }
+
+        impl TryFrom<u64> for $name {
+            type Error = NumberError;
+
+            fn try_from(number: u64) -> Result<Self, NumberError> {
+                Self::parse(number)
+            }
+        }
+
+        impl From<$name> for u64 {
+            fn from(number: $name) -> Self {
+                number.0.into()
             }
         }
     };

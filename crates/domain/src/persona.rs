@@ -146,7 +146,8 @@ pub enum ExplicitPersonasError {
 }
 
 /// The personas that the caller of a new simulation wrote: 1 to 100, with at most 256 KiB as JSON.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<PersonaDraft>", into = "Vec<PersonaDraft>")]
 pub struct ExplicitPersonas {
     drafts: Vec<PersonaDraft>,
     count: Target,
@@ -179,8 +180,27 @@ impl ExplicitPersonas {
     }
 
     /// Their texts, in the order of their numbers.
+    pub fn drafts(&self) -> &[PersonaDraft] {
+        &self.drafts
+    }
+
+    /// Their texts, in the order of their numbers.
     pub fn into_drafts(self) -> Vec<PersonaDraft> {
         self.drafts
+    }
+}
+
+impl TryFrom<Vec<PersonaDraft>> for ExplicitPersonas {
+    type Error = ExplicitPersonasError;
+
+    fn try_from(drafts: Vec<PersonaDraft>) -> Result<Self, ExplicitPersonasError> {
+        Self::parse(drafts)
+    }
+}
+
+impl From<ExplicitPersonas> for Vec<PersonaDraft> {
+    fn from(personas: ExplicitPersonas) -> Self {
+        personas.drafts
     }
 }
 

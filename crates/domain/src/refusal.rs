@@ -104,6 +104,12 @@ pub enum Refusal {
     /// The evaluation run has conversations to judge.
     #[error("the evaluation run has conversations that are not judged")]
     EvaluationRunUnfinished,
+    /// No planned time of the monitor is due.
+    #[error("no planned time of the monitor is due")]
+    MonitorNotDue,
+    /// The monitor's run has started or ended.
+    #[error("the run of the monitor has started or ended")]
+    MonitorRunOver,
     /// The evaluation is final, or the conversation cannot be evaluated.
     #[error("the conversation has no open evaluation")]
     NothingToEvaluate,

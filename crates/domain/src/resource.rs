@@ -19,6 +19,8 @@ pub enum Resource {
     Conversation,
     /// An evaluation run of a simulation.
     Evaluation,
+    /// A monitor.
+    Monitor,
     /// An API key.
     Key,
 }

@@ -10,12 +10,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentId, MaxTurns, Metadata, Name, NanoDollars, ProjectId, Refusal, Scenario, Seed, SimulationId,
-    SimulationModels, Target,
+    AgentId, MaxTurns, Metadata, MonitorId, MonitorRunId, Name, NanoDollars, ProjectId, Refusal, Scenario,
+    Seed, SimulationId, SimulationModels, Target,
 };
 
 /// The status of a simulation. The published SDK knows exactly these values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SimulationStatus {
     /// Created, not started.
     Pending,
@@ -123,6 +124,18 @@ pub struct SimulationOptions {
     /// The id of the API key that created the simulation, which its usage is counted for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_by: Option<Box<str>>,
+    /// The run of a monitor that created the simulation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitor_run: Option<MonitorRunRef>,
+}
+
+/// The run of a monitor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MonitorRunRef {
+    /// The monitor.
+    pub monitor: MonitorId,
+    /// The run.
+    pub run: MonitorRunId,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

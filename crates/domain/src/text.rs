@@ -89,7 +89,8 @@ pub(crate) fn is_blank(character: char) -> bool {
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, $bounds:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+        #[serde(transparent)]
         pub struct $name(Box<str>);
 
         impl $name {
@@ -124,6 +125,13 @@ macro_rules! parsed_text {
                 let text = text.into();
                 Self::BOUNDS.check(&text)?;
                 Ok(Self(text.into_boxed_str()))
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::parse(<String as serde::Deserialize>::deserialize(deserializer)?)
+                    .map_err(serde::de::Error::custom)
             }
         }
     };
@@ -227,8 +235,23 @@ impl Criteria {
 }
 
 /// A caller's JSON object, stored and returned unchanged: up to 16 KiB.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
 pub struct Metadata(Map<String, Value>);
+
+impl TryFrom<Map<String, Value>> for Metadata {
+    type Error = TextError;
+
+    fn try_from(object: Map<String, Value>) -> Result<Self, TextError> {
+        Self::parse(object)
+    }
+}
+
+impl From<Metadata> for Map<String, Value> {
+    fn from(metadata: Metadata) -> Self {
+        metadata.0
+    }
+}
 
 impl Metadata {
     /// The maximum size as JSON, in bytes.

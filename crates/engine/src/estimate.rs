@@ -3,9 +3,9 @@
 //! The figures are averages of customer-service conversations and of this program's prompts.
 //! English text has about four characters a token.
 
-use onerun_domain::{MaxTurns, ModelUsage, Purpose, SimulationModels, Target, TokenUsage};
+use onerun_domain::{MaxTurns, ModelUsage, Purpose, RequestedModels, SimulationModels, Target, TokenUsage};
 
-use crate::{Engine, OperationError, RequestedModels};
+use crate::{Engine, OperationError};
 
 /// The tokens of one message of the persona and of the agent.
 const PERSONA_MESSAGE: u64 = 30;

@@ -1,5 +1,5 @@
-//! The tick: expires leases, simulations, idempotency records and transcripts. The hosts decide when: a loop on
-//! one machine, a schedule on AWS.
+//! The tick: expires leases, simulations, idempotency records and transcripts, and starts monitors' runs. The hosts
+//! decide when: a loop on one machine, a schedule on AWS.
 
 use std::future::Future;
 
@@ -16,9 +16,9 @@ const OVERDUE_A_TICK: u32 = 256;
 const EXPIRED_A_TICK: u32 = 1_024;
 
 impl Engine {
-    /// Ends expired simulations, queues or fails conversations whose lease has expired, and begins to delete
-    /// transcripts whose retention is over. Returns how many were overdue. A failure is logged and does not stop
-    /// the others.
+    /// Ends expired simulations, queues or fails conversations whose lease has expired, begins to delete
+    /// transcripts whose retention is over, and records runs of monitors that are due. Returns how many were overdue.
+    /// A failure is logged and does not stop the others.
     pub async fn tick(&self) -> Result<usize, StoreError> {
         let overdue = self.store().overdue(OVERDUE_A_TICK, self.now()).await?;
         if let Err(error) = self.store().delete_expired_records(EXPIRED_A_TICK, self.now()).await {
@@ -43,7 +43,11 @@ impl Engine {
         let deletions: Vec<_> =
             old.iter().map(|(project, simulation)| self.begin_deletion(project, simulation)).collect();
         run_all(deletions).await;
-        Ok(overdue.conversations.len() + overdue.simulations.len() + old.len())
+        let monitors = self.store().due_monitors(OVERDUE_A_TICK, self.now()).await?;
+        let starts: Vec<_> =
+            monitors.iter().map(|(project, monitor)| self.start_due_run(project, monitor)).collect();
+        run_all(starts).await;
+        Ok(overdue.conversations.len() + overdue.simulations.len() + old.len() + monitors.len())
     }
 
     async fn expire_lease(
@@ -86,7 +90,7 @@ async fn run_all(changes: Vec<impl Future<Output = Result<(), StoreError>>>) {
             if let Err(error) = result {
                 tracing::error!(
                     error = with_causes(&error),
-                    "an overdue lease, simulation or deletion was not processed; the next tick tries again"
+                    "an overdue lease, simulation, deletion or monitor was not processed; the next tick tries again"
                 );
             }
         })

@@ -11,7 +11,10 @@ use onerun_store::{
 };
 
 use crate::{
-    Engine, JobError, error::ignore_refusal, personas::running_simulation, simulations::with_stop_job,
+    Engine, JobError,
+    error::ignore_refusal,
+    personas::running_simulation,
+    simulations::{ended, with_stop_job},
 };
 
 /// How many conversations one write adds. Some stores bound the size of a write.
@@ -48,6 +51,10 @@ impl Engine {
             Work::QueueEvaluations { simulation, run, after } => {
                 self.queue_evaluations(project, simulation, run, after.as_deref()).await
             }
+            Work::StartMonitorRun { monitor, run, .. } => self.start_monitor_run(project, monitor, run).await,
+            Work::FinishMonitorRun { simulation, monitor, run } => {
+                self.finish_monitor_run(project, simulation, monitor, run).await
+            }
             Work::JudgeAgain { simulation, run, conversation } => {
                 self.judge_again(project, simulation, run, conversation).await
             }
@@ -69,6 +76,9 @@ impl Engine {
             }
             Work::JudgeAgain { simulation, run, conversation } => {
                 return self.fail_judging_again(project, simulation, run, conversation).await;
+            }
+            Work::StartMonitorRun { monitor, run, .. } | Work::FinishMonitorRun { monitor, run, .. } => {
+                return self.fail_monitor_run(project, monitor, run, &job.work).await;
             }
             Work::StartSimulation { .. } => "it could not be started",
             Work::GeneratePersonas { .. } | Work::ReplacePersona { .. } => {
@@ -153,7 +163,7 @@ impl Engine {
         let example = reported_failure(project, simulation).await?;
         let decide = Box::new(move |view: onerun_store::SimulationView| {
             let simulation: Simulation = view.simulation.finish(view.progress, now)?;
-            Ok(SimulationChange::to(simulation.with_reported_failure(example.as_deref()), Vec::new()))
+            Ok(ended(simulation.with_reported_failure(example.as_deref())))
         });
         ignore_refusal(project.change_simulation(simulation, decide).await)?;
         Ok(())

@@ -15,6 +15,7 @@ mod job_handlers;
 mod job_runner;
 mod keys;
 mod model;
+mod monitors;
 mod persona_copies;
 mod personas;
 mod reports;
@@ -38,8 +39,8 @@ pub use model::{
     JudgeRequest, Meter, Model, ModelCall, ModelError, Models, PersonaRequest, Question, Reply, ReplyRequest,
     Verdict, Verdicts,
 };
+pub use monitors::NewMonitor;
 pub use similarity::is_similar;
-pub use simulations::{NewPersonas, NewSimulation, RequestedModels};
 pub use turns::{PendingReply, TurnRequest};
 
 use std::{future::Future, sync::Arc};

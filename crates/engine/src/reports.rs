@@ -3,7 +3,8 @@
 use std::{future::Future, time::Duration};
 
 use onerun_domain::{
-    EndReason, FaultSeverity, Limit, ModelUsage, Objective, ObjectiveRef, PageRequest, Score, Start, Target,
+    Agent, EndReason, FaultSeverity, Limit, ModelUsage, Name, Objective, ObjectiveRef, PageRequest, Scenario,
+    Score, Start, Target,
 };
 use onerun_report::{
     CaseRun, Comparison, Gate, Held, Plan, PlannedCase, PlannedObjective, Report, Side, SideObjective, Trial,
@@ -39,7 +40,7 @@ impl Engine {
     ) -> Result<T, OperationError> {
         self.in_turn(async {
             let run = case_run(project, detail).await?;
-            let case = planned_case(detail);
+            let case = case_of(detail);
             let plan = Plan { name: case.key.clone(), cases: vec![case], gates, quarantine: Vec::new() };
             let now = self.now();
             Ok(self.write_off_thread(move || write(evaluate(&plan, &[run], None, now))).await)
@@ -76,13 +77,25 @@ impl Engine {
     }
 }
 
-fn planned_case(detail: &SimulationDetail) -> PlannedCase {
+fn case_of(detail: &SimulationDetail) -> PlannedCase {
     let SimulationDetail { simulation, agent, objectives } = detail;
+    let counts = (simulation.target_conversations, simulation.target_personas);
+    planned_case(&simulation.name, &simulation.scenario, counts, agent, objectives)
+}
+
+/// The case of a simulation with these numbers of conversations and personas.
+pub(crate) fn planned_case(
+    name: &Name,
+    scenario: &Scenario,
+    (conversations, personas): (Target, Target),
+    agent: &Agent,
+    objectives: &[Objective],
+) -> PlannedCase {
     PlannedCase {
-        key: simulation.name.to_string(),
+        key: name.to_string(),
         agent: agent.name.to_string(),
         scenario_key: SCENARIO.to_owned(),
-        scenario: simulation.scenario.to_string(),
+        scenario: scenario.to_string(),
         objectives: objectives
             .iter()
             .map(|objective| PlannedObjective {
@@ -90,8 +103,8 @@ fn planned_case(detail: &SimulationDetail) -> PlannedCase {
                 name: objective.name.to_string(),
             })
             .collect(),
-        trials: simulation.target_conversations.get(),
-        personas: simulation.target_personas.get(),
+        trials: conversations.get(),
+        personas: personas.get(),
     }
 }
 

@@ -3,9 +3,9 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
 use onerun_domain::{
-    AgentId, ExplicitPersonas, Job, MaxTurns, Metadata, ModelName, Name, NanoDollars, Objective, ObjectiveId,
-    PersonaSource, Resource, Scenario, Seed, Simulation, SimulationId, SimulationModels, SimulationOptions,
-    SimulationStatus, Target, TokenUsage, Work, later,
+    Agent, Job, ModelName, MonitorRunRef, NanoDollars, NewPersonas, NewSimulation, Objective, ObjectiveId,
+    PersonaSource, RequestedModels, Resource, Seed, Simulation, SimulationId, SimulationModels,
+    SimulationOptions, SimulationStatus, TokenUsage, Work, later,
 };
 use onerun_store::{IdempotencyRecord, ProjectStore, SimulationChange, SimulationDetail};
 
@@ -13,77 +13,6 @@ use crate::{Engine, OperationError, persona_copies::find_persona_source};
 
 /// How many objectives are read at once.
 const OBJECTIVES_AT_ONCE: usize = 8;
-
-/// The input of [`Engine::create_simulation`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewSimulation {
-    /// The agent under test.
-    pub agent_id: AgentId,
-    /// The display name.
-    pub name: Name,
-    /// The situation of the personas.
-    pub scenario: Scenario,
-    /// The number of conversations.
-    pub target_conversations: Target,
-    /// Its personas.
-    pub personas: NewPersonas,
-    /// The most messages of one conversation.
-    pub max_turns: MaxTurns,
-    /// Whether generated and explicit personas need no approval.
-    pub auto_approve: bool,
-    /// The objectives. The simulation uses their newest versions.
-    pub objective_ids: Vec<ObjectiveId>,
-    /// The seed of all generated content. By default, that of the simulation whose personas are copied, or
-    /// random.
-    pub seed: Option<Seed>,
-    /// The caller's own data.
-    pub metadata: Metadata,
-    /// The time until the simulation expires, in seconds.
-    pub expires_in_seconds: u32,
-    /// The models; the deployment's by default.
-    pub models: RequestedModels,
-    /// The cost at which the simulation fails.
-    pub max_cost_usd: Option<NanoDollars>,
-    /// The number of tokens at which the simulation fails.
-    pub max_tokens: Option<u64>,
-}
-
-/// The personas of a new simulation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NewPersonas {
-    /// This many are generated.
-    Generated(Target),
-    /// The caller wrote them.
-    Explicit(ExplicitPersonas),
-    /// Those of another simulation are copied.
-    Copied {
-        /// The simulation.
-        from: SimulationId,
-        /// The number of copies.
-        target: Target,
-    },
-}
-
-impl NewPersonas {
-    /// Their number.
-    pub fn target(&self) -> Target {
-        match self {
-            Self::Generated(target) | Self::Copied { target, .. } => *target,
-            Self::Explicit(personas) => personas.count(),
-        }
-    }
-}
-
-/// The models that a caller names for a simulation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequestedModels {
-    /// Generates the personas.
-    pub persona: Option<ModelName>,
-    /// Writes the personas' messages.
-    pub reply: Option<ModelName>,
-    /// Judges conversations.
-    pub judge: Option<ModelName>,
-}
 
 impl Engine {
     /// Creates a simulation and enqueues the job that starts it. The idempotency record that
@@ -95,23 +24,33 @@ impl Engine {
         created_by: &str,
         record: impl FnOnce(&SimulationDetail) -> Option<IdempotencyRecord> + Send,
     ) -> Result<SimulationDetail, OperationError> {
-        let models = self.choose_models(new.models.clone(), new.max_cost_usd)?;
-        let agent = project.agent(&new.agent_id).await?;
-        let agent = agent.ok_or_else(|| OperationError::NoAgent(new.agent_id.clone()))?.agent;
-        let objectives = find_objectives(project, &new.objective_ids).await?;
+        let origin = SimulationOrigin {
+            id: SimulationId::generate(self.random()),
+            created_by: created_by.into(),
+            monitor_run: None,
+        };
+        self.create_simulation_of(project, new, origin, record).await
+    }
+
+    /// Creates a simulation with an id and an origin.
+    pub(crate) async fn create_simulation_of(
+        &self,
+        project: &dyn ProjectStore,
+        new: NewSimulation,
+        origin: SimulationOrigin,
+        record: impl FnOnce(&SimulationDetail) -> Option<IdempotencyRecord> + Send,
+    ) -> Result<SimulationDetail, OperationError> {
+        let Prepared { models, agent, objectives, source } = self.prepare(project, &new).await?;
         let target_personas = new.personas.target();
-        let (source, explicit) = match new.personas {
-            NewPersonas::Generated(_) => (None, Vec::new()),
-            NewPersonas::Explicit(personas) => (None, personas.into_drafts()),
-            NewPersonas::Copied { from, target } => {
-                (Some(find_persona_source(project, &from, target, &new.scenario).await?), Vec::new())
-            }
+        let explicit = match new.personas {
+            NewPersonas::Explicit(personas) => personas.into_drafts(),
+            NewPersonas::Generated(_) | NewPersonas::Copied { .. } => Vec::new(),
         };
         let source_seed = source.as_ref().map(|source| source.seed);
         let copies_explicit = source.as_ref().is_some_and(|source| source.options.explicit_personas);
         let now = self.now();
         let simulation = Simulation {
-            id: SimulationId::generate(self.random()),
+            id: origin.id,
             project_id: project.project_id().clone(),
             agent_id: new.agent_id,
             name: new.name,
@@ -127,7 +66,8 @@ impl Engine {
                 models,
                 max_cost: new.max_cost_usd,
                 max_tokens: new.max_tokens,
-                created_by: Some(created_by.into()),
+                created_by: Some(origin.created_by),
+                monitor_run: origin.monitor_run,
             },
             metadata: new.metadata,
             status: SimulationStatus::Pending,
@@ -143,6 +83,25 @@ impl Engine {
         let record = record(&detail);
         project.insert_simulation(detail.simulation.clone(), pins, explicit, jobs, record).await?;
         Ok(detail)
+    }
+
+    /// Finds what a new simulation refers to, or refuses it.
+    pub(crate) async fn prepare(
+        &self,
+        project: &dyn ProjectStore,
+        new: &NewSimulation,
+    ) -> Result<Prepared, OperationError> {
+        let models = self.choose_models(new.models.clone(), new.max_cost_usd)?;
+        let agent = project.agent(&new.agent_id).await?;
+        let agent = agent.ok_or_else(|| OperationError::NoAgent(new.agent_id.clone()))?.agent;
+        let objectives = find_objectives(project, &new.objective_ids).await?;
+        let source = match &new.personas {
+            NewPersonas::Generated(_) | NewPersonas::Explicit(_) => None,
+            NewPersonas::Copied { from, target } => {
+                Some(find_persona_source(project, from, *target, &new.scenario).await?)
+            }
+        };
+        Ok(Prepared { models, agent, objectives, source })
     }
 
     /// Enqueues the start of a pending simulation. Has no effect on a running one. The record is
@@ -227,11 +186,44 @@ impl Engine {
     }
 }
 
+/// The resources that a new simulation refers to.
+pub(crate) struct Prepared {
+    /// Its models.
+    pub(crate) models: SimulationModels,
+    /// Its agent.
+    pub(crate) agent: Agent,
+    /// Its objectives, at their newest versions.
+    pub(crate) objectives: Vec<Objective>,
+    /// The simulation whose personas are copied.
+    pub(crate) source: Option<Simulation>,
+}
+
+/// Where a new simulation comes from.
+pub(crate) struct SimulationOrigin {
+    /// The id of the simulation.
+    pub(crate) id: SimulationId,
+    /// The id of the API key that its usage is counted for.
+    pub(crate) created_by: Box<str>,
+    /// The run of a monitor that creates it.
+    pub(crate) monitor_run: Option<MonitorRunRef>,
+}
+
 /// A simulation that has ended, with the job that stops its remaining conversations.
 pub(crate) fn with_stop_job(simulation: Simulation) -> SimulationChange {
     let work = Work::StopConversations { simulation: simulation.id.clone() };
-    let jobs = vec![Job::new(simulation.project_id.clone(), work)];
-    SimulationChange::to(simulation, jobs)
+    let mut change = ended(simulation);
+    change.jobs.push(Job::new(change.simulation.project_id.clone(), work));
+    change
+}
+
+/// A simulation that has ended, with the job that stores the results of its monitor's run.
+pub(crate) fn ended(simulation: Simulation) -> SimulationChange {
+    let run = simulation.options.monitor_run.clone();
+    let jobs = run.map(|MonitorRunRef { monitor, run }| {
+        let work = Work::FinishMonitorRun { simulation: simulation.id.clone(), monitor, run };
+        Job::new(simulation.project_id.clone(), work)
+    });
+    SimulationChange::to(simulation, jobs.into_iter().collect())
 }
 
 fn start(simulation: &Simulation) -> Job {

@@ -1,9 +1,9 @@
 //! OneRun on AWS Lambda: the composition root.
 //!
 //! Each route and each event has its own function. [`serve`], [`serve_with_models`], [`run_jobs`],
-//! [`tick`] and [`rotate_secret`] are the bodies of their `main`. Each reads its configuration, creates its
-//! clients, and then handles one event at a time on one thread. Responses are decided in
-//! `onerun-api`, and jobs in `onerun-engine`.
+//! [`tick`], [`run_monitor`] and [`rotate_secret`] are the bodies of their `main`. Each reads its configuration,
+//! creates its clients, and then handles one event at a time on one thread. Responses are decided in `onerun-api`, and
+//! jobs in `onerun-engine`.
 //!
 //! A function with an invalid configuration exits with an error that names every invalid variable.
 //! A function that cannot read its secret answers 503 and reads it again later.
@@ -18,6 +18,7 @@ mod keys;
 mod logs;
 mod models;
 mod rotation;
+mod scheduled;
 mod secret;
 mod transport;
 
@@ -108,6 +109,18 @@ pub fn tick() -> ExitCode {
         let engine = engine(&aws, &config, Arc::new(ModelNames(names)));
         let tick = &Tick::new(engine, aws.store(&config.table));
         lambda_runtime::run(service_fn(|event| tick.run(event))).await
+    })
+}
+
+/// Starts a run of a monitor for a schedule of EventBridge.
+pub fn run_monitor() -> ExitCode {
+    start(async |mut variables| {
+        let config = EngineConfig::read(&mut variables);
+        let names = ModelConfig::read_names(&mut variables);
+        let (config, names) = variables.finish((config, names))?;
+        let aws = Aws::new(config.aws.clone());
+        let engine = &engine(&aws, &config, Arc::new(ModelNames(names)));
+        lambda_runtime::run(service_fn(|event| scheduled::start(engine, event))).await
     })
 }
 

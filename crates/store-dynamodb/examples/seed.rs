@@ -24,13 +24,15 @@ use onerun_auth::{
     ProjectAccess, RateLimit, parse_block,
 };
 use onerun_domain::{
-    AgeGroup, Agent, ApprovalStatus, Conversation, Criteria, EvaluationRun, EvaluationRunStatus, Item, Job,
-    MaxTurns, MessageText, Metadata, ModelName, Name, Objective, Persona, PersonaAttributes, Project,
-    ProjectId, Role, Scenario, Seed, Simulation, SimulationId, SimulationOptions, SimulationStatus, Target,
-    TurnClaim, TurnToken, Work,
+    AgeGroup, Agent, ApprovalStatus, Conversation, Criteria, EvaluationRun, EvaluationRunStatus, GateBasis,
+    Item, Job, MaxTurns, MessageText, Metadata, ModelName, Monitor, MonitorGate, MonitorRun, MonitorState,
+    Name, NewPersonas, NewSimulation, Objective, Persona, PersonaAttributes, Project, ProjectId,
+    RequestedModels, Role, Scenario, Schedule, Seed, Simulation, SimulationId, SimulationOptions,
+    SimulationStatus, Target, TurnClaim, TurnToken, Work, Zone,
 };
 use onerun_store::{
-    ConversationChange, ConversationView, NewKey, ProjectStore, SimulationChange, SimulationView, Store,
+    ConversationChange, ConversationView, MonitorChange, NewKey, NewMonitorRun, ProjectStore,
+    SimulationChange, SimulationView, Store,
 };
 use onerun_store_dynamodb::{DynamoDbStore, local};
 
@@ -55,6 +57,7 @@ async fn main() -> Result {
     project.awaiting_decisions().await?;
     project.lost().await?;
     project.judged().await?;
+    project.monitored().await?;
     project.simulate("simulationToRun", SimulationStatus::Pending).await?;
     project.simulate("simulationToCancel", SimulationStatus::InProgress).await?;
     let expired = project.simulation("simulationToExpire", SimulationStatus::InProgress)?;
@@ -237,6 +240,53 @@ impl SeedProject {
             expires_at: now + LONG,
             transcripts_deleted_at: None,
         })
+    }
+
+    /// A monitor with a run, and one to delete.
+    async fn monitored(&self) -> Result {
+        let now = Timestamp::now();
+        let simulation = self.simulation("simulationOfMonitor", SimulationStatus::Pending)?;
+        let monitor = |id: &str| -> Result<Monitor> {
+            let schedule = Schedule::parse("rate(366 days)", Zone::default())?;
+            Ok(Monitor {
+                id: short(id)?,
+                project_id: self.agent.project_id.clone(),
+                name: Name::parse("Refunds, each year")?,
+                simulation: NewSimulation {
+                    agent_id: simulation.agent_id.clone(),
+                    name: simulation.name.clone(),
+                    scenario: simulation.scenario.clone(),
+                    target_conversations: simulation.target_conversations,
+                    personas: NewPersonas::Generated(simulation.target_personas),
+                    max_turns: simulation.max_turns,
+                    auto_approve: true,
+                    objective_ids: vec![self.objective.id.clone()],
+                    seed: None,
+                    metadata: Metadata::default(),
+                    expires_in_seconds: 60 * 60,
+                    models: RequestedModels::default(),
+                    max_cost_usd: None,
+                    max_tokens: None,
+                },
+                next_run_at: schedule.next_after(now, now),
+                schedule: Some(schedule),
+                gate: Some(MonitorGate { min_pass_rate: 0.9, on: GateBasis::Rate }),
+                state: MonitorState::Active,
+                metadata: Metadata::default(),
+                created_by: "root".into(),
+                scheduled_since: now,
+                created_at: now,
+                updated_at: now,
+            })
+        };
+        let one = monitor("m4Wf93TcNqRs")?;
+        self.project.insert_monitor(one.clone(), None).await?;
+        self.project.insert_monitor(monitor("toDelete")?, None).await?;
+        let run = MonitorRun::planned(&one, now, now).fail("the agent is gone".to_owned(), now)?;
+        let new = NewMonitorRun { run, jobs: Vec::new(), record: None };
+        let decide = Box::new(move |monitor| Ok(MonitorChange { monitor, run: Some(new.clone()) }));
+        self.project.change_monitor(&one.id, decide).await?;
+        Ok(())
     }
 
     async fn insert(&self, simulation: Simulation) -> Result<Simulation> {

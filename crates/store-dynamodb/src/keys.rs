@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use onerun_auth::KeyId;
 use onerun_domain::{
-    AgentId, ConversationId, EvaluationRunId, JobId, Metadata, Name, ObjectiveId, ObjectiveRef, PersonaId,
-    ProjectId, SimulationId, sha256_hex,
+    AgentId, ConversationId, EvaluationRunId, JobId, Metadata, MonitorId, MonitorRunId, Name, ObjectiveId,
+    ObjectiveRef, PersonaId, ProjectId, SimulationId, sha256_hex,
 };
 use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope, UsageKey};
 
@@ -59,6 +59,20 @@ impl Key {
     /// The entry of a simulation in lists.
     pub(crate) fn entry(project: &ProjectId, id: &SimulationId) -> Self {
         Self::new(project.as_str(), format!("simulation#{id}"))
+    }
+
+    pub(crate) fn monitor(project: &ProjectId, id: &MonitorId) -> Self {
+        Self::new(project.as_str(), format!("{MONITOR}{id}"))
+    }
+
+    /// A run of a monitor. The runs of a monitor have their own partition.
+    pub(crate) fn monitor_run(project: &ProjectId, monitor: &MonitorId, id: &MonitorRunId) -> Self {
+        Self::new(Self::monitor_runs(project, monitor), format!("{MONITOR_RUN}{id}"))
+    }
+
+    /// The partition of a monitor's runs.
+    pub(crate) fn monitor_runs(project: &ProjectId, monitor: &MonitorId) -> String {
+        format!("{project}#{monitor}")
     }
 
     pub(crate) fn job(id: &JobId) -> Self {
@@ -123,6 +137,12 @@ impl Key {
         Self::new(AUDIT, "head")
     }
 }
+
+/// The prefix of the sort keys of monitors.
+pub(crate) const MONITOR: &str = "monitor#";
+
+/// The prefix of the sort keys of monitors' runs.
+pub(crate) const MONITOR_RUN: &str = "run#";
 
 /// The hexadecimal digits of a facet's hash: 128 bits.
 const FACET: usize = 32;

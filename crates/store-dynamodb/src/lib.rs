@@ -12,6 +12,8 @@
 //! | | `objective#`objective | the newest version of an objective |
 //! | | `version#`objective`#`version | one version, never changed |
 //! | | `simulation#`simulation | the entry of a simulation in lists |
+//! | | `monitor#`monitor | a monitor |
+//! | project`#`monitor | `run#`run | a run of a monitor. Removed by its `expires`, 400 days after its planned time |
 //! | project`#`simulation | `simulation` | the simulation, with the versions it pins |
 //! | | `gate#`0 to 7 | its eight counter shards, each with the simulation's revision |
 //! | | `numbers` | the taken numbers of conversations, one bit each |
@@ -52,11 +54,11 @@
 //!
 //! | index | key | sorts |
 //! |---|---|---|
-//! | `by-made` | `pk`, `made` | projects, agents, objectives, simulations, personas, conversations, dead jobs, managed keys |
-//! | `by-name` | `pk`, `named` | projects, agents, objectives, simulations by folded name |
+//! | `by-made` | `pk`, `made` | projects, agents, objectives, simulations, personas, conversations, monitors and their runs, dead jobs, managed keys |
+//! | `by-name` | `pk`, `named` | projects, agents, objectives, simulations, monitors by folded name |
 //! | `by-status` | `pk`, `stated` | simulations by status, and conversations that have ended or failed |
 //! | `by-wait` | `pk`, `waits` | conversations that are not settled, queued ones first; jobs; managed keys by their end. Sparse |
-//! | `by-due` (global) | `lane`, `due` | marks of leases in 16 shards; expiries, and ends of simulations whose transcripts are not deleted, in four shards each. Sparse |
+//! | `by-due` (global) | `lane`, `due` | marks of leases in 16 shards; expiries, ends of simulations whose transcripts are not deleted, and next planned times of monitors, in four shards each. Sparse |
 //!
 //! `by-made`, `by-name` and `by-status` also hold `folded`, `status`, `agent` and `facets`, which
 //! filters read; the others hold keys alone.
@@ -110,8 +112,14 @@
 //! | `bury_job` | `GetItem`; transaction of the job and the dead job |
 //! | `next_job_due` | one `Query` of `by-wait` a shard, a thousand entries at most |
 //! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` of 51 rows at a time |
+//! | `insert_monitor` | one transaction, if the id is new |
+//! | `monitor`, `monitor_run` | `GetItem` |
+//! | `monitors`, `monitor_runs` | `Query` of `by-made` or `by-name`, then `BatchGetItem` of 51 rows at a time |
+//! | `change_monitor` | `GetItem`; transaction: monitor on its revision, run if new, jobs; if the run exists, monitor alone |
+//! | `change_monitor_run` | `GetItem`; transaction on its revision |
+//! | `delete_monitor` | conditional `DeleteItem` |
 //! | `overdue` | one `Query` of `by-due` a shard, not consistent, a thousand marks at most; `BatchGetItem` of their conversations; `UpdateItem` of each mark that came too early |
-//! | `simulations_with_old_transcripts` | one `Query` of `by-due` a shard, not consistent |
+//! | `due_monitors`, `simulations_with_old_transcripts` | one `Query` of `by-due` a shard, not consistent |
 //! | `insert_key` | `GetItem` of the caller and the head; `Query` of `by-wait` for the live keys; transaction: key and idempotency record if new, the caller's revision checked, head if unchanged, entry |
 //! | `key`, `idempotency_record` | `GetItem` |
 //! | `delete_expired_records` | nothing: DynamoDB removes them |

@@ -12,7 +12,8 @@ use std::future::ready;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use onerun_domain::{
-    Conversation, ConversationId, ConversationStatus, Direction, ProjectId, Simulation, SimulationId,
+    Conversation, ConversationId, ConversationStatus, Direction, Monitor, MonitorId, ProjectId, Simulation,
+    SimulationId,
 };
 use onerun_store::{Overdue, StoreError};
 
@@ -28,6 +29,7 @@ use crate::{
 const LEASE: &str = "lease";
 const EXPIRY: &str = "expiry";
 const END: &str = "end";
+const MONITOR: &str = "monitor";
 
 /// When the lease of a conversation and the claim of its turn have expired.
 fn due(conversation: &Conversation) -> Option<Timestamp> {
@@ -64,6 +66,11 @@ pub(crate) fn mark_simulation(write: Write, simulation: &Simulation) -> Write {
         (EXPIRY, Some(simulation.expires_at))
     };
     mark(write, kind, simulation.id.as_str(), due)
+}
+
+/// Makes a monitor due at its next planned time.
+pub(crate) fn mark_monitor(write: Write, monitor: &Monitor) -> Write {
+    mark(write, MONITOR, monitor.id.as_str(), monitor.next_run_at)
 }
 
 /// `write` must put the whole item, so that an item without a due time leaves the index.
@@ -132,6 +139,22 @@ pub(crate) async fn with_old_transcripts(
     ended_by: Timestamp,
 ) -> Result<Vec<(ProjectId, SimulationId)>, StoreError> {
     simulations(database, END, limit, ended_by).await
+}
+
+/// Monitors whose next planned time is not after `now`, longest due first.
+pub(crate) async fn monitors(
+    database: &Database,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Vec<(ProjectId, MonitorId)>, StoreError> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut keys = overdue_keys(database, MONITOR, SHARDS, limit, now).await?;
+    keys.truncate(limit);
+    let ids = keys.iter().map(|(project, sort)| {
+        let monitor = sort.strip_prefix(keys::MONITOR).ok_or_else(corrupt)?;
+        Ok((parse(project)?, parse(monitor)?))
+    });
+    ids.collect()
 }
 
 async fn simulations(

@@ -4,6 +4,7 @@
 mod agents;
 mod conversations;
 mod evaluation_runs;
+mod monitors;
 mod objectives;
 mod personas;
 pub(crate) mod projects;

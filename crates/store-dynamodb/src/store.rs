@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::{Client, config::Builder};
 use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
-use onerun_domain::{Direction, Job, JobId, JobKind, Page, PageRequest, Project, ProjectId, SimulationId};
+use onerun_domain::{
+    Direction, Job, JobId, JobKind, MonitorId, Page, PageRequest, Project, ProjectId, SimulationId,
+};
 use onerun_store::{
     AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, IdempotencyId, IdempotencyRecord, KeyChange,
     KeyError, KeyStore, KeyView, ListKeys, NewKey, Overdue, ProjectStore, SortBy, Store, StoreError,
@@ -172,6 +174,14 @@ impl Store for DynamoDbStore {
 
     async fn overdue(&self, limit: u32, now: Timestamp) -> Result<Overdue, StoreError> {
         overdue::find(&self.database, limit, now).await
+    }
+
+    async fn due_monitors(
+        &self,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<(ProjectId, MonitorId)>, StoreError> {
+        overdue::monitors(&self.database, limit, now).await
     }
 
     async fn simulations_with_old_transcripts(

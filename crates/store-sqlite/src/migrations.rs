@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0010_evaluation_runs.sql"),
     include_str!("migrations/0011_retention.sql"),
     include_str!("migrations/0012_explicit_personas.sql"),
+    include_str!("migrations/0013_monitors.sql"),
 ];
 
 /// Refuses a file that is not a OneRun database or is newer than this program. Writes nothing.

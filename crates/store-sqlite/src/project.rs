@@ -4,6 +4,7 @@ mod agents;
 pub(crate) mod conversations;
 mod counts;
 mod evaluation_runs;
+pub(crate) mod monitors;
 mod objectives;
 mod personas;
 pub(crate) mod projects;

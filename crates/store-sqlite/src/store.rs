@@ -9,7 +9,9 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUse, ProjectAccess, RateLimit};
-use onerun_domain::{Direction, Job, JobId, JobKind, Page, PageRequest, Project, ProjectId, SimulationId};
+use onerun_domain::{
+    Direction, Job, JobId, JobKind, MonitorId, Page, PageRequest, Project, ProjectId, SimulationId,
+};
 use onerun_store::{
     AuditPage, ChangeKey, ClaimedJob, DeadJob, DecideNewKey, IdempotencyId, IdempotencyRecord, KeyChange,
     KeyError, KeyStore, KeyView, ListKeys, NewKey, Overdue, ProjectStore, SortBy, Store, StoreError,
@@ -18,7 +20,7 @@ use rusqlite::Connection;
 
 use crate::{
     OpenError, audit, idempotency, jobs, keys, open,
-    project::{SqliteProject, conversations, projects, simulations},
+    project::{SqliteProject, conversations, monitors, projects, simulations},
     rates::Rates,
     readers::Readers,
     reserve::Reserve,
@@ -160,13 +162,15 @@ impl Store for SqliteStore {
         let has_expired = move |connection: &Connection| {
             Ok(idempotency::has_expired(connection, now)?
                 || jobs::has_expired(connection, now)?
-                || keys::has_expired(connection, now)?)
+                || keys::has_expired(connection, now)?
+                || monitors::has_expired(connection, now)?)
         };
         if self.database.read(has_expired).await? {
             let delete = move |connection: &Connection| -> Result<(), StoreError> {
                 idempotency::delete_expired(connection, limit, now)?;
                 jobs::delete_expired(connection, limit, now)?;
-                keys::delete_expired(connection, limit, now)
+                keys::delete_expired(connection, limit, now)?;
+                monitors::delete_expired(connection, limit, now)
             };
             self.database.write(delete).await?;
         }
@@ -255,6 +259,14 @@ impl Store for SqliteStore {
                 })
             })
             .await
+    }
+
+    async fn due_monitors(
+        &self,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<(ProjectId, MonitorId)>, StoreError> {
+        self.database.read(move |connection| monitors::due(connection, limit, now)).await
     }
 
     async fn simulations_with_old_transcripts(

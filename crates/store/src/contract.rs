@@ -38,6 +38,7 @@ pub mod jobs;
 pub mod judging;
 pub mod key_bounds;
 pub mod keys;
+pub mod monitors;
 pub mod objectives;
 pub mod overdue;
 pub mod pages;
@@ -219,6 +220,19 @@ macro_rules! contract {
                 concurrent_key_uses_are_written_once
                 requests_are_counted_by_bucket_and_window
                 concurrent_requests_are_all_counted
+            }
+            monitors {
+                monitor_is_read_as_added
+                monitors_are_sorted_both_ways
+                changed_monitor_is_stored
+                due_monitors_are_found_by_their_planned_time
+                planned_time_has_one_run
+                run_is_added_once
+                requested_run_is_recorded
+                runs_are_listed_by_planned_time
+                changed_run_is_stored
+                deleted_monitor_is_gone
+                run_is_stored_for_its_retention
             }
             objectives {
                 objective_is_read_as_added

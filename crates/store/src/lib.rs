@@ -18,6 +18,7 @@ mod idempotency;
 mod jobs;
 mod key_body;
 mod keys;
+mod monitors;
 mod page;
 mod project;
 mod query;
@@ -36,6 +37,7 @@ pub use keys::{
     AuditPage, ChangeKey, DecideKey, DecideNewKey, DecideUnasked, KEY_RETENTION, KeyChange, KeyStore,
     KeyView, ListKeys, LiveKeys, NewKey,
 };
+pub use monitors::{MonitorChange, MonitorStore, NewMonitorRun};
 pub use page::{MAX_PAGE_BYTES, PageBuilder, position, read_position};
 pub use project::{
     ConversationChange, ConversationView, Decide, Decision, EvaluationRunChange, EvaluationRunView,
@@ -55,7 +57,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use onerun_auth::ProjectAccess;
-use onerun_domain::{Job, JobId, JobKind, Page, PageRequest, Project, ProjectId, SimulationId};
+use onerun_domain::{Job, JobId, JobKind, MonitorId, Page, PageRequest, Project, ProjectId, SimulationId};
 
 /// A durable store: an acknowledged write survives the death of the process.
 #[async_trait]
@@ -79,8 +81,9 @@ pub trait Store: KeyStore {
     ) -> Result<Option<IdempotencyRecord>, StoreError>;
 
     /// Removes data whose retention time is over, up to `limit` of each kind: idempotency records
-    /// and replies, [buried jobs](DEAD_JOB_RETENTION), and [ended keys](KEY_RETENTION) with their
-    /// usage. A backend that removes them without this call does nothing.
+    /// and replies, [buried jobs](DEAD_JOB_RETENTION), [ended keys](KEY_RETENTION) with their usage, and
+    /// [runs of monitors](onerun_domain::MONITOR_RUN_RETENTION). A backend that removes them without this call does
+    /// nothing.
     async fn delete_expired_records(&self, limit: u32, now: Timestamp) -> Result<(), StoreError>;
 
     /// Lists the projects that the caller may access.
@@ -142,6 +145,13 @@ pub trait Store: KeyStore {
     /// up to `limit` of each, longest overdue first. A conversation whose turn is claimed is not
     /// overdue.
     async fn overdue(&self, limit: u32, now: Timestamp) -> Result<Overdue, StoreError>;
+
+    /// Up to `limit` monitors of all projects whose next planned time is not after `now`, longest due first.
+    async fn due_monitors(
+        &self,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<(ProjectId, MonitorId)>, StoreError>;
 
     /// Up to `limit` simulations of all projects that ended at or before `ended_by` and whose
     /// transcripts are not deleted, longest ended first.

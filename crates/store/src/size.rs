@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use onerun_auth::{AddressAccess, AuditEntry, ProjectAccess, Scope};
 use onerun_domain::{
-    Agent, Conversation, Evaluation, Item, MessageText, Metadata, Name, Objective, Persona, Project,
+    Agent, Conversation, Evaluation, Item, MessageText, Metadata, Monitor, MonitorRun, Name, NewPersonas,
+    Objective, Persona, PersonaDraft, Project,
 };
 use serde_json::Value;
 
@@ -90,6 +91,12 @@ fn evaluation((evaluation, objective): &(Evaluation, Name)) -> usize {
     FIXED + version + usage + text(judge) + text(prompt_hash) + text(reason) + quotes + name(objective)
 }
 
+fn draft(draft: &PersonaDraft) -> usize {
+    let PersonaDraft { summary, story, purpose, attributes } = draft;
+    let texts = [summary, story, purpose].into_iter().map(String::as_str);
+    FIXED + texts.chain(attributes.texts()).map(text).sum::<usize>()
+}
+
 impl WireSize for Project {
     fn wire_size(&self) -> usize {
         FIXED + name(&self.name)
@@ -137,6 +144,37 @@ impl WireSize for ConversationSummary {
 impl WireSize for EvaluationRunView {
     fn wire_size(&self) -> usize {
         FIXED + text(&self.run.judge.to_string())
+    }
+}
+
+impl WireSize for Monitor {
+    fn wire_size(&self) -> usize {
+        let new = &self.simulation;
+        let personas = match &new.personas {
+            NewPersonas::Explicit(personas) => personas.drafts().iter().map(draft).sum(),
+            NewPersonas::Generated(_) | NewPersonas::Copied { .. } => ID,
+        };
+        let models = [&new.models.persona, &new.models.reply, &new.models.judge];
+        let models: usize = models.into_iter().flatten().map(|model| 2 * text(&model.to_string())).sum();
+        // A schedule has a few hundred bytes, with its words and next times.
+        3 * FIXED
+            + name(&self.name)
+            + metadata(&self.metadata)
+            + name(&new.name)
+            + text(new.scenario.as_str())
+            + metadata(&new.metadata)
+            + new.objective_ids.len() * ID
+            + personas
+            + models
+    }
+}
+
+impl WireSize for MonitorRun {
+    fn wire_size(&self) -> usize {
+        let reasons = self.results.iter().flat_map(|results| &results.reasons);
+        FIXED
+            + optional_text(self.failure_reason.as_deref())
+            + reasons.map(|reason| text(reason) + 1).sum::<usize>()
     }
 }
 

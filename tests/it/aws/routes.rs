@@ -104,6 +104,8 @@ async fn every_function_has_the_rights_it_uses() {
     client.get(&evaluations, 200).await;
     client.get(&project.path(&simulation, &format!("/evaluations/{judged}")), 200).await;
 
+    monitors(&project, &cloud).await;
+
     let rotate = cloud.function("rotate_secret");
     let token = cloud.begin_rotation().await;
     for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
@@ -223,6 +225,64 @@ async fn keys(root: &Client, project: &str) {
         admin.get(&format!("/v1/audit?order={order}&limit=3"), 200).await;
     }
     admin.get("/v1/whoami", 200).await;
+}
+
+/// Every route of monitors, and a run from its start by the tick to its end.
+async fn monitors(project: &SdkProject, cloud: &Cloud) {
+    let client = &project.client;
+    let path = |rest: &str| format!("/v1/monitors{rest}?project_id={}", project.id);
+    let monitor = json!({
+        "name": "Refunds",
+        "simulation": {
+            "agent_id": project.agent,
+            "name": "Refunds",
+            "scenario": "A customer asks for a refund of a kettle that arrived broken.",
+            "target_conversations": 1,
+            "target_personas": 1,
+            "objective_ids": project.objectives,
+        },
+        "schedule": { "expression": "cron(0 9 ? * MON-FRI *)", "timezone": "Europe/Berlin" },
+        "gate": { "min_pass_rate": 1.0 },
+    });
+    let keyed = client.with_header("idempotency-key", "monitor");
+    let made = keyed.post(&path(""), &monitor, 200).await;
+    assert_eq!(keyed.post(&path(""), &monitor, 200).await, made);
+    let one = format!("/{}", id(&made));
+    for (by, dir) in [("created_at", "asc"), ("name", "desc")] {
+        client.get(&format!("{}&sort_by={by}&sort_dir={dir}", path("")), 200).await;
+    }
+    assert_eq!(client.get(&path(&one), 200).await, made);
+    client.patch(&path(&one), &json!({ "name": "Returns", "state": "paused" }), 200).await;
+    let runs = path(&format!("{one}/runs"));
+    let keyed = client.with_header("idempotency-key", "run");
+    let started = keyed.post(&runs, &json!({}), 200).await;
+    assert_eq!(keyed.post(&runs, &json!({}), 200).await, started);
+    do_jobs(cloud).await;
+    let run = client.get(&runs, 200).await["data"][0].clone();
+    assert_eq!((&run["id"], &run["status"]), (&started["id"], &json!("in_progress")));
+    let simulation = text(&run, "simulation_id");
+    client.post_empty(&project.path(&simulation, "/cancel"), 200).await;
+    do_jobs(cloud).await;
+    let run = client.get(&runs, 200).await["data"][0].clone();
+    assert_eq!((&run["status"], &run["verdict"]), (&json!("canceled"), &json!("infra")), "{run}");
+
+    let event =
+        |time: &str| json!({ "project_id": project.id, "monitor_id": made["id"], "scheduled_time": time });
+    let schedule = cloud.function("run_monitor");
+    assert_eq!(schedule.run(&event("2036-01-05T09:00:00Z")).await, json!({ "run_id": null }), "it is paused");
+    client.patch(&path(&one), &json!({ "state": "active" }), 200).await;
+    let mut answers = Vec::new();
+    for time in ["10:00:00Z", "09:00:00Z", "10:00:00.000Z", "09:00:00Z", "11:00:00+01:00", "10:00:00Z"] {
+        answers.push(text(&schedule.run(&event(&format!("2036-01-05T{time}"))).await, "run_id"));
+    }
+    assert_eq!(answers.iter().collect::<BTreeSet<_>>().len(), 2, "two times have two runs: {answers:?}");
+    do_jobs(cloud).await;
+    let runs = client.get(&runs, 200).await;
+    let planned: Vec<_> =
+        runs["data"].as_array().unwrap()[..2].iter().map(|run| text(run, "planned_at")).collect();
+    assert_eq!(planned, ["2036-01-05T10:00:00.000000Z", "2036-01-05T09:00:00.000000Z"], "{runs}");
+    client.send(Method::DELETE, &path(&one), None, 200).await;
+    client.get(&path(&one), 404).await;
 }
 
 async fn simulate(project: &SdkProject, changes: Value) -> String {

@@ -38,6 +38,12 @@ impl Kind {
             }
             "array" => Self::array(&schema["items"], number("minItems") == 0, length("maxItems")),
             "object" if name == "models" => Self::models(&schema["properties"]),
+            // Its ids are those of one test.
+            "object" if name == "simulation" => Self::of_object(&[]),
+            "object" if name == "schedule" => Self::schedule(),
+            "object" if name == "gate" => {
+                Self::of_object(&[r#"{"min_pass_rate": 1e-300}"#, r#"{"min_pass_rate": 1, "on": "rate"}"#])
+            }
             "object" if schema["properties"].is_object() => Self::object(&schema["properties"]),
             "object" => Self::metadata(),
             other => panic!("{name} is of an unknown kind: {other}"),
@@ -84,6 +90,18 @@ impl Kind {
         let names = properties.as_object().unwrap().keys().map(|purpose| (purpose.clone(), "offline".into()));
         kind.good.push(Value::Object(names.collect()).to_string());
         kind
+    }
+
+    fn schedule() -> Self {
+        Self::of_object(&[
+            r#"{"expression": "rate(366 days)"}"#,
+            r#"{"expression": " 0 0 29 2 * ", "timezone": "America/New_York"}"#,
+        ])
+    }
+
+    /// An object, with valid ones.
+    fn of_object(good: &[&str]) -> Self {
+        kind(&["5", "\"x\"", "[]", "true"], good)
     }
 
     /// An object of integers.

@@ -58,6 +58,7 @@ fn every_operation_has_events_and_every_event_a_route() {
         "run_jobs.duplicate.json",
         "run_jobs.poison.json",
         "tick.json",
+        "run_monitor.json",
         "rotate_secret.create_secret.json",
         "rotate_secret.set_secret.json",
         "rotate_secret.test_secret.json",
@@ -151,7 +152,8 @@ fn body(name: &str, event: &Value) -> String {
 /// ids are unknown there.
 fn status(route: &Route) -> u16 {
     let has_ids = route.path.replace("{project_id}", "").contains('{');
-    let names_agents = ["create_simulation", "claim_conversations"].contains(&route.operation);
+    let names_agents =
+        ["create_simulation", "create_monitor", "claim_conversations"].contains(&route.operation);
     if has_ids || names_agents { 404 } else { route.status.as_u16() }
 }
 

@@ -28,6 +28,8 @@ pub(super) fn refused_status(refusal: &Refusal) -> (ErrorStatus, &'static str) {
         Refusal::TranscriptsRetained => (S::Conflict, "transcripts_retained"),
         Refusal::EvaluationRunOver => (S::Conflict, "evaluation_run_over"),
         Refusal::EvaluationRunUnfinished => (S::Conflict, "evaluation_run_unfinished"),
+        Refusal::MonitorNotDue => (S::Conflict, "monitor_not_due"),
+        Refusal::MonitorRunOver => (S::Conflict, "monitor_run_over"),
         Refusal::NothingToEvaluate => (S::Conflict, "nothing_to_evaluate"),
     }
 }

@@ -4,9 +4,9 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use onerun_auth::{Preset, Scope, parse_block};
 use onerun_domain::{
-    AgeGroup, AgentId, Criteria, Description, FailureReason, MaxTurns, MessageText, Metadata, ModelName,
-    Name, NanoDollars, Note, ObjectiveId, Outcome, PersonaDetail, PersonaText, ProjectId, Scenario, Seed,
-    SimulationId, Target,
+    AgeGroup, AgentId, Criteria, Description, FailureReason, GateBasis, MaxTurns, MessageText, Metadata,
+    ModelName, MonitorState, Name, NanoDollars, Note, ObjectiveId, Outcome, PersonaDetail, PersonaText,
+    ProjectId, Scenario, Seed, SimulationId, Target,
 };
 use serde_json::{Value, json};
 
@@ -219,7 +219,7 @@ macro_rules! word_fields {
     )*};
 }
 
-word_fields!(Outcome, AgeGroup);
+word_fields!(Outcome, AgeGroup, GateBasis, MonitorState);
 
 impl Field for bool {
     fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {

@@ -60,6 +60,7 @@ pub(super) fn errors() -> Vec<ApiError> {
         Resource::Persona,
         Resource::Conversation,
         Resource::Evaluation,
+        Resource::Monitor,
         Resource::Key,
     ];
     let not_found = not_found.map(ApiError::NotFound);
@@ -111,6 +112,8 @@ pub(crate) const AGENT: &str = "a7Gd20HsWvYc";
 pub(crate) const OBJECTIVE: &str = "o5Rn64JfEuKx";
 pub(crate) const SIMULATION: &str = "sV1StGXR8Z5jdHi6BmyT0";
 pub(crate) const PERSONA: &str = "q9Yd7cJ2MvL0aWnEoRt4P";
+pub(crate) const MONITOR: &str = "m4Wf93TcNqRs";
+pub(crate) const MONITOR_RUN: &str = "rK8pX2vTz6NcQwE1YbLs5";
 pub(crate) const KEY_ID: &str = "AAECAwQFBgcI";
 pub(crate) const NEW_KEY: &str = "hB2mQ9xTzL0v";
 pub(crate) const CONVERSATION: &str = "cM3hK8xQ5ZrT1uVbN6wJd";
@@ -193,6 +196,15 @@ pub(crate) fn new_simulation_example() -> Value {
         "max_turns": 12,
         "objective_ids": [OBJECTIVE],
         "seed": 7,
+    })
+}
+
+pub(crate) fn new_monitor_example() -> Value {
+    json!({
+        "name": "Refunds, each morning",
+        "simulation": new_simulation_example(),
+        "schedule": { "expression": "cron(0 9 ? * MON-FRI *)", "timezone": "Europe/Berlin" },
+        "gate": { "min_pass_rate": 0.9, "on": "rate" },
     })
 }
 

@@ -8,11 +8,12 @@ use std::{
 use serde_json::{Map, Value};
 
 use crate::{
-    SimulationClient,
+    ProjectClient, SimulationClient,
     resource::{
         AuditOrder, ConversationStatus, CountedOutcome, EstimateRequest, Grants, KeyChange, KeyFilter,
-        KeyStatus, Label, MinPassRate, NewAgent, NewKey, NewObjective, NewPersona, NewSimulation, Outcome,
-        PageRequest, Projects, RequestedModels, Rotation, SimulationStatus, Turn,
+        KeyStatus, Label, MinPassRate, MonitorChange, MonitorGate, MonitorState, NewAgent, NewKey,
+        NewMonitor, NewObjective, NewPersona, NewSchedule, NewSimulation, Outcome, PageRequest, Projects,
+        RequestedModels, Rotation, SimulationStatus, Turn,
     },
     testing,
 };
@@ -123,6 +124,34 @@ async fn call_reports(simulation: &SimulationClient) {
     let _ = simulation.compare_with("t").await;
 }
 
+/// Calls the methods about monitors.
+async fn call_monitors(project: &ProjectClient, simulation: &NewSimulation) {
+    let schedule =
+        Some(NewSchedule { expression: "rate(1 hour)".into(), timezone: Some("Europe/Berlin".into()) });
+    let gate = Some(MonitorGate { min_pass_rate: 0.9, on: "rate".into() });
+    let new = NewMonitor {
+        name: "a".into(),
+        simulation: simulation.clone(),
+        schedule: schedule.clone(),
+        gate: gate.clone(),
+        metadata: Map::from_iter([("team".into(), "qa".into())]),
+    };
+    let change = MonitorChange {
+        name: Some("b".into()),
+        simulation: Some(simulation.clone()),
+        schedule,
+        gate,
+        state: Some(MonitorState::Paused),
+    };
+    let _ = project.create_monitor(&new).await;
+    let _ = project.list_monitors(PageRequest::first(10)).await;
+    let _ = project.monitor("m").await;
+    let _ = project.update_monitor("m", &change).await;
+    let _ = project.delete_monitor("m").await;
+    let _ = project.create_monitor_run("m").await;
+    let _ = project.list_monitor_runs("m", PageRequest::first(10)).await;
+}
+
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one call of each method")]
 async fn methods_send_requests_of_documented_operations() {
@@ -208,6 +237,7 @@ async fn methods_send_requests_of_documented_operations() {
     let _ = project.simulations_in_progress("a", page()).await;
     let _ = project.simulations_of_agent("a", SimulationStatus::Pending, page()).await;
     let _ = project.list_simulations(Some(SimulationStatus::Failed), page()).await;
+    call_monitors(&project, &new_simulation).await;
     let _ = simulation.get().await;
     let _ = simulation.cancel().await;
     let _ = simulation.results().await;

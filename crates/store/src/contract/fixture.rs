@@ -16,10 +16,10 @@ use onerun_auth::ProjectAccess;
 use onerun_domain::{
     AgeGroup, Agent, AgentId, ApprovalStatus, Conversation, ConversationId, Criteria, EndReason, Evaluation,
     EvaluationDetails, EvaluationId, EvaluationStatus, Item, ItemId, Job, JobKind, Limit, MAX_LOST_ATTEMPTS,
-    MaxTurns, MessageText, Metadata, ModelName, Name, NanoDollars, Objective, ObjectiveId, Outcome, Page,
-    PageRequest, Persona, PersonaAttributes, PersonaFault, PersonaId, PersonaSource, Progress, Project,
-    ProjectId, Random, Refusal, Role, Scenario, Score, Seed, Simulation, SimulationId, SimulationModels,
-    SimulationOptions, SimulationStatus, Start, Target, TurnClaim, TurnToken,
+    MaxTurns, MessageText, Metadata, ModelName, MonitorId, MonitorRunId, MonitorRunRef, Name, NanoDollars,
+    Objective, ObjectiveId, Outcome, Page, PageRequest, Persona, PersonaAttributes, PersonaFault, PersonaId,
+    PersonaSource, Progress, Project, ProjectId, Random, Refusal, Role, Scenario, Score, Seed, Simulation,
+    SimulationId, SimulationModels, SimulationOptions, SimulationStatus, Start, Target, TurnClaim, TurnToken,
 };
 use tokio::sync::Barrier;
 
@@ -215,6 +215,10 @@ impl TestProject {
                 max_cost: Some(NanoDollars::new(1)),
                 max_tokens: Some(u64::MAX),
                 created_by: Some("kAbCdEfGh123".into()),
+                monitor_run: Some(MonitorRunRef {
+                    monitor: MonitorId::generate(self.fixture.random()),
+                    run: MonitorRunId::generate(self.fixture.random()),
+                }),
             },
             metadata: Metadata::default(),
             status: SimulationStatus::Pending,

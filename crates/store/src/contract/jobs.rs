@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{
-    ConversationId, EvaluationRunId, Job, JobId, JobKind, PersonaId, ProjectId, SimulationId, Work,
+    ConversationId, EvaluationRunId, Job, JobId, JobKind, MonitorId, MonitorRunId, PersonaId, ProjectId,
+    SimulationId, Work,
 };
 
 use super::fixture::{Fixture, LEASE, all, at_once, both, in_pages};
@@ -68,6 +69,8 @@ pub async fn every_kind_of_job_is_read_as_added(fixture: &Fixture) {
     let persona = PersonaId::generate(fixture.random());
     let conversation = ConversationId::generate(fixture.random());
     let run = EvaluationRunId::generate(fixture.random());
+    let monitor = MonitorId::generate(fixture.random());
+    let monitor_run = MonitorRunId::generate(fixture.random());
     let project = ProjectId::generate(fixture.random());
     for work in [
         Work::StartSimulation { simulation: simulation.clone() },
@@ -90,6 +93,12 @@ pub async fn every_kind_of_job_is_read_as_added(fixture: &Fixture) {
             run: run.clone(),
             after: Some("[\"é\"]".into()),
         },
+        Work::StartMonitorRun {
+            simulation: simulation.clone(),
+            monitor: monitor.clone(),
+            run: monitor_run.clone(),
+        },
+        Work::FinishMonitorRun { simulation: simulation.clone(), monitor, run: monitor_run },
         Work::JudgeAgain { simulation, run, conversation },
     ] {
         let job = Job::new(project.clone(), work);

@@ -15,6 +15,7 @@ fn every_case_is_in_the_macro() {
         ("judging", include_str!("judging.rs")),
         ("key_bounds", include_str!("key_bounds.rs")),
         ("keys", include_str!("keys.rs")),
+        ("monitors", include_str!("monitors.rs")),
         ("objectives", include_str!("objectives.rs")),
         ("overdue", include_str!("overdue.rs")),
         ("pages", include_str!("pages.rs")),

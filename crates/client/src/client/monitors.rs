@@ -1,0 +1,53 @@
+//! Monitors of a project.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::ProjectClient;
+use crate::{
+    Error, Verbatim,
+    resource::{Monitor, MonitorChange, MonitorRun, NewMonitor, Page, PageRequest},
+};
+
+impl ProjectClient {
+    /// Creates a monitor.
+    pub async fn create_monitor(&self, new: &NewMonitor) -> Result<Verbatim<Monitor>, Error> {
+        self.0.at(&["monitors"]).create("creating a monitor", new).await
+    }
+
+    /// Monitors, newest first.
+    pub async fn list_monitors(&self, page: PageRequest) -> Result<Verbatim<Page<Verbatim<Monitor>>>, Error> {
+        self.0.at(&["monitors"]).page(&[], page).await
+    }
+
+    /// The monitor with this id.
+    pub async fn monitor(&self, id: &str) -> Result<Verbatim<Monitor>, Error> {
+        self.0.at(&["monitors", id]).get(&[]).await
+    }
+
+    /// Changes a monitor.
+    pub async fn update_monitor(&self, id: &str, change: &MonitorChange) -> Result<Verbatim<Monitor>, Error> {
+        self.0.at(&["monitors", id]).patch(change).await
+    }
+
+    /// Deletes a monitor and its history. Its simulations stay.
+    pub async fn delete_monitor(&self, id: &str) -> Result<(), Error> {
+        let monitor = self.0.at(&["monitors", id]);
+        let request = || monitor.request(Method::DELETE, &[]);
+        monitor.retrying::<Value>("deleting a monitor", request).await.map(drop)
+    }
+
+    /// Starts a run of a monitor now.
+    pub async fn create_monitor_run(&self, id: &str) -> Result<Verbatim<MonitorRun>, Error> {
+        self.0.at(&["monitors", id, "runs"]).create("starting a run", &json!({})).await
+    }
+
+    /// The runs of a monitor by planned time, last first.
+    pub async fn list_monitor_runs(
+        &self,
+        id: &str,
+        page: PageRequest,
+    ) -> Result<Verbatim<Page<Verbatim<MonitorRun>>>, Error> {
+        self.0.at(&["monitors", id, "runs"]).page(&[], page).await
+    }
+}

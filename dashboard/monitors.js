@@ -1,0 +1,159 @@
+'use strict';
+
+// Monitors: the list of a project, and one monitor with its next times and its runs.
+
+const monitorAddress = (project, ...ids) =>
+  ['#/monitors', project, ...ids].map((id, i) => (i ? encodeURIComponent(id) : id)).join('/');
+
+const monitorProjectsView = (context) =>
+  projectsView(context, { title: 'Monitors', address: monitorAddress, show: 'Show monitors' });
+
+const nextRun = ({ schedule }) => schedule?.next_runs[0] ?? null;
+
+async function monitorsView(context) {
+  const { params, signal } = context;
+  const ask = { project_id: params.project, ...pageQuery(context) };
+  const page = await api.get('v1/monitors', { query: ask, signal });
+  return [
+    heading('Monitors', {
+      above: link('#/monitors', 'Projects'),
+      about: prose('Each starts a simulation at its planned times. Create one with `onerun monitors create`.'),
+    }),
+    table({
+      caption: 'Monitors, newest first',
+      empty: 'No monitors yet.',
+      columns: ['Monitor', 'State', 'Schedule', 'Next run'],
+      rows: page.data.map((one) => [
+        [link(monitorAddress(params.project, one.id), one.name), warnings(one)],
+        statusBadge(one.state),
+        one.schedule ? one.schedule.description : h('span.muted', 'on request'),
+        time(nextRun(one), one.state === 'paused' ? 'paused' : 'none'),
+      ]),
+    }),
+    pager(context, page, 'monitor'),
+  ];
+}
+
+const warnings = (monitor) => monitor.warnings.map((one) => h('span.sub', badge('warn', prose(one))));
+
+async function monitorView(context) {
+  const { params, signal } = context;
+  const at = path`v1/monitors/${params.monitor}`;
+  const query = { project_id: params.project };
+  const load = async () => {
+    const [monitor, runs] = await Promise.all([
+      api.get(at, { query, signal }),
+      api.get(`${at}/runs`, { query: { ...query, ...pageQuery(context) }, signal }),
+    ]);
+    return { monitor, runs };
+  };
+  const first = await load();
+  const body = h('div');
+  await refreshWhile(context, body, first, {
+    load,
+    show: ({ monitor, runs }) => [
+      h('section.card', monitorFacts(monitor)),
+      h(
+        'section',
+        h('h2', 'Runs'),
+        h('p.about', 'Pass rates with their 95% confidence intervals.'),
+        runsTable(context, runs),
+        pager(context, runs, 'run'),
+      ),
+    ],
+    goesOn: ({ runs }) => runs.data.some(isRunning),
+  });
+  return [
+    heading(first.monitor.name, {
+      above: link(monitorAddress(params.project), 'Monitors'),
+      actions: monitorActions(context, at, first.monitor),
+    }),
+    body,
+  ];
+}
+
+/** Buttons that pause or resume a monitor and start a run. */
+function monitorActions(context, at, monitor) {
+  if (!api.may('monitors:write')) return [];
+  const query = { project_id: monitor.project_id };
+  const act = (words, send) => async (event) => {
+    event.currentTarget.disabled = true;
+    try {
+      await send();
+      announce(words);
+    } catch (error) {
+      if (context.signal.aborted) return;
+      if (!(error instanceof ApiError)) throw error;
+      failDialog(error);
+    }
+    context.reload();
+  };
+  const isActive = monitor.state === 'active';
+  const body = { state: isActive ? 'paused' : 'active' };
+  const words = isActive ? 'The monitor is paused.' : 'The monitor is active.';
+  const change = act(words, () => api.patch(at, { query, body }));
+  const key = idempotency()(null);
+  const run = act('A run is started.', () => api.post(`${at}/runs`, { query, idempotencyKey: key }));
+  return [button(isActive ? 'Pause' : 'Resume', change), button('Run now', run)];
+}
+
+function monitorFacts(monitor) {
+  const { schedule, gate, simulation } = monitor;
+  const on = gate?.on === 'lower_bound' ? 'Lower bound of the pass rate' : 'Pass rate';
+  return facts(
+    [
+      ['State', statusBadge(monitor.state)],
+      ['Warnings', monitor.warnings.length > 0 ? warnings(monitor) : null],
+      ['Schedule', schedule ? [schedule.description, ' ', code(schedule.expression)] : 'On request'],
+      [
+        'Next runs',
+        schedule?.next_runs.length > 0
+          ? h(
+              'ul.plain',
+              schedule.next_runs.map((one) => h('li', fullTime(one))),
+            )
+          : null,
+      ],
+      ['Gate', gate ? `${on} of at least ${percent(gate.min_pass_rate)}` : 'None'],
+      [
+        'Each run',
+        `${count(simulation.target_conversations, 'conversation')} with ${count(simulation.target_personas, 'persona')}`,
+      ],
+      ['Scenario', simulation.scenario],
+      ['Created', fullTime(monitor.created_at)],
+      ['Id', code(monitor.id)],
+    ],
+    { short: true },
+  );
+}
+
+const VERDICT_BADGES = { pass: 'good', fail: 'bad', inconclusive: 'unsure', infra: 'warn', config: 'warn' };
+
+function runsTable({ params }, runs) {
+  return table({
+    caption: 'Runs by planned time, last first',
+    empty: 'No runs yet.',
+    columns: ['Planned', 'Status', 'Verdict', 'Result', 'Simulation'],
+    rows: runs.data.map((one) => [
+      [fullTime(one.planned_at), one.trigger === 'request' && h('span.sub', 'on request')],
+      [statusBadge(one.status), one.failure_reason && h('span.sub', prose(one.failure_reason))],
+      [
+        one.verdict ? badge(VERDICT_BADGES[one.verdict] ?? 'open', one.verdict) : h('span.muted', '—'),
+        one.reasons.map((reason) => h('span.sub', reason)),
+      ],
+      runResult(one),
+      one.simulation_id && api.may('simulations:read')
+        ? link(simulationAddress(params.project, one.simulation_id), 'Open')
+        : h('span.muted', '—'),
+    ]),
+  });
+}
+
+function runResult({ outcomes, status }) {
+  if (!outcomes) return h('span.muted', isRunning({ status }) ? 'no results yet' : 'no results');
+  const evaluated = outcomes.passed + outcomes.failed + outcomes.inconclusive;
+  return [
+    intervalPlot({ ...outcomes, evaluated }, status),
+    outcomes.infra > 0 && h('span.sub', `${count(outcomes.infra, 'conversation')} not held or not judged`),
+  ];
+}

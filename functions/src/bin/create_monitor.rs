@@ -1,0 +1,5 @@
+//! `POST /v1/monitors`
+
+fn main() -> std::process::ExitCode {
+    onerun_lambda::serve(&onerun_lambda::routes::CREATE_MONITOR)
+}

@@ -1,0 +1,5 @@
+//! `POST /v1/monitors/{monitor_id}/runs`
+
+fn main() -> std::process::ExitCode {
+    onerun_lambda::serve(&onerun_lambda::routes::CREATE_MONITOR_RUN)
+}
