@@ -6,6 +6,7 @@ mod conversations;
 mod creation;
 mod demo;
 mod evaluations;
+mod export;
 mod init;
 mod input;
 mod keys;
@@ -124,6 +125,9 @@ enum Command {
     /// Compare two simulations with the same personas, conversation by conversation.
     #[command(after_help = reports::AFTER_HELP)]
     Compare(reports::CompareOptions),
+    /// Export the conversations of a simulation, with evaluations and messages, as JSON lines or CSV.
+    #[command(after_help = export::AFTER_HELP)]
+    Export(export::Options),
     /// Check the language models that play personas and judge conversations.
     #[command(after_help = models::AFTER_HELP)]
     Models {
@@ -181,6 +185,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Evaluations { command } => return query(evaluations::run(&command)),
         Command::Report(options) => return exit_with(reports::report(&options)),
         Command::Compare(options) => return exit_with(reports::compare(&options)),
+        Command::Export(options) => return query(export::run(&options)),
         Command::Models { command } => {
             // The report has every failure with its cause.
             logs::start("error");

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 mod attempts;
+mod export;
 mod hostile;
 mod junit;
 mod models;

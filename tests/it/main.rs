@@ -17,6 +17,7 @@ mod deployment_consistency;
 mod docs;
 mod evaluations;
 mod explicit_personas;
+mod export;
 mod fixtures;
 mod full_disk;
 mod idempotency;

@@ -295,7 +295,9 @@ fn every_route_requires_the_scope_of_its_action() {
             // A worker's key, which may write conversations, must not judge or label them.
             Some("evaluations" | "labels") => Some("simulations"),
             // They quote conversations.
-            _ if ["get_report", "get_comparison"].contains(&route.operation) => Some("conversations"),
+            _ if ["get_report", "get_comparison", "export_simulation"].contains(&route.operation) => {
+                Some("conversations")
+            }
             None if route.path == "/v1/audit" => Some("audit"),
             None if route.path == "/v1/usage" => Some("simulations"),
             other => other,

@@ -177,7 +177,10 @@ class Local:
             return f"{event}: {status}"
         is_page = (answer.get("headers") or {}).get("content-type", "").startswith("text/html")
         expect(is_page == event.startswith("get_dashboard."), f"{event}: answered {answer}")
-        body = {} if is_page else json.loads(body_of(answer))
+        is_lines = (answer.get("headers") or {}).get("content-type") == "application/jsonl"
+        body = {} if is_page or is_lines else json.loads(body_of(answer))
+        if is_lines:
+            expect([*json.loads(body_of(answer).splitlines()[0])] == ["conversation"], f"{event}: answered {answer}")
         got = (answer["statusCode"], body.get("code") if status >= 400 else None)
         expect(got == (status, code), f"{event}: answered {answer}")
         return f"{event}: {status} {code or ''}".rstrip()

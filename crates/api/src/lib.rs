@@ -16,6 +16,7 @@ mod dashboard;
 mod dispatch;
 mod error;
 mod evaluations;
+mod export;
 mod fields;
 mod health;
 mod idempotency;

@@ -307,13 +307,8 @@ impl Reader<'_> {
     }
 
     /// The position after which a list continues.
-    fn cursor(&mut self) -> Optional<Position> {
-        let Some(cursor) = self.optional::<Cursor>(
-            "cursor",
-            "Where to continue: the `next_cursor` of the page before, with the other parameters unchanged except \
-             `limit`. No row is shown twice or left out, whatever is inserted meanwhile. Not together with `offset`.",
-        )?
-        else {
+    pub(crate) fn cursor(&mut self, description: &'static str) -> Optional<Position> {
+        let Some(cursor) = self.optional::<Cursor>("cursor", description)? else {
             return Some(None);
         };
         match &self.source {

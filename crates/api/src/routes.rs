@@ -1,19 +1,19 @@
 //! All operations, in the order of their resources. A function on AWS names its route here.
 
 use crate::{
-    Route, agents, audit, claims, conversations, dashboard, evaluations, health, keys, labels, monitors,
-    objectives, openapi, operation::Operation, personas, projects, reports, results, simulations, usage,
-    whoami,
+    Route, agents, audit, claims, conversations, dashboard, evaluations, export, health, keys, labels,
+    monitors, objectives, openapi, operation::Operation, personas, projects, reports, results, simulations,
+    usage, whoami,
 };
 
 pub use crate::{
-    agents::*, audit::*, claims::*, conversations::*, dashboard::*, evaluations::*, health::*, keys::*,
-    labels::*, monitors::*, objectives::*, openapi::*, personas::*, projects::*, reports::*, results::*,
-    simulations::*, usage::*, whoami::*,
+    agents::*, audit::*, claims::*, conversations::*, dashboard::*, evaluations::*, export::*, health::*,
+    keys::*, labels::*, monitors::*, objectives::*, openapi::*, personas::*, projects::*, reports::*,
+    results::*, simulations::*, usage::*, whoami::*,
 };
 
 /// The operations of each module that has any.
-pub(crate) const OPERATIONS: [&[Operation]; 19] = [
+pub(crate) const OPERATIONS: [&[Operation]; 20] = [
     health::OPERATIONS,
     openapi::OPERATIONS,
     dashboard::OPERATIONS,
@@ -26,6 +26,7 @@ pub(crate) const OPERATIONS: [&[Operation]; 19] = [
     simulations::OPERATIONS,
     results::OPERATIONS,
     reports::OPERATIONS,
+    export::OPERATIONS,
     evaluations::OPERATIONS,
     personas::OPERATIONS,
     claims::OPERATIONS,

@@ -17,9 +17,9 @@ use crate::{
     Error, Verbatim, error,
     resource::{
         Agent, Claims, Comparison, Conversation, ConversationStatus, CountedOutcome, Estimate,
-        EstimateRequest, EvaluationReport, EvaluationRun, Item, KeyStatus, Label, Labels, Lease, MinPassRate,
-        NewAgent, NewObjective, NewSimulation, Objective, Page, PageRequest, Persona, Project, Report,
-        Response, Results, Simulation, SimulationStatus, Started, Turn,
+        EstimateRequest, EvaluationReport, EvaluationRun, ExportPage, Item, KeyStatus, Label, Labels, Lease,
+        MinPassRate, NewAgent, NewObjective, NewSimulation, Objective, Page, PageRequest, Persona, Project,
+        Report, Response, Results, Simulation, SimulationStatus, Started, Turn,
     },
 };
 use endpoint::Endpoint;
@@ -232,6 +232,12 @@ impl SimulationClient {
     /// Its comparison with the earlier simulation with this id.
     pub async fn compare_with(&self, earlier: &str) -> Result<Verbatim<Comparison>, Error> {
         self.0.at(&["compare"]).get(&[("with", earlier)]).await
+    }
+
+    /// A page of its export, from the [`next`](ExportPage::next) of the page before.
+    pub async fn export(&self, cursor: Option<&str>) -> Result<ExportPage, Error> {
+        let cursor = cursor.map(|cursor| ("cursor", cursor));
+        self.0.at(&["export"]).lines(cursor.as_slice()).await
     }
 
     /// Its personas, newest first.

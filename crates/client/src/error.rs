@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use reqwest::{Response, StatusCode, header};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize,
+    de::{self, DeserializeOwned},
+};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -93,28 +96,59 @@ impl From<reqwest::Error> for Error {
 
 /// Reads a response: the body of a success, or the error.
 pub(crate) async fn read<T: DeserializeOwned>(response: Response) -> Result<T, Error> {
-    let (status, header_id) = (response.status(), text(&response, "x-request-id"));
-    let retry_after = text(&response, header::RETRY_AFTER.as_str());
+    let head = Head::of(&response);
     let body = response.bytes().await?;
-    let problem: Problem = if status.is_success() {
-        match serde_json::from_slice(&body) {
-            Ok(success) => return Ok(success),
-            // A failure after the head was sent. The status is in the body only.
-            Err(error) => match serde_json::from_slice::<Problem>(&body) {
-                Ok(problem) if problem.code.is_some() && problem.status.is_some() => problem,
-                _ => return Err(Error::Decode(error)),
-            },
+    if !head.status.is_success() {
+        return Err(head.error(serde_json::from_slice(&body).unwrap_or_default()));
+    }
+    match serde_json::from_slice(&body) {
+        Ok(success) => Ok(success),
+        // A failure after the head was sent. The status is in the body only.
+        Err(error) => match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) if problem.code.is_some() && problem.status.is_some() => Err(head.error(problem)),
+            _ => Err(Error::Decode(error)),
+        },
+    }
+}
+
+/// Reads a response whose body is a text: the value of its `Link` header and the text, or the error.
+pub(crate) async fn read_text(response: Response) -> Result<(Option<String>, String), Error> {
+    let (head, link) = (Head::of(&response), text(&response, header::LINK.as_str()));
+    let body = response.bytes().await?;
+    if !head.status.is_success() {
+        return Err(head.error(serde_json::from_slice(&body).unwrap_or_default()));
+    }
+    let text = String::from_utf8(body.into()).map_err(|error| Error::Decode(de::Error::custom(error)))?;
+    Ok((link, text))
+}
+
+/// The parts of a response's head that an error needs.
+struct Head {
+    status: StatusCode,
+    request_id: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Head {
+    fn of(response: &Response) -> Self {
+        let retry_after = text(response, header::RETRY_AFTER.as_str());
+        Self {
+            status: response.status(),
+            request_id: text(response, "x-request-id"),
+            retry_after: retry_after.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs),
         }
-    } else {
-        serde_json::from_slice(&body).unwrap_or_default()
-    };
-    Err(Error::Api {
-        status: problem.status.filter(|_| status.is_success()).unwrap_or_else(|| status.as_u16()),
-        code: problem.code.unwrap_or_else(|| "unknown".to_owned()),
-        message: problem.message.unwrap_or_else(|| unexplained(status)),
-        request_id: problem.request_id.or(header_id),
-        retry_after: retry_after.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs),
-    })
+    }
+
+    fn error(self, problem: Problem) -> Error {
+        let status = self.status;
+        Error::Api {
+            status: problem.status.filter(|_| status.is_success()).unwrap_or_else(|| status.as_u16()),
+            code: problem.code.unwrap_or_else(|| "unknown".to_owned()),
+            message: problem.message.unwrap_or_else(|| unexplained(status)),
+            request_id: problem.request_id.or(self.request_id),
+            retry_after: self.retry_after,
+        }
+    }
 }
 
 fn text(response: &Response, header: &str) -> Option<String> {

@@ -115,7 +115,10 @@ async fn hostile_server() -> String {
 fn example(operation: &str) -> Value {
     let responses = documentation(operation)["responses"].as_object().unwrap();
     let (_, good) = responses.iter().find(|(status, _)| status.starts_with('2')).unwrap();
-    poison(good["content"]["application/json"]["example"].clone())
+    let content = &good["content"];
+    let media_type =
+        ["application/json", "application/jsonl"].into_iter().find(|name| content[name].is_object());
+    poison(content[media_type.unwrap()]["example"].clone())
 }
 
 /// Reads a request to its end, and returns it; `None` if the client opened the connection in vain.
@@ -139,7 +142,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// The commands that ask the API, and whether they show its answer to people, too.
-const COMMANDS: [(&str, bool); 37] = [
+const COMMANDS: [(&str, bool); 38] = [
     ("projects list", true),
     ("projects get ID", true),
     ("projects create x", true),
@@ -165,6 +168,7 @@ const COMMANDS: [(&str, bool); 37] = [
     ("evaluations show SIMULATION r --project ID", true),
     ("report SIMULATION --project ID", true),
     ("compare SIMULATION SIMULATION --project ID", true),
+    ("export SIMULATION --format csv --project ID", true),
     ("keys create name --preset ci --all-projects", true),
     ("keys list", true),
     ("keys attention", true),
@@ -202,7 +206,12 @@ async fn no_command_prints_what_a_terminal_obeys_or_hides() {
         assert_eq!(joined.contains(SHOWN), shows, "{line}: {ran:?}");
         let prints_no_answer = ["approve", "reject", "cancel", "wait"];
         if !prints_no_answer.contains(&arguments[1]) {
-            let ran = run(&[&arguments[..], &["--json"]].concat()).await;
+            let line = line.replace("csv", "jsonl");
+            let mut arguments: Vec<&str> = line.split(' ').collect();
+            if arguments[0] != "export" {
+                arguments.push("--json");
+            }
+            let ran = run(&arguments).await;
             assert!(serde_json::from_str::<Value>(&ran.stdout).is_ok(), "{line}: {ran:?}");
             assert!(ran.stdout.contains(SHOWN_IN_JSON), "{line}: {ran:?}");
         }
@@ -358,15 +367,17 @@ async fn listed(group: &[&str]) -> Vec<String> {
 async fn every_command_is_tried_with_hostile_names() {
     let mut there_are = BTreeSet::new();
     for group in listed(&[]).await {
-        let single = ["serve", "demo", "openapi", "worker", "run", "init", "schema", "report", "compare"]
-            .contains(&group.as_str());
+        let single =
+            ["serve", "demo", "openapi", "worker", "run", "init", "schema", "report", "compare", "export"]
+                .contains(&group.as_str());
         if single {
             there_are.insert(group);
         } else {
             there_are.extend(listed(&[&group]).await.into_iter().map(|name| format!("{group} {name}")));
         }
     }
-    let words = |line: &str| if line.starts_with("report ") || line.starts_with("compare ") { 1 } else { 2 };
+    let is_single = |line: &str| ["report ", "compare ", "export "].iter().any(|name| line.starts_with(name));
+    let words = |line: &str| if is_single(line) { 1 } else { 2 };
     let asked = COMMANDS.map(|(line, _)| line.split(' ').take(words(line)).collect::<Vec<_>>().join(" "));
     let mut tried: BTreeSet<String> = asked.into_iter().collect();
     tried.extend(OWN.map(str::to_owned));

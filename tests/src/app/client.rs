@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{
-        ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+        ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LINK, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
         X_CONTENT_TYPE_OPTIONS,
     },
 };
@@ -256,6 +256,7 @@ fn check(what: &str, id: &str, is_head: bool, response: Response) -> (u16, Reply
     assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{what}");
     assert_eq!(reply.header("x-request-id"), Some(id), "{what}");
     let is_page = status == 200 && reply.header("content-type").is_some_and(|kind| OF_PAGES.contains(&kind));
+    let is_lines = status == 200 && reply.header("content-type") == Some("application/jsonl");
     for name in reply.headers.keys() {
         let allowed = [CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS, X_REQUEST_ID].contains(name)
             || (*name == WWW_AUTHENTICATE && [401, 403].contains(&status))
@@ -264,6 +265,7 @@ fn check(what: &str, id: &str, is_head: bool, response: Response) -> (u16, Reply
             || (is_document && [ETAG, VARY].contains(name))
             || (*name == RETRY_AFTER && [429, 503].contains(&status))
             || (RATE_LIMIT.contains(name) && status != 401)
+            || (is_lines && *name == LINK)
             || (is_page && OF_A_PAGE.contains(&name.as_str()));
         assert!(allowed, "{what}: the header {name} with the status {status}: {:?}", reply.headers);
     }
@@ -288,6 +290,9 @@ fn check(what: &str, id: &str, is_head: bool, response: Response) -> (u16, Reply
             "{what}: {:?}",
             reply.headers
         );
+    } else if is_lines {
+        let line = reply.text.lines().map(serde_json::from_str::<Value>).find_map(Result::err);
+        assert!(line.is_none(), "{what}: a line that is not JSON: {line:?}");
     } else if StatusCode::from_u16(status).is_ok_and(|status| status.is_success()) {
         assert_eq!(reply.header("content-type"), Some("application/json"), "{what}");
         reply.json();

@@ -48,7 +48,10 @@ fn page_of<const MAX: u32>(
         "How many rows to skip; 0 by default. Rows that are inserted meanwhile shift the others: use `cursor` where that \
          matters.",
     );
-    let position = reader.cursor();
+    let position = reader.cursor(
+        "Where to continue: the `next_cursor` of the page before, with the other parameters unchanged except `limit`. No row \
+         is shown twice or left out, whatever is inserted meanwhile. Not together with `offset`.",
+    );
     let limit = limit?.map_or(default, |limit| limit.0);
     let start = match (offset?, position?) {
         (Some(_), Some(_)) => {

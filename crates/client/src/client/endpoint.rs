@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::key::{KeySlot, with_key};
 use crate::{
     Error, error,
-    resource::{PageRequest, Start},
+    resource::{ExportPage, PageRequest, Start},
     retry::RetryPolicy,
 };
 
@@ -65,6 +65,20 @@ impl Endpoint {
         page: PageRequest,
     ) -> Result<T, Error> {
         self.retrying("listing", || self.page_request(query, &page)).await
+    }
+
+    /// Reads a page of JSON lines.
+    pub(super) async fn lines(&self, query: &[(&str, &str)]) -> Result<ExportPage, Error> {
+        let read = async || error::read_text(self.send(|| self.request(Method::GET, query)).await?).await;
+        let (link, lines) = self.retry.call("exporting", is_retryable, read).await?;
+        Ok(ExportPage { lines, next: link.and_then(|link| self.cursor_of(&link)) })
+    }
+
+    /// The cursor in the address of a `Link` header, such as `<?project_id=p&cursor=c>; rel="next"`.
+    fn cursor_of(&self, link: &str) -> Option<String> {
+        let (address, _) = link.strip_prefix('<')?.split_once('>')?;
+        let url = self.url.join(address).ok()?;
+        url.query_pairs().find(|(name, _)| name == "cursor").map(|(_, cursor)| cursor.into_owned())
     }
 
     /// Makes an idempotent call and retries it within the budget.

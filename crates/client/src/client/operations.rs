@@ -122,6 +122,9 @@ async fn call_reports(simulation: &SimulationClient) {
     let _ = simulation.report(None).await;
     let _ = simulation.report(Some(MinPassRate { min: 0.9, on_lower_bound: true })).await;
     let _ = simulation.compare_with("t").await;
+    for cursor in [None, Some("c")] {
+        let _ = simulation.export(cursor).await;
+    }
 }
 
 /// Calls the methods about monitors.

@@ -21,6 +21,16 @@ impl<T> Page<T> {
     }
 }
 
+/// A page of an export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportPage {
+    /// JSON lines, each with a line break: an object with the member `conversation`, or with `item` for each message of
+    /// the conversation before it. At most 4 MB, unless a single line is larger.
+    pub lines: String,
+    /// The cursor of the next page; `None` after the last one.
+    pub next: Option<String>,
+}
+
 /// The request for the page after one with this many rows.
 pub(super) fn following(
     request: &PageRequest,
