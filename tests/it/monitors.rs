@@ -61,7 +61,7 @@ impl<'a> Monitored<'a> {
 
     async fn runs(&self, monitor: &Value) -> Vec<Value> {
         let page = self.project.get(&format!("/monitors/{}/runs?limit=100", id(monitor))).await;
-        data(&page).to_vec()
+        data(&page).clone()
     }
 
     /// Holds the conversations of a run's simulation.

@@ -54,7 +54,7 @@ impl CronLine {
     pub(super) fn parse(text: &str) -> Result<Self, ScheduleError> {
         let fields = fields(text, &[MINUTES, HOURS, DAY, MONTH, WEEKDAY], false)?;
         let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed);
-        Self::build(&fields, &parser.sloppy_ranges(true).build())
+        Self::build(&fields, parser.sloppy_ranges(true).build())
     }
 
     /// Parses AWS's six fields, in which days of the week have the numbers 1 to 7.
@@ -64,10 +64,10 @@ impl CronLine {
             return Err(ScheduleError::Ambiguous);
         }
         let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Required);
-        Self::build(&fields, &parser.alternative_weekdays(true).sloppy_ranges(true).build())
+        Self::build(&fields, parser.alternative_weekdays(true).sloppy_ranges(true).build())
     }
 
-    fn build(fields: &[String], parser: &CronParser) -> Result<Self, ScheduleError> {
+    fn build(fields: &[String], parser: CronParser) -> Result<Self, ScheduleError> {
         let cron =
             parser.parse(&format!("0 {}", fields.join(" "))).map_err(|error| ScheduleError::Field {
                 field: "cron expression",

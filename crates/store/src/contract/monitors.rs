@@ -284,7 +284,7 @@ pub async fn changed_run_is_stored(fixture: &Fixture) {
     });
     let finished = change(finish).await.unwrap().unwrap();
     assert_eq!(project.store.monitor_run(&monitor.id, &run.id).await.unwrap().as_ref(), Some(&finished));
-    assert_eq!(project.runs(&monitor.id).await, [finished.clone()]);
+    assert_eq!(project.runs(&monitor.id).await, std::slice::from_ref(&finished));
     let again = change(Box::new(move |run| run.start(now))).await;
     assert_eq!(refusal(again), Refusal::MonitorRunOver);
     assert_eq!(project.runs(&monitor.id).await, [finished]);

@@ -195,7 +195,7 @@ impl Planned {
 }
 
 /// The time that another change has between its messages and its conversation: many times what it needs.
-const PATIENCE: Duration = Duration::from_secs(1);
+const UNBLOCK_AFTER: Duration = Duration::from_secs(1);
 
 /// Messages of another change on the same revision are in the way. If it is not completed in time, its revision is taken
 /// from it.
@@ -210,7 +210,7 @@ async fn unblock(
         _ => Instant::now(),
     };
     tried.blocked = Some((before.revision, since));
-    if since.elapsed() >= PATIENCE {
+    if since.elapsed() >= UNBLOCK_AFTER {
         let key = keys.conversation(&before.conversation.id);
         table.database.update(&Write::update(WHAT, key).revise(before.revision)).await?;
     }
