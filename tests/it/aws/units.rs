@@ -1,5 +1,5 @@
-//! Units of DynamoDB that the hot path consumes, by operation, with bounds. `cargo nextest run … aws::units --no-capture`
-//! prints the table.
+//! Units of DynamoDB that the hot path consumes, by operation, with bounds. `cargo nextest run … aws::units
+//! --no-capture` prints the table.
 
 #![expect(clippy::print_stderr, reason = "the table is for people")]
 

@@ -142,7 +142,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// The commands that ask the API, and whether they show its answer to people, too.
-const COMMANDS: [(&str, bool); 38] = [
+const COMMANDS: [(&str, bool); 46] = [
     ("projects list", true),
     ("projects get ID", true),
     ("projects create x", true),
@@ -169,6 +169,14 @@ const COMMANDS: [(&str, bool); 38] = [
     ("report SIMULATION --project ID", true),
     ("compare SIMULATION SIMULATION --project ID", true),
     ("export SIMULATION --format csv --project ID", true),
+    ("monitors create x --agent ID --scenario y --personas 1 --project ID", true),
+    ("monitors list --project ID", true),
+    ("monitors show ID --project ID", true),
+    ("monitors pause ID --project ID", true),
+    ("monitors resume ID --project ID", true),
+    ("monitors run ID --project ID", true),
+    ("monitors history ID --project ID", true),
+    ("monitors delete ID --project ID", false),
     ("keys create name --preset ci --all-projects", true),
     ("keys list", true),
     ("keys attention", true),
@@ -204,7 +212,7 @@ async fn no_command_prints_what_a_terminal_obeys_or_hides() {
         // Long words are broken over lines.
         let joined: String = shown.split_whitespace().collect();
         assert_eq!(joined.contains(SHOWN), shows, "{line}: {ran:?}");
-        let prints_no_answer = ["approve", "reject", "cancel", "wait"];
+        let prints_no_answer = ["approve", "reject", "cancel", "wait", "pause", "resume", "run", "delete"];
         if !prints_no_answer.contains(&arguments[1]) {
             let line = line.replace("csv", "jsonl");
             let mut arguments: Vec<&str> = line.split(' ').collect();

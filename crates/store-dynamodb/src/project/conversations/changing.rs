@@ -197,8 +197,8 @@ impl Planned {
 /// The time that another change has between its messages and its conversation: many times what it needs.
 const UNBLOCK_AFTER: Duration = Duration::from_secs(1);
 
-/// Messages of another change on the same revision are in the way. If it is not completed in time, its revision is taken
-/// from it.
+/// Messages of another change on the same revision are in the way. If it is not completed in time, its revision is
+/// taken from it.
 async fn unblock(
     table: ProjectTable<'_>,
     keys: &SimulationKeys,
