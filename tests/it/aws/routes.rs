@@ -79,6 +79,8 @@ async fn every_function_has_the_rights_it_uses() {
     client.get(&project.path(&simulation, "/results"), 200).await;
     let report = client.get(&project.path(&simulation, "/report"), 200).await;
     assert_eq!(report["verdict"], "infra", "{report}");
+    let export = client.send(Method::GET, &project.path(&simulation, "/export"), None, 200).await;
+    assert!(export.text.starts_with("{\"conversation\":"), "{export:?}");
     let labels = path(&format!("{conversation}/labels"));
     let label = json!({ "labels": [{ "objective_id": project.objectives[0], "outcome": "passed" }] });
     client.send(Method::PUT, &labels, Some(&label), 200).await;

@@ -14,18 +14,19 @@ use serde_json::{Value, json};
 
 use crate::fixtures::{TestConversation, TestProject};
 
-/// A row of the table, and the most that it may consume: write units, read units, and round trips in a row.
+/// A row of the table, and the most that it may consume: write units, read units, and calls. Round trips in a row are
+/// not bounded: calls that start at once may still follow each other on a busy machine.
 type Bound = (&'static str, u32, f64, u32);
 
 const BOUNDS: [Bound; 8] = [
     ("create_simulation", 33, 3.0, 4),
     ("start_conversation", 11, 2.0, 2),
-    ("create_response, first", 5, 4.0, 6),
-    ("create_response", 5, 6.0, 6),
+    ("create_response, first", 5, 4.0, 8),
+    ("create_response", 5, 6.0, 9),
     ("get_conversation", 0, 2.0, 2),
     ("end_conversation", 13, 2.0, 2),
-    ("jobs after the end", 21, 15.0, 20),
-    ("conversation of 13 messages", 80, 60.0, 80),
+    ("jobs after the end", 21, 15.0, 100),
+    ("conversation of 13 messages", 80, 60.0, 170),
 ];
 
 /// About what an agent says in a support chat.
@@ -73,10 +74,10 @@ impl Table<'_> {
     fn check(&self) {
         let text = self.text();
         eprintln!("{text}");
-        for (name, writes, reads, rounds) in BOUNDS {
+        for (name, writes, reads, calls) in BOUNDS {
             let (_, units) = self.rows.iter().find(|(row, _)| *row == name).expect("each row is measured");
-            let is_within = units.writes <= writes && units.reads <= reads && units.rounds <= rounds;
-            assert!(is_within, "{name} may consume {writes} and {reads}, in {rounds} round trips:\n{text}");
+            let is_within = units.writes <= writes && units.reads <= reads && units.calls <= calls;
+            assert!(is_within, "{name} may consume {writes} and {reads} in {calls} calls:\n{text}");
         }
     }
 }
