@@ -95,6 +95,7 @@ async function createViews() {
 
 /** Creates monitors with and without a schedule, and runs one. Returns its id. */
 async function createMonitors({ project, agent }, hostileProject) {
+  const [objective] = (await server.get(`/v1/objectives?project_id=${project}`)).data;
   const create = (name, more, of = project, agentId = agent) =>
     server.post(`/v1/monitors?project_id=${of}`, {
       name,
@@ -104,6 +105,8 @@ async function createMonitors({ project, agent }, hostileProject) {
         scenario: `A customer of ${NAMES.japanese} wants a refund. ${NAMES.emoji}`,
         target_conversations: 20,
         target_personas: 10,
+        // A gate needs one.
+        objective_ids: of === project ? [objective.id] : [],
       },
       ...more,
     });
