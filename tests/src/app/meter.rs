@@ -2,7 +2,7 @@
 //! which transactions are cancelled.
 //!
 //! Reads are counted as DynamoDB Local reports them (`ConsumedCapacity`). It counts transactions wrongly, so writes are
-//! computed by AWS's rules from the items before and after ([`capacity`](super::capacity)).
+//! computed by AWS's rules from the items before and after ([`capacity`]).
 
 use std::{
     fmt::Write as _,
