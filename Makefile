@@ -66,7 +66,7 @@ test-moto: ## Test the store on moto, another DynamoDB emulator
 # SAM sends no telemetry. Validation needs some region; the template works in any.
 sam-build sam-local-build sam-local template-lint deploy: export SAM_CLI_TELEMETRY := 0
 sam-build sam-local-build sam-local template-lint: export AWS_DEFAULT_REGION ?= eu-central-1
-sam-build sam-local-build sam-local template-lint deploy: export PATH := $(CURDIR)/.tools/aws/bin:$(PATH)
+functions sam-build sam-local-build sam-local template-lint deploy: export PATH := $(CURDIR)/.tools/aws/bin:$(PATH)
 
 # One test at a time: each has a model of its own, and the model uses the machine fully.
 test-models: ## Test with a real language model on this machine (a download of 250 MB, once)
@@ -105,7 +105,6 @@ deploy: sam-build ## Build, deploy and test a stack (STACK=onerun, PARAMETERS="N
 # The release build for this machine, without the size optimisations of a deployment, which the local tests of a deployment do
 # not depend on.
 LOCAL_ARCHITECTURE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
-functions: export PATH := $(CURDIR)/.tools/aws/bin:$(PATH)
 functions:
 	@tools/install.sh aws
 	cargo lambda build --release --package onerun-functions $(if $(filter arm64,$(LOCAL_ARCHITECTURE)),--arm64)

@@ -81,12 +81,13 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let mut is_first = cursor.is_none();
     loop {
         let page = simulation.export(cursor.as_deref()).await?;
-        let (written, number) = match options.format {
-            Format::Jsonl => (page.lines.clone(), count(&page.lines)?),
-            Format::Csv => csv::rows(&page.lines, is_first)?,
+        let page_conversations = parsed(&page.lines)?;
+        conversations += page_conversations.len() as u64;
+        let written = match options.format {
+            Format::Jsonl => page.lines,
+            Format::Csv => csv::rows(&page_conversations, is_first)?,
         };
         is_first = false;
-        conversations += number;
         match &mut file {
             Some(file) => file.append(&written, page.next.as_deref(), conversations)?,
             None => print(&written, options.format)?,
@@ -106,19 +107,15 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The number of conversations that begin in these lines.
-fn count(lines: &str) -> anyhow::Result<u64> {
-    Ok(conversations(lines)?.count() as u64)
-}
-
 /// The conversations in these lines.
-fn conversations(lines: &str) -> anyhow::Result<impl Iterator<Item = Conversation>> {
-    let lines: Vec<Line> = lines
-        .lines()
-        .map(serde_json::from_str)
+fn parsed(lines: &str) -> anyhow::Result<Vec<Conversation>> {
+    let conversations = lines.lines().filter_map(|line| {
+        let line: Result<Line, _> = serde_json::from_str(line);
+        line.map(|line| line.conversation).transpose()
+    });
+    conversations
         .collect::<Result<_, _>>()
-        .context("the export has a line that is not JSON of the expected form")?;
-    Ok(lines.into_iter().filter_map(|line| line.conversation))
+        .context("the export has a line that is not JSON of the expected form")
 }
 
 fn print(written: &str, format: Format) -> anyhow::Result<()> {

@@ -5,7 +5,10 @@ use onerun_engine::Reply as PersonaReply;
 use onerun_tests::app::{Behavior, Reply, TestApp};
 use serde_json::{Value, json};
 
-use crate::fixtures::{TestProject, text};
+use crate::{
+    fixtures::{TestProject, text},
+    pages::by_cursor,
+};
 
 /// The pages of an export, each with its lines.
 async fn pages(project: &TestProject<'_>, simulation: &str) -> Vec<Vec<Value>> {
@@ -39,14 +42,7 @@ fn long_talk(app: &TestApp) -> Value {
 
 /// All messages of a conversation.
 async fn items(project: &TestProject<'_>, simulation: &str, conversation: &str) -> Vec<Value> {
-    let path = format!("/simulations/{simulation}/conversations/{conversation}/items");
-    let (mut items, mut query) = (Vec::new(), String::new());
-    loop {
-        let page = project.get(&format!("{path}{query}")).await;
-        items.extend(page["data"].as_array().unwrap().iter().cloned());
-        let Some(cursor) = page["next_cursor"].as_str() else { return items };
-        query = format!("?cursor={cursor}");
-    }
+    by_cursor(project, &format!("/simulations/{simulation}/conversations/{conversation}/items?")).await
 }
 
 /// The lines that an export must have, from the lists.

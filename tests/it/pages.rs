@@ -19,7 +19,7 @@ fn emoji(count: usize) -> String {
 }
 
 /// The rows of a list by cursor. Every page is small enough and has rows.
-async fn by_cursor(project: &TestProject<'_>, list: &str) -> Vec<Value> {
+pub(crate) async fn by_cursor(project: &TestProject<'_>, list: &str) -> Vec<Value> {
     let (mut rows, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = page(project, &format!("{list}{cursor}")).await;

@@ -2,8 +2,6 @@
 
 use onerun_client::resource::{Conversation, Evaluation};
 
-use super::conversations;
-
 const HEADINGS: [&str; 16] = [
     "conversation_id",
     "number",
@@ -23,23 +21,21 @@ const HEADINGS: [&str; 16] = [
     "judge",
 ];
 
-/// The rows of a page's conversations, below the headings if it is the first page, and the number of conversations.
-pub(super) fn rows(lines: &str, with_headings: bool) -> anyhow::Result<(String, u64)> {
+/// The rows of a page's conversations, below the headings if it is the first page.
+pub(super) fn rows(conversations: &[Conversation], with_headings: bool) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     if with_headings {
         writer.write_record(HEADINGS)?;
     }
-    let mut number = 0;
-    for conversation in conversations(lines)? {
-        number += 1;
+    for conversation in conversations {
         if conversation.evaluations.is_empty() {
-            writer.write_record(row(&conversation, None))?;
+            writer.write_record(row(conversation, None))?;
         }
         for evaluation in &conversation.evaluations {
-            writer.write_record(row(&conversation, Some(evaluation)))?;
+            writer.write_record(row(conversation, Some(evaluation)))?;
         }
     }
-    Ok((String::from_utf8(writer.into_inner()?)?, number))
+    Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
 fn row(conversation: &Conversation, evaluation: Option<&Evaluation>) -> [String; 16] {

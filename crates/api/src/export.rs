@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use http::{HeaderValue, header};
 use onerun_auth::{Access, Scope};
-use onerun_domain::{ConversationId, Limit, MAX_ATTEMPTS, PageRequest, Position, SimulationId, Start};
+use onerun_domain::{
+    Conversation, ConversationId, Limit, MAX_ATTEMPTS, PageRequest, Position, SimulationId, Start,
+};
 use onerun_store::{ConversationSummary, ListConversations, ProjectStore};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -146,23 +148,21 @@ impl ExportPage<'_> {
             {
                 return Ok(Some(Place { rest: Some(rest), ..place }));
             }
-            // One at a time, because a store gives the position of a page's last row alone.
-            let row = match &place.after {
+            let start = match &place.after {
                 After::Everything => return Ok(None),
-                After::Nothing => self.conversation(Start::Offset(0)).await?,
-                After::Position(position) => {
-                    self.conversation(Start::After(Position::new(position.as_str()))).await?
-                }
+                After::Position(_) if conversations == MAX_CONVERSATIONS => return Ok(Some(place)),
+                After::Position(position) => Start::After(Position::new(position.as_str())),
+                After::Nothing => Start::Offset(0),
             };
-            let Some((conversation, after)) = row else { return Ok(None) };
-            if conversations == MAX_CONVERSATIONS {
+            // One at a time, because a store gives the position of a page's last row alone.
+            let Some((summary, after)) = self.conversation(start).await? else { return Ok(None) };
+            let Conversation { id, attempt, item_count, .. } = &summary.conversation;
+            let rest = Rest { conversation: id.clone(), attempt: *attempt, offset: 0 };
+            let rest = (*item_count > 0).then_some(rest);
+            if !self.write(&ExportLine::Conversation(Box::new(summary.into())))? {
                 return Ok(Some(place));
             }
-            let (id, attempt) = (conversation.conversation.id.clone(), conversation.conversation.attempt);
-            if !self.write(&ExportLine::Conversation(Box::new(conversation.into())))? {
-                return Ok(Some(place));
-            }
-            place = Place { after, rest: Some(Rest { conversation: id, attempt, offset: 0 }) };
+            place = Place { after, rest };
             conversations += 1;
         }
     }

@@ -15,6 +15,7 @@ use crate::{
     openapi::examples::new_monitor_example,
     operation::operations,
     query::{Params, Reader, SORT_BY_NAME, Sort, SortByKey, page},
+    reports::MinRate,
     request::{Call, DoneOut, done, reply},
     views::{MonitorOut, MonitorRunOut, PageOut},
 };
@@ -208,22 +209,6 @@ input! {
             "rate",
             "What is compared with it: the pass rate (`rate`) or the lower end of its 95% interval (`lower_bound`)."
         ),
-    }
-}
-
-struct MinRate(f64);
-
-impl Field for MinRate {
-    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
-        let rate = value.as_f64().filter(|rate| *rate > 0.0 && *rate <= 1.0);
-        if rate.is_none() {
-            errors.push(pointer, "must be a number above 0 and at most 1, such as `0.9`");
-        }
-        rate.map(Self)
-    }
-
-    fn schema() -> Value {
-        json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 })
     }
 }
 

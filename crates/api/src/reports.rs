@@ -8,11 +8,13 @@ use onerun_auth::{Access, Scope};
 use onerun_domain::SimulationId;
 use onerun_report::{Basis, Comparison, Gate, Report, Subject, render};
 use onerun_store::ProjectStore;
+use serde_json::{Value, json};
 
 use crate::{
     ApiError, App, Response,
     dashboard::PAGE_HEADERS,
     error::{FieldError, Location},
+    fields::{Errors, Field},
     operation::operations,
     query::{Param, Params, Reader, word, words_schema},
     request::{Call, reply},
@@ -109,7 +111,7 @@ impl Param for Format {
         word(text, &FORMATS)
     }
 
-    fn schema() -> serde_json::Value {
+    fn schema() -> Value {
         words_schema(&FORMATS)
     }
 }
@@ -119,22 +121,38 @@ impl Param for Basis {
         word(text, &BASES)
     }
 
-    fn schema() -> serde_json::Value {
+    fn schema() -> Value {
         words_schema(&BASES)
     }
 }
 
 /// A minimum of a pass rate.
-struct MinRate(f64);
+pub(crate) struct MinRate(pub(crate) f64);
+
+impl MinRate {
+    fn of(number: Option<f64>) -> Result<Self, &'static str> {
+        let number = number.filter(|number| *number > 0.0 && *number <= 1.0);
+        number.map(Self).ok_or("must be a number above 0 and at most 1, such as `0.9`")
+    }
+}
 
 impl Param for MinRate {
     fn parse(text: &str) -> Result<Self, String> {
-        let number = text.parse().ok().filter(|number| *number > 0.0 && *number <= 1.0);
-        number.map(Self).ok_or_else(|| "must be a number above 0 and at most 1, such as `0.9`".to_owned())
+        Self::of(text.parse().ok()).map_err(str::to_owned)
     }
 
-    fn schema() -> serde_json::Value {
-        serde_json::json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 })
+    fn schema() -> Value {
+        <Self as Field>::schema()
+    }
+}
+
+impl Field for MinRate {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        errors.keep(pointer, Self::of(value.as_f64()))
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 1 })
     }
 }
 

@@ -193,7 +193,8 @@ impl Schedule {
         }
     }
 
-    /// The first time after `after`; `None` if there is none. A rate's first time is one interval after `since`.
+    /// Returns the first planned time after `after`, or `None` if the schedule has no later time. A rate counts its
+    /// intervals from `since`.
     pub fn next_after(&self, after: Timestamp, since: Timestamp) -> Option<Timestamp> {
         match &self.timing {
             Timing::Rate(interval) => {

@@ -99,14 +99,8 @@ impl Engine {
         let run_id = MonitorRunId::generate(self.random());
         let monitor = project.monitor(id).await?.ok_or_else(not_found)?;
         let run = MonitorRun::requested(run_id, &monitor, self.now());
-        let new = NewMonitorRun {
-            jobs: vec![start_job(project.project_id(), &run)],
-            record: record(&run),
-            run: run.clone(),
-        };
-        let decide = Box::new(move |monitor| Ok(MonitorChange { monitor, run: Some(new.clone()) }));
-        project.change_monitor(id, decide).await?.ok_or_else(not_found)?;
-        Ok(run)
+        let record = record(&run);
+        add_run(project, run, record).await
     }
 
     /// Starts the run of a monitor for a time that a schedule outside planned, unless that time has a run. Returns the
@@ -125,10 +119,7 @@ impl Engine {
             return Ok(None);
         }
         let run = MonitorRun::planned(&monitor, planned_at, self.now());
-        let new = NewMonitorRun { jobs: vec![start_job(project, &run)], run: run.clone(), record: None };
-        let decide = Box::new(move |monitor| Ok(MonitorChange { monitor, run: Some(new.clone()) }));
-        store.change_monitor(id, decide).await?.ok_or_else(not_found)?;
-        Ok(Some(run))
+        add_run(store.as_ref(), run, None).await.map(Some)
     }
 
     /// One sentence for each of a monitor's models that is about to retire or is no longer allowed.
@@ -304,6 +295,19 @@ fn in_simulation(error: OperationError) -> OperationError {
         }
         other => other,
     }
+}
+
+/// Adds a run, unless it exists, with the job that starts it.
+async fn add_run(
+    project: &dyn ProjectStore,
+    run: MonitorRun,
+    record: Option<IdempotencyRecord>,
+) -> Result<MonitorRun, OperationError> {
+    let new = NewMonitorRun { jobs: vec![start_job(project.project_id(), &run)], run: run.clone(), record };
+    let decide = Box::new(move |monitor| Ok(MonitorChange { monitor, run: Some(new.clone()) }));
+    let changed = project.change_monitor(&run.monitor_id, decide).await?;
+    changed.ok_or(OperationError::NotFound(Resource::Monitor))?;
+    Ok(run)
 }
 
 fn start_job(project: &ProjectId, run: &MonitorRun) -> Job {

@@ -75,7 +75,7 @@ impl Caller {
     }
 
     fn record(&self) -> Result<Option<KeyRecord>, StoreError> {
-        self.0.as_ref().map(|item| read_key(item.text(BODY)?)).transpose()
+        self.0.as_ref().map(|item| read_key(item.body()?)).transpose()
     }
 
     /// A condition that the caller has not changed since it was read.
@@ -127,7 +127,7 @@ pub(crate) async fn live(database: &Database, bound: LiveKeys) -> Result<u64, St
 
 pub(crate) async fn get(database: &Database, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
     let item = database.get(WHAT, &Key::managed(id)).await?;
-    item.map(|item| read_key(item.text(BODY)?)).transpose()
+    item.map(|item| read_key(item.body()?)).transpose()
 }
 
 /// One key and its usage.
@@ -145,8 +145,8 @@ async fn both(database: &Database, id: &KeyId) -> Result<(Option<Item>, Option<I
 }
 
 fn read_view(key: &Item, usage: Option<&Item>) -> Result<KeyView, StoreError> {
-    let usage = usage.map_or(Ok(KeyUsage::NONE), |item| read_usage(item.text(BODY)?))?;
-    Ok(KeyView { record: read_key(key.text(BODY)?)?, usage })
+    let usage = usage.map_or(Ok(KeyUsage::NONE), |item| read_usage(item.body()?))?;
+    Ok(KeyView { record: read_key(key.body()?)?, usage })
 }
 
 /// One page of keys, newest first. A filter may read any field of a key, so it is applied to the
@@ -206,7 +206,7 @@ pub(crate) async fn change(
     let mut retry = RetryPolicy::new();
     loop {
         let Some(item) = database.get(WHAT, &Key::managed(id)).await? else { return Ok(None) };
-        let record = read_key(item.text(BODY)?)?;
+        let record = read_key(item.body()?)?;
         let asks = Caller::read(database, other).await?;
         let asking = if caller.as_ref() == Some(id) { Some(record.clone()) } else { asks.record()? };
         let revision = item.revision()?;
@@ -253,7 +253,7 @@ pub(crate) async fn add_use(
     let mut retry = RetryPolicy::new();
     loop {
         let (Some(key), stored) = both(database, id).await? else { return Ok(true) };
-        let removed_at = removed_at(&read_key(key.text(BODY)?)?);
+        let removed_at = removed_at(&read_key(key.body()?)?);
         let write = Write::update(USAGE, Key::usage(id))
             .set(WRITTEN, item::number(now.as_microsecond()))
             .set_or_remove(EXPIRES, removed_at);
@@ -264,7 +264,7 @@ pub(crate) async fn add_use(
                     let reason = format!("attribute `{WRITTEN}`: {error}");
                     StoreError::Corrupt { what: USAGE, reason }
                 })?;
-                let usage = read_usage(item.text(BODY)?)?;
+                let usage = read_usage(item.body()?)?;
                 // A time that is far ahead comes from a clock that has been set back since.
                 if now.duration_since(written).abs() < WRITE_EVERY && !usage.lacks(uses) {
                     return Ok(false);

@@ -14,7 +14,7 @@ use crate::{
     api_keys,
     database::{Answers, Database, Written},
     failure,
-    item::{self, BODY, Item},
+    item::{self, Item},
     keys::{self, Key},
     lists::overfull,
     query::Query,
@@ -114,7 +114,7 @@ pub(crate) async fn list(
         let mut answers = Answers::new(database, query);
         'page: while let Some(items) = answers.next(overfull(page.limit)).await? {
             for item in items {
-                let entry = read_audit(item.text(BODY)?)?;
+                let entry = read_audit(item.body()?)?;
                 let position = position(&entry.sequence);
                 if !entries.push(entry, position) {
                     break 'page;

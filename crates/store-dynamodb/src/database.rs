@@ -293,6 +293,15 @@ impl Database {
         Ok(found)
     }
 
+    /// The items of each query, several queries at a time.
+    pub(crate) async fn query_all(&self, queries: Vec<Query>) -> Result<Vec<Vec<Item>>, StoreError> {
+        stream::iter(queries)
+            .map(|query| async move { self.query(&query).await })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
     /// The index entries of a query, in its order.
     pub(crate) async fn entries(&self, query: &Query) -> Result<Vec<Entry>, StoreError> {
         self.query(query).await?.iter().map(|item| query.entry(item)).collect()

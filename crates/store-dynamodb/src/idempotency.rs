@@ -6,7 +6,7 @@ use onerun_store::{IdempotencyId, IdempotencyRecord, StoreError, idempotency_bod
 
 use crate::{
     database::Database,
-    item::{self, BODY, EXPIRES},
+    item::{self, EXPIRES},
     keys::Key,
     write::Write,
 };
@@ -27,6 +27,6 @@ pub(crate) async fn get(
     now: Timestamp,
 ) -> Result<Option<IdempotencyRecord>, StoreError> {
     let Some(item) = database.get(WHAT, &Key::idempotency(id)).await? else { return Ok(None) };
-    let record = read_idempotency(id, item.text(BODY)?)?;
+    let record = read_idempotency(id, item.body()?)?;
     Ok((!record.is_expired(now)).then_some(record))
 }

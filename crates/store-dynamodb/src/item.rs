@@ -123,11 +123,25 @@ impl Item {
         self.number(REVISION)
     }
 
-    pub(crate) fn fields(&self) -> Result<Fields, StoreError> {
+    /// The body, unless a newer release wrote it.
+    pub(crate) fn body(&self) -> Result<&str, StoreError> {
         if self.optional_number::<u32>(SCHEMA)?.is_some_and(|schema| schema > CURRENT_SCHEMA) {
             return Err(self.corrupt(SCHEMA, "a newer release wrote it"));
         }
-        Fields::parse(self.what, self.text(BODY)?)
+        self.text(BODY)
+    }
+
+    pub(crate) fn fields(&self) -> Result<Fields, StoreError> {
+        Fields::parse(self.what, self.body()?)
+    }
+
+    /// The body as a document with its own serialised form.
+    pub(crate) fn document<T: DeserializeOwned>(&self) -> Result<T, StoreError> {
+        // serde's message may quote a value.
+        serde_json::from_str(self.body()?).map_err(|_| StoreError::Corrupt {
+            what: self.what,
+            reason: "not the document it must be".into(),
+        })
     }
 
     fn corrupt(&self, name: &str, reason: &str) -> StoreError {

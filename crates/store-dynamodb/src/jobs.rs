@@ -158,11 +158,7 @@ async fn due(database: &Database, now: Timestamp) -> Result<Vec<Due>, StoreError
         [query().beginning("0#"), query().between("1#", overdue.clone())]
     });
     let queries: Vec<Query> = queries.collect();
-    let found: Vec<Vec<Item>> = stream::iter(queries)
-        .map(|query| async move { database.query(&query).await })
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await?;
+    let found = database.query_all(queries).await?;
     let mut due = Vec::new();
     for item in found.into_iter().flatten() {
         due.push(Due::read(&item)?);

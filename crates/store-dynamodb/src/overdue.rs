@@ -190,11 +190,7 @@ async fn overdue_keys(
             .limit(limit)
     });
     let queries: Vec<Query> = queries.collect();
-    let found: Vec<Vec<Item>> = stream::iter(queries)
-        .map(|query| async move { database.query(&query).await })
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
+    let found = database.query_all(queries).await?;
     let mut due = Vec::new();
     for item in found.into_iter().flatten() {
         let place = (item.text(item::PARTITION)?.to_owned(), item.text(item::SORT)?.to_owned());

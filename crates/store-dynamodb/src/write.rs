@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update};
 use onerun_store::StoreError;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
@@ -55,6 +56,17 @@ impl Write {
     /// Writes a whole item and replaces an existing one.
     pub(crate) fn put(what: &'static str, key: Key, body: &Value) -> Self {
         Self::put_text(what, key, body.to_string())
+    }
+
+    /// Writes a whole item whose body is a document with its own serialised form.
+    pub(crate) fn put_document(
+        what: &'static str,
+        key: Key,
+        document: &impl Serialize,
+    ) -> Result<Self, StoreError> {
+        let body = serde_json::to_string(document)
+            .map_err(|error| StoreError::Corrupt { what, reason: error.to_string() })?;
+        Ok(Self::put_text(what, key, body))
     }
 
     /// Writes a whole item whose body is JSON text already.

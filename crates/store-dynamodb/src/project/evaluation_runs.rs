@@ -12,14 +12,14 @@ use onerun_store::{
     ChangeError, Decide, EvaluationRunChange, EvaluationRunView, IdempotencyRecord, PageBuilder, RunCounts,
     StoreError,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 use super::{ProjectTable, contended, require_new};
 use crate::{
     database::{Found, Written},
-    item::{self, BODY, Item, REVISION},
+    item::{self, Item, REVISION},
     jobs,
-    keys::{self, Key, LAST, RunKeys, SimulationKeys},
+    keys::{self, LAST, RunKeys, SimulationKeys},
     lists::{self, Entries},
     query::{Index, Query},
     retry::RetryPolicy,
@@ -36,19 +36,6 @@ const FAILED: &str = "failed";
 /// How many runs are read at a time, each with its counter shards.
 const GROUP: usize = 21;
 
-/// An item whose body is a serialised document.
-fn put(what: &'static str, key: Key, document: &impl Serialize) -> Result<Write, StoreError> {
-    let body = serde_json::to_string(document)
-        .map_err(|error| StoreError::Corrupt { what, reason: error.to_string() })?;
-    Ok(Write::put_text(what, key, body))
-}
-
-fn document<T: DeserializeOwned>(what: &'static str, item: &Item) -> Result<T, StoreError> {
-    // serde's message may quote a value.
-    serde_json::from_str(item.text(BODY)?)
-        .map_err(|_| StoreError::Corrupt { what, reason: "not the document it must be".into() })
-}
-
 fn put_run(keys: &SimulationKeys, run: &EvaluationRun) -> Result<Write, StoreError> {
     let made = format!(
         "{}{}#{}",
@@ -56,7 +43,7 @@ fn put_run(keys: &SimulationKeys, run: &EvaluationRun) -> Result<Write, StoreErr
         keys::time(run.created_at),
         run.id
     );
-    Ok(put(RUN, keys.evaluation_run(&run.id), run)?.set(Index::Made.sort(), item::text(made)))
+    Ok(Write::put_document(RUN, keys.evaluation_run(&run.id), run)?.set(Index::Made.sort(), item::text(made)))
 }
 
 pub(super) async fn insert(
@@ -103,7 +90,7 @@ async fn stored(
     let wanted = std::iter::once(key.clone()).chain(run_keys.counter_shards()).collect();
     let found = table.database.get_all(RUN, wanted).await?;
     let Some(item) = super::find(RUN, &found, &key) else { return Ok(None) };
-    let view = EvaluationRunView { run: document(RUN, &item)?, counts: read_counts(&run_keys, &found)? };
+    let view = EvaluationRunView { run: item.document()?, counts: read_counts(&run_keys, &found)? };
     Ok(Some((view, item.revision()?)))
 }
 
@@ -123,8 +110,7 @@ pub(super) async fn list(
         if group.is_empty() {
             return Ok(page.finish());
         }
-        let rows =
-            lists::rows(table.database, RUN, &group, |item| document::<EvaluationRun>(RUN, item)).await?;
+        let rows = lists::rows(table.database, RUN, &group, Item::document::<EvaluationRun>).await?;
         let shards = rows.iter().flat_map(|(_, run)| keys.run(&run.id).counter_shards()).collect();
         let found = table.database.get_all(COUNTS, shards).await?;
         for (position, run) in rows {
@@ -177,7 +163,7 @@ pub(super) async fn add_result(
     let conversation = &result.conversation_id;
     let count = if result.outcomes.is_some() { JUDGED } else { FAILED };
     let writes = [
-        put(RESULT, run_keys.result(conversation), result)?.if_new(),
+        Write::put_document(RESULT, run_keys.result(conversation), result)?.if_new(),
         Write::update(COUNTS, run_keys.counter_shard_of(conversation)).add(count, 1),
         Write::check(RUN, keys.evaluation_run(run)).if_there(),
         Write::check("conversation", keys.conversation(conversation)).if_there(),
@@ -194,7 +180,7 @@ pub(super) async fn result(
 ) -> Result<Option<RunResult>, StoreError> {
     let key = table.keys(simulation).run(run).result(conversation);
     let found = table.database.get(RESULT, &key).await?;
-    found.map(|item| document(RESULT, &item)).transpose()
+    found.map(|item| item.document()).transpose()
 }
 
 pub(super) async fn results(
@@ -222,7 +208,7 @@ async fn documents<T: DeserializeOwned>(
     let query = Query::new(what, partition)
         .between(first, format!("{prefix}{LAST}"))
         .limit(usize::try_from(limit).unwrap_or(usize::MAX));
-    table.database.query(&query).await?.iter().map(|item| document(what, item)).collect()
+    table.database.query(&query).await?.iter().map(Item::document).collect()
 }
 
 pub(super) async fn put_labels(
@@ -232,7 +218,7 @@ pub(super) async fn put_labels(
 ) -> Result<bool, StoreError> {
     let keys = table.keys(simulation);
     let writes = [
-        put(LABELS, keys.labels(&labels.conversation_id), labels)?,
+        Write::put_document(LABELS, keys.labels(&labels.conversation_id), labels)?,
         Write::check("conversation", keys.conversation(&labels.conversation_id)).if_there(),
     ];
     let written = table.database.write(&writes, &mut RetryPolicy::new()).await?;
@@ -245,7 +231,7 @@ pub(super) async fn conversation_labels(
     conversation: &ConversationId,
 ) -> Result<Option<ConversationLabels>, StoreError> {
     let found = table.database.get(LABELS, &table.keys(simulation).labels(conversation)).await?;
-    found.map(|item| document(LABELS, &item)).transpose()
+    found.map(|item| item.document()).transpose()
 }
 
 pub(super) async fn labels(

@@ -7,13 +7,12 @@ use onerun_domain::{
 use onerun_store::{
     ChangeError, Decide, IdempotencyRecord, MonitorChange, MonitorStore, NewMonitorRun, SortBy, StoreError,
 };
-use serde::{Serialize, de::DeserializeOwned};
 
 use super::{DynamoDbProject, ProjectTable, contended, duplicate, projects::order, require_new};
 use crate::{
     database::Written,
     idempotency,
-    item::{self, BODY, EXPIRES, Item, REVISION},
+    item::{self, EXPIRES, Item, REVISION},
     jobs,
     keys::{self, Key},
     lists, overdue,
@@ -40,14 +39,14 @@ impl MonitorStore for DynamoDbProject {
     async fn monitor(&self, id: &MonitorId) -> Result<Option<Monitor>, StoreError> {
         let table = self.table();
         let found = table.database.get(MONITOR, &Key::monitor(table.project, id)).await?;
-        found.map(|item| document(MONITOR, &item)).transpose()
+        found.map(|item| item.document()).transpose()
     }
 
     async fn monitors(&self, sort: SortBy, page: PageRequest) -> Result<Page<Monitor>, StoreError> {
         let table = self.table();
         let (index, direction) = order(sort);
         let query = Query::new(MONITOR, table.project.as_str()).by(index, direction).beginning(keys::MONITOR);
-        lists::page(table.database, query, &page, |item| document(MONITOR, item)).await
+        lists::page(table.database, query, &page, Item::document).await
     }
 
     async fn change_monitor(
@@ -72,7 +71,7 @@ impl MonitorStore for DynamoDbProject {
     ) -> Result<Option<MonitorRun>, StoreError> {
         let table = self.table();
         let found = table.database.get(RUN, &Key::monitor_run(table.project, monitor, id)).await?;
-        found.map(|item| document(RUN, &item)).transpose()
+        found.map(|item| item.document()).transpose()
     }
 
     async fn monitor_runs(
@@ -84,7 +83,7 @@ impl MonitorStore for DynamoDbProject {
         let query = Query::new(RUN, Key::monitor_runs(table.project, monitor))
             .by(Index::Made, Direction::Descending)
             .beginning(keys::MONITOR_RUN);
-        lists::page(table.database, query, &page, |item| document(RUN, item)).await
+        lists::page(table.database, query, &page, Item::document).await
     }
 
     async fn change_monitor_run(
@@ -98,7 +97,7 @@ impl MonitorStore for DynamoDbProject {
         loop {
             let found = table.database.get(RUN, &Key::monitor_run(table.project, monitor, id)).await?;
             let Some(item) = found else { return Ok(None) };
-            let after = decide(document(RUN, &item)?)?;
+            let after = decide(item.document()?)?;
             let write = put_run(table, &after)?.revise(item.revision()?);
             if let Written::All = table.database.write(&[write], &mut retry).await? {
                 return Ok(Some(after));
@@ -110,22 +109,10 @@ impl MonitorStore for DynamoDbProject {
     }
 }
 
-fn body(what: &'static str, key: Key, document: &impl Serialize) -> Result<Write, StoreError> {
-    let body = serde_json::to_string(document)
-        .map_err(|error| StoreError::Corrupt { what, reason: error.to_string() })?;
-    Ok(Write::put_text(what, key, body))
-}
-
-fn document<T: DeserializeOwned>(what: &'static str, item: &Item) -> Result<T, StoreError> {
-    // serde's message may quote a value.
-    serde_json::from_str(item.text(BODY)?)
-        .map_err(|_| StoreError::Corrupt { what, reason: "not the document it must be".into() })
-}
-
 fn put(table: ProjectTable<'_>, monitor: &Monitor) -> Result<Write, StoreError> {
     let (id, created) = (&monitor.id, keys::time(monitor.created_at));
     let folded = keys::fold(monitor.name.as_str());
-    let write = body(MONITOR, Key::monitor(table.project, id), monitor)?
+    let write = Write::put_document(MONITOR, Key::monitor(table.project, id), monitor)?
         .set(Index::Made.sort(), item::text(format!("{}{created}#{id}", keys::MONITOR)))
         .set(Index::Name.sort(), item::text(format!("{}{folded}{}{created}#{id}", keys::MONITOR, keys::END)));
     Ok(overdue::mark_monitor(write, monitor))
@@ -134,7 +121,7 @@ fn put(table: ProjectTable<'_>, monitor: &Monitor) -> Result<Write, StoreError> 
 fn put_run(table: ProjectTable<'_>, run: &MonitorRun) -> Result<Write, StoreError> {
     let planned = keys::time(run.planned_at);
     let expires = later(run.planned_at, MONITOR_RUN_RETENTION).as_second();
-    Ok(body(RUN, Key::monitor_run(table.project, &run.monitor_id, &run.id), run)?
+    Ok(Write::put_document(RUN, Key::monitor_run(table.project, &run.monitor_id, &run.id), run)?
         .set(Index::Made.sort(), item::text(format!("{}{planned}#{}", keys::MONITOR_RUN, run.id)))
         .set(EXPIRES, item::number(expires)))
 }
@@ -148,7 +135,7 @@ async fn change(
     let mut retry = RetryPolicy::new();
     loop {
         let Some(item) = table.database.get(MONITOR, &key).await? else { return Ok(None) };
-        let before: Monitor = document(MONITOR, &item)?;
+        let before: Monitor = item.document()?;
         let MonitorChange { monitor, run } = decide(before.clone())?;
         let is_changed = monitor != before;
         let own = if is_changed {

@@ -194,7 +194,7 @@ impl Reading {
         while let Some(items) = answers.next(usize::MAX).await? {
             for item in items {
                 let place = item.text(SORT)?.rsplit_once('#').map_or("", |(place, _)| place);
-                let text = item.text(BODY)?;
+                let text = item.body()?;
                 match &mut body {
                     Some((before, body)) if before == place => body.push_str(text),
                     _ => {
@@ -315,7 +315,7 @@ fn deletion(
 ) -> Result<Write, StoreError> {
     let key = Key { partition: keys.partition.clone(), sort: item.text(SORT)?.to_owned() };
     // A part of a message is no list.
-    let messages = serde_json::from_str::<Vec<Value>>(item.text(BODY)?).unwrap_or_default();
+    let messages = serde_json::from_str::<Vec<Value>>(item.body()?).unwrap_or_default();
     let count = messages.len().max(1);
     if count <= *left {
         *left -= count;
@@ -374,7 +374,7 @@ pub(super) async fn turn(
             let Some(item) = found else { return Ok(None) };
             // Without its reply, it is being deleted.
             let Some(reply) = item.optional_text(REPLY)? else { return Ok(None) };
-            let turn = record::reply(reply, &record::messages(conversation, attempt, item.text(BODY)?)?)?;
+            let turn = record::reply(reply, &record::messages(conversation, attempt, item.body()?)?)?;
             Ok((turn.idempotency_key == idempotency_key).then_some(turn))
         }
     }

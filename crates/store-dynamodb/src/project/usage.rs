@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use futures_util::{StreamExt, TryStreamExt, future::try_join, stream};
+use futures_util::future::try_join;
 use jiff::civil::Date;
 use onerun_domain::{ModelName, ModelUsage, NanoDollars, Purpose, SimulationId, TokenUsage};
 use onerun_store::{StoreError, UsageKey, UsageRow};
@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 
 use super::ProjectTable;
 use crate::{
-    database::{AT_ONCE, token},
+    database::token,
     item::{self, Item},
     keys::{Key, LAST, USAGE_SHARDS},
     query::Query,
@@ -133,11 +133,7 @@ pub(super) async fn between(
 /// The sums over all shards and writers.
 async fn rows(table: ProjectTable<'_>, query: impl Fn(u32) -> Query) -> Result<Vec<UsageRow>, StoreError> {
     let queries: Vec<Query> = (0..USAGE_SHARDS).map(query).collect();
-    let found: Vec<Vec<Item>> = stream::iter(queries)
-        .map(|query| async move { table.database.query(&query).await })
-        .buffer_unordered(AT_ONCE)
-        .try_collect()
-        .await?;
+    let found = table.database.query_all(queries).await?;
     let mut sums = BTreeMap::new();
     for item in found.iter().flatten() {
         let row = row(item)?;
