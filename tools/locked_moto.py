@@ -5,13 +5,20 @@ may change before it writes. On AWS they are atomic. The lock makes every reques
 
 moto ignores `ClientRequestToken`. On AWS, a transaction that is sent again with its token is not applied again, and succeeds
 if the first one did. Without this, a client that sends a transaction again after a slow response finds its own writes.
+
+moto copies a transaction's whole table once for each of its operations, to undo them if one is refused. Here a copy shares the
+items that the transaction does not name, because no transaction changes those. Tests with many items are several times faster.
 """
 
+import copy
 import io
 import json
 import sys
 import threading
+from collections import defaultdict
 
+from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
@@ -19,6 +26,25 @@ application = DomainDispatcherApplication(create_backend_app)
 lock = threading.Lock()
 # The responses to applied transactions, by token: status, headers and body.
 applied = {}
+# The keys of the items in the present transaction.
+named = []
+
+
+def copy_table(table, _):
+    twin = copy.copy(table)
+    twin.items = defaultdict(dict, {partition: dict(items) for partition, items in table.items.items()})
+    for key in named:
+        partition, sort = (DynamoType(key[name]) for name in (table.hash_key_attr, table.range_key_attr))
+        if partition in twin.items and sort in twin.items[partition]:
+            twin.items[partition][sort] = copy.deepcopy(twin.items[partition][sort])
+    if table.stream_shard is not None:
+        twin.stream_shard = copy.copy(table.stream_shard)
+        twin.stream_shard.table = twin
+        twin.stream_shard.items = list(table.stream_shard.items)
+    return twin
+
+
+Table.__deepcopy__ = copy_table
 
 
 class Handler(MotoRequestHandler):
@@ -29,18 +55,21 @@ class Handler(MotoRequestHandler):
         pass
 
 
-def token_of(environ):
-    """The token of a request that writes a transaction. The body is read and put back."""
+def transaction_of(environ):
+    """The body of a request that writes a transaction. It is read and put back."""
     if environ.get("HTTP_X_AMZ_TARGET") != "DynamoDB_20120810.TransactWriteItems":
-        return None
+        return {}
     body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
     environ["wsgi.input"] = io.BytesIO(body)
-    return json.loads(body).get("ClientRequestToken")
+    return json.loads(body)
 
 
 def serve(environ, start_response):
-    token = token_of(environ)
+    transaction = transaction_of(environ)
+    token = transaction.get("ClientRequestToken")
+    operations = [operation for item in transaction.get("TransactItems", []) for operation in item.values()]
     with lock:
+        named[:] = [operation.get("Key") or operation["Item"] for operation in operations]
         if token in applied:
             status, headers, body = applied[token]
             start_response(status, headers)

@@ -113,7 +113,8 @@ pub struct Monitor {
     pub created_by: Box<str>,
     /// When its schedule was set: a rate counts from here.
     pub scheduled_since: Timestamp,
-    /// The next planned time. `None` while the monitor is paused, without a schedule, and after the schedule's last time.
+    /// The next planned time. `None` while the monitor is paused, without a schedule, and after the schedule's last
+    /// time.
     pub next_run_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
