@@ -31,8 +31,9 @@ BUILT := --package onerun-cli
 endif
 # Tests that need a database or another service.
 ELSEWHERE := package(onerun-lambda) | package(onerun-store-dynamodb) | (package(onerun-tests) & test(/^(aws|models)::/))
-# Large models that check every order of many steps. `make test` runs smaller ones.
-EXHAUSTIVE := package(onerun-auth) & test(/^cache::interleavings::(disabled_or|key_revoked_after|frozen_|moved_|three_)/)
+# Large models that check every order of many steps, and thousands of schedules. `make test` runs smaller ones.
+EXHAUSTIVE := (package(onerun-auth) & test(/^cache::interleavings::(disabled_or|key_revoked_after|frozen_|moved_|three_)/)) | \
+	(package(onerun-domain) & test(=schedule::tests::many_latest_times_are_the_last_of_all))
 
 # Many tests wait for real time, so more of them run at once than there are cores.
 test: export NEXTEST_TEST_THREADS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
@@ -42,7 +43,7 @@ test: ## Run all tests except those below
 	cargo nextest run $(TESTED) --filterset 'not ($(ELSEWHERE)) & not ($(EXHAUSTIVE))'
 	cargo test --doc $(TESTED)
 
-test-exhaustive: ## Check every order of steps in the models of cached keys
+test-exhaustive: ## Check every order of steps in the models of cached keys, and thousands of schedules
 	@tools/install.sh nextest
 	cargo nextest run $(TESTED) --filterset '$(EXHAUSTIVE)'
 
@@ -102,8 +103,8 @@ deploy: sam-build ## Build, deploy and test a stack (STACK=onerun, PARAMETERS="N
 		$(DEPLOY_FLAGS) --parameter-overrides Architecture=$(ARCHITECTURE) $(PARAMETERS)
 	python3 tests/smoke.py --stack $(STACK)
 
-# The release build for this machine, without the size optimisations of a deployment, which the local tests of a deployment do
-# not depend on.
+# The release build for this machine, hardly optimised: the local tests of a deployment depend on neither size nor speed.
+functions sam-local-build: export CARGO_PROFILE_RELEASE_OPT_LEVEL := 1
 LOCAL_ARCHITECTURE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
 functions:
 	@tools/install.sh aws
@@ -165,6 +166,8 @@ fuzz: ## Fuzz every target (FUZZ_SECONDS=300 each; needs a C++ compiler)
 	@tools/install.sh fuzz
 	fuzz/run.sh $(FUZZ_SECONDS)
 
+# Optimising more takes longer than it saves in such a time.
+fuzz-short: export CARGO_PROFILE_RELEASE_OPT_LEVEL := 1
 fuzz-short: ## Fuzz every target for 12 seconds
 	@tools/install.sh fuzz
 	fuzz/run.sh 12

@@ -45,19 +45,20 @@ async function monitorView(context) {
       api.get(at, { query, signal }),
       api.get(`${at}/runs`, { query: { ...query, ...pageQuery(context) }, signal }),
     ]);
-    return { monitor, runs };
+    const alert = monitor.alert && (await api.get(`${at}/alert`, { query, signal }));
+    return { monitor, runs, alert };
   };
   const first = await load();
   const body = h('div');
   await refreshWhile(context, body, first, {
     load,
-    show: ({ monitor, runs }) => [
-      h('section.card', monitorFacts(monitor)),
+    show: ({ monitor, runs, alert }) => [
+      h('section.card', monitorFacts(monitor, alert)),
       h(
         'section',
         h('h2', 'Runs'),
         h('p.about', 'Pass rates with their 95% confidence intervals.'),
-        runsTable(context, runs),
+        runsTable(context, runs, alert),
         pager(context, runs, 'run'),
       ),
     ],
@@ -97,7 +98,7 @@ function monitorActions(context, at, monitor) {
   return [button(isActive ? 'Pause' : 'Resume', change), button('Run now', run)];
 }
 
-function monitorFacts(monitor) {
+function monitorFacts(monitor, alert) {
   const { schedule, gate, simulation } = monitor;
   const on = gate?.on === 'lower_bound' ? 'Lower bound of the pass rate' : 'Pass rate';
   return facts(
@@ -115,6 +116,7 @@ function monitorFacts(monitor) {
           : null,
       ],
       ['Gate', gate ? `${on} of at least ${percent(gate.min_pass_rate)}` : 'None'],
+      ['Alert', alert ? alertFacts(alert) : 'None'],
       [
         'Each run',
         `${count(simulation.target_conversations, 'conversation')} with ${count(simulation.target_personas, 'persona')}`,
@@ -127,9 +129,28 @@ function monitorFacts(monitor) {
   );
 }
 
+/** Whether an alert is open, and how far the evidence of its next change has come. */
+function alertFacts(alert) {
+  const isOpen = alert.state === 'alerting';
+  const share = Math.min(alert.score / alert.threshold, 1);
+  const next = isOpen ? 'recovery' : 'a drop';
+  return [
+    isOpen ? badge('bad', 'alerting') : badge('good', 'ok'),
+    alert.since && [' since ', fullTime(alert.since)],
+    h(
+      'span.sub',
+      `Drop from ${percent(alert.expected_pass_rate)} to ${percent(alert.low_pass_rate)}: evidence of ${next} ${percent(share)}, `,
+      `after ${count(alert.runs, 'run')}`,
+    ),
+  ];
+}
+
+const ALERT_BADGES = { opened: ['bad', 'alert opened'], recovered: ['good', 'recovered'] };
+
 const VERDICT_BADGES = { pass: 'good', fail: 'bad', inconclusive: 'unsure', infra: 'warn', config: 'warn' };
 
-function runsTable({ params }, runs) {
+function runsTable({ params }, runs, alert) {
+  const changes = new Map((alert?.events ?? []).map((event) => [event.run_id, ALERT_BADGES[event.change]]));
   return table({
     caption: 'Runs by planned time, last first',
     empty: 'No runs yet.',
@@ -139,6 +160,7 @@ function runsTable({ params }, runs) {
       [statusBadge(one.status), one.failure_reason && h('span.sub', prose(one.failure_reason))],
       [
         one.verdict ? badge(VERDICT_BADGES[one.verdict] ?? 'open', one.verdict) : h('span.muted', '—'),
+        changes.has(one.id) && h('span.sub', badge(...changes.get(one.id))),
         one.reasons.map((reason) => h('span.sub', reason)),
       ],
       runResult(one),

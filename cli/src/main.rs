@@ -179,7 +179,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Agents { command } => return query(agents::run(&command)),
         Command::Objectives { command } => return query(objectives::run(&command)),
         Command::Simulations { command } => return exit_with(simulations::run(&command)),
-        Command::Monitors { command } => return query(monitors::run(&command)),
+        Command::Monitors { command } => return exit_with(monitors::run(&command)),
         Command::Personas { command } => return query(personas::run(&command)),
         Command::Conversations { command } => return query(conversations::run(&command)),
         Command::Evaluations { command } => return query(evaluations::run(&command)),

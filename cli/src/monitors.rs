@@ -1,19 +1,22 @@
 //! `onerun monitors`.
 
+use std::process::ExitCode;
+
 use clap::{Args, Subcommand};
 use onerun_client::{
     ProjectClient, Verbatim,
     resource::{
-        Monitor, MonitorChange, MonitorGate, MonitorRun, MonitorState, NewMonitor, NewSchedule, PageRequest,
-        Start,
+        AlertRates, Monitor, MonitorAlert, MonitorChange, MonitorGate, MonitorRun, MonitorState, NewMonitor,
+        NewSchedule, PageRequest, Start,
     },
 };
+use onerun_report::Verdict;
 use serde_json::Map;
 
 use crate::{
     creation::{Printing, print_warnings},
     list::{self, Listing},
-    output,
+    outcome, output,
     project::{ProjectArgument, find},
     results,
     simulations::Settings,
@@ -32,6 +35,17 @@ Examples:
   onerun monitors create Pulse --agent Refunds --objective Polite \\
     --scenario-file scenario.txt --personas 3 --schedule 'rate(1 hour)'";
 
+const ALERT_EXAMPLES: &str = "\
+Examples:
+  onerun monitors alert Mornings || page-the-team
+  onerun monitors alert Mornings --expected-pass-rate 0.95 --low-pass-rate 0.8
+
+Exit codes, as those of `onerun run`:
+  0  pass    no alert is open
+  1  fail    the pass rate has dropped
+  3  infra   the server cannot be reached, or fails
+  4  config  the API refused the request, or the monitor has no alert";
+
 /// Subcommands of `onerun monitors`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -43,6 +57,9 @@ pub(crate) enum Command {
     /// Show a monitor: its schedule in words, its next times and its last runs.
     #[command(visible_alias = "get")]
     Show(Show),
+    /// Show whether the pass rate of a monitor has dropped. The exit code is 1 if it has.
+    #[command(after_help = ALERT_EXAMPLES)]
+    Alert(Alert),
     /// Start no runs at the planned times.
     Pause(Selected),
     /// Go on with the next planned time.
@@ -76,9 +93,38 @@ pub(crate) struct Create {
     #[arg(long, requires = "min_pass_rate")]
     lower_bound: bool,
     #[command(flatten)]
+    alert: AlertArguments,
+    #[command(flatten)]
     of: ProjectArgument,
     #[command(flatten)]
     printing: Printing,
+}
+
+/// The rates of an alert: both or neither.
+#[derive(Debug, Args)]
+struct AlertArguments {
+    /// The pass rate of the agent as it should be. An alert opens when the runs show that the rate has dropped.
+    #[arg(long, value_name = "RATE", requires = "low_pass_rate")]
+    expected_pass_rate: Option<f64>,
+    /// The lower pass rate that the alert must notice.
+    #[arg(long, value_name = "RATE", requires = "expected_pass_rate")]
+    low_pass_rate: Option<f64>,
+}
+
+impl AlertArguments {
+    fn rates(&self) -> Option<AlertRates> {
+        let (expected_pass_rate, low_pass_rate) = (self.expected_pass_rate?, self.low_pass_rate?);
+        Some(AlertRates { expected_pass_rate, low_pass_rate })
+    }
+}
+
+/// Options of `onerun monitors alert`.
+#[derive(Debug, Args)]
+pub(crate) struct Alert {
+    #[command(flatten)]
+    of: Show,
+    #[command(flatten)]
+    alert: AlertArguments,
 }
 
 /// Options of `onerun monitors list`.
@@ -119,17 +165,20 @@ pub(crate) struct History {
     listing: Listing,
 }
 
-pub(crate) async fn run(command: &Command) -> anyhow::Result<()> {
-    match command {
+/// Runs a command, and returns the exit code.
+pub(crate) async fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    let done = match command {
         Command::Create(options) => create(options).await,
         Command::List(options) => list(options).await,
         Command::Show(options) => show(options).await,
+        Command::Alert(options) => return alert(options).await,
         Command::Pause(options) => set_state(options, MonitorState::Paused).await,
         Command::Resume(options) => set_state(options, MonitorState::Active).await,
         Command::Run(options) => start(options).await,
         Command::History(options) => history(options).await,
         Command::Delete(options) => delete(options).await,
-    }
+    };
+    outcome::report(done.map(|()| ExitCode::SUCCESS))
 }
 
 impl Selected {
@@ -168,6 +217,7 @@ async fn create(options: &Create) -> anyhow::Result<()> {
         simulation: options.settings.simulation(&project, &options.name, inputs, true).await?,
         schedule,
         gate: options.min_pass_rate.map(|min_pass_rate| MonitorGate { min_pass_rate, on: on.to_owned() }),
+        alert: options.alert.rates(),
         metadata: Map::new(),
     };
     let created = project.create_monitor(&new).await?;
@@ -229,6 +279,9 @@ fn describe(monitor: &Monitor, runs: &[Verbatim<MonitorRun>]) -> String {
         let on = if gate.on == "lower_bound" { "lower bound of the pass rate" } else { "pass rate" };
         lines.push(("gate", format!("{on} ≥ {}%", results::percent(gate.min_pass_rate))));
     }
+    if let Some(alert) = &monitor.alert {
+        lines.push(("alert", rates(alert)));
+    }
     lines.push(("created", utc(&monitor.created_at)));
     if !monitor.warnings.is_empty() {
         lines.push(("warnings", prose(&monitor.warnings.join(" "))));
@@ -260,6 +313,49 @@ fn run_row(run: &MonitorRun) -> [String; 6] {
         plain(run.simulation_id.as_deref().unwrap_or_default()),
         plain(note.unwrap_or_default()),
     ]
+}
+
+fn rates(rates: &AlertRates) -> String {
+    let AlertRates { expected_pass_rate: expected, low_pass_rate: low } = rates;
+    format!("pass rate drops from {}% to {}%", results::percent(*expected), results::percent(*low))
+}
+
+async fn alert(options: &Alert) -> anyhow::Result<ExitCode> {
+    let verdict = print_alert(options).await;
+    let code = verdict.map(|verdict| ExitCode::from(verdict.exit_code()));
+    outcome::report_as(code, Verdict::Config.exit_code(), Verdict::Infra.exit_code())
+}
+
+/// Prints the alert. `fail` if it is open.
+async fn print_alert(options: &Alert) -> anyhow::Result<Verdict> {
+    let (project, id) = options.of.of.find().await?;
+    let alert = project.monitor_alert(&id, options.alert.rates().as_ref()).await?;
+    if options.of.json {
+        output::print_json(alert.json())?;
+    } else {
+        output::print(&describe_alert(&alert))?;
+    }
+    Ok(if alert.state == "ok" { Verdict::Pass } else { Verdict::Fail })
+}
+
+fn describe_alert(alert: &MonitorAlert) -> String {
+    let since = alert.since.as_ref().map(|since| format!(" since {}", utc(since))).unwrap_or_default();
+    let lines = [
+        ("state", format!("{}{since}", plain(&alert.state))),
+        ("alert", rates(&alert.rates)),
+        ("score", format!("{:.2} of {:.2}", alert.score, alert.threshold)),
+        ("runs", alert.runs.to_string()),
+    ];
+    let mut text = fields(&lines);
+    if !alert.events.is_empty() {
+        let rows = alert
+            .events
+            .iter()
+            .map(|event| [time(&event.planned_at), plain(&event.change), plain(&event.run_id)]);
+        text.push('\n');
+        text.push_str(&table(["PLANNED (UTC)", "ALERT", "RUN"], &[], &rows.collect::<Vec<_>>()));
+    }
+    text
 }
 
 async fn set_state(options: &Selected, state: MonitorState) -> anyhow::Result<()> {

@@ -114,6 +114,7 @@ async function createMonitors({ project, agent }, hostileProject) {
   const { id } = await create(NAMES.arabic, {
     schedule: daily,
     gate: { min_pass_rate: 0.6, on: 'lower_bound' },
+    alert: { expected_pass_rate: 0.9, low_pass_rate: 0.7 },
   });
   await create(NAMES.long, { schedule: { expression: 'rate(1 hour)' }, state: 'paused' });
   await create(NAMES.chinese, {});

@@ -12,3 +12,4 @@ mod routes;
 mod secret;
 #[cfg(feature = "dynamodb")]
 mod units;
+mod unreliable_provider;

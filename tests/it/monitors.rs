@@ -87,6 +87,7 @@ async fn monitor_has_its_shape_on_every_route() {
         .create(json!({
             "schedule": { "expression": "cron(30 9 ? * MON-FRI *)", "timezone": "europe/berlin" },
             "gate": { "min_pass_rate": 0.5, "on": "rate" },
+            "alert": { "expected_pass_rate": 0.9, "low_pass_rate": 0.7 },
             "metadata": { "team": "qa" },
         }))
         .await;
@@ -128,6 +129,7 @@ async fn monitor_has_its_shape_on_every_route() {
             ],
         },
         "gate": { "min_pass_rate": 0.5, "on": "rate" },
+        "alert": { "expected_pass_rate": 0.9, "low_pass_rate": 0.7 },
         "metadata": { "team": "qa" },
         "created_by": "root",
         "created_at": now,
@@ -152,7 +154,7 @@ async fn monitor_has_its_shape_on_every_route() {
     );
 
     let other = TestProject::open(&app).await;
-    for rest in ["", "/runs"] {
+    for rest in ["", "/runs", "/alert"] {
         let problem = other.client.get(&other.path(&format!("/monitors/{monitor}{rest}")), 404).await;
         assert_eq!(code(&problem), "monitor_not_found");
     }
@@ -222,6 +224,100 @@ async fn run_without_a_gate_has_no_verdict() {
     let run = &monitored.runs(&monitor).await[0];
     assert_eq!((&run["verdict"], &run["reasons"]), (&json!(null), &json!([])), "{run}");
     assert_eq!((&run["status"], &run["outcomes"]["failed"]), (&json!("completed"), &json!(1)));
+}
+
+#[tokio::test]
+async fn alert_opens_with_a_lower_rate_and_ends_with_the_expected_one() {
+    let app = TestApp::start();
+    let monitored = Monitored::open(&app).await;
+    let alert = json!({ "expected_pass_rate": 0.9, "low_pass_rate": 0.3 });
+    let several = json!({ "target_conversations": 4, "seed": null });
+    let monitor = monitored.create(json!({ "alert": alert, "simulation": several })).await;
+    let path = format!("/monitors/{}/alert", id(&monitor));
+    let mut expected = json!({
+        "monitor_id": monitor["id"],
+        "expected_pass_rate": 0.9,
+        "low_pass_rate": 0.3,
+        "state": "ok",
+        "since": null,
+        "score": 0.0,
+        "threshold": 8.0,
+        "runs": 0,
+        "events": [],
+    });
+    assert_eq!(monitored.project.get(&path).await, expected);
+
+    // Each failed conversation is 7 times as likely at the low rate, and each passed one 3 times less.
+    let run = async |words: &str| {
+        app.advance(MINUTE * 60);
+        app.run_jobs_twice().await;
+        monitored.hold(&monitored.runs(&monitor).await[0], words).await;
+        monitored.runs(&monitor).await[0].clone()
+    };
+    run("A refund is on its way.").await;
+    let bad = run("No.").await;
+    expected["runs"] = json!(2);
+    let seen = monitored.project.get(&path).await;
+    assert_eq!(
+        (&seen["state"], &seen["runs"], &seen["events"]),
+        (&json!("ok"), &json!(2), &json!([])),
+        "{seen}"
+    );
+    let score = seen["score"].as_f64().unwrap();
+    assert!((score - 4.0 * 7.0_f64.ln()).abs() < 1e-9, "{seen}");
+    let worse = run("No.").await;
+    expected["runs"] = json!(3);
+    expected["state"] = json!("alerting");
+    expected["since"] = worse["planned_at"].clone();
+    expected["threshold"] = json!(4.0);
+    expected["events"] =
+        json!([{ "change": "opened", "run_id": worse["id"], "planned_at": worse["planned_at"] }]);
+    assert_eq!(monitored.project.get(&path).await, expected);
+
+    let better = run("A refund is on its way.").await;
+    let recovered =
+        json!({ "change": "recovered", "run_id": better["id"], "planned_at": better["planned_at"] });
+    let seen = monitored.project.get(&path).await;
+    assert_eq!((&seen["state"], &seen["since"]), (&json!("ok"), &json!(null)), "{seen}");
+    assert_eq!(seen["events"], json!([recovered, expected["events"][0]]));
+
+    // An alert with other rates would have opened earlier.
+    let sooner = monitored.project.get(&format!("{path}?expected_pass_rate=0.95&low_pass_rate=0.2")).await;
+    assert_eq!(sooner["events"][1]["run_id"], bad["id"], "{sooner}");
+}
+
+#[tokio::test]
+async fn alert_without_rates_is_refused_with_the_parameters() {
+    let app = TestApp::start();
+    let monitored = Monitored::open(&app).await;
+    let monitor = monitored.create(json!({})).await;
+    assert_eq!(monitor["alert"], json!(null));
+    let path = |query: &str| monitored.path(&format!("/{}/alert?{query}", id(&monitor)));
+    for (query, parameter, words) in [
+        ("", "expected_pass_rate", "has no `alert`"),
+        ("low_pass_rate=0.7", "expected_pass_rate", "both rates or neither"),
+        ("expected_pass_rate=0.9", "low_pass_rate", "both rates or neither"),
+        ("expected_pass_rate=1&low_pass_rate=0.7", "expected_pass_rate", "from 0.02 to 0.999"),
+        ("expected_pass_rate=0.7&low_pass_rate=0.9", "low_pass_rate", "below `expected_pass_rate`"),
+        ("expected_pass_rate=NaN&low_pass_rate=0.9", "expected_pass_rate", "above 0"),
+        ("expected_pass_rate=0.9&low_pass_rate=0.7&low=1", "low", "not a parameter"),
+    ] {
+        let problem = monitored.project.client.get(&path(query), 422).await;
+        let errors = problem["errors"].as_array().unwrap();
+        let found = errors.iter().find(|error| error["parameter"] == parameter);
+        assert!(found.is_some_and(|error| text(error, "detail").contains(words)), "{query}: {problem}");
+    }
+    assert_eq!(
+        monitored.project.client.get(&path("expected_pass_rate=0.9&low_pass_rate=0.7"), 200).await["state"],
+        "ok"
+    );
+    let changed = monitored.patch(
+        &monitor,
+        json!({ "alert": { "expected_pass_rate": 0.9, "low_pass_rate": 0.7 } }),
+        200,
+    );
+    assert_eq!(changed.await["alert"]["low_pass_rate"], 0.7);
+    monitored.project.client.get(&path(""), 200).await;
 }
 
 #[tokio::test]
@@ -410,6 +506,17 @@ async fn wrong_monitor_is_refused_with_its_field() {
         (json!({ "schedule": { "timezone": "Mars/Olympus" } }), "#/schedule/timezone", "IANA"),
         (json!({ "gate": { "min_pass_rate": 0 } }), "#/gate/min_pass_rate", "above 0"),
         (json!({ "gate": { "on": "median" } }), "#/gate/on", "lower_bound"),
+        (
+            json!({ "alert": { "expected_pass_rate": 1.0, "low_pass_rate": 0.7 } }),
+            "#/alert/expected_pass_rate",
+            "0.999",
+        ),
+        (
+            json!({ "alert": { "expected_pass_rate": 0.9, "low_pass_rate": 0.9 } }),
+            "#/alert/low_pass_rate",
+            "below",
+        ),
+        (json!({ "alert": { "expected_pass_rate": 0.9 } }), "#/alert/low_pass_rate", "required"),
         (json!({ "gate": { "on": "lower_bound" } }), "#/gate", "could not be passed"),
         (json!({ "simulation": { "unknown": 1 } }), "#/simulation/unknown", "not a field"),
         (json!({ "simulation": { "scenario": "" } }), "#/simulation/scenario", "must not be empty"),

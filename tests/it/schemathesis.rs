@@ -142,8 +142,12 @@ async fn seed_project(client: &Client) -> Value {
     }
     let mut monitors = Vec::new();
     for number in 0..MONITORS {
-        let body =
-            json!({ "name": format!("Monitor {number}"), "simulation": wanted(1, 1), "state": "paused" });
+        let body = json!({
+            "name": format!("Monitor {number}"),
+            "simulation": wanted(1, 1),
+            "alert": { "expected_pass_rate": 0.9, "low_pass_rate": 0.7 },
+            "state": "paused",
+        });
         monitors.push(id(&client.post(&path("monitors"), &body, 200).await));
     }
     json!({

@@ -82,7 +82,8 @@ impl<'a> SeededProject<'a> {
         conversation.say(None, 200).await;
         let conversation = conversation.id.clone();
         let monitor = project.wanted(json!({ "objective_ids": [objective.clone()] }));
-        let monitor = json!({ "name": "Refunds", "simulation": monitor });
+        let alert = json!({ "expected_pass_rate": 0.9, "low_pass_rate": 0.7 });
+        let monitor = json!({ "name": "Refunds", "simulation": monitor, "alert": alert });
         let monitor = id(&project.client.post(&project.path("/monitors"), &monitor, 200).await);
         let ids = vec![
             ("project_id", project.id.clone()),

@@ -27,7 +27,7 @@ const REPLIES: usize = 4;
 const LIMIT: Duration = Duration::from_secs(250);
 
 /// Starts the provider.
-async fn unreliable_provider() -> Provider {
+pub(crate) async fn unreliable_provider() -> Provider {
     let faults = Faults::unreliable(3, Duration::from_secs(6), Duration::from_secs(1));
     Provider::start_with(faults, play).await
 }
@@ -65,7 +65,11 @@ async fn sdk_completes_at_a_host_without_late_bodies() {
 
 /// Runs a simulation with the SDK's worker, and checks it. The error describes the first violation.
 #[expect(clippy::print_stdout, reason = "the figures, shown with --no-capture")]
-async fn completes(project: &SdkProject, provider: &Provider, worker: &[&str]) -> Result<(), String> {
+pub(crate) async fn completes(
+    project: &SdkProject,
+    provider: &Provider,
+    worker: &[&str],
+) -> Result<(), String> {
     let body = json!({
         "agent_id": project.agent,
         "name": "Refunds with faults",

@@ -33,6 +33,9 @@ OF_HELD = ("/fail", "/renew")
 # Parameters of the query that need another one.
 NEEDED = {"objective_id": "outcome", "on": "min_pass_rate"}
 
+# Rates of an alert, of which one is below the other.
+ALERT = {"expected_pass_rate": 0.9, "low_pass_rate": 0.7}
+
 # A schema cannot describe an address block.
 BLOCKS = [f"10.{number}.0.0/16" for number in range(20)]
 
@@ -53,6 +56,9 @@ def before_call(context, case, **kwargs):
         for name, other in NEEDED.items():
             if case.query.get(other) is None:
                 case.query.pop(name, None)
+        # An alert tells two rates apart.
+        if case.operation.path.endswith("/alert") and case.query:
+            case.query |= ALERT
         # A simulation is compared with another one of the project.
         if "with" in case.query:
             case.query["with"] = RANDOM.choice(IDS["simulation_to_cancel_id"])
@@ -108,6 +114,8 @@ def agree(operation, body):
     # A lower bound needs more conversations than these simulations have.
     if isinstance(gate := body.get("gate"), dict):
         gate.pop("on", None)
+    if isinstance(body.get("alert"), dict):
+        body["alert"] |= ALERT
     if isinstance(simulation := body.get("simulation"), dict):
         agree(operation, simulation)
         # The monitor may have a gate, which needs an objective.

@@ -192,15 +192,20 @@ pub enum ApiError {
     Internal(#[source] Box<dyn Error + Send + Sync>),
 }
 
+impl ApiError {
+    /// A parameter of the query is wrong. The detail completes a sentence that starts with its name.
+    pub(crate) fn invalid_query(parameter: &str, detail: &str) -> Self {
+        let location = Location::Query(parameter.to_owned());
+        Self::Invalid(vec![FieldError { location, detail: detail.to_owned() }])
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::UnknownPosition => {
                 let detail = "is not one that this list gave; leave it out to begin with the first page";
-                Self::Invalid(vec![FieldError {
-                    location: Location::Query("cursor".to_owned()),
-                    detail: detail.to_owned(),
-                }])
+                Self::invalid_query("cursor", detail)
             }
             error => Self::Operation(OperationError::Store(error)),
         }

@@ -2,8 +2,8 @@
 
 use onerun_auth::{Access, Scope};
 use onerun_domain::{
-    Metadata, MonitorGate, MonitorId, MonitorPatch, MonitorState, Name, NewSimulation, PageRequest, Resource,
-    Schedule, Zone,
+    AlertRates, AlertRatesError, Metadata, MonitorGate, MonitorId, MonitorPatch, MonitorState, Name,
+    NewSimulation, PageRequest, Resource, Schedule, Zone,
 };
 use onerun_engine::NewMonitor;
 use onerun_store::{ProjectStore, SortBy};
@@ -17,7 +17,7 @@ use crate::{
     query::{Params, Reader, SORT_BY_NAME, Sort, SortByKey, page},
     reports::MinRate,
     request::{Call, DoneOut, done, reply},
-    views::{MonitorOut, MonitorRunOut, PageOut},
+    views::{AlertOut, MonitorOut, MonitorRunOut, PageOut},
 };
 
 const NOT_FOUND: ApiError = ApiError::NotFound(Resource::Monitor);
@@ -85,6 +85,17 @@ operations! {
         output: DoneOut = json!({ "message": DELETED }),
         errors: ["monitor_not_found"],
     }
+    GET_MONITOR_ALERT {
+        route: GET "/v1/monitors/{monitor_id}/alert",
+        handler: Project(get_monitor_alert),
+        access: Access::Requires(Scope::MonitorsRead),
+        query: AlertQuery,
+        summary: "Get the alert of a monitor: whether its pass rate has dropped",
+        description: "A sequential test (CUSUM) of the latest 500 runs. With rates in the query, it answers what an alert with \
+            these rates would have done.",
+        output: AlertOut,
+        errors: ["monitor_not_found"],
+    }
     CREATE_MONITOR_RUN {
         route: POST "/v1/monitors/{monitor_id}/runs",
         handler: Project(create_monitor_run),
@@ -111,6 +122,13 @@ const SIMULATION: &str = "The simulation of each run: what `create_simulation` t
 
 const GATE: &str = "What each run must reach.";
 
+const ALERT: &str =
+    "The rates that its alert tells apart. Without it, `get_monitor_alert` needs them in its query.";
+
+const EXPECTED: &str = "The pass rate of the agent as it should be, from 0.02 to 0.999.";
+
+const LOW: &str = "The lower pass rate that the alert must notice, at least 0.01.";
+
 const STATE: &str = "`paused` if the schedule starts no runs.";
 
 input! {
@@ -122,6 +140,7 @@ input! {
             "When runs start. Without one, only `create_monitor_run` and events from outside start runs."
         ),
         gate: Option<MonitorGate> = optional(GATE) => |gate: Option<Nested<MonitorGate>>| gate.map(|gate| gate.0),
+        alert: Option<AlertRates> = optional(ALERT),
         state: MonitorState = defaulted("active", STATE),
         metadata: Metadata = defaulted(json!({}), METADATA),
     }
@@ -135,6 +154,7 @@ input! {
         schedule = optional("A new schedule; null keeps the current one. Pause a monitor to stop its schedule."),
         gate = optional("The gate of later runs; null keeps the current one.")
             => |gate: Option<Nested<MonitorGate>>| gate.map(|gate| gate.0),
+        alert = optional("The new rates of its alert; null keeps the current ones."),
         state = optional("`paused` to stop the schedule, `active` to resume it; null keeps the current one."),
     }
 }
@@ -212,6 +232,65 @@ input! {
     }
 }
 
+input! {
+    struct AlertInput {
+        expected_pass_rate: f64 = required(EXPECTED) => |rate: MinRate| rate.0,
+        low_pass_rate: f64 = required(LOW) => |rate: MinRate| rate.0,
+    }
+}
+
+impl Field for AlertRates {
+    fn read(value: Value, pointer: &str, errors: &mut Errors) -> Option<Self> {
+        let Nested(AlertInput { expected_pass_rate, low_pass_rate }) = Nested::read(value, pointer, errors)?;
+        let rates = Self::parse(expected_pass_rate, low_pass_rate);
+        let field = rates.as_ref().err().map_or("", wrong_rate);
+        errors.keep(&format!("{pointer}/{field}"), rates)
+    }
+
+    fn schema() -> Value {
+        Nested::<AlertInput>::schema()
+    }
+}
+
+/// The field of a refused rate.
+fn wrong_rate(error: &AlertRatesError) -> &'static str {
+    match error {
+        AlertRatesError::Expected => "expected_pass_rate",
+        AlertRatesError::Low => "low_pass_rate",
+    }
+}
+
+/// The query of `get_monitor_alert`.
+pub(crate) struct AlertQuery(Option<AlertRates>);
+
+impl Params for AlertQuery {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let expected = reader.optional::<MinRate>(
+            "expected_pass_rate",
+            "The pass rate of the agent as it should be, from 0.02 to 0.999. Without it, that of the monitor's `alert`.",
+        );
+        let low = reader.optional::<MinRate>(
+            "low_pass_rate",
+            "The lower pass rate that an alert must notice, at least 0.01. Without it, that of the monitor's `alert`.",
+        );
+        match (expected?, low?) {
+            (None, None) => Some(Self(None)),
+            (Some(MinRate(expected)), Some(MinRate(low))) => {
+                let rates = AlertRates::parse(expected, low);
+                rates
+                    .map_err(|error| reader.refuse(wrong_rate(&error), &error.to_string()))
+                    .ok()
+                    .map(|rates| Self(Some(rates)))
+            }
+            (expected, _) => {
+                let missing = if expected.is_none() { "expected_pass_rate" } else { "low_pass_rate" };
+                reader.refuse(missing, "is required; give both rates or neither");
+                None
+            }
+        }
+    }
+}
+
 /// The query of `list_monitors`.
 pub(crate) struct MonitorPage {
     sort: SortBy,
@@ -236,8 +315,8 @@ impl Params for MonitorRunPage {
 }
 
 async fn create_monitor(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
-    let CreateMonitor { name, simulation, schedule, gate, state, metadata } = call.body()?;
-    let new = NewMonitor { name, simulation, schedule, gate, state, metadata };
+    let CreateMonitor { name, simulation, schedule, gate, alert, state, metadata } = call.body()?;
+    let new = NewMonitor { name, simulation, schedule, gate, alert, state, metadata };
     let created_by = call.caller()?.key_id().as_str();
     let engine = app.engine();
     let record = |monitor: &_| call.record(&MonitorOut::of(app, monitor));
@@ -264,6 +343,18 @@ async fn update_monitor(app: &App, project: &dyn ProjectStore, call: Call) -> Re
 
 async fn delete_monitor(_: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
     if project.delete_monitor(&call.id(Resource::Monitor)?).await? { done(DELETED) } else { Err(NOT_FOUND) }
+}
+
+async fn get_monitor_alert(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {
+    let AlertQuery(rates) = call.query()?;
+    let monitor = project.monitor(&call.id(Resource::Monitor)?).await?.ok_or(NOT_FOUND)?;
+    let rates = rates.or(monitor.alert).ok_or_else(|| {
+        let detail =
+            "is required, because the monitor has no `alert`; give `expected_pass_rate` and `low_pass_rate`";
+        ApiError::invalid_query("expected_pass_rate", detail)
+    })?;
+    let alert = app.engine().monitor_alert(project, &monitor.id, rates).await?;
+    reply(&AlertOut::new(&monitor, &alert))
 }
 
 async fn create_monitor_run(app: &App, project: &dyn ProjectStore, call: Call) -> Result<Response, ApiError> {

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use crate::{
     ApiError, App, Response,
     dashboard::PAGE_HEADERS,
-    error::{FieldError, Location},
     fields::{Errors, Field},
     operation::operations,
     query::{Param, Params, Reader, word, words_schema},
@@ -193,10 +192,7 @@ async fn get_comparison(app: &App, project: &dyn ProjectStore, call: Call) -> Re
 }
 
 fn wrong_with(detail: &str) -> ApiError {
-    ApiError::Invalid(vec![FieldError {
-        location: Location::Query("with".to_owned()),
-        detail: detail.to_owned(),
-    }])
+    ApiError::invalid_query("with", detail)
 }
 
 /// The report in a format. As long as it is larger than [`MAX_BYTES`], its mildest conversations are left out.

@@ -152,6 +152,8 @@ words! {
     MonitorTriggerOut(MonitorTrigger),
     GateBasisOut(GateBasis),
     RunVerdictOut(RunVerdict),
+    AlertStateOut(AlertState),
+    AlertChangeOut(AlertChange),
 }
 
 /// A 95% confidence interval of a rate.

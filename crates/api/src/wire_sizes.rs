@@ -8,13 +8,13 @@ use onerun_auth::{
     Replacement, ScopeSet, parse_block,
 };
 use onerun_domain::{
-    AgeGroup, Agent, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description, EndReason,
-    EndedAttempt, Evaluation, EvaluationDetails, EvaluationStatus, ExplicitPersonas, FaultSeverity,
-    FaultSource, GateBasis, Item, MAX_PERSONA_FAULTS, MaxTurns, MessageText, Metadata, ModelName, ModelUsage,
-    Monitor, MonitorGate, MonitorRun, MonitorRunId, MonitorState, Name, NanoDollars, NewPersonas,
-    NewSimulation, Objective, ObjectiveRef, Outcome, Persona, PersonaAttributes, PersonaDraft, PersonaFault,
-    PersonaFaultKind, PersonaSource, Project, Quote, RequestedModels, Role, RunOutcomes, RunResults,
-    RunVerdict, Scenario, Schedule, Score, Seed, Simulation, SimulationModels, SimulationOptions,
+    AgeGroup, Agent, AlertRates, ApprovalStatus, Conversation, ConversationStatus, Criteria, Description,
+    EndReason, EndedAttempt, Evaluation, EvaluationDetails, EvaluationStatus, ExplicitPersonas,
+    FaultSeverity, FaultSource, GateBasis, Item, MAX_PERSONA_FAULTS, MaxTurns, MessageText, Metadata,
+    ModelName, ModelUsage, Monitor, MonitorGate, MonitorRun, MonitorRunId, MonitorState, Name, NanoDollars,
+    NewPersonas, NewSimulation, Objective, ObjectiveRef, Outcome, Persona, PersonaAttributes, PersonaDraft,
+    PersonaFault, PersonaFaultKind, PersonaSource, Project, Quote, RequestedModels, Role, RunOutcomes,
+    RunResults, RunVerdict, Scenario, Schedule, Score, Seed, Simulation, SimulationModels, SimulationOptions,
     SimulationStatus, Target, TokenUsage, Zone,
 };
 use onerun_store::{AgentSummary, ConversationSummary, KeyView, SimulationSummary, WireSize};
@@ -267,6 +267,7 @@ fn monitor(text: &str, long: &str, metadata: &Metadata) -> Monitor {
         next_run_at: schedule.next_after(LATE_ENOUGH, LATE_ENOUGH),
         schedule: Some(schedule),
         gate: Some(MonitorGate { min_pass_rate: 0.123_456_789_012_345_6, on: GateBasis::LowerBound }),
+        alert: Some(AlertRates::parse(0.123_456_789_012_345_6, 0.012_345_678_901_234_5).unwrap()),
         state: MonitorState::Active,
         metadata: metadata.clone(),
         created_by: SHORT_ID.into(),

@@ -7,6 +7,7 @@
 
 mod agent;
 mod agreement;
+mod alert;
 mod check;
 mod conversation;
 mod digest;
@@ -40,6 +41,7 @@ mod usage;
 
 pub use agent::{Agent, AgentPatch};
 pub use agreement::Agreement;
+pub use alert::{Alert, AlertChange, AlertEvent, AlertRates, AlertRatesError, AlertState};
 pub use check::{Check, CheckLineError, CheckResult, Examination, Redaction, RedactionError, Rubric};
 pub use conversation::{
     Conversation, ConversationStatus, EndReason, EndedAttempt, EvaluationStatus, MAX_ATTEMPTS,

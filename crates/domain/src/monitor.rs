@@ -14,8 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Metadata, MonitorId, MonitorRunId, Name, NewSimulation, ProjectId, Refusal, Schedule, SimulationId,
-    SimulationStatus,
+    AlertRates, Metadata, MonitorId, MonitorRunId, Name, NewSimulation, ProjectId, Refusal, Schedule,
+    SimulationId, SimulationStatus,
 };
 
 /// How long a run is stored after its planned time.
@@ -105,6 +105,9 @@ pub struct Monitor {
     /// The condition of the verdict `pass`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<MonitorGate>,
+    /// The rates that its alert tells apart; `None` without an alert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<AlertRates>,
     /// Whether its schedule starts runs.
     pub state: MonitorState,
     /// The caller's own data.
@@ -133,6 +136,8 @@ pub struct MonitorPatch {
     pub schedule: Option<Schedule>,
     /// The new gate.
     pub gate: Option<MonitorGate>,
+    /// The new rates of its alert.
+    pub alert: Option<AlertRates>,
     /// The new state.
     pub state: Option<MonitorState>,
 }
@@ -142,12 +147,13 @@ impl Monitor {
     /// caught up. `updated_at` moves only if something changed.
     #[must_use]
     pub fn patched(self, patch: MonitorPatch, now: Timestamp) -> Self {
-        let MonitorPatch { name, simulation, schedule, gate, state } = patch;
+        let MonitorPatch { name, simulation, schedule, gate, alert, state } = patch;
         let before = self.clone();
         let mut monitor = self;
         monitor.name = name.unwrap_or(monitor.name);
         monitor.simulation = simulation.unwrap_or(monitor.simulation);
         monitor.gate = gate.or(monitor.gate);
+        monitor.alert = alert.or(monitor.alert);
         monitor.state = state.unwrap_or(monitor.state);
         if let Some(schedule) = schedule.filter(|new| monitor.schedule.as_ref() != Some(new)) {
             monitor.schedule = Some(schedule);

@@ -3,9 +3,9 @@
 
 use jiff::Timestamp;
 use onerun_domain::{
-    GateBasis, Job, Metadata, Monitor, MonitorGate, MonitorId, MonitorPatch, MonitorRun, MonitorRunId,
-    MonitorRunRef, MonitorState, Name, NewSimulation, ProjectId, Resource, RunOutcomes, RunResults,
-    RunVerdict, Schedule, ScheduleError, SimulationId, Work,
+    Alert, AlertRates, GateBasis, Job, Limit, Metadata, Monitor, MonitorGate, MonitorId, MonitorPatch,
+    MonitorRun, MonitorRunId, MonitorRunRef, MonitorState, Name, NewSimulation, PageRequest, ProjectId,
+    Resource, RunOutcomes, RunResults, RunVerdict, Schedule, ScheduleError, SimulationId, Work,
 };
 use onerun_report::{Basis, Gate, Plan, Report, Subject, Verdict, plan_problems};
 use onerun_store::{
@@ -18,6 +18,9 @@ use crate::{
     reports::planned_case,
     simulations::{Prepared, SimulationOrigin},
 };
+
+/// How many of a monitor's latest runs decide its alert.
+const ALERT_RUNS: u32 = 500;
 
 /// How many reasons of a verdict a run stores.
 const MAX_REASONS: usize = 5;
@@ -33,6 +36,8 @@ pub struct NewMonitor {
     pub schedule: Option<Schedule>,
     /// The condition of the verdict `pass`.
     pub gate: Option<MonitorGate>,
+    /// The rates that its alert tells apart; `None` without an alert.
+    pub alert: Option<AlertRates>,
     /// Whether its schedule starts runs.
     pub state: MonitorState,
     /// The caller's own data.
@@ -57,6 +62,7 @@ impl Engine {
             simulation: new.simulation,
             schedule: new.schedule,
             gate: new.gate,
+            alert: new.alert,
             state: new.state,
             metadata: new.metadata,
             created_by: created_by.into(),
@@ -120,6 +126,17 @@ impl Engine {
         }
         let run = MonitorRun::planned(&monitor, planned_at, self.now());
         add_run(store.as_ref(), run, None).await.map(Some)
+    }
+
+    /// The alert of a monitor after its latest runs, at most [`ALERT_RUNS`].
+    pub async fn monitor_alert(
+        &self,
+        project: &dyn ProjectStore,
+        id: &MonitorId,
+        rates: AlertRates,
+    ) -> Result<Alert, StoreError> {
+        let runs = project.monitor_runs(id, PageRequest::first(Limit::clamped(ALERT_RUNS))).await?;
+        Ok(Alert::after(rates, runs.data.iter().rev()))
     }
 
     /// One sentence for each of a monitor's models that is about to retire or is no longer allowed.

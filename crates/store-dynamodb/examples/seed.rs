@@ -24,10 +24,10 @@ use onerun_auth::{
     ProjectAccess, RateLimit, parse_block,
 };
 use onerun_domain::{
-    AgeGroup, Agent, ApprovalStatus, Conversation, Criteria, EvaluationRun, EvaluationRunStatus, GateBasis,
-    Item, Job, MaxTurns, MessageText, Metadata, ModelName, Monitor, MonitorGate, MonitorRun, MonitorState,
-    Name, NewPersonas, NewSimulation, Objective, Persona, PersonaAttributes, Project, ProjectId,
-    RequestedModels, Role, Scenario, Schedule, Seed, Simulation, SimulationId, SimulationOptions,
+    AgeGroup, Agent, AlertRates, ApprovalStatus, Conversation, Criteria, EvaluationRun, EvaluationRunStatus,
+    GateBasis, Item, Job, MaxTurns, MessageText, Metadata, ModelName, Monitor, MonitorGate, MonitorRun,
+    MonitorState, Name, NewPersonas, NewSimulation, Objective, Persona, PersonaAttributes, Project,
+    ProjectId, RequestedModels, Role, Scenario, Schedule, Seed, Simulation, SimulationId, SimulationOptions,
     SimulationStatus, Target, TurnClaim, TurnToken, Work, Zone,
 };
 use onerun_store::{
@@ -271,6 +271,7 @@ impl SeedProject {
                 next_run_at: schedule.next_after(now, now),
                 schedule: Some(schedule),
                 gate: Some(MonitorGate { min_pass_rate: 0.9, on: GateBasis::Rate }),
+                alert: Some(AlertRates::parse(0.9, 0.7)?),
                 state: MonitorState::Active,
                 metadata: Metadata::default(),
                 created_by: "root".into(),

@@ -12,11 +12,21 @@ const ONE: SimulationFields<'static> =
 
 /// A deployment with the scripted provider, without the variable of its key.
 async fn deploy(provider: &Provider, wire: Wire) -> Cloud {
+    deploy_with(provider, wire, &[]).await
+}
+
+/// The same with further variables.
+pub(super) async fn deploy_with(provider: &Provider, wire: Wire, changes: &[(&str, &str)]) -> Cloud {
     let variables = provider.variables(wire, "test");
     let variables = variables.iter().filter(|(name, _)| !name.ends_with("_API_KEY"));
-    let variables: Vec<(&str, &str)> =
-        variables.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let variables = variables.map(|(name, value)| (name.as_str(), value.as_str()));
+    let variables: Vec<(&str, &str)> = variables.chain(changes.iter().copied()).collect();
     Cloud::start_with(&variables).await
+}
+
+/// The text of the secret with the keys of models.
+pub(super) fn model_keys() -> String {
+    json!({ "OPENAI_API_KEY": PROVIDER_KEY, "ANTHROPIC_API_KEY": PROVIDER_KEY }).to_string()
 }
 
 /// Delivers messages of jobs until there are none.
@@ -40,8 +50,7 @@ async fn functions_simulate_with_the_provider_of_each_wire() {
     for wire in Wire::ALL {
         let provider = Provider::start(play).await;
         let cloud = deploy(&provider, wire).await;
-        let keys = json!({ "OPENAI_API_KEY": PROVIDER_KEY, "ANTHROPIC_API_KEY": PROVIDER_KEY }).to_string();
-        cloud.secret.another(MODEL_KEYS_SECRET, Some(&keys)).await;
+        cloud.secret.another(MODEL_KEYS_SECRET, Some(&model_keys())).await;
         let mut project = SdkProject::open(cloud.client().await).await;
         let prose = json!({ "name": "Polite", "criteria": "The agent is polite." });
         let objectives = format!("/v1/objectives?project_id={}", project.id);

@@ -255,6 +255,9 @@ async fn monitors(project: &SdkProject, cloud: &Cloud) {
     }
     assert_eq!(client.get(&path(&one), 200).await, made);
     client.patch(&path(&one), &json!({ "name": "Returns", "state": "paused" }), 200).await;
+    let rates = "&expected_pass_rate=0.9&low_pass_rate=0.7";
+    let alert = client.get(&format!("{}{rates}", path(&format!("{one}/alert"))), 200).await;
+    assert_eq!((&alert["state"], &alert["runs"]), (&json!("ok"), &json!(0)), "{alert}");
     let runs = path(&format!("{one}/runs"));
     let keyed = client.with_header("idempotency-key", "run");
     let started = keyed.post(&runs, &json!({}), 200).await;

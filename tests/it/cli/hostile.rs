@@ -142,7 +142,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// The commands that ask the API, and whether they show its answer to people, too.
-const COMMANDS: [(&str, bool); 46] = [
+const COMMANDS: [(&str, bool); 47] = [
     ("projects list", true),
     ("projects get ID", true),
     ("projects create x", true),
@@ -172,6 +172,7 @@ const COMMANDS: [(&str, bool); 46] = [
     ("monitors create x --agent ID --scenario y --personas 1 --project ID", true),
     ("monitors list --project ID", true),
     ("monitors show ID --project ID", true),
+    ("monitors alert ID --project ID", true),
     ("monitors pause ID --project ID", true),
     ("monitors resume ID --project ID", true),
     ("monitors run ID --project ID", true),

@@ -79,6 +79,24 @@ async fn monitor_is_created_shown_paused_run_and_deleted() {
 }
 
 #[tokio::test]
+async fn alert_is_shown_with_its_exit_code() {
+    let shell = Shell::open().await;
+    let alert = ["--expected-pass-rate", "0.9", "--low-pass-rate", "0.7"];
+    shell.create(&alert).await.exits(0);
+    assert!(shell.get(&["monitors", "show", "Mornings"]).await.contains("drops from 90% to 70%"));
+    let shown = shell.get(&["monitors", "alert", "Mornings"]).await;
+    assert!(shown.contains("ok") && shown.contains("0.00 of 8.00"), "{shown}");
+    let other =
+        ["monitors", "alert", "Mornings", "--expected-pass-rate", "0.5", "--low-pass-rate", "0.2", "--json"];
+    let other: Value = serde_json::from_str(&shell.get(&other).await).unwrap();
+    assert_eq!(other["expected_pass_rate"], 0.5);
+    let refused = shell.run(&["monitors", "alert", "Evenings"]).await.fails(4);
+    assert!(refused.contains("Evenings"), "{refused}");
+    let one = shell.run(&["monitors", "alert", "Mornings", "--low-pass-rate", "0.7"]).await;
+    assert_eq!(one.code, 2, "one rate alone");
+}
+
+#[tokio::test]
 async fn wrong_schedule_is_refused_with_its_reason() {
     let shell = Shell::open().await;
     for (schedule, reason) in [

@@ -205,6 +205,7 @@ pub(crate) fn new_monitor_example() -> Value {
         "simulation": new_simulation_example(),
         "schedule": { "expression": "cron(0 9 ? * MON-FRI *)", "timezone": "Europe/Berlin" },
         "gate": { "min_pass_rate": 0.9, "on": "rate" },
+        "alert": { "expected_pass_rate": 0.9, "low_pass_rate": 0.7 },
     })
 }
 

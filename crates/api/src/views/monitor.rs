@@ -1,8 +1,8 @@
 //! Monitors and their runs in responses.
 
 use onerun_domain::{
-    Monitor, MonitorGate, MonitorRun, NanoDollars, NewPersonas, NewSimulation, PersonaAttributes,
-    PersonaDraft, RequestedModels, RunResults, Seed, wilson_interval,
+    Alert, AlertEvent, AlertRates, AlertState, Monitor, MonitorGate, MonitorRun, NanoDollars, NewPersonas,
+    NewSimulation, PersonaAttributes, PersonaDraft, RequestedModels, RunResults, Seed, wilson_interval,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,8 +13,8 @@ use crate::{
     openapi::examples::{CHANGED, MADE, MONITOR, MONITOR_RUN, PROJECT, SIMULATION, new_monitor_example},
     operation::Example,
     views::{
-        GateBasisOut, IntervalOut, MonitorStateOut, MonitorTriggerOut, RunVerdictOut, SimulationStatusOut,
-        Time,
+        AlertChangeOut, AlertStateOut, GateBasisOut, IntervalOut, MonitorStateOut, MonitorTriggerOut,
+        RunVerdictOut, SimulationStatusOut, Time,
     },
 };
 
@@ -35,6 +35,8 @@ pub(crate) struct MonitorOut {
     schedule: Option<ScheduleOut>,
     /// The condition of the verdict `pass`; null if runs have no verdict.
     gate: Option<GateOut>,
+    /// The rates that its alert tells apart; null if it has no alert.
+    alert: Option<AlertRatesOut>,
     /// Your own data.
     metadata: Map<String, Value>,
     /// The id of the API key that created the monitor, which the usage of its runs is counted for.
@@ -70,6 +72,79 @@ struct GateOut {
 impl From<MonitorGate> for GateOut {
     fn from(gate: MonitorGate) -> Self {
         Self { min_pass_rate: gate.min_pass_rate, on: GateBasisOut(gate.on) }
+    }
+}
+
+/// The rates that the alert of a monitor tells apart.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AlertRates")]
+struct AlertRatesOut {
+    /// The pass rate of the agent as it should be.
+    expected_pass_rate: f64,
+    /// The lower pass rate that the alert must notice.
+    low_pass_rate: f64,
+}
+
+impl From<AlertRates> for AlertRatesOut {
+    fn from(rates: AlertRates) -> Self {
+        Self { expected_pass_rate: rates.expected(), low_pass_rate: rates.low() }
+    }
+}
+
+/// The alert of a monitor after its latest runs.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MonitorAlert")]
+pub(crate) struct AlertOut {
+    monitor_id: String,
+    #[serde(flatten)]
+    rates: AlertRatesOut,
+    /// `alerting` if the pass rate has dropped.
+    state: AlertStateOut,
+    /// The planned time of the run that opened the alert; null if it is not open.
+    since: Option<Time>,
+    /// The evidence of the next change: that the rate has dropped or, of an open alert, that it has recovered.
+    score: f64,
+    /// The score above which the next change happens.
+    threshold: f64,
+    /// The number of runs that were counted, of the latest 500. Runs without passed and failed conversations are not.
+    runs: usize,
+    /// The runs that opened or ended an alert, the latest first.
+    events: Vec<AlertEventOut>,
+}
+
+/// A run that opened or ended an alert.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AlertEvent")]
+struct AlertEventOut {
+    change: AlertChangeOut,
+    run_id: String,
+    planned_at: Time,
+}
+
+impl AlertOut {
+    pub(crate) fn new(monitor: &Monitor, alert: &Alert) -> Self {
+        let events: Vec<_> = alert.events().iter().rev().map(AlertEventOut::from).collect();
+        let opening = events.first().filter(|_| alert.state() == AlertState::Alerting);
+        Self {
+            monitor_id: monitor.id.as_str().to_owned(),
+            rates: alert.rates().into(),
+            state: AlertStateOut(alert.state()),
+            since: opening.map(|event| event.planned_at),
+            score: alert.score(),
+            threshold: alert.threshold(),
+            runs: alert.runs(),
+            events,
+        }
+    }
+}
+
+impl From<&AlertEvent> for AlertEventOut {
+    fn from(event: &AlertEvent) -> Self {
+        Self {
+            change: AlertChangeOut(event.change),
+            run_id: event.run.as_str().to_owned(),
+            planned_at: Time(event.planned_at),
+        }
     }
 }
 
@@ -184,6 +259,7 @@ impl MonitorOut {
             simulation: (&monitor.simulation).into(),
             schedule,
             gate: monitor.gate.map(GateOut::from),
+            alert: monitor.alert.map(AlertRatesOut::from),
             metadata: monitor.metadata.as_map().clone(),
             created_by: monitor.created_by.to_string(),
             created_at: Time(monitor.created_at),
@@ -308,6 +384,24 @@ impl Example for MonitorOut {
         monitor["updated_at"] = json!(CHANGED);
         monitor["warnings"] = json!([]);
         monitor
+    }
+}
+
+impl Example for AlertOut {
+    fn example() -> Value {
+        json!({
+            "monitor_id": MONITOR,
+            "expected_pass_rate": 0.9,
+            "low_pass_rate": 0.7,
+            "state": "alerting",
+            "since": "2026-11-24T08:00:00.000000Z",
+            "score": 1.25,
+            "threshold": 4.0,
+            "runs": 42,
+            "events": [
+                { "change": "opened", "run_id": MONITOR_RUN, "planned_at": "2026-11-24T08:00:00.000000Z" },
+            ],
+        })
     }
 }
 

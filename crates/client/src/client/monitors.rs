@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::ProjectClient;
 use crate::{
     Error, Verbatim,
-    resource::{Monitor, MonitorChange, MonitorRun, NewMonitor, Page, PageRequest},
+    resource::{AlertRates, Monitor, MonitorAlert, MonitorChange, MonitorRun, NewMonitor, Page, PageRequest},
 };
 
 impl ProjectClient {
@@ -35,6 +35,22 @@ impl ProjectClient {
         let monitor = self.0.at(&["monitors", id]);
         let request = || monitor.request(Method::DELETE, &[]);
         monitor.retrying::<Value>("deleting a monitor", request).await.map(drop)
+    }
+
+    /// The alert of a monitor after its latest runs. With `rates`, what an alert with these rates would have done.
+    pub async fn monitor_alert(
+        &self,
+        id: &str,
+        rates: Option<&AlertRates>,
+    ) -> Result<Verbatim<MonitorAlert>, Error> {
+        let query = rates.map(|rates| {
+            [
+                ("expected_pass_rate", rates.expected_pass_rate.to_string()),
+                ("low_pass_rate", rates.low_pass_rate.to_string()),
+            ]
+        });
+        let query: Vec<_> = query.iter().flatten().map(|(name, value)| (*name, value.as_str())).collect();
+        self.0.at(&["monitors", id, "alert"]).get(&query).await
     }
 
     /// Starts a run of a monitor now.

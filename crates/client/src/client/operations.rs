@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use crate::{
     ProjectClient, SimulationClient,
     resource::{
-        AuditOrder, ConversationStatus, CountedOutcome, EstimateRequest, Grants, KeyChange, KeyFilter,
-        KeyStatus, Label, MinPassRate, MonitorChange, MonitorGate, MonitorState, NewAgent, NewKey,
+        AlertRates, AuditOrder, ConversationStatus, CountedOutcome, EstimateRequest, Grants, KeyChange,
+        KeyFilter, KeyStatus, Label, MinPassRate, MonitorChange, MonitorGate, MonitorState, NewAgent, NewKey,
         NewMonitor, NewObjective, NewPersona, NewSchedule, NewSimulation, Outcome, PageRequest, Projects,
         RequestedModels, Rotation, SimulationStatus, Turn,
     },
@@ -132,11 +132,13 @@ async fn call_monitors(project: &ProjectClient, simulation: &NewSimulation) {
     let schedule =
         Some(NewSchedule { expression: "rate(1 hour)".into(), timezone: Some("Europe/Berlin".into()) });
     let gate = Some(MonitorGate { min_pass_rate: 0.9, on: "rate".into() });
+    let alert = AlertRates { expected_pass_rate: 0.9, low_pass_rate: 0.7 };
     let new = NewMonitor {
         name: "a".into(),
         simulation: simulation.clone(),
         schedule: schedule.clone(),
         gate: gate.clone(),
+        alert: Some(alert.clone()),
         metadata: Map::from_iter([("team".into(), "qa".into())]),
     };
     let change = MonitorChange {
@@ -144,6 +146,7 @@ async fn call_monitors(project: &ProjectClient, simulation: &NewSimulation) {
         simulation: Some(simulation.clone()),
         schedule,
         gate,
+        alert: Some(alert.clone()),
         state: Some(MonitorState::Paused),
     };
     let _ = project.create_monitor(&new).await;
@@ -151,6 +154,9 @@ async fn call_monitors(project: &ProjectClient, simulation: &NewSimulation) {
     let _ = project.monitor("m").await;
     let _ = project.update_monitor("m", &change).await;
     let _ = project.delete_monitor("m").await;
+    for rates in [None, Some(&alert)] {
+        let _ = project.monitor_alert("m", rates).await;
+    }
     let _ = project.create_monitor_run("m").await;
     let _ = project.list_monitor_runs("m", PageRequest::first(10)).await;
 }

@@ -18,6 +18,9 @@ pub struct NewMonitor {
     /// The condition of the verdict `pass`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<MonitorGate>,
+    /// The rates that its alert tells apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert: Option<AlertRates>,
     /// Values to attach.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
@@ -42,6 +45,15 @@ pub struct MonitorGate {
     pub on: String,
 }
 
+/// The rates that the alert of a monitor tells apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlertRates {
+    /// The pass rate of the agent as it should be.
+    pub expected_pass_rate: f64,
+    /// The lower pass rate that the alert must notice.
+    pub low_pass_rate: f64,
+}
+
 /// The changes of a monitor. `None` leaves a field unchanged.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct MonitorChange {
@@ -57,6 +69,9 @@ pub struct MonitorChange {
     /// The gate of later runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<MonitorGate>,
+    /// The new rates of its alert.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert: Option<AlertRates>,
     /// Whether the schedule starts runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<MonitorState>,
@@ -99,6 +114,8 @@ pub struct Monitor {
     pub schedule: Option<Schedule>,
     /// The condition of the verdict `pass`.
     pub gate: Option<MonitorGate>,
+    /// The rates that its alert tells apart.
+    pub alert: Option<AlertRates>,
     /// When it was created (RFC 3339, UTC).
     pub created_at: String,
     /// Why its runs will fail soon.
@@ -117,6 +134,37 @@ pub struct Schedule {
     pub description: String,
     /// The next planned times (RFC 3339, UTC).
     pub next_runs: Vec<String>,
+}
+
+/// The alert of a monitor after its latest runs.
+#[derive(Clone, Debug, Deserialize)]
+pub struct MonitorAlert {
+    /// The rates that it tells apart.
+    #[serde(flatten)]
+    pub rates: AlertRates,
+    /// `ok`, or `alerting` if the pass rate has dropped.
+    pub state: String,
+    /// The planned time of the run that opened the alert (RFC 3339, UTC).
+    pub since: Option<String>,
+    /// The evidence of the next change.
+    pub score: f64,
+    /// The score above which the next change happens.
+    pub threshold: f64,
+    /// The number of runs that were counted.
+    pub runs: u64,
+    /// The runs that opened or ended an alert, the latest first.
+    pub events: Vec<AlertEvent>,
+}
+
+/// A run that opened or ended an alert.
+#[derive(Clone, Debug, Deserialize)]
+pub struct AlertEvent {
+    /// `opened` or `recovered`.
+    pub change: String,
+    /// The run.
+    pub run_id: String,
+    /// The time for which the run was planned (RFC 3339, UTC).
+    pub planned_at: String,
 }
 
 /// A run of a monitor.

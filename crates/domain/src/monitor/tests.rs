@@ -25,6 +25,7 @@ fn monitor(expression: &str) -> Monitor {
         },
         schedule: Some(Schedule::parse(expression, Zone::default()).unwrap()),
         gate: None,
+        alert: None,
         state: MonitorState::Active,
         metadata: Metadata::default(),
         created_by: "root".into(),

@@ -2,9 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use onerun_domain::{
-    Direction, Job, MONITOR_RUN_RETENTION, Metadata, ModelName, Monitor, MonitorGate, MonitorId, MonitorRun,
-    MonitorRunId, MonitorState, Name, NewPersonas, NewSimulation, Refusal, RequestedModels, RunOutcomes,
-    RunResults, RunVerdict, Schedule, SimulationStatus, Work, Zone,
+    AlertRates, Direction, Job, MONITOR_RUN_RETENTION, Metadata, ModelName, Monitor, MonitorGate, MonitorId,
+    MonitorRun, MonitorRunId, MonitorState, Name, NewPersonas, NewSimulation, Refusal, RequestedModels,
+    RunOutcomes, RunResults, RunVerdict, Schedule, SimulationStatus, Work, Zone,
 };
 
 use super::fixture::{
@@ -45,6 +45,7 @@ impl TestProject {
             },
             schedule: Some(Schedule::parse("rate(1 hour)", Zone::parse("Europe/Berlin").unwrap()).unwrap()),
             gate: Some(MonitorGate { min_pass_rate: 0.9, on: onerun_domain::GateBasis::LowerBound }),
+            alert: Some(AlertRates::parse(0.9, 0.7).unwrap()),
             state: MonitorState::Active,
             metadata: Metadata::default(),
             created_by: "root".into(),
