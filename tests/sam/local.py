@@ -219,8 +219,8 @@ class Local:
 
     def job(self, name: str) -> dict[str, Any] | None:
         """A job's item, if it is in the table."""
-        shards = (self.table.get_item(Key={"pk": f"jobs#{shard}", "sk": name}, ConsistentRead=True) for shard in range(4))
-        return next((found["Item"] for found in shards if "Item" in found), None)
+        found = self.table.get_item(Key={"pk": f"jobs#{name}", "sk": name}, ConsistentRead=True)
+        return found.get("Item")
 
     @contextmanager
     def started_api(self) -> Iterator[None]:
@@ -309,9 +309,9 @@ def lose_message(local: Local) -> None:
     """As if a job's message had been sent long ago: no pipe reads this table."""
     job = local.job(OVERDUE_JOB)
     expect(job is not None, "run_simulation enqueued no job")
-    waits = f"0#{0:018}#{job['waits'].split('#')[2]}"
-    local.table.update_item(Key={"pk": job["pk"], "sk": job["sk"]}, UpdateExpression="SET waits = :waits",
-                            ExpressionAttributeValues={":waits": waits})
+    due = f"0#{0:018}#{job['due'].split('#')[2]}"
+    local.table.update_item(Key={"pk": job["pk"], "sk": job["sk"]}, UpdateExpression="SET due = :due",
+                            ExpressionAttributeValues={":due": due})
 
 
 def check_tick(local: Local) -> None:
@@ -323,7 +323,7 @@ def check_tick(local: Local) -> None:
     status, found = local.get(path, local.key)
     expect((status, found.get("status"), found.get("attempt")) == (200, "queued", 2), f"{status} {found}")
     job = local.job(OVERDUE_JOB)
-    expect(job is not None and job["waits"].count("#") == 3, f"the tick did not send a job again: {job}")
+    expect(job is not None and job["due"].count("#") == 3, f"the tick did not send a job again: {job}")
 
 
 def check_lines(local: Local) -> None:

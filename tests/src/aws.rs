@@ -335,11 +335,7 @@ impl Cloud {
 
     /// The items of waiting and claimed jobs.
     pub async fn jobs(&self) -> Vec<Value> {
-        let mut jobs = Vec::new();
-        for shard in 0..4 {
-            jobs.extend(self.items(&format!("jobs#{shard}")).await);
-        }
-        jobs
+        self.table.jobs().await
     }
 
     /// Sets attributes of an existing item.

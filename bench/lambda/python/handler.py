@@ -205,16 +205,20 @@ async def create_simulation(new: NewSimulation, project_id: Project) -> Simulati
             lane={"S": f"expiry#{shard(id, SHARDS)}"},
             due={"S": f"{expires:018}"},
         ),
-        put(
-            project_id,
-            f"simulation#{id}",
-            new=True,
-            made={"S": f"simulation#{created:018}#{id}"},
-            named={"S": f"simulation#{folded}\x01{created:018}#{id}"},
-            stated={"S": f"simulation#pending#{created:018}#{id}"},
-            folded={"S": folded},
-            status={"S": "pending"},
-            agent={"S": new.agent_id},
+        *(
+            put(
+                project_id,
+                entry,
+                row={"S": f"simulation#{id}"},
+                folded={"S": folded},
+                status={"S": "pending"},
+                agent={"S": new.agent_id},
+            )
+            for entry in (
+                f"by-made#simulation#{created:018}#{id}",
+                f"by-name#simulation#{folded}\x01{created:018}#{id}",
+                f"by-status#simulation#pending#{created:018}#{id}",
+            )
         ),
         update(
             *agent_key,
@@ -222,16 +226,17 @@ async def create_simulation(new: NewSimulation, project_id: Project) -> Simulati
             {":one": {"N": "1"}},
             ConditionExpression="attribute_exists(pk)",
         ),
-        *(put(partition, f"gate#{shard}", revision={"N": "1"}) for shard in range(COUNTER_SHARDS)),
+        *(put(f"{partition}#shard#{shard}", "counts", revision={"N": "1"}) for shard in range(COUNTER_SHARDS)),
         update(
-            f"jobs#{shard(job, SHARDS)}",
+            f"jobs#{job}",
             job,
             "SET body = if_not_exists(body, :body), added = if_not_exists(added, :added), "
-            "waits = if_not_exists(waits, :waits) ADD calls :one, deliveries :zero",
+            "due = if_not_exists(due, :due), lane = if_not_exists(lane, :lane) ADD calls :one, deliveries :zero",
             {
                 ":body": {"S": json.dumps(call)},
                 ":added": {"S": order},
-                ":waits": {"S": f"0#{order}"},
+                ":due": {"S": f"0#{order}#{project_id}"},
+                ":lane": {"S": f"job#{shard(job, SHARDS)}"},
                 ":one": {"N": "1"},
                 ":zero": {"N": "0"},
             },

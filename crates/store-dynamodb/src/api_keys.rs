@@ -5,7 +5,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use onerun_auth::{KeyId, KeyRecord, KeyUsage, KeyUse, ProjectAccess, RateLimit, WRITE_EVERY};
 use onerun_domain::{Direction, Page, PageRequest, Start, later};
 use onerun_store::{
@@ -16,6 +16,7 @@ use onerun_store::{
 use crate::{
     audit,
     database::{Changed, Database, Written, token},
+    entries::entry,
     failure, idempotency,
     item::{self, BODY, EXPIRES, Item, REVISION},
     keys::{self, Key},
@@ -29,6 +30,8 @@ const WHAT: &str = "key";
 const USAGE: &str = "key's usage";
 const COUNT: &str = "count of requests";
 
+/// The end of a key, in its entry.
+const END: &str = "end";
 /// When the usage was last written, in microseconds.
 const WRITTEN: &str = "written";
 /// The number of requests.
@@ -53,6 +56,7 @@ pub(crate) async fn insert(
             [put_new(&new.record)].into_iter().chain(new.call.as_ref().map(idempotency::put)).collect();
         let checked = writes.len();
         writes.extend(caller.check()?);
+        writes.push(put_entry(&new.record));
         let bound = Some(LiveKeys::with_new(&new));
         let Written::Failed(failed) = audit::write(database, &writes, &new.event, bound, &mut retry).await?
         else {
@@ -97,14 +101,20 @@ async fn wait(retry: &mut RetryPolicy) -> Result<(), StoreError> {
 
 fn put_new(record: &KeyRecord) -> Write {
     let write = Write::put_text(WHAT, Key::managed(&record.id), key_body(record))
-        .set(Index::Made.sort(), item::text(format!("{}#{}", keys::time(record.created_at), record.id)))
-        .set(Index::Wait.sort(), item::text(over_at(record)))
         .set(REVISION, item::number(1))
         .if_new();
     write.set_some(EXPIRES, removed_at(record))
 }
 
-/// The end of the key, as the index sorts it. Keys without an end sort last.
+/// The entry of a key in the list. It stays where it is, and is removed with the key.
+fn put_entry(record: &KeyRecord) -> Write {
+    let text = format!("{}#{}", keys::time(record.created_at), record.id);
+    entry(WHAT, keys::KEYS, Index::Made, &text, record.id.as_str())
+        .set(END, item::text(over_at(record)))
+        .set_some(EXPIRES, removed_at(record))
+}
+
+/// The end of the key, in a form that sorts. Keys without an end sort last.
 fn over_at(record: &KeyRecord) -> String {
     record.over_at().map_or(keys::LAST.to_owned(), keys::time)
 }
@@ -116,10 +126,9 @@ fn removed_at(record: &KeyRecord) -> Option<AttributeValue> {
 
 /// The number of live keys, up to the bound.
 pub(crate) async fn live(database: &Database, bound: LiveKeys) -> Result<u64, StoreError> {
-    let now = keys::time(later(bound.now, SignedDuration::from_micros(1)));
     let query = Query::new(WHAT, keys::KEYS)
-        .by(Index::Wait, Direction::Ascending)
-        .between(now, keys::LAST)
+        .by(Index::Made, Direction::Descending)
+        .above(END, keys::time(bound.now))
         .limit(usize::try_from(bound.limit()).unwrap_or(usize::MAX));
     let found = database.query(&query).await?.len();
     Ok(u64::try_from(found).unwrap_or(u64::MAX))
@@ -207,28 +216,30 @@ pub(crate) async fn change(
     loop {
         let Some(item) = database.get(WHAT, &Key::managed(id)).await? else { return Ok(None) };
         let record = read_key(item.body()?)?;
+        let before = put_entry(&record);
         let asks = Caller::read(database, other).await?;
         let asking = if caller.as_ref() == Some(id) { Some(record.clone()) } else { asks.record()? };
         let revision = item.revision()?;
         let update = |record: &KeyRecord| {
             let write = Write::update(WHAT, Key::managed(id))
                 .set(BODY, item::text(key_body(record)))
-                .set(Index::Wait.sort(), item::text(over_at(record)))
                 .revise(revision);
             write.set_or_remove(EXPIRES, removed_at(record))
         };
         let change = decide(record, asking)?;
-        let (mut writes, event) = match &change {
+        let (mut writes, mut entries, event) = match &change {
             KeyChange::None(_) => return Ok(Some(change)),
-            KeyChange::To { record, event } => (vec![update(record)], event),
+            KeyChange::To { record, event } => (vec![update(record)], vec![put_entry(record)], event),
             KeyChange::Rotation { record, new, event, call, .. } => {
                 let mut writes = vec![update(record), put_new(new)];
                 writes.extend(call.as_ref().map(idempotency::put));
-                (writes, event)
+                (writes, vec![put_entry(record), put_entry(new)], event)
             }
         };
         let checked = writes.len();
         writes.extend(asks.check()?);
+        entries.retain(|entry| *entry != before);
+        writes.extend(entries);
         let bound = LiveKeys::with_change(&change);
         let failed = match audit::write(database, &writes, event, bound, &mut retry).await? {
             Written::All => return Ok(Some(change)),

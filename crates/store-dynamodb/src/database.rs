@@ -88,6 +88,11 @@ impl<'a> Answers<'a> {
         &self.query
     }
 
+    /// Whether there are no more answers.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// The items of the next answer: at most `limit`, unless the query has filters, and possibly
     /// none. `None` if there are no more answers.
     pub(crate) async fn next(&mut self, limit: usize) -> Result<Option<Vec<Item>>, StoreError> {

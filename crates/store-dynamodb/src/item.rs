@@ -1,7 +1,7 @@
 //! Items as DynamoDB returns them.
 //!
 //! An item holds its value as JSON in one attribute, `body`. Beside it are only the attributes that
-//! DynamoDB itself must see: keys, attributes that indexes sort and filter by, counters and
+//! DynamoDB itself must see: keys, attributes that lists filter by, due times, counters and
 //! revisions. So no value depends on DynamoDB's attribute types: numbers keep all their digits, and
 //! texts may be empty.
 
@@ -27,10 +27,12 @@ pub(crate) const BODY: &str = "body";
 pub(crate) const REVISION: &str = "revision";
 /// The form of the item. A reader refuses a form that is newer than its own.
 pub(crate) const SCHEMA: &str = "schema";
-pub(crate) const CURRENT_SCHEMA: u32 = 2;
+pub(crate) const CURRENT_SCHEMA: u32 = 3;
 /// The revision that the change of messages makes, and the change's random name.
 pub(crate) const FENCE: &str = "fence";
 pub(crate) const WRITER: &str = "writer";
+/// The sort key of the row of an entry in a list.
+pub(crate) const ROW: &str = "row";
 /// The attributes that lists filter by.
 pub(crate) const FOLDED: &str = "folded";
 pub(crate) const STATUS: &str = "status";

@@ -5,7 +5,10 @@
 //! the job waits once more. So enqueueing is one unconditional write, which fits into any
 //! transaction and never makes it fail.
 //!
-//! A job sorts in its partition by the time it waits for: `0#added#project` if it is due at once,
+//! Jobs are found in shards of the index of due times, which may lag: a job that was enqueued a moment ago may be found
+//! by the next search only. On AWS a message names the job, and the tick alone searches.
+//!
+//! A job sorts in its shard by the time it waits for: `0#added#project` if it is due at once,
 //! in the order of enqueueing, or `1#due#added#project`. Jobs of an earlier release have no project
 //! there, and count as one project's. A job whose message was sent again has the time of that at the
 //! end: `0#added#project#sent`.
@@ -19,17 +22,20 @@ use onerun_store::{ClaimedJob, DEAD_JOB_RETENTION, DeadJob, StoreError};
 
 use crate::{
     database::{AT_ONCE, Changed, Database, Written, token},
-    failure,
-    item::{self, BODY, EXPIRES, Item},
+    entries, failure,
+    item::{self, BODY, DUE, EXPIRES, Item, SHARD},
     keys::{self, Key, LAST, SHARDS},
     lists,
-    query::{Index, Query},
+    query::{Entry, Index, Query},
     record,
     retry::RetryPolicy,
     write::Write,
 };
 
 const WHAT: &str = "job";
+const DEAD: &str = "dead job";
+/// Where the entry of a buried job is in the list.
+const BURIED: &str = "buried";
 const CALLS: &str = "calls";
 /// The number of calls when the job was claimed. Only a claimed job has this attribute.
 const SEEN: &str = "seen";
@@ -54,7 +60,8 @@ fn call(database: &Database, job: &Job) -> Write {
     Write::update(WHAT, Key::job(&job.id))
         .set_new(BODY, item::text(record::job_body(job).to_string()))
         .set_new(ADDED, item::text(added.clone()))
-        .set_new(Index::Wait.sort(), item::text(at_once(&added, job.project_id.as_str())))
+        .set_new(DUE, item::text(at_once(&added, job.project_id.as_str())))
+        .set_new(SHARD, item::text(keys::due_shard(WHAT, keys::shard(job.id.as_str(), SHARDS))))
         .add(CALLS, 1)
         .add(DELIVERIES, 0)
 }
@@ -126,10 +133,9 @@ pub(crate) async fn send_again(
     due.retain(|job| job.sent.as_ref().is_none_or(|sent| *sent < sent_before));
     let sent: Vec<bool> = stream::iter(due)
         .map(|job| async move {
-            let waits = sent_again(&job.added, &job.project, now);
-            let write = Write::update(WHAT, job.key)
-                .set(Index::Wait.sort(), item::text(waits))
-                .if_equal(Index::Wait.sort(), item::text(job.waits));
+            let due = sent_again(&job.added, &job.project, now);
+            let write =
+                Write::update(WHAT, job.key).set(DUE, item::text(due)).if_equal(DUE, item::text(job.due));
             // If the condition fails, the job was claimed or completed meanwhile.
             database.update(&write).await.map(|changed| matches!(changed, Changed::Yes(_)))
         })
@@ -142,19 +148,23 @@ pub(crate) async fn send_again(
 /// A job that is due.
 struct Due {
     key: Key,
-    waits: String,
+    due: String,
     added: String,
     project: String,
     /// When the last message was sent. `None` for retries and claims, which have none yet.
     sent: Option<String>,
 }
 
+/// The jobs of a shard, in the order of their claims.
+fn queue(shard: u32) -> Query {
+    Query::new(WHAT, keys::due_shard(WHAT, shard)).by(Index::Due, Direction::Ascending)
+}
+
 /// The oldest due jobs, in the order they were enqueued.
 async fn due(database: &Database, now: Timestamp) -> Result<Vec<Due>, StoreError> {
     let overdue = overdue(now);
     let queries = (0..SHARDS).flat_map(|shard| {
-        let query =
-            || Query::new(WHAT, keys::jobs(shard)).by(Index::Wait, Direction::Ascending).limit(WINDOW);
+        let query = || queue(shard).limit(WINDOW);
         [query().beginning("0#"), query().between("1#", overdue.clone())]
     });
     let queries: Vec<Query> = queries.collect();
@@ -195,8 +205,8 @@ impl Due {
     /// From a job's item, or its index entry.
     fn read(item: &Item) -> Result<Self, StoreError> {
         let key = Key { partition: item.text(item::PARTITION)?.into(), sort: item.text(item::SORT)?.into() };
-        let waits = item.text(Index::Wait.sort())?.to_owned();
-        let mut parts = waits.split('#');
+        let due = item.text(DUE)?.to_owned();
+        let mut parts = due.split('#');
         let is_later = parts.next() == Some("1");
         if is_later {
             parts.next();
@@ -204,7 +214,7 @@ impl Due {
         let mut part = || parts.next().unwrap_or_default().to_owned();
         let (added, project) = (part(), part());
         let sent = (!is_later).then(|| parts.next().unwrap_or(&added).to_owned());
-        Ok(Self { key, waits, added, project, sent })
+        Ok(Self { key, due, added, project, sent })
     }
 
     fn kind(&self) -> JobKind {
@@ -225,7 +235,7 @@ pub(crate) async fn claim_one(
         let Some(item) = database.get(WHAT, &Key::job(id)).await? else { return Ok(None) };
         let job = Due::read(&item)?;
         // Jobs that are due at once sort before all jobs with a due time.
-        if job.waits > overdue {
+        if job.due > overdue {
             return Ok(None);
         }
         if let Some(claimed) = take(database, job, hidden_until).await? {
@@ -246,11 +256,11 @@ async fn take(
 ) -> Result<Option<ClaimedJob>, StoreError> {
     let taker = token()?;
     let write = Write::update(WHAT, job.key.clone())
-        .set(Index::Wait.sort(), item::text(later(hidden_until, &job.added, &job.project)))
+        .set(DUE, item::text(later(hidden_until, &job.added, &job.project)))
         .set(TAKER, item::text(taker.clone()))
         .copy(SEEN, CALLS)
         .add(DELIVERIES, 1)
-        .if_equal(Index::Wait.sort(), item::text(job.waits));
+        .if_equal(DUE, item::text(job.due));
     let item = match database.update(&write).await? {
         Changed::Yes(attributes) => Some(Item::new(WHAT, attributes)),
         // After a lost answer the write was repeated; then the stored name is this claimer's.
@@ -290,7 +300,7 @@ async fn claimed(database: &Database, id: &JobId) -> Result<Option<Item>, StoreE
 /// The write that makes a job wait as if it were new, because it was enqueued while it ran.
 fn renewed(id: &JobId, job: &Item) -> Result<Write, StoreError> {
     Ok(Write::update(WHAT, Key::job(id))
-        .set(Index::Wait.sort(), item::text(at_once(job.text(ADDED)?, &Due::read(job)?.project)))
+        .set(DUE, item::text(at_once(job.text(ADDED)?, &Due::read(job)?.project)))
         .set(DELIVERIES, item::number(0))
         .remove(SEEN)
         .remove(ERROR)
@@ -307,12 +317,12 @@ pub(crate) async fn retry(
     let mut retry = RetryPolicy::new();
     loop {
         let Some(job) = claimed(database, id).await? else { return Ok(()) };
-        let waits = job.text(Index::Wait.sort())?;
+        let before = job.text(DUE)?;
         let write = Write::update(WHAT, Key::job(id))
-            .set(Index::Wait.sort(), item::text(later(due, job.text(ADDED)?, &Due::read(&job)?.project)))
+            .set(DUE, item::text(later(due, job.text(ADDED)?, &Due::read(&job)?.project)))
             .set_some(ERROR, (!reason.is_empty()).then(|| item::text(reason)))
             .remove(SEEN)
-            .if_equal(Index::Wait.sort(), item::text(waits))
+            .if_equal(DUE, item::text(before))
             .if_has(SEEN);
         if let Changed::Yes(_) = database.update(&write).await? {
             return Ok(());
@@ -331,13 +341,20 @@ pub(crate) async fn bury(
 ) -> Result<(), StoreError> {
     let mut retry = RetryPolicy::new();
     loop {
-        let Some(item) = database.get(WHAT, &Key::job(id)).await? else { return Ok(()) };
+        let (job, grave) = (Key::job(id), Key::dead_job(id));
+        let found = database.get_all(WHAT, [job.clone(), grave.clone()].into()).await?;
+        let find = |key| found.get(key).map(|attributes| Item::new(WHAT, attributes.clone()));
+        let Some(item) = find(&job) else { return Ok(()) };
         let job = record::job(&item)?;
+        let before = match find(&grave) {
+            Some(grave) => Some(entries::delete(&dead_entry(id, grave.text(BURIED)?))),
+            None => None,
+        };
         let order = format!("{}#{:018}", keys::time(now), database.order());
         let body = record::dead_job_body(&job, reason, now);
-        let grave = Write::put("dead job", Key::dead_job(id), &body)
-            .set(Index::Made.sort(), item::text(order))
-            .set(EXPIRES, item::number(onerun_domain::later(now, DEAD_JOB_RETENTION).as_second()));
+        let expires = item::number(onerun_domain::later(now, DEAD_JOB_RETENTION).as_second());
+        let entry = dead_entry(id, &order).set(EXPIRES, expires.clone());
+        let grave = Write::put(DEAD, grave, &body).set(BURIED, item::text(order)).set(EXPIRES, expires);
         let calls: u64 = item.number(CALLS)?;
         let seen: Option<u64> = item.optional_number(SEEN)?;
         let gone = if seen.is_some_and(|seen| seen < calls) {
@@ -345,7 +362,8 @@ pub(crate) async fn bury(
         } else {
             Write::delete(WHAT, Key::job(id)).if_equal(CALLS, item::number(calls))
         };
-        if let Written::All = database.write(&[grave, gone], &mut retry).await? {
+        let writes: Vec<Write> = [grave, gone, entry].into_iter().chain(before).collect();
+        if let Written::All = database.write(&writes, &mut retry).await? {
             return Ok(());
         }
         if !retry.wait().await {
@@ -356,32 +374,36 @@ pub(crate) async fn bury(
 
 /// Buried jobs, newest first. A job that is buried again meanwhile moves to the head of the list.
 pub(crate) async fn dead(database: &Database, page: &PageRequest) -> Result<Page<DeadJob>, StoreError> {
-    let query = Query::new("dead job", keys::DEAD_JOBS).by(Index::Made, Direction::Descending);
-    lists::page(database, query, page, record::dead_job).await
+    let query = Query::new(DEAD, keys::DEAD_JOB_LIST).by(Index::Made, Direction::Descending);
+    let locate = |entry: &Entry| Key::dead_job_of(&entry.key.sort);
+    lists::merged_page(database, vec![query], page, locate, record::dead_job).await
+}
+
+/// The entry of a buried job in the list.
+fn dead_entry(id: &JobId, order: &str) -> Write {
+    entries::entry(DEAD, keys::DEAD_JOB_LIST, Index::Made, order, id.as_str())
 }
 
 /// When the next job of a kind is due.
 pub(crate) async fn next_due(database: &Database, kind: JobKind) -> Result<Option<Timestamp>, StoreError> {
     let first: BTreeSet<String> = stream::iter(0..SHARDS)
         .map(|shard| async move {
-            let query =
-                Query::new(WHAT, keys::jobs(shard)).by(Index::Wait, Direction::Ascending).limit(WINDOW);
-            for job in database.query(&query).await? {
+            for job in database.query(&queue(shard).limit(WINDOW)).await? {
                 let job = Due::read(&job)?;
                 if job.kind() == kind {
-                    return Ok(Some(job.waits));
+                    return Ok(Some(job.due));
                 }
             }
             Ok(None)
         })
         .buffer_unordered(AT_ONCE)
-        .try_filter_map(|waits| async move { Ok(waits) })
+        .try_filter_map(|due| async move { Ok(due) })
         .try_collect()
         .await?;
-    let Some(waits) = first.first() else { return Ok(None) };
+    let Some(due) = first.first() else { return Ok(None) };
     let corrupt =
-        |reason: &str| StoreError::Corrupt { what: WHAT, reason: format!("attribute `waits`: {reason}") };
-    let mut parts = waits.split('#');
+        |reason: &str| StoreError::Corrupt { what: WHAT, reason: format!("attribute `due`: {reason}") };
+    let mut parts = due.split('#');
     match (parts.next(), parts.next()) {
         (Some("0"), _) => Ok(Some(Timestamp::UNIX_EPOCH)),
         (Some("1"), Some(due)) => {

@@ -1,4 +1,4 @@
-//! The keys of the table, and the texts that its indexes sort by.
+//! The keys of the table, and the texts that lists sort by.
 //!
 //! Every key of a project's data begins with the project's id, so an id of another project matches
 //! nothing.
@@ -13,12 +13,14 @@ use onerun_domain::{
 };
 use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope, UsageKey};
 
-/// The number of counter shards of a simulation. More shards mean fewer conflicts between its
-/// conversations.
-pub(crate) const COUNTER_SHARDS: u32 = 8;
+/// The number of shards of a simulation. Each has the counts, personas, and entries of conversations whose ids belong
+/// to it. More shards mean more room and fewer conflicts.
+pub(crate) const SIMULATION_SHARDS: u32 = 8;
 
-/// The number of partitions of jobs, and of partitions of the global index of due times for each
-/// kind but leases.
+/// The number of partitions of a simulation's queue. Each claim reads all of them.
+pub(crate) const QUEUE_SHARDS: u32 = 2;
+
+/// The number of partitions of the global index of due times for each kind but leases.
 pub(crate) const SHARDS: u32 = 4;
 
 /// The number of partitions of leases in the global index of due times. A conversation's start and
@@ -56,11 +58,6 @@ impl Key {
         Self::new(project.as_str(), format!("version#{}#{}", reference.id, number(reference.version.into())))
     }
 
-    /// The entry of a simulation in lists.
-    pub(crate) fn entry(project: &ProjectId, id: &SimulationId) -> Self {
-        Self::new(project.as_str(), format!("simulation#{id}"))
-    }
-
     pub(crate) fn monitor(project: &ProjectId, id: &MonitorId) -> Self {
         Self::new(project.as_str(), format!("{MONITOR}{id}"))
     }
@@ -75,12 +72,18 @@ impl Key {
         format!("{project}#{monitor}")
     }
 
+    /// A job, in its own partition.
     pub(crate) fn job(id: &JobId) -> Self {
-        Self::new(jobs(shard(id.as_str(), SHARDS)), id.as_str())
+        Self::new(format!("jobs#{id}"), id.as_str())
     }
 
     pub(crate) fn dead_job(id: &JobId) -> Self {
-        Self::new(DEAD_JOBS, id.as_str())
+        Self::dead_job_of(id.as_str())
+    }
+
+    /// The buried job with an id that was read from the table.
+    pub(crate) fn dead_job_of(id: &str) -> Self {
+        Self::new("dead-jobs", id)
     }
 
     pub(crate) fn managed(id: &KeyId) -> Self {
@@ -112,7 +115,7 @@ impl Key {
     }
 
     /// The number of requests of a bucket in a window. Each bucket has its own partition, because a
-    /// partition of a table with local indexes takes at most a thousand writes a second.
+    /// partition takes at most a thousand writes a second.
     pub(crate) fn requests(bucket: &str, window_seconds: u32, start: i64) -> Self {
         Self::new(format!("key-rates#{bucket}"), format!("{window_seconds}#{start}"))
     }
@@ -168,15 +171,12 @@ pub(crate) fn wanted(filter: &ExactFilter) -> Vec<String> {
 
 pub(crate) const PROJECTS: &str = "projects";
 
-pub(crate) const DEAD_JOBS: &str = "dead-jobs";
+/// The entries of buried jobs. They are apart from the jobs, whose partition a pipe reads.
+pub(crate) const DEAD_JOB_LIST: &str = "dead-jobs#list";
 
 pub(crate) const KEYS: &str = "keys";
 
 pub(crate) const AUDIT: &str = "audit";
-
-pub(crate) fn jobs(shard: u32) -> String {
-    format!("jobs#{shard}")
-}
 
 /// A partition of the index of due times.
 pub(crate) fn due_shard(kind: &'static str, shard: u32) -> String {
@@ -201,17 +201,41 @@ impl SimulationKeys {
         self.key("simulation".into())
     }
 
-    pub(crate) fn counter_shard(&self, number: u32) -> Key {
-        self.key(format!("gate#{number}"))
+    fn shard(&self, number: u32) -> String {
+        format!("{}#shard#{number}", self.partition)
+    }
+
+    /// The partitions of the shards.
+    pub(crate) fn shards(&self) -> Vec<String> {
+        (0..SIMULATION_SHARDS).map(|number| self.shard(number)).collect()
+    }
+
+    /// The shard of the persona or conversation with this id.
+    pub(crate) fn shard_of(&self, id: &str) -> String {
+        self.shard(shard(id, SIMULATION_SHARDS))
+    }
+
+    fn queue(&self, number: u32) -> String {
+        format!("{}#queue#{number}", self.partition)
+    }
+
+    /// The partitions of the queue.
+    pub(crate) fn queues(&self) -> Vec<String> {
+        (0..QUEUE_SHARDS).map(|number| self.queue(number)).collect()
+    }
+
+    /// The partition of the queue that a conversation waits in.
+    pub(crate) fn queue_of(&self, id: &ConversationId) -> String {
+        self.queue(shard(id.as_str(), QUEUE_SHARDS))
     }
 
     pub(crate) fn counter_shards(&self) -> Vec<Key> {
-        (0..COUNTER_SHARDS).map(|number| self.counter_shard(number)).collect()
+        self.shards().into_iter().map(|shard| Key::new(shard, COUNTS)).collect()
     }
 
     /// The counter shard of the persona or conversation with this id.
     pub(crate) fn counter_shard_of(&self, id: &str) -> Key {
-        self.counter_shard(shard(id, COUNTER_SHARDS))
+        Key::new(self.shard_of(id), COUNTS)
     }
 
     /// The simulation's usage of models under one key of usage, by one writer.
@@ -236,7 +260,7 @@ impl SimulationKeys {
     }
 
     pub(crate) fn persona(&self, id: &PersonaId) -> Key {
-        self.key(format!("persona#{id}"))
+        Key::new(self.shard_of(id.as_str()), format!("persona#{id}"))
     }
 
     /// The item that reserves a persona's number.
@@ -247,11 +271,6 @@ impl SimulationKeys {
     /// The conversation itself, in its own partition.
     pub(crate) fn conversation(&self, id: &ConversationId) -> Key {
         Key { partition: self.transcript(id).partition, sort: CONVERSATION.into() }
-    }
-
-    /// The entry of a conversation in lists.
-    pub(crate) fn conversation_entry(&self, id: &ConversationId) -> Key {
-        self.key(format!("{CONVERSATION}#{id}"))
     }
 
     pub(crate) fn evaluation_run(&self, id: &EvaluationRunId) -> Key {
@@ -283,19 +302,28 @@ impl SimulationKeys {
     }
 }
 
-/// The keys of an evaluation run's results and of their counts.
+/// The keys of an evaluation run's results and of their counts, in shards by conversation.
 #[derive(Clone, Debug)]
 pub(crate) struct RunKeys {
-    pub(crate) partition: String,
+    partition: String,
 }
 
 impl RunKeys {
-    fn key(&self, sort: String) -> Key {
-        Key { partition: self.partition.clone(), sort }
+    fn shard(&self, number: u32) -> String {
+        format!("{}#{number}", self.partition)
+    }
+
+    fn shard_of(&self, conversation: &ConversationId) -> String {
+        self.shard(shard(conversation.as_str(), SIMULATION_SHARDS))
+    }
+
+    /// The partitions of the shards.
+    pub(crate) fn shards(&self) -> Vec<String> {
+        (0..SIMULATION_SHARDS).map(|number| self.shard(number)).collect()
     }
 
     pub(crate) fn result(&self, conversation: &ConversationId) -> Key {
-        self.key(format!("{}{conversation}", Self::result_prefix()))
+        Key::new(self.shard_of(conversation), format!("{}{conversation}", Self::result_prefix()))
     }
 
     /// The prefix of the sort keys of results.
@@ -304,16 +332,19 @@ impl RunKeys {
     }
 
     pub(crate) fn counter_shards(&self) -> Vec<Key> {
-        (0..COUNTER_SHARDS).map(|number| self.key(format!("counts#{number}"))).collect()
+        self.shards().into_iter().map(|shard| Key::new(shard, COUNTS)).collect()
     }
 
     /// The counter shard of a conversation's result.
     pub(crate) fn counter_shard_of(&self, conversation: &ConversationId) -> Key {
-        self.key(format!("counts#{}", shard(conversation.as_str(), COUNTER_SHARDS)))
+        Key::new(self.shard_of(conversation), COUNTS)
     }
 }
 
-/// The sort key of a conversation in its own partition, and the prefix of those of its entries in lists.
+/// The sort key of the counts of a shard.
+const COUNTS: &str = "counts";
+
+/// The sort key of a conversation in its own partition.
 pub(crate) const CONVERSATION: &str = "conversation";
 
 /// The prefix of the sort keys of personas' numbers.
@@ -428,6 +459,8 @@ mod tests {
     fn longest_name_fits_into_a_sort_key() {
         // A sort key has at most 1,024 bytes. Letters that grow when folded are short before.
         let longest = (char::MIN..=char::MAX).map(|letter| fold(&letter.to_string()).len()).max().unwrap();
-        assert!(longest * onerun_domain::Name::MAX_LENGTH + "simulation###".len() + 18 + 21 <= 1_024);
+        assert!(
+            longest * onerun_domain::Name::MAX_LENGTH + "by-status#simulation###".len() + 18 + 21 <= 1_024
+        );
     }
 }

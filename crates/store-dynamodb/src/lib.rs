@@ -8,27 +8,34 @@
 //! | partition `pk` | sort key `sk` | item |
 //! |---|---|---|
 //! | `projects` | project | a project |
+//! | | *order*`#`… | entries of projects: see [Lists](#lists) |
 //! | project | `agent#`agent | an agent, and its number of simulations |
 //! | | `objective#`objective | the newest version of an objective |
 //! | | `version#`objective`#`version | one version, never changed |
-//! | | `simulation#`simulation | the entry of a simulation in lists |
 //! | | `monitor#`monitor | a monitor |
-//! | project`#`monitor | `run#`run | a run of a monitor. Removed by its `expires`, 400 days after its planned time |
+//! | | *order*`#agent#`…, `#objective#`…, `#monitor#`…, `#simulation#`… | their entries, and those of simulations |
+//! | project`#`monitor | `run#`run, `by-made#run#`… | a run of a monitor, and its entry. Removed by their `expires`, 400 days after its planned time |
 //! | project`#`simulation | `simulation` | the simulation, with the versions it pins |
-//! | | `gate#`0 to 7 | its eight counter shards, each with the simulation's revision |
 //! | | `numbers` | the taken numbers of conversations, one bit each |
 //! | | `explicit-personas` | the personas that the caller wrote, at most 256 KiB |
-//! | | `persona#`persona, `persona-number#`number | a persona, and the reservation of its number |
-//! | | `conversation#`conversation | the entry of a conversation in lists. Written when the conversation is queued, starts, ends or settles |
+//! | | `persona-number#`number | the reservation of a persona's number |
+//! | | `evaluation-run#`run, `by-made#evaluation-run#`… | an evaluation run, and its entry |
+//! | | `labels#`conversation | the labels of a conversation |
+//! | project`#`simulation`#shard#`0 to 7 | `counts` | a counter shard, with the simulation's revision |
+//! | | `persona#`persona, `by-made#persona#`… | a persona, and its entry |
+//! | | `by-made#conversation#`… | the entry of a conversation, with its status. Written when the conversation is queued, starts, ends or settles |
+//! | project`#`simulation`#queue#`0 to 1 | `queued#`… | the entry of a queued conversation in the queue |
 //! | project`#`simulation`#`conversation | `conversation` | a conversation, with the outcomes of its evaluations, where its replies under an `Idempotency-Key` are, and the names of its last writes |
 //! | | `message#`attempt`#`position`#`part | the messages that one change added, from a position on, with the reply of the turn. Cut where one item would be too large |
 //! | | `reply#`hash | a reply under an `Idempotency-Key` that was stored without messages, by the key's SHA-256. Removed by its `expires` |
 //! | | `verdict#`attempt`#`objective`#`version | an evaluation |
+//! | project`#`simulation`#`run`#`0 to 7 | `counts`, `result#`conversation | the counts of an evaluation run's results, and the results |
 //! | project`#`simulation`#usage#`0 to 3 | day`#`purpose`#`model`#`writer | the simulation's usage of models that one process counted |
 //! | project`#usage#`0 to 3 | day`#`key`#`purpose`#`model`#`writer | the same for the project |
-//! | `jobs#`0 to 3 | job | a job that waits or is claimed |
+//! | `jobs#`job | job | a job that waits or is claimed |
 //! | `dead-jobs` | job | a buried job. Removed by its `expires` |
-//! | `keys` | key | a managed key. Removed by its `expires`, 90 days after its end |
+//! | `dead-jobs#list` | `by-made#`… | its entry |
+//! | `keys` | key, `by-made#`… | a managed key, and its entry. Removed by their `expires`, 90 days after its end |
 //! | `key-uses` | key | the key's usage, and when it was written. Removed with the key, if the key has an end |
 //! | `key-calls` | hash | the answer to a request about keys under an `Idempotency-Key`. Removed by its `expires` |
 //! | `idempotency#`hash | `record` | the same for other requests |
@@ -36,32 +43,51 @@
 //! | `audit` | `entry#`sequence | an entry of the audit trail |
 //! | | `head` | the number and hash of the last entry |
 //!
+//! A partition takes 1,000 writes and 3,000 reads of a unit a second. So nothing that grows with the conversations of a
+//! simulation, or with the requests of a stack, has one partition: a conversation has its own, what all of a
+//! simulation's conversations write is in shards by the hash of their ids, and each job has its own. Personas' numbers
+//! are written once for each persona, which takes a model's answer. Simulations, agents, objectives and monitors of a
+//! project share one partition, which only requests that create or change them write. Without local indexes DynamoDB
+//! splits a partition that grows, so none is full at 10 GB.
+//!
+//! Everything below a simulation is found without a scan: its shards and queues by their numbers, its conversations by
+//! their entries, and its evaluation runs by theirs.
+//!
 //! Data written while keys are used, in `key-uses` and `key-rates`, is separate from the keys, so
 //! that a role can be allowed to update those partitions alone (`dynamodb:LeadingKeys`).
 //!
 //! Every key of a project's data begins with the project's id, so an id of another project matches
-//! nothing. A value is JSON in `body`. Beside it are only keys, attributes that indexes sort and
-//! filter by, counters and revisions. `schema` is the number of the item's form; a newer one than the reader's is
+//! nothing. A value is JSON in `body`. Beside it are only keys, attributes that lists filter by, due times, counters and
+//! revisions. `schema` is the number of the item's form; a newer one than the reader's is
 //! refused. An item holds 400 KB. All but messages and explicit personas are far smaller by
 //! the bounds of the domain, and a larger body is refused before it is sent.
 //!
-//! # Indexes
+//! # Lists
 //!
-//! Four local indexes sort a partition by other attributes. They are read consistently, so a list
-//! shows what was written before the request. They limit a partition to 10 GB, which is millions of
-//! simulations of a project, and cannot be added to a table later. The global index is for searches
-//! over all projects.
+//! A list is read from *entries*: items in the list's partition whose sort key is an order's name, `#`, and the text that
+//! sorts. An entry names its row, and has the attributes that the list filters by. It is written in the transaction that
+//! writes the row, so a list, which is read consistently, shows what was written before the request. An entry is written
+//! once, and moves only when what it sorts by changes.
 //!
-//! | index | key | sorts |
+//! | order | sorts | filters |
 //! |---|---|---|
-//! | `by-made` | `pk`, `made` | projects, agents, objectives, simulations, personas, conversations, monitors and their runs, dead jobs, managed keys |
-//! | `by-name` | `pk`, `named` | projects, agents, objectives, simulations, monitors by folded name |
-//! | `by-status` | `pk`, `stated` | simulations by status, and conversations that have ended or failed |
-//! | `by-wait` | `pk`, `waits` | conversations that are not settled, queued ones first; jobs; managed keys by their end. Sparse |
-//! | `by-due` (global) | `lane`, `due` | marks of leases in 16 shards; expiries, ends of simulations whose transcripts are not deleted, and next planned times of monitors, in four shards each. Sparse |
+//! | `by-made` | projects, agents, objectives, simulations, monitors and their runs, evaluation runs, personas, conversations, buried jobs, managed keys, by time | `folded`, `facets`, `agent`, `status`, `unsettled`, `end` |
+//! | `by-name` | projects, agents, objectives, simulations, monitors by folded name | `folded`, `facets`, `agent`, `status` |
+//! | `by-status` | simulations by status, then by time | `folded`, `facets`, `agent` |
+//! | `queued` | queued conversations, longest waiting first | |
 //!
-//! `by-made`, `by-name` and `by-status` also hold `folded`, `status`, `agent` and `facets`, which
-//! filters read; the others hold keys alone.
+//! The global index `by-due` sorts by (`lane`, `due`), for searches over all projects, and lags. Its lanes are 16 shards of
+//! marks of leases, and four each of jobs, expiries, ends of simulations whose transcripts are not deleted, and
+//! next planned times of monitors.
+//!
+//! Alternatives were local indexes, which bind all that they sort to one partition that DynamoDB cannot split, and global
+//! indexes, which lag: a worker would not see what was just queued, nor a user what was just created. An entry costs
+//! about what an index would.
+//!
+//! The conversations and personas of a simulation are listed from all its shards at once, and merged. A conversation's
+//! entry keeps its place and changes its status, so a list of one status reads the entries of all: 500 read units for
+//! 10,000 conversations. The queue, which workers poll, has entries of its own, which are deleted when
+//! a conversation starts. Evaluation runs, runs of monitors and buried jobs are few, and each list is in one partition.
 //!
 //! # Access
 //!
@@ -71,81 +97,84 @@
 //!
 //! | method | calls |
 //! |---|---|
-//! | `insert_project`, `insert_agent`, `insert_objective` | one transaction, if the id is new |
+//! | `insert_project`, `insert_agent`, `insert_objective` | one transaction with the entries, if the id is new |
 //! | `project`, `open_project`, `agent`, `objective`, `persona` | `GetItem`; an opened project is remembered |
 //! | `turn` | `GetItem` of the conversation, which says where the reply is; `GetItem` of it if there is one |
-//! | `projects`, `agents`, `objectives`, `personas` | `Query` of `by-made` or `by-name`, then `BatchGetItem` of 51 rows at a time; for a given set of projects only the latter |
+//! | `projects`, `agents`, `objectives`, `personas` | `Query` of entries, of personas one a shard, then `BatchGetItem` of 51 rows at a time; for a given set of projects only the latter |
 //! | `note_agent_poll` | one conditional `UpdateItem` of one attribute, which returns nothing |
-//! | `change_project`, `change_agent`, `change_objective` | `GetItem`; transaction on its revision |
-//! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, entry, counter shards, the agent's count, explicit personas, jobs |
+//! | `change_project`, `change_agent`, `change_objective` | `GetItem`; transaction on its revision, with entries that move |
+//! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, the agent's count, counter shards, entries, explicit personas, jobs |
 //! | `simulation` | `GetItem`, then `BatchGetItem` of agent and versions |
-//! | `simulations` | `Query` of `by-made`, `by-name` or `by-status`; for the longest waiting also one of `by-wait` for each running simulation; then `BatchGetItem` of 51 simulations at a time, and of their agents |
-//! | `change_simulation` | snapshot of simulation and counter shards; transaction: simulation on its revision, entry, counter shards, jobs |
+//! | `simulations` | `Query` of entries; for the longest waiting also two of the queue of each running simulation; then `BatchGetItem` of 51 simulations at a time, and of their agents |
+//! | `change_simulation` | snapshot of simulation and counter shards; transaction: simulation on its revision, entries that change, counter shards, jobs |
 //! | `add_usage` | two `PutItem`s of this process's totals |
 //! | `usage_of_simulation`, `usage` | a `Query` a shard |
 //! | `counts` | snapshot of simulation and counter shards |
-//! | `add_persona` | transaction: persona and number if new, its counter shard, jobs |
+//! | `add_persona` | transaction: persona and number if new, its entry, its counter shard, jobs |
 //! | `explicit_personas` | `GetItem` |
 //! | `persona_seqs` | `Query` of the keys of numbers |
 //! | `change_persona` | snapshot of simulation and persona; transaction: persona on its revision, its counter shard on the simulation's, jobs |
-//! | `add_conversations` | snapshot of simulation and numbers; transactions of 40: conversations, their entries, numbers on their revision, counter shards on the simulation's |
+//! | `add_conversations` | snapshot of simulation and numbers; transactions of 30: conversations, their entries, numbers on their revision, counter shards on the simulation's |
 //! | `conversation` | `GetItem`; with evaluations, `GetItem` of the simulation; `BatchGetItem` of versions, and of persona and evaluations |
-//! | `conversations` | `Query` of `by-made`, `by-wait` or `by-status`; then `BatchGetItem` of 21 conversations at a time, and of their personas and evaluations; with evaluations, once the simulation and the versions that it pins |
-//! | `unsettled_conversations` | `Query` of `by-wait` |
+//! | `conversations` | a `Query` a shard, or of the queue; then `BatchGetItem` of 21 conversations at a time, and of their personas and evaluations; with evaluations, once the simulation and the versions that it pins |
+//! | `unsettled_conversations` | a `Query` a shard |
+//! | `queued_conversations` | `Query` of running simulations; two of the queue of each |
 //! | `change_conversation`, a turn | `BatchGetItem` of simulation and conversation, or `GetItem` of the simulation if this process claimed the turn; `PutItem` of the messages, then of the conversation on its revision |
-//! | `change_conversation`, others | the same read, or a snapshot if that led to no change; transaction: conversation on its revision, its entry, its counter shard on the simulation's, messages, evaluations, jobs |
+//! | `change_conversation`, others | the same read, or a snapshot if that led to no change; transaction: conversation on its revision, its entries that change, its counter shard on the simulation's, messages, evaluations, jobs |
 //! | `reply_context` | at once: `BatchGetItem` of agent and persona, not consistent; `Query` of the messages |
-//! | `insert_evaluation_run` | transaction: run if new, a check of the simulation, jobs |
+//! | `insert_evaluation_run` | transaction: run if new, its entry, a check of the simulation, jobs |
 //! | `evaluation_run` | `BatchGetItem` of run and counter shards |
-//! | `evaluation_runs` | `Query` of `by-made`; then `BatchGetItem` of 21 runs at a time, and of their counter shards |
+//! | `evaluation_runs` | `Query` of entries; then `BatchGetItem` of 21 runs at a time, and of their counter shards |
 //! | `change_evaluation_run` | `BatchGetItem` of run and counter shards; transaction: run on its revision, jobs |
 //! | `add_run_result` | transaction: result if new, its counter shard, checks of run and conversation |
 //! | `run_result`, `conversation_labels` | `GetItem` |
-//! | `run_results`, `labels` | `Query` |
+//! | `run_results` | a `Query` a shard |
+//! | `labels` | `Query` |
 //! | `put_labels` | transaction: labels, a check of the conversation |
 //! | `items` | `GetItem` of the conversation, which says how many there are; `Query` up to the page's last; `GetItem` of the simulation if messages are missing |
 //! | `delete_transcript` | `Query` of messages, replies and evaluations; a `DeleteItem` or `UpdateItem` for each item |
 //! | `enqueue`, `complete_job`, `retry_job` | conditional `UpdateItem` or `DeleteItem` |
-//! | `claim_jobs` | two `Query`s of `by-wait` a shard, a thousand entries at most, then a conditional `UpdateItem` for each |
+//! | `claim_jobs` | two `Query`s of `by-due` a shard, not consistent, a thousand entries at most, then a conditional `UpdateItem` for each |
 //! | `resend_jobs` | the `Query`s of `claim_jobs`, then a conditional `UpdateItem` for each |
 //! | `claim_job` | `GetItem`, then a conditional `UpdateItem` |
-//! | `bury_job` | `GetItem`; transaction of the job and the dead job |
-//! | `next_job_due` | one `Query` of `by-wait` a shard, a thousand entries at most |
-//! | `dead_jobs` | `Query` of `by-made`, then `BatchGetItem` of 51 rows at a time |
-//! | `insert_monitor` | one transaction, if the id is new |
+//! | `bury_job` | `BatchGetItem`; transaction of the job, the dead job and its entry |
+//! | `next_job_due` | one `Query` of `by-due` a shard, a thousand entries at most |
+//! | `dead_jobs` | `Query` of entries, then `BatchGetItem` of 51 rows at a time |
+//! | `insert_monitor` | one transaction with the entries, if the id is new |
 //! | `monitor`, `monitor_run` | `GetItem` |
-//! | `monitors`, `monitor_runs` | `Query` of `by-made` or `by-name`, then `BatchGetItem` of 51 rows at a time |
-//! | `change_monitor` | `GetItem`; transaction: monitor on its revision, run if new, jobs; if the run exists, monitor alone |
+//! | `monitors`, `monitor_runs` | `Query` of entries, then `BatchGetItem` of 51 rows at a time |
+//! | `change_monitor` | `GetItem`; transaction: monitor on its revision, entries that move, run if new with its entry, jobs; if the run exists, monitor alone |
 //! | `change_monitor_run` | `GetItem`; transaction on its revision |
-//! | `delete_monitor` | conditional `DeleteItem` |
+//! | `delete_monitor` | `GetItem`; transaction on its revision, with the entries |
 //! | `overdue` | one `Query` of `by-due` a shard, not consistent, a thousand marks at most; `BatchGetItem` of their conversations; `UpdateItem` of each mark that came too early |
 //! | `due_monitors`, `simulations_with_old_transcripts` | one `Query` of `by-due` a shard, not consistent |
-//! | `insert_key` | `GetItem` of the caller and the head; `Query` of `by-wait` for the live keys; transaction: key and idempotency record if new, the caller's revision checked, head if unchanged, entry |
+//! | `insert_key` | `GetItem` of the caller and the head; `Query` of entries for the live keys; transaction: key, its entry and idempotency record if new, the caller's revision checked, head if unchanged, entry |
 //! | `key`, `idempotency_record` | `GetItem` |
 //! | `delete_expired_records` | nothing: DynamoDB removes them |
 //! | `key_view` | two `GetItem` |
-//! | `keys` | `Query` of `by-made` and `BatchGetItem` of 51 keys at a time and their uses, until the page is full |
-//! | `change_key` | `GetItem` of the key, the caller and the head; transaction: key on its revision, the caller's revision checked, head if unchanged, entry; in a rotation also the new key and the idempotency record, after a `Query` of `by-wait` for the live keys |
+//! | `keys` | `Query` of entries and `BatchGetItem` of 51 keys at a time and their uses, until the page is full |
+//! | `change_key` | `GetItem` of the key, the caller and the head; transaction: key on its revision, the caller's revision checked, head if unchanged, entry; in a rotation also the new key and the idempotency record, after a `Query` of entries for the live keys |
 //! | `add_key_use` | two `GetItem`; transaction of the usage on its revision |
 //! | `count_request` | one conditional `UpdateItem` |
 //! | `audit` | `GetItem` of the head, `Query` from the page's first entry to its last |
 //!
 //! # Pages
 //!
-//! A list reads the keys of the page's entries from an index, then the rows in groups, until the
-//! page is full of rows or of bytes. It holds no more than a page and a group. A row that left the
+//! A list reads the page's entries, then the rows in groups, until the
+//! page is full of rows or of bytes. It holds no more than a page and a group, and of a filtered list an answer of
+//! each partition. A row that left the
 //! list meanwhile is left out, and the entries after it are read.
 //!
-//! A position consists of the names of list and index, the attribute that the index sorts the row
-//! by, and the row's sort key. A query starts after it (`ExclusiveStartKey`). The partition is
+//! A position consists of the names of list and order, and the text that sorts. A query of each of the list's partitions
+//! starts after it (`ExclusiveStartKey`). The partition is
 //! always the query's own, and the rest must lie within the query's range, so a forged position
 //! reaches nothing else. For a simulation that waits for a worker, the position holds the time
 //! since when it waits. For messages and entries of the audit trail it is their number.
 //!
 //! A page may have an `offset`, which DynamoDB does not know. The entries before the page are
 //! counted (`Select: COUNT`), some thousand in a call; with a filter their keys are read and
-//! skipped. A name filter reads all names of the project, or of the status. The size of the project
-//! bounds both. Messages and the audit trail skip without reading.
+//! skipped, as they are in a list of several partitions. A name filter reads all names of the project, or of the status.
+//! The size of the project or simulation bounds both. Messages and the audit trail skip without reading.
 //!
 //! # Reads that lag
 //!
@@ -179,7 +208,7 @@
 //! # Contention
 //!
 //! DynamoDB cancels concurrent transactions that touch the same item. So changes of conversations
-//! do not check their simulation, but one of its eight *counter shards*. A shard has the
+//! do not check their simulation, but one of its eight *counter shards*. It has the
 //! simulation's revision and the counts of the conversations whose ids belong to it. A change of the
 //! simulation is rare, and writes all eight. The write that settles the last conversation of a shard
 //! adds the job that finishes the simulation, because the last conversation of all is also the last
@@ -199,7 +228,7 @@
 //! # Jobs on a stream
 //!
 //! A new job is an item inserted under a `pk` that begins with `jobs#`. A job that is to run again is
-//! modified, and its `waits` begins with `0#` again. A filter of the table's stream needs no more
+//! modified, and its `due` begins with `0#` again. A filter of the table's stream needs no more
 //! than these.
 
 mod api_keys;
@@ -207,6 +236,7 @@ mod audit;
 mod config;
 mod counts;
 mod database;
+mod entries;
 mod failure;
 mod idempotency;
 mod item;

@@ -1,14 +1,15 @@
-//! Lists: the entries of an index in its order, and the rows that they refer to, until a page is
-//! full.
+//! Lists: entries in their order, and the rows that they name, until a page is full.
 
 use std::collections::{HashSet, VecDeque};
 
-use onerun_domain::{Limit, Page, PageRequest, Position, Start};
+use futures_util::future::try_join_all;
+use onerun_domain::{Direction, Limit, Page, PageRequest, Position, Start};
 use onerun_store::{PageBuilder, StoreError, WireSize};
 
 use crate::{
     database::{Answers, Database},
     item::Item,
+    keys::Key,
     query::{Entry, Query},
 };
 
@@ -17,28 +18,71 @@ use crate::{
 /// to learn whether more follow.
 pub(crate) const GROUP: usize = 51;
 
-/// The entries of a list, in groups.
+/// The entries of a list, in groups. A list in several partitions is merged.
 pub(crate) struct Entries<'a> {
-    answers: Answers<'a>,
-    /// How many entries the next call asks for.
+    parts: Vec<Part<'a>>,
+    /// How many entries each call asks for.
     wanted: usize,
     skip: usize,
     without: HashSet<String>,
+}
+
+/// The entries of one partition.
+struct Part<'a> {
+    answers: Answers<'a>,
     /// Entries that were read and are in no group yet.
     read: VecDeque<Entry>,
 }
 
-impl<'a> Entries<'a> {
-    /// The entries of an index query from the start of a page on.
-    pub(crate) fn new(database: &'a Database, query: Query, page: &PageRequest) -> Result<Self, StoreError> {
-        let (answers, skip) = match &page.start {
-            Start::Offset(offset) => {
-                (Answers::new(database, query), usize::try_from(*offset).unwrap_or(usize::MAX))
+impl Part<'_> {
+    /// Whether its next entry, if there is one, must be read.
+    fn is_unknown(&self) -> bool {
+        self.read.is_empty() && !self.answers.is_over()
+    }
+
+    /// Reads until there is an entry, or there are no more.
+    async fn fill(&mut self, wanted: usize) -> Result<(), StoreError> {
+        while self.is_unknown()
+            && let Some(items) = self.answers.next(wanted).await?
+        {
+            for item in items {
+                self.read.push_back(self.answers.query().entry(&item)?);
             }
-            Start::After(position) => (Answers::after(database, query, position)?, 0),
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Entries<'a> {
+    /// The entries of a list from the start of a page on.
+    pub(crate) fn new(database: &'a Database, query: Query, page: &PageRequest) -> Result<Self, StoreError> {
+        Self::merged(database, vec![query], page)
+    }
+
+    /// The entries of a list in several partitions. The queries differ in their partitions alone.
+    pub(crate) fn merged(
+        database: &'a Database,
+        queries: Vec<Query>,
+        page: &PageRequest,
+    ) -> Result<Self, StoreError> {
+        // Parts of a list are about equally long, and one that has more of a page is asked again.
+        let wanted = match queries.len() {
+            0 | 1 => overfull(page.limit),
+            parts => overfull(page.limit) * 3 / (2 * parts) + 4,
         };
-        let wanted = overfull(page.limit);
-        Ok(Self { answers, wanted, skip, without: HashSet::new(), read: VecDeque::new() })
+        let skip = match &page.start {
+            Start::Offset(offset) => usize::try_from(*offset).unwrap_or(usize::MAX),
+            Start::After(_) => 0,
+        };
+        let part = |query| {
+            let answers = match &page.start {
+                Start::Offset(_) => Answers::new(database, query),
+                Start::After(position) => Answers::after(database, query, position)?,
+            };
+            Ok(Part { answers, read: VecDeque::new() })
+        };
+        let parts = queries.into_iter().map(part).collect::<Result<_, StoreError>>()?;
+        Ok(Self { parts, wanted, skip, without: HashSet::new() })
     }
 
     /// Leaves out the items with these sort keys.
@@ -49,24 +93,43 @@ impl<'a> Entries<'a> {
 
     /// The next entries, at most `size`; empty if there are no more.
     pub(crate) async fn group(&mut self, size: usize) -> Result<Vec<Entry>, StoreError> {
-        if self.skip > 0 && self.without.is_empty() && !self.answers.query().is_filtered() {
-            self.answers.skip(std::mem::take(&mut self.skip)).await?;
+        if let [part] = &mut self.parts[..]
+            && self.skip > 0
+            && self.without.is_empty()
+            && !part.answers.query().is_filtered()
+        {
+            part.answers.skip(std::mem::take(&mut self.skip)).await?;
         }
-        while self.read.is_empty() {
-            let Some(items) = self.answers.next(self.wanted).await? else { return Ok(Vec::new()) };
-            for item in items {
-                let entry = self.answers.query().entry(&item)?;
-                if self.without.contains(&entry.key.sort) {
-                    continue;
+        let mut group = Vec::new();
+        while group.len() < size {
+            if self.parts.iter().any(Part::is_unknown) {
+                if !group.is_empty() {
+                    break;
                 }
-                match self.skip.checked_sub(1) {
-                    Some(left) => self.skip = left,
-                    None => self.read.push_back(entry),
-                }
+                try_join_all(self.parts.iter_mut().map(|part| part.fill(self.wanted))).await?;
+            }
+            let Some(entry) = self.pop() else { break };
+            if self.without.contains(&entry.key.sort) {
+                continue;
+            }
+            match self.skip.checked_sub(1) {
+                Some(left) => self.skip = left,
+                None => group.push(entry),
             }
         }
-        let size = size.min(self.read.len());
-        Ok(self.read.drain(..size).collect())
+        Ok(group)
+    }
+
+    /// The first entry of those that were read. Each part has one, or is over.
+    fn pop(&mut self) -> Option<Entry> {
+        let heads = self.parts.iter().enumerate();
+        let heads = heads.filter_map(|(place, part)| Some((&part.read.front()?.sort, place)));
+        let direction = self.parts.first()?.answers.query().direction();
+        let (_, place) = match direction {
+            Direction::Ascending => heads.min()?,
+            Direction::Descending => heads.max()?,
+        };
+        self.parts.get_mut(place)?.read.pop_front()
     }
 }
 
@@ -80,23 +143,55 @@ pub(crate) fn push_all<T: WireSize>(page: &mut PageBuilder<T>, rows: Vec<(Positi
     rows.into_iter().all(|(position, row)| page.push(row, position))
 }
 
-/// The page of a list whose rows are the items of index entries.
+/// The page of a list whose rows are in the partition of their entries.
 pub(crate) async fn page<T: WireSize>(
     database: &Database,
     query: Query,
     request: &PageRequest,
     read: impl Fn(&Item) -> Result<T, StoreError>,
 ) -> Result<Page<T>, StoreError> {
-    let what = query.what;
-    let mut entries = Entries::new(database, query, request)?;
+    merged_page(database, vec![query], request, |entry| entry.key.clone(), read).await
+}
+
+/// The page of a list in several partitions. `locate` says where the row of an entry is.
+pub(crate) async fn merged_page<T: WireSize>(
+    database: &Database,
+    queries: Vec<Query>,
+    request: &PageRequest,
+    locate: impl Fn(&Entry) -> Key,
+    read: impl Fn(&Item) -> Result<T, StoreError>,
+) -> Result<Page<T>, StoreError> {
+    let what = queries.first().map_or("list", |query| query.what);
+    let mut entries = Entries::merged(database, queries, request)?;
     let mut page = PageBuilder::new(request.limit);
     loop {
-        let group = entries.group(GROUP).await?;
+        let mut group = entries.group(GROUP).await?;
+        for entry in &mut group {
+            entry.key = locate(entry);
+        }
         let rows = rows(database, what, &group, &read).await?;
         if group.is_empty() || !push_all(&mut page, rows) {
             return Ok(page.finish());
         }
     }
+}
+
+/// The first entries of a list in several partitions, at most `limit`.
+pub(crate) async fn first(
+    database: &Database,
+    queries: Vec<Query>,
+    limit: usize,
+) -> Result<Vec<Entry>, StoreError> {
+    let limited: Vec<Query> = queries.iter().map(|query| query.clone().limit(limit)).collect();
+    let mut entries = Vec::new();
+    for (query, items) in queries.iter().zip(database.query_all(limited).await?) {
+        for item in items {
+            entries.push(query.entry(&item)?);
+        }
+    }
+    entries.sort_by(|one, other| one.sort.cmp(&other.sort));
+    entries.truncate(limit);
+    Ok(entries)
 }
 
 /// The items of entries. Deleted items are left out.

@@ -2,7 +2,7 @@
 //! for it and for tests.
 //!
 //! On AWS the template creates the table, with deletion protection, point-in-time recovery and
-//! encryption. This module repeats its keys and indexes; a test compares the two.
+//! encryption. This module repeats its keys and its index; a test compares the two.
 
 use std::{
     fmt::Write as _,
@@ -15,16 +15,15 @@ use aws_sdk_dynamodb::{
     Client,
     config::{BehaviorVersion, Credentials, Region},
     types::{
-        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
-        LocalSecondaryIndex, Projection, ProjectionType, ScalarAttributeType, StreamSpecification,
-        StreamViewType,
+        AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+        ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
     },
 };
 use onerun_store::StoreError;
 
 use crate::{
     DynamoDbStore, configure, failure,
-    item::{AGENT, FACETS, FOLDED, PARTITION, SORT, STATUS},
+    item::{DUE, PARTITION, SHARD, SORT},
     query::Index,
 };
 
@@ -49,8 +48,7 @@ pub fn client(endpoint: &str) -> Client {
     Client::from_conf(configure(config).build())
 }
 
-/// Creates the table: keys `pk` and `sk`, four local indexes with consistent reads, and one global
-/// index of due times.
+/// Creates the table: keys `pk` and `sk`, and one global index of due times.
 pub async fn create_table(client: &Client, table: &str, stream: Stream) -> Result<(), StoreError> {
     let stream = match stream {
         Stream::Off => None,
@@ -66,39 +64,15 @@ pub async fn create_table(client: &Client, table: &str, stream: Stream) -> Resul
         .billing_mode(BillingMode::PayPerRequest)
         .set_stream_specification(stream)
         .set_key_schema(Some(key_schema(PARTITION, SORT)?));
-    let mut attributes = vec![PARTITION, SORT];
-    for index in Index::ALL {
-        let schema = Some(key_schema(index.partition(), index.sort())?);
-        attributes.extend([index.partition(), index.sort()]);
-        if index == Index::Due {
-            let keys = Projection::builder().projection_type(ProjectionType::KeysOnly).build();
-            let index = GlobalSecondaryIndex::builder()
-                .index_name(index.name())
-                .set_key_schema(schema)
-                .projection(keys)
-                .build()
-                .map_err(failure::unavailable)?;
-            request = request.global_secondary_indexes(index);
-        } else {
-            // An index includes the attributes that its lists filter by.
-            let filters = match index {
-                Index::Wait => Projection::builder().projection_type(ProjectionType::KeysOnly),
-                _ => Projection::builder()
-                    .projection_type(ProjectionType::Include)
-                    .set_non_key_attributes(Some([FOLDED, STATUS, AGENT, FACETS].map(str::to_owned).into())),
-            };
-            let index = LocalSecondaryIndex::builder()
-                .index_name(index.name())
-                .set_key_schema(schema)
-                .projection(filters.build())
-                .build()
-                .map_err(failure::unavailable)?;
-            request = request.local_secondary_indexes(index);
-        }
-    }
-    attributes.sort_unstable();
-    attributes.dedup();
-    for attribute in attributes {
+    let keys = Projection::builder().projection_type(ProjectionType::KeysOnly).build();
+    let due = GlobalSecondaryIndex::builder()
+        .index_name(Index::Due.name())
+        .set_key_schema(Some(key_schema(SHARD, DUE)?))
+        .projection(keys)
+        .build()
+        .map_err(failure::unavailable)?;
+    request = request.global_secondary_indexes(due);
+    for attribute in [PARTITION, SORT, SHARD, DUE] {
         let attribute = AttributeDefinition::builder()
             .attribute_name(attribute)
             .attribute_type(ScalarAttributeType::S)

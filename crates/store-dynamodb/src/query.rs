@@ -1,4 +1,4 @@
-//! Queries: one partition, in the order of its keys or of an index.
+//! Queries: one partition, in the order of its keys, of the entries of a list, or of due times.
 
 use aws_sdk_dynamodb::{
     Client,
@@ -9,7 +9,7 @@ use onerun_domain::{Direction, Position};
 use onerun_store::{StoreError, position, read_position};
 
 use crate::{
-    item::{self, Attributes, DUE, Item, PARTITION, SHARD, SORT},
+    item::{self, Attributes, DUE, Item, PARTITION, ROW, SHARD, SORT},
     keys::Key,
 };
 
@@ -19,7 +19,9 @@ const MAX_ANSWER: usize = 5_000;
 /// The most bytes of a sort key.
 const MAX_SORT: usize = 1_024;
 
-/// An index, which sorts a partition by another attribute than its keys.
+/// The order of a list.
+///
+/// All but [`Due`](Self::Due) are kept in *entries*: items whose sort key is the order's name and the text that sorts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Index {
     /// By time of creation.
@@ -28,44 +30,31 @@ pub(crate) enum Index {
     Name,
     /// By status, then by time of creation.
     Status,
-    /// Queued conversations in the order in which workers start them, jobs in the order of their
-    /// claims, and managed keys by their end.
-    Wait,
-    /// By due time, over all projects. Holds only items with a due time. The only index that may
-    /// lag.
+    /// Queued conversations in the order in which workers start them.
+    Queued,
+    /// By due time, over all projects. The global index, which may lag.
     Due,
 }
 
 impl Index {
-    pub(crate) const ALL: [Self; 5] = [Self::Made, Self::Name, Self::Status, Self::Wait, Self::Due];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Made => "by-made",
             Self::Name => "by-name",
             Self::Status => "by-status",
-            Self::Wait => "by-wait",
+            Self::Queued => "queued",
             Self::Due => "by-due",
         }
     }
 
-    /// The attribute that is its partition key.
-    pub(crate) fn partition(self) -> &'static str {
-        match self {
-            Self::Due => SHARD,
-            _ => PARTITION,
-        }
+    /// The prefix of the sort keys of its entries.
+    fn prefix(self) -> String {
+        if self == Self::Due { String::new() } else { format!("{}#", self.name()) }
     }
 
-    /// The attribute that is its sort key.
-    pub(crate) fn sort(self) -> &'static str {
-        match self {
-            Self::Made => "made",
-            Self::Name => "named",
-            Self::Status => "stated",
-            Self::Wait => "waits",
-            Self::Due => DUE,
-        }
+    /// The sort key of an entry.
+    pub(crate) fn sort_key(self, text: &str) -> String {
+        self.prefix() + text
     }
 }
 
@@ -92,9 +81,9 @@ pub(crate) struct Query {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// The key of the item.
+    /// The key of the row. A row in another partition than its entry is found by its sort key.
     pub(crate) key: Key,
-    /// The index's sort attribute.
+    /// The text that sorts.
     pub(crate) sort: String,
     /// Where a list continues after this entry.
     pub(crate) position: Position,
@@ -103,7 +92,7 @@ pub(crate) struct Entry {
 /// The rows or the number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// The items of the table, or the entries of the index: keys and sort attribute.
+    /// Items, or of entries their keys and rows.
     Items,
     Count,
 }
@@ -123,7 +112,7 @@ impl Query {
         }
     }
 
-    /// In the order of an index.
+    /// The entries of a list in its order, or due times.
     pub(crate) fn by(mut self, index: Index, direction: Direction) -> Self {
         self.index = Some(index);
         self.direction = direction;
@@ -145,6 +134,12 @@ impl Query {
     /// Only items of which an attribute equals `value`.
     pub(crate) fn equal(mut self, attribute: &'static str, value: Option<String>) -> Self {
         self.filters.extend(value.map(|value| (attribute, "=", value)));
+        self
+    }
+
+    /// Only items of which an attribute sorts after `value`.
+    pub(crate) fn above(mut self, attribute: &'static str, value: String) -> Self {
+        self.filters.push((attribute, ">", value));
         self
     }
 
@@ -183,40 +178,46 @@ impl Query {
         !self.filters.is_empty() || self.one_of.is_some()
     }
 
-    /// The index entry of a found item.
-    pub(crate) fn entry(&self, item: &Item) -> Result<Entry, StoreError> {
-        let key = Key { partition: item.text(PARTITION)?.into(), sort: item.text(SORT)?.into() };
-        let (index, sort) = self.index.map_or(("", SORT), |index| (index.name(), index.sort()));
-        let sort = item.text(sort)?.to_owned();
-        let position = position(&(self.what, index, &sort, &key.sort));
-        Ok(Entry { key, sort, position })
+    /// The order of the entries.
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
     }
 
-    /// The sort attribute and the item's sort key at a position, checked, because positions come
-    /// from callers.
-    pub(crate) fn place(&self, position: &Position) -> Result<(String, String), StoreError> {
-        let (what, index, sort, item): (String, String, String, String) = read_position(position)?;
-        let is_key = |text: &str| (1..=MAX_SORT).contains(&text.len());
+    /// An entry that was found.
+    pub(crate) fn entry(&self, item: &Item) -> Result<Entry, StoreError> {
+        let key = Key { partition: item.text(PARTITION)?.into(), sort: item.text(ROW)?.into() };
+        let sort = item.text(SORT)?.strip_prefix(&self.prefix()).unwrap_or_default().to_owned();
+        Ok(Entry { key, position: self.position(&sort), sort })
+    }
+
+    /// The position of the entry with this text.
+    pub(crate) fn position(&self, sort: &str) -> Position {
+        position(&(self.what, self.index.map(Index::name), sort))
+    }
+
+    /// The text of the entry at a position, checked, because positions come from callers.
+    pub(crate) fn place(&self, position: &Position) -> Result<String, StoreError> {
+        let (what, index, sort): (String, Option<String>, String) = read_position(position)?;
         let is_within = match &self.range {
             None => true,
             Some(Range::Prefix(prefix)) => sort.starts_with(prefix),
             Some(Range::Between(first, last)) => (first..=last).contains(&&sort),
         };
-        let is_mine = what == self.what && self.index.is_some_and(|own| own.name() == index);
-        if is_mine && is_within && is_key(&sort) && is_key(&item) {
-            Ok((sort, item))
-        } else {
-            Err(StoreError::UnknownPosition)
-        }
+        let is_mine = what == self.what && index.as_deref() == self.index.map(Index::name);
+        let is_key = !sort.is_empty() && self.prefix().len() + sort.len() <= MAX_SORT;
+        if is_mine && is_within && is_key { Ok(sort) } else { Err(StoreError::UnknownPosition) }
     }
 
     /// The key after which a query continues from a position. The partition is always the query's
     /// own.
     pub(crate) fn start_after(&self, position: &Position) -> Result<Attributes, StoreError> {
-        let (sort, item) = self.place(position)?;
-        let index = self.index.ok_or(StoreError::UnknownPosition)?;
-        let attributes = [(PARTITION, self.partition.clone()), (SORT, item), (index.sort(), sort)];
+        let sort = self.prefix() + &self.place(position)?;
+        let attributes = [(PARTITION, self.partition.clone()), (SORT, sort)];
         Ok(attributes.map(|(name, text)| (name.to_owned(), item::text(text))).into())
+    }
+
+    fn prefix(&self) -> String {
+        self.index.map(Index::prefix).unwrap_or_default()
     }
 
     /// The next call. It reads at most `limit` rows if the query has no filters.
@@ -227,18 +228,18 @@ impl Query {
         asked: Asked,
         limit: usize,
     ) -> QueryFluentBuilder {
-        let (partition, sort) =
-            self.index.map_or((PARTITION, SORT), |index| (index.partition(), index.sort()));
+        let is_due = self.index == Some(Index::Due);
+        let (partition, sort) = if is_due { (SHARD, DUE) } else { (PARTITION, SORT) };
         let mut condition = "#p = :p".to_owned();
         let mut request = client
             .query()
             .table_name(table)
-            .set_index_name(self.index.map(|index| index.name().to_owned()))
+            .set_index_name(is_due.then(|| Index::Due.name().to_owned()))
             .expression_attribute_names("#p", partition)
             .expression_attribute_values(":p", AttributeValue::S(self.partition.clone()))
             .scan_index_forward(self.direction == Direction::Ascending)
             // A global index cannot be read consistently.
-            .consistent_read(self.index != Some(Index::Due));
+            .consistent_read(!is_due);
         if asked == Asked::Count {
             request = request.select(Select::Count);
         } else if self.index.is_some() {
@@ -247,22 +248,24 @@ impl Query {
                 .projection_expression("#a, #b, #c")
                 .expression_attribute_names("#a", PARTITION)
                 .expression_attribute_names("#b", SORT)
-                .expression_attribute_names("#c", sort);
+                .expression_attribute_names("#c", if is_due { DUE } else { ROW });
         }
+        let prefix = self.prefix();
         match &self.range {
-            None => {}
-            Some(Range::Prefix(prefix)) => {
-                condition.push_str(" AND begins_with(#s, :s)");
-                request = request
-                    .expression_attribute_names("#s", sort)
-                    .expression_attribute_values(":s", AttributeValue::S(prefix.clone()));
-            }
+            None if prefix.is_empty() => {}
             Some(Range::Between(first, last)) => {
                 condition.push_str(" AND #s BETWEEN :s AND :t");
                 request = request
                     .expression_attribute_names("#s", sort)
-                    .expression_attribute_values(":s", AttributeValue::S(first.clone()))
-                    .expression_attribute_values(":t", AttributeValue::S(last.clone()));
+                    .expression_attribute_values(":s", AttributeValue::S(format!("{prefix}{first}")))
+                    .expression_attribute_values(":t", AttributeValue::S(format!("{prefix}{last}")));
+            }
+            range => {
+                let rest = if let Some(Range::Prefix(rest)) = range { rest } else { "" };
+                condition.push_str(" AND begins_with(#s, :s)");
+                request = request
+                    .expression_attribute_names("#s", sort)
+                    .expression_attribute_values(":s", AttributeValue::S(format!("{prefix}{rest}")));
             }
         }
         let mut filters = Vec::new();
@@ -304,25 +307,25 @@ mod tests {
 
     #[test]
     fn position_names_no_partition() {
-        let made = position(&("agent", "by-made", "agent#7#a", "agent#a"));
+        let made = position(&("agent", "by-made", "agent#7#a"));
         let start = agents().start_after(&made).unwrap();
-        let expected = [("pk", "project00000"), ("sk", "agent#a"), ("made", "agent#7#a")];
+        let expected = [("pk", "project00000"), ("sk", "by-made#agent#7#a")];
         assert_eq!(start, expected.map(|(name, text)| (name.to_owned(), item::text(text))).into());
+        assert_eq!(agents().position("agent#7#a"), made);
     }
 
     #[test]
     fn position_of_another_list_is_unknown() {
         let long = "agent#".to_owned() + &"a".repeat(MAX_SORT);
         let foreign = [
-            position(&("agent", "by-name", "agent#7#a", "agent#a")),
-            position(&("key", "by-made", "agent#7#a", "agent#a")),
-            position(&("agent", "by-made", "objective#7#a", "objective#a")),
-            position(&("agent", "by-made", "", "agent#a")),
-            position(&("agent", "by-made", "agent#7#a", "")),
-            position(&("agent", "by-made", &long, "agent#a")),
-            position(&("agent", "by-made", "agent#7#a", &long)),
-            position(&("by-made", "agent#7#a", "agent#a")),
-            position(&("agent", "by-made", "agent#7#a", "agent#a", "project11111")),
+            position(&("agent", "by-name", "agent#7#a")),
+            position(&("agent", Option::<&str>::None, "agent#7#a")),
+            position(&("key", "by-made", "agent#7#a")),
+            position(&("agent", "by-made", "objective#7#a")),
+            position(&("agent", "by-made", "")),
+            position(&("agent", "by-made", &long)),
+            position(&("by-made", "agent#7#a")),
+            position(&("agent", "by-made", "agent#7#a", "project11111")),
             position(&7),
             Position::new(""),
         ];

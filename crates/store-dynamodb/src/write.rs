@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const MAX_BODY: usize = 380 * 1024;
 
 /// One item that is written or checked, in a transaction or alone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Write {
     what: &'static str,
     key: Key,
@@ -30,7 +30,7 @@ pub(crate) struct Write {
     values: HashMap<String, AttributeValue>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Kind {
     Put(Attributes),
     Update,
@@ -95,6 +95,11 @@ impl Write {
     /// The kind of the item, for errors.
     pub(crate) fn what(&self) -> &'static str {
         self.what
+    }
+
+    /// The key of the item.
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
     }
 
     pub(crate) fn is_update(&self) -> bool {

@@ -267,11 +267,11 @@ async fn lose_every_message(cloud: &Cloud, lost: &mut Vec<String>) {
 /// As if the messages of waiting jobs had been sent ten minutes ago.
 async fn let_messages_be_overdue(cloud: &Cloud, jobs: &[Value]) {
     for job in jobs {
-        let waits = job["waits"]["S"].as_str().expect("when it was sent");
-        let (added, project) = waits.trim_start_matches("0#").split_once('#').expect("three parts");
+        let due = job["due"]["S"].as_str().expect("when it was sent");
+        let (added, project) = due.trim_start_matches("0#").split_once('#').expect("three parts");
         let added = added.parse::<u64>().expect("microseconds") - 600_000_000;
-        let waits = json!({ "S": format!("0#{added:018}#{project}") });
-        cloud.set_attributes(job, &[("waits", waits)]).await;
+        let due = json!({ "S": format!("0#{added:018}#{project}") });
+        cloud.set_attributes(job, &[("due", due)]).await;
     }
 }
 
@@ -322,10 +322,10 @@ async fn kill_in_the_middle(cloud: &Cloud, message: &str, when: When) -> bool {
 /// As if the claims of jobs had expired: ten minutes.
 async fn let_hidden_jobs_show(cloud: &Cloud) {
     for job in cloud.jobs().await.iter().filter(|job| job.get("seen").is_some()) {
-        let hidden = job["waits"]["S"].as_str().expect("until when it is hidden");
+        let hidden = job["due"]["S"].as_str().expect("until when it is hidden");
         let (_, added_and_project) = hidden.trim_start_matches("1#").split_once('#').expect("three parts");
-        let waits = format!("1#{:018}#{added_and_project}", 0);
-        cloud.set_attributes(job, &[("waits", json!({ "S": waits }))]).await;
+        let due = format!("1#{:018}#{added_and_project}", 0);
+        cloud.set_attributes(job, &[("due", json!({ "S": due }))]).await;
     }
 }
 

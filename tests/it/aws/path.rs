@@ -66,10 +66,7 @@ async fn client_reads_simulations_in_every_status() {
 /// No job waits, no job was buried, and no message is queued.
 async fn assert_nothing_is_left(cloud: &Cloud) {
     eventually("end of all jobs", || async {
-        let mut left = Vec::new();
-        for shard in 0..4 {
-            left.extend(cloud.items(&format!("jobs#{shard}")).await);
-        }
+        let left = cloud.jobs().await;
         let messages = cloud.job_queue.depth().await;
         if left.is_empty() && messages == 0 { Ok(()) } else { Err(format!("{messages} messages, {left:?}")) }
     })

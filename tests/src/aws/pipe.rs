@@ -152,13 +152,13 @@ mod tests {
         let pipe = Pipe::new(&json!({
             "SourceParameters": { "FilterCriteria": { "Filters": [
                 { "Pattern": r#"{"eventName":["INSERT"],"dynamodb":{"Keys":{"pk":{"S":[{"prefix":"jobs#"}]}}}}"# },
-                { "Pattern": r#"{"eventName":["MODIFY"],"dynamodb":{"NewImage":{"waits":{"S":[{"prefix":"0#"}]}}}}"# },
+                { "Pattern": r#"{"eventName":["MODIFY"],"dynamodb":{"NewImage":{"due":{"S":[{"prefix":"0#"}]}}}}"# },
             ] } },
             "TargetParameters": { "InputTemplate": r#"{"job_id": <$.dynamodb.Keys.sk.S>, "gone": <$.dynamodb.no>}"# },
         }));
-        let record = |name: &str, pk: &str, waits: &str| {
+        let record = |name: &str, pk: &str, due: &str| {
             json!({ "eventName": name, "dynamodb": {
-                "Keys": { "pk": { "S": pk }, "sk": { "S": "a\"b" } }, "NewImage": { "waits": { "S": waits } },
+                "Keys": { "pk": { "S": pk }, "sk": { "S": "a\"b" } }, "NewImage": { "due": { "S": due } },
             } })
         };
         let message = pipe.message(&record("INSERT", "jobs#0", "1#")).unwrap();

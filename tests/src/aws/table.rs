@@ -52,6 +52,17 @@ impl Table {
         self.caller.call("Query", &query).await["Items"].as_array().cloned().unwrap_or_default()
     }
 
+    /// The items of waiting and claimed jobs. Each has a partition of its own.
+    pub(crate) async fn jobs(&self) -> Vec<Value> {
+        let scan = json!({
+            "TableName": self.name,
+            "FilterExpression": "begins_with(pk, :jobs)",
+            "ExpressionAttributeValues": { ":jobs": { "S": "jobs#" } },
+            "ConsistentRead": true,
+        });
+        self.caller.call("Scan", &scan).await["Items"].as_array().cloned().unwrap_or_default()
+    }
+
     pub(crate) async fn set(&self, item: &Value, attributes: &[(&str, Value)]) {
         let updates: serde_json::Map<String, Value> = attributes
             .iter()

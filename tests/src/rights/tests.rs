@@ -120,14 +120,14 @@ fn write_names_attributes_of_key_and_expressions() {
 #[test]
 fn query_partition_comes_from_its_key_condition() {
     let mut statement = allow(&["dynamodb:Query"], "ForAllValues:StringEquals", &["keys"]);
-    statement["Resource"] = json!(format!("{}/index/by-made", table_arn("t")));
+    statement["Resource"] = json!(format!("{}/index/by-due", table_arn("t")));
     let rights = rights(&[statement]);
     let query = |partition: &str| {
         json!({
             "TableName": "t",
-            "IndexName": "by-made",
+            "IndexName": "by-due",
             "KeyConditionExpression": "#p = :p AND #s BETWEEN :s AND :t",
-            "ExpressionAttributeNames": { "#p": "pk", "#s": "made" },
+            "ExpressionAttributeNames": { "#p": "lane", "#s": "due" },
             "ExpressionAttributeValues": {
                 ":p": { "S": partition }, ":s": { "S": "keys" }, ":t": { "S": "keys" },
             },

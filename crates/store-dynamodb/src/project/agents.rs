@@ -6,6 +6,7 @@ use onerun_store::{AgentSummary, ChangeError, Decide, IdempotencyRecord, ListAge
 
 use crate::{
     database::Written,
+    entries::{entry, replace},
     item::{self, BODY, FACETS, FOLDED, Item, LAST_POLLED_AT, REVISION},
     keys::{self, Key},
     lists,
@@ -22,16 +23,18 @@ const WHAT: &str = "agent";
 /// The number of simulations of an agent.
 const SIMULATIONS: &str = "simulations";
 
-/// Sets every attribute that follows from the agent. The number of its simulations does not.
-fn describe(write: Write, agent: &Agent) -> Write {
+fn entries(table: ProjectTable<'_>, agent: &Agent) -> Vec<Write> {
     let (id, created) = (&agent.id, keys::time(agent.created_at));
     let folded = keys::fold(agent.name.as_str());
-    write
-        .set(BODY, item::text(record::agent_body(agent).to_string()))
-        .set(Index::Made.sort(), item::text(format!("agent#{created}#{id}")))
-        .set(Index::Name.sort(), item::text(format!("agent#{folded}{}{created}#{id}", keys::END)))
-        .set(FOLDED, item::text(folded))
-        .set(FACETS, item::texts(keys::facets(&agent.name, &agent.metadata)))
+    let entry = |index, text: String| {
+        entry(WHAT, table.project.as_str(), index, &text, format!("agent#{id}"))
+            .set(FOLDED, item::text(folded.clone()))
+            .set(FACETS, item::texts(keys::facets(&agent.name, &agent.metadata)))
+    };
+    vec![
+        entry(Index::Made, format!("agent#{created}#{id}")),
+        entry(Index::Name, format!("agent#{folded}{}{created}#{id}", keys::END)),
+    ]
 }
 
 pub(super) async fn insert(
@@ -40,11 +43,13 @@ pub(super) async fn insert(
     record: Option<&IdempotencyRecord>,
 ) -> Result<(), StoreError> {
     let key = Key::agent(table.project, &agent.id);
-    let write = describe(Write::put_bare(WHAT, key), agent)
+    let own = Write::put(WHAT, key, &record::agent_body(agent))
         .set(SIMULATIONS, item::number(0))
         .set(REVISION, item::number(1))
         .if_new();
-    require_new(table.database, vec![write], record).await
+    let mut writes = vec![own];
+    writes.extend(entries(table, agent));
+    require_new(table.database, writes, record).await
 }
 
 /// Counts one more simulation of an existing agent.
@@ -85,14 +90,16 @@ pub(super) async fn change(
         let Some(item) = table.database.get(WHAT, &key).await? else { return Ok(None) };
         let before = summary(&item)?;
         let agent = decide(before.agent.clone())?;
-        let changed = agent != before.agent;
-        let after = AgentSummary { agent, ..before };
-        if !changed {
-            return Ok(Some(after));
+        if agent == before.agent {
+            return Ok(Some(before));
         }
-        let write = describe(Write::update(WHAT, key.clone()), &after.agent).revise(item.revision()?);
-        if let Written::All = table.database.write(&[write], &mut retry).await? {
-            return Ok(Some(after));
+        // The number of its simulations is not of this revision, so the item is not put as a whole.
+        let body = item::text(record::agent_body(&agent).to_string());
+        let own = Write::update(WHAT, key.clone()).set(BODY, body).revise(item.revision()?);
+        let mut writes = vec![own];
+        writes.extend(replace(&entries(table, &before.agent), entries(table, &agent)));
+        if let Written::All = table.database.write(&writes, &mut retry).await? {
+            return Ok(Some(AgentSummary { agent, ..before }));
         }
         if !retry.wait().await {
             return Err(contended(WHAT));

@@ -14,7 +14,8 @@ use onerun_store::{ConversationSummary, EvaluatedConversation, ListConversations
 
 use crate::{
     counts::is_counted_as,
-    item,
+    entries::entry,
+    item::{self, STATUS},
     keys::{self, Key, SimulationKeys},
     lists::{self, Entries},
     overdue,
@@ -31,8 +32,11 @@ pub(super) use queueing::add;
 
 const WHAT: &str = "conversation";
 const ENTRY: &str = "entry of a conversation";
-/// The prefix of places of conversations that run or wait for their evaluation.
-const UNSETTLED: &str = "conversation#unsettled#";
+/// The prefix of the rows and the texts of entries.
+const PREFIX: &str = "conversation#";
+/// The attribute of entries of conversations that are not settled.
+const UNSETTLED: &str = "unsettled";
+const IS_UNSETTLED: &str = "1";
 const EVALUATION: &str = "evaluation";
 
 /// Writes the conversation itself, as it is after a change.
@@ -44,35 +48,35 @@ fn put(keys: &SimulationKeys, stored: &StoredConversation) -> Write {
     overdue::mark_conversation(write, stored)
 }
 
-/// Writes the entry of a conversation in lists.
-fn put_entry(keys: &SimulationKeys, conversation: &Conversation) -> Write {
-    let place = place(conversation);
-    // Queued and running conversations are found in the index of those that wait. Each index that an entry is in costs
-    // as much as the entry.
-    let over = matches!(conversation.status, ConversationStatus::Ended | ConversationStatus::Failed);
-    let stated = over.then(|| format!("conversation#{}#{place}", conversation.status.as_str()));
-    Write::put_bare(ENTRY, keys.conversation_entry(&conversation.id))
-        .set(Index::Made.sort(), item::text(format!("conversation#{place}")))
-        .set_some(Index::Status.sort(), stated.map(item::text))
-        .set_some(Index::Wait.sort(), waits(conversation).map(item::text))
+/// The entries of a conversation: one by its time of creation, which has its status and stays, and one in the queue
+/// while it is queued.
+fn entries(keys: &SimulationKeys, conversation: &Conversation) -> Vec<Write> {
+    let id = &conversation.id;
+    let row = format!("{PREFIX}{id}");
+    let seq = keys::number(conversation.seq.into());
+    let made = format!("{PREFIX}{}#{seq}", keys::time(conversation.created_at));
+    let unsettled = (!conversation.is_settled()).then(|| item::text(IS_UNSETTLED));
+    let made = entry(ENTRY, keys.shard_of(id.as_str()), Index::Made, &made, row.clone())
+        .set(STATUS, item::text(conversation.status.as_str()))
+        .set_some(UNSETTLED, unsettled);
+    let queued = || {
+        let text = format!("{}#{seq}", keys::time(conversation.queued_at));
+        entry(ENTRY, keys.queue_of(id), Index::Queued, &text, row)
+    };
+    let is_queued = conversation.status == ConversationStatus::Queued;
+    [made].into_iter().chain(is_queued.then(queued)).collect()
 }
 
-/// Where a conversation is in lists by time of creation.
-fn place(conversation: &Conversation) -> String {
-    format!("{}#{}", keys::time(conversation.created_at), keys::number(conversation.seq.into()))
+/// The queued conversations of a simulation, longest waiting first.
+pub(super) fn queue(keys: &SimulationKeys) -> Vec<Query> {
+    let query = |queue| Query::new(WHAT, queue).by(Index::Queued, Direction::Ascending);
+    keys.queues().into_iter().map(query).collect()
 }
 
-/// Where the entry of a conversation is among those that are not settled: queued ones first, longest waiting at the
-/// head.
-fn waits(conversation: &Conversation) -> Option<String> {
-    match conversation.status {
-        ConversationStatus::Queued => {
-            let seq = keys::number(conversation.seq.into());
-            Some(format!("conversation#queued#{}#{seq}", keys::time(conversation.queued_at)))
-        }
-        _ if conversation.is_settled() => None,
-        _ => Some(format!("{UNSETTLED}{}", place(conversation))),
-    }
+/// All conversations of a simulation, by time of creation.
+fn all(keys: &SimulationKeys, direction: Direction) -> impl Iterator<Item = Query> {
+    let query = move |shard| Query::new(WHAT, shard).by(Index::Made, direction).beginning(PREFIX);
+    keys.shards().into_iter().map(query)
 }
 
 /// One conversation with its persona and evaluations.
@@ -110,28 +114,21 @@ pub(super) async fn list(
     list: &ListConversations,
 ) -> Result<Page<ConversationSummary>, StoreError> {
     let keys = table.keys(simulation);
-    let query = Query::new(WHAT, keys.partition.clone());
     // Only ended conversations are counted with an outcome.
     let status = list.status.or(list.outcome.as_ref().map(|_| ConversationStatus::Ended));
-    let query = match status {
-        None => query.by(Index::Made, Direction::Descending).beginning("conversation#"),
-        Some(ConversationStatus::Queued) => {
-            query.by(Index::Wait, Direction::Ascending).beginning("conversation#queued#")
+    let queries = match status {
+        Some(ConversationStatus::Queued) => queue(&keys),
+        status => {
+            let word = status.map(|status| status.as_str().to_owned());
+            all(&keys, Direction::Descending).map(|query| query.equal(STATUS, word.clone())).collect()
         }
-        Some(ConversationStatus::InProgress) => {
-            query.by(Index::Wait, Direction::Descending).beginning(UNSETTLED)
-        }
-        Some(status) => query
-            .by(Index::Status, Direction::Descending)
-            .beginning(format!("conversation#{}#", status.as_str())),
     };
-    // The index knows neither outcomes nor which conversations run, so only rows that were read can be skipped.
-    let is_exact = list.outcome.is_none() && status != Some(ConversationStatus::InProgress);
+    // Entries know no outcomes, so only rows that were read can be skipped.
     let (request, mut skip) = match &list.page.start {
-        Start::Offset(offset) if !is_exact => (PageRequest::first(list.page.limit), *offset),
+        Start::Offset(offset) if list.outcome.is_some() => (PageRequest::first(list.page.limit), *offset),
         _ => (list.page.clone(), 0),
     };
-    let mut entries = Entries::new(table.database, query, &request)?;
+    let mut entries = Entries::merged(table.database, queries, &request)?;
     let mut page = PageBuilder::new(list.page.limit);
     let mut names = Names::default();
     loop {
@@ -255,15 +252,15 @@ pub(super) async fn unsettled(
     simulation: &SimulationId,
     limit: u32,
 ) -> Result<Vec<ConversationId>, StoreError> {
-    let query = Query::new(WHAT, table.keys(simulation).partition)
-        .by(Index::Wait, Direction::Ascending)
-        .beginning("conversation#")
-        .limit(usize::try_from(limit).unwrap_or(usize::MAX));
-    let found = table.database.entries(&query).await?;
+    let queries = all(&table.keys(simulation), Direction::Ascending)
+        .map(|query| query.equal(UNSETTLED, Some(IS_UNSETTLED.to_owned())))
+        .collect();
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let found = lists::first(table.database, queries, limit).await?;
     found.iter().map(|entry| id(&entry.key)).collect()
 }
 
 pub(super) fn id(key: &Key) -> Result<ConversationId, StoreError> {
-    let id = key.sort.strip_prefix("conversation#").and_then(|id| id.parse().ok());
+    let id = key.sort.strip_prefix(PREFIX).and_then(|id| id.parse().ok());
     id.ok_or_else(|| StoreError::Corrupt { what: WHAT, reason: "its key names no conversation".into() })
 }

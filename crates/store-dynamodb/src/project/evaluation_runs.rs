@@ -1,8 +1,7 @@
 //! Evaluation runs, their results, and labels.
 //!
-//! A run is an item of its simulation. Its results and the counts of them are in a partition of its own. The
-//! counts are spread over counter shards by the ids of conversations, because transactions that meet at one item
-//! are cancelled.
+//! A run is an item of its simulation. Its results and the counts of them are in partitions of its own, spread by the ids
+//! of conversations, because transactions that meet at one item are cancelled, and a partition has a limited throughput.
 
 use onerun_domain::{
     ConversationId, ConversationLabels, Direction, EvaluationRun, EvaluationRunId, Job, Page, PageRequest,
@@ -12,11 +11,11 @@ use onerun_store::{
     ChangeError, Decide, EvaluationRunChange, EvaluationRunView, IdempotencyRecord, PageBuilder, RunCounts,
     StoreError,
 };
-use serde::de::DeserializeOwned;
 
 use super::{ProjectTable, contended, require_new};
 use crate::{
     database::{Found, Written},
+    entries::entry,
     item::{self, Item, REVISION},
     jobs,
     keys::{self, LAST, RunKeys, SimulationKeys},
@@ -37,13 +36,15 @@ const FAILED: &str = "failed";
 const GROUP: usize = 21;
 
 fn put_run(keys: &SimulationKeys, run: &EvaluationRun) -> Result<Write, StoreError> {
-    let made = format!(
-        "{}{}#{}",
-        crate::keys::SimulationKeys::evaluation_run_prefix(),
-        keys::time(run.created_at),
-        run.id
-    );
-    Ok(Write::put_document(RUN, keys.evaluation_run(&run.id), run)?.set(Index::Made.sort(), item::text(made)))
+    Write::put_document(RUN, keys.evaluation_run(&run.id), run)
+}
+
+/// The entry of a run. It never moves.
+fn put_entry(keys: &SimulationKeys, run: &EvaluationRun) -> Write {
+    let row = keys.evaluation_run(&run.id);
+    let text =
+        format!("{}{}#{}", SimulationKeys::evaluation_run_prefix(), keys::time(run.created_at), run.id);
+    entry(RUN, row.partition, Index::Made, &text, row.sort)
 }
 
 pub(super) async fn insert(
@@ -56,6 +57,7 @@ pub(super) async fn insert(
     let mut writes = vec![
         put_run(&keys, run)?.set(REVISION, item::number(1)).if_new(),
         Write::check(super::simulations::WHAT, keys.simulation()).if_there(),
+        put_entry(&keys, run),
     ];
     writes.extend(jobs::calls(table.database, jobs));
     require_new(table.database, writes, record).await
@@ -102,7 +104,7 @@ pub(super) async fn list(
     let keys = table.keys(simulation);
     let query = Query::new(RUN, keys.partition.as_str())
         .by(Index::Made, Direction::Descending)
-        .beginning(crate::keys::SimulationKeys::evaluation_run_prefix());
+        .beginning(SimulationKeys::evaluation_run_prefix());
     let mut entries = Entries::new(table.database, query, request)?;
     let mut page = PageBuilder::new(request.limit);
     loop {
@@ -191,24 +193,25 @@ pub(super) async fn results(
     limit: u32,
 ) -> Result<Vec<RunResult>, StoreError> {
     let keys = table.keys(simulation).run(run);
-    documents(table, RESULT, &keys.partition, crate::keys::RunKeys::result_prefix(), after, limit).await
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let query = |shard| documents_after(RESULT, shard, RunKeys::result_prefix(), after).limit(limit);
+    let found = table.database.query_all(keys.shards().into_iter().map(query).collect()).await?;
+    let mut results: Vec<RunResult> = found.iter().flatten().map(Item::document).collect::<Result<_, _>>()?;
+    results.sort_by(|one, other| one.conversation_id.cmp(&other.conversation_id));
+    results.truncate(limit);
+    Ok(results)
 }
 
 /// The documents of a partition whose sort keys are a prefix and a conversation's id, after one.
-async fn documents<T: DeserializeOwned>(
-    table: ProjectTable<'_>,
+fn documents_after(
     what: &'static str,
-    partition: &str,
+    partition: String,
     prefix: &str,
     after: Option<&ConversationId>,
-    limit: u32,
-) -> Result<Vec<T>, StoreError> {
+) -> Query {
     // Ids have the same length, so the next key after one is this.
     let first = after.map_or_else(|| prefix.to_owned(), |after| format!("{prefix}{after}#"));
-    let query = Query::new(what, partition)
-        .between(first, format!("{prefix}{LAST}"))
-        .limit(usize::try_from(limit).unwrap_or(usize::MAX));
-    table.database.query(&query).await?.iter().map(Item::document).collect()
+    Query::new(what, partition).between(first, format!("{prefix}{LAST}"))
 }
 
 pub(super) async fn put_labels(
@@ -240,7 +243,8 @@ pub(super) async fn labels(
     after: Option<&ConversationId>,
     limit: u32,
 ) -> Result<Vec<ConversationLabels>, StoreError> {
-    let keys = table.keys(simulation);
-    documents(table, LABELS, &keys.partition, crate::keys::SimulationKeys::labels_prefix(), after, limit)
-        .await
+    let partition = table.keys(simulation).partition;
+    let query = documents_after(LABELS, partition, SimulationKeys::labels_prefix(), after)
+        .limit(usize::try_from(limit).unwrap_or(usize::MAX));
+    table.database.query(&query).await?.iter().map(Item::document).collect()
 }

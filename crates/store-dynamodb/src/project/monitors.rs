@@ -1,6 +1,7 @@
 //! Monitors and their runs. A monitor is an item of its project, and its runs have a partition of their own.
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
 use onerun_domain::{
     Direction, MONITOR_RUN_RETENTION, Monitor, MonitorId, MonitorRun, MonitorRunId, Page, PageRequest, later,
 };
@@ -11,7 +12,8 @@ use onerun_store::{
 use super::{DynamoDbProject, ProjectTable, contended, duplicate, projects::order, require_new};
 use crate::{
     database::Written,
-    idempotency,
+    entries::{delete, entry, replace},
+    failure, idempotency,
     item::{self, EXPIRES, Item, REVISION},
     jobs,
     keys::{self, Key},
@@ -32,8 +34,9 @@ impl MonitorStore for DynamoDbProject {
         record: Option<IdempotencyRecord>,
     ) -> Result<(), StoreError> {
         let table = self.table();
-        let write = put(table, &monitor)?.set(REVISION, item::number(1)).if_new();
-        require_new(table.database, vec![write], record.as_ref()).await
+        let mut writes = vec![put(table, &monitor)?.set(REVISION, item::number(1)).if_new()];
+        writes.extend(entries(table, &monitor));
+        require_new(table.database, writes, record.as_ref()).await
     }
 
     async fn monitor(&self, id: &MonitorId) -> Result<Option<Monitor>, StoreError> {
@@ -59,9 +62,22 @@ impl MonitorStore for DynamoDbProject {
 
     async fn delete_monitor(&self, id: &MonitorId) -> Result<bool, StoreError> {
         let table = self.table();
-        let write = Write::delete(MONITOR, Key::monitor(table.project, id)).if_there();
-        let written = table.database.write(&[write], &mut RetryPolicy::new()).await?;
-        Ok(matches!(written, Written::All))
+        let key = Key::monitor(table.project, id);
+        let mut retry = RetryPolicy::new();
+        loop {
+            let Some(item) = table.database.get(MONITOR, &key).await? else { return Ok(false) };
+            let mut writes = vec![Write::delete(MONITOR, key.clone()).if_revision(item.revision()?)];
+            writes.extend(entries(table, &item.document()?).iter().map(delete));
+            if let Written::All = table.database.write(&writes, &mut retry).await? {
+                return Ok(true);
+            }
+            if !retry.wait().await {
+                return Err(failure::contended(
+                    "TransactWriteItems",
+                    "other requests kept changing the monitor",
+                ));
+            }
+        }
     }
 
     async fn monitor_run(
@@ -110,20 +126,36 @@ impl MonitorStore for DynamoDbProject {
 }
 
 fn put(table: ProjectTable<'_>, monitor: &Monitor) -> Result<Write, StoreError> {
-    let (id, created) = (&monitor.id, keys::time(monitor.created_at));
-    let folded = keys::fold(monitor.name.as_str());
-    let write = Write::put_document(MONITOR, Key::monitor(table.project, id), monitor)?
-        .set(Index::Made.sort(), item::text(format!("{}{created}#{id}", keys::MONITOR)))
-        .set(Index::Name.sort(), item::text(format!("{}{folded}{}{created}#{id}", keys::MONITOR, keys::END)));
+    let write = Write::put_document(MONITOR, Key::monitor(table.project, &monitor.id), monitor)?;
     Ok(overdue::mark_monitor(write, monitor))
 }
 
+fn entries(table: ProjectTable<'_>, monitor: &Monitor) -> Vec<Write> {
+    let (id, created) = (&monitor.id, keys::time(monitor.created_at));
+    let folded = keys::fold(monitor.name.as_str());
+    let row = format!("{}{id}", keys::MONITOR);
+    let entry = |index, text: String| entry(MONITOR, table.project.as_str(), index, &text, row.clone());
+    vec![
+        entry(Index::Made, format!("{}{created}#{id}", keys::MONITOR)),
+        entry(Index::Name, format!("{}{folded}{}{created}#{id}", keys::MONITOR, keys::END)),
+    ]
+}
+
 fn put_run(table: ProjectTable<'_>, run: &MonitorRun) -> Result<Write, StoreError> {
-    let planned = keys::time(run.planned_at);
-    let expires = later(run.planned_at, MONITOR_RUN_RETENTION).as_second();
-    Ok(Write::put_document(RUN, Key::monitor_run(table.project, &run.monitor_id, &run.id), run)?
-        .set(Index::Made.sort(), item::text(format!("{}{planned}#{}", keys::MONITOR_RUN, run.id)))
-        .set(EXPIRES, item::number(expires)))
+    let key = Key::monitor_run(table.project, &run.monitor_id, &run.id);
+    Ok(Write::put_document(RUN, key, run)?.set(EXPIRES, expiry(run)))
+}
+
+/// The entry of a run. It never moves.
+fn run_entry(table: ProjectTable<'_>, run: &MonitorRun) -> Write {
+    let partition = Key::monitor_runs(table.project, &run.monitor_id);
+    let text = format!("{}{}#{}", keys::MONITOR_RUN, keys::time(run.planned_at), run.id);
+    let row = format!("{}{}", keys::MONITOR_RUN, run.id);
+    entry(RUN, partition, Index::Made, &text, row).set(EXPIRES, expiry(run))
+}
+
+fn expiry(run: &MonitorRun) -> AttributeValue {
+    item::number(later(run.planned_at, MONITOR_RUN_RETENTION).as_second())
 }
 
 async fn change(
@@ -143,14 +175,17 @@ async fn change(
         } else {
             Write::check(MONITOR, key.clone()).if_revision(item.revision()?)
         };
+        let moved = replace(&entries(table, &before), entries(table, &monitor));
         let mut writes = vec![own];
         if let Some(NewMonitorRun { run, jobs, record }) = &run {
             writes.push(put_run(table, run)?.set(REVISION, item::number(1)).if_new());
             writes.extend(record.as_ref().map(idempotency::put));
             writes.extend(jobs::calls(table.database, jobs));
+            writes.push(run_entry(table, run));
         } else if !is_changed {
             return Ok(Some(monitor));
         }
+        writes.extend(moved.iter().cloned());
         match table.database.write(&writes, &mut retry).await? {
             Written::All => return Ok(Some(monitor)),
             // The monitor has not changed, so its run exists, or the request was repeated.
@@ -162,6 +197,7 @@ async fn change(
                     return Ok(Some(monitor));
                 }
                 writes.truncate(1);
+                writes.extend(moved);
                 if let Written::All = table.database.write(&writes, &mut retry).await? {
                     return Ok(Some(monitor));
                 }

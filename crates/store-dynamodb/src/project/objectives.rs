@@ -8,6 +8,7 @@ use onerun_store::{ChangeError, Decide, IdempotencyRecord, SortBy, StoreError};
 
 use crate::{
     database::Written,
+    entries::{entry, replace},
     item::{self, REVISION},
     keys::{self, Key},
     lists,
@@ -23,11 +24,19 @@ const WHAT: &str = "objective";
 const VERSION: &str = "objective version";
 
 fn put(table: ProjectTable<'_>, objective: &Objective) -> Write {
+    let key = Key::objective(table.project, &objective.id);
+    Write::put(WHAT, key, &record::objective_body(objective))
+}
+
+fn entries(table: ProjectTable<'_>, objective: &Objective) -> Vec<Write> {
     let (id, created) = (&objective.id, keys::time(objective.created_at));
     let folded = keys::fold(objective.name.as_str());
-    Write::put(WHAT, Key::objective(table.project, id), &record::objective_body(objective))
-        .set(Index::Made.sort(), item::text(format!("objective#{created}#{id}")))
-        .set(Index::Name.sort(), item::text(format!("objective#{folded}{}{created}#{id}", keys::END)))
+    let entry =
+        |index, text: String| entry(WHAT, table.project.as_str(), index, &text, format!("objective#{id}"));
+    vec![
+        entry(Index::Made, format!("objective#{created}#{id}")),
+        entry(Index::Name, format!("objective#{folded}{}{created}#{id}", keys::END)),
+    ]
 }
 
 fn put_version(table: ProjectTable<'_>, objective: &Objective) -> Write {
@@ -41,7 +50,9 @@ pub(super) async fn insert(
     record: Option<&IdempotencyRecord>,
 ) -> Result<(), StoreError> {
     let newest = put(table, objective).set(REVISION, item::number(1)).if_new();
-    require_new(table.database, vec![newest, put_version(table, objective)], record).await
+    let mut writes = vec![newest, put_version(table, objective)];
+    writes.extend(entries(table, objective));
+    require_new(table.database, writes, record).await
 }
 
 /// One objective at its newest version.
@@ -88,7 +99,8 @@ pub(super) async fn change(
         if after == before {
             return Ok(Some(after));
         }
-        let writes = [put(table, &after).revise(item.revision()?), put_version(table, &after)];
+        let mut writes = vec![put(table, &after).revise(item.revision()?), put_version(table, &after)];
+        writes.extend(replace(&entries(table, &before), entries(table, &after)));
         match table.database.write(&writes, &mut retry).await? {
             Written::All => return Ok(Some(after)),
             // The objective has not changed, so its next version exists already.

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::{
     counts::Counts,
     database::Written,
+    entries::entry,
     item::{self, Item, REVISION, SORT},
     jobs,
     keys::{self, PERSONA_NUMBER, SimulationKeys},
@@ -25,9 +26,15 @@ pub(super) const WHAT: &str = "persona";
 const EXPLICIT: &str = "explicit personas";
 
 fn put(keys: &SimulationKeys, persona: &Persona) -> Write {
-    let (created, seq) = (keys::time(persona.created_at), keys::number(persona.seq.into()));
     Write::put(WHAT, keys.persona(&persona.id), &record::persona_body(persona))
-        .set(Index::Made.sort(), item::text(format!("persona#{created}#{seq}")))
+}
+
+/// The entry of a persona. It never moves.
+fn put_entry(keys: &SimulationKeys, persona: &Persona) -> Write {
+    let (created, seq) = (keys::time(persona.created_at), keys::number(persona.seq.into()));
+    let text = format!("persona#{created}#{seq}");
+    let row = keys.persona(&persona.id);
+    entry(WHAT, row.partition, Index::Made, &text, row.sort)
 }
 
 /// Adds a persona and its jobs, unless its simulation has a persona with that number or belongs to
@@ -44,6 +51,7 @@ pub(super) async fn add(
         Write::put_bare("persona's number", keys.persona_number(persona.seq)).if_new(),
         Counts::of_persona(persona.approval).write(counter_shard),
     ];
+    writes.push(put_entry(&keys, persona));
     writes.extend(jobs::calls(table.database, jobs));
     match table.database.write(&writes, &mut RetryPolicy::new()).await? {
         Written::All => Ok(true),
@@ -101,10 +109,9 @@ pub(super) async fn list(
     simulation: &SimulationId,
     page: &PageRequest,
 ) -> Result<Page<Persona>, StoreError> {
-    let query = Query::new(WHAT, table.keys(simulation).partition)
-        .by(Index::Made, Direction::Descending)
-        .beginning("persona#");
-    lists::page(table.database, query, page, record::persona).await
+    let query = |shard| Query::new(WHAT, shard).by(Index::Made, Direction::Descending).beginning("persona#");
+    let queries = table.keys(simulation).shards().into_iter().map(query).collect();
+    lists::merged_page(table.database, queries, page, |entry| entry.key.clone(), record::persona).await
 }
 
 pub(super) async fn change(

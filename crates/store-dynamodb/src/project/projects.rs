@@ -8,6 +8,7 @@ use onerun_store::{ChangeError, Decide, IdempotencyRecord, PageBuilder, SortBy, 
 
 use crate::{
     database::{Database, Written},
+    entries::{entry, replace},
     item::{self, Item, REVISION},
     keys::{self, Key},
     lists,
@@ -22,11 +23,21 @@ use super::{contended, require_new};
 const WHAT: &str = "project";
 
 fn put(project: &Project) -> Write {
+    Write::put(WHAT, Key::project(&project.id), &record::project_body(project))
+}
+
+/// What a project sorts by.
+fn text(project: &Project, index: Index) -> String {
     let (id, created) = (&project.id, keys::time(project.created_at));
-    let folded = keys::fold(project.name.as_str());
-    Write::put(WHAT, Key::project(id), &record::project_body(project))
-        .set(Index::Made.sort(), item::text(format!("{created}#{id}")))
-        .set(Index::Name.sort(), item::text(format!("{folded}{}{created}#{id}", keys::END)))
+    match index {
+        Index::Name => format!("{}{}{created}#{id}", keys::fold(project.name.as_str()), keys::END),
+        _ => format!("{created}#{id}"),
+    }
+}
+
+fn entries(project: &Project) -> Vec<Write> {
+    let entry = |index| entry(WHAT, keys::PROJECTS, index, &text(project, index), project.id.as_str());
+    [Index::Made, Index::Name].map(entry).into()
 }
 
 pub(crate) async fn insert(
@@ -34,8 +45,9 @@ pub(crate) async fn insert(
     project: &Project,
     record: Option<&IdempotencyRecord>,
 ) -> Result<(), StoreError> {
-    let write = put(project).set(REVISION, item::number(1)).if_new();
-    require_new(database, vec![write], record).await
+    let mut writes = vec![put(project).set(REVISION, item::number(1)).if_new()];
+    writes.extend(entries(project));
+    require_new(database, writes, record).await
 }
 
 pub(crate) async fn exists(database: &Database, id: &ProjectId) -> Result<bool, StoreError> {
@@ -53,7 +65,7 @@ pub(crate) async fn list(
     let query = Query::new(WHAT, keys::PROJECTS).by(index, direction);
     match within {
         ProjectAccess::All => lists::page(database, query, page, record::project).await,
-        ProjectAccess::Only(ids) => named(database, ids, &query, direction, page).await,
+        ProjectAccess::Only(ids) => named(database, ids, &query, (index, direction), page).await,
     }
 }
 
@@ -62,20 +74,20 @@ async fn named(
     database: &Database,
     ids: &BTreeSet<ProjectId>,
     query: &Query,
-    direction: Direction,
+    (index, direction): (Index, Direction),
     page: &PageRequest,
 ) -> Result<Page<Project>, StoreError> {
     let (skip, after) = match &page.start {
         Start::Offset(offset) => (usize::try_from(*offset).unwrap_or(usize::MAX), None),
-        Start::After(position) => (0, Some(query.place(position)?.0)),
+        Start::After(position) => (0, Some(query.place(position)?)),
     };
     let found = database.get_all(WHAT, ids.iter().map(Key::project).collect()).await?;
     let mut projects = Vec::new();
     for attributes in found.into_values() {
-        let item = Item::new(WHAT, attributes);
-        projects.push((query.entry(&item)?, item));
+        let project = record::project(&Item::new(WHAT, attributes))?;
+        projects.push((text(&project, index), project));
     }
-    projects.sort_by(|(one, _), (other, _)| one.sort.cmp(&other.sort));
+    projects.sort_by(|(one, _), (other, _)| one.cmp(other));
     if direction == Direction::Descending {
         projects.reverse();
     }
@@ -85,8 +97,8 @@ async fn named(
         (Some(after), Direction::Descending) => sort < after,
     };
     let mut built = PageBuilder::new(page.limit);
-    for (entry, item) in projects.into_iter().filter(|(entry, _)| follows(&entry.sort)).skip(skip) {
-        if !built.push(record::project(&item)?, entry.position) {
+    for (sort, project) in projects.into_iter().filter(|(sort, _)| follows(sort)).skip(skip) {
+        if !built.push(project, query.position(&sort)) {
             break;
         }
     }
@@ -115,8 +127,9 @@ pub(super) async fn change(
         if after == before {
             return Ok(after);
         }
-        let write = put(&after).revise(item.revision()?);
-        if let Written::All = database.write(&[write], &mut retry).await? {
+        let mut writes = vec![put(&after).revise(item.revision()?)];
+        writes.extend(replace(&entries(&before), entries(&after)));
+        if let Written::All = database.write(&writes, &mut retry).await? {
             return Ok(after);
         }
         if !retry.wait().await {
@@ -125,7 +138,7 @@ pub(super) async fn change(
     }
 }
 
-/// The index for the order of a list with names.
+/// The order of a list with names.
 pub(super) fn order(sort: SortBy) -> (Index, Direction) {
     match sort {
         SortBy::CreatedAt(direction) => (Index::Made, direction),

@@ -1,5 +1,5 @@
-//! Simulations: an entry in the project's partition, from which lists are read, and the simulation
-//! itself in its own partition, with its counts.
+//! Simulations: entries in the project's partition, from which lists are read, the simulation itself in its own
+//! partition, and its counts in those of its shards.
 
 use std::{cmp::Reverse, collections::VecDeque};
 
@@ -17,6 +17,7 @@ use onerun_store::{
 use crate::{
     counts::Totals,
     database::{AT_ONCE, Found, Written},
+    entries::{entry, replace},
     idempotency,
     item::{self, AGENT, FACETS, FOLDED, Item, REVISION, STATUS},
     jobs,
@@ -34,17 +35,22 @@ use super::{ProjectTable, agents, contended, conversations, duplicate, find, obj
 pub(super) const WHAT: &str = "simulation";
 pub(super) const COUNTS: &str = "simulation's counts";
 
-fn put_entry(table: ProjectTable<'_>, simulation: &Simulation) -> Write {
+fn entries(table: ProjectTable<'_>, simulation: &Simulation) -> Vec<Write> {
     let (id, created) = (&simulation.id, keys::time(simulation.created_at));
     let (folded, status) = (keys::fold(simulation.name.as_str()), simulation.status.as_str());
-    Write::put_bare(WHAT, Key::entry(table.project, id))
-        .set(Index::Made.sort(), item::text(format!("simulation#{created}#{id}")))
-        .set(Index::Name.sort(), item::text(format!("simulation#{folded}{}{created}#{id}", keys::END)))
-        .set(Index::Status.sort(), item::text(format!("simulation#{status}#{created}#{id}")))
-        .set(FOLDED, item::text(folded))
-        .set(FACETS, item::texts(keys::facets(&simulation.name, &simulation.metadata)))
-        .set(STATUS, item::text(status))
-        .set(AGENT, item::text(simulation.agent_id.as_str()))
+    let entry = |index, text: String| {
+        entry(WHAT, table.project.as_str(), index, &text, format!("simulation#{id}"))
+            .set(FOLDED, item::text(folded.clone()))
+            .set(FACETS, item::texts(keys::facets(&simulation.name, &simulation.metadata)))
+            .set(AGENT, item::text(simulation.agent_id.as_str()))
+    };
+    vec![
+        entry(Index::Made, format!("simulation#{created}#{id}")),
+        // Only lists by name filter by status. Others are in the order of the status.
+        entry(Index::Name, format!("simulation#{folded}{}{created}#{id}", keys::END))
+            .set(STATUS, item::text(status)),
+        entry(Index::Status, format!("simulation#{status}#{created}#{id}")),
+    ]
 }
 
 fn put(table: ProjectTable<'_>, simulation: &Simulation, pinned: &[ObjectiveRef]) -> Write {
@@ -72,18 +78,18 @@ pub(super) async fn insert(
     let revision = || item::number(1);
     let mut writes = vec![
         put(table, simulation, pinned).set(REVISION, revision()).if_new(),
-        put_entry(table, simulation).if_new(),
         agents::count_simulation(table, &simulation.agent_id),
     ];
     let counter_shards = table.keys(&simulation.id).counter_shards();
     writes
         .extend(counter_shards.into_iter().map(|key| Write::put_bare(COUNTS, key).set(REVISION, revision())));
+    writes.extend(entries(table, simulation));
     writes.extend(personas::put_explicit(&table.keys(&simulation.id), explicit_personas));
     writes.extend(jobs::calls(table.database, jobs));
     writes.extend(record.map(idempotency::put));
     match table.database.write(&writes, &mut RetryPolicy::new()).await? {
         Written::All => Ok(()),
-        Written::Failed(failed) if failed == [2] => {
+        Written::Failed(failed) if failed == [1] => {
             Err(StoreError::Corrupt { what: WHAT, reason: "it names an unknown agent".into() })
         }
         Written::Failed(failed) => Err(duplicate(&writes, &failed)),
@@ -178,7 +184,7 @@ fn no_agent() -> StoreError {
     StoreError::Corrupt { what: WHAT, reason: "its agent is missing".into() }
 }
 
-/// All matches of the list, in the order of an index.
+/// All matches of the list, by time of creation or by name.
 fn all(table: ProjectTable<'_>, list: &ListSimulations, index: Index, direction: Direction) -> Query {
     let status = list.status.map(|status| status.as_str().to_owned());
     narrowed(table, list).by(index, direction).beginning("simulation#").equal(STATUS, status)
@@ -250,7 +256,7 @@ async fn longest_waiting(
     fill(table, entries.without(waiting), page).await
 }
 
-/// The prefix of the position of a simulation that waits for a worker. No index has this name.
+/// The prefix of the position of a simulation that waits for a worker. No list has this name.
 const WAITING: &str = "waiting";
 
 /// A simulation that waits for a worker.
@@ -312,11 +318,8 @@ async fn queues(
     let queues: Vec<Option<(Entry, SimulationQueue)>> = stream::iter(candidates)
         .map(|entry| async move {
             let simulation = id(&entry.key)?;
-            let query = Query::new("conversation", table.keys(&simulation).partition)
-                .by(Index::Wait, Direction::Ascending)
-                .beginning("conversation#queued#")
-                .limit(limit);
-            let found = table.database.entries(&query).await?;
+            let queries = conversations::queue(&table.keys(&simulation));
+            let found = lists::first(table.database, queries, limit).await?;
             let conversations: Result<VecDeque<_>, StoreError> =
                 found.iter().map(|entry| Ok((turn(&entry.sort)?, conversations::id(&entry.key)?))).collect();
             let queue = SimulationQueue { simulation, conversations: conversations? };
@@ -333,8 +336,7 @@ async fn queues(
     Ok(queues)
 }
 
-/// The time of a conversation's turn, in microseconds since 1970, from its entry: `conversation#queued#` time `#`
-/// number.
+/// The time of a conversation's turn, in microseconds since 1970, from its entry: time `#` number.
 fn turn(sort: &str) -> Result<i64, StoreError> {
     let mut parts = sort.rsplit('#').map(str::parse::<i64>);
     let (Some(Ok(seq)), Some(Ok(queued_at))) = (parts.next(), parts.next()) else {
@@ -380,7 +382,7 @@ pub(super) async fn change(
             writes.push(Write::check(WHAT, key).if_revision(stored.revision));
         } else {
             writes.push(put(table, &after, &stored.pinned).revise(stored.revision));
-            writes.push(put_entry(table, &after));
+            writes.extend(replace(&entries(table, &before), entries(table, &after)));
             // If the state has changed since the decision, nothing is written.
             let revision = stored.revision + 1;
             let close = |key| Write::update(COUNTS, key).set(REVISION, item::number(revision));

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::{
     counts::{Counts, UNSETTLED},
     database::{Changed, Written, unique},
+    entries::replace,
     idempotency, jobs,
     keys::{self, SimulationKeys, TranscriptKeys},
     overdue,
@@ -32,7 +33,7 @@ use super::{
         simulations::{self, COUNTS},
         transcripts,
     },
-    EVALUATION, WHAT, put, put_entry,
+    EVALUATION, WHAT, entries, put,
 };
 
 /// The lessons of earlier tries of a change.
@@ -277,10 +278,7 @@ fn plan(
         after.replies.add(&turn.idempotency_key, place);
         others.extend((place == ReplyPlace::OwnItem).then(|| transcripts::keep(&transcript, &turn)));
     }
-    let is_moved = before.conversation.status != after.conversation.status
-        || before.conversation.queued_at != after.conversation.queued_at
-        || before.conversation.is_settled() != after.conversation.is_settled();
-    others.extend(is_moved.then(|| put_entry(keys, &after.conversation)));
+    others.extend(replace(&entries(keys, &before.conversation), entries(keys, &after.conversation)));
     others.extend(evaluations.iter().map(|evaluation| record_evaluation(&transcript, evaluation)));
     others.extend(jobs::calls(table.database, &jobs));
     others.extend(record.as_ref().map(idempotency::put));

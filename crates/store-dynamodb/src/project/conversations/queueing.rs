@@ -20,12 +20,12 @@ use super::{
         ProjectTable, contended, duplicate, personas,
         simulations::{self, COUNTS},
     },
-    WHAT, put, put_entry,
+    WHAT, entries, put,
 };
 
 /// How many conversations one transaction adds at most, so that it stays within DynamoDB's bound
-/// with the counts, the numbers and the check.
-const MAX_ADDED: usize = 40;
+/// of 100 items with the counts and the numbers.
+const MAX_ADDED: usize = 30;
 
 /// The taken numbers: one bit each.
 const TAKEN: &str = "taken";
@@ -95,7 +95,7 @@ async fn add_some(
         match table.database.write(&writes, &mut retry).await? {
             Written::All => return Ok(()),
             // Only ids that exist already failed; reading again would not help.
-            Written::Failed(failed) if failed.iter().all(|index| *index < 2 * added.len()) => {
+            Written::Failed(failed) if failed.iter().all(|index| *index < added.len()) => {
                 return Err(duplicate(&writes, &failed).into());
             }
             Written::Failed(_) if retry.wait().await => {}
@@ -104,7 +104,7 @@ async fn add_some(
     }
 }
 
-/// The conversations with their entries, then their numbers, then their counts.
+/// The conversations, then their numbers, their counts and their entries.
 fn additions(
     keys: &SimulationKeys,
     stored: &StoredSimulation,
@@ -113,10 +113,9 @@ fn additions(
 ) -> Vec<Write> {
     let put_new = |conversation: &&Conversation| {
         let stored = StoredConversation::new((*conversation).clone());
-        let own = put(keys, &stored).set(REVISION, item::number(stored.revision)).if_new();
-        [own, put_entry(keys, conversation).if_new()]
+        put(keys, &stored).set(REVISION, item::number(stored.revision)).if_new()
     };
-    let mut writes: Vec<Write> = added.iter().flat_map(put_new).collect();
+    let mut writes: Vec<Write> = added.iter().map(put_new).collect();
     writes.push(numbers);
     let mut counts: BTreeMap<Key, Counts> = BTreeMap::new();
     for conversation in added {
@@ -129,6 +128,7 @@ fn additions(
         counts.write(Write::update(COUNTS, counter_shard)).if_revision(stored.revision)
     };
     writes.extend(counts.into_iter().map(update));
+    writes.extend(added.iter().flat_map(|conversation| entries(keys, conversation)));
     writes
 }
 
