@@ -50,8 +50,9 @@ impl Aws {
     }
 
     /// The store in a DynamoDB table.
-    pub(crate) fn store(&self, table: &str) -> DynamoDbStore {
-        DynamoDbStore::connect(&self.sdk, self.config.dynamodb.clone(), table)
+    pub(crate) fn store(&self, table: &str, job_shards: u32) -> DynamoDbStore {
+        let store = DynamoDbStore::connect(&self.sdk, self.config.dynamodb.clone(), table);
+        store.with_job_shards(job_shards)
     }
 
     /// A client of Secrets Manager.

@@ -13,6 +13,8 @@ use crate::keys::PAUSE;
 /// that API Gateway waits.
 const TURN: SignedDuration = SignedDuration::from_secs(20);
 
+const JOB_SHARDS: u32 = 4;
+const MAX_JOB_SHARDS: u32 = 32;
 const TTL: SignedDuration = SignedDuration::from_secs(300);
 /// The secret is read at most once in this time: see [`PAUSE`].
 const MIN_TTL: i64 = PAUSE.as_secs();
@@ -56,6 +58,7 @@ pub(crate) enum KeyConfig {
 /// | variable | default | meaning |
 /// |---|---|---|
 /// | `ONERUN_TABLE` | must be set | the DynamoDB table |
+/// | `ONERUN_JOB_SHARDS` | 4 | the number of shards of jobs in the table, 1 to 32; the same for all functions |
 /// | `ONERUN_LEASE_SECONDS` | 300 | how long a worker may be silent before its conversation is queued again |
 /// | `ONERUN_TURN_SECONDS` | 20 | how long a call waits for the persona's reply |
 /// | `ONERUN_REPLY_SECONDS` | 120 | how long the persona's reply may take; the function's timeout must be 15 s longer |
@@ -64,6 +67,7 @@ pub(crate) enum KeyConfig {
 pub(crate) struct EngineConfig {
     pub(crate) aws: AwsConfig,
     pub(crate) table: String,
+    pub(crate) job_shards: u32,
     pub(crate) settings: Settings,
 }
 
@@ -109,6 +113,15 @@ pub(crate) struct RotationConfig {
     pub(crate) aws: AwsConfig,
     pub(crate) api_url: String,
     pub(crate) overlap: SignedDuration,
+}
+
+fn job_shards(variables: &mut Variables<'_>) -> u32 {
+    const NAME: &str = "ONERUN_JOB_SHARDS";
+    let Some(text) = variables.text(NAME) else { return JOB_SHARDS };
+    text.parse().ok().filter(|shards| (1..=MAX_JOB_SHARDS).contains(shards)).unwrap_or_else(|| {
+        variables.refuse(NAME, &format!("must be an integer from 1 to {MAX_JOB_SHARDS}"));
+        JOB_SHARDS
+    })
 }
 
 fn aws(variables: &mut Variables<'_>) -> AwsConfig {
@@ -176,7 +189,7 @@ impl EngineConfig {
             String::new()
         };
         let settings = variables.settings(Settings { turn: TURN, ..Settings::default() });
-        Self { aws: aws(variables), table, settings }
+        Self { aws: aws(variables), table, job_shards: job_shards(variables), settings }
     }
 }
 
@@ -273,6 +286,7 @@ mod tests {
                 ("AUTH_SECRET_TTL_SECONDS", "-1"),
                 ("AUTH_ROTATION_OVERLAP_SECONDS", "604801"),
                 ("ONERUN_TURN_SECONDS", "0"),
+                ("ONERUN_JOB_SHARDS", "33"),
                 ("AWS_ENDPOINT_URL", "localhost:8000"),
             ],
         )
@@ -284,6 +298,7 @@ mod tests {
             "AUTH_SECRET_TTL_SECONDS: must be an integer from 5 to 3600",
             "AUTH_ROTATION_OVERLAP_SECONDS: must be an integer from 30 to 604800",
             "ONERUN_TURN_SECONDS: ",
+            "ONERUN_JOB_SHARDS: must be an integer from 1 to 32",
             "AWS_ENDPOINT_URL: must be a URL",
         ] {
             assert!(errors.contains(name), "{name}: {errors}");

@@ -107,7 +107,7 @@ pub fn tick() -> ExitCode {
         let (config, names) = variables.finish((config, names))?;
         let aws = Aws::new(config.aws.clone());
         let engine = engine(&aws, &config, Arc::new(ModelNames(names)));
-        let tick = &Tick::new(engine, aws.store(&config.table));
+        let tick = &Tick::new(engine, aws.store(&config.table, config.job_shards));
         lambda_runtime::run(service_fn(|event| tick.run(event))).await
     })
 }
@@ -156,7 +156,7 @@ fn start(main: impl AsyncFnOnce(Variables<'static>) -> Result<(), lambda_runtime
 fn engine(aws: &Aws, config: &EngineConfig, models: Arc<dyn FunctionModels>) -> Engine {
     let redaction = Arc::clone(models.redaction());
     Engine::new(EngineParts {
-        store: Arc::new(aws.store(&config.table)),
+        store: Arc::new(aws.store(&config.table, config.job_shards)),
         models,
         clock: Arc::new(SystemClock),
         random: Arc::new(OsRandom),

@@ -37,6 +37,8 @@ pub(crate) const AT_ONCE: usize = 16;
 pub(crate) struct Database {
     client: Client,
     table: String,
+    /// The number of shards of jobs.
+    pub(crate) job_shards: u32,
     /// The last number that [`order`](Self::order) returned.
     last: AtomicU64,
 }
@@ -137,7 +139,12 @@ impl<'a> Answers<'a> {
 
 impl Database {
     pub(crate) fn new(client: Client, table: String) -> Self {
-        Self { client, table, last: AtomicU64::new(0) }
+        Self { client, table, job_shards: keys::SHARDS, last: AtomicU64::new(0) }
+    }
+
+    /// The same table with this number of shards of jobs.
+    pub(crate) fn with_job_shards(&self, job_shards: u32) -> Self {
+        Self { job_shards, ..Self::new(self.client.clone(), self.table.clone()) }
     }
 
     /// A number greater than all earlier ones of this process, and roughly ordered between

@@ -24,7 +24,7 @@ use crate::{
     database::{AT_ONCE, Changed, Database, Written, token},
     entries, failure,
     item::{self, BODY, DUE, EXPIRES, Item, SHARD},
-    keys::{self, Key, LAST, SHARDS},
+    keys::{self, Key, LAST},
     lists,
     query::{Entry, Index, Query},
     record,
@@ -61,7 +61,7 @@ fn call(database: &Database, job: &Job) -> Write {
         .set_new(BODY, item::text(record::job_body(job).to_string()))
         .set_new(ADDED, item::text(added.clone()))
         .set_new(DUE, item::text(at_once(&added, job.project_id.as_str())))
-        .set_new(SHARD, item::text(keys::due_shard(WHAT, keys::shard(job.id.as_str(), SHARDS))))
+        .set_new(SHARD, item::text(shard_of(database, job.id.as_str())))
         .add(CALLS, 1)
         .add(DELIVERIES, 0)
 }
@@ -104,7 +104,7 @@ pub(crate) async fn claim(
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut retry = RetryPolicy::new();
     loop {
-        let mut due = due(database, now).await?;
+        let mut due = due(database, database.job_shards, now).await?;
         due.retain(|job| job.kind() == kind);
         let due = in_turns(due, served, wanted);
         let found = due.len();
@@ -122,20 +122,24 @@ pub(crate) async fn claim(
 }
 
 /// Writes due jobs so that the table's stream delivers them again: those that were enqueued, and sent
-/// again, before `sent_before`; retries that are due; and jobs whose claim has expired. Returns how many.
+/// again, before `sent_before`; retries that are due; and jobs whose claim has expired. Moves them to the shard that they
+/// have by the present number of shards. Returns how many.
 pub(crate) async fn send_again(
     database: &Database,
     sent_before: Timestamp,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
     let sent_before = keys::time(sent_before);
-    let mut due = due(database, now).await?;
+    let mut due = due(database, MAX_SHARDS, now).await?;
     due.retain(|job| job.sent.as_ref().is_none_or(|sent| *sent < sent_before));
     let sent: Vec<bool> = stream::iter(due)
         .map(|job| async move {
             let due = sent_again(&job.added, &job.project, now);
-            let write =
-                Write::update(WHAT, job.key).set(DUE, item::text(due)).if_equal(DUE, item::text(job.due));
+            let shard = shard_of(database, &job.key.sort);
+            let write = Write::update(WHAT, job.key)
+                .set(DUE, item::text(due))
+                .set(SHARD, item::text(shard))
+                .if_equal(DUE, item::text(job.due));
             // If the condition fails, the job was claimed or completed meanwhile.
             database.update(&write).await.map(|changed| matches!(changed, Changed::Yes(_)))
         })
@@ -155,15 +159,23 @@ struct Due {
     sent: Option<String>,
 }
 
+/// The most shards of jobs. The tick reads all of them, so that no job is lost when the number changes.
+pub(crate) const MAX_SHARDS: u32 = 32;
+
+/// The shard in which a job waits.
+fn shard_of(database: &Database, id: &str) -> String {
+    keys::due_shard(WHAT, keys::shard(id, database.job_shards))
+}
+
 /// The jobs of a shard, in the order of their claims.
 fn queue(shard: u32) -> Query {
     Query::new(WHAT, keys::due_shard(WHAT, shard)).by(Index::Due, Direction::Ascending)
 }
 
-/// The oldest due jobs, in the order they were enqueued.
-async fn due(database: &Database, now: Timestamp) -> Result<Vec<Due>, StoreError> {
+/// The oldest due jobs of some shards, in the order they were enqueued.
+async fn due(database: &Database, shards: u32, now: Timestamp) -> Result<Vec<Due>, StoreError> {
     let overdue = overdue(now);
-    let queries = (0..SHARDS).flat_map(|shard| {
+    let queries = (0..shards).flat_map(|shard| {
         let query = || queue(shard).limit(WINDOW);
         [query().beginning("0#"), query().between("1#", overdue.clone())]
     });
@@ -386,7 +398,7 @@ fn dead_entry(id: &JobId, order: &str) -> Write {
 
 /// When the next job of a kind is due.
 pub(crate) async fn next_due(database: &Database, kind: JobKind) -> Result<Option<Timestamp>, StoreError> {
-    let first: BTreeSet<String> = stream::iter(0..SHARDS)
+    let first: BTreeSet<String> = stream::iter(0..database.job_shards)
         .map(|shard| async move {
             for job in database.query(&queue(shard).limit(WINDOW)).await? {
                 let job = Due::read(&job)?;

@@ -132,12 +132,18 @@ impl Key {
         format!("{project}#usage#{shard}")
     }
 
-    pub(crate) fn audit_entry(sequence: u64) -> Self {
-        Self::new(AUDIT, format!("entry#{}", number(sequence)))
+    /// An entry of the audit trail, in the partition of a month such as `2031-03`.
+    pub(crate) fn audit_entry(month: &str, sequence: u64) -> Self {
+        Self::new(format!("audit#{month}"), format!("entry#{}", number(sequence)))
     }
 
     pub(crate) fn audit_head() -> Self {
-        Self::new(AUDIT, "head")
+        Self::new("audit", "head")
+    }
+
+    /// The item that says that the trail has begun.
+    pub(crate) fn audit_start() -> Self {
+        Self::new("audit", "start")
     }
 }
 
@@ -175,8 +181,6 @@ pub(crate) const PROJECTS: &str = "projects";
 pub(crate) const DEAD_JOB_LIST: &str = "dead-jobs#list";
 
 pub(crate) const KEYS: &str = "keys";
-
-pub(crate) const AUDIT: &str = "audit";
 
 /// A partition of the index of due times.
 pub(crate) fn due_shard(kind: &'static str, shard: u32) -> String {

@@ -40,8 +40,9 @@
 //! | `key-calls` | hash | the answer to a request about keys under an `Idempotency-Key`. Removed by its `expires` |
 //! | `idempotency#`hash | `record` | the same for other requests |
 //! | `key-rates#`bucket | length`#`start | the number of requests in a window. Removed by its `expires` |
-//! | `audit` | `entry#`sequence | an entry of the audit trail |
-//! | | `head` | the number and hash of the last entry |
+//! | `audit#`month | `entry#`sequence | an entry of the audit trail |
+//! | `audit` | `head` | the number and hash of the last entry, and the first number of each month |
+//! | | `start` | says that the trail has begun |
 //!
 //! A partition takes 1,000 writes and 3,000 reads of a unit a second. So nothing that grows with the conversations of a
 //! simulation, or with the requests of a stack, has one partition: a conversation has its own, what all of a
@@ -77,7 +78,7 @@
 //! | `queued` | queued conversations, longest waiting first | |
 //!
 //! The global index `by-due` sorts by (`lane`, `due`), for searches over all projects, and lags. Its lanes are 16 shards of
-//! marks of leases, and four each of jobs, expiries, ends of simulations whose transcripts are not deleted, and
+//! marks of leases, up to 32 of jobs, as configured, and four each of expiries, ends of simulations whose transcripts are not deleted, and
 //! next planned times of monitors.
 //!
 //! Alternatives were local indexes, which bind all that they sort to one partition that DynamoDB cannot split, and global
@@ -115,13 +116,13 @@
 //! | `persona_seqs` | `Query` of the keys of numbers |
 //! | `change_persona` | snapshot of simulation and persona; transaction: persona on its revision, its counter shard on the simulation's, jobs |
 //! | `add_conversations` | snapshot of simulation and numbers; transactions of 30: conversations, their entries, numbers on their revision, counter shards on the simulation's |
-//! | `conversation` | `GetItem`; with evaluations, `GetItem` of the simulation; `BatchGetItem` of versions, and of persona and evaluations |
+//! | `conversation` | `GetItem`; `BatchGetItem` of the persona, and with evaluations of these, the simulation and the versions |
 //! | `conversations` | a `Query` a shard, or of the queue; then `BatchGetItem` of 21 conversations at a time, and of their personas and evaluations; with evaluations, once the simulation and the versions that it pins |
 //! | `unsettled_conversations` | a `Query` a shard |
 //! | `queued_conversations` | `Query` of running simulations; two of the queue of each |
-//! | `change_conversation`, a turn | `BatchGetItem` of simulation and conversation, or `GetItem` of the simulation if this process claimed the turn; `PutItem` of the messages, then of the conversation on its revision |
+//! | `change_conversation`, a turn | `BatchGetItem` of simulation and conversation, or nothing if this process claimed the turn; `PutItem` of the messages, then of the conversation on its revision; with a claim at the same time the calls of `reply_context` |
 //! | `change_conversation`, others | the same read, or a snapshot if that led to no change; transaction: conversation on its revision, its entries that change, its counter shard on the simulation's, messages, evaluations, jobs |
-//! | `reply_context` | at once: `BatchGetItem` of agent and persona, not consistent; `Query` of the messages |
+//! | `reply_context` | nothing if the claim of the turn was of this process; else at once: `BatchGetItem` of agent and persona, not consistent; `Query` of the messages |
 //! | `insert_evaluation_run` | transaction: run if new, its entry, a check of the simulation, jobs |
 //! | `evaluation_run` | `BatchGetItem` of run and counter shards |
 //! | `evaluation_runs` | `Query` of entries; then `BatchGetItem` of 21 runs at a time, and of their counter shards |
@@ -135,7 +136,7 @@
 //! | `delete_transcript` | `Query` of messages, replies and evaluations; a `DeleteItem` or `UpdateItem` for each item |
 //! | `enqueue`, `complete_job`, `retry_job` | conditional `UpdateItem` or `DeleteItem` |
 //! | `claim_jobs` | two `Query`s of `by-due` a shard, not consistent, a thousand entries at most, then a conditional `UpdateItem` for each |
-//! | `resend_jobs` | the `Query`s of `claim_jobs`, then a conditional `UpdateItem` for each |
+//! | `resend_jobs` | the same `Query`s of all 32 shards that there may be, then a conditional `UpdateItem` for each |
 //! | `claim_job` | `GetItem`, then a conditional `UpdateItem` |
 //! | `bury_job` | `BatchGetItem`; transaction of the job, the dead job and its entry |
 //! | `next_job_due` | one `Query` of `by-due` a shard, a thousand entries at most |
@@ -156,7 +157,7 @@
 //! | `change_key` | `GetItem` of the key, the caller and the head; transaction: key on its revision, the caller's revision checked, head if unchanged, entry; in a rotation also the new key and the idempotency record, after a `Query` of entries for the live keys |
 //! | `add_key_use` | two `GetItem`; transaction of the usage on its revision |
 //! | `count_request` | one conditional `UpdateItem` |
-//! | `audit` | `GetItem` of the head, `Query` from the page's first entry to its last |
+//! | `audit` | `GetItem` of the head, `Query` from the page's first entry to its last in each of their months |
 //!
 //! # Pages
 //!
@@ -196,7 +197,7 @@
 //! nothing. A conversation remembers the random names of its last eight writes, by which a write that is repeated
 //! after a lost answer recognizes itself.
 //!
-//! A simulation may be cancelled between the decision about a turn and its write. The turn is then written as if it had
+//! A simulation may be cancelled between the claim of a turn and its completion. The turn is then written as if it had
 //! come before. Whatever moves a count, such as a start or an end, checks the simulation's revision.
 //!
 //! The lease of a conversation is renewed by both writes. Its *mark* in `by-due` stays: it says when the tick looks
@@ -215,7 +216,8 @@
 //! of its shard. So a simulation enqueues that job up to eight times, and needs no item that all
 //! settlements write to.
 //!
-//! All changes of keys meet at the head of the audit trail, because the trail has one order. Of two
+//! All changes of keys meet at the head of the audit trail, because the trail has one order. Its entries are in a partition
+//! for each month, so that it may grow without end and a month may be moved away. Of two
 //! concurrent changes, one is canceled, seals its entry to the new head, and is retried. The
 //! conditions of its decision still apply.
 //!

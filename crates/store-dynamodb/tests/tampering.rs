@@ -25,6 +25,9 @@ fn now() -> Timestamp {
     "2031-03-14T09:26:53.589793Z".parse().unwrap()
 }
 
+/// The partition of the audit entries of [`now`].
+const MONTH: &str = "audit#2031-03";
+
 fn root() -> KeyId {
     KeyId::restore("root").unwrap()
 }
@@ -61,6 +64,12 @@ fn key(number: u8) -> NewKey {
         created_at: now(),
     };
     NewKey { record, event, call: Some(call), max_live: u32::MAX }
+}
+
+/// The same, created at another time.
+fn key_at(at: &str, number: u8) -> NewKey {
+    let NewKey { record, event, call, max_live } = key(number);
+    NewKey { record, event: AuditEvent { at: at.into(), ..event }, call, max_live }
 }
 
 /// A store that holds keys 1 to 3.
@@ -117,16 +126,16 @@ async fn tampered_trail_is_returned_unchanged() {
     let store = store(&table).await;
     check(&trail(&store).await).unwrap();
 
-    rewrite(&table, "audit", |body| body.replacen(r#""request_id":"2""#, r#""request_id":"4""#, 1)).await;
+    rewrite(&table, MONTH, |body| body.replacen(r#""request_id":"2""#, r#""request_id":"4""#, 1)).await;
     assert_eq!(check(&trail(&store).await), Err(AuditError::Changed { sequence: 2 }));
 
-    remove(&table, "audit", "entry#0000000002").await;
+    remove(&table, MONTH, "entry#0000000002").await;
     let found = trail(&store).await;
     assert_eq!(check(&found), Err(AuditError::Sequence { expected: 2, found: 3 }));
     assert_eq!((found.entries.data.len(), found.entries.has_more()), (2, false));
 
-    remove(&table, "audit", "entry#0000000001").await;
-    remove(&table, "audit", "entry#0000000003").await;
+    remove(&table, MONTH, "entry#0000000001").await;
+    remove(&table, MONTH, "entry#0000000003").await;
     assert_eq!(check(&trail(&store).await), Err(AuditError::End { expected: 3, found: 0 }));
 }
 
@@ -141,6 +150,31 @@ async fn trail_without_its_head_is_not_restarted() {
         "the stored head of the audit trail is corrupt: there are entries behind it"
     );
     assert_eq!(store.key(&key(4).record.id).await.unwrap(), None);
+}
+
+/// The trail of the next month continues the chain, and does not begin again without its head.
+#[tokio::test]
+async fn trail_goes_on_in_the_next_month() {
+    let table = table();
+    let store = store(&table).await;
+    store.insert_key(None, Box::new(|_| Ok(key_at("2031-04-01T00:00:00Z", 4)))).await.unwrap();
+    // A clock that is behind.
+    store.insert_key(None, Box::new(|_| Ok(key(5)))).await.unwrap();
+    let found = trail(&store).await;
+    check(&found).unwrap();
+    let sequences =
+        |page: AuditPage| -> Vec<u64> { page.entries.data.into_iter().map(|entry| entry.sequence).collect() };
+    assert_eq!(sequences(found), [1, 2, 3, 4, 5]);
+    let part = PageRequest::first(Limit::clamped(3));
+    let newest = store.audit(Direction::Descending, part).await.unwrap();
+    let rest = PageRequest::after(Limit::clamped(3), newest.entries.next.clone().unwrap());
+    assert_eq!(sequences(newest), [5, 4, 3]);
+    assert_eq!(sequences(store.audit(Direction::Descending, rest).await.unwrap()), [2, 1]);
+
+    remove(&table, "audit", "head").await;
+    let june = store.insert_key(None, Box::new(|_| Ok(key_at("2031-06-01T00:00:00Z", 6)))).await;
+    let refused = june.unwrap_err();
+    assert!(refused.to_string().ends_with("there are entries behind it"), "{refused}");
 }
 
 #[tokio::test]
@@ -178,6 +212,6 @@ async fn invalid_body_is_reported_and_not_shown() {
     rewrite(&table, "key-calls", broken).await;
     let record = IdempotencyId::new(IdempotencyScope::Keys, &root(), None, "1");
     corrupt(store.idempotency_record(&record, now()).await.err(), "idempotency record");
-    rewrite(&table, "audit", broken).await;
+    rewrite(&table, MONTH, broken).await;
     corrupt(store.audit(Direction::Descending, all()).await.err(), "audit entry");
 }

@@ -27,6 +27,7 @@
 )]
 
 mod fixture;
+pub mod hot_path;
 
 pub mod agents;
 pub mod audit;

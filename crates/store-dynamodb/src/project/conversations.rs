@@ -14,6 +14,7 @@ use onerun_store::{ConversationSummary, EvaluatedConversation, ListConversations
 
 use crate::{
     counts::is_counted_as,
+    database::Found,
     entries::entry,
     item::{self, STATUS},
     keys::{self, Key, SimulationKeys},
@@ -88,17 +89,25 @@ pub(super) async fn get(
     let keys = table.keys(simulation);
     let Some(item) = table.database.get(WHAT, &keys.conversation(id)).await? else { return Ok(None) };
     let stored = record::conversation(&item)?;
-    let pinned = pinned(table, &keys, [&stored]).await?;
-    let versions =
-        stored.evaluations.iter().map(|evaluation| Key::version(table.project, &evaluation.objective));
-    let versions = table.database.get_all(WHAT, versions.collect()).await?;
-    let Some(held) = held(table, &keys, &pinned, vec![stored]).await?.pop() else { return Ok(None) };
+    let mut wanted = related(&keys, &stored);
+    if !stored.evaluations.is_empty() {
+        wanted.insert(keys.simulation());
+        let objectives = stored.evaluations.iter().map(|evaluation| &evaluation.objective);
+        wanted.extend(objectives.map(|objective| Key::version(table.project, objective)));
+    }
+    let found = table.database.get_all(WHAT, wanted).await?;
+    let pinned = match find(simulations::WHAT, &found, &keys.simulation()) {
+        Some(simulation) => record::simulation(&simulation)?.pinned,
+        None if stored.evaluations.is_empty() => Vec::new(),
+        None => return Err(missing(simulations::WHAT)),
+    };
+    let Held { conversation, persona, evaluations: found_evaluations } =
+        held(&keys, &found, &pinned, stored)?;
     let mut evaluations = Vec::new();
-    for evaluation in held.evaluations {
-        let objective = simulations::version(table, &versions, &evaluation.objective)?;
+    for evaluation in found_evaluations {
+        let objective = simulations::version(table, &found, &evaluation.objective)?;
         evaluations.push((evaluation, objective));
     }
-    let Held { conversation, persona, .. } = held;
     Ok(Some(EvaluatedConversation { conversation, persona, evaluations }))
 }
 
@@ -153,8 +162,10 @@ pub(super) async fn list(
             names = read_names(table, pinned(table, &keys, &stored).await?).await?;
         }
         let Names { pinned, names } = &names;
-        for (held, position) in held(table, &keys, pinned, stored).await?.into_iter().zip(positions) {
-            let Held { conversation, persona, evaluations } = held;
+        let others = stored.iter().flat_map(|stored| related(&keys, stored)).collect();
+        let others = table.database.get_all(WHAT, others).await?;
+        for (stored, position) in stored.into_iter().zip(positions) {
+            let Held { conversation, persona, evaluations } = held(&keys, &others, pinned, stored)?;
             let named = |evaluation: Evaluation| {
                 let place = pinned.iter().position(|pinned| *pinned == evaluation.objective);
                 let name = place.and_then(|place| names.get(place)).ok_or_else(|| missing("objective"))?;
@@ -210,40 +221,35 @@ struct Held {
     evaluations: Vec<Evaluation>,
 }
 
-/// The conversations with their personas and evaluations. Evaluations are in the order of the
+/// The keys of a conversation's persona and evaluations.
+fn related(keys: &SimulationKeys, stored: &StoredConversation) -> BTreeSet<Key> {
+    let StoredConversation { conversation, evaluations, .. } = stored;
+    let transcript = keys.transcript(&conversation.id);
+    let evaluation =
+        |evaluation: &StoredEvaluation| transcript.evaluation(conversation.attempt, &evaluation.objective);
+    evaluations.iter().map(evaluation).chain([keys.persona(&conversation.persona_id)]).collect()
+}
+
+/// The conversation with its persona and evaluations among the found items. Evaluations are in the order of the
 /// simulation's objectives.
-async fn held(
-    table: ProjectTable<'_>,
+fn held(
     keys: &SimulationKeys,
+    found: &Found,
     pinned: &[ObjectiveRef],
-    conversations: Vec<StoredConversation>,
-) -> Result<Vec<Held>, StoreError> {
-    let mut others = BTreeSet::new();
-    for StoredConversation { conversation, evaluations, .. } in &conversations {
-        others.insert(keys.persona(&conversation.persona_id));
-        let transcript = keys.transcript(&conversation.id);
-        others.extend(
-            evaluations
-                .iter()
-                .map(|evaluation| transcript.evaluation(conversation.attempt, &evaluation.objective)),
-        );
+    stored: StoredConversation,
+) -> Result<Held, StoreError> {
+    let StoredConversation { conversation, evaluations: mut outcomes, .. } = stored;
+    outcomes.sort_by_key(|evaluation| pinned.iter().position(|pinned| *pinned == evaluation.objective));
+    let transcript = keys.transcript(&conversation.id);
+    let mut evaluations = Vec::new();
+    for StoredEvaluation { objective, .. } in &outcomes {
+        let key = transcript.evaluation(conversation.attempt, objective);
+        let evaluation = find(EVALUATION, found, &key).ok_or_else(|| missing(EVALUATION))?;
+        evaluations.push(record::evaluation(&evaluation)?);
     }
-    let others = table.database.get_all(WHAT, others).await?;
-    let read = |stored: StoredConversation| {
-        let StoredConversation { conversation, evaluations: mut outcomes, .. } = stored;
-        outcomes.sort_by_key(|evaluation| pinned.iter().position(|pinned| *pinned == evaluation.objective));
-        let transcript = keys.transcript(&conversation.id);
-        let mut evaluations = Vec::new();
-        for StoredEvaluation { objective, .. } in &outcomes {
-            let key = transcript.evaluation(conversation.attempt, objective);
-            let evaluation = find(EVALUATION, &others, &key).ok_or_else(|| missing(EVALUATION))?;
-            evaluations.push(record::evaluation(&evaluation)?);
-        }
-        let persona = find(personas::WHAT, &others, &keys.persona(&conversation.persona_id));
-        let persona = record::persona(&persona.ok_or_else(|| missing(personas::WHAT))?)?;
-        Ok(Held { conversation, persona, evaluations })
-    };
-    conversations.into_iter().map(read).collect()
+    let persona = find(personas::WHAT, found, &keys.persona(&conversation.persona_id));
+    let persona = record::persona(&persona.ok_or_else(|| missing(personas::WHAT))?)?;
+    Ok(Held { conversation, persona, evaluations })
 }
 
 /// The ids of conversations that are not settled.

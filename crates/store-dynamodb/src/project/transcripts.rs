@@ -233,8 +233,20 @@ impl Reading {
     }
 }
 
-/// The agent, persona and messages that a reply depends on.
+/// The agent, persona and messages that a reply depends on. The claim of the turn may have read them.
 pub(super) async fn reply_context(
+    table: ProjectTable<'_>,
+    simulation: &Simulation,
+    conversation: &Conversation,
+) -> Result<ReplyContext, StoreError> {
+    let key = table.keys(&simulation.id).conversation(&conversation.id);
+    match table.memory.claimed.take_context(&key, conversation) {
+        Some(context) => Ok(context),
+        None => read_context(table, simulation, conversation).await,
+    }
+}
+
+pub(super) async fn read_context(
     table: ProjectTable<'_>,
     simulation: &Simulation,
     conversation: &Conversation,

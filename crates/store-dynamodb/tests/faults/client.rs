@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::Duration,
 };
 
 use aws_sdk_dynamodb::{
@@ -31,6 +32,8 @@ pub(crate) enum Fault {
     Lost,
     /// The call is never answered.
     Hung,
+    /// The call is carried out after this time.
+    Slow(Duration),
     /// Of a batch of keys, only this many are processed.
     Partial(usize),
 }
@@ -145,6 +148,10 @@ impl HttpConnector for Connector {
                     Err(ConnectorError::io("the connection broke".into()))
                 }
                 Fault::Hung => std::future::pending().await,
+                Fault::Slow(time) => {
+                    tokio::time::sleep(time).await;
+                    carry_out(inner, request).await
+                }
                 Fault::Partial(most) => {
                     let (now, later) = split(&call.body, most);
                     let body = now.to_string();

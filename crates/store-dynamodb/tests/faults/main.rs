@@ -7,6 +7,7 @@
 
 mod client;
 mod flaky;
+mod round_trips;
 
 use std::time::Duration;
 
@@ -242,6 +243,31 @@ async fn job_claim_with_a_lost_reply_stays_with_its_claimer() {
         assert_eq!(claimed, [ClaimedJob { job: job(), deliveries: 1 }]);
         healthy(&table).complete_job(&job().id).await.unwrap();
     }
+}
+
+/// The store has fewer shards of jobs than before: the jobs are found by their ids, and the tick moves them.
+#[tokio::test]
+async fn change_of_the_number_of_job_shards_loses_nothing() {
+    let table = table();
+    let jobs: Vec<Job> = (0..40)
+        .map(|number| {
+            let simulation = format!("simulation{number:011}").parse().unwrap();
+            Job::new(project(0).id, Work::StartSimulation { simulation })
+        })
+        .collect();
+    table.store().with_job_shards(32).enqueue(jobs.clone()).await.unwrap();
+    let store = table.store().with_job_shards(2);
+    let until = now() + SignedDuration::from_mins(10);
+    let claimed = store.claim_job(&jobs[0].id, until, now()).await.unwrap().unwrap();
+    store.complete_job(&claimed.job.id).await.unwrap();
+    let far = Timestamp::MAX;
+    assert_eq!(store.resend_jobs(far, far).await.unwrap(), 39);
+    let claimed = store.claim_jobs(JobKind::Other, 100, until, now()).await.unwrap();
+    let mut ids: Vec<_> = claimed.into_iter().map(|claimed| claimed.job.id).collect();
+    ids.sort();
+    let mut expected: Vec<_> = jobs.into_iter().skip(1).map(|job| job.id).collect();
+    expected.sort();
+    assert_eq!(ids, expected);
 }
 
 /// A managed key, and the event of its creation.

@@ -11,6 +11,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use futures_util::future::join;
 use onerun_domain::{Conversation, ConversationId, Evaluation, Job, ObjectiveRef, SimulationId, Work};
 use onerun_store::{ChangeError, ConversationChange, ConversationView, Decide, StoreError};
 use tokio::time::Instant;
@@ -33,7 +34,9 @@ use super::{
         simulations::{self, COUNTS},
         transcripts,
     },
-    EVALUATION, WHAT, entries, put,
+    EVALUATION, WHAT,
+    claimed::{Claimed, is_claimed},
+    entries, put,
 };
 
 /// The lessons of earlier tries of a change.
@@ -81,10 +84,21 @@ pub(in super::super) async fn change(
             Ok(None) => return Ok(Some(before.conversation)),
             Err(error) => return Err(error.into()),
         };
-        let write = planned.write(table, &keys, &before, &mut tried, &mut retry);
-        if Box::pin(write).await? {
-            table.memory.claimed.note(keys.conversation(id), &planned.after);
-            return Ok(Some(planned.after.conversation));
+        let after = &planned.after.conversation;
+        let write = Box::pin(planned.write(table, &keys, &before, &mut tried, &mut retry));
+        let (is_written, context) = if is_claimed(after) && !is_claimed(&before.conversation) {
+            // The reply to the claimed turn needs its context next.
+            let context = Box::pin(transcripts::read_context(table, &simulation.simulation, after));
+            let (is_written, context) = join(write, context).await;
+            (is_written?, context.ok())
+        } else {
+            (write.await?, None)
+        };
+        if is_written {
+            let after = after.clone();
+            let claimed = Claimed { simulation, conversation: planned.after, context };
+            table.memory.claimed.note(keys.conversation(id), claimed);
+            return Ok(Some(after));
         }
         if !retry.wait().await {
             return Err(contended(WHAT));
@@ -103,9 +117,7 @@ async fn read(
     let wanted = [keys.simulation(), keys.conversation(id)];
     let claimed = table.memory.claimed.take(&keys.conversation(id));
     if !at_one_moment && let Some(claimed) = claimed {
-        let simulation = table.database.get(simulations::WHAT, &keys.simulation()).await?;
-        let simulation = simulation.map(|item| record::simulation(&item)).transpose()?;
-        return Ok(simulation.map(|simulation| (simulation, claimed)));
+        return Ok(Some((claimed.simulation, claimed.conversation)));
     }
     let (simulation, conversation) = if at_one_moment {
         let mut items = table.database.snapshot(WHAT, &wanted, retry).await?.into_iter();
