@@ -44,6 +44,10 @@ impl Kind {
             "object" if name == "gate" => {
                 Self::of_object(&[r#"{"min_pass_rate": 1e-300}"#, r#"{"min_pass_rate": 1, "on": "rate"}"#])
             }
+            "object" if name == "alert" => Self::of_object(&[
+                r#"{"expected_pass_rate": 0.02, "low_pass_rate": 0.01}"#,
+                r#"{"expected_pass_rate": 0.999, "low_pass_rate": 0.989}"#,
+            ]),
             "object" if schema["properties"].is_object() => Self::object(&schema["properties"]),
             "object" => Self::metadata(),
             other => panic!("{name} is of an unknown kind: {other}"),
