@@ -7,9 +7,13 @@ mod keys;
 mod models;
 mod path;
 mod payloads;
+#[cfg(feature = "dynamodb")]
+mod role_rights;
 mod rotation;
 mod routes;
 mod secret;
+#[cfg(feature = "dynamodb")]
+mod throughput;
 #[cfg(feature = "dynamodb")]
 mod units;
 mod unreliable_provider;

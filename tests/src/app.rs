@@ -31,7 +31,7 @@ use onerun_store::{ClaimedJob, Store, with_causes};
 
 pub use client::{Client, CreatedKey, Reply, documentation};
 #[cfg(feature = "dynamodb")]
-pub use meter::{Meter, Units};
+pub use meter::{Load, Meter, Units};
 use model::TestModels;
 pub use model::{Behavior, JUDGE_VERSION, TestModel};
 pub use served::ServedApp;

@@ -4,8 +4,9 @@
 //! head is still the one that the entry was sealed to. So the trail has neither gaps nor forks,
 //! even if several callers write concurrently.
 //!
-//! The head knows the first entry of each month. The chain of hashes goes on from one month to the next. The first entry of
-//! all also writes an item that says so, without which a trail whose head was lost could begin again in a new month.
+//! The head knows the first entry of each month. The chain of hashes goes on from one month to the next. The first
+//! entry of all also writes an item that says so, without which a trail whose head was lost could begin again in a new
+//! month.
 
 use onerun_auth::{AuditEntry, AuditEvent, AuditHead};
 use onerun_domain::{Direction, PageRequest, Start};

@@ -121,9 +121,9 @@ pub(crate) async fn claim(
     }
 }
 
-/// Writes due jobs so that the table's stream delivers them again: those that were enqueued, and sent
-/// again, before `sent_before`; retries that are due; and jobs whose claim has expired. Moves them to the shard that they
-/// have by the present number of shards. Returns how many.
+/// Writes due jobs so that the table's stream delivers them again: those that were enqueued, and sent again, before
+/// `sent_before`; retries that are due; and jobs whose claim has expired. Moves them to the shard that they have by the
+/// present number of shards. Returns how many.
 pub(crate) async fn send_again(
     database: &Database,
     sent_before: Timestamp,

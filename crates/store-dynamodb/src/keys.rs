@@ -9,13 +9,26 @@ use jiff::Timestamp;
 use onerun_auth::KeyId;
 use onerun_domain::{
     AgentId, ConversationId, EvaluationRunId, JobId, Metadata, MonitorId, MonitorRunId, Name, ObjectiveId,
-    ObjectiveRef, PersonaId, ProjectId, SimulationId, sha256_hex,
+    ObjectiveRef, PersonaId, ProjectId, SimulationId, Target, sha256_hex,
 };
 use onerun_store::{ExactFilter, IdempotencyId, IdempotencyScope, UsageKey};
 
 /// The number of shards of a simulation. Each has the counts, personas, and entries of conversations whose ids belong
 /// to it. More shards mean more room and fewer conflicts.
 pub(crate) const SIMULATION_SHARDS: u32 = 8;
+
+/// The most counter shards of a simulation. Its changes write all of them in a transaction of 100 items.
+const MAX_COUNTER_SHARDS: u32 = 64;
+
+/// How many conversations share a counter shard, in a simulation with enough of them.
+const CONVERSATIONS_OF_COUNTER_SHARD: u32 = 128;
+
+/// The number of counter shards of a simulation. Transactions that meet at one are cancelled, so a simulation that may
+/// hold more conversations at once has more.
+fn counter_shards(target: Target) -> u32 {
+    let wanted = (target.get() / CONVERSATIONS_OF_COUNTER_SHARD).next_power_of_two();
+    wanted.clamp(SIMULATION_SHARDS, MAX_COUNTER_SHARDS)
+}
 
 /// The number of partitions of a simulation's queue. Each claim reads all of them.
 pub(crate) const QUEUE_SHARDS: u32 = 2;
@@ -233,13 +246,29 @@ impl SimulationKeys {
         self.queue(shard(id.as_str(), QUEUE_SHARDS))
     }
 
-    pub(crate) fn counter_shards(&self) -> Vec<Key> {
-        self.shards().into_iter().map(|shard| Key::new(shard, COUNTS)).collect()
+    /// A counter shard. They are spread over the partitions of the shards.
+    fn counter_shard(&self, number: u32) -> Key {
+        Key::new(self.shard(number % SIMULATION_SHARDS), format!("{COUNTS}#{number:02}"))
     }
 
-    /// The counter shard of the persona or conversation with this id.
-    pub(crate) fn counter_shard_of(&self, id: &str) -> Key {
-        Key::new(self.shard_of(id), COUNTS)
+    /// The first counter shards, which every simulation has.
+    pub(crate) fn first_counter_shards(&self) -> Vec<Key> {
+        (0..SIMULATION_SHARDS).map(|number| self.counter_shard(number)).collect()
+    }
+
+    /// The counter shards of a simulation with this target.
+    pub(crate) fn counter_shards(&self, target: Target) -> Vec<Key> {
+        (0..counter_shards(target)).map(|number| self.counter_shard(number)).collect()
+    }
+
+    /// The counter shard of a conversation in a simulation with this target.
+    pub(crate) fn counter_shard_of(&self, conversation: &ConversationId, target: Target) -> Key {
+        self.counter_shard(shard(conversation.as_str(), counter_shards(target)))
+    }
+
+    /// The counter shard of a persona, which every simulation has.
+    pub(crate) fn counter_shard_of_persona(&self, id: &PersonaId) -> Key {
+        self.counter_shard(shard(id.as_str(), SIMULATION_SHARDS))
     }
 
     /// The simulation's usage of models under one key of usage, by one writer.
@@ -345,7 +374,7 @@ impl RunKeys {
     }
 }
 
-/// The sort key of the counts of a shard.
+/// The sort key of the counts of a shard, or its prefix.
 const COUNTS: &str = "counts";
 
 /// The sort key of a conversation in its own partition.
@@ -440,6 +469,13 @@ mod tests {
         assert!(texts.is_sorted(), "{texts:?}");
         assert!(texts.iter().all(|text| text.len() == 18));
         assert!(number(9) < number(10) && number(u32::MAX.into()) < number(u64::from(u32::MAX) + 1_000));
+    }
+
+    #[test]
+    fn larger_simulations_have_more_counter_shards() {
+        let numbers =
+            [1, 64, 1_000, 1_100, 2_048, 5_000, 10_000].map(|target| Target::parse(target).unwrap());
+        assert_eq!(numbers.map(counter_shards), [8, 8, 8, 8, 16, 64, 64]);
     }
 
     #[test]

@@ -21,7 +21,7 @@
 //! | | `persona-number#`number | the reservation of a persona's number |
 //! | | `evaluation-run#`run, `by-made#evaluation-run#`… | an evaluation run, and its entry |
 //! | | `labels#`conversation | the labels of a conversation |
-//! | project`#`simulation`#shard#`0 to 7 | `counts` | a counter shard, with the simulation's revision |
+//! | project`#`simulation`#shard#`0 to 7 | `counts#`0 to 63 | a counter shard, with the simulation's revision. Eight, or more for a target of more than 1,023 conversations |
 //! | | `persona#`persona, `by-made#persona#`… | a persona, and its entry |
 //! | | `by-made#conversation#`… | the entry of a conversation, with its status. Written when the conversation is queued, starts, ends or settles |
 //! | project`#`simulation`#queue#`0 to 1 | `queued#`… | the entry of a queued conversation in the queue |
@@ -57,18 +57,18 @@
 //! Data written while keys are used, in `key-uses` and `key-rates`, is separate from the keys, so
 //! that a role can be allowed to update those partitions alone (`dynamodb:LeadingKeys`).
 //!
-//! Every key of a project's data begins with the project's id, so an id of another project matches
-//! nothing. A value is JSON in `body`. Beside it are only keys, attributes that lists filter by, due times, counters and
-//! revisions. `schema` is the number of the item's form; a newer one than the reader's is
-//! refused. An item holds 400 KB. All but messages and explicit personas are far smaller by
-//! the bounds of the domain, and a larger body is refused before it is sent.
+//! Every key of a project's data begins with the project's id, so an id of another project matches nothing. A value is
+//! JSON in `body`. Beside it are only keys, attributes that lists filter by, due times, counters and revisions.
+//! `schema` is the number of the item's form; a newer one than the reader's is refused. An item holds 400 KB. All but
+//! messages and explicit personas are far smaller by the bounds of the domain, and a larger body is refused before it
+//! is sent.
 //!
 //! # Lists
 //!
-//! A list is read from *entries*: items in the list's partition whose sort key is an order's name, `#`, and the text that
-//! sorts. An entry names its row, and has the attributes that the list filters by. It is written in the transaction that
-//! writes the row, so a list, which is read consistently, shows what was written before the request. An entry is written
-//! once, and moves only when what it sorts by changes.
+//! A list is read from *entries*: items in the list's partition whose sort key is an order's name, `#`, and the text
+//! that sorts. An entry names its row, and has the attributes that the list filters by. It is written in the
+//! transaction that writes the row, so a list, which is read consistently, shows what was written before the request.
+//! An entry is written once, and moves only when what it sorts by changes.
 //!
 //! | order | sorts | filters |
 //! |---|---|---|
@@ -77,13 +77,13 @@
 //! | `by-status` | simulations by status, then by time | `folded`, `facets`, `agent` |
 //! | `queued` | queued conversations, longest waiting first | |
 //!
-//! The global index `by-due` sorts by (`lane`, `due`), for searches over all projects, and lags. Its lanes are 16 shards of
-//! marks of leases, up to 32 of jobs, as configured, and four each of expiries, ends of simulations whose transcripts are not deleted, and
-//! next planned times of monitors.
+//! The global index `by-due` sorts by (`lane`, `due`), for searches over all projects, and lags. Its lanes are 16
+//! shards of marks of leases, up to 32 of jobs, as configured, and four each of expiries, ends of simulations whose
+//! transcripts are not deleted, and next planned times of monitors.
 //!
-//! Alternatives were local indexes, which bind all that they sort to one partition that DynamoDB cannot split, and global
-//! indexes, which lag: a worker would not see what was just queued, nor a user what was just created. An entry costs
-//! about what an index would.
+//! Alternatives were local indexes, which bind all that they sort to one partition that DynamoDB cannot split, and
+//! global indexes, which lag: a worker would not see what was just queued, nor a user what was just created. An entry
+//! costs about what an index would.
 //!
 //! The conversations and personas of a simulation are listed from all its shards at once, and merged. A conversation's
 //! entry keeps its place and changes its status, so a list of one status reads the entries of all: 500 read units for
@@ -107,20 +107,20 @@
 //! | `insert_simulation` | `BatchGetItem` of the versions; transaction: simulation, the agent's count, counter shards, entries, explicit personas, jobs |
 //! | `simulation` | `GetItem`, then `BatchGetItem` of agent and versions |
 //! | `simulations` | `Query` of entries; for the longest waiting also two of the queue of each running simulation; then `BatchGetItem` of 51 simulations at a time, and of their agents |
-//! | `change_simulation` | snapshot of simulation and counter shards; transaction: simulation on its revision, entries that change, counter shards, jobs |
+//! | `change_simulation` | snapshot of simulation and eight counter shards, and once more if there are more; transaction: simulation on its revision, entries that change, counter shards, jobs |
 //! | `add_usage` | two `PutItem`s of this process's totals |
 //! | `usage_of_simulation`, `usage` | a `Query` a shard |
-//! | `counts` | snapshot of simulation and counter shards |
+//! | `counts` | the same snapshots |
 //! | `add_persona` | transaction: persona and number if new, its entry, its counter shard, jobs |
 //! | `explicit_personas` | `GetItem` |
 //! | `persona_seqs` | `Query` of the keys of numbers |
 //! | `change_persona` | snapshot of simulation and persona; transaction: persona on its revision, its counter shard on the simulation's, jobs |
-//! | `add_conversations` | snapshot of simulation and numbers; transactions of 30: conversations, their entries, numbers on their revision, counter shards on the simulation's |
+//! | `add_conversations` | snapshot of simulation and numbers; transactions of 24: conversations, their entries, numbers on their revision, counter shards on the simulation's |
 //! | `conversation` | `GetItem`; `BatchGetItem` of the persona, and with evaluations of these, the simulation and the versions |
 //! | `conversations` | a `Query` a shard, or of the queue; then `BatchGetItem` of 21 conversations at a time, and of their personas and evaluations; with evaluations, once the simulation and the versions that it pins |
 //! | `unsettled_conversations` | a `Query` a shard |
 //! | `queued_conversations` | `Query` of running simulations; two of the queue of each |
-//! | `change_conversation`, a turn | `BatchGetItem` of simulation and conversation, or nothing if this process claimed the turn; `PutItem` of the messages, then of the conversation on its revision; with a claim at the same time the calls of `reply_context` |
+//! | `change_conversation`, a turn | `BatchGetItem` of conversation and counter shard, or of the simulation if this process does not know its present revision; or if this process claimed the turn `GetItem` of the counter shard, at the same time as `PutItem` of the messages; then `PutItem` of the conversation on its revision; with a claim at the same time the calls of `reply_context` |
 //! | `change_conversation`, others | the same read, or a snapshot if that led to no change; transaction: conversation on its revision, its entries that change, its counter shard on the simulation's, messages, evaluations, jobs |
 //! | `reply_context` | nothing if the claim of the turn was of this process; else at once: `BatchGetItem` of agent and persona, not consistent; `Query` of the messages |
 //! | `insert_evaluation_run` | transaction: run if new, its entry, a check of the simulation, jobs |
@@ -166,16 +166,15 @@
 //! each partition. A row that left the
 //! list meanwhile is left out, and the entries after it are read.
 //!
-//! A position consists of the names of list and order, and the text that sorts. A query of each of the list's partitions
-//! starts after it (`ExclusiveStartKey`). The partition is
-//! always the query's own, and the rest must lie within the query's range, so a forged position
-//! reaches nothing else. For a simulation that waits for a worker, the position holds the time
-//! since when it waits. For messages and entries of the audit trail it is their number.
+//! A position consists of the names of list and order, and the text that sorts. A query of each of the list's
+//! partitions starts after it (`ExclusiveStartKey`). The partition is always the query's own, and the rest must lie
+//! within the query's range, so a forged position reaches nothing else. For a simulation that waits for a worker, the
+//! position holds the time since when it waits. For messages and entries of the audit trail it is their number.
 //!
-//! A page may have an `offset`, which DynamoDB does not know. The entries before the page are
-//! counted (`Select: COUNT`), some thousand in a call; with a filter their keys are read and
-//! skipped, as they are in a list of several partitions. A name filter reads all names of the project, or of the status.
-//! The size of the project or simulation bounds both. Messages and the audit trail skip without reading.
+//! A page may have an `offset`, which DynamoDB does not know. The entries before the page are counted (`Select:
+//! COUNT`), some thousand in a call; with a filter their keys are read and skipped, as they are in a list of several
+//! partitions. A name filter reads all names of the project, or of the status. The size of the project or simulation
+//! bounds both. Messages and the audit trail skip without reading.
 //!
 //! # Reads that lag
 //!
@@ -197,7 +196,7 @@
 //! nothing. A conversation remembers the random names of its last eight writes, by which a write that is repeated
 //! after a lost answer recognizes itself.
 //!
-//! A simulation may be cancelled between the claim of a turn and its completion. The turn is then written as if it had
+//! A simulation may be cancelled between the decision about a turn and its write. The turn is then written as if it had
 //! come before. Whatever moves a count, such as a start or an end, checks the simulation's revision.
 //!
 //! The lease of a conversation is renewed by both writes. Its *mark* in `by-due` stays: it says when the tick looks
@@ -209,17 +208,16 @@
 //! # Contention
 //!
 //! DynamoDB cancels concurrent transactions that touch the same item. So changes of conversations
-//! do not check their simulation, but one of its eight *counter shards*. It has the
+//! do not check their simulation, but one of its 8 to 64 *counter shards*. It has the
 //! simulation's revision and the counts of the conversations whose ids belong to it. A change of the
-//! simulation is rare, and writes all eight. The write that settles the last conversation of a shard
+//! simulation is rare, and writes all of them. The write that settles the last conversation of a shard
 //! adds the job that finishes the simulation, because the last conversation of all is also the last
-//! of its shard. So a simulation enqueues that job up to eight times, and needs no item that all
+//! of its shard. So a simulation enqueues that job once for each shard, and needs no item that all
 //! settlements write to.
 //!
-//! All changes of keys meet at the head of the audit trail, because the trail has one order. Its entries are in a partition
-//! for each month, so that it may grow without end and a month may be moved away. Of two
-//! concurrent changes, one is canceled, seals its entry to the new head, and is retried. The
-//! conditions of its decision still apply.
+//! All changes of keys meet at the head of the audit trail, because the trail has one order. Its entries are in a
+//! partition for each month, so that it may grow without end and a month may be moved away. Of two concurrent changes,
+//! one is canceled, seals its entry to the new head, and is retried. The conditions of its decision still apply.
 //!
 //! Canceled, throttled and lost calls are retried with jitter for eight seconds; then the store is
 //! unavailable. An attempt without a reply within three seconds counts as lost. A transaction that

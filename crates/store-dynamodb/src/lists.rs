@@ -165,7 +165,7 @@ pub(crate) async fn merged_page<T: WireSize>(
     let mut entries = Entries::merged(database, queries, request)?;
     let mut page = PageBuilder::new(request.limit);
     loop {
-        let mut group = entries.group(GROUP).await?;
+        let mut group = entries.group(GROUP.min(overfull(request.limit))).await?;
         for entry in &mut group {
             entry.key = locate(entry);
         }

@@ -12,7 +12,7 @@ mod simulations;
 mod transcripts;
 mod usage;
 
-use conversations::ClaimedConversations;
+use conversations::{ClaimedConversations, KnownSimulations};
 use usage::UsageWriter;
 
 use std::sync::Arc;
@@ -54,6 +54,7 @@ pub(crate) struct DynamoDbProject {
 pub(crate) struct ProcessMemory {
     usage: UsageWriter,
     claimed: ClaimedConversations,
+    simulations: KnownSimulations,
 }
 
 impl DynamoDbProject {

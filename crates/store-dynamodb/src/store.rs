@@ -48,9 +48,9 @@ impl DynamoDbStore {
         Self { database, memory: Arc::default(), known: Arc::default(), served: Arc::default() }
     }
 
-    /// The same store with its jobs in this many shards of the index of due times, from 1 to 32. Each takes about
-    /// 250 jobs a second. All processes must have the same number; after a change, [`resend_jobs`](Self::resend_jobs) moves the
-    /// jobs that wait.
+    /// The same store with its jobs in this many shards of the index of due times, from 1 to 32. Each takes about 250
+    /// jobs a second. All processes must have the same number; after a change, [`resend_jobs`](Self::resend_jobs) moves
+    /// the jobs that wait.
     #[must_use]
     pub fn with_job_shards(mut self, shards: u32) -> Self {
         let shards = shards.clamp(1, jobs::MAX_SHARDS);

@@ -18,25 +18,27 @@ use crate::fixtures::{TestConversation, TestProject};
 /// not bounded: calls that start at once may still follow each other on a busy machine.
 type Bound = (&'static str, u32, f64, u32);
 
-const BOUNDS: [Bound; 8] = [
-    ("create_simulation", 33, 3.0, 4),
-    ("start_conversation", 11, 2.0, 2),
+const BOUNDS: [Bound; 10] = [
+    ("create_simulation", 30, 3.0, 4),
+    ("lists of a worker", 0, 23.0, 12),
+    ("claim_conversations", 9, 7.0, 9),
+    ("start_conversation", 9, 2.0, 2),
     ("create_response, first", 5, 4.0, 8),
     ("create_response", 5, 6.0, 9),
     ("get_conversation", 0, 2.0, 2),
-    ("end_conversation", 13, 2.0, 2),
-    ("jobs after the end", 21, 15.0, 100),
+    ("end_conversation", 10, 2.0, 2),
+    ("jobs after the end", 19, 12.0, 100),
     ("conversation of 13 messages", 80, 60.0, 170),
 ];
 
 /// About what an agent says in a support chat.
-const SAID: &str = "I am sorry to hear that the kettle arrived broken. I can send you a new one, or refund the price to \
+pub(super) const SAID: &str = "I am sorry to hear that the kettle arrived broken. I can send you a new one, or refund the price to \
                     the card you paid with. Which of the two do you prefer?";
 
-const REPLIED: &str = "I would rather have my money back, please. How long does it take until I see it on my account, \
+pub(super) const REPLIED: &str = "I would rather have my money back, please. How long does it take until I see it on my account, \
                        and do I have to send the broken kettle back to you first?";
 
-fn passes() -> Behavior<Verdict> {
+pub(super) fn passes() -> Behavior<Verdict> {
     let reason = "The agent offered a refund.".to_owned();
     Behavior::Says(Verdict {
         ordinal: None,
@@ -83,7 +85,7 @@ impl Table<'_> {
 }
 
 /// A call with an `Idempotency-Key`, as clients send it.
-async fn say(conversation: &TestConversation<'_, '_>, key: &str, text: Option<&str>) -> Value {
+pub(super) async fn say(conversation: &TestConversation<'_, '_>, key: &str, text: Option<&str>) -> Value {
     let client = conversation.project.app.root().with_header("idempotency-key", key);
     conversation.say_with(&client, "/responses", text, 200).await.json()
 }
@@ -113,10 +115,20 @@ async fn conversation_consumes_no_more_than_its_bounds() {
     table.row("create_simulation");
     app.run_jobs().await;
     let conversations = project.test_conversations(&simulation).await;
-    let conversation = &conversations[1];
+    // Neither the first nor the one that is claimed.
+    let conversation = conversations.iter().rev().nth(1).expect("a conversation");
     // The first start notes that the agent's worker is there.
     conversations[0].start(200).await;
     table.row("personas and queue of 64");
+    let polled = ["?status=in_progress", &format!("/{simulation}/conversations?status=queued&limit=10")];
+    for list in polled {
+        let path = project.path(&format!("/simulations{list}"));
+        project.client.get(&path, 200).await;
+    }
+    table.row("lists of a worker");
+    let claimed = json!({ "agent_ids": [project.agent], "limit": 1 });
+    project.client.post(&project.path("/conversations/claim"), &claimed, 200).await;
+    table.row("claim_conversations");
     conversation.start(200).await;
     let mut whole = table.row("start_conversation");
     say(conversation, "opening", None).await;

@@ -90,25 +90,31 @@ impl Indexes {
         Self(indexes)
     }
 
+    /// The units of each partition of the table and of its indexes.
     pub(super) fn units(
         &self,
         written: &[Item],
         before: &Images,
         after: &Images,
         is_transaction: bool,
-    ) -> u32 {
+    ) -> Vec<(String, u32)> {
         let factor = if is_transaction { 2 } else { 1 };
-        let of_item = |key: &Item| {
-            let key = key_of(key);
+        let mut consumed = Vec::new();
+        for own in written {
+            let key = key_of(own);
             let (before, after) = (before.0.get(&key), after.0.get(&key));
             let item = before.map_or(1, units).max(after.map_or(1, units));
-            let of_index = |index: &Index| {
+            consumed.push((partition(own, "pk"), item * factor));
+            for index in &self.0 {
                 let changed = index.units(before, after);
-                if index.is_local { changed * factor } else { changed }
-            };
-            item * factor + self.0.iter().map(of_index).sum::<u32>()
-        };
-        written.iter().map(of_item).sum()
+                let entry = index.entry(after).or_else(|| index.entry(before));
+                if let Some(entry) = entry.filter(|_| changed > 0) {
+                    let units = if index.is_local { changed * factor } else { changed };
+                    consumed.push((partition(&entry, &index.keys[0]), units));
+                }
+            }
+        }
+        consumed
     }
 }
 
@@ -134,6 +140,10 @@ impl Index {
             }
         }
     }
+}
+
+fn partition(item: &Item, key: &str) -> String {
+    item[key]["S"].as_str().unwrap_or_default().to_owned()
 }
 
 /// The units of an item in its size.

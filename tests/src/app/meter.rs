@@ -5,6 +5,7 @@
 //! computed by AWS's rules from the items before and after ([`capacity`]).
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -36,11 +37,22 @@ pub struct Units {
     pub conflicts: u32,
 }
 
+/// The consumption of some calls in one partition of the table or of its index.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Load {
+    /// Write units.
+    pub writes: f64,
+    /// Read units. Those of a call for several items are divided equally.
+    pub reads: f64,
+}
+
 #[derive(Debug, Default)]
 struct Counted {
     units: Units,
     in_flight: u32,
     log: String,
+    loads: BTreeMap<String, Load>,
+    calls: Vec<(String, Value)>,
 }
 
 /// A relay to DynamoDB that asks for the consumed capacity of every call.
@@ -67,6 +79,18 @@ impl Meter {
     /// The consumption since the last call of this method.
     pub fn take(&self) -> Units {
         self.take_logged().0
+    }
+
+    /// The consumption of each partition since the last call of this method.
+    pub fn take_loads(&self) -> BTreeMap<String, Load> {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut counted.loads)
+    }
+
+    /// The calls since the last call of this method: their targets and inputs.
+    pub fn take_calls(&self) -> Vec<(String, Value)> {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut counted.calls)
     }
 
     /// Like [`take`](Self::take), with one line for each call.
@@ -129,6 +153,7 @@ async fn pass(
     let lock = || counted.lock().unwrap_or_else(PoisonError::into_inner);
     {
         let mut counted = lock();
+        counted.calls.push((target.clone(), input.clone()));
         counted.units.rounds += u32::from(counted.in_flight == 0);
         counted.in_flight += 1;
     }
@@ -138,26 +163,34 @@ async fn pass(
         return Response::builder().status(StatusCode::BAD_GATEWAY).body(Bytes::new()).ok();
     };
     let output = serde_json::from_slice(&bytes).unwrap_or_default();
-    let mut writes = 0;
+    let mut writes = Vec::new();
     if !written.is_empty() && status.is_success() {
         let after = upstream.images(&table, &keys).await;
         let described = upstream.ask("DescribeTable", &json!({ "TableName": table })).await;
         let indexes = Indexes::read(&described["Table"]);
         writes = indexes.units(&written, &before, &after, operation == "TransactWriteItems");
     }
-    lock().count(operation, &input, &output, writes);
+    lock().count(operation, &input, &output, &writes);
     let response = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
     response.body(bytes).ok()
 }
 
 impl Counted {
-    fn count(&mut self, operation: &str, input: &Value, output: &Value, writes: u32) {
+    fn count(&mut self, operation: &str, input: &Value, output: &Value, consumed: &[(String, u32)]) {
+        let writes: u32 = consumed.iter().map(|(_, units)| units).sum();
+        for (partition, units) in consumed {
+            self.loads.entry(partition.clone()).or_default().writes += f64::from(*units);
+        }
         let mut reads = 0.0;
         if writes == 0 {
             reads = match &output["ConsumedCapacity"] {
                 Value::Array(all) => all.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum(),
                 table => table["CapacityUnits"].as_f64().unwrap_or_default(),
             };
+        }
+        let read = if writes == 0 { partitions(input) } else { Vec::new() };
+        for partition in &read {
+            self.loads.entry(partition.clone()).or_default().reads += reads / read.len() as f64;
         }
         self.units.calls += 1;
         self.units.writes += writes;
@@ -168,24 +201,31 @@ impl Counted {
     }
 }
 
-/// The keys that a call names, without ids.
-fn keys(input: &Value) -> Vec<String> {
+/// The partitions of the items that a call reads, each as often as it names one.
+fn partitions(input: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    collect(input, &mut found);
+    collect(input, &["pk", ":p"], &mut |text| found.push(text.to_owned()));
     found
 }
 
-fn collect(value: &Value, found: &mut Vec<String>) {
+/// The keys that a call names, without ids.
+fn keys(input: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    collect(input, &["pk", "sk", ":p"], &mut |text| found.push(short(text)));
+    found
+}
+
+fn collect(value: &Value, names: &[&str], found: &mut impl FnMut(&str)) {
     match value {
         Value::Object(members) => {
             for (name, value) in members {
-                match (name.as_str(), value["S"].as_str()) {
-                    ("pk" | "sk" | ":p", Some(text)) => found.push(short(text)),
-                    _ => collect(value, found),
+                match value["S"].as_str() {
+                    Some(text) if names.contains(&name.as_str()) => found(text),
+                    _ => collect(value, names, found),
                 }
             }
         }
-        Value::Array(values) => values.iter().for_each(|value| collect(value, found)),
+        Value::Array(values) => values.iter().for_each(|value| collect(value, names, found)),
         _ => {}
     }
 }

@@ -2,6 +2,7 @@
 
 mod changing;
 mod claimed;
+mod known;
 mod queueing;
 
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ use crate::{
     entries::entry,
     item::{self, STATUS},
     keys::{self, Key, SimulationKeys},
-    lists::{self, Entries},
+    lists::{self, Entries, overfull},
     overdue,
     query::{Entry, Index, Query},
     record::{self, StoredConversation, StoredEvaluation},
@@ -29,6 +30,7 @@ use super::{ProjectTable, find, personas, simulations};
 
 pub(super) use changing::change;
 pub(crate) use claimed::ClaimedConversations;
+pub(crate) use known::KnownSimulations;
 pub(super) use queueing::add;
 
 const WHAT: &str = "conversation";
@@ -141,7 +143,7 @@ pub(super) async fn list(
     let mut page = PageBuilder::new(list.page.limit);
     let mut names = Names::default();
     loop {
-        let group = entries.group(GROUP).await?;
+        let group = entries.group(GROUP.min(overfull(list.page.limit))).await?;
         if group.is_empty() {
             return Ok(page.finish());
         }

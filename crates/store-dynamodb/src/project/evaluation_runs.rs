@@ -1,7 +1,8 @@
 //! Evaluation runs, their results, and labels.
 //!
-//! A run is an item of its simulation. Its results and the counts of them are in partitions of its own, spread by the ids
-//! of conversations, because transactions that meet at one item are cancelled, and a partition has a limited throughput.
+//! A run is an item of its simulation. Its results and the counts of them are in partitions of its own, spread by the
+//! ids of conversations, because transactions that meet at one item are cancelled, and a partition has a limited
+//! throughput.
 
 use onerun_domain::{
     ConversationId, ConversationLabels, Direction, EvaluationRun, EvaluationRunId, Job, Page, PageRequest,

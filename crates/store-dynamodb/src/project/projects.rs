@@ -26,7 +26,7 @@ fn put(project: &Project) -> Write {
     Write::put(WHAT, Key::project(&project.id), &record::project_body(project))
 }
 
-/// What a project sorts by.
+/// The text that a project sorts by.
 fn text(project: &Project, index: Index) -> String {
     let (id, created) = (&project.id, keys::time(project.created_at));
     match index {

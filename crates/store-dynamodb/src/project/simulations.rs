@@ -80,7 +80,7 @@ pub(super) async fn insert(
         put(table, simulation, pinned).set(REVISION, revision()).if_new(),
         agents::count_simulation(table, &simulation.agent_id),
     ];
-    let counter_shards = table.keys(&simulation.id).counter_shards();
+    let counter_shards = table.keys(&simulation.id).counter_shards(simulation.target_conversations);
     writes
         .extend(counter_shards.into_iter().map(|key| Write::put_bare(COUNTS, key).set(REVISION, revision())));
     writes.extend(entries(table, simulation));
@@ -352,10 +352,19 @@ async fn counted(
     retry: &mut RetryPolicy,
 ) -> Result<Option<(StoredSimulation, Vec<Item>)>, StoreError> {
     let keys = table.keys(id);
-    let wanted: Vec<Key> = std::iter::once(keys.simulation()).chain(keys.counter_shards()).collect();
-    let mut items = table.database.snapshot(WHAT, &wanted, retry).await?.into_iter();
-    let Some(Some(simulation)) = items.next() else { return Ok(None) };
-    Ok(Some((record::simulation(&simulation)?, items.flatten().collect())))
+    let mut counter_shards = keys.first_counter_shards();
+    loop {
+        let wanted: Vec<Key> = std::iter::once(keys.simulation()).chain(counter_shards.clone()).collect();
+        let mut items = table.database.snapshot(WHAT, &wanted, retry).await?.into_iter();
+        let Some(Some(simulation)) = items.next() else { return Ok(None) };
+        let stored = record::simulation(&simulation)?;
+        // The target of a simulation never changes.
+        let all = keys.counter_shards(stored.simulation.target_conversations);
+        if all.len() <= counter_shards.len() {
+            return Ok(Some((stored, items.flatten().collect())));
+        }
+        counter_shards = all;
+    }
 }
 
 /// Changes a simulation. Counts only grow meanwhile, so the decision stays right.
@@ -386,7 +395,8 @@ pub(super) async fn change(
             // If the state has changed since the decision, nothing is written.
             let revision = stored.revision + 1;
             let close = |key| Write::update(COUNTS, key).set(REVISION, item::number(revision));
-            writes.extend(table.keys(id).counter_shards().into_iter().map(close));
+            let counter_shards = table.keys(id).counter_shards(before.target_conversations);
+            writes.extend(counter_shards.into_iter().map(close));
         }
         writes.extend(jobs::calls(table.database, &change.jobs));
         let record = change.record.as_ref().map(idempotency::put);

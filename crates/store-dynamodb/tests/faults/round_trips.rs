@@ -1,5 +1,5 @@
-//! How often the calls of a method wait for each other. Each call takes three milliseconds, as on AWS, and time is paused:
-//! it advances only while all calls wait, so calls at once count as one.
+//! How often the calls of a method wait for each other. Each call takes three milliseconds, as on AWS, and time is
+//! paused: it advances only while all calls wait, so calls at once count as one.
 
 use std::{sync::Arc, time::Duration};
 

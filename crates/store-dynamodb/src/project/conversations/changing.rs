@@ -11,7 +11,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use futures_util::future::join;
+use futures_util::future::{join, try_join};
 use onerun_domain::{Conversation, ConversationId, Evaluation, Job, ObjectiveRef, SimulationId, Work};
 use onerun_store::{ChangeError, ConversationChange, ConversationView, Decide, StoreError};
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ use crate::{
     database::{Changed, Written, unique},
     entries::replace,
     idempotency, jobs,
-    keys::{self, SimulationKeys, TranscriptKeys},
+    keys::{self, Key, SimulationKeys, TranscriptKeys},
     overdue,
     record::{self, ReplyPlace, StoredConversation, StoredEvaluation, StoredSimulation},
     retry::RetryPolicy,
@@ -63,7 +63,7 @@ pub(in super::super) async fn change(
         let found = read(table, &keys, id, tried.needs_snapshot, &mut retry).await?;
         // The parts of a transaction become visible one after the other, so only a change is decided at the first try.
         let is_final = std::mem::replace(&mut tried.needs_snapshot, true);
-        let Some((simulation, before)) = found else {
+        let Some(Found { simulation, conversation: before, remembered }) = found else {
             if is_final {
                 return Ok(None);
             }
@@ -85,7 +85,8 @@ pub(in super::super) async fn change(
             Err(error) => return Err(error.into()),
         };
         let after = &planned.after.conversation;
-        let write = Box::pin(planned.write(table, &keys, &before, &mut tried, &mut retry));
+        let known = remembered.then_some(simulation.revision);
+        let write = Box::pin(planned.write(table, &keys, &before, known, &mut tried, &mut retry));
         let (is_written, context) = if is_claimed(after) && !is_claimed(&before.conversation) {
             // The reply to the claimed turn needs its context next.
             let context = Box::pin(transcripts::read_context(table, &simulation.simulation, after));
@@ -107,17 +108,39 @@ pub(in super::super) async fn change(
 }
 
 /// The state for a decision.
+struct Found {
+    simulation: StoredSimulation,
+    conversation: StoredConversation,
+    /// Whether it is known from the claim of the turn.
+    remembered: bool,
+}
+
 async fn read(
     table: ProjectTable<'_>,
     keys: &SimulationKeys,
     id: &ConversationId,
     at_one_moment: bool,
     retry: &mut RetryPolicy,
-) -> Result<Option<(StoredSimulation, StoredConversation)>, StoreError> {
+) -> Result<Option<Found>, StoreError> {
     let wanted = [keys.simulation(), keys.conversation(id)];
     let claimed = table.memory.claimed.take(&keys.conversation(id));
     if !at_one_moment && let Some(claimed) = claimed {
-        return Ok(Some((claimed.simulation, claimed.conversation)));
+        let Claimed { simulation, conversation, context: _ } = claimed;
+        return Ok(Some(Found { simulation, conversation, remembered: true }));
+    }
+    if !at_one_moment && let Some(simulation) = table.memory.simulations.get(&keys.simulation()) {
+        // The counter shard has the simulation's revision. Unlike the simulation, not all conversations read the same
+        // one.
+        let shard = keys.counter_shard_of(id, simulation.simulation.target_conversations);
+        let both = BTreeSet::from([shard.clone(), keys.conversation(id)]);
+        let found = table.database.get_all(WHAT, both).await?;
+        let revision = find(COUNTS, &found, &shard).map(|shard| shard.revision()).transpose()?;
+        if let Some(conversation) = find(WHAT, &found, &keys.conversation(id))
+            && revision == Some(simulation.revision)
+        {
+            let conversation = record::conversation(&conversation)?;
+            return Ok(Some(Found { simulation, conversation, remembered: false }));
+        }
     }
     let (simulation, conversation) = if at_one_moment {
         let mut items = table.database.snapshot(WHAT, &wanted, retry).await?.into_iter();
@@ -128,7 +151,9 @@ async fn read(
         (find(simulations::WHAT, &found, simulation), find(WHAT, &found, conversation))
     };
     let (Some(simulation), Some(conversation)) = (simulation, conversation) else { return Ok(None) };
-    Ok(Some((record::simulation(&simulation)?, record::conversation(&conversation)?)))
+    let (simulation, conversation) = (record::simulation(&simulation)?, record::conversation(&conversation)?);
+    table.memory.simulations.note(keys.simulation(), &simulation);
+    Ok(Some(Found { simulation, conversation, remembered: false }))
 }
 
 /// The writes of a change.
@@ -140,6 +165,7 @@ struct Planned {
     conversation: Write,
     /// The messages.
     messages: Vec<Write>,
+    counter_shard_key: Key,
     /// The counter shard, if there is a count or something that must not outlive the simulation.
     counter_shard: Option<Write>,
     /// Everything else that must be true together.
@@ -154,11 +180,12 @@ impl Planned {
         table: ProjectTable<'_>,
         keys: &SimulationKeys,
         before: &StoredConversation,
+        known: Option<u64>,
         tried: &mut Tried,
         retry: &mut RetryPolicy,
     ) -> Result<bool, StoreError> {
         if self.counter_shard.is_none() && self.others.is_empty() {
-            return self.write_one_by_one(table, keys, before, tried).await;
+            return self.write_one_by_one(table, keys, before, known, tried).await;
         }
         let mut writes = vec![self.conversation.clone()];
         writes.extend(self.counter_shard.clone());
@@ -183,18 +210,36 @@ impl Planned {
         Ok(false)
     }
 
+    /// Whether no messages of another change are in the way.
+    async fn put_messages(&self, table: ProjectTable<'_>) -> Result<bool, StoreError> {
+        for messages in &self.messages {
+            if let Changed::No = table.database.put(messages).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     async fn write_one_by_one(
         &self,
         table: ProjectTable<'_>,
         keys: &SimulationKeys,
         before: &StoredConversation,
+        known: Option<u64>,
         tried: &mut Tried,
     ) -> Result<bool, StoreError> {
-        for messages in &self.messages {
-            if let Changed::No = table.database.put(messages).await? {
-                unblock(table, keys, before, tried).await?;
-                return Ok(false);
-            }
+        // A simulation that was not read is compared with its counter shard, which has its revision.
+        let is_unchanged = async {
+            let Some(revision) = known else { return Ok(true) };
+            let shard = table.database.get(COUNTS, &self.counter_shard_key).await?;
+            shard.map_or(Ok(false), |shard| Ok(shard.revision()? == revision))
+        };
+        let (is_put, is_unchanged) = try_join(self.put_messages(table), is_unchanged).await?;
+        if !is_put {
+            unblock(table, keys, before, tried).await?;
+        }
+        if !is_put || !is_unchanged {
+            return Ok(false);
         }
         if let Changed::Yes(_) = table.database.put(&self.conversation).await? {
             return Ok(true);
@@ -270,7 +315,9 @@ fn plan(
     let counts = Counts::of_conversation(&after, &simulation.pinned)
         .since(Counts::of_conversation(before, &simulation.pinned));
     let settles = counts.settles();
-    let counter_shard = keys.counter_shard_of(before.conversation.id.as_str());
+    let counter_shard =
+        keys.counter_shard_of(&before.conversation.id, simulation.simulation.target_conversations);
+    let counter_shard_key = counter_shard.clone();
     let mut counter_shard = if counts.is_empty() {
         let needs_check = !evaluations.is_empty() || !jobs.is_empty() || record.is_some();
         needs_check.then(|| Write::check(COUNTS, counter_shard))
@@ -300,6 +347,7 @@ fn plan(
         writer,
         conversation,
         messages: appended.writes,
+        counter_shard_key,
         counter_shard,
         others,
         settles,

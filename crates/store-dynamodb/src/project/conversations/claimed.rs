@@ -1,9 +1,9 @@
 //! The conversations whose turns this process has claimed.
 //!
 //! The next change of such a conversation is most likely the reply, decided from the state that the claim has just read
-//! and written. So neither it nor its simulation need be read again: if somebody else changed the conversation meanwhile,
-//! the write fails on its revision, and the change is decided again from what is stored. A turn that does not see a change
-//! of its simulation is written as if it had come before.
+//! and written. So neither it nor its simulation is read again before the decision. If somebody else changed the
+//! conversation meanwhile, the write fails on its revision. If the simulation changed, its counter shard, which is read
+//! while the messages are put, has another revision. In both cases the change is decided again from the stored state.
 //!
 //! The context of the reply is read while the claim is written, which saves a round trip.
 

@@ -24,8 +24,8 @@ use super::{
 };
 
 /// How many conversations one transaction adds at most, so that it stays within DynamoDB's bound
-/// of 100 items with the counts and the numbers.
-const MAX_ADDED: usize = 30;
+/// of 100 items with the numbers, and a counter shard for each.
+const MAX_ADDED: usize = 24;
 
 /// The taken numbers: one bit each.
 const TAKEN: &str = "taken";
@@ -121,7 +121,9 @@ fn additions(
     for conversation in added {
         let stored_conversation = StoredConversation::new((*conversation).clone());
         let one = Counts::of_conversation(&stored_conversation, &stored.pinned);
-        let sum = counts.entry(keys.counter_shard_of(conversation.id.as_str())).or_default();
+        let sum = counts
+            .entry(keys.counter_shard_of(&conversation.id, stored.simulation.target_conversations))
+            .or_default();
         *sum = std::mem::take(sum).plus(one);
     }
     let update = |(counter_shard, counts): (Key, Counts)| {

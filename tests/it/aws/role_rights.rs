@@ -1,0 +1,114 @@
+//! The calls of operations in this process, checked against the roles of their functions. `routes.rs` checks the
+//! functions themselves; this is faster, and needs no build of them.
+
+use http::Method;
+use onerun_tests::{
+    app::{Meter, TestApp},
+    aws::Template,
+    rights::Rights,
+};
+use serde_json::{Value, json};
+
+use crate::fixtures::{TestProject, id};
+
+struct Roles {
+    rights: Rights,
+    meter: Meter,
+}
+
+impl Roles {
+    /// Asserts that the calls since the last check are within the rights of a function.
+    fn check(&self, operation: &str) {
+        let calls = self.meter.take_calls();
+        assert!(!calls.is_empty(), "{operation} makes no call");
+        for (target, input) in calls {
+            // This application searches for jobs, which the queue names on AWS.
+            if operation == "run_jobs" && input["IndexName"] == "by-due" {
+                continue;
+            }
+            let lacking = self.rights.lacking(operation, &target, &of_template(&input));
+            assert_eq!(lacking, None, "{input}");
+        }
+    }
+}
+
+/// The same call of the template's table.
+fn of_template(input: &Value) -> Value {
+    let name = input["RequestItems"].as_object().and_then(|tables| tables.keys().next().cloned());
+    let of_part = || {
+        let part = input["TransactItems"][0].as_object()?.values().next()?;
+        part["TableName"].as_str().map(str::to_owned)
+    };
+    let name = name.or_else(|| input["TableName"].as_str().map(str::to_owned)).or_else(of_part);
+    let text = input.to_string().replace(&name.expect("the name of a table"), "Table");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[tokio::test]
+async fn moved_entries_need_only_the_rights_of_their_functions() {
+    let (app, meter) = TestApp::metered().await;
+    let roles = Roles { rights: Template::rights(), meter };
+    let project = TestProject::open(&app).await;
+    let client = &project.client;
+    let objective = project.objective("Is kind", "The agent is kind.").await;
+    roles.meter.take_calls();
+
+    let renamed = json!({ "name": "Renamed" });
+    client.patch(&format!("/v1/projects/{}", project.id), &renamed, 200).await;
+    roles.check("update_project");
+    client.patch(&project.path(&format!("/agents/{}", project.agent)), &renamed, 200).await;
+    roles.check("update_agent");
+    client.patch(&project.path(&format!("/objectives/{objective}")), &renamed, 200).await;
+    roles.check("update_objective");
+
+    let mut simulation = project.wanted(json!({ "objective_ids": [objective] }));
+    simulation.as_object_mut().expect("an object").remove("auto_approve");
+    let monitor = json!({
+        "name": "Refunds", "simulation": simulation, "schedule": { "expression": "rate(1 hour)" },
+    });
+    let monitor = id(&client.post(&project.path("/monitors"), &monitor, 200).await);
+    roles.check("create_monitor");
+    let monitor = project.path(&format!("/monitors/{monitor}"));
+    client.patch(&monitor, &renamed, 200).await;
+    roles.check("update_monitor");
+    client.send(Method::DELETE, &monitor, None, 200).await;
+    roles.check("delete_monitor");
+
+    let simulation = project.create(json!({ "objective_ids": [objective], "target_conversations": 3 })).await;
+    roles.check("create_simulation");
+    app.run_jobs().await;
+    roles.check("run_jobs");
+    let conversations = project.test_conversations(&simulation).await;
+    roles.check("list_conversations");
+    conversations[0].start(200).await;
+    roles.check("start_conversation");
+    let wanted = json!({ "agent_ids": [project.agent], "limit": 1 });
+    client.post(&project.path("/conversations/claim"), &wanted, 200).await;
+    roles.check("claim_conversations");
+    conversations[0].say(None, 200).await;
+    roles.check("create_response");
+    conversations[0].end(200).await;
+    roles.check("end_conversation");
+    for list in ["projects", "agents", "objectives", "simulations", "monitors"] {
+        let path =
+            if list == "projects" { "/v1/projects".to_owned() } else { project.path(&format!("/{list}")) };
+        client.get(&path, 200).await;
+        roles.check(&format!("list_{list}"));
+    }
+    project.order(&simulation, "cancel", 200).await;
+    roles.check("cancel_simulation");
+    app.run_jobs().await;
+    roles.check("run_jobs");
+
+    let key = json!({ "name": "CI", "preset": "ci", "all_projects": true });
+    let key = id(&client.post("/v1/keys", &key, 200).await);
+    roles.check("create_key");
+    client.post_empty(&format!("/v1/keys/{key}/rotate"), 200).await;
+    roles.check("rotate_key");
+    client.post_empty(&format!("/v1/keys/{key}/revoke"), 200).await;
+    roles.check("revoke_key");
+    client.get("/v1/keys", 200).await;
+    roles.check("list_keys");
+    client.get("/v1/audit", 200).await;
+    roles.check("list_audit");
+}
